@@ -1,0 +1,107 @@
+//! What can go wrong with a conversion, as a stable list of codes and one sentence each.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The stable name of an error: clients match on it, documents list it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// An option that does not exist.
+    UnknownOption,
+    /// An option's value is not of its kind.
+    InvalidOption,
+    /// The target is no format we write.
+    UnsupportedOutputFormat,
+    /// The content is no format we know.
+    UnknownFormat,
+    /// The source cannot hold what the target needs.
+    UnsupportedPair,
+    /// The file has no bytes.
+    EmptyFile,
+    /// A zip that is damaged, nested or unsafe.
+    InvalidArchive,
+    /// A zip that asks for a password.
+    EncryptedArchive,
+    /// A zip, file or model above a limit.
+    TooLarge,
+    /// More than one file could be the model.
+    AmbiguousModel,
+    /// Geometry that the model refers to was not sent.
+    MissingFiles,
+    /// The file could not be read as what it is.
+    ImportFailed,
+    /// There is nothing in the model.
+    EmptyModel,
+    /// The target is animation and the model has none.
+    NoAnimation,
+    /// The target is an avatar and the skeleton is not human.
+    NotHumanoid,
+    /// The target could not be written.
+    ExportFailed,
+    /// The result lacks the geometry that went in.
+    GeometryLost,
+    /// The conversion grew past its memory limit.
+    MemoryLimit,
+    /// The result grew past the file size limit.
+    OutputTooLarge,
+    /// The conversion took longer than allowed.
+    Timeout,
+    /// The caller gave up.
+    Cancelled,
+    /// Blender crashed or hung on this model, twice.
+    EngineCrashed,
+    /// No engine is running at the moment.
+    EngineUnavailable,
+    /// The disk is full.
+    DiskFull,
+    /// A result would replace an existing file.
+    OutputExists,
+    /// A file could not be read or written.
+    Io,
+    /// Our fault.
+    Internal,
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// A conversion that failed: a code for programs and one sentence for people.
+///
+/// The sentence is lower case, has no trailing period, and names no path of the server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{detail}")]
+pub struct ConversionError {
+    pub code: ErrorCode,
+    pub detail: String,
+}
+
+impl ConversionError {
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+
+    /// An I/O error while doing `what` ("write the result"); a full disk gets its own code.
+    pub fn io(what: &str, error: &std::io::Error) -> Self {
+        let code = match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorCode::DiskFull,
+            _ => ErrorCode::Io,
+        };
+        Self::new(code, format!("could not {what}: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_snake_case() {
+        assert_eq!(ErrorCode::EngineCrashed.to_string(), "engine_crashed");
+    }
+}

@@ -1,0 +1,381 @@
+//! The table of formats: what each one is called, can hold, and needs.
+//!
+//! Everything that speaks of formats derives from [`TABLE`]: which pairs make sense, the help texts,
+//! the losses of a report. Adding a format is one row here and one module in `blender/meshgate_engine/formats/`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use Feature::{
+    BlendShapes, Cameras, Clips, Humanoid, Lights, Materials, Mesh, Normals, Skeleton, Skin, Textures, Uvs,
+    VertexColours,
+};
+
+/// A file format of 3D models or motions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Fbx,
+    Obj,
+    Gltf,
+    Glb,
+    Vrm,
+    Vrma,
+    Bvh,
+    Usd,
+    Usda,
+    Usdc,
+    Usdz,
+    Stl,
+    Ply,
+    Abc,
+    Blend,
+}
+
+/// Something that a format may be able to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    Mesh,
+    Normals,
+    Uvs,
+    VertexColours,
+    Materials,
+    Textures,
+    Skeleton,
+    Skin,
+    BlendShapes,
+    Clips,
+    Cameras,
+    Lights,
+    Humanoid,
+}
+
+impl Feature {
+    pub const ALL: [Feature; 13] = [
+        Mesh,
+        Normals,
+        Uvs,
+        VertexColours,
+        Materials,
+        Textures,
+        Skeleton,
+        Skin,
+        BlendShapes,
+        Clips,
+        Cameras,
+        Lights,
+        Humanoid,
+    ];
+
+    /// The word used in sentences such as "a bvh file has no mesh".
+    pub const fn word(self) -> &'static str {
+        match self {
+            Mesh => "mesh",
+            Normals => "normals",
+            Uvs => "UVs",
+            VertexColours => "vertex colours",
+            Materials => "materials",
+            Textures => "textures",
+            Skeleton => "skeleton",
+            Skin => "skin",
+            BlendShapes => "blend shapes",
+            Clips => "animation",
+            Cameras => "cameras",
+            Lights => "lights",
+            Humanoid => "humanoid",
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct FormatInfo {
+    pub format: Format,
+    /// Lower-case name, as in options and file names.
+    pub name: &'static str,
+    /// What people call it.
+    pub title: &'static str,
+    pub media_type: &'static str,
+    /// File name extensions, without the dot; the first is the one written.
+    pub extensions: &'static [&'static str],
+    /// What the format can hold.
+    pub holds: &'static [Feature],
+    /// What a file of this format cannot be without; a source that cannot hold it makes no sensible pair.
+    pub needs: &'static [Feature],
+    /// Whether a result usually is several files (its textures or materials travel beside it).
+    pub several_files: bool,
+}
+
+const EVERYTHING_BUT_HUMANOID: &[Feature] = &[
+    Mesh,
+    Normals,
+    Uvs,
+    VertexColours,
+    Materials,
+    Textures,
+    Skeleton,
+    Skin,
+    BlendShapes,
+    Clips,
+    Cameras,
+    Lights,
+];
+
+/// The table, in the order in which formats are listed to people.
+pub static TABLE: [FormatInfo; 15] = [
+    FormatInfo {
+        format: Format::Fbx,
+        name: "fbx",
+        title: "Autodesk FBX",
+        media_type: "application/octet-stream",
+        extensions: &["fbx"],
+        holds: EVERYTHING_BUT_HUMANOID,
+        needs: &[],
+        several_files: false,
+    },
+    FormatInfo {
+        format: Format::Obj,
+        name: "obj",
+        title: "Wavefront OBJ",
+        media_type: "model/obj",
+        extensions: &["obj"],
+        holds: &[Mesh, Normals, Uvs, VertexColours, Materials, Textures],
+        needs: &[Mesh],
+        several_files: true,
+    },
+    FormatInfo {
+        format: Format::Gltf,
+        name: "gltf",
+        title: "glTF 2.0 (JSON)",
+        media_type: "model/gltf+json",
+        extensions: &["gltf"],
+        holds: EVERYTHING_BUT_HUMANOID,
+        needs: &[],
+        several_files: false,
+    },
+    FormatInfo {
+        format: Format::Glb,
+        name: "glb",
+        title: "glTF 2.0 (binary)",
+        media_type: "model/gltf-binary",
+        extensions: &["glb"],
+        holds: EVERYTHING_BUT_HUMANOID,
+        needs: &[],
+        several_files: false,
+    },
+    FormatInfo {
+        format: Format::Vrm,
+        name: "vrm",
+        title: "VRM avatar",
+        media_type: "model/gltf-binary",
+        extensions: &["vrm"],
+        holds: &[Mesh, Normals, Uvs, Materials, Textures, Skeleton, Skin, BlendShapes, Humanoid],
+        needs: &[Mesh, Skeleton],
+        several_files: false,
+    },
+    FormatInfo {
+        format: Format::Vrma,
+        name: "vrma",
+        title: "VRM animation",
+        media_type: "model/gltf-binary",
+        extensions: &["vrma"],
+        holds: &[Skeleton, Clips, Humanoid],
+        needs: &[Skeleton, Clips],
+        several_files: false,
+    },
+    FormatInfo {
+        format: Format::Bvh,
+        name: "bvh",
+        title: "Biovision motion",
+        media_type: "application/octet-stream",
+        extensions: &["bvh"],
+        holds: &[Skeleton, Clips],
+        needs: &[Skeleton, Clips],
+        several_files: false,
+    },
+    FormatInfo {
+        format: Format::Usd,
+        name: "usd",
+        title: "Universal Scene Description",
+        media_type: "model/vnd.usd",
+        extensions: &["usd"],
+        holds: EVERYTHING_BUT_HUMANOID,
+        needs: &[],
+        several_files: true,
+    },
+    FormatInfo {
+        format: Format::Usda,
+        name: "usda",
+        title: "USD (text)",
+        media_type: "model/vnd.usda",
+        extensions: &["usda"],
+        holds: EVERYTHING_BUT_HUMANOID,
+        needs: &[],
+        several_files: true,
+    },
+    FormatInfo {
+        format: Format::Usdc,
+        name: "usdc",
+        title: "USD (binary)",
+        media_type: "model/vnd.usd",
+        extensions: &["usdc"],
+        holds: EVERYTHING_BUT_HUMANOID,
+        needs: &[],
+        several_files: true,
+    },
+    FormatInfo {
+        format: Format::Usdz,
+        name: "usdz",
+        title: "USD (package)",
+        media_type: "model/vnd.usdz+zip",
+        extensions: &["usdz"],
+        holds: EVERYTHING_BUT_HUMANOID,
+        needs: &[],
+        several_files: false,
+    },
+    FormatInfo {
+        format: Format::Stl,
+        name: "stl",
+        title: "Stereolithography",
+        media_type: "model/stl",
+        extensions: &["stl"],
+        holds: &[Mesh],
+        needs: &[Mesh],
+        several_files: false,
+    },
+    FormatInfo {
+        format: Format::Ply,
+        name: "ply",
+        title: "Stanford PLY",
+        media_type: "application/octet-stream",
+        extensions: &["ply"],
+        holds: &[Mesh, Normals, Uvs, VertexColours],
+        needs: &[Mesh],
+        several_files: false,
+    },
+    FormatInfo {
+        format: Format::Abc,
+        name: "abc",
+        title: "Alembic",
+        media_type: "application/octet-stream",
+        extensions: &["abc"],
+        holds: &[Mesh, Normals, Uvs, VertexColours, Cameras],
+        needs: &[Mesh],
+        several_files: false,
+    },
+    FormatInfo {
+        format: Format::Blend,
+        name: "blend",
+        title: "Blender file",
+        media_type: "application/x-blender",
+        extensions: &["blend"],
+        holds: &Feature::ALL,
+        needs: &[],
+        several_files: false,
+    },
+];
+
+impl Format {
+    pub fn all() -> impl Iterator<Item = Format> {
+        TABLE.iter().map(|row| row.format)
+    }
+
+    pub fn info(self) -> &'static FormatInfo {
+        // The table holds every format in the order of the enum; a test keeps it so.
+        &TABLE[self as usize]
+    }
+
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    pub fn holds(self, feature: Feature) -> bool {
+        self.info().holds.contains(&feature)
+    }
+
+    /// The format that a file name extension (without the dot, any case) stands for.
+    pub fn from_extension(extension: &str) -> Option<Format> {
+        TABLE
+            .iter()
+            .find(|row| row.extensions.iter().any(|known| known.eq_ignore_ascii_case(extension)))
+            .map(|row| row.format)
+    }
+
+    /// Why a file of this format cannot become one of `target`, or `None` when the pair makes sense.
+    ///
+    /// The reason is a clause such as `a bvh file has no mesh`.
+    pub fn refusal(self, target: Format) -> Option<String> {
+        let missing = target.info().needs.iter().find(|feature| !self.holds(**feature))?;
+        Some(format!("{} {self} file has no {}", self.article(), missing.word()))
+    }
+
+    /// Whether the format is glTF 2.0 inside.
+    pub fn is_gltf_family(self) -> bool {
+        matches!(self, Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma)
+    }
+
+    fn article(self) -> &'static str {
+        match self {
+            // Spelled out when spoken: "an F-B-X file", "an S-T-L file", "an O-B-J file", "an A-B-C file".
+            Format::Fbx | Format::Obj | Format::Stl | Format::Abc => "an",
+            _ => "a",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The text is no format's name.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown format: {0}")]
+pub struct UnknownFormat(pub String);
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        TABLE
+            .iter()
+            .find(|row| row.name.eq_ignore_ascii_case(text))
+            .map(|row| row.format)
+            .ok_or_else(|| UnknownFormat(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_follows_the_enum() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.format as usize, index, "{}", row.name);
+            assert_eq!(row.format.info().name, row.name);
+            assert_eq!(row.name.parse::<Format>().unwrap(), row.format);
+            assert_eq!(Format::from_extension(&row.extensions[0].to_uppercase()), Some(row.format));
+        }
+    }
+
+    #[test]
+    fn what_a_format_needs_it_can_hold() {
+        for row in &TABLE {
+            assert!(row.needs.iter().all(|feature| row.holds.contains(feature)), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_pair_that_makes_no_sense_says_why() {
+        assert_eq!(Format::Bvh.refusal(Format::Stl).unwrap(), "a bvh file has no mesh");
+        assert_eq!(Format::Stl.refusal(Format::Bvh).unwrap(), "an stl file has no skeleton");
+        assert_eq!(Format::Vrma.refusal(Format::Glb), None);
+        assert_eq!(Format::Vrm.refusal(Format::Bvh).unwrap(), "a vrm file has no animation");
+    }
+}

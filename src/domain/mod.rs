@@ -1,0 +1,12 @@
+//! The words of the product as plain data: formats, options, reports, errors.
+//! Nothing here knows of HTTP, Redis, Kubernetes, tokio or the environment.
+
+pub mod error;
+pub mod format;
+pub mod options;
+pub mod report;
+
+pub use error::{ConversionError, ErrorCode};
+pub use format::{Feature, Format};
+pub use options::Options;
+pub use report::{Contents, Report};

@@ -1,0 +1,196 @@
+//! The options of a conversion, under one name for the command line and the HTTP API.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ConversionError, ErrorCode, Format};
+
+/// How a result of several files is handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Packaging {
+    /// One file when there is only one, else a zip.
+    #[default]
+    Auto,
+    /// One file whatever the format; what does not fit into it is reported as lost.
+    Single,
+    /// Always a zip.
+    Zip,
+}
+
+/// Which engine may do the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineChoice {
+    /// The native lane where it loses nothing, else Blender.
+    #[default]
+    Auto,
+    Blender,
+}
+
+/// The options of a conversion. Serialised, they are canonical: equal options have equal JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Options {
+    pub packaging: Packaging,
+    /// Whether clips are converted.
+    pub animation: bool,
+    /// Factor on the size of the model; 1 leaves it as it is.
+    pub scale: f64,
+    /// Whether polygons are cut into triangles.
+    pub triangulate: bool,
+    /// Whether meshes are Draco-compressed (glb and gltf only).
+    pub draco: bool,
+    pub engine: EngineChoice,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            packaging: Packaging::Auto,
+            animation: true,
+            scale: 1.0,
+            triangulate: false,
+            draco: false,
+            engine: EngineChoice::Auto,
+        }
+    }
+}
+
+/// What there is to say of one option, for help texts and the API document.
+#[derive(Debug)]
+pub struct OptionInfo {
+    pub name: &'static str,
+    pub values: &'static str,
+    pub default: &'static str,
+    pub help: &'static str,
+}
+
+/// Every option, in the order in which they are listed to people.
+pub static TABLE: [OptionInfo; 6] = [
+    OptionInfo {
+        name: "packaging",
+        values: "auto|single|zip",
+        default: "auto",
+        help: "how a result of several files is handed over",
+    },
+    OptionInfo { name: "animation", values: "true|false", default: "true", help: "convert clips" },
+    OptionInfo {
+        name: "scale",
+        values: "number above 0",
+        default: "1",
+        help: "factor on the size of the model",
+    },
+    OptionInfo {
+        name: "triangulate",
+        values: "true|false",
+        default: "false",
+        help: "cut polygons into triangles",
+    },
+    OptionInfo {
+        name: "draco",
+        values: "true|false",
+        default: "false",
+        help: "Draco-compress meshes (glb and gltf)",
+    },
+    OptionInfo {
+        name: "engine",
+        values: "auto|blender",
+        default: "auto",
+        help: "blender never uses the native lane",
+    },
+];
+
+/// The range of `scale`: beyond it floats lose the model.
+const SCALE_RANGE: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+
+impl Options {
+    /// Sets the option `name` from its text.
+    ///
+    /// # Errors
+    /// `unknown_option` or `invalid_option`; the sentence names the option and what it takes.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConversionError> {
+        let Some(info) = TABLE.iter().find(|info| info.name == name) else {
+            let known = TABLE.each_ref().map(|info| info.name).join(", ");
+            return Err(ConversionError::new(
+                ErrorCode::UnknownOption,
+                format!("unknown option {name:?}; the options are {known}"),
+            ));
+        };
+        let invalid = || {
+            ConversionError::new(
+                ErrorCode::InvalidOption,
+                format!("option {name} takes {}, not {value:?}", info.values),
+            )
+        };
+        match name {
+            "packaging" => self.packaging = word(value).ok_or_else(invalid)?,
+            "animation" => self.animation = value.parse().map_err(|_| invalid())?,
+            "scale" => {
+                self.scale = value
+                    .parse()
+                    .ok()
+                    .filter(|scale: &f64| SCALE_RANGE.contains(scale))
+                    .ok_or_else(invalid)?;
+            }
+            "triangulate" => self.triangulate = value.parse().map_err(|_| invalid())?,
+            "draco" => self.draco = value.parse().map_err(|_| invalid())?,
+            "engine" => self.engine = word(value).ok_or_else(invalid)?,
+            _ => return Err(invalid()),
+        }
+        Ok(())
+    }
+
+    /// Whether the options make sense for a result of format `target`.
+    ///
+    /// # Errors
+    /// `invalid_option` when one does not.
+    pub fn check(&self, target: Format) -> Result<(), ConversionError> {
+        if self.draco && !matches!(target, Format::Glb | Format::Gltf) {
+            return Err(ConversionError::new(
+                ErrorCode::InvalidOption,
+                format!("option draco works for glb and gltf, not for {target}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the options leave the model itself as it is, so that repacking is enough.
+    pub fn leave_model_alone(&self) -> bool {
+        self.animation && (self.scale - 1.0).abs() < f64::EPSILON && !self.triangulate && !self.draco
+    }
+}
+
+/// Reads one of an enum's lower-case words.
+fn word<T: serde::de::DeserializeOwned>(value: &str) -> Option<T> {
+    serde_json::from_value(serde_json::Value::String(value.to_owned())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_of_the_table_can_be_set() {
+        let mut options = Options::default();
+        for info in &TABLE {
+            options.set(info.name, info.default).unwrap();
+        }
+        assert_eq!(options, Options::default());
+    }
+
+    #[test]
+    fn wrong_options_are_named() {
+        let mut options = Options::default();
+        let error = options.set("colour", "red").unwrap_err();
+        assert_eq!(error.code, ErrorCode::UnknownOption);
+        assert!(error.detail.contains("colour"));
+        for (name, value) in
+            [("scale", "0"), ("scale", "nan"), ("draco", "yes"), ("packaging", "Zip"), ("engine", "native")]
+        {
+            let error = options.set(name, value).unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidOption);
+            assert!(error.detail.contains(name) && error.detail.contains(value), "{}", error.detail);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Blender as the engine: a supervised zygote that forks one sandboxed child per conversion.
+
+pub mod protocol;

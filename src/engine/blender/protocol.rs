@@ -1,0 +1,321 @@
+//! The messages between the supervisor and a zygote.
+//!
+//! Both ends share one Unix stream socket, which the zygote finds as its standard input. A frame is a
+//! big-endian `u32` length followed by that many bytes of JSON, an object with a `type`. The other side of this
+//! file is `blender/meshgate_engine/protocol.py`; `blender/tests/protocol.json` holds one example of each
+//! message, and the tests of both sides read it.
+//!
+//! ```text
+//! supervisor                                   zygote
+//!     │  hello ─────────────────────────────────▶ │  imports bpy, prepares the sandbox
+//!     │ ◀───────────────────────────────── ready  │  (or `broken`: why it cannot serve)
+//!     │  convert {id} ──────────────────────────▶ │  forks
+//!     │ ◀─────────────────────────── started {id} │
+//!     │ ◀────────────────────────── progress {id} │  any number
+//!     │  cancel {id} ───────────────────────────▶ │  at any time; kills the child's session
+//!     │ ◀──────────────────────────── exited {id} │  exactly one per convert
+//!     │  (end of stream) ───────────────────────▶ │  kills its children and exits
+//! ```
+//!
+//! The child itself never holds this socket: its outcome is the file `report.json` in the conversion's folder.
+
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::domain::report::Counts;
+use crate::domain::{ErrorCode, Format, Options};
+
+/// Raised with every incompatible change; both ends refuse another number.
+pub const VERSION: u32 = 1;
+
+/// A longer frame is a broken peer.
+const MAX_FRAME: u32 = 1 << 20;
+
+/// From the supervisor to the zygote.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Command {
+    Hello(Hello),
+    Convert(Convert),
+    Cancel { id: u64 },
+}
+
+/// The first message: how the zygote has to work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    pub protocol: u32,
+    pub sandbox: SandboxMode,
+    /// The seccomp program of the children, base64 of an array of `struct sock_filter`; empty where the
+    /// sandbox is off or the machine is not supported.
+    pub seccomp: String,
+    /// Folders that children may read, besides the engine's own and the system's libraries.
+    pub readable: Vec<PathBuf>,
+    /// A cold zygote forks before it imports bpy: slower, and free of everything that a fork can break.
+    pub cold: bool,
+    /// A child that uses no CPU time for so long, asleep, hangs. Seconds.
+    pub hang_after_s: f64,
+}
+
+/// What happens when the kernel lacks a part of the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxMode {
+    /// Use what there is and warn about what is missing.
+    #[default]
+    Auto,
+    /// Refuse to start without all of it.
+    Require,
+    /// No sandbox.
+    Off,
+}
+
+/// One conversion for one child.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Convert {
+    pub id: u64,
+    /// The conversion's own folder, absolute: `in/` holds the model, `out/` takes the result, `tmp/` is scratch.
+    pub folder: PathBuf,
+    pub task: Task,
+    pub limits: Limits,
+}
+
+/// What the child has to do. Paths are relative to the conversion's folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub input: PathBuf,
+    pub input_format: Format,
+    /// The main file of the result; others go beside it.
+    pub output: PathBuf,
+    /// `gltf` never comes here: Blender writes glb and the native lane takes it apart.
+    pub output_format: Format,
+    pub options: Options,
+    /// Whether the child counts `output` by reading it back (where the gateway has no safe reader for it).
+    pub read_back: bool,
+    /// Which importer to use where there are several.
+    pub importer: Importer,
+}
+
+/// The choice among importers of one format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Importer {
+    #[default]
+    Usual,
+    /// The other one (FBX: the one in Python), for a file on which the usual one crashed.
+    Other,
+}
+
+/// Limits of one child, set as rlimits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Address space in bytes.
+    pub memory_bytes: u64,
+    pub cpu_seconds: u64,
+    /// The largest file it may write, in bytes.
+    pub file_bytes: u64,
+    pub open_files: u64,
+}
+
+/// From the zygote to the supervisor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    Ready(Ready),
+    /// The zygote cannot serve and exits; `reason` is one sentence.
+    Broken {
+        reason: String,
+    },
+    Started {
+        id: u64,
+        pid: u32,
+    },
+    Progress {
+        id: u64,
+        stage: Stage,
+        /// 0 to 1 within the stage, where it is known.
+        #[serde(default)]
+        fraction: Option<f64>,
+    },
+    Exited(Exited),
+}
+
+/// The zygote is warm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ready {
+    pub protocol: u32,
+    /// `5.0.1`
+    pub blender: String,
+    /// `4.10.2`, or empty where the VRM add-on is missing.
+    pub vrm_addon: String,
+    /// Parts of the sandbox that this kernel or machine lacks: `landlock`, `seccomp`, …
+    pub sandbox_missing: Vec<String>,
+}
+
+/// Where a conversion is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    Importing,
+    Processing,
+    Exporting,
+    Packing,
+}
+
+/// A child is gone, reaped, and its session with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exited {
+    pub id: u64,
+    pub end: End,
+    /// The highest resident set of the child, in bytes.
+    pub peak_memory_bytes: u64,
+    pub cpu_seconds: f64,
+    /// The last stage it reported.
+    #[serde(default)]
+    pub stage: Option<Stage>,
+    /// The last lines (at most 4 KiB) of what it printed.
+    pub log: String,
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum End {
+    /// By itself; the outcome is in `report.json`.
+    Exit { status: i32 },
+    /// By a signal that nobody here sent.
+    Signal { signal: i32 },
+    /// It asked for more memory than allowed.
+    MemoryLimit,
+    /// It used more CPU time than allowed.
+    CpuLimit,
+    /// It slept without using CPU time, and was killed.
+    Hang,
+    /// It was killed on request.
+    Cancelled,
+    /// It could not be forked.
+    NotStarted,
+}
+
+/// What a child leaves in `report.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum ChildReport {
+    Succeeded(ChildSuccess),
+    Failed { code: ErrorCode, detail: String },
+}
+
+/// The part of the report that only the child can know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChildSuccess {
+    /// Counted in the scene after the import, before options were applied.
+    pub input: Counts,
+    /// Counted from the file produced; present when the task asked to read it back.
+    #[serde(default)]
+    pub output: Option<Counts>,
+    /// The importer's name: `wm.fbx_import`
+    pub importer: String,
+    /// Losses that no count shows, one clause each.
+    #[serde(default)]
+    pub losses: Vec<String>,
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    pub import_ms: f64,
+    pub process_ms: f64,
+    pub export_ms: f64,
+    pub check_ms: f64,
+}
+
+/// Reads the next frame; `None` at the end of the stream.
+///
+/// # Errors
+/// `InvalidData` when the peer does not speak this protocol, else what the stream says.
+pub async fn read<T, R>(reader: &mut R) -> io::Result<Option<T>>
+where
+    T: serde::de::DeserializeOwned,
+    R: AsyncRead + Unpin,
+{
+    let length = match reader.read_u32().await {
+        Ok(length) => length,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if length > MAX_FRAME {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes")));
+    }
+    let mut frame = vec![0; length as usize];
+    reader.read_exact(&mut frame).await?;
+    Ok(Some(serde_json::from_slice(&frame)?))
+}
+
+/// Writes one frame.
+///
+/// # Errors
+/// What the stream says.
+pub async fn write<T, W>(writer: &mut W, message: &T) -> io::Result<()>
+where
+    T: Serialize,
+    W: AsyncWrite + Unpin,
+{
+    let body = serde_json::to_vec(message)?;
+    let length = u32::try_from(body.len())
+        .ok()
+        .filter(|length| *length <= MAX_FRAME)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"))?;
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.extend(body);
+    writer.write_all(&frame).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const EXAMPLES: &str = include_str!("../../../blender/tests/protocol.json");
+
+    fn examples(kind: &str) -> Vec<Value> {
+        let all: Value = serde_json::from_str(EXAMPLES).unwrap();
+        all[kind].as_array().unwrap().clone()
+    }
+
+    fn there_and_back<T: Serialize + serde::de::DeserializeOwned>(kind: &str) {
+        for example in examples(kind) {
+            let message: T = serde_json::from_value(example.clone()).unwrap();
+            assert_eq!(serde_json::to_value(message).unwrap(), example);
+        }
+    }
+
+    #[test]
+    fn the_examples_are_understood() {
+        there_and_back::<Command>("commands");
+        there_and_back::<Event>("events");
+        there_and_back::<ChildReport>("reports");
+    }
+
+    #[test]
+    fn the_version_is_the_examples_version() {
+        assert_eq!(examples("commands")[0]["protocol"], VERSION);
+        assert_eq!(examples("events")[0]["protocol"], VERSION);
+    }
+
+    #[tokio::test]
+    async fn frames_pass_a_stream() {
+        let (mut near, mut far) = tokio::io::duplex(64);
+        let sent = Event::Started { id: 7, pid: 42 };
+        write(&mut near, &sent).await.unwrap();
+        drop(near);
+        assert_eq!(read::<Event, _>(&mut far).await.unwrap(), Some(sent));
+        assert_eq!(read::<Event, _>(&mut far).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_huge_frame_is_refused() {
+        let mut stream: &[u8] = &[0xff, 0xff, 0xff, 0xff, b'{'];
+        let error = read::<Event, _>(&mut stream).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+}

@@ -1,0 +1,3 @@
+//! What performs a conversion: Blender, or the native lane.
+
+pub mod blender;

@@ -1,0 +1,4 @@
+//! Meshgate: a gateway that converts 3D models and motions, with Blender as its engine.
+
+pub mod domain;
+pub mod engine;
