@@ -1,0 +1,342 @@
+//! One conversion from the user's files to the result's.
+//!
+//! ```text
+//! sources ─▶ intake ─▶ pair and options ─▶ native lane ───────────────▶ count ─▶ compare ─▶ package
+//!            (in/)      (refused here)  └▶ Blender's child ─▶ glb→gltf ┘  (output)   (losses)
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::sync::OnceCell;
+
+use super::losses;
+use crate::domain::options::Packaging;
+use crate::domain::report::{Contents, Counts, Report, Timings};
+use crate::domain::{ConversionError, ErrorCode, Format, Options};
+use crate::engine::blender::protocol::{Importer, Stage, Task};
+use crate::engine::blender::{self, Blender};
+use crate::engine::native;
+use crate::engine::workdir::{ConversionFolder, WorkDir};
+use crate::intake::{self, Model, Source};
+use crate::{inspect, packaging};
+
+/// One conversion to do.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub sources: Source,
+    /// The model's main file, where several could be.
+    pub main: Option<String>,
+    pub target: Format,
+    pub options: Options,
+    /// For all of it, waiting included.
+    pub timeout: Duration,
+}
+
+/// A finished conversion.
+#[derive(Debug)]
+pub struct Outcome {
+    pub report: Report,
+    /// Holds the result's files; removed with its last clone.
+    pub folder: ConversionFolder,
+    /// Absolute paths below `folder.output()`; the first is the main file, or the only one: the zip.
+    pub files: Vec<PathBuf>,
+    /// The model's name without an extension.
+    pub stem: String,
+}
+
+/// What carries out conversions.
+#[derive(Debug)]
+pub struct Converter {
+    /// How to run Blender, or why there is none.
+    engine: Result<blender::Settings, ConversionError>,
+    work: WorkDir,
+    limits: intake::Limits,
+    /// Started by the first conversion that needs it: the native lane works without.
+    blender: OnceCell<Blender>,
+}
+
+/// What an engine made, before it is counted and compared.
+struct Made {
+    input: Counts,
+    output: Option<Counts>,
+    /// Absolute; the first is the main file.
+    files: Vec<PathBuf>,
+    engine: String,
+    importer: Option<String>,
+    losses: Vec<String>,
+    warnings: Vec<String>,
+    timings: Timings,
+}
+
+type Progress<'a> = &'a (dyn Fn(Stage, Option<f64>) + Send + Sync);
+
+impl Converter {
+    pub fn new(
+        engine: Result<blender::Settings, ConversionError>,
+        work: WorkDir,
+        limits: intake::Limits,
+    ) -> Self {
+        Self { engine, work, limits, blender: OnceCell::new() }
+    }
+
+    /// Blender, started by the first call.
+    ///
+    /// # Errors
+    /// `engine_unavailable`, with the reason.
+    pub async fn blender(&self) -> Result<&Blender, ConversionError> {
+        let start = || async {
+            let settings = self.engine.clone()?;
+            Blender::start(settings).await.map_err(|error| {
+                tracing::error!(%error, "the engine does not start");
+                ConversionError::new(ErrorCode::EngineUnavailable, error.to_string())
+            })
+        };
+        self.blender.get_or_try_init(start).await
+    }
+
+    /// Ends the engine and waits for it.
+    pub async fn shutdown(&self) {
+        if let Some(blender) = self.blender.get() {
+            blender.shutdown().await;
+        }
+    }
+
+    /// Carries out one conversion; dropping the future cancels it.
+    ///
+    /// # Errors
+    /// Why the model could not be converted.
+    pub async fn convert(
+        &self,
+        request: Request,
+        progress: Progress<'_>,
+    ) -> Result<Outcome, ConversionError> {
+        let timeout = request.timeout;
+        let late = |_| {
+            let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
+            ConversionError::new(ErrorCode::Timeout, detail)
+        };
+        tokio::time::timeout(timeout, self.convert_at_leisure(request, progress)).await.map_err(late)?
+    }
+
+    async fn convert_at_leisure(
+        &self,
+        request: Request,
+        progress: Progress<'_>,
+    ) -> Result<Outcome, ConversionError> {
+        let began = Instant::now();
+        let Request { sources, main, target, options, timeout } = request;
+        options.check(target)?;
+        let folder =
+            self.work.conversion_folder().map_err(|error| ConversionError::io("make a folder", &error))?;
+        let (into, limits) = (folder.clone(), self.limits);
+        let model = blocking(move || intake::prepare(&sources, main.as_deref(), &into.input(), limits)).await?;
+        if let Some(reason) = model.format.refusal(target) {
+            return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
+        }
+        let conversion = Conversion { folder, model, target, options, began, progress };
+        let made = if native::can(conversion.model.format, target, &conversion.options) {
+            conversion.repack().await?
+        } else {
+            conversion.blend(self.blender().await?, timeout).await?
+        };
+        conversion.finish(made).await
+    }
+}
+
+/// A conversion whose model is in its folder.
+struct Conversion<'a> {
+    folder: ConversionFolder,
+    model: Model,
+    target: Format,
+    options: Options,
+    began: Instant,
+    progress: Progress<'a>,
+}
+
+impl Conversion<'_> {
+    /// The native lane.
+    async fn repack(&self) -> Result<Made, ConversionError> {
+        (self.progress)(Stage::Packing, None);
+        let began = Instant::now();
+        let (folder, model) = (self.folder.clone(), self.model.clone());
+        let (target, packaging) = (self.target, self.options.packaging);
+        let (input, files) = blocking(move || {
+            let input = inspect::inspect(&model.folder.join(&model.main), model.format)?;
+            let out = folder.output();
+            let names =
+                native::repack(&model.folder, &model.main, model.format, &out, &model.name, target, packaging)?;
+            Ok((input, names.into_iter().map(|name| out.join(name)).collect()))
+        })
+        .await?;
+        Ok(Made {
+            input,
+            output: None,
+            files,
+            engine: "native".to_owned(),
+            importer: None,
+            losses: Vec::new(),
+            warnings: Vec::new(),
+            timings: Timings { process_ms: Some(milliseconds(began)), ..Timings::default() },
+        })
+    }
+
+    /// Blender.
+    async fn blend(&self, blender: &Blender, timeout: Duration) -> Result<Made, ConversionError> {
+        let (model, target) = (&self.model, self.target);
+        // A gltf is a glb that the native lane takes apart.
+        let written = if target == Format::Gltf { Format::Glb } else { target };
+        let output = Path::new("out").join(file_name(&model.name, written.info().extensions[0]));
+        let task = Task {
+            input: Path::new("in").join(&model.main),
+            input_format: model.format,
+            output: output.clone(),
+            output_format: written,
+            options: self.options.clone(),
+            read_back: !inspect::can_inspect(target),
+            importer: Importer::Usual,
+        };
+        let left = timeout.saturating_sub(self.began.elapsed());
+        let progress = |stage, fraction| (self.progress)(stage, fraction);
+        let done = blender.convert(&self.folder, task, left, progress).await?;
+        let (folder, main) = (self.folder.clone(), self.folder.path().join(&output));
+        let (name, packaging) = (model.name.clone(), self.options.packaging);
+        let files = blocking(move || match target {
+            Format::Gltf => take_apart(&main, &folder.output(), &name, packaging),
+            _ => result_files(&folder.output(), main),
+        })
+        .await?;
+        let mut warnings = Vec::new();
+        if let Some(setback) = done.retried_after {
+            warnings.push(format!("the engine {setback} on this model at first; a fresh one converted it"));
+        }
+        warnings.extend(done.success.warnings);
+        Ok(Made {
+            input: done.success.input,
+            output: done.success.output,
+            files,
+            engine: format!("blender {}", blender.version().blender),
+            importer: Some(done.success.importer),
+            losses: done.success.losses,
+            warnings,
+            timings: Timings {
+                queue_ms: Some(done.queue.as_secs_f64() * 1000.0),
+                import_ms: Some(done.success.import_ms),
+                process_ms: Some(done.success.process_ms),
+                export_ms: Some(done.success.export_ms),
+                check_ms: Some(done.success.check_ms),
+                total_ms: 0.0,
+            },
+        })
+    }
+
+    /// Counts the result, compares, packages.
+    async fn finish(self, made: Made) -> Result<Outcome, ConversionError> {
+        let Conversion { folder, model, target, options, began, progress } = self;
+        let Made { mut input, output, files, engine, importer, losses, warnings, mut timings } = made;
+        let counting = Instant::now();
+        let main = files.first().cloned().unwrap_or_default();
+        let sizes = files.clone();
+        let (output, bytes) = blocking(move || {
+            let output = output.map_or_else(|| inspect::inspect(&main, target), Ok)?;
+            Ok((output, total_size(&sizes)?))
+        })
+        .await?;
+        timings.check_ms = Some(timings.check_ms.unwrap_or_default() + milliseconds(counting));
+
+        for name in &model.missing_textures {
+            if !input.missing_textures.contains(name) {
+                input.missing_textures.push(name.clone());
+            }
+        }
+        let input =
+            Contents { format: model.format, bytes: model.bytes, files: model.files, counts: input };
+        let output = Contents { format: target, bytes, files: files.len() as u32, counts: output };
+        losses::check(&input, &output)?;
+        let mut all_losses = losses::losses(&input, &output, &options);
+        all_losses.extend(losses);
+        let mut all_warnings = model.warnings;
+        all_warnings.extend(warnings);
+
+        let files = match options.packaging {
+            Packaging::Zip => {
+                progress(Stage::Packing, None);
+                let (out, name) = (folder.output(), model.name.clone());
+                vec![blocking(move || zip(&files, &out, &name)).await?]
+            }
+            Packaging::Auto | Packaging::Single => files,
+        };
+        timings.total_ms = milliseconds(began);
+        let report = Report {
+            input,
+            output,
+            losses: all_losses,
+            warnings: all_warnings,
+            engine,
+            importer,
+            timings,
+        };
+        Ok(Outcome { report, folder, files, stem: model.name })
+    }
+}
+
+/// Runs work on files where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ConversionError> + Send + 'static,
+) -> Result<T, ConversionError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "work on files ended early");
+        Err(ConversionError::new(ErrorCode::Internal, "the conversion ended unexpectedly"))
+    })
+}
+
+/// A glb, as gltf; the glb goes.
+fn take_apart(
+    glb: &Path,
+    out: &Path,
+    name: &str,
+    packaging: Packaging,
+) -> Result<Vec<PathBuf>, ConversionError> {
+    let names = native::glb_to_gltf(glb, out, name, packaging)?;
+    std::fs::remove_file(glb).map_err(|error| ConversionError::io("remove an intermediate file", &error))?;
+    Ok(names.into_iter().map(|name| out.join(name)).collect())
+}
+
+/// What the engine wrote: the main file, then the others by name.
+fn result_files(out: &Path, main: PathBuf) -> Result<Vec<PathBuf>, ConversionError> {
+    let mut files = vec![main];
+    for entry in walkdir::WalkDir::new(out).sort_by_file_name() {
+        let entry = entry.map_err(|error| ConversionError::io("list the result", &error.into()))?;
+        if entry.file_type().is_file() && entry.path() != files[0] {
+            files.push(entry.into_path());
+        }
+    }
+    Ok(files)
+}
+
+fn zip(files: &[PathBuf], out: &Path, name: &str) -> Result<PathBuf, ConversionError> {
+    let io = |error| ConversionError::io("write the zip", &error);
+    let path = out.join(file_name(name, "zip"));
+    let named = files
+        .iter()
+        .map(|file| (file.clone(), file.strip_prefix(out).unwrap_or(file).to_string_lossy().into_owned()))
+        .collect::<Vec<_>>();
+    packaging::zip_files(&named, std::fs::File::create(&path).map_err(io)?).map_err(io)?;
+    Ok(path)
+}
+
+fn total_size(files: &[PathBuf]) -> Result<u64, ConversionError> {
+    let mut bytes = 0;
+    for file in files {
+        bytes += file.metadata().map_err(|error| ConversionError::io("measure the result", &error))?.len();
+    }
+    Ok(bytes)
+}
+
+fn file_name(stem: &str, extension: &str) -> String {
+    format!("{stem}.{extension}")
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}

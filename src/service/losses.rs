@@ -1,0 +1,203 @@
+//! What a result lacks of its source, in the field's words.
+
+use crate::domain::report::{Clip, Contents, Counts};
+use crate::domain::{ConversionError, ErrorCode, Feature, Format, Options};
+
+/// Compares what went in with what came out; one clause per loss.
+///
+/// Vertices are not compared: formats differ in how they split them at seams. Objects are not either: they are
+/// joined and split by the formats' own rules, and meshes, bones, cameras and lights are what they stand for.
+pub fn losses(input: &Contents, output: &Contents, options: &Options) -> Vec<String> {
+    let (before, after, target) = (&input.counts, &output.counts, output.format);
+    let mut losses = Vec::new();
+    let mut compare = |feature: Feature, before: u64, after: u64, one: &str, many: &str| {
+        if after >= before {
+            return;
+        }
+        let noun = if before == 1 { one } else { many };
+        losses.push(if after > 0 {
+            format!("{} of {before} {noun} did not come out", before - after)
+        } else if target.holds(feature) {
+            format!("{before} {noun} did not come out")
+        } else {
+            format!("{before} {noun}: {target} holds no {}", feature.word())
+        });
+    };
+    compare(Feature::Mesh, before.meshes, after.meshes, "mesh", "meshes");
+    if after.meshes > 0 {
+        compare(Feature::Mesh, before.triangles, after.triangles, "triangle", "triangles");
+        compare(Feature::Uvs, before.uv_layers, after.uv_layers, "UV layer", "UV layers");
+        compare(
+            Feature::VertexColours,
+            before.vertex_colours,
+            after.vertex_colours,
+            "vertex colour layer",
+            "vertex colour layers",
+        );
+        compare(Feature::Materials, before.materials, after.materials, "material", "materials");
+        compare(Feature::Textures, before.textures, after.textures, "texture", "textures");
+        compare(Feature::Skin, before.skins, after.skins, "skinned mesh", "skinned meshes");
+        compare(
+            Feature::BlendShapes,
+            before.blend_shapes,
+            after.blend_shapes,
+            "blend shape",
+            "blend shapes",
+        );
+    }
+    compare(Feature::Skeleton, before.bones, after.bones, "bone", "bones");
+    compare(Feature::Cameras, before.cameras, after.cameras, "camera", "cameras");
+    compare(Feature::Lights, before.lights, after.lights, "light", "lights");
+    if before.humanoid && !after.humanoid {
+        losses.push(format!("the humanoid assignment: {target} holds none"));
+    }
+    if options.animation {
+        losses.extend(clips(before, after, target));
+    }
+    losses
+}
+
+fn clips(before: &Counts, after: &Counts, target: Format) -> Option<String> {
+    let (count, left) = (before.clips.len(), after.clips.len());
+    if left >= count {
+        return None;
+    }
+    let noun = if count == 1 { "clip" } else { "clips" };
+    if !target.holds(Feature::Clips) {
+        return Some(format!("{count} {noun}: {target} holds no animation"));
+    }
+    let gone: Vec<&str> = before
+        .clips
+        .iter()
+        .map(|clip: &Clip| clip.name.as_str())
+        .filter(|name| !after.clips.iter().any(|clip| clip.name == *name))
+        .collect();
+    // Names may change on the way; then only the number can be told.
+    if gone.len() == count - left {
+        return Some(format!("{} of {count} {noun} did not come out: {}", gone.len(), gone.join(", ")));
+    }
+    Some(format!("{} of {count} {noun} did not come out", count - left))
+}
+
+/// A result without the geometry that went in is no result.
+///
+/// # Errors
+/// `geometry_lost`, or `no_animation` for a target that is nothing but animation.
+pub fn check(input: &Contents, output: &Contents) -> Result<(), ConversionError> {
+    let (before, after, target) = (&input.counts, &output.counts, output.format);
+    if target.holds(Feature::Mesh) {
+        let lost = (before.meshes > 0 && after.meshes == 0)
+            || (before.triangles > 0 && after.triangles == 0)
+            || (before.vertices > 0 && after.vertices == 0);
+        if lost {
+            return Err(ConversionError::new(
+                ErrorCode::GeometryLost,
+                format!(
+                    "the {target} file came out without the model's geometry ({} vertices, {} triangles went in)",
+                    before.vertices, before.triangles
+                ),
+            ));
+        }
+    }
+    let is_motion = target.info().needs.contains(&Feature::Clips);
+    if is_motion && after.clips.is_empty() {
+        return Err(ConversionError::new(ErrorCode::NoAnimation, "the model has no animation"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(format: Format, counts: Counts) -> Contents {
+        Contents { format, bytes: 1, files: 1, counts }
+    }
+
+    fn figure() -> Counts {
+        let clip = |name: &str| Clip { name: name.into(), frames: 31, seconds: 1.0, fps: 30.0 };
+        Counts {
+            objects: 2,
+            meshes: 1,
+            vertices: 100,
+            triangles: 180,
+            uv_layers: 1,
+            materials: 2,
+            textures: 1,
+            bones: 21,
+            skins: 1,
+            blend_shapes: 2,
+            clips: vec![clip("Walk"), clip("Wave")],
+            humanoid: true,
+            ..Counts::default()
+        }
+    }
+
+    #[test]
+    fn what_the_target_cannot_hold_is_named() {
+        let bare = Counts { objects: 1, meshes: 1, vertices: 120, triangles: 180, ..Counts::default() };
+        let losses = losses(
+            &contents(Format::Vrm, figure()),
+            &contents(Format::Stl, bare),
+            &Options::default(),
+        );
+        assert_eq!(
+            losses,
+            [
+                "1 UV layer: stl holds no UVs",
+                "2 materials: stl holds no materials",
+                "1 texture: stl holds no textures",
+                "1 skinned mesh: stl holds no skin",
+                "2 blend shapes: stl holds no blend shapes",
+                "21 bones: stl holds no skeleton",
+                "the humanoid assignment: stl holds none",
+                "2 clips: stl holds no animation",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_clip_that_is_gone_is_named() {
+        let mut after = figure();
+        after.clips.remove(0);
+        let losses = losses(
+            &contents(Format::Fbx, figure()),
+            &contents(Format::Glb, after),
+            &Options::default(),
+        );
+        assert_eq!(losses, ["1 of 2 clips did not come out: Walk"]);
+    }
+
+    #[test]
+    fn clips_that_were_not_wanted_are_no_loss() {
+        let after = Counts { clips: Vec::new(), ..figure() };
+        let options = Options { animation: false, ..Options::default() };
+        let losses = losses(&contents(Format::Fbx, figure()), &contents(Format::Glb, after), &options);
+        assert!(losses.is_empty(), "{losses:?}");
+    }
+
+    #[test]
+    fn more_of_something_is_no_loss() {
+        let mut after = figure();
+        after.vertices = 1;
+        after.materials = 3;
+        let (input, output) = (contents(Format::Fbx, figure()), contents(Format::Glb, after));
+        assert!(losses(&input, &output, &Options::default()).is_empty());
+        assert_eq!(check(&input, &output), Ok(()));
+    }
+
+    #[test]
+    fn a_result_without_geometry_is_a_failure() {
+        let after = Counts { triangles: 0, ..figure() };
+        let error = check(&contents(Format::Fbx, figure()), &contents(Format::Glb, after)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::GeometryLost);
+    }
+
+    #[test]
+    fn a_motion_without_clips_is_a_failure() {
+        let still = Counts { clips: Vec::new(), ..figure() };
+        let error =
+            check(&contents(Format::Fbx, still.clone()), &contents(Format::Bvh, still)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::NoAnimation);
+    }
+}
