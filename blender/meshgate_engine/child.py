@@ -1,0 +1,230 @@
+"""The life of a child: bound, then one conversion, then its report.
+
+Nothing a model contains may keep the child from ending, and nothing that the child leaves behind but
+``report.json`` and ``out/`` is looked at.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import protocol, sandbox
+from .errors import ConversionError
+
+Progress = Callable[[str, float | None], None]
+Run = Callable[[dict, Progress], dict]
+
+# Exit statuses of a child that could not even write its report.
+NO_REPORT = 70
+NO_SPACE = 28
+
+# Where the progress pipe is in the child; 0, 1 and 2 are all else that is open.
+PROGRESS_FD = 3
+
+# What remains below the hard limit to say that the soft one was met, in bytes.
+_MEMORY_RESERVE = 32 << 20
+
+_PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all children of a zygote share; ``load`` brings Blender into a child of a cold one."""
+
+    sandboxed: bool
+    program: bytes
+    readable: tuple[str, ...]
+    missing: tuple[str, ...]
+    load: Callable[[], object] | None
+    run: Run
+
+
+def live(command: dict, surroundings: Surroundings, zygote: int, log: int, progress: int) -> None:
+    """All that a child does, right after the fork. Never returns."""
+    status = NO_REPORT
+    try:
+        _detach(zygote, log, progress)
+        status = _work(command, surroundings)
+    except BaseException:
+        with contextlib.suppress(BaseException):
+            traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            flush()
+        os._exit(status)
+
+
+def flush() -> None:
+    """Python's and C's buffers."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    _libc.fflush(None)
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to kill this process when the thread that started it ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _detach(zygote: int, log: int, progress: int) -> None:
+    os.setsid()
+    die_with_parent()
+    if os.getppid() != zygote:
+        os._exit(NO_REPORT)
+    signal.set_wakeup_fd(-1)
+    # Blender's own handlers would look for a stack in a broken heap.
+    for number in (signal.SIGCHLD, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # High numbers first, lest one is overwritten before it is copied.
+    log, progress = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (log, progress))
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.dup2(progress, PROGRESS_FD)
+    os.closerange(PROGRESS_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    os.set_blocking(PROGRESS_FD, False)
+
+
+def _work(command: dict, surroundings: Surroundings) -> int:
+    folder, limits = command["folder"], command["limits"]
+    os.chdir(folder)
+    for stale in ("report.json", "report.json.new"):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(stale)
+    _set_environment(os.path.join(folder, "tmp"))
+    _set_limits(limits)
+    if surroundings.sandboxed:
+        sandbox.enter(folder, surroundings.readable, surroundings.program, surroundings.missing)
+    stage = "importing"
+
+    def progress(name: str, fraction: float | None = None) -> None:
+        nonlocal stage
+        stage = name
+        # A full pipe loses a step, not the conversion.
+        with contextlib.suppress(OSError):
+            os.write(PROGRESS_FD, f"{name} {'-' if fraction is None else f'{fraction:.4f}'}\n".encode())
+
+    try:
+        if surroundings.load is not None:
+            surroundings.load()
+        _move_temporary_files(os.path.join(folder, "tmp"))
+        report = {"outcome": "succeeded", **surroundings.run(command["task"], progress)}
+        if set(report) != protocol.REPORTS["succeeded"] | {"outcome"}:
+            raise TypeError(f"a report with {sorted(report)}")
+        _check_sizes(limits["file_bytes"])
+    except BaseException as error:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.getrlimit(resource.RLIMIT_AS)[1],) * 2)
+        failure = _failure(error, stage)
+        if not isinstance(error, ConversionError):
+            traceback.print_exc()
+        report = {"outcome": "failed", "code": failure.code, "detail": failure.detail}
+    return _write_report(report)
+
+
+def _set_environment(scratch: str) -> None:
+    os.environ.clear()
+    _libc.clearenv()
+    os.environ.update(
+        HOME=scratch,
+        TMPDIR=scratch,
+        LANG="C.UTF-8",
+        PATH="/usr/bin",
+        BLENDER_USER_RESOURCES=scratch,
+        BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION="true",
+    )
+
+
+def _set_limits(limits: dict) -> None:
+    # The kernel prefers the child to the service when the machine runs out of memory.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")
+    memory = limits["memory_bytes"]
+    _limit(resource.RLIMIT_AS, max(0, memory - _MEMORY_RESERVE), memory)
+    _limit(resource.RLIMIT_CPU, limits["cpu_seconds"], limits["cpu_seconds"] + 1)
+    _limit(resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"])
+    _limit(resource.RLIMIT_NOFILE, limits["open_files"], limits["open_files"])
+    _limit(resource.RLIMIT_CORE, 0, 0)
+    # Python ignores it already, a full Blender might not: a file that is too large is an error to report.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+
+
+def _limit(kind: int, soft: int, hard: int) -> None:
+    """Never above what this process was given."""
+    given = resource.getrlimit(kind)[1]
+    if given != resource.RLIM_INFINITY:
+        soft, hard = min(soft, given), min(hard, given)
+    resource.setrlimit(kind, (soft, hard))
+
+
+def _move_temporary_files(scratch: str) -> None:
+    bpy = sys.modules.get("bpy")
+    if bpy is not None:
+        bpy.context.preferences.filepaths.temporary_directory = scratch
+
+
+def _check_sizes(largest: int) -> None:
+    """Writers in C say nothing of a write that the file size limit cut short."""
+    for folder, _, names in os.walk("out"):
+        if any(os.lstat(os.path.join(folder, name)).st_size >= largest for name in names):
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+def _failure(error: BaseException, stage: str) -> ConversionError:
+    """What the caller is told, whatever went wrong; the traceback is for the log."""
+    causes = _causes(error)
+    numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
+    # Operators of Blender put the traceback of an add-on into the text of a RuntimeError.
+    texts = " ".join(str(cause) for cause in causes if not isinstance(cause, ConversionError))
+    if any(isinstance(cause, MemoryError) for cause in causes) or "MemoryError" in texts or errno.ENOMEM in numbers:
+        return ConversionError("memory_limit", "the conversion needs more memory than allowed")
+    if errno.EFBIG in numbers or os.strerror(errno.EFBIG) in texts:
+        return ConversionError("output_too_large", "the result is larger than allowed")
+    if numbers & {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in texts:
+        return ConversionError("disk_full", "the disk is full")
+    if isinstance(error, ConversionError):
+        return error
+    if stage == "importing":
+        return ConversionError("import_failed", "blender could not read the model")
+    if stage == "exporting":
+        return ConversionError("export_failed", "blender could not write the result")
+    return ConversionError("internal", "the conversion failed for a reason that is not the model's")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    causes: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in causes:
+        causes.append(following)
+        following = following.__cause__ or following.__context__
+    return causes
+
+
+def _write_report(report: dict) -> int:
+    try:
+        text = json.dumps(report, allow_nan=False)
+    except (TypeError, ValueError):
+        traceback.print_exc()
+        text = json.dumps({"outcome": "failed", "code": "internal", "detail": "the report could not be written"})
+    try:
+        with open("report.json.new", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.rename("report.json.new", "report.json")
+    except OSError as error:
+        traceback.print_exc()
+        return NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else NO_REPORT
+    return 0

@@ -1,0 +1,178 @@
+"""What a child may do: landlock for files, seccomp for system calls, no privileges to gain or to use.
+
+Everything here is a system call by ``ctypes``, works for root and for anybody, and needs neither capabilities nor
+user namespaces. Each part binds the calling thread only, so a child enters before it starts any thread.
+"""
+
+import base64
+import contextlib
+import ctypes
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+
+LANDLOCK = "landlock"
+SECCOMP = "seccomp"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+# The same numbers on every architecture.
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+_LANDLOCK_RULE_PATH_BENEATH = 1
+
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+_PR_SET_NO_NEW_PRIVS = 38
+
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
+_REFER, _TRUNCATE = 1 << 13, 1 << 14
+
+# Handled, hence refused where no rule grants them, by the version of landlock that knows them. Devices, sockets,
+# pipes and symbolic links are granted nowhere: whoever reads the result follows no link and waits on no pipe.
+_HANDLED_FS = {1: (1 << 13) - 1, 2: _REFER, 3: _TRUNCATE, 5: 1 << 15}
+_HANDLED_NET = {4: 0b11}
+_HANDLED_SCOPE = {6: 0b11}
+_ONLY_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15
+
+_READ = _READ_FILE | _READ_DIR
+_CHANGE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _REFER | _TRUNCATE
+
+# Besides the engine: shared libraries with their cache, the processors' number, and what every program has.
+_SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/sys/devices/system/cpu", "/dev/urandom", "/dev/zero")
+_SYSTEM_WRITABLE = ("/dev/null",)
+
+
+class _Ruleset(ctypes.Structure):
+    _fields_ = (("fs", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scope", ctypes.c_uint64))
+
+
+class _PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("access", ctypes.c_uint64), ("parent", ctypes.c_int32))
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+class _CapabilityHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+def engine_paths() -> list[str]:
+    """What Python and Blender are made of."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    paths = {sys.prefix, sys.base_prefix, os.path.join(package, "meshgate_engine")}
+    if "bpy" in sys.modules:
+        bpy = sys.modules["bpy"]
+        binary = bpy.app.binary_path
+        paths.update(os.path.dirname(path) for path in (binary, getattr(bpy, "__file__", None)) if path)
+    return sorted({os.path.realpath(path) for path in paths})
+
+
+def enter(folder: str, readable: Sequence[str], program: bytes, missing: Sequence[str] = ()) -> None:
+    """Binds this process for good. Raises OSError when a part that is not in ``missing`` cannot be had."""
+    _call(_libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _drop_capabilities()
+    if LANDLOCK not in missing:
+        _enter_landlock(folder, readable)
+    if SECCOMP not in missing:
+        _enter_seccomp(program)
+
+
+def missing(program: str) -> list[str]:
+    """The parts that cannot be had here, found by trying each in a process of its own."""
+    parts = []
+    with tempfile.TemporaryDirectory() as folder:
+        if not _works(lambda: enter(folder, [], b"", [SECCOMP])):
+            parts.append(LANDLOCK)
+        if not _works(lambda: enter(folder, [], decode(program), [LANDLOCK])):
+            parts.append(SECCOMP)
+    return parts
+
+
+def decode(program: str) -> bytes:
+    """The seccomp program of a hello. Raises ValueError when it is none."""
+    decoded = base64.b64decode(program, validate=True)
+    if len(decoded) % 8 or len(decoded) > 8 * 4096:
+        raise ValueError("not a seccomp program")
+    return decoded
+
+
+def landlock_version() -> int:
+    """Landlock's version in this kernel, 0 without it."""
+    return max(0, _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION))
+
+
+def _works(attempt) -> bool:
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        with contextlib.suppress(Exception):
+            attempt()
+            status = 0
+        os._exit(status)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _enter_landlock(folder: str, readable: Sequence[str]) -> None:
+    version = landlock_version()
+    if version == 0:
+        raise OSError("this kernel has no landlock")
+    handled = _Ruleset(*(_known(table, version) for table in (_HANDLED_FS, _HANDLED_NET, _HANDLED_SCOPE)))
+    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    ruleset = _call(_libc.syscall, _LANDLOCK_CREATE_RULESET, ctypes.byref(handled), ctypes.c_size_t(size), 0)
+    try:
+        for path in (*_SYSTEM, *engine_paths(), *readable):
+            _allow(ruleset, path, _READ & handled.fs)
+        for path in _SYSTEM_WRITABLE:
+            _allow(ruleset, path, (_READ_FILE | _WRITE_FILE | _TRUNCATE) & handled.fs)
+        _allow(ruleset, folder, _CHANGE & handled.fs)
+        _call(_libc.syscall, _LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    finally:
+        os.close(ruleset)
+
+
+def _known(table: dict[int, int], version: int) -> int:
+    rights = 0
+    for since, added in table.items():
+        rights |= added if since <= version else 0
+    return rights
+
+
+def _allow(ruleset: int, path: str, access: int) -> None:
+    try:
+        parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if not os.path.isdir(path):
+            access &= _ONLY_FILES
+        rule = _PathBeneath(access, parent)
+        _call(_libc.syscall, _LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
+    finally:
+        os.close(parent)
+
+
+def _enter_seccomp(program: bytes) -> None:
+    if not program:
+        raise OSError("no seccomp program for this machine")
+    loaded = _Program(len(program) // 8, program)
+    _call(_libc.prctl, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(loaded), 0, 0)
+
+
+def _drop_capabilities() -> None:
+    """Root without capabilities cannot raise its limits nor pass by the permissions of files."""
+    header = _CapabilityHeader(0x20080522, 0)
+    _call(_libc.capset, ctypes.byref(header), (ctypes.c_uint32 * 6)())
+
+
+def _call(function, *arguments) -> int:
+    result = function(*arguments)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result

@@ -1,0 +1,102 @@
+"""Blender, loaded once and left as a child wants to find it."""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import tempfile
+
+# What the formats use; a child that finds them loaded does not pay for them.
+_MODULES = (
+    "numpy", "io_scene_fbx.import_fbx", "io_scene_fbx.export_fbx_bin", "io_scene_gltf2.io.com.gltf2_io",
+    "io_scene_gltf2.io.imp.gltf2_io_gltf", "io_scene_gltf2.blender.imp.blender_gltf",
+    "io_scene_gltf2.blender.exp.export", "io_anim_bvh.import_bvh", "io_anim_bvh.export_bvh",
+)  # fmt: skip
+
+_VRM_ADDON = "io_scene_vrm"
+_VRM_DISTRIBUTION = "bpy-vrm-format"
+
+
+def load() -> tuple[str, str]:
+    """Loads Blender with an empty scene; its version and the VRM add-on's, empty where that is missing."""
+    # The settings and add-ons of whoever runs the service are not the service's.
+    with tempfile.TemporaryDirectory(prefix="meshgate-engine-") as folder:
+        os.environ["BLENDER_USER_RESOURCES"] = folder
+        bpy = importlib.import_module("bpy")
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        return bpy.app.version_string.split()[0], _enable_vrm(bpy)
+
+
+def settle() -> None:
+    """Makes a loaded Blender fit to be forked: no threads to wait for, little to copy, nothing on the disk."""
+    bpy = sys.modules["bpy"]
+    for module in _MODULES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    _stop_openexr_threads()
+    # The session's own folder is empty and each child has another; a killed zygote would leave it behind.
+    with contextlib.suppress(OSError):
+        os.rmdir(bpy.app.tempdir)
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def versions_unloaded() -> tuple[str, str]:
+    """What ``load`` would find, without loading it. Raises ImportError without Blender."""
+    if importlib.util.find_spec("bpy") is None:
+        raise ImportError("no module named bpy")
+    if "bpy" in sys.modules:
+        return sys.modules["bpy"].app.version_string.split()[0], _vrm_version()
+    return importlib.metadata.version("bpy"), _vrm_version()
+
+
+def _enable_vrm(bpy) -> str:
+    # Only after the factory file, which disables add-ons, and by the operator, which makes its preferences.
+    with contextlib.suppress(Exception):
+        if bpy.ops.preferences.addon_enable(module=_VRM_ADDON) == {"FINISHED"} and _VRM_ADDON in sys.modules:
+            return _vrm_version()
+    return ""
+
+
+def _vrm_version() -> str:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(_VRM_DISTRIBUTION)
+    info = getattr(sys.modules.get(_VRM_ADDON), "bl_info", {})
+    return ".".join(str(part) for part in info.get("version", ()))
+
+
+def _stop_openexr_threads() -> None:
+    """A forked child has no threads but its own, and OpenEXR would wait for those of the pool for ever."""
+    for path in _openexr_libraries():
+        with contextlib.suppress(OSError):
+            library = ctypes.CDLL(path)
+            for symbol in _symbols(path):
+                with contextlib.suppress(AttributeError):
+                    getattr(library, symbol)(0)
+
+
+def _openexr_libraries() -> set[str]:
+    """The loaded files that may hold it: libOpenEXR, or the whole of a Blender that links it statically."""
+    with open("/proc/self/maps") as maps:
+        paths = {line.split(maxsplit=5)[5].strip() for line in maps if line.count("/")}
+    return {path for path in paths if "libOpenEXR.so" in path or "libOpenEXR-" in path}
+
+
+def _symbols(path: str) -> set[str]:
+    """``Imf::setGlobalThreadCount(int)`` as mangled: the namespace has the version in its name."""
+    marker = b"setGlobalThreadCountEi"
+    symbols = set()
+    with open(path, "rb") as file:
+        content = file.read()
+    position = content.find(marker)
+    while position >= 0:
+        start = content.rfind(b"\0", 0, position) + 1
+        symbols.add(content[start : position + len(marker)].decode("ascii", "replace"))
+        position = content.find(marker, position + 1)
+    return symbols

@@ -1,0 +1,204 @@
+"""What the zygote knows of one child: its pipes, its CPU time, its memory, and in the end how it ended."""
+
+import contextlib
+import os
+import re
+import signal
+import time
+
+from . import protocol
+
+# What is kept of what a child prints, in bytes.
+_LOG_KEPT = 4096
+
+# What is read of a pipe before the others have their turn, in bytes.
+_TURN = 1 << 16
+
+# A line of progress is shorter; what is longer is no progress.
+_LINE = 64
+
+# Steps of progress that may follow each other at once, and how many more a second.
+_BURST, _RATE = 32.0, 20.0
+
+# What a process says when it gets no memory: C++, Blender, Python, glibc.
+_NO_MEMORY = re.compile(
+    r"bad_alloc|[cm]alloc\w* returns null|MemoryError|out of memory|cannot allocate memory", re.IGNORECASE
+)
+_CRASHES = {signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP, signal.SIGFPE}
+
+# Nearer to its limit than this share of it, a crashed child is taken to have met it.
+_NEAR_LIMIT = 0.95
+
+
+class Child:
+    """One child, from its fork to its end."""
+
+    def __init__(self, number: int, pid: int, limits: dict, log: int, progress: int) -> None:
+        self.number = number
+        self.pid = pid
+        self.limits = limits
+        self.log_fd = log
+        self.progress_fd = progress
+        self.stage: str | None = None
+        self.cancelled = False
+        self.hangs = False
+        self._log = bytearray()
+        self._line = bytearray()
+        self._waiting: tuple[str, float | None] | None = None
+        self._budget, self._budget_at = _BURST, time.monotonic()
+        self._cpu_ticks, self._cpu_since = -1, time.monotonic()
+        self._look_at = 0.0
+        self._address_space = 0
+        self._oom_kills = oom_kills()
+
+    def kill(self) -> None:
+        """The child and all that it started. Only before it is reaped: then the number may be another's."""
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        os.close(self.log_fd)
+        os.close(self.progress_fd)
+
+    def read_log(self) -> bool:
+        """Keeps the end of what there is to read; False when nobody can write to it any more."""
+        chunk = _read(self.log_fd)
+        if chunk:
+            self._log = (self._log + chunk)[-_LOG_KEPT:]
+        return chunk != b""
+
+    def read_progress(self) -> bool:
+        """Takes in the last valid line; False when nobody can write to it any more."""
+        chunk = _read(self.progress_fd)
+        if not chunk:
+            return chunk is None
+        *lines, rest = bytes(self._line + chunk).split(b"\n")
+        self._line = bytearray(rest[: _LINE + 1])
+        for line in lines:
+            step = parse_progress(line)
+            if step is not None:
+                self.stage, self._waiting = step[0], step
+        return True
+
+    def take_progress(self) -> tuple[str, float | None] | None:
+        """The step to pass on, if there is one and its time has come."""
+        now = time.monotonic()
+        self._budget = min(_BURST, self._budget + (now - self._budget_at) * _RATE)
+        self._budget_at = now
+        if self._waiting is None or self._budget < 1:
+            return None
+        self._budget -= 1
+        step, self._waiting = self._waiting, None
+        return step
+
+    def look(self, hang_after: float) -> None:
+        """Kills the child when it has slept for too long."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + min(1.0, hang_after) / 4
+        state = _state(self.pid)
+        if state is None:
+            return
+        self._address_space = max(self._address_space, _peak_address_space(self.pid))
+        asleep, ticks = state
+        if not asleep or ticks != self._cpu_ticks:
+            self._cpu_ticks, self._cpu_since = ticks, now
+        elif now - self._cpu_since >= hang_after and not self.cancelled:
+            self.hangs = True
+            self.kill()
+
+    def end(self, status: int, usage) -> dict:
+        """The ``exited`` event of a reaped child."""
+        # What it wrote last is still in the pipes, which hold no more than one turn.
+        self.read_log()
+        self.read_progress()
+        cpu = usage.ru_utime + usage.ru_stime
+        peak = usage.ru_maxrss * 1024
+        return {
+            "id": self.number,
+            "end": self._how(status, cpu, peak),
+            "peak_memory_bytes": peak,
+            "cpu_seconds": round(cpu, 3),
+            "stage": self.stage,
+            "log": self.log(),
+        }
+
+    def log(self) -> str:
+        text = bytes(self._log).decode("utf-8", "replace")
+        return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text).strip()
+
+    def _how(self, status: int, cpu: float, peak: int) -> dict:
+        if self.cancelled:
+            return {"how": "cancelled"}
+        if self.hangs:
+            return {"how": "hang"}
+        if os.WIFEXITED(status):
+            return {"how": "exit", "status": os.WEXITSTATUS(status)}
+        number = os.WTERMSIG(status)
+        if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu >= self.limits["cpu_seconds"]):
+            return {"how": "cpu_limit"}
+        if number == signal.SIGKILL and oom_kills() > self._oom_kills:
+            return {"how": "memory_limit"}
+        near = max(self._address_space, peak) >= _NEAR_LIMIT * self.limits["memory_bytes"]
+        if number in _CRASHES and (near or _NO_MEMORY.search(self.log())):
+            return {"how": "memory_limit"}
+        return {"how": "signal", "signal": number}
+
+
+def not_started(number: int, reason: str) -> dict:
+    """The ``exited`` event of a child that never was."""
+    return {
+        "id": number, "end": {"how": "not_started"}, "peak_memory_bytes": 0, "cpu_seconds": 0.0, "stage": None,
+        "log": reason,
+    }  # fmt: skip
+
+
+def parse_progress(line: bytes) -> tuple[str, float | None] | None:
+    """The stage and the fraction of a line ``stage fraction``; None when it is anything else."""
+    if len(line) > _LINE:
+        return None
+    stage, _, number = line.decode("ascii", "replace").partition(" ")
+    if stage not in protocol.STAGES:
+        return None
+    if number == "-":
+        return stage, None
+    if not re.fullmatch(r"[01](\.[0-9]{1,9})?", number) or float(number) > 1:
+        return None
+    return stage, float(number)
+
+
+def oom_kills() -> int:
+    """How often the kernel has killed in this control group for want of memory; 0 where it does not tell."""
+    with contextlib.suppress(OSError, ValueError):
+        with open("/proc/self/cgroup") as file:
+            group = next((line[3:].strip() for line in file if line.startswith("0::")), "/")
+        with open(f"/sys/fs/cgroup{group.rstrip('/')}/memory.events") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
+    return 0
+
+
+def _read(fd: int) -> bytes | None:
+    """What there is, empty at the end of the pipe, None when there is nothing now."""
+    try:
+        return os.read(fd, _TURN)
+    except BlockingIOError:
+        return None
+
+
+def _state(pid: int) -> tuple[bool, int] | None:
+    """Whether it sleeps, and its CPU time so far over all threads, in clock ticks."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+        # The name, in parentheses, may hold anything.
+        fields = file.read().rpartition(")")[2].split()
+        return fields[0] == "S", int(fields[11]) + int(fields[12])
+    return None
+
+
+def _peak_address_space(pid: int) -> int:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as file:
+        for line in file:
+            if line.startswith("VmPeak:"):
+                return int(line.split()[1]) * 1024
+    return 0

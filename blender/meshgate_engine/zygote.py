@@ -1,0 +1,233 @@
+"""The zygote: Blender loaded once, and a child forked from it for each conversion.
+
+It talks to the supervisor by ``protocol`` over the Unix socket that it finds as its standard input. When there is
+nothing to do it sleeps in one system call; while children live it looks at them once a second.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import selectors
+import signal
+import socket
+import traceback
+from typing import NoReturn
+
+from . import child, protocol, sandbox, warm, watch
+from .child import Run
+
+# How often the children are looked at, in seconds.
+_TICK = 1.0
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class _Broken(Exception):
+    """Why this zygote cannot serve, in one sentence."""
+
+
+def main(run: Run | None = None) -> NoReturn:
+    """Serves until the supervisor hangs up. ``run`` is what children do: ``conversion.run`` unless told otherwise."""
+    child.die_with_parent()
+    peer = _take_socket()
+    status = 1
+    try:
+        hello = protocol.receive(peer)
+        if hello is not None:
+            surroundings, ready = _prepare(hello, run)
+            zygote = _Zygote(peer, surroundings, hello["hang_after_s"])
+            peer.sendall(protocol.encode("ready", protocol=protocol.VERSION, **ready))
+            zygote.serve()
+        status = 0
+    except _Broken as broken:
+        _say_broken(peer, str(broken))
+    except (BrokenPipeError, ConnectionResetError):
+        status = 0
+    except Exception as error:
+        traceback.print_exc()
+        _say_broken(peer, f"{type(error).__name__}: {error}")
+    finally:
+        # Whatever Blender would still like to do at its end, the supervisor does not wait for it.
+        with contextlib.suppress(Exception):
+            child.flush()
+        os._exit(status)
+
+
+def _take_socket() -> socket.socket:
+    """Moves the socket away from where anything printed or inherited could reach it."""
+    private = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 10)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    peer = socket.socket(fileno=private)
+    peer.setblocking(True)
+    return peer
+
+
+def _say_broken(peer: socket.socket, reason: str) -> None:
+    with contextlib.suppress(OSError):
+        peer.sendall(protocol.encode("broken", reason=reason[:2000]))
+
+
+def _prepare(hello: dict, run: Run | None) -> tuple[child.Surroundings, dict]:
+    if hello.get("type") != "hello":
+        raise _Broken("the first message is no hello")
+    if hello["protocol"] != protocol.VERSION:
+        raise _Broken(f"the supervisor speaks protocol {hello['protocol']}, this engine {protocol.VERSION}")
+    sandboxed = hello["sandbox"] != "off"
+    missing = sandbox.missing(hello["seccomp"]) if sandboxed else []
+    if missing and hello["sandbox"] == "require":
+        raise _Broken(f"the sandbox is required, and this machine lacks {' and '.join(missing)}")
+    try:
+        blender, vrm_addon = warm.versions_unloaded() if hello["cold"] else warm.load()
+        if not hello["cold"]:
+            warm.settle()
+        run = run or _conversion(hello["cold"])
+    except ImportError as error:
+        traceback.print_exc()
+        raise _Broken(f"blender could not be loaded: {error}") from error
+    # What is still in a buffer at a fork is printed by every child.
+    child.flush()
+    surroundings = child.Surroundings(
+        sandboxed=sandboxed,
+        program=b"" if sandbox.SECCOMP in missing or not sandboxed else sandbox.decode(hello["seccomp"]),
+        readable=tuple(hello["readable"]),
+        missing=tuple(missing),
+        load=warm.load if hello["cold"] else None,
+        run=run,
+    )
+    return surroundings, {"blender": blender, "vrm_addon": vrm_addon, "sandbox_missing": missing}
+
+
+def _conversion(cold: bool) -> Run:
+    def load_and_run(task: dict, progress: child.Progress) -> dict:
+        from . import conversion
+
+        return conversion.run(task, progress)
+
+    if not cold:
+        # Its modules are to be loaded before the first fork.
+        from . import conversion  # noqa: F401
+    return load_and_run
+
+
+class _Zygote:
+    def __init__(self, peer: socket.socket, surroundings: child.Surroundings, hang_after: float) -> None:
+        self._peer = peer
+        self._surroundings = surroundings
+        self._hang_after = hang_after
+        self._tick = min(_TICK, hang_after / 4)
+        self._children: dict[int, watch.Child] = {}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(peer, selectors.EVENT_READ, None)
+        # A child's end wakes the selector through this pipe.
+        self._wakeup, wakeup_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._wakeup, selectors.EVENT_READ, None)
+        signal.set_wakeup_fd(wakeup_end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # A Ctrl-C in a terminal goes to everybody; it is the supervisor who decides.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Whatever outlives a child comes to us, and goes.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def serve(self) -> None:
+        """Returns when the supervisor has hung up and all children are gone."""
+        try:
+            while self._turn():
+                pass
+        finally:
+            for each in self._children.values():
+                each.kill()
+            for each in self._children.values():
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(each.pid, 0)
+            self._kill_orphans()
+
+    def _turn(self) -> bool:
+        ready = self._selector.select(self._tick if self._children else None)
+        for key, _ in ready:
+            if key.fileobj is self._peer:
+                if not self._obey():
+                    return False
+            elif key.fd == self._wakeup:
+                os.read(self._wakeup, 4096)
+            elif not key.data():
+                self._selector.unregister(key.fd)
+        for each in self._children.values():
+            each.look(self._hang_after)
+            self._pass_on(each)
+        self._reap()
+        return True
+
+    def _obey(self) -> bool:
+        command = protocol.receive(self._peer)
+        if command is None:
+            return False
+        if command["type"] == "convert":
+            self._fork(command)
+        elif command["type"] == "cancel":
+            for each in self._children.values():
+                if each.number == command["id"]:
+                    each.cancelled = True
+                    each.kill()
+        return True
+
+    def _fork(self, command: dict) -> None:
+        pipes: list[int] = []
+        zygote = os.getpid()
+        try:
+            pipes += os.pipe2(os.O_CLOEXEC)
+            pipes += os.pipe2(os.O_CLOEXEC)
+            pid = os.fork()
+        except OSError as error:
+            for fd in pipes:
+                os.close(fd)
+            self._send("exited", **watch.not_started(command["id"], f"cannot fork: {error.strerror}"))
+            return
+        log, log_end, progress, progress_end = pipes
+        if pid == 0:
+            child.live(command, self._surroundings, zygote, log_end, progress_end)
+        os.close(log_end)
+        os.close(progress_end)
+        each = watch.Child(command["id"], pid, command["limits"], log, progress)
+        self._children[pid] = each
+        for fd, read in ((log, each.read_log), (progress, each.read_progress)):
+            os.set_blocking(fd, False)
+            self._selector.register(fd, selectors.EVENT_READ, read)
+        self._send("started", id=each.number, pid=pid)
+
+    def _pass_on(self, each: watch.Child) -> None:
+        step = each.take_progress()
+        if step is not None:
+            self._send("progress", id=each.number, stage=step[0], fraction=step[1])
+
+    def _reap(self) -> None:
+        for each in list(self._children.values()):
+            if os.waitid(os.P_PID, each.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                continue
+            # Its session goes with it, while its number is still its own.
+            each.kill()
+            _, status, usage = os.wait4(each.pid, 0)
+            del self._children[each.pid]
+            event = each.end(status, usage)
+            self._pass_on(each)
+            for fd in (each.log_fd, each.progress_fd):
+                with contextlib.suppress(KeyError):
+                    self._selector.unregister(fd)
+            each.close()
+            self._kill_orphans()
+            self._send("exited", **event)
+
+    def _kill_orphans(self) -> None:
+        """Descendants that left their session; there are none where seccomp refuses to fork."""
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{os.getpid()}/children") as file:
+            for pid in map(int, file.read().split()):
+                if pid not in self._children:
+                    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                        os.kill(pid, signal.SIGKILL)
+                        os.waitpid(pid, 0)
+
+    def _send(self, kind: str, **fields: object) -> None:
+        self._peer.sendall(protocol.encode(kind, **fields))

@@ -1,0 +1,347 @@
+//! Which system calls the children of a zygote may make, as a seccomp program.
+//!
+//! A child needs files, memory and threads. The list names what it must not do rather than what it may, since what
+//! Blender and the drivers under it call differs from release to release; the numbers above those known here are
+//! refused as a whole. Files are landlock's to guard (`blender/meshgate_engine/sandbox.py`, which also loads this
+//! program); this program closes what landlock does not see: other processes, sockets, and the attributes of files.
+//!
+//! Three answers are given. `EPERM` to what no honest conversion tries; `ENOSYS` to what the C library tries first
+//! and does without; success, with nothing done, to changes of modes, owners and times, which add-ons ask for when
+//! they copy a texture, and which would reach files outside the conversion's folder.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, sock_filter,
+};
+
+/// System calls from this number on came after Linux 5.17 and are refused unseen; so are those of the x32 ABI, whose
+/// numbers are the usual ones with bit 30 set. From 424 on all architectures share their numbers.
+const FIRST_UNKNOWN: c_long = 450;
+
+/// What the C library does without.
+const ABSENT: &[c_long] = &[
+    // Its flags are behind a pointer, where no filter sees them; the C library turns to `clone`.
+    libc::SYS_clone3,
+    libc::SYS_openat2,
+    // Does by a queue what is refused as a call.
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+];
+
+/// What is answered with success and not done.
+const PRETENDED: &[c_long] = &[
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    // Would reach other processes of the same user; thread libraries ask for it for themselves.
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_setpriority,
+    libc::SYS_ioprio_set,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
+];
+
+/// What is refused whatever its arguments.
+const REFUSED: &[c_long] = &[
+    // Sockets of every kind.
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    // Other programs and processes. (`clone` below.)
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_setsid,
+    libc::SYS_setpgid,
+    // Signals. A C library that may not send itself SIGABRT ends by an illegal instruction instead.
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_pidfd_getfd,
+    // The memory and the state of other processes.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+    libc::SYS_kcmp,
+    libc::SYS_move_pages,
+    libc::SYS_migrate_pages,
+    libc::SYS_perf_event_open,
+    libc::SYS_get_robust_list,
+    // Names that would be followed by whoever reads the result, and files that landlock does not see.
+    libc::SYS_symlinkat,
+    libc::SYS_linkat,
+    libc::SYS_mknodat,
+    libc::SYS_truncate,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_inotify_add_watch,
+    libc::SYS_fanotify_init,
+    libc::SYS_fanotify_mark,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    // Memory that no limit of the process counts, or that outlives it.
+    libc::SYS_memfd_create,
+    libc::SYS_memfd_secret,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_mlockall,
+    // Identity and further privileges.
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setfsuid,
+    libc::SYS_setfsgid,
+    libc::SYS_setgroups,
+    libc::SYS_capset,
+    libc::SYS_personality,
+    libc::SYS_seccomp,
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    // Namespaces and mounts.
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_mount_setattr,
+    // The kernel.
+    libc::SYS_bpf,
+    libc::SYS_userfaultfd,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_syslog,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_nfsservctl,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_adjtimex,
+    libc::SYS_clock_adjtime,
+    libc::SYS_vhangup,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_fork,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_vfork,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_symlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_link,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mknod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_modify_ldt,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_uselib,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ustat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_sysfs,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS__sysctl,
+];
+
+/// The program for this machine, base64 of an array of `struct sock_filter`; empty where it is not supported.
+///
+/// # Errors
+/// When the program cannot be compiled, which is a mistake in this file.
+pub fn seccomp_program() -> Result<String, seccompiler::Error> {
+    let Ok(machine) = TargetArch::try_from(std::env::consts::ARCH) else {
+        return Ok(String::new());
+    };
+    let mut bytes = Vec::new();
+    for instruction in program(machine)? {
+        bytes.extend(instruction.code.to_ne_bytes());
+        bytes.extend([instruction.jt, instruction.jf]);
+        bytes.extend(instruction.k.to_ne_bytes());
+    }
+    Ok(STANDARD.encode(bytes))
+}
+
+fn program(machine: TargetArch) -> Result<BpfProgram, seccompiler::Error> {
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
+        REFUSED.iter().map(|number| (*number, Vec::new())).collect();
+    rules.extend(refused_by_argument()?);
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    let filter: BpfProgram = SeccompFilter::new(rules, SeccompAction::Allow, refuse, machine)?.try_into()?;
+    // Its jumps are relative, so what goes before does not disturb it; it also loads its data itself, and kills on
+    // the calls of another architecture.
+    Ok(prologue().chain(filter).collect())
+}
+
+/// What the compiler of filters, which knows one answer besides "allowed", cannot express.
+fn prologue() -> impl Iterator<Item = sock_filter> {
+    const LOAD_NUMBER: sock_filter = instruction(0x20, 0, 0, 0);
+    let absent = SeccompAction::Errno(libc::ENOSYS as u32);
+    let pretended = SeccompAction::Errno(0);
+    let answers = ABSENT.iter().map(move |number| (*number, absent.clone()));
+    let answers = answers.chain(PRETENDED.iter().map(move |number| (*number, pretended.clone())));
+    let answers = answers.flat_map(|(number, answer)| [jump(JUMP_IF_EQUAL, number), answer_with(answer)]);
+    [
+        LOAD_NUMBER,
+        jump(JUMP_IF_AT_LEAST, FIRST_UNKNOWN),
+        answer_with(SeccompAction::Errno(libc::ENOSYS as u32)),
+    ]
+    .into_iter()
+    .chain(answers)
+}
+
+const JUMP_IF_EQUAL: u16 = 0x15;
+const JUMP_IF_AT_LEAST: u16 = 0x35;
+
+/// Goes on with the next instruction, or skips it.
+fn jump(code: u16, number: c_long) -> sock_filter {
+    instruction(code, 0, 1, number as u32)
+}
+
+fn answer_with(answer: SeccompAction) -> sock_filter {
+    instruction(0x06, 0, 0, u32::from(answer))
+}
+
+const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// What is refused with some arguments only.
+fn refused_by_argument() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, seccompiler::Error> {
+    use SeccompCmpOp::{Eq, MaskedEq, Ne};
+
+    let any_of = |argument, values: &[u64]| {
+        values.iter().map(|value| rule(argument, Eq, *value)).collect::<Result<Vec<_>, _>>()
+    };
+    // Opened for reading, a file would be emptied all the same, and landlock asks no right for it before version 3.
+    let emptied = (libc::O_ACCMODE | libc::O_TRUNC) as u64;
+    let truncating = |argument| rule(argument, MaskedEq(emptied), libc::O_TRUNC as u64);
+    let mut rules = BTreeMap::from([
+        // Threads, and no process.
+        (libc::SYS_clone, vec![rule(0, MaskedEq(libc::CLONE_THREAD as u64), 0)?]),
+        // Its own limits, which it cannot raise.
+        (libc::SYS_prlimit64, vec![rule(0, Ne, 0)?]),
+        // Signals through the owner of a descriptor.
+        (libc::SYS_fcntl, any_of(1, &[libc::F_SETOWN as u64, F_SETSIG, F_SETOWN_EX])?),
+        (libc::SYS_ioctl, any_of(1, &[FIOSETOWN, SIOCSPGRP, libc::TIOCSTI as u64, libc::TIOCLINUX as u64])?),
+        (
+            libc::SYS_prctl,
+            any_of(
+                0,
+                &[
+                    libc::PR_SET_PDEATHSIG as u64,
+                    libc::PR_SET_DUMPABLE as u64,
+                    libc::PR_SET_MM as u64,
+                    libc::PR_SET_CHILD_SUBREAPER as u64,
+                    libc::PR_SET_PTRACER as u64,
+                ],
+            )?,
+        ),
+        (libc::SYS_openat, vec![truncating(2)?]),
+    ]);
+    #[cfg(target_arch = "x86_64")]
+    rules.insert(libc::SYS_open, vec![truncating(1)?]);
+    Ok(rules)
+}
+
+const F_SETSIG: u64 = 10;
+const F_SETOWN_EX: u64 = 15;
+const FIOSETOWN: u64 = 0x8901;
+const SIOCSPGRP: u64 = 0x8902;
+
+fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, seccompiler::Error> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?;
+    Ok(SeccompRule::new(vec![condition])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_one_the_kernel_takes() {
+        let program = program(TargetArch::try_from(std::env::consts::ARCH).unwrap()).unwrap();
+        // BPF_MAXINSNS, and an allowed call pays for the whole of it.
+        assert!(program.len() < 1024, "{} instructions", program.len());
+        assert_eq!(STANDARD.decode(seccomp_program().unwrap()).unwrap().len(), program.len() * 8);
+    }
+
+    #[test]
+    fn no_call_has_two_answers() {
+        let mut numbers: Vec<_> = [ABSENT, PRETENDED, REFUSED].concat();
+        numbers.extend(refused_by_argument().unwrap().keys());
+        let count = numbers.len();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), count);
+        assert!(numbers.iter().all(|number| *number < FIRST_UNKNOWN));
+    }
+}
