@@ -4,6 +4,7 @@ A clip is an action. Importers give every animation of a file one action with a 
 (an object, a skeleton's pose, the blend shapes of a mesh); only one action at a time is assigned to its owners.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -69,14 +70,20 @@ def activate(scene: bpy.types.Scene, take: Take | None) -> None:
 def remove_all() -> None:
     """Removes all animation and puts skeletons into their rest pose."""
     scene = bpy.context.scene
-    moving = {owner for take in takes(scene) for owner, _slot in take.parts}
+    found = takes(scene)
+    moving = {owner for take in found for owner, _slot in take.parts}
+    if found:
+        scene.frame_set(math.floor(min(take.start for take in found)))
     for owner in _owners(scene):
         owner.animation_data_clear()
     for action in list(bpy.data.actions):
         bpy.data.actions.remove(action)
-    for armature in model.armatures():
-        if armature in moving:
-            for bone in armature.pose.bones:
+    for owner in moving:
+        if owner.id_type == "KEY":
+            for block in owner.key_blocks:
+                block.value = 0.0
+        elif getattr(owner, "pose", None):
+            for bone in owner.pose.bones:
                 bone.matrix_basis.identity()
 
 

@@ -69,8 +69,9 @@ def sentence(text: str) -> str:
         text = found[-1] if found else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = re.sub(r"^(?:Error|Warning): *", "", lines[0]) if lines else ""
-    line = re.sub(r"""['"]?(?:/[^\s'":]+)+/?['"]?""", "the file", line)
-    if re.search(r"Failed to load|Cannot import file|Unable to open|\bpoll\(\)|\bobject at 0x", line):
+    line = re.sub(r"^(?:\w+ )?(?:[A-Z]+ )?(?:Import|Importer|Export): *", "", line)
+    if re.search(r"[/\\]|Failed to load|Cannot import file|Unable to open|\bpoll\(\)|\bobject at 0x", line):
+        # With a path in it, it says no more than that the file could not be read.
         return ""
     line = line.rstrip(" .:")[:_MAX_DETAIL]
     # Proper names and abbreviations keep their capitals.

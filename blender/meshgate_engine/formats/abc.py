@@ -2,7 +2,7 @@
 
 import bpy
 
-from .. import clips
+from .. import caches, clips
 from ..job import Job
 from ..operators import exporting, importing
 
@@ -10,6 +10,7 @@ from ..operators import exporting, importing
 def read(job: Job) -> str:
     """Imports the file."""
     importing(job, bpy.ops.wm.alembic_import, as_background_job=False, validate_meshes=True)
+    caches.make_clip("Animation")
     return "wm.alembic_import"
 
 

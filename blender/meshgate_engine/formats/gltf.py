@@ -6,6 +6,7 @@ from pathlib import Path
 
 import bpy
 
+from .. import clips, scene
 from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
@@ -34,6 +35,7 @@ def read(job: Job) -> str:
 
 def write(job: Job) -> None:
     """Exports the scene as glb, with every clip under its name."""
+    _normalise_lights()
     exporting(
         job,
         bpy.ops.export_scene.gltf,
@@ -44,9 +46,13 @@ def write(job: Job) -> None:
         export_lights=True,
         export_extras=True,
         export_skins=True,
-        export_all_influences=True,
+        # Without clips the pose is part of the model, with them it is some frame of one.
+        export_rest_position_armature=bool(clips.takes(bpy.context.scene)),
         export_morph=True,
         export_morph_normal=True,
+        # Point clouds and wire models have nothing else.
+        use_mesh_vertices=_without_faces(),
+        use_mesh_edges=_without_faces(),
         export_vertex_color="ACTIVE",
         export_all_vertex_colors=True,
         export_animations=job.animation,
@@ -56,6 +62,18 @@ def write(job: Job) -> None:
         export_optimize_animation_size=True,
         export_draco_mesh_compression_enable=job.draco,
     )
+
+
+def _without_faces() -> bool:
+    return any(item.data.vertices and not item.data.polygons for item in scene.meshes())
+
+
+def _normalise_lights() -> None:
+    """Lights whose strength grows with their size, as USD's do, stop Blender 5.0's exporter with a TypeError."""
+    for item in scene.objects():
+        if item.type == "LIGHT" and not item.data.normalize:
+            item.data.energy *= item.data.area(matrix_world=item.matrix_world)
+            item.data.normalize = True
 
 
 def _document(path: Path) -> dict:

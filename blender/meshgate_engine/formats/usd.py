@@ -2,7 +2,7 @@
 
 import bpy
 
-from .. import clips
+from .. import caches, clips
 from ..job import Job
 from ..operators import exporting, importing
 
@@ -17,6 +17,7 @@ def read(job: Job) -> str:
         apply_unit_conversion_scale=True,
         validate_meshes=True,
     )
+    caches.make_clip("Animation")
     return "wm.usd_import"
 
 
