@@ -1,0 +1,17 @@
+"""Stereolithography: triangles and nothing else."""
+
+import bpy
+
+from ..job import Job
+from ..operators import exporting, importing
+
+
+def read(job: Job) -> str:
+    """Imports the file."""
+    importing(job, bpy.ops.wm.stl_import)
+    return "wm.stl_import"
+
+
+def write(job: Job) -> None:
+    """Exports the scene as binary STL."""
+    exporting(job, bpy.ops.wm.stl_export, check_existing=False, ascii_format=False)
