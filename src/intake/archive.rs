@@ -1,0 +1,131 @@
+//! Unpacking a zip that somebody sent: within limits that hold while unpacking, and never outside the folder.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
+
+use zip::result::ZipError;
+use zip::unstable::read::ZipIterable;
+use zip::{CompressionMethod, ZipReadOptions};
+
+use super::files::Files;
+use super::model::Limits;
+use super::names;
+use crate::domain::{ConversionError, ErrorCode};
+
+/// Unpacked bytes up to which a zip may be packed however well.
+const RATIO_FREE: u64 = 10 << 20;
+
+/// How many times its own size a zip may unpack to beyond that. Models of text pack to a tenth.
+const MAX_RATIO: u64 = 200;
+
+const FILE_TYPE: u32 = 0o170_000;
+
+/// Unpacks the zip at `path` into the folder of `files`.
+///
+/// # Errors
+/// `invalid_archive`, `encrypted_archive`, `too_large`, `io`; a damaged entry may leave files in the folder.
+pub fn unpack(path: &Path, files: &mut Files, limits: Limits) -> Result<(), ConversionError> {
+    let open = || File::open(path).map_err(|error| ConversionError::io("read the zip", &error));
+    let packed = open()?.metadata().map_err(|error| ConversionError::io("read the zip", &error))?.len();
+    // Entry by entry: an index of the whole directory could take more memory than the limits foresee.
+    let mut archive = ZipIterable::try_new(BufReader::new(open()?), zip::read::Config::default()).map_err(of_zip)?;
+    if archive.len() > limits.max_entries {
+        let detail = format!("the zip has {} entries, more than the {} allowed", archive.len(), limits.max_entries);
+        return Err(ConversionError::new(ErrorCode::TooLarge, detail));
+    }
+    let mut budget = Budget { limits, packed, unpacked: 0 };
+    let mut entries = archive.files_with_reader(BufReader::new(open()?), ZipReadOptions::new()).map_err(of_zip)?;
+    while let Some(entry) = entries.next() {
+        let mut entry = entry.map_err(of_zip)?;
+        let name = names::decode(entry.name_raw());
+        let kind = entry.unix_mode().unwrap_or_default() & FILE_TYPE;
+        let Some(parts) = names::components(&name).filter(|_| !climbs(&name)) else {
+            let detail = format!("the zip names a file outside its folder: {}", names::quoted(&name));
+            return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+        };
+        if !matches!(kind, 0 | 0o100_000 | 0o040_000) {
+            let detail = format!("the zip holds a link or special file: {}", names::quoted(&name));
+            return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+        }
+        if entry.is_dir() || name.ends_with('\\') || parts.is_empty() || is_junk(&parts) {
+            continue;
+        }
+        if !matches!(entry.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
+            let detail = format!("the zip packs {} in a way that cannot be read", names::quoted(&name));
+            return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+        }
+        let (index, mut file) = files.create(&parts)?;
+        let bytes = budget.copy(&mut entry, &mut file)?;
+        files.written(index, bytes);
+    }
+    Ok(())
+}
+
+/// Files that systems leave behind, and nobody means to send.
+pub fn is_junk(parts: &[&str]) -> bool {
+    parts.iter().any(|part| {
+        part.starts_with('.')
+            || part.eq_ignore_ascii_case("__MACOSX")
+            || part.eq_ignore_ascii_case("Thumbs.db")
+            || part.eq_ignore_ascii_case("desktop.ini")
+    })
+}
+
+fn climbs(name: &str) -> bool {
+    name.split(['/', '\\']).any(|part| part == "..")
+}
+
+struct Budget {
+    limits: Limits,
+    packed: u64,
+    unpacked: u64,
+}
+
+impl Budget {
+    fn copy(&mut self, from: &mut impl Read, to: &mut File) -> Result<u64, ConversionError> {
+        let mut buffer = vec![0; 1 << 16];
+        let mut bytes = 0;
+        loop {
+            let count = match from.read(&mut buffer) {
+                Ok(0) => return Ok(bytes),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return Err(damaged()),
+            };
+            bytes += count as u64;
+            self.spend(count as u64)?;
+            to.write_all(buffer.get(..count).unwrap_or_default())
+                .map_err(|error| ConversionError::io("unpack the zip", &error))?;
+        }
+    }
+
+    fn spend(&mut self, bytes: u64) -> Result<(), ConversionError> {
+        self.unpacked += bytes;
+        if self.unpacked > self.limits.max_unpacked {
+            return Err(self.limits.too_large());
+        }
+        if self.unpacked > RATIO_FREE && self.unpacked / MAX_RATIO > self.packed {
+            let detail = format!("the zip unpacks to more than {MAX_RATIO} times its size");
+            return Err(ConversionError::new(ErrorCode::TooLarge, detail));
+        }
+        Ok(())
+    }
+}
+
+fn damaged() -> ConversionError {
+    ConversionError::new(ErrorCode::InvalidArchive, "the zip is damaged or cut short")
+}
+
+fn of_zip(error: ZipError) -> ConversionError {
+    match error {
+        ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) | ZipError::InvalidPassword => ConversionError::new(
+            ErrorCode::EncryptedArchive,
+            "the zip asks for a password; send it without one",
+        ),
+        ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => {
+            ConversionError::new(ErrorCode::InvalidArchive, "the zip is packed in a way that cannot be read")
+        }
+        _ => damaged(),
+    }
+}

@@ -1,0 +1,305 @@
+//! The format of a file, from its content; the name only decides where the content leaves it open.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::json::{self, Bounded};
+use super::{names, seems};
+use crate::domain::{ConversionError, ErrorCode, Format};
+
+/// How much of a file is looked at, but for JSON and zips.
+const HEAD: u64 = 64 << 10;
+
+/// The oldest binary FBX that Blender's importer opens, as the number in its header.
+const OLDEST_FBX: u32 = 3000;
+
+/// What the content of a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    Model(Format),
+    /// An archive that may hold a model.
+    Zip,
+}
+
+/// What the file at `path` is; `name` is what its sender called it.
+///
+/// # Errors
+/// `empty_file`, `unknown_format` (saying what it seems to be), `import_failed` when it is a format
+/// that cannot be read in this version, `io`.
+pub fn detect_file(path: &Path, name: &str) -> Result<Content, ConversionError> {
+    let mut file = File::open(path).map_err(|error| ConversionError::io("read the model", &error))?;
+    detect(&mut file, name)
+}
+
+/// As [`detect_file`], on anything that can be read.
+pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, ConversionError> {
+    let unreadable = |error| ConversionError::io("read the model", &error);
+    let length = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
+    file.rewind().map_err(unreadable)?;
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD).read_to_end(&mut head).map_err(unreadable)?;
+    file.rewind().map_err(unreadable)?;
+    if head.is_empty() {
+        return Err(ConversionError::new(ErrorCode::EmptyFile, "the file is empty"));
+    }
+    let extension = names::extension(name);
+    if head.starts_with(b"glTF") {
+        return glb(file, &head, length).map(Content::Model);
+    }
+    if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
+        return Ok(if is_usdz(&head, &extension) { Content::Model(Format::Usdz) } else { Content::Zip });
+    }
+    if let Some(format) = by_magic(&head, &extension)? {
+        return Ok(Content::Model(format));
+    }
+    if let Some(format) = stl(&head, length, &extension)? {
+        return Ok(Content::Model(format));
+    }
+    let text = trimmed(&head);
+    if text.first() == Some(&b'{') && seems::is_text(text) {
+        return gltf(file, &head, &extension).map(Content::Model);
+    }
+    if is_obj(text, &extension) {
+        return Ok(Content::Model(Format::Obj));
+    }
+    Err(ConversionError::new(ErrorCode::UnknownFormat, format!("the file is {}", seems::describe(&head))))
+}
+
+/// The clause for a report when the name says something else than the content.
+pub fn lie(content: Content, name: &str) -> Option<String> {
+    let extension = names::extension(name);
+    let actual = match content {
+        Content::Model(format) => format.name(),
+        Content::Zip => "zip",
+    };
+    let claimed = match Format::from_extension(&extension) {
+        Some(format) => format.name(),
+        None if extension == "zip" => "zip",
+        None => return None,
+    };
+    (claimed != actual).then(|| format!("the name says {claimed} but the content is {actual}"))
+}
+
+fn by_magic(head: &[u8], extension: &str) -> Result<Option<Format>, ConversionError> {
+    let text = trimmed(head);
+    let usd = |format| if extension == "usd" { Format::Usd } else { format };
+    let compressed = head.starts_with(b"\x28\xb5\x2f\xfd") || head.starts_with(b"\x1f\x8b");
+    Ok(Some(match head {
+        _ if head.starts_with(b"Kaydara FBX Binary  \0") => {
+            let version = u32_at(head, 23).unwrap_or_default();
+            if version < OLDEST_FBX {
+                return Err(too_old_fbx(version));
+            }
+            Format::Fbx
+        }
+        _ if is_ascii_fbx(text) => Format::Fbx,
+        _ if head.starts_with(b"PXR-USDC") => usd(Format::Usdc),
+        _ if text.starts_with(b"#usda") => usd(Format::Usda),
+        _ if head.starts_with(b"ply\n") || head.starts_with(b"ply\r") => Format::Ply,
+        _ if head.starts_with(b"Ogawa") => Format::Abc,
+        _ if head.starts_with(b"\x89HDF\r\n\x1a\n") => {
+            let detail = "the file is HDF5, the old kind of Alembic; only the Ogawa kind can be read";
+            return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
+        }
+        _ if head.starts_with(b"BLENDER") => Format::Blend,
+        _ if compressed && extension == "blend" => Format::Blend,
+        _ if starts_with_word(text, b"HIERARCHY") => Format::Bvh,
+        _ => return Ok(None),
+    }))
+}
+
+fn too_old_fbx(version: u32) -> ConversionError {
+    let detail = format!("the file is FBX {}.{}, which is too old to be read", version / 1000, version / 100 % 10);
+    ConversionError::new(ErrorCode::ImportFailed, detail)
+}
+
+fn is_ascii_fbx(text: &[u8]) -> bool {
+    let first = text.get(..4096).unwrap_or(text);
+    (first.starts_with(b"; FBX") && contains(first, b"project file")) || contains(first, b"FBXHeaderExtension:")
+}
+
+/// A usdz is a zip whose first entry is the scene, stored and aligned; a zipped folder is mostly neither.
+fn is_usdz(head: &[u8], extension: &str) -> bool {
+    let (Some(method), Some(name_length), Some(extra_length)) = (u16_at(head, 8), u16_at(head, 26), u16_at(head, 28))
+    else {
+        return false;
+    };
+    let end = 30 + usize::from(name_length);
+    let name = names::decode(head.get(30..end).unwrap_or_default());
+    let is_scene = matches!(names::extension(&name).as_str(), "usd" | "usda" | "usdc");
+    let aligned = (end + usize::from(extra_length)) % 64 == 0;
+    is_scene && method == 0 && (aligned || extension == "usdz")
+}
+
+fn stl(head: &[u8], length: u64, extension: &str) -> Result<Option<Format>, ConversionError> {
+    let triangles = u32_at(head, 80);
+    let announced = triangles.map(|count| 84 + 50 * u64::from(count));
+    if announced == Some(length) && (triangles != Some(0) || extension == "stl") {
+        return Ok(Some(Format::Stl));
+    }
+    let text = trimmed(head);
+    if starts_with_word(text, b"solid") {
+        let lower = text.to_ascii_lowercase();
+        if extension == "stl" || contains(&lower, b"facet") || contains(&lower, b"endsolid") {
+            return Ok(Some(Format::Stl));
+        }
+    }
+    let (Some(triangles), Some(announced)) = (triangles, announced) else { return Ok(None) };
+    if extension != "stl" || seems::is_text(head) {
+        return Ok(None);
+    }
+    if announced <= length && triangles > 0 {
+        return Ok(Some(Format::Stl));
+    }
+    let room = length.saturating_sub(84) / 50;
+    let detail = format!("the stl file is damaged: it announces {triangles} triangles and has room for {room}");
+    Err(ConversionError::new(ErrorCode::ImportFailed, detail))
+}
+
+/// What tells the members of the glTF family apart.
+#[derive(Deserialize)]
+struct Probe {
+    asset: Option<Asset>,
+    #[serde(rename = "extensionsUsed", default)]
+    used: Bounded<String>,
+    extensions: Option<Extensions>,
+}
+
+#[derive(Deserialize)]
+struct Asset {
+    version: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Extensions {
+    #[serde(rename = "VRM")]
+    vrm0: Option<IgnoredAny>,
+    #[serde(rename = "VRMC_vrm")]
+    vrm1: Option<IgnoredAny>,
+    #[serde(rename = "VRMC_vrm_animation")]
+    vrma: Option<IgnoredAny>,
+}
+
+impl Probe {
+    fn uses(&self, name: &str) -> bool {
+        self.used.0.iter().any(|used| used == name)
+    }
+
+    fn binary_format(&self) -> Format {
+        let has = |pick: fn(&Extensions) -> &Option<IgnoredAny>| self.extensions.as_ref().is_some_and(|e| pick(e).is_some());
+        if self.uses("VRM") || self.uses("VRMC_vrm") || has(|e| &e.vrm0) || has(|e| &e.vrm1) {
+            return Format::Vrm;
+        }
+        if self.uses("VRMC_vrm_animation") || has(|e| &e.vrma) {
+            return Format::Vrma;
+        }
+        Format::Glb
+    }
+
+    fn check_version(&self) -> Result<(), ConversionError> {
+        let version = self.asset.as_ref().and_then(|asset| asset.version.as_deref());
+        let detail = match version {
+            Some(version) if version.starts_with("2.") || version == "2" => return Ok(()),
+            Some(version) => format!(
+                "the file is glTF {}; only glTF 2.0 can be read",
+                version.chars().filter(|c| c.is_ascii_digit() || *c == '.').take(8).collect::<String>()
+            ),
+            None => "the file does not say which version of glTF it is".to_owned(),
+        };
+        Err(ConversionError::new(ErrorCode::ImportFailed, detail))
+    }
+}
+
+fn glb(file: &mut (impl Read + Seek), head: &[u8], length: u64) -> Result<Format, ConversionError> {
+    let failed = |detail: String| Err(ConversionError::new(ErrorCode::ImportFailed, detail));
+    match u32_at(head, 4) {
+        Some(2) => {}
+        Some(1) => return failed("the file is glTF 1.0; only glTF 2.0 can be read".to_owned()),
+        Some(version) => return failed(format!("the file is binary glTF of the unknown version {version}")),
+        None => return failed("the glb file ends early".to_owned()),
+    }
+    let (Some(json_length), Some(kind)) = (u32_at(head, 12), head.get(16..20)) else {
+        return failed("the glb file ends early".to_owned());
+    };
+    if kind != b"JSON" {
+        return failed("the glb file does not begin with its JSON".to_owned());
+    }
+    if 20 + u64::from(json_length) > length {
+        return failed("the glb file ends early".to_owned());
+    }
+    file.seek(SeekFrom::Start(20)).map_err(|error| ConversionError::io("read the model", &error))?;
+    let probe: Probe = json::read(file.take(u64::from(json_length)), "glb")?;
+    probe.check_version()?;
+    Ok(probe.binary_format())
+}
+
+fn gltf(file: &mut (impl Read + Seek), head: &[u8], extension: &str) -> Result<Format, ConversionError> {
+    let claims = extension == "gltf" || (contains(head, b"\"asset\"") && contains(head, b"\"version\""));
+    let other = || ConversionError::new(ErrorCode::UnknownFormat, "the file is JSON that is no glTF");
+    let skipped = head.len() - trimmed(head).len();
+    file.seek(SeekFrom::Start(skipped as u64)).map_err(|error| ConversionError::io("read the model", &error))?;
+    match json::read::<Probe>(file, "gltf") {
+        Ok(probe) if probe.asset.is_some() || extension == "gltf" => probe.check_version().map(|()| Format::Gltf),
+        Err(error) if claims => Err(error),
+        _ => Err(other()),
+    }
+}
+
+/// Whether the text is OBJ: statements of OBJ only, with a vertex or a library among them unless the name says obj.
+fn is_obj(text: &[u8], extension: &str) -> bool {
+    if !seems::is_text(text) {
+        return false;
+    }
+    let mut known = 0;
+    let mut other = 0;
+    let mut telling = false;
+    for line in text.split(|byte| matches!(byte, b'\n' | b'\r')).take(500) {
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        match words.next() {
+            None | Some([b'#', ..]) => continue,
+            Some(b"v") => telling |= words.take_while(|word| is_number(word)).count() >= 3,
+            Some(b"mtllib") => telling |= words.next().is_some(),
+            Some(b"vn" | b"vt" | b"vp" | b"f" | b"l" | b"p" | b"o" | b"g" | b"s" | b"usemtl") => {}
+            Some(_) => {
+                other += 1;
+                continue;
+            }
+        }
+        known += 1;
+    }
+    if extension == "obj" {
+        // A file of comments only is an OBJ with nothing in it.
+        return known > 0 || (other == 0 && text.contains(&b'#'));
+    }
+    telling && known > 10 * other
+}
+
+fn is_number(word: &[u8]) -> bool {
+    std::str::from_utf8(word).is_ok_and(|word| word.parse::<f64>().is_ok())
+}
+
+/// The bytes after a byte order mark and white space.
+fn trimmed(head: &[u8]) -> &[u8] {
+    head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start()
+}
+
+fn starts_with_word(text: &[u8], word: &[u8]) -> bool {
+    text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+        && text.get(word.len()).is_none_or(u8::is_ascii_whitespace)
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_le_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
+}

@@ -1,0 +1,270 @@
+//! The files of one model: what each was called by its sender, where it lies, and which one a reference means.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::model::Limits;
+use super::names;
+use crate::domain::{ConversionError, ErrorCode};
+
+/// One file of a model.
+#[derive(Debug)]
+pub struct Item {
+    /// Path inside the model as its sender wrote it, with `/` between components.
+    pub name: String,
+    /// Path inside the conversion's folder, of safe components.
+    pub stored: PathBuf,
+    /// Where the file lies as long as it has not been copied into the folder.
+    beside: Option<PathBuf>,
+    pub bytes: u64,
+}
+
+/// Which file a reference means.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// The file at this index.
+    Found(usize),
+    /// It names a place inside the model, and nothing is there.
+    Missing,
+    /// It names a place outside the model, which was not looked at.
+    Outside,
+}
+
+/// The files of a model and the folder that holds them.
+#[derive(Debug)]
+pub struct Files {
+    folder: PathBuf,
+    limits: Limits,
+    items: Vec<Item>,
+    taken: HashSet<PathBuf>,
+    by_path: HashMap<String, Vec<usize>>,
+    by_base: HashMap<String, Vec<usize>>,
+}
+
+impl Files {
+    pub fn new(folder: &Path, limits: Limits) -> Result<Self, ConversionError> {
+        fs::create_dir_all(folder).map_err(|error| ConversionError::io("create the model's folder", &error))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            limits,
+            items: Vec::new(),
+            taken: HashSet::new(),
+            by_path: HashMap::new(),
+            by_base: HashMap::new(),
+        })
+    }
+
+    /// Creates an empty file for what the sender calls `name` (a path of harmless components).
+    /// The caller writes it and then says how large it became by [`Files::written`].
+    pub fn create(&mut self, name: &[&str]) -> Result<(usize, File), ConversionError> {
+        self.room_for(0)?;
+        let stored = self.free_path(name);
+        let path = self.folder.join(&stored);
+        let created = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create_new(&path));
+        let file = created.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => ConversionError::new(
+                ErrorCode::InvalidArchive,
+                format!("{} is both a file and a folder in the model", names::quoted(&name.join("/"))),
+            ),
+            _ => ConversionError::io("store the model", &error),
+        })?;
+        Ok((self.add(name.join("/"), stored, None, 0), file))
+    }
+
+    pub fn written(&mut self, index: usize, bytes: u64) {
+        if let Some(item) = self.items.get_mut(index) {
+            item.bytes = bytes;
+        }
+    }
+
+    /// Copies the file at `source` into the folder.
+    pub fn copy(&mut self, source: &Path, name: &[&str]) -> Result<usize, ConversionError> {
+        let mut from = File::open(source).map_err(|error| ConversionError::io("read the model", &error))?;
+        let length = from.metadata().map_err(|error| ConversionError::io("read the model", &error))?.len();
+        self.room_for(length)?;
+        let (index, mut to) = self.create(name)?;
+        let bytes = io::copy(&mut from, &mut to).map_err(|error| ConversionError::io("store the model", &error))?;
+        self.written(index, bytes);
+        Ok(index)
+    }
+
+    /// Makes a file known that is copied only when something refers to it.
+    pub fn offer(&mut self, source: PathBuf, name: &[&str], bytes: u64) {
+        let stored = self.free_path(name);
+        self.add(name.join("/"), stored, Some(source), bytes);
+    }
+
+    /// Makes sure that the file at `index` lies in the folder.
+    pub fn take(&mut self, index: usize) -> Result<(), ConversionError> {
+        let Some(Item { beside: Some(source), stored, bytes, .. }) = self.items.get(index) else { return Ok(()) };
+        let (source, path, bytes) = (source.clone(), self.folder.join(stored), *bytes);
+        self.room_for(bytes)?;
+        path.parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| fs::copy(&source, &path))
+            .map_err(|error| ConversionError::io("copy a file of the model", &error))?;
+        if let Some(item) = self.items.get_mut(index) {
+            item.beside = None;
+        }
+        Ok(())
+    }
+
+    /// The file that `reference` means, written in the file called `from`.
+    ///
+    /// The exact path wins, then the same path in other case, then the only or likeliest file of that name:
+    /// references were written on other machines, in other folders.
+    pub fn resolve(&self, from: &str, reference: &str) -> Resolved {
+        let base = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let joined = if base.is_empty() { reference.to_owned() } else { format!("{base}/{reference}") };
+        let inside = is_relative(reference).then(|| names::components(&joined).map(|parts| parts.join("/"))).flatten();
+        if let Some(path) = &inside {
+            let same = self.by_path.get(&path.to_lowercase()).map(Vec::as_slice).unwrap_or_default();
+            let exact = same.iter().find(|index| self.items.get(**index).is_some_and(|item| item.name == *path));
+            if let Some(index) = exact.or(same.first()) {
+                return Resolved::Found(*index);
+            }
+        }
+        let wanted: Vec<String> = reference.rsplit(['/', '\\']).map(str::to_lowercase).collect();
+        let is_url = reference.contains("://") && !reference.to_ascii_lowercase().starts_with("file:");
+        let same_name = wanted.first().filter(|_| !is_url).and_then(|name| self.by_base.get(name));
+        let likeliest = same_name.and_then(|found| {
+            found.iter().copied().max_by_key(|index| (self.common_tail(*index, &wanted), std::cmp::Reverse(*index)))
+        });
+        match (likeliest, inside) {
+            (Some(index), _) => Resolved::Found(index),
+            (None, Some(_)) => Resolved::Missing,
+            (None, None) => Resolved::Outside,
+        }
+    }
+
+    /// How many components at the end of the file's path are those of the reference.
+    fn common_tail(&self, index: usize, wanted: &[String]) -> usize {
+        let Some(item) = self.items.get(index) else { return 0 };
+        item.name.rsplit('/').zip(wanted).take_while(|(part, want)| part.to_lowercase() == **want).count()
+    }
+
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    pub fn item(&self, index: usize) -> Option<&Item> {
+        self.items.get(index)
+    }
+
+    /// Where the file at `index` can be read now.
+    pub fn path(&self, index: usize) -> Option<PathBuf> {
+        let item = self.items.get(index)?;
+        Some(item.beside.clone().unwrap_or_else(|| self.folder.join(&item.stored)))
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Number and bytes of the files that lie in the folder.
+    pub fn totals(&self) -> (u32, u64) {
+        let present = self.items.iter().filter(|item| item.beside.is_none());
+        present.fold((0, 0), |(files, bytes), item| (files + 1, bytes + item.bytes))
+    }
+
+    /// Gives the stored file an extension that engines take for what it is.
+    pub fn set_extension(&mut self, index: usize, extension: &str) -> Result<(), ConversionError> {
+        let Some(item) = self.items.get(index) else { return Ok(()) };
+        let old = item.stored.clone();
+        let stem = old.file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
+        let name = format!("{stem}.{extension}");
+        let folder = old.parent().and_then(Path::to_str).unwrap_or_default();
+        let parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).chain([name.as_str()]).collect();
+        let new = self.free_path(&parts);
+        fs::rename(self.folder.join(&old), self.folder.join(&new))
+            .map_err(|error| ConversionError::io("store the model", &error))?;
+        if let Some(item) = self.items.get_mut(index) {
+            item.stored = new;
+        }
+        Ok(())
+    }
+
+    /// Checks that another file of `bytes` fits into the limits.
+    pub fn room_for(&self, bytes: u64) -> Result<(), ConversionError> {
+        let (files, total) = self.totals();
+        if files as usize >= self.limits.max_entries {
+            return Err(ConversionError::new(
+                ErrorCode::TooLarge,
+                format!("the model has more than {} files", self.limits.max_entries),
+            ));
+        }
+        if total.saturating_add(bytes) > self.limits.max_unpacked {
+            return Err(self.limits.too_large());
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: String, stored: PathBuf, beside: Option<PathBuf>, bytes: u64) -> usize {
+        let index = self.items.len();
+        self.by_path.entry(name.to_lowercase()).or_default().push(index);
+        self.by_base.entry(names::base_name(&name).to_lowercase()).or_default().push(index);
+        self.items.push(Item { name, stored, beside, bytes });
+        index
+    }
+
+    /// A safe path for `name` that no other file has.
+    fn free_path(&mut self, name: &[&str]) -> PathBuf {
+        let safe: PathBuf = name.iter().map(|part| names::safe(part)).collect();
+        let mut free = safe.clone();
+        for number in 2.. {
+            if self.taken.insert(free.clone()) {
+                break;
+            }
+            let file = safe.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+            let (stem, extension) = names::split_extension(file);
+            let dot = if extension.is_empty() { "" } else { "." };
+            free = safe.with_file_name(format!("{stem}-{number}{dot}{extension}"));
+        }
+        free
+    }
+}
+
+/// Whether a path is relative; one that climbs may still stay inside, as that depends on where it is written.
+fn is_relative(reference: &str) -> bool {
+    !reference.starts_with(['/', '\\']) && !names::has_scheme_or_drive(reference) && !reference.contains('\0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(names: &[&str]) -> (tempfile::TempDir, Files) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Files::new(folder.path(), Limits::default()).unwrap();
+        for name in names {
+            files.create(&name.split('/').collect::<Vec<_>>()).unwrap();
+        }
+        (folder, files)
+    }
+
+    #[test]
+    fn references_find_their_file_whatever_machine_wrote_them() {
+        let (_folder, files) = files(&["scene/a.gltf", "textures/Skin.PNG", "scene/textures/skin.png", "scene/b.bin"]);
+        let resolve = |reference| files.resolve("scene/a.gltf", reference);
+        assert_eq!(resolve("b.bin"), Resolved::Found(3));
+        assert_eq!(resolve("./B.BIN"), Resolved::Found(3));
+        assert_eq!(resolve("../textures/Skin.PNG"), Resolved::Found(1));
+        assert_eq!(resolve("textures\\skin.png"), Resolved::Found(2));
+        assert_eq!(resolve("C:\\art\\scene\\textures\\skin.png"), Resolved::Found(2));
+        assert_eq!(resolve("file:///home/x/b.bin"), Resolved::Found(3));
+        assert_eq!(resolve("../../elsewhere/b.bin"), Resolved::Found(3));
+        assert_eq!(resolve("c.bin"), Resolved::Missing);
+        for outside in ["../../etc/passwd", "/etc/passwd", "http://host/b.bin", "C:\\x", "..\\..\\x"] {
+            assert_eq!(resolve(outside), Resolved::Outside, "{outside}");
+        }
+    }
+
+    #[test]
+    fn equal_names_get_a_suffix() {
+        let (_folder, files) = files(&["a.png", "a\n.png", ".a.png"]);
+        let stored: Vec<_> = files.items().iter().map(|item| item.stored.to_str().unwrap()).collect();
+        assert_eq!(stored, ["a.png", "a-2.png", "a-3.png"]);
+    }
+}

@@ -1,0 +1,16 @@
+//! What comes in: the format is found in the content, archives are unpacked within limits, and every
+//! reference of a model is resolved inside the model before an engine sees it.
+//!
+//! Plain blocking code over `std::fs`; a service calls it from a blocking task.
+
+mod archive;
+pub mod detect;
+mod files;
+mod json;
+mod model;
+pub mod names;
+mod references;
+mod seems;
+
+pub use detect::{Content, detect_file};
+pub use model::{Limits, Model, Named, Source, prepare};

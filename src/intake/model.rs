@@ -1,0 +1,297 @@
+//! Preparing a model: its files into the conversion's folder, its main file found, its references resolved.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::detect::{self, Content};
+use super::files::Files;
+use super::references::{self, Findings};
+use super::{archive, names};
+use crate::domain::{ConversionError, ErrorCode, Format};
+
+/// How large a model may be once it is unpacked.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of all files together.
+    pub max_unpacked: u64,
+    /// Number of files, or entries of a zip.
+    pub max_entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_unpacked: 1 << 30, max_entries: 2000 }
+    }
+}
+
+impl Limits {
+    pub(super) fn too_large(self) -> ConversionError {
+        let detail = format!("the model is above the limit of {} MB unpacked", self.max_unpacked >> 20);
+        ConversionError::new(ErrorCode::TooLarge, detail)
+    }
+}
+
+/// A file and what its sender calls it; the name may hold folders.
+#[derive(Debug, Clone)]
+pub struct Named {
+    pub path: PathBuf,
+    pub name: String,
+}
+
+/// Where a model comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// One file (which may be a zip) or several, as uploaded or piped.
+    Files(Vec<Named>),
+    /// One file of the user's own; what it refers to is taken from its folder. Never for uploads.
+    FileWithSiblings(PathBuf),
+    /// A folder of the user's own that holds one model.
+    Folder(PathBuf),
+}
+
+/// A model that is ready for an engine.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// The folder with the model's files.
+    pub folder: PathBuf,
+    /// The main file, relative to `folder`.
+    pub main: PathBuf,
+    pub format: Format,
+    /// Size of all files together.
+    pub bytes: u64,
+    pub files: u32,
+    pub warnings: Vec<String>,
+    /// Names of textures that the model refers to and that were not there.
+    pub missing_textures: Vec<String>,
+    /// What a result may be called, without extension.
+    pub name: String,
+}
+
+/// Files that may lie around a file of the user's own; more are not looked at.
+const MAX_SIBLINGS: usize = 4000;
+
+/// Most links and special files that are named in warnings.
+const MAX_WARNINGS: usize = 5;
+
+/// What the files came in, for sentences.
+#[derive(Clone, Copy)]
+enum Container {
+    Upload,
+    Zip,
+    Folder,
+}
+
+impl Container {
+    fn word(self) -> &'static str {
+        match self {
+            Container::Upload => "the upload",
+            Container::Zip => "the zip",
+            Container::Folder => "the folder",
+        }
+    }
+}
+
+/// Copies the model into the folder `into` and makes it ready for an engine. `main` names the main file
+/// where there are several that could be it. `into` must be the caller's own; on an error it may hold files.
+///
+/// # Errors
+/// The codes of the archive, the format, `ambiguous_model`, `missing_files` and `io`.
+pub fn prepare(source: &Source, main: Option<&str>, into: &Path, limits: Limits) -> Result<Model, ConversionError> {
+    let mut files = Files::new(into, limits)?;
+    let mut warnings = Vec::new();
+    let (container, name) = gather(source, &mut files, limits, &mut warnings)?;
+    let index = match (source, container) {
+        (Source::FileWithSiblings(_), Container::Upload) => 0,
+        _ => main_file(&files, main, container)?,
+    };
+    let original = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
+    let path = files.path(index).unwrap_or_default();
+    let content = detect::detect_file(&path, &original).map_err(|error| about(error, &original, files.items().len()))?;
+    let Content::Model(format) = content else {
+        return Err(nested(container));
+    };
+    warnings.extend(detect::lie(content, &original));
+    if Format::from_extension(&names::extension(&original)) != Some(format) {
+        files.set_extension(index, format.name())?;
+    }
+    let Findings { missing_textures, warnings: found } = references::resolve(&mut files, index, format)?;
+    warnings.extend(found);
+    let (count, bytes) = files.totals();
+    let main = files.item(index).map(|item| item.stored.clone()).unwrap_or_default();
+    let name = names::safe(names::split_extension(names::base_name(name.as_deref().unwrap_or(&original))).0);
+    Ok(Model { folder: into.to_owned(), main, format, bytes, files: count, warnings, missing_textures, name })
+}
+
+/// Brings the files in, and says what they came in and what that was called.
+fn gather(
+    source: &Source,
+    files: &mut Files,
+    limits: Limits,
+    warnings: &mut Vec<String>,
+) -> Result<(Container, Option<String>), ConversionError> {
+    let name_of = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    match source {
+        Source::Files(sent) => match sent.as_slice() {
+            [] => Err(ConversionError::new(ErrorCode::EmptyFile, "no file was sent")),
+            [only] => gather_one(only, files, limits),
+            several => {
+                for file in several {
+                    if matches!(detect::detect_file(&file.path, &file.name), Ok(Content::Zip)) {
+                        let detail = "a zip was sent among other files; send one zip, or the files themselves";
+                        return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+                    }
+                    copy_named(file, files)?;
+                }
+                Ok((Container::Upload, None))
+            }
+        },
+        Source::FileWithSiblings(path) => {
+            let only = Named { path: path.clone(), name: name_of(path).unwrap_or_else(|| "model".to_owned()) };
+            let gathered = gather_one(&only, files, limits)?;
+            if matches!(gathered.0, Container::Upload) {
+                offer_siblings(path, files);
+            }
+            Ok(gathered)
+        }
+        Source::Folder(folder) => {
+            copy_folder(folder, files, warnings)?;
+            let full = fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
+            Ok((Container::Folder, name_of(&full).map(|name| format!("{name}.folder"))))
+        }
+    }
+}
+
+fn gather_one(
+    only: &Named,
+    files: &mut Files,
+    limits: Limits,
+) -> Result<(Container, Option<String>), ConversionError> {
+    if detect::detect_file(&only.path, &only.name)? == Content::Zip {
+        archive::unpack(&only.path, files, limits)?;
+        return Ok((Container::Zip, Some(only.name.clone())));
+    }
+    copy_named(only, files)?;
+    Ok((Container::Upload, Some(only.name.clone())))
+}
+
+fn copy_named(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
+    let parts = names::components(&file.name).filter(|parts| !parts.is_empty());
+    files.copy(&file.path, &parts.unwrap_or_else(|| vec![names::base_name(&file.name)])).map(|_| ())
+}
+
+fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> Result<(), ConversionError> {
+    let mut skipped = 0;
+    for entry in WalkDir::new(folder).sort_by_file_name() {
+        let entry = entry.map_err(|error| {
+            ConversionError::io("read the folder", &error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop")))
+        })?;
+        let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_string_lossy().into_owned();
+        let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
+        if parts.is_empty() || entry.file_type().is_dir() || archive::is_junk(&parts) {
+            continue;
+        }
+        if entry.file_type().is_file() {
+            files.copy(entry.path(), &parts)?;
+            continue;
+        }
+        skipped += 1;
+        if skipped <= MAX_WARNINGS {
+            warnings.push(format!("{} is a link or special file and was left out", names::quoted(&relative)));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the files in the folder of `path` known, two levels deep; links are passed by.
+fn offer_siblings(path: &Path, files: &mut Files) {
+    let folder = match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => return,
+    };
+    let walk = WalkDir::new(folder).min_depth(1).max_depth(3).sort_by_file_name();
+    for entry in walk.into_iter().filter_map(Result::ok).take(MAX_SIBLINGS) {
+        let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_string_lossy().into_owned();
+        let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
+        let is_main = parts.len() == 1 && entry.path().file_name() == path.file_name();
+        if entry.file_type().is_file() && !is_main && !archive::is_junk(&parts) {
+            let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
+            files.offer(entry.path().to_owned(), &parts, bytes);
+        }
+    }
+}
+
+/// The index of the one file that can be the main file.
+fn main_file(files: &Files, main: Option<&str>, container: Container) -> Result<usize, ConversionError> {
+    if let Some(main) = main {
+        return named_main(files, main, container);
+    }
+    let items = files.items();
+    let all = || 0..items.len();
+    let name = |index: usize| items.get(index).map_or("", |item| item.name.as_str());
+    let mut candidates: Vec<usize> =
+        all().filter(|index| Format::from_extension(&names::extension(name(*index))).is_some()).collect();
+    let archives = all().filter(|index| names::extension(name(*index)) == "zip").count();
+    if candidates.is_empty() {
+        // Names that say nothing: the content may. One file is taken as it is, for the better error.
+        candidates = all().filter(|index| items.len() == 1 || is_model(files, *index)).collect();
+    }
+    if candidates.len() > 1 {
+        references::drop_referenced(files, &mut candidates);
+    }
+    match candidates.as_slice() {
+        [only] => Ok(*only),
+        [] if archives > 0 => Err(nested(container)),
+        [] if items.is_empty() => {
+            Err(ConversionError::new(ErrorCode::UnknownFormat, format!("{} is empty", container.word())))
+        }
+        [] => Err(ConversionError::new(ErrorCode::UnknownFormat, format!("{} holds no model", container.word()))),
+        several => Err(ambiguous(&several.iter().map(|index| name(*index)).collect::<Vec<_>>(), container)),
+    }
+}
+
+fn named_main(files: &Files, main: &str, container: Container) -> Result<usize, ConversionError> {
+    let wanted = main.trim_start_matches("./").to_lowercase();
+    let items = files.items();
+    let by = |test: &dyn Fn(&str) -> bool| items.iter().position(|item| test(&item.name));
+    by(&|name| name == main)
+        .or_else(|| by(&|name| name.to_lowercase() == wanted))
+        .or_else(|| by(&|name| names::base_name(name).to_lowercase() == wanted))
+        .ok_or_else(|| {
+            let detail = format!("{} holds no file named {}", container.word(), names::quoted(main));
+            ConversionError::new(ErrorCode::UnknownFormat, detail)
+        })
+}
+
+fn is_model(files: &Files, index: usize) -> bool {
+    let (Some(path), Some(item)) = (files.path(index), files.item(index)) else { return false };
+    matches!(detect::detect_file(&path, &item.name), Ok(Content::Model(_)))
+}
+
+fn ambiguous(candidates: &[&str], container: Container) -> ConversionError {
+    const SHOWN: usize = 5;
+    let shown: Vec<String> = candidates.iter().take(SHOWN).map(|name| names::quoted(name)).collect();
+    let more = if candidates.len() > SHOWN { format!(" and {} more", candidates.len() - SHOWN) } else { String::new() };
+    let detail = format!(
+        "{} holds {} models, and one must be named: {}{more}",
+        container.word(),
+        candidates.len(),
+        shown.join(", ")
+    );
+    ConversionError::new(ErrorCode::AmbiguousModel, detail)
+}
+
+fn nested(container: Container) -> ConversionError {
+    let detail = format!("{} holds another zip instead of a model", container.word());
+    ConversionError::new(ErrorCode::InvalidArchive, detail)
+}
+
+/// Says which file an error is about where there are several.
+fn about(error: ConversionError, name: &str, files: usize) -> ConversionError {
+    if files <= 1 {
+        return error;
+    }
+    ConversionError::new(error.code, error.detail.replacen("the file", &names::quoted(name), 1))
+}

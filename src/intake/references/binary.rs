@@ -1,0 +1,116 @@
+//! Names of other files in the bytes of a binary file, found without understanding it.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use super::super::files::{Files, Resolved};
+use super::super::names;
+use crate::domain::ConversionError;
+
+/// Extensions of textures, in lower case.
+pub const TEXTURES: &[&str] = &[
+    "png", "jpg", "jpeg", "tga", "bmp", "tif", "tiff", "webp", "dds", "exr", "hdr", "gif", "psd", "jp2",
+];
+
+/// Extensions of files that hold part of a scene.
+pub const LAYERS: &[&str] = &["usd", "usda", "usdc", "usdz", "abc", "blend"];
+
+/// Longest file name that is recognised, in bytes.
+const MAX_NAME: usize = 255;
+
+/// Most names taken from one file.
+const MAX_NAMES: usize = 2000;
+
+/// Finds the textures that the file at `index` names; with `beside`, puts each next to it under the name it uses,
+/// where the FBX importer looks last.
+pub fn resolve(files: &mut Files, index: usize, beside: bool) -> Result<(), ConversionError> {
+    let (Some(path), Some(item)) = (files.path(index), files.item(index)) else { return Ok(()) };
+    let (from, stored) = (item.name.clone(), item.stored.clone());
+    let mut named: Vec<_> = named_files(&path, TEXTURES)
+        .map_err(|error| ConversionError::io("read the model", &error))?
+        .into_values()
+        .collect();
+    named.sort();
+    for name in named {
+        let Resolved::Found(texture) = files.resolve(&from, &name) else { continue };
+        files.take(texture)?;
+        // The name comes from inside the file: only one that is harmless as it is can be made.
+        if !beside || names::safe(&name) != name {
+            continue;
+        }
+        let wanted = files.folder().join(stored.with_file_name(&name));
+        if let Some(source) = files.path(texture)
+            && !wanted.exists()
+        {
+            fs::copy(source, wanted).map_err(|error| ConversionError::io("copy a texture", &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// The names with one of `extensions` that occur in the file at `path`, by their lower case.
+pub fn named_files(path: &Path, extensions: &[&str]) -> io::Result<HashMap<String, String>> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut named = HashMap::new();
+    let mut name: Vec<u8> = Vec::new();
+    let mut chunk = vec![0; 1 << 16];
+    loop {
+        let count = reader.read(&mut chunk)?;
+        if count == 0 {
+            break;
+        }
+        for byte in chunk.iter().take(count) {
+            if ends_name(*byte) {
+                note(&name, extensions, &mut named);
+                name.clear();
+            } else if name.len() <= MAX_NAME {
+                name.push(*byte);
+            }
+        }
+        if named.len() >= MAX_NAMES {
+            break;
+        }
+    }
+    note(&name, extensions, &mut named);
+    Ok(named)
+}
+
+fn ends_name(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'/' | b'\\' | b'"' | b'@' | b'*' | b'?' | b'<' | b'>' | b'|' | b':' | 0x7f)
+}
+
+/// Keeps the bytes when they are a name; what follows the extension is not part of it.
+fn note(bytes: &[u8], extensions: &[&str], named: &mut HashMap<String, String>) {
+    if bytes.len() > MAX_NAME || bytes.len() < 3 {
+        return;
+    }
+    for (dot, _) in bytes.iter().enumerate().filter(|(at, byte)| *at > 0 && **byte == b'.') {
+        let rest = bytes.get(dot + 1..).unwrap_or_default();
+        let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        // Binary strings may be followed by a byte that looks like a letter.
+        for extension in extensions {
+            let fits = length == extension.len() || length == extension.len() + 1;
+            if fits && rest.get(..extension.len()).is_some_and(|start| start.eq_ignore_ascii_case(extension.as_bytes())) {
+                let name = names::decode(bytes.get(..=dot + extension.len()).unwrap_or_default());
+                named.insert(name.to_lowercase(), name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_among_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.fbx");
+        fs::write(&path, b"\x00\x05C:\\art\\Skin Tone.PNGS\x10\x00//textures/b.jpg\x00x.txt\x00\"c.tga\"\xff\xfe").unwrap();
+        let mut names: Vec<_> = named_files(&path, TEXTURES).unwrap().into_values().collect();
+        names.sort();
+        assert_eq!(names, ["Skin Tone.PNG", "b.jpg", "c.tga"]);
+    }
+}

@@ -1,0 +1,134 @@
+//! What a model's main file refers to: found inside the model, or never opened.
+//!
+//! Text and JSON are rewritten, in the conversion's copy, to plain relative names of files that exist. Binary
+//! formats are left to the sandbox, with the files they name put where the importer looks.
+
+mod binary;
+mod gltf;
+mod gltf_checks;
+mod lines;
+mod obj;
+mod usd;
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use super::files::Files;
+use super::names;
+use crate::domain::{ConversionError, Format};
+
+/// Most missing textures and warnings that are listed.
+const MAX_LISTED: usize = 100;
+
+/// What a person should hear about the references.
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub missing_textures: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+impl Findings {
+    fn missing_texture(&mut self, reference: &str) {
+        let name: String = reference.chars().filter(|c| !c.is_control()).take(200).collect();
+        list(&mut self.missing_textures, name);
+    }
+
+    fn warn(&mut self, warning: String) {
+        list(&mut self.warnings, warning);
+    }
+}
+
+fn list(texts: &mut Vec<String>, text: String) {
+    if texts.len() < MAX_LISTED && !texts.contains(&text) {
+        texts.push(text);
+    }
+}
+
+/// Resolves what the file at `index` refers to.
+///
+/// # Errors
+/// `missing_files` when geometry is missing, `import_failed` when the file cannot be right, `io`.
+pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findings, ConversionError> {
+    let mut findings = Findings::default();
+    match format {
+        Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => gltf::resolve(files, index, &mut findings)?,
+        Format::Obj => obj::resolve(files, index, &mut findings)?,
+        Format::Usd | Format::Usda | Format::Usdc => usd::resolve(files, index, &mut findings)?,
+        Format::Fbx => binary::resolve(files, index, true)?,
+        Format::Blend => binary::resolve(files, index, false)?,
+        Format::Bvh | Format::Usdz | Format::Stl | Format::Ply | Format::Abc => {}
+    }
+    Ok(findings)
+}
+
+/// Leaves out of several candidates for the main file those that another one refers to.
+pub fn drop_referenced(files: &Files, candidates: &mut Vec<usize>) {
+    let name = |index: usize| files.item(index).map_or("", |item| item.name.as_str());
+    let is_usd = |index: usize| matches!(names::extension(name(index)).as_str(), "usd" | "usda" | "usdc" | "usdz");
+    let mut referenced = Vec::new();
+    for &candidate in candidates.iter() {
+        if !is_usd(candidate) && names::extension(name(candidate)) != "blend" {
+            continue;
+        }
+        let Some(named) = files.path(candidate).and_then(|path| binary::named_files(&path, binary::LAYERS).ok()) else {
+            continue;
+        };
+        let own = names::base_name(name(candidate)).to_lowercase();
+        referenced.extend(candidates.iter().copied().filter(|other| {
+            let base = names::base_name(name(*other)).to_lowercase();
+            base != own && named.contains_key(&base)
+        }));
+    }
+    let depth = |index: usize| name(index).split('/').count();
+    let top = candidates.iter().map(|index| depth(*index)).min().unwrap_or_default();
+    let highest: Vec<usize> = candidates.iter().copied().filter(|index| depth(*index) == top).collect();
+    let all_usd = candidates.iter().all(|index| is_usd(*index));
+    candidates.retain(|index| !referenced.contains(index));
+    // Names in binary layers may be compressed; a scene lies above its parts.
+    if let ([only], true) = (highest.as_slice(), all_usd && candidates.len() != 1) {
+        *candidates = vec![*only];
+    }
+}
+
+/// Replaces the stored copy of the file at `index` by what `write` makes of it.
+fn rewrite(
+    files: &Files,
+    index: usize,
+    write: impl FnOnce(&mut BufReader<File>, &mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), ConversionError> {
+    let Some(item) = files.item(index) else { return Ok(()) };
+    // Always the copy: a file that was only offered is the user's own.
+    let path = files.folder().join(&item.stored);
+    // No file of a model begins with a dot.
+    let draft = files.folder().join(".draft");
+    let run = || -> io::Result<()> {
+        let mut reader = BufReader::with_capacity(1 << 16, File::open(&path)?);
+        let mut writer = BufWriter::with_capacity(1 << 16, File::create(&draft)?);
+        let result = write(&mut reader, &mut writer).and_then(|()| writer.flush());
+        result.and_then(|()| fs::rename(&draft, &path))
+    };
+    run().map_err(|error| ConversionError::io("prepare the model", &error))
+}
+
+/// The path of the file at `to` as it is written in the file at `from`, with `/`.
+fn relative(files: &Files, from: usize, to: usize) -> String {
+    let (Some(from), Some(to)) = (files.item(from), files.item(to)) else { return String::new() };
+    let folder: Vec<_> = from.stored.parent().unwrap_or(Path::new("")).components().collect();
+    let target: Vec<_> = to.stored.components().collect();
+    let shared = folder.iter().zip(&target).take_while(|(a, b)| a == b).count();
+    let up = folder.iter().skip(shared).map(|_| "..".to_owned());
+    let down = target.iter().skip(shared).map(|part| part.as_os_str().to_string_lossy().into_owned());
+    up.chain(down).collect::<Vec<_>>().join("/")
+}
+
+/// The first bytes of the file at `index`.
+fn beginning(files: &Files, index: usize) -> Result<Vec<u8>, ConversionError> {
+    let mut head = Vec::new();
+    if let Some(path) = files.path(index) {
+        File::open(path)
+            .and_then(|file| file.take(64).read_to_end(&mut head))
+            .map_err(|error| ConversionError::io("read the model", &error))?;
+    }
+    Ok(head)
+}

@@ -1,0 +1,235 @@
+//! OBJ: its material libraries, and the textures in them. Line by line, as the files are large.
+
+use std::fs::File;
+use std::io::{self, BufReader, Write};
+
+use super::super::files::{Files, Resolved};
+use super::super::names;
+use super::{Findings, lines, relative, rewrite};
+use crate::domain::ConversionError;
+
+/// Most different library statements that are resolved; real files have one.
+const MAX_STATEMENTS: usize = 1000;
+
+/// Options of a texture statement and how many values each takes at most.
+const OPTIONS: &[(&str, usize)] = &[
+    ("-blendu", 1),
+    ("-blendv", 1),
+    ("-bm", 1),
+    ("-boost", 1),
+    ("-cc", 1),
+    ("-clamp", 1),
+    ("-imfchan", 1),
+    ("-mm", 2),
+    ("-o", 3),
+    ("-s", 3),
+    ("-t", 3),
+    ("-texres", 1),
+    ("-type", 1),
+];
+
+/// What becomes of a line: it stays, or these bytes take its place.
+type Change = Option<Vec<u8>>;
+
+pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
+    let mut statements: Vec<Vec<u8>> = Vec::new();
+    let mut any = false;
+    scan(files, index, |line| {
+        if is_mtllib(line) {
+            any = true;
+            if statements.len() < MAX_STATEMENTS && !statements.iter().any(|known| known == line) {
+                statements.push(line.to_owned());
+            }
+        }
+    })?;
+    let mut libraries = Vec::new();
+    let mut changes: Vec<(Vec<u8>, Change)> = Vec::new();
+    for statement in statements {
+        let change = library(files, index, &statement, &mut libraries, findings)?;
+        changes.push((statement, change));
+    }
+    if !any {
+        libraries.extend(own_library(files, index)?);
+    }
+    if changes.iter().any(|(_, change)| change.is_some()) {
+        rewrite(files, index, |reader, writer| {
+            lines::for_each(reader, |line, whole| {
+                if !whole || !is_mtllib(line) {
+                    return writer.write_all(line);
+                }
+                match changes.iter().find(|(known, _)| known == line) {
+                    Some((_, None)) => writer.write_all(line),
+                    Some((_, Some(change))) => writer.write_all(change),
+                    // Beyond the bound nothing was resolved, and nothing is opened.
+                    None => Ok(()),
+                }
+            })
+        })?;
+    }
+    libraries.sort_unstable();
+    libraries.dedup();
+    for library in libraries {
+        textures(files, library, findings)?;
+    }
+    Ok(())
+}
+
+fn is_mtllib(line: &[u8]) -> bool {
+    lines::statement(line).0.eq_ignore_ascii_case(b"mtllib")
+}
+
+/// Resolves one `mtllib` line: a name, which may hold spaces, or several names.
+fn library(
+    files: &mut Files,
+    index: usize,
+    line: &[u8],
+    libraries: &mut Vec<usize>,
+    findings: &mut Findings,
+) -> Result<Change, ConversionError> {
+    let from = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
+    let text = names::decode(lines::statement(line).1);
+    let whole = unquoted(&text);
+    let wanted = match files.resolve(&from, whole) {
+        Resolved::Found(_) => vec![whole],
+        _ if text.to_lowercase().matches(".mtl").count() > 1 => text.split_whitespace().map(unquoted).collect(),
+        _ => vec![whole],
+    };
+    let mut found = Vec::new();
+    for name in &wanted {
+        match files.resolve(&from, name) {
+            Resolved::Found(library) => {
+                files.take(library)?;
+                found.push(library);
+            }
+            Resolved::Missing => findings.warn(format!("material library {} was not found", names::quoted(name))),
+            Resolved::Outside => findings.warn(format!(
+                "material library {} lies outside the model and was not opened",
+                names::quoted(name)
+            )),
+        }
+    }
+    libraries.extend(&found);
+    if let [only] = found.as_slice()
+        && wanted.len() == 1
+        && relative(files, index, *only) == whole
+        && std::str::from_utf8(line).is_ok()
+    {
+        return Ok(None);
+    }
+    let new: String = found.iter().map(|library| format!("mtllib {}\n", relative(files, index, *library))).collect();
+    Ok(Some(new.into_bytes()))
+}
+
+/// Blender takes the library that is named like the OBJ when the OBJ names none.
+fn own_library(files: &mut Files, index: usize) -> Result<Option<usize>, ConversionError> {
+    let Some(item) = files.item(index) else { return Ok(None) };
+    let name = format!("{}.mtl", names::split_extension(names::base_name(&item.name)).0);
+    let from = item.name.clone();
+    let Resolved::Found(library) = files.resolve(&from, &name) else { return Ok(None) };
+    files.take(library)?;
+    Ok(Some(library))
+}
+
+/// Resolves the textures of the library at `index`.
+fn textures(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
+    let mut statements = Vec::new();
+    scan(files, index, |line| {
+        if texture_name(line).is_some() && statements.len() < 100 * MAX_STATEMENTS {
+            statements.push(line.to_owned());
+        }
+    })?;
+    let mut changes = std::collections::HashMap::new();
+    for line in statements {
+        if !changes.contains_key(&line) {
+            let change = texture(files, index, &line, findings)?;
+            changes.insert(line, change);
+        }
+    }
+    if changes.values().all(Option::is_none) {
+        return Ok(());
+    }
+    rewrite(files, index, |reader, writer| {
+        lines::for_each(reader, |line, whole| {
+            if !whole || texture_name(line).is_none() {
+                return writer.write_all(line);
+            }
+            match changes.get(line) {
+                Some(None) => writer.write_all(line),
+                Some(Some(change)) => writer.write_all(change),
+                None => Ok(()),
+            }
+        })
+    })
+}
+
+fn texture(
+    files: &mut Files,
+    index: usize,
+    line: &[u8],
+    findings: &mut Findings,
+) -> Result<Change, ConversionError> {
+    let from = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
+    let Some((before, name)) = texture_name(line) else { return Ok(None) };
+    let text = names::decode(name);
+    let wanted = unquoted(&text);
+    if wanted.contains("<UDIM>") && names::components(wanted).is_some() {
+        return Ok(None);
+    }
+    let Resolved::Found(texture) = files.resolve(&from, wanted) else {
+        findings.missing_texture(wanted);
+        return Ok(Some(Vec::new()));
+    };
+    files.take(texture)?;
+    let new = relative(files, index, texture);
+    if new == wanted && std::str::from_utf8(name).is_ok() {
+        return Ok(None);
+    }
+    Ok(Some([before, new.as_bytes(), b"\n"].concat()))
+}
+
+/// Splits a texture statement before the file's name, which follows the options and may hold spaces.
+fn texture_name(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (keyword, mut rest) = lines::statement(line);
+    let lower = keyword.to_ascii_lowercase();
+    if !lower.starts_with(b"map_") && !matches!(lower.as_slice(), b"bump" | b"norm" | b"disp" | b"decal" | b"refl") {
+        return None;
+    }
+    while let (option, after) = lines::statement(rest)
+        && let Some((_, most)) = OPTIONS.iter().find(|(name, _)| option == name.as_bytes())
+    {
+        rest = after;
+        for number in 0..*most {
+            let (value, after) = lines::statement(rest);
+            let is_number = std::str::from_utf8(value).is_ok_and(|value| value.parse::<f32>().is_ok());
+            // The first value may be a word (`-clamp on`); further ones are optional numbers. The name comes last.
+            if after.is_empty() || (number > 0 && !is_number) {
+                break;
+            }
+            rest = after;
+        }
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let at = line.trim_ascii_end().len().checked_sub(rest.len())?;
+    Some((line.get(..at)?, rest))
+}
+
+fn unquoted(name: &str) -> &str {
+    name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name)
+}
+
+/// Calls `each` with every whole line of the file at `index`.
+fn scan(files: &Files, index: usize, mut each: impl FnMut(&[u8])) -> Result<(), ConversionError> {
+    let Some(path) = files.path(index) else { return Ok(()) };
+    let run = || -> io::Result<()> {
+        let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
+        lines::for_each(&mut reader, |line, whole| {
+            if whole {
+                each(line);
+            }
+            Ok(())
+        })
+    };
+    run().map_err(|error| ConversionError::io("read the model", &error))
+}

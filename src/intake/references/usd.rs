@@ -1,0 +1,246 @@
+//! USD as text: its asset paths, `@…@`. The binary kind is only searched for names of textures.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+
+use super::super::files::{Files, Resolved};
+use super::super::names;
+use super::{Findings, beginning, binary, relative, rewrite};
+use crate::domain::{ConversionError, ErrorCode};
+
+/// Longest asset path that is looked at, in bytes.
+const MAX_PATH: usize = 4096;
+
+/// Most different asset paths of a layer.
+const MAX_PATHS: usize = 20_000;
+
+pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
+    let mut layers = vec![index];
+    let mut next = 0;
+    while let Some(layer) = layers.get(next).copied() {
+        next += 1;
+        if !beginning(files, layer)?.trim_ascii_start().starts_with(b"#usda") {
+            binary::resolve(files, layer, false)?;
+            continue;
+        }
+        for found in resolve_layer(files, layer, findings)? {
+            if !layers.contains(&found) {
+                layers.push(found);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Resolves the paths of one text layer; answers with the layers it refers to.
+fn resolve_layer(files: &mut Files, index: usize, findings: &mut Findings) -> Result<Vec<usize>, ConversionError> {
+    let Some(item) = files.item(index) else { return Ok(Vec::new()) };
+    let from = item.name.clone();
+    let mut paths: Vec<Vec<u8>> = Vec::new();
+    let mut known = std::collections::HashSet::new();
+    let source = File::open(files.path(index).unwrap_or_default());
+    source
+        .and_then(|file| {
+            for_each_path(&mut BufReader::with_capacity(1 << 16, file), |part| {
+                if let Part::Path(path) = part
+                    && paths.len() < MAX_PATHS
+                    && known.insert(path.to_owned())
+                {
+                    paths.push(path.to_owned());
+                }
+                Ok(())
+            })
+        })
+        .map_err(|error| ConversionError::io("read the model", &error))?;
+    let mut changes = std::collections::HashMap::new();
+    let mut layers = Vec::new();
+    for path in paths {
+        let (new, layer) = resolve_path(files, index, &from, &names::decode(&path), findings)?;
+        layers.extend(layer);
+        if let Some(new) = new {
+            changes.insert(path, new);
+        }
+    }
+    if !changes.is_empty() {
+        rewrite(files, index, |reader, writer| {
+            for_each_path(reader, |part| match part {
+                Part::Text(text) => writer.write_all(text),
+                Part::Path(path) => writer.write_all(changes.get(path).map_or(path, |new| new.as_bytes())),
+            })
+        })?;
+    }
+    Ok(layers)
+}
+
+/// The path to write instead, and the layer it means, if it means one.
+fn resolve_path(
+    files: &mut Files,
+    index: usize,
+    from: &str,
+    path: &str,
+    findings: &mut Findings,
+) -> Result<(Option<String>, Option<usize>), ConversionError> {
+    // `package.usdz[texture.png]` names a file inside a package.
+    let (outer, inner) = path.find('[').and_then(|at| path.split_at_checked(at)).unwrap_or((path, ""));
+    if outer.is_empty() {
+        return Ok((None, None));
+    }
+    let extension = names::extension(outer);
+    let is_layer = binary::LAYERS.contains(&extension.as_str());
+    let pattern = outer.contains("<UDIM>");
+    match files.resolve(from, outer) {
+        Resolved::Found(found) => {
+            files.take(found)?;
+            let there = relative(files, index, found);
+            let same = outer.strip_prefix("./").unwrap_or(outer) == there;
+            // A bare name is searched in places of its own; with `./` it is the file beside the layer.
+            let prefix = if there.starts_with("../") { "" } else { "./" };
+            let new = (!same).then(|| format!("{prefix}{there}{inner}"));
+            Ok((new, is_layer.then_some(found)))
+        }
+        Resolved::Missing if pattern => Ok((None, None)),
+        missing if is_layer => {
+            let why = if missing == Resolved::Outside {
+                "lies outside the model and was not opened"
+            } else {
+                "is missing; send it together with the model"
+            };
+            let detail = format!("the layer {} {why}", names::quoted(outer));
+            Err(ConversionError::new(ErrorCode::MissingFiles, detail))
+        }
+        missing => {
+            if binary::TEXTURES.contains(&extension.as_str()) {
+                findings.missing_texture(outer);
+            } else if missing == Resolved::Outside {
+                let shown = names::quoted(outer);
+                findings.warn(format!("the file {shown} lies outside the model and was not opened"));
+            }
+            Ok(((missing == Resolved::Outside).then(String::new), None))
+        }
+    }
+}
+
+enum Part<'a> {
+    /// Anything, the delimiters of paths included.
+    Text(&'a [u8]),
+    /// What stands between the delimiters.
+    Path(&'a [u8]),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Plain,
+    Comment,
+    /// After one or two quotation or path marks: the next byte tells one mark, none within two, or three apart.
+    Opening { mark: u8, seen: usize },
+    /// In a string that ends with as many of the quotation mark.
+    Text { quote: u8, count: usize, escaped: bool },
+    Path { count: usize },
+}
+
+/// Calls `each` with the parts of a text layer in turn; together they are its bytes.
+fn for_each_path(
+    reader: &mut impl BufRead,
+    mut each: impl FnMut(Part<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut state = State::Plain;
+    let mut pending: Vec<u8> = Vec::new();
+    let mut chunk = vec![0; 1 << 16];
+    // How many of the mark that would close a string or path were just seen.
+    let mut closing = 0;
+    loop {
+        let count = reader.read(&mut chunk)?;
+        if count == 0 {
+            return each(Part::Text(&pending));
+        }
+        for &byte in chunk.iter().take(count) {
+            if let State::Opening { mark, seen } = state {
+                if byte == mark && seen == 1 {
+                    pending.push(byte);
+                    state = State::Opening { mark, seen: 2 };
+                    continue;
+                }
+                let count = if byte == mark { 3 } else { 1 };
+                if count == 3 {
+                    pending.push(byte);
+                }
+                state = match (mark, seen, count) {
+                    (_, 2, 1) => State::Plain,
+                    (b'@', ..) => {
+                        each(Part::Text(&pending))?;
+                        pending.clear();
+                        State::Path { count }
+                    }
+                    _ => State::Text { quote: mark, count, escaped: false },
+                };
+                closing = 0;
+                if count == 3 {
+                    continue;
+                }
+            }
+            pending.push(byte);
+            state = match state {
+                State::Plain => match byte {
+                    b'#' => State::Comment,
+                    b'"' | b'\'' | b'@' => State::Opening { mark: byte, seen: 1 },
+                    _ => State::Plain,
+                },
+                // A string that is not closed ends with its line all the same.
+                State::Comment | State::Text { count: 1, .. } if byte == b'\n' => State::Plain,
+                State::Text { quote, count, escaped } => {
+                    closing = if byte == quote && !escaped { closing + 1 } else { 0 };
+                    let escaped = byte == b'\\' && !escaped;
+                    if closing == count { State::Plain } else { State::Text { quote, count, escaped } }
+                }
+                State::Path { count } => {
+                    closing = if byte == b'@' { closing + 1 } else { 0 };
+                    if closing == count {
+                        let (path, end) = pending.split_at_checked(pending.len() - count).unwrap_or_default();
+                        each(Part::Path(path))?;
+                        each(Part::Text(end))?;
+                        pending.clear();
+                        State::Plain
+                    } else if pending.len() > MAX_PATH {
+                        State::Plain
+                    } else {
+                        State::Path { count }
+                    }
+                }
+                other => other,
+            };
+            if pending.len() > MAX_PATH && !matches!(state, State::Path { .. }) {
+                each(Part::Text(&pending))?;
+                pending.clear();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_told_from_strings_and_comments() {
+        let text = br##"#usda 1.0
+# mail@host @no@
+( doc = "a@b @c@" subLayers = [@./a.usda@, @@@b@c.usda@@@] )
+def "x" { string s = 'it\'s @x@' string e = "" asset n = @@ asset t = @t.png@ }
+""" @deep@ "quoted" """ asset u = @u.png@
+asset open = @never closed"##;
+        let (mut paths, mut all) = (Vec::new(), Vec::new());
+        for_each_path(&mut BufReader::with_capacity(7, text.as_slice()), |part| {
+            match part {
+                Part::Text(text) => all.extend_from_slice(text),
+                Part::Path(path) => {
+                    paths.push(String::from_utf8(path.to_vec()).unwrap());
+                    all.extend_from_slice(path);
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(paths, ["./a.usda", "b@c.usda", "t.png", "u.png"]);
+        assert_eq!(all, text);
+    }
+}

@@ -1,0 +1,72 @@
+//! What content seems to be that is no model: people upload the wrong file, and want to hear which.
+
+/// Beginnings of files that are no models.
+const BEGINNINGS: &[(&[u8], &str)] = &[
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"8BPS", "a Photoshop document"),
+    (b"II*\0", "a TIFF image"),
+    (b"MM\0*", "a TIFF image"),
+    (b"DDS ", "a DDS image"),
+    (b"\x76\x2f\x31\x01", "an OpenEXR image"),
+    (b"#?RADIANCE", "an HDR image"),
+    (b"%PDF", "a PDF document"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a 3ds Max scene or an Office document"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive; send a zip instead"),
+    (b"Rar!", "a RAR archive; send a zip instead"),
+    (b"\x1f\x8b", "gzip-compressed data; a compressed Blender file needs a name that ends in .blend"),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed data; a compressed Blender file needs a name that ends in .blend"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a Windows program"),
+    (b"OggS", "an Ogg recording"),
+    (b"ID3", "an MP3 recording"),
+    (b"Vocaloid Motion Data", "a MikuMikuDance motion (vmd), which cannot be read"),
+    (b"PMX ", "a MikuMikuDance model (pmx), which cannot be read"),
+    (b"Pmd", "a MikuMikuDance model (pmd), which cannot be read"),
+    (b"DRACO", "a bare Draco mesh, which cannot be read"),
+    (b"FOR4", "a Maya binary scene, which cannot be read"),
+    (b"FOR8", "a Maya binary scene, which cannot be read"),
+    (b"xof ", "a DirectX model (x), which cannot be read"),
+];
+
+/// Words in the first lines of text files that are no models we read.
+const WORDS: &[(&str, &str)] = &[
+    ("<collada", "a Collada model (dae), which cannot be read"),
+    ("<x3d", "an X3D model, which cannot be read"),
+    ("#vrml", "a VRML model (wrl), which cannot be read"),
+    ("//maya ascii", "a Maya scene, which cannot be read"),
+    ("iso-10303-21", "a STEP model, which cannot be read"),
+    ("newmtl ", "a material library (mtl) without its model"),
+    ("<!doctype html", "a web page"),
+    ("<html", "a web page"),
+    ("<svg", "an SVG drawing"),
+    ("<?xml", "XML that is no 3D format we know"),
+    ("version https://git-lfs", "a Git LFS pointer instead of the file itself"),
+];
+
+/// A clause such as `a PNG image` on the beginning of a file's content.
+pub fn describe(head: &[u8]) -> &'static str {
+    if let Some((_, what)) = BEGINNINGS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return what;
+    }
+    match head.get(..12) {
+        Some([b'R', b'I', b'F', b'F', .., b'W', b'E', b'B', b'P']) => return "a WebP image",
+        Some([b'R', b'I', b'F', b'F', ..]) => return "a recording",
+        Some([_, _, _, _, b'f', b't', b'y', b'p', ..]) => return "a video",
+        _ => {}
+    }
+    if head.starts_with(b"BM") && !is_text(head) {
+        return "a BMP image";
+    }
+    if !is_text(head) {
+        return "no 3D format we know";
+    }
+    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+    WORDS.iter().find(|(word, _)| text.contains(word)).map_or("text that is no 3D format we know", |(_, what)| what)
+}
+
+/// Whether the bytes look like text in an encoding that keeps ASCII.
+pub fn is_text(head: &[u8]) -> bool {
+    !head.iter().any(|byte| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1a))
+}

@@ -1,0 +1,99 @@
+//! Results of several files as one zip, written alike for alike files.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::path::PathBuf;
+
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, System, ZipWriter};
+
+use crate::domain::ConversionError;
+
+/// Extensions of files that are compressed already.
+const COMPRESSED: &[&str] =
+    &["png", "jpg", "jpeg", "webp", "exr", "ktx2", "dds", "usdz", "blend", "zip", "glb", "vrm", "vrma"];
+
+/// Beyond this size an entry needs the wide fields of zip64.
+const LARGE: u64 = u32::MAX as u64;
+
+/// Writes a zip of `files`, each a path and its name in the zip with `/` between folders.
+///
+/// Equal files give equal bytes: the entries are sorted and carry no time, owner or system. Contents are streamed.
+///
+/// # Errors
+/// `io` or `disk_full`; `out` then holds a part of a zip.
+pub fn zip_files(files: &[(PathBuf, String)], out: impl Write + Seek) -> Result<(), ConversionError> {
+    let mut sorted: Vec<&(PathBuf, String)> = files.iter().collect();
+    sorted.sort_by(|a, b| a.1.cmp(&b.1));
+    let mut zip = ZipWriter::new(out);
+    let run = || -> io::Result<()> {
+        for (path, name) in sorted {
+            let mut file = File::open(path)?;
+            let length = file.metadata()?.len();
+            let extension = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+            let method = if COMPRESSED.contains(&extension.as_str()) {
+                CompressionMethod::Stored
+            } else {
+                CompressionMethod::Deflated
+            };
+            let options = SimpleFileOptions::default()
+                .compression_method(method)
+                .compression_level((method == CompressionMethod::Deflated).then_some(6))
+                .last_modified_time(DateTime::DEFAULT)
+                .system(System::Unix)
+                .unix_permissions(0o644)
+                .large_file(length >= LARGE);
+            zip.start_file(name, options)?;
+            io::copy(&mut file, &mut zip)?;
+        }
+        Ok(())
+    };
+    run().and_then(|()| Ok(zip.finish().map(|_| ())?)).map_err(|error| ConversionError::io("write the zip", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Read};
+
+    use super::*;
+
+    #[test]
+    fn equal_files_give_equal_zips() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        for (name, text) in [("b.obj", "v 0 0 0\n".repeat(100)), ("tex/猫.png", "png".to_owned()), ("a.mtl", String::new())] {
+            let path = folder.path().join(name.replace('/', "-"));
+            std::fs::write(&path, text).unwrap();
+            files.push((path, name.to_owned()));
+        }
+        let pack = |files: &[(PathBuf, String)]| {
+            let mut bytes = Cursor::new(Vec::new());
+            zip_files(files, &mut bytes).unwrap();
+            bytes.into_inner()
+        };
+        let first = pack(&files);
+        // Neither the order nor the time of the files counts.
+        files.reverse();
+        for (path, _) in &files {
+            let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_hours(1_000_000);
+            File::options().append(true).open(path).unwrap().set_modified(old).unwrap();
+        }
+        assert_eq!(first, pack(&files));
+
+        let mut archive = zip::ZipArchive::new(Cursor::new(first)).unwrap();
+        let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
+        assert_eq!(names, ["a.mtl", "b.obj", "tex/猫.png"]);
+        let mut text = String::new();
+        archive.by_name("b.obj").unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text.len(), 800);
+        assert_eq!(archive.by_name("tex/猫.png").unwrap().compression(), CompressionMethod::Stored);
+        assert_eq!(archive.by_name("b.obj").unwrap().compression(), CompressionMethod::Deflated);
+        assert!(archive.by_name("b.obj").unwrap().extra_data().is_none_or(|data| data.is_empty()));
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_an_error() {
+        let missing = (PathBuf::from("/nonexistent/a"), "a".to_owned());
+        assert!(zip_files(&[missing], Cursor::new(Vec::new())).is_err());
+    }
+}
