@@ -2,5 +2,6 @@
 
 pub mod domain;
 pub mod engine;
+pub mod inspect;
 pub mod intake;
 pub mod packaging;

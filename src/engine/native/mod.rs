@@ -1,0 +1,36 @@
+//! The native lane: files of the glTF family are repacked without Blender, and nothing in them is lost.
+//!
+//! Buffers are copied, not decoded; the JSON is edited as text where it says where the bytes are, and nowhere else.
+//! No buffer is ever held in memory.
+
+mod glb;
+pub(crate) mod json;
+mod pack;
+mod repack;
+pub(crate) mod source;
+pub(crate) mod stretch;
+mod unpack;
+
+use std::io;
+
+pub use repack::{can, glb_to_gltf, repack};
+
+use crate::domain::{ConversionError, ErrorCode};
+
+/// A model that is not what it should be.
+pub(crate) fn malformed(sentence: impl Into<String>) -> ConversionError {
+    ConversionError::new(ErrorCode::ImportFailed, sentence)
+}
+
+/// An error while reading `what` of a model: the file's fault when it ends early or is badly coded.
+pub(crate) fn unreadable(what: &str, error: &io::Error) -> ConversionError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            ConversionError::new(ErrorCode::ImportFailed, format!("the file is truncated within {what}"))
+        }
+        io::ErrorKind::InvalidData => {
+            ConversionError::new(ErrorCode::ImportFailed, format!("{what} of the file is damaged: {error}"))
+        }
+        _ => ConversionError::io(&format!("read {what} of the file"), error),
+    }
+}

@@ -1,0 +1,328 @@
+//! glTF → GLB: every buffer and image becomes a part of the one binary chunk.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde_json::value::RawValue;
+
+use super::json::{self, Edits, Members, Piece};
+use super::source::{Reference, Source};
+use super::stretch::Stretch;
+use super::{glb, malformed};
+use crate::domain::{ConversionError, ErrorCode};
+
+/// The binary chunk that is being put together.
+#[derive(Default)]
+struct Chunk {
+    parts: Vec<(u64, Stretch)>,
+    length: u64,
+}
+
+impl Chunk {
+    /// Adds `part`, aligned as accessors need it; returns its offset.
+    fn add(&mut self, part: Stretch) -> u64 {
+        let offset = self.length + glb::padding(self.length) as u64;
+        self.length = offset + part.length();
+        self.parts.push((offset, part));
+        offset
+    }
+}
+
+/// Where a buffer went.
+#[derive(Clone, Copy)]
+struct Place {
+    buffer: usize,
+    offset: u64,
+}
+
+/// Writes `source` as a self-contained glb at `target`.
+///
+/// Where buffers are joined, the name and the extras of the first one are kept.
+///
+/// # Errors
+/// `missing_files` or `import_failed` for a model that lacks bytes, `export_failed` above 4 GiB.
+pub fn pack(source: &Source, target: &Path) -> Result<(), ConversionError> {
+    let root = Members::of(source.json.text())?;
+    let mut edits = Edits::default();
+    let mut chunk = Chunk::default();
+
+    let buffers = root.objects("buffers")?;
+    let found: Vec<Option<Stretch>> = buffers
+        .iter()
+        .enumerate()
+        .map(|(index, buffer)| source.buffer(index, buffer))
+        .collect::<Result<_, _>>()?;
+    let mut absent = 0;
+    let mut places: Vec<Place> = Vec::new();
+    for stretch in &found {
+        places.push(if let Some(stretch) = stretch {
+            Place { buffer: 0, offset: chunk.add(stretch.clone()) }
+        } else {
+            absent += 1;
+            Place { buffer: absent, offset: 0 }
+        });
+    }
+    let views: Vec<Members> = root.objects("bufferViews")?;
+    let new_views = embed_images(source, &root, views.len(), &mut chunk, &mut edits)?;
+    if chunk.parts.is_empty() {
+        // Nothing comes first, so the others stay where they are.
+        return write(source, edits, &chunk, target);
+    }
+    for view in &views {
+        move_view(source, view, &places, &mut edits)?;
+        for extension in view.read::<Members>("extensions")?.iter().flat_map(|extensions| &extensions.0) {
+            // EXT_meshopt_compression and its like refer to a buffer of their own.
+            if let Ok(extension) = Members::of(extension.1.get()) {
+                move_view(source, &extension, &places, &mut edits)?;
+            }
+        }
+    }
+    extend_array(source, &root, "bufferViews", &views, new_views, &mut edits);
+    join_buffers(source, &root, &buffers, &found, chunk.length, &mut edits);
+    write(source, edits, &chunk, target)
+}
+
+/// Turns images in files and `data:` URIs into parts of the chunk; returns their buffer views.
+fn embed_images(
+    source: &Source,
+    root: &Members,
+    first_view: usize,
+    chunk: &mut Chunk,
+    edits: &mut Edits,
+) -> Result<Vec<String>, ConversionError> {
+    let mut views = Vec::new();
+    let mut files: HashMap<PathBuf, usize> = HashMap::new();
+    for raw in root.read::<Vec<&RawValue>>("images")?.unwrap_or_default() {
+        let image = Members::of(raw.get())?;
+        let Some(uri) = image.get("uri").filter(|_| image.get("bufferView").is_none()) else { continue };
+        let (stretch, written_type, file) = match source.resolve(uri)? {
+            Reference::Data(stretch, media_type) => (stretch, media_type, None),
+            Reference::File(stretch, path) => (stretch, String::new(), Some(path)),
+            // A texture that was not sent stays a reference, and is reported where files are counted.
+            Reference::Missing(_) => continue,
+        };
+        let media_type = media_type(&stretch, &written_type, file.as_deref())?;
+        let known = file.as_ref().and_then(|path| files.get(path)).copied();
+        let view = known.unwrap_or_else(|| {
+            let length = stretch.length();
+            let offset = chunk.add(stretch);
+            views.push(format!(r#"{{"buffer":0,"byteOffset":{offset},"byteLength":{length}}}"#));
+            first_view + views.len() - 1
+        });
+        files.extend(file.map(|path| (path, view)));
+
+        let mut instead = format!(r#""bufferView":{view}"#);
+        if image.get("mimeType").is_none() {
+            instead.push_str(&format!(r#","mimeType":"{media_type}""#));
+        }
+        edits.replace(source.json.span(raw), rewritten(source, &image, "uri", &instead));
+    }
+    Ok(views)
+}
+
+/// The media type of an image: what its first bytes say, else what was written, else what its name says.
+pub fn media_type(image: &Stretch, written: &str, name: Option<&Path>) -> Result<String, ConversionError> {
+    let mut head = Vec::new();
+    let read = image.open(0, 12).and_then(|mut reader| reader.read_to_end(&mut head));
+    read.map_err(|error| super::unreadable("an image", &error))?;
+    let extension = name.and_then(Path::extension).unwrap_or_default().to_ascii_lowercase();
+    let clean = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/+-._".contains(&byte));
+    Ok(match head.as_slice() {
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
+        [0xab, b'K', b'T', b'X', b' ', b'2', b'0', ..] => "image/ktx2",
+        [b'D', b'D', b'S', b' ', ..] => "image/vnd-ms.dds",
+        _ if !written.is_empty() && clean(written) => written,
+        _ => match extension.to_str() {
+            Some("png") => "image/png",
+            Some("jpg" | "jpeg") => "image/jpeg",
+            Some("webp") => "image/webp",
+            Some("ktx2") => "image/ktx2",
+            _ => "application/octet-stream",
+        },
+    }
+    .to_owned())
+}
+
+/// The object `members` with `instead` in the place of the member `name`.
+fn rewritten(source: &Source, members: &Members, name: &str, instead: &str) -> Vec<Piece> {
+    let mut pieces = vec![Piece::New("{".to_owned())];
+    let replaced = members.get(name);
+    for (index, (key, value)) in members.0.iter().enumerate() {
+        if index > 0 {
+            pieces.push(Piece::New(",".to_owned()));
+        }
+        if replaced.is_some_and(|replaced| std::ptr::eq(replaced, *value)) {
+            pieces.push(Piece::New(instead.to_owned()));
+        } else {
+            let start = source.json.span(key).start;
+            pieces.push(Piece::Kept(start..source.json.span(value).end));
+        }
+    }
+    pieces.push(Piece::New("}".to_owned()));
+    pieces
+}
+
+/// Points a buffer view (or an extension of one) to where its buffer went.
+fn move_view(
+    source: &Source,
+    view: &Members,
+    places: &[Place],
+    edits: &mut Edits,
+) -> Result<(), ConversionError> {
+    let Some(index) = view.read::<usize>("buffer")? else { return Ok(()) };
+    let place = places.get(index).ok_or_else(|| malformed(format!("there is no buffer {index}")))?;
+    let Some(buffer) = view.get("buffer") else { return Ok(()) };
+    let buffer_span = source.json.span(buffer);
+    let mut value = place.buffer.to_string();
+    if place.offset > 0 {
+        let old: u64 = view.read("byteOffset")?.unwrap_or(0);
+        let new = old.saturating_add(place.offset);
+        match view.get("byteOffset") {
+            Some(written) => {
+                edits.replace(source.json.span(written), vec![Piece::New(new.to_string())]);
+            }
+            None => value.push_str(&format!(r#","byteOffset":{new}"#)),
+        }
+    }
+    if value != buffer.get() {
+        edits.replace(buffer_span, vec![Piece::New(value)]);
+    }
+    Ok(())
+}
+
+/// Adds `new` values to the array `name`, which has `old` ones and may not be there at all.
+fn extend_array(
+    source: &Source,
+    root: &Members,
+    name: &str,
+    old: &[Members],
+    new: Vec<String>,
+    edits: &mut Edits,
+) {
+    if new.is_empty() {
+        return;
+    }
+    let new = new.join(",");
+    if let Some(array) = root.get(name) {
+        let comma = if old.is_empty() { "" } else { "," };
+        edits.insert(source.json.span(array).end - 1, format!("{comma}{new}"));
+    } else {
+        add_member(source, root, format!(r#""{name}":[{new}]"#), edits);
+    }
+}
+
+/// Adds `member` at the end of the object `object`, which has others.
+pub fn add_member(source: &Source, object: &Members, member: String, edits: &mut Edits) {
+    if let Some((_, last)) = object.0.last() {
+        edits.insert(source.json.span(last).end, format!(",{member}"));
+    }
+}
+
+/// Rewrites the list of buffers: the joined one first, then those that have no bytes.
+fn join_buffers(
+    source: &Source,
+    root: &Members,
+    buffers: &[Members],
+    found: &[Option<Stretch>],
+    length: u64,
+    edits: &mut Edits,
+) {
+    let Some(array) = root.get("buffers") else {
+        return add_member(source, root, format!(r#""buffers":[{{"byteLength":{length}}}]"#), edits);
+    };
+    let first = buffers.iter().zip(found).find(|(_, stretch)| stretch.is_some()).map(|(buffer, _)| buffer);
+    let mut pieces = vec![Piece::New(format!(r#"[{{"byteLength":{length}"#))];
+    if let Some(first) = first {
+        pieces = vec![Piece::New("[{".to_owned())];
+        let mut comma = "";
+        for (key, value) in &first.0 {
+            if first.get("uri").is_some_and(|uri| std::ptr::eq(uri, *value)) {
+                continue;
+            }
+            pieces.push(Piece::New(comma.to_owned()));
+            comma = ",";
+            let mut kept: Range<usize> = source.json.span(key).start..source.json.span(value).end;
+            let is_length = first.get("byteLength").is_some_and(|length| std::ptr::eq(length, *value));
+            if is_length {
+                kept.end = source.json.span(value).start;
+            }
+            pieces.push(Piece::Kept(kept));
+            if is_length {
+                pieces.push(Piece::New(length.to_string()));
+            }
+        }
+    }
+    pieces.push(Piece::New("}".to_owned()));
+    for (buffer, _) in buffers.iter().zip(found).filter(|(_, stretch)| stretch.is_none()) {
+        pieces.push(Piece::New(",".to_owned()));
+        pieces.extend(rewritten(source, buffer, "", ""));
+    }
+    pieces.push(Piece::New("]".to_owned()));
+    edits.replace(source.json.span(array), pieces);
+}
+
+fn write(source: &Source, edits: Edits, chunk: &Chunk, target: &Path) -> Result<(), ConversionError> {
+    let pieces = edits.apply(&source.json);
+    let json_length = json::length(&source.json, &pieces);
+    let json_padding = glb::padding(json_length);
+    let bin_padding = glb::padding(chunk.length);
+    let others = source.container.as_ref().map_or(&[][..], |container| &container.others);
+    let word = |length: u64| {
+        let too_large = || ConversionError::new(ErrorCode::ExportFailed, "a glb cannot be larger than 4 GiB");
+        u32::try_from(length).map(u32::to_le_bytes).map_err(|_| too_large())
+    };
+    let json_chunk = json_length + json_padding as u64;
+    let bin_chunk = chunk.length + bin_padding as u64;
+    let mut total = 12 + 8 + json_chunk;
+    if bin_chunk > 0 {
+        total += 8 + bin_chunk;
+    }
+    total += others.iter().map(|other| other.end - other.start).sum::<u64>();
+
+    let mut header = Vec::new();
+    header.extend(glb::MAGIC);
+    header.extend(2_u32.to_le_bytes());
+    header.extend(word(total)?);
+    header.extend(word(json_chunk)?);
+    header.extend(glb::JSON);
+    let mut bin_header = Vec::new();
+    if bin_chunk > 0 {
+        bin_header.extend(word(bin_chunk)?);
+        bin_header.extend(glb::BIN);
+    }
+    let all = || -> io::Result<()> {
+        let mut out = BufWriter::with_capacity(1 << 16, File::create(target)?);
+        out.write_all(&header)?;
+        json::write(&source.json, &pieces, &source.path, &mut out)?;
+        out.write_all(&b"   "[..json_padding.min(3)])?;
+        out.write_all(&bin_header)?;
+        let mut out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let mut place = 0;
+        for (offset, part) in &chunk.parts {
+            out.write_all(&[0; 3][..(offset - place).min(3) as usize])?;
+            part.copy_to(&mut out)?;
+            place = offset + part.length();
+        }
+        out.write_all(&[0; 3][..bin_padding.min(3)])?;
+        for other in others {
+            let mut file = File::open(&source.path)?;
+            file.seek(SeekFrom::Start(other.start))?;
+            io::copy(&mut file.take(other.end - other.start), &mut out)?;
+        }
+        Ok(())
+    };
+    all().map_err(|error| writing(&error))
+}
+
+/// An error while a result is written: what went in may be to blame as well.
+pub fn writing(error: &io::Error) -> ConversionError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => super::unreadable("a buffer", error),
+        _ => ConversionError::io("write the result", error),
+    }
+}

@@ -1,0 +1,86 @@
+//! Which pairs the native lane takes, and the calls that take them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::json::Members;
+use super::pack::pack;
+use super::source::Source;
+use super::stretch::Stretch;
+use super::unpack::{copy, unpack};
+use crate::domain::options::{EngineChoice, Packaging};
+use crate::domain::{ConversionError, ErrorCode, Format, Options};
+
+/// Whether the native lane turns `input` into `output` under these options.
+///
+/// A vrm and a vrma are glbs that say more; a glb that is to become one needs Blender.
+pub fn can(input: Format, output: Format, options: &Options) -> bool {
+    input.is_gltf_family()
+        && matches!(output, Format::Gltf | Format::Glb)
+        && options.engine == EngineChoice::Auto
+        && options.leave_model_alone()
+}
+
+/// Repacks `main` (relative to `folder`) as `name.glb` or `name.gltf` in `output_dir`, which must be there.
+///
+/// Returns what was written, relative to `output_dir`, the main file first. A glb is always self-contained; a gltf is
+/// so unless the result is to be a zip.
+///
+/// # Errors
+/// `import_failed`, `missing_files`, `export_failed` or what the disk says; one sentence each.
+pub fn repack(
+    folder: &Path,
+    main: &Path,
+    input: Format,
+    output_dir: &Path,
+    name: &str,
+    output: Format,
+    packaging: Packaging,
+) -> Result<Vec<PathBuf>, ConversionError> {
+    if !can(input, output, &Options::default()) {
+        let detail = format!("{input} to {output} is nothing that can be repacked");
+        return Err(ConversionError::new(ErrorCode::Internal, detail));
+    }
+    let source = Source::open(&folder.join(main))?;
+    if output == Format::Gltf {
+        return unpack(&source, output_dir, name, packaging == Packaging::Zip);
+    }
+    let written = PathBuf::from(format!("{name}.glb"));
+    let target = output_dir.join(&written);
+    if is_whole(&source)? {
+        let size = fs::metadata(&source.path).map_err(|error| ConversionError::io("read the model", &error))?;
+        let whole = Stretch::bytes(&source.path, 0, size.len());
+        copy(&whole, &target).map_err(|error| ConversionError::io("write the result", &error))?;
+    } else {
+        pack(&source, &target)?;
+    }
+    Ok(vec![written])
+}
+
+/// Takes the file `glb`, such as Blender wrote, apart into `name.gltf` in `output_dir`.
+///
+/// # Errors
+/// As [`repack`].
+pub fn glb_to_gltf(
+    glb: &Path,
+    output_dir: &Path,
+    name: &str,
+    packaging: Packaging,
+) -> Result<Vec<PathBuf>, ConversionError> {
+    unpack(&Source::open(glb)?, output_dir, name, packaging == Packaging::Zip)
+}
+
+/// Whether the source is a glb that refers to nothing outside of it, so that its own bytes are the result.
+fn is_whole(source: &Source) -> Result<bool, ConversionError> {
+    if source.container.is_none() {
+        return Ok(false);
+    }
+    let root = Members::of(source.json.text())?;
+    let mut referring = root.objects("buffers")?;
+    for (index, buffer) in referring.iter().enumerate() {
+        source.buffer(index, buffer)?;
+    }
+    referring.extend(root.objects("images")?);
+    let outside = |object: &Members| object.get("uri").is_some_and(|uri| source.json.hole(uri).is_none());
+    Ok(!referring.iter().any(outside))
+}

@@ -1,0 +1,152 @@
+//! A glTF file of either kind, opened: its JSON in memory, its bytes where they are.
+
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
+
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::glb::{Container, ONLY_2};
+use super::json::{Json, Members};
+use super::stretch::Stretch;
+use super::{malformed, unreadable};
+use crate::domain::{ConversionError, ErrorCode};
+
+/// A glTF file and the folder in which its references are looked for.
+#[derive(Debug)]
+pub struct Source {
+    /// The main file.
+    pub path: PathBuf,
+    /// The main file's own folder.
+    folder: PathBuf,
+    pub json: Json,
+    /// Present in a glb.
+    pub container: Option<Container>,
+}
+
+/// What a `uri` stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// Bytes in the JSON itself, with their media type as written.
+    Data(Stretch, String),
+    /// A file beside the main one; the path is relative to the main file's folder.
+    File(Stretch, PathBuf),
+    /// Nothing that is there and may be opened; what it is called.
+    Missing(String),
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow, default)]
+    asset: Asset<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct Asset<'a> {
+    #[serde(borrow, default)]
+    version: Option<&'a RawValue>,
+}
+
+impl Source {
+    /// Opens `main` and reads its structure.
+    ///
+    /// # Errors
+    /// `import_failed` when it is no glTF 2.0.
+    pub fn open(main: &Path) -> Result<Source, ConversionError> {
+        let folder = main.parent().unwrap_or(Path::new("")).to_owned();
+        let mut file = File::open(main).map_err(|error| ConversionError::io("open the model", &error))?;
+        let container = Container::read(&mut file)?;
+        let range = match &container {
+            Some(container) => container.json.clone(),
+            None => 0..file.metadata().map_err(|error| unreadable("the model", &error))?.len(),
+        };
+        let json = Json::read(&mut file, range)?;
+        let source = Source { path: main.to_owned(), folder, json, container };
+        source.check_version()?;
+        Ok(source)
+    }
+
+    fn check_version(&self) -> Result<(), ConversionError> {
+        let head: Head = serde_json::from_str(self.json.text())
+            .map_err(|error| malformed(format!("the file's JSON is wrong: {error}")))?;
+        let version = head.asset.version.map_or("", |version| version.get().trim_matches('"'));
+        if version.starts_with("2.") || version == "2" {
+            return Ok(());
+        }
+        if version.starts_with('1') || version.starts_with("0.") {
+            return Err(malformed(ONLY_2));
+        }
+        if version.is_empty() {
+            return Err(malformed("the file does not say its glTF version"));
+        }
+        Err(malformed(format!("the file's glTF version is {version:.20}; only glTF 2.0 can be read")))
+    }
+
+    /// What `uri` stands for. A path that could leave the folder is never opened: it counts as missing.
+    ///
+    /// # Errors
+    /// `import_failed` for a URI that is no string or is coded in an unknown way.
+    pub fn resolve(&self, uri: &RawValue) -> Result<Reference, ConversionError> {
+        let text: String = serde_json::from_str(uri.get()).map_err(|_| malformed("a uri in it is no text"))?;
+        if let Some(hole) = self.json.hole(uri) {
+            let head = text.strip_prefix("data:").unwrap_or_default().trim_end_matches(',');
+            let Some(media_type) = head.strip_suffix(";base64") else {
+                return Err(malformed("a data: URI in it is not base64"));
+            };
+            let media_type = media_type.split(';').next().unwrap_or_default().to_owned();
+            return Ok(Reference::Data(Stretch::base64(&self.path, hole), media_type));
+        }
+        if text.starts_with("data:") {
+            return Err(malformed("a data: URI in it is not base64"));
+        }
+        let decoded = percent_decode_str(&text).decode_utf8_lossy();
+        for name in [decoded.as_ref(), text.as_str()] {
+            let relative = Path::new(name);
+            if let Some(found) = self.beside(relative) {
+                return Ok(Reference::File(found, relative.to_owned()));
+            }
+        }
+        Ok(Reference::Missing(decoded.into_owned()))
+    }
+
+    /// The file `relative` in the main file's folder, if it is one.
+    fn beside(&self, relative: &Path) -> Option<Stretch> {
+        let inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if !inside || relative.as_os_str().is_empty() {
+            return None;
+        }
+        // A link may lead anywhere; the folder itself may be reached by one.
+        let folder = if self.folder.as_os_str().is_empty() { Path::new(".") } else { &self.folder };
+        let real = folder.join(relative).canonicalize().ok()?;
+        if !real.starts_with(folder.canonicalize().ok()?) {
+            return None;
+        }
+        let metadata = real.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        Some(Stretch::bytes(&real, 0, metadata.len()))
+    }
+
+    /// Where the bytes of the buffer `index` are; `None` for one that has none (the fallback of a compressed one).
+    ///
+    /// # Errors
+    /// `missing_files` when its file is not there, `import_failed` when there is less of it than it says.
+    pub fn buffer(&self, index: usize, buffer: &Members) -> Result<Option<Stretch>, ConversionError> {
+        let length: u64 = buffer.read("byteLength")?.ok_or_else(|| malformed("a buffer has no byteLength"))?;
+        let found = match buffer.get("uri").map(|uri| self.resolve(uri)).transpose()? {
+            Some(Reference::Data(stretch, _) | Reference::File(stretch, _)) => stretch,
+            Some(Reference::Missing(name)) => {
+                let detail = format!("the file {name:?}, which holds geometry, is missing");
+                return Err(ConversionError::new(ErrorCode::MissingFiles, detail));
+            }
+            None => {
+                let bin = self.container.as_ref().and_then(|container| container.bin.clone());
+                let Some(bin) = bin.filter(|_| index == 0) else { return Ok(None) };
+                Stretch::bytes(&self.path, bin.start, bin.end - bin.start)
+            }
+        };
+        let there = found.length();
+        found.shortened(length).map(Some).ok_or_else(|| {
+            malformed(format!("buffer {index} is truncated: {there} of {length} bytes are there"))
+        })
+    }
+}

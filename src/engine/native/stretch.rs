@@ -1,0 +1,131 @@
+//! Bytes that lie somewhere in a file, as they are or as base64, and are never held whole.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::read::DecoderReader;
+
+use super::json::Hole;
+
+/// Base64 as found in the wild: with and without its padding.
+static BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Bytes in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    path: PathBuf,
+    /// Where it begins in the file.
+    start: u64,
+    /// Its length in bytes, decoded.
+    length: u64,
+    code: Code,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Code {
+    Bytes,
+    /// Base64 that takes so many bytes of the file; `plain` where nothing else is in between.
+    Base64 {
+        encoded: u64,
+        plain: bool,
+    },
+}
+
+impl Stretch {
+    pub fn bytes(path: &Path, start: u64, length: u64) -> Self {
+        Self { path: path.to_owned(), start, length, code: Code::Bytes }
+    }
+
+    pub fn base64(path: &Path, hole: &Hole) -> Self {
+        let encoded = hole.range.end - hole.range.start;
+        Self {
+            path: path.to_owned(),
+            start: hole.range.start,
+            length: hole.characters / 4 * 3 + (hole.characters % 4).saturating_sub(1),
+            code: Code::Base64 { encoded, plain: hole.plain },
+        }
+    }
+
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The first `length` bytes of it, or `None` when it is shorter.
+    pub fn shortened(mut self, length: u64) -> Option<Self> {
+        (length <= self.length).then(|| {
+            self.length = length;
+            self
+        })
+    }
+
+    /// A reader of `length` bytes from `offset` on; it ends early where the stretch does.
+    ///
+    /// # Errors
+    /// What the file says.
+    pub fn open(&self, offset: u64, length: u64) -> io::Result<Box<dyn Read>> {
+        let offset = offset.min(self.length);
+        let length = length.min(self.length - offset);
+        let mut file = File::open(&self.path)?;
+        let Code::Base64 { encoded, plain } = self.code else {
+            file.seek(SeekFrom::Start(self.start + offset))?;
+            return Ok(Box::new(file.take(length)));
+        };
+        let skipped = if plain { offset / 3 * 4 } else { 0 };
+        file.seek(SeekFrom::Start(self.start + skipped))?;
+        let text = BufReader::new(file.take(encoded.saturating_sub(skipped)));
+        let mut decoder = DecoderReader::new(OnlyBase64(text), &BASE64);
+        io::copy(&mut (&mut decoder).take(offset - skipped / 4 * 3), &mut io::sink())?;
+        Ok(Box::new(decoder.take(length)))
+    }
+
+    /// Writes all of it to `out`; between two files the kernel does the copying.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when there is less of it than there should be, else what the files say.
+    pub fn copy_to(&self, out: &mut impl Write) -> io::Result<()> {
+        let copied = match self.code {
+            Code::Bytes => {
+                let mut file = File::open(&self.path)?;
+                file.seek(SeekFrom::Start(self.start))?;
+                io::copy(&mut file.take(self.length), out)?
+            }
+            Code::Base64 { .. } => io::copy(&mut self.open(0, self.length)?, out)?,
+        };
+        if copied < self.length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+}
+
+/// Drops what some writers put between the characters of base64: the backslash of an escaped `\/`, and white space.
+struct OnlyBase64<R>(R);
+
+impl<R: Read> Read for OnlyBase64<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let count = self.0.read(buffer)?;
+            let Some(bytes) = buffer.get_mut(..count).filter(|bytes| !bytes.is_empty()) else { return Ok(0) };
+            let mut kept = 0;
+            for index in 0..bytes.len() {
+                let byte = bytes.get(index).copied().unwrap_or_default();
+                if byte == b'\\' || byte.is_ascii_whitespace() {
+                    continue;
+                }
+                if let Some(place) = bytes.get_mut(kept) {
+                    *place = byte;
+                }
+                kept += 1;
+            }
+            if kept > 0 {
+                return Ok(kept);
+            }
+        }
+    }
+}

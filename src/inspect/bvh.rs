@@ -1,0 +1,94 @@
+//! BVH: joints and one take. `bones` are the root and its joints; an `End Site` is only the end of one.
+
+use std::path::Path;
+
+use super::lines::{Lines, number, words};
+use super::tidy_fps;
+use crate::domain::ConversionError;
+use crate::domain::report::{Clip, Counts};
+
+pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
+    let mut lines = Lines::open(path)?;
+    let mut counts = Counts::default();
+    let mut channels = 0;
+
+    let mut head = false;
+    loop {
+        let Some(line) = lines.next_text()? else {
+            return Err(lines.wrong("is the end of the file, before any MOTION"));
+        };
+        // Some writers put braces and keywords on one line.
+        let mut words = line.split(|c: char| c.is_ascii_whitespace() || c == '{' || c == '}').peekable();
+        while let Some(word) = words.next() {
+            match word.to_ascii_uppercase().as_str() {
+                "HIERARCHY" => head = true,
+                "ROOT" | "JOINT" if head => counts.bones += 1,
+                "CHANNELS" => channels += words.next().and_then(|count| count.parse().ok()).unwrap_or(0),
+                _ => {}
+            }
+        }
+        if !head {
+            return Err(lines.wrong("is not the HIERARCHY that a BVH file begins with"));
+        }
+        if line.eq_ignore_ascii_case("MOTION") {
+            break;
+        }
+    }
+    if counts.bones == 0 {
+        return Err(lines.wrong("comes before any joint"));
+    }
+    let frames = labelled(&mut lines, "frames:")?;
+    let frame_time = labelled(&mut lines, "frame time:")?;
+    let (Some(frames), Some(frame_time)) = (number::<u64>(frames.as_bytes()), number::<f64>(frame_time.as_bytes()))
+    else {
+        return Err(lines.wrong("does not follow a number of frames and their time"));
+    };
+    if !frame_time.is_finite() || frame_time < 0.0 {
+        return Err(lines.wrong("has a frame time that is none"));
+    }
+    check_frames(&mut lines, frames, channels)?;
+
+    let fps = if frame_time > 0.0 { tidy_fps(1.0 / frame_time) } else { 0.0 };
+    let seconds = if fps > 0.0 { frames.saturating_sub(1) as f64 / fps } else { 0.0 };
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    counts.objects = 1;
+    if frames > 0 {
+        counts.clips.push(Clip { name, frames, seconds, fps });
+    }
+    Ok(counts)
+}
+
+/// What follows `label` on the next line.
+fn labelled(lines: &mut Lines<impl std::io::BufRead>, label: &str) -> Result<String, ConversionError> {
+    let line = lines.next_text()?.unwrap_or_default();
+    let lower = line.to_ascii_lowercase();
+    match lower.strip_prefix(label) {
+        Some(rest) => Ok(rest.trim().to_owned()),
+        None => Err(lines.wrong(&format!("is not {label:?}"))),
+    }
+}
+
+/// Sees to it that all values of all frames are there; where lines end does not matter.
+fn check_frames(
+    lines: &mut Lines<impl std::io::BufRead>,
+    frames: u64,
+    channels: u64,
+) -> Result<(), ConversionError> {
+    let expected = frames.saturating_mul(channels);
+    let mut seen: u64 = 0;
+    while seen < expected {
+        let mut wrong = false;
+        let Some(line) = lines.next()? else {
+            let there = seen / channels.max(1);
+            return Err(super::malformed(format!("the file is truncated: {there} of {frames} frames are there")));
+        };
+        for word in words(line) {
+            seen += 1;
+            wrong |= number::<f64>(word).is_none();
+        }
+        if wrong {
+            return Err(lines.wrong("holds something that is no number"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! 4 × 4 matrices, column by column, as glTF writes them.
+
+use super::document::Node;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Matrix(pub [f64; 16]);
+
+impl Matrix {
+    pub const IDENTITY: Matrix =
+        Matrix([1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 1.]);
+    pub const ZERO: Matrix = Matrix([0.; 16]);
+
+    /// The transform of `node` within its parent.
+    pub fn of(node: &Node) -> Matrix {
+        if let Some(matrix) = &node.matrix {
+            return Matrix(**matrix);
+        }
+        let [tx, ty, tz] = node.translation.unwrap_or_default();
+        let [x, y, z, w] = node.rotation.unwrap_or([0., 0., 0., 1.]);
+        let [sx, sy, sz] = node.scale.unwrap_or([1.; 3]);
+        Matrix([
+            (1. - 2. * (y * y + z * z)) * sx,
+            2. * (x * y + z * w) * sx,
+            2. * (x * z - y * w) * sx,
+            0.,
+            2. * (x * y - z * w) * sy,
+            (1. - 2. * (x * x + z * z)) * sy,
+            2. * (y * z + x * w) * sy,
+            0.,
+            2. * (x * z + y * w) * sz,
+            2. * (y * z - x * w) * sz,
+            (1. - 2. * (x * x + y * y)) * sz,
+            0.,
+            tx,
+            ty,
+            tz,
+            1.,
+        ])
+    }
+
+    /// `self` after `other`.
+    pub fn times(&self, other: &Matrix) -> Matrix {
+        let Matrix(a) = self;
+        let Matrix(b) = other;
+        Matrix(std::array::from_fn(|place| {
+            let (column, row) = (place / 4, place % 4);
+            (0..4).map(|k| a[k * 4 + row] * b[column * 4 + k]).sum()
+        }))
+    }
+
+    pub fn apply(&self, [x, y, z]: [f64; 3]) -> [f64; 3] {
+        let Matrix(m) = self;
+        std::array::from_fn(|row| m[row] * x + m[4 + row] * y + m[8 + row] * z + m[12 + row])
+    }
+
+    /// Adds `weight` of `other`.
+    pub fn add(&mut self, other: &Matrix, weight: f64) {
+        for (value, other) in self.0.iter_mut().zip(other.0) {
+            *value += other * weight;
+        }
+    }
+
+    /// Whether the two move points alike, but for rounding.
+    pub fn is_near(&self, other: &Matrix) -> bool {
+        self.0.iter().zip(other.0).all(|(a, b)| (a - b).abs() <= 1e-5 * (1. + a.abs().max(b.abs())))
+    }
+}

@@ -1,0 +1,212 @@
+//! Counts what is in a glTF of any kind: gltf, glb, vrm, vrma.
+//!
+//! - `objects` are the nodes that are no bones; `meshes` those that carry a mesh, with `vertices` and `triangles` of
+//!   each. Vertices that several primitives of a mesh share count once.
+//! - `uv_layers`, `vertex_colours` and `blend_shapes` are sums over the meshes themselves, however often one is used.
+//! - `bones` are the joints of skins and the human bones; `textures` the images that textures show.
+//! - A clip has as many frames as its densest channel has keys in the clip's length.
+
+mod accessor;
+mod bounds;
+mod document;
+mod matrix;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use accessor::Data;
+use document::{Accessor, Animation, Document, Mesh, Primitive};
+
+use super::{malformed, tidy_fps};
+use crate::domain::ConversionError;
+use crate::domain::report::{Clip, Counts};
+use crate::engine::native::json::Members;
+use crate::engine::native::source::{Reference, Source};
+
+pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
+    let source = Source::open(path)?;
+    let root = Members::of(source.json.text())?;
+    let document: Document = serde_json::from_str(source.json.text())
+        .map_err(|error| malformed(format!("the file's JSON is wrong: {error}")))?;
+    let buffers = root
+        .objects("buffers")?
+        .iter()
+        .enumerate()
+        .map(|(index, buffer)| source.buffer(index, buffer))
+        .collect::<Result<_, _>>()?;
+    drop(root);
+    let data = Data { document: &document, buffers };
+    data.check()?;
+
+    let mut counts = Counts { materials: document.materials.len() as u64, ..Counts::default() };
+    count_meshes(&data, &mut counts)?;
+    count_nodes(&data, &mut counts)?;
+    (counts.textures, counts.missing_textures) = textures(&source, &document)?;
+    let mut times = HashMap::new();
+    for (index, animation) in document.animations.iter().enumerate() {
+        counts.clips.push(clip(&data, index, animation, &mut times)?);
+    }
+    counts.bounds_m = bounds::bounds(&data)?;
+    Ok(counts)
+}
+
+/// What one use of a mesh adds.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    vertices: u64,
+    triangles: u64,
+}
+
+fn count_meshes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> {
+    let mut sizes = Vec::new();
+    for mesh in &data.document.meshes {
+        sizes.push(size(data, mesh)?);
+        let most = |of: &dyn Fn(&Primitive) -> u64| mesh.primitives.iter().map(of).max().unwrap_or(0);
+        counts.uv_layers += most(&|primitive| primitive.layers("TEXCOORD_"));
+        counts.vertex_colours += most(&|primitive| primitive.layers("COLOR_"));
+        counts.blend_shapes += most(&|primitive| primitive.targets.len() as u64);
+    }
+    for mesh in data.document.nodes.iter().filter_map(|node| node.mesh) {
+        let size = sizes.get(mesh).ok_or_else(|| malformed(format!("the file has no mesh {mesh}")))?;
+        counts.meshes += 1;
+        counts.vertices = counts.vertices.saturating_add(size.vertices);
+        counts.triangles = counts.triangles.saturating_add(size.triangles);
+    }
+    Ok(())
+}
+
+fn size(data: &Data, mesh: &Mesh) -> Result<Size, ConversionError> {
+    let mut size = Size::default();
+    let mut seen = HashSet::new();
+    for primitive in &mesh.primitives {
+        for index in primitive.attributes.values() {
+            data.accessor(*index)?;
+        }
+        let Some(&position) = primitive.attributes.get("POSITION") else { continue };
+        let vertices = data.accessor(position)?.count;
+        if seen.insert(position) {
+            size.vertices = size.vertices.saturating_add(vertices);
+        }
+        let corners = match primitive.indices {
+            Some(indices) => data.accessor(indices)?.count,
+            None => vertices,
+        };
+        size.triangles = size.triangles.saturating_add(match primitive.mode.unwrap_or(4) {
+            4 => corners / 3,
+            5 | 6 => corners.saturating_sub(2),
+            _ => 0,
+        });
+    }
+    Ok(size)
+}
+
+fn count_nodes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> {
+    let document = data.document;
+    let extensions = &document.extensions;
+    let avatars = [&extensions.vrm0, &extensions.vrm1, &extensions.vrma];
+    let human: Vec<usize> = avatars.into_iter().flatten().flat_map(|avatar| avatar.humanoid.nodes()).collect();
+    counts.humanoid = !human.is_empty();
+    let mut bones: HashSet<usize> = document.skins.iter().flat_map(|skin| &skin.joints).copied().collect();
+    if let Some(bone) = bones.iter().find(|bone| **bone >= document.nodes.len()) {
+        return Err(malformed(format!("the file has no node {bone}")));
+    }
+    // A human bone that is not there is the avatar's fault, and no reason not to count the rest.
+    bones.extend(human.into_iter().filter(|bone| *bone < document.nodes.len()));
+    counts.bones = bones.len() as u64;
+    counts.objects = (document.nodes.len() - bones.len()) as u64;
+    for node in &document.nodes {
+        counts.skins += u64::from(node.skin.is_some() && node.mesh.is_some());
+        counts.cameras += u64::from(node.camera.is_some());
+        counts.lights += u64::from(node.extensions.light.is_some());
+    }
+    Ok(())
+}
+
+/// The number of images that textures show, and the names of those that are not there.
+fn textures(source: &Source, document: &Document) -> Result<(u64, Vec<String>), ConversionError> {
+    let used: HashSet<usize> = document.textures.iter().flat_map(document::Texture::images).collect();
+    let mut missing = Vec::new();
+    for image in &document.images {
+        if let Some(uri) = image.uri
+            && let Reference::Missing(name) = source.resolve(uri)?
+            && !missing.contains(&name)
+        {
+            missing.push(name);
+        }
+    }
+    Ok((used.into_iter().filter(|index| *index < document.images.len()).count() as u64, missing))
+}
+
+/// Keys of a channel: how many, the first and the last, in seconds.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    count: u64,
+    first: f64,
+    last: f64,
+}
+
+fn clip(
+    data: &Data,
+    index: usize,
+    animation: &Animation,
+    known: &mut HashMap<usize, Times>,
+) -> Result<Clip, ConversionError> {
+    let name = animation.name.clone().unwrap_or_else(|| format!("animation {index}"));
+    let (mut first, mut last) = (f64::INFINITY, f64::NEG_INFINITY);
+    let mut densest: Option<Times> = None;
+    for sampler in &animation.samplers {
+        data.accessor(sampler.output)?;
+        let times = match known.get(&sampler.input) {
+            Some(times) => *times,
+            None => *known.entry(sampler.input).or_insert(times(data, sampler.input)?),
+        };
+        if times.count == 0 || !times.first.is_finite() || !times.last.is_finite() {
+            continue;
+        }
+        first = first.min(times.first);
+        last = last.max(times.last);
+        if densest.is_none_or(|densest| times.count > densest.count) {
+            densest = Some(times);
+        }
+    }
+    let Some(densest) = densest else { return Ok(Clip { name, ..Clip::default() }) };
+    let seconds = ((last - first).max(0.0) * 1e6).round() / 1e6;
+    let span = densest.last - densest.first;
+    if span <= 0.0 || densest.count < 2 {
+        return Ok(Clip { name, frames: densest.count.min(1), seconds, fps: 0.0 });
+    }
+    let fps = tidy_fps((densest.count - 1) as f64 / span);
+    let frames = ((seconds * fps).round() as u64 + 1).max(densest.count);
+    Ok(Clip { name, frames, seconds, fps })
+}
+
+/// The keys in an accessor: by the limits that the file gives, else by looking at them.
+fn times(data: &Data, index: usize) -> Result<Times, ConversionError> {
+    let accessor = data.accessor(index)?;
+    let given = |list: &Option<Vec<Option<f64>>>| list.as_ref().and_then(|list| *list.first()?);
+    if let Some((first, last)) = given(&accessor.min).zip(given(&accessor.max)) {
+        return Ok(Times { count: accessor.count, first, last });
+    }
+    let mut times = Times { count: accessor.count, first: f64::INFINITY, last: f64::NEG_INFINITY };
+    let Some(mut elements) = data.elements(index)? else { return Ok(times) };
+    while let Some([time, ..]) = elements.next()? {
+        times.first = times.first.min(time);
+        times.last = times.last.max(time);
+        elements.skip_zeros();
+    }
+    Ok(times)
+}
+
+impl Accessor {
+    /// What a number of `min` and `max`, which are given as they are stored, has to be multiplied by.
+    fn normalized_scale(&self) -> f64 {
+        let largest = match self.component_type {
+            5120 => f64::from(i8::MAX),
+            5121 => f64::from(u8::MAX),
+            5122 => f64::from(i16::MAX),
+            5123 => f64::from(u16::MAX),
+            _ => 1.0,
+        };
+        if self.normalized { 1.0 / largest } else { 1.0 }
+    }
+}

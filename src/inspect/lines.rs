@@ -1,0 +1,83 @@
+//! Text files, line by line, in bounded memory.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::str::FromStr;
+
+use super::{malformed, reading};
+use crate::domain::ConversionError;
+
+/// A longer line is no line of any format we read (a polygon of a million corners is 20 MB of text).
+const MAX_LINE: u64 = 32 << 20;
+
+/// Reads lines into one buffer; text that is not UTF-8 is read with replacement characters.
+pub struct Lines<R> {
+    reader: R,
+    line: Vec<u8>,
+    /// The number of the last line, from 1.
+    number: u64,
+}
+
+impl Lines<BufReader<File>> {
+    pub fn open(path: &Path) -> Result<Self, ConversionError> {
+        let file = File::open(path).map_err(|error| reading(&error))?;
+        Ok(Lines::new(BufReader::with_capacity(1 << 16, file)))
+    }
+}
+
+impl<R: BufRead> Lines<R> {
+    pub fn new(reader: R) -> Self {
+        Self { reader, line: Vec::new(), number: 0 }
+    }
+
+    /// The next line without its end, or `None` at the end of the file.
+    pub fn next(&mut self) -> Result<Option<&[u8]>, ConversionError> {
+        self.line.clear();
+        let mut limited = (&mut self.reader).take(MAX_LINE);
+        let count = limited.read_until(b'\n', &mut self.line).map_err(|error| reading(&error))?;
+        self.number += 1;
+        if count as u64 == MAX_LINE {
+            return Err(self.wrong("is too long"));
+        }
+        if count == 0 {
+            return Ok(None);
+        }
+        Ok(Some(self.line.trim_ascii()))
+    }
+
+    /// The next line that is not empty, as text.
+    pub fn next_text(&mut self) -> Result<Option<String>, ConversionError> {
+        while let Some(line) = self.next()? {
+            if !line.is_empty() {
+                return Ok(Some(String::from_utf8_lossy(line).into_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What there is to say of the last line: "line 3 …".
+    pub fn wrong(&self, what: &str) -> ConversionError {
+        malformed(format!("the file cannot be read: line {} {what}", self.number))
+    }
+
+    pub fn into_reader(self) -> R {
+        self.reader
+    }
+}
+
+/// The words of a line.
+pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+}
+
+/// A word as a number.
+pub fn number<T: FromStr>(word: &[u8]) -> Option<T> {
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
+/// The next three words as a point.
+pub fn point<'a>(words: &mut impl Iterator<Item = &'a [u8]>) -> Option<[f64; 3]> {
+    let mut next = || number::<f64>(words.next()?);
+    Some([next()?, next()?, next()?])
+}

@@ -1,0 +1,95 @@
+//! Counts what is in a file, without Blender and without holding the file in memory.
+//!
+//! The readers are our own: they count elements as these pass by, whereas the crates for OBJ, STL and PLY collect a
+//! file whole, and the one for glTF trusts the indices in it. A file that was cut or damaged is an error, never a
+//! panic and never an endless loop: the work is bounded by the size of the file.
+//!
+//! Bounds are y up, in metres: glTF and OBJ are so by themselves (OBJ as Blender writes it), STL and PLY are taken as
+//! z up, which is what Blender reads and writes when not told otherwise. Their numbers are taken as metres.
+
+mod bvh;
+mod gltf;
+mod lines;
+mod obj;
+mod ply;
+mod stl;
+
+use std::io;
+use std::path::Path;
+
+use crate::domain::report::{Bounds, Counts};
+use crate::domain::{ConversionError, ErrorCode, Format};
+
+/// Whether [`inspect`] reads files of `format`.
+pub fn can_inspect(format: Format) -> bool {
+    format.is_gltf_family() || matches!(format, Format::Obj | Format::Stl | Format::Ply | Format::Bvh)
+}
+
+/// Counts what is in the file at `path`; files that it refers to are looked for beside it.
+///
+/// # Errors
+/// `import_failed` when it is not a sound file of this format, `missing_files` when geometry that it refers to is not
+/// there, `internal` for a format that only the engine can read.
+pub fn inspect(path: &Path, format: Format) -> Result<Counts, ConversionError> {
+    match format {
+        Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => gltf::inspect(path),
+        Format::Obj => obj::inspect(path),
+        Format::Stl => stl::inspect(path),
+        Format::Ply => ply::inspect(path),
+        Format::Bvh => bvh::inspect(path),
+        _ => Err(ConversionError::new(ErrorCode::Internal, format!("no reader counts {format} files"))),
+    }
+}
+
+/// A file that is not what it should be.
+fn malformed(sentence: impl Into<String>) -> ConversionError {
+    ConversionError::new(ErrorCode::ImportFailed, sentence)
+}
+
+/// An error while reading: the file's fault when it ends early.
+fn reading(error: &io::Error) -> ConversionError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => malformed("the file is truncated"),
+        io::ErrorKind::InvalidData => malformed(format!("the file is damaged: {error}")),
+        _ => ConversionError::io("read the file", error),
+    }
+}
+
+/// A box that grows with every point.
+#[derive(Debug, Default)]
+struct Extent(Option<Bounds>);
+
+impl Extent {
+    fn add(&mut self, point: [f64; 3]) {
+        let old = self.0.map(|bounds| [bounds.min, bounds.max]);
+        self.0 = Bounds::around(old.into_iter().flatten().chain([point]));
+    }
+
+    /// Adds a point of a format that is z up.
+    fn add_z_up(&mut self, [x, y, z]: [f64; 3]) {
+        self.add([x, z, -y]);
+    }
+}
+
+/// Frames per second, without the noise of times that were rounded when written: 23.9998 is 24, 23.976 stays.
+fn tidy_fps(fps: f64) -> f64 {
+    const NOISE: f64 = 2e-4;
+    if !fps.is_finite() {
+        return 0.0;
+    }
+    let whole = fps.round();
+    if whole > 0.0 && ((fps - whole) / whole).abs() < NOISE { whole } else { (fps * 1000.0).round() / 1000.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_rates_lose_their_noise_and_keep_their_meaning() {
+        for (raw, tidy) in [(1.0 / 0.041_667, 24.0), (1.0 / 0.008_333, 120.0), (23.976, 23.976), (29.97, 29.97)] {
+            assert!((tidy_fps(raw) - tidy).abs() < 1e-9, "{raw}");
+        }
+        assert!(tidy_fps(f64::INFINITY).abs() < f64::EPSILON);
+    }
+}

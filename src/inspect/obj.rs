@@ -1,0 +1,133 @@
+//! OBJ with its MTL. It is y up, as Blender writes it.
+//!
+//! An object begins with each `o` (Blender's reader splits at these, not at groups) and counts when it has elements;
+//! vertices count for the whole file. Of the materials, those that faces use count.
+
+mod mtl;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::lines::{Lines, number, point, words};
+use super::{Extent, malformed};
+use crate::domain::ConversionError;
+use crate::domain::report::Counts;
+
+/// What is known of the current object.
+#[derive(Default)]
+struct Object {
+    elements: bool,
+    uvs: bool,
+    colours: bool,
+}
+
+#[derive(Default)]
+struct Reader {
+    counts: Counts,
+    extent: Extent,
+    object: Object,
+    /// Whether vertices before any object have colours: they may be used by all of them.
+    shared_colours: bool,
+    named: bool,
+    statements: u64,
+    used: BTreeSet<String>,
+    libraries: BTreeSet<String>,
+}
+
+pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
+    let mut lines = Lines::open(path)?;
+    let mut reader = Reader::default();
+    let mut continued: Vec<u8> = Vec::new();
+    while let Some(line) = lines.next()? {
+        if let Some(start) = line.strip_suffix(b"\\") {
+            continued.extend_from_slice(start);
+            continued.push(b' ');
+            continue;
+        }
+        let understood = if continued.is_empty() {
+            reader.line(line)
+        } else {
+            continued.extend_from_slice(line);
+            let whole = std::mem::take(&mut continued);
+            reader.line(&whole)
+        };
+        if let Err(what) = understood {
+            return Err(lines.wrong(what));
+        }
+    }
+    reader.finish(path.parent().unwrap_or(Path::new("")))
+}
+
+impl Reader {
+    fn line(&mut self, line: &[u8]) -> Result<(), &'static str> {
+        let mut words = words(line);
+        let Some(word) = words.next() else { return Ok(()) };
+        let rest = || String::from_utf8_lossy(line.get(word.len()..).unwrap_or_default().trim_ascii()).into_owned();
+        match word {
+            b"v" => {
+                self.extent.add(point(&mut words).ok_or("has a vertex without three numbers")?);
+                self.counts.vertices += 1;
+                // x y z r g b; a single number more is a weight.
+                self.object.colours |= words.filter_map(number::<f64>).count() >= 3;
+            }
+            b"f" => {
+                let mut corners = 0_u64;
+                for corner in words {
+                    let mut indices = corner.split(|byte| *byte == b'/');
+                    indices.next().and_then(number::<i64>).ok_or("has a face whose corners are no numbers")?;
+                    self.object.uvs |= indices.next().is_some_and(|uv| !uv.is_empty());
+                    corners += 1;
+                }
+                self.counts.triangles += corners.saturating_sub(2);
+                self.object.elements |= corners > 2;
+            }
+            b"l" | b"p" => self.object.elements = true,
+            b"o" => self.next_object(),
+            b"usemtl" => _ = self.used.insert(rest()),
+            b"mtllib" => _ = self.libraries.insert(rest()),
+            b"vt" | b"vn" | b"vp" | b"g" | b"s" => {}
+            // Comments, and statements of curves and of other programs.
+            _ => return Ok(()),
+        }
+        self.statements += 1;
+        Ok(())
+    }
+
+    fn next_object(&mut self) {
+        let object = std::mem::take(&mut self.object);
+        if !self.named && object.colours {
+            self.shared_colours = true;
+        }
+        self.named = true;
+        if object.elements {
+            self.counts.objects += 1;
+            self.counts.uv_layers += u64::from(object.uvs);
+            self.counts.vertex_colours += u64::from(object.colours || self.shared_colours);
+        }
+    }
+
+    fn finish(mut self, folder: &Path) -> Result<Counts, ConversionError> {
+        self.next_object();
+        if self.statements == 0 {
+            return Err(malformed("the file is no OBJ: not one line of it could be understood"));
+        }
+        if self.counts.objects == 0 && self.counts.vertices > 0 {
+            self.counts.objects = 1;
+            self.counts.vertex_colours = u64::from(self.shared_colours);
+        }
+        self.counts.meshes = self.counts.objects;
+        self.counts.materials = self.used.len() as u64;
+        self.counts.bounds_m = self.extent.0;
+        let mut textures = BTreeSet::new();
+        for library in &self.libraries {
+            textures.extend(mtl::textures(folder, library, &self.used)?);
+        }
+        for texture in &textures {
+            if mtl::beside(folder, texture).is_none() {
+                self.counts.missing_textures.push(texture.clone());
+            }
+        }
+        self.counts.textures = (textures.len() - self.counts.missing_textures.len()) as u64;
+        Ok(self.counts)
+    }
+}

@@ -1,0 +1,276 @@
+//! PLY, text or binary of either byte order. It is z up, as Blender writes it.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use super::lines::{Lines, number, words};
+use super::{Extent, malformed, reading};
+use crate::domain::ConversionError;
+use crate::domain::report::Counts;
+
+/// More elements or properties than this are nothing that a model has.
+const MAX_PROPERTIES: usize = 1000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Text,
+    LittleEndian,
+    BigEndian,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Number {
+    I8,
+    U8,
+    I16,
+    U16,
+    I32,
+    U32,
+    F32,
+    F64,
+}
+
+impl Number {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "char" | "int8" => Self::I8,
+            "uchar" | "uint8" => Self::U8,
+            "short" | "int16" => Self::I16,
+            "ushort" | "uint16" => Self::U16,
+            "int" | "int32" => Self::I32,
+            "uint" | "uint32" => Self::U32,
+            "float" | "float32" => Self::F32,
+            "double" | "float64" => Self::F64,
+            _ => return None,
+        })
+    }
+
+    fn size(self) -> usize {
+        match self {
+            Self::I8 | Self::U8 => 1,
+            Self::I16 | Self::U16 => 2,
+            Self::I32 | Self::U32 | Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Property {
+    name: String,
+    number: Number,
+    /// Of a list: the type of its length.
+    length: Option<Number>,
+}
+
+#[derive(Debug)]
+struct Element {
+    name: String,
+    count: u64,
+    properties: Vec<Property>,
+}
+
+pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
+    let mut lines = Lines::open(path)?;
+    let (encoding, elements) = header(&mut lines)?;
+    let mut values = Values { reader: lines.into_reader(), encoding };
+    let mut counts = Counts::default();
+    let mut extent = Extent::default();
+    for element in &elements {
+        if element.properties.is_empty() {
+            continue;
+        }
+        let has = |name: &str| element.properties.iter().any(|property| property.name == name);
+        match element.name.as_str() {
+            "vertex" => {
+                counts.vertices = element.count;
+                counts.vertex_colours = u64::from(has("red") && has("green") && has("blue"));
+                let layers = [["s", "t"], ["u", "v"], ["texture_u", "texture_v"]];
+                counts.uv_layers = u64::from(layers.iter().any(|[s, t]| has(s) && has(t)));
+                read_vertices(&mut values, element, &mut extent)?;
+            }
+            "face" => counts.triangles += read_faces(&mut values, element)?,
+            _ => {
+                for _ in 0..element.count {
+                    values.skip_element(element)?;
+                }
+            }
+        }
+    }
+    counts.meshes = u64::from(counts.vertices > 0);
+    counts.objects = counts.meshes;
+    counts.bounds_m = extent.0;
+    Ok(counts)
+}
+
+fn header(lines: &mut Lines<BufReader<File>>) -> Result<(Encoding, Vec<Element>), ConversionError> {
+    if lines.next()?.unwrap_or_default() != b"ply" {
+        return Err(malformed("the file is no PLY: it does not begin with \"ply\""));
+    }
+    let mut encoding = None;
+    let mut elements: Vec<Element> = Vec::new();
+    loop {
+        let Some(line) = lines.next()? else { return Err(malformed("the file is truncated within its header")) };
+        let line = String::from_utf8_lossy(line).into_owned();
+        let parts: Vec<&str> = line.split_ascii_whitespace().collect();
+        match parts.as_slice() {
+            ["format", "ascii", ..] => encoding = Some(Encoding::Text),
+            ["format", "binary_little_endian", ..] => encoding = Some(Encoding::LittleEndian),
+            ["format", "binary_big_endian", ..] => encoding = Some(Encoding::BigEndian),
+            ["comment" | "obj_info", ..] | [] => {}
+            ["element", name, count] if elements.len() < MAX_PROPERTIES => {
+                let count = count.parse().map_err(|_| lines.wrong("does not say how many elements there are"))?;
+                elements.push(Element { name: (*name).to_owned(), count, properties: Vec::new() });
+            }
+            ["property", rest @ ..] => {
+                let property = match rest {
+                    ["list", length, number, name] => {
+                        Number::of(length).zip(Number::of(number)).map(|(length, number)| Property {
+                            name: (*name).to_owned(),
+                            number,
+                            length: Some(length),
+                        })
+                    }
+                    [number, name] => Number::of(number).map(|number| Property {
+                        name: (*name).to_owned(),
+                        number,
+                        length: None,
+                    }),
+                    _ => None,
+                };
+                let element = elements.last_mut().filter(|element| element.properties.len() < MAX_PROPERTIES);
+                let (Some(property), Some(element)) = (property, element) else {
+                    return Err(lines.wrong("is a property that cannot be read"));
+                };
+                element.properties.push(property);
+            }
+            ["end_header"] => break,
+            _ => return Err(lines.wrong("is nothing that a PLY header holds")),
+        }
+    }
+    let encoding = encoding.ok_or_else(|| malformed("the file does not say how its numbers are written"))?;
+    Ok((encoding, elements))
+}
+
+fn read_vertices(
+    values: &mut Values<impl BufRead>,
+    element: &Element,
+    extent: &mut Extent,
+) -> Result<(), ConversionError> {
+    for _ in 0..element.count {
+        let mut point = [f64::NAN; 3];
+        for property in &element.properties {
+            let value = values.property(property)?;
+            match property.name.as_str() {
+                "x" => point[0] = value,
+                "y" => point[1] = value,
+                "z" => point[2] = value,
+                _ => {}
+            }
+        }
+        extent.add_z_up(point);
+    }
+    Ok(())
+}
+
+/// Returns how many triangles the faces are.
+fn read_faces(values: &mut Values<impl BufRead>, element: &Element) -> Result<u64, ConversionError> {
+    let mut triangles: u64 = 0;
+    for _ in 0..element.count {
+        for property in &element.properties {
+            let value = values.property(property)?;
+            if matches!(property.name.as_str(), "vertex_indices" | "vertex_index") {
+                triangles = triangles.saturating_add((value as u64).saturating_sub(2));
+            }
+        }
+    }
+    Ok(triangles)
+}
+
+/// The numbers of the body, one after the other.
+struct Values<R> {
+    reader: R,
+    encoding: Encoding,
+}
+
+impl<R: BufRead> Values<R> {
+    fn skip_element(&mut self, element: &Element) -> Result<(), ConversionError> {
+        for property in &element.properties {
+            self.property(property)?;
+        }
+        Ok(())
+    }
+
+    /// The value of a property; of a list, its length.
+    fn property(&mut self, property: &Property) -> Result<f64, ConversionError> {
+        let Some(length) = property.length else { return self.number(property.number) };
+        let length = self.number(length)?;
+        if length < 0.0 || length.fract() != 0.0 {
+            return Err(malformed("a list in the file has a length that is none"));
+        }
+        let count = length as u64;
+        if self.encoding == Encoding::Text {
+            for _ in 0..count {
+                self.number(property.number)?;
+            }
+        } else {
+            let bytes = count.saturating_mul(property.number.size() as u64);
+            let skipped = io::copy(&mut (&mut self.reader).take(bytes), &mut io::sink());
+            if skipped.map_err(|error| reading(&error))? < bytes {
+                return Err(reading(&io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        Ok(length)
+    }
+
+    fn number(&mut self, kind: Number) -> Result<f64, ConversionError> {
+        if self.encoding == Encoding::Text {
+            return self.word();
+        }
+        let mut bytes = [0; 8];
+        let used = bytes.get_mut(..kind.size()).unwrap_or_default();
+        self.reader.read_exact(used).map_err(|error| reading(&error))?;
+        if self.encoding == Encoding::BigEndian {
+            used.reverse();
+        }
+        let [a, b, c, d, ..] = bytes;
+        Ok(match kind {
+            Number::I8 => f64::from(i8::from_le_bytes([a])),
+            Number::U8 => f64::from(a),
+            Number::I16 => f64::from(i16::from_le_bytes([a, b])),
+            Number::U16 => f64::from(u16::from_le_bytes([a, b])),
+            Number::I32 => f64::from(i32::from_le_bytes([a, b, c, d])),
+            Number::U32 => f64::from(u32::from_le_bytes([a, b, c, d])),
+            Number::F32 => f64::from(f32::from_le_bytes([a, b, c, d])),
+            Number::F64 => f64::from_le_bytes(bytes),
+        })
+    }
+
+    /// The next number of a text file.
+    fn word(&mut self) -> Result<f64, ConversionError> {
+        let mut word = [0; 64];
+        let mut length = 0;
+        loop {
+            let block = self.reader.fill_buf().map_err(|error| reading(&error))?;
+            let Some(&byte) = block.first() else { break };
+            self.reader.consume(1);
+            if byte.is_ascii_whitespace() {
+                if length > 0 {
+                    break;
+                }
+                continue;
+            }
+            let Some(place) = word.get_mut(length) else {
+                return Err(malformed("a number in the file is too long"));
+            };
+            *place = byte;
+            length += 1;
+        }
+        if length == 0 {
+            return Err(reading(&io::ErrorKind::UnexpectedEof.into()));
+        }
+        let text = word.get(..length).unwrap_or_default();
+        words(text).next().and_then(number).ok_or_else(|| malformed("a number in the file cannot be read"))
+    }
+}

@@ -1,0 +1,120 @@
+//! STL, binary or text. It is z up; every triangle has three vertices of its own.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use super::lines::{Lines, point, words};
+use super::{Extent, malformed, reading};
+use crate::domain::ConversionError;
+use crate::domain::report::Counts;
+
+const HEADER: u64 = 84;
+const RECORD: u64 = 50;
+
+pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
+    let mut file = File::open(path).map_err(|error| reading(&error))?;
+    let size = file.metadata().map_err(|error| reading(&error))?.len();
+    let mut head = Vec::new();
+    (&mut file).take(HEADER).read_to_end(&mut head).map_err(|error| reading(&error))?;
+    // A binary header may begin with "solid" as well, so its size decides.
+    let said = head.get(80..84).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    let expected = said.map(|count| HEADER + u64::from(count) * RECORD);
+    if expected == Some(size) {
+        return binary(file, u64::from(said.unwrap_or_default()));
+    }
+    if head.trim_ascii_start().get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"solid")) {
+        return text(Lines::open(path)?);
+    }
+    match (said, expected) {
+        (Some(said), Some(expected)) if expected > size => {
+            let there = size.saturating_sub(HEADER) / RECORD;
+            Err(malformed(format!("the file is truncated: {there} of {said} triangles are there")))
+        }
+        (Some(said), _) if said > 0 => binary(file, u64::from(said)),
+        _ => Err(malformed("the file is no STL: it has no triangles")),
+    }
+}
+
+fn counted(triangles: u64, solids: u64, extent: &Extent) -> Counts {
+    Counts {
+        objects: solids,
+        meshes: solids,
+        vertices: triangles * 3,
+        triangles,
+        bounds_m: extent.0,
+        ..Counts::default()
+    }
+}
+
+fn binary(mut file: File, triangles: u64) -> Result<Counts, ConversionError> {
+    file.seek(SeekFrom::Start(HEADER)).map_err(|error| reading(&error))?;
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let mut extent = Extent::default();
+    let mut record = [0; RECORD as usize];
+    for _ in 0..triangles {
+        reader.read_exact(&mut record).map_err(|error| reading(&error))?;
+        // A normal, three corners, an attribute.
+        let (corners, _) = record[12..48].as_chunks::<12>();
+        for corner in corners {
+            let (numbers, _) = corner.as_chunks::<4>();
+            let mut point = [0.0; 3];
+            for (value, bytes) in point.iter_mut().zip(numbers) {
+                *value = f64::from(f32::from_le_bytes(*bytes));
+            }
+            extent.add_z_up(point);
+        }
+    }
+    Ok(counted(triangles, u64::from(triangles > 0), &extent))
+}
+
+/// What was seen of a text file.
+#[derive(Default)]
+struct Solids {
+    extent: Extent,
+    triangles: u64,
+    solids: u64,
+    /// Corners of the current facet.
+    corners: u64,
+    /// Facets of the current solid.
+    facets: u64,
+    open: bool,
+}
+
+fn text(mut lines: Lines<BufReader<File>>) -> Result<Counts, ConversionError> {
+    let mut seen = Solids::default();
+    while let Some(line) = lines.next()? {
+        if let Err(what) = seen.line(line) {
+            return Err(lines.wrong(what));
+        }
+    }
+    if seen.open {
+        return Err(malformed("the file is truncated: its solid has no end"));
+    }
+    Ok(counted(seen.triangles, seen.solids, &seen.extent))
+}
+
+impl Solids {
+    fn line(&mut self, line: &[u8]) -> Result<(), &'static str> {
+        let mut words = words(line);
+        let Some(word) = words.next() else { return Ok(()) };
+        match word.to_ascii_lowercase().as_slice() {
+            b"solid" => (self.facets, self.open) = (0, true),
+            b"vertex" => {
+                self.extent.add_z_up(point(&mut words).ok_or("has a vertex without three numbers")?);
+                self.corners += 1;
+            }
+            b"endfacet" if self.corners == 3 => {
+                self.triangles += 1;
+                self.solids += u64::from(self.facets == 0);
+                self.facets += 1;
+                self.corners = 0;
+            }
+            b"endfacet" => return Err("ends a facet that has not three corners"),
+            b"endsolid" => self.open = false,
+            b"facet" | b"outer" | b"endloop" => {}
+            _ => return Err("is nothing that an STL file holds"),
+        }
+        Ok(())
+    }
+}
