@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -146,6 +147,8 @@ def _set_environment(scratch: str) -> None:
         BLENDER_USER_RESOURCES=scratch,
         BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION="true",
     )
+    # The zygote's own choice may be remembered.
+    tempfile.tempdir = None
 
 
 def _set_limits(limits: dict) -> None:

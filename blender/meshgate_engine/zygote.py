@@ -14,7 +14,7 @@ import socket
 import traceback
 from typing import NoReturn
 
-from . import child, protocol, sandbox, warm, watch
+from . import child, environment, protocol, sandbox, warm, watch
 from .child import Run
 
 # How often the children are looked at, in seconds.
@@ -30,6 +30,7 @@ class _Broken(Exception):
 def main(run: Run | None = None) -> NoReturn:
     """Serves until the supervisor hangs up. ``run`` is what children do: ``conversion.run`` unless told otherwise."""
     child.die_with_parent()
+    environment.forget()
     peer = _take_socket()
     status = 1
     try:

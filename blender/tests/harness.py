@@ -8,12 +8,14 @@ import socket
 import struct
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from functools import cache
 from pathlib import Path
 
 BLENDER_DIR = Path(__file__).parents[1]
 ROOT = BLENDER_DIR.parent
+PACKAGES = sysconfig.get_path("purelib")
 
 LIMITS = {"memory_bytes": 4 << 30, "cpu_seconds": 60, "file_bytes": 64 << 20, "open_files": 128}
 TASK = {
@@ -30,6 +32,7 @@ NO_COUNTS = {
 _SCRIPT = """
 import sys
 sys.path.insert(0, {path!r})
+sys.path.append({packages!r})
 from meshgate_engine import zygote
 from meshgate_engine.errors import ConversionError
 def run(task, progress):
@@ -63,7 +66,7 @@ class Zygote:
             package = folder / "package"
             shutil.copytree(BLENDER_DIR / "meshgate_engine", package / "meshgate_engine")
         self.script = folder / "zygote.py"
-        self.script.write_text(script or _SCRIPT.format(path=str(package), report=NO_COUNTS))
+        self.script.write_text(script or _SCRIPT.format(path=str(package), packages=PACKAGES, report=NO_COUNTS))
         self.peer, theirs = socket.socketpair()
         self.peer.settimeout(60)
         with theirs:
@@ -94,7 +97,7 @@ class Zygote:
 
     def hello(self, **changes) -> dict:
         hello = {
-            "protocol": 1, "sandbox": "require", "seccomp": seccomp_program(), "readable": [], "cold": False,
+            "protocol": 1, "sandbox": "require", "seccomp": seccomp_program(), "readable": [PACKAGES], "cold": False,
             "hang_after_s": 30.0,
         }  # fmt: skip
         self.send("hello", **{**hello, **changes})
