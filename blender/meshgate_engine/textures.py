@@ -153,9 +153,16 @@ def _is_missing(image: bpy.types.Image) -> bool:
         return image.source == "GENERATED" and bool(image.filepath_raw) and not image.packed_file
     if image.source in {"SEQUENCE", "MOVIE", "TILED"}:
         return False
-    path = os.path.realpath(bpy.path.abspath(image.filepath_raw))
-    # A file outside the conversion's folder is none of the model's, whether it is there or not.
-    return not (path.startswith(os.getcwd() + os.sep) and os.path.isfile(path))
+    return not is_within(image.filepath_raw)
+
+
+def is_within(path: str) -> bool:
+    """Whether a path of Blender's leads to a file in the conversion's folder.
+
+    One outside of it is none of the model's, whether it is there or not.
+    """
+    real = os.path.realpath(bpy.path.abspath(path))
+    return real.startswith(os.path.realpath(os.getcwd()) + os.sep) and os.path.isfile(real)
 
 
 def _load(image: bpy.types.Image, file: Path) -> bool:
