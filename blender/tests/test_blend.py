@@ -67,7 +67,9 @@ def test_hidden_objects_are_left_out(tmp_path):
 def test_modifiers_are_applied(tmp_path):
     def arrayed():
         figure()
-        bpy.data.objects["Figure"].modifiers.new("Array", "ARRAY").count = 3
+        array = bpy.data.objects["Figure"].modifiers.new("Array", "ARRAY")
+        array.count = 3
+        array.relative_offset_displace[0] = 2.0
 
     source = build(tmp_path / "s", arrayed)
     for target in ("glb", "stl", "fbx", "usdc", "abc"):
