@@ -164,7 +164,7 @@ def _a_light() -> None:
         ("a.fbx", b"Kaydara FBX Binary  \x00\x1a\x00", "import_failed", ""),
         ("a.fbx", b"this is no model", "import_failed", ""),
         ("a.obj", b"# nothing\n", "empty_model", ""),
-        ("a.stl", b"solid\nendsolid\n", "empty_model", ""),
+        ("a.stl", b"solid\nendsolid\n", "import_failed", ""),
         ("a.ply", b"ply\n", "import_failed", ""),
         ("a.usda", b"#usda 1.0\n", "empty_model", ""),
         ("a.usdc", b"PXR-USDC\x00\x00", "import_failed", ""),
