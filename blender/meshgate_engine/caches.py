@@ -12,12 +12,30 @@ from . import scene
 _CONSTRAINT = "TRANSFORM_CACHE"
 
 
+def moves() -> bool:
+    """Whether anything moves in the scene that was imported."""
+    return bool(bpy.data.actions) or any(_constraints(item) for item in scene.objects())
+
+
+def set_fps(fps: float) -> None:
+    """Sets the scene's frames per second, which Blender holds as a whole number and a divisor."""
+    render = bpy.context.scene.render
+    render.fps = min(max(round(fps), 1), 1000)
+    render.fps_base = render.fps / fps if fps > 0 else 1.0
+
+
 def make_clip(name: str) -> None:
     """Makes one clip of everything that moves; it is called ``name`` when the file has no name for it."""
     cached = [item for item in scene.objects() if _constraints(item)]
     if cached:
         _bake(cached, name)
     _merge()
+    world = bpy.context.scene
+    for action in bpy.data.actions:
+        # Keys that change nothing are left out of these files: the clip is as long as the file says.
+        if world.frame_start < world.frame_end:
+            action.use_frame_range = True
+            action.frame_start, action.frame_end = world.frame_start, world.frame_end
 
 
 def _constraints(item: bpy.types.Object) -> list[bpy.types.Constraint]:

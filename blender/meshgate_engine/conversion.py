@@ -63,8 +63,12 @@ def _read_back(job: Job) -> dict:
     if hasattr(module, "count"):
         return module.count(job)
     back = job.reading_back()
+    render = bpy.context.scene.render
+    rate = render.fps, render.fps_base
     try:
         scene.clear()
+        # Where the file says nothing of its frames per second, they are those it was written with.
+        bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = rate
         module.read(back)
     except ConversionError as error:
         raise ConversionError("export_failed", f"the {job.output_format} file written cannot be read") from error

@@ -38,6 +38,11 @@ def counts(missing_textures: list[str]) -> dict:
     }
 
 
+def has_faces() -> bool:
+    """Whether there is a face in the scene."""
+    return _geometry()["triangles"] > 0
+
+
 def _is_skinned(item: bpy.types.Object) -> bool:
     if not item.vertex_groups:
         return False

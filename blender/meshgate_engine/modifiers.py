@@ -1,5 +1,6 @@
 """Applying modifiers, which most targets cannot hold and exporters treat each in its own way."""
 
+import bmesh
 import bpy
 
 from . import scene
@@ -43,6 +44,16 @@ def apply_modifiers(job: Job) -> None:
             item.modifiers.remove(modifier)
     for modifier, show in zip(muted, shown, strict=True):
         modifier.show_viewport = show
+
+
+def triangulate() -> None:
+    """Cuts the polygons of all meshes into triangles, for a target whose exporter does not."""
+    for mesh in {item.data for item in scene.meshes()}:
+        work = bmesh.new()
+        work.from_mesh(mesh)
+        bmesh.ops.triangulate(work, faces=work.faces)
+        work.to_mesh(mesh)
+        work.free()
 
 
 def _to_apply(item: bpy.types.Object, kept: set[str]) -> list[bpy.types.Modifier]:

@@ -3,7 +3,7 @@
 from . import clips, scene
 from .errors import ConversionError
 from .job import Job
-from .modifiers import apply_modifiers
+from .modifiers import apply_modifiers, triangulate
 from .scaling import scale
 
 # Targets that are nothing without motion.
@@ -26,10 +26,13 @@ def apply(job: Job) -> None:
                 "no_animation", f"{job.output_format} is animation, and the option animation is false"
             )
         clips.remove_all()
-    if job.output_format != "blend":
+    factor = job.scale if job.output_format == "blend" else job.scale * scene.take_metres()
+    if job.output_format != "blend" or factor != 1.0:
         apply_modifiers(job)
-    if job.scale != 1.0:
-        scale(job.scale)
+    if factor != 1.0:
+        scale(factor)
+    if job.triangulate and job.output_format == "blend":
+        triangulate()
     if job.output_format in _STATIC:
         # Of a moving model the rest pose, and not whichever frame is the current one.
         clips.remove_all()

@@ -23,6 +23,14 @@ def armatures() -> list[bpy.types.Object]:
     return [item for item in bpy.context.scene.objects if item.type == "ARMATURE"]
 
 
+def take_metres() -> float:
+    """Makes the scene's unit the metre; returns by how much everything has to be scaled for that."""
+    units = bpy.context.scene.unit_settings
+    factor = 1.0 if units.system == "NONE" else units.scale_length
+    units.system, units.scale_length = "METRIC", 1.0
+    return factor
+
+
 def clear() -> None:
     """Makes the scene empty again; add-ons stay as they are."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)

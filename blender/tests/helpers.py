@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+from meshgate_engine.errors import ConversionError
 
 OPTIONS = {
     "packaging": "auto",
@@ -41,6 +42,8 @@ def in_child(work: Callable[..., Any], *arguments: Any, timeout: float = 120, **
             try:
                 _empty_scene()
                 answer = ("returned", work(*arguments, **named))
+            except ConversionError as error:
+                answer = ("failed", (error.code, error.detail))
             except BaseException as error:
                 traceback.print_exc()
                 answer = ("raised", error)
@@ -55,6 +58,8 @@ def in_child(work: Callable[..., Any], *arguments: Any, timeout: float = 120, **
     if status != 0 or not received:
         raise ChildError(f"the child ended with status {status}")
     kind, value = pickle.loads(received)
+    if kind == "failed":
+        raise ConversionError(*value)
     if kind == "raised":
         raise value
     return value

@@ -3,7 +3,7 @@
 import bpy
 from io_scene_fbx import export_fbx_bin
 
-from .. import clips
+from .. import clips, textures
 from ..job import Job
 from ..operators import exporting, importing
 
@@ -19,8 +19,8 @@ def read(job: Job) -> str:
 
 def write(job: Job) -> None:
     """Exports the scene in centimetres, y up, textures inside, one take for each clip."""
-    usual = export_fbx_bin.fbx_animations
-    export_fbx_bin.fbx_animations = _takes
+    usual = export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path
+    export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path = _takes, _texture_paths
     try:
         exporting(
             job,
@@ -37,7 +37,13 @@ def write(job: Job) -> None:
             bake_anim_simplify_factor=0.0,
         )
     finally:
-        export_fbx_bin.fbx_animations = usual
+        export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path = usual
+
+
+def _texture_paths(image: bpy.types.Image, _scene_data: tuple) -> tuple[str, str]:
+    """In place of the add-on's, which writes the absolute path of this machine; the content is inside the file."""
+    name = textures.base_name(image.filepath) or image.name
+    return name, name
 
 
 def _takes(scene_data: tuple) -> tuple[list, set, float, float]:

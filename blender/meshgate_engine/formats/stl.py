@@ -2,6 +2,8 @@
 
 import bpy
 
+from .. import measure
+from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
 
@@ -14,4 +16,6 @@ def read(job: Job) -> str:
 
 def write(job: Job) -> None:
     """Exports the scene as binary STL."""
+    if not measure.has_faces():
+        raise ConversionError("empty_model", "the model has no faces, and an stl file holds nothing else")
     exporting(job, bpy.ops.wm.stl_export, check_existing=False, ascii_format=False)

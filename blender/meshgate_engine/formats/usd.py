@@ -1,5 +1,8 @@
 """Universal Scene Description: text, binary and package."""
 
+import sys
+from pathlib import Path
+
 import bpy
 
 from .. import caches, clips
@@ -17,8 +20,24 @@ def read(job: Job) -> str:
         apply_unit_conversion_scale=True,
         validate_meshes=True,
     )
-    caches.make_clip("Animation")
+    if caches.moves():
+        caches.set_fps(_frames_per_second(job.input))
+        caches.make_clip("Animation")
     return "wm.usd_import"
+
+
+def _frames_per_second(path: str) -> float:
+    """What the file says of its time codes, which the importer takes for frames; 24 where it says nothing."""
+    folder = str(Path(bpy.utils.resource_path("LOCAL"), "python/lib/python3.11/site-packages"))
+    if folder not in sys.path:
+        sys.path.append(folder)
+    # Importing it takes longer than most imports: only for files in which something moves.
+    from pxr import Sdf, Tf
+
+    try:
+        return Sdf.Layer.OpenAsAnonymous(path, metadataOnly=True).timeCodesPerSecond
+    except (Tf.ErrorException, AttributeError):
+        return 24.0
 
 
 def write(job: Job) -> None:
