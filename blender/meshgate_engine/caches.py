@@ -1,0 +1,114 @@
+"""Motion that Blender leaves in the file: USD and Alembic objects move by a constraint that reads the file on.
+
+Only USD and Alembic could be written from that; here it becomes a clip like any other. Both formats have one timeline,
+so all that moves is one clip.
+"""
+
+import bpy
+import numpy as np
+
+from . import scene
+
+_CONSTRAINT = "TRANSFORM_CACHE"
+
+
+def moves() -> bool:
+    """Whether anything moves in the scene that was imported."""
+    return bool(bpy.data.actions) or any(_constraints(item) for item in scene.objects())
+
+
+def set_fps(fps: float) -> None:
+    """Sets the scene's frames per second, which Blender holds as a whole number and a divisor."""
+    render = bpy.context.scene.render
+    render.fps = min(max(round(fps), 1), 1000)
+    render.fps_base = render.fps / fps if fps > 0 else 1.0
+
+
+def make_clip(name: str) -> None:
+    """Makes one clip of everything that moves; it is called ``name`` when the file has no name for it."""
+    cached = [item for item in scene.objects() if _constraints(item)]
+    if cached:
+        _bake(cached, name)
+    _merge()
+    world = bpy.context.scene
+    for action in bpy.data.actions:
+        # Keys that change nothing are left out of these files: the clip is as long as the file says.
+        if world.frame_start < world.frame_end:
+            action.use_frame_range = True
+            action.frame_start, action.frame_end = world.frame_start, world.frame_end
+
+
+def _constraints(item: bpy.types.Object) -> list[bpy.types.Constraint]:
+    return [constraint for constraint in item.constraints if constraint.type == _CONSTRAINT]
+
+
+def _bake(cached: list[bpy.types.Object], name: str) -> None:
+    world = bpy.context.scene
+    frames = range(world.frame_start, world.frame_end + 1)
+    poses = {item: np.empty((len(frames), 10), dtype=np.float32) for item in cached}
+    for row, frame in enumerate(frames):
+        world.frame_set(frame)
+        graph = bpy.context.evaluated_depsgraph_get()
+        for item, rows in poses.items():
+            basis = item.matrix_parent_inverse.inverted_safe() @ item.evaluated_get(graph).matrix_local
+            location, rotation, scale = basis.decompose()
+            if row and rotation.dot(rows[row - 1, 3:7]) < 0:
+                rotation.negate()
+            rows[row] = (*location, *rotation, *scale)
+    action = bpy.data.actions.new(name)
+    strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
+    for item, rows in poses.items():
+        for constraint in _constraints(item):
+            item.constraints.remove(constraint)
+        item.rotation_mode = "QUATERNION"
+        item.location, item.rotation_quaternion, item.scale = rows[0, :3], rows[0, 3:7], rows[0, 7:]
+        if np.ptp(rows, axis=0).max() < 1e-6:
+            continue
+        slot = action.slots.new("OBJECT", item.name)
+        bag = strip.channelbag(slot, ensure=True)
+        paths = [("location", 3), ("rotation_quaternion", 4), ("scale", 3)]
+        for column, (path, index) in enumerate((path, index) for path, count in paths for index in range(count)):
+            curve = bag.fcurves.new(path, index=index)
+            _set_keys(curve, frames, rows[:, column])
+        _assign(item, action, slot)
+    world.frame_set(world.frame_start)
+    if not action.slots:
+        bpy.data.actions.remove(action)
+
+
+def _set_keys(curve: bpy.types.FCurve, frames: range, values: np.ndarray) -> None:
+    if np.ptp(values) < 1e-6:
+        frames, values = frames[:1], values[:1]
+    curve.keyframe_points.add(len(frames))
+    curve.keyframe_points.foreach_set("co", np.column_stack((frames, values)).astype(np.float32).ravel())
+    linear = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value
+    curve.keyframe_points.foreach_set("interpolation", np.full(len(frames), linear, dtype=np.int32))
+    curve.update()
+
+
+def _merge() -> None:
+    """Moves what all actions hold into the first of a skeleton, or the first."""
+    owners = [*scene.armatures(), *(item for item in scene.objects() if item.type != "ARMATURE"), *bpy.data.shape_keys]
+    owners = [owner for owner in owners if owner.animation_data and owner.animation_data.action_slot]
+    if len({owner.animation_data.action for owner in owners}) < 2:
+        return
+    kept = owners[0].animation_data.action
+    strip = kept.layers[0].strips[0]
+    for owner in owners:
+        action, old = owner.animation_data.action, owner.animation_data.action_slot
+        if action == kept:
+            continue
+        slot = kept.slots.new(owner.id_type, owner.name)
+        bag = strip.channelbag(slot, ensure=True)
+        for curve in action.layers[0].strips[0].channelbag(old).fcurves:
+            bag.fcurves.new_from_fcurve(curve)
+        _assign(owner, kept, slot)
+    for action in list(bpy.data.actions):
+        if action != kept and not action.users:
+            bpy.data.actions.remove(action)
+
+
+def _assign(owner: bpy.types.ID, action: bpy.types.Action, slot: bpy.types.ActionSlot) -> None:
+    data = owner.animation_data or owner.animation_data_create()
+    data.action = action
+    data.action_slot = slot

@@ -1,0 +1,175 @@
+"""Clips: which animations a scene has, what they are called, and getting all of them through an export.
+
+A clip is an action. Importers give every animation of a file one action with a slot for each thing that moves in it
+(an object, a skeleton's pose, the blend shapes of a mesh); only one action at a time is assigned to its owners.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import bpy
+
+from . import scene as model
+
+
+@dataclass(frozen=True)
+class Take:
+    """An action with the things it moves."""
+
+    name: str
+    action: bpy.types.Action
+    # Frames, the last included.
+    start: float
+    end: float
+    parts: tuple[tuple[bpy.types.ID, bpy.types.ActionSlot], ...]
+
+
+def takes(scene: bpy.types.Scene) -> list[Take]:
+    """The clips of the scene with what they move, by name."""
+    owners = list(_owners(scene))
+    found = []
+    for action in bpy.data.actions:
+        parts = _parts(action, owners)
+        if parts:
+            start, end = action.frame_range
+            found.append(Take(action.name, action, float(start), float(end), tuple(parts)))
+    return sorted(found, key=lambda take: take.name)
+
+
+def clips(scene: bpy.types.Scene) -> list[dict]:
+    """The clips of the scene as the report tells them."""
+    fps = scene.render.fps / scene.render.fps_base
+    return [
+        {
+            "name": take.name,
+            "frames": round(take.end - take.start) + 1,
+            "seconds": round((take.end - take.start) / fps, 6),
+            "fps": fps,
+        }
+        for take in takes(scene)
+    ]
+
+
+def activate(scene: bpy.types.Scene, take: Take | None) -> None:
+    """Assigns the clip to everything that it moves, and nothing to everything else."""
+    for owner in _owners(scene):
+        if owner.animation_data and owner.animation_data.action:
+            owner.animation_data.action = None
+    for armature in model.armatures():
+        for bone in armature.pose.bones:
+            bone.matrix_basis.identity()
+    if take is None:
+        return
+    for owner, slot in take.parts:
+        data = owner.animation_data or owner.animation_data_create()
+        data.action = take.action
+        data.action_slot = slot
+
+
+def remove_all() -> None:
+    """Removes all animation and puts skeletons into their rest pose."""
+    scene = bpy.context.scene
+    found = takes(scene)
+    moving = {owner for take in found for owner, _slot in take.parts}
+    if found:
+        scene.frame_set(math.floor(min(take.start for take in found)))
+    for owner in _owners(scene):
+        owner.animation_data_clear()
+    for action in list(bpy.data.actions):
+        bpy.data.actions.remove(action)
+    for owner in moving:
+        if owner.id_type == "KEY":
+            for block in owner.key_blocks:
+                block.value = 0.0
+        elif getattr(owner, "pose", None):
+            for bone in owner.pose.bones:
+                bone.matrix_basis.identity()
+
+
+def prepare_for_export(target: str) -> None:
+    """Sets the scene's frame range, and for glTF lays every clip on a track of its own."""
+    scene = bpy.context.scene
+    found = takes(scene)
+    if not found or target == "blend":
+        return
+    if target in {"glb", "gltf", "vrm"}:
+        _lay_on_tracks(scene, found)
+    shown = found if target in {"glb", "fbx"} else _assigned(scene, found)[:1] or found[:1]
+    scene.frame_start = int(min(take.start for take in shown))
+    scene.frame_end = max(scene.frame_start, round(max(take.end for take in shown)))
+    if target not in {"glb", "gltf", "vrm", "fbx"}:
+        activate(scene, shown[0])
+        scene.frame_set(scene.frame_start)
+
+
+def _assigned(scene: bpy.types.Scene, found: list[Take]) -> list[Take]:
+    actions = {owner.animation_data.action for owner in _owners(scene) if owner.animation_data}
+    return [take for take in found if take.action in actions]
+
+
+def _lay_on_tracks(scene: bpy.types.Scene, found: list[Take]) -> None:
+    activate(scene, None)
+    for owner in _owners(scene):
+        if owner.animation_data:
+            for track in list(owner.animation_data.nla_tracks):
+                owner.animation_data.nla_tracks.remove(track)
+    for take in found:
+        for owner, slot in take.parts:
+            data = owner.animation_data or owner.animation_data_create()
+            track = data.nla_tracks.new()
+            track.name = take.name
+            strip = track.strips.new(take.name, round(take.start), take.action)
+            strip.action_slot = slot
+            track.mute = True
+
+
+def _owners(scene: bpy.types.Scene) -> Iterator[bpy.types.ID]:
+    """Everything in the scene that an action can move."""
+    seen = set()
+    for item in scene.objects:
+        shapes = getattr(item.data, "shape_keys", None)
+        for owner in (item, shapes, item.data if item.type in {"CAMERA", "LIGHT"} else None):
+            if owner is not None and owner not in seen:
+                seen.add(owner)
+                yield owner
+
+
+def _parts(action: bpy.types.Action, owners: list[bpy.types.ID]) -> list[tuple[bpy.types.ID, bpy.types.ActionSlot]]:
+    parts = []
+    for slot in action.slots:
+        curves = _curves(action, slot)
+        if not curves:
+            continue
+        users = set(slot.users())
+        kind = slot.target_id_type
+        users = users & set(owners) or {
+            owner for owner in owners if owner.id_type == kind and owner.name == slot.identifier[2:]
+        }
+        if not users:
+            users = {owner for owner in owners if owner.id_type == kind and _fits(owner, curves)}
+        parts += [(owner, slot) for owner in owners if owner in users]
+    return parts
+
+
+def _curves(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> list[bpy.types.FCurve]:
+    return [
+        curve
+        for layer in action.layers
+        for strip in layer.strips
+        for bag in strip.channelbags
+        if bag.slot == slot
+        for curve in bag.fcurves
+    ]
+
+
+def _fits(owner: bpy.types.ID, curves: list[bpy.types.FCurve]) -> bool:
+    """Whether everything that the curves move is there; an object that fits by accident has only its own transform."""
+    if not any(curve.data_path.startswith(("pose.", "key_blocks")) for curve in curves):
+        return False
+    try:
+        for path in {curve.data_path for curve in curves}:
+            owner.path_resolve(path)
+    except ValueError:
+        return False
+    return True

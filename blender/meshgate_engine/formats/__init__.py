@@ -1,0 +1,46 @@
+"""The registry of formats: which module reads and writes which format.
+
+To add a format, write a module here with
+
+- ``read(job) -> str``: import ``job.input`` into the empty scene; returns the importer's name (``wm.fbx_import``);
+- ``write(job) -> None``: export the scene to ``job.output``;
+- ``count(job) -> dict`` only where reading the result back by ``read`` is not the way to count it;
+
+and give it a row in ``MODULES`` and one in ``TABLE`` of ``src/domain/format.rs``. Blender's operators are called by
+``operators.importing`` and ``operators.exporting``, which turn what they say into a ``ConversionError``. What the
+target cannot hold and no count shows goes to ``job.losses``, what the reader should know besides to ``job.warnings``.
+``write`` may change the scene as it likes: nothing is done with it afterwards.
+"""
+
+import importlib
+from types import ModuleType
+
+# Format -> module. A module serves a family of formats.
+MODULES = {
+    "fbx": "fbx",
+    "obj": "obj",
+    "gltf": "gltf",
+    "glb": "gltf",
+    "vrm": "vrm",
+    "vrma": "vrma",
+    "bvh": "bvh",
+    "usd": "usd",
+    "usda": "usd",
+    "usdc": "usd",
+    "usdz": "usd",
+    "stl": "stl",
+    "ply": "ply",
+    "abc": "abc",
+    "blend": "blend",
+}
+
+
+def module(name: str) -> ModuleType:
+    """The module of a format. Raises KeyError when there is none."""
+    return importlib.import_module(f".{MODULES[name]}", __name__)
+
+
+def load_all() -> None:
+    """Imports every module, so that a zygote's children find them loaded."""
+    for name in MODULES:
+        module(name)

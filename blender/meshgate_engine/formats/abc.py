@@ -1,0 +1,50 @@
+"""Alembic: meshes and cameras, baked frame by frame where something moves."""
+
+import mmap
+import re
+from pathlib import Path
+
+import bpy
+
+from .. import caches, clips
+from ..job import Job
+from ..operators import exporting, importing
+
+
+def read(job: Job) -> str:
+    """Imports the file."""
+    # Alembic counts in seconds, the importer in the scene's frames.
+    caches.set_fps(_frames_per_second(Path(job.input)))
+    importing(job, bpy.ops.wm.alembic_import, as_background_job=False, validate_meshes=True)
+    if caches.moves():
+        caches.make_clip("Animation")
+    return "wm.alembic_import"
+
+
+def _frames_per_second(path: Path) -> float:
+    """What the writer noted, if anything: it is in clear text among the archive's metadata."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            found = re.search(rb"(?:FramesPerTimeUnit|DCC_FPS)=(\d{1,3}(?:\.\d{1,6})?)", content)
+            return float(found[1]) if found else 24.0
+    except (OSError, ValueError):
+        return 24.0
+
+
+def write(job: Job) -> None:
+    """Exports the scene: the first clip baked into the meshes, or one frame when nothing moves."""
+    scene = bpy.context.scene
+    moving = bool(clips.takes(scene))
+    exporting(
+        job,
+        bpy.ops.wm.alembic_export,
+        check_existing=False,
+        as_background_job=False,
+        start=scene.frame_start if moving else scene.frame_current,
+        end=scene.frame_end if moving else scene.frame_current,
+        vcolors=True,
+        uvs=True,
+        normals=True,
+        triangulate=job.triangulate,
+        evaluation_mode="VIEWPORT",
+    )

@@ -1,0 +1,116 @@
+"""glTF 2.0: glb both ways, gltf in (its writing is the native lane's)."""
+
+import json
+import struct
+from pathlib import Path
+
+import bpy
+
+from .. import clips, scene
+from ..errors import ConversionError
+from ..job import Job
+from ..operators import exporting, importing
+
+_GLB_HEADER = struct.Struct("<4sIIII")
+
+
+def read(job: Job) -> str:
+    """Imports the file."""
+    document = _document(Path(job.input))
+    version = str((document.get("asset") or {}).get("version", "")) if document else ""
+    if version.startswith("1."):
+        raise ConversionError("import_failed", f"the file is glTF {version}; only 2.0 can be read")
+    _set_fps(document)
+    importing(
+        job,
+        bpy.ops.import_scene.gltf,
+        # Else every bone brings a little sphere into the scene.
+        disable_bone_shape=True,
+        bone_heuristic="BLENDER",
+        import_pack_images=True,
+        import_webp_texture=True,
+    )
+    return "import_scene.gltf"
+
+
+def write(job: Job) -> None:
+    """Exports the scene as glb, with every clip under its name."""
+    _normalise_lights()
+    exporting(
+        job,
+        bpy.ops.export_scene.gltf,
+        check_existing=False,
+        export_format="GLB",
+        export_yup=True,
+        export_cameras=True,
+        export_lights=True,
+        export_extras=True,
+        export_skins=True,
+        # Without clips the pose is part of the model, with them it is some frame of one.
+        export_rest_position_armature=bool(clips.takes(bpy.context.scene)),
+        export_morph=True,
+        export_morph_normal=True,
+        # Point clouds and wire models have nothing else.
+        use_mesh_vertices=_without_faces(),
+        use_mesh_edges=_without_faces(),
+        export_vertex_color="ACTIVE",
+        export_all_vertex_colors=True,
+        export_animations=job.animation,
+        export_animation_mode="ACTIONS",
+        export_merge_animation="ACTION",
+        export_force_sampling=True,
+        export_optimize_animation_size=True,
+        export_draco_mesh_compression_enable=job.draco,
+    )
+
+
+def _without_faces() -> bool:
+    return any(item.data.vertices and not item.data.polygons for item in scene.meshes())
+
+
+def _normalise_lights() -> None:
+    """Lights whose strength grows with their size, as USD's do, stop Blender 5.0's exporter with a TypeError."""
+    for item in scene.objects():
+        if item.type == "LIGHT" and not item.data.normalize:
+            item.data.energy *= item.data.area(matrix_world=item.matrix_world)
+            item.data.normalize = True
+
+
+def _document(path: Path) -> dict:
+    """The JSON of a gltf or glb file; empty when there is none (the importer will say what it thinks of it)."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_GLB_HEADER.size)
+            if head[:4] == b"glTF" and len(head) == _GLB_HEADER.size:
+                _magic, version, _total, length, _kind = _GLB_HEADER.unpack(head)
+                if version == 1:
+                    return {"asset": {"version": "1.0"}}
+                text = file.read(length)
+            else:
+                text = head + file.read()
+        document = json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _set_fps(document: dict) -> None:
+    """Makes the scene's frames the file's keys, so that no clip is sampled at another rate than it was made with."""
+    rates: dict[int, int] = {}
+    accessors = document.get("accessors") or []
+    try:
+        for animation in document.get("animations") or []:
+            for sampler in animation["samplers"]:
+                times = accessors[sampler["input"]]
+                seconds = times["max"][0] - times["min"][0]
+                if times["count"] < 2 or seconds <= 0:
+                    continue
+                rate = (times["count"] - 1) / seconds
+                if 1 <= round(rate) <= 240 and abs(rate - round(rate)) < 0.01 * rate:
+                    rates[round(rate)] = rates.get(round(rate), 0) + times["count"]
+    except (LookupError, TypeError):
+        return
+    if rates:
+        rate = max(rates, key=lambda rate: (rates[rate], rate))
+        # Clips with few keys say nothing of the rate at which they were made.
+        bpy.context.scene.render.fps = rate if rate >= 12 else 24

@@ -1,0 +1,28 @@
+"""Stanford PLY: one mesh, or points, with colours."""
+
+import bpy
+
+from ..job import Job
+from ..operators import exporting, importing
+
+
+def read(job: Job) -> str:
+    """Imports the file."""
+    importing(job, bpy.ops.wm.ply_import, import_colors="SRGB")
+    return "wm.ply_import"
+
+
+def write(job: Job) -> None:
+    """Exports the scene as binary PLY."""
+    exporting(
+        job,
+        bpy.ops.wm.ply_export,
+        check_existing=False,
+        ascii_format=False,
+        export_uv=True,
+        export_normals=True,
+        export_colors="SRGB",
+        # With other attributes the exporter writes past its buffers when the meshes' vertex groups differ.
+        export_attributes=False,
+        export_triangulated_mesh=job.triangulate,
+    )

@@ -1,0 +1,53 @@
+"""One conversion, as the modules of the formats see it."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Job:
+    """Paths are relative to the conversion's folder, which is the working directory."""
+
+    input: str
+    input_format: str
+    output: str
+    output_format: str
+    packaging: str = "auto"
+    animation: bool = True
+    scale: float = 1.0
+    triangulate: bool = False
+    draco: bool = False
+    other_importer: bool = False
+    # What no count shows, one clause each.
+    losses: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_task(cls, task: dict) -> "Job":
+        """The job in a ``task`` of the protocol."""
+        options = task["options"]
+        return cls(
+            input=task["input"],
+            input_format=task["input_format"],
+            output=task["output"],
+            output_format=task["output_format"],
+            packaging=options["packaging"],
+            animation=options["animation"],
+            scale=options["scale"],
+            triangulate=options["triangulate"],
+            draco=options["draco"],
+            other_importer=task["importer"] == "other",
+        )
+
+    def reading_back(self) -> "Job":
+        """The job that imports this one's result."""
+        return Job(self.output, self.output_format, self.output, self.output_format)
+
+    def warn(self, clause: str) -> None:
+        """Adds a warning, once."""
+        if clause not in self.warnings:
+            self.warnings.append(clause)
+
+    def lose(self, clause: str) -> None:
+        """Adds a loss, once."""
+        if clause not in self.losses:
+            self.losses.append(clause)

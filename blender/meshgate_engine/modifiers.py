@@ -1,0 +1,60 @@
+"""Applying modifiers, which most targets cannot hold and exporters treat each in its own way."""
+
+import bmesh
+import bpy
+
+from . import scene
+from .job import Job
+
+# The skeleton's is no shape of its own.
+_KEPT = {"ARMATURE"}
+
+# What holds meshes that change with time, and who can hold them.
+_CACHE = "MESH_SEQUENCE_CACHE"
+_KEEPERS = {"abc", "usd", "usda", "usdc", "usdz"}
+
+
+def apply_modifiers(job: Job) -> None:
+    """Makes the shapes that modifiers give real, but for skeletons and meshes with blend shapes."""
+    kept = _KEPT | {_CACHE} if job.output_format in _KEEPERS else _KEPT
+    modified = [item for item in scene.meshes() if _to_apply(item, kept)]
+    if not modified:
+        return
+    cached = [item.name for item in modified if any(modifier.type == _CACHE for modifier in item.modifiers)]
+    if cached:
+        count = f"{len(cached)} mesh{'es' if len(cached) > 1 else ''}"
+        job.lose(f"the motion of {count}: {job.output_format} holds no meshes that change with time")
+    for item in [item for item in modified if item.data.shape_keys]:
+        names = ", ".join(modifier.name for modifier in _to_apply(item, kept))
+        job.lose(f"modifiers of {item.name}: {names} (it has blend shapes)")
+        modified.remove(item)
+    muted = [modifier for item in modified for modifier in item.modifiers if modifier.type in kept]
+    shown = [modifier.show_viewport for modifier in muted]
+    for modifier in muted:
+        modifier.show_viewport = False
+    graph = bpy.context.evaluated_depsgraph_get()
+    made = [
+        bpy.data.meshes.new_from_object(item.evaluated_get(graph), preserve_all_data_layers=True, depsgraph=graph)
+        for item in modified
+    ]
+    for item, mesh in zip(modified, made, strict=True):
+        mesh.name = item.data.name
+        item.data = mesh
+        for modifier in [modifier for modifier in item.modifiers if modifier.type not in kept]:
+            item.modifiers.remove(modifier)
+    for modifier, show in zip(muted, shown, strict=True):
+        modifier.show_viewport = show
+
+
+def triangulate() -> None:
+    """Cuts the polygons of all meshes into triangles, for a target whose exporter does not."""
+    for mesh in {item.data for item in scene.meshes()}:
+        work = bmesh.new()
+        work.from_mesh(mesh)
+        bmesh.ops.triangulate(work, faces=work.faces)
+        work.to_mesh(mesh)
+        work.free()
+
+
+def _to_apply(item: bpy.types.Object, kept: set[str]) -> list[bpy.types.Modifier]:
+    return [modifier for modifier in item.modifiers if modifier.type not in kept and modifier.show_viewport]

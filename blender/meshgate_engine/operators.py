@@ -1,0 +1,78 @@
+"""Calling Blender's operators so that what goes wrong becomes one sentence.
+
+Operators fail in three ways: they raise RuntimeError with their reports, they let an exception of the add-on through
+as a RuntimeError with its traceback, or they return ``CANCELLED`` and say why on standard output, if at all.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import ConversionError
+from .job import Job
+
+# A sentence longer than this is no sentence.
+_MAX_DETAIL = 200
+
+
+def importing(job: Job, operator: Callable[..., set[str]], **parameters: object) -> None:
+    """Runs an importer on ``job.input``. Raises ``import_failed``."""
+    _run(
+        "import_failed",
+        f"not a readable {job.input_format} file",
+        operator,
+        filepath=_absolute(job.input),
+        **parameters,
+    )
+
+
+def exporting(job: Job, operator: Callable[..., set[str]], **parameters: object) -> None:
+    """Runs an exporter to ``job.output``. Raises ``export_failed``, also when there is no file afterwards."""
+    reason = f"the {job.output_format} file could not be written"
+    _run("export_failed", reason, operator, filepath=_absolute(job.output), **parameters)
+    written = Path(job.output)
+    if not written.is_file() or written.stat().st_size == 0:
+        raise ConversionError("export_failed", reason)
+
+
+def _absolute(path: str) -> str:
+    # Some operators resolve relative paths against the .blend file that there is not.
+    return str(Path(path).absolute())
+
+
+def _run(code: str, otherwise: str, operator: Callable[..., set[str]], **parameters: object) -> None:
+    try:
+        result = operator(**parameters)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if "MemoryError" in str(error):
+            raise MemoryError from error
+        reason = sentence(str(error))
+        raise ConversionError(code, f"{otherwise}: {reason}" if reason else otherwise) from error
+    if "FINISHED" not in result:
+        raise ConversionError(code, otherwise)
+
+
+def sentence(text: str) -> str:
+    """What an operator's error says to a person, or nothing: without paths, tracebacks and names of Python's classes.
+
+    >>> sentence("Error: Please select only one glTF file.\\n")
+    'please select only one glTF file'
+    """
+    text = text.strip()
+    if "glTF version must be 2.0" in text or "Only glTF" in text:
+        return "it is glTF 1.0; only 2.0 can be read"
+    if "Traceback" in text or "Location: " in text:
+        # The last line of a traceback tells the programmer, not the person; only what add-ons raise on purpose stays.
+        found = re.findall(r"^(?:\w+\.)*(?:ImportError|RuntimeError|Exception): (.+)$", text, re.MULTILINE)
+        text = found[-1] if found else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = re.sub(r"^(?:Error|Warning): *", "", lines[0]) if lines else ""
+    line = re.sub(r"^(?:\w+ )?(?:[A-Z]+ )?(?:Import|Importer|Export): *", "", line)
+    if re.search(r"[/\\]|Failed to load|Cannot import file|Unable to open|\bpoll\(\)|\bobject at 0x", line):
+        # With a path in it, it says no more than that the file could not be read.
+        return ""
+    line = line.rstrip(" .:")[:_MAX_DETAIL]
+    # Proper names and abbreviations keep their capitals.
+    return line[:1].lower() + line[1:] if line[1:2].islower() else line

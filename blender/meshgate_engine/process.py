@@ -1,0 +1,39 @@
+"""What happens between import and export: the options, and what exporters do not do by themselves."""
+
+from . import clips, scene
+from .errors import ConversionError
+from .job import Job
+from .modifiers import apply_modifiers, triangulate
+from .scaling import scale
+
+# Targets that are nothing without motion.
+_MOTION = {"vrma", "bvh"}
+
+# Targets that are nothing without a mesh.
+_MESH = {"obj", "stl", "ply", "abc", "vrm"}
+
+# Targets that hold one shape and no pose.
+_STATIC = {"obj", "stl", "ply"}
+
+
+def apply(job: Job) -> None:
+    """Applies the options to the scene and readies it for the target."""
+    if job.output_format in _MESH and not any(item.type in scene.GEOMETRY for item in scene.objects()):
+        raise ConversionError("empty_model", "the model has no mesh")
+    if not job.animation:
+        if job.output_format in _MOTION:
+            raise ConversionError(
+                "no_animation", f"{job.output_format} is animation, and the option animation is false"
+            )
+        clips.remove_all()
+    factor = job.scale if job.output_format == "blend" else job.scale * scene.take_metres()
+    if job.output_format != "blend" or factor != 1.0:
+        apply_modifiers(job)
+    if factor != 1.0:
+        scale(factor)
+    if job.triangulate and job.output_format == "blend":
+        triangulate()
+    if job.output_format in _STATIC:
+        # Of a moving model the rest pose, and not whichever frame is the current one.
+        clips.remove_all()
+    clips.prepare_for_export(job.output_format)

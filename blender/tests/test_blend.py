@@ -1,0 +1,92 @@
+"""What a .blend file carries besides the model never runs and never reaches out of the conversion's folder."""
+
+import bpy
+import pytest
+from helpers import build, convert
+from models import figure
+
+
+def malicious(folder):
+    """A builder of a file that tries to write ``folder/ran-…`` when it is opened or evaluated."""
+
+    def builder():
+        figure()
+        item = bpy.data.objects["Figure"]
+        driver = item.driver_add("location", 0).driver
+        driver.type = "SCRIPTED"
+        # Only a sandbox-less evaluation of Python can call this.
+        driver.expression = f"(lambda: open({str(folder / 'ran-driver')!r}, 'w').close() or 0.0)()"
+        text = bpy.data.texts.new("start.py")
+        text.write(f"open({str(folder / 'ran-text')!r}, 'w').close()")
+        text.use_module = True
+
+    return builder
+
+
+@pytest.mark.parametrize("target", ["glb", "fbx", "usdz", "blend", "stl"])
+def test_scripts_and_drivers_do_not_run(tmp_path, target):
+    source = build(tmp_path / "s", malicious(tmp_path))
+    for trace in tmp_path.glob("ran-*"):
+        trace.unlink()
+    report = convert(tmp_path / "c", source, target)
+    assert list(tmp_path.glob("ran-*")) == []
+    assert report["warnings"] == ["scripts and drivers in the file were not run"]
+    assert report["output"]["triangles"] == 12
+
+
+def test_a_linked_library_is_not_opened(tmp_path):
+    library = build(tmp_path / "elsewhere", figure, "library.blend")
+
+    def linking():
+        with bpy.data.libraries.load(str(library), link=True) as (_there, here):
+            here.objects = ["Figure"]
+        bpy.context.scene.collection.objects.link(here.objects[0])
+        figure()
+
+    source = build(tmp_path / "s", linking)
+    report = convert(tmp_path / "c", source, "glb")
+    assert report["warnings"] == ["a linked library was not opened: library.blend"]
+    assert report["input"]["meshes"] == report["output"]["meshes"] == 1
+
+
+def test_hidden_objects_are_left_out(tmp_path):
+    def hiding():
+        figure()
+        cutter = bpy.data.objects["Figure"].copy()
+        cutter.name = "Cutter"
+        bpy.context.scene.collection.objects.link(cutter)
+        cutter.hide_viewport = True
+
+    source = build(tmp_path / "s", hiding)
+    for target in ("glb", "stl", "fbx", "usdc"):
+        report = convert(tmp_path / target, source, target)
+        assert report["warnings"] == ["hidden objects were left out: Cutter"]
+        assert report["input"]["triangles"] == report["output"]["triangles"] == 12
+
+
+def test_modifiers_are_applied(tmp_path):
+    def arrayed():
+        figure()
+        array = bpy.data.objects["Figure"].modifiers.new("Array", "ARRAY")
+        array.count = 3
+        array.relative_offset_displace[0] = 2.0
+
+    source = build(tmp_path / "s", arrayed)
+    for target in ("glb", "stl", "fbx", "usdc", "abc"):
+        report = convert(tmp_path / target, source, target)
+        assert report["input"]["triangles"] == report["output"]["triangles"] == 36
+
+
+def test_units_of_the_scene_count(tmp_path):
+    def in_centimetres():
+        figure()
+        item = bpy.data.objects["Figure"]
+        item.scale = (100, 100, 100)
+        bpy.context.scene.unit_settings.system = "METRIC"
+        bpy.context.scene.unit_settings.scale_length = 0.01
+
+    source = build(tmp_path / "s", in_centimetres)
+    for target in ("glb", "fbx", "obj", "usdc", "stl", "blend"):
+        report = convert(tmp_path / target, source, target)
+        for counts in (report["input"], report["output"]):
+            assert counts["bounds_m"]["max"] == pytest.approx([0.3, 1.8, 0.25], abs=0.001)

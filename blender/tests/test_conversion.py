@@ -1,0 +1,205 @@
+"""Options, names, clips and errors of conversions on the real engine."""
+
+import json
+import struct
+
+import bpy
+import pytest
+from helpers import build, convert, in_child
+from meshgate_engine import formats
+from meshgate_engine.errors import ConversionError
+from meshgate_engine.operators import sentence
+from models import box, figure, lively_figure, material, picture, skinned_figure
+from test_textures import read_glb
+
+
+def names(clips):
+    return sorted((clip["name"], clip["frames"]) for clip in clips)
+
+
+@pytest.mark.parametrize("target", ["glb", "fbx", "blend"])
+def test_all_clips_survive_with_names_and_lengths(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, lively_figure), target)
+    assert names(report["input"]["clips"]) == [("Nod", 31), ("Walk", 16)]
+    assert report["output"]["clips"] == report["input"]["clips"]
+    assert report["output"]["clips"][0]["fps"] == 30
+
+
+@pytest.mark.parametrize("target", ["fbx", "glb"])
+def test_clips_do_not_grow_by_round_trips(tmp_path, target):
+    path = build(tmp_path, lively_figure, f"source.{target}")
+    for trip in range(2):
+        report = convert(tmp_path / str(trip), path, target)
+        path = tmp_path / str(trip) / "out" / f"model.{target}"
+    assert names(report["output"]["clips"]) == [("Nod", 31), ("Walk", 16)]
+    assert report["output"]["bones"] == 2
+
+
+@pytest.mark.parametrize("target", ["usda", "usdc", "usdz"])
+def test_usd_holds_one_clip_at_its_rate(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, lively_figure), target)
+    assert len(report["output"]["clips"]) == 1
+    assert report["output"]["clips"][0] in report["input"]["clips"]
+
+
+def _moving_box() -> None:
+    bpy.context.scene.render.fps = 25
+    item = box("Box")
+    for frame, place in ((1, 0.0), (51, 2.0)):
+        item.location.x = place
+        item.keyframe_insert("location", frame=frame)
+    item.animation_data.action.name = "Slide"
+
+
+@pytest.mark.parametrize("target", ["usdc", "abc", "fbx", "glb"])
+def test_moving_objects_stay_moving(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, _moving_box), target)
+    (clip,) = report["output"]["clips"]
+    assert (clip["frames"], clip["seconds"], clip["fps"]) == (51, 2.0, 25)
+
+
+@pytest.mark.parametrize("target", ["glb", "fbx", "usdc", "abc", "blend"])
+def test_without_animation(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, lively_figure), target, animation=False)
+    assert len(report["input"]["clips"]) == 2
+    assert report["output"]["clips"] == []
+    assert report["output"]["triangles"] == 12
+
+
+@pytest.mark.parametrize("target", ["fbx", "obj", "usdc", "abc", "ply", "blend"])
+@pytest.mark.parametrize("triangulate", [False, True])
+def test_triangulate(tmp_path, target, triangulate):
+    convert(tmp_path / "c", build(tmp_path, skinned_figure), target, triangulate=triangulate)
+    sides = in_child(_sides, str(tmp_path / "c/out" / f"model.{target}"))
+    assert sides == ({3} if triangulate else {4})
+
+
+def _sides(path: str) -> set[int]:
+    from meshgate_engine.job import Job
+
+    target = path.rpartition(".")[2]
+    formats.module(target).read(Job(path, target, "", ""))
+    return {len(polygon.vertices) for mesh in bpy.data.meshes for polygon in mesh.polygons}
+
+
+@pytest.mark.parametrize("target", ["fbx", "glb", "usdc", "blend"])
+def test_everything_survives(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, skinned_figure), target)
+    same = ("meshes", "triangles", "uv_layers", "vertex_colours", "materials", "textures", "bones", "blend_shapes")
+    assert {key: report["output"][key] for key in same} == {key: report["input"][key] for key in same}
+    assert report["losses"] == report["warnings"] == []
+    assert report["stages"] == ["importing", "processing", "exporting"]
+
+
+@pytest.mark.parametrize("target", ["obj", "ply"])
+def test_vertex_colours_survive(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, skinned_figure), target)
+    assert report["output"]["vertex_colours"] == 1
+
+
+def test_glb_holds_nothing_that_was_not_there(tmp_path):
+    first = build(tmp_path, lively_figure, "source.glb")
+    report = convert(tmp_path / "c", first, "glb")
+    assert sorted(node["name"] for node in read_glb(tmp_path / "c/out/model.glb")["nodes"]) == [
+        "Body", "High", "Low", "Rig",
+    ]  # fmt: skip
+    assert report["output"]["vertices"] == report["input"]["vertices"]
+
+
+def test_draco(tmp_path):
+    source = build(tmp_path, figure)
+    report = convert(tmp_path / "c", source, "glb", draco=True)
+    assert "KHR_draco_mesh_compression" in read_glb(tmp_path / "c/out/model.glb")["extensionsRequired"]
+    assert report["output"]["triangles"] == 12
+
+
+def test_a_single_obj_is_one_file(tmp_path):
+    convert(tmp_path / "c", build(tmp_path, skinned_figure), "obj", packaging="single")
+    assert [path.name for path in (tmp_path / "c/out").iterdir()] == ["model.obj"]
+    assert b"mtllib" not in (tmp_path / "c/out/model.obj").read_bytes()
+
+
+@pytest.mark.parametrize("target", ["glb", "fbx", "obj", "usda", "ply", "stl", "abc", "blend"])
+def test_names_of_any_script(tmp_path, target):
+    def named():
+        item = box("立方体 one\ntwo")
+        item.data.materials.append(material("素材 \n1", picture("肌 テクスチャ.png")))
+
+    report = convert(tmp_path / "c", build(tmp_path, named), target)
+    assert report["output"]["triangles"] == 12
+    assert report["output"]["materials"] in {0, 1}
+    assert report["output"]["missing_textures"] == []
+
+
+def test_a_point_cloud(tmp_path):
+    source = tmp_path / "points.ply"
+    source.write_text(
+        "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\n"
+        "end_header\n0 0 0\n1 2 3\n"
+    )
+    report = convert(tmp_path / "glb", source, "glb")
+    assert report["output"]["vertices"] == 2
+    with pytest.raises(ConversionError) as failure:
+        convert(tmp_path / "stl", source, "stl")
+    assert failure.value.code == "empty_model"
+
+
+def gltf(version: str) -> bytes:
+    body = json.dumps({"asset": {"version": version}}).encode()
+    return struct.pack("<4sIIII", b"glTF", 2, 20 + len(body), len(body), 0x4E4F534A) + body
+
+
+def _a_light() -> None:
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("Light", bpy.data.lights.new("Light", "POINT")))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "detail"),
+    [
+        ("a.glb", gltf("2.0"), "empty_model", "the model has no object"),
+        ("a.glb", struct.pack("<4sIIII", b"glTF", 1, 22, 2, 0) + b"{}", "import_failed", "glTF 1.0"),
+        ("a.gltf", b'{"asset": {"version": "1.0"}}', "import_failed", "glTF 1.0"),
+        ("a.glb", b"glTF", "import_failed", ""),
+        ("a.gltf", b"[" * 100_000, "import_failed", ""),
+        ("a.fbx", b"Kaydara FBX Binary  \x00\x1a\x00", "import_failed", ""),
+        ("a.fbx", b"this is no model", "import_failed", ""),
+        ("a.obj", b"# nothing\n", "empty_model", ""),
+        ("a.stl", b"solid\nendsolid\n", "empty_model", ""),
+        ("a.ply", b"ply\n", "import_failed", ""),
+        ("a.usda", b"#usda 1.0\n", "empty_model", ""),
+        ("a.usdc", b"PXR-USDC\x00\x00", "import_failed", ""),
+        ("a.usdz", b"PK\x03\x04", "import_failed", ""),
+        ("a.abc", b"Ogawa\x00\x00", "import_failed", ""),
+        ("a.blend", b"BLENDER-v300", "import_failed", ""),
+    ],
+)
+def test_bad_files_get_one_sentence(tmp_path, name, content, code, detail):
+    source = tmp_path / name
+    source.write_bytes(content)
+    with pytest.raises(ConversionError) as failure:
+        convert(tmp_path / "c", source, "glb")
+    assert failure.value.code == code
+    assert detail in failure.value.detail
+    assert "\n" not in failure.value.detail
+    assert str(tmp_path) not in failure.value.detail
+    assert not failure.value.detail.endswith(".")
+
+
+@pytest.mark.parametrize("target", ["obj", "stl", "ply", "abc"])
+def test_a_model_without_a_mesh(tmp_path, target):
+    with pytest.raises(ConversionError) as failure:
+        convert(tmp_path / "c", build(tmp_path, _a_light), target)
+    assert (failure.value.code, failure.value.detail) == ("empty_model", "the model has no mesh")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Error: PLY Importer: failed importing, no vertices\n", "failed importing, no vertices"),
+        ("Error: Cannot read file '/var/lib/x/in/a.stl'\n", ""),
+        ("Error: Python: Traceback (most recent call last):\n  File \"x.py\", line 3\nKeyError: 'a'\n", ""),
+        ("Error: Bad glTF: json error: Expecting value\n", "bad glTF: json error: Expecting value"),
+    ],
+)
+def test_sentences(text, expected):
+    assert sentence(text) == expected

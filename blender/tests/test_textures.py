@@ -1,0 +1,131 @@
+"""Textures are found by name, travel with the result, and never stop a conversion when they are missing."""
+
+import json
+from pathlib import Path
+
+import bpy
+import pytest
+from helpers import build, convert, in_child
+from models import box, material, picture
+
+TRIANGLE = """mtllib model.mtl
+v 0 0 0
+v 1 0 0
+v 0 1 0
+vt 0 0
+vt 1 0
+vt 0 1
+usemtl Skin
+f 1/1 2/2 3/3
+"""
+
+
+def obj_with_texture(folder: Path, reference: str) -> tuple[Path, Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    model, materials = folder / "model.obj", folder / "model.mtl"
+    model.write_text(TRIANGLE)
+    materials.write_text(f"newmtl Skin\nKd 0.8 0.1 0.1\nmap_Kd {reference}\n")
+    return model, materials
+
+
+def png(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "green.png"
+    in_child(_save_png, path)
+    return path
+
+
+def _save_png(path: Path) -> None:
+    image = picture()
+    image.filepath_raw = str(path)
+    image.file_format = "PNG"
+    image.save()
+
+
+@pytest.mark.parametrize(
+    ("reference", "place"),
+    [
+        ("C:\\art\\skin.png", "skin.png"),
+        ("textures/skin.png", "SKIN.PNG"),
+        ("../up/skin%20one.png", "maps/skin one.png"),
+        ("/somewhere/else/肌.png", "肌.png"),
+    ],
+)
+def test_found_by_name(tmp_path, reference, place):
+    model, materials = obj_with_texture(tmp_path / "s", reference)
+    beside = {"model.mtl": materials, place: png(tmp_path / "s")}
+    report = convert(tmp_path / "c", model, "glb", beside=beside)
+    assert report["input"]["missing_textures"] == []
+    assert report["output"]["textures"] == 1
+    assert report["warnings"] == []
+
+
+@pytest.mark.parametrize("target", ["glb", "fbx", "obj", "usdz", "usda", "stl", "ply", "abc", "blend"])
+def test_a_missing_texture_is_reported_and_its_material_stays(tmp_path, target):
+    model, materials = obj_with_texture(tmp_path / "s", "C:\\art\\skin.png")
+    report = convert(tmp_path / "c", model, target, beside={"model.mtl": materials})
+    assert report["input"]["textures"] == 1
+    assert report["input"]["missing_textures"] == ["skin.png"]
+    assert report["warnings"] == ["a texture was not found: skin.png"]
+    assert report["output"]["triangles"] == 1
+
+
+def test_a_missing_texture_leaves_the_plain_colour(tmp_path):
+    model, materials = obj_with_texture(tmp_path / "s", "skin.png")
+    convert(tmp_path / "c", model, "glb", beside={"model.mtl": materials})
+    document = read_glb(tmp_path / "c/out/model.glb")
+    pbr = document["materials"][0]["pbrMetallicRoughness"]
+    assert "baseColorTexture" not in pbr
+    assert pbr["baseColorFactor"][0] > 3 * pbr["baseColorFactor"][1]
+
+
+def test_files_elsewhere_are_never_taken(tmp_path):
+    secret = png(tmp_path / "elsewhere")
+    model, materials = obj_with_texture(tmp_path / "s", str(secret))
+    report = convert(tmp_path / "c", model, "blend", beside={"model.mtl": materials})
+    assert report["input"]["missing_textures"] == ["green.png"]
+    assert report["output"]["missing_textures"] == ["green.png"]
+    assert secret.read_bytes() not in (tmp_path / "c/out/model.blend").read_bytes()
+
+
+def _two_of_one_name() -> None:
+    for index in range(2):
+        item = box(f"Box{index}")
+        image = picture(f"skin{index}.png")
+        image.filepath_raw = f"//{index}/skin.png"
+        item.data.materials.append(material(f"Skin{index}", image))
+
+
+@pytest.mark.parametrize("target", ["obj", "usda", "usdz", "fbx", "glb", "blend"])
+def test_two_packed_textures_of_one_name_both_travel(tmp_path, target):
+    source = build(tmp_path, _two_of_one_name)
+    report = convert(tmp_path / "c", source, target)
+    assert report["input"]["textures"] == 2
+    assert report["output"]["textures"] == 2
+    assert report["output"]["missing_textures"] == []
+
+
+@pytest.mark.parametrize("target", ["fbx", "glb", "usdz", "blend"])
+def test_one_file_holds_its_textures(tmp_path, target):
+    source = build(tmp_path, _two_of_one_name)
+    convert(tmp_path / "c", source, target)
+    assert [path.name for path in (tmp_path / "c/out").iterdir()] == [f"model.{target}"]
+
+
+def _embedded_in_group() -> None:
+    item = box("Box")
+    made = material("Skin")
+    group = bpy.data.node_groups.new("Group", "ShaderNodeTree")
+    group.nodes.new("ShaderNodeTexImage").image = picture()
+    made.node_tree.nodes.new("ShaderNodeGroup").node_tree = group
+    item.data.materials.append(made)
+
+
+def test_textures_in_node_groups_are_counted(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _embedded_in_group), "blend")
+    assert report["input"]["textures"] == report["output"]["textures"] == 1
+
+
+def read_glb(path: Path) -> dict:
+    content = path.read_bytes()
+    return json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
