@@ -48,7 +48,9 @@ pub fn zip_files(files: &[(PathBuf, String)], out: impl Write + Seek) -> Result<
         }
         Ok(())
     };
-    run().and_then(|()| Ok(zip.finish().map(|_| ())?)).map_err(|error| ConversionError::io("write the zip", &error))
+    run()
+        .and_then(|()| Ok(zip.finish().map(|_| ())?))
+        .map_err(|error| ConversionError::io("write the zip", &error))
 }
 
 #[cfg(test)]
@@ -61,7 +63,9 @@ mod tests {
     fn equal_files_give_equal_zips() {
         let folder = tempfile::tempdir().unwrap();
         let mut files = Vec::new();
-        for (name, text) in [("b.obj", "v 0 0 0\n".repeat(100)), ("tex/猫.png", "png".to_owned()), ("a.mtl", String::new())] {
+        for (name, text) in
+            [("b.obj", "v 0 0 0\n".repeat(100)), ("tex/猫.png", "png".to_owned()), ("a.mtl", String::new())]
+        {
             let path = folder.path().join(name.replace('/', "-"));
             std::fs::write(&path, text).unwrap();
             files.push((path, name.to_owned()));

@@ -29,13 +29,16 @@ pub fn unpack(path: &Path, files: &mut Files, limits: Limits) -> Result<(), Conv
     let open = || File::open(path).map_err(|error| ConversionError::io("read the zip", &error));
     let packed = open()?.metadata().map_err(|error| ConversionError::io("read the zip", &error))?.len();
     // Entry by entry: an index of the whole directory could take more memory than the limits foresee.
-    let mut archive = ZipIterable::try_new(BufReader::new(open()?), zip::read::Config::default()).map_err(of_zip)?;
+    let mut archive =
+        ZipIterable::try_new(BufReader::new(open()?), zip::read::Config::default()).map_err(of_zip)?;
     if archive.len() > limits.max_entries {
-        let detail = format!("the zip has {} entries, more than the {} allowed", archive.len(), limits.max_entries);
+        let detail =
+            format!("the zip has {} entries, more than the {} allowed", archive.len(), limits.max_entries);
         return Err(ConversionError::new(ErrorCode::TooLarge, detail));
     }
     let mut budget = Budget { limits, packed, unpacked: 0 };
-    let mut entries = archive.files_with_reader(BufReader::new(open()?), ZipReadOptions::new()).map_err(of_zip)?;
+    let mut entries =
+        archive.files_with_reader(BufReader::new(open()?), ZipReadOptions::new()).map_err(of_zip)?;
     while let Some(entry) = entries.next() {
         let mut entry = entry.map_err(of_zip)?;
         let name = names::decode(entry.name_raw());
@@ -119,10 +122,12 @@ fn damaged() -> ConversionError {
 
 fn of_zip(error: ZipError) -> ConversionError {
     match error {
-        ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) | ZipError::InvalidPassword => ConversionError::new(
-            ErrorCode::EncryptedArchive,
-            "the zip asks for a password; send it without one",
-        ),
+        ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) | ZipError::InvalidPassword => {
+            ConversionError::new(
+                ErrorCode::EncryptedArchive,
+                "the zip asks for a password; send it without one",
+            )
+        }
         ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => {
             ConversionError::new(ErrorCode::InvalidArchive, "the zip is packed in a way that cannot be read")
         }

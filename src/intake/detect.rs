@@ -113,18 +113,21 @@ fn by_magic(head: &[u8], extension: &str) -> Result<Option<Format>, ConversionEr
 }
 
 fn too_old_fbx(version: u32) -> ConversionError {
-    let detail = format!("the file is FBX {}.{}, which is too old to be read", version / 1000, version / 100 % 10);
+    let detail =
+        format!("the file is FBX {}.{}, which is too old to be read", version / 1000, version / 100 % 10);
     ConversionError::new(ErrorCode::ImportFailed, detail)
 }
 
 fn is_ascii_fbx(text: &[u8]) -> bool {
     let first = text.get(..4096).unwrap_or(text);
-    (first.starts_with(b"; FBX") && contains(first, b"project file")) || contains(first, b"FBXHeaderExtension:")
+    (first.starts_with(b"; FBX") && contains(first, b"project file"))
+        || contains(first, b"FBXHeaderExtension:")
 }
 
 /// A usdz is a zip whose first entry is the scene, stored and aligned; a zipped folder is mostly neither.
 fn is_usdz(head: &[u8], extension: &str) -> bool {
-    let (Some(method), Some(name_length), Some(extra_length)) = (u16_at(head, 8), u16_at(head, 26), u16_at(head, 28))
+    let (Some(method), Some(name_length), Some(extra_length)) =
+        (u16_at(head, 8), u16_at(head, 26), u16_at(head, 28))
     else {
         return false;
     };
@@ -156,7 +159,8 @@ fn stl(head: &[u8], length: u64, extension: &str) -> Result<Option<Format>, Conv
         return Ok(Some(Format::Stl));
     }
     let room = length.saturating_sub(84) / 50;
-    let detail = format!("the stl file is damaged: it announces {triangles} triangles and has room for {room}");
+    let detail =
+        format!("the stl file is damaged: it announces {triangles} triangles and has room for {room}");
     Err(ConversionError::new(ErrorCode::ImportFailed, detail))
 }
 
@@ -190,7 +194,9 @@ impl Probe {
     }
 
     fn binary_format(&self) -> Format {
-        let has = |pick: fn(&Extensions) -> &Option<IgnoredAny>| self.extensions.as_ref().is_some_and(|e| pick(e).is_some());
+        let has = |pick: fn(&Extensions) -> &Option<IgnoredAny>| {
+            self.extensions.as_ref().is_some_and(|e| pick(e).is_some())
+        };
         if self.uses("VRM") || self.uses("VRMC_vrm") || has(|e| &e.vrm0) || has(|e| &e.vrm1) {
             return Format::Vrm;
         }
@@ -241,9 +247,12 @@ fn gltf(file: &mut (impl Read + Seek), head: &[u8], extension: &str) -> Result<F
     let claims = extension == "gltf" || (contains(head, b"\"asset\"") && contains(head, b"\"version\""));
     let other = || ConversionError::new(ErrorCode::UnknownFormat, "the file is JSON that is no glTF");
     let skipped = head.len() - trimmed(head).len();
-    file.seek(SeekFrom::Start(skipped as u64)).map_err(|error| ConversionError::io("read the model", &error))?;
+    file.seek(SeekFrom::Start(skipped as u64))
+        .map_err(|error| ConversionError::io("read the model", &error))?;
     match json::read::<Probe>(file, "gltf") {
-        Ok(probe) if probe.asset.is_some() || extension == "gltf" => probe.check_version().map(|()| Format::Gltf),
+        Ok(probe) if probe.asset.is_some() || extension == "gltf" => {
+            probe.check_version().map(|()| Format::Gltf)
+        }
         Err(error) if claims => Err(error),
         _ => Err(other()),
     }

@@ -45,7 +45,8 @@ pub struct Files {
 
 impl Files {
     pub fn new(folder: &Path, limits: Limits) -> Result<Self, ConversionError> {
-        fs::create_dir_all(folder).map_err(|error| ConversionError::io("create the model's folder", &error))?;
+        fs::create_dir_all(folder)
+            .map_err(|error| ConversionError::io("create the model's folder", &error))?;
         Ok(Self {
             folder: folder.to_owned(),
             limits,
@@ -85,7 +86,8 @@ impl Files {
         let length = from.metadata().map_err(|error| ConversionError::io("read the model", &error))?.len();
         self.room_for(length)?;
         let (index, mut to) = self.create(name)?;
-        let bytes = io::copy(&mut from, &mut to).map_err(|error| ConversionError::io("store the model", &error))?;
+        let bytes =
+            io::copy(&mut from, &mut to).map_err(|error| ConversionError::io("store the model", &error))?;
         self.written(index, bytes);
         Ok(index)
     }
@@ -98,7 +100,9 @@ impl Files {
 
     /// Makes sure that the file at `index` lies in the folder.
     pub fn take(&mut self, index: usize) -> Result<(), ConversionError> {
-        let Some(Item { beside: Some(source), stored, bytes, .. }) = self.items.get(index) else { return Ok(()) };
+        let Some(Item { beside: Some(source), stored, bytes, .. }) = self.items.get(index) else {
+            return Ok(());
+        };
         let (source, path, bytes) = (source.clone(), self.folder.join(stored), *bytes);
         self.room_for(bytes)?;
         path.parent()
@@ -118,10 +122,12 @@ impl Files {
     pub fn resolve(&self, from: &str, reference: &str) -> Resolved {
         let base = from.rsplit_once('/').map_or("", |(folder, _)| folder);
         let joined = if base.is_empty() { reference.to_owned() } else { format!("{base}/{reference}") };
-        let inside = is_relative(reference).then(|| names::components(&joined).map(|parts| parts.join("/"))).flatten();
+        let inside =
+            is_relative(reference).then(|| names::components(&joined).map(|parts| parts.join("/"))).flatten();
         if let Some(path) = &inside {
             let same = self.by_path.get(&path.to_lowercase()).map(Vec::as_slice).unwrap_or_default();
-            let exact = same.iter().find(|index| self.items.get(**index).is_some_and(|item| item.name == *path));
+            let exact =
+                same.iter().find(|index| self.items.get(**index).is_some_and(|item| item.name == *path));
             if let Some(index) = exact.or(same.first()) {
                 return Resolved::Found(*index);
             }
@@ -130,7 +136,10 @@ impl Files {
         let is_url = reference.contains("://") && !reference.to_ascii_lowercase().starts_with("file:");
         let same_name = wanted.first().filter(|_| !is_url).and_then(|name| self.by_base.get(name));
         let likeliest = same_name.and_then(|found| {
-            found.iter().copied().max_by_key(|index| (self.common_tail(*index, &wanted), std::cmp::Reverse(*index)))
+            found
+                .iter()
+                .copied()
+                .max_by_key(|index| (self.common_tail(*index, &wanted), std::cmp::Reverse(*index)))
         });
         match (likeliest, inside) {
             (Some(index), _) => Resolved::Found(index),
@@ -176,7 +185,8 @@ impl Files {
         let stem = old.file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
         let name = format!("{stem}.{extension}");
         let folder = old.parent().and_then(Path::to_str).unwrap_or_default();
-        let parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).chain([name.as_str()]).collect();
+        let parts: Vec<&str> =
+            folder.split('/').filter(|part| !part.is_empty()).chain([name.as_str()]).collect();
         let new = self.free_path(&parts);
         fs::rename(self.folder.join(&old), self.folder.join(&new))
             .map_err(|error| ConversionError::io("store the model", &error))?;
@@ -246,7 +256,8 @@ mod tests {
 
     #[test]
     fn references_find_their_file_whatever_machine_wrote_them() {
-        let (_folder, files) = files(&["scene/a.gltf", "textures/Skin.PNG", "scene/textures/skin.png", "scene/b.bin"]);
+        let (_folder, files) =
+            files(&["scene/a.gltf", "textures/Skin.PNG", "scene/textures/skin.png", "scene/b.bin"]);
         let resolve = |reference| files.resolve("scene/a.gltf", reference);
         assert_eq!(resolve("b.bin"), Resolved::Found(3));
         assert_eq!(resolve("./B.BIN"), Resolved::Found(3));

@@ -50,10 +50,17 @@ fn one_line(text: &str) -> String {
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     Outside,
-    Inside { length: u32 },
+    Inside {
+        length: u32,
+    },
     /// After a backslash; `rest` more characters belong to the escape.
-    Escape { length: u32 },
-    Unicode { length: u32, rest: u8 },
+    Escape {
+        length: u32,
+    },
+    Unicode {
+        length: u32,
+        rest: u8,
+    },
     Dropping,
     DroppingEscape,
 }
@@ -190,7 +197,9 @@ impl<'de> Deserialize<'de> for Count {
             }
 
             fn visit_i64<E: de::Error>(self, value: i64) -> Result<Count, E> {
-                u64::try_from(value).map(Count).map_err(|_| E::invalid_value(de::Unexpected::Signed(value), &self))
+                u64::try_from(value)
+                    .map(Count)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(value), &self))
             }
 
             fn visit_f64<E: de::Error>(self, value: f64) -> Result<Count, E> {

@@ -98,7 +98,12 @@ impl Container {
 ///
 /// # Errors
 /// The codes of the archive, the format, `ambiguous_model`, `missing_files` and `io`.
-pub fn prepare(source: &Source, main: Option<&str>, into: &Path, limits: Limits) -> Result<Model, ConversionError> {
+pub fn prepare(
+    source: &Source,
+    main: Option<&str>,
+    into: &Path,
+    limits: Limits,
+) -> Result<Model, ConversionError> {
     let mut files = Files::new(into, limits)?;
     let mut warnings = Vec::new();
     let (container, name) = gather(source, &mut files, limits, &mut warnings)?;
@@ -108,7 +113,8 @@ pub fn prepare(source: &Source, main: Option<&str>, into: &Path, limits: Limits)
     };
     let original = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
     let path = files.path(index).unwrap_or_default();
-    let content = detect::detect_file(&path, &original).map_err(|error| about(error, &original, files.items().len()))?;
+    let content = detect::detect_file(&path, &original)
+        .map_err(|error| about(error, &original, files.items().len()))?;
     let Content::Model(format) = content else {
         return Err(nested(container));
     };
@@ -139,7 +145,8 @@ fn gather(
             several => {
                 for file in several {
                     if matches!(detect::detect_file(&file.path, &file.name), Ok(Content::Zip)) {
-                        let detail = "a zip was sent among other files; send one zip, or the files themselves";
+                        let detail =
+                            "a zip was sent among other files; send one zip, or the files themselves";
                         return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
                     }
                     copy_named(file, files)?;
@@ -148,7 +155,8 @@ fn gather(
             }
         },
         Source::FileWithSiblings(path) => {
-            let only = Named { path: path.clone(), name: name_of(path).unwrap_or_else(|| "model".to_owned()) };
+            let only =
+                Named { path: path.clone(), name: name_of(path).unwrap_or_else(|| "model".to_owned()) };
             let gathered = gather_one(&only, files, limits)?;
             if matches!(gathered.0, Container::Upload) {
                 offer_siblings(path, files);
@@ -185,9 +193,13 @@ fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> 
     let mut skipped = 0;
     for entry in WalkDir::new(folder).sort_by_file_name() {
         let entry = entry.map_err(|error| {
-            ConversionError::io("read the folder", &error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop")))
+            ConversionError::io(
+                "read the folder",
+                &error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop")),
+            )
         })?;
-        let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_string_lossy().into_owned();
+        let relative =
+            entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_string_lossy().into_owned();
         let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
         if parts.is_empty() || entry.file_type().is_dir() || archive::is_junk(&parts) {
             continue;
@@ -213,7 +225,8 @@ fn offer_siblings(path: &Path, files: &mut Files) {
     };
     let walk = WalkDir::new(folder).min_depth(1).max_depth(3).sort_by_file_name();
     for entry in walk.into_iter().filter_map(Result::ok).take(MAX_SIBLINGS) {
-        let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_string_lossy().into_owned();
+        let relative =
+            entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_string_lossy().into_owned();
         let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
         let is_main = parts.len() == 1 && entry.path().file_name() == path.file_name();
         if entry.file_type().is_file() && !is_main && !archive::is_junk(&parts) {
@@ -247,7 +260,10 @@ fn main_file(files: &Files, main: Option<&str>, container: Container) -> Result<
         [] if items.is_empty() => {
             Err(ConversionError::new(ErrorCode::UnknownFormat, format!("{} is empty", container.word())))
         }
-        [] => Err(ConversionError::new(ErrorCode::UnknownFormat, format!("{} holds no model", container.word()))),
+        [] => Err(ConversionError::new(
+            ErrorCode::UnknownFormat,
+            format!("{} holds no model", container.word()),
+        )),
         several => Err(ambiguous(&several.iter().map(|index| name(*index)).collect::<Vec<_>>(), container)),
     }
 }
@@ -273,7 +289,11 @@ fn is_model(files: &Files, index: usize) -> bool {
 fn ambiguous(candidates: &[&str], container: Container) -> ConversionError {
     const SHOWN: usize = 5;
     let shown: Vec<String> = candidates.iter().take(SHOWN).map(|name| names::quoted(name)).collect();
-    let more = if candidates.len() > SHOWN { format!(" and {} more", candidates.len() - SHOWN) } else { String::new() };
+    let more = if candidates.len() > SHOWN {
+        format!(" and {} more", candidates.len() - SHOWN)
+    } else {
+        String::new()
+    };
     let detail = format!(
         "{} holds {} models, and one must be named: {}{more}",
         container.word(),

@@ -63,7 +63,10 @@ pub fn describe(head: &[u8]) -> &'static str {
         return "no 3D format we know";
     }
     let text = String::from_utf8_lossy(head).to_ascii_lowercase();
-    WORDS.iter().find(|(word, _)| text.contains(word)).map_or("text that is no 3D format we know", |(_, what)| what)
+    WORDS
+        .iter()
+        .find(|(word, _)| text.contains(word))
+        .map_or("text that is no 3D format we know", |(_, what)| what)
 }
 
 /// Whether the bytes look like text in an encoding that keeps ASCII.

@@ -10,9 +10,8 @@ use super::super::names;
 use crate::domain::ConversionError;
 
 /// Extensions of textures, in lower case.
-pub const TEXTURES: &[&str] = &[
-    "png", "jpg", "jpeg", "tga", "bmp", "tif", "tiff", "webp", "dds", "exr", "hdr", "gif", "psd", "jp2",
-];
+pub const TEXTURES: &[&str] =
+    &["png", "jpg", "jpeg", "tga", "bmp", "tif", "tiff", "webp", "dds", "exr", "hdr", "gif", "psd", "jp2"];
 
 /// Extensions of files that hold part of a scene.
 pub const LAYERS: &[&str] = &["usd", "usda", "usdc", "usdz", "abc", "blend"];
@@ -92,7 +91,11 @@ fn note(bytes: &[u8], extensions: &[&str], named: &mut HashMap<String, String>) 
         // Binary strings may be followed by a byte that looks like a letter.
         for extension in extensions {
             let fits = length == extension.len() || length == extension.len() + 1;
-            if fits && rest.get(..extension.len()).is_some_and(|start| start.eq_ignore_ascii_case(extension.as_bytes())) {
+            if fits
+                && rest
+                    .get(..extension.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(extension.as_bytes()))
+            {
                 let name = names::decode(bytes.get(..=dot + extension.len()).unwrap_or_default());
                 named.insert(name.to_lowercase(), name);
             }
@@ -108,7 +111,11 @@ mod tests {
     fn names_are_found_among_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.fbx");
-        fs::write(&path, b"\x00\x05C:\\art\\Skin Tone.PNGS\x10\x00//textures/b.jpg\x00x.txt\x00\"c.tga\"\xff\xfe").unwrap();
+        fs::write(
+            &path,
+            b"\x00\x05C:\\art\\Skin Tone.PNGS\x10\x00//textures/b.jpg\x00x.txt\x00\"c.tga\"\xff\xfe",
+        )
+        .unwrap();
         let mut names: Vec<_> = named_files(&path, TEXTURES).unwrap().into_values().collect();
         names.sort();
         assert_eq!(names, ["Skin Tone.PNG", "b.jpg", "c.tga"]);

@@ -119,7 +119,12 @@ fn check_chunk(buffer: &Buffer, layout: Layout) -> Result<(), ConversionError> {
     Err(ConversionError::new(ErrorCode::ImportFailed, detail))
 }
 
-fn find_buffer(files: &mut Files, index: usize, uri: &str, buffer: &Buffer) -> Result<usize, ConversionError> {
+fn find_buffer(
+    files: &mut Files,
+    index: usize,
+    uri: &str,
+    buffer: &Buffer,
+) -> Result<usize, ConversionError> {
     let shown = names::quoted(&decoded(uri));
     let (found, outside) = find(files, index, uri);
     let Some(found) = found else {
@@ -240,7 +245,11 @@ fn remove_images(root: &mut Value, missing: &[usize]) {
     if let Some(vrm) = root.pointer_mut("/extensions/VRM") {
         remove_vrm_textures(vrm, &gone);
     }
-    set_uris(root, "images", &missing.iter().map(|number| (*number, PLACEHOLDER.to_owned())).collect::<Vec<_>>());
+    set_uris(
+        root,
+        "images",
+        &missing.iter().map(|number| (*number, PLACEHOLDER.to_owned())).collect::<Vec<_>>(),
+    );
     for number in missing {
         if let Some(Value::Object(image)) = entries(root, "images").get_mut(*number) {
             image.remove("mimeType");
@@ -253,7 +262,8 @@ fn remove_textures(value: &mut Value, gone: &[usize]) {
     match value {
         Value::Object(object) => {
             let shows = |name: &str, value: &Value| {
-                name.ends_with("Texture") && value.get("index").and_then(as_index).is_some_and(|i| gone.contains(&i))
+                name.ends_with("Texture")
+                    && value.get("index").and_then(as_index).is_some_and(|i| gone.contains(&i))
             };
             object.retain(|name, value| !shows(name, value));
             object.values_mut().for_each(|value| remove_textures(value, gone));

@@ -83,12 +83,17 @@ impl Doc {
                 return Err(failed(format!("buffer view {index} reaches beyond its buffer")));
             }
         }
-        self.accessors.0.iter().enumerate().try_for_each(|(index, accessor)| self.check_accessor(index, accessor))
+        self.accessors
+            .0
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, accessor)| self.check_accessor(index, accessor))
     }
 
     fn check_accessor(&self, index: usize, accessor: &Accessor) -> Result<(), ConversionError> {
         let count = accessor.count.0;
-        let Some(size) = component_size(accessor.component_type).zip(components(&accessor.kind)).map(|(a, b)| a * b)
+        let Some(size) =
+            component_size(accessor.component_type).zip(components(&accessor.kind)).map(|(a, b)| a * b)
         else {
             return Err(failed(format!("accessor {index} holds elements of an unknown type")));
         };

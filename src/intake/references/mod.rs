@@ -52,7 +52,9 @@ fn list(texts: &mut Vec<String>, text: String) {
 pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findings, ConversionError> {
     let mut findings = Findings::default();
     match format {
-        Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => gltf::resolve(files, index, &mut findings)?,
+        Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => {
+            gltf::resolve(files, index, &mut findings)?
+        }
         Format::Obj => obj::resolve(files, index, &mut findings)?,
         Format::Usd | Format::Usda | Format::Usdc => usd::resolve(files, index, &mut findings)?,
         Format::Fbx => binary::resolve(files, index, true)?,
@@ -65,13 +67,16 @@ pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findin
 /// Leaves out of several candidates for the main file those that another one refers to.
 pub fn drop_referenced(files: &Files, candidates: &mut Vec<usize>) {
     let name = |index: usize| files.item(index).map_or("", |item| item.name.as_str());
-    let is_usd = |index: usize| matches!(names::extension(name(index)).as_str(), "usd" | "usda" | "usdc" | "usdz");
+    let is_usd =
+        |index: usize| matches!(names::extension(name(index)).as_str(), "usd" | "usda" | "usdc" | "usdz");
     let mut referenced = Vec::new();
     for &candidate in candidates.iter() {
         if !is_usd(candidate) && names::extension(name(candidate)) != "blend" {
             continue;
         }
-        let Some(named) = files.path(candidate).and_then(|path| binary::named_files(&path, binary::LAYERS).ok()) else {
+        let Some(named) =
+            files.path(candidate).and_then(|path| binary::named_files(&path, binary::LAYERS).ok())
+        else {
             continue;
         };
         let own = names::base_name(name(candidate)).to_lowercase();

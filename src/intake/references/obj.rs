@@ -91,7 +91,9 @@ fn library(
     let whole = unquoted(&text);
     let wanted = match files.resolve(&from, whole) {
         Resolved::Found(_) => vec![whole],
-        _ if text.to_lowercase().matches(".mtl").count() > 1 => text.split_whitespace().map(unquoted).collect(),
+        _ if text.to_lowercase().matches(".mtl").count() > 1 => {
+            text.split_whitespace().map(unquoted).collect()
+        }
         _ => vec![whole],
     };
     let mut found = Vec::new();
@@ -101,7 +103,9 @@ fn library(
                 files.take(library)?;
                 found.push(library);
             }
-            Resolved::Missing => findings.warn(format!("material library {} was not found", names::quoted(name))),
+            Resolved::Missing => {
+                findings.warn(format!("material library {} was not found", names::quoted(name)))
+            }
             Resolved::Outside => findings.warn(format!(
                 "material library {} lies outside the model and was not opened",
                 names::quoted(name)
@@ -116,7 +120,8 @@ fn library(
     {
         return Ok(None);
     }
-    let new: String = found.iter().map(|library| format!("mtllib {}\n", relative(files, index, *library))).collect();
+    let new: String =
+        found.iter().map(|library| format!("mtllib {}\n", relative(files, index, *library))).collect();
     Ok(Some(new.into_bytes()))
 }
 
@@ -191,7 +196,9 @@ fn texture(
 fn texture_name(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let (keyword, mut rest) = lines::statement(line);
     let lower = keyword.to_ascii_lowercase();
-    if !lower.starts_with(b"map_") && !matches!(lower.as_slice(), b"bump" | b"norm" | b"disp" | b"decal" | b"refl") {
+    if !lower.starts_with(b"map_")
+        && !matches!(lower.as_slice(), b"bump" | b"norm" | b"disp" | b"decal" | b"refl")
+    {
         return None;
     }
     while let (option, after) = lines::statement(rest)

@@ -33,7 +33,11 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
 }
 
 /// Resolves the paths of one text layer; answers with the layers it refers to.
-fn resolve_layer(files: &mut Files, index: usize, findings: &mut Findings) -> Result<Vec<usize>, ConversionError> {
+fn resolve_layer(
+    files: &mut Files,
+    index: usize,
+    findings: &mut Findings,
+) -> Result<Vec<usize>, ConversionError> {
     let Some(item) = files.item(index) else { return Ok(Vec::new()) };
     let from = item.name.clone();
     let mut paths: Vec<Vec<u8>> = Vec::new();
@@ -132,10 +136,19 @@ enum State {
     Plain,
     Comment,
     /// After one or two quotation or path marks: the next byte tells one mark, none within two, or three apart.
-    Opening { mark: u8, seen: usize },
+    Opening {
+        mark: u8,
+        seen: usize,
+    },
     /// In a string that ends with as many of the quotation mark.
-    Text { quote: u8, count: usize, escaped: bool },
-    Path { count: usize },
+    Text {
+        quote: u8,
+        count: usize,
+        escaped: bool,
+    },
+    Path {
+        count: usize,
+    },
 }
 
 /// Calls `each` with the parts of a text layer in turn; together they are its bytes.

@@ -1,0 +1,3 @@
+//! Tests over the real parts, in one binary.
+
+mod intake;
