@@ -34,3 +34,6 @@ pub(crate) fn unreadable(what: &str, error: &io::Error) -> ConversionError {
         _ => ConversionError::io(&format!("read {what} of the file"), error),
     }
 }
+
+#[cfg(test)]
+mod tests;

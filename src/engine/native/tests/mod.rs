@@ -1,0 +1,191 @@
+//! What goes in comes out: the same bytes behind every buffer view, the same JSON but for where the bytes are.
+
+mod loader;
+mod properties;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use self::loader::{Loaded, glb};
+use super::{can, glb_to_gltf, repack};
+use crate::domain::options::{EngineChoice, Packaging};
+use crate::domain::{ErrorCode, Format, Options};
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot quite an image";
+
+/// Numbers that lose their digits when they are read as floats, names that lose their escapes, and spaces.
+const ODD: &str = r#""extras" : {"z":1.0, "a":1, "tiny":0.10000000149011612, "huge":123456789012345678901234567890,
+    "e":1E+2, "name":"\u30df\u30af \/", "note":"data:text/plain,hello", "deep":[[[{}]]]}"#;
+
+fn folder_with(files: &[(&str, &[u8])]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    folder
+}
+
+fn convert(folder: &Path, main: &str, output: Format, packaging: Packaging) -> (TempDir, Vec<PathBuf>) {
+    let input = Format::from_extension(main.rsplit('.').next().unwrap()).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let written =
+        repack(folder, Path::new(main), input, out.path(), "result", output, packaging).unwrap();
+    (out, written)
+}
+
+fn refused(files: &[(&str, &[u8])]) -> (ErrorCode, String) {
+    let folder = folder_with(files);
+    let out = tempfile::tempdir().unwrap();
+    let main = Path::new(files[0].0);
+    let input = Format::from_extension(main.extension().unwrap().to_str().unwrap()).unwrap();
+    let error = repack(folder.path(), main, input, out.path(), "x", Format::Glb, Packaging::Auto).unwrap_err();
+    (error.code, error.detail)
+}
+
+#[test]
+fn the_lane_takes_the_family_unless_the_model_has_to_change() {
+    let options = Options::default();
+    for input in [Format::Gltf, Format::Glb, Format::Vrm, Format::Vrma] {
+        assert!(can(input, Format::Glb, &options) && can(input, Format::Gltf, &options));
+        assert!(!can(input, Format::Vrm, &options), "an avatar needs its bones assigned");
+    }
+    assert!(!can(Format::Fbx, Format::Glb, &options));
+    assert!(!can(Format::Glb, Format::Gltf, &Options { engine: EngineChoice::Blender, ..options.clone() }));
+    assert!(!can(Format::Glb, Format::Gltf, &Options { draco: true, ..options.clone() }));
+    assert!(!can(Format::Glb, Format::Gltf, &Options { scale: 2.0, ..options }));
+}
+
+#[test]
+fn what_is_not_edited_stays_as_it_was_written() {
+    let text = format!(
+        "{{ \"asset\": {{\"version\":\"2.0\"}},\n {ODD},\n \"buffers\":[{{\"byteLength\":3,\"uri\":\"a%20b.bin\"}}] }}\n"
+    );
+    let folder = folder_with(&[("model.gltf", text.as_bytes()), ("a b.bin", b"abcd")]);
+    let (out, written) = convert(folder.path(), "model.gltf", Format::Glb, Packaging::Auto);
+    let loaded = Loaded::read(&out.path().join(&written[0]));
+    assert_eq!(loaded.text.trim_end(), text.trim_end().replace(",\"uri\":\"a%20b.bin\"", ""));
+    assert_eq!(loaded.buffers, [Some(b"abc".to_vec())]);
+
+    let (back, written) = convert(out.path(), "result.glb", Format::Gltf, Packaging::Zip);
+    assert_eq!(written, [PathBuf::from("result.gltf"), PathBuf::from("result.bin")]);
+    let text_back = fs::read_to_string(back.path().join("result.gltf")).unwrap();
+    assert_eq!(text_back, text.trim_end().replace("a%20b.bin", "result.bin"));
+    assert_eq!(fs::read(back.path().join("result.bin")).unwrap(), b"abc");
+}
+
+#[test]
+fn avatars_are_copied_byte_for_byte() {
+    let model = glb(&json!({"asset": {"version": "2.0"}, "buffers": [{"byteLength": 2}]}), b"xy");
+    let folder = folder_with(&[("avatar.vrm", &model)]);
+    let (out, written) = convert(folder.path(), "avatar.vrm", Format::Glb, Packaging::Auto);
+    assert_eq!(fs::read(out.path().join(&written[0])).unwrap(), model);
+}
+
+#[test]
+fn a_glb_with_files_beside_it_becomes_whole() {
+    let json = json!({"asset": {"version": "2.0"}, "images": [{"uri": "t/a.png", "name": "a"}, {"uri": "t/a.png"}]});
+    let folder = folder_with(&[("model.glb", &glb(&json, b"")), ("t/a.png", PNG)]);
+    let (out, written) = convert(folder.path(), "model.glb", Format::Glb, Packaging::Auto);
+    let loaded = Loaded::read(&out.path().join(&written[0]));
+    assert_eq!(
+        loaded.json["images"],
+        json!([{"bufferView": 0, "mimeType": "image/png", "name": "a"}, {"bufferView": 0, "mimeType": "image/png"}])
+    );
+    assert_eq!(loaded.views(), [PNG]);
+}
+
+#[test]
+fn a_gltf_is_one_file_or_takes_its_files_along() {
+    let text = r#"{"asset":{"version":"2.0"},"buffers":[{"uri":"d/m.bin","byteLength":4}],
+        "bufferViews":[{"buffer":0,"byteLength":4}],"images":[{"uri":"d/t.png"},{"uri":"gone.png"}]}"#;
+    let folder = folder_with(&[("m.gltf", text.as_bytes()), ("d/m.bin", b"1234"), ("d/t.png", PNG)]);
+    let (out, written) = convert(folder.path(), "m.gltf", Format::Gltf, Packaging::Zip);
+    let names = ["result.gltf", "d/m.bin", "d/t.png"].map(PathBuf::from);
+    assert_eq!(written, names);
+    assert_eq!(fs::read(out.path().join("d/t.png")).unwrap(), PNG);
+
+    let (out, written) = convert(folder.path(), "m.gltf", Format::Gltf, Packaging::Single);
+    assert_eq!(written.len(), 1);
+    let loaded = Loaded::read(&out.path().join(&written[0]));
+    assert_eq!(loaded.views(), [b"1234"]);
+    assert!(loaded.json["images"][0]["uri"].as_str().unwrap().starts_with("data:image/png;base64,"));
+    assert_eq!(loaded.json["images"][1]["uri"], "gone.png");
+}
+
+#[test]
+fn what_blender_wrote_is_taken_apart() {
+    let json = json!({"asset": {"version": "2.0"}, "buffers": [{"byteLength": 4}]});
+    let folder = folder_with(&[("scratch.glb", &glb(&json, b"1234"))]);
+    let written = glb_to_gltf(&folder.path().join("scratch.glb"), folder.path(), "ü x", Packaging::Zip).unwrap();
+    assert_eq!(written, ["ü x.gltf", "ü x.bin"].map(PathBuf::from));
+    let loaded = Loaded::read(&folder.path().join("ü x.gltf"));
+    assert_eq!(loaded.json["buffers"][0]["uri"], "%C3%BC%20x.bin");
+}
+
+#[test]
+fn the_bytes_of_a_compressed_view_move_with_it() {
+    let text = r#"{"asset":{"version":"2.0"},
+        "buffers":[{"byteLength":8,"extras":{"fallback":true}},{"byteLength":2,"uri":"a.bin"},{"byteLength":3,"uri":"b.bin"}],
+        "bufferViews":[{"buffer":0,"byteLength":8,"extensions":{"EXT_meshopt_compression":{"buffer":2,"byteLength":3}}}]}"#;
+    let folder = folder_with(&[("m.gltf", text.as_bytes()), ("a.bin", b"aa"), ("b.bin", b"bbb")]);
+    let (out, written) = convert(folder.path(), "m.gltf", Format::Glb, Packaging::Auto);
+    let loaded = Loaded::read(&out.path().join(&written[0]));
+    assert_eq!(
+        loaded.json["bufferViews"][0],
+        json!({"buffer": 1, "byteLength": 8,
+            "extensions": {"EXT_meshopt_compression": {"buffer": 0, "byteOffset": 4, "byteLength": 3}}})
+    );
+    assert_eq!(loaded.json["buffers"], json!([{"byteLength": 7}, {"byteLength": 8, "extras": {"fallback": true}}]));
+    assert_eq!(loaded.buffers, [Some(b"aa\0\0bbb".to_vec()), None]);
+}
+
+#[test]
+fn every_flaw_has_its_sentence() {
+    let version = |version: &str| format!(r#"{{"asset":{{"version":"{version}"}}}}"#).into_bytes();
+    let one_buffer = |uri: &str| {
+        format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":9,"uri":"{uri}"}}]}}"#).into_bytes()
+    };
+    let whole = glb(&json!({"asset": {"version": "2.0"}, "buffers": [{"byteLength": 4}]}), b"1234");
+    let mut old = whole.clone();
+    old[4] = 1;
+    let short = glb(&json!({"asset": {"version": "2.0"}, "buffers": [{"byteLength": 99}]}), b"1234");
+    let cases: [(&str, &[u8], ErrorCode, &str); 10] = [
+        ("a.gltf", &version("1.0"), ErrorCode::ImportFailed, "only glTF 2.0 can be read"),
+        ("a.gltf", &version("3.0"), ErrorCode::ImportFailed, "only glTF 2.0 can be read"),
+        ("a.gltf", b"{}", ErrorCode::ImportFailed, "does not say its glTF version"),
+        ("a.gltf", b"\xff\xfe", ErrorCode::ImportFailed, "UTF-8"),
+        ("a.glb", &old, ErrorCode::ImportFailed, "the file is glTF 1.0; only glTF 2.0 can be read"),
+        ("a.glb", &whole[..whole.len() - 3], ErrorCode::ImportFailed, "truncated"),
+        ("a.glb", &short, ErrorCode::ImportFailed, "buffer 0 is truncated: 4 of 99 bytes are there"),
+        ("a.gltf", &one_buffer("b.bin"), ErrorCode::MissingFiles, "\"b.bin\""),
+        ("a.gltf", &one_buffer("data:x/y;base64,!!!!"), ErrorCode::ImportFailed, "truncated"),
+        ("a.gltf", &one_buffer("data:x/y;base64,AAA!!AAAAAAAAA"), ErrorCode::ImportFailed, "damaged"),
+    ];
+    for (name, content, code, part) in cases {
+        let (refused, detail) = refused(&[(name, content)]);
+        assert_eq!(refused, code, "{detail}");
+        assert!(detail.contains(part), "{detail}");
+    }
+}
+
+#[test]
+fn nothing_outside_of_the_folder_is_opened() {
+    let folder = folder_with(&[("secret.bin", b"123456789"), ("in/link.txt", b"")]);
+    let inner = folder.path().join("in");
+    std::os::unix::fs::symlink(folder.path().join("secret.bin"), inner.join("link.bin")).unwrap();
+    let absolute = folder.path().join("secret.bin").display().to_string();
+    for uri in ["../secret.bin", "%2e%2e/secret.bin", "link.bin", &absolute, "file:../secret.bin"] {
+        let text = format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":9,"uri":"{uri}"}}]}}"#);
+        fs::write(inner.join("m.gltf"), text).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let error =
+            repack(&inner, Path::new("m.gltf"), Format::Gltf, out.path(), "x", Format::Glb, Packaging::Auto)
+                .unwrap_err();
+        assert_eq!(error.code, ErrorCode::MissingFiles, "{uri}");
+    }
+}
