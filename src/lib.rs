@@ -1,7 +1,9 @@
 //! Meshgate: a gateway that converts 3D models and motions, with Blender as its engine.
 
+pub mod cli;
 pub mod domain;
 pub mod engine;
 pub mod inspect;
 pub mod intake;
 pub mod packaging;
+pub mod service;

@@ -1,0 +1,240 @@
+//! `meshgate convert`: the arguments, and from them to conversions and an exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::options::Flags;
+use super::plan::{Destination, Input, Job, Origin};
+use super::run::{Settings, Tally};
+use super::{FAILED, Failure, INTERRUPTED, gather, plan, run};
+use crate::domain::Format;
+use crate::domain::options::Packaging;
+
+const EXAMPLES: &str = "\
+Examples:
+  meshgate convert duck.fbx -o duck.glb            the target is taken from the name
+  meshgate convert duck.fbx -o duck.glb --draco    smaller
+  meshgate convert models -o out --to glb          every model in a folder, its tree kept
+  meshgate convert a.fbx b.obj -o out --to glb,usdz
+  meshgate convert scene.zip -o scene.glb --main scene.gltf
+  meshgate convert duck.fbx -o duck.zip --to obj   obj, mtl and textures in one zip
+  cat duck.fbx | meshgate convert - -o - --to glb >duck.glb
+
+In a folder, two models that differ only in their extension keep it: a.fbx and a.obj become a.fbx.glb and
+a.obj.glb. A result of several files gets a folder of its own, unless --packaging says otherwise.
+
+Exit code: 0 all converted, 1 some failed, 64 wrong use, 130 interrupted. With several formats, pairs that
+make no sense (an obj has no skeleton for vrm) are skipped and do not count as failed.";
+
+/// Convert models and motions, one or many.
+///
+/// IN is a file, a zip, a folder, or - for standard input. OUT is a file, a folder, or - for standard output.
+/// What a file is, its content tells, not its name.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Files, zips and folders; - is standard input
+    #[arg(required = true, value_name = "IN")]
+    inputs: Vec<PathBuf>,
+
+    /// Where to: a file whose extension is the target, a .zip, a folder, or - for standard output
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+
+    /// The target format; several, with commas between them, need a folder
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',')]
+    to: Vec<Format>,
+
+    /// The format of standard input, where its content could be several
+    #[arg(long, value_name = "FORMAT")]
+    from: Option<Format>,
+
+    /// Which file of a zip or folder is the model
+    #[arg(long, value_name = "NAME")]
+    main: Option<String>,
+
+    /// Conversions at a time [default: one for each processor]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+
+    /// Seconds that one conversion may take
+    #[arg(long, value_name = "S", default_value = "600", value_parser = seconds)]
+    timeout: Duration,
+
+    /// Replace files that exist
+    #[arg(short, long)]
+    force: bool,
+
+    /// Print one JSON object a line for each conversion
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    flags: Flags,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds: &f64| *seconds > 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "a number of seconds above 0 is needed".to_owned())
+}
+
+/// Converts what was asked for.
+///
+/// # Errors
+/// Wrong use, or what keeps every conversion from starting. A conversion that fails is in the exit code.
+pub fn run(mut args: Args) -> Result<ExitCode, Failure> {
+    let jobs = plan(&mut args)?;
+    let at_once = args.jobs.map_or_else(processors, usize::from).min(jobs.len()).max(1);
+    let settings = Settings {
+        options: args.flags.0,
+        main: args.main,
+        from: args.from,
+        timeout: args.timeout,
+        at_once,
+        force: args.force,
+        json: args.json,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(Failure::io("start the runtime"))?;
+    let tally = runtime.block_on(run::carry_out(jobs, settings));
+    // A read of standard input cannot be interrupted; it ends with the process.
+    runtime.shutdown_timeout(Duration::from_millis(50));
+    Ok(exit_code(&tally?))
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn exit_code(tally: &Tally) -> ExitCode {
+    if tally.interrupted {
+        return ExitCode::from(INTERRUPTED);
+    }
+    if tally.failed > 0 || tally.succeeded == 0 {
+        return ExitCode::from(FAILED);
+    }
+    ExitCode::SUCCESS
+}
+
+/// Reads the arguments into a list of conversions.
+fn plan(args: &mut Args) -> Result<Vec<Job>, Failure> {
+    let targets = without_repeats(&args.to);
+    let single = matches!(args.inputs.as_slice(), [one] if !one.is_dir() || looks_like_file(&args.output));
+    let (destination, targets) =
+        plan::destination(&args.output, args.output.is_dir(), single, &targets).map_err(Failure::Usage)?;
+    let inputs = inputs(&args.inputs, &args.output, &destination)?;
+
+    let from_stdin = inputs.iter().any(|input| input.origin == Origin::Stdin);
+    if args.from.is_some() && !from_stdin {
+        return Err(Failure::usage("--from is for standard input; a file's content tells what it is"));
+    }
+    if destination == Destination::Stdout && args.json {
+        return Err(Failure::usage("--json and the model cannot both go to standard output"));
+    }
+    let as_zip = args.flags.0.packaging == Packaging::Zip;
+    match &destination {
+        Destination::File(path) if as_zip => {
+            return Err(Failure::usage(format!("--packaging zip needs a name like {}.zip", path.display())));
+        }
+        Destination::Zip(_) => args.flags.0.packaging = Packaging::Zip,
+        _ => {}
+    }
+    for target in &targets {
+        // With several targets, an option is fine when one of them takes it.
+        if let Err(error) = args.flags.0.check(*target)
+            && !targets.iter().any(|target| args.flags.0.check(*target).is_ok())
+        {
+            return Err(Failure::Usage(error.detail));
+        }
+    }
+    plan::jobs(&inputs, &destination, &targets, as_zip).map_err(Failure::Usage)
+}
+
+fn inputs(given: &[PathBuf], out: &Path, destination: &Destination) -> Result<Vec<Input>, Failure> {
+    match (destination, given) {
+        (Destination::Folder(_), _) | (_, [] | [_, _, ..]) => gather::gather(given, out),
+        (_, [one]) => Ok(vec![gather::single(one)?]),
+    }
+}
+
+/// Whether OUT is a file's name: then a folder given as IN is one model.
+fn looks_like_file(out: &Path) -> bool {
+    !out.is_dir() && (out == Path::new("-") || plan::is_model(out))
+}
+
+fn without_repeats(formats: &[Format]) -> Vec<Format> {
+    let mut unique = Vec::new();
+    for format in formats {
+        if !unique.contains(format) {
+            unique.push(*format);
+        }
+    }
+    unique
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Cli, Command, parse};
+    use super::*;
+
+    fn args(line: &str) -> Args {
+        match parse(&line.split(' ').collect::<Vec<_>>()) {
+            Ok(Cli { command: Command::Convert(args) }) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn wrong(line: &str) -> String {
+        match plan(&mut args(line)) {
+            Err(Failure::Usage(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_are_flags() {
+        let args = args("convert a.fbx -o b.glb --draco --animation false --scale 0.01 --packaging single");
+        assert!(args.flags.0.draco && !args.flags.0.animation);
+        assert!((args.flags.0.scale - 0.01).abs() < 1e-12);
+        assert_eq!(args.flags.0.packaging, Packaging::Single);
+    }
+
+    #[test]
+    fn a_switch_leaves_the_files_alone() {
+        let args = args("convert -o b.glb --draco a.fbx");
+        assert_eq!(args.inputs, [Path::new("a.fbx")]);
+        assert!(args.flags.0.draco);
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_option() {
+        let error = parse(&["convert", "a.fbx", "-o", "b.glb", "--scale", "big"]).unwrap_err();
+        assert!(error.to_string().contains("option scale takes number above 0"), "{error}");
+        for timeout in ["0", "-1", "nan", "1e300", "soon"] {
+            assert!(parse(&["convert", "a.fbx", "-o", "b.glb", "--timeout", timeout]).is_err(), "{timeout}");
+        }
+    }
+
+    #[test]
+    fn contradictions_are_wrong_use() {
+        assert!(wrong("convert - -o - --to glb --json").contains("--json"));
+        assert!(wrong("convert - -o x.obj --packaging zip").contains("x.obj.zip"));
+        assert!(wrong("convert - -o x.obj --draco").contains("draco"));
+        assert!(wrong("convert Cargo.toml -o x.obj --from fbx").contains("--from"));
+        assert!(wrong("convert nowhere.fbx -o x.obj").contains("nowhere.fbx"));
+    }
+
+    #[test]
+    fn a_zip_is_packed_as_one() {
+        let mut args = args("convert - -o x.zip --to obj");
+        plan(&mut args).unwrap();
+        assert_eq!(args.flags.0.packaging, Packaging::Zip);
+    }
+}

@@ -1,0 +1,156 @@
+//! Finds the models among the files and folders that were given.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::Failure;
+use super::plan::{Input, Origin, is_model};
+
+/// Lists the models in `given`; folders are walked, all but hidden files and the folder `out` itself.
+///
+/// # Errors
+/// Wrong use when something is not there, is no file, or a folder holds no model.
+pub fn gather(given: &[PathBuf], out: &Path) -> Result<Vec<Input>, Failure> {
+    let out = out.canonicalize().ok();
+    let mut inputs = Vec::new();
+    for path in given {
+        if path == Path::new("-") {
+            inputs.push(Input { origin: Origin::Stdin, relative: PathBuf::from("model") });
+        } else if is_folder(path)? {
+            walk(path, out.as_deref(), &mut inputs)?;
+        } else {
+            inputs.push(file(path, PathBuf::from(name(path))));
+        }
+    }
+    let mut seen = HashSet::new();
+    inputs.retain(|input| seen.insert(input.name()));
+    Ok(inputs)
+}
+
+/// The one model that was given: a file, standard input, or a folder as a whole.
+///
+/// # Errors
+/// Wrong use when it is not there.
+pub fn single(given: &Path) -> Result<Input, Failure> {
+    if given == Path::new("-") {
+        return Ok(Input { origin: Origin::Stdin, relative: PathBuf::from("model") });
+    }
+    let relative = PathBuf::from(name(given));
+    if is_folder(given)? {
+        return Ok(Input { origin: Origin::Folder(given.to_owned()), relative });
+    }
+    Ok(file(given, relative))
+}
+
+fn file(path: &Path, relative: PathBuf) -> Input {
+    Input { origin: Origin::File(path.to_owned()), relative }
+}
+
+fn name(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or(OsStr::new("model"))
+}
+
+fn is_folder(path: &Path) -> Result<bool, Failure> {
+    let metadata = path
+        .metadata()
+        .map_err(|error| Failure::usage(format!("could not open {}: {error}", path.display())))?;
+    if metadata.is_dir() {
+        return Ok(true);
+    }
+    if !metadata.is_file() {
+        return Err(Failure::usage(format!("{} is neither a file nor a folder", path.display())));
+    }
+    Ok(false)
+}
+
+fn walk(folder: &Path, out: Option<&Path>, inputs: &mut Vec<Input>) -> Result<(), Failure> {
+    let before = inputs.len();
+    let is_out = |path: &Path| out.is_some_and(|out| path.canonicalize().is_ok_and(|path| path == out));
+    let entries = WalkDir::new(folder).sort_by_file_name().into_iter().filter_entry(|entry| {
+        entry.depth() == 0
+            || !(is_hidden(entry.file_name()) || entry.file_type().is_dir() && is_out(entry.path()))
+    });
+    for entry in entries {
+        let entry = entry.map_err(|error| {
+            Failure::failed(format!("could not read the folder {}: {error}", folder.display()))
+        })?;
+        // A link to a file is as good as the file; links to folders are not followed, so that no walk is endless.
+        if !entry.path().is_file() || !is_model(entry.path()) {
+            continue;
+        }
+        let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+        inputs.push(file(entry.path(), relative.to_owned()));
+    }
+    if inputs.len() == before {
+        return Err(Failure::usage(format!("there is no model in the folder {}", folder.display())));
+    }
+    Ok(())
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn touch(path: &Path) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+
+    fn relatives(inputs: &[Input]) -> Vec<&str> {
+        inputs.iter().map(|input| input.relative.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_folder_gives_its_models_only() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in
+            ["b/c.fbx", "a.glb", "a.png", "m.mtl", ".hidden.glb", ".git/x.obj", "out/old.glb", "z.ZIP"]
+        {
+            touch(&folder.path().join(name));
+        }
+        let inputs = gather(&[folder.path().to_owned()], &folder.path().join("out")).unwrap();
+        assert_eq!(relatives(&inputs), ["a.glb", "b/c.fbx", "z.ZIP"]);
+    }
+
+    #[test]
+    fn a_file_is_taken_whatever_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scan.42");
+        touch(&path);
+        let inputs = gather(&[path.clone(), path], Path::new("out")).unwrap();
+        assert_eq!(relatives(&inputs), ["scan.42"]);
+    }
+
+    #[test]
+    fn the_folder_of_results_may_be_the_folder_of_models() {
+        let folder = tempfile::tempdir().unwrap();
+        touch(&folder.path().join("a.fbx"));
+        let inputs = gather(&[folder.path().to_owned()], folder.path()).unwrap();
+        assert_eq!(relatives(&inputs), ["a.fbx"]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = gather(&[folder.path().join("no.fbx")], Path::new("out")).unwrap_err();
+        assert!(missing.to_string().contains("no.fbx"));
+        let empty = gather(&[folder.path().to_owned()], Path::new("out")).unwrap_err();
+        assert!(empty.to_string().contains("no model"));
+    }
+
+    #[test]
+    fn a_folder_with_a_file_for_output_is_one_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let input = single(folder.path()).unwrap();
+        assert_eq!(input.origin, Origin::Folder(folder.path().to_owned()));
+    }
+}

@@ -1,0 +1,153 @@
+//! The command line: one file per subcommand, and the only place that wires the parts together.
+
+mod convert;
+mod doctor;
+mod engine;
+mod formats;
+mod gather;
+mod options;
+mod pack;
+mod place;
+mod plan;
+mod print;
+mod progress;
+mod run;
+mod table;
+mod wire;
+mod words;
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::domain::ConversionError;
+
+/// Exit code: something could not be done.
+const FAILED: u8 = 1;
+/// Exit code of wrong use, as in sysexits.h.
+const WRONG_USE: u8 = 64;
+/// Exit code of a run that was interrupted, as shells count it (128 + SIGINT).
+const INTERRUPTED: u8 = 130;
+
+const EXAMPLES: &str = "\
+Examples:
+  meshgate engine install                        get Blender, once
+  meshgate convert duck.fbx -o duck.glb          one file
+  meshgate convert models -o out --to glb,usdz   a folder, its tree kept
+  meshgate formats                               what goes to what
+  meshgate doctor                                is this machine ready?";
+
+/// Converts 3D models and motions between formats, with Blender as its engine.
+#[derive(Debug, Parser)]
+#[command(name = "meshgate", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Convert(convert::Args),
+    Formats(formats::Args),
+    Doctor(doctor::Args),
+    #[command(subcommand)]
+    Engine(engine::Command),
+}
+
+/// Why a subcommand did not do its work.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Failed(String),
+    #[error(transparent)]
+    Conversion(#[from] ConversionError),
+    #[error("could not {what}")]
+    Io { what: String, source: io::Error },
+}
+
+impl Failure {
+    fn usage(text: impl Into<String>) -> Self {
+        Failure::Usage(text.into())
+    }
+
+    fn failed(text: impl Into<String>) -> Self {
+        Failure::Failed(text.into())
+    }
+
+    /// For `map_err`: an I/O error while doing `what` ("read the folder").
+    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Failure::Io { what, source }
+    }
+}
+
+/// Parses the command line and carries it out.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse_from(options::join_values(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is nobody's loss here.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(WRONG_USE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
+        Command::Convert(args) => convert::run(args),
+        Command::Formats(args) => formats::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Engine(command) => engine::run(&command),
+    };
+    result.unwrap_or_else(|failure| {
+        complain(&failure);
+        match failure {
+            Failure::Usage(_) => ExitCode::from(WRONG_USE),
+            _ => ExitCode::from(FAILED),
+        }
+    })
+}
+
+/// Prints the error and its causes on one line.
+fn complain(error: &dyn Error) {
+    let mut line = format!("meshgate: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Writes a line to standard output.
+///
+/// # Errors
+/// As the stream; a reader that went away (`| head`) included, so that the caller stops.
+fn say(line: impl fmt::Display) -> Result<(), Failure> {
+    writeln!(io::stdout(), "{line}").map_err(Failure::io("write to standard output"))
+}
+
+/// The arguments of a test's command line.
+#[cfg(test)]
+fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+    let arguments =
+        std::iter::once("meshgate").chain(arguments.iter().copied()).map(std::ffi::OsString::from);
+    Cli::try_parse_from(options::join_values(arguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,98 @@
+//! The options of a conversion as flags, made from the one table of options.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Command};
+
+use crate::domain::Options;
+use crate::domain::options::{OptionInfo, TABLE};
+
+/// The flags' values, checked.
+#[derive(Debug, Clone, Default)]
+pub struct Flags(pub Options);
+
+const HEADING: &str = "Conversion options";
+const SWITCH: &str = "true|false";
+
+fn is_switch(info: &OptionInfo) -> bool {
+    info.values == SWITCH
+}
+
+impl clap::Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        TABLE.iter().fold(command, |command, info| {
+            let arg = Arg::new(info.name)
+                .long(info.name)
+                .value_name(info.values)
+                .help(format!("{} [default: {}]", info.help, info.default))
+                .help_heading(HEADING);
+            command.arg(if is_switch(info) {
+                // `--draco` alone means true; an optional value must not swallow the next file's name.
+                arg.num_args(0..=1).require_equals(true).default_missing_value("true")
+            } else {
+                arg
+            })
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Flags::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for info in &TABLE {
+            let Some(value) = matches.get_one::<String>(info.name) else { continue };
+            self.0
+                .set(info.name, value)
+                .map_err(|error| clap::Error::raw(ErrorKind::InvalidValue, format!("{error}\n")))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes `--animation false` as `--animation=false`, for switches only and for `true` and `false` only.
+pub fn join_values(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    let mut only_files = false;
+    for argument in arguments {
+        let value = argument.to_str().filter(|text| matches!(*text, "true" | "false"));
+        if let (Some(value), Some(last), false) = (value, joined.last_mut(), only_files)
+            && TABLE.iter().any(|info| is_switch(info) && last.to_str() == Some(&format!("--{}", info.name)))
+        {
+            last.push("=");
+            last.push(value);
+            continue;
+        }
+        only_files |= argument == "--";
+        joined.push(argument);
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn join(arguments: &str) -> String {
+        let joined = join_values(arguments.split(' ').map(OsString::from));
+        joined.into_iter().map(|argument| argument.into_string().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_switch_takes_its_value_and_no_file() {
+        assert_eq!(join("x --animation false a.fbx"), "x --animation=false a.fbx");
+        assert_eq!(join("x --draco a.fbx"), "x --draco a.fbx");
+        assert_eq!(join("x --draco true true"), "x --draco=true true");
+        assert_eq!(join("x --scale true"), "x --scale true");
+        assert_eq!(join("x -- --draco true"), "x -- --draco true");
+    }
+}

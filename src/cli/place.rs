@@ -1,0 +1,257 @@
+//! Puts results where they were asked for: written aside and renamed, all of a result's files or none.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use tokio_util::sync::CancellationToken;
+
+use super::pack;
+use super::plan::Output;
+use crate::domain::{ConversionError, ErrorCode};
+
+/// Between two looks at the interrupt, in bytes.
+const CHUNK: u64 = 16 << 20;
+
+/// Ends a copy half-way when the user wants to stop.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt(pub CancellationToken);
+
+impl Interrupt {
+    /// Copies all of `from`.
+    ///
+    /// # Errors
+    /// As the two ends; `Interrupted` when it was asked to stop.
+    pub fn copy(&self, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+        loop {
+            if self.0.is_cancelled() {
+                return Err(io::Error::new(io::ErrorKind::Interrupted, "interrupted"));
+            }
+            if io::copy(&mut from.take(CHUNK), to)? == 0 {
+                return to.flush();
+            }
+        }
+    }
+}
+
+/// Opens a file of a result; a link is never followed, whoever made it.
+///
+/// # Errors
+/// As the file system.
+pub fn open(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    let file =
+        std::os::unix::fs::OpenOptionsExt::custom_flags(OpenOptions::new().read(true), flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    Ok(file)
+}
+
+/// Fails when a result surely has no place, so that nothing is converted in vain.
+///
+/// # Errors
+/// `output_exists`.
+pub fn check_free(output: &Output, force: bool) -> Result<(), ConversionError> {
+    match output {
+        _ if force => Ok(()),
+        Output::Stdout => Ok(()),
+        Output::File(path) | Output::Zip(path) | Output::Tree { file: path, .. } => free(path),
+    }
+}
+
+fn free(path: &Path) -> Result<(), ConversionError> {
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    Err(ConversionError::new(
+        ErrorCode::OutputExists,
+        format!("{} exists; --force replaces it", path.display()),
+    ))
+}
+
+/// Puts the result's `files` (the first is the main one) where `output` says, and names what was written.
+///
+/// # Errors
+/// `output_exists`, `disk_full`, `io`; nothing is left behind then.
+pub fn place(
+    files: &[PathBuf],
+    output: &Output,
+    force: bool,
+    interrupt: &Interrupt,
+) -> Result<Vec<PathBuf>, ConversionError> {
+    let failed = |error: io::Error| ConversionError::io("write the result", &error);
+    let main =
+        files.first().ok_or_else(|| ConversionError::new(ErrorCode::Internal, "the result has no file"))?;
+    let zipped = files.len() == 1 && main.extension().is_some_and(|extension| extension == "zip");
+    match output {
+        Output::Stdout if files.len() == 1 => {
+            let mut file = open(main).map_err(failed)?;
+            interrupt.copy(&mut file, &mut io::stdout().lock()).map_err(failed)?;
+            Ok(Vec::new())
+        }
+        Output::Stdout => {
+            pack::to_stdout(&named(files, main), interrupt).map_err(failed)?;
+            Ok(Vec::new())
+        }
+        Output::Zip(path) if !zipped => {
+            let mut placing = Placing::new(force);
+            placing.stage(path, |file| pack::write(&named(files, main), file, interrupt))?;
+            placing.commit()
+        }
+        _ => {
+            let mut placing = Placing::new(force);
+            for (source, target) in layout(files, main, output) {
+                placing.stage(&target, |file| interrupt.copy(&mut open(&source)?, file))?;
+            }
+            placing.commit()
+        }
+    }
+}
+
+/// The files with their names relative to the main file's folder.
+fn named(files: &[PathBuf], main: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let base = main.parent().unwrap_or(main);
+    files
+        .iter()
+        .map(|file| {
+            let name =
+                file.strip_prefix(base).ok().or_else(|| file.file_name().map(Path::new)).unwrap_or(file);
+            (file.clone(), name.to_owned())
+        })
+        .collect()
+}
+
+/// Where each file goes.
+fn layout(files: &[PathBuf], main: &Path, output: &Output) -> Vec<(PathBuf, PathBuf)> {
+    let (main_target, folder) = match output {
+        Output::Stdout => return Vec::new(),
+        Output::File(path) | Output::Zip(path) => (path.clone(), parent(path)),
+        Output::Tree { file, .. } if files.len() == 1 => (file.clone(), parent(file)),
+        Output::Tree { file, bundle } => (bundle.join(file.file_name().unwrap_or_default()), bundle.clone()),
+    };
+    named(files, main)
+        .into_iter()
+        .enumerate()
+        .map(|(index, (source, name))| {
+            (source, if index == 0 { main_target.clone() } else { folder.join(name) })
+        })
+        .collect()
+}
+
+fn parent(path: &Path) -> PathBuf {
+    path.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Files written aside; dropped without [`Placing::commit`], they and the folders made for them are gone.
+struct Placing {
+    force: bool,
+    /// The partial file and its final name.
+    staged: Vec<(PathBuf, PathBuf)>,
+    made: Vec<PathBuf>,
+}
+
+impl Placing {
+    fn new(force: bool) -> Self {
+        Self { force, staged: Vec::new(), made: Vec::new() }
+    }
+
+    fn stage(
+        &mut self,
+        target: &Path,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), ConversionError> {
+        if !self.force {
+            free(target)?;
+        }
+        self.write_aside(target, fill).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => ConversionError::new(ErrorCode::Cancelled, "interrupted"),
+            _ => ConversionError::io(&format!("write {}", target.display()), &error),
+        })
+    }
+
+    fn write_aside(
+        &mut self,
+        target: &Path,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let folder = parent(target);
+        self.make_folder(&folder)?;
+        let name = target.file_name().ok_or_else(|| io::Error::other("not a file's name"))?.to_string_lossy();
+        // A file name may have 255 bytes; the random end alone tells partial files apart.
+        let short: String = name.chars().take(50).collect();
+        let partial = folder.join(format!(".{short}.partial-{}", uuid::Uuid::now_v7().simple()));
+        let mut aside = OpenOptions::new().read(true).write(true).create_new(true).open(&partial)?;
+        self.staged.push((partial, target.to_owned()));
+        fill(&mut aside)
+    }
+
+    fn make_folder(&mut self, folder: &Path) -> io::Result<()> {
+        if folder.as_os_str().is_empty() || folder.is_dir() {
+            return Ok(());
+        }
+        self.make_folder(&parent(folder))?;
+        match fs::create_dir(folder) {
+            Ok(()) => self.made.push(folder.to_owned()),
+            // Another conversion was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Gives all files their names, the main one (staged first) last, so that who sees it sees the others.
+    fn commit(mut self) -> Result<Vec<PathBuf>, ConversionError> {
+        let mut done: Vec<PathBuf> = Vec::new();
+        for (partial, target) in self.staged.iter().rev() {
+            if let Err(error) = rename(partial, target, self.force) {
+                if !self.force {
+                    for target in &done {
+                        let _ = fs::remove_file(target);
+                    }
+                }
+                return Err(if error.kind() == io::ErrorKind::AlreadyExists {
+                    free(target).err().unwrap_or_else(|| ConversionError::io("write the result", &error))
+                } else {
+                    ConversionError::io(&format!("write {}", target.display()), &error)
+                });
+            }
+            done.push(target.clone());
+        }
+        self.staged.clear();
+        self.made.clear();
+        done.reverse();
+        Ok(done)
+    }
+}
+
+impl Drop for Placing {
+    fn drop(&mut self) {
+        for (partial, _) in &self.staged {
+            let _ = fs::remove_file(partial);
+        }
+        for folder in self.made.iter().rev() {
+            // Stays when another conversion has put something there.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+fn rename(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+    if replace {
+        return fs::rename(from, to);
+    }
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // The file system does not know the flag; a link does not replace either.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            fs::hard_link(from, to).and_then(|()| fs::remove_file(from))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+#[path = "place_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+use super::*;
+
+/// A result of the given files, and an empty place for it.
+struct Case {
+    source: tempfile::TempDir,
+    out: tempfile::TempDir,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self { source: tempfile::tempdir().unwrap(), out: tempfile::tempdir().unwrap() }
+    }
+
+    fn files(&self, names: &[&str]) -> Vec<PathBuf> {
+        names
+            .iter()
+            .map(|name| {
+                let path = self.source.path().join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, *name).unwrap();
+                path
+            })
+            .collect()
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.out.path().join(name)
+    }
+
+    fn tree(&self) -> Output {
+        Output::Tree { file: self.out("deep/x.obj"), bundle: self.out("deep/x") }
+    }
+
+    /// Every file below the output folder, hidden ones too.
+    fn found(&self) -> Vec<String> {
+        walkdir::WalkDir::new(self.out.path())
+            .sort_by_file_name()
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|entry| entry.depth() > 0)
+            .map(|entry| entry.path().strip_prefix(self.out.path()).unwrap().display().to_string())
+            .collect()
+    }
+}
+
+fn go(files: &[PathBuf], output: &Output, force: bool) -> Result<Vec<PathBuf>, ConversionError> {
+    place(files, output, force, &Interrupt::default())
+}
+
+#[test]
+fn a_single_file_stands_alone() {
+    let case = Case::new();
+    let written = go(&case.files(&["m.obj"]), &case.tree(), false).unwrap();
+    assert_eq!(written, [case.out("deep/x.obj")]);
+    assert_eq!(case.found(), ["deep", "deep/x.obj"]);
+}
+
+#[test]
+fn several_files_get_their_folder() {
+    let case = Case::new();
+    let written = go(&case.files(&["m.obj", "m.mtl", "tex/a.png"]), &case.tree(), false).unwrap();
+    assert_eq!(written[0], case.out("deep/x/x.obj"));
+    assert_eq!(
+        case.found(),
+        ["deep", "deep/x", "deep/x/m.mtl", "deep/x/tex", "deep/x/tex/a.png", "deep/x/x.obj"]
+    );
+}
+
+#[test]
+fn companions_go_beside_a_named_file() {
+    let case = Case::new();
+    go(&case.files(&["m.obj", "m.mtl"]), &Output::File(case.out("y.obj")), false).unwrap();
+    assert_eq!(case.found(), ["m.mtl", "y.obj"]);
+    assert_eq!(fs::read_to_string(case.out("y.obj")).unwrap(), "m.obj");
+}
+
+#[test]
+fn an_existing_file_is_kept_and_nothing_else_is_written() {
+    let case = Case::new();
+    fs::write(case.out("m.mtl"), "mine").unwrap();
+    let output = Output::File(case.out("y.obj"));
+    let files = case.files(&["m.obj", "m.mtl"]);
+    let error = go(&files, &output, false).unwrap_err();
+    assert_eq!(error.code, ErrorCode::OutputExists);
+    assert!(error.detail.contains("m.mtl"), "{}", error.detail);
+    assert_eq!(case.found(), ["m.mtl"]);
+    assert_eq!(fs::read_to_string(case.out("m.mtl")).unwrap(), "mine");
+
+    go(&files, &output, true).unwrap();
+    assert_eq!(fs::read_to_string(case.out("m.mtl")).unwrap(), "m.mtl");
+}
+
+#[test]
+fn a_file_that_appears_meanwhile_is_kept() {
+    let case = Case::new();
+    let mut placing = Placing::new(false);
+    for name in ["main", "companion"] {
+        placing.stage(&case.out(name), |file| file.write_all(b"new")).unwrap();
+    }
+    fs::write(case.out("main"), "mine").unwrap();
+    let error = placing.commit().unwrap_err();
+    assert_eq!(error.code, ErrorCode::OutputExists);
+    assert_eq!(case.found(), ["main"]);
+    assert_eq!(fs::read_to_string(case.out("main")).unwrap(), "mine");
+}
+
+#[test]
+fn an_interrupted_copy_leaves_nothing() {
+    let case = Case::new();
+    let interrupt = Interrupt::default();
+    interrupt.0.cancel();
+    let error = place(&case.files(&["m.obj", "m.mtl"]), &case.tree(), false, &interrupt).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Cancelled);
+    assert!(case.found().is_empty());
+}
+
+#[test]
+fn a_failure_half_way_leaves_nothing() {
+    let case = Case::new();
+    let mut files = case.files(&["m.obj"]);
+    files.push(case.source.path().join("not-there.mtl"));
+    assert_eq!(go(&files, &case.tree(), false).unwrap_err().code, ErrorCode::Io);
+    assert!(case.found().is_empty());
+}
+
+#[test]
+fn a_link_in_a_result_is_not_followed() {
+    let case = Case::new();
+    let secret = case.files(&["secret"]).remove(0);
+    let link = case.source.path().join("m.obj");
+    std::os::unix::fs::symlink(secret, &link).unwrap();
+    assert_eq!(go(&[link], &case.tree(), false).unwrap_err().code, ErrorCode::Io);
+    assert!(case.found().is_empty());
+}
+
+#[test]
+fn several_files_fit_a_zip() {
+    let case = Case::new();
+    go(&case.files(&["m.obj", "tex/a.png"]), &Output::Zip(case.out("y.zip")), false).unwrap();
+    let archive = zip::ZipArchive::new(File::open(case.out("y.zip")).unwrap()).unwrap();
+    let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
+    assert_eq!(names, ["m.obj", "tex/a.png"]);
+}
+
+#[test]
+fn a_place_that_is_taken_is_known_beforehand() {
+    let case = Case::new();
+    let output = Output::File(case.out("y.obj"));
+    check_free(&output, false).unwrap();
+    fs::write(case.out("y.obj"), "mine").unwrap();
+    assert_eq!(check_free(&output, false).unwrap_err().code, ErrorCode::OutputExists);
+    check_free(&output, true).unwrap();
+}

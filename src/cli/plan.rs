@@ -1,0 +1,240 @@
+//! From the command line to a list of conversions: what is read, what is written. Touches no disk.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::domain::Format;
+
+/// Why no plan can be made: wrong use, in one sentence.
+type Usage = String;
+
+/// Where the results go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    Stdout,
+    /// This file, with companions beside it.
+    File(PathBuf),
+    /// This zip.
+    Zip(PathBuf),
+    /// A tree below this folder.
+    Folder(PathBuf),
+}
+
+/// What was given as one input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Stdin,
+    File(PathBuf),
+    /// A folder that is one model.
+    Folder(PathBuf),
+}
+
+/// One model to convert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    pub origin: Origin,
+    /// Its place in the tree of results: relative to the folder that was given, or the file's own name.
+    pub relative: PathBuf,
+}
+
+/// Where one result goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    Stdout,
+    /// Companions go beside it.
+    File(PathBuf),
+    Zip(PathBuf),
+    /// `file` when the result is one file, else all of them into the folder `bundle`.
+    Tree {
+        file: PathBuf,
+        bundle: PathBuf,
+    },
+}
+
+/// One conversion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    pub input: Input,
+    pub target: Format,
+    pub output: Output,
+}
+
+/// Decides what `-o OUT` means and which formats are written.
+///
+/// `single` says that exactly one input was given, `is_folder` that OUT is an existing folder.
+///
+/// # Errors
+/// One sentence that says what to type instead.
+pub fn destination(
+    out: &Path,
+    is_folder: bool,
+    single: bool,
+    to: &[Format],
+) -> Result<(Destination, Vec<Format>), Usage> {
+    if out == Path::new("-") {
+        return match to {
+            [target] if single => Ok((Destination::Stdout, vec![*target])),
+            [_] => Err("only one model fits standard output; give a folder: -o FOLDER".to_owned()),
+            _ => Err("standard output takes one format: --to FORMAT".to_owned()),
+        };
+    }
+    let extension =
+        out.extension().map(OsStr::to_string_lossy).filter(|_| !is_folder && !ends_with_slash(out));
+    let format = extension.as_deref().and_then(Format::from_extension);
+    let zip = extension.as_deref().is_some_and(|extension| extension.eq_ignore_ascii_case("zip"));
+    let name = out.display();
+
+    if format.is_some() || zip {
+        if !single {
+            return Err(format!("several models do not fit one file; give a folder instead of {name}"));
+        }
+        return match (format, to) {
+            (Some(format), []) => Ok((Destination::File(out.to_owned()), vec![format])),
+            (Some(format), [target]) if format == *target => {
+                Ok((Destination::File(out.to_owned()), vec![format]))
+            }
+            (Some(_), [target]) => Err(format!("--to {target} contradicts the name {name}")),
+            (None, [target]) => Ok((Destination::Zip(out.to_owned()), vec![*target])),
+            (None, []) => Err(format!("what shall {name} hold? say --to FORMAT")),
+            _ => Err(format!("several formats do not fit one file; give a folder instead of {name}")),
+        };
+    }
+    if to.is_empty() {
+        return Err(match extension {
+            Some(extension) => {
+                format!("{extension:?} is no format (see `meshgate formats`); say --to FORMAT")
+            }
+            None => "which format shall it be? say --to FORMAT".to_owned(),
+        });
+    }
+    if extension.is_some() && single && to.len() == 1 {
+        return Err(format!("is {name} a file or a folder? end it with a format's extension, or with /"));
+    }
+    Ok((Destination::Folder(out.to_owned()), to.to_vec()))
+}
+
+fn ends_with_slash(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().last() == Some(&b'/')
+}
+
+/// Whether a file found in a folder is a model (and not a texture or another companion).
+pub fn is_model(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| {
+        let extension = extension.to_string_lossy();
+        Format::from_extension(&extension).is_some() || extension.eq_ignore_ascii_case("zip")
+    })
+}
+
+/// Lists the conversions, input by input.
+///
+/// # Errors
+/// When two of them would write the same file, in spite of all.
+pub fn jobs(
+    inputs: &[Input],
+    destination: &Destination,
+    targets: &[Format],
+    as_zip: bool,
+) -> Result<Vec<Job>, Usage> {
+    let several = targets.len() > 1;
+    let mut jobs = Vec::new();
+    let shared = shared_names(inputs);
+    for input in inputs {
+        for &target in targets {
+            let output = match destination {
+                Destination::Stdout => Output::Stdout,
+                Destination::File(path) => Output::File(path.clone()),
+                Destination::Zip(path) => Output::Zip(path.clone()),
+                Destination::Folder(folder) => {
+                    let stem = stem(&input.relative);
+                    // a.fbx and a.obj: both results are kept, with the source's extension in the name.
+                    let stem = if shared.contains_key(&stem) { input.relative.clone() } else { stem };
+                    in_tree(&folder.join(stem), target, several, as_zip)
+                }
+            };
+            jobs.push(Job { input: input.clone(), target, output });
+        }
+    }
+    clash(&jobs)?;
+    Ok(jobs)
+}
+
+fn in_tree(stem: &Path, target: Format, several: bool, as_zip: bool) -> Output {
+    let file = with_suffix(stem, &format!(".{}", extension(target)));
+    if as_zip {
+        return Output::Zip(with_suffix(&file, ".zip"));
+    }
+    // With several targets, each has a folder of its own: their textures may bear the same names.
+    let bundle = if several { with_suffix(stem, &format!("-{target}")) } else { stem.to_owned() };
+    Output::Tree { file, bundle }
+}
+
+/// The extension that a file of this format gets.
+pub fn extension(format: Format) -> &'static str {
+    format.info().extensions.first().copied().unwrap_or(format.name())
+}
+
+/// The path without the extension of a model; another extension is part of the name.
+fn stem(path: &Path) -> PathBuf {
+    if is_model(path) { path.with_extension("") } else { path.to_owned() }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The stems that more than one input has.
+fn shared_names(inputs: &[Input]) -> HashMap<PathBuf, usize> {
+    let mut names = HashMap::new();
+    for input in inputs {
+        *names.entry(stem(&input.relative)).or_insert(0) += 1;
+    }
+    names.retain(|_, count| *count > 1);
+    names
+}
+
+fn clash(jobs: &[Job]) -> Result<(), Usage> {
+    let mut seen: HashMap<&Path, &Job> = HashMap::new();
+    for job in jobs {
+        let (Output::File(path) | Output::Zip(path) | Output::Tree { file: path, .. }) = &job.output else {
+            continue;
+        };
+        if let Some(other) = seen.insert(path, job) {
+            return Err(format!(
+                "{} and {} would both become {}; convert them into different folders",
+                job.input.name(),
+                other.input.name(),
+                path.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Input {
+    /// How it is called to people.
+    pub fn name(&self) -> String {
+        match &self.origin {
+            Origin::Stdin => "-".to_owned(),
+            Origin::File(path) | Origin::Folder(path) => path.display().to_string(),
+        }
+    }
+}
+
+impl Output {
+    /// How it is called to people before it exists.
+    pub fn name(&self) -> String {
+        match self {
+            Output::Stdout => "-".to_owned(),
+            Output::File(path) | Output::Zip(path) | Output::Tree { file: path, .. } => {
+                path.display().to_string()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,253 @@
+//! Says how conversions went: a block for one, lines and a table for many, or JSON.
+
+use std::fmt::Display;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::plan::Job;
+use super::run::{Done, Success, Tally};
+use super::{Failure, say, table, words};
+use crate::domain::{ConversionError, ErrorCode, Report};
+
+/// A longer table helps nobody.
+const LONGEST_TABLE: usize = 200;
+
+/// One conversion as a line of JSON.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    input: String,
+    output: String,
+    outcome: &'static str,
+    code: Option<ErrorCode>,
+    detail: Option<&'a str>,
+    seconds: f64,
+    report: Option<&'a Report>,
+}
+
+/// How a conversion ended, as people and exit codes see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Succeeded,
+    /// The pair makes no sense, and other formats were asked for as well.
+    Skipped,
+    Failed,
+}
+
+pub struct Printer {
+    mode: Mode,
+    /// Whether several formats were asked for.
+    several_formats: bool,
+    /// For the table.
+    kept: Vec<(Done, Ending)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Json,
+    /// The model goes to standard output, so words go to standard error.
+    Aside,
+    One,
+    Many,
+}
+
+impl Printer {
+    pub fn new(jobs: &[Job], json: bool) -> Self {
+        let mode = match jobs {
+            _ if json => Mode::Json,
+            [job] if job.output.is_stdout() => Mode::Aside,
+            [_] => Mode::One,
+            _ => Mode::Many,
+        };
+        let first = jobs.first().map(|job| job.target);
+        let several_formats = jobs.iter().any(|job| Some(job.target) != first);
+        Self { mode, several_formats, kept: Vec::new() }
+    }
+
+    fn ending(&self, done: &Done) -> Ending {
+        match &done.result {
+            Ok(_) => Ending::Succeeded,
+            Err(error) if self.several_formats && error.code == ErrorCode::UnsupportedPair => Ending::Skipped,
+            Err(_) => Ending::Failed,
+        }
+    }
+
+    /// Counts a conversion that is over.
+    pub fn count(&self, done: &Done, tally: &mut Tally) {
+        match self.ending(done) {
+            Ending::Succeeded => tally.succeeded += 1,
+            Ending::Skipped => tally.skipped += 1,
+            Ending::Failed => tally.failed += 1,
+        }
+    }
+
+    /// Prints a conversion that is over.
+    ///
+    /// # Errors
+    /// When standard output is gone.
+    pub fn done(&mut self, done: Done) -> Result<(), Failure> {
+        let ending = self.ending(&done);
+        match self.mode {
+            Mode::Json => return say(json(&done, ending)),
+            Mode::One if done.result.is_ok() => return say(block(&done)),
+            // What failed is an error message.
+            Mode::One | Mode::Aside => aside(block(&done)),
+            Mode::Many => {
+                say(line(&done, ending))?;
+                self.kept.push((done, ending));
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints what there is to say at the end.
+    ///
+    /// # Errors
+    /// When standard output is gone.
+    pub fn end(mut self, tally: &Tally) -> Result<(), Failure> {
+        if self.mode == Mode::Many && !self.kept.is_empty() {
+            self.kept.sort_by_key(|(done, _)| done.index);
+            if self.kept.len() <= LONGEST_TABLE {
+                say(format!("\n{}", table::summary(&self.kept)))?;
+            }
+            say(summary(&self.kept, tally))?;
+        }
+        if tally.interrupted {
+            aside(format!("interrupted; {} of {} converted", tally.succeeded, tally.planned));
+        }
+        Ok(())
+    }
+}
+
+fn aside(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A conversion panicked.
+///
+/// # Errors
+/// None; the type fits the callers.
+#[allow(clippy::unnecessary_wraps)]
+pub fn mishap(error: &tokio::task::JoinError) -> Result<(), Failure> {
+    aside(format!("meshgate: a conversion broke off by our fault: {error}"));
+    Ok(())
+}
+
+fn json(done: &Done, ending: Ending) -> String {
+    let error = done.result.as_ref().err();
+    let line = Line {
+        input: done.job.input.name(),
+        output: output(done),
+        outcome: match ending {
+            Ending::Succeeded => "succeeded",
+            Ending::Skipped => "skipped",
+            Ending::Failed => "failed",
+        },
+        code: error.map(|error| error.code),
+        detail: error.map(|error| error.detail.as_str()),
+        seconds: (done.seconds * 1000.0).round() / 1000.0,
+        report: done.result.as_ref().ok().map(|success| &success.report),
+    };
+    serde_json::to_string(&line).unwrap_or_else(|error| format!("{{\"detail\":{:?}}}", error.to_string()))
+}
+
+/// The main file that was written, or would have been.
+pub fn output(done: &Done) -> String {
+    let written = done.result.as_ref().ok().and_then(|success| success.written.first());
+    written.map_or_else(|| done.job.output.name(), |path| path.display().to_string())
+}
+
+/// `an obj file has no skeleton`, or the sentence with its code.
+pub fn reason(error: &ConversionError, ending: Ending) -> String {
+    match ending {
+        Ending::Skipped => format!("no pair: {}", error.detail),
+        _ => format!("{} ({})", error.detail, error.code),
+    }
+}
+
+/// One conversion among many.
+fn line(done: &Done, ending: Ending) -> String {
+    let pair = format!("{} → {}", done.job.input.name(), output(done));
+    match &done.result {
+        Ok(success) => {
+            let mut line = format!("✓ {pair}  {}", words::duration(done.seconds));
+            for (number, one, many) in [
+                (success.report.losses.len(), "loss", "losses"),
+                (success.report.warnings.len(), "warning", "warnings"),
+            ] {
+                if number > 0 {
+                    let _ = write!(line, "  {}", words::count(number as u64, one, many));
+                }
+            }
+            line
+        }
+        Err(error) => {
+            let mark = if ending == Ending::Skipped { '–' } else { '✗' };
+            format!("{mark} {pair}  {}", reason(error, ending))
+        }
+    }
+}
+
+/// A single conversion, in full.
+fn block(done: &Done) -> String {
+    let pair = format!("{} → {}", name(&done.job.input.name()), name(&output(done)));
+    match &done.result {
+        Ok(success) => format!(
+            "{pair}  {}  {}\n{}",
+            words::duration(done.seconds),
+            success.report.engine,
+            details(success)
+        ),
+        Err(error) => format!("{pair}: {}", reason(error, Ending::Failed)),
+    }
+}
+
+fn name(path: &str) -> &str {
+    Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path)
+}
+
+fn details(success: &Success) -> String {
+    let report = &success.report;
+    let mut lines = Vec::new();
+    for (word, contents) in [("in", &report.input), ("out", &report.output)] {
+        let mut size = words::bytes(contents.bytes);
+        if contents.files > 1 {
+            let _ = write!(size, " in {} files", contents.files);
+        }
+        lines.push(format!("  {word:<4} {} ({size})", words::contents(contents)));
+    }
+    if report.losses.is_empty() {
+        lines.push("  lost nothing".to_owned());
+    }
+    lines.extend(report.losses.iter().map(|loss| format!("  lost {loss}")));
+    lines.extend(report.warnings.iter().map(|warning| format!("  note {warning}")));
+    lines.join("\n")
+}
+
+/// The last line: how many of each.
+fn summary(kept: &[(Done, Ending)], tally: &Tally) -> String {
+    let mut parts = vec![format!("{} converted", tally.succeeded)];
+    if tally.skipped > 0 {
+        parts.push(format!("{} skipped (no pair)", tally.skipped));
+    }
+    if tally.failed > 0 {
+        parts.push(format!("{} failed", tally.failed));
+    }
+    let reports =
+        || kept.iter().filter_map(|(done, _)| done.result.as_ref().ok()).map(|success| &success.report);
+    let with_losses = reports().filter(|report| !report.losses.is_empty()).count();
+    if with_losses > 0 {
+        parts.push(format!("{with_losses} with losses"));
+    }
+    let with_warnings = reports().filter(|report| !report.warnings.is_empty()).count();
+    if with_warnings > 0 {
+        parts.push(format!("{with_warnings} with warnings"));
+    }
+    parts.join(", ")
+}
+
+#[cfg(test)]
+#[path = "print_tests.rs"]
+mod tests;

@@ -1,0 +1,126 @@
+use serde_json::{Value, json};
+
+use super::super::plan::{Input, Origin, Output};
+use super::*;
+use crate::domain::report::{Clip, Contents, Counts, Timings};
+use crate::domain::{Format, Report};
+
+fn report(losses: &[&str], warnings: &[&str]) -> Report {
+    let contents = |format, clips| Contents {
+        format,
+        bytes: 912_345,
+        files: 1,
+        counts: Counts {
+            meshes: 1,
+            triangles: 4212,
+            vertices: 2399,
+            clips: vec![Clip::default(); clips],
+            ..Counts::default()
+        },
+    };
+    Report {
+        input: contents(Format::Fbx, 2),
+        output: contents(Format::Stl, 0),
+        losses: losses.iter().map(ToString::to_string).collect(),
+        warnings: warnings.iter().map(ToString::to_string).collect(),
+        engine: "blender 5.0.1".to_owned(),
+        importer: None,
+        timings: Timings::default(),
+    }
+}
+
+fn job(target: Format) -> Job {
+    let out = format!("out/duck.{target}");
+    Job {
+        input: Input { origin: Origin::File("models/duck.fbx".into()), relative: "duck.fbx".into() },
+        target,
+        output: Output::File(out.into()),
+    }
+}
+
+fn succeeded(losses: &[&str], warnings: &[&str]) -> Done {
+    let written = vec!["out/duck.stl".into()];
+    Done {
+        index: 0,
+        job: job(Format::Stl),
+        seconds: 0.0614,
+        result: Ok(Success { report: report(losses, warnings), written }),
+    }
+}
+
+fn failed(code: ErrorCode) -> Done {
+    let result = Err(ConversionError::new(code, "it has no skeleton"));
+    Done { index: 1, job: job(Format::Vrm), seconds: 0.01, result }
+}
+
+#[test]
+fn one_conversion_is_told_in_full() {
+    let text = block(&succeeded(&["2 clips: stl holds no animation"], &["the name lies"]));
+    assert_eq!(
+        text,
+        "duck.fbx → duck.stl  0.06 s  blender 5.0.1\n  \
+         in   1 mesh, 4 212 triangles, 2 clips (912.3 kB)\n  \
+         out  1 mesh, 4 212 triangles (912.3 kB)\n  \
+         lost 2 clips: stl holds no animation\n  \
+         note the name lies"
+    );
+    assert!(block(&succeeded(&[], &[])).ends_with("\n  lost nothing"));
+}
+
+#[test]
+fn many_conversions_get_a_line_each() {
+    let line_of = |done: &Done, ending| line(done, ending);
+    assert_eq!(
+        line_of(&succeeded(&["a", "b"], &["c"]), Ending::Succeeded),
+        "✓ models/duck.fbx → out/duck.stl  0.06 s  2 losses  1 warning"
+    );
+    assert_eq!(
+        line_of(&failed(ErrorCode::NotHumanoid), Ending::Failed),
+        "✗ models/duck.fbx → out/duck.vrm  it has no skeleton (not_humanoid)"
+    );
+    assert_eq!(
+        line_of(&failed(ErrorCode::UnsupportedPair), Ending::Skipped),
+        "– models/duck.fbx → out/duck.vrm  no pair: it has no skeleton"
+    );
+}
+
+#[test]
+fn json_has_every_key_every_time() {
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let good: Value = serde_json::from_str(&json(&succeeded(&[], &[]), Ending::Succeeded)).unwrap();
+    let bad: Value = serde_json::from_str(&json(&failed(ErrorCode::NotHumanoid), Ending::Failed)).unwrap();
+    assert_eq!(keys(&good), ["input", "output", "outcome", "code", "detail", "seconds", "report"]);
+    assert_eq!(keys(&good), keys(&bad));
+    assert_eq!(good["outcome"], "succeeded");
+    assert_eq!(good["report"]["input"]["triangles"], 4212);
+    assert_eq!(bad["code"], "not_humanoid");
+    assert_eq!(bad["report"], Value::Null);
+    assert_eq!(good["seconds"], json!(0.061));
+}
+
+#[test]
+fn a_pair_without_sense_is_skipped_only_among_several_formats() {
+    let mut tally = Tally::default();
+    Printer::new(&[job(Format::Vrm)], true).count(&failed(ErrorCode::UnsupportedPair), &mut tally);
+    assert_eq!((tally.failed, tally.skipped), (1, 0));
+    let printer = Printer::new(&[job(Format::Vrm), job(Format::Stl)], true);
+    printer.count(&failed(ErrorCode::UnsupportedPair), &mut tally);
+    printer.count(&failed(ErrorCode::NotHumanoid), &mut tally);
+    assert_eq!((tally.failed, tally.skipped), (2, 1));
+}
+
+#[test]
+fn the_table_shows_each_conversion() {
+    let rows = [
+        (succeeded(&["2 clips: stl holds no animation"], &[]), Ending::Succeeded),
+        (failed(ErrorCode::UnsupportedPair), Ending::Skipped),
+    ];
+    let text = table::summary(&rows).to_string();
+    for part in ["went in", "out/duck.stl", "4 212 triangles", "stl holds no animation", "no pair", "0.06 s"]
+    {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    assert_eq!(text.matches("models/duck.fbx").count(), 1);
+    let tally = Tally { planned: 2, succeeded: 1, skipped: 1, ..Tally::default() };
+    assert_eq!(summary(&rows, &tally), "1 converted, 1 skipped (no pair), 1 with losses");
+}

@@ -1,0 +1,238 @@
+//! Carries out the planned conversions, some at a time, and ends quickly when asked to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::place::{self, Interrupt};
+use super::plan::{Job, Origin, Output};
+use super::progress::{Bar, Progress};
+use super::{Failure, INTERRUPTED, print, wire};
+use crate::domain::{ConversionError, ErrorCode, Format, Options, Report};
+use crate::service::{Converter, Request};
+
+/// How long each part of an interrupted run may take to clean up; all of it stays below a second.
+const CLEAN_UP: Duration = Duration::from_millis(400);
+
+/// What holds for every conversion of the run.
+#[derive(Debug)]
+pub struct Settings {
+    pub options: Options,
+    pub main: Option<String>,
+    /// The format of standard input, as a hint.
+    pub from: Option<Format>,
+    pub timeout: Duration,
+    pub at_once: usize,
+    pub force: bool,
+    pub json: bool,
+}
+
+/// A conversion that is over.
+#[derive(Debug)]
+pub struct Done {
+    /// Its place in the plan.
+    pub index: usize,
+    pub job: Job,
+    pub seconds: f64,
+    pub result: Result<Success, ConversionError>,
+}
+
+#[derive(Debug)]
+pub struct Success {
+    pub report: Report,
+    /// What was written, the main file first; nothing when it went to standard output.
+    pub written: Vec<PathBuf>,
+}
+
+/// How many went which way.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Tally {
+    pub planned: usize,
+    pub succeeded: usize,
+    /// Pairs that make no sense, where several targets were asked for.
+    pub skipped: usize,
+    pub failed: usize,
+    pub interrupted: bool,
+}
+
+/// What all conversions share.
+struct Shared {
+    converter: Converter,
+    settings: Settings,
+    interrupt: Interrupt,
+    /// File work that goes on when its conversion is dropped.
+    files: TaskTracker,
+    spool: tempfile::TempDir,
+}
+
+/// Carries out all `jobs` and prints how each went.
+///
+/// # Errors
+/// What keeps every conversion from starting, or printing from going on.
+pub async fn carry_out(jobs: Vec<Job>, settings: Settings) -> Result<Tally, Failure> {
+    let mut signals = Signals::new()?;
+    let progress = Progress::new(jobs.len());
+    let mut printer = print::Printer::new(&jobs, settings.json);
+    let mut tally = Tally { planned: jobs.len(), ..Tally::default() };
+    let at_once = settings.at_once;
+    let shared = Arc::new(Shared {
+        converter: wire::converter(at_once)?,
+        settings,
+        interrupt: Interrupt::default(),
+        files: TaskTracker::new(),
+        spool: tempfile::Builder::new()
+            .prefix("meshgate-")
+            .tempdir()
+            .map_err(Failure::io("make a temporary folder"))?,
+    });
+
+    let mut waiting = jobs.into_iter().enumerate();
+    let mut running = JoinSet::new();
+    let result = loop {
+        while running.len() < at_once
+            && let Some((index, job)) = waiting.next()
+        {
+            let bar = progress.start(&job);
+            let shared = Arc::clone(&shared);
+            running.spawn(async move { shared.one(index, job, &bar).await });
+        }
+        let done = tokio::select! {
+            done = running.join_next() => done,
+            () = signals.next() => {
+                tally.interrupted = true;
+                break Ok(());
+            }
+        };
+        let done = match done {
+            None => break Ok(()),
+            Some(Ok(done)) => done,
+            // A panic is our fault; the others go on.
+            Some(Err(error)) => {
+                tally.failed += 1;
+                let said = progress.print(|| print::mishap(&error));
+                if said.is_err() {
+                    break said;
+                }
+                continue;
+            }
+        };
+        progress.advance();
+        printer.count(&done, &mut tally);
+        let said = progress.print(|| printer.done(done));
+        if said.is_err() {
+            break said;
+        }
+    };
+    end(shared, running, signals, tally.interrupted || result.is_err()).await;
+    progress.end();
+    result.and_then(|()| printer.end(&tally))?;
+    Ok(tally)
+}
+
+/// Stops what still runs and the engine.
+async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signals, hurry: bool) {
+    // Whoever presses Ctrl-C again does not want to wait for the cleaning up.
+    let impatient = tokio::spawn(async move {
+        signals.next().await;
+        std::process::exit(i32::from(INTERRUPTED));
+    });
+    if hurry {
+        shared.interrupt.0.cancel();
+    }
+    running.shutdown().await;
+    shared.files.close();
+    let limit = if hurry { CLEAN_UP } else { Duration::from_secs(10) };
+    let _ = timeout(limit, shared.files.wait()).await;
+    if let Some(shared) = Arc::into_inner(shared) {
+        let _ = timeout(limit, shared.converter.shutdown()).await;
+    }
+    impatient.abort();
+}
+
+impl Shared {
+    async fn one(self: Arc<Self>, index: usize, job: Job, bar: &Bar) -> Done {
+        let started = Instant::now();
+        let result = self.convert(&job, bar).await;
+        Done { index, job, seconds: started.elapsed().as_secs_f64(), result }
+    }
+
+    async fn convert(&self, job: &Job, bar: &Bar) -> Result<Success, ConversionError> {
+        place::check_free(&job.output, self.settings.force)?;
+        let spooled = if job.input.origin == Origin::Stdin { Some(self.spool_stdin().await?) } else { None };
+        let request = Request {
+            sources: wire::source(&job.input.origin, spooled),
+            main: self.settings.main.clone(),
+            target: job.target,
+            options: self.settings.options_for(job.target),
+            timeout: self.settings.timeout,
+        };
+        let outcome = self.converter.convert(request, &|stage, fraction| bar.stage(stage, fraction)).await?;
+        let output = job.output.clone();
+        let (force, interrupt) = (self.settings.force, self.interrupt.clone());
+        let placed = self.files.spawn_blocking(move || {
+            let written = place::place(&outcome.files, &output, force, &interrupt)?;
+            Ok(Success { report: outcome.report, written })
+        });
+        placed.await.unwrap_or_else(|error| {
+            Err(ConversionError::new(ErrorCode::Internal, format!("could not write the result: {error}")))
+        })
+    }
+
+    async fn spool_stdin(&self) -> Result<PathBuf, ConversionError> {
+        let path = self.spool.path().join(wire::stdin_name(self.settings.from));
+        if path.exists() {
+            // Another target of the same model.
+            return Ok(path);
+        }
+        let copy = async {
+            let mut file = tokio::fs::File::create(&path).await?;
+            tokio::io::copy(&mut tokio::io::stdin(), &mut file).await?;
+            tokio::io::AsyncWriteExt::flush(&mut file).await
+        };
+        copy.await.map_err(|error| ConversionError::io("read standard input", &error))?;
+        Ok(path)
+    }
+}
+
+impl Settings {
+    /// With several targets, an option that a target does not take is left out for it.
+    fn options_for(&self, target: Format) -> Options {
+        let mut options = self.options.clone();
+        if options.check(target).is_err() {
+            options.draco = false;
+        }
+        options
+    }
+}
+
+/// The signals that mean "stop".
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(Failure::io("listen for signals"));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+impl Output {
+    /// Whether the model itself goes to standard output, so that nothing else may.
+    pub fn is_stdout(&self) -> bool {
+        *self == Output::Stdout
+    }
+}

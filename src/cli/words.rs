@@ -1,0 +1,113 @@
+//! Numbers and counts as people read them.
+
+use crate::domain::Contents;
+
+/// `4 212`
+pub fn number(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 mesh`, `2 meshes`
+pub fn count(value: u64, one: &str, many: &str) -> String {
+    format!("{} {}", number(value), if value == 1 { one } else { many })
+}
+
+/// `12 bytes`, `3.4 kB`, `1.2 MB`
+pub fn bytes(value: u64) -> String {
+    let mut size = value as f64;
+    if value < 1000 {
+        return count(value, "byte", "bytes");
+    }
+    for unit in ["kB", "MB", "GB"] {
+        size /= 1000.0;
+        // 999.95 would be shown as 1000.0.
+        if size < 999.95 || unit == "GB" {
+            return format!("{size:.1} {unit}");
+        }
+    }
+    count(value, "byte", "bytes")
+}
+
+/// `0.06 s`, `12.3 s`, `2 min 5 s`
+pub fn duration(seconds: f64) -> String {
+    if seconds < 9.995 {
+        return format!("{seconds:.2} s");
+    }
+    if seconds < 119.95 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    format!("{} min {} s", whole / 60, whole % 60)
+}
+
+/// What a model holds, leaving out what it has none of: `1 mesh, 4 212 triangles, 2 clips`.
+pub fn contents(contents: &Contents) -> String {
+    let counts = &contents.counts;
+    let parts = [
+        (counts.meshes, "mesh", "meshes"),
+        (counts.triangles, "triangle", "triangles"),
+        // Point clouds have nothing else to show.
+        (if counts.triangles == 0 { counts.vertices } else { 0 }, "vertex", "vertices"),
+        (counts.materials, "material", "materials"),
+        (counts.textures, "texture", "textures"),
+        (counts.bones, "bone", "bones"),
+        (counts.blend_shapes, "blend shape", "blend shapes"),
+        (counts.clips.len() as u64, "clip", "clips"),
+        (counts.cameras, "camera", "cameras"),
+        (counts.lights, "light", "lights"),
+    ];
+    let parts: Vec<_> = parts
+        .iter()
+        .filter(|(value, ..)| *value > 0)
+        .map(|(value, one, many)| count(*value, one, many))
+        .collect();
+    if parts.is_empty() { count(counts.objects, "object", "objects") } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Format;
+    use crate::domain::report::{Clip, Counts};
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(number(0), "0");
+        assert_eq!(number(999), "999");
+        assert_eq!(number(4212), "4 212");
+        assert_eq!(number(1_234_567), "1 234 567");
+    }
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        assert_eq!(bytes(1), "1 byte");
+        assert_eq!(bytes(999_960), "1.0 MB");
+        assert_eq!(bytes(104_857_600), "104.9 MB");
+        assert_eq!(bytes(5_000_000_000_000), "5000.0 GB");
+        assert_eq!(duration(0.061), "0.06 s");
+        assert_eq!(duration(12.34), "12.3 s");
+        assert_eq!(duration(125.2), "2 min 5 s");
+    }
+
+    #[test]
+    fn contents_leave_out_what_is_not_there() {
+        let mut contents_of = Contents { format: Format::Fbx, bytes: 1, files: 1, counts: Counts::default() };
+        assert_eq!(contents(&contents_of), "0 objects");
+        contents_of.counts = Counts {
+            meshes: 1,
+            triangles: 4212,
+            vertices: 2200,
+            clips: vec![Clip::default(), Clip::default()],
+            ..Counts::default()
+        };
+        assert_eq!(contents(&contents_of), "1 mesh, 4 212 triangles, 2 clips");
+    }
+}
