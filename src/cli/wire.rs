@@ -1,29 +1,65 @@
-//! The seam between the command line and the parts that do the work.
+//! Wires the parts together from the environment and the arguments.
 
-use std::path::PathBuf;
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use super::plan::Origin;
-use crate::domain::{ConversionError, Format};
-use crate::intake::Source;
+use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::engine::blender;
+use crate::engine::blender::locate::{self, Places};
+use crate::engine::workdir::WorkDir;
+use crate::intake::{Limits, Named, Source};
 use crate::service::Converter;
 
-/// What carries out at most `at_once` conversions at a time.
+/// What carries out at most `at_once` conversions at a time. Blender starts with the first one that needs it.
 ///
 /// # Errors
-/// When it cannot start at all.
-#[allow(clippy::unnecessary_wraps)]
-pub fn converter(_at_once: usize) -> Result<Converter, ConversionError> {
-    Ok(Converter)
+/// When there is no folder to work in.
+pub fn converter(at_once: usize) -> Result<Converter, ConversionError> {
+    let base = work_base();
+    let work = WorkDir::open(&base).map_err(|error| {
+        ConversionError::io(&format!("work in {} (TMPDIR names another place)", base.display()), &error)
+    })?;
+    let engine = places()
+        .locate()
+        .map(|engine| blender::Settings { workers: at_once, ..blender::Settings::new(engine, work.clone()) })
+        .map_err(|error| ConversionError::new(ErrorCode::EngineUnavailable, error.to_string()));
+    Ok(Converter::new(engine, work, Limits::default()))
+}
+
+/// Where conversions happen on disk: a folder of this user's own below the temporary one.
+pub fn work_base() -> PathBuf {
+    env::temp_dir().join(format!("meshgate-{}", rustix::process::getuid().as_raw()))
+}
+
+/// Where the engine may be.
+pub fn places() -> Places {
+    let path = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let places =
+        Places { python: path("BLENDER_PYTHON"), blender: path("BLENDER_BIN"), ..Places::default() };
+    let program = env::current_exe().ok();
+    places.with_usual(env::current_dir().ok().as_deref(), program.as_deref(), install_dir().as_deref())
+}
+
+/// Where `meshgate engine install` puts the engine unless told otherwise.
+pub fn install_dir() -> Option<PathBuf> {
+    let path = |name| env::var_os(name).map(PathBuf::from);
+    locate::install_dir(path("XDG_DATA_HOME").as_deref(), path("HOME").as_deref())
 }
 
 /// Where the model of a job is read from; `spooled` holds what came from standard input.
 pub fn source(origin: &Origin, spooled: Option<PathBuf>) -> Source {
     match (origin, spooled) {
-        (_, Some(path)) => Source::FileWithSiblings(path),
+        (_, Some(path)) => Source::Files(vec![Named { name: file_name(&path), path }]),
         (Origin::Folder(path), None) => Source::Folder(path.clone()),
         (Origin::File(path), None) => Source::FileWithSiblings(path.clone()),
-        (Origin::Stdin, None) => Source::FileWithSiblings(PathBuf::from("/dev/stdin")),
+        (Origin::Stdin, None) => Source::Files(Vec::new()),
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
 }
 
 /// The name under which standard input is kept.

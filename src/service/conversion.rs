@@ -15,6 +15,7 @@ use crate::domain::options::Packaging;
 use crate::domain::report::{Contents, Counts, Report, Timings};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
 use crate::engine::blender::protocol::{Importer, Stage, Task};
+use crate::engine::blender::stats::Setback;
 use crate::engine::blender::{self, Blender};
 use crate::engine::native;
 use crate::engine::workdir::{ConversionFolder, WorkDir};
@@ -46,7 +47,6 @@ pub struct Outcome {
 }
 
 /// What carries out conversions.
-#[derive(Debug)]
 pub struct Converter {
     /// How to run Blender, or why there is none.
     engine: Result<blender::Settings, ConversionError>,
@@ -208,7 +208,12 @@ impl Conversion<'_> {
         .await?;
         let mut warnings = Vec::new();
         if let Some(setback) = done.retried_after {
-            warnings.push(format!("the engine {setback} on this model at first; a fresh one converted it"));
+            let what = match setback {
+                Setback::Crash => "crashed on this model at first",
+                Setback::Hang => "hung on this model at first",
+                Setback::EngineLost => "went down at first",
+            };
+            warnings.push(format!("the engine {what}; a fresh one converted it"));
         }
         warnings.extend(done.success.warnings);
         Ok(Made {
@@ -321,7 +326,7 @@ fn zip(files: &[PathBuf], out: &Path, name: &str) -> Result<PathBuf, ConversionE
         .iter()
         .map(|file| (file.clone(), file.strip_prefix(out).unwrap_or(file).to_string_lossy().into_owned()))
         .collect::<Vec<_>>();
-    packaging::zip_files(&named, std::fs::File::create(&path).map_err(io)?).map_err(io)?;
+    packaging::zip_files(&named, std::fs::File::create(&path).map_err(io)?)?;
     Ok(path)
 }
 

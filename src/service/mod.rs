@@ -3,4 +3,4 @@
 mod conversion;
 mod losses;
 
-pub use conversion::{Converter, Outcome, Request, Settings};
+pub use conversion::{Converter, Outcome, Request};

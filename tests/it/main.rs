@@ -1,3 +1,4 @@
 //! Tests over the real parts, in one binary.
 
+mod conversions;
 mod intake;

@@ -1,0 +1,164 @@
+//! Models that cannot be converted: one sentence and a code each, and the next conversion works.
+
+use std::path::Path;
+use std::time::Duration;
+
+use meshgate::domain::{ErrorCode, Format, Options};
+use meshgate::intake::{Named, Source};
+use meshgate::service::Request;
+
+use super::{LONG, Lab, example};
+
+pub const CUBE: &str = "o cube\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1\n\
+    f 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n";
+
+/// What is sent, its name, the target, the code, and a word of the sentence.
+type Row = (&'static str, &'static [u8], Format, ErrorCode, &'static str);
+
+const STILL_BVH: &[u8] = b"HIERARCHY\nROOT Hips\n{\n  OFFSET 0 0 0\n  CHANNELS 3 Xrotation Yrotation Zrotation\n  \
+    End Site\n  {\n    OFFSET 0 1 0\n  }\n}\nMOTION\nFrames: 0\nFrame Time: 0.033\n";
+
+const ROWS: &[Row] = &[
+    ("empty.fbx", b"", Format::Glb, ErrorCode::EmptyFile, "empty"),
+    ("text.fbx", b"this is no model at all\n", Format::Glb, ErrorCode::UnknownFormat, "text"),
+    ("picture.fbx", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", Format::Glb, ErrorCode::UnknownFormat, "PNG"),
+    ("old.gltf", br#"{"asset":{"version":"1.0"},"scenes":{}}"#, Format::Fbx, ErrorCode::ImportFailed, "1.0"),
+    (
+        "nobin.gltf",
+        br#"{"asset":{"version":"2.0"},"buffers":[{"uri":"gone.bin","byteLength":4}]}"#,
+        Format::Glb,
+        ErrorCode::MissingFiles,
+        "gone.bin",
+    ),
+    (
+        "escape.gltf",
+        br#"{"asset":{"version":"2.0"},"buffers":[{"uri":"../../etc/passwd","byteLength":4}]}"#,
+        Format::Glb,
+        ErrorCode::MissingFiles,
+        "etc/passwd",
+    ),
+    (
+        "huge.gltf",
+        br#"{"asset":{"version":"2.0"},"buffers":[{"uri":"data:;base64,AAAA","byteLength":3}],
+            "bufferViews":[{"buffer":0,"byteLength":3}],"meshes":[{"primitives":[{"attributes":{"POSITION":0}}]}],
+            "accessors":[{"bufferView":0,"componentType":5126,"count":4294967295,"type":"VEC3"}]}"#,
+        Format::Fbx,
+        ErrorCode::ImportFailed,
+        "4294967295",
+    ),
+    (
+        "nothing.gltf",
+        br#"{"asset":{"version":"2.0"},"scene":0,"scenes":[{"nodes":[]}]}"#,
+        Format::Fbx,
+        ErrorCode::EmptyModel,
+        "no object",
+    ),
+    ("still.bvh", STILL_BVH, Format::Glb, ErrorCode::NoAnimation, "animation"),
+    ("cube.obj", CUBE.as_bytes(), Format::Vrm, ErrorCode::UnsupportedPair, "skeleton"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_models_get_one_sentence() {
+    let lab = Lab::new();
+    let cube = lab.put("good.obj", CUBE);
+    for (name, content, target, code, word) in ROWS {
+        let model = lab.put(name, content);
+        let error = lab.convert(&model, *target).await.err().unwrap_or_else(|| panic!("{name} was converted"));
+        assert_eq!(error.code, *code, "{name}: {error}");
+        assert!(error.detail.contains(word), "{name}: {error}");
+        assert!(!error.detail.contains('\n') && !error.detail.ends_with('.'), "{name}: {error}");
+        lab.convert(&cube, Format::Stl).await.unwrap_or_else(|error| panic!("after {name}: {error}"));
+    }
+    lab.converter.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn skeletons_that_are_not_human_are_named_so() {
+    let lab = Lab::new();
+    let python = b"import bpy, sys\n\
+        bpy.ops.wm.read_factory_settings(use_empty=True)\n\
+        bpy.ops.object.armature_add()\n\
+        bpy.ops.mesh.primitive_cube_add()\n\
+        bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])\n";
+    let path = lab.path("pole.blend");
+    run_python(&lab.put("make.py", python), &path);
+    let error = lab.convert(&path, Format::Vrm).await.err().expect("a pole is no avatar");
+    assert_eq!(error.code, ErrorCode::NotHumanoid, "{error}");
+    lab.converter.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_blend_is_an_empty_model() {
+    let lab = Lab::new();
+    let python = b"import bpy, sys\n\
+        bpy.ops.wm.read_factory_settings(use_empty=True)\n\
+        bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])\n";
+    let path = lab.path("empty.blend");
+    run_python(&lab.put("make.py", python), &path);
+    let error = lab.convert(&path, Format::Glb).await.err().expect("there is nothing in it");
+    assert_eq!(error.code, ErrorCode::EmptyModel, "{error}");
+    lab.converter.shutdown().await;
+}
+
+fn run_python(script: &Path, output: &Path) {
+    let python = std::env::var_os("BLENDER_PYTHON")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"), Into::into);
+    let status = std::process::Command::new(python)
+        .arg(script)
+        .arg(output)
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gltf_that_needs_draco_is_read() {
+    let lab = Lab::new();
+    let cube = lab.put("cube.obj", CUBE);
+    let packed = lab.convert_with(&cube, Format::Glb, &[("draco", "true")]).await.unwrap();
+    let plain = lab.convert(&packed.files[0], Format::Stl).await.unwrap();
+    assert_eq!(plain.report.output.counts.triangles, 12);
+    lab.converter.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_all_kinds_survive() {
+    let lab = Lab::new();
+    for (name, stem) in [("キューブ 立方体.obj", "キューブ 立方体"), ("two\nlines.obj", "two lines"), ("..obj", "model")] {
+        let path = lab.put("sent", CUBE);
+        let request = Request {
+            sources: Source::Files(vec![Named { path, name: name.to_owned() }]),
+            main: None,
+            target: Format::Glb,
+            options: Options::default(),
+            timeout: LONG,
+        };
+        let outcome = lab.converter.convert(request, &|_, _| ()).await.unwrap();
+        let written = outcome.files[0].file_stem().unwrap().to_string_lossy().into_owned();
+        assert_eq!(written, outcome.stem);
+        assert!(!written.contains('\n') && !written.is_empty() && !written.starts_with('.'), "{written:?}");
+        if !name.starts_with('.') && !name.contains('\n') {
+            assert_eq!(written, stem);
+        }
+    }
+    lab.converter.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversion_ends_with_its_time() {
+    let lab = Lab::new();
+    let request = Request {
+        sources: Source::FileWithSiblings(example("humanoid.fbx")),
+        main: None,
+        target: Format::Usdz,
+        options: Options::default(),
+        timeout: Duration::from_millis(20),
+    };
+    // With the engine warm, so that its start is not what takes the time.
+    lab.converter.blender().await.unwrap();
+    let error = lab.converter.convert(request, &|_, _| ()).await.err().expect("20 ms are not enough");
+    assert_eq!(error.code, ErrorCode::Timeout, "{error}");
+    lab.convert(&lab.put("cube.obj", CUBE), Format::Stl).await.unwrap();
+    lab.converter.shutdown().await;
+}

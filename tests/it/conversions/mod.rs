@@ -1,0 +1,90 @@
+//! Whole conversions on the real engine: every pair, the options, models that are broken.
+
+mod bad_input;
+mod mutations;
+mod options;
+mod pairs;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use meshgate::domain::{ConversionError, Format, Options};
+use meshgate::engine::blender;
+use meshgate::engine::blender::locate::Places;
+use meshgate::engine::workdir::WorkDir;
+use meshgate::intake::{Limits, Source};
+use meshgate::service::{Converter, Outcome, Request};
+
+/// Longer than any conversion here takes, on a machine that is busy with other things.
+const LONG: Duration = Duration::from_mins(2);
+
+/// A converter with a place to put models.
+struct Lab {
+    folder: tempfile::TempDir,
+    converter: Converter,
+}
+
+impl Lab {
+    fn new() -> Lab {
+        let folder = tempfile::tempdir().unwrap();
+        let work = WorkDir::open(&folder.path().join("work")).unwrap();
+        let places =
+            Places { python: std::env::var_os("BLENDER_PYTHON").map(PathBuf::from), ..Places::default() }
+                .with_usual(Some(Path::new(env!("CARGO_MANIFEST_DIR"))), None, None);
+        let engine =
+            places.locate().unwrap_or_else(|error| panic!("these tests run the real engine: {error}"));
+        let settings = blender::Settings::new(engine, work.clone());
+        Lab { folder, converter: Converter::new(Ok(settings), work, Limits::default()) }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn put(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    async fn convert(&self, model: &Path, target: Format) -> Result<Outcome, ConversionError> {
+        self.convert_with(model, target, &[]).await
+    }
+
+    async fn convert_with(
+        &self,
+        model: &Path,
+        target: Format,
+        options: &[(&str, &str)],
+    ) -> Result<Outcome, ConversionError> {
+        let mut set = Options::default();
+        for (name, value) in options {
+            set.set(name, value)?;
+        }
+        let request = Request {
+            sources: Source::FileWithSiblings(model.to_owned()),
+            main: None,
+            target,
+            options: set,
+            timeout: LONG,
+        };
+        self.converter.convert(request, &|_, _| ()).await
+    }
+
+    /// Converts and keeps the result's files in a folder of their own; the main one's path.
+    async fn make(&self, model: &Path, target: Format) -> PathBuf {
+        let outcome = self.convert(model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        let folder = self.path(&format!("made-{target}"));
+        for file in &outcome.files {
+            let to = folder.join(file.strip_prefix(outcome.folder.output()).unwrap());
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::copy(file, to).unwrap();
+        }
+        folder.join(outcome.files[0].strip_prefix(outcome.folder.output()).unwrap())
+    }
+}
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
+}
