@@ -229,6 +229,17 @@ def test_openexr_does_not_hang_after_a_fork(tmp_path):
         assert zygote.result(code).startswith("((64, 64)")
 
 
+def test_the_vrm_addon_adds_nothing_to_other_models(zygote):
+    code = """
+    import bpy
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.context.view_layer.update()
+    bpy.ops.export_scene.gltf(filepath="out/a.glb")
+    result = len(bpy.data.objects), len(bpy.data.materials), len(bpy.data.node_groups)
+    """
+    assert zygote.result(code) == "(1, 0, 0)"
+
+
 def test_cancel_takes_the_descendants_too(tmp_path):
     with Zygote(tmp_path) as zygote:
         # Without a sandbox, for in it there are no descendants.
