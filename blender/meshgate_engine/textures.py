@@ -12,6 +12,9 @@ import bpy
 _WITHOUT_FILE = {"GENERATED", "VIEWER"}
 
 _EXTENSIONS = {"png", "jpg", "jpeg", "webp", "tga", "bmp", "tif", "tiff", "exr", "hdr", "dds", "jp2", "psd", "gif"}
+# Targets whose exporters take the names of files and mix up images that share one, or that have none.
+_COPYING = {"obj", "fbx", "usd", "usda", "usdc", "usdz"}
+
 _MAGIC = (
     (b"\x89PNG", "png"),
     (b"\xff\xd8", "jpg"),
@@ -52,9 +55,7 @@ def relink(folder: Path) -> list[str]:
     """
     files: dict[str, Path] | None = None
     names = []
-    for image in bpy.data.images:
-        if not _is_missing(image):
-            continue
+    for image in [image for image in bpy.data.images if _is_missing(image)]:
         if files is None:
             files = _files(folder)
         name = base_name(image.filepath_raw or image.name)
@@ -82,7 +83,7 @@ def prepare_for_export(target: str) -> None:
     """Gets the images ready for the exporter of ``target``."""
     if target != "blend":
         _drop_missing()
-    if target == "obj":
+    if target in _COPYING:
         _lay_out(Path("tmp/textures"))
 
 
@@ -99,7 +100,7 @@ def _drop_missing() -> None:
 
 
 def _lay_out(folder: Path) -> None:
-    """Gives every image a file with a name of its own: the exporter copies files, by their names and only files."""
+    """Gives every image a file with a name of its own: exporters copy or name the textures by it."""
     taken: set[str] = set()
     for image in images(materials(bpy.context.scene.objects)):
         if image.source not in {"FILE", "GENERATED"}:
@@ -166,7 +167,18 @@ def is_within(path: str) -> bool:
 
 
 def _load(image: bpy.types.Image, file: Path) -> bool:
-    image.source = "FILE"
-    image.filepath = str(file.absolute())
-    image.reload()
-    return image.size[0] > 0
+    # A new image, since an importer's placeholder stays one whatever is set on it.
+    try:
+        found = bpy.data.images.load(str(file.absolute()))
+    except RuntimeError:
+        return False
+    if found.size[0] == 0:
+        bpy.data.images.remove(found)
+        return False
+    name = image.name
+    found.colorspace_settings.name = image.colorspace_settings.name
+    found.alpha_mode = image.alpha_mode
+    image.user_remap(found)
+    bpy.data.images.remove(image)
+    found.name = name
+    return True

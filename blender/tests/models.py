@@ -42,10 +42,10 @@ def material(name: str, image: bpy.types.Image | None = None) -> bpy.types.Mater
     return made
 
 
-def picture(name: str = "skin.png", size: int = 8) -> bpy.types.Image:
-    """A packed picture: green."""
+def picture(name: str = "skin.png", size: int = 8, blue: float = 0.1) -> bpy.types.Image:
+    """A packed picture: green, or with some blue."""
     made = bpy.data.images.new(name, size, size)
-    made.pixels = [0.1, 0.9, 0.1, 1.0] * (size * size)
+    made.pixels = [0.1, 0.9, blue, 1.0] * (size * size)
     made.pack()
     return made
 

@@ -91,7 +91,7 @@ def test_files_elsewhere_are_never_taken(tmp_path):
 def _two_of_one_name() -> None:
     for index in range(2):
         item = box(f"Box{index}")
-        image = picture(f"skin{index}.png")
+        image = picture(f"skin{index}.png", blue=index)
         image.filepath_raw = f"//{index}/skin.png"
         item.data.materials.append(material(f"Skin{index}", image))
 
@@ -110,6 +110,14 @@ def test_one_file_holds_its_textures(tmp_path, target):
     source = build(tmp_path, _two_of_one_name)
     convert(tmp_path / "c", source, target)
     assert [path.name for path in (tmp_path / "c/out").iterdir()] == [f"model.{target}"]
+
+
+@pytest.mark.parametrize("target", ["fbx", "abc", "glb", "usda"])
+def test_no_path_of_this_machine_is_in_the_result(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, _two_of_one_name), target)
+    assert report["output"]["triangles"] == 24
+    for path in (tmp_path / "c/out").rglob("*.*"):
+        assert str(tmp_path).encode() not in path.read_bytes()
 
 
 def _embedded_in_group() -> None:

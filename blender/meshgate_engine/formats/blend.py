@@ -1,7 +1,5 @@
 """Blender's own file. Nothing in it may run: no text block, no driver, no handler."""
 
-from pathlib import Path
-
 import bpy
 
 from .. import scene, textures
@@ -40,7 +38,7 @@ def _drop_outside(job: Job) -> None:
 def write(job: Job) -> None:
     """Saves the scene, compressed, with all textures inside."""
     for image in bpy.data.images:
-        if image.source == "FILE" and not image.packed_file and Path(bpy.path.abspath(image.filepath_raw)).is_file():
+        if image.source == "FILE" and not image.packed_file and textures.is_within(image.filepath_raw):
             try:
                 image.pack()
             except RuntimeError as error:

@@ -30,6 +30,7 @@ def read(job: Job) -> str:
         import_pack_images=True,
         import_webp_texture=True,
     )
+    _remove_shells()
     return "import_scene.gltf"
 
 
@@ -62,6 +63,19 @@ def write(job: Job) -> None:
         export_optimize_animation_size=True,
         export_draco_mesh_compression_enable=job.draco,
     )
+
+
+def _remove_shells() -> None:
+    """Removes the empties that the importer leaves where it moved a skinned mesh to its skeleton.
+
+    It leaves one behind wherever the mesh is animated, and gives the mesh another name: one more with every round trip.
+    """
+    for mesh in scene.meshes():
+        name, dot, number = mesh.name.rpartition(".")
+        shell = bpy.data.objects.get(name) if dot and number.isdigit() and mesh.find_armature() else None
+        if shell and shell.type == "EMPTY" and not shell.children and not shell.animation_data and not shell.keys():
+            bpy.data.objects.remove(shell)
+            mesh.name = name
 
 
 def _without_faces() -> bool:
