@@ -56,6 +56,9 @@ def activate(scene: bpy.types.Scene, take: Take | None) -> None:
     for owner in _owners(scene):
         if owner.animation_data and owner.animation_data.action:
             owner.animation_data.action = None
+            # Else the next clip begins with the shapes of this one.
+            for block in getattr(owner, "key_blocks", ()):
+                block.value = 0.0
     for armature in model.armatures():
         for bone in armature.pose.bones:
             bone.matrix_basis.identity()

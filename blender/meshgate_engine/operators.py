@@ -4,9 +4,13 @@ Operators fail in three ways: they raise RuntimeError with their reports, they l
 as a RuntimeError with its traceback, or they return ``CANCELLED`` and say why on standard output, if at all.
 """
 
+import mmap
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+
+import bpy
 
 from .errors import ConversionError
 from .job import Job
@@ -33,6 +37,21 @@ def exporting(job: Job, operator: Callable[..., set[str]], **parameters: object)
     written = Path(job.output)
     if not written.is_file() or written.stat().st_size == 0:
         raise ConversionError("export_failed", reason)
+    if bpy.data.filepath:
+        _forget_folder(written)
+
+
+def _forget_folder(written: Path) -> None:
+    """Overwrites the name of the conversion's folder: FBX and Alembic note which .blend file they were made from.
+
+    As many slashes take its place, since lengths are part of these formats: the path stays one.
+    """
+    folder = os.fsencode(os.getcwd())
+    with written.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+        place = content.find(folder)
+        while place >= 0:
+            content[place : place + len(folder)] = b"/" * len(folder)
+            place = content.find(folder, place + len(folder))
 
 
 def _absolute(path: str) -> str:

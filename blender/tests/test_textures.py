@@ -112,9 +112,12 @@ def test_one_file_holds_its_textures(tmp_path, target):
     assert [path.name for path in (tmp_path / "c/out").iterdir()] == [f"model.{target}"]
 
 
-def test_no_path_of_this_machine_is_in_an_fbx(tmp_path):
-    convert(tmp_path / "c", build(tmp_path, _two_of_one_name), "fbx")
-    assert str(tmp_path).encode() not in (tmp_path / "c/out/model.fbx").read_bytes()
+@pytest.mark.parametrize("target", ["fbx", "abc", "glb", "usda"])
+def test_no_path_of_this_machine_is_in_the_result(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, _two_of_one_name), target)
+    assert report["output"]["triangles"] == 24
+    for path in (tmp_path / "c/out").rglob("*.*"):
+        assert str(tmp_path).encode() not in path.read_bytes()
 
 
 def _embedded_in_group() -> None:

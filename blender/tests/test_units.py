@@ -1,7 +1,10 @@
 """A 1.8 m figure stays 1.8 m tall, upright and unmirrored in every format, with a skeleton and without."""
 
+import struct
+from pathlib import Path
+
 import pytest
-from helpers import build, convert
+from helpers import build, convert, in_child
 from models import BOUNDS, figure, lively_figure, skinned_figure
 
 MESH_FORMATS = ["fbx", "obj", "glb", "usd", "usda", "usdc", "usdz", "stl", "ply", "abc", "blend"]
@@ -52,3 +55,43 @@ def test_scale(tmp_path, target):
     report = convert(tmp_path / "c", source, target, scale=2.5)
     assert_upright(report["input"])
     assert_upright(report["output"], 2.5)
+
+
+def test_an_fbx_is_in_centimetres_for_readers_that_ignore_its_unit(tmp_path):
+    path = build(tmp_path, figure, "source.fbx")
+    unit, height = in_child(_unit_and_height, path)
+    assert unit == 1.0
+    assert height == pytest.approx(180, abs=0.1)
+
+
+def _unit_and_height(path: Path) -> tuple[float, float]:
+    from io_scene_fbx import parse_fbx
+
+    root, _version = parse_fbx.parse(str(path))
+    parts = {element.id: element for element in root.elems}
+    settings = _properties(parts[b"GlobalSettings"])
+    objects = parts[b"Objects"].elems
+    (model,) = (element for element in objects if element.id == b"Model")
+    (geometry,) = (element for element in objects if element.id == b"Geometry")
+    (vertices,) = (element.props[0] for element in geometry.elems if element.id == b"Vertices")
+    # In the mesh's own space z is up; the object's rotation brings it to the y of the file.
+    return settings[b"UnitScaleFactor"], max(vertices[2::3]) * _properties(model)[b"Lcl Scaling"]
+
+
+def _properties(element) -> dict:
+    (block,) = (child for child in element.elems if child.id == b"Properties70")
+    return {prop.props[0]: prop.props[-1] for prop in block.elems}
+
+
+def test_an_fbx_in_metres_is_read_as_such(tmp_path):
+    path = build(tmp_path, figure, "source.fbx")
+    content = path.read_bytes()
+    unit = b"UnitScaleFactor"
+    # The value is the last property of its record: 'D' and eight bytes.
+    place = content.index(unit) + len(unit)
+    place = content.index(b"D\x00\x00\x00\x00\x00\x00\xf0?", place) + 1
+    changed = content[:place] + struct.pack("<d", 100.0) + content[place + 8 :]
+    path.write_bytes(changed)
+    for importer in ("usual", "other"):
+        report = convert(tmp_path / importer, path, "glb", importer=importer)
+        assert_upright(report["input"], 100)

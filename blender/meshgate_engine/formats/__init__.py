@@ -34,6 +34,17 @@ MODULES = {
     "blend": "blend",
 }
 
+# More than a hundred modules, which take longer than a small conversion.
+_AT_FIRST_USE = (
+    "io_scene_gltf2.blender.exp.export",
+    "io_scene_gltf2.blender.imp.blender_gltf",
+    "io_scene_gltf2.io.imp.gltf2_io_gltf",
+    "io_scene_fbx.export_fbx_bin",
+    "io_scene_fbx.import_fbx",
+    "io_anim_bvh.import_bvh",
+    "io_anim_bvh.export_bvh",
+)
+
 
 def module(name: str) -> ModuleType:
     """The module of a format. Raises KeyError when there is none."""
@@ -41,6 +52,8 @@ def module(name: str) -> ModuleType:
 
 
 def load_all() -> None:
-    """Imports every module, so that a zygote's children find them loaded."""
+    """Imports every module and what the add-ons import at their first use: a zygote's children find it all loaded."""
     for name in MODULES:
         module(name)
+    for name in _AT_FIRST_USE:
+        importlib.import_module(name)

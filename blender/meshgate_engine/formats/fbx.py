@@ -1,20 +1,39 @@
 """Autodesk FBX. The usual importer is Blender's own in C++, the other one the older add-on in Python."""
 
+import re
+from pathlib import Path
+
 import bpy
 from io_scene_fbx import export_fbx_bin
 
 from .. import clips, textures
+from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
+
+_OLDEST = 3000
 
 
 def read(job: Job) -> str:
     """Imports the file."""
+    version = _version(Path(job.input))
+    if version < _OLDEST:
+        raise ConversionError("import_failed", f"the file is FBX {version / 1000:g}; 3.0 and newer can be read")
     if job.other_importer:
         importing(job, bpy.ops.import_scene.fbx, use_image_search=False, use_custom_props=True)
         return "import_scene.fbx"
     importing(job, bpy.ops.wm.fbx_import)
     return "wm.fbx_import"
+
+
+def _version(path: Path) -> int:
+    """The version that the file claims, 7400 for FBX 7.4; a recent one when it claims none."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head.startswith(b"Kaydara FBX Binary") and len(head) >= 27:
+        return int.from_bytes(head[23:27], "little")
+    found = re.search(rb"FBXVersion:\s*(\d{4})\b", head)
+    return int(found[1]) if found else 7400
 
 
 def write(job: Job) -> None:

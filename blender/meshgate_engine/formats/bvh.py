@@ -1,0 +1,234 @@
+"""Biovision motion: one skeleton with one clip.
+
+Units. A BVH file has none. A skeleton taller than 20 is taken as centimetres (motion capture), any other as metres,
+with a warning in the first case. A BVH that becomes a BVH keeps its numbers; everything else is written in metres.
+
+Frames. The file's frame time becomes the scene's, so that one frame of the file is one frame of the scene.
+
+Blender's own exporter is not used: it writes z up, forgets where the armature stands, and cuts the frame time to six
+digits (a take of an hour would end four minutes early or late).
+"""
+
+import re
+from pathlib import Path
+
+import bpy
+import numpy as np
+from mathutils import Euler, Matrix
+
+from .. import clips, humanoid, scene
+from ..errors import ConversionError
+from ..job import Job
+from ..operators import importing
+
+# Taller skeletons are not in metres.
+_TALLEST = 20.0
+
+_Y_UP = np.array(((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0)))
+_ORDERS = {"XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"}
+
+# Metres per unit of the BVH that was read, for writing the same numbers again.
+_source_unit = 1.0
+
+
+def read(job: Job) -> str:
+    """Imports the file with every frame and its frame time."""
+    global _source_unit
+    text = _text(Path(job.input))
+    if not text.lstrip().upper().startswith("HIERARCHY"):
+        raise ConversionError("import_failed", "not a readable bvh file: it does not begin with HIERARCHY")
+    hierarchy, _, motion = text.partition("MOTION")
+    head = re.match(r"\s*Frames:\s*(\d+)\s+Frame\s+Time:\s*([-+.\deE]+)[ \t]*\n?", motion, re.IGNORECASE)
+    rows = [line for line in motion[head.end() :].splitlines() if line.strip()] if head else []
+    if not rows:
+        raise ConversionError("no_animation", "the model has no animation")
+    if len(rows) != int(head.group(1)):
+        job.warn(f"the file promises {head.group(1)} frames and holds {len(rows)}")
+    _set_frame_time(job, head.group(2))
+    _source_unit = 1.0
+    if _height(hierarchy) > _TALLEST:
+        _source_unit = 0.01
+        job.warn("a bvh file has no unit: it was taken as centimetres")
+    importing(
+        job, bpy.ops.import_anim.bvh, axis_forward="-Z", axis_up="Y", global_scale=_source_unit, rotate_mode="NATIVE"
+    )
+    return "import_anim.bvh"
+
+
+def _text(path: Path) -> str:
+    """The file's text; where it is not plain UTF-8 the importer gets a copy that is."""
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp932", errors="replace")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if text.encode() != content:
+        path.write_bytes(text.encode())
+    return text
+
+
+def _set_frame_time(job: Job, text: str) -> None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1e-4 <= seconds <= 1e3:
+        job.warn("the frame time makes no sense: 30 frames a second were assumed")
+        seconds = 1 / 30
+    render = bpy.context.scene.render
+    render.fps = max(1, round(1 / seconds))
+    render.fps_base = render.fps * seconds
+
+
+def _height(hierarchy: str) -> float:
+    """The largest extent of the skeleton at rest."""
+    stack: list[np.ndarray] = []
+    joint = np.zeros(3)
+    points = []
+    for line in hierarchy.splitlines():
+        words = line.split()
+        if words[:1] == ["{"]:
+            stack.append(joint)
+        elif words[:1] == ["}"] and stack:
+            stack.pop()
+        elif words and words[0].upper() == "OFFSET" and len(words) >= 4:
+            try:
+                offset = np.array([float(word) for word in words[1:4]])
+            except ValueError:
+                continue
+            joint = offset + (stack[-2] if len(stack) > 1 else 0.0)
+            if stack:
+                stack[-1] = joint
+            points.append(joint)
+    return float(np.ptp(np.array(points), axis=0).max()) if points else 0.0
+
+
+def write(job: Job) -> None:
+    """Writes the skeleton with one clip: y up, facing +z."""
+    found = clips.takes(bpy.context.scene)
+    item = _moving_armature(found)
+    mine = [take for take in found if any(owner == item for owner, _slot in take.parts)]
+    current = item.animation_data.action if item.animation_data else None
+    take = next((take for take in mine if take.action == current), mine[0])
+    if len(mine) > 1:
+        names = ", ".join(other.name for other in mine if other is not take)
+        job.lose(f"{len(mine) - 1} of {len(mine)} clips: {job.output_format} holds one ({names})")
+    clips.activate(bpy.context.scene, take)
+    for mesh in scene.meshes():
+        # Nothing hangs on the meshes, and deforming them in every frame would take most of the time.
+        for collection in list(mesh.users_collection):
+            collection.objects.unlink(mesh)
+    unit = _source_unit if job.input_format == "bvh" else 1.0
+    keep_orders = job.input_format == "bvh"
+    text = _file(item, round(take.start), round(take.end), unit, keep_orders)
+    try:
+        Path(job.output).write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise ConversionError("export_failed", "the bvh file could not be written") from error
+
+
+def _moving_armature(found: list[clips.Take]) -> bpy.types.Object:
+    moving = [item for item in scene.armatures() if any(owner == item for take in found for owner, _slot in take.parts)]
+    if not scene.armatures():
+        raise ConversionError("no_animation", "the model has no skeleton")
+    if not moving:
+        raise ConversionError("no_animation", "the model has no animation")
+    best = humanoid.armature()
+    return best if best in moving else max(moving, key=lambda item: len(item.data.bones))
+
+
+def _file(item: bpy.types.Object, start: int, end: int, unit: float, keep_orders: bool) -> str:
+    bones = _depth_first(item.data)
+    index = {bone.name: number for number, bone in enumerate(bones)}
+    parents = [index[bone.parent.name] if bone.parent else -1 for bone in bones]
+    orders = [_order(item.pose.bones[bone.name].rotation_mode if keep_orders else "") for bone in bones]
+
+    bpy.context.scene.frame_set(start)
+    rest, rest_turns = _world(item, [bone.matrix_local for bone in bones], unit)
+    tails = [_Y_UP @ np.array(item.matrix_world @ bone.tail_local) / unit for bone in bones]
+    places, turns = [], []
+    for frame in range(start, end + 1):
+        bpy.context.scene.frame_set(frame)
+        place, turn = _world(item, [item.pose.bones[bone.name].matrix for bone in bones], unit)
+        places.append(place)
+        turns.append(turn @ rest_turns.transpose(0, 2, 1))
+    place, turn = np.array(places), np.array(turns)
+
+    above = np.array(parents)
+    is_root = above < 0
+    parent_turn = np.where(is_root[None, :, None, None], np.eye(3), turn[:, above])
+    parent_place = np.where(is_root[None, :, None], 0.0, place[:, above])
+    local_turn = parent_turn.transpose(0, 1, 3, 2) @ turn
+    local_place = (parent_turn.transpose(0, 1, 3, 2) @ (place - parent_place)[..., None])[..., 0]
+    offsets = np.where(is_root[:, None], rest, rest - rest[above])
+    size = max(float(np.ptp(rest, axis=0).max()), 1e-6)
+    moves = is_root | (np.abs(local_place - offsets).max(axis=(0, 2)) > 1e-4 * size)
+
+    lines = ["HIERARCHY"]
+    several = int(is_root.sum()) > 1
+    if several:
+        lines += [f"ROOT {_word(item.name)}", "{", "\tOFFSET 0.0 0.0 0.0"]
+        lines.append("\tCHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation")
+    for root in np.flatnonzero(is_root):
+        _joint(lines, int(root), int(several), several, bones, parents, offsets, tails, rest, moves, orders)
+    if several:
+        lines.append("}")
+
+    render = bpy.context.scene.render
+    lines += ["MOTION", f"Frames: {len(places)}", f"Frame Time: {render.fps_base / render.fps:.7g}"]
+    before = [Euler((0.0, 0.0, 0.0), order[::-1]) for order in orders]
+    for frame in range(len(places)):
+        values = ["0 0 0 0 0 0"] if several else []
+        for number, order in enumerate(orders):
+            if moves[number]:
+                values += [f"{value:.6f}" for value in local_place[frame, number]]
+            # No jumps between frames: of the equal angles those nearest to the last frame's.
+            before[number] = Matrix(local_turn[frame, number]).to_euler(order[::-1], before[number])
+            values += [f"{np.degrees(before[number]['XYZ'.index(axis)]):.6f}" for axis in order]
+        lines.append(" ".join(values))
+    return "\n".join(lines) + "\n"
+
+
+def _joint(lines, number, depth, nested, bones, parents, offsets, tails, rest, moves, orders) -> None:
+    tabs = "\t" * depth
+    kind = "JOINT" if nested else "ROOT"
+    lines += [f"{tabs}{kind} {_word(bones[number].name)}", f"{tabs}{{"]
+    lines.append(f"{tabs}\tOFFSET " + " ".join(f"{value:.6f}" for value in offsets[number]))
+    turning = " ".join(f"{axis}rotation" for axis in orders[number])
+    moving = "6 Xposition Yposition Zposition" if moves[number] else "3"
+    lines.append(f"{tabs}\tCHANNELS {moving} {turning}")
+    children = [child for child, parent in enumerate(parents) if parent == number]
+    for child in children:
+        _joint(lines, child, depth + 1, True, bones, parents, offsets, tails, rest, moves, orders)
+    if not children:
+        tip = " ".join(f"{value:.6f}" for value in tails[number] - rest[number])
+        lines += [f"{tabs}\tEnd Site", f"{tabs}\t{{", f"{tabs}\t\tOFFSET {tip}", f"{tabs}\t}}"]
+    lines.append(f"{tabs}}}")
+
+
+def _depth_first(data: bpy.types.Armature) -> list[bpy.types.Bone]:
+    ordered: list[bpy.types.Bone] = []
+    waiting = [bone for bone in data.bones if not bone.parent][::-1]
+    while waiting:
+        bone = waiting.pop()
+        ordered.append(bone)
+        waiting += list(bone.children)[::-1]
+    return ordered
+
+
+def _world(item: bpy.types.Object, matrices: list[Matrix], unit: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where bones are in the world and how they are turned, y up."""
+    world = [item.matrix_world @ matrix for matrix in matrices]
+    places = np.array([matrix.translation for matrix in world]) @ _Y_UP.T / unit
+    turns = np.array([matrix.to_quaternion().to_matrix() for matrix in world])
+    return places, _Y_UP @ turns
+
+
+def _order(mode: str) -> str:
+    return mode if mode in _ORDERS else "ZXY"
+
+
+def _word(name: str) -> str:
+    """Names of joints have no spaces."""
+    return "_".join(name.split()) or "_"

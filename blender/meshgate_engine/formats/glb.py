@@ -1,0 +1,40 @@
+"""The container of glb, vrm and vrma files: JSON and one buffer."""
+
+import json
+import struct
+from pathlib import Path
+
+_HEADER = struct.Struct("<4sII")
+_CHUNK = struct.Struct("<I4s")
+
+
+def load(path: Path) -> tuple[dict, bytes]:
+    """The JSON and the buffer of a file. Raises ValueError when it is no glb."""
+    content = path.read_bytes()
+    if len(content) < _HEADER.size + _CHUNK.size or content[:4] != b"glTF":
+        raise ValueError("not a glb")
+    document, buffer = None, b""
+    at = _HEADER.size
+    while at + _CHUNK.size <= len(content):
+        length, kind = _CHUNK.unpack_from(content, at)
+        at += _CHUNK.size
+        chunk = content[at : at + length]
+        if kind == b"JSON" and document is None:
+            document = json.loads(chunk)
+        elif kind == b"BIN\0" and not buffer:
+            buffer = chunk
+        at += length
+    if not isinstance(document, dict):
+        raise ValueError("no JSON in the glb")
+    return document, buffer
+
+
+def save(path: Path, document: dict, buffer: bytes) -> None:
+    """Writes a file."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    buffer += b"\0" * (-len(buffer) % 4)
+    chunks = _CHUNK.pack(len(text), b"JSON") + text
+    if buffer:
+        chunks += _CHUNK.pack(len(buffer), b"BIN\0") + buffer
+    path.write_bytes(_HEADER.pack(b"glTF", 2, _HEADER.size + len(chunks)) + chunks)

@@ -1,0 +1,121 @@
+"""VRM avatars: 0.x and 1.0 in, 1.0 out."""
+
+import os
+from pathlib import Path
+
+import bpy
+
+from .. import clips, humanoid, scene
+from ..errors import ConversionError
+from ..job import Job
+from ..operators import exporting, importing
+from . import glb
+
+# Expression of VRM 1.0 -> names of blend shapes that mean it, lower case and without separators.
+_EXPRESSIONS = {
+    "blink": ("blink", "eyesclosed", "blinkboth", "まばたき"),
+    "blink_left": ("blinkl", "blinkleft", "eyeblinkleft", "winkleft"),
+    "blink_right": ("blinkr", "blinkright", "eyeblinkright", "winkright"),
+    "aa": ("a", "aa", "mouthopen", "visemeaa", "vrcvaa", "あ"),
+    "ih": ("i", "ih", "visemei", "vrcvih", "い"),
+    "ou": ("u", "ou", "visemeu", "vrcvou", "う"),
+    "ee": ("e", "ee", "visemee", "vrcve", "え"),
+    "oh": ("o", "oh", "visemeo", "vrcvoh", "お"),
+    "happy": ("happy", "joy", "smile", "笑い"),
+    "angry": ("angry", "anger", "怒り"),
+    "sad": ("sad", "sorrow", "悲しい"),
+    "relaxed": ("relaxed", "fun"),
+    "surprised": ("surprised", "surprise", "びっくり"),
+}
+
+
+def read(job: Job) -> str:
+    """Imports the avatar; whoever sends a file may use it, so that no licence question is asked."""
+    os.environ["BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION"] = "true"
+    importing(
+        job,
+        bpy.ops.import_scene.vrm,
+        use_addon_preferences=False,
+        extract_textures_into_folder=False,
+        set_shading_type_to_material_on_import=False,
+        enable_mtoon_outline_preview=False,
+    )
+    # A VRM holds no clips; the add-on makes one of its T-pose.
+    clips.remove_all()
+    return "import_scene.vrm"
+
+
+def write(job: Job) -> None:
+    """Exports the avatar as VRM 1.0 in its rest pose."""
+    item = humanoid.armature()
+    humanoid.assign(item)
+    if len(scene.armatures()) > 1:
+        job.warn(f"of {len(scene.armatures())} skeletons the one with most bones became the avatar's: {item.name}")
+    clips.activate(bpy.context.scene, None)
+    for mesh in scene.meshes():
+        for block in mesh.data.shape_keys.key_blocks if mesh.data.shape_keys else ():
+            block.value = 0.0
+    vrm = item.data.vrm_addon_extension.vrm1
+    # Else the add-on bends the skeleton into what it takes for a T-pose, and its mesh with it.
+    vrm.humanoid.pose = "restPositionPose"
+    _fill_expressions(vrm)
+    _fill_meta(job, item)
+    exporting(
+        job,
+        bpy.ops.export_scene.vrm,
+        armature_object_name=item.name,
+        use_addon_preferences=False,
+        export_invisibles=True,
+        export_only_selections=False,
+        enable_advanced_preferences=True,
+        export_try_sparse_sk=True,
+        ignore_warning=True,
+    )
+    _check(job)
+
+
+def _fill_expressions(vrm: bpy.types.PropertyGroup) -> None:
+    """Makes expressions of blend shapes whose names say what they are, unless the source has its own."""
+    presets = vrm.expressions.preset
+    if any(len(getattr(presets, name).morph_target_binds) for name in _EXPRESSIONS):
+        return
+    for mesh in scene.meshes():
+        if not mesh.data.shape_keys:
+            continue
+        for block in mesh.data.shape_keys.key_blocks[1:]:
+            plain = "".join(letter for letter in block.name.rpartition(".")[2].lower() if letter.isalnum())
+            expression = next((name for name, words in _EXPRESSIONS.items() if plain in words), None)
+            if expression is None:
+                continue
+            bind = getattr(presets, expression).morph_target_binds.add()
+            bind.node.mesh_object_name = mesh.name
+            bind.index = block.name
+            bind.weight = 1.0
+
+
+def _fill_meta(job: Job, item: bpy.types.Object) -> None:
+    """A VRM names its author and its licence; a VRM 1.0's are kept, for others it is said that they were filled in."""
+    extension = item.data.vrm_addon_extension
+    meta, older = extension.vrm1.meta, extension.vrm0.meta
+    if meta.vrm_name and len(meta.authors):
+        return
+    meta.vrm_name = meta.vrm_name or older.title or Path(job.input).stem
+    meta.version = meta.version or older.version
+    if not len(meta.authors):
+        meta.authors.add().value = older.author or "unknown"
+    if older.title or older.author:
+        job.warn("the licence of a VRM 0.x was not carried over: the most restrictive of VRM 1.0 was filled in")
+    else:
+        job.warn("a vrm file names its author and its licence: unknown and the most restrictive were filled in")
+
+
+def _check(job: Job) -> None:
+    try:
+        document, _buffer = glb.load(Path(job.output))
+        bones = document["extensions"]["VRMC_vrm"]["humanoid"]["humanBones"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConversionError("export_failed", "the vrm file written is no avatar") from error
+    if any(name not in bones for name in humanoid.REQUIRED):
+        raise ConversionError("export_failed", "the vrm file written has an incomplete humanoid")
+    if not document.get("meshes"):
+        raise ConversionError("geometry_lost", "the vrm file written has no mesh")

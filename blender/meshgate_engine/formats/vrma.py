@@ -1,0 +1,129 @@
+"""VRM animation: the motion of a humanoid with no avatar, in a glb with the extension VRMC_vrm_animation.
+
+The VRM add-on reads one only onto an avatar that is there already, and glTF's importer makes a skeleton only of
+nodes that a skin names: the importer gets a copy with such a skin, and so reads the motion as it is.
+"""
+
+from pathlib import Path
+
+import bpy
+
+from .. import clips, humanoid, scene
+from ..errors import ConversionError
+from ..job import Job
+from ..operators import exporting
+from . import glb, gltf
+
+_EXTENSION = "VRMC_vrm_animation"
+
+
+def read(job: Job) -> str:
+    """Imports the motion as a skeleton with a humanoid and one clip."""
+    try:
+        document, buffer = glb.load(Path(job.input))
+        human = document["extensions"][_EXTENSION]["humanoid"]["humanBones"]
+        nodes = document["nodes"]
+        bones = {name: int(bone["node"]) for name, bone in human.items()}
+        joints = _joints(nodes, set(bones.values()), bones["hips"])
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ConversionError("import_failed", "not a readable vrma file: it has no humanoid") from error
+    if not document.get("animations"):
+        raise ConversionError("no_animation", "the model has no animation")
+    expressions = document["extensions"][_EXTENSION].get("expressions") or {}
+    if any(expressions.get(kind) for kind in ("preset", "custom")):
+        job.lose("expressions: only the motion of the bones is converted")
+
+    title = document["animations"][0].get("name") or Path(job.input).stem
+    document["animations"] = [{**document["animations"][0], "name": title}]
+    titles = {index: name for name, index in bones.items()}
+    for index in joints:
+        nodes[index]["name"] = _unique(nodes[index].get("name") or titles.get(index) or f"node{index}", index, nodes)
+    names = {name: nodes[index]["name"] for name, index in bones.items()}
+    document["skins"] = [{"joints": joints}]
+    copy = Path("tmp") / "motion.glb"
+    copy.parent.mkdir(exist_ok=True)
+    glb.save(copy, document, buffer)
+    as_glb = Job(str(copy), "glb", job.output, job.output_format)
+    try:
+        gltf.read(as_glb)
+    except ConversionError as error:
+        raise ConversionError(error.code, error.detail.replace("glb", "vrma")) from error
+
+    item = humanoid.armature()
+    for other in [other for other in scene.objects() if other != item and other not in _above(item)]:
+        bpy.data.objects.remove(other)
+    humanoid.write(item, {name: bone for name, bone in names.items() if bone in item.data.bones})
+    humanoid.assign(item)
+    return "import_scene.gltf"
+
+
+def _joints(nodes: list[dict], human: set[int], hips: int) -> list[int]:
+    """The human bones' nodes and those between them, from the hips down."""
+    joints: list[int] = []
+
+    def visit(index: int) -> bool:
+        place = len(joints)
+        joints.append(index)
+        below = [visit(child) for child in nodes[index].get("children") or []]
+        if index in human or any(below):
+            return True
+        del joints[place:]
+        return False
+
+    visit(hips)
+    return joints
+
+
+def _unique(name: str, index: int, nodes: list[dict]) -> str:
+    same = any(other.get("name") == name for number, other in enumerate(nodes) if number != index)
+    return f"{name}_{index}" if same else name
+
+
+def _above(item: bpy.types.Object) -> list[bpy.types.Object]:
+    above = []
+    while item.parent:
+        item = item.parent
+        above.append(item)
+    return above
+
+
+def write(job: Job) -> None:
+    """Exports one clip of the human in the scene."""
+    item = humanoid.armature()
+    found = clips.takes(bpy.context.scene)
+    mine = [take for take in found if any(owner == item for owner, _slot in take.parts)]
+    if not mine:
+        raise ConversionError("no_animation", "the model has no animation")
+    humanoid.assign(item)
+    current = item.animation_data.action if item.animation_data else None
+    take = next((take for take in mine if take.action == current), mine[0])
+    if len(mine) > 1:
+        names = ", ".join(other.name for other in mine if other is not take)
+        job.lose(f"{len(mine) - 1} of {len(mine)} clips: vrma holds one ({names})")
+    for mesh in scene.meshes():
+        for collection in list(mesh.users_collection):
+            collection.objects.unlink(mesh)
+    clips.activate(bpy.context.scene, take)
+    _only_slot(item, take)
+    bpy.context.scene.frame_start, bpy.context.scene.frame_end = round(take.start), round(take.end)
+    bpy.context.view_layer.objects.active = item
+    exporting(job, bpy.ops.export_scene.vrma, armature_object_name=item.name)
+    _finish(job, take.name)
+
+
+def _only_slot(item: bpy.types.Object, take: clips.Take) -> None:
+    """Takes the other slots out of the clip: the add-on evaluates its first one, which may be blend shapes'."""
+    keep = next(slot for owner, slot in take.parts if owner == item)
+    for slot in [slot for slot in take.action.slots if slot != keep]:
+        take.action.slots.remove(slot)
+
+
+def _finish(job: Job, name: str) -> None:
+    """Checks the file and gives the clip its name, which the add-on forgets."""
+    try:
+        document, buffer = glb.load(Path(job.output))
+        document["extensions"][_EXTENSION]["humanoid"]["humanBones"]["hips"]["node"]
+        document["animations"][0]["name"] = name
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConversionError("export_failed", "the vrma file written has no motion") from error
+    glb.save(Path(job.output), document, buffer)
