@@ -99,12 +99,24 @@ def assigned(item: bpy.types.Object) -> dict[str, str]:
 
 def write(item: bpy.types.Object, found: dict[str, str]) -> None:
     """Writes an assignment into the add-on's properties."""
-    bones = item.data.vrm_addon_extension.vrm1.humanoid.human_bones
-    # Else the add-on may choose anew when it looks at the armature.
+    extension = item.data.vrm_addon_extension
+    bones = extension.vrm1.humanoid.human_bones
+    # Else the add-on chooses by itself when it looks at the armature, which can take it a minute.
     bones.initial_automatic_bone_assignment = False
-    bones.filter_by_human_bone_hierarchy = False
-    for name in _properties(item.data.vrm_addon_extension):
-        getattr(bones, name).node.bone_name = found.get(_camel(name), "")
+    extension.vrm0.humanoid.initial_automatic_bone_assignment = False
+    from io_scene_vrm.editor.property_group import HumanoidStructureBonePropertyGroup as Group
+
+    # After each bone the add-on thinks for a tenth of a second about what its menus may offer: once is enough.
+    usual = Group.update_all_vrm1_bone_name_candidates
+    Group.update_all_vrm1_bone_name_candidates = staticmethod(lambda _armature: None)
+    try:
+        for name in _properties(extension):
+            node, bone = getattr(bones, name).node, found.get(_camel(name), "")
+            if node.bone_name != bone:
+                node.bone_name = bone
+    finally:
+        Group.update_all_vrm1_bone_name_candidates = staticmethod(usual)
+    usual(item.data)
 
 
 def by_name(data: bpy.types.Armature) -> dict[str, str]:

@@ -111,6 +111,7 @@ def _document(path: Path) -> dict:
 def _set_fps(document: dict) -> None:
     """Makes the scene's frames the file's keys, so that no clip is sampled at another rate than it was made with."""
     rates: dict[int, int] = {}
+    exact: dict[int, tuple[float, float]] = {}
     accessors = document.get("accessors") or []
     try:
         for animation in document.get("animations") or []:
@@ -122,9 +123,15 @@ def _set_fps(document: dict) -> None:
                 rate = (times["count"] - 1) / seconds
                 if 1 <= round(rate) <= 240 and abs(rate - round(rate)) < 0.01 * rate:
                     rates[round(rate)] = rates.get(round(rate), 0) + times["count"]
+                    exact[round(rate)] = max(exact.get(round(rate), (0.0, 0.0)), (seconds, rate))
     except (LookupError, TypeError):
         return
     if rates:
         rate = max(rates, key=lambda rate: (rates[rate], rate))
         # Clips with few keys say nothing of the rate at which they were made.
-        bpy.context.scene.render.fps = rate if rate >= 12 else 24
+        render = bpy.context.scene.render
+        render.fps = rate if rate >= 12 else 24
+        # 29.97 is not 30: of the longest clip the exact rate, as far as its times, which are floats, tell it.
+        precise = exact[rate][1]
+        if rate >= 12 and abs(precise - rate) > 1e-6 * rate:
+            render.fps_base = rate / precise

@@ -40,6 +40,8 @@ def read(job: Job) -> str:
         set_shading_type_to_material_on_import=False,
         enable_mtoon_outline_preview=False,
     )
+    # A VRM holds no clips; the add-on makes one of its T-pose.
+    clips.remove_all()
     return "import_scene.vrm"
 
 
@@ -54,6 +56,8 @@ def write(job: Job) -> None:
         for block in mesh.data.shape_keys.key_blocks if mesh.data.shape_keys else ():
             block.value = 0.0
     vrm = item.data.vrm_addon_extension.vrm1
+    # Else the add-on bends the skeleton into what it takes for a T-pose, and its mesh with it.
+    vrm.humanoid.pose = "restPositionPose"
     _fill_expressions(vrm)
     _fill_meta(job, item)
     exporting(
