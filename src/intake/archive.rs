@@ -120,6 +120,7 @@ fn damaged() -> ConversionError {
     ConversionError::new(ErrorCode::InvalidArchive, "the zip is damaged or cut short")
 }
 
+#[allow(clippy::needless_pass_by_value)] // the signature of `map_err`
 fn of_zip(error: ZipError) -> ConversionError {
     match error {
         ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) | ZipError::InvalidPassword => {

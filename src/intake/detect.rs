@@ -147,7 +147,10 @@ fn stl(head: &[u8], length: u64, extension: &str) -> Result<Option<Format>, Conv
     let text = trimmed(head);
     if starts_with_word(text, b"solid") {
         let lower = text.to_ascii_lowercase();
-        if extension == "stl" || contains(&lower, b"facet") || contains(&lower, b"endsolid") {
+        if (extension == "stl" && seems::is_text(head))
+            || contains(&lower, b"facet")
+            || contains(&lower, b"endsolid")
+        {
             return Ok(Some(Format::Stl));
         }
     }

@@ -9,6 +9,9 @@ use super::model::Limits;
 use super::names;
 use crate::domain::{ConversionError, ErrorCode};
 
+/// Most files of one name among which the likeliest is sought.
+const MAX_LIKELY: usize = 64;
+
 /// One file of a model.
 #[derive(Debug)]
 pub struct Item {
@@ -139,6 +142,7 @@ impl Files {
             found
                 .iter()
                 .copied()
+                .take(MAX_LIKELY)
                 .max_by_key(|index| (self.common_tail(*index, &wanted), std::cmp::Reverse(*index)))
         });
         match (likeliest, inside) {

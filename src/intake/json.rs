@@ -93,8 +93,7 @@ impl<R> Lean<R> {
             (Inside { length }, _) if length > MAX_STRING && byte & 0xc0 != 0x80 => Dropping,
             (Inside { length }, _) => Inside { length: length.saturating_add(1) },
             (Escape { length }, b'u') => Unicode { length, rest: 4 },
-            (Escape { length }, _) => Inside { length },
-            (Unicode { length, rest: 0 | 1 }, _) => Inside { length },
+            (Escape { length } | Unicode { length, rest: 0 | 1 }, _) => Inside { length },
             (Unicode { length, rest }, _) => Unicode { length, rest: rest - 1 },
             (Dropping, b'\\') => DroppingEscape,
             (Dropping | DroppingEscape, _) => Dropping,
@@ -130,11 +129,19 @@ impl<R: BufRead> Read for Lean<R> {
             if count == 0 {
                 return Ok(0);
             }
-            for byte in chunk.into_iter().take(count) {
-                if self.keep(byte)?
+            let mut rest = chunk.get(..count).unwrap_or_default();
+            while let Some((byte, after)) = rest.split_first() {
+                if self.state == State::Dropping && !matches!(byte, b'"' | b'\\') {
+                    // Most of a large file is one embedded string: past it in one leap.
+                    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+                    rest = rest.get(end.unwrap_or(rest.len())..).unwrap_or_default();
+                    continue;
+                }
+                rest = after;
+                if self.keep(*byte)?
                     && let Some(slot) = out.get_mut(written)
                 {
-                    *slot = byte;
+                    *slot = *byte;
                     written += 1;
                 }
             }

@@ -126,8 +126,15 @@ pub fn prepare(
     warnings.extend(found);
     let (count, bytes) = files.totals();
     let main = files.item(index).map(|item| item.stored.clone()).unwrap_or_default();
-    let name = names::safe(names::split_extension(names::base_name(name.as_deref().unwrap_or(&original))).0);
+    let name = result_name(name.as_deref().unwrap_or(&original));
     Ok(Model { folder: into.to_owned(), main, format, bytes, files: count, warnings, missing_textures, name })
+}
+
+/// What a result may be called: the sent name without its extension, and without the `.stl` of an `a.stl.zip`.
+fn result_name(sent: &str) -> String {
+    let (stem, _) = names::split_extension(names::base_name(sent));
+    let (inner, extension) = names::split_extension(stem);
+    names::safe(if Format::from_extension(extension).is_some() { inner } else { stem })
 }
 
 /// Brings the files in, and says what they came in and what that was called.

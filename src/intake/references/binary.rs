@@ -26,6 +26,9 @@ const MAX_NAMES: usize = 2000;
 /// where the FBX importer looks last.
 pub fn resolve(files: &mut Files, index: usize, beside: bool) -> Result<(), ConversionError> {
     let (Some(path), Some(item)) = (files.path(index), files.item(index)) else { return Ok(()) };
+    if files.items().len() < 2 {
+        return Ok(());
+    }
     let (from, stored) = (item.name.clone(), item.stored.clone());
     let mut named: Vec<_> = named_files(&path, TEXTURES)
         .map_err(|error| ConversionError::io("read the model", &error))?

@@ -1,5 +1,6 @@
 //! glTF, as JSON or binary: its buffers and images.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
@@ -37,7 +38,7 @@ struct Layout {
 struct Changes {
     buffers: Vec<(usize, String)>,
     images: Vec<(usize, String)>,
-    missing_images: Vec<usize>,
+    missing_images: HashSet<usize>,
 }
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
@@ -63,7 +64,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
             changes.images.extend(changed(files, index, found, uri).map(|uri| (number, uri)));
         } else {
             findings.missing_texture(&decoded(uri));
-            changes.missing_images.push(number);
+            changes.missing_images.insert(number);
         }
     }
     if changes.buffers.is_empty() && changes.images.is_empty() && changes.missing_images.is_empty() {
@@ -217,9 +218,9 @@ fn set_uris(root: &mut Value, list: &str, uris: &[(usize, String)]) {
 }
 
 /// Takes images that are not there out of every material. The entries stay, as others are known by their number.
-fn remove_images(root: &mut Value, missing: &[usize]) {
+fn remove_images(root: &mut Value, missing: &HashSet<usize>) {
     let is_missing = |value: &Value| as_index(value).is_some_and(|index| missing.contains(&index));
-    let mut gone = Vec::new();
+    let mut gone = HashSet::new();
     for (number, texture) in entries(root, "textures").iter_mut().enumerate() {
         let Value::Object(texture) = texture else { continue };
         let mut kept = texture.get("source").is_some_and(|source| !is_missing(source));
@@ -234,7 +235,7 @@ fn remove_images(root: &mut Value, missing: &[usize]) {
             });
         }
         if lost && !kept {
-            gone.push(number);
+            gone.insert(number);
         } else if texture.get("source").is_some_and(is_missing) {
             texture.remove("source");
         }
@@ -258,7 +259,7 @@ fn remove_images(root: &mut Value, missing: &[usize]) {
 }
 
 /// Removes from a material, its extensions included, every `…Texture: { index }` that shows one of `gone`.
-fn remove_textures(value: &mut Value, gone: &[usize]) {
+fn remove_textures(value: &mut Value, gone: &HashSet<usize>) {
     match value {
         Value::Object(object) => {
             let shows = |name: &str, value: &Value| {
@@ -274,7 +275,7 @@ fn remove_textures(value: &mut Value, gone: &[usize]) {
 }
 
 /// VRM 0.x names textures by bare numbers.
-fn remove_vrm_textures(vrm: &mut Value, gone: &[usize]) {
+fn remove_vrm_textures(vrm: &mut Value, gone: &HashSet<usize>) {
     let is_gone = |value: &Value| as_index(value).is_some_and(|index| gone.contains(&index));
     let forget = |object: &mut Map<String, Value>| object.retain(|_, value| !is_gone(value));
     if let Some(properties) = vrm.get_mut("materialProperties").and_then(Value::as_array_mut) {

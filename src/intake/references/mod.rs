@@ -53,7 +53,7 @@ pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findin
     let mut findings = Findings::default();
     match format {
         Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => {
-            gltf::resolve(files, index, &mut findings)?
+            gltf::resolve(files, index, &mut findings)?;
         }
         Format::Obj => obj::resolve(files, index, &mut findings)?,
         Format::Usd | Format::Usda | Format::Usdc => usd::resolve(files, index, &mut findings)?,

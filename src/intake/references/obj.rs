@@ -1,5 +1,6 @@
 //! OBJ: its material libraries, and the textures in them. Line by line, as the files are large.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 
@@ -10,6 +11,9 @@ use crate::domain::ConversionError;
 
 /// Most different library statements that are resolved; real files have one.
 const MAX_STATEMENTS: usize = 1000;
+
+/// Most different texture statements of a library that are resolved.
+const MAX_TEXTURES: usize = 20_000;
 
 /// Options of a texture statement and how many values each takes at most.
 const OPTIONS: &[(&str, usize)] = &[
@@ -33,33 +37,34 @@ type Change = Option<Vec<u8>>;
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
     let mut statements: Vec<Vec<u8>> = Vec::new();
+    let mut known = HashSet::new();
     let mut any = false;
     scan(files, index, |line| {
         if is_mtllib(line) {
             any = true;
-            if statements.len() < MAX_STATEMENTS && !statements.iter().any(|known| known == line) {
+            if statements.len() < MAX_STATEMENTS && known.insert(line.to_owned()) {
                 statements.push(line.to_owned());
             }
         }
     })?;
     let mut libraries = Vec::new();
-    let mut changes: Vec<(Vec<u8>, Change)> = Vec::new();
+    let mut changes: HashMap<Vec<u8>, Change> = HashMap::new();
     for statement in statements {
         let change = library(files, index, &statement, &mut libraries, findings)?;
-        changes.push((statement, change));
+        changes.insert(statement, change);
     }
     if !any {
         libraries.extend(own_library(files, index)?);
     }
-    if changes.iter().any(|(_, change)| change.is_some()) {
+    if changes.values().any(Option::is_some) {
         rewrite(files, index, |reader, writer| {
             lines::for_each(reader, |line, whole| {
                 if !whole || !is_mtllib(line) {
                     return writer.write_all(line);
                 }
-                match changes.iter().find(|(known, _)| known == line) {
-                    Some((_, None)) => writer.write_all(line),
-                    Some((_, Some(change))) => writer.write_all(change),
+                match changes.get(line) {
+                    Some(None) => writer.write_all(line),
+                    Some(Some(change)) => writer.write_all(change),
                     // Beyond the bound nothing was resolved, and nothing is opened.
                     None => Ok(()),
                 }
@@ -104,7 +109,7 @@ fn library(
                 found.push(library);
             }
             Resolved::Missing => {
-                findings.warn(format!("material library {} was not found", names::quoted(name)))
+                findings.warn(format!("material library {} was not found", names::quoted(name)));
             }
             Resolved::Outside => findings.warn(format!(
                 "material library {} lies outside the model and was not opened",
@@ -120,9 +125,13 @@ fn library(
     {
         return Ok(None);
     }
-    let new: String =
-        found.iter().map(|library| format!("mtllib {}\n", relative(files, index, *library))).collect();
-    Ok(Some(new.into_bytes()))
+    let mut new = Vec::new();
+    for library in found {
+        new.extend_from_slice(b"mtllib ");
+        new.extend_from_slice(relative(files, index, library).as_bytes());
+        new.push(b'\n');
+    }
+    Ok(Some(new))
 }
 
 /// Blender takes the library that is named like the OBJ when the OBJ names none.
@@ -138,17 +147,16 @@ fn own_library(files: &mut Files, index: usize) -> Result<Option<usize>, Convers
 /// Resolves the textures of the library at `index`.
 fn textures(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
     let mut statements = Vec::new();
+    let mut known = HashSet::new();
     scan(files, index, |line| {
-        if texture_name(line).is_some() && statements.len() < 100 * MAX_STATEMENTS {
+        if texture_name(line).is_some() && statements.len() < MAX_TEXTURES && known.insert(line.to_owned()) {
             statements.push(line.to_owned());
         }
     })?;
-    let mut changes = std::collections::HashMap::new();
+    let mut changes: HashMap<Vec<u8>, Change> = HashMap::new();
     for line in statements {
-        if !changes.contains_key(&line) {
-            let change = texture(files, index, &line, findings)?;
-            changes.insert(line, change);
-        }
+        let change = texture(files, index, &line, findings)?;
+        changes.insert(line, change);
     }
     if changes.values().all(Option::is_none) {
         return Ok(());

@@ -235,12 +235,12 @@ mod tests {
 
     #[test]
     fn paths_are_told_from_strings_and_comments() {
-        let text = br##"#usda 1.0
+        let text = br#"#usda 1.0
 # mail@host @no@
 ( doc = "a@b @c@" subLayers = [@./a.usda@, @@@b@c.usda@@@] )
 def "x" { string s = 'it\'s @x@' string e = "" asset n = @@ asset t = @t.png@ }
 """ @deep@ "quoted" """ asset u = @u.png@
-asset open = @never closed"##;
+asset open = @never closed"#;
         let (mut paths, mut all) = (Vec::new(), Vec::new());
         for_each_path(&mut BufReader::with_capacity(7, text.as_slice()), |part| {
             match part {

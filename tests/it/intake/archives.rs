@@ -29,6 +29,8 @@ fn a_zip_with_one_model_is_that_model() {
     assert_eq!(model.name, "my chair");
     assert_eq!(listing(&model.folder), ["dir/a.obj", "dir/readme.txt"]);
     assert!(model.warnings.is_empty(), "{:?}", model.warnings);
+    let named = desk.upload("seat.v2.obj.zip", zip_of(&[("a.obj", OBJ.as_bytes())])).unwrap();
+    assert_eq!(named.name, "seat.v2");
 }
 
 #[test]

@@ -286,7 +286,8 @@ fn an_fbx_gets_its_textures_beside_it_under_the_names_it_uses() {
 fn a_large_obj_is_streamed_and_long_lines_pass() {
     let long = format!("# {}\n", "x".repeat(200_000));
     let obj = format!("mtllib gone.mtl\n{long}{}", OBJ.repeat(1000));
-    let model = Desk::new().upload("a.obj", &obj).unwrap();
+    let desk = Desk::new();
+    let model = desk.upload("a.obj", &obj).unwrap();
     assert_eq!(main_text(&model), obj.strip_prefix("mtllib gone.mtl\n").unwrap());
     assert!(Path::new(&model.main).is_relative());
 }
