@@ -104,7 +104,8 @@ fn count_nodes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> 
     let document = data.document;
     let extensions = &document.extensions;
     let avatars = [&extensions.vrm0, &extensions.vrm1, &extensions.vrma];
-    let human: Vec<usize> = avatars.into_iter().flatten().flat_map(|avatar| avatar.humanoid.nodes()).collect();
+    let human: Vec<usize> =
+        avatars.into_iter().flatten().flat_map(|avatar| avatar.humanoid.nodes()).collect();
     counts.humanoid = !human.is_empty();
     let mut bones: HashSet<usize> = document.skins.iter().flat_map(|skin| &skin.joints).copied().collect();
     if let Some(bone) = bones.iter().find(|bone| **bone >= document.nodes.len()) {
@@ -176,7 +177,7 @@ fn clip(
         return Ok(Clip { name, frames: densest.count.min(1), seconds, fps: 0.0 });
     }
     let fps = tidy_fps((densest.count - 1) as f64 / span);
-    let frames = ((seconds * fps).round() as u64 + 1).max(densest.count);
+    let frames = ((seconds * fps).round() as u64).saturating_add(1).max(densest.count);
     Ok(Clip { name, frames, seconds, fps })
 }
 
