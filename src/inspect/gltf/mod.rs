@@ -138,6 +138,9 @@ fn textures(source: &Source, document: &Document) -> Result<(u64, Vec<String>), 
     Ok((used.into_iter().filter(|index| *index < document.images.len()).count() as u64, missing))
 }
 
+/// Keys closer to each other than this are no frames but noise.
+const MAX_FPS: f64 = 100_000.0;
+
 /// Keys of a channel: how many, the first and the last, in seconds.
 #[derive(Debug, Clone, Copy)]
 struct Times {
@@ -177,6 +180,9 @@ fn clip(
         return Ok(Clip { name, frames: densest.count.min(1), seconds, fps: 0.0 });
     }
     let fps = tidy_fps((densest.count - 1) as f64 / span);
+    if fps > MAX_FPS {
+        return Ok(Clip { name, frames: densest.count, seconds, fps: 0.0 });
+    }
     let frames = ((seconds * fps).round() as u64).saturating_add(1).max(densest.count);
     Ok(Clip { name, frames, seconds, fps })
 }

@@ -217,3 +217,14 @@ fn deep_json_is_no_trouble() {
     assert_eq!(read("a.gltf", text.as_bytes()).unwrap().objects, 0);
     assert!(refused("a.gltf", text.replace("extras", "nodes").as_bytes()).contains("JSON"));
 }
+
+#[test]
+fn keys_that_all_but_coincide_are_no_frame_rate() {
+    let mut model = Builder::new();
+    let close = model.floats("SCALAR", 3, &[0., 1e-43, 2e-43]);
+    let long = model.floats("SCALAR", 2, &[0., 2.]);
+    model.json["animations"] =
+        json!([{"samplers": [{"input": close, "output": close}, {"input": long, "output": long}]}]);
+    let clip = Clip { name: "animation 0".to_owned(), frames: 3, seconds: 2.0, fps: 0.0 };
+    assert_eq!(read("a.glb", &model.glb()).unwrap().clips, [clip]);
+}
