@@ -23,7 +23,10 @@ pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
             match word.to_ascii_uppercase().as_str() {
                 "HIERARCHY" => head = true,
                 "ROOT" | "JOINT" if head => counts.bones += 1,
-                "CHANNELS" => channels += words.next().and_then(|count| count.parse().ok()).unwrap_or(0),
+                "CHANNELS" => {
+                    let count: u64 = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
+                    channels = u64::saturating_add(channels, count);
+                }
                 _ => {}
             }
         }
@@ -39,7 +42,8 @@ pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
     }
     let frames = labelled(&mut lines, "frames:")?;
     let frame_time = labelled(&mut lines, "frame time:")?;
-    let (Some(frames), Some(frame_time)) = (number::<u64>(frames.as_bytes()), number::<f64>(frame_time.as_bytes()))
+    let (Some(frames), Some(frame_time)) =
+        (number::<u64>(frames.as_bytes()), number::<f64>(frame_time.as_bytes()))
     else {
         return Err(lines.wrong("does not follow a number of frames and their time"));
     };
@@ -80,7 +84,9 @@ fn check_frames(
         let mut wrong = false;
         let Some(line) = lines.next()? else {
             let there = seen / channels.max(1);
-            return Err(super::malformed(format!("the file is truncated: {there} of {frames} frames are there")));
+            return Err(super::malformed(format!(
+                "the file is truncated: {there} of {frames} frames are there"
+            )));
         };
         for word in words(line) {
             seen += 1;

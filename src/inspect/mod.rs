@@ -60,9 +60,16 @@ fn reading(error: &io::Error) -> ConversionError {
 struct Extent(Option<Bounds>);
 
 impl Extent {
+    /// Adds a point; one that is not finite is left out.
     fn add(&mut self, point: [f64; 3]) {
-        let old = self.0.map(|bounds| [bounds.min, bounds.max]);
-        self.0 = Bounds::around(old.into_iter().flatten().chain([point]));
+        if !point.iter().all(|value| value.is_finite()) {
+            return;
+        }
+        let Bounds { min, max } = self.0.get_or_insert(Bounds { min: point, max: point });
+        for (axis, value) in point.into_iter().enumerate() {
+            min[axis] = min[axis].min(value);
+            max[axis] = max[axis].max(value);
+        }
     }
 
     /// Adds a point of a format that is z up.

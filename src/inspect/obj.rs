@@ -62,7 +62,8 @@ impl Reader {
     fn line(&mut self, line: &[u8]) -> Result<(), &'static str> {
         let mut words = words(line);
         let Some(word) = words.next() else { return Ok(()) };
-        let rest = || String::from_utf8_lossy(line.get(word.len()..).unwrap_or_default().trim_ascii()).into_owned();
+        let rest =
+            || String::from_utf8_lossy(line.get(word.len()..).unwrap_or_default().trim_ascii()).into_owned();
         match word {
             b"v" => {
                 self.extent.add(point(&mut words).ok_or("has a vertex without three numbers")?);
@@ -74,7 +75,10 @@ impl Reader {
                 let mut corners = 0_u64;
                 for corner in words {
                     let mut indices = corner.split(|byte| *byte == b'/');
-                    indices.next().and_then(number::<i64>).ok_or("has a face whose corners are no numbers")?;
+                    indices
+                        .next()
+                        .and_then(number::<i64>)
+                        .ok_or("has a face whose corners are no numbers")?;
                     self.object.uvs |= indices.next().is_some_and(|uv| !uv.is_empty());
                     corners += 1;
                 }

@@ -111,7 +111,9 @@ fn header(lines: &mut Lines<BufReader<File>>) -> Result<(Encoding, Vec<Element>)
     let mut encoding = None;
     let mut elements: Vec<Element> = Vec::new();
     loop {
-        let Some(line) = lines.next()? else { return Err(malformed("the file is truncated within its header")) };
+        let Some(line) = lines.next()? else {
+            return Err(malformed("the file is truncated within its header"));
+        };
         let line = String::from_utf8_lossy(line).into_owned();
         let parts: Vec<&str> = line.split_ascii_whitespace().collect();
         match parts.as_slice() {
@@ -120,7 +122,8 @@ fn header(lines: &mut Lines<BufReader<File>>) -> Result<(Encoding, Vec<Element>)
             ["format", "binary_big_endian", ..] => encoding = Some(Encoding::BigEndian),
             ["comment" | "obj_info", ..] | [] => {}
             ["element", name, count] if elements.len() < MAX_PROPERTIES => {
-                let count = count.parse().map_err(|_| lines.wrong("does not say how many elements there are"))?;
+                let count =
+                    count.parse().map_err(|_| lines.wrong("does not say how many elements there are"))?;
                 elements.push(Element { name: (*name).to_owned(), count, properties: Vec::new() });
             }
             ["property", rest @ ..] => {

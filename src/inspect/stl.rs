@@ -73,7 +73,8 @@ fn binary(mut file: File, triangles: u64) -> Result<Counts, ConversionError> {
 struct Solids {
     extent: Extent,
     triangles: u64,
-    solids: u64,
+    /// Solids that have facets.
+    bodies: u64,
     /// Corners of the current facet.
     corners: u64,
     /// Facets of the current solid.
@@ -91,7 +92,7 @@ fn text(mut lines: Lines<BufReader<File>>) -> Result<Counts, ConversionError> {
     if seen.open {
         return Err(malformed("the file is truncated: its solid has no end"));
     }
-    Ok(counted(seen.triangles, seen.solids, &seen.extent))
+    Ok(counted(seen.triangles, seen.bodies, &seen.extent))
 }
 
 impl Solids {
@@ -106,7 +107,7 @@ impl Solids {
             }
             b"endfacet" if self.corners == 3 => {
                 self.triangles += 1;
-                self.solids += u64::from(self.facets == 0);
+                self.bodies += u64::from(self.facets == 0);
                 self.facets += 1;
                 self.corners = 0;
             }

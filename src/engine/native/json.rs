@@ -214,7 +214,8 @@ impl<'a> Members<'a> {
 /// Whether `key`, as written, spells `name`.
 fn is_key(key: &RawValue, name: &str) -> bool {
     let bare = key.get().trim_matches('"');
-    bare == name || (bare.contains('\\') && serde_json::from_str::<String>(key.get()).is_ok_and(|key| key == name))
+    bare == name
+        || (bare.contains('\\') && serde_json::from_str::<String>(key.get()).is_ok_and(|key| key == name))
 }
 
 impl<'de> Deserialize<'de> for Members<'de> {

@@ -80,7 +80,7 @@ pub fn pack(source: &Source, target: &Path) -> Result<(), ConversionError> {
             }
         }
     }
-    extend_array(source, &root, "bufferViews", &views, new_views, &mut edits);
+    extend_array(source, &root, "bufferViews", &views, &new_views, &mut edits);
     join_buffers(source, &root, &buffers, &found, chunk.length, &mut edits);
     write(source, edits, &chunk, target)
 }
@@ -116,7 +116,7 @@ fn embed_images(
 
         let mut instead = format!(r#""bufferView":{view}"#);
         if image.get("mimeType").is_none() {
-            instead.push_str(&format!(r#","mimeType":"{media_type}""#));
+            instead = format!(r#"{instead},"mimeType":"{media_type}""#);
         }
         edits.replace(source.json.span(raw), rewritten(source, &image, "uri", &instead));
     }
@@ -129,7 +129,8 @@ pub fn media_type(image: &Stretch, written: &str, name: Option<&Path>) -> Result
     let read = image.open(0, 12).and_then(|mut reader| reader.read_to_end(&mut head));
     read.map_err(|error| super::unreadable("an image", &error))?;
     let extension = name.and_then(Path::extension).unwrap_or_default().to_ascii_lowercase();
-    let clean = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/+-._".contains(&byte));
+    let clean =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/+-._".contains(&byte));
     Ok(match head.as_slice() {
         [0x89, b'P', b'N', b'G', ..] => "image/png",
         [0xff, 0xd8, 0xff, ..] => "image/jpeg",
@@ -186,7 +187,7 @@ fn move_view(
             Some(written) => {
                 edits.replace(source.json.span(written), vec![Piece::New(new.to_string())]);
             }
-            None => value.push_str(&format!(r#","byteOffset":{new}"#)),
+            None => value = format!(r#"{value},"byteOffset":{new}"#),
         }
     }
     if value != buffer.get() {
@@ -201,7 +202,7 @@ fn extend_array(
     root: &Members,
     name: &str,
     old: &[Members],
-    new: Vec<String>,
+    new: &[String],
     edits: &mut Edits,
 ) {
     if new.is_empty() {
@@ -212,12 +213,12 @@ fn extend_array(
         let comma = if old.is_empty() { "" } else { "," };
         edits.insert(source.json.span(array).end - 1, format!("{comma}{new}"));
     } else {
-        add_member(source, root, format!(r#""{name}":[{new}]"#), edits);
+        add_member(source, root, &format!(r#""{name}":[{new}]"#), edits);
     }
 }
 
 /// Adds `member` at the end of the object `object`, which has others.
-pub fn add_member(source: &Source, object: &Members, member: String, edits: &mut Edits) {
+pub fn add_member(source: &Source, object: &Members, member: &str, edits: &mut Edits) {
     if let Some((_, last)) = object.0.last() {
         edits.insert(source.json.span(last).end, format!(",{member}"));
     }
@@ -233,7 +234,7 @@ fn join_buffers(
     edits: &mut Edits,
 ) {
     let Some(array) = root.get("buffers") else {
-        return add_member(source, root, format!(r#""buffers":[{{"byteLength":{length}}}]"#), edits);
+        return add_member(source, root, &format!(r#""buffers":[{{"byteLength":{length}}}]"#), edits);
     };
     let first = buffers.iter().zip(found).find(|(_, stretch)| stretch.is_some()).map(|(buffer, _)| buffer);
     let mut pieces = vec![Piece::New(format!(r#"[{{"byteLength":{length}"#))];

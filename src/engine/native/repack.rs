@@ -48,7 +48,8 @@ pub fn repack(
     let written = PathBuf::from(format!("{name}.glb"));
     let target = output_dir.join(&written);
     if is_whole(&source)? {
-        let size = fs::metadata(&source.path).map_err(|error| ConversionError::io("read the model", &error))?;
+        let size =
+            fs::metadata(&source.path).map_err(|error| ConversionError::io("read the model", &error))?;
         let whole = Stretch::bytes(&source.path, 0, size.len());
         copy(&whole, &target).map_err(|error| ConversionError::io("write the result", &error))?;
     } else {

@@ -88,7 +88,8 @@ impl Source {
     /// # Errors
     /// `import_failed` for a URI that is no string or is coded in an unknown way.
     pub fn resolve(&self, uri: &RawValue) -> Result<Reference, ConversionError> {
-        let text: String = serde_json::from_str(uri.get()).map_err(|_| malformed("a uri in it is no text"))?;
+        let text: String =
+            serde_json::from_str(uri.get()).map_err(|_| malformed("a uri in it is no text"))?;
         if let Some(hole) = self.json.hole(uri) {
             let head = text.strip_prefix("data:").unwrap_or_default().trim_end_matches(',');
             let Some(media_type) = head.strip_suffix(";base64") else {
@@ -112,7 +113,8 @@ impl Source {
 
     /// The file `relative` in the main file's folder, if it is one.
     fn beside(&self, relative: &Path) -> Option<Stretch> {
-        let inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let inside =
+            relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !inside || relative.as_os_str().is_empty() {
             return None;
         }
@@ -131,7 +133,8 @@ impl Source {
     /// # Errors
     /// `missing_files` when its file is not there, `import_failed` when there is less of it than it says.
     pub fn buffer(&self, index: usize, buffer: &Members) -> Result<Option<Stretch>, ConversionError> {
-        let length: u64 = buffer.read("byteLength")?.ok_or_else(|| malformed("a buffer has no byteLength"))?;
+        let length: u64 =
+            buffer.read("byteLength")?.ok_or_else(|| malformed("a buffer has no byteLength"))?;
         let found = match buffer.get("uri").map(|uri| self.resolve(uri)).transpose()? {
             Some(Reference::Data(stretch, _) | Reference::File(stretch, _)) => stretch,
             Some(Reference::Missing(name)) => {

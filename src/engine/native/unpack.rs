@@ -76,7 +76,7 @@ pub fn unpack(
         if separate {
             let path = free_name(name, &beside);
             let uri = utf8_percent_encode(&path, PLAIN).to_string();
-            add_member(source, &buffer, format!(r#""uri":"{uri}""#), &mut edits);
+            add_member(source, &buffer, &format!(r#""uri":"{uri}""#), &mut edits);
             beside.add(PathBuf::from(path), stretch);
         } else if let Some((_, last)) = buffer.0.last() {
             let end = source.json.span(last).end;
@@ -88,7 +88,7 @@ pub fn unpack(
 
     let main = PathBuf::from(format!("{name}.gltf"));
     if beside.1.contains(&main) {
-        let detail = format!("the model refers to a file {main:?} of its own");
+        let detail = format!("the model refers to a file {:?} of its own", format!("{name}.gltf"));
         return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
     }
     let pieces = edits.apply(&source.json);

@@ -205,7 +205,10 @@ impl Data<'_> {
     /// # Errors
     /// `import_failed` when there is none.
     pub fn accessor(&self, index: usize) -> Result<&Accessor, ConversionError> {
-        self.document.accessors.get(index).ok_or_else(|| malformed(format!("the file has no accessor {index}")))
+        self.document
+            .accessors
+            .get(index)
+            .ok_or_else(|| malformed(format!("the file has no accessor {index}")))
     }
 
     /// Checks that every accessor lies within its buffer view and every view within its buffer.

@@ -7,11 +7,12 @@ use super::document::{Mesh, Node, Primitive};
 use super::matrix::Matrix;
 use crate::domain::ConversionError;
 use crate::domain::report::Bounds;
+use crate::engine::native::stretch::Stretch;
 use crate::inspect::{Extent, malformed};
 
-/// So many vertices are looked at, instances included; after that, boxes of whole meshes have to do. Without a bound,
-/// a small file with many instances of one mesh would take hours.
-const BUDGET: u64 = 100_000_000;
+/// So many vertices are looked at in any file, instances included, and one more for every 4 bytes of its buffers.
+/// After that, the boxes of whole meshes have to do: a small file with many instances of one mesh would take hours.
+const BUDGET: u64 = 1_000_000;
 
 /// The box around all meshes; exact but for compressed vertices, whose own boxes are used.
 ///
@@ -24,13 +25,15 @@ pub fn bounds(data: &Data) -> Result<Option<Bounds>, ConversionError> {
     }
     let worlds = worlds(nodes)?;
     let costs: Vec<u64> = data.document.meshes.iter().map(|mesh| cost(data, mesh)).collect();
-    let mut budget = BUDGET;
+    let bytes = data.buffers.iter().flatten().map(Stretch::length).fold(0, u64::saturating_add);
+    let mut budget = BUDGET + bytes / 4;
     let mut boxes: HashMap<usize, Option<Bounds>> = HashMap::new();
     let mut extent = Extent::default();
     for (node, world) in nodes.iter().zip(&worlds) {
         let Some(index) = node.mesh else { continue };
         let mesh = mesh(data, index)?;
-        let skin_cost = node.skin.and_then(|skin| data.document.skins.get(skin)).map_or(0, |skin| skin.joints.len());
+        let skin_cost =
+            node.skin.and_then(|skin| data.document.skins.get(skin)).map_or(0, |skin| skin.joints.len());
         let cost = costs.get(index).copied().unwrap_or(0).saturating_add(skin_cost as u64);
         if cost > budget {
             let own = match boxes.get(&index) {
@@ -65,7 +68,8 @@ fn mesh<'a>(data: &'a Data, index: usize) -> Result<&'a Mesh, ConversionError> {
 /// How many elements there are to look at in a mesh.
 fn cost(data: &Data, mesh: &Mesh) -> u64 {
     let of = |primitive: &Primitive| {
-        let position = primitive.attributes.get("POSITION").and_then(|index| data.document.accessors.get(*index));
+        let position =
+            primitive.attributes.get("POSITION").and_then(|index| data.document.accessors.get(*index));
         position.filter(|accessor| accessor.buffer_view.is_some()).map_or(1, |accessor| accessor.count + 1)
     };
     mesh.primitives.iter().map(of).fold(0, u64::saturating_add)
@@ -86,7 +90,9 @@ fn worlds(nodes: &[Node]) -> Result<Vec<Matrix>, ConversionError> {
     // Every node has one parent at most, so walking down from the roots meets each once, and never one in a ring.
     let mut worlds: Vec<Option<Matrix>> = vec![None; nodes.len()];
     let mut open: Vec<(usize, Matrix)> = Vec::new();
-    open.extend((0..nodes.len()).filter(|index| parents[*index].is_none()).map(|root| (root, Matrix::IDENTITY)));
+    open.extend(
+        (0..nodes.len()).filter(|index| parents[*index].is_none()).map(|root| (root, Matrix::IDENTITY)),
+    );
     while let Some((index, parent)) = open.pop() {
         let Some(node) = nodes.get(index) else { continue };
         let world = parent.times(&Matrix::of(node));
@@ -108,7 +114,8 @@ fn worlds(nodes: &[Node]) -> Result<Vec<Matrix>, ConversionError> {
 fn pose(data: &Data, skin: usize, world: &Matrix, worlds: &[Matrix]) -> Result<Pose, ConversionError> {
     let skin =
         data.document.skins.get(skin).ok_or_else(|| malformed(format!("the file has no skin {skin}")))?;
-    let mut inverse_binds = skin.inverse_bind_matrices.map(|index| data.elements(index)).transpose()?.flatten();
+    let mut inverse_binds =
+        skin.inverse_bind_matrices.map(|index| data.elements(index)).transpose()?.flatten();
     let mut joints = Vec::new();
     for &joint in &skin.joints {
         let joint = worlds.get(joint).ok_or_else(|| malformed(format!("the file has no node {joint}")))?;
@@ -130,7 +137,8 @@ fn add_mesh(data: &Data, mesh: &Mesh, pose: &Pose, extent: &mut Extent) -> Resul
     // Primitives often share their vertices.
     let mut seen = HashSet::new();
     for primitive in &mesh.primitives {
-        let layers = ["POSITION", "JOINTS_0", "WEIGHTS_0"].map(|name| primitive.attributes.get(name).copied());
+        let layers =
+            ["POSITION", "JOINTS_0", "WEIGHTS_0"].map(|name| primitive.attributes.get(name).copied());
         let Some(position) = layers[0].filter(|_| seen.insert(layers)) else { continue };
         match pose {
             Pose::Rigid(matrix) => {
@@ -142,7 +150,9 @@ fn add_mesh(data: &Data, mesh: &Mesh, pose: &Pose, extent: &mut Extent) -> Resul
             Pose::Skinned(joints, own) => {
                 if !add_skinned(data, primitive, joints, own, extent)? {
                     let mut mean = Matrix::ZERO;
-                    joints.iter().for_each(|joint| mean.add(joint, 1.0 / joints.len() as f64));
+                    for joint in joints {
+                        mean.add(joint, 1.0 / joints.len() as f64);
+                    }
                     add_corners(data, primitive, &mean, extent)?;
                 }
             }
@@ -199,7 +209,8 @@ fn add_skinned(
             }
         }
         let position = [position[0], position[1], position[2]];
-        let moved = if total > 0.0 { blend.apply(position).map(|value| value / total) } else { own.apply(position) };
+        let moved =
+            if total > 0.0 { blend.apply(position).map(|value| value / total) } else { own.apply(position) };
         extent.add(moved);
     }
     Ok(true)
@@ -220,7 +231,8 @@ fn add_corners(
     };
     let Some((min, max)) = corner(&accessor.min).zip(corner(&accessor.max)) else { return Ok(()) };
     let scale = accessor.normalized_scale();
-    corners(Bounds { min, max }).for_each(|corner| extent.add(matrix.apply(corner.map(|value| value * scale))));
+    corners(Bounds { min, max })
+        .for_each(|corner| extent.add(matrix.apply(corner.map(|value| value * scale))));
     Ok(())
 }
 

@@ -6,8 +6,7 @@ use super::document::Node;
 pub struct Matrix(pub [f64; 16]);
 
 impl Matrix {
-    pub const IDENTITY: Matrix =
-        Matrix([1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 1.]);
+    pub const IDENTITY: Matrix = Matrix([1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 1.]);
     pub const ZERO: Matrix = Matrix([0.; 16]);
 
     /// The transform of `node` within its parent.

@@ -104,7 +104,8 @@ fn count_nodes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> 
     let document = data.document;
     let extensions = &document.extensions;
     let avatars = [&extensions.vrm0, &extensions.vrm1, &extensions.vrma];
-    let human: Vec<usize> = avatars.into_iter().flatten().flat_map(|avatar| avatar.humanoid.nodes()).collect();
+    let human: Vec<usize> =
+        avatars.into_iter().flatten().flat_map(|avatar| avatar.humanoid.nodes()).collect();
     counts.humanoid = !human.is_empty();
     let mut bones: HashSet<usize> = document.skins.iter().flat_map(|skin| &skin.joints).copied().collect();
     if let Some(bone) = bones.iter().find(|bone| **bone >= document.nodes.len()) {
@@ -136,6 +137,9 @@ fn textures(source: &Source, document: &Document) -> Result<(u64, Vec<String>), 
     }
     Ok((used.into_iter().filter(|index| *index < document.images.len()).count() as u64, missing))
 }
+
+/// Keys closer to each other than this are no frames but noise.
+const MAX_FPS: f64 = 100_000.0;
 
 /// Keys of a channel: how many, the first and the last, in seconds.
 #[derive(Debug, Clone, Copy)]
@@ -176,7 +180,10 @@ fn clip(
         return Ok(Clip { name, frames: densest.count.min(1), seconds, fps: 0.0 });
     }
     let fps = tidy_fps((densest.count - 1) as f64 / span);
-    let frames = ((seconds * fps).round() as u64 + 1).max(densest.count);
+    if fps > MAX_FPS {
+        return Ok(Clip { name, frames: densest.count, seconds, fps: 0.0 });
+    }
+    let frames = ((seconds * fps).round() as u64).saturating_add(1).max(densest.count);
     Ok(Clip { name, frames, seconds, fps })
 }
 

@@ -56,7 +56,13 @@ fn file_name(rest: &str) -> Option<String> {
         let numbers = matches!(option, "-o" | "-s" | "-t");
         let mut after = rest.get(option.len()..)?.trim_start();
         for place in 0..3 {
-            let (word, next) = after.split_once(|c: char| c.is_ascii_whitespace())?;
+            // The last word is the name, whatever it looks like.
+            let Some((word, next)) = after.split_once(|c: char| c.is_ascii_whitespace()) else {
+                if place == 0 {
+                    return None;
+                }
+                break;
+            };
             let takes = match option {
                 "-mm" => place < 2,
                 _ if numbers => word.parse::<f64>().is_ok(),

@@ -26,8 +26,7 @@ impl Builder {
         self.list("bufferViews").push(json!({"buffer": 0, "byteOffset": offset, "byteLength": length}));
         self.bin.extend(bytes);
         self.bin.resize(self.bin.len().next_multiple_of(4), 0);
-        let accessor =
-            json!({"bufferView": view, "componentType": component, "type": kind, "count": count});
+        let accessor = json!({"bufferView": view, "componentType": component, "type": kind, "count": count});
         self.list("accessors").push(accessor);
         self.list("accessors").len() - 1
     }
@@ -144,8 +143,10 @@ fn quantised_interleaved_and_sparse_vertices_are_read() {
     let mut model = Builder::new();
     model.accessor(5121, "SCALAR", 1, &[7]);
     model.floats("VEC3", 1, &[1., 2., 3.]);
-    let sparse = json!({"count": 1, "indices": {"bufferView": 0, "componentType": 5121}, "values": {"bufferView": 1}});
-    let accessor = json!({"componentType": 5126, "type": "VEC3", "count": 4_000_000_000_u64, "sparse": sparse});
+    let sparse =
+        json!({"count": 1, "indices": {"bufferView": 0, "componentType": 5121}, "values": {"bufferView": 1}});
+    let accessor =
+        json!({"componentType": 5126, "type": "VEC3", "count": 4_000_000_000_u64, "sparse": sparse});
     model.list("accessors").push(accessor);
     rigid(&mut model, 2, &json!({}), &json!({}));
     near(read("a.glb", &model.glb()).unwrap().bounds_m, [0., 0., 0.], [1., 2., 3.]);
@@ -154,10 +155,12 @@ fn quantised_interleaved_and_sparse_vertices_are_read() {
 #[test]
 fn compressed_vertices_are_taken_by_their_box() {
     let mut model = Builder::new();
-    let limits = json!({"componentType": 5126, "type": "VEC3", "count": 3, "min": [-1, 0, 0], "max": [1, 2, 0]});
+    let limits =
+        json!({"componentType": 5126, "type": "VEC3", "count": 3, "min": [-1, 0, 0], "max": [1, 2, 0]});
     model.list("accessors").push(limits);
     rigid(&mut model, 0, &json!({}), &json!({"translation": [1, 0, 0]}));
-    model.json["meshes"][0]["primitives"][0]["extensions"] = json!({"KHR_draco_mesh_compression": {"bufferView": 0}});
+    model.json["meshes"][0]["primitives"][0]["extensions"] =
+        json!({"KHR_draco_mesh_compression": {"bufferView": 0}});
     model.floats("SCALAR", 1, &[0.]);
     let counts = read("a.glb", &model.glb()).unwrap();
     assert_eq!((counts.vertices, counts.triangles), (3, 1));
@@ -178,16 +181,18 @@ fn many_instances_of_one_mesh_take_no_hours() {
     near(counts.bounds_m, [0., 0., 0.], [100_000., 2., 0.]);
 }
 
+type Change<'a> = &'a dyn Fn(&mut Builder, usize);
+
 #[test]
 fn what_points_nowhere_is_refused() {
-    let with = |change: &dyn Fn(&mut Builder, usize)| {
+    let with = |change: Change| {
         let mut model = Builder::new();
         let position = model.floats("VEC3", 3, &TRIANGLE);
         rigid(&mut model, position, &json!({}), &json!({}));
         change(&mut model, position);
         refused("a.glb", &model.glb())
     };
-    let cases: [(&dyn Fn(&mut Builder, usize), &str); 9] = [
+    let cases: [(Change, &str); 9] = [
         (&|model, at| model.json["accessors"][at]["count"] = json!(4_000_000_000_u64), "accessor 0"),
         (&|model, at| model.json["accessors"][at]["count"] = json!(u64::MAX), "accessor 0"),
         (&|model, at| model.json["accessors"][at]["type"] = json!("VEC9"), "unknown type"),
@@ -211,4 +216,15 @@ fn deep_json_is_no_trouble() {
     let text = format!(r#"{{"asset":{{"version":"2.0"}},"extras":{deep}{ends}}}"#);
     assert_eq!(read("a.gltf", text.as_bytes()).unwrap().objects, 0);
     assert!(refused("a.gltf", text.replace("extras", "nodes").as_bytes()).contains("JSON"));
+}
+
+#[test]
+fn keys_that_all_but_coincide_are_no_frame_rate() {
+    let mut model = Builder::new();
+    let close = model.floats("SCALAR", 3, &[0., 1e-43, 2e-43]);
+    let long = model.floats("SCALAR", 2, &[0., 2.]);
+    model.json["animations"] =
+        json!([{"samplers": [{"input": close, "output": close}, {"input": long, "output": long}]}]);
+    let clip = Clip { name: "animation 0".to_owned(), frames: 3, seconds: 2.0, fps: 0.0 };
+    assert_eq!(read("a.glb", &model.glb()).unwrap().clips, [clip]);
 }

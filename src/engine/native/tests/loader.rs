@@ -35,7 +35,8 @@ impl Loaded {
             (String::from_utf8(bytes).unwrap(), None)
         };
         let json: Value = serde_json::from_str(&text).unwrap();
-        let mut loaded = Loaded { text, json, buffers: Vec::new(), folder: path.parent().unwrap().to_owned() };
+        let mut loaded =
+            Loaded { text, json, buffers: Vec::new(), folder: path.parent().unwrap().to_owned() };
         for buffer in loaded.json["buffers"].as_array().cloned().unwrap_or_default() {
             let length = usize::try_from(buffer["byteLength"].as_u64().unwrap()).unwrap();
             let bytes = buffer["uri"].as_str().map(|uri| loaded.uri(uri)).or_else(|| bin.take());

@@ -33,8 +33,7 @@ fn folder_with(files: &[(&str, &[u8])]) -> TempDir {
 fn convert(folder: &Path, main: &str, output: Format, packaging: Packaging) -> (TempDir, Vec<PathBuf>) {
     let input = Format::from_extension(main.rsplit('.').next().unwrap()).unwrap();
     let out = tempfile::tempdir().unwrap();
-    let written =
-        repack(folder, Path::new(main), input, out.path(), "result", output, packaging).unwrap();
+    let written = repack(folder, Path::new(main), input, out.path(), "result", output, packaging).unwrap();
     (out, written)
 }
 
@@ -43,7 +42,8 @@ fn refused(files: &[(&str, &[u8])]) -> (ErrorCode, String) {
     let out = tempfile::tempdir().unwrap();
     let main = Path::new(files[0].0);
     let input = Format::from_extension(main.extension().unwrap().to_str().unwrap()).unwrap();
-    let error = repack(folder.path(), main, input, out.path(), "x", Format::Glb, Packaging::Auto).unwrap_err();
+    let error =
+        repack(folder.path(), main, input, out.path(), "x", Format::Glb, Packaging::Auto).unwrap_err();
     (error.code, error.detail)
 }
 
@@ -88,7 +88,8 @@ fn avatars_are_copied_byte_for_byte() {
 
 #[test]
 fn a_glb_with_files_beside_it_becomes_whole() {
-    let json = json!({"asset": {"version": "2.0"}, "images": [{"uri": "t/a.png", "name": "a"}, {"uri": "t/a.png"}]});
+    let json =
+        json!({"asset": {"version": "2.0"}, "images": [{"uri": "t/a.png", "name": "a"}, {"uri": "t/a.png"}]});
     let folder = folder_with(&[("model.glb", &glb(&json, b"")), ("t/a.png", PNG)]);
     let (out, written) = convert(folder.path(), "model.glb", Format::Glb, Packaging::Auto);
     let loaded = Loaded::read(&out.path().join(&written[0]));
@@ -121,7 +122,8 @@ fn a_gltf_is_one_file_or_takes_its_files_along() {
 fn what_blender_wrote_is_taken_apart() {
     let json = json!({"asset": {"version": "2.0"}, "buffers": [{"byteLength": 4}]});
     let folder = folder_with(&[("scratch.glb", &glb(&json, b"1234"))]);
-    let written = glb_to_gltf(&folder.path().join("scratch.glb"), folder.path(), "ü x", Packaging::Zip).unwrap();
+    let written =
+        glb_to_gltf(&folder.path().join("scratch.glb"), folder.path(), "ü x", Packaging::Zip).unwrap();
     assert_eq!(written, ["ü x.gltf", "ü x.bin"].map(PathBuf::from));
     let loaded = Loaded::read(&folder.path().join("ü x.gltf"));
     assert_eq!(loaded.json["buffers"][0]["uri"], "%C3%BC%20x.bin");
@@ -140,7 +142,10 @@ fn the_bytes_of_a_compressed_view_move_with_it() {
         json!({"buffer": 1, "byteLength": 8,
             "extensions": {"EXT_meshopt_compression": {"buffer": 0, "byteOffset": 4, "byteLength": 3}}})
     );
-    assert_eq!(loaded.json["buffers"], json!([{"byteLength": 7}, {"byteLength": 8, "extras": {"fallback": true}}]));
+    assert_eq!(
+        loaded.json["buffers"],
+        json!([{"byteLength": 7}, {"byteLength": 8, "extras": {"fallback": true}}])
+    );
     assert_eq!(loaded.buffers, [Some(b"aa\0\0bbb".to_vec()), None]);
 }
 
@@ -148,7 +153,8 @@ fn the_bytes_of_a_compressed_view_move_with_it() {
 fn every_flaw_has_its_sentence() {
     let version = |version: &str| format!(r#"{{"asset":{{"version":"{version}"}}}}"#).into_bytes();
     let one_buffer = |uri: &str| {
-        format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":9,"uri":"{uri}"}}]}}"#).into_bytes()
+        format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":9,"uri":"{uri}"}}]}}"#)
+            .into_bytes()
     };
     let whole = glb(&json!({"asset": {"version": "2.0"}, "buffers": [{"byteLength": 4}]}), b"1234");
     let mut old = whole.clone();

@@ -65,18 +65,23 @@ impl Model {
         for (index, buffer) in self.buffers.iter().enumerate() {
             let uri = uri(&format!("b {index}.bin"), buffer);
             let length = buffer.0.len();
-            buffers.push((format!(r#"{{"extras":{{"n":{index}.0}},"uri":"{uri}","byteLength":{length}}}"#), length));
+            buffers.push((
+                format!(r#"{{"extras":{{"n":{index}.0}},"uri":"{uri}","byteLength":{length}}}"#),
+                length,
+            ));
         }
         if let Some(place) = self.fallback {
             let place = place.min(buffers.len());
-            buffers.insert(place, (r#"{"byteLength":1000,"extensions":{"X":{"fallback":true}}}"#.to_owned(), 0));
+            buffers
+                .insert(place, (r#"{"byteLength":1000,"extensions":{"X":{"fallback":true}}}"#.to_owned(), 0));
         }
         let mut views = Vec::new();
         for (number, (buffer, from, to)) in self.views.iter().enumerate() {
             let Some((_, length)) = buffers.get(*buffer) else { continue };
             let (from, to) = (*from.min(to).min(length), *from.max(to).min(length));
             // The offset may be absent where it is 0.
-            let offset = if from > 0 || number % 2 == 0 { format!(r#""byteOffset":{from},"#) } else { String::new() };
+            let offset =
+                if from > 0 || number % 2 == 0 { format!(r#""byteOffset":{from},"#) } else { String::new() };
             let length = to - from;
             views.push(format!(r#"{{"name":"v{number}",{offset}"buffer":{buffer},"byteLength":{length}}}"#));
         }
