@@ -1,3 +1,4 @@
 //! What performs a conversion: Blender, or the native lane.
 
 pub mod blender;
+pub mod workdir;

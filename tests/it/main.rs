@@ -1,0 +1,3 @@
+//! One integration binary over the real parts.
+
+mod supervisor;
