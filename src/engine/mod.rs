@@ -2,3 +2,4 @@
 
 pub mod blender;
 pub mod native;
+pub mod workdir;

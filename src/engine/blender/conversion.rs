@@ -1,0 +1,313 @@
+//! One conversion in a slot: an attempt, at most one more after a crash or a hang, and what its end means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::outcome;
+use super::pool::{Pool, stopping};
+use super::protocol::{
+    ChildReport, ChildSuccess, Convert, End, Event, Exited, Importer, Limits, Stage, Task,
+};
+use super::stats::{Counters, Setback};
+use super::zygote::Zygote;
+use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::engine::workdir::ConversionFolder;
+
+/// How long a zygote may take to report that it killed a child, before it is killed itself. The caller was promised
+/// that everything is gone within a second.
+const CANCEL_WITHIN: Duration = Duration::from_millis(700);
+
+/// The exit status of a child that had no room for its report.
+const NO_SPACE: i32 = 28;
+
+/// Linux's number of the signal for a file above the size limit.
+const SIGXFSZ: i32 = 25;
+/// … and of the one that the kernel sends when memory runs out.
+const SIGKILL: i32 = 9;
+
+/// A conversion that succeeded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Done {
+    pub success: ChildSuccess,
+    /// The highest resident set of the child, in bytes.
+    pub peak_memory_bytes: u64,
+    pub cpu_seconds: f64,
+    /// Waiting for a slot.
+    pub queue: Duration,
+    /// Why there was more than one attempt.
+    pub retried_after: Option<Setback>,
+}
+
+/// What a conversion needs to run by itself.
+pub(super) struct Conversion {
+    pub id: u64,
+    pub folder: ConversionFolder,
+    pub task: Task,
+    pub limits: Limits,
+    /// What the caller allowed in all.
+    pub allowed: Duration,
+    pub deadline: Instant,
+    /// How long a zygote may take to fork.
+    pub start_within: Duration,
+    pub queue: Duration,
+    /// The caller is gone, or the program ends.
+    pub cancel: CancellationToken,
+    /// The program ends.
+    pub stop: CancellationToken,
+    pub progress: mpsc::Sender<(Stage, Option<f64>)>,
+    pub pool: Arc<Pool>,
+    pub counters: Arc<Counters>,
+}
+
+/// How an attempt ended.
+enum Attempt {
+    Exited(Exited),
+    /// The zygote went down; `started` says whether there was a child.
+    Lost {
+        started: bool,
+    },
+    TimedOut,
+    Cancelled,
+}
+
+/// What an exit means.
+enum Verdict {
+    Final(Result<Box<ChildSuccess>, ConversionError>),
+    Again(Setback),
+}
+
+impl Conversion {
+    pub async fn run(mut self) -> Result<Done, ConversionError> {
+        let counters = Arc::clone(&self.counters);
+        let _busy = counters.busy();
+        let mut retried_after = None;
+        let (mut cold, mut lost, mut unlucky) = (false, false, 0);
+        loop {
+            let zygote = self.zygote(cold).await?;
+            match self.attempt(&zygote).await {
+                Attempt::Exited(exited) => match self.judge(&exited) {
+                    Verdict::Final(result) => {
+                        self.log(&zygote, &exited, &result);
+                        return result.map(|success| Done {
+                            success: *success,
+                            peak_memory_bytes: exited.peak_memory_bytes,
+                            cpu_seconds: exited.cpu_seconds,
+                            queue: self.queue,
+                            retried_after,
+                        });
+                    }
+                    Verdict::Again(setback) => {
+                        self.note(&exited, setback, cold);
+                        if cold {
+                            return Err(crashed(setback, &exited));
+                        }
+                        if self.crashed_in_fbx_import(&exited, setback) {
+                            self.task.importer = Importer::Other;
+                        }
+                        cold = true;
+                        retried_after = Some(setback);
+                    }
+                },
+                // It went down before it got to us.
+                Attempt::Lost { started: false } if unlucky < 3 => {
+                    unlucky += 1;
+                    continue;
+                }
+                Attempt::Lost { .. } => {
+                    self.counters.setback(self.pair(), Setback::EngineLost);
+                    tracing::warn!(conversion = self.id, pair = %self.words(), again = !lost, "a zygote went down");
+                    if lost || cold {
+                        let detail = "blender went down while converting this model, twice";
+                        return Err(ConversionError::new(ErrorCode::EngineCrashed, detail));
+                    }
+                    lost = true;
+                    retried_after = Some(Setback::EngineLost);
+                }
+                Attempt::TimedOut => {
+                    tracing::info!(conversion = self.id, pair = %self.words(), "out of time");
+                    return Err(self.timed_out());
+                }
+                Attempt::Cancelled => {
+                    tracing::debug!(conversion = self.id, pair = %self.words(), "cancelled");
+                    return Err(self.cancelled());
+                }
+            }
+            outcome::clean(self.folder.path())?;
+        }
+    }
+
+    async fn zygote(&self, cold: bool) -> Result<Arc<Zygote>, ConversionError> {
+        let zygote = async { if cold { self.pool.cold_zygote().await } else { self.pool.zygote().await } };
+        tokio::select! {
+            zygote = timeout_at(self.deadline, zygote) => zygote.unwrap_or_else(|_| Err(self.timed_out())),
+            () = self.cancel.cancelled() => Err(self.cancelled()),
+        }
+    }
+
+    async fn attempt(&self, zygote: &Zygote) -> Attempt {
+        let convert = Convert {
+            id: self.id,
+            folder: self.folder.path().to_owned(),
+            task: self.task.clone(),
+            limits: self.limits,
+        };
+        let mut events = self.pool.convert(zygote, convert);
+        let start_by = Instant::now() + self.start_within;
+        let mut started = false;
+        let stopped = loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(Event::Exited(exited)) => return Attempt::Exited(exited),
+                    Some(Event::Started { .. }) => started = true,
+                    Some(Event::Progress { stage, fraction, .. }) => {
+                        // A reader that is slow misses some.
+                        let fraction = fraction.filter(|fraction| (0.0..=1.0).contains(fraction));
+                        let _ = self.progress.try_send((stage, fraction));
+                    }
+                    Some(Event::Ready(_) | Event::Broken { .. }) => {}
+                    None => return Attempt::Lost { started },
+                },
+                () = sleep_until(start_by), if !started => {
+                    zygote.kill("start a conversion");
+                    exit_of(&mut events).await;
+                    // That it started is not known, and that it is to blame is likely enough.
+                    return Attempt::Lost { started: true };
+                }
+                () = sleep_until(self.deadline) => break Attempt::TimedOut,
+                () = self.cancel.cancelled() => break Attempt::Cancelled,
+            }
+        };
+        zygote.cancel(self.id);
+        if timeout(CANCEL_WITHIN, exit_of(&mut events)).await.is_err() {
+            zygote.kill("cancel a conversion");
+            exit_of(&mut events).await;
+        }
+        stopped
+    }
+
+    /// What the end of the child means for the conversion.
+    fn judge(&self, exited: &Exited) -> Verdict {
+        let failed = |code, detail: String| Verdict::Final(Err(ConversionError::new(code, detail)));
+        match exited.end {
+            End::Exit { status } => match outcome::report(self.folder.path()) {
+                Some(ChildReport::Failed { code, detail }) => failed(code, detail),
+                Some(ChildReport::Succeeded(success)) if status == 0 => Verdict::Final(
+                    outcome::check_result(self.folder.path(), &self.task.output, success).map(Box::new),
+                ),
+                None if status == NO_SPACE => failed(ErrorCode::DiskFull, "the disk is full".to_owned()),
+                Some(ChildReport::Succeeded(_)) | None => Verdict::Again(Setback::Crash),
+            },
+            End::Signal { signal: SIGXFSZ } => {
+                failed(ErrorCode::OutputTooLarge, "the result is larger than allowed".to_owned())
+            }
+            End::Signal { .. } => Verdict::Again(Setback::Crash),
+            End::Hang => Verdict::Again(Setback::Hang),
+            End::MemoryLimit => failed(
+                ErrorCode::MemoryLimit,
+                format!(
+                    "the conversion needs more than the {} MiB of memory it may use",
+                    self.limits.memory_bytes >> 20
+                ),
+            ),
+            End::CpuLimit => failed(
+                ErrorCode::Timeout,
+                format!("the conversion used more than {} s of processor time", self.limits.cpu_seconds),
+            ),
+            End::Cancelled => Verdict::Final(Err(self.cancelled())),
+            End::NotStarted => failed(
+                ErrorCode::EngineUnavailable,
+                "the engine could not start a process for the conversion".to_owned(),
+            ),
+        }
+    }
+
+    fn crashed_in_fbx_import(&self, exited: &Exited, setback: Setback) -> bool {
+        setback == Setback::Crash
+            && self.task.input_format == Format::Fbx
+            && matches!(exited.stage, None | Some(Stage::Importing))
+    }
+
+    fn timed_out(&self) -> ConversionError {
+        let detail = format!("the conversion took longer than {} s", self.allowed.as_secs_f64());
+        ConversionError::new(ErrorCode::Timeout, detail)
+    }
+
+    fn cancelled(&self) -> ConversionError {
+        if self.stop.is_cancelled() {
+            return stopping();
+        }
+        ConversionError::new(ErrorCode::Cancelled, "the conversion was cancelled")
+    }
+
+    fn note(&self, exited: &Exited, setback: Setback, cold: bool) {
+        self.counters.setback(self.pair(), setback);
+        tracing::warn!(
+            conversion = self.id,
+            pair = %self.words(),
+            end = ?exited.end,
+            stage = ?exited.stage,
+            peak_memory_bytes = exited.peak_memory_bytes,
+            cpu_seconds = exited.cpu_seconds,
+            log = exited.log,
+            again = !cold,
+            "a child {}",
+            if setback == Setback::Hang { "hung" } else { "crashed" },
+        );
+    }
+
+    fn log(&self, zygote: &Zygote, exited: &Exited, result: &Result<Box<ChildSuccess>, ConversionError>) {
+        tracing::info!(
+            conversion = self.id,
+            pair = %self.words(),
+            zygote = zygote.pid,
+            peak_memory_bytes = exited.peak_memory_bytes,
+            cpu_seconds = exited.cpu_seconds,
+            code = result.as_ref().err().map(|error| error.code.to_string()),
+            "a conversion ended",
+        );
+        if result.is_err() {
+            tracing::debug!(conversion = self.id, log = exited.log, "what the child printed");
+        }
+    }
+
+    fn pair(&self) -> (Format, Format) {
+        (self.task.input_format, self.task.output_format)
+    }
+
+    fn words(&self) -> String {
+        format!("{}-{}", self.task.input_format, self.task.output_format)
+    }
+}
+
+/// Waits for the child's end, or for its zygote's.
+async fn exit_of(events: &mut mpsc::UnboundedReceiver<Event>) {
+    while let Some(event) = events.recv().await {
+        if matches!(event, Event::Exited(_)) {
+            return;
+        }
+    }
+}
+
+fn crashed(setback: Setback, exited: &Exited) -> ConversionError {
+    let doing = match exited.stage {
+        None => "starting on",
+        Some(Stage::Importing) => "importing",
+        Some(Stage::Processing) => "processing",
+        Some(Stage::Exporting) => "exporting",
+        Some(Stage::Packing) => "packing",
+    };
+    let detail = match (setback, exited.end) {
+        (Setback::Hang, _) => format!("blender hung while {doing} this model, in a fresh process too"),
+        (_, End::Signal { signal: SIGKILL }) => {
+            format!(
+                "blender was killed while {doing} this model, twice; most likely the machine ran out of memory"
+            )
+        }
+        _ => format!("blender crashed while {doing} this model, in a fresh process too"),
+    };
+    ConversionError::new(ErrorCode::EngineCrashed, detail)
+}

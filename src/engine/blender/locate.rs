@@ -1,0 +1,184 @@
+//! Finds the engine on this machine.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::error::EngineError;
+
+/// A program that can be the zygote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Engine {
+    /// A Python 3.11 with the `bpy` package.
+    Python(PathBuf),
+    /// A full Blender 5.
+    Blender(PathBuf),
+}
+
+impl Engine {
+    pub fn program(&self) -> &Path {
+        match self {
+            Engine::Python(path) | Engine::Blender(path) => path,
+        }
+    }
+
+    /// What its children have to read besides the system's libraries: the virtual environment, or Blender's folder.
+    pub fn home(&self) -> Option<PathBuf> {
+        match self {
+            Engine::Python(path) => path.parent()?.parent().map(Path::to_owned),
+            Engine::Blender(path) => path.canonicalize().ok()?.parent().map(Path::to_owned),
+        }
+    }
+}
+
+/// Where to look, in this order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    /// `BLENDER_PYTHON`
+    pub python: Option<PathBuf>,
+    /// `BLENDER_BIN`
+    pub blender: Option<PathBuf>,
+    /// Virtual environments.
+    pub environments: Vec<PathBuf>,
+}
+
+impl Places {
+    /// Adds the virtual environments to look at: the current folder's, the project's when the program runs from
+    /// its `target/`, those beside the program, and the one that `meshgate engine install` makes.
+    #[must_use]
+    pub fn with_usual(
+        mut self,
+        current_dir: Option<&Path>,
+        program: Option<&Path>,
+        install: Option<&Path>,
+    ) -> Self {
+        self.environments.extend(current_dir.map(|folder| folder.join(".venv")));
+        if let Some(folder) = program.and_then(Path::parent) {
+            self.environments.extend(project_of(folder).map(|project| project.join(".venv")));
+            self.environments.extend([folder.join("engine"), folder.join(".venv")]);
+        }
+        self.environments.extend(install.map(Path::to_owned));
+        self
+    }
+
+    /// The first engine there is. What was asked for by name must be there.
+    ///
+    /// # Errors
+    /// `NotExecutable` for an explicit one that cannot run, `NotFound` when there is none at all.
+    pub fn locate(&self) -> Result<Engine, EngineError> {
+        if let Some(path) = &self.python {
+            return Ok(Engine::Python(explicit("BLENDER_PYTHON", path)?));
+        }
+        if let Some(path) = &self.blender {
+            return Ok(Engine::Blender(explicit("BLENDER_BIN", path)?));
+        }
+        self.environments
+            .iter()
+            // The link itself, not what it leads to: Python finds its environment by the name it was called by.
+            .filter_map(|environment| std::path::absolute(environment.join("bin/python")).ok())
+            .find(|python| is_executable(python))
+            .map(Engine::Python)
+            .ok_or(EngineError::NotFound)
+    }
+}
+
+/// Where `meshgate engine install` puts the engine unless told otherwise: `$XDG_DATA_HOME/meshgate/engine`, or
+/// below `$HOME/.local/share`.
+pub fn install_dir(data_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
+    let data = match data_home {
+        // The XDG specification: a relative path is to be ignored.
+        Some(folder) if folder.is_absolute() => folder.to_owned(),
+        _ => home?.join(".local/share"),
+    };
+    Some(data.join("meshgate/engine"))
+}
+
+/// The cargo project in whose `target/` the folder is.
+fn project_of(folder: &Path) -> Option<&Path> {
+    let target = folder.ancestors().find(|folder| folder.file_name().is_some_and(|name| name == "target"))?;
+    target.parent().filter(|project| project.join("Cargo.toml").is_file())
+}
+
+fn explicit(setting: &'static str, path: &Path) -> Result<PathBuf, EngineError> {
+    let wrong = || EngineError::NotExecutable { setting, path: path.to_owned() };
+    let absolute = std::path::absolute(path).map_err(|_| wrong())?;
+    if is_executable(&absolute) { Ok(absolute) } else { Err(wrong()) }
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn program(path: &Path) -> PathBuf {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        path.to_owned()
+    }
+
+    #[test]
+    fn explicit_engines_come_first_and_must_exist() {
+        let root = tempfile::tempdir().unwrap();
+        let python = program(&root.path().join("python3.11"));
+        let blender = program(&root.path().join("blender"));
+        program(&root.path().join(".venv/bin/python"));
+        let mut places =
+            Places { python: Some(python.clone()), blender: Some(blender.clone()), ..Places::default() }
+                .with_usual(Some(root.path()), None, None);
+        assert_eq!(places.locate().unwrap(), Engine::Python(python.clone()));
+        places.python = None;
+        assert_eq!(places.locate().unwrap(), Engine::Blender(blender));
+
+        fs::set_permissions(&python, fs::Permissions::from_mode(0o644)).unwrap();
+        places.python = Some(python.clone());
+        let error = places.locate().unwrap_err().to_string();
+        assert_eq!(error, format!("BLENDER_PYTHON is {}, which is no executable file", python.display()));
+    }
+
+    #[test]
+    fn environments_are_looked_at_in_order() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        let found = || {
+            Places::default()
+                .with_usual(
+                    Some(&at("here")),
+                    Some(&at("project/target/release/meshgate")),
+                    Some(&at("data/meshgate/engine")),
+                )
+                .locate()
+        };
+        let error = found().unwrap_err().to_string();
+        assert!(error.contains("meshgate engine install"), "{error}");
+
+        // From the last place to the first, each one takes over.
+        for folder in [
+            "data/meshgate/engine",
+            "project/target/release/.venv",
+            "project/target/release/engine",
+            "project/.venv",
+            "here/.venv",
+        ] {
+            if folder == "project/.venv" {
+                fs::write(at("project/Cargo.toml"), "").unwrap();
+            }
+            let python = program(&at(folder).join("bin/python"));
+            assert_eq!(found().unwrap(), Engine::Python(python));
+        }
+    }
+
+    #[test]
+    fn the_install_folder_follows_xdg() {
+        let home = Some(Path::new("/home/ada"));
+        let usual = PathBuf::from("/home/ada/.local/share/meshgate/engine");
+        assert_eq!(install_dir(None, home), Some(usual.clone()));
+        assert_eq!(install_dir(Some(Path::new("relative")), home), Some(usual));
+        assert_eq!(install_dir(Some(Path::new("/data")), home), Some("/data/meshgate/engine".into()));
+        assert_eq!(install_dir(None, None), None);
+    }
+}

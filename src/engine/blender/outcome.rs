@@ -1,0 +1,205 @@
+//! What a child left in its folder. Nothing there is to be trusted: the child has read somebody's file.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::protocol::{ChildReport, ChildSuccess};
+use crate::domain::{ConversionError, ErrorCode};
+
+const REPORT: &str = "report.json";
+
+/// A longer report is nothing that our own code wrote.
+const MAX_REPORT: u64 = 1 << 20;
+
+/// A longer sentence is none.
+const MAX_DETAIL: usize = 500;
+
+/// Reads the child's report, or `None` when it left none that can be understood.
+pub(super) fn report(folder: &Path) -> Option<ChildReport> {
+    let text = match read_report(&folder.join(REPORT)) {
+        Ok(text) => text,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(%error, "a child's report cannot be read");
+            }
+            return None;
+        }
+    };
+    match serde_json::from_slice(&text) {
+        Ok(ChildReport::Failed { code, detail }) => {
+            Some(ChildReport::Failed { code, detail: one_sentence(&detail) })
+        }
+        Ok(report) => Some(report),
+        Err(error) => {
+            tracing::warn!(%error, "a child's report is not one");
+            None
+        }
+    }
+}
+
+fn read_report(path: &Path) -> io::Result<Vec<u8>> {
+    // Neither a link to somewhere else, nor a pipe that makes us wait.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file"));
+    }
+    let mut text = Vec::new();
+    if file.take(MAX_REPORT + 1).read_to_end(&mut text)? as u64 > MAX_REPORT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
+    }
+    Ok(text)
+}
+
+fn one_sentence(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(MAX_DETAIL).collect()
+}
+
+/// Whether the result of a success is there: `output` below the folder, with something in it, and nothing beside
+/// it but files and folders.
+///
+/// # Errors
+/// `export_failed`.
+pub(super) fn check_result(
+    folder: &Path,
+    output: &Path,
+    success: ChildSuccess,
+) -> Result<ChildSuccess, ConversionError> {
+    let failed = |detail: &str| ConversionError::new(ErrorCode::ExportFailed, detail);
+    for entry in walkdir::WalkDir::new(folder.join("out")) {
+        let entry = entry.map_err(|_| failed("blender left a result that cannot be read"))?;
+        if !entry.file_type().is_file() && !entry.file_type().is_dir() {
+            return Err(failed("blender left a result with links in it"));
+        }
+    }
+    // `out` itself is no link, as was just seen, so this file is inside.
+    match fs::symlink_metadata(folder.join(output)) {
+        Ok(data) if data.is_file() && data.len() > 0 => Ok(success),
+        Ok(data) if data.is_file() => Err(failed("blender wrote an empty file")),
+        _ => Err(failed("blender wrote no file")),
+    }
+}
+
+/// Removes what an attempt left, so that the next one starts from the model alone.
+///
+/// # Errors
+/// `io` or `disk_full`.
+pub(super) fn clean(folder: &Path) -> Result<(), ConversionError> {
+    let clean = || {
+        for name in ["out", "tmp"] {
+            let path = folder.join(name);
+            // Of a link it removes the link.
+            remove(fs::remove_dir_all(&path))?;
+            fs::create_dir(&path)?;
+        }
+        let report = folder.join(REPORT);
+        if report.is_dir() && !report.is_symlink() {
+            remove(fs::remove_dir_all(&report))
+        } else {
+            remove(fs::remove_file(&report))
+        }
+    };
+    clean().map_err(|error| ConversionError::io("clean the conversion's folder", &error))
+}
+
+fn remove(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    const SUCCESS: &str = r#"{"outcome":"succeeded","input":{},"importer":"wm.fbx_import",
+        "import_ms":1,"process_ms":1,"export_ms":1,"check_ms":1}"#;
+
+    fn success() -> ChildSuccess {
+        match serde_json::from_str(SUCCESS).unwrap() {
+            ChildReport::Succeeded(success) => success,
+            ChildReport::Failed { .. } => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn reports_are_read_with_suspicion() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(REPORT);
+        assert_eq!(report(folder.path()), None);
+        fs::write(&path, SUCCESS).unwrap();
+        assert_eq!(report(folder.path()), Some(ChildReport::Succeeded(success())));
+
+        let nan = SUCCESS.replace("\"import_ms\":1", "\"import_ms\":NaN");
+        let infinite = SUCCESS.replace("\"import_ms\":1", "\"import_ms\":1e999");
+        let long = format!("{}{SUCCESS}", " ".repeat(1 << 20));
+        for wrong in ["", "{}", "[1]", &nan, &infinite, &long] {
+            fs::write(&path, wrong).unwrap();
+            assert_eq!(report(folder.path()), None);
+        }
+
+        fs::write(&path, r#"{"outcome":"failed","code":"import_failed","detail":"two\nlines"}"#).unwrap();
+        let code = ErrorCode::ImportFailed;
+        assert_eq!(report(folder.path()), Some(ChildReport::Failed { code, detail: "two lines".into() }));
+
+        // A link to a good report elsewhere, a pipe, a folder.
+        fs::remove_file(&path).unwrap();
+        fs::write(folder.path().join("elsewhere"), SUCCESS).unwrap();
+        symlink(folder.path().join("elsewhere"), &path).unwrap();
+        assert_eq!(report(folder.path()), None);
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert_eq!(report(folder.path()), None);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(report(folder.path()), None);
+    }
+
+    #[test]
+    fn a_result_is_a_file_with_something_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        fs::create_dir(&out).unwrap();
+        let check =
+            || check_result(folder.path(), Path::new("out/a.glb"), success()).map_err(|error| error.detail);
+        assert_eq!(check().unwrap_err(), "blender wrote no file");
+        fs::write(out.join("a.glb"), "").unwrap();
+        assert_eq!(check().unwrap_err(), "blender wrote an empty file");
+        fs::write(out.join("a.glb"), "glTF").unwrap();
+        assert_eq!(check(), Ok(success()));
+        symlink("/etc/passwd", out.join("texture.png")).unwrap();
+        assert_eq!(check().unwrap_err(), "blender left a result with links in it");
+
+        // A folder that is a link to one with a result in it.
+        fs::remove_file(out.join("texture.png")).unwrap();
+        fs::rename(&out, folder.path().join("moved")).unwrap();
+        symlink("moved", &out).unwrap();
+        assert!(check().is_err());
+    }
+
+    #[test]
+    fn cleaning_leaves_the_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("kept"), "").unwrap();
+        fs::create_dir(folder.path().join("in")).unwrap();
+        fs::write(folder.path().join("in/a.fbx"), "").unwrap();
+        fs::create_dir(folder.path().join("tmp")).unwrap();
+        fs::write(folder.path().join("tmp/scratch"), "").unwrap();
+        fs::write(folder.path().join(REPORT), SUCCESS).unwrap();
+        symlink(elsewhere.path(), folder.path().join("out")).unwrap();
+        for _ in 0..2 {
+            clean(folder.path()).unwrap();
+            assert!(folder.path().join("in/a.fbx").is_file());
+            assert!(folder.path().join("out").is_dir() && !folder.path().join("out").is_symlink());
+            assert!(!folder.path().join("tmp/scratch").exists() && !folder.path().join(REPORT).exists());
+            assert!(elsewhere.path().join("kept").is_file());
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What the supervisor counts.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::domain::Format;
+
+/// Why a zygote was replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RestartReason {
+    /// It had served its number of conversions.
+    Recycled,
+    /// It ended by itself.
+    Died,
+    /// It was killed, because it did not answer.
+    Unresponsive,
+}
+
+impl RestartReason {
+    /// For metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            RestartReason::Recycled => "recycled",
+            RestartReason::Died => "died",
+            RestartReason::Unresponsive => "unresponsive",
+        }
+    }
+}
+
+/// What went wrong with an attempt that was made again, or given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Setback {
+    /// The child died.
+    Crash,
+    /// The child slept without end.
+    Hang,
+    /// The zygote went down with the child.
+    EngineLost,
+}
+
+/// The counts of one pair of formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PairStats {
+    pub crashes: u64,
+    pub hangs: u64,
+    pub engine_losses: u64,
+}
+
+/// A snapshot; the counts start at zero with the process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Slots there are.
+    pub slots: usize,
+    /// Slots in which a conversion runs.
+    pub busy: usize,
+    /// Conversions that wait for a slot.
+    pub waiting: usize,
+    /// Whether conversions are taken.
+    pub available: bool,
+    /// The process that is forked for conversions, while there is one.
+    pub zygote: Option<u32>,
+    pub restarts: BTreeMap<RestartReason, u64>,
+    /// Starts that failed.
+    pub failed_starts: u64,
+    /// By source and target format; a pair with none is absent.
+    pub setbacks: BTreeMap<(Format, Format), PairStats>,
+}
+
+/// The counters behind [`Stats`].
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    waiting: AtomicUsize,
+    busy: AtomicUsize,
+    rest: Mutex<Rest>,
+}
+
+#[derive(Debug, Default)]
+struct Rest {
+    restarts: BTreeMap<RestartReason, u64>,
+    failed_starts: u64,
+    setbacks: BTreeMap<(Format, Format), PairStats>,
+}
+
+impl Counters {
+    pub fn restart(&self, reason: RestartReason) {
+        *self.rest().restarts.entry(reason).or_default() += 1;
+    }
+
+    pub fn failed_start(&self) {
+        self.rest().failed_starts += 1;
+    }
+
+    pub fn setback(&self, pair: (Format, Format), setback: Setback) {
+        let mut rest = self.rest();
+        let pair = rest.setbacks.entry(pair).or_default();
+        match setback {
+            Setback::Crash => pair.crashes += 1,
+            Setback::Hang => pair.hangs += 1,
+            Setback::EngineLost => pair.engine_losses += 1,
+        }
+    }
+
+    /// Counts one that waits, until the guard is dropped.
+    pub fn waiting(&self) -> Counted<'_> {
+        Counted::one(&self.waiting)
+    }
+
+    /// Counts one that runs, until the guard is dropped.
+    pub fn busy(&self) -> Counted<'_> {
+        Counted::one(&self.busy)
+    }
+
+    pub fn snapshot(&self, slots: usize, available: bool, zygote: Option<u32>) -> Stats {
+        let rest = self.rest();
+        Stats {
+            slots,
+            busy: self.busy.load(Ordering::Relaxed),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            available,
+            zygote,
+            restarts: rest.restarts.clone(),
+            failed_starts: rest.failed_starts,
+            setbacks: rest.setbacks.clone(),
+        }
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        // Counting cannot leave it half done.
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps a gauge one higher.
+pub(super) struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn one(gauge: &'a AtomicUsize) -> Self {
+        gauge.fetch_add(1, Ordering::Relaxed);
+        Counted(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

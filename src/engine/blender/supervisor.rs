@@ -1,0 +1,274 @@
+//! Blender as the rest of the program sees it: a number of slots, each taking one conversion at a time.
+//!
+//! What it promises:
+//! - a slot is free the moment its child is gone;
+//! - a time-out, and dropping the future of a conversion, kill the child's whole session within a second;
+//! - a child that crashes or hangs is given one more chance, in a Blender that was freshly started;
+//! - the zygote is replaced before it is worn and when it is sick, and a broken engine is answered for at once;
+//! - nothing outlives this process, and nothing polls.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use super::conversion::{Conversion, Done};
+use super::error::EngineError;
+use super::launch::{Launcher, Program};
+use super::locate::Engine;
+use super::package;
+use super::pool::{Pool, stopping};
+use super::protocol::{self, Hello, Limits, Ready, SandboxMode, Stage, Task};
+use super::sandbox;
+use super::stats::{Counters, Stats};
+use super::zygote::Recipe;
+use crate::domain::{ConversionError, ErrorCode};
+use crate::engine::workdir::{ConversionFolder, WorkDir};
+
+/// How long a shutdown waits for everything to be gone.
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(4);
+
+/// How Blender is run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub engine: Engine,
+    pub work: WorkDir,
+    /// Conversions at once.
+    pub workers: usize,
+    /// Conversions after which a zygote is replaced.
+    pub max_requests: u64,
+    pub sandbox: SandboxMode,
+    /// Address space of a child.
+    pub memory_bytes: u64,
+    /// The largest file that a child may write.
+    pub file_bytes: u64,
+    /// Processor time of a child; by default what all processors can give until the time-out.
+    pub cpu_seconds: Option<u64>,
+    /// A child that uses no processor time for so long hangs.
+    pub hang_after: Duration,
+    /// How long a zygote may take to get ready.
+    pub ready_within: Duration,
+    /// How long a zygote may take to fork.
+    pub start_within: Duration,
+    /// A script to run instead of the zygote.
+    pub entry: Option<PathBuf>,
+}
+
+impl Settings {
+    pub fn new(engine: Engine, work: WorkDir) -> Settings {
+        Settings {
+            engine,
+            work,
+            workers: 2,
+            max_requests: 1000,
+            sandbox: SandboxMode::Auto,
+            memory_bytes: 4 << 30,
+            file_bytes: 2 << 30,
+            cpu_seconds: None,
+            hang_after: Duration::from_secs(5),
+            ready_within: Duration::from_mins(1),
+            start_within: Duration::from_secs(5),
+            entry: None,
+        }
+    }
+}
+
+/// What kind of engine runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// `5.0.1`
+    pub blender: String,
+    /// `4.10.2`, or empty where the VRM add-on is missing.
+    pub vrm_addon: String,
+}
+
+/// A running Blender. Dropping it stops everything in the background; [`Blender::shutdown`] waits for it.
+pub struct Blender {
+    pool: Arc<Pool>,
+    slots: Arc<Semaphore>,
+    counters: Arc<Counters>,
+    settings: Settings,
+    processors: u64,
+    ready: Ready,
+    next_id: AtomicU64,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
+}
+
+impl Blender {
+    /// Starts the engine and waits until it is warm. Call it in a tokio runtime.
+    ///
+    /// # Errors
+    /// What is broken, with the last lines of what the engine printed.
+    pub async fn start(settings: Settings) -> Result<Blender, EngineError> {
+        let package = package::unpack(settings.work.base()).map_err(EngineError::Package)?;
+        let program = Program {
+            engine: settings.engine.clone(),
+            package: package.clone(),
+            entry: settings.entry.clone(),
+            home: settings.work.path().to_owned(),
+        };
+        let launcher = Launcher::new()
+            .map_err(|error| EngineError::Spawn { program: settings.engine.program().to_owned(), error })?;
+        let hello = Hello {
+            protocol: protocol::VERSION,
+            sandbox: settings.sandbox,
+            seccomp: seccomp(settings.sandbox)?,
+            readable: settings.engine.home().into_iter().chain([package]).collect(),
+            cold: false,
+            hang_after_s: settings.hang_after.as_secs_f64(),
+        };
+        let tracker = TaskTracker::new();
+        let recipe = Recipe {
+            launcher: Arc::new(launcher),
+            program,
+            hello,
+            ready_within: settings.ready_within,
+            tracker: tracker.clone(),
+        };
+        let counters = Arc::new(Counters::default());
+        let stop = CancellationToken::new();
+        let stop_on_drop = stop.clone().drop_guard();
+        let max_requests = settings.max_requests.max(1);
+        let pool = Pool::start(recipe, max_requests, Arc::clone(&counters), stop.clone()).await?;
+        let ready = pool.zygote().await.map_err(|_| EngineError::Stopped)?.ready.clone();
+        if !ready.sandbox_missing.is_empty() {
+            if settings.sandbox == SandboxMode::Require {
+                return Err(EngineError::SandboxMissing(ready.sandbox_missing));
+            }
+            if settings.sandbox == SandboxMode::Auto {
+                let missing = ready.sandbox_missing.join(", ");
+                tracing::warn!("conversions run without a part of the sandbox: this machine lacks {missing}");
+            }
+        }
+        Ok(Blender {
+            pool,
+            slots: Arc::new(Semaphore::new(settings.workers.max(1))),
+            counters,
+            processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
+            settings,
+            ready,
+            next_id: AtomicU64::new(1),
+            tracker,
+            stop,
+            _stop_on_drop: stop_on_drop,
+        })
+    }
+
+    /// Converts what is in the folder, within `allowed` (waiting for a slot included). `progress` is told of
+    /// stages as they come. Dropping the future cancels the conversion; the folder stays until its child is gone.
+    ///
+    /// # Errors
+    /// One code and one sentence.
+    pub async fn convert(
+        &self,
+        folder: &ConversionFolder,
+        task: Task,
+        allowed: Duration,
+        mut progress: impl FnMut(Stage, Option<f64>) + Send,
+    ) -> Result<Done, ConversionError> {
+        let began = Instant::now();
+        // A time-out beyond what a clock can hold is none.
+        let deadline = began.checked_add(allowed).unwrap_or_else(|| began + Duration::from_hours(24 * 365));
+        self.pool.available()?;
+        let permit = {
+            let _waiting = self.counters.waiting();
+            let permit = Arc::clone(&self.slots).acquire_owned();
+            tokio::select! {
+                permit = timeout_at(deadline, permit) => permit.map_err(|_| no_slot(allowed))?,
+                () = self.stop.cancelled() => return Err(stopping()),
+            }
+        };
+        let permit = permit.map_err(|_| stopping())?;
+
+        let cancel = self.stop.child_token();
+        let _cancel_on_drop = cancel.clone().drop_guard();
+        let (steps, mut received) = mpsc::channel(16);
+        let conversion = Conversion {
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            folder: folder.clone(),
+            task,
+            limits: self.limits(allowed),
+            allowed,
+            deadline,
+            start_within: self.settings.start_within,
+            queue: began.elapsed(),
+            cancel,
+            stop: self.stop.clone(),
+            progress: steps,
+            pool: Arc::clone(&self.pool),
+            counters: Arc::clone(&self.counters),
+        };
+        // A task of its own, since the child has to be seen off when this future is dropped.
+        let run = async move {
+            let result = conversion.run().await;
+            drop(permit);
+            result
+        };
+        let mut running = self.tracker.spawn(run.instrument(tracing::Span::current()));
+        loop {
+            tokio::select! {
+                biased;
+                Some((stage, fraction)) = received.recv() => progress(stage, fraction),
+                result = &mut running => {
+                    return result.unwrap_or_else(|error| {
+                        tracing::error!(%error, "a conversion's task failed");
+                        Err(ConversionError::new(ErrorCode::Internal, "the conversion failed inside the gateway"))
+                    });
+                }
+            }
+        }
+    }
+
+    pub fn version(&self) -> Version {
+        Version { blender: self.ready.blender.clone(), vrm_addon: self.ready.vrm_addon.clone() }
+    }
+
+    /// The parts of the sandbox that this machine lacks.
+    pub fn sandbox_missing(&self) -> &[String] {
+        &self.ready.sandbox_missing
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.counters.snapshot(self.settings.workers.max(1), self.pool.available().is_ok(), self.pool.pid())
+    }
+
+    /// Cancels what runs, ends the engine, and waits (a few seconds at most) until nothing is left.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        if timeout(SHUTDOWN_WITHIN, self.tracker.wait()).await.is_err() {
+            tracing::warn!("the engine is slow to end");
+        }
+    }
+
+    fn limits(&self, allowed: Duration) -> Limits {
+        let all_processors = allowed.as_secs().saturating_add(1).saturating_mul(self.processors);
+        Limits {
+            memory_bytes: self.settings.memory_bytes,
+            cpu_seconds: self.settings.cpu_seconds.unwrap_or(all_processors).min(u64::from(u32::MAX)),
+            file_bytes: self.settings.file_bytes,
+            open_files: 256,
+        }
+    }
+}
+
+fn no_slot(allowed: Duration) -> ConversionError {
+    let detail = format!("no slot of the engine was free within {} s", allowed.as_secs_f64());
+    ConversionError::new(ErrorCode::Timeout, detail)
+}
+
+/// The children's seccomp program.
+fn seccomp(mode: SandboxMode) -> Result<String, EngineError> {
+    if mode == SandboxMode::Off {
+        return Ok(String::new());
+    }
+    sandbox::seccomp_program().map_err(|error| EngineError::Sandbox(error.to_string()))
+}

@@ -1,0 +1,355 @@
+//! One zygote: its process, its socket, and the conversions that run in its children.
+//!
+//! A task of its own drives it. The handle sends it orders; when the last handle is dropped the socket is closed and
+//! the zygote leaves. However it ends, the conversions still in it learn so when their channel closes, and by then
+//! their children are dead.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitOptions};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::Child;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::error::EngineError;
+use super::launch::{Launcher, Log, Program, Started};
+use super::protocol::{self, Command, Convert, Event, Hello, Ready};
+
+/// How long a zygote that was told to leave may take.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+/// A zygote that does not read its socket for so long is stuck.
+const WRITE_WITHIN: Duration = Duration::from_secs(1);
+/// How long children of a dead zygote may take to follow it.
+const FOLLOW_WITHIN: Duration = Duration::from_millis(500);
+
+/// Everything that is needed to start a zygote.
+pub(super) struct Recipe {
+    pub launcher: Arc<Launcher>,
+    pub program: Program,
+    pub hello: Hello,
+    pub ready_within: Duration,
+    /// Knows every driver, so that a shutdown can wait for them.
+    pub tracker: TaskTracker,
+}
+
+/// How a zygote ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Nobody needed it any more.
+    Left,
+    /// By itself: what is known about it.
+    Died(String),
+    /// We killed it, because it did not do this.
+    Unresponsive(&'static str),
+}
+
+/// A zygote that is ready.
+#[derive(Debug)]
+pub(super) struct Zygote {
+    orders: mpsc::UnboundedSender<Order>,
+    ending: watch::Receiver<Option<Ending>>,
+    served: AtomicU64,
+    pub ready: Ready,
+    pub pid: u32,
+}
+
+enum Order {
+    Convert(Box<Convert>, mpsc::UnboundedSender<Event>),
+    Cancel(u64),
+    Kill(&'static str),
+}
+
+impl Zygote {
+    /// Starts one and waits until it is ready. Dropping the future kills it.
+    pub async fn start(recipe: &Recipe, cold: bool) -> Result<Zygote, EngineError> {
+        let began = tokio::time::Instant::now();
+        let Started { mut process, socket, mut log } =
+            recipe.launcher.start(&recipe.program).await.map_err(|error| EngineError::Spawn {
+                program: recipe.program.engine.program().to_owned(),
+                error,
+            })?;
+        let (mut reader, mut writer) = socket.into_split();
+        let hello = Command::Hello(Hello { cold, ..recipe.hello.clone() });
+        let greeting = async {
+            // A zygote that dies before it reads is found by the read that follows.
+            let _ = protocol::write(&mut writer, &hello).await;
+            protocol::read::<Event, _>(&mut reader).await
+        };
+        let Ok(answer) = timeout(recipe.ready_within, greeting).await else {
+            let log = log.last_lines(false).await;
+            return Err(EngineError::NotReady { waited: recipe.ready_within, log });
+        };
+        let ready = match answer {
+            Ok(Some(Event::Ready(ready))) if ready.protocol == protocol::VERSION => ready,
+            Ok(Some(Event::Ready(ready))) => {
+                let what = format!("version {} instead of {}", ready.protocol, protocol::VERSION);
+                return Err(EngineError::Protocol { what, log: log.last_lines(false).await });
+            }
+            Ok(Some(Event::Broken { reason })) => {
+                let _ = timeout(LEAVE_WITHIN, process.wait()).await;
+                return Err(EngineError::Broken { reason, log: log.last_lines(true).await });
+            }
+            Ok(Some(_)) => {
+                let what = "its first message was not `ready`".to_owned();
+                return Err(EngineError::Protocol { what, log: log.last_lines(false).await });
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(EngineError::Protocol {
+                    what: error.to_string(),
+                    log: log.last_lines(false).await,
+                });
+            }
+            // The end of the stream, or a reset.
+            Ok(None) | Err(_) => {
+                let status = match timeout(LEAVE_WITHIN, process.wait()).await {
+                    Ok(Ok(status)) => status.to_string(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "it closed its socket".to_owned(),
+                };
+                return Err(EngineError::Exited { status, log: log.last_lines(true).await });
+            }
+        };
+        let pid = process.id().unwrap_or_default();
+        tracing::debug!(pid, cold, seconds = began.elapsed().as_secs_f64(), "a zygote is ready");
+
+        let (orders, received) = mpsc::unbounded_channel();
+        let (ended, ending) = watch::channel(None);
+        let driver = Driver {
+            process,
+            log,
+            writer,
+            events: pump(reader),
+            orders: received,
+            running: HashMap::new(),
+            // As long as there is a zygote, the thread that it is a child of has to live.
+            _launcher: Arc::clone(&recipe.launcher),
+        };
+        recipe.tracker.spawn(async move {
+            driver.run(ended).await;
+        });
+        Ok(Zygote { orders, ending, served: AtomicU64::new(0), ready, pid })
+    }
+
+    /// Has the conversion done in a child. Its events end with `exited`, or without it when the zygote ended first.
+    pub fn convert(&self, convert: Convert) -> mpsc::UnboundedReceiver<Event> {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        let (events, received) = mpsc::unbounded_channel();
+        // Sent to a zygote that has ended, the order is dropped with the sender in it.
+        let _ = self.orders.send(Order::Convert(Box::new(convert), events));
+        received
+    }
+
+    /// Has the conversion's child killed.
+    pub fn cancel(&self, id: u64) {
+        let _ = self.orders.send(Order::Cancel(id));
+    }
+
+    /// Kills the zygote and its children, because it does not do what `missed` says.
+    pub fn kill(&self, missed: &'static str) {
+        let _ = self.orders.send(Order::Kill(missed));
+    }
+
+    /// How many conversions it was given.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.orders.is_closed()
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&self) -> Ending {
+        let mut ending = self.ending.clone();
+        match ending.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(ending)) => ending.clone(),
+            _ => Ending::Left,
+        }
+    }
+}
+
+/// Reads events in a task of its own, as reading half a frame cannot be given up.
+fn pump(mut reader: OwnedReadHalf) -> mpsc::Receiver<Event> {
+    let (events, received) = mpsc::channel(64);
+    tokio::spawn(async move {
+        loop {
+            let event = tokio::select! {
+                event = protocol::read::<Event, _>(&mut reader) => event,
+                () = events.closed() => return,
+            };
+            match event {
+                Ok(Some(event)) => {
+                    if events.send(event).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a zygote's socket failed");
+                    return;
+                }
+            }
+        }
+    });
+    received
+}
+
+struct Driver {
+    process: Child,
+    log: Log,
+    writer: OwnedWriteHalf,
+    events: mpsc::Receiver<Event>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    running: HashMap<u64, Running>,
+    _launcher: Arc<Launcher>,
+}
+
+struct Running {
+    events: mpsc::UnboundedSender<Event>,
+    /// Leader of the child's session, once it is known.
+    pid: Option<Pid>,
+}
+
+impl Driver {
+    async fn run(mut self, ended: watch::Sender<Option<Ending>>) {
+        let mut ending = self.serve().await;
+        // From here on orders are refused, and conversions look for another zygote.
+        self.orders.close();
+        match &mut ending {
+            Ending::Left => self.leave().await,
+            Ending::Died(what) => {
+                self.destroy().await;
+                let log = self.log.last_lines(true).await;
+                if let Some(line) = log.last() {
+                    what.push_str(": ");
+                    what.push_str(line);
+                }
+            }
+            Ending::Unresponsive(_) => self.destroy().await,
+        }
+        let _ = ended.send(Some(ending));
+        // Dropped now, the senders in `running` tell the conversions.
+    }
+
+    async fn serve(&mut self) -> Ending {
+        loop {
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    None => return Ending::Left,
+                    Some(order) => if let Err(ending) = self.obey(order).await { return ending },
+                },
+                event = self.events.recv() => match event {
+                    Some(event) => self.route(event),
+                    None => {
+                        return match timeout(WRITE_WITHIN, self.process.wait()).await {
+                            Ok(status) => died(status),
+                            Err(_) => Ending::Unresponsive("keep its socket open"),
+                        };
+                    }
+                },
+                status = self.process.wait() => {
+                    // What it said before it died still counts.
+                    while let Ok(Some(event)) = timeout(Duration::from_millis(100), self.events.recv()).await {
+                        self.route(event);
+                    }
+                    return died(status);
+                }
+            }
+        }
+    }
+
+    async fn obey(&mut self, order: Order) -> Result<(), Ending> {
+        let command = match order {
+            Order::Kill(missed) => return Err(Ending::Unresponsive(missed)),
+            Order::Cancel(id) => Command::Cancel { id },
+            Order::Convert(convert, events) => {
+                self.running.insert(convert.id, Running { events, pid: None });
+                Command::Convert(*convert)
+            }
+        };
+        match timeout(WRITE_WITHIN, protocol::write(&mut self.writer, &command)).await {
+            Ok(Ok(())) => Ok(()),
+            // It hung up; why shows when its process ends.
+            Ok(Err(error)) => match timeout(WRITE_WITHIN, self.process.wait()).await {
+                Ok(status) => Err(died(status)),
+                Err(_) => Err(Ending::Died(error.to_string())),
+            },
+            Err(_) => Err(Ending::Unresponsive("read its socket")),
+        }
+    }
+
+    fn route(&mut self, event: Event) {
+        let id = match &event {
+            Event::Started { id, .. } | Event::Progress { id, .. } => *id,
+            Event::Exited(exited) => exited.id,
+            Event::Ready(_) | Event::Broken { .. } => {
+                tracing::warn!("a zygote greets twice");
+                return;
+            }
+        };
+        let Some(running) = self.running.get_mut(&id) else { return };
+        if let Event::Started { pid, .. } = &event {
+            running.pid = i32::try_from(*pid).ok().and_then(Pid::from_raw);
+        }
+        let over = matches!(event, Event::Exited(_));
+        // A conversion that does not listen any more is one that has given up on this zygote.
+        let _ = running.events.send(event);
+        if over {
+            self.running.remove(&id);
+        }
+    }
+
+    /// Lets the zygote go by itself.
+    async fn leave(&mut self) {
+        if tokio::io::AsyncWriteExt::shutdown(&mut self.writer).await.is_err()
+            || timeout(LEAVE_WITHIN, self.process.wait()).await.is_err()
+        {
+            self.destroy().await;
+        }
+    }
+
+    /// Kills the zygote and whatever runs in it, and waits for the end of all of them.
+    async fn destroy(&mut self) {
+        let children: Vec<Pid> = self.running.values().filter_map(|running| running.pid).collect();
+        // The children first, with everything in their sessions: as long as the zygote has not reaped them, their
+        // numbers are theirs.
+        for pid in &children {
+            let _ = rustix::process::kill_process_group(*pid, Signal::KILL);
+        }
+        let _ = self.process.start_kill();
+        let _ = self.process.wait().await;
+        let gone = async {
+            for pid in children {
+                while is_alive(pid) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        };
+        if timeout(FOLLOW_WITHIN, gone).await.is_err() {
+            tracing::warn!("a child of a dead zygote takes long to die");
+        }
+    }
+}
+
+/// Whether a process that was a zygote's child still exists. Where we are the init of a container its remains come
+/// to us, and nobody else would bury them.
+fn is_alive(pid: Pid) -> bool {
+    match rustix::process::waitpid(Some(pid), WaitOptions::NOHANG) {
+        Ok(Some(_)) => false,
+        Ok(None) => true,
+        Err(_) => rustix::process::test_kill_process(pid).is_ok(),
+    }
+}
+
+fn died(status: io::Result<std::process::ExitStatus>) -> Ending {
+    Ending::Died(match status {
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    })
+}

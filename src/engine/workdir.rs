@@ -1,0 +1,225 @@
+//! Where conversions happen on disk: a folder per process, and in it a folder per conversion.
+//!
+//! ```text
+//! <base>/
+//!   lock                     held while a run folder is made or looked at
+//!   engine-<hash>/           the engine's package
+//!   run-<uuid>/              one per process
+//!     lock                   held (flock) as long as the process lives
+//!     <uuid>/{in,out,tmp}/   one per conversion
+//! ```
+//!
+//! A process that is killed leaves its run folder behind with nobody holding its lock; the next one to open the
+//! same base removes it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+const LOCK: &str = "lock";
+const RUN_PREFIX: &str = "run-";
+
+/// The run folder of this process. Clones are the same folder; it goes with the last of them.
+#[derive(Debug, Clone)]
+pub struct WorkDir(Arc<Run>);
+
+#[derive(Debug)]
+struct Run {
+    base: PathBuf,
+    folder: PathBuf,
+    /// Its lock tells other processes that this one lives.
+    _lock: File,
+}
+
+impl WorkDir {
+    /// Makes a run folder below `base` (made if missing), and removes those of processes that are gone.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(base: &Path) -> io::Result<WorkDir> {
+        make_private(base)?;
+        let base = base.canonicalize()?;
+        // Between making a run folder and locking it, nobody else may take it for an abandoned one.
+        let gate = open_lock(&base)?;
+        gate.lock()?;
+        let abandoned = abandoned(&base)?;
+        let folder = base.join(format!("{RUN_PREFIX}{}", Uuid::now_v7().simple()));
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        let lock = open_lock(&folder)?;
+        lock.lock()?;
+        drop(gate);
+        // The locks of the abandoned folders are ours now, so that two processes do not remove the same one.
+        for (path, lock) in abandoned {
+            if let Err(error) = fs::remove_dir_all(&path) {
+                tracing::warn!(path = %path.display(), %error, "an abandoned work folder stays");
+            } else {
+                tracing::info!(path = %path.display(), "removed the work folder of a process that was killed");
+            }
+            drop(lock);
+        }
+        Ok(WorkDir(Arc::new(Run { base, folder, _lock: lock })))
+    }
+
+    /// The folder that processes share.
+    pub fn base(&self) -> &Path {
+        &self.0.base
+    }
+
+    /// This process's own folder.
+    pub fn path(&self) -> &Path {
+        &self.0.folder
+    }
+
+    /// A new conversion's folder with `in/`, `out/` and `tmp/`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn conversion_folder(&self) -> io::Result<ConversionFolder> {
+        let path = self.0.folder.join(Uuid::now_v7().simple().to_string());
+        let builder = {
+            let mut builder = DirBuilder::new();
+            builder.mode(0o700);
+            builder
+        };
+        builder.create(&path)?;
+        let folder = ConversionFolder(Arc::new(Folder { path, _run: self.clone() }));
+        for part in [folder.input(), folder.output(), folder.scratch()] {
+            builder.create(part)?;
+        }
+        Ok(folder)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.folder) {
+            tracing::warn!(path = %self.folder.display(), %error, "could not remove the work folder");
+        }
+    }
+}
+
+/// The folder of one conversion. Clones are the same folder; it is removed with the last of them, so that a child
+/// that is still dying keeps it.
+#[derive(Debug, Clone)]
+pub struct ConversionFolder(Arc<Folder>);
+
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    _run: WorkDir,
+}
+
+impl ConversionFolder {
+    /// Absolute.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// `in/`: the model.
+    pub fn input(&self) -> PathBuf {
+        self.0.path.join("in")
+    }
+
+    /// `out/`: the result.
+    pub fn output(&self) -> PathBuf {
+        self.0.path.join("out")
+    }
+
+    /// `tmp/`: scratch.
+    pub fn scratch(&self) -> PathBuf {
+        self.0.path.join("tmp")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "could not remove a conversion's folder");
+        }
+    }
+}
+
+/// Makes a folder that only this user can look into; one that exists is left as it is.
+fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn open_lock(folder: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK))
+}
+
+/// The run folders below `base` that belong to no living process, with their locks taken.
+fn abandoned(base: &Path) -> io::Result<Vec<(PathBuf, File)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(base)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !name.to_string_lossy().starts_with(RUN_PREFIX) || !entry.file_type()?.is_dir() {
+            continue;
+        }
+        // Without a lock file its maker died before it could make one: opening makes it.
+        let lock = match open_lock(&entry.path()) {
+            Ok(lock) => lock,
+            // Removed by another process a moment ago.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        match lock.try_lock() {
+            Ok(()) => found.push((entry.path(), lock)),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_folders(base: &Path) -> usize {
+        let names = fs::read_dir(base).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with(RUN_PREFIX)).count()
+    }
+
+    #[test]
+    fn folders_go_with_their_last_holder() {
+        let base = tempfile::tempdir().unwrap();
+        let work = WorkDir::open(base.path()).unwrap();
+        let folder = work.conversion_folder().unwrap();
+        let also = folder.clone();
+        assert!(folder.input().is_dir() && folder.output().is_dir() && folder.scratch().is_dir());
+        let path = folder.path().to_owned();
+        drop(folder);
+        assert!(path.is_dir());
+        drop(work);
+        assert!(path.is_dir());
+        drop(also);
+        assert!(!path.exists());
+        assert_eq!(run_folders(base.path()), 0);
+    }
+
+    #[test]
+    fn only_abandoned_folders_are_removed() {
+        let base = tempfile::tempdir().unwrap();
+        let alive = WorkDir::open(base.path()).unwrap();
+        let folder = alive.conversion_folder().unwrap();
+        fs::write(folder.input().join("cube.obj"), "v 0 0 0").unwrap();
+        // What a killed process leaves: a run folder that nobody locks, with or without its lock file.
+        for name in ["run-1", "run-2"] {
+            fs::create_dir_all(base.path().join(name).join("conversion/in")).unwrap();
+        }
+        fs::write(base.path().join("run-1").join(LOCK), "").unwrap();
+        fs::create_dir(base.path().join("engine-1")).unwrap();
+
+        let other = WorkDir::open(base.path()).unwrap();
+        assert_eq!(run_folders(base.path()), 2);
+        assert!(folder.input().join("cube.obj").is_file());
+        assert!(base.path().join("engine-1").is_dir());
+        drop(other);
+    }
+}

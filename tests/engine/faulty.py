@@ -1,0 +1,168 @@
+"""A zygote whose children do what the name of their model says, for faults that do not happen on demand.
+
+It is the engine's own zygote; only the conversion is another.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from meshgate_engine import zygote
+from meshgate_engine.errors import ConversionError
+
+Progress = Callable[[str, float | None], None]
+
+
+def run(task: dict, progress: Progress) -> dict:
+    name = Path(task["input"]).stem
+    Path("in/pid").write_text(str(os.getpid()))
+    progress("importing", None)
+    fault = globals().get(f"fault_{name}")
+    if fault is not None:
+        fault(task, progress)
+    return convert(task, progress)
+
+
+def convert(task: dict, progress: Progress) -> dict:
+    """What Blender does, as short as it can be done."""
+    import bpy
+
+    bpy.ops.wm.obj_import(filepath=os.path.abspath(task["input"]))
+    progress("exporting", 0.5)
+    bpy.ops.wm.stl_export(filepath=os.path.abspath(task["output"]))
+    importer = "other" if task["importer"] == "other" else "wm.obj_import"
+    return report(importer, len(bpy.data.objects))
+
+
+def report(importer: str, objects: int) -> dict:
+    return {
+        "input": {"objects": objects},
+        "output": None,
+        "importer": importer,
+        "losses": [],
+        "warnings": [],
+        "import_ms": 1.0,
+        "process_ms": 0.0,
+        "export_ms": 1.0,
+        "check_ms": 0.0,
+    }
+
+
+def first_time() -> bool:
+    """Whether this is the first attempt. What is in ``in/`` stays for the second."""
+    marker = Path("in/tried")
+    if marker.exists():
+        return False
+    marker.touch()
+    return True
+
+
+def crash() -> None:
+    Path("out/half-written").touch()
+    Path("tmp/scratch").touch()
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hang() -> None:
+    time.sleep(1e6)
+
+
+def fault_crash(task: dict, progress: Progress) -> None:
+    crash()
+
+
+def fault_crash_once(task: dict, progress: Progress) -> None:
+    if first_time():
+        crash()
+    left = [*Path("out").iterdir(), *Path("tmp").glob("scratch")]
+    if left:
+        raise ConversionError("internal", f"the first attempt left {left}")
+
+
+def fault_crash_usual(task: dict, progress: Progress) -> None:
+    """As files do on which the importer in C++ dies."""
+    if task["importer"] == "usual":
+        crash()
+
+
+def fault_crash_exporting(task: dict, progress: Progress) -> None:
+    """A crash for which the importer is not to blame."""
+    if first_time():
+        progress("exporting", None)
+        crash()
+
+
+def fault_hang(task: dict, progress: Progress) -> None:
+    hang()
+
+
+def fault_hang_once(task: dict, progress: Progress) -> None:
+    if first_time():
+        hang()
+
+
+def fault_exit(task: dict, progress: Progress) -> None:
+    os._exit(3)
+
+
+def fault_burn(task: dict, progress: Progress) -> None:
+    while True:
+        pass
+
+
+def fault_wait(task: dict, progress: Progress) -> None:
+    """Works, as far as anybody can see, until told to go on."""
+    while not Path("in/go").exists():
+        busy_until = time.process_time() + 0.002
+        while time.process_time() < busy_until:
+            pass
+        time.sleep(0.01)
+
+
+def fault_family(task: dict, progress: Progress) -> None:
+    """With a descendant, where the sandbox allows one."""
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(1e6)
+    Path("in/descendant").write_text(str(pid))
+    fault_wait(task, progress)
+
+
+def fault_print(task: dict, progress: Progress) -> None:
+    line = b"FBX version: x" * 5000 + b"\n"
+    for _ in range(500):
+        os.write(1, line)
+        os.write(2, line)
+
+
+def fault_allocate(task: dict, progress: Progress) -> None:
+    hoard = []
+    while True:
+        hoard.append(bytearray(64 << 20))
+
+
+def fault_refuse(task: dict, progress: Progress) -> None:
+    raise ConversionError("empty_model", "the model has no object")
+
+
+def fault_linked(task: dict, progress: Progress) -> None:
+    os.symlink("/etc/passwd", "out/texture.png")
+
+
+def fault_lie(task: dict, progress: Progress) -> None:
+    """Reports a success and leaves no file."""
+    Path("report.json").write_text(json_of(report("none", 1)))
+    os._exit(0)
+
+
+def json_of(success: dict) -> str:
+    import json
+
+    return json.dumps({"outcome": "succeeded", **success})
+
+
+if __name__ == "__main__":
+    zygote.main(run=run)

@@ -1,0 +1,172 @@
+//! What a test needs: an engine with scripted faults, conversions for it, and a look at processes.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
+use meshgate::engine::blender::locate::{Engine, Places};
+use meshgate::engine::blender::protocol::{Importer, Stage, Task};
+use meshgate::engine::blender::{Blender, Done, EngineError, Settings};
+use meshgate::engine::workdir::{ConversionFolder, WorkDir};
+
+/// Longer than anything takes that does end, on a machine that is busy with other things.
+pub const LONG: Duration = Duration::from_mins(1);
+
+/// What the promise of "within a second" is held to: a second, and some for a busy machine.
+pub const A_SECOND: Duration = Duration::from_millis(1500);
+
+const CUBE: &str = "o cube\nv 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 2 4\nf 1 3 4\nf 2 3 4\n";
+
+/// The real engine; there are no such tests without it.
+pub fn engine() -> Engine {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let places =
+        Places { python: std::env::var_os("BLENDER_PYTHON").map(PathBuf::from), ..Places::default() }
+            .with_usual(Some(root), None, None);
+    places.locate().unwrap_or_else(|error| panic!("these tests run the real engine: {error}"))
+}
+
+pub fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine").join(name)
+}
+
+/// A folder for one test, with a supervisor's settings for it.
+pub struct Bench {
+    pub base: tempfile::TempDir,
+    pub settings: Settings,
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        let base = tempfile::tempdir().unwrap();
+        let work = WorkDir::open(base.path()).unwrap();
+        let mut settings = Settings::new(engine(), work);
+        settings.entry = Some(script("faulty.py"));
+        settings.hang_after = Duration::from_secs(1);
+        Bench { base, settings }
+    }
+
+    /// An engine whose script is `source`.
+    pub fn scripted(source: &str) -> Bench {
+        let mut bench = Bench::new();
+        let path = bench.base.path().join("entry.py");
+        std::fs::write(&path, source).unwrap();
+        bench.settings.entry = Some(path);
+        bench
+    }
+
+    pub async fn start(&self) -> Blender {
+        self.try_start().await.unwrap()
+    }
+
+    pub async fn try_start(&self) -> Result<Blender, EngineError> {
+        Blender::start(self.settings.clone()).await
+    }
+
+    /// A conversion that does what `fault` says in `tests/engine/faulty.py`.
+    pub fn job(&self, fault: &str) -> Job {
+        Job::new(&self.settings.work, fault)
+    }
+
+    /// The conversion folders there are.
+    pub fn folders(&self) -> usize {
+        let entries = std::fs::read_dir(self.settings.work.path()).unwrap().map(Result::unwrap);
+        entries.filter(|entry| entry.path().join("in").is_dir()).count()
+    }
+}
+
+/// A conversion.
+#[derive(Clone)]
+pub struct Job {
+    pub folder: ConversionFolder,
+    pub task: Task,
+}
+
+impl Job {
+    pub fn new(work: &WorkDir, fault: &str) -> Job {
+        let folder = work.conversion_folder().unwrap();
+        let name = format!("in/{fault}.obj");
+        std::fs::write(folder.path().join(&name), CUBE).unwrap();
+        let task = Task {
+            input: name.into(),
+            input_format: Format::Obj,
+            output: "out/result.stl".into(),
+            output_format: Format::Stl,
+            options: Options::default(),
+            read_back: false,
+            importer: Importer::Usual,
+        };
+        Job { folder, task }
+    }
+
+    pub async fn run(&self, blender: &Blender, allowed: Duration) -> Result<Done, ConversionError> {
+        blender.convert(&self.folder, self.task.clone(), allowed, |_, _| {}).await
+    }
+
+    pub async fn code(&self, blender: &Blender, allowed: Duration) -> ErrorCode {
+        self.run(blender, allowed).await.expect_err("it was to fail").code
+    }
+
+    /// Runs it and waits until its child has begun.
+    pub async fn begin<'a>(&'a self, blender: &'a Blender) -> Begun<'a> {
+        let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
+        let mut run: Running =
+            Box::pin(blender.convert(&self.folder, self.task.clone(), LONG, move |stage, _| {
+                let _ = begun.send(stage);
+            }));
+        tokio::select! {
+            result = &mut run => panic!("it ended at once: {result:?}"),
+            stage = has_begun.recv() => assert_eq!(stage, Some(Stage::Importing)),
+        }
+        Begun { run, pid: self.pid("pid") }
+    }
+
+    /// A process number that the child has left in its folder.
+    pub fn pid(&self, name: &str) -> i32 {
+        let path = self.folder.path().join("in").join(name);
+        let text = std::fs::read_to_string(path).unwrap();
+        text.parse().unwrap()
+    }
+
+    /// Lets a child that waits go on.
+    pub fn go(&self) {
+        std::fs::write(self.folder.path().join("in/go"), "").unwrap();
+    }
+
+    pub fn result(&self) -> PathBuf {
+        self.folder.path().join(&self.task.output)
+    }
+}
+
+type Running<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Done, ConversionError>> + Send + 'a>>;
+
+/// A conversion whose child runs.
+pub struct Begun<'a> {
+    pub run: Running<'a>,
+    pub pid: i32,
+}
+
+/// Whether there is such a process, one that nobody has buried aside.
+pub fn alive(pid: i32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+    !matches!(state, Some("Z" | "X"))
+}
+
+pub fn signal(pid: i32, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+pub fn zygote(blender: &Blender) -> i32 {
+    i32::try_from(blender.stats().zygote.expect("there is a zygote")).unwrap()
+}
+
+/// Looks again and again until it is so; how long that took.
+pub async fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    began.elapsed()
+}

@@ -1,0 +1,200 @@
+//! Slots, time-outs, cancels, crashes and hangs: promises 1 to 3.
+
+use std::time::{Duration, Instant};
+
+use meshgate::domain::{ErrorCode, Format};
+use meshgate::engine::blender::protocol::{SandboxMode, Stage};
+use meshgate::engine::blender::stats::Setback;
+
+use super::bench::{A_SECOND, Bench, LONG, alive, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_converted() {
+    let bench = Bench::new();
+    let blender = bench.start().await;
+    assert!(blender.version().blender.starts_with("5."), "{:?}", blender.version());
+    let job = bench.job("cube");
+    let mut stages = Vec::new();
+    let progress = |stage, fraction| stages.push((stage, fraction));
+    let done = blender.convert(&job.folder, job.task.clone(), LONG, progress).await.unwrap();
+    assert_eq!(done.success.input.objects, 1);
+    assert_eq!(done.retried_after, None);
+    assert!(done.peak_memory_bytes > 50 << 20, "{done:?}");
+    assert!(std::fs::metadata(job.result()).unwrap().len() > 84);
+    // Steps that follow each other at once may be lost, but never the last one.
+    assert_eq!(stages.last(), Some(&(Stage::Exporting, Some(0.5))));
+    blender.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slots_are_exact_and_free_at_once() {
+    let mut bench = Bench::new();
+    bench.settings.workers = 2;
+    let blender = bench.start().await;
+    let (first, second, third) = (bench.job("wait"), bench.job("wait"), bench.job("cube"));
+    let first_run = first.begin(&blender).await;
+    let second_run = second.begin(&blender).await;
+    let mut third_run = Box::pin(third.run(&blender, LONG));
+
+    // The third one waits as long as both slots are taken, however long it is given.
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut third_run).await;
+    assert!(early.is_err(), "{early:?}");
+    let stats = blender.stats();
+    assert_eq!((stats.slots, stats.busy, stats.waiting), (2, 2, 1));
+    assert!(!third.folder.path().join("in/pid").exists());
+
+    first.go();
+    first_run.run.await.unwrap();
+    let done = third_run.await.unwrap();
+    assert!(done.queue >= Duration::from_millis(300), "{done:?}");
+    // The second one still runs: the slot was the first one's.
+    assert!(alive(second_run.pid));
+    second.go();
+    second_run.run.await.unwrap();
+    assert_eq!((blender.stats().busy, blender.stats().waiting), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_out_covers_waiting_for_a_slot() {
+    let mut bench = Bench::new();
+    bench.settings.workers = 1;
+    let blender = bench.start().await;
+    let busy = bench.job("wait");
+    let running = busy.begin(&blender).await;
+    let job = bench.job("cube");
+    let error = job.run(&blender, Duration::from_millis(100)).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Timeout);
+    assert_eq!(error.detail, "no slot of the engine was free within 0.1 s");
+    assert_eq!(blender.stats().waiting, 0);
+    busy.go();
+    running.run.await.unwrap();
+    // It has left no trace in the queue.
+    job.run(&blender, LONG).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_out_kills_the_child() {
+    let bench = Bench::new();
+    let blender = bench.start().await;
+    let job = bench.job("burn");
+    let began = Instant::now();
+    let error = job.run(&blender, Duration::from_millis(400)).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Timeout);
+    assert_eq!(error.detail, "the conversion took longer than 0.4 s");
+    assert!(began.elapsed() < Duration::from_millis(400) + A_SECOND, "{:?}", began.elapsed());
+    assert!(!alive(job.pid("pid")));
+    bench.job("cube").run(&blender, LONG).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_future_kills_the_whole_session() {
+    let mut bench = Bench::new();
+    // Inside the sandbox there are no descendants.
+    bench.settings.sandbox = SandboxMode::Off;
+    bench.settings.workers = 1;
+    let blender = bench.start().await;
+    let job = bench.job("family");
+    let running = job.begin(&blender).await;
+    until("the descendant lives", LONG, || job.folder.path().join("in/descendant").exists()).await;
+    let (pid, descendant) = (running.pid, job.pid("descendant"));
+    assert!(alive(pid) && alive(descendant));
+    let zygote = blender.stats().zygote;
+
+    drop(running);
+    drop(job);
+    until("the session is gone", A_SECOND, || !alive(pid) && !alive(descendant)).await;
+    until("its folder is gone", A_SECOND, || bench.folders() == 0).await;
+    until("its slot is free", A_SECOND, || blender.stats().busy == 0).await;
+    bench.job("cube").run(&blender, LONG).await.unwrap();
+    assert_eq!(blender.stats().zygote, zygote, "the zygote is still the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_is_retried_in_a_fresh_process() {
+    let bench = Bench::new();
+    let blender = bench.start().await;
+    let zygote = blender.stats().zygote;
+    let job = bench.job("crash_once");
+    let done = job.run(&blender, LONG).await.unwrap();
+    assert_eq!(done.retried_after, Some(Setback::Crash));
+    assert!(job.result().is_file());
+
+    // Twice is enough.
+    let error = bench.job("crash").run(&blender, LONG).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::EngineCrashed);
+    assert_eq!(error.detail, "blender crashed while importing this model, in a fresh process too");
+    // An end without a word is a crash as well.
+    assert_eq!(bench.job("exit").code(&blender, LONG).await, ErrorCode::EngineCrashed);
+
+    let stats = blender.stats();
+    assert_eq!(stats.setbacks[&(Format::Obj, Format::Stl)].crashes, 5);
+    assert_eq!(stats.zygote, zygote, "the warm zygote is not to blame");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_while_importing_fbx_tries_the_other_importer() {
+    let bench = Bench::new();
+    let blender = bench.start().await;
+    let mut job = bench.job("crash_usual");
+    job.task.input_format = Format::Fbx;
+    let done = job.run(&blender, LONG).await.unwrap();
+    assert_eq!(done.success.importer, "other");
+    let mut job = bench.job("crash_exporting");
+    job.task.input_format = Format::Fbx;
+    let done = job.run(&blender, LONG).await.unwrap();
+    assert_eq!(done.success.importer, "wm.obj_import");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hang_is_retried_long_before_the_time_out() {
+    let bench = Bench::new();
+    let blender = bench.start().await;
+    let done = bench.job("hang_once").run(&blender, LONG).await.unwrap();
+    assert_eq!(done.retried_after, Some(Setback::Hang));
+    let began = Instant::now();
+    let error = bench.job("hang").run(&blender, LONG).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::EngineCrashed);
+    assert_eq!(error.detail, "blender hung while importing this model, in a fresh process too");
+    assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
+    assert_eq!(blender.stats().setbacks[&(Format::Obj, Format::Stl)].hangs, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_retry_respects_the_time_that_is_left() {
+    let mut bench = Bench::new();
+    bench.settings.hang_after = Duration::from_millis(800);
+    let blender = bench.start().await;
+    let job = bench.job("hang");
+    let began = Instant::now();
+    // Enough for the first attempt to hang, not for the second one.
+    let error = job.run(&blender, Duration::from_millis(1500)).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Timeout);
+    assert!(began.elapsed() < Duration::from_millis(1500) + A_SECOND, "{:?}", began.elapsed());
+    assert_eq!(blender.stats().setbacks[&(Format::Obj, Format::Stl)].hangs, 1);
+    assert!(!alive(job.pid("pid")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_and_refusals_are_not_retried() {
+    let mut bench = Bench::new();
+    bench.settings.memory_bytes = 3 << 30;
+    bench.settings.cpu_seconds = Some(2);
+    let blender = bench.start().await;
+    assert_eq!(bench.job("allocate").code(&blender, LONG).await, ErrorCode::MemoryLimit);
+    assert_eq!(bench.job("burn").code(&blender, LONG).await, ErrorCode::Timeout);
+    let error = bench.job("refuse").run(&blender, LONG).await.unwrap_err();
+    assert_eq!((error.code, error.detail.as_str()), (ErrorCode::EmptyModel, "the model has no object"));
+    assert_eq!(bench.job("lie").code(&blender, LONG).await, ErrorCode::ExportFailed);
+    assert!(blender.stats().setbacks.is_empty(), "{:?}", blender.stats());
+    bench.job("cube").run(&blender, LONG).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_child_leaves_is_not_trusted() {
+    let mut bench = Bench::new();
+    bench.settings.sandbox = SandboxMode::Off;
+    let blender = bench.start().await;
+    assert_eq!(bench.job("linked").code(&blender, LONG).await, ErrorCode::ExportFailed);
+    // Whatever it prints stays out of the channel, and in bounds.
+    bench.job("print").run(&blender, LONG).await.unwrap();
+}

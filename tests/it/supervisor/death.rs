@@ -1,0 +1,132 @@
+//! The end of the program, orderly or not: promise 5, and what an idle engine costs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use meshgate::domain::ErrorCode;
+use meshgate::engine::workdir::WorkDir;
+use rustix::process::Signal;
+
+use super::bench::{A_SECOND, Bench, Job, LONG, alive, signal, until, zygote};
+
+const HELPER: &str = "MESHGATE_TEST_KILLED_IN";
+
+/// Not a test but the process that `kill_minus_nine_leaves_nothing` kills.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by another test, in a process of its own"]
+async fn process_to_be_killed() {
+    let base = PathBuf::from(std::env::var_os(HELPER).expect("run by another test only"));
+    let mut bench = Bench::new();
+    bench.settings.work = WorkDir::open(&base).unwrap();
+    let blender = bench.start().await;
+    let job = Job::new(&bench.settings.work, "wait");
+    let running = job.begin(&blender).await;
+    let pids = format!("{} {}", zygote(&blender), running.pid);
+    std::fs::write(base.join("pids.new"), pids).unwrap();
+    std::fs::rename(base.join("pids.new"), base.join("pids")).unwrap();
+    let _ = running.run.await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_minus_nine_leaves_nothing() {
+    let base = tempfile::tempdir().unwrap();
+    let mut process = Killed(start_helper(base.path()));
+    let pids = base.path().join("pids");
+    until("the helper converts", LONG, || pids.exists() || process.0.try_wait().unwrap().is_some()).await;
+    let pids: Vec<i32> =
+        std::fs::read_to_string(pids).unwrap().split(' ').map(|pid| pid.parse().unwrap()).collect();
+    assert!(pids.len() == 2 && pids.iter().all(|pid| alive(*pid)), "{pids:?}");
+    let runs = || {
+        let names = std::fs::read_dir(base.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("run-")).count()
+    };
+    assert_eq!(runs(), 1);
+
+    // As long as it lives, nobody takes its folder away.
+    drop(WorkDir::open(base.path()).unwrap());
+    assert_eq!(runs(), 1);
+
+    process.0.kill().unwrap();
+    process.0.wait().unwrap();
+    until("zygote and child are gone", A_SECOND, || !pids.iter().any(|pid| alive(*pid))).await;
+    assert_eq!(runs(), 1, "it had no chance to clean up");
+    drop(WorkDir::open(base.path()).unwrap());
+    assert_eq!(runs(), 0);
+}
+
+fn start_helper(base: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "supervisor::death::process_to_be_killed", "--ignored"])
+        .env(HELPER, base)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Does not outlive a test that fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_leaves_nothing() {
+    let bench = Bench::new();
+    let blender = bench.start().await;
+    let job = bench.job("wait");
+    let mut running = job.begin(&blender).await;
+    let (zygote, child) = (zygote(&blender), running.pid);
+    let (error, ()) = tokio::join!(&mut running.run, blender.shutdown());
+    assert_eq!(error.unwrap_err().code, ErrorCode::EngineUnavailable);
+    assert!(!alive(zygote) && !alive(child));
+    let code = bench.job("cube").code(&blender, LONG).await;
+    assert_eq!(code, ErrorCode::EngineUnavailable);
+    assert!(blender.stats().restarts.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_supervisor_leaves_nothing() {
+    let bench = Bench::new();
+    let blender = bench.start().await;
+    let zygote = zygote(&blender);
+    drop(blender);
+    until("the zygote is gone", LONG, || !alive(zygote)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ctrl_c_in_the_terminal_is_not_for_the_engine() {
+    let bench = Bench::new();
+    let blender = bench.start().await;
+    let pid = zygote(&blender);
+    let group = |pid| rustix::process::getpgid(rustix::process::Pid::from_raw(pid)).unwrap();
+    assert_ne!(group(pid), group(0));
+    signal(pid, Signal::INT);
+    bench.job("cube").run(&blender, LONG).await.unwrap();
+    assert_eq!(zygote(&blender), pid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_engine_is_one_process_that_sleeps() {
+    let bench = Bench::new();
+    let blender = bench.start().await;
+    bench.job("cube").run(&blender, LONG).await.unwrap();
+    let status = || std::fs::read_to_string(format!("/proc/{}/status", zygote(&blender))).unwrap();
+    let field = |name: &str| -> u64 {
+        let status = status();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let rss_mib = field("VmRSS:") >> 10;
+    assert!(rss_mib < 300, "{rss_mib} MiB");
+    // Whatever polls has to wake up for it; one wake-up may still be under way.
+    let woken = field("voluntary_ctxt_switches:");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let more = field("voluntary_ctxt_switches:") - woken;
+    assert!(more <= 1, "woken {more} times in 2 s");
+}
