@@ -30,3 +30,29 @@ pub fn source(origin: &Origin, spooled: Option<PathBuf>) -> Source {
 pub fn stdin_name(from: Option<Format>) -> String {
     from.map_or_else(|| "model".to_owned(), |format| format!("model.{}", super::plan::extension(format)))
 }
+
+/// The program that is the engine, and whether it is a full Blender.
+///
+/// # Errors
+/// One sentence that says how to get it.
+pub fn engine() -> Result<(PathBuf, bool), String> {
+    for (setting, full) in [("BLENDER_PYTHON", false), ("BLENDER_BIN", true)] {
+        if let Some(path) = std::env::var_os(setting).filter(|value| !value.is_empty()) {
+            let path = PathBuf::from(path);
+            return if path.is_file() {
+                Ok((path, full))
+            } else {
+                Err(format!("{setting} names {}, which is not there", path.display()))
+            };
+        }
+    }
+    let beside =
+        std::env::current_exe().ok().and_then(|path| path.parent().map(|folder| folder.join(".venv")));
+    [Some(PathBuf::from(".venv")), beside, super::engine::default_folder()]
+        .into_iter()
+        .flatten()
+        .map(|environment| environment.join("bin/python"))
+        .find(|python| python.is_file())
+        .map(|python| (python, false))
+        .ok_or_else(|| "not found; get it with: meshgate engine install".to_owned())
+}
