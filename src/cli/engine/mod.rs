@@ -15,16 +15,19 @@ use python::Python;
 /// The packages and their hashes; the same file that a developer's environment is made from.
 const REQUIREMENTS: &str = include_str!("../../../blender/requirements.txt");
 
-/// Prints one line for each package that is not installed in full. A package that was cut off half-way
-/// has no list of its files yet: pip writes that last.
+/// Prints one line for each package that is not installed in full. A package that was cut off half-way has no
+/// list of its files yet (pip writes that last), and pip would stumble over what it knows of it so far: that goes.
 const CHECK: &str = "\
-import importlib.metadata as metadata, sys
+import importlib.metadata as metadata, shutil, sys
 for pin in sys.argv[1:]:
     name, version = pin.split('==')
     try:
         found = metadata.distribution(name)
-        if found.version == version and found.read_text('RECORD'):
+        whole = bool(found.read_text('RECORD'))
+        if whole and found.version == version:
             continue
+        if not whole:
+            shutil.rmtree(found._path)
     except metadata.PackageNotFoundError:
         pass
     print(pin)
@@ -131,7 +134,9 @@ fn missing_packages(engine: &Path) -> Result<Vec<String>, Failure> {
 }
 
 fn install_packages(engine: &Path, missing: &[String]) -> Result<(), Failure> {
-    say(format!("installing {} (some 400 MB to download, a minute or two)", missing.join(", ")))?;
+    let large = missing.iter().any(|pin| pin.starts_with("bpy=="));
+    let note = if large { " (some 400 MB to download, a minute or two)" } else { "" };
+    say(format!("installing {}{note}", missing.join(", ")))?;
     let requirements = tempfile::Builder::new()
         .prefix("meshgate-")
         .suffix(".txt")
@@ -146,7 +151,7 @@ fn install_packages(engine: &Path, missing: &[String]) -> Result<(), Failure> {
     let output = output(
         Process::new(engine)
             .args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"])
-            .args(["--no-deps", "--require-hashes", "--force-reinstall", "--only-binary", ":all:", "-r"])
+            .args(["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r"])
             .arg(requirements.path()),
     );
     spinner.finish_and_clear();
