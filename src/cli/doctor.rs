@@ -1,8 +1,97 @@
-use super::Failure;
+//! `meshgate doctor`: is this machine ready? A line for each thing that conversions need.
+
+use std::path::Path;
 use std::process::ExitCode;
-/// Check this machine: engine, sandbox, disk.
+use std::time::Instant;
+
+use super::{FAILED, Failure, say, wire, words};
+use crate::engine::blender::Blender;
+use crate::engine::workdir::WorkDir;
+
+/// Less free space than this is trouble, in bytes.
+const ENOUGH_DISK: u64 = 1 << 30;
+
+/// Check this machine: engine, sandbox, disk. Exit code 1 on trouble.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
+
+/// What was found: good news, or the trouble.
+type Finding = Result<String, String>;
+
+/// Checks and prints.
+///
+/// # Errors
+/// When standard output is gone; trouble that was found is in the exit code.
 pub fn run(_args: &Args) -> Result<ExitCode, Failure> {
-    Err(Failure::failed("todo"))
+    let mut trouble = false;
+    let mut report = |name: &str, finding: Finding| {
+        trouble |= finding.is_err();
+        say(line(name, &finding))
+    };
+    match wire::work() {
+        Ok(work) => engine(&work, &mut report)?,
+        Err(error) => report("work folder", Err(error.detail))?,
+    }
+    report("disk space", disk(&wire::work_base()))?;
+    Ok(if trouble { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+fn line(name: &str, finding: &Finding) -> String {
+    match finding {
+        Ok(text) => format!("✓ {name}: {text}"),
+        Err(text) => format!("✗ {name}: {text}"),
+    }
+}
+
+/// Starts the engine as a conversion would.
+fn engine(
+    work: &WorkDir,
+    report: &mut impl FnMut(&str, Finding) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    report("work folder", Ok(work.base().display().to_string()))?;
+    let settings = match wire::engine(work) {
+        Ok(settings) => settings,
+        Err(error) => return report("engine", Err(error.to_string())),
+    };
+    report("engine", Ok(settings.engine.program().display().to_string()))?;
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
+    runtime.block_on(async {
+        let began = Instant::now();
+        let blender = match Blender::start(settings).await {
+            Ok(blender) => blender,
+            Err(error) => return report("engine starts", Err(error.to_string())),
+        };
+        let took = words::duration(began.elapsed().as_secs_f64());
+        report("engine starts", Ok(format!("Blender {} in {took}", blender.version().blender)))?;
+        let addon = blender.version().vrm_addon;
+        report("VRM add-on", if addon.is_empty() { Err("missing".to_owned()) } else { Ok(addon) })?;
+        let missing = blender.sandbox_missing().join(", ");
+        report(
+            "sandbox",
+            if missing.is_empty() {
+                Ok("complete".to_owned())
+            } else {
+                Err(format!("this machine lacks {missing}; conversions are confined without it"))
+            },
+        )?;
+        blender.shutdown().await;
+        Ok(())
+    })
+}
+
+fn disk(folder: &Path) -> Finding {
+    let status = rustix::fs::statvfs(folder).map_err(|error| format!("cannot be told: {error}"))?;
+    let free = status.f_bavail.saturating_mul(status.f_frsize);
+    let text = format!("{} free in {}", words::bytes(free), folder.display());
+    if free >= ENOUGH_DISK { Ok(text) } else { Err(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_is_trouble() {
+        assert!(disk(Path::new("/nowhere")).is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use comfy_table::CellAlignment;
+use comfy_table::{CellAlignment, ColumnConstraint, Width};
 use serde_json::{Value, json};
 
 use super::{Failure, say, table};
@@ -36,16 +36,20 @@ fn as_text() -> String {
 }
 
 fn holdings() -> String {
-    let mut headings = vec!["format", "", "extensions"];
+    let mut headings = vec!["format", ""];
     headings.extend(Feature::ALL.iter().map(|feature| feature.word()));
     let mut table = table::plain(&headings);
     for row in &TABLE {
-        let mut cells = vec![row.name.to_owned(), row.title.to_owned(), row.extensions.join(" ")];
+        let mut cells = vec![row.name.to_owned(), row.title.to_owned()];
         cells.extend(Feature::ALL.iter().map(|feature| mark(row.format.holds(*feature))));
         table.add_row(cells);
     }
-    for column in table.column_iter_mut().skip(3) {
-        column.set_cell_alignment(CellAlignment::Center);
+    for column in table.column_iter_mut().skip(2) {
+        // Long headings are broken, names are not.
+        column
+            .set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(10)))
+            .set_padding((0, 1))
+            .set_cell_alignment(CellAlignment::Center);
     }
     table.to_string()
 }

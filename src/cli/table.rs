@@ -1,6 +1,6 @@
 //! The tables that are shown to people.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, LineStyle, Table, presets};
 
 use super::print::{Ending, output, reason};
 use super::run::Done;
@@ -13,7 +13,7 @@ const WIDTH: u16 = 150;
 pub fn plain(headings: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(width())
         .set_header(headings.iter().map(ToString::to_string).collect::<Vec<_>>());

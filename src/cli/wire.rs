@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::plan::Origin;
 use crate::domain::{ConversionError, ErrorCode, Format};
-use crate::engine::blender;
 use crate::engine::blender::locate::{self, Places};
+use crate::engine::blender::{self, EngineError};
 use crate::engine::workdir::WorkDir;
 use crate::intake::{Limits, Named, Source};
 use crate::service::Converter;
@@ -17,27 +17,47 @@ use crate::service::Converter;
 /// # Errors
 /// When there is no folder to work in.
 pub fn converter(at_once: usize) -> Result<Converter, ConversionError> {
-    let base = work_base();
-    let work = WorkDir::open(&base).map_err(|error| {
-        ConversionError::io(&format!("work in {} (TMPDIR names another place)", base.display()), &error)
-    })?;
-    let engine = places()
-        .locate()
-        .map(|engine| blender::Settings { workers: at_once, ..blender::Settings::new(engine, work.clone()) })
+    let work = work()?;
+    let engine = engine(&work)
+        .map(|settings| blender::Settings { workers: at_once, ..settings })
         .map_err(|error| ConversionError::new(ErrorCode::EngineUnavailable, error.to_string()));
     Ok(Converter::new(engine, work, Limits::default()))
 }
 
-/// Where conversions happen on disk: a folder of this user's own below the temporary one.
+/// How to run the engine of this machine.
+///
+/// # Errors
+/// When there is none.
+pub fn engine(work: &WorkDir) -> Result<blender::Settings, EngineError> {
+    Ok(blender::Settings::new(places().locate()?, work.clone()))
+}
+
+/// The folder to work in.
+///
+/// # Errors
+/// When it cannot be made, or belongs to somebody else.
+pub fn work() -> Result<WorkDir, ConversionError> {
+    let base = work_base();
+    WorkDir::open(&base).map_err(|error| {
+        ConversionError::io(&format!("work in {} (DATA_DIR names another place)", base.display()), &error)
+    })
+}
+
+/// Where conversions happen on disk: below `DATA_DIR`, else in the user's cache folder, else in the temporary one.
 pub fn work_base() -> PathBuf {
-    env::temp_dir().join(format!("meshgate-{}", rustix::process::getuid().as_raw()))
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    match (set("DATA_DIR"), cache()) {
+        (Some(data), _) => data.join("work"),
+        (None, Some(cache)) if cache.is_absolute() => cache.join("meshgate/work"),
+        _ => env::temp_dir().join(format!("meshgate-{}", rustix::process::getuid().as_raw())),
+    }
 }
 
 /// Where the engine may be.
 pub fn places() -> Places {
     let path = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let places =
-        Places { python: path("BLENDER_PYTHON"), blender: path("BLENDER_BIN"), ..Places::default() };
+    let places = Places { python: path("BLENDER_PYTHON"), blender: path("BLENDER_BIN"), ..Places::default() };
     let program = env::current_exe().ok();
     places.with_usual(env::current_dir().ok().as_deref(), program.as_deref(), install_dir().as_deref())
 }

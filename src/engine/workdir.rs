@@ -14,7 +14,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,6 +43,10 @@ impl WorkDir {
     pub fn open(base: &Path) -> io::Result<WorkDir> {
         make_private(base)?;
         let base = base.canonicalize()?;
+        // In a folder that everybody may write to, somebody else may have been there first.
+        if base.metadata()?.uid() != rustix::process::geteuid().as_raw() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"));
+        }
         // Between making a run folder and locking it, nobody else may take it for an abandoned one.
         let gate = open_lock(&base)?;
         gate.lock()?;

@@ -130,7 +130,8 @@ impl Converter {
         let folder =
             self.work.conversion_folder().map_err(|error| ConversionError::io("make a folder", &error))?;
         let (into, limits) = (folder.clone(), self.limits);
-        let model = blocking(move || intake::prepare(&sources, main.as_deref(), &into.input(), limits)).await?;
+        let model =
+            blocking(move || intake::prepare(&sources, main.as_deref(), &into.input(), limits)).await?;
         if let Some(reason) = model.format.refusal(target) {
             return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
         }
@@ -164,8 +165,15 @@ impl Conversion<'_> {
         let (input, files) = blocking(move || {
             let input = inspect::inspect(&model.folder.join(&model.main), model.format)?;
             let out = folder.output();
-            let names =
-                native::repack(&model.folder, &model.main, model.format, &out, &model.name, target, packaging)?;
+            let names = native::repack(
+                &model.folder,
+                &model.main,
+                model.format,
+                &out,
+                &model.name,
+                target,
+                packaging,
+            )?;
             Ok((input, names.into_iter().map(|name| out.join(name)).collect()))
         })
         .await?;
@@ -254,8 +262,7 @@ impl Conversion<'_> {
                 input.missing_textures.push(name.clone());
             }
         }
-        let input =
-            Contents { format: model.format, bytes: model.bytes, files: model.files, counts: input };
+        let input = Contents { format: model.format, bytes: model.bytes, files: model.files, counts: input };
         let output = Contents { format: target, bytes, files: files.len() as u32, counts: output };
         losses::check(&input, &output)?;
         let mut all_losses = losses::losses(&input, &output, &options);
@@ -272,15 +279,8 @@ impl Conversion<'_> {
             Packaging::Auto | Packaging::Single => files,
         };
         timings.total_ms = milliseconds(began);
-        let report = Report {
-            input,
-            output,
-            losses: all_losses,
-            warnings: all_warnings,
-            engine,
-            importer,
-            timings,
-        };
+        let report =
+            Report { input, output, losses: all_losses, warnings: all_warnings, engine, importer, timings };
         Ok(Outcome { report, folder, files, stem: model.name })
     }
 }

@@ -37,13 +37,7 @@ pub fn losses(input: &Contents, output: &Contents, options: &Options) -> Vec<Str
         compare(Feature::Materials, before.materials, after.materials, "material", "materials");
         compare(Feature::Textures, before.textures, after.textures, "texture", "textures");
         compare(Feature::Skin, before.skins, after.skins, "skinned mesh", "skinned meshes");
-        compare(
-            Feature::BlendShapes,
-            before.blend_shapes,
-            after.blend_shapes,
-            "blend shape",
-            "blend shapes",
-        );
+        compare(Feature::BlendShapes, before.blend_shapes, after.blend_shapes, "blend shape", "blend shapes");
     }
     compare(Feature::Skeleton, before.bones, after.bones, "bone", "bones");
     compare(Feature::Cameras, before.cameras, after.cameras, "camera", "cameras");
@@ -136,11 +130,8 @@ mod tests {
     #[test]
     fn what_the_target_cannot_hold_is_named() {
         let bare = Counts { objects: 1, meshes: 1, vertices: 120, triangles: 180, ..Counts::default() };
-        let losses = losses(
-            &contents(Format::Vrm, figure()),
-            &contents(Format::Stl, bare),
-            &Options::default(),
-        );
+        let losses =
+            losses(&contents(Format::Vrm, figure()), &contents(Format::Stl, bare), &Options::default());
         assert_eq!(
             losses,
             [
@@ -160,11 +151,8 @@ mod tests {
     fn a_clip_that_is_gone_is_named() {
         let mut after = figure();
         after.clips.remove(0);
-        let losses = losses(
-            &contents(Format::Fbx, figure()),
-            &contents(Format::Glb, after),
-            &Options::default(),
-        );
+        let losses =
+            losses(&contents(Format::Fbx, figure()), &contents(Format::Glb, after), &Options::default());
         assert_eq!(losses, ["1 of 2 clips did not come out: Walk"]);
     }
 
@@ -196,8 +184,7 @@ mod tests {
     #[test]
     fn a_motion_without_clips_is_a_failure() {
         let still = Counts { clips: Vec::new(), ..figure() };
-        let error =
-            check(&contents(Format::Fbx, still.clone()), &contents(Format::Bvh, still)).unwrap_err();
+        let error = check(&contents(Format::Fbx, still.clone()), &contents(Format::Bvh, still)).unwrap_err();
         assert_eq!(error.code, ErrorCode::NoAnimation);
     }
 }

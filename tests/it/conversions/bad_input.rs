@@ -15,7 +15,8 @@ pub const CUBE: &str = "o cube\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1
 /// What is sent, its name, the target, the code, and a word of the sentence.
 type Row = (&'static str, &'static [u8], Format, ErrorCode, &'static str);
 
-const STILL_BVH: &[u8] = b"HIERARCHY\nROOT Hips\n{\n  OFFSET 0 0 0\n  CHANNELS 3 Xrotation Yrotation Zrotation\n  \
+const STILL_BVH: &[u8] =
+    b"HIERARCHY\nROOT Hips\n{\n  OFFSET 0 0 0\n  CHANNELS 3 Xrotation Yrotation Zrotation\n  \
     End Site\n  {\n    OFFSET 0 1 0\n  }\n}\nMOTION\nFrames: 0\nFrame Time: 0.033\n";
 
 const ROWS: &[Row] = &[
@@ -63,7 +64,8 @@ async fn bad_models_get_one_sentence() {
     let cube = lab.put("good.obj", CUBE);
     for (name, content, target, code, word) in ROWS {
         let model = lab.put(name, content);
-        let error = lab.convert(&model, *target).await.err().unwrap_or_else(|| panic!("{name} was converted"));
+        let error =
+            lab.convert(&model, *target).await.err().unwrap_or_else(|| panic!("{name} was converted"));
         assert_eq!(error.code, *code, "{name}: {error}");
         assert!(error.detail.contains(word), "{name}: {error}");
         assert!(!error.detail.contains('\n') && !error.detail.ends_with('.'), "{name}: {error}");
@@ -125,7 +127,9 @@ async fn a_gltf_that_needs_draco_is_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn names_of_all_kinds_survive() {
     let lab = Lab::new();
-    for (name, stem) in [("キューブ 立方体.obj", "キューブ 立方体"), ("two\nlines.obj", "two lines"), ("..obj", "model")] {
+    for (name, stem) in
+        [("キューブ 立方体.obj", "キューブ 立方体"), ("two\nlines.obj", "two lines"), ("..obj", "model")]
+    {
         let path = lab.put("sent", CUBE);
         let request = Request {
             sources: Source::Files(vec![Named { path, name: name.to_owned() }]),

@@ -37,7 +37,10 @@ async fn damaged_files_of_every_format_get_an_answer() {
         let whole = std::fs::read(&model).unwrap();
         for seed in 0..MUTATIONS {
             let (cut, flipped) = (cut(&whole, seed), flipped(&whole, seed));
-            tokio::join!(answer(&lab, format, seed, "cut", &cut), answer(&lab, format, seed, "flip", &flipped));
+            tokio::join!(
+                answer(&lab, format, seed, "cut", &cut),
+                answer(&lab, format, seed, "flip", &flipped)
+            );
         }
         let after = lab.convert(&model, format).await;
         assert!(after.is_ok(), "after the damaged files of {format}: {:?}", after.err());

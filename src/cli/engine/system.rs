@@ -1,0 +1,114 @@
+//! What the engine needs of the system: shared libraries, and Debian's half of `venv`.
+
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+
+use super::python::Python;
+use super::{Failure, last_words, output};
+use crate::cli::say;
+
+/// Debian's packages of the shared libraries that Blender's module links.
+const LIBRARIES: &[&str] = &["libgl1", "libsm6", "libxfixes3", "libxi6", "libxkbcommon0", "libxrender1"];
+
+/// Debian's package without which its Python makes no virtual environments.
+const VENV: &[&str] = &["python3.11-venv"];
+
+/// Makes sure that `python` can make virtual environments.
+///
+/// # Errors
+/// The line to type where it cannot and we may not install it.
+pub fn ensure_venv(python: &Python) -> Result<(), Failure> {
+    let works = || {
+        output(Process::new(&python.path).args(["-I", "-c", "import venv, ensurepip"]))
+            .is_ok_and(|output| output.status.success())
+    };
+    if works() {
+        return Ok(());
+    }
+    install("Python's venv module", VENV)?;
+    if works() {
+        return Ok(());
+    }
+    Err(Failure::failed(format!(
+        "{} still has no venv module; name another with --python",
+        python.path.display()
+    )))
+}
+
+/// Starts Blender once and gives its version; missing libraries are installed where we may.
+///
+/// # Errors
+/// What is missing and the line to type, or why Blender does not start.
+pub fn start(engine: &Path) -> Result<String, Failure> {
+    match try_start(engine)? {
+        Ok(version) => return Ok(version),
+        Err(reason) => match missing_library(&reason) {
+            Some(library) => install(&format!("the library {library}"), LIBRARIES)?,
+            None => return Err(Failure::failed(format!("blender does not start: {reason}"))),
+        },
+    }
+    try_start(engine)?.map_err(|reason| Failure::failed(format!("blender does not start: {reason}")))
+}
+
+/// The version, or Python's last words.
+fn try_start(engine: &Path) -> Result<Result<String, String>, Failure> {
+    // Blender prints as it likes; the version is the line that we mark.
+    let program = "import bpy; print('\\nversion=' + '.'.join(map(str, bpy.app.version)))";
+    let output = output(Process::new(engine).args(["-I", "-c", program]))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.lines().find_map(|line| line.strip_prefix("version="));
+    Ok(version.map(str::to_owned).ok_or_else(|| last_words(&output)))
+}
+
+/// `libSM.so.6` of `ImportError: libSM.so.6: cannot open shared object file: No such file or directory`
+fn missing_library(reason: &str) -> Option<&str> {
+    let (before, _) = reason.split_once(": cannot open shared object file")?;
+    before.rsplit(' ').next()
+}
+
+/// Installs Debian packages as root or by a sudo that asks for no password; else says what to type.
+fn install(what: &str, packages: &[&str]) -> Result<(), Failure> {
+    let list = packages.join(" ");
+    let succeeds = |process: &mut Process| {
+        process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        process.status().is_ok_and(|status| status.success())
+    };
+    if !succeeds(Process::new("apt-get").arg("--version")) {
+        return Err(Failure::failed(format!("{what} is missing; install what Debian calls {list}")));
+    }
+    let root = rustix::process::geteuid().is_root();
+    if !root && !succeeds(Process::new("sudo").args(["-n", "true"])) {
+        return Err(Failure::failed(format!(
+            "{what} is missing; type this, then run the same command again: sudo apt-get install -y {list}"
+        )));
+    }
+    say(format!("{what} is missing: installing {list}"))?;
+    let apt = |arguments: &[&str]| {
+        let mut process = if root { Process::new("apt-get") } else { Process::new("sudo") };
+        if !root {
+            process.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        }
+        output(process.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    // The lists may be absent or old; when they cannot be had, the packages may still be.
+    let _ = apt(&["update", "-qq"]);
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(packages);
+    let output = apt(&arguments)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Failure::failed(format!("apt-get could not install {list}: {}", last_words(&output))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_library_is_recognised() {
+        let reason = "ImportError: libSM.so.6: cannot open shared object file: No such file or directory";
+        assert_eq!(missing_library(reason), Some("libSM.so.6"));
+        assert_eq!(missing_library("ImportError: numpy is too old"), None);
+    }
+}
