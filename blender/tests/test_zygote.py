@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from meshgate_engine import protocol, watch
-
 from harness import BLENDER_DIR, Zygote
+from meshgate_engine import protocol, watch
 
 
 @pytest.fixture(scope="module")
