@@ -21,8 +21,10 @@ def read(job: Job) -> str:
         raise ConversionError("import_failed", f"the file is FBX {version / 1000:g}; 3.0 and newer can be read")
     if job.other_importer:
         importing(job, bpy.ops.import_scene.fbx, use_image_search=False, use_custom_props=True)
+        clips.strip_owners()
         return "import_scene.fbx"
     importing(job, bpy.ops.wm.fbx_import)
+    clips.strip_owners()
     return "wm.fbx_import"
 
 
