@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import protocol, sandbox
+from . import protocol, sandbox, warm
 from .errors import ConversionError
 
 Progress = Callable[[str, float | None], None]
@@ -122,7 +122,7 @@ def _work(command: dict, surroundings: Surroundings) -> int:
     try:
         if surroundings.load is not None:
             surroundings.load()
-        _move_temporary_files(os.path.join(folder, "tmp"))
+        _settle_blender(command["task"], os.path.join(folder, "tmp"))
         report = {"outcome": "succeeded", **surroundings.run(command["task"], progress)}
         if set(report) != protocol.REPORTS["succeeded"] | {"outcome"}:
             raise TypeError(f"a report with {sorted(report)}")
@@ -174,10 +174,13 @@ def _limit(kind: int, soft: int, hard: int) -> None:
     resource.setrlimit(kind, (soft, hard))
 
 
-def _move_temporary_files(scratch: str) -> None:
+def _settle_blender(task: dict, scratch: str) -> None:
     bpy = sys.modules.get("bpy")
-    if bpy is not None:
-        bpy.context.preferences.filepaths.temporary_directory = scratch
+    if bpy is None:
+        return
+    bpy.context.preferences.filepaths.temporary_directory = scratch
+    if not {"vrm", "vrma"} & {task["input_format"], task["output_format"]}:
+        warm.silence_vrm()
 
 
 def _check_sizes(largest: int) -> None:

@@ -47,6 +47,19 @@ def settle() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def silence_vrm() -> None:
+    """Takes the VRM add-on out of a conversion that is none of its business.
+
+    At the first change of any scene it would append its shaders to it, which end up in a .blend and cost as much
+    time as a small conversion.
+    """
+    handlers = sys.modules["bpy"].app.handlers
+    for name in dir(handlers):
+        listening = getattr(handlers, name)
+        if isinstance(listening, list):
+            listening[:] = [each for each in listening if not each.__module__.startswith(_VRM_ADDON)]
+
+
 def versions_unloaded() -> tuple[str, str]:
     """What ``load`` would find, without loading it. Raises ImportError without Blender."""
     if importlib.util.find_spec("bpy") is None:

@@ -291,7 +291,7 @@ fn refused_by_argument() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, seccompil
         (libc::SYS_prlimit64, vec![rule(0, Ne, 0)?]),
         // Signals through the owner of a descriptor.
         (libc::SYS_fcntl, any_of(1, &[libc::F_SETOWN as u64, F_SETSIG, F_SETOWN_EX])?),
-        (libc::SYS_ioctl, any_of(1, &[FIOSETOWN, SIOCSPGRP, libc::TIOCSTI as u64, libc::TIOCLINUX as u64])?),
+        (libc::SYS_ioctl, any_of(1, &[FIOSETOWN, SIOCSPGRP, libc::TIOCSTI, libc::TIOCLINUX])?),
         (
             libc::SYS_prctl,
             any_of(
