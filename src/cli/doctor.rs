@@ -11,7 +11,7 @@ use super::{FAILED, Failure, say, wire, words};
 const ENOUGH_DISK: u64 = 1 << 30;
 
 /// An engine that has not started by then does not start.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Check this machine: engine, sandbox, disk. Exit code 1 on trouble.
 #[derive(Debug, clap::Args)]
