@@ -13,7 +13,7 @@ FETCH_LIMIT := 60
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 .PHONY: demo
 demo: ## Set everything up and convert the models in examples/
@@ -24,7 +24,7 @@ demo: ## Set everything up and convert the models in examples/
 .PHONY: setup
 setup: ## Get the engine and the tools for tests, where they are missing
 	cargo run --locked --quiet -- engine install $(VENV)
-	@$(MAKE) --no-print-directory $(VENV)/.dev
+	@$(MAKE) --no-print-directory --silent $(VENV)/.dev
 
 $(VENV)/.dev: blender/requirements-dev.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<

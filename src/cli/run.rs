@@ -68,6 +68,8 @@ struct Shared {
     /// File work that goes on when its conversion is dropped.
     files: TaskTracker,
     spool: tempfile::TempDir,
+    /// Standard input as a file, read once however many formats are made of it.
+    stdin: tokio::sync::OnceCell<PathBuf>,
 }
 
 /// Carries out all `jobs` and prints how each went.
@@ -89,6 +91,7 @@ pub async fn carry_out(jobs: Vec<Job>, settings: Settings) -> Result<Tally, Fail
             .prefix("meshgate-")
             .tempdir()
             .map_err(Failure::io("make a temporary folder"))?,
+        stdin: tokio::sync::OnceCell::new(),
     });
 
     let mut waiting = jobs.into_iter().enumerate();
@@ -163,7 +166,10 @@ impl Shared {
 
     async fn convert(&self, job: &Job, bar: &Bar) -> Result<Success, ConversionError> {
         place::check_free(&job.output, self.settings.force)?;
-        let spooled = if job.input.origin == Origin::Stdin { Some(self.spool_stdin().await?) } else { None };
+        let spooled = match job.input.origin {
+            Origin::Stdin => Some(self.stdin.get_or_try_init(|| self.spool_stdin()).await?.clone()),
+            Origin::File(_) | Origin::Folder(_) => None,
+        };
         let request = Request {
             sources: wire::source(&job.input.origin, spooled),
             main: self.settings.main.clone(),
@@ -185,10 +191,6 @@ impl Shared {
 
     async fn spool_stdin(&self) -> Result<PathBuf, ConversionError> {
         let path = self.spool.path().join(wire::stdin_name(self.settings.from));
-        if path.exists() {
-            // Another target of the same model.
-            return Ok(path);
-        }
         let copy = async {
             let mut file = tokio::fs::File::create(&path).await?;
             tokio::io::copy(&mut tokio::io::stdin(), &mut file).await?;

@@ -90,9 +90,9 @@ impl Bounds {
                 continue;
             }
             let grown = bounds.get_or_insert(Bounds { min: point, max: point });
-            for axis in 0..3 {
-                grown.min[axis] = grown.min[axis].min(point[axis]);
-                grown.max[axis] = grown.max[axis].max(point[axis]);
+            for (axis, value) in point.into_iter().enumerate() {
+                grown.min[axis] = grown.min[axis].min(value);
+                grown.max[axis] = grown.max[axis].max(value);
             }
         }
         bounds

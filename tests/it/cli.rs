@@ -1,7 +1,10 @@
 //! The command line as a user meets it: words, exit codes, files.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -11,7 +14,7 @@ fn meshgate(arguments: &[&str], folder: &Path) -> (i32, String, String) {
         .unwrap()
         .args(arguments)
         .current_dir(folder)
-        .timeout(std::time::Duration::from_secs(60))
+        .timeout(Duration::from_mins(1))
         .output()
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -130,6 +133,37 @@ fn what_exists_is_kept() {
     }
 }
 
+/// More than a pipe holds: when it is written, the other end reads.
+const MUCH: usize = 1 << 20;
+
+#[test]
+fn ctrl_c_stops_at_once_and_leaves_nothing() {
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let folder = folder_with(&["tmp/.keep"]);
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("meshgate"))
+            .args(["convert", "-", "-o", "out/a.glb"])
+            .current_dir(folder.path())
+            .env("TMPDIR", folder.path().join("tmp"))
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&vec![0; MUCH]).unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let asked = Instant::now();
+        rustix::process::kill_process(pid, signal).unwrap();
+        // Standard input stays open until the end.
+        let status = child.wait().unwrap();
+        let took = asked.elapsed();
+        drop(stdin);
+        assert_eq!(status.code(), Some(130), "{signal:?}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert_eq!(names(folder.path()), ["tmp"]);
+        assert_eq!(names(&folder.path().join("tmp")), [".keep"]);
+    }
+}
+
 #[test]
 fn a_closed_pipe_is_no_panic() {
     let folder = folder_with(&[]);
@@ -140,7 +174,7 @@ fn a_closed_pipe_is_no_panic() {
         .arg("formats")
         .current_dir(folder.path())
         .stdout(writer)
-        .stderr(std::process::Stdio::piped())
+        .stderr(Stdio::piped())
         .output()
         .unwrap();
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
