@@ -70,6 +70,22 @@ def activate(scene: bpy.types.Scene, take: Take | None) -> None:
         data.action_slot = slot
 
 
+def strip_owners() -> None:
+    """``Armature|Walk`` -> ``Walk``: Blender's own FBX exporter puts the object before the clip's name.
+
+    Only where the object is there and no two clips end up with one name.
+    """
+    owners = {item.name for item in bpy.data.objects}
+    short: dict[str, list[bpy.types.Action]] = {}
+    for action in bpy.data.actions:
+        owner, _, rest = action.name.partition("|")
+        name = rest if owner in owners and rest else action.name
+        short.setdefault(name, []).append(action)
+    for name, actions in short.items():
+        if len(actions) == 1:
+            actions[0].name = name
+
+
 def remove_all() -> None:
     """Removes all animation and puts skeletons into their rest pose."""
     scene = bpy.context.scene

@@ -22,8 +22,10 @@ def read(job: Job) -> str:
     if job.other_importer:
         _give_lights_their_shadow()
         importing(job, bpy.ops.import_scene.fbx, use_image_search=False, use_custom_props=True)
+        clips.strip_owners()
         return "import_scene.fbx"
     importing(job, bpy.ops.wm.fbx_import)
+    clips.strip_owners()
     return "wm.fbx_import"
 
 

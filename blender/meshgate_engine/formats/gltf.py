@@ -1,7 +1,9 @@
 """glTF 2.0: glb both ways, gltf in (its writing is the native lane's)."""
 
+import contextlib
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
@@ -21,15 +23,16 @@ def read(job: Job) -> str:
     if version.startswith("1."):
         raise ConversionError("import_failed", f"the file is glTF {version}; only 2.0 can be read")
     _set_fps(document)
-    importing(
-        job,
-        bpy.ops.import_scene.gltf,
-        # Else every bone brings a little sphere into the scene.
-        disable_bone_shape=True,
-        bone_heuristic="BLENDER",
-        import_pack_images=True,
-        import_webp_texture=True,
-    )
+    with _rate_as_the_addon_means_it():
+        importing(
+            job,
+            bpy.ops.import_scene.gltf,
+            # Else every bone brings a little sphere into the scene.
+            disable_bone_shape=True,
+            bone_heuristic="BLENDER",
+            import_pack_images=True,
+            import_webp_texture=True,
+        )
     _remove_shells()
     return "import_scene.gltf"
 
@@ -37,32 +40,45 @@ def read(job: Job) -> str:
 def write(job: Job) -> None:
     """Exports the scene as glb, with every clip under its name."""
     _normalise_lights()
-    exporting(
-        job,
-        bpy.ops.export_scene.gltf,
-        check_existing=False,
-        export_format="GLB",
-        export_yup=True,
-        export_cameras=True,
-        export_lights=True,
-        export_extras=True,
-        export_skins=True,
-        # Without clips the pose is part of the model, with them it is some frame of one.
-        export_rest_position_armature=bool(clips.takes(bpy.context.scene)),
-        export_morph=True,
-        export_morph_normal=True,
-        # Point clouds and wire models have nothing else.
-        use_mesh_vertices=_without_faces(),
-        use_mesh_edges=_without_faces(),
-        export_vertex_color="ACTIVE",
-        export_all_vertex_colors=True,
-        export_animations=job.animation,
-        export_animation_mode="ACTIONS",
-        export_merge_animation="ACTION",
-        export_force_sampling=True,
-        export_optimize_animation_size=True,
-        export_draco_mesh_compression_enable=job.draco,
-    )
+    with _rate_as_the_addon_means_it():
+        exporting(
+            job,
+            bpy.ops.export_scene.gltf,
+            check_existing=False,
+            export_format="GLB",
+            export_yup=True,
+            export_cameras=True,
+            export_lights=True,
+            export_extras=True,
+            export_skins=True,
+            # Without clips the pose is part of the model, with them it is some frame of one.
+            export_rest_position_armature=bool(clips.takes(bpy.context.scene)),
+            export_morph=True,
+            export_morph_normal=True,
+            # Point clouds and wire models have nothing else.
+            use_mesh_vertices=_without_faces(),
+            use_mesh_edges=_without_faces(),
+            export_vertex_color="ACTIVE",
+            export_all_vertex_colors=True,
+            export_animations=job.animation,
+            export_animation_mode="ACTIONS",
+            export_merge_animation="ACTION",
+            export_force_sampling=True,
+            export_optimize_animation_size=True,
+            export_draco_mesh_compression_enable=job.draco,
+        )
+
+
+@contextlib.contextmanager
+def _rate_as_the_addon_means_it() -> Iterator[None]:
+    """The add-on multiplies by ``fps_base`` where Blender divides by it: 29.97 frames a second would become 30.03."""
+    render = bpy.context.scene.render
+    base = render.fps_base
+    render.fps_base = 1 / base
+    try:
+        yield
+    finally:
+        render.fps_base = base
 
 
 def _remove_shells() -> None:

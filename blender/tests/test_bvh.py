@@ -1,0 +1,133 @@
+"""BVH keeps its frames, its frame time and its numbers, and stands upright in every format."""
+
+import math
+import re
+from pathlib import Path
+
+import bpy
+import pytest
+from helpers import build, convert
+from meshgate_engine.errors import ConversionError
+
+HEAD = """HIERARCHY
+ROOT Hips
+{{
+\tOFFSET 0 {hips} 0
+\tCHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
+\tJOINT Spine
+\t{{
+\t\tOFFSET 0 {spine} 0
+\t\tCHANNELS 3 Zrotation Xrotation Yrotation
+\t\tEnd Site
+\t\t{{
+\t\t\tOFFSET 0 {spine} {nose}
+\t\t}}
+\t}}
+}}
+"""
+
+
+def write_bvh(folder: Path, frames: int = 300, frame_time: str = "0.0083333", unit: float = 100, head: str = "") -> Path:
+    """A skeleton 1.8 m tall that walks towards +z and turns its spine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [HEAD.format(hips=0.9 * unit, spine=0.45 * unit, nose=0.1 * unit) + "MOTION"]
+    lines += [head or f"Frames: {frames}", f"Frame Time: {frame_time}"]
+    for frame in range(frames):
+        lines.append(f"0 {0.9 * unit} {frame * 0.01 * unit} 0 0 {frame % 90} {20 * math.sin(frame / 9):.4f} 5 30")
+    path = folder / "take.bvh"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def parts(path: Path) -> tuple[list[list[float]], float, list[list[float]]]:
+    """Offsets, frame time and rows of a file."""
+    text = path.read_text()
+    offsets = [[float(word) for word in line.split()[1:]] for line in text.splitlines() if "OFFSET" in line]
+    seconds = float(re.search(r"Frame Time: (\S+)", text).group(1))
+    rows = [[float(word) for word in line.split()] for line in text.partition("Frame Time")[2].splitlines()[1:]]
+    assert int(re.search(r"Frames: (\d+)", text).group(1)) == len(rows)
+    return offsets, seconds, rows
+
+
+def flat(rows):
+    return [value for row in rows for value in row]
+
+
+def test_a_bvh_that_becomes_a_bvh_keeps_its_numbers(tmp_path):
+    source = write_bvh(tmp_path)
+    report = convert(tmp_path / "c", source, "bvh")
+    before, after = parts(source), parts(tmp_path / "c" / "out" / "model.bvh")
+    assert flat(after[0]) == pytest.approx(flat(before[0]), abs=1e-3)
+    assert after[1] == before[1] == 0.0083333
+    assert flat(after[2]) == pytest.approx(flat(before[2]), abs=1e-2)
+    assert report["warnings"] == ["a bvh file has no unit: it was taken as centimetres"]
+
+
+@pytest.mark.parametrize("between", ["glb", "fbx", "blend", "usdc"])
+@pytest.mark.parametrize("frame_time", ["0.0083333", "0.01", "0.0333667"])
+def test_frames_and_frame_time_pass_through(tmp_path, between, frame_time):
+    source = write_bvh(tmp_path, frame_time=frame_time)
+    convert(tmp_path / "a", source, between, read_back=False)
+    convert(tmp_path / "b", tmp_path / "a" / "out" / f"model.{between}", "bvh", read_back=False)
+    offsets, seconds, rows = parts(tmp_path / "b" / "out" / "model.bvh")
+    assert len(rows) == 300
+    assert seconds == pytest.approx(float(frame_time), rel=1e-4)
+    # In metres, y up, walking towards +z.
+    assert offsets[0] == pytest.approx([0, 0.9, 0], abs=1e-3)
+    assert rows[100][:3] == pytest.approx([0, 0.9, 1.0], abs=1e-3)
+
+
+def test_metres_stay_metres(tmp_path):
+    source = write_bvh(tmp_path, unit=1)
+    report = convert(tmp_path / "c", source, "bvh")
+    assert parts(tmp_path / "c" / "out" / "model.bvh")[0][0] == pytest.approx([0, 0.9, 0], abs=1e-4)
+    assert report["warnings"] == []
+
+
+@pytest.mark.parametrize("motion", ["", "MOTION\n", "MOTION\nFrames: 0\nFrame Time: 0.01\n"])
+def test_no_motion_is_no_animation(tmp_path, motion):
+    path = tmp_path / "still.bvh"
+    path.write_text(HEAD.format(hips=90, spine=45, nose=10) + motion)
+    with pytest.raises(ConversionError) as caught:
+        convert(tmp_path / "c", path, "glb")
+    assert (caught.value.code, caught.value.detail) == ("no_animation", "the model has no animation")
+
+
+@pytest.mark.parametrize("content", ["hello", "HIERARCHY\nROOT Hips\n{\nMOTION\nFrames: 1\nFrame Time: 0.1\n1 2\n"])
+def test_other_text_is_import_failed(tmp_path, content):
+    path = tmp_path / "odd.bvh"
+    path.write_text(content)
+    with pytest.raises(ConversionError) as caught:
+        convert(tmp_path / "c", path, "glb")
+    assert caught.value.code == "import_failed"
+
+
+def test_a_wrong_number_of_frames_is_a_warning(tmp_path):
+    source = write_bvh(tmp_path, frames=10, head="Frames: 12", unit=1)
+    report = convert(tmp_path / "c", source, "glb")
+    assert report["input"]["clips"][0]["frames"] == 10
+    assert report["warnings"] == ["the file promises 12 frames and holds 10"]
+
+
+def _two_clips() -> None:
+    data = bpy.data.armatures.new("Rig")
+    rig = bpy.data.objects.new("Rig", data)
+    bpy.context.scene.collection.objects.link(rig)
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    bone = data.edit_bones.new("Bone")
+    bone.head, bone.tail = (0, 0, 0), (0, 0, 1.8)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    rig.animation_data_create()
+    for name, last in (("Nod", 11), ("Walk", 21)):
+        rig.animation_data.action = bpy.data.actions.new(name)
+        rig.animation_data.action.use_fake_user = True
+        for frame in (1, last):
+            rig.pose.bones[0].location = (0, frame / 10, 0)
+            rig.pose.bones[0].keyframe_insert("location", frame=frame)
+
+
+def test_of_several_clips_one_is_written_and_the_others_are_lost(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _two_clips), "bvh")
+    assert report["losses"] == ["1 of 2 clips: bvh holds one (Nod)"]
+    assert report["output"]["clips"][0]["frames"] == 21
