@@ -27,7 +27,9 @@ ROOT Hips
 """
 
 
-def write_bvh(folder: Path, frames: int = 300, frame_time: str = "0.0083333", unit: float = 100, head: str = "") -> Path:
+def write_bvh(
+    folder: Path, frames: int = 300, frame_time: str = "0.0083333", unit: float = 100, head: str = ""
+) -> Path:
     """A skeleton 1.8 m tall that walks towards +z and turns its spine."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [HEAD.format(hips=0.9 * unit, spine=0.45 * unit, nose=0.1 * unit) + "MOTION"]
