@@ -39,7 +39,7 @@ def run(task: dict, progress: Progress) -> dict:
     progress("exporting", None)
     with _timed(timings, "export_ms"):
         Path(job.output).parent.mkdir(parents=True, exist_ok=True)
-        textures.prepare_for_export(job.output_format)
+        textures.prepare_for_export(job)
         formats.module(job.output_format).write(job)
 
     produced = None

@@ -49,14 +49,21 @@ def test_a_linked_library_is_not_opened(tmp_path):
     assert report["input"]["meshes"] == report["output"]["meshes"] == 1
 
 
-def test_hidden_objects_are_left_out(tmp_path):
-    def hiding():
-        figure()
-        cutter = bpy.data.objects["Figure"].copy()
-        cutter.name = "Cutter"
-        bpy.context.scene.collection.objects.link(cutter)
-        cutter.hide_viewport = True
+def hiding():
+    figure()
+    cutter = bpy.data.objects["Figure"].copy()
+    cutter.name = "Cutter"
+    bpy.context.scene.collection.objects.link(cutter)
+    cutter.hide_viewport = True
 
+
+def test_a_blend_keeps_its_hidden_objects(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path / "s", hiding), "blend")
+    assert report["warnings"] == []
+    assert report["output"]["objects"] == 2
+
+
+def test_hidden_objects_are_left_out(tmp_path):
     source = build(tmp_path / "s", hiding)
     for target in ("glb", "stl", "fbx", "usdc"):
         report = convert(tmp_path / target, source, target)

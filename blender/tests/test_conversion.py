@@ -152,6 +152,13 @@ def _a_light() -> None:
     bpy.context.scene.collection.objects.link(bpy.data.objects.new("Light", bpy.data.lights.new("Light", "POINT")))
 
 
+@pytest.mark.parametrize("importer", ["usual", "other"])
+def test_both_fbx_importers_read_lights(tmp_path, importer):
+    report = convert(tmp_path / "c", build(tmp_path, _a_light, "source.fbx"), "glb", importer=importer)
+    assert report["importer"] == {"usual": "wm.fbx_import", "other": "import_scene.fbx"}[importer]
+    assert report["input"]["lights"] == report["output"]["lights"] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "content", "code", "detail"),
     [

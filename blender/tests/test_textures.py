@@ -70,6 +70,16 @@ def test_a_missing_texture_is_reported_and_its_material_stays(tmp_path, target):
     assert report["output"]["triangles"] == 1
 
 
+def test_a_damaged_texture_is_reported(tmp_path):
+    model, materials = obj_with_texture(tmp_path / "s", "skin.png")
+    damaged = tmp_path / "s" / "skin.png"
+    damaged.write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    report = convert(tmp_path / "c", model, "glb", beside={"model.mtl": materials, "skin.png": damaged})
+    assert report["warnings"] == ["a texture could not be read: skin.png"]
+    pbr = read_glb(tmp_path / "c/out/model.glb")["materials"][0]["pbrMetallicRoughness"]
+    assert pbr["baseColorFactor"][0] > 3 * pbr["baseColorFactor"][1]
+
+
 def test_a_missing_texture_leaves_the_plain_colour(tmp_path):
     model, materials = obj_with_texture(tmp_path / "s", "skin.png")
     convert(tmp_path / "c", model, "glb", beside={"model.mtl": materials})

@@ -17,7 +17,8 @@ def read(job: Job) -> str:
     others = len(bpy.data.scenes) - 1
     if others:
         job.lose(f"{others} other scene{'s' if others > 1 else ''}: only the active one is converted")
-    scene.leave_out_hidden(job)
+    if job.output_format != "blend":
+        scene.leave_out_hidden(job)
     return "wm.open_mainfile"
 
 

@@ -20,12 +20,24 @@ def read(job: Job) -> str:
     if version < _OLDEST:
         raise ConversionError("import_failed", f"the file is FBX {version / 1000:g}; 3.0 and newer can be read")
     if job.other_importer:
+        _give_lights_their_shadow()
         importing(job, bpy.ops.import_scene.fbx, use_image_search=False, use_custom_props=True)
         clips.strip_owners()
         return "import_scene.fbx"
     importing(job, bpy.ops.wm.fbx_import)
     clips.strip_owners()
     return "wm.fbx_import"
+
+
+def _give_lights_their_shadow() -> None:
+    """The Python importer sets a property that Blender 5.0's lights lost, and reads no file with a light for it."""
+    try:
+        from cycles.properties import CyclesLightSettings
+    except ImportError:
+        # Without Cycles the importer does not ask.
+        return
+    if "cast_shadow" not in CyclesLightSettings.bl_rna.properties:
+        CyclesLightSettings.cast_shadow = bpy.props.BoolProperty()
 
 
 def _version(path: Path) -> int:
