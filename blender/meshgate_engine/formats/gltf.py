@@ -33,6 +33,7 @@ def read(job: Job) -> str:
             import_pack_images=True,
             import_webp_texture=True,
         )
+    clips.snap_to_frames()
     _remove_shells()
     return "import_scene.gltf"
 
