@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import bpy
+import numpy as np
 
 from . import scene as model
+
+# Frames.
+_HAIR = 0.01
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,24 @@ def strip_owners() -> None:
     for name, actions in short.items():
         if len(actions) == 1:
             actions[0].name = name
+
+
+def snap_to_frames() -> None:
+    """Puts keys that are a hair beside a whole frame onto it.
+
+    Times in seconds are floats: frame 30 comes back as 29.999998, and an exporter that rounds down loses it.
+    """
+    for action in bpy.data.actions:
+        for slot in action.slots:
+            for curve in _curves(action, slot):
+                points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
+                curve.keyframe_points.foreach_get("co", points)
+                frames, whole = points[::2], np.round(points[::2])
+                near = (frames != whole) & (np.abs(frames - whole) < _HAIR)
+                if near.any():
+                    points[::2] = np.where(near, whole, frames)
+                    curve.keyframe_points.foreach_set("co", points)
+                    curve.update()
 
 
 def remove_all() -> None:

@@ -68,7 +68,11 @@ def assign(item: bpy.types.Object) -> dict[str, str]:
     if _missing(found):
         found = by_name(item.data)
     if _missing(found):
-        found = max((found, _by_addon(item)), key=lambda names: -len(_missing(names)))
+        guess = _by_addon(item)
+        # Where names contradict the guess it is a wrong one: with a hand missing it takes the arm's other bones for it.
+        contradicted = any(guess.get(name) != bone for name, bone in found.items() if name in REQUIRED)
+        if not contradicted or len(found) < 3:
+            found = guess
     missing = _missing(found)
     if missing:
         raise ConversionError("not_humanoid", f"the skeleton has no {', '.join(_words(name) for name in missing)}")
@@ -205,7 +209,11 @@ def _by_addon(item: bpy.types.Object) -> dict[str, str]:
     from io_scene_vrm.common.human_bone_mapper.human_bone_mapper import create_human_bone_mapping
 
     mapping = create_human_bone_mapping(item)
-    return {specification.name.value: bone for bone, specification in mapping.items() if bone in item.data.bones}
+    found = {specification.name.value: bone for bone, specification in mapping.items() if bone in item.data.bones}
+    if "chest" not in found and "upperChest" in found:
+        # VRM allows no upper chest without a chest.
+        found["chest"] = found.pop("upperChest")
+    return found
 
 
 def _missing(found: dict[str, str]) -> list[str]:

@@ -33,6 +33,7 @@ def read(job: Job) -> str:
             import_pack_images=True,
             import_webp_texture=True,
         )
+    clips.snap_to_frames()
     _remove_shells()
     return "import_scene.gltf"
 
@@ -134,20 +135,20 @@ def _set_fps(document: dict) -> None:
             for sampler in animation["samplers"]:
                 times = accessors[sampler["input"]]
                 seconds = times["max"][0] - times["min"][0]
+                # Few keys, as of bones that stand still, say nothing of the rate at which they were made.
                 if times["count"] < 2 or seconds <= 0:
                     continue
                 rate = (times["count"] - 1) / seconds
-                if 1 <= round(rate) <= 240 and abs(rate - round(rate)) < 0.01 * rate:
+                if 12 <= round(rate) <= 240 and abs(rate - round(rate)) < 0.01 * rate:
                     rates[round(rate)] = rates.get(round(rate), 0) + times["count"]
                     exact[round(rate)] = max(exact.get(round(rate), (0.0, 0.0)), (seconds, rate))
     except (LookupError, TypeError):
         return
     if rates:
         rate = max(rates, key=lambda rate: (rates[rate], rate))
-        # Clips with few keys say nothing of the rate at which they were made.
         render = bpy.context.scene.render
-        render.fps = rate if rate >= 12 else 24
+        render.fps = rate
         # 29.97 is not 30: of the longest clip the exact rate, as far as its times, which are floats, tell it.
         precise = exact[rate][1]
-        if rate >= 12 and abs(precise - rate) > 1e-6 * rate:
+        if abs(precise - rate) > 1e-6 * rate:
             render.fps_base = rate / precise

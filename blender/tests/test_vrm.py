@@ -1,0 +1,119 @@
+"""VRM avatars and VRM animations are real ones, and what they cannot hold is said."""
+
+import bpy
+import pytest
+from helpers import build, convert
+from humans import person, skeleton
+from meshgate_engine.errors import ConversionError
+from meshgate_engine.formats import glb
+from models import BOUNDS, skinned_figure
+
+
+@pytest.fixture(autouse=True)
+def _addon(monkeypatch):
+    """The add-on, as the zygote enables it before it forks."""
+    monkeypatch.setattr("helpers._empty_scene", _empty_scene_with_addon)
+
+
+def _empty_scene_with_addon():
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.preferences.addon_enable(module="io_scene_vrm")
+
+
+def result(folder, target):
+    return folder / "out" / f"model.{target}"
+
+
+def approximately(bounds):
+    return {end: pytest.approx(bounds[end], abs=1e-3) for end in ("min", "max")}
+
+
+def test_a_model_becomes_an_avatar(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, person), "vrm")
+    document, _ = glb.load(result(tmp_path / "c", "vrm"))
+    vrm = document["extensions"]["VRMC_vrm"]
+    hips = vrm["humanoid"]["humanBones"]["hips"]["node"]
+    assert document["nodes"][hips]["name"] == "mixamorig:Hips"
+    assert vrm["expressions"]["preset"]["blink"]["morphTargetBinds"]
+    assert vrm["meta"]["authors"] == ["unknown"]
+    assert any("licence" in warning for warning in report["warnings"])
+    output = report["output"]
+    assert (output["humanoid"], output["skins"], output["blend_shapes"], output["clips"]) == (True, 1, 1, [])
+    assert output["bones"] == report["input"]["bones"]
+    assert output["bounds_m"] == approximately(BOUNDS)
+
+
+def test_an_avatar_stays_what_it_is(tmp_path):
+    convert(tmp_path / "a", build(tmp_path, person), "vrm")
+    first = result(tmp_path / "a", "vrm")
+    document, buffer = glb.load(first)
+    document["extensions"]["VRMC_vrm"]["meta"]["authors"] = ["Somebody"]
+    document["extensions"]["VRMC_vrm"]["meta"]["allowRedistribution"] = True
+    glb.save(first, document, buffer)
+    report = convert(tmp_path / "b", first, "vrm")
+    assert report["warnings"] == []
+    after = glb.load(result(tmp_path / "b", "vrm"))[0]["extensions"]["VRMC_vrm"]
+    assert after["meta"]["authors"] == ["Somebody"]
+    assert after["meta"]["allowRedistribution"] is True
+    assert set(after["humanoid"]["humanBones"]) == set(document["extensions"]["VRMC_vrm"]["humanoid"]["humanBones"])
+    assert report["output"]["bounds_m"] == approximately(BOUNDS)
+
+
+def test_a_skeleton_that_is_not_human_is_refused(tmp_path):
+    with pytest.raises(ConversionError) as caught:
+        convert(tmp_path / "c", build(tmp_path, skinned_figure), "vrm")
+    assert caught.value.code == "not_humanoid"
+    assert "left foot" in caught.value.detail
+
+
+def _still():
+    skeleton({"hips": "Hips"})
+
+
+@pytest.mark.parametrize("target", ["vrma", "bvh"])
+def test_no_clip_is_no_animation(tmp_path, target):
+    with pytest.raises(ConversionError) as caught:
+        convert(tmp_path / "c", build(tmp_path, _still), target)
+    assert (caught.value.code, caught.value.detail) == ("no_animation", "the model has no animation")
+
+
+@pytest.mark.parametrize("source", ["blend", "fbx", "glb"])
+def test_one_clip_becomes_a_vrm_animation(tmp_path, source):
+    report = convert(tmp_path / "c", build(tmp_path, person, f"source.{source}"), "vrma")
+    document, _ = glb.load(result(tmp_path / "c", "vrma"))
+    assert "hips" in document["extensions"]["VRMC_vrm_animation"]["humanoid"]["humanBones"]
+    (clip,) = report["output"]["clips"]
+    assert clip in report["input"]["clips"]
+    (loss,) = report["losses"]
+    other = {"Nod", "Walk"} - {clip["name"]}
+    assert loss == f"1 of 2 clips: vrma holds one ({other.pop()})"
+    assert report["output"]["humanoid"]
+
+
+def test_motion_capture_becomes_a_vrm_animation_and_comes_back(tmp_path):
+    convert(tmp_path / "a", build(tmp_path, lambda: person("motion capture")), "bvh")
+    first = convert(tmp_path / "b", result(tmp_path / "a", "bvh"), "vrma")
+    back = convert(tmp_path / "c", result(tmp_path / "b", "vrma"), "bvh")
+    frames = [report["output"]["clips"][0]["frames"] for report in (first, back)]
+    assert frames == [31, 31]
+    assert back["output"]["clips"][0]["fps"] == pytest.approx(30, rel=1e-5)
+    glb_report = convert(tmp_path / "d", result(tmp_path / "b", "vrma"), "glb")
+    assert glb_report["output"]["clips"][0]["frames"] == 31
+
+
+@pytest.mark.parametrize("change", ["extension", "animations", "hips"])
+def test_a_broken_vrm_animation_is_one_sentence(tmp_path, change):
+    convert(tmp_path / "a", build(tmp_path, person), "vrma", read_back=False)
+    path = result(tmp_path / "a", "vrma")
+    document, buffer = glb.load(path)
+    if change == "extension":
+        del document["extensions"]
+    elif change == "animations":
+        del document["animations"]
+    else:
+        document["extensions"]["VRMC_vrm_animation"]["humanoid"]["humanBones"]["hips"]["node"] = 4_000_000_000
+    glb.save(path, document, buffer)
+    with pytest.raises(ConversionError) as caught:
+        convert(tmp_path / "b", path, "glb")
+    assert caught.value.code == ("no_animation" if change == "animations" else "import_failed")
+    assert "\n" not in caught.value.detail
