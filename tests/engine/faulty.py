@@ -130,7 +130,8 @@ def fault_family(task: dict, progress: Progress) -> None:
     if pid == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(1e6)
-    Path("in/descendant").write_text(str(pid))
+    Path("tmp/descendant").write_text(str(pid))
+    os.rename("tmp/descendant", "in/descendant")
     fault_wait(task, progress)
 
 
