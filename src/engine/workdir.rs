@@ -100,7 +100,7 @@ impl WorkDir {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.folder) {
+        if let Err(error) = remove(&self.folder) {
             tracing::warn!(path = %self.folder.display(), %error, "could not remove the work folder");
         }
     }
@@ -141,9 +141,17 @@ impl ConversionFolder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
+        if let Err(error) = remove(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "could not remove a conversion's folder");
         }
+    }
+}
+
+/// Removes a folder, if nobody else was faster.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 

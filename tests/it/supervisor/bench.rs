@@ -38,6 +38,8 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Bench {
+        // Shown where a test fails: what the supervisor says of it.
+        let _ = tracing_subscriber::fmt().with_env_filter("meshgate=debug").with_test_writer().try_init();
         let base = tempfile::tempdir().unwrap();
         let work = WorkDir::open(base.path()).unwrap();
         let mut settings = Settings::new(engine(), work);

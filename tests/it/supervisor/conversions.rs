@@ -177,8 +177,8 @@ async fn the_retry_respects_the_time_that_is_left() {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_and_refusals_are_not_retried() {
     let mut bench = Bench::new();
-    bench.settings.memory_bytes = 3 << 30;
-    bench.settings.cpu_seconds = Some(2);
+    bench.settings.memory_bytes = 2 << 30;
+    bench.settings.cpu_seconds = Some(4);
     let blender = bench.start().await;
     assert_eq!(bench.job("allocate").code(&blender, LONG).await, ErrorCode::MemoryLimit);
     assert_eq!(bench.job("burn").code(&blender, LONG).await, ErrorCode::Timeout);
