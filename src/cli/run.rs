@@ -14,7 +14,7 @@ use super::plan::{Job, Origin, Output};
 use super::progress::{Bar, Progress};
 use super::{Failure, INTERRUPTED, print, wire};
 use crate::domain::{ConversionError, ErrorCode, Format, Options, Report};
-use crate::service::{Converter, Request};
+use crate::service::{Converter, Outcome, Request};
 
 /// How long each part of an interrupted run may take to clean up; all of it stays below a second.
 const CLEAN_UP: Duration = Duration::from_millis(400);
@@ -181,8 +181,11 @@ impl Shared {
         let output = job.output.clone();
         let (force, interrupt) = (self.settings.force, self.interrupt.clone());
         let placed = self.files.spawn_blocking(move || {
-            let written = place::place(&outcome.files, &output, force, &interrupt)?;
-            Ok(Success { report: outcome.report, written })
+            // The whole outcome moves here: its folder has to stay until the files are copied.
+            let Outcome { report, folder, files, .. } = outcome;
+            let written = place::place(&files, &output, force, &interrupt);
+            drop(folder);
+            written.map(|written| Success { report, written })
         });
         placed.await.unwrap_or_else(|error| {
             Err(ConversionError::new(ErrorCode::Internal, format!("could not write the result: {error}")))
