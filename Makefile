@@ -55,8 +55,7 @@ advisories: setup ## Look for known vulnerabilities in dependencies
 
 .PHONY: bench
 bench: setup ## Measure speed and memory
-	cargo build --release --locked
-	bench/run
+	cargo bench --locked --bench engine
 
 .PHONY: clean
 clean: ## Remove what was built (the engine in .venv stays)

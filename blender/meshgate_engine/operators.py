@@ -85,7 +85,8 @@ def sentence(text: str) -> str:
     if "Traceback" in text or "Location: " in text:
         # The last line of a traceback tells the programmer, not the person; only what add-ons raise on purpose stays.
         found = re.findall(r"^(?:\w+\.)*(?:ImportError|RuntimeError|Exception): (.+)$", text, re.MULTILINE)
-        text = found[-1] if found else ""
+        # An add-on's exception that came through an operator begins with its own traceback.
+        text = next((line for line in reversed(found) if "Traceback" not in line), "")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = re.sub(r"^(?:Error|Warning): *", "", lines[0]) if lines else ""
     line = re.sub(r"^(?:\w+ )?(?:[A-Z]+ )?(?:Import|Importer|Export): *", "", line)

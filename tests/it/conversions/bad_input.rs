@@ -84,7 +84,7 @@ async fn skeletons_that_are_not_human_are_named_so() {
         bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])\n";
     let path = lab.path("pole.blend");
     run_python(&lab.put("make.py", python), &path);
-    let error = lab.convert(&path, Format::Vrm).await.err().expect("a pole is no avatar");
+    let error = lab.convert(&path, Format::Vrm).await.expect_err("a pole is no avatar");
     assert_eq!(error.code, ErrorCode::NotHumanoid, "{error}");
     lab.converter.shutdown().await;
 }
@@ -97,7 +97,7 @@ async fn an_empty_blend_is_an_empty_model() {
         bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])\n";
     let path = lab.path("empty.blend");
     run_python(&lab.put("make.py", python), &path);
-    let error = lab.convert(&path, Format::Glb).await.err().expect("there is nothing in it");
+    let error = lab.convert(&path, Format::Glb).await.expect_err("there is nothing in it");
     assert_eq!(error.code, ErrorCode::EmptyModel, "{error}");
     lab.converter.shutdown().await;
 }
@@ -161,7 +161,7 @@ async fn a_conversion_ends_with_its_time() {
     };
     // With the engine warm, so that its start is not what takes the time.
     lab.converter.blender().await.unwrap();
-    let error = lab.converter.convert(request, &|_, _| ()).await.err().expect("20 ms are not enough");
+    let error = lab.converter.convert(request, &|_, _| ()).await.expect_err("20 ms are not enough");
     assert_eq!(error.code, ErrorCode::Timeout, "{error}");
     lab.convert(&lab.put("cube.obj", CUBE), Format::Stl).await.unwrap();
     lab.converter.shutdown().await;

@@ -40,7 +40,7 @@ async fn every_pair_converts_or_says_why_not() {
             for (target, result) in pair.iter().zip([first, second]) {
                 let complaint = match (source.refusal(*target), result) {
                     (Some(reason), Err(error)) if error.code == ErrorCode::UnsupportedPair => {
-                        (error.detail != reason).then(|| error.detail)
+                        (error.detail != reason).then_some(error.detail)
                     }
                     (Some(_), other) => Some(format!("should be refused: {:?}", other.map(|_| ()))),
                     (None, Ok(outcome)) => fault(*source, *target, &outcome.report),
