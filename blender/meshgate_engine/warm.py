@@ -10,15 +10,11 @@ import os
 import sys
 import tempfile
 
-# What the formats use; a child that finds them loaded does not pay for them.
-_MODULES = (
-    "numpy", "io_scene_fbx.import_fbx", "io_scene_fbx.export_fbx_bin", "io_scene_gltf2.io.com.gltf2_io",
-    "io_scene_gltf2.io.imp.gltf2_io_gltf", "io_scene_gltf2.blender.imp.blender_gltf",
-    "io_scene_gltf2.blender.exp.export", "io_anim_bvh.import_bvh", "io_anim_bvh.export_bvh",
-)  # fmt: skip
-
 _VRM_ADDON = "io_scene_vrm"
 _VRM_DISTRIBUTION = "bpy-vrm-format"
+
+_HUGE = 2 << 20
+_MADV_COLLAPSE = 25
 
 
 def load() -> tuple[str, str]:
@@ -34,9 +30,6 @@ def load() -> tuple[str, str]:
 def settle() -> None:
     """Makes a loaded Blender fit to be forked: no threads to wait for, little to copy, nothing on the disk."""
     bpy = sys.modules["bpy"]
-    for module in _MODULES:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
     _stop_openexr_threads()
     # The session's own folder is empty and each child has another; a killed zygote would leave it behind.
     with contextlib.suppress(OSError):
@@ -45,6 +38,24 @@ def settle() -> None:
     gc.freeze()
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+    _gather_pages()
+
+
+def _gather_pages() -> None:
+    """Puts our own memory into huge pages.
+
+    A fork copies an entry for each page, and its child's end gives each back: with 30,000 small pages that is half the
+    time of a small conversion. What a child writes to is split up again, for the child alone. Linux 6.1 and later;
+    elsewhere the call does nothing.
+    """
+    madvise = ctypes.CDLL(None).madvise
+    with open("/proc/self/maps") as maps:
+        regions = [line.split() for line in maps if " rw-p " in line and line.split()[4] == "0"]
+    for region in regions:
+        start, end = (int(address, 16) for address in region[0].split("-"))
+        start, end = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
+        if start < end:
+            madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
 
 
 def silence_vrm() -> None:

@@ -83,9 +83,9 @@ def _prepare(hello: dict, run: Run | None) -> tuple[child.Surroundings, dict]:
         raise _Broken(f"the sandbox is required, and this machine lacks {' and '.join(missing)}")
     try:
         blender, vrm_addon = warm.versions_unloaded() if hello["cold"] else warm.load()
+        run = run or _conversion(hello["cold"])
         if not hello["cold"]:
             warm.settle()
-        run = run or _conversion(hello["cold"])
     except ImportError as error:
         traceback.print_exc()
         raise _Broken(f"blender could not be loaded: {error}") from error
@@ -109,8 +109,10 @@ def _conversion(cold: bool) -> Run:
         return conversion.run(task, progress)
 
     if not cold:
-        # Its modules are to be loaded before the first fork.
-        from . import conversion  # noqa: F401
+        # Whatever children use is to be loaded before the first fork.
+        from . import conversion, formats  # noqa: F401
+
+        formats.load_all()
     return load_and_run
 
 
