@@ -5,7 +5,9 @@ call their bones a few things, and a name is certain where a shape is a guess. T
 also looks at the structure, is asked where names are not enough. Whatever was found is checked.
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 import bpy
 
@@ -108,19 +110,39 @@ def write(item: bpy.types.Object, found: dict[str, str]) -> None:
     # Else the add-on chooses by itself when it looks at the armature, which can take it a minute.
     bones.initial_automatic_bone_assignment = False
     extension.vrm0.humanoid.initial_automatic_bone_assignment = False
-    from io_scene_vrm.editor.property_group import HumanoidStructureBonePropertyGroup as Group
-
-    # After each bone the add-on thinks for a tenth of a second about what its menus may offer: once is enough.
-    usual = Group.update_all_vrm1_bone_name_candidates
-    Group.update_all_vrm1_bone_name_candidates = staticmethod(lambda _armature: None)
-    try:
+    with menus_left_alone():
         for name in _properties(extension):
             node, bone = getattr(bones, name).node, found.get(_camel(name), "")
             if node.bone_name != bone:
                 node.bone_name = bone
+
+
+@contextlib.contextmanager
+def menus_left_alone() -> Iterator[None]:
+    """Spares the thought that the add-on gives, after each bone, to what its menus may offer: at the end is enough.
+
+    It takes a tenth of a second each time, seconds for a whole avatar.
+    """
+    from io_scene_vrm.editor.property_group import HumanoidStructureBonePropertyGroup as Group
+
+    names = ("update_all_vrm0_bone_name_candidates", "update_all_vrm1_bone_name_candidates")
+    usual = {name: getattr(Group, name) for name in names}
+    for name in names:
+        setattr(Group, name, staticmethod(lambda _armature: None))
+    try:
+        yield
     finally:
-        Group.update_all_vrm1_bone_name_candidates = staticmethod(usual)
-    usual(item.data)
+        for name, update in usual.items():
+            setattr(Group, name, staticmethod(update))
+    for armature in {item.data for item in scene.armatures()}:
+        extension = armature.vrm_addon_extension
+        ours = (*extension.vrm0.humanoid.human_bones,
+                *extension.vrm1.humanoid.human_bones.human_bone_name_to_human_bone().values())  # fmt: skip
+        for bone in ours:
+            # A bone without an entry would have all of them made anew, from within the making of all.
+            Group.pointer_to_bone_name_candidates.setdefault(bone.node.as_pointer(), set())
+        for update in usual.values():
+            update(armature)
 
 
 def by_name(data: bpy.types.Armature) -> dict[str, str]:

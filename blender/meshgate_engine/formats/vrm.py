@@ -32,14 +32,15 @@ _EXPRESSIONS = {
 def read(job: Job) -> str:
     """Imports the avatar; whoever sends a file may use it, so that no licence question is asked."""
     os.environ["BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION"] = "true"
-    importing(
-        job,
-        bpy.ops.import_scene.vrm,
-        use_addon_preferences=False,
-        extract_textures_into_folder=False,
-        set_shading_type_to_material_on_import=False,
-        enable_mtoon_outline_preview=False,
-    )
+    with humanoid.menus_left_alone():
+        importing(
+            job,
+            bpy.ops.import_scene.vrm,
+            use_addon_preferences=False,
+            extract_textures_into_folder=False,
+            set_shading_type_to_material_on_import=False,
+            enable_mtoon_outline_preview=False,
+        )
     # A VRM holds no clips; the add-on makes one of its T-pose.
     clips.remove_all()
     return "import_scene.vrm"
