@@ -5,11 +5,15 @@ random ids into FBX and .blend files, so those two differ from run to run in byt
 """
 
 import math
+import os
 import struct
 import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+
+# Blender writes its user's home into every .blend.
+os.environ["HOME"] = "/"
 
 import bpy
 from example_figure import (
@@ -31,6 +35,7 @@ from example_figure import (
     walk_pose,
     wave_pose,
 )
+from io_scene_fbx import export_fbx_bin
 from mathutils import Matrix, Quaternion, Vector
 
 FPS = 30
@@ -278,6 +283,8 @@ def make_clip(
 
 
 def export_figure(folder: Path, armature: bpy.types.Object) -> None:
+    # Else the file tells where it was made.
+    export_fbx_bin._gen_vid_path = lambda image, _scene: (f"{image.name}.png", f"{image.name}.png")
     bpy.ops.export_scene.fbx(
         filepath=str(folder / "humanoid.fbx"),
         object_types={"ARMATURE", "MESH"},

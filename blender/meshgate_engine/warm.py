@@ -22,6 +22,8 @@ def load() -> tuple[str, str]:
     # The settings and add-ons of whoever runs the service are not the service's.
     with tempfile.TemporaryDirectory(prefix="meshgate-engine-") as folder:
         os.environ["BLENDER_USER_RESOURCES"] = folder
+        # Blender keeps its user's home in the interface that it saves with every .blend; children get another.
+        os.environ["HOME"] = "/"
         bpy = importlib.import_module("bpy")
         bpy.ops.wm.read_factory_settings(use_empty=True)
         return bpy.app.version_string.split()[0], _enable_vrm(bpy)

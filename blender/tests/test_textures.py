@@ -130,6 +130,19 @@ def test_no_path_of_this_machine_is_in_the_result(tmp_path, target):
         assert str(tmp_path).encode() not in path.read_bytes()
 
 
+def test_no_path_of_this_machine_is_in_a_blend(tmp_path):
+    fbx = convert(tmp_path / "c", build(tmp_path, _two_of_one_name), "fbx") and tmp_path / "c/out/model.fbx"
+    convert(tmp_path / "d", fbx, "blend")
+    paths = in_child(_image_paths, str(tmp_path / "d/out/model.blend"))
+    assert len(paths) == 2
+    assert all(path.startswith("//") for path in paths)
+
+
+def _image_paths(path: str) -> list[str]:
+    bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
+    return [image.filepath_raw for image in bpy.data.images if image.type == "IMAGE"]
+
+
 def _embedded_in_group() -> None:
     item = box("Box")
     made = material("Skin")

@@ -44,4 +44,7 @@ def write(job: Job) -> None:
                 image.pack()
             except RuntimeError as error:
                 raise ConversionError("export_failed", "a texture could not be packed") from error
+        if image.packed_file and not image.filepath_raw.startswith("//"):
+            # Where the file lay on this machine is nobody's business.
+            image.filepath_raw = f"//textures/{textures.base_name(image.filepath_raw) or image.name}"
     exporting(job, bpy.ops.wm.save_as_mainfile, check_existing=False, compress=True, copy=True, relative_remap=False)
