@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from . import formats, measure, process, scene, textures
+from . import avatar, formats, measure, process, scene, textures
 from .errors import ConversionError
 from .job import Job
 
@@ -34,6 +34,7 @@ def run(task: dict, progress: Progress) -> dict:
     progress("processing", None)
     with _timed(timings, "process_ms"):
         found = measure.counts(missing)
+        avatar.say_lost(job)
         process.apply(job)
 
     progress("exporting", None)
