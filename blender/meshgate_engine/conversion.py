@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from . import avatar, formats, measure, process, scene, textures
+from . import avatar, formats, measure, process, scene, textures, weights
 from .errors import ConversionError
 from .job import Job
 
@@ -41,6 +41,10 @@ def run(task: dict, progress: Progress) -> dict:
     with _timed(timings, "export_ms"):
         Path(job.output).parent.mkdir(parents=True, exist_ok=True)
         textures.prepare_for_export(job)
+        packed = 0
+        if job.output_format in {"glb", "vrm"}:
+            packed = textures.packed(textures.materials(scene.objects()))
+            weights.tell(job)
         formats.module(job.output_format).write(job)
 
     produced = None
@@ -52,6 +56,7 @@ def run(task: dict, progress: Progress) -> dict:
         "input": found,
         "output": produced,
         "importer": importer,
+        "packed_textures": packed,
         "losses": job.losses,
         "warnings": job.warnings,
         **timings,

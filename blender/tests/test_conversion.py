@@ -206,7 +206,8 @@ def test_a_model_without_a_mesh(tmp_path, target):
         ("Error: Cannot read file '/var/lib/x/in/a.stl'\n", ""),
         ("Error: Python: Traceback (most recent call last):\n  File \"x.py\", line 3\nKeyError: 'a'\n", ""),
         (
-            "Error: Python: Traceback (most recent call last):\nRuntimeError: Error: Python: Traceback (most recent call",
+            "Error: Python: Traceback (most recent call last):\n"
+            "RuntimeError: Error: Python: Traceback (most recent call",
             "",
         ),
         ("Error: Bad glTF: json error: Expecting value\n", "bad glTF: json error: Expecting value"),
