@@ -49,7 +49,7 @@ def write(job: Job) -> None:
     """Exports the avatar as VRM 1.0 in its rest pose."""
     item = humanoid.armature()
     avatar.upgrade(job, item)
-    humanoid.assign(item)
+    humanoid.assign(item, job)
     if len(scene.armatures()) > 1:
         job.warn(f"of {len(scene.armatures())} skeletons the one with most bones became the avatar's: {item.name}")
     clips.activate(bpy.context.scene, None)
