@@ -10,11 +10,23 @@ import numpy as np
 from . import scene
 
 _CONSTRAINT = "TRANSFORM_CACHE"
+_MODIFIER = "MESH_SEQUENCE_CACHE"
 
 
 def moves() -> bool:
     """Whether anything moves in the scene that was imported."""
     return bool(bpy.data.actions) or any(_constraints(item) for item in scene.objects())
+
+
+def clips() -> list[dict]:
+    """The clip of meshes that change with time, which is none of Blender's actions; as the report tells it."""
+    world = bpy.context.scene
+    cached = any(modifier.type == _MODIFIER for item in scene.meshes() for modifier in item.modifiers)
+    if not cached or world.frame_end <= world.frame_start:
+        return []
+    fps = world.render.fps / world.render.fps_base
+    last = world.frame_end - world.frame_start
+    return [{"name": "Animation", "frames": last + 1, "seconds": round(last / fps, 6), "fps": fps}]
 
 
 def set_fps(fps: float) -> None:

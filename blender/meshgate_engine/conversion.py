@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from . import formats, measure, process, scene, textures
+from . import avatar, formats, measure, process, scene, textures, weights
 from .errors import ConversionError
 from .job import Job
 
@@ -34,12 +34,17 @@ def run(task: dict, progress: Progress) -> dict:
     progress("processing", None)
     with _timed(timings, "process_ms"):
         found = measure.counts(missing)
+        avatar.say_lost(job)
         process.apply(job)
 
     progress("exporting", None)
     with _timed(timings, "export_ms"):
         Path(job.output).parent.mkdir(parents=True, exist_ok=True)
         textures.prepare_for_export(job)
+        packed = 0
+        if job.output_format in {"glb", "vrm"}:
+            packed = textures.packed(textures.materials(scene.objects()))
+            weights.tell(job)
         formats.module(job.output_format).write(job)
 
     produced = None
@@ -51,6 +56,7 @@ def run(task: dict, progress: Progress) -> dict:
         "input": found,
         "output": produced,
         "importer": importer,
+        "packed_textures": packed,
         "losses": job.losses,
         "warnings": job.warnings,
         **timings,

@@ -13,6 +13,7 @@ import bpy
 
 from . import scene
 from .errors import ConversionError
+from .job import Job
 
 REQUIRED = (
     "hips", "spine", "head",
@@ -60,13 +61,13 @@ def armature() -> bpy.types.Object:
     return found
 
 
-def assign(item: bpy.types.Object) -> dict[str, str]:
+def assign(item: bpy.types.Object, job: Job | None = None) -> dict[str, str]:
     """Gives the armature a complete VRM 1.0 humanoid; returns human bone -> bone. Raises ``not_humanoid``.
 
-    An assignment that is there already (from a VRM, a .blend) is kept.
+    An assignment that is there already (from a VRM, a .blend) is kept. That it was guessed is said to ``job``.
     """
     extension = item.data.vrm_addon_extension
-    found = assigned(item)
+    found, guessed = assigned(item), False
     if _missing(found):
         found = by_name(item.data)
     if _missing(found):
@@ -74,10 +75,12 @@ def assign(item: bpy.types.Object) -> dict[str, str]:
         # Where names contradict the guess it is a wrong one: with a hand missing it takes the arm's other bones for it.
         contradicted = any(guess.get(name) != bone for name, bone in found.items() if name in REQUIRED)
         if not contradicted or len(found) < 3:
-            found = guess
+            found, guessed = guess, True
     missing = _missing(found)
     if missing:
         raise ConversionError("not_humanoid", f"the skeleton has no {', '.join(_words(name) for name in missing)}")
+    if guessed and job is not None:
+        job.warn("the human bones were guessed from the skeleton's structure, since the bones' names do not tell them")
     extension.spec_version = "1.0"
     write(item, found)
     return found

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 
-from . import clips, scene, textures
+from . import caches, clips, scene, textures
 
 # A box around nothing.
 _NOTHING = (np.full(3, np.inf), np.full(3, -np.inf))
@@ -31,7 +31,7 @@ def counts(missing_textures: list[str]) -> dict:
         "bones": sum(len(armature.bones) for armature in armatures),
         "skins": sum(_is_skinned(item) for item in objects if item.type == "MESH"),
         "blend_shapes": sum(len(mesh.shape_keys.key_blocks) - 1 for mesh in meshes if mesh.shape_keys),
-        "clips": clips.clips(bpy.context.scene),
+        "clips": clips.clips(bpy.context.scene) or caches.clips(),
         "cameras": sum(item.type == "CAMERA" for item in objects),
         "lights": sum(item.type == "LIGHT" for item in objects),
         "humanoid": any(_is_humanoid(armature) for armature in armatures),
@@ -91,7 +91,8 @@ def _geometry() -> dict:
         mesh, temporary = _mesh(item)
         if mesh is None:
             continue
-        meshes += 1
+        # One without vertices is none: most formats hold no such thing.
+        meshes += bool(len(mesh.vertices))
         vertices += len(mesh.vertices)
         triangles += len(mesh.loops) - 2 * len(mesh.polygons)
         points = _points(mesh)
@@ -130,8 +131,9 @@ def _y_up(low: np.ndarray, high: np.ndarray) -> dict | None:
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         return None
     metres = bpy.context.scene.unit_settings.scale_length if bpy.context.scene.unit_settings.system != "NONE" else 1.0
+    # Plus zero, since minus zero is a number that nobody expects.
     low, high = low * metres, high * metres
     return {
-        "min": [round(float(value), 6) for value in (low[0], low[2], -high[1])],
-        "max": [round(float(value), 6) for value in (high[0], high[2], -low[1])],
+        "min": [round(float(value), 6) + 0.0 for value in (low[0], low[2], -high[1])],
+        "max": [round(float(value), 6) + 0.0 for value in (high[0], high[2], -low[1])],
     }

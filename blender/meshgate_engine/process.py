@@ -1,6 +1,6 @@
 """What happens between import and export: the options, and what exporters do not do by themselves."""
 
-from . import clips, scene
+from . import clips, pose, scene
 from .errors import ConversionError
 from .job import Job
 from .modifiers import apply_modifiers, triangulate
@@ -11,9 +11,6 @@ _MOTION = {"vrma", "bvh"}
 
 # Targets that are nothing without a mesh.
 _MESH = {"obj", "stl", "ply", "abc", "vrm"}
-
-# Targets that hold one shape and no pose.
-_STATIC = {"obj", "stl", "ply"}
 
 
 def apply(job: Job) -> None:
@@ -33,7 +30,8 @@ def apply(job: Job) -> None:
         scale(factor)
     if job.triangulate and job.output_format == "blend":
         triangulate()
-    if job.output_format in _STATIC:
+    if job.output_format in pose.STATIC:
         # Of a moving model the rest pose, and not whichever frame is the current one.
         clips.remove_all()
     clips.prepare_for_export(job.output_format)
+    pose.tell(job)

@@ -43,7 +43,8 @@ STAGES = ("importing", "processing", "exporting", "packing")
 # What a child leaves in report.json, by its "outcome".
 REPORTS = {
     "succeeded": {
-        "input", "output", "importer", "losses", "warnings", "import_ms", "process_ms", "export_ms", "check_ms",
+        "input", "output", "importer", "packed_textures", "losses", "warnings",
+        "import_ms", "process_ms", "export_ms", "check_ms",
     },
     "failed": {"code", "detail"},
 }  # fmt: skip

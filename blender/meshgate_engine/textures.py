@@ -20,6 +20,9 @@ _COPYING = {"obj", "fbx", "usd", "usda", "usdc", "usdz"}
 # Targets whose exporters decode images, and leave out those they cannot; the others copy what they are given.
 _DECODING = {"glb", "vrm"}
 
+# What glTF keeps in the channels of one image.
+_ONE_PICTURE = (("Metallic", "Roughness"), ("Base Color", "Alpha"))
+
 _MAGIC = (
     (b"\x89PNG", "png"),
     (b"\xff\xd8", "jpg"),
@@ -50,6 +53,39 @@ def images(used: Iterable[bpy.types.Material]) -> set[bpy.types.Image]:
                 found.add(node.image)
             elif node.type == "GROUP" and node.node_tree:
                 trees.append(node.node_tree)
+    return found
+
+
+def packed(used: Iterable[bpy.types.Material]) -> int:
+    """How many images fewer there are once glTF's exporter has packed those that it keeps as channels of one."""
+    sets: list[set[bpy.types.Image]] = []
+    for material in used:
+        shaders = (
+            [node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED"] if material.node_tree else []
+        )
+        for names in _ONE_PICTURE if shaders else ():
+            found = [_images_into(shaders[0].inputs[name]) for name in names]
+            together = set().union(*found)
+            if all(len(each) == 1 for each in found) and len(together) > 1:
+                touching = [other for other in sets if other & together]
+                sets = [other for other in sets if other not in touching] + [together.union(*touching)]
+    return sum(len(each) - 1 for each in sets)
+
+
+def _images_into(socket: bpy.types.NodeSocket) -> set[bpy.types.Image]:
+    """The images that a socket gets its value from."""
+    found: set[bpy.types.Image] = set()
+    waiting, seen = [link.from_node for link in socket.links], set()
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.type == "TEX_IMAGE":
+            if node.image:
+                found.add(node.image)
+            continue
+        waiting += [link.from_node for each in node.inputs for link in each.links]
     return found
 
 

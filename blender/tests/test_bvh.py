@@ -6,7 +6,8 @@ from pathlib import Path
 
 import bpy
 import pytest
-from helpers import build, convert
+from helpers import build, convert, in_child
+from humans import person
 from meshgate_engine.errors import ConversionError
 
 HEAD = """HIERARCHY
@@ -133,3 +134,64 @@ def test_of_several_clips_one_is_written_and_the_others_are_lost(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _two_clips), "bvh")
     assert report["losses"] == ["1 of 2 clips: bvh holds one (Nod)"]
     assert report["output"]["clips"][0]["frames"] == 21
+
+
+def _two_roots() -> None:
+    data = bpy.data.armatures.new("Rig")
+    rig = bpy.data.objects.new("Rig", data)
+    bpy.context.scene.collection.objects.link(rig)
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    for name, x in (("Left", -0.5), ("Right", 0.5)):
+        low = data.edit_bones.new(name)
+        low.head, low.tail = (x, 0, 0), (x, 0, 0.9)
+        high = data.edit_bones.new(f"{name}Top")
+        high.head, high.tail, high.parent = (x, 0, 0.9), (x, 0, 1.8), low
+    bpy.ops.object.mode_set(mode="OBJECT")
+    rig.animation_data_create()
+    for frame, place in ((1, 0.0), (11, 0.4)):
+        rig.pose.bones["Left"].location = (0, place, 0)
+        rig.pose.bones["Left"].keyframe_insert("location", frame=frame)
+
+
+def _joints(path: str, frame: int) -> dict[str, list[float]]:
+    """Where the bones begin, y up, at a frame counted from the clip's first."""
+    from meshgate_engine import clips, formats
+    from meshgate_engine.job import Job
+
+    target = path.rpartition(".")[2]
+    formats.module(target).read(Job(path, target, "", ""))
+    scene = bpy.context.scene
+    (take,) = clips.takes(scene)
+    clips.activate(scene, take)
+    scene.frame_set(round(take.start) + frame)
+    (rig,) = [item for item in scene.objects if item.type == "ARMATURE"]
+    places = {bone.name: rig.matrix_world @ bone.head for bone in rig.pose.bones}
+    return {name: [place.x, place.z, -place.y] for name, place in places.items()}
+
+
+def test_a_skeleton_with_several_roots_gets_one_above_them(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _two_roots), "bvh")
+    path = tmp_path / "c" / "out" / "model.bvh"
+    assert path.read_text().count("ROOT") == 1
+    assert (report["output"]["bones"], report["losses"]) == (5, [])
+    for frame, lift in ((0, 0.0), (10, 0.4)):
+        joints = in_child(_joints, str(path), frame)
+        assert joints["LeftTop"] == pytest.approx([-0.5, 0.9 + lift, 0], abs=1e-4)
+        assert joints["RightTop"] == pytest.approx([0.5, 0.9, 0], abs=1e-4)
+
+
+def test_a_figure_is_as_tall_as_before_after_fbx_and_bvh(tmp_path):
+    source = build(tmp_path, person, "source.fbx")
+    convert(tmp_path / "a", source, "bvh")
+    convert(tmp_path / "b", tmp_path / "a" / "out" / "model.bvh", "fbx")
+    convert(tmp_path / "c", tmp_path / "b" / "out" / "model.fbx", "bvh")
+    joints = in_child(_joints, str(tmp_path / "a" / "out" / "model.bvh"), 0)
+    again = in_child(_joints, str(tmp_path / "b" / "out" / "model.fbx"), 0)
+    assert set(joints) == set(again)
+    for name, place in joints.items():
+        assert again[name] == pytest.approx(place, abs=1e-4), name
+    assert joints["mixamorig_Head" if "mixamorig_Head" in joints else "mixamorig:Head"][1] == pytest.approx(1.57)
+    first, second = (parts(tmp_path / trip / "out" / "model.bvh") for trip in "ac")
+    assert flat(second[0]) == pytest.approx(flat(first[0]), abs=1e-4)
+    assert flat(second[2]) == pytest.approx(flat(first[2]), abs=1e-2)

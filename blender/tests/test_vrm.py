@@ -3,7 +3,7 @@
 import bpy
 import pytest
 from helpers import build, convert
-from humans import person, skeleton
+from humans import PARTS, RIGS, person, skeleton
 from meshgate_engine.errors import ConversionError
 from meshgate_engine.formats import glb
 from models import BOUNDS, skinned_figure
@@ -66,6 +66,17 @@ def test_a_skeleton_that_is_not_human_is_refused(tmp_path):
     assert "left foot" in caught.value.detail
 
 
+def _nameless():
+    RIGS["nameless"] = {part: f"b{index:02}" for index, part in enumerate(PARTS)}
+    person("nameless")
+
+
+def test_a_guess_is_called_one(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _nameless), "vrm")
+    assert report["output"]["humanoid"]
+    assert report["warnings"][0].startswith("the human bones were guessed")
+
+
 def _still():
     skeleton({"hips": "Hips"})
 
@@ -117,3 +128,30 @@ def test_a_broken_vrm_animation_is_one_sentence(tmp_path, change):
         convert(tmp_path / "b", path, "glb")
     assert caught.value.code == ("no_animation" if change == "animations" else "import_failed")
     assert "\n" not in caught.value.detail
+
+
+def test_expressions_of_a_vrm_animation_are_named_as_lost(tmp_path):
+    convert(tmp_path / "a", build(tmp_path, person), "vrma", read_back=False)
+    path = result(tmp_path / "a", "vrma")
+    document, buffer = glb.load(path)
+    document["nodes"].append({"name": "happy"})
+    happy = {"happy": {"node": len(document["nodes"]) - 1}}
+    document["extensions"]["VRMC_vrm_animation"]["expressions"] = {"preset": happy}
+    glb.save(path, document, buffer)
+    report = convert(tmp_path / "b", path, "fbx")
+    assert report["losses"] == ["expressions: only the motion of the bones is converted"]
+
+
+def _odd_rate():
+    person("motion capture")
+    bpy.context.scene.render.fps_base = 1.001
+
+
+@pytest.mark.parametrize("between", ["vrma", "fbx"])
+def test_a_rate_that_is_no_whole_number_passes_through(tmp_path, between):
+    convert(tmp_path / "a", build(tmp_path, _odd_rate), "bvh")
+    first = convert(tmp_path / "b", result(tmp_path / "a", "bvh"), between)
+    back = convert(tmp_path / "c", result(tmp_path / "b", between), "bvh")
+    for report in (first, back):
+        (clip,) = report["output"]["clips"]
+        assert (clip["frames"], clip["fps"]) == (31, pytest.approx(30 / 1.001, rel=1e-5))

@@ -263,7 +263,7 @@ pub static TABLE: [FormatInfo; 15] = [
         title: "Alembic",
         media_type: "application/octet-stream",
         extensions: &["abc"],
-        holds: &[Mesh, Normals, Uvs, VertexColours, Cameras],
+        holds: &[Mesh, Normals, Uvs, VertexColours, Clips, Cameras],
         needs: &[Mesh],
         several_files: false,
     },

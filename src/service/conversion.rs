@@ -64,6 +64,7 @@ struct Made {
     files: Vec<PathBuf>,
     engine: String,
     importer: Option<String>,
+    packed_textures: u64,
     losses: Vec<String>,
     warnings: Vec<String>,
     timings: Timings,
@@ -183,6 +184,7 @@ impl Conversion<'_> {
             files,
             engine: "native".to_owned(),
             importer: None,
+            packed_textures: 0,
             losses: Vec::new(),
             warnings: Vec::new(),
             timings: Timings { process_ms: Some(milliseconds(began)), ..Timings::default() },
@@ -230,6 +232,7 @@ impl Conversion<'_> {
             files,
             engine: format!("blender {}", blender.version().blender),
             importer: Some(done.success.importer),
+            packed_textures: done.success.packed_textures,
             losses: done.success.losses,
             warnings,
             timings: Timings {
@@ -246,7 +249,17 @@ impl Conversion<'_> {
     /// Counts the result, compares, packages.
     async fn finish(self, made: Made) -> Result<Outcome, ConversionError> {
         let Conversion { folder, model, target, options, began, progress } = self;
-        let Made { mut input, output, files, engine, importer, losses, warnings, mut timings } = made;
+        let Made {
+            mut input,
+            output,
+            files,
+            engine,
+            importer,
+            packed_textures,
+            losses,
+            warnings,
+            mut timings,
+        } = made;
         let counting = Instant::now();
         let main = files.first().cloned().unwrap_or_default();
         let sizes = files.clone();
@@ -265,7 +278,7 @@ impl Conversion<'_> {
         let input = Contents { format: model.format, bytes: model.bytes, files: model.files, counts: input };
         let output = Contents { format: target, bytes, files: files.len() as u32, counts: output };
         losses::check(&input, &output)?;
-        let mut all_losses = losses::losses(&input, &output, &options);
+        let mut all_losses = losses::losses(&input, &output, &options, packed_textures);
         all_losses.extend(losses);
         let mut all_warnings = model.warnings;
         all_warnings.extend(warnings);

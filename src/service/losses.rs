@@ -3,19 +3,31 @@
 use crate::domain::report::{Clip, Contents, Counts};
 use crate::domain::{ConversionError, ErrorCode, Feature, Format, Options};
 
+/// Formats whose file is one mesh, whatever went in.
+const JOINING: [Format; 2] = [Format::Stl, Format::Ply];
+
+/// Formats of one timeline. The engine itself names the clips that a bvh or vrma lacks.
+const ONE_CLIP: [Format; 5] = [Format::Usd, Format::Usda, Format::Usdc, Format::Usdz, Format::Abc];
+
 /// Compares what went in with what came out; one clause per loss.
 ///
-/// Vertices are not compared: formats differ in how they split them at seams. Objects are not either: they are
-/// joined and split by the formats' own rules, and meshes, bones, cameras and lights are what they stand for.
-pub fn losses(input: &Contents, output: &Contents, options: &Options) -> Vec<String> {
+/// `packed` textures are fewer since they became channels of others. Vertices are not compared: formats differ in how
+/// they split them at seams. Objects are not either: they are joined and split by the formats' own rules, and meshes,
+/// bones, cameras and lights are what they stand for.
+pub fn losses(input: &Contents, output: &Contents, options: &Options, packed: u64) -> Vec<String> {
     let (before, after, target) = (&input.counts, &output.counts, output.format);
+    let joined = JOINING.contains(&target) && after.meshes == 1 && before.meshes > 1;
     let mut losses = Vec::new();
     let mut compare = |feature: Feature, before: u64, after: u64, one: &str, many: &str| {
         if after >= before {
             return;
         }
         let noun = if before == 1 { one } else { many };
-        losses.push(if after > 0 {
+        losses.push(if joined && feature == Feature::Mesh && many == MESHES {
+            format!("{before} {MESHES} became one: {target} holds no more")
+        } else if target == Format::Vrma && feature == Feature::Skeleton {
+            format!("{} of {before} {noun}: {target} holds only a human's", before - after)
+        } else if after > 0 {
             format!("{} of {before} {noun} did not come out", before - after)
         } else if target.holds(feature) {
             format!("{before} {noun} did not come out")
@@ -23,19 +35,25 @@ pub fn losses(input: &Contents, output: &Contents, options: &Options) -> Vec<Str
             format!("{before} {noun}: {target} holds no {}", feature.word())
         });
     };
-    compare(Feature::Mesh, before.meshes, after.meshes, "mesh", "meshes");
+    compare(Feature::Mesh, before.meshes, after.meshes, "mesh", MESHES);
     if after.meshes > 0 {
         compare(Feature::Mesh, before.triangles, after.triangles, "triangle", "triangles");
-        compare(Feature::Uvs, before.uv_layers, after.uv_layers, "UV layer", "UV layers");
+        // The layers of joined meshes are joined, too.
+        let layers = |before: u64, after: u64| if joined && after > 0 { before.min(after) } else { before };
+        let (uvs, colours) = (before.uv_layers, before.vertex_colours);
+        compare(Feature::Uvs, layers(uvs, after.uv_layers), after.uv_layers, "UV layer", "UV layers");
         compare(
             Feature::VertexColours,
-            before.vertex_colours,
+            layers(colours, after.vertex_colours),
             after.vertex_colours,
             "vertex colour layer",
             "vertex colour layers",
         );
         compare(Feature::Materials, before.materials, after.materials, "material", "materials");
-        compare(Feature::Textures, before.textures, after.textures, "texture", "textures");
+        // Of textures that were not there a warning speaks.
+        let textures = before.textures.saturating_sub(before.missing_textures.len() as u64);
+        let kept = if after.textures > 0 { after.textures.saturating_add(packed) } else { 0 };
+        compare(Feature::Textures, textures, kept, "texture", "textures");
         compare(Feature::Skin, before.skins, after.skins, "skinned mesh", "skinned meshes");
         compare(Feature::BlendShapes, before.blend_shapes, after.blend_shapes, "blend shape", "blend shapes");
     }
@@ -51,9 +69,11 @@ pub fn losses(input: &Contents, output: &Contents, options: &Options) -> Vec<Str
     losses
 }
 
+const MESHES: &str = "meshes";
+
 fn clips(before: &Counts, after: &Counts, target: Format) -> Option<String> {
     let (count, left) = (before.clips.len(), after.clips.len());
-    if left >= count {
+    if left >= count || matches!(target, Format::Bvh | Format::Vrma) {
         return None;
     }
     let noun = if count == 1 { "clip" } else { "clips" };
@@ -67,18 +87,25 @@ fn clips(before: &Counts, after: &Counts, target: Format) -> Option<String> {
         .filter(|name| !after.clips.iter().any(|clip| clip.name == *name))
         .collect();
     // Names may change on the way; then only the number can be told.
-    if gone.len() == count - left {
-        return Some(format!("{} of {count} {noun} did not come out: {}", gone.len(), gone.join(", ")));
-    }
-    Some(format!("{} of {count} {noun} did not come out", count - left))
+    let names = if gone.len() == count - left { gone.join(", ") } else { String::new() };
+    let number = count - left;
+    Some(match (ONE_CLIP.contains(&target) && left == 1, names.is_empty()) {
+        (true, true) => format!("{number} of {count} {noun}: {target} holds one"),
+        (true, false) => format!("{number} of {count} {noun}: {target} holds one ({names})"),
+        (false, true) => format!("{number} of {count} {noun} did not come out"),
+        (false, false) => format!("{number} of {count} {noun} did not come out: {names}"),
+    })
 }
 
 /// A result without the geometry that went in is no result.
 ///
 /// # Errors
-/// `geometry_lost`, or `no_animation` for a target that is nothing but animation.
+/// `geometry_lost`, `no_animation` for a target that is nothing but animation, `empty_model` when nothing went in.
 pub fn check(input: &Contents, output: &Contents) -> Result<(), ConversionError> {
     let (before, after, target) = (&input.counts, &output.counts, output.format);
+    if before.objects == 0 && before.bones == 0 {
+        return Err(ConversionError::new(ErrorCode::EmptyModel, "the model has no object"));
+    }
     if target.holds(Feature::Mesh) {
         let lost = (before.meshes > 0 && after.meshes == 0)
             || (before.triangles > 0 && after.triangles == 0)
@@ -131,7 +158,7 @@ mod tests {
     fn what_the_target_cannot_hold_is_named() {
         let bare = Counts { objects: 1, meshes: 1, vertices: 120, triangles: 180, ..Counts::default() };
         let losses =
-            losses(&contents(Format::Vrm, figure()), &contents(Format::Stl, bare), &Options::default());
+            losses(&contents(Format::Vrm, figure()), &contents(Format::Stl, bare), &Options::default(), 0);
         assert_eq!(
             losses,
             [
@@ -152,7 +179,7 @@ mod tests {
         let mut after = figure();
         after.clips.remove(0);
         let losses =
-            losses(&contents(Format::Fbx, figure()), &contents(Format::Glb, after), &Options::default());
+            losses(&contents(Format::Fbx, figure()), &contents(Format::Glb, after), &Options::default(), 0);
         assert_eq!(losses, ["1 of 2 clips did not come out: Walk"]);
     }
 
@@ -160,8 +187,70 @@ mod tests {
     fn clips_that_were_not_wanted_are_no_loss() {
         let after = Counts { clips: Vec::new(), ..figure() };
         let options = Options { animation: false, ..Options::default() };
-        let losses = losses(&contents(Format::Fbx, figure()), &contents(Format::Glb, after), &options);
+        let losses = losses(&contents(Format::Fbx, figure()), &contents(Format::Glb, after), &options, 0);
         assert!(losses.is_empty(), "{losses:?}");
+    }
+
+    fn compared(target: Format, change: impl Fn(&mut Counts), packed: u64) -> Vec<String> {
+        let mut before = figure();
+        (before.meshes, before.uv_layers, before.textures) = (3, 3, 4);
+        let mut after = before.clone();
+        change(&mut after);
+        losses(&contents(Format::Fbx, before), &contents(target, after), &Options::default(), packed)
+    }
+
+    #[test]
+    fn what_is_joined_is_not_lost() {
+        let joined = compared(
+            Format::Ply,
+            |after| {
+                (after.meshes, after.uv_layers) = (1, 1);
+            },
+            0,
+        );
+        assert_eq!(joined, ["3 meshes became one: ply holds no more"]);
+        let without = compared(Format::Ply, |after| (after.meshes, after.uv_layers) = (1, 0), 0);
+        assert_eq!(without[1], "3 UV layers did not come out");
+        assert_eq!(compared(Format::Glb, |after| after.meshes = 1, 0), ["2 of 3 meshes did not come out"]);
+    }
+
+    #[test]
+    fn textures_that_became_channels_of_others_are_not_lost() {
+        let fewer = |left: u64| move |after: &mut Counts| after.textures = left;
+        assert!(compared(Format::Glb, fewer(3), 1).is_empty());
+        assert_eq!(compared(Format::Glb, fewer(2), 1), ["1 of 4 textures did not come out"]);
+        assert_eq!(compared(Format::Glb, fewer(0), 1), ["4 textures did not come out"]);
+    }
+
+    #[test]
+    fn textures_that_were_not_there_are_not_lost_again() {
+        let mut before = figure();
+        before.missing_textures = vec!["skin.png".into()];
+        let after = Counts { textures: 0, ..figure() };
+        let (input, output) = (contents(Format::Fbx, before), contents(Format::Glb, after));
+        assert!(losses(&input, &output, &Options::default(), 0).is_empty());
+    }
+
+    #[test]
+    fn formats_of_one_clip_say_so() {
+        let one = |after: &mut Counts| {
+            after.clips.pop();
+        };
+        assert_eq!(compared(Format::Usdz, one, 0), ["1 of 2 clips: usdz holds one (Wave)"]);
+        assert_eq!(compared(Format::Abc, one, 0), ["1 of 2 clips: abc holds one (Wave)"]);
+        // The engine has said it with the names, which a bvh has not.
+        assert!(compared(Format::Bvh, one, 0).is_empty());
+        assert_eq!(
+            compared(Format::Vrma, |after| after.bones = 18, 0),
+            ["3 of 21 bones: vrma holds only a human's"]
+        );
+    }
+
+    #[test]
+    fn nothing_in_it_is_an_empty_model() {
+        let nothing = contents(Format::Glb, Counts::default());
+        let error = check(&nothing, &contents(Format::Gltf, Counts::default())).unwrap_err();
+        assert_eq!((error.code, error.detail.as_str()), (ErrorCode::EmptyModel, "the model has no object"));
     }
 
     #[test]
@@ -170,7 +259,7 @@ mod tests {
         after.vertices = 1;
         after.materials = 3;
         let (input, output) = (contents(Format::Fbx, figure()), contents(Format::Glb, after));
-        assert!(losses(&input, &output, &Options::default()).is_empty());
+        assert!(losses(&input, &output, &Options::default(), 0).is_empty());
         assert_eq!(check(&input, &output), Ok(()));
     }
 

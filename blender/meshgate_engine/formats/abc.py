@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import bpy
+import numpy as np
 
 from .. import caches, clips
+from .. import scene as model
 from ..job import Job
 from ..operators import exporting, importing
 
@@ -35,6 +37,7 @@ def write(job: Job) -> None:
     """Exports the scene: the first clip baked into the meshes, or one frame when nothing moves."""
     scene = bpy.context.scene
     moving = bool(clips.takes(scene))
+    _colour_corners()
     exporting(
         job,
         bpy.ops.wm.alembic_export,
@@ -48,3 +51,17 @@ def write(job: Job) -> None:
         triangulate=job.triangulate,
         evaluation_mode="VIEWPORT",
     )
+
+
+def _colour_corners() -> None:
+    """Puts the colours of vertices on their corners: the exporter leaves out any others."""
+    for mesh in {item.data for item in model.meshes()}:
+        for layer in [layer for layer in mesh.color_attributes if layer.domain == "POINT"]:
+            colours = np.empty(len(layer.data) * 4, dtype=np.float32)
+            layer.data.foreach_get("color", colours)
+            corners = np.empty(len(mesh.loops), dtype=np.int32)
+            mesh.loops.foreach_get("vertex_index", corners)
+            name = layer.name
+            mesh.color_attributes.remove(layer)
+            made = mesh.color_attributes.new(name, "BYTE_COLOR", "CORNER")
+            made.data.foreach_set("color", colours.reshape(-1, 4)[corners].ravel())

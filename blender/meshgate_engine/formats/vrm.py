@@ -5,7 +5,7 @@ from pathlib import Path
 
 import bpy
 
-from .. import clips, humanoid, scene
+from .. import avatar, clips, humanoid, scene, terms
 from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
@@ -49,7 +49,8 @@ def read(job: Job) -> str:
 def write(job: Job) -> None:
     """Exports the avatar as VRM 1.0 in its rest pose."""
     item = humanoid.armature()
-    humanoid.assign(item)
+    avatar.upgrade(job, item)
+    humanoid.assign(item, job)
     if len(scene.armatures()) > 1:
         job.warn(f"of {len(scene.armatures())} skeletons the one with most bones became the avatar's: {item.name}")
     clips.activate(bpy.context.scene, None)
@@ -60,7 +61,7 @@ def write(job: Job) -> None:
     # Else the add-on bends the skeleton into what it takes for a T-pose, and its mesh with it.
     vrm.humanoid.pose = "restPositionPose"
     _fill_expressions(vrm)
-    _fill_meta(job, item)
+    terms.fill(job, vrm.meta, item.data.vrm_addon_extension.vrm0.meta)
     exporting(
         job,
         bpy.ops.export_scene.vrm,
@@ -72,7 +73,7 @@ def write(job: Job) -> None:
         export_try_sparse_sk=True,
         ignore_warning=True,
     )
-    _check(job)
+    _check(job, vrm.meta.contact_information)
 
 
 def _fill_expressions(vrm: bpy.types.PropertyGroup) -> None:
@@ -94,29 +95,18 @@ def _fill_expressions(vrm: bpy.types.PropertyGroup) -> None:
             bind.weight = 1.0
 
 
-def _fill_meta(job: Job, item: bpy.types.Object) -> None:
-    """A VRM names its author and its licence; a VRM 1.0's are kept, for others it is said that they were filled in."""
-    extension = item.data.vrm_addon_extension
-    meta, older = extension.vrm1.meta, extension.vrm0.meta
-    if meta.vrm_name and len(meta.authors):
-        return
-    meta.vrm_name = meta.vrm_name or older.title or Path(job.input).stem
-    meta.version = meta.version or older.version
-    if not len(meta.authors):
-        meta.authors.add().value = older.author or "unknown"
-    if older.title or older.author:
-        job.warn("the licence of a VRM 0.x was not carried over: the most restrictive of VRM 1.0 was filled in")
-    else:
-        job.warn("a vrm file names its author and its licence: unknown and the most restrictive were filled in")
-
-
-def _check(job: Job) -> None:
+def _check(job: Job, contact: str) -> None:
     try:
-        document, _buffer = glb.load(Path(job.output))
-        bones = document["extensions"]["VRMC_vrm"]["humanoid"]["humanBones"]
+        document, buffer = glb.load(Path(job.output))
+        vrm = document["extensions"]["VRMC_vrm"]
+        bones, meta = vrm["humanoid"]["humanBones"], vrm["meta"]
     except (ValueError, LookupError, TypeError) as error:
         raise ConversionError("export_failed", "the vrm file written is no avatar") from error
     if any(name not in bones for name in humanoid.REQUIRED):
         raise ConversionError("export_failed", "the vrm file written has an incomplete humanoid")
     if not document.get("meshes"):
         raise ConversionError("geometry_lost", "the vrm file written has no mesh")
+    if contact and "contactInformation" not in meta:
+        # The add-on forgets it.
+        meta["contactInformation"] = contact
+        glb.save(Path(job.output), document, buffer)

@@ -94,7 +94,7 @@ def write(job: Job) -> None:
     mine = [take for take in found if any(owner == item for owner, _slot in take.parts)]
     if not mine:
         raise ConversionError("no_animation", "the model has no animation")
-    humanoid.assign(item)
+    humanoid.assign(item, job)
     current = item.animation_data.action if item.animation_data else None
     take = next((take for take in mine if take.action == current), mine[0])
     if len(mine) > 1:

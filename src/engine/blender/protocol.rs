@@ -219,6 +219,9 @@ pub struct ChildSuccess {
     pub output: Option<Counts>,
     /// The importer's name: `wm.fbx_import`
     pub importer: String,
+    /// How many textures fewer there are since some became channels of others: nothing of them is lost.
+    #[serde(default)]
+    pub packed_textures: u64,
     /// Losses that no count shows, one clause each.
     #[serde(default)]
     pub losses: Vec<String>,

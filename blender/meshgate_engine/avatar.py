@@ -1,0 +1,161 @@
+"""What an avatar has besides its body: terms of use, expressions, gaze, what the wearer sees, and springs.
+
+Blender's VRM add-on keeps VRM 0.x and 1.0 in properties of their own and writes 1.0 from 1.0's only, so that a 0.x
+would come out with an empty face. The rules here are those of the VRM consortium's own migration, where it has some.
+"""
+
+import re
+
+import bpy
+
+from . import humanoid, scene
+from .job import Job
+
+# Targets that hold what an avatar has.
+_KEEPERS = {"vrm", "blend"}
+
+# VRM 0.x expression -> VRM 1.0's.
+_PRESETS = {
+    "neutral": "neutral", "a": "aa", "i": "ih", "u": "ou", "e": "ee", "o": "oh", "blink": "blink", "joy": "happy",
+    "angry": "angry", "sorrow": "sad", "fun": "relaxed", "lookup": "look_up", "lookdown": "look_down",
+    "lookleft": "look_left", "lookright": "look_right", "blink_l": "blink_left", "blink_r": "blink_right",
+}  # fmt: skip
+
+# Metres from the last bone of a VRM 0.x spring to the end that swings.
+_TAIL = 0.07
+
+_CHANCE = re.compile(r"-?[0-9a-f]{32}$")
+
+
+def upgrade(job: Job, item: bpy.types.Object) -> None:
+    """Puts what the armature of a VRM 0.x says in VRM 1.0's words; does nothing to others."""
+    extension = item.data.vrm_addon_extension
+    if extension.spec_version != "0.0":
+        return
+    older, newer = extension.vrm0, extension.vrm1
+    if len(older.blend_shape_master.blend_shape_groups):
+        _upgrade_expressions(job, item, older, newer)
+    newer.first_person.mesh_annotations.clear()
+    for annotation in older.first_person.mesh_annotations:
+        made = newer.first_person.mesh_annotations.add()
+        made.node.mesh_object_name = annotation.mesh.mesh_object_name
+        flag = annotation.first_person_flag
+        made.type = flag[0].lower() + flag[1:]
+    _upgrade_gaze(older.first_person, newer.look_at)
+    if len(older.secondary_animation.bone_groups):
+        _upgrade_springs(item, extension.spring_bone1)
+
+
+def say_lost(job: Job) -> None:
+    """Says what the target cannot hold; called with the scene as it was imported."""
+    if job.output_format in _KEEPERS:
+        return
+    expressions = springs = 0
+    for item in scene.armatures():
+        extension = getattr(item.data, "vrm_addon_extension", None)
+        if extension is None or not humanoid.assigned(item):
+            continue
+        if extension.spec_version == "0.0":
+            expressions += sum(_is_used(group) for group in extension.vrm0.blend_shape_master.blend_shape_groups)
+            springs += len(extension.vrm0.secondary_animation.bone_groups)
+        else:
+            expressions += len(_expressions(extension.vrm1))
+            springs += len(extension.spring_bone1.springs)
+    for count, noun in ((expressions, "expression"), (springs, "spring")):
+        if count:
+            job.lose(f"{count} {noun}{'s' if count > 1 else ''}: {job.output_format} holds none")
+
+
+def _all_expressions(vrm: bpy.types.PropertyGroup) -> list[bpy.types.PropertyGroup]:
+    presets = vrm.expressions.preset
+    return [*(getattr(presets, name) for name in (*_PRESETS.values(), "surprised")), *vrm.expressions.custom]
+
+
+def _parts(expression: bpy.types.PropertyGroup) -> list[bpy.types.PropertyGroup]:
+    return [expression.morph_target_binds, expression.material_color_binds, expression.texture_transform_binds]
+
+
+def _expressions(vrm: bpy.types.PropertyGroup) -> list[bpy.types.PropertyGroup]:
+    """The expressions of a VRM 1.0 that do something."""
+    return [expression for expression in _all_expressions(vrm) if any(len(part) for part in _parts(expression))]
+
+
+def _is_used(group: bpy.types.PropertyGroup) -> bool:
+    return bool(len(group.binds) or len(group.material_values))
+
+
+def _upgrade_expressions(
+    job: Job, item: bpy.types.Object, older: bpy.types.PropertyGroup, newer: bpy.types.PropertyGroup
+) -> None:
+    # The add-on may have guessed some from the names of blend shapes, and what it guessed stands before what was said.
+    for expression in _all_expressions(newer):
+        for part in _parts(expression):
+            part.clear()
+    bpy.ops.vrm.assign_vrm1_expressions_from_vrm0(armature_object_name=item.name)
+    groups = older.blend_shape_master.blend_shape_groups
+    custom = {expression.custom_name: expression for expression in newer.expressions.custom}
+    for group in groups:
+        preset = _PRESETS.get(group.preset_name)
+        made = getattr(newer.expressions.preset, preset) if preset else custom.get(group.name)
+        if made is not None:
+            made.is_binary = group.is_binary
+    said = sum(len(group.material_values) for group in groups)
+    lost = said - sum(len(part) for expression in _expressions(newer) for part in _parts(expression)[1:])
+    if lost > 0:
+        job.lose(f"{lost} of {said} material changes in expressions: VRM 1.0 knows none of the kind")
+
+
+def _upgrade_gaze(older: bpy.types.PropertyGroup, newer: bpy.types.PropertyGroup) -> None:
+    # The add-on holds Unity's (x, y, z) as (x, z, y), and a VRM 1.0 looks the other way: x is mirrored.
+    if not older.first_person_bone.bone_name:
+        return
+    across, ahead, up = older.first_person_bone_offset
+    newer.offset_from_head_bone = (-across, up, ahead)
+    newer.type = "expression" if older.look_at_type_name == "BlendShape" else "bone"
+    for name in ("horizontal_inner", "horizontal_outer", "vertical_down", "vertical_up"):
+        before, after = getattr(older, f"look_at_{name}"), getattr(newer, f"range_map_{name}")
+        after.input_max_value, after.output_scale = before.x_range, before.y_range
+
+
+def _upgrade_springs(item: bpy.types.Object, newer: bpy.types.PropertyGroup) -> None:
+    """Springs and colliders, by the add-on; what it leaves undone is done here."""
+    if not len(newer.springs):
+        bpy.ops.vrm.assign_spring_bone1_from_vrm0(armature_object_name=item.name)
+    for part in (newer.springs, newer.collider_groups):
+        for named in part:
+            # Names with a number by chance in them would make equal conversions differ.
+            named.vrm_name = _CHANCE.sub("", named.vrm_name)
+    ends = {spring.joints[-1].node.bone_name for spring in newer.springs if len(spring.joints)}
+    tails = _add_tails(item, {name for name in ends if name in item.data.bones and not item.data.bones[name].children})
+    for spring in newer.springs:
+        for joint in spring.joints:
+            across, ahead, up = joint.gravity_dir
+            joint.gravity_dir = (-across, -ahead, up)
+        end = spring.joints[-1] if len(spring.joints) else None
+        if end is None or end.node.bone_name not in tails:
+            continue
+        bone = tails[end.node.bone_name]
+        values = {name: getattr(end, name) for name in ("hit_radius", "stiffness", "gravity_power", "drag_force")}
+        joint = spring.joints.add()
+        joint.node.bone_name = bone
+        for name, value in values.items():
+            setattr(joint, name, value)
+
+
+def _add_tails(item: bpy.types.Object, ends: set[str]) -> dict[str, str]:
+    """Gives each end a bone more: in VRM 1.0 the last joint of a spring only says where the one before it ends."""
+    if not ends:
+        return {}
+    bpy.context.view_layer.objects.active = item
+    bpy.ops.object.mode_set(mode="EDIT")
+    tails = {}
+    for name in sorted(ends):
+        end = item.data.edit_bones[name]
+        tail = item.data.edit_bones.new(f"{name}_end")
+        tail.parent = end
+        # Where VRM 0.x lets a bone without a child end: on from its parent.
+        way = (end.head - end.parent.head if end.parent else end.vector).normalized() * _TAIL
+        tail.head, tail.tail = end.head + way, end.head + 2 * way
+        tails[name] = tail.name
+    bpy.ops.object.mode_set(mode="OBJECT")
+    return tails

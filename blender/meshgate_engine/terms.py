@@ -1,0 +1,64 @@
+"""Under which terms an avatar may be used: what a VRM 0.x says, in the words of VRM 1.0.
+
+Nothing is allowed that the older licence does not allow; where it is silent, VRM 1.0's most restrictive word stands.
+"""
+
+from pathlib import Path
+
+import bpy
+
+from .job import Job
+
+_WHO = {
+    "OnlyAuthor": "onlyAuthor",
+    "ExplicitlyLicensedPerson": "onlySeparatelyLicensedPerson",
+    "Everyone": "everyone",
+}
+
+# Licences of VRM 0.x that are Creative Commons': 4.0, by its specification.
+_COMMONS = {
+    "CC0": "https://creativecommons.org/publicdomain/zero/1.0/",
+    "CC_BY": "https://creativecommons.org/licenses/by/4.0/",
+    "CC_BY_NC": "https://creativecommons.org/licenses/by-nc/4.0/",
+    "CC_BY_SA": "https://creativecommons.org/licenses/by-sa/4.0/",
+    "CC_BY_NC_SA": "https://creativecommons.org/licenses/by-nc-sa/4.0/",
+    "CC_BY_ND": "https://creativecommons.org/licenses/by-nd/4.0/",
+    "CC_BY_NC_ND": "https://creativecommons.org/licenses/by-nc-nd/4.0/",
+}
+
+
+def fill(job: Job, meta: bpy.types.PropertyGroup, older: bpy.types.PropertyGroup) -> None:
+    """Fills the meta of a VRM 1.0, which has to name an author and a licence; one that does is left alone."""
+    if meta.vrm_name and len(meta.authors):
+        return
+    if any((older.title, older.author, older.contact_information, older.reference, older.other_license_url)):
+        _translate(meta, older)
+        job.warn("the licence of VRM 0.x was put in VRM 1.0's terms, which allow nothing that it does not allow")
+    else:
+        job.warn("a vrm file names its author and its licence: unknown and the most restrictive were filled in")
+    meta.vrm_name = meta.vrm_name or Path(job.input).stem
+    if not len(meta.authors):
+        meta.authors.add().value = "unknown"
+
+
+def _translate(meta: bpy.types.PropertyGroup, older: bpy.types.PropertyGroup) -> None:
+    meta.vrm_name, meta.version = older.title, older.version
+    meta.contact_information = older.contact_information
+    meta.thumbnail_image = older.texture
+    if older.author:
+        meta.authors.add().value = older.author
+    licence = older.license_name
+    for reference in (older.reference, older.other_permission_url):
+        if reference:
+            meta.references.add().value = reference
+    meta.avatar_permission = _WHO[older.allowed_user_name]
+    meta.allow_excessively_violent_usage = older.violent_ussage_name == "Allow"
+    meta.allow_excessively_sexual_usage = older.sexual_ussage_name == "Allow"
+    commercial = older.commercial_ussage_name == "Allow" and "_NC" not in licence
+    # VRM 0.x does not tell persons from companies.
+    meta.commercial_usage = "personalProfit" if commercial else "personalNonProfit"
+    meta.credit_notation = "unnecessary" if licence == "CC0" else "required"
+    meta.allow_redistribution = licence in _COMMONS
+    changeable = licence in _COMMONS and "_ND" not in licence
+    meta.modification = "allowModificationRedistribution" if changeable else "prohibited"
+    meta.other_license_url = _COMMONS.get(licence, older.other_license_url)

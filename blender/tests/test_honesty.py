@@ -1,0 +1,145 @@
+"""A report says what is lost, and nothing that is not."""
+
+import bpy
+import pytest
+from helpers import build, convert, in_child
+from models import BOUNDS, box, clip, lively_figure, material, picture, skinned_figure
+
+
+def _posed() -> None:
+    rig = skinned_figure()
+    bone = rig.pose.bones["High"]
+    bone.rotation_mode, bone.rotation_euler = "XYZ", (0.7, 0.0, 0.0)
+    bpy.data.objects["Body"].data.shape_keys.key_blocks["Wide"].value = 1.0
+
+
+POSED = "the model is posed: the result has the shape of the pose, bounds_m of the input is the rest pose's"
+
+
+@pytest.mark.parametrize("target", ["stl", "abc"])
+def test_a_pose_is_the_shape_of_what_has_no_skeleton(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, _posed), target)
+    assert report["input"]["bounds_m"] == BOUNDS
+    assert report["output"]["bounds_m"]["max"] == pytest.approx([0.8, 1.652780, 0.771006], abs=1e-4)
+    assert report["warnings"] == [POSED]
+
+
+@pytest.mark.parametrize("builder", [skinned_figure, lively_figure])
+def test_a_model_at_rest_is_not_called_posed(tmp_path, builder):
+    report = convert(tmp_path / "c", build(tmp_path, builder), "stl")
+    assert report["output"]["bounds_m"]["max"] == pytest.approx(BOUNDS["max"], abs=1e-4)
+    assert report["warnings"] == []
+
+
+def test_shapes_that_a_target_cannot_hold_out_of_clips(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _posed), "usdc")
+    assert report["losses"] == ["the values of blend shapes: usdc holds them in clips only"]
+
+
+@pytest.mark.parametrize("target", ["fbx", "glb"])
+def test_a_pose_survives(tmp_path, target):
+    report = convert(tmp_path / "a", build(tmp_path, _posed), target)
+    assert report["losses"] == report["warnings"] == []
+    again = convert(tmp_path / "b", tmp_path / "a/out" / f"model.{target}", "stl")
+    assert again["output"]["bounds_m"]["max"] == pytest.approx([0.8, 1.652780, 0.771006], abs=1e-4)
+
+
+def _begins_bent() -> None:
+    rig = skinned_figure()
+    bpy.context.scene.render.fps = 30
+    action = clip(rig, "Nod", 31)
+    for curve in action.layers[0].strips[0].channelbags[0].fcurves:
+        curve.keyframe_points[0].co[1] += 0.5
+
+
+def test_alembic_holds_the_motion_of_a_skin(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _begins_bent), "abc")
+    (moving,) = report["output"]["clips"]
+    assert (moving["frames"], moving["fps"]) == (31, 30)
+    assert report["output"]["bounds_m"] != report["input"]["bounds_m"]
+    assert report["warnings"] == ["bounds_m of the result is the box at the clip's first frame: abc holds no rest pose"]
+
+
+def _coloured_points() -> None:
+    item = box("Box")
+    colours = item.data.color_attributes.new("Col", "FLOAT_COLOR", "POINT")
+    for index, value in enumerate(colours.data):
+        value.color = (index / 8, 0.5, 0.25, 1.0)
+
+
+def _colours(path: str) -> list:
+    from meshgate_engine import formats
+    from meshgate_engine.job import Job
+
+    formats.module("abc").read(Job(path, "abc", "", ""))
+    (mesh,) = bpy.data.meshes
+    (layer,) = mesh.color_attributes
+    return sorted({round(layer.data[loop.index].color[0], 2) for loop in mesh.loops})
+
+
+def test_alembic_holds_the_colours_of_vertices(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _coloured_points), "abc")
+    assert report["output"]["vertex_colours"] == 1
+    found = in_child(_colours, str(tmp_path / "c/out/model.abc"))
+    assert found == pytest.approx([index / 8 for index in range(8)], abs=0.02)
+
+
+def _four_textures(packed: bool) -> None:
+    item = box("Box")
+    made = material("Metal", picture("colour.png"))
+    item.data.materials.append(made)
+    tree = made.node_tree
+    for name, blue in (("Metallic", 0.3), ("Roughness", 0.6)) if packed else (("Emission Color", 0.3),):
+        node = tree.nodes.new("ShaderNodeTexImage")
+        node.image = picture(f"{name}.png", blue=blue)
+        tree.links.new(node.outputs["Color"], tree.nodes["Principled BSDF"].inputs[name])
+
+
+def _metal() -> None:
+    _four_textures(True)
+
+
+def _glowing() -> None:
+    _four_textures(False)
+
+
+@pytest.mark.parametrize(("builder", "before", "after", "packed"), [(_metal, 3, 2, 1), (_glowing, 2, 2, 0)])
+def test_textures_that_become_channels_are_counted(tmp_path, builder, before, after, packed):
+    report = convert(tmp_path / "c", build(tmp_path, builder), "glb")
+    counts = report["input"]["textures"], report["output"]["textures"], report["packed_textures"]
+    assert counts == (before, after, packed)
+
+
+def _five_bones() -> None:
+    rig = skinned_figure()
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    for number in range(4):
+        bone = rig.data.edit_bones.new(f"Extra{number}")
+        bone.head, bone.tail = (0, number, 0), (0, number, 1)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    body = bpy.data.objects["Body"]
+    for number in range(4):
+        body.vertex_groups.new(name=f"Extra{number}").add([0, 1, 2], 0.1, "REPLACE")
+    # Of no bone, and so no weight.
+    body.vertex_groups.new(name="Selection").add(range(8), 1.0, "REPLACE")
+
+
+def test_weights_that_are_left_out_are_named(tmp_path):
+    source = build(tmp_path, _five_bones)
+    report = convert(tmp_path / "a", source, "glb")
+    assert report["losses"] == ["bone weights of 3 vertices: glb is written with the 4 largest of each"]
+    assert convert(tmp_path / "b", source, "fbx")["losses"] == []
+    assert convert(tmp_path / "c", build(tmp_path / "d", skinned_figure), "glb")["losses"] == []
+
+
+def _with_an_empty_mesh() -> None:
+    box("Box")
+    nothing = bpy.data.objects.new("Nothing", bpy.data.meshes.new("Nothing"))
+    bpy.context.scene.collection.objects.link(nothing)
+
+
+@pytest.mark.parametrize("target", ["glb", "obj"])
+def test_a_mesh_of_nothing_is_none(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, _with_an_empty_mesh), target)
+    assert report["input"]["meshes"] == 1
