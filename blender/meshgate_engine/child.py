@@ -222,12 +222,13 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 def _write_report(report: dict) -> int:
     try:
-        text = json.dumps(report, allow_nan=False)
+        text = json.dumps(report, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError):
         traceback.print_exc()
         text = json.dumps({"outcome": "failed", "code": "internal", "detail": "the report could not be written"})
     try:
-        with open("report.json.new", "w", encoding="utf-8") as file:
+        # Names that are no Unicode come from Blender with lone surrogates, which nobody else can read.
+        with open("report.json.new", "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
         os.rename("report.json.new", "report.json")
     except OSError as error:

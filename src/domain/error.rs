@@ -83,7 +83,7 @@ pub struct ConversionError {
 
 impl ConversionError {
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into() }
+        Self { code, detail: one_line(&detail.into()) }
     }
 
     /// An I/O error while doing `what` ("write the result"); a full disk gets its own code.
@@ -96,9 +96,24 @@ impl ConversionError {
     }
 }
 
+/// A sentence on one line, whatever names from a model are in it: no control characters, with which a name could
+/// break a log or write to a terminal as it likes, and none that turn the direction of the rest.
+pub fn one_line(text: &str) -> String {
+    let harmful = |c: char| {
+        c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
+    text.chars().map(|c| if harmful(c) { ' ' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sentences_are_one_line() {
+        let error = ConversionError::new(ErrorCode::Internal, "a\nb\x1b[2Jc\u{202e}d \u{732b}\u{200d}");
+        assert_eq!(error.detail, "a b [2Jc d \u{732b}\u{200d}");
+    }
 
     #[test]
     fn codes_are_snake_case() {

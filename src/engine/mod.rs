@@ -2,4 +2,5 @@
 
 pub mod blender;
 pub mod native;
+mod remove;
 pub mod workdir;

@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::remove::remove_tree;
+
 const LOCK: &str = "lock";
 const RUN_PREFIX: &str = "run-";
 
@@ -58,7 +60,7 @@ impl WorkDir {
         drop(gate);
         // The locks of the abandoned folders are ours now, so that two processes do not remove the same one.
         for (path, lock) in abandoned {
-            if let Err(error) = fs::remove_dir_all(&path) {
+            if let Err(error) = remove_tree(&path) {
                 tracing::warn!(path = %path.display(), %error, "an abandoned work folder stays");
             } else {
                 tracing::info!(path = %path.display(), "removed the work folder of a process that was killed");
@@ -149,7 +151,7 @@ impl Drop for Folder {
 
 /// Removes a folder, if nobody else was faster.
 fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
+    match remove_tree(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }

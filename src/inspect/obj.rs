@@ -13,6 +13,15 @@ use super::{Extent, malformed};
 use crate::domain::ConversionError;
 use crate::domain::report::Counts;
 
+/// Most different materials or libraries that are told apart; the largest real models have some thousand.
+const MAX_NAMES: usize = 200_000;
+
+fn note(names: &mut BTreeSet<String>, name: String) {
+    if names.len() < MAX_NAMES {
+        names.insert(name);
+    }
+}
+
 /// What is known of the current object.
 #[derive(Default)]
 struct Object {
@@ -87,8 +96,8 @@ impl Reader {
             }
             b"l" | b"p" => self.object.elements = true,
             b"o" => self.next_object(),
-            b"usemtl" => _ = self.used.insert(rest()),
-            b"mtllib" => _ = self.libraries.insert(rest()),
+            b"usemtl" => note(&mut self.used, rest()),
+            b"mtllib" => note(&mut self.libraries, rest()),
             b"vt" | b"vn" | b"vp" | b"g" | b"s" => {}
             // Comments, and statements of curves and of other programs.
             _ => return Ok(()),

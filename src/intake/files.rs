@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use super::model::Limits;
 use super::names;
@@ -11,6 +13,10 @@ use crate::domain::{ConversionError, ErrorCode};
 
 /// Most files of one name among which the likeliest is sought.
 const MAX_LIKELY: usize = 64;
+
+/// Deepest nesting of folders, and longest path of a file in bytes: systems stop at 4,096 with all that is above.
+const MAX_DEPTH: usize = 64;
+const MAX_PATH: usize = 2000;
 
 /// One file of a model.
 #[derive(Debug)]
@@ -65,6 +71,10 @@ impl Files {
     pub fn create(&mut self, name: &[&str]) -> Result<(usize, File), ConversionError> {
         self.room_for(0)?;
         let stored = self.free_path(name);
+        if name.len() > MAX_DEPTH || stored.as_os_str().len() > MAX_PATH {
+            let detail = "the model has folders nested too deeply, or too long a path";
+            return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+        }
         let path = self.folder.join(&stored);
         let created = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create_new(&path));
         let file = created.map_err(|error| match error.kind() {
@@ -83,16 +93,24 @@ impl Files {
         }
     }
 
-    /// Copies the file at `source` into the folder.
-    pub fn copy(&mut self, source: &Path, name: &[&str]) -> Result<usize, ConversionError> {
-        let mut from = File::open(source).map_err(|error| ConversionError::io("read the model", &error))?;
-        let length = from.metadata().map_err(|error| ConversionError::io("read the model", &error))?.len();
+    /// Copies the file at `source` into the folder; `links` says whether it may be reached by one.
+    pub fn copy(&mut self, source: &Path, name: &[&str], links: bool) -> Result<usize, ConversionError> {
+        let reading = |error| ConversionError::io("read the model", &error);
+        let mut from = open_file(source, links).map_err(reading)?;
+        let length = from.metadata().map_err(reading)?.len();
         self.room_for(length)?;
         let (index, mut to) = self.create(name)?;
-        let bytes =
-            io::copy(&mut from, &mut to).map_err(|error| ConversionError::io("store the model", &error))?;
+        let bytes = self.copy_within(&mut from, &mut to)?;
         self.written(index, bytes);
         Ok(index)
+    }
+
+    /// Copies what is left of a file, as far as the limit allows: it may grow meanwhile.
+    fn copy_within(&self, from: &mut File, to: &mut File) -> Result<u64, ConversionError> {
+        let left = self.limits.max_unpacked.saturating_sub(self.totals().1);
+        let bytes = io::copy(&mut from.take(left.saturating_add(1)), to)
+            .map_err(|error| ConversionError::io("store the model", &error))?;
+        if bytes > left { Err(self.limits.too_large()) } else { Ok(bytes) }
     }
 
     /// Makes a file known that is copied only when something refers to it.
@@ -108,12 +126,13 @@ impl Files {
         };
         let (source, path, bytes) = (source.clone(), self.folder.join(stored), *bytes);
         self.room_for(bytes)?;
-        path.parent()
-            .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| fs::copy(&source, &path))
-            .map_err(|error| ConversionError::io("copy a file of the model", &error))?;
+        let copying = |error| ConversionError::io("copy a file of the model", &error);
+        let mut from = open_file(&source, false).map_err(copying)?;
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create(&path));
+        let bytes = self.copy_within(&mut from, &mut made.map_err(copying)?)?;
         if let Some(item) = self.items.get_mut(index) {
             item.beside = None;
+            item.bytes = bytes;
         }
         Ok(())
     }
@@ -243,6 +262,19 @@ impl Files {
 /// Whether a path is relative; one that climbs may still stay inside, as that depends on where it is written.
 fn is_relative(reference: &str) -> bool {
     !reference.starts_with(['/', '\\']) && !names::has_scheme_or_drive(reference) && !reference.contains('\0')
+}
+
+/// Opens a regular file, and nothing else in its place: of a pipe or a device no end would come.
+fn open_file(path: &Path, links: bool) -> io::Result<File> {
+    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    if !links {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -193,31 +193,40 @@ fn gather_one(
 
 fn copy_named(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
     let parts = names::components(&file.name).filter(|parts| !parts.is_empty());
-    files.copy(&file.path, &parts.unwrap_or_else(|| vec![names::base_name(&file.name)])).map(|_| ())
+    files.copy(&file.path, &parts.unwrap_or_else(|| vec![names::base_name(&file.name)]), true).map(|_| ())
 }
 
 fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> Result<(), ConversionError> {
     let mut skipped = 0;
+    let mut skip = |relative: &str, why: &str| {
+        skipped += 1;
+        if skipped <= MAX_WARNINGS {
+            warnings.push(format!("{} {why} and was left out", names::quoted(relative)));
+        }
+    };
+    let below = |path: &Path| path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned();
     for entry in WalkDir::new(folder).sort_by_file_name() {
-        let entry = entry.map_err(|error| {
-            ConversionError::io(
-                "read the folder",
-                &error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop")),
-            )
-        })?;
-        let relative =
-            entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_string_lossy().into_owned();
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) if error.depth() > 0 => {
+                skip(&error.path().map(below).unwrap_or_default(), "cannot be read");
+                continue;
+            }
+            Err(error) => return Err(ConversionError::io("read the folder", &error.into())),
+        };
+        let relative = below(entry.path());
         let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
         if parts.is_empty() || entry.file_type().is_dir() || archive::is_junk(&parts) {
             continue;
         }
-        if entry.file_type().is_file() {
-            files.copy(entry.path(), &parts)?;
+        if !entry.file_type().is_file() {
+            skip(&relative, "is a link or special file");
             continue;
         }
-        skipped += 1;
-        if skipped <= MAX_WARNINGS {
-            warnings.push(format!("{} is a link or special file and was left out", names::quoted(&relative)));
+        match files.copy(entry.path(), &parts, false) {
+            // Not all files in a folder need be the model's.
+            Err(error) if error.code == ErrorCode::Io => skip(&relative, "cannot be read"),
+            other => _ = other?,
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 use super::losses;
+use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
 use crate::domain::report::{Contents, Counts, Report, Timings};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
@@ -282,6 +283,10 @@ impl Conversion<'_> {
         all_losses.extend(losses);
         let mut all_warnings = model.warnings;
         all_warnings.extend(warnings);
+        // They hold names from the model.
+        for sentence in all_losses.iter_mut().chain(&mut all_warnings) {
+            *sentence = one_line(sentence);
+        }
 
         let files = match options.packaging {
             Packaging::Zip => {

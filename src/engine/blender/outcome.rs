@@ -8,11 +8,15 @@ use rustix::fs::{Mode, OFlags};
 
 use super::protocol::{ChildReport, ChildSuccess};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::engine::remove::remove_tree;
 
 const REPORT: &str = "report.json";
 
 /// A longer report is nothing that our own code wrote.
-const MAX_REPORT: u64 = 1 << 20;
+const MAX_REPORT: u64 = 8 << 20;
+
+/// More files are no result: the largest real ones have some hundred textures.
+const MAX_FILES: usize = 20_000;
 
 /// A longer sentence is none.
 const MAX_DETAIL: usize = 500;
@@ -69,7 +73,10 @@ pub(super) fn check_result(
     success: ChildSuccess,
 ) -> Result<ChildSuccess, ConversionError> {
     let failed = |detail: &str| ConversionError::new(ErrorCode::ExportFailed, detail);
-    for entry in walkdir::WalkDir::new(folder.join("out")) {
+    for (number, entry) in walkdir::WalkDir::new(folder.join("out")).into_iter().enumerate() {
+        if number > MAX_FILES {
+            return Err(failed("blender left more files than a result can have"));
+        }
         let entry = entry.map_err(|_| failed("blender left a result that cannot be read"))?;
         if !entry.file_type().is_file() && !entry.file_type().is_dir() {
             return Err(failed("blender left a result with links in it"));
@@ -91,16 +98,10 @@ pub(super) fn clean(folder: &Path) -> Result<(), ConversionError> {
     let clean = || {
         for name in ["out", "tmp"] {
             let path = folder.join(name);
-            // Of a link it removes the link.
-            remove(fs::remove_dir_all(&path))?;
+            remove(remove_tree(&path))?;
             fs::create_dir(&path)?;
         }
-        let report = folder.join(REPORT);
-        if report.is_dir() && !report.is_symlink() {
-            remove(fs::remove_dir_all(&report))
-        } else {
-            remove(fs::remove_file(&report))
-        }
+        remove(remove_tree(&folder.join(REPORT)))
     };
     clean().map_err(|error| ConversionError::io("clean the conversion's folder", &error))
 }
@@ -138,7 +139,7 @@ mod tests {
 
         let nan = SUCCESS.replace("\"import_ms\":1", "\"import_ms\":NaN");
         let infinite = SUCCESS.replace("\"import_ms\":1", "\"import_ms\":1e999");
-        let long = format!("{}{SUCCESS}", " ".repeat(1 << 20));
+        let long = format!("{}{SUCCESS}", " ".repeat(8 << 20));
         for wrong in ["", "{}", "[1]", &nan, &infinite, &long] {
             fs::write(&path, wrong).unwrap();
             assert_eq!(report(folder.path()), None);

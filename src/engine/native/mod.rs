@@ -17,6 +17,22 @@ pub use repack::{can, glb_to_gltf, repack};
 
 use crate::domain::{ConversionError, ErrorCode};
 
+/// How many times larger than the model's files a result may be. Base64 takes a third more; beyond that a result only
+/// grows where a model refers to the same file again and again, and it could do so a million times.
+const MAX_GROWTH: u64 = 8;
+
+/// What a result may have in any case, in bytes.
+const GROWTH_FREE: u64 = 64 << 20;
+
+/// Refuses a result of `bytes` that a model of `model` bytes cannot honestly become.
+fn check_growth(model: u64, bytes: u64) -> Result<(), ConversionError> {
+    if bytes <= model.saturating_mul(MAX_GROWTH).saturating_add(GROWTH_FREE) {
+        return Ok(());
+    }
+    let detail = format!("the result would be more than {MAX_GROWTH} times larger than the model");
+    Err(ConversionError::new(ErrorCode::OutputTooLarge, detail))
+}
+
 /// A model that is not what it should be.
 pub(crate) fn malformed(sentence: impl Into<String>) -> ConversionError {
     ConversionError::new(ErrorCode::ImportFailed, sentence)

@@ -43,8 +43,9 @@ struct Place {
 /// Where buffers are joined, the name and the extras of the first one are kept.
 ///
 /// # Errors
-/// `missing_files` or `import_failed` for a model that lacks bytes, `export_failed` above 4 GiB.
-pub fn pack(source: &Source, target: &Path) -> Result<(), ConversionError> {
+/// `missing_files` or `import_failed` for a model that lacks bytes, `export_failed` above 4 GiB, `output_too_large`
+/// where it repeats them. `model` is the size of all the model's files.
+pub fn pack(source: &Source, target: &Path, model: u64) -> Result<(), ConversionError> {
     let root = Members::of(source.json.text())?;
     let mut edits = Edits::default();
     let mut chunk = Chunk::default();
@@ -67,6 +68,7 @@ pub fn pack(source: &Source, target: &Path) -> Result<(), ConversionError> {
     }
     let views: Vec<Members> = root.objects("bufferViews")?;
     let new_views = embed_images(source, &root, views.len(), &mut chunk, &mut edits)?;
+    super::check_growth(model, chunk.length)?;
     if chunk.parts.is_empty() {
         // Nothing comes first, so the others stay where they are.
         return write(source, edits, &chunk, target);

@@ -43,7 +43,7 @@ pub fn repack(
     }
     let source = Source::open(&folder.join(main))?;
     if output == Format::Gltf {
-        return unpack(&source, output_dir, name, packaging == Packaging::Zip);
+        return unpack(&source, output_dir, name, packaging == Packaging::Zip, size_of(folder)?);
     }
     let written = PathBuf::from(format!("{name}.glb"));
     let target = output_dir.join(&written);
@@ -53,7 +53,7 @@ pub fn repack(
         let whole = Stretch::bytes(&source.path, 0, size.len());
         copy(&whole, &target).map_err(|error| ConversionError::io("write the result", &error))?;
     } else {
-        pack(&source, &target)?;
+        pack(&source, &target, size_of(folder)?)?;
     }
     Ok(vec![written])
 }
@@ -68,7 +68,19 @@ pub fn glb_to_gltf(
     name: &str,
     packaging: Packaging,
 ) -> Result<Vec<PathBuf>, ConversionError> {
-    unpack(&Source::open(glb)?, output_dir, name, packaging == Packaging::Zip)
+    let size = fs::metadata(glb).map_err(|error| ConversionError::io("read the result", &error))?.len();
+    unpack(&Source::open(glb)?, output_dir, name, packaging == Packaging::Zip, size)
+}
+
+/// The bytes of all files in a model's folder.
+fn size_of(folder: &Path) -> Result<u64, ConversionError> {
+    let mut bytes = 0;
+    for entry in walkdir::WalkDir::new(folder) {
+        let metadata = entry.and_then(|entry| entry.metadata());
+        let metadata = metadata.map_err(|error| ConversionError::io("read the model", &error.into()))?;
+        bytes += if metadata.is_file() { metadata.len() } else { 0 };
+    }
+    Ok(bytes)
 }
 
 /// Whether the source is a glb that refers to nothing outside of it, so that its own bytes are the result.

@@ -33,13 +33,16 @@ impl Beside {
 /// Not `separate`, everything is in that file as `data:` URIs. Else a glb's binary chunk becomes `name.bin` (images
 /// in it stay there: taking them out would leave holes), and files that were beside the source go beside the result.
 ///
+/// `model` is the size of all the model's files.
+///
 /// # Errors
-/// `missing_files` or `import_failed` for a model that lacks bytes.
+/// `missing_files` or `import_failed` for a model that lacks bytes, `output_too_large` for one that repeats them.
 pub fn unpack(
     source: &Source,
     folder: &Path,
     name: &str,
     separate: bool,
+    model: u64,
 ) -> Result<Vec<PathBuf>, ConversionError> {
     let root = Members::of(source.json.text())?;
     let mut edits = Edits::default();
@@ -92,6 +95,7 @@ pub fn unpack(
         return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
     }
     let pieces = edits.apply(&source.json);
+    super::check_growth(model, json::length(&source.json, &pieces))?;
     write(source, &pieces, &folder.join(&main)).map_err(|error| writing(&error))?;
     let mut written = vec![main];
     for (path, content) in beside.0 {

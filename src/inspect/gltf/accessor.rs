@@ -199,7 +199,18 @@ pub struct Data<'a> {
     pub buffers: Vec<Option<Stretch>>,
 }
 
+/// So many elements are looked at in any file, instances included, and one more for every 4 bytes of its buffers.
+/// After that, the boxes of whole meshes have to do: a small file with many instances of one mesh, or with many
+/// accessors over the same bytes, would take hours.
+const BUDGET: u64 = 1_000_000;
+
 impl Data<'_> {
+    /// How many elements may be looked at for one purpose.
+    pub fn budget(&self) -> u64 {
+        let bytes = self.buffers.iter().flatten().map(Stretch::length).fold(0, u64::saturating_add);
+        BUDGET.saturating_add(bytes / 4)
+    }
+
     /// The accessor `index`.
     ///
     /// # Errors

@@ -3,16 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::accessor::{Data, Elements};
-use super::document::{Mesh, Node, Primitive};
+use super::document::{Accessor, Mesh, Node, Primitive};
 use super::matrix::Matrix;
 use crate::domain::ConversionError;
 use crate::domain::report::Bounds;
-use crate::engine::native::stretch::Stretch;
 use crate::inspect::{Extent, malformed};
-
-/// So many vertices are looked at in any file, instances included, and one more for every 4 bytes of its buffers.
-/// After that, the boxes of whole meshes have to do: a small file with many instances of one mesh would take hours.
-const BUDGET: u64 = 1_000_000;
 
 /// The box around all meshes; exact but for compressed vertices, whose own boxes are used.
 ///
@@ -25,8 +20,7 @@ pub fn bounds(data: &Data) -> Result<Option<Bounds>, ConversionError> {
     }
     let worlds = worlds(nodes)?;
     let costs: Vec<u64> = data.document.meshes.iter().map(|mesh| cost(data, mesh)).collect();
-    let bytes = data.buffers.iter().flatten().map(Stretch::length).fold(0, u64::saturating_add);
-    let mut budget = BUDGET + bytes / 4;
+    let mut budget = data.budget();
     let mut boxes: HashMap<usize, Option<Bounds>> = HashMap::new();
     let mut extent = Extent::default();
     for (node, world) in nodes.iter().zip(&worlds) {
@@ -70,7 +64,7 @@ fn cost(data: &Data, mesh: &Mesh) -> u64 {
     let of = |primitive: &Primitive| {
         let position =
             primitive.attributes.get("POSITION").and_then(|index| data.document.accessors.get(*index));
-        position.filter(|accessor| accessor.buffer_view.is_some()).map_or(1, |accessor| accessor.count + 1)
+        position.map_or(1, Accessor::cost)
     };
     mesh.primitives.iter().map(of).fold(0, u64::saturating_add)
 }

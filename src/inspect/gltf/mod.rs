@@ -42,9 +42,9 @@ pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
     count_meshes(&data, &mut counts)?;
     count_nodes(&data, &mut counts)?;
     (counts.textures, counts.missing_textures) = textures(&source, &document)?;
-    let mut times = HashMap::new();
+    let mut known = Known { budget: data.budget(), times: HashMap::new() };
     for (index, animation) in document.animations.iter().enumerate() {
-        counts.clips.push(clip(&data, index, animation, &mut times)?);
+        counts.clips.push(clip(&data, index, animation, &mut known)?);
     }
     counts.bounds_m = bounds::bounds(&data)?;
     Ok(counts)
@@ -127,10 +127,11 @@ fn count_nodes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> 
 fn textures(source: &Source, document: &Document) -> Result<(u64, Vec<String>), ConversionError> {
     let used: HashSet<usize> = document.textures.iter().flat_map(document::Texture::images).collect();
     let mut missing = Vec::new();
+    let mut seen = HashSet::new();
     for image in &document.images {
         if let Some(uri) = image.uri
             && let Reference::Missing(name) = source.resolve(uri)?
-            && !missing.contains(&name)
+            && seen.insert(name.clone())
         {
             missing.push(name);
         }
@@ -149,20 +150,30 @@ struct Times {
     last: f64,
 }
 
+/// What was found in accessors of keys so far.
+struct Known {
+    /// How many more keys are looked at: accessors may lie upon each other.
+    budget: u64,
+    times: HashMap<usize, Times>,
+}
+
 fn clip(
     data: &Data,
     index: usize,
     animation: &Animation,
-    known: &mut HashMap<usize, Times>,
+    known: &mut Known,
 ) -> Result<Clip, ConversionError> {
     let name = animation.name.clone().unwrap_or_else(|| format!("animation {index}"));
     let (mut first, mut last) = (f64::INFINITY, f64::NEG_INFINITY);
     let mut densest: Option<Times> = None;
     for sampler in &animation.samplers {
         data.accessor(sampler.output)?;
-        let times = match known.get(&sampler.input) {
+        let times = match known.times.get(&sampler.input) {
             Some(times) => *times,
-            None => *known.entry(sampler.input).or_insert(times(data, sampler.input)?),
+            None => {
+                let times = times(data, sampler.input, &mut known.budget)?;
+                *known.times.entry(sampler.input).or_insert(times)
+            }
         };
         if times.count == 0 || !times.first.is_finite() || !times.last.is_finite() {
             continue;
@@ -187,14 +198,16 @@ fn clip(
     Ok(Clip { name, frames, seconds, fps })
 }
 
-/// The keys in an accessor: by the limits that the file gives, else by looking at them.
-fn times(data: &Data, index: usize) -> Result<Times, ConversionError> {
+/// The keys in an accessor: by the limits that the file gives, else by looking at them as long as the budget lasts.
+fn times(data: &Data, index: usize, budget: &mut u64) -> Result<Times, ConversionError> {
     let accessor = data.accessor(index)?;
     let given = |list: &Option<Vec<Option<f64>>>| list.as_ref().and_then(|list| *list.first()?);
     if let Some((first, last)) = given(&accessor.min).zip(given(&accessor.max)) {
         return Ok(Times { count: accessor.count, first, last });
     }
     let mut times = Times { count: accessor.count, first: f64::INFINITY, last: f64::NEG_INFINITY };
+    let Some(left) = budget.checked_sub(accessor.cost()) else { return Ok(times) };
+    *budget = left;
     let Some(mut elements) = data.elements(index)? else { return Ok(times) };
     while let Some([time, ..]) = elements.next()? {
         times.first = times.first.min(time);
@@ -205,6 +218,13 @@ fn times(data: &Data, index: usize) -> Result<Times, ConversionError> {
 }
 
 impl Accessor {
+    /// How many elements there are to read.
+    fn cost(&self) -> u64 {
+        let own = if self.buffer_view.is_some() { self.count } else { 0 };
+        let sparse = self.sparse.as_ref().map_or(0, |sparse| sparse.count);
+        own.saturating_add(sparse).saturating_add(1)
+    }
+
     /// What a number of `min` and `max`, which are given as they are stored, has to be multiplied by.
     fn normalized_scale(&self) -> f64 {
         let largest = match self.component_type {

@@ -17,8 +17,8 @@ use crate::domain::{ConversionError, ErrorCode};
 /// What is escaped in a path that is written as a URI.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
-/// Most values of JSON that is rewritten, which takes some hundred bytes for each.
-const MAX_VALUES: u64 = 4_000_000;
+/// Most values of JSON that is rewritten, which takes some 450 bytes for each. The largest real models have 100,000.
+const MAX_VALUES: u64 = 1_000_000;
 
 /// A white pixel: an image entry must have content, even one that nothing shows any more.
 const PLACEHOLDER: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8/5+hHgAHggJ/PchI7wAAAABJRU5ErkJggg==";

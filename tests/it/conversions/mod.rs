@@ -1,6 +1,9 @@
 //! Whole conversions on the real engine: every pair, the options, models that are broken.
 
 mod bad_input;
+mod disk;
+mod hostile_input;
+mod hostile_zips;
 mod mutations;
 mod options;
 mod pairs;
@@ -26,7 +29,20 @@ struct Lab {
 
 impl Lab {
     fn new() -> Lab {
-        let folder = tempfile::tempdir().unwrap();
+        Lab::in_folder(tempfile::tempdir().unwrap())
+    }
+
+    fn in_folder(folder: tempfile::TempDir) -> Lab {
+        let converter = Lab::converter(&folder, Limits::default());
+        Lab { folder, converter }
+    }
+
+    /// Other limits from now on.
+    fn limit(&mut self, limits: Limits) {
+        self.converter = Lab::converter(&self.folder, limits);
+    }
+
+    fn converter(folder: &tempfile::TempDir, limits: Limits) -> Converter {
         let work = WorkDir::open(&folder.path().join("work")).unwrap();
         let places =
             Places { python: std::env::var_os("BLENDER_PYTHON").map(PathBuf::from), ..Places::default() }
@@ -34,7 +50,7 @@ impl Lab {
         let engine =
             places.locate().unwrap_or_else(|error| panic!("these tests run the real engine: {error}"));
         let settings = blender::Settings::new(engine, work.clone());
-        Lab { folder, converter: Converter::new(Ok(settings), work, Limits::default()) }
+        Converter::new(Ok(settings), work, limits)
     }
 
     fn path(&self, name: &str) -> PathBuf {

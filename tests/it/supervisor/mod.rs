@@ -3,5 +3,6 @@
 mod bench;
 mod conversions;
 mod death;
+mod hostile;
 mod replacement;
 mod start;

@@ -1,0 +1,67 @@
+//! A disk that is full: its own code, and everything works again when there is room.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use meshgate::domain::{ErrorCode, Format};
+
+use super::Lab;
+use super::bad_input::CUBE;
+
+/// A small file system at a place, as long as this lives.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(place: &Path, bytes: u64) -> Option<Mounted> {
+        std::fs::create_dir_all(place).unwrap();
+        let options = format!("size={bytes},mode=700");
+        let mut mount = Command::new("mount");
+        let mount = mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(place).output();
+        if mount.is_ok_and(|mount| mount.status.success()) { Some(Mounted(place.to_owned())) } else { None }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_and_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::new(&folder.path().join("work"), 6 << 20) else {
+        eprintln!("SKIPPED: a full disk needs the right to mount a small one");
+        return;
+    };
+    let lab = Lab::in_folder(folder);
+    let cube = lab.put("cube.obj", CUBE);
+    lab.convert(&cube, Format::Stl).await.unwrap();
+
+    // The model itself does not fit.
+    let large = lab.put("large.obj", format!("{CUBE}#{}", "x".repeat(8 << 20)));
+    let error = lab.convert(&large, Format::Stl).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::DiskFull, "{error}");
+    lab.convert(&cube, Format::Stl).await.unwrap();
+
+    // The model fits, what becomes of it does not.
+    let grid: String = (0..20_000).map(|n| format!("v {n} 0 0\nv {n} 1 0\nv {n} 0 1\nf -1 -2 -3\n")).collect();
+    let grid = lab.put("grid.obj", grid);
+    for target in [Format::Stl, Format::Glb, Format::Ply, Format::Fbx, Format::Usda, Format::Abc, Format::Blend] {
+        let rest = std::fs::File::create(disk.0.join("rest")).unwrap();
+        // All but the model and a little.
+        let used = 2 << 20;
+        let _ = rustix::fs::fallocate(&rest, rustix::fs::FallocateFlags::empty(), 0, (6 << 20) - used);
+        if let Ok(outcome) = lab.convert(&grid, target).await {
+            assert!(outcome.report.output.bytes < used, "{target}: {:?}", outcome.report.output);
+        } else {
+            let error = lab.convert(&grid, target).await.unwrap_err();
+            assert_eq!(error.code, ErrorCode::DiskFull, "{target}: {error}");
+        }
+        std::fs::remove_file(disk.0.join("rest")).unwrap();
+        lab.convert(&cube, target).await.unwrap_or_else(|error| panic!("{target}, with room: {error}"));
+    }
+    lab.converter.shutdown().await;
+    drop(lab);
+    drop(disk);
+}

@@ -1,0 +1,188 @@
+//! Models made to do harm: each gets its sentence, nothing of this machine gets out, and the next conversion works.
+
+use std::path::Path;
+use std::time::Duration;
+
+use meshgate::domain::{ErrorCode, Format, Options};
+use meshgate::intake::Source;
+use meshgate::service::Request;
+
+use super::bad_input::CUBE;
+use super::{LONG, Lab};
+
+/// Converts it and expects `code`, with `word` in the sentence; then something harmless.
+pub async fn refused(lab: &Lab, model: &Path, target: Format, code: ErrorCode, word: &str) {
+    let name = model.file_name().unwrap().to_string_lossy().into_owned();
+    let error = lab.convert(model, target).await.err().unwrap_or_else(|| panic!("{name} was converted"));
+    assert_eq!(error.code, code, "{name}: {error}");
+    assert!(error.detail.contains(word), "{name}: {error}");
+    assert!(error.detail.len() < 400 && !error.detail.contains(char::is_control), "{name}: {error}");
+    let cube = lab.put("after.obj", CUBE);
+    lab.convert(&cube, Format::Stl).await.unwrap_or_else(|error| panic!("after {name}: {error}"));
+}
+
+fn deep_json() -> Vec<u8> {
+    format!(r#"{{"asset":{{"version":"2.0"}},"extras":{}"#, "[".repeat(200_000)).into_bytes()
+}
+
+/// Four billion frames of a skeleton that has no channels, and so needs no numbers for them.
+const ENDLESS_BVH: &str = "HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nCHANNELS 0\nEnd Site\n{\nOFFSET 0 1 0\n}\n}\nMOTION\n\
+    Frames: 4000000000\nFrame Time: 0.033\n";
+
+const NO_MOTION_BVH: &str = "HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nCHANNELS 3 Xrotation Yrotation Zrotation\nEnd Site\n{\n\
+    OFFSET 0 1 0\n}\n}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn harmful_models_get_one_sentence() {
+    let lab = Lab::new();
+    let old_fbx = [b"Kaydara FBX Binary  \0\x1a\0".as_slice(), &5000_u32.to_le_bytes(), &[0; 400]].concat();
+    let old_ascii = b"; FBX 5.0.0 project file\nFBXHeaderExtension:  {\n\tFBXHeaderVersion: 1000\n\tFBXVersion: 5000\n}\n";
+    let old_glb = b"glTF\x01\0\0\0\x20\0\0\0\x04\0\0\0\0\0\0\0{}  ";
+    let layer = |path: &str| format!("#usda 1.0\ndef \"a\" (references = @{path}@) {{}}\n").into_bytes();
+    let rows: Vec<(&str, Vec<u8>, Format, ErrorCode, &str)> = vec![
+        ("old.fbx", old_fbx, Format::Glb, ErrorCode::ImportFailed, "fbx"),
+        ("ascii.fbx", old_ascii.to_vec(), Format::Glb, ErrorCode::ImportFailed, "fbx"),
+        ("old.glb", old_glb.to_vec(), Format::Fbx, ErrorCode::ImportFailed, "glTF"),
+        ("deep.gltf", deep_json(), Format::Fbx, ErrorCode::ImportFailed, "deep"),
+        ("passwd.usda", layer("/etc/passwd.usda"), Format::Glb, ErrorCode::MissingFiles, "passwd"),
+        ("climb.usda", layer("../../../etc/x.usd"), Format::Glb, ErrorCode::MissingFiles, "outside"),
+        ("url.usda", layer("http://localhost/x.usdc"), Format::Glb, ErrorCode::MissingFiles, "outside"),
+        ("none.bvh", NO_MOTION_BVH.into(), Format::Glb, ErrorCode::NoAnimation, "MOTION"),
+        ("endless.bvh", ENDLESS_BVH.into(), Format::Fbx, ErrorCode::ImportFailed, "bvh"),
+    ];
+    for (name, content, target, code, word) in rows {
+        refused(&lab, &lab.put(&format!("{name}.d/{name}"), content), target, code, word).await;
+    }
+    lab.converter.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_file_of_this_machine_gets_into_a_result() {
+    let lab = Lab::new();
+    let secret = lab.put("secret.png", b"\x89PNG\r\n\x1a\nthe-secret-of-this-machine");
+    let secret = secret.to_str().unwrap();
+    for (number, path) in ["../../etc/passwd", "/etc/passwd", "../secret.png", secret].into_iter().enumerate() {
+        let gltf = format!(
+            r#"{{"asset":{{"version":"2.0"}},"images":[{{"uri":"{path}"}}],"textures":[{{"source":0}}],"materials":
+            [{{"pbrMetallicRoughness":{{"baseColorTexture":{{"index":0}}}}}}],"scene":0,"scenes":[{{"nodes":[0]}}],
+            "nodes":[{{"mesh":0}}],"meshes":[{{"primitives":[{{"attributes":{{"POSITION":0}},"material":0}}]}}],
+            "accessors":[{{"bufferView":0,"componentType":5126,"count":3,"type":"VEC3","min":[0,0,0],"max":[1,1,0]}}],
+            "bufferViews":[{{"buffer":0,"byteLength":36}}],"buffers":[{{"byteLength":36,"uri":"data:;base64,
+AAAAAAAAAAAAAAAAAACAPwAAAAAAAAAAAAAAAAAAgD8AAAAA"}}]}}"#
+        )
+        .replace(",\nAAAA", ",AAAA");
+        let usda = format!(
+            "#usda 1.0\ndef Mesh \"m\" {{\n int[] faceVertexCounts=[3]\n int[] faceVertexIndices=[0,1,2]\n point3f[] \
+             points=[(0,0,0),(1,0,0),(0,1,0)]\n rel material:binding=</mat>\n}}\ndef Material \"mat\" {{\n token \
+             outputs:surface.connect=</mat/s.outputs:surface>\n def Shader \"s\" {{\n uniform token \
+             info:id=\"UsdPreviewSurface\"\n color3f inputs:diffuseColor.connect=</mat/t.outputs:rgb>\n token \
+             outputs:surface\n }}\n def Shader \"t\" {{\n uniform token info:id=\"UsdUVTexture\"\n asset \
+             inputs:file=@{path}@\n color3f outputs:rgb\n }}\n}}\n"
+        );
+        let folder = format!("sent-{number}");
+        lab.put(&format!("{folder}/a.mtl"), format!("newmtl a\nKd 1 1 1\nmap_Kd {path}\n"));
+        let models = [
+            lab.put(&format!("{folder}/a.gltf"), gltf),
+            lab.put(&format!("{folder}/b.obj"), format!("mtllib {path}\n{CUBE}")),
+            lab.put(&format!("{folder}/c.obj"), format!("mtllib a.mtl\nusemtl a\n{CUBE}")),
+            lab.put(&format!("{folder}/d.usda"), usda),
+        ];
+        for model in models {
+            for target in [Format::Glb, Format::Usdz] {
+                let outcome = lab.convert(&model, target).await;
+                let outcome = outcome.unwrap_or_else(|error| panic!("{}, {path}: {error}", model.display()));
+                let said = [&outcome.report.warnings, &outcome.report.input.counts.missing_textures];
+                let base = path.rsplit('/').next().unwrap();
+                let told = said.into_iter().flatten().any(|text| text.contains(base));
+                assert!(told, "{}, {path}: {:?}", model.display(), outcome.report);
+                for file in &outcome.files {
+                    let bytes = std::fs::read(file).unwrap();
+                    for word in [b"root:x:".as_slice(), b"the-secret-of-this-machine"] {
+                        let found = bytes.windows(word.len()).any(|bytes| bytes == word);
+                        assert!(!found, "{}, {path}", model.display());
+                    }
+                }
+            }
+        }
+    }
+    lab.converter.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_inside_a_model_cannot_write_to_a_terminal() {
+    let lab = Lab::new();
+    let name = "two\\nlines\\u001b[2J\\u202ename";
+    let model = format!(
+        r#"{{"asset":{{"version":"2.0"}},"images":[{{"uri":"{name}.png"}}],"textures":[{{"source":0}}],"materials":
+        [{{"name":"{name}","pbrMetallicRoughness":{{"baseColorTexture":{{"index":0}}}}}}],"scene":0,
+        "scenes":[{{"nodes":[0]}}],"nodes":[{{"mesh":0,"name":"{name}"}}],
+        "meshes":[{{"name":"{name}","primitives":[{{"attributes":{{"POSITION":0}},"material":0}}]}}],
+        "accessors":[{{"bufferView":0,"componentType":5126,"count":3,"type":"VEC3","min":[0,0,0],"max":[1,1,0]}}],
+        "bufferViews":[{{"buffer":0,"byteLength":36}}],"buffers":[{{"byteLength":36,"uri":
+        "data:;base64,AAAAAAAAAAAAAAAAAACAPwAAAAAAAAAAAAAAAAAAgD8AAAAA"}}]}}"#
+    );
+    let model = lab.put("names.gltf", model);
+    for target in [Format::Glb, Format::Fbx, Format::Usda, Format::Blend, Format::Obj, Format::Stl] {
+        let outcome = lab.convert(&model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        let sentences = outcome.report.losses.iter().chain(&outcome.report.warnings);
+        for sentence in sentences {
+            assert!(!sentence.contains(|c: char| c.is_control() || c == '\u{202e}'), "{target}: {sentence:?}");
+        }
+        let json = serde_json::to_string(&outcome.report).unwrap();
+        assert!(!json.contains(char::is_control), "{target}: {json}");
+    }
+    lab.converter.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_takes_for_ever_ends_with_its_time() {
+    let lab = Lab::new();
+    lab.converter.blender().await.unwrap();
+    // One bone that moves in three million frames, each a key to be made.
+    let motion = "0 0 0\n".repeat(3_000_000);
+    let bvh = format!("{NO_MOTION_BVH}MOTION\nFrames: 3000000\nFrame Time: 0.00001\n{motion}");
+    let request = Request {
+        sources: Source::FileWithSiblings(lab.put("slow.bvh", bvh)),
+        main: None,
+        target: Format::Usda,
+        options: Options::default(),
+        timeout: Duration::from_secs(3),
+    };
+    let began = std::time::Instant::now();
+    let error = lab.converter.convert(request, &|_, _| ()).await.expect_err("it would take minutes");
+    assert_eq!(error.code, ErrorCode::Timeout, "{error}");
+    assert!(began.elapsed() < LONG / 4, "{:?}", began.elapsed());
+    lab.convert(&lab.put("after.obj", CUBE), Format::Stl).await.unwrap();
+    lab.converter.shutdown().await;
+}
+
+/// Small files whose parts lie upon each other or are named again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_repeats_itself_is_not_multiplied() {
+    let lab = Lab::new();
+    let again = |what: &str, times: usize| vec![what; times].join(",");
+    lab.put("images/a.png", [b"\x89PNG\r\n\x1a\n".as_slice(), &vec![0; 4 << 20]].concat());
+    let images = again(r#"{"uri":"a.png"}"#, 100_000);
+    let images = lab.put("images/a.gltf", format!(r#"{{"asset":{{"version":"2.0"}},"images":[{images}]}}"#));
+    refused(&lab, &images, Format::Gltf, ErrorCode::OutputTooLarge, "times larger").await;
+
+    lab.put("buffers/a.bin", vec![0; 4 << 20]);
+    let buffers = again(r#"{"uri":"a.bin","byteLength":4194304}"#, 1000);
+    let buffers = lab.put("buffers/a.gltf", format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{buffers}]}}"#));
+    refused(&lab, &buffers, Format::Glb, ErrorCode::OutputTooLarge, "times larger").await;
+
+    // Clips whose keys are all the same bytes: 100,000 times a million numbers to look at.
+    let accessors =
+        again(r#"{"bufferView":0,"componentType":5126,"count":1000000,"type":"SCALAR"}"#, 100_000);
+    let samplers: Vec<String> =
+        (0..100_000).map(|number| format!(r#"{{"input":{number},"output":{number}}}"#)).collect();
+    let clips = format!(
+        r#"{{"asset":{{"version":"2.0"}},"accessors":[{accessors}],"bufferViews":[{{"buffer":0,"byteLength":4000000}}],
+        "buffers":[{{"uri":"a.bin","byteLength":4000000}}],"nodes":[{{}}],
+        "animations":[{{"channels":[],"samplers":[{}]}}]}}"#,
+        samplers.join(",")
+    );
+    lab.put("clips/a.bin", vec![0; 4_000_000]);
+    let clips = lab.put("clips/a.gltf", clips);
+    lab.convert(&clips, Format::Glb).await.unwrap();
+}

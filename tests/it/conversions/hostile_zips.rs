@@ -1,0 +1,123 @@
+//! Zips and folders made to do harm, through the whole product.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
+use meshgate::intake::{Named, Source};
+use meshgate::service::{Outcome, Request};
+
+use super::bad_input::CUBE;
+use super::hostile_input::refused;
+use super::{LONG, Lab};
+use crate::intake::zip_of;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn harmful_zips_get_one_sentence() {
+    let lab = Lab::new();
+    let cube = CUBE.as_bytes();
+    let mut encrypted = zip_of(&[("a.obj", cube)]);
+    let directory = encrypted.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+    encrypted[6] |= 1;
+    encrypted[directory + 8] |= 1;
+    let nested = zip_of(&[("inner.zip", &zip_of(&[("a.obj", cube)]))]);
+    let bomb = zip_of(&[("a.obj", &vec![b' '; 64 << 20])]);
+    let deep = format!("{}a.obj", "a/".repeat(2000));
+    let long = format!("{}/a.obj", "long".repeat(40));
+    let long = format!("{}a.obj", format!("{long}/").repeat(30));
+    let rows = [
+        ("slip.zip", zip_of(&[("../../slip.obj", cube)]), ErrorCode::InvalidArchive, "outside"),
+        ("root.zip", zip_of(&[("/etc/slip.obj", cube)]), ErrorCode::InvalidArchive, "outside"),
+        ("bomb.zip", bomb, ErrorCode::TooLarge, "200 times"),
+        ("nested.zip", nested, ErrorCode::InvalidArchive, "another zip"),
+        ("encrypted.zip", encrypted, ErrorCode::EncryptedArchive, "password"),
+        ("two.zip", zip_of(&[("a.obj", cube), ("b.obj", cube)]), ErrorCode::AmbiguousModel, "a.obj"),
+        ("deep.zip", zip_of(&[(&deep, cube)]), ErrorCode::InvalidArchive, "deeply"),
+        ("long.zip", zip_of(&[(&long, cube)]), ErrorCode::InvalidArchive, "too long"),
+        ("empty.zip", zip_of(&[]), ErrorCode::UnknownFormat, "empty"),
+        ("cut.zip", zip_of(&[("a.obj", cube)])[..60].to_vec(), ErrorCode::InvalidArchive, "damaged"),
+    ];
+    for (name, zip, code, word) in rows {
+        refused(&lab, &lab.put(&format!("{name}.d/{name}"), zip), Format::Stl, code, word).await;
+    }
+    assert!(!lab.path("slip.obj").exists());
+    lab.converter.shutdown().await;
+}
+
+async fn send(lab: &Lab, sources: Source) -> Result<Outcome, ConversionError> {
+    let request =
+        Request { sources, main: None, target: Format::Glb, options: Options::default(), timeout: LONG };
+    lab.converter.convert(request, &|_, _| ()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_traps_is_a_model_without_them() {
+    let lab = Lab::new();
+    lab.put("sent/model.obj", format!("mtllib model.mtl\nusemtl a\n{CUBE}"));
+    lab.put("sent/model.mtl", "newmtl a\nmap_Kd skin.png\nmap_Bump pipe.png\nmap_Ks empty.png\nmap_Ke -dash.png\n");
+    lab.put("sent/empty.png", "");
+    lab.put("sent/-dash.png", b"\x89PNG\r\n\x1a\n");
+    lab.put(&format!("sent/{}", "x".repeat(255)), "x");
+    lab.put("sent/Model.MTL", "newmtl other\n");
+    lab.put("secret.png", b"the-secret-of-this-machine");
+    symlink("../secret.png", lab.path("sent/skin.png")).unwrap();
+    symlink("..", lab.path("sent/up")).unwrap();
+    symlink("nowhere", lab.path("sent/dangling.obj")).unwrap();
+    let node = |name: &str, kind, device| {
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, lab.path(name), kind, mode, device)
+    };
+    node("sent/pipe.png", rustix::fs::FileType::Fifo, 0).unwrap();
+    if rustix::process::geteuid().is_root() {
+        let zero = rustix::fs::makedev(1, 5);
+        if let Err(error) = node("sent/zero.png", rustix::fs::FileType::CharacterDevice, zero) {
+            eprintln!("no device among the traps: {error}");
+        }
+    }
+    // Of root nothing is kept; of anybody else this is.
+    let closed = lab.put("sent/closed.png", "x");
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+
+    for sources in [Source::Folder(lab.path("sent")), Source::FileWithSiblings(lab.path("sent/model.obj"))] {
+        let outcome = send(&lab, sources.clone()).await.unwrap_or_else(|error| panic!("{sources:?}: {error}"));
+        let missing = &outcome.report.input.counts.missing_textures;
+        assert!(missing.iter().any(|name| name == "skin.png"), "{sources:?}: {:?}", outcome.report);
+        let bytes = std::fs::read(&outcome.files[0]).unwrap();
+        assert!(!bytes.windows(10).any(|bytes| bytes == b"the-secret"), "{sources:?}");
+    }
+    lab.converter.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_files_cannot_be_taken_for_anything_else() {
+    let lab = Lab::new();
+    let long = format!("{}.obj", "猫".repeat(83));
+    for name in ["-rf.obj", "--python-expr=x.obj", "$(id).obj", "'; x.obj", long.as_str(), "con\x1b[2J.obj", "%s%n.obj"] {
+        let path = lab.put(name, CUBE);
+        let sent = Source::Files(vec![Named { path: path.clone(), name: name.to_owned() }]);
+        for sources in [sent, Source::FileWithSiblings(path)] {
+            let outcome = send(&lab, sources).await.unwrap_or_else(|error| panic!("{name:?}: {error}"));
+            assert_eq!(outcome.report.output.counts.triangles, 12, "{name:?}");
+            assert!(!outcome.stem.contains(char::is_control), "{name:?}");
+        }
+    }
+    lab.converter.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_read_within_the_limits() {
+    let mut lab = Lab::new();
+    lab.put("sent/a.obj", CUBE);
+    lab.put("sent/texture.png", vec![0; 3 << 20]);
+    let limits = meshgate::intake::Limits { max_unpacked: 1 << 20, max_entries: 10 };
+    lab.limit(limits);
+    let error = send(&lab, Source::Folder(lab.path("sent"))).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::TooLarge, "{error}");
+    std::fs::remove_file(lab.path("sent/texture.png")).unwrap();
+    for number in 0..10 {
+        lab.put(&format!("sent/{number}.png"), "x");
+    }
+    let error = send(&lab, Source::Folder(lab.path("sent"))).await.unwrap_err();
+    assert_eq!(error.detail, "the model has more than 10 files");
+    std::fs::remove_file(lab.path("sent/0.png")).unwrap();
+    send(&lab, Source::Folder(lab.path("sent"))).await.unwrap();
+}
