@@ -24,18 +24,18 @@ Examples:
   meshgate convert duck.fbx -o duck.zip --to obj   obj, mtl and textures in one zip
   cat duck.fbx | meshgate convert - -o - --to glb >duck.glb
 
-In a folder, two models that differ only in their extension keep it: a.fbx and a.obj become a.fbx.glb and
-a.obj.glb. A result of several files gets a folder of its own, unless --packaging says otherwise.
+In a folder, two models that differ only in their extension keep it: a.fbx and a.obj become a.fbx.glb
+and a.obj.glb. A result of several files gets a folder of its own, unless --packaging says otherwise.
 
-Exit code: 0 all converted, 1 some failed, 64 wrong use, 130 interrupted. With several formats, pairs that
-make no sense (an obj has no skeleton for vrm) are skipped and do not count as failed.";
+Exit code: 0 all converted, 1 some failed, 64 wrong use, 130 interrupted. With several formats, pairs
+that make no sense (an obj has no skeleton for vrm) are skipped and do not count as failed.";
 
 /// Convert models and motions, one or many.
 ///
-/// IN is a file, a zip, a folder, or - for standard input. OUT is a file, a folder, or - for standard output.
-/// What a file is, its content tells, not its name.
+/// IN is a file, a zip, a folder, or - for standard input. OUT is a file, a folder, or - for standard
+/// output. What a file is, its content tells, not its name.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct Args {
     /// Files, zips and folders; - is standard input
     #[arg(required = true, value_name = "IN")]

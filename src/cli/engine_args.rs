@@ -10,6 +10,10 @@ use clap::ValueEnum;
 use super::Failure;
 use crate::engine::blender::protocol::SandboxMode;
 
+/// Blender takes 1.3 GB of addresses before it has read anything; with less than this, every conversion would fail.
+const LEAST_MEMORY: u64 = 1536 << 20;
+const MEMORY: &str = "a number of bytes, or one like 4G, from 1536M on";
+
 /// The most conversions at a time that can be asked for.
 const MOST_AT_ONCE: u16 = 256;
 
@@ -31,12 +35,12 @@ pub struct EngineArgs {
     #[arg(long, env = "DATA_DIR", value_name = "DIR")]
     data_dir: Option<OsString>,
 
-    /// Whether conversions are confined: auto (as far as this machine can), require, off [default: auto, and
-    /// require where APP_ENV is production]
-    #[arg(long, env = "SANDBOX", value_name = "auto|require|off")]
+    /// Confine conversions as far as the machine can (auto), or refuse to start without (require)
+    /// [default: auto, and require where `APP_ENV` is production]
+    #[arg(verbatim_doc_comment, long, env = "SANDBOX", value_name = "auto|require|off")]
     sandbox: Option<String>,
 
-    /// Memory that one conversion may use, in bytes or like 512M or 4G [default: 4G]
+    /// Memory that one conversion may use, in bytes or like 4G, 1536M at least [default: 4G]
     #[arg(long, env = "WORKER_MEMORY_LIMIT", value_name = "SIZE")]
     worker_memory_limit: Option<String>,
 
@@ -114,8 +118,8 @@ impl EngineArgs {
         let memory = mistakes.read(
             "WORKER_MEMORY_LIMIT (--worker-memory-limit)",
             self.worker_memory_limit.as_ref(),
-            SIZE,
-            size,
+            MEMORY,
+            |text| size(text).filter(|bytes| *bytes >= LEAST_MEMORY),
         );
         let max_requests = mistakes.read(
             "WORKER_MAX_REQUESTS (--worker-max-requests)",
@@ -227,6 +231,7 @@ fn seconds(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
+    #[allow(clippy::unnecessary_wraps)]
     fn given(text: &str) -> Option<String> {
         Some(text.to_owned())
     }
@@ -265,7 +270,7 @@ mod tests {
         assert_eq!(engine.sandbox, SandboxMode::Auto);
         assert_eq!((engine.memory, engine.max_unpacked, engine.max_requests), (4 << 30, 1 << 30, 1000));
         assert_eq!(engine.python, None);
-        assert_eq!(run, RunSettings { at_once: None, timeout: Duration::from_secs(600) });
+        assert_eq!(run, RunSettings { at_once: None, timeout: Duration::from_mins(10) });
     }
 
     #[test]

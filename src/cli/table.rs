@@ -8,10 +8,12 @@ use super::plan;
 use super::print::{Ending, output, reason};
 use super::run::Done;
 use super::words;
-use crate::domain::Contents;
+use crate::domain::{Contents, Report};
 
 /// The width where there is no terminal to ask.
 const WIDTH: u16 = 100;
+
+const NONE: &str = "–";
 
 /// Names of models are cut down to this, at most.
 const NARROWEST_NAME: usize = 18;
@@ -24,14 +26,21 @@ pub fn plain(headings: &[&str]) -> Table {
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(headings.iter().map(ToString::to_string).collect::<Vec<_>>());
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        // One more is between columns anyway.
+        column.set_padding((0, 1));
     }
     table
 }
 
-/// The table's lines, with nothing behind their last letters.
+/// The table's lines, with nothing behind their last letters, and the rule as long as the longest.
 pub fn lines(table: &Table) -> Vec<String> {
-    table.lines().map(|line| line.trim_end().to_owned()).collect()
+    let is_rule = |line: &String| line.starts_with('─');
+    let mut lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let longest = lines.iter().filter(|line| !is_rule(line)).map(|line| line.chars().count()).max();
+    for rule in lines.iter_mut().filter(|line| is_rule(line)) {
+        *rule = "─".repeat(longest.unwrap_or_default());
+    }
+    lines
 }
 
 fn width() -> usize {
@@ -80,21 +89,47 @@ pub fn summary(rows: &[(Done, Ending)]) -> String {
 
 fn rows_of(dones: &[(Done, Ending)]) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
-    for group in dones.chunk_by(|(one, _), (other, _)| one.job.input == other.job.input) {
+    let same = |one: &(Done, Ending), other: &(Done, Ending)| one.0.job.input == other.0.job.input;
+    let names: Vec<_> =
+        dones.chunk_by(same).filter_map(|group| Some(&group.first()?.0.job.input.relative)).collect();
+    for group in dones.chunk_by(same) {
         let Some((first, _)) = group.first() else { continue };
         if !rows.is_empty() {
             rows.push(Row::Gap);
         }
-        let name = words::name(&first.job.input.name());
-        let contents = group.iter().find_map(|(done, _)| Some(&done.result.as_ref().ok()?.report.input));
-        rows.push(Row::Cells { name, contents, end: Default::default() });
-        group.iter().for_each(|(done, ending)| rows.extend(result(done, *ending)));
+        let input = &first.job.input;
+        let unique = names.iter().filter(|name| **name == &input.relative).count() == 1;
+        let name = if unique { input.relative.to_string_lossy().into_owned() } else { input.name() };
+        let reports: Vec<_> =
+            group.iter().filter_map(|(done, _)| Some(&done.result.as_ref().ok()?.report)).collect();
+        let contents = reports.first().map(|report| &report.input);
+        rows.push(Row::Cells { name: words::name(&name), contents, end: Default::default() });
+        let shared = shared_notes(&reports);
+        rows.extend(shared.iter().map(|text| note(text)));
+        for (done, ending) in group {
+            rows.extend(result(done, *ending, &shared));
+        }
     }
     rows
 }
 
+/// What each of several reports warns of is about the model, and said once.
+fn shared_notes<'a>(reports: &[&'a Report]) -> Vec<&'a str> {
+    let [first, others @ ..] = reports else { return Vec::new() };
+    let everywhere = |text: &&String| others.iter().all(|report| report.warnings.contains(text));
+    if others.is_empty() {
+        Vec::new()
+    } else {
+        first.warnings.iter().filter(everywhere).map(String::as_str).collect()
+    }
+}
+
+fn note(text: &str) -> Row<'static> {
+    Row::Text(format!("  note  {}", words::name(text)))
+}
+
 /// What became of one conversion.
-fn result(done: &Done, ending: Ending) -> Vec<Row<'_>> {
+fn result<'a>(done: &'a Done, ending: Ending, said: &[&str]) -> Vec<Row<'a>> {
     let name = format!("→ {}", target(done));
     let report = match &done.result {
         Ok(success) => &success.report,
@@ -103,11 +138,11 @@ fn result(done: &Done, ending: Ending) -> Vec<Row<'_>> {
             return vec![Row::Text(format!("{name}  {word}: {}", reason(error, ending)))];
         }
     };
-    let lost = if report.losses.is_empty() { "nothing".to_owned() } else { report.losses.len().to_string() };
+    let lost = if report.losses.is_empty() { NONE.to_owned() } else { report.losses.len().to_string() };
     let end = [lost, words::duration(done.seconds)];
     let mut rows = vec![Row::Cells { name, contents: Some(&report.output), end }];
     rows.extend(report.losses.iter().map(|loss| Row::Text(format!("  lost  {}", words::name(loss)))));
-    rows.extend(report.warnings.iter().map(|note| Row::Text(format!("  note  {}", words::name(note)))));
+    rows.extend(report.warnings.iter().filter(|text| !said.contains(&text.as_str())).map(|text| note(text)));
     rows
 }
 
@@ -135,7 +170,7 @@ fn draw(rows: &[Row<'_>], width: usize) -> String {
     let cells = |name: &str, contents: Option<&Contents>, end: &[String; 2]| {
         let number = |count: &&Count| match contents.map(count.of) {
             None => String::new(),
-            Some(0) => "–".to_owned(),
+            Some(0) => NONE.to_owned(),
             Some(value) => words::number(value),
         };
         let mut cells = vec![name.to_owned()];

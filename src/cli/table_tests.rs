@@ -57,16 +57,16 @@ fn rows() -> Vec<(Done, Ending)> {
 fn a_line_for_each_conversion_below_its_model() {
     let text = draw(&rows_of(&rows()), 100);
     let expected = "\
-went in → came out   meshes  triangles  bones  clips     lost    time
-─────────────────────────────────────────────────────────────────────
-models/duck.fbx           1      4 212     21      2
-→ glb                     1      4 212     21      2  nothing  0.06 s
-→ duck.fbx.usdz           1      4 212     21      1        1  0.06 s
+went in → came out  meshes  triangles  bones  clips  lost    time
+─────────────────────────────────────────────────────────────────
+duck.fbx                 1      4 212     21      2
+→ glb                    1      4 212     21      2     –  0.06 s
+→ duck.fbx.usdz          1      4 212     21      1     1  0.06 s
   lost  1 of 2 clips did not come out: a clip whose name\\nis very long and goes on and on until it
         is no more
 → vrma  skipped: an fbx file has no such thing
 
-models/b.fbx
+b.fbx
 → glb  failed: Blender crashed on this model, twice (engine_crashed)";
     assert_eq!(text, expected, "\n{text}");
 }
@@ -78,4 +78,30 @@ fn long_names_are_cut_so_that_lines_fit() {
     let text = draw(&rows_of(&rows), 100);
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     assert!(text.contains("…") && text.contains("/duck.fbx"), "{text}");
+}
+
+#[test]
+fn what_is_noted_of_the_model_is_said_once() {
+    let row = |target: Format, written: &str, notes: &[&str]| {
+        let warnings = notes.iter().map(ToString::to_string).collect();
+        let done = done("a.bvh", target, written, Ok(Report { warnings, ..report(target, &[]) }));
+        (done, Ending::Succeeded)
+    };
+    let rows =
+        [row(Format::Glb, "a.glb", &["no unit"]), row(Format::Fbx, "a.fbx", &["no unit", "no author"])];
+    let text = draw(&rows_of(&rows), 100);
+    assert_eq!(text.matches("  note  no unit").count(), 1, "{text}");
+    assert!(text.ends_with("0.06 s\n  note  no author"), "{text}");
+}
+
+#[test]
+fn models_of_the_same_name_are_told_apart() {
+    let mut rows = rows();
+    rows.push((
+        done("duck.fbx", Format::Glb, "out/duck.glb", Ok(report(Format::Glb, &[]))),
+        Ending::Succeeded,
+    ));
+    rows.last_mut().unwrap().0.job.input.origin = Origin::File("other/duck.fbx".into());
+    let text = draw(&rows_of(&rows), 100);
+    assert!(text.contains("models/duck.fbx") && text.contains("other/duck.fbx"), "{text}");
 }

@@ -93,3 +93,30 @@ fn file_name(path: &Path) -> String {
 pub fn stdin_name(from: Option<Format>) -> String {
     from.map_or_else(|| "model".to_owned(), |format| format!("model.{}", super::plan::extension(format)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::engine_args::EngineArgs;
+    use crate::engine::blender::protocol::SandboxMode;
+
+    #[test]
+    fn settings_reach_the_engine() {
+        let folder = tempfile::tempdir().unwrap();
+        let usual = EngineArgs::default().check().unwrap();
+        let settings = EngineSettings {
+            // Whatever can be executed.
+            python: env::current_exe().ok(),
+            data_dir: Some(folder.path().to_owned()),
+            sandbox: SandboxMode::Require,
+            memory: 3 << 30,
+            max_requests: 7,
+            ..usual
+        };
+        let work = work(&settings).unwrap();
+        assert_eq!(work.base(), folder.path().join("work").canonicalize().unwrap());
+        let engine = engine(&work, &settings).unwrap();
+        assert_eq!((engine.memory_bytes, engine.max_requests), (3 << 30, 7));
+        assert_eq!(engine.sandbox, SandboxMode::Require);
+    }
+}

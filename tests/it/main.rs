@@ -2,7 +2,7 @@
 
 mod cli;
 mod cli_convert;
-mod documents;
 mod conversions;
+mod documents;
 mod intake;
 mod supervisor;

@@ -69,18 +69,16 @@ fn settings_come_from_the_environment() {
     desk.put("a.obj", TRIANGLE);
     // Empty is unset, and production requires what is here.
     let mut command = desk.command(&["convert", "a.obj", "-o", "a.glb"]);
-    let command =
-        command.envs([("APP_ENV", "production"), ("SANDBOX", ""), ("WORKERS", "1"), ("WORKER_MEMORY_LIMIT", "3G")]);
+    let command = command.envs([
+        ("APP_ENV", "production"),
+        ("SANDBOX", ""),
+        ("WORKERS", "1"),
+        ("WORKER_MEMORY_LIMIT", "3G"),
+    ]);
     Ran::of(&command.output().unwrap()).succeeded();
     assert!(desk.is_glb("a.glb"));
 
-    // A limit that no Blender fits into shows that it is heard of.
-    let mut command = desk.command(&["convert", "a.obj", "-o", "b.glb", "--sandbox", "require"]);
-    let ran = Ran::of(&command.env("WORKER_MEMORY_LIMIT", "64M").output().unwrap());
-    assert_eq!(ran.code, Some(1), "{}", ran.out);
-    assert!(ran.err.ends_with("(memory_limit)\n"), "{}", ran.err);
-
-    let mut command = desk.command(&["convert", "a.gltf", "-o", "c.glb"]);
+    let mut command = desk.command(&["convert", "a.gltf", "-o", "b.glb"]);
     desk.put("a.gltf", TRIANGLE_GLTF);
     let ran = Ran::of(&command.env("MAX_UNPACKED_SIZE", "100").output().unwrap());
     assert!(ran.err.ends_with("(too_large)\n"), "{}", ran.err);
@@ -93,7 +91,7 @@ fn wrong_settings_are_64_with_a_line_each() {
     let wrong = [
         ("APP_ENV", "prod"),
         ("SANDBOX", "maybe"),
-        ("WORKER_MEMORY_LIMIT", "much"),
+        ("WORKER_MEMORY_LIMIT", "64M"),
         ("WORKER_MAX_REQUESTS", "0"),
         ("MAX_UNPACKED_SIZE", "-1"),
         ("WORKERS", "many"),

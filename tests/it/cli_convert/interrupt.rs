@@ -1,6 +1,7 @@
 //! Ctrl-C while the engine works.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
@@ -24,7 +25,7 @@ fn long_motion() -> String {
          MOTION\nFrames: 30000\nFrame Time: 0.03333\n",
     );
     for frame in 0..30_000 {
-        text.push_str(&format!("0 {} 0 {} 0 0 {} 0 0\n", frame % 7, frame % 90, frame % 45));
+        writeln!(text, "0 {} 0 {} 0 0 {} 0 0", frame % 7, frame % 90, frame % 45).unwrap();
     }
     text
 }

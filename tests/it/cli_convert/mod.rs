@@ -71,12 +71,13 @@ impl Desk {
         Ran::of(&self.command(arguments).output().unwrap())
     }
 
-    /// Every file below a folder, with `/` between folders.
+    /// Every file below a folder, with `/` between folders; the program's own data left out.
     fn files(&self, folder: &str) -> Vec<String> {
-        let base = self.path(folder);
+        let base = if folder == "." { self.folder.path().to_owned() } else { self.path(folder) };
         walkdir::WalkDir::new(&base)
             .sort_by_file_name()
             .into_iter()
+            .filter_entry(|entry| entry.path() != self.path("data"))
             .filter_map(Result::ok)
             .filter(|entry| entry.file_type().is_file())
             .map(|entry| entry.path().strip_prefix(&base).unwrap().to_str().unwrap().to_owned())
@@ -86,7 +87,9 @@ impl Desk {
     /// The folders of processes that convert, or did and left them behind.
     fn run_folders(&self) -> usize {
         let Ok(entries) = fs::read_dir(self.path("data/work")) else { return 0 };
-        entries.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("run-")).count()
+        entries
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("run-"))
+            .count()
     }
 
     fn is_glb(&self, name: &str) -> bool {

@@ -21,13 +21,14 @@ fn one_file_is_told_in_full() {
     assert!(ran.out.contains("\n  lost 2 clips: stl holds no animation"), "{}", ran.out);
     // No terminal, no warnings: nothing to say there.
     assert_eq!(ran.err, "");
-    assert_eq!(desk.files("."), [&["data/work/lock".to_owned(), "figure.stl".to_owned()][..]].concat());
+    assert_eq!(desk.files("."), ["figure.stl"]);
 }
 
 #[test]
 fn a_tree_keeps_its_shape_and_names_keep_theirs() {
     let desk = Desk::new();
-    let names = ["a.obj", "deep/two words.obj", "deep/日本 猫.obj", "deep/er/line\nbreak.obj", "deep/er/note.txt"];
+    let names =
+        ["a.obj", "deep/two words.obj", "deep/日本 猫.obj", "deep/er/line\nbreak.obj", "deep/er/note.txt"];
     for name in names {
         desk.put(&format!("models/{name}"), TRIANGLE);
     }
@@ -44,7 +45,7 @@ fn a_tree_keeps_its_shape_and_names_keep_theirs() {
     assert!(desk.is_glb("out/deep/er/line\nbreak.glb"));
 
     // A name cannot break a line of what people read.
-    assert!(ran.out.contains("models/deep/er/line\\nbreak.obj"), "{}", ran.out);
+    assert!(ran.out.contains("deep/er/line\\nbreak.obj"), "{}", ran.out);
     assert!(ran.out.contains("went in → came out"), "{}", ran.out);
     assert!(ran.out.ends_with("8 converted into out\n"), "{}", ran.out);
 }
@@ -54,7 +55,16 @@ fn json_is_a_line_for_each_conversion_with_its_report() {
     let desk = Desk::new();
     desk.put_crate();
     desk.put("broken.glb", "glTF and nothing more");
-    let ran = desk.run(&["convert", "crate/crate.obj", "broken.glb", "-o", "out", "--to", "fbx,gltf,vrm", "--json"]);
+    let ran = desk.run(&[
+        "convert",
+        "crate/crate.obj",
+        "broken.glb",
+        "-o",
+        "out",
+        "--to",
+        "fbx,gltf,vrm",
+        "--json",
+    ]);
     // The crate is converted twice; it has no skeleton for vrm; the other one fails.
     assert_eq!(ran.code, Some(1), "{}{}", ran.out, ran.err);
     let lines = ran.json();
@@ -72,11 +82,14 @@ fn json_is_a_line_for_each_conversion_with_its_report() {
         if line["outcome"] == "succeeded" {
             let report = report(line);
             assert_eq!((report.input.format, report.input.files), (Format::Obj, 3));
-            assert_eq!(report.output.counts.triangles, 12, "{line}");
+            assert_eq!(report.output.counts.triangles, report.input.counts.triangles, "{line}");
             assert!(desk.path(line["output"].as_str().unwrap()).is_file(), "{line}");
             assert!(line["code"].is_null() && line["detail"].is_null(), "{line}");
         } else {
-            assert!(line["report"].is_null() && line["code"].is_string() && line["detail"].is_string(), "{line}");
+            assert!(
+                line["report"].is_null() && line["code"].is_string() && line["detail"].is_string(),
+                "{line}"
+            );
         }
     }
 }
@@ -105,7 +118,8 @@ fn piped(desk: &Desk, arguments: &[&str], input: Vec<u8>) -> (Option<i32>, Vec<u
     let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
-    (output.status.code(), output.stdout, Ran::of(&output).err)
+    let err = Ran::of(&output).err;
+    (output.status.code(), output.stdout, err)
 }
 
 #[test]
@@ -123,7 +137,7 @@ fn from_standard_input_to_standard_output() {
     let archive = zip::ZipArchive::new(std::io::Cursor::new(out)).unwrap();
     let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
     assert!(names.contains(&"model.obj".to_owned()) && names.contains(&"model.mtl".to_owned()), "{names:?}");
-    assert_eq!(desk.files("."), ["data/work/lock"]);
+    assert_eq!(desk.files("."), [""; 0]);
 }
 
 #[test]
@@ -174,5 +188,5 @@ fn a_file_that_exists_is_replaced_by_force_only() {
     assert_eq!(fs::read_to_string(desk.path("a.glb")).unwrap(), "mine");
     desk.run(&["convert", "a.obj", "-o", "a.glb", "--force"]).succeeded();
     assert!(desk.is_glb("a.glb"));
-    assert_eq!(desk.files("."), ["a.glb", "a.obj", "data/work/lock"]);
+    assert_eq!(desk.files("."), ["a.glb", "a.obj"]);
 }
