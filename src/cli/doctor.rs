@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use super::engine_args::{EngineArgs, EngineSettings};
 use super::{FAILED, Failure, say, wire, words};
 use crate::engine::blender::Blender;
 use crate::engine::workdir::WorkDir;
@@ -13,7 +14,10 @@ const ENOUGH_DISK: u64 = 1 << 30;
 
 /// Check this machine: engine, sandbox, disk. Exit code 1 on trouble.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    engine: EngineArgs,
+}
 
 /// What was found: good news, or the trouble.
 type Finding = Result<String, String>;
@@ -22,17 +26,18 @@ type Finding = Result<String, String>;
 ///
 /// # Errors
 /// When standard output is gone; trouble that was found is in the exit code.
-pub fn run(_args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let settings = args.engine.check()?;
     let mut trouble = false;
     let mut report = |name: &str, finding: Finding| {
         trouble |= finding.is_err();
         say(line(name, &finding))
     };
-    match wire::work() {
-        Ok(work) => engine(&work, &mut report)?,
+    match wire::work(&settings) {
+        Ok(work) => engine(&work, &settings, &mut report)?,
         Err(error) => report("work folder", Err(error.detail))?,
     }
-    report("disk space", disk(&wire::work_base()))?;
+    report("disk space", disk(&wire::work_base(&settings)))?;
     Ok(if trouble { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
@@ -46,10 +51,11 @@ fn line(name: &str, finding: &Finding) -> String {
 /// Starts the engine as a conversion would.
 fn engine(
     work: &WorkDir,
+    settings: &EngineSettings,
     report: &mut impl FnMut(&str, Finding) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     report("work folder", Ok(work.base().display().to_string()))?;
-    let settings = match wire::engine(work) {
+    let settings = match wire::engine(work, settings) {
         Ok(settings) => settings,
         Err(error) => return report("engine", Err(error.to_string())),
     };

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use comfy_table::{CellAlignment, ColumnConstraint, Width};
+use comfy_table::CellAlignment;
 use serde_json::{Value, json};
 
 use super::{Failure, say, table};
@@ -28,58 +28,57 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 fn as_text() -> String {
     format!(
-        "What a format can hold:\n\n{}\n\nWhat goes to what (from the left to the top):\n\n{}\n\n{}",
-        holdings(),
-        pairs(),
+        "The formats:\n\n{}\n\nWhat each can hold:\n\n{}\n\nWhat is converted to what (from the left to the top):\n\n{}\n\n{}",
+        titles(),
+        grid(&Feature::ALL, |feature| feature.word().to_owned(), |feature, format| format.holds(*feature)),
+        grid(&Format::all().collect::<Vec<_>>(), ToString::to_string, |source, target| source
+            .refusal(target)
+            .is_none()),
         reasons()
     )
 }
 
-fn holdings() -> String {
-    let mut headings = vec!["format", ""];
-    headings.extend(Feature::ALL.iter().map(|feature| feature.word()));
-    let mut table = table::plain(&headings);
+fn titles() -> String {
+    let mut table = table::plain(&["format", "", "file names"]);
     for row in &TABLE {
-        let mut cells = vec![row.name.to_owned(), row.title.to_owned()];
-        cells.extend(Feature::ALL.iter().map(|feature| mark(row.format.holds(*feature))));
-        table.add_row(cells);
+        let names: Vec<_> = row.extensions.iter().map(|extension| format!("*.{extension}")).collect();
+        table.add_row([row.name.to_owned(), row.title.to_owned(), names.join(" ")]);
     }
-    for column in table.column_iter_mut().skip(2) {
-        // Long headings are broken, names are not.
-        column
-            .set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(10)))
-            .set_padding((0, 1))
-            .set_cell_alignment(CellAlignment::Center);
-    }
-    table.to_string()
+    table::lines(&table).join("\n")
 }
 
-fn pairs() -> String {
+/// A dot where `rows` and formats meet.
+fn grid<T>(rows: &[T], name: impl Fn(&T) -> String, meet: impl Fn(&T, Format) -> bool) -> String {
     let mut headings = vec![""];
     headings.extend(Format::all().map(Format::name));
     let mut table = table::plain(&headings);
-    for source in Format::all() {
-        let mut cells = vec![source.name().to_owned()];
-        cells.extend(Format::all().map(|target| mark(source.refusal(target).is_none())));
+    for row in rows {
+        let mut cells = vec![name(row)];
+        cells.extend(Format::all().map(|format| mark(meet(row, format))));
         table.add_row(cells);
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_padding((0, 1)).set_cell_alignment(CellAlignment::Center);
     }
-    table.to_string()
+    table::lines(&table).join("\n")
 }
 
 /// What a target needs, so that the gaps in the table explain themselves.
 fn reasons() -> String {
-    let needing: Vec<_> = TABLE
-        .iter()
-        .filter(|row| !row.needs.is_empty())
-        .map(|row| {
-            let needs: Vec<_> = row.needs.iter().map(|feature| feature.word()).collect();
-            format!("{} needs {}", row.name, needs.join(" and "))
-        })
-        .collect();
-    format!("Gaps: {}.", needing.join(", "))
+    let mut needing: Vec<(String, Vec<&str>)> = Vec::new();
+    for row in TABLE.iter().filter(|row| !row.needs.is_empty()) {
+        let needs: Vec<_> = row.needs.iter().map(|feature| feature.word()).collect();
+        let needs = needs.join(" and ");
+        match needing.iter_mut().find(|(others, _)| *others == needs) {
+            Some((_, names)) => names.push(row.name),
+            None => needing.push((needs, vec![row.name])),
+        }
+    }
+    let lines = needing.iter().map(|(needs, names)| format!("  {needs}: {}", names.join(", ")));
+    format!(
+        "Gaps are where the source cannot hold what the target needs:\n{}",
+        lines.collect::<Vec<_>>().join("\n")
+    )
 }
 
 fn mark(yes: bool) -> String {
@@ -133,7 +132,13 @@ mod tests {
 
     #[test]
     fn gaps_explain_themselves() {
-        assert!(reasons().contains("stl needs mesh"));
-        assert!(reasons().contains("bvh needs skeleton and animation"));
+        assert!(reasons().contains("skeleton and animation: vrma, bvh"), "{}", reasons());
+    }
+
+    #[test]
+    fn the_tables_fit_a_terminal() {
+        for line in as_text().lines() {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
     }
 }

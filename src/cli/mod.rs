@@ -3,15 +3,17 @@
 mod convert;
 mod doctor;
 mod engine;
+mod engine_args;
 mod formats;
 mod gather;
+mod logging;
 mod options;
-mod pack;
 mod place;
 mod plan;
 mod print;
 mod progress;
 mod run;
+mod schema;
 mod table;
 mod wire;
 mod words;
@@ -22,6 +24,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use indicatif::MultiProgress;
 
 use crate::domain::ConversionError;
 
@@ -55,6 +58,7 @@ enum Command {
     Doctor(doctor::Args),
     #[command(subcommand)]
     Engine(engine::Command),
+    Schema(schema::Args),
 }
 
 /// Why a subcommand did not do its work.
@@ -97,13 +101,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(WRONG_USE) } else { ExitCode::SUCCESS };
         }
     };
-    let result = match cli.command {
-        Command::Convert(args) => convert::run(args),
-        Command::Formats(args) => formats::run(&args),
-        Command::Doctor(args) => doctor::run(&args),
-        Command::Engine(command) => engine::run(&command),
-    };
-    result.unwrap_or_else(|failure| {
+    carry_out(cli.command).unwrap_or_else(|failure| {
         complain(&failure);
         match failure {
             Failure::Usage(_) => ExitCode::from(WRONG_USE),
@@ -112,16 +110,31 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Prints the error and its causes on one line.
+fn carry_out(command: Command) -> Result<ExitCode, Failure> {
+    let bars = MultiProgress::new();
+    let usual = if matches!(command, Command::Convert(_)) { logging::WARNINGS } else { logging::NOTHING };
+    logging::start(usual, &bars)?;
+    match command {
+        Command::Convert(args) => convert::run(args, bars),
+        Command::Formats(args) => formats::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Engine(command) => engine::run(&command),
+        Command::Schema(args) => schema::run(&args),
+    }
+}
+
+/// Prints the error with its causes on one line; several mistakes have a line each.
 fn complain(error: &dyn Error) {
-    let mut line = format!("meshgate: {error}");
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
+        text.push_str(": ");
+        text.push_str(&error.to_string());
         cause = error.source();
     }
-    let _ = writeln!(io::stderr(), "{line}");
+    for line in text.lines() {
+        let _ = writeln!(io::stderr(), "meshgate: {line}");
+    }
 }
 
 /// Writes a line to standard output.

@@ -19,13 +19,19 @@ fn is_switch(info: &OptionInfo) -> bool {
     info.values == SWITCH
 }
 
+/// As the other arguments' sentences begin.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
 impl clap::Args for Flags {
     fn augment_args(command: Command) -> Command {
         TABLE.iter().fold(command, |command, info| {
             let arg = Arg::new(info.name)
                 .long(info.name)
                 .value_name(info.values)
-                .help(format!("{} [default: {}]", info.help, info.default))
+                .help(format!("{} [default: {}]", capitalised(info.help), info.default))
                 .help_heading(HEADING);
             command.arg(if is_switch(info) {
                 // `--draco` alone means true; an optional value must not swallow the next file's name.

@@ -1,15 +1,15 @@
 //! Puts results where they were asked for: written aside and renamed, all of a result's files or none.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio_util::sync::CancellationToken;
 
-use super::pack;
 use super::plan::Output;
 use crate::domain::{ConversionError, ErrorCode};
+use crate::packaging;
 
 /// Between two looks at the interrupt, in bytes.
 const CHUNK: u64 = 16 << 20;
@@ -33,20 +33,6 @@ impl Interrupt {
             }
         }
     }
-}
-
-/// Opens a file of a result; a link is never followed, whoever made it.
-///
-/// # Errors
-/// As the file system.
-pub fn open(path: &Path) -> io::Result<File> {
-    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-    let file =
-        std::os::unix::fs::OpenOptionsExt::custom_flags(OpenOptions::new().read(true), flags).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    Ok(file)
 }
 
 /// Fails when a result surely has no place, so that nothing is converted in vain.
@@ -84,30 +70,30 @@ pub fn place(
     let failed = |error: io::Error| ConversionError::io("write the result", &error);
     let main =
         files.first().ok_or_else(|| ConversionError::new(ErrorCode::Internal, "the result has no file"))?;
-    let zipped = files.len() == 1 && main.extension().is_some_and(|extension| extension == "zip");
-    match output {
-        Output::Stdout if files.len() == 1 => {
-            let mut file = open(main).map_err(failed)?;
-            interrupt.copy(&mut file, &mut io::stdout().lock()).map_err(failed)?;
-            Ok(Vec::new())
-        }
-        Output::Stdout => {
-            pack::to_stdout(&named(files, main), interrupt).map_err(failed)?;
-            Ok(Vec::new())
-        }
-        Output::Zip(path) if !zipped => {
-            let mut placing = Placing::new(force);
-            placing.stage(path, |file| pack::write(&named(files, main), file, interrupt))?;
-            placing.commit()
-        }
-        _ => {
-            let mut placing = Placing::new(force);
-            for (source, target) in layout(files, main, output) {
-                placing.stage(&target, |file| interrupt.copy(&mut open(&source)?, file))?;
-            }
-            placing.commit()
-        }
+    if *output == Output::Stdout {
+        let mut file =
+            if files.len() == 1 { File::open(main) } else { Ok(zipped(files, main)?) }.map_err(failed)?;
+        interrupt.copy(&mut file, &mut io::stdout().lock()).map_err(failed)?;
+        return Ok(Vec::new());
     }
+    let mut placing = Placing::new(force);
+    for (source, target) in layout(files, main, output) {
+        placing.stage(&target, |file| interrupt.copy(&mut File::open(&source)?, file))?;
+    }
+    placing.commit()
+}
+
+/// A zip of several files that go to standard output, which cannot seek.
+fn zipped(files: &[PathBuf], main: &Path) -> Result<File, ConversionError> {
+    let failed = |error| ConversionError::io("write the zip", &error);
+    let mut zip = tempfile::tempfile().map_err(failed)?;
+    let named: Vec<_> = named(files, main)
+        .into_iter()
+        .map(|(file, name)| (file, name.to_string_lossy().into_owned()))
+        .collect();
+    packaging::zip_files(&named, &mut zip)?;
+    zip.rewind().map_err(failed)?;
+    Ok(zip)
 }
 
 /// The files with their names relative to the main file's folder.

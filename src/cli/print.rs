@@ -2,13 +2,13 @@
 
 use std::fmt::Display;
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::plan::Job;
-use super::run::{Done, Success, Tally};
+use super::run::{Done, Settings, Success, Tally};
 use super::{Failure, say, table, words};
 use crate::domain::{ConversionError, ErrorCode, Report};
 
@@ -40,6 +40,10 @@ pub struct Printer {
     mode: Mode,
     /// Whether several formats were asked for.
     several_formats: bool,
+    /// Whether the user watches bars, and the table will tell all.
+    quiet: bool,
+    /// OUT, as people are told.
+    out: String,
     /// For the table.
     kept: Vec<(Done, Ending)>,
 }
@@ -54,16 +58,23 @@ enum Mode {
 }
 
 impl Printer {
-    pub fn new(jobs: &[Job], json: bool) -> Self {
+    /// `watched` says that bars are drawn on this terminal.
+    pub fn new(jobs: &[Job], settings: &Settings, watched: bool) -> Self {
         let mode = match jobs {
-            _ if json => Mode::Json,
+            _ if settings.json => Mode::Json,
             [job] if job.output.is_stdout() => Mode::Aside,
             [_] => Mode::One,
             _ => Mode::Many,
         };
         let first = jobs.first().map(|job| job.target);
         let several_formats = jobs.iter().any(|job| Some(job.target) != first);
-        Self { mode, several_formats, kept: Vec::new() }
+        Self {
+            mode,
+            several_formats,
+            quiet: watched && jobs.len() <= LONGEST_TABLE && io::stdout().is_terminal(),
+            out: words::name(&settings.output.display().to_string()),
+            kept: Vec::new(),
+        }
     }
 
     fn ending(&self, done: &Done) -> Ending {
@@ -95,7 +106,9 @@ impl Printer {
             // What failed is an error message.
             Mode::One | Mode::Aside => aside(block(&done)),
             Mode::Many => {
-                say(line(&done, ending))?;
+                if !self.quiet {
+                    say(line(&done, ending))?;
+                }
                 self.kept.push((done, ending));
             }
         }
@@ -110,9 +123,10 @@ impl Printer {
         if self.mode == Mode::Many && !self.kept.is_empty() {
             self.kept.sort_by_key(|(done, _)| done.index);
             if self.kept.len() <= LONGEST_TABLE {
-                say(format!("\n{}", table::summary(&self.kept)))?;
+                let gap = if self.quiet { "" } else { "\n" };
+                say(format!("{gap}{}\n", table::summary(&self.kept)))?;
             }
-            say(summary(&self.kept, tally))?;
+            say(summary(&self.kept, tally, &self.out))?;
         }
         if tally.interrupted {
             aside(format!("interrupted; {} of {} converted", tally.succeeded, tally.planned));
@@ -162,14 +176,14 @@ pub fn output(done: &Done) -> String {
 /// `an obj file has no skeleton`, or the sentence with its code.
 pub fn reason(error: &ConversionError, ending: Ending) -> String {
     match ending {
-        Ending::Skipped => format!("no pair: {}", error.detail),
-        _ => format!("{} ({})", error.detail, error.code),
+        Ending::Skipped => words::name(&error.detail),
+        _ => format!("{} ({})", words::name(&error.detail), error.code),
     }
 }
 
 /// One conversion among many.
 fn line(done: &Done, ending: Ending) -> String {
-    let pair = format!("{} → {}", done.job.input.name(), output(done));
+    let pair = format!("{} → {}", words::name(&done.job.input.name()), words::name(&output(done)));
     match &done.result {
         Ok(success) => {
             let mut line = format!("✓ {pair}  {}", words::duration(done.seconds));
@@ -204,8 +218,8 @@ fn block(done: &Done) -> String {
     }
 }
 
-fn name(path: &str) -> &str {
-    Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path)
+fn name(path: &str) -> String {
+    words::name(Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path))
 }
 
 fn details(success: &Success) -> String {
@@ -221,16 +235,17 @@ fn details(success: &Success) -> String {
     if report.losses.is_empty() {
         lines.push("  lost nothing".to_owned());
     }
-    lines.extend(report.losses.iter().map(|loss| format!("  lost {loss}")));
-    lines.extend(report.warnings.iter().map(|warning| format!("  note {warning}")));
+    lines.extend(report.losses.iter().map(|loss| format!("  lost {}", words::name(loss))));
+    lines.extend(report.warnings.iter().map(|warning| format!("  note {}", words::name(warning))));
     lines.join("\n")
 }
 
 /// The last line: how many of each.
-fn summary(kept: &[(Done, Ending)], tally: &Tally) -> String {
-    let mut parts = vec![format!("{} converted", tally.succeeded)];
+fn summary(kept: &[(Done, Ending)], tally: &Tally, out: &str) -> String {
+    let into = if tally.succeeded > 0 { format!(" into {out}") } else { String::new() };
+    let mut parts = vec![format!("{} converted{into}", tally.succeeded)];
     if tally.skipped > 0 {
-        parts.push(format!("{} skipped (no pair)", tally.skipped));
+        parts.push(format!("{} skipped", tally.skipped));
     }
     if tally.failed > 0 {
         parts.push(format!("{} failed", tally.failed));

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::Failure;
 use super::plan::Job;
+use super::{Failure, words};
 use crate::engine::blender::protocol::Stage;
 
 /// Without a terminal, a conversion says where it is this often at most.
@@ -33,11 +33,11 @@ enum Kind {
 }
 
 impl Progress {
-    pub fn new(total: usize) -> Self {
+    /// Draws into `bars` where there is a terminal.
+    pub fn new(total: usize, bars: MultiProgress) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self { bars: None, overall: None };
         }
-        let bars = MultiProgress::new();
         let overall = (total > 1).then(|| {
             let bar = ProgressBar::new(total as u64).with_style(style("{bar:30} {pos} of {len}  {elapsed}"));
             bars.add(bar)
@@ -45,15 +45,22 @@ impl Progress {
         Self { bars: Some(bars), overall }
     }
 
+    /// Whether the user sees how far it is.
+    pub fn is_drawn(&self) -> bool {
+        self.bars.is_some()
+    }
+
     /// A conversion starts.
     pub fn start(&self, job: &Job) -> Bar {
-        let label = format!("{} → {}", job.input.name(), job.target);
+        let label = format!("{} → {}", words::name(&job.input.name()), job.target);
         let Some(bars) = &self.bars else {
             return Bar { kind: Kind::Plain { label, last: Mutex::new(Instant::now()) } };
         };
         let bar = ProgressBar::new(STEPS as u64)
-            .with_style(style("{spinner} {bar:20} {msg:11} {prefix}"))
-            .with_prefix(label);
+            // The message is cut where the line ends.
+            .with_style(style("{spinner} {bar:20} {prefix:11} {wide_msg}"))
+            .with_prefix("waiting")
+            .with_message(label);
         let bar = match &self.overall {
             Some(overall) => bars.insert_before(overall, bar),
             None => bars.add(bar),
@@ -94,7 +101,7 @@ impl Bar {
     pub fn stage(&self, stage: Stage, fraction: Option<f64>) {
         match &self.kind {
             Kind::Drawn(bar) => {
-                bar.set_message(word(stage));
+                bar.set_prefix(word(stage));
                 bar.set_position((overall(stage, fraction) * STEPS) as u64);
             }
             Kind::Plain { label, last } => {

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use indicatif::MultiProgress;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::engine_args::EngineSettings;
 use super::place::{self, Interrupt};
 use super::plan::{Job, Origin, Output};
 use super::progress::{Bar, Progress};
@@ -23,6 +25,9 @@ const CLEAN_UP: Duration = Duration::from_millis(400);
 #[derive(Debug)]
 pub struct Settings {
     pub options: Options,
+    pub engine: EngineSettings,
+    /// OUT.
+    pub output: PathBuf,
     pub main: Option<String>,
     /// The format of standard input, as a hint.
     pub from: Option<Format>,
@@ -76,14 +81,14 @@ struct Shared {
 ///
 /// # Errors
 /// What keeps every conversion from starting, or printing from going on.
-pub async fn carry_out(jobs: Vec<Job>, settings: Settings) -> Result<Tally, Failure> {
+pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) -> Result<Tally, Failure> {
     let mut signals = Signals::new()?;
-    let progress = Progress::new(jobs.len());
-    let mut printer = print::Printer::new(&jobs, settings.json);
+    let progress = Progress::new(jobs.len(), bars);
+    let mut printer = print::Printer::new(&jobs, &settings, progress.is_drawn());
     let mut tally = Tally { planned: jobs.len(), ..Tally::default() };
     let at_once = settings.at_once;
     let shared = Arc::new(Shared {
-        converter: wire::converter(at_once)?,
+        converter: wire::converter(at_once, &settings.engine)?,
         settings,
         interrupt: Interrupt::default(),
         files: TaskTracker::new(),

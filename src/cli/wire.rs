@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::engine_args::EngineSettings;
 use super::plan::Origin;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::engine::blender::locate::{self, Places};
@@ -16,38 +17,44 @@ use crate::service::Converter;
 ///
 /// # Errors
 /// When there is no folder to work in.
-pub fn converter(at_once: usize) -> Result<Converter, ConversionError> {
-    let work = work()?;
-    let engine = engine(&work)
+pub fn converter(at_once: usize, settings: &EngineSettings) -> Result<Converter, ConversionError> {
+    let work = work(settings)?;
+    let limits = Limits { max_unpacked: settings.max_unpacked, ..Limits::default() };
+    let engine = engine(&work, settings)
         .map(|settings| blender::Settings { workers: at_once, ..settings })
         .map_err(|error| ConversionError::new(ErrorCode::EngineUnavailable, error.to_string()));
-    Ok(Converter::new(engine, work, Limits::default()))
+    Ok(Converter::new(engine, work, limits))
 }
 
 /// How to run the engine of this machine.
 ///
 /// # Errors
 /// When there is none.
-pub fn engine(work: &WorkDir) -> Result<blender::Settings, EngineError> {
-    Ok(blender::Settings::new(places().locate()?, work.clone()))
+pub fn engine(work: &WorkDir, settings: &EngineSettings) -> Result<blender::Settings, EngineError> {
+    Ok(blender::Settings {
+        sandbox: settings.sandbox,
+        memory_bytes: settings.memory,
+        max_requests: settings.max_requests,
+        ..blender::Settings::new(places(settings).locate()?, work.clone())
+    })
 }
 
 /// The folder to work in.
 ///
 /// # Errors
 /// When it cannot be made, or belongs to somebody else.
-pub fn work() -> Result<WorkDir, ConversionError> {
-    let base = work_base();
+pub fn work(settings: &EngineSettings) -> Result<WorkDir, ConversionError> {
+    let base = work_base(settings);
     WorkDir::open(&base).map_err(|error| {
         ConversionError::io(&format!("work in {} (DATA_DIR names another place)", base.display()), &error)
     })
 }
 
 /// Where conversions happen on disk: below `DATA_DIR`, else in the user's cache folder, else in the temporary one.
-pub fn work_base() -> PathBuf {
+pub fn work_base(settings: &EngineSettings) -> PathBuf {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    match (set("DATA_DIR"), cache()) {
+    match (&settings.data_dir, cache()) {
         (Some(data), _) => data.join("work"),
         (None, Some(cache)) if cache.is_absolute() => cache.join("meshgate/work"),
         _ => env::temp_dir().join(format!("meshgate-{}", rustix::process::getuid().as_raw())),
@@ -55,9 +62,9 @@ pub fn work_base() -> PathBuf {
 }
 
 /// Where the engine may be.
-pub fn places() -> Places {
-    let path = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let places = Places { python: path("BLENDER_PYTHON"), blender: path("BLENDER_BIN"), ..Places::default() };
+fn places(settings: &EngineSettings) -> Places {
+    let (python, blender) = (settings.python.clone(), settings.blender.clone());
+    let places = Places { python, blender, ..Places::default() };
     let program = env::current_exe().ok();
     places.with_usual(env::current_dir().ok().as_deref(), program.as_deref(), install_dir().as_deref())
 }
@@ -85,4 +92,31 @@ fn file_name(path: &Path) -> String {
 /// The name under which standard input is kept.
 pub fn stdin_name(from: Option<Format>) -> String {
     from.map_or_else(|| "model".to_owned(), |format| format!("model.{}", super::plan::extension(format)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::engine_args::EngineArgs;
+    use crate::engine::blender::protocol::SandboxMode;
+
+    #[test]
+    fn settings_reach_the_engine() {
+        let folder = tempfile::tempdir().unwrap();
+        let usual = EngineArgs::default().check().unwrap();
+        let settings = EngineSettings {
+            // Whatever can be executed.
+            python: env::current_exe().ok(),
+            data_dir: Some(folder.path().to_owned()),
+            sandbox: SandboxMode::Require,
+            memory: 3 << 30,
+            max_requests: 7,
+            ..usual
+        };
+        let work = work(&settings).unwrap();
+        assert_eq!(work.base(), folder.path().join("work").canonicalize().unwrap());
+        let engine = engine(&work, &settings).unwrap();
+        assert_eq!((engine.memory_bytes, engine.max_requests), (3 << 30, 7));
+        assert_eq!(engine.sandbox, SandboxMode::Require);
+    }
 }

@@ -72,6 +72,51 @@ pub fn contents(contents: &Contents) -> String {
     if parts.is_empty() { count(counts.objects, "object", "objects") } else { parts.join(", ") }
 }
 
+/// A name on one line: what would move the cursor is written out (`\n`).
+pub fn name(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+/// The text with `room` letters at most, its middle left out where it is longer: `models/…/duck.fbx`.
+pub fn cut(text: &str, room: usize) -> String {
+    let length = text.chars().count();
+    if length <= room {
+        return text.to_owned();
+    }
+    // The end says more than the beginning.
+    let end = room.saturating_sub(1) * 2 / 3;
+    let begin = room.saturating_sub(end + 1);
+    text.chars().take(begin).chain(['…']).chain(text.chars().skip(length - end.min(length))).collect()
+}
+
+/// The sentence in lines of `width` letters, broken between words; the further ones are indented.
+pub fn wrap(sentence: &str, width: usize) -> Vec<String> {
+    const INDENT: &str = "        ";
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in sentence.split(' ') {
+        let begun = !line.trim().is_empty();
+        if begun && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, format!("{INDENT}{word}")));
+            continue;
+        }
+        if begun || word.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +140,33 @@ mod tests {
         assert_eq!(duration(0.061), "0.06 s");
         assert_eq!(duration(12.34), "12.3 s");
         assert_eq!(duration(125.2), "2 min 5 s");
+    }
+
+    #[test]
+    fn a_name_stays_on_its_line() {
+        assert_eq!(name("a\nb\u{1b}[2J.fbx"), "a\\nb\\u{1b}[2J.fbx");
+        assert_eq!(name("猫 2.fbx"), "猫 2.fbx");
+    }
+
+    #[test]
+    fn long_names_lose_their_middle() {
+        assert_eq!(cut("duck.fbx", 8), "duck.fbx");
+        let short = cut("models/animals/birds/duck.fbx", 18);
+        assert_eq!((short.chars().count(), short.as_str()), (18, "models…ds/duck.fbx"));
+        for room in 0..40 {
+            let short = cut("猫/猫/猫/猫/猫/猫/猫/猫/猫/猫/猫/猫/猫/猫.fbx", room);
+            assert!(short.chars().count() <= room.max(1), "{room}: {short}");
+        }
+    }
+
+    #[test]
+    fn sentences_break_between_words() {
+        assert_eq!(wrap("  lost  2 clips", 40), ["  lost  2 clips"]);
+        assert_eq!(
+            wrap("  lost  2 clips: stl holds none", 20),
+            ["  lost  2 clips: stl", "        holds none"]
+        );
+        assert_eq!(wrap("averyveryverylongname", 5), ["averyveryverylongname"]);
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn formats_are_told_to_people_and_programs() {
     let folder = folder_with(&[]);
     let (code, out, _) = meshgate(&["formats"], folder.path());
     assert_eq!(code, 0);
-    assert!(out.contains("Autodesk FBX") && out.contains("stl needs mesh"), "{out}");
+    assert!(out.contains("Autodesk FBX") && out.contains("mesh: obj, stl"), "{out}");
     let (_, out, _) = meshgate(&["formats", "--json"], folder.path());
     let json: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["formats"].as_array().unwrap().len(), 15);

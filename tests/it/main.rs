@@ -1,6 +1,8 @@
 //! Tests over the real parts, in one binary.
 
 mod cli;
+mod cli_convert;
 mod conversions;
+mod documents;
 mod intake;
 mod supervisor;

@@ -41,11 +41,12 @@ pub enum Command {
 
 /// Install Blender (as a Python module) and its VRM add-on into a folder of their own.
 ///
-/// Does what is missing and nothing else, so that it can be run again at any time. Needs Python 3.11, network,
-/// and about 1 GB of disk. Blender and the add-on are free software under the GPL.
+/// Does what is missing and nothing else, so that it can be run again at any time. Needs Python 3.11,
+/// network, and about 1 GB of disk. Blender and the add-on are free software under the GPL.
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Install {
-    /// Where to [default: `$XDG_DATA_HOME/meshgate/engine`]
+    /// Where to [default: ~/.local/share/meshgate/engine, or below `$XDG_DATA_HOME`]
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
 

@@ -1,0 +1,55 @@
+//! What the program has to say besides its results: on standard error, and little unless `LOG_LEVEL` asks for more.
+
+use std::io::{self, Write};
+
+use indicatif::MultiProgress;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::Failure;
+
+/// What becomes of a conversion is in its result; these two have something to say besides.
+pub const WARNINGS: &str = "off,meshgate::engine::blender::supervisor=warn,meshgate::engine::workdir=warn";
+pub const NOTHING: &str = "off";
+
+/// Starts logging, as `LOG_LEVEL` says or as is `usual`; lines that come while bars are drawn go above them.
+///
+/// # Errors
+/// Wrong use when `LOG_LEVEL` is no filter.
+pub fn start(usual: &str, bars: &MultiProgress) -> Result<(), Failure> {
+    let level = std::env::var("LOG_LEVEL").ok().filter(|level| !level.is_empty());
+    let wanted = level.as_deref().unwrap_or(usual);
+    let filter = EnvFilter::try_new(wanted).map_err(|_| {
+        let takes = "error, warn, info, debug, trace, off or a filter of tracing";
+        Failure::usage(format!("LOG_LEVEL takes {takes}, not {wanted:?}"))
+    })?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(AboveBars(bars.clone()))
+        .with_ansi(false)
+        .with_target(false);
+    // Only a second call could fail, and then logging has started.
+    let _ = if level.is_none() { lines.without_time().try_init() } else { lines.try_init() };
+    Ok(())
+}
+
+/// Standard error, with the bars taken away while something is written.
+struct AboveBars(MultiProgress);
+
+impl<'a> MakeWriter<'a> for AboveBars {
+    type Writer = &'a AboveBars;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl Write for &AboveBars {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write_all(line)).map(|()| line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

@@ -1,0 +1,128 @@
+//! The engine behind the command line: there, not there, broken, confined, shared.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use super::{Desk, Ran, TRIANGLE};
+
+/// A glTF of one triangle, all in one file.
+const TRIANGLE_GLTF: &str = r#"{
+  "asset": { "version": "2.0" },
+  "scene": 0, "scenes": [{ "nodes": [0] }], "nodes": [{ "mesh": 0 }],
+  "meshes": [{ "primitives": [{ "attributes": { "POSITION": 0 } }] }],
+  "accessors": [
+    { "bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3", "min": [0, 0, 0], "max": [1, 1, 0] }
+  ],
+  "bufferViews": [{ "buffer": 0, "byteLength": 36 }],
+  "buffers": [{ "byteLength": 36, "uri":
+    "data:application/octet-stream;base64,AAAAAAAAAAAAAAAAAACAPwAAAAAAAAAAAAAAAAAAgD8AAAAA" }]
+}"#;
+
+#[test]
+fn without_an_engine_the_native_lane_works_and_the_rest_says_what_to_do() {
+    let desk = Desk::new();
+    desk.put("a.obj", TRIANGLE);
+    desk.put("a.gltf", TRIANGLE_GLTF);
+    // Away from the project, or the program would find the engine of the project.
+    let program = desk.path("meshgate");
+    fs::copy(assert_cmd::cargo::cargo_bin("meshgate"), &program).unwrap();
+    let run = |arguments: &[&str]| {
+        Ran::of(&desk.command_of(&program, arguments).env_remove("BLENDER_PYTHON").output().unwrap())
+    };
+
+    let ran = run(&["convert", "a.obj", "-o", "a.stl"]);
+    assert_eq!(ran.code, Some(1));
+    assert_eq!(
+        ran.err,
+        "a.obj → a.stl: no engine found: run `meshgate engine install`, or set BLENDER_PYTHON or BLENDER_BIN \
+         (engine_unavailable)\n"
+    );
+    let ran = run(&["convert", "a.gltf", "-o", "b.glb"]).succeeded();
+    assert!(ran.out.contains("native") && desk.is_glb("b.glb"), "{}", ran.out);
+}
+
+#[test]
+fn a_broken_engine_is_one_sentence() {
+    let desk = Desk::new();
+    desk.put("a.obj", TRIANGLE);
+    desk.put("python", "#!/bin/sh\necho \"ModuleNotFoundError: No module named 'bpy'\" >&2\nexit 1\n");
+    fs::set_permissions(desk.path("python"), fs::Permissions::from_mode(0o755)).unwrap();
+    for (python, expected) in [
+        ("python", "No module named 'bpy'"),
+        ("a.obj", "BLENDER_PYTHON is "),
+        ("/nowhere/python", "BLENDER_PYTHON is /nowhere/python, which is no executable file"),
+    ] {
+        let mut command = desk.command(&["convert", "a.obj", "-o", "a.glb"]);
+        let ran = Ran::of(&command.env("BLENDER_PYTHON", python).output().unwrap());
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{}", ran.err);
+        assert!(ran.err.contains(expected), "{}", ran.err);
+        assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+        assert!(ran.err.ends_with("(engine_unavailable)\n"), "{}", ran.err);
+    }
+    assert!(!desk.path("a.glb").exists());
+}
+
+#[test]
+fn settings_come_from_the_environment() {
+    let desk = Desk::new();
+    desk.put("a.obj", TRIANGLE);
+    // Empty is unset, and production requires what is here.
+    let mut command = desk.command(&["convert", "a.obj", "-o", "a.glb"]);
+    let command = command.envs([
+        ("APP_ENV", "production"),
+        ("SANDBOX", ""),
+        ("WORKERS", "1"),
+        ("WORKER_MEMORY_LIMIT", "3G"),
+    ]);
+    Ran::of(&command.output().unwrap()).succeeded();
+    assert!(desk.is_glb("a.glb"));
+
+    let mut command = desk.command(&["convert", "a.gltf", "-o", "b.glb"]);
+    desk.put("a.gltf", TRIANGLE_GLTF);
+    let ran = Ran::of(&command.env("MAX_UNPACKED_SIZE", "100").output().unwrap());
+    assert!(ran.err.ends_with("(too_large)\n"), "{}", ran.err);
+}
+
+#[test]
+fn wrong_settings_are_64_with_a_line_each() {
+    let desk = Desk::new();
+    desk.put("a.obj", TRIANGLE);
+    let wrong = [
+        ("APP_ENV", "prod"),
+        ("SANDBOX", "maybe"),
+        ("WORKER_MEMORY_LIMIT", "64M"),
+        ("WORKER_MAX_REQUESTS", "0"),
+        ("MAX_UNPACKED_SIZE", "-1"),
+        ("WORKERS", "many"),
+        ("CONVERSION_TIMEOUT", "soon"),
+    ];
+    let mut command = desk.command(&["convert", "a.obj", "-o", "a.glb"]);
+    let ran = Ran::of(&command.envs(wrong).output().unwrap());
+    assert_eq!((ran.code, ran.out.as_str()), (Some(64), ""), "{}", ran.err);
+    let lines: Vec<_> = ran.err.lines().collect();
+    assert_eq!(lines.len(), wrong.len(), "{}", ran.err);
+    for (line, (name, value)) in lines.iter().zip(wrong) {
+        assert!(line.starts_with(&format!("meshgate: {name}")) && line.contains(value), "{line}");
+    }
+    let mut command = desk.command(&["doctor"]);
+    let ran = Ran::of(&command.env("LOG_LEVEL", "meshgate=loud").output().unwrap());
+    assert_eq!(ran.code, Some(64));
+    assert!(ran.err.starts_with("meshgate: LOG_LEVEL takes ") && ran.err.lines().count() == 1, "{}", ran.err);
+}
+
+#[test]
+fn two_processes_share_a_data_folder() {
+    let desk = Desk::new();
+    desk.put("a.obj", TRIANGLE);
+    let start = |output: &str| {
+        let mut command = desk.command(&["convert", "a.obj", "-o", output]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let both = [start("one.glb"), start("two.glb")];
+    for child in both {
+        Ran::of(&child.wait_with_output().unwrap()).succeeded();
+    }
+    assert!(desk.is_glb("one.glb") && desk.is_glb("two.glb"));
+    assert_eq!(desk.run_folders(), 0);
+}

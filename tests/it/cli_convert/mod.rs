@@ -1,0 +1,134 @@
+//! `meshgate convert` with the real engine, as a user runs it.
+
+mod engine;
+mod interrupt;
+mod results;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use meshgate::domain::Report;
+use serde_json::Value;
+
+/// An OBJ of one triangle.
+const TRIANGLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";
+
+/// A folder to work in, with the program's own data in a place of its own.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+/// What a run left to see.
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Desk {
+    fn new() -> Desk {
+        Desk { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn put(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// The example of an OBJ with its material and texture, as `crate/`.
+    fn put_crate(&self) {
+        for name in ["crate.obj", "crate.mtl", "crate wood.png"] {
+            self.put(&format!("crate/{name}"), fs::read(example(&format!("crate/{name}"))).unwrap());
+        }
+    }
+
+    /// The program with the engine of this project, and no setting of whoever runs the tests.
+    fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of(&assert_cmd::cargo::cargo_bin("meshgate"), arguments)
+    }
+
+    fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path("home"))
+            .env("DATA_DIR", self.path("data"))
+            .env("BLENDER_PYTHON", engine())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(&self.command(arguments).output().unwrap())
+    }
+
+    /// Every file below a folder, with `/` between folders; the program's own data left out.
+    fn files(&self, folder: &str) -> Vec<String> {
+        let base = if folder == "." { self.folder.path().to_owned() } else { self.path(folder) };
+        walkdir::WalkDir::new(&base)
+            .sort_by_file_name()
+            .into_iter()
+            .filter_entry(|entry| entry.path() != self.path("data"))
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_type().is_file())
+            .map(|entry| entry.path().strip_prefix(&base).unwrap().to_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// The folders of processes that convert, or did and left them behind.
+    fn run_folders(&self) -> usize {
+        let Ok(entries) = fs::read_dir(self.path("data/work")) else { return 0 };
+        entries
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("run-"))
+            .count()
+    }
+
+    fn is_glb(&self, name: &str) -> bool {
+        fs::read(self.path(name)).is_ok_and(|bytes| bytes.starts_with(b"glTF"))
+    }
+}
+
+impl Ran {
+    fn of(output: &Output) -> Ran {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    #[track_caller]
+    fn succeeded(self) -> Ran {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    fn json(&self) -> Vec<Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// The engine of this project, or the one that was asked for.
+fn engine() -> PathBuf {
+    let project = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    std::env::var_os("BLENDER_PYTHON").map_or_else(project, PathBuf::from)
+}
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
+}
+
+/// The report in a line of `--json`: everything in it is as typed, and nothing else is in it.
+#[track_caller]
+fn report(line: &Value) -> Report {
+    let report: Report = serde_json::from_value(line["report"].clone()).unwrap();
+    assert_eq!(serde_json::to_value(&report).unwrap(), line["report"]);
+    report
+}
