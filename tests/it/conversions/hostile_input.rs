@@ -61,7 +61,8 @@ async fn no_file_of_this_machine_gets_into_a_result() {
     let lab = Lab::new();
     let secret = lab.put("secret.png", b"\x89PNG\r\n\x1a\nthe-secret-of-this-machine");
     let secret = secret.to_str().unwrap();
-    for (number, path) in ["../../etc/passwd", "/etc/passwd", "../secret.png", secret].into_iter().enumerate() {
+    for (number, path) in ["../../etc/passwd", "/etc/passwd", "../secret.png", secret].into_iter().enumerate()
+    {
         let gltf = format!(
             r#"{{"asset":{{"version":"2.0"}},"images":[{{"uri":"{path}"}}],"textures":[{{"source":0}}],"materials":
             [{{"pbrMetallicRoughness":{{"baseColorTexture":{{"index":0}}}}}}],"scene":0,"scenes":[{{"nodes":[0]}}],
@@ -126,7 +127,10 @@ async fn names_inside_a_model_cannot_write_to_a_terminal() {
         let outcome = lab.convert(&model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
         let sentences = outcome.report.losses.iter().chain(&outcome.report.warnings);
         for sentence in sentences {
-            assert!(!sentence.contains(|c: char| c.is_control() || c == '\u{202e}'), "{target}: {sentence:?}");
+            assert!(
+                !sentence.contains(|c: char| c.is_control() || c == '\u{202e}'),
+                "{target}: {sentence:?}"
+            );
         }
         let json = serde_json::to_string(&outcome.report).unwrap();
         assert!(!json.contains(char::is_control), "{target}: {json}");
@@ -168,7 +172,8 @@ async fn a_model_that_repeats_itself_is_not_multiplied() {
 
     lab.put("buffers/a.bin", vec![0; 4 << 20]);
     let buffers = again(r#"{"uri":"a.bin","byteLength":4194304}"#, 1000);
-    let buffers = lab.put("buffers/a.gltf", format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{buffers}]}}"#));
+    let buffers =
+        lab.put("buffers/a.gltf", format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{buffers}]}}"#));
     refused(&lab, &buffers, Format::Glb, ErrorCode::OutputTooLarge, "times larger").await;
 
     // Clips whose keys are all the same bytes: 100,000 times a million numbers to look at.
