@@ -137,9 +137,9 @@ pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) 
         }
     };
     if tally.interrupted {
-        progress.freeze()
+        progress.freeze();
     } else {
-        progress.end()
+        progress.end();
     }
     end(shared, running, signals, tally.interrupted || result.is_err()).await;
     result.and_then(|()| printer.end(&tally))?;
