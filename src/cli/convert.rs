@@ -30,7 +30,7 @@ and a.obj.glb. A result of several files gets a folder of its own, unless --pack
 Exit code: 0 all converted, 1 some failed, 64 wrong use, 130 interrupted. With several formats, pairs
 that make no sense (an obj has no skeleton for vrm) are skipped and do not count as failed.";
 
-/// Convert models and motions, one or many.
+/// Convert models and motions, one or many
 ///
 /// IN is a file, a zip, a folder, or - for standard input. OUT is a file, a folder, or - for standard
 /// output. What a file is, its content tells, not its name.

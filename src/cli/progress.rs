@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::plan::Job;
 use super::{Failure, words};
@@ -87,11 +87,21 @@ impl Progress {
         }
     }
 
-    /// Takes all bars away.
+    /// Takes all bars away; none is drawn from then on.
     pub fn end(&self) {
         if let Some(bars) = &self.bars {
             // The terminal may be gone; then there is nothing to take away.
             let _ = bars.clear();
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
+    }
+
+    /// Leaves the bars as they are: the terminal has written `^C` among them, and whoever clears lines now clears
+    /// the wrong ones.
+    pub fn freeze(&self) {
+        if let Some(bars) = &self.bars {
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+            let _ = writeln!(std::io::stderr());
         }
     }
 }

@@ -136,8 +136,12 @@ pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) 
             break said;
         }
     };
+    if tally.interrupted {
+        progress.freeze();
+    } else {
+        progress.end();
+    }
     end(shared, running, signals, tally.interrupted || result.is_err()).await;
-    progress.end();
     result.and_then(|()| printer.end(&tally))?;
     Ok(tally)
 }

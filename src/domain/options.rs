@@ -97,7 +97,7 @@ pub static TABLE: [OptionInfo; 6] = [
         name: "engine",
         values: "auto|blender",
         default: "auto",
-        help: "blender never uses the native lane",
+        help: "repack glb, gltf and vrm without Blender where nothing is lost (auto), or never (blender)",
     },
 ];
 

@@ -39,7 +39,7 @@ pub enum Command {
     Install(Install),
 }
 
-/// Install Blender (as a Python module) and its VRM add-on into a folder of their own.
+/// Install Blender (as a Python module) and its VRM add-on into a folder of their own
 ///
 /// Does what is missing and nothing else, so that it can be run again at any time. Needs Python 3.11,
 /// network, and about 1 GB of disk. Blender and the add-on are free software under the GPL.

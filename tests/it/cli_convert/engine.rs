@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use super::{Desk, Ran, TRIANGLE};
+use super::{Desk, Ran, TRIANGLE, engine};
 
 /// A glTF of one triangle, all in one file.
 const TRIANGLE_GLTF: &str = r#"{
@@ -42,12 +42,16 @@ fn without_an_engine_the_native_lane_works_and_the_rest_says_what_to_do() {
     assert!(ran.out.contains("native") && desk.is_glb("b.glb"), "{}", ran.out);
 }
 
+fn put_program(desk: &Desk, name: &str, script: &str) {
+    desk.put(name, format!("#!/bin/sh\n{script}"));
+    fs::set_permissions(desk.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 #[test]
 fn a_broken_engine_is_one_sentence() {
     let desk = Desk::new();
     desk.put("a.obj", TRIANGLE);
-    desk.put("python", "#!/bin/sh\necho \"ModuleNotFoundError: No module named 'bpy'\" >&2\nexit 1\n");
-    fs::set_permissions(desk.path("python"), fs::Permissions::from_mode(0o755)).unwrap();
+    put_program(&desk, "python", "echo \"ModuleNotFoundError: No module named 'bpy'\" >&2\nexit 1\n");
     for (python, expected) in [
         ("python", "No module named 'bpy'"),
         ("a.obj", "BLENDER_PYTHON is "),
@@ -82,6 +86,42 @@ fn settings_come_from_the_environment() {
     desk.put("a.gltf", TRIANGLE_GLTF);
     let ran = Ran::of(&command.env("MAX_UNPACKED_SIZE", "100").output().unwrap());
     assert!(ran.err.ends_with("(too_large)\n"), "{}", ran.err);
+}
+
+/// Stands in for Python on a kernel without landlock: the engine, started with `-I -c CODE`, finds it missing.
+fn put_python_without_landlock(desk: &Desk) {
+    let prelude = "import runpy
+run_path = runpy.run_path
+def run_without_landlock(*arguments, **named):
+    from meshgate_engine import sandbox
+    sandbox.missing = lambda program: [sandbox.LANDLOCK]
+    return run_path(*arguments, **named)
+runpy.run_path = run_without_landlock
+";
+    put_program(desk, "python", &format!("exec '{}' -I -c \"{prelude}$3\"\n", engine().display()));
+}
+
+#[test]
+fn a_missing_part_of_the_sandbox_is_named_once() {
+    let desk = Desk::new();
+    put_python_without_landlock(&desk);
+    for name in ["a.obj", "b.obj"] {
+        desk.put(name, TRIANGLE);
+    }
+    let run = |sandbox: &str| {
+        let mut command =
+            desk.command(&["convert", "a.obj", "b.obj", "-o", "out", "--to", "glb,stl", "-j", "2"]);
+        Ran::of(&command.env("BLENDER_PYTHON", "./python").env("SANDBOX", sandbox).output().unwrap())
+    };
+    let ran = run("require");
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.out.contains("sandbox is required, and this machine lacks landlock"), "{}", ran.out);
+    assert!(!desk.path("out").exists());
+
+    let ran = run("auto").succeeded();
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+    assert!(ran.err.contains("WARN") && ran.err.contains("this machine lacks landlock"), "{}", ran.err);
+    assert_eq!(desk.files("out").len(), 4);
 }
 
 #[test]
