@@ -100,7 +100,8 @@ impl ConversionError {
 /// break a log or write to a terminal as it likes, and none that turn the direction of the rest.
 pub fn one_line(text: &str) -> String {
     let harmful = |c: char| {
-        c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+        c.is_control()
+            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
     };
     text.chars().map(|c| if harmful(c) { ' ' } else { c }).collect()
 }

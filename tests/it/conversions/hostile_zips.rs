@@ -53,7 +53,10 @@ async fn send(lab: &Lab, sources: Source) -> Result<Outcome, ConversionError> {
 async fn a_folder_of_traps_is_a_model_without_them() {
     let lab = Lab::new();
     lab.put("sent/model.obj", format!("mtllib model.mtl\nusemtl a\n{CUBE}"));
-    lab.put("sent/model.mtl", "newmtl a\nmap_Kd skin.png\nmap_Bump pipe.png\nmap_Ks empty.png\nmap_Ke -dash.png\n");
+    lab.put(
+        "sent/model.mtl",
+        "newmtl a\nmap_Kd skin.png\nmap_Bump pipe.png\nmap_Ks empty.png\nmap_Ke -dash.png\n",
+    );
     lab.put("sent/empty.png", "");
     lab.put("sent/-dash.png", b"\x89PNG\r\n\x1a\n");
     lab.put(&format!("sent/{}", "x".repeat(255)), "x");
@@ -75,10 +78,11 @@ async fn a_folder_of_traps_is_a_model_without_them() {
     }
     // Of root nothing is kept; of anybody else this is.
     let closed = lab.put("sent/closed.png", "x");
-    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o0)).unwrap();
 
     for sources in [Source::Folder(lab.path("sent")), Source::FileWithSiblings(lab.path("sent/model.obj"))] {
-        let outcome = send(&lab, sources.clone()).await.unwrap_or_else(|error| panic!("{sources:?}: {error}"));
+        let outcome =
+            send(&lab, sources.clone()).await.unwrap_or_else(|error| panic!("{sources:?}: {error}"));
         let missing = &outcome.report.input.counts.missing_textures;
         assert!(missing.iter().any(|name| name == "skin.png"), "{sources:?}: {:?}", outcome.report);
         let bytes = std::fs::read(&outcome.files[0]).unwrap();
@@ -91,7 +95,15 @@ async fn a_folder_of_traps_is_a_model_without_them() {
 async fn names_of_files_cannot_be_taken_for_anything_else() {
     let lab = Lab::new();
     let long = format!("{}.obj", "猫".repeat(83));
-    for name in ["-rf.obj", "--python-expr=x.obj", "$(id).obj", "'; x.obj", long.as_str(), "con\x1b[2J.obj", "%s%n.obj"] {
+    for name in [
+        "-rf.obj",
+        "--python-expr=x.obj",
+        "$(id).obj",
+        "'; x.obj",
+        long.as_str(),
+        "con\x1b[2J.obj",
+        "%s%n.obj",
+    ] {
         let path = lab.put(name, CUBE);
         let sent = Source::Files(vec![Named { path: path.clone(), name: name.to_owned() }]);
         for sources in [sent, Source::FileWithSiblings(path)] {

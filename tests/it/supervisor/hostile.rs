@@ -89,7 +89,9 @@ async fn without_a_sandbox_a_hostile_child_could() {
     std::fs::copy(orders, job.folder.input().join("orders.json")).unwrap();
     job.run(&blender, LONG).await.unwrap();
     let done: Vec<String> = serde_json::from_slice(&std::fs::read(job.result()).unwrap()).unwrap();
-    for name in ["read /etc/passwd", "connect by TCP", "connect to a Unix socket", "connect to an abstract socket"] {
+    for name in
+        ["read /etc/passwd", "connect by TCP", "connect to a Unix socket", "connect to an abstract socket"]
+    {
         assert!(done.iter().any(|done| done == name), "{name} is no attempt: {done:?}");
     }
     assert!(done.iter().any(|done| done.ends_with("/environ")), "{done:?}");
