@@ -194,3 +194,43 @@ async fn a_model_that_repeats_itself_is_not_multiplied() {
     let clips = lab.put("clips/a.gltf", clips);
     lab.convert(&clips, Format::Glb).await.unwrap();
 }
+
+/// A .blend with a driver, and a text block that registers a handler: each would leave a file in the result.
+const SCRIPTED_BLEND: &str = r#"
+import bpy, sys
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.mesh.primitive_cube_add()
+driver = bpy.context.object.driver_add("location", 0).driver
+driver.type = "SCRIPTED"
+driver.expression = "(lambda: open('out/ran-driver', 'w').close() or 0.0)()"
+text = bpy.data.texts.new("start.py")
+text.write("""import bpy
+open('out/ran-text', 'w').close()
+@bpy.app.handlers.persistent
+def handler(*_):
+    open('out/ran-handler', 'w').close()
+bpy.app.handlers.load_post.append(handler)
+bpy.app.handlers.depsgraph_update_post.append(handler)
+""")
+text.use_module = True
+bpy.context.preferences.filepaths.use_scripts_auto_execute = False
+bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_in_a_blend_runs() {
+    let lab = Lab::new();
+    std::fs::create_dir(lab.path("out")).unwrap();
+    let blend = lab.path("scripted.blend");
+    super::bad_input::run_python(&lab.put("make.py", SCRIPTED_BLEND), &blend);
+    for target in [Format::Glb, Format::Blend, Format::Usda] {
+        let outcome = lab.convert(&blend, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        let written = std::fs::read_dir(outcome.folder.output()).unwrap();
+        let ran =
+            written.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("ran"));
+        assert_eq!(ran.count(), 0, "{target}: {:?}", outcome.files);
+        let told = outcome.report.warnings.iter().any(|warning| warning.contains("scripts and drivers"));
+        assert!(told, "{target}: {:?}", outcome.report.warnings);
+    }
+    lab.converter.shutdown().await;
+}
