@@ -34,6 +34,9 @@ PROGRESS_FD = 3
 # What remains below the hard limit to say that the soft one was met, in bytes.
 _MEMORY_RESERVE = 32 << 20
 
+# A disk with less room than this is full, in bytes.
+_NO_ROOM = 64 << 10
+
 _PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -202,6 +205,9 @@ def _failure(error: BaseException, stage: str) -> ConversionError:
         return ConversionError("output_too_large", "the result is larger than allowed")
     if numbers & {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in texts:
         return ConversionError("disk_full", "the disk is full")
+    # Writers in C say nothing of a write that found no room, and what they wrote cannot be read.
+    if stage != "importing" and _disk_is_full():
+        return ConversionError("disk_full", "the disk is full")
     if isinstance(error, ConversionError):
         return error
     if stage == "importing":
@@ -209,6 +215,13 @@ def _failure(error: BaseException, stage: str) -> ConversionError:
     if stage == "exporting":
         return ConversionError("export_failed", "blender could not write the result")
     return ConversionError("internal", "the conversion failed for a reason that is not the model's")
+
+
+def _disk_is_full() -> bool:
+    with contextlib.suppress(OSError):
+        disk = os.statvfs("out")
+        return disk.f_bavail * disk.f_frsize < _NO_ROOM or (disk.f_files > 0 and disk.f_favail == 0)
+    return False
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -59,6 +59,11 @@ def call(name: str, *arguments: object) -> None:
         raise OSError(ctypes.get_errno(), name)
 
 
+def peek(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(1)
+
+
 def connect(kind: int, address: object) -> None:
     with socket.socket(kind, socket.SOCK_STREAM) as peer:
         peer.connect(address)
@@ -73,7 +78,7 @@ def attempts() -> dict[str, Callable[[], object]]:
         """What can be seen of the parent and of the supervisor."""
         for pid in (parent, orders["supervisor"]):
             for name in ("environ", "mem", "maps", "cmdline", "root/etc/passwd", "cwd/x"):
-                yield f"open /proc/{pid}/{name}", lambda pid=pid, name=name: open(f"/proc/{pid}/{name}", "rb").read(1)
+                yield f"open /proc/{pid}/{name}", lambda pid=pid, name=name: peek(f"/proc/{pid}/{name}")
             yield f"list /proc/{pid}/fd", lambda pid=pid: os.listdir(f"/proc/{pid}/fd")
             yield f"signal {pid}", lambda pid=pid: os.kill(pid, 0)
             yield f"queue a signal to {pid}", lambda pid=pid: signal.pidfd_send_signal(os.pidfd_open(pid), 0)

@@ -100,6 +100,10 @@ impl Conversion {
                             retried_after,
                         });
                     }
+                    // Some writers crash when a write finds no room.
+                    Verdict::Again(Setback::Crash) if outcome::disk_is_full(self.folder.path()) => {
+                        return Err(ConversionError::new(ErrorCode::DiskFull, "the disk is full"));
+                    }
                     Verdict::Again(setback) => {
                         self.note(&exited, setback, cold);
                         if cold {

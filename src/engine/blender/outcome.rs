@@ -18,6 +18,9 @@ const MAX_REPORT: u64 = 8 << 20;
 /// More files are no result: the largest real ones have some hundred textures.
 const MAX_FILES: usize = 20_000;
 
+/// A disk with less room than this is full, in bytes.
+const NO_ROOM: u64 = 64 << 10;
+
 /// A longer sentence is none.
 const MAX_DETAIL: usize = 500;
 
@@ -88,6 +91,13 @@ pub(super) fn check_result(
         Ok(data) if data.is_file() => Err(failed("blender wrote an empty file")),
         _ => Err(failed("blender wrote no file")),
     }
+}
+
+/// Whether there is no more room where the folder lies.
+pub(super) fn disk_is_full(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder).is_ok_and(|disk| {
+        disk.f_bavail.saturating_mul(disk.f_frsize) < NO_ROOM || (disk.f_files > 0 && disk.f_favail == 0)
+    })
 }
 
 /// Removes what an attempt left, so that the next one starts from the model alone.

@@ -168,12 +168,11 @@ fn clip(
     let mut densest: Option<Times> = None;
     for sampler in &animation.samplers {
         data.accessor(sampler.output)?;
-        let times = match known.times.get(&sampler.input) {
-            Some(times) => *times,
-            None => {
-                let times = times(data, sampler.input, &mut known.budget)?;
-                *known.times.entry(sampler.input).or_insert(times)
-            }
+        let times = if let Some(times) = known.times.get(&sampler.input) {
+            *times
+        } else {
+            let times = times(data, sampler.input, &mut known.budget)?;
+            *known.times.entry(sampler.input).or_insert(times)
         };
         if times.count == 0 || !times.first.is_finite() || !times.last.is_finite() {
             continue;

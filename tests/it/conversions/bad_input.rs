@@ -102,7 +102,7 @@ async fn an_empty_blend_is_an_empty_model() {
     lab.converter.shutdown().await;
 }
 
-fn run_python(script: &Path, output: &Path) {
+pub fn run_python(script: &Path, output: &Path) {
     let python = std::env::var_os("BLENDER_PYTHON")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"), Into::into);
     let status = std::process::Command::new(python)

@@ -1,5 +1,6 @@
 //! A disk that is full: its own code, and everything works again when there is room.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -45,8 +46,10 @@ async fn a_full_disk_is_said_and_survived() {
     lab.convert(&cube, Format::Stl).await.unwrap();
 
     // The model fits, what becomes of it does not.
-    let grid: String =
-        (0..20_000).map(|n| format!("v {n} 0 0\nv {n} 1 0\nv {n} 0 1\nf -1 -2 -3\n")).collect();
+    let mut grid = String::new();
+    for x in 0..20_000 {
+        writeln!(grid, "v {x} 0 0\nv {x} 1 0\nv {x} 0 1\nf -1 -2 -3").unwrap();
+    }
     let grid = lab.put("grid.obj", grid);
     for target in
         [Format::Stl, Format::Glb, Format::Ply, Format::Fbx, Format::Usda, Format::Abc, Format::Blend]

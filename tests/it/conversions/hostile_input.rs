@@ -35,20 +35,24 @@ const NO_MOTION_BVH: &str = "HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nCHANNELS 3 Xrot
 #[tokio::test(flavor = "multi_thread")]
 async fn harmful_models_get_one_sentence() {
     let lab = Lab::new();
-    let old_fbx = [b"Kaydara FBX Binary  \0\x1a\0".as_slice(), &5000_u32.to_le_bytes(), &[0; 400]].concat();
+    let fbx = |version: u32| {
+        [b"Kaydara FBX Binary  \0\x1a\0".as_slice(), &version.to_le_bytes(), &[0; 400]].concat()
+    };
     let old_ascii = b"; FBX 5.0.0 project file\nFBXHeaderExtension:  {\n\tFBXHeaderVersion: 1000\n\tFBXVersion: 5000\n}\n";
     let old_glb = b"glTF\x01\0\0\0\x20\0\0\0\x04\0\0\0\0\0\0\0{}  ";
     let layer = |path: &str| format!("#usda 1.0\ndef \"a\" (references = @{path}@) {{}}\n").into_bytes();
     let rows: Vec<(&str, Vec<u8>, Format, ErrorCode, &str)> = vec![
-        ("old.fbx", old_fbx, Format::Glb, ErrorCode::ImportFailed, "fbx"),
-        ("ascii.fbx", old_ascii.to_vec(), Format::Glb, ErrorCode::ImportFailed, "fbx"),
-        ("old.glb", old_glb.to_vec(), Format::Fbx, ErrorCode::ImportFailed, "glTF"),
+        ("oldest.fbx", fbx(2000), Format::Glb, ErrorCode::ImportFailed, "too old"),
+        // These can be read, and there is nothing in them.
+        ("old.fbx", fbx(5000), Format::Glb, ErrorCode::EmptyModel, "no object"),
+        ("ascii.fbx", old_ascii.to_vec(), Format::Glb, ErrorCode::EmptyModel, "no object"),
+        ("old.glb", old_glb.to_vec(), Format::Fbx, ErrorCode::ImportFailed, "glTF 1.0"),
         ("deep.gltf", deep_json(), Format::Fbx, ErrorCode::ImportFailed, "deep"),
-        ("passwd.usda", layer("/etc/passwd.usda"), Format::Glb, ErrorCode::MissingFiles, "passwd"),
+        ("layers.usda", layer("/etc/passwd.usda"), Format::Glb, ErrorCode::MissingFiles, "passwd"),
         ("climb.usda", layer("../../../etc/x.usd"), Format::Glb, ErrorCode::MissingFiles, "outside"),
         ("url.usda", layer("http://localhost/x.usdc"), Format::Glb, ErrorCode::MissingFiles, "outside"),
-        ("none.bvh", NO_MOTION_BVH.into(), Format::Glb, ErrorCode::NoAnimation, "MOTION"),
-        ("endless.bvh", ENDLESS_BVH.into(), Format::Fbx, ErrorCode::ImportFailed, "bvh"),
+        ("none.bvh", NO_MOTION_BVH.into(), Format::Glb, ErrorCode::NoAnimation, "animation"),
+        ("endless.bvh", ENDLESS_BVH.into(), Format::Fbx, ErrorCode::NoAnimation, "animation"),
     ];
     for (name, content, target, code, word) in rows {
         refused(&lab, &lab.put(&format!("{name}.d/{name}"), content), target, code, word).await;
@@ -166,7 +170,7 @@ async fn a_model_that_repeats_itself_is_not_multiplied() {
     let lab = Lab::new();
     let again = |what: &str, times: usize| vec![what; times].join(",");
     lab.put("images/a.png", [b"\x89PNG\r\n\x1a\n".as_slice(), &vec![0; 4 << 20]].concat());
-    let images = again(r#"{"uri":"a.png"}"#, 100_000);
+    let images = again(r#"{"uri":"a.png"}"#, 20_000);
     let images = lab.put("images/a.gltf", format!(r#"{{"asset":{{"version":"2.0"}},"images":[{images}]}}"#));
     refused(&lab, &images, Format::Gltf, ErrorCode::OutputTooLarge, "times larger").await;
 
@@ -176,11 +180,10 @@ async fn a_model_that_repeats_itself_is_not_multiplied() {
         lab.put("buffers/a.gltf", format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{buffers}]}}"#));
     refused(&lab, &buffers, Format::Glb, ErrorCode::OutputTooLarge, "times larger").await;
 
-    // Clips whose keys are all the same bytes: 100,000 times a million numbers to look at.
-    let accessors =
-        again(r#"{"bufferView":0,"componentType":5126,"count":1000000,"type":"SCALAR"}"#, 100_000);
+    // Clips whose keys are all the same bytes: 20,000 times a million numbers to look at.
+    let accessors = again(r#"{"bufferView":0,"componentType":5126,"count":1000000,"type":"SCALAR"}"#, 20_000);
     let samplers: Vec<String> =
-        (0..100_000).map(|number| format!(r#"{{"input":{number},"output":{number}}}"#)).collect();
+        (0..20_000).map(|number| format!(r#"{{"input":{number},"output":{number}}}"#)).collect();
     let clips = format!(
         r#"{{"asset":{{"version":"2.0"}},"accessors":[{accessors}],"bufferViews":[{{"buffer":0,"byteLength":4000000}}],
         "buffers":[{{"uri":"a.bin","byteLength":4000000}}],"nodes":[{{}}],
@@ -190,4 +193,44 @@ async fn a_model_that_repeats_itself_is_not_multiplied() {
     lab.put("clips/a.bin", vec![0; 4_000_000]);
     let clips = lab.put("clips/a.gltf", clips);
     lab.convert(&clips, Format::Glb).await.unwrap();
+}
+
+/// A .blend with a driver, and a text block that registers a handler: each would leave a file in the result.
+const SCRIPTED_BLEND: &str = r#"
+import bpy, sys
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.mesh.primitive_cube_add()
+driver = bpy.context.object.driver_add("location", 0).driver
+driver.type = "SCRIPTED"
+driver.expression = "(lambda: open('out/ran-driver', 'w').close() or 0.0)()"
+text = bpy.data.texts.new("start.py")
+text.write("""import bpy
+open('out/ran-text', 'w').close()
+@bpy.app.handlers.persistent
+def handler(*_):
+    open('out/ran-handler', 'w').close()
+bpy.app.handlers.load_post.append(handler)
+bpy.app.handlers.depsgraph_update_post.append(handler)
+""")
+text.use_module = True
+bpy.context.preferences.filepaths.use_scripts_auto_execute = False
+bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_in_a_blend_runs() {
+    let lab = Lab::new();
+    std::fs::create_dir(lab.path("out")).unwrap();
+    let blend = lab.path("scripted.blend");
+    super::bad_input::run_python(&lab.put("make.py", SCRIPTED_BLEND), &blend);
+    for target in [Format::Glb, Format::Blend, Format::Usda] {
+        let outcome = lab.convert(&blend, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        let written = std::fs::read_dir(outcome.folder.output()).unwrap();
+        let ran =
+            written.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("ran"));
+        assert_eq!(ran.count(), 0, "{target}: {:?}", outcome.files);
+        let told = outcome.report.warnings.iter().any(|warning| warning.contains("scripts and drivers"));
+        assert!(told, "{target}: {:?}", outcome.report.warnings);
+    }
+    lab.converter.shutdown().await;
 }

@@ -78,7 +78,7 @@ async fn a_folder_of_traps_is_a_model_without_them() {
     }
     // Of root nothing is kept; of anybody else this is.
     let closed = lab.put("sent/closed.png", "x");
-    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o0)).unwrap();
 
     for sources in [Source::Folder(lab.path("sent")), Source::FileWithSiblings(lab.path("sent/model.obj"))] {
         let outcome =
