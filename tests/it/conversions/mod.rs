@@ -1,6 +1,7 @@
 //! Whole conversions on the real engine: every pair, the options, models that are broken.
 
 mod bad_input;
+mod honesty;
 mod mutations;
 mod options;
 mod pairs;
