@@ -44,6 +44,9 @@ def run(task: dict, progress: Progress) -> dict:
         packed = 0
         if job.output_format in {"glb", "vrm"}:
             packed = textures.packed(textures.materials(scene.objects()))
+            if packed:
+                count = f"{packed} texture{'s' if packed > 1 else ''}"
+                job.warn(f"{count} became channels of others, as glTF keeps metal and roughness, colour and alpha")
             weights.tell(job)
         formats.module(job.output_format).write(job)
 

@@ -24,7 +24,9 @@ def tell(job: Job) -> None:
     if job.output_format == "abc" and moving and (_bones_are_posed() or _shapes_are_set()):
         job.warn("bounds_m of the result is the box at the clip's first frame: abc holds no rest pose")
     elif job.output_format in STATIC | {"abc"} and (_bones_are_posed() or _shapes_are_set()):
-        job.warn("the model is posed: the result has the shape of the pose, bounds_m of the input is the rest pose's")
+        job.warn(
+            "the model is posed or has blend shapes set: the result is that shape, bounds_m of the input is at rest"
+        )
     elif job.output_format in _SHAPES_AT_REST and not moving and _shapes_are_set():
         job.lose(f"the values of blend shapes: {job.output_format} holds them in clips only")
 

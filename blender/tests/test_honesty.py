@@ -13,7 +13,7 @@ def _posed() -> None:
     bpy.data.objects["Body"].data.shape_keys.key_blocks["Wide"].value = 1.0
 
 
-POSED = "the model is posed: the result has the shape of the pose, bounds_m of the input is the rest pose's"
+POSED = "the model is posed or has blend shapes set: the result is that shape, bounds_m of the input is at rest"
 
 
 @pytest.mark.parametrize("target", ["stl", "abc"])
@@ -108,6 +108,7 @@ def test_textures_that_become_channels_are_counted(tmp_path, builder, before, af
     report = convert(tmp_path / "c", build(tmp_path, builder), "glb")
     counts = report["input"]["textures"], report["output"]["textures"], report["packed_textures"]
     assert counts == (before, after, packed)
+    assert len(report["warnings"]) == packed
 
 
 def _five_bones() -> None:

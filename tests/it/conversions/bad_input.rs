@@ -54,6 +54,7 @@ const ROWS: &[Row] = &[
         ErrorCode::EmptyModel,
         "no object",
     ),
+    ("nothing.gltf", br#"{"asset":{"version":"2.0"}}"#, Format::Glb, ErrorCode::EmptyModel, "no object"),
     ("still.bvh", STILL_BVH, Format::Glb, ErrorCode::NoAnimation, "animation"),
     ("cube.obj", CUBE.as_bytes(), Format::Vrm, ErrorCode::UnsupportedPair, "skeleton"),
 ];

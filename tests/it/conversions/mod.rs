@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod disk;
+mod honesty;
 mod hostile_input;
 mod hostile_zips;
 mod mutations;

@@ -1,0 +1,48 @@
+//! Reports of whole conversions claim no loss that is none, and name what a count does not show.
+
+use meshgate::domain::report::Report;
+use meshgate::domain::{Feature, Format};
+
+use super::{Lab, example};
+
+async fn report(lab: &Lab, model: &str, target: Format) -> Report {
+    lab.convert(&example(model), target)
+        .await
+        .unwrap_or_else(|error| panic!("{model} → {target}: {error}"))
+        .report
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn losses_are_those_of_the_target_and_no_others() {
+    let lab = Lab::new();
+    for target in [Format::Fbx, Format::Glb, Format::Usdz, Format::Abc, Format::Ply] {
+        let report = report(&lab, "humanoid.vrm", target).await;
+        for loss in &report.losses {
+            assert!(!loss.contains("did not come out"), "{target}: {loss}");
+        }
+        let expressions = report.losses.iter().any(|loss| loss.contains("expression"));
+        // glb is repacked: what an avatar has stays in the file, under the extension's name.
+        assert_eq!(expressions, target != Format::Glb, "{target}: {:?}", report.losses);
+        let bones = report.losses.iter().any(|loss| loss.contains("bones"));
+        assert_eq!(bones, !target.holds(Feature::Skeleton), "{target}: {:?}", report.losses);
+    }
+    let crate_in_parts = report(&lab, "crate/crate.obj", Format::Ply).await;
+    let before = crate_in_parts.input.counts.meshes;
+    let joined = crate_in_parts
+        .losses
+        .iter()
+        .any(|loss| loss == &format!("{before} meshes became one: ply holds no more"));
+    assert_eq!(joined, before > 1, "{:?}", crate_in_parts.losses);
+    lab.converter.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alembic_holds_the_clip_that_is_baked_into_it() {
+    let lab = Lab::new();
+    let report = report(&lab, "humanoid.fbx", Format::Abc).await;
+    let [clip] = &report.output.counts.clips[..] else { panic!("{:?}", report.output.counts.clips) };
+    assert!(report.input.counts.clips.iter().any(|before| before.frames == clip.frames), "{clip:?}");
+    let clips: Vec<_> = report.losses.iter().filter(|loss| loss.contains("clip")).collect();
+    assert_eq!(clips, ["1 of 2 clips: abc holds one"]);
+    lab.converter.shutdown().await;
+}
