@@ -24,7 +24,8 @@ TASK = {
 }  # fmt: skip
 
 NO_COUNTS = {
-    "input": {}, "output": None, "importer": "none", "losses": [], "warnings": [], "import_ms": 0.0,
+    "input": {}, "output": None, "importer": "none", "packed_textures": 0,
+    "losses": [], "warnings": [], "import_ms": 0.0,
     "process_ms": 0.0, "export_ms": 0.0, "check_ms": 0.0,
 }  # fmt: skip
 

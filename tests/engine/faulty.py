@@ -42,6 +42,7 @@ def report(importer: str, objects: int) -> dict:
         "input": {"objects": objects},
         "output": None,
         "importer": importer,
+        "packed_textures": 0,
         "losses": [],
         "warnings": [],
         "import_ms": 1.0,
