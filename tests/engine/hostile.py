@@ -27,6 +27,7 @@ def run(task: dict, progress: Callable[[str, float | None], None]) -> dict:
         "input": {"objects": 1},
         "output": {"objects": 1},
         "importer": "none",
+        "packed_textures": 0,
         "losses": [],
         "warnings": [],
         "import_ms": 1.0,
