@@ -108,6 +108,10 @@ pub struct FormatInfo {
     pub needs: &'static [Feature],
     /// Whether a result usually is several files (its textures or materials travel beside it).
     pub several_files: bool,
+    /// Whether a file is one mesh, whatever went in.
+    pub one_mesh: bool,
+    /// Whether a file has one timeline, so that it holds one clip.
+    pub one_clip: bool,
 }
 
 const EVERYTHING_BUT_HUMANOID: &[Feature] = &[
@@ -136,6 +140,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: false,
+        one_mesh: false,
+        one_clip: false,
     },
     FormatInfo {
         format: Format::Obj,
@@ -146,6 +152,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Mesh, Normals, Uvs, VertexColours, Materials, Textures],
         needs: &[Mesh],
         several_files: true,
+        one_mesh: false,
+        one_clip: false,
     },
     FormatInfo {
         format: Format::Gltf,
@@ -156,6 +164,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: false,
+        one_mesh: false,
+        one_clip: false,
     },
     FormatInfo {
         format: Format::Glb,
@@ -166,6 +176,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: false,
+        one_mesh: false,
+        one_clip: false,
     },
     FormatInfo {
         format: Format::Vrm,
@@ -176,6 +188,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Mesh, Normals, Uvs, Materials, Textures, Skeleton, Skin, BlendShapes, Humanoid],
         needs: &[Mesh, Skeleton],
         several_files: false,
+        one_mesh: false,
+        one_clip: false,
     },
     FormatInfo {
         format: Format::Vrma,
@@ -186,6 +200,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Skeleton, Clips, Humanoid],
         needs: &[Skeleton, Clips],
         several_files: false,
+        one_mesh: false,
+        one_clip: true,
     },
     FormatInfo {
         format: Format::Bvh,
@@ -196,6 +212,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Skeleton, Clips],
         needs: &[Skeleton, Clips],
         several_files: false,
+        one_mesh: false,
+        one_clip: true,
     },
     FormatInfo {
         format: Format::Usd,
@@ -206,6 +224,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: true,
+        one_mesh: false,
+        one_clip: true,
     },
     FormatInfo {
         format: Format::Usda,
@@ -216,6 +236,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: true,
+        one_mesh: false,
+        one_clip: true,
     },
     FormatInfo {
         format: Format::Usdc,
@@ -226,6 +248,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: true,
+        one_mesh: false,
+        one_clip: true,
     },
     FormatInfo {
         format: Format::Usdz,
@@ -236,6 +260,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: false,
+        one_mesh: false,
+        one_clip: true,
     },
     FormatInfo {
         format: Format::Stl,
@@ -246,6 +272,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Mesh],
         needs: &[Mesh],
         several_files: false,
+        one_mesh: true,
+        one_clip: false,
     },
     FormatInfo {
         format: Format::Ply,
@@ -256,6 +284,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Mesh, Normals, Uvs, VertexColours],
         needs: &[Mesh],
         several_files: false,
+        one_mesh: true,
+        one_clip: false,
     },
     FormatInfo {
         format: Format::Abc,
@@ -266,6 +296,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Mesh, Normals, Uvs, VertexColours, Clips, Cameras],
         needs: &[Mesh],
         several_files: false,
+        one_mesh: false,
+        one_clip: true,
     },
     FormatInfo {
         format: Format::Blend,
@@ -276,6 +308,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &Feature::ALL,
         needs: &[],
         several_files: false,
+        one_mesh: false,
+        one_clip: false,
     },
 ];
 

@@ -3,12 +3,6 @@
 use crate::domain::report::{Clip, Contents, Counts};
 use crate::domain::{ConversionError, ErrorCode, Feature, Format, Options};
 
-/// Formats whose file is one mesh, whatever went in.
-const JOINING: [Format; 2] = [Format::Stl, Format::Ply];
-
-/// Formats of one timeline. The engine itself names the clips that a bvh or vrma lacks.
-const ONE_CLIP: [Format; 5] = [Format::Usd, Format::Usda, Format::Usdc, Format::Usdz, Format::Abc];
-
 /// Compares what went in with what came out; one clause per loss.
 ///
 /// `packed` textures are fewer since they became channels of others. Vertices are not compared: formats differ in how
@@ -16,50 +10,61 @@ const ONE_CLIP: [Format; 5] = [Format::Usd, Format::Usda, Format::Usdc, Format::
 /// bones, cameras and lights are what they stand for.
 pub fn losses(input: &Contents, output: &Contents, options: &Options, packed: u64) -> Vec<String> {
     let (before, after, target) = (&input.counts, &output.counts, output.format);
-    let joined = JOINING.contains(&target) && after.meshes == 1 && before.meshes > 1;
-    let mut losses = Vec::new();
-    let mut compare = |feature: Feature, before: u64, after: u64, one: &str, many: &str| {
-        if after >= before {
-            return;
-        }
+    let joined = target.info().one_mesh && after.meshes == 1 && before.meshes > 1;
+    let compare = |feature: Feature, before: u64, after: u64, one: &str, many: &str| {
         let noun = if before == 1 { one } else { many };
-        losses.push(if joined && feature == Feature::Mesh && many == MESHES {
-            format!("{before} {MESHES} became one: {target} holds no more")
-        } else if target == Format::Vrma && feature == Feature::Skeleton {
-            format!("{} of {before} {noun}: {target} holds only a human's", before - after)
-        } else if after > 0 {
-            format!("{} of {before} {noun} did not come out", before - after)
-        } else if target.holds(feature) {
-            format!("{before} {noun} did not come out")
-        } else {
-            format!("{before} {noun}: {target} holds no {}", feature.word())
-        });
+        (after < before).then(|| {
+            if after > 0 {
+                format!("{} of {before} {noun} did not come out", before - after)
+            } else if target.holds(feature) {
+                format!("{before} {noun} did not come out")
+            } else {
+                format!("{before} {noun}: {target} holds no {}", feature.word())
+            }
+        })
     };
-    compare(Feature::Mesh, before.meshes, after.meshes, "mesh", MESHES);
+    let mut losses = Vec::new();
+    if joined {
+        losses.push(format!("{} meshes became one: {target} holds no more", before.meshes));
+    } else {
+        losses.extend(compare(Feature::Mesh, before.meshes, after.meshes, "mesh", "meshes"));
+    }
     if after.meshes > 0 {
-        compare(Feature::Mesh, before.triangles, after.triangles, "triangle", "triangles");
+        losses.extend(compare(Feature::Mesh, before.triangles, after.triangles, "triangle", "triangles"));
         // The layers of joined meshes are joined, too.
         let layers = |before: u64, after: u64| if joined && after > 0 { before.min(after) } else { before };
         let (uvs, colours) = (before.uv_layers, before.vertex_colours);
-        compare(Feature::Uvs, layers(uvs, after.uv_layers), after.uv_layers, "UV layer", "UV layers");
-        compare(
-            Feature::VertexColours,
-            layers(colours, after.vertex_colours),
-            after.vertex_colours,
-            "vertex colour layer",
-            "vertex colour layers",
-        );
-        compare(Feature::Materials, before.materials, after.materials, "material", "materials");
         // Of textures that were not there a warning speaks.
         let textures = before.textures.saturating_sub(before.missing_textures.len() as u64);
         let kept = if after.textures > 0 { after.textures.saturating_add(packed) } else { 0 };
-        compare(Feature::Textures, textures, kept, "texture", "textures");
-        compare(Feature::Skin, before.skins, after.skins, "skinned mesh", "skinned meshes");
-        compare(Feature::BlendShapes, before.blend_shapes, after.blend_shapes, "blend shape", "blend shapes");
+        let rows = [
+            (Feature::Uvs, layers(uvs, after.uv_layers), after.uv_layers, "UV layer", "UV layers"),
+            (
+                Feature::VertexColours,
+                layers(colours, after.vertex_colours),
+                after.vertex_colours,
+                "vertex colour layer",
+                "vertex colour layers",
+            ),
+            (Feature::Materials, before.materials, after.materials, "material", "materials"),
+            (Feature::Textures, textures, kept, "texture", "textures"),
+            (Feature::Skin, before.skins, after.skins, "skinned mesh", "skinned meshes"),
+            (Feature::BlendShapes, before.blend_shapes, after.blend_shapes, "blend shape", "blend shapes"),
+        ];
+        losses
+            .extend(rows.into_iter().filter_map(|(feature, before, after, one, many)| {
+                compare(feature, before, after, one, many)
+            }));
     }
-    compare(Feature::Skeleton, before.bones, after.bones, "bone", "bones");
-    compare(Feature::Cameras, before.cameras, after.cameras, "camera", "cameras");
-    compare(Feature::Lights, before.lights, after.lights, "light", "lights");
+    if target == Format::Vrma && after.bones < before.bones {
+        let noun = if before.bones == 1 { "bone" } else { "bones" };
+        let gone = before.bones - after.bones;
+        losses.push(format!("{gone} of {} {noun}: {target} holds only a human's", before.bones));
+    } else {
+        losses.extend(compare(Feature::Skeleton, before.bones, after.bones, "bone", "bones"));
+    }
+    losses.extend(compare(Feature::Cameras, before.cameras, after.cameras, "camera", "cameras"));
+    losses.extend(compare(Feature::Lights, before.lights, after.lights, "light", "lights"));
     if before.humanoid && !after.humanoid {
         losses.push(format!("the humanoid assignment: {target} holds none"));
     }
@@ -69,10 +74,9 @@ pub fn losses(input: &Contents, output: &Contents, options: &Options, packed: u6
     losses
 }
 
-const MESHES: &str = "meshes";
-
 fn clips(before: &Counts, after: &Counts, target: Format) -> Option<String> {
     let (count, left) = (before.clips.len(), after.clips.len());
+    // The engine itself names the clips that a bvh or vrma lacks.
     if left >= count || matches!(target, Format::Bvh | Format::Vrma) {
         return None;
     }
@@ -89,7 +93,7 @@ fn clips(before: &Counts, after: &Counts, target: Format) -> Option<String> {
     // Names may change on the way; then only the number can be told.
     let names = if gone.len() == count - left { gone.join(", ") } else { String::new() };
     let number = count - left;
-    Some(match (ONE_CLIP.contains(&target) && left == 1, names.is_empty()) {
+    Some(match (target.info().one_clip && left == 1, names.is_empty()) {
         (true, true) => format!("{number} of {count} {noun}: {target} holds one"),
         (true, false) => format!("{number} of {count} {noun}: {target} holds one ({names})"),
         (false, true) => format!("{number} of {count} {noun} did not come out"),
