@@ -91,8 +91,3 @@ def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
         yield
     finally:
         timings[name] = round((time.perf_counter() - start) * 1000, 3)
-
-
-def blender_version() -> str:
-    """``5.0.1``"""
-    return bpy.app.version_string.split()[0]

@@ -19,6 +19,7 @@ use std::path::Path;
 
 use crate::domain::report::{Bounds, Counts};
 use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::engine::native::malformed;
 
 /// Whether [`inspect`] reads files of `format`.
 pub fn can_inspect(format: Format) -> bool {
@@ -39,11 +40,6 @@ pub fn inspect(path: &Path, format: Format) -> Result<Counts, ConversionError> {
         Format::Bvh => bvh::inspect(path),
         _ => Err(ConversionError::new(ErrorCode::Internal, format!("no reader counts {format} files"))),
     }
-}
-
-/// A file that is not what it should be.
-fn malformed(sentence: impl Into<String>) -> ConversionError {
-    ConversionError::new(ErrorCode::ImportFailed, sentence)
 }
 
 /// An error while reading: the file's fault when it ends early.

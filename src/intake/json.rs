@@ -30,7 +30,7 @@ pub fn read<T: DeserializeOwned>(reader: impl Read, what: &str) -> Result<T, Con
             serde_json::error::Category::Eof => "its JSON ends early".to_owned(),
             serde_json::error::Category::Io => error.to_string(),
             // A message may quote what the file says.
-            _ => format!("its JSON is wrong: {}", one_line(&error.to_string())),
+            _ => format!("its JSON is wrong: {}", shortened(&error.to_string())),
         };
         ConversionError::new(ErrorCode::ImportFailed, format!("the {what} file cannot be read: {reason}"))
     })
@@ -43,8 +43,8 @@ pub fn count_values(reader: impl Read) -> io::Result<u64> {
     Ok(lean.values)
 }
 
-fn one_line(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
+fn shortened(text: &str) -> String {
+    text.chars().take(200).collect()
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -11,10 +11,15 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from meshgate_engine import zygote
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from faulty import report
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -23,18 +28,7 @@ def run(task: dict, progress: Callable[[str, float | None], None]) -> dict:
     progress("importing", None)
     result = globals()[f"try_{Path(task['input']).stem}"](progress)
     Path(task["output"]).write_text(json.dumps(result))
-    return {
-        "input": {"objects": 1},
-        "output": {"objects": 1},
-        "importer": "none",
-        "packed_textures": 0,
-        "losses": [],
-        "warnings": [],
-        "import_ms": 1.0,
-        "process_ms": 0.0,
-        "export_ms": 1.0,
-        "check_ms": 0.0,
-    }
+    return {**report("none", 1), "output": {"objects": 1}}
 
 
 def try_escape(progress) -> list[str]:

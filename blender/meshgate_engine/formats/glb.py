@@ -8,6 +8,16 @@ _HEADER = struct.Struct("<4sII")
 _CHUNK = struct.Struct("<I4s")
 
 
+def version_and_json(path: Path) -> tuple[int, bytes] | None:
+    """The container's version and its JSON as text, without reading the buffer; None when it is no glb."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER.size + _CHUNK.size)
+        if len(head) < _HEADER.size + _CHUNK.size or head[:4] != b"glTF":
+            return None
+        length, _kind = _CHUNK.unpack_from(head, _HEADER.size)
+        return _HEADER.unpack_from(head)[1], file.read(length)
+
+
 def load(path: Path) -> tuple[dict, bytes]:
     """The JSON and the buffer of a file. Raises ValueError when it is no glb."""
     content = path.read_bytes()

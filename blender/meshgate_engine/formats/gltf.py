@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from .. import clips, scene
 from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
-
-_GLB_HEADER = struct.Struct("<4sIIII")
+from . import glb
 
 
 def read(job: Job) -> str:
@@ -110,15 +108,9 @@ def _normalise_lights() -> None:
 def _document(path: Path) -> dict:
     """The JSON of a gltf or glb file; empty when there is none (the importer will say what it thinks of it)."""
     try:
-        with path.open("rb") as file:
-            head = file.read(_GLB_HEADER.size)
-            if head[:4] == b"glTF" and len(head) == _GLB_HEADER.size:
-                _magic, version, _total, length, _kind = _GLB_HEADER.unpack(head)
-                if version == 1:
-                    return {"asset": {"version": "1.0"}}
-                text = file.read(length)
-            else:
-                text = head + file.read()
+        version, text = glb.version_and_json(path) or (2, path.read_bytes())
+        if version == 1:
+            return {"asset": {"version": "1.0"}}
         document = json.loads(text)
     except (OSError, ValueError, RecursionError):
         return {}

@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 
 use super::protocol::{ChildReport, ChildSuccess};
+use crate::domain::error::one_line;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::engine::remove::remove_tree;
 
@@ -62,7 +63,7 @@ fn read_report(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn one_sentence(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(MAX_DETAIL).collect()
+    one_line(text).chars().take(MAX_DETAIL).collect()
 }
 
 /// Whether the result of a success is there: `output` below the folder, with something in it, and nothing beside

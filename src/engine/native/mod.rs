@@ -41,12 +41,8 @@ pub(crate) fn malformed(sentence: impl Into<String>) -> ConversionError {
 /// An error while reading `what` of a model: the file's fault when it ends early or is badly coded.
 pub(crate) fn unreadable(what: &str, error: &io::Error) -> ConversionError {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            ConversionError::new(ErrorCode::ImportFailed, format!("the file is truncated within {what}"))
-        }
-        io::ErrorKind::InvalidData => {
-            ConversionError::new(ErrorCode::ImportFailed, format!("{what} of the file is damaged: {error}"))
-        }
+        io::ErrorKind::UnexpectedEof => malformed(format!("the file is truncated within {what}")),
+        io::ErrorKind::InvalidData => malformed(format!("{what} of the file is damaged: {error}")),
         _ => ConversionError::io(&format!("read {what} of the file"), error),
     }
 }
