@@ -3,7 +3,9 @@
 pub mod cli;
 pub mod domain;
 pub mod engine;
+pub mod http;
 pub mod inspect;
 pub mod intake;
 pub mod packaging;
 pub mod service;
+pub mod shutdown;

@@ -11,7 +11,7 @@ use crate::engine::blender::locate::{self, Places};
 use crate::engine::blender::{self, EngineError};
 use crate::engine::workdir::WorkDir;
 use crate::intake::{Limits, Named, Source};
-use crate::service::Converter;
+use crate::service::{Admission, Converter};
 
 /// What carries out at most `at_once` conversions at a time. Blender starts with the first one that needs it.
 ///
@@ -23,7 +23,7 @@ pub fn converter(at_once: usize, settings: &EngineSettings) -> Result<Converter,
     let engine = engine(&work, settings)
         .map(|settings| blender::Settings { workers: at_once, ..settings })
         .map_err(|error| ConversionError::new(ErrorCode::EngineUnavailable, error.to_string()));
-    Ok(Converter::new(engine, work, limits))
+    Ok(Converter::new(engine, work, limits, Admission::unbounded(at_once)))
 }
 
 /// How to run the engine of this machine.

@@ -61,6 +61,30 @@ pub enum ErrorCode {
     OutputExists,
     /// A file could not be read or written.
     Io,
+    /// The request holds no file.
+    NoFile,
+    /// A file was sent without a name.
+    NoFileName,
+    /// A file's name has no extension.
+    NoExtension,
+    /// The request names no target format.
+    NoOutputFormat,
+    /// The file's name says a format we do not read.
+    UnsupportedInputFormat,
+    /// The request is not what HTTP or multipart allow.
+    MalformedRequest,
+    /// The body stopped coming.
+    RequestTimeout,
+    /// Nothing is at this address.
+    NotFound,
+    /// The address does not take this method.
+    MethodNotAllowed,
+    /// The key is missing or wrong.
+    Unauthorized,
+    /// As many conversions wait as may.
+    QueueFull,
+    /// The service is stopping.
+    ShuttingDown,
     /// Our fault.
     Internal,
 }

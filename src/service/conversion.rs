@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
-use super::losses;
+use super::{Admission, losses};
 use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
 use crate::domain::report::{Contents, Counts, Report, Timings};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
 use crate::engine::blender::protocol::{Importer, Stage, Task};
-use crate::engine::blender::stats::Setback;
+use crate::engine::blender::stats::{Setback, Stats};
 use crate::engine::blender::{self, Blender};
 use crate::engine::native;
 use crate::engine::workdir::{ConversionFolder, WorkDir};
@@ -53,6 +53,7 @@ pub struct Converter {
     engine: Result<blender::Settings, ConversionError>,
     work: WorkDir,
     limits: intake::Limits,
+    admission: Admission,
     /// Started by the first conversion that needs it: the native lane works without.
     blender: OnceCell<Blender>,
 }
@@ -78,8 +79,24 @@ impl Converter {
         engine: Result<blender::Settings, ConversionError>,
         work: WorkDir,
         limits: intake::Limits,
+        admission: Admission,
     ) -> Self {
-        Self { engine, work, limits, blender: OnceCell::new() }
+        Self { engine, work, limits, admission, blender: OnceCell::new() }
+    }
+
+    /// Who may wait for the engine.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// The engine's version, once it was started: `5.0.1`
+    pub fn engine_version(&self) -> Option<String> {
+        self.blender.get().map(|blender| blender.version().blender)
+    }
+
+    /// The engine's counts, once it was started.
+    pub fn stats(&self) -> Option<Stats> {
+        self.blender.get().map(Blender::stats)
     }
 
     /// Blender, started by the first call.
@@ -141,7 +158,13 @@ impl Converter {
         let made = if native::can(conversion.model.format, target, &conversion.options) {
             conversion.repack().await?
         } else {
-            conversion.blend(self.blender().await?, timeout).await?
+            let place = self.admission.enter()?;
+            let blender = self.blender().await?;
+            let began = Instant::now();
+            let made = conversion.blend(blender, timeout).await?;
+            let waited = Duration::from_secs_f64(made.timings.queue_ms.unwrap_or_default() / 1000.0);
+            place.leave(began.elapsed().saturating_sub(waited));
+            made
         };
         conversion.finish(made).await
     }

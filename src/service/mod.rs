@@ -1,6 +1,10 @@
 //! The conversion path: what every way in (command line, HTTP, jobs) runs.
 
+mod admission;
 mod conversion;
 mod losses;
+mod reports;
 
+pub use admission::Admission;
 pub use conversion::{Converter, Outcome, Request};
+pub use reports::Reports;

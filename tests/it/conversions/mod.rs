@@ -17,7 +17,7 @@ use meshgate::engine::blender;
 use meshgate::engine::blender::locate::Places;
 use meshgate::engine::workdir::WorkDir;
 use meshgate::intake::{Limits, Source};
-use meshgate::service::{Converter, Outcome, Request};
+use meshgate::service::{Admission, Converter, Outcome, Request};
 
 /// Longer than any conversion here takes, on a machine that is busy with other things.
 const LONG: Duration = Duration::from_mins(2);
@@ -51,7 +51,7 @@ impl Lab {
         let engine =
             places.locate().unwrap_or_else(|error| panic!("these tests run the real engine: {error}"));
         let settings = blender::Settings::new(engine, work.clone());
-        Converter::new(Ok(settings), work, limits)
+        Converter::new(Ok(settings), work, limits, Admission::unbounded(2))
     }
 
     fn path(&self, name: &str) -> PathBuf {

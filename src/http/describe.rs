@@ -1,0 +1,87 @@
+//! What the headers of a result say of it.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::Response;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use uuid::Uuid;
+
+use crate::domain::Report;
+
+const LOSSES: HeaderName = HeaderName::from_static("meshgate-losses");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// What RFC 8187 lets stand: `attr-char`.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'!')
+    .remove(b'#')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'^')
+    .remove(b'_')
+    .remove(b'`')
+    .remove(b'|')
+    .remove(b'~');
+
+pub struct Described {
+    losses: usize,
+    disposition: String,
+    timing: String,
+}
+
+impl Described {
+    pub fn new(report: &Report, name: &str, receive: Duration) -> Self {
+        let timings = &report.timings;
+        let parts = [timings.import_ms, timings.process_ms, timings.export_ms];
+        let convert: f64 = parts.iter().flatten().sum();
+        let mut timing = format!("receive;dur={:.1}", receive.as_secs_f64() * 1000.0);
+        for (what, took) in [("queue", timings.queue_ms), ("convert", Some(convert)), ("check", timings.check_ms)] {
+            let _ = write!(timing, ", {what};dur={:.1}", took.unwrap_or_default());
+        }
+        Self { losses: report.losses.len(), disposition: disposition(name), timing }
+    }
+
+    pub fn put(&self, response: &mut Response, report: Uuid) {
+        let headers = response.headers_mut();
+        let mut put = |name, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        put(header::CONTENT_DISPOSITION, &self.disposition);
+        put(SERVER_TIMING, &self.timing);
+        put(LOSSES, &self.losses.to_string());
+        put(header::LINK, &format!("</v1/reports/{report}>; rel=\"describedby\""));
+    }
+}
+
+/// RFC 6266: a name in plain letters for old clients, and the name itself for all others.
+fn disposition(name: &str) -> String {
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ' { c } else { '_' })
+        .collect();
+    if plain == name {
+        return format!("attachment; filename=\"{plain}\"");
+    }
+    format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{}", utf8_percent_encode(name, ENCODED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive() {
+        assert_eq!(disposition("duck.glb"), "attachment; filename=\"duck.glb\"");
+        assert_eq!(
+            disposition("猫 \"1\".glb"),
+            "attachment; filename=\"_ _1_.glb\"; filename*=UTF-8''%E7%8C%AB%20%221%22.glb"
+        );
+    }
+}

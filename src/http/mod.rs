@@ -1,0 +1,18 @@
+//! The HTTP API: requests in, files and problems out. Knows the conversion path, and nothing of how it works.
+
+mod convert;
+mod describe;
+mod file;
+mod formats;
+mod problem;
+mod probes;
+mod receive;
+mod reports;
+mod request_id;
+mod router;
+mod server;
+mod state;
+
+pub use router::router;
+pub use server::Server;
+pub use state::{Gateway, Settings};

@@ -1,0 +1,91 @@
+//! Is it alive, is it ready, and how is it?
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::state::{Gateway, Shared};
+
+/// `GET /livez`: the process answers. Nothing of the work is asked, so that work never fails it.
+pub async fn live() -> Json<Status> {
+    Json(Status { status: "ok" })
+}
+
+#[derive(Debug, Serialize)]
+pub struct Status {
+    status: &'static str,
+}
+
+/// `GET /readyz`
+#[derive(Debug, Serialize)]
+pub struct Readiness {
+    status: &'static str,
+    checks: Checks,
+}
+
+#[derive(Debug, Serialize)]
+struct Checks {
+    engine: &'static str,
+    accepting: &'static str,
+}
+
+pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness>) {
+    let checks = Checks {
+        engine: if engine_is_warm(&gateway) { "ok" } else { "not running" },
+        accepting: if gateway.shutdown.is_draining() { "draining" } else { "ok" },
+    };
+    let ready = checks.engine == "ok" && checks.accepting == "ok";
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { status: if ready { "ok" } else { "unavailable" }, checks }))
+}
+
+fn engine_is_warm(gateway: &Gateway) -> bool {
+    gateway.converter.stats().is_some_and(|stats| stats.available && stats.zygote.is_some())
+}
+
+/// `GET /health`, for people.
+#[derive(Debug, Serialize)]
+pub struct Health {
+    status: &'static str,
+    version: &'static str,
+    uptime_seconds: u64,
+    engine: Engine,
+    queue: Queue,
+}
+
+#[derive(Debug, Serialize)]
+struct Engine {
+    status: &'static str,
+    version: Option<String>,
+    workers: usize,
+    busy: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Queue {
+    waiting: usize,
+    full: bool,
+}
+
+pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
+    let stats = gateway.converter.stats().unwrap_or_default();
+    let warm = engine_is_warm(&gateway);
+    let status = match (warm, gateway.shutdown.is_draining()) {
+        (_, true) => "draining",
+        (true, false) => "healthy",
+        (false, false) => "degraded",
+    };
+    Json(Health {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: gateway.started.elapsed().as_secs(),
+        engine: Engine {
+            status: if warm { "ok" } else { "not running" },
+            version: gateway.converter.engine_version(),
+            workers: stats.slots,
+            busy: stats.busy,
+        },
+        queue: Queue { waiting: stats.waiting, full: gateway.converter.admission().is_full() },
+    })
+}

@@ -1,0 +1,128 @@
+//! Errors as clients see them: RFC 9457, with the predecessor's `error` field.
+
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::request_id::RequestId;
+use crate::domain::{ConversionError, ErrorCode};
+
+const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// An error on its way to a client; the request's number is added where it leaves.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{error}")]
+pub struct Problem {
+    pub error: ConversionError,
+    /// When it may be worth trying again.
+    pub retry_after: Option<Duration>,
+}
+
+/// The body, an `application/problem+json`.
+#[derive(Debug, Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    code: ErrorCode,
+    detail: &'a str,
+    /// The detail again, where the predecessor's clients look for it.
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+impl Problem {
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        ConversionError::new(code, detail).into()
+    }
+
+    pub fn after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
+    pub fn code(&self) -> ErrorCode {
+        self.error.code
+    }
+
+    /// The answer, with its number in the body.
+    pub fn answer(&self, id: Option<&RequestId>) -> Response {
+        let status = status(self.error.code);
+        let body = Body {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Client Closed Request"),
+            status: status.as_u16(),
+            code: self.error.code,
+            detail: &self.error.detail,
+            error: &self.error.detail,
+            request_id: id.map(RequestId::as_str),
+        };
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_secs_f64().ceil() as u64;
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        response.extensions_mut().insert(self.clone());
+        response
+    }
+}
+
+impl From<ConversionError> for Problem {
+    fn from(error: ConversionError) -> Self {
+        Self { error, retry_after: None }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.answer(None)
+    }
+}
+
+/// The status of each code.
+pub fn status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::UnknownOption
+        | ErrorCode::InvalidOption
+        | ErrorCode::UnsupportedOutputFormat
+        | ErrorCode::UnsupportedInputFormat
+        | ErrorCode::NoFile
+        | ErrorCode::NoFileName
+        | ErrorCode::NoExtension
+        | ErrorCode::NoOutputFormat
+        | ErrorCode::MalformedRequest => StatusCode::BAD_REQUEST,
+        ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::UnknownFormat => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorCode::UnsupportedPair
+        | ErrorCode::EmptyFile
+        | ErrorCode::InvalidArchive
+        | ErrorCode::EncryptedArchive
+        | ErrorCode::AmbiguousModel
+        | ErrorCode::MissingFiles
+        | ErrorCode::ImportFailed
+        | ErrorCode::EmptyModel
+        | ErrorCode::NoAnimation
+        | ErrorCode::NotHumanoid
+        | ErrorCode::ExportFailed
+        | ErrorCode::GeometryLost
+        | ErrorCode::MemoryLimit
+        | ErrorCode::OutputTooLarge
+        | ErrorCode::EngineCrashed => StatusCode::UNPROCESSABLE_ENTITY,
+        // As nginx counts clients that went away; none of them reads it.
+        ErrorCode::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        ErrorCode::QueueFull | ErrorCode::EngineUnavailable | ErrorCode::ShuttingDown => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        ErrorCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        ErrorCode::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
+        ErrorCode::OutputExists | ErrorCode::Io | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,53 @@
+//! The number of a request: the client's where it is sane, else ours; in the answer, the log and the errors.
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use uuid::Uuid;
+
+use super::problem::Problem;
+
+pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A longer one is no number but an attempt to fill the log.
+const MAX_LENGTH: usize = 128;
+
+/// 1 to 128 characters of letters, digits, `-`, `_`, `.`, `:` and `/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(String);
+
+impl RequestId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn of(request: &Request) -> Self {
+        let given = request.headers().get(HEADER).and_then(|value| value.to_str().ok());
+        let sane = given.filter(|text| {
+            (1..=MAX_LENGTH).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte))
+        });
+        Self(sane.map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned))
+    }
+}
+
+/// Numbers a request, its answer, and the error in it.
+pub async fn number(mut request: Request, next: Next) -> Response {
+    let id = RequestId::of(&request);
+    request.extensions_mut().insert(id.clone());
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions().get::<Problem>() {
+        let answer = problem.answer(Some(&id));
+        // Headers that were added on the way stay.
+        let (parts, body) = answer.into_parts();
+        response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
+        *response.body_mut() = body;
+        debug_assert_eq!(parts.status, response.status());
+    }
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(HEADER, value);
+    }
+    response.extensions_mut().insert(id);
+    response
+}

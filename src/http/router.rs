@@ -1,0 +1,61 @@
+//! Which address is answered by what.
+
+use std::any::Any;
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::Router;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::problem::Problem;
+use super::state::Shared;
+use super::{convert, formats, probes, reports, request_id};
+use crate::domain::ErrorCode;
+
+/// The whole API.
+pub fn router(gateway: Shared) -> Router {
+    Router::new()
+        .route("/convert", post(convert::convert))
+        .route("/v1/convert", post(convert::convert))
+        .route("/v1/formats", get(formats::formats))
+        .route("/v1/reports/{id}", get(reports::report))
+        .route("/health", get(probes::health))
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(middleware::from_fn(safe_headers))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(request_id::number))
+        .with_state(gateway)
+}
+
+async fn not_found() -> Problem {
+    Problem::new(ErrorCode::NotFound, "nothing is at this address; /apidocs/ lists what there is")
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(ErrorCode::MethodNotAllowed, "this address does not take this method")
+}
+
+fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    tracing::error!("a handler panicked");
+    Problem::new(ErrorCode::Internal, "the request failed for a reason that is not its own").into_response()
+}
+
+/// Answers are what they say they are, and are shown in nobody's frame.
+async fn safe_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,30 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::engine::workdir::WorkDir;
+use crate::service::{Converter, Reports};
+use crate::shutdown::Shutdown;
+
+/// What bounds requests.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Of one conversion, waiting included.
+    pub timeout: Duration,
+    /// Bytes of one body.
+    pub max_file_size: u64,
+    /// How long the next part of a body, or a request's headers, may take to come.
+    pub read_timeout: Duration,
+}
+
+pub struct Gateway {
+    pub converter: Converter,
+    pub work: WorkDir,
+    pub reports: Reports,
+    pub settings: Settings,
+    pub shutdown: Shutdown,
+    pub started: Instant,
+}
+
+pub type Shared = Arc<Gateway>;
