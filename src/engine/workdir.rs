@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A process that is killed leaves its run folder behind with nobody holding its lock; the next one to open the
-//! same base removes it.
+//! same base removes it, and ends what its conversions may have left running (`stragglers`).
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -21,6 +21,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::remove::remove_tree;
+use super::stragglers;
 
 const LOCK: &str = "lock";
 const RUN_PREFIX: &str = "run-";
@@ -38,7 +39,8 @@ struct Run {
 }
 
 impl WorkDir {
-    /// Makes a run folder below `base` (made if missing), and removes those of processes that are gone.
+    /// Makes a run folder below `base` (made if missing), and removes those of processes that are gone,
+    /// with what their conversions left running.
     ///
     /// # Errors
     /// What the file system says.
@@ -60,6 +62,7 @@ impl WorkDir {
         drop(gate);
         // The locks of the abandoned folders are ours now, so that two processes do not remove the same one.
         for (path, lock) in abandoned {
+            stragglers::kill_at_home_in(&path);
             if let Err(error) = remove_tree(&path) {
                 tracing::warn!(path = %path.display(), %error, "an abandoned work folder stays");
             } else {

@@ -5,7 +5,8 @@
 //! - a time-out, and dropping the future of a conversion, kill the child's whole session within a second;
 //! - a child that crashes or hangs is given one more chance, in a Blender that was freshly started;
 //! - the zygote is replaced before it is worn and when it is sick, and a broken engine is answered for at once;
-//! - nothing outlives this process, and nothing polls.
+//! - nothing outlives this process, and nothing polls. (After a `kill -9` without seccomp: what a child started in a
+//!   session of its own stays until the next start, see `engine::stragglers`.)
 
 use std::path::PathBuf;
 use std::sync::Arc;
