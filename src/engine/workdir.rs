@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! <base>/
-//!   lock                     held while a run folder is made or looked at
-//!   engine-<hash>/           the engine's package
+//!   lock                     held while one of these folders is made or looked at
+//!   engine-<hash>/           the engine's package (`blender::package`)
+//!     lock                   shared by the processes that use it
 //!   run-<uuid>/              one per process
 //!     lock                   held (flock) as long as the process lives
 //!     <uuid>/{in,out,tmp}/   one per conversion
@@ -165,7 +166,11 @@ fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn open_lock(folder: &Path) -> io::Result<File> {
+/// The lock file of a folder, made if missing.
+///
+/// # Errors
+/// What the file system says.
+pub(super) fn open_lock(folder: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK))
 }
 

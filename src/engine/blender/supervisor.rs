@@ -122,7 +122,7 @@ impl Blender {
             protocol: protocol::VERSION,
             sandbox: settings.sandbox,
             seccomp: seccomp(settings.sandbox)?,
-            readable: settings.engine.home().into_iter().chain([package]).collect(),
+            readable: settings.engine.home().into_iter().chain([package.folder().to_owned()]).collect(),
             cold: false,
             hang_after_s: settings.hang_after.as_secs_f64(),
         };
