@@ -47,7 +47,7 @@ pub struct Settings {
     pub sandbox: SandboxMode,
     /// Address space of a child.
     pub memory_bytes: u64,
-    /// The largest file that a child may write.
+    /// The largest file that a child may write; all of them together may take twice as much.
     pub file_bytes: u64,
     /// Processor time of a child; by default what all processors can give until the time-out.
     pub cpu_seconds: Option<u64>,
@@ -256,6 +256,8 @@ impl Blender {
             memory_bytes: self.settings.memory_bytes,
             cpu_seconds: self.settings.cpu_seconds.unwrap_or(all_processors).min(u64::from(u32::MAX)),
             file_bytes: self.settings.file_bytes,
+            // The result, and what was made on the way to it.
+            disk_bytes: self.settings.file_bytes.saturating_mul(2),
             open_files: 256,
         }
     }
