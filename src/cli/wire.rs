@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::engine_args::EngineSettings;
 use super::plan::Origin;
-use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::domain::{ConversionError, Format};
 use crate::engine::blender::locate::{self, Places};
 use crate::engine::blender::{self, EngineError};
 use crate::engine::workdir::WorkDir;
@@ -20,9 +20,7 @@ use crate::service::Converter;
 pub fn converter(at_once: usize, settings: &EngineSettings) -> Result<Converter, ConversionError> {
     let work = work(settings)?;
     let limits = Limits { max_unpacked: settings.max_unpacked, ..Limits::default() };
-    let engine = engine(&work, settings)
-        .map(|settings| blender::Settings { workers: at_once, ..settings })
-        .map_err(|error| ConversionError::new(ErrorCode::EngineUnavailable, error.to_string()));
+    let engine = engine(&work, settings).map(|settings| blender::Settings { workers: at_once, ..settings });
     Ok(Converter::new(engine, work, limits))
 }
 
