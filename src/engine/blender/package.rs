@@ -154,16 +154,16 @@ mod tests {
             fs::write(folder.join(NAME).join("zygote.py"), "").unwrap();
             folder
         };
-        let (used, unused, half) = (other("engine-1"), other("engine-2"), other("engine-new-x"));
-        let user = open_lock(&used).unwrap();
-        user.lock_shared().unwrap();
+        let (used, old, half) = (other("engine-1"), other("engine-2"), other("engine-new-x"));
+        let holder = open_lock(&used).unwrap();
+        holder.lock_shared().unwrap();
         // Some of ours are gone, one is not: the package is in use.
         let ours = unpack(base.path()).unwrap();
         drop(unpack(base.path()).unwrap());
-        assert!(ours.folder().is_dir() && used.is_dir() && !unused.exists() && !half.exists());
+        assert!(ours.folder().is_dir() && used.is_dir() && !old.exists() && !half.exists());
         assert!(open_lock(ours.folder()).unwrap().try_lock().is_err());
 
-        drop(user);
+        drop(holder);
         let again = unpack(base.path()).unwrap();
         assert_eq!(engines(base.path()), [again.folder()]);
         drop((ours, again));
