@@ -224,7 +224,12 @@ impl Bench {
     async fn native(&self) -> Result<Vec<Row>> {
         let (mut copies, mut repacks, mut conversions) = (Vec::new(), Vec::new(), Vec::new());
         let work = self.work()?;
-        let converter = Converter::new(Ok(self.settings(&work, 1)?), work.clone(), Limits::default(), Admission::unbounded(1));
+        let converter = Converter::new(
+            Ok(self.settings(&work, 1)?),
+            work.clone(),
+            Limits::default(),
+            Admission::unbounded(1),
+        );
         for _ in 0..PROCESSES {
             let began = Instant::now();
             let status =
@@ -274,7 +279,8 @@ impl Bench {
     /// What 100 MB of model add to this process, Blender's own aside.
     async fn memory(&self) -> Result<Row> {
         let work = self.work()?;
-        let converter = Converter::new(Ok(self.settings(&work, 1)?), work, Limits::default(), Admission::unbounded(1));
+        let converter =
+            Converter::new(Ok(self.settings(&work, 1)?), work, Limits::default(), Admission::unbounded(1));
         converter.blender().await?;
         self.convert_file(&converter, "cube.fbx", Format::Glb, Options::default()).await?;
         // Forget the peak of what was measured before.

@@ -1,6 +1,7 @@
 //! Meshgate: a gateway that converts 3D models and motions, with Blender as its engine.
 
 pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod http;

@@ -69,18 +69,7 @@ pub struct RunArgs {
 }
 
 /// The settings, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineSettings {
-    pub python: Option<PathBuf>,
-    pub blender: Option<PathBuf>,
-    pub data_dir: Option<PathBuf>,
-    pub sandbox: SandboxMode,
-    /// Bytes of address space of one conversion.
-    pub memory: u64,
-    pub max_requests: u64,
-    /// Bytes.
-    pub max_unpacked: u64,
-}
+pub type EngineSettings = crate::config::Engine;
 
 /// How many conversions run at once, and how long each may take.
 #[derive(Debug, Clone, PartialEq, Eq)]

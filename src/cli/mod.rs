@@ -5,6 +5,7 @@ mod doctor;
 mod engine;
 mod engine_args;
 mod formats;
+mod gateway;
 mod gather;
 mod logging;
 mod options;
@@ -14,6 +15,7 @@ mod print;
 mod progress;
 mod run;
 mod schema;
+mod serve;
 mod table;
 mod wire;
 mod words;
@@ -59,6 +61,7 @@ enum Command {
     #[command(subcommand)]
     Engine(engine::Command),
     Schema(schema::Args),
+    Serve(serve::Args),
 }
 
 /// Why a subcommand did not do its work.
@@ -112,7 +115,11 @@ pub fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<ExitCode, Failure> {
     let bars = MultiProgress::new();
-    let usual = if matches!(command, Command::Convert(_)) { logging::WARNINGS } else { logging::NOTHING };
+    let usual = match command {
+        Command::Convert(_) => logging::WARNINGS,
+        Command::Serve(_) => logging::EVERYTHING,
+        _ => logging::NOTHING,
+    };
     logging::start(usual, &bars)?;
     match command {
         Command::Convert(args) => convert::run(args, bars),
@@ -120,6 +127,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Failure> {
         Command::Doctor(args) => doctor::run(&args),
         Command::Engine(command) => engine::run(&command),
         Command::Schema(args) => schema::run(&args),
+        Command::Serve(args) => serve::run(&args),
     }
 }
 

@@ -72,7 +72,8 @@ async fn answer(
         options: wish.options,
         timeout: gateway.settings.timeout,
     };
-    let outcome = gateway.converter.convert(request, &|_, _| ()).await.map_err(|error| about(gateway, error))?;
+    let outcome =
+        gateway.converter.convert(request, &|_, _| ()).await.map_err(|error| about(gateway, error))?;
     drop(upload);
     respond(gateway, outcome, receive).await
 }

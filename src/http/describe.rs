@@ -40,7 +40,9 @@ impl Described {
         let parts = [timings.import_ms, timings.process_ms, timings.export_ms];
         let convert: f64 = parts.iter().flatten().sum();
         let mut timing = format!("receive;dur={:.1}", receive.as_secs_f64() * 1000.0);
-        for (what, took) in [("queue", timings.queue_ms), ("convert", Some(convert)), ("check", timings.check_ms)] {
+        for (what, took) in
+            [("queue", timings.queue_ms), ("convert", Some(convert)), ("check", timings.check_ms)]
+        {
             let _ = write!(timing, ", {what};dur={:.1}", took.unwrap_or_default());
         }
         Self { losses: report.losses.len(), disposition: disposition(name), timing }

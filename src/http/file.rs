@@ -95,7 +95,10 @@ impl Result {
                 (length, body)
             }
         };
-        Ok(([(header::CONTENT_TYPE, media_type.to_owned()), (header::CONTENT_LENGTH, length.to_string())], body)
+        Ok((
+            [(header::CONTENT_TYPE, media_type.to_owned()), (header::CONTENT_LENGTH, length.to_string())],
+            body,
+        )
             .into_response())
     }
 }

@@ -49,7 +49,11 @@ pub async fn formats(State(gateway): State<Shared>) -> Json<Formats> {
             media_type: info.media_type,
             extensions: info.extensions,
             holds: info.holds,
-            to: TABLE.iter().map(|info| info.format).filter(|to| info.format.refusal(*to).is_none()).collect(),
+            to: TABLE
+                .iter()
+                .map(|info| info.format)
+                .filter(|to| info.format.refusal(*to).is_none())
+                .collect(),
         })
         .collect();
     let options = options::TABLE

@@ -40,14 +40,6 @@ impl Problem {
         ConversionError::new(code, detail).into()
     }
 
-    pub fn after(self, retry_after: Duration) -> Self {
-        Self { retry_after: Some(retry_after), ..self }
-    }
-
-    pub fn code(&self) -> ErrorCode {
-        self.error.code
-    }
-
     /// The answer, with its number in the body.
     pub fn answer(&self, id: Option<&RequestId>) -> Response {
         let status = status(self.error.code);

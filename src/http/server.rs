@@ -36,7 +36,11 @@ pub struct Server {
 impl Server {
     /// # Errors
     /// As the system says: an address in use, a port that needs a right.
-    pub async fn bind(address: SocketAddr, max_connections: usize, read_timeout: Duration) -> io::Result<Self> {
+    pub async fn bind(
+        address: SocketAddr,
+        max_connections: usize,
+        read_timeout: Duration,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         Ok(Self { listener, connections: Arc::new(Semaphore::new(max_connections)), read_timeout })
     }

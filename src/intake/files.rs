@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{Mode, OFlags};
+use std::sync::Arc;
 
 use super::model::Limits;
 use super::names;
+use super::open::Root;
 use crate::domain::{ConversionError, ErrorCode};
 
 /// Most files of one name among which the likeliest is sought.
@@ -26,7 +26,7 @@ pub struct Item {
     /// Path inside the conversion's folder, of safe components.
     pub stored: PathBuf,
     /// Where the file lies as long as it has not been copied into the folder.
-    beside: Option<PathBuf>,
+    beside: Option<(Arc<Root>, PathBuf)>,
     pub bytes: u64,
 }
 
@@ -93,41 +93,54 @@ impl Files {
         }
     }
 
-    /// Copies the file at `source` into the folder; `links` says whether it may be reached by one.
-    pub fn copy(&mut self, source: &Path, name: &[&str], links: bool) -> Result<usize, ConversionError> {
+    /// Copies an opened file into the folder. On an error nothing is left of it.
+    pub fn copy(&mut self, from: io::Result<File>, name: &[&str]) -> Result<usize, ConversionError> {
         let reading = |error| ConversionError::io("read the model", &error);
-        let mut from = open_file(source, links).map_err(reading)?;
+        let mut from = from.map_err(reading)?;
         let length = from.metadata().map_err(reading)?.len();
         self.room_for(length)?;
         let (index, mut to) = self.create(name)?;
-        let bytes = self.copy_within(&mut from, &mut to)?;
-        self.written(index, bytes);
-        Ok(index)
+        match self.copy_within(&mut from, &mut to) {
+            Ok(bytes) => {
+                self.written(index, bytes);
+                Ok(index)
+            }
+            Err(error) => {
+                self.forget_last();
+                Err(error)
+            }
+        }
     }
 
     /// Copies what is left of a file, as far as the limit allows: it may grow meanwhile.
     fn copy_within(&self, from: &mut File, to: &mut File) -> Result<u64, ConversionError> {
         let left = self.limits.max_unpacked.saturating_sub(self.totals().1);
-        let bytes = io::copy(&mut from.take(left.saturating_add(1)), to)
-            .map_err(|error| ConversionError::io("store the model", &error))?;
-        if bytes > left { Err(self.limits.too_large()) } else { Ok(bytes) }
+        let mut copy = || -> io::Result<(u64, usize)> {
+            let bytes = io::copy(&mut from.by_ref().take(left), to)?;
+            Ok((bytes, if bytes < left { 0 } else { from.read(&mut [0])? }))
+        };
+        match copy().map_err(|error| ConversionError::io("store the model", &error))? {
+            (bytes, 0) => Ok(bytes),
+            _ => Err(self.limits.too_large()),
+        }
     }
 
-    /// Makes a file known that is copied only when something refers to it.
-    pub fn offer(&mut self, source: PathBuf, name: &[&str], bytes: u64) {
+    /// Makes the file at `relative` below `root` known, which is copied only when something refers to it.
+    pub fn offer(&mut self, root: &Arc<Root>, relative: PathBuf, name: &[&str], bytes: u64) {
         let stored = self.free_path(name);
-        self.add(name.join("/"), stored, Some(source), bytes);
+        self.add(name.join("/"), stored, Some((Arc::clone(root), relative)), bytes);
     }
 
     /// Makes sure that the file at `index` lies in the folder.
     pub fn take(&mut self, index: usize) -> Result<(), ConversionError> {
-        let Some(Item { beside: Some(source), stored, bytes, .. }) = self.items.get(index) else {
+        let Some(Item { beside: Some((root, relative)), stored, .. }) = self.items.get(index) else {
             return Ok(());
         };
-        let (source, path, bytes) = (source.clone(), self.folder.join(stored), *bytes);
-        self.room_for(bytes)?;
         let copying = |error| ConversionError::io("copy a file of the model", &error);
-        let mut from = open_file(&source, false).map_err(copying)?;
+        // What it was when it was offered says nothing of what it is now.
+        let mut from = root.file(relative).map_err(copying)?;
+        let path = self.folder.join(stored);
+        self.room_for(from.metadata().map_err(copying)?.len())?;
         let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create(&path));
         let bytes = self.copy_within(&mut from, &mut made.map_err(copying)?)?;
         if let Some(item) = self.items.get_mut(index) {
@@ -185,10 +198,10 @@ impl Files {
         self.items.get(index)
     }
 
-    /// Where the file at `index` can be read now.
+    /// Where the file at `index` lies in the folder, once it does.
     pub fn path(&self, index: usize) -> Option<PathBuf> {
-        let item = self.items.get(index)?;
-        Some(item.beside.clone().unwrap_or_else(|| self.folder.join(&item.stored)))
+        let item = self.items.get(index).filter(|item| item.beside.is_none())?;
+        Some(self.folder.join(&item.stored))
     }
 
     pub fn folder(&self) -> &Path {
@@ -234,12 +247,29 @@ impl Files {
         Ok(())
     }
 
-    fn add(&mut self, name: String, stored: PathBuf, beside: Option<PathBuf>, bytes: u64) -> usize {
+    fn add(
+        &mut self,
+        name: String,
+        stored: PathBuf,
+        beside: Option<(Arc<Root>, PathBuf)>,
+        bytes: u64,
+    ) -> usize {
         let index = self.items.len();
         self.by_path.entry(name.to_lowercase()).or_default().push(index);
         self.by_base.entry(names::base_name(&name).to_lowercase()).or_default().push(index);
         self.items.push(Item { name, stored, beside, bytes });
         index
+    }
+
+    /// Undoes the last [`Files::create`].
+    fn forget_last(&mut self) {
+        let Some(item) = self.items.pop() else { return };
+        let index = self.items.len();
+        self.taken.remove(&item.stored);
+        for named in self.by_path.values_mut().chain(self.by_base.values_mut()) {
+            named.retain(|other| *other != index);
+        }
+        let _ = fs::remove_file(self.folder.join(&item.stored));
     }
 
     /// A safe path for `name` that no other file has.
@@ -262,19 +292,6 @@ impl Files {
 /// Whether a path is relative; one that climbs may still stay inside, as that depends on where it is written.
 fn is_relative(reference: &str) -> bool {
     !reference.starts_with(['/', '\\']) && !names::has_scheme_or_drive(reference) && !reference.contains('\0')
-}
-
-/// Opens a regular file, and nothing else in its place: of a pipe or a device no end would come.
-fn open_file(path: &Path, links: bool) -> io::Result<File> {
-    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    if !links {
-        flags |= OFlags::NOFOLLOW;
-    }
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
-    Ok(file)
 }
 
 #[cfg(test)]
@@ -306,6 +323,102 @@ mod tests {
         for outside in ["../../etc/passwd", "/etc/passwd", "http://host/b.bin", "C:\\x", "..\\..\\x"] {
             assert_eq!(resolve(outside), Resolved::Outside, "{outside}");
         }
+    }
+
+    /// A model's folder with the limit of 100 bytes, and a file of 10 bytes offered from another place.
+    struct Offered {
+        folder: tempfile::TempDir,
+        place: tempfile::TempDir,
+        files: Files,
+    }
+
+    impl Offered {
+        fn new() -> Offered {
+            let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            fs::create_dir(place.path().join("sub")).unwrap();
+            fs::write(place.path().join("sub/skin.png"), "0123456789").unwrap();
+            let limits = Limits { max_unpacked: 100, ..Limits::default() };
+            let mut files = Files::new(folder.path(), limits).unwrap();
+            let root = Arc::new(Root::open(place.path()).unwrap());
+            files.offer(&root, "sub/skin.png".into(), &["sub", "skin.png"], 10);
+            Offered { folder, place, files }
+        }
+
+        /// Takes the file; what then lies in the model's folder.
+        fn take(&mut self) -> (Result<(), ErrorCode>, Option<String>) {
+            let result = self.files.take(0).map_err(|error| error.code);
+            (result, fs::read_to_string(self.folder.path().join("sub/skin.png")).ok())
+        }
+    }
+
+    #[test]
+    fn a_link_or_a_pipe_swapped_in_is_not_read() {
+        use std::os::unix::fs::symlink;
+        let secret = tempfile::tempdir().unwrap();
+        fs::write(secret.path().join("skin.png"), "secret").unwrap();
+
+        let mut offered = Offered::new();
+        let sub = offered.place.path().join("sub");
+        fs::remove_dir_all(&sub).unwrap();
+        symlink(secret.path(), &sub).unwrap();
+        assert_eq!(offered.take(), (Err(ErrorCode::Io), None));
+
+        let mut offered = Offered::new();
+        let file = offered.place.path().join("sub/skin.png");
+        fs::remove_file(&file).unwrap();
+        symlink(secret.path().join("skin.png"), &file).unwrap();
+        assert_eq!(offered.take(), (Err(ErrorCode::Io), None));
+
+        fs::remove_file(&file).unwrap();
+        let (cwd, mode) = (rustix::fs::CWD, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(cwd, &file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(offered.take(), (Err(ErrorCode::Io), None));
+
+        fs::remove_file(&file).unwrap();
+        assert_eq!(offered.take(), (Err(ErrorCode::Io), None));
+        fs::write(&file, "here again").unwrap();
+        assert_eq!(offered.take(), (Ok(()), Some("here again".to_owned())));
+    }
+
+    #[test]
+    fn what_grew_or_shrank_counts_as_it_is_now() {
+        let grown = |bytes| {
+            let mut offered = Offered::new();
+            fs::write(offered.place.path().join("sub/skin.png"), "x".repeat(bytes)).unwrap();
+            let (result, copied) = offered.take();
+            (result, copied.map(|text| text.len()), offered.files.totals())
+        };
+        assert_eq!(grown(3), (Ok(()), Some(3), (1, 3)));
+        assert_eq!(grown(100), (Ok(()), Some(100), (1, 100)));
+        assert_eq!(grown(101), (Err(ErrorCode::TooLarge), None, (0, 0)));
+    }
+
+    #[test]
+    fn what_grows_while_it_is_read_is_copied_up_to_the_limit() {
+        // Files of the kernel say that they are empty, as a file that grows later does.
+        let endless = Path::new("/proc/self/maps");
+        assert_eq!(endless.metadata().unwrap().len(), 0);
+        let mut offered = Offered::new();
+        let mut to = File::create(offered.folder.path().join("copy")).unwrap();
+        let error = offered.files.copy_within(&mut File::open(endless).unwrap(), &mut to).unwrap_err();
+        assert_eq!((error.code, to.metadata().unwrap().len()), (ErrorCode::TooLarge, 100));
+
+        let error = offered.files.copy(File::open(endless), &["maps"]).unwrap_err();
+        assert_eq!((error.code, offered.files.items().len()), (ErrorCode::TooLarge, 1));
+        assert!(!offered.folder.path().join("maps").exists());
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_cannot_be_read_to_its_end() {
+        let mut offered = Offered::new();
+        // Opens, and fails when it is read.
+        let error = offered.files.copy(File::open("/proc/self/mem"), &["a.obj"]).unwrap_err();
+        assert_eq!((error.code, offered.files.items().len()), (ErrorCode::Io, 1));
+        assert!(!offered.folder.path().join("a.obj").exists());
+        assert_eq!(offered.files.resolve("x.obj", "a.obj"), Resolved::Missing);
+        let file = offered.place.path().join("sub/skin.png");
+        assert_eq!(offered.files.copy(File::open(file), &["a.obj"]).unwrap(), 1);
+        assert_eq!(offered.files.item(1).unwrap().stored, Path::new("a.obj"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod files;
 mod json;
 mod model;
 pub mod names;
+mod open;
 mod references;
 mod seems;
 

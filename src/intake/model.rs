@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use walkdir::WalkDir;
 
 use super::detect::{self, Content};
 use super::files::Files;
+use super::open::{self, Root};
 use super::references::{self, Findings};
 use super::{archive, names};
 use crate::domain::{ConversionError, ErrorCode, Format};
@@ -193,7 +195,8 @@ fn gather_one(
 
 fn copy_named(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
     let parts = names::components(&file.name).filter(|parts| !parts.is_empty());
-    files.copy(&file.path, &parts.unwrap_or_else(|| vec![names::base_name(&file.name)]), true).map(|_| ())
+    let parts = parts.unwrap_or_else(|| vec![names::base_name(&file.name)]);
+    files.copy(open::regular(&file.path), &parts).map(|_| ())
 }
 
 fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> Result<(), ConversionError> {
@@ -205,6 +208,7 @@ fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> 
         }
     };
     let below = |path: &Path| path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned();
+    let root = Root::open(folder).map_err(|error| ConversionError::io("read the folder", &error))?;
     for entry in WalkDir::new(folder).sort_by_file_name() {
         let entry = match entry {
             Ok(entry) => entry,
@@ -223,7 +227,8 @@ fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> 
             skip(&relative, "is a link or special file");
             continue;
         }
-        match files.copy(entry.path(), &parts, false) {
+        let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+        match files.copy(root.file(inside), &parts) {
             // Not all files in a folder need be the model's.
             Err(error) if error.code == ErrorCode::Io => skip(&relative, "cannot be read"),
             other => _ = other?,
@@ -239,15 +244,16 @@ fn offer_siblings(path: &Path, files: &mut Files) {
         Some(folder) => folder,
         None => return,
     };
+    let Ok(root) = Root::open(folder).map(Arc::new) else { return };
     let walk = WalkDir::new(folder).min_depth(1).max_depth(3).sort_by_file_name();
     for entry in walk.into_iter().filter_map(Result::ok).take(MAX_SIBLINGS) {
-        let relative =
-            entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_string_lossy().into_owned();
+        let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+        let relative = inside.to_string_lossy().into_owned();
         let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
         let is_main = parts.len() == 1 && entry.path().file_name() == path.file_name();
         if entry.file_type().is_file() && !is_main && !archive::is_junk(&parts) {
             let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
-            files.offer(entry.path().to_owned(), &parts, bytes);
+            files.offer(&root, inside.to_owned(), &parts, bytes);
         }
     }
 }

@@ -4,5 +4,6 @@ mod cli;
 mod cli_convert;
 mod conversions;
 mod documents;
+mod gateway;
 mod intake;
 mod supervisor;

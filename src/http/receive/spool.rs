@@ -55,8 +55,7 @@ impl Spool {
     }
 
     async fn flush(&mut self) -> Result<(), Problem> {
-        let (sink, pending, path) =
-            (self.sink.take(), std::mem::take(&mut self.pending), self.path.clone());
+        let (sink, pending, path) = (self.sink.take(), std::mem::take(&mut self.pending), self.path.clone());
         self.pending_bytes = 0;
         let write = move || -> io::Result<Sink> {
             let mut sink = match sink {

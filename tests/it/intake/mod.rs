@@ -2,6 +2,7 @@
 
 mod archives;
 mod detection;
+mod races;
 mod references;
 
 use std::fs;

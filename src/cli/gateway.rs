@@ -1,0 +1,84 @@
+//! Runs the gateway: the parts wired together, from the first socket to the last answer.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Failure, wire};
+use crate::config::Config;
+use crate::engine::blender;
+use crate::http::{self, Gateway, Server};
+use crate::intake::Limits;
+use crate::service::{Admission, Converter, Reports};
+use crate::shutdown::{self, Shutdown};
+
+/// How long to wait after the engine did not start, at first and at most.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// What keeps the gateway from serving at all: no folder to work in, an address in use.
+pub fn run(config: &Config) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+    let server = &config.server;
+    let shutdown = Shutdown::default();
+    // Signals first: one that comes while the engine starts stops that, too.
+    let stopping = shutdown::on_signals(shutdown.clone(), server.shutdown_delay, server.shutdown_grace)
+        .map_err(Failure::io("listen for signals"))?;
+    let gateway = Arc::new(gateway(config, shutdown.clone())?);
+    let listener = bind(server.bind, config).await?;
+    let address = listener.address().map_err(Failure::io("tell the address"))?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
+    listener.run(http::router(Arc::clone(&gateway)), shutdown.clone()).await;
+    warming.abort();
+    gateway.converter.shutdown().await;
+    stopping.abort();
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn bind(address: SocketAddr, config: &Config) -> Result<Server, Failure> {
+    Server::bind(address, config.server.max_connections, config.server.read_timeout)
+        .await
+        .map_err(Failure::io(format!("listen on {address}")))
+}
+
+fn gateway(config: &Config, shutdown: Shutdown) -> Result<Gateway, Failure> {
+    let server = &config.server;
+    let work = wire::work(&config.engine)?;
+    let engine = wire::engine(&work, &config.engine)
+        .map(|settings| blender::Settings { workers: server.workers, ..settings });
+    let limits = Limits { max_unpacked: config.engine.max_unpacked, ..Limits::default() };
+    let admission = Admission::new(server.workers, server.queue_limit);
+    Ok(Gateway {
+        converter: Converter::new(engine, work.clone(), limits, admission),
+        work,
+        reports: Reports::default(),
+        settings: http::Settings {
+            timeout: server.timeout,
+            max_file_size: server.max_file_size,
+            read_timeout: server.read_timeout,
+        },
+        shutdown,
+        started: Instant::now(),
+    })
+}
+
+/// Starts the engine before the first conversion asks for it; again and again, where it does not start.
+async fn warm_up(gateway: Arc<Gateway>) {
+    let mut delay = FIRST_RETRY;
+    while gateway.converter.blender().await.is_err() {
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(LONGEST_RETRY);
+    }
+    let version = gateway.converter.engine_version().unwrap_or_default();
+    tracing::info!(version, "the engine is warm");
+}

@@ -1,0 +1,130 @@
+//! The real binary on a real port, with the real engine.
+
+mod thin_path;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Longer than anything here takes, on a machine that is busy with other things.
+const LONG: Duration = Duration::from_mins(2);
+
+/// A running `meshgate serve`; killed when dropped.
+pub struct Gateway {
+    process: Child,
+    /// `http://127.0.0.1:PORT`
+    pub address: String,
+    pub folder: tempfile::TempDir,
+    /// What it says, line by line.
+    lines: mpsc::Receiver<String>,
+    pub client: reqwest::Client,
+}
+
+impl Gateway {
+    /// Starts it with these variables besides the usual ones, and waits until the engine is warm.
+    pub fn start(variables: &[(&str, &str)]) -> Gateway {
+        let gateway = Gateway::start_cold(variables);
+        gateway.wait_for("the engine is warm");
+        gateway
+    }
+
+    /// Starts it, and waits until it listens.
+    pub fn start_cold(variables: &[(&str, &str)]) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshgate"));
+        command
+            .arg("serve")
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("DATA_DIR", folder.path())
+            .env("BIND_ADDRESS", "127.0.0.1:0")
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone().unwrap())
+            .stderr(writer);
+        let process = command.spawn().unwrap();
+        // Its ends of the pipe are closed with the command, so that the reader sees the end.
+        drop(command);
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let mut gateway =
+            Gateway { process, address: String::new(), folder, lines, client: reqwest::Client::new() };
+        let line = gateway.wait_for("listening");
+        let start = line.find("127.0.0.1:").expect("an address");
+        let end = line[start..].find(|c: char| !c.is_ascii_digit() && !".:".contains(c));
+        gateway.address = format!("http://{}", &line[start..end.map_or(line.len(), |end| start + end)]);
+        gateway
+    }
+
+    /// The next line that holds `text`; those before it are gone.
+    pub fn wait_for(&self, text: &str) -> String {
+        let mut seen = Vec::new();
+        loop {
+            match self.lines.recv_timeout(LONG) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen.push(line),
+                Err(_) => panic!("no line with {text:?} in {seen:#?}"),
+            }
+        }
+    }
+
+    /// What it has said and nobody has waited for, until now; until its end after it was stopped.
+    pub fn said(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Its exit status, waiting for the end.
+    pub fn end(&mut self) -> std::process::ExitStatus {
+        self.process.wait().unwrap()
+    }
+
+    /// Conversion folders that are there now.
+    pub fn conversions_on_disk(&self) -> Vec<PathBuf> {
+        let work = self.folder.path().join("work");
+        let runs = std::fs::read_dir(work).unwrap().map(|entry| entry.unwrap().path());
+        let runs = runs.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("run-"));
+        let below = |run: PathBuf| std::fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
+        runs.flat_map(below).filter(|path| path.is_dir()).collect()
+    }
+
+    /// `POST /convert` with one file.
+    pub async fn convert(&self, query: &str, name: &str, content: Vec<u8>) -> reqwest::Response {
+        let part = reqwest::multipart::Part::bytes(content).file_name(name.to_owned());
+        let form = reqwest::multipart::Form::new().part("file", part);
+        self.client.post(self.url(&format!("/convert?{query}"))).multipart(form).send().await.unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A file of the project's examples.
+pub fn example(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)).unwrap()
+}
+
+/// A triangle as OBJ, the smallest model there is.
+pub const TRIANGLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";

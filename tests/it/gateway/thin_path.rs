@@ -1,0 +1,31 @@
+//! A model in, a file out.
+
+use super::{Gateway, TRIANGLE};
+
+#[tokio::test]
+async fn a_model_goes_in_and_a_file_comes_out() {
+    let gateway = Gateway::start(&[]);
+    let answer = gateway.convert("output_format=glb", "三角.obj", TRIANGLE.into()).await;
+    assert_eq!(answer.status(), 200);
+    let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(header("content-type"), "model/gltf-binary");
+    assert_eq!(
+        header("content-disposition"),
+        "attachment; filename=\"__.glb\"; filename*=UTF-8''%E4%B8%89%E8%A7%92.glb"
+    );
+    for name in ["receive", "queue", "convert", "check"] {
+        assert!(header("server-timing").contains(&format!("{name};dur=")), "{}", header("server-timing"));
+    }
+    let link = header("link");
+    let report = link.strip_prefix('<').unwrap().split_once('>').unwrap().0.to_owned();
+    let length: usize = header("content-length").parse().unwrap();
+    let losses: usize = header("meshgate-losses").parse().unwrap();
+    let file = answer.bytes().await.unwrap();
+    assert_eq!((file.len(), &file[..4]), (length, b"glTF".as_slice()));
+
+    let report: serde_json::Value =
+        gateway.client.get(gateway.url(&report)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(report["output"]["triangles"], 1);
+    assert_eq!(report["losses"].as_array().unwrap().len(), losses);
+    assert!(gateway.conversions_on_disk().is_empty());
+}
