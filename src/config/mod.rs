@@ -1,7 +1,16 @@
 //! What the program is told before it starts: typed, checked, and in one place.
 //!
-//! `settings` is the one table of names, defaults and help; `sources` reads the environment and the file, `read`
-//! makes values of them and collects every mistake.
+//! `settings` is the one table of names, defaults and help; `sources` holds what was given, `reader` makes values of
+//! it and collects every mistake, `spelling` finds the names that were meant otherwise, `document` writes help.
+
+pub mod document;
+mod parse;
+mod reader;
+pub mod settings;
+mod sources;
+mod spelling;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,6 +18,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+pub use reader::{Mistakes, Reader};
+pub use sources::Sources;
 
 use crate::engine::blender::protocol::SandboxMode;
 
@@ -117,6 +129,93 @@ pub enum LogFormat {
 pub struct Traces {
     /// The URL of an OTLP receiver (gRPC); `None`: no traces.
     pub endpoint: Option<String>,
+}
+
+/// How many may wait for each that is at work, unless something else is set.
+const WAITING_PER_WORKER: usize = 4;
+
+impl Config {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// Every mistake there is, not only the first.
+    pub fn load(sources: &Sources) -> Result<Config, Mistakes> {
+        let mut reader = Reader::new(sources);
+        let config = Config {
+            environment: reader.environment(),
+            engine: Engine::read(&mut reader),
+            server: Server::read(&mut reader),
+            access: Access::read(&mut reader),
+            log: Log::read(&mut reader),
+            traces: Traces { endpoint: reader.given(&settings::OTEL_EXPORTER_OTLP_ENDPOINT) },
+        };
+        reader.finish(config)
+    }
+}
+
+impl Engine {
+    pub fn read(reader: &mut Reader) -> Engine {
+        Engine {
+            python: reader.given(&settings::BLENDER_PYTHON),
+            blender: reader.given(&settings::BLENDER_BIN),
+            data_dir: reader.given(&settings::DATA_DIR),
+            sandbox: reader.read(&settings::SANDBOX),
+            memory: reader.read(&settings::WORKER_MEMORY_LIMIT),
+            max_requests: reader.read(&settings::WORKER_MAX_REQUESTS),
+            max_unpacked: reader.read(&settings::MAX_UNPACKED_SIZE),
+        }
+    }
+}
+
+impl Server {
+    fn read(reader: &mut Reader) -> Server {
+        let bind = reader.read(&settings::BIND_ADDRESS);
+        let metrics = reader.given(&settings::METRICS_ADDRESS);
+        // Port 0 is another one each time.
+        if metrics == Some(bind) && bind.port() != 0 {
+            reader.mistake(
+                "METRICS_ADDRESS is the same as BIND_ADDRESS; unset, /metrics is served there".to_owned(),
+            );
+        }
+        let workers = reader.read(&settings::WORKERS);
+        if workers == 0 {
+            reader
+                .mistake("WORKERS is 0: a gateway that converts nothing itself is not there yet".to_owned());
+        }
+        Server {
+            bind,
+            metrics,
+            workers,
+            queue_limit: reader.given(&settings::QUEUE_LIMIT).unwrap_or(WAITING_PER_WORKER * workers),
+            timeout: reader.read(&settings::CONVERSION_TIMEOUT),
+            max_file_size: reader.read(&settings::MAX_FILE_SIZE),
+            read_timeout: reader.read(&settings::READ_TIMEOUT),
+            max_connections: reader.read(&settings::MAX_CONNECTIONS),
+            shutdown_delay: reader.read(&settings::SHUTDOWN_DELAY),
+            shutdown_grace: reader.read(&settings::SHUTDOWN_GRACE),
+        }
+    }
+}
+
+impl Access {
+    fn read(reader: &mut Reader) -> Access {
+        Access {
+            trusted_proxies: reader.given(&settings::TRUSTED_PROXIES).unwrap_or_default(),
+            cors_origins: reader.given(&settings::CORS_ORIGINS).unwrap_or_default(),
+            api_keys: reader.given(&settings::API_KEYS).unwrap_or_default(),
+        }
+    }
+}
+
+impl Log {
+    fn read(reader: &mut Reader) -> Log {
+        Log {
+            filter: reader.read(&settings::LOG_LEVEL),
+            format: reader.read(&settings::LOG_FORMAT),
+            file: reader.given(&settings::LOG_FILE),
+            files: reader.read(&settings::LOG_FILES),
+        }
+    }
 }
 
 impl fmt::Debug for ApiKey {

@@ -1,0 +1,207 @@
+//! From the text of a setting to its value.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
+
+use super::ApiKey;
+
+pub const ADDRESS: &str = "an address and port like 127.0.0.1:5000 or [::]:5000";
+pub const SIZE: &str = "a number of bytes above 0, or one like 512M or 4G";
+pub const SECONDS: &str = "a number of seconds above 0, up to 1000000";
+pub const SECONDS_OR_NONE: &str = "a number of seconds from 0 to 1000000";
+
+/// The longest time that can be asked for: far beyond use, and far below what clocks can add.
+const LONGEST: f64 = 1e6;
+
+/// Shorter keys could be guessed.
+const KEY_LEAST: usize = 16;
+const KEY_NAME_MOST: usize = 64;
+
+/// What is wrong with a value.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// All of it.
+    Value,
+    /// This part.
+    Part(String),
+    /// In words, for what must not be shown.
+    Because(String),
+}
+
+/// The text without the spaces around it.
+fn text(value: &OsStr) -> Result<&str, Wrong> {
+    value.to_str().map(str::trim).ok_or(Wrong::Value)
+}
+
+pub fn path(value: &OsStr) -> Result<PathBuf, Wrong> {
+    Ok(PathBuf::from(value))
+}
+
+pub fn choice<T: Copy>(value: &OsStr, choices: &[(&str, T)]) -> Result<T, Wrong> {
+    let text = text(value)?;
+    choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or(Wrong::Value)
+}
+
+pub fn number<T: FromStr + PartialOrd>(value: &OsStr, range: RangeInclusive<T>) -> Result<T, Wrong> {
+    digits(text(value)?).filter(|number| range.contains(number)).ok_or(Wrong::Value)
+}
+
+/// Digits only: no sign.
+fn digits<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// `1073741824`, `1024M`, `1G`, `1GB` and `1GiB` are the same, as for containers.
+pub fn size(value: &OsStr, least: u64) -> Result<u64, Wrong> {
+    bytes(text(value)?).filter(|bytes| *bytes >= least).ok_or(Wrong::Value)
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let end = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (value, unit) = text.split_at_checked(end)?;
+    let unit = unit.trim_start().to_ascii_lowercase();
+    let shift = match unit.as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return None,
+    };
+    digits::<u64>(value)?.checked_mul(1 << shift)
+}
+
+pub fn seconds(value: &OsStr) -> Result<Duration, Wrong> {
+    seconds_or_none(value).ok().filter(|time| !time.is_zero()).ok_or(Wrong::Value)
+}
+
+pub fn seconds_or_none(value: &OsStr) -> Result<Duration, Wrong> {
+    text(value)?
+        .parse()
+        .ok()
+        .filter(|seconds| (0.0..=LONGEST).contains(seconds))
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or(Wrong::Value)
+}
+
+pub fn address(value: &OsStr) -> Result<SocketAddr, Wrong> {
+    text(value)?.parse().map_err(|_| Wrong::Value)
+}
+
+/// The parts of a list; one that is empty is none, so that a comma at the end does no harm.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+pub fn networks(value: &OsStr) -> Result<Vec<IpNet>, Wrong> {
+    let network = |part: &str| part.parse().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
+    parts(text(value)?)
+        .map(|part| network(part).map(|network| network.trunc()).map_err(|_| Wrong::Part(part.to_owned())))
+        .collect()
+}
+
+/// Origins as browsers send them: scheme, host, port, no path.
+pub fn origins(value: &OsStr) -> Result<Vec<String>, Wrong> {
+    let origins: Vec<String> = parts(text(value)?).map(str::to_owned).collect();
+    if origins == ["*"] {
+        return Ok(origins);
+    }
+    for origin in &origins {
+        let host = without_scheme(origin).unwrap_or_default();
+        // A browser sends lower case; what it never sends would never match.
+        if !is_host(host) || host.chars().any(|letter| letter.is_ascii_uppercase()) {
+            return Err(Wrong::Part(origin.clone()));
+        }
+    }
+    Ok(origins)
+}
+
+pub fn url(value: &OsStr) -> Result<String, Wrong> {
+    let text = text(value)?;
+    let host = without_scheme(text).unwrap_or_default().split('/').next().unwrap_or_default();
+    if is_host(host) && text.chars().all(|letter| letter.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err(Wrong::Value)
+    }
+}
+
+fn without_scheme(text: &str) -> Option<&str> {
+    text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))
+}
+
+/// A host's name or address, and perhaps a port.
+fn is_host(text: &str) -> bool {
+    let after_bracket = text.rfind(']').unwrap_or_default();
+    let (host, port) = match text.rsplit_once(':').filter(|(host, _)| host.len() > after_bracket) {
+        Some((host, port)) => (host, port),
+        None => (text, "1"),
+    };
+    let known = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+    let host_is_sound = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(known),
+    };
+    host_is_sound && digits::<u16>(port).is_some_and(|port| port > 0)
+}
+
+/// A word that is no level is a filter of that name to tracing, and then nearly nothing is logged: refused, since it
+/// is a typing mistake nearly always.
+pub fn filter(value: &OsStr) -> Result<String, Wrong> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let text = text(value)?;
+    for part in parts(text) {
+        let is_word = part.chars().all(char::is_alphanumeric);
+        if is_word && part != "meshgate" && !LEVELS.contains(&part.to_ascii_lowercase().as_str()) {
+            return Err(Wrong::Part(part.to_owned()));
+        }
+    }
+    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| Wrong::Value)
+}
+
+/// What is wrong is told by the pair's number: where name and key were swapped, the name is the secret.
+pub fn api_keys(value: &OsStr) -> Result<Vec<ApiKey>, Wrong> {
+    let because = |why: fmt::Arguments| Wrong::Because(why.to_string());
+    let text = value.to_str().ok_or_else(|| because(format_args!("it is no text")))?;
+    let mut keys: Vec<ApiKey> = Vec::new();
+    let pairs = text.split([',', '\n']).map(str::trim).filter(|pair| !pair.is_empty());
+    for (index, pair) in pairs.enumerate() {
+        let number = index + 1;
+        let Some((name, key)) = pair.split_once(':') else {
+            return Err(because(format_args!("pair {number} has no colon")));
+        };
+        let known = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+        if name.is_empty() || name.len() > KEY_NAME_MOST || !name.chars().all(known) {
+            return Err(because(format_args!(
+                "the name of pair {number} is not 1 to {KEY_NAME_MOST} letters, digits, dots, dashes or underscores"
+            )));
+        }
+        if key.len() < KEY_LEAST {
+            return Err(because(format_args!(
+                "the key of pair {number} has fewer than {KEY_LEAST} characters"
+            )));
+        }
+        if !key.chars().all(|letter| letter.is_ascii_graphic()) {
+            return Err(because(format_args!(
+                "the key of pair {number} has characters that no header can hold"
+            )));
+        }
+        let digest = *blake3::hash(key.as_bytes()).as_bytes();
+        if let Some(other) = keys.iter().position(|other| other.name == name) {
+            return Err(because(format_args!("pairs {} and {number} have the same name", other + 1)));
+        }
+        if let Some(other) = keys.iter().position(|other| other.digest == digest) {
+            return Err(because(format_args!("pairs {} and {number} have the same key", other + 1)));
+        }
+        keys.push(ApiKey { name: name.to_owned(), digest });
+    }
+    if keys.is_empty() { Err(because(format_args!("it has no pair"))) } else { Ok(keys) }
+}

@@ -1,0 +1,96 @@
+//! Values from sources: every mistake is collected, none ends the reading.
+
+use std::fmt;
+
+use super::parse::Wrong;
+use super::settings::{self, Setting};
+use super::{Environment, Sources};
+
+/// Everything that is wrong, a sentence each.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Mistakes(pub Vec<String>);
+
+impl fmt::Display for Mistakes {
+    /// A line each.
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.write_str(&self.0.join("\n"))
+    }
+}
+
+/// Reads settings, each once.
+pub struct Reader<'a> {
+    sources: &'a Sources,
+    environment: Environment,
+    mistakes: Vec<String>,
+    #[cfg(test)]
+    pub(super) asked: Vec<&'static str>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(sources: &'a Sources) -> Self {
+        let mut reader = Reader {
+            sources,
+            environment: Environment::Development,
+            mistakes: sources.mistakes().to_vec(),
+            #[cfg(test)]
+            asked: Vec::new(),
+        };
+        reader.environment = reader.read(&settings::APP_ENV);
+        reader
+    }
+
+    pub fn environment(&self) -> Environment {
+        self.environment
+    }
+
+    /// The value that was given; `None` also where it is wrong.
+    pub fn given<T>(&mut self, setting: &Setting<T>) -> Option<T> {
+        #[cfg(test)]
+        self.asked.push(setting.info.name);
+        let given = match self.sources.get(&setting.info) {
+            Ok(given) => given?,
+            Err(mistake) => {
+                self.mistakes.push(mistake);
+                return None;
+            }
+        };
+        let text = given.value.text();
+        let wrong = match (setting.parse)(text) {
+            Ok(value) => return Some(value),
+            Err(wrong) => wrong,
+        };
+        let (place, takes) = (given.place, setting.info.takes);
+        self.mistakes.push(match wrong {
+            Wrong::Because(why) => format!("{place} takes {takes}: {why}"),
+            _ if setting.info.secret => format!("{place} takes {takes}"),
+            Wrong::Part(part) => format!("{place} takes {takes}, not {part:?}"),
+            Wrong::Value => format!("{place} takes {takes}, not {:?}", text.to_string_lossy().trim()),
+        });
+        None
+    }
+
+    /// The value that was given, or the one that holds without.
+    ///
+    /// # Panics
+    /// When the setting's own default is no value for it, which a test excludes.
+    pub fn read<T>(&mut self, setting: &Setting<T>) -> T {
+        self.given(setting).unwrap_or_else(|| {
+            let usual = setting.info.usual.value(self.environment).unwrap_or_default();
+            (setting.parse)(usual.as_ref())
+                .unwrap_or_else(|wrong| panic!("the default of {} is wrong: {wrong:?}", setting.info.name))
+        })
+    }
+
+    /// Notes a mistake that only several values together make.
+    pub fn mistake(&mut self, sentence: String) {
+        self.mistakes.push(sentence);
+    }
+
+    /// What was made of the values.
+    ///
+    /// # Errors
+    /// When there were mistakes.
+    pub fn finish<T>(self, value: T) -> Result<T, Mistakes> {
+        if self.mistakes.is_empty() { Ok(value) } else { Err(Mistakes(self.mistakes)) }
+    }
+}

@@ -1,0 +1,314 @@
+//! The one table of settings: every name, what it takes, its default and what it is for.
+//!
+//! The values are parsed with it, `meshgate serve --help` and docs/CONFIGURATION.md are written from it.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::parse::{self, ADDRESS, SIZE, Wrong};
+use super::{ApiKey, Environment, LogFormat};
+use crate::engine::blender::protocol::SandboxMode;
+
+/// Blender takes 1.3 GB of addresses before it has read anything; with less than this, every conversion would fail.
+const LEAST_MEMORY: u64 = 1536 << 20;
+
+/// What there is to say of one setting.
+#[derive(Debug)]
+pub struct Info {
+    /// The variable; in a file it is written in lower case.
+    pub name: &'static str,
+    /// A name that means the same, for those who come from elsewhere.
+    pub alias: Option<&'static str>,
+    pub group: Group,
+    /// Completes the sentence "NAME takes …".
+    pub takes: &'static str,
+    pub usual: Usual,
+    pub help: &'static str,
+    /// Whether its value is never shown, and may be given as the name of a file.
+    pub secret: bool,
+}
+
+/// What holds where nothing is set.
+#[derive(Debug, Clone, Copy)]
+pub enum Usual {
+    /// The value, as one would write it.
+    Value(&'static str),
+    /// One in development, the other in production.
+    Either(&'static str, &'static str),
+    /// No value; in words, what happens then.
+    Unset(&'static str),
+}
+
+/// A setting whose value is a `T`.
+pub struct Setting<T: 'static> {
+    pub info: Info,
+    pub parse: fn(&OsStr) -> Result<T, Wrong>,
+}
+
+/// What a setting is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    Server,
+    Conversions,
+    Engine,
+    Access,
+    Watching,
+}
+
+impl Group {
+    /// In the order of the table.
+    pub const ALL: [Group; 5] =
+        [Group::Server, Group::Conversions, Group::Engine, Group::Access, Group::Watching];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Group::Server => "Server",
+            Group::Conversions => "Conversions",
+            Group::Engine => "Engine",
+            Group::Access => "Access",
+            Group::Watching => "Logs and traces",
+        }
+    }
+}
+
+impl Usual {
+    /// The value that holds, if there is one.
+    pub fn value(self, environment: Environment) -> Option<&'static str> {
+        match (self, environment) {
+            (Usual::Value(text) | Usual::Either(text, _), Environment::Development)
+            | (Usual::Value(text) | Usual::Either(_, text), Environment::Production) => Some(text),
+            (Usual::Unset(_), _) => None,
+        }
+    }
+}
+
+macro_rules! settings {
+    ($($(#[$attribute:ident])? $name:ident: $type:ty {
+        group: $group:ident,
+        $(alias: $alias:literal,)?
+        takes: $takes:expr,
+        usual: $usual:expr,
+        help: $help:literal,
+        parse: $parse:expr,
+    })*) => {
+        $(pub static $name: Setting<$type> = Setting {
+            info: Info {
+                name: stringify!($name),
+                alias: settings!(@alias $($alias)?),
+                group: Group::$group,
+                takes: $takes,
+                usual: $usual,
+                help: $help,
+                secret: settings!(@secret $($attribute)?),
+            },
+            parse: $parse,
+        };)*
+
+        /// Every setting, in the order in which they are listed to people.
+        pub static TABLE: &[&Info] = &[$(&$name.info),*];
+    };
+    (@alias) => { None };
+    (@alias $alias:literal) => { Some($alias) };
+    (@secret) => { false };
+    (@secret secret) => { true };
+}
+
+use Usual::{Either, Unset, Value};
+
+settings! {
+    APP_ENV: Environment {
+        group: Server,
+        takes: "development or production",
+        usual: Value("development"),
+        help: "what the other defaults are made for",
+        parse: |value| parse::choice(value, &[
+            ("development", Environment::Development),
+            ("production", Environment::Production),
+        ]),
+    }
+    BIND_ADDRESS: SocketAddr {
+        group: Server,
+        takes: ADDRESS,
+        usual: Either("127.0.0.1:5000", "0.0.0.0:5000"),
+        help: "where to listen; 0.0.0.0 or [::] are all addresses of the machine",
+        parse: parse::address,
+    }
+    METRICS_ADDRESS: SocketAddr {
+        group: Server,
+        takes: ADDRESS,
+        usual: Unset("on BIND_ADDRESS"),
+        help: "where to serve /metrics, apart from everything else",
+        parse: parse::address,
+    }
+    MAX_FILE_SIZE: u64 {
+        group: Server,
+        takes: SIZE,
+        usual: Value("100M"),
+        help: "how large a request's body may be, in bytes or like 100M",
+        parse: |value| parse::size(value, 1),
+    }
+    READ_TIMEOUT: Duration {
+        group: Server,
+        takes: parse::SECONDS,
+        usual: Value("30"),
+        help: "seconds that a client may take for the headers, and between two pieces of a body",
+        parse: parse::seconds,
+    }
+    MAX_CONNECTIONS: usize {
+        group: Server,
+        takes: "a number from 1 to 100000",
+        usual: Value("1024"),
+        help: "connections at a time",
+        parse: |value| parse::number(value, 1..=100_000),
+    }
+    SHUTDOWN_DELAY: Duration {
+        group: Server,
+        takes: parse::SECONDS_OR_NONE,
+        usual: Either("0", "5"),
+        help: "seconds after the signal to stop in which requests are still taken, so that load balancers notice",
+        parse: parse::seconds_or_none,
+    }
+    SHUTDOWN_GRACE: Duration {
+        group: Server,
+        takes: parse::SECONDS_OR_NONE,
+        usual: Value("60"),
+        help: "seconds that running conversions then have to finish",
+        parse: parse::seconds_or_none,
+    }
+    WORKERS: usize {
+        group: Conversions,
+        alias: "GUNICORN_WORKERS",
+        takes: "a number from 0 to 256",
+        usual: Value("2"),
+        help: "conversions at a time",
+        parse: |value| parse::number(value, 0..=256),
+    }
+    QUEUE_LIMIT: usize {
+        group: Conversions,
+        takes: "a number from 0 to 100000",
+        usual: Unset("4 × WORKERS"),
+        help: "conversions that may wait; further ones are refused",
+        parse: |value| parse::number(value, 0..=100_000),
+    }
+    CONVERSION_TIMEOUT: Duration {
+        group: Conversions,
+        takes: parse::SECONDS,
+        usual: Value("600"),
+        help: "seconds that one conversion may take, its waiting included",
+        parse: parse::seconds,
+    }
+    BLENDER_PYTHON: PathBuf {
+        group: Engine,
+        takes: "the name of a file",
+        usual: Unset("what `meshgate engine install` made"),
+        help: "the Python 3.11 with bpy to use",
+        parse: parse::path,
+    }
+    BLENDER_BIN: PathBuf {
+        group: Engine,
+        takes: "the name of a file",
+        usual: Unset("none"),
+        help: "the Blender 5 to use instead of a Python with bpy",
+        parse: parse::path,
+    }
+    DATA_DIR: PathBuf {
+        group: Engine,
+        takes: "the name of a folder",
+        usual: Unset("the user's cache folder"),
+        help: "where conversions work on disk",
+        parse: parse::path,
+    }
+    SANDBOX: SandboxMode {
+        group: Engine,
+        takes: "auto, require or off",
+        usual: Either("auto", "require"),
+        help: "confine conversions as far as the machine can (auto), or refuse to start without (require), or not (off)",
+        parse: |value| parse::choice(value, &[
+            ("auto", SandboxMode::Auto),
+            ("require", SandboxMode::Require),
+            ("off", SandboxMode::Off),
+        ]),
+    }
+    WORKER_MEMORY_LIMIT: u64 {
+        group: Engine,
+        takes: "a number of bytes, or one like 4G, from 1536M on",
+        usual: Value("4G"),
+        help: "memory that one conversion may use, in bytes or like 4G; 1536M at least, as Blender alone takes most of that",
+        parse: |value| parse::size(value, LEAST_MEMORY),
+    }
+    WORKER_MAX_REQUESTS: u64 {
+        group: Engine,
+        takes: "a number above 0",
+        usual: Value("1000"),
+        help: "conversions after which Blender is started afresh",
+        parse: |value| parse::number(value, 1..=u64::MAX),
+    }
+    MAX_UNPACKED_SIZE: u64 {
+        group: Engine,
+        takes: SIZE,
+        usual: Value("1G"),
+        help: "how large a model may be once unpacked, in bytes or like 512M or 4G",
+        parse: |value| parse::size(value, 1),
+    }
+    TRUSTED_PROXIES: Vec<IpNet> {
+        group: Access,
+        takes: "addresses and networks like 10.0.0.0/8, with commas between them",
+        usual: Unset("none"),
+        help: "whose X-Forwarded-For is believed: addresses and networks, with commas between them",
+        parse: parse::networks,
+    }
+    CORS_ORIGINS: Vec<String> {
+        group: Access,
+        takes: "origins like https://example.org, with commas between them, or a single *",
+        usual: Unset("none"),
+        help: "pages of which sites may call from a browser: origins like https://example.org, or * for all",
+        parse: parse::origins,
+    }
+    #[secret]
+    API_KEYS: Vec<ApiKey> {
+        group: Access,
+        takes: "NAME:KEY pairs, with commas or line ends between them",
+        usual: Unset("everybody may convert"),
+        help: "who may convert: NAME:KEY pairs, keys of 16 characters or more, with commas or line ends between them",
+        parse: parse::api_keys,
+    }
+    LOG_LEVEL: String {
+        group: Watching,
+        takes: "error, warn, info, debug, trace, off or a filter of tracing like info,hyper=debug",
+        usual: Value("info"),
+        help: "what is logged: error, warn, info, debug, trace, off or a filter of tracing like info,hyper=debug",
+        parse: parse::filter,
+    }
+    LOG_FORMAT: LogFormat {
+        group: Watching,
+        takes: "plain or json",
+        usual: Either("plain", "json"),
+        help: "lines for people (plain), or a JSON object each (json)",
+        parse: |value| parse::choice(value, &[("plain", LogFormat::Plain), ("json", LogFormat::Json)]),
+    }
+    LOG_FILE: PathBuf {
+        group: Watching,
+        takes: "the name of a file",
+        usual: Unset("none"),
+        help: "a file to log to, besides standard output; a new one each day",
+        parse: parse::path,
+    }
+    LOG_FILES: usize {
+        group: Watching,
+        takes: "a number from 1 to 1000",
+        usual: Value("7"),
+        help: "how many of these files are kept",
+        parse: |value| parse::number(value, 1..=1000),
+    }
+    OTEL_EXPORTER_OTLP_ENDPOINT: String {
+        group: Watching,
+        takes: "a URL like http://collector:4317",
+        usual: Unset("no traces"),
+        help: "where to send OpenTelemetry traces: a URL like http://collector:4317 (gRPC)",
+        parse: parse::url,
+    }
+}

@@ -1,0 +1,213 @@
+//! What was given: options of the command line, before the environment, before the file.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::settings::{Info, TABLE};
+use super::spelling;
+
+/// Before a name, it makes it this program's own.
+pub const PREFIX: &str = "MESHGATE_";
+/// After the name of a secret: the file that holds it.
+const FILE: &str = "_FILE";
+/// No settings and no secret are larger; what is, is another file. Bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// Everything that was given, as text. It may hold secrets and so has no `Debug`.
+#[derive(Default)]
+pub struct Sources {
+    /// By setting, with the option as it was typed.
+    options: BTreeMap<&'static str, (&'static str, OsString)>,
+    environment: BTreeMap<OsString, OsString>,
+    /// By key, that is a name in lower case.
+    file: BTreeMap<String, OsString>,
+    file_name: String,
+    mistakes: Vec<String>,
+}
+
+/// A value and where it is from.
+pub struct Given {
+    /// As it is called there, to begin a sentence with.
+    pub place: String,
+    pub value: Value,
+}
+
+pub enum Value {
+    Plain(OsString),
+    Secret(SecretString),
+}
+
+impl Value {
+    pub fn text(&self) -> &OsStr {
+        match self {
+            Value::Plain(text) => text,
+            Value::Secret(text) => OsStr::new(text.expose_secret()),
+        }
+    }
+}
+
+impl Sources {
+    /// The environment of this process.
+    pub fn environment() -> Self {
+        Self::new(std::env::vars_os())
+    }
+
+    /// Empty variables are unset, and so are those that Kubernetes makes for services.
+    pub fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let environment = environment
+            .into_iter()
+            .filter(|(name, value)| !is_empty(value) && !spelling::is_service_link(name, value))
+            .collect();
+        Self { environment, ..Self::default() }
+    }
+
+    /// Adds an option of the command line: `option` ("--jobs") gives `setting` its value.
+    pub fn add_option(&mut self, setting: &Info, option: &'static str, value: OsString) {
+        if !is_empty(&value) {
+            self.options.insert(setting.name, (option, value));
+        }
+    }
+
+    /// Adds a file of settings. What is wrong with it is a mistake like others, told with them.
+    pub fn add_file(&mut self, path: &Path) {
+        self.file_name = path.display().to_string();
+        let text = match read(path) {
+            Ok(text) => text,
+            Err(why) => return self.mistakes.push(format!("could not read {}: {why}", self.file_name)),
+        };
+        let table = match toml::from_str::<toml::Table>(text.expose_secret()) {
+            Ok(table) => table,
+            Err(error) => {
+                // Its own text quotes the line, which may hold a secret; its message may quote the value.
+                let before = error.span().and_then(|span| text.expose_secret().get(..span.start));
+                let line = before.unwrap_or_default().matches('\n').count() + 1;
+                return self.mistakes.push(format!("{} is no TOML in line {line}", self.file_name));
+            }
+        };
+        for (key, value) in table {
+            self.add_key(key, &value);
+        }
+    }
+
+    fn add_key(&mut self, key: String, value: &toml::Value) {
+        let name = key.to_ascii_uppercase();
+        if !is_known(&name) || key != key.to_ascii_lowercase() {
+            let meant = spelling::likely(&name).map(|name| format!("; {} is", name.to_ascii_lowercase()));
+            let meant = meant.unwrap_or_default();
+            return self.mistakes.push(format!("{key} in {} is no setting{meant}", self.file_name));
+        }
+        match as_text(value) {
+            Some(text) if is_empty(OsStr::new(&text)) => {}
+            Some(text) => {
+                self.file.insert(key, text.into());
+            }
+            None => self.mistakes.push(format!("{key} in {} takes a text or a number", self.file_name)),
+        }
+    }
+
+    /// What is wrong with the sources themselves.
+    pub fn mistakes(&self) -> &[String] {
+        &self.mistakes
+    }
+
+    /// The variables that are probably not what they were meant to be, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        self.environment.keys().filter_map(|name| spelling::warning(name.to_str()?)).collect()
+    }
+
+    /// What was given for a setting, if anything.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence: two places that contradict each other, or a secret's file that cannot be read.
+    pub fn get(&self, setting: &Info) -> Result<Option<Given>, String> {
+        if let Some((option, value)) = self.options.get(setting.name) {
+            return Ok(Some(Given { place: (*option).to_owned(), value: Value::Plain(value.clone()) }));
+        }
+        let variable = |name: &str| {
+            let own = format!("{PREFIX}{name}");
+            let name = if self.environment.contains_key(OsStr::new(&own)) { own } else { name.to_owned() };
+            self.environment.get(OsStr::new(&name)).map(|value| (name, value.clone()))
+        };
+        let key = |name: &str| {
+            let key = name.to_ascii_lowercase();
+            self.file.get(&key).map(|value| (format!("{key} in {}", self.file_name), value.clone()))
+        };
+        if setting.secret {
+            return match secret(setting, variable)? {
+                Some(given) => Ok(Some(given)),
+                None => secret(setting, key),
+            };
+        }
+        Ok(variable(setting.name)
+            .or_else(|| variable(setting.alias?))
+            .or_else(|| key(setting.name))
+            .map(|(place, value)| Given { place, value: Value::Plain(value) }))
+    }
+}
+
+/// A secret itself or from its file, as `source` has them.
+fn secret(
+    setting: &Info,
+    source: impl Fn(&str) -> Option<(String, OsString)>,
+) -> Result<Option<Given>, String> {
+    let (place, value) = match (source(setting.name), source(&format!("{}{FILE}", setting.name))) {
+        (None, None) => return Ok(None),
+        (Some((place, _)), Some((file, _))) => {
+            return Err(format!("{place} and {file} are both set; one of them must go"));
+        }
+        (Some((place, value)), None) => {
+            let value = value.into_string().map_err(|_| format!("{place} is no text"))?;
+            (place, SecretString::from(value))
+        }
+        (None, Some((place, path))) => {
+            let path = Path::new(&path);
+            let text =
+                read(path).map_err(|why| format!("{place}: could not read {}: {why}", path.display()))?;
+            let line = text.expose_secret();
+            let line = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
+            // As unset it would open what was to be closed.
+            if line.trim().is_empty() {
+                return Err(format!("{place}: {} is empty", path.display()));
+            }
+            (place, SecretString::from(line))
+        }
+    };
+    Ok(Some(Given { place, value: Value::Secret(value) }))
+}
+
+fn is_empty(value: &OsStr) -> bool {
+    value.to_str().is_some_and(|text| text.trim().is_empty())
+}
+
+/// Whether the environment and the file may have this name.
+pub fn is_known(name: &str) -> bool {
+    TABLE.iter().any(|info| info.name == name || info.secret && name.strip_suffix(FILE) == Some(info.name))
+}
+
+/// A file's text, which may be secret.
+fn read(path: &Path) -> Result<SecretString, String> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let length = file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    let text = SecretString::from(text);
+    if length as u64 > LARGEST { Err("it is too large".to_owned()) } else { Ok(text) }
+}
+
+/// As the environment would have it; a list has commas.
+fn as_text(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Array(values) => {
+            let texts: Option<Vec<_>> = values.iter().map(|value| value.as_str()).collect();
+            Some(texts?.join(","))
+        }
+        _ => None,
+    }
+}

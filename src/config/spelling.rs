@@ -1,0 +1,83 @@
+//! Variables that look as if they were meant to be settings.
+
+use std::ffi::OsStr;
+
+use super::settings::TABLE;
+use super::sources::{PREFIX, is_known};
+
+/// Names shorter than this are near to too many others.
+const SHORTEST: usize = 6;
+/// Letters that may be wrong, missing or too many.
+const FURTHEST: usize = 2;
+
+/// Variables of other programs that are near to a setting's name.
+const OTHERS: [&str; 2] = ["APP_KEY", "APP_KEYS"];
+
+/// What to say about a variable, if it is likely a mistake.
+pub fn warning(variable: &str) -> Option<String> {
+    let own = variable.strip_prefix(PREFIX);
+    let name = own.unwrap_or(variable);
+    if is_known(name) || is_alias(name) || own.is_none() && OTHERS.contains(&name) {
+        return None;
+    }
+    match (likely(name), own) {
+        (Some(likely), Some(_)) => Some(format!("{variable} is no setting; {PREFIX}{likely} or {likely} is")),
+        (Some(likely), None) => Some(format!("{variable} is no setting; {likely} is")),
+        (None, Some(_)) => Some(format!("{variable} is no setting")),
+        (None, None) => None,
+    }
+}
+
+fn is_alias(name: &str) -> bool {
+    TABLE.iter().any(|info| info.alias == Some(name))
+}
+
+/// The setting whose name, or whose other name, is the nearest to this one and near enough.
+pub fn likely(name: &str) -> Option<&'static str> {
+    let near = |known: &str| {
+        let letters = (known.len() >= SHORTEST).then(|| distance(known, name))?;
+        (letters <= FURTHEST).then_some(letters)
+    };
+    let names = TABLE.iter().flat_map(|info| [Some(info.name), info.alias].map(|name| (name, info.name)));
+    let nearest = names.filter_map(|(known, name)| Some((near(known?)?, name)));
+    nearest.min_by_key(|(letters, _)| *letters).map(|(_, name)| name)
+}
+
+/// How many letters must be changed, added or taken away to make one of the other.
+fn distance(one: &str, other: &str) -> usize {
+    if one.len().abs_diff(other.len()) > FURTHEST {
+        return FURTHEST + 1;
+    }
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (done, letter) in one.bytes().enumerate() {
+        let mut diagonal = done;
+        let mut left = done + 1;
+        for (cell, against) in row.iter_mut().zip(std::iter::once(None).chain(other.bytes().map(Some))) {
+            let above = *cell;
+            *cell = match against {
+                None => done + 1,
+                Some(against) => (diagonal + usize::from(against != letter)).min(above + 1).min(left + 1),
+            };
+            (diagonal, left) = (above, *cell);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// Whether Kubernetes made this variable for a service: one that is called `meshgate` gives every pod beside it
+/// `MESHGATE_PORT=tcp://…`, `MESHGATE_SERVICE_HOST` and more.
+pub fn is_service_link(name: &OsStr, value: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let is_url = value
+        .to_str()
+        .is_some_and(|value| ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme)));
+    let of_port = name.split_once("_PORT_").is_some_and(|(_, rest)| {
+        let rest = rest.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| rest.starts_with(protocol))
+    });
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || of_port
+        || is_url && name.ends_with("_PORT")
+}
