@@ -58,7 +58,7 @@ pub struct Args {
     main: Option<String>,
 
     #[command(flatten)]
-    run: RunArgs,
+    pub run: RunArgs,
 
     /// Replace files that exist
     #[arg(short, long)]
@@ -72,7 +72,7 @@ pub struct Args {
     flags: Flags,
 
     #[command(flatten)]
-    engine: EngineArgs,
+    pub engine: EngineArgs,
 }
 
 /// Converts what was asked for.

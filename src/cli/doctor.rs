@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use super::engine_args::{EngineArgs, EngineSettings};
+use super::engine_args::EngineArgs;
 use super::{FAILED, Failure, say, wire, words};
+use crate::config::Engine;
 use crate::engine::blender::Blender;
 use crate::engine::workdir::WorkDir;
 
@@ -51,7 +52,7 @@ fn line(name: &str, finding: &Finding) -> String {
 /// Starts the engine as a conversion would.
 fn engine(
     work: &WorkDir,
-    settings: &EngineSettings,
+    settings: &Engine,
     report: &mut impl FnMut(&str, Finding) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     report("work folder", Ok(work.base().display().to_string()))?;

@@ -7,23 +7,19 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::Failure;
+use crate::config::{Reader, Sources, settings};
 
 /// What becomes of a conversion is in its result; these two have something to say besides.
 pub const WARNINGS: &str = "off,meshgate::engine::blender::supervisor=warn,meshgate::engine::workdir=warn";
 pub const NOTHING: &str = "off";
-pub const EVERYTHING: &str = "info";
 
 /// Starts logging, as `LOG_LEVEL` says or as is `usual`; lines that come while bars are drawn go above them.
 ///
 /// # Errors
 /// Wrong use when `LOG_LEVEL` is no filter.
 pub fn start(usual: &str, bars: &MultiProgress) -> Result<(), Failure> {
-    let level = std::env::var("LOG_LEVEL").ok().filter(|level| !level.is_empty());
-    let wanted = level.as_deref().unwrap_or(usual);
-    let filter = EnvFilter::try_new(wanted).map_err(|_| {
-        let takes = "error, warn, info, debug, trace, off or a filter of tracing";
-        Failure::usage(format!("LOG_LEVEL takes {takes}, not {wanted:?}"))
-    })?;
+    let level = Reader::only(&Sources::environment(), &settings::LOG_LEVEL)?;
+    let filter = EnvFilter::new(level.as_deref().unwrap_or(usual));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(AboveBars(bars.clone()))

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use indicatif::MultiProgress;
 
+use crate::config::Mistakes;
 use crate::domain::ConversionError;
 
 /// Exit code: something could not be done.
@@ -42,6 +43,7 @@ Examples:
   meshgate engine install                        get Blender, once
   meshgate convert duck.fbx -o duck.glb          one file
   meshgate convert models -o out --to glb,usdz   a folder, its tree kept
+  meshgate serve                                 the same over HTTP
   meshgate formats                               what goes to what
   meshgate doctor                                is this machine ready?";
 
@@ -56,12 +58,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Convert(convert::Args),
+    Serve(serve::Args),
     Formats(formats::Args),
     Doctor(doctor::Args),
     #[command(subcommand)]
     Engine(engine::Command),
     Schema(schema::Args),
-    Serve(serve::Args),
 }
 
 /// Why a subcommand did not do its work.
@@ -76,6 +78,12 @@ enum Failure {
     Conversion(#[from] ConversionError),
     #[error("could not {what}")]
     Io { what: String, source: io::Error },
+}
+
+impl From<Mistakes> for Failure {
+    fn from(mistakes: Mistakes) -> Self {
+        Failure::Usage(mistakes.to_string())
+    }
 }
 
 impl Failure {
@@ -115,19 +123,19 @@ pub fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<ExitCode, Failure> {
     let bars = MultiProgress::new();
-    let usual = match command {
-        Command::Convert(_) => logging::WARNINGS,
-        Command::Serve(_) => logging::EVERYTHING,
-        _ => logging::NOTHING,
-    };
-    logging::start(usual, &bars)?;
+    match command {
+        // It starts its log itself, as it is configured.
+        Command::Serve(_) => {}
+        Command::Convert(_) => logging::start(logging::WARNINGS, &bars)?,
+        _ => logging::start(logging::NOTHING, &bars)?,
+    }
     match command {
         Command::Convert(args) => convert::run(args, bars),
+        Command::Serve(args) => serve::run(&args),
         Command::Formats(args) => formats::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Engine(command) => engine::run(&command),
         Command::Schema(args) => schema::run(&args),
-        Command::Serve(args) => serve::run(&args),
     }
 }
 

@@ -20,7 +20,7 @@ fn is_switch(info: &OptionInfo) -> bool {
 }
 
 /// As the other arguments' sentences begin.
-fn capitalised(text: &str) -> String {
+pub fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

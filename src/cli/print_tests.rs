@@ -56,7 +56,7 @@ fn failed(code: ErrorCode) -> Done {
 fn settings() -> Settings {
     Settings {
         options: crate::domain::Options::default(),
-        engine: super::super::engine_args::EngineArgs::default().check().unwrap(),
+        engine: crate::config::Config::load(&crate::config::Sources::default()).unwrap().engine,
         output: "out".into(),
         main: None,
         from: None,

@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::engine_args::EngineSettings;
 use super::place::{self, Interrupt};
 use super::plan::{Job, Origin, Output};
 use super::progress::{Bar, Progress};
 use super::{Failure, INTERRUPTED, print, wire};
+use crate::config::Engine;
 use crate::domain::{ConversionError, ErrorCode, Format, Options, Report};
 use crate::service::{Converter, Outcome, Request};
 
@@ -25,7 +25,7 @@ const CLEAN_UP: Duration = Duration::from_millis(400);
 #[derive(Debug)]
 pub struct Settings {
     pub options: Options,
-    pub engine: EngineSettings,
+    pub engine: Engine,
     /// OUT.
     pub output: PathBuf,
     pub main: Option<String>,

@@ -1,42 +1,57 @@
-//! `meshgate serve`: the HTTP gateway.
+//! `meshgate serve`: reads the configuration, all of it before a socket opens.
 
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use super::engine_args::EngineArgs;
-use super::{Failure, gateway};
-use crate::config::{Access, Config, Environment, Log, LogFormat, Server, Traces};
+use indicatif::MultiProgress;
+
+use super::{Failure, gateway, logging, say};
+use crate::config::{Config, Sources, document};
 
 /// Serve conversions over HTTP.
 #[derive(Debug, clap::Args)]
+#[command(after_help = document::help())]
 pub struct Args {
-    #[command(flatten)]
-    engine: EngineArgs,
-    #[arg(long, env = "BIND_ADDRESS", default_value = "127.0.0.1:5000")]
-    bind: std::net::SocketAddr,
+    /// Read settings from this TOML file too; the environment comes before it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Only check the settings: exit code 64 where one is wrong
+    #[arg(long)]
+    check: bool,
 }
 
+/// Serves until it is told to stop.
+///
 /// # Errors
-/// What keeps the gateway from serving.
+/// Wrong settings, a line for each mistake, or what keeps it from serving.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let config = Config {
-        environment: Environment::Development,
-        engine: args.engine.check()?,
-        server: Server {
-            bind: args.bind,
-            metrics: None,
-            workers: 2,
-            queue_limit: 8,
-            timeout: Duration::from_mins(10),
-            max_file_size: 100 << 20,
-            read_timeout: Duration::from_secs(30),
-            max_connections: 1024,
-            shutdown_delay: Duration::ZERO,
-            shutdown_grace: Duration::from_mins(1),
-        },
-        access: Access { trusted_proxies: Vec::new(), cors_origins: Vec::new(), api_keys: Vec::new() },
-        log: Log { filter: "info".to_owned(), format: LogFormat::Plain, file: None, files: 7 },
-        traces: Traces { endpoint: None },
-    };
+    let mut sources = Sources::environment();
+    if let Some(file) = &args.config {
+        sources.add_file(file);
+    }
+    let warnings = sources.warnings();
+    let config = Config::load(&sources).inspect_err(|_| {
+        // A misspelled name may be why another one is missing.
+        warn(&warnings);
+    })?;
+    if args.check {
+        warn(&warnings);
+        say("configuration is valid")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    logging::start(&config.log.filter, &MultiProgress::new())?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
     gateway::run(&config)
+}
+
+/// For when there is no log.
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        // Nothing can be done about a closed stream.
+        let _ = writeln!(io::stderr(), "meshgate: warning: {warning}");
+    }
 }

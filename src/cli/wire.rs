@@ -4,8 +4,8 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::engine_args::EngineSettings;
 use super::plan::Origin;
+use crate::config::Engine;
 use crate::domain::{ConversionError, Format};
 use crate::engine::blender::locate::{self, Places};
 use crate::engine::blender::{self, EngineError};
@@ -17,7 +17,7 @@ use crate::service::{Admission, Converter};
 ///
 /// # Errors
 /// When there is no folder to work in.
-pub fn converter(at_once: usize, settings: &EngineSettings) -> Result<Converter, ConversionError> {
+pub fn converter(at_once: usize, settings: &Engine) -> Result<Converter, ConversionError> {
     let work = work(settings)?;
     let limits = Limits { max_unpacked: settings.max_unpacked, ..Limits::default() };
     let engine = engine(&work, settings).map(|settings| blender::Settings { workers: at_once, ..settings });
@@ -28,7 +28,7 @@ pub fn converter(at_once: usize, settings: &EngineSettings) -> Result<Converter,
 ///
 /// # Errors
 /// When there is none.
-pub fn engine(work: &WorkDir, settings: &EngineSettings) -> Result<blender::Settings, EngineError> {
+pub fn engine(work: &WorkDir, settings: &Engine) -> Result<blender::Settings, EngineError> {
     Ok(blender::Settings {
         sandbox: settings.sandbox,
         memory_bytes: settings.memory,
@@ -41,7 +41,7 @@ pub fn engine(work: &WorkDir, settings: &EngineSettings) -> Result<blender::Sett
 ///
 /// # Errors
 /// When it cannot be made, or belongs to somebody else.
-pub fn work(settings: &EngineSettings) -> Result<WorkDir, ConversionError> {
+pub fn work(settings: &Engine) -> Result<WorkDir, ConversionError> {
     let base = work_base(settings);
     WorkDir::open(&base).map_err(|error| {
         ConversionError::io(&format!("work in {} (DATA_DIR names another place)", base.display()), &error)
@@ -49,7 +49,7 @@ pub fn work(settings: &EngineSettings) -> Result<WorkDir, ConversionError> {
 }
 
 /// Where conversions happen on disk: below `DATA_DIR`, else in the user's cache folder, else in the temporary one.
-pub fn work_base(settings: &EngineSettings) -> PathBuf {
+pub fn work_base(settings: &Engine) -> PathBuf {
     match &settings.data_dir {
         Some(data) => data.join("work"),
         None => cache_dir(path("XDG_CACHE_HOME").as_deref(), path("HOME").as_deref()).map_or_else(
@@ -72,7 +72,7 @@ fn path(name: &str) -> Option<PathBuf> {
 }
 
 /// Where the engine may be.
-fn places(settings: &EngineSettings) -> Places {
+fn places(settings: &Engine) -> Places {
     let (python, blender) = (settings.python.clone(), settings.blender.clone());
     let places = Places { python, blender, ..Places::default() };
     let program = env::current_exe().ok();
@@ -106,7 +106,7 @@ pub fn stdin_name(from: Option<Format>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::engine_args::EngineArgs;
+    use crate::config::{Config, Sources};
     use crate::engine::blender::protocol::SandboxMode;
 
     #[test]
@@ -124,8 +124,8 @@ mod tests {
     #[test]
     fn settings_reach_the_engine() {
         let folder = tempfile::tempdir().unwrap();
-        let usual = EngineArgs::default().check().unwrap();
-        let settings = EngineSettings {
+        let usual = Config::load(&Sources::default()).unwrap().engine;
+        let settings = Engine {
             // Whatever can be executed.
             python: env::current_exe().ok(),
             data_dir: Some(folder.path().to_owned()),

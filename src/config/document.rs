@@ -61,3 +61,39 @@ pub fn markdown() -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const BEGIN: &str = "<!-- The tables are made from src/config/settings.rs. -->\n\n";
+    const END: &str = "<!-- End of the tables. -->";
+
+    #[test]
+    fn the_committed_tables_are_current() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CONFIGURATION.md");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = text.split_once(BEGIN).unwrap();
+        let (tables, after) = rest.split_once(END).unwrap();
+        if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
+            return std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", markdown())).unwrap();
+        }
+        assert_eq!(tables, markdown(), "run: UPDATE=1 cargo test --lib config::document");
+    }
+
+    #[test]
+    fn the_help_has_every_name_with_its_default() {
+        let help = help();
+        for info in TABLE {
+            let (_, after) = help.split_once(&format!("\n  {}\n", info.name)).unwrap();
+            let line = after.lines().next().unwrap();
+            assert!(line.contains(info.help), "{line}");
+            assert!(line.ends_with(&format!("[default: {}]", info.shown_default())), "{line}");
+        }
+        for group in Group::ALL {
+            assert_eq!(help.matches(&format!("\n{}:\n", group.title())).count(), 1);
+        }
+    }
+}

@@ -205,3 +205,7 @@ pub fn api_keys(value: &OsStr) -> Result<Vec<ApiKey>, Wrong> {
     }
     if keys.is_empty() { Err(because(format_args!("it has no pair"))) } else { Ok(keys) }
 }
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

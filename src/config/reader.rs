@@ -28,15 +28,29 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(sources: &'a Sources) -> Self {
-        let mut reader = Reader {
+        let mut reader = Self::without_environment(sources);
+        reader.environment = reader.read(&settings::APP_ENV);
+        reader
+    }
+
+    fn without_environment(sources: &'a Sources) -> Self {
+        Reader {
             sources,
             environment: Environment::Development,
             mistakes: sources.mistakes().to_vec(),
             #[cfg(test)]
             asked: Vec::new(),
-        };
-        reader.environment = reader.read(&settings::APP_ENV);
-        reader
+        }
+    }
+
+    /// One value that was given, whatever is wrong with others.
+    ///
+    /// # Errors
+    /// When it is wrong.
+    pub fn only<T>(sources: &'a Sources, setting: &Setting<T>) -> Result<Option<T>, Mistakes> {
+        let mut reader = Self::without_environment(sources);
+        let value = reader.given(setting);
+        reader.finish(value)
     }
 
     pub fn environment(&self) -> Environment {

@@ -23,6 +23,8 @@ pub struct Info {
     pub name: &'static str,
     /// A name that means the same, for those who come from elsewhere.
     pub alias: Option<&'static str>,
+    /// Its option on the command line, where there is one, and what that calls its value.
+    pub option: Option<(&'static str, &'static str)>,
     pub group: Group,
     /// Completes the sentence "NAME takes …".
     pub takes: &'static str,
@@ -90,6 +92,7 @@ macro_rules! settings {
     ($($(#[$attribute:ident])? $name:ident: $type:ty {
         group: $group:ident,
         $(alias: $alias:literal,)?
+        $(option: $option:expr,)?
         takes: $takes:expr,
         usual: $usual:expr,
         help: $help:literal,
@@ -98,7 +101,8 @@ macro_rules! settings {
         $(pub static $name: Setting<$type> = Setting {
             info: Info {
                 name: stringify!($name),
-                alias: settings!(@alias $($alias)?),
+                alias: settings!(@optional $($alias)?),
+                option: settings!(@optional $($option)?),
                 group: Group::$group,
                 takes: $takes,
                 usual: $usual,
@@ -111,8 +115,8 @@ macro_rules! settings {
         /// Every setting, in the order in which they are listed to people.
         pub static TABLE: &[&Info] = &[$(&$name.info),*];
     };
-    (@alias) => { None };
-    (@alias $alias:literal) => { Some($alias) };
+    (@optional) => { None };
+    (@optional $value:expr) => { Some($value) };
     (@secret) => { false };
     (@secret secret) => { true };
 }
@@ -182,6 +186,7 @@ settings! {
     WORKERS: usize {
         group: Conversions,
         alias: "GUNICORN_WORKERS",
+        option: ("--jobs", "N"),
         takes: "a number from 0 to 256",
         usual: Value("2"),
         help: "conversions at a time",
@@ -196,6 +201,7 @@ settings! {
     }
     CONVERSION_TIMEOUT: Duration {
         group: Conversions,
+        option: ("--timeout", "S"),
         takes: parse::SECONDS,
         usual: Value("600"),
         help: "seconds that one conversion may take, its waiting included",
@@ -203,6 +209,7 @@ settings! {
     }
     BLENDER_PYTHON: PathBuf {
         group: Engine,
+        option: ("--blender-python", "FILE"),
         takes: "the name of a file",
         usual: Unset("what `meshgate engine install` made"),
         help: "the Python 3.11 with bpy to use",
@@ -210,6 +217,7 @@ settings! {
     }
     BLENDER_BIN: PathBuf {
         group: Engine,
+        option: ("--blender-bin", "FILE"),
         takes: "the name of a file",
         usual: Unset("none"),
         help: "the Blender 5 to use instead of a Python with bpy",
@@ -217,6 +225,7 @@ settings! {
     }
     DATA_DIR: PathBuf {
         group: Engine,
+        option: ("--data-dir", "DIR"),
         takes: "the name of a folder",
         usual: Unset("the user's cache folder"),
         help: "where conversions work on disk",
@@ -224,6 +233,7 @@ settings! {
     }
     SANDBOX: SandboxMode {
         group: Engine,
+        option: ("--sandbox", "auto|require|off"),
         takes: "auto, require or off",
         usual: Either("auto", "require"),
         help: "confine conversions as far as the machine can (auto), or refuse to start without (require), or not (off)",
@@ -235,6 +245,7 @@ settings! {
     }
     WORKER_MEMORY_LIMIT: u64 {
         group: Engine,
+        option: ("--worker-memory-limit", "SIZE"),
         takes: "a number of bytes, or one like 4G, from 1536M on",
         usual: Value("4G"),
         help: "memory that one conversion may use, in bytes or like 4G; 1536M at least, as Blender alone takes most of that",
@@ -242,6 +253,7 @@ settings! {
     }
     WORKER_MAX_REQUESTS: u64 {
         group: Engine,
+        option: ("--worker-max-requests", "N"),
         takes: "a number above 0",
         usual: Value("1000"),
         help: "conversions after which Blender is started afresh",
@@ -249,6 +261,7 @@ settings! {
     }
     MAX_UNPACKED_SIZE: u64 {
         group: Engine,
+        option: ("--max-unpacked-size", "SIZE"),
         takes: SIZE,
         usual: Value("1G"),
         help: "how large a model may be once unpacked, in bytes or like 512M or 4G",

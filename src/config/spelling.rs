@@ -81,3 +81,67 @@ pub fn is_service_link(name: &OsStr, value: &OsStr) -> bool {
         || of_port
         || is_url && name.ends_with("_PORT")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_counted() {
+        for (one, other, letters) in [
+            ("", "", 0),
+            ("WORKERS", "WORKERS", 0),
+            ("WORKERS", "WORKER", 1),
+            ("WORKERS", "WROKERS", 2),
+            ("AB", "", 2),
+        ] {
+            assert_eq!((distance(one, other), distance(other, one)), (letters, letters), "{one} {other}");
+        }
+        assert!(distance("SANDBOX", "SUNDAY") > FURTHEST);
+        assert!(distance("WORKERS", "WOR") > FURTHEST);
+    }
+
+    #[test]
+    fn no_setting_is_taken_for_another() {
+        for info in TABLE {
+            assert_eq!(warning(info.name), None);
+            assert_eq!(warning(&format!("{PREFIX}{}", info.name)), None);
+        }
+        for name in ["GUNICORN_WORKERS", "API_KEYS_FILE", "MESHGATE_API_KEYS_FILE", "HOME", "PATH", "APP_KEY"]
+        {
+            assert_eq!(warning(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_meant_is_told() {
+        for (name, expected) in [
+            ("WORKRES", "WORKRES is no setting; WORKERS is"),
+            ("GUNICORN_WORKER", "GUNICORN_WORKER is no setting; WORKERS is"),
+            ("API_KEY", "API_KEY is no setting; API_KEYS is"),
+            ("MESHGATE_SANDBX", "MESHGATE_SANDBX is no setting; MESHGATE_SANDBOX or SANDBOX is"),
+            ("MESHGATE_COLOUR", "MESHGATE_COLOUR is no setting"),
+            ("MESHGATE_WORKERS_FILE", "MESHGATE_WORKERS_FILE is no setting"),
+        ] {
+            assert_eq!(warning(name).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn variables_of_kubernetes_are_known() {
+        for (name, value) in [
+            ("MESHGATE_SERVICE_HOST", "10.0.0.1"),
+            ("MESHGATE_SERVICE_PORT", "80"),
+            ("MESHGATE_SERVICE_PORT_HTTP", "80"),
+            ("MESHGATE_PORT", "tcp://10.0.0.1:80"),
+            ("MESHGATE_PORT_80_TCP_ADDR", "10.0.0.1"),
+            ("REDIS_PORT", "tcp://10.0.0.1:6379"),
+        ] {
+            assert!(is_service_link(name.as_ref(), value.as_ref()), "{name}");
+        }
+        for (name, value) in [("MESHGATE_PORT", "80"), ("REDIS_PORT", "6379"), ("BIND_ADDRESS", "tcp://a:1")]
+        {
+            assert!(!is_service_link(name.as_ref(), value.as_ref()), "{name}");
+        }
+    }
+}

@@ -1,1 +1,279 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
+use super::settings::{TABLE, Usual};
+use super::*;
+
+const KEY: &str = "0123456789abcdef";
+
+fn sources(variables: &[(&str, &str)]) -> Sources {
+    Sources::new(variables.iter().map(|(name, value)| (name.into(), value.into())))
+}
+
+fn load(variables: &[(&str, &str)]) -> Config {
+    Config::load(&sources(variables)).unwrap()
+}
+
+#[track_caller]
+fn wrong(variables: &[(&str, &str)]) -> Vec<String> {
+    Config::load(&sources(variables)).unwrap_err().0
+}
+
+fn with_file(variables: &[(&str, &str)], text: &str) -> Result<Config, Mistakes> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("meshgate.toml");
+    fs::write(&path, text).unwrap();
+    let mut sources = sources(variables);
+    sources.add_file(&path);
+    // Where the folder is, nobody needs to know.
+    Config::load(&sources).map_err(|Mistakes(lines)| {
+        let folder = format!("{}/", folder.path().display());
+        Mistakes(lines.into_iter().map(|line| line.replace(&folder, "")).collect())
+    })
+}
+
+#[test]
+fn the_defaults_of_development() {
+    let config = load(&[]);
+    let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let expected = Config {
+        environment: Environment::Development,
+        engine: Engine {
+            python: None,
+            blender: None,
+            data_dir: None,
+            sandbox: SandboxMode::Auto,
+            memory: 4 << 30,
+            max_requests: 1000,
+            max_unpacked: 1 << 30,
+        },
+        server: Server {
+            bind: address("127.0.0.1:5000"),
+            metrics: None,
+            workers: 2,
+            queue_limit: 8,
+            timeout: Duration::from_mins(10),
+            max_file_size: 104_857_600,
+            read_timeout: Duration::from_secs(30),
+            max_connections: 1024,
+            shutdown_delay: Duration::ZERO,
+            shutdown_grace: Duration::from_mins(1),
+        },
+        access: Access { trusted_proxies: vec![], cors_origins: vec![], api_keys: vec![] },
+        log: Log { filter: "info".to_owned(), format: LogFormat::Plain, file: None, files: 7 },
+        traces: Traces { endpoint: None },
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn the_defaults_of_production() {
+    let config = load(&[("APP_ENV", "production")]);
+    assert_eq!(config.environment, Environment::Production);
+    assert_eq!(config.engine.sandbox, SandboxMode::Require);
+    assert_eq!(config.server.bind, "0.0.0.0:5000".parse().unwrap());
+    assert_eq!(config.server.shutdown_delay, Duration::from_secs(5));
+    assert_eq!(config.log.format, LogFormat::Json);
+    let config = load(&[("APP_ENV", "production"), ("SANDBOX", "off"), ("SHUTDOWN_DELAY", "0")]);
+    assert_eq!((config.engine.sandbox, config.server.shutdown_delay), (SandboxMode::Off, Duration::ZERO));
+}
+
+#[test]
+fn every_setting_is_read_and_every_reading_is_in_the_table() {
+    let sources = sources(&[]);
+    let mut reader = Reader::new(&sources);
+    Engine::read(&mut reader);
+    Server::read(&mut reader);
+    Access::read(&mut reader);
+    Log::read(&mut reader);
+    reader.given(&settings::OTEL_EXPORTER_OTLP_ENDPOINT);
+    let asked: BTreeSet<_> = reader.asked.iter().copied().collect();
+    assert_eq!(asked, TABLE.iter().map(|info| info.name).collect());
+    assert_eq!(asked.len(), reader.asked.len());
+}
+
+/// A wrong value for each setting that can have one.
+const WRONG: &[(&str, &str)] = &[
+    ("APP_ENV", "prod"),
+    ("BIND_ADDRESS", "localhost"),
+    ("METRICS_ADDRESS", ":9000"),
+    ("MAX_FILE_SIZE", "0"),
+    ("READ_TIMEOUT", "0"),
+    ("MAX_CONNECTIONS", "0"),
+    ("SHUTDOWN_DELAY", "-1"),
+    ("SHUTDOWN_GRACE", "soon"),
+    ("WORKERS", "257"),
+    ("QUEUE_LIMIT", "-1"),
+    ("CONVERSION_TIMEOUT", "nan"),
+    ("SANDBOX", "maybe"),
+    ("WORKER_MEMORY_LIMIT", "64M"),
+    ("WORKER_MAX_REQUESTS", "0"),
+    ("MAX_UNPACKED_SIZE", "-1"),
+    ("TRUSTED_PROXIES", "proxy"),
+    ("CORS_ORIGINS", "example.org"),
+    ("API_KEYS", "ci:short"),
+    ("LOG_LEVEL", "loud"),
+    ("LOG_FORMAT", "xml"),
+    ("LOG_FILES", "0"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+];
+
+#[test]
+fn every_wrong_value_has_its_line() {
+    let paths = ["BLENDER_PYTHON", "BLENDER_BIN", "DATA_DIR", "LOG_FILE"];
+    assert_eq!(WRONG.len() + paths.len(), TABLE.len());
+    for (name, value) in WRONG {
+        let lines = wrong(&[(name, value)]);
+        let info = TABLE.iter().find(|info| info.name == *name).unwrap();
+        let expected = match *name {
+            "API_KEYS" => ": the key of pair 1 has fewer than 16 characters".to_owned(),
+            _ => format!(", not {value:?}"),
+        };
+        assert_eq!(lines, [format!("{name} takes {}{expected}", info.takes)]);
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let lines = wrong(WRONG);
+    assert_eq!(lines.len(), WRONG.len(), "{lines:#?}");
+    for (name, _) in WRONG {
+        assert!(lines.iter().any(|line| line.starts_with(&format!("{name} takes "))), "{name}");
+    }
+    assert!(lines.iter().all(|line| !line.contains('\n')));
+}
+
+#[test]
+fn values_that_do_not_go_together_are_mistakes() {
+    let same = [("BIND_ADDRESS", "127.0.0.1:9000"), ("METRICS_ADDRESS", "127.0.0.1:9000")];
+    assert!(wrong(&same)[0].starts_with("METRICS_ADDRESS is the same as BIND_ADDRESS"));
+    load(&[("BIND_ADDRESS", "127.0.0.1:0"), ("METRICS_ADDRESS", "127.0.0.1:0")]);
+    assert!(wrong(&[("WORKERS", "0")])[0].starts_with("WORKERS is 0: "));
+}
+
+#[test]
+fn the_queue_grows_with_the_workers() {
+    assert_eq!(load(&[("WORKERS", "5")]).server.queue_limit, 20);
+    assert_eq!(load(&[("WORKERS", "5"), ("QUEUE_LIMIT", "0")]).server.queue_limit, 0);
+    assert!(matches!(settings::QUEUE_LIMIT.info.usual, Usual::Unset("4 × WORKERS")));
+}
+
+#[test]
+fn the_own_name_comes_before_the_plain_one_and_that_before_the_other_one() {
+    let workers = |variables: &[(&str, &str)]| load(variables).server.workers;
+    let other = ("GUNICORN_WORKERS", "3");
+    assert_eq!(workers(&[other]), 3);
+    assert_eq!(workers(&[other, ("WORKERS", "4")]), 4);
+    assert_eq!(workers(&[other, ("WORKERS", "")]), 3);
+    assert_eq!(workers(&[other, ("WORKERS", "4"), ("MESHGATE_WORKERS", "5")]), 5);
+    assert!(wrong(&[("GUNICORN_WORKERS", "many")])[0].starts_with("GUNICORN_WORKERS takes "));
+    assert!(wrong(&[("MESHGATE_WORKERS", "many")])[0].starts_with("MESHGATE_WORKERS takes "));
+}
+
+#[test]
+fn a_file_comes_after_the_environment() {
+    let text = "max_file_size = \"10M\"\nworkers = 7\nread_timeout = 1.5\n\
+                trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nlog_level = \"\"\n";
+    let config = with_file(&[("WORKERS", "3")], text).unwrap();
+    assert_eq!((config.server.workers, config.server.max_file_size), (3, 10 << 20));
+    assert_eq!(config.server.read_timeout, Duration::from_millis(1500));
+    assert_eq!(config.access.trusted_proxies.len(), 2);
+    assert_eq!(config.log.filter, "info");
+    assert_eq!(with_file(&[("GUNICORN_WORKERS", "4")], "workers = 7").unwrap().server.workers, 4);
+    assert_eq!(with_file(&[], "app_env = 'production'").unwrap().log.format, LogFormat::Json);
+}
+
+#[test]
+fn mistakes_of_a_file_are_told_with_the_others() {
+    let text = "worker = 1\nWORKERS = 1\ncolour = 1\nsandbox = true\nlog_files = 0\n[server]\nworkers = 1\n";
+    let Mistakes(lines) = with_file(&[("SHUTDOWN_DELAY", "long")], text).unwrap_err();
+    let expected = [
+        "WORKERS in meshgate.toml is no setting; workers is",
+        "colour in meshgate.toml is no setting",
+        "log_files in meshgate.toml takes a number from 1 to 1000, not \"0\"",
+        "sandbox in meshgate.toml takes a text or a number",
+        "server in meshgate.toml is no setting",
+        "worker in meshgate.toml is no setting; workers is",
+    ];
+    let mut of_file: Vec<_> = lines.iter().filter(|line| line.contains("meshgate.toml")).collect();
+    of_file.sort();
+    assert_eq!(of_file, expected.iter().collect::<Vec<_>>());
+    assert_eq!(lines.len(), expected.len() + 1, "{lines:#?}");
+
+    let Mistakes(lines) =
+        with_file(&[("WORKERS", "x")], &format!("workers = 1\napi_keys = \"ci:{KEY}\n")).unwrap_err();
+    assert_eq!(lines[0], "meshgate.toml is no TOML in line 2");
+    assert_eq!(lines.len(), 2);
+
+    let mut sources = sources(&[]);
+    sources.add_file(Path::new("/nowhere/meshgate.toml"));
+    let Mistakes(lines) = Config::load(&sources).unwrap_err();
+    assert!(lines[0].starts_with("could not read /nowhere/meshgate.toml: "), "{lines:?}");
+}
+
+#[test]
+fn a_secret_can_be_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    let name = path.to_str().unwrap();
+    let digest = *blake3::hash(KEY.as_bytes()).as_bytes();
+    for text in [format!("ci:{KEY}"), format!("ci:{KEY}\n"), format!("ci:{KEY}\r\n")] {
+        fs::write(&path, text).unwrap();
+        for variable in ["API_KEYS_FILE", "MESHGATE_API_KEYS_FILE"] {
+            let keys = load(&[(variable, name), ("API_KEYS", "")]).access.api_keys;
+            assert_eq!(keys, [ApiKey { name: "ci".to_owned(), digest }]);
+        }
+    }
+    assert_eq!(with_file(&[], &format!("api_keys_file = {name:?}")).unwrap().access.api_keys.len(), 1);
+    let other = [("API_KEYS", "web:another-key-of-mine")];
+    // Two places are a precedence, not a contradiction.
+    let keys = with_file(&other, &format!("api_keys_file = {name:?}")).unwrap().access.api_keys;
+    assert_eq!(keys[0].name, "web");
+
+    let lines = wrong(&[other[0], ("API_KEYS_FILE", name)]);
+    assert_eq!(lines, ["API_KEYS and API_KEYS_FILE are both set; one of them must go"]);
+    fs::write(&path, "\n").unwrap();
+    assert!(wrong(&[("API_KEYS_FILE", name)])[0].ends_with("keys is empty"));
+    let lines = wrong(&[("API_KEYS_FILE", "/nowhere/keys")]);
+    assert!(lines[0].starts_with("API_KEYS_FILE: could not read /nowhere/keys: "), "{lines:?}");
+    fs::write(&path, "ci:tooshort").unwrap();
+    let lines = wrong(&[("API_KEYS_FILE", name)]);
+    assert!(lines[0].starts_with("API_KEYS_FILE takes ") && !lines[0].contains("tooshort"), "{lines:?}");
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let config = load(&[("API_KEYS", &format!("ci:{KEY}"))]);
+    let shown = format!("{config:?} {config:#?}");
+    assert!(shown.contains("ci") && !shown.contains(KEY), "{shown}");
+    let digest = format!("{:?}", config.access.api_keys[0].digest);
+    assert!(!shown.contains(digest.trim_matches(['[', ']'])), "{shown}");
+    assert!(TABLE.iter().any(|info| info.secret));
+}
+
+#[test]
+fn what_is_no_text_is_a_mistake_and_a_path() {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = || std::ffi::OsString::from_vec(vec![b'a', 0xff]);
+    let sources = |name: &str| Sources::new([(name.into(), bytes())]);
+    for name in ["WORKERS", "API_KEYS", "LOG_LEVEL"] {
+        let Mistakes(lines) = Config::load(&sources(name)).unwrap_err();
+        assert!(lines.len() == 1 && lines[0].starts_with(name), "{lines:?}");
+    }
+    let config = Config::load(&sources("DATA_DIR")).unwrap();
+    assert_eq!(config.engine.data_dir, Some(PathBuf::from(bytes())));
+}
+
+#[test]
+fn misspelled_variables_are_warned_about() {
+    let sources = sources(&[
+        ("MESHGATE_PORT", "tcp://10.0.0.1:80"),
+        ("MESHGATE_COLOUR", "red"),
+        ("WORKER", "3"),
+        ("LOG_LEVLE", ""),
+        ("HOME", "/root"),
+    ]);
+    assert_eq!(sources.warnings(), ["MESHGATE_COLOUR is no setting", "WORKER is no setting; WORKERS is"]);
+    assert_eq!(Config::load(&sources).unwrap(), load(&[]));
+}

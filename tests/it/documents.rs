@@ -50,7 +50,7 @@ fn every_option_and_setting_of_the_help_is_in_the_readme() {
     let help = help(&["convert"]);
     let flags = help.split_whitespace().filter(|word| word.starts_with("--"));
     let flags = flags.map(|word| word.split(['[', '=', ',', '.', '`', '<']).next().unwrap());
-    let settings = help.split("[env: ").skip(1).filter_map(|rest| rest.split('=').next());
+    let settings = help.split("[env: ").skip(1).filter_map(|rest| rest.split(['=', ']']).next());
     let mut counted = 0;
     for name in flags.chain(settings).filter(|name| *name != "--help" && *name != "--") {
         assert!(text.contains(&format!("`{name}")), "{name} is not in README.md");

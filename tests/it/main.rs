@@ -2,6 +2,7 @@
 
 mod cli;
 mod cli_convert;
+mod configuration;
 mod conversions;
 mod documents;
 mod gateway;

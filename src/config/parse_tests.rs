@@ -1,0 +1,122 @@
+use super::*;
+
+fn of<T>(parse: impl Fn(&OsStr) -> Result<T, Wrong>) -> impl Fn(&str) -> Result<T, Wrong> {
+    move |text| parse(OsStr::new(text))
+}
+
+#[test]
+fn sizes_are_read_as_containers_do() {
+    let size = of(|text| size(text, 1));
+    for (text, bytes) in [
+        ("1", 1),
+        ("4G", 4 << 30),
+        (" 4g ", 4 << 30),
+        ("512M", 512 << 20),
+        ("2GiB", 2 << 30),
+        ("2 GB", 2 << 30),
+        ("3k", 3072),
+        ("1T", 1 << 40),
+        ("7b", 7),
+    ] {
+        assert_eq!(size(text), Ok(bytes), "{text}");
+    }
+    for text in ["", "0", "0G", "-1", "+1", "1.5G", "G", "4X", "4i", "4Gi G", "4Gbb", "99999999T", "2⁹"] {
+        assert_eq!(size(text), Err(Wrong::Value), "{text}");
+    }
+}
+
+#[test]
+fn times_are_above_nothing_or_not_below() {
+    assert_eq!(of(seconds)("0.5"), Ok(Duration::from_millis(500)));
+    assert_eq!(of(seconds_or_none)("0"), Ok(Duration::ZERO));
+    for text in ["0", "-1", "nan", "inf", "1e300", "1000001", "soon", "1e-30"] {
+        assert_eq!(of(seconds)(text), Err(Wrong::Value), "{text}");
+    }
+    for text in ["-1", "nan", "1e300", "", "soon"] {
+        assert_eq!(of(seconds_or_none)(text), Err(Wrong::Value), "{text}");
+    }
+}
+
+#[test]
+fn networks_are_addresses_too() {
+    let expected: Vec<IpNet> =
+        ["10.0.0.0/8", "192.168.0.1/32", "fd00::/8"].map(|net| net.parse().unwrap()).into();
+    assert_eq!(of(networks)("10.1.2.3/8, 192.168.0.1,fd00::/8,"), Ok(expected));
+    assert_eq!(of(networks)("10.0.0.0/8,proxy"), Err(Wrong::Part("proxy".to_owned())));
+    assert_eq!(of(networks)("10.0.0.0/33"), Err(Wrong::Part("10.0.0.0/33".to_owned())));
+}
+
+#[test]
+fn origins_are_as_browsers_send_them() {
+    let origins = of(origins);
+    assert_eq!(origins("*"), Ok(vec!["*".to_owned()]));
+    let two = "https://example.org, http://[::1]:3000";
+    assert_eq!(origins(two).unwrap(), ["https://example.org", "http://[::1]:3000"]);
+    for wrong in [
+        "example.org",
+        "https://",
+        "https://example.org/",
+        "https://Example.org",
+        "https://a@b",
+        "ftp://a",
+        "null",
+        "https://a:",
+        "https://a:0",
+        "https://a:70000",
+        "https://[zz]",
+        "https://:80",
+        "https://*.example.org",
+    ] {
+        assert_eq!(origins(wrong), Err(Wrong::Part(wrong.to_owned())), "{wrong}");
+    }
+    assert_eq!(origins("https://a, *"), Err(Wrong::Part("*".to_owned())));
+}
+
+#[test]
+fn a_url_has_a_scheme_and_a_host() {
+    for right in ["http://collector:4317", "https://otlp.example.org/v1", "http://[::1]:4317"] {
+        assert_eq!(of(url)(right).as_deref(), Ok(right));
+    }
+    for wrong in ["collector:4317", "grpc://a:1", "http://", "http:///a", "http://a b", "http://a:x"] {
+        assert_eq!(of(url)(wrong), Err(Wrong::Value), "{wrong}");
+    }
+}
+
+#[test]
+fn a_filter_that_would_log_nothing_is_refused() {
+    for right in
+        ["info", "WARN", "off", "info,hyper=debug", "meshgate", "meshgate::http=trace", "[convert]=debug"]
+    {
+        assert_eq!(of(filter)(right).as_deref(), Ok(right));
+    }
+    assert_eq!(of(filter)("inof"), Err(Wrong::Part("inof".to_owned())));
+    assert_eq!(of(filter)("info,warning"), Err(Wrong::Part("warning".to_owned())));
+    assert_eq!(of(filter)("meshgate=loud"), Err(Wrong::Value));
+}
+
+#[test]
+fn keys_become_digests() {
+    let keys = of(api_keys)("ci:0123456789abcdef,\nweb.1:a:key:with:colons:in:it\n").unwrap();
+    assert_eq!(keys[0].digest, *blake3::hash(b"0123456789abcdef").as_bytes());
+    assert_eq!(keys[1].digest, *blake3::hash(b"a:key:with:colons:in:it").as_bytes());
+    assert_eq!(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["ci", "web.1"]);
+}
+
+#[test]
+fn what_is_wrong_with_keys_is_told_without_them() {
+    const KEY: &str = "0123456789abcdef";
+    for (text, expected) in [
+        (KEY.to_owned(), "pair 1 has no colon"),
+        (format!("ci:{KEY},web:short"), "the key of pair 2 has fewer than 16"),
+        (format!("{KEY}:ci"), "the key of pair 1 has fewer than 16"),
+        (format!(":{KEY}"), "the name of pair 1"),
+        (format!("a b:{KEY}"), "the name of pair 1"),
+        (format!("ci:{KEY} {KEY}"), "characters that no header can hold"),
+        (format!("ci:{KEY},ci:x{KEY}"), "pairs 1 and 2 have the same name"),
+        (format!("ci:{KEY},web:{KEY}"), "pairs 1 and 2 have the same key"),
+        (" , ".to_owned(), "it has no pair"),
+    ] {
+        let Err(Wrong::Because(why)) = of(api_keys)(&text) else { panic!("{text} was accepted") };
+        assert!(why.contains(expected) && !why.contains(KEY), "{text}: {why}");
+    }
+}
