@@ -41,6 +41,7 @@ fn text(value: &OsStr) -> Result<&str, Wrong> {
     value.to_str().map(str::trim).ok_or(Wrong::Value)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the others can fail")]
 pub fn path(value: &OsStr) -> Result<PathBuf, Wrong> {
     Ok(PathBuf::from(value))
 }

@@ -60,7 +60,7 @@ pub struct Hello {
 }
 
 /// What happens when the kernel lacks a part of the sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SandboxMode {
     /// Use what there is and warn about what is missing.
