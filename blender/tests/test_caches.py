@@ -1,4 +1,4 @@
-"""Meshes that change with time, which USD and Alembic hold: kept by these, and lost once and with a reason elsewhere."""
+"""Meshes that change with time, which USD and Alembic hold: kept by these, lost once and with a reason elsewhere."""
 
 from pathlib import Path
 
