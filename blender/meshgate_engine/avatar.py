@@ -113,7 +113,8 @@ def _settle_presets(groups: bpy.types.bpy_prop_collection) -> None:
 
     The add-on also passes over those that have a preset and no name.
     """
-    taken = {group.preset_name for group in groups}
+    # Writers add those that are not used, too.
+    taken = {group.preset_name for group in groups if _is_used(group)}
     for group in groups:
         name = group.name.lower()
         if group.preset_name == "unknown" and name in _PRESETS and name not in taken:
