@@ -163,8 +163,9 @@ def written(job: Job) -> list[str]:
     if job.output_format == "obj":
         libraries = Path(job.output).parent.glob("*.mtl")
         lines = [line for library in libraries for line in library.read_text("utf-8", "replace").splitlines()]
-        # Options of a map have no dots and slashes in their words; a name may have spaces.
-        return sorted({base_name(line.partition(" ")[2]) for line in lines if line.lstrip().startswith("map_")})
+        # Options may stand before the name, and the name may have spaces: map_Bump -bm 1.0 my bump.png
+        found = (re.match(r"\s*map_\w+\s+(?:-[a-z]+(?:\s+-?[\d.]+)*\s+)*(.+)", line) for line in lines)
+        return sorted({base_name(line[1].strip()) for line in found if line})
     document, _buffer = glb.load(Path(job.output))
     return [image.get("name", "") for image in document.get("images", [])]
 
