@@ -41,7 +41,8 @@ def upgrade(job: Job, item: bpy.types.Object) -> None:
         made.node.mesh_object_name = annotation.mesh.mesh_object_name
         flag = annotation.first_person_flag
         made.type = flag[0].lower() + flag[1:]
-    _upgrade_gaze(older.first_person, newer.look_at)
+    if any(bone.node.bone_name for bone in older.humanoid.human_bones):
+        _upgrade_gaze(older.first_person, newer.look_at)
     if len(older.secondary_animation.bone_groups):
         _upgrade_springs(item, extension.spring_bone1)
 
@@ -91,8 +92,10 @@ def _upgrade_expressions(
     for expression in _all_expressions(newer):
         for part in _parts(expression):
             part.clear()
-    bpy.ops.vrm.assign_vrm1_expressions_from_vrm0(armature_object_name=item.name)
+    newer.expressions.custom.clear()
     groups = older.blend_shape_master.blend_shape_groups
+    _settle_presets(groups)
+    bpy.ops.vrm.assign_vrm1_expressions_from_vrm0(armature_object_name=item.name)
     custom = {expression.custom_name: expression for expression in newer.expressions.custom}
     for group in groups:
         preset = _PRESETS.get(group.preset_name)
@@ -105,16 +108,33 @@ def _upgrade_expressions(
         job.lose(f"{lost} of {said} material changes in expressions: VRM 1.0 knows none of the kind")
 
 
+def _settle_presets(groups: bpy.types.bpy_prop_collection) -> None:
+    """Makes an expression without a preset, but called like one, that preset: as such applications of VRM 0.x play it.
+
+    The add-on also passes over those that have a preset and no name.
+    """
+    # Writers add those that are not used, too.
+    taken = {group.preset_name for group in groups if _is_used(group)}
+    for group in groups:
+        name = group.name.lower()
+        if group.preset_name == "unknown" and name in _PRESETS and name not in taken:
+            group.preset_name = name
+            taken.add(name)
+        elif not name and group.preset_name != "unknown":
+            group.name = group.preset_name
+
+
 def _upgrade_gaze(older: bpy.types.PropertyGroup, newer: bpy.types.PropertyGroup) -> None:
     # The add-on holds Unity's (x, y, z) as (x, z, y), and a VRM 1.0 looks the other way: x is mirrored.
-    if not older.first_person_bone.bone_name:
-        return
     across, ahead, up = older.first_person_bone_offset
     newer.offset_from_head_bone = (-across, up, ahead)
     newer.type = "expression" if older.look_at_type_name == "BlendShape" else "bone"
     for name in ("horizontal_inner", "horizontal_outer", "vertical_down", "vertical_up"):
         before, after = getattr(older, f"look_at_{name}"), getattr(newer, f"range_map_{name}")
         after.input_max_value, after.output_scale = before.x_range, before.y_range
+        if newer.type == "expression" and not before.is_property_set("y_range"):
+            # Degrees for bones; for expressions it is how much of one shows.
+            after.output_scale = 1.0
 
 
 def _upgrade_springs(item: bpy.types.Object, newer: bpy.types.PropertyGroup) -> None:

@@ -11,6 +11,7 @@ from . import scene
 
 _CONSTRAINT = "TRANSFORM_CACHE"
 _MODIFIER = "MESH_SEQUENCE_CACHE"
+_FORMATS = {"abc", "usd", "usda", "usdc", "usdz"}
 
 
 def moves() -> bool:
@@ -18,11 +19,26 @@ def moves() -> bool:
     return bool(bpy.data.actions) or any(_constraints(item) for item in scene.objects())
 
 
+def changing() -> bool:
+    """Whether there are meshes in the scene that change with time."""
+    return any(modifier.type == _MODIFIER for item in scene.meshes() for modifier in item.modifiers)
+
+
+def reads_on(source: str) -> bool:
+    """Whether the scene that was imported from a ``source`` still needs its file."""
+    return source in _FORMATS and changing()
+
+
+def let_go(target: str) -> None:
+    """Forgets the file that was imported where the target is a scene, which would refer to it on a machine without."""
+    if target == "blend":
+        bpy.data.batch_remove([cache for cache in bpy.data.cache_files if not cache.users])
+
+
 def clips() -> list[dict]:
     """The clip of meshes that change with time, which is none of Blender's actions; as the report tells it."""
     world = bpy.context.scene
-    cached = any(modifier.type == _MODIFIER for item in scene.meshes() for modifier in item.modifiers)
-    if not cached or world.frame_end <= world.frame_start:
+    if not changing() or world.frame_end <= world.frame_start:
         return []
     fps = world.render.fps / world.render.fps_base
     last = world.frame_end - world.frame_start

@@ -41,7 +41,7 @@ def run(task: dict, progress: Progress) -> dict:
     with _timed(timings, "export_ms"):
         Path(job.output).parent.mkdir(parents=True, exist_ok=True)
         textures.prepare_for_export(job)
-        packed = 0
+        packed, named = 0, textures.names()
         if job.output_format in {"glb", "vrm"}:
             packed = textures.packed(textures.materials(scene.objects()))
             if packed:
@@ -54,6 +54,7 @@ def run(task: dict, progress: Progress) -> dict:
     with _timed(timings, "check_ms"):
         if task["read_back"]:
             produced = _read_back(job)
+        _name_lost_textures(job, named, produced)
 
     return {
         "input": found,
@@ -64,6 +65,13 @@ def run(task: dict, progress: Progress) -> dict:
         "warnings": job.warnings,
         **timings,
     }
+
+
+def _name_lost_textures(job: Job, named: list[str], produced: dict | None) -> None:
+    if produced is None and job.output_format in {"obj", "glb", "vrm"}:
+        textures.tell_lost(job, named, textures.written(job))
+    elif produced is not None and produced["textures"]:
+        textures.tell_lost(job, named, textures.names())
 
 
 def _read_back(job: Job) -> dict:

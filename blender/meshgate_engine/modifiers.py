@@ -3,15 +3,16 @@
 import bmesh
 import bpy
 
-from . import scene
+from . import clips, scene
 from .job import Job
 
 # The skeleton's is no shape of its own.
 _KEPT = {"ARMATURE"}
 
-# What holds meshes that change with time, and who can hold them.
+# What holds meshes that change with time, who can hold them, and who holds other motion only.
 _CACHE = "MESH_SEQUENCE_CACHE"
 _KEEPERS = {"abc", "usd", "usda", "usdc", "usdz"}
+_OTHER_MOTION = {"fbx", "glb", "blend"}
 
 
 def apply_modifiers(job: Job) -> None:
@@ -20,10 +21,12 @@ def apply_modifiers(job: Job) -> None:
     modified = [item for item in scene.meshes() if _to_apply(item, kept)]
     if not modified:
         return
-    cached = [item.name for item in modified if any(modifier.type == _CACHE for modifier in item.modifiers)]
-    if cached:
-        count = f"{len(cached)} mesh{'es' if len(cached) > 1 else ''}"
-        job.lose(f"the motion of {count}: {job.output_format} holds no meshes that change with time")
+    cached = sum(any(modifier.type == _CACHE for modifier in item.modifiers) for item in modified)
+    if cached and job.animation and job.output_format in _OTHER_MOTION:
+        # One timeline, one clip: all of it, or a part of the one that is left.
+        part = f"the motion of {cached} mesh{'es' if cached > 1 else ''}"
+        what = part if clips.takes(bpy.context.scene) else "1 clip"
+        job.lose(f"{what}: {job.output_format} holds no meshes that change with time")
     for item in [item for item in modified if item.data.shape_keys]:
         names = ", ".join(modifier.name for modifier in _to_apply(item, kept))
         job.lose(f"modifiers of {item.name}: {names} (it has blend shapes)")

@@ -1,6 +1,6 @@
 """What happens between import and export: the options, and what exporters do not do by themselves."""
 
-from . import clips, pose, scene
+from . import caches, clips, pose, scene
 from .errors import ConversionError
 from .job import Job
 from .modifiers import apply_modifiers, triangulate
@@ -24,8 +24,9 @@ def apply(job: Job) -> None:
             )
         clips.remove_all()
     factor = job.scale if job.output_format == "blend" else job.scale * scene.take_metres()
-    if job.output_format != "blend" or factor != 1.0:
+    if job.output_format != "blend" or factor != 1.0 or caches.reads_on(job.input_format):
         apply_modifiers(job)
+    caches.let_go(job.output_format)
     if factor != 1.0:
         scale(factor)
     if job.triangulate and job.output_format == "blend":

@@ -48,9 +48,8 @@ def _translate(meta: bpy.types.PropertyGroup, older: bpy.types.PropertyGroup) ->
     if older.author:
         meta.authors.add().value = older.author
     licence = older.license_name
-    for reference in (older.reference, older.other_permission_url):
-        if reference:
-            meta.references.add().value = reference
+    if older.reference:
+        meta.references.add().value = older.reference
     meta.avatar_permission = _WHO[older.allowed_user_name]
     meta.allow_excessively_violent_usage = older.violent_ussage_name == "Allow"
     meta.allow_excessively_sexual_usage = older.sexual_ussage_name == "Allow"
@@ -61,4 +60,11 @@ def _translate(meta: bpy.types.PropertyGroup, older: bpy.types.PropertyGroup) ->
     meta.allow_redistribution = licence in _COMMONS
     changeable = licence in _COMMONS and "_ND" not in licence
     meta.modification = "allowModificationRedistribution" if changeable else "prohibited"
-    meta.other_license_url = _COMMONS.get(licence, older.other_license_url)
+    meta.other_license_url = _addresses(_COMMONS.get(licence, older.other_license_url), older.other_permission_url)
+
+
+def _addresses(licence: str, permission: str) -> str:
+    """VRM 1.0 has one field for both; of two, both stand in it, as the VRM consortium's migration writes them."""
+    if licence and permission and licence != permission:
+        return f"'{licence}', '{permission}'"
+    return licence or permission

@@ -105,11 +105,29 @@ def test_other_text_is_import_failed(tmp_path, content):
     assert caught.value.code == "import_failed"
 
 
-def test_a_wrong_number_of_frames_is_a_warning(tmp_path):
-    source = write_bvh(tmp_path, frames=10, head="Frames: 12", unit=1)
-    report = convert(tmp_path / "c", source, "glb")
+@pytest.mark.parametrize("announced", [12, 7])
+@pytest.mark.parametrize("target", ["glb", "bvh"])
+def test_a_wrong_number_of_frames_is_a_warning(tmp_path, announced, target):
+    source = write_bvh(tmp_path, frames=10, head=f"Frames: {announced}", unit=1)
+    report = convert(tmp_path / "c", source, target)
     assert report["input"]["clips"][0]["frames"] == 10
-    assert report["warnings"] == ["the file promises 12 frames and holds 10"]
+    assert report["output"]["clips"][0]["frames"] == 10
+    assert report["warnings"] == [f"the file announces {announced} frames and holds 10"]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_last_frame_that_is_cut_is_left_out(tmp_path, line_end):
+    whole = write_bvh(tmp_path, frames=10, unit=1)
+    source = tmp_path / "cut" / "take.bvh"
+    source.parent.mkdir()
+    source.write_bytes(whole.read_text().rstrip()[:-6].replace("\n", line_end).encode())
+    report = convert(tmp_path / "c", source, "bvh")
+    assert report["warnings"] == [
+        "the last frame of the file is cut off in the middle and was left out",
+        "the file announces 10 frames and holds 9",
+    ]
+    rows = parts(tmp_path / "c" / "out" / "model.bvh")[2]
+    assert flat(rows) == pytest.approx(flat(parts(whole)[2][:9]), abs=1e-2)
 
 
 def _two_clips() -> None:

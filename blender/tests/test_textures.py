@@ -6,6 +6,7 @@ from pathlib import Path
 import bpy
 import pytest
 from helpers import build, convert, in_child
+from meshgate_engine import textures
 from models import box, material, picture
 
 TRIANGLE = """mtllib model.mtl
@@ -160,3 +161,45 @@ def test_textures_in_node_groups_are_counted(tmp_path):
 def read_glb(path: Path) -> dict:
     content = path.read_bytes()
     return json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+
+
+def _three_on_one_material() -> None:
+    """Two textures that every format holds, and one of a kind that OBJ and FBX exporters pass over."""
+    item = box("Box")
+    made = material("Skin", picture("colour.png"))
+    item.data.materials.append(made)
+    node = made.node_tree.nodes.new("ShaderNodeTexImage")
+    node.image = picture("coat.png", blue=0.7)
+    made.node_tree.links.new(node.outputs["Color"], made.node_tree.nodes["Principled BSDF"].inputs["Coat Tint"])
+    bump = made.node_tree.nodes.new("ShaderNodeNormalMap")
+    node = made.node_tree.nodes.new("ShaderNodeTexImage")
+    node.image = picture("my bump.png", blue=0.9)
+    made.node_tree.links.new(node.outputs["Color"], bump.inputs["Color"])
+    made.node_tree.links.new(bump.outputs["Normal"], made.node_tree.nodes["Principled BSDF"].inputs["Normal"])
+
+
+@pytest.mark.parametrize(("target", "read_back"), [("obj", False), ("glb", False), ("fbx", True), ("usdc", True)])
+def test_a_texture_that_does_not_come_out_is_named(tmp_path, target, read_back):
+    report = convert(tmp_path / "c", build(tmp_path, _three_on_one_material), target, read_back=read_back)
+    assert report["losses"] == ["1 of 3 textures did not come out: coat.png"]
+
+
+def test_textures_that_come_out_are_not_named(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _two_of_one_name), "obj", read_back=False)
+    assert report["losses"] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//tex.png",
+        "//textures/tex.png",
+        "C:\\art\\tex.png",
+        "C:tex.png",
+        "\\\\server\\tex.png",
+        "a/b/tex.png",
+        "tex.png",
+    ],
+)
+def test_the_name_of_a_path_of_any_system(path):
+    assert textures.base_name(path) == "tex.png"

@@ -2,7 +2,7 @@
 
 import bpy
 import pytest
-from helpers import build, convert
+from helpers import build, convert, in_child
 from humans import PARTS, RIGS, person, skeleton
 from meshgate_engine.errors import ConversionError
 from meshgate_engine.formats import glb
@@ -155,3 +155,33 @@ def test_a_rate_that_is_no_whole_number_passes_through(tmp_path, between):
     for report in (first, back):
         (clip,) = report["output"]["clips"]
         assert (clip["frames"], clip["fps"]) == (31, pytest.approx(30 / 1.001, rel=1e-5))
+
+
+def _lookups(folder, source) -> int:
+    """How often the add-on makes its table of human bones in a conversion to vrma."""
+    import os
+
+    from helpers import OPTIONS
+    from io_scene_vrm.editor.vrm1.property_group import Vrm1HumanBonesPropertyGroup as Group
+    from meshgate_engine import conversion
+
+    usual, calls = Group.human_bone_name_to_human_bone, []
+    Group.human_bone_name_to_human_bone = lambda group: calls.append(1) or usual(group)
+    for name in ("out", "tmp"):
+        (folder / name).mkdir(parents=True)
+    os.chdir(folder)
+    task = {"input": str(source), "input_format": "bvh", "output": "out/model.vrma", "output_format": "vrma"}
+    conversion.run({**task, "options": OPTIONS, "read_back": False, "importer": "usual"}, lambda *_: None)
+    return len(calls)
+
+
+def test_a_long_motion_does_not_look_its_bones_up_in_each_frame(tmp_path):
+    convert(tmp_path / "a", build(tmp_path, lambda: person("motion capture")), "bvh")
+    short = result(tmp_path / "a", "bvh")
+    head, _, motion = short.read_text().partition("Frames: 31\n")
+    rate, _, rows = motion.partition("\n")
+    long = tmp_path / "long.bvh"
+    long.write_text(f"{head}Frames: 310\n{rate}\n{rows * 10}")
+    counts = [in_child(_lookups, tmp_path / path.stem, path) for path in (short, long)]
+    assert counts[0] == counts[1]
+    assert glb.load(tmp_path / "long/out/model.vrma")[0]["accessors"][0]["count"] == 310

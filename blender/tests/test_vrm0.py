@@ -30,7 +30,8 @@ def older_avatar(licence: str = "CC_BY_NC") -> None:
     for part, bone in MIXAMO.items():
         human = older.humanoid.human_bones.add()
         human.bone, human.node.bone_name = part, bone
-    for name, preset, value in (("Joy", "joy", 1.0), ("Wow", "unknown", 0.5)):
+    # One that is called like a preset is one.
+    for name, preset, value in (("Joy", "joy", 1.0), ("Wow", "unknown", 0.5), ("Sorrow", "unknown", 0.25)):
         group = older.blend_shape_master.blend_shape_groups.add()
         group.name, group.preset_name = name, preset
         bind = group.binds.add()
@@ -98,6 +99,8 @@ def test_everything_is_carried_over(tmp_path, older_file):
     (bind,) = preset["happy"]["morphTargetBinds"]
     assert (names(document, [bind["node"]]), bind["index"], bind["weight"]) == (["Body"], 0, 1.0)
     assert custom["Wow"]["morphTargetBinds"][0]["weight"] == 0.5
+    assert list(custom) == ["Wow"]
+    assert preset["sad"]["morphTargetBinds"][0]["weight"] == 0.25
 
     (annotation,) = vrm["firstPerson"]["meshAnnotations"]
     assert (names(document, [annotation["node"]]), annotation["type"]) == (["Body"], "thirdPersonOnly")
@@ -120,6 +123,75 @@ def test_everything_is_carried_over(tmp_path, older_file):
         "the licence of VRM 0.x was put in VRM 1.0's terms, which allow nothing that it does not allow"
     ]
     assert report["output"]["bounds_m"]["max"][1] == pytest.approx(report["input"]["bounds_m"]["max"][1], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("licence", "permission", "expected"),
+    [
+        ("", "", ""),
+        ("https://example.org/a", "", "https://example.org/a"),
+        ("", "https://example.org/b", "https://example.org/b"),
+        ("https://example.org/a", "https://example.org/a", "https://example.org/a"),
+        ("https://example.org/a", "https://example.org/b", "'https://example.org/a', 'https://example.org/b'"),
+    ],
+)
+def test_the_addresses_of_licence_and_permission_are_both_terms(licence, permission, expected):
+    found = in_child(_terms, licence, permission)
+    # References are other works, and no terms.
+    assert found == (expected, [])
+
+
+def _terms(licence: str, permission: str) -> tuple[str, list[str]]:
+    from meshgate_engine import terms
+    from meshgate_engine.job import Job
+
+    older_avatar("Other")
+    extension = bpy.data.objects["Rig"].data.vrm_addon_extension
+    meta = extension.vrm0.meta
+    meta.reference, meta.other_license_url, meta.other_permission_url = "", licence, permission
+    terms.fill(Job("", "vrm", "", "vrm"), extension.vrm1.meta, meta)
+    newer = extension.vrm1.meta
+    return newer.other_license_url, [reference.value for reference in newer.references]
+
+
+def _nameless() -> float:
+    from meshgate_engine import avatar
+    from meshgate_engine.job import Job
+
+    older_avatar()
+    rig = bpy.data.objects["Rig"]
+    extension = rig.data.vrm_addon_extension
+    extension.vrm0.blend_shape_master.blend_shape_groups[0].name = ""
+    avatar.upgrade(Job("", "vrm", "", "vrm"), rig)
+    return extension.vrm1.expressions.preset.happy.morph_target_binds[0].weight
+
+
+def test_an_expression_without_a_name_has_its_presets():
+    assert in_child(_nameless) == 1.0
+
+
+def _gaze(by_expression: bool) -> tuple[str, list, list[float], list[float]]:
+    """Gaze of an avatar that names no bone for the first person: its type, offset, and two of its ranges."""
+    from meshgate_engine import avatar
+    from meshgate_engine.job import Job
+
+    older_avatar()
+    rig = bpy.data.objects["Rig"]
+    extension = rig.data.vrm_addon_extension
+    first = extension.vrm0.first_person
+    first.first_person_bone.bone_name = ""
+    first.look_at_type_name = "BlendShape" if by_expression else "Bone"
+    avatar.upgrade(Job("", "vrm", "", "vrm"), rig)
+    look = extension.vrm1.look_at
+    ranges = (look.range_map_horizontal_inner, look.range_map_vertical_up)
+    return look.type, list(look.offset_from_head_bone), *([each.input_max_value, each.output_scale] for each in ranges)
+
+
+@pytest.mark.parametrize(("by_expression", "kind", "usual"), [(False, "bone", 10), (True, "expression", 1)])
+def test_the_gaze_needs_no_bone_of_the_first_person(by_expression, kind, usual):
+    found = in_child(_gaze, by_expression)
+    assert (found[0], found[2], found[3]) == (kind, [70, 12], [90, usual])
+    assert found[1] == pytest.approx([-0.1, 0.3, 0.2])
 
 
 @pytest.mark.parametrize(
@@ -153,7 +225,7 @@ def test_what_is_carried_over_once_stays(tmp_path, older_file):
 @pytest.mark.parametrize("target", ["fbx", "usdc"])
 def test_what_no_other_format_holds_is_named(tmp_path, older_file, target):
     report = convert(tmp_path / "c", older_file(), target)
-    assert report["losses"] == [f"2 expressions: {target} holds none", f"1 spring: {target} holds none"]
+    assert report["losses"] == [f"3 expressions: {target} holds none", f"1 spring: {target} holds none"]
     output = report["output"]
     assert (output["meshes"], output["blend_shapes"], output["skins"]) == (1, 1, 1)
 

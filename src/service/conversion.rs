@@ -330,7 +330,7 @@ impl Conversion<'_> {
         let input = Contents { format: model.format, bytes: model.bytes, files: model.files, counts: input };
         let output = Contents { format: target, bytes, files: files.len() as u32, counts: output };
         losses::check(&input, &output)?;
-        let mut all_losses = losses::losses(&input, &output, &options, packed_textures);
+        let mut all_losses = losses::losses(&input, &output, &options, packed_textures, &losses);
         all_losses.extend(losses);
         let mut all_warnings = model.warnings;
         all_warnings.extend(warnings);

@@ -5,10 +5,17 @@ use crate::domain::{ConversionError, ErrorCode, Feature, Format, Options};
 
 /// Compares what went in with what came out; one clause per loss.
 ///
+/// `said` are the engine's own clauses, which know reasons that no count shows: what they say is not said again.
 /// `packed` textures are fewer since they became channels of others. Vertices are not compared: formats differ in how
 /// they split them at seams. Objects are not either: they are joined and split by the formats' own rules, and meshes,
 /// bones, cameras and lights are what they stand for.
-pub fn losses(input: &Contents, output: &Contents, options: &Options, packed: u64) -> Vec<String> {
+pub fn losses(
+    input: &Contents,
+    output: &Contents,
+    options: &Options,
+    packed: u64,
+    said: &[String],
+) -> Vec<String> {
     let (before, after, target) = (&input.counts, &output.counts, output.format);
     let joined = target.info().one_mesh && after.meshes == 1 && before.meshes > 1;
     let compare = |feature: Feature, before: u64, after: u64, one: &str, many: &str| {
@@ -23,7 +30,7 @@ pub fn losses(input: &Contents, output: &Contents, options: &Options, packed: u6
             }
         })
     };
-    let mut losses = Vec::new();
+    let mut losses: Vec<String> = Vec::new();
     if joined {
         losses.push(format!("{} meshes became one: {target} holds no more", before.meshes));
     } else {
@@ -69,18 +76,28 @@ pub fn losses(input: &Contents, output: &Contents, options: &Options, packed: u6
         losses.push(format!("the humanoid assignment: {target} holds none"));
     }
     if options.animation {
-        losses.extend(clips(before, after, target));
+        losses.extend(clips(before, after, target, said));
     }
+    // Where the engine knows the names.
+    losses.retain(|clause| {
+        !said
+            .iter()
+            .any(|other| other.strip_prefix(clause.as_str()).is_some_and(|rest| rest.starts_with(": ")))
+    });
     losses
 }
 
-fn clips(before: &Counts, after: &Counts, target: Format) -> Option<String> {
+fn clips(before: &Counts, after: &Counts, target: Format, said: &[String]) -> Option<String> {
     let (count, left) = (before.clips.len(), after.clips.len());
     // The engine itself names the clips that a bvh or vrma lacks.
     if left >= count || matches!(target, Format::Bvh | Format::Vrma) {
         return None;
     }
     let noun = if count == 1 { "clip" } else { "clips" };
+    let all = format!("{count} {noun}: ");
+    if said.iter().any(|clause| clause.starts_with(&all)) {
+        return None;
+    }
     if !target.holds(Feature::Clips) {
         return Some(format!("{count} {noun}: {target} holds no animation"));
     }
@@ -92,6 +109,9 @@ fn clips(before: &Counts, after: &Counts, target: Format) -> Option<String> {
         .collect();
     // Names may change on the way; then only the number can be told.
     let names = if gone.len() == count - left { gone.join(", ") } else { String::new() };
+    if left == 0 {
+        return Some(format!("{count} {noun} did not come out: {}", gone.join(", ")));
+    }
     let number = count - left;
     Some(match (target.info().one_clip && left == 1, names.is_empty()) {
         (true, true) => format!("{number} of {count} {noun}: {target} holds one"),
@@ -161,8 +181,13 @@ mod tests {
     #[test]
     fn what_the_target_cannot_hold_is_named() {
         let bare = Counts { objects: 1, meshes: 1, vertices: 120, triangles: 180, ..Counts::default() };
-        let losses =
-            losses(&contents(Format::Vrm, figure()), &contents(Format::Stl, bare), &Options::default(), 0);
+        let losses = losses(
+            &contents(Format::Vrm, figure()),
+            &contents(Format::Stl, bare),
+            &Options::default(),
+            0,
+            &[],
+        );
         assert_eq!(
             losses,
             [
@@ -182,16 +207,44 @@ mod tests {
     fn a_clip_that_is_gone_is_named() {
         let mut after = figure();
         after.clips.remove(0);
-        let losses =
-            losses(&contents(Format::Fbx, figure()), &contents(Format::Glb, after), &Options::default(), 0);
+        let losses = losses(
+            &contents(Format::Fbx, figure()),
+            &contents(Format::Glb, after),
+            &Options::default(),
+            0,
+            &[],
+        );
         assert_eq!(losses, ["1 of 2 clips did not come out: Walk"]);
+    }
+
+    #[test]
+    fn a_clip_of_which_the_engine_has_spoken_is_lost_once() {
+        let before = Counts { clips: vec![Clip { name: "Animation".into(), ..Clip::default() }], ..figure() };
+        let after = Counts { clips: Vec::new(), ..figure() };
+        let (input, output) = (contents(Format::Abc, before), contents(Format::Glb, after));
+        let lost = |said: &str| losses(&input, &output, &Options::default(), 0, &[said.to_owned()]);
+        assert!(lost("1 clip: glb holds no meshes that change with time").is_empty());
+        assert_eq!(lost("bone weights of 3 vertices"), ["1 clip did not come out: Animation"]);
+    }
+
+    #[test]
+    fn textures_that_the_engine_names_are_lost_once() {
+        let (before, after) = (Counts { textures: 4, ..figure() }, Counts { textures: 3, ..figure() });
+        let (input, output) = (contents(Format::Fbx, before), contents(Format::Obj, after));
+        let counted = |said: &str| {
+            let losses = losses(&input, &output, &Options::default(), 0, &[said.to_owned()]);
+            losses.iter().any(|clause| clause == "1 of 4 textures did not come out")
+        };
+        assert!(!counted("1 of 4 textures did not come out: skin.png"));
+        assert!(counted("2 of 4 textures did not come out: skin.png, hair.png"));
     }
 
     #[test]
     fn clips_that_were_not_wanted_are_no_loss() {
         let after = Counts { clips: Vec::new(), ..figure() };
         let options = Options { animation: false, ..Options::default() };
-        let losses = losses(&contents(Format::Fbx, figure()), &contents(Format::Glb, after), &options, 0);
+        let losses =
+            losses(&contents(Format::Fbx, figure()), &contents(Format::Glb, after), &options, 0, &[]);
         assert!(losses.is_empty(), "{losses:?}");
     }
 
@@ -200,7 +253,7 @@ mod tests {
         (before.meshes, before.uv_layers, before.textures) = (3, 3, 4);
         let mut after = before.clone();
         change(&mut after);
-        losses(&contents(Format::Fbx, before), &contents(target, after), &Options::default(), packed)
+        losses(&contents(Format::Fbx, before), &contents(target, after), &Options::default(), packed, &[])
     }
 
     #[test]
@@ -232,7 +285,7 @@ mod tests {
         before.missing_textures = vec!["skin.png".into()];
         let after = Counts { textures: 0, ..figure() };
         let (input, output) = (contents(Format::Fbx, before), contents(Format::Glb, after));
-        assert!(losses(&input, &output, &Options::default(), 0).is_empty());
+        assert!(losses(&input, &output, &Options::default(), 0, &[]).is_empty());
     }
 
     #[test]
@@ -263,7 +316,7 @@ mod tests {
         after.vertices = 1;
         after.materials = 3;
         let (input, output) = (contents(Format::Fbx, figure()), contents(Format::Glb, after));
-        assert!(losses(&input, &output, &Options::default(), 0).is_empty());
+        assert!(losses(&input, &output, &Options::default(), 0, &[]).is_empty());
         assert_eq!(check(&input, &output), Ok(()));
     }
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use meshgate::domain::ErrorCode;
+use meshgate::domain::format::{FormatInfo, TABLE};
+use meshgate::domain::{ErrorCode, Feature, options};
 
 fn document(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -57,4 +58,82 @@ fn every_option_and_setting_of_the_help_is_in_the_readme() {
         counted += 1;
     }
     assert!(counted > 25, "{counted}");
+}
+
+/// The rows of the table below `head`: the text of each cell.
+fn rows(text: &str, head: &str) -> Vec<Vec<String>> {
+    let (_, table) = text.split_once(head).unwrap_or_else(|| panic!("no table {head:?}"));
+    let lines = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    lines.map(cells).filter(|row: &Vec<String>| !row[0].starts_with("---")).collect()
+}
+
+/// What the README says that a format holds, from the words it uses.
+fn promised(words: &str) -> Vec<Feature> {
+    const WORDS: [(&str, Feature); 13] = [
+        ("meshes", Feature::Mesh),
+        ("normals", Feature::Normals),
+        ("UVs", Feature::Uvs),
+        ("vertex colours", Feature::VertexColours),
+        ("materials", Feature::Materials),
+        ("textures", Feature::Textures),
+        ("skeleton", Feature::Skeleton),
+        ("skins", Feature::Skin),
+        ("blend shapes", Feature::BlendShapes),
+        ("animation", Feature::Clips),
+        ("cameras", Feature::Cameras),
+        ("lights", Feature::Lights),
+        ("humanoid", Feature::Humanoid),
+    ];
+    if words == "everything" {
+        return Feature::ALL.to_vec();
+    }
+    let mut held: Vec<Feature> =
+        WORDS.iter().filter(|(word, _)| words.contains(word)).map(|(_, feature)| *feature).collect();
+    held.sort();
+    held
+}
+
+#[test]
+fn the_table_of_formats_in_the_readme_is_the_programs() {
+    let rows = rows(&document("README.md"), "| format | holds |");
+    let listed: Vec<&str> = rows.iter().flat_map(|row| row[0].split(", ")).collect();
+    for info in &TABLE {
+        let count = listed.iter().filter(|name| **name == info.name).count();
+        assert_eq!(count, 1, "{} is {count} times in the table of README.md", info.name);
+    }
+    assert_eq!(listed.len(), TABLE.len(), "{listed:?}");
+    for row in &rows {
+        for name in row[0].split(", ") {
+            let info: &FormatInfo = TABLE.iter().find(|info| info.name == name).unwrap();
+            let mut holds = info.holds.to_vec();
+            holds.sort();
+            assert_eq!(promised(&row[1]), holds, "{name}: {}", row[1]);
+            assert_eq!(row[1].contains("one clip"), info.one_clip, "{name}: {}", row[1]);
+            assert_eq!(row[1].contains("one mesh"), info.one_mesh, "{name}: {}", row[1]);
+        }
+    }
+}
+
+#[test]
+fn the_options_in_the_readme_are_the_programs() {
+    let rows = rows(&document("README.md"), "| option | values | default | |");
+    for info in &options::TABLE {
+        let flag = format!("`--{}`", info.name);
+        let row = rows.iter().find(|row| row[0] == flag).unwrap_or_else(|| panic!("{flag} has no row"));
+        assert_eq!(row[1], info.values.replace('|', ", "), "{flag}");
+        assert_eq!(row[2], info.default, "{flag}");
+    }
+}
+
+#[test]
+fn the_changelog_names_every_format() {
+    let text = document("CHANGELOG.md").replace('\n', " ");
+    for info in &TABLE {
+        assert!(
+            text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == info.name),
+            "{}",
+            info.name
+        );
+    }
 }

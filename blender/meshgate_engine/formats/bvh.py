@@ -40,10 +40,16 @@ def read(job: Job) -> str:
     hierarchy, _, motion = text.partition("MOTION")
     head = re.match(r"\s*Frames:\s*(\d+)\s+Frame\s+Time:\s*([-+.\deE]+)[ \t]*\n?", motion, re.IGNORECASE)
     rows = [line for line in motion[head.end() :].splitlines() if line.strip()] if head else []
+    if len(rows) > 1 and _is_cut(rows[-1], rows[-2]):
+        # The importer would refuse the whole file for it.
+        rows.pop()
+        job.warn("the last frame of the file is cut off in the middle and was left out")
+        whole = hierarchy + "MOTION" + motion[: head.end()].rstrip() + "\n" + "\n".join(rows) + "\n"
+        Path(job.input).write_bytes(whole.encode())
     if not rows:
         raise ConversionError("no_animation", "the model has no animation")
     if len(rows) != int(head.group(1)):
-        job.warn(f"the file promises {head.group(1)} frames and holds {len(rows)}")
+        job.warn(f"the file announces {head.group(1)} frames and holds {len(rows)}")
     _set_frame_time(job, head.group(2))
     _source_unit = 1.0
     if _height(hierarchy) > _TALLEST:
@@ -66,6 +72,11 @@ def _text(path: Path) -> str:
     if text.encode() != content:
         path.write_bytes(text.encode())
     return text
+
+
+def _is_cut(last: str, before: str) -> bool:
+    """Whether the last frame has fewer values than the one before it."""
+    return len(last.split()) < len(before.split())
 
 
 def _set_frame_time(job: Job, text: str) -> None:

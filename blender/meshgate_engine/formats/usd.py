@@ -42,11 +42,12 @@ def _frames_per_second(path: str) -> float:
 
 def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
+    moving = bool(clips.takes(bpy.context.scene)) or caches.changing()
     exporting(
         job,
         bpy.ops.wm.usd_export,
         check_existing=False,
-        export_animation=job.animation and bool(clips.takes(bpy.context.scene)),
+        export_animation=job.animation and moving,
         export_armatures=True,
         export_shapekeys=True,
         export_textures_mode="NEW",
