@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::model::Limits;
-use super::names;
+use super::originals::Originals;
+use super::{names, siblings};
 use crate::domain::{ConversionError, ErrorCode};
 
 /// Most files of one name among which the likeliest is sought.
@@ -27,6 +28,8 @@ pub struct Item {
     pub stored: PathBuf,
     /// Where the file lies as long as it has not been copied into the folder.
     beside: Option<PathBuf>,
+    /// Whether it is the model's: one that was offered may not be.
+    used: bool,
     pub bytes: u64,
 }
 
@@ -50,6 +53,11 @@ pub struct Files {
     taken: HashSet<PathBuf>,
     by_path: HashMap<String, Vec<usize>>,
     by_base: HashMap<String, Vec<usize>>,
+    /// A file of the user's own around which nobody has looked yet.
+    around: Option<PathBuf>,
+    /// Whether used files stay where they are.
+    stay: bool,
+    originals: Originals,
 }
 
 impl Files {
@@ -63,6 +71,9 @@ impl Files {
             taken: HashSet::new(),
             by_path: HashMap::new(),
             by_base: HashMap::new(),
+            around: None,
+            stay: false,
+            originals: Originals::default(),
         })
     }
 
@@ -105,6 +116,20 @@ impl Files {
         Ok(index)
     }
 
+    /// Moves the file at `source`, which is the conversion's own, into the folder; copies it from elsewhere.
+    pub fn adopt(&mut self, source: &Path, name: &[&str]) -> Result<usize, ConversionError> {
+        let reading = |error| ConversionError::io("read the model", &error);
+        let mut from = open_file(source, false).map_err(reading)?;
+        let length = from.metadata().map_err(reading)?.len();
+        self.room_for(length)?;
+        let (index, mut to) = self.create(name)?;
+        let stored = self.path(index).unwrap_or_default();
+        let moved = fs::rename(source, stored).is_ok();
+        let bytes = if moved { length } else { self.copy_within(&mut from, &mut to)? };
+        self.written(index, bytes);
+        Ok(index)
+    }
+
     /// Copies what is left of a file, as far as the limit allows: it may grow meanwhile.
     fn copy_within(&self, from: &mut File, to: &mut File) -> Result<u64, ConversionError> {
         let left = self.limits.max_unpacked.saturating_sub(self.totals().1);
@@ -119,19 +144,75 @@ impl Files {
         self.add(name.join("/"), stored, Some(source), bytes);
     }
 
-    /// Makes sure that the file at `index` lies in the folder.
+    /// Makes the main file of the user's own known, and remembers to look around it when something refers to more.
+    pub fn offer_main(&mut self, path: &Path, name: &str) -> Result<(), ConversionError> {
+        let reading = |error| ConversionError::io("read the model", &error);
+        // The user may well name it by a link.
+        let real = path.canonicalize().map_err(reading)?;
+        let bytes = real.metadata().map_err(reading)?.len();
+        self.offer(real, &[name], bytes);
+        self.around = Some(path.to_owned());
+        Ok(())
+    }
+
+    /// Makes the files around the main one known, if it is the user's own.
+    pub fn look_around(&mut self) {
+        if let Some(path) = self.around.take() {
+            siblings::offer(&path, self);
+        }
+    }
+
+    /// From now on, files that are taken stay where they are, or do not.
+    pub fn stay(&mut self, stay: bool) {
+        self.stay = stay;
+    }
+
+    /// Whether the model's files are where its sender has them, under the names that references use.
+    pub fn stays(&self) -> bool {
+        self.stay
+    }
+
+    /// The files that stayed.
+    pub fn into_originals(self) -> Originals {
+        if self.stay { self.originals } else { Originals::default() }
+    }
+
+    /// Brings all used files into the folder after all.
+    pub fn bring_in(&mut self) -> Result<(), ConversionError> {
+        self.stay = false;
+        for index in 0..self.items.len() {
+            if let Some(item) = self.items.get_mut(index).filter(|item| item.used && item.beside.is_some()) {
+                item.used = false;
+                self.take(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the file at `index` one of the model's, and unless files stay, copies it into the folder.
     pub fn take(&mut self, index: usize) -> Result<(), ConversionError> {
-        let Some(Item { beside: Some(source), stored, bytes, .. }) = self.items.get(index) else {
+        let Some(Item { beside: Some(source), used: false, stored, bytes, .. }) = self.items.get(index)
+        else {
             return Ok(());
         };
         let (source, path, bytes) = (source.clone(), self.folder.join(stored), *bytes);
         self.room_for(bytes)?;
         let copying = |error| ConversionError::io("copy a file of the model", &error);
         let mut from = open_file(&source, false).map_err(copying)?;
+        if self.stay {
+            let metadata = from.metadata().map_err(copying)?;
+            self.originals.add(&source, &metadata);
+            if let Some(item) = self.items.get_mut(index) {
+                item.used = true;
+                item.bytes = metadata.len();
+            }
+            return Ok(());
+        }
         let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create(&path));
         let bytes = self.copy_within(&mut from, &mut made.map_err(copying)?)?;
         if let Some(item) = self.items.get_mut(index) {
             item.beside = None;
+            item.used = true;
             item.bytes = bytes;
         }
         Ok(())
@@ -195,15 +276,15 @@ impl Files {
         &self.folder
     }
 
-    /// Number and bytes of the files that lie in the folder.
+    /// Number and bytes of the model's files.
     pub fn totals(&self) -> (u32, u64) {
-        let present = self.items.iter().filter(|item| item.beside.is_none());
+        let present = self.items.iter().filter(|item| item.used);
         present.fold((0, 0), |(files, bytes), item| (files + 1, bytes + item.bytes))
     }
 
     /// Gives the stored file an extension that engines take for what it is.
     pub fn set_extension(&mut self, index: usize, extension: &str) -> Result<(), ConversionError> {
-        let Some(item) = self.items.get(index) else { return Ok(()) };
+        let Some(item) = self.items.get(index).filter(|item| item.beside.is_none()) else { return Ok(()) };
         let old = item.stored.clone();
         let stem = old.file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
         let name = format!("{stem}.{extension}");
@@ -238,7 +319,8 @@ impl Files {
         let index = self.items.len();
         self.by_path.entry(name.to_lowercase()).or_default().push(index);
         self.by_base.entry(names::base_name(&name).to_lowercase()).or_default().push(index);
-        self.items.push(Item { name, stored, beside, bytes });
+        let used = beside.is_none();
+        self.items.push(Item { name, stored, beside, used, bytes });
         index
     }
 

@@ -79,9 +79,8 @@ impl Stretch {
         let skipped = if plain { offset / 3 * 4 } else { 0 };
         file.seek(SeekFrom::Start(self.start + skipped))?;
         let text = BufReader::new(file.take(encoded.saturating_sub(skipped)));
-        let mut decoder = DecoderReader::new(OnlyBase64(text), &BASE64);
-        io::copy(&mut (&mut decoder).take(offset - skipped / 4 * 3), &mut io::sink())?;
-        Ok(Box::new(decoder.take(length)))
+        let skipped = offset - skipped / 4 * 3;
+        if plain { decoded(text, skipped, length) } else { decoded(OnlyBase64(text), skipped, length) }
     }
 
     /// Writes all of it to `out`; between two files the kernel does the copying.
@@ -102,6 +101,13 @@ impl Stretch {
         }
         Ok(())
     }
+}
+
+/// A reader of `length` bytes of what `text` encodes, without the first `skipped`.
+fn decoded(text: impl Read + 'static, skipped: u64, length: u64) -> io::Result<Box<dyn Read>> {
+    let mut decoder = DecoderReader::new(text, &BASE64);
+    io::copy(&mut (&mut decoder).take(skipped), &mut io::sink())?;
+    Ok(Box::new(decoder.take(length)))
 }
 
 /// Drops what some writers put between the characters of base64: the backslash of an escaped `\/`, and white space.

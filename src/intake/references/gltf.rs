@@ -45,6 +45,11 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     let layout = layout(files, index)?;
     let doc: Doc = json::read(section(files, index, layout)?, if layout.binary { "glb" } else { "gltf" })?;
     doc.check()?;
+    let buffers = doc.buffers.0.iter().map(|buffer| &buffer.uri);
+    let mut uris = buffers.chain(doc.images.0.iter().map(|image| &image.uri)).flatten();
+    if uris.any(|uri| !is_data(uri)) {
+        files.look_around();
+    }
     let mut changes = Changes::default();
     for (number, buffer) in doc.buffers.0.iter().enumerate() {
         match &buffer.uri {
@@ -70,6 +75,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     if changes.buffers.is_empty() && changes.images.is_empty() && changes.missing_images.is_empty() {
         return Ok(());
     }
+    files.bring_in()?;
     apply(files, index, layout, &changes)
 }
 

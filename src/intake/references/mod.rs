@@ -51,6 +51,10 @@ fn list(texts: &mut Vec<String>, text: String) {
 /// `missing_files` when geometry is missing, `import_failed` when the file cannot be right, `io`.
 pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findings, ConversionError> {
     let mut findings = Findings::default();
+    if matches!(format, Format::Obj | Format::Usd | Format::Usda | Format::Usdc | Format::Fbx | Format::Blend)
+    {
+        files.look_around();
+    }
     match format {
         Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => {
             gltf::resolve(files, index, &mut findings)?;

@@ -40,7 +40,7 @@ impl Desk {
     fn prepare(&self, source: &Source, main: Option<&str>, limits: Limits) -> Result<Model, ConversionError> {
         let into = self.folder.path().join("in");
         let _ = fs::remove_dir_all(&into);
-        prepare(source, main, &into, limits)
+        prepare(source, main, &into, limits, &|_| false)
     }
 
     /// One uploaded file.
