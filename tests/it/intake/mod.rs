@@ -2,6 +2,7 @@
 
 mod archives;
 mod detection;
+mod in_place;
 mod references;
 
 use std::fs;
