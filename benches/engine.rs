@@ -305,7 +305,7 @@ impl Bench {
             println!(
                 "{name} → {target}: {:.0}/s, {:.3} ms of processor time each",
                 SMALL as f64 / began.elapsed().as_secs_f64(),
-                (processor_time()? - ticks).as_secs_f64() * 1000.0 / SMALL as f64,
+                processor_time()?.saturating_sub(ticks).as_secs_f64() * 1000.0 / SMALL as f64,
             );
         }
         Ok(())

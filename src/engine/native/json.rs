@@ -201,7 +201,7 @@ impl Scanner {
 
 /// Whether `byte` is of the base64 alphabet, padding aside.
 fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() | (byte == b'+') | (byte == b'/')
+    byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/'
 }
 
 /// The members of an object, in their order.
