@@ -33,10 +33,10 @@ EVENTS = {
 
 # What "task" and "limits" of a convert hold.
 TASK = {"input", "input_format", "output", "output_format", "options", "read_back", "importer"}
-LIMITS = {"memory_bytes", "cpu_seconds", "file_bytes", "open_files"}
+LIMITS = {"memory_bytes", "cpu_seconds", "file_bytes", "disk_bytes", "open_files"}
 
 # The ways in which a child can end, in "how" of "end".
-ENDS = {"exit", "signal", "memory_limit", "cpu_limit", "hang", "cancelled", "not_started"}
+ENDS = {"exit", "signal", "memory_limit", "cpu_limit", "disk_limit", "hang", "cancelled", "not_started"}
 
 STAGES = ("importing", "processing", "exporting", "packing")
 

@@ -6,7 +6,7 @@ import re
 import signal
 import time
 
-from . import protocol
+from . import disk, protocol
 
 # What is kept of what a child prints, in bytes.
 _LOG_KEPT = 4096
@@ -26,6 +26,9 @@ _NO_MEMORY = re.compile(
 )
 _CRASHES = {signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP, signal.SIGFPE}
 
+# How often the room that a child takes is measured, in seconds.
+_DISK_TICK = 1.0
+
 # Nearer to its limit than this share of it, a crashed child is taken to have met it.
 _NEAR_LIMIT = 0.95
 
@@ -33,10 +36,11 @@ _NEAR_LIMIT = 0.95
 class Child:
     """One child, from its fork to its end."""
 
-    def __init__(self, number: int, pid: int, limits: dict, log: int, progress: int) -> None:
-        self.number = number
+    def __init__(self, command: dict, pid: int, before: int | None, log: int, progress: int) -> None:
+        """``before`` is what its folder held when it was forked, in bytes."""
+        self.number = command["id"]
         self.pid = pid
-        self.limits = limits
+        self.limits = command["limits"]
         self.log_fd = log
         self.progress_fd = progress
         self.stage: str | None = None
@@ -47,7 +51,10 @@ class Child:
         self._waiting: tuple[str, float | None] | None = None
         self._budget, self._budget_at = _BURST, time.monotonic()
         self._cpu_ticks, self._cpu_since = -1, time.monotonic()
-        self._look_at = 0.0
+        self._look_at = self._measure_at = 0.0
+        self._folder = command["folder"]
+        self._allowed = (before or 0) + self.limits["disk_bytes"]
+        self._overfull = False
         self._address_space = 0
         self._oom_kills = oom_kills()
 
@@ -93,11 +100,16 @@ class Child:
         return step
 
     def look(self, hang_after: float) -> None:
-        """Kills the child when it has slept for too long."""
+        """Kills the child when it has slept for too long or takes too much room."""
         now = time.monotonic()
         if now < self._look_at:
             return
         self._look_at = now + min(1.0, hang_after) / 4
+        if now >= self._measure_at:
+            self._measure_at = now + _DISK_TICK
+            if self._takes_too_much(disk.held(self.pid)):
+                self.kill()
+                return
         state = _state(self.pid)
         if state is None:
             return
@@ -108,6 +120,12 @@ class Child:
         elif now - self._cpu_since >= hang_after and not self.cancelled:
             self.hangs = True
             self.kill()
+
+    def _takes_too_much(self, beside: int) -> bool:
+        """Whether its folder, and ``beside`` bytes with it, are more than it may have."""
+        used = disk.used(self._folder)
+        self._overfull = self._overfull or used is None or used + beside > self._allowed
+        return self._overfull
 
     def end(self, status: int, usage) -> dict:
         """The ``exited`` event of a reaped child."""
@@ -132,6 +150,8 @@ class Child:
     def _how(self, status: int, cpu: float, peak: int) -> dict:
         if self.cancelled:
             return {"how": "cancelled"}
+        if self._takes_too_much(0):
+            return {"how": "disk_limit"}
         if self.hangs:
             return {"how": "hang"}
         if os.WIFEXITED(status):

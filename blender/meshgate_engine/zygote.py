@@ -14,7 +14,7 @@ import socket
 import traceback
 from typing import NoReturn
 
-from . import child, environment, protocol, sandbox, warm, watch
+from . import child, disk, environment, protocol, sandbox, warm, watch
 from .child import Run
 
 # How often the children are looked at, in seconds.
@@ -180,6 +180,7 @@ class _Zygote:
     def _fork(self, command: dict) -> None:
         pipes: list[int] = []
         zygote = os.getpid()
+        before = disk.used(command["folder"])
         try:
             pipes += os.pipe2(os.O_CLOEXEC)
             pipes += os.pipe2(os.O_CLOEXEC)
@@ -194,7 +195,7 @@ class _Zygote:
             child.live(command, self._surroundings, zygote, log_end, progress_end)
         os.close(log_end)
         os.close(progress_end)
-        each = watch.Child(command["id"], pid, command["limits"], log, progress)
+        each = watch.Child(command, pid, before, log, progress)
         self._children[pid] = each
         for fd, read in ((log, each.read_log), (progress, each.read_progress)):
             os.set_blocking(fd, False)

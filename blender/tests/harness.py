@@ -17,7 +17,9 @@ BLENDER_DIR = Path(__file__).parents[1]
 ROOT = BLENDER_DIR.parent
 PACKAGES = sysconfig.get_path("purelib")
 
-LIMITS = {"memory_bytes": 4 << 30, "cpu_seconds": 60, "file_bytes": 64 << 20, "open_files": 128}
+LIMITS = {
+    "memory_bytes": 4 << 30, "cpu_seconds": 60, "file_bytes": 64 << 20, "disk_bytes": 128 << 20, "open_files": 128,
+}  # fmt: skip
 TASK = {
     "input": "in/a.glb", "input_format": "glb", "output": "out/a.glb", "output_format": "glb", "options": {},
     "read_back": False, "importer": "usual",

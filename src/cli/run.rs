@@ -186,7 +186,8 @@ impl Shared {
             options: self.settings.options_for(job.target),
             timeout: self.settings.timeout,
         };
-        let outcome = self.converter.convert(request, &|stage, fraction| bar.stage(stage, fraction)).await?;
+        let converted = self.converter.convert(request, &|stage, fraction| bar.stage(stage, fraction)).await;
+        let outcome = converted.map_err(|error| self.in_full(error))?;
         let output = job.output.clone();
         let (force, interrupt) = (self.settings.force, self.interrupt.clone());
         let placed = self.files.spawn_blocking(move || {
@@ -199,6 +200,16 @@ impl Shared {
         placed.await.unwrap_or_else(|error| {
             Err(ConversionError::new(ErrorCode::Internal, format!("could not write the result: {error}")))
         })
+    }
+
+    /// Whoever types the command is the operator, and may read what keeps the engine from starting.
+    fn in_full(&self, error: ConversionError) -> ConversionError {
+        match self.converter.trouble() {
+            Some(trouble) if error.code == ErrorCode::EngineUnavailable => {
+                ConversionError::new(error.code, trouble.to_string())
+            }
+            _ => error,
+        }
     }
 
     async fn spool_stdin(&self) -> Result<PathBuf, ConversionError> {

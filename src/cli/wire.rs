@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::engine_args::EngineSettings;
 use super::plan::Origin;
-use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::domain::{ConversionError, Format};
 use crate::engine::blender::locate::{self, Places};
 use crate::engine::blender::{self, EngineError};
 use crate::engine::workdir::WorkDir;
@@ -20,9 +20,7 @@ use crate::service::Converter;
 pub fn converter(at_once: usize, settings: &EngineSettings) -> Result<Converter, ConversionError> {
     let work = work(settings)?;
     let limits = Limits { max_unpacked: settings.max_unpacked, ..Limits::default() };
-    let engine = engine(&work, settings)
-        .map(|settings| blender::Settings { workers: at_once, ..settings })
-        .map_err(|error| ConversionError::new(ErrorCode::EngineUnavailable, error.to_string()));
+    let engine = engine(&work, settings).map(|settings| blender::Settings { workers: at_once, ..settings });
     Ok(Converter::new(engine, work, limits))
 }
 
@@ -52,13 +50,25 @@ pub fn work(settings: &EngineSettings) -> Result<WorkDir, ConversionError> {
 
 /// Where conversions happen on disk: below `DATA_DIR`, else in the user's cache folder, else in the temporary one.
 pub fn work_base(settings: &EngineSettings) -> PathBuf {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    match (&settings.data_dir, cache()) {
-        (Some(data), _) => data.join("work"),
-        (None, Some(cache)) if cache.is_absolute() => cache.join("meshgate/work"),
-        _ => env::temp_dir().join(format!("meshgate-{}", rustix::process::getuid().as_raw())),
+    match &settings.data_dir {
+        Some(data) => data.join("work"),
+        None => cache_dir(path("XDG_CACHE_HOME").as_deref(), path("HOME").as_deref()).map_or_else(
+            || env::temp_dir().join(format!("meshgate-{}", rustix::process::getuid().as_raw())),
+            |cache| cache.join("meshgate/work"),
+        ),
     }
+}
+
+/// The user's cache folder: `$XDG_CACHE_HOME`, or below `$HOME`.
+fn cache_dir(cache_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
+    let absolute = |folder: Option<&Path>| folder.filter(|folder| folder.is_absolute()).map(Path::to_owned);
+    // The XDG specification: a relative path is to be ignored.
+    absolute(cache_home).or_else(|| Some(absolute(home)?.join(".cache")))
+}
+
+/// The path in an environment variable that is set and not empty.
+fn path(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// Where the engine may be.
@@ -71,7 +81,6 @@ fn places(settings: &EngineSettings) -> Places {
 
 /// Where `meshgate engine install` puts the engine unless told otherwise.
 pub fn install_dir() -> Option<PathBuf> {
-    let path = |name| env::var_os(name).map(PathBuf::from);
     locate::install_dir(path("XDG_DATA_HOME").as_deref(), path("HOME").as_deref())
 }
 
@@ -99,6 +108,18 @@ mod tests {
     use super::*;
     use crate::cli::engine_args::EngineArgs;
     use crate::engine::blender::protocol::SandboxMode;
+
+    #[test]
+    fn the_cache_folder_follows_xdg() {
+        let home = Some(Path::new("/home/ada"));
+        let usual = Some(PathBuf::from("/home/ada/.cache"));
+        assert_eq!(cache_dir(None, home), usual);
+        assert_eq!(cache_dir(Some(Path::new("relative")), home), usual);
+        assert_eq!(cache_dir(Some(Path::new("/cache")), home), Some("/cache".into()));
+        assert_eq!(cache_dir(Some(Path::new("/cache")), None), Some("/cache".into()));
+        assert_eq!(cache_dir(Some(Path::new("relative")), None), None);
+        assert_eq!(cache_dir(None, Some(Path::new("relative"))), None);
+    }
 
     #[test]
     fn settings_reach_the_engine() {

@@ -86,14 +86,31 @@ impl ConversionError {
         Self { code, detail: one_line(&detail.into()) }
     }
 
-    /// An I/O error while doing `what` ("write the result"); a full disk gets its own code.
+    /// An I/O error while doing `what` ("write the result"); a full disk gets its own code. Of paths that libraries
+    /// put into their errors, none gets into the sentence.
     pub fn io(what: &str, error: &std::io::Error) -> Self {
         let code = match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorCode::DiskFull,
             _ => ErrorCode::Io,
         };
-        Self::new(code, format!("could not {what}: {error}"))
+        Self::new(code, format!("could not {what}: {}", without_paths(error)))
     }
+}
+
+/// What an I/O error says, or the system's error behind it: directory walkers and temporary files add their paths.
+fn without_paths(error: &std::io::Error) -> String {
+    let said = error.to_string();
+    if !said.contains('/') {
+        return said;
+    }
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(code) = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
+            return std::io::Error::from_raw_os_error(code).to_string();
+        }
+        cause = inner.source();
+    }
+    error.kind().to_string()
 }
 
 /// A sentence on one line, whatever names from a model are in it: no control characters, with which a name could
@@ -114,6 +131,20 @@ mod tests {
     fn sentences_are_one_line() {
         let error = ConversionError::new(ErrorCode::Internal, "a\nb\x1b[2Jc\u{202e}d \u{732b}\u{200d}");
         assert_eq!(error.detail, "a b [2Jc d \u{732b}\u{200d}");
+    }
+
+    #[test]
+    fn no_error_of_a_library_brings_a_path() {
+        let walked = walkdir::WalkDir::new("/nowhere").into_iter().next().unwrap().unwrap_err();
+        let temporary = tempfile::NamedTempFile::new_in("/nowhere").unwrap_err();
+        for error in [walked.into(), temporary] {
+            assert!(std::io::Error::to_string(&error).contains("/nowhere"), "{error}");
+            let said = ConversionError::io("read the folder", &error).detail;
+            assert!(said.starts_with("could not read the folder: ") && !said.contains('/'), "{said}");
+        }
+        let plain = std::fs::File::open("/nowhere").unwrap_err();
+        let said = ConversionError::io("read the model", &plain).detail;
+        assert_eq!(said, "could not read the model: No such file or directory (os error 2)");
     }
 
     #[test]

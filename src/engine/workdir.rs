@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! <base>/
-//!   lock                     held while a run folder is made or looked at
-//!   engine-<hash>/           the engine's package
+//!   lock                     held while one of these folders is made or looked at
+//!   engine-<hash>/           the engine's package (`blender::package`)
+//!     lock                   shared by the processes that use it
 //!   run-<uuid>/              one per process
 //!     lock                   held (flock) as long as the process lives
 //!     <uuid>/{in,out,tmp}/   one per conversion
 //! ```
 //!
 //! A process that is killed leaves its run folder behind with nobody holding its lock; the next one to open the
-//! same base removes it.
+//! same base removes it, and ends what its conversions may have left running (`stragglers`).
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::remove::remove_tree;
+use super::stragglers;
 
 const LOCK: &str = "lock";
 const RUN_PREFIX: &str = "run-";
@@ -38,7 +40,8 @@ struct Run {
 }
 
 impl WorkDir {
-    /// Makes a run folder below `base` (made if missing), and removes those of processes that are gone.
+    /// Makes a run folder below `base` (made if missing), and removes those of processes that are gone,
+    /// with what their conversions left running.
     ///
     /// # Errors
     /// What the file system says.
@@ -60,6 +63,7 @@ impl WorkDir {
         drop(gate);
         // The locks of the abandoned folders are ours now, so that two processes do not remove the same one.
         for (path, lock) in abandoned {
+            stragglers::kill_at_home_in(&path);
             if let Err(error) = remove_tree(&path) {
                 tracing::warn!(path = %path.display(), %error, "an abandoned work folder stays");
             } else {
@@ -162,7 +166,11 @@ fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn open_lock(folder: &Path) -> io::Result<File> {
+/// The lock file of a folder, made if missing.
+///
+/// # Errors
+/// What the file system says.
+pub(super) fn open_lock(folder: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK))
 }
 

@@ -12,6 +12,7 @@ use super::files::Files;
 use super::model::Limits;
 use super::names;
 use crate::domain::{ConversionError, ErrorCode};
+use crate::open;
 
 /// Unpacked bytes up to which a zip may be packed however well.
 const RATIO_FREE: u64 = 10 << 20;
@@ -26,7 +27,7 @@ const FILE_TYPE: u32 = 0o170_000;
 /// # Errors
 /// `invalid_archive`, `encrypted_archive`, `too_large`, `io`; a damaged entry may leave files in the folder.
 pub fn unpack(path: &Path, files: &mut Files, limits: Limits) -> Result<(), ConversionError> {
-    let open = || File::open(path).map_err(|error| ConversionError::io("read the zip", &error));
+    let open = || open::regular(path).map_err(|error| ConversionError::io("read the zip", &error));
     let packed = open()?.metadata().map_err(|error| ConversionError::io("read the zip", &error))?.len();
     // Entry by entry: an index of the whole directory could take more memory than the limits foresee.
     let mut archive =

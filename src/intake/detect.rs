@@ -1,6 +1,5 @@
 //! The format of a file, from its content; the name only decides where the content leaves it open.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use serde::de::IgnoredAny;
 use super::json::{self, Bounded};
 use super::{names, seems};
 use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::open;
 
 /// How much of a file is looked at, but for JSON and zips.
 const HEAD: u64 = 64 << 10;
@@ -31,7 +31,7 @@ pub enum Content {
 /// `empty_file`, `unknown_format` (saying what it seems to be), `import_failed` when it is a format
 /// that cannot be read in this version, `io`.
 pub fn detect_file(path: &Path, name: &str) -> Result<Content, ConversionError> {
-    let mut file = File::open(path).map_err(|error| ConversionError::io("read the model", &error))?;
+    let mut file = open::regular(path).map_err(|error| ConversionError::io("read the model", &error))?;
     detect(&mut file, name)
 }
 

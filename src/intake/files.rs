@@ -3,14 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{Mode, OFlags};
+use std::sync::Arc;
 
 use super::model::Limits;
 use super::originals::Originals;
 use super::{names, siblings};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::open::Located;
 
 /// Most files of one name among which the likeliest is sought.
 const MAX_LIKELY: usize = 64;
@@ -27,7 +28,7 @@ pub struct Item {
     /// Path inside the conversion's folder, of safe components.
     pub stored: PathBuf,
     /// Where the file lies as long as it has not been copied into the folder.
-    beside: Option<PathBuf>,
+    beside: Option<Located>,
     /// Whether it is the model's: one that was offered may not be.
     used: bool,
     pub bytes: u64,
@@ -57,7 +58,8 @@ pub struct Files {
     around: Option<PathBuf>,
     /// Whether used files stay where they are.
     stay: bool,
-    originals: Originals,
+    /// Present when the main file is the user's own.
+    originals: Option<Originals>,
 }
 
 impl Files {
@@ -73,7 +75,7 @@ impl Files {
             by_base: HashMap::new(),
             around: None,
             stay: false,
-            originals: Originals::default(),
+            originals: None,
         })
     }
 
@@ -104,61 +106,90 @@ impl Files {
         }
     }
 
-    /// Copies the file at `source` into the folder; `links` says whether it may be reached by one.
-    pub fn copy(&mut self, source: &Path, name: &[&str], links: bool) -> Result<usize, ConversionError> {
+    /// Copies an opened file into the folder. On an error nothing is left of it.
+    pub fn copy(&mut self, from: io::Result<File>, name: &[&str]) -> Result<usize, ConversionError> {
         let reading = |error| ConversionError::io("read the model", &error);
-        let mut from = open_file(source, links).map_err(reading)?;
+        let mut from = from.map_err(reading)?;
         let length = from.metadata().map_err(reading)?.len();
         self.room_for(length)?;
-        let (index, mut to) = self.create(name)?;
-        let bytes = self.copy_within(&mut from, &mut to)?;
-        self.written(index, bytes);
-        Ok(index)
+        self.bring(name, |files, _, to| files.copy_within(&mut from, to))
     }
 
-    /// Moves the file at `source`, which is the conversion's own, into the folder; copies it from elsewhere.
+    /// Moves the file at `source`, which is the conversion's own, into the folder; copies it from elsewhere. On an
+    /// error nothing is left of it in the folder.
     pub fn adopt(&mut self, source: &Path, name: &[&str]) -> Result<usize, ConversionError> {
         let reading = |error| ConversionError::io("read the model", &error);
-        let mut from = open_file(source, false).map_err(reading)?;
-        let length = from.metadata().map_err(reading)?.len();
-        self.room_for(length)?;
-        let (index, mut to) = self.create(name)?;
+        let mut from = Located::at(source).and_then(|file| file.open()).map_err(reading)?;
+        let before = from.metadata().map_err(reading)?;
+        self.room_for(before.len())?;
+        self.bring(name, |files, stored, to| {
+            if fs::rename(source, stored).is_err() {
+                return files.copy_within(&mut from, to);
+            }
+            let moved = stored.symlink_metadata().map_err(reading)?;
+            if (moved.dev(), moved.ino()) != (before.dev(), before.ino()) {
+                return Err(reading(io::Error::other("it was replaced meanwhile")));
+            }
+            Ok(before.len())
+        })
+    }
+
+    /// Creates a file that `fill` fills, or replaces by another one, and says how large it is then. On an error nothing
+    /// is left of it.
+    fn bring(
+        &mut self,
+        name: &[&str],
+        fill: impl FnOnce(&Files, &Path, &mut File) -> Result<u64, ConversionError>,
+    ) -> Result<usize, ConversionError> {
+        let (index, mut created) = self.create(name)?;
         let stored = self.path(index).unwrap_or_default();
-        let moved = fs::rename(source, stored).is_ok();
-        let bytes = if moved { length } else { self.copy_within(&mut from, &mut to)? };
-        self.written(index, bytes);
-        Ok(index)
+        match fill(self, &stored, &mut created) {
+            Ok(bytes) => {
+                self.written(index, bytes);
+                Ok(index)
+            }
+            Err(error) => {
+                self.forget_last();
+                Err(error)
+            }
+        }
     }
 
     /// Copies what is left of a file, as far as the limit allows: it may grow meanwhile.
     fn copy_within(&self, from: &mut File, to: &mut File) -> Result<u64, ConversionError> {
         let left = self.limits.max_unpacked.saturating_sub(self.totals().1);
-        let bytes = io::copy(&mut from.take(left.saturating_add(1)), to)
-            .map_err(|error| ConversionError::io("store the model", &error))?;
-        if bytes > left { Err(self.limits.too_large()) } else { Ok(bytes) }
+        let mut copy = || -> io::Result<(u64, usize)> {
+            let bytes = io::copy(&mut from.by_ref().take(left), to)?;
+            Ok((bytes, if bytes < left { 0 } else { from.read(&mut [0])? }))
+        };
+        match copy().map_err(|error| ConversionError::io("store the model", &error))? {
+            (bytes, 0) => Ok(bytes),
+            _ => Err(self.limits.too_large()),
+        }
     }
 
     /// Makes a file known that is copied only when something refers to it.
-    pub fn offer(&mut self, source: PathBuf, name: &[&str], bytes: u64) {
+    pub fn offer(&mut self, file: Located, name: &[&str], bytes: u64) {
         let stored = self.free_path(name);
-        self.add(name.join("/"), stored, Some(source), bytes);
+        self.add(name.join("/"), stored, Some(file), bytes);
     }
 
     /// Makes the main file of the user's own known, and remembers to look around it when something refers to more.
     pub fn offer_main(&mut self, path: &Path, name: &str) -> Result<(), ConversionError> {
-        let reading = |error| ConversionError::io("read the model", &error);
-        // The user may well name it by a link.
-        let real = path.canonicalize().map_err(reading)?;
-        let bytes = real.metadata().map_err(reading)?.len();
-        self.offer(real, &[name], bytes);
+        let originals = Originals::of(path).map_err(|error| ConversionError::io("read the model", &error))?;
+        self.offer(originals.main.clone(), &[name], 0);
+        self.originals = Some(originals);
         self.around = Some(path.to_owned());
         Ok(())
     }
 
     /// Makes the files around the main one known, if it is the user's own.
     pub fn look_around(&mut self) {
+        let Some(root) = self.originals.as_ref().map(|originals| Arc::clone(&originals.folder)) else {
+            return;
+        };
         if let Some(path) = self.around.take() {
-            siblings::offer(&path, self);
+            siblings::offer(&path, &root, self);
         }
     }
 
@@ -173,43 +204,49 @@ impl Files {
     }
 
     /// The files that stayed.
-    pub fn into_originals(self) -> Originals {
-        if self.stay { self.originals } else { Originals::default() }
+    pub fn into_originals(self) -> Option<Originals> {
+        self.originals.filter(|_| self.stay)
     }
 
-    /// Brings all used files into the folder after all.
+    /// Brings all used files into the folder after all; they must be as they were when they were taken.
     pub fn bring_in(&mut self) -> Result<(), ConversionError> {
-        self.stay = false;
+        if !std::mem::take(&mut self.stay) {
+            return Ok(());
+        }
         for index in 0..self.items.len() {
             if let Some(item) = self.items.get_mut(index).filter(|item| item.used && item.beside.is_some()) {
                 item.used = false;
                 self.take(index)?;
             }
         }
-        Ok(())
+        self.originals.as_ref().map_or(Ok(()), Originals::check)
     }
 
     /// Makes the file at `index` one of the model's, and unless files stay, copies it into the folder.
     pub fn take(&mut self, index: usize) -> Result<(), ConversionError> {
-        let Some(Item { beside: Some(source), used: false, stored, bytes, .. }) = self.items.get(index)
-        else {
+        let Some(Item { beside: Some(file), used: false, stored, .. }) = self.items.get(index) else {
             return Ok(());
         };
-        let (source, path, bytes) = (source.clone(), self.folder.join(stored), *bytes);
-        self.room_for(bytes)?;
         let copying = |error| ConversionError::io("copy a file of the model", &error);
-        let mut from = open_file(&source, false).map_err(copying)?;
-        if self.stay {
-            let metadata = from.metadata().map_err(copying)?;
-            self.originals.add(&source, &metadata);
+        // What it was when it was offered says nothing of what it is now.
+        let mut from = file.open().map_err(copying)?;
+        let metadata = from.metadata().map_err(copying)?;
+        let (file, path) = (file.clone(), self.folder.join(stored));
+        self.room_for(metadata.len())?;
+        if let Some(originals) = self.originals.as_mut().filter(|_| self.stay) {
+            originals.add(file, &metadata);
             if let Some(item) = self.items.get_mut(index) {
                 item.used = true;
                 item.bytes = metadata.len();
             }
             return Ok(());
         }
-        let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create(&path));
-        let bytes = self.copy_within(&mut from, &mut made.map_err(copying)?)?;
+        // A second name of another file may be there (`references::binary`), which must not be written to.
+        let _ = fs::remove_file(&path);
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create_new(&path));
+        let bytes = self.copy_within(&mut from, &mut made.map_err(copying)?).inspect_err(|_| {
+            let _ = fs::remove_file(&path);
+        })?;
         if let Some(item) = self.items.get_mut(index) {
             item.beside = None;
             item.used = true;
@@ -266,10 +303,19 @@ impl Files {
         self.items.get(index)
     }
 
-    /// Where the file at `index` can be read now.
+    /// Opens the file at `index`, wherever it is now.
+    pub fn open(&self, index: usize) -> io::Result<File> {
+        match self.items.get(index) {
+            Some(Item { beside: Some(file), .. }) => file.open(),
+            Some(Item { stored, .. }) => File::open(self.folder.join(stored)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Where the file at `index` lies in the folder, once it does.
     pub fn path(&self, index: usize) -> Option<PathBuf> {
-        let item = self.items.get(index)?;
-        Some(item.beside.clone().unwrap_or_else(|| self.folder.join(&item.stored)))
+        let item = self.items.get(index).filter(|item| item.beside.is_none())?;
+        Some(self.folder.join(&item.stored))
     }
 
     pub fn folder(&self) -> &Path {
@@ -315,13 +361,24 @@ impl Files {
         Ok(())
     }
 
-    fn add(&mut self, name: String, stored: PathBuf, beside: Option<PathBuf>, bytes: u64) -> usize {
+    fn add(&mut self, name: String, stored: PathBuf, beside: Option<Located>, bytes: u64) -> usize {
         let index = self.items.len();
         self.by_path.entry(name.to_lowercase()).or_default().push(index);
         self.by_base.entry(names::base_name(&name).to_lowercase()).or_default().push(index);
         let used = beside.is_none();
         self.items.push(Item { name, stored, beside, used, bytes });
         index
+    }
+
+    /// Undoes the last [`Files::create`].
+    fn forget_last(&mut self) {
+        let Some(item) = self.items.pop() else { return };
+        let index = self.items.len();
+        self.taken.remove(&item.stored);
+        for named in self.by_path.values_mut().chain(self.by_base.values_mut()) {
+            named.retain(|other| *other != index);
+        }
+        let _ = fs::remove_file(self.folder.join(&item.stored));
     }
 
     /// A safe path for `name` that no other file has.
@@ -346,54 +403,5 @@ fn is_relative(reference: &str) -> bool {
     !reference.starts_with(['/', '\\']) && !names::has_scheme_or_drive(reference) && !reference.contains('\0')
 }
 
-/// Opens a regular file, and nothing else in its place: of a pipe or a device no end would come.
-fn open_file(path: &Path, links: bool) -> io::Result<File> {
-    let mut flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    if !links {
-        flags |= OFlags::NOFOLLOW;
-    }
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
-    Ok(file)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn files(names: &[&str]) -> (tempfile::TempDir, Files) {
-        let folder = tempfile::tempdir().unwrap();
-        let mut files = Files::new(folder.path(), Limits::default()).unwrap();
-        for name in names {
-            files.create(&name.split('/').collect::<Vec<_>>()).unwrap();
-        }
-        (folder, files)
-    }
-
-    #[test]
-    fn references_find_their_file_whatever_machine_wrote_them() {
-        let (_folder, files) =
-            files(&["scene/a.gltf", "textures/Skin.PNG", "scene/textures/skin.png", "scene/b.bin"]);
-        let resolve = |reference| files.resolve("scene/a.gltf", reference);
-        assert_eq!(resolve("b.bin"), Resolved::Found(3));
-        assert_eq!(resolve("./B.BIN"), Resolved::Found(3));
-        assert_eq!(resolve("../textures/Skin.PNG"), Resolved::Found(1));
-        assert_eq!(resolve("textures\\skin.png"), Resolved::Found(2));
-        assert_eq!(resolve("C:\\art\\scene\\textures\\skin.png"), Resolved::Found(2));
-        assert_eq!(resolve("file:///home/x/b.bin"), Resolved::Found(3));
-        assert_eq!(resolve("../../elsewhere/b.bin"), Resolved::Found(3));
-        assert_eq!(resolve("c.bin"), Resolved::Missing);
-        for outside in ["../../etc/passwd", "/etc/passwd", "http://host/b.bin", "C:\\x", "..\\..\\x"] {
-            assert_eq!(resolve(outside), Resolved::Outside, "{outside}");
-        }
-    }
-
-    #[test]
-    fn equal_names_get_a_suffix() {
-        let (_folder, files) = files(&["a.png", "a\n.png", ".a.png"]);
-        let stored: Vec<_> = files.items().iter().map(|item| item.stored.to_str().unwrap()).collect();
-        assert_eq!(stored, ["a.png", "a-2.png", "a-3.png"]);
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use walkdir::WalkDir;
 
@@ -9,9 +10,9 @@ use super::detect::{self, Content};
 use super::files::Files;
 use super::originals::Originals;
 use super::references::{self, Findings};
-use super::siblings::folder_of;
 use super::{archive, names};
 use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::open::{self, Located, Root, folder_of};
 
 /// How large a model may be once it is unpacked.
 #[derive(Debug, Clone, Copy)]
@@ -72,16 +73,22 @@ pub struct Model {
     pub missing_textures: Vec<String>,
     /// What a result may be called, without extension.
     pub name: String,
-    originals: Originals,
+    originals: Option<Originals>,
 }
 
 impl Model {
+    /// For a model that stays where the user has it: the main file, and the folder of its references. Only by way of
+    /// these is no link followed that somebody puts there meanwhile.
+    pub fn in_place(&self) -> Option<(&Located, &Arc<Root>)> {
+        self.originals.as_ref().map(|originals| (&originals.main, &originals.folder))
+    }
+
     /// Checks that files that were read where the user has them were not written meanwhile.
     ///
     /// # Errors
     /// `io` when one was.
     pub fn check_unchanged(&self) -> Result<(), ConversionError> {
-        self.originals.check()
+        self.originals.as_ref().map_or(Ok(()), Originals::check)
     }
 }
 
@@ -189,6 +196,12 @@ fn gather(
 ) -> Result<Gathered, ConversionError> {
     let name_of = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let owned = matches!(source, Source::Owned(_));
+    if let Source::Owned(sent) = source {
+        for file in sent {
+            let opened = Located::at(&file.path).and_then(|file| file.open());
+            opened.map_err(|error| ConversionError::io("read the model", &error))?;
+        }
+    }
     match source {
         Source::Files(sent) | Source::Owned(sent) => match sent.as_slice() {
             [] => Err(ConversionError::new(ErrorCode::EmptyFile, "no file was sent")),
@@ -243,7 +256,8 @@ fn look_at(only: &Named, files: &mut Files, limits: Limits) -> Result<Gathered, 
 fn bring(file: &Named, files: &mut Files, owned: bool) -> Result<(), ConversionError> {
     let parts = names::components(&file.name).filter(|parts| !parts.is_empty());
     let parts = parts.unwrap_or_else(|| vec![names::base_name(&file.name)]);
-    if owned { files.adopt(&file.path, &parts) } else { files.copy(&file.path, &parts, true) }.map(|_| ())
+    if owned { files.adopt(&file.path, &parts) } else { files.copy(open::regular(&file.path), &parts) }
+        .map(|_| ())
 }
 
 fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> Result<(), ConversionError> {
@@ -255,6 +269,7 @@ fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> 
         }
     };
     let below = |path: &Path| path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned();
+    let root = Root::open(folder).map_err(|error| ConversionError::io("read the folder", &error))?;
     for entry in WalkDir::new(folder).sort_by_file_name() {
         let entry = match entry {
             Ok(entry) => entry,
@@ -273,7 +288,8 @@ fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> 
             skip(&relative, "is a link or special file");
             continue;
         }
-        match files.copy(entry.path(), &parts, false) {
+        let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+        match files.copy(root.file(inside), &parts) {
             // Not all files in a folder need be the model's.
             Err(error) if error.code == ErrorCode::Io => skip(&relative, "cannot be read"),
             other => _ = other?,

@@ -6,6 +6,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
@@ -17,7 +18,7 @@ use crate::domain::report::{Contents, Counts, Report, Timings};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
 use crate::engine::blender::protocol::{Importer, Stage, Task};
 use crate::engine::blender::stats::Setback;
-use crate::engine::blender::{self, Blender};
+use crate::engine::blender::{self, Blender, EngineError};
 use crate::engine::native;
 use crate::engine::workdir::{ConversionFolder, WorkDir};
 use crate::intake::{self, Model, Source};
@@ -49,8 +50,10 @@ pub struct Outcome {
 
 /// What carries out conversions.
 pub struct Converter {
-    /// How to run Blender, or why there is none.
-    engine: Result<blender::Settings, ConversionError>,
+    /// How to run Blender.
+    engine: Option<blender::Settings>,
+    /// Why there is no engine, for the operator: where none was found, or the last start failed.
+    trouble: Mutex<Option<Arc<EngineError>>>,
     work: WorkDir,
     limits: intake::Limits,
     /// Started by the first conversion that needs it: the native lane works without.
@@ -92,26 +95,51 @@ type Progress<'a> = &'a (dyn Fn(Stage, Option<f64>) + Send + Sync);
 
 impl Converter {
     pub fn new(
-        engine: Result<blender::Settings, ConversionError>,
+        engine: Result<blender::Settings, EngineError>,
         work: WorkDir,
         limits: intake::Limits,
     ) -> Self {
-        Self { engine, work, limits, blender: OnceCell::new() }
+        let (engine, trouble) = match engine {
+            Ok(settings) => (Some(settings), None),
+            Err(error) => (None, Some(Arc::new(error))),
+        };
+        Self { engine, trouble: Mutex::new(trouble), work, limits, blender: OnceCell::new() }
     }
 
     /// Blender, started by the first call.
     ///
     /// # Errors
-    /// `engine_unavailable`, with the reason.
+    /// `engine_unavailable`, in words for clients; [`Converter::trouble`] has those for the operator.
     pub async fn blender(&self) -> Result<&Blender, ConversionError> {
         let start = || async {
-            let settings = self.engine.clone()?;
-            Blender::start(settings).await.map_err(|error| {
-                tracing::error!(%error, "the engine does not start");
-                ConversionError::new(ErrorCode::EngineUnavailable, error.to_string())
-            })
+            let Some(settings) = self.engine.clone() else {
+                let known =
+                    self.trouble().map_or_else(|| EngineError::NotFound.public(), |error| error.public());
+                return Err(ConversionError::new(ErrorCode::EngineUnavailable, known));
+            };
+            let error = match Blender::start(settings).await {
+                Ok(blender) => {
+                    self.set_trouble(None);
+                    return Ok(blender);
+                }
+                Err(error) => error,
+            };
+            tracing::error!(%error, "the engine does not start");
+            let public = error.public();
+            self.set_trouble(Some(error));
+            Err(ConversionError::new(ErrorCode::EngineUnavailable, public))
         };
         self.blender.get_or_try_init(start).await
+    }
+
+    /// Why there is no engine, in words for the operator: with paths, and with the last lines that it printed.
+    /// `None` when it started, or has not been asked for yet.
+    pub fn trouble(&self) -> Option<Arc<EngineError>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_trouble(&self, error: Option<EngineError>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = error.map(Arc::new);
     }
 
     /// Ends the engine and waits for it.
@@ -187,7 +215,10 @@ impl Conversion<'_> {
         let (target, packaging) = (self.target, self.options.packaging);
         blocking(move || {
             let began = Instant::now();
-            let source = native::Source::open(&model.folder.join(&model.main))?;
+            let source = match model.in_place() {
+                Some((main, folder)) => native::Source::open_in(main.clone(), Arc::clone(folder))?,
+                None => native::Source::open(&model.folder.join(&model.main))?,
+            };
             let input = inspect::inspect_source(&source)?;
             let names = native::repack(&source, model.bytes, &out, &model.name, target, packaging)?;
             let timings = Timings { process_ms: Some(milliseconds(began)), ..Timings::default() };

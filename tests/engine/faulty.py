@@ -6,6 +6,7 @@ It is the engine's own zygote; only the conversion is another.
 import ctypes
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -133,6 +134,19 @@ def fault_family(task: dict, progress: Progress) -> None:
         time.sleep(1e6)
     Path("tmp/descendant").write_text(str(pid))
     os.rename("tmp/descendant", "in/descendant")
+    fault_wait(task, progress)
+
+
+def fault_estranged(task: dict, progress: Progress) -> None:
+    """With descendants that leave the session: one that stays what the child is, one that becomes a program."""
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        time.sleep(300)
+        os._exit(0)
+    program = subprocess.Popen(["/bin/sleep", "300"], start_new_session=True)
+    Path("tmp/descendants").write_text(f"{pid} {program.pid}")
+    os.rename("tmp/descendants", "in/descendants")
     fault_wait(task, progress)
 
 

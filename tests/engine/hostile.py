@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,7 @@ def attempts() -> dict[str, Callable[[], object]]:
         "leave a program that runs as root": lambda: os.chmod("in/orders.json", 0o4755) or setuid("in/orders.json"),
         "raise its memory": lambda: resource.setrlimit(resource.RLIMIT_AS, (-1, -1)),
         "raise its open files": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (99999, 99999)),
+        "take room without writing": lambda: os.posix_fallocate(os.open("in/orders.json", os.O_RDWR), 0, 1 << 20),
         "hide memory in a file": lambda: os.memfd_create("x"),
         "leave its session": os.setsid,
         "outlive its parent": lambda: call("prctl", 1, 0, 0, 0, 0),
@@ -200,6 +202,50 @@ def try_write(progress) -> list[str]:
     with open("out/large", "wb") as file:
         while True:
             file.write(bytes(1 << 20))
+
+
+def write_files(*folders: str) -> list[int]:
+    """Files of 40 MiB, each below the limit of 50."""
+    opened = []
+    for number, folder in enumerate(folders):
+        opened.append(os.open(f"{folder}/{number}", os.O_CREAT | os.O_WRONLY, 0o600))
+        for _ in range(40):
+            os.write(opened[-1], bytes(1 << 20))
+    return opened
+
+
+def wait_for_the_end() -> None:
+    """Uses some time of the processor, lest it is taken to hang."""
+    while True:
+        busy_until = time.process_time() + 0.002
+        while time.process_time() < busy_until:
+            pass
+        time.sleep(0.01)
+
+
+def try_write_enough(progress) -> list[str]:
+    write_files("out", "tmp")
+    return []
+
+
+def try_write_many(progress) -> list[str]:
+    os.mkdir("tmp/below")
+    write_files("out", "in", "tmp/below")
+    wait_for_the_end()
+    return []
+
+
+def try_write_many_and_end(progress) -> list[str]:
+    write_files("out", "in", "tmp")
+    return []
+
+
+def try_write_and_remove(progress) -> list[str]:
+    write_files("out", "in", "tmp")
+    for path in ("out/0", "in/1", "tmp/2"):
+        os.remove(path)
+    wait_for_the_end()
+    return []
 
 
 def try_burn(progress) -> list[str]:

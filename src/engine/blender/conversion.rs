@@ -221,6 +221,13 @@ impl Conversion {
                 ErrorCode::Timeout,
                 format!("the conversion used more than {} s of processor time", self.limits.cpu_seconds),
             ),
+            End::DiskLimit => failed(
+                ErrorCode::OutputTooLarge,
+                format!(
+                    "the conversion wrote more files than allowed, or more than {} MiB",
+                    self.limits.disk_bytes >> 20
+                ),
+            ),
             End::Cancelled => Verdict::Final(Err(self.cancelled())),
             End::NotStarted => failed(
                 ErrorCode::EngineUnavailable,

@@ -37,6 +37,8 @@ impl EngineError {
     /// The reason in words for clients: no path, nothing that the engine printed.
     pub fn public(&self) -> String {
         match self {
+            // What Python says of a file or a library may name its place.
+            EngineError::Broken { reason, .. } if reason.contains('/') => "the engine is broken".to_owned(),
             EngineError::Broken { reason, .. } => format!("the engine is broken: {reason}"),
             EngineError::Exited { status, .. } => format!("the engine does not start ({status})"),
             EngineError::NotReady { waited, .. } => {

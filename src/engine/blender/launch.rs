@@ -14,13 +14,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::locate::Engine;
+use super::package::Package;
 
 /// What a zygote is started from.
 #[derive(Debug, Clone)]
 pub(super) struct Program {
     pub engine: Engine,
-    /// Holds `meshgate_engine/`.
-    pub package: PathBuf,
+    pub package: Package,
     /// Another script to run instead of the package's own zygote.
     pub entry: Option<PathBuf>,
     /// The zygote's home and temporary directory.
@@ -63,8 +63,8 @@ impl Program {
 
     /// The Python code that puts the package on the path and becomes the zygote.
     fn code(&self) -> String {
-        let package = python_string(&self.package);
-        let main = self.package.join("meshgate_engine/__main__.py");
+        let package = python_string(self.package.folder());
+        let main = self.package.folder().join("meshgate_engine/__main__.py");
         let entry = python_string(self.entry.as_ref().unwrap_or(&main));
         format!(
             "import sys, runpy; sys.path.insert(0, {package}); runpy.run_path({entry}, run_name='__main__')"

@@ -87,7 +87,7 @@ pub fn install_dir(data_home: Option<&Path>, home: Option<&Path>) -> Option<Path
     let data = match data_home {
         // The XDG specification: a relative path is to be ignored.
         Some(folder) if folder.is_absolute() => folder.to_owned(),
-        _ => home?.join(".local/share"),
+        _ => home.filter(|folder| folder.is_absolute())?.join(".local/share"),
     };
     Some(data.join("meshgate/engine"))
 }
@@ -180,5 +180,6 @@ mod tests {
         assert_eq!(install_dir(Some(Path::new("relative")), home), Some(usual));
         assert_eq!(install_dir(Some(Path::new("/data")), home), Some("/data/meshgate/engine".into()));
         assert_eq!(install_dir(None, None), None);
+        assert_eq!(install_dir(None, Some(Path::new(""))), None);
     }
 }

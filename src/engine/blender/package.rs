@@ -1,46 +1,97 @@
 //! The Python side travels inside this program and is written to disk once.
 
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use include_dir::{Dir, File, include_dir};
+
+use crate::engine::remove::remove_tree;
+use crate::engine::workdir::open_lock;
 
 static PACKAGE: Dir = include_dir!("$CARGO_MANIFEST_DIR/blender/meshgate_engine");
 
 const NAME: &str = "meshgate_engine";
 
-/// Writes the package below `base` unless it is there, and returns the folder to put on Python's path:
-/// `<base>/engine-<hash of the contents>`, which holds `meshgate_engine/`.
+const PREFIX: &str = "engine-";
+
+/// The package on disk. It stays there as long as there is a clone of this.
+#[derive(Debug, Clone)]
+pub struct Package {
+    folder: PathBuf,
+    /// Its lock, shared with other processes, tells those of another version that it is in use.
+    _lock: Arc<fs::File>,
+}
+
+impl Package {
+    /// The folder to put on Python's path; it holds `meshgate_engine/`.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+/// Writes the package to `<base>/engine-<hash of the contents>` unless it is there, and removes those of other
+/// versions that no process uses.
 ///
-/// It appears whole, by rename, so that processes that start at the same time do not read half of it.
+/// It appears whole, by rename: a process that is killed leaves no half of it.
 ///
 /// # Errors
 /// What the file system says.
-pub fn unpack(base: &Path) -> io::Result<PathBuf> {
+pub fn unpack(base: &Path) -> io::Result<Package> {
     let files = sources(&PACKAGE);
-    let folder = base.join(format!("engine-{}", hash(&files)));
-    if folder.is_dir() {
-        return Ok(folder);
+    let folder = base.join(format!("{PREFIX}{}", hash(&files)));
+    let gate = open_lock(base)?;
+    gate.lock()?;
+    if !folder.is_dir() {
+        write(&files, base, &folder)?;
     }
+    let lock = open_lock(&folder)?;
+    lock.lock_shared()?;
+    if let Err(error) = remove_others(base, &folder) {
+        tracing::warn!(path = %base.display(), %error, "an old version of the engine's package stays");
+    }
+    drop(gate);
+    Ok(Package { folder, _lock: Arc::new(lock) })
+}
+
+fn write(files: &[&File], base: &Path, folder: &Path) -> io::Result<()> {
     let aside = tempfile::Builder::new().prefix("engine-new-").tempdir_in(base)?;
-    for file in &files {
+    for file in files {
         let path = aside.path().join(NAME).join(file.path());
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
         fs::write(path, file.contents())?;
     }
-    match fs::rename(aside.path(), &folder) {
-        Ok(()) => {
-            // It has moved: there is nothing left to clean up.
-            let _ = aside.keep();
-            Ok(folder)
+    fs::rename(aside.path(), folder)?;
+    // It has moved: there is nothing left to clean up.
+    let _ = aside.keep();
+    Ok(())
+}
+
+/// Removes the packages that nobody has locked, half-written ones too: with the gate held, nobody writes one.
+fn remove_others(base: &Path, ours: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(base)? {
+        let entry = entry?;
+        let path = entry.path();
+        if path == ours
+            || !entry.file_name().to_string_lossy().starts_with(PREFIX)
+            || !entry.file_type()?.is_dir()
+        {
+            continue;
         }
-        // Another process was faster, with the same contents.
-        Err(_) if folder.is_dir() => Ok(folder),
-        Err(error) => Err(error),
+        let lock = open_lock(&path)?;
+        match lock.try_lock() {
+            Ok(()) => {
+                remove_tree(&path)?;
+                tracing::info!(path = %path.display(), "removed an old version of the engine's package");
+            }
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
     }
+    Ok(())
 }
 
 /// The package's own files in a fixed order; what Python leaves beside them does not count.
@@ -73,17 +124,50 @@ fn hash(files: &[&File]) -> String {
 mod tests {
     use super::*;
 
+    fn engines(base: &Path) -> Vec<PathBuf> {
+        let paths = fs::read_dir(base).unwrap().map(|entry| entry.unwrap().path());
+        let mut found: Vec<_> = paths.filter(|path| path.is_dir()).collect();
+        found.sort();
+        found
+    }
+
     #[test]
     fn it_is_written_once_even_by_many() {
         let base = tempfile::tempdir().unwrap();
-        let folders: Vec<PathBuf> = std::thread::scope(|scope| {
+        let packages: Vec<Package> = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..8).map(|_| scope.spawn(|| unpack(base.path()).unwrap())).collect();
             writers.into_iter().map(|writer| writer.join().unwrap()).collect()
         });
-        assert!(folders.iter().all(|folder| folder == &folders[0]));
-        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 1);
-        let written = fs::read(folders[0].join(NAME).join("protocol.py")).unwrap();
+        let folder = packages[0].folder();
+        assert!(packages.iter().all(|package| package.folder() == folder));
+        assert_eq!(engines(base.path()), [folder]);
+        let written = fs::read(folder.join(NAME).join("protocol.py")).unwrap();
         assert_eq!(written, include_bytes!("../../../blender/meshgate_engine/protocol.py"));
+    }
+
+    #[test]
+    fn other_versions_stay_as_long_as_they_are_used() {
+        let base = tempfile::tempdir().unwrap();
+        let other = |name: &str| {
+            let folder = base.path().join(name);
+            fs::create_dir_all(folder.join(NAME)).unwrap();
+            fs::write(folder.join(NAME).join("zygote.py"), "").unwrap();
+            folder
+        };
+        let (used, old, half) = (other("engine-1"), other("engine-2"), other("engine-new-x"));
+        let holder = open_lock(&used).unwrap();
+        holder.lock_shared().unwrap();
+        // Some of ours are gone, one is not: the package is in use.
+        let ours = unpack(base.path()).unwrap();
+        drop(unpack(base.path()).unwrap());
+        assert!(ours.folder().is_dir() && used.is_dir() && !old.exists() && !half.exists());
+        assert!(open_lock(ours.folder()).unwrap().try_lock().is_err());
+
+        drop(holder);
+        let again = unpack(base.path()).unwrap();
+        assert_eq!(engines(base.path()), [again.folder()]);
+        drop((ours, again));
+        assert!(open_lock(&engines(base.path())[0]).unwrap().try_lock().is_ok());
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub enum Importer {
     Other,
 }
 
-/// Limits of one child, set as rlimits.
+/// Limits of one child: rlimits, but for `disk_bytes`, which the zygote watches over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Address space in bytes.
@@ -116,6 +116,8 @@ pub struct Limits {
     pub cpu_seconds: u64,
     /// The largest file it may write, in bytes.
     pub file_bytes: u64,
+    /// What its folder may grow by.
+    pub disk_bytes: u64,
     pub open_files: u64,
 }
 
@@ -191,6 +193,8 @@ pub enum End {
     MemoryLimit,
     /// It used more CPU time than allowed.
     CpuLimit,
+    /// Its files, together, took more room than allowed.
+    DiskLimit,
     /// It slept without using CPU time, and was killed.
     Hang,
     /// It was killed on request.

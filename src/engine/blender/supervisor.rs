@@ -5,7 +5,8 @@
 //! - a time-out, and dropping the future of a conversion, kill the child's whole session within a second;
 //! - a child that crashes or hangs is given one more chance, in a Blender that was freshly started;
 //! - the zygote is replaced before it is worn and when it is sick, and a broken engine is answered for at once;
-//! - nothing outlives this process, and nothing polls.
+//! - nothing outlives this process, and nothing polls. (After a `kill -9` without seccomp: what a child started in a
+//!   session of its own stays until the next start, see `engine::stragglers`.)
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ pub struct Settings {
     pub sandbox: SandboxMode,
     /// Address space of a child.
     pub memory_bytes: u64,
-    /// The largest file that a child may write.
+    /// The largest file that a child may write; all of them together may take twice as much.
     pub file_bytes: u64,
     /// Processor time of a child; by default what all processors can give until the time-out.
     pub cpu_seconds: Option<u64>,
@@ -121,7 +122,7 @@ impl Blender {
             protocol: protocol::VERSION,
             sandbox: settings.sandbox,
             seccomp: seccomp(settings.sandbox)?,
-            readable: settings.engine.home().into_iter().chain([package]).collect(),
+            readable: settings.engine.home().into_iter().chain([package.folder().to_owned()]).collect(),
             cold: false,
             hang_after_s: settings.hang_after.as_secs_f64(),
         };
@@ -255,6 +256,8 @@ impl Blender {
             memory_bytes: self.settings.memory_bytes,
             cpu_seconds: self.settings.cpu_seconds.unwrap_or(all_processors).min(u64::from(u32::MAX)),
             file_bytes: self.settings.file_bytes,
+            // The result, and what was made on the way to it.
+            disk_bytes: self.settings.file_bytes.saturating_mul(2),
             open_files: 256,
         }
     }

@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::path::Path;
 
 use base64::engine::general_purpose::STANDARD;
 use base64::write::EncoderWriter;
@@ -18,6 +17,7 @@ use serde_json::value::RawValue;
 use super::stretch::Stretch;
 use super::{malformed, unreadable};
 use crate::domain::ConversionError;
+use crate::open::Located;
 
 /// The structure of a model (without `data:` payloads) beyond which it is not read.
 const MAX_TEXT: usize = 64 << 20;
@@ -334,8 +334,8 @@ pub fn length(json: &Json, pieces: &[Piece]) -> u64 {
 ///
 /// # Errors
 /// What reading or writing says.
-pub fn write(json: &Json, pieces: &[Piece], source: &Path, out: &mut impl Write) -> io::Result<()> {
-    let mut file = File::open(source)?;
+pub fn write(json: &Json, pieces: &[Piece], source: &Located, out: &mut impl Write) -> io::Result<()> {
+    let mut file = source.open()?;
     let lost = || io::Error::new(io::ErrorKind::InvalidInput, "a piece outside of the text");
     for piece in pieces {
         match piece {

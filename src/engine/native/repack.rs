@@ -47,9 +47,9 @@ pub fn repack(
     let written = PathBuf::from(format!("{name}.glb"));
     let target = output_dir.join(&written);
     if is_whole(source)? {
-        let size =
-            fs::metadata(&source.path).map_err(|error| ConversionError::io("read the model", &error))?;
-        let whole = Stretch::bytes(&source.path, 0, size.len());
+        let size = source.main.open().and_then(|file| file.metadata());
+        let size = size.map_err(|error| ConversionError::io("read the model", &error))?.len();
+        let whole = Stretch::bytes(&source.main, 0, size);
         copy(&whole, &target).map_err(|error| ConversionError::io("write the result", &error))?;
     } else {
         pack(source, &target, model)?;

@@ -46,7 +46,10 @@ pub fn resolve(files: &mut Files, index: usize, beside: bool) -> Result<(), Conv
         if let Some(source) = files.path(texture)
             && !wanted.exists()
         {
-            fs::copy(source, wanted).map_err(|error| ConversionError::io("copy a texture", &error))?;
+            // A second name takes no room, where there are such.
+            fs::hard_link(&source, &wanted)
+                .or_else(|_| fs::copy(&source, &wanted).map(drop))
+                .map_err(|error| ConversionError::io("copy a texture", &error))?;
         }
     }
     Ok(())

@@ -81,9 +81,9 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
 
 fn layout(files: &Files, index: usize) -> Result<Layout, ConversionError> {
     let head = beginning(files, index)?;
-    let path = files.path(index).unwrap_or_default();
     let unreadable = |error: io::Error| ConversionError::io("read the model", &error);
-    let length = path.metadata().map_err(unreadable)?.len();
+    let mut file = files.open(index).map_err(unreadable)?;
+    let length = file.metadata().map_err(unreadable)?.len();
     if !head.starts_with(b"glTF") {
         let json_at = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
         return Ok(Layout { binary: false, json_at, json_length: length - json_at, chunk: None });
@@ -97,7 +97,6 @@ fn layout(files: &Files, index: usize) -> Result<Layout, ConversionError> {
         return Err(early());
     }
     let mut next = Vec::new();
-    let mut file = File::open(path).map_err(unreadable)?;
     file.seek(SeekFrom::Start(20 + json_length)).map_err(unreadable)?;
     file.take(8).read_to_end(&mut next).map_err(unreadable)?;
     let chunk = word(&next, 0).filter(|_| next.ends_with(b"BIN\0"));
@@ -110,7 +109,7 @@ fn layout(files: &Files, index: usize) -> Result<Layout, ConversionError> {
 /// The JSON of the file.
 fn section(files: &Files, index: usize, layout: Layout) -> Result<io::Take<File>, ConversionError> {
     let open = || -> io::Result<io::Take<File>> {
-        let mut file = File::open(files.path(index).unwrap_or_default())?;
+        let mut file = files.open(index)?;
         file.seek(SeekFrom::Start(layout.json_at))?;
         Ok(file.take(layout.json_length))
     };

@@ -134,10 +134,9 @@ fn relative(files: &Files, from: usize, to: usize) -> String {
 /// The first bytes of the file at `index`.
 fn beginning(files: &Files, index: usize) -> Result<Vec<u8>, ConversionError> {
     let mut head = Vec::new();
-    if let Some(path) = files.path(index) {
-        File::open(path)
-            .and_then(|file| file.take(64).read_to_end(&mut head))
-            .map_err(|error| ConversionError::io("read the model", &error))?;
-    }
+    files
+        .open(index)
+        .and_then(|file| file.take(64).read_to_end(&mut head))
+        .map_err(|error| ConversionError::io("read the model", &error))?;
     Ok(head)
 }

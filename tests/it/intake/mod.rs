@@ -3,6 +3,7 @@
 mod archives;
 mod detection;
 mod in_place;
+mod races;
 mod references;
 
 use std::fs;

@@ -5,24 +5,36 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use meshgate::domain::ErrorCode;
+use meshgate::engine::blender::protocol::SandboxMode;
 use meshgate::engine::workdir::WorkDir;
 use rustix::process::Signal;
 
 use super::bench::{A_SECOND, Bench, Job, LONG, alive, signal, until, zygote};
 
 const HELPER: &str = "MESHGATE_TEST_KILLED_IN";
+/// Set where the helper has to convert without a sandbox, with descendants that leave their session.
+const ESTRANGED: &str = "MESHGATE_TEST_ESTRANGED";
 
-/// Not a test but the process that `kill_minus_nine_leaves_nothing` kills.
+/// Not a test but the process that others kill.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run by another test, in a process of its own"]
 async fn process_to_be_killed() {
     let base = PathBuf::from(std::env::var_os(HELPER).expect("run by another test only"));
     let mut bench = Bench::new();
     bench.settings.work = WorkDir::open(&base).unwrap();
+    let estranged = std::env::var_os(ESTRANGED).is_some();
+    if estranged {
+        bench.settings.sandbox = SandboxMode::Off;
+    }
     let blender = bench.start().await;
-    let job = Job::new(&bench.settings.work, "wait");
+    let job = Job::new(&bench.settings.work, if estranged { "estranged" } else { "wait" });
     let running = job.begin(&blender).await;
-    let pids = format!("{} {}", zygote(&blender), running.pid);
+    let mut pids = format!("{} {}", zygote(&blender), running.pid);
+    if estranged {
+        let descendants = job.folder.input().join("descendants");
+        until("there are descendants", LONG, || descendants.exists()).await;
+        pids = format!("{pids} {}", std::fs::read_to_string(descendants).unwrap());
+    }
     std::fs::write(base.join("pids.new"), pids).unwrap();
     std::fs::rename(base.join("pids.new"), base.join("pids")).unwrap();
     let _ = running.run.await;
@@ -31,7 +43,7 @@ async fn process_to_be_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_minus_nine_leaves_nothing() {
     let base = tempfile::tempdir().unwrap();
-    let mut process = Killed(start_helper(base.path()));
+    let mut process = Killed(start_helper(base.path(), false));
     let pids = base.path().join("pids");
     until("the helper converts", LONG, || pids.exists() || process.0.try_wait().unwrap().is_some()).await;
     let pids: Vec<i32> =
@@ -55,10 +67,34 @@ async fn kill_minus_nine_leaves_nothing() {
     assert_eq!(runs(), 0);
 }
 
-fn start_helper(base: &Path) -> Child {
+/// Nothing dies with a descendant's parent; the next start finds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_left_its_session_without_a_sandbox_goes_at_the_next_start() {
+    let base = tempfile::tempdir().unwrap();
+    let mut process = Killed(start_helper(base.path(), true));
+    let pids = base.path().join("pids");
+    until("the helper converts", LONG, || pids.exists() || process.0.try_wait().unwrap().is_some()).await;
+    let pids: Vec<i32> =
+        std::fs::read_to_string(pids).unwrap().split(' ').map(|pid| pid.parse().unwrap()).collect();
+    let (family, estranged) = pids.split_at(2);
+    assert!(estranged.len() == 2 && pids.iter().all(|pid| alive(*pid)), "{pids:?}");
+
+    // As long as it lives, nobody touches its processes.
+    drop(WorkDir::open(base.path()).unwrap());
+    assert!(pids.iter().all(|pid| alive(*pid)), "{pids:?}");
+
+    process.0.kill().unwrap();
+    process.0.wait().unwrap();
+    until("zygote and child are gone", A_SECOND, || !family.iter().any(|pid| alive(*pid))).await;
+    drop(WorkDir::open(base.path()).unwrap());
+    assert!(!estranged.iter().any(|pid| alive(*pid)), "{estranged:?}");
+}
+
+fn start_helper(base: &Path, estranged: bool) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "supervisor::death::process_to_be_killed", "--ignored"])
         .env(HELPER, base)
+        .envs(estranged.then_some((ESTRANGED, "1")))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

@@ -96,3 +96,18 @@ async fn no_secret_reaches_the_engine() {
     assert!(std::env::vars_os().any(|(name, _)| !names.iter().any(|passed| name == passed.as_str())));
     assert_eq!(names, ["BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION", "HOME", "LANG", "PATH", "TMPDIR"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_is_locked_as_long_as_it_is_used() {
+    let bench = Bench::new();
+    let blender = bench.start().await;
+    let paths = std::fs::read_dir(bench.base.path()).unwrap().map(|entry| entry.unwrap().path());
+    let package = paths.into_iter().find(|path| path.join("meshgate_engine").is_dir()).unwrap();
+    let is_free = || std::fs::File::open(package.join("lock")).unwrap().try_lock().is_ok();
+    assert!(!is_free());
+    bench.job("cube").run(&blender, LONG).await.unwrap();
+    assert!(!is_free());
+    blender.shutdown().await;
+    drop(blender);
+    until("the lock is gone", LONG, is_free).await;
+}

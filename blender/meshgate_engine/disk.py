@@ -1,0 +1,52 @@
+"""How much room a child takes on the disk: the kernel limits the size of each file, and not how many there are."""
+
+import contextlib
+import errno
+import os
+import stat
+
+# More or deeper is nothing that a conversion makes, and would take long to look at: models have 2,000 files at most,
+# in folders nested 64 deep.
+_MOST_ENTRIES = 20_000
+_DEEPEST = 96
+
+# What keeps a folder from being looked at that is there.
+_HIDDEN = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP}
+
+_BLOCK = 512
+
+
+def used(folder: str) -> int | None:
+    """Bytes below ``folder``; None when there is more than can be looked at, or when a part hides itself."""
+    total = entries = 0
+    pending = [(folder, 0)]
+    while pending:
+        path, depth = pending.pop()
+        try:
+            with os.scandir(path) as found:
+                for entry in found:
+                    entries += 1
+                    if entries > _MOST_ENTRIES or depth > _DEEPEST:
+                        return None
+                    # It may go away meanwhile.
+                    with contextlib.suppress(FileNotFoundError):
+                        status = entry.stat(follow_symlinks=False)
+                        total += status.st_blocks * _BLOCK
+                        if stat.S_ISDIR(status.st_mode):
+                            pending.append((entry.path, depth + 1))
+        except OSError as error:
+            if error.errno in _HIDDEN:
+                return None
+    return total
+
+
+def held(pid: int) -> int:
+    """Bytes of the files that a process has removed and keeps open; what it maps is bounded by its memory."""
+    files: dict[tuple[int, int], int] = {}
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as found:
+        for entry in found:
+            with contextlib.suppress(OSError):
+                status = os.stat(entry.path)
+                if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+                    files[status.st_dev, status.st_ino] = status.st_blocks * _BLOCK
+    return sum(files.values())

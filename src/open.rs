@@ -1,0 +1,154 @@
+//! Opening what somebody else may change at the same time.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+/// Opens the regular file at `path`, by links or not, and nothing else in its place: of a pipe or a device no end
+/// would come.
+///
+/// # Errors
+/// What the file system says; `InvalidInput` when it is something else.
+pub fn regular(path: &Path) -> io::Result<File> {
+    only_regular(rustix::fs::open(path, FILE, Mode::empty())?)
+}
+
+/// A folder below which no link is followed, whatever was seen there before: between a look and the opening, each
+/// part of a path can be replaced.
+#[derive(Debug)]
+pub struct Root(OwnedFd);
+
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+impl Root {
+    /// The folder itself may be reached by links.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(folder: &Path) -> io::Result<Root> {
+        Ok(Root(rustix::fs::openat(CWD, folder, FOLDER, Mode::empty())?))
+    }
+
+    /// Opens the regular file at `relative`.
+    ///
+    /// # Errors
+    /// What the file system says; `InvalidInput` when it is something else, or the path is none below the folder.
+    pub fn file(&self, relative: &Path) -> io::Result<File> {
+        let outside = || io::Error::new(io::ErrorKind::InvalidInput, "it lies outside the folder");
+        let mut parts = relative.components().map(|part| match part {
+            Component::Normal(name) => Ok(name),
+            _ => Err(outside()),
+        });
+        let mut name = parts.next().ok_or_else(outside)??;
+        let mut above: Option<OwnedFd> = None;
+        for next in parts {
+            let here = above.as_ref().unwrap_or(&self.0);
+            above = Some(rustix::fs::openat(here, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())?);
+            name = next?;
+        }
+        let here = above.as_ref().unwrap_or(&self.0);
+        only_regular(rustix::fs::openat(here, name, FILE | OFlags::NOFOLLOW, Mode::empty())?)
+    }
+}
+
+/// A file below a folder. Each time it is opened, it is so from there.
+#[derive(Debug, Clone)]
+pub struct Located {
+    root: Arc<Root>,
+    relative: PathBuf,
+}
+
+impl Located {
+    pub fn new(root: &Arc<Root>, relative: PathBuf) -> Located {
+        Located { root: Arc::clone(root), relative }
+    }
+
+    /// The file `path`; its folder may be reached by links, while the file must be none.
+    ///
+    /// # Errors
+    /// What the file system says of the folder; `InvalidInput` when the path ends in no name.
+    pub fn at(path: &Path) -> io::Result<Located> {
+        let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "it is no file");
+        let name = path.file_name().ok_or_else(no_name)?;
+        Ok(Located { root: Arc::new(Root::open(folder_of(path))?), relative: name.into() })
+    }
+
+    /// The folder that it is below.
+    pub fn root(&self) -> &Arc<Root> {
+        &self.root
+    }
+
+    /// The path below the folder.
+    pub fn relative(&self) -> &Path {
+        &self.relative
+    }
+
+    /// # Errors
+    /// As [`Root::file`].
+    pub fn open(&self) -> io::Result<File> {
+        self.root.file(&self.relative)
+    }
+}
+
+/// Two are equal when they are the same path below the same opened folder.
+impl PartialEq for Located {
+    fn eq(&self, other: &Located) -> bool {
+        Arc::ptr_eq(&self.root, &other.root) && self.relative == other.relative
+    }
+}
+
+impl Eq for Located {}
+
+/// The folder that `path` lies in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn only_regular(opened: OwnedFd) -> io::Result<File> {
+    let file = File::from(opened);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_path_is_a_link_or_leads_outside() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        fs::create_dir_all(at("root/sub")).unwrap();
+        fs::write(at("root/sub/file"), "inside").unwrap();
+        fs::write(at("file"), "outside").unwrap();
+        symlink(at("root"), at("link")).unwrap();
+        symlink("sub", at("root/inner")).unwrap();
+        symlink("sub/file", at("root/last")).unwrap();
+        rustix::fs::mknodat(CWD, at("root/pipe"), rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+
+        let root = Root::open(&at("link")).unwrap();
+        let mut text = String::new();
+        root.file(Path::new("sub/file")).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "inside");
+        let absolute = at("file");
+        for refused in ["inner/file", "last", "pipe", "sub", "../file", "sub/../../file", "", "none/file"]
+            .map(Path::new)
+            .into_iter()
+            .chain([absolute.as_path()])
+        {
+            assert!(root.file(refused).is_err(), "{}", refused.display());
+        }
+        assert!(regular(&at("root/last")).is_ok() && regular(&at("root/pipe")).is_err());
+    }
+}

@@ -1,0 +1,42 @@
+//! An engine that is not there: clients learn that, the operator learns why.
+
+use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
+use meshgate::engine::blender::locate::Engine;
+use meshgate::engine::blender::{EngineError, Settings};
+use meshgate::engine::workdir::WorkDir;
+use meshgate::intake::{Limits, Source};
+use meshgate::service::{Converter, Request};
+
+use super::bad_input::CUBE;
+use super::{LONG, Lab};
+
+/// What a client and what the operator are told.
+async fn told(engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>) -> (ConversionError, String) {
+    let lab = Lab::new();
+    let work = WorkDir::open(&lab.path("other")).unwrap();
+    let converter = Converter::new(engine(&work), work, Limits::default());
+    let request = Request {
+        sources: Source::FileWithSiblings(lab.put("cube.obj", CUBE)),
+        main: None,
+        target: Format::Stl,
+        options: Options::default(),
+        timeout: LONG,
+    };
+    let error = converter.convert(request, &|_, _| ()).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::EngineUnavailable);
+    assert!(!error.detail.contains('/'), "{error}");
+    (error, converter.trouble().unwrap().to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_learn_that_there_is_no_engine_and_the_operator_why() {
+    let path = "/nowhere/python";
+    let (error, why) =
+        told(|_| Err(EngineError::NotExecutable { setting: "BLENDER_PYTHON", path: path.into() })).await;
+    assert_eq!(error.detail, "the engine does not start");
+    assert_eq!(why, "BLENDER_PYTHON is /nowhere/python, which is no executable file");
+
+    let (error, why) = told(|work| Ok(Settings::new(Engine::Python("/bin/ls".into()), work.clone()))).await;
+    assert_eq!(error.detail, "the engine does not start (exit status: 2)");
+    assert!(why.contains("/bin/ls"), "{why}");
+}
