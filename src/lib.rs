@@ -5,5 +5,6 @@ pub mod domain;
 pub mod engine;
 pub mod inspect;
 pub mod intake;
+pub mod open;
 pub mod packaging;
 pub mod service;
