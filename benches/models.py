@@ -1,6 +1,6 @@
 """Makes the models that the benchmark converts, into the folder given.
 
-cube.fbx (small), big.gltf + big.bin (50 MB), big.glb (100 MB).
+cube.fbx (small), big.gltf + big.bin (50 MB), big.glb (100 MB), small.glb (100 kB).
 """
 
 import json
@@ -66,11 +66,11 @@ def gltf(folder: Path) -> None:
     (folder / "big.bin").write_bytes(buffer)
 
 
-def glb(folder: Path) -> None:
-    document, buffer = grid(100 * MB)
+def glb(path: Path, size: int) -> None:
+    document, buffer = grid(size)
     text = json.dumps(document).encode()
     text += b" " * (-len(text) % 4)
-    with open(folder / "big.glb", "wb") as file:
+    with open(path, "wb") as file:
         file.write(struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(buffer)))
         file.write(struct.pack("<II", len(text), 0x4E4F534A) + text)
         file.write(struct.pack("<II", len(buffer), 0x004E4942) + buffer)
@@ -79,5 +79,7 @@ def glb(folder: Path) -> None:
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     target.mkdir(parents=True, exist_ok=True)
-    for make in (cube, gltf, glb):
-        make(target)
+    cube(target)
+    gltf(target)
+    glb(target / "big.glb", 100 * MB)
+    glb(target / "small.glb", 100_000)

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod http;
 pub mod inspect;
 pub mod intake;
+pub mod open;
 pub mod packaging;
 pub mod service;
 pub mod shutdown;

@@ -64,7 +64,7 @@ async fn answer(
     check_names(&files)?;
     let receive = began.elapsed();
     let request = service::Request {
-        sources: Source::Files(
+        sources: Source::Owned(
             files.into_iter().map(|file| Named { path: file.path, name: file.name }).collect(),
         ),
         main: wish.main,

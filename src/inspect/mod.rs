@@ -21,6 +21,8 @@ use crate::domain::report::{Bounds, Counts};
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::engine::native::malformed;
 
+pub use gltf::inspect_source;
+
 /// Whether [`inspect`] reads files of `format`.
 pub fn can_inspect(format: Format) -> bool {
     format.is_gltf_family() || matches!(format, Format::Obj | Format::Stl | Format::Ply | Format::Bvh)

@@ -10,8 +10,9 @@ use zip::{CompressionMethod, ZipReadOptions};
 
 use super::files::Files;
 use super::model::Limits;
-use super::{names, open};
+use super::names;
 use crate::domain::{ConversionError, ErrorCode};
+use crate::open;
 
 /// Unpacked bytes up to which a zip may be packed however well.
 const RATIO_FREE: u64 = 10 << 20;

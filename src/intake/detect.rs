@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::json::{self, Bounded};
-use super::{names, open, seems};
+use super::{names, seems};
 use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::open;
 
 /// How much of a file is looked at, but for JSON and zips.
 const HEAD: u64 = 64 << 10;

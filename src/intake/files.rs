@@ -3,13 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::model::Limits;
-use super::names;
-use super::open::Root;
+use super::originals::Originals;
+use super::{names, siblings};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::open::Located;
 
 /// Most files of one name among which the likeliest is sought.
 const MAX_LIKELY: usize = 64;
@@ -26,7 +28,9 @@ pub struct Item {
     /// Path inside the conversion's folder, of safe components.
     pub stored: PathBuf,
     /// Where the file lies as long as it has not been copied into the folder.
-    beside: Option<(Arc<Root>, PathBuf)>,
+    beside: Option<Located>,
+    /// Whether it is the model's: one that was offered may not be.
+    used: bool,
     pub bytes: u64,
 }
 
@@ -50,6 +54,12 @@ pub struct Files {
     taken: HashSet<PathBuf>,
     by_path: HashMap<String, Vec<usize>>,
     by_base: HashMap<String, Vec<usize>>,
+    /// A file of the user's own around which nobody has looked yet.
+    around: Option<PathBuf>,
+    /// Whether used files stay where they are.
+    stay: bool,
+    /// Present when the main file is the user's own.
+    originals: Option<Originals>,
 }
 
 impl Files {
@@ -63,6 +73,9 @@ impl Files {
             taken: HashSet::new(),
             by_path: HashMap::new(),
             by_base: HashMap::new(),
+            around: None,
+            stay: false,
+            originals: None,
         })
     }
 
@@ -99,8 +112,38 @@ impl Files {
         let mut from = from.map_err(reading)?;
         let length = from.metadata().map_err(reading)?.len();
         self.room_for(length)?;
-        let (index, mut to) = self.create(name)?;
-        match self.copy_within(&mut from, &mut to) {
+        self.bring(name, |files, _, to| files.copy_within(&mut from, to))
+    }
+
+    /// Moves the file at `source`, which is the conversion's own, into the folder; copies it from elsewhere. On an
+    /// error nothing is left of it in the folder.
+    pub fn adopt(&mut self, source: &Path, name: &[&str]) -> Result<usize, ConversionError> {
+        let reading = |error| ConversionError::io("read the model", &error);
+        let mut from = Located::at(source).and_then(|file| file.open()).map_err(reading)?;
+        let before = from.metadata().map_err(reading)?;
+        self.room_for(before.len())?;
+        self.bring(name, |files, stored, to| {
+            if fs::rename(source, stored).is_err() {
+                return files.copy_within(&mut from, to);
+            }
+            let moved = stored.symlink_metadata().map_err(reading)?;
+            if (moved.dev(), moved.ino()) != (before.dev(), before.ino()) {
+                return Err(reading(io::Error::other("it was replaced meanwhile")));
+            }
+            Ok(before.len())
+        })
+    }
+
+    /// Creates a file that `fill` fills, or replaces by another one, and says how large it is then. On an error nothing
+    /// is left of it.
+    fn bring(
+        &mut self,
+        name: &[&str],
+        fill: impl FnOnce(&Files, &Path, &mut File) -> Result<u64, ConversionError>,
+    ) -> Result<usize, ConversionError> {
+        let (index, mut created) = self.create(name)?;
+        let stored = self.path(index).unwrap_or_default();
+        match fill(self, &stored, &mut created) {
             Ok(bytes) => {
                 self.written(index, bytes);
                 Ok(index)
@@ -125,26 +168,88 @@ impl Files {
         }
     }
 
-    /// Makes the file at `relative` below `root` known, which is copied only when something refers to it.
-    pub fn offer(&mut self, root: &Arc<Root>, relative: PathBuf, name: &[&str], bytes: u64) {
+    /// Makes a file known that is copied only when something refers to it.
+    pub fn offer(&mut self, file: Located, name: &[&str], bytes: u64) {
         let stored = self.free_path(name);
-        self.add(name.join("/"), stored, Some((Arc::clone(root), relative)), bytes);
+        self.add(name.join("/"), stored, Some(file), bytes);
     }
 
-    /// Makes sure that the file at `index` lies in the folder.
+    /// Makes the main file of the user's own known, and remembers to look around it when something refers to more.
+    pub fn offer_main(&mut self, path: &Path, name: &str) -> Result<(), ConversionError> {
+        let originals = Originals::of(path).map_err(|error| ConversionError::io("read the model", &error))?;
+        self.offer(originals.main.clone(), &[name], 0);
+        self.originals = Some(originals);
+        self.around = Some(path.to_owned());
+        Ok(())
+    }
+
+    /// Makes the files around the main one known, if it is the user's own.
+    pub fn look_around(&mut self) {
+        let Some(root) = self.originals.as_ref().map(|originals| Arc::clone(&originals.folder)) else {
+            return;
+        };
+        if let Some(path) = self.around.take() {
+            siblings::offer(&path, &root, self);
+        }
+    }
+
+    /// From now on, files that are taken stay where they are, or do not.
+    pub fn stay(&mut self, stay: bool) {
+        self.stay = stay;
+    }
+
+    /// Whether the model's files are where its sender has them, under the names that references use.
+    pub fn stays(&self) -> bool {
+        self.stay
+    }
+
+    /// The files that stayed.
+    pub fn into_originals(self) -> Option<Originals> {
+        self.originals.filter(|_| self.stay)
+    }
+
+    /// Brings all used files into the folder after all; they must be as they were when they were taken.
+    pub fn bring_in(&mut self) -> Result<(), ConversionError> {
+        if !std::mem::take(&mut self.stay) {
+            return Ok(());
+        }
+        for index in 0..self.items.len() {
+            if let Some(item) = self.items.get_mut(index).filter(|item| item.used && item.beside.is_some()) {
+                item.used = false;
+                self.take(index)?;
+            }
+        }
+        self.originals.as_ref().map_or(Ok(()), Originals::check)
+    }
+
+    /// Makes the file at `index` one of the model's, and unless files stay, copies it into the folder.
     pub fn take(&mut self, index: usize) -> Result<(), ConversionError> {
-        let Some(Item { beside: Some((root, relative)), stored, .. }) = self.items.get(index) else {
+        let Some(Item { beside: Some(file), used: false, stored, .. }) = self.items.get(index) else {
             return Ok(());
         };
         let copying = |error| ConversionError::io("copy a file of the model", &error);
         // What it was when it was offered says nothing of what it is now.
-        let mut from = root.file(relative).map_err(copying)?;
-        let path = self.folder.join(stored);
-        self.room_for(from.metadata().map_err(copying)?.len())?;
-        let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create(&path));
-        let bytes = self.copy_within(&mut from, &mut made.map_err(copying)?)?;
+        let mut from = file.open().map_err(copying)?;
+        let metadata = from.metadata().map_err(copying)?;
+        let (file, path) = (file.clone(), self.folder.join(stored));
+        self.room_for(metadata.len())?;
+        if let Some(originals) = self.originals.as_mut().filter(|_| self.stay) {
+            originals.add(file, &metadata);
+            if let Some(item) = self.items.get_mut(index) {
+                item.used = true;
+                item.bytes = metadata.len();
+            }
+            return Ok(());
+        }
+        // A second name of another file may be there (`references::binary`), which must not be written to.
+        let _ = fs::remove_file(&path);
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create_new(&path));
+        let bytes = self.copy_within(&mut from, &mut made.map_err(copying)?).inspect_err(|_| {
+            let _ = fs::remove_file(&path);
+        })?;
         if let Some(item) = self.items.get_mut(index) {
             item.beside = None;
+            item.used = true;
             item.bytes = bytes;
         }
         Ok(())
@@ -198,6 +303,15 @@ impl Files {
         self.items.get(index)
     }
 
+    /// Opens the file at `index`, wherever it is now.
+    pub fn open(&self, index: usize) -> io::Result<File> {
+        match self.items.get(index) {
+            Some(Item { beside: Some(file), .. }) => file.open(),
+            Some(Item { stored, .. }) => File::open(self.folder.join(stored)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
     /// Where the file at `index` lies in the folder, once it does.
     pub fn path(&self, index: usize) -> Option<PathBuf> {
         let item = self.items.get(index).filter(|item| item.beside.is_none())?;
@@ -208,15 +322,15 @@ impl Files {
         &self.folder
     }
 
-    /// Number and bytes of the files that lie in the folder.
+    /// Number and bytes of the model's files.
     pub fn totals(&self) -> (u32, u64) {
-        let present = self.items.iter().filter(|item| item.beside.is_none());
+        let present = self.items.iter().filter(|item| item.used);
         present.fold((0, 0), |(files, bytes), item| (files + 1, bytes + item.bytes))
     }
 
     /// Gives the stored file an extension that engines take for what it is.
     pub fn set_extension(&mut self, index: usize, extension: &str) -> Result<(), ConversionError> {
-        let Some(item) = self.items.get(index) else { return Ok(()) };
+        let Some(item) = self.items.get(index).filter(|item| item.beside.is_none()) else { return Ok(()) };
         let old = item.stored.clone();
         let stem = old.file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
         let name = format!("{stem}.{extension}");
@@ -247,17 +361,12 @@ impl Files {
         Ok(())
     }
 
-    fn add(
-        &mut self,
-        name: String,
-        stored: PathBuf,
-        beside: Option<(Arc<Root>, PathBuf)>,
-        bytes: u64,
-    ) -> usize {
+    fn add(&mut self, name: String, stored: PathBuf, beside: Option<Located>, bytes: u64) -> usize {
         let index = self.items.len();
         self.by_path.entry(name.to_lowercase()).or_default().push(index);
         self.by_base.entry(names::base_name(&name).to_lowercase()).or_default().push(index);
-        self.items.push(Item { name, stored, beside, bytes });
+        let used = beside.is_none();
+        self.items.push(Item { name, stored, beside, used, bytes });
         index
     }
 
@@ -295,136 +404,4 @@ fn is_relative(reference: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn files(names: &[&str]) -> (tempfile::TempDir, Files) {
-        let folder = tempfile::tempdir().unwrap();
-        let mut files = Files::new(folder.path(), Limits::default()).unwrap();
-        for name in names {
-            files.create(&name.split('/').collect::<Vec<_>>()).unwrap();
-        }
-        (folder, files)
-    }
-
-    #[test]
-    fn references_find_their_file_whatever_machine_wrote_them() {
-        let (_folder, files) =
-            files(&["scene/a.gltf", "textures/Skin.PNG", "scene/textures/skin.png", "scene/b.bin"]);
-        let resolve = |reference| files.resolve("scene/a.gltf", reference);
-        assert_eq!(resolve("b.bin"), Resolved::Found(3));
-        assert_eq!(resolve("./B.BIN"), Resolved::Found(3));
-        assert_eq!(resolve("../textures/Skin.PNG"), Resolved::Found(1));
-        assert_eq!(resolve("textures\\skin.png"), Resolved::Found(2));
-        assert_eq!(resolve("C:\\art\\scene\\textures\\skin.png"), Resolved::Found(2));
-        assert_eq!(resolve("file:///home/x/b.bin"), Resolved::Found(3));
-        assert_eq!(resolve("../../elsewhere/b.bin"), Resolved::Found(3));
-        assert_eq!(resolve("c.bin"), Resolved::Missing);
-        for outside in ["../../etc/passwd", "/etc/passwd", "http://host/b.bin", "C:\\x", "..\\..\\x"] {
-            assert_eq!(resolve(outside), Resolved::Outside, "{outside}");
-        }
-    }
-
-    /// A model's folder with the limit of 100 bytes, and a file of 10 bytes offered from another place.
-    struct Offered {
-        folder: tempfile::TempDir,
-        place: tempfile::TempDir,
-        files: Files,
-    }
-
-    impl Offered {
-        fn new() -> Offered {
-            let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-            fs::create_dir(place.path().join("sub")).unwrap();
-            fs::write(place.path().join("sub/skin.png"), "0123456789").unwrap();
-            let limits = Limits { max_unpacked: 100, ..Limits::default() };
-            let mut files = Files::new(folder.path(), limits).unwrap();
-            let root = Arc::new(Root::open(place.path()).unwrap());
-            files.offer(&root, "sub/skin.png".into(), &["sub", "skin.png"], 10);
-            Offered { folder, place, files }
-        }
-
-        /// Takes the file; what then lies in the model's folder.
-        fn take(&mut self) -> (Result<(), ErrorCode>, Option<String>) {
-            let result = self.files.take(0).map_err(|error| error.code);
-            (result, fs::read_to_string(self.folder.path().join("sub/skin.png")).ok())
-        }
-    }
-
-    #[test]
-    fn a_link_or_a_pipe_swapped_in_is_not_read() {
-        use std::os::unix::fs::symlink;
-        let secret = tempfile::tempdir().unwrap();
-        fs::write(secret.path().join("skin.png"), "secret").unwrap();
-
-        let mut offered = Offered::new();
-        let sub = offered.place.path().join("sub");
-        fs::remove_dir_all(&sub).unwrap();
-        symlink(secret.path(), &sub).unwrap();
-        assert_eq!(offered.take(), (Err(ErrorCode::Io), None));
-
-        let mut offered = Offered::new();
-        let file = offered.place.path().join("sub/skin.png");
-        fs::remove_file(&file).unwrap();
-        symlink(secret.path().join("skin.png"), &file).unwrap();
-        assert_eq!(offered.take(), (Err(ErrorCode::Io), None));
-
-        fs::remove_file(&file).unwrap();
-        let (cwd, mode) = (rustix::fs::CWD, rustix::fs::Mode::RUSR);
-        rustix::fs::mknodat(cwd, &file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert_eq!(offered.take(), (Err(ErrorCode::Io), None));
-
-        fs::remove_file(&file).unwrap();
-        assert_eq!(offered.take(), (Err(ErrorCode::Io), None));
-        fs::write(&file, "here again").unwrap();
-        assert_eq!(offered.take(), (Ok(()), Some("here again".to_owned())));
-    }
-
-    #[test]
-    fn what_grew_or_shrank_counts_as_it_is_now() {
-        let grown = |bytes| {
-            let mut offered = Offered::new();
-            fs::write(offered.place.path().join("sub/skin.png"), "x".repeat(bytes)).unwrap();
-            let (result, copied) = offered.take();
-            (result, copied.map(|text| text.len()), offered.files.totals())
-        };
-        assert_eq!(grown(3), (Ok(()), Some(3), (1, 3)));
-        assert_eq!(grown(100), (Ok(()), Some(100), (1, 100)));
-        assert_eq!(grown(101), (Err(ErrorCode::TooLarge), None, (0, 0)));
-    }
-
-    #[test]
-    fn what_grows_while_it_is_read_is_copied_up_to_the_limit() {
-        // Files of the kernel say that they are empty, as a file that grows later does.
-        let endless = Path::new("/proc/self/maps");
-        assert_eq!(endless.metadata().unwrap().len(), 0);
-        let mut offered = Offered::new();
-        let mut to = File::create(offered.folder.path().join("copy")).unwrap();
-        let error = offered.files.copy_within(&mut File::open(endless).unwrap(), &mut to).unwrap_err();
-        assert_eq!((error.code, to.metadata().unwrap().len()), (ErrorCode::TooLarge, 100));
-
-        let error = offered.files.copy(File::open(endless), &["maps"]).unwrap_err();
-        assert_eq!((error.code, offered.files.items().len()), (ErrorCode::TooLarge, 1));
-        assert!(!offered.folder.path().join("maps").exists());
-    }
-
-    #[test]
-    fn nothing_is_left_of_what_cannot_be_read_to_its_end() {
-        let mut offered = Offered::new();
-        // Opens, and fails when it is read.
-        let error = offered.files.copy(File::open("/proc/self/mem"), &["a.obj"]).unwrap_err();
-        assert_eq!((error.code, offered.files.items().len()), (ErrorCode::Io, 1));
-        assert!(!offered.folder.path().join("a.obj").exists());
-        assert_eq!(offered.files.resolve("x.obj", "a.obj"), Resolved::Missing);
-        let file = offered.place.path().join("sub/skin.png");
-        assert_eq!(offered.files.copy(File::open(file), &["a.obj"]).unwrap(), 1);
-        assert_eq!(offered.files.item(1).unwrap().stored, Path::new("a.obj"));
-    }
-
-    #[test]
-    fn equal_names_get_a_suffix() {
-        let (_folder, files) = files(&["a.png", "a\n.png", ".a.png"]);
-        let stored: Vec<_> = files.items().iter().map(|item| item.stored.to_str().unwrap()).collect();
-        assert_eq!(stored, ["a.png", "a-2.png", "a-3.png"]);
-    }
-}
+mod tests;

@@ -9,9 +9,10 @@ mod files;
 mod json;
 mod model;
 pub mod names;
-mod open;
+mod originals;
 mod references;
 mod seems;
+mod siblings;
 
 pub use detect::{Content, detect_file};
 pub use model::{Limits, Model, Named, Source, prepare};

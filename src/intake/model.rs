@@ -8,10 +8,11 @@ use walkdir::WalkDir;
 
 use super::detect::{self, Content};
 use super::files::Files;
-use super::open::{self, Root};
+use super::originals::Originals;
 use super::references::{self, Findings};
 use super::{archive, names};
 use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::open::{self, Located, Root, folder_of};
 
 /// How large a model may be once it is unpacked.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,9 @@ pub struct Named {
 pub enum Source {
     /// One file (which may be a zip) or several, as uploaded or piped.
     Files(Vec<Named>),
+    /// The same, and the files (none of them a link) are the conversion's own: they are moved, not copied, where both
+    /// folders are on one file system. A zip stays where it is. On an error some may have been moved.
+    Owned(Vec<Named>),
     /// One file of the user's own; what it refers to is taken from its folder. Never for uploads.
     FileWithSiblings(PathBuf),
     /// A folder of the user's own that holds one model.
@@ -56,7 +60,7 @@ pub enum Source {
 /// A model that is ready for an engine.
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// The folder with the model's files.
+    /// The folder with the model's files, and with others where they are the user's own.
     pub folder: PathBuf,
     /// The main file, relative to `folder`.
     pub main: PathBuf,
@@ -69,10 +73,24 @@ pub struct Model {
     pub missing_textures: Vec<String>,
     /// What a result may be called, without extension.
     pub name: String,
+    originals: Option<Originals>,
 }
 
-/// Files that may lie around a file of the user's own; more are not looked at.
-const MAX_SIBLINGS: usize = 4000;
+impl Model {
+    /// For a model that stays where the user has it: the main file, and the folder of its references. Only by way of
+    /// these is no link followed that somebody puts there meanwhile.
+    pub fn in_place(&self) -> Option<(&Located, &Arc<Root>)> {
+        self.originals.as_ref().map(|originals| (&originals.main, &originals.folder))
+    }
+
+    /// Checks that files that were read where the user has them were not written meanwhile.
+    ///
+    /// # Errors
+    /// `io` when one was.
+    pub fn check_unchanged(&self) -> Result<(), ConversionError> {
+        self.originals.as_ref().map_or(Ok(()), Originals::check)
+    }
+}
 
 /// Most links and special files that are named in warnings.
 const MAX_WARNINGS: usize = 5;
@@ -98,6 +116,9 @@ impl Container {
 /// Copies the model into the folder `into` and makes it ready for an engine. `main` names the main file
 /// where there are several that could be it. `into` must be the caller's own; on an error it may hold files.
 ///
+/// A [`Source::FileWithSiblings`] of a format for which `in_place` says so is not copied, unless references in it have
+/// to be rewritten: its `folder` is the user's own, and [`Model::check_unchanged`] must be called after reading it.
+///
 /// # Errors
 /// The codes of the archive, the format, `ambiguous_model`, `missing_files` and `io`.
 pub fn prepare(
@@ -105,31 +126,49 @@ pub fn prepare(
     main: Option<&str>,
     into: &Path,
     limits: Limits,
+    in_place: &dyn Fn(Format) -> bool,
 ) -> Result<Model, ConversionError> {
     let mut files = Files::new(into, limits)?;
     let mut warnings = Vec::new();
-    let (container, name) = gather(source, &mut files, limits, &mut warnings)?;
-    let index = match (source, container) {
-        (Source::FileWithSiblings(_), Container::Upload) => 0,
-        _ => main_file(&files, main, container)?,
+    let Gathered { container, name, content } = gather(source, &mut files, limits, &mut warnings)?;
+    let own = match (source, container) {
+        (Source::FileWithSiblings(path), Container::Upload) => Some(path),
+        _ => None,
     };
+    let index = if own.is_some() { 0 } else { main_file(&files, main, container)? };
     let original = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
-    let path = files.path(index).unwrap_or_default();
-    let content = detect::detect_file(&path, &original)
-        .map_err(|error| about(error, &original, files.items().len()))?;
+    let content = match content {
+        Some(content) => content,
+        None => detect::detect_file(&files.path(index).unwrap_or_default(), &original)
+            .map_err(|error| about(error, &original, files.items().len()))?,
+    };
     let Content::Model(format) = content else {
         return Err(nested(container));
     };
     warnings.extend(detect::lie(content, &original));
+    files.stay(own.is_some() && in_place(format));
+    files.take(index)?;
     if Format::from_extension(&names::extension(&original)) != Some(format) {
         files.set_extension(index, format.name())?;
     }
     let Findings { missing_textures, warnings: found } = references::resolve(&mut files, index, format)?;
     warnings.extend(found);
     let (count, bytes) = files.totals();
-    let main = files.item(index).map(|item| item.stored.clone()).unwrap_or_default();
-    let name = result_name(name.as_deref().unwrap_or(&original));
-    Ok(Model { folder: into.to_owned(), main, format, bytes, files: count, warnings, missing_textures, name })
+    let (folder, main) = match own.filter(|_| files.stays()) {
+        Some(path) => (folder_of(path).to_owned(), path.file_name().map(PathBuf::from)),
+        None => (into.to_owned(), files.item(index).map(|item| item.stored.clone())),
+    };
+    Ok(Model {
+        folder,
+        main: main.unwrap_or_default(),
+        format,
+        bytes,
+        files: count,
+        warnings,
+        missing_textures,
+        name: result_name(name.as_deref().unwrap_or(&original)),
+        originals: files.into_originals(),
+    })
 }
 
 /// What a result may be called: the sent name without its extension, and without the `.stl` of an `a.stl.zip`.
@@ -139,18 +178,40 @@ fn result_name(sent: &str) -> String {
     names::safe(if Format::from_extension(extension).is_some() { inner } else { stem })
 }
 
-/// Brings the files in, and says what they came in and what that was called.
+/// What files came in.
+struct Gathered {
+    container: Container,
+    /// What that was called.
+    name: Option<String>,
+    /// What the only file is, where it has been looked at already.
+    content: Option<Content>,
+}
+
+/// Brings the files in.
 fn gather(
     source: &Source,
     files: &mut Files,
     limits: Limits,
     warnings: &mut Vec<String>,
-) -> Result<(Container, Option<String>), ConversionError> {
+) -> Result<Gathered, ConversionError> {
     let name_of = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let owned = matches!(source, Source::Owned(_));
+    if let Source::Owned(sent) = source {
+        for file in sent {
+            let opened = Located::at(&file.path).and_then(|file| file.open());
+            opened.map_err(|error| ConversionError::io("read the model", &error))?;
+        }
+    }
     match source {
-        Source::Files(sent) => match sent.as_slice() {
+        Source::Files(sent) | Source::Owned(sent) => match sent.as_slice() {
             [] => Err(ConversionError::new(ErrorCode::EmptyFile, "no file was sent")),
-            [only] => gather_one(only, files, limits),
+            [only] => {
+                let gathered = look_at(only, files, limits)?;
+                if matches!(gathered.container, Container::Upload) {
+                    bring(only, files, owned)?;
+                }
+                Ok(gathered)
+            }
             several => {
                 for file in several {
                     if matches!(detect::detect_file(&file.path, &file.name), Ok(Content::Zip)) {
@@ -158,45 +219,45 @@ fn gather(
                             "a zip was sent among other files; send one zip, or the files themselves";
                         return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
                     }
-                    copy_named(file, files)?;
+                    bring(file, files, owned)?;
                 }
-                Ok((Container::Upload, None))
+                Ok(Gathered { container: Container::Upload, name: None, content: None })
             }
         },
         Source::FileWithSiblings(path) => {
             let only =
                 Named { path: path.clone(), name: name_of(path).unwrap_or_else(|| "model".to_owned()) };
-            let gathered = gather_one(&only, files, limits)?;
-            if matches!(gathered.0, Container::Upload) {
-                offer_siblings(path, files);
+            let gathered = look_at(&only, files, limits)?;
+            if matches!(gathered.container, Container::Upload) {
+                files.offer_main(path, &only.name)?;
             }
             Ok(gathered)
         }
         Source::Folder(folder) => {
             copy_folder(folder, files, warnings)?;
             let full = fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
-            Ok((Container::Folder, name_of(&full).map(|name| format!("{name}.folder"))))
+            let name = name_of(&full).map(|name| format!("{name}.folder"));
+            Ok(Gathered { container: Container::Folder, name, content: None })
         }
     }
 }
 
-fn gather_one(
-    only: &Named,
-    files: &mut Files,
-    limits: Limits,
-) -> Result<(Container, Option<String>), ConversionError> {
-    if detect::detect_file(&only.path, &only.name)? == Content::Zip {
-        archive::unpack(&only.path, files, limits)?;
-        return Ok((Container::Zip, Some(only.name.clone())));
+/// Looks at the only file; a zip is unpacked.
+fn look_at(only: &Named, files: &mut Files, limits: Limits) -> Result<Gathered, ConversionError> {
+    let name = Some(only.name.clone());
+    let content = detect::detect_file(&only.path, &only.name)?;
+    if content != Content::Zip {
+        return Ok(Gathered { container: Container::Upload, name, content: Some(content) });
     }
-    copy_named(only, files)?;
-    Ok((Container::Upload, Some(only.name.clone())))
+    archive::unpack(&only.path, files, limits)?;
+    Ok(Gathered { container: Container::Zip, name, content: None })
 }
 
-fn copy_named(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
+fn bring(file: &Named, files: &mut Files, owned: bool) -> Result<(), ConversionError> {
     let parts = names::components(&file.name).filter(|parts| !parts.is_empty());
     let parts = parts.unwrap_or_else(|| vec![names::base_name(&file.name)]);
-    files.copy(open::regular(&file.path), &parts).map(|_| ())
+    if owned { files.adopt(&file.path, &parts) } else { files.copy(open::regular(&file.path), &parts) }
+        .map(|_| ())
 }
 
 fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> Result<(), ConversionError> {
@@ -235,27 +296,6 @@ fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> 
         }
     }
     Ok(())
-}
-
-/// Makes the files in the folder of `path` known, two levels deep; links are passed by.
-fn offer_siblings(path: &Path, files: &mut Files) {
-    let folder = match path.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
-        None => return,
-    };
-    let Ok(root) = Root::open(folder).map(Arc::new) else { return };
-    let walk = WalkDir::new(folder).min_depth(1).max_depth(3).sort_by_file_name();
-    for entry in walk.into_iter().filter_map(Result::ok).take(MAX_SIBLINGS) {
-        let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-        let relative = inside.to_string_lossy().into_owned();
-        let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
-        let is_main = parts.len() == 1 && entry.path().file_name() == path.file_name();
-        if entry.file_type().is_file() && !is_main && !archive::is_junk(&parts) {
-            let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
-            files.offer(&root, inside.to_owned(), &parts, bytes);
-        }
-    }
 }
 
 /// The index of the one file that can be the main file.

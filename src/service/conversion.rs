@@ -61,18 +61,35 @@ pub struct Converter {
     blender: OnceCell<Blender>,
 }
 
-/// What an engine made, before it is counted and compared.
+/// What an engine made, before it is compared.
 struct Made {
     input: Counts,
+    /// Absent until the files are counted, unless the engine did so.
     output: Option<Counts>,
     /// Absolute; the first is the main file.
     files: Vec<PathBuf>,
+    /// Of all files.
+    bytes: u64,
     engine: String,
     importer: Option<String>,
     packed_textures: u64,
     losses: Vec<String>,
     warnings: Vec<String>,
     timings: Timings,
+}
+
+impl Made {
+    /// Counts what is in the files, which are of the format `target`.
+    fn count(&mut self, target: Format) -> Result<(), ConversionError> {
+        let counting = Instant::now();
+        let main = self.files.first().cloned().unwrap_or_default();
+        if self.output.is_none() {
+            self.output = Some(inspect::inspect(&main, target)?);
+        }
+        self.bytes = total_size(&self.files)?;
+        self.timings.check_ms = Some(self.timings.check_ms.unwrap_or_default() + milliseconds(counting));
+        Ok(())
+    }
 }
 
 type Progress<'a> = &'a (dyn Fn(Stage, Option<f64>) + Send + Sync);
@@ -174,11 +191,16 @@ impl Converter {
         let began = Instant::now();
         let Request { sources, main, target, options, timeout } = request;
         options.check(target)?;
-        let folder =
-            self.work.conversion_folder().map_err(|error| ConversionError::io("make a folder", &error))?;
-        let (into, limits) = (folder.clone(), self.limits);
-        let model =
-            blocking(move || intake::prepare(&sources, main.as_deref(), &into.input(), limits)).await?;
+        let (work, limits, wanted) = (self.work.clone(), self.limits, options.clone());
+        let (folder, model) = blocking(move || {
+            let folder =
+                work.conversion_folder().map_err(|error| ConversionError::io("make a folder", &error))?;
+            // No child that is confined to the conversion's folder reads it then.
+            let in_place = |format| native::can(format, target, &wanted);
+            let model = intake::prepare(&sources, main.as_deref(), &folder.input(), limits, &in_place)?;
+            Ok((folder, model))
+        })
+        .await?;
         if let Some(reason) = model.format.refusal(target) {
             return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
         }
@@ -212,35 +234,34 @@ impl Conversion<'_> {
     /// The native lane.
     async fn repack(&self) -> Result<Made, ConversionError> {
         (self.progress)(Stage::Packing, None);
-        let began = Instant::now();
-        let (folder, model) = (self.folder.clone(), self.model.clone());
+        let (out, model) = (self.folder.output(), self.model.clone());
         let (target, packaging) = (self.target, self.options.packaging);
-        let (input, files) = blocking(move || {
-            let input = inspect::inspect(&model.folder.join(&model.main), model.format)?;
-            let out = folder.output();
-            let names = native::repack(
-                &model.folder,
-                &model.main,
-                model.format,
-                &out,
-                &model.name,
-                target,
-                packaging,
-            )?;
-            Ok((input, names.into_iter().map(|name| out.join(name)).collect()))
+        blocking(move || {
+            let began = Instant::now();
+            let source = match model.in_place() {
+                Some((main, folder)) => native::Source::open_in(main.clone(), Arc::clone(folder))?,
+                None => native::Source::open(&model.folder.join(&model.main))?,
+            };
+            let input = inspect::inspect_source(&source)?;
+            let names = native::repack(&source, model.bytes, &out, &model.name, target, packaging)?;
+            let timings = Timings { process_ms: Some(milliseconds(began)), ..Timings::default() };
+            let mut made = Made {
+                input,
+                output: None,
+                bytes: 0,
+                files: names.into_iter().map(|name| out.join(name)).collect(),
+                engine: "native".to_owned(),
+                importer: None,
+                packed_textures: 0,
+                losses: Vec::new(),
+                warnings: Vec::new(),
+                timings,
+            };
+            made.count(target)?;
+            model.check_unchanged()?;
+            Ok(made)
         })
-        .await?;
-        Ok(Made {
-            input,
-            output: None,
-            files,
-            engine: "native".to_owned(),
-            importer: None,
-            packed_textures: 0,
-            losses: Vec::new(),
-            warnings: Vec::new(),
-            timings: Timings { process_ms: Some(milliseconds(began)), ..Timings::default() },
-        })
+        .await
     }
 
     /// Blender.
@@ -263,11 +284,6 @@ impl Conversion<'_> {
         let done = blender.convert(&self.folder, task, left, progress).await?;
         let (folder, main) = (self.folder.clone(), self.folder.path().join(&output));
         let (name, packaging) = (model.name.clone(), self.options.packaging);
-        let files = blocking(move || match target {
-            Format::Gltf => take_apart(&main, &folder.output(), &name, packaging),
-            _ => result_files(&folder.output(), main),
-        })
-        .await?;
         let mut warnings = Vec::new();
         if let Some(setback) = done.retried_after {
             let what = match setback {
@@ -278,10 +294,11 @@ impl Conversion<'_> {
             warnings.push(format!("the engine {what}; a fresh one converted it"));
         }
         warnings.extend(done.success.warnings);
-        Ok(Made {
+        let mut made = Made {
             input: done.success.input,
             output: done.success.output,
-            files,
+            files: Vec::new(),
+            bytes: 0,
             engine: format!("blender {}", blender.version().blender),
             importer: Some(done.success.importer),
             packed_textures: done.success.packed_textures,
@@ -295,16 +312,26 @@ impl Conversion<'_> {
                 check_ms: Some(done.success.check_ms),
                 total_ms: 0.0,
             },
+        };
+        blocking(move || {
+            made.files = match target {
+                Format::Gltf => take_apart(&main, &folder.output(), &name, packaging)?,
+                _ => result_files(&folder.output(), main)?,
+            };
+            made.count(target)?;
+            Ok(made)
         })
+        .await
     }
 
-    /// Counts the result, compares, packages.
+    /// Compares, packages.
     async fn finish(self, made: Made) -> Result<Outcome, ConversionError> {
         let Conversion { folder, model, target, options, began, progress } = self;
         let Made {
             mut input,
             output,
             files,
+            bytes,
             engine,
             importer,
             packed_textures,
@@ -312,23 +339,14 @@ impl Conversion<'_> {
             warnings,
             mut timings,
         } = made;
-        let counting = Instant::now();
-        let main = files.first().cloned().unwrap_or_default();
-        let sizes = files.clone();
-        let (output, bytes) = blocking(move || {
-            let output = output.map_or_else(|| inspect::inspect(&main, target), Ok)?;
-            Ok((output, total_size(&sizes)?))
-        })
-        .await?;
-        timings.check_ms = Some(timings.check_ms.unwrap_or_default() + milliseconds(counting));
-
         for name in &model.missing_textures {
             if !input.missing_textures.contains(name) {
                 input.missing_textures.push(name.clone());
             }
         }
         let input = Contents { format: model.format, bytes: model.bytes, files: model.files, counts: input };
-        let output = Contents { format: target, bytes, files: files.len() as u32, counts: output };
+        let output =
+            Contents { format: target, bytes, files: files.len() as u32, counts: output.unwrap_or_default() };
         losses::check(&input, &output)?;
         let mut all_losses = losses::losses(&input, &output, &options, packed_textures, &losses);
         all_losses.extend(losses);

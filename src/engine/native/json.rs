@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::path::Path;
 
 use base64::engine::general_purpose::STANDARD;
 use base64::write::EncoderWriter;
@@ -18,11 +17,15 @@ use serde_json::value::RawValue;
 use super::stretch::Stretch;
 use super::{malformed, unreadable};
 use crate::domain::ConversionError;
+use crate::open::Located;
 
 /// The structure of a model (without `data:` payloads) beyond which it is not read.
 const MAX_TEXT: usize = 64 << 20;
 /// The longest head of a `data:` URI that is recognised: `data:image/png;base64`.
 const MAX_HEAD: usize = 256;
+
+/// So many bytes of a payload are looked at in one go.
+const LEAP: usize = 32;
 
 /// JSON text without the payloads of its `data:` URIs.
 #[derive(Debug)]
@@ -75,8 +78,16 @@ impl Json {
         loop {
             let count = reader.read(&mut block).map_err(unreadable)?;
             let Some(bytes) = block.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
-            for &byte in bytes {
+            let mut rest = bytes;
+            while let Some((&byte, after)) = rest.split_first() {
+                let leap = scanner.leap(rest);
+                if leap > 0 {
+                    rest = rest.get(leap..).unwrap_or_default();
+                    place += leap as u64;
+                    continue;
+                }
                 scanner.feed(byte, place);
+                rest = after;
                 place += 1;
             }
             if scanner.text.len() > MAX_TEXT {
@@ -118,6 +129,20 @@ struct Scanner {
 }
 
 impl Scanner {
+    /// How many of the bytes that come next are the middle of a payload, which [`Scanner::feed`] need not see one by
+    /// one; they are counted here.
+    fn leap(&mut self, bytes: &[u8]) -> usize {
+        let (State::Payload { escaped: false }, Some(hole)) = (&self.state, self.holes.last_mut()) else {
+            return 0;
+        };
+        // Without a branch for each byte, so that the compiler takes many at once.
+        let all_known = |chunk: &&[u8]| chunk.iter().fold(true, |known, &byte| known & is_base64(byte));
+        let length = bytes.chunks_exact(LEAP).take_while(all_known).count() * LEAP;
+        hole.range.end += length as u64;
+        hole.characters += length as u64;
+        length
+    }
+
     fn feed(&mut self, byte: u8, place: u64) {
         match &mut self.state {
             State::Between => {
@@ -153,7 +178,7 @@ impl Scanner {
                 *escaped = byte == b'\\' && !*escaped;
                 if let Some(hole) = self.holes.last_mut() {
                     hole.range.end = place + 1;
-                    let known = byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+                    let known = is_base64(byte);
                     hole.characters += u64::from(known);
                     hole.plain &= known || byte == b'=';
                 }
@@ -172,6 +197,11 @@ impl Scanner {
         }
         Ok(Json { text, holes })
     }
+}
+
+/// Whether `byte` is of the base64 alphabet, padding aside.
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/'
 }
 
 /// The members of an object, in their order.
@@ -304,8 +334,8 @@ pub fn length(json: &Json, pieces: &[Piece]) -> u64 {
 ///
 /// # Errors
 /// What reading or writing says.
-pub fn write(json: &Json, pieces: &[Piece], source: &Path, out: &mut impl Write) -> io::Result<()> {
-    let mut file = File::open(source)?;
+pub fn write(json: &Json, pieces: &[Piece], source: &Located, out: &mut impl Write) -> io::Result<()> {
+    let mut file = source.open()?;
     let lost = || io::Error::new(io::ErrorKind::InvalidInput, "a piece outside of the text");
     for piece in pieces {
         match piece {

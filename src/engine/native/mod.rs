@@ -14,6 +14,7 @@ mod unpack;
 use std::io;
 
 pub use repack::{can, glb_to_gltf, repack};
+pub use source::Source;
 
 use crate::domain::{ConversionError, ErrorCode};
 

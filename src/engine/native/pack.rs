@@ -301,7 +301,7 @@ fn write(source: &Source, edits: Edits, chunk: &Chunk, target: &Path) -> Result<
     let all = || -> io::Result<()> {
         let mut out = BufWriter::with_capacity(1 << 16, File::create(target)?);
         out.write_all(&header)?;
-        json::write(&source.json, &pieces, &source.path, &mut out)?;
+        json::write(&source.json, &pieces, &source.main, &mut out)?;
         out.write_all(&b"   "[..json_padding.min(3)])?;
         out.write_all(&bin_header)?;
         let mut out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -313,7 +313,7 @@ fn write(source: &Source, edits: Edits, chunk: &Chunk, target: &Path) -> Result<
         }
         out.write_all(&[0; 3][..bin_padding.min(3)])?;
         for other in others {
-            let mut file = File::open(&source.path)?;
+            let mut file = source.main.open()?;
             file.seek(SeekFrom::Start(other.start))?;
             io::copy(&mut file.take(other.end - other.start), &mut out)?;
         }

@@ -21,7 +21,8 @@ pub fn can(input: Format, output: Format, options: &Options) -> bool {
         && options.leave_model_alone()
 }
 
-/// Repacks `main` (relative to `folder`) as `name.glb` or `name.gltf` in `output_dir`, which must be there.
+/// Repacks `source` as `name.glb` or `name.gltf` in `output_dir`, which must be there. `model` is the size of all the
+/// model's files, in bytes.
 ///
 /// Returns what was written, relative to `output_dir`, the main file first. A glb is always self-contained; a gltf is
 /// so unless the result is to be a zip.
@@ -29,31 +30,29 @@ pub fn can(input: Format, output: Format, options: &Options) -> bool {
 /// # Errors
 /// `import_failed`, `missing_files`, `export_failed` or what the disk says; one sentence each.
 pub fn repack(
-    folder: &Path,
-    main: &Path,
-    input: Format,
+    source: &Source,
+    model: u64,
     output_dir: &Path,
     name: &str,
     output: Format,
     packaging: Packaging,
 ) -> Result<Vec<PathBuf>, ConversionError> {
-    if !can(input, output, &Options::default()) {
-        let detail = format!("{input} to {output} is nothing that can be repacked");
-        return Err(ConversionError::new(ErrorCode::Internal, detail));
-    }
-    let source = Source::open(&folder.join(main))?;
     if output == Format::Gltf {
-        return unpack(&source, output_dir, name, packaging == Packaging::Zip, size_of(folder)?);
+        return unpack(source, output_dir, name, packaging == Packaging::Zip, model);
+    }
+    if output != Format::Glb {
+        let detail = format!("{output} is nothing that a model can be repacked as");
+        return Err(ConversionError::new(ErrorCode::Internal, detail));
     }
     let written = PathBuf::from(format!("{name}.glb"));
     let target = output_dir.join(&written);
-    if is_whole(&source)? {
-        let size =
-            fs::metadata(&source.path).map_err(|error| ConversionError::io("read the model", &error))?;
-        let whole = Stretch::bytes(&source.path, 0, size.len());
+    if is_whole(source)? {
+        let size = source.main.open().and_then(|file| file.metadata());
+        let size = size.map_err(|error| ConversionError::io("read the model", &error))?.len();
+        let whole = Stretch::bytes(&source.main, 0, size);
         copy(&whole, &target).map_err(|error| ConversionError::io("write the result", &error))?;
     } else {
-        pack(&source, &target, size_of(folder)?)?;
+        pack(source, &target, model)?;
     }
     Ok(vec![written])
 }
@@ -70,17 +69,6 @@ pub fn glb_to_gltf(
 ) -> Result<Vec<PathBuf>, ConversionError> {
     let size = fs::metadata(glb).map_err(|error| ConversionError::io("read the result", &error))?.len();
     unpack(&Source::open(glb)?, output_dir, name, packaging == Packaging::Zip, size)
-}
-
-/// The bytes of all files in a model's folder.
-fn size_of(folder: &Path) -> Result<u64, ConversionError> {
-    let mut bytes = 0;
-    for entry in walkdir::WalkDir::new(folder) {
-        let metadata = entry.and_then(|entry| entry.metadata());
-        let metadata = metadata.map_err(|error| ConversionError::io("read the model", &error.into()))?;
-        bytes += if metadata.is_file() { metadata.len() } else { 0 };
-    }
-    Ok(bytes)
 }
 
 /// Whether the source is a glb that refers to nothing outside of it, so that its own bytes are the result.

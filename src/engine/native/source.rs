@@ -1,7 +1,7 @@
 //! A glTF file of either kind, opened: its JSON in memory, its bytes where they are.
 
-use std::fs::File;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
@@ -12,14 +12,14 @@ use super::json::{Json, Members};
 use super::stretch::Stretch;
 use super::{malformed, unreadable};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::open::{Located, Root};
 
 /// A glTF file and the folder in which its references are looked for.
 #[derive(Debug)]
 pub struct Source {
-    /// The main file.
-    pub path: PathBuf,
-    /// The main file's own folder.
-    folder: PathBuf,
+    pub main: Located,
+    /// Below it, no link is followed.
+    folder: Arc<Root>,
     pub json: Json,
     /// Present in a glb.
     pub container: Option<Container>,
@@ -49,20 +49,29 @@ struct Asset<'a> {
 }
 
 impl Source {
-    /// Opens `main` and reads its structure.
+    /// Opens `main`, which must not be a link, and reads its structure; it refers to files in its own folder.
     ///
     /// # Errors
-    /// `import_failed` when it is no glTF 2.0.
+    /// `import_failed` when it is no glTF 2.0; `io`.
     pub fn open(main: &Path) -> Result<Source, ConversionError> {
-        let folder = main.parent().unwrap_or(Path::new("")).to_owned();
-        let mut file = File::open(main).map_err(|error| ConversionError::io("open the model", &error))?;
+        let main = Located::at(main).map_err(|error| ConversionError::io("open the model", &error))?;
+        let folder = Arc::clone(main.root());
+        Source::open_in(main, folder)
+    }
+
+    /// As [`Source::open`], of a file that refers to files in `folder`, wherever it lies itself.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_in(main: Located, folder: Arc<Root>) -> Result<Source, ConversionError> {
+        let mut file = main.open().map_err(|error| ConversionError::io("open the model", &error))?;
         let container = Container::read(&mut file)?;
         let range = match &container {
             Some(container) => container.json.clone(),
             None => 0..file.metadata().map_err(|error| unreadable("the model", &error))?.len(),
         };
         let json = Json::read(&mut file, range)?;
-        let source = Source { path: main.to_owned(), folder, json, container };
+        let source = Source { main, folder, json, container };
         source.check_version()?;
         Ok(source)
     }
@@ -96,7 +105,7 @@ impl Source {
                 return Err(malformed("a data: URI in it is not base64"));
             };
             let media_type = media_type.split(';').next().unwrap_or_default().to_owned();
-            return Ok(Reference::Data(Stretch::base64(&self.path, hole), media_type));
+            return Ok(Reference::Data(Stretch::base64(&self.main, hole), media_type));
         }
         if text.starts_with("data:") {
             return Err(malformed("a data: URI in it is not base64"));
@@ -111,21 +120,19 @@ impl Source {
         Ok(Reference::Missing(decoded.into_owned()))
     }
 
-    /// The file `relative` in the main file's folder, if it is one.
+    /// The file `relative` in the folder, if it is one.
     fn beside(&self, relative: &Path) -> Option<Stretch> {
-        let inside =
-            relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if !inside || relative.as_os_str().is_empty() {
-            return None;
+        let mut inside = PathBuf::new();
+        for part in relative.components() {
+            match part {
+                Component::Normal(name) => inside.push(name),
+                Component::CurDir => {}
+                _ => return None,
+            }
         }
-        // A link may lead anywhere; the folder itself may be reached by one.
-        let folder = if self.folder.as_os_str().is_empty() { Path::new(".") } else { &self.folder };
-        let real = folder.join(relative).canonicalize().ok()?;
-        if !real.starts_with(folder.canonicalize().ok()?) {
-            return None;
-        }
-        let metadata = real.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        Some(Stretch::bytes(&real, 0, metadata.len()))
+        let file = Located::new(&self.folder, inside);
+        let metadata = file.open().and_then(|file| file.metadata()).ok()?;
+        Some(Stretch::bytes(&file, 0, metadata.len()))
     }
 
     /// Where the bytes of the buffer `index` are; `None` for one that has none (the fallback of a compressed one).
@@ -144,7 +151,7 @@ impl Source {
             None => {
                 let bin = self.container.as_ref().and_then(|container| container.bin.clone());
                 let Some(bin) = bin.filter(|_| index == 0) else { return Ok(None) };
-                Stretch::bytes(&self.path, bin.start, bin.end - bin.start)
+                Stretch::bytes(&self.main, bin.start, bin.end - bin.start)
             }
         };
         let there = found.length();

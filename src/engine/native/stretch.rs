@@ -1,14 +1,13 @@
 //! Bytes that lie somewhere in a file, as they are or as base64, and are never held whole.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
 
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::read::DecoderReader;
 
 use super::json::Hole;
+use crate::open::Located;
 
 /// Base64 as found in the wild: with and without its padding.
 static BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -19,7 +18,7 @@ static BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Bytes in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stretch {
-    path: PathBuf,
+    file: Located,
     /// Where it begins in the file.
     start: u64,
     /// Its length in bytes, decoded.
@@ -38,14 +37,14 @@ enum Code {
 }
 
 impl Stretch {
-    pub fn bytes(path: &Path, start: u64, length: u64) -> Self {
-        Self { path: path.to_owned(), start, length, code: Code::Bytes }
+    pub fn bytes(file: &Located, start: u64, length: u64) -> Self {
+        Self { file: file.clone(), start, length, code: Code::Bytes }
     }
 
-    pub fn base64(path: &Path, hole: &Hole) -> Self {
+    pub fn base64(file: &Located, hole: &Hole) -> Self {
         let encoded = hole.range.end - hole.range.start;
         Self {
-            path: path.to_owned(),
+            file: file.clone(),
             start: hole.range.start,
             length: hole.characters / 4 * 3 + (hole.characters % 4).saturating_sub(1),
             code: Code::Base64 { encoded, plain: hole.plain },
@@ -71,7 +70,7 @@ impl Stretch {
     pub fn open(&self, offset: u64, length: u64) -> io::Result<Box<dyn Read>> {
         let offset = offset.min(self.length);
         let length = length.min(self.length - offset);
-        let mut file = File::open(&self.path)?;
+        let mut file = self.file.open()?;
         let Code::Base64 { encoded, plain } = self.code else {
             file.seek(SeekFrom::Start(self.start + offset))?;
             return Ok(Box::new(file.take(length)));
@@ -79,9 +78,8 @@ impl Stretch {
         let skipped = if plain { offset / 3 * 4 } else { 0 };
         file.seek(SeekFrom::Start(self.start + skipped))?;
         let text = BufReader::new(file.take(encoded.saturating_sub(skipped)));
-        let mut decoder = DecoderReader::new(OnlyBase64(text), &BASE64);
-        io::copy(&mut (&mut decoder).take(offset - skipped / 4 * 3), &mut io::sink())?;
-        Ok(Box::new(decoder.take(length)))
+        let skipped = offset - skipped / 4 * 3;
+        if plain { decoded(text, skipped, length) } else { decoded(OnlyBase64(text), skipped, length) }
     }
 
     /// Writes all of it to `out`; between two files the kernel does the copying.
@@ -91,7 +89,7 @@ impl Stretch {
     pub fn copy_to(&self, out: &mut impl Write) -> io::Result<()> {
         let copied = match self.code {
             Code::Bytes => {
-                let mut file = File::open(&self.path)?;
+                let mut file = self.file.open()?;
                 file.seek(SeekFrom::Start(self.start))?;
                 io::copy(&mut file.take(self.length), out)?
             }
@@ -102,6 +100,13 @@ impl Stretch {
         }
         Ok(())
     }
+}
+
+/// A reader of `length` bytes of what `text` encodes, without the first `skipped`.
+fn decoded(text: impl Read + 'static, skipped: u64, length: u64) -> io::Result<Box<dyn Read>> {
+    let mut decoder = DecoderReader::new(text, &BASE64);
+    io::copy(&mut (&mut decoder).take(skipped), &mut io::sink())?;
+    Ok(Box::new(decoder.take(length)))
 }
 
 /// Drops what some writers put between the characters of base64: the backslash of an escaped `\/`, and white space.

@@ -123,7 +123,7 @@ fn free_name(name: &str, beside: &Beside) -> String {
 
 fn write(source: &Source, pieces: &[Piece], target: &Path) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, File::create(target)?);
-    json::write(&source.json, pieces, &source.path, &mut out)?;
+    json::write(&source.json, pieces, &source.main, &mut out)?;
     out.flush()
 }
 

@@ -1,6 +1,6 @@
 //! The elements of an accessor, one after the other, through small buffers.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 
 use super::document::{Accessor, BufferView, Document, SparsePart};
 use crate::domain::ConversionError;
@@ -93,6 +93,11 @@ impl Shape {
         self.column_size() * self.columns
     }
 
+    /// Whether elements are three floats.
+    fn is_point(self) -> bool {
+        (self.component, self.rows, self.columns) == (Component::F32, 3, 1)
+    }
+
     fn element(self, bytes: &[u8]) -> Element {
         let mut element = [0.0; 16];
         let places = (0..self.columns).flat_map(|column| (0..self.rows).map(move |row| (column, row)));
@@ -104,26 +109,58 @@ impl Shape {
     }
 }
 
-/// The bytes of one run of elements.
+/// About so many bytes are read at a time.
+const BLOCK: usize = 1 << 16;
+
+/// The bytes of one run of elements, read in blocks.
 struct Run {
-    reader: BufReader<Box<dyn Read>>,
+    reader: Box<dyn Read>,
     shape: Shape,
     stride: usize,
+    /// What was read last, and how much of it has been passed on.
     block: Vec<u8>,
+    used: usize,
+    /// Elements that have not been read.
     left: u64,
 }
 
 impl Run {
+    /// The element after the last one.
     fn next(&mut self) -> io::Result<Option<Element>> {
-        if self.left == 0 {
+        if self.used >= self.block.len() && !self.fill()? {
             return Ok(None);
         }
-        self.left -= 1;
+        let element = self.shape.element(self.block.get(self.used..).unwrap_or_default());
+        self.used += self.stride;
+        Ok(Some(element))
+    }
+
+    /// Reads whole elements into the block; `false` at the end.
+    fn fill(&mut self) -> io::Result<bool> {
+        self.used = 0;
+        self.block.clear();
+        let count = self.left.min((BLOCK / self.stride).max(1) as u64);
+        let Some(strides) = (count as usize).checked_sub(1) else { return Ok(false) };
+        self.left -= count;
         // The last element may end where the view does, before its stride is full.
-        let length = if self.left == 0 { self.shape.size() } else { self.stride };
-        let block = self.block.get_mut(..length).unwrap_or_default();
-        self.reader.read_exact(block)?;
-        Ok(Some(self.shape.element(block)))
+        let last = if self.left == 0 { self.shape.size() } else { self.stride };
+        self.block.resize(strides * self.stride + last, 0);
+        self.reader.read_exact(&mut self.block)?;
+        Ok(true)
+    }
+
+    /// Passes on all points that are left; for runs of three floats each.
+    fn each_point(&mut self, mut each: impl FnMut([f64; 3])) -> io::Result<()> {
+        while self.fill()? {
+            for bytes in self.block.chunks(self.stride) {
+                let [x, y, z] = [bytes.get(..4), bytes.get(4..8), bytes.get(8..12)].map(|bytes| {
+                    let four = bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
+                    f64::from(f32::from_le_bytes(four))
+                });
+                each([x, y, z]);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -160,6 +197,25 @@ impl Elements {
         self.index += 1;
         self.left -= 1;
         Ok(Some(element))
+    }
+
+    /// Passes on what is left as points: the first three numbers of each element.
+    ///
+    /// # Errors
+    /// As [`Elements::next`].
+    pub fn each_point(&mut self, mut each: impl FnMut([f64; 3])) -> Result<(), ConversionError> {
+        // What nearly all positions are, and all large files are made of, goes without a detour.
+        if let (Some(run), None, 0) = (&mut self.run, &self.sparse, self.index)
+            && run.shape.is_point()
+        {
+            self.left = 0;
+            return run.each_point(each).map_err(|error| reading(&error));
+        }
+        while let Some([x, y, z, ..]) = self.next()? {
+            each([x, y, z]);
+            self.skip_zeros();
+        }
+        Ok(())
     }
 
     /// Whether every element has bytes of its own in the file, so that reading them all is bounded by its size.
@@ -322,8 +378,8 @@ impl Data<'_> {
         }
         let start = view.byte_offset.saturating_add(offset);
         let reader = buffer.open(start, view.byte_length.saturating_sub(offset));
-        let reader = BufReader::with_capacity(1 << 15, reader.map_err(|error| reading(&error))?);
-        Ok(Some(Run { reader, shape, stride, block: vec![0; stride.max(shape.size())], left: count }))
+        let reader = reader.map_err(|error| reading(&error))?;
+        Ok(Some(Run { reader, shape, stride, block: Vec::new(), used: 0, left: count }))
     }
 }
 

@@ -137,7 +137,7 @@ fn add_mesh(data: &Data, mesh: &Mesh, pose: &Pose, extent: &mut Extent) -> Resul
         match pose {
             Pose::Rigid(matrix) => {
                 match data.elements(position)?.filter(|_| primitive.extensions.draco.is_none()) {
-                    Some(elements) => add_rigid(elements, matrix, extent)?,
+                    Some(mut elements) => elements.each_point(|point| extent.add(matrix.apply(point)))?,
                     None => add_corners(data, primitive, matrix, extent)?,
                 }
             }
@@ -151,14 +151,6 @@ fn add_mesh(data: &Data, mesh: &Mesh, pose: &Pose, extent: &mut Extent) -> Resul
                 }
             }
         }
-    }
-    Ok(())
-}
-
-fn add_rigid(mut elements: Elements, matrix: &Matrix, extent: &mut Extent) -> Result<(), ConversionError> {
-    while let Some(element) = elements.next()? {
-        extent.add(matrix.apply([element[0], element[1], element[2]]));
-        elements.skip_zeros();
     }
     Ok(())
 }

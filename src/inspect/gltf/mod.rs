@@ -24,7 +24,11 @@ use crate::engine::native::json::Members;
 use crate::engine::native::source::{Reference, Source};
 
 pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
-    let source = Source::open(path)?;
+    inspect_source(&Source::open(path)?)
+}
+
+/// As [`inspect`], of a file that is open already.
+pub fn inspect_source(source: &Source) -> Result<Counts, ConversionError> {
     let root = Members::of(source.json.text())?;
     let document: Document = serde_json::from_str(source.json.text())
         .map_err(|error| malformed(format!("the file's JSON is wrong: {error}")))?;
@@ -41,7 +45,7 @@ pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
     let mut counts = Counts { materials: document.materials.len() as u64, ..Counts::default() };
     count_meshes(&data, &mut counts)?;
     count_nodes(&data, &mut counts)?;
-    (counts.textures, counts.missing_textures) = textures(&source, &document)?;
+    (counts.textures, counts.missing_textures) = textures(source, &document)?;
     let mut known = Known { budget: data.budget(), times: HashMap::new() };
     for (index, animation) in document.animations.iter().enumerate() {
         counts.clips.push(clip(&data, index, animation, &mut known)?);

@@ -228,3 +228,18 @@ fn keys_that_all_but_coincide_are_no_frame_rate() {
     let clip = Clip { name: "animation 0".to_owned(), frames: 3, seconds: 2.0, fps: 0.0 };
     assert_eq!(read("a.glb", &model.glb()).unwrap().clips, [clip]);
 }
+
+#[test]
+fn vertices_of_many_blocks_are_all_looked_at() {
+    // More than are read at a time, with the outermost ones first, last and about where blocks meet.
+    for outermost in [0, 5461, 5462, 16383, 19_999] {
+        let mut model = Builder::new();
+        let mut points = vec![0.5_f32; 3 * 20_000];
+        points[3 * outermost + 1] = -7.0;
+        points[3 * (19_999 - outermost) + 2] = 9.0;
+        let position = model.floats("VEC3", 20_000, &points);
+        model.json["meshes"] = json!([{"primitives": [{"attributes": {"POSITION": position}, "mode": 0}]}]);
+        model.json["nodes"] = json!([{"mesh": 0, "translation": [1, 0, 0]}]);
+        near(read("a.glb", &model.glb()).unwrap().bounds_m, [1.5, -7., 0.5], [1.5, 0.5, 9.]);
+    }
+}

@@ -45,6 +45,11 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     let layout = layout(files, index)?;
     let doc: Doc = json::read(section(files, index, layout)?, if layout.binary { "glb" } else { "gltf" })?;
     doc.check()?;
+    let buffers = doc.buffers.0.iter().map(|buffer| &buffer.uri);
+    let mut uris = buffers.chain(doc.images.0.iter().map(|image| &image.uri)).flatten();
+    if uris.any(|uri| !is_data(uri)) {
+        files.look_around();
+    }
     let mut changes = Changes::default();
     for (number, buffer) in doc.buffers.0.iter().enumerate() {
         match &buffer.uri {
@@ -70,14 +75,15 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     if changes.buffers.is_empty() && changes.images.is_empty() && changes.missing_images.is_empty() {
         return Ok(());
     }
+    files.bring_in()?;
     apply(files, index, layout, &changes)
 }
 
 fn layout(files: &Files, index: usize) -> Result<Layout, ConversionError> {
     let head = beginning(files, index)?;
-    let path = files.path(index).unwrap_or_default();
     let unreadable = |error: io::Error| ConversionError::io("read the model", &error);
-    let length = path.metadata().map_err(unreadable)?.len();
+    let mut file = files.open(index).map_err(unreadable)?;
+    let length = file.metadata().map_err(unreadable)?.len();
     if !head.starts_with(b"glTF") {
         let json_at = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
         return Ok(Layout { binary: false, json_at, json_length: length - json_at, chunk: None });
@@ -91,7 +97,6 @@ fn layout(files: &Files, index: usize) -> Result<Layout, ConversionError> {
         return Err(early());
     }
     let mut next = Vec::new();
-    let mut file = File::open(path).map_err(unreadable)?;
     file.seek(SeekFrom::Start(20 + json_length)).map_err(unreadable)?;
     file.take(8).read_to_end(&mut next).map_err(unreadable)?;
     let chunk = word(&next, 0).filter(|_| next.ends_with(b"BIN\0"));
@@ -104,7 +109,7 @@ fn layout(files: &Files, index: usize) -> Result<Layout, ConversionError> {
 /// The JSON of the file.
 fn section(files: &Files, index: usize, layout: Layout) -> Result<io::Take<File>, ConversionError> {
     let open = || -> io::Result<io::Take<File>> {
-        let mut file = File::open(files.path(index).unwrap_or_default())?;
+        let mut file = files.open(index)?;
         file.seek(SeekFrom::Start(layout.json_at))?;
         Ok(file.take(layout.json_length))
     };

@@ -51,6 +51,10 @@ fn list(texts: &mut Vec<String>, text: String) {
 /// `missing_files` when geometry is missing, `import_failed` when the file cannot be right, `io`.
 pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findings, ConversionError> {
     let mut findings = Findings::default();
+    if matches!(format, Format::Obj | Format::Usd | Format::Usda | Format::Usdc | Format::Fbx | Format::Blend)
+    {
+        files.look_around();
+    }
     match format {
         Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => {
             gltf::resolve(files, index, &mut findings)?;
@@ -130,10 +134,9 @@ fn relative(files: &Files, from: usize, to: usize) -> String {
 /// The first bytes of the file at `index`.
 fn beginning(files: &Files, index: usize) -> Result<Vec<u8>, ConversionError> {
     let mut head = Vec::new();
-    if let Some(path) = files.path(index) {
-        File::open(path)
-            .and_then(|file| file.take(64).read_to_end(&mut head))
-            .map_err(|error| ConversionError::io("read the model", &error))?;
-    }
+    files
+        .open(index)
+        .and_then(|file| file.take(64).read_to_end(&mut head))
+        .map_err(|error| ConversionError::io("read the model", &error))?;
     Ok(head)
 }

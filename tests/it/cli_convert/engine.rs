@@ -119,7 +119,7 @@ fn a_missing_part_of_the_sandbox_is_named_once() {
     assert!(!desk.path("out").exists());
 
     let ran = run("auto").succeeded();
-    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+    assert_eq!(ran.said().len(), 1, "{}", ran.err);
     assert!(ran.err.contains("WARN") && ran.err.contains("this machine lacks landlock"), "{}", ran.err);
     assert_eq!(desk.files("out").len(), 4);
 }

@@ -26,6 +26,14 @@ struct Ran {
     err: String,
 }
 
+impl Ran {
+    /// What it said on standard error besides where conversions are: a busy machine makes it tell that, too.
+    fn said(&self) -> Vec<&str> {
+        let stages = [": importing", ": processing", ": exporting", ": packing"];
+        self.err.lines().filter(|line| !stages.iter().any(|stage| line.ends_with(stage))).collect()
+    }
+}
+
 impl Desk {
     fn new() -> Desk {
         Desk { folder: tempfile::tempdir().unwrap() }

@@ -2,6 +2,7 @@
 
 mod archives;
 mod detection;
+mod in_place;
 mod races;
 mod references;
 
@@ -41,7 +42,7 @@ impl Desk {
     fn prepare(&self, source: &Source, main: Option<&str>, limits: Limits) -> Result<Model, ConversionError> {
         let into = self.folder.path().join("in");
         let _ = fs::remove_dir_all(&into);
-        prepare(source, main, &into, limits)
+        prepare(source, main, &into, limits, &|_| false)
     }
 
     /// One uploaded file.

@@ -10,9 +10,9 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use self::loader::{Loaded, glb};
-use super::{can, glb_to_gltf, repack};
+use super::{Source, can, glb_to_gltf};
 use crate::domain::options::{EngineChoice, Packaging};
-use crate::domain::{ErrorCode, Format, Options};
+use crate::domain::{ConversionError, ErrorCode, Format, Options};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot quite an image";
 
@@ -30,20 +30,31 @@ fn folder_with(files: &[(&str, &[u8])]) -> TempDir {
     folder
 }
 
+/// Repacks the model whose files are all that is in `folder`.
+fn repack(
+    folder: &Path,
+    main: &str,
+    output_dir: &Path,
+    name: &str,
+    output: Format,
+    packaging: Packaging,
+) -> Result<Vec<PathBuf>, ConversionError> {
+    let files = walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.unwrap().metadata().unwrap());
+    let size = files.filter(fs::Metadata::is_file).map(|file| file.len()).sum();
+    super::repack(&Source::open(&folder.join(main))?, size, output_dir, name, output, packaging)
+}
+
 fn convert(folder: &Path, main: &str, output: Format, packaging: Packaging) -> (TempDir, Vec<PathBuf>) {
-    let input = Format::from_extension(main.rsplit('.').next().unwrap()).unwrap();
     let out = tempfile::tempdir().unwrap();
-    let written = repack(folder, Path::new(main), input, out.path(), "result", output, packaging).unwrap();
+    let written = repack(folder, main, out.path(), "result", output, packaging).unwrap();
     (out, written)
 }
 
 fn refused(files: &[(&str, &[u8])]) -> (ErrorCode, String) {
     let folder = folder_with(files);
     let out = tempfile::tempdir().unwrap();
-    let main = Path::new(files[0].0);
-    let input = Format::from_extension(main.extension().unwrap().to_str().unwrap()).unwrap();
-    let error =
-        repack(folder.path(), main, input, out.path(), "x", Format::Glb, Packaging::Auto).unwrap_err();
+    let main = files[0].0;
+    let error = repack(folder.path(), main, out.path(), "x", Format::Glb, Packaging::Auto).unwrap_err();
     (error.code, error.detail)
 }
 
@@ -189,9 +200,7 @@ fn nothing_outside_of_the_folder_is_opened() {
         let text = format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":9,"uri":"{uri}"}}]}}"#);
         fs::write(inner.join("m.gltf"), text).unwrap();
         let out = tempfile::tempdir().unwrap();
-        let error =
-            repack(&inner, Path::new("m.gltf"), Format::Gltf, out.path(), "x", Format::Glb, Packaging::Auto)
-                .unwrap_err();
+        let error = repack(&inner, "m.gltf", out.path(), "x", Format::Glb, Packaging::Auto).unwrap_err();
         assert_eq!(error.code, ErrorCode::MissingFiles, "{uri}");
     }
 }

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
@@ -53,6 +54,59 @@ impl Root {
         let here = above.as_ref().unwrap_or(&self.0);
         only_regular(rustix::fs::openat(here, name, FILE | OFlags::NOFOLLOW, Mode::empty())?)
     }
+}
+
+/// A file below a folder. Each time it is opened, it is so from there.
+#[derive(Debug, Clone)]
+pub struct Located {
+    root: Arc<Root>,
+    relative: PathBuf,
+}
+
+impl Located {
+    pub fn new(root: &Arc<Root>, relative: PathBuf) -> Located {
+        Located { root: Arc::clone(root), relative }
+    }
+
+    /// The file `path`; its folder may be reached by links, while the file must be none.
+    ///
+    /// # Errors
+    /// What the file system says of the folder; `InvalidInput` when the path ends in no name.
+    pub fn at(path: &Path) -> io::Result<Located> {
+        let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "it is no file");
+        let name = path.file_name().ok_or_else(no_name)?;
+        Ok(Located { root: Arc::new(Root::open(folder_of(path))?), relative: name.into() })
+    }
+
+    /// The folder that it is below.
+    pub fn root(&self) -> &Arc<Root> {
+        &self.root
+    }
+
+    /// The path below the folder.
+    pub fn relative(&self) -> &Path {
+        &self.relative
+    }
+
+    /// # Errors
+    /// As [`Root::file`].
+    pub fn open(&self) -> io::Result<File> {
+        self.root.file(&self.relative)
+    }
+}
+
+/// Two are equal when they are the same path below the same opened folder.
+impl PartialEq for Located {
+    fn eq(&self, other: &Located) -> bool {
+        Arc::ptr_eq(&self.root, &other.root) && self.relative == other.relative
+    }
+}
+
+impl Eq for Located {}
+
+/// The folder that `path` lies in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn only_regular(opened: OwnedFd) -> io::Result<File> {

@@ -1,0 +1,141 @@
+//! A user's own file that need not be copied, and files that are the conversion's own.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+
+use meshgate::domain::options::Packaging;
+use meshgate::domain::{ErrorCode, Format};
+use meshgate::engine::native;
+use meshgate::intake::{Limits, Model, Named, Source, prepare};
+
+use super::{Desk, listing, main_text, zip_of};
+
+fn gltf(uri: &str) -> String {
+    format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":4,"uri":"{uri}"}}]}}"#)
+}
+
+/// Prepares `a.gltf` of the desk for an engine that reads glTF where it lies.
+fn in_place(desk: &Desk) -> Model {
+    let source = Source::FileWithSiblings(desk.sent().join("a.gltf"));
+    let into = desk.folder.path().join("in");
+    prepare(&source, None, &into, Limits::default(), &|format| format == Format::Gltf).unwrap()
+}
+
+#[test]
+fn a_sound_model_stays_where_it_is() {
+    let desk = Desk::new();
+    let main = desk.put("a.gltf", gltf("parts/a%20b.bin"));
+    desk.put("parts/a b.bin", "1234");
+    desk.put("private.bin", "12345");
+    let model = in_place(&desk);
+    assert_eq!((model.folder.as_path(), model.main.as_path()), (desk.sent().as_path(), "a.gltf".as_ref()));
+    assert_eq!((model.files, model.bytes), (2, main.metadata().unwrap().len() + 4));
+    assert!(listing(&desk.folder.path().join("in")).is_empty());
+    model.check_unchanged().unwrap();
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_an_error() {
+    let desk = Desk::new();
+    desk.put("a.gltf", gltf("a.bin"));
+    let bin = desk.put("a.bin", "1234");
+    let model = in_place(&desk);
+    // As editors do it: of the same size, by rename.
+    let draft = desk.put("draft", "abcd");
+    fs::rename(draft, bin).unwrap();
+    let error = model.check_unchanged().unwrap_err();
+    assert_eq!(error.code, ErrorCode::Io);
+    assert_eq!(error.detail, "\"a.bin\" was changed while it was read");
+}
+
+#[test]
+fn a_model_whose_references_must_be_rewritten_is_copied() {
+    let desk = Desk::new();
+    let main = desk.put("a.gltf", gltf("C:\\\\art\\\\A.BIN"));
+    desk.put("a.bin", "1234");
+    let model = in_place(&desk);
+    assert_eq!(listing(&model.folder), ["a.bin", "a.gltf"]);
+    assert_eq!(model.folder, desk.folder.path().join("in"));
+    assert!(main_text(&model).contains(r#""uri":"a.bin""#));
+    assert!(fs::read_to_string(&main).unwrap().contains("A.BIN"), "the user's own file is as it was");
+    // What becomes of the originals does not matter any more.
+    fs::remove_file(main).unwrap();
+    model.check_unchanged().unwrap();
+}
+
+#[test]
+fn files_of_the_conversions_own_are_moved() {
+    let desk = Desk::new();
+    let (main, bin) = (desk.put("1", gltf("a.bin")), desk.put("2", "1234"));
+    let named = |path, name: &str| Named { path, name: name.to_owned() };
+    let source = Source::Owned(vec![named(main, "a.gltf"), named(bin, "a.bin")]);
+    let model = desk.prepare(&source, None, Limits::default()).unwrap();
+    assert_eq!(listing(&model.folder), ["a.bin", "a.gltf"]);
+    assert!(listing(&desk.sent()).is_empty());
+    assert_eq!(model.files, 2);
+
+    // Never a link: it would be moved, and lead out of the folder.
+    let refused = |target, name: &str| {
+        let link = desk.sent().join(format!("link to {name}"));
+        symlink(target, &link).unwrap();
+        desk.prepare(&Source::Owned(vec![named(link, name)]), None, Limits::default()).unwrap_err().code
+    };
+    assert_eq!(refused(desk.put("b.gltf", gltf("data:;base64,AAAAAA==")), "a.gltf"), ErrorCode::Io);
+    let zip = zip_of(&[("a.gltf", gltf("data:;base64,AAAAAA==").as_bytes())]);
+    assert_eq!(refused(desk.put("b.zip", zip), "a.zip"), ErrorCode::Io);
+}
+
+/// Repacks as a glb what stayed in its place; its bytes.
+fn repacked(model: &Model) -> Result<Vec<u8>, ErrorCode> {
+    let out = tempfile::tempdir().unwrap();
+    let (main, folder) = model.in_place().unwrap();
+    let repacked = native::Source::open_in(main.clone(), Arc::clone(folder)).and_then(|source| {
+        native::repack(&source, model.bytes, out.path(), "a", Format::Glb, Packaging::Auto)
+    });
+    repacked.map_err(|error| error.code)?;
+    Ok(fs::read(out.path().join("a.glb")).unwrap())
+}
+
+#[test]
+fn no_link_that_is_swapped_in_is_followed_where_files_stay() {
+    let swap = |what: &str, secret: &str| {
+        let desk = Desk::new();
+        desk.put("a.gltf", gltf("sub/a.bin"));
+        desk.put("sub/a.bin", "open");
+        desk.put("../secret/a.bin", "secr");
+        desk.put("../secret/a.gltf", gltf("data:;base64,c2Vjcg=="));
+        let model = in_place(&desk);
+        assert!(repacked(&model).unwrap().ends_with(b"open"));
+        fs::rename(desk.sent().join(what), desk.folder.path().join("before")).unwrap();
+        symlink(desk.folder.path().join(secret), desk.sent().join(what)).unwrap();
+        (repacked(&model), model.check_unchanged().map_err(|error| error.code))
+    };
+    let changed = Err(ErrorCode::Io);
+    assert_eq!(swap("sub/a.bin", "secret/a.bin"), (Err(ErrorCode::MissingFiles), changed));
+    assert_eq!(swap("sub", "secret"), (Err(ErrorCode::MissingFiles), changed));
+    assert_eq!(swap("a.gltf", "secret/a.gltf"), (Err(ErrorCode::Io), changed));
+}
+
+#[test]
+fn a_main_file_may_be_named_by_a_link_and_refers_to_what_is_beside_the_link() {
+    let desk = Desk::new();
+    desk.put("../store/0001", gltf("a.bin"));
+    desk.put("../store/a.bin", "else");
+    desk.put("a.bin", "open");
+    symlink("../store/0001", desk.sent().join("a.gltf")).unwrap();
+    let model = in_place(&desk);
+    assert!(repacked(&model).unwrap().ends_with(b"open"));
+    model.check_unchanged().unwrap();
+}
+
+#[test]
+fn what_is_beside_a_file_by_a_link_is_no_part_of_its_model() {
+    let desk = Desk::new();
+    desk.put("a.gltf", gltf("a.bin"));
+    symlink(desk.put("../secret.bin", "secr"), desk.sent().join("a.bin")).unwrap();
+    let source = Source::FileWithSiblings(desk.sent().join("a.gltf"));
+    let into = desk.folder.path().join("in");
+    let error = prepare(&source, None, &into, Limits::default(), &|_| true).unwrap_err();
+    assert_eq!(error.code, ErrorCode::MissingFiles);
+}
