@@ -26,14 +26,6 @@ struct Ran {
     err: String,
 }
 
-impl Ran {
-    /// What it said on standard error besides where conversions are: a busy machine makes it tell that, too.
-    fn said(&self) -> Vec<&str> {
-        let stages = [": importing", ": processing", ": exporting", ": packing"];
-        self.err.lines().filter(|line| !stages.iter().any(|stage| line.ends_with(stage))).collect()
-    }
-}
-
 impl Desk {
     fn new() -> Desk {
         Desk { folder: tempfile::tempdir().unwrap() }
@@ -120,6 +112,12 @@ impl Ran {
     #[track_caller]
     fn json(&self) -> Vec<Value> {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// What it said on standard error besides where conversions are: a busy machine makes it tell that, too.
+    fn said(&self) -> Vec<&str> {
+        let stages = [": importing", ": processing", ": exporting", ": packing"];
+        self.err.lines().filter(|line| !stages.iter().any(|stage| line.ends_with(stage))).collect()
     }
 }
 
