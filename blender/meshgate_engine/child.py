@@ -66,6 +66,11 @@ def live(command: dict, surroundings: Surroundings, zygote: int, log: int, progr
     finally:
         with contextlib.suppress(BaseException):
             flush()
+        if status == 0:
+            # The report can be read now: giving back this process's memory takes long enough not to be waited for.
+            # Where the pipe is full, nobody hears it, and our end tells.
+            with contextlib.suppress(BaseException):
+                os.write(PROGRESS_FD, b"finished\n")
         os._exit(status)
 
 

@@ -10,7 +10,7 @@ import json
 import socket
 import struct
 
-VERSION = 1
+VERSION = 2
 
 # A longer frame is a broken peer.
 MAX_FRAME = 1 << 20
@@ -28,6 +28,7 @@ EVENTS = {
     "broken": {"reason"},
     "started": {"id", "pid"},
     "progress": {"id", "stage", "fraction"},
+    "finished": {"id"},
     "exited": {"id", "end", "peak_memory_bytes", "cpu_seconds", "stage", "log"},
 }
 

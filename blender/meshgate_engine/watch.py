@@ -17,6 +17,15 @@ _TURN = 1 << 16
 # A line of progress is shorter; what is longer is no progress.
 _LINE = 64
 
+# What a child writes into its progress pipe when its report is there, in place of a stage.
+_FINISHED = b"finished"
+
+# How often, and how many seconds apart, a killed child is looked at until it can do no more.
+_LOOKS, _LOOK_AGAIN = 10, 0.0002
+
+# The kernel's mark of a thread that is on its way out, in the flags of its stat: it runs nothing of its own any more.
+_PF_EXITING = 0x4
+
 # Steps of progress that may follow each other at once, and how many more a second.
 _BURST, _RATE = 32.0, 20.0
 
@@ -46,6 +55,8 @@ class Child:
         self.stage: str | None = None
         self.cancelled = False
         self.hangs = False
+        self.finished = False
+        self.killed = False
         self._log = bytearray()
         self._line = bytearray()
         self._waiting: tuple[str, float | None] | None = None
@@ -60,9 +71,18 @@ class Child:
 
     def kill(self) -> None:
         """The child and all that it started. Only before it is reaped: then the number may be another's."""
+        self.killed = True
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(self.pid, signal.SIGKILL)
+
+    def is_powerless(self) -> bool:
+        """Whether a killed child can do nothing any more, though its memory may take a while to be given back."""
+        for _ in range(_LOOKS):
+            if _all_exiting(self.pid):
+                return True
+            time.sleep(_LOOK_AGAIN)
+        return False
 
     def close(self) -> None:
         os.close(self.log_fd)
@@ -83,6 +103,7 @@ class Child:
         *lines, rest = bytes(self._line + chunk).split(b"\n")
         self._line = bytearray(rest[: _LINE + 1])
         for line in lines:
+            self.finished = self.finished or line == _FINISHED
             step = parse_progress(line)
             if step is not None:
                 self.stage, self._waiting = step[0], step
@@ -107,7 +128,7 @@ class Child:
         self._look_at = now + min(1.0, hang_after) / 4
         if now >= self._measure_at:
             self._measure_at = now + _DISK_TICK
-            if self._takes_too_much(disk.held(self.pid)):
+            if self.takes_too_much(disk.held(self.pid)):
                 self.kill()
                 return
         state = _state(self.pid)
@@ -121,7 +142,7 @@ class Child:
             self.hangs = True
             self.kill()
 
-    def _takes_too_much(self, beside: int) -> bool:
+    def takes_too_much(self, beside: int = 0) -> bool:
         """Whether its folder, and ``beside`` bytes with it, are more than it may have."""
         used = disk.used(self._folder)
         self._overfull = self._overfull or used is None or used + beside > self._allowed
@@ -150,10 +171,13 @@ class Child:
     def _how(self, status: int, cpu: float, peak: int) -> dict:
         if self.cancelled:
             return {"how": "cancelled"}
-        if self._takes_too_much(0):
+        if self.takes_too_much():
             return {"how": "disk_limit"}
         if self.hangs:
             return {"how": "hang"}
+        if self.finished:
+            # Its own end or ours, whichever came first.
+            return {"how": "exit", "status": 0}
         if os.WIFEXITED(status):
             return {"how": "exit", "status": os.WEXITSTATUS(status)}
         number = os.WTERMSIG(status)
@@ -214,6 +238,23 @@ def _state(pid: int) -> tuple[bool, int] | None:
         fields = file.read().rpartition(")")[2].split()
         return fields[0] == "S", int(fields[11]) + int(fields[12])
     return None
+
+
+def _all_exiting(pid: int) -> bool:
+    """Whether every thread is past its last instruction."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return False
+    for thread in threads:
+        try:
+            with open(f"/proc/{pid}/task/{thread}/stat") as file:
+                flags = int(file.read().rpartition(")")[2].split()[6])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if not flags & _PF_EXITING:
+            return False
+    return True
 
 
 def _peak_address_space(pid: int) -> int:

@@ -161,6 +161,8 @@ class _Zygote:
         for each in self._children.values():
             each.look(self._hang_after)
             self._pass_on(each)
+            if each.finished and not each.killed:
+                self._finish(each)
         self._reap()
         return True
 
@@ -206,6 +208,12 @@ class _Zygote:
         step = each.take_progress()
         if step is not None:
             self._send("progress", id=each.number, stage=step[0], fraction=step[1])
+
+    def _finish(self, each: watch.Child) -> None:
+        """Sees to it that what a child has left is its last word, and says so before its memory is given back."""
+        each.kill()
+        if each.is_powerless() and not each.takes_too_much():
+            self._send("finished", id=each.number)
 
     def _reap(self) -> None:
         for each in list(self._children.values()):

@@ -13,6 +13,8 @@ import textwrap
 from functools import cache
 from pathlib import Path
 
+from meshgate_engine import protocol
+
 BLENDER_DIR = Path(__file__).parents[1]
 ROOT = BLENDER_DIR.parent
 PACKAGES = sysconfig.get_path("purelib")
@@ -100,8 +102,8 @@ class Zygote:
 
     def hello(self, **changes) -> dict:
         hello = {
-            "protocol": 1, "sandbox": "require", "seccomp": seccomp_program(), "readable": [PACKAGES], "cold": False,
-            "hang_after_s": 30.0,
+            "protocol": protocol.VERSION, "sandbox": "require", "seccomp": seccomp_program(), "readable": [PACKAGES],
+            "cold": False, "hang_after_s": 30.0,
         }  # fmt: skip
         self.send("hello", **{**hello, **changes})
         return self.event()

@@ -44,8 +44,8 @@ def test_a_warm_zygote_says_what_it_is(tmp_path):
 
 def test_another_protocol_is_refused(tmp_path):
     with Zygote(tmp_path) as zygote:
-        answer = zygote.hello(protocol=2)
-        assert answer == {"type": "broken", "reason": "the supervisor speaks protocol 2, this engine 1"}
+        answer = zygote.hello(protocol=1)
+        assert answer == {"type": "broken", "reason": "the supervisor speaks protocol 1, this engine 2"}
         assert zygote.process.wait(20) == 1
 
 
@@ -94,6 +94,7 @@ def test_standard_output_is_not_the_socket(tmp_path):
 def test_a_conversion_from_start_to_end(zygote):
     number = zygote.start("progress('importing', 0.25); progress('exporting', None); print('a word')")
     started = zygote.event("started", number)
+    zygote.event("finished", number)
     exited = zygote.event("exited", number)
     steps = []
     with contextlib.suppress(StopIteration):
@@ -105,6 +106,39 @@ def test_a_conversion_from_start_to_end(zygote):
     assert (exited["stage"], exited["log"]) == ("exporting", "a word")
     assert exited["peak_memory_bytes"] > 1 << 20
     assert gone(started["pid"])
+
+
+def test_who_says_to_be_finished_is(zygote):
+    # One that goes on, in several threads; had it not been killed, it would never exit.
+    number = zygote.start(
+        """
+        import os, threading
+        def work():
+            with open("out/log", "ab", buffering=0) as file:
+                while True:
+                    file.write(b"x")
+        for _ in range(3):
+            threading.Thread(target=work).start()
+        while os.stat("out/log").st_size < 100:
+            pass
+        os.write(3, b"finished\\n")
+        work()
+        """
+    )
+    zygote.event("finished", number)
+    written = (zygote.conversion(number) / "out/log").stat().st_size
+    exited = zygote.event("exited", number)
+    assert exited["end"] == {"how": "exit", "status": 0}
+    assert (zygote.conversion(number) / "out/log").stat().st_size == written
+    assert not (zygote.conversion(number) / "report.json").exists()
+
+
+def test_cancelling_what_is_finished_is_nothing(zygote):
+    number = zygote.start("result = 1")
+    zygote.event("finished", number)
+    zygote.send("cancel", id=number)
+    zygote.event("exited", number)
+    assert zygote.result("result = 2") == "2"
 
 
 @pytest.mark.parametrize(
@@ -197,6 +231,7 @@ def test_what_is_printed_is_made_harmless(zygote):
         (b"exporting nan", None),
         (b"exporting", None),
         (b"cooking 0.5", None),
+        (b"finished", None),
         (b"importing " + b"0" * 100, None),
         (b"\xff\xfe", None),
     ],

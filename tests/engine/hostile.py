@@ -161,6 +161,14 @@ def try_flood(progress) -> list[str]:
     return []
 
 
+def try_finish_early(progress) -> list[str]:
+    """Says that the report is there, and goes on."""
+    os.set_blocking(3, True)
+    os.write(3, b"finished\n")
+    while True:
+        Path("report.json").write_text(json.dumps(report("none", 1)))
+
+
 def try_litter(progress) -> list[str]:
     for number in range(100_000):
         os.close(os.open(f"out/{number}", os.O_CREAT, 0o600))

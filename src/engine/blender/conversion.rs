@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::outcome;
@@ -21,6 +21,9 @@ use crate::engine::workdir::ConversionFolder;
 /// that everything is gone within a second.
 const CANCEL_WITHIN: Duration = Duration::from_millis(700);
 
+/// How long the memory of a child that has finished may take to be given back: a second or two when it is many GB.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+
 /// The exit status of a child that had no room for its report.
 const NO_SPACE: i32 = 28;
 
@@ -33,9 +36,6 @@ const SIGKILL: i32 = 9;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Done {
     pub success: ChildSuccess,
-    /// The highest resident set of the child, in bytes.
-    pub peak_memory_bytes: u64,
-    pub cpu_seconds: f64,
     /// Waiting for a slot.
     pub queue: Duration,
     /// Why there was more than one attempt.
@@ -44,6 +44,8 @@ pub struct Done {
 
 /// What a conversion needs to run by itself.
 pub(super) struct Conversion {
+    /// The slot; as the first field it is free before the folder's removal takes its time.
+    pub _permit: OwnedSemaphorePermit,
     pub id: u64,
     pub folder: ConversionFolder,
     pub task: Task,
@@ -66,6 +68,8 @@ pub(super) struct Conversion {
 /// How an attempt ended.
 enum Attempt {
     Exited(Exited),
+    /// It succeeded; its end is still to come.
+    Finished(Box<ChildSuccess>, mpsc::UnboundedReceiver<Event>),
     /// The zygote went down; `started` says whether there was a child.
     Lost {
         started: bool,
@@ -74,6 +78,9 @@ enum Attempt {
     Cancelled,
 }
 
+/// The zygote of a child that has finished, and what will tell of its end.
+type Leaving = (Arc<Zygote>, mpsc::UnboundedReceiver<Event>);
+
 /// What an exit means.
 enum Verdict {
     Final(Result<Box<ChildSuccess>, ConversionError>),
@@ -81,9 +88,21 @@ enum Verdict {
 }
 
 impl Conversion {
-    pub async fn run(mut self) -> Result<Done, ConversionError> {
+    /// Answers as soon as the outcome is known, and returns when the child is gone: until then the slot is taken.
+    pub async fn run(mut self, answer: oneshot::Sender<Result<Done, ConversionError>>) {
         let counters = Arc::clone(&self.counters);
         let _busy = counters.busy();
+        let mut leaving = None;
+        let result = self.outcome(&mut leaving).await;
+        // A caller that is gone does not want it.
+        let _ = answer.send(result);
+        if let Some((zygote, events)) = leaving {
+            self.see_off(&zygote, events).await;
+        }
+    }
+
+    /// Makes the attempts. Where the last one's child is not gone yet, what it takes to wait for that is `leaving`.
+    async fn outcome(&mut self, leaving: &mut Option<Leaving>) -> Result<Done, ConversionError> {
         let mut retried_after = None;
         let (mut cold, mut lost, mut unlucky) = (false, false, 0);
         loop {
@@ -91,14 +110,8 @@ impl Conversion {
             match self.attempt(&zygote).await {
                 Attempt::Exited(exited) => match self.judge(&exited) {
                     Verdict::Final(result) => {
-                        self.log(&zygote, &exited, &result);
-                        return result.map(|success| Done {
-                            success: *success,
-                            peak_memory_bytes: exited.peak_memory_bytes,
-                            cpu_seconds: exited.cpu_seconds,
-                            queue: self.queue,
-                            retried_after,
-                        });
+                        self.log(&zygote, &exited, result.as_ref().err());
+                        return result.map(|success| self.done(*success, retried_after));
                     }
                     // Some writers crash when a write finds no room.
                     Verdict::Again(Setback::Crash) if outcome::disk_is_full(self.folder.path()) => {
@@ -116,6 +129,10 @@ impl Conversion {
                         retried_after = Some(setback);
                     }
                 },
+                Attempt::Finished(success, events) => {
+                    *leaving = Some((zygote, events));
+                    return Ok(self.done(*success, retried_after));
+                }
                 // It went down before it got to us.
                 Attempt::Lost { started: false } if unlucky < 3 => {
                     unlucky += 1;
@@ -142,6 +159,10 @@ impl Conversion {
             }
             outcome::clean(self.folder.path())?;
         }
+    }
+
+    fn done(&self, success: ChildSuccess, retried_after: Option<Setback>) -> Done {
+        Done { success, queue: self.queue, retried_after }
     }
 
     async fn zygote(&self, cold: bool) -> Result<Arc<Zygote>, ConversionError> {
@@ -172,6 +193,12 @@ impl Conversion {
                         let fraction = fraction.filter(|fraction| (0.0..=1.0).contains(fraction));
                         let _ = self.progress.try_send((stage, fraction));
                     }
+                    Some(Event::Finished { .. }) => {
+                        // Whatever else it is, the child's end is waited for.
+                        if let Some(success) = self.success() {
+                            return Attempt::Finished(success, events);
+                        }
+                    }
                     Some(Event::Ready(_) | Event::Broken { .. }) => {}
                     None => return Attempt::Lost { started },
                 },
@@ -191,6 +218,36 @@ impl Conversion {
             exit_of(&mut events).await;
         }
         stopped
+    }
+
+    /// The success that a child which is still there has left.
+    fn success(&self) -> Option<Box<ChildSuccess>> {
+        match outcome::report(self.folder.path())? {
+            ChildReport::Succeeded(success) => {
+                outcome::check_result(self.folder.path(), &self.task.output, success).ok().map(Box::new)
+            }
+            ChildReport::Failed { .. } => None,
+        }
+    }
+
+    /// Waits until a child that has finished is gone.
+    async fn see_off(&self, zygote: &Zygote, mut events: mpsc::UnboundedReceiver<Event>) {
+        let patience = async {
+            tokio::select! {
+                () = sleep(GONE_WITHIN) => {}
+                () = self.stop.cancelled() => sleep(CANCEL_WITHIN).await,
+            }
+        };
+        let exited = tokio::select! {
+            exited = exit_of(&mut events) => exited,
+            () = patience => {
+                zygote.kill("see off a child");
+                exit_of(&mut events).await
+            }
+        };
+        if let Some(exited) = exited {
+            self.log(zygote, &exited, None);
+        }
     }
 
     /// What the end of the child means for the conversion.
@@ -270,17 +327,17 @@ impl Conversion {
         );
     }
 
-    fn log(&self, zygote: &Zygote, exited: &Exited, result: &Result<Box<ChildSuccess>, ConversionError>) {
+    fn log(&self, zygote: &Zygote, exited: &Exited, error: Option<&ConversionError>) {
         tracing::info!(
             conversion = self.id,
             pair = %self.words(),
             zygote = zygote.pid,
             peak_memory_bytes = exited.peak_memory_bytes,
             cpu_seconds = exited.cpu_seconds,
-            code = result.as_ref().err().map(|error| error.code.to_string()),
+            code = error.map(|error| error.code.to_string()),
             "a conversion ended",
         );
-        if result.is_err() {
+        if error.is_some() {
             tracing::debug!(conversion = self.id, log = exited.log, "what the child printed");
         }
     }
@@ -295,10 +352,10 @@ impl Conversion {
 }
 
 /// Waits for the child's end, or for its zygote's.
-async fn exit_of(events: &mut mpsc::UnboundedReceiver<Event>) {
-    while let Some(event) = events.recv().await {
-        if matches!(event, Event::Exited(_)) {
-            return;
+async fn exit_of(events: &mut mpsc::UnboundedReceiver<Event>) -> Option<Exited> {
+    loop {
+        if let Event::Exited(exited) = events.recv().await? {
+            return Some(exited);
         }
     }
 }

@@ -13,6 +13,7 @@
 //!     │ ◀─────────────────────────── started {id} │
 //!     │ ◀────────────────────────── progress {id} │  any number
 //!     │  cancel {id} ───────────────────────────▶ │  at any time; kills the child's session
+//!     │ ◀────────────────────────── finished {id} │  at most one, where the child said that its report is there
 //!     │ ◀──────────────────────────── exited {id} │  exactly one per convert
 //!     │  (end of stream) ───────────────────────▶ │  kills its children and exits
 //! ```
@@ -29,7 +30,7 @@ use crate::domain::report::Counts;
 use crate::domain::{ErrorCode, Format, Options};
 
 /// Raised with every incompatible change; both ends refuse another number.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A longer frame is a broken peer.
 const MAX_FRAME: u32 = 1 << 20;
@@ -141,6 +142,11 @@ pub enum Event {
         #[serde(default)]
         fraction: Option<f64>,
     },
+    /// A child that said that its report is there has been killed and can change nothing any more. Its memory is
+    /// still being given back, so its slot is not free before it has `exited`.
+    Finished {
+        id: u64,
+    },
     Exited(Exited),
 }
 
@@ -185,7 +191,7 @@ pub struct Exited {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum End {
-    /// By itself; the outcome is in `report.json`.
+    /// By itself, or by our hand after it had finished; the outcome is in `report.json`.
     Exit { status: i32 },
     /// By a signal that nobody here sent.
     Signal { signal: i32 },

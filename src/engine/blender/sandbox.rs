@@ -34,6 +34,8 @@ const ABSENT: &[c_long] = &[
     libc::SYS_io_uring_register,
     // Takes the whole disk faster than anybody could look; writing takes its time.
     libc::SYS_fallocate,
+    // Writes that go on after the end of who asked for them.
+    libc::SYS_io_setup,
 ];
 
 /// What is answered with success and not done.

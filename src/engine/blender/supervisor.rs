@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -164,7 +164,8 @@ impl Blender {
     }
 
     /// Converts what is in the folder, within `allowed` (waiting for a slot included). `progress` is told of
-    /// stages as they come. Dropping the future cancels the conversion; the folder stays until its child is gone.
+    /// stages as they come. Dropping the future cancels the conversion; the folder stays until its child is gone,
+    /// which may be a moment after this has returned.
     ///
     /// # Errors
     /// One code and one sentence.
@@ -192,7 +193,9 @@ impl Blender {
         let cancel = self.stop.child_token();
         let _cancel_on_drop = cancel.clone().drop_guard();
         let (steps, mut received) = mpsc::channel(16);
+        let (answer, mut answered) = oneshot::channel();
         let conversion = Conversion {
+            _permit: permit,
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             folder: folder.clone(),
             task,
@@ -208,19 +211,14 @@ impl Blender {
             counters: Arc::clone(&self.counters),
         };
         // A task of its own, since the child has to be seen off when this future is dropped.
-        let run = async move {
-            let result = conversion.run().await;
-            drop(permit);
-            result
-        };
-        let mut running = self.tracker.spawn(run.instrument(tracing::Span::current()));
+        self.tracker.spawn(conversion.run(answer).instrument(tracing::Span::current()));
         loop {
             tokio::select! {
                 biased;
                 Some((stage, fraction)) = received.recv() => progress(stage, fraction),
-                result = &mut running => {
-                    return result.unwrap_or_else(|error| {
-                        tracing::error!(%error, "a conversion's task failed");
+                result = &mut answered => {
+                    return result.unwrap_or_else(|_| {
+                        tracing::error!("a conversion's task failed");
                         Err(ConversionError::new(ErrorCode::Internal, "the conversion failed inside the gateway"))
                     });
                 }

@@ -286,7 +286,7 @@ impl Driver {
 
     fn route(&mut self, event: Event) {
         let id = match &event {
-            Event::Started { id, .. } | Event::Progress { id, .. } => *id,
+            Event::Started { id, .. } | Event::Progress { id, .. } | Event::Finished { id } => *id,
             Event::Exited(exited) => exited.id,
             Event::Ready(_) | Event::Broken { .. } => {
                 tracing::warn!("a zygote greets twice");

@@ -152,6 +152,7 @@ async fn an_idle_engine_is_one_process_that_sleeps() {
     let bench = Bench::new();
     let blender = bench.start().await;
     bench.job("cube").run(&blender, LONG).await.unwrap();
+    until("it is idle", LONG, || blender.stats().busy == 0).await;
     let status = || std::fs::read_to_string(format!("/proc/{}/status", zygote(&blender))).unwrap();
     let field = |name: &str| -> u64 {
         let status = status();

@@ -120,8 +120,8 @@ async fn limits_hold_while_others_convert() {
     }
     assert_eq!(attack(&bench, &blender, "write_enough").await.unwrap(), "[]");
     assert!(blender.stats().setbacks.is_empty(), "{:?}", blender.stats());
-    assert_eq!(bench.folders(), 0);
     blender.shutdown().await;
+    assert_eq!(bench.folders(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,6 +131,7 @@ async fn what_a_hostile_child_leaves_is_refused_and_removed() {
     for (name, code) in [
         ("litter", ErrorCode::OutputTooLarge),
         ("deep", ErrorCode::OutputTooLarge),
+        ("finish_early", ErrorCode::EngineCrashed),
         ("huge_report", ErrorCode::EngineCrashed),
         ("folder_report", ErrorCode::EngineCrashed),
     ] {

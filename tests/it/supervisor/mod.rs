@@ -3,6 +3,7 @@
 mod bench;
 mod conversions;
 mod death;
+mod finished;
 mod hostile;
 mod replacement;
 mod start;
