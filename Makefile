@@ -55,7 +55,7 @@ advisories: setup ## Look for known vulnerabilities in dependencies
 
 .PHONY: bench
 bench: setup ## Measure speed and memory
-	cargo bench --locked --bench engine
+	cargo bench --locked --bench meshgate
 
 .PHONY: clean
 clean: ## Remove what was built (the engine in .venv stays)

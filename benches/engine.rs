@@ -1,24 +1,22 @@
-//! The benchmark: ratios measured side by side in one run, never absolute times to be compared between machines.
-//!
-//! `make bench` builds the models, runs this, and writes the table to `docs/BENCHMARKS.md`.
+//! The engine by itself: conversions in process, against the least that Blender could do.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{Format, Options};
-use meshgate::engine::blender::locate::Places;
+use meshgate::engine::blender::Blender;
 use meshgate::engine::blender::protocol::{Importer, Task};
-use meshgate::engine::blender::{Blender, Settings};
 use meshgate::engine::native;
 use meshgate::engine::workdir::WorkDir;
 use meshgate::intake::{Limits, Source};
 use meshgate::service::{Admission, Converter, Request};
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+use super::table::Row;
+use super::{Bench, Result, median, show, status_kb};
 
 const PAIRS: usize = 60;
 /// Odd, for a median.
@@ -26,104 +24,10 @@ const COPIES: usize = 11;
 const PROCESSES: usize = 5;
 const BATCH: usize = 60;
 const ROUNDS: usize = 3;
-const SMALL: usize = 2000;
-
-/// One line of the table.
-struct Row {
-    what: &'static str,
-    measured: String,
-    ratio: f64,
-    /// `≤ 1.3`, and whether the ratio keeps it.
-    goal: String,
-    kept: bool,
-}
-
-impl Row {
-    fn at_most(what: &'static str, measured: String, ratio: f64, goal: f64) -> Row {
-        Row { what, measured, ratio, goal: format!("≤ {goal}"), kept: ratio <= goal }
-    }
-
-    fn at_least(what: &'static str, measured: String, ratio: f64, goal: f64) -> Row {
-        Row { what, measured, ratio, goal: format!("≥ {goal}"), kept: ratio >= goal }
-    }
-}
-
-#[tokio::main]
-async fn main() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let scratch = tempfile::tempdir()?;
-    let bench = Bench { root: root.to_owned(), scratch: scratch.path().to_owned() };
-    bench.make_models()?;
-
-    // `cargo bench --bench engine -- native` measures one part and leaves the document as it is.
-    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
-    let mut rows = Vec::new();
-    if wanted("conversion") {
-        rows.extend(bench.one_conversion().await?);
-    }
-    if wanted("throughput") {
-        rows.push(bench.throughput().await?);
-    }
-    if wanted("start") {
-        rows.push(bench.start().await?);
-    }
-    if wanted("native") {
-        rows.extend(bench.native().await?);
-    }
-    if wanted("memory") {
-        rows.push(bench.memory().await?);
-    }
-    // Not in the table: a rate is no ratio.
-    if wanted("small") {
-        bench.small().await?;
-    }
-
-    let table = table(&rows);
-    print!("{table}");
-    if only.is_some() {
-        return Ok(());
-    }
-    fs::write(root.join("docs/BENCHMARKS.md"), document(&table)?)?;
-    Ok(())
-}
-
-struct Bench {
-    root: PathBuf,
-    scratch: PathBuf,
-}
 
 impl Bench {
-    fn python(&self) -> PathBuf {
-        std::env::var_os("BLENDER_PYTHON").map_or_else(|| self.root.join(".venv/bin/python"), PathBuf::from)
-    }
-
-    fn script(&self, name: &str) -> Command {
-        let mut command = Command::new(self.python());
-        command.arg(self.root.join("benches").join(name)).stdout(Stdio::null());
-        command
-    }
-
-    fn model(&self, name: &str) -> PathBuf {
-        self.scratch.join("models").join(name)
-    }
-
-    fn make_models(&self) -> Result<()> {
-        let status = self.script("models.py").arg(self.scratch.join("models")).status()?;
-        if status.success() { Ok(()) } else { Err("the models could not be made".into()) }
-    }
-
-    fn work(&self) -> Result<WorkDir> {
-        Ok(WorkDir::open(&self.scratch.join("work"))?)
-    }
-
-    fn settings(&self, work: &WorkDir, workers: usize) -> Result<Settings> {
-        let engine = Places { python: Some(self.python()), ..Places::default() }.locate()?;
-        Ok(Settings { workers, ..Settings::new(engine, work.clone()) })
-    }
-
     /// A small FBX through the supervisor, against a bare fork and against a process for each, in turns.
-    async fn one_conversion(&self) -> Result<Vec<Row>> {
+    pub async fn one_conversion(&self) -> Result<Vec<Row>> {
         let work = self.work()?;
         let blender = Blender::start(self.settings(&work, 1)?).await?;
         let mut bare = Bare::start(self)?;
@@ -134,16 +38,7 @@ impl Bench {
         }
         let mut processes = Vec::new();
         for _ in 0..PROCESSES {
-            let began = Instant::now();
-            let status = self
-                .script("bare.py")
-                .arg(self.model("cube.fbx"))
-                .arg(self.scratch.join("cold.glb"))
-                .status()?;
-            if !status.success() {
-                return Err("a Blender process failed".into());
-            }
-            processes.push(began.elapsed());
+            processes.push(self.process_once()?);
         }
         blender.shutdown().await;
         let (ours, floor, process) = (median(&mut ours), median(&mut floor), median(&mut processes));
@@ -163,7 +58,7 @@ impl Bench {
         ])
     }
 
-    async fn convert(&self, blender: &Blender, work: &WorkDir) -> Result<Duration> {
+    pub async fn convert(&self, blender: &Blender, work: &WorkDir) -> Result<Duration> {
         let began = Instant::now();
         let folder = work.conversion_folder()?;
         fs::copy(self.model("cube.fbx"), folder.input().join("cube.fbx"))?;
@@ -181,7 +76,7 @@ impl Bench {
     }
 
     /// Two workers against one.
-    async fn throughput(&self) -> Result<Row> {
+    pub async fn throughput(&self) -> Result<Row> {
         let work = self.work()?;
         let one = Blender::start(self.settings(&work, 1)?).await?;
         let two = Blender::start(self.settings(&work, 2)?).await?;
@@ -218,15 +113,10 @@ impl Bench {
     }
 
     /// From nothing to the first result, against the import of bpy alone.
-    async fn start(&self) -> Result<Row> {
+    pub async fn start(&self) -> Result<Row> {
         let (mut ours, mut imports) = (Vec::new(), Vec::new());
         for _ in 0..PROCESSES {
-            let began = Instant::now();
-            let status = Command::new(self.python()).args(["-c", "import bpy"]).status()?;
-            if !status.success() {
-                return Err("bpy cannot be imported".into());
-            }
-            imports.push(began.elapsed());
+            imports.push(self.import_bpy()?);
 
             let began = Instant::now();
             let work = self.work()?;
@@ -245,7 +135,7 @@ impl Bench {
     }
 
     /// 50 MB of glTF to GLB, against `cp` of the same bytes: the repacking alone, and all of a conversion.
-    async fn native(&self) -> Result<Vec<Row>> {
+    pub async fn native(&self) -> Result<Vec<Row>> {
         let (mut copies, mut repacks, mut conversions) = (Vec::new(), Vec::new(), Vec::new());
         let work = self.work()?;
         let converter = Converter::new(
@@ -293,32 +183,8 @@ impl Bench {
         ])
     }
 
-    /// How many small models are repacked in a second, two at a time, and the processor time of each.
-    async fn small(&self) -> Result<()> {
-        let work = self.work()?;
-        let converter =
-            Converter::new(Ok(self.settings(&work, 1)?), work, Limits::default(), Admission::unbounded(2));
-        for (name, target) in [("small.glb", Format::Gltf), ("small.glb", Format::Glb)] {
-            let (began, ticks) = (Instant::now(), processor_time()?);
-            let half = || async {
-                for _ in 0..SMALL / 2 {
-                    self.convert_file(&converter, name, target, Options::default()).await?;
-                }
-                Ok(())
-            };
-            let (first, second): (Result<()>, Result<()>) = tokio::join!(half(), half());
-            first.and(second)?;
-            println!(
-                "{name} → {target}: {:.0}/s, {:.3} ms of processor time each",
-                SMALL as f64 / began.elapsed().as_secs_f64(),
-                processor_time()?.saturating_sub(ticks).as_secs_f64() * 1000.0 / SMALL as f64,
-            );
-        }
-        Ok(())
-    }
-
     /// What 100 MB of model add to this process, Blender's own aside.
-    async fn memory(&self) -> Result<Row> {
+    pub async fn memory(&self) -> Result<Row> {
         let work = self.work()?;
         let converter =
             Converter::new(Ok(self.settings(&work, 1)?), work, Limits::default(), Admission::unbounded(2));
@@ -326,12 +192,12 @@ impl Bench {
         self.convert_file(&converter, "cube.fbx", Format::Glb, Options::default()).await?;
         // Forget the peak of what was measured before.
         fs::write("/proc/self/clear_refs", "5")?;
-        let idle = status_kb("VmHWM")?;
+        let idle = status_kb("/proc/self/status", "VmHWM")?;
         let mut options = Options::default();
         options.set("engine", "blender")?;
         self.convert_file(&converter, "big.glb", Format::Glb, options).await?;
         self.convert_file(&converter, "big.glb", Format::Gltf, Options::default()).await?;
-        let added = (status_kb("VmHWM")?.saturating_sub(idle)) as f64 / 1024.0;
+        let added = (status_kb("/proc/self/status", "VmHWM")?.saturating_sub(idle)) as f64 / 1024.0;
         converter.shutdown().await;
         Ok(Row::at_most(
             "memory that a 100 MB model adds to meshgate, in MB",
@@ -402,53 +268,4 @@ impl Drop for Bare {
         self.process.stdin.take();
         let _ = self.process.wait();
     }
-}
-
-fn median(times: &mut [Duration]) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-fn show(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
-}
-
-/// What this process has spent on processors.
-fn processor_time() -> Result<Duration> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    let fields = stat.rsplit(") ").next().unwrap_or_default().split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap_or(0)).sum();
-    // A tick has been a hundredth of a second on every Linux there is.
-    Ok(Duration::from_millis(ticks * 10))
-}
-
-/// A field of `/proc/self/status`, in kB.
-fn status_kb(field: &str) -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with(field)).ok_or("no such field")?;
-    Ok(line.split_whitespace().nth(1).ok_or("no number")?.parse()?)
-}
-
-fn table(rows: &[Row]) -> String {
-    let mut lines =
-        vec!["| what | measured | ratio | goal | |".to_owned(), "| --- | --- | --- | --- | --- |".to_owned()];
-    lines.extend(rows.iter().map(|row| {
-        let kept = if row.kept { "kept" } else { "missed" };
-        format!("| {} | {} | {:.2} | {} | {kept} |", row.what, row.measured, row.ratio, row.goal)
-    }));
-    lines.join("\n") + "\n"
-}
-
-fn document(table: &str) -> io::Result<String> {
-    let cpu = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
-    let model = model.trim_start_matches([' ', '\t', ':']);
-    let cores = std::thread::available_parallelism()?;
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Ok(format!(
-        "# Benchmarks\n\nWritten by `make bench`. What is compared is measured in turns within one run; the medians \
-         are shown. Times\ndepend on the machine, ratios much less.\n\nMachine: {model}, {cores} cores, Linux {}.\n\n\
-         {table}",
-        kernel.trim()
-    ))
 }

@@ -1,0 +1,417 @@
+//! The gateway: the real binary, with load from this machine to this machine, bounded in count and time.
+
+use std::io::{BufRead, BufReader, pipe};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use meshgate::domain::{Format, Options};
+use meshgate::engine::blender::Blender;
+use meshgate::engine::blender::protocol::{Importer, Task};
+use meshgate::engine::workdir::WorkDir;
+use reqwest::{Client, StatusCode};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::table::Row;
+use super::{Bench, Result, median, percentile, show};
+
+const PAIRS: usize = 60;
+const STARTS: usize = 5;
+const NATIVE: usize = 4000;
+const DISTINCT: usize = 200;
+const OVERLOAD: Duration = Duration::from_secs(30);
+/// Waiting places of the gateway with two workers, by default.
+const PLACES: usize = 2 + 8;
+
+/// A running `meshgate serve`; killed when dropped.
+struct Server {
+    process: Child,
+    address: String,
+    client: Client,
+    /// From the start until it said that it was ready.
+    ready: Duration,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(bench: &Bench) -> Result<Server> {
+        let folder = tempfile::tempdir_in(&bench.scratch)?;
+        let (reader, writer) = pipe()?;
+        let began = Instant::now();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshgate"));
+        command
+            .arg("serve")
+            .env("DATA_DIR", folder.path())
+            .env("BIND_ADDRESS", "127.0.0.1:0")
+            .env("BLENDER_PYTHON", bench.python())
+            .env("WORKERS", "2")
+            .env("LOG_FORMAT", "plain")
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer);
+        let process = command.spawn()?;
+        drop(command);
+        let mut server =
+            Server { process, address: String::new(), client: Client::new(), ready: Duration::ZERO, folder };
+        let mut lines = BufReader::new(reader).lines();
+        for line in lines.by_ref() {
+            let line = line?;
+            if let Some((_, rest)) = line.split_once("address=") {
+                server.address = format!("http://{}", rest.split_whitespace().next().unwrap_or_default());
+            }
+            if line.contains("the engine is warm") {
+                server.ready = began.elapsed();
+                break;
+            }
+        }
+        // What it says from now on is nobody's concern, but has to be read.
+        thread::spawn(move || lines.map_while(|line| line.ok()).for_each(drop));
+        Ok(server)
+    }
+
+    /// Converts a raw body; the status, and the time until the whole answer was there.
+    async fn convert(&self, query: &str, body: Vec<u8>) -> Result<(StatusCode, Duration)> {
+        let began = Instant::now();
+        let answer = self.client.post(format!("{}/convert?{query}", self.address)).body(body).send().await?;
+        let status = answer.status();
+        answer.bytes().await?;
+        Ok((status, began.elapsed()))
+    }
+
+    async fn succeed(&self, query: &str, body: Vec<u8>) -> Result<Duration> {
+        match self.convert(query, body).await? {
+            (StatusCode::OK, took) => Ok(took),
+            (status, _) => Err(format!("a conversion was answered {status}").into()),
+        }
+    }
+
+    /// A field of the gateway's own `/proc/PID/status`, in kB.
+    fn status_kb(&self, field: &str) -> Result<u64> {
+        super::status_kb(&format!("/proc/{}/status", self.process.id()), field)
+    }
+
+    fn descriptors(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.process.id()))?.count())
+    }
+
+    /// Conversion folders on disk.
+    fn folders(&self) -> usize {
+        let runs = walkdir::WalkDir::new(self.folder.path().join("work")).min_depth(2).max_depth(2);
+        let runs = runs.into_iter().filter_map(std::result::Result::ok);
+        runs.filter(|entry| entry.file_type().is_dir() && entry.path().to_string_lossy().contains("/run-"))
+            .count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The cube as OBJ, a little different each time, so that no two conversions are equal.
+fn distinct(number: usize) -> Vec<u8> {
+    let mut text = format!("# {number}\n");
+    for corner in 0..8_usize {
+        let at = |bit: usize| if corner >> bit & 1 == 1 { 1.0 + number as f64 * 1e-6 } else { -1.0 };
+        text.push_str(&format!("v {} {} {}\n", at(0), at(1), at(2)));
+    }
+    text.push_str("f 1 3 4 2\nf 5 6 8 7\nf 1 2 6 5\nf 3 7 8 4\nf 1 5 7 3\nf 2 4 8 6\n");
+    text.into_bytes()
+}
+
+impl Bench {
+    /// One conversion of the cube over HTTP and in process, in turns.
+    pub async fn http_conversion(&self) -> Result<Row> {
+        let work = self.work()?;
+        let blender = Blender::start(self.settings(&work, 1)?).await?;
+        let server = Server::start(self)?;
+        let model = fs::read(self.model("cube.fbx"))?;
+        let (mut direct, mut http) = (Vec::new(), Vec::new());
+        for _ in 0..PAIRS {
+            direct.push(self.convert(&blender, &work).await?);
+            http.push(server.succeed("output_format=glb&filename=cube.fbx", model.clone()).await?);
+        }
+        blender.shutdown().await;
+        let (direct, http) = (median(&mut direct), median(&mut http));
+        let added = (http.as_secs_f64() - direct.as_secs_f64()) * 1000.0;
+        Ok(Row::at_most(
+            "HTTP adds to the supervisor's own median, in ms (cube.fbx → glb)",
+            format!("{} / {}", show(http), show(direct)),
+            added,
+            3.0,
+        ))
+    }
+
+    /// Small native conversions by 8 clients.
+    pub async fn http_native(&self) -> Result<Row> {
+        let server = Arc::new(Server::start(self)?);
+        let model = fs::read(self.model("small.glb"))?;
+        let began = Instant::now();
+        let mut clients = JoinSet::new();
+        for _ in 0..8 {
+            let (server, model) = (Arc::clone(&server), model.clone());
+            clients.spawn(async move {
+                for _ in 0..NATIVE / 8 {
+                    server
+                        .succeed("output_format=glb&filename=a.glb", model.clone())
+                        .await
+                        .map_err(|e| e.to_string())?;
+                }
+                Ok::<(), String>(())
+            });
+        }
+        while let Some(done) = clients.join_next().await {
+            done??;
+        }
+        let rate = NATIVE as f64 / began.elapsed().as_secs_f64();
+        Ok(Row::at_least(
+            "100 kB glb repacked over HTTP by 8 clients, per second",
+            format!("{NATIVE} in {}", show(began.elapsed())),
+            rate,
+            1500.0,
+        ))
+    }
+
+    /// Four clients of distinct conversions against the two slots alone, and against a process for each.
+    pub async fn http_throughput(&self) -> Result<Vec<Row>> {
+        let work = self.work()?;
+        let blender = Arc::new(Blender::start(self.settings(&work, 2)?).await?);
+        let server = Arc::new(Server::start(self)?);
+        let (mut slots, mut http) = (Vec::new(), Vec::new());
+        for round in 0..3 {
+            slots.push(self.distinct_direct(&blender, &work, round * DISTINCT).await?);
+            http.push(distinct_http(&server, round * DISTINCT, 4).await?.0);
+        }
+        blender.shutdown().await;
+        let mut processes = (0..STARTS).map(|_| self.process_once()).collect::<Result<Vec<_>>>()?;
+        let process = median(&mut processes);
+        let rate = |took: Duration| DISTINCT as f64 / took.as_secs_f64();
+        let (slots, http) = (rate(median(&mut slots)), rate(median(&mut http)));
+        // As many processes as there are slots.
+        let processes = 2.0 / process.as_secs_f64();
+        Ok(vec![
+            Row::at_least(
+                "4 clients of distinct small conversions / what 2 slots can do",
+                format!("{http:.0}/s / {slots:.0}/s"),
+                http / slots,
+                0.85,
+            ),
+            Row::at_least(
+                "4 clients of distinct small conversions / 2 processes at a time, one each",
+                format!("{http:.0}/s / {processes:.1}/s"),
+                http / processes,
+                10.0,
+            ),
+        ])
+    }
+
+    /// Distinct conversions in the two slots alone, by as many callers as clients later.
+    async fn distinct_direct(&self, blender: &Blender, work: &WorkDir, first: usize) -> Result<Duration> {
+        let next = AtomicUsize::new(0);
+        let caller = || async {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= DISTINCT {
+                    return Ok::<(), Box<dyn std::error::Error>>(());
+                }
+                let folder = work.conversion_folder()?;
+                fs::write(folder.input().join("a.obj"), distinct(first + number))?;
+                let task = Task {
+                    input: "in/a.obj".into(),
+                    input_format: Format::Obj,
+                    output: "out/a.glb".into(),
+                    output_format: Format::Glb,
+                    options: Options::default(),
+                    read_back: false,
+                    importer: Importer::Usual,
+                };
+                blender.convert(&folder, task, Duration::from_mins(1), |_, _| ()).await?;
+            }
+        };
+        let began = Instant::now();
+        let (a, b, c, d) = tokio::join!(caller(), caller(), caller(), caller());
+        a.and(b).and(c).and(d)?;
+        Ok(began.elapsed())
+    }
+
+    /// Ten times what it can do, for a while: who is let in is served as at capacity, and the others know at once.
+    pub async fn overload(&self) -> Result<Vec<Row>> {
+        let server = Arc::new(Server::start(self)?);
+        let idle = (server.descriptors()?, server.folders());
+        let (took, mut at_capacity) = distinct_http(&server, 0, PLACES).await?;
+        let capacity = DISTINCT as f64 / took.as_secs_f64();
+        let mut ticks = interval(Duration::from_secs_f64(1.0 / (10.0 * capacity)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut requests = JoinSet::new();
+        let began = Instant::now();
+        let mut number = DISTINCT;
+        while began.elapsed() < OVERLOAD {
+            ticks.tick().await;
+            number += 1;
+            let server = Arc::clone(&server);
+            let body = distinct(number);
+            requests.spawn(async move {
+                server
+                    .convert("output_format=glb&filename=a.obj", body)
+                    .await
+                    .map_err(|error| error.to_string())
+            });
+        }
+        let (mut accepted, mut refused, mut lost) = (Vec::new(), Vec::new(), 0);
+        while let Some(done) = requests.join_next().await {
+            match done? {
+                Ok((StatusCode::OK, took)) => accepted.push(took),
+                Ok((StatusCode::SERVICE_UNAVAILABLE, took)) => refused.push(took),
+                Ok(_) | Err(_) => lost += 1,
+            }
+        }
+        // Connections that are kept alive are the client's; they go with it.
+        let (count, refusals) = (accepted.len(), refused.len());
+        let (calm, busy) = (percentile(&mut at_capacity, 0.99), percentile(&mut accepted, 0.99));
+        let refusal = median(&mut refused);
+        let left = server.folders().saturating_sub(idle.1);
+        Ok(vec![
+            Row::at_most(
+                "overload: p99 of accepted requests / at capacity",
+                format!("{} / {} ({count} accepted, {refusals} refused)", show(busy), show(calm)),
+                busy.div_duration_f64(calm),
+                1.5,
+            ),
+            Row::at_most(
+                "overload: median refusal, in ms",
+                show(refusal),
+                refusal.as_secs_f64() * 1000.0,
+                5.0,
+            ),
+            Row::at_most(
+                "overload: requests without a proper answer",
+                format!("of {number}"),
+                f64::from(lost),
+                0.0,
+            ),
+            Row::at_most(
+                "overload: conversion folders left behind",
+                "none before".to_owned(),
+                left as f64,
+                0.0,
+            ),
+        ])
+    }
+
+    /// 100 MB through the gateway, repacked natively and by way of the disk only.
+    pub async fn upload_memory(&self) -> Result<Row> {
+        let server = Server::start(self)?;
+        server.succeed("output_format=glb&filename=a.obj", distinct(0)).await?;
+        fs::write(format!("/proc/{}/clear_refs", server.process.id()), "5")?;
+        let idle = server.status_kb("VmHWM")?;
+        let file = tokio::fs::File::open(self.model("big.glb")).await?;
+        let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::new(file));
+        let url = format!("{}/convert?output_format=glb&filename=big.glb", server.address);
+        let mut answer = server.client.post(url).body(body).send().await?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("100 MB were answered {}", answer.status()).into());
+        }
+        while answer.chunk().await?.is_some() {}
+        let added = server.status_kb("VmHWM")?.saturating_sub(idle) as f64 / 1024.0;
+        Ok(Row::at_most(
+            "memory that a 100 MB upload adds to the gateway, in MB",
+            format!("{:.0} MB idle", idle as f64 / 1024.0),
+            added,
+            20.0,
+        ))
+    }
+
+    /// A normal client alone, and beside 500 idle connections and 50 uploads that hardly move, in turns.
+    pub async fn crowd(&self) -> Result<Row> {
+        let server = Server::start(self)?;
+        let host = server.address.trim_start_matches("http://").to_owned();
+        let model = fs::read(self.model("cube.fbx"))?;
+        let (mut alone, mut crowded) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            for _ in 0..PAIRS / 3 {
+                alone.push(server.succeed("output_format=glb&filename=cube.fbx", model.clone()).await?);
+            }
+            let mut idle = Vec::new();
+            for _ in 0..500 {
+                idle.push(TcpStream::connect(&host).await?);
+            }
+            let mut slow = JoinSet::new();
+            for _ in 0..50 {
+                let host = host.clone();
+                slow.spawn(async move {
+                    let Ok(mut stream) = TcpStream::connect(host).await else { return };
+                    let head = "POST /convert?output_format=glb&filename=a.fbx HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
+                    let _ = stream.write_all(head.as_bytes()).await;
+                    while stream.write_all(b"x").await.is_ok() {
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                });
+            }
+            for _ in 0..PAIRS / 3 {
+                crowded.push(server.succeed("output_format=glb&filename=cube.fbx", model.clone()).await?);
+            }
+            slow.abort_all();
+        }
+        let (alone, crowded) = (median(&mut alone), median(&mut crowded));
+        Ok(Row::at_most(
+            "a client beside 500 idle connections and 50 slow uploads / alone",
+            format!("{} / {}", show(crowded), show(alone)),
+            crowded.div_duration_f64(alone),
+            1.1,
+        ))
+    }
+
+    /// From nothing to ready, against the import of bpy alone.
+    pub fn ready(&self) -> Result<Row> {
+        let (mut ours, mut imports) = (Vec::new(), Vec::new());
+        for _ in 0..STARTS {
+            imports.push(self.import_bpy()?);
+            ours.push(Server::start(self)?.ready);
+        }
+        let (ours, import) = (median(&mut ours), median(&mut imports));
+        Ok(Row::at_most(
+            "start to ready / `python -c \"import bpy\"`",
+            format!("{} / {}", show(ours), show(import)),
+            ours.div_duration_f64(import),
+            1.5,
+        ))
+    }
+}
+
+/// Distinct conversions by some clients: how long all took, and each.
+async fn distinct_http(
+    server: &Arc<Server>,
+    first: usize,
+    clients: usize,
+) -> Result<(Duration, Vec<Duration>)> {
+    let next = Arc::new(AtomicUsize::new(0));
+    let began = Instant::now();
+    let mut running = JoinSet::new();
+    for _ in 0..clients {
+        let (server, next) = (Arc::clone(server), Arc::clone(&next));
+        running.spawn(async move {
+            let mut times = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= DISTINCT {
+                    return Ok::<_, String>(times);
+                }
+                let body = distinct(first + number);
+                let took = server.succeed("output_format=glb&filename=a.obj", body).await;
+                times.push(took.map_err(|error| error.to_string())?);
+            }
+        });
+    }
+    let mut times = Vec::new();
+    while let Some(done) = running.join_next().await {
+        times.extend(done??);
+    }
+    Ok((began.elapsed(), times))
+}

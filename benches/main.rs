@@ -1,0 +1,148 @@
+//! The benchmark: ratios measured side by side in one run, never absolute times to be compared between machines.
+//!
+//! `make bench` builds the models, runs this, and writes the table to `docs/BENCHMARKS.md`.
+
+mod engine;
+mod gateway;
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use meshgate::engine::blender::Settings;
+use meshgate::engine::blender::locate::Places;
+use meshgate::engine::workdir::WorkDir;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scratch = tempfile::tempdir()?;
+    let bench = Bench { root: root.to_owned(), scratch: scratch.path().to_owned() };
+    bench.make_models()?;
+
+    // `cargo bench --bench meshgate -- native` measures one part and leaves the document as it is.
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    let mut rows = Vec::new();
+    if wanted("conversion") {
+        rows.extend(bench.one_conversion().await?);
+    }
+    if wanted("throughput") {
+        rows.push(bench.throughput().await?);
+    }
+    if wanted("start") {
+        rows.push(bench.start().await?);
+    }
+    if wanted("native") {
+        rows.extend(bench.native().await?);
+    }
+    if wanted("memory") {
+        rows.push(bench.memory().await?);
+    }
+    if wanted("http-conversion") {
+        rows.push(bench.http_conversion().await?);
+    }
+    if wanted("http-native") {
+        rows.push(bench.http_native().await?);
+    }
+    if wanted("http-throughput") {
+        rows.extend(bench.http_throughput().await?);
+    }
+    if wanted("overload") {
+        rows.extend(bench.overload().await?);
+    }
+    if wanted("upload") {
+        rows.push(bench.upload_memory().await?);
+    }
+    if wanted("crowd") {
+        rows.push(bench.crowd().await?);
+    }
+    if wanted("ready") {
+        rows.push(bench.ready()?);
+    }
+
+    let table = table::table(&rows);
+    print!("{table}");
+    if only.is_some() {
+        return Ok(());
+    }
+    fs::write(root.join("docs/BENCHMARKS.md"), table::document(&table)?)?;
+    Ok(())
+}
+
+struct Bench {
+    root: PathBuf,
+    scratch: PathBuf,
+}
+
+impl Bench {
+    fn python(&self) -> PathBuf {
+        std::env::var_os("BLENDER_PYTHON").map_or_else(|| self.root.join(".venv/bin/python"), PathBuf::from)
+    }
+
+    fn script(&self, name: &str) -> Command {
+        let mut command = Command::new(self.python());
+        command.arg(self.root.join("benches").join(name)).stdout(Stdio::null());
+        command
+    }
+
+    fn model(&self, name: &str) -> PathBuf {
+        self.scratch.join("models").join(name)
+    }
+
+    fn make_models(&self) -> Result<()> {
+        let status = self.script("models.py").arg(self.scratch.join("models")).status()?;
+        if status.success() { Ok(()) } else { Err("the models could not be made".into()) }
+    }
+
+    fn work(&self) -> Result<WorkDir> {
+        Ok(WorkDir::open(&self.scratch.join("work"))?)
+    }
+
+    fn settings(&self, work: &WorkDir, workers: usize) -> Result<Settings> {
+        let engine = Places { python: Some(self.python()), ..Places::default() }.locate()?;
+        Ok(Settings { workers, ..Settings::new(engine, work.clone()) })
+    }
+
+    /// `python -c "import bpy"`
+    fn import_bpy(&self) -> Result<Duration> {
+        let began = Instant::now();
+        let status = Command::new(self.python()).args(["-c", "import bpy"]).status()?;
+        if status.success() { Ok(began.elapsed()) } else { Err("bpy cannot be imported".into()) }
+    }
+
+    /// The cube in a Blender process of its own.
+    fn process_once(&self) -> Result<Duration> {
+        let began = Instant::now();
+        let out = self.scratch.join("cold.glb");
+        let status = self.script("bare.py").arg(self.model("cube.fbx")).arg(out).status()?;
+        if status.success() { Ok(began.elapsed()) } else { Err("a Blender process failed".into()) }
+    }
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn show(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// The value below which the given part of the times lies.
+fn percentile(times: &mut [Duration], part: f64) -> Duration {
+    times.sort();
+    let index = (times.len() as f64 * part).ceil() as usize;
+    times.get(index.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+/// A field of a process's `status` in `/proc`, in kB.
+fn status_kb(status: &str, field: &str) -> Result<u64> {
+    let status = fs::read_to_string(status)?;
+    let line = status.lines().find(|line| line.starts_with(field)).ok_or("no such field")?;
+    Ok(line.split_whitespace().nth(1).ok_or("no number")?.parse()?)
+}
