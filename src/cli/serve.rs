@@ -28,8 +28,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             workers: 2,
             queue_limit: 8,
             timeout: Duration::from_mins(10),
-            max_file_size: 100 << 20,
-            read_timeout: Duration::from_secs(30),
+            max_file_size: variable("MAX_FILE_SIZE", 100 << 20),
+            read_timeout: Duration::from_secs(variable("READ_TIMEOUT", 30)),
             max_connections: 1024,
             shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_mins(1),
@@ -39,4 +39,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         traces: Traces { endpoint: None },
     };
     gateway::run(&config)
+}
+
+fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }

@@ -1,5 +1,8 @@
 //! The real binary on a real port, with the real engine.
 
+mod contract;
+mod raw;
+mod receive;
 mod thin_path;
 
 use std::io::{BufRead, BufReader};
@@ -118,6 +121,15 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Waits until something is so.
+pub fn until(mut so: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + LONG;
+    while !so() {
+        assert!(std::time::Instant::now() < end, "it never became so");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
