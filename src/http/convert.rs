@@ -66,9 +66,9 @@ async fn answer(
         files: gateway.converter.limits().max_entries,
         wait: gateway.settings.read_timeout,
     };
-    // The predecessor looked at the file before the query. So do we, as far as that takes no reading.
-    receive::check_headers(&parts.headers, &body, limits)?;
+    // In the predecessor's order, but that everything is checked that can be before any of the body is read.
     let wish = Wish::read(query)?;
+    receive::check_headers(&parts.headers, &body, limits)?;
     if !receive::is_multipart(&parts.headers) {
         check_names(wish.file_name.as_deref())?;
     }

@@ -15,8 +15,12 @@ fn its_messages_and_statuses_are_the_same() {
     let one = |name: &str| multipart(&[(file(name).as_str(), TRIANGLE)]);
     let glb = "?output_format=glb";
 
-    // No body at all: the file comes first, as it did there.
-    assert_eq!(post(&gateway, "/convert", "", "").problem(), refused(400, "no_file", "No file provided"));
+    let required = refused(400, "no_output_format", "output_format query parameter is required");
+    assert_eq!(post(&gateway, "/convert", "", "").problem(), required);
+    assert_eq!(to("", &one("model")), required);
+    assert_eq!(to("?output_format=", &one("a.obj")), required);
+    let none = post(&gateway, "/convert?output_format=glb", "", "").problem();
+    assert_eq!(none, refused(400, "no_file", "No file provided"));
     assert_eq!(to(glb, &multipart::<&str>(&[])), refused(400, "no_file", "No file provided"));
     let other = "Content-Disposition: form-data; name=\"model\"; filename=\"a.obj\"";
     assert_eq!(to(glb, &multipart(&[(other, TRIANGLE)])), refused(400, "no_file", "No file provided"));
@@ -25,9 +29,6 @@ fn its_messages_and_statuses_are_the_same() {
     assert_eq!(to(glb, &multipart(&[(&*file(""), "")])), refused(400, "no_file_name", "No file selected"));
     assert_eq!(to(glb, &multipart(&[(&*file(""), "x")])), refused(400, "no_file_name", "No file selected"));
     assert_eq!(to(glb, &one("model")), refused(400, "no_extension", "File has no extension"));
-    let required = refused(400, "no_output_format", "output_format query parameter is required");
-    assert_eq!(to("", &one("a.obj")), required);
-    assert_eq!(to("?output_format=", &one("a.obj")), required);
     assert_eq!(
         to(glb, &one("a.XYZ")),
         refused(400, "unsupported_input_format", "Unsupported input format: xyz")
@@ -38,8 +39,6 @@ fn its_messages_and_statuses_are_the_same() {
     );
     let liar = to(glb, &multipart(&[(&*file("a.fbx"), "\u{89}hello")]));
     assert_eq!((liar.0, liar.1.as_str()), (415, "unknown_format"));
-    // The query is looked at before the body, so that nobody uploads for nothing.
-    assert_eq!(to("", &one("model")), required);
     assert!(gateway.conversions_on_disk().is_empty());
 }
 
