@@ -84,10 +84,15 @@ pub async fn receive(
     limits: Limits,
 ) -> Result<Vec<Received>, Problem> {
     let incoming = Incoming::new(body, limits);
-    if is_multipart(headers) {
-        return multipart::files(incoming, media_type(headers), folder, limits.files).await;
+    let files = if is_multipart(headers) {
+        multipart::files(incoming, media_type(headers), folder, limits.files).await?
+    } else {
+        raw(incoming, file_name.unwrap_or_default(), folder).await?
+    };
+    for file in &files {
+        tracing::debug!(name = file.name, bytes = file.bytes, hash = %file.hash, "received");
     }
-    raw(incoming, file_name.unwrap_or_default(), folder).await
+    Ok(files)
 }
 
 /// A body that is one file.
