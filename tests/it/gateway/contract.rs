@@ -1,7 +1,7 @@
 //! The predecessor's contract, word by word.
 
 use super::raw::{MULTIPART, Problem, file, multipart, post};
-use super::{Gateway, TRIANGLE, example};
+use super::{Gateway, TRIANGLE, example, nothing_stays};
 
 fn refused(status: u16, code: &str, detail: &str) -> Problem {
     Problem(status, code.to_owned(), detail.to_owned())
@@ -39,7 +39,7 @@ fn its_messages_and_statuses_are_the_same() {
     );
     let liar = to(glb, &multipart(&[(&*file("a.fbx"), "\u{89}hello")]));
     assert_eq!((liar.0, liar.1.as_str()), (415, "unknown_format"));
-    assert!(gateway.conversions_on_disk().is_empty());
+    nothing_stays(&gateway);
 }
 
 #[test]

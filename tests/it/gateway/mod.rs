@@ -133,6 +133,11 @@ pub fn until(mut so: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until no conversion's folder is left. The engine makes one of its own while it starts.
+pub fn nothing_stays(gateway: &Gateway) {
+    until(|| gateway.conversions_on_disk().is_empty());
+}
+
 /// A file of the project's examples.
 pub fn example(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)).unwrap()
