@@ -10,7 +10,7 @@ use crate::domain::format::{Feature, TABLE};
 use crate::domain::options::{self, Kind, OptionInfo};
 
 #[derive(Debug, Serialize)]
-pub struct Formats {
+pub struct Listing {
     formats: Vec<FormatEntry>,
     options: Vec<OptionEntry>,
     limits: Limits,
@@ -48,7 +48,7 @@ struct Limits {
     conversion_timeout_seconds: f64,
 }
 
-pub async fn formats(State(gateway): State<Shared>) -> Json<Formats> {
+pub async fn formats(State(gateway): State<Shared>) -> Json<Listing> {
     let formats = TABLE
         .iter()
         .map(|info| FormatEntry {
@@ -74,7 +74,7 @@ pub async fn formats(State(gateway): State<Shared>) -> Json<Formats> {
         max_files: gateway.converter.limits().max_entries,
         conversion_timeout_seconds: gateway.settings.timeout.as_secs_f64(),
     };
-    Json(Formats { formats, options, limits })
+    Json(Listing { formats, options, limits })
 }
 
 fn default(info: &OptionInfo) -> serde_json::Value {

@@ -203,7 +203,7 @@ mod tests {
 
     #[tokio::test]
     async fn headers_without_end_are_not_collected() {
-        let endless = [b"--b-\r\nX: ".as_slice(), &[b'x'; 1 << 20]].concat();
+        let endless = [b"--b-\r\nX: ".as_slice(), &vec![b'x'; 1 << 20]].concat();
         let error = read(&endless, 4096).await.unwrap_err();
         assert_eq!(error.error.detail, "the headers of a part are too long");
     }

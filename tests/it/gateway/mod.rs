@@ -72,7 +72,7 @@ impl Gateway {
             match self.lines.recv_timeout(LONG) {
                 Ok(line) if line.contains(text) => return line,
                 Ok(line) => seen.push(line),
-                Err(_) => panic!("no line with {text:?} in {seen:#?}"),
+                Err(error) => panic!("{error}: no line with {text:?} in {seen:#?}"),
             }
         }
     }
@@ -133,7 +133,7 @@ pub fn until(mut so: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until no conversion's folder is left. The engine makes one of its own while it starts.
+/// Waits until no conversion's folder is left. An engine that starts has folders there for a moment, too.
 pub fn nothing_stays(gateway: &Gateway) {
     until(|| gateway.conversions_on_disk().is_empty());
 }
