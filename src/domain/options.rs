@@ -57,10 +57,21 @@ impl Default for Options {
     }
 }
 
+/// What an option takes, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Kind {
+    Boolean,
+    Number { minimum: f64, maximum: f64 },
+    String { values: &'static [&'static str] },
+}
+
 /// What there is to say of one option, for help texts and the API document.
 #[derive(Debug)]
 pub struct OptionInfo {
     pub name: &'static str,
+    pub kind: Kind,
+    /// The same for people.
     pub values: &'static str,
     pub default: &'static str,
     pub help: &'static str,
@@ -70,31 +81,42 @@ pub struct OptionInfo {
 pub static TABLE: [OptionInfo; 6] = [
     OptionInfo {
         name: "packaging",
+        kind: Kind::String { values: &["auto", "single", "zip"] },
         values: "auto|single|zip",
         default: "auto",
         help: "how a result of several files is handed over",
     },
-    OptionInfo { name: "animation", values: "true|false", default: "true", help: "convert clips" },
+    OptionInfo {
+        name: "animation",
+        kind: Kind::Boolean,
+        values: "true|false",
+        default: "true",
+        help: "convert clips",
+    },
     OptionInfo {
         name: "scale",
+        kind: Kind::Number { minimum: *SCALE_RANGE.start(), maximum: *SCALE_RANGE.end() },
         values: "number above 0",
         default: "1",
         help: "factor on the size of the model",
     },
     OptionInfo {
         name: "triangulate",
+        kind: Kind::Boolean,
         values: "true|false",
         default: "false",
         help: "cut polygons into triangles",
     },
     OptionInfo {
         name: "draco",
+        kind: Kind::Boolean,
         values: "true|false",
         default: "false",
         help: "Draco-compress meshes (glb and gltf)",
     },
     OptionInfo {
         name: "engine",
+        kind: Kind::String { values: &["auto", "blender"] },
         values: "auto|blender",
         default: "auto",
         help: "repack glb, gltf and vrm without Blender where nothing is lost (auto), or never (blender)",
@@ -105,6 +127,10 @@ pub static TABLE: [OptionInfo; 6] = [
 const SCALE_RANGE: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
 
 impl Options {
+    pub fn exists(name: &str) -> bool {
+        TABLE.iter().any(|info| info.name == name)
+    }
+
     /// Sets the option `name` from its text.
     ///
     /// # Errors
@@ -177,6 +203,26 @@ mod tests {
             options.set(info.name, info.default).unwrap();
         }
         assert_eq!(options, Options::default());
+    }
+
+    #[test]
+    fn every_value_that_is_listed_is_taken_and_no_other() {
+        let mut options = Options::default();
+        for info in &TABLE {
+            let (taken, refused) = match info.kind {
+                Kind::Boolean => (vec!["true".to_owned(), "false".to_owned()], vec!["yes".to_owned()]),
+                Kind::String { values } => {
+                    assert_eq!(values.join("|"), info.values);
+                    (values.iter().map(ToString::to_string).collect(), vec!["other".to_owned()])
+                }
+                Kind::Number { minimum, maximum } => (
+                    vec![minimum.to_string(), maximum.to_string()],
+                    vec![(minimum / 2.0).to_string(), (maximum * 2.0).to_string()],
+                ),
+            };
+            assert!(taken.iter().all(|value| options.set(info.name, value).is_ok()), "{}", info.name);
+            assert!(refused.iter().all(|value| options.set(info.name, value).is_err()), "{}", info.name);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `POST /convert`: a model in, a file out.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use axum::extract::rejection::QueryRejection;
@@ -7,14 +8,25 @@ use axum::extract::{Query, Request, State};
 use axum::response::Response;
 
 use super::problem::Problem;
-use super::receive::{self, Received};
+use super::receive;
 use super::state::{Gateway, Shared};
 use super::{describe, file};
 use crate::domain::format::TABLE;
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
 use crate::engine::native;
-use crate::intake::{self, Named, Source, names};
+use crate::intake::{Named, Source, names};
 use crate::service::{self, Outcome};
+
+/// Bytes of a client's text that come back in a sentence.
+const MAX_ECHO: usize = 80;
+
+const OUTPUT_FORMAT: &str = "output_format";
+const FILE_NAME: &str = "filename";
+const MAIN: &str = "main";
+const OWN: [&str; 3] = [OUTPUT_FORMAT, FILE_NAME, MAIN];
+
+/// What a result is called whose model came without a name.
+const NAMELESS: &str = "model";
 
 /// The query's parameters, in their order.
 type Parameters = Vec<(String, String)>;
@@ -48,24 +60,34 @@ async fn answer(
     query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let limits = receive::Limits {
+        bytes: gateway.settings.max_file_size,
+        files: gateway.converter.limits().max_entries,
+        wait: gateway.settings.read_timeout,
+    };
+    // In the predecessor's order, but that everything is checked that can be before any of the body is read.
     let wish = Wish::read(query)?;
+    receive::check_headers(&parts.headers, &body, limits)?;
+    if !receive::is_multipart(&parts.headers) {
+        check_names(wish.file_name.as_deref())?;
+    }
     refuse_early(gateway, &wish)?;
     let began = Instant::now();
     let upload =
         gateway.work.conversion_folder().map_err(|error| ConversionError::io("make a folder", &error))?;
-    let (parts, body) = request.into_parts();
-    let limits = receive::Limits {
-        bytes: gateway.settings.max_file_size,
-        files: intake::Limits::default().max_entries,
-        wait: gateway.settings.read_timeout,
-    };
-    let folder = upload.input();
-    let files = receive::receive(&parts.headers, body, wish.file_name.as_deref(), &folder, limits).await?;
-    check_names(&files)?;
+    let files = receive::receive(&parts.headers, body, wish.file_name.as_deref(), &upload, limits).await?;
+    check_names(files.iter().map(|file| file.name.as_str()))?;
     let receive = began.elapsed();
     let request = service::Request {
         sources: Source::Owned(
-            files.into_iter().map(|file| Named { path: file.path, name: file.name }).collect(),
+            files
+                .into_iter()
+                .map(|file| {
+                    let name = if file.name.is_empty() { NAMELESS.to_owned() } else { file.name };
+                    Named { path: file.path, name }
+                })
+                .collect(),
         ),
         main: wish.main,
         target: wish.target,
@@ -105,50 +127,61 @@ async fn respond(gateway: &Gateway, outcome: Outcome, receive: Duration) -> Resu
     Ok(response)
 }
 
-/// Names as the predecessor asks for them: with an extension, and one that is known.
-fn check_names(files: &[Received]) -> Result<(), Problem> {
-    let known = |extension: &str| extension == "zip" || Format::from_extension(extension).is_some();
-    let extensions: Vec<Option<String>> = files
-        .iter()
-        .filter(|file| !file.name.is_empty())
-        .map(|file| Some(names::extension(&file.name)).filter(|extension| !extension.is_empty()))
-        .collect();
-    if extensions.is_empty() || extensions.iter().flatten().any(|extension| known(extension)) {
+/// Names as the predecessor asks for them: one at least with an extension that is known. A raw body may have none.
+fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Problem> {
+    let known = |extension: &String| extension == "zip" || Format::from_extension(extension).is_some();
+    let names = names.into_iter().filter(|name| !name.is_empty());
+    let extensions: Vec<String> = names.map(names::extension).collect();
+    if extensions.is_empty() || extensions.iter().any(known) {
         return Ok(());
     }
-    match extensions.into_iter().flatten().next() {
+    match extensions.iter().find(|extension| !extension.is_empty()) {
         None => Err(Problem::new(ErrorCode::NoExtension, "File has no extension")),
         Some(extension) => Err(Problem::new(
             ErrorCode::UnsupportedInputFormat,
-            format!("Unsupported input format: {extension}"),
+            format!("Unsupported input format: {}", cut(extension)),
         )),
     }
+}
+
+/// As much of a client's text as may come back in a sentence.
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_ECHO)).unwrap_or(text)
 }
 
 impl Wish {
     fn read(query: Result<Query<Parameters>, QueryRejection>) -> Result<Self, Problem> {
         let Query(parameters) =
             query.map_err(|_| Problem::new(ErrorCode::MalformedRequest, "the query cannot be read"))?;
-        let (mut target, mut options, mut file_name, mut main) = (None, Options::default(), None, None);
+        let mut wish = Self { target: Format::Glb, options: Options::default(), file_name: None, main: None };
+        let mut target = None;
+        let mut seen = HashSet::new();
         for (name, value) in parameters {
+            // Forms send fields that were left empty, too.
+            if value.is_empty() && (OWN.contains(&name.as_str()) || Options::exists(&name)) {
+                continue;
+            }
             match name.as_str() {
-                "output_format" => target = Some(value),
-                "filename" => file_name = Some(value).filter(|name| !name.is_empty()),
-                "main" => main = Some(value).filter(|name| !name.is_empty()),
-                _ => options.set(&name, &value)?,
+                OUTPUT_FORMAT => target = Some(value),
+                FILE_NAME => wish.file_name = Some(value),
+                MAIN => wish.main = Some(value),
+                _ => wish.options.set(cut(&name), cut(&value))?,
+            }
+            if let Some(twice) = seen.replace(name) {
+                let detail = format!("the query has {twice} twice");
+                return Err(Problem::new(ErrorCode::MalformedRequest, detail));
             }
         }
-        let Some(target) = target.filter(|target| !target.is_empty()) else {
+        let Some(target) = target else {
             let detail = "output_format query parameter is required";
             return Err(Problem::new(ErrorCode::NoOutputFormat, detail));
         };
-        let unsupported = || {
-            let detail = format!("Unsupported output format: {target}");
-            Problem::new(ErrorCode::UnsupportedOutputFormat, detail)
-        };
         let lower = target.trim().trim_start_matches('.').to_ascii_lowercase();
-        let target = Format::from_extension(&lower).ok_or_else(unsupported)?;
-        options.check(target)?;
-        Ok(Self { target, options, file_name, main })
+        wish.target = Format::from_extension(&lower).ok_or_else(|| {
+            let detail = format!("Unsupported output format: {}", cut(&target));
+            Problem::new(ErrorCode::UnsupportedOutputFormat, detail)
+        })?;
+        wish.options.check(wish.target)?;
+        Ok(wish)
     }
 }

@@ -5,11 +5,12 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::state::Shared;
+use crate::domain::Format;
 use crate::domain::format::{Feature, TABLE};
-use crate::domain::{Format, options};
+use crate::domain::options::{self, Kind, OptionInfo};
 
 #[derive(Debug, Serialize)]
-pub struct Formats {
+pub struct Listing {
     formats: Vec<FormatEntry>,
     options: Vec<OptionEntry>,
     limits: Limits,
@@ -29,18 +30,25 @@ struct FormatEntry {
 #[derive(Debug, Serialize)]
 struct OptionEntry {
     name: &'static str,
-    values: &'static str,
-    default: &'static str,
+    #[serde(flatten)]
+    kind: Kind,
+    /// As its type has it: a number, a boolean or a text.
+    default: serde_json::Value,
     help: &'static str,
 }
 
 #[derive(Debug, Serialize)]
 struct Limits {
+    /// Bytes of a request's body.
     max_file_size: u64,
+    /// Bytes of a model once it is unpacked.
+    max_unpacked_size: u64,
+    /// Files of a model.
+    max_files: usize,
     conversion_timeout_seconds: f64,
 }
 
-pub async fn formats(State(gateway): State<Shared>) -> Json<Formats> {
+pub async fn formats(State(gateway): State<Shared>) -> Json<Listing> {
     let formats = TABLE
         .iter()
         .map(|info| FormatEntry {
@@ -58,16 +66,21 @@ pub async fn formats(State(gateway): State<Shared>) -> Json<Formats> {
         .collect();
     let options = options::TABLE
         .iter()
-        .map(|info| OptionEntry {
-            name: info.name,
-            values: info.values,
-            default: info.default,
-            help: info.help,
-        })
+        .map(|info| OptionEntry { name: info.name, kind: info.kind, default: default(info), help: info.help })
         .collect();
     let limits = Limits {
         max_file_size: gateway.settings.max_file_size,
+        max_unpacked_size: gateway.converter.limits().max_unpacked,
+        max_files: gateway.converter.limits().max_entries,
         conversion_timeout_seconds: gateway.settings.timeout.as_secs_f64(),
     };
-    Json(Formats { formats, options, limits })
+    Json(Listing { formats, options, limits })
+}
+
+fn default(info: &OptionInfo) -> serde_json::Value {
+    match info.kind {
+        Kind::String { .. } => info.default.into(),
+        // Both are written in JSON as in a query.
+        Kind::Boolean | Kind::Number { .. } => serde_json::from_str(info.default).unwrap_or_default(),
+    }
 }

@@ -108,6 +108,11 @@ impl Converter {
         Self { engine, trouble: Mutex::new(trouble), work, limits, admission, blender: OnceCell::new() }
     }
 
+    /// How large a model may be.
+    pub fn limits(&self) -> intake::Limits {
+        self.limits
+    }
+
     /// Who may wait for the engine.
     pub fn admission(&self) -> &Admission {
         &self.admission

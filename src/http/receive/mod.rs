@@ -2,16 +2,19 @@
 
 mod body;
 mod multipart;
+mod parameters;
+mod parts;
 mod spool;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{HeaderMap, header};
+use axum::body::{Body, HttpBody};
+use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::problem::Problem;
 use crate::domain::ErrorCode;
+use crate::engine::workdir::ConversionFolder;
 use body::Incoming;
 use spool::Spool;
 
@@ -40,7 +43,36 @@ pub struct Received {
     pub hash: blake3::Hash,
 }
 
-/// Writes the files of a request into `folder`.
+/// What can be refused by the headers alone, before any of the body is read.
+///
+/// # Errors
+/// `too_large`, `no_file`, `unknown_format` for a body that is compressed on its way.
+pub fn check_headers(headers: &HeaderMap, body: &Body, limits: Limits) -> Result<(), Problem> {
+    if body.is_end_stream() {
+        return Err(Problem::new(ErrorCode::NoFile, NO_FILE));
+    }
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|bytes: u64| bytes > limits.bytes) {
+        return Err(body::too_large(limits.bytes));
+    }
+    let plain = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
+        let detail = "the body has a content encoding; send it without, or send a zip";
+        return Err(Problem::new(ErrorCode::UnknownFormat, detail));
+    }
+    Ok(())
+}
+
+pub fn is_multipart(headers: &HeaderMap) -> bool {
+    let start = media_type(headers).trim_ascii_start().get(..10);
+    start.is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/"))
+}
+
+fn media_type(headers: &HeaderMap) -> &[u8] {
+    headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default()
+}
+
+/// Writes the files of a request into the folder; `file_name` is what a raw body is called.
 ///
 /// # Errors
 /// `too_large`, `request_timeout`, `no_file`, `no_file_name`, `malformed_request`, `disk_full`, `io`.
@@ -48,23 +80,27 @@ pub async fn receive(
     headers: &HeaderMap,
     body: Body,
     file_name: Option<&str>,
-    folder: &Path,
+    folder: &ConversionFolder,
     limits: Limits,
 ) -> Result<Vec<Received>, Problem> {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|bytes: u64| bytes > limits.bytes) {
-        return Err(body::too_large(limits.bytes));
-    }
     let incoming = Incoming::new(body, limits);
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if media_type.trim_start().to_ascii_lowercase().starts_with("multipart/") {
-        return multipart::files(incoming, media_type, folder, limits.files).await;
+    let files = if is_multipart(headers) {
+        multipart::files(incoming, media_type(headers), folder, limits.files).await?
+    } else {
+        raw(incoming, file_name.unwrap_or_default(), folder).await?
+    };
+    for file in &files {
+        tracing::debug!(name = file.name, bytes = file.bytes, hash = %file.hash, "received");
     }
-    raw(incoming, file_name.unwrap_or_default(), folder).await
+    Ok(files)
 }
 
 /// A body that is one file.
-async fn raw(mut incoming: Incoming, name: &str, folder: &Path) -> Result<Vec<Received>, Problem> {
+async fn raw(
+    mut incoming: Incoming,
+    name: &str,
+    folder: &ConversionFolder,
+) -> Result<Vec<Received>, Problem> {
     let mut spool = Spool::new(folder, 0, name);
     while let Some(chunk) = incoming.chunk().await? {
         spool.write(chunk).await?;

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use axum::body::Bytes;
 
 use super::Received;
 use crate::domain::{ConversionError, ErrorCode};
+use crate::engine::workdir::ConversionFolder;
 use crate::http::problem::Problem;
 
 /// So much is collected before a thread that may block is asked to write it.
@@ -15,6 +16,8 @@ const BATCH: usize = 128 << 10;
 
 /// A file being written and hashed, on threads that may block.
 pub struct Spool {
+    /// Kept by whoever writes, so that it is not removed under a write whose request was given up.
+    folder: ConversionFolder,
     path: PathBuf,
     name: String,
     sink: Option<Sink>,
@@ -30,9 +33,10 @@ struct Sink {
 
 impl Spool {
     /// The `number`th file of the request, which its sender calls `name`; the disk does not see that name.
-    pub fn new(folder: &Path, number: usize, name: &str) -> Self {
+    pub fn new(folder: &ConversionFolder, number: usize, name: &str) -> Self {
         Self {
-            path: folder.join(number.to_string()),
+            folder: folder.clone(),
+            path: folder.input().join(number.to_string()),
             name: name.to_owned(),
             sink: None,
             pending: Vec::new(),
@@ -57,7 +61,9 @@ impl Spool {
     async fn flush(&mut self) -> Result<(), Problem> {
         let (sink, pending, path) = (self.sink.take(), std::mem::take(&mut self.pending), self.path.clone());
         self.pending_bytes = 0;
+        let folder = self.folder.clone();
         let write = move || -> io::Result<Sink> {
+            let _folder = folder;
             let mut sink = match sink {
                 Some(sink) => sink,
                 None => Sink { file: File::create_new(path)?, hasher: blake3::Hasher::new() },

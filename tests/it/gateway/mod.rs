@@ -1,5 +1,8 @@
 //! The real binary on a real port, with the real engine.
 
+mod contract;
+mod raw;
+mod receive;
 mod thin_path;
 
 use std::io::{BufRead, BufReader};
@@ -69,7 +72,7 @@ impl Gateway {
             match self.lines.recv_timeout(LONG) {
                 Ok(line) if line.contains(text) => return line,
                 Ok(line) => seen.push(line),
-                Err(_) => panic!("no line with {text:?} in {seen:#?}"),
+                Err(error) => panic!("{error}: no line with {text:?} in {seen:#?}"),
             }
         }
     }
@@ -119,6 +122,20 @@ impl Drop for Gateway {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Waits until something is so.
+pub fn until(mut so: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + LONG;
+    while !so() {
+        assert!(std::time::Instant::now() < end, "it never became so");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until no conversion's folder is left. An engine that starts has folders there for a moment, too.
+pub fn nothing_stays(gateway: &Gateway) {
+    until(|| gateway.conversions_on_disk().is_empty());
 }
 
 /// A file of the project's examples.

@@ -1,0 +1,229 @@
+//! A `multipart/form-data` body, part by part.
+//!
+//! It asks for more of the body only when what it has does not suffice, so that whatever is sent, no more than a
+//! part's headers and one chunk are in memory.
+
+use axum::body::Bytes;
+use bytes::BytesMut;
+use memchr::memmem;
+
+use super::body::Incoming;
+use super::parameters::Parameters;
+use crate::domain::ErrorCode;
+use crate::http::problem::Problem;
+
+/// Bytes of the headers of one part.
+const MAX_HEADERS: usize = 16 << 10;
+
+/// RFC 2046 allows no longer one.
+const MAX_BOUNDARY: usize = 70;
+
+/// The parts of a body.
+pub struct Parts {
+    incoming: Incoming,
+    buffer: BytesMut,
+    /// The end of a part: `\r\n--boundary`
+    delimiter: Vec<u8>,
+    /// Whether the delimiter behind the current part, or behind what precedes the first, was not met yet.
+    inside: bool,
+}
+
+impl Parts {
+    /// # Errors
+    /// `malformed_request` when the type is not multipart/form-data with a boundary.
+    pub fn new(incoming: Incoming, media_type: &[u8]) -> Result<Self, Problem> {
+        let kind = media_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        if !kind.eq_ignore_ascii_case(b"multipart/form-data") {
+            return Err(malformed("of multipart bodies only multipart/form-data is read"));
+        }
+        let parameters = Parameters::of(media_type);
+        let boundary = parameters.get("boundary").filter(|boundary| !boundary.is_empty());
+        let boundary = boundary.ok_or_else(|| malformed("the content type names no boundary"))?;
+        if boundary.len() > MAX_BOUNDARY {
+            return Err(malformed("the boundary is longer than 70 characters"));
+        }
+        let delimiter = [b"\r\n--", boundary].concat();
+        // The first delimiter may have no line before it.
+        Ok(Self { incoming, buffer: BytesMut::from(&b"\r\n"[..]), delimiter, inside: true })
+    }
+
+    /// The parameters of the next part's `Content-Disposition`; what is left of the part before is passed over.
+    pub async fn next(&mut self) -> Result<Option<Parameters>, Problem> {
+        while self.data().await?.is_some() {}
+        if self.at_end().await? {
+            while self.incoming.chunk().await?.is_some() {}
+            return Ok(None);
+        }
+        let headers = self.headers().await?;
+        self.inside = true;
+        Ok(Some(disposition(&headers)))
+    }
+
+    /// The next bytes of the current part, or `None` at its end.
+    pub async fn data(&mut self) -> Result<Option<Bytes>, Problem> {
+        while self.inside {
+            match memmem::find(&self.buffer, &self.delimiter) {
+                Some(0) => {
+                    let _ = self.buffer.split_to(self.delimiter.len());
+                    self.inside = false;
+                }
+                Some(at) => return Ok(Some(self.buffer.split_to(at).freeze())),
+                None => {
+                    let sure = self.buffer.len() - self.undecided();
+                    if sure > 0 {
+                        return Ok(Some(self.buffer.split_to(sure).freeze()));
+                    }
+                    self.more().await?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many bytes at the end of the buffer may be the beginning of the delimiter.
+    fn undecided(&self) -> usize {
+        let most = self.delimiter.len().min(self.buffer.len() + 1) - 1;
+        let fits = |length: &usize| self.buffer.ends_with(self.delimiter.get(..*length).unwrap_or_default());
+        (1..=most).rev().find(fits).unwrap_or(0)
+    }
+
+    /// Whether the delimiter that was just read is the last: two more hyphens follow.
+    async fn at_end(&mut self) -> Result<bool, Problem> {
+        while self.buffer.len() < 2 {
+            self.more().await?;
+        }
+        Ok(self.buffer.starts_with(b"--"))
+    }
+
+    /// The lines between a delimiter and the empty line, the rest of the delimiter's own among them.
+    async fn headers(&mut self) -> Result<Bytes, Problem> {
+        let end = loop {
+            if let Some(end) = memmem::find(&self.buffer, b"\r\n\r\n") {
+                break end;
+            }
+            if self.buffer.len() > MAX_HEADERS {
+                return Err(too_long());
+            }
+            self.more().await?;
+        };
+        if end > MAX_HEADERS {
+            return Err(too_long());
+        }
+        let headers = self.buffer.split_to(end).freeze();
+        let _ = self.buffer.split_to(4);
+        // Behind the boundary there may be blanks, and nothing else: otherwise it was another boundary's beginning.
+        let line = headers.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        if line.trim_ascii().is_empty() {
+            Ok(headers)
+        } else {
+            Err(malformed("the multipart body is damaged"))
+        }
+    }
+
+    async fn more(&mut self) -> Result<(), Problem> {
+        let chunk = self.incoming.chunk().await?;
+        self.buffer.extend_from_slice(&chunk.ok_or_else(|| malformed("the multipart body ends early"))?);
+        Ok(())
+    }
+}
+
+fn disposition(headers: &[u8]) -> Parameters {
+    let value = headers.split(|byte| *byte == b'\n').find_map(|line| {
+        let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
+        name.trim_ascii().eq_ignore_ascii_case(b"content-disposition").then_some(value.trim_ascii_end())
+    });
+    Parameters::of(value.unwrap_or_default())
+}
+
+fn malformed(detail: &str) -> Problem {
+    Problem::new(ErrorCode::MalformedRequest, detail)
+}
+
+fn too_long() -> Problem {
+    malformed("the headers of a part are too long")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use futures_util::stream;
+
+    use super::*;
+    use crate::http::receive::Limits;
+
+    /// Each part's field name, file name and content, of a body that comes in chunks of `size` bytes.
+    async fn read(body: &[u8], size: usize) -> Result<Vec<(String, Option<String>, Vec<u8>)>, Problem> {
+        let chunks: Vec<_> = body.chunks(size).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect();
+        let limits = Limits { bytes: 1 << 30, files: 10, wait: Duration::from_mins(1) };
+        let incoming = Incoming::new(Body::from_stream(stream::iter(chunks)), limits);
+        let mut parts = Parts::new(incoming, b"Multipart/Form-Data; charset=x; boundary=\"b-\"")?;
+        let mut all = Vec::new();
+        while let Some(parameters) = parts.next().await? {
+            let mut content = Vec::new();
+            while let Some(data) = parts.data().await? {
+                assert!(!data.is_empty());
+                content.extend_from_slice(&data);
+            }
+            let name = String::from_utf8(parameters.get("name").unwrap_or_default().to_vec()).unwrap();
+            all.push((name, parameters.file_name(), content));
+        }
+        Ok(all)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_alike_however_it_is_cut() {
+        let body = b"preamble\r\n--b-  \r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.obj\"\r\n\
+            Content-Type: text/plain\r\n\r\n\r\n--b\r\n\r\r\n--\r\n--b-\r\n\r\n\r\n--b-\r\ncontent-disposition: x; name=n\r\n\
+            \r\nv\r\n--b---\r\nepilogue";
+        for size in 1..=body.len() {
+            let all = read(body, size).await.unwrap();
+            assert_eq!(
+                all,
+                [
+                    ("file".to_owned(), Some("a.obj".to_owned()), b"\r\n--b\r\n\r\r\n--".to_vec()),
+                    (String::new(), None, Vec::new()),
+                    ("n".to_owned(), None, b"v".to_vec()),
+                ],
+                "{size}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn every_body_that_is_cut_off_is_refused() {
+        let body = b"--b-\r\nContent-Disposition: form-data; name=file\r\n\r\ncontent\r\n--b---";
+        assert_eq!(read(body, 7).await.unwrap().len(), 1);
+        for length in 0..body.len() {
+            let error = read(&body[..length], 7).await.unwrap_err();
+            assert_eq!(error.error.code, ErrorCode::MalformedRequest, "{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn headers_without_end_are_not_collected() {
+        let endless = [b"--b-\r\nX: ".as_slice(), &vec![b'x'; 1 << 20]].concat();
+        let error = read(&endless, 4096).await.unwrap_err();
+        assert_eq!(error.error.detail, "the headers of a part are too long");
+    }
+
+    #[tokio::test]
+    async fn no_more_is_asked_for_than_is_needed() {
+        let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = std::sync::Arc::clone(&asked);
+        let part = b"\r\n--b-\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\nx".repeat(100);
+        let chunks = stream::iter((0..50).map(move |_| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok::<_, std::io::Error>(part.clone())
+        }));
+        let limits = Limits { bytes: 1 << 30, files: 10, wait: Duration::from_mins(1) };
+        let incoming = Incoming::new(Body::from_stream(chunks), limits);
+        let mut parts = Parts::new(incoming, b"multipart/form-data; boundary=b-").unwrap();
+        for part in 0..200 {
+            parts.next().await.unwrap().unwrap();
+            let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
+            assert!(asked <= part / 100 + 2, "{asked} chunks for {part} parts");
+        }
+    }
+}

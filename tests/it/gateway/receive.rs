@@ -1,0 +1,397 @@
+//! Bodies: how models may be sent, and what becomes of bodies that are wrong.
+
+use serde_json::json;
+
+use super::raw::{Connection, MULTIPART, Problem, file, multipart, post};
+use super::{Gateway, TRIANGLE, example, nothing_stays};
+
+/// A triangle as glb: what goes from there to gltf needs no engine.
+fn triangle() -> Vec<u8> {
+    let document = json!({
+        "asset": {"version": "2.0"},
+        "buffers": [{"byteLength": 36}],
+        "bufferViews": [{"buffer": 0, "byteLength": 36}],
+        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3",
+            "min": [0, 0, 0], "max": [1, 1, 0]}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+        "nodes": [{"mesh": 0}], "scenes": [{"nodes": [0]}], "scene": 0
+    });
+    let corners = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0_f32];
+    let binary: Vec<u8> = corners.iter().flat_map(|number| number.to_le_bytes()).collect();
+    crate::intake::glb_of(&document.to_string(), &binary)
+}
+
+/// What a result of the glb family is called that was sent as a part with this header.
+fn result_of(gateway: &Gateway, disposition: &[u8]) -> String {
+    let mut body = b"--B\r\n".to_vec();
+    body.extend_from_slice(disposition);
+    body.extend_from_slice(b"\r\n\r\n");
+    body.extend_from_slice(&triangle());
+    body.extend_from_slice(b"\r\n--B--");
+    let answer = post(gateway, "/convert?output_format=gltf", MULTIPART, body);
+    assert_eq!(answer.status, 200, "{:?}", String::from_utf8_lossy(&answer.body));
+    answer.header("content-disposition").unwrap().trim_start_matches("attachment; ").to_owned()
+}
+
+#[test]
+fn names_of_parts_are_read_as_they_are_sent() {
+    let gateway = Gateway::start_cold(&[]);
+    let named = |name: &str| result_of(&gateway, file(name).as_bytes());
+    assert_eq!(named("../../x.glb"), "filename=\"x.gltf\"");
+    assert_eq!(named(r"C:\\a\\b.glb"), "filename=\"b.gltf\"");
+    assert_eq!(named(r"C:\a\b.glb"), "filename=\"b.gltf\"");
+    assert_eq!(named("a/b.glb"), "filename=\"b.gltf\"");
+    assert_eq!(named("/etc/passwd.glb"), "filename=\"passwd.gltf\"");
+    assert_eq!(named("猫.glb"), "filename=\"_.gltf\"; filename*=UTF-8''%E7%8C%AB.gltf");
+    assert_eq!(named("a%22b%0D%0Ac.glb"), "filename=\"a_bc.gltf\"; filename*=UTF-8''a%22bc.gltf");
+    assert_eq!(named("100%.GLB"), "filename=\"100_.gltf\"; filename*=UTF-8''100%25.gltf");
+    assert_eq!(named("a;name=b.glb"), "filename=\"a;name=b.gltf\"");
+    let long = named(&format!("{}.glb", "x".repeat(4000)));
+    assert!(long.len() < 240 && long.ends_with("xx.gltf\""), "{long}");
+    let latin = b"Content-Disposition: form-data; name=file; filename=\"caf\xe9.glb\"";
+    assert_eq!(result_of(&gateway, latin), "filename=\"caf_.gltf\"; filename*=UTF-8''caf%C3%A9.gltf");
+    let extended =
+        b"content-disposition:form-data;filename*=UTF-8''%E7%8C%AB.glb;filename=\"_.glb\";name=\"file\"";
+    assert_eq!(result_of(&gateway, extended), "filename=\"_.gltf\"; filename*=UTF-8''%E7%8C%AB.gltf");
+    nothing_stays(&gateway);
+}
+
+#[test]
+fn a_raw_body_is_a_file() {
+    let gateway = Gateway::start_cold(&[]);
+    let raw = |query: &str, headers: &str| {
+        post(&gateway, &format!("/v1/convert?output_format=gltf{query}"), headers, triangle())
+    };
+    // As `curl --data-binary` sends it.
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let answer = raw("&filename=%E7%8C%AB.glb", form);
+    assert_eq!(answer.status, 200);
+    let disposition = "attachment; filename=\"_.gltf\"; filename*=UTF-8''%E7%8C%AB.gltf";
+    assert_eq!(answer.header("content-disposition"), Some(disposition));
+    assert_eq!(answer.header("content-type"), Some("model/gltf+json"));
+    for headers in ["", "Content-Type: multipar\r\n", "Content-Encoding: identity\r\n"] {
+        let answer = raw("", headers);
+        assert_eq!(answer.header("content-disposition"), Some("attachment; filename=\"model.gltf\""));
+    }
+    // The content decides, whatever the name says; names that say nothing are the predecessor's mistakes.
+    assert_eq!(raw("&filename=a.fbx", "").status, 200);
+    assert_eq!(raw("&filename=a", "").problem().1, "no_extension");
+    assert_eq!(raw("&filename=a.xyz", "").problem().1, "unsupported_input_format");
+    let text = post(&gateway, "/convert?output_format=glb", "", "no model at all").problem();
+    assert_eq!((text.0, text.1.as_str()), (415, "unknown_format"));
+    for encoding in ["gzip", "br", "identity, gzip"] {
+        let problem = raw("", &format!("Content-Encoding: {encoding}\r\n")).problem();
+        assert_eq!((problem.0, problem.1.as_str()), (415, "unknown_format"), "{encoding}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_files_are_one_model() {
+    let gateway = Gateway::start(&[]);
+    let names = ["crate.obj", "crate.mtl", "crate wood.png"];
+    let contents = names.map(|name| example(&format!("crate/{name}")));
+    let headers = names.map(file);
+    let mut parts = vec![("Content-Disposition: form-data; name=\"comment\"", b"not a file".to_vec())];
+    parts.extend(headers.iter().map(String::as_str).zip(contents.clone()));
+    // What a browser sends for a field in which nothing was chosen.
+    let nothing = file("");
+    parts.push((&nothing, Vec::new()));
+    let answer = post(&gateway, "/convert?output_format=glb", MULTIPART, multipart(&parts));
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(answer.header("content-disposition"), Some("attachment; filename=\"crate.glb\""));
+    let report = answer.header("link").unwrap().split(['<', '>']).nth(1).unwrap().to_owned();
+    let report: serde_json::Value =
+        gateway.client.get(gateway.url(&report)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(
+        (report["input"]["files"].as_u64(), report["output"]["textures"].as_u64()),
+        (Some(3), Some(1))
+    );
+
+    // The same as a zip, there and back: a result of several files is a zip, too.
+    let folder = tempfile::tempdir().unwrap();
+    let files: Vec<_> = names
+        .iter()
+        .zip(&contents)
+        .map(|(name, content)| {
+            std::fs::write(folder.path().join(name), content).unwrap();
+            (folder.path().join(name), format!("inside/{name}"))
+        })
+        .collect();
+    let mut zip = std::io::Cursor::new(Vec::new());
+    meshgate::packaging::zip_files(&files, &mut zip).unwrap();
+    let zip = zip.into_inner();
+    for (query, media_type, name, magic) in [
+        ("output_format=obj", "application/zip", "box.zip", b"PK\x03\x04".as_slice()),
+        ("output_format=obj&packaging=single", "model/obj", "box.obj", b"# "),
+        ("output_format=glb&packaging=zip", "application/zip", "box.zip", b"PK\x03\x04"),
+        ("output_format=gltf&packaging=single", "model/gltf+json", "box.gltf", b"{"),
+    ] {
+        let answer = gateway.convert(query, "box.zip", zip.clone()).await;
+        assert_eq!(answer.status(), 200, "{query}");
+        let expected = format!("attachment; filename=\"{name}\"");
+        assert_eq!(answer.headers()["content-disposition"], expected.as_str(), "{query}");
+        assert_eq!(answer.headers()["content-type"], media_type, "{query}");
+        let length: usize = answer.headers()["content-length"].to_str().unwrap().parse().unwrap();
+        let body = answer.bytes().await.unwrap();
+        assert!(body.starts_with(magic) && body.len() == length, "{query}");
+    }
+
+    let two = multipart(&[(&*file("a.obj"), TRIANGLE), (&*file("b.obj"), TRIANGLE)]);
+    let convert =
+        |query: &str| post(&gateway, &format!("/convert?output_format=stl{query}"), MULTIPART, &two);
+    let problem = convert("").problem();
+    assert_eq!((problem.0, problem.1.as_str()), (422, "ambiguous_model"), "{problem:?}");
+    let answer = convert("&main=b.obj");
+    assert_eq!(answer.header("content-disposition"), Some("attachment; filename=\"b.stl\""));
+    assert_eq!(convert("&main=../../etc/passwd").problem().0, 415);
+    nothing_stays(&gateway);
+}
+
+#[test]
+fn models_that_cannot_be_converted_say_why() {
+    let gateway = Gateway::start(&[]);
+    let gone = br#"{"asset":{"version":"2.0"},"buffers":[{"uri":"gone.bin","byteLength":4}]}"#;
+    let nothing = br#"{"asset":{"version":"2.0"}}"#;
+    let still = b"HIERARCHY\nROOT Hips\n{\n  OFFSET 0 0 0\n  CHANNELS 3 Xrotation Yrotation Zrotation\n  \
+        End Site\n  {\n    OFFSET 0 1 0\n  }\n}\nMOTION\nFrames: 0\nFrame Time: 0.033\n";
+    let cases: [(&str, &[u8], &str, &str); 7] = [
+        ("a.obj", TRIANGLE.as_bytes(), "vrm", "unsupported_pair"),
+        ("a.gltf", nothing, "fbx", "empty_model"),
+        ("a.gltf", gone, "glb", "missing_files"),
+        ("a.bvh", still, "glb", "no_animation"),
+        ("a.fbx", b"Kaydara FBX Binary  \0\x1a\0\xe8\x1c\0\0cut off", "glb", "import_failed"),
+        ("a.glb", b"", "gltf", "empty_file"),
+        ("a.zip", b"PK\x03\x04 and no zip", "glb", "invalid_archive"),
+    ];
+    for (name, content, target, code) in cases {
+        let body = multipart(&[(&*file(name), content)]);
+        let problem = post(&gateway, &format!("/convert?output_format={target}"), MULTIPART, body).problem();
+        assert_eq!((problem.0, problem.1.as_str()), (422, code), "{problem:?}");
+    }
+    nothing_stays(&gateway);
+}
+
+#[test]
+fn broken_multipart_bodies_are_refused() {
+    let gateway = Gateway::start_cold(&[]);
+    let good = multipart(&[(&*file("a.glb"), triangle())]);
+    let to = |headers: &str, body: &[u8]| post(&gateway, "/convert?output_format=gltf", headers, body);
+    let malformed = |headers: &str, body: &[u8], words: &str| {
+        let Problem(status, code, detail) = to(headers, body).problem();
+        assert_eq!((status, code.as_str()), (400, "malformed_request"), "{detail}");
+        assert!(detail.contains(words), "{detail}");
+    };
+    malformed("Content-Type: multipart/form-data\r\n", &good, "names no boundary");
+    malformed("Content-Type: multipart/form-data; boundary=\"\"\r\n", &good, "names no boundary");
+    malformed("Content-Type: multipart/form-data; boundary=C\r\n", &good, "ends early");
+    malformed("Content-Type: multipart/mixed; boundary=B\r\n", &good, "only multipart/form-data");
+    let long = format!("Content-Type: multipart/form-data; boundary={}\r\n", "B".repeat(71));
+    malformed(&long, &good, "70 characters");
+    malformed(MULTIPART, &good[..good.len() - 8], "ends early");
+    let endless = [b"--B\r\nX: ".as_slice(), &vec![b'x'; 4 << 20]].concat();
+    malformed(MULTIPART, &endless, "headers of a part are too long");
+    malformed(MULTIPART, &[b"--B\r\n".as_slice(), &b"X: y\r\n".repeat(100_000)].concat(), "too long");
+
+    let inner = multipart(&[("Content-Disposition: file; filename=\"a.glb\"", triangle())]);
+    let nested =
+        "Content-Disposition: form-data; name=\"file\"\r\nContent-Type: multipart/mixed; boundary=B2";
+    assert_eq!(to(MULTIPART, &multipart(&[(nested, "x")])).problem().1, "no_file");
+    assert_eq!(to(MULTIPART, &inner).problem().1, "no_file");
+    assert_eq!(to(MULTIPART, &multipart(&[("X: y", "z")])).problem().1, "no_file");
+
+    let field = "Content-Disposition: form-data; name=\"x\"";
+    let problem = to(MULTIPART, &multipart(&vec![(field, "y"); 1000])).problem();
+    assert_eq!((problem.0, problem.1.as_str()), (413, "too_large"));
+    let textures: Vec<String> = (0..3000).map(|number| file(&format!("{number}.png"))).collect();
+    let parts: Vec<(&str, &str)> = textures.iter().map(|header| (header.as_str(), "x")).collect();
+    let problem = to(MULTIPART, &multipart(&parts)).problem();
+    assert_eq!((problem.0, problem.1.as_str()), (413, "too_large"));
+
+    assert_eq!(to(MULTIPART, &good).status, 200);
+    nothing_stays(&gateway);
+}
+
+#[test]
+fn a_thousand_files_are_a_model() {
+    let gateway = Gateway::start_cold(&[]);
+    let mut headers: Vec<String> = (0..999).map(|number| file(&format!("{number}.png"))).collect();
+    headers.push(file("a.glb"));
+    let (model, texture) = (triangle(), b"x".to_vec());
+    let content = |index| if index == 999 { model.clone() } else { texture.clone() };
+    let parts: Vec<_> =
+        headers.iter().enumerate().map(|(index, header)| (header.as_str(), content(index))).collect();
+    let answer = post(&gateway, "/convert?output_format=gltf&packaging=single", MULTIPART, multipart(&parts));
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+}
+
+#[test]
+fn large_bodies_are_refused_the_moment_they_are() {
+    let gateway = Gateway::start_cold(&[("MAX_FILE_SIZE", "100000")]);
+    let announced = |length: &str| {
+        format!("POST /convert?output_format=gltf HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
+    };
+    let too_large = |problem: Problem| {
+        let limit = "the request is above the limit of 100000 bytes";
+        assert_eq!(problem, Problem(413, "too_large".to_owned(), limit.to_owned()));
+    };
+    // Not a byte of the body is sent.
+    let mut connection = Connection::to(&gateway);
+    connection.send(announced("100001"));
+    too_large(connection.answer().problem());
+    assert_eq!(
+        Connection::to(&gateway).send_while_reading(&announced("100000"), vec![b'x'; 100_000]).status,
+        415
+    );
+
+    // Nobody knows the length, and the end never comes.
+    let mut connection = Connection::to(&gateway);
+    connection
+        .send("POST /convert?output_format=gltf HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let chunk = format!("{:x}\r\n{}\r\n", 50_000, "x".repeat(50_000));
+    connection.send(&chunk);
+    connection.send(&chunk);
+    connection.send("1\r\nx\r\n");
+    too_large(connection.answer().problem());
+    nothing_stays(&gateway);
+}
+
+#[test]
+fn a_large_body_is_never_whole_in_memory() {
+    let gateway = Gateway::start(&[]);
+    let kilobytes = |what: &str| -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let before = kilobytes("VmRSS:");
+    let large = multipart(&[(&*file("a.fbx"), vec![b'x'; 80 << 20])]);
+    // The peak shows it: the gateway forgets it with the request.
+    let answer = post(&gateway, "/convert?output_format=glb", MULTIPART, large);
+    assert_eq!(answer.problem().0, 415);
+    let grown = kilobytes("VmHWM:").saturating_sub(before);
+    assert!(grown < 40 << 10, "{grown} kB for 80 MB");
+}
+
+#[test]
+fn a_body_that_stops_coming_is_cut() {
+    let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "1")]);
+    for (headers, body) in
+        [("", "v 0 0 0"), (MULTIPART, "--B\r\nContent-Disp"), (MULTIPART, "--B--\r\n"), ("", "")]
+    {
+        let mut connection = Connection::to(&gateway);
+        connection.send(format!(
+            "POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: 1000\r\n\r\n{body}"
+        ));
+        let Problem(status, code, detail) = connection.answer().problem();
+        assert_eq!((status, code.as_str()), (408, "request_timeout"), "{detail}");
+    }
+    nothing_stays(&gateway);
+}
+
+#[test]
+fn a_client_that_leaves_in_mid_body_leaves_nothing() {
+    let gateway = Gateway::start(&[]);
+    for _ in 0..3 {
+        let mut connection = Connection::to(&gateway);
+        let head = "POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n";
+        connection.send(head);
+        connection.send(vec![b'x'; 1 << 20]);
+        // The upload has begun on the disk.
+        super::until(|| !gateway.conversions_on_disk().is_empty());
+        drop(connection);
+        super::until(|| gateway.conversions_on_disk().is_empty());
+    }
+    let answer =
+        post(&gateway, "/convert?output_format=gltf", MULTIPART, multipart(&[(&*file("a.glb"), triangle())]));
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn all_ways_of_http_to_send_a_body_work() {
+    let gateway = Gateway::start_cold(&[]);
+    let body = multipart(&[(&*file("a.glb"), triangle())]);
+    let head = |headers: &str| {
+        format!("POST /convert?output_format=gltf HTTP/1.1\r\nHost: x\r\n{MULTIPART}{headers}\r\n")
+    };
+    let mut connection = Connection::to(&gateway);
+    let first = post(&gateway, "/convert?output_format=gltf", MULTIPART, &body);
+
+    // In chunks of all sizes, with extensions and trailers.
+    connection.send(head("Transfer-Encoding: chunked\r\n"));
+    let mut rest = body.as_slice();
+    for size in (1..).take_while(|size| size * (size - 1) / 2 < body.len()) {
+        let (chunk, tail) = rest.split_at(size.min(rest.len()));
+        if !chunk.is_empty() {
+            connection.send([format!("{:x};a=b\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
+        }
+        rest = tail;
+    }
+    assert!(rest.is_empty());
+    connection.send("0\r\nX-Trailer: y\r\n\r\n");
+    let answer = connection.answer();
+    assert_eq!((answer.status, &answer.body), (200, &first.body));
+
+    // On the same connection, after being told to go on.
+    let length = format!("Content-Length: {}\r\n", body.len());
+    connection.send(head(&format!("{length}Expect: 100-continue\r\n")));
+    assert_eq!(connection.head().0, 100);
+    connection.send(&body);
+    assert_eq!(connection.answer().body, first.body);
+
+    // Two at once: answered in their order.
+    let mut both = [head(&length).as_bytes(), &body].concat();
+    both.extend_from_slice(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+    connection.send(both);
+    assert_eq!(connection.answer().body, first.body);
+    assert_eq!(connection.answer().status, 200);
+
+    // Who asks before sending is told before sending.
+    let mut asking = Connection::to(&gateway);
+    asking.send("POST /convert?output_format=xyz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(asking.answer().problem().0, 400);
+}
+
+#[tokio::test]
+async fn other_methods_are_told_which_there_is() {
+    let gateway = Gateway::start_cold(&[]);
+    for method in
+        [reqwest::Method::HEAD, reqwest::Method::OPTIONS, reqwest::Method::GET, reqwest::Method::PUT]
+    {
+        for path in ["/convert", "/v1/convert"] {
+            let answer = gateway.client.request(method.clone(), gateway.url(path)).send().await.unwrap();
+            assert_eq!(
+                (answer.status().as_u16(), &answer.headers()["allow"]),
+                (405, &"POST".parse().unwrap())
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn formats_options_and_limits_are_listed_for_programs() {
+    let gateway = Gateway::start_cold(&[("MAX_FILE_SIZE", "12345")]);
+    let list: serde_json::Value =
+        gateway.client.get(gateway.url("/v1/formats")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(list["formats"].as_array().unwrap().len(), 15);
+    let bvh = list["formats"].as_array().unwrap().iter().find(|format| format["name"] == "bvh").unwrap();
+    let to: Vec<_> = bvh["to"].as_array().unwrap().iter().filter_map(|to| to.as_str()).collect();
+    assert!(to.contains(&"glb") && !to.contains(&"vrm"), "{to:?}");
+    let limits = &list["limits"];
+    assert_eq!((limits["max_file_size"].as_u64(), limits["max_files"].as_u64()), (Some(12345), Some(2000)));
+    assert_eq!(limits["max_unpacked_size"], 1 << 30);
+    let option = |name: &str| {
+        let found = list["options"].as_array().unwrap().iter().find(|option| option["name"] == name);
+        let mut found = found.unwrap().clone();
+        found.as_object_mut().unwrap().remove("help");
+        found
+    };
+    assert_eq!(option("draco"), json!({"name": "draco", "type": "boolean", "default": false}));
+    assert_eq!(
+        option("packaging"),
+        json!({"name": "packaging", "type": "string", "values": ["auto", "single", "zip"], "default": "auto"})
+    );
+    assert_eq!(
+        option("scale"),
+        json!({"name": "scale", "type": "number", "minimum": 1e-6, "maximum": 1e6, "default": 1})
+    );
+}
