@@ -10,3 +10,4 @@ pub mod intake;
 pub mod packaging;
 pub mod service;
 pub mod shutdown;
+pub mod telemetry;

@@ -11,7 +11,6 @@ use super::Failure;
 /// What becomes of a conversion is in its result; these two have something to say besides.
 pub const WARNINGS: &str = "off,meshgate::engine::blender::supervisor=warn,meshgate::engine::workdir=warn";
 pub const NOTHING: &str = "off";
-pub const EVERYTHING: &str = "info";
 
 /// Starts logging, as `LOG_LEVEL` says or as is `usual`; lines that come while bars are drawn go above them.
 ///

@@ -116,11 +116,14 @@ pub fn main() -> ExitCode {
 fn carry_out(command: Command) -> Result<ExitCode, Failure> {
     let bars = MultiProgress::new();
     let usual = match command {
-        Command::Convert(_) => logging::WARNINGS,
-        Command::Serve(_) => logging::EVERYTHING,
-        _ => logging::NOTHING,
+        Command::Convert(_) => Some(logging::WARNINGS),
+        // It has settings of its own for this.
+        Command::Serve(_) => None,
+        _ => Some(logging::NOTHING),
     };
-    logging::start(usual, &bars)?;
+    if let Some(usual) = usual {
+        logging::start(usual, &bars)?;
+    }
     match command {
         Command::Convert(args) => convert::run(args, bars),
         Command::Formats(args) => formats::run(&args),

@@ -24,7 +24,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         engine: args.engine.check()?,
         server: Server {
             bind: args.bind,
-            metrics: None,
+            metrics: var("METRICS_ADDRESS").and_then(|address| address.parse().ok()),
             workers: 2,
             queue_limit: 8,
             timeout: Duration::from_mins(10),
@@ -35,8 +35,21 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             shutdown_grace: Duration::from_mins(1),
         },
         access: Access { trusted_proxies: Vec::new(), cors_origins: Vec::new(), api_keys: Vec::new() },
-        log: Log { filter: "info".to_owned(), format: LogFormat::Plain, file: None, files: 7 },
-        traces: Traces { endpoint: None },
+        log: Log {
+            filter: var("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),
+            format: if var("LOG_FORMAT").as_deref() == Some("json") {
+                LogFormat::Json
+            } else {
+                LogFormat::Plain
+            },
+            file: var("LOG_FILE").map(Into::into),
+            files: 7,
+        },
+        traces: Traces { endpoint: var("OTEL_EXPORTER_OTLP_ENDPOINT") },
     };
     gateway::run(&config)
+}
+
+fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

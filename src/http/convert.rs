@@ -1,10 +1,12 @@
 //! `POST /convert`: a model in, a file out.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::response::Response;
+use tracing::Instrument;
 
 use super::problem::Problem;
 use super::receive::{self, Received};
@@ -14,7 +16,8 @@ use crate::domain::format::TABLE;
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
 use crate::engine::native;
 use crate::intake::{self, Named, Source, names};
-use crate::service::{self, Outcome};
+use crate::service::{self, Course, Outcome};
+use crate::telemetry;
 
 /// The query's parameters, in their order.
 type Parameters = Vec<(String, String)>;
@@ -34,21 +37,26 @@ pub async fn convert(
     query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let wish = Wish::read(query)?;
+    let course = Arc::new(Course::default());
+    let watched = gateway.metrics.conversion(wish.target, &course);
     let killed = gateway.shutdown.killed.clone();
-    tokio::select! {
-        answer = answer(&gateway, query, request) => answer,
+    let answer = tokio::select! {
+        answer = answer(&gateway, wish, &course, request) => answer,
         () = killed.cancelled() => {
             Err(Problem::new(ErrorCode::ShuttingDown, "the service is stopping; send the request again"))
         }
-    }
+    };
+    watched.end(answer.as_ref().err().map(|problem| problem.error.code));
+    answer
 }
 
 async fn answer(
     gateway: &Gateway,
-    query: Result<Query<Parameters>, QueryRejection>,
+    wish: Wish,
+    course: &Course,
     request: Request,
 ) -> Result<Response, Problem> {
-    let wish = Wish::read(query)?;
     refuse_early(gateway, &wish)?;
     let began = Instant::now();
     let upload =
@@ -60,7 +68,9 @@ async fn answer(
         wait: gateway.settings.read_timeout,
     };
     let folder = upload.input();
-    let files = receive::receive(&parts.headers, body, wish.file_name.as_deref(), &folder, limits).await?;
+    let files = receive::receive(&parts.headers, body, wish.file_name.as_deref(), &folder, limits)
+        .instrument(telemetry::span!("receive"))
+        .await?;
     check_names(&files)?;
     let receive = began.elapsed();
     let request = service::Request {
@@ -72,10 +82,13 @@ async fn answer(
         options: wish.options,
         timeout: gateway.settings.timeout,
     };
-    let outcome =
-        gateway.converter.convert(request, &|_, _| ()).await.map_err(|error| about(gateway, error))?;
+    let outcome = gateway
+        .converter
+        .convert_watched(request, course, &|_, _| ())
+        .await
+        .map_err(|error| about(gateway, error))?;
     drop(upload);
-    respond(gateway, outcome, receive).await
+    respond(gateway, outcome, receive).instrument(telemetry::span!("store")).await
 }
 
 /// A full queue is answered before the body is read, except where the engine may not be needed at all.

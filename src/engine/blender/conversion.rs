@@ -12,7 +12,7 @@ use super::pool::{Pool, stopping};
 use super::protocol::{
     ChildReport, ChildSuccess, Convert, End, Event, Exited, Importer, Limits, Stage, Task,
 };
-use super::stats::{Counters, Setback};
+use super::stats::{Counters, Setback, Usage};
 use super::zygote::Zygote;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::engine::workdir::ConversionFolder;
@@ -61,6 +61,7 @@ pub(super) struct Conversion {
     pub progress: mpsc::Sender<(Stage, Option<f64>)>,
     pub pool: Arc<Pool>,
     pub counters: Arc<Counters>,
+    pub usage: Arc<Usage>,
 }
 
 /// How an attempt ended.
@@ -165,7 +166,10 @@ impl Conversion {
         let stopped = loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Some(Event::Exited(exited)) => return Attempt::Exited(exited),
+                    Some(Event::Exited(exited)) => {
+                        self.usage.child_used(exited.peak_memory_bytes);
+                        return Attempt::Exited(exited);
+                    }
                     Some(Event::Started { .. }) => started = true,
                     Some(Event::Progress { stage, fraction, .. }) => {
                         // A reader that is slow misses some.
@@ -280,8 +284,9 @@ impl Conversion {
             code = result.as_ref().err().map(|error| error.code.to_string()),
             "a conversion ended",
         );
+        // Clients are told a code and a sentence; whoever looks into it needs what Blender said.
         if result.is_err() {
-            tracing::debug!(conversion = self.id, log = exited.log, "what the child printed");
+            tracing::warn!(conversion = self.id, log = exited.log, "what the child printed");
         }
     }
 

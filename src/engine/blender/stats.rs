@@ -1,8 +1,9 @@
 //! What the supervisor counts.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::domain::Format;
 
@@ -65,6 +66,46 @@ pub struct Stats {
     pub failed_starts: u64,
     /// By source and target format; a pair with none is absent.
     pub setbacks: BTreeMap<(Format, Format), PairStats>,
+}
+
+/// What one conversion used of the engine, however it ends: it is written as the conversion goes.
+#[derive(Debug, Default)]
+pub struct Usage {
+    waited: OnceLock<Duration>,
+    peak_memory_bytes: AtomicU64,
+}
+
+impl Usage {
+    /// How long it waited for a slot, in vain or not; `None` before the end of the wait.
+    pub fn waited(&self) -> Option<Duration> {
+        self.waited.get().copied()
+    }
+
+    /// The highest resident set of its children; `None` before the end of one.
+    pub fn peak_memory_bytes(&self) -> Option<u64> {
+        Some(self.peak_memory_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    pub(super) fn child_used(&self, bytes: u64) {
+        self.peak_memory_bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// Measures the wait, until the guard is dropped.
+    pub(super) fn waiting(&self) -> Waiting<'_> {
+        Waiting { usage: self, began: Instant::now() }
+    }
+}
+
+/// Measures a wait that may be given up.
+pub(super) struct Waiting<'a> {
+    usage: &'a Usage,
+    began: Instant,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let _ = self.usage.waited.set(self.began.elapsed());
+    }
 }
 
 /// The counters behind [`Stats`].

@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use super::Received;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::http::problem::Problem;
+use crate::telemetry;
 
 /// So much is collected before a thread that may block is asked to write it.
 const BATCH: usize = 128 << 10;
@@ -68,7 +69,7 @@ impl Spool {
             }
             Ok(sink)
         };
-        let written = tokio::task::spawn_blocking(write).await.map_err(|error| {
+        let written = tokio::task::spawn_blocking(telemetry::in_span(write)).await.map_err(|error| {
             tracing::error!(%error, "writing an upload ended early");
             Problem::new(ErrorCode::Internal, "the upload could not be written")
         })?;
