@@ -1,6 +1,10 @@
 //! The real binary on a real port, with the real engine.
 
+mod logs;
+mod metrics;
+mod observability;
 mod thin_path;
+mod traces;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
