@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
-use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
-use super::{REQUEST, traces};
+use super::traces;
 use crate::config::{Log, LogFormat, Traces};
 
 /// Why nothing can be written down.
@@ -85,7 +85,7 @@ where
 {
     let wanted = EnvFilter::try_new(&log.filter).map_err(|_| Error::Filter(log.filter.clone()))?;
     // A filter that leaves the spans of requests out would take their numbers off the lines that it lets through.
-    let filter = wanted.or(filter_fn(|about| about.is_span() && about.target() == REQUEST));
+    let filter = wanted.or(super::request_spans());
     let lines = fmt::layer().with_writer(writer).with_ansi(false);
     Ok(match log.format {
         LogFormat::Plain => lines.with_target(false).with_filter(filter).boxed(),

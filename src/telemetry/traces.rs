@@ -13,7 +13,6 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
 /// How long the collector may take for a batch.
@@ -41,7 +40,7 @@ where
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        .with_filter(filter_fn(|about| about.is_span() && about.target() == super::REQUEST))
+        .with_filter(super::request_spans())
 }
 
 /// Makes the span a part of the trace that the request belongs to (W3C `traceparent`), where it names one.

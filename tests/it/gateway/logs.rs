@@ -116,10 +116,10 @@ fn large_glb(triangles: usize) -> Vec<u8> {
 #[tokio::test]
 async fn an_answer_that_is_cut_says_so() {
     let gateway = Gateway::start_cold(&[]);
-    let model = large_glb(1_000_000);
+    let model = large_glb(400_000);
     let mut stream = std::net::TcpStream::connect(gateway.address.trim_start_matches("http://")).unwrap();
     let head = format!(
-        "POST /convert?output_format=gltf&filename=a.glb HTTP/1.1\r\nhost: x\r\n\
+        "POST /convert?output_format=gltf&packaging=single&filename=a.glb HTTP/1.1\r\nhost: x\r\n\
          x-request-id: gone-4\r\ncontent-length: {}\r\n\r\n",
         model.len()
     );
