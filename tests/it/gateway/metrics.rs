@@ -108,7 +108,7 @@ async fn what_happens_is_counted() {
     let failures: [(&str, &str, Vec<u8>, &str, &str, &str); 4] = [
         ("glb", "a.fbx", b"hello".to_vec(), "none", "unknown", "unknown_format"),
         ("glb", "a.fbx", fbx, "blender", "fbx", "import_failed"),
-        ("glb", "a.obj", b"# nothing\nv 0 0 0\n".to_vec(), "blender", "obj", "empty_model"),
+        ("fbx", "a.gltf", br#"{"asset":{"version":"2.0"}}"#.to_vec(), "blender", "gltf", "empty_model"),
         ("glb", "a.doc", b"hello".to_vec(), "none", "unknown", "unsupported_input_format"),
     ];
     for (target, name, content, _, _, code) in &failures {
@@ -166,7 +166,7 @@ async fn what_happens_is_counted() {
         assert_eq!(count(&series), times, "{series}: {text}");
     }
     for (histogram, least) in [
-        ("meshgate_conversion_duration_seconds_count{engine=\"blender\",input=\"obj\",output=\"glb\"}", 2.0),
+        ("meshgate_conversion_duration_seconds_count{engine=\"blender\",input=\"obj\",output=\"glb\"}", 1.0),
         ("meshgate_http_request_duration_seconds_count{method=\"POST\",route=\"/convert\"}", 8.0),
         ("meshgate_conversion_input_bytes_count", 6.0),
         ("meshgate_conversion_output_bytes_count", 2.0),
