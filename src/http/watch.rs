@@ -29,8 +29,9 @@ const PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
 const UNMATCHED: &str = "unmatched";
 
 pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
+    // Whoever asks for a key records its name: `Span::current().record("key", name)`. It is on every line from then on.
     let id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
-    let span = telemetry::span!("request", request_id = id);
+    let span = telemetry::span!("request", request_id = id, key = tracing::field::Empty);
     traces::continue_from(&span, request.headers());
     let mut visit = Visit::new(&request, span.clone(), Arc::clone(&gateway.metrics));
     let received = Arc::clone(&visit.received);
