@@ -15,18 +15,18 @@ async fn scrape(gateway: &Gateway) -> String {
     answer.text().await.unwrap()
 }
 
-/// The value of the series with this name and these labels; absent: 0.
-fn value(text: &str, series: &str) -> f64 {
+/// The value, a whole number, of the series with this name and these labels; absent: 0.
+fn value(text: &str, series: &str) -> i64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.map_or(0.0, |value| value.parse().unwrap())
+    line.map_or(0, |value| value.parse::<f64>().unwrap() as i64)
 }
 
 /// Scrapes until the series has this value.
-async fn until(gateway: &Gateway, series: &str, wanted: f64) -> String {
+async fn until(gateway: &Gateway, series: &str, wanted: i64) -> String {
     let end = Instant::now() + LONG;
     loop {
         let text = scrape(gateway).await;
-        if (value(&text, series) - wanted).abs() < 1e-9 {
+        if value(&text, series) == wanted {
             return text;
         }
         assert!(Instant::now() < end, "{series} is not {wanted}: {text}");
@@ -38,17 +38,19 @@ const BUSY: &str = "meshgate_engine_slots{state=\"busy\"}";
 
 /// A model that takes the engine a while.
 fn large_grid() -> String {
+    use std::fmt::Write;
+
     const SIDE: usize = 250;
     let mut text = String::new();
     for y in 0..SIDE {
         for x in 0..SIDE {
-            text.push_str(&format!("v {x} {y} {}\n", (x * y) % 7));
+            let _ = writeln!(text, "v {x} {y} {}", (x * y) % 7);
         }
     }
     for y in 0..SIDE - 1 {
         for x in 1..SIDE {
             let at = y * SIDE + x;
-            text.push_str(&format!("f {at} {} {} {}\n", at + 1, at + 1 + SIDE, at + SIDE));
+            let _ = writeln!(text, "f {at} {} {} {}", at + 1, at + 1 + SIDE, at + SIDE);
         }
     }
     text
@@ -92,6 +94,30 @@ fn kill_a_conversion(gateway: &Gateway) {
     }
 }
 
+/// A conversion that fails, and how it is to be counted.
+struct Failure {
+    target: &'static str,
+    name: &'static str,
+    content: Vec<u8>,
+    engine: &'static str,
+    input: &'static str,
+    code: &'static str,
+}
+
+fn failures() -> [Failure; 4] {
+    let fbx = [b"Kaydara FBX Binary  \0\x1a\0\xe8\x1c\0\0".as_slice(), &[7; 500]].concat();
+    let gltf = br#"{"asset":{"version":"2.0"}}"#.to_vec();
+    let text = || b"hello".to_vec();
+    let failure =
+        |target, name, content, engine, input, code| Failure { target, name, content, engine, input, code };
+    [
+        failure("glb", "a.fbx", text(), "none", "unknown", "unknown_format"),
+        failure("glb", "a.fbx", fbx, "blender", "fbx", "import_failed"),
+        failure("fbx", "a.gltf", gltf, "blender", "gltf", "empty_model"),
+        failure("glb", "a.doc", text(), "none", "unknown", "unsupported_input_format"),
+    ]
+}
+
 /// One life of a service, with all that can happen to a conversion; each test of its counts would need the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_is_counted() {
@@ -103,15 +129,9 @@ async fn what_happens_is_counted() {
     let glb = answer.bytes().await.unwrap().to_vec();
     assert_eq!(gateway.convert("output_format=gltf", "a.glb", glb).await.status(), 200);
 
-    // It does not, each time in another way: (asked for, the file's name, its content, engine, input, code).
-    let fbx = [b"Kaydara FBX Binary  \0\x1a\0\xe8\x1c\0\0".as_slice(), &[7; 500]].concat();
-    let failures: [(&str, &str, Vec<u8>, &str, &str, &str); 4] = [
-        ("glb", "a.fbx", b"hello".to_vec(), "none", "unknown", "unknown_format"),
-        ("glb", "a.fbx", fbx, "blender", "fbx", "import_failed"),
-        ("fbx", "a.gltf", br#"{"asset":{"version":"2.0"}}"#.to_vec(), "blender", "gltf", "empty_model"),
-        ("glb", "a.doc", b"hello".to_vec(), "none", "unknown", "unsupported_input_format"),
-    ];
-    for (target, name, content, _, _, code) in &failures {
+    // It does not, each time in another way.
+    let failures = failures();
+    for Failure { target, name, content, code, .. } in &failures {
         let answer = gateway.convert(&format!("output_format={target}"), name, content.clone()).await;
         let problem: serde_json::Value = answer.json().await.unwrap();
         assert_eq!(problem["code"], *code, "{problem}");
@@ -123,42 +143,42 @@ async fn what_happens_is_counted() {
     // The client hangs up.
     let large = large_grid();
     let client = begun(&gateway, &large);
-    until(&gateway, BUSY, 1.0).await;
+    until(&gateway, BUSY, 1).await;
     drop(client);
     let cancelled =
         "meshgate_conversions_total{engine=\"blender\",input=\"obj\",outcome=\"cancelled\",output=\"fbx\"}";
-    until(&gateway, cancelled, 1.0).await;
-    until(&gateway, BUSY, 0.0).await;
+    until(&gateway, cancelled, 1).await;
+    until(&gateway, BUSY, 0).await;
 
     // A process that converts dies.
     let client = begun(&gateway, &large);
     kill_a_conversion(&gateway);
     let setback = "meshgate_engine_setbacks_total{input=\"obj\",kind=\"crash\",output=\"fbx\"}";
-    until(&gateway, setback, 1.0).await;
+    until(&gateway, setback, 1).await;
     drop(client);
-    let cancelled_again = until(&gateway, cancelled, 2.0).await;
-    assert_eq!(value(&cancelled_again, "meshgate_panics_total"), 0.0);
+    let cancelled_again = until(&gateway, cancelled, 2).await;
+    assert_eq!(value(&cancelled_again, "meshgate_panics_total"), 0);
 
-    let text = until(&gateway, BUSY, 0.0).await;
+    let text = until(&gateway, BUSY, 0).await;
     let count = |series: &str| value(&text, series);
     let conversions = |engine: &str, input: &str, outcome: &str, output: &str| {
         count(&format!(
             "meshgate_conversions_total{{engine=\"{engine}\",input=\"{input}\",outcome=\"{outcome}\",output=\"{output}\"}}"
         ))
     };
-    assert_eq!(conversions("blender", "obj", "succeeded", "glb"), 1.0, "{text}");
-    assert_eq!(conversions("native", "glb", "succeeded", "gltf"), 1.0, "{text}");
-    for (target, _, _, engine, input, code) in &failures {
-        assert_eq!(conversions(engine, input, code, target), 1.0, "{code}: {text}");
+    assert_eq!(conversions("blender", "obj", "succeeded", "glb"), 1, "{text}");
+    assert_eq!(conversions("native", "glb", "succeeded", "gltf"), 1, "{text}");
+    for Failure { target, engine, input, code, .. } in &failures {
+        assert_eq!(conversions(engine, input, code, target), 1, "{code}: {text}");
     }
     for (method, route, status, times) in [
-        ("POST", "/convert", 200, 2.0),
-        ("POST", "/convert", 415, 1.0),
-        ("POST", "/convert", 422, 2.0),
-        ("POST", "/convert", 400, 1.0),
-        ("POST", "/convert", 499, 2.0),
-        ("GET", "/convert", 405, 1.0),
-        ("GET", "unmatched", 404, 1.0),
+        ("POST", "/convert", 200, 2),
+        ("POST", "/convert", 415, 1),
+        ("POST", "/convert", 422, 2),
+        ("POST", "/convert", 400, 1),
+        ("POST", "/convert", 499, 2),
+        ("GET", "/convert", 405, 1),
+        ("GET", "unmatched", 404, 1),
     ] {
         let series = format!(
             "meshgate_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}"
@@ -166,19 +186,19 @@ async fn what_happens_is_counted() {
         assert_eq!(count(&series), times, "{series}: {text}");
     }
     for (histogram, least) in [
-        ("meshgate_conversion_duration_seconds_count{engine=\"blender\",input=\"obj\",output=\"glb\"}", 1.0),
-        ("meshgate_http_request_duration_seconds_count{method=\"POST\",route=\"/convert\"}", 8.0),
-        ("meshgate_conversion_input_bytes_count", 6.0),
-        ("meshgate_conversion_output_bytes_count", 2.0),
-        ("meshgate_queue_wait_seconds_count", 5.0),
-        ("meshgate_engine_child_peak_memory_bytes_count", 3.0),
-        ("process_resident_memory_bytes", 1.0),
+        ("meshgate_conversion_duration_seconds_count{engine=\"blender\",input=\"obj\",output=\"glb\"}", 1),
+        ("meshgate_http_request_duration_seconds_count{method=\"POST\",route=\"/convert\"}", 8),
+        ("meshgate_conversion_input_bytes_count", 6),
+        ("meshgate_conversion_output_bytes_count", 2),
+        ("meshgate_queue_wait_seconds_count", 5),
+        ("meshgate_engine_child_peak_memory_bytes_count", 3),
+        ("process_resident_memory_bytes", 1),
     ] {
         assert!(count(histogram) >= least, "{histogram} is below {least}: {text}");
     }
-    assert_eq!(count("meshgate_queue_depth"), 0.0);
-    assert_eq!(count("meshgate_engine_slots{state=\"free\"}"), 2.0);
-    assert_eq!(count("meshgate_ready"), 1.0);
+    assert_eq!(count("meshgate_queue_depth"), 0);
+    assert_eq!(count("meshgate_engine_slots{state=\"free\"}"), 2);
+    assert_eq!(count("meshgate_ready"), 1);
 
     promtool_approves(&text);
     for metric in metrics_asked_for() {
@@ -202,7 +222,7 @@ async fn metrics_can_have_an_address_of_their_own() {
     let gateway = Gateway::start_cold(&[("METRICS_ADDRESS", "127.0.0.1:0")]);
     let line = gateway.wait_for("metrics address=");
     let address = line.split_once("address=").unwrap().1;
-    let get = |url: String| gateway.client.get(url).timeout(Duration::from_secs(60)).send();
+    let get = |url: String| gateway.client.get(url).timeout(Duration::from_mins(1)).send();
     assert_eq!(get(gateway.url("/metrics")).await.unwrap().status(), 404);
     let apart = get(format!("http://{address}/metrics")).await.unwrap();
     assert_eq!(apart.status(), 200);
