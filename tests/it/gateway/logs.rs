@@ -125,9 +125,10 @@ async fn an_answer_that_is_cut_says_so() {
     );
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(&model).unwrap();
-    let mut begin = [0; 12];
+    // More than the headers, so that some of the body has left.
+    let mut begin = [0; 16 << 10];
     stream.read_exact(&mut begin).unwrap();
-    assert_eq!(&begin, b"HTTP/1.1 200");
+    assert!(begin.starts_with(b"HTTP/1.1 200"));
     // The client goes, with most of the answer to come.
     drop(stream);
     let line = gateway.wait_for("gone-4");
