@@ -25,6 +25,7 @@ demo: ## Set everything up and convert the models in examples/
 setup: ## Get the engine and the tools for tests, where they are missing
 	cargo run --locked --quiet -- engine install $(VENV)
 	@$(MAKE) --no-print-directory --silent $(VENV)/.dev
+	@scripts/get-promtool.sh
 
 $(VENV)/.dev: blender/requirements-dev.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<

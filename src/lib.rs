@@ -11,3 +11,4 @@ pub mod open;
 pub mod packaging;
 pub mod service;
 pub mod shutdown;
+pub mod telemetry;

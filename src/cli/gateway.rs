@@ -12,6 +12,7 @@ use crate::http::{self, Gateway, Server};
 use crate::intake::Limits;
 use crate::service::{Admission, Converter, Reports};
 use crate::shutdown::{self, Shutdown};
+use crate::telemetry::{Metrics, logging, panics};
 
 /// How long to wait after the engine did not start, at first and at most.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -21,12 +22,19 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// What keeps the gateway from serving at all: no folder to work in, an address in use.
-pub fn run(config: &Config) -> Result<ExitCode, Failure> {
+pub fn run(config: &Config, warnings: &[String]) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config, warnings))
 }
 
-async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+async fn serve(config: &Config, warnings: &[String]) -> Result<ExitCode, Failure> {
+    let log = logging::start(&config.log, &config.traces).map_err(|error| match error {
+        logging::Error::File { .. } => Failure::failed(with_cause(&error)),
+        _ => Failure::usage(with_cause(&error)),
+    })?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let server = &config.server;
     let shutdown = Shutdown::default();
     // Signals first: one that comes while the engine starts stops that, too.
@@ -36,13 +44,37 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let listener = bind(server.bind, config).await?;
     let address = listener.address().map_err(Failure::io("tell the address"))?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    let metrics = match server.metrics {
+        None => None,
+        Some(address) => {
+            let metrics = bind(address, config).await?;
+            let address = metrics.address().map_err(Failure::io("tell the address"))?;
+            tracing::info!(%address, "metrics");
+            Some(metrics)
+        }
+    };
     let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
+    // Metrics are there until the last request has its answer.
+    let answered = Shutdown::default();
+    let metrics = metrics.map(|metrics| {
+        tokio::spawn(metrics.run(http::metrics_router(Arc::clone(&gateway)), answered.clone()))
+    });
     listener.run(http::router(Arc::clone(&gateway)), shutdown.clone()).await;
+    answered.closed.cancel();
+    if let Some(metrics) = metrics {
+        let _ = metrics.await;
+    }
     warming.abort();
     gateway.converter.shutdown().await;
     stopping.abort();
     tracing::info!("stopped");
+    // What is still to be written or sent may take a moment, and needs the runtime.
+    let _ = tokio::task::spawn_blocking(move || drop(log)).await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn with_cause(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 async fn bind(address: SocketAddr, config: &Config) -> Result<Server, Failure> {
@@ -57,15 +89,20 @@ fn gateway(config: &Config, shutdown: Shutdown) -> Result<Gateway, Failure> {
     let engine = wire::engine(&work, &config.engine)
         .map(|settings| blender::Settings { workers: server.workers, ..settings });
     let limits = Limits { max_unpacked: config.engine.max_unpacked, ..Limits::default() };
+    let metrics = Metrics::new().map_err(|error| Failure::failed(format!("could not count: {error}")))?;
+    let metrics = Arc::new(metrics);
+    panics::watch(Arc::clone(&metrics));
     let admission = Admission::new(server.workers, server.queue_limit);
     Ok(Gateway {
         converter: Converter::new(engine, work.clone(), limits, admission),
         work,
         reports: Reports::default(),
+        metrics,
         settings: http::Settings {
             timeout: server.timeout,
             max_file_size: server.max_file_size,
             read_timeout: server.read_timeout,
+            metrics_apart: server.metrics.is_some(),
         },
         shutdown,
         started: Instant::now(),

@@ -4,9 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use indicatif::MultiProgress;
-
-use super::{Failure, gateway, logging, say};
+use super::{Failure, gateway, say};
 use crate::config::{Config, Sources, document};
 
 /// Serve conversions over HTTP.
@@ -41,11 +39,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         say("configuration is valid")?;
         return Ok(ExitCode::SUCCESS);
     }
-    logging::start(&config.log.filter, &MultiProgress::new())?;
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
-    gateway::run(&config)
+    gateway::run(&config, &warnings)
 }
 
 /// For when there is no log.

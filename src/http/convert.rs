@@ -1,11 +1,13 @@
 //! `POST /convert`: a model in, a file out.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::response::Response;
+use tracing::Instrument;
 
 use super::problem::Problem;
 use super::receive;
@@ -15,7 +17,8 @@ use crate::domain::format::TABLE;
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
 use crate::engine::native;
 use crate::intake::{Named, Source, names};
-use crate::service::{self, Outcome};
+use crate::service::{self, Course, Outcome};
+use crate::telemetry;
 
 /// Bytes of a client's text that come back in a sentence.
 const MAX_ECHO: usize = 80;
@@ -46,18 +49,24 @@ pub async fn convert(
     query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let wish = Wish::read(query)?;
+    let course = Arc::new(Course::default());
+    let watched = gateway.metrics.conversion(wish.target, &course);
     let killed = gateway.shutdown.killed.clone();
-    tokio::select! {
-        answer = answer(&gateway, query, request) => answer,
+    let answer = tokio::select! {
+        answer = answer(&gateway, wish, &course, request) => answer,
         () = killed.cancelled() => {
             Err(Problem::new(ErrorCode::ShuttingDown, "the service is stopping; send the request again"))
         }
-    }
+    };
+    watched.end(answer.as_ref().err().map(|problem| problem.error.code));
+    answer
 }
 
 async fn answer(
     gateway: &Gateway,
-    query: Result<Query<Parameters>, QueryRejection>,
+    wish: Wish,
+    course: &Course,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
@@ -67,7 +76,6 @@ async fn answer(
         wait: gateway.settings.read_timeout,
     };
     // In the predecessor's order, but that everything is checked that can be before any of the body is read.
-    let wish = Wish::read(query)?;
     receive::check_headers(&parts.headers, &body, limits)?;
     if !receive::is_multipart(&parts.headers) {
         check_names(wish.file_name.as_deref())?;
@@ -76,7 +84,9 @@ async fn answer(
     let began = Instant::now();
     let upload =
         gateway.work.conversion_folder().map_err(|error| ConversionError::io("make a folder", &error))?;
-    let files = receive::receive(&parts.headers, body, wish.file_name.as_deref(), &upload, limits).await?;
+    let files = receive::receive(&parts.headers, body, wish.file_name.as_deref(), &upload, limits)
+        .instrument(telemetry::span!("receive"))
+        .await?;
     check_names(files.iter().map(|file| file.name.as_str()))?;
     let receive = began.elapsed();
     let request = service::Request {
@@ -94,10 +104,13 @@ async fn answer(
         options: wish.options,
         timeout: gateway.settings.timeout,
     };
-    let outcome =
-        gateway.converter.convert(request, &|_, _| ()).await.map_err(|error| about(gateway, error))?;
+    let outcome = gateway
+        .converter
+        .convert_watched(request, course, &|_, _| ())
+        .await
+        .map_err(|error| about(gateway, error))?;
     drop(upload);
-    respond(gateway, outcome, receive).await
+    respond(gateway, outcome, receive).instrument(telemetry::span!("store")).await
 }
 
 /// A full queue is answered before the body is read, except where the engine may not be needed at all.

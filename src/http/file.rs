@@ -11,7 +11,7 @@ use tokio_util::io::ReaderStream;
 use super::problem::Problem;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::engine::workdir::ConversionFolder;
-use crate::packaging;
+use crate::{packaging, telemetry};
 
 /// A file up to this size is read at once: a stream would ask a blocking thread several times.
 const SMALL: u64 = 256 << 10;
@@ -123,7 +123,7 @@ impl Drop for LetGo {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::result::Result<T, ConversionError> + Send + 'static,
 ) -> std::result::Result<T, Problem> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|error| {
+    let done = tokio::task::spawn_blocking(telemetry::in_span(work)).await.map_err(|error| {
         tracing::error!(%error, "work on a result ended early");
         Problem::new(ErrorCode::Internal, "the result could not be sent")
     })?;

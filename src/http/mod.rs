@@ -4,6 +4,7 @@ mod convert;
 mod describe;
 mod file;
 mod formats;
+mod metrics;
 mod probes;
 mod problem;
 mod receive;
@@ -12,7 +13,8 @@ mod request_id;
 mod router;
 mod server;
 mod state;
+mod watch;
 
-pub use router::router;
+pub use router::{metrics_router, router};
 pub use server::Server;
 pub use state::{Gateway, Settings};

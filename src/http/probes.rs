@@ -40,6 +40,11 @@ pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness
     (status, Json(Readiness { status: if ready { "ok" } else { "unavailable" }, checks }))
 }
 
+/// As `/readyz` says.
+pub fn is_ready(gateway: &Gateway) -> bool {
+    engine_is_warm(gateway) && !gateway.shutdown.is_draining()
+}
+
 fn engine_is_warm(gateway: &Gateway) -> bool {
     gateway.converter.stats().is_some_and(|stats| stats.available && stats.zygote.is_some())
 }

@@ -32,22 +32,29 @@ impl RequestId {
     }
 }
 
-/// Numbers a request, its answer, and the error in it.
+/// Numbers a request and its answer.
 pub async fn number(mut request: Request, next: Next) -> Response {
     let id = RequestId::of(&request);
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(HEADER, value);
+    }
+    response.extensions_mut().insert(id);
+    response
+}
+
+/// Puts the number of a request into the error that is its answer.
+pub async fn in_problems(request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().cloned();
+    let mut response = next.run(request).await;
     if let Some(problem) = response.extensions().get::<Problem>() {
-        let answer = problem.answer(Some(&id));
+        let answer = problem.answer(id.as_ref());
         // Headers that were added on the way stay.
         let (parts, body) = answer.into_parts();
         response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
         *response.body_mut() = body;
         debug_assert_eq!(parts.status, response.status());
     }
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(HEADER, value);
-    }
-    response.extensions_mut().insert(id);
     response
 }

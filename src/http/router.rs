@@ -1,6 +1,7 @@
 //! Which address is answered by what.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
@@ -12,23 +13,41 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::problem::Problem;
 use super::state::Shared;
-use super::{convert, formats, probes, reports, request_id};
+use super::{convert, formats, metrics, probes, reports, request_id, watch};
 use crate::domain::ErrorCode;
 
 /// The whole API.
 pub fn router(gateway: Shared) -> Router {
-    Router::new()
+    let router = if gateway.settings.metrics_apart { Router::new() } else { metrics_routes() };
+    let router = router
         .route("/convert", post(convert::convert))
         .route("/v1/convert", post(convert::convert))
         .route("/v1/formats", get(formats::formats))
         .route("/v1/reports/{id}", get(reports::report))
         .route("/health", get(probes::health))
         .route("/livez", get(probes::live))
-        .route("/readyz", get(probes::ready))
+        .route("/readyz", get(probes::ready));
+    finish(router, gateway)
+}
+
+/// `/metrics` alone, for an address of its own.
+pub fn metrics_router(gateway: Shared) -> Router {
+    finish(metrics_routes(), gateway)
+}
+
+fn metrics_routes() -> Router<Shared> {
+    Router::new().route("/metrics", get(metrics::metrics))
+}
+
+/// What holds for every address.
+fn finish(router: Router<Shared>, gateway: Shared) -> Router {
+    router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(middleware::from_fn(safe_headers))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(request_id::in_problems))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), watch::watch))
         .layer(middleware::from_fn(request_id::number))
         .with_state(gateway)
 }

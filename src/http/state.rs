@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::engine::workdir::WorkDir;
 use crate::service::{Converter, Reports};
 use crate::shutdown::Shutdown;
+use crate::telemetry::Metrics;
 
 /// What bounds requests.
 #[derive(Debug, Clone)]
@@ -16,12 +17,15 @@ pub struct Settings {
     pub max_file_size: u64,
     /// How long the next part of a body, or a request's headers, may take to come.
     pub read_timeout: Duration,
+    /// Metrics are at an address of their own, not among the rest.
+    pub metrics_apart: bool,
 }
 
 pub struct Gateway {
     pub converter: Converter,
     pub work: WorkDir,
     pub reports: Reports,
+    pub metrics: Arc<Metrics>,
     pub settings: Settings,
     pub shutdown: Shutdown,
     pub started: Instant,

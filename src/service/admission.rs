@@ -54,6 +54,16 @@ impl Admission {
         self.places.available_permits() == 0
     }
 
+    /// How many work or wait at this moment.
+    pub fn inside(&self) -> usize {
+        self.capacity - self.places.available_permits()
+    }
+
+    /// How many may work at a time.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     pub fn refusal(&self) -> ConversionError {
         let waiting = self.capacity.saturating_sub(self.workers);
         let detail = format!("all {} workers are busy and {waiting} conversions wait already", self.workers);
@@ -63,8 +73,7 @@ impl Admission {
     /// When those who are here now will be done, at the recent rate; a second at least.
     pub fn retry_after(&self) -> Duration {
         let usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or_default();
-        let here = self.capacity - self.places.available_permits();
-        let seconds = usual.as_secs_f64() * here as f64 / self.workers as f64;
+        let seconds = usual.as_secs_f64() * self.inside() as f64 / self.workers as f64;
         Duration::from_secs_f64(seconds.clamp(1.0, 3600.0))
     }
 }

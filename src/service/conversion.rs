@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
+use tracing::Instrument;
 
-use super::{Admission, losses};
+use super::{Admission, Course, Lane, losses};
 use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
 use crate::domain::report::{Contents, Counts, Report, Timings};
@@ -22,7 +23,7 @@ use crate::engine::blender::{self, Blender, EngineError};
 use crate::engine::native;
 use crate::engine::workdir::{ConversionFolder, WorkDir};
 use crate::intake::{self, Model, Source};
-use crate::{inspect, packaging};
+use crate::{inspect, packaging, telemetry};
 
 /// One conversion to do.
 #[derive(Debug, Clone)]
@@ -180,17 +181,33 @@ impl Converter {
         request: Request,
         progress: Progress<'_>,
     ) -> Result<Outcome, ConversionError> {
+        self.convert_watched(request, &Course::default(), progress).await
+    }
+
+    /// As [`Converter::convert`]; `course` tells how far it got, whatever its end.
+    ///
+    /// # Errors
+    /// Why the model could not be converted.
+    pub async fn convert_watched(
+        &self,
+        request: Request,
+        course: &Course,
+        progress: Progress<'_>,
+    ) -> Result<Outcome, ConversionError> {
         let timeout = request.timeout;
         let late = |_| {
             let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
             ConversionError::new(ErrorCode::Timeout, detail)
         };
-        tokio::time::timeout(timeout, self.convert_at_leisure(request, progress)).await.map_err(late)?
+        tokio::time::timeout(timeout, self.convert_at_leisure(request, course, progress))
+            .await
+            .map_err(late)?
     }
 
     async fn convert_at_leisure(
         &self,
         request: Request,
+        course: &Course,
         progress: Progress<'_>,
     ) -> Result<Outcome, ConversionError> {
         let began = Instant::now();
@@ -206,13 +223,16 @@ impl Converter {
             Ok((folder, model))
         })
         .await?;
+        let _ = course.model.set((model.format, model.bytes));
         if let Some(reason) = model.format.refusal(target) {
             return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
         }
-        let conversion = Conversion { folder, model, target, options, began, progress };
+        let conversion = Conversion { folder, model, target, options, began, progress, course };
         let made = if native::can(conversion.model.format, target, &conversion.options) {
-            conversion.repack().await?
+            let _ = course.lane.set(Lane::Native);
+            conversion.repack().instrument(telemetry::span!("convert")).await?
         } else {
+            let _ = course.lane.set(Lane::Blender);
             let place = self.admission.enter()?;
             let blender = self.blender().await?;
             let began = Instant::now();
@@ -233,6 +253,7 @@ struct Conversion<'a> {
     options: Options,
     began: Instant,
     progress: Progress<'a>,
+    course: &'a Course,
 }
 
 impl Conversion<'_> {
@@ -286,7 +307,7 @@ impl Conversion<'_> {
         };
         let left = timeout.saturating_sub(self.began.elapsed());
         let progress = |stage, fraction| (self.progress)(stage, fraction);
-        let done = blender.convert(&self.folder, task, left, progress).await?;
+        let done = blender.convert_measured(&self.folder, task, left, progress, &self.course.usage).await?;
         let (folder, main) = (self.folder.clone(), self.folder.path().join(&output));
         let (name, packaging) = (model.name.clone(), self.options.packaging);
         let mut warnings = Vec::new();
@@ -331,7 +352,7 @@ impl Conversion<'_> {
 
     /// Compares, packages.
     async fn finish(self, made: Made) -> Result<Outcome, ConversionError> {
-        let Conversion { folder, model, target, options, began, progress } = self;
+        let Conversion { folder, model, target, options, began, progress, course } = self;
         let Made {
             mut input,
             output,
@@ -344,6 +365,7 @@ impl Conversion<'_> {
             warnings,
             mut timings,
         } = made;
+        let _ = course.result_bytes.set(bytes);
         for name in &model.missing_textures {
             if !input.missing_textures.contains(name) {
                 input.missing_textures.push(name.clone());
@@ -381,7 +403,7 @@ impl Conversion<'_> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ConversionError> + Send + 'static,
 ) -> Result<T, ConversionError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+    tokio::task::spawn_blocking(telemetry::in_span(work)).await.unwrap_or_else(|error| {
         tracing::error!(%error, "work on files ended early");
         Err(ConversionError::new(ErrorCode::Internal, "the conversion ended unexpectedly"))
     })

@@ -2,9 +2,11 @@
 
 mod admission;
 mod conversion;
+mod course;
 mod losses;
 mod reports;
 
 pub use admission::Admission;
 pub use conversion::{Converter, Outcome, Request};
+pub use course::{Course, Lane};
 pub use reports::Reports;

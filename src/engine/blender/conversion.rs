@@ -12,7 +12,7 @@ use super::pool::{Pool, stopping};
 use super::protocol::{
     ChildReport, ChildSuccess, Convert, End, Event, Exited, Importer, Limits, Stage, Task,
 };
-use super::stats::{Counters, Setback};
+use super::stats::{Counters, Setback, Usage};
 use super::zygote::Zygote;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::engine::workdir::ConversionFolder;
@@ -63,6 +63,7 @@ pub(super) struct Conversion {
     pub progress: mpsc::Sender<(Stage, Option<f64>)>,
     pub pool: Arc<Pool>,
     pub counters: Arc<Counters>,
+    pub usage: Arc<Usage>,
 }
 
 /// How an attempt ended.
@@ -186,7 +187,10 @@ impl Conversion {
         let stopped = loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Some(Event::Exited(exited)) => return Attempt::Exited(exited),
+                    Some(Event::Exited(exited)) => {
+                        self.usage.child_used(exited.peak_memory_bytes);
+                        return Attempt::Exited(exited);
+                    }
                     Some(Event::Started { .. }) => started = true,
                     Some(Event::Progress { stage, fraction, .. }) => {
                         // A reader that is slow misses some.
@@ -204,7 +208,7 @@ impl Conversion {
                 },
                 () = sleep_until(start_by), if !started => {
                     zygote.kill("start a conversion");
-                    exit_of(&mut events).await;
+                    self.exit(&mut events).await;
                     // That it started is not known, and that it is to blame is likely enough.
                     return Attempt::Lost { started: true };
                 }
@@ -213,9 +217,9 @@ impl Conversion {
             }
         };
         zygote.cancel(self.id);
-        if timeout(CANCEL_WITHIN, exit_of(&mut events)).await.is_err() {
+        if timeout(CANCEL_WITHIN, self.exit(&mut events)).await.is_err() {
             zygote.kill("cancel a conversion");
-            exit_of(&mut events).await;
+            self.exit(&mut events).await;
         }
         stopped
     }
@@ -239,10 +243,10 @@ impl Conversion {
             }
         };
         let exited = tokio::select! {
-            exited = exit_of(&mut events) => exited,
+            exited = self.exit(&mut events) => exited,
             () = patience => {
                 zygote.kill("see off a child");
-                exit_of(&mut events).await
+                self.exit(&mut events).await
             }
         };
         if let Some(exited) = exited {
@@ -337,8 +341,9 @@ impl Conversion {
             code = error.map(|error| error.code.to_string()),
             "a conversion ended",
         );
+        // Clients are told a code and a sentence; whoever looks into it needs what Blender said.
         if error.is_some() {
-            tracing::debug!(conversion = self.id, log = exited.log, "what the child printed");
+            tracing::warn!(conversion = self.id, log = exited.log, "what the child printed");
         }
     }
 
@@ -346,17 +351,18 @@ impl Conversion {
         (self.task.input_format, self.task.output_format)
     }
 
+    /// Waits for the child's end, or for its zygote's.
+    async fn exit(&self, events: &mut mpsc::UnboundedReceiver<Event>) -> Option<Exited> {
+        loop {
+            if let Event::Exited(exited) = events.recv().await? {
+                self.usage.child_used(exited.peak_memory_bytes);
+                return Some(exited);
+            }
+        }
+    }
+
     fn words(&self) -> String {
         format!("{}-{}", self.task.input_format, self.task.output_format)
-    }
-}
-
-/// Waits for the child's end, or for its zygote's.
-async fn exit_of(events: &mut mpsc::UnboundedReceiver<Event>) -> Option<Exited> {
-    loop {
-        if let Event::Exited(exited) = events.recv().await? {
-            return Some(exited);
-        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the supervisor counts.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::domain::Format;
 
@@ -65,6 +67,58 @@ pub struct Stats {
     pub failed_starts: u64,
     /// By source and target format; a pair with none is absent.
     pub setbacks: BTreeMap<(Format, Format), PairStats>,
+}
+
+/// What one conversion used of the engine, however it ends: it is written as the conversion goes.
+#[derive(Debug, Default)]
+pub struct Usage {
+    waited: OnceLock<Duration>,
+    observer: OnceLock<Observer>,
+}
+
+/// Told of the highest resident set of each child, in bytes, when the child is gone: which may be after the answer.
+struct Observer(Box<dyn Fn(u64) + Send + Sync>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
+impl Usage {
+    /// How long it waited for a slot, in vain or not; `None` before the end of the wait.
+    pub fn waited(&self) -> Option<Duration> {
+        self.waited.get().copied()
+    }
+
+    /// Calls `observe` with the highest resident set of each child, in bytes, when it is gone: that may be after the
+    /// conversion was answered. The first call counts.
+    pub fn observe_children(&self, observe: impl Fn(u64) + Send + Sync + 'static) {
+        let _ = self.observer.set(Observer(Box::new(observe)));
+    }
+
+    pub(super) fn child_used(&self, bytes: u64) {
+        if let Some(Observer(observe)) = self.observer.get().filter(|_| bytes > 0) {
+            observe(bytes);
+        }
+    }
+
+    /// Measures the wait, until the guard is dropped.
+    pub(super) fn waiting(&self) -> Waiting<'_> {
+        Waiting { usage: self, began: Instant::now() }
+    }
+}
+
+/// Measures a wait that may be given up.
+pub(super) struct Waiting<'a> {
+    usage: &'a Usage,
+    began: Instant,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let _ = self.usage.waited.set(self.began.elapsed());
+    }
 }
 
 /// The counters behind [`Stats`].

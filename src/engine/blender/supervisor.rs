@@ -27,10 +27,11 @@ use super::package;
 use super::pool::{Pool, stopping};
 use super::protocol::{self, Hello, Limits, Ready, SandboxMode, Stage, Task};
 use super::sandbox;
-use super::stats::{Counters, Stats};
+use super::stats::{Counters, Stats, Usage};
 use super::zygote::Recipe;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::engine::workdir::{ConversionFolder, WorkDir};
+use crate::telemetry;
 
 /// How long a shutdown waits for everything to be gone.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(4);
@@ -174,17 +175,33 @@ impl Blender {
         folder: &ConversionFolder,
         task: Task,
         allowed: Duration,
+        progress: impl FnMut(Stage, Option<f64>) + Send,
+    ) -> Result<Done, ConversionError> {
+        self.convert_measured(folder, task, allowed, progress, &Arc::default()).await
+    }
+
+    /// As [`Blender::convert`]; what it uses is told however it ends.
+    ///
+    /// # Errors
+    /// One code and one sentence.
+    pub async fn convert_measured(
+        &self,
+        folder: &ConversionFolder,
+        task: Task,
+        allowed: Duration,
         mut progress: impl FnMut(Stage, Option<f64>) + Send,
+        usage: &Arc<Usage>,
     ) -> Result<Done, ConversionError> {
         let began = Instant::now();
         // A time-out beyond what a clock can hold is none.
         let deadline = began.checked_add(allowed).unwrap_or_else(|| began + Duration::from_hours(24 * 365));
         self.pool.available()?;
         let permit = {
-            let _waiting = self.counters.waiting();
+            let _waiting = (self.counters.waiting(), usage.waiting());
             let permit = Arc::clone(&self.slots).acquire_owned();
+            let permit = timeout_at(deadline, permit).instrument(telemetry::span!("queue"));
             tokio::select! {
-                permit = timeout_at(deadline, permit) => permit.map_err(|_| no_slot(allowed))?,
+                permit = permit => permit.map_err(|_| no_slot(allowed))?,
                 () = self.stop.cancelled() => return Err(stopping()),
             }
         };
@@ -209,9 +226,10 @@ impl Blender {
             progress: steps,
             pool: Arc::clone(&self.pool),
             counters: Arc::clone(&self.counters),
+            usage: Arc::clone(usage),
         };
         // A task of its own, since the child has to be seen off when this future is dropped.
-        self.tracker.spawn(conversion.run(answer).instrument(tracing::Span::current()));
+        self.tracker.spawn(conversion.run(answer).instrument(telemetry::span!("convert")));
         loop {
             tokio::select! {
                 biased;

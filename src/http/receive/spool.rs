@@ -10,6 +10,7 @@ use super::Received;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::engine::workdir::ConversionFolder;
 use crate::http::problem::Problem;
+use crate::telemetry;
 
 /// So much is collected before a thread that may block is asked to write it.
 const BATCH: usize = 128 << 10;
@@ -74,7 +75,7 @@ impl Spool {
             }
             Ok(sink)
         };
-        let written = tokio::task::spawn_blocking(write).await.map_err(|error| {
+        let written = tokio::task::spawn_blocking(telemetry::in_span(write)).await.map_err(|error| {
             tracing::error!(%error, "writing an upload ended early");
             Problem::new(ErrorCode::Internal, "the upload could not be written")
         })?;

@@ -1,9 +1,13 @@
 //! The real binary on a real port, with the real engine.
 
 mod contract;
+mod logs;
+mod metrics;
+mod observability;
 mod raw;
 mod receive;
 mod thin_path;
+mod traces;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,31 @@
+//! `GET /metrics`
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use super::probes;
+use super::problem::Problem;
+use super::state::Shared;
+use crate::domain::ErrorCode;
+use crate::telemetry::metrics::{self, State as Now};
+
+/// Everything that is counted, in Prometheus' text format.
+pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem> {
+    let converter = &gateway.converter;
+    let started = converter.stats();
+    // Until the engine has started, whoever was let in waits for that.
+    let waiting = started.as_ref().map_or_else(|| converter.admission().inside(), |stats| stats.waiting);
+    let now = Now {
+        ready: probes::is_ready(&gateway),
+        waiting,
+        slots: converter.admission().workers(),
+        engine: started.unwrap_or_default(),
+        engine_version: converter.engine_version(),
+    };
+    let text = gateway.metrics.render(&now).map_err(|error| {
+        tracing::error!(%error, "the metrics cannot be written");
+        Problem::new(ErrorCode::Internal, "the metrics cannot be written")
+    })?;
+    Ok(([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response())
+}

@@ -1,0 +1,222 @@
+//! Every request is counted, has a span with its number, and leaves one line in the log.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use super::problem::{Problem, status};
+use super::request_id::RequestId;
+use super::server::Peer;
+use super::state::Shared;
+use crate::domain::ErrorCode;
+use crate::telemetry::{self, Metrics, traces};
+
+/// What machines ask for all the time: at debug level in the log.
+const PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
+
+/// The routes' label of addresses at which nothing is.
+const UNMATCHED: &str = "unmatched";
+
+pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
+    // Whoever asks for a key records its name: `Span::current().record("key", name)`. It is on every line from then on.
+    let id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
+    let span = telemetry::span!("request", request_id = id, key = tracing::field::Empty);
+    traces::continue_from(&span, request.headers());
+    let mut visit = Visit::new(&request, span.clone(), Arc::clone(&gateway.metrics));
+    let received = Arc::clone(&visit.received);
+    let request = request.map(|inner| Body::new(Counted { inner, received }));
+    let response = next.run(request).instrument(span).await;
+    visit.answered(&response);
+    response.map(|inner| Body::new(Sent { inner, visit }))
+}
+
+/// One request, until its answer has left or was given up: then it is in the log.
+struct Visit {
+    span: Span,
+    metrics: Arc<Metrics>,
+    began: Instant,
+    method: Method,
+    route: String,
+    path: String,
+    peer: Option<Peer>,
+    /// Bytes of its body that were read.
+    received: Arc<AtomicU64>,
+    /// The answer's, once there is one.
+    status: Option<StatusCode>,
+    code: Option<ErrorCode>,
+    /// Bytes of the answer's body that were handed to the connection.
+    sent: u64,
+    /// Nothing of the answer is left to send.
+    complete: bool,
+}
+
+impl Visit {
+    fn new(request: &Request, span: Span, metrics: Arc<Metrics>) -> Self {
+        let extensions = request.extensions();
+        let visit = Self {
+            span,
+            metrics,
+            began: Instant::now(),
+            method: request.method().clone(),
+            route: extensions.get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned(),
+            path: request.uri().path().to_owned(),
+            peer: extensions.get::<Peer>().copied(),
+            received: Arc::default(),
+            status: None,
+            code: None,
+            sent: 0,
+            complete: false,
+        };
+        visit.span.set_attribute("http.request.method", method_label(&visit.method));
+        visit.span.set_attribute("http.route", visit.route.clone());
+        visit
+    }
+
+    /// The answer begins.
+    fn answered(&mut self, response: &Response) {
+        self.code = response.extensions().get::<Problem>().map(|problem| problem.error.code);
+        self.complete = self.method == Method::HEAD || response.body().is_end_stream();
+        self.count(response.status());
+    }
+
+    fn count(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.metrics.request(method_label(&self.method), &self.route, status.as_u16(), self.began.elapsed());
+        self.span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
+        if let Some(code) = self.code {
+            self.span.set_attribute("error.type", code.to_string());
+        }
+    }
+
+    fn log(&self, status: StatusCode) {
+        let milliseconds = (self.began.elapsed().as_secs_f64() * 1e4).round() / 10.0;
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "meshgate::access",
+                    method = %self.method,
+                    route = self.route,
+                    path = self.path,
+                    status = status.as_u16(),
+                    code = self.code.map(tracing::field::display),
+                    bytes_in = self.received.load(Ordering::Relaxed),
+                    bytes_out = self.sent,
+                    ms = milliseconds,
+                    client = self.peer.map(|Peer(address)| tracing::field::display(address)),
+                    cut = (!self.complete).then_some(true),
+                    "answered"
+                )
+            };
+        }
+        if PROBES.contains(&self.route.as_str()) { line!(debug) } else { line!(info) }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let status = self.status.unwrap_or_else(|| {
+            // The client is gone.
+            self.code = Some(ErrorCode::Cancelled);
+            let status = status(ErrorCode::Cancelled);
+            self.count(status);
+            status
+        });
+        self.span.clone().in_scope(|| self.log(status));
+    }
+}
+
+/// Methods as labels; anybody can invent more.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// A request's body, counted as it is read.
+struct Counted {
+    inner: Body,
+    received: Arc<AtomicU64>,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            self.received.fetch_add(length(frame), Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// An answer's body; when it is dropped, the visit is over.
+struct Sent {
+    inner: Body,
+    visit: Visit,
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                self.visit.sent += length(frame);
+                self.visit.complete = self.inner.is_end_stream();
+            }
+            Some(Err(error)) => {
+                self.visit.span.in_scope(|| tracing::warn!(%error, "an answer could not be read to its end"));
+            }
+            None => self.visit.complete = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+fn length(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.len() as u64)
+}

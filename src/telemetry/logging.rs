@@ -1,0 +1,112 @@
+//! The log of a service: on standard output, and in a file for each day besides.
+//!
+//! `LOG_FILE=/var/log/meshgate/gateway.log` writes `gateway.2026-01-31.log` in that folder (the day is UTC's), and
+//! removes the oldest of its kind when there are more than `LOG_FILES`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
+use tracing_subscriber::filter::FilterExt;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+
+use super::traces;
+use crate::config::{Log, LogFormat, Traces};
+
+/// Why nothing can be written down.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("LOG_LEVEL takes error, warn, info, debug, trace, off or a filter of tracing, not {0:?}")]
+    Filter(String),
+    #[error("LOG_FILE needs the name of a file, not {0:?}")]
+    NoName(PathBuf),
+    #[error("could not write a log to {file:?}")]
+    File { file: PathBuf, source: InitError },
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT takes the URL of an OTLP receiver, not {endpoint:?}")]
+    Endpoint { endpoint: String, source: opentelemetry_otlp::ExporterBuildError },
+}
+
+/// Keeps the log's file and the traces going; what is on its way gets there before it is gone.
+#[derive(Debug)]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+    /// Flushes when it is dropped.
+    _file: Option<WorkerGuard>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(provider) = self.provider.take() {
+            // A collector that is away was told of in the log already.
+            let _ = provider.shutdown_with_timeout(traces::SEND_WITHIN);
+        }
+    }
+}
+
+type Output = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Starts logging and, where an endpoint is set, tracing. Has to be called on a runtime.
+///
+/// # Errors
+/// What of the settings cannot be done.
+pub fn start(log: &Log, traces: &Traces) -> Result<Guard, Error> {
+    let mut outputs = vec![output(log, io::stdout)?];
+    let file = match &log.file {
+        None => None,
+        Some(path) => {
+            let (writer, guard) = file(path, log.files)?;
+            outputs.push(output(log, writer)?);
+            Some(guard)
+        }
+    };
+    let provider = match &traces.endpoint {
+        None => None,
+        Some(endpoint) => {
+            let provider = traces::provider(endpoint)
+                .map_err(|source| Error::Endpoint { endpoint: endpoint.clone(), source })?;
+            outputs.push(traces::layer(&provider).boxed());
+            Some(provider)
+        }
+    };
+    // Only a second call could fail, and then logging has started.
+    let _ = tracing_subscriber::registry().with(outputs).try_init();
+    Ok(Guard { provider, _file: file })
+}
+
+/// Lines to one place.
+fn output<W>(log: &Log, writer: W) -> Result<Output, Error>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let wanted = EnvFilter::try_new(&log.filter).map_err(|_| Error::Filter(log.filter.clone()))?;
+    // A filter that leaves the spans of requests out would take their numbers off the lines that it lets through.
+    let filter = wanted.or(super::request_spans());
+    let lines = fmt::layer().with_writer(writer).with_ansi(false);
+    Ok(match log.format {
+        LogFormat::Plain => lines.with_target(false).with_filter(filter).boxed(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_filter(filter).boxed()
+        }
+    })
+}
+
+/// A file for each day. A disk that is slow keeps nobody waiting: rather, lines are lost.
+fn file(path: &Path, kept: usize) -> Result<(NonBlocking, WorkerGuard), Error> {
+    let stem = path.file_stem().and_then(|name| name.to_str());
+    let stem = stem.ok_or_else(|| Error::NoName(path.to_owned()))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut files = RollingFileAppender::builder()
+        .rotation(Rotation::DAILY)
+        .filename_prefix(stem)
+        .max_log_files(kept.max(1));
+    if let Some(extension) = path.extension().and_then(|extension| extension.to_str()) {
+        files = files.filename_suffix(extension);
+    }
+    let files = files.build(folder).map_err(|source| Error::File { file: path.to_owned(), source })?;
+    Ok(tracing_appender::non_blocking(files))
+}

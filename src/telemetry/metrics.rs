@@ -1,0 +1,181 @@
+//! What is counted, for Prometheus.
+//!
+//! Counters and histograms are kept here and written as things end, by guards where the end may be a hang-up or a
+//! panic. What has a state (slots, queue, the engine's own counts) is read from its owner when it is asked for, so
+//! that it cannot drift: see `state`.
+
+mod conversion;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, Result, TextEncoder,
+};
+
+use crate::domain::Format;
+use crate::service::Course;
+pub use conversion::Watched;
+pub use state::State;
+
+/// The media type of [`Metrics::render`].
+pub const MEDIA_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// From a native repack to the longest conversion that is allowed by default; in seconds.
+const SECONDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+
+const KIB: f64 = 1024.0;
+const MIB: f64 = 1024.0 * KIB;
+
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    conversions: IntCounterVec,
+    conversion_duration: HistogramVec,
+    input_bytes: Histogram,
+    output_bytes: Histogram,
+    queue_wait: Histogram,
+    peak_memory: Histogram,
+    panics: IntCounter,
+}
+
+impl Metrics {
+    /// # Errors
+    /// None in practice: a name that Prometheus does not take, or one twice.
+    pub fn new() -> Result<Self> {
+        let registry = Registry::new();
+        let to_registry = &registry;
+        let metrics = Self {
+            requests: kept(
+                to_registry,
+                IntCounterVec::new(
+                    opts(
+                        "http_requests_total",
+                        "Requests that were answered, or given up by their client (499)",
+                    ),
+                    &["method", "route", "status"],
+                )?,
+            )?,
+            request_duration: kept(
+                to_registry,
+                HistogramVec::new(
+                    buckets(
+                        "http_request_duration_seconds",
+                        "From a request's headers to the beginning of its answer",
+                        SECONDS.to_vec(),
+                    ),
+                    &["method", "route"],
+                )?,
+            )?,
+            conversions: kept(
+                to_registry,
+                IntCounterVec::new(
+                    opts(
+                        "conversions_total",
+                        "Conversions that were asked for, by outcome: succeeded, cancelled, or an error's code",
+                    ),
+                    &["input", "output", "engine", "outcome"],
+                )?,
+            )?,
+            conversion_duration: kept(
+                to_registry,
+                HistogramVec::new(
+                    buckets(
+                        "conversion_duration_seconds",
+                        "Of conversions that got as far as an engine: from the request to the result, the upload \
+                         and the wait included",
+                        SECONDS.to_vec(),
+                    ),
+                    &["input", "output", "engine"],
+                )?,
+            )?,
+            input_bytes: kept(
+                to_registry,
+                Histogram::with_opts(buckets(
+                    "conversion_input_bytes",
+                    "Size of models, unpacked",
+                    prometheus::exponential_buckets(KIB, 4.0, 11)?,
+                ))?,
+            )?,
+            output_bytes: kept(
+                to_registry,
+                Histogram::with_opts(buckets(
+                    "conversion_output_bytes",
+                    "Size of results, before packing",
+                    prometheus::exponential_buckets(KIB, 4.0, 11)?,
+                ))?,
+            )?,
+            queue_wait: kept(
+                to_registry,
+                Histogram::with_opts(buckets(
+                    "queue_wait_seconds",
+                    "How long conversions waited for a slot of the engine, in vain or not",
+                    [0.001].iter().chain(SECONDS).copied().collect(),
+                ))?,
+            )?,
+            peak_memory: kept(
+                to_registry,
+                Histogram::with_opts(buckets(
+                    "engine_child_peak_memory_bytes",
+                    "The highest resident set of the process that did a conversion",
+                    prometheus::exponential_buckets(64.0 * MIB, 2.0, 10)?,
+                ))?,
+            )?,
+            panics: kept(
+                to_registry,
+                IntCounter::with_opts(opts(
+                    "panics_total",
+                    "Mistakes of the program itself that were caught",
+                ))?,
+            )?,
+            registry,
+        };
+        metrics.registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+
+    /// A request was answered, or given up. `route` is the address's pattern, so that there are few of them.
+    pub fn request(&self, method: &str, route: &str, status: u16, took: Duration) {
+        self.requests.with_label_values(&[method, route, &status.to_string()]).inc();
+        self.request_duration.with_label_values(&[method, route]).observe(took.as_secs_f64());
+    }
+
+    /// A conversion begins. It is counted as cancelled when what is returned is dropped before its end.
+    pub fn conversion(self: &Arc<Self>, target: Format, course: &Arc<Course>) -> Watched {
+        Watched::new(Arc::clone(self), target, Arc::clone(course))
+    }
+
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// Everything, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// None in practice: a value that cannot be written.
+    pub fn render(&self, state: &State) -> Result<String> {
+        let mut families = self.registry.gather();
+        families.extend(state.gather()?);
+        families.sort_by(|one, other| one.name().cmp(other.name()));
+        TextEncoder::new().encode_to_string(&families)
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("meshgate")
+}
+
+fn buckets(name: &str, help: &str, buckets: Vec<f64>) -> HistogramOpts {
+    HistogramOpts::new(name, help).namespace("meshgate").buckets(buckets)
+}
+
+/// Registers a metric.
+fn kept<T: Collector + Clone + 'static>(registry: &Registry, metric: T) -> Result<T> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}

@@ -1,0 +1,68 @@
+//! What has a state, read from its owner at the moment of the scrape.
+
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
+
+use super::{kept, opts};
+use crate::engine::blender::stats::{RestartReason, Stats};
+
+/// The service at this moment.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// Whether conversions are taken: the engine is warm, and nothing stops.
+    pub ready: bool,
+    /// Conversions that wait for the engine.
+    pub waiting: usize,
+    /// Slots that the engine has, or will have once it is warm.
+    pub slots: usize,
+    /// The engine's own counts.
+    pub engine: Stats,
+    /// The engine's version, once it is known.
+    pub engine_version: Option<String>,
+}
+
+impl State {
+    /// As a registry would give it. The registry is made anew each time: nothing of a scrape is left for the next.
+    pub(super) fn gather(&self) -> Result<Vec<MetricFamily>> {
+        let registry = Registry::new();
+        let gauge = |name, help| kept(&registry, IntGauge::with_opts(opts(name, help))?);
+        let gauges =
+            |name, help, labels: &[&str]| kept(&registry, IntGaugeVec::new(opts(name, help), labels)?);
+        let counters =
+            |name, help, labels: &[&str]| kept(&registry, IntCounterVec::new(opts(name, help), labels)?);
+
+        gauge("ready", "1 while conversions are taken, 0 while the engine is not warm or the service stops")?
+            .set(self.ready.into());
+        gauge("queue_depth", "Conversions that wait for a slot of the engine")?.set(self.waiting as i64);
+
+        let slots = gauges("engine_slots", "Slots of the engine", &["state"])?;
+        let busy = self.engine.busy.min(self.slots);
+        slots.with_label_values(&["busy"]).set(busy as i64);
+        slots.with_label_values(&["free"]).set((self.slots - busy) as i64);
+
+        let restarts = counters("engine_restarts_total", "Blenders that were replaced", &["reason"])?;
+        for reason in [RestartReason::Recycled, RestartReason::Died, RestartReason::Unresponsive] {
+            let count = self.engine.restarts.get(&reason).copied().unwrap_or_default();
+            restarts.with_label_values(&[reason.word()]).inc_by(count);
+        }
+        counters("engine_failed_starts_total", "Blenders that did not start", &[])?
+            .with_label_values::<&str>(&[])
+            .inc_by(self.engine.failed_starts);
+
+        let what = "Attempts that ended in a crash or a hang of the child, or with their Blender";
+        let setbacks = counters("engine_setbacks_total", what, &["input", "output", "kind"])?;
+        for ((input, output), pair) in &self.engine.setbacks {
+            let (input, output) = (input.to_string(), output.to_string());
+            let kinds = [("crash", pair.crashes), ("hang", pair.hangs), ("engine_lost", pair.engine_losses)];
+            for (kind, count) in kinds {
+                setbacks.with_label_values(&[input.as_str(), output.as_str(), kind]).inc_by(count);
+            }
+        }
+
+        let version = self.engine_version.as_deref().unwrap_or_default();
+        gauges("build_info", "The versions of the program and of its engine", &["version", "blender"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), version])
+            .set(1);
+        Ok(registry.gather())
+    }
+}

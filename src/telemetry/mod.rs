@@ -1,0 +1,37 @@
+//! What the service says of itself: logs, metrics, traces.
+
+pub mod logging;
+pub mod metrics;
+pub mod panics;
+pub mod traces;
+
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{FilterFn, filter_fn};
+
+pub use metrics::Metrics;
+
+/// The target of the spans of a request: the request itself, and its parts. Whatever the log's filter is, they are
+/// there, since every line of a request has to carry its number; and they alone become traces.
+pub const REQUEST: &str = "meshgate::request";
+
+/// Lets the spans of requests through, and nothing else.
+fn request_spans() -> FilterFn {
+    let wanted: fn(&Metadata<'_>) -> bool = |about| about.is_span() && about.target() == REQUEST;
+    // They are errors to the levels, and nothing below has to be looked at.
+    filter_fn(wanted).with_max_level_hint(LevelFilter::ERROR)
+}
+
+/// A span of a request.
+macro_rules! span {
+    ($name:literal $(, $($field:tt)+)?) => {
+        tracing::error_span!(target: $crate::telemetry::REQUEST, $name $(, $($field)+)?)
+    };
+}
+pub(crate) use span;
+
+/// `work` in the span of whoever orders it, for threads that may block: they know nothing of it by themselves.
+pub fn in_span<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let span = tracing::Span::current();
+    move || span.in_scope(work)
+}

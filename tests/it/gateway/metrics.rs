@@ -1,0 +1,231 @@
+//! What is counted, read as Prometheus reads it.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::observability::{metrics_asked_for, promtool};
+use super::{Gateway, LONG, TRIANGLE};
+
+async fn scrape(gateway: &Gateway) -> String {
+    let answer = gateway.client.get(gateway.url("/metrics")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    answer.text().await.unwrap()
+}
+
+/// The value, a whole number, of the series with this name and these labels; absent: 0.
+fn value(text: &str, series: &str) -> i64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse::<f64>().unwrap() as i64)
+}
+
+/// Scrapes until the series has this value.
+async fn until(gateway: &Gateway, series: &str, wanted: i64) -> String {
+    let end = Instant::now() + LONG;
+    loop {
+        let text = scrape(gateway).await;
+        if value(&text, series) == wanted {
+            return text;
+        }
+        assert!(Instant::now() < end, "{series} is not {wanted}: {text}");
+        tokio::task::yield_now().await;
+    }
+}
+
+const BUSY: &str = "meshgate_engine_slots{state=\"busy\"}";
+
+/// A model that takes the engine a while.
+fn large_grid() -> String {
+    use std::fmt::Write;
+
+    const SIDE: usize = 250;
+    let mut text = String::new();
+    for y in 0..SIDE {
+        for x in 0..SIDE {
+            let _ = writeln!(text, "v {x} {y} {}", (x * y) % 7);
+        }
+    }
+    for y in 0..SIDE - 1 {
+        for x in 1..SIDE {
+            let at = y * SIDE + x;
+            let _ = writeln!(text, "f {at} {} {} {}", at + 1, at + 1 + SIDE, at + SIDE);
+        }
+    }
+    text
+}
+
+/// A conversion that began, and whose client can hang up: that is, drop it.
+fn begun(gateway: &Gateway, model: &str) -> TcpStream {
+    let address = gateway.address.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = model.len();
+    let head = format!(
+        "POST /convert?output_format=fbx&filename=a.obj HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(model.as_bytes()).unwrap();
+    stream
+}
+
+/// The children of a process.
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"));
+    let lists = tasks.into_iter().flatten().flatten().map(|task| task.path().join("children"));
+    let texts = lists.filter_map(|path| std::fs::read_to_string(path).ok());
+    texts
+        .flat_map(|text| text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Kills a process that converts, as soon as there is one.
+fn kill_a_conversion(gateway: &Gateway) {
+    let end = Instant::now() + LONG;
+    loop {
+        let converting: Vec<u32> = children(gateway.pid()).into_iter().flat_map(children).collect();
+        if let [pid, ..] = converting.as_slice() {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            return;
+        }
+        assert!(Instant::now() < end, "no conversion runs");
+        std::thread::yield_now();
+    }
+}
+
+/// A conversion that fails, and how it is to be counted.
+struct Failure {
+    target: &'static str,
+    name: &'static str,
+    content: Vec<u8>,
+    engine: &'static str,
+    input: &'static str,
+    code: &'static str,
+}
+
+fn failures() -> [Failure; 4] {
+    let fbx = [b"Kaydara FBX Binary  \0\x1a\0\xe8\x1c\0\0".as_slice(), &[7; 500]].concat();
+    let gltf = br#"{"asset":{"version":"2.0"}}"#.to_vec();
+    let text = || b"hello".to_vec();
+    let failure =
+        |target, name, content, engine, input, code| Failure { target, name, content, engine, input, code };
+    [
+        failure("glb", "a.fbx", text(), "none", "unknown", "unknown_format"),
+        failure("glb", "a.fbx", fbx, "blender", "fbx", "import_failed"),
+        failure("fbx", "a.gltf", gltf, "blender", "gltf", "empty_model"),
+        failure("glb", "a.doc", text(), "none", "unknown", "unsupported_input_format"),
+    ]
+}
+
+/// One life of a service, with all that can happen to a conversion; each test of its counts would need the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_is_counted() {
+    let gateway = Gateway::start(&[("LOG_LEVEL", "info,meshgate::access=off")]);
+
+    // It goes well, in both lanes.
+    let answer = gateway.convert("output_format=glb", "a.obj", TRIANGLE.into()).await;
+    assert_eq!(answer.status(), 200);
+    let glb = answer.bytes().await.unwrap().to_vec();
+    assert_eq!(gateway.convert("output_format=gltf", "a.glb", glb).await.status(), 200);
+
+    // It does not, each time in another way.
+    let failures = failures();
+    for Failure { target, name, content, code, .. } in &failures {
+        let answer = gateway.convert(&format!("output_format={target}"), name, content.clone()).await;
+        let problem: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(problem["code"], *code, "{problem}");
+    }
+    for (path, status) in [("/nowhere/at/all", 404), ("/convert", 405)] {
+        assert_eq!(gateway.client.get(gateway.url(path)).send().await.unwrap().status(), status);
+    }
+
+    // The client hangs up.
+    let large = large_grid();
+    let client = begun(&gateway, &large);
+    until(&gateway, BUSY, 1).await;
+    drop(client);
+    let cancelled =
+        "meshgate_conversions_total{engine=\"blender\",input=\"obj\",outcome=\"cancelled\",output=\"fbx\"}";
+    until(&gateway, cancelled, 1).await;
+    until(&gateway, BUSY, 0).await;
+
+    // A process that converts dies.
+    let client = begun(&gateway, &large);
+    kill_a_conversion(&gateway);
+    let setback = "meshgate_engine_setbacks_total{input=\"obj\",kind=\"crash\",output=\"fbx\"}";
+    until(&gateway, setback, 1).await;
+    drop(client);
+    let cancelled_again = until(&gateway, cancelled, 2).await;
+    assert_eq!(value(&cancelled_again, "meshgate_panics_total"), 0);
+
+    let text = until(&gateway, BUSY, 0).await;
+    let count = |series: &str| value(&text, series);
+    let conversions = |engine: &str, input: &str, outcome: &str, output: &str| {
+        count(&format!(
+            "meshgate_conversions_total{{engine=\"{engine}\",input=\"{input}\",outcome=\"{outcome}\",output=\"{output}\"}}"
+        ))
+    };
+    assert_eq!(conversions("blender", "obj", "succeeded", "glb"), 1, "{text}");
+    assert_eq!(conversions("native", "glb", "succeeded", "gltf"), 1, "{text}");
+    for Failure { target, engine, input, code, .. } in &failures {
+        assert_eq!(conversions(engine, input, code, target), 1, "{code}: {text}");
+    }
+    for (method, route, status, times) in [
+        ("POST", "/convert", 200, 2),
+        ("POST", "/convert", 415, 1),
+        ("POST", "/convert", 422, 2),
+        ("POST", "/convert", 400, 1),
+        ("POST", "/convert", 499, 2),
+        ("GET", "/convert", 405, 1),
+        ("GET", "unmatched", 404, 1),
+    ] {
+        let series = format!(
+            "meshgate_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}"
+        );
+        assert_eq!(count(&series), times, "{series}: {text}");
+    }
+    for (histogram, least) in [
+        ("meshgate_conversion_duration_seconds_count{engine=\"blender\",input=\"obj\",output=\"glb\"}", 1),
+        ("meshgate_http_request_duration_seconds_count{method=\"POST\",route=\"/convert\"}", 8),
+        ("meshgate_conversion_input_bytes_count", 6),
+        ("meshgate_conversion_output_bytes_count", 2),
+        ("meshgate_queue_wait_seconds_count", 5),
+        ("meshgate_engine_child_peak_memory_bytes_count", 3),
+        ("process_resident_memory_bytes", 1),
+    ] {
+        assert!(count(histogram) >= least, "{histogram} is below {least}: {text}");
+    }
+    assert_eq!(count("meshgate_queue_depth"), 0);
+    assert_eq!(count("meshgate_engine_slots{state=\"free\"}"), 2);
+    assert_eq!(count("meshgate_ready"), 1);
+
+    promtool_approves(&text);
+    for metric in metrics_asked_for() {
+        let there = text
+            .lines()
+            .any(|line| line.strip_prefix(&metric).is_some_and(|rest| rest.starts_with([' ', '{'])));
+        assert!(there, "no {metric} in {text}");
+    }
+}
+
+fn promtool_approves(text: &str) {
+    let Some(mut promtool) = promtool(&["check", "metrics"]) else { return };
+    let mut running = promtool.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    running.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = running.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}{text}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn metrics_can_have_an_address_of_their_own() {
+    let gateway = Gateway::start_cold(&[("METRICS_ADDRESS", "127.0.0.1:0")]);
+    let line = gateway.wait_for("metrics address=");
+    let address = line.split_once("address=").unwrap().1;
+    let get = |url: String| gateway.client.get(url).timeout(Duration::from_mins(1)).send();
+    assert_eq!(get(gateway.url("/metrics")).await.unwrap().status(), 404);
+    let apart = get(format!("http://{address}/metrics")).await.unwrap();
+    assert_eq!(apart.status(), 200);
+    assert!(apart.text().await.unwrap().contains("meshgate_http_requests_total{"));
+    assert_eq!(get(format!("http://{address}/v1/formats")).await.unwrap().status(), 404);
+}

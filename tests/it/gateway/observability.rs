@@ -1,0 +1,81 @@
+//! The files for Prometheus and Grafana, checked with Prometheus' own tool.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// A file of `docs/observability`.
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/observability").join(name)
+}
+
+/// Prometheus' own tool, got where it is missing; where it cannot be got, that is said.
+pub fn promtool(arguments: &[&str]) -> Option<Command> {
+    static TOOL: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let tool = TOOL.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let got = Command::new(root.join("scripts/get-promtool.sh")).status().unwrap();
+        assert!(got.success(), "{got}");
+        Some(root.join("target/tools/promtool")).filter(|tool| tool.exists())
+    });
+    let Some(tool) = tool else {
+        eprintln!("SKIPPED: promtool {arguments:?} cannot be run here");
+        return None;
+    };
+    let mut command = Command::new(tool);
+    command.args(arguments).current_dir(file("")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Some(command)
+}
+
+/// Every metric of ours, and of the process, that the alerts and the dashboard ask for.
+pub fn metrics_asked_for() -> BTreeSet<String> {
+    let mut asked = BTreeSet::new();
+    for name in ["alerts.yml", "dashboard.json"] {
+        let text = std::fs::read_to_string(file(name)).unwrap();
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            if word.starts_with("meshgate_") || word.starts_with("process_") {
+                asked.insert(word.to_owned());
+            }
+        }
+    }
+    asked
+}
+
+#[test]
+fn prometheus_takes_the_alerts() {
+    for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]] {
+        let Some(mut promtool) = promtool(&arguments) else { return };
+        let output = promtool.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn every_alert_has_a_test() {
+    let tests = std::fs::read_to_string(file("alerts_test.yml")).unwrap();
+    let alerts = std::fs::read_to_string(file("alerts.yml")).unwrap();
+    let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(!names.is_empty());
+    for name in names {
+        // Once where it must not fire, once where it must.
+        let fires = format!("alertname: {name}\n        exp_alerts:");
+        let rests = format!("alertname: {name}}}");
+        assert!(tests.contains(&fires) && tests.contains(&rests), "{name}");
+    }
+}
+
+#[test]
+fn the_dashboard_is_one_for_any_data_source() {
+    let text = std::fs::read_to_string(file("dashboard.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    assert!(variables.iter().any(|each| each["name"] == "datasource" && each["type"] == "datasource"));
+    let mut ids = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
+        for target in panel["targets"].as_array().unwrap() {
+            assert_eq!(target["datasource"]["uid"], "${datasource}", "{panel}");
+        }
+    }
+}
