@@ -66,6 +66,7 @@ fn gateway(config: &Config, shutdown: Shutdown) -> Result<Gateway, Failure> {
             timeout: server.timeout,
             max_file_size: server.max_file_size,
             read_timeout: server.read_timeout,
+            access: config.access.clone(),
         },
         shutdown,
         started: Instant::now(),

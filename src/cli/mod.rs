@@ -8,6 +8,7 @@ mod formats;
 mod gateway;
 mod gather;
 mod logging;
+mod openapi;
 mod options;
 mod place;
 mod plan;
@@ -61,6 +62,7 @@ enum Command {
     #[command(subcommand)]
     Engine(engine::Command),
     Schema(schema::Args),
+    Openapi(openapi::Args),
     Serve(serve::Args),
 }
 
@@ -127,6 +129,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Failure> {
         Command::Doctor(args) => doctor::run(&args),
         Command::Engine(command) => engine::run(&command),
         Command::Schema(args) => schema::run(&args),
+        Command::Openapi(args) => openapi::run(&args),
         Command::Serve(args) => serve::run(&args),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::engine_args::EngineArgs;
 use super::{Failure, gateway};
-use crate::config::{Access, Config, Environment, Log, LogFormat, Server, Traces};
+use crate::config::{Access, ApiKey, Config, Environment, Log, LogFormat, Server, Traces};
 
 /// Serve conversions over HTTP.
 #[derive(Debug, clap::Args)]
@@ -34,9 +34,26 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_mins(1),
         },
-        access: Access { trusted_proxies: Vec::new(), cors_origins: Vec::new(), api_keys: Vec::new() },
+        access: access(),
         log: Log { filter: "info".to_owned(), format: LogFormat::Plain, file: None, files: 7 },
         traces: Traces { endpoint: None },
     };
     gateway::run(&config)
+}
+
+/// Stands in for the real reading of the settings.
+fn access() -> Access {
+    let list = |name: &str| {
+        let text = std::env::var(name).unwrap_or_default();
+        text.split(',').map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()).collect::<Vec<_>>()
+    };
+    let key = |entry: &String| {
+        let (name, key) = entry.split_once(':')?;
+        Some(ApiKey { name: name.to_owned(), digest: *blake3::hash(key.as_bytes()).as_bytes() })
+    };
+    Access {
+        trusted_proxies: list("TRUSTED_PROXIES").iter().filter_map(|net| net.parse().ok()).collect(),
+        cors_origins: list("CORS_ORIGINS"),
+        api_keys: list("API_KEYS").iter().filter_map(key).collect(),
+    }
 }

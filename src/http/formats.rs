@@ -2,20 +2,21 @@
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::state::Shared;
 use crate::domain::format::{Feature, TABLE};
 use crate::domain::{Format, options};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Formats {
     formats: Vec<FormatEntry>,
     options: Vec<OptionEntry>,
     limits: Limits,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct FormatEntry {
     name: &'static str,
     title: &'static str,
@@ -26,7 +27,7 @@ struct FormatEntry {
     to: Vec<Format>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct OptionEntry {
     name: &'static str,
     values: &'static str,
@@ -34,12 +35,16 @@ struct OptionEntry {
     help: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Limits {
     max_file_size: u64,
     conversion_timeout_seconds: f64,
 }
 
+/// What goes to what
+///
+/// Formats with their targets, options, and limits.
+#[utoipa::path(get, path = "/v1/formats", tag = "conversion")]
 pub async fn formats(State(gateway): State<Shared>) -> Json<Formats> {
     let formats = TABLE
         .iter()

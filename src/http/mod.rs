@@ -1,7 +1,10 @@
 //! The HTTP API: requests in, files and problems out. Knows the conversion path, and nothing of how it works.
 
+pub mod access;
+mod apidocs;
 mod convert;
 mod describe;
+mod document;
 mod file;
 mod formats;
 mod probes;
@@ -13,6 +16,7 @@ mod router;
 mod server;
 mod state;
 
+pub use document::text as document;
 pub use router::router;
 pub use server::Server;
 pub use state::{Gateway, Settings};

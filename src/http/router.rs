@@ -1,9 +1,10 @@
 //! Which address is answered by what.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -12,12 +13,15 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::problem::Problem;
 use super::state::Shared;
-use super::{convert, formats, probes, reports, request_id};
+use super::{access, apidocs, convert, document, formats, probes, reports, request_id};
 use crate::domain::ErrorCode;
+
+/// Bytes of a body that a handler takes whole. Models do not come that way, and what no handler asks for is not read.
+const SMALL_BODY: usize = 64 << 10;
 
 /// The whole API.
 pub fn router(gateway: Shared) -> Router {
-    Router::new()
+    let router = Router::new()
         .route("/convert", post(convert::convert))
         .route("/v1/convert", post(convert::convert))
         .route("/v1/formats", get(formats::formats))
@@ -25,10 +29,23 @@ pub fn router(gateway: Shared) -> Router {
         .route("/health", get(probes::health))
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))
+        .route("/openapi.json", get(document::openapi))
+        .route("/apidocs", get(apidocs::to_page))
+        .route("/apidocs/", get(apidocs::page))
+        .route("/apidocs/{file}", get(apidocs::file))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(DefaultBodyLimit::max(SMALL_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), access::keys::check))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), access::client::note))
+        .layer(CatchPanicLayer::custom(panicked));
+    // Outside of the keys: a browser sends none with its question whether it may.
+    let router = match access::cors::layer(&gateway.settings.access.cors_origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router
         .layer(middleware::from_fn(safe_headers))
-        .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(request_id::number))
         .with_state(gateway)
 }
@@ -46,7 +63,8 @@ fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     Problem::new(ErrorCode::Internal, "the request failed for a reason that is not its own").into_response()
 }
 
-/// Answers are what they say they are, and are shown in nobody's frame.
+/// Answers are what they say they are, and run nothing and are shown in nobody's frame, a model that claims to be a page
+/// included.
 async fn safe_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -54,6 +72,7 @@ async fn safe_headers(request: Request, next: Next) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config::Access;
 use crate::engine::workdir::WorkDir;
 use crate::service::{Converter, Reports};
 use crate::shutdown::Shutdown;
@@ -16,6 +17,8 @@ pub struct Settings {
     pub max_file_size: u64,
     /// How long the next part of a body, or a request's headers, may take to come.
     pub read_timeout: Duration,
+    /// Who may ask.
+    pub access: Access,
 }
 
 pub struct Gateway {
