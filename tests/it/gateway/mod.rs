@@ -1,5 +1,9 @@
 //! The real binary on a real port, with the real engine.
 
+mod access;
+mod document;
+mod errors;
+mod schemathesis;
 mod thin_path;
 
 use std::io::{BufRead, BufReader};

@@ -1,0 +1,3 @@
+"""What the document cannot say: the parts of a form have file names."""
+
+import schemathesis
