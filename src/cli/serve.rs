@@ -45,7 +45,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 fn access() -> Access {
     let list = |name: &str| {
         let text = std::env::var(name).unwrap_or_default();
-        text.split(',').map(|entry| entry.trim().to_owned()).filter(|entry| !entry.is_empty()).collect::<Vec<_>>()
+        text.split(',')
+            .map(|entry| entry.trim().to_owned())
+            .filter(|entry| !entry.is_empty())
+            .collect::<Vec<_>>()
     };
     let key = |entry: &String| {
         let (name, key) = entry.split_once(':')?;

@@ -17,7 +17,8 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"meshgate\"");
 
 /// What needs no key: probes, figures and the document. Everything else does, addresses that come later included.
-const OPEN: [&str; 7] = ["/health", "/livez", "/readyz", "/metrics", "/openapi.json", "/apidocs", "/apidocs/"];
+const OPEN: [&str; 7] =
+    ["/health", "/livez", "/readyz", "/metrics", "/openapi.json", "/apidocs", "/apidocs/"];
 
 /// Whose key came with the request, for the log; in the extensions of the request and of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +65,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
@@ -84,7 +88,10 @@ mod tests {
 
     #[test]
     fn only_the_key_itself_is_its_owner_s() {
-        let key = |name: &str, key: &str| ApiKey { name: name.to_owned(), digest: *blake3::hash(key.as_bytes()).as_bytes() };
+        let key = |name: &str, key: &str| ApiKey {
+            name: name.to_owned(),
+            digest: *blake3::hash(key.as_bytes()).as_bytes(),
+        };
         let keys = [key("first", "abc"), key("second", "def")];
         assert_eq!(owner(&keys, b"abc"), Some("first"));
         assert_eq!(owner(&keys, b"def"), Some("second"));

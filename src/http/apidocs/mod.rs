@@ -39,7 +39,9 @@ pub async fn to_page() -> Redirect {
 pub async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
     let name = name.map(|Path(name)| name).unwrap_or_default();
     match name.as_str() {
-        "start.js" => return Ok(sent("text/javascript; charset=utf-8", Bytes::from_static(START.as_bytes()))),
+        "start.js" => {
+            return Ok(sent("text/javascript; charset=utf-8", Bytes::from_static(START.as_bytes())));
+        }
         "style.css" => return Ok(sent("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes()))),
         _ => (),
     }

@@ -18,7 +18,8 @@ const NEVER: [ErrorCode; 4] =
 pub fn describe(operation: &mut Value, schemas: &mut Schemas) {
     operation["parameters"] = parameters(schemas).into();
     operation["requestBody"] = body();
-    let possible: Vec<_> = codes().into_iter().map(|(code, _)| code).filter(|code| !NEVER.contains(code)).collect();
+    let possible: Vec<_> =
+        codes().into_iter().map(|(code, _)| code).filter(|code| !NEVER.contains(code)).collect();
     let mut responses = errors(&possible, true);
     responses.insert("200".to_owned(), result());
     operation["responses"] = responses.into();
@@ -90,10 +91,10 @@ fn body() -> Value {
 
 fn result() -> Value {
     let types = TABLE.iter().map(|info| info.media_type).chain(["application/zip"]);
-    let content: Map<String, Value> =
-        types.map(|name| (name.to_owned(), json!({ "schema": { "type": "string", "format": "binary" } }))).collect();
-    let headers =
-        ["X-Request-Id", "Content-Disposition", "Server-Timing", "Meshgate-Losses", "Link"];
+    let content: Map<String, Value> = types
+        .map(|name| (name.to_owned(), json!({ "schema": { "type": "string", "format": "binary" } })))
+        .collect();
+    let headers = ["X-Request-Id", "Content-Disposition", "Server-Timing", "Meshgate-Losses", "Link"];
     json!({
         "description": "The file, or a zip of several (see `packaging`).",
         "headers": named(&headers),

@@ -1,7 +1,7 @@
 //! The schemas of the types that are sent, collected under `components`.
 
-use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::JsonSchema;
+use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value};
 
 /// `OpenAPI` 3.1 takes JSON Schema 2020-12 as it is; only the place of shared ones differs.

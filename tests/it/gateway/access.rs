@@ -43,7 +43,8 @@ async fn a_key_is_asked_for_before_the_body_is_read() {
 
 #[tokio::test]
 async fn other_origins_are_let_in_by_name() {
-    let gateway = Gateway::start_cold(&[("CORS_ORIGINS", "https://a.example"), ("API_KEYS", "studio:s3cret")]);
+    let gateway =
+        Gateway::start_cold(&[("CORS_ORIGINS", "https://a.example"), ("API_KEYS", "studio:s3cret")]);
     let ask = |method: Method, origin: &'static str| {
         gateway
             .client
@@ -62,7 +63,9 @@ async fn other_origins_are_let_in_by_name() {
     assert_eq!(answer.status(), 401);
     assert_eq!(answer.headers()["access-control-allow-origin"], "https://a.example");
     let exposed = answer.headers()["access-control-expose-headers"].to_str().unwrap();
-    for name in ["x-request-id", "server-timing", "meshgate-losses", "link", "content-disposition", "retry-after"] {
+    for name in
+        ["x-request-id", "server-timing", "meshgate-losses", "link", "content-disposition", "retry-after"]
+    {
         assert!(exposed.split(',').any(|exposed| exposed == name), "{name} is not in {exposed}");
     }
     let stranger = ask(Method::OPTIONS, "https://b.example").await.unwrap();
@@ -75,8 +78,12 @@ async fn every_answer_forbids_what_no_answer_needs() {
     let converted = gateway.convert("output_format=stl", "a.obj", TRIANGLE.into()).await;
     assert_eq!(converted.status(), 200);
     let get = |path: &str| gateway.client.get(gateway.url(path)).header("origin", "https://a.example").send();
-    let answers =
-        [converted, get("/livez").await.unwrap(), get("/nothing").await.unwrap(), get("/convert").await.unwrap()];
+    let answers = [
+        converted,
+        get("/livez").await.unwrap(),
+        get("/nothing").await.unwrap(),
+        get("/convert").await.unwrap(),
+    ];
     for answer in &answers {
         let headers = answer.headers();
         assert_eq!(headers["x-content-type-options"], "nosniff");
@@ -87,7 +94,10 @@ async fn every_answer_forbids_what_no_answer_needs() {
             assert!(headers.get(absent).is_none(), "{absent}");
         }
     }
-    assert_eq!(answers.map(|answer| answer.status()), [200, 200, 404, 405].map(|s| StatusCode::from_u16(s).unwrap()));
+    assert_eq!(
+        answers.map(|answer| answer.status()),
+        [200, 200, 404, 405].map(|s| StatusCode::from_u16(s).unwrap())
+    );
 }
 
 #[tokio::test]
@@ -97,7 +107,8 @@ async fn a_body_that_nobody_asked_for_fills_nothing() {
     let before = memory(&gateway);
     let mut request = b"GET /v1/formats HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n".to_vec();
     request.resize(request.len() + 64 * CHUNK, b'x');
-    assert!(raw(&gateway, &request, 64).starts_with("HTTP/1.1 200 "));
+    let _ = raw(&gateway, &request, 64);
+    assert_eq!(gateway.client.get(gateway.url("/livez")).send().await.unwrap().status(), 200);
     let grown = memory(&gateway).saturating_sub(before);
     assert!(grown < 32 << 20, "grew by {grown} bytes");
     assert!(gateway.conversions_on_disk().is_empty());
@@ -112,7 +123,8 @@ fn raw(gateway: &Gateway, request: &[u8], most: usize) -> String {
     let mut reader = stream.try_clone().unwrap();
     let answer = std::thread::spawn(move || {
         let mut answer = vec![0; most];
-        let read = reader.read(&mut answer).unwrap();
+        // A server that closes while it is sent to may take its answer with it.
+        let read = reader.read(&mut answer).unwrap_or_default();
         String::from_utf8_lossy(&answer[..read]).into_owned()
     });
     // The server may close before all was sent.
@@ -120,7 +132,7 @@ fn raw(gateway: &Gateway, request: &[u8], most: usize) -> String {
     answer.join().unwrap()
 }
 
-/// Resident bytes.
+/// The most bytes that were resident.
 fn memory(gateway: &Gateway) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();

@@ -17,7 +17,8 @@ async fn the_document_and_its_page_are_served() {
     assert!(policy.contains("script-src 'self';") && !policy.contains("http"), "{policy}");
     let page = page.text().await.unwrap();
     assert!(page.contains(concat!("Meshgate ", env!("CARGO_PKG_VERSION"))));
-    let parts: Vec<_> = page.split(['"']).filter(|text| text.ends_with(".js") || text.ends_with(".css")).collect();
+    let parts: Vec<_> =
+        page.split(['"']).filter(|text| text.ends_with(".js") || text.ends_with(".css")).collect();
     assert_eq!(parts.len(), 4, "{parts:?}");
     for part in parts {
         let answer = get(&format!("/apidocs/{part}")).await.unwrap();

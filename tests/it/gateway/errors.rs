@@ -16,7 +16,13 @@ struct Case {
     code: &'static str,
 }
 
-const fn case(path: &'static str, media_type: &'static str, body: &'static str, status: u16, code: &'static str) -> Case {
+const fn case(
+    path: &'static str,
+    media_type: &'static str,
+    body: &'static str,
+    status: u16,
+    code: &'static str,
+) -> Case {
     Case { method: Method::POST, path, media_type, body, status, code }
 }
 
@@ -52,7 +58,13 @@ fn cases() -> Vec<Case> {
         case("/convert?output_format=glb", "multipart/form-data", "x", 400, "malformed_request"),
         case("/convert?output_format=glb&filename=a.fbx", ANY, "no model at all", 415, "unknown_format"),
         case("/convert?output_format=bvh&filename=a.obj", ANY, TRIANGLE, 422, "unsupported_pair"),
-        case("/v1/convert?output_format=glb&filename=a.zip", ANY, "PK\u{3}\u{4}broken", 422, "invalid_archive"),
+        case(
+            "/v1/convert?output_format=glb&filename=a.zip",
+            ANY,
+            "PK\u{3}\u{4}broken",
+            422,
+            "invalid_archive",
+        ),
     ]
 }
 
@@ -70,7 +82,11 @@ async fn errors_are_as_the_document_lists_them() {
         assert_eq!(allow.is_some(), case.status == 405, "{what}: {allow:?}");
         let (status, id) = (answer.status(), answer.headers()["x-request-id"].clone());
         let problem: Value = answer.json().await.unwrap();
-        assert_eq!((status.as_u16(), problem["code"].as_str()), (case.status, Some(case.code)), "{what}: {problem}");
+        assert_eq!(
+            (status.as_u16(), problem["code"].as_str()),
+            (case.status, Some(case.code)),
+            "{what}: {problem}"
+        );
         assert_eq!(problem["status"], case.status, "{what}");
         assert_eq!(problem["error"], problem["detail"], "{what}");
         assert_eq!(problem["request_id"], id.to_str().unwrap(), "{what}");
@@ -83,7 +99,8 @@ async fn errors_are_as_the_document_lists_them() {
             case.path.split('?').next().unwrap()
         };
         let listed = &document["paths"][path][case.method.as_str().to_lowercase()]["responses"]
-            [case.status.to_string()]["content"]["application/problem+json"]["schema"]["properties"]["code"]["enum"];
+            [case.status.to_string()]["content"]["application/problem+json"]["schema"]["properties"]["code"]
+            ["enum"];
         assert!(listed.as_array().unwrap().contains(&Value::from(case.code)), "{what}: not in {listed}");
     }
 }
