@@ -60,6 +60,11 @@ fn parameters(schemas: &mut Schemas) -> Vec<Value> {
         let mut schema = properties.remove(info.name).unwrap_or_default();
         if let Some(schema) = schema.as_object_mut() {
             schema.remove("description");
+            // Of a choice between words that are explained one by one, forms for people make nothing good.
+            if schema.remove("$ref").is_some() {
+                schema.insert("type".to_owned(), json!("string"));
+                schema.insert("enum".to_owned(), info.values.split('|').collect());
+            }
         }
         json!({ "name": info.name, "in": "query", "description": format!("{help}."), "schema": schema })
     }));
