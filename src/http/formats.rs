@@ -10,6 +10,7 @@ use crate::domain::format::{Feature, TABLE};
 use crate::domain::{Format, options};
 
 #[derive(Debug, Serialize, JsonSchema)]
+#[allow(clippy::struct_field_names)]
 pub struct Formats {
     formats: Vec<FormatEntry>,
     options: Vec<OptionEntry>,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value};
 
-/// `OpenAPI` 3.1 takes JSON Schema 2020-12 as it is; only the place of shared ones differs.
+/// OpenAPI 3.1 takes JSON Schema 2020-12 as it is; only the place of shared ones differs.
 pub struct Schemas(SchemaGenerator);
 
 impl Default for Schemas {
