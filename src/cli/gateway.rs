@@ -103,6 +103,7 @@ fn gateway(config: &Config, shutdown: Shutdown) -> Result<Gateway, Failure> {
             max_file_size: server.max_file_size,
             read_timeout: server.read_timeout,
             metrics_apart: server.metrics.is_some(),
+            access: config.access.clone(),
         },
         shutdown,
         started: Instant::now(),

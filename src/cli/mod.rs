@@ -8,6 +8,7 @@ mod formats;
 mod gateway;
 mod gather;
 mod logging;
+mod openapi;
 mod options;
 mod place;
 mod plan;
@@ -64,6 +65,7 @@ enum Command {
     #[command(subcommand)]
     Engine(engine::Command),
     Schema(schema::Args),
+    Openapi(openapi::Args),
 }
 
 /// Why a subcommand did not do its work.
@@ -136,6 +138,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Failure> {
         Command::Doctor(args) => doctor::run(&args),
         Command::Engine(command) => engine::run(&command),
         Command::Schema(args) => schema::run(&args),
+        Command::Openapi(args) => openapi::run(&args),
     }
 }
 

@@ -36,6 +36,7 @@ pub struct Options {
     /// Whether clips are converted.
     pub animation: bool,
     /// Factor on the size of the model; 1 leaves it as it is.
+    #[schemars(range(min = 1e-6, max = 1e6))]
     pub scale: f64,
     /// Whether polygons are cut into triangles.
     pub triangulate: bool,
@@ -58,7 +59,7 @@ impl Default for Options {
 }
 
 /// What an option takes, for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Kind {
     Boolean,

@@ -44,6 +44,10 @@ struct Wish {
     main: Option<String>,
 }
 
+/// Convert a model
+///
+/// The conversion runs while the client waits; one that hangs up ends it. `/v1/convert` is the same.
+#[utoipa::path(post, path = "/convert", tag = "conversion")]
 pub async fn convert(
     State(gateway): State<Shared>,
     query: Result<Query<Parameters>, QueryRejection>,

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::state::Shared;
@@ -9,14 +10,14 @@ use crate::domain::Format;
 use crate::domain::format::{Feature, TABLE};
 use crate::domain::options::{self, Kind, OptionInfo};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Listing {
     formats: Vec<FormatEntry>,
     options: Vec<OptionEntry>,
     limits: Limits,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct FormatEntry {
     name: &'static str,
     title: &'static str,
@@ -27,7 +28,7 @@ struct FormatEntry {
     to: Vec<Format>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct OptionEntry {
     name: &'static str,
     #[serde(flatten)]
@@ -37,7 +38,7 @@ struct OptionEntry {
     help: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Limits {
     /// Bytes of a request's body.
     max_file_size: u64,
@@ -48,6 +49,10 @@ struct Limits {
     conversion_timeout_seconds: f64,
 }
 
+/// What goes to what
+///
+/// Formats with their targets, options, and limits.
+#[utoipa::path(get, path = "/v1/formats", tag = "conversion")]
 pub async fn formats(State(gateway): State<Shared>) -> Json<Listing> {
     let formats = TABLE
         .iter()

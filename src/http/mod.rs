@@ -1,7 +1,10 @@
 //! The HTTP API: requests in, files and problems out. Knows the conversion path, and nothing of how it works.
 
+pub mod access;
+mod apidocs;
 mod convert;
 mod describe;
+mod document;
 mod file;
 mod formats;
 mod metrics;
@@ -15,6 +18,7 @@ mod server;
 mod state;
 mod watch;
 
+pub use document::text as document;
 pub use router::{metrics_router, router};
 pub use server::Server;
 pub use state::{Gateway, Settings};

@@ -3,33 +3,41 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::state::{Gateway, Shared};
 
-/// `GET /livez`: the process answers. Nothing of the work is asked, so that work never fails it.
+/// Whether the process answers
+///
+/// Nothing of the work is asked, so that work never fails it.
+#[utoipa::path(get, path = "/livez", tag = "watching")]
 pub async fn live() -> Json<Status> {
     Json(Status { status: "ok" })
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Status {
     status: &'static str,
 }
 
-/// `GET /readyz`
-#[derive(Debug, Serialize)]
+/// Whether requests should come here, and each thing that decides it.
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Readiness {
     status: &'static str,
     checks: Checks,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Checks {
     engine: &'static str,
     accepting: &'static str,
 }
 
+/// Whether requests should come here
+///
+/// 200 only with a warm engine and while not stopping.
+#[utoipa::path(get, path = "/readyz", tag = "watching")]
 pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness>) {
     let checks = Checks {
         engine: if engine_is_warm(&gateway) { "ok" } else { "not running" },
@@ -49,8 +57,8 @@ fn engine_is_warm(gateway: &Gateway) -> bool {
     gateway.converter.stats().is_some_and(|stats| stats.available && stats.zygote.is_some())
 }
 
-/// `GET /health`, for people.
-#[derive(Debug, Serialize)]
+/// How the service is, for people.
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Health {
     status: &'static str,
     version: &'static str,
@@ -59,7 +67,7 @@ pub struct Health {
     queue: Queue,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Engine {
     status: &'static str,
     version: Option<String>,
@@ -67,12 +75,14 @@ struct Engine {
     busy: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Queue {
     waiting: usize,
     full: bool,
 }
 
+/// How the service is, for people
+#[utoipa::path(get, path = "/health", tag = "watching")]
 pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
     let stats = gateway.converter.stats().unwrap_or_default();
     let warm = engine_is_warm(&gateway);

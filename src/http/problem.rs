@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::request_id::RequestId;
@@ -20,14 +21,18 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
 }
 
-/// The body, an `application/problem+json`.
-#[derive(Debug, Serialize)]
-struct Body<'a> {
+/// An error, as RFC 9457 has it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub struct Body<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
+    /// The status of the answer.
     status: u16,
+    /// The stable name of the error, for programs.
     code: ErrorCode,
+    /// One sentence for people.
     detail: &'a str,
     /// The detail again, where the predecessor's clients look for it.
     error: &'a str,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use uuid::Uuid;
 
@@ -10,11 +11,20 @@ use super::problem::Problem;
 use super::state::Shared;
 use crate::domain::{ErrorCode, Report};
 
+/// The report of a recent conversion
+///
+/// What went in, what came out, and what the target could not hold. The latest 1,000 are kept.
+#[utoipa::path(
+    get,
+    path = "/v1/reports/{id}",
+    tag = "conversion",
+    params(("id" = String, Path, description = "As in the `Link` of the conversion's answer"))
+)]
 pub async fn report(
     State(gateway): State<Shared>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Arc<Report>>, Problem> {
-    let found = Uuid::try_parse(&id).ok().and_then(|id| gateway.reports.get(id));
+    let found = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok()).and_then(|id| gateway.reports.get(id));
     found.map(Json).ok_or_else(|| {
         Problem::new(ErrorCode::NotFound, "there is no report of this number; the latest 1000 are kept")
     })

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -13,8 +13,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::problem::Problem;
 use super::state::Shared;
-use super::{convert, formats, metrics, probes, reports, request_id, watch};
+use super::{access, apidocs, convert, document, formats, metrics, probes, reports, request_id, watch};
 use crate::domain::ErrorCode;
+
+/// Bytes of a body that a handler takes whole. Models do not come that way, and what no handler asks for is not read.
+const SMALL_BODY: usize = 64 << 10;
 
 /// The whole API.
 pub fn router(gateway: Shared) -> Router {
@@ -26,7 +29,11 @@ pub fn router(gateway: Shared) -> Router {
         .route("/v1/reports/{id}", get(reports::report))
         .route("/health", get(probes::health))
         .route("/livez", get(probes::live))
-        .route("/readyz", get(probes::ready));
+        .route("/readyz", get(probes::ready))
+        .route("/openapi.json", get(document::openapi))
+        .route("/apidocs", get(apidocs::to_page))
+        .route("/apidocs/", get(apidocs::page))
+        .route("/apidocs/{file}", get(apidocs::file));
     finish(router, gateway)
 }
 
@@ -39,15 +46,24 @@ fn metrics_routes() -> Router<Shared> {
     Router::new().route("/metrics", get(metrics::metrics))
 }
 
-/// What holds for every address.
+/// What holds for every address; what is added last is outermost.
 fn finish(router: Router<Shared>, gateway: Shared) -> Router {
-    router
+    let router = router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(DefaultBodyLimit::max(SMALL_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), access::keys::check))
+        .layer(CatchPanicLayer::custom(panicked));
+    // Outside of the keys: a browser sends none with its question whether it may.
+    let router = match access::cors::layer(&gateway.settings.access.cors_origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router
         .layer(middleware::from_fn(safe_headers))
-        .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(request_id::in_problems))
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), watch::watch))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), access::client::note))
         .layer(middleware::from_fn(request_id::number))
         .with_state(gateway)
 }
@@ -65,7 +81,8 @@ fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     Problem::new(ErrorCode::Internal, "the request failed for a reason that is not its own").into_response()
 }
 
-/// Answers are what they say they are, and are shown in nobody's frame.
+/// Answers are what they say they are, and run nothing and are shown in nobody's frame, a model that claims to be a page
+/// included.
 async fn safe_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -73,6 +90,7 @@ async fn safe_headers(request: Request, next: Next) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config::Access;
 use crate::engine::workdir::WorkDir;
 use crate::service::{Converter, Reports};
 use crate::shutdown::Shutdown;
@@ -19,6 +20,8 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// Metrics are at an address of their own, not among the rest.
     pub metrics_apart: bool,
+    /// Who may ask.
+    pub access: Access,
 }
 
 pub struct Gateway {

@@ -15,9 +15,9 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use super::access::client::Client;
 use super::problem::{Problem, status};
 use super::request_id::RequestId;
-use super::server::Peer;
 use super::state::Shared;
 use crate::domain::ErrorCode;
 use crate::telemetry::{self, Metrics, traces};
@@ -29,7 +29,7 @@ const PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
 const UNMATCHED: &str = "unmatched";
 
 pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
-    // Whoever asks for a key records its name: `Span::current().record("key", name)`. It is on every line from then on.
+    // The key's name is filled in where keys are checked. It is on every line from then on.
     let id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
     let span = telemetry::span!("request", request_id = id, key = tracing::field::Empty);
     traces::continue_from(&span, request.headers());
@@ -49,7 +49,7 @@ struct Visit {
     method: Method,
     route: String,
     path: String,
-    peer: Option<Peer>,
+    client: Option<Client>,
     /// Bytes of its body that were read.
     received: Arc<AtomicU64>,
     /// The answer's, once there is one.
@@ -71,7 +71,7 @@ impl Visit {
             method: request.method().clone(),
             route: extensions.get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned(),
             path: request.uri().path().to_owned(),
-            peer: extensions.get::<Peer>().copied(),
+            client: extensions.get::<Client>().copied(),
             received: Arc::default(),
             status: None,
             code: None,
@@ -113,7 +113,7 @@ impl Visit {
                     bytes_in = self.received.load(Ordering::Relaxed),
                     bytes_out = self.sent,
                     ms = milliseconds,
-                    client = self.peer.map(|Peer(address)| tracing::field::display(address)),
+                    client = self.client.map(|Client(address)| tracing::field::display(address)),
                     cut = (!self.complete).then_some(true),
                     "answered"
                 )

@@ -1,11 +1,15 @@
 //! The real binary on a real port, with the real engine.
 
+mod access;
 mod contract;
+mod document;
+mod errors;
 mod logs;
 mod metrics;
 mod observability;
 mod raw;
 mod receive;
+mod schemathesis;
 mod thin_path;
 mod traces;
 

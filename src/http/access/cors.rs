@@ -1,0 +1,49 @@
+//! Pages of other origins: let in only where the operator names them.
+
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// What a page may send besides what it always may.
+const SENT: [HeaderName; 5] = [
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("traceparent"),
+];
+
+/// What a page may read of an answer besides what it always may.
+const READ: [HeaderName; 10] = [
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_LENGTH,
+    header::LINK,
+    header::LOCATION,
+    header::RETRY_AFTER,
+    header::WWW_AUTHENTICATE,
+    HeaderName::from_static("server-timing"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("meshgate-losses"),
+    HeaderName::from_static("meshgate-cache"),
+];
+
+/// For these origins, or all by one `*`; `None` when there are none.
+pub fn layer(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    Some(
+        CorsLayer::new()
+            .allow_origin(allowed)
+            .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
+            .allow_headers(SENT)
+            .expose_headers(READ)
+            .max_age(Duration::from_hours(1)),
+    )
+}

@@ -1,0 +1,69 @@
+//! `/apidocs/`: Swagger UI over the document, all of it from this program.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::header;
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::problem::Problem;
+use crate::domain::ErrorCode;
+
+const PAGE: &str = include_str!("index.html");
+const START: &str = include_str!("start.js");
+const STYLE: &str = include_str!("style.css");
+
+/// The parts of Swagger UI that the page asks for.
+const PARTS: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"];
+
+/// Nothing from elsewhere. Swagger UI sets styles from its script; and its pictures are in its style sheet.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// This document, for people
+///
+/// Swagger UI; it asks nothing of the internet.
+#[utoipa::path(get, path = "/apidocs/", tag = "document")]
+pub async fn page() -> Response {
+    sent("text/html; charset=utf-8", Bytes::from(PAGE.replace("{version}", env!("CARGO_PKG_VERSION"))))
+}
+
+/// `/apidocs`: relative addresses in the page need the slash.
+pub async fn to_page() -> Redirect {
+    Redirect::permanent("apidocs/")
+}
+
+pub async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let name = name.map(|Path(name)| name).unwrap_or_default();
+    match name.as_str() {
+        "start.js" => {
+            return Ok(sent("text/javascript; charset=utf-8", Bytes::from_static(START.as_bytes())));
+        }
+        "style.css" => return Ok(sent("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes()))),
+        _ => (),
+    }
+    let part = PARTS.contains(&name.as_str()).then(|| part(&name)).flatten();
+    part.ok_or_else(|| Problem::new(ErrorCode::NotFound, "the API's page has no such part"))
+}
+
+fn part(name: &str) -> Option<Response> {
+    let file = utoipa_swagger_ui::serve(name, Arc::default()).ok().flatten()?;
+    let bytes = match file.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => Bytes::from(bytes),
+    };
+    Some(sent(&file.content_type, bytes))
+}
+
+fn sent(media_type: &str, content: Bytes) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        // Parts of another version do not fit.
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, content).into_response()
+}

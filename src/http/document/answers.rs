@@ -1,0 +1,136 @@
+//! What may come back: bodies, headers, and the errors with their codes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use schemars::JsonSchema;
+use serde_json::{Map, Value, json};
+
+use super::schemas::Schemas;
+use crate::domain::ErrorCode;
+use crate::http::problem::status;
+
+const REQUEST_ID: &str = "X-Request-Id";
+
+/// A body that is no error.
+pub struct Answer {
+    media_type: &'static str,
+    schema: Value,
+}
+
+impl Answer {
+    pub fn json<T: JsonSchema>(schemas: &mut Schemas) -> Self {
+        Self { media_type: "application/json", schema: schemas.of::<T>() }
+    }
+
+    pub fn object() -> Self {
+        Self { media_type: "application/json", schema: json!({ "type": "object" }) }
+    }
+
+    pub fn text(media_type: &'static str) -> Self {
+        Self { media_type, schema: json!({ "type": "string" }) }
+    }
+
+    pub fn response(&self, description: &str) -> Value {
+        let mut content = Map::new();
+        content.insert(self.media_type.to_owned(), json!({ "schema": self.schema }));
+        json!({ "description": description, "headers": named(&[REQUEST_ID]), "content": content })
+    }
+}
+
+/// Every code with the sentence that explains it, both from the type.
+pub fn codes() -> Vec<(ErrorCode, String)> {
+    let schema = schemars::schema_for!(ErrorCode).to_value();
+    let variants = schema["oneOf"].as_array().cloned().unwrap_or_default();
+    let code = |variant: &Value| {
+        let code = serde_json::from_value(variant["const"].clone()).ok()?;
+        Some((code, variant["description"].as_str()?.to_owned()))
+    };
+    variants.iter().filter_map(code).collect()
+}
+
+/// The responses for these codes, by status; `locked` adds what a missing key is answered with.
+pub fn errors(wanted: &[ErrorCode], locked: bool) -> Map<String, Value> {
+    let mut by_status: BTreeMap<u16, Vec<(ErrorCode, String)>> = BTreeMap::new();
+    for (code, meaning) in codes() {
+        if wanted.contains(&code) || locked && code == ErrorCode::Unauthorized {
+            by_status.entry(status(code).as_u16()).or_default().push((code, meaning));
+        }
+    }
+    by_status.into_iter().map(|(status, codes)| (status.to_string(), problem(status, &codes))).collect()
+}
+
+fn problem(status: u16, codes: &[(ErrorCode, String)]) -> Value {
+    let mut description = String::new();
+    for (code, meaning) in codes {
+        let _ = writeln!(description, "- `{code}`: {meaning}");
+    }
+    let headers = match status {
+        401 => &[REQUEST_ID, "WWW-Authenticate"][..],
+        503 => &[REQUEST_ID, "Retry-After"],
+        _ => &[REQUEST_ID],
+    };
+    let codes: Vec<_> = codes.iter().map(|(code, _)| code).collect();
+    json!({
+        "description": description.trim_end(),
+        "headers": named(headers),
+        "content": { "application/problem+json": { "schema": {
+            "allOf": [{ "$ref": "#/components/schemas/Problem" }],
+            "properties": { "status": { "const": status }, "code": { "enum": codes } },
+        } } },
+    })
+}
+
+/// References to headers of [`headers`].
+pub fn named(names: &[&str]) -> Map<String, Value> {
+    names
+        .iter()
+        .map(|name| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") })))
+        .collect()
+}
+
+/// Every header that an answer may have, and that says something.
+pub fn headers() -> Value {
+    let text = json!({ "type": "string" });
+    json!({
+        (REQUEST_ID): {
+            "description": "The request's number, as in the server's log.",
+            "required": true,
+            "schema": { "type": "string", "pattern": "^[A-Za-z0-9_.:/-]{1,128}$" },
+        },
+        "Content-Disposition": {
+            "description": "The input's name with the new extension (RFC 6266, RFC 8187).",
+            "required": true,
+            "schema": text,
+        },
+        "Server-Timing": {
+            "description": "Milliseconds of `receive`, `queue`, `convert` and `check`.",
+            "required": true,
+            "schema": text,
+        },
+        "Meshgate-Losses": {
+            "description": "How many things the result lacks of the source; the report names them.",
+            "required": true,
+            "schema": { "type": "integer", "minimum": 0 },
+        },
+        "Link": {
+            "description": "Where the report is: `</v1/reports/{id}>; rel=\"describedby\"`.",
+            "required": true,
+            "schema": text,
+        },
+        "Retry-After": {
+            "description": "Seconds after which it may be worth trying again, where that can be said.",
+            "schema": { "type": "integer", "minimum": 1 },
+        },
+        "WWW-Authenticate": {
+            "description": "How to show a key.",
+            "required": true,
+            "schema": text,
+        },
+    })
+}
+
+/// A key by either header, or none where the operator asks for none.
+pub fn security() -> Value {
+    json!([{}, { "bearer": [] }, { "key": [] }])
+}

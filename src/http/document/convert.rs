@@ -1,0 +1,108 @@
+//! `POST /convert`: its parameters from the tables of options and formats, its bodies, and all that it may answer.
+
+use serde_json::{Map, Value, json};
+
+use super::answers::{codes, errors, named, security};
+use super::schemas::Schemas;
+use crate::domain::format::TABLE;
+use crate::domain::{ErrorCode, Options, options};
+
+/// A triangle as OBJ, the smallest model there is.
+const EXAMPLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";
+
+/// What a conversion never answers: the first two are of other addresses, the third of the command line, and nobody
+/// is there to read the last.
+const NEVER: [ErrorCode; 4] =
+    [ErrorCode::NotFound, ErrorCode::MethodNotAllowed, ErrorCode::OutputExists, ErrorCode::Cancelled];
+
+pub fn describe(operation: &mut Value, schemas: &mut Schemas) {
+    operation["parameters"] = parameters(schemas).into();
+    operation["requestBody"] = body();
+    let possible: Vec<_> =
+        codes().into_iter().map(|(code, _)| code).filter(|code| !NEVER.contains(code)).collect();
+    let mut responses = errors(&possible, true);
+    responses.insert("200".to_owned(), result());
+    operation["responses"] = responses.into();
+    operation["security"] = security();
+}
+
+fn parameters(schemas: &mut Schemas) -> Vec<Value> {
+    let names: Vec<_> = TABLE.iter().map(|info| info.name).collect();
+    let mut parameters = vec![
+        json!({
+            "name": "output_format",
+            "in": "query",
+            "required": true,
+            "description": "The format of the result.",
+            "schema": { "type": "string", "enum": names },
+            "example": "glb",
+        }),
+        json!({
+            "name": "filename",
+            "in": "query",
+            "description": "What a raw body is called; its extension says its format. Parts of a form have names of their own.",
+            "schema": { "type": "string" },
+            "example": "triangle.obj",
+        }),
+        json!({
+            "name": "main",
+            "in": "query",
+            "description": "Which of several files is the model itself, where that is not plain.",
+            "schema": { "type": "string" },
+        }),
+    ];
+    let mut properties = schemas.properties::<Options>();
+    parameters.extend(options::TABLE.iter().map(|info| {
+        let mut help = info.help.to_owned();
+        if let Some(first) = help.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        let mut schema = properties.remove(info.name).unwrap_or_default();
+        if let Some(schema) = schema.as_object_mut() {
+            schema.remove("description");
+            // Of a choice between words that are explained one by one, forms for people make nothing good.
+            if schema.remove("$ref").is_some() {
+                schema.insert("type".to_owned(), json!("string"));
+                schema.insert("enum".to_owned(), info.values.split('|').collect());
+            }
+        }
+        json!({ "name": info.name, "in": "query", "description": format!("{help}."), "schema": schema })
+    }));
+    parameters
+}
+
+fn body() -> Value {
+    json!({
+        "required": true,
+        "description": "The model: one or more parts named `file` (several are one model of several files; a zip is \
+            unpacked), or the bytes of one file under any other media type, with `filename`.",
+        "content": {
+            "multipart/form-data": { "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": { "file": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": { "type": "string", "format": "binary" },
+                } },
+            } },
+            "application/octet-stream": {
+                "schema": { "type": "string", "format": "binary", "minLength": 1 },
+                "example": EXAMPLE,
+            },
+        },
+    })
+}
+
+fn result() -> Value {
+    let types = TABLE.iter().map(|info| info.media_type).chain(["application/zip"]);
+    let content: Map<String, Value> = types
+        .map(|name| (name.to_owned(), json!({ "schema": { "type": "string", "format": "binary" } })))
+        .collect();
+    let headers = ["X-Request-Id", "Content-Disposition", "Server-Timing", "Meshgate-Losses", "Link"];
+    json!({
+        "description": "The file, or a zip of several (see `packaging`).",
+        "headers": named(&headers),
+        "content": content,
+    })
+}

@@ -1,0 +1,25 @@
+//! The real server answers as its document says, whatever it is asked: schemathesis makes up the requests.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::Gateway;
+
+#[test]
+fn the_server_is_as_its_document_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = root.join(".venv/schemathesis/bin/schemathesis");
+    assert!(program.exists(), "run: make setup");
+    let gateway = Gateway::start(&[]);
+    let output = Command::new(program)
+        .args(["--config-file", "schemathesis.toml", "run", &gateway.url("/openapi.json")])
+        .current_dir(root.join("tests/schemathesis"))
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    // All of it was tried; the address of the document itself schemathesis leaves out.
+    let all = "9 selected / 9 total";
+    assert!(said.contains(all), "not {all}: {said}");
+}
