@@ -17,13 +17,19 @@ use crate::shutdown::{self, Shutdown};
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
+/// How long work on files may go on when everything else has ended.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
 /// Serves until told to stop.
 ///
 /// # Errors
 /// What keeps the gateway from serving at all: no folder to work in, an address in use.
 pub fn run(config: &Config) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
-    runtime.block_on(serve(config))
+    let ended = runtime.block_on(serve(config));
+    // What still blocks a thread (work on files of conversions that were given up) is not waited for without end.
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
 }
 
 async fn serve(config: &Config) -> Result<ExitCode, Failure> {
@@ -42,7 +48,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     gateway.converter.shutdown().await;
     stopping.abort();
     tracing::info!("stopped");
-    Ok(ExitCode::SUCCESS)
+    Ok(shutdown.forced().map_or(ExitCode::SUCCESS, ExitCode::from))
 }
 
 async fn bind(address: SocketAddr, config: &Config) -> Result<Server, Failure> {

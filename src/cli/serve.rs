@@ -25,18 +25,22 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         server: Server {
             bind: args.bind,
             metrics: None,
-            workers: 2,
-            queue_limit: 8,
-            timeout: Duration::from_mins(10),
-            max_file_size: 100 << 20,
-            read_timeout: Duration::from_secs(30),
-            max_connections: 1024,
-            shutdown_delay: Duration::ZERO,
-            shutdown_grace: Duration::from_mins(1),
+            workers: given("WORKERS", 2),
+            queue_limit: given("QUEUE_LIMIT", 8),
+            timeout: Duration::from_secs_f64(given("CONVERSION_TIMEOUT", 600.0)),
+            max_file_size: given("MAX_FILE_SIZE", 100 << 20),
+            read_timeout: Duration::from_secs_f64(given("READ_TIMEOUT", 30.0)),
+            max_connections: given("MAX_CONNECTIONS", 1024),
+            shutdown_delay: Duration::from_secs_f64(given("SHUTDOWN_DELAY", 0.0)),
+            shutdown_grace: Duration::from_secs_f64(given("SHUTDOWN_GRACE", 60.0)),
         },
         access: Access { trusted_proxies: Vec::new(), cors_origins: Vec::new(), api_keys: Vec::new() },
         log: Log { filter: "info".to_owned(), format: LogFormat::Plain, file: None, files: 7 },
         traces: Traces { endpoint: None },
     };
     gateway::run(&config)
+}
+
+fn given<T: std::str::FromStr>(name: &str, usual: T) -> T {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
