@@ -1,5 +1,12 @@
 //! The real binary on a real port, with the real engine.
 
+mod admission;
+mod connections;
+mod deaths;
+mod disk;
+mod engine;
+mod raw;
+mod stopping;
 mod thin_path;
 
 use std::io::{BufRead, BufReader};
