@@ -92,7 +92,7 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
         engine: Engine {
             status: engine,
             version: gateway.converter.engine_version(),
-            workers: stats.slots,
+            workers: gateway.converter.admission().workers(),
             busy: stats.busy,
             sandbox_missing: gateway.converter.sandbox_missing().map(<[String]>::to_vec),
         },

@@ -54,6 +54,11 @@ impl Admission {
         self.places.available_permits() == 0
     }
 
+    /// How many may be at work.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     pub fn refusal(&self) -> ConversionError {
         let waiting = self.capacity.saturating_sub(self.workers);
         let detail = format!("all {} workers are busy and {waiting} conversions wait already", self.workers);

@@ -195,12 +195,17 @@ impl Converter {
         progress: Progress<'_>,
     ) -> Result<Outcome, ConversionError> {
         let timeout = request.timeout;
-        let late = |_| {
+        let late = || {
             let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
             ConversionError::new(ErrorCode::Timeout, detail)
         };
         let limit = timeout.saturating_add(KILLED_WITHIN);
-        tokio::time::timeout(limit, self.convert_at_leisure(request, progress)).await.map_err(late)?
+        match tokio::time::timeout(limit, self.convert_at_leisure(request, progress)).await {
+            // The engine knows only of the time that it was left.
+            Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late()),
+            Ok(result) => result,
+            Err(_) => Err(late()),
+        }
     }
 
     async fn convert_at_leisure(

@@ -44,7 +44,7 @@ async fn a_full_queue_is_said_early_and_hinders_nobody_else() {
         held.go_on();
     };
     let (running, waiting, ()) = tokio::join!(running, waiting_after_child(&gateway, waiting), meanwhile);
-    assert_eq!((running.status(), waiting.status()), (200, 200));
+    assert_eq!((running.status().as_u16(), waiting.status().as_u16()), (200, 200));
     assert_eq!(gateway.convert(FBX, "c.obj", TRIANGLE.into()).await.status(), 200, "there is room again");
     let health = gateway.json("/health").await;
     assert_eq!((&health["queue"]["full"], &health["engine"]["busy"]), (&false.into(), &0.into()));
