@@ -17,7 +17,7 @@ async fn a_full_queue_is_said_early_and_hinders_nobody_else() {
         gateway.convert(FBX, "b.obj", TRIANGLE.into()).await
     };
     let meanwhile = async {
-        let held = gateway.hold();
+        let held = gateway.hold().await;
         gateway.until_waiting(1).await;
 
         // Refused without a byte of the body.
@@ -73,7 +73,7 @@ async fn those_who_wait_are_served_oldest_first() {
         order.lock().unwrap().push(number);
     };
     let meanwhile = async {
-        let held = gateway.hold();
+        let held = gateway.hold().await;
         gateway.until_waiting(3).await;
         held.go_on();
     };
@@ -106,7 +106,7 @@ async fn the_time_out_covers_waiting_and_converting_and_ends_with_a_dead_child()
     };
     let waiting = waiting_after_child(&gateway, gateway.convert(FBX, "b.bvh", motion()));
     let stop = async {
-        let child = gateway.child();
+        let child = gateway.child().await;
         // It hangs, for the supervisor, after 5 s.
         send(child, rustix::process::Signal::STOP);
         child

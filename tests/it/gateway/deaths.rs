@@ -11,13 +11,13 @@ use super::{Gateway, TRIANGLE};
 
 const FBX: &str = "output_format=fbx";
 
-#[test]
-fn a_client_that_hangs_up_ends_its_conversion() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_ends_its_conversion() {
     let gateway = Gateway::start(&[("WORKERS", "1")]);
     let model = motion();
     let mut raw = gateway.raw();
     raw.send(head("output_format=fbx&filename=a.bvh", model.len())).send(&model);
-    let child = gateway.child();
+    let child = gateway.child().await;
     // Else it might be done before.
     send(child, Signal::STOP);
     drop(raw);
@@ -37,7 +37,7 @@ async fn a_killed_child_and_a_killed_zygote_are_made_good() {
     let gateway = Gateway::start(&[]);
     for zygote in [false, true] {
         let kill = async {
-            let child = gateway.child();
+            let child = gateway.child().await;
             send(child, Signal::STOP);
             for pid in if zygote { gateway.zygotes() } else { vec![child] } {
                 send(pid, Signal::KILL);

@@ -47,7 +47,7 @@ pub fn send(pid: i32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
 }
 
-/// Asks again and again, for as long as things may take.
+/// Asks again and again, for as long as things may take. Blocks the task, and what it does besides.
 pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
     let began = Instant::now();
     while !reached() {
@@ -72,19 +72,21 @@ impl Gateway {
         self.children(&self.zygotes())
     }
 
-    /// Waits for a child at work. Blocks: tests with this run on several threads.
-    pub fn child(&self) -> i32 {
-        let mut found = None;
-        until("a conversion in a child", || {
-            found = self.converting().first().copied();
-            found.is_some()
-        });
-        found.unwrap()
+    /// Waits for a child at work.
+    pub async fn child(&self) -> i32 {
+        let began = Instant::now();
+        loop {
+            if let Some(child) = self.converting().first() {
+                return *child;
+            }
+            assert!(began.elapsed() < LONG, "no conversion in a child");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 
     /// Stops the zygote of a conversion at work, so that its end is not noticed: it keeps its slot, until `go_on`.
-    pub fn hold(&self) -> Held {
-        self.child();
+    pub async fn hold(&self) -> Held {
+        self.child().await;
         let zygotes = self.zygotes();
         for pid in &zygotes {
             send(*pid, Signal::STOP);

@@ -23,7 +23,7 @@ async fn what_runs_is_finished_and_what_comes_meanwhile_is_served() {
     let mut half = gateway.raw();
     let running = gateway.convert(FBX, "a.bvh", motion());
     let meanwhile = async {
-        let held = gateway.hold();
+        let held = gateway.hold().await;
         gateway.signal(Signal::TERM);
         gateway.wait_for("stopping");
         // New connections, for the delay.
@@ -61,7 +61,7 @@ async fn what_takes_too_long_is_killed_and_answered() {
     upload.send(head(FBX, 1000)).send("v 0");
     let running = gateway.convert(FBX, "a.bvh", motion());
     let meanwhile = async {
-        let child = gateway.child();
+        let child = gateway.child().await;
         send(child, Signal::STOP);
         gateway.signal(Signal::INT);
         child
@@ -83,7 +83,7 @@ async fn a_second_signal_ends_everything_at_once() {
         let mut raw = gateway.raw();
         let model = motion();
         raw.send(head("output_format=fbx&filename=a.bvh", model.len())).send(&model);
-        let child = gateway.child();
+        let child = gateway.child().await;
         send(child, Signal::STOP);
         let zygotes = gateway.zygotes();
         gateway.signal(Signal::TERM);
