@@ -78,7 +78,7 @@ struct Queue {
 }
 
 pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
-    let stats = gateway.converter.stats().unwrap_or_default();
+    let counts = gateway.converter.stats().unwrap_or_default();
     let engine = engine_status(&gateway);
     let status = match (engine == OK, gateway.shutdown.is_draining()) {
         (_, true) => "draining",
@@ -93,9 +93,9 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
             status: engine,
             version: gateway.converter.engine_version(),
             workers: gateway.converter.admission().workers(),
-            busy: stats.busy,
+            busy: counts.busy,
             sandbox_missing: gateway.converter.sandbox_missing().map(<[String]>::to_vec),
         },
-        queue: Queue { waiting: stats.waiting, full: gateway.converter.admission().is_full() },
+        queue: Queue { waiting: counts.waiting, full: gateway.converter.admission().is_full() },
     })
 }

@@ -228,7 +228,9 @@ impl Common {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        if chunked || spare || self.shutdown.is_draining() {
+        // Answered before it was read, the connection is not used again; who is not told would try.
+        let unread = exchange.is_unread();
+        if unread || chunked || spare || self.shutdown.is_draining() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response.map(|body| Told::new(body, answering)))

@@ -54,6 +54,11 @@ impl Exchange {
         self.unread.store(false, Ordering::Relaxed);
     }
 
+    /// Whether parts of the latest request were not read.
+    pub fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
     pub fn is_answering(&self) -> bool {
         self.answering.load(Ordering::Relaxed)
     }
@@ -301,7 +306,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         if self.lingering.is_none() {
             ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
         }
-        if self.exchange.unread.load(Ordering::Relaxed) {
+        if self.exchange.is_unread() {
             ready!(self.poll_linger(context));
         }
         Poll::Ready(Ok(()))

@@ -65,7 +65,7 @@ async fn what_nobody_read_is_read_before_the_end() {
     wire.write_all(b"no").await.unwrap();
     drop(answering);
     let sending = async {
-        client.write_all(&[0; 100_000]).await.unwrap();
+        client.write_all(&[0; 10_000]).await.unwrap();
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.unwrap();
         drop(client);

@@ -14,6 +14,7 @@ fn an_early_answer_reaches_a_client_that_still_sends() {
     // All of it, before the answer is looked at.
     let answer = raw.send(head("output_format=glb", body.len())).send(&body).answer().unwrap();
     assert_eq!((answer.status, &answer.json()["code"]), (413, &"too_large".into()));
+    assert_eq!(answer.header("connection"), Some("close"), "a client would use it again");
     // The same without a length.
     let mut raw = gateway.raw();
     raw.send("POST /convert?output_format=glb HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
