@@ -39,6 +39,10 @@ fn parents() -> HashMap<i32, i32> {
     parents
 }
 
+fn children(of: &[i32]) -> Vec<i32> {
+    parents().iter().filter(|(_, parent)| of.contains(parent)).map(|(pid, _)| *pid).collect()
+}
+
 pub fn is_alive(pid: i32) -> bool {
     parents().contains_key(&pid)
 }
@@ -57,19 +61,14 @@ pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
 }
 
 impl Gateway {
-    fn children(&self, of: &[i32]) -> Vec<i32> {
-        let all = parents();
-        all.iter().filter(|(_, parent)| of.contains(parent)).map(|(pid, _)| *pid).collect()
-    }
-
     /// The zygotes.
     pub fn zygotes(&self) -> Vec<i32> {
-        self.children(&[self.pid().cast_signed()])
+        children(&[self.pid().cast_signed()])
     }
 
     /// The children in which conversions run.
     pub fn converting(&self) -> Vec<i32> {
-        self.children(&self.zygotes())
+        children(&self.zygotes())
     }
 
     /// Waits for a child at work.
