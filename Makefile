@@ -36,6 +36,10 @@ $(VENV)/schemathesis/.ready: tests/schemathesis/requirements.txt
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
+.PHONY: serve
+serve: setup ## Serve conversions over HTTP on 127.0.0.1:5000, for development
+	cargo run --locked -- serve
+
 .PHONY: test
 test: setup ## Run every test, Python and Rust
 	$(PYTHON) -m pytest

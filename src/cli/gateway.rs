@@ -18,13 +18,19 @@ use crate::telemetry::{Metrics, logging, panics};
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
+/// How long work on files may go on when everything else has ended.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
 /// Serves until told to stop.
 ///
 /// # Errors
 /// What keeps the gateway from serving at all: no folder to work in, an address in use.
 pub fn run(config: &Config, warnings: &[String]) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
-    runtime.block_on(serve(config, warnings))
+    let ended = runtime.block_on(serve(config, warnings));
+    // What still blocks a thread (work on files of conversions that were given up) is not waited for without end.
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
 }
 
 async fn serve(config: &Config, warnings: &[String]) -> Result<ExitCode, Failure> {
@@ -70,7 +76,7 @@ async fn serve(config: &Config, warnings: &[String]) -> Result<ExitCode, Failure
     tracing::info!("stopped");
     // What is still to be written or sent may take a moment, and needs the runtime.
     let _ = tokio::task::spawn_blocking(move || drop(log)).await;
-    Ok(ExitCode::SUCCESS)
+    Ok(shutdown.forced().map_or(ExitCode::SUCCESS, ExitCode::from))
 }
 
 fn with_cause(error: &dyn std::error::Error) -> String {

@@ -73,6 +73,8 @@ pub enum ErrorCode {
     UnsupportedInputFormat,
     /// The request is not what HTTP or multipart allow.
     MalformedRequest,
+    /// The request's address and headers are too long.
+    HeadTooLarge,
     /// The body stopped coming.
     RequestTimeout,
     /// Nothing is at this address.
@@ -83,6 +85,8 @@ pub enum ErrorCode {
     Unauthorized,
     /// As many conversions wait as may.
     QueueFull,
+    /// As many connections are open as may.
+    TooManyConnections,
     /// The service is stopping.
     ShuttingDown,
     /// Our fault.

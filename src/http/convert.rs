@@ -117,11 +117,20 @@ async fn answer(
     respond(gateway, outcome, receive).instrument(telemetry::span!("store")).await
 }
 
-/// A full queue is answered before the body is read, except where the engine may not be needed at all.
+/// What cannot be done now is answered before the body is read, except where the engine may not be needed at all.
 fn refuse_early(gateway: &Gateway, wish: &Wish) -> Result<(), Problem> {
+    // Of a raw body the query may tell the format; of others only the body itself does.
+    let named = wish.file_name.as_deref().and_then(|name| Format::from_extension(&names::extension(name)));
+    let needs_engine = !TABLE
+        .iter()
+        .filter(|info| named.is_none_or(|named| named == info.format))
+        .any(|info| native::can(info.format, wish.target, &wish.options));
+    if !needs_engine {
+        return Ok(());
+    }
     let admission = gateway.converter.admission();
-    let maybe_native = TABLE.iter().any(|info| native::can(info.format, wish.target, &wish.options));
-    if maybe_native || !admission.is_full() { Ok(()) } else { Err(about(gateway, admission.refusal())) }
+    let refusal = if admission.is_full() { Some(admission.refusal()) } else { gateway.converter.outage() };
+    refusal.map_or(Ok(()), |error| Err(about(gateway, error)))
 }
 
 /// Adds when to try again to errors that pass.

@@ -2,6 +2,7 @@
 
 pub mod access;
 mod apidocs;
+mod bodies;
 mod convert;
 mod describe;
 mod document;
@@ -11,12 +12,14 @@ mod metrics;
 mod probes;
 mod problem;
 mod receive;
+mod refusal;
 mod reports;
 mod request_id;
 mod router;
 mod server;
 mod state;
 mod watch;
+mod wire;
 
 pub use document::text as document;
 pub use router::{metrics_router, router};

@@ -40,21 +40,28 @@ struct Checks {
 #[utoipa::path(get, path = "/readyz", tag = "watching")]
 pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness>) {
     let checks = Checks {
-        engine: if engine_is_warm(&gateway) { "ok" } else { "not running" },
-        accepting: if gateway.shutdown.is_draining() { "draining" } else { "ok" },
+        engine: engine_status(&gateway),
+        accepting: if gateway.shutdown.is_draining() { "draining" } else { OK },
     };
-    let ready = checks.engine == "ok" && checks.accepting == "ok";
+    let ready = checks.engine == OK && checks.accepting == OK;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { status: if ready { "ok" } else { "unavailable" }, checks }))
 }
 
 /// As `/readyz` says.
 pub fn is_ready(gateway: &Gateway) -> bool {
-    engine_is_warm(gateway) && !gateway.shutdown.is_draining()
+    engine_status(gateway) == OK && !gateway.shutdown.is_draining()
 }
 
-fn engine_is_warm(gateway: &Gateway) -> bool {
-    gateway.converter.stats().is_some_and(|stats| stats.available && stats.zygote.is_some())
+const OK: &str = "ok";
+
+fn engine_status(gateway: &Gateway) -> &'static str {
+    let warm = gateway.converter.stats().is_some_and(|stats| stats.available && stats.zygote.is_some());
+    match (warm, gateway.converter.outage()) {
+        (true, _) => OK,
+        (false, None) => "starting",
+        (false, Some(_)) => "not running",
+    }
 }
 
 /// How the service is, for people.
@@ -73,6 +80,8 @@ struct Engine {
     version: Option<String>,
     workers: usize,
     busy: usize,
+    /// The parts of the sandbox that this machine lacks; `null` until the engine has started.
+    sandbox_missing: Option<Vec<String>>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -84,9 +93,9 @@ struct Queue {
 /// How the service is, for people
 #[utoipa::path(get, path = "/health", tag = "watching")]
 pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
-    let stats = gateway.converter.stats().unwrap_or_default();
-    let warm = engine_is_warm(&gateway);
-    let status = match (warm, gateway.shutdown.is_draining()) {
+    let counts = gateway.converter.stats().unwrap_or_default();
+    let engine = engine_status(&gateway);
+    let status = match (engine == OK, gateway.shutdown.is_draining()) {
         (_, true) => "draining",
         (true, false) => "healthy",
         (false, false) => "degraded",
@@ -96,11 +105,12 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: gateway.started.elapsed().as_secs(),
         engine: Engine {
-            status: if warm { "ok" } else { "not running" },
+            status: engine,
             version: gateway.converter.engine_version(),
-            workers: stats.slots,
-            busy: stats.busy,
+            workers: gateway.converter.admission().workers(),
+            busy: counts.busy,
+            sandbox_missing: gateway.converter.sandbox_missing().map(<[String]>::to_vec),
         },
-        queue: Queue { waiting: stats.waiting, full: gateway.converter.admission().is_full() },
+        queue: Queue { waiting: counts.waiting, full: gateway.converter.admission().is_full() },
     })
 }

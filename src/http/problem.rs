@@ -45,8 +45,8 @@ impl Problem {
         ConversionError::new(code, detail).into()
     }
 
-    /// The answer, with its number in the body.
-    pub fn answer(&self, id: Option<&RequestId>) -> Response {
+    /// The body of the answer.
+    pub fn json(&self, id: Option<&str>) -> Vec<u8> {
         let status = status(self.error.code);
         let body = Body {
             kind: "about:blank",
@@ -55,9 +55,15 @@ impl Problem {
             code: self.error.code,
             detail: &self.error.detail,
             error: &self.error.detail,
-            request_id: id.map(RequestId::as_str),
+            request_id: id,
         };
-        let body = serde_json::to_vec(&body).unwrap_or_default();
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    /// The answer, with its number in the body.
+    pub fn answer(&self, id: Option<&RequestId>) -> Response {
+        let status = status(self.error.code);
+        let body = self.json(id.map(RequestId::as_str));
         let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs_f64().ceil() as u64;
@@ -97,6 +103,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         ErrorCode::UnknownFormat => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::UnsupportedPair
         | ErrorCode::EmptyFile
@@ -115,9 +122,10 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::EngineCrashed => StatusCode::UNPROCESSABLE_ENTITY,
         // As nginx counts clients that went away; none of them reads it.
         ErrorCode::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-        ErrorCode::QueueFull | ErrorCode::EngineUnavailable | ErrorCode::ShuttingDown => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ErrorCode::QueueFull
+        | ErrorCode::TooManyConnections
+        | ErrorCode::EngineUnavailable
+        | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorCode::OutputExists | ErrorCode::Io | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,

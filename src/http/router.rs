@@ -96,3 +96,33 @@ async fn safe_headers(request: Request, next: Next) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_answers_like_every_error() {
+        async fn panics() {
+            panic!("of its own accord, with /a/path");
+        }
+        let router: Router = Router::new()
+            .route("/", get(panics))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn(request_id::number));
+        for _ in 0..2 {
+            let request =
+                Request::builder().uri("/").header("x-request-id", "17").body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), 500);
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!((&problem["code"], &problem["request_id"]), (&"internal".into(), &"17".into()));
+            assert!(!problem.to_string().contains("path"), "{problem}");
+        }
+    }
+}

@@ -1,26 +1,52 @@
 //! The socket: connections in, bounded, and seen off at the stop.
+//!
+//! A connection beyond `MAX_CONNECTIONS` is not left to wait, since its client could not know for what: it takes one
+//! of a few spare seats, from which probes are answered as ever and everything else with `503`. When these are
+//! taken, too, further connections wait in the system's backlog.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::middleware;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::bodies::{Asked, Told};
+use super::problem::Problem;
+use super::request_id;
+use super::wire::{Exchange, Wire};
+use crate::domain::ErrorCode;
 use crate::shutdown::Shutdown;
 
 /// Bytes of a request's line and headers.
 const MAX_HEAD: usize = 32 << 10;
 const MAX_HEADERS: usize = 100;
+
+/// Connections beyond the limit that are told so.
+const SPARE_SEATS: usize = 32;
+/// Where a spare seat serves as a usual one does.
+const PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
+
+/// How long connections that do nothing stay open when the service stops: a request may be on its way.
+const LAST_REQUESTS: Duration = Duration::from_millis(250);
+
+/// Bytes of an answer that wait in the system for the client. Few, so that a client that takes its answer slowly, but
+/// takes it, shows: a large buffer would seem stuck for minutes.
+const UNSENT: u32 = 128 << 10;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -29,20 +55,41 @@ pub struct Peer(pub SocketAddr);
 /// A socket that listens.
 pub struct Server {
     listener: TcpListener,
-    connections: Arc<Semaphore>,
-    read_timeout: Duration,
+    seats: Arc<Semaphore>,
+    spare: Arc<Semaphore>,
+    patience: Duration,
+}
+
+/// The right to a connection.
+struct Seat {
+    _permit: OwnedSemaphorePermit,
+    spare: bool,
+}
+
+/// What all connections share.
+#[derive(Clone)]
+struct Common {
+    router: Router,
+    /// What spare seats are answered with.
+    busy: Router,
+    shutdown: Shutdown,
+    patience: Duration,
 }
 
 impl Server {
+    /// `patience` is for a request's head, and for the client to take a part of its answer.
+    ///
     /// # Errors
     /// As the system says: an address in use, a port that needs a right.
-    pub async fn bind(
-        address: SocketAddr,
-        max_connections: usize,
-        read_timeout: Duration,
-    ) -> io::Result<Self> {
+    pub async fn bind(address: SocketAddr, max_connections: usize, patience: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, connections: Arc::new(Semaphore::new(max_connections)), read_timeout })
+        let seats = max_connections.clamp(1, Semaphore::MAX_PERMITS);
+        Ok(Self {
+            listener,
+            seats: Arc::new(Semaphore::new(seats)),
+            spare: Arc::new(Semaphore::new(SPARE_SEATS)),
+            patience,
+        })
     }
 
     /// Where it listens.
@@ -53,56 +100,151 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until the shutdown closes; then ends when every request is answered.
+    /// Serves until the shutdown closes; then ends when every request is answered, or the shutdown is over.
     pub async fn run(self, router: Router, shutdown: Shutdown) {
-        let graceful = GracefulShutdown::new();
+        let busy = Router::new().fallback(too_many).layer(middleware::from_fn(request_id::number));
+        let common = Common { router, busy, shutdown: shutdown.clone(), patience: self.patience };
+        let connections = TaskTracker::new();
+        tokio::select! {
+            () = self.accept(&common, &connections) => {}
+            () = shutdown.closed.cancelled() => {}
+        }
+        self.last(&common, &connections);
+        connections.close();
+        connections.wait().await;
+    }
+
+    async fn accept(&self, common: &Common, connections: &TaskTracker) {
         loop {
-            let permit = tokio::select! {
-                permit = Arc::clone(&self.connections).acquire_owned() => permit,
-                () = shutdown.closed.cancelled() => break,
-            };
-            let Ok(permit) = permit else { break };
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = shutdown.closed.cancelled() => break,
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
+            let Some(seat) = self.seat().await else { return };
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    connections.spawn(common.clone().serve(stream, peer, Some(seat)));
+                }
                 Err(error) => {
                     // Out of descriptors, or a client that is gone already: neither is a reason to stop or to spin.
                     tracing::warn!(%error, "a connection was not accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
                 }
-            };
-            let connection = graceful.watch(self.connection(stream, peer, router.clone()));
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, %peer, "a connection ended early");
-                }
-                drop(permit);
-            });
+            }
         }
-        drop(self.listener);
-        graceful.shutdown().await;
     }
 
-    fn connection(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        router: Router,
-    ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send + use<> {
+    async fn seat(&self) -> Option<Seat> {
+        for (seats, spare) in [(&self.seats, false), (&self.spare, true)] {
+            if let Ok(permit) = Arc::clone(seats).try_acquire_owned() {
+                return Some(Seat { _permit: permit, spare });
+            }
+        }
+        tracing::warn!("all connections are taken; further ones wait");
+        let (usual, spare) = (Arc::clone(&self.seats), Arc::clone(&self.spare));
+        tokio::select! {
+            permit = usual.acquire_owned() => Some(Seat { _permit: permit.ok()?, spare: false }),
+            permit = spare.acquire_owned() => Some(Seat { _permit: permit.ok()?, spare: true }),
+        }
+    }
+
+    /// Takes the connections that the system has accepted for us already; then nobody listens any more. They are no
+    /// more than its backlog.
+    fn last(self, common: &Common, connections: &TaskTracker) {
+        let Ok(listener) = self.listener.into_std() else { return };
+        while let Ok((stream, peer)) = listener.accept() {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                connections.spawn(common.clone().serve(stream, peer, None));
+            }
+        }
+    }
+}
+
+async fn too_many() -> Problem {
+    let detail = "as many connections are open as may; try again in a moment";
+    Problem {
+        retry_after: Some(Duration::from_secs(1)),
+        ..Problem::new(ErrorCode::TooManyConnections, detail)
+    }
+}
+
+impl Common {
+    /// Serves one connection to its end.
+    async fn serve(self, stream: TcpStream, peer: SocketAddr, seat: Option<Seat>) {
         let _ = stream.set_nodelay(true);
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            router.clone().oneshot(request.map(Body::new))
-        });
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.read_timeout)
-            .max_buf_size(MAX_HEAD)
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
+        let exchange = Arc::new(Exchange::default());
+        let spare = seat.as_ref().is_some_and(|seat| seat.spare);
+        let shutdown = self.shutdown.clone();
+        let wire = Wire::new(stream, Arc::clone(&exchange), self.patience, shutdown.closed.clone());
+        let (common, asked) = (&self, &exchange);
+        let service =
+            service_fn(move |request: hyper::Request<Incoming>| common.answer(request, asked, peer, spare));
+        let connection = http1::Builder::new()
+            // The wire has time-outs of its own, which tell idle connections from slow ones.
+            .header_read_timeout(None)
+            .max_header_size(MAX_HEAD)
             .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(wire), service);
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            // First, so that what has come counts.
+            biased;
+            ended = connection.as_mut() => ended,
+            () = shutdown.over.cancelled() => return cut(&exchange, peer),
+            () = last_call(&shutdown) => {
+                // A head that has come in part would be dropped by this; its answer closes the connection anyway.
+                if !exchange.is_asking() {
+                    connection.as_mut().graceful_shutdown();
+                }
+                if exchange.is_fresh() {
+                    return;
+                }
+                tokio::select! {
+                    ended = connection => ended,
+                    () = shutdown.over.cancelled() => return cut(&exchange, peer),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, %peer, "a connection ended early");
+        }
+        drop(seat);
+    }
+
+    async fn answer(
+        &self,
+        request: hyper::Request<Incoming>,
+        exchange: &Arc<Exchange>,
+        peer: SocketAddr,
+        spare: bool,
+    ) -> Result<hyper::Response<Told>, Infallible> {
+        let (mut parts, body) = request.into_parts();
+        let (body, answering) = Asked::begin(body, exchange);
+        parts.extensions.insert(Peer(peer));
+        // Where both a length and chunks were announced, hyper goes by the chunks and hides the length. Whoever is
+        // in front of us may have gone by the length, so nothing behind such a request may be taken for a request.
+        let chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
+        let router = if spare && !PROBES.contains(&parts.uri.path()) { &self.busy } else { &self.router };
+        let request = hyper::Request::from_parts(parts, Body::new(body));
+        let mut response: Response = match router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        // Answered before it was read, the connection is not used again; who is not told would try.
+        let unread = exchange.is_unread();
+        if unread || chunked || spare || self.shutdown.is_draining() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response.map(|body| Told::new(body, answering)))
+    }
+}
+
+/// When connections that do nothing are closed.
+async fn last_call(shutdown: &Shutdown) {
+    shutdown.closed.cancelled().await;
+    tokio::time::sleep(LAST_REQUESTS).await;
+}
+
+fn cut(exchange: &Exchange, peer: SocketAddr) {
+    if exchange.is_answering() {
+        tracing::warn!(%peer, "a connection was cut, since its answer was not taken in time");
     }
 }

@@ -6,7 +6,8 @@
 //! ```
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
@@ -24,6 +25,10 @@ use crate::engine::native;
 use crate::engine::workdir::{ConversionFolder, WorkDir};
 use crate::intake::{self, Model, Source};
 use crate::{inspect, packaging, telemetry};
+
+/// The engine sees to the time-out by itself, and answers when its child is dead; a conversion that is not over by
+/// then is given up from outside.
+const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// One conversion to do.
 #[derive(Debug, Clone)]
@@ -55,6 +60,8 @@ pub struct Converter {
     engine: Option<blender::Settings>,
     /// Why there is no engine, for the operator: where none was found, or the last start failed.
     trouble: Mutex<Option<Arc<EngineError>>>,
+    /// How often it did not start.
+    failed_starts: AtomicU64,
     work: WorkDir,
     limits: intake::Limits,
     admission: Admission,
@@ -106,7 +113,15 @@ impl Converter {
             Ok(settings) => (Some(settings), None),
             Err(error) => (None, Some(Arc::new(error))),
         };
-        Self { engine, trouble: Mutex::new(trouble), work, limits, admission, blender: OnceCell::new() }
+        Self {
+            engine,
+            trouble: Mutex::new(trouble),
+            failed_starts: AtomicU64::new(0),
+            work,
+            limits,
+            admission,
+            blender: OnceCell::new(),
+        }
     }
 
     /// How large a model may be.
@@ -129,17 +144,37 @@ impl Converter {
         self.blender.get().map(Blender::stats)
     }
 
-    /// Blender, started by the first call.
+    /// The parts of the sandbox that this machine lacks, once the engine was started.
+    pub fn sandbox_missing(&self) -> Option<&[String]> {
+        self.blender.get().map(Blender::sandbox_missing)
+    }
+
+    /// Why a conversion that needs the engine would fail at this moment, without trying: `engine_unavailable`.
+    pub fn outage(&self) -> Option<ConversionError> {
+        match self.blender.get() {
+            Some(blender) => blender.available().err(),
+            None => {
+                self.trouble().map(|error| ConversionError::new(ErrorCode::EngineUnavailable, error.public()))
+            }
+        }
+    }
+
+    /// Blender, started by the first call. Who waited while somebody else's start failed does not try again.
     ///
     /// # Errors
     /// `engine_unavailable`, in words for clients; [`Converter::trouble`] has those for the operator.
     pub async fn blender(&self) -> Result<&Blender, ConversionError> {
+        let failed_before = self.failed_starts.load(Ordering::Relaxed);
         let start = || async {
-            let Some(settings) = self.engine.clone() else {
+            let known = || {
                 let known =
                     self.trouble().map_or_else(|| EngineError::NotFound.public(), |error| error.public());
-                return Err(ConversionError::new(ErrorCode::EngineUnavailable, known));
+                Err(ConversionError::new(ErrorCode::EngineUnavailable, known))
             };
+            let Some(settings) = self.engine.clone() else { return known() };
+            if self.failed_starts.load(Ordering::Relaxed) != failed_before {
+                return known();
+            }
             let error = match Blender::start(settings).await {
                 Ok(blender) => {
                     self.set_trouble(None);
@@ -150,6 +185,7 @@ impl Converter {
             tracing::error!(%error, "the engine does not start");
             let public = error.public();
             self.set_trouble(Some(error));
+            self.failed_starts.fetch_add(1, Ordering::Relaxed);
             Err(ConversionError::new(ErrorCode::EngineUnavailable, public))
         };
         self.blender.get_or_try_init(start).await
@@ -195,13 +231,17 @@ impl Converter {
         progress: Progress<'_>,
     ) -> Result<Outcome, ConversionError> {
         let timeout = request.timeout;
-        let late = |_| {
+        let late = || {
             let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
             ConversionError::new(ErrorCode::Timeout, detail)
         };
-        tokio::time::timeout(timeout, self.convert_at_leisure(request, course, progress))
-            .await
-            .map_err(late)?
+        let limit = timeout.saturating_add(KILLED_WITHIN);
+        match tokio::time::timeout(limit, self.convert_at_leisure(request, course, progress)).await {
+            // The engine knows only of the time that it was left.
+            Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late()),
+            Ok(result) => result,
+            Err(_) => Err(late()),
+        }
     }
 
     async fn convert_at_leisure(
@@ -235,11 +275,13 @@ impl Converter {
             let _ = course.lane.set(Lane::Blender);
             let place = self.admission.enter()?;
             let blender = self.blender().await?;
-            let began = Instant::now();
-            let made = conversion.blend(blender, timeout).await?;
-            let waited = Duration::from_secs_f64(made.timings.queue_ms.unwrap_or_default() / 1000.0);
-            place.leave(began.elapsed().saturating_sub(waited));
-            made
+            let started = OnceLock::new();
+            let made = conversion.blend(blender, timeout, &started).await;
+            // Failures take their time, too.
+            if let Some(started) = started.get() {
+                place.leave(started.elapsed());
+            }
+            made?
         };
         conversion.finish(made).await
     }
@@ -290,8 +332,13 @@ impl Conversion<'_> {
         .await
     }
 
-    /// Blender.
-    async fn blend(&self, blender: &Blender, timeout: Duration) -> Result<Made, ConversionError> {
+    /// Blender. `started` is when it began to work on it.
+    async fn blend(
+        &self,
+        blender: &Blender,
+        timeout: Duration,
+        started: &OnceLock<Instant>,
+    ) -> Result<Made, ConversionError> {
         let (model, target) = (&self.model, self.target);
         // A gltf is a glb that the native lane takes apart.
         let written = if target == Format::Gltf { Format::Glb } else { target };
@@ -306,7 +353,10 @@ impl Conversion<'_> {
             importer: Importer::Usual,
         };
         let left = timeout.saturating_sub(self.began.elapsed());
-        let progress = |stage, fraction| (self.progress)(stage, fraction);
+        let progress = |stage, fraction| {
+            started.get_or_init(Instant::now);
+            (self.progress)(stage, fraction);
+        };
         let done = blender.convert_measured(&self.folder, task, left, progress, &self.course.usage).await?;
         let (folder, main) = (self.folder.clone(), self.folder.path().join(&output));
         let (name, packaging) = (model.name.clone(), self.options.packaging);

@@ -253,6 +253,14 @@ impl Blender {
         &self.ready.sandbox_missing
     }
 
+    /// Whether conversions are taken at this moment.
+    ///
+    /// # Errors
+    /// `engine_unavailable`
+    pub fn available(&self) -> Result<(), ConversionError> {
+        self.pool.available()
+    }
+
     pub fn stats(&self) -> Stats {
         self.counters.snapshot(self.settings.workers.max(1), self.pool.available().is_ok(), self.pool.pid())
     }

@@ -1,8 +1,14 @@
 //! The real binary on a real port, with the real engine.
 
 mod access;
+mod admission;
+mod by_hand;
+mod connections;
 mod contract;
+mod deaths;
+mod disk;
 mod document;
+mod engine;
 mod errors;
 mod logs;
 mod metrics;
@@ -10,6 +16,7 @@ mod observability;
 mod raw;
 mod receive;
 mod schemathesis;
+mod stopping;
 mod thin_path;
 mod traces;
 

@@ -1,0 +1,99 @@
+//! Requests that hyper refuses by itself, before there is anything that a handler could answer: it sends a status
+//! and no body. Here such an answer gets the body that all errors have.
+
+use uuid::Uuid;
+
+use super::problem::Problem;
+use crate::domain::ErrorCode;
+
+/// Longer is no answer that hyper makes by itself.
+const LONGEST: usize = 256;
+
+/// What ends hyper's own answers' heads, and with them the answers.
+const END: &str = "\r\n\r\n";
+const EMPTY: &str = "content-length: 0\r\n";
+
+/// The answer with a body, if `written` is one that hyper made by itself: a head of the class 4xx without a body, and
+/// without the number that all of ours have.
+pub fn with_body(written: &[u8]) -> Option<Vec<u8>> {
+    if written.len() > LONGEST || !written.starts_with(b"HTTP/1.1 4") {
+        return None;
+    }
+    let head = std::str::from_utf8(written).ok()?.strip_suffix(END)?;
+    let status: u16 = head.get(9..12)?.parse().ok()?;
+    let head = format!("{head}\r\n");
+    if !head.contains(EMPTY) || head.contains("x-request-id") || head.contains(END) {
+        return None;
+    }
+    let problem = match status {
+        400 => Problem::new(ErrorCode::MalformedRequest, "the request is not as HTTP asks for"),
+        431 => {
+            Problem::new(ErrorCode::HeadTooLarge, "the request's address and headers are above their limit")
+        }
+        // An address too long for 414 is above the limit of the whole head first.
+        _ => return None,
+    };
+    let id = Uuid::now_v7().simple().to_string();
+    tracing::debug!(status, request_id = id, "a request could not be read");
+    let body = problem.json(Some(&id));
+    let close = if head.contains("connection: close\r\n") { "" } else { "connection: close\r\n" };
+    let length = body.len();
+    let headers = format!(
+        "content-length: {length}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n\
+         x-content-type-options: nosniff\r\n{close}"
+    );
+    let mut answer = head.replacen(EMPTY, &headers, 1).into_bytes();
+    answer.extend_from_slice(b"\r\n");
+    answer.extend_from_slice(&body);
+    Some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(answer: &[u8]) -> (String, serde_json::Value) {
+        let text = std::str::from_utf8(answer).unwrap();
+        let (head, body) = text.split_once(END).unwrap();
+        (format!("{head}\r\n"), serde_json::from_str(body).unwrap())
+    }
+
+    #[test]
+    fn an_empty_answer_gets_its_body() {
+        for (status, code) in [
+            ("400 Bad Request", "malformed_request"),
+            ("431 Request Header Fields Too Large", "head_too_large"),
+        ] {
+            let bare = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\ndate: today\r\n\r\n");
+            let answer = with_body(bare.as_bytes()).unwrap();
+            let (head, body) = parts(&answer);
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{head}");
+            let length = answer.len() - head.len() - 2;
+            assert!(head.contains(&format!("\r\ncontent-length: {length}\r\n")), "{head}");
+            assert!(
+                head.contains("\r\nconnection: close\r\n") && head.contains("\r\ndate: today\r\n"),
+                "{head}"
+            );
+            assert_eq!(body["code"], code);
+            assert_eq!(body["status"], status[..3].parse::<u16>().unwrap());
+            assert!(head.contains(body["request_id"].as_str().unwrap()), "{head}");
+            assert_eq!(with_body(&answer), None, "twice");
+        }
+    }
+
+    #[test]
+    fn everything_else_stays() {
+        for other in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\nx-request-id: 1\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 5\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\nmore",
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n",
+            "HTTP/1.1 4",
+            "v 0 0 0\n",
+            "",
+        ] {
+            assert_eq!(with_body(other.as_bytes()), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! A connection's bytes: what hyper does not do for clients that are slow, that go on sending after they were
+//! answered, or whose request cannot even be read.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::refusal;
+
+/// How long a connection may do nothing between two requests: longer than the usual minute of load balancers, which
+/// would else send requests into connections that close at this moment.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// What still comes from a client that was answered already is read (else it would lose the answer with the
+/// connection), for so long, with pauses up to this, and so many bytes.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_PAUSE: Duration = Duration::from_secs(5);
+const LINGER_BYTES: u64 = 256 << 20;
+/// … and for so long when the service stops.
+const LINGER_AT_STOP: Duration = Duration::from_secs(1);
+
+/// What the bytes of a connection are about at the moment.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    /// A request's head was read, and its answer is not given out yet.
+    answering: AtomicBool,
+    /// A part of a request's head was read.
+    asking: AtomicBool,
+    /// There was a request.
+    begun: AtomicBool,
+    /// The latest request has parts that nobody has read.
+    unread: AtomicBool,
+}
+
+impl Exchange {
+    /// A request begins; `body` tells whether more of it is to come. It ends with the guard.
+    pub fn request(self: &Arc<Self>, body: bool) -> Answering {
+        self.begun.store(true, Ordering::Relaxed);
+        self.asking.store(false, Ordering::Relaxed);
+        self.unread.store(body, Ordering::Relaxed);
+        self.answering.store(true, Ordering::Relaxed);
+        Answering(Arc::clone(self))
+    }
+
+    /// The request was read to its end.
+    pub fn all_read(&self) {
+        self.unread.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether parts of the latest request were not read.
+    pub fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    pub fn is_answering(&self) -> bool {
+        self.answering.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request has come in part.
+    pub fn is_asking(&self) -> bool {
+        self.asking.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing has come yet.
+    pub fn is_fresh(&self) -> bool {
+        !self.begun.load(Ordering::Relaxed) && !self.is_asking()
+    }
+
+    fn waits_for(&self) -> Option<Awaited> {
+        if self.is_answering() {
+            None
+        } else if self.is_asking() {
+            Some(Awaited::Rest)
+        } else if self.begun.load(Ordering::Relaxed) {
+            Some(Awaited::Next)
+        } else {
+            Some(Awaited::First)
+        }
+    }
+}
+
+/// As long as this lives, a request is being answered.
+#[derive(Debug)]
+pub struct Answering(Arc<Exchange>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Which part of a conversation has to come in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    First,
+    Rest,
+    Next,
+}
+
+/// A stream with its time-outs.
+pub struct Wire<T> {
+    inner: T,
+    exchange: Arc<Exchange>,
+    /// For a request's head, and for the client to take a part of the answer.
+    patience: Duration,
+    awaited: Option<Awaited>,
+    read_deadline: Pin<Box<Sleep>>,
+    write_deadline: Option<Pin<Box<Sleep>>>,
+    refusal: Option<Refusal>,
+    lingering: Option<Lingering>,
+    stopping: CancellationToken,
+}
+
+/// An answer of hyper's own, with the body that it lacks, on its way out.
+struct Refusal {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+struct Lingering {
+    end: Pin<Box<Sleep>>,
+    pause: Pin<Box<Sleep>>,
+    bytes: u64,
+    stopping: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
+    /// `stopping` shortens what is done for clients that are slow to understand.
+    pub fn new(inner: T, exchange: Arc<Exchange>, patience: Duration, stopping: CancellationToken) -> Self {
+        Self {
+            inner,
+            exchange,
+            patience,
+            awaited: None,
+            read_deadline: Box::pin(tokio::time::sleep(patience)),
+            write_deadline: None,
+            refusal: None,
+            lingering: None,
+            stopping,
+        }
+    }
+
+    /// Whether the client has kept us waiting for too long.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let waits_for = self.exchange.waits_for();
+        if self.awaited != waits_for {
+            self.awaited = waits_for;
+            let patience = if waits_for == Some(Awaited::Next) { KEEP_ALIVE } else { self.patience };
+            self.read_deadline.as_mut().reset(Instant::now() + patience);
+        }
+        match waits_for {
+            Some(_) => self.read_deadline.as_mut().poll(context),
+            // Bodies have their own time-out, where they are read.
+            None => Poll::Pending,
+        }
+    }
+
+    /// Bounds how long nothing can be written.
+    fn timed<R>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        if written.is_ready() {
+            self.write_deadline = None;
+            return written;
+        }
+        let patience = self.patience;
+        let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(deadline.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take its answer")))
+    }
+
+    /// Sends what is left of a refusal.
+    fn poll_refusal(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(refusal) = &mut self.refusal {
+            let rest = refusal.bytes.get(refusal.sent..).unwrap_or_default();
+            if rest.is_empty() {
+                self.refusal = None;
+                break;
+            }
+            let written = Pin::new(&mut self.inner).poll_write(context, rest);
+            match ready!(self.timed(context, written))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                bytes => {
+                    if let Some(refusal) = &mut self.refusal {
+                        refusal.sent += bytes;
+                    }
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes over an answer that hyper made by itself.
+    fn complete(&mut self, written: &[u8]) -> bool {
+        let Some(bytes) = refusal::with_body(written) else { return false };
+        self.exchange.unread.store(true, Ordering::Relaxed);
+        self.refusal = Some(Refusal { bytes, sent: 0 });
+        true
+    }
+
+    /// Reads on until the client closes, or has had its time.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let stopping = &self.stopping;
+        let linger = self.lingering.get_or_insert_with(|| Lingering {
+            end: Box::pin(tokio::time::sleep(LINGER)),
+            pause: Box::pin(tokio::time::sleep(LINGER_PAUSE)),
+            bytes: 0,
+            stopping: Some(Box::pin(stopping.clone().cancelled_owned())),
+        });
+        if linger.stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready()) {
+            linger.stopping = None;
+            let soon = Instant::now() + LINGER_AT_STOP;
+            let end = linger.end.deadline().min(soon);
+            linger.end.as_mut().reset(end);
+        }
+        if linger.end.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut scratch = [0; 16 << 10];
+        // Now and then others get their turn.
+        for _ in 0..64 {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.inner).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    linger.bytes += buffer.filled().len() as u64;
+                    if linger.bytes > LINGER_BYTES {
+                        return Poll::Ready(());
+                    }
+                    linger.pause.as_mut().reset(Instant::now() + LINGER_PAUSE);
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return linger.pause.as_mut().poll(context),
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.inner).poll_read(context, buffer) {
+            Poll::Ready(result) => {
+                if buffer.filled().len() > before && !self.exchange.is_answering() {
+                    self.exchange.asking.store(true, Ordering::Relaxed);
+                }
+                Poll::Ready(result)
+            }
+            // A client that is late is as good as gone: the end of its stream.
+            Poll::Pending => self.poll_late(context).map(Ok),
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_refusal(context))?;
+        if self.complete(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.timed(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_refusal(context))?;
+        let mut filled = slices.iter().filter(|slice| !slice.is_empty());
+        if let (Some(only), None) = (filled.next(), filled.next())
+            && self.complete(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.timed(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_refusal(context))?;
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_refusal(context))?;
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
+        }
+        if self.exchange.is_unread() {
+            ready!(self.poll_linger(context));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -1,0 +1,116 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+
+const SHORT: Duration = Duration::from_millis(50);
+
+fn wire(patience: Duration) -> (Wire<DuplexStream>, DuplexStream, Arc<Exchange>, CancellationToken) {
+    let (ours, theirs) = duplex(1024);
+    let (exchange, stopping) = (Arc::new(Exchange::default()), CancellationToken::new());
+    (Wire::new(ours, Arc::clone(&exchange), patience, stopping.clone()), theirs, exchange, stopping)
+}
+
+async fn read(wire: &mut Wire<DuplexStream>) -> usize {
+    wire.read(&mut [0; 64]).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_head_has_to_come_in_time() {
+    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    assert!(exchange.is_fresh());
+    assert_eq!(read(&mut wire).await, 0, "it waited");
+    client.write_all(b"GET").await.unwrap();
+    assert_eq!(read(&mut wire).await, 3);
+    assert!(exchange.is_asking() && !exchange.is_fresh());
+    assert_eq!(read(&mut wire).await, 0, "it waited for the rest");
+}
+
+#[tokio::test]
+async fn a_request_being_answered_and_the_next_one_are_no_matter_of_heads() {
+    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    client.write_all(b"GET / HTTP/1.1").await.unwrap();
+    read(&mut wire).await;
+    let answering = exchange.request(false);
+    for _ in 0..2 {
+        let late = tokio::time::timeout(SHORT * 4, read(&mut wire)).await;
+        assert!(late.is_err(), "it did not wait");
+        assert!(!exchange.is_asking());
+        // Then, between two requests.
+        exchange.answering.store(false, Ordering::Relaxed);
+    }
+    drop(answering);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_is_given_up() {
+    let (mut wire, mut client, _, _) = wire(SHORT);
+    let error = wire.write_all(&[0; 4096]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    // One that is taken is not, however long it takes.
+    client.read_exact(&mut [0; 1024]).await.unwrap();
+    let slow = async {
+        for _ in 0..8 {
+            tokio::time::sleep(SHORT / 4).await;
+            client.read_exact(&mut [0; 512]).await.unwrap();
+        }
+    };
+    let (written, ()) = tokio::join!(wire.write_all(&[0; 4096]), slow);
+    written.unwrap();
+}
+
+#[tokio::test]
+async fn what_nobody_read_is_read_before_the_end() {
+    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    let answering = exchange.request(true);
+    wire.write_all(b"no").await.unwrap();
+    drop(answering);
+    let sending = async {
+        client.write_all(&[0; 10_000]).await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        drop(client);
+        answer
+    };
+    let (ended, answer) = tokio::join!(wire.shutdown(), sending);
+    ended.unwrap();
+    assert_eq!(answer, b"no");
+}
+
+#[tokio::test]
+async fn nobody_is_waited_for_who_was_read_to_the_end() {
+    let (mut wire, _client, exchange, _) = wire(SHORT);
+    let answering = exchange.request(true);
+    exchange.all_read();
+    drop(answering);
+    wire.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_shortens_the_wait() {
+    let (mut wire, mut client, exchange, stopping) = wire(SHORT);
+    drop(exchange.request(true));
+    stopping.cancel();
+    // A client that never stops.
+    let sending = async { while client.write_all(&[0; 512]).await.is_ok() {} };
+    tokio::select! {
+        ended = wire.shutdown() => ended.unwrap(),
+        () = sending => panic!("it closed"),
+        () = tokio::time::sleep(LINGER / 2) => panic!("it lingers"),
+    }
+}
+
+#[tokio::test]
+async fn hypers_own_answer_gets_a_body() {
+    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    wire.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    assert!(exchange.unread.load(Ordering::Relaxed), "the rest of the request may still come");
+    let reading = async {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        drop(client);
+        answer
+    };
+    let (ended, answer) = tokio::join!(wire.shutdown(), reading);
+    ended.unwrap();
+    assert!(answer.contains("\"code\":\"malformed_request\""), "{answer}");
+}

@@ -1,0 +1,123 @@
+//! Who may work, who may wait, and who is told to come again.
+
+use super::by_hand::head;
+use super::engine::{is_alive, motion, send, until};
+use super::{Gateway, TRIANGLE};
+
+const FBX: &str = "output_format=fbx";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_is_said_early_and_hinders_nobody_else() {
+    let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "1")]);
+    let glb = gateway.convert("output_format=glb", "a.obj", TRIANGLE.into()).await.bytes().await.unwrap();
+
+    let running = gateway.convert(FBX, "a.bvh", motion());
+    let waiting = async {
+        gateway.until_waiting(0).await;
+        gateway.convert(FBX, "b.obj", TRIANGLE.into()).await
+    };
+    let meanwhile = async {
+        let held = gateway.hold().await;
+        gateway.until_waiting(1).await;
+
+        // Refused without a byte of the body.
+        for query in [FBX, "output_format=gltf&filename=a.fbx"] {
+            let mut raw = gateway.raw();
+            let refused = raw.send(head(query, 1_000_000)).answer().unwrap();
+            assert_eq!((refused.status, &refused.json()["code"]), (503, &"queue_full".into()), "{query}");
+            let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=3600).contains(&after), "{after}");
+        }
+        // Refused when it shows that it needs the engine.
+        let refused = gateway.convert("output_format=gltf", "c.obj", TRIANGLE.into()).await;
+        assert_eq!(refused.status(), 503);
+        assert!(refused.headers().contains_key("retry-after"));
+
+        // What needs no engine goes on.
+        let packed = gateway.convert("output_format=gltf", "a.glb", glb.to_vec()).await;
+        assert_eq!(packed.status(), 200);
+        for path in ["/livez", "/readyz", "/health", "/v1/formats"] {
+            assert_eq!(gateway.client.get(gateway.url(path)).send().await.unwrap().status(), 200, "{path}");
+        }
+        let health = gateway.json("/health").await;
+        assert_eq!((&health["queue"]["full"], &health["engine"]["busy"]), (&true.into(), &1.into()));
+        held.go_on();
+    };
+    let (running, waiting, ()) = tokio::join!(running, waiting_after_child(&gateway, waiting), meanwhile);
+    assert_eq!((running.status().as_u16(), waiting.status().as_u16()), (200, 200));
+    assert_eq!(gateway.convert(FBX, "c.obj", TRIANGLE.into()).await.status(), 200, "there is room again");
+    let health = gateway.json("/health").await;
+    assert_eq!((&health["queue"]["full"], &health["engine"]["busy"]), (&false.into(), &0.into()));
+}
+
+/// Does this when a conversion is at work.
+async fn waiting_after_child<T>(gateway: &Gateway, then: impl Future<Output = T>) -> T {
+    while gateway.json("/health").await["engine"]["busy"] == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    then.await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_wait_are_served_oldest_first() {
+    let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "3")]);
+    let order = std::sync::Mutex::new(Vec::new());
+    let nth = async |number: u64| {
+        if number > 0 {
+            waiting_after_child(&gateway, gateway.until_waiting(number - 1)).await;
+        }
+        let model = if number == 0 { motion() } else { TRIANGLE.into() };
+        let name = if number == 0 { "a.bvh" } else { "a.obj" };
+        let answer = gateway.convert(FBX, name, model).await;
+        assert_eq!(answer.status(), 200);
+        order.lock().unwrap().push(number);
+    };
+    let meanwhile = async {
+        let held = gateway.hold().await;
+        gateway.until_waiting(3).await;
+        held.go_on();
+    };
+    tokio::join!(nth(0), nth(1), nth(2), nth(3), meanwhile);
+    assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_takes_its_time_holds_no_place() {
+    let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "0")]);
+    let (first, rest) = TRIANGLE.split_at(10);
+    let query = "output_format=stl&filename=a.obj";
+    let mut slow: Vec<_> = (0..3).map(|_| gateway.raw()).collect();
+    for raw in &mut slow {
+        raw.send(head(query, TRIANGLE.len())).send(first);
+    }
+    until("three uploads", || gateway.conversions_on_disk().len() == 3);
+    assert_eq!(gateway.convert("output_format=stl", "b.obj", TRIANGLE.into()).await.status(), 200);
+    for raw in &mut slow {
+        assert_eq!(raw.send(rest).answer().unwrap().status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_out_covers_waiting_and_converting_and_ends_with_a_dead_child() {
+    let gateway = Gateway::start(&[("WORKERS", "1"), ("CONVERSION_TIMEOUT", "3")]);
+    let running = async {
+        let answer = gateway.convert(FBX, "a.bvh", motion()).await;
+        (answer, gateway.converting())
+    };
+    let waiting = waiting_after_child(&gateway, gateway.convert(FBX, "b.bvh", motion()));
+    let stop = async {
+        let child = gateway.child().await;
+        // It hangs, for the supervisor, after 5 s.
+        send(child, rustix::process::Signal::STOP);
+        child
+    };
+    let ((running, left), waiting, child) = tokio::join!(running, waiting, stop);
+    assert_eq!(running.status(), 504);
+    assert!(!left.contains(&child) && !is_alive(child), "the child lives");
+    let problem: serde_json::Value = running.json().await.unwrap();
+    assert_eq!(problem["code"], "timeout");
+    // It came later, and may have got the slot for what was left of its time.
+    assert!(matches!(waiting.status().as_u16(), 200 | 504), "{}", waiting.status());
+    assert_eq!(gateway.convert(FBX, "c.obj", TRIANGLE.into()).await.status(), 200);
+    until("no folder left", || gateway.conversions_on_disk().is_empty());
+}

@@ -1,0 +1,196 @@
+//! Connections that are slow, many, or not as HTTP asks for.
+
+use std::io::Write;
+
+use super::by_hand::{GET_LIVE, head};
+use super::engine::until;
+use super::{Gateway, TRIANGLE};
+
+#[test]
+fn an_early_answer_reaches_a_client_that_still_sends() {
+    let gateway = Gateway::start_cold(&[("MAX_FILE_SIZE", "1000")]);
+    let body = vec![b'x'; 16 << 20];
+    let mut raw = gateway.raw();
+    // All of it, before the answer is looked at.
+    let answer = raw.send(head("output_format=glb", body.len())).send(&body).answer().unwrap();
+    assert_eq!((answer.status, &answer.json()["code"]), (413, &"too_large".into()));
+    assert_eq!(answer.header("connection"), Some("close"), "a client would use it again");
+    // The same without a length.
+    let mut raw = gateway.raw();
+    raw.send("POST /convert?output_format=glb HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+    for chunk in body.chunks(1 << 20) {
+        raw.send(format!("{:x}\r\n", chunk.len())).send(chunk).send("\r\n");
+    }
+    assert_eq!(raw.send("0\r\n\r\n").answer().unwrap().status, 413);
+    assert!(raw.closes());
+}
+
+#[test]
+fn what_is_no_request_is_refused_in_the_words_of_all_errors() {
+    let gateway = Gateway::start_cold(&[]);
+    let long = "x".repeat(40_000);
+    let many = "x: 1\r\n".repeat(101);
+    for (request, status, code) in [
+        ("nonsense\r\n\r\n".to_owned(), 400, "malformed_request"),
+        ("GET /livez HTTP/1.1\r\nhost a\r\n\r\n".to_owned(), 400, "malformed_request"),
+        ("GET /livez HTTP/1.1\r\nhost : a\r\n\r\n".to_owned(), 400, "malformed_request"),
+        (format!("GET /livez HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n"), 431, "head_too_large"),
+        (format!("GET /livez HTTP/1.1\r\nhost: a\r\n{many}\r\n"), 431, "head_too_large"),
+        (format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n"), 431, "head_too_large"),
+        (post("content-length: 1\r\ncontent-length: 2"), 400, "malformed_request"),
+        (post("content-length: -1"), 400, "malformed_request"),
+        (post("content-length: 1, 2"), 400, "malformed_request"),
+        (post("transfer-encoding: chunked, identity"), 400, "malformed_request"),
+        (post("transfer-encoding: xchunked"), 400, "malformed_request"),
+        (post("transfer-encoding: chunked").replace("1.1", "1.0"), 400, "malformed_request"),
+    ] {
+        let mut raw = gateway.raw();
+        let answer = raw.send(&request).answer().unwrap();
+        let problem = answer.json();
+        assert_eq!((answer.status, &problem["code"]), (status, &code.into()), "{request:.60}");
+        assert_eq!(problem["status"], status, "{request:.60}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(answer.header("x-request-id"), problem["request_id"].as_str());
+        assert_eq!(answer.header("connection"), Some("close"));
+        raw.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(raw.closes());
+    }
+}
+
+fn post(header: &str) -> String {
+    format!("POST /convert?output_format=glb HTTP/1.1\r\nhost: a\r\n{header}\r\n\r\n")
+}
+
+/// A length and chunks: whoever is in front of us may see another end of the request than we do.
+#[test]
+fn nothing_behind_a_request_with_two_ends_is_taken_for_a_request() {
+    let gateway = Gateway::start_cold(&[]);
+    for headers in [
+        "content-length: 4\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 4",
+        "content-length: 4\r\ntransfer-encoding: \tchunked",
+    ] {
+        let mut raw = gateway.raw();
+        let first = raw.send(post(headers)).send("0\r\n\r\n").send(GET_LIVE).answer().unwrap();
+        assert_eq!((first.status, first.header("connection")), (400, Some("close")), "{headers}");
+        assert!(raw.closes(), "{headers}");
+    }
+}
+
+#[test]
+fn requests_one_behind_the_other_are_answered_in_order() {
+    let gateway = Gateway::start_cold(&[]);
+    let mut raw = gateway.raw();
+    raw.send(GET_LIVE.repeat(2) + "GET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n" + GET_LIVE);
+    let statuses: Vec<u16> = (0..4).map(|_| raw.answer().unwrap().status).collect();
+    assert_eq!(statuses, [200, 200, 404, 200]);
+    // HTTP/1.0: one request, one connection.
+    let mut raw = gateway.raw();
+    assert_eq!(raw.send("GET /livez HTTP/1.0\r\n\r\n").answer().unwrap().status, 200);
+    assert!(raw.closes());
+}
+
+#[test]
+fn slow_clients_are_cut() {
+    let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "0.5")]);
+    let (mut silent, mut slow) = (gateway.raw(), gateway.raw());
+    slow.send(&GET_LIVE[..20]);
+    assert!(silent.closes() && slow.closes());
+    let mut body = gateway.raw();
+    let answer = body.send(head("output_format=glb&filename=a.glb", 1000)).send("abc").answer().unwrap();
+    assert_eq!((answer.status, &answer.json()["code"]), (408, &"request_timeout".into()));
+    // Between two requests there is more time.
+    let mut kept = gateway.raw();
+    kept.send(GET_LIVE).answer().unwrap();
+    assert!(gateway.raw().closes(), "one that came later was cut");
+    assert_eq!(kept.send(GET_LIVE).answer().unwrap().status, 200);
+}
+
+/// A glb with a texture of so many bytes, which nobody can compress or leave out.
+fn large_glb(bytes: usize) -> Vec<u8> {
+    let bin = bytes.next_multiple_of(4) + 36;
+    let json = format!(
+        r#"{{"asset":{{"version":"2.0"}},"scene":0,"scenes":[{{"nodes":[0]}}],"nodes":[{{"mesh":0}}],
+        "meshes":[{{"primitives":[{{"attributes":{{"POSITION":0}}}}]}}],
+        "accessors":[{{"bufferView":0,"componentType":5126,"count":3,"type":"VEC3","min":[0,0,0],"max":[1,1,0]}}],
+        "bufferViews":[{{"buffer":0,"byteLength":36}},{{"buffer":0,"byteOffset":36,"byteLength":{}}}],
+        "images":[{{"bufferView":1,"mimeType":"image/png"}}],"buffers":[{{"byteLength":{bin}}}]}}"#,
+        bin - 36,
+    );
+    let json = format!("{json:<width$}", width = json.len().next_multiple_of(4));
+    let mut glb = Vec::new();
+    for number in [0x4654_6c67, 2, 28 + json.len() + bin, json.len(), 0x4e4f_534a] {
+        glb.extend_from_slice(&(number as u32).to_le_bytes());
+    }
+    glb.extend_from_slice(json.as_bytes());
+    for number in [bin, 0x004e_4942] {
+        glb.extend_from_slice(&(number as u32).to_le_bytes());
+    }
+    for number in [0.0_f32, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0] {
+        glb.extend_from_slice(&number.to_le_bytes());
+    }
+    glb.resize(28 + json.len() + bin, 7);
+    glb
+}
+
+#[test]
+fn a_client_that_does_not_take_its_answer_is_cut_and_its_folder_goes() {
+    let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "3")]);
+    let glb = large_glb(24 << 20);
+    let ask = || {
+        let mut raw = gateway.raw();
+        raw.send(head("output_format=gltf&filename=a.glb", glb.len())).send(&glb);
+        raw
+    };
+    let mut taken = ask();
+    let answer = taken.answer().unwrap();
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert!(answer.body.len() > glb.len());
+    until("no folder", || gateway.conversions_on_disk().is_empty());
+
+    let mut left = ask();
+    // It has begun.
+    left.stream.peek(&mut [0]).unwrap();
+    assert!(!gateway.conversions_on_disk().is_empty());
+    until("no folder", || gateway.conversions_on_disk().is_empty());
+    assert!(left.stream.flush().is_ok());
+}
+
+#[test]
+fn connections_beyond_the_limit_are_told_so_and_probes_still_work() {
+    let gateway = Gateway::start_cold(&[("MAX_CONNECTIONS", "3")]);
+    let mut open: Vec<_> = (0..3).map(|_| gateway.raw()).collect();
+    for raw in &mut open {
+        assert_eq!(raw.send(GET_LIVE).answer().unwrap().header("connection"), None);
+    }
+    let mut beyond = gateway.raw();
+    let answer = beyond.send(head("output_format=glb", 100_000)).answer().unwrap();
+    assert_eq!((answer.status, &answer.json()["code"]), (503, &"too_many_connections".into()));
+    assert!(answer.header("retry-after").is_some() && answer.header("x-request-id").is_some());
+    let live = gateway.raw().send(GET_LIVE).answer().unwrap();
+    assert_eq!((live.status, live.header("connection")), (200, Some("close")));
+    open.pop();
+    until("room again", || {
+        let mut raw = gateway.raw();
+        let answer = raw.send("GET /v1/formats HTTP/1.1\r\nhost: a\r\n\r\n").answer().unwrap();
+        assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+        answer.status == 200
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_and_slow_uploads_hinder_nobody() {
+    let gateway = Gateway::start(&[]);
+    let idle: Vec<_> = (0..100).map(|_| gateway.raw()).collect();
+    let mut slow: Vec<_> = (0..50).map(|_| gateway.raw()).collect();
+    for raw in &mut slow {
+        raw.send(head("output_format=glb&filename=a.obj", 1000)).send("v 0");
+    }
+    until("fifty uploads", || gateway.conversions_on_disk().len() == 50);
+    for _ in 0..3 {
+        assert_eq!(gateway.convert("output_format=stl", "a.obj", TRIANGLE.into()).await.status(), 200);
+    }
+    // Uploads that are given up leave nothing.
+    drop((idle, slow));
+    until("no folder", || gateway.conversions_on_disk().is_empty());
+}

@@ -1,0 +1,96 @@
+//! Clients and engines that go down.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::by_hand::head;
+use super::engine::{is_alive, motion, send, until};
+use super::{Gateway, TRIANGLE};
+
+const FBX: &str = "output_format=fbx";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_ends_its_conversion() {
+    let gateway = Gateway::start(&[("WORKERS", "1")]);
+    let model = motion();
+    let mut raw = gateway.raw();
+    raw.send(head("output_format=fbx&filename=a.bvh", model.len())).send(&model);
+    let child = gateway.child().await;
+    // Else it might be done before.
+    send(child, Signal::STOP);
+    drop(raw);
+    let hung_up = Instant::now();
+    until("the child is gone", || !is_alive(child));
+    // The promise is one second; a busy machine gets another.
+    assert!(hung_up.elapsed() < Duration::from_secs(2), "{:?}", hung_up.elapsed());
+    until("no folder", || gateway.conversions_on_disk().is_empty());
+    let mut raw = gateway.raw();
+    let answer =
+        raw.send(head("output_format=fbx&filename=a.obj", TRIANGLE.len())).send(TRIANGLE).answer().unwrap();
+    assert_eq!(answer.status, 200, "the slot is free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_child_and_a_killed_zygote_are_made_good() {
+    let gateway = Gateway::start(&[]);
+    for zygote in [false, true] {
+        let kill = async {
+            let child = gateway.child().await;
+            send(child, Signal::STOP);
+            for pid in if zygote { gateway.zygotes() } else { vec![child] } {
+                send(pid, Signal::KILL);
+            }
+        };
+        let (answer, ()) = tokio::join!(gateway.convert(FBX, "a.bvh", motion()), kill);
+        assert_eq!(answer.status(), 200);
+        let link = answer.headers()["link"].to_str().unwrap();
+        let report = link.strip_prefix('<').unwrap().split_once('>').unwrap().0.to_owned();
+        let report = gateway.json(&report).await;
+        let warnings = report["warnings"].to_string();
+        assert!(warnings.contains("a fresh one converted it"), "{warnings}");
+    }
+    until("no folder", || gateway.conversions_on_disk().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_does_not_start_is_said_and_waited_for() {
+    let bin = tempfile::tempdir().unwrap();
+    let python = bin.path().join("python");
+    let write = |content: &str| {
+        // Whole at once, since it may be started at any time.
+        let new = bin.path().join("new");
+        std::fs::write(&new, format!("#!/bin/sh\n{content}\n")).unwrap();
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(&new, &python).unwrap();
+    };
+    write("echo broken >&2; exit 3");
+    let gateway = Gateway::start_cold(&[
+        ("BLENDER_PYTHON", python.to_str().unwrap()),
+        // The wrapper is not where the engine is.
+        ("SANDBOX", "off"),
+    ]);
+    gateway.wait_for("the engine does not start");
+    let ready = gateway.client.get(gateway.url("/readyz")).send().await.unwrap();
+    assert_eq!(ready.status(), 503);
+    assert_eq!(ready.json::<serde_json::Value>().await.unwrap()["checks"]["engine"], "not running");
+    assert_eq!(gateway.client.get(gateway.url("/livez")).send().await.unwrap().status(), 200);
+    assert_eq!(gateway.json("/health").await["status"], "degraded");
+
+    // Before the body, where it is sure that the engine is needed; else after.
+    let refused = gateway.raw().send(head(FBX, 1000)).answer().unwrap();
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &"engine_unavailable".into()));
+    assert!(refused.header("retry-after").is_some());
+    let said = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(!said.contains('/') && !said.contains("broken"), "{said}");
+    let refused = gateway.convert("output_format=glb", "a.obj", TRIANGLE.into()).await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+
+    let real = std::path::absolute(concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/python")).unwrap();
+    write(&format!("exec {} \"$@\"", real.display()));
+    gateway.wait_for("the engine is warm");
+    assert_eq!(gateway.client.get(gateway.url("/readyz")).send().await.unwrap().status(), 200);
+    assert_eq!(gateway.convert(FBX, "a.obj", TRIANGLE.into()).await.status(), 200);
+}

@@ -1,0 +1,75 @@
+//! A disk that is full while a model comes in, and while a result is written.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::engine::until;
+use super::{Gateway, TRIANGLE};
+
+/// A small file system at a place, as long as this lives.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(place: &Path, bytes: u64) -> Option<Mounted> {
+        let options = format!("size={bytes},mode=700");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(place).output();
+        mount.is_ok_and(|mount| mount.status.success()).then(|| Mounted(place.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_answers_507_and_is_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::new(folder.path(), 6 << 20) else {
+        eprintln!("SKIPPED (1): a full disk needs the right to mount a small one");
+        return;
+    };
+    let gateway = Gateway::start(&[("DATA_DIR", disk.0.to_str().unwrap())]);
+    let works = async || {
+        assert_eq!(gateway.convert("output_format=stl", "a.obj", TRIANGLE.into()).await.status(), 200);
+    };
+    works().await;
+
+    // The upload does not fit.
+    let large = format!("{TRIANGLE}#{}", "x".repeat(8 << 20));
+    let answer = gateway.convert("output_format=stl", "a.obj", large.into()).await;
+    assert_eq!(answer.status(), 507);
+    let problem: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(problem["code"], "disk_full");
+    assert!(!problem["detail"].as_str().unwrap().contains('/'), "{problem}");
+    works().await;
+
+    // The upload fits, what becomes of it does not.
+    let mut grid = String::new();
+    for x in 0..20_000 {
+        writeln!(grid, "v {x} 0 0\nv {x} 1 0\nv {x} 0 1\nf -1 -2 -3").unwrap();
+    }
+    let rest = disk.0.join("rest");
+    let file = std::fs::File::create(&rest).unwrap();
+    let used = 5 << 19;
+    let _ = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, (6 << 20) - used);
+    let answer = gateway.convert("output_format=usda", "a.obj", grid.clone().into()).await;
+    assert_eq!(answer.status(), 507);
+    std::fs::remove_file(&rest).unwrap();
+    works().await;
+    until("no folder", || {
+        let work = std::fs::read_dir(disk.0.join("work")).unwrap().map(|entry| entry.unwrap().path());
+        let runs = work.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("run-"));
+        let folders = runs.flat_map(|run| std::fs::read_dir(run).unwrap());
+        folders
+            .filter(|entry| {
+                uuid::Uuid::try_parse(&entry.as_ref().unwrap().file_name().to_string_lossy()).is_ok()
+            })
+            .count()
+            == 0
+    });
+    drop(gateway);
+    drop(disk);
+}

@@ -1,0 +1,150 @@
+//! From the signal to the last answer.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::process::Signal;
+
+use super::by_hand::{GET_LIVE, head};
+use super::engine::{is_alive, motion, send, until};
+use super::{Gateway, TRIANGLE};
+
+const FBX: &str = "output_format=fbx";
+
+fn run_folders(gateway: &Gateway) -> usize {
+    let work = std::fs::read_dir(gateway.folder.path().join("work")).unwrap();
+    work.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("run-")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_is_finished_and_what_comes_meanwhile_is_served() {
+    let mut gateway = Gateway::start(&[("SHUTDOWN_DELAY", "3"), ("WORKERS", "2")]);
+    let mut kept = gateway.raw();
+    assert_eq!(kept.send(GET_LIVE).answer().unwrap().header("connection"), None);
+    let mut half = gateway.raw();
+    let running = gateway.convert(FBX, "a.bvh", motion());
+    let meanwhile = async {
+        let held = gateway.hold().await;
+        gateway.signal(Signal::TERM);
+        gateway.wait_for("stopping");
+        // New connections, for the delay.
+        let answer = |path: &str| {
+            gateway.raw().send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).answer().unwrap()
+        };
+        let ready = answer("/readyz");
+        assert_eq!((ready.status, &ready.json()["checks"]["accepting"]), (503, &"draining".into()));
+        assert_eq!(answer("/livez").status, 200);
+        assert_eq!(answer("/health").json()["status"], "draining");
+        // One that was open is answered, and told to go.
+        assert_eq!(kept.send(GET_LIVE).answer().unwrap().header("connection"), Some("close"));
+        assert!(kept.closes());
+        half.send(&GET_LIVE[..20]);
+        until("nobody listens", || {
+            std::net::TcpStream::connect(gateway.address.strip_prefix("http://").unwrap()).is_err()
+        });
+        held.go_on();
+        // A request that was on its way gets there, long after.
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        assert_eq!(half.send(&GET_LIVE[20..]).answer().unwrap().status, 200);
+        assert!(half.closes());
+    };
+    let (answer, ()) = tokio::join!(running, meanwhile);
+    assert_eq!(answer.status(), 200);
+    answer.bytes().await.unwrap();
+    assert_eq!(gateway.end().code(), Some(0));
+    assert_eq!(run_folders(&gateway), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_too_long_is_killed_and_answered() {
+    let mut gateway = Gateway::start(&[("SHUTDOWN_GRACE", "0.5")]);
+    let mut upload = gateway.raw();
+    upload.send(head(FBX, 1000)).send("v 0");
+    let running = gateway.convert(FBX, "a.bvh", motion());
+    let meanwhile = async {
+        let child = gateway.child().await;
+        send(child, Signal::STOP);
+        gateway.signal(Signal::INT);
+        child
+    };
+    let (answer, child) = tokio::join!(running, meanwhile);
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.json::<serde_json::Value>().await.unwrap()["code"], "shutting_down");
+    let answer = upload.answer().unwrap();
+    assert_eq!((answer.status, &answer.json()["code"]), (503, &"shutting_down".into()));
+    assert_eq!(gateway.end().code(), Some(0));
+    assert!(!is_alive(child));
+    assert_eq!(run_folders(&gateway), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_everything_at_once() {
+    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut gateway = Gateway::start(&[]);
+        let mut raw = gateway.raw();
+        let model = motion();
+        raw.send(head("output_format=fbx&filename=a.bvh", model.len())).send(&model);
+        let child = gateway.child().await;
+        send(child, Signal::STOP);
+        let zygotes = gateway.zygotes();
+        gateway.signal(Signal::TERM);
+        gateway.wait_for("stopping");
+        gateway.signal(second);
+        assert_eq!(gateway.end().code(), Some(code));
+        until("Blender is gone", || !is_alive(child) && !zygotes.iter().any(|pid| is_alive(*pid)));
+        assert_eq!(run_folders(&gateway), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_do_nothing_hold_up_nothing() {
+    let mut gateway = Gateway::start_cold(&[("SHUTDOWN_GRACE", "600")]);
+    let mut fresh: Vec<_> = (0..20).map(|_| gateway.raw()).collect();
+    let mut kept: Vec<_> = (0..20).map(|_| gateway.raw()).collect();
+    for raw in &mut kept {
+        assert_eq!(raw.send(GET_LIVE).answer().unwrap().status, 200);
+    }
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.end().code(), Some(0));
+    assert!(fresh.iter_mut().chain(&mut kept).all(super::by_hand::Raw::closes));
+}
+
+/// Conversions from many clients, on kept and on fresh connections, when the signal comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_loses_no_answer() {
+    let mut gateway = Gateway::start(&[("QUEUE_LIMIT", "4")]);
+    let fresh = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+    let (served, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let client = async |number: usize| {
+        let client = if number.is_multiple_of(2) { &fresh } else { &gateway.client };
+        loop {
+            let target = if number.is_multiple_of(3) { "fbx" } else { "stl" };
+            let url = gateway.url(&format!("/convert?output_format={target}&filename=a.obj"));
+            match client.post(url).body(TRIANGLE).send().await {
+                Ok(answer) if answer.status() == 200 => {
+                    answer.bytes().await.unwrap();
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(answer) => {
+                    assert_eq!(answer.status(), 503);
+                    let problem: serde_json::Value = answer.json().await.unwrap();
+                    let code = problem["code"].as_str().unwrap();
+                    assert!(["queue_full", "shutting_down"].contains(&code), "{problem}");
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    assert!(error.is_connect(), "{error:?}");
+                    return;
+                }
+            }
+        }
+    };
+    let stop = async {
+        while served.load(Ordering::Relaxed) < 20 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        gateway.signal(Signal::TERM);
+    };
+    tokio::join!(futures_util::future::join_all((0..12).map(client)), stop);
+    assert_eq!(gateway.end().code(), Some(0));
+    assert_eq!(run_folders(&gateway), 0);
+}
