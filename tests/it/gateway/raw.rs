@@ -74,7 +74,7 @@ impl Raw {
     }
 
     fn more(&mut self) -> bool {
-        let mut buffer = [0; 64 << 10];
+        let mut buffer = [0; 16 << 10];
         let read = match self.stream.read(&mut buffer) {
             Ok(read) => read,
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
