@@ -41,7 +41,7 @@ async fn a_full_queue_is_said_early_and_hinders_nobody_else() {
         }
         let health = gateway.json("/health").await;
         assert_eq!((&health["queue"]["full"], &health["engine"]["busy"]), (&true.into(), &1.into()));
-        held.go_on();
+        drop(held);
     };
     let (running, waiting, ()) = tokio::join!(running, waiting_after_child(&gateway, waiting), meanwhile);
     assert_eq!((running.status().as_u16(), waiting.status().as_u16()), (200, 200));
@@ -75,7 +75,7 @@ async fn those_who_wait_are_served_oldest_first() {
     let meanwhile = async {
         let held = gateway.hold().await;
         gateway.until_waiting(3).await;
-        held.go_on();
+        drop(held);
     };
     tokio::join!(nth(0), nth(1), nth(2), nth(3), meanwhile);
     assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3]);

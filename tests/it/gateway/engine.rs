@@ -83,7 +83,7 @@ impl Gateway {
         }
     }
 
-    /// Stops the zygote of a conversion at work, so that its end is not noticed: it keeps its slot, until `go_on`.
+    /// Stops the zygote of a conversion at work, so that its end is not noticed: it keeps its slot, until this is dropped.
     pub async fn hold(&self) -> Held {
         self.child().await;
         let zygotes = self.zygotes();
@@ -110,10 +110,6 @@ impl Gateway {
 
 /// Zygotes that were stopped; they go on when this is dropped.
 pub struct Held(Vec<i32>);
-
-impl Held {
-    pub fn go_on(self) {}
-}
 
 impl Drop for Held {
     fn drop(&mut self) {

@@ -41,7 +41,7 @@ async fn what_runs_is_finished_and_what_comes_meanwhile_is_served() {
         until("nobody listens", || {
             std::net::TcpStream::connect(gateway.address.strip_prefix("http://").unwrap()).is_err()
         });
-        held.go_on();
+        drop(held);
         // A request that was on its way gets there, long after.
         std::thread::sleep(std::time::Duration::from_millis(400));
         assert_eq!(half.send(&GET_LIVE[20..]).answer().unwrap().status, 200);
