@@ -1,5 +1,6 @@
 //! The gateway: the real binary, with load from this machine to this machine, bounded in count and time.
 
+use std::fmt::Write;
 use std::io::{BufRead, BufReader, pipe};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -70,7 +71,7 @@ impl Server {
             }
         }
         // What it says from now on is nobody's concern, but has to be read.
-        thread::spawn(move || lines.map_while(|line| line.ok()).for_each(drop));
+        thread::spawn(move || lines.map_while(std::result::Result::ok).for_each(drop));
         Ok(server)
     }
 
@@ -120,7 +121,7 @@ fn distinct(number: usize) -> Vec<u8> {
     let mut text = format!("# {number}\n");
     for corner in 0..8_usize {
         let at = |bit: usize| if corner >> bit & 1 == 1 { 1.0 + number as f64 * 1e-6 } else { -1.0 };
-        text.push_str(&format!("v {} {} {}\n", at(0), at(1), at(2)));
+        let _ = writeln!(text, "v {} {} {}", at(0), at(1), at(2));
     }
     text.push_str("f 1 3 4 2\nf 5 6 8 7\nf 1 2 6 5\nf 3 7 8 4\nf 1 5 7 3\nf 2 4 8 6\n");
     text.into_bytes()

@@ -331,7 +331,11 @@ fn all_ways_of_http_to_send_a_body_work() {
     let answer = connection.answer();
     assert_eq!((answer.status, &answer.body), (200, &first.body));
 
-    // On the same connection, after being told to go on.
+    // Whoever sends in chunks gets a connection of its own for each request: nothing behind it is taken for one.
+    assert_eq!(answer.header("connection"), Some("close"));
+
+    // On another connection, after being told to go on.
+    let mut connection = Connection::to(&gateway);
     let length = format!("Content-Length: {}\r\n", body.len());
     connection.send(head(&format!("{length}Expect: 100-continue\r\n")));
     assert_eq!(connection.head().0, 100);

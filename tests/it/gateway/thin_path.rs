@@ -1,6 +1,6 @@
 //! A model in, a file out.
 
-use super::{Gateway, TRIANGLE};
+use super::{Gateway, TRIANGLE, nothing_stays};
 
 #[tokio::test]
 async fn a_model_goes_in_and_a_file_comes_out() {
@@ -27,5 +27,5 @@ async fn a_model_goes_in_and_a_file_comes_out() {
         gateway.client.get(gateway.url(&report)).send().await.unwrap().json().await.unwrap();
     assert_eq!(report["output"]["triangles"], 1);
     assert_eq!(report["losses"].as_array().unwrap().len(), losses);
-    assert!(gateway.conversions_on_disk().is_empty());
+    nothing_stays(&gateway);
 }
