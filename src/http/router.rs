@@ -112,6 +112,7 @@ mod tests {
         let router: Router = Router::new()
             .route("/", get(panics))
             .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn(request_id::in_problems))
             .layer(middleware::from_fn(request_id::number));
         for _ in 0..2 {
             let request =
