@@ -1,5 +1,7 @@
 //! A disk that is full: its own code, and everything works again when there is room.
 
+use std::time::Duration;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,6 +67,10 @@ async fn a_full_disk_is_said_and_survived() {
             assert_eq!(error.code, ErrorCode::DiskFull, "{target}: {error}");
         }
         std::fs::remove_file(disk.0.join("rest")).unwrap();
+        // A conversion is answered a moment before its child, and with it its folder, is gone.
+        while lab.converter.stats().is_some_and(|stats| stats.busy > 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         lab.convert(&cube, target).await.unwrap_or_else(|error| panic!("{target}, with room: {error}"));
     }
     lab.converter.shutdown().await;

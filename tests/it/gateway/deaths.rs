@@ -36,6 +36,10 @@ async fn a_client_that_hangs_up_ends_its_conversion() {
 async fn a_killed_child_and_a_killed_zygote_are_made_good() {
     let gateway = Gateway::start(&[]);
     for zygote in [false, true] {
+        // A child is still there for a moment after its conversion was answered.
+        while gateway.json("/health").await["engine"]["busy"] != 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let kill = async {
             let child = gateway.child().await;
             send(child, Signal::STOP);
@@ -72,6 +76,10 @@ async fn an_engine_that_does_not_start_is_said_and_waited_for() {
         ("SANDBOX", "off"),
     ]);
     gateway.wait_for("the engine does not start");
+    // It says so in the log first.
+    while gateway.json("/readyz").await["checks"]["engine"] == "starting" {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let ready = gateway.client.get(gateway.url("/readyz")).send().await.unwrap();
     assert_eq!(ready.status(), 503);
     assert_eq!(ready.json::<serde_json::Value>().await.unwrap()["checks"]["engine"], "not running");
