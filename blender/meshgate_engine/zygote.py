@@ -7,6 +7,7 @@ nothing to do it sleeps in one system call; while children live it looks at them
 import contextlib
 import ctypes
 import fcntl
+import gc
 import os
 import selectors
 import signal
@@ -20,6 +21,10 @@ from .child import Run
 # How often the children are looked at, in seconds.
 _TICK = 1.0
 
+# A new zygote tidies up when nothing has been asked of it for so many seconds, or else before this conversion.
+_QUIET = 0.1
+_UNTIDY_CONVERSIONS = 8
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -30,6 +35,8 @@ class _Broken(Exception):
 def main(run: Run | None = None) -> NoReturn:
     """Serves until the supervisor hangs up. ``run`` is what children do: ``conversion.run`` unless told otherwise."""
     child.die_with_parent()
+    # While modules load, nothing is garbage yet, and looking for it is a tenth of the time.
+    gc.disable()
     environment.forget()
     peer = _take_socket()
     status = 1
@@ -37,7 +44,8 @@ def main(run: Run | None = None) -> NoReturn:
         hello = protocol.receive(peer)
         if hello is not None:
             surroundings, ready = _prepare(hello, run)
-            zygote = _Zygote(peer, surroundings, hello["hang_after_s"])
+            gc.enable()
+            zygote = _Zygote(peer, surroundings, hello["hang_after_s"], untidy=not hello["cold"])
             peer.sendall(protocol.encode("ready", protocol=protocol.VERSION, **ready))
             zygote.serve()
         status = 0
@@ -117,11 +125,13 @@ def _conversion(cold: bool) -> Run:
 
 
 class _Zygote:
-    def __init__(self, peer: socket.socket, surroundings: child.Surroundings, hang_after: float) -> None:
+    def __init__(self, peer: socket.socket, surroundings: child.Surroundings, hang_after: float, untidy: bool) -> None:
         self._peer = peer
         self._surroundings = surroundings
         self._hang_after = hang_after
         self._tick = min(_TICK, hang_after / 4)
+        self._untidy = untidy
+        self._forked = 0
         self._children: dict[int, watch.Child] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(peer, selectors.EVENT_READ, None)
@@ -149,7 +159,9 @@ class _Zygote:
             self._kill_orphans()
 
     def _turn(self) -> bool:
-        ready = self._selector.select(self._tick if self._children else None)
+        ready = self._selector.select(self._patience())
+        if not ready and not self._children:
+            self._tidy()
         for key, _ in ready:
             if key.fileobj is self._peer:
                 if not self._obey():
@@ -166,6 +178,16 @@ class _Zygote:
         self._reap()
         return True
 
+    def _patience(self) -> float | None:
+        if self._children:
+            return self._tick
+        return _QUIET if self._untidy else None
+
+    def _tidy(self) -> None:
+        if self._untidy:
+            self._untidy = False
+            warm.tidy()
+
     def _obey(self) -> bool:
         command = protocol.receive(self._peer)
         if command is None:
@@ -180,6 +202,9 @@ class _Zygote:
         return True
 
     def _fork(self, command: dict) -> None:
+        self._forked += 1
+        if self._forked == _UNTIDY_CONVERSIONS:
+            self._tidy()
         pipes: list[int] = []
         zygote = os.getpid()
         before = disk.used(command["folder"])

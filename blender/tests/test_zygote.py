@@ -377,10 +377,14 @@ def test_an_idle_zygote_sleeps_and_leaves_nothing_in_the_temporary_folder(tmp_pa
         def switches() -> int:
             return int(status.read_text().partition("voluntary_ctxt_switches:")[2].split()[0])
 
-        before = switches()
-        # Twice the time after which the children, if there were any, would be looked at.
-        time.sleep(2)
-        assert switches() - before <= 1
+        def sleeps() -> bool:
+            before = switches()
+            # Twice the time after which the children, if there were any, would be looked at.
+            time.sleep(2)
+            return switches() - before <= 1
+
+        # At first it tidies up, once.
+        assert any(sleeps() for _ in range(3))
         assert int(status.read_text().partition("VmRSS:")[2].split()[0]) < 300 * 1024
 
 
