@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags};
 
 /// Opens the regular file at `path`, by links or not, and nothing else in its place: of a pipe or a device no end
 /// would come.
@@ -56,16 +56,50 @@ impl Root {
     }
 }
 
+/// A small file that is on no disk: file systems take their time to make files and to remove them.
+#[derive(Debug, Clone)]
+pub struct Memory(Arc<File>);
+
+impl Memory {
+    /// # Errors
+    /// As the system says: out of memory or of descriptors.
+    pub fn new() -> io::Result<Memory> {
+        let made = rustix::fs::memfd_create(c"meshgate", MemfdFlags::CLOEXEC)?;
+        Ok(Memory(Arc::new(File::from(made))))
+    }
+
+    /// For this process, as long as it is held.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+    }
+
+    /// Opens it anew, with a place of its own.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn open(&self) -> io::Result<File> {
+        File::open(self.path())
+    }
+
+    /// What it is written with.
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+}
+
 /// A file below a folder. Each time it is opened, it is so from there.
 #[derive(Debug, Clone)]
-pub struct Located {
-    root: Arc<Root>,
-    relative: PathBuf,
+pub struct Located(Place);
+
+#[derive(Debug, Clone)]
+enum Place {
+    Below(Arc<Root>, PathBuf),
+    Memory(Memory),
 }
 
 impl Located {
     pub fn new(root: &Arc<Root>, relative: PathBuf) -> Located {
-        Located { root: Arc::clone(root), relative }
+        Located(Place::Below(Arc::clone(root), relative))
     }
 
     /// The file `path`; its folder may be reached by links, while the file must be none.
@@ -75,30 +109,51 @@ impl Located {
     pub fn at(path: &Path) -> io::Result<Located> {
         let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "it is no file");
         let name = path.file_name().ok_or_else(no_name)?;
-        Ok(Located { root: Arc::new(Root::open(folder_of(path))?), relative: name.into() })
+        Ok(Located(Place::Below(Arc::new(Root::open(folder_of(path))?), name.into())))
     }
 
     /// The folder that it is below.
-    pub fn root(&self) -> &Arc<Root> {
-        &self.root
+    pub fn root(&self) -> Option<&Arc<Root>> {
+        match &self.0 {
+            Place::Below(root, _) => Some(root),
+            Place::Memory(_) => None,
+        }
     }
 
     /// The path below the folder.
     pub fn relative(&self) -> &Path {
-        &self.relative
+        match &self.0 {
+            Place::Below(_, relative) => relative,
+            Place::Memory(_) => Path::new(""),
+        }
     }
 
     /// # Errors
     /// As [`Root::file`].
     pub fn open(&self) -> io::Result<File> {
-        self.root.file(&self.relative)
+        match &self.0 {
+            Place::Below(root, relative) => root.file(relative),
+            Place::Memory(memory) => memory.open(),
+        }
     }
 }
 
-/// Two are equal when they are the same path below the same opened folder.
+impl From<Memory> for Located {
+    fn from(memory: Memory) -> Located {
+        Located(Place::Memory(memory))
+    }
+}
+
+/// Two are equal when they are the same path below the same opened folder, or the same memory.
 impl PartialEq for Located {
     fn eq(&self, other: &Located) -> bool {
-        Arc::ptr_eq(&self.root, &other.root) && self.relative == other.relative
+        match (&self.0, &other.0) {
+            (Place::Below(root, relative), Place::Below(other_root, other)) => {
+                Arc::ptr_eq(root, other_root) && relative == other
+            }
+            (Place::Memory(memory), Place::Memory(other)) => Arc::ptr_eq(&memory.0, &other.0),
+            _ => false,
+        }
     }
 }
 

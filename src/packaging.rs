@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
@@ -15,6 +15,17 @@ const COMPRESSED: &[&str] =
 
 /// Beyond this size an entry needs the wide fields of zip64.
 const LARGE: u64 = u32::MAX as u64;
+
+/// Writes the zip `target` of `files` below `folder`, which are called in it as they are there.
+///
+/// # Errors
+/// `io` or `disk_full`.
+pub fn zip_below(folder: &Path, files: &[PathBuf], target: &Path) -> Result<(), ConversionError> {
+    let out = File::create(target).map_err(|error| ConversionError::io("write the zip", &error))?;
+    let name = |file: &PathBuf| file.strip_prefix(folder).unwrap_or(file).to_string_lossy().into_owned();
+    let named: Vec<_> = files.iter().map(|file| (file.clone(), name(file))).collect();
+    zip_files(&named, out)
+}
 
 /// Writes a zip of `files`, each a path and its name in the zip with `/` between folders.
 ///

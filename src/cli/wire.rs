@@ -10,7 +10,7 @@ use crate::domain::{ConversionError, Format};
 use crate::engine::blender::locate::{self, Places};
 use crate::engine::blender::{self, EngineError};
 use crate::engine::workdir::WorkDir;
-use crate::intake::{Limits, Named, Source};
+use crate::intake::{Limits, Named, Sent, Source};
 use crate::service::{Admission, Converter};
 
 /// What carries out at most `at_once` conversions at a time. Blender starts with the first one that needs it.
@@ -87,7 +87,7 @@ pub fn install_dir() -> Option<PathBuf> {
 /// Where the model of a job is read from; `spooled` holds what came from standard input.
 pub fn source(origin: &Origin, spooled: Option<PathBuf>) -> Source {
     match (origin, spooled) {
-        (_, Some(path)) => Source::Files(vec![Named { name: file_name(&path), path }]),
+        (_, Some(path)) => Source::Files(vec![Named { name: file_name(&path), file: Sent::Theirs(path) }]),
         (Origin::Folder(path), None) => Source::Folder(path.clone()),
         (Origin::File(path), None) => Source::FileWithSiblings(path.clone()),
         (Origin::Stdin, None) => Source::Files(Vec::new()),

@@ -7,7 +7,9 @@
 //!     lock                   shared by the processes that use it
 //!   run-<uuid>/              one per process
 //!     lock                   held (flock) as long as the process lives
-//!     <uuid>/{in,out,tmp}/   one per conversion
+//!     <uuid>/                one per conversion
+//!       upload-<number>      what was sent, until it is prepared
+//!       {in,out,tmp}/        the model, the result, and scratch: what a child sees
 //! ```
 //!
 //! A process that is killed leaves its run folder behind with nobody holding its lock; the next one to open the
@@ -89,18 +91,16 @@ impl WorkDir {
     /// # Errors
     /// What the file system says.
     pub fn conversion_folder(&self) -> io::Result<ConversionFolder> {
-        let path = self.0.folder.join(Uuid::now_v7().simple().to_string());
-        let builder = {
-            let mut builder = DirBuilder::new();
-            builder.mode(0o700);
-            builder
-        };
-        builder.create(&path)?;
-        let folder = ConversionFolder(Arc::new(Folder { path, _run: self.clone() }));
-        for part in [folder.input(), folder.output(), folder.scratch()] {
-            builder.create(part)?;
-        }
+        let folder = self.new_folder();
+        folder.furnish()?;
         Ok(folder)
+    }
+
+    /// A new conversion's folder that is not there before something is put in it: small conversions need none, and
+    /// file systems take their time to make one and to remove it.
+    pub fn new_folder(&self) -> ConversionFolder {
+        let path = self.0.folder.join(Uuid::now_v7().simple().to_string());
+        ConversionFolder(Arc::new(Folder { path, _run: self.clone() }))
     }
 }
 
@@ -127,6 +127,25 @@ impl ConversionFolder {
     /// Absolute.
     pub fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    /// Makes `in/`, `out/` and `tmp/` where they are missing.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn furnish(&self) -> io::Result<()> {
+        [self.input(), self.output(), self.scratch()].iter().try_for_each(|part| make_private(part))
+    }
+
+    /// A new file for the `number`th of an upload, beside the parts that an engine sees.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn upload(&self, number: usize) -> io::Result<(PathBuf, File)> {
+        make_private(&self.0.path)?;
+        let path = self.0.path.join(format!("upload-{number}"));
+        let file = File::create_new(&path)?;
+        Ok((path, file))
     }
 
     /// `in/`: the model.

@@ -16,7 +16,7 @@ use super::{describe, file};
 use crate::domain::format::TABLE;
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
 use crate::engine::native;
-use crate::intake::{Named, Source, names};
+use crate::intake::{Source, names};
 use crate::service::{self, Course, Outcome};
 use crate::telemetry;
 
@@ -27,9 +27,6 @@ const OUTPUT_FORMAT: &str = "output_format";
 const FILE_NAME: &str = "filename";
 const MAIN: &str = "main";
 const OWN: [&str; 3] = [OUTPUT_FORMAT, FILE_NAME, MAIN];
-
-/// What a result is called whose model came without a name.
-const NAMELESS: &str = "model";
 
 /// The query's parameters, in their order.
 type Parameters = Vec<(String, String)>;
@@ -86,23 +83,14 @@ async fn answer(
     }
     refuse_early(gateway, &wish)?;
     let began = Instant::now();
-    let upload =
-        gateway.work.conversion_folder().map_err(|error| ConversionError::io("make a folder", &error))?;
-    let files = receive::receive(&parts.headers, body, wish.file_name.as_deref(), &upload, limits)
+    let folder = gateway.work.new_folder();
+    let files = receive::receive(&parts.headers, body, wish.file_name.as_deref(), &folder, limits)
         .instrument(telemetry::span!("receive"))
         .await?;
     check_names(files.iter().map(|file| file.name.as_str()))?;
     let receive = began.elapsed();
     let request = service::Request {
-        sources: Source::Owned(
-            files
-                .into_iter()
-                .map(|file| {
-                    let name = if file.name.is_empty() { NAMELESS.to_owned() } else { file.name };
-                    Named { path: file.path, name }
-                })
-                .collect(),
-        ),
+        sources: Source::Files(files.into_iter().map(receive::Received::named).collect()),
         main: wish.main,
         target: wish.target,
         options: wish.options,
@@ -110,10 +98,9 @@ async fn answer(
     };
     let outcome = gateway
         .converter
-        .convert_watched(request, course, &|_, _| ())
+        .convert_in(folder, request, course, &|_, _| ())
         .await
         .map_err(|error| about(gateway, error))?;
-    drop(upload);
     respond(gateway, outcome, receive).instrument(telemetry::span!("store")).await
 }
 
@@ -144,8 +131,8 @@ fn about(gateway: &Gateway, error: ConversionError) -> Problem {
 }
 
 async fn respond(gateway: &Gateway, outcome: Outcome, receive: Duration) -> Result<Response, Problem> {
-    let Outcome { report, folder, files, stem } = outcome;
-    let result = file::Result::of(folder, files, &stem, report.output.format).await?;
+    let report = outcome.report.clone();
+    let result = file::Result::of(outcome).await?;
     let described = describe::Described::new(&report, &result.name, receive);
     let id = gateway.reports.keep(report);
     let mut response = result.response().await?;

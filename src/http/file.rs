@@ -9,9 +9,11 @@ use futures_util::StreamExt;
 use tokio_util::io::ReaderStream;
 
 use super::problem::Problem;
-use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::domain::ConversionError;
 use crate::engine::workdir::ConversionFolder;
-use crate::{packaging, telemetry};
+use crate::open::Memory;
+use crate::packaging;
+use crate::service::{Outcome, blocking};
 
 /// A file up to this size is read at once: a stream would ask a blocking thread several times.
 const SMALL: u64 = 256 << 10;
@@ -26,50 +28,36 @@ pub struct Result {
     path: PathBuf,
     media_type: &'static str,
     folder: ConversionFolder,
+    memory: Option<Memory>,
 }
 
 impl Result {
     /// The one file of a result, or the zip of several.
-    pub async fn of(
-        folder: ConversionFolder,
-        files: Vec<PathBuf>,
-        stem: &str,
-        format: Format,
-    ) -> std::result::Result<Self, Problem> {
+    pub async fn of(outcome: Outcome) -> std::result::Result<Self, Problem> {
+        let Outcome { report, folder, files, memory, stem } = outcome;
         let zip_name = format!("{stem}.zip");
         if let [only] = files.as_slice() {
             let zipped = only.file_name().is_some_and(|name| name == zip_name.as_str());
             let (name, media_type) = if zipped {
                 (zip_name, "application/zip")
             } else {
-                let info = format.info();
+                let info = report.output.format.info();
                 (format!("{stem}.{}", info.extensions[0]), info.media_type)
             };
-            return Ok(Self { name, path: only.clone(), media_type, folder });
+            return Ok(Self { name, path: only.clone(), media_type, folder, memory });
         }
         // Beside the files, not among them.
-        let path = folder.scratch().join("result.zip");
+        let path = folder.path().join("result.zip");
         let (out, target) = (folder.output(), path.clone());
-        blocking(move || {
-            let zip = std::fs::File::create(&target)
-                .map_err(|error| ConversionError::io("write the zip", &error))?;
-            let named = files
-                .into_iter()
-                .map(|file| {
-                    let name = file.strip_prefix(&out).unwrap_or(&file).to_string_lossy().into_owned();
-                    (file, name)
-                })
-                .collect::<Vec<_>>();
-            packaging::zip_files(&named, zip)
-        })
-        .await?;
-        Ok(Self { name: zip_name, path, media_type: "application/zip", folder })
+        blocking(move || packaging::zip_below(&out, &files, &target)).await?;
+        Ok(Self { name: zip_name, path, media_type: "application/zip", folder, memory })
     }
 
     /// The file as a body, read from the disk as it is sent.
     pub async fn response(self) -> std::result::Result<Response, Problem> {
-        let Self { path, media_type, folder, .. } = self;
+        let Self { path, media_type, folder, memory, .. } = self;
         let opened = blocking(move || {
+            let _memory = memory;
             let open = || -> std::io::Result<Opened> {
                 let file = std::fs::File::open(&path)?;
                 let length = file.metadata()?.len();
@@ -118,14 +106,4 @@ impl Drop for LetGo {
             runtime.spawn_blocking(move || drop(folder));
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::result::Result<T, ConversionError> + Send + 'static,
-) -> std::result::Result<T, Problem> {
-    let done = tokio::task::spawn_blocking(telemetry::in_span(work)).await.map_err(|error| {
-        tracing::error!(%error, "work on a result ended early");
-        Problem::new(ErrorCode::Internal, "the result could not be sent")
-    })?;
-    Ok(done?)
 }

@@ -2,17 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
-use std::path::Path;
 
 use zip::result::ZipError;
 use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
 
 use super::files::Files;
-use super::model::Limits;
+use super::model::{Limits, Sent};
 use super::names;
 use crate::domain::{ConversionError, ErrorCode};
-use crate::open;
 
 /// Unpacked bytes up to which a zip may be packed however well.
 const RATIO_FREE: u64 = 10 << 20;
@@ -22,12 +20,12 @@ const MAX_RATIO: u64 = 200;
 
 const FILE_TYPE: u32 = 0o170_000;
 
-/// Unpacks the zip at `path` into the folder of `files`.
+/// Unpacks the zip that was sent into the folder of `files`.
 ///
 /// # Errors
 /// `invalid_archive`, `encrypted_archive`, `too_large`, `io`; a damaged entry may leave files in the folder.
-pub fn unpack(path: &Path, files: &mut Files, limits: Limits) -> Result<(), ConversionError> {
-    let open = || open::regular(path).map_err(|error| ConversionError::io("read the zip", &error));
+pub fn unpack(sent: &Sent, files: &mut Files, limits: Limits) -> Result<(), ConversionError> {
+    let open = || sent.open().map_err(|error| ConversionError::io("read the zip", &error));
     let packed = open()?.metadata().map_err(|error| ConversionError::io("read the zip", &error))?.len();
     // Entry by entry: an index of the whole directory could take more memory than the limits foresee.
     let mut archive =

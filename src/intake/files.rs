@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::model::Limits;
 use super::originals::Originals;
@@ -58,15 +57,14 @@ pub struct Files {
     around: Option<PathBuf>,
     /// Whether used files stay where they are.
     stay: bool,
-    /// Present when the main file is the user's own.
+    /// Present when the main file lies elsewhere.
     originals: Option<Originals>,
 }
 
 impl Files {
-    pub fn new(folder: &Path, limits: Limits) -> Result<Self, ConversionError> {
-        fs::create_dir_all(folder)
-            .map_err(|error| ConversionError::io("create the model's folder", &error))?;
-        Ok(Self {
+    /// The folder is made with the first file in it.
+    pub fn new(folder: &Path, limits: Limits) -> Self {
+        Self {
             folder: folder.to_owned(),
             limits,
             items: Vec::new(),
@@ -76,7 +74,7 @@ impl Files {
             around: None,
             stay: false,
             originals: None,
-        })
+        }
     }
 
     /// Creates an empty file for what the sender calls `name` (a path of harmless components).
@@ -183,9 +181,15 @@ impl Files {
         Ok(())
     }
 
+    /// Makes the only file known, which was sent and lies elsewhere.
+    pub fn offer_alone(&mut self, file: Located, name: &str) {
+        self.offer(file.clone(), &[name], 0);
+        self.originals = Some(Originals::alone(file));
+    }
+
     /// Makes the files around the main one known, if it is the user's own.
     pub fn look_around(&mut self) {
-        let Some(root) = self.originals.as_ref().map(|originals| Arc::clone(&originals.folder)) else {
+        let Some(root) = self.originals.as_ref().and_then(|originals| originals.folder.clone()) else {
             return;
         };
         if let Some(path) = self.around.take() {
@@ -198,9 +202,9 @@ impl Files {
         self.stay = stay;
     }
 
-    /// Whether the model's files are where its sender has them, under the names that references use.
-    pub fn stays(&self) -> bool {
-        self.stay
+    /// Whether the main file lies elsewhere.
+    pub fn has_originals(&self) -> bool {
+        self.originals.is_some()
     }
 
     /// The files that stayed.

@@ -15,4 +15,4 @@ mod seems;
 mod siblings;
 
 pub use detect::{Content, detect_file};
-pub use model::{Limits, Model, Named, Source, prepare};
+pub use model::{Limits, Model, Named, Sent, Source, prepare};

@@ -1,6 +1,7 @@
 //! Preparing a model: its files into the conversion's folder, its main file found, its references resolved.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::originals::Originals;
 use super::references::{self, Findings};
 use super::{archive, names};
 use crate::domain::{ConversionError, ErrorCode, Format};
-use crate::open::{self, Located, Root, folder_of};
+use crate::open::{self, Located, Memory, Root};
 
 /// How large a model may be once it is unpacked.
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +40,38 @@ impl Limits {
 /// A file and what its sender calls it; the name may hold folders.
 #[derive(Debug, Clone)]
 pub struct Named {
-    pub path: PathBuf,
+    pub file: Sent,
     pub name: String,
+}
+
+/// Where a file lies that was sent.
+#[derive(Debug, Clone)]
+pub enum Sent {
+    /// It stays there, and is copied.
+    Theirs(PathBuf),
+    /// It is the conversion's own and no link. It is moved, where both folders are on one file system; a zip, and a
+    /// model that can be read in its place, stay where they are. On an error it may have been moved.
+    Owned(PathBuf),
+    /// The same, on no disk.
+    Memory(Memory),
+}
+
+impl Sent {
+    fn located(&self) -> io::Result<Option<Located>> {
+        match self {
+            Sent::Theirs(_) => Ok(None),
+            Sent::Owned(path) => Located::at(path).map(Some),
+            Sent::Memory(memory) => Ok(Some(memory.clone().into())),
+        }
+    }
+
+    pub(super) fn open(&self) -> io::Result<File> {
+        match self {
+            Sent::Theirs(path) => open::regular(path),
+            Sent::Owned(path) => Located::at(path)?.open(),
+            Sent::Memory(memory) => memory.open(),
+        }
+    }
 }
 
 /// Where a model comes from.
@@ -48,9 +79,6 @@ pub struct Named {
 pub enum Source {
     /// One file (which may be a zip) or several, as uploaded or piped.
     Files(Vec<Named>),
-    /// The same, and the files (none of them a link) are the conversion's own: they are moved, not copied, where both
-    /// folders are on one file system. A zip stays where it is. On an error some may have been moved.
-    Owned(Vec<Named>),
     /// One file of the user's own; what it refers to is taken from its folder. Never for uploads.
     FileWithSiblings(PathBuf),
     /// A folder of the user's own that holds one model.
@@ -60,7 +88,7 @@ pub enum Source {
 /// A model that is ready for an engine.
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// The folder with the model's files, and with others where they are the user's own.
+    /// The folder with the model's files, unless they stay where they are.
     pub folder: PathBuf,
     /// The main file, relative to `folder`.
     pub main: PathBuf,
@@ -77,10 +105,15 @@ pub struct Model {
 }
 
 impl Model {
-    /// For a model that stays where the user has it: the main file, and the folder of its references. Only by way of
-    /// these is no link followed that somebody puts there meanwhile.
-    pub fn in_place(&self) -> Option<(&Located, &Arc<Root>)> {
-        self.originals.as_ref().map(|originals| (&originals.main, &originals.folder))
+    /// For a model that stays where it is: the main file, and the folder of its references. Only by way of these is
+    /// no link followed that somebody puts there meanwhile.
+    pub fn in_place(&self) -> Option<(&Located, Option<&Arc<Root>>)> {
+        self.originals.as_ref().map(|originals| (&originals.main, originals.folder.as_ref()))
+    }
+
+    /// Whether all of it is in memory.
+    pub fn is_in_memory(&self) -> bool {
+        self.originals.as_ref().is_some_and(|originals| originals.main.root().is_none())
     }
 
     /// Checks that files that were read where the user has them were not written meanwhile.
@@ -116,8 +149,9 @@ impl Container {
 /// Copies the model into the folder `into` and makes it ready for an engine. `main` names the main file
 /// where there are several that could be it. `into` must be the caller's own; on an error it may hold files.
 ///
-/// A [`Source::FileWithSiblings`] of a format for which `in_place` says so is not copied, unless references in it have
-/// to be rewritten: its `folder` is the user's own, and [`Model::check_unchanged`] must be called after reading it.
+/// The only file, or one with its siblings, of a format for which `in_place` says so is neither copied nor moved unless
+/// references in it have to be rewritten: then only [`Model::in_place`] says where it is, and
+/// [`Model::check_unchanged`] must be called after reading it.
 ///
 /// # Errors
 /// The codes of the archive, the format, `ambiguous_model`, `missing_files` and `io`.
@@ -128,14 +162,11 @@ pub fn prepare(
     limits: Limits,
     in_place: &dyn Fn(Format) -> bool,
 ) -> Result<Model, ConversionError> {
-    let mut files = Files::new(into, limits)?;
+    let mut files = Files::new(into, limits);
     let mut warnings = Vec::new();
-    let Gathered { container, name, content } = gather(source, &mut files, limits, &mut warnings)?;
-    let own = match (source, container) {
-        (Source::FileWithSiblings(path), Container::Upload) => Some(path),
-        _ => None,
-    };
-    let index = if own.is_some() { 0 } else { main_file(&files, main, container)? };
+    let Gathered { container, name, content } = gather(source, &mut files, limits, &mut warnings, in_place)?;
+    let with_siblings = matches!((source, container), (Source::FileWithSiblings(_), Container::Upload));
+    let index = if with_siblings { 0 } else { main_file(&files, main, container)? };
     let original = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
     let content = match content {
         Some(content) => content,
@@ -146,7 +177,7 @@ pub fn prepare(
         return Err(nested(container));
     };
     warnings.extend(detect::lie(content, &original));
-    files.stay(own.is_some() && in_place(format));
+    files.stay(files.has_originals() && in_place(format));
     files.take(index)?;
     if Format::from_extension(&names::extension(&original)) != Some(format) {
         files.set_extension(index, format.name())?;
@@ -154,13 +185,9 @@ pub fn prepare(
     let Findings { missing_textures, warnings: found } = references::resolve(&mut files, index, format)?;
     warnings.extend(found);
     let (count, bytes) = files.totals();
-    let (folder, main) = match own.filter(|_| files.stays()) {
-        Some(path) => (folder_of(path).to_owned(), path.file_name().map(PathBuf::from)),
-        None => (into.to_owned(), files.item(index).map(|item| item.stored.clone())),
-    };
     Ok(Model {
-        folder,
-        main: main.unwrap_or_default(),
+        folder: into.to_owned(),
+        main: files.item(index).map(|item| item.stored.clone()).unwrap_or_default(),
         format,
         bytes,
         files: count,
@@ -193,40 +220,38 @@ fn gather(
     files: &mut Files,
     limits: Limits,
     warnings: &mut Vec<String>,
+    in_place: &dyn Fn(Format) -> bool,
 ) -> Result<Gathered, ConversionError> {
     let name_of = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let owned = matches!(source, Source::Owned(_));
-    if let Source::Owned(sent) = source {
-        for file in sent {
-            let opened = Located::at(&file.path).and_then(|file| file.open());
-            opened.map_err(|error| ConversionError::io("read the model", &error))?;
-        }
-    }
     match source {
-        Source::Files(sent) | Source::Owned(sent) => match sent.as_slice() {
+        Source::Files(sent) => match sent.as_slice() {
             [] => Err(ConversionError::new(ErrorCode::EmptyFile, "no file was sent")),
             [only] => {
                 let gathered = look_at(only, files, limits)?;
-                if matches!(gathered.container, Container::Upload) {
-                    bring(only, files, owned)?;
+                match gathered.content {
+                    Some(Content::Model(format)) if in_place(format) => bring_or_leave(only, files)?,
+                    _ if matches!(gathered.container, Container::Upload) => bring(only, files)?,
+                    _ => {}
                 }
                 Ok(gathered)
             }
             several => {
                 for file in several {
-                    if matches!(detect::detect_file(&file.path, &file.name), Ok(Content::Zip)) {
+                    let is_zip =
+                        |mut content| matches!(detect::detect(&mut content, &file.name), Ok(Content::Zip));
+                    if file.file.open().is_ok_and(is_zip) {
                         let detail =
                             "a zip was sent among other files; send one zip, or the files themselves";
                         return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
                     }
-                    bring(file, files, owned)?;
+                    bring(file, files)?;
                 }
                 Ok(Gathered { container: Container::Upload, name: None, content: None })
             }
         },
         Source::FileWithSiblings(path) => {
-            let only =
-                Named { path: path.clone(), name: name_of(path).unwrap_or_else(|| "model".to_owned()) };
+            let name = name_of(path).unwrap_or_else(|| "model".to_owned());
+            let only = Named { file: Sent::Theirs(path.clone()), name };
             let gathered = look_at(&only, files, limits)?;
             if matches!(gathered.container, Container::Upload) {
                 files.offer_main(path, &only.name)?;
@@ -245,19 +270,34 @@ fn gather(
 /// Looks at the only file; a zip is unpacked.
 fn look_at(only: &Named, files: &mut Files, limits: Limits) -> Result<Gathered, ConversionError> {
     let name = Some(only.name.clone());
-    let content = detect::detect_file(&only.path, &only.name)?;
+    let mut opened = only.file.open().map_err(|error| ConversionError::io("read the model", &error))?;
+    let content = detect::detect(&mut opened, &only.name)?;
     if content != Content::Zip {
         return Ok(Gathered { container: Container::Upload, name, content: Some(content) });
     }
-    archive::unpack(&only.path, files, limits)?;
+    archive::unpack(&only.file, files, limits)?;
     Ok(Gathered { container: Container::Zip, name, content: None })
 }
 
-fn bring(file: &Named, files: &mut Files, owned: bool) -> Result<(), ConversionError> {
+/// A file that can be read where it is stays there, where it is the conversion's own.
+fn bring_or_leave(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
+    match file.file.located().map_err(|error| ConversionError::io("read the model", &error))? {
+        None => bring(file, files),
+        Some(located) => {
+            files.offer_alone(located, names::base_name(&file.name));
+            Ok(())
+        }
+    }
+}
+
+fn bring(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
     let parts = names::components(&file.name).filter(|parts| !parts.is_empty());
     let parts = parts.unwrap_or_else(|| vec![names::base_name(&file.name)]);
-    if owned { files.adopt(&file.path, &parts) } else { files.copy(open::regular(&file.path), &parts) }
-        .map(|_| ())
+    match &file.file {
+        Sent::Owned(path) => files.adopt(path, &parts),
+        Sent::Theirs(_) | Sent::Memory(_) => files.copy(file.file.open(), &parts),
+    }
+    .map(|_| ())
 }
 
 fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> Result<(), ConversionError> {

@@ -1,4 +1,4 @@
-//! Files of the user's own that are read where they are: somebody may write to them meanwhile.
+//! Files that are read where they are: somebody may write to the user's own meanwhile.
 
 use std::fs::Metadata;
 use std::io;
@@ -10,12 +10,13 @@ use super::names;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::open::{Located, Root, folder_of};
 
-/// A main file of the user's own, the folder in which its references are looked for, and the files that are used,
-/// with what they were before they were read.
+/// A main file that is not in the conversion's folder, the folder in which its references are looked for, and the
+/// files that are used, with what they were before they were read.
 #[derive(Debug, Clone)]
 pub struct Originals {
     pub main: Located,
-    pub folder: Arc<Root>,
+    /// Absent for a file that was sent alone.
+    pub folder: Option<Arc<Root>>,
     used: Vec<(Located, Stamp)>,
 }
 
@@ -43,7 +44,12 @@ impl Originals {
     /// What the file system says.
     pub fn of(path: &Path) -> io::Result<Originals> {
         let main = Located::at(&path.canonicalize()?)?;
-        Ok(Originals { main, folder: Arc::new(Root::open(folder_of(path))?), used: Vec::new() })
+        Ok(Originals { main, folder: Some(Arc::new(Root::open(folder_of(path))?)), used: Vec::new() })
+    }
+
+    /// A file that was sent alone.
+    pub fn alone(main: Located) -> Originals {
+        Originals { main, folder: None, used: Vec::new() }
     }
 
     /// Adds a file that is about to be read, and is now as `before` says.

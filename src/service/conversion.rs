@@ -6,29 +6,22 @@
 //! ```
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use tokio::sync::OnceCell;
-use tracing::Instrument;
-
-use super::{Admission, Course, Lane, losses};
+use super::{Course, blocking, losses};
 use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
 use crate::domain::report::{Contents, Counts, Report, Timings};
-use crate::domain::{ConversionError, ErrorCode, Format, Options};
+use crate::domain::{ConversionError, Format, Options};
+use crate::engine::blender::Blender;
 use crate::engine::blender::protocol::{Importer, Stage, Task};
-use crate::engine::blender::stats::{Setback, Stats};
-use crate::engine::blender::{self, Blender, EngineError};
+use crate::engine::blender::stats::Setback;
 use crate::engine::native;
-use crate::engine::workdir::{ConversionFolder, WorkDir};
-use crate::intake::{self, Model, Source};
-use crate::{inspect, packaging, telemetry};
-
-/// The engine sees to the time-out by itself, and answers when its child is dead; a conversion that is not over by
-/// then is given up from outside.
-const KILLED_WITHIN: Duration = Duration::from_secs(2);
+use crate::engine::workdir::ConversionFolder;
+use crate::intake::{Model, Source};
+use crate::open::Memory;
+use crate::{inspect, packaging};
 
 /// One conversion to do.
 #[derive(Debug, Clone)]
@@ -50,32 +43,22 @@ pub struct Outcome {
     pub folder: ConversionFolder,
     /// Absolute paths below `folder.output()`; the first is the main file, or the only one: the zip.
     pub files: Vec<PathBuf>,
+    /// Holds the only file, where it is on no disk; its path is then as long as this.
+    pub memory: Option<Memory>,
     /// The model's name without an extension.
     pub stem: String,
 }
 
-/// What carries out conversions.
-pub struct Converter {
-    /// How to run Blender.
-    engine: Option<blender::Settings>,
-    /// Why there is no engine, for the operator: where none was found, or the last start failed.
-    trouble: Mutex<Option<Arc<EngineError>>>,
-    /// How often it did not start.
-    failed_starts: AtomicU64,
-    work: WorkDir,
-    limits: intake::Limits,
-    admission: Admission,
-    /// Started by the first conversion that needs it: the native lane works without.
-    blender: OnceCell<Blender>,
-}
-
 /// What an engine made, before it is compared.
-struct Made {
+#[derive(Default)]
+pub(super) struct Made {
     input: Counts,
     /// Absent until the files are counted, unless the engine did so.
     output: Option<Counts>,
     /// Absolute; the first is the main file.
     files: Vec<PathBuf>,
+    /// The only file, where it is on no disk.
+    memory: Option<Memory>,
     /// Of all files.
     bytes: u64,
     engine: String,
@@ -90,9 +73,13 @@ impl Made {
     /// Counts what is in the files, which are of the format `target`.
     fn count(&mut self, target: Format) -> Result<(), ConversionError> {
         let counting = Instant::now();
-        let main = self.files.first().cloned().unwrap_or_default();
         if self.output.is_none() {
-            self.output = Some(inspect::inspect(&main, target)?);
+            self.output = Some(match (&self.memory, self.files.first()) {
+                (Some(memory), _) => {
+                    inspect::inspect_source(&native::Source::open_in(memory.clone().into(), None)?)?
+                }
+                (None, main) => inspect::inspect(main.map_or(Path::new(""), PathBuf::as_path), target)?,
+            });
         }
         self.bytes = total_size(&self.files)?;
         self.timings.check_ms = Some(self.timings.check_ms.unwrap_or_default() + milliseconds(counting));
@@ -100,231 +87,48 @@ impl Made {
     }
 }
 
-type Progress<'a> = &'a (dyn Fn(Stage, Option<f64>) + Send + Sync);
-
-impl Converter {
-    pub fn new(
-        engine: Result<blender::Settings, EngineError>,
-        work: WorkDir,
-        limits: intake::Limits,
-        admission: Admission,
-    ) -> Self {
-        let (engine, trouble) = match engine {
-            Ok(settings) => (Some(settings), None),
-            Err(error) => (None, Some(Arc::new(error))),
-        };
-        Self {
-            engine,
-            trouble: Mutex::new(trouble),
-            failed_starts: AtomicU64::new(0),
-            work,
-            limits,
-            admission,
-            blender: OnceCell::new(),
-        }
-    }
-
-    /// How large a model may be.
-    pub fn limits(&self) -> intake::Limits {
-        self.limits
-    }
-
-    /// Who may wait for the engine.
-    pub fn admission(&self) -> &Admission {
-        &self.admission
-    }
-
-    /// The engine's version, once it was started: `5.0.1`
-    pub fn engine_version(&self) -> Option<String> {
-        self.blender.get().map(|blender| blender.version().blender)
-    }
-
-    /// The engine's counts, once it was started.
-    pub fn stats(&self) -> Option<Stats> {
-        self.blender.get().map(Blender::stats)
-    }
-
-    /// The parts of the sandbox that this machine lacks, once the engine was started.
-    pub fn sandbox_missing(&self) -> Option<&[String]> {
-        self.blender.get().map(Blender::sandbox_missing)
-    }
-
-    /// Why a conversion that needs the engine would fail at this moment, without trying: `engine_unavailable`.
-    pub fn outage(&self) -> Option<ConversionError> {
-        match self.blender.get() {
-            Some(blender) => blender.available().err(),
-            None => {
-                self.trouble().map(|error| ConversionError::new(ErrorCode::EngineUnavailable, error.public()))
-            }
-        }
-    }
-
-    /// Blender, started by the first call. Who waited while somebody else's start failed does not try again.
-    ///
-    /// # Errors
-    /// `engine_unavailable`, in words for clients; [`Converter::trouble`] has those for the operator.
-    pub async fn blender(&self) -> Result<&Blender, ConversionError> {
-        let failed_before = self.failed_starts.load(Ordering::Relaxed);
-        let start = || async {
-            let known = || {
-                let known =
-                    self.trouble().map_or_else(|| EngineError::NotFound.public(), |error| error.public());
-                Err(ConversionError::new(ErrorCode::EngineUnavailable, known))
-            };
-            let Some(settings) = self.engine.clone() else { return known() };
-            if self.failed_starts.load(Ordering::Relaxed) != failed_before {
-                return known();
-            }
-            let error = match Blender::start(settings).await {
-                Ok(blender) => {
-                    self.set_trouble(None);
-                    return Ok(blender);
-                }
-                Err(error) => error,
-            };
-            tracing::error!(%error, "the engine does not start");
-            let public = error.public();
-            self.set_trouble(Some(error));
-            self.failed_starts.fetch_add(1, Ordering::Relaxed);
-            Err(ConversionError::new(ErrorCode::EngineUnavailable, public))
-        };
-        self.blender.get_or_try_init(start).await
-    }
-
-    /// Why there is no engine, in words for the operator: with paths, and with the last lines that it printed.
-    /// `None` when it started, or has not been asked for yet.
-    pub fn trouble(&self) -> Option<Arc<EngineError>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_trouble(&self, error: Option<EngineError>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = error.map(Arc::new);
-    }
-
-    /// Ends the engine and waits for it.
-    pub async fn shutdown(&self) {
-        if let Some(blender) = self.blender.get() {
-            blender.shutdown().await;
-        }
-    }
-
-    /// Carries out one conversion; dropping the future cancels it.
-    ///
-    /// # Errors
-    /// Why the model could not be converted.
-    pub async fn convert(
-        &self,
-        request: Request,
-        progress: Progress<'_>,
-    ) -> Result<Outcome, ConversionError> {
-        self.convert_watched(request, &Course::default(), progress).await
-    }
-
-    /// As [`Converter::convert`]; `course` tells how far it got, whatever its end.
-    ///
-    /// # Errors
-    /// Why the model could not be converted.
-    pub async fn convert_watched(
-        &self,
-        request: Request,
-        course: &Course,
-        progress: Progress<'_>,
-    ) -> Result<Outcome, ConversionError> {
-        let timeout = request.timeout;
-        let late = || {
-            let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
-            ConversionError::new(ErrorCode::Timeout, detail)
-        };
-        let limit = timeout.saturating_add(KILLED_WITHIN);
-        match tokio::time::timeout(limit, self.convert_at_leisure(request, course, progress)).await {
-            // The engine knows only of the time that it was left.
-            Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late()),
-            Ok(result) => result,
-            Err(_) => Err(late()),
-        }
-    }
-
-    async fn convert_at_leisure(
-        &self,
-        request: Request,
-        course: &Course,
-        progress: Progress<'_>,
-    ) -> Result<Outcome, ConversionError> {
-        let began = Instant::now();
-        let Request { sources, main, target, options, timeout } = request;
-        options.check(target)?;
-        let (work, limits, wanted) = (self.work.clone(), self.limits, options.clone());
-        let (folder, model) = blocking(move || {
-            let folder =
-                work.conversion_folder().map_err(|error| ConversionError::io("make a folder", &error))?;
-            // No child that is confined to the conversion's folder reads it then.
-            let in_place = |format| native::can(format, target, &wanted);
-            let model = intake::prepare(&sources, main.as_deref(), &folder.input(), limits, &in_place)?;
-            Ok((folder, model))
-        })
-        .await?;
-        let _ = course.model.set((model.format, model.bytes));
-        if let Some(reason) = model.format.refusal(target) {
-            return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
-        }
-        let conversion = Conversion { folder, model, target, options, began, progress, course };
-        let made = if native::can(conversion.model.format, target, &conversion.options) {
-            let _ = course.lane.set(Lane::Native);
-            conversion.repack().instrument(telemetry::span!("convert")).await?
-        } else {
-            let _ = course.lane.set(Lane::Blender);
-            let place = self.admission.enter()?;
-            let blender = self.blender().await?;
-            let started = OnceLock::new();
-            let made = conversion.blend(blender, timeout, &started).await;
-            // Failures take their time, too.
-            if let Some(started) = started.get() {
-                place.leave(started.elapsed());
-            }
-            made?
-        };
-        conversion.finish(made).await
-    }
-}
+pub(super) type Progress<'a> = &'a (dyn Fn(Stage, Option<f64>) + Send + Sync);
 
 /// A conversion whose model is in its folder.
-struct Conversion<'a> {
-    folder: ConversionFolder,
-    model: Model,
-    target: Format,
-    options: Options,
-    began: Instant,
-    progress: Progress<'a>,
-    course: &'a Course,
+pub(super) struct Conversion<'a> {
+    pub folder: ConversionFolder,
+    pub model: Model,
+    pub target: Format,
+    pub options: Options,
+    pub began: Instant,
+    pub progress: Progress<'a>,
+    pub course: &'a Course,
 }
 
 impl Conversion<'_> {
     /// The native lane.
-    async fn repack(&self) -> Result<Made, ConversionError> {
+    pub async fn repack(&self) -> Result<Made, ConversionError> {
         (self.progress)(Stage::Packing, None);
-        let (out, model) = (self.folder.output(), self.model.clone());
+        let (folder, model) = (self.folder.clone(), self.model.clone());
         let (target, packaging) = (self.target, self.options.packaging);
         blocking(move || {
             let began = Instant::now();
             let source = match model.in_place() {
-                Some((main, folder)) => native::Source::open_in(main.clone(), Arc::clone(folder))?,
+                Some((main, folder)) => native::Source::open_in(main.clone(), folder.cloned())?,
                 None => native::Source::open(&model.folder.join(&model.main))?,
             };
             let input = inspect::inspect_source(&source)?;
-            let names = native::repack(&source, model.bytes, &out, &model.name, target, packaging)?;
-            let timings = Timings { process_ms: Some(milliseconds(began)), ..Timings::default() };
-            let mut made = Made {
-                input,
-                output: None,
-                bytes: 0,
-                files: names.into_iter().map(|name| out.join(name)).collect(),
-                engine: "native".to_owned(),
-                importer: None,
-                packed_textures: 0,
-                losses: Vec::new(),
-                warnings: Vec::new(),
-                timings,
-            };
+            let mut made = Made { input, engine: "native".to_owned(), ..Made::default() };
+            // What came in memory goes out in memory: it becomes one file of about its own size.
+            if model.is_in_memory() && packaging != Packaging::Zip {
+                let memory =
+                    Memory::new().map_err(|error| ConversionError::io("write the result", &error))?;
+                native::repack_alone(&source, model.bytes, &memory.path(), target)?;
+                made.files = vec![memory.path()];
+                made.memory = Some(memory);
+            } else {
+                let out = folder.output();
+                std::fs::create_dir_all(&out)
+                    .map_err(|error| ConversionError::io("make a folder", &error))?;
+                let names = native::repack(&source, model.bytes, &out, &model.name, target, packaging)?;
+                made.files = names.into_iter().map(|name| out.join(name)).collect();
+            }
+            made.timings.process_ms = Some(milliseconds(began));
             made.count(target)?;
             model.check_unchanged()?;
             Ok(made)
@@ -333,13 +137,14 @@ impl Conversion<'_> {
     }
 
     /// Blender. `started` is when it began to work on it.
-    async fn blend(
+    pub async fn blend(
         &self,
         blender: &Blender,
         timeout: Duration,
         started: &OnceLock<Instant>,
     ) -> Result<Made, ConversionError> {
         let (model, target) = (&self.model, self.target);
+        self.folder.furnish().map_err(|error| ConversionError::io("make a folder", &error))?;
         // A gltf is a glb that the native lane takes apart.
         let written = if target == Format::Gltf { Format::Glb } else { target };
         let output = Path::new("out").join(file_name(&model.name, written.info().extensions[0]));
@@ -373,8 +178,6 @@ impl Conversion<'_> {
         let mut made = Made {
             input: done.success.input,
             output: done.success.output,
-            files: Vec::new(),
-            bytes: 0,
             engine: format!("blender {}", blender.version().blender),
             importer: Some(done.success.importer),
             packed_textures: done.success.packed_textures,
@@ -388,6 +191,7 @@ impl Conversion<'_> {
                 check_ms: Some(done.success.check_ms),
                 total_ms: 0.0,
             },
+            ..Made::default()
         };
         blocking(move || {
             made.files = match target {
@@ -401,12 +205,13 @@ impl Conversion<'_> {
     }
 
     /// Compares, packages.
-    async fn finish(self, made: Made) -> Result<Outcome, ConversionError> {
+    pub async fn finish(self, made: Made) -> Result<Outcome, ConversionError> {
         let Conversion { folder, model, target, options, began, progress, course } = self;
         let Made {
             mut input,
             output,
             files,
+            memory,
             bytes,
             engine,
             importer,
@@ -437,26 +242,19 @@ impl Conversion<'_> {
         let files = match options.packaging {
             Packaging::Zip => {
                 progress(Stage::Packing, None);
-                let (out, name) = (folder.output(), model.name.clone());
-                vec![blocking(move || zip(&files, &out, &name)).await?]
+                let out = folder.output();
+                let zip = out.join(file_name(&model.name, "zip"));
+                let target = zip.clone();
+                blocking(move || packaging::zip_below(&out, &files, &target)).await?;
+                vec![zip]
             }
             Packaging::Auto | Packaging::Single => files,
         };
         timings.total_ms = milliseconds(began);
         let report =
             Report { input, output, losses: all_losses, warnings: all_warnings, engine, importer, timings };
-        Ok(Outcome { report, folder, files, stem: model.name })
+        Ok(Outcome { report, folder, files, memory, stem: model.name })
     }
-}
-
-/// Runs work on files where it may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ConversionError> + Send + 'static,
-) -> Result<T, ConversionError> {
-    tokio::task::spawn_blocking(telemetry::in_span(work)).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "work on files ended early");
-        Err(ConversionError::new(ErrorCode::Internal, "the conversion ended unexpectedly"))
-    })
 }
 
 /// A glb, as gltf; the glb goes.
@@ -481,17 +279,6 @@ fn result_files(out: &Path, main: PathBuf) -> Result<Vec<PathBuf>, ConversionErr
         }
     }
     Ok(files)
-}
-
-fn zip(files: &[PathBuf], out: &Path, name: &str) -> Result<PathBuf, ConversionError> {
-    let io = |error| ConversionError::io("write the zip", &error);
-    let path = out.join(file_name(name, "zip"));
-    let named = files
-        .iter()
-        .map(|file| (file.clone(), file.strip_prefix(out).unwrap_or(file).to_string_lossy().into_owned()))
-        .collect::<Vec<_>>();
-    packaging::zip_files(&named, std::fs::File::create(&path).map_err(io)?)?;
-    Ok(path)
 }
 
 fn total_size(files: &[PathBuf]) -> Result<u64, ConversionError> {

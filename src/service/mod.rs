@@ -2,11 +2,29 @@
 
 mod admission;
 mod conversion;
+mod converter;
 mod course;
 mod losses;
 mod reports;
 
 pub use admission::Admission;
-pub use conversion::{Converter, Outcome, Request};
+pub use conversion::{Outcome, Request};
+pub use converter::Converter;
 pub use course::{Course, Lane};
 pub use reports::Reports;
+
+use crate::domain::{ConversionError, ErrorCode};
+use crate::telemetry;
+
+/// Runs work on files where it may block.
+///
+/// # Errors
+/// What the work says; `internal` when it panicked.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ConversionError> + Send + 'static,
+) -> Result<T, ConversionError> {
+    tokio::task::spawn_blocking(telemetry::in_span(work)).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "work on files ended early");
+        Err(ConversionError::new(ErrorCode::Internal, "the conversion ended unexpectedly"))
+    })
+}

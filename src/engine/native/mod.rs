@@ -13,7 +13,7 @@ mod unpack;
 
 use std::io;
 
-pub use repack::{can, glb_to_gltf, repack};
+pub use repack::{can, glb_to_gltf, repack, repack_alone};
 pub use source::Source;
 
 use crate::domain::{ConversionError, ErrorCode};

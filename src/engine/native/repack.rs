@@ -7,7 +7,7 @@ use super::json::Members;
 use super::pack::pack;
 use super::source::Source;
 use super::stretch::Stretch;
-use super::unpack::{copy, unpack};
+use super::unpack::{copy, unpack_alone, unpack_beside};
 use crate::domain::options::{EngineChoice, Packaging};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
 
@@ -37,24 +37,38 @@ pub fn repack(
     output: Format,
     packaging: Packaging,
 ) -> Result<Vec<PathBuf>, ConversionError> {
-    if output == Format::Gltf {
-        return unpack(source, output_dir, name, packaging == Packaging::Zip, model);
+    if output == Format::Gltf && packaging == Packaging::Zip {
+        return unpack_beside(source, output_dir, name, model);
     }
-    if output != Format::Glb {
-        let detail = format!("{output} is nothing that a model can be repacked as");
-        return Err(ConversionError::new(ErrorCode::Internal, detail));
-    }
-    let written = PathBuf::from(format!("{name}.glb"));
-    let target = output_dir.join(&written);
-    if is_whole(source)? {
-        let size = source.main.open().and_then(|file| file.metadata());
-        let size = size.map_err(|error| ConversionError::io("read the model", &error))?.len();
-        let whole = Stretch::bytes(&source.main, 0, size);
-        copy(&whole, &target).map_err(|error| ConversionError::io("write the result", &error))?;
-    } else {
-        pack(source, &target, model)?;
-    }
+    let written = PathBuf::from(format!("{name}.{output}"));
+    repack_alone(source, model, &output_dir.join(&written), output)?;
     Ok(vec![written])
+}
+
+/// As [`repack`], as the one self-contained file `target`.
+///
+/// # Errors
+/// As [`repack`].
+pub fn repack_alone(
+    source: &Source,
+    model: u64,
+    target: &Path,
+    output: Format,
+) -> Result<(), ConversionError> {
+    match output {
+        Format::Gltf => unpack_alone(source, target, model),
+        Format::Glb if is_whole(source)? => {
+            let size = source.main.open().and_then(|file| file.metadata());
+            let size = size.map_err(|error| ConversionError::io("read the model", &error))?.len();
+            let whole = Stretch::bytes(&source.main, 0, size);
+            copy(&whole, target).map_err(|error| ConversionError::io("write the result", &error))
+        }
+        Format::Glb => pack(source, target, model),
+        _ => {
+            let detail = format!("{output} is nothing that a model can be repacked as");
+            Err(ConversionError::new(ErrorCode::Internal, detail))
+        }
+    }
 }
 
 /// Takes the file `glb`, such as Blender wrote, apart into `name.gltf` in `output_dir`.
@@ -68,7 +82,7 @@ pub fn glb_to_gltf(
     packaging: Packaging,
 ) -> Result<Vec<PathBuf>, ConversionError> {
     let size = fs::metadata(glb).map_err(|error| ConversionError::io("read the result", &error))?.len();
-    unpack(&Source::open(glb)?, output_dir, name, packaging == Packaging::Zip, size)
+    repack(&Source::open(glb)?, size, output_dir, name, Format::Gltf, packaging)
 }
 
 /// Whether the source is a glb that refers to nothing outside of it, so that its own bytes are the result.

@@ -18,8 +18,8 @@ use crate::open::{Located, Root};
 #[derive(Debug)]
 pub struct Source {
     pub main: Located,
-    /// Below it, no link is followed.
-    folder: Arc<Root>,
+    /// Below it, no link is followed. Without one, every reference is to nothing.
+    folder: Option<Arc<Root>>,
     pub json: Json,
     /// Present in a glb.
     pub container: Option<Container>,
@@ -55,15 +55,15 @@ impl Source {
     /// `import_failed` when it is no glTF 2.0; `io`.
     pub fn open(main: &Path) -> Result<Source, ConversionError> {
         let main = Located::at(main).map_err(|error| ConversionError::io("open the model", &error))?;
-        let folder = Arc::clone(main.root());
+        let folder = main.root().cloned();
         Source::open_in(main, folder)
     }
 
-    /// As [`Source::open`], of a file that refers to files in `folder`, wherever it lies itself.
+    /// As [`Source::open`], of a file that refers to files in `folder`, or to none, wherever it lies itself.
     ///
     /// # Errors
     /// As [`Source::open`].
-    pub fn open_in(main: Located, folder: Arc<Root>) -> Result<Source, ConversionError> {
+    pub fn open_in(main: Located, folder: Option<Arc<Root>>) -> Result<Source, ConversionError> {
         let mut file = main.open().map_err(|error| ConversionError::io("open the model", &error))?;
         let container = Container::read(&mut file)?;
         let range = match &container {
@@ -130,7 +130,7 @@ impl Source {
                 _ => return None,
             }
         }
-        let file = Located::new(&self.folder, inside);
+        let file = Located::new(self.folder.as_ref()?, inside);
         let metadata = file.open().and_then(|file| file.metadata()).ok()?;
         Some(Stretch::bytes(&file, 0, metadata.len()))
     }

@@ -28,22 +28,50 @@ impl Beside {
     }
 }
 
-/// Writes `source` as `name.gltf` in `folder`; returns the paths of what was written, relative to it.
-///
-/// Not `separate`, everything is in that file as `data:` URIs. Else a glb's binary chunk becomes `name.bin` (images
-/// in it stay there: taking them out would leave holes), and files that were beside the source go beside the result.
+/// Writes `source` as the gltf `target`, in which everything is as `data:` URIs.
 ///
 /// `model` is the size of all the model's files.
 ///
 /// # Errors
 /// `missing_files` or `import_failed` for a model that lacks bytes, `output_too_large` for one that repeats them.
-pub fn unpack(
+pub fn unpack_alone(source: &Source, target: &Path, model: u64) -> Result<(), ConversionError> {
+    let (pieces, _) = plan(source, None)?;
+    super::check_growth(model, json::length(&source.json, &pieces))?;
+    write(source, &pieces, target).map_err(|error| writing(&error))
+}
+
+/// Writes `source` as `name.gltf` in `folder` with its files beside it; returns the paths of what was written, relative
+/// to it.
+///
+/// A glb's binary chunk becomes `name.bin` (images in it stay there: taking them out would leave holes), and files that
+/// were beside the source go beside the result.
+///
+/// # Errors
+/// As [`unpack_alone`].
+pub fn unpack_beside(
     source: &Source,
     folder: &Path,
     name: &str,
-    separate: bool,
     model: u64,
 ) -> Result<Vec<PathBuf>, ConversionError> {
+    let (pieces, beside) = plan(source, Some(name))?;
+    let main = PathBuf::from(format!("{name}.gltf"));
+    if beside.1.contains(&main) {
+        let detail = format!("the model refers to a file {:?} of its own", format!("{name}.gltf"));
+        return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
+    }
+    super::check_growth(model, json::length(&source.json, &pieces))?;
+    write(source, &pieces, &folder.join(&main)).map_err(|error| writing(&error))?;
+    let mut written = vec![main];
+    for (path, content) in beside.0 {
+        copy(&content, &folder.join(&path)).map_err(|error| writing(&error))?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+/// The JSON that comes out, and what goes beside it, where `separate` says how that is called.
+fn plan(source: &Source, separate: Option<&str>) -> Result<(Vec<Piece>, Beside), ConversionError> {
     let root = Members::of(source.json.text())?;
     let mut edits = Edits::default();
     let mut beside = Beside::default();
@@ -55,7 +83,7 @@ pub fn unpack(
             None => chunk = Some((buffer.clone(), stretch)),
             Some(uri) => {
                 if let Reference::File(whole, path) = source.resolve(uri)? {
-                    if separate {
+                    if separate.is_some() {
                         beside.add(path, whole);
                     } else {
                         let uri_span = source.json.span(uri);
@@ -68,7 +96,7 @@ pub fn unpack(
     for image in root.objects("images")? {
         let Some(uri) = image.get("uri") else { continue };
         let Reference::File(stretch, path) = source.resolve(uri)? else { continue };
-        if separate {
+        if separate.is_some() {
             beside.add(path, stretch);
         } else {
             let kind = media_type(&stretch, "", Some(&path))?;
@@ -76,7 +104,7 @@ pub fn unpack(
         }
     }
     if let Some((buffer, stretch)) = chunk {
-        if separate {
+        if let Some(name) = separate {
             let path = free_name(name, &beside);
             let uri = utf8_percent_encode(&path, PLAIN).to_string();
             add_member(source, &buffer, &format!(r#""uri":"{uri}""#), &mut edits);
@@ -88,21 +116,7 @@ pub fn unpack(
             edits.replace(end..end, pieces);
         }
     }
-
-    let main = PathBuf::from(format!("{name}.gltf"));
-    if beside.1.contains(&main) {
-        let detail = format!("the model refers to a file {:?} of its own", format!("{name}.gltf"));
-        return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
-    }
-    let pieces = edits.apply(&source.json);
-    super::check_growth(model, json::length(&source.json, &pieces))?;
-    write(source, &pieces, &folder.join(&main)).map_err(|error| writing(&error))?;
-    let mut written = vec![main];
-    for (path, content) in beside.0 {
-        copy(&content, &folder.join(&path)).map_err(|error| writing(&error))?;
-        written.push(path);
-    }
-    Ok(written)
+    Ok((edits.apply(&source.json), beside))
 }
 
 /// A string that holds `content`.

@@ -6,7 +6,6 @@ mod parameters;
 mod parts;
 mod spool;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
@@ -15,12 +14,16 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use super::problem::Problem;
 use crate::domain::ErrorCode;
 use crate::engine::workdir::ConversionFolder;
+use crate::intake::{Named, Sent};
 use body::Incoming;
 use spool::Spool;
 
 /// What the predecessor answers; its clients may look for these words.
 const NO_FILE: &str = "No file provided";
 const NO_NAME: &str = "No file selected";
+
+/// What a model is called that came without a name.
+const NAMELESS: &str = "model";
 
 /// What bounds a body.
 #[derive(Debug, Clone, Copy)]
@@ -34,13 +37,21 @@ pub struct Limits {
 }
 
 /// A file that was sent.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Received {
-    pub path: PathBuf,
+    pub file: Sent,
     /// What its sender calls it; may hold folders, or be empty where a raw body came without one.
     pub name: String,
     pub bytes: u64,
     pub hash: blake3::Hash,
+}
+
+impl Received {
+    /// For the conversion.
+    pub fn named(self) -> Named {
+        let name = if self.name.is_empty() { NAMELESS.to_owned() } else { self.name };
+        Named { file: self.file, name }
+    }
 }
 
 /// What can be refused by the headers alone, before any of the body is read.

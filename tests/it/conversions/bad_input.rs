@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use meshgate::domain::{ErrorCode, Format, Options};
-use meshgate::intake::{Named, Source};
+use meshgate::intake::{Named, Sent, Source};
 use meshgate::service::Request;
 
 use super::{LONG, Lab, example};
@@ -133,7 +133,7 @@ async fn names_of_all_kinds_survive() {
     {
         let path = lab.put("sent", CUBE);
         let request = Request {
-            sources: Source::Files(vec![Named { path, name: name.to_owned() }]),
+            sources: Source::Files(vec![Named { file: Sent::Theirs(path), name: name.to_owned() }]),
             main: None,
             target: Format::Glb,
             options: Options::default(),

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::Arc;
 
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{ErrorCode, Format};
 use meshgate::engine::native;
-use meshgate::intake::{Limits, Model, Named, Source, prepare};
+use meshgate::intake::{Limits, Model, Named, Sent, Source, prepare};
 
 use super::{Desk, listing, main_text, zip_of};
 
@@ -29,7 +28,7 @@ fn a_sound_model_stays_where_it_is() {
     desk.put("parts/a b.bin", "1234");
     desk.put("private.bin", "12345");
     let model = in_place(&desk);
-    assert_eq!((model.folder.as_path(), model.main.as_path()), (desk.sent().as_path(), "a.gltf".as_ref()));
+    assert_eq!(model.in_place().unwrap().0.relative(), Path::new("a.gltf"));
     assert_eq!((model.files, model.bytes), (2, main.metadata().unwrap().len() + 4));
     assert!(listing(&desk.folder.path().join("in")).is_empty());
     model.check_unchanged().unwrap();
@@ -68,8 +67,8 @@ fn a_model_whose_references_must_be_rewritten_is_copied() {
 fn files_of_the_conversions_own_are_moved() {
     let desk = Desk::new();
     let (main, bin) = (desk.put("1", gltf("a.bin")), desk.put("2", "1234"));
-    let named = |path, name: &str| Named { path, name: name.to_owned() };
-    let source = Source::Owned(vec![named(main, "a.gltf"), named(bin, "a.bin")]);
+    let named = |path, name: &str| Named { file: Sent::Owned(path), name: name.to_owned() };
+    let source = Source::Files(vec![named(main, "a.gltf"), named(bin, "a.bin")]);
     let model = desk.prepare(&source, None, Limits::default()).unwrap();
     assert_eq!(listing(&model.folder), ["a.bin", "a.gltf"]);
     assert!(listing(&desk.sent()).is_empty());
@@ -79,7 +78,7 @@ fn files_of_the_conversions_own_are_moved() {
     let refused = |target, name: &str| {
         let link = desk.sent().join(format!("link to {name}"));
         symlink(target, &link).unwrap();
-        desk.prepare(&Source::Owned(vec![named(link, name)]), None, Limits::default()).unwrap_err().code
+        desk.prepare(&Source::Files(vec![named(link, name)]), None, Limits::default()).unwrap_err().code
     };
     assert_eq!(refused(desk.put("b.gltf", gltf("data:;base64,AAAAAA==")), "a.gltf"), ErrorCode::Io);
     let zip = zip_of(&[("a.gltf", gltf("data:;base64,AAAAAA==").as_bytes())]);
@@ -90,7 +89,7 @@ fn files_of_the_conversions_own_are_moved() {
 fn repacked(model: &Model) -> Result<Vec<u8>, ErrorCode> {
     let out = tempfile::tempdir().unwrap();
     let (main, folder) = model.in_place().unwrap();
-    let repacked = native::Source::open_in(main.clone(), Arc::clone(folder)).and_then(|source| {
+    let repacked = native::Source::open_in(main.clone(), folder.cloned()).and_then(|source| {
         native::repack(&source, model.bytes, out.path(), "a", Format::Glb, Packaging::Auto)
     });
     repacked.map_err(|error| error.code)?;

@@ -11,7 +11,7 @@ use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use meshgate::domain::ConversionError;
-use meshgate::intake::{Limits, Model, Named, Source, prepare};
+use meshgate::intake::{Limits, Model, Named, Sent, Source, prepare};
 use tempfile::TempDir;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -48,14 +48,14 @@ impl Desk {
     /// One uploaded file.
     fn upload(&self, name: &str, content: impl AsRef<[u8]>) -> Result<Model, ConversionError> {
         let path = self.put("upload", content);
-        let named = Named { path, name: name.to_owned() };
+        let named = Named { file: Sent::Theirs(path), name: name.to_owned() };
         self.prepare(&Source::Files(vec![named]), None, Limits::default())
     }
 
     /// Several uploaded files.
     fn upload_all(&self, files: &[(&str, &[u8])]) -> Result<Model, ConversionError> {
         let named = |(index, (name, content)): (usize, &(&str, &[u8]))| Named {
-            path: self.put(&format!("upload-{index}"), content),
+            file: Sent::Theirs(self.put(&format!("upload-{index}"), content)),
             name: (*name).to_owned(),
         };
         let files = files.iter().enumerate().map(named).collect();

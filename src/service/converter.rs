@@ -1,0 +1,222 @@
+//! What carries out conversions: the engine, started when it is needed, and the conversion path around it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::OnceCell;
+use tracing::Instrument;
+
+use super::conversion::{Conversion, Outcome, Progress, Request};
+use super::{Admission, Course, Lane, blocking};
+use crate::domain::{ConversionError, ErrorCode};
+use crate::engine::blender::stats::Stats;
+use crate::engine::blender::{self, Blender, EngineError};
+use crate::engine::native;
+use crate::engine::workdir::{ConversionFolder, WorkDir};
+use crate::intake;
+use crate::telemetry;
+
+/// The engine sees to the time-out by itself, and answers when its child is dead; a conversion that is not over by
+/// then is given up from outside.
+const KILLED_WITHIN: Duration = Duration::from_secs(2);
+
+/// What carries out conversions.
+pub struct Converter {
+    /// How to run Blender.
+    engine: Option<blender::Settings>,
+    /// Why there is no engine, for the operator: where none was found, or the last start failed.
+    trouble: Mutex<Option<Arc<EngineError>>>,
+    /// How often it did not start.
+    failed_starts: AtomicU64,
+    work: WorkDir,
+    limits: intake::Limits,
+    admission: Admission,
+    /// Started by the first conversion that needs it: the native lane works without.
+    blender: OnceCell<Blender>,
+}
+
+impl Converter {
+    pub fn new(
+        engine: Result<blender::Settings, EngineError>,
+        work: WorkDir,
+        limits: intake::Limits,
+        admission: Admission,
+    ) -> Self {
+        let (engine, trouble) = match engine {
+            Ok(settings) => (Some(settings), None),
+            Err(error) => (None, Some(Arc::new(error))),
+        };
+        Self {
+            engine,
+            trouble: Mutex::new(trouble),
+            failed_starts: AtomicU64::new(0),
+            work,
+            limits,
+            admission,
+            blender: OnceCell::new(),
+        }
+    }
+
+    /// How large a model may be.
+    pub fn limits(&self) -> intake::Limits {
+        self.limits
+    }
+
+    /// Who may wait for the engine.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// The engine's version, once it was started: `5.0.1`
+    pub fn engine_version(&self) -> Option<String> {
+        self.blender.get().map(|blender| blender.version().blender)
+    }
+
+    /// The engine's counts, once it was started.
+    pub fn stats(&self) -> Option<Stats> {
+        self.blender.get().map(Blender::stats)
+    }
+
+    /// The parts of the sandbox that this machine lacks, once the engine was started.
+    pub fn sandbox_missing(&self) -> Option<&[String]> {
+        self.blender.get().map(Blender::sandbox_missing)
+    }
+
+    /// Why a conversion that needs the engine would fail at this moment, without trying: `engine_unavailable`.
+    pub fn outage(&self) -> Option<ConversionError> {
+        match self.blender.get() {
+            Some(blender) => blender.available().err(),
+            None => self.trouble().map(|error| unavailable(&error)),
+        }
+    }
+
+    /// Blender, started by the first call. Who waited while somebody else's start failed does not try again.
+    ///
+    /// # Errors
+    /// `engine_unavailable`, in words for clients; [`Converter::trouble`] has those for the operator.
+    pub async fn blender(&self) -> Result<&Blender, ConversionError> {
+        let failed_before = self.failed_starts.load(Ordering::Relaxed);
+        self.blender.get_or_try_init(|| self.start(failed_before)).await
+    }
+
+    async fn start(&self, failed_before: u64) -> Result<Blender, ConversionError> {
+        let failed_meanwhile = self.failed_starts.load(Ordering::Relaxed) != failed_before;
+        let Some(settings) = self.engine.clone().filter(|_| !failed_meanwhile) else {
+            return Err(unavailable(self.trouble().as_deref().unwrap_or(&EngineError::NotFound)));
+        };
+        match Blender::start(settings).await {
+            Ok(blender) => {
+                self.set_trouble(None);
+                Ok(blender)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the engine does not start");
+                let public = unavailable(&error);
+                self.set_trouble(Some(error));
+                self.failed_starts.fetch_add(1, Ordering::Relaxed);
+                Err(public)
+            }
+        }
+    }
+
+    /// Why there is no engine, in words for the operator: with paths, and with the last lines that it printed.
+    /// `None` when it started, or has not been asked for yet.
+    pub fn trouble(&self) -> Option<Arc<EngineError>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_trouble(&self, error: Option<EngineError>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = error.map(Arc::new);
+    }
+
+    /// Ends the engine and waits for it.
+    pub async fn shutdown(&self) {
+        if let Some(blender) = self.blender.get() {
+            blender.shutdown().await;
+        }
+    }
+
+    /// Carries out one conversion; dropping the future cancels it.
+    ///
+    /// # Errors
+    /// Why the model could not be converted.
+    pub async fn convert(
+        &self,
+        request: Request,
+        progress: Progress<'_>,
+    ) -> Result<Outcome, ConversionError> {
+        self.convert_in(self.work.new_folder(), request, &Course::default(), progress).await
+    }
+
+    /// As [`Converter::convert`], in a folder that may hold the sources already; `course` tells how far it got,
+    /// whatever its end.
+    ///
+    /// # Errors
+    /// Why the model could not be converted.
+    pub async fn convert_in(
+        &self,
+        folder: ConversionFolder,
+        request: Request,
+        course: &Course,
+        progress: Progress<'_>,
+    ) -> Result<Outcome, ConversionError> {
+        let timeout = request.timeout;
+        let late = || {
+            let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
+            ConversionError::new(ErrorCode::Timeout, detail)
+        };
+        let limit = timeout.saturating_add(KILLED_WITHIN);
+        match tokio::time::timeout(limit, self.convert_at_leisure(folder, request, course, progress)).await {
+            // The engine knows only of the time that it was left.
+            Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late()),
+            Ok(result) => result,
+            Err(_) => Err(late()),
+        }
+    }
+
+    async fn convert_at_leisure(
+        &self,
+        folder: ConversionFolder,
+        request: Request,
+        course: &Course,
+        progress: Progress<'_>,
+    ) -> Result<Outcome, ConversionError> {
+        let began = Instant::now();
+        let Request { sources, main, target, options, timeout } = request;
+        options.check(target)?;
+        let (limits, wanted) = (self.limits, options.clone());
+        let (folder, model) = blocking(move || {
+            // No child that is confined to the conversion's folder reads it then.
+            let in_place = |format| native::can(format, target, &wanted);
+            let model = intake::prepare(&sources, main.as_deref(), &folder.input(), limits, &in_place)?;
+            Ok((folder, model))
+        })
+        .await?;
+        let _ = course.model.set((model.format, model.bytes));
+        if let Some(reason) = model.format.refusal(target) {
+            return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
+        }
+        let conversion = Conversion { folder, model, target, options, began, progress, course };
+        let made = if native::can(conversion.model.format, target, &conversion.options) {
+            let _ = course.lane.set(Lane::Native);
+            conversion.repack().instrument(telemetry::span!("convert")).await?
+        } else {
+            let _ = course.lane.set(Lane::Blender);
+            let place = self.admission.enter()?;
+            let blender = self.blender().await?;
+            let started = OnceLock::new();
+            let made = conversion.blend(blender, timeout, &started).await;
+            // Failures take their time, too.
+            if let Some(started) = started.get() {
+                place.leave(started.elapsed());
+            }
+            made?
+        };
+        conversion.finish(made).await
+    }
+}
+
+fn unavailable(error: &EngineError) -> ConversionError {
+    ConversionError::new(ErrorCode::EngineUnavailable, error.public())
+}
