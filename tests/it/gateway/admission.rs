@@ -1,7 +1,7 @@
 //! Who may work, who may wait, and who is told to come again.
 
-use super::by_hand::head;
 use super::engine::{is_alive, motion, send, until};
+use super::raw::head;
 use super::{Gateway, TRIANGLE};
 
 const FBX: &str = "output_format=fbx";

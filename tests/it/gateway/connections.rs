@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use super::by_hand::{GET_LIVE, head};
 use super::engine::until;
+use super::raw::{GET_LIVE, head};
 use super::{Gateway, TRIANGLE};
 
 #[test]

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::by_hand::head;
 use super::engine::{is_alive, motion, send, until};
+use super::raw::head;
 use super::{Gateway, TRIANGLE};
 
 const FBX: &str = "output_format=fbx";

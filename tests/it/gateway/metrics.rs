@@ -1,11 +1,11 @@
 //! What is counted, read as Prometheus reads it.
 
 use std::io::Write;
-use std::net::TcpStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::engine::send;
 use super::observability::{metrics_asked_for, promtool};
+use super::raw::{Raw, head};
 use super::{Gateway, LONG, TRIANGLE};
 
 async fn scrape(gateway: &Gateway) -> String {
@@ -57,41 +57,10 @@ fn large_grid() -> String {
 }
 
 /// A conversion that began, and whose client can hang up: that is, drop it.
-fn begun(gateway: &Gateway, model: &str) -> TcpStream {
-    let address = gateway.address.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address).unwrap();
-    let length = model.len();
-    let head = format!(
-        "POST /convert?output_format=fbx&filename=a.obj HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(model.as_bytes()).unwrap();
-    stream
-}
-
-/// The children of a process.
-fn children(pid: u32) -> Vec<u32> {
-    let tasks = std::fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"));
-    let lists = tasks.into_iter().flatten().flatten().map(|task| task.path().join("children"));
-    let texts = lists.filter_map(|path| std::fs::read_to_string(path).ok());
-    texts
-        .flat_map(|text| text.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
-        .collect()
-}
-
-/// Kills a process that converts, as soon as there is one.
-fn kill_a_conversion(gateway: &Gateway) {
-    let end = Instant::now() + LONG;
-    loop {
-        let converting: Vec<u32> = children(gateway.pid()).into_iter().flat_map(children).collect();
-        if let [pid, ..] = converting.as_slice() {
-            let pid = rustix::process::Pid::from_raw(i32::try_from(*pid).unwrap()).unwrap();
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-            return;
-        }
-        assert!(Instant::now() < end, "no conversion runs");
-        std::thread::yield_now();
-    }
+fn begun(gateway: &Gateway, model: &str) -> Raw {
+    let mut raw = gateway.raw();
+    raw.send(head("output_format=fbx&filename=a.obj", model.len())).send(model);
+    raw
 }
 
 /// A conversion that fails, and how it is to be counted.
@@ -152,7 +121,7 @@ async fn what_happens_is_counted() {
 
     // A process that converts dies.
     let client = begun(&gateway, &large);
-    kill_a_conversion(&gateway);
+    send(gateway.child().await, rustix::process::Signal::KILL);
     let setback = "meshgate_engine_setbacks_total{input=\"obj\",kind=\"crash\",output=\"fbx\"}";
     until(&gateway, setback, 1).await;
     drop(client);

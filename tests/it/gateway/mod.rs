@@ -2,7 +2,6 @@
 
 mod access;
 mod admission;
-mod by_hand;
 mod connections;
 mod contract;
 mod deaths;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::raw::{Connection, MULTIPART, Problem, file, multipart, post};
+use super::raw::{MULTIPART, Problem, file, multipart, post};
 use super::{Gateway, TRIANGLE, example, nothing_stays};
 
 /// A triangle as glb: what goes from there to gltf needs no engine.
@@ -235,23 +235,20 @@ fn large_bodies_are_refused_the_moment_they_are() {
         assert_eq!(problem, Problem(413, "too_large".to_owned(), limit.to_owned()));
     };
     // Not a byte of the body is sent.
-    let mut connection = Connection::to(&gateway);
+    let mut connection = gateway.raw();
     connection.send(announced("100001"));
-    too_large(connection.answer().problem());
-    assert_eq!(
-        Connection::to(&gateway).send_while_reading(&announced("100000"), vec![b'x'; 100_000]).status,
-        415
-    );
+    too_large(connection.answer().unwrap().problem());
+    assert_eq!(gateway.raw().send_while_reading(&announced("100000"), vec![b'x'; 100_000]).status, 415);
 
     // Nobody knows the length, and the end never comes.
-    let mut connection = Connection::to(&gateway);
+    let mut connection = gateway.raw();
     connection
         .send("POST /convert?output_format=gltf HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
     let chunk = format!("{:x}\r\n{}\r\n", 50_000, "x".repeat(50_000));
     connection.send(&chunk);
     connection.send(&chunk);
     connection.send("1\r\nx\r\n");
-    too_large(connection.answer().problem());
+    too_large(connection.answer().unwrap().problem());
     nothing_stays(&gateway);
 }
 
@@ -278,11 +275,11 @@ fn a_body_that_stops_coming_is_cut() {
     for (headers, body) in
         [("", "v 0 0 0"), (MULTIPART, "--B\r\nContent-Disp"), (MULTIPART, "--B--\r\n"), ("", "")]
     {
-        let mut connection = Connection::to(&gateway);
+        let mut connection = gateway.raw();
         connection.send(format!(
             "POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: 1000\r\n\r\n{body}"
         ));
-        let Problem(status, code, detail) = connection.answer().problem();
+        let Problem(status, code, detail) = connection.answer().unwrap().problem();
         assert_eq!((status, code.as_str()), (408, "request_timeout"), "{detail}");
     }
     nothing_stays(&gateway);
@@ -292,7 +289,7 @@ fn a_body_that_stops_coming_is_cut() {
 fn a_client_that_leaves_in_mid_body_leaves_nothing() {
     let gateway = Gateway::start(&[]);
     for _ in 0..3 {
-        let mut connection = Connection::to(&gateway);
+        let mut connection = gateway.raw();
         let head = "POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n";
         connection.send(head);
         connection.send(vec![b'x'; 1 << 20]);
@@ -313,7 +310,7 @@ fn all_ways_of_http_to_send_a_body_work() {
     let head = |headers: &str| {
         format!("POST /convert?output_format=gltf HTTP/1.1\r\nHost: x\r\n{MULTIPART}{headers}\r\n")
     };
-    let mut connection = Connection::to(&gateway);
+    let mut connection = gateway.raw();
     let first = post(&gateway, "/convert?output_format=gltf", MULTIPART, &body);
 
     // In chunks of all sizes, with extensions and trailers.
@@ -328,31 +325,31 @@ fn all_ways_of_http_to_send_a_body_work() {
     }
     assert!(rest.is_empty());
     connection.send("0\r\nX-Trailer: y\r\n\r\n");
-    let answer = connection.answer();
+    let answer = connection.answer().unwrap();
     assert_eq!((answer.status, &answer.body), (200, &first.body));
 
     // Whoever sends in chunks gets a connection of its own for each request: nothing behind it is taken for one.
     assert_eq!(answer.header("connection"), Some("close"));
 
     // On another connection, after being told to go on.
-    let mut connection = Connection::to(&gateway);
+    let mut connection = gateway.raw();
     let length = format!("Content-Length: {}\r\n", body.len());
     connection.send(head(&format!("{length}Expect: 100-continue\r\n")));
-    assert_eq!(connection.head().0, 100);
+    assert_eq!(connection.answer().unwrap().status, 100);
     connection.send(&body);
-    assert_eq!(connection.answer().body, first.body);
+    assert_eq!(connection.answer().unwrap().body, first.body);
 
     // Two at once: answered in their order.
     let mut both = [head(&length).as_bytes(), &body].concat();
     both.extend_from_slice(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
     connection.send(both);
-    assert_eq!(connection.answer().body, first.body);
-    assert_eq!(connection.answer().status, 200);
+    assert_eq!(connection.answer().unwrap().body, first.body);
+    assert_eq!(connection.answer().unwrap().status, 200);
 
     // Who asks before sending is told before sending.
-    let mut asking = Connection::to(&gateway);
+    let mut asking = gateway.raw();
     asking.send("POST /convert?output_format=xyz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n");
-    assert_eq!(asking.answer().problem().0, 400);
+    assert_eq!(asking.answer().unwrap().problem().0, 400);
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 
-use super::by_hand::{GET_LIVE, head};
 use super::engine::{is_alive, motion, send, until};
+use super::raw::{GET_LIVE, head};
 use super::{Gateway, TRIANGLE};
 
 const FBX: &str = "output_format=fbx";
@@ -105,7 +105,7 @@ async fn connections_that_do_nothing_hold_up_nothing() {
     }
     gateway.signal(Signal::TERM);
     assert_eq!(gateway.end().code(), Some(0));
-    assert!(fresh.iter_mut().chain(&mut kept).all(super::by_hand::Raw::closes));
+    assert!(fresh.iter_mut().chain(&mut kept).all(super::raw::Raw::closes));
 }
 
 /// Conversions from many clients, on kept and on fresh connections, when the signal comes.
