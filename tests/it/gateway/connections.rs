@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use super::engine::until;
 use super::raw::{GET_LIVE, head};
-use super::{Gateway, TRIANGLE};
+use super::{Gateway, TRIANGLE, nothing_stays, until};
 
 #[test]
 fn an_early_answer_reaches_a_client_that_still_sends() {
@@ -146,13 +145,13 @@ fn a_client_that_does_not_take_its_answer_is_cut_and_its_folder_goes() {
     let answer = taken.answer().unwrap();
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     assert!(answer.body.len() > glb.len());
-    until("no folder", || gateway.conversions_on_disk().is_empty());
+    nothing_stays(&gateway);
 
     let mut left = ask();
     // It has begun.
     left.stream.peek(&mut [0]).unwrap();
     assert!(!gateway.conversions_on_disk().is_empty());
-    until("no folder", || gateway.conversions_on_disk().is_empty());
+    nothing_stays(&gateway);
     assert!(left.stream.flush().is_ok());
 }
 
@@ -192,5 +191,5 @@ async fn idle_connections_and_slow_uploads_hinder_nobody() {
     }
     // Uploads that are given up leave nothing.
     drop((idle, slow));
-    until("no folder", || gateway.conversions_on_disk().is_empty());
+    nothing_stays(&gateway);
 }

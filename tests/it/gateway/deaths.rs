@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::engine::{is_alive, motion, send, until};
+use super::engine::{is_alive, motion, send};
 use super::raw::head;
-use super::{Gateway, TRIANGLE};
+use super::{Gateway, TRIANGLE, nothing_stays, until};
 
 const FBX: &str = "output_format=fbx";
 
@@ -25,7 +25,7 @@ async fn a_client_that_hangs_up_ends_its_conversion() {
     until("the child is gone", || !is_alive(child));
     // The promise is one second; a busy machine gets another.
     assert!(hung_up.elapsed() < Duration::from_secs(2), "{:?}", hung_up.elapsed());
-    until("no folder", || gateway.conversions_on_disk().is_empty());
+    nothing_stays(&gateway);
     let mut raw = gateway.raw();
     let answer =
         raw.send(head("output_format=fbx&filename=a.obj", TRIANGLE.len())).send(TRIANGLE).answer().unwrap();
@@ -36,10 +36,7 @@ async fn a_client_that_hangs_up_ends_its_conversion() {
 async fn a_killed_child_and_a_killed_zygote_are_made_good() {
     let gateway = Gateway::start(&[]);
     for zygote in [false, true] {
-        // A child is still there for a moment after its conversion was answered.
-        while gateway.json("/health").await["engine"]["busy"] != 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        gateway.until_idle().await;
         let kill = async {
             let child = gateway.child().await;
             send(child, Signal::STOP);
@@ -55,7 +52,7 @@ async fn a_killed_child_and_a_killed_zygote_are_made_good() {
         let warnings = report["warnings"].to_string();
         assert!(warnings.contains("a fresh one converted it"), "{warnings}");
     }
-    until("no folder", || gateway.conversions_on_disk().is_empty());
+    nothing_stays(&gateway);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,9 +74,7 @@ async fn an_engine_that_does_not_start_is_said_and_waited_for() {
     ]);
     gateway.wait_for("the engine does not start");
     // It says so in the log first.
-    while gateway.json("/readyz").await["checks"]["engine"] == "starting" {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    gateway.until_says("/readyz", "down", |ready| ready["checks"]["engine"] != "starting").await;
     let ready = gateway.client.get(gateway.url("/readyz")).send().await.unwrap();
     assert_eq!(ready.status(), 503);
     assert_eq!(ready.json::<serde_json::Value>().await.unwrap()["checks"]["engine"], "not running");

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Gateway, LONG};
+use serde_json::Value;
+
+use super::{Gateway, LONG, PAUSE};
 
 /// A motion that takes the engine long enough to be met at work.
 pub fn motion() -> Vec<u8> {
@@ -51,15 +53,6 @@ pub fn send(pid: i32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
 }
 
-/// Asks again and again, for as long as things may take. Blocks the task, and what it does besides.
-pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !reached() {
-        assert!(began.elapsed() < LONG, "never: {what}");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-}
-
 impl Gateway {
     /// The zygotes.
     pub fn zygotes(&self) -> Vec<i32> {
@@ -79,7 +72,7 @@ impl Gateway {
                 return *child;
             }
             assert!(began.elapsed() < LONG, "no conversion in a child");
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -94,17 +87,32 @@ impl Gateway {
     }
 
     /// `GET`, as JSON.
-    pub async fn json(&self, path: &str) -> serde_json::Value {
+    pub async fn json(&self, path: &str) -> Value {
         self.client.get(self.url(path)).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Asks again and again, for as long as things may take, without holding up what the task does besides.
+    pub async fn until_says(&self, path: &str, what: &str, so: impl Fn(&Value) -> bool) {
+        let began = Instant::now();
+        while !so(&self.json(path).await) {
+            assert!(began.elapsed() < LONG, "never: {what}");
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Waits until so many conversions wait for a slot.
     pub async fn until_waiting(&self, number: u64) {
-        let began = Instant::now();
-        while self.json("/health").await["queue"]["waiting"] != number {
-            assert!(began.elapsed() < LONG, "never {number} that wait");
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        self.until_says("/health", "so many wait", |health| health["queue"]["waiting"] == number).await;
+    }
+
+    /// Waits until a conversion is at work.
+    pub async fn until_busy(&self) {
+        self.until_says("/health", "busy", |health| health["engine"]["busy"] != 0).await;
+    }
+
+    /// Waits until no conversion is at work: a child is still there for a moment after its conversion was answered.
+    pub async fn until_idle(&self) {
+        self.until_says("/health", "idle", |health| health["engine"]["busy"] == 0).await;
     }
 }
 

@@ -23,10 +23,13 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longer than anything here takes, on a machine that is busy with other things.
 const LONG: Duration = Duration::from_mins(2);
+
+/// How long to wait before asking again.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A running `meshgate serve`; killed when dropped.
 pub struct Gateway {
@@ -138,18 +141,18 @@ impl Drop for Gateway {
     }
 }
 
-/// Waits until something is so.
-pub fn until(mut so: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + LONG;
-    while !so() {
-        assert!(std::time::Instant::now() < end, "it never became so");
-        std::thread::sleep(Duration::from_millis(5));
+/// Asks again and again, for as long as things may take. Blocks the task, and what it does besides.
+pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !reached() {
+        assert!(began.elapsed() < LONG, "never: {what}");
+        std::thread::sleep(PAUSE);
     }
 }
 
 /// Waits until no conversion's folder is left. An engine that starts has folders there for a moment, too.
 pub fn nothing_stays(gateway: &Gateway) {
-    until(|| gateway.conversions_on_disk().is_empty());
+    until("no folder", || gateway.conversions_on_disk().is_empty());
 }
 
 /// A file of the project's examples.

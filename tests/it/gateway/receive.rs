@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::raw::{MULTIPART, Problem, file, multipart, post};
-use super::{Gateway, TRIANGLE, example, nothing_stays};
+use super::{Gateway, TRIANGLE, example, nothing_stays, until};
 
 /// A triangle as glb: what goes from there to gltf needs no engine.
 fn triangle() -> Vec<u8> {
@@ -294,9 +294,9 @@ fn a_client_that_leaves_in_mid_body_leaves_nothing() {
         connection.send(head);
         connection.send(vec![b'x'; 1 << 20]);
         // The upload has begun on the disk.
-        super::until(|| !gateway.conversions_on_disk().is_empty());
+        until("an upload", || !gateway.conversions_on_disk().is_empty());
         drop(connection);
-        super::until(|| gateway.conversions_on_disk().is_empty());
+        nothing_stays(&gateway);
     }
     let answer =
         post(&gateway, "/convert?output_format=gltf", MULTIPART, multipart(&[(&*file("a.glb"), triangle())]));

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 
-use super::engine::{is_alive, motion, send, until};
+use super::engine::{is_alive, motion, send};
 use super::raw::{GET_LIVE, head};
-use super::{Gateway, TRIANGLE};
+use super::{Gateway, TRIANGLE, until};
 
 const FBX: &str = "output_format=fbx";
 
