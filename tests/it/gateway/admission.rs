@@ -1,8 +1,9 @@
 //! Who may work, who may wait, and who is told to come again.
 
-use super::engine::{is_alive, motion, send};
+use super::engine::{motion, send};
 use super::raw::head;
 use super::{Gateway, TRIANGLE, nothing_stays, until};
+use crate::at_work::alive;
 
 const FBX: &str = "output_format=fbx";
 
@@ -111,7 +112,7 @@ async fn the_time_out_covers_waiting_and_converting_and_ends_with_a_dead_child()
     };
     let ((running, left), waiting, child) = tokio::join!(running, waiting, stop);
     assert_eq!(running.status(), 504);
-    assert!(!left.contains(&child) && !is_alive(child), "the child lives");
+    assert!(!left.contains(&child) && !alive(child), "the child lives");
     let problem: serde_json::Value = running.json().await.unwrap();
     assert_eq!(problem["code"], "timeout");
     // It came later, and may have got the slot for what was left of its time.

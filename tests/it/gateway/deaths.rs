@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::engine::{is_alive, motion, send};
+use super::engine::{motion, send};
 use super::raw::head;
 use super::{Gateway, TRIANGLE, nothing_stays, until};
+use crate::at_work::alive;
 
 const FBX: &str = "output_format=fbx";
 
@@ -22,7 +23,7 @@ async fn a_client_that_hangs_up_ends_its_conversion() {
     send(child, Signal::STOP);
     drop(raw);
     let hung_up = Instant::now();
-    until("the child is gone", || !is_alive(child));
+    until("the child is gone", || !alive(child));
     // The promise is one second; a busy machine gets another.
     assert!(hung_up.elapsed() < Duration::from_secs(2), "{:?}", hung_up.elapsed());
     nothing_stays(&gateway);

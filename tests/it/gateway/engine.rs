@@ -1,8 +1,5 @@
 //! The engine of a gateway, seen from outside: its processes, stopped and killed at will.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::fs;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,43 +7,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{Gateway, LONG, PAUSE};
+use crate::at_work::{self, children};
 
 /// A motion that takes the engine long enough to be met at work.
 pub fn motion() -> Vec<u8> {
-    let mut text = String::from(
-        "HIERARCHY\nROOT hips\n{\nOFFSET 0 0 0\nCHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation\n\
-         JOINT chest\n{\nOFFSET 0 1 0\nCHANNELS 3 Zrotation Xrotation Yrotation\nEnd Site\n{\nOFFSET 0 1 0\n}\n}\n}\n\
-         MOTION\nFrames: 4000\nFrame Time: 0.03333\n",
-    );
-    for frame in 0..4000 {
-        writeln!(text, "0 {} 0 {} 0 0 {} 0 0", frame % 7, frame % 90, frame % 45).unwrap();
-    }
-    text.into_bytes()
-}
-
-/// Every process with its parent; zombies are gone.
-fn parents() -> HashMap<i32, i32> {
-    let mut parents = HashMap::new();
-    for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        // The name before it may hold anything.
-        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        let mut fields = rest.split(' ');
-        let (state, parent) = (fields.next(), fields.next());
-        if state != Some("Z") {
-            parents.insert(pid, parent.unwrap().parse().unwrap());
-        }
-    }
-    parents
-}
-
-fn children(of: &[i32]) -> Vec<i32> {
-    parents().iter().filter(|(_, parent)| of.contains(parent)).map(|(pid, _)| *pid).collect()
-}
-
-pub fn is_alive(pid: i32) -> bool {
-    parents().contains_key(&pid)
+    at_work::motion(4000).into_bytes()
 }
 
 pub fn send(pid: i32, signal: Signal) {
