@@ -27,8 +27,8 @@ use tower::ServiceExt;
 
 use super::bodies::{Asked, Told};
 use super::problem::Problem;
-use super::request_id;
 use super::wire::{Exchange, Wire};
+use super::{probes, request_id};
 use crate::domain::ErrorCode;
 use crate::shutdown::Shutdown;
 
@@ -38,8 +38,6 @@ const MAX_HEADERS: usize = 100;
 
 /// Connections beyond the limit that are told so.
 const SPARE_SEATS: usize = 32;
-/// Where a spare seat serves as a usual one does.
-const PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
 
 /// How long connections that do nothing stay open when the service stops: a request may be on its way.
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
@@ -222,7 +220,8 @@ impl Common {
         // Where both a length and chunks were announced, hyper goes by the chunks and hides the length. Whoever is
         // in front of us may have gone by the length, so nothing behind such a request may be taken for a request.
         let chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
-        let router = if spare && !PROBES.contains(&parts.uri.path()) { &self.busy } else { &self.router };
+        let router =
+            if spare && !probes::PATHS.contains(&parts.uri.path()) { &self.busy } else { &self.router };
         let request = hyper::Request::from_parts(parts, Body::new(body));
         let mut response: Response = match router.clone().oneshot(request).await {
             Ok(response) => response,

@@ -16,14 +16,12 @@ use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::access::client::Client;
+use super::probes;
 use super::problem::{Problem, status};
 use super::request_id::RequestId;
 use super::state::Shared;
 use crate::domain::ErrorCode;
 use crate::telemetry::{self, Metrics, traces};
-
-/// What machines ask for all the time: at debug level in the log.
-const PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
 
 /// The routes' label of addresses at which nothing is.
 const UNMATCHED: &str = "unmatched";
@@ -119,7 +117,7 @@ impl Visit {
                 )
             };
         }
-        if PROBES.contains(&self.route.as_str()) { line!(debug) } else { line!(info) }
+        if probes::PATHS.contains(&self.route.as_str()) { line!(debug) } else { line!(info) }
     }
 }
 
