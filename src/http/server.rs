@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, header};
 use axum::middleware;
 use axum::response::Response;
@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::bodies::{Asked, Told};
+use super::bodies::Seen;
 use super::problem::Problem;
 use super::wire::{Exchange, Wire};
 use super::{probes, request_id};
@@ -213,9 +213,15 @@ impl Common {
         exchange: &Arc<Exchange>,
         peer: SocketAddr,
         spare: bool,
-    ) -> Result<hyper::Response<Told>, Infallible> {
+    ) -> Result<Response, Infallible> {
         let (mut parts, body) = request.into_parts();
-        let (body, answering) = Asked::begin(body, exchange);
+        let answering = exchange.request(!body.is_end_stream());
+        let asked = Arc::clone(exchange);
+        let body = Seen::new(body, move |_, ended| {
+            if ended {
+                asked.all_read();
+            }
+        });
         parts.extensions.insert(Peer(peer));
         // Where both a length and chunks were announced, hyper goes by the chunks and hides the length. Whoever is
         // in front of us may have gone by the length, so nothing behind such a request may be taken for a request.
@@ -232,7 +238,12 @@ impl Common {
         if unread || chunked || spare || self.shutdown.is_draining() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| Told::new(body, answering)))
+        // The request counts as answered when the answer's body is gone.
+        Ok(response.map(|body| {
+            Body::new(Seen::new(body, move |_, _| {
+                let _answering = &answering;
+            }))
+        }))
     }
 }
 
