@@ -1,4 +1,6 @@
-//! The bytes of a body as they come: counted against the limit, and cut when they stop coming.
+//! The bytes of a body as they come: counted against the limit, and cut when they stop coming or come too slowly.
+
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use futures_util::StreamExt;
@@ -7,16 +9,22 @@ use super::Limits;
 use crate::domain::ErrorCode;
 use crate::http::problem::Problem;
 
+/// Bytes a second that a body has at least, on the whole, once the first wait is over: who sends a byte now and then
+/// would hold a connection and a folder for as long as they like. Slower than any line that models are sent over.
+const SLOWEST: u64 = 1 << 10;
+
 /// A body with its limits.
 pub struct Incoming {
     stream: BodyDataStream,
     limits: Limits,
     received: u64,
+    /// How long the client was waited for, all in all.
+    waited: Duration,
 }
 
 impl Incoming {
     pub fn new(body: Body, limits: Limits) -> Self {
-        Self { stream: body.into_data_stream(), limits, received: 0 }
+        Self { stream: body.into_data_stream(), limits, received: 0, waited: Duration::ZERO }
     }
 
     /// The next bytes, or `None` at the end.
@@ -25,9 +33,18 @@ impl Incoming {
     /// `too_large`, `request_timeout`, or `malformed_request` when the body is broken off.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         let wait = self.limits.wait;
-        let next = tokio::time::timeout(wait, self.stream.next()).await;
+        let earned = wait + Duration::from_millis(self.received.saturating_mul(1000) / SLOWEST);
+        let left = earned.saturating_sub(self.waited);
+        let began = Instant::now();
+        let next = tokio::time::timeout(wait.min(left), self.stream.next()).await;
+        // Only this is the client's time: what has come is written meanwhile, by a disk that may be slow.
+        self.waited += began.elapsed();
         let Ok(next) = next else {
-            let detail = format!("nothing came for {} s", wait.as_secs_f64());
+            let detail = if left < wait {
+                format!("the body comes too slowly, with fewer than {SLOWEST} bytes a second")
+            } else {
+                format!("nothing came for {} s", wait.as_secs_f64())
+            };
             return Err(Problem::new(ErrorCode::RequestTimeout, detail));
         };
         let Some(chunk) = next else { return Ok(None) };

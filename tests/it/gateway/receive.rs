@@ -1,9 +1,11 @@
 //! Bodies: how models may be sent, and what becomes of bodies that are wrong.
 
+use std::io::Write;
+
 use serde_json::json;
 
-use super::raw::{MULTIPART, Problem, file, multipart, post};
-use super::{Gateway, TRIANGLE, example, nothing_stays, until};
+use super::raw::{MULTIPART, Problem, file, head, multipart, post};
+use super::{Gateway, PAUSE, TRIANGLE, example, nothing_stays, until};
 
 /// A triangle as glb: what goes from there to gltf needs no engine.
 fn triangle() -> Vec<u8> {
@@ -282,6 +284,26 @@ fn a_body_that_stops_coming_is_cut() {
         let Problem(status, code, detail) = connection.answer().unwrap().problem();
         assert_eq!((status, code.as_str()), (408, "request_timeout"), "{detail}");
     }
+    nothing_stays(&gateway);
+}
+
+#[test]
+fn a_body_that_trickles_is_cut() {
+    let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "2")]);
+    let mut raw = gateway.raw();
+    raw.send(head("output_format=glb&filename=a.obj", 1 << 20));
+    let mut writer = raw.stream.try_clone().unwrap();
+    // There is never a pause that is too long, and never enough.
+    let trickle = std::thread::spawn(move || {
+        while writer.write_all(b"v").is_ok() {
+            std::thread::sleep(PAUSE);
+        }
+    });
+    let Problem(status, code, detail) = raw.answer().unwrap().problem();
+    assert_eq!((status, code.as_str()), (408, "request_timeout"), "{detail}");
+    assert!(detail.contains("too slowly"), "{detail}");
+    raw.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    trickle.join().unwrap();
     nothing_stays(&gateway);
 }
 
