@@ -4,7 +4,6 @@
 //! of a few spare seats, from which probes are answered as ever and everything else with `503`. When these are
 //! taken, too, further connections wait in the system's backlog.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -27,6 +26,7 @@ use tower::ServiceExt;
 
 use super::bodies::Seen;
 use super::problem::Problem;
+use super::socket::Socket;
 use super::wire::{Exchange, Wire};
 use super::{probes, request_id};
 use crate::domain::ErrorCode;
@@ -171,10 +171,12 @@ impl Common {
         let exchange = Arc::new(Exchange::default());
         let spare = seat.as_ref().is_some_and(|seat| seat.spare);
         let shutdown = self.shutdown.clone();
-        let wire = Wire::new(stream, Arc::clone(&exchange), self.patience, shutdown.closed.clone());
-        let (common, asked) = (&self, &exchange);
-        let service =
-            service_fn(move |request: hyper::Request<Incoming>| common.answer(request, asked, peer, spare));
+        let socket = Socket::new(stream);
+        let wire = Wire::new(socket.clone(), Arc::clone(&exchange), self.patience, shutdown.closed.clone());
+        let (common, asked, socket) = (&self, &exchange, &socket);
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            common.answer(request, asked, socket, peer, spare)
+        });
         let connection = http1::Builder::new()
             // The wire has time-outs of its own, which tell idle connections from slow ones.
             .header_read_timeout(None)
@@ -211,9 +213,10 @@ impl Common {
         &self,
         request: hyper::Request<Incoming>,
         exchange: &Arc<Exchange>,
+        socket: &Socket,
         peer: SocketAddr,
         spare: bool,
-    ) -> Result<Response, Infallible> {
+    ) -> io::Result<Response> {
         let (mut parts, body) = request.into_parts();
         let answering = exchange.request(!body.is_end_stream());
         let asked = Arc::clone(exchange);
@@ -229,9 +232,11 @@ impl Common {
         let router =
             if spare && !probes::PATHS.contains(&parts.uri.path()) { &self.busy } else { &self.router };
         let request = hyper::Request::from_parts(parts, Body::new(body));
-        let mut response: Response = match router.clone().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        let mut response: Response = tokio::select! {
+            // First, since most are there at once.
+            biased;
+            Ok(response) = router.clone().oneshot(request) => response,
+            () = gone(exchange, socket) => return Err(io::ErrorKind::ConnectionAborted.into()),
         };
         // Answered before it was read, the connection is not used again; who is not told would try.
         let unread = exchange.is_unread();
@@ -244,6 +249,16 @@ impl Common {
                 let _answering = &answering;
             }))
         }))
+    }
+}
+
+/// When a client that has sent its request hangs up. hyper notices that by reading, which it does not do while bytes
+/// of a next request wait.
+async fn gone(exchange: &Exchange, socket: &Socket) {
+    exchange.read_to_end().await;
+    if let Err(error) = socket.hung_up().await {
+        tracing::warn!(%error, "a connection cannot be watched");
+        std::future::pending::<()>().await;
     }
 }
 

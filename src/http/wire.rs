@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -37,6 +38,8 @@ pub struct Exchange {
     begun: AtomicBool,
     /// The latest request has parts that nobody has read.
     unread: AtomicBool,
+    /// Wakes who waits until that is over.
+    read: Notify,
 }
 
 impl Exchange {
@@ -52,6 +55,14 @@ impl Exchange {
     /// The request was read to its end.
     pub fn all_read(&self) {
         self.unread.store(false, Ordering::Relaxed);
+        self.read.notify_one();
+    }
+
+    /// Waits until the latest request was read to its end.
+    pub async fn read_to_end(&self) {
+        while self.is_unread() {
+            self.read.notified().await;
+        }
     }
 
     /// Whether parts of the latest request were not read.

@@ -110,7 +110,7 @@ async fn a_body_that_nobody_asked_for_fills_nothing() {
     let mut raw = gateway.raw();
     raw.send("GET /v1/formats HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n");
     for _ in 0..64 {
-        raw.send([b'x'; CHUNK]);
+        raw.send(vec![b'x'; CHUNK]);
     }
     assert_eq!(raw.answer().unwrap().status, 200);
     assert_eq!(gateway.client.get(gateway.url("/livez")).send().await.unwrap().status(), 200);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::engine::{motion, send};
-use super::raw::head;
+use super::raw::{GET_LIVE, head};
 use super::{Gateway, TRIANGLE, nothing_stays, until};
 use crate::at_work::alive;
 
@@ -16,17 +16,26 @@ const FBX: &str = "output_format=fbx";
 async fn a_client_that_hangs_up_ends_its_conversion() {
     let gateway = Gateway::start(&[("WORKERS", "1")]);
     let model = motion();
-    let mut raw = gateway.raw();
-    raw.send(head("output_format=fbx&filename=a.bvh", model.len())).send(&model);
-    let child = gateway.child().await;
-    // Else it might be done before.
-    send(child, Signal::STOP);
-    drop(raw);
-    let hung_up = Instant::now();
-    until("the child is gone", || !alive(child));
-    // The promise is one second; a busy machine gets another.
-    assert!(hung_up.elapsed() < Duration::from_secs(2), "{:?}", hung_up.elapsed());
-    nothing_stays(&gateway);
+    // Alone, and with a next request behind it: in the same bytes, and in later ones.
+    for (same, later) in [("", ""), (GET_LIVE, ""), ("", GET_LIVE), (&GET_LIVE[..9], &GET_LIVE[9..])] {
+        let mut raw = gateway.raw();
+        let head = head("output_format=fbx&filename=a.bvh", model.len());
+        raw.send([head.as_bytes(), &model, same.as_bytes()].concat());
+        let child = gateway.child().await;
+        // Else it might be done before.
+        send(child, Signal::STOP);
+        raw.send(later);
+        drop(raw);
+        let hung_up = Instant::now();
+        until("the child is gone", || !alive(child));
+        // The promise is one second; a busy machine gets another.
+        assert!(hung_up.elapsed() < Duration::from_secs(2), "{:?}", hung_up.elapsed());
+        nothing_stays(&gateway);
+        // Said as soon as it is noticed.
+        let line = gateway.wait_for("code=cancelled");
+        assert!(line.contains("status=499"), "{line}");
+        gateway.until_idle().await;
+    }
     let mut raw = gateway.raw();
     let answer =
         raw.send(head("output_format=fbx&filename=a.obj", TRIANGLE.len())).send(TRIANGLE).answer().unwrap();
