@@ -1,5 +1,8 @@
 //! The bytes of a body as they come: counted against the limit, and cut when they stop coming or come too slowly.
 
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::iter;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream, Bytes};
@@ -30,7 +33,8 @@ impl Incoming {
     /// The next bytes, or `None` at the end.
     ///
     /// # Errors
-    /// `too_large`, `request_timeout`, or `malformed_request` when the body is broken off.
+    /// `too_large`, `request_timeout`, `cancelled` when the body is broken off, or `malformed_request` when its chunks
+    /// are none.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         let wait = self.limits.wait;
         let earned = wait + Duration::from_millis(self.received.saturating_mul(1000) / SLOWEST);
@@ -48,12 +52,21 @@ impl Incoming {
             return Err(Problem::new(ErrorCode::RequestTimeout, detail));
         };
         let Some(chunk) = next else { return Ok(None) };
-        let chunk = chunk.map_err(|_| {
-            let detail = "the body ended early or is not as its headers say";
-            Problem::new(ErrorCode::MalformedRequest, detail)
-        })?;
+        let chunk = chunk.map_err(|error| unreadable(&error))?;
         self.received += chunk.len() as u64;
         if self.received > self.limits.bytes { Err(too_large(self.limits.bytes)) } else { Ok(Some(chunk)) }
+    }
+}
+
+/// A body that cannot be read on: its sender is gone, or says what is no HTTP.
+fn unreadable(error: &(dyn Error + 'static)) -> Problem {
+    let mut causes = iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+    let kind = causes.find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
+    match kind {
+        Some(ErrorKind::InvalidInput | ErrorKind::InvalidData) => {
+            Problem::new(ErrorCode::MalformedRequest, "the body's chunks are not as HTTP asks for")
+        }
+        _ => Problem::new(ErrorCode::Cancelled, "the body was broken off"),
     }
 }
 

@@ -183,6 +183,12 @@ fn broken_multipart_bodies_are_refused() {
         assert_eq!((status, code.as_str()), (400, "malformed_request"), "{detail}");
         assert!(detail.contains(words), "{detail}");
     };
+    let mut raw = gateway.raw();
+    raw.send(
+        "POST /convert?output_format=gltf HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc",
+    );
+    let chunks = raw.answer().unwrap().problem();
+    assert_eq!((chunks.0, chunks.1.as_str()), (400, "malformed_request"));
     malformed("Content-Type: multipart/form-data\r\n", &good, "names no boundary");
     malformed("Content-Type: multipart/form-data; boundary=\"\"\r\n", &good, "names no boundary");
     malformed("Content-Type: multipart/form-data; boundary=C\r\n", &good, "ends early");
@@ -310,15 +316,26 @@ fn a_body_that_trickles_is_cut() {
 #[test]
 fn a_client_that_leaves_in_mid_body_leaves_nothing() {
     let gateway = Gateway::start(&[]);
-    for _ in 0..3 {
+    let lengths = ["Content-Length: 10000000", "Transfer-Encoding: chunked"];
+    for (times, length) in (1..).zip([lengths, lengths].concat()) {
         let mut connection = gateway.raw();
-        let head = "POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n";
-        connection.send(head);
-        connection.send(vec![b'x'; 1 << 20]);
+        connection.send(format!("POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n"));
+        connection.send(format!("{:x}\r\n{}", 10 << 20, "x".repeat(1 << 20)));
         // The upload has begun on the disk.
         until("an upload", || !gateway.conversions_on_disk().is_empty());
         drop(connection);
         nothing_stays(&gateway);
+        // It is nobody's mistake.
+        let line = gateway.wait_for("route=\"/convert\"");
+        assert!(line.contains("status=499 code=cancelled"), "{line}");
+        let metrics = gateway.raw().send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").answer().unwrap();
+        let metrics = String::from_utf8(metrics.body).unwrap();
+        for series in [
+            r#"meshgate_http_requests_total{method="POST",route="/convert",status="499"}"#,
+            r#"meshgate_conversions_total{engine="none",input="unknown",outcome="cancelled",output="glb"}"#,
+        ] {
+            assert!(metrics.contains(&format!("\n{series} {times}\n")), "no {series} {times}: {metrics}");
+        }
     }
     let answer =
         post(&gateway, "/convert?output_format=gltf", MULTIPART, multipart(&[(&*file("a.glb"), triangle())]));
