@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
-use axum::middleware;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -26,14 +26,14 @@ use tower::ServiceExt;
 
 use super::bodies::Seen;
 use super::problem::Problem;
+use super::refusal::Refused;
 use super::socket::Socket;
-use super::wire::{Exchange, Wire};
-use super::{probes, request_id};
+use super::wire::{Exchange, MAX_HEAD, Wire};
+use super::{probes, watch};
 use crate::domain::ErrorCode;
 use crate::shutdown::Shutdown;
+use crate::telemetry::Metrics;
 
-/// Bytes of a request's line and headers.
-const MAX_HEAD: usize = 32 << 10;
 const MAX_HEADERS: usize = 100;
 
 /// Connections beyond the limit that are told so.
@@ -68,8 +68,7 @@ struct Seat {
 #[derive(Clone)]
 struct Common {
     router: Router,
-    /// What spare seats are answered with.
-    busy: Router,
+    metrics: Arc<Metrics>,
     shutdown: Shutdown,
     patience: Duration,
 }
@@ -99,9 +98,8 @@ impl Server {
     }
 
     /// Serves until the shutdown closes; then ends when every request is answered, or the shutdown is over.
-    pub async fn run(self, router: Router, shutdown: Shutdown) {
-        let busy = Router::new().fallback(too_many).layer(middleware::from_fn(request_id::number));
-        let common = Common { router, busy, shutdown: shutdown.clone(), patience: self.patience };
+    pub async fn run(self, router: Router, metrics: Arc<Metrics>, shutdown: Shutdown) {
+        let common = Common { router, metrics, shutdown: shutdown.clone(), patience: self.patience };
         let connections = TaskTracker::new();
         tokio::select! {
             () = self.accept(&common, &connections) => {}
@@ -155,12 +153,20 @@ impl Server {
     }
 }
 
-async fn too_many() -> Problem {
+/// For spare seats, and for a request with two ends.
+fn refusal(exchange: &Exchange, request: &Parts, spare: bool) -> Option<Problem> {
+    if request.headers.contains_key(header::TRANSFER_ENCODING) && exchange.announces_length() {
+        let detail = "the request announces both a length and chunks";
+        return Some(Problem::new(ErrorCode::MalformedRequest, detail));
+    }
+    if !spare || probes::PATHS.contains(&request.uri.path()) {
+        return None;
+    }
     let detail = "as many connections are open as may; try again in a moment";
-    Problem {
+    Some(Problem {
         retry_after: Some(Duration::from_secs(1)),
         ..Problem::new(ErrorCode::TooManyConnections, detail)
-    }
+    })
 }
 
 impl Common {
@@ -172,7 +178,14 @@ impl Common {
         let spare = seat.as_ref().is_some_and(|seat| seat.spare);
         let shutdown = self.shutdown.clone();
         let socket = Socket::new(stream);
-        let wire = Wire::new(socket.clone(), Arc::clone(&exchange), self.patience, shutdown.closed.clone());
+        let metrics = Arc::clone(&self.metrics);
+        let wire = Wire::new(
+            socket.clone(),
+            Arc::clone(&exchange),
+            self.patience,
+            shutdown.closed.clone(),
+            Box::new(move |code, id| watch::refused(&metrics, peer, code, id)),
+        );
         let (common, asked, socket) = (&self, &exchange, &socket);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             common.answer(request, asked, socket, peer, spare)
@@ -218,6 +231,9 @@ impl Common {
         spare: bool,
     ) -> io::Result<Response> {
         let (mut parts, body) = request.into_parts();
+        if let Some(problem) = refusal(exchange, &parts, spare) {
+            parts.extensions.insert(Refused(problem));
+        }
         let answering = exchange.request(!body.is_end_stream());
         let asked = Arc::clone(exchange);
         let body = Seen::new(body, move |_, ended| {
@@ -226,16 +242,14 @@ impl Common {
             }
         });
         parts.extensions.insert(Peer(peer));
-        // Where both a length and chunks were announced, hyper goes by the chunks and hides the length. Whoever is
-        // in front of us may have gone by the length, so nothing behind such a request may be taken for a request.
+        // Where a length was announced, too, hyper goes by the chunks, and whoever is in front of us may have gone by the
+        // length. That cannot always be seen, so nothing behind chunks may be taken for a request.
         let chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
-        let router =
-            if spare && !probes::PATHS.contains(&parts.uri.path()) { &self.busy } else { &self.router };
         let request = hyper::Request::from_parts(parts, Body::new(body));
         let mut response: Response = tokio::select! {
             // First, since most are there at once.
             biased;
-            Ok(response) = router.clone().oneshot(request) => response,
+            Ok(response) = self.router.clone().oneshot(request) => response,
             () = gone(exchange, socket) => return Err(io::ErrorKind::ConnectionAborted.into()),
         };
         // Answered before it was read, the connection is not used again; who is not told would try.

@@ -1,5 +1,6 @@
 //! Every request is counted, has a span with its number, and leaves one line in the log.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -23,6 +24,9 @@ use crate::telemetry::{self, Metrics, traces};
 
 /// The routes' label of addresses at which nothing is.
 const UNMATCHED: &str = "unmatched";
+
+/// The label of methods that are not HTTP's, or that nobody could read.
+const OTHER: &str = "other";
 
 pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
     // The key's name is filled in where keys are checked. It is on every line from then on.
@@ -147,6 +151,22 @@ impl Drop for Visit {
     }
 }
 
+/// Counts and logs what was refused before there was a request to speak of.
+pub fn refused(metrics: &Metrics, client: SocketAddr, code: ErrorCode, id: Option<&str>) {
+    let status = status(code).as_u16();
+    metrics.refused(OTHER, UNMATCHED, status);
+    telemetry::span!("request", request_id = id).in_scope(|| {
+        tracing::info!(
+            target: "meshgate::access",
+            route = UNMATCHED,
+            status,
+            code = tracing::field::display(code),
+            client = tracing::field::display(client.ip()),
+            "refused"
+        );
+    });
+}
+
 /// Methods as labels; anybody can invent more.
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
@@ -157,6 +177,6 @@ fn method_label(method: &Method) -> &'static str {
         "PATCH" => "PATCH",
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
-        _ => "other",
+        _ => OTHER,
     }
 }
