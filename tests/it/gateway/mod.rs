@@ -12,6 +12,7 @@ mod errors;
 mod logs;
 mod metrics;
 mod observability;
+mod promtool;
 mod raw;
 mod receive;
 mod schemathesis;
@@ -153,6 +154,14 @@ pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
 /// Waits until no conversion's folder is left. An engine that starts has folders there for a moment, too.
 pub fn nothing_stays(gateway: &Gateway) {
     until("no folder", || gateway.conversions_on_disk().is_empty());
+}
+
+/// Everything that is counted.
+pub async fn scrape(gateway: &Gateway) -> String {
+    let answer = gateway.client.get(gateway.url("/metrics")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    answer.text().await.unwrap()
 }
 
 /// A file of the project's examples.
