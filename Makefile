@@ -44,6 +44,11 @@ serve: setup ## Serve conversions over HTTP on 127.0.0.1:5000, for development
 test: setup ## Run every test, Python and Rust
 	$(PYTHON) -m pytest
 	cargo test --locked
+	@if [ -x target/tools/promtool ]; then \
+	    cargo test --locked --test it gateway::promtool:: -- --ignored; \
+	else \
+	    echo "gateway::promtool SKIPPED (2): promtool cannot be had here"; \
+	fi
 
 .PHONY: check
 check: setup ## Check format, lints, licences and dependencies

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts Prometheus's own promtool into target/tools, for the tests of metrics and alerts; needs no root.
-# On a system without apt, or without network, it says so, and those tests are counted as skipped.
+# On a system without apt, or without network, it says so, and those tests are counted as ignored.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

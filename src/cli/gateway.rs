@@ -63,9 +63,11 @@ async fn serve(config: &Config, warnings: &[String]) -> Result<ExitCode, Failure
     // Metrics are there until the last request has its answer.
     let answered = Shutdown::default();
     let metrics = metrics.map(|metrics| {
-        tokio::spawn(metrics.run(http::metrics_router(Arc::clone(&gateway)), answered.clone()))
+        let (router, counts) = (http::metrics_router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
+        tokio::spawn(metrics.run(router, counts, answered.clone()))
     });
-    listener.run(http::router(Arc::clone(&gateway)), shutdown.clone()).await;
+    let counts = Arc::clone(&gateway.metrics);
+    listener.run(http::router(Arc::clone(&gateway)), counts, shutdown.clone()).await;
     answered.closed.cancel();
     if let Some(metrics) = metrics {
         let _ = metrics.await;

@@ -321,7 +321,7 @@ settings! {
         group: Watching,
         takes: "a URL like http://collector:4317",
         usual: Unset("no traces"),
-        help: "where to send OpenTelemetry traces: a URL like http://collector:4317 (gRPC)",
+        help: "where to send OpenTelemetry traces by gRPC: a URL like http://collector:4317, or https:// where that has TLS",
         parse: parse::url,
     }
 }

@@ -64,14 +64,14 @@ mod tests {
 
     #[test]
     fn only_a_home_in_the_folder_counts() {
-        let is = |environment: &[u8]| is_at_home_in(environment, Path::new("/work/run-1"));
-        assert!(is(b"PATH=/bin\0HOME=/work/run-1/2/tmp\0"));
-        assert!(is(b"HOME=/work/run-1"));
+        let is = |environment: &[u8]| is_at_home_in(environment, Path::new("/data/run-1"));
+        assert!(is(b"PATH=/bin\0HOME=/data/run-1/2/tmp\0"));
+        assert!(is(b"HOME=/data/run-1"));
         for other in [
-            &b"HOME=/work/run-12\0"[..],
-            b"HOME=/work\0",
-            b"OLD_HOME=/work/run-1\0",
-            b"PWD=/work/run-1\0HOME=/home/ada\0",
+            &b"HOME=/data/run-12\0"[..],
+            b"HOME=/data\0",
+            b"OLD_HOME=/data/run-1\0",
+            b"PWD=/data/run-1\0HOME=/home/ada\0",
             b"",
         ] {
             assert!(!is(other), "{}", String::from_utf8_lossy(other));

@@ -17,6 +17,7 @@ mod reports;
 mod request_id;
 mod router;
 mod server;
+mod socket;
 mod state;
 mod watch;
 mod wire;

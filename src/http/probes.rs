@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use super::state::{Gateway, Shared};
 
+/// What machines ask for all the time, and what is to work when nothing else does.
+pub const PATHS: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
+
 /// Whether the process answers
 ///
 /// Nothing of the work is asked, so that work never fails it.

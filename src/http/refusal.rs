@@ -1,10 +1,37 @@
-//! Requests that hyper refuses by itself, before there is anything that a handler could answer: it sends a status
-//! and no body. Here such an answer gets the body that all errors have.
+//! Requests that are refused before a handler sees them.
+//!
+//! Some the server refuses for what it knows of their connection. Others hyper refuses by itself, before there is
+//! anything that could be answered: it sends a status and no body. Here such an answer gets the body that all errors
+//! have.
 
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
 use super::problem::Problem;
 use crate::domain::ErrorCode;
+
+/// In a request's extensions: the server has refused it, for this.
+#[derive(Debug, Clone)]
+pub struct Refused(pub Problem);
+
+/// Answers what the server has refused.
+pub async fn refuse(request: Request, next: Next) -> Response {
+    match request.extensions().get() {
+        Some(Refused(problem)) => problem.clone().into_response(),
+        None => next.run(request).await,
+    }
+}
+
+/// An answer of hyper's own with a body.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Completed {
+    pub bytes: Vec<u8>,
+    pub code: ErrorCode,
+    /// The number that the request got.
+    pub id: String,
+}
 
 /// Longer is no answer that hyper makes by itself.
 const LONGEST: usize = 256;
@@ -15,7 +42,7 @@ const EMPTY: &str = "content-length: 0\r\n";
 
 /// The answer with a body, if `written` is one that hyper made by itself: a head of the class 4xx without a body, and
 /// without the number that all of ours have.
-pub fn with_body(written: &[u8]) -> Option<Vec<u8>> {
+pub fn with_body(written: &[u8]) -> Option<Completed> {
     if written.len() > LONGEST || !written.starts_with(b"HTTP/1.1 4") {
         return None;
     }
@@ -34,7 +61,6 @@ pub fn with_body(written: &[u8]) -> Option<Vec<u8>> {
         _ => return None,
     };
     let id = Uuid::now_v7().simple().to_string();
-    tracing::debug!(status, request_id = id, "a request could not be read");
     let body = problem.json(Some(&id));
     let close = if head.contains("connection: close\r\n") { "" } else { "connection: close\r\n" };
     let length = body.len();
@@ -45,7 +71,7 @@ pub fn with_body(written: &[u8]) -> Option<Vec<u8>> {
     let mut answer = head.replacen(EMPTY, &headers, 1).into_bytes();
     answer.extend_from_slice(b"\r\n");
     answer.extend_from_slice(&body);
-    Some(answer)
+    Some(Completed { bytes: answer, code: problem.error.code, id })
 }
 
 #[cfg(test)]
@@ -65,7 +91,7 @@ mod tests {
             ("431 Request Header Fields Too Large", "head_too_large"),
         ] {
             let bare = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\ndate: today\r\n\r\n");
-            let answer = with_body(bare.as_bytes()).unwrap();
+            let Completed { bytes: answer, code: said, id } = with_body(bare.as_bytes()).unwrap();
             let (head, body) = parts(&answer);
             assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{head}");
             let length = answer.len() - head.len() - 2;
@@ -76,7 +102,8 @@ mod tests {
             );
             assert_eq!(body["code"], code);
             assert_eq!(body["status"], status[..3].parse::<u16>().unwrap());
-            assert!(head.contains(body["request_id"].as_str().unwrap()), "{head}");
+            assert_eq!((said.to_string().as_str(), &body["request_id"]), (code, &id.as_str().into()));
+            assert!(head.contains(&id), "{head}");
             assert_eq!(with_body(&answer), None, "twice");
         }
     }

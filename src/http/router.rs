@@ -13,7 +13,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::problem::Problem;
 use super::state::Shared;
-use super::{access, apidocs, convert, document, formats, metrics, probes, reports, request_id, watch};
+use super::{
+    access, apidocs, convert, document, formats, metrics, probes, refusal, reports, request_id, watch,
+};
 use crate::domain::ErrorCode;
 
 /// Bytes of a body that a handler takes whole. Models do not come that way, and what no handler asks for is not read.
@@ -53,7 +55,8 @@ fn finish(router: Router<Shared>, gateway: Shared) -> Router {
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(SMALL_BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), access::keys::check))
-        .layer(CatchPanicLayer::custom(panicked));
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(refusal::refuse));
     // Outside of the keys: a browser sends none with its question whether it may.
     let router = match access::cors::layer(&gateway.settings.access.cors_origins) {
         Some(cors) => router.layer(cors),

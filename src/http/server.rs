@@ -4,7 +4,6 @@
 //! of a few spare seats, from which probes are answered as ever and everything else with `503`. When these are
 //! taken, too, further connections wait in the system's backlog.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -12,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
-use axum::middleware;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,21 +24,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::bodies::{Asked, Told};
+use super::bodies::Seen;
 use super::problem::Problem;
-use super::request_id;
-use super::wire::{Exchange, Wire};
+use super::refusal::Refused;
+use super::socket::Socket;
+use super::wire::{Exchange, MAX_HEAD, Wire};
+use super::{probes, watch};
 use crate::domain::ErrorCode;
 use crate::shutdown::Shutdown;
+use crate::telemetry::Metrics;
 
-/// Bytes of a request's line and headers.
-const MAX_HEAD: usize = 32 << 10;
 const MAX_HEADERS: usize = 100;
 
 /// Connections beyond the limit that are told so.
 const SPARE_SEATS: usize = 32;
-/// Where a spare seat serves as a usual one does.
-const PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
 
 /// How long connections that do nothing stay open when the service stops: a request may be on its way.
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
@@ -70,8 +68,7 @@ struct Seat {
 #[derive(Clone)]
 struct Common {
     router: Router,
-    /// What spare seats are answered with.
-    busy: Router,
+    metrics: Arc<Metrics>,
     shutdown: Shutdown,
     patience: Duration,
 }
@@ -101,9 +98,8 @@ impl Server {
     }
 
     /// Serves until the shutdown closes; then ends when every request is answered, or the shutdown is over.
-    pub async fn run(self, router: Router, shutdown: Shutdown) {
-        let busy = Router::new().fallback(too_many).layer(middleware::from_fn(request_id::number));
-        let common = Common { router, busy, shutdown: shutdown.clone(), patience: self.patience };
+    pub async fn run(self, router: Router, metrics: Arc<Metrics>, shutdown: Shutdown) {
+        let common = Common { router, metrics, shutdown: shutdown.clone(), patience: self.patience };
         let connections = TaskTracker::new();
         tokio::select! {
             () = self.accept(&common, &connections) => {}
@@ -157,12 +153,20 @@ impl Server {
     }
 }
 
-async fn too_many() -> Problem {
+/// For spare seats, and for a request with two ends.
+fn refusal(exchange: &Exchange, request: &Parts, spare: bool) -> Option<Problem> {
+    if request.headers.contains_key(header::TRANSFER_ENCODING) && exchange.announces_length() {
+        let detail = "the request announces both a length and chunks";
+        return Some(Problem::new(ErrorCode::MalformedRequest, detail));
+    }
+    if !spare || probes::PATHS.contains(&request.uri.path()) {
+        return None;
+    }
     let detail = "as many connections are open as may; try again in a moment";
-    Problem {
+    Some(Problem {
         retry_after: Some(Duration::from_secs(1)),
         ..Problem::new(ErrorCode::TooManyConnections, detail)
-    }
+    })
 }
 
 impl Common {
@@ -173,10 +177,19 @@ impl Common {
         let exchange = Arc::new(Exchange::default());
         let spare = seat.as_ref().is_some_and(|seat| seat.spare);
         let shutdown = self.shutdown.clone();
-        let wire = Wire::new(stream, Arc::clone(&exchange), self.patience, shutdown.closed.clone());
-        let (common, asked) = (&self, &exchange);
-        let service =
-            service_fn(move |request: hyper::Request<Incoming>| common.answer(request, asked, peer, spare));
+        let socket = Socket::new(stream);
+        let metrics = Arc::clone(&self.metrics);
+        let wire = Wire::new(
+            socket.clone(),
+            Arc::clone(&exchange),
+            self.patience,
+            shutdown.closed.clone(),
+            Box::new(move |code, id| watch::refused(&metrics, peer, code, id)),
+        );
+        let (common, asked, socket) = (&self, &exchange, &socket);
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            common.answer(request, asked, socket, peer, spare)
+        });
         let connection = http1::Builder::new()
             // The wire has time-outs of its own, which tell idle connections from slow ones.
             .header_read_timeout(None)
@@ -213,27 +226,53 @@ impl Common {
         &self,
         request: hyper::Request<Incoming>,
         exchange: &Arc<Exchange>,
+        socket: &Socket,
         peer: SocketAddr,
         spare: bool,
-    ) -> Result<hyper::Response<Told>, Infallible> {
+    ) -> io::Result<Response> {
         let (mut parts, body) = request.into_parts();
-        let (body, answering) = Asked::begin(body, exchange);
+        if let Some(problem) = refusal(exchange, &parts, spare) {
+            parts.extensions.insert(Refused(problem));
+        }
+        let answering = exchange.request(!body.is_end_stream());
+        let asked = Arc::clone(exchange);
+        let body = Seen::new(body, move |_, ended| {
+            if ended {
+                asked.all_read();
+            }
+        });
         parts.extensions.insert(Peer(peer));
-        // Where both a length and chunks were announced, hyper goes by the chunks and hides the length. Whoever is
-        // in front of us may have gone by the length, so nothing behind such a request may be taken for a request.
+        // Where a length was announced, too, hyper goes by the chunks, and whoever is in front of us may have gone by the
+        // length. That cannot always be seen, so nothing behind chunks may be taken for a request.
         let chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
-        let router = if spare && !PROBES.contains(&parts.uri.path()) { &self.busy } else { &self.router };
         let request = hyper::Request::from_parts(parts, Body::new(body));
-        let mut response: Response = match router.clone().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        let mut response: Response = tokio::select! {
+            // First, since most are there at once.
+            biased;
+            Ok(response) = self.router.clone().oneshot(request) => response,
+            () = gone(exchange, socket) => return Err(io::ErrorKind::ConnectionAborted.into()),
         };
         // Answered before it was read, the connection is not used again; who is not told would try.
         let unread = exchange.is_unread();
         if unread || chunked || spare || self.shutdown.is_draining() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| Told::new(body, answering)))
+        // The request counts as answered when the answer's body is gone.
+        Ok(response.map(|body| {
+            Body::new(Seen::new(body, move |_, _| {
+                let _answering = &answering;
+            }))
+        }))
+    }
+}
+
+/// When a client that has sent its request hangs up. hyper notices that by reading, which it does not do while bytes
+/// of a next request wait.
+async fn gone(exchange: &Exchange, socket: &Socket) {
+    exchange.read_to_end().await;
+    if let Err(error) = socket.hung_up().await {
+        tracing::warn!(%error, "a connection cannot be watched");
+        std::future::pending::<()>().await;
     }
 }
 

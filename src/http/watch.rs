@@ -1,32 +1,32 @@
 //! Every request is counted, has a span with its number, and leaves one line in the log.
 
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::access::client::Client;
+use super::bodies::{Part, Seen, length};
+use super::probes;
 use super::problem::{Problem, status};
 use super::request_id::RequestId;
 use super::state::Shared;
 use crate::domain::ErrorCode;
 use crate::telemetry::{self, Metrics, traces};
 
-/// What machines ask for all the time: at debug level in the log.
-const PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
-
 /// The routes' label of addresses at which nothing is.
 const UNMATCHED: &str = "unmatched";
+
+/// The label of methods that are not HTTP's, or that nobody could read.
+const OTHER: &str = "other";
 
 pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
     // The key's name is filled in where keys are checked. It is on every line from then on.
@@ -35,10 +35,15 @@ pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) 
     traces::continue_from(&span, request.headers());
     let mut visit = Visit::new(&request, span.clone(), Arc::clone(&gateway.metrics));
     let received = Arc::clone(&visit.received);
-    let request = request.map(|inner| Body::new(Counted { inner, received }));
+    let request = request.map(|body| {
+        Body::new(Seen::new(body, move |part, _| {
+            received.fetch_add(length(part), Ordering::Relaxed);
+        }))
+    });
     let response = next.run(request).instrument(span).await;
     visit.answered(&response);
-    response.map(|inner| Body::new(Sent { inner, visit }))
+    // When the body is dropped, the visit is over.
+    response.map(|body| Body::new(Seen::new(body, move |part, ended| visit.sending(part, ended))))
 }
 
 /// One request, until its answer has left or was given up: then it is in the log.
@@ -90,6 +95,16 @@ impl Visit {
         self.count(response.status());
     }
 
+    fn sending(&mut self, part: Part<axum::Error>, ended: bool) {
+        self.sent += length(part);
+        match part {
+            Some(Err(error)) => {
+                self.span.in_scope(|| tracing::warn!(%error, "an answer could not be read to its end"));
+            }
+            _ => self.complete = ended,
+        }
+    }
+
     fn count(&mut self, status: StatusCode) {
         self.status = Some(status);
         self.metrics.request(method_label(&self.method), &self.route, status.as_u16(), self.began.elapsed());
@@ -119,7 +134,7 @@ impl Visit {
                 )
             };
         }
-        if PROBES.contains(&self.route.as_str()) { line!(debug) } else { line!(info) }
+        if probes::PATHS.contains(&self.route.as_str()) { line!(debug) } else { line!(info) }
     }
 }
 
@@ -136,6 +151,22 @@ impl Drop for Visit {
     }
 }
 
+/// Counts and logs what was refused before there was a request to speak of.
+pub fn refused(metrics: &Metrics, client: SocketAddr, code: ErrorCode, id: Option<&str>) {
+    let status = status(code).as_u16();
+    metrics.refused(OTHER, UNMATCHED, status);
+    telemetry::span!("request", request_id = id).in_scope(|| {
+        tracing::info!(
+            target: "meshgate::access",
+            route = UNMATCHED,
+            status,
+            code = tracing::field::display(code),
+            client = tracing::field::display(client.ip()),
+            "refused"
+        );
+    });
+}
+
 /// Methods as labels; anybody can invent more.
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
@@ -146,77 +177,6 @@ fn method_label(method: &Method) -> &'static str {
         "PATCH" => "PATCH",
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
-        _ => "other",
+        _ => OTHER,
     }
-}
-
-/// A request's body, counted as it is read.
-struct Counted {
-    inner: Body,
-    received: Arc<AtomicU64>,
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        if let Some(Ok(frame)) = &frame {
-            self.received.fetch_add(length(frame), Ordering::Relaxed);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-/// An answer's body; when it is dropped, the visit is over.
-struct Sent {
-    inner: Body,
-    visit: Visit,
-}
-
-impl HttpBody for Sent {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        match &frame {
-            Some(Ok(frame)) => {
-                self.visit.sent += length(frame);
-                self.visit.complete = self.inner.is_end_stream();
-            }
-            Some(Err(error)) => {
-                self.visit.span.in_scope(|| tracing::warn!(%error, "an answer could not be read to its end"));
-            }
-            None => self.visit.complete = true,
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-fn length(frame: &Frame<Bytes>) -> u64 {
-    frame.data_ref().map_or(0, |data| data.len() as u64)
 }

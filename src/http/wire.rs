@@ -3,16 +3,21 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::refusal;
+use super::refusal::{self, Completed};
+use crate::domain::ErrorCode;
+
+/// Bytes of a request's line and headers.
+pub const MAX_HEAD: usize = 32 << 10;
 
 /// How long a connection may do nothing between two requests: longer than the usual minute of load balancers, which
 /// would else send requests into connections that close at this moment.
@@ -33,10 +38,14 @@ pub struct Exchange {
     answering: AtomicBool,
     /// A part of a request's head was read.
     asking: AtomicBool,
+    /// … and these are the bytes, with what came right behind it.
+    head: Mutex<Vec<u8>>,
     /// There was a request.
     begun: AtomicBool,
     /// The latest request has parts that nobody has read.
     unread: AtomicBool,
+    /// Wakes who waits until that is over.
+    read: Notify,
 }
 
 impl Exchange {
@@ -44,14 +53,42 @@ impl Exchange {
     pub fn request(self: &Arc<Self>, body: bool) -> Answering {
         self.begun.store(true, Ordering::Relaxed);
         self.asking.store(false, Ordering::Relaxed);
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
         self.unread.store(body, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
         Answering(Arc::clone(self))
     }
 
+    /// Bytes came while no request was being answered.
+    fn asked(&self, bytes: &[u8]) {
+        self.asking.store(true, Ordering::Relaxed);
+        let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX_HEAD.saturating_sub(head.len());
+        head.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+    }
+
+    /// Whether the head that has just come announces a length, which hyper hides where it announces chunks, too. Not seen
+    /// of one that came before the request before it was answered.
+    pub fn announces_length(&self) -> bool {
+        let head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
+        // Empty lines before it are passed over.
+        let lines = lines.skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty());
+        let mut names = lines.filter_map(|line| line.split(|byte| *byte == b':').next());
+        names.any(|name| name.eq_ignore_ascii_case(b"content-length"))
+    }
+
     /// The request was read to its end.
     pub fn all_read(&self) {
         self.unread.store(false, Ordering::Relaxed);
+        self.read.notify_one();
+    }
+
+    /// Waits until the latest request was read to its end.
+    pub async fn read_to_end(&self) {
+        while self.is_unread() {
+            self.read.notified().await;
+        }
     }
 
     /// Whether parts of the latest request were not read.
@@ -114,9 +151,14 @@ pub struct Wire<T> {
     read_deadline: Pin<Box<Sleep>>,
     write_deadline: Option<Pin<Box<Sleep>>>,
     refusal: Option<Refusal>,
+    /// Told of the one request that cannot be read, or does not come to its end in time.
+    refused: Option<OnRefusal>,
     lingering: Option<Lingering>,
     stopping: CancellationToken,
 }
+
+/// Is told why there is no request, and the number of its answer where it has one.
+pub type OnRefusal = Box<dyn FnOnce(ErrorCode, Option<&str>) + Send>;
 
 /// An answer of hyper's own, with the body that it lacks, on its way out.
 struct Refusal {
@@ -133,7 +175,13 @@ struct Lingering {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     /// `stopping` shortens what is done for clients that are slow to understand.
-    pub fn new(inner: T, exchange: Arc<Exchange>, patience: Duration, stopping: CancellationToken) -> Self {
+    pub fn new(
+        inner: T,
+        exchange: Arc<Exchange>,
+        patience: Duration,
+        stopping: CancellationToken,
+        refused: OnRefusal,
+    ) -> Self {
         Self {
             inner,
             exchange,
@@ -142,6 +190,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             read_deadline: Box::pin(tokio::time::sleep(patience)),
             write_deadline: None,
             refusal: None,
+            refused: Some(refused),
             lingering: None,
             stopping,
         }
@@ -155,11 +204,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             let patience = if waits_for == Some(Awaited::Next) { KEEP_ALIVE } else { self.patience };
             self.read_deadline.as_mut().reset(Instant::now() + patience);
         }
-        match waits_for {
-            Some(_) => self.read_deadline.as_mut().poll(context),
+        if waits_for.is_none() {
             // Bodies have their own time-out, where they are read.
-            None => Poll::Pending,
+            return Poll::Pending;
         }
+        ready!(self.read_deadline.as_mut().poll(context));
+        if waits_for == Some(Awaited::Rest)
+            && let Some(refused) = self.refused.take()
+        {
+            refused(ErrorCode::RequestTimeout, None);
+        }
+        Poll::Ready(())
     }
 
     /// Bounds how long nothing can be written.
@@ -197,7 +252,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
 
     /// Takes over an answer that hyper made by itself.
     fn complete(&mut self, written: &[u8]) -> bool {
-        let Some(bytes) = refusal::with_body(written) else { return false };
+        let Some(Completed { bytes, code, id }) = refusal::with_body(written) else { return false };
+        if let Some(refused) = self.refused.take() {
+            refused(code, Some(&id));
+        }
         self.exchange.unread.store(true, Ordering::Relaxed);
         self.refusal = Some(Refusal { bytes, sent: 0 });
         true
@@ -251,8 +309,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
         let before = buffer.filled().len();
         match Pin::new(&mut self.inner).poll_read(context, buffer) {
             Poll::Ready(result) => {
-                if buffer.filled().len() > before && !self.exchange.is_answering() {
-                    self.exchange.asking.store(true, Ordering::Relaxed);
+                let new = buffer.filled().get(before..).unwrap_or_default();
+                if !new.is_empty() && !self.exchange.is_answering() {
+                    self.exchange.asked(new);
                 }
                 Poll::Ready(result)
             }

@@ -7,11 +7,12 @@ const SHORT: Duration = Duration::from_millis(50);
 fn wire(patience: Duration) -> (Wire<DuplexStream>, DuplexStream, Arc<Exchange>, CancellationToken) {
     let (ours, theirs) = duplex(1024);
     let (exchange, stopping) = (Arc::new(Exchange::default()), CancellationToken::new());
-    (Wire::new(ours, Arc::clone(&exchange), patience, stopping.clone()), theirs, exchange, stopping)
+    let wire = Wire::new(ours, Arc::clone(&exchange), patience, stopping.clone(), Box::new(|_, _| ()));
+    (wire, theirs, exchange, stopping)
 }
 
 async fn read(wire: &mut Wire<DuplexStream>) -> usize {
-    wire.read(&mut [0; 64]).await.unwrap()
+    wire.read(&mut [0; 128]).await.unwrap()
 }
 
 #[tokio::test]
@@ -23,6 +24,28 @@ async fn a_head_has_to_come_in_time() {
     assert_eq!(read(&mut wire).await, 3);
     assert!(exchange.is_asking() && !exchange.is_fresh());
     assert_eq!(read(&mut wire).await, 0, "it waited for the rest");
+}
+
+#[tokio::test]
+async fn a_length_is_seen_in_the_head_alone() {
+    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    for (head, announces) in [
+        ("POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n", true),
+        ("\r\nPOST / HTTP/1.1\r\nhost: a\r\ncontent-length:4\r\n\r\nbody", true),
+        ("POST / HTTP/1.1\nCONTENT-LENGTH: 4\n\n", true),
+        ("POST /content-length: HTTP/1.1\r\nx-content-length: 4\r\n\r\ncontent-length: 4\r\n", false),
+    ] {
+        // However it comes.
+        for size in [head.len(), 5] {
+            for part in head.as_bytes().chunks(size) {
+                client.write_all(part).await.unwrap();
+                read(&mut wire).await;
+            }
+            assert_eq!(exchange.announces_length(), announces, "{head}");
+            drop(exchange.request(false));
+            assert!(!exchange.announces_length(), "it is another request's");
+        }
+    }
 }
 
 #[tokio::test]

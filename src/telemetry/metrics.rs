@@ -145,6 +145,11 @@ impl Metrics {
         self.request_duration.with_label_values(&[method, route]).observe(took.as_secs_f64());
     }
 
+    /// What came was refused before it was a request: nothing began that could take its time.
+    pub fn refused(&self, method: &str, route: &str, status: u16) {
+        self.requests.with_label_values(&[method, route, &status.to_string()]).inc();
+    }
+
     /// A conversion begins. It is counted as cancelled when what is returned is dropped before its end.
     pub fn conversion(self: &Arc<Self>, target: Format, course: &Arc<Course>) -> Watched {
         Watched::new(Arc::clone(self), target, Arc::clone(course))

@@ -6,7 +6,8 @@ use axum::http::HeaderMap;
 use opentelemetry::KeyValue;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -18,13 +19,18 @@ use tracing_subscriber::registry::LookupSpan;
 /// How long the collector may take for a batch.
 pub(super) const SEND_WITHIN: Duration = Duration::from_secs(3);
 
-/// Sends spans to `endpoint` (`http://host:4317`) in the background. Has to be called on a runtime.
+/// Sends spans to `endpoint` (`http://host:4317`, or `https://` to whom the system trusts) in the background. Has to be
+/// called on a runtime.
 ///
 /// # Errors
 /// An endpoint that is no URL.
 pub fn provider(endpoint: &str) -> Result<SdkTracerProvider, ExporterBuildError> {
-    let exporter =
-        SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(SEND_WITHIN).build()?;
+    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(SEND_WITHIN);
+    let exporter = if endpoint.starts_with("https://") {
+        exporter.with_tls_config(ClientTlsConfig::new().with_native_roots()).build()?
+    } else {
+        exporter.build()?
+    };
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource = Resource::builder().with_service_name("meshgate").with_attribute(version).build();
     Ok(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build())

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use meshgate::config::settings;
 use meshgate::domain::format::{FormatInfo, TABLE};
 use meshgate::domain::{ErrorCode, Feature, options};
 
@@ -123,6 +124,17 @@ fn the_options_in_the_readme_are_the_programs() {
         let row = rows.iter().find(|row| row[0] == flag).unwrap_or_else(|| panic!("{flag} has no row"));
         assert_eq!(row[1], info.values.replace('|', ", "), "{flag}");
         assert_eq!(row[2], info.default, "{flag}");
+    }
+}
+
+#[test]
+fn the_servers_settings_in_the_readme_are_the_programs() {
+    let rows = rows(&document("README.md"), "| variable | default | |");
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in rows {
+        let info = settings::TABLE.iter().find(|info| format!("`{}`", info.name) == row[0]);
+        let info = info.unwrap_or_else(|| panic!("{} is no setting", row[0]));
+        assert_eq!(row[1], info.shown_default(), "{}", info.name);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests over the real parts, in one binary.
 
+mod at_work;
 mod cli;
 mod cli_convert;
 mod configuration;

@@ -10,15 +10,16 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::config::ApiKey;
 use crate::domain::ErrorCode;
+use crate::http::probes;
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"meshgate\"");
 
-/// What needs no key: probes, figures and the document. Everything else does, addresses that come later included.
-const OPEN: [&str; 7] =
-    ["/health", "/livez", "/readyz", "/metrics", "/openapi.json", "/apidocs", "/apidocs/"];
+/// What needs no key, besides probes and figures, and the page below `/apidocs/`. Everything else does, addresses that
+/// come later included.
+const OPEN: [&str; 2] = ["/openapi.json", "/apidocs"];
 
 /// Whose key came with the request, for the log; in the extensions of the request and of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +28,7 @@ pub struct KeyName(pub Arc<str>);
 /// Lets requests through that have a key, where keys are asked for; the others are answered before their body is read.
 pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Next) -> Response {
     let keys = &gateway.settings.access.api_keys;
-    let path = request.uri().path();
-    if keys.is_empty() || OPEN.contains(&path) || path.starts_with("/apidocs/") {
+    if keys.is_empty() || is_open(request.uri().path()) {
         return next.run(request).await;
     }
     let Some(name) = sent(request.headers()).and_then(|key| owner(keys, key)) else {
@@ -43,6 +43,10 @@ pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Ne
     let mut answer = next.run(request).await;
     answer.extensions_mut().insert(name);
     answer
+}
+
+fn is_open(path: &str) -> bool {
+    probes::PATHS.contains(&path) || OPEN.contains(&path) || path.starts_with("/apidocs/")
 }
 
 /// The key as it was sent; `Authorization` comes first where both are there.

@@ -1,4 +1,9 @@
-//! The bytes of a body as they come: counted against the limit, and cut when they stop coming.
+//! The bytes of a body as they come: counted against the limit, and cut when they stop coming or come too slowly.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::iter;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use futures_util::StreamExt;
@@ -7,36 +12,61 @@ use super::Limits;
 use crate::domain::ErrorCode;
 use crate::http::problem::Problem;
 
+/// Bytes a second that a body has at least, on the whole, once the first wait is over: who sends a byte now and then
+/// would hold a connection and a folder for as long as they like. Slower than any line that models are sent over.
+const SLOWEST: u64 = 1 << 10;
+
 /// A body with its limits.
 pub struct Incoming {
     stream: BodyDataStream,
     limits: Limits,
     received: u64,
+    /// How long the client was waited for, all in all.
+    waited: Duration,
 }
 
 impl Incoming {
     pub fn new(body: Body, limits: Limits) -> Self {
-        Self { stream: body.into_data_stream(), limits, received: 0 }
+        Self { stream: body.into_data_stream(), limits, received: 0, waited: Duration::ZERO }
     }
 
     /// The next bytes, or `None` at the end.
     ///
     /// # Errors
-    /// `too_large`, `request_timeout`, or `malformed_request` when the body is broken off.
+    /// `too_large`, `request_timeout`, `cancelled` when the body is broken off, or `malformed_request` when its chunks
+    /// are none.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         let wait = self.limits.wait;
-        let next = tokio::time::timeout(wait, self.stream.next()).await;
+        let earned = wait + Duration::from_millis(self.received.saturating_mul(1000) / SLOWEST);
+        let left = earned.saturating_sub(self.waited);
+        let began = Instant::now();
+        let next = tokio::time::timeout(wait.min(left), self.stream.next()).await;
+        // Only this is the client's time: what has come is written meanwhile, by a disk that may be slow.
+        self.waited += began.elapsed();
         let Ok(next) = next else {
-            let detail = format!("nothing came for {} s", wait.as_secs_f64());
+            let detail = if left < wait {
+                format!("the body comes too slowly, with fewer than {SLOWEST} bytes a second")
+            } else {
+                format!("nothing came for {} s", wait.as_secs_f64())
+            };
             return Err(Problem::new(ErrorCode::RequestTimeout, detail));
         };
         let Some(chunk) = next else { return Ok(None) };
-        let chunk = chunk.map_err(|_| {
-            let detail = "the body ended early or is not as its headers say";
-            Problem::new(ErrorCode::MalformedRequest, detail)
-        })?;
+        let chunk = chunk.map_err(|error| unreadable(&error))?;
         self.received += chunk.len() as u64;
         if self.received > self.limits.bytes { Err(too_large(self.limits.bytes)) } else { Ok(Some(chunk)) }
+    }
+}
+
+/// A body that cannot be read on: its sender is gone, or says what is no HTTP.
+fn unreadable(error: &(dyn Error + 'static)) -> Problem {
+    let mut causes = iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+    let kind = causes.find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
+    match kind {
+        Some(ErrorKind::InvalidInput | ErrorKind::InvalidData) => {
+            Problem::new(ErrorCode::MalformedRequest, "the body's chunks are not as HTTP asks for")
+        }
+        _ => Problem::new(ErrorCode::Cancelled, "the body was broken off"),
     }
 }
 

@@ -86,7 +86,7 @@ fn media_type(headers: &HeaderMap) -> &[u8] {
 /// Writes the files of a request into the folder; `file_name` is what a raw body is called.
 ///
 /// # Errors
-/// `too_large`, `request_timeout`, `no_file`, `no_file_name`, `malformed_request`, `disk_full`, `io`.
+/// `too_large`, `request_timeout`, `cancelled`, `no_file`, `no_file_name`, `malformed_request`, `disk_full`, `io`.
 pub async fn receive(
     headers: &HeaderMap,
     body: Body,

@@ -32,7 +32,7 @@ async fn a_key_is_asked_for_before_the_body_is_read() {
     }
     // The body is announced and never comes: the answer does not wait for it.
     let head = "POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
-    assert!(raw(&gateway, head.as_bytes(), 64).starts_with("HTTP/1.1 401 "));
+    assert_eq!(gateway.raw().send(head).answer().unwrap().status, 401);
     // A probe for CORS, on a server without it, gets no more than any other.
     let answer = client.request(Method::OPTIONS, gateway.url("/convert")).send().await.unwrap();
     assert_eq!(answer.status(), 401);
@@ -107,30 +107,15 @@ async fn a_body_that_nobody_asked_for_fills_nothing() {
     const CHUNK: usize = 1 << 20;
     let gateway = Gateway::start_cold(&[]);
     let before = memory(&gateway);
-    let mut request = b"GET /v1/formats HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n".to_vec();
-    request.resize(request.len() + 64 * CHUNK, b'x');
-    let _ = raw(&gateway, &request, 64);
+    let mut raw = gateway.raw();
+    raw.send("GET /v1/formats HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n");
+    for _ in 0..64 {
+        raw.send(vec![b'x'; CHUNK]);
+    }
+    assert_eq!(raw.answer().unwrap().status, 200);
     assert_eq!(gateway.client.get(gateway.url("/livez")).send().await.unwrap().status(), 200);
     let grown = memory(&gateway).saturating_sub(before);
     assert!(grown < 32 << 20, "grew by {grown} bytes");
-}
-
-/// Sends as much as is taken, and gives the beginning of the answer.
-fn raw(gateway: &Gateway, request: &[u8], most: usize) -> String {
-    use std::io::{Read, Write};
-    let address = gateway.address.trim_start_matches("http://");
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(super::LONG)).unwrap();
-    let mut reader = stream.try_clone().unwrap();
-    let answer = std::thread::spawn(move || {
-        let mut answer = vec![0; most];
-        // A server that closes while it is sent to may take its answer with it.
-        let read = reader.read(&mut answer).unwrap_or_default();
-        String::from_utf8_lossy(&answer[..read]).into_owned()
-    });
-    // The server may close before all was sent.
-    let _ = stream.write_all(request);
-    answer.join().unwrap()
 }
 
 /// The most bytes that were resident.

@@ -1,8 +1,9 @@
 //! Who may work, who may wait, and who is told to come again.
 
-use super::by_hand::head;
-use super::engine::{is_alive, motion, send, until};
-use super::{Gateway, TRIANGLE};
+use super::engine::{motion, send};
+use super::raw::head;
+use super::{Gateway, TRIANGLE, nothing_stays, until};
+use crate::at_work::alive;
 
 const FBX: &str = "output_format=fbx";
 
@@ -47,17 +48,12 @@ async fn a_full_queue_is_said_early_and_hinders_nobody_else() {
     assert_eq!((running.status().as_u16(), waiting.status().as_u16()), (200, 200));
     assert_eq!(gateway.convert(FBX, "c.obj", TRIANGLE.into()).await.status(), 200, "there is room again");
     assert_eq!(gateway.json("/health").await["queue"]["full"], false);
-    // Answered when its child had finished, which is gone a moment later.
-    while gateway.json("/health").await["engine"]["busy"] != 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    gateway.until_idle().await;
 }
 
 /// Does this when a conversion is at work.
 async fn waiting_after_child<T>(gateway: &Gateway, then: impl Future<Output = T>) -> T {
-    while gateway.json("/health").await["engine"]["busy"] == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    gateway.until_busy().await;
     then.await
 }
 
@@ -116,11 +112,11 @@ async fn the_time_out_covers_waiting_and_converting_and_ends_with_a_dead_child()
     };
     let ((running, left), waiting, child) = tokio::join!(running, waiting, stop);
     assert_eq!(running.status(), 504);
-    assert!(!left.contains(&child) && !is_alive(child), "the child lives");
+    assert!(!left.contains(&child) && !alive(child), "the child lives");
     let problem: serde_json::Value = running.json().await.unwrap();
     assert_eq!(problem["code"], "timeout");
     // It came later, and may have got the slot for what was left of its time.
     assert!(matches!(waiting.status().as_u16(), 200 | 504), "{}", waiting.status());
     assert_eq!(gateway.convert(FBX, "c.obj", TRIANGLE.into()).await.status(), 200);
-    until("no folder left", || gateway.conversions_on_disk().is_empty());
+    nothing_stays(&gateway);
 }

@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use super::by_hand::{GET_LIVE, head};
-use super::engine::until;
-use super::{Gateway, TRIANGLE};
+use super::raw::{GET_LIVE, head};
+use super::{Gateway, TRIANGLE, nothing_stays, until};
 
 #[test]
 fn an_early_answer_reaches_a_client_that_still_sends() {
@@ -54,7 +53,23 @@ fn what_is_no_request_is_refused_in_the_words_of_all_errors() {
         assert_eq!(answer.header("connection"), Some("close"));
         raw.stream.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(raw.closes());
+        let line = gateway.wait_for(problem["request_id"].as_str().unwrap());
+        let said = format!("route=\"unmatched\" status={status} code={code} client=127.0.0.1");
+        assert!(line.contains(&said), "{line}");
     }
+    assert_eq!(
+        (answered(&gateway, "other", "unmatched", 400), answered(&gateway, "other", "unmatched", 431)),
+        (9, 3)
+    );
+}
+
+/// How many requests were counted as answered like this.
+fn answered(gateway: &Gateway, method: &str, route: &str, status: u16) -> u64 {
+    let metrics = gateway.raw().send("GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n").answer().unwrap();
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    let series =
+        format!("meshgate_http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&series)).map_or(0, |count| count.parse().unwrap())
 }
 
 fn post(header: &str) -> String {
@@ -73,8 +88,22 @@ fn nothing_behind_a_request_with_two_ends_is_taken_for_a_request() {
         let mut raw = gateway.raw();
         let first = raw.send(post(headers)).send("0\r\n\r\n").send(GET_LIVE).answer().unwrap();
         assert_eq!((first.status, first.header("connection")), (400, Some("close")), "{headers}");
+        let problem = first.problem();
+        assert_eq!(
+            (problem.1.as_str(), problem.2.contains("both")),
+            ("malformed_request", true),
+            "{problem:?}"
+        );
         assert!(raw.closes(), "{headers}");
     }
+    // Where it cannot be seen, since it came with the request before it, the connection is closed all the same.
+    let mut raw = gateway.raw();
+    let two_ends = post("content-length: 4\r\ntransfer-encoding: chunked");
+    raw.send([GET_LIVE, &two_ends, "0\r\n\r\n", GET_LIVE].concat());
+    assert_eq!(raw.answer().unwrap().status, 200);
+    let second = raw.answer().unwrap();
+    assert_eq!((second.status, second.header("connection")), (400, Some("close")));
+    assert!(raw.closes());
 }
 
 #[test]
@@ -96,6 +125,10 @@ fn slow_clients_are_cut() {
     let (mut silent, mut slow) = (gateway.raw(), gateway.raw());
     slow.send(&GET_LIVE[..20]);
     assert!(silent.closes() && slow.closes());
+    let line = gateway.wait_for("code=request_timeout");
+    assert!(line.contains("route=\"unmatched\" status=408"), "{line}");
+    // Who says nothing at all asks for nothing.
+    assert_eq!(answered(&gateway, "other", "unmatched", 408), 1);
     let mut body = gateway.raw();
     let answer = body.send(head("output_format=glb&filename=a.glb", 1000)).send("abc").answer().unwrap();
     assert_eq!((answer.status, &answer.json()["code"]), (408, &"request_timeout".into()));
@@ -146,13 +179,13 @@ fn a_client_that_does_not_take_its_answer_is_cut_and_its_folder_goes() {
     let answer = taken.answer().unwrap();
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     assert!(answer.body.len() > glb.len());
-    until("no folder", || gateway.conversions_on_disk().is_empty());
+    nothing_stays(&gateway);
 
     let mut left = ask();
     // It has begun.
     left.stream.peek(&mut [0]).unwrap();
     assert!(!gateway.conversions_on_disk().is_empty());
-    until("no folder", || gateway.conversions_on_disk().is_empty());
+    nothing_stays(&gateway);
     assert!(left.stream.flush().is_ok());
 }
 
@@ -166,9 +199,14 @@ fn connections_beyond_the_limit_are_told_so_and_probes_still_work() {
     let mut beyond = gateway.raw();
     let answer = beyond.send(head("output_format=glb", 100_000)).answer().unwrap();
     assert_eq!((answer.status, &answer.json()["code"]), (503, &"too_many_connections".into()));
-    assert!(answer.header("retry-after").is_some() && answer.header("x-request-id").is_some());
-    let live = gateway.raw().send(GET_LIVE).answer().unwrap();
-    assert_eq!((live.status, live.header("connection")), (200, Some("close")));
+    assert!(answer.header("retry-after").is_some());
+    let id = answer.header("x-request-id").unwrap();
+    assert_eq!(answer.json()["request_id"], id);
+    let line = gateway.wait_for(id);
+    assert!(line.contains("route=\"/convert\"") && line.contains("code=too_many_connections"), "{line}");
+    assert_eq!(answered(&gateway, "POST", "/convert", 503), 1);
+    let probe = gateway.raw().send(GET_LIVE).answer().unwrap();
+    assert_eq!((probe.status, probe.header("connection")), (200, Some("close")));
     open.pop();
     until("room again", || {
         let mut raw = gateway.raw();
@@ -192,5 +230,5 @@ async fn idle_connections_and_slow_uploads_hinder_nobody() {
     }
     // Uploads that are given up leave nothing.
     drop((idle, slow));
-    until("no folder", || gateway.conversions_on_disk().is_empty());
+    nothing_stays(&gateway);
 }

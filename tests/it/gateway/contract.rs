@@ -64,7 +64,7 @@ fn parameters_are_checked_before_the_body() {
         let path = format!("/convert?output_format=glb&{query}");
         // More is announced than is sent: an answer shows that the rest was not waited for.
         let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{MULTIPART}Content-Length: 1000\r\n\r\n");
-        super::raw::Connection::to(&gateway).send_while_reading(&head, b"--B".to_vec()).problem()
+        gateway.raw().send_while_reading(&head, b"--B".to_vec()).problem()
     };
     for (query, code) in [
         ("colour=red", "unknown_option"),

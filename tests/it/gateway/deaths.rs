@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::by_hand::head;
-use super::engine::{is_alive, motion, send, until};
-use super::{Gateway, TRIANGLE};
+use super::engine::{motion, send};
+use super::raw::{GET_LIVE, head};
+use super::{Gateway, TRIANGLE, nothing_stays, until};
+use crate::at_work::alive;
 
 const FBX: &str = "output_format=fbx";
 
@@ -15,17 +16,26 @@ const FBX: &str = "output_format=fbx";
 async fn a_client_that_hangs_up_ends_its_conversion() {
     let gateway = Gateway::start(&[("WORKERS", "1")]);
     let model = motion();
-    let mut raw = gateway.raw();
-    raw.send(head("output_format=fbx&filename=a.bvh", model.len())).send(&model);
-    let child = gateway.child().await;
-    // Else it might be done before.
-    send(child, Signal::STOP);
-    drop(raw);
-    let hung_up = Instant::now();
-    until("the child is gone", || !is_alive(child));
-    // The promise is one second; a busy machine gets another.
-    assert!(hung_up.elapsed() < Duration::from_secs(2), "{:?}", hung_up.elapsed());
-    until("no folder", || gateway.conversions_on_disk().is_empty());
+    // Alone, and with a next request behind it: in the same bytes, and in later ones.
+    for (same, later) in [("", ""), (GET_LIVE, ""), ("", GET_LIVE), (&GET_LIVE[..9], &GET_LIVE[9..])] {
+        let mut raw = gateway.raw();
+        let head = head("output_format=fbx&filename=a.bvh", model.len());
+        raw.send([head.as_bytes(), &model, same.as_bytes()].concat());
+        let child = gateway.child().await;
+        // Else it might be done before.
+        send(child, Signal::STOP);
+        raw.send(later);
+        drop(raw);
+        let hung_up = Instant::now();
+        until("the child is gone", || !alive(child));
+        // The promise is one second; a busy machine gets another.
+        assert!(hung_up.elapsed() < Duration::from_secs(2), "{:?}", hung_up.elapsed());
+        nothing_stays(&gateway);
+        // Said as soon as it is noticed.
+        let line = gateway.wait_for("code=cancelled");
+        assert!(line.contains("status=499"), "{line}");
+        gateway.until_idle().await;
+    }
     let mut raw = gateway.raw();
     let answer =
         raw.send(head("output_format=fbx&filename=a.obj", TRIANGLE.len())).send(TRIANGLE).answer().unwrap();
@@ -36,10 +46,7 @@ async fn a_client_that_hangs_up_ends_its_conversion() {
 async fn a_killed_child_and_a_killed_zygote_are_made_good() {
     let gateway = Gateway::start(&[]);
     for zygote in [false, true] {
-        // A child is still there for a moment after its conversion was answered.
-        while gateway.json("/health").await["engine"]["busy"] != 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        gateway.until_idle().await;
         let kill = async {
             let child = gateway.child().await;
             send(child, Signal::STOP);
@@ -55,7 +62,7 @@ async fn a_killed_child_and_a_killed_zygote_are_made_good() {
         let warnings = report["warnings"].to_string();
         assert!(warnings.contains("a fresh one converted it"), "{warnings}");
     }
-    until("no folder", || gateway.conversions_on_disk().is_empty());
+    nothing_stays(&gateway);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,9 +84,7 @@ async fn an_engine_that_does_not_start_is_said_and_waited_for() {
     ]);
     gateway.wait_for("the engine does not start");
     // It says so in the log first.
-    while gateway.json("/readyz").await["checks"]["engine"] == "starting" {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    gateway.until_says("/readyz", "down", |ready| ready["checks"]["engine"] != "starting").await;
     let ready = gateway.client.get(gateway.url("/readyz")).send().await.unwrap();
     assert_eq!(ready.status(), 503);
     assert_eq!(ready.json::<serde_json::Value>().await.unwrap()["checks"]["engine"], "not running");

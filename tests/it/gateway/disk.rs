@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::engine::until;
-use super::{Gateway, TRIANGLE};
+use super::{Gateway, TRIANGLE, until};
 
 /// A small file system at a place, as long as this lives.
 struct Mounted(PathBuf);

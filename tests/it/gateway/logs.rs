@@ -1,6 +1,6 @@
 //! Every line of a request has its number, on standard output and in the file.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use serde_json::Value;
 
@@ -117,20 +117,19 @@ fn large_glb(triangles: usize) -> Vec<u8> {
 async fn an_answer_that_is_cut_says_so() {
     let gateway = Gateway::start_cold(&[]);
     let model = large_glb(400_000);
-    let mut stream = std::net::TcpStream::connect(gateway.address.trim_start_matches("http://")).unwrap();
+    let mut raw = gateway.raw();
     let head = format!(
         "POST /convert?output_format=gltf&packaging=single&filename=a.glb HTTP/1.1\r\nhost: x\r\n\
          x-request-id: gone-4\r\ncontent-length: {}\r\n\r\n",
         model.len()
     );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(&model).unwrap();
+    raw.send(head).send(&model);
     // More than the headers, so that some of the body has left.
     let mut begin = [0; 16 << 10];
-    stream.read_exact(&mut begin).unwrap();
+    raw.stream.read_exact(&mut begin).unwrap();
     assert!(begin.starts_with(b"HTTP/1.1 200"));
     // The client goes, with most of the answer to come.
-    drop(stream);
+    drop(raw);
     let line = gateway.wait_for("gone-4");
     assert!(line.contains("status=200") && line.contains("cut=true"), "{line}");
     assert!(line.contains(&format!("bytes_in={}", model.len())), "{line}");

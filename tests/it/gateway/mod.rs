@@ -2,7 +2,6 @@
 
 mod access;
 mod admission;
-mod by_hand;
 mod connections;
 mod contract;
 mod deaths;
@@ -13,6 +12,7 @@ mod errors;
 mod logs;
 mod metrics;
 mod observability;
+mod promtool;
 mod raw;
 mod receive;
 mod schemathesis;
@@ -24,10 +24,13 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longer than anything here takes, on a machine that is busy with other things.
 const LONG: Duration = Duration::from_mins(2);
+
+/// How long to wait before asking again.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A running `meshgate serve`; killed when dropped.
 pub struct Gateway {
@@ -139,18 +142,26 @@ impl Drop for Gateway {
     }
 }
 
-/// Waits until something is so.
-pub fn until(mut so: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + LONG;
-    while !so() {
-        assert!(std::time::Instant::now() < end, "it never became so");
-        std::thread::sleep(Duration::from_millis(5));
+/// Asks again and again, for as long as things may take. Blocks the task, and what it does besides.
+pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !reached() {
+        assert!(began.elapsed() < LONG, "never: {what}");
+        std::thread::sleep(PAUSE);
     }
 }
 
 /// Waits until no conversion's folder is left. An engine that starts has folders there for a moment, too.
 pub fn nothing_stays(gateway: &Gateway) {
-    until(|| gateway.conversions_on_disk().is_empty());
+    until("no folder", || gateway.conversions_on_disk().is_empty());
+}
+
+/// Everything that is counted.
+pub async fn scrape(gateway: &Gateway) -> String {
+    let answer = gateway.client.get(gateway.url("/metrics")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    answer.text().await.unwrap()
 }
 
 /// A file of the project's examples.

@@ -1,31 +1,11 @@
-//! The files for Prometheus and Grafana, checked with Prometheus' own tool.
+//! The files for Prometheus and Grafana.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 /// A file of `docs/observability`.
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/observability").join(name)
-}
-
-/// Prometheus' own tool, got where it is missing; where it cannot be got, that is said.
-pub fn promtool(arguments: &[&str]) -> Option<Command> {
-    static TOOL: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let tool = TOOL.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let got = Command::new(root.join("scripts/get-promtool.sh")).status().unwrap();
-        assert!(got.success(), "{got}");
-        Some(root.join("target/tools/promtool")).filter(|tool| tool.exists())
-    });
-    let Some(tool) = tool else {
-        eprintln!("SKIPPED: promtool {arguments:?} cannot be run here");
-        return None;
-    };
-    let mut command = Command::new(tool);
-    command.args(arguments).current_dir(file("")).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Some(command)
 }
 
 /// Every metric of ours, and of the process, that the alerts and the dashboard ask for.
@@ -40,15 +20,6 @@ pub fn metrics_asked_for() -> BTreeSet<String> {
         }
     }
     asked
-}
-
-#[test]
-fn prometheus_takes_the_alerts() {
-    for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]] {
-        let Some(mut promtool) = promtool(&arguments) else { return };
-        let output = promtool.output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-    }
 }
 
 #[test]

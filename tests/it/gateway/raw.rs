@@ -1,7 +1,7 @@
 //! Requests byte by byte, as no client library would write them, and what comes back.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 use super::{Gateway, LONG};
 
@@ -19,6 +19,10 @@ impl Answer {
             let (each, value) = line.split_once(':')?;
             each.eq_ignore_ascii_case(name).then_some(value.trim())
         })
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
     }
 
     /// The body as a problem: checked to be one, and to tell nothing of the server.
@@ -63,74 +67,95 @@ impl Problem {
 }
 
 /// One connection.
-pub struct Connection(pub TcpStream);
+pub struct Raw {
+    pub stream: TcpStream,
+    /// What was read beyond the latest answer.
+    read: Vec<u8>,
+}
 
-impl Connection {
-    pub fn to(gateway: &Gateway) -> Connection {
-        let stream = TcpStream::connect(gateway.address.strip_prefix("http://").unwrap()).unwrap();
+impl Gateway {
+    pub fn raw(&self) -> Raw {
+        let stream = TcpStream::connect(self.address.strip_prefix("http://").unwrap()).unwrap();
         stream.set_read_timeout(Some(LONG)).unwrap();
         stream.set_write_timeout(Some(LONG)).unwrap();
-        Connection(stream)
+        Raw { stream, read: Vec::new() }
     }
+}
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write_all(bytes.as_ref()).unwrap();
+impl Raw {
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+        self
     }
 
     /// Sends `head` and then as much of the body as the other side takes, reading meanwhile as browsers do.
     pub fn send_while_reading(mut self, head: &str, body: Vec<u8>) -> Answer {
-        let mut writer = self.0.try_clone().unwrap();
+        let mut writer = self.stream.try_clone().unwrap();
         self.send(head);
         let writing = std::thread::spawn(move || {
             // The other side may have enough at any time.
             let _ = writer.write_all(&body);
         });
-        let answer = self.answer();
-        let _ = self.0.shutdown(std::net::Shutdown::Both);
+        let answer = self.answer().expect("an answer");
+        let _ = self.stream.shutdown(Shutdown::Both);
         writing.join().unwrap();
         answer
     }
 
-    /// Reads one line, byte by byte so that nothing behind it is lost.
-    fn line(&mut self) -> String {
-        let mut line = Vec::new();
-        while !line.ends_with(b"\r\n") {
-            let mut byte = [0];
-            match self.0.read(&mut byte) {
-                Ok(1) => line.push(byte[0]),
-                Ok(_) => panic!("the connection ended after {:?}", String::from_utf8_lossy(&line)),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&line)),
+    /// The next answer; `None` at the end of the connection.
+    pub fn answer(&mut self) -> Option<Answer> {
+        let end = loop {
+            if let Some(at) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at;
             }
+            if !self.more() {
+                assert!(self.read.is_empty(), "half an answer: {:?}", String::from_utf8_lossy(&self.read));
+                return None;
+            }
+        };
+        let head = String::from_utf8(self.read[..end].to_vec()).unwrap();
+        self.read.drain(..end + 4);
+        let mut answer = Answer { status: head[9..12].parse().unwrap(), head, body: Vec::new() };
+        // "Go on" has no body.
+        let length =
+            if answer.status < 200 { 0 } else { answer.header("content-length").unwrap().parse().unwrap() };
+        while self.read.len() < length {
+            assert!(self.more(), "the body ends early: {}", answer.head);
         }
-        String::from_utf8(line).unwrap()
+        answer.body = self.read.drain(..length).collect();
+        Some(answer)
     }
 
-    /// The status line and headers.
-    pub fn head(&mut self) -> (u16, String) {
-        let mut head = self.line();
-        while !head.ends_with("\r\n\r\n") {
-            head.push_str(&self.line());
-        }
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), head)
+    /// Whether the other side closes the connection, with nothing more to say.
+    pub fn closes(&mut self) -> bool {
+        self.answer().is_none()
     }
 
-    /// The next answer, whose length is known by its header.
-    pub fn answer(&mut self) -> Answer {
-        let (status, head) = self.head();
-        let mut answer = Answer { status, head, body: Vec::new() };
-        let length: usize = answer.header("content-length").unwrap().parse().unwrap();
-        answer.body.resize(length, 0);
-        self.0.read_exact(&mut answer.body).unwrap();
-        answer
+    /// Reads on; whether there was more.
+    fn more(&mut self) -> bool {
+        let mut buffer = [0; 16 << 10];
+        let read = match self.stream.read(&mut buffer) {
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
+            Err(error) => panic!("{error}"),
+        };
+        self.read.extend_from_slice(&buffer[..read]);
+        read > 0
     }
+}
+
+pub const GET_LIVE: &str = "GET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+
+/// The head of a conversion with a raw body.
+pub fn head(query: &str, length: usize) -> String {
+    format!("POST /convert?{query} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n")
 }
 
 /// `POST` to `path` with these header lines (each with its line end) and a body of known length.
 pub fn post(gateway: &Gateway, path: &str, headers: &str, body: impl AsRef<[u8]>) -> Answer {
     let body = body.as_ref();
     let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
-    Connection::to(gateway).send_while_reading(&head, body.to_vec())
+    gateway.raw().send_while_reading(&head, body.to_vec())
 }
 
 /// A multipart body of parts, each of header lines (without the last line end) and a content, between `--B`.

@@ -1,9 +1,12 @@
 //! Bodies: how models may be sent, and what becomes of bodies that are wrong.
 
+use std::io::Write;
+
 use serde_json::json;
 
-use super::raw::{Connection, MULTIPART, Problem, file, multipart, post};
-use super::{Gateway, TRIANGLE, example, nothing_stays};
+use super::raw::{MULTIPART, Problem, file, head, multipart, post};
+use super::{Gateway, PAUSE, TRIANGLE, example, nothing_stays, until};
+use crate::at_work;
 
 /// A triangle as glb: what goes from there to gltf needs no engine.
 fn triangle() -> Vec<u8> {
@@ -154,11 +157,14 @@ fn models_that_cannot_be_converted_say_why() {
     let nothing = br#"{"asset":{"version":"2.0"}}"#;
     let still = b"HIERARCHY\nROOT Hips\n{\n  OFFSET 0 0 0\n  CHANNELS 3 Xrotation Yrotation Zrotation\n  \
         End Site\n  {\n    OFFSET 0 1 0\n  }\n}\nMOTION\nFrames: 0\nFrame Time: 0.033\n";
-    let cases: [(&str, &[u8], &str, &str); 7] = [
+    // Hips and a chest, and no limbs.
+    let worm = at_work::motion(2);
+    let cases: [(&str, &[u8], &str, &str); 8] = [
         ("a.obj", TRIANGLE.as_bytes(), "vrm", "unsupported_pair"),
         ("a.gltf", nothing, "fbx", "empty_model"),
         ("a.gltf", gone, "glb", "missing_files"),
         ("a.bvh", still, "glb", "no_animation"),
+        ("a.bvh", worm.as_bytes(), "vrma", "not_humanoid"),
         ("a.fbx", b"Kaydara FBX Binary  \0\x1a\0\xe8\x1c\0\0cut off", "glb", "import_failed"),
         ("a.glb", b"", "gltf", "empty_file"),
         ("a.zip", b"PK\x03\x04 and no zip", "glb", "invalid_archive"),
@@ -181,6 +187,12 @@ fn broken_multipart_bodies_are_refused() {
         assert_eq!((status, code.as_str()), (400, "malformed_request"), "{detail}");
         assert!(detail.contains(words), "{detail}");
     };
+    let mut raw = gateway.raw();
+    raw.send(
+        "POST /convert?output_format=gltf HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc",
+    );
+    let chunks = raw.answer().unwrap().problem();
+    assert_eq!((chunks.0, chunks.1.as_str()), (400, "malformed_request"));
     malformed("Content-Type: multipart/form-data\r\n", &good, "names no boundary");
     malformed("Content-Type: multipart/form-data; boundary=\"\"\r\n", &good, "names no boundary");
     malformed("Content-Type: multipart/form-data; boundary=C\r\n", &good, "ends early");
@@ -235,23 +247,20 @@ fn large_bodies_are_refused_the_moment_they_are() {
         assert_eq!(problem, Problem(413, "too_large".to_owned(), limit.to_owned()));
     };
     // Not a byte of the body is sent.
-    let mut connection = Connection::to(&gateway);
+    let mut connection = gateway.raw();
     connection.send(announced("100001"));
-    too_large(connection.answer().problem());
-    assert_eq!(
-        Connection::to(&gateway).send_while_reading(&announced("100000"), vec![b'x'; 100_000]).status,
-        415
-    );
+    too_large(connection.answer().unwrap().problem());
+    assert_eq!(gateway.raw().send_while_reading(&announced("100000"), vec![b'x'; 100_000]).status, 415);
 
     // Nobody knows the length, and the end never comes.
-    let mut connection = Connection::to(&gateway);
+    let mut connection = gateway.raw();
     connection
         .send("POST /convert?output_format=gltf HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
     let chunk = format!("{:x}\r\n{}\r\n", 50_000, "x".repeat(50_000));
     connection.send(&chunk);
     connection.send(&chunk);
     connection.send("1\r\nx\r\n");
-    too_large(connection.answer().problem());
+    too_large(connection.answer().unwrap().problem());
     nothing_stays(&gateway);
 }
 
@@ -278,28 +287,59 @@ fn a_body_that_stops_coming_is_cut() {
     for (headers, body) in
         [("", "v 0 0 0"), (MULTIPART, "--B\r\nContent-Disp"), (MULTIPART, "--B--\r\n"), ("", "")]
     {
-        let mut connection = Connection::to(&gateway);
+        let mut connection = gateway.raw();
         connection.send(format!(
             "POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: 1000\r\n\r\n{body}"
         ));
-        let Problem(status, code, detail) = connection.answer().problem();
+        let Problem(status, code, detail) = connection.answer().unwrap().problem();
         assert_eq!((status, code.as_str()), (408, "request_timeout"), "{detail}");
     }
     nothing_stays(&gateway);
 }
 
 #[test]
+fn a_body_that_trickles_is_cut() {
+    let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "2")]);
+    let mut raw = gateway.raw();
+    raw.send(head("output_format=glb&filename=a.obj", 1 << 20));
+    let mut writer = raw.stream.try_clone().unwrap();
+    // There is never a pause that is too long, and never enough.
+    let trickle = std::thread::spawn(move || {
+        while writer.write_all(b"v").is_ok() {
+            std::thread::sleep(PAUSE);
+        }
+    });
+    let Problem(status, code, detail) = raw.answer().unwrap().problem();
+    assert_eq!((status, code.as_str()), (408, "request_timeout"), "{detail}");
+    assert!(detail.contains("too slowly"), "{detail}");
+    raw.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    trickle.join().unwrap();
+    nothing_stays(&gateway);
+}
+
+#[test]
 fn a_client_that_leaves_in_mid_body_leaves_nothing() {
     let gateway = Gateway::start(&[]);
-    for _ in 0..3 {
-        let mut connection = Connection::to(&gateway);
-        let head = "POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n";
-        connection.send(head);
-        connection.send(vec![b'x'; 1 << 20]);
+    let lengths = ["Content-Length: 10000000", "Transfer-Encoding: chunked"];
+    for (times, length) in (1..).zip([lengths, lengths].concat()) {
+        let mut connection = gateway.raw();
+        connection.send(format!("POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n"));
+        connection.send(format!("{:x}\r\n{}", 10 << 20, "x".repeat(1 << 20)));
         // The upload has begun on the disk.
-        super::until(|| !gateway.conversions_on_disk().is_empty());
+        until("an upload", || !gateway.conversions_on_disk().is_empty());
         drop(connection);
-        super::until(|| gateway.conversions_on_disk().is_empty());
+        nothing_stays(&gateway);
+        // It is nobody's mistake.
+        let line = gateway.wait_for("route=\"/convert\"");
+        assert!(line.contains("status=499 code=cancelled"), "{line}");
+        let metrics = gateway.raw().send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").answer().unwrap();
+        let metrics = String::from_utf8(metrics.body).unwrap();
+        for series in [
+            r#"meshgate_http_requests_total{method="POST",route="/convert",status="499"}"#,
+            r#"meshgate_conversions_total{engine="none",input="unknown",outcome="cancelled",output="glb"}"#,
+        ] {
+            assert!(metrics.contains(&format!("\n{series} {times}\n")), "no {series} {times}: {metrics}");
+        }
     }
     let answer =
         post(&gateway, "/convert?output_format=gltf", MULTIPART, multipart(&[(&*file("a.glb"), triangle())]));
@@ -313,7 +353,7 @@ fn all_ways_of_http_to_send_a_body_work() {
     let head = |headers: &str| {
         format!("POST /convert?output_format=gltf HTTP/1.1\r\nHost: x\r\n{MULTIPART}{headers}\r\n")
     };
-    let mut connection = Connection::to(&gateway);
+    let mut connection = gateway.raw();
     let first = post(&gateway, "/convert?output_format=gltf", MULTIPART, &body);
 
     // In chunks of all sizes, with extensions and trailers.
@@ -328,31 +368,31 @@ fn all_ways_of_http_to_send_a_body_work() {
     }
     assert!(rest.is_empty());
     connection.send("0\r\nX-Trailer: y\r\n\r\n");
-    let answer = connection.answer();
+    let answer = connection.answer().unwrap();
     assert_eq!((answer.status, &answer.body), (200, &first.body));
 
     // Whoever sends in chunks gets a connection of its own for each request: nothing behind it is taken for one.
     assert_eq!(answer.header("connection"), Some("close"));
 
     // On another connection, after being told to go on.
-    let mut connection = Connection::to(&gateway);
+    let mut connection = gateway.raw();
     let length = format!("Content-Length: {}\r\n", body.len());
     connection.send(head(&format!("{length}Expect: 100-continue\r\n")));
-    assert_eq!(connection.head().0, 100);
+    assert_eq!(connection.answer().unwrap().status, 100);
     connection.send(&body);
-    assert_eq!(connection.answer().body, first.body);
+    assert_eq!(connection.answer().unwrap().body, first.body);
 
     // Two at once: answered in their order.
     let mut both = [head(&length).as_bytes(), &body].concat();
     both.extend_from_slice(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
     connection.send(both);
-    assert_eq!(connection.answer().body, first.body);
-    assert_eq!(connection.answer().status, 200);
+    assert_eq!(connection.answer().unwrap().body, first.body);
+    assert_eq!(connection.answer().unwrap().status, 200);
 
     // Who asks before sending is told before sending.
-    let mut asking = Connection::to(&gateway);
+    let mut asking = gateway.raw();
     asking.send("POST /convert?output_format=xyz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n");
-    assert_eq!(asking.answer().problem().0, 400);
+    assert_eq!(asking.answer().unwrap().problem().0, 400);
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 
-use super::by_hand::{GET_LIVE, head};
-use super::engine::{is_alive, motion, send, until};
-use super::{Gateway, TRIANGLE};
+use super::engine::{motion, send};
+use super::raw::{GET_LIVE, head};
+use super::{Gateway, TRIANGLE, until};
+use crate::at_work::alive;
 
 const FBX: &str = "output_format=fbx";
 
@@ -72,7 +73,7 @@ async fn what_takes_too_long_is_killed_and_answered() {
     let answer = upload.answer().unwrap();
     assert_eq!((answer.status, &answer.json()["code"]), (503, &"shutting_down".into()));
     assert_eq!(gateway.end().code(), Some(0));
-    assert!(!is_alive(child));
+    assert!(!alive(child));
     assert_eq!(run_folders(&gateway), 0);
 }
 
@@ -90,7 +91,7 @@ async fn a_second_signal_ends_everything_at_once() {
         gateway.wait_for("stopping");
         gateway.signal(second);
         assert_eq!(gateway.end().code(), Some(code));
-        until("Blender is gone", || !is_alive(child) && !zygotes.iter().any(|pid| is_alive(*pid)));
+        until("Blender is gone", || !alive(child) && !zygotes.iter().any(|pid| alive(*pid)));
         assert_eq!(run_folders(&gateway), 0);
     }
 }
@@ -105,7 +106,7 @@ async fn connections_that_do_nothing_hold_up_nothing() {
     }
     gateway.signal(Signal::TERM);
     assert_eq!(gateway.end().code(), Some(0));
-    assert!(fresh.iter_mut().chain(&mut kept).all(super::by_hand::Raw::closes));
+    assert!(fresh.iter_mut().chain(&mut kept).all(super::raw::Raw::closes));
 }
 
 /// Conversions from many clients, on kept and on fresh connections, when the signal comes.

@@ -1,20 +1,29 @@
 //! Traces, as a collector gets them.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::sync::mpsc;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::{Gateway, LONG, TRIANGLE};
 
 /// What gRPC's other end gets. Protocol buffers are not compressed: names and numbers stand in them as they are.
 fn receiver() -> (String, mpsc::Receiver<Vec<u8>>) {
+    let (address, received) = receiver_behind(|stream| stream);
+    (format!("http://{address}"), received)
+}
+
+/// The same, behind what makes a stream of a connection.
+fn receiver_behind<S: Read + Write>(
+    open: impl Fn(TcpStream) -> S + Send + 'static,
+) -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
+    let address = listener.local_addr().unwrap();
     let (sender, received) = mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { continue };
+            let Ok(stream) = stream else { continue };
+            let mut stream = open(stream);
             // HTTP/2: settings, none of them.
             let _ = stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
             let mut buffer = [0; 4096];
@@ -59,6 +68,44 @@ async fn the_parts_of_a_request_are_spans_of_the_clients_trace() {
         let field = [&[u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
         assert!(holds(&all, &field), "no {name}");
     }
+}
+
+/// What a collector with a certificate of its own gets of a request, from a gateway that trusts it or another.
+async fn sent_by_tls(trusted: bool) -> Vec<u8> {
+    let sign = || rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (signed, other) = (sign(), sign());
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(signed.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_no_client_auth();
+    let mut config = config.with_single_cert(vec![signed.cert.der().clone()], key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config = Arc::new(config);
+    let (address, received) = receiver_behind(move |stream| {
+        rustls::StreamOwned::new(rustls::ServerConnection::new(Arc::clone(&config)).unwrap(), stream)
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trusted.pem");
+    std::fs::write(&file, if trusted { signed.cert.pem() } else { other.cert.pem() }).unwrap();
+    let mut gateway = Gateway::start_cold(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("https://{address}")),
+        ("SSL_CERT_FILE", file.to_str().unwrap()),
+    ]);
+    assert_eq!(gateway.client.get(gateway.url("/v1/formats")).send().await.unwrap().status(), 200);
+    gateway.signal(rustix::process::Signal::TERM);
+    assert!(gateway.end().success());
+    let mut all = Vec::new();
+    while let Ok(part) = received.recv_timeout(Duration::from_secs(1)) {
+        all.extend(part);
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_collector_with_a_certificate_is_sent_to_where_it_is_trusted() {
+    let all = sent_by_tls(true).await;
+    assert!(all.starts_with(b"PRI * HTTP/2.0") && holds(&all, b"/v1/formats"));
+    assert!(sent_by_tls(false).await.is_empty());
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use meshgate::domain::{ErrorCode, Format};
 use meshgate::engine::blender::protocol::{SandboxMode, Stage};
 use meshgate::engine::blender::stats::Setback;
 
-use super::bench::{A_SECOND, Bench, LONG, alive, until};
+use super::bench::{A_SECOND, Bench, LONG, until};
+use crate::at_work::alive;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_is_converted() {

@@ -9,7 +9,8 @@ use meshgate::engine::blender::protocol::SandboxMode;
 use meshgate::engine::workdir::WorkDir;
 use rustix::process::Signal;
 
-use super::bench::{A_SECOND, Bench, Job, LONG, alive, signal, until, zygote};
+use super::bench::{A_SECOND, Bench, Job, LONG, signal, until, zygote};
+use crate::at_work::alive;
 
 const HELPER: &str = "MESHGATE_TEST_KILLED_IN";
 /// Set where the helper has to convert without a sandbox, with descendants that leave their session.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use meshgate::domain::ErrorCode;
 use rustix::process::Signal;
 
-use super::bench::{Bench, Job, LONG, alive, signal, until, zygote};
+use super::bench::{Bench, Job, LONG, signal, until, zygote};
+use crate::at_work::alive;
 
 /// A zygote whose children finish at once and are gone when told so.
 const SLOW_TO_GO: &str = r#"

@@ -6,7 +6,8 @@ use meshgate::domain::ErrorCode;
 use meshgate::engine::blender::stats::{RestartReason, Setback};
 use rustix::process::Signal;
 
-use super::bench::{A_SECOND, Bench, LONG, alive, script, signal, until, zygote};
+use super::bench::{A_SECOND, Bench, LONG, script, signal, until, zygote};
+use crate::at_work::alive;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worn_zygote_is_replaced_and_nobody_waits() {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use meshgate::engine::blender::EngineError;
 use meshgate::engine::blender::locate::Engine;
 
-use super::bench::{Bench, LONG, alive, until, zygote};
+use super::bench::{Bench, LONG, until, zygote};
+use crate::at_work::alive;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_engine_says_what_is_broken() {

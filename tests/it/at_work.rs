@@ -1,0 +1,37 @@
+//! What tests of an engine at work share: a model that takes its time, and the processes that are about it.
+
+use std::fmt::Write as _;
+use std::fs;
+
+/// A motion of so many frames; Blender reads some thousand a second.
+pub fn motion(frames: usize) -> String {
+    let mut text = format!(
+        "HIERARCHY\nROOT hips\n{{\nOFFSET 0 0 0\nCHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation\n\
+         JOINT chest\n{{\nOFFSET 0 1 0\nCHANNELS 3 Zrotation Xrotation Yrotation\nEnd Site\n{{\nOFFSET 0 1 0\n}}\n}}\n}}\n\
+         MOTION\nFrames: {frames}\nFrame Time: 0.03333\n",
+    );
+    for frame in 0..frames {
+        writeln!(text, "0 {} 0 {} 0 0 {} 0 0", frame % 7, frame % 90, frame % 45).unwrap();
+    }
+    text
+}
+
+/// The parent of a process; `None` where there is no such process, or one that is only to be buried.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    fields.next()?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))
+}
+
+/// The processes that these have started and that are still theirs.
+pub fn children(of: &[i32]) -> Vec<i32> {
+    let pids =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| parent(*pid).is_some_and(|parent| of.contains(&parent))).collect()
+}
+
+pub fn alive(pid: i32) -> bool {
+    parent(pid).is_some()
+}
