@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{ErrorCode, Format};
