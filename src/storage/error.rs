@@ -46,6 +46,17 @@ impl Trouble {
 
 /// Codes of S3, GCS and Azure in the bodies of their errors.
 const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"];
+const DENIED: [&str; 9] = [
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "AuthenticationFailed",
+    "AuthorizationFailure",
+    "AuthorizationPermissionMismatch",
+];
 const FULL: [&str; 3] = ["QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"];
 /// Where machines of a cloud get credentials from, which is asked when there are no others.
 const METADATA: [&str; 3] = ["/latest/api/token", "/computeMetadata/", "/metadata/identity/"];
@@ -94,10 +105,12 @@ impl Error {
                 "needs credentials, and neither the environment nor the machine has any",
             );
         }
-        if matches!(
+        let is_denied = matches!(
             error,
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
-        ) {
+        );
+        // Of a list the library says only that it failed.
+        if is_denied || code.is_some_and(|code| DENIED.contains(&code)) {
             return new(Trouble::Denied, "refuses the credentials");
         }
         let mut cause: &(dyn StdError + 'static) = error;

@@ -7,4 +7,6 @@ mod conversions;
 mod documents;
 mod gateway;
 mod intake;
+mod mounted;
+mod storage;
 mod supervisor;
