@@ -191,3 +191,54 @@ pub fn remove(root: &Path, items: Vec<Item>) -> io::Result<Vec<Item>> {
     }
     Ok(removed)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(path: &Path, content: &[u8], hash: Hash, bytes: usize) -> Found {
+        fs::write(path, content).unwrap();
+        open(path, &hash, bytes as u64).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Lengths around those at which something changes: blocks of the hash, and what is given out as a file.
+        #[test]
+        fn only_what_was_kept_is_given_out(
+            length in prop_oneof![0usize..5000, (SMALL as usize - 70)..(SMALL as usize + 2000)],
+            seed: u8,
+            place: prop::sample::Index,
+            bit in 0u8..8,
+            cut: prop::sample::Index,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("blob");
+            let content: Vec<u8> = (0..length).map(|at| (at * 31) as u8 ^ seed).collect();
+            let hash = blake3::hash(&content);
+            let Found::Sound(fetched) = at(&path, &content, hash, length) else { panic!("it is sound") };
+            let read = match fetched {
+                Fetched::Small(read) => read.to_vec(),
+                Fetched::File(file, bytes) => {
+                    prop_assert_eq!(bytes, length as u64);
+                    let mut read = Vec::new();
+                    (&file).read_to_end(&mut read).unwrap();
+                    read
+                }
+            };
+            prop_assert!(read == content);
+            if length == 0 {
+                return Ok(());
+            }
+            let mut flipped = content.clone();
+            flipped[place.index(length)] ^= 1 << bit;
+            prop_assert!(matches!(at(&path, &flipped, hash, length), Found::Corrupt));
+            let shorter = &content[..cut.index(length)];
+            prop_assert!(matches!(at(&path, shorter, hash, length), Found::Corrupt));
+            prop_assert!(matches!(at(&path, shorter, hash, shorter.len()), Found::Corrupt));
+        }
+    }
+}

@@ -298,8 +298,8 @@ impl Storage {
 
     /// So much more is kept.
     fn added(&self, bytes: u64) {
-        let before = self.0.kept.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > self.0.max_bytes {
+        self.0.kept.fetch_add(bytes, Ordering::Relaxed);
+        if self.is_crowded() {
             self.0.crowded.notify_one();
         }
     }

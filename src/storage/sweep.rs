@@ -1,9 +1,10 @@
 //! Removing what is too old, and what is too much.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
+use tokio::time::Instant;
 
 use super::layout::{self, Key, Name};
 use super::{Error, Operation, Outcome, Storage, age, error, local};
@@ -108,10 +109,18 @@ impl Storage {
                 () = self.0.health.fell.notified(), if !failing => {}
                 () = self.0.crowded.notified() => {
                     tokio::time::sleep(PAUSE).await;
-                    due = Instant::now();
+                    // It may have been told before the latest sweep.
+                    if self.is_crowded() {
+                        due = Instant::now();
+                    }
                 }
             }
         }
+    }
+
+    /// Whether more is kept than may be, as far as this process knows.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.0.kept.load(Ordering::Relaxed) > self.0.max_bytes
     }
 
     /// What is kept in these folders of the root.

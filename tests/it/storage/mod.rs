@@ -9,3 +9,4 @@ mod memory;
 mod serve;
 mod server;
 mod suite;
+mod tending;
