@@ -81,3 +81,26 @@ async fn a_bucket_that_comes_back_is_noticed() {
     assert!(!line.contains("hunter22"));
     assert_eq!(gateway.json("/readyz").await["checks"]["storage"], "ok");
 }
+
+#[test]
+fn a_bucket_that_is_away_has_one_line_and_not_one_for_each_try() {
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut gateway = Gateway::start_cold(&[
+        ("LOG_FILE", folder.path().join("gateway.log").to_str().unwrap()),
+        ("STORAGE_URL", "s3://bucket"),
+        ("AWS_ENDPOINT", &format!("http://{nobody}")),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter22"),
+    ]);
+    gateway.wait_for("the store fails");
+    gateway.signal(rustix::process::Signal::TERM);
+    gateway.end();
+    let log = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(log).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| !line.contains(" INFO listening")).collect();
+    assert!(lines[0].contains("s3://bucket cannot be reached: "), "{text}");
+    assert!(lines[1..].iter().all(|line| !line.contains("bucket") && !line.contains("transport")), "{text}");
+    assert!(!text.contains("hunter22"));
+}
