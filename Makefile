@@ -24,14 +24,14 @@ demo: ## Set everything up and convert the models in examples/
 .PHONY: setup
 setup: ## Get the engine and the tools for tests, where they are missing
 	cargo run --locked --quiet -- engine install $(VENV)
-	@$(MAKE) --no-print-directory --silent $(VENV)/.dev $(VENV)/schemathesis/.ready
+	@$(MAKE) --no-print-directory --silent $(VENV)/.dev $(VENV)/schemathesis/.ready $(VENV)/moto/.ready
 	@scripts/get-promtool.sh
 
 $(VENV)/.dev: blender/requirements-dev.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
-$(VENV)/schemathesis/.ready: tests/schemathesis/requirements.txt
+$(VENV)/%/.ready: tests/%/requirements.txt
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@

@@ -11,4 +11,5 @@ pub mod open;
 pub mod packaging;
 pub mod service;
 pub mod shutdown;
+pub mod storage;
 pub mod telemetry;

@@ -13,7 +13,7 @@ use crate::engine::workdir::WorkDir;
 /// Less free space than this is trouble, in bytes.
 const ENOUGH_DISK: u64 = 1 << 30;
 
-/// Check this machine: engine, sandbox, disk. Exit code 1 on trouble.
+/// Check this machine: engine, sandbox, disk, store. Exit code 1 on trouble.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -28,17 +28,21 @@ type Finding = Result<String, String>;
 /// # Errors
 /// When standard output is gone; trouble that was found is in the exit code.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let settings = args.engine.check()?;
+    let (settings, storage) = args.engine.check()?;
+    let storage = wire::storage(&storage, &settings)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
     let mut trouble = false;
     let mut report = |name: &str, finding: Finding| {
         trouble |= finding.is_err();
         say(line(name, &finding))
     };
     match wire::work(&settings) {
-        Ok(work) => engine(&work, &settings, &mut report)?,
+        Ok(work) => runtime.block_on(engine(&work, &settings, &mut report))?,
         Err(error) => report("work folder", Err(error.detail))?,
     }
     report("disk space", disk(&wire::work_base(&settings)))?;
+    let checked = runtime.block_on(storage.check());
+    report("storage", checked.map(|()| storage.name().to_owned()).map_err(|error| error.to_string()))?;
     Ok(if trouble { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
@@ -50,7 +54,7 @@ fn line(name: &str, finding: &Finding) -> String {
 }
 
 /// Starts the engine as a conversion would.
-fn engine(
+async fn engine(
     work: &WorkDir,
     settings: &Engine,
     report: &mut impl FnMut(&str, Finding) -> Result<(), Failure>,
@@ -61,29 +65,26 @@ fn engine(
         Err(error) => return report("engine", Err(error.to_string())),
     };
     report("engine", Ok(settings.engine.program().display().to_string()))?;
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
-    runtime.block_on(async {
-        let began = Instant::now();
-        let blender = match Blender::start(settings).await {
-            Ok(blender) => blender,
-            Err(error) => return report("engine starts", Err(error.to_string())),
-        };
-        let took = words::duration(began.elapsed().as_secs_f64());
-        report("engine starts", Ok(format!("Blender {} in {took}", blender.version().blender)))?;
-        let addon = blender.version().vrm_addon;
-        report("VRM add-on", if addon.is_empty() { Err("missing".to_owned()) } else { Ok(addon) })?;
-        let missing = blender.sandbox_missing().join(", ");
-        report(
-            "sandbox",
-            if missing.is_empty() {
-                Ok("complete".to_owned())
-            } else {
-                Err(format!("this machine lacks {missing}; conversions are confined without it"))
-            },
-        )?;
-        blender.shutdown().await;
-        Ok(())
-    })
+    let began = Instant::now();
+    let blender = match Blender::start(settings).await {
+        Ok(blender) => blender,
+        Err(error) => return report("engine starts", Err(error.to_string())),
+    };
+    let took = words::duration(began.elapsed().as_secs_f64());
+    report("engine starts", Ok(format!("Blender {} in {took}", blender.version().blender)))?;
+    let addon = blender.version().vrm_addon;
+    report("VRM add-on", if addon.is_empty() { Err("missing".to_owned()) } else { Ok(addon) })?;
+    let missing = blender.sandbox_missing().join(", ");
+    report(
+        "sandbox",
+        if missing.is_empty() {
+            Ok("complete".to_owned())
+        } else {
+            Err(format!("this machine lacks {missing}; conversions are confined without it"))
+        },
+    )?;
+    blender.shutdown().await;
+    Ok(())
 }
 
 fn disk(folder: &Path) -> Finding {

@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Command};
 use super::Failure;
 use super::options::capitalised;
 use crate::config::settings::{self, Group, Info, TABLE};
-use crate::config::{Engine, Mistakes, Reader, Sources};
+use crate::config::{Engine, Mistakes, Reader, Sources, Storage};
 
 const HEADING: &str = "Engine settings (usually given by the environment)";
 
@@ -30,19 +30,19 @@ pub struct RunSettings {
 }
 
 impl EngineArgs {
-    /// Reads the values.
+    /// Reads the values, and those of the store.
     ///
     /// # Errors
     /// Wrong use, a line for each mistake.
-    pub fn check(&self) -> Result<Engine, Failure> {
+    pub fn check(&self) -> Result<(Engine, Storage), Failure> {
         Ok(self.read(Sources::environment())?)
     }
 
-    fn read(&self, mut sources: Sources) -> Result<Engine, Mistakes> {
+    fn read(&self, mut sources: Sources) -> Result<(Engine, Storage), Mistakes> {
         give(&mut sources, &self.0);
         let mut reader = Reader::new(&sources);
-        let engine = Engine::read(&mut reader);
-        reader.finish(engine)
+        let values = (Engine::read(&mut reader), Storage::read(&mut reader));
+        reader.finish(values)
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn what_is_not_set_or_empty_is_usual() {
         let (run, engine) = read(" --sandbox=", &[("WORKERS", ""), ("WORKER_MEMORY_LIMIT", " ")]).unwrap();
-        assert_eq!(engine, EngineArgs::default().read(environment(&[])).unwrap());
+        assert_eq!(engine, EngineArgs::default().read(environment(&[])).unwrap().0);
         assert_eq!(engine.sandbox, SandboxMode::Auto);
         assert_eq!((engine.memory, engine.max_unpacked, engine.max_requests), (4 << 30, 1 << 30, 1000));
         assert_eq!(engine.python, None);

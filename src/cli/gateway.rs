@@ -12,6 +12,7 @@ use crate::http::{self, Gateway, Server};
 use crate::intake::Limits;
 use crate::service::{Admission, Converter, Reports};
 use crate::shutdown::{self, Shutdown};
+use crate::storage::Storage;
 use crate::telemetry::{Metrics, logging, panics};
 
 /// How long to wait after the engine did not start, at first and at most.
@@ -25,15 +26,15 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// What keeps the gateway from serving at all: no folder to work in, an address in use.
-pub fn run(config: &Config, warnings: &[String]) -> Result<ExitCode, Failure> {
+pub fn run(config: &Config, storage: Storage, warnings: &[String]) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
-    let ended = runtime.block_on(serve(config, warnings));
+    let ended = runtime.block_on(serve(config, storage, warnings));
     // What still blocks a thread (work on files of conversions that were given up) is not waited for without end.
     runtime.shutdown_timeout(LAST_WORK);
     ended
 }
 
-async fn serve(config: &Config, warnings: &[String]) -> Result<ExitCode, Failure> {
+async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result<ExitCode, Failure> {
     let log = logging::start(&config.log, &config.traces).map_err(|error| match error {
         logging::Error::File { .. } => Failure::failed(with_cause(&error)),
         _ => Failure::usage(with_cause(&error)),
@@ -46,7 +47,7 @@ async fn serve(config: &Config, warnings: &[String]) -> Result<ExitCode, Failure
     // Signals first: one that comes while the engine starts stops that, too.
     let stopping = shutdown::on_signals(shutdown.clone(), server.shutdown_delay, server.shutdown_grace)
         .map_err(Failure::io("listen for signals"))?;
-    let gateway = Arc::new(gateway(config, shutdown.clone())?);
+    let gateway = Arc::new(gateway(config, storage.clone(), shutdown.clone())?);
     let listener = bind(server.bind, config).await?;
     let address = listener.address().map_err(Failure::io("tell the address"))?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
@@ -60,6 +61,7 @@ async fn serve(config: &Config, warnings: &[String]) -> Result<ExitCode, Failure
         }
     };
     let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
+    let tending = tokio::spawn(async move { storage.tend().await });
     // Metrics are there until the last request has its answer.
     let answered = Shutdown::default();
     let metrics = metrics.map(|metrics| {
@@ -73,6 +75,7 @@ async fn serve(config: &Config, warnings: &[String]) -> Result<ExitCode, Failure
         let _ = metrics.await;
     }
     warming.abort();
+    tending.abort();
     gateway.converter.shutdown().await;
     stopping.abort();
     tracing::info!("stopped");
@@ -91,7 +94,7 @@ async fn bind(address: SocketAddr, config: &Config) -> Result<Server, Failure> {
         .map_err(Failure::io(format!("listen on {address}")))
 }
 
-fn gateway(config: &Config, shutdown: Shutdown) -> Result<Gateway, Failure> {
+fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Result<Gateway, Failure> {
     let server = &config.server;
     let work = wire::work(&config.engine)?;
     let engine = wire::engine(&work, &config.engine)
@@ -100,11 +103,16 @@ fn gateway(config: &Config, shutdown: Shutdown) -> Result<Gateway, Failure> {
     let metrics = Metrics::new().map_err(|error| Failure::failed(format!("could not count: {error}")))?;
     let metrics = Arc::new(metrics);
     panics::watch(Arc::clone(&metrics));
+    let counts = Arc::clone(&metrics);
+    storage.observe(Box::new(move |operation, outcome, took| {
+        counts.stored(operation.word(), outcome.word(), took);
+    }));
     let admission = Admission::new(server.workers, server.queue_limit);
     Ok(Gateway {
         converter: Converter::new(engine, work.clone(), limits, admission),
         work,
         reports: Reports::default(),
+        storage,
         metrics,
         settings: http::Settings {
             timeout: server.timeout,

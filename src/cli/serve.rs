@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Failure, gateway, say};
+use super::{Failure, gateway, say, wire};
 use crate::config::{Config, Sources, document};
 
 /// Serve conversions over HTTP.
@@ -34,12 +34,13 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         // A misspelled name may be why another one is missing.
         warn(&warnings);
     })?;
+    let storage = wire::storage(&config.storage, &config.engine)?;
     if args.check {
         warn(&warnings);
         say("configuration is valid")?;
         return Ok(ExitCode::SUCCESS);
     }
-    gateway::run(&config, &warnings)
+    gateway::run(&config, storage, &warnings)
 }
 
 /// For when there is no log.

@@ -4,14 +4,16 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::Failure;
 use super::plan::Origin;
-use crate::config::Engine;
+use crate::config::{self, Engine};
 use crate::domain::{ConversionError, Format};
 use crate::engine::blender::locate::{self, Places};
 use crate::engine::blender::{self, EngineError};
 use crate::engine::workdir::WorkDir;
 use crate::intake::{Limits, Named, Sent, Source};
 use crate::service::{Admission, Converter};
+use crate::storage::Storage;
 
 /// What carries out at most `at_once` conversions at a time. Blender starts with the first one that needs it.
 ///
@@ -48,15 +50,36 @@ pub fn work(settings: &Engine) -> Result<WorkDir, ConversionError> {
     })
 }
 
+/// The store of results. Nothing of it is asked yet.
+///
+/// # Errors
+/// What is wrong with the settings.
+pub fn storage(settings: &config::Storage, engine: &Engine) -> Result<Storage, Failure> {
+    Storage::open(settings, &store_base(engine)).map_err(Failure::usage)
+}
+
 /// Where conversions happen on disk: below `DATA_DIR`, else in the user's cache folder, else in the temporary one.
 pub fn work_base(settings: &Engine) -> PathBuf {
     match &settings.data_dir {
         Some(data) => data.join("work"),
-        None => cache_dir(path("XDG_CACHE_HOME").as_deref(), path("HOME").as_deref()).map_or_else(
-            || env::temp_dir().join(format!("meshgate-{}", rustix::process::getuid().as_raw())),
-            |cache| cache.join("meshgate/work"),
-        ),
+        None => user_cache().map_or_else(own_temporary, |cache| cache.join("work")),
     }
+}
+
+/// Where results are kept unless `STORAGE_URL` says otherwise: beside that.
+fn store_base(settings: &Engine) -> PathBuf {
+    match &settings.data_dir {
+        Some(data) => data.join("store"),
+        None => user_cache().map_or_else(|| own_temporary().join("store"), |cache| cache.join("store")),
+    }
+}
+
+fn user_cache() -> Option<PathBuf> {
+    cache_dir(path("XDG_CACHE_HOME").as_deref(), path("HOME").as_deref()).map(|cache| cache.join("meshgate"))
+}
+
+fn own_temporary() -> PathBuf {
+    env::temp_dir().join(format!("meshgate-{}", rustix::process::getuid().as_raw()))
 }
 
 /// The user's cache folder: `$XDG_CACHE_HOME`, or below `$HOME`.

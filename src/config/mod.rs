@@ -9,6 +9,7 @@ mod reader;
 pub mod settings;
 mod sources;
 mod spelling;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 
 pub use reader::{Mistakes, Reader};
 pub use sources::Sources;
+pub use storage::{CloudOptions, Place, Storage};
 
 use crate::engine::blender::protocol::SandboxMode;
 
@@ -29,6 +31,7 @@ use crate::engine::blender::protocol::SandboxMode;
 pub struct Config {
     pub environment: Environment,
     pub engine: Engine,
+    pub storage: Storage,
     pub server: Server,
     pub access: Access,
     pub log: Log,
@@ -50,7 +53,7 @@ pub struct Engine {
     pub python: Option<PathBuf>,
     /// The Blender to use instead.
     pub blender: Option<PathBuf>,
-    /// Where conversions work on disk.
+    /// Where conversions work on disk, and results are kept.
     pub data_dir: Option<PathBuf>,
     pub sandbox: SandboxMode,
     /// Bytes of address space of one conversion.
@@ -144,6 +147,7 @@ impl Config {
         let config = Config {
             environment: reader.environment(),
             engine: Engine::read(&mut reader),
+            storage: Storage::read(&mut reader),
             server: Server::read(&mut reader),
             access: Access::read(&mut reader),
             log: Log::read(&mut reader),

@@ -10,16 +10,20 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
 use super::ApiKey;
 
 pub const ADDRESS: &str = "an address and port like 127.0.0.1:5000 or [::]:5000";
 pub const SIZE: &str = "a number of bytes above 0, or one like 512M or 4G";
 pub const SECONDS: &str = "a number of seconds above 0, up to 1000000";
+pub const LIFETIME: &str = "a number of seconds above 0, up to 100000000";
 pub const SECONDS_OR_NONE: &str = "a number of seconds from 0 to 1000000";
 
 /// The longest time that can be asked for: far beyond use, and far below what clocks can add.
 const LONGEST: f64 = 1e6;
+/// The same of what is kept: three years.
+const LONGEST_KEPT: f64 = 1e8;
 
 /// Shorter keys could be guessed.
 const KEY_LEAST: usize = 16;
@@ -85,10 +89,18 @@ pub fn seconds(value: &OsStr) -> Result<Duration, Wrong> {
 }
 
 pub fn seconds_or_none(value: &OsStr) -> Result<Duration, Wrong> {
+    seconds_up_to(value, LONGEST)
+}
+
+pub fn lifetime(value: &OsStr) -> Result<Duration, Wrong> {
+    seconds_up_to(value, LONGEST_KEPT).ok().filter(|time| !time.is_zero()).ok_or(Wrong::Value)
+}
+
+fn seconds_up_to(value: &OsStr, longest: f64) -> Result<Duration, Wrong> {
     text(value)?
         .parse()
         .ok()
-        .filter(|seconds| (0.0..=LONGEST).contains(seconds))
+        .filter(|seconds| (0.0..=longest).contains(seconds))
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or(Wrong::Value)
 }
@@ -133,6 +145,23 @@ pub fn url(value: &OsStr) -> Result<String, Wrong> {
     } else {
         Err(Wrong::Value)
     }
+}
+
+/// The URL of a store. One with a password is not shown again.
+pub fn store(value: &OsStr) -> Result<Url, Wrong> {
+    let url: Url = text(value)?.parse().map_err(|_| Wrong::Value)?;
+    if url.password().is_some() {
+        return Err(Wrong::Because(
+            "it has a password in it; credentials have variables of their own".to_owned(),
+        ));
+    }
+    let is_sound = match url.scheme() {
+        "file" => url.to_file_path().is_ok_and(|path| path.is_absolute()),
+        "s3" | "gs" | "az" => url.host_str().is_some_and(|host| !host.is_empty()) && url.port().is_none(),
+        _ => false,
+    };
+    let is_plain = url.query().is_none() && url.fragment().is_none();
+    if is_sound && is_plain { Ok(url) } else { Err(Wrong::Value) }
 }
 
 fn without_scheme(text: &str) -> Option<&str> {

@@ -95,6 +95,11 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The variables whose names begin like this, which are no settings of ours.
+    pub fn foreign(&self, prefix: &str) -> Vec<(String, String)> {
+        self.sources.foreign(prefix)
+    }
+
     /// Notes a mistake that only several values together make.
     pub fn mistake(&mut self, sentence: String) {
         self.mistakes.push(sentence);

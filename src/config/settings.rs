@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use url::Url;
 
 use super::parse::{self, ADDRESS, SIZE, Wrong};
 use super::{ApiKey, Environment, LogFormat};
@@ -57,20 +58,22 @@ pub enum Group {
     Server,
     Conversions,
     Engine,
+    Storage,
     Access,
     Watching,
 }
 
 impl Group {
     /// In the order of the table.
-    pub const ALL: [Group; 5] =
-        [Group::Server, Group::Conversions, Group::Engine, Group::Access, Group::Watching];
+    pub const ALL: [Group; 6] =
+        [Group::Server, Group::Conversions, Group::Engine, Group::Storage, Group::Access, Group::Watching];
 
     pub fn title(self) -> &'static str {
         match self {
             Group::Server => "Server",
             Group::Conversions => "Conversions",
             Group::Engine => "Engine",
+            Group::Storage => "Results",
             Group::Access => "Access",
             Group::Watching => "Logs and traces",
         }
@@ -228,7 +231,7 @@ settings! {
         option: ("--data-dir", "DIR"),
         takes: "the name of a folder",
         usual: Unset("the user's cache folder"),
-        help: "where conversions work on disk",
+        help: "where conversions work on disk, and results are kept",
         parse: parse::path,
     }
     SANDBOX: SandboxMode {
@@ -266,6 +269,41 @@ settings! {
         usual: Value("1G"),
         help: "how large a model may be once unpacked, in bytes or like 512M or 4G",
         parse: |value| parse::size(value, 1),
+    }
+    STORAGE_URL: Url {
+        group: Storage,
+        takes: "a URL like file:///srv/meshgate, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix",
+        usual: Unset("a folder below DATA_DIR"),
+        help: "where results and reports are kept: file:///FOLDER, s3://, gs:// or az://BUCKET/PREFIX",
+        parse: parse::store,
+    }
+    CONVERSION_CACHE_DIR: PathBuf {
+        group: Storage,
+        takes: "the name of a folder",
+        usual: Unset("as STORAGE_URL says"),
+        help: "the folder in which results and reports are kept, instead of STORAGE_URL",
+        parse: parse::path,
+    }
+    RESULT_TTL: Duration {
+        group: Storage,
+        takes: parse::LIFETIME,
+        usual: Value("86400"),
+        help: "seconds that results and reports are kept",
+        parse: parse::lifetime,
+    }
+    DATA_MAX_SIZE: u64 {
+        group: Storage,
+        takes: SIZE,
+        usual: Value("10G"),
+        help: "how much is kept, in bytes or like 10G; beyond it, what was not used for the longest time goes",
+        parse: |value| parse::size(value, 1),
+    }
+    PRESIGN_RESULTS: bool {
+        group: Storage,
+        takes: "true or false",
+        usual: Value("false"),
+        help: "send clients to the bucket itself for large results (s3:// and gs:// only)",
+        parse: |value| parse::choice(value, &[("true", true), ("false", false)]),
     }
     TRUSTED_PROXIES: Vec<IpNet> {
         group: Access,

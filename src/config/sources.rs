@@ -120,6 +120,16 @@ impl Sources {
         self.environment.keys().filter_map(|name| spelling::warning(name.to_str()?)).collect()
     }
 
+    /// The variables whose names begin like this, as far as they are text. Their values may be secrets.
+    pub fn foreign(&self, prefix: &str) -> Vec<(String, String)> {
+        let variables = self.environment.iter();
+        let texts = variables.filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+        texts
+            .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
     /// What was given for a setting, if anything.
     ///
     /// # Errors

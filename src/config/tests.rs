@@ -48,6 +48,7 @@ fn the_defaults_of_development() {
             max_requests: 1000,
             max_unpacked: 1 << 30,
         },
+        storage: Storage { place: None, ttl: Duration::from_hours(24), max_bytes: 10 << 30, presign: false },
         server: Server {
             bind: address("127.0.0.1:5000"),
             metrics: None,
@@ -84,6 +85,7 @@ fn every_setting_is_read_and_every_reading_is_in_the_table() {
     let sources = sources(&[]);
     let mut reader = Reader::new(&sources);
     Engine::read(&mut reader);
+    Storage::read(&mut reader);
     Server::read(&mut reader);
     Access::read(&mut reader);
     Log::read(&mut reader);
@@ -110,6 +112,10 @@ const WRONG: &[(&str, &str)] = &[
     ("WORKER_MEMORY_LIMIT", "64M"),
     ("WORKER_MAX_REQUESTS", "0"),
     ("MAX_UNPACKED_SIZE", "-1"),
+    ("STORAGE_URL", "/srv/meshgate"),
+    ("RESULT_TTL", "1d"),
+    ("DATA_MAX_SIZE", "0"),
+    ("PRESIGN_RESULTS", "maybe"),
     ("TRUSTED_PROXIES", "proxy"),
     ("CORS_ORIGINS", "example.org"),
     ("API_KEYS", "ci:short"),
@@ -121,7 +127,7 @@ const WRONG: &[(&str, &str)] = &[
 
 #[test]
 fn every_wrong_value_has_its_line() {
-    let paths = ["BLENDER_PYTHON", "BLENDER_BIN", "DATA_DIR", "LOG_FILE"];
+    let paths = ["BLENDER_PYTHON", "BLENDER_BIN", "DATA_DIR", "CONVERSION_CACHE_DIR", "LOG_FILE"];
     assert_eq!(WRONG.len() + paths.len(), TABLE.len());
     for (name, value) in WRONG {
         let lines = wrong(&[(name, value)]);
@@ -150,6 +156,22 @@ fn values_that_do_not_go_together_are_mistakes() {
     assert!(wrong(&same)[0].starts_with("METRICS_ADDRESS is the same as BIND_ADDRESS"));
     load(&[("BIND_ADDRESS", "127.0.0.1:0"), ("METRICS_ADDRESS", "127.0.0.1:0")]);
     assert!(wrong(&[("WORKERS", "0")])[0].starts_with("WORKERS is 0: "));
+}
+
+#[test]
+fn the_store_is_where_one_of_two_settings_says() {
+    let place = |variables: &[(&str, &str)]| load(variables).storage.place;
+    assert_eq!(place(&[]), None);
+    let folder = |path: &str| Some(Place::Folder(path.into()));
+    assert_eq!(place(&[("STORAGE_URL", "file:///srv/with%20space")]), folder("/srv/with space"));
+    assert_eq!(place(&[("CONVERSION_CACHE_DIR", "cache")]), folder("cache"));
+    let both = [("STORAGE_URL", "file:///srv"), ("CONVERSION_CACHE_DIR", "cache")];
+    assert_eq!(wrong(&both), ["CONVERSION_CACHE_DIR and STORAGE_URL are both set; one of them must go"]);
+    let text = "storage_url = 's3://bucket/pre/fix'";
+    let variables = [("AWS_REGION", "eu-west-1"), ("AWS_TOKEN", ""), ("AZURE_TOKEN", "x"), ("HOME", "/")];
+    let options = CloudOptions(vec![("AWS_REGION".to_owned(), "eu-west-1".to_owned())]);
+    let expected = Place::Bucket("s3://bucket/pre/fix".parse().unwrap(), options);
+    assert_eq!(with_file(&variables, text).unwrap().storage.place, Some(expected));
 }
 
 #[test]
@@ -250,6 +272,11 @@ fn secrets_are_not_shown() {
     let digest = format!("{:?}", config.access.api_keys[0].digest);
     assert!(!shown.contains(digest.trim_matches(['[', ']'])), "{shown}");
     assert!(TABLE.iter().any(|info| info.secret));
+    let config = load(&[("STORAGE_URL", "s3://bucket"), ("AWS_SECRET_ACCESS_KEY", KEY)]);
+    let shown = format!("{config:?} {config:#?}");
+    assert!(shown.contains("AWS_SECRET_ACCESS_KEY") && !shown.contains(KEY), "{shown}");
+    let lines = wrong(&[("STORAGE_URL", &format!("s3://me:{KEY}@bucket"))]);
+    assert!(lines[0].starts_with("STORAGE_URL takes ") && !lines[0].contains(KEY), "{lines:?}");
 }
 
 #[test]

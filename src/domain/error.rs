@@ -79,6 +79,8 @@ pub enum ErrorCode {
     RequestTimeout,
     /// Nothing is at this address.
     NotFound,
+    /// It was here, and is older than anything is kept.
+    Expired,
     /// The address does not take this method.
     MethodNotAllowed,
     /// The key is missing or wrong.

@@ -20,6 +20,7 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
         ready: probes::is_ready(&gateway),
         waiting,
         slots: converter.admission().workers(),
+        backends: vec![("storage", gateway.storage.trouble().is_none())],
         engine: started.unwrap_or_default(),
         engine_version: converter.engine_version(),
     };

@@ -35,16 +35,19 @@ pub struct Readiness {
 struct Checks {
     engine: &'static str,
     accepting: &'static str,
+    /// Without it conversions are answered, too: it decides nothing.
+    storage: &'static str,
 }
 
 /// Whether requests should come here
 ///
-/// 200 only with a warm engine and while not stopping.
+/// 200 only with a warm engine and while not stopping. A store that fails is told, and changes nothing.
 #[utoipa::path(get, path = "/readyz", tag = "watching")]
 pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness>) {
     let checks = Checks {
         engine: engine_status(&gateway),
         accepting: if gateway.shutdown.is_draining() { "draining" } else { OK },
+        storage: storage_status(&gateway),
     };
     let ready = checks.engine == OK && checks.accepting == OK;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -57,6 +60,10 @@ pub fn is_ready(gateway: &Gateway) -> bool {
 }
 
 const OK: &str = "ok";
+
+fn storage_status(gateway: &Gateway) -> &'static str {
+    gateway.storage.trouble().map_or(OK, |error| error.trouble.word())
+}
 
 fn engine_status(gateway: &Gateway) -> &'static str {
     let warm = gateway.converter.stats().is_some_and(|stats| stats.available && stats.zygote.is_some());
@@ -75,6 +82,8 @@ pub struct Health {
     uptime_seconds: u64,
     engine: Engine,
     queue: Queue,
+    /// The store of results: `ok`, or what kind of trouble it has.
+    storage: &'static str,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -98,7 +107,8 @@ struct Queue {
 pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
     let counts = gateway.converter.stats().unwrap_or_default();
     let engine = engine_status(&gateway);
-    let status = match (engine == OK, gateway.shutdown.is_draining()) {
+    let storage = storage_status(&gateway);
+    let status = match (engine == OK && storage == OK, gateway.shutdown.is_draining()) {
         (_, true) => "draining",
         (true, false) => "healthy",
         (false, false) => "degraded",
@@ -115,5 +125,6 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
             sandbox_missing: gateway.converter.sandbox_missing().map(<[String]>::to_vec),
         },
         queue: Queue { waiting: counts.waiting, full: gateway.converter.admission().is_full() },
+        storage,
     })
 }

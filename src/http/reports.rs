@@ -1,6 +1,7 @@
 //! `GET /v1/reports/{id}`: the report of a recent conversion.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -24,8 +25,11 @@ pub async fn report(
     State(gateway): State<Shared>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Arc<Report>>, Problem> {
-    let found = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok()).and_then(|id| gateway.reports.get(id));
-    found.map(Json).ok_or_else(|| {
-        Problem::new(ErrorCode::NotFound, "there is no report of this number; the latest 1000 are kept")
+    let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
+    id.and_then(|id| gateway.reports.get(id)).map(Json).ok_or_else(|| match id {
+        Some(id) if gateway.storage.has_expired(id, SystemTime::now()) => {
+            Problem::new(ErrorCode::Expired, "the report of this number is too old to be kept")
+        }
+        _ => Problem::new(ErrorCode::NotFound, "there is no report of this number; the latest 1000 are kept"),
     })
 }

@@ -7,6 +7,7 @@ use crate::config::Access;
 use crate::engine::workdir::WorkDir;
 use crate::service::{Converter, Reports};
 use crate::shutdown::Shutdown;
+use crate::storage::Storage;
 use crate::telemetry::Metrics;
 
 /// What bounds requests.
@@ -28,6 +29,7 @@ pub struct Gateway {
     pub converter: Converter,
     pub work: WorkDir,
     pub reports: Reports,
+    pub storage: Storage,
     pub metrics: Arc<Metrics>,
     pub settings: Settings,
     pub shutdown: Shutdown,

@@ -7,9 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
-use tracing_subscriber::filter::FilterExt;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -84,6 +86,11 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let wanted = EnvFilter::try_new(&log.filter).map_err(|_| Error::Filter(log.filter.clone()))?;
+    // The library of the store tells each request that it sends again: the store itself says in one line that it fails.
+    let retries = wanted.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
+    let wanted = wanted.and(filter_fn(move |about| {
+        retries || *about.level() < Level::INFO || !about.target().starts_with("object_store")
+    }));
     // A filter that leaves the spans of requests out would take their numbers off the lines that it lets through.
     let filter = wanted.or(super::request_spans());
     let lines = fmt::layer().with_writer(writer).with_ansi(false);

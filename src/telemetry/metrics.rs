@@ -41,6 +41,7 @@ pub struct Metrics {
     output_bytes: Histogram,
     queue_wait: Histogram,
     peak_memory: Histogram,
+    store_duration: HistogramVec,
     panics: IntCounter,
 }
 
@@ -126,6 +127,7 @@ impl Metrics {
                     prometheus::exponential_buckets(64.0 * MIB, 2.0, 10)?,
                 ))?,
             )?,
+            store_duration: store_duration(to_registry)?,
             panics: kept(
                 to_registry,
                 IntCounter::with_opts(opts(
@@ -155,6 +157,11 @@ impl Metrics {
         Watched::new(Arc::clone(self), target, Arc::clone(course))
     }
 
+    /// The store did something, or tried to.
+    pub fn stored(&self, operation: &str, outcome: &str, took: Duration) {
+        self.store_duration.with_label_values(&[operation, outcome]).observe(took.as_secs_f64());
+    }
+
     pub fn panicked(&self) {
         self.panics.inc();
     }
@@ -169,6 +176,15 @@ impl Metrics {
         families.sort_by(|one, other| one.name().cmp(other.name()));
         TextEncoder::new().encode_to_string(&families)
     }
+}
+
+fn store_duration(registry: &Registry) -> Result<HistogramVec> {
+    let help = "Operations of the store of results, by outcome: done, present, absent, corrupt, failed, or skipped \
+                because it was away";
+    // A folder answers sooner than anything else here.
+    let seconds = [0.000_25, 0.001, 0.0025].iter().chain(SECONDS).copied().collect();
+    let opts = buckets("store_duration_seconds", help, seconds);
+    kept(registry, HistogramVec::new(opts, &["operation", "outcome"])?)
 }
 
 fn opts(name: &str, help: &str) -> Opts {

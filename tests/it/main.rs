@@ -8,4 +8,6 @@ mod conversions;
 mod documents;
 mod gateway;
 mod intake;
+mod mounted;
+mod storage;
 mod supervisor;

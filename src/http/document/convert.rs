@@ -10,10 +10,15 @@ use crate::domain::{ErrorCode, Options, options};
 /// A triangle as OBJ, the smallest model there is.
 const EXAMPLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";
 
-/// What a conversion never answers: the first two are of other addresses, the third of the command line, and nobody
+/// What a conversion never answers: the first three are of other addresses, the fourth of the command line, and nobody
 /// is there to read the last.
-const NEVER: [ErrorCode; 4] =
-    [ErrorCode::NotFound, ErrorCode::MethodNotAllowed, ErrorCode::OutputExists, ErrorCode::Cancelled];
+const NEVER: [ErrorCode; 5] = [
+    ErrorCode::NotFound,
+    ErrorCode::Expired,
+    ErrorCode::MethodNotAllowed,
+    ErrorCode::OutputExists,
+    ErrorCode::Cancelled,
+];
 
 pub fn describe(operation: &mut Value, schemas: &mut Schemas) {
     operation["parameters"] = parameters(schemas).into();

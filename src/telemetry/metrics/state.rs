@@ -17,6 +17,8 @@ pub struct State {
     pub slots: usize,
     /// The engine's own counts.
     pub engine: Stats,
+    /// What is used besides the engine, and whether it works.
+    pub backends: Vec<(&'static str, bool)>,
     /// The engine's version, once it is known.
     pub engine_version: Option<String>,
 }
@@ -39,6 +41,11 @@ impl State {
         let busy = self.engine.busy.min(self.slots);
         slots.with_label_values(&["busy"]).set(busy as i64);
         slots.with_label_values(&["free"]).set((self.slots - busy) as i64);
+
+        let backends = gauges("backend_up", "1 while a backend works, 0 while it fails", &["backend"])?;
+        for (backend, up) in &self.backends {
+            backends.with_label_values(&[*backend]).set((*up).into());
+        }
 
         let restarts = counters("engine_restarts_total", "Blenders that were replaced", &["reason"])?;
         for reason in [RestartReason::Recycled, RestartReason::Died, RestartReason::Unresponsive] {

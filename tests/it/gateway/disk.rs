@@ -1,27 +1,9 @@
 //! A disk that is full while a model comes in, and while a result is written.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::{Gateway, TRIANGLE, until};
-
-/// A small file system at a place, as long as this lives.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(place: &Path, bytes: u64) -> Option<Mounted> {
-        let options = format!("size={bytes},mode=700");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(place).output();
-        mount.is_ok_and(|mount| mount.status.success()).then(|| Mounted(place.to_owned()))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
+use crate::mounted::Mounted;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_answers_507_and_is_survived() {

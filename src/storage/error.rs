@@ -1,0 +1,206 @@
+//! What is wrong with a store, in one sentence.
+
+use std::error::Error as StdError;
+use std::io;
+
+use object_store::client::{HttpError, HttpErrorKind};
+
+/// An operation that failed. What is not there is no error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Error {
+    pub trouble: Trouble,
+    /// One sentence for those who run the service: it names the store, and no secret.
+    pub detail: String,
+}
+
+/// What kind of trouble it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nobody answers, or not in time.
+    Unreachable,
+    /// The credentials are wrong, missing, or not enough; or the folder is somebody else's.
+    Denied,
+    /// There is no such bucket.
+    NoBucket,
+    Full,
+    ReadOnly,
+    /// Not the store's: the file that was to be stored, or the folder to fetch to.
+    Ours,
+    Other,
+}
+
+impl Trouble {
+    /// One word, for probes.
+    pub fn word(self) -> &'static str {
+        match self {
+            Trouble::Unreachable => "unreachable",
+            Trouble::Denied => "denied",
+            Trouble::NoBucket => "no_bucket",
+            Trouble::Full => "full",
+            Trouble::ReadOnly => "read_only",
+            Trouble::Ours | Trouble::Other => "failing",
+        }
+    }
+}
+
+/// Codes of S3, GCS and Azure in the bodies of their errors.
+const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"];
+const DENIED: [&str; 9] = [
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "AuthenticationFailed",
+    "AuthorizationFailure",
+    "AuthorizationPermissionMismatch",
+];
+const FULL: [&str; 3] = ["QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"];
+/// Where machines of a cloud get credentials from, which is asked when there are no others.
+const METADATA: [&str; 3] = ["/latest/api/token", "/computeMetadata/", "/metadata/identity/"];
+
+impl Error {
+    /// Nobody answered for so many seconds.
+    pub fn late(store: &str, seconds: u64) -> Self {
+        Self {
+            trouble: Trouble::Unreachable,
+            detail: format!("{store} does not answer within {seconds} seconds"),
+        }
+    }
+
+    /// An error of this machine's file systems, while doing `what` ("read the result"); not the store's.
+    pub fn ours(what: &str, error: &io::Error) -> Self {
+        Self { trouble: Trouble::Ours, detail: format!("could not {what}: {error}") }
+    }
+
+    pub fn other(store: &str, what: &str) -> Self {
+        Self { trouble: Trouble::Other, detail: format!("{store}: {what}") }
+    }
+
+    /// An error of the file system that the store is on.
+    pub fn io(store: &str, error: &io::Error) -> Self {
+        match of_io(error.kind()) {
+            Some((trouble, what)) => Self { trouble, detail: format!("{store} {what}") },
+            None => Self::other(store, &error.to_string()),
+        }
+    }
+
+    /// An error of the library. Its own words are for programmers, and hold whole pages of XML.
+    pub fn of(store: &str, error: &object_store::Error) -> Self {
+        let text = error.to_string();
+        let code = code(&text);
+        let because = code.map(|code| format!(" ({code})")).unwrap_or_default();
+        let new = |trouble, what: &str| Self { trouble, detail: format!("{store} {what}{because}") };
+        if code.is_some_and(|code| NO_BUCKET.contains(&code)) {
+            return new(Trouble::NoBucket, "does not exist");
+        }
+        if code.is_some_and(|code| FULL.contains(&code)) {
+            return new(Trouble::Full, "is full");
+        }
+        if METADATA.iter().any(|path| text.contains(path)) {
+            return new(
+                Trouble::Denied,
+                "needs credentials, and neither the environment nor the machine has any",
+            );
+        }
+        let is_denied = matches!(
+            error,
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
+        );
+        // Of a list the library says only that it failed.
+        if is_denied || code.is_some_and(|code| DENIED.contains(&code)) {
+            return new(Trouble::Denied, "refuses the credentials");
+        }
+        let mut cause: &(dyn StdError + 'static) = error;
+        loop {
+            if let Some(http) = cause.downcast_ref::<HttpError>() {
+                return Self::of_http(store, http);
+            }
+            if let Some(io) = cause.downcast_ref::<io::Error>() {
+                return Self::io(store, io);
+            }
+            match cause.source() {
+                Some(source) => cause = source,
+                None => break,
+            }
+        }
+        match code {
+            Some(code) => Self::other(store, &format!("it answers {code}")),
+            // Of an answer without a code, as much as is for people.
+            None => Self::other(store, text.lines().next().unwrap_or_default()),
+        }
+    }
+
+    fn of_http(store: &str, error: &HttpError) -> Self {
+        let mut last: &(dyn StdError + 'static) = error;
+        while let Some(source) = last.source() {
+            last = source;
+        }
+        let detail = match error.kind() {
+            HttpErrorKind::Timeout => format!("{store} does not answer in time"),
+            _ => format!("{store} cannot be reached: {last}"),
+        };
+        Self { trouble: Trouble::Unreachable, detail }
+    }
+}
+
+/// Whether an error only says that an object is not there; of a bucket that is not there, S3 says the same.
+pub fn is_absent(error: &object_store::Error) -> bool {
+    let object_store::Error::NotFound { source, .. } = error else { return false };
+    !code(&source.to_string()).is_some_and(|code| NO_BUCKET.contains(&code))
+}
+
+fn of_io(kind: io::ErrorKind) -> Option<(Trouble, &'static str)> {
+    Some(match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (Trouble::Full, "is on a disk that is full")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => (Trouble::ReadOnly, "is on a disk that cannot be written to"),
+        io::ErrorKind::PermissionDenied => (Trouble::Denied, "cannot be written to or read by this user"),
+        _ => return None,
+    })
+}
+
+/// The code in an answer's XML.
+fn code(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    let is_code =
+        !code.is_empty() && code.len() < 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    is_code.then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_disks_are_known() {
+        let full = Error::io("/srv", &io::ErrorKind::StorageFull.into());
+        assert_eq!((full.trouble, full.detail.as_str()), (Trouble::Full, "/srv is on a disk that is full"));
+        let inner = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+        let wrapped = object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(inner) };
+        assert_eq!(Error::of("/srv", &wrapped).trouble, Trouble::ReadOnly);
+        assert_eq!(Error::io("/srv", &io::ErrorKind::NotADirectory.into()).trouble, Trouble::Other);
+    }
+
+    #[test]
+    fn answers_are_told_by_their_codes() {
+        for (code, trouble) in [
+            ("NoSuchBucket", Trouble::NoBucket),
+            ("QuotaExceeded", Trouble::Full),
+            ("SlowDown", Trouble::Other),
+        ] {
+            let source = format!("403: <Error><Code>{code}</Code><Key>secret</Key></Error>").into();
+            let error = Error::of("s3://b", &object_store::Error::Generic { store: "S3", source });
+            assert_eq!(error.trouble, trouble);
+            assert!(error.detail.contains(code) && !error.detail.contains("secret"), "{error}");
+        }
+        let source = "<Code>InvalidAccessKeyId</Code>".into();
+        let error =
+            Error::of("s3://b", &object_store::Error::PermissionDenied { path: "x".to_owned(), source });
+        assert_eq!(error.detail, "s3://b refuses the credentials (InvalidAccessKeyId)");
+    }
+}

@@ -1,0 +1,331 @@
+//! What outlives a request: results, reports, and what the cache remembers, in a folder or in a bucket.
+//!
+//! ```text
+//! <folder, or bucket and prefix>/
+//!   blobs/<first 2 hex>/<blake3>             a result: one file, or the zip of several
+//!   reports/<uuid v7>.json                   a report, with what it takes to send its result again
+//!   entries/<first 2 hex>/<identity>.json    what the cache of this process keeps
+//!   check/<uuid>                             for the moment of a check
+//! ```
+//!
+//! A blob is called what it holds, so that equal results are kept once, and is checked by its name whenever it is read.
+//! Nobody counts who refers to it: an entry or a report whose blob is gone is as if it were gone, too. So everything
+//! here may be removed at any time, by a hand, by a rule of the bucket or by another process, and costs a conversion.
+//!
+//! What is away is an error ([`Error`]), and [`Storage::trouble`] tells it until it works again; what is not there is
+//! `None`. Neither may fail a conversion.
+
+mod blobs;
+mod documents;
+mod error;
+mod health;
+mod layout;
+mod local;
+mod place;
+mod remote;
+mod sweep;
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use object_store::ObjectStoreExt;
+use object_store::path::Path as Location;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+pub use blake3::Hash;
+pub use blobs::{Fetched, Put, Source};
+pub use documents::{Document, Kept, Kind, Listed};
+pub use error::{Error, Trouble};
+pub use sweep::Swept;
+pub use url::Url;
+
+use crate::config;
+use health::{Health, Side};
+use place::Place;
+
+/// How long what is small may take, with all that is tried again.
+const BRIEF: Duration = Duration::from_secs(10);
+
+/// Bytes that a check writes: more than what file systems find room for beside a name.
+const CHECKED: usize = 4 << 10;
+
+/// The store. Clones are the same one.
+#[derive(Clone)]
+pub struct Storage(Arc<Inner>);
+
+struct Inner {
+    place: Place,
+    ttl: Duration,
+    max_bytes: u64,
+    presign: bool,
+    health: Health,
+    observer: OnceLock<Observer>,
+    /// Bytes that are kept, as far as this process knows: what the latest sweep found, and what was added since.
+    kept: AtomicU64,
+    /// More is kept than may be.
+    crowded: Notify,
+}
+
+/// What is told of each operation, for metrics.
+pub type Observer = Box<dyn Fn(Operation, Outcome, Duration) + Send + Sync>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Check,
+    PutBlob,
+    FetchBlob,
+    Presign,
+    Put,
+    Get,
+    Remove,
+    List,
+    Sweep,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// It was there already.
+    Present,
+    /// It is not there.
+    Absent,
+    /// It was there, and not what it was called.
+    Corrupt,
+    Failed,
+    /// Not tried, since the store is away.
+    Skipped,
+}
+
+impl Operation {
+    pub fn word(self) -> &'static str {
+        match self {
+            Operation::Check => "check",
+            Operation::PutBlob => "put_blob",
+            Operation::FetchBlob => "fetch_blob",
+            Operation::Presign => "presign",
+            Operation::Put => "put",
+            Operation::Get => "get",
+            Operation::Remove => "remove",
+            Operation::List => "list",
+            Operation::Sweep => "sweep",
+        }
+    }
+
+    fn side(self) -> Side {
+        match self {
+            Operation::FetchBlob | Operation::Presign | Operation::Get | Operation::List => Side::Reading,
+            Operation::Check | Operation::PutBlob | Operation::Put | Operation::Remove | Operation::Sweep => {
+                Side::Writing
+            }
+        }
+    }
+}
+
+impl Outcome {
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Present => "present",
+            Outcome::Absent => "absent",
+            Outcome::Corrupt => "corrupt",
+            Outcome::Failed => "failed",
+            Outcome::Skipped => "skipped",
+        }
+    }
+}
+
+impl Storage {
+    /// The store of these settings, or in the folder `usual` where they name none. Nothing of it is asked yet.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, in one sentence.
+    pub fn open(config: &config::Storage, usual: &Path) -> Result<Self, String> {
+        Ok(Self(Arc::new(Inner {
+            place: Place::open(config.place.as_ref(), usual)?,
+            ttl: config.ttl,
+            max_bytes: config.max_bytes,
+            presign: config.presign,
+            health: Health::default(),
+            observer: OnceLock::new(),
+            kept: AtomicU64::new(0),
+            crowded: Notify::new(),
+        })))
+    }
+
+    /// The folder, or the URL.
+    pub fn name(&self) -> &str {
+        &self.0.place.name
+    }
+
+    /// Whom to tell of each operation; only the first one is.
+    pub fn observe(&self, observer: Observer) {
+        let _ = self.0.observer.set(observer);
+    }
+
+    /// What is wrong with it, as its latest operations showed; `None`: nothing.
+    pub fn trouble(&self) -> Option<Error> {
+        self.0.health.trouble()
+    }
+
+    /// Whether what had this number, a UUID of version 7, is older than anything is kept.
+    pub fn has_expired(&self, id: Uuid, now: SystemTime) -> bool {
+        if id.get_version_num() != 7 {
+            return false;
+        }
+        let Some((seconds, nanos)) = id.get_timestamp().map(|time| time.to_unix()) else { return false };
+        let made = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
+        now.duration_since(made).is_ok_and(|age| age > self.0.ttl)
+    }
+
+    /// Writes a small object, reads it back and removes it.
+    ///
+    /// # Errors
+    /// What is wrong with the store.
+    pub async fn check(&self) -> Result<(), Error> {
+        let location = self.location(&format!("{}/{}", layout::CHECKS, Uuid::now_v7()));
+        let content = Bytes::from(vec![b'.'; CHECKED]);
+        let store = &self.0.place.store;
+        let work = async {
+            self.make_folder(layout::CHECKS).await?;
+            self.brief(store.put(&location, content.clone().into())).await?;
+            let read = self.brief(async { store.get(&location).await?.bytes().await }).await?;
+            self.brief(store.delete(&location)).await?;
+            if read != content {
+                return Err(Error::other(self.name(), "what is read is not what was written"));
+            }
+            Ok((Outcome::Done, ()))
+        };
+        // Asked whatever was before, since this is how it is found out that the store is back.
+        let checked = self.timed(Operation::Check, work).await;
+        if checked.is_ok() {
+            self.0.health.succeeded(Side::Reading);
+        }
+        checked
+    }
+
+    /// Does `work`, unless the store is away; notes and tells how it went.
+    async fn tracked<T>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = Result<(Outcome, T), Error>>,
+    ) -> Result<T, Error> {
+        if let Err(away) = self.0.health.admit(Instant::now()) {
+            self.tell(operation, Outcome::Skipped, Duration::ZERO);
+            return Err(away);
+        }
+        self.timed(operation, work).await
+    }
+
+    async fn timed<T>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = Result<(Outcome, T), Error>>,
+    ) -> Result<T, Error> {
+        let began = Instant::now();
+        let done = work.await;
+        let now = Instant::now();
+        let (outcome, done) = match done {
+            Ok((outcome, value)) => {
+                self.0.health.succeeded(operation.side());
+                (outcome, Ok(value))
+            }
+            Err(error) => {
+                self.0.health.failed(operation.side(), &error, now);
+                (Outcome::Failed, Err(error))
+            }
+        };
+        self.tell(operation, outcome, now.duration_since(began));
+        done
+    }
+
+    fn tell(&self, operation: Operation, outcome: Outcome, took: Duration) {
+        if let Some(observer) = self.0.observer.get() {
+            observer(operation, outcome, took);
+        }
+    }
+
+    /// What is small, within its time.
+    async fn brief<T>(&self, work: impl Future<Output = object_store::Result<T>>) -> Result<T, Error> {
+        match tokio::time::timeout(BRIEF, work).await {
+            Ok(done) => done.map_err(|error| Error::of(self.name(), &error)),
+            Err(_) => Err(Error::late(self.name(), BRIEF.as_secs())),
+        }
+    }
+
+    /// The same of what need not be there.
+    async fn sought<T>(
+        &self,
+        work: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<Option<T>, Error> {
+        self.brief(async {
+            match work.await {
+                Ok(found) => Ok(Some(found)),
+                Err(error) if error::is_absent(&error) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// Where something is, by its path below our root.
+    fn location(&self, path: &str) -> Location {
+        path.split('/').fold(self.0.place.base.clone(), Location::join)
+    }
+
+    /// Makes the folder of a path below our root, where the store is one on this machine: the library would let others
+    /// look into it.
+    async fn make_folder(&self, path: &str) -> Result<(), Error> {
+        let Some(root) = &self.0.place.folder else { return Ok(()) };
+        let folder = root.join(path);
+        self.blocking(move |store| local::make_private(&folder).map_err(|error| Error::io(store, &error)))
+            .await
+    }
+
+    /// Work on files, which is given the store's name for its errors.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&str) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let inner = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || work(&inner.place.name)).await;
+        done.unwrap_or_else(|error| Err(Error::other(self.name(), &format!("the work ended early: {error}"))))
+    }
+
+    /// So much more is kept.
+    fn added(&self, bytes: u64) {
+        self.0.kept.fetch_add(bytes, Ordering::Relaxed);
+        if self.is_crowded() {
+            self.0.crowded.notify_one();
+        }
+    }
+}
+
+/// How long ago something was, and no time where the clock was set back since.
+fn age(modified: SystemTime, now: SystemTime) -> Duration {
+    now.duration_since(modified).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_numbers_of_their_time_expire() {
+        let config = config::Config::load(&config::Sources::default()).unwrap().storage;
+        let storage = Storage::open(&config, Path::new("/unused")).unwrap_or_else(|error| panic!("{error}"));
+        let id = Uuid::now_v7();
+        let now = SystemTime::now();
+        let after = |hours| now + Duration::from_hours(hours);
+        assert!(!storage.has_expired(id, now));
+        assert!(!storage.has_expired(id, after(23)));
+        assert!(storage.has_expired(id, after(25)));
+        assert!(!storage.has_expired(id, SystemTime::UNIX_EPOCH));
+        assert!(!storage.has_expired(Uuid::nil(), after(25)));
+        assert!(!storage.has_expired(Uuid::max(), after(25)));
+    }
+}

@@ -1,0 +1,197 @@
+//! From a setting to a store: nothing is asked yet.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::ClientConfigKey;
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as Location;
+use object_store::signer::Signer;
+use object_store::{BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig};
+use url::Url;
+
+use crate::config::{self, CloudOptions};
+
+/// How long a connection may take, how long nothing may come, and how long one request may take with all its bytes.
+/// The environment can say otherwise: `AWS_CONNECT_TIMEOUT`, `AWS_READ_TIMEOUT`, `AWS_TIMEOUT`.
+const TIMEOUTS: [(ClientConfigKey, &str); 3] = [
+    (ClientConfigKey::ConnectTimeout, "3s"),
+    (ClientConfigKey::ReadTimeout, "20s"),
+    (ClientConfigKey::Timeout, "10m"),
+];
+
+/// A request is sent four times at most, and not again after this.
+const RETRIES: usize = 3;
+const RETRY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where it is, and what to talk to.
+pub struct Place {
+    /// For people: the folder, or the URL.
+    pub name: String,
+    pub store: Arc<dyn ObjectStore>,
+    /// Where the store is a folder on this machine.
+    pub folder: Option<PathBuf>,
+    /// What everything of ours is below.
+    pub base: Location,
+    /// What signs URLs; not for folders.
+    pub signer: Option<Arc<dyn Signer>>,
+}
+
+impl Place {
+    /// `usual` is the folder where none is configured.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, in one sentence.
+    pub fn open(place: Option<&config::Place>, usual: &Path) -> Result<Place, String> {
+        match place {
+            None => folder(usual),
+            Some(config::Place::Folder(path)) => folder(path),
+            Some(config::Place::Bucket(url, options)) => bucket(url, options),
+        }
+    }
+}
+
+fn folder(path: &Path) -> Result<Place, String> {
+    let name = path.display().to_string();
+    let wrong = |why: &dyn std::fmt::Display| format!("the store cannot be in {name}: {why}");
+    let path = std::path::absolute(path).map_err(|error| wrong(&error))?;
+    let base = Location::from_absolute_path(&path).map_err(|_| wrong(&"its name is no text"))?;
+    Ok(Place { name, store: Arc::new(LocalFileSystem::new()), folder: Some(path), base, signer: None })
+}
+
+fn bucket(url: &Url, options: &CloudOptions) -> Result<Place, String> {
+    let name = url.as_str().trim_end_matches('/').to_owned();
+    // No error of a builder says a value that may be a secret: those it refuses are switches, times and names.
+    let wrong = |error: object_store::Error| format!("{name}: {}", told(&error));
+    let (scheme, base) = ObjectStoreScheme::parse(url).map_err(|error| wrong(error.into()))?;
+    let (store, signer): (Arc<dyn ObjectStore>, Arc<dyn Signer>) = match scheme {
+        ObjectStoreScheme::AmazonS3 => both(s3(url, options)?.build().map_err(wrong)?),
+        ObjectStoreScheme::GoogleCloudStorage => {
+            let builder = GoogleCloudStorageBuilder::new().with_retry(retries());
+            let known =
+                configured(options, TIMEOUTS.map(|(key, value)| (GoogleConfigKey::Client(key), value)));
+            let builder =
+                known.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value));
+            both(builder.with_url(url.as_str()).build().map_err(wrong)?)
+        }
+        ObjectStoreScheme::MicrosoftAzure => {
+            let builder = MicrosoftAzureBuilder::new().with_retry(retries());
+            let known =
+                configured(options, TIMEOUTS.map(|(key, value)| (AzureConfigKey::Client(key), value)));
+            let builder =
+                known.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value));
+            both(builder.with_url(url.as_str()).build().map_err(wrong)?)
+        }
+        // Excluded with the setting.
+        _ => return Err(format!("{name} is no store")),
+    };
+    Ok(Place { name, store, folder: None, base, signer: Some(signer) })
+}
+
+fn s3(url: &Url, options: &CloudOptions) -> Result<AmazonS3Builder, String> {
+    let builder = AmazonS3Builder::new().with_retry(retries());
+    let known = configured(options, TIMEOUTS.map(|(key, value)| (AmazonS3ConfigKey::Client(key), value)));
+    let builder = known.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value));
+    let builder = builder.with_url(url.as_str());
+    // Refused by the library only when it is used, and then in words that help nobody.
+    let value = |key| builder.get_config_value(&key).unwrap_or_default();
+    let endpoints = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint].map(value);
+    let endpoint = endpoints.iter().find(|endpoint| !endpoint.is_empty());
+    let allowed = value(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)).to_ascii_lowercase();
+    let is_plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
+    if is_plain && !["true", "1", "on", "yes", "y"].contains(&allowed.as_str()) {
+        return Err("the endpoint of the store is http://, which only AWS_ALLOW_HTTP=true allows".to_owned());
+    }
+    Ok(builder)
+}
+
+/// Our own options, and after them those of the environment that the library knows.
+fn configured<K: std::str::FromStr>(
+    options: &CloudOptions,
+    own: impl IntoIterator<Item = (K, &'static str)>,
+) -> Vec<(K, String)> {
+    let own = own.into_iter().map(|(key, value)| (key, value.to_owned()));
+    let foreign = options.0.iter();
+    let known =
+        foreign.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.clone())));
+    own.chain(known).collect()
+}
+
+fn retries() -> RetryConfig {
+    RetryConfig { backoff: BackoffConfig::default(), max_retries: RETRIES, retry_timeout: RETRY_WITHIN }
+}
+
+fn both<S: ObjectStore + Signer>(store: S) -> (Arc<dyn ObjectStore>, Arc<dyn Signer>) {
+    let store = Arc::new(store);
+    (Arc::clone(&store) as _, store)
+}
+
+/// The innermost cause, without the library's "Generic S3 error: ".
+fn told(error: &object_store::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    fn open(url: &str, options: &[(&str, &str)]) -> Result<Place, String> {
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let place = config::Place::Bucket(url.parse().unwrap(), CloudOptions(options.collect()));
+        Place::open(Some(&place), Path::new("/unused"))
+    }
+
+    #[test]
+    fn every_cloud_has_its_prefix() {
+        let key = ("AWS_ACCESS_KEY_ID", "id");
+        let s3 = [key, ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_REGION", "eu-west-1")];
+        let gcs = [("GOOGLE_SKIP_SIGNATURE", "true")];
+        let azure = [("AZURE_STORAGE_ACCOUNT_NAME", "me"), ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")];
+        for (url, options) in
+            [("s3://bucket/a/b", &s3[..]), ("gs://bucket/a/b/", &gcs), ("az://container/a/b", &azure)]
+        {
+            let place = open(url, options).unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert_eq!(place.base.as_ref(), "a/b");
+            assert_eq!(place.name, url.trim_end_matches('/'));
+            assert!(place.folder.is_none() && place.signer.is_some());
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (options, expected) in [
+            (&[("AWS_ACCESS_KEY_ID", "id")][..], "SecretAccessKey"),
+            (&[("AWS_ALLOW_HTTP", "maybe")], "maybe"),
+            (&[("AWS_CONNECT_TIMEOUT", "soon")], "soon"),
+            (&[("AWS_ENDPOINT", "http://minio:9000")], "AWS_ALLOW_HTTP=true"),
+            (&[("AWS_ENDPOINT_URL_S3", "http://minio:9000"), ("AWS_ALLOW_HTTP", "0")], "AWS_ALLOW_HTTP=true"),
+        ] {
+            let error = open("s3://bucket", options).err().unwrap_or_else(|| panic!("{options:?}"));
+            assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+        }
+        assert!(open("az://container", &[]).is_err());
+        let http = [("AWS_ENDPOINT", "http://minio:9000"), ("AWS_ALLOW_HTTP", "True")];
+        assert!(open("s3://bucket", &http).is_ok());
+    }
+
+    #[test]
+    fn a_folder_may_be_called_as_it_likes() {
+        let place = Place::open(None, Path::new("/srv/a b#1/100%")).unwrap_or_else(|error| panic!("{error}"));
+        let store = LocalFileSystem::new();
+        let path = store.path_to_filesystem(&place.base.clone().join("x")).unwrap();
+        assert_eq!(path, Path::new("/srv/a b#1/100%/x"));
+        assert_eq!(place.folder.as_deref(), Some(Path::new("/srv/a b#1/100%")));
+        let strange = Path::new(std::ffi::OsStr::from_bytes(b"/srv/\xff"));
+        assert!(Place::open(None, strange).is_err());
+    }
+}

@@ -1,0 +1,100 @@
+//! Disks that are full, or that cannot be written to.
+
+use std::path::Path;
+use std::time::Duration;
+
+use meshgate::config::{self, Place};
+use meshgate::storage::{Document, Source, Storage, Trouble};
+use uuid::Uuid;
+
+use super::backend::{blob, noise};
+use super::suite::read;
+use crate::mounted::Mounted;
+
+const DISK: usize = 2 << 20;
+
+fn store(disk: &Mounted) -> Storage {
+    let place = Some(Place::Folder(disk.0.join("store")));
+    let config = config::Storage { place, ttl: Duration::from_hours(24), max_bytes: 1 << 30, presign: false };
+    Storage::open(&config, Path::new("/unused")).unwrap()
+}
+
+fn disk(folder: &tempfile::TempDir) -> Option<Mounted> {
+    let disk = Mounted::new(folder.path(), DISK as u64);
+    if disk.is_none() {
+        eprintln!("SKIPPED (1): such a disk needs the right to mount a small one");
+    }
+    disk
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_leaves_no_halves() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = disk(&folder) else { return };
+    let storage = store(&disk);
+    let small = noise(1, 100_000);
+    let hash = blake3::hash(&small);
+    storage.put_blob(Source::Bytes(small.clone().into()), &hash).await.unwrap();
+
+    let elsewhere = tempfile::NamedTempFile::new().unwrap();
+    let large = noise(2, 2 * DISK);
+    std::fs::write(elsewhere.path(), &large).unwrap();
+    let large_hash = blake3::hash(&large);
+    for source in [Source::File(elsewhere.path().to_owned()), Source::Bytes(large.into())] {
+        let error = storage.put_blob(source, &large_hash).await.unwrap_err();
+        assert_eq!(error.trouble, Trouble::Full);
+        let expected = format!("{} is on a disk that is full", disk.0.join("store").display());
+        assert_eq!(error.detail, expected);
+        assert_eq!(storage.trouble().unwrap(), error);
+    }
+    let names: Vec<_> =
+        walkdir::WalkDir::new(&disk.0).into_iter().map(|entry| entry.unwrap().path().to_owned()).collect();
+    assert!(!names.iter().any(|path| path.to_str().unwrap().contains('#')), "{names:?}");
+
+    // What is there can still be had, and does not make it better.
+    let fetched = storage.fetch(&hash, small.len() as u64, folder.path()).await.unwrap().unwrap();
+    assert!(read(fetched) == small);
+    assert_eq!(storage.trouble().unwrap().trouble, Trouble::Full);
+
+    // Nothing fits any more: a check sees it, too.
+    let rest = disk.0.join("rest");
+    let mut filling = std::fs::File::create(&rest).unwrap();
+    while std::io::Write::write(&mut filling, &[0; 4096]).is_ok_and(|written| written > 0) {}
+    assert_eq!(storage.check().await.unwrap_err().trouble, Trouble::Full);
+    drop(filling);
+    std::fs::remove_file(rest).unwrap();
+    storage.check().await.unwrap();
+    assert_eq!(storage.trouble(), None);
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_written_to_is_still_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = disk(&folder) else { return };
+    let storage = store(&disk);
+    let content = noise(3, 500_000);
+    let hash = blake3::hash(&content);
+    let source = || Source::Bytes(content.clone().into());
+    storage.put_blob(source(), &hash).await.unwrap();
+    disk.set_writable(false);
+
+    let fetched = storage.fetch(&hash, content.len() as u64, folder.path()).await.unwrap().unwrap();
+    assert!(read(fetched) == content);
+    let other = blake3::hash(b"other");
+    let error = storage.put_blob(Source::Bytes("other".into()), &other).await.unwrap_err();
+    assert_eq!(error.trouble, Trouble::ReadOnly);
+    for result in [
+        storage.check().await,
+        storage.put(Document::Report(Uuid::now_v7()), "{}".into()).await,
+        storage.put_blob(source(), &hash).await.map(drop),
+    ] {
+        assert_eq!(result.unwrap_err().trouble, Trouble::ReadOnly);
+    }
+    let later = std::time::SystemTime::now() + Duration::from_hours(48);
+    assert_eq!(storage.sweep(later).await.unwrap_err().trouble, Trouble::ReadOnly);
+
+    disk.set_writable(true);
+    storage.check().await.unwrap();
+    assert_eq!(storage.trouble(), None);
+    assert!(disk.0.join("store").join(blob(&hash)).exists());
+}

@@ -1,0 +1,105 @@
+//! What `doctor` says of the store, and which settings are refused before anything is asked.
+
+use std::process::Output;
+
+use assert_cmd::Command;
+
+use super::backend::Backend;
+use super::server::Server;
+
+fn meshgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = Command::cargo_bin("meshgate").unwrap();
+    // Not the engine's test: without one, it is quick.
+    command.args(arguments).env("DATA_DIR", data.path()).env("BLENDER_PYTHON", "/nowhere/python");
+    command.envs(variables.iter().copied()).output().unwrap()
+}
+
+/// The line of the store.
+fn storage(variables: &[(&str, &str)]) -> String {
+    let output = meshgate(&["doctor"], variables);
+    assert_eq!(output.status.code(), Some(1), "there is no engine, too");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines = text.lines().filter(|line| line.contains(" storage: "));
+    let line = lines.next().unwrap_or_else(|| panic!("no line of the store: {text}")).to_owned();
+    assert_eq!(lines.next(), None);
+    line
+}
+
+#[test]
+fn a_folder_that_works_and_one_that_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let name = path.to_str().unwrap();
+    assert_eq!(storage(&[("CONVERSION_CACHE_DIR", name)]), format!("✓ storage: {name}"));
+    assert_eq!(storage(&[("STORAGE_URL", &format!("file://{name}"))]), format!("✓ storage: {name}"));
+    assert!(storage(&[]).ends_with("/store"));
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let name = format!("{}/file/store", folder.path().display());
+    let line = storage(&[("CONVERSION_CACHE_DIR", &name)]);
+    assert_eq!(line, format!("✗ storage: {name}: Not a directory (os error 20)"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_works_and_one_that_does_not() {
+    let server = Server::shared();
+    let backend = Backend::bucket().await;
+    let url = |bucket: &str| format!("s3://{bucket}/some/prefix");
+    let line = |url: String| {
+        tokio::task::spawn_blocking(move || {
+            storage(&[
+                ("STORAGE_URL", url.as_str()),
+                ("AWS_ENDPOINT_URL", &server.address),
+                ("AWS_ALLOW_HTTP", "true"),
+                ("AWS_ACCESS_KEY_ID", "id"),
+                ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ])
+        })
+    };
+    let works = url(backend.bucket_name());
+    assert_eq!(line(works.clone()).await.unwrap(), format!("✓ storage: {works}"));
+    let missing = url("missing");
+    let said = line(missing.clone()).await.unwrap();
+    assert_eq!(said, format!("✗ storage: {missing} does not exist (NoSuchBucket)"));
+}
+
+/// The implementation of cryptography is chosen where the program begins, which tests in this process do not see.
+#[test]
+fn a_bucket_is_reached_by_tls() {
+    let server = Server::start(&["--port", "0", "--ssl"], &[]);
+    let line = storage(&[
+        ("STORAGE_URL", "s3://bucket"),
+        ("AWS_ENDPOINT_URL", &server.address),
+        ("AWS_ALLOW_INVALID_CERTIFICATES", "true"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ]);
+    assert_eq!(line, "✗ storage: s3://bucket does not exist (NoSuchBucket)");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_one_line() {
+    let http = ("AWS_ENDPOINT", "http://minio:9000");
+    let url = ("STORAGE_URL", "s3://bucket");
+    for (variables, expected) in [
+        (&[("STORAGE_URL", "ftp://host/folder")][..], "STORAGE_URL takes "),
+        (&[("STORAGE_URL", "file://host/folder")], "STORAGE_URL takes "),
+        (&[("STORAGE_URL", "s3://me:hunter22@bucket")], "STORAGE_URL takes "),
+        (&[url, ("CONVERSION_CACHE_DIR", "cache")], "CONVERSION_CACHE_DIR and STORAGE_URL are both set"),
+        (&[("RESULT_TTL", "0")], "RESULT_TTL takes "),
+        (&[("DATA_MAX_SIZE", "10X")], "DATA_MAX_SIZE takes "),
+        (&[("PRESIGN_RESULTS", "perhaps")], "PRESIGN_RESULTS takes "),
+        (&[url, http], "the endpoint of the store is http://, which only AWS_ALLOW_HTTP=true allows"),
+        (&[url, ("AWS_SECRET_ACCESS_KEY", "hunter22")], "s3://bucket: "),
+        (&[("STORAGE_URL", "az://container")], "az://container: "),
+    ] {
+        for arguments in [&["serve"][..], &["serve", "--check"], &["doctor"]] {
+            let output = meshgate(arguments, variables);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(64), "{arguments:?} {variables:?}: {said}");
+            assert!(output.stdout.is_empty() && said.lines().count() == 1, "{said}");
+            assert!(said.starts_with(&format!("meshgate: {expected}")), "{said}");
+            assert!(!said.contains("hunter22"), "{said}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a folder can do better, and what crashes leave in one.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use meshgate::storage::{Document, Put, Source};
+use uuid::Uuid;
+
+use super::backend::{Backend, blob, noise};
+use super::suite::{fetch, put};
+use crate::mounted::Mounted;
+
+fn set_age(path: &Path, age: Duration) {
+    File::open(path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+}
+
+fn age(path: &Path) -> Duration {
+    fs::metadata(path).unwrap().modified().unwrap().elapsed().unwrap_or_default()
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+#[tokio::test]
+async fn a_result_on_the_same_disk_is_not_copied() {
+    let backend = Backend::folder();
+    let storage = backend.open();
+    let content = noise(1, 3 << 20);
+    let hash = blake3::hash(&content);
+    let source = backend.source(&content);
+    set_age(&source, HOUR * 48);
+    assert_eq!(storage.put_blob(Source::File(source.clone()), &hash).await.unwrap(), Put::Stored);
+    let kept = backend.path(&blob(&hash));
+    let (one, other) = (fs::metadata(&source).unwrap(), fs::metadata(&kept).unwrap());
+    // They are one where the folder for temporary files is on one disk.
+    assert_eq!((one.dev(), one.ino()), (other.dev(), other.ino()));
+    assert!(age(&kept) < HOUR, "what is new here is not old");
+    fs::remove_file(source).unwrap();
+    assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().removed, 0);
+    assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
+}
+
+#[tokio::test]
+async fn a_result_on_another_disk_is_copied() {
+    let backend = Backend::folder();
+    let other = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::new(other.path(), 8 << 20) else {
+        eprintln!("SKIPPED (1): another disk needs the right to mount one");
+        return;
+    };
+    let storage = backend.open();
+    let content = noise(2, 3 << 20);
+    let hash = blake3::hash(&content);
+    let source = disk.0.join("result");
+    fs::write(&source, &content).unwrap();
+    assert_eq!(storage.put_blob(Source::File(source), &hash).await.unwrap(), Put::Stored);
+    assert_eq!(backend.names().await, [blob(&hash)]);
+    assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
+}
+
+#[tokio::test]
+async fn nobody_else_can_look_into_it() {
+    let backend = Backend::folder();
+    let storage = backend.open();
+    storage.check().await.unwrap();
+    put(&storage, b"a result").await;
+    storage.put(Document::Report(Uuid::now_v7()), "{}".into()).await.unwrap();
+    storage.put(Document::Entry(blake3::hash(b"")), "{}".into()).await.unwrap();
+    for folder in ["", "blobs", "reports", "entries", "check"] {
+        let mode = fs::metadata(backend.path(folder)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{folder}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_crash_left_is_swept_and_what_is_being_written_is_not() {
+    let backend = Backend::folder();
+    let storage = backend.open();
+    let hash = put(&storage, b"a result").await;
+    // Half of a result, of a report, and of a check, beside what was written at the same time.
+    let others = [blake3::hash(b"1"), blake3::hash(b"2")].map(|hash| format!("{}#1", blob(&hash)));
+    let report = format!("reports/{}.json#3", Uuid::now_v7());
+    let check = format!("check/{}#1", Uuid::now_v7());
+    let theirs = format!("{}#draft", blob(&hash));
+    for name in others.iter().chain([&report, &check, &theirs]) {
+        backend.write(name, b"half").await;
+        set_age(&backend.path(name), HOUR * 2);
+    }
+    set_age(&backend.path(&others[1]), HOUR / 2);
+    let swept = storage.sweep(SystemTime::now()).await.unwrap();
+    assert_eq!((swept.removed, swept.freed), (3, 12));
+    let mut expected = [blob(&hash), theirs, others[1].clone()];
+    expected.sort();
+    assert_eq!(backend.names().await, expected);
+    // Another process has left the first name, and the next one is taken.
+    let content = b"1";
+    backend.write(&others[0], b"half").await;
+    put(&storage, content).await;
+    assert!(fetch(&storage, &backend, &blake3::hash(content), 1).await == Some(content.to_vec()));
+}
+
+#[tokio::test]
+async fn what_is_used_stays_longest() {
+    let backend = Backend::folder();
+    let storage = backend.open_with(|config| config.max_bytes = 4500);
+    let mut hashes = Vec::new();
+    for number in 0..5 {
+        let hash = put(&storage, &noise(number, 1000)).await;
+        set_age(&backend.path(&blob(&hash)), HOUR * (10 - number as u32));
+        hashes.push(hash);
+    }
+    // The oldest is fetched, and the second one put again.
+    assert!(fetch(&storage, &backend, &hashes[0], 1000).await.is_some());
+    let again = Source::Bytes(noise(1, 1000).into());
+    assert_eq!(storage.put_blob(again, &hashes[1]).await.unwrap(), Put::Present);
+    assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().removed, 1);
+    assert!(!backend.names().await.contains(&blob(&hashes[2])));
+    // A day after their last use, not after they were made.
+    let swept = storage.sweep(SystemTime::now() + HOUR * 23).await.unwrap();
+    assert_eq!((swept.removed, swept.kept), (2, 2));
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_costs_no_more_than_what_is_kept() {
+    let backend = Backend::folder();
+    let storage = backend.open();
+    let hash = put(&storage, b"a result").await;
+    let path = backend.path(&blob(&hash));
+    // Written when the clock was a year ahead.
+    File::open(&path).unwrap().set_modified(SystemTime::now() + HOUR * 9000).unwrap();
+    assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().removed, 0);
+    assert!(fetch(&storage, &backend, &hash, 8).await.is_some());
+    // Used, it is as old as it is.
+    assert!(age(&path) < HOUR);
+    assert_eq!(storage.sweep(SystemTime::now() + HOUR * 9000).await.unwrap().removed, 1);
+    assert_eq!(put(&storage, b"a result").await, hash);
+}
+
+#[tokio::test]
+async fn a_folder_that_was_emptied_by_hand_is_as_good_as_new() {
+    let backend = Backend::folder();
+    let storage = backend.open();
+    let hash = put(&storage, b"a result").await;
+    fs::remove_dir_all(backend.path("")).unwrap();
+    assert!(fetch(&storage, &backend, &hash, 8).await.is_none());
+    assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().kept, 0);
+    put(&storage, b"a result").await;
+    storage.put(Document::Report(Uuid::now_v7()), "{}".into()).await.unwrap();
+    assert_eq!(backend.names().await.len(), 2);
+    assert_eq!(storage.trouble(), None);
+}

@@ -1,0 +1,270 @@
+//! What every store does.
+
+use std::io::Read;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use meshgate::storage::{Document, Fetched, Hash, Kind, Put, Source, Storage};
+use uuid::Uuid;
+
+use super::backend::{Backend, blob, noise};
+
+/// Runs each test against each kind of store.
+macro_rules! suite {
+    ($($name:ident)*) => {
+        mod in_a_folder {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::Backend::folder()).await;
+            })*
+        }
+
+        mod in_a_bucket {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(super::Backend::bucket().await).await;
+            })*
+        }
+    };
+}
+
+suite! {
+    what_is_put_is_fetched
+    a_large_file_is_kept_once
+    what_is_damaged_is_removed
+    what_has_vanished_is_not_there
+    documents_are_put_and_found
+    old_things_are_swept_and_others_are_not
+    too_much_is_swept
+    a_sweep_takes_nothing_from_a_download
+    many_put_the_same_at_once
+    a_check_leaves_nothing
+    what_others_have_there_stays
+    a_source_that_is_gone_is_not_the_stores_fault
+}
+
+/// Fetches and reads.
+pub async fn fetch(storage: &Storage, backend: &Backend, hash: &Hash, bytes: usize) -> Option<Vec<u8>> {
+    let fetched = storage.fetch(hash, bytes as u64, backend.spool.path()).await.unwrap()?;
+    Some(read(fetched))
+}
+
+pub fn read(fetched: Fetched) -> Vec<u8> {
+    match fetched {
+        Fetched::Small(content) => content.to_vec(),
+        Fetched::File(mut file, bytes) => {
+            let mut content = Vec::new();
+            file.read_to_end(&mut content).unwrap();
+            assert_eq!(content.len() as u64, bytes);
+            content
+        }
+    }
+}
+
+pub async fn put(storage: &Storage, content: &[u8]) -> Hash {
+    let hash = blake3::hash(content);
+    storage.put_blob(Source::Bytes(Bytes::copy_from_slice(content)), &hash).await.unwrap();
+    hash
+}
+
+async fn what_is_put_is_fetched(backend: Backend) {
+    let storage = backend.open();
+    // Around what is given out in memory, what is asked for first, and what goes in parts.
+    for bytes in [0, 1, 256 << 10, (256 << 10) + 1, (1 << 20) + 1, 8 << 20, (8 << 20) + 1] {
+        let content = noise(bytes as u64, bytes);
+        let hash = blake3::hash(&content);
+        let source = Source::File(backend.source(&content));
+        assert_eq!(storage.put_blob(source, &hash).await.unwrap(), Put::Stored);
+        assert!(backend.names().await.contains(&blob(&hash)));
+        let fetched = storage.fetch(&hash, bytes as u64, backend.spool.path()).await.unwrap().unwrap();
+        assert_eq!(matches!(fetched, Fetched::Small(_)), bytes <= 256 << 10, "{bytes}");
+        assert!(read(fetched) == content, "{bytes} bytes are others");
+    }
+    let content = noise(1, 20 << 20);
+    let hash = put(&storage, &content).await;
+    assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
+    assert_eq!(storage.trouble(), None);
+    // What was fetched to has no name, so that nothing of it stays.
+    assert_eq!(std::fs::read_dir(backend.spool.path()).unwrap().count(), 7);
+}
+
+async fn a_large_file_is_kept_once(backend: Backend) {
+    let storage = backend.open();
+    let content = noise(2, 20 << 20);
+    let hash = blake3::hash(&content);
+    let source = || Source::File(backend.source(&content));
+    assert_eq!(storage.put_blob(source(), &hash).await.unwrap(), Put::Stored);
+    assert_eq!(storage.put_blob(source(), &hash).await.unwrap(), Put::Present);
+    assert_eq!(backend.names().await, [blob(&hash)]);
+    // Half of it is not it.
+    backend.write(&blob(&hash), &content[..10 << 20]).await;
+    assert_eq!(storage.put_blob(source(), &hash).await.unwrap(), Put::Stored);
+    assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
+}
+
+async fn what_is_damaged_is_removed(backend: Backend) {
+    let storage = backend.open();
+    for bytes in [1000, 1 << 20] {
+        let content = noise(3, bytes);
+        let flipped = [&content[..bytes / 2], &[!content[bytes / 2]], &content[bytes / 2 + 1..]].concat();
+        let longer = [&content[..], b"x"].concat();
+        for damaged in [&flipped, &content[..bytes / 2], &longer, b""] {
+            let hash = put(&storage, &content).await;
+            backend.write(&blob(&hash), damaged).await;
+            assert!(fetch(&storage, &backend, &hash, bytes).await.is_none());
+            assert_eq!(backend.names().await, [""; 0]);
+        }
+        // Nor is it what somebody expects who expects another length.
+        let hash = put(&storage, &content).await;
+        assert!(fetch(&storage, &backend, &hash, bytes + 1).await.is_none());
+    }
+    assert_eq!(storage.trouble(), None);
+}
+
+async fn what_has_vanished_is_not_there(backend: Backend) {
+    let storage = backend.open();
+    let content = noise(4, 3 << 20);
+    assert!(fetch(&storage, &backend, &blake3::hash(&content), content.len()).await.is_none());
+    let hash = put(&storage, &content).await;
+    backend.remove(&blob(&hash)).await;
+    assert!(fetch(&storage, &backend, &hash, content.len()).await.is_none());
+    assert_eq!(put(&storage, &content).await, hash);
+    assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
+    assert_eq!(storage.trouble(), None);
+}
+
+async fn documents_are_put_and_found(backend: Backend) {
+    let storage = backend.open();
+    let report = Document::Report(Uuid::now_v7());
+    let entry = Document::Entry(blake3::hash(b"identity"));
+    for (document, kind) in [(report, Kind::Reports), (entry, Kind::Entries)] {
+        assert_eq!(storage.get(document).await.unwrap(), None);
+        storage.remove(document).await.unwrap();
+        assert!(storage.list(kind).await.unwrap().is_empty());
+        for content in ["{\"a\":1}", "{}"] {
+            storage.put(document, content.into()).await.unwrap();
+            let kept = storage.get(document).await.unwrap().unwrap();
+            assert_eq!(kept.content, content);
+            let listed = storage.list(kind).await.unwrap();
+            assert_eq!(
+                (listed.len(), listed[0].document, listed[0].bytes),
+                (1, document, content.len() as u64)
+            );
+            // S3 tells seconds.
+            let apart =
+                kept.modified.max(listed[0].modified).duration_since(kept.modified.min(listed[0].modified));
+            assert!(apart.unwrap() < Duration::from_secs(1));
+            let age = SystemTime::now().duration_since(kept.modified).unwrap_or_default();
+            assert!(age < Duration::from_mins(10), "{age:?}");
+        }
+        // Nobody is given what is too old, though it may still lie there.
+        let strict = backend.open_with(|config| config.ttl = Duration::from_nanos(1));
+        assert_eq!(strict.get(document).await.unwrap(), None);
+    }
+    assert_eq!(backend.names().await.len(), 2);
+    storage.remove(report).await.unwrap();
+    storage.remove(entry).await.unwrap();
+    assert_eq!(backend.names().await, [""; 0]);
+}
+
+async fn old_things_are_swept_and_others_are_not(backend: Backend) {
+    let storage = backend.open();
+    put(&storage, b"a result").await;
+    storage.put(Document::Report(Uuid::now_v7()), "{}".into()).await.unwrap();
+    storage.put(Document::Entry(blake3::hash(b"")), "{}".into()).await.unwrap();
+    let after = |hours| SystemTime::now() + Duration::from_hours(hours);
+
+    let swept = storage.sweep(after(23)).await.unwrap();
+    assert_eq!((swept.removed, swept.kept, swept.kept_bytes), (0, 3, 12));
+    let swept = storage.sweep(after(26)).await.unwrap();
+    assert_eq!((swept.removed, swept.freed, swept.kept), (3, 12, 0));
+    assert_eq!(backend.names().await, [""; 0]);
+    let swept = storage.sweep(after(26)).await.unwrap();
+    assert_eq!((swept.removed, swept.kept), (0, 0));
+}
+
+async fn too_much_is_swept(backend: Backend) {
+    let storage = backend.open_with(|config| config.max_bytes = 10_000);
+    for number in 0..12 {
+        put(&storage, &noise(number, 1000)).await;
+    }
+    storage.put(Document::Report(Uuid::now_v7()), "{}".into()).await.unwrap();
+    let swept = storage.sweep(SystemTime::now()).await.unwrap();
+    assert_eq!((swept.removed, swept.kept, swept.kept_bytes), (4, 9, 8002));
+    assert_eq!(backend.names().await.len(), 9);
+    assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().removed, 0);
+}
+
+async fn a_sweep_takes_nothing_from_a_download(backend: Backend) {
+    let storage = backend.open();
+    let content = noise(5, 2 << 20);
+    let hash = put(&storage, &content).await;
+    let fetched = storage.fetch(&hash, content.len() as u64, backend.spool.path()).await.unwrap().unwrap();
+    let later = SystemTime::now() + Duration::from_hours(48);
+    assert_eq!(storage.sweep(later).await.unwrap().removed, 1);
+    assert!(read(fetched) == content);
+    assert!(fetch(&storage, &backend, &hash, content.len()).await.is_none());
+}
+
+async fn many_put_the_same_at_once(backend: Backend) {
+    let storage = backend.open();
+    let content = noise(6, 2 << 20);
+    let hash = blake3::hash(&content);
+    let puts: Vec<_> = (0..8)
+        .map(|_| {
+            let (storage, source) = (storage.clone(), Source::File(backend.source(&content)));
+            tokio::spawn(async move { storage.put_blob(source, &hash).await })
+        })
+        .collect();
+    let mut stored = 0;
+    for put in puts {
+        stored += usize::from(put.await.unwrap().unwrap() == Put::Stored);
+    }
+    assert!(stored >= 1);
+    assert_eq!(backend.names().await, [blob(&hash)]);
+    assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
+}
+
+async fn a_check_leaves_nothing(backend: Backend) {
+    let storage = backend.open();
+    storage.check().await.unwrap();
+    assert_eq!(backend.names().await, [""; 0]);
+    assert_eq!(storage.trouble(), None);
+}
+
+async fn what_others_have_there_stays(backend: Backend) {
+    let storage = backend.open_with(|config| config.max_bytes = 1);
+    let hash = blake3::hash(b"x").to_hex();
+    let others = ["blobs/readme", "notes.txt", "reports/2024.json", &format!("blobs/00/{hash}")];
+    // A check that was killed, with what it was writing.
+    let (check, id) = (format!("check/{}", Uuid::now_v7()), Uuid::now_v7());
+    for name in others.iter().copied().chain([check.as_str()]) {
+        backend.write(name, b"mine").await;
+    }
+    storage.put(Document::Report(id), "{}".into()).await.unwrap();
+    let swept = storage.sweep(SystemTime::now()).await.unwrap();
+    assert_eq!((swept.removed, swept.kept), (0, 2));
+    let swept = storage.sweep(SystemTime::now() + Duration::from_hours(48)).await.unwrap();
+    assert_eq!((swept.removed, swept.kept), (2, 0));
+    let mut expected = others.map(str::to_owned).to_vec();
+    expected.sort();
+    assert_eq!(backend.names().await, expected);
+}
+
+async fn a_source_that_is_gone_is_not_the_stores_fault(backend: Backend) {
+    let storage = backend.open();
+    let hash = blake3::hash(b"x");
+    let source = || Source::File(backend.spool.path().join("nothing"));
+    let error = storage.put_blob(source(), &hash).await.unwrap_err();
+    assert!(error.detail.starts_with("could not read the result: "), "{error}");
+    std::os::unix::fs::symlink("/etc/hostname", backend.spool.path().join("nothing")).unwrap();
+    if backend.is_folder() {
+        assert!(storage.put_blob(source(), &hash).await.is_err());
+    }
+    let content = noise(7, 1 << 20);
+    let hash = put(&storage, &content).await;
+    let nowhere = backend.spool.path().join("nowhere");
+    let fetched = storage.fetch(&hash, content.len() as u64, &nowhere).await;
+    assert_eq!(fetched.is_ok(), backend.is_folder(), "a folder's files need no other place");
+    assert_eq!(storage.trouble(), None);
+}

@@ -1,0 +1,110 @@
+//! What looks after the store by itself. The clock of these tests stands still but while everybody waits for it.
+
+use std::time::Duration;
+
+use meshgate::storage::{Operation, Outcome, Storage, Trouble};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::backend::{Backend, noise};
+use super::suite::put;
+
+struct Tended {
+    storage: Storage,
+    events: mpsc::UnboundedReceiver<(Operation, Outcome)>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Tended {
+    fn start(storage: Storage) -> Tended {
+        let (sender, events) = mpsc::unbounded_channel();
+        // Whoever has seen enough does not listen any more.
+        storage.observe(Box::new(move |operation, outcome, _| {
+            let _ = sender.send((operation, outcome));
+        }));
+        let tended = storage.clone();
+        Tended { storage, events, task: tokio::spawn(async move { tended.tend().await }) }
+    }
+
+    async fn next(&mut self) -> (Operation, Outcome) {
+        self.events.recv().await.unwrap()
+    }
+}
+
+impl Drop for Tended {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+const CHECKED: (Operation, Outcome) = (Operation::Check, Outcome::Done);
+const SWEPT: (Operation, Outcome) = (Operation::Sweep, Outcome::Done);
+
+#[tokio::test(start_paused = true)]
+async fn it_is_swept_at_the_start_and_from_time_to_time() {
+    for (ttl, interval) in [
+        (Duration::from_hours(24), Duration::from_hours(1)),
+        (Duration::from_hours(1), Duration::from_mins(1) * 5 / 2),
+        (Duration::from_hours(1000), Duration::from_hours(1)),
+        (Duration::from_secs(1), Duration::from_mins(1)),
+    ] {
+        let backend = Backend::folder();
+        let mut tended = Tended::start(backend.open_with(|config| config.ttl = ttl));
+        assert_eq!((tended.next().await, tended.next().await), (CHECKED, SWEPT));
+        for _ in 0..3 {
+            let before = Instant::now();
+            assert_eq!(tended.next().await, SWEPT);
+            let apart = before.elapsed();
+            assert!(apart.abs_diff(interval) < Duration::from_secs(1), "{apart:?} for {ttl:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_swept_when_it_is_too_full() {
+    let backend = Backend::folder();
+    let mut tended = Tended::start(backend.open_with(|config| config.max_bytes = 10_000));
+    assert_eq!((tended.next().await, tended.next().await), (CHECKED, SWEPT));
+    let before = Instant::now();
+    for number in 0..12 {
+        put(&tended.storage, &noise(number, 1000)).await;
+        assert_eq!(tended.next().await, (Operation::PutBlob, Outcome::Done));
+    }
+    assert_eq!(tended.next().await, SWEPT);
+    assert_eq!(backend.names().await.len(), 9);
+    let first = before.elapsed();
+    assert!(first < Duration::from_mins(1), "{first:?}");
+    // Not for each one that comes, and not over and over.
+    put(&tended.storage, &noise(12, 1000)).await;
+    assert_eq!(tended.next().await, (Operation::PutBlob, Outcome::Done));
+    let before = Instant::now();
+    assert_eq!(tended.next().await, SWEPT);
+    assert!(before.elapsed() > Duration::from_mins(50));
+    assert_eq!(backend.names().await.len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_looked_at_until_it_works() {
+    let backend = Backend::folder();
+    let root = backend.path("");
+    std::fs::write(root.to_str().unwrap().trim_end_matches('/'), "a file in the way").unwrap();
+    let mut tended = Tended::start(backend.open());
+    assert_eq!(tended.next().await, (Operation::Check, Outcome::Failed));
+    assert_eq!(tended.storage.trouble().unwrap().trouble, Trouble::Other);
+    let before = Instant::now();
+    let mut failed = 0;
+    while failed < 3 {
+        match tended.next().await {
+            (Operation::Check, Outcome::Failed) => failed += 1,
+            (Operation::Sweep, _) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let took = before.elapsed();
+    assert!(took > Duration::from_secs(10) && took < Duration::from_mins(2), "{took:?}");
+    std::fs::remove_file(root.to_str().unwrap().trim_end_matches('/')).unwrap();
+    while tended.next().await != CHECKED {}
+    assert_eq!(tended.storage.trouble(), None);
+    // While it works, nobody looks.
+    assert_eq!(tended.next().await, SWEPT);
+}

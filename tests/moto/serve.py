@@ -1,0 +1,16 @@
+"""An S3 server for tests. It ends with its standard input, that is with whoever started it, however that ends."""
+
+import os
+import sys
+import threading
+
+from moto.server import main
+
+
+def end_with_input() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
+threading.Thread(target=end_with_input, daemon=True).start()
+main(["--host", "127.0.0.1", *sys.argv[1:]])
