@@ -4,16 +4,19 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use tokio::runtime::Runtime;
+
 use super::engine_args::EngineArgs;
 use super::{FAILED, Failure, say, wire, words};
-use crate::config::Engine;
+use crate::config::{Engine, Redis};
 use crate::engine::blender::Blender;
 use crate::engine::workdir::WorkDir;
+use crate::redis;
 
 /// Less free space than this is trouble, in bytes.
 const ENOUGH_DISK: u64 = 1 << 30;
 
-/// Check this machine: engine, sandbox, disk. Exit code 1 on trouble.
+/// Check this machine: engine, sandbox, disk, and Redis where one is set. Exit code 1 on trouble.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -28,17 +31,21 @@ type Finding = Result<String, String>;
 /// # Errors
 /// When standard output is gone; trouble that was found is in the exit code.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let settings = args.engine.check()?;
+    let (settings, redis) = args.engine.check(Redis::read)?;
+    let runtime = Runtime::new().map_err(Failure::io("start the runtime"))?;
     let mut trouble = false;
     let mut report = |name: &str, finding: Finding| {
         trouble |= finding.is_err();
         say(line(name, &finding))
     };
     match wire::work(&settings) {
-        Ok(work) => engine(&work, &settings, &mut report)?,
+        Ok(work) => engine(&runtime, &work, &settings, &mut report)?,
         Err(error) => report("work folder", Err(error.detail))?,
     }
     report("disk space", disk(&wire::work_base(&settings)))?;
+    if let Some(redis) = redis {
+        report("redis", runtime.block_on(redis::examine(&redis)))?;
+    }
     Ok(if trouble { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
@@ -51,6 +58,7 @@ fn line(name: &str, finding: &Finding) -> String {
 
 /// Starts the engine as a conversion would.
 fn engine(
+    runtime: &Runtime,
     work: &WorkDir,
     settings: &Engine,
     report: &mut impl FnMut(&str, Finding) -> Result<(), Failure>,
@@ -61,7 +69,6 @@ fn engine(
         Err(error) => return report("engine", Err(error.to_string())),
     };
     report("engine", Ok(settings.engine.program().display().to_string()))?;
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
     runtime.block_on(async {
         let began = Instant::now();
         let blender = match Blender::start(settings).await {

@@ -30,19 +30,24 @@ pub struct RunSettings {
 }
 
 impl EngineArgs {
-    /// Reads the values.
+    /// Reads the values, and others that have no option.
     ///
     /// # Errors
     /// Wrong use, a line for each mistake.
-    pub fn check(&self) -> Result<Engine, Failure> {
-        Ok(self.read(Sources::environment())?)
+    pub fn check<T>(&self, others: impl FnOnce(&mut Reader) -> T) -> Result<(Engine, T), Failure> {
+        Ok(self.read(Sources::environment(), others)?)
     }
 
-    fn read(&self, mut sources: Sources) -> Result<Engine, Mistakes> {
+    fn read<T>(
+        &self,
+        mut sources: Sources,
+        others: impl FnOnce(&mut Reader) -> T,
+    ) -> Result<(Engine, T), Mistakes> {
         give(&mut sources, &self.0);
         let mut reader = Reader::new(&sources);
         let engine = Engine::read(&mut reader);
-        reader.finish(engine)
+        let others = others(&mut reader);
+        reader.finish((engine, others))
     }
 }
 
@@ -170,7 +175,7 @@ mod tests {
     #[test]
     fn what_is_not_set_or_empty_is_usual() {
         let (run, engine) = read(" --sandbox=", &[("WORKERS", ""), ("WORKER_MEMORY_LIMIT", " ")]).unwrap();
-        assert_eq!(engine, EngineArgs::default().read(environment(&[])).unwrap());
+        assert_eq!(engine, EngineArgs::default().read(environment(&[]), |_| ()).unwrap().0);
         assert_eq!(engine.sandbox, SandboxMode::Auto);
         assert_eq!((engine.memory, engine.max_unpacked, engine.max_requests), (4 << 30, 1 << 30, 1000));
         assert_eq!(engine.python, None);

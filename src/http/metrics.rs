@@ -22,6 +22,7 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
         slots: converter.admission().workers(),
         engine: started.unwrap_or_default(),
         engine_version: converter.engine_version(),
+        backends: gateway.redis.iter().map(|redis| ("redis", redis.health().up)).collect(),
     };
     let text = gateway.metrics.render(&now).map_err(|error| {
         tracing::error!(%error, "the metrics cannot be written");

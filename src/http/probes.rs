@@ -32,16 +32,20 @@ pub struct Readiness {
 struct Checks {
     engine: &'static str,
     accepting: &'static str,
+    /// Only where there is one. It decides nothing: without it, this process goes on by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<&'static str>,
 }
 
 /// Whether requests should come here
 ///
-/// 200 only with a warm engine and while not stopping.
+/// 200 only with a warm engine and while not stopping. That Redis is away is told, and no reason to say no.
 #[utoipa::path(get, path = "/readyz", tag = "watching")]
 pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness>) {
     let checks = Checks {
         engine: engine_status(&gateway),
         accepting: if gateway.shutdown.is_draining() { "draining" } else { OK },
+        redis: gateway.redis.as_ref().map(|redis| if redis.health().up { OK } else { AWAY }),
     };
     let ready = checks.engine == OK && checks.accepting == OK;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -54,6 +58,7 @@ pub fn is_ready(gateway: &Gateway) -> bool {
 }
 
 const OK: &str = "ok";
+const AWAY: &str = "away";
 
 fn engine_status(gateway: &Gateway) -> &'static str {
     let warm = gateway.converter.stats().is_some_and(|stats| stats.available && stats.zygote.is_some());
@@ -72,6 +77,9 @@ pub struct Health {
     uptime_seconds: u64,
     engine: Engine,
     queue: Queue,
+    /// Only where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<Redis>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -90,12 +98,21 @@ struct Queue {
     full: bool,
 }
 
+#[derive(Debug, Serialize, JsonSchema)]
+struct Redis {
+    status: &'static str,
+    /// Since when that is its status.
+    for_seconds: u64,
+}
+
 /// How the service is, for people
 #[utoipa::path(get, path = "/health", tag = "watching")]
 pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
     let counts = gateway.converter.stats().unwrap_or_default();
     let engine = engine_status(&gateway);
-    let status = match (engine == OK, gateway.shutdown.is_draining()) {
+    let redis = gateway.redis.as_ref().map(crate::redis::Redis::health);
+    let all_there = engine == OK && redis.as_ref().is_none_or(|redis| redis.up);
+    let status = match (all_there, gateway.shutdown.is_draining()) {
         (_, true) => "draining",
         (true, false) => "healthy",
         (false, false) => "degraded",
@@ -112,5 +129,9 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
             sandbox_missing: gateway.converter.sandbox_missing().map(<[String]>::to_vec),
         },
         queue: Queue { waiting: counts.waiting, full: gateway.converter.admission().is_full() },
+        redis: redis.map(|redis| Redis {
+            status: if redis.up { OK } else { AWAY },
+            for_seconds: redis.since.elapsed().as_secs(),
+        }),
     })
 }

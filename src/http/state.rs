@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::Access;
 use crate::engine::workdir::WorkDir;
+use crate::limits::Limiter;
+use crate::redis::Redis;
 use crate::service::{Converter, Reports};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
@@ -29,6 +31,9 @@ pub struct Gateway {
     pub work: WorkDir,
     pub reports: Reports,
     pub metrics: Arc<Metrics>,
+    pub limiter: Arc<dyn Limiter>,
+    /// None: this process is alone.
+    pub redis: Option<Redis>,
     pub settings: Settings,
     pub shutdown: Shutdown,
     pub started: Instant,

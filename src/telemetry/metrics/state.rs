@@ -19,6 +19,8 @@ pub struct State {
     pub engine: Stats,
     /// The engine's version, once it is known.
     pub engine_version: Option<String>,
+    /// The services that this one uses, and whether each is there.
+    pub backends: Vec<(&'static str, bool)>,
 }
 
 impl State {
@@ -57,6 +59,12 @@ impl State {
             for (kind, count) in kinds {
                 setbacks.with_label_values(&[input.as_str(), output.as_str(), kind]).inc_by(count);
             }
+        }
+
+        let backends =
+            gauges("backend_up", "1 while a service that this one uses is there, else 0", &["backend"])?;
+        for (name, up) in &self.backends {
+            backends.with_label_values(&[*name]).set((*up).into());
         }
 
         let version = self.engine_version.as_deref().unwrap_or_default();

@@ -1,0 +1,262 @@
+//! The Redis that several processes share: one connection that all of a process use at once.
+//!
+//! It holds only what may be lost at any time: whoever asks for something has an answer of its own where Redis has
+//! none. Every key begins with `meshgate:` and ends by itself:
+//!
+//! ```text
+//!  meshgate:probe                    text         written by every process to see that it may; a minute
+//!  meshgate:limit:key:NAME           sorted set   the requests of the API key NAME, or of an address, within the
+//!  meshgate:limit:address:ADDRESS                 window; until a window after the latest
+//!      member  16 bytes of the request's own
+//!      score   when it came, in µs of Redis' clock
+//! ```
+//!
+//! Each operation has one key, so that a cluster may put it where it likes; keys that are used together have to have
+//! the same text in `{braces}`. Neither a cluster nor Sentinel is spoken to: one address is.
+//!
+//! Nobody waits for a Redis that is known to be away:
+//!
+//! ```text
+//!        an answer that is late, a connection that breaks, a refusal to write
+//!   up ───────────────────────────────────────────────────────────────────────▶ away
+//!    ▲                                                                            │  every command fails at once;
+//!    └──────────── the keeper has connected anew and could write ◀────────────────┘  the keeper tries, with pauses
+//! ```
+//!
+//! The crate's `ConnectionManager` would do the reconnecting, but for three things: after a wrong password, or while
+//! Redis still loads its data, it never tries again; a connection that is silent it keeps; and while it connects,
+//! requests wait for it.
+
+mod error;
+mod keeper;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue};
+use ::redis::{RedisResult, Script, ScriptInvocation};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use error::Error;
+
+use crate::config;
+use crate::telemetry::Metrics;
+
+/// What every key begins with.
+pub const PREFIX: &str = "meshgate:";
+
+/// Written to see whether Redis takes what is written.
+const PROBE: &str = "meshgate:probe";
+/// How long it stays, in milliseconds.
+const PROBE_LIFE: u32 = 60_000;
+
+/// How long an answer may take. It is the most that Redis can add to a request, once: a healthy one answers in less
+/// than a millisecond, and one that is later is away until the keeper finds it well.
+pub const ANSWER_WITHIN: Duration = Duration::from_millis(250);
+
+/// How long connecting may take, TLS and the password included. Nobody waits for it but the start.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+/// The shared connection. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Redis {
+    shared: Arc<Shared>,
+    /// Ends with the last clone.
+    _keeper: Arc<AbortOnDropHandle<()>>,
+}
+
+/// How Redis is.
+#[derive(Debug, Clone)]
+pub struct Health {
+    pub up: bool,
+    /// Since when that is so.
+    pub since: Instant,
+    /// Why it is away.
+    pub error: Option<String>,
+}
+
+struct Shared {
+    client: Client,
+    /// Where it is, without a password.
+    address: String,
+    metrics: Arc<Metrics>,
+    state: RwLock<State>,
+    /// Wakes the keeper.
+    lost: Notify,
+}
+
+struct State {
+    /// None while it is away.
+    link: Option<Link>,
+    /// How many links there were.
+    links: u64,
+    health: Health,
+}
+
+/// A connection that answered.
+#[derive(Clone)]
+struct Link {
+    connection: MultiplexedConnection,
+    /// Tells it from those before and after it.
+    number: u64,
+}
+
+impl Redis {
+    /// Connects, but does not insist: where Redis is away, the log says so, and it is tried again in the background.
+    /// Takes [`CONNECT_WITHIN`] at most.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub async fn start(config: &config::Redis, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        let info = info(config)?;
+        let health = Health { up: false, since: Instant::now(), error: None };
+        let shared = Arc::new(Shared {
+            address: info.addr().to_string(),
+            client: Client::open(info)?,
+            metrics,
+            state: RwLock::new(State { link: None, links: 0, health }),
+            lost: Notify::new(),
+        });
+        shared.try_to_connect().await;
+        let keeper = tokio::spawn(keeper::keep(Arc::clone(&shared)));
+        Ok(Self { shared, _keeper: Arc::new(AbortOnDropHandle::new(keeper)) })
+    }
+
+    pub fn health(&self) -> Health {
+        self.shared.state.read().unwrap_or_else(PoisonError::into_inner).health.clone()
+    }
+
+    /// Sends a command and gives its answer. Takes [`ANSWER_WITHIN`] at most, and no time while Redis is away.
+    ///
+    /// # Errors
+    /// Redis is away, or becomes so by this; or it refuses this command alone.
+    pub async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+        let Link { mut connection, number } = self.shared.link()?;
+        self.shared.settle(number, command.query_async(&mut connection)).await
+    }
+
+    /// Runs a script and gives its answer; otherwise as [`Redis::run`].
+    ///
+    /// # Errors
+    /// As [`Redis::run`].
+    pub async fn run_script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Error> {
+        let Link { mut connection, number } = self.shared.link()?;
+        self.shared.settle(number, script.invoke_async(&mut connection)).await
+    }
+}
+
+/// Connects once and says what is there: its version, its address and how fast it answers.
+///
+/// # Errors
+/// Why it cannot be used.
+pub async fn examine(config: &config::Redis) -> Result<String, String> {
+    let info = info(config).map_err(|error| error.to_string())?;
+    let address = info.addr().to_string();
+    let found = async {
+        let mut connection = connect(&Client::open(info)?).await?;
+        let began = Instant::now();
+        probe(&mut connection).await?;
+        let took = began.elapsed().as_secs_f64() * 1000.0;
+        // Users who may not ask for it can do without.
+        let about: String =
+            ::redis::cmd("INFO").arg("server").query_async(&mut connection).await.unwrap_or_default();
+        let version = about.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("Redis");
+        Ok(format!("{version} at {address}, answers in {took:.1} ms"))
+    };
+    let found: Result<String, Error> =
+        timeout(2 * CONNECT_WITHIN, found).await.unwrap_or(Err(Error::Late(2 * CONNECT_WITHIN)));
+    found.map_err(|error| format!("{address}: {error}"))
+}
+
+fn info(config: &config::Redis) -> Result<ConnectionInfo, Error> {
+    let info: ConnectionInfo = config.url.expose().parse()?;
+    let mut settings = info.redis_settings().clone();
+    if let Some(password) = &config.password {
+        settings = settings.set_password(password.expose());
+    }
+    // Commands are small and come one by one: to wait for more to send would cost 40 ms.
+    let tcp = info.tcp_settings().clone().set_nodelay(true);
+    Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
+}
+
+/// A connection that is let in and can write.
+async fn connect(client: &Client) -> Result<MultiplexedConnection, Error> {
+    let connecting = async {
+        // Times are kept here, for all that is waited for.
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        probe(&mut connection).await?;
+        Ok(connection)
+    };
+    timeout(CONNECT_WITHIN, connecting).await.unwrap_or(Err(Error::Late(CONNECT_WITHIN)))
+}
+
+/// Writes by a script, as those do who use the connection: a Redis that is full, read-only or does not allow this user
+/// to do so is of no use.
+async fn probe(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    const WRITE: &str = "return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])";
+    Script::new(WRITE).key(PROBE).arg(PROBE_LIFE).invoke_async(connection).await
+}
+
+impl Shared {
+    /// The connection.
+    fn link(&self) -> Result<Link, Error> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).link.clone().ok_or(Error::Away)
+    }
+
+    /// Waits for an answer, and draws the consequences.
+    async fn settle<T>(&self, link: u64, answer: impl Future<Output = RedisResult<T>>) -> Result<T, Error> {
+        let began = Instant::now();
+        let answer = match timeout(ANSWER_WITHIN, answer).await {
+            Ok(answer) => answer.map_err(Error::from),
+            Err(_) => Err(Error::Late(ANSWER_WITHIN)),
+        };
+        let outcome = answer.as_ref().map_or_else(Error::word, |_| "ok");
+        self.metrics.redis(outcome, began.elapsed());
+        if let Err(error) = &answer
+            && error.is_of_redis()
+        {
+            self.lose(link, error);
+        }
+        answer
+    }
+
+    /// Gives up this link, if it still is the one in use.
+    fn lose(&self, link: u64, error: &Error) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.link.take_if(|current| current.number == link).is_some() {
+            self.away(&mut state, error);
+            self.lost.notify_one();
+        }
+    }
+
+    /// Connects, if it can.
+    async fn try_to_connect(&self) {
+        let connected = connect(&self.client).await;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        match connected {
+            Ok(connection) => {
+                tracing::info!(address = self.address, "redis is there");
+                state.links += 1;
+                state.link = Some(Link { connection, number: state.links });
+                state.health = Health { up: true, since: Instant::now(), error: None };
+            }
+            Err(error) => self.away(&mut state, &error),
+        }
+    }
+
+    /// Notes why it is away, and says so where that is news.
+    fn away(&self, state: &mut State, error: &Error) {
+        let error = error.to_string();
+        let health = &mut state.health;
+        if health.error.as_ref() == Some(&error) {
+            return;
+        }
+        tracing::warn!(address = self.address, error, "redis is away; this process goes on by itself");
+        let since = if health.up { Instant::now() } else { health.since };
+        *health = Health { up: false, since, error: Some(error) };
+    }
+}
