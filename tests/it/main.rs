@@ -7,4 +7,6 @@ mod conversions;
 mod documents;
 mod gateway;
 mod intake;
+mod limits;
+mod redis;
 mod supervisor;

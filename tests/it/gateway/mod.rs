@@ -27,7 +27,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 /// Longer than anything here takes, on a machine that is busy with other things.
-const LONG: Duration = Duration::from_mins(2);
+pub const LONG: Duration = Duration::from_mins(2);
 
 /// A running `meshgate serve`; killed when dropped.
 pub struct Gateway {
