@@ -40,3 +40,37 @@ pub struct Gateway {
 }
 
 pub type Shared = Arc<Gateway>;
+
+#[cfg(test)]
+impl Gateway {
+    /// One without an engine, for tests of what comes before it.
+    pub(super) fn without_engine(
+        folder: &std::path::Path,
+        access: Access,
+        limiter: Arc<dyn Limiter>,
+    ) -> Shared {
+        use crate::engine::blender::EngineError;
+        use crate::service::Admission;
+
+        let work = WorkDir::open(folder).unwrap();
+        let limits = crate::intake::Limits::default();
+        let engine = Err(EngineError::NotFound);
+        Arc::new(Self {
+            converter: Converter::new(engine, work.clone(), limits, Admission::new(1, 0)),
+            work,
+            reports: Reports::default(),
+            metrics: Arc::new(Metrics::new().unwrap()),
+            limiter,
+            redis: None,
+            settings: Settings {
+                timeout: Duration::from_mins(1),
+                max_file_size: 1 << 20,
+                read_timeout: Duration::from_secs(30),
+                metrics_apart: false,
+                access,
+            },
+            shutdown: Shutdown::default(),
+            started: Instant::now(),
+        })
+    }
+}

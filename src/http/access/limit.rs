@@ -94,3 +94,58 @@ fn tell(answer: &mut Response, quota: Quota, remaining: u32, reset: Duration) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::post;
+    use axum::{Router, middleware};
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::config::{Config, Sources};
+    use crate::http::state::Gateway;
+    use crate::limits::Embedded;
+
+    /// Answers `/work` by work, and `/known` without any.
+    fn router(gateway: &Shared) -> Router {
+        let known = async |request: Request| {
+            let counted: Counted = request.extensions().get().cloned().unwrap();
+            counted.give_back().await;
+            counted.give_back().await;
+        };
+        Router::new()
+            .route("/work", post(async || ()))
+            .route("/known", post(known))
+            .route_layer(middleware::from_fn_with_state(Arc::clone(gateway), check))
+    }
+
+    async fn ask(router: &Router, path: &str) -> (u16, String) {
+        let mut request = Request::post(path).body(Body::empty()).unwrap();
+        request.extensions_mut().insert(Client("192.0.2.1".parse().unwrap()));
+        let answer = router.clone().oneshot(request).await.unwrap();
+        let told = answer.headers()[RATE_LIMIT].to_str().unwrap();
+        (answer.status().as_u16(), told.split(';').nth(1).unwrap().to_owned())
+    }
+
+    #[tokio::test]
+    async fn what_costs_no_work_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let limit = [("RATE_LIMIT_REQUESTS".into(), "2".into()), ("RATE_LIMIT_WINDOW".into(), "3600".into())];
+        let access = Config::load(&Sources::new(limit)).unwrap().access;
+        let gateway = Gateway::without_engine(folder.path(), access, Arc::new(Embedded::default()));
+        let router = router(&gateway);
+        for (path, status, left) in [
+            ("/known", 200, "r=2"),
+            ("/work", 200, "r=1"),
+            ("/known", 200, "r=1"),
+            ("/known", 200, "r=1"),
+            ("/work", 200, "r=0"),
+            // Whether it is known is not looked at before it may come in.
+            ("/known", 429, "r=0"),
+            ("/work", 429, "r=0"),
+        ] {
+            assert_eq!(ask(&router, path).await, (status, left.to_owned()), "{path}");
+        }
+    }
+}

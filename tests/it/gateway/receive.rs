@@ -6,7 +6,7 @@ use super::raw::{Connection, MULTIPART, Problem, file, multipart, post};
 use super::{Gateway, TRIANGLE, example, nothing_stays};
 
 /// A triangle as glb: what goes from there to gltf needs no engine.
-fn triangle() -> Vec<u8> {
+pub fn triangle() -> Vec<u8> {
     let document = json!({
         "asset": {"version": "2.0"},
         "buffers": [{"byteLength": 36}],

@@ -48,7 +48,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Whether every event has the same consequences for both.
-pub fn compare(side: impl Side) {
+pub fn compare(side: &impl Side) {
     let limiter = side.limiter();
     let run = Cell::new(0_u32);
     let config = Config { cases: 64, failure_persistence: None, ..Config::default() };

@@ -160,5 +160,5 @@ async fn of_many_at_once_exactly_so_many_are_let_in(side: impl Side) {
 }
 
 async fn as_the_model_says(side: impl Side) {
-    super::model::compare(side);
+    super::model::compare(&side);
 }

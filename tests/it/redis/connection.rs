@@ -172,3 +172,19 @@ async fn one_that_takes_no_writes_is_away() {
     cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut look).unwrap();
     until_up(&redis, true).await;
 }
+
+#[tokio::test]
+async fn one_that_still_loads_is_waited_for() {
+    let mut server = RedisServer::start();
+    let mut look = server.look();
+    let many: Vec<_> = (0..20_000).map(|number| (format!("other:{number}"), 1)).collect();
+    look.mset::<_, _, ()>(&many).unwrap();
+    cmd("SAVE").exec(&mut look).unwrap();
+    server.kill();
+    server.again_with(&["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"]);
+    let redis = connect(&server.url()).await;
+    assert!(redis.health().error.unwrap().starts_with("LOADING "), "{:?}", redis.health());
+    cmd("CONFIG").arg("SET").arg("key-load-delay").arg(0).exec(&mut server.look()).unwrap();
+    until_up(&redis, true).await;
+    assert_eq!(server.keys().len(), 20_001);
+}

@@ -36,14 +36,18 @@ impl RedisServer {
         let folder = tempfile::tempdir().unwrap();
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
         let process = spawn(folder.path(), &arguments);
-        let server = RedisServer { process, folder, arguments };
+        let mut server = RedisServer { process, folder, arguments };
         server.until_there();
         server
     }
 
-    fn until_there(&self) {
-        // One that asks for a password is there, too.
-        until(|| std::os::unix::net::UnixStream::connect(self.socket()).is_ok());
+    fn until_there(&mut self) {
+        // One that asks for a password is there, too. One that has ended will not be.
+        until(|| std::os::unix::net::UnixStream::connect(self.socket()).is_ok() || !self.is_alive());
+    }
+
+    pub fn is_alive(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
     }
 
     pub fn socket(&self) -> std::path::PathBuf {
@@ -73,10 +77,16 @@ impl RedisServer {
         let _ = std::fs::remove_file(self.socket());
     }
 
-    /// After a kill: the same again, empty.
+    /// After a kill: the same again, with what was saved.
     pub fn again(&mut self) {
         self.process = spawn(self.folder.path(), &self.arguments);
         self.until_there();
+    }
+
+    /// After a kill: the same again, with other arguments.
+    pub fn again_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
+        self.again();
     }
 
     pub fn stop(&self) {

@@ -66,7 +66,7 @@ fn lead(client: TcpStream, socket: &PathBuf, delay: &Arc<AtomicU64>) {
 }
 
 fn pass(mut from: impl Read, mut to: impl Write, wait: impl Fn()) {
-    let mut buffer = [0; 64 << 10];
+    let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         wait();
         if to.write_all(&buffer[..length]).is_err() {
