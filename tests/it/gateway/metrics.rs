@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::observability::{metrics_asked_for, promtool};
 use super::{Gateway, LONG, TRIANGLE};
+use crate::redis::RedisServer;
 
 async fn scrape(gateway: &Gateway) -> String {
     let answer = gateway.client.get(gateway.url("/metrics")).send().await.unwrap();
@@ -121,7 +122,13 @@ fn failures() -> [Failure; 4] {
 /// One life of a service, with all that can happen to a conversion; each test of its counts would need the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_is_counted() {
-    let gateway = Gateway::start(&[("LOG_LEVEL", "info,meshgate::access=off")]);
+    let redis = RedisServer::start();
+    let gateway = Gateway::start(&[
+        ("LOG_LEVEL", "info,meshgate::access=off"),
+        ("REDIS_URL", &redis.url()),
+        // Never reached here.
+        ("RATE_LIMIT_REQUESTS", "1000"),
+    ]);
 
     // It goes well, in both lanes.
     let answer = gateway.convert("output_format=glb", "a.obj", TRIANGLE.into()).await;
