@@ -10,7 +10,7 @@ use futures_util::future::{BoxFuture, ready};
 
 use super::{Decision, Entry, Limiter, Quota, Ticket, Who};
 
-/// How many clients are remembered at least, if they were the latest. Twice as many at most: some 30 MB where each has
+/// How many clients are remembered at least, if they were the latest. Twice as many at most: some 50 MB where each has
 /// sent ten requests.
 const CLIENTS: usize = 50_000;
 

@@ -4,8 +4,6 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use rcgen::{CertificateParams, KeyPair};
-
 use super::RedisServer;
 use crate::gateway::{Gateway, TRIANGLE, until};
 
@@ -101,15 +99,13 @@ fn the_doctor_knows_how_redis_is() {
     assert!(line.as_ref().is_some_and(|line| line.starts_with("✗ redis: 127.0.0.1:1: ")), "{line:?}");
 }
 
-/// A Redis that is spoken to by TLS, and the certificate to trust.
-fn with_tls(folder: &Path) -> (RedisServer, String, String) {
-    let key = KeyPair::generate().unwrap();
-    let certificate =
-        CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-    let (certificate_file, key_file) = (folder.join("certificate.pem"), folder.join("key.pem"));
-    fs::write(&certificate_file, certificate.pem()).unwrap();
-    fs::write(&key_file, key.serialize_pem()).unwrap();
-    let certificate_file = certificate_file.to_str().unwrap().to_owned();
+/// A file of the certificates that are made for this: the one of `server.pem` has the key, and is for `localhost`.
+fn certificate(name: &str) -> String {
+    format!("{}/tests/it/redis/tls/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A Redis that is spoken to by TLS, and its address.
+fn with_tls() -> (RedisServer, String) {
     // It cannot be told to take any port, and a port that is free now may not be so any more.
     for _ in 0..20 {
         let port =
@@ -118,14 +114,14 @@ fn with_tls(folder: &Path) -> (RedisServer, String, String) {
             "--tls-port",
             &port,
             "--tls-cert-file",
-            &certificate_file,
+            &certificate("server.pem"),
             "--tls-key-file",
-            key_file.to_str().unwrap(),
+            &certificate("server.key.pem"),
             "--tls-auth-clients",
             "no",
         ]);
         if server.is_alive() {
-            return (server, format!("rediss://localhost:{port}"), certificate_file);
+            return (server, format!("rediss://localhost:{port}"));
         }
     }
     panic!("no port is free");
@@ -133,19 +129,11 @@ fn with_tls(folder: &Path) -> (RedisServer, String, String) {
 
 #[test]
 fn tls_is_spoken_with_those_who_are_trusted() {
-    let folder = tempfile::tempdir().unwrap();
-    let (_server, url, certificate) = with_tls(folder.path());
-    let (line, _) = doctor(&[("REDIS_URL", &url), ("SSL_CERT_FILE", &certificate), NO_ENGINE]);
-    assert!(line.as_ref().is_some_and(|line| line.starts_with("✓ redis: 7.")), "{line:?}");
-    // A certificate that nobody vouches for.
-    let other = folder.path().join("other.pem");
-    let stranger = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    fs::write(&other, stranger.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()).unwrap();
-    let (line, code) = doctor(&[("REDIS_URL", &url), ("SSL_CERT_FILE", other.to_str().unwrap()), NO_ENGINE]);
-    assert!(
-        line.as_ref()
-            .is_some_and(|line| line.starts_with("✗ redis: localhost:") && line.contains("certificate")),
-        "{line:?}"
-    );
-    assert_eq!(code, Some(1));
+    let (_server, url) = with_tls();
+    let ask =
+        |trusted: &str| doctor(&[("REDIS_URL", &url), ("SSL_CERT_FILE", &certificate(trusted)), NO_ENGINE]);
+    let line = ask("server.pem").0.unwrap();
+    assert!(line.starts_with("✓ redis: 7."), "{line}");
+    let line = ask("stranger.pem").0.unwrap();
+    assert!(line.starts_with("✗ redis: localhost:") && line.contains("certificate"), "{line}");
 }
