@@ -37,9 +37,11 @@ pub async fn keep(shared: Arc<Shared>) {
 /// Ends when the link is lost.
 async fn watch(shared: &Shared, link: Link) {
     let Link { mut connection, number } = link;
-    while shared.link().is_ok_and(|link| link.number == number) {
-        // Somebody else may find out before.
-        if timeout(TRY_EVERY, shared.lost.notified()).await.is_err() {
+    let in_use = || shared.link().is_ok_and(|link| link.number == number);
+    while in_use() {
+        // Whoever uses it may find out before.
+        let _ = timeout(TRY_EVERY, shared.doubt.notified()).await;
+        if in_use() {
             let _ = shared.settle(number, probe(&mut connection)).await;
         }
     }

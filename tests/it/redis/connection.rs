@@ -38,12 +38,17 @@ async fn it_is_used_again_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_one_that_is_silent_but_the_first() {
+async fn nobody_waits_for_one_that_is_silent_but_the_first_few() {
     let server = RedisServer::start();
     let redis = connect(&server.url()).await;
     server.stop();
-    assert_eq!(redis.run::<String>(&cmd("PING")).await, Err(Error::Late(ANSWER_WITHIN)));
-    // It was not asked any more, so that these are no different on a slow machine.
+    // The keeper asks meanwhile, too.
+    let mut late = 0;
+    while redis.run::<String>(&cmd("PING")).await == Err(Error::Late(ANSWER_WITHIN)) {
+        late += 1;
+    }
+    assert!((1..=3).contains(&late), "{late}");
+    // It is not asked any more, so that these are no different on a slow machine.
     for _ in 0..100 {
         assert_eq!(redis.run::<String>(&cmd("PING")).await, Err(Error::Away));
     }
