@@ -64,7 +64,7 @@ impl OnRedis {
             .arg(quota.window.as_micros().to_string())
             .arg((quota.window.as_millis() + SPARE).to_string())
             .arg(ticket.as_bytes());
-        let (free, reset): (u32, u64) = self.redis.run_script(&script).await?;
+        let (free, reset): (u32, u64) = self.redis.run_script(script).await?;
         Ok(Decision {
             remaining: free.saturating_sub(1),
             reset: Duration::from_micros(reset),
@@ -97,7 +97,7 @@ impl Limiter for OnRedis {
                     let mut command = cmd("ZREM");
                     command.arg(key(&ticket.who)).arg(member.as_bytes());
                     // Where it fails, the request counts.
-                    let _: Result<(), Error> = self.redis.run(&command).await;
+                    let _: Result<(), Error> = self.redis.run(command).await;
                 }
             }
         }

@@ -23,6 +23,9 @@
 //!    └──────────── the keeper has connected anew and could write ◀────────────────┘  the keeper tries, with pauses
 //! ```
 //!
+//! All of this has a thread of its own, with next to nothing to do: while all others are busy with conversions, answers
+//! still are sent for and read in time, and it is Redis that is late where one is.
+//!
 //! The crate's `ConnectionManager` would do the reconnecting, but for three things: after a wrong password, or while
 //! Redis still loads its data, it never tries again; a connection that is silent it keeps; and while it connects,
 //! requests wait for it.
@@ -30,18 +33,20 @@
 mod error;
 mod keeper;
 
+use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue};
 use ::redis::{RedisResult, Script, ScriptInvocation};
 use futures_util::FutureExt;
-use tokio::sync::Notify;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::yield_now;
 use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
 
 pub use error::Error;
 
@@ -71,8 +76,9 @@ pub const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Redis {
     shared: Arc<Shared>,
-    /// Ends with the last clone.
-    _keeper: Arc<AbortOnDropHandle<()>>,
+    runtime: Handle,
+    /// The thread ends with the last clone.
+    _end: Arc<oneshot::Sender<()>>,
 }
 
 /// How Redis is.
@@ -118,7 +124,7 @@ impl Redis {
     /// Takes [`CONNECT_WITHIN`] at most.
     ///
     /// # Errors
-    /// An address that is none.
+    /// An address that is none, or no thread to be had.
     pub async fn start(config: &config::Redis, metrics: Arc<Metrics>) -> Result<Self, Error> {
         let info = info(config)?;
         let health = Health { up: false, since: Instant::now(), error: None };
@@ -129,9 +135,11 @@ impl Redis {
             state: Mutex::new(State { link: None, links: 0, late: 0, health }),
             doubt: Notify::new(),
         });
-        shared.try_to_connect().await;
-        let keeper = tokio::spawn(keeper::keep(Arc::clone(&shared)));
-        Ok(Self { shared, _keeper: Arc::new(AbortOnDropHandle::new(keeper)) })
+        let (runtime, end) = own_thread().map_err(|error| Error::Unfit(error.to_string()))?;
+        let first = Arc::clone(&shared);
+        let _ = runtime.spawn(async move { first.try_to_connect().await }).await;
+        runtime.spawn(keeper::keep(Arc::clone(&shared)));
+        Ok(Self { shared, runtime, _end: Arc::new(end) })
     }
 
     pub fn health(&self) -> Health {
@@ -142,19 +150,43 @@ impl Redis {
     ///
     /// # Errors
     /// Redis is away, or becomes so by this; or it refuses this command alone.
-    pub async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
-        let Link { mut connection, number } = self.shared.link()?;
-        self.shared.settle(number, command.query_async(&mut connection)).await
+    pub async fn run<T: Answer>(&self, command: Cmd) -> Result<T, Error> {
+        let (Link { mut connection, number }, shared) = (self.shared.link()?, Arc::clone(&self.shared));
+        self.there(async move { shared.settle(number, command.query_async(&mut connection)).await }).await
     }
 
     /// Runs a script and gives its answer; otherwise as [`Redis::run`].
     ///
     /// # Errors
     /// As [`Redis::run`].
-    pub async fn run_script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Error> {
-        let Link { mut connection, number } = self.shared.link()?;
-        self.shared.settle(number, script.invoke_async(&mut connection)).await
+    pub async fn run_script<T: Answer>(&self, script: ScriptInvocation<'static>) -> Result<T, Error> {
+        let (Link { mut connection, number }, shared) = (self.shared.link()?, Arc::clone(&self.shared));
+        self.there(async move { shared.settle(number, script.invoke_async(&mut connection)).await }).await
     }
+
+    /// Carries something out on the thread.
+    async fn there<T: Answer>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.runtime.spawn(work).await.unwrap_or(Err(Error::Away))
+    }
+}
+
+/// What can be made of an answer, and brought from one thread to another.
+pub trait Answer: FromRedisValue + Send + 'static {}
+
+impl<T: FromRedisValue + Send + 'static> Answer for T {}
+
+/// A thread that ends when the sender is dropped.
+fn own_thread() -> io::Result<(Handle, oneshot::Sender<()>)> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let (end, ended) = oneshot::channel::<()>();
+    thread::Builder::new().name("redis".to_owned()).spawn(move || {
+        let _ = runtime.block_on(ended);
+    })?;
+    Ok((handle, end))
 }
 
 /// Connects once and says what is there: its version, its address and how fast it answers.
@@ -216,8 +248,8 @@ async fn in_time<T>(answer: impl Future<Output = RedisResult<T>>) -> Result<T, E
     if let Ok(answer) = timeout(ANSWER_WITHIN, answer.as_mut()).await {
         return Ok(answer?);
     }
-    // Perhaps it was this process that was late, all its threads being busy: then the answer is there by now, and has
-    // only to be read.
+    // Perhaps it was this thread that was late, the machine being busy: then the answer is there by now, and has only
+    // to be read.
     for _ in 0..3 {
         yield_now().await;
         if let Some(answer) = answer.as_mut().now_or_never() {

@@ -1,22 +1,27 @@
 //! The connection by itself.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use meshgate::redis::{ANSWER_WITHIN, Error};
-use redis::{Commands, cmd};
+use redis::{Commands, Script, cmd};
 
 use super::{Proxy, RedisServer, connect, until_up};
+
+static ADD: LazyLock<Script> = LazyLock::new(|| Script::new("return ARGV[1] + redis.call('INCR', KEYS[1])"));
 
 #[tokio::test]
 async fn a_redis_that_is_there_is_used_at_once() {
     let server = RedisServer::start();
     let redis = connect(&server.url()).await;
     assert!(redis.health().up);
-    let set: String = redis.run(cmd("SET").arg("meshgate:a").arg(1).arg("PX").arg(60_000)).await.unwrap();
+    let set: String =
+        redis.run(cmd("SET").arg("meshgate:a").arg(1).arg("PX").arg(60_000).take()).await.unwrap();
     assert_eq!(set, "OK");
     assert_eq!(server.look().get::<_, u32>("meshgate:a").unwrap(), 1);
-    let script = redis::Script::new("return ARGV[1] + redis.call('INCR', KEYS[1])");
-    let sum: u32 = redis.run_script(script.key("meshgate:a").arg(40)).await.unwrap();
+    let mut script = ADD.key("meshgate:a");
+    script.arg(40);
+    let sum: u32 = redis.run_script(script).await.unwrap();
     assert_eq!(sum, 42);
 }
 
@@ -29,10 +34,10 @@ async fn it_is_used_again_when_it_is_back() {
         until_up(&redis, false).await;
         let health = redis.health();
         assert!(health.error.is_some(), "{health:?}");
-        assert_eq!(redis.run::<String>(&cmd("PING")).await, Err(Error::Away));
+        assert_eq!(redis.run::<String>(cmd("PING")).await, Err(Error::Away));
         server.again();
         until_up(&redis, true).await;
-        assert_eq!(redis.run::<String>(&cmd("PING")).await.unwrap(), "PONG");
+        assert_eq!(redis.run::<String>(cmd("PING")).await.unwrap(), "PONG");
         assert_eq!(redis.health().error, None);
     }
 }
@@ -44,17 +49,17 @@ async fn nobody_waits_for_one_that_is_silent_but_the_first_few() {
     server.stop();
     // The keeper asks meanwhile, too.
     let mut late = 0;
-    while redis.run::<String>(&cmd("PING")).await == Err(Error::Late(ANSWER_WITHIN)) {
+    while redis.run::<String>(cmd("PING")).await == Err(Error::Late(ANSWER_WITHIN)) {
         late += 1;
     }
     assert!((1..=3).contains(&late), "{late}");
     // It is not asked any more, so that these are no different on a slow machine.
     for _ in 0..100 {
-        assert_eq!(redis.run::<String>(&cmd("PING")).await, Err(Error::Away));
+        assert_eq!(redis.run::<String>(cmd("PING")).await, Err(Error::Away));
     }
     server.go_on();
     until_up(&redis, true).await;
-    assert_eq!(redis.run::<String>(&cmd("PING")).await.unwrap(), "PONG");
+    assert_eq!(redis.run::<String>(cmd("PING")).await.unwrap(), "PONG");
 }
 
 #[tokio::test]
@@ -76,15 +81,15 @@ async fn a_slow_one_is_away_until_it_is_quick() {
     assert!(redis.health().up);
     assert_eq!(proxy.connections(), 1);
     proxy.delay(ANSWER_WITHIN / 5);
-    assert_eq!(redis.run::<String>(&cmd("PING")).await.unwrap(), "PONG");
+    assert_eq!(redis.run::<String>(cmd("PING")).await.unwrap(), "PONG");
     proxy.delay(4 * ANSWER_WITHIN);
-    assert!(matches!(redis.run::<String>(&cmd("PING")).await, Err(Error::Late(_))));
+    assert!(matches!(redis.run::<String>(cmd("PING")).await, Err(Error::Late(_))));
     until_up(&redis, false).await;
     proxy.delay(Duration::ZERO);
     until_up(&redis, true).await;
     // Not by the connection whose answers are late.
     assert!(proxy.connections() > 1);
-    assert_eq!(redis.run::<String>(cmd("ECHO").arg("mine")).await.unwrap(), "mine");
+    assert_eq!(redis.run::<String>(cmd("ECHO").arg("mine").take()).await.unwrap(), "mine");
 }
 
 #[tokio::test]
@@ -141,12 +146,12 @@ async fn users_and_databases_are_kept_to() {
         .unwrap();
     let redis = connect(&format!("{}?user=gate&pass=secret&db=3", server.url())).await;
     assert!(redis.health().up, "{:?}", redis.health());
-    redis.run::<()>(cmd("SET").arg("meshgate:a").arg(1).arg("EX").arg(9)).await.unwrap();
+    redis.run::<()>(cmd("SET").arg("meshgate:a").arg(1).arg("EX").arg(9).take()).await.unwrap();
     assert!(!server.keys().contains(&"meshgate:a".to_owned()));
     cmd("SELECT").arg(3).exec(&mut look).unwrap();
     assert_eq!(look.get::<_, u32>("meshgate:a").unwrap(), 1);
     // It is refused, and Redis is not away for that.
-    let elsewhere = redis.run::<()>(cmd("GET").arg("meshgate:a").arg("too many")).await;
+    let elsewhere = redis.run::<()>(cmd("GET").arg("meshgate:a").arg("too many").take()).await;
     assert!(matches!(elsewhere, Err(Error::Refused(_))), "{elsewhere:?}");
     assert!(redis.health().up);
     // A user who may write nothing is of no use.
