@@ -26,6 +26,7 @@ setup: ## Get the engine and the tools for tests, where they are missing
 	cargo run --locked --quiet -- engine install $(VENV)
 	@$(MAKE) --no-print-directory --silent $(VENV)/.dev $(VENV)/schemathesis/.ready $(VENV)/moto/.ready
 	@scripts/get-promtool.sh
+	@scripts/get-redis.sh
 
 $(VENV)/.dev: blender/requirements-dev.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<

@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use super::engine_args::EngineArgs;
 use super::{FAILED, Failure, say, wire, words};
-use crate::config::Engine;
+use crate::config::{Engine, Redis, Storage};
 use crate::engine::blender::Blender;
 use crate::engine::workdir::WorkDir;
+use crate::redis;
 
 /// Less free space than this is trouble, in bytes.
 const ENOUGH_DISK: u64 = 1 << 30;
 
-/// Check this machine: engine, sandbox, disk, store. Exit code 1 on trouble.
+/// Check this machine: engine, sandbox, disk, store, and Redis where one is set. Exit code 1 on trouble.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -28,7 +29,8 @@ type Finding = Result<String, String>;
 /// # Errors
 /// When standard output is gone; trouble that was found is in the exit code.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let (settings, storage) = args.engine.check()?;
+    let (settings, (storage, redis)) =
+        args.engine.check(|reader| (Storage::read(reader), Redis::read(reader)))?;
     let storage = wire::storage(&storage, &settings)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
     let mut trouble = false;
@@ -43,6 +45,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     report("disk space", disk(&wire::work_base(&settings)))?;
     let checked = runtime.block_on(storage.check());
     report("storage", checked.map(|()| storage.name().to_owned()).map_err(|error| error.to_string()))?;
+    if let Some(redis) = redis {
+        report("redis", runtime.block_on(redis::examine(&redis)))?;
+    }
     Ok(if trouble { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 

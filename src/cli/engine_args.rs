@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Command};
 use super::Failure;
 use super::options::capitalised;
 use crate::config::settings::{self, Group, Info, TABLE};
-use crate::config::{Engine, Mistakes, Reader, Sources, Storage};
+use crate::config::{Engine, Mistakes, Reader, Sources};
 
 const HEADING: &str = "Engine settings (usually given by the environment)";
 
@@ -30,19 +30,24 @@ pub struct RunSettings {
 }
 
 impl EngineArgs {
-    /// Reads the values, and those of the store.
+    /// Reads the values, and others that have no option.
     ///
     /// # Errors
     /// Wrong use, a line for each mistake.
-    pub fn check(&self) -> Result<(Engine, Storage), Failure> {
-        Ok(self.read(Sources::environment())?)
+    pub fn check<T>(&self, others: impl FnOnce(&mut Reader) -> T) -> Result<(Engine, T), Failure> {
+        Ok(self.read(Sources::environment(), others)?)
     }
 
-    fn read(&self, mut sources: Sources) -> Result<(Engine, Storage), Mistakes> {
+    fn read<T>(
+        &self,
+        mut sources: Sources,
+        others: impl FnOnce(&mut Reader) -> T,
+    ) -> Result<(Engine, T), Mistakes> {
         give(&mut sources, &self.0);
         let mut reader = Reader::new(&sources);
-        let values = (Engine::read(&mut reader), Storage::read(&mut reader));
-        reader.finish(values)
+        let engine = Engine::read(&mut reader);
+        let others = others(&mut reader);
+        reader.finish((engine, others))
     }
 }
 
@@ -170,7 +175,7 @@ mod tests {
     #[test]
     fn what_is_not_set_or_empty_is_usual() {
         let (run, engine) = read(" --sandbox=", &[("WORKERS", ""), ("WORKER_MEMORY_LIMIT", " ")]).unwrap();
-        assert_eq!(engine, EngineArgs::default().read(environment(&[])).unwrap().0);
+        assert_eq!(engine, EngineArgs::default().read(environment(&[]), |_| ()).unwrap().0);
         assert_eq!(engine.sandbox, SandboxMode::Auto);
         assert_eq!((engine.memory, engine.max_unpacked, engine.max_requests), (4 << 30, 1 << 30, 1000));
         assert_eq!(engine.python, None);

@@ -10,6 +10,8 @@ use crate::config::Config;
 use crate::engine::blender;
 use crate::http::{self, Gateway, Server};
 use crate::intake::Limits;
+use crate::limits::{Embedded, Limiter, OnRedis};
+use crate::redis::Redis;
 use crate::service::{Admission, Converter, Reports};
 use crate::shutdown::{self, Shutdown};
 use crate::storage::Storage;
@@ -47,7 +49,7 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     // Signals first: one that comes while the engine starts stops that, too.
     let stopping = shutdown::on_signals(shutdown.clone(), server.shutdown_delay, server.shutdown_grace)
         .map_err(Failure::io("listen for signals"))?;
-    let gateway = Arc::new(gateway(config, storage.clone(), shutdown.clone())?);
+    let gateway = Arc::new(gateway(config, storage.clone(), shutdown.clone()).await?);
     let listener = bind(server.bind, config).await?;
     let address = listener.address().map_err(Failure::io("tell the address"))?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
@@ -94,7 +96,7 @@ async fn bind(address: SocketAddr, config: &Config) -> Result<Server, Failure> {
         .map_err(Failure::io(format!("listen on {address}")))
 }
 
-fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Result<Gateway, Failure> {
+async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Result<Gateway, Failure> {
     let server = &config.server;
     let work = wire::work(&config.engine)?;
     let engine = wire::engine(&work, &config.engine)
@@ -108,12 +110,26 @@ fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Result<Gate
         counts.stored(operation.word(), outcome.word(), took);
     }));
     let admission = Admission::new(server.workers, server.queue_limit);
+    let redis = match &config.redis {
+        None => None,
+        Some(config) => Some(
+            Redis::start(config, Arc::clone(&metrics))
+                .await
+                .map_err(|error| Failure::usage(format!("the address of redis cannot be used: {error}")))?,
+        ),
+    };
+    let limiter: Arc<dyn Limiter> = match &redis {
+        None => Arc::new(Embedded::default()),
+        Some(redis) => Arc::new(OnRedis::new(redis.clone())),
+    };
     Ok(Gateway {
         converter: Converter::new(engine, work.clone(), limits, admission),
         work,
         reports: Reports::default(),
         storage,
         metrics,
+        limiter,
+        redis,
         settings: http::Settings {
             timeout: server.timeout,
             max_file_size: server.max_file_size,

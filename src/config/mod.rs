@@ -6,6 +6,7 @@
 pub mod document;
 mod parse;
 mod reader;
+mod redis;
 pub mod settings;
 mod sources;
 mod spelling;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use reader::{Mistakes, Reader};
+pub use redis::{Redis, Secret};
 pub use sources::Sources;
 pub use storage::{CloudOptions, Place, Storage};
 
@@ -34,6 +36,8 @@ pub struct Config {
     pub storage: Storage,
     pub server: Server,
     pub access: Access,
+    /// What processes share; `None`: this one is alone.
+    pub redis: Option<Redis>,
     pub log: Log,
     pub traces: Traces,
 }
@@ -97,6 +101,17 @@ pub struct Access {
     pub cors_origins: Vec<String>,
     /// Empty: nobody is asked for a key.
     pub api_keys: Vec<ApiKey>,
+    /// Of each client that has no limit of its own.
+    pub rate_limit: RateLimit,
+}
+
+/// How many conversions a client may ask for in how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// 0: as many as it likes.
+    pub requests: u32,
+    /// Whole seconds, one at least.
+    pub window: Duration,
 }
 
 /// A client's key. Only its digest is kept.
@@ -106,6 +121,8 @@ pub struct ApiKey {
     pub name: String,
     /// BLAKE3 of the key; compare it in constant time.
     pub digest: [u8; 32],
+    /// How many conversions it may ask for in the window of [`RateLimit`], where that is its own; 0: as many as it likes.
+    pub requests: Option<u32>,
 }
 
 /// What is written down.
@@ -150,6 +167,7 @@ impl Config {
             storage: Storage::read(&mut reader),
             server: Server::read(&mut reader),
             access: Access::read(&mut reader),
+            redis: Redis::read(&mut reader),
             log: Log::read(&mut reader),
             traces: Traces { endpoint: reader.given(&settings::OTEL_EXPORTER_OTLP_ENDPOINT) },
         };
@@ -207,6 +225,10 @@ impl Access {
             trusted_proxies: reader.given(&settings::TRUSTED_PROXIES).unwrap_or_default(),
             cors_origins: reader.given(&settings::CORS_ORIGINS).unwrap_or_default(),
             api_keys: reader.given(&settings::API_KEYS).unwrap_or_default(),
+            rate_limit: RateLimit {
+                requests: reader.read(&settings::RATE_LIMIT_REQUESTS),
+                window: reader.read(&settings::RATE_LIMIT_WINDOW),
+            },
         }
     }
 }
@@ -225,6 +247,7 @@ impl Log {
 impl fmt::Debug for ApiKey {
     /// The digest of a weak key could be guessed from; it stays out of logs like the key.
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        out.debug_struct("ApiKey").field("name", &self.name).finish_non_exhaustive()
+        let mut shown = out.debug_struct("ApiKey");
+        shown.field("name", &self.name).field("requests", &self.requests).finish_non_exhaustive()
     }
 }

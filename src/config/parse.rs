@@ -16,6 +16,7 @@ use super::ApiKey;
 
 pub const ADDRESS: &str = "an address and port like 127.0.0.1:5000 or [::]:5000";
 pub const SIZE: &str = "a number of bytes above 0, or one like 512M or 4G";
+pub const REQUESTS: &str = "a number from 0 to 100000";
 pub const SECONDS: &str = "a number of seconds above 0, up to 1000000";
 pub const LIFETIME: &str = "a number of seconds above 0, up to 100000000";
 pub const SECONDS_OR_NONE: &str = "a number of seconds from 0 to 1000000";
@@ -24,6 +25,9 @@ pub const SECONDS_OR_NONE: &str = "a number of seconds from 0 to 1000000";
 const LONGEST: f64 = 1e6;
 /// The same of what is kept: three years.
 const LONGEST_KEPT: f64 = 1e8;
+
+/// More could not be kept apart without much memory: each is remembered for the length of the window.
+const MOST_REQUESTS: u32 = 100_000;
 
 /// Shorter keys could be guessed.
 const KEY_LEAST: usize = 16;
@@ -103,6 +107,11 @@ fn seconds_up_to(value: &OsStr, longest: f64) -> Result<Duration, Wrong> {
         .filter(|seconds| (0.0..=longest).contains(seconds))
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or(Wrong::Value)
+}
+
+/// How many requests a client may send.
+pub fn requests(value: &OsStr) -> Result<u32, Wrong> {
+    number(value, 0..=MOST_REQUESTS)
 }
 
 pub fn address(value: &OsStr) -> Result<SocketAddr, Wrong> {
@@ -208,6 +217,15 @@ pub fn api_keys(value: &OsStr) -> Result<Vec<ApiKey>, Wrong> {
         let Some((name, key)) = pair.split_once(':') else {
             return Err(because(format_args!("pair {number} has no colon")));
         };
+        let (name, requests) = match name.split_once('@') {
+            None => (name, None),
+            Some((name, limit)) => match requests(OsStr::new(limit)) {
+                Ok(requests) => (name, Some(requests)),
+                Err(_) => {
+                    return Err(because(format_args!("the limit of pair {number} is not {REQUESTS}")));
+                }
+            },
+        };
         let known = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
         if name.is_empty() || name.len() > KEY_NAME_MOST || !name.chars().all(known) {
             return Err(because(format_args!(
@@ -231,7 +249,7 @@ pub fn api_keys(value: &OsStr) -> Result<Vec<ApiKey>, Wrong> {
         if let Some(other) = keys.iter().position(|other| other.digest == digest) {
             return Err(because(format_args!("pairs {} and {number} have the same key", other + 1)));
         }
-        keys.push(ApiKey { name: name.to_owned(), digest });
+        keys.push(ApiKey { name: name.to_owned(), digest, requests });
     }
     if keys.is_empty() { Err(because(format_args!("it has no pair"))) } else { Ok(keys) }
 }

@@ -103,6 +103,16 @@ fn keys_become_digests() {
 }
 
 #[test]
+fn a_key_can_have_a_limit_of_its_own() {
+    let keys =
+        of(api_keys)("ci@600:0123456789abcdef,web:x@y:key:with:colons:in:it,all@0:fedcba9876543210").unwrap();
+    let limits: Vec<_> = keys.iter().map(|key| (key.name.as_str(), key.requests)).collect();
+    assert_eq!(limits, [("ci", Some(600)), ("web", None), ("all", Some(0))]);
+    assert_eq!(keys[0].digest, *blake3::hash(b"0123456789abcdef").as_bytes());
+    assert_eq!(keys[1].digest, *blake3::hash(b"x@y:key:with:colons:in:it").as_bytes());
+}
+
+#[test]
 fn what_is_wrong_with_keys_is_told_without_them() {
     const KEY: &str = "0123456789abcdef";
     for (text, expected) in [
@@ -115,6 +125,12 @@ fn what_is_wrong_with_keys_is_told_without_them() {
         (format!("ci:{KEY},ci:x{KEY}"), "pairs 1 and 2 have the same name"),
         (format!("ci:{KEY},web:{KEY}"), "pairs 1 and 2 have the same key"),
         (" , ".to_owned(), "it has no pair"),
+        (format!("ci@:{KEY}"), "the limit of pair 1"),
+        (format!("ci:{KEY},web@many:x{KEY}"), "the limit of pair 2"),
+        (format!("ci@100001:{KEY}"), "the limit of pair 1"),
+        (format!("ci@1@2:{KEY}"), "the limit of pair 1"),
+        (format!("{KEY}@5:ci"), "the key of pair 1 has fewer than 16"),
+        (format!("ci@1:{KEY},ci@2:x{KEY}"), "pairs 1 and 2 have the same name"),
     ] {
         let Err(Wrong::Because(why)) = of(api_keys)(&text) else { panic!("{text} was accepted") };
         assert!(why.contains(expected) && !why.contains(KEY), "{text}: {why}");

@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::parse::{self, ADDRESS, SIZE, Wrong};
-use super::{ApiKey, Environment, LogFormat};
+use super::redis;
+use super::{ApiKey, Environment, LogFormat, Secret};
 use crate::engine::blender::protocol::SandboxMode;
 
 /// Blender takes 1.3 GB of addresses before it has read anything; with less than this, every conversion would fail.
@@ -60,13 +61,21 @@ pub enum Group {
     Engine,
     Storage,
     Access,
+    Redis,
     Watching,
 }
 
 impl Group {
     /// In the order of the table.
-    pub const ALL: [Group; 6] =
-        [Group::Server, Group::Conversions, Group::Engine, Group::Storage, Group::Access, Group::Watching];
+    pub const ALL: [Group; 7] = [
+        Group::Server,
+        Group::Conversions,
+        Group::Engine,
+        Group::Storage,
+        Group::Access,
+        Group::Redis,
+        Group::Watching,
+    ];
 
     pub fn title(self) -> &'static str {
         match self {
@@ -75,6 +84,7 @@ impl Group {
             Group::Engine => "Engine",
             Group::Storage => "Results",
             Group::Access => "Access",
+            Group::Redis => "Redis",
             Group::Watching => "Logs and traces",
         }
     }
@@ -322,10 +332,54 @@ settings! {
     #[secret]
     API_KEYS: Vec<ApiKey> {
         group: Access,
-        takes: "NAME:KEY pairs, with commas or line ends between them",
+        takes: "NAME:KEY or NAME@REQUESTS:KEY pairs, with commas or line ends between them",
         usual: Unset("everybody may convert"),
-        help: "who may convert: NAME:KEY pairs, keys of 16 characters or more, with commas or line ends between them",
+        help: "who may convert: NAME:KEY pairs, keys of 16 characters or more, with commas or line ends between them; NAME@REQUESTS:KEY has a limit of its own instead of RATE_LIMIT_REQUESTS",
         parse: parse::api_keys,
+    }
+    RATE_LIMIT_REQUESTS: u32 {
+        group: Access,
+        takes: parse::REQUESTS,
+        usual: Either("0", "10"),
+        help: "conversions that one client may ask for within RATE_LIMIT_WINDOW: one API key, else one address (one /64 of IPv6); 0 is as many as it likes",
+        parse: parse::requests,
+    }
+    RATE_LIMIT_WINDOW: Duration {
+        group: Access,
+        takes: "a whole number of seconds from 1 to 86400",
+        usual: Value("60"),
+        help: "seconds within which these are counted",
+        parse: |value| parse::number(value, 1..=86_400).map(Duration::from_secs),
+    }
+    #[secret]
+    REDIS_URL: Secret {
+        group: Redis,
+        takes: redis::URL,
+        usual: Unset("none: each process is alone"),
+        help: "the Redis that all processes share: redis://user:password@host:6379/0, rediss:// with TLS, or unix:///run/redis.sock",
+        parse: redis::url,
+    }
+    REDIS_HOST: String {
+        group: Redis,
+        takes: redis::HOST,
+        usual: Unset("none"),
+        help: "the host of that Redis, instead of REDIS_URL",
+        parse: redis::host,
+    }
+    REDIS_PORT: u16 {
+        group: Redis,
+        takes: "a number from 1 to 65535",
+        usual: Value("6379"),
+        help: "its port on REDIS_HOST",
+        parse: |value| parse::number(value, 1..=u16::MAX),
+    }
+    #[secret]
+    REDIS_PASSWORD: Secret {
+        group: Redis,
+        takes: "a password",
+        usual: Unset("none"),
+        help: "the password, for REDIS_HOST or a REDIS_URL without one",
+        parse: redis::secret,
     }
     LOG_LEVEL: String {
         group: Watching,

@@ -61,7 +61,13 @@ fn the_defaults_of_development() {
             shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_mins(1),
         },
-        access: Access { trusted_proxies: vec![], cors_origins: vec![], api_keys: vec![] },
+        access: Access {
+            trusted_proxies: vec![],
+            cors_origins: vec![],
+            api_keys: vec![],
+            rate_limit: RateLimit { requests: 0, window: Duration::from_mins(1) },
+        },
+        redis: None,
         log: Log { filter: "info".to_owned(), format: LogFormat::Plain, file: None, files: 7 },
         traces: Traces { endpoint: None },
     };
@@ -76,6 +82,8 @@ fn the_defaults_of_production() {
     assert_eq!(config.server.bind, "0.0.0.0:5000".parse().unwrap());
     assert_eq!(config.server.shutdown_delay, Duration::from_secs(5));
     assert_eq!(config.log.format, LogFormat::Json);
+    let limit = RateLimit { requests: 10, window: Duration::from_mins(1) };
+    assert_eq!(config.access.rate_limit, limit);
     let config = load(&[("APP_ENV", "production"), ("SANDBOX", "off"), ("SHUTDOWN_DELAY", "0")]);
     assert_eq!((config.engine.sandbox, config.server.shutdown_delay), (SandboxMode::Off, Duration::ZERO));
 }
@@ -88,6 +96,7 @@ fn every_setting_is_read_and_every_reading_is_in_the_table() {
     Storage::read(&mut reader);
     Server::read(&mut reader);
     Access::read(&mut reader);
+    Redis::read(&mut reader);
     Log::read(&mut reader);
     reader.given(&settings::OTEL_EXPORTER_OTLP_ENDPOINT);
     let asked: BTreeSet<_> = reader.asked.iter().copied().collect();
@@ -119,6 +128,11 @@ const WRONG: &[(&str, &str)] = &[
     ("TRUSTED_PROXIES", "proxy"),
     ("CORS_ORIGINS", "example.org"),
     ("API_KEYS", "ci:short"),
+    ("RATE_LIMIT_REQUESTS", "100001"),
+    ("RATE_LIMIT_WINDOW", "0.5"),
+    ("REDIS_URL", "http://:s3cret@cache"),
+    ("REDIS_HOST", "cache:6379"),
+    ("REDIS_PORT", "0"),
     ("LOG_LEVEL", "loud"),
     ("LOG_FORMAT", "xml"),
     ("LOG_FILES", "0"),
@@ -127,13 +141,15 @@ const WRONG: &[(&str, &str)] = &[
 
 #[test]
 fn every_wrong_value_has_its_line() {
-    let paths = ["BLENDER_PYTHON", "BLENDER_BIN", "DATA_DIR", "CONVERSION_CACHE_DIR", "LOG_FILE"];
-    assert_eq!(WRONG.len() + paths.len(), TABLE.len());
+    let anything =
+        ["BLENDER_PYTHON", "BLENDER_BIN", "DATA_DIR", "CONVERSION_CACHE_DIR", "LOG_FILE", "REDIS_PASSWORD"];
+    assert_eq!(WRONG.len() + anything.len(), TABLE.len());
     for (name, value) in WRONG {
         let lines = wrong(&[(name, value)]);
         let info = TABLE.iter().find(|info| info.name == *name).unwrap();
         let expected = match *name {
             "API_KEYS" => ": the key of pair 1 has fewer than 16 characters".to_owned(),
+            "REDIS_URL" => String::new(),
             _ => format!(", not {value:?}"),
         };
         assert_eq!(lines, [format!("{name} takes {}{expected}", info.takes)]);
@@ -172,6 +188,33 @@ fn the_store_is_where_one_of_two_settings_says() {
     let options = CloudOptions(vec![("AWS_REGION".to_owned(), "eu-west-1".to_owned())]);
     let expected = Place::Bucket("s3://bucket/pre/fix".parse().unwrap(), options);
     assert_eq!(with_file(&variables, text).unwrap().storage.place, Some(expected));
+}
+
+#[test]
+fn a_redis_is_named_once() {
+    let redis = |variables: &[(&str, &str)]| load(variables).redis;
+    let secret = |redis: Option<Redis>| {
+        redis.map(|redis| {
+            (redis.url.expose().to_owned(), redis.password.map(|secret| secret.expose().to_owned()))
+        })
+    };
+    let is = |url: &str, password: Option<&str>| Some((url.to_owned(), password.map(str::to_owned)));
+    let (host, password) = (("REDIS_HOST", "cache"), ("REDIS_PASSWORD", "p@ss/w:rd"));
+    assert_eq!(redis(&[]), None);
+    assert_eq!(redis(&[password, ("REDIS_PORT", "7000")]), None);
+    assert_eq!(secret(redis(&[host])), is("redis://cache:6379", None));
+    let all = secret(redis(&[host, ("REDIS_PORT", "7000"), password]));
+    assert_eq!(all, is("redis://cache:7000", Some("p@ss/w:rd")));
+    let six = secret(redis(&[("REDIS_HOST", "fd00::1")]));
+    assert_eq!(six, is("redis://[fd00::1]:6379", None));
+    let url = ("REDIS_URL", "rediss://ada@cache/2");
+    assert_eq!(secret(redis(&[url, password])), is("rediss://ada@cache/2", Some("p@ss/w:rd")));
+
+    assert_eq!(wrong(&[url, host]), ["REDIS_URL and REDIS_HOST are both set; one of them must go"]);
+    let lines = wrong(&[("REDIS_URL", "redis://:s3cret@cache"), password]);
+    assert_eq!(lines, ["REDIS_URL has a password and REDIS_PASSWORD is set; one of them must go"]);
+    let lines = wrong(&[("REDIS_URL", "rediss://:s3cret@cache#insecure")]);
+    assert!(lines[0].contains("SSL_CERT_FILE") && !lines[0].contains("s3cret"), "{lines:?}");
 }
 
 #[test]
@@ -244,7 +287,7 @@ fn a_secret_can_be_in_a_file() {
         fs::write(&path, text).unwrap();
         for variable in ["API_KEYS_FILE", "MESHGATE_API_KEYS_FILE"] {
             let keys = load(&[(variable, name), ("API_KEYS", "")]).access.api_keys;
-            assert_eq!(keys, [ApiKey { name: "ci".to_owned(), digest }]);
+            assert_eq!(keys, [ApiKey { name: "ci".to_owned(), digest, requests: None }]);
         }
     }
     assert_eq!(with_file(&[], &format!("api_keys_file = {name:?}")).unwrap().access.api_keys.len(), 1);
@@ -277,6 +320,9 @@ fn secrets_are_not_shown() {
     assert!(shown.contains("AWS_SECRET_ACCESS_KEY") && !shown.contains(KEY), "{shown}");
     let lines = wrong(&[("STORAGE_URL", &format!("s3://me:{KEY}@bucket"))]);
     assert!(lines[0].starts_with("STORAGE_URL takes ") && !lines[0].contains(KEY), "{lines:?}");
+    let config = load(&[("REDIS_URL", "redis://:s3cret@cache"), ("REDIS_PASSWORD_FILE", "")]);
+    let shown = format!("{config:?}");
+    assert!(shown.contains("Redis") && !shown.contains("s3cret"), "{shown}");
 }
 
 #[test]

@@ -85,6 +85,8 @@ pub enum ErrorCode {
     MethodNotAllowed,
     /// The key is missing or wrong.
     Unauthorized,
+    /// The client has asked for as many conversions as it may for now.
+    RateLimited,
     /// As many conversions wait as may.
     QueueFull,
     /// As many connections are open as may.

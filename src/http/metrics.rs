@@ -16,13 +16,15 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
     let started = converter.stats();
     // Until the engine has started, whoever was let in waits for that.
     let waiting = started.as_ref().map_or_else(|| converter.admission().inside(), |stats| stats.waiting);
+    let redis = gateway.redis.as_ref().map(|redis| ("redis", redis.health().up));
+    let backends = redis.into_iter().chain([("storage", gateway.storage.trouble().is_none())]).collect();
     let now = Now {
         ready: probes::is_ready(&gateway),
         waiting,
         slots: converter.admission().workers(),
-        backends: vec![("storage", gateway.storage.trouble().is_none())],
         engine: started.unwrap_or_default(),
         engine_version: converter.engine_version(),
+        backends,
     };
     let text = gateway.metrics.render(&now).map_err(|error| {
         tracing::error!(%error, "the metrics cannot be written");

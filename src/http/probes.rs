@@ -37,17 +37,22 @@ struct Checks {
     accepting: &'static str,
     /// Without it conversions are answered, too: it decides nothing.
     storage: &'static str,
+    /// Only where there is one. It decides nothing: without it, this process goes on by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<&'static str>,
 }
 
 /// Whether requests should come here
 ///
-/// 200 only with a warm engine and while not stopping. A store that fails is told, and changes nothing.
+/// 200 only with a warm engine and while not stopping. A store that fails, or a Redis that is away, is told, and changes
+/// nothing.
 #[utoipa::path(get, path = "/readyz", tag = "watching")]
 pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness>) {
     let checks = Checks {
         engine: engine_status(&gateway),
         accepting: if gateway.shutdown.is_draining() { "draining" } else { OK },
         storage: storage_status(&gateway),
+        redis: gateway.redis.as_ref().map(|redis| if redis.health().up { OK } else { AWAY }),
     };
     let ready = checks.engine == OK && checks.accepting == OK;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -60,6 +65,7 @@ pub fn is_ready(gateway: &Gateway) -> bool {
 }
 
 const OK: &str = "ok";
+const AWAY: &str = "away";
 
 fn storage_status(gateway: &Gateway) -> &'static str {
     gateway.storage.trouble().map_or(OK, |error| error.trouble.word())
@@ -84,6 +90,9 @@ pub struct Health {
     queue: Queue,
     /// The store of results: `ok`, or what kind of trouble it has.
     storage: &'static str,
+    /// Only where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<Redis>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -102,13 +111,22 @@ struct Queue {
     full: bool,
 }
 
+#[derive(Debug, Serialize, JsonSchema)]
+struct Redis {
+    status: &'static str,
+    /// Since when that is its status.
+    for_seconds: u64,
+}
+
 /// How the service is, for people
 #[utoipa::path(get, path = "/health", tag = "watching")]
 pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
     let counts = gateway.converter.stats().unwrap_or_default();
     let engine = engine_status(&gateway);
     let storage = storage_status(&gateway);
-    let status = match (engine == OK && storage == OK, gateway.shutdown.is_draining()) {
+    let redis = gateway.redis.as_ref().map(crate::redis::Redis::health);
+    let all_there = engine == OK && storage == OK && redis.as_ref().is_none_or(|redis| redis.up);
+    let status = match (all_there, gateway.shutdown.is_draining()) {
         (_, true) => "draining",
         (true, false) => "healthy",
         (false, false) => "degraded",
@@ -126,5 +144,9 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
         },
         queue: Queue { waiting: counts.waiting, full: gateway.converter.admission().is_full() },
         storage,
+        redis: redis.map(|redis| Redis {
+            status: if redis.up { OK } else { AWAY },
+            for_seconds: redis.since.elapsed().as_secs(),
+        }),
     })
 }

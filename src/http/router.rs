@@ -24,9 +24,12 @@ const SMALL_BODY: usize = 64 << 10;
 /// The whole API.
 pub fn router(gateway: Shared) -> Router {
     let router = if gateway.settings.metrics_apart { Router::new() } else { metrics_routes() };
+    // What costs work is counted, and nothing else.
+    let limit = middleware::from_fn_with_state(Arc::clone(&gateway), access::limit::check);
+    let convert = post(convert::convert).route_layer(limit);
     let router = router
-        .route("/convert", post(convert::convert))
-        .route("/v1/convert", post(convert::convert))
+        .route("/convert", convert.clone())
+        .route("/v1/convert", convert)
         .route("/v1/formats", get(formats::formats))
         .route("/v1/reports/{id}", get(reports::report))
         .route("/health", get(probes::health))

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::Access;
 use crate::engine::workdir::WorkDir;
+use crate::limits::Limiter;
+use crate::redis::Redis;
 use crate::service::{Converter, Reports};
 use crate::shutdown::Shutdown;
 use crate::storage::Storage;
@@ -31,9 +33,53 @@ pub struct Gateway {
     pub reports: Reports,
     pub storage: Storage,
     pub metrics: Arc<Metrics>,
+    pub limiter: Arc<dyn Limiter>,
+    /// None: this process is alone.
+    pub redis: Option<Redis>,
     pub settings: Settings,
     pub shutdown: Shutdown,
     pub started: Instant,
 }
 
 pub type Shared = Arc<Gateway>;
+
+#[cfg(test)]
+impl Gateway {
+    /// One without an engine, for tests of what comes before it.
+    pub(super) fn without_engine(
+        folder: &std::path::Path,
+        access: Access,
+        limiter: Arc<dyn Limiter>,
+    ) -> Shared {
+        use crate::engine::blender::EngineError;
+        use crate::service::Admission;
+
+        let work = WorkDir::open(folder).unwrap();
+        let limits = crate::intake::Limits::default();
+        let stored = crate::config::Storage {
+            place: None,
+            ttl: Duration::from_hours(1),
+            max_bytes: 1 << 20,
+            presign: false,
+        };
+        let engine = Err(EngineError::NotFound);
+        Arc::new(Self {
+            converter: Converter::new(engine, work.clone(), limits, Admission::new(1, 0)),
+            work,
+            reports: Reports::default(),
+            metrics: Arc::new(Metrics::new().unwrap()),
+            storage: Storage::open(&stored, &folder.join("store")).unwrap(),
+            limiter,
+            redis: None,
+            settings: Settings {
+                timeout: Duration::from_mins(1),
+                max_file_size: 1 << 20,
+                read_timeout: Duration::from_secs(30),
+                metrics_apart: false,
+                access,
+            },
+            shutdown: Shutdown::default(),
+            started: Instant::now(),
+        })
+    }
+}

@@ -28,6 +28,10 @@ pub const MEDIA_TYPE: &str = prometheus::TEXT_FORMAT;
 const SECONDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
+/// From a Redis on the same machine to the longest that one is waited for; in seconds.
+const SHORT_SECONDS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5];
+
 const KIB: f64 = 1024.0;
 const MIB: f64 = 1024.0 * KIB;
 
@@ -43,6 +47,8 @@ pub struct Metrics {
     peak_memory: Histogram,
     store_duration: HistogramVec,
     panics: IntCounter,
+    rate_limited: IntCounter,
+    redis_duration: HistogramVec,
 }
 
 impl Metrics {
@@ -128,12 +134,22 @@ impl Metrics {
                 ))?,
             )?,
             store_duration: store_duration(to_registry)?,
-            panics: kept(
+            panics: counter(to_registry, "panics_total", "Mistakes of the program itself that were caught")?,
+            rate_limited: counter(
                 to_registry,
-                IntCounter::with_opts(opts(
-                    "panics_total",
-                    "Mistakes of the program itself that were caught",
-                ))?,
+                "rate_limited_total",
+                "Requests that were refused as their client had sent as many as it may",
+            )?,
+            redis_duration: kept(
+                to_registry,
+                HistogramVec::new(
+                    buckets(
+                        "redis_command_duration_seconds",
+                        "Commands to Redis, by outcome: ok, error, or late where no answer was waited for any longer",
+                        SHORT_SECONDS.to_vec(),
+                    ),
+                    &["outcome"],
+                )?,
             )?,
             registry,
         };
@@ -166,6 +182,15 @@ impl Metrics {
         self.panics.inc();
     }
 
+    pub fn rate_limited(&self) {
+        self.rate_limited.inc();
+    }
+
+    /// A command to Redis was answered, or given up.
+    pub fn redis(&self, outcome: &str, took: Duration) {
+        self.redis_duration.with_label_values(&[outcome]).observe(took.as_secs_f64());
+    }
+
     /// Everything, in Prometheus' text format.
     ///
     /// # Errors
@@ -193,6 +218,10 @@ fn opts(name: &str, help: &str) -> Opts {
 
 fn buckets(name: &str, help: &str, buckets: Vec<f64>) -> HistogramOpts {
     HistogramOpts::new(name, help).namespace("meshgate").buckets(buckets)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
+    kept(registry, IntCounter::with_opts(opts(name, help))?)
 }
 
 /// Registers a metric.

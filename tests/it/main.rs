@@ -8,6 +8,8 @@ mod conversions;
 mod documents;
 mod gateway;
 mod intake;
+mod limits;
 mod mounted;
+mod redis;
 mod storage;
 mod supervisor;

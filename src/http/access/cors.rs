@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::limit;
+
 /// What a page may send besides what it always may.
 const SENT: [HeaderName; 5] = [
     header::AUTHORIZATION,
@@ -15,11 +17,13 @@ const SENT: [HeaderName; 5] = [
 ];
 
 /// What a page may read of an answer besides what it always may.
-const READ: [HeaderName; 10] = [
+const READ: [HeaderName; 12] = [
     header::CONTENT_DISPOSITION,
     header::CONTENT_LENGTH,
     header::LINK,
     header::LOCATION,
+    limit::RATE_LIMIT,
+    limit::RATE_LIMIT_POLICY,
     header::RETRY_AFTER,
     header::WWW_AUTHENTICATE,
     HeaderName::from_static("server-timing"),

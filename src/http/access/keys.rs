@@ -96,6 +96,7 @@ mod tests {
         let key = |name: &str, key: &str| ApiKey {
             name: name.to_owned(),
             digest: *blake3::hash(key.as_bytes()).as_bytes(),
+            requests: None,
         };
         let keys = [key("first", "abc"), key("second", "def")];
         assert_eq!(owner(&keys, b"abc"), Some("first"));

@@ -67,7 +67,7 @@ fn problem(status: u16, codes: &[(ErrorCode, String)]) -> Value {
     }
     let headers = match status {
         401 => &[REQUEST_ID, "WWW-Authenticate"][..],
-        503 => &[REQUEST_ID, "Retry-After"],
+        429 | 503 => &[REQUEST_ID, "Retry-After"],
         _ => &[REQUEST_ID],
     };
     let codes: Vec<_> = codes.iter().map(|(code, _)| code).collect();
@@ -79,6 +79,13 @@ fn problem(status: u16, codes: &[(ErrorCode, String)]) -> Value {
             "properties": { "status": { "const": status }, "code": { "enum": codes } },
         } } },
     })
+}
+
+/// Adds the headers of what is counted to an answer.
+pub fn count(response: &mut Value) {
+    if let Some(headers) = response["headers"].as_object_mut() {
+        headers.extend(named(&["RateLimit", "RateLimit-Policy"]));
+    }
 }
 
 /// References to headers of [`headers`].
@@ -121,6 +128,17 @@ pub fn headers() -> Value {
         "Retry-After": {
             "description": "Seconds after which it may be worth trying again, where that can be said.",
             "schema": { "type": "integer", "minimum": 1 },
+        },
+        "RateLimit": {
+            "description": "How many more conversions the client may ask for now (`r`), and for how many seconds there will be \
+                no more than that (`t`), as draft-ietf-httpapi-ratelimit-headers has it. Where the operator has set no \
+                limit, it is not there.",
+            "schema": { "type": "string", "pattern": "^\"default\";r=[0-9]+;t=[0-9]+$" },
+        },
+        "RateLimit-Policy": {
+            "description": "How many conversions the client may ask for (`q`) within how many seconds (`w`). It is there \
+                with `RateLimit`.",
+            "schema": { "type": "string", "pattern": "^\"default\";q=[0-9]+;w=[0-9]+$" },
         },
         "WWW-Authenticate": {
             "description": "How to show a key.",

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answers::{codes, errors, named, security};
+use super::answers::{codes, count, errors, named, security};
 use super::schemas::Schemas;
 use crate::domain::format::TABLE;
 use crate::domain::{ErrorCode, Options, options};
@@ -27,6 +27,8 @@ pub fn describe(operation: &mut Value, schemas: &mut Schemas) {
         codes().into_iter().map(|(code, _)| code).filter(|code| !NEVER.contains(code)).collect();
     let mut responses = errors(&possible, true);
     responses.insert("200".to_owned(), result());
+    // Whoever has no key is nobody whose requests could be counted.
+    responses.iter_mut().filter(|(status, _)| *status != "401").for_each(|(_, response)| count(response));
     operation["responses"] = responses.into();
     operation["security"] = security();
 }

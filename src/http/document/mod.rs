@@ -27,7 +27,11 @@ does not take 405 (`method_not_allowed`, with `Allow`). Only what is no HTTP req
 
 Where the operator has set API keys, calls marked with a lock need one. `X-Request-Id` is taken from the request where \
 it is 1 to 128 letters, digits or `-_.:/`, else made; it is in every answer and in the server's log. Behind trusted \
-proxies, the client is read from `X-Forwarded-For`; `Forwarded` is not read.";
+proxies, the client is read from `X-Forwarded-For`; `Forwarded` is not read.
+
+Where the operator has set a limit, a client (an API key, else an address; of IPv6 a /64) may ask for so many conversions \
+in any stretch of time of a certain length: `RateLimit-Policy` says how many and how long, `RateLimit` how many are left. \
+One more is answered 429 (`rate_limited`) before its body is read, with `Retry-After`, and does not count.";
 
 #[derive(OpenApi)]
 #[openapi(

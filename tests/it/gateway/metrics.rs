@@ -6,6 +6,7 @@ use super::engine::send;
 use super::observability::metrics_asked_for;
 use super::raw::{Raw, head};
 use super::{Gateway, LONG, TRIANGLE, scrape};
+use crate::redis::RedisServer;
 
 /// The value, a whole number, of the series with this name and these labels; absent: 0.
 fn value(text: &str, series: &str) -> i64 {
@@ -82,7 +83,13 @@ fn failures() -> [Failure; 4] {
 /// One life of a service, with all that can happen to a conversion; each test of its counts would need the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_is_counted() {
-    let gateway = Gateway::start(&[("LOG_LEVEL", "info,meshgate::access=off")]);
+    let redis = RedisServer::start();
+    let gateway = Gateway::start(&[
+        ("LOG_LEVEL", "info,meshgate::access=off"),
+        ("REDIS_URL", &redis.url()),
+        // Never reached here.
+        ("RATE_LIMIT_REQUESTS", "1000"),
+    ]);
 
     // It goes well, in both lanes.
     let answer = gateway.convert("output_format=glb", "a.obj", TRIANGLE.into()).await;

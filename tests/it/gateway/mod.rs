@@ -7,14 +7,14 @@ mod contract;
 mod deaths;
 mod disk;
 mod document;
-mod engine;
+pub mod engine;
 mod errors;
 mod logs;
 mod metrics;
 mod observability;
 mod promtool;
-mod raw;
-mod receive;
+pub mod raw;
+pub mod receive;
 mod schemathesis;
 mod stopping;
 mod thin_path;
@@ -27,7 +27,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes, on a machine that is busy with other things.
-const LONG: Duration = Duration::from_mins(2);
+pub const LONG: Duration = Duration::from_mins(2);
 
 /// How long to wait before asking again.
 const PAUSE: Duration = Duration::from_millis(5);

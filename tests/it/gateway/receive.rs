@@ -9,7 +9,7 @@ use super::{Gateway, PAUSE, TRIANGLE, example, nothing_stays, until};
 use crate::at_work;
 
 /// A triangle as glb: what goes from there to gltf needs no engine.
-fn triangle() -> Vec<u8> {
+pub fn triangle() -> Vec<u8> {
     let document = json!({
         "asset": {"version": "2.0"},
         "buffers": [{"byteLength": 36}],

@@ -1,0 +1,187 @@
+//! The requests of this process, in its memory.
+
+use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+
+use super::{Decision, Entry, Limiter, Quota, Ticket, Who};
+
+/// How many clients are remembered at least, if they were the latest. Twice as many at most: some 50 MB where each has
+/// sent ten requests.
+const CLIENTS: usize = 50_000;
+
+/// Since when: a time that no change of the system's clock moves.
+type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
+
+/// Counts in this process alone.
+pub struct Embedded {
+    clock: Clock,
+    logs: Mutex<Logs>,
+}
+
+/// What clients have sent. Those who sent nothing for a window are forgotten by turning a page: whoever comes is
+/// written on the new page, and when that has been in use for a window, all that is left on the old one has passed.
+#[derive(Default)]
+struct Logs {
+    page: HashMap<Who, Log>,
+    last_page: HashMap<Who, Log>,
+    turned: Duration,
+    /// The longest window that was asked for.
+    longest: Duration,
+    tickets: u64,
+}
+
+/// The requests of one client, the oldest first: when each came, and its ticket.
+type Log = VecDeque<(Duration, u64)>;
+
+impl Default for Embedded {
+    fn default() -> Self {
+        let start = Instant::now();
+        Self::with_clock(move || start.elapsed())
+    }
+}
+
+impl Embedded {
+    /// With a clock of its own, which must not go back.
+    pub fn with_clock(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self { clock: Box::new(clock), logs: Mutex::default() }
+    }
+
+    pub(super) fn decide(&self, who: &Who, quota: Quota) -> Decision {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that times are written down in their order.
+        let now = (self.clock)();
+        logs.tickets += 1;
+        let ticket = logs.tickets;
+        let log = logs.of(who, now, quota.window);
+        while log.front().is_some_and(|(came, _)| now >= *came + quota.window) {
+            log.pop_front();
+        }
+        let most = quota.requests.get() as usize;
+        let free = most.saturating_sub(log.len());
+        if free > 0 {
+            log.push_back((now, ticket));
+        }
+        // The one that has to pass before another may come: where the limit was higher before, not the oldest.
+        let next = log[log.len().saturating_sub(most)].0;
+        Decision {
+            remaining: free.saturating_sub(1) as u32,
+            reset: (next + quota.window).saturating_sub(now),
+            ticket: (free > 0).then(|| Ticket { who: who.clone(), entry: Entry::Here(ticket) }),
+        }
+    }
+
+    pub(super) fn forget(&self, who: &Who, ticket: u64) {
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Logs { page, last_page, .. } = &mut *logs;
+        let Some(log) = page.get_mut(who).or_else(|| last_page.get_mut(who)) else { return };
+        // It is among the latest.
+        if let Some(index) = log.iter().rposition(|(_, number)| *number == ticket) {
+            log.remove(index);
+        }
+    }
+}
+
+impl Logs {
+    /// The client's log, on the page in use.
+    fn of(&mut self, who: &Who, now: Duration, window: Duration) -> &mut Log {
+        self.longest = self.longest.max(window);
+        if now >= self.turned + self.longest || self.page.len() >= CLIENTS {
+            self.last_page = mem::take(&mut self.page);
+            self.turned = now;
+        }
+        let Self { page, last_page, .. } = self;
+        page.entry(who.clone()).or_insert_with(|| last_page.remove(who).unwrap_or_default())
+    }
+}
+
+impl Limiter for Embedded {
+    fn take<'a>(&'a self, who: &'a Who, quota: Quota) -> BoxFuture<'a, Decision> {
+        ready(self.decide(who, quota)).boxed()
+    }
+
+    fn give_back(&self, ticket: Ticket) -> BoxFuture<'_, ()> {
+        if let Entry::Here(number) = ticket.entry {
+            self.forget(&ticket.who, number);
+        }
+        ready(()).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// A limiter, and its clock in seconds.
+    fn limiter() -> (Embedded, Arc<AtomicU64>) {
+        let seconds = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&seconds);
+        (Embedded::with_clock(move || Duration::from_secs(clock.load(Ordering::Relaxed))), seconds)
+    }
+
+    fn quota(requests: u32, seconds: u64) -> Quota {
+        Quota { requests: NonZeroU32::new(requests).unwrap(), window: Duration::from_secs(seconds) }
+    }
+
+    fn client(number: u32) -> Who {
+        Who::address(IpAddr::V4(Ipv4Addr::from_bits(number)))
+    }
+
+    fn remembered(limiter: &Embedded) -> usize {
+        let logs = limiter.logs.lock().unwrap();
+        logs.page.len() + logs.last_page.len()
+    }
+
+    #[test]
+    fn many_clients_take_no_more_than_so_much_memory() {
+        let (limiter, _) = limiter();
+        for number in 0..5 * CLIENTS as u32 {
+            assert!(limiter.decide(&client(number), quota(1, 60)).ticket.is_some());
+        }
+        assert!(remembered(&limiter) <= 2 * CLIENTS);
+        // The latest are still known.
+        let latest = 5 * CLIENTS as u32 - 1;
+        for number in [latest, latest - CLIENTS as u32 / 2] {
+            assert!(limiter.decide(&client(number), quota(1, 60)).ticket.is_none(), "{number}");
+        }
+    }
+
+    #[test]
+    fn clients_that_went_are_forgotten_and_others_are_not() {
+        let (limiter, seconds) = limiter();
+        for number in 0..100 {
+            limiter.decide(&client(number), quota(2, 60));
+        }
+        // The one that stays is seen on every page, and its first request counts until its time.
+        for second in [59, 60, 61, 119, 120, 121, 180, 181] {
+            seconds.store(second, Ordering::Relaxed);
+            limiter.decide(&client(1000), quota(1, 60));
+        }
+        assert_eq!(remembered(&limiter), 1);
+        let refused = limiter.decide(&client(1000), quota(1, 60));
+        assert!(refused.ticket.is_none());
+        // It came at 59, 119 and 180.
+        assert_eq!(refused.reset, Duration::from_secs(59));
+    }
+
+    #[test]
+    fn a_ticket_of_a_page_before_can_be_given_back() {
+        let (limiter, seconds) = limiter();
+        seconds.store(50, Ordering::Relaxed);
+        let ticket = limiter.decide(&client(1), quota(1, 60)).ticket.unwrap();
+        seconds.store(100, Ordering::Relaxed);
+        limiter.decide(&client(2), quota(1, 60));
+        let Entry::Here(number) = ticket.entry else { panic!("{ticket:?}") };
+        limiter.forget(&ticket.who, number);
+        assert!(limiter.decide(&client(1), quota(1, 60)).ticket.is_some());
+    }
+}

@@ -1,0 +1,89 @@
+//! What can go wrong with Redis.
+
+use std::time::Duration;
+
+use ::redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::domain::error::one_line;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It is known to be away, and was not asked.
+    #[error("redis is away")]
+    Away,
+    #[error("it did not answer within {} ms", .0.as_millis())]
+    Late(Duration),
+    /// The connection broke, or Redis is in no state to serve.
+    #[error("{0}")]
+    Unfit(String),
+    /// Redis is well, but not with this command.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Error {
+    /// Whether it says something of Redis, and not of one command alone.
+    pub(super) fn is_of_redis(&self) -> bool {
+        matches!(self, Error::Late(_) | Error::Unfit(_))
+    }
+
+    /// As a label.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Error::Late(_) => "late",
+            Error::Away | Error::Unfit(_) | Error::Refused(_) => "error",
+        }
+    }
+}
+
+impl From<RedisError> for Error {
+    fn from(error: RedisError) -> Self {
+        let text = match (error.kind(), error.code()) {
+            (ErrorKind::AuthenticationFailed, _) => {
+                "it does not let this user in with this password".to_owned()
+            }
+            (_, Some("NOAUTH")) => "it asks for a password".to_owned(),
+            (_, Some(code)) => format!("{code} {}", error.detail().unwrap_or_default()),
+            _ => error.to_string(),
+        };
+        let text = one_line(text.trim_end());
+        let of_the_command = match error.kind() {
+            ErrorKind::Server(kind) => {
+                matches!(kind, ServerErrorKind::ResponseError | ServerErrorKind::ExecAbort)
+            }
+            ErrorKind::Extension => matches!(error.code(), Some("WRONGTYPE" | "BUSYGROUP")),
+            ErrorKind::UnexpectedReturnType => true,
+            _ => false,
+        };
+        if of_the_command { Error::Refused(text) } else { Error::Unfit(text) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(code: &str, detail: &str) -> Error {
+        ::redis::make_extension_error(code.to_owned(), Some(detail.to_owned())).into()
+    }
+
+    #[test]
+    fn one_wrong_command_is_not_the_end_of_redis() {
+        assert!(!of("WRONGTYPE", "Operation against a key").is_of_redis());
+        for code in ["OOM", "MISCONF", "NOAUTH", "BUSY", "READONLY"] {
+            assert!(of(code, "").is_of_redis(), "{code}");
+        }
+        assert!(!Error::from(RedisError::from((ErrorKind::UnexpectedReturnType, "no number"))).is_of_redis());
+        assert!(Error::from(RedisError::from((ErrorKind::AuthenticationFailed, ""))).is_of_redis());
+        assert!(
+            Error::from(RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe))).is_of_redis()
+        );
+    }
+
+    #[test]
+    fn errors_are_sentences_of_one_line() {
+        assert_eq!(of("OOM", "command not allowed\nnow").to_string(), "OOM command not allowed now");
+        assert_eq!(of("NOAUTH", "Authentication required.").to_string(), "it asks for a password");
+        assert_eq!(Error::Late(Duration::from_millis(250)).to_string(), "it did not answer within 250 ms");
+    }
+}

@@ -1,0 +1,91 @@
+//! How many requests a client may send: one suite for both who count them, and what only one of them has to do.
+
+mod gateway;
+mod model;
+mod on_redis;
+mod suite;
+mod trouble;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use meshgate::limits::{Embedded, Limiter, OnRedis, Quota, Who};
+
+use super::redis::{RedisServer, connect};
+
+/// What counts, and how time passes for it without anybody waiting.
+pub trait Side {
+    fn limiter(&self) -> Arc<dyn Limiter>;
+    fn pass(&self, time: Duration);
+}
+
+/// This process by itself.
+pub struct Here {
+    limiter: Arc<Embedded>,
+    /// Milliseconds.
+    clock: Arc<AtomicU64>,
+}
+
+impl Here {
+    #[expect(clippy::unused_async, reason = "the other side waits for its Redis")]
+    pub async fn start() -> Here {
+        let clock = Arc::new(AtomicU64::new(0));
+        let now = Arc::clone(&clock);
+        let limiter = Embedded::with_clock(move || Duration::from_millis(now.load(Ordering::Relaxed)));
+        Here { limiter: Arc::new(limiter), clock }
+    }
+}
+
+impl Side for Here {
+    fn limiter(&self) -> Arc<dyn Limiter> {
+        Arc::clone(&self.limiter) as _
+    }
+
+    fn pass(&self, time: Duration) {
+        self.clock.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+/// By Redis.
+pub struct There {
+    pub server: RedisServer,
+    limiter: Arc<OnRedis>,
+}
+
+impl There {
+    pub async fn start() -> There {
+        let server = RedisServer::start();
+        let limiter = Arc::new(OnRedis::new(connect(&server.url()).await));
+        There { server, limiter }
+    }
+}
+
+/// Makes all that was written down older. For Redis that is as if time had passed, and the time that does pass besides
+/// is short against the windows of the suite.
+const AGE: &str = "
+    for _, key in ipairs(redis.call('KEYS', 'meshgate:limit:*')) do
+        for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+            redis.call('ZINCRBY', key, '-' .. ARGV[1], member)
+        end
+    end";
+
+impl Side for There {
+    fn limiter(&self) -> Arc<dyn Limiter> {
+        Arc::clone(&self.limiter) as _
+    }
+
+    fn pass(&self, time: Duration) {
+        let script = redis::Script::new(AGE);
+        script.arg(time.as_micros() as u64).invoke::<()>(&mut self.server.look()).unwrap();
+    }
+}
+
+pub fn quota(requests: u32, seconds: u64) -> Quota {
+    Quota { requests: NonZeroU32::new(requests).unwrap(), window: Duration::from_secs(seconds) }
+}
+
+pub fn key(name: &str) -> Who {
+    Who::Key(name.into())
+}

@@ -1,0 +1,155 @@
+//! What is in Redis, and what happens without it.
+
+use std::time::Duration;
+
+use meshgate::limits::Limiter;
+use redis::{Commands, cmd};
+
+use super::{Side, There, key, quota};
+use crate::redis::{RedisServer, connect, until_up};
+
+const KEY: &str = "meshgate:limit:key:ci";
+
+impl There {
+    /// How long the key still lives, in milliseconds: -1 is for ever, -2 is gone.
+    fn life(&self) -> i64 {
+        cmd("PTTL").arg(KEY).query(&mut self.server.look()).unwrap()
+    }
+
+    /// Redis' clock, in µs.
+    fn now(&self) -> u64 {
+        let (seconds, micros): (u64, u64) = cmd("TIME").query(&mut self.server.look()).unwrap();
+        seconds * 1_000_000 + micros
+    }
+
+    /// A request that came then, by that clock.
+    fn came(&self, name: &str, at: u64) {
+        self.server.look().zadd::<_, _, _, ()>(KEY, name, at).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn no_key_lives_for_ever() {
+    let there = There::start().await;
+    let (limiter, quota) = (there.limiter(), quota(2, 60));
+    let alive = 1..=61_000;
+    let first = limiter.take(&key("ci"), quota).await.ticket.unwrap();
+    assert!(alive.contains(&there.life()), "{}", there.life());
+    let second = limiter.take(&key("ci"), quota).await.ticket.unwrap();
+    assert!(limiter.take(&key("ci"), quota).await.ticket.is_none());
+    assert!(alive.contains(&there.life()), "{}", there.life());
+    limiter.give_back(first).await;
+    assert!(alive.contains(&there.life()), "{}", there.life());
+    limiter.give_back(second).await;
+    assert_eq!(there.life(), -2);
+    // Whoever took its end away.
+    limiter.take(&key("ci"), quota).await;
+    cmd("PERSIST").arg(KEY).exec(&mut there.server.look()).unwrap();
+    assert_eq!(there.life(), -1);
+    limiter.take(&key("ci"), quota).await;
+    assert!(alive.contains(&there.life()), "{}", there.life());
+    for key in there.server.keys() {
+        assert!(key.starts_with(meshgate::redis::PREFIX), "{key}");
+        let life: i64 = cmd("PTTL").arg(&key).query(&mut there.server.look()).unwrap();
+        assert!(life > 0, "{key}: {life}");
+    }
+}
+
+#[tokio::test]
+async fn it_is_gone_when_its_time_is_over() {
+    let there = There::start().await;
+    let quota = quota(1, 1);
+    assert!(there.limiter().take(&key("ci"), quota).await.ticket.is_some());
+    crate::gateway::until("the key ends", || there.life() == -2);
+    assert!(there.limiter().take(&key("ci"), quota).await.ticket.is_some());
+}
+
+#[tokio::test]
+async fn a_clock_that_went_back_a_little_lets_nobody_more_in() {
+    let there = There::start().await;
+    let quota = quota(3, 60);
+    let ahead = there.now() + 30_000_000;
+    there.came("before 1", ahead - 1_000_000);
+    there.came("before 2", ahead);
+    let third = there.limiter().take(&key("ci"), quota).await;
+    assert_eq!((third.ticket.is_some(), third.remaining), (true, 0));
+    let refused = there.limiter().take(&key("ci"), quota).await;
+    assert!(refused.ticket.is_none());
+    // By the time at which the client's last request came.
+    assert!(refused.reset <= Duration::from_secs(59), "{refused:?}");
+    assert!((1..=61_000).contains(&there.life()));
+}
+
+#[tokio::test]
+async fn a_clock_that_went_back_far_locks_nobody_out() {
+    let there = There::start().await;
+    let year = 365 * 24 * 3600 * 1_000_000;
+    for name in ["a", "b", "c"] {
+        there.came(name, there.now() + year);
+    }
+    let decision = there.limiter().take(&key("ci"), quota(3, 60)).await;
+    assert_eq!((decision.ticket.is_some(), decision.remaining), (true, 2));
+    assert!((1..=61_000).contains(&there.life()));
+}
+
+#[tokio::test]
+async fn a_clock_that_went_ahead_lets_everybody_in() {
+    let there = There::start().await;
+    for name in ["a", "b", "c"] {
+        there.came(name, there.now() - 3600 * 1_000_000);
+    }
+    assert_eq!(there.limiter().take(&key("ci"), quota(3, 60)).await.remaining, 2);
+}
+
+#[tokio::test]
+async fn this_process_counts_while_redis_is_away() {
+    let mut server = RedisServer::start();
+    let redis = connect(&server.url()).await;
+    let limiter = meshgate::limits::OnRedis::new(redis.clone());
+    let count = |server: &RedisServer| server.look().zcard::<_, u32>(KEY).unwrap();
+    let take = async || limiter.take(&key("ci"), quota(3, 600)).await;
+    assert_eq!(take().await.remaining, 2);
+    assert_eq!(count(&server), 1);
+
+    server.kill();
+    until_up(&redis, false).await;
+    let ticket = take().await.ticket.unwrap();
+    assert_eq!([take().await.remaining, take().await.remaining], [1, 0]);
+    assert!(take().await.ticket.is_none());
+    limiter.give_back(ticket).await;
+    assert_eq!(take().await.remaining, 0);
+
+    server.again();
+    until_up(&redis, true).await;
+    let first = take().await;
+    assert_eq!((first.remaining, count(&server)), (2, 1));
+    // What it gave before it went.
+    server.kill();
+    until_up(&redis, false).await;
+    limiter.give_back(first.ticket.unwrap()).await;
+}
+
+#[tokio::test]
+async fn two_processes_count_together() {
+    let server = RedisServer::start();
+    let [one, other] =
+        [connect(&server.url()).await, connect(&server.url()).await].map(meshgate::limits::OnRedis::new);
+    assert_eq!(one.take(&key("ci"), quota(3, 600)).await.remaining, 2);
+    let second = other.take(&key("ci"), quota(3, 600)).await;
+    assert_eq!(second.remaining, 1);
+    assert_eq!(one.take(&key("ci"), quota(3, 600)).await.remaining, 0);
+    assert!(other.take(&key("ci"), quota(3, 600)).await.ticket.is_none());
+    one.give_back(second.ticket.unwrap()).await;
+    assert_eq!(other.take(&key("ci"), quota(3, 600)).await.remaining, 0);
+}
+
+#[tokio::test]
+async fn a_key_that_holds_something_else_is_nobody_s_end() {
+    let there = There::start().await;
+    there.server.look().set::<_, _, ()>(KEY, "what is this?").unwrap();
+    assert_eq!(there.limiter().take(&key("ci"), quota(3, 600)).await.remaining, 2);
+    assert_eq!(there.limiter().take(&key("ci"), quota(3, 600)).await.remaining, 1);
+    // Others are still counted there.
+    there.limiter().take(&key("other"), quota(3, 600)).await;
+    assert!(there.server.keys().contains(&"meshgate:limit:key:other".to_owned()));
+}

@@ -1,0 +1,200 @@
+//! The connection by itself.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use meshgate::redis::{ANSWER_WITHIN, Error};
+use redis::{Commands, Script, cmd};
+
+use super::{Proxy, RedisServer, connect, until_up};
+
+static ADD: LazyLock<Script> = LazyLock::new(|| Script::new("return ARGV[1] + redis.call('INCR', KEYS[1])"));
+
+#[tokio::test]
+async fn a_redis_that_is_there_is_used_at_once() {
+    let server = RedisServer::start();
+    let redis = connect(&server.url()).await;
+    assert!(redis.health().up);
+    let set: String =
+        redis.run(cmd("SET").arg("meshgate:a").arg(1).arg("PX").arg(60_000).take()).await.unwrap();
+    assert_eq!(set, "OK");
+    assert_eq!(server.look().get::<_, u32>("meshgate:a").unwrap(), 1);
+    let mut script = ADD.key("meshgate:a");
+    script.arg(40);
+    let sum: u32 = redis.run_script(script).await.unwrap();
+    assert_eq!(sum, 42);
+}
+
+#[tokio::test]
+async fn it_is_used_again_when_it_is_back() {
+    let mut server = RedisServer::start();
+    let redis = connect(&server.url()).await;
+    for _ in 0..3 {
+        server.kill();
+        until_up(&redis, false).await;
+        let health = redis.health();
+        assert!(health.error.is_some(), "{health:?}");
+        assert_eq!(redis.run::<String>(cmd("PING")).await, Err(Error::Away));
+        server.again();
+        until_up(&redis, true).await;
+        assert_eq!(redis.run::<String>(cmd("PING")).await.unwrap(), "PONG");
+        assert_eq!(redis.health().error, None);
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_one_that_is_silent_but_the_first_few() {
+    let server = RedisServer::start();
+    let redis = connect(&server.url()).await;
+    server.stop();
+    // The keeper asks meanwhile, too.
+    let mut late = 0;
+    while redis.run::<String>(cmd("PING")).await == Err(Error::Late(ANSWER_WITHIN)) {
+        late += 1;
+    }
+    assert!((1..=3).contains(&late), "{late}");
+    // It is not asked any more, so that these are no different on a slow machine.
+    for _ in 0..100 {
+        assert_eq!(redis.run::<String>(cmd("PING")).await, Err(Error::Away));
+    }
+    server.go_on();
+    until_up(&redis, true).await;
+    assert_eq!(redis.run::<String>(cmd("PING")).await.unwrap(), "PONG");
+}
+
+#[tokio::test]
+async fn a_silent_one_is_found_out_without_a_request() {
+    let server = RedisServer::start();
+    let redis = connect(&server.url()).await;
+    server.stop();
+    until_up(&redis, false).await;
+    assert_eq!(redis.health().error, Some(Error::Late(ANSWER_WITHIN).to_string()));
+    server.go_on();
+    until_up(&redis, true).await;
+}
+
+#[tokio::test]
+async fn a_slow_one_is_away_until_it_is_quick() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(&server);
+    let redis = connect(&proxy.url()).await;
+    assert!(redis.health().up);
+    assert_eq!(proxy.connections(), 1);
+    proxy.delay(ANSWER_WITHIN / 5);
+    assert_eq!(redis.run::<String>(cmd("PING")).await.unwrap(), "PONG");
+    proxy.delay(4 * ANSWER_WITHIN);
+    assert!(matches!(redis.run::<String>(cmd("PING")).await, Err(Error::Late(_))));
+    until_up(&redis, false).await;
+    proxy.delay(Duration::ZERO);
+    until_up(&redis, true).await;
+    // Not by the connection whose answers are late.
+    assert!(proxy.connections() > 1);
+    assert_eq!(redis.run::<String>(cmd("ECHO").arg("mine").take()).await.unwrap(), "mine");
+}
+
+#[tokio::test]
+async fn a_start_without_it_goes_on_and_finds_it_later() {
+    let mut server = RedisServer::start();
+    server.kill();
+    let redis = connect(&server.url()).await;
+    assert!(!redis.health().up);
+    server.again();
+    until_up(&redis, true).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_and_mended() {
+    let server = RedisServer::start();
+    let mut look = server.look();
+    let require = |password: &str| {
+        let mut command = cmd("CONFIG");
+        command.arg("SET").arg("requirepass").arg(password);
+        command
+    };
+    require("right").exec(&mut look).unwrap();
+    let none = connect(&server.url()).await;
+    assert_eq!(none.health().error.unwrap(), "it asks for a password");
+    let wrong = connect(&format!("{}?pass=wrong", server.url())).await;
+    assert_eq!(wrong.health().error.unwrap(), "it does not let this user in with this password");
+    let right = connect(&format!("{}?pass=right", server.url())).await;
+    assert!(right.health().up);
+    // The others come in as soon as they may, by themselves.
+    require("wrong").exec(&mut look).unwrap();
+    until_up(&wrong, true).await;
+    require("").exec(&mut look).unwrap();
+    until_up(&none, true).await;
+}
+
+#[tokio::test]
+async fn users_and_databases_are_kept_to() {
+    let server = RedisServer::start();
+    let mut look = server.look();
+    // What docs/OPERATIONS.md says is enough.
+    cmd("ACL")
+        .arg(&[
+            "SETUSER",
+            "gate",
+            "on",
+            ">secret",
+            "~meshgate:*",
+            "resetchannels",
+            "+@all",
+            "-@admin",
+            "-@dangerous",
+        ])
+        .exec(&mut look)
+        .unwrap();
+    let redis = connect(&format!("{}?user=gate&pass=secret&db=3", server.url())).await;
+    assert!(redis.health().up, "{:?}", redis.health());
+    redis.run::<()>(cmd("SET").arg("meshgate:a").arg(1).arg("EX").arg(9).take()).await.unwrap();
+    assert!(!server.keys().contains(&"meshgate:a".to_owned()));
+    cmd("SELECT").arg(3).exec(&mut look).unwrap();
+    assert_eq!(look.get::<_, u32>("meshgate:a").unwrap(), 1);
+    // It is refused, and Redis is not away for that.
+    let elsewhere = redis.run::<()>(cmd("GET").arg("meshgate:a").arg("too many").take()).await;
+    assert!(matches!(elsewhere, Err(Error::Refused(_))), "{elsewhere:?}");
+    assert!(redis.health().up);
+    // A user who may write nothing is of no use.
+    cmd("ACL").arg(&["SETUSER", "gate", "-@write"]).exec(&mut look).unwrap();
+    let mute = connect(&format!("{}?user=gate&pass=secret", server.url())).await;
+    assert!(!mute.health().up);
+}
+
+#[tokio::test]
+async fn one_that_takes_no_writes_is_away() {
+    let server = RedisServer::start();
+    let redis = connect(&server.url()).await;
+    // It cannot make room: nothing in it may be evicted.
+    let mut look = server.look();
+    let most = |bytes: &str| {
+        let mut command = cmd("CONFIG");
+        command.arg("SET").arg("maxmemory").arg(bytes);
+        command
+    };
+    most("1").exec(&mut look).unwrap();
+    until_up(&redis, false).await;
+    assert!(redis.health().error.unwrap().starts_with("OOM "), "{:?}", redis.health());
+    most("0").exec(&mut look).unwrap();
+    until_up(&redis, true).await;
+    cmd("REPLICAOF").arg("127.0.0.1").arg("1").exec(&mut look).unwrap();
+    until_up(&redis, false).await;
+    assert!(redis.health().error.unwrap().starts_with("READONLY "), "{:?}", redis.health());
+    cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut look).unwrap();
+    until_up(&redis, true).await;
+}
+
+#[tokio::test]
+async fn one_that_still_loads_is_waited_for() {
+    let mut server = RedisServer::start();
+    let mut look = server.look();
+    let many: Vec<_> = (0..20_000).map(|number| (format!("other:{number}"), 1)).collect();
+    look.mset::<_, _, ()>(&many).unwrap();
+    cmd("SAVE").exec(&mut look).unwrap();
+    server.kill();
+    server.again_with(&["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"]);
+    let redis = connect(&server.url()).await;
+    assert!(redis.health().error.unwrap().starts_with("LOADING "), "{:?}", redis.health());
+    cmd("CONFIG").arg("SET").arg("key-load-delay").arg(0).exec(&mut server.look()).unwrap();
+    until_up(&redis, true).await;
+    assert_eq!(server.keys().len(), 20_001);
+}

@@ -1,0 +1,139 @@
+//! What the program says of its Redis: at the start, by its probes, and by the doctor.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::RedisServer;
+use crate::gateway::{Gateway, TRIANGLE, until};
+
+const NO_ENGINE: (&str, &str) = ("BLENDER_PYTHON", "/bin/false");
+
+fn meshgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshgate"));
+    command.args(arguments).current_dir(root).envs(variables.iter().copied()).output().unwrap()
+}
+
+/// What the doctor says of Redis, and what it ends with.
+fn doctor(variables: &[(&str, &str)]) -> (Option<String>, Option<i32>) {
+    let output = meshgate(&["doctor"], variables);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find(|line| line.contains("redis:"));
+    (line.map(str::to_owned), output.status.code())
+}
+
+fn lines_of_the_log(folder: &Path, text: &str) -> Vec<String> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    let lines: Vec<String> = logs
+        .flat_map(|path| fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    lines.into_iter().filter(|line| line.contains(text)).collect()
+}
+
+#[tokio::test]
+async fn a_start_with_a_wrong_password_says_so_once_and_goes_on() {
+    let server = RedisServer::with(&["--requirepass", "right-secret"]);
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("gateway.log");
+    let url = format!("{}?pass=wrong-secret", server.url());
+    let gateway =
+        Gateway::start(&[("REDIS_URL", &url), ("LOG_FILE", log.to_str().unwrap()), ("LOG_LEVEL", "debug")]);
+    // It takes requests, and says what is not there.
+    let ready = gateway.client.get(gateway.url("/readyz")).send().await.unwrap();
+    assert_eq!(ready.status(), 200);
+    let ready: serde_json::Value = ready.json().await.unwrap();
+    assert_eq!((&ready["status"], &ready["checks"]["redis"]), (&"ok".into(), &"away".into()));
+    assert_eq!(gateway.convert("output_format=glb", "a.obj", TRIANGLE.into()).await.status(), 200);
+    until("it is in the log", || !lines_of_the_log(folder.path(), "redis is away").is_empty());
+    let said = lines_of_the_log(folder.path(), "redis is away");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("it does not let this user in with this password"), "{said:?}");
+    assert!(lines_of_the_log(folder.path(), "-secret").is_empty());
+}
+
+#[test]
+fn an_address_that_is_none_is_a_mistake() {
+    for (variables, expected) in [
+        (&[("REDIS_URL", "redis//:s3cret@cache")][..], "meshgate: REDIS_URL takes a URL like redis://"),
+        (&[("REDIS_URL", "redis://:s3cret@cache/x")], "meshgate: REDIS_URL takes a URL like redis://"),
+        (
+            &[("REDIS_HOST", "cache:1"), ("REDIS_PASSWORD", "s3cret")],
+            "meshgate: REDIS_HOST takes a host's name",
+        ),
+    ] {
+        for arguments in [&["serve"][..], &["serve", "--check"], &["doctor"]] {
+            let output = meshgate(arguments, variables);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(64), "{said}");
+            assert!(said.starts_with(expected) && said.lines().count() == 1, "{said}");
+            assert!(!said.contains("s3cret"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn the_doctor_knows_how_redis_is() {
+    assert_eq!(doctor(&[NO_ENGINE]).0, None);
+    let server = RedisServer::with(&["--requirepass", "s3cret"]);
+    let url = server.url();
+    let password = server.socket().with_file_name("password");
+    fs::write(&password, "s3cret\n").unwrap();
+    // All is well but Redis, and then Redis, too.
+    let (line, well) = doctor(&[("REDIS_URL", &url), ("REDIS_PASSWORD_FILE", password.to_str().unwrap())]);
+    let line = line.unwrap();
+    assert!(line.starts_with("✓ redis: 7.") && line.contains(server.socket().to_str().unwrap()), "{line}");
+    let (line, code) = doctor(&[("REDIS_URL", &url)]);
+    assert_eq!(
+        (line.unwrap(), code),
+        (format!("✗ redis: {}: it asks for a password", server.socket().display()), Some(1))
+    );
+    // Else the code would say nothing of Redis.
+    assert_eq!(well, Some(0));
+    let (line, code) = doctor(&[("REDIS_URL", &url), ("REDIS_PASSWORD", "wr0ng"), NO_ENGINE]);
+    let line = line.unwrap();
+    assert!(line.contains("it does not let this user in") && !line.contains("wr0ng"), "{line}");
+    assert_eq!(code, Some(1));
+    let (line, _) = doctor(&[("REDIS_HOST", "127.0.0.1"), ("REDIS_PORT", "1"), NO_ENGINE]);
+    assert!(line.as_ref().is_some_and(|line| line.starts_with("✗ redis: 127.0.0.1:1: ")), "{line:?}");
+}
+
+/// A file of the certificates that are made for this: the one of `server.pem` has the key, and is for `localhost`.
+fn certificate(name: &str) -> String {
+    format!("{}/tests/it/redis/tls/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A Redis that is spoken to by TLS, and its address.
+fn with_tls() -> (RedisServer, String) {
+    // It cannot be told to take any port, and a port that is free now may not be so any more.
+    for _ in 0..20 {
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let mut server = RedisServer::with(&[
+            "--tls-port",
+            &port,
+            "--tls-cert-file",
+            &certificate("server.pem"),
+            "--tls-key-file",
+            &certificate("server.key.pem"),
+            "--tls-auth-clients",
+            "no",
+        ]);
+        if server.is_alive() {
+            return (server, format!("rediss://localhost:{port}"));
+        }
+    }
+    panic!("no port is free");
+}
+
+#[test]
+fn tls_is_spoken_with_those_who_are_trusted() {
+    let (_server, url) = with_tls();
+    let ask =
+        |trusted: &str| doctor(&[("REDIS_URL", &url), ("SSL_CERT_FILE", &certificate(trusted)), NO_ENGINE]);
+    let line = ask("server.pem").0.unwrap();
+    assert!(line.starts_with("✓ redis: 7."), "{line}");
+    let line = ask("stranger.pem").0.unwrap();
+    assert!(line.starts_with("✗ redis: localhost:") && line.contains("certificate"), "{line}");
+}

@@ -1,0 +1,145 @@
+//! A real Redis, and the connection to it: away, back, slow, full, locked.
+
+mod connection;
+mod gateway;
+mod proxy;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
+
+use meshgate::config::{self, Config, Sources};
+use meshgate::redis::Redis;
+use meshgate::telemetry::Metrics;
+use redis::{Client, Commands};
+use rustix::process::{Pid, Signal, kill_process};
+
+pub use proxy::Proxy;
+
+use super::gateway::{LONG, until};
+
+/// A `redis-server` of our own, at a socket in a folder of its own; killed when dropped. What it holds goes with it.
+pub struct RedisServer {
+    process: Child,
+    folder: tempfile::TempDir,
+    arguments: Vec<String>,
+}
+
+impl RedisServer {
+    pub fn start() -> RedisServer {
+        RedisServer::with(&[])
+    }
+
+    /// With these arguments besides the usual ones.
+    pub fn with(arguments: &[&str]) -> RedisServer {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        let process = spawn(folder.path(), &arguments);
+        let mut server = RedisServer { process, folder, arguments };
+        server.until_there();
+        server
+    }
+
+    fn until_there(&mut self) {
+        // One that asks for a password is there, too. One that has ended will not be.
+        until("it listens", || {
+            std::os::unix::net::UnixStream::connect(self.socket()).is_ok() || !self.is_alive()
+        });
+    }
+
+    pub fn is_alive(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    pub fn socket(&self) -> std::path::PathBuf {
+        self.folder.path().join("redis.sock")
+    }
+
+    pub fn url(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// A connection that looks at it, or changes it.
+    pub fn look(&self) -> redis::Connection {
+        Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+
+    /// Every key that there is.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.look().keys("*").unwrap();
+        keys.sort();
+        keys
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        // Nobody removes it after a kill, and the next one would seem to be there.
+        let _ = std::fs::remove_file(self.socket());
+    }
+
+    /// After a kill: the same again, with what was saved.
+    pub fn again(&mut self) {
+        self.process = spawn(self.folder.path(), &self.arguments);
+        self.until_there();
+    }
+
+    /// After a kill: the same again, with other arguments.
+    pub fn again_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
+        self.again();
+    }
+
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn spawn(folder: &Path, arguments: &[String]) -> Child {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/redis-server");
+    assert!(program.exists(), "run: make setup");
+    Command::new(program)
+        .args(["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "no"])
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// The settings of a Redis at this address.
+pub fn settings(url: &str) -> config::Redis {
+    Config::load(&Sources::new([("REDIS_URL".into(), url.into())])).unwrap().redis.unwrap()
+}
+
+/// Connects as the service does.
+pub async fn connect(url: &str) -> Redis {
+    static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Arc::new(Metrics::new().unwrap()));
+    Redis::start(&settings(url), Arc::clone(&METRICS)).await.unwrap()
+}
+
+/// Waits until Redis is seen as up, or as away.
+pub async fn until_up(redis: &Redis, up: bool) {
+    let began = Instant::now();
+    while redis.health().up != up {
+        assert!(began.elapsed() < LONG, "never up = {up}: {:?}", redis.health());
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
