@@ -12,7 +12,7 @@ use crate::http::{self, Gateway, Server};
 use crate::intake::Limits;
 use crate::limits::{Embedded, Limiter, OnRedis};
 use crate::redis::Redis;
-use crate::service::{Admission, Converter, Reports};
+use crate::service::{Admission, Answers, Converter};
 use crate::shutdown::{self, Shutdown};
 use crate::storage::Storage;
 use crate::telemetry::{Metrics, logging, panics};
@@ -63,7 +63,8 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
         }
     };
     let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
-    let tending = tokio::spawn(async move { storage.tend().await });
+    let answers = gateway.answers.clone();
+    let tending = tokio::spawn(async move { tokio::join!(storage.tend(), answers.tend()) });
     // Metrics are there until the last request has its answer.
     let answered = Shutdown::default();
     let metrics = metrics.map(|metrics| {
@@ -76,6 +77,7 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     if let Some(metrics) = metrics {
         let _ = metrics.await;
     }
+    gateway.answers.finish().await;
     warming.abort();
     tending.abort();
     gateway.converter.shutdown().await;
@@ -122,10 +124,11 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
         None => Arc::new(Embedded::default()),
         Some(redis) => Arc::new(OnRedis::new(redis.clone())),
     };
+    let index = wire::index(config.cache, &storage, redis.as_ref());
     Ok(Gateway {
         converter: Converter::new(engine, work.clone(), limits, admission),
+        answers: Answers::new(index, storage.clone(), work.path().to_owned()),
         work,
-        reports: Reports::default(),
         storage,
         metrics,
         limiter,

@@ -3,15 +3,18 @@
 use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Failure;
 use super::plan::Origin;
+use crate::cache::{Embedded, Index, OnRedis};
 use crate::config::{self, Engine};
 use crate::domain::{ConversionError, Format};
 use crate::engine::blender::locate::{self, Places};
 use crate::engine::blender::{self, EngineError};
 use crate::engine::workdir::WorkDir;
 use crate::intake::{Limits, Named, Sent, Source};
+use crate::redis::Redis;
 use crate::service::{Admission, Converter};
 use crate::storage::Storage;
 
@@ -56,6 +59,20 @@ pub fn work(settings: &Engine) -> Result<WorkDir, ConversionError> {
 /// What is wrong with the settings.
 pub fn storage(settings: &config::Storage, engine: &Engine) -> Result<Storage, Failure> {
     Storage::open(settings, &store_base(engine)).map_err(Failure::usage)
+}
+
+/// What is known of conversions; `None`: the cache is off.
+pub fn index(
+    cache: Option<config::Cache>,
+    storage: &Storage,
+    redis: Option<&Redis>,
+) -> Option<Arc<dyn Index>> {
+    let config::Cache { duration, max_bytes } = cache?;
+    let alone = Embedded::new(storage.clone(), duration, max_bytes);
+    Some(match redis {
+        None => Arc::new(alone),
+        Some(redis) => Arc::new(OnRedis::new(redis.clone(), duration, alone)),
+    })
 }
 
 /// Where conversions happen on disk: below `DATA_DIR`, else in the user's cache folder, else in the temporary one.

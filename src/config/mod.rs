@@ -24,7 +24,7 @@ use ipnet::IpNet;
 pub use reader::{Mistakes, Reader};
 pub use redis::{Redis, Secret};
 pub use sources::Sources;
-pub use storage::{CloudOptions, Place, Storage};
+pub use storage::{Cache, CloudOptions, Place, Storage};
 
 use crate::engine::blender::protocol::SandboxMode;
 
@@ -34,6 +34,8 @@ pub struct Config {
     pub environment: Environment,
     pub engine: Engine,
     pub storage: Storage,
+    /// `None`: every conversion is carried out.
+    pub cache: Option<Cache>,
     pub server: Server,
     pub access: Access,
     /// What processes share; `None`: this one is alone.
@@ -165,6 +167,7 @@ impl Config {
             environment: reader.environment(),
             engine: Engine::read(&mut reader),
             storage: Storage::read(&mut reader),
+            cache: Cache::read(&mut reader),
             server: Server::read(&mut reader),
             access: Access::read(&mut reader),
             redis: Redis::read(&mut reader),

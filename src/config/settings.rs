@@ -308,6 +308,27 @@ settings! {
         help: "how much is kept, in bytes or like 10G; beyond it, what was not used for the longest time goes",
         parse: |value| parse::size(value, 1),
     }
+    CACHE: bool {
+        group: Storage,
+        takes: "on or off",
+        usual: Value("on"),
+        help: "whether a conversion that was carried out before is answered with its result",
+        parse: |value| parse::choice(value, &[("on", true), ("off", false)]),
+    }
+    CACHE_DURATION: Duration {
+        group: Storage,
+        takes: parse::LIFETIME,
+        usual: Value("3600"),
+        help: "seconds for which such a result is found again; no longer than RESULT_TTL",
+        parse: parse::lifetime,
+    }
+    CACHE_MAX_SIZE: u64 {
+        group: Storage,
+        takes: SIZE,
+        usual: Value("5G"),
+        help: "how much of them a process without Redis remembers, in bytes or like 5G; beyond it, what was not used for the longest time goes",
+        parse: |value| parse::size(value, 1),
+    }
     PRESIGN_RESULTS: bool {
         group: Storage,
         takes: "true or false",

@@ -21,6 +21,15 @@ pub struct Storage {
     pub presign: bool,
 }
 
+/// What is remembered of conversions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    /// How long a result is found again.
+    pub duration: Duration,
+    /// Bytes of the results that a process alone remembers.
+    pub max_bytes: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     Folder(PathBuf),
@@ -53,6 +62,18 @@ impl Storage {
             max_bytes: reader.read(&settings::DATA_MAX_SIZE),
             presign: reader.read(&settings::PRESIGN_RESULTS),
         }
+    }
+}
+
+impl Cache {
+    /// `None`: it is off.
+    pub fn read(reader: &mut Reader) -> Option<Cache> {
+        let on = reader.read(&settings::CACHE);
+        let cache = Cache {
+            duration: reader.read(&settings::CACHE_DURATION),
+            max_bytes: reader.read(&settings::CACHE_MAX_SIZE),
+        };
+        on.then_some(cache)
     }
 }
 

@@ -49,6 +49,7 @@ fn the_defaults_of_development() {
             max_unpacked: 1 << 30,
         },
         storage: Storage { place: None, ttl: Duration::from_hours(24), max_bytes: 10 << 30, presign: false },
+        cache: Some(Cache { duration: Duration::from_hours(1), max_bytes: 5 << 30 }),
         server: Server {
             bind: address("127.0.0.1:5000"),
             metrics: None,
@@ -94,6 +95,7 @@ fn every_setting_is_read_and_every_reading_is_in_the_table() {
     let mut reader = Reader::new(&sources);
     Engine::read(&mut reader);
     Storage::read(&mut reader);
+    Cache::read(&mut reader);
     Server::read(&mut reader);
     Access::read(&mut reader);
     Redis::read(&mut reader);
@@ -124,6 +126,9 @@ const WRONG: &[(&str, &str)] = &[
     ("STORAGE_URL", "/srv/meshgate"),
     ("RESULT_TTL", "1d"),
     ("DATA_MAX_SIZE", "0"),
+    ("CACHE", "true"),
+    ("CACHE_DURATION", "0"),
+    ("CACHE_MAX_SIZE", "-1"),
     ("PRESIGN_RESULTS", "maybe"),
     ("TRUSTED_PROXIES", "proxy"),
     ("CORS_ORIGINS", "example.org"),

@@ -97,6 +97,60 @@ pub enum ErrorCode {
     Internal,
 }
 
+impl ErrorCode {
+    /// Whether it lies in the model and in what was asked for, so that another try would end alike. What may come of
+    /// the load, of limits of time and memory, or of this machine is ours.
+    pub fn is_models_fault(self) -> bool {
+        match self {
+            ErrorCode::UnknownOption
+            | ErrorCode::InvalidOption
+            | ErrorCode::UnsupportedOutputFormat
+            | ErrorCode::UnknownFormat
+            | ErrorCode::UnsupportedPair
+            | ErrorCode::EmptyFile
+            | ErrorCode::InvalidArchive
+            | ErrorCode::EncryptedArchive
+            | ErrorCode::TooLarge
+            | ErrorCode::AmbiguousModel
+            | ErrorCode::MissingFiles
+            | ErrorCode::ImportFailed
+            | ErrorCode::EmptyModel
+            | ErrorCode::NoAnimation
+            | ErrorCode::NotHumanoid
+            | ErrorCode::ExportFailed
+            | ErrorCode::GeometryLost
+            | ErrorCode::OutputTooLarge => true,
+            // A crash may be the system's, which kills what is largest when memory runs out.
+            ErrorCode::EngineCrashed
+            | ErrorCode::MemoryLimit
+            | ErrorCode::Timeout
+            | ErrorCode::Cancelled
+            | ErrorCode::EngineUnavailable
+            | ErrorCode::DiskFull
+            | ErrorCode::OutputExists
+            | ErrorCode::Io
+            | ErrorCode::QueueFull
+            | ErrorCode::ShuttingDown
+            | ErrorCode::Internal
+            // And these are of requests, not of conversions.
+            | ErrorCode::NoFile
+            | ErrorCode::NoFileName
+            | ErrorCode::NoExtension
+            | ErrorCode::NoOutputFormat
+            | ErrorCode::UnsupportedInputFormat
+            | ErrorCode::MalformedRequest
+            | ErrorCode::HeadTooLarge
+            | ErrorCode::RequestTimeout
+            | ErrorCode::NotFound
+            | ErrorCode::Expired
+            | ErrorCode::MethodNotAllowed
+            | ErrorCode::Unauthorized
+            | ErrorCode::RateLimited
+            | ErrorCode::TooManyConnections => false,
+        }
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)

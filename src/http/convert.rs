@@ -4,21 +4,30 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
-use axum::response::Response;
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::access::limit::Counted;
+use super::answer::{self, Wanted};
 use super::problem::Problem;
-use super::receive;
+use super::receive::{self, Received};
 use super::state::{Gateway, Shared};
-use super::{describe, file};
+use crate::cache;
 use crate::domain::format::TABLE;
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
 use crate::engine::native;
+use crate::engine::workdir::ConversionFolder;
 use crate::intake::{Source, names};
-use crate::service::{self, Course, Outcome};
+use crate::service::{self, Answer, Course, How, Outcome, Question};
+use crate::storage::Hash;
 use crate::telemetry;
+use crate::telemetry::metrics::Watched;
 
 /// Bytes of a client's text that come back in a sentence.
 const MAX_ECHO: usize = 80;
@@ -43,65 +52,183 @@ struct Wish {
 
 /// Convert a model
 ///
-/// The conversion runs while the client waits; one that hangs up ends it. `/v1/convert` is the same.
+/// The conversion runs while the client waits; one that hangs up ends it, unless another one waits for the same.
+/// `/v1/convert` is the same.
 #[utoipa::path(post, path = "/convert", tag = "conversion")]
 pub async fn convert(
     State(gateway): State<Shared>,
     query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
-) -> Result<Response, Problem> {
-    let wish = Wish::read(query)?;
-    let course = Arc::new(Course::default());
-    let watched = gateway.metrics.conversion(wish.target, &course);
-    let killed = gateway.shutdown.killed.clone();
-    let answer = tokio::select! {
-        answer = answer(&gateway, wish, &course, request) => answer,
-        () = killed.cancelled() => {
-            Err(Problem::new(ErrorCode::ShuttingDown, "the service is stopping; send the request again"))
+) -> Response {
+    let wish = match Wish::read(query) {
+        Ok(wish) => wish,
+        Err(problem) => return problem.into_response(),
+    };
+    let (parts, body) = request.into_parts();
+    let watched = gateway.metrics.conversion(wish.target, &Arc::default());
+    let received = tokio::select! {
+        received = receive(&gateway, &wish, &parts.headers, body) => received,
+        () = gateway.shutdown.killed.cancelled() => Err(stopping()),
+    };
+    let received = match received {
+        Ok(received) => received,
+        Err(problem) => {
+            watched.end(Some(problem.error.code));
+            return problem.into_response();
         }
     };
-    watched.end(answer.as_ref().err().map(|problem| problem.error.code));
-    answer
+    // From here on, a conversion is counted where it is carried out.
+    let began = watched.dismiss();
+    tokio::select! {
+        answer = answer(&gateway, wish, &parts, received, began) => answer,
+        () = gateway.shutdown.killed.cancelled() => stopping().into_response(),
+    }
 }
 
-async fn answer(
-    gateway: &Gateway,
-    wish: Wish,
-    course: &Course,
-    request: Request,
-) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
+fn stopping() -> Problem {
+    Problem::new(ErrorCode::ShuttingDown, "the service is stopping; send the request again")
+}
+
+/// A model that has arrived.
+struct Model {
+    folder: ConversionFolder,
+    files: Vec<Received>,
+    took: Duration,
+}
+
+async fn receive(gateway: &Gateway, wish: &Wish, headers: &HeaderMap, body: Body) -> Result<Model, Problem> {
     let limits = receive::Limits {
         bytes: gateway.settings.max_file_size,
         files: gateway.converter.limits().max_entries,
         wait: gateway.settings.read_timeout,
     };
     // In the predecessor's order, but that everything is checked that can be before any of the body is read.
-    receive::check_headers(&parts.headers, &body, limits)?;
-    if !receive::is_multipart(&parts.headers) {
+    receive::check_headers(headers, &body, limits)?;
+    if !receive::is_multipart(headers) {
         check_names(wish.file_name.as_deref())?;
     }
-    refuse_early(gateway, &wish)?;
+    refuse_early(gateway, wish)?;
     let began = Instant::now();
     let folder = gateway.work.new_folder();
-    let files = receive::receive(&parts.headers, body, wish.file_name.as_deref(), &folder, limits)
+    let mut files = receive::receive(headers, body, wish.file_name.as_deref(), &folder, limits)
         .instrument(telemetry::span!("receive"))
         .await?;
     check_names(files.iter().map(|file| file.name.as_str()))?;
-    let receive = began.elapsed();
+    // Nothing depends on the order of a form's parts then.
+    files.sort_by(|one, other| (&one.name, one.hash.as_bytes()).cmp(&(&other.name, other.hash.as_bytes())));
+    Ok(Model { folder, files, took: began.elapsed() })
+}
+
+/// What is known of this conversion is answered with, or else it is carried out.
+async fn answer(gateway: &Shared, wish: Wish, parts: &Parts, model: Model, began: Instant) -> Response {
+    let identity = identity(gateway, &wish, &model.files);
+    let wanted = Wanted::of(&parts.headers);
+    let mut question =
+        Question { identity, fresh: wanted.fresh, lost: false, timeout: gateway.settings.timeout };
+    let asked = Instant::now();
+    let Model { folder, files, took } = model;
     let request = service::Request {
-        sources: Source::Files(files.into_iter().map(receive::Received::named).collect()),
+        sources: Source::Files(files.into_iter().map(Received::named).collect()),
         main: wish.main,
         target: wish.target,
         options: wish.options,
         timeout: gateway.settings.timeout,
     };
-    let outcome = gateway
-        .converter
-        .convert_in(folder, request, course, &|_, _| ())
-        .await
-        .map_err(|error| about(gateway, error))?;
-    respond(gateway, outcome, receive).instrument(telemetry::span!("store")).await
+    let work = |left| {
+        carry_out(
+            Arc::clone(gateway),
+            folder.clone(),
+            service::Request { timeout: left, ..request.clone() },
+            began,
+        )
+    };
+    loop {
+        let Answer { how, result } = gateway.answers.ask(&question, &work).await;
+        let answered = match result {
+            Ok(ready) => answer::answer(gateway, identity, &wanted, ready, took)
+                .instrument(telemetry::span!("store"))
+                .await
+                .transpose(),
+            Err(error) => Some(Err(about(gateway, error))),
+        };
+        // What was kept is gone, or cannot be read.
+        let Some(answered) = answered else {
+            question.timeout = gateway.settings.timeout.saturating_sub(asked.elapsed());
+            question.fresh = question.lost;
+            question.lost = true;
+            continue;
+        };
+        gateway.metrics.cached(how.word());
+        if how == How::Hit
+            && let Some(counted) = parts.extensions.get::<Counted>()
+        {
+            counted.give_back().await;
+        }
+        let mut response = answered.into_response();
+        answer::tell(&mut response, how);
+        return response;
+    }
+}
+
+/// What the conversion is known by, where that can be told.
+fn identity(gateway: &Gateway, wish: &Wish, files: &[Received]) -> Option<Hash> {
+    if !gateway.answers.is_on() {
+        return None;
+    }
+    let engine = gateway.converter.engine_identity()?;
+    let files = files.iter().map(|file| cache::Part {
+        name: file.called().to_owned(),
+        hash: *file.hash.as_bytes(),
+        bytes: file.bytes,
+    });
+    Some(cache::identity(&cache::Parts {
+        engine: &engine,
+        target: wish.target,
+        options: &wish.options,
+        main: wish.main.as_deref(),
+        called: None,
+        files: files.collect(),
+    }))
+}
+
+/// Carries out a conversion, and counts it, whoever waits for it by then.
+async fn carry_out(
+    gateway: Shared,
+    folder: ConversionFolder,
+    request: service::Request,
+    began: Instant,
+) -> Result<Outcome, ConversionError> {
+    let course = Arc::new(Course::default());
+    let watched = gateway.metrics.conversion_since(request.target, &course, began);
+    let counted = Counting { watched: Some(watched), killed: &gateway.shutdown.killed };
+    let result = tokio::select! {
+        result = gateway.converter.convert_in(folder, request, &course, &|_, _| ()) => result,
+        () = gateway.shutdown.killed.cancelled() => Err(stopping().error),
+    };
+    counted.end(result.as_ref().err().map(|error| error.code));
+    result
+}
+
+/// Counts a conversion that is given up as what it is: when the service stops, nobody has cancelled it.
+struct Counting<'a> {
+    watched: Option<Watched>,
+    killed: &'a CancellationToken,
+}
+
+impl Counting<'_> {
+    fn end(mut self, error: Option<ErrorCode>) {
+        if let Some(watched) = self.watched.take() {
+            watched.end(error);
+        }
+    }
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        if let Some(watched) = self.watched.take_if(|_| self.killed.is_cancelled()) {
+            watched.end(Some(ErrorCode::ShuttingDown));
+        }
+    }
 }
 
 /// What cannot be done now is answered before the body is read, except where the engine may not be needed at all.
@@ -128,16 +255,6 @@ fn about(gateway: &Gateway, error: ConversionError) -> Problem {
         _ => None,
     };
     Problem { error, retry_after: after }
-}
-
-async fn respond(gateway: &Gateway, outcome: Outcome, receive: Duration) -> Result<Response, Problem> {
-    let report = outcome.report.clone();
-    let result = file::Result::of(outcome).await?;
-    let described = describe::Described::new(&report, &result.name, receive);
-    let id = gateway.reports.keep(report);
-    let mut response = result.response().await?;
-    described.put(&mut response, id);
-    Ok(response)
 }
 
 /// Names as the predecessor asks for them: one at least with an extension that is known. A raw body may have none.

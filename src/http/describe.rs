@@ -8,7 +8,8 @@ use axum::response::Response;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use uuid::Uuid;
 
-use crate::domain::Report;
+use crate::cache;
+use crate::domain::report::Timings;
 
 const LOSSES: HeaderName = HeaderName::from_static("meshgate-losses");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -29,14 +30,14 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 pub struct Described {
-    losses: usize,
+    losses: u32,
     disposition: String,
     timing: String,
 }
 
 impl Described {
-    pub fn new(report: &Report, name: &str, receive: Duration) -> Self {
-        let timings = &report.timings;
+    /// `timings` are of a conversion that was carried out for this answer.
+    pub fn new(about: &cache::Result, timings: &Timings, name: &str, receive: Duration) -> Self {
         let parts = [timings.import_ms, timings.process_ms, timings.export_ms];
         let convert: f64 = parts.iter().flatten().sum();
         let mut timing = format!("receive;dur={:.1}", receive.as_secs_f64() * 1000.0);
@@ -45,7 +46,12 @@ impl Described {
         {
             let _ = write!(timing, ", {what};dur={:.1}", took.unwrap_or_default());
         }
-        Self { losses: report.losses.len(), disposition: disposition(name), timing }
+        Self { losses: about.losses, disposition: disposition(name), timing }
+    }
+
+    /// What the client may call the file, as a header's value.
+    pub fn disposition(&self) -> &str {
+        &self.disposition
     }
 
     pub fn put(&self, response: &mut Response, report: Uuid) {

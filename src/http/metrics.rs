@@ -25,6 +25,7 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
         engine: started.unwrap_or_default(),
         engine_version: converter.engine_version(),
         backends,
+        cache_bytes: gateway.answers.bytes(),
     };
     let text = gateway.metrics.render(&now).map_err(|error| {
         tracing::error!(%error, "the metrics cannot be written");

@@ -1,6 +1,7 @@
 //! The HTTP API: requests in, files and problems out. Knows the conversion path, and nothing of how it works.
 
 pub mod access;
+mod answer;
 mod apidocs;
 mod bodies;
 mod convert;

@@ -14,7 +14,8 @@ use crate::domain::{ErrorCode, Report};
 
 /// The report of a recent conversion
 ///
-/// What went in, what came out, and what the target could not hold. The latest 1,000 are kept.
+/// What went in, what came out, and what the target could not hold. It is kept as long as results are (a day, unless the
+/// operator says otherwise), by whichever process it was made; where the store fails, the latest 1,000 of each process are.
 #[utoipa::path(
     get,
     path = "/v1/reports/{id}",
@@ -26,10 +27,13 @@ pub async fn report(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Arc<Report>>, Problem> {
     let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
-    id.and_then(|id| gateway.reports.get(id)).map(Json).ok_or_else(|| match id {
-        Some(id) if gateway.storage.has_expired(id, SystemTime::now()) => {
-            Problem::new(ErrorCode::Expired, "the report of this number is too old to be kept")
-        }
-        _ => Problem::new(ErrorCode::NotFound, "there is no report of this number; the latest 1000 are kept"),
-    })
+    let absent = || Problem::new(ErrorCode::NotFound, "there is no report of this number");
+    let id = id.ok_or_else(absent)?;
+    if let Some(report) = gateway.answers.report(id).await {
+        return Ok(Json(report));
+    }
+    if gateway.storage.has_expired(id, SystemTime::now()) {
+        return Err(Problem::new(ErrorCode::Expired, "the report of this number is too old to be kept"));
+    }
+    Err(absent())
 }

@@ -7,7 +7,7 @@ use crate::config::Access;
 use crate::engine::workdir::WorkDir;
 use crate::limits::Limiter;
 use crate::redis::Redis;
-use crate::service::{Converter, Reports};
+use crate::service::{Answers, Converter};
 use crate::shutdown::Shutdown;
 use crate::storage::Storage;
 use crate::telemetry::Metrics;
@@ -30,7 +30,7 @@ pub struct Settings {
 pub struct Gateway {
     pub converter: Converter,
     pub work: WorkDir,
-    pub reports: Reports,
+    pub answers: Answers,
     pub storage: Storage,
     pub metrics: Arc<Metrics>,
     pub limiter: Arc<dyn Limiter>,
@@ -63,12 +63,13 @@ impl Gateway {
             presign: false,
         };
         let engine = Err(EngineError::NotFound);
+        let storage = Storage::open(&stored, &folder.join("store")).unwrap();
         Arc::new(Self {
             converter: Converter::new(engine, work.clone(), limits, Admission::new(1, 0)),
+            answers: Answers::new(None, storage.clone(), work.path().to_owned()),
             work,
-            reports: Reports::default(),
             metrics: Arc::new(Metrics::new().unwrap()),
-            storage: Storage::open(&stored, &folder.join("store")).unwrap(),
+            storage,
             limiter,
             redis: None,
             settings: Settings {

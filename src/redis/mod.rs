@@ -9,6 +9,10 @@
 //!  meshgate:limit:address:ADDRESS                 window; until a window after the latest
 //!      member  16 bytes of the request's own
 //!      score   when it came, in µs of Redis' clock
+//!  meshgate:cache:IDENTITY           text         how that conversion ended: where its result is in the store
+//!                                                 (`CACHE_DURATION`), or why there is none (a minute); JSON
+//!  meshgate:lease:IDENTITY           text         a token of the process that carries it out, which lengthens it;
+//!                                                 1.5 s after it did so for the last time
 //! ```
 //!
 //! Each operation has one key, so that a cluster may put it where it likes; keys that are used together have to have
@@ -89,6 +93,12 @@ pub struct Health {
     pub since: Instant,
     /// Why it is away.
     pub error: Option<String>,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
+        out.debug_struct("Redis").field("address", &self.shared.address).finish_non_exhaustive()
+    }
 }
 
 struct Shared {

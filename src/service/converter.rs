@@ -73,6 +73,15 @@ impl Converter {
         self.blender.get().map(|blender| blender.version().blender)
     }
 
+    /// All of the engine that results depend on, as far as it is known: what was started, else what is installed.
+    pub fn engine_identity(&self) -> Option<String> {
+        let version = match self.blender.get() {
+            Some(blender) => blender.version(),
+            None => self.engine.as_ref()?.engine.installed()?,
+        };
+        Some(format!("{}/{}", version.blender, version.vrm_addon))
+    }
+
     /// The engine's counts, once it was started.
     pub fn stats(&self) -> Option<Stats> {
         self.blender.get().map(Blender::stats)

@@ -1,16 +1,20 @@
 //! The conversion path: what every way in (command line, HTTP, jobs) runs.
 
 mod admission;
+mod answers;
 mod conversion;
 mod converter;
 mod course;
 mod losses;
+mod packed;
 mod reports;
 
 pub use admission::Admission;
+pub use answers::{Answer, Answers, How, Question, Ready};
 pub use conversion::{Outcome, Request};
 pub use converter::Converter;
 pub use course::{Course, Lane};
+pub use packed::{Content, Made};
 pub use reports::Reports;
 
 use crate::domain::{ConversionError, ErrorCode};

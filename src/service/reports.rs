@@ -15,13 +15,13 @@ pub struct Reports(Mutex<VecDeque<(Uuid, Arc<Report>)>>);
 
 impl Reports {
     /// Keeps a report, and says under which number. The oldest gives way.
-    pub fn keep(&self, report: Report) -> Uuid {
+    pub fn keep(&self, report: Arc<Report>) -> Uuid {
         let id = Uuid::now_v7();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == KEPT {
             kept.pop_front();
         }
-        kept.push_back((id, Arc::new(report)));
+        kept.push_back((id, report));
         id
     }
 
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn the_latest_thousand_are_kept() {
         let reports = Reports::default();
-        let ids: Vec<Uuid> = (0..1001).map(|number| reports.keep(report(number))).collect();
+        let ids: Vec<Uuid> = (0..1001).map(|number| reports.keep(Arc::new(report(number)))).collect();
         assert!(reports.get(ids[0]).is_none());
         for number in [1, 500, 1000] {
             assert_eq!(reports.get(ids[number]).unwrap().input.bytes, number as u64);

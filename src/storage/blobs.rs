@@ -146,6 +146,16 @@ impl Storage {
         remote::download(found, hash, spool, self.name()).await
     }
 
+    /// Removes a result, if it is there.
+    ///
+    /// # Errors
+    /// What is wrong with the store.
+    pub async fn remove_blob(&self, hash: &Hash) -> Result<(), Error> {
+        let path = Key::Blob(*hash).path();
+        let work = async { Ok((Outcome::Done, self.discard(&path).await?)) };
+        self.tracked(Operation::Remove, work).await
+    }
+
     async fn discard(&self, path: &str) -> Result<(), Error> {
         self.sought(self.0.place.store.delete(&self.location(path))).await.map(drop)
     }

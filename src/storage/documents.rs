@@ -4,11 +4,15 @@ use std::time::SystemTime;
 
 use blake3::Hash;
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use uuid::Uuid;
 
 use super::layout::{ENTRIES, Key, Name, REPORTS};
 use super::{Error, Operation, Outcome, Storage, age};
+
+/// Documents of a bucket that are asked for at a time.
+const AT_ONCE: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Document {
@@ -82,6 +86,32 @@ impl Storage {
             let kept = self.sought(read).await?;
             let kept = kept.filter(|kept| age(kept.modified, SystemTime::now()) <= self.0.ttl);
             Ok((if kept.is_some() { Outcome::Done } else { Outcome::Absent }, kept))
+        };
+        self.tracked(Operation::Get, work).await
+    }
+
+    /// What is in these documents, in their order; `None` where one is not there or cannot be read. For many at once.
+    ///
+    /// # Errors
+    /// What is wrong with the store.
+    pub async fn get_all(&self, documents: Vec<Document>) -> Result<Vec<Option<Bytes>>, Error> {
+        let paths = documents.into_iter().map(|document| Key::from(document).path());
+        let work = async {
+            let contents = if let Some(root) = &self.0.place.folder {
+                let paths: Vec<_> = paths.map(|path| root.join(path)).collect();
+                // One thread for all: a file takes less time than to ask for a thread.
+                let read = move |_: &str| {
+                    Ok(paths.iter().map(|path| std::fs::read(path).ok().map(Bytes::from)).collect())
+                };
+                self.blocking(read).await?
+            } else {
+                let read = |path: String| async move {
+                    let location = self.location(&path);
+                    self.sought(async { self.0.place.store.get(&location).await?.bytes().await }).await
+                };
+                stream::iter(paths).map(read).buffered(AT_ONCE).try_collect().await?
+            };
+            Ok((Outcome::Done, contents))
         };
         self.tracked(Operation::Get, work).await
     }

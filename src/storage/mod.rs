@@ -167,6 +167,11 @@ impl Storage {
         let _ = self.0.observer.set(observer);
     }
 
+    /// Bytes of all that is kept, as far as this process knows.
+    pub fn kept_bytes(&self) -> u64 {
+        self.0.kept.load(Ordering::Relaxed)
+    }
+
     /// What is wrong with it, as its latest operations showed; `None`: nothing.
     pub fn trouble(&self) -> Option<Error> {
         self.0.health.trouble()

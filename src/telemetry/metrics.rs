@@ -8,7 +8,7 @@ mod conversion;
 mod state;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -46,6 +46,7 @@ pub struct Metrics {
     queue_wait: Histogram,
     peak_memory: Histogram,
     store_duration: HistogramVec,
+    cache_requests: IntCounterVec,
     panics: IntCounter,
     rate_limited: IntCounter,
     redis_duration: HistogramVec,
@@ -134,6 +135,7 @@ impl Metrics {
                 ))?,
             )?,
             store_duration: store_duration(to_registry)?,
+            cache_requests: cache_requests(to_registry)?,
             panics: counter(to_registry, "panics_total", "Mistakes of the program itself that were caught")?,
             rate_limited: counter(
                 to_registry,
@@ -170,7 +172,22 @@ impl Metrics {
 
     /// A conversion begins. It is counted as cancelled when what is returned is dropped before its end.
     pub fn conversion(self: &Arc<Self>, target: Format, course: &Arc<Course>) -> Watched {
-        Watched::new(Arc::clone(self), target, Arc::clone(course))
+        self.conversion_since(target, course, Instant::now())
+    }
+
+    /// The same, of one that was asked for before.
+    pub fn conversion_since(
+        self: &Arc<Self>,
+        target: Format,
+        course: &Arc<Course>,
+        began: Instant,
+    ) -> Watched {
+        Watched::new(Arc::clone(self), target, Arc::clone(course), began)
+    }
+
+    /// A conversion was answered, from where `result` says.
+    pub fn cached(&self, result: &str) {
+        self.cache_requests.with_label_values(&[result]).inc();
     }
 
     /// The store did something, or tried to.
@@ -210,6 +227,16 @@ fn store_duration(registry: &Registry) -> Result<HistogramVec> {
     let seconds = [0.000_25, 0.001, 0.0025].iter().chain(SECONDS).copied().collect();
     let opts = buckets("store_duration_seconds", help, seconds);
     kept(registry, HistogramVec::new(opts, &["operation", "outcome"])?)
+}
+
+fn cache_requests(registry: &Registry) -> Result<IntCounterVec> {
+    let help = "Conversions that were asked for, by where their answers come from: hit, miss, coalesced (with one that \
+                somebody else had asked for), or bypass where it was not looked";
+    let counters = IntCounterVec::new(opts("cache_requests_total", help), &["result"])?;
+    for result in ["hit", "miss", "coalesced", "bypass"] {
+        counters.with_label_values(&[result]);
+    }
+    kept(registry, counters)
 }
 
 fn opts(name: &str, help: &str) -> Opts {

@@ -1,6 +1,7 @@
 //! Tests over the real parts, in one binary.
 
 mod at_work;
+mod cache;
 mod cli;
 mod cli_convert;
 mod configuration;

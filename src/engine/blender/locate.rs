@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::EngineError;
+use super::supervisor::Version;
 
 /// A program that can be the zygote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,24 @@ impl Engine {
         match self {
             Engine::Python(path) | Engine::Blender(path) => path,
         }
+    }
+
+    /// Its version, as far as that can be told without starting it: by what Python's package manager has noted.
+    pub fn installed(&self) -> Option<Version> {
+        let Engine::Python(_) = self else { return None };
+        let versions = std::fs::read_dir(self.home()?.join("lib")).ok()?;
+        let packages = versions.flatten().map(|python| python.path().join("site-packages"));
+        let mut version = Version { blender: String::new(), vrm_addon: String::new() };
+        for entry in packages.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten() {
+            let name = entry.file_name();
+            let noted = name.to_str().and_then(|name| name.strip_suffix(".dist-info")?.split_once('-'));
+            match noted {
+                Some(("bpy", number)) => number.clone_into(&mut version.blender),
+                Some(("bpy_vrm_format", number)) => number.clone_into(&mut version.vrm_addon),
+                _ => {}
+            }
+        }
+        Some(version).filter(|version| !version.blender.is_empty())
     }
 
     /// What its children have to read besides the system's libraries: the virtual environment, or Blender's folder.

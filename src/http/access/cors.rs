@@ -6,20 +6,24 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::limit;
+use crate::http::answer;
 
 /// What a page may send besides what it always may.
-const SENT: [HeaderName; 5] = [
+const SENT: [HeaderName; 7] = [
     header::AUTHORIZATION,
+    header::CACHE_CONTROL,
     header::CONTENT_TYPE,
+    header::IF_NONE_MATCH,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("traceparent"),
 ];
 
 /// What a page may read of an answer besides what it always may.
-const READ: [HeaderName; 12] = [
+const READ: [HeaderName; 13] = [
     header::CONTENT_DISPOSITION,
     header::CONTENT_LENGTH,
+    header::ETAG,
     header::LINK,
     header::LOCATION,
     limit::RATE_LIMIT,
@@ -29,7 +33,7 @@ const READ: [HeaderName; 12] = [
     HeaderName::from_static("server-timing"),
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("meshgate-losses"),
-    HeaderName::from_static("meshgate-cache"),
+    answer::CACHE,
 ];
 
 /// For these origins, or all by one `*`; `None` when there are none.

@@ -111,7 +111,7 @@ pub fn headers() -> Value {
             "schema": text,
         },
         "Server-Timing": {
-            "description": "Milliseconds of `receive`, `queue`, `convert` and `check`.",
+            "description": "Milliseconds of `receive`, `queue`, `convert` and `check`; 0 where it was not done for this answer.",
             "required": true,
             "schema": text,
         },
@@ -119,6 +119,22 @@ pub fn headers() -> Value {
             "description": "How many things the result lacks of the source; the report names them.",
             "required": true,
             "schema": { "type": "integer", "minimum": 0 },
+        },
+        "Meshgate-Cache": {
+            "description": "Where the answer comes from: a conversion that was carried out before (`hit`), or for this \
+                request (`miss`), or for an equal one at the same time (`coalesced`). Of errors, only of those of a conversion \
+                itself.",
+            "schema": { "type": "string", "enum": ["hit", "miss", "coalesced"] },
+        },
+        "ETag": {
+            "description": "The BLAKE3 of the file, for `If-None-Match`.",
+            "required": true,
+            "schema": { "type": "string", "pattern": "^\"[0-9a-f]{64}\"$" },
+        },
+        "Location": {
+            "description": "Where the file is.",
+            "required": true,
+            "schema": { "type": "string", "format": "uri" },
         },
         "Link": {
             "description": "Where the report is: `</v1/reports/{id}>; rel=\"describedby\"`.",

@@ -20,6 +20,17 @@ const NEVER: [ErrorCode; 5] = [
     ErrorCode::Cancelled,
 ];
 
+/// Of every result.
+const HEADERS: [&str; 7] = [
+    "X-Request-Id",
+    "Content-Disposition",
+    "Server-Timing",
+    "Meshgate-Losses",
+    "Meshgate-Cache",
+    "ETag",
+    "Link",
+];
+
 pub fn describe(operation: &mut Value, schemas: &mut Schemas) {
     operation["parameters"] = parameters(schemas).into();
     operation["requestBody"] = body();
@@ -27,8 +38,15 @@ pub fn describe(operation: &mut Value, schemas: &mut Schemas) {
         codes().into_iter().map(|(code, _)| code).filter(|code| !NEVER.contains(code)).collect();
     let mut responses = errors(&possible, true);
     responses.insert("200".to_owned(), result());
+    responses.insert("303".to_owned(), elsewhere());
+    responses.insert("304".to_owned(), unchanged());
     // Whoever has no key is nobody whose requests could be counted.
     responses.iter_mut().filter(|(status, _)| *status != "401").for_each(|(_, response)| count(response));
+    for status in ["415", "422", "500", "503", "504", "507"] {
+        if let Some(headers) = responses[status]["headers"].as_object_mut() {
+            headers.extend(named(&["Meshgate-Cache"]));
+        }
+    }
     operation["responses"] = responses.into();
     operation["security"] = security();
 }
@@ -75,6 +93,20 @@ fn parameters(schemas: &mut Schemas) -> Vec<Value> {
         }
         json!({ "name": info.name, "in": "query", "description": format!("{help}."), "schema": schema })
     }));
+    parameters.extend([
+        json!({
+            "name": "If-None-Match",
+            "in": "header",
+            "description": "`ETag`s of results that the client has: one of these is not sent again.",
+            "schema": { "type": "string" },
+        }),
+        json!({
+            "name": "Cache-Control",
+            "in": "header",
+            "description": "With `no-cache`, the conversion is carried out, whatever is known of it.",
+            "schema": { "type": "string" },
+        }),
+    ]);
     parameters
 }
 
@@ -106,10 +138,23 @@ fn result() -> Value {
     let content: Map<String, Value> = types
         .map(|name| (name.to_owned(), json!({ "schema": { "type": "string", "format": "binary" } })))
         .collect();
-    let headers = ["X-Request-Id", "Content-Disposition", "Server-Timing", "Meshgate-Losses", "Link"];
     json!({
         "description": "The file, or a zip of several (see `packaging`).",
-        "headers": named(&headers),
+        "headers": named(&HEADERS),
         "content": content,
     })
+}
+
+fn elsewhere() -> Value {
+    let mut headers = named(&HEADERS);
+    headers.extend(named(&["Location"]));
+    json!({
+        "description": "The file is at `Location` for a while. Only where the operator sends clients to the store itself for \
+            large results.",
+        "headers": headers,
+    })
+}
+
+fn unchanged() -> Value {
+    json!({ "description": "The file is one that `If-None-Match` names.", "headers": named(&HEADERS) })
 }

@@ -47,10 +47,14 @@ pub struct Received {
 }
 
 impl Received {
+    /// What it is called in the conversion.
+    pub fn called(&self) -> &str {
+        if self.name.is_empty() { NAMELESS } else { &self.name }
+    }
+
     /// For the conversion.
     pub fn named(self) -> Named {
-        let name = if self.name.is_empty() { NAMELESS.to_owned() } else { self.name };
-        Named { file: self.file, name }
+        Named { name: self.called().to_owned(), file: self.file }
     }
 }
 

@@ -20,15 +20,21 @@ pub struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(metrics: Arc<Metrics>, target: Format, course: Arc<Course>) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, target: Format, course: Arc<Course>, began: Instant) -> Self {
         let peak_memory = metrics.peak_memory.clone();
         course.usage().observe_children(move |bytes| peak_memory.observe(bytes as f64));
-        Self { metrics, target, course, began: Instant::now(), ended: false }
+        Self { metrics, target, course, began, ended: false }
     }
 
     /// The conversion succeeded (`None`), or did not.
     pub fn end(mut self, error: Option<ErrorCode>) {
         self.count(error);
+    }
+
+    /// It is not counted here; says when it began.
+    pub fn dismiss(mut self) -> Instant {
+        self.ended = true;
+        self.began
     }
 
     fn count(&mut self, error: Option<ErrorCode>) {

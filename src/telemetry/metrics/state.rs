@@ -19,6 +19,8 @@ pub struct State {
     pub engine: Stats,
     /// What is used besides the engine, and whether it works.
     pub backends: Vec<(&'static str, bool)>,
+    /// Bytes of the results that the cache may answer with.
+    pub cache_bytes: u64,
     /// The engine's version, once it is known.
     pub engine_version: Option<String>,
 }
@@ -46,6 +48,10 @@ impl State {
         for (backend, up) in &self.backends {
             backends.with_label_values(&[*backend]).set((*up).into());
         }
+
+        let what =
+            "Bytes of the results that the cache may answer with; with Redis, of all that the store keeps";
+        gauge("cache_bytes", what)?.set(self.cache_bytes as i64);
 
         let restarts = counters("engine_restarts_total", "Blenders that were replaced", &["reason"])?;
         for reason in [RestartReason::Recycled, RestartReason::Died, RestartReason::Unresponsive] {

@@ -1,0 +1,147 @@
+//! Equal conversions of this process: carried out once, for all who wait.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+
+use crate::storage::Hash;
+
+/// Waits for the end. When the last of those who wait is dropped, the work is, too. `None`: it panicked.
+pub type Flight<T> = Shared<BoxFuture<'static, Option<T>>>;
+
+/// What goes on, by identity.
+pub struct Flights<T: Clone>(Mutex<HashMap<Hash, WeakShared<BoxFuture<'static, Option<T>>>>>);
+
+impl<T: Clone> Default for Flights<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Flights<T> {
+    /// Waits with the others, or begins where there are none; says whether it was begun by this.
+    pub fn join<W>(&self, identity: Hash, work: impl FnOnce() -> W) -> (Flight<T>, bool)
+    where
+        W: Future<Output = T> + Send + 'static,
+    {
+        let mut flights = self.lock();
+        if let Some(flight) = flights.get(&identity).and_then(WeakShared::upgrade) {
+            return (flight, false);
+        }
+        // A task of its own, so that it goes on whoever of those who wait is slow.
+        let task = AbortOnDropHandle::new(tokio::spawn(work().in_current_span()));
+        let ended = async move {
+            let ended = task.await;
+            ended.inspect_err(|error| tracing::error!(%error, "a conversion's task failed")).ok()
+        };
+        let flight = ended.boxed().shared();
+        if flights.len() == flights.capacity() {
+            flights.retain(|_, flight| flight.upgrade().is_some());
+        }
+        if let Some(flight) = flight.downgrade() {
+            flights.insert(identity, flight);
+        }
+        (flight, true)
+    }
+
+    /// The one of this identity, if any: whoever has it keeps it, so that others still find it.
+    pub fn find(&self, identity: Hash) -> Option<Flight<T>> {
+        self.lock().get(&identity).and_then(WeakShared::upgrade)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Hash, WeakShared<BoxFuture<'static, Option<T>>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    fn identity() -> Hash {
+        blake3::hash(b"x")
+    }
+
+    #[tokio::test]
+    async fn equal_ones_are_carried_out_once() {
+        let flights = Flights::default();
+        let began = Arc::new(AtomicUsize::new(0));
+        let all: Vec<_> = (0..20)
+            .map(|_| {
+                let began = Arc::clone(&began);
+                flights.join(identity(), || async move { began.fetch_add(1, Ordering::Relaxed) })
+            })
+            .collect();
+        assert_eq!(all.iter().filter(|(_, led)| *led).count(), 1);
+        for (flight, _) in all {
+            assert_eq!(flight.await, Some(0));
+        }
+        // Nobody waits any more: the next one begins anew.
+        assert!(flights.find(identity()).is_none());
+        assert_eq!(flights.join(identity(), || async { 7 }).0.await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_without_who_began_it_and_ends_with_the_last() {
+        let flights = Flights::default();
+        let (go, over) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        struct Guard(Arc<Notify>);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                self.0.notify_one();
+            }
+        }
+        let begin = |go: &Arc<Notify>, over: &Arc<Notify>| {
+            let (go, guard) = (Arc::clone(go), Guard(Arc::clone(over)));
+            flights.join(identity(), || async move {
+                let _guard = guard;
+                go.notified().await;
+                5
+            })
+        };
+        let (first, led) = begin(&go, &over);
+        assert!(led);
+        let (second, led) = flights.join(identity(), || async { 6 });
+        assert!(!led);
+        drop(first);
+        go.notify_one();
+        assert_eq!(second.await, Some(5));
+        over.notified().await;
+
+        let (first, _) = begin(&go, &over);
+        let second = flights.find(identity()).unwrap();
+        drop(first);
+        drop(second);
+        over.notified().await;
+    }
+
+    #[tokio::test]
+    async fn what_panics_does_so_for_all_and_is_forgotten() {
+        let flights: Flights<u8> = Flights::default();
+        let panics = || async { std::panic::resume_unwind(Box::new(())) };
+        let ((first, _), (second, led)) =
+            (flights.join(identity(), panics), flights.join(identity(), panics));
+        assert!(!led);
+        assert_eq!((first.await, second.await), (None, None));
+        assert_eq!(flights.join(identity(), || async { 1 }).0.await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn those_that_are_over_take_no_room() {
+        let flights = Flights::default();
+        for number in 0..10_000_u32 {
+            flights.join(blake3::hash(&number.to_le_bytes()), || async {}).0.await;
+        }
+        assert!(flights.lock().len() < 100);
+    }
+}

@@ -1,0 +1,216 @@
+//! What a conversion is known by: equal ones have equal results.
+
+use blake3::{Hash, Hasher};
+
+use crate::domain::{Format, Options};
+
+/// Another one where the encoding below, or what is kept under an identity, changes its meaning.
+const ENCODING: u64 = 1;
+
+/// All that a result depends on.
+#[derive(Debug, Clone)]
+pub struct Parts<'a> {
+    /// Of the engine and what it has loaded.
+    pub engine: &'a str,
+    pub target: Format,
+    pub options: &'a Options,
+    /// The model's main file, where it was named.
+    pub main: Option<&'a str>,
+    /// What the model is called, where its files do not say it.
+    pub called: Option<&'a str>,
+    /// In any order.
+    pub files: Vec<Part>,
+}
+
+/// A file of a model.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Part {
+    /// As it was sent: other files refer to it by this, and results are called after it.
+    pub name: String,
+    pub hash: [u8; 32],
+    pub bytes: u64,
+}
+
+/// The identity of a conversion.
+pub fn identity(parts: &Parts) -> Hash {
+    let mut text = Encoder(Hasher::new());
+    text.number(ENCODING);
+    text.text(env!("CARGO_PKG_VERSION"));
+    text.text(parts.engine);
+    text.text(parts.target.name());
+    // Equal options have equal JSON; there is none that cannot be written.
+    text.text(&serde_json::to_string(parts.options).unwrap_or_default());
+    text.optional(parts.main);
+    text.optional(parts.called);
+    let mut files: Vec<&Part> = parts.files.iter().collect();
+    files.sort_unstable();
+    text.number(files.len() as u64);
+    for file in files {
+        text.text(&file.name);
+        text.0.update(&file.hash);
+        text.number(file.bytes);
+    }
+    text.0.finalize()
+}
+
+/// Every value says where it ends, so that no two lists of values are written alike.
+struct Encoder(Hasher);
+
+impl Encoder {
+    fn number(&mut self, number: u64) {
+        self.0.update(&number.to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.0.update(text.as_bytes());
+    }
+
+    fn optional(&mut self, text: Option<&str>) {
+        self.number(text.is_some().into());
+        if let Some(text) = text {
+            self.text(text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::format::TABLE;
+    use crate::domain::options::{EngineChoice, Packaging};
+
+    /// Parts that own what they are made of.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Owned {
+        engine: String,
+        target: Format,
+        options: Options,
+        main: Option<String>,
+        called: Option<String>,
+        files: Vec<Part>,
+    }
+
+    impl Owned {
+        fn identity(&self) -> Hash {
+            identity(&Parts {
+                engine: &self.engine,
+                target: self.target,
+                options: &self.options,
+                main: self.main.as_deref(),
+                called: self.called.as_deref(),
+                files: self.files.clone(),
+            })
+        }
+
+        fn sorted(mut self) -> Self {
+            self.files.sort();
+            self
+        }
+    }
+
+    /// Few letters and few contents, so that what is compared is often nearly the same.
+    fn name() -> impl Strategy<Value = String> {
+        "[ab/]{0,3}"
+    }
+
+    fn part() -> impl Strategy<Value = Part> {
+        (name(), 0u8..3, 0u64..3).prop_map(|(name, content, bytes)| Part { name, hash: [content; 32], bytes })
+    }
+
+    prop_compose! {
+        fn options()(
+            packaging in prop::sample::select(&[Packaging::Auto, Packaging::Single, Packaging::Zip][..]),
+            animation: bool,
+            scale in prop::sample::select(&[1.0, 0.01, 1e-6, 1.000_000_1][..]),
+            triangulate: bool,
+            draco: bool,
+            blender: bool,
+        ) -> Options {
+            let engine = if blender { EngineChoice::Blender } else { EngineChoice::Auto };
+            Options { packaging, animation, scale, triangulate, draco, engine }
+        }
+    }
+
+    prop_compose! {
+        fn owned()(
+            engine in "[ab]{0,2}",
+            target in 0..TABLE.len(),
+            options in options(),
+            main in prop::option::of(name()),
+            called in prop::option::of(name()),
+            files in prop::collection::vec(part(), 0..4),
+        ) -> Owned {
+            Owned { engine, target: TABLE[target].format, options, main, called, files }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_files_does_not_matter(owned in owned(), seed: prop::sample::Index) {
+            let mut other = owned.clone();
+            if !other.files.is_empty() {
+                let by = seed.index(other.files.len());
+                other.files.rotate_left(by);
+                other.files[..by].reverse();
+            }
+            prop_assert_eq!(owned.identity(), other.identity());
+        }
+
+        #[test]
+        fn whatever_differs_has_another_identity(one in owned(), other in owned()) {
+            let same = one.clone().sorted() == other.clone().sorted();
+            prop_assert_eq!(one.identity() == other.identity(), same);
+        }
+
+        #[test]
+        fn each_single_change_is_seen(owned in owned(), options in options(), file in part(), at: prop::sample::Index) {
+            let before = owned.identity();
+            let mut changes = vec![
+                Owned { engine: format!("{}x", owned.engine), ..owned.clone() },
+                Owned { options: options.clone(), ..owned.clone() },
+                Owned { main: owned.called.clone(), called: owned.main.clone(), ..owned.clone() },
+                Owned { files: [owned.files.clone(), vec![file]].concat(), ..owned.clone() },
+            ];
+            if !owned.files.is_empty() {
+                let at = at.index(owned.files.len());
+                for change in [
+                    (|file| file.name.push('x')) as fn(&mut Part),
+                    |file| file.hash[31] ^= 1,
+                    |file| file.bytes += 1,
+                ] {
+                    let mut changed = owned.clone();
+                    change(&mut changed.files[at]);
+                    changes.push(changed);
+                }
+            }
+            for changed in changes {
+                prop_assert_eq!(changed.identity() == before, changed == owned, "{:?}", changed);
+            }
+        }
+    }
+
+    #[test]
+    fn what_one_value_gives_another_cannot_take() {
+        let part = |name: &str| Part { name: name.into(), hash: [0; 32], bytes: 1 };
+        let of = |engine: &str, main: Option<&str>, files: Vec<Part>| {
+            let options = Options::default();
+            identity(&Parts { engine, target: Format::Glb, options: &options, main, called: None, files })
+        };
+        assert_ne!(of("a", Some("b"), vec![]), of("ab", Some(""), vec![]));
+        assert_ne!(of("a", Some(""), vec![]), of("a", None, vec![]));
+        assert_ne!(of("a", None, vec![part("ab"), part("c")]), of("a", None, vec![part("a"), part("bc")]));
+    }
+
+    /// A result that is found again by mistake is worse than one that is not.
+    #[test]
+    fn it_stays_the_same_from_one_start_to_the_next() {
+        let options = Options::default();
+        let files = vec![Part { name: "a.obj".into(), hash: *blake3::hash(b"x").as_bytes(), bytes: 1 }];
+        let parts =
+            Parts { engine: "5", target: Format::Glb, options: &options, main: None, called: None, files };
+        assert_eq!(identity(&parts), identity(&parts.clone()));
+    }
+}

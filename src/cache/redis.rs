@@ -1,0 +1,179 @@
+//! The index and the leases of all processes, in Redis; `crate::redis` shows how they are kept there.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use ::redis::{Script, cmd};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use super::{Embedded, Entry, Index, Lease};
+use crate::redis::{Error, Redis};
+use crate::storage::Hash;
+
+/// Both are followed by an identity.
+const ENTRY: &str = "meshgate:cache:";
+const LEASE: &str = "meshgate:lease:";
+
+/// A lease ends so long after its holder was seen for the last time, in milliseconds.
+const LEASE_LIFE: u64 = 1500;
+
+/// How often a holder shows itself.
+const RENEW_EVERY: Duration = Duration::from_millis(400);
+
+/// Only its holder may lengthen or end a lease.
+const RENEW: &str = "
+    if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+    return 0";
+const RELEASE: &str = "
+    if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+    return 0";
+
+/// Knows what all processes know, and what this one does while Redis is away.
+pub struct OnRedis {
+    redis: Redis,
+    duration: Duration,
+    alone: Embedded,
+}
+
+impl OnRedis {
+    /// Remembers results for `duration`.
+    pub fn new(redis: Redis, duration: Duration, alone: Embedded) -> Self {
+        Self { redis, duration, alone }
+    }
+
+    async fn set(&self, identity: Hash, entry: &Entry) -> Result<(), Error> {
+        let life = entry.life(self.duration).as_millis().max(1);
+        let mut command = cmd("SET");
+        command.arg(key(ENTRY, identity)).arg(entry.to_json()).arg("PX").arg(life.to_string());
+        self.redis.run(command).await
+    }
+
+    async fn find(&self, identity: Hash) -> Result<Option<Entry>, Error> {
+        let mut command = cmd("GET");
+        command.arg(key(ENTRY, identity));
+        let found: Option<Vec<u8>> = self.redis.run(command).await?;
+        Ok(found.and_then(|json| Entry::from_json(&json)))
+    }
+
+    async fn ask(&self, identity: Hash) -> Result<Option<Held>, Error> {
+        let (lease, token) = (key(LEASE, identity), Uuid::now_v7().to_string());
+        let mut command = cmd("SET");
+        command.arg(&lease).arg(&token).arg("NX").arg("PX").arg(LEASE_LIFE);
+        let granted: Option<String> = self.redis.run(command).await?;
+        Ok(granted.map(|_| Held::new(self.redis.clone(), lease, token)))
+    }
+}
+
+impl Index for OnRedis {
+    fn get(&self, identity: Hash) -> BoxFuture<'_, Option<Entry>> {
+        async move {
+            match self.find(identity).await {
+                Ok(found) => found,
+                Err(error) => {
+                    tell(&error);
+                    self.alone.get(identity).await
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn put(&self, identity: Hash, entry: Entry) -> BoxFuture<'_, ()> {
+        async move {
+            if let Err(error) = self.set(identity, &entry).await {
+                tell(&error);
+                self.alone.put(identity, entry).await;
+            }
+        }
+        .boxed()
+    }
+
+    fn remove(&self, identity: Hash) -> BoxFuture<'_, ()> {
+        async move {
+            let mut command = cmd("DEL");
+            command.arg(key(ENTRY, identity));
+            let removed: Result<u64, Error> = self.redis.run(command).await;
+            if removed.is_err() {
+                self.alone.remove(identity).await;
+            }
+        }
+        .boxed()
+    }
+
+    fn claim(&self, identity: Hash) -> BoxFuture<'_, Option<Lease>> {
+        async move {
+            match self.ask(identity).await {
+                Ok(held) => Some(Lease { _held: Some(held?) }),
+                Err(error) => {
+                    tell(&error);
+                    Some(Lease::alone())
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        None
+    }
+
+    fn tend(&self) -> BoxFuture<'_, ()> {
+        self.alone.tend()
+    }
+}
+
+/// That Redis is away is in the log already.
+fn tell(error: &Error) {
+    if matches!(error, Error::Refused(_)) {
+        tracing::warn!(%error, "redis does not keep what the cache knows; this process does it alone");
+    }
+}
+
+fn key(prefix: &str, identity: Hash) -> String {
+    format!("{prefix}{}", identity.to_hex())
+}
+
+/// A lease that is renewed until it is dropped, and given back then.
+#[derive(Debug)]
+pub struct Held {
+    redis: Redis,
+    lease: String,
+    token: String,
+    _renewing: AbortOnDropHandle<()>,
+}
+
+impl Held {
+    fn new(redis: Redis, lease: String, token: String) -> Self {
+        let renewing = renew(redis.clone(), lease.clone(), token.clone());
+        Self { redis, lease, token, _renewing: AbortOnDropHandle::new(tokio::spawn(renewing)) }
+    }
+}
+
+async fn renew(redis: Redis, lease: String, token: String) {
+    static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(RENEW));
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        let mut script = SCRIPT.key(&lease);
+        script.arg(&token).arg(LEASE_LIFE);
+        // Whoever takes it when it is lost does the same work once more, and no harm.
+        let _: Result<u64, Error> = redis.run_script(script).await;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(RELEASE));
+        // Without it, the lease ends by itself.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let mut script = SCRIPT.key(&self.lease);
+        script.arg(&self.token);
+        let redis = self.redis.clone();
+        runtime.spawn(async move {
+            let _: Result<u64, Error> = redis.run_script(script).await;
+        });
+    }
+}

@@ -1,0 +1,315 @@
+//! One service: what clients are told, and what is carried out.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::{answered, conversion, conversions, header, how, model, stored};
+use crate::gateway::raw::head;
+use crate::gateway::{Gateway, TRIANGLE, nothing_stays, until};
+
+/// Waits until as many results are in the store.
+fn until_stored(gateway: &Gateway, number: usize) {
+    until("it is stored", || stored(gateway, "entries").len() == number);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_converted_is_not_converted_again() {
+    let gateway = Gateway::start(&[("RATE_LIMIT_REQUESTS", "10"), ("RATE_LIMIT_WINDOW", "3600")]);
+    let first = conversion(&gateway).send().await.unwrap();
+    assert_eq!((first.status().as_u16(), how(&first)), (200, "miss".to_owned()));
+    let same = ["content-type", "content-disposition", "content-length", "etag", "link", "meshgate-losses"];
+    let headers = same.map(|name| header(&first, name));
+    assert!(headers.iter().all(|value| !value.is_empty()), "{headers:?}");
+    let left = header(&first, "ratelimit");
+    let content = first.bytes().await.unwrap();
+    assert_eq!(headers[3], format!("\"{}\"", blake3::hash(&content).to_hex()));
+    until_stored(&gateway, 1);
+    for _ in 0..2 {
+        let again = conversion(&gateway).send().await.unwrap();
+        assert_eq!((again.status().as_u16(), how(&again)), (200, "hit".to_owned()));
+        assert_eq!(same.map(|name| header(&again, name)), headers);
+        // It does not count.
+        assert_eq!(header(&again, "ratelimit").split(";t=").next(), left.split(";t=").next());
+        for name in ["receive", "queue", "convert", "check"] {
+            assert!(header(&again, "server-timing").contains(name));
+        }
+        assert_eq!(again.bytes().await.unwrap(), content);
+    }
+    assert_eq!((conversions(&gateway).await, answered(&gateway, "hit").await), (1, 2));
+    assert_eq!((answered(&gateway, "miss").await, answered(&gateway, "bypass").await), (1, 0));
+    assert_eq!(super::count(&gateway, "meshgate_cache_bytes").await, content.len() as u64);
+    nothing_stays(&gateway);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_it_is_not_sent_it_again() {
+    let gateway = Gateway::start(&[]);
+    let first = conversion(&gateway).send().await.unwrap();
+    let tag = header(&first, "etag");
+    until_stored(&gateway, 1);
+    for (fresh, expected) in [(false, "hit"), (true, "miss")] {
+        let request = conversion(&gateway).header("if-none-match", format!("\"x\", W/{tag}"));
+        let request = if fresh { request.header("cache-control", "no-cache") } else { request };
+        let answer = request.send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (304, expected));
+        assert_eq!((header(&answer, "etag"), header(&answer, "content-type")), (tag.clone(), String::new()));
+        assert!(header(&answer, "link").starts_with("</v1/reports/"));
+        assert!(answer.bytes().await.unwrap().is_empty());
+    }
+    let other = conversion(&gateway).header("if-none-match", "\"x\"").send().await.unwrap();
+    assert_eq!(other.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_a_fresh_one_gets_it_and_it_takes_the_place() {
+    let gateway = Gateway::start(&[]);
+    let report = |answer: &reqwest::Response| header(answer, "link");
+    let first = conversion(&gateway).send().await.unwrap();
+    until_stored(&gateway, 1);
+    let fresh = conversion(&gateway).header("cache-control", "no-cache").send().await.unwrap();
+    assert_eq!(how(&fresh), "miss");
+    assert_ne!(report(&first), report(&fresh));
+    until("both reports are stored", || stored(&gateway, "reports").len() == 2);
+    // The entry is put behind the report.
+    gateway.until_says("/health", "it is alive", |_| true).await;
+    let mut again = conversion(&gateway).send().await.unwrap();
+    while report(&again) != report(&fresh) {
+        assert_eq!((how(&again).as_str(), report(&again)), ("hit", report(&first)));
+        again = conversion(&gateway).send().await.unwrap();
+    }
+    assert_eq!((conversions(&gateway).await, answered(&gateway, "bypass").await), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_differs_is_another_conversion() {
+    let gateway = Gateway::start(&[]);
+    let form = |files: &[(&str, &str)]| {
+        files.iter().fold(reqwest::multipart::Form::new(), |form, (name, content)| {
+            let part = reqwest::multipart::Part::text((*content).to_owned()).file_name((*name).to_owned());
+            form.part("file", part)
+        })
+    };
+    let obj = format!("mtllib a.mtl\nusemtl m\n{TRIANGLE}");
+    let mtl = "newmtl m\nmap_Kd skin.ppm\n";
+    let skin = "P3 1 1 255 255 0 0\n";
+    let send = async |query: &str, files: &[(&str, &str)]| {
+        let url = gateway.url(&format!("/convert?output_format=ply{query}"));
+        let answer = gateway.client.post(url).multipart(form(files)).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        how(&answer)
+    };
+    let files = [("a.obj", obj.as_str()), ("a.mtl", mtl), ("skin.ppm", skin)];
+    let mut entries = 0;
+    for (query, files) in [
+        ("", files.to_vec()),
+        ("&scale=2", files.to_vec()),
+        ("&main=a.obj", files.to_vec()),
+        ("", vec![files[0], files[1], ("other.ppm", skin)]),
+        ("", vec![files[0], files[1], ("skin.ppm", "P3 1 1 255 0 0 255\n")]),
+        ("", vec![("b.obj", obj.as_str()), files[1], files[2]]),
+    ] {
+        assert_eq!(send(query, &files).await, "miss", "{query} {files:?}");
+        entries += 1;
+        until_stored(&gateway, entries);
+        let mut reversed = files.clone();
+        reversed.reverse();
+        assert_eq!(send(query, &reversed).await, "hit", "{query} {files:?}");
+    }
+    assert_eq!(conversions(&gateway).await, entries as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_conversions_in_flight_run_once() {
+    let gateway = Gateway::start(&[]);
+    let content = large();
+    let mut requests = JoinSet::new();
+    for _ in 0..20 {
+        requests.spawn(model(&gateway, &content).send());
+    }
+    let mut all: Vec<(String, blake3::Hash)> = Vec::new();
+    for answer in requests.join_all().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 200);
+        all.push((how(&answer), blake3::hash(&answer.bytes().await.unwrap())));
+    }
+    assert_eq!(all.iter().filter(|(how, _)| how == "miss").count(), 1, "{all:?}");
+    assert!(all.iter().all(|(_, hash)| *hash == all[0].1));
+    assert_eq!(conversions(&gateway).await, 1);
+    nothing_stays(&gateway);
+}
+
+/// A model that takes the engine a while.
+fn large() -> String {
+    use std::fmt::Write;
+
+    let mut text = String::new();
+    for at in 0..60_000 {
+        let _ = writeln!(text, "v {at} {} {}", at % 7, at % 11);
+    }
+    for at in 1..59_990 {
+        let _ = writeln!(text, "f {at} {} {}", at + 1, at + 7);
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_hangs_up_takes_it_from_nobody() {
+    let gateway = Gateway::start(&[("LOG_LEVEL", "info,meshgate::service=debug")]);
+    let content = large();
+    let begun = || {
+        let mut raw = gateway.raw();
+        raw.send(head("output_format=stl&filename=a.obj", content.len())).send(&content);
+        raw
+    };
+    let leader = begun();
+    let held = gateway.hold().await;
+    let follower = tokio::spawn(model(&gateway, &content).send());
+    gateway.wait_for("it is waited for");
+    let other = begun();
+    gateway.wait_for("it is waited for");
+    drop(leader);
+    drop(other);
+    // Both are gone when they are in the log.
+    for _ in 0..2 {
+        gateway.wait_for("status=499");
+    }
+    drop(held);
+    let answer = follower.await.unwrap().unwrap();
+    assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "coalesced"));
+    assert_eq!(conversions(&gateway).await, 1);
+
+    // The last one ends it.
+    let content = content.replacen("v 0", "v 1", 1);
+    let mut raw = gateway.raw();
+    raw.send(head("output_format=stl&filename=a.obj", content.len())).send(&content);
+    gateway.child().await;
+    drop(raw);
+    gateway.until_idle().await;
+    let cancelled = "meshgate_conversions_total{engine=\"blender\",input=\"obj\",outcome=\"cancelled\"";
+    while super::count(&gateway, cancelled).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    nothing_stays(&gateway);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_s_own_failure_is_known_and_ours_is_not() {
+    let gateway = Gateway::start(&[("CONVERSION_TIMEOUT", "0.001")]);
+    let send = async |content: &'static str| {
+        let answer = model(&gateway, content).send().await.unwrap();
+        (how(&answer), answer.json::<Value>().await.unwrap()["code"].as_str().unwrap().to_owned())
+    };
+    let is = |how: &str, code: &str| (how.to_owned(), code.to_owned());
+    for _ in 0..2 {
+        let (_, code) = send(TRIANGLE).await;
+        assert_eq!(code, "timeout");
+    }
+    assert_eq!(conversions(&gateway).await, 2);
+    let gateway = Gateway::start(&[]);
+    let send = async |content: &'static str| {
+        let answer = model(&gateway, content).send().await.unwrap();
+        (how(&answer), answer.json::<Value>().await.unwrap()["code"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(send("what is this?").await, is("miss", "unknown_format"));
+    assert_eq!(send("what is this?").await, is("hit", "unknown_format"));
+    assert_eq!(conversions(&gateway).await, 1);
+    assert!(stored(&gateway, "entries").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_or_gone_is_made_again() {
+    let gateway = Gateway::start(&[]);
+    let first = conversion(&gateway).send().await.unwrap().bytes().await.unwrap();
+    until_stored(&gateway, 1);
+    let blob = stored(&gateway, "blobs").remove(0);
+    let poison: [&dyn Fn(); 4] = [
+        &|| {
+            let mut content = fs::read(&blob).unwrap();
+            content[10] ^= 1;
+            fs::write(&blob, content).unwrap();
+        },
+        &|| fs::write(&blob, "short").unwrap(),
+        &|| fs::remove_file(&blob).unwrap(),
+        &|| fs::remove_dir_all(gateway.folder.path().join("store")).unwrap(),
+    ];
+    for (number, poison) in poison.iter().enumerate() {
+        poison();
+        let answer = conversion(&gateway).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "miss"), "{number}");
+        assert_eq!(answer.bytes().await.unwrap(), first);
+        until("it is there again", || fs::read(&blob).is_ok_and(|content| content == first));
+        until_stored(&gateway, 1);
+        while how(&conversion(&gateway).send().await.unwrap()) != "hit" {}
+    }
+    assert_eq!(conversions(&gateway).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_process_knows_what_this_one_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = [("CONVERSION_CACHE_DIR", folder.path().to_str().unwrap())];
+    let entries = || walkdir::WalkDir::new(folder.path().join("entries")).min_depth(2).into_iter().count();
+    let gateway = Gateway::start(&store);
+    let first = conversion(&gateway).send().await.unwrap();
+    let report = header(&first, "link");
+    until("it is stored", || entries() == 1);
+    drop(gateway);
+    let gateway = Gateway::start(&store);
+    let again = conversion(&gateway).send().await.unwrap();
+    assert_eq!((how(&again).as_str(), header(&again, "link")), ("hit", report.clone()));
+    // And finds its report.
+    let path = report.trim_start_matches('<').split('>').next().unwrap();
+    assert_eq!(gateway.json(path).await["output"]["format"], "stl");
+    assert_eq!(conversions(&gateway).await, 0);
+
+    // What was put before its time is not known any more, whatever the clocks say.
+    let entry = walkdir::WalkDir::new(folder.path().join("entries")).min_depth(2).into_iter().next();
+    let entry = entry.unwrap().unwrap().into_path();
+    let put = |seconds: i64| {
+        let now = std::time::SystemTime::now();
+        let time = Duration::from_secs(seconds.unsigned_abs());
+        let time = if seconds < 0 { now - time } else { now + time };
+        fs::File::open(&entry).unwrap().set_modified(time).unwrap();
+    };
+    drop(gateway);
+    for (seconds, expected) in [(-3700, "miss"), (3600 * 24 * 365, "hit")] {
+        put(seconds);
+        let gateway = Gateway::start(&store);
+        assert_eq!(how(&conversion(&gateway).send().await.unwrap()), expected, "{seconds}");
+        drop(gateway);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_can_be_turned_off() {
+    let gateway = Gateway::start(&[("CACHE", "off")]);
+    for _ in 0..2 {
+        let answer = conversion(&gateway).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "miss"));
+    }
+    assert_eq!((conversions(&gateway).await, answered(&gateway, "bypass").await), (2, 2));
+    until("reports are stored all the same", || stored(&gateway, "reports").len() == 2);
+    assert!(stored(&gateway, "entries").is_empty() && stored(&gateway, "blobs").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_used_for_the_longest_time_makes_room() {
+    let probe = Gateway::start(&[]);
+    let bytes = conversion(&probe).send().await.unwrap().bytes().await.unwrap().len();
+    drop(probe);
+    let gateway = Gateway::start(&[("CACHE_MAX_SIZE", &(2 * bytes).to_string())]);
+    let content = |number: u32| TRIANGLE.replacen("v 1", &format!("v {number}"), 1);
+    for number in 1..=3 {
+        assert_eq!(how(&model(&gateway, &content(number)).send().await.unwrap()), "miss");
+        until("it is stored", || stored(&gateway, "reports").len() == number as usize);
+        until("no more than may be", || {
+            let number = (number as usize).min(2);
+            (stored(&gateway, "entries").len(), stored(&gateway, "blobs").len()) == (number, number)
+        });
+    }
+    assert_eq!(how(&model(&gateway, &content(3)).send().await.unwrap()), "hit");
+    assert_eq!(how(&model(&gateway, &content(1)).send().await.unwrap()), "miss");
+}

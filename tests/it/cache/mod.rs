@@ -1,0 +1,54 @@
+//! Conversions that are answered with what was made before: over HTTP, by several processes, from the command line.
+
+mod gateway;
+mod processes;
+mod trouble;
+
+use std::path::PathBuf;
+
+use reqwest::{RequestBuilder, Response};
+
+use crate::gateway::{Gateway, TRIANGLE, scrape};
+
+/// The value of a series, 0 where it is not there.
+pub async fn count(gateway: &Gateway, series: &str) -> u64 {
+    let text = scrape(gateway).await;
+    let values = text.lines().filter(|line| line.starts_with(series));
+    values.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+}
+
+/// Conversions that were carried out, however they ended.
+pub async fn conversions(gateway: &Gateway) -> u64 {
+    count(gateway, "meshgate_conversions_total{").await
+}
+
+/// Requests that were answered from there.
+pub async fn answered(gateway: &Gateway, from: &str) -> u64 {
+    count(gateway, &format!("meshgate_cache_requests_total{{result=\"{from}\"}}")).await
+}
+
+/// A conversion by Blender.
+pub fn conversion(gateway: &Gateway) -> RequestBuilder {
+    model(gateway, TRIANGLE)
+}
+
+/// The same of another model.
+pub fn model(gateway: &Gateway, content: &str) -> RequestBuilder {
+    gateway.client.post(gateway.url("/convert?output_format=stl&filename=a.obj")).body(content.to_owned())
+}
+
+pub fn header(answer: &Response, name: &str) -> String {
+    answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+/// Where an answer comes from.
+pub fn how(answer: &Response) -> String {
+    header(answer, "meshgate-cache")
+}
+
+/// Files of the store, below the folder of this name.
+pub fn stored(gateway: &Gateway, folder: &str) -> Vec<PathBuf> {
+    let root = gateway.folder.path().join("store").join(folder);
+    let files = walkdir::WalkDir::new(root).into_iter().filter_map(Result::ok);
+    files.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect()
+}

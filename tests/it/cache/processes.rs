@@ -1,0 +1,115 @@
+//! Several services on one Redis and one store.
+
+use std::time::Duration;
+
+use redis::{Commands, cmd};
+use rustix::process::Signal;
+use tokio::task::JoinSet;
+
+use super::{conversion, conversions, header, how, model};
+use crate::gateway::engine::motion;
+use crate::gateway::{Gateway, TRIANGLE, until};
+use crate::redis::RedisServer;
+
+fn start(server: &RedisServer, store: &tempfile::TempDir) -> Gateway {
+    Gateway::start(&[("REDIS_URL", &server.url()), ("CONVERSION_CACHE_DIR", store.path().to_str().unwrap())])
+}
+
+fn keys(server: &RedisServer, prefix: &str) -> Vec<String> {
+    server.keys().into_iter().filter(|key| key.starts_with(prefix)).collect()
+}
+
+const ENTRIES: &str = "meshgate:cache:";
+const LEASES: &str = "meshgate:lease:";
+
+/// A conversion that takes a while.
+fn slow(gateway: &Gateway) -> reqwest::RequestBuilder {
+    gateway.client.post(gateway.url("/convert?output_format=fbx&filename=a.bvh")).body(motion())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_conversions_run_once_in_all_processes() {
+    let (server, store) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let gateways = [start(&server, &store), start(&server, &store)];
+    let mut requests = JoinSet::new();
+    for number in 0..20 {
+        requests.spawn(slow(&gateways[number % 2]).send());
+    }
+    let mut all = Vec::new();
+    for answer in requests.join_all().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 200);
+        all.push((how(&answer), header(&answer, "etag"), answer.bytes().await.unwrap().len()));
+    }
+    assert_eq!(all.iter().filter(|(how, ..)| how == "miss").count(), 1, "{all:?}");
+    assert!(all.iter().all(|(_, tag, length)| (tag, *length) == (&all[0].1, all[0].2)));
+    assert_eq!(conversions(&gateways[0]).await + conversions(&gateways[1]).await, 1);
+    until("the lease is given back", || keys(&server, LEASES).is_empty());
+
+    // What one has made, the other has, its report included.
+    let first = conversion(&gateways[0]).send().await.unwrap();
+    until("it is known", || keys(&server, ENTRIES).len() == 2);
+    let again = conversion(&gateways[1]).send().await.unwrap();
+    assert_eq!((how(&again).as_str(), header(&again, "link")), ("hit", header(&first, "link")));
+    let link = header(&first, "link");
+    let path = link.trim_start_matches('<').split('>').next().unwrap();
+    assert_eq!(gateways[1].json(path).await["output"]["format"], "stl");
+    for key in server.keys() {
+        assert!(key.starts_with(meshgate::redis::PREFIX), "{key}");
+        let life: i64 = cmd("PTTL").arg(&key).query(&mut server.look()).unwrap();
+        assert!((1..=3_600_000).contains(&life), "{key}: {life}");
+    }
+    // Whatever is thrown away is made again.
+    for key in keys(&server, ENTRIES) {
+        let _: () = server.look().del(key).unwrap();
+    }
+    assert_eq!(how(&conversion(&gateways[1]).send().await.unwrap()), "miss");
+    // And so is what somebody else has put there.
+    until("it is known", || keys(&server, ENTRIES).len() == 1);
+    let _: () = server.look().set(&keys(&server, ENTRIES)[0], "what is this?").unwrap();
+    assert_eq!(how(&conversion(&gateways[0]).send().await.unwrap()), "miss");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_ends_with_its_process() {
+    let (server, store) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let [mut first, second] = [start(&server, &store), start(&server, &store)];
+    let leader = tokio::spawn(slow(&first).send());
+    // Held at work for ever.
+    let held = first.hold().await;
+    assert_eq!(keys(&server, LEASES).len(), 1);
+    let mut waiter = tokio::spawn(slow(&second).send());
+    // Longer than a lease lives without its holder: it is renewed, and the other one waits.
+    let early = tokio::time::timeout(Duration::from_secs(2), &mut waiter).await;
+    assert!(early.is_err() && second.converting().is_empty());
+    first.signal(Signal::KILL);
+    first.end();
+    assert!(leader.await.unwrap().is_err());
+    let answer = waiter.await.unwrap().unwrap();
+    assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "miss"));
+    assert_eq!(conversions(&second).await, 1);
+    drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_another_process_takes_no_place_and_keeps_its_time() {
+    let (server, store) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let first = start(&server, &store);
+    let second = Gateway::start(&[
+        ("REDIS_URL", &server.url()),
+        ("CONVERSION_CACHE_DIR", store.path().to_str().unwrap()),
+        ("CONVERSION_TIMEOUT", "3"),
+        ("WORKERS", "1"),
+        ("QUEUE_LIMIT", "0"),
+    ]);
+    let leader = tokio::spawn(slow(&first).send());
+    let held = first.hold().await;
+    let waiter = tokio::spawn(slow(&second).send());
+    // The only place is free for others.
+    let other = model(&second, &TRIANGLE.replacen("v 1", "v 9", 1)).send().await.unwrap();
+    assert_eq!(other.status(), 200);
+    let late = waiter.await.unwrap().unwrap();
+    assert_eq!(late.status(), 504);
+    drop(held);
+    assert_eq!(leader.await.unwrap().unwrap().status(), 200);
+}

@@ -1,0 +1,161 @@
+//! Redis and the store in every trouble there is: no conversion fails for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::{Commands, cmd};
+use tokio::task::JoinSet;
+
+use super::{conversion, conversions, how, stored};
+use crate::gateway::receive::triangle;
+use crate::gateway::{Gateway, LONG};
+use crate::mounted::Mounted;
+use crate::redis::{Proxy, RedisServer};
+
+/// Conversions of a few models over and over, four at a time, until it is stopped.
+struct Load {
+    over: Arc<AtomicBool>,
+    clients: JoinSet<BTreeMap<(u16, String), u64>>,
+}
+
+impl Load {
+    fn on(gateway: &Gateway) -> Load {
+        let (over, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut clients = JoinSet::new();
+        for _ in 0..4 {
+            let (over, next, client) = (Arc::clone(&over), Arc::clone(&next), gateway.client.clone());
+            let address = gateway.address.clone();
+            clients.spawn(async move {
+                let mut answers = BTreeMap::new();
+                while !over.load(Ordering::Relaxed) {
+                    // Names of which each comes again, some soon and some later.
+                    let name = next.fetch_add(1, Ordering::Relaxed) % 97;
+                    let url = format!("{address}/convert?output_format=gltf&filename={name}.glb");
+                    let answer = client.post(url).body(triangle()).send().await.unwrap();
+                    *answers.entry((answer.status().as_u16(), how(&answer))).or_default() += 1;
+                    answer.bytes().await.unwrap();
+                }
+                answers
+            });
+        }
+        Load { over, clients }
+    }
+
+    /// How many answers there were of each status, and from where.
+    async fn end(self) -> BTreeMap<(u16, String), u64> {
+        self.over.store(true, Ordering::Relaxed);
+        let mut sum = BTreeMap::new();
+        for answers in self.clients.join_all().await {
+            for (answer, count) in answers {
+                *sum.entry(answer).or_default() += count;
+            }
+        }
+        assert!(sum.keys().all(|(status, _)| *status == 200), "{sum:?}");
+        sum
+    }
+}
+
+/// Waits until the gateway sees this backend so.
+async fn until_seen(gateway: &Gateway, backend: &str, status: &str) {
+    let began = Instant::now();
+    while gateway.json("/readyz").await["checks"][backend] != status {
+        assert!(began.elapsed() < LONG, "{backend} is never {status}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until so many more are answered from the cache.
+async fn hits(gateway: &Gateway) {
+    let before = super::answered(gateway, "hit").await;
+    let began = Instant::now();
+    while super::answered(gateway, "hit").await < before + 20 {
+        assert!(began.elapsed() < LONG, "nothing is found again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_may_die_come_back_hang_be_slow_and_lock_its_door() {
+    let mut server = RedisServer::start();
+    let proxy = Proxy::to(&server);
+    let port = proxy.port.to_string();
+    let gateway = Gateway::start(&[("REDIS_HOST", "127.0.0.1"), ("REDIS_PORT", &port)]);
+    until_seen(&gateway, "redis", "ok").await;
+    let load = Load::on(&gateway);
+    hits(&gateway).await;
+
+    server.kill();
+    until_seen(&gateway, "redis", "away").await;
+    hits(&gateway).await;
+    server.again();
+    until_seen(&gateway, "redis", "ok").await;
+    hits(&gateway).await;
+
+    server.stop();
+    until_seen(&gateway, "redis", "away").await;
+    hits(&gateway).await;
+    server.go_on();
+    until_seen(&gateway, "redis", "ok").await;
+
+    proxy.delay(Duration::from_secs(1));
+    until_seen(&gateway, "redis", "away").await;
+    hits(&gateway).await;
+    proxy.delay(Duration::from_millis(20));
+    until_seen(&gateway, "redis", "ok").await;
+    proxy.delay(Duration::ZERO);
+
+    let mut look = server.look();
+    cmd("CONFIG").arg("SET").arg("requirepass").arg("secret").exec(&mut look).unwrap();
+    cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").exec(&mut look).unwrap();
+    until_seen(&gateway, "redis", "away").await;
+    hits(&gateway).await;
+    load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_may_throw_everything_away() {
+    let server = RedisServer::with(&["--maxmemory", "1mb", "--maxmemory-policy", "allkeys-lru"]);
+    let gateway = Gateway::start(&[("REDIS_URL", &server.url())]);
+    let load = Load::on(&gateway);
+    let mut look = server.look();
+    for number in 0..20_000 {
+        let _: redis::RedisResult<()> = look.set(format!("other:{number}"), "x".repeat(1000));
+    }
+    load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_may_be_full_or_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Mounted::new(folder.path(), 2 << 20) else {
+        eprintln!("SKIPPED (1): such a disk needs the right to mount a small one");
+        return;
+    };
+    let store = disk.0.join("store");
+    let gateway = Gateway::start(&[("CONVERSION_CACHE_DIR", store.to_str().unwrap())]);
+    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
+    while how(&conversion(&gateway).send().await.unwrap()) != "hit" {}
+    let rest = disk.0.join("rest");
+    let mut filling = std::fs::File::create(&rest).unwrap();
+    while std::io::Write::write(&mut filling, &[0; 4096]).is_ok_and(|written| written > 0) {}
+    let load = Load::on(&gateway);
+    until_seen(&gateway, "storage", "full").await;
+    // What is there is still found.
+    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "hit");
+    load.end().await;
+    std::fs::remove_file(rest).unwrap();
+    disk.set_writable(false);
+    let load = Load::on(&gateway);
+    until_seen(&gateway, "storage", "read_only").await;
+    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "hit");
+    load.end().await;
+    disk.set_writable(true);
+    let load = Load::on(&gateway);
+    until_seen(&gateway, "storage", "ok").await;
+    hits(&gateway).await;
+    load.end().await;
+    assert!(conversions(&gateway).await > 3);
+    assert!(stored(&gateway, "").is_empty());
+}
