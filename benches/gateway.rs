@@ -49,6 +49,8 @@ impl Server {
             .arg("serve")
             .env("DATA_DIR", folder.path())
             .env("BIND_ADDRESS", "127.0.0.1:0")
+            // The same model is sent over and over.
+            .env("CACHE", "off")
             .env("BLENDER_PYTHON", bench.python())
             .env("WORKERS", "2")
             .env("LOG_FORMAT", "plain")

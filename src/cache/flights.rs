@@ -68,6 +68,15 @@ mod tests {
 
     use super::*;
 
+    /// Tells when it is dropped.
+    struct Guard(Arc<Notify>);
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            self.0.notify_one();
+        }
+    }
+
     fn identity() -> Hash {
         blake3::hash(b"x")
     }
@@ -95,12 +104,6 @@ mod tests {
     async fn it_goes_on_without_who_began_it_and_ends_with_the_last() {
         let flights = Flights::default();
         let (go, over) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        struct Guard(Arc<Notify>);
-        impl Drop for Guard {
-            fn drop(&mut self) {
-                self.0.notify_one();
-            }
-        }
         let begin = |go: &Arc<Notify>, over: &Arc<Notify>| {
             let (go, guard) = (Arc::clone(go), Guard(Arc::clone(over)));
             flights.join(identity(), || async move {

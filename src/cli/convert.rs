@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::MultiProgress;
 
-use super::engine_args::{EngineArgs, RunArgs};
+use super::engine_args::{EngineArgs, Known, RunArgs};
 use super::options::Flags;
 use super::plan::{Destination, Input, Job, Origin};
 use super::run::{Settings, Tally};
@@ -64,6 +64,10 @@ pub struct Args {
     #[arg(short, long)]
     force: bool,
 
+    /// Convert even what was converted before, and remember nothing
+    #[arg(long)]
+    no_cache: bool,
+
     /// Print one JSON object a line for each conversion
     #[arg(long)]
     json: bool,
@@ -91,6 +95,7 @@ pub fn run(mut args: Args, bars: MultiProgress) -> Result<ExitCode, Failure> {
         output: args.output,
         timeout: wanted.timeout,
         at_once,
+        known: Known { cache: wanted.known.cache.filter(|_| !args.no_cache), ..wanted.known },
         force: args.force,
         json: args.json,
     };

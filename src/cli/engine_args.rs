@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Command};
 use super::Failure;
 use super::options::capitalised;
 use crate::config::settings::{self, Group, Info, TABLE};
-use crate::config::{Engine, Mistakes, Reader, Sources};
+use crate::config::{Cache, Engine, Mistakes, Reader, Redis, Sources, Storage};
 
 const HEADING: &str = "Engine settings (usually given by the environment)";
 
@@ -27,6 +27,16 @@ pub struct RunSettings {
     /// `None`: one for each processor.
     pub at_once: Option<usize>,
     pub timeout: Duration,
+    pub known: Known,
+}
+
+/// Where what was converted before is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    pub storage: Storage,
+    /// `None`: nowhere.
+    pub cache: Option<Cache>,
+    pub redis: Option<Redis>,
 }
 
 impl EngineArgs {
@@ -67,7 +77,10 @@ impl RunArgs {
         let engine = Engine::read(&mut reader);
         // Unlike a server's, these have the whole machine unless told otherwise.
         let at_once = reader.given(&settings::WORKERS).filter(|number| *number > 0);
-        let run = RunSettings { at_once, timeout: reader.read(&settings::CONVERSION_TIMEOUT) };
+        let timeout = reader.read(&settings::CONVERSION_TIMEOUT);
+        let storage = Storage::read(&mut reader);
+        let known = Known { storage, cache: Cache::read(&mut reader), redis: Redis::read(&mut reader) };
+        let run = RunSettings { at_once, timeout, known };
         reader.finish((run, engine))
     }
 }
@@ -179,7 +192,8 @@ mod tests {
         assert_eq!(engine.sandbox, SandboxMode::Auto);
         assert_eq!((engine.memory, engine.max_unpacked, engine.max_requests), (4 << 30, 1 << 30, 1000));
         assert_eq!(engine.python, None);
-        assert_eq!(run, RunSettings { at_once: None, timeout: Duration::from_mins(10) });
+        assert_eq!((run.at_once, run.timeout), (None, Duration::from_mins(10)));
+        assert!(run.known.cache.is_some() && run.known.redis.is_none());
         assert_eq!(read("", &[("WORKERS", "0")]).unwrap().0.at_once, None);
     }
 
@@ -188,7 +202,7 @@ mod tests {
         let variables = [("SANDBOX", "off"), ("MESHGATE_WORKERS", "3"), ("CONVERSION_TIMEOUT", "5")];
         let (run, engine) = read(" --sandbox require -j 7 --timeout 0.5", &variables).unwrap();
         assert_eq!(engine.sandbox, SandboxMode::Require);
-        assert_eq!(run, RunSettings { at_once: Some(7), timeout: Duration::from_millis(500) });
+        assert_eq!((run.at_once, run.timeout), (Some(7), Duration::from_millis(500)));
         assert_eq!(read("", &variables).unwrap().0.at_once, Some(3));
     }
 

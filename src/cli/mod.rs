@@ -7,6 +7,7 @@ mod engine_args;
 mod formats;
 mod gateway;
 mod gather;
+mod known;
 mod logging;
 mod openapi;
 mod options;

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::super::plan::{Input, Origin, Output};
 use super::*;
+use crate::cli::engine_args::Known;
 use crate::domain::report::{Clip, Contents, Counts, Timings};
 use crate::domain::{Format, Report};
 
@@ -54,9 +55,11 @@ fn failed(code: ErrorCode) -> Done {
 }
 
 fn settings() -> Settings {
+    let config = crate::config::Config::load(&crate::config::Sources::default()).unwrap();
     Settings {
         options: crate::domain::Options::default(),
-        engine: crate::config::Config::load(&crate::config::Sources::default()).unwrap().engine,
+        engine: config.engine,
+        known: Known { storage: config.storage, cache: None, redis: None },
         output: "out".into(),
         main: None,
         from: None,

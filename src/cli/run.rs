@@ -10,13 +10,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::engine_args::Known;
 use super::place::{self, Interrupt};
 use super::plan::{Job, Origin, Output};
 use super::progress::{Bar, Progress};
-use super::{Failure, INTERRUPTED, print, wire};
+use super::{Failure, INTERRUPTED, known, print, wire};
 use crate::config::Engine;
 use crate::domain::{ConversionError, ErrorCode, Format, Options, Report};
-use crate::service::{Converter, Outcome, Request};
+use crate::service::{Answers, Converter, Request};
 
 /// How long each part of an interrupted run may take to clean up; all of it stays below a second.
 const CLEAN_UP: Duration = Duration::from_millis(400);
@@ -33,6 +34,7 @@ pub struct Settings {
     pub from: Option<Format>,
     pub timeout: Duration,
     pub at_once: usize,
+    pub known: Known,
     pub force: bool,
     pub json: bool,
 }
@@ -67,7 +69,9 @@ pub struct Tally {
 
 /// What all conversions share.
 struct Shared {
-    converter: Converter,
+    converter: Arc<Converter>,
+    /// `None`: everything is converted.
+    answers: Option<Answers>,
     settings: Settings,
     interrupt: Interrupt,
     /// File work that goes on when its conversion is dropped.
@@ -87,8 +91,10 @@ pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) 
     let mut printer = print::Printer::new(&jobs, &settings, progress.is_drawn());
     let mut tally = Tally { planned: jobs.len(), ..Tally::default() };
     let at_once = settings.at_once;
+    let converter = Arc::new(wire::converter(at_once, &settings.engine)?);
     let shared = Arc::new(Shared {
-        converter: wire::converter(at_once, &settings.engine)?,
+        answers: known::answers(&settings, &converter).await?,
+        converter,
         settings,
         interrupt: Interrupt::default(),
         files: TaskTracker::new(),
@@ -106,7 +112,7 @@ pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) 
             && let Some((index, job)) = waiting.next()
         {
             let bar = progress.start(&job);
-            let shared = Arc::clone(&shared);
+            let (shared, bar) = (Arc::clone(&shared), Arc::new(bar));
             running.spawn(async move { shared.one(index, job, &bar).await });
         }
         let done = tokio::select! {
@@ -160,20 +166,21 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signa
     shared.files.close();
     let limit = if hurry { CLEAN_UP } else { Duration::from_secs(10) };
     let _ = timeout(limit, shared.files.wait()).await;
-    if let Some(shared) = Arc::into_inner(shared) {
-        let _ = timeout(limit, shared.converter.shutdown()).await;
+    if let Some(answers) = shared.answers.as_ref().filter(|_| !hurry) {
+        answers.finish().await;
     }
+    let _ = timeout(limit, shared.converter.shutdown()).await;
     impatient.abort();
 }
 
 impl Shared {
-    async fn one(self: Arc<Self>, index: usize, job: Job, bar: &Bar) -> Done {
+    async fn one(self: Arc<Self>, index: usize, job: Job, bar: &Arc<Bar>) -> Done {
         let started = Instant::now();
         let result = self.convert(&job, bar).await;
         Done { index, job, seconds: started.elapsed().as_secs_f64(), result }
     }
 
-    async fn convert(&self, job: &Job, bar: &Bar) -> Result<Success, ConversionError> {
+    async fn convert(&self, job: &Job, bar: &Arc<Bar>) -> Result<Success, ConversionError> {
         place::check_free(&job.output, self.settings.force)?;
         let spooled = match job.input.origin {
             Origin::Stdin => Some(self.stdin.get_or_try_init(|| self.spool_stdin()).await?.clone()),
@@ -186,20 +193,25 @@ impl Shared {
             options: self.settings.options_for(job.target),
             timeout: self.settings.timeout,
         };
-        let converted = self.converter.convert(request, &|stage, fraction| bar.stage(stage, fraction)).await;
-        let outcome = converted.map_err(|error| self.in_full(error))?;
+        let result = self.result(request, bar).await.map_err(|error| self.in_full(error))?;
         let output = job.output.clone();
         let (force, interrupt) = (self.settings.force, self.interrupt.clone());
         let placed = self.files.spawn_blocking(move || {
-            // The whole outcome moves here: its folder has to stay until the files are copied.
-            let Outcome { report, folder, files, .. } = outcome;
-            let written = place::place(&files, &output, force, &interrupt);
-            drop(folder);
-            written.map(|written| Success { report, written })
+            // All of it moves here: the folder has to stay until the files are copied.
+            let written = place::place(&result.paths, &output, force, &interrupt);
+            written.map(|written| Success { report: result.report, written })
         });
         placed.await.unwrap_or_else(|error| {
             Err(ConversionError::new(ErrorCode::Internal, format!("could not write the result: {error}")))
         })
+    }
+
+    async fn result(&self, request: Request, bar: &Arc<Bar>) -> Result<known::Files, ConversionError> {
+        if let Some(answers) = &self.answers {
+            return known::result(answers, &self.converter, request, bar).await;
+        }
+        let outcome = self.converter.convert(request, &|stage, fraction| bar.stage(stage, fraction)).await?;
+        Ok(known::Files::of(outcome))
     }
 
     /// Whoever types the command is the operator, and may read what keeps the engine from starting.

@@ -10,6 +10,7 @@ use axum::extract::{Query, Request, State};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -135,12 +136,8 @@ async fn answer(gateway: &Shared, wish: Wish, parts: &Parts, model: Model, began
         timeout: gateway.settings.timeout,
     };
     let work = |left| {
-        carry_out(
-            Arc::clone(gateway),
-            folder.clone(),
-            service::Request { timeout: left, ..request.clone() },
-            began,
-        )
+        let request = service::Request { timeout: left, ..request.clone() };
+        carry_out(Arc::clone(gateway), folder.clone(), request, began).boxed()
     };
     loop {
         let Answer { how, result } = gateway.answers.ask(&question, &work).await;

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::model::Limits;
+use super::model::{Limits, Part};
 use super::originals::Originals;
 use super::{names, siblings};
 use crate::domain::{ConversionError, ErrorCode};
@@ -324,6 +324,17 @@ impl Files {
 
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The model's files, the main one first.
+    pub(super) fn parts(&self, main: usize) -> Vec<(String, Part)> {
+        let mut parts: Vec<_> = self.items.iter().enumerate().filter(|(_, item)| item.used).collect();
+        parts.sort_by_key(|(index, _)| *index != main);
+        let part = |item: &Item| match &item.beside {
+            Some(located) => Part::There(located.clone()),
+            None => Part::Here(item.stored.clone()),
+        };
+        parts.into_iter().map(|(_, item)| (item.name.clone(), part(item))).collect()
     }
 
     /// Number and bytes of the model's files.

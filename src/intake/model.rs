@@ -102,9 +102,31 @@ pub struct Model {
     /// What a result may be called, without extension.
     pub name: String,
     originals: Option<Originals>,
+    parts: Vec<(String, Part)>,
+}
+
+/// Where a file of a model is.
+#[derive(Debug, Clone)]
+pub(super) enum Part {
+    There(Located),
+    /// In the model's folder.
+    Here(PathBuf),
 }
 
 impl Model {
+    /// Every file of the model: what its sender calls it, open, as an engine reads it. The main file is the first.
+    ///
+    /// # Errors
+    /// `io`
+    pub fn open_parts(&self) -> Result<Vec<(&str, File)>, ConversionError> {
+        let open = |part: &Part| match part {
+            Part::There(located) => located.open(),
+            Part::Here(stored) => open::regular(&self.folder.join(stored)),
+        };
+        let opened = self.parts.iter().map(|(name, part)| Ok((name.as_str(), open(part)?)));
+        opened.collect::<io::Result<_>>().map_err(|error| ConversionError::io("read the model", &error))
+    }
+
     /// For a model that stays where it is: the main file, and the folder of its references. Only by way of these is
     /// no link followed that somebody puts there meanwhile.
     pub fn in_place(&self) -> Option<(&Located, Option<&Arc<Root>>)> {
@@ -193,16 +215,10 @@ pub fn prepare(
         files: count,
         warnings,
         missing_textures,
-        name: result_name(name.as_deref().unwrap_or(&original)),
+        name: names::result_name(name.as_deref().unwrap_or(&original)),
+        parts: files.parts(index),
         originals: files.into_originals(),
     })
-}
-
-/// What a result may be called: the sent name without its extension, and without the `.stl` of an `a.stl.zip`.
-fn result_name(sent: &str) -> String {
-    let (stem, _) = names::split_extension(names::base_name(sent));
-    let (inner, extension) = names::split_extension(stem);
-    names::safe(if Format::from_extension(extension).is_some() { inner } else { stem })
 }
 
 /// What files came in.

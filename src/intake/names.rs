@@ -1,5 +1,7 @@
 //! Names of files that others chose: made safe for a folder, and fit for a sentence.
 
+use crate::domain::Format;
+
 /// Longest file name in bytes; file systems stop at 255, and a suffix may follow.
 const MAX_NAME: usize = 200;
 
@@ -104,6 +106,13 @@ fn is_direction(c: char) -> bool {
 /// The longest beginning of at most `bytes` bytes.
 fn cut(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
+}
+
+/// What a result may be called: the sent name without its extension, and without the `.stl` of an `a.stl.zip`.
+pub fn result_name(sent: &str) -> String {
+    let (stem, _) = split_extension(base_name(sent));
+    let (inner, extension) = split_extension(stem);
+    safe(if Format::from_extension(extension).is_some() { inner } else { stem })
 }
 
 #[cfg(test)]

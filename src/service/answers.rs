@@ -11,11 +11,11 @@
 //!                                   └─▶ behind it: report, result and entry are stored; then the lease goes
 //! ```
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -53,6 +53,9 @@ struct Inner {
     /// Where large results from a bucket are fetched to.
     spool: PathBuf,
 }
+
+/// What carries a conversion out.
+pub type Work = BoxFuture<'static, Result<Outcome, ConversionError>>;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -172,18 +175,15 @@ impl Answers {
         }
     }
 
-    /// Answers a question. Only where it has to be carried out, `work` is asked for what does so within the time that is
+    /// Answers a question. Only where it has to be carried out, `begin` is asked for what does so within the time that is
     /// left; dropping this gives it up, unless others wait for it.
-    pub async fn ask<W>(&self, question: &Question, work: impl Fn(Duration) -> W) -> Answer
-    where
-        W: Future<Output = Result<Outcome, ConversionError>> + Send + 'static,
-    {
-        let began = Instant::now();
+    pub async fn ask(&self, question: &Question, begin: impl Fn(Duration) -> Work) -> Answer {
+        let asked = Instant::now();
         let (Some(index), Some(identity)) = (&self.0.index, question.identity) else {
-            return self.bypass(None, work(question.timeout)).await;
+            return self.bypass(None, begin(question.timeout)).await;
         };
         if question.fresh {
-            return self.bypass(Some(identity), work(question.timeout)).await;
+            return self.bypass(Some(identity), begin(question.timeout)).await;
         }
         if !question.lost
             && let Some(entry) = index.get(identity).await
@@ -191,9 +191,9 @@ impl Answers {
             return Answer { how: How::Hit, result: ready(entry) };
         }
         loop {
-            let left = question.timeout.saturating_sub(began.elapsed());
-            let lead = || self.clone().lead(Arc::clone(index), identity, question.lost, left, work(left));
-            let (flight, led) = self.0.flights.join(identity, lead);
+            let left = question.timeout.saturating_sub(asked.elapsed());
+            let work = || self.clone().lead(Arc::clone(index), identity, question.lost, left, begin(left));
+            let (flight, led) = self.0.flights.join(identity, work);
             let over = flight.peek().is_some();
             if !led && !over {
                 tracing::debug!("an equal conversion is under way; it is waited for");
@@ -216,7 +216,7 @@ impl Answers {
                 Landed::Known(entry) => ready(entry),
                 // The time of whoever began it is over, and ours is not.
                 Landed::Failed(error)
-                    if error.code == ErrorCode::Timeout && !led && began.elapsed() < question.timeout =>
+                    if error.code == ErrorCode::Timeout && !led && asked.elapsed() < question.timeout =>
                 {
                     continue;
                 }
@@ -228,11 +228,7 @@ impl Answers {
     }
 
     /// Carries it out for one who does not want to know of others.
-    async fn bypass(
-        &self,
-        identity: Option<Hash>,
-        work: impl Future<Output = Result<Outcome, ConversionError>>,
-    ) -> Answer {
+    async fn bypass(&self, identity: Option<Hash>, work: Work) -> Answer {
         let result = match self.carry_out(work).await {
             Ok(made) => {
                 self.store(identity, Ok(Arc::clone(&made)), None);
@@ -250,7 +246,7 @@ impl Answers {
         identity: Hash,
         lost: bool,
         left: Duration,
-        work: impl Future<Output = Result<Outcome, ConversionError>> + Send,
+        work: Work,
     ) -> Landed {
         let Ok(lease) = timeout(left, claim(&*index, identity)).await else {
             return Landed::Failed(late(left));
@@ -273,10 +269,7 @@ impl Answers {
         }
     }
 
-    async fn carry_out(
-        &self,
-        work: impl Future<Output = Result<Outcome, ConversionError>>,
-    ) -> Result<Arc<Made>, ConversionError> {
+    async fn carry_out(&self, work: Work) -> Result<Arc<Made>, ConversionError> {
         let outcome = work.await?;
         let report = self.0.reports.keep(Arc::new(outcome.report.clone()));
         Ok(Arc::new(Made::new(outcome, report).await?))

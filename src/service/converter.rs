@@ -9,12 +9,14 @@ use tracing::Instrument;
 
 use super::conversion::{Conversion, Outcome, Progress, Request};
 use super::{Admission, Course, Lane, blocking};
-use crate::domain::{ConversionError, ErrorCode};
+use crate::cache;
+use crate::domain::{ConversionError, ErrorCode, Format, Options};
 use crate::engine::blender::stats::Stats;
 use crate::engine::blender::{self, Blender, EngineError};
 use crate::engine::native;
 use crate::engine::workdir::{ConversionFolder, WorkDir};
-use crate::intake;
+use crate::intake::{self, Model, names};
+use crate::storage::Hash;
 use crate::telemetry;
 
 /// The engine sees to the time-out by itself, and answers when its child is dead; a conversion that is not over by
@@ -171,28 +173,24 @@ impl Converter {
         progress: Progress<'_>,
     ) -> Result<Outcome, ConversionError> {
         let timeout = request.timeout;
-        let late = || {
-            let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
-            ConversionError::new(ErrorCode::Timeout, detail)
+        let work = async {
+            let prepared = self.prepare(folder, request).await?;
+            self.carry_out_at_leisure(prepared, timeout, course, progress).await
         };
-        let limit = timeout.saturating_add(KILLED_WITHIN);
-        match tokio::time::timeout(limit, self.convert_at_leisure(folder, request, course, progress)).await {
-            // The engine knows only of the time that it was left.
-            Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late()),
-            Ok(result) => result,
-            Err(_) => Err(late()),
-        }
+        within(timeout, work).await
     }
 
-    async fn convert_at_leisure(
+    /// Brings the model of a conversion in, and no more.
+    ///
+    /// # Errors
+    /// Why the model cannot be converted, as far as that is seen without an engine.
+    pub async fn prepare(
         &self,
         folder: ConversionFolder,
         request: Request,
-        course: &Course,
-        progress: Progress<'_>,
-    ) -> Result<Outcome, ConversionError> {
+    ) -> Result<Prepared, ConversionError> {
         let began = Instant::now();
-        let Request { sources, main, target, options, timeout } = request;
+        let Request { sources, main, target, options, .. } = request;
         options.check(target)?;
         let (limits, wanted) = (self.limits, options.clone());
         let (folder, model) = blocking(move || {
@@ -202,6 +200,30 @@ impl Converter {
             Ok((folder, model))
         })
         .await?;
+        Ok(Prepared { folder, model, target, options, began })
+    }
+
+    /// Converts what is prepared within `timeout`; dropping the future cancels it.
+    ///
+    /// # Errors
+    /// Why the model could not be converted.
+    pub async fn carry_out(
+        &self,
+        prepared: Prepared,
+        timeout: Duration,
+        progress: Progress<'_>,
+    ) -> Result<Outcome, ConversionError> {
+        within(timeout, self.carry_out_at_leisure(prepared, timeout, &Course::default(), progress)).await
+    }
+
+    async fn carry_out_at_leisure(
+        &self,
+        prepared: Prepared,
+        timeout: Duration,
+        course: &Course,
+        progress: Progress<'_>,
+    ) -> Result<Outcome, ConversionError> {
+        let Prepared { folder, model, target, options, began } = prepared;
         let _ = course.model.set((model.format, model.bytes));
         if let Some(reason) = model.format.refusal(target) {
             return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
@@ -223,6 +245,80 @@ impl Converter {
             made?
         };
         conversion.finish(made).await
+    }
+
+    /// Where conversions happen on disk.
+    pub fn work(&self) -> &WorkDir {
+        &self.work
+    }
+}
+
+/// Gives up when the time is over.
+async fn within(
+    timeout: Duration,
+    work: impl Future<Output = Result<Outcome, ConversionError>>,
+) -> Result<Outcome, ConversionError> {
+    let late = || {
+        let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
+        ConversionError::new(ErrorCode::Timeout, detail)
+    };
+    match tokio::time::timeout(timeout.saturating_add(KILLED_WITHIN), work).await {
+        // The engine knows only of the time that it was left.
+        Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late()),
+        Ok(result) => result,
+        Err(_) => Err(late()),
+    }
+}
+
+/// A conversion whose model is in its folder, or can be read where it is.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    folder: ConversionFolder,
+    model: Model,
+    target: Format,
+    options: Options,
+    began: Instant,
+}
+
+impl Prepared {
+    pub fn folder(&self) -> &ConversionFolder {
+        &self.folder
+    }
+
+    /// What the conversion is known by, found by reading the model.
+    ///
+    /// # Errors
+    /// `io`, also where a file was changed meanwhile.
+    pub async fn identity(&self, engine: String) -> Result<Hash, ConversionError> {
+        let Self { model, target, options, .. } = self.clone();
+        blocking(move || {
+            let mut files = Vec::new();
+            for (name, file) in model.open_parts()? {
+                let mut hasher = blake3::Hasher::new();
+                hasher.update_reader(file).map_err(|error| ConversionError::io("read the model", &error))?;
+                files.push(cache::Part {
+                    name: name.to_owned(),
+                    hash: *hasher.finalize().as_bytes(),
+                    bytes: hasher.count(),
+                });
+            }
+            model.check_unchanged()?;
+            // Of one file that was sent as it is, its name says all.
+            let main = files.first().map(|file| file.name.clone()).unwrap_or_default();
+            let alone =
+                files.len() == 1 && names::result_name(&main) == model.name && model.warnings.is_empty();
+            let called =
+                (!alone).then(|| format!("{:?}", (&model.name, &model.warnings, &model.missing_textures)));
+            Ok(cache::identity(&cache::Parts {
+                engine: &engine,
+                target,
+                options: &options,
+                main: (!alone).then_some(main.as_str()),
+                called: called.as_deref(),
+                files,
+            }))
+        })
+        .await
     }
 }
 

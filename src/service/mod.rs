@@ -12,7 +12,7 @@ mod reports;
 pub use admission::Admission;
 pub use answers::{Answer, Answers, How, Question, Ready};
 pub use conversion::{Outcome, Request};
-pub use converter::Converter;
+pub use converter::{Converter, Prepared};
 pub use course::{Course, Lane};
 pub use packed::{Content, Made};
 pub use reports::Reports;

@@ -142,17 +142,7 @@ impl Metrics {
                 "rate_limited_total",
                 "Requests that were refused as their client had sent as many as it may",
             )?,
-            redis_duration: kept(
-                to_registry,
-                HistogramVec::new(
-                    buckets(
-                        "redis_command_duration_seconds",
-                        "Commands to Redis, by outcome: ok, error, or late where no answer was waited for any longer",
-                        SHORT_SECONDS.to_vec(),
-                    ),
-                    &["outcome"],
-                )?,
-            )?,
+            redis_duration: redis_duration(to_registry)?,
             registry,
         };
         metrics.registry.register(Box::new(ProcessCollector::for_self()))?;
@@ -227,6 +217,12 @@ fn store_duration(registry: &Registry) -> Result<HistogramVec> {
     let seconds = [0.000_25, 0.001, 0.0025].iter().chain(SECONDS).copied().collect();
     let opts = buckets("store_duration_seconds", help, seconds);
     kept(registry, HistogramVec::new(opts, &["operation", "outcome"])?)
+}
+
+fn redis_duration(registry: &Registry) -> Result<HistogramVec> {
+    let help = "Commands to Redis, by outcome: ok, error, or late where no answer was waited for any longer";
+    let opts = buckets("redis_command_duration_seconds", help, SHORT_SECONDS.to_vec());
+    kept(registry, HistogramVec::new(opts, &["outcome"])?)
 }
 
 fn cache_requests(registry: &Registry) -> Result<IntCounterVec> {

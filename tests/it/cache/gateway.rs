@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{answered, conversion, conversions, header, how, model, stored};
+use super::{answered, conversion, conversions, header, how, model, stored, whole};
 use crate::gateway::raw::head;
 use crate::gateway::{Gateway, TRIANGLE, nothing_stays, until};
 
@@ -142,7 +142,7 @@ async fn equal_conversions_in_flight_run_once() {
 }
 
 /// A model that takes the engine a while.
-fn large() -> String {
+pub fn large() -> String {
     use std::fmt::Write;
 
     let mut text = String::new();
@@ -251,11 +251,11 @@ async fn what_is_damaged_or_gone_is_made_again() {
 async fn the_next_process_knows_what_this_one_did() {
     let folder = tempfile::tempdir().unwrap();
     let store = [("CONVERSION_CACHE_DIR", folder.path().to_str().unwrap())];
-    let entries = || walkdir::WalkDir::new(folder.path().join("entries")).min_depth(2).into_iter().count();
+    let entries = || whole(&folder.path().join("entries"));
     let gateway = Gateway::start(&store);
     let first = conversion(&gateway).send().await.unwrap();
     let report = header(&first, "link");
-    until("it is stored", || entries() == 1);
+    until("it is stored", || entries().len() == 1);
     drop(gateway);
     let gateway = Gateway::start(&store);
     let again = conversion(&gateway).send().await.unwrap();
@@ -266,8 +266,7 @@ async fn the_next_process_knows_what_this_one_did() {
     assert_eq!(conversions(&gateway).await, 0);
 
     // What was put before its time is not known any more, whatever the clocks say.
-    let entry = walkdir::WalkDir::new(folder.path().join("entries")).min_depth(2).into_iter().next();
-    let entry = entry.unwrap().unwrap().into_path();
+    let entry = entries().remove(0);
     let put = |seconds: i64| {
         let now = std::time::SystemTime::now();
         let time = Duration::from_secs(seconds.unsigned_abs());

@@ -1,10 +1,13 @@
 //! Conversions that are answered with what was made before: over HTTP, by several processes, from the command line.
 
+mod bucket;
+mod command_line;
 mod gateway;
 mod processes;
+mod suite;
 mod trouble;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reqwest::{RequestBuilder, Response};
 
@@ -49,6 +52,12 @@ pub fn how(answer: &Response) -> String {
 /// Files of the store, below the folder of this name.
 pub fn stored(gateway: &Gateway, folder: &str) -> Vec<PathBuf> {
     let root = gateway.folder.path().join("store").join(folder);
+    whole(&root)
+}
+
+/// All files there that are not being written.
+pub fn whole(root: &Path) -> Vec<PathBuf> {
     let files = walkdir::WalkDir::new(root).into_iter().filter_map(Result::ok);
-    files.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect()
+    let files = files.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path);
+    files.filter(|path| !path.to_string_lossy().contains('#')).collect()
 }

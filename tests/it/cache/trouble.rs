@@ -14,10 +14,13 @@ use crate::gateway::{Gateway, LONG};
 use crate::mounted::Mounted;
 use crate::redis::{Proxy, RedisServer};
 
+/// How many there were of each status, and from where.
+type Answers = BTreeMap<(u16, String), u64>;
+
 /// Conversions of a few models over and over, four at a time, until it is stopped.
 struct Load {
     over: Arc<AtomicBool>,
-    clients: JoinSet<BTreeMap<(u16, String), u64>>,
+    clients: JoinSet<Answers>,
 }
 
 impl Load {
@@ -43,8 +46,7 @@ impl Load {
         Load { over, clients }
     }
 
-    /// How many answers there were of each status, and from where.
-    async fn end(self) -> BTreeMap<(u16, String), u64> {
+    async fn end(self) -> Answers {
         self.over.store(true, Ordering::Relaxed);
         let mut sum = BTreeMap::new();
         for answers in self.clients.join_all().await {
@@ -145,6 +147,8 @@ async fn the_store_may_be_full_or_closed() {
     // What is there is still found.
     assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "hit");
     load.end().await;
+    // A file that is open for writing keeps the disk writable.
+    drop(filling);
     std::fs::remove_file(rest).unwrap();
     disk.set_writable(false);
     let load = Load::on(&gateway);

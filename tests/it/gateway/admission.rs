@@ -59,7 +59,8 @@ async fn waiting_after_child<T>(gateway: &Gateway, then: impl Future<Output = T>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_wait_are_served_oldest_first() {
-    let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "3")]);
+    // Equal conversions would be one.
+    let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "3"), ("CACHE", "off")]);
     let order = std::sync::Mutex::new(Vec::new());
     let nth = async |number: u64| {
         if number > 0 {

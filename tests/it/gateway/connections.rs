@@ -168,7 +168,8 @@ fn large_glb(bytes: usize) -> Vec<u8> {
 
 #[test]
 fn a_client_that_does_not_take_its_answer_is_cut_and_its_folder_goes() {
-    let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "3")]);
+    // From the store, it would be sent without a folder.
+    let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "3"), ("CACHE", "off")]);
     let glb = large_glb(24 << 20);
     let ask = || {
         let mut raw = gateway.raw();

@@ -44,7 +44,7 @@ async fn a_client_that_hangs_up_ends_its_conversion() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_child_and_a_killed_zygote_are_made_good() {
-    let gateway = Gateway::start(&[]);
+    let gateway = Gateway::start(&[("CACHE", "off")]);
     for zygote in [false, true] {
         gateway.until_idle().await;
         let kill = async {

@@ -112,7 +112,8 @@ async fn connections_that_do_nothing_hold_up_nothing() {
 /// Conversions from many clients, on kept and on fresh connections, when the signal comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_loses_no_answer() {
-    let mut gateway = Gateway::start(&[("QUEUE_LIMIT", "4")]);
+    // All ask for the same.
+    let mut gateway = Gateway::start(&[("QUEUE_LIMIT", "4"), ("CACHE", "off")]);
     let fresh = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
     let (served, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let client = async |number: usize| {

@@ -1,12 +1,12 @@
 //! The store of results: one suite for folders and buckets, and what only one of them can do or suffer.
 
-mod backend;
+pub mod backend;
 mod bucket;
 mod disks;
 mod doctor;
 mod folder;
 mod memory;
 mod serve;
-mod server;
+pub mod server;
 mod suite;
 mod tending;

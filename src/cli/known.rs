@@ -1,0 +1,157 @@
+//! What the command line converted before, or a service that shares its store.
+
+use std::any::Any;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use zip::ZipArchive;
+
+use super::progress::Bar;
+use super::run::Settings;
+use super::{Failure, wire};
+use crate::domain::{ConversionError, ErrorCode, Report};
+use crate::engine::workdir::ConversionFolder;
+use crate::redis::Redis;
+use crate::service::{Answers, Content, Converter, Made, Outcome, Question, Ready, Request, blocking};
+use crate::telemetry::Metrics;
+use crate::{cache, storage};
+
+/// A result's files.
+pub struct Files {
+    pub report: Report,
+    /// The main file first.
+    pub paths: Vec<PathBuf>,
+    /// What keeps them where they are.
+    _kept: Box<dyn Any + Send>,
+}
+
+/// What answers; `None`: everything is to be converted.
+///
+/// # Errors
+/// What is wrong with the settings.
+pub async fn answers(settings: &Settings, converter: &Converter) -> Result<Option<Answers>, Failure> {
+    let known = &settings.known;
+    let Some(cache) = known.cache else { return Ok(None) };
+    let storage = wire::storage(&known.storage, &settings.engine)?;
+    let redis =
+        match &known.redis {
+            None => None,
+            Some(redis) => {
+                let metrics =
+                    Metrics::new().map_err(|error| Failure::failed(format!("could not count: {error}")))?;
+                let redis = Redis::start(redis, Arc::new(metrics)).await;
+                Some(redis.map_err(|error| {
+                    Failure::usage(format!("the address of redis cannot be used: {error}"))
+                })?)
+            }
+        };
+    let index = wire::index(Some(cache), &storage, redis.as_ref());
+    Ok(Some(Answers::new(index, storage, converter.work().path().to_owned())))
+}
+
+/// The result of a conversion, which is only carried out where it is not known.
+///
+/// # Errors
+/// Why the model could not be converted.
+pub async fn result(
+    answers: &Answers,
+    converter: &Arc<Converter>,
+    request: Request,
+    bar: &Arc<Bar>,
+) -> Result<Files, ConversionError> {
+    let timeout = request.timeout;
+    let prepared = converter.prepare(converter.work().new_folder(), request).await?;
+    let identity = match converter.engine_identity() {
+        Some(engine) => Some(prepared.identity(engine).await?),
+        None => None,
+    };
+    let work = |left| {
+        let (converter, prepared, bar) = (Arc::clone(converter), prepared.clone(), Arc::clone(bar));
+        let progress = move |stage, fraction| bar.stage(stage, fraction);
+        async move { converter.carry_out(prepared, left, &progress).await }.boxed()
+    };
+    let mut question = Question { identity, fresh: false, lost: false, timeout };
+    loop {
+        let kept = match (answers.ask(&question, work).await.result?, identity) {
+            (Ready::Made(made), _) => return Files::made(made),
+            (Ready::Kept(about), Some(identity)) => {
+                kept(answers, identity, &about, prepared.folder()).await?
+            }
+            (Ready::Kept(_), None) => None,
+        };
+        if let Some(files) = kept {
+            return Ok(files);
+        }
+        question.fresh = question.lost;
+        question.lost = true;
+    }
+}
+
+/// Brings a result out of the store; `None`: it, or its report, is not there any more.
+async fn kept(
+    answers: &Answers,
+    identity: storage::Hash,
+    about: &cache::Result,
+    folder: &ConversionFolder,
+) -> Result<Option<Files>, ConversionError> {
+    let Some(report) = answers.report(about.report).await else { return Ok(None) };
+    let Some(content) = answers.open(identity, about).await else { return Ok(None) };
+    let (about, folder) = (about.clone(), folder.clone());
+    let files = blocking(move || {
+        let written = write(content, &about, &folder);
+        let paths = written.map_err(|error| ConversionError::io("write the result", &error))?;
+        Ok(Files { report: (*report).clone(), paths, _kept: Box::new(folder) })
+    });
+    files.await.map(Some)
+}
+
+/// Makes files of what was kept, in the conversion's own folder; a zip that nobody asked for is taken apart.
+fn write(mut content: Content, about: &cache::Result, folder: &ConversionFolder) -> io::Result<Vec<PathBuf>> {
+    let out = folder.output();
+    fs::create_dir_all(&out)?;
+    let Some(main) = &about.main else {
+        let extension = if about.zip { "zip" } else { about.format.info().extensions[0] };
+        let path = out.join(format!("{}.{extension}", about.stem));
+        let mut file = File::create(&path)?;
+        match &mut content {
+            Content::Small(content) => io::copy(&mut &content[..], &mut file)?,
+            Content::File(content, _) => io::copy(content, &mut file)?,
+        };
+        return Ok(vec![path]);
+    };
+    let names = match content {
+        Content::Small(content) => extract(io::Cursor::new(content), &out)?,
+        Content::File(content, _) => extract(content, &out)?,
+    };
+    let main = out.join(&**main);
+    let mut files = vec![main.clone()];
+    files.extend(names.into_iter().map(|name| out.join(name)).filter(|path| *path != main));
+    Ok(files)
+}
+
+fn extract(content: impl io::Read + io::Seek, out: &std::path::Path) -> io::Result<Vec<PathBuf>> {
+    let mut archive = ZipArchive::new(content)?;
+    archive.extract(out)?;
+    let mut names = Vec::new();
+    for index in 0..archive.len() {
+        names.extend(archive.by_index_raw(index)?.enclosed_name());
+    }
+    Ok(names)
+}
+
+impl Files {
+    /// Of a conversion that was carried out.
+    pub fn of(outcome: Outcome) -> Self {
+        let Outcome { report, folder, files, memory, .. } = outcome;
+        Self { report, paths: files, _kept: Box::new((folder, memory)) }
+    }
+
+    fn made(made: Arc<Made>) -> Result<Self, ConversionError> {
+        let lost = || ConversionError::new(ErrorCode::Internal, "the result is gone");
+        let outcome = made.outcome().ok_or_else(lost)?;
+        Ok(Self { report: outcome.report.clone(), paths: outcome.files.clone(), _kept: Box::new(made) })
+    }
+}

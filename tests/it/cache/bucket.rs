@@ -1,0 +1,80 @@
+//! Results in a bucket: found there, fetched from there, and lost with it.
+
+use reqwest::redirect::Policy;
+
+use super::gateway::large;
+use super::{answered, conversion, conversions, header, how, model};
+use crate::gateway::Gateway;
+use crate::storage::backend::Backend;
+use crate::storage::server::Server;
+
+/// A service on a bucket of that server.
+fn start(backend: &Backend, server: &Server, presign: &str) -> Gateway {
+    Gateway::start(&[
+        ("STORAGE_URL", &format!("s3://{}/some/prefix", backend.bucket_name())),
+        ("AWS_ENDPOINT", &server.address),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("PRESIGN_RESULTS", presign),
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_may_be_emptied_deleted_and_made_again() {
+    let backend = Backend::bucket_on(Server::shared(), &[]).await;
+    let gateway = start(&backend, Server::shared(), "false");
+    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
+    while how(&conversion(&gateway).send().await.unwrap()) != "hit" {}
+    for name in backend.names().await {
+        backend.remove(&name).await;
+    }
+    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
+    // What is behind the answer has to be over.
+    while how(&conversion(&gateway).send().await.unwrap()) != "hit" {}
+    backend.remove_bucket().await;
+    for _ in 0..3 {
+        let answer = conversion(&gateway).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    gateway.until_says("/readyz", "it is gone", |ready| ready["checks"]["storage"] == "no_bucket").await;
+    assert_eq!(conversion(&gateway).send().await.unwrap().status(), 200);
+    backend.make_bucket().await;
+    gateway.until_says("/readyz", "it is there", |ready| ready["checks"]["storage"] == "ok").await;
+    let before = answered(&gateway, "hit").await;
+    while answered(&gateway, "hit").await == before {
+        assert_eq!(conversion(&gateway).send().await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_results_are_fetched_from_the_bucket_where_that_is_wanted() {
+    let backend = Backend::bucket_on(Server::shared(), &[]).await;
+    let gateway = start(&backend, Server::shared(), "true");
+    let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+    let (small, content) = (conversion(&gateway), large());
+    let first = model(&gateway, &content).send().await.unwrap();
+    assert_eq!((first.status().as_u16(), how(&first).as_str()), (200, "miss"));
+    let (tag, disposition) = (header(&first, "etag"), header(&first, "content-disposition"));
+    let file = first.bytes().await.unwrap();
+    assert!(file.len() > 1 << 20, "{}", file.len());
+    let ask = || model(&gateway, &content).build().unwrap();
+    let mut again = client.execute(ask()).await.unwrap();
+    while how(&again) != "hit" || again.status() == 200 {
+        again = client.execute(ask()).await.unwrap();
+    }
+    assert_eq!((again.status().as_u16(), header(&again, "etag")), (303, tag.clone()));
+    let fetched = client.get(header(&again, "location")).send().await.unwrap();
+    assert_eq!((fetched.status().as_u16(), header(&fetched, "content-disposition")), (200, disposition));
+    assert_eq!(fetched.bytes().await.unwrap(), file);
+    // Most clients do so by themselves.
+    assert_eq!(model(&gateway, &content).send().await.unwrap().bytes().await.unwrap(), file);
+    let known = model(&gateway, &content).header("if-none-match", tag).build().unwrap();
+    assert_eq!(client.execute(known).await.unwrap().status(), 304);
+    // Small ones are sent at once.
+    small.try_clone().unwrap().send().await.unwrap();
+    while how(&small.try_clone().unwrap().send().await.unwrap()) != "hit" {}
+    let answer = client.execute(small.build().unwrap()).await.unwrap();
+    assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "hit"));
+    assert_eq!(conversions(&gateway).await, 2);
+}

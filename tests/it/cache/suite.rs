@@ -1,0 +1,245 @@
+//! What holds for both indexes, and what for one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use meshgate::cache::{Embedded, Entry, Index, OnRedis, Result};
+use meshgate::domain::{ConversionError, ErrorCode, Format};
+use meshgate::storage::{Document, Hash, Source, Storage};
+use redis::Commands;
+
+use crate::gateway::LONG;
+use crate::redis::{RedisServer, connect};
+use crate::storage::backend::Backend;
+
+/// Each test for each side.
+macro_rules! on_both_sides {
+    ($($test:ident)*) => {
+        mod here {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(super::Side::here()).await;
+            })*
+        }
+
+        mod there {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(super::Side::there()).await;
+            })*
+        }
+    };
+}
+
+on_both_sides! {
+    what_was_put_is_there_until_it_is_replaced_or_removed
+    another_process_knows_results
+    what_is_too_old_is_not_known
+    what_nobody_can_read_is_not_known
+    many_at_once_know_the_same
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+const ROOM: u64 = 1 << 30;
+
+struct Side {
+    store: Backend,
+    server: Option<RedisServer>,
+}
+
+impl Side {
+    fn here() -> Side {
+        Side { store: Backend::folder(), server: None }
+    }
+
+    fn there() -> Side {
+        Side { server: Some(RedisServer::start()), ..Side::here() }
+    }
+
+    /// The index of one more process.
+    async fn index(&self, duration: Duration) -> Arc<dyn Index> {
+        let alone = Embedded::new(self.store.open(), duration, ROOM);
+        match &self.server {
+            None => Arc::new(alone),
+            Some(server) => Arc::new(OnRedis::new(connect(&server.url()).await, duration, alone)),
+        }
+    }
+
+    /// Replaces what is kept of this identity.
+    async fn write(&self, identity: Hash, content: &[u8]) {
+        match &self.server {
+            None => self.store.write(&document(identity), content).await,
+            Some(server) => {
+                let key = format!("meshgate:cache:{}", identity.to_hex());
+                server.look().set::<_, _, ()>(key, content).unwrap();
+            }
+        }
+    }
+}
+
+fn document(identity: Hash) -> String {
+    let hex = identity.to_hex();
+    format!("entries/{}/{hex}.json", &hex[..2])
+}
+
+fn result(number: u64, bytes: u64) -> Entry {
+    Entry::Result(Result {
+        hash: identity(number),
+        bytes,
+        format: Format::Obj,
+        main: (number.is_multiple_of(2)).then(|| format!("{number}.obj").into()),
+        zip: number.is_multiple_of(2),
+        stem: "名 \"前\"".into(),
+        report: uuid::Uuid::from_u128(u128::from(number)),
+        losses: 7,
+    })
+}
+
+fn failure() -> Entry {
+    Entry::Failure(ConversionError::new(ErrorCode::EmptyModel, "the model has no object"))
+}
+
+fn identity(number: u64) -> Hash {
+    blake3::hash(&number.to_le_bytes())
+}
+
+async fn what_was_put_is_there_until_it_is_replaced_or_removed(side: Side) {
+    let index = side.index(HOUR).await;
+    assert_eq!(index.get(identity(1)).await, None);
+    for entry in [result(1, 10), result(2, 20), failure(), result(3, 30)] {
+        index.put(identity(1), entry.clone()).await;
+        assert_eq!(index.get(identity(1)).await, Some(entry));
+    }
+    index.put(identity(2), failure()).await;
+    assert_eq!(index.get(identity(2)).await, Some(failure()));
+    for number in [1, 1, 2] {
+        index.remove(identity(number)).await;
+        assert_eq!(index.get(identity(number)).await, None);
+    }
+}
+
+async fn another_process_knows_results(side: Side) {
+    let (one, other) = (side.index(HOUR).await, side.index(HOUR).await);
+    one.put(identity(1), result(1, 10)).await;
+    assert_eq!(other.get(identity(1)).await, Some(result(1, 10)));
+    one.put(identity(2), result(2, 10)).await;
+    other.remove(identity(2)).await;
+    assert_eq!(side.index(HOUR).await.get(identity(2)).await, None);
+}
+
+async fn what_is_too_old_is_not_known(side: Side) {
+    let index = side.index(Duration::from_millis(200)).await;
+    for entry in [result(1, 10), failure()] {
+        index.put(identity(1), entry).await;
+        let began = Instant::now();
+        while index.get(identity(1)).await.is_some() {
+            assert!(began.elapsed() < LONG);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn what_nobody_can_read_is_not_known(side: Side) {
+    let whole = String::from_utf8(result(1, 10).to_json()).unwrap();
+    let cut = &whole[..whole.len() / 2];
+    for (number, content) in
+        ["", "what is this?", "{}", "null", cut, &whole.replace("bytes", "octets")].iter().enumerate()
+    {
+        let index = side.index(HOUR).await;
+        side.write(identity(number as u64), content.as_bytes()).await;
+        assert_eq!(index.get(identity(number as u64)).await, None, "{content}");
+        index.put(identity(number as u64), result(2, 10)).await;
+        assert_eq!(index.get(identity(number as u64)).await, Some(result(2, 10)));
+    }
+    side.write(identity(100), whole.as_bytes()).await;
+    assert_eq!(side.index(HOUR).await.get(identity(100)).await, Some(result(1, 10)));
+}
+
+async fn many_at_once_know_the_same(side: Side) {
+    let index = side.index(HOUR).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let index = Arc::clone(&index);
+        tasks.spawn(async move {
+            index.put(identity(number % 50), result(number % 50, 10)).await;
+            index.get(identity(number % 50)).await == Some(result(number % 50, 10))
+        });
+    }
+    assert!(tasks.join_all().await.into_iter().all(|known| known));
+}
+
+async fn fill(storage: &Storage, number: u64) {
+    for number in 0..number {
+        let document = Document::Entry(identity(number));
+        storage.put(document, result(number, 10).to_json().into()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_entries_are_known_again_after_a_start() {
+    let side = Side::here();
+    fill(&side.store.open(), 10_000).await;
+    side.store.write("entries/somebody's", b"else").await;
+    let index = Embedded::new(side.store.open(), HOUR, ROOM);
+    index.rebuild().await;
+    assert_eq!(index.bytes(), Some(100_000));
+    // From memory alone.
+    std::fs::remove_dir_all(side.store.path("entries")).unwrap();
+    for number in [0, 1, 5000, 9999] {
+        assert_eq!(index.get(identity(number)).await, Some(result(number, 10)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rebuilt_fits_and_the_oldest_of_it_goes() {
+    for side in [Side::here(), Side { store: Backend::bucket().await, server: None }] {
+        let storage = side.store.open();
+        fill(&storage, 10).await;
+        let blob = b"a result".as_slice();
+        storage.put_blob(Source::Bytes(blob.into()), &blake3::hash(blob)).await.unwrap();
+        if side.store.is_folder() {
+            for number in 0..10 {
+                let time = std::time::SystemTime::now() - Duration::from_secs(number * 60);
+                let file = std::fs::File::open(side.store.path(&document(identity(number)))).unwrap();
+                file.set_modified(time).unwrap();
+            }
+        }
+        let index = Embedded::new(storage, HOUR, 45);
+        index.rebuild().await;
+        assert_eq!(index.bytes(), Some(40));
+        let names = side.store.names().await;
+        assert_eq!(names.iter().filter(|name| name.starts_with("entries/")).count(), 4, "{names:?}");
+        if side.store.is_folder() {
+            for number in 0..10 {
+                assert_eq!(index.get(identity(number)).await.is_some(), number < 4, "{number}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_has_one_holder_and_ends_with_it() {
+    let side = Side::there();
+    let (one, other) = (side.index(HOUR).await, side.index(HOUR).await);
+    let lease = one.claim(identity(1)).await.unwrap();
+    assert!(other.claim(identity(1)).await.is_none() && one.claim(identity(1)).await.is_none());
+    assert!(other.claim(identity(2)).await.is_some());
+    // Somebody else's is not given back.
+    let key = format!("meshgate:lease:{}", identity(1).to_hex());
+    let server = side.server.as_ref().unwrap();
+    server.look().set::<_, _, ()>(&key, "somebody else's").unwrap();
+    drop(lease);
+    // Behind what the drop sends on the same connection.
+    one.put(identity(3), failure()).await;
+    let holder: String = server.look().get(&key).unwrap();
+    assert_eq!(holder, "somebody else's");
+    server.look().del::<_, ()>(&key).unwrap();
+
+    let lease = one.claim(identity(1)).await.unwrap();
+    drop(lease);
+    let began = Instant::now();
+    while other.claim(identity(1)).await.is_none() {
+        assert!(began.elapsed() < LONG);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
