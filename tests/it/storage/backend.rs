@@ -97,11 +97,16 @@ impl Backend {
     }
 
     pub async fn remove_bucket(&self) {
+        assert_eq!(self.try_to_remove_bucket().await, 204);
+    }
+
+    /// The server's answer: 409 where something was put meanwhile.
+    pub async fn try_to_remove_bucket(&self) -> u16 {
         for name in self.names().await {
             self.remove(&name).await;
         }
-        let Raw::Bucket(url, _) = &self.raw else { return };
-        assert_eq!(reqwest::Client::new().delete(url).send().await.unwrap().status(), 204);
+        let Raw::Bucket(url, _) = &self.raw else { panic!("it is a folder") };
+        reqwest::Client::new().delete(url).send().await.unwrap().status().as_u16()
     }
 
     /// Everything that is there, by its name below the root, in order.
