@@ -81,7 +81,10 @@ async fn answer(
     if !receive::is_multipart(&parts.headers) {
         check_names(wish.file_name.as_deref())?;
     }
-    refuse_early(gateway, &wish)?;
+    if let Err(problem) = refuse_early(gateway, &wish) {
+        receive::pass_over(body).await;
+        return Err(problem);
+    }
     let began = Instant::now();
     let folder = gateway.work.new_folder();
     let files = receive::receive(&parts.headers, body, wish.file_name.as_deref(), &folder, limits)

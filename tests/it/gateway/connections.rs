@@ -221,8 +221,10 @@ async fn idle_connections_and_slow_uploads_hinder_nobody() {
     let gateway = Gateway::start(&[]);
     let idle: Vec<_> = (0..100).map(|_| gateway.raw()).collect();
     let mut slow: Vec<_> = (0..50).map(|_| gateway.raw()).collect();
+    // Large enough to be on the disk.
+    let begun = "# a comment\n".repeat(12_000);
     for raw in &mut slow {
-        raw.send(head("output_format=glb&filename=a.obj", 1000)).send("v 0");
+        raw.send(head("output_format=glb&filename=a.obj", 2 * begun.len())).send(&begun);
     }
     until("fifty uploads", || gateway.conversions_on_disk().len() == 50);
     for _ in 0..3 {
