@@ -266,8 +266,9 @@ impl Bench {
     /// Ten times what it can do, for a while: who is let in is served as at capacity, and the others know at once.
     pub async fn overload(&self) -> Result<Vec<Row>> {
         let server = Arc::new(Server::start(self)?);
-        let descriptors = server.descriptors()?;
         let (took, mut at_capacity) = distinct_http(&server, 0, PLACES).await?;
+        // The connections of that are kept alive.
+        let descriptors = server.descriptors()?;
         let capacity = DISTINCT as f64 / took.as_secs_f64();
         let mut ticks = interval(Duration::from_secs_f64(1.0 / (10.0 * capacity)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);

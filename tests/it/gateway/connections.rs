@@ -1,9 +1,11 @@
 //! Connections that are slow, many, or not as HTTP asks for.
 
 use std::io::Write;
+use std::process::Command;
 
 use super::raw::{GET_LIVE, head};
-use super::{Gateway, TRIANGLE, nothing_stays, until};
+use super::receive::triangle;
+use super::{Gateway, PROGRAM, TRIANGLE, nothing_stays, until};
 
 #[test]
 fn an_early_answer_reaches_a_client_that_still_sends() {
@@ -233,4 +235,15 @@ async fn idle_connections_and_slow_uploads_hinder_nobody() {
     // Uploads that are given up leave nothing.
     drop((idle, slow));
     nothing_stays(&gateway);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_connections_are_served_than_the_system_allows_unasked() {
+    let mut few = Command::new("sh");
+    few.args(["-c", r#"ulimit -S -n 64 && exec "$0" "$@""#, PROGRAM]);
+    let gateway = Gateway::start_by(few, &[]);
+    let idle: Vec<_> = (0..100).map(|_| gateway.raw()).collect();
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", gateway.process.id())).unwrap().count();
+    until("all are served", || descriptors() > idle.len());
+    assert_eq!(gateway.convert("output_format=gltf", "a.glb", triangle()).await.status(), 200);
 }
