@@ -141,6 +141,24 @@ fn percentile(times: &mut [Duration], part: f64) -> Duration {
 }
 
 /// A field of a process's `status` in `/proc`, in kB.
+/// The processes below this one.
+fn descendants(process: u32) -> Vec<u32> {
+    let children = |process: u32| -> Vec<u32> {
+        let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        lists
+            .flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
+            .collect()
+    };
+    let mut found = children(process);
+    let mut next = 0;
+    while let Some(&process) = found.get(next) {
+        found.extend(children(process));
+        next += 1;
+    }
+    found
+}
+
 fn status_kb(status: &str, field: &str) -> Result<u64> {
     let status = fs::read_to_string(status)?;
     let line = status.lines().find(|line| line.starts_with(field)).ok_or("no such field")?;

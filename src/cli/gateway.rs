@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::{Failure, wire};
 use crate::config::Config;
 use crate::engine::blender;
@@ -20,6 +22,11 @@ use crate::telemetry::{Metrics, logging, panics};
 /// How long to wait after the engine did not start, at first and at most.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// Descriptors that a connection takes at most, most of the time: its own, another to see it hang up, its model and
+/// its result; and those of everything else.
+const DESCRIPTORS: usize = 4;
+const OWN_DESCRIPTORS: usize = 128;
 
 /// How long work on files may go on when everything else has ended.
 const LAST_WORK: Duration = Duration::from_secs(1);
@@ -45,6 +52,7 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
         tracing::warn!("{warning}");
     }
     let server = &config.server;
+    raise_descriptors(server.max_connections);
     let shutdown = Shutdown::default();
     // Signals first: one that comes while the engine starts stops that, too.
     let stopping = shutdown::on_signals(shutdown.clone(), server.shutdown_delay, server.shutdown_grace)
@@ -86,6 +94,18 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     // What is still to be written or sent may take a moment, and needs the runtime.
     let _ = tokio::task::spawn_blocking(move || drop(log)).await;
     Ok(shutdown.forced().map_or(ExitCode::SUCCESS, ExitCode::from))
+}
+
+/// Takes as many descriptors as the system allows: what it gives unasked is for programs that use `select`, and fewer
+/// than `MAX_CONNECTIONS` may be.
+fn raise_descriptors(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let allowed = if raised.is_ok() { limit.maximum } else { limit.current };
+    let needed = connections.saturating_mul(DESCRIPTORS).saturating_add(OWN_DESCRIPTORS) as u64;
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
+        tracing::warn!(allowed, needed, "MAX_CONNECTIONS is more than the limit of open files can serve");
+    }
 }
 
 fn with_cause(error: &dyn std::error::Error) -> String {

@@ -108,7 +108,10 @@ async fn receive(gateway: &Gateway, wish: &Wish, headers: &HeaderMap, body: Body
     if !receive::is_multipart(headers) {
         check_names(wish.file_name.as_deref())?;
     }
-    refuse_early(gateway, wish)?;
+    if let Err(problem) = refuse_early(gateway, wish) {
+        receive::pass_over(body).await;
+        return Err(problem);
+    }
     let began = Instant::now();
     let folder = gateway.work.new_folder();
     let mut files = receive::receive(headers, body, wish.file_name.as_deref(), &folder, limits)

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::iter;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, BodyDataStream, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
 use futures_util::StreamExt;
 
 use super::Limits;
@@ -15,6 +15,11 @@ use crate::http::problem::Problem;
 /// Bytes a second that a body has at least, on the whole, once the first wait is over: who sends a byte now and then
 /// would hold a connection and a folder for as long as they like. Slower than any line that models are sent over.
 const SLOWEST: u64 = 1 << 10;
+
+/// Bytes of a body that is read over.
+const PASSED_OVER: u64 = 16 << 10;
+/// How often the connection, which is the same task, gets its turn to bring what it has.
+const TURNS: usize = 3;
 
 /// A body with its limits.
 pub struct Incoming {
@@ -55,6 +60,27 @@ impl Incoming {
         let chunk = chunk.map_err(|error| unreadable(&error))?;
         self.received += chunk.len() as u64;
         if self.received > self.limits.bytes { Err(too_large(self.limits.bytes)) } else { Ok(Some(chunk)) }
+    }
+}
+
+/// Reads over a body that nobody wants and that came right behind its head, as small ones do. A connection with unread
+/// bytes cannot be used again, and making a new one is most of the work of a refusal; for the rest of a larger body
+/// nobody waits.
+pub async fn pass_over(body: Body) {
+    if body.size_hint().upper().is_none_or(|bytes| bytes > PASSED_OVER) {
+        return;
+    }
+    let mut stream = body.into_data_stream();
+    let whole = async { while let Some(Ok(_)) = stream.next().await {} };
+    let here = async {
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = whole => {}
+        () = here => {}
     }
 }
 

@@ -16,6 +16,7 @@ use crate::domain::ErrorCode;
 use crate::engine::workdir::ConversionFolder;
 use crate::intake::{Named, Sent};
 use body::Incoming;
+pub use body::pass_over;
 use spool::Spool;
 
 /// What the predecessor answers; its clients may look for these words.

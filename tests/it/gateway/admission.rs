@@ -29,6 +29,13 @@ async fn a_full_queue_is_said_early_and_hinders_nobody_else() {
             let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
             assert!((1..=3600).contains(&after), "{after}");
         }
+        // A small body that came along is read over, and the connection serves on.
+        let mut raw = gateway.raw();
+        for _ in 0..2 {
+            let request = head(FBX, TRIANGLE.len()) + TRIANGLE;
+            let refused = raw.send(request).answer().unwrap();
+            assert_eq!((refused.status, refused.header("connection")), (503, None));
+        }
         // Refused when it shows that it needs the engine.
         let refused = gateway.convert("output_format=gltf", "c.obj", TRIANGLE.into()).await;
         assert_eq!(refused.status(), 503);
@@ -84,11 +91,13 @@ async fn those_who_wait_are_served_oldest_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_takes_its_time_holds_no_place() {
     let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "0")]);
-    let (first, rest) = TRIANGLE.split_at(10);
+    // Large enough to be seen on the disk before it is complete.
+    let model = "# a comment\n".repeat(20_000) + TRIANGLE;
+    let (first, rest) = model.split_at(200_000);
     let query = "output_format=stl&filename=a.obj";
     let mut slow: Vec<_> = (0..3).map(|_| gateway.raw()).collect();
     for raw in &mut slow {
-        raw.send(head(query, TRIANGLE.len())).send(first);
+        raw.send(head(query, model.len())).send(first);
     }
     until("three uploads", || gateway.conversions_on_disk().len() == 3);
     assert_eq!(gateway.convert("output_format=stl", "b.obj", TRIANGLE.into()).await.status(), 200);

@@ -1,9 +1,11 @@
 //! Connections that are slow, many, or not as HTTP asks for.
 
 use std::io::Write;
+use std::process::Command;
 
 use super::raw::{GET_LIVE, head};
-use super::{Gateway, TRIANGLE, nothing_stays, until};
+use super::receive::triangle;
+use super::{Gateway, PROGRAM, TRIANGLE, nothing_stays, until};
 
 #[test]
 fn an_early_answer_reaches_a_client_that_still_sends() {
@@ -222,8 +224,10 @@ async fn idle_connections_and_slow_uploads_hinder_nobody() {
     let gateway = Gateway::start(&[]);
     let idle: Vec<_> = (0..100).map(|_| gateway.raw()).collect();
     let mut slow: Vec<_> = (0..50).map(|_| gateway.raw()).collect();
+    // Large enough to be on the disk.
+    let begun = "# a comment\n".repeat(12_000);
     for raw in &mut slow {
-        raw.send(head("output_format=glb&filename=a.obj", 1000)).send("v 0");
+        raw.send(head("output_format=glb&filename=a.obj", 2 * begun.len())).send(&begun);
     }
     until("fifty uploads", || gateway.conversions_on_disk().len() == 50);
     for _ in 0..3 {
@@ -232,4 +236,15 @@ async fn idle_connections_and_slow_uploads_hinder_nobody() {
     // Uploads that are given up leave nothing.
     drop((idle, slow));
     nothing_stays(&gateway);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_connections_are_served_than_the_system_allows_unasked() {
+    let mut few = Command::new("sh");
+    few.args(["-c", r#"ulimit -S -n 64 && exec "$0" "$@""#, PROGRAM]);
+    let gateway = Gateway::start_by(few, &[]);
+    let idle: Vec<_> = (0..100).map(|_| gateway.raw()).collect();
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", gateway.process.id())).unwrap().count();
+    until("all are served", || descriptors() > idle.len());
+    assert_eq!(gateway.convert("output_format=gltf", "a.glb", triangle()).await.status(), 200);
 }

@@ -29,6 +29,8 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes, on a machine that is busy with other things.
 pub const LONG: Duration = Duration::from_mins(2);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_meshgate");
+
 /// How long to wait before asking again.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -53,9 +55,13 @@ impl Gateway {
 
     /// Starts it, and waits until it listens.
     pub fn start_cold(variables: &[(&str, &str)]) -> Gateway {
+        Gateway::start_by(Command::new(PROGRAM), variables)
+    }
+
+    /// As [`Gateway::start_cold`], by a command that runs the program with the arguments that are added to it.
+    fn start_by(mut command: Command, variables: &[(&str, &str)]) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meshgate"));
         command
             .arg("serve")
             .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -42,13 +42,11 @@ async fn a_result_on_the_same_disk_is_not_copied() {
 }
 
 #[tokio::test]
+#[ignore = "needs the right to mount a disk; make test runs it where it has that"]
 async fn a_result_on_another_disk_is_copied() {
     let backend = Backend::folder();
     let other = tempfile::tempdir().unwrap();
-    let Some(disk) = Mounted::new(other.path(), 8 << 20) else {
-        eprintln!("SKIPPED (1): another disk needs the right to mount one");
-        return;
-    };
+    let disk = Mounted::new(other.path(), 8 << 20);
     let storage = backend.open();
     let content = noise(2, 3 << 20);
     let hash = blake3::hash(&content);
