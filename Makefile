@@ -54,7 +54,7 @@ test: setup ## Run every test, Python and Rust
 	if mount -t tmpfs tmpfs target/mounted 2>/dev/null && umount target/mounted; then \
 	    cargo test --locked --test it disk -- --ignored; \
 	else \
-	    echo "disk SKIPPED (5): full and other disks need the right to mount one"; \
+	    echo "disk SKIPPED (6): full and other disks need the right to mount one"; \
 	fi
 
 .PHONY: check

@@ -129,12 +129,10 @@ async fn redis_may_throw_everything_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_store_may_be_full_or_closed() {
+#[ignore = "needs the right to mount a disk; make test runs it where it has that"]
+async fn the_store_s_disk_may_be_full_or_closed() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = Mounted::new(folder.path(), 2 << 20) else {
-        eprintln!("SKIPPED (1): such a disk needs the right to mount a small one");
-        return;
-    };
+    let disk = Mounted::new(folder.path(), 2 << 20);
     let store = disk.0.join("store");
     let gateway = Gateway::start(&[("CONVERSION_CACHE_DIR", store.to_str().unwrap())]);
     assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
