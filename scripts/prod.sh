@@ -16,6 +16,7 @@ secret() {
 }
 
 secret secrets/redis_password
+secret secrets/grafana_password
 REVISION=$(git rev-parse HEAD 2>/dev/null || true)
 CREATED=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 export REVISION CREATED
