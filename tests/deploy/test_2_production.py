@@ -232,26 +232,8 @@ def test_a_server_at_another_address_is_found(production, port):
         run("docker", "rm", "--force", squatter)
 
 
-def test_two_servers_share_results(production, port):
-    production.compose("up -d --no-recreate --scale api=2", timeout=COMPILING)
-    until("the second is healthy", lambda: production.is_healthy("api", 2))
-
-    def both_served():
-        link = convert(port, "glb", triangle(5), "a.obj").header("link")
-        report = re.match(r"<(.*?)>", link)[1]
-        # Whichever of them is asked knows the report.
-        assert all(ask(port, report).status == 200 for _ in range(4))
-        name = production.container("api", 2)
-        address = inspect(name, f'{{{{(index .NetworkSettings.Networks "{production.name}_front").IPAddress}}}}')
-        log = production.compose("logs --no-log-prefix nginx").stdout.splitlines()
-        return any('"path":"/convert","status":200' in line and f'"upstream":"{address}:5000"' in line for line in log)
-
-    until("both have served", both_served)
-    production.compose("up -d --no-recreate --scale api=1")
-
-
 def test_stopping_loses_no_request(production, port):
-    slow = grid(220)
+    slow = grid(350)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(convert, port, "fbx", slow + f"# {number}\n".encode(), "a.obj") for number in range(4)]
 
@@ -265,6 +247,21 @@ def test_stopping_loses_no_request(production, port):
     assert [answer.status for answer in answers] == [200] * 4, answers
     assert all(b"Kaydara FBX" in answer.body[:32] for answer in answers)
     assert inspect(production.container("api"), "{{.State.ExitCode}}") == "0"
+
+
+def test_two_servers_share_the_work(production, port):
+    production.compose("up -d --no-build --no-recreate --scale api=2", timeout=300)
+    until("nginx is healthy", lambda: production.is_healthy("nginx"))
+    until("the second is healthy", lambda: production.is_healthy("api", 2))
+
+    def both_served():
+        assert works(port, 5)
+        name = production.container("api", 2)
+        address = inspect(name, f'{{{{(index .NetworkSettings.Networks "{production.name}_front").IPAddress}}}}')
+        log = production.compose("logs --no-log-prefix nginx").stdout.splitlines()
+        return any('"path":"/convert","status":200' in line and f'"upstream":"{address}:5000"' in line for line in log)
+
+    until("both have served", both_served)
 
 
 def test_what_was_kept_outlives_down(production, port):
