@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// No answer of a probe is longer, in bytes.
 const LARGEST: u64 = 64 << 10;
 
-/// Ask the server at BIND_ADDRESS whether it is ready: exit code 0 or 1, and a line that says why
+/// Ask the server on this machine whether it is ready: exit code 0 or 1, and a line that says why
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Ask only whether it lives
