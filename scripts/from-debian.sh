@@ -1,10 +1,11 @@
+# shellcheck shell=bash
 # To be sourced: files of Debian's packages for the tests, without root and without installing anything.
 
 # unpack_debs FOLDER PACKAGE...: unpacks the packages into FOLDER. It fails where they cannot be had, and says why.
 unpack_debs() (
     folder=$1
     shift
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { echo "there is no apt here" && return 1; }
+    type apt-get dpkg-deb >/dev/null 2>&1 || { echo "there is no apt here" && return 1; }
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     # Lists of its own where the system's are absent or old: only root may write those.

@@ -7,6 +7,7 @@ mod engine_args;
 mod formats;
 mod gateway;
 mod gather;
+mod healthcheck;
 mod known;
 mod logging;
 mod openapi;
@@ -63,6 +64,7 @@ enum Command {
     Serve(serve::Args),
     Formats(formats::Args),
     Doctor(doctor::Args),
+    Healthcheck(healthcheck::Args),
     #[command(subcommand)]
     Engine(engine::Command),
     Schema(schema::Args),
@@ -137,6 +139,7 @@ fn carry_out(command: Command) -> Result<ExitCode, Failure> {
         Command::Serve(args) => serve::run(&args),
         Command::Formats(args) => formats::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Engine(command) => engine::run(&command),
         Command::Schema(args) => schema::run(&args),
         Command::Openapi(args) => openapi::run(&args),

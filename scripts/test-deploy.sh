@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Tests images and compose files on a real Docker engine; says aloud where there is none.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+kit=../shared/docker/up.sh
+if ! docker info >/dev/null 2>&1 && [ -x "$kit" ]; then
+    "$kit" || echo "$kit could not start an engine"
+fi
+tests=$(grep -c '^def test_' tests/deploy/test_*.py | awk -F: '{ sum += $2 } END { print sum }')
+if ! docker info >/dev/null 2>&1; then
+    echo "deploy SKIPPED ($tests): there is no Docker engine here"
+    exit
+fi
+if ! docker compose version >/dev/null 2>&1; then
+    echo "deploy SKIPPED ($tests): there is no docker compose here"
+    exit
+fi
+.venv/bin/python -m pytest tests/deploy --durations=10 "$@"

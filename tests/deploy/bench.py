@@ -1,0 +1,136 @@
+"""Measures the image and the service in containers; `make bench-deploy` writes it into docs/BENCHMARKS.md.
+
+What is compared is measured in turns. With `--quick` nothing is built: the image of `make test-deploy` is measured.
+"""
+
+import concurrent.futures
+import itertools
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from kit import COMPILING, IMAGE, ROOT, Stack, ask, inspect, run, triangle, until
+
+HEADING = "\n## In containers\n"
+CLIENTS = 4
+SECONDS = 8
+ROUNDS = 5
+numbers = itertools.count(1)
+
+
+def copy(folder: Path) -> Path:
+    names = run("git", "ls-files", cwd=ROOT).stdout.splitlines()
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def build(tree: Path, *options: str) -> float:
+    began = time.monotonic()
+    environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
+    run("docker", "build", *options, "--tag", IMAGE, ".", cwd=tree, env=environment, timeout=COMPILING)
+    return time.monotonic() - began
+
+
+def layers() -> list[tuple[str, float]]:
+    """What the image is made of, and how many MB each part takes."""
+    known = {
+        "COPY /src/target/release/meshgate": "the program",
+        "/opt/meshgate #": "Blender as a Python module, numpy, the VRM add-on",
+        "install-libraries.sh &&": "Python 3.11, X's client libraries, certificates, tini",
+    }
+    found, rest = [], 0.0
+    lines = run("docker", "history", "--no-trunc", "--format", "{{json .}}", "--human=false", IMAGE).stdout
+    for layer in map(json.loads, lines.splitlines()):
+        megabytes = int(layer["Size"]) / 1e6
+        name = next((name for words, name in known.items() if words in layer["CreatedBy"]), None)
+        if name:
+            found.append((name, megabytes))
+        else:
+            rest += megabytes
+    return [*found, ("Debian 12 slim", rest)]
+
+
+def address(stack: Stack, service: str) -> str:
+    name = stack.container(service)
+    return inspect(name, f'{{{{(index .NetworkSettings.Networks "{stack.name}_front").IPAddress}}}}')
+
+
+def rate(host: str, port: int) -> float:
+    """Conversions a second by several clients, each another one."""
+    end = time.monotonic() + SECONDS
+
+    def client() -> int:
+        done = 0
+        while time.monotonic() < end:
+            answer = ask(port, "/convert?output_format=fbx&filename=a.obj", triangle(next(numbers)), host)
+            assert answer.status == 200, answer
+            done += 1
+        return done
+
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        count = sum(each.result() for each in [pool.submit(client) for _ in range(CLIENTS)])
+    return count / (time.monotonic() - began)
+
+
+def memory(stack: Stack) -> dict[str, str]:
+    names = {stack.container(service): service for service in ("nginx", "api", "redis")}
+    lines = run("docker", "stats", "--no-stream", "--format", "{{.Name}}\t{{.MemUsage}}", *names).stdout
+    return {names[name]: used.split(" / ")[0] for name, used in (line.split("\t") for line in lines.splitlines())}
+
+
+def measure(tree: Path, quick: bool) -> str:
+    rows = []
+    if not quick:
+        rows.append(("cold build", f"{build(tree, '--no-cache'):.0f} s", ""))
+        source = tree / "src/http/router.rs"
+        source.write_text(source.read_text() + "\n// changed\n")
+        rows.append(("rebuild after a change of one source", f"{build(tree):.0f} s", ""))
+    (tree / "secrets").mkdir()
+    (tree / "secrets/redis_password").write_text("0123456789abcdef")
+    (tree / ".env.production").write_text("RATE_LIMIT_REQUESTS=0\n")
+    stack = Stack(tree, "meshgate-bench", ["docker-compose.prod.yml"], {"HTTP_PORT": "18082"})
+    try:
+        began = time.monotonic()
+        stack.compose("up -d --no-build")
+        until("healthy", lambda: stack.is_healthy("nginx"))
+        rows.append(("`up` to all healthy", f"{time.monotonic() - began:.1f} s", ""))
+        idle = memory(stack)
+        nginx, api = (address(stack, "nginx"), 8080), (address(stack, "api"), 5000)
+        rates = [(rate(*nginx), rate(*api)) for _ in range(ROUNDS)]
+        through, direct = (statistics.median(each) for each in zip(*rates, strict=True))
+        ratio = statistics.median(one / other for one, other in rates)
+        rows.append(("small conversions by 4 clients: through nginx / direct",
+                     f"{through:.1f}/s / {direct:.1f}/s, in turns {ratio:.2f}", "≥ 0.95"))  # fmt: skip
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            working = pool.submit(rate, *nginx)
+            loaded = memory(stack)
+            working.result()
+    finally:
+        stack.compose("down --volumes --timeout 5", check=False)
+    rows += [(f"memory of {name}, idle and at work", f"{idle[name]}, {loaded[name]}", "") for name in idle]
+    text = f"{HEADING}\nWritten by `make bench-deploy`.\n\n| what | measured | goal |\n| --- | --- | --- |\n"
+    text += "".join(f"| {what} | {value} | {goal} |\n" for what, value, goal in rows)
+    parts = layers()
+    total = sum(size for _, size in parts)
+    text += f"\n| the production image, {total:.0f} MB (goal: ≤ 800) | MB |\n| --- | --- |\n"
+    return text + "".join(f"| {name} | {size:.0f} |\n" for name, size in parts)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        text = measure(copy(Path(folder) / "meshgate"), "--quick" in sys.argv)
+    print(text)
+    document = ROOT / "docs/BENCHMARKS.md"
+    document.write_text(document.read_text().split(HEADING)[0].rstrip("\n") + "\n" + text)
+
+
+if __name__ == "__main__":
+    main()

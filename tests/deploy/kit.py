@@ -1,0 +1,136 @@
+"""What the tests of images and compose files share: commands, requests, and waiting for what is to come."""
+
+import http.client
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "meshgate:test"
+# Longer than anything here takes on a busy machine, in seconds. Compiling has its own limit.
+LONG = 180
+COMPILING = 3600
+
+
+def run(*command: str, check: bool = True, timeout: float = LONG, **options) -> subprocess.CompletedProcess:
+    """Runs a command; what it says is in the error when it fails."""
+    options.setdefault("stdin", subprocess.DEVNULL)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def until(what: str, reached, timeout: float = LONG):
+    """Asks again until there is an answer that counts, and returns it."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            if found := reached():
+                return found
+        except (OSError, http.client.HTTPException):
+            pass
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.1)
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, which must not be there twice."""
+        found = [value for key, value in self.headers if key.lower() == name.lower()]
+        assert len(found) <= 1, f"{name} is there {len(found)} times: {found}"
+        return found[0] if found else None
+
+    def json(self):
+        return json.loads(self.body)
+
+    def problem(self) -> dict:
+        """The error that the answer is."""
+        assert self.header("content-type") == "application/problem+json", self
+        problem = self.json()
+        assert problem["status"] == self.status and problem["error"] == problem["detail"], problem
+        assert problem["request_id"] == self.header("x-request-id"), problem
+        return problem
+
+
+def ask(port: int, path: str, body: bytes | None = None, host: str = "127.0.0.1", **headers: str) -> Answer:
+    """A request to this machine: GET without a body, POST with one."""
+    connection = http.client.HTTPConnection(host, port, timeout=LONG)
+    try:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request("GET" if body is None else "POST", path, body, sent)
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.getheaders(), answer.read())
+    finally:
+        connection.close()
+
+
+def triangle(number: int = 0) -> bytes:
+    """The smallest model there is; another one for each number."""
+    return f"v 0 0 {number}\nv 1 0 0\nv 0 1 0\nf 1 2 3\n".encode()
+
+
+def grid(side: int) -> bytes:
+    """An OBJ that takes some seconds to be converted."""
+    points = "".join(f"v {x} {y} {x * y % 7}\n" for y in range(side) for x in range(side))
+    lines = [
+        f"f {corner} {corner + 1} {corner + side + 1} {corner + side}\n"
+        for corner in (y * side + x + 1 for y in range(side - 1) for x in range(side - 1))
+    ]
+    return (points + "".join(lines)).encode()
+
+
+def inspect(name: str, template: str) -> str:
+    return run("docker", "inspect", "--format", template, name).stdout.strip()
+
+
+def kill(pid: str) -> None:
+    """Ends a process of this machine at once, in a container or not, whoever runs the tests."""
+    run("docker", "run", "--rm", "--pid", "host", "--privileged", "--user", "0", "--entrypoint", "sh", IMAGE,
+        "-c", f"kill -9 {pid}")  # fmt: skip
+
+
+@dataclass
+class Stack:
+    """The services of compose files in a copy of the project, under a project's name of their own."""
+
+    folder: Path
+    name: str
+    files: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "COMPOSE_PROJECT_NAME": self.name, "MESHGATE_IMAGE": IMAGE, **self.variables}
+
+    def shell(self, line: str, check: bool = True, timeout: float = LONG) -> subprocess.CompletedProcess:
+        """Runs a line as one would type it."""
+        return run("bash", "-euc", line, check=check, timeout=timeout, cwd=self.folder, env=self.environment)
+
+    def compose(self, line: str, check: bool = True, timeout: float = LONG) -> subprocess.CompletedProcess:
+        files = " ".join(f"-f {name}" for name in self.files)
+        return self.shell(f"docker compose {files} {line}", check, timeout)
+
+    def container(self, service: str, index: int = 1) -> str:
+        return f"{self.name}-{service}-{index}"
+
+    def started(self) -> dict[str, str]:
+        """When each service's process was started."""
+        names = self.compose("ps --all --format '{{.Name}}'").stdout.split()
+        return {name: inspect(name, "{{.State.StartedAt}}") for name in names}
+
+    def is_healthy(self, service: str, index: int = 1) -> bool:
+        template = "{{.State.Status}} {{.State.Health.Status}}"
+        return inspect(self.container(service, index), template) == "running healthy"
+
+
+def convert_triangle(port: int, number: int = 0) -> Answer:
+    return ask(port, "/convert?output_format=fbx&filename=a.obj", triangle(number))

@@ -1,0 +1,288 @@
+"""Production as the README starts it: nginx, two or more servers, Redis. The tests of this file follow each other."""
+
+import base64
+import concurrent.futures
+import io
+import json
+import os
+import re
+import zipfile
+
+import pytest
+from kit import COMPILING, IMAGE, ROOT, Stack, ask, grid, inspect, kill, run, triangle, until
+
+HUMANOID = ROOT / "examples/humanoid.fbx"
+MEGABYTE = 1_000_000
+
+
+def lines_of(heading: str) -> list[str]:
+    """The lines that the README tells to type below a heading."""
+    text = (ROOT / "README.md").read_text()
+    _, section = text.split(f"#### {heading}\n", 1)
+    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
+    return [line.split("  #")[0].strip() for line in block[1].splitlines() if line and not line.startswith("#")]
+
+
+@pytest.fixture(scope="module")
+def port(production) -> int:
+    return int(production.variables["HTTP_PORT"])
+
+
+def convert(port: int, target: str, model: bytes, name: str, **options):
+    return ask(port, f"/convert?output_format={target}&filename={name}", model, **options)
+
+
+def works(port: int, number: int = 0) -> bool:
+    return convert(port, "glb", triangle(number), "a.obj").status == 200
+
+
+def test_the_steps_of_the_readme(production, port):
+    steps = lines_of("Production")
+    assert steps[-1].endswith(" down"), steps
+    for step in steps[:-1]:
+        # Another port where that one is taken on the machine that tests.
+        line = step if port == 80 else step.replace("http://localhost/", f"http://localhost:{port}/")
+        if os.environ.get("TEST_IMAGE"):
+            line = line.replace(" --build", "")
+        if line.startswith("curl "):
+            until("nginx answers", lambda line=line: production.shell(line, check=False).returncode == 0)
+        done = production.shell(line, timeout=COMPILING)
+        if line.startswith("curl "):
+            assert json.loads(done.stdout)["status"] == "healthy", done.stdout
+        elif " logs api" in line:
+            assert "listening" in done.stdout, done.stdout
+        elif " logs nginx" in line:
+            assert '"path":"/health"' not in done.stdout, "probes are not logged"
+    for service in ("nginx", "api", "redis"):
+        until(service, lambda service=service: production.is_healthy(service))
+
+
+def test_models_pass_through_nginx(port):
+    answer = convert(port, "glb", HUMANOID.read_bytes(), "humanoid.fbx", X_Request_Id="deploy-1")
+    assert answer.status == 200 and answer.body[:4] == b"glTF", answer
+    assert answer.header("x-request-id") == "deploy-1" and answer.header("content-encoding") is None
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in (ROOT / "examples/crate").iterdir():
+            archive.write(path, path.name)
+    answer = convert(port, "glb", packed.getvalue(), "crate.zip")
+    assert answer.status == 200 and answer.header("meshgate-losses") == "0", answer
+    answer = convert(port, "obj", HUMANOID.read_bytes(), "humanoid.fbx")
+    names = zipfile.ZipFile(io.BytesIO(answer.body)).namelist()
+    assert {name.rsplit(".")[-1] for name in names} >= {"obj", "mtl"}, names
+
+
+def test_a_form_with_several_files(production, port):
+    fields = " ".join(f"-F 'file=@{path}'" for path in sorted((ROOT / "examples/crate").iterdir()))
+    line = f"curl -fsS {fields} -o form.glb 'http://localhost:{port}/convert?output_format=glb'"
+    production.shell(line)
+    assert (production.folder / "form.glb").read_bytes()[:4] == b"glTF"
+
+
+def test_a_hundred_megabytes_pass_and_more_do_not(port):
+    start = triangle()
+    line = b"#" * 99 + b"\n"
+    fits = start + line * ((100 * MEGABYTE - len(start)) // 100)
+    assert convert(port, "stl", fits, "a.obj").status == 200
+    answer = convert(port, "stl", fits + line * 60_000, "a.obj")
+    assert (answer.status, answer.problem()["code"]) == (413, "too_large")
+
+
+def test_headers_and_compression(port):
+    for path in ("/health", "/nowhere", "/metrics"):
+        answer = ask(port, path)
+        assert answer.header("x-frame-options") == "DENY" and answer.header("x-content-type-options") == "nosniff"
+        assert answer.header("x-xss-protection") and answer.header("server") == "nginx"
+        assert answer.header("content-security-policy") == "default-src 'none'; frame-ancestors 'none'"
+        assert len(answer.header("x-request-id")) == 32
+    page = ask(port, "/apidocs/")
+    assert page.status == 200 and "script-src 'self'" in page.header("content-security-policy")
+    packed = ask(port, "/openapi.json", Accept_Encoding="gzip")
+    assert packed.header("content-encoding") == "gzip" and packed.header("vary") == "Accept-Encoding"
+    model = convert(port, "glb", HUMANOID.read_bytes(), "humanoid.fbx", Accept_Encoding="gzip")
+    assert model.header("content-encoding") is None and model.body[:4] == b"glTF"
+
+
+def test_nginx_says_its_own_errors_like_the_server(port):
+    assert (ask(port, "/metrics").status, ask(port, "/metrics").problem()["code"]) == (404, "not_found")
+    long = ask(port, "/health", X_Long="a" * 40_000)
+    assert (long.status, long.problem()["code"]) == (431, "head_too_large")
+    # A number that is none is replaced, in the error and in the log.
+    assert ask(port, "/metrics", X_Request_Id='"},{').problem()["request_id"] != '"},{'
+
+
+def test_the_log_of_nginx_is_json_with_the_number(production, port):
+    ask(port, "/v1/formats", X_Request_Id="look-for-me")
+
+    def logged():
+        text = production.compose("logs --no-log-prefix nginx").stdout
+        return [json.loads(line) for line in text.splitlines() if "look-for-me" in line]
+
+    entry = until("a line in the log", logged)[0]
+    assert (entry["method"], entry["path"], entry["status"]) == ("GET", "/v1/formats", 200), entry
+    assert "look-for-me" in production.compose("logs api").stdout
+
+
+def test_only_nginx_is_to_be_reached(production):
+    for service, private in (("api", "5000"), ("redis", "6379")):
+        name = production.container(service)
+        assert inspect(name, "{{json .HostConfig.PortBindings}}") in ("{}", "null")
+        assert run("docker", "port", name).stdout == "", private
+    # From nginx' network there is no way to Redis, neither by its name nor by its address.
+    address = inspect(production.container("redis"), "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+    for host in ("redis", address):
+        line = f"timeout 5 bash -c '</dev/tcp/{host}/6379'"
+        done = production.compose(f'exec -T nginx bash -c "{line}"', check=False)
+        assert done.returncode != 0, host
+
+
+def test_everything_is_confined(production):
+    for service in ("nginx", "api", "redis"):
+        host = json.loads(inspect(production.container(service), "{{json .HostConfig}}"))
+        assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and host["RestartPolicy"]["Name"] == "always"
+        assert host["Memory"] > 0 and host["PidsLimit"] > 0 and "no-new-privileges:true" in host["SecurityOpt"]
+        script = "id -u; touch /etc/x 2>/dev/null && echo writable; true"
+        said = production.compose(f"exec -T {service} sh -c '{script}'").stdout.split()
+        assert said != ["0"] and len(said) == 1, said
+    found = production.compose("exec -T api meshgate doctor").stdout
+    assert "✓ sandbox: complete" in found and "✓ redis" in found and "✗" not in found, found
+    script = "REDISCLI_AUTH=$(cat /run/secrets/redis_password) redis-cli config get 'maxmemory*'"
+    config = run("docker", "exec", production.container("redis"), "sh", "-c", script)
+    assert "536870912" in config.stdout and "allkeys-lru" in config.stdout, config.stdout
+    refused = production.compose("exec -T redis redis-cli ping", check=False)
+    assert "NOAUTH" in refused.stdout
+    # No list of processes shows the password.
+    password = (production.folder / "secrets/redis_password").read_text().strip()
+    assert password not in run("docker", "top", production.container("redis"), "-eo", "pid,args").stdout
+
+
+def test_a_model_that_eats_memory_fails_alone(production, port):
+    script = "\n".join([
+        "import bpy",
+        "bpy.ops.wm.read_factory_settings(use_empty=True)",
+        "bpy.ops.mesh.primitive_cube_add()",
+        "for _ in range(3): bpy.context.object.modifiers.new('a', 'ARRAY').count = 1000",
+        "bpy.ops.wm.save_as_mainfile(filepath='/tmp/eater.blend')",
+    ])  # fmt: skip
+    name = production.container("api")
+    run("docker", "exec", name, "/opt/meshgate/engine/bin/python", "-c", script)
+    eater = production.folder / "eater.blend"
+    eater.write_bytes(file_of(name, "/tmp/eater.blend"))
+    before = production.started()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        eating = pool.submit(convert, port, "glb", eater.read_bytes(), "eater.blend")
+        assert works(port, 1)
+        answer = eating.result()
+    assert (answer.status, answer.problem()["code"]) == (422, "memory_limit")
+    assert works(port, 2) and production.started() == before
+    assert inspect(name, "{{.State.OOMKilled}} {{.RestartCount}}") == "false 0"
+    assert kills(name) == 0
+
+
+def file_of(name: str, path: str) -> bytes:
+    return base64.b64decode(run("docker", "exec", name, "base64", path).stdout)
+
+
+def kills(name: str) -> int:
+    """How many processes of the container the kernel has killed for want of memory."""
+    script = "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null; true"
+    counts = re.findall(r"^oom_kill (\d+)", run("docker", "exec", name, "sh", "-c", script).stdout, re.MULTILINE)
+    return sum(int(count) for count in counts)
+
+
+@pytest.mark.parametrize("service", ["api", "nginx", "redis"])
+def test_what_is_killed_comes_back(production, port, service):
+    before = production.started()
+    name = production.container(service)
+    pid = inspect(name, "{{.State.Pid}}")
+    if service == "api":
+        # Process 1 there is the init; the program itself is its child.
+        listed = run("docker", "top", name, "-eo", "pid,comm").stdout.splitlines()
+        pid = next(line.split()[0] for line in listed if line.split()[1] == "meshgate")
+    kill(pid)
+    until("it was started again", lambda: production.started()[name] != before[name])
+    until("requests work again", lambda: works(port, 3))
+    until("it is healthy", lambda: production.is_healthy(service))
+    after = production.started()
+    assert {key for key in after if after[key] != before[key]} == {name}, (before, after)
+    if service == "redis":
+
+        def shared():
+            return ask(port, "/health").json()["redis"]["status"] == "ok"
+
+        until("the server uses it again", shared)
+
+
+def test_a_server_at_another_address_is_found(production, port):
+    name = production.container("api")
+    template = f'{{{{(index .NetworkSettings.Networks "{production.name}_front").IPAddress}}}}'
+    before = inspect(name, template)
+    production.compose("stop api")
+    away = ask(port, "/v1/formats")
+    assert (away.status, away.problem()["code"], away.header("retry-after")) == (502, "engine_unavailable", "5")
+    # Somebody else takes the address meanwhile.
+    squatter = run("docker", "run", "--detach", "--network", f"{production.name}_front", "--entrypoint", "sleep",
+                   IMAGE, "infinity").stdout.strip()  # fmt: skip
+    try:
+        production.compose("start api")
+        until("it is healthy", lambda: production.is_healthy("api"))
+        assert inspect(name, template) != before
+        until("requests work again", lambda: works(port, 4))
+    finally:
+        run("docker", "rm", "--force", squatter)
+
+
+def test_stopping_loses_no_request(production, port):
+    slow = grid(350)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(convert, port, "fbx", slow + f"# {number}\n".encode(), "a.obj") for number in range(4)]
+
+        def at_work():
+            health = ask(port, "/health").json()
+            return health["engine"]["busy"] + health["queue"]["waiting"] == 4
+
+        until("all were taken", at_work)
+        production.compose("stop", timeout=300)
+        answers = [each.result() for each in asked]
+    assert [answer.status for answer in answers] == [200] * 4, answers
+    assert all(b"Kaydara FBX" in answer.body[:32] for answer in answers)
+    assert inspect(production.container("api"), "{{.State.ExitCode}}") == "0"
+
+
+def test_two_servers_share_the_work(production, port):
+    production.compose("up -d --no-build --no-recreate --scale api=2", timeout=300)
+    until("nginx is healthy", lambda: production.is_healthy("nginx"))
+    until("the second is healthy", lambda: production.is_healthy("api", 2))
+
+    def both_served():
+        assert works(port, 5)
+        name = production.container("api", 2)
+        address = inspect(name, f'{{{{(index .NetworkSettings.Networks "{production.name}_front").IPAddress}}}}')
+        log = production.compose("logs --no-log-prefix nginx").stdout.splitlines()
+        return any('"path":"/convert","status":200' in line and f'"upstream":"{address}:5000"' in line for line in log)
+
+    until("both have served", both_served)
+
+
+def test_what_was_kept_outlives_down(production, port):
+    production.shell(lines_of("Production")[-1])
+    assert production.compose("ps --all --quiet").stdout == ""
+    volumes = run("docker", "volume", "ls", "--quiet").stdout.split()
+    assert f"{production.name}_data" in volumes and f"{production.name}_logs" in volumes
+
+
+def test_a_bad_set_up_is_told(tree, image):
+    stack = Stack(tree, "meshgate-bad", ["docker-compose.prod.yml"], {"HTTP_PORT": "18099"})
+    try:
+        stack.variables["REDIS_PASSWORD_SECRET"] = "./secrets/none"
+        done = stack.compose("up -d --no-build", check=False)
+        assert done.returncode != 0 and "secrets/none" in done.stderr, done.stderr
+        del stack.variables["REDIS_PASSWORD_SECRET"]
+        holder = run("docker", "run", "--detach", "--publish", "18099:1", "--entrypoint", "sleep", image, "infinity")
+        try:
+            done = stack.compose("up -d --no-build", check=False)
+            assert done.returncode != 0 and "18099" in done.stderr, done.stderr
+        finally:
+            run("docker", "rm", "--force", holder.stdout.strip())
+    finally:
+        stack.compose("down --volumes --timeout 5", check=False)

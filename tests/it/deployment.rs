@@ -1,0 +1,134 @@
+//! What is written more than once, in nginx's configuration, in compose files and in the program, is the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use meshgate::config::{Config, Sources};
+use meshgate::domain::ErrorCode;
+
+fn file(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// What production is told: the compose file's environment with its defaults, as the program reads it.
+fn production() -> Config {
+    let compose = file("docker-compose.prod.yml");
+    let (_, after) = compose.split_once("    environment:\n      APP_ENV: production\n").unwrap();
+    let lines = after.lines().take_while(|line| line.starts_with("      "));
+    let variables = lines.filter_map(|line| line.trim().split_once(": "));
+    let variables = variables.filter(|(name, _)| !name.starts_with('#') && !name.ends_with("_FILE"));
+    let mut variables: BTreeMap<_, _> =
+        variables.map(|(name, value)| (name.to_owned(), usual(value))).collect();
+    variables.insert("APP_ENV".to_owned(), "production".to_owned());
+    assert!(variables.len() >= 5, "{variables:?}");
+    let sources = Sources::new(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
+    assert_eq!(sources.warnings(), [""; 0]);
+    Config::load(&sources).unwrap()
+}
+
+/// `${NAME:-4G}` is 4G where nothing is set.
+fn usual(value: &str) -> String {
+    match value.strip_prefix("${").and_then(|value| value.strip_suffix('}')) {
+        Some(variable) => variable.split_once(":-").map(|(_, usual)| usual).unwrap_or_default().to_owned(),
+        None => value.to_owned(),
+    }
+}
+
+/// The values of a directive, in every place of nginx.conf.
+fn directive(name: &str) -> Vec<String> {
+    let text = file("nginx/nginx.conf");
+    let lines = text.lines().map(str::trim).filter_map(|line| line.strip_suffix(';'));
+    lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned)).collect()
+}
+
+/// The values of a key in a compose file.
+fn key(compose: &str, name: &str) -> Vec<String> {
+    let lines = compose.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(": "));
+    lines.map(usual).collect()
+}
+
+/// Bytes of nginx's and Docker's sizes.
+fn bytes(size: &str) -> u64 {
+    let (number, unit) = size.split_at(size.len() - 1);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "m" => 20,
+        "g" => 30,
+        other => panic!("{other}"),
+    };
+    number.parse::<u64>().unwrap() << shift
+}
+
+fn seconds(time: &str) -> Duration {
+    Duration::from_secs(time.strip_suffix('s').unwrap().parse().unwrap())
+}
+
+#[test]
+fn nginx_and_the_server_take_the_same_and_wait_as_long() {
+    let config = production();
+    let limit = directive("client_max_body_size");
+    assert_eq!(limit.iter().map(|size| bytes(size)).collect::<Vec<_>>(), [config.server.max_file_size]);
+    assert!(file("nginx/nginx.conf").contains("the request is larger than 100 MB"));
+    for name in ["client_body_timeout", "send_timeout", "proxy_send_timeout"] {
+        let times: Vec<_> = directive(name).iter().map(|time| seconds(time)).collect();
+        assert_eq!(times, [config.server.timeout], "{name}");
+    }
+    // The health check's own is shorter.
+    let read: Vec<_> = directive("proxy_read_timeout").iter().map(|time| seconds(time)).collect();
+    assert_eq!(read, [config.server.timeout, Duration::from_secs(10)]);
+    assert!(file("nginx/nginx.conf").contains("took longer than 600 s"));
+    // Idle connections are closed by nginx first, or at the same time.
+    assert_eq!(directive("keepalive_timeout"), ["75s"]);
+    assert_eq!(
+        directive("client_header_timeout").iter().map(|time| seconds(time)).collect::<Vec<_>>(),
+        [config.server.read_timeout]
+    );
+}
+
+#[test]
+fn nginx_has_the_servers_codes() {
+    let text = file("nginx/nginx.conf");
+    let (_, map) = text.split_once("map $status $code {\n").unwrap();
+    let rows: Vec<_> = map.lines().take_while(|line| line.trim() != "}").collect();
+    assert_eq!(rows.len(), 9, "{rows:?}");
+    for row in rows {
+        let (_, code) = row.trim().trim_end_matches(';').split_once(' ').unwrap();
+        let known = serde_json::from_value::<ErrorCode>(code.into());
+        assert!(known.is_ok(), "{code} is no code of the server");
+    }
+}
+
+#[test]
+fn compose_gives_a_server_the_time_and_memory_that_it_may_use() {
+    let config = production();
+    let compose = file("docker-compose.prod.yml");
+    let stop: Vec<_> = key(&compose, "stop_grace_period").iter().map(|time| seconds(time)).collect();
+    let server = config.server.shutdown_delay + config.server.shutdown_grace + Duration::from_secs(10);
+    assert_eq!(stop.len(), 2, "nginx and api");
+    assert!(stop.iter().all(|time| *time >= server), "{stop:?} are shorter than {server:?}");
+    let memory: Vec<_> = key(&compose, "mem_limit").iter().map(|size| bytes(size)).collect();
+    let needed = config.server.workers as u64 * config.engine.memory + (1 << 30);
+    assert_eq!(memory[1], needed);
+    assert!(compose.contains("maxmemory 512mb") && memory[2] > 512 << 20, "{memory:?}");
+}
+
+#[test]
+fn the_example_of_an_environment_is_what_holds_without_it() {
+    let text = file(".env.production.example");
+    let compose = file("docker-compose.prod.yml");
+    let mut checked = 0;
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (name, value) = line.split_once('=').unwrap();
+        if let Some(info) = meshgate::config::settings::TABLE.iter().find(|info| info.name == name) {
+            let environment = meshgate::config::Environment::Production;
+            assert_eq!(info.usual.value(environment), Some(value), "{name}");
+            checked += 1;
+        }
+        // Compose's own, and those that it passes on with a default.
+        if compose.contains(&format!("${{{name}:")) && !value.is_empty() {
+            assert!(compose.contains(&format!("${{{name}:-{value}}}")), "{line}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 9, "{checked}");
+}
