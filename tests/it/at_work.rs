@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 /// A motion of so many frames; Blender reads some thousand a second.
 pub fn motion(frames: usize) -> String {
@@ -34,4 +35,12 @@ pub fn children(of: &[i32]) -> Vec<i32> {
 
 pub fn alive(pid: i32) -> bool {
     parent(pid).is_some()
+}
+
+/// The conversions' folders that are there now, below the folder where processes have theirs.
+pub fn conversions_below(work: &Path) -> Vec<PathBuf> {
+    let runs = fs::read_dir(work).unwrap().map(|entry| entry.unwrap().path());
+    let runs = runs.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("run-"));
+    let below = |run: PathBuf| fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
+    runs.flat_map(below).filter(|path| path.is_dir()).collect()
 }

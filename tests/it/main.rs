@@ -1,5 +1,20 @@
 //! Tests over the real parts, in one binary.
 
+/// Runs each test against each side: a module for each with all of the tests, which are given it.
+macro_rules! suite {
+    ({ $($side:ident: $start:expr),* $(,)? } $tests:tt) => {
+        $(suite! { @$side $start, $tests })*
+    };
+    (@$side:ident $start:expr, { $($test:ident)* }) => {
+        mod $side {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test($start).await;
+            })*
+        }
+    };
+}
+
 mod at_work;
 mod cache;
 mod cli;

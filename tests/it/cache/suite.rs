@@ -12,31 +12,15 @@ use crate::gateway::LONG;
 use crate::redis::{RedisServer, connect};
 use crate::storage::backend::Backend;
 
-/// Each test for each side.
-macro_rules! on_both_sides {
-    ($($test:ident)*) => {
-        mod here {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Side::here()).await;
-            })*
-        }
-
-        mod there {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Side::there()).await;
-            })*
-        }
-    };
-}
-
-on_both_sides! {
-    what_was_put_is_there_until_it_is_replaced_or_removed
-    another_process_knows_results
-    what_is_too_old_is_not_known
-    what_nobody_can_read_is_not_known
-    many_at_once_know_the_same
+suite! {
+    { here: super::Side::here(), there: super::Side::there() }
+    {
+        what_was_put_is_there_until_it_is_replaced_or_removed
+        another_process_knows_results
+        what_is_too_old_is_not_known
+        what_nobody_can_read_is_not_known
+        many_at_once_know_the_same
+    }
 }
 
 const HOUR: Duration = Duration::from_hours(1);

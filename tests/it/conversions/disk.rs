@@ -1,6 +1,5 @@
 //! A disk that is full: its own code, and everything works again when there is room.
 
-use std::path::Path;
 use std::time::Duration;
 
 use std::fmt::Write as _;
@@ -9,6 +8,7 @@ use meshgate::domain::{ErrorCode, Format};
 
 use super::Lab;
 use super::bad_input::CUBE;
+use crate::at_work::conversions_below;
 use crate::mounted::Mounted;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,11 +47,7 @@ async fn a_full_disk_is_said_and_survived() {
         }
         std::fs::remove_file(disk.0.join("rest")).unwrap();
         // A conversion is answered a moment before its child, and then its folder, is gone.
-        let folders = || {
-            let entries = walkdir::WalkDir::new(&disk.0).min_depth(2).max_depth(2).into_iter().flatten();
-            entries.filter(|entry| entry.file_type().is_dir() && in_run(entry.path())).count()
-        };
-        while folders() > 0 {
+        while !conversions_below(&disk.0).is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         lab.convert(&cube, target).await.unwrap_or_else(|error| panic!("{target}, with room: {error}"));
@@ -59,10 +55,4 @@ async fn a_full_disk_is_said_and_survived() {
     lab.converter.shutdown().await;
     drop(lab);
     drop(disk);
-}
-
-/// Whether the folder is a conversion's: one below that of a process.
-fn in_run(path: &Path) -> bool {
-    let above = path.parent().and_then(Path::file_name);
-    above.is_some_and(|name| name.to_string_lossy().starts_with("run-"))
 }

@@ -26,6 +26,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::at_work::conversions_below;
+
 /// Longer than anything here takes, on a machine that is busy with other things.
 pub const LONG: Duration = Duration::from_mins(2);
 
@@ -126,11 +128,7 @@ impl Gateway {
 
     /// Conversion folders that are there now.
     pub fn conversions_on_disk(&self) -> Vec<PathBuf> {
-        let work = self.folder.path().join("work");
-        let runs = std::fs::read_dir(work).unwrap().map(|entry| entry.unwrap().path());
-        let runs = runs.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("run-"));
-        let below = |run: PathBuf| std::fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
-        runs.flat_map(below).filter(|path| path.is_dir()).collect()
+        conversions_below(&self.folder.path().join("work"))
     }
 
     /// `POST /convert` with one file.

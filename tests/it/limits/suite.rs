@@ -7,35 +7,19 @@ use tokio::task::JoinSet;
 
 use super::{Here, Side, There, key, quota};
 
-/// Each test for each side.
-macro_rules! on_both_sides {
-    ($($test:ident)*) => {
-        mod here {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::Here::start().await).await;
-            })*
-        }
-
-        mod there {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(super::There::start().await).await;
-            })*
-        }
-    };
-}
-
-on_both_sides! {
-    so_many_are_let_in_and_no_more
-    a_refusal_costs_nothing
-    the_window_slides
-    clients_do_not_share
-    what_is_given_back_does_not_count
-    a_ticket_can_be_given_back_when_its_time_is_over
-    a_lower_limit_holds_at_once
-    of_many_at_once_exactly_so_many_are_let_in
-    as_the_model_says
+suite! {
+    { here: super::Here::start().await, there: super::There::start().await }
+    {
+        so_many_are_let_in_and_no_more
+        a_refusal_costs_nothing
+        the_window_slides
+        clients_do_not_share
+        what_is_given_back_does_not_count
+        a_ticket_can_be_given_back_when_its_time_is_over
+        a_lower_limit_holds_at_once
+        of_many_at_once_exactly_so_many_are_let_in
+        as_the_model_says
+    }
 }
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -9,38 +9,22 @@ use uuid::Uuid;
 
 use super::backend::{Backend, blob, noise};
 
-/// Runs each test against each kind of store.
-macro_rules! suite {
-    ($($name:ident)*) => {
-        mod in_a_folder {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(super::Backend::folder()).await;
-            })*
-        }
-
-        mod in_a_bucket {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(super::Backend::bucket().await).await;
-            })*
-        }
-    };
-}
-
 suite! {
-    what_is_put_is_fetched
-    a_large_file_is_kept_once
-    what_is_damaged_is_removed
-    what_has_vanished_is_not_there
-    documents_are_put_and_found
-    old_things_are_swept_and_others_are_not
-    too_much_is_swept
-    a_sweep_takes_nothing_from_a_download
-    many_put_the_same_at_once
-    a_check_leaves_nothing
-    what_others_have_there_stays
-    a_source_that_is_gone_is_not_the_stores_fault
+    { in_a_folder: super::Backend::folder(), in_a_bucket: super::Backend::bucket().await }
+    {
+        what_is_put_is_fetched
+        a_large_file_is_kept_once
+        what_is_damaged_is_removed
+        what_has_vanished_is_not_there
+        documents_are_put_and_found
+        old_things_are_swept_and_others_are_not
+        too_much_is_swept
+        a_sweep_takes_nothing_from_a_download
+        many_put_the_same_at_once
+        a_check_leaves_nothing
+        what_others_have_there_stays
+        a_source_that_is_gone_is_not_the_stores_fault
+    }
 }
 
 /// Fetches and reads.
