@@ -1,12 +1,21 @@
 //! Opening what somebody else may change at the same time.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags};
+
+/// Makes a folder that only this user can look into; one that exists is left as it is.
+///
+/// # Errors
+/// What the file system says.
+pub fn make_private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
 
 /// Opens the regular file at `path`, by links or not, and nothing else in its place: of a pipe or a device no end
 /// would come.

@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, ready};
 use lru::LruCache;
 
 use super::{Entry, Index, Lease};
-use crate::storage::{Document, Hash, Kind, Listed, Storage};
+use crate::storage::{Document, Hash, Kind, Listed, Storage, age};
 
 /// Entries at most, however small their results: some 300 bytes each.
 const MOST: usize = 100_000;
@@ -69,9 +69,7 @@ impl Embedded {
 
     /// How long what was put at that time is still remembered.
     fn left(&self, put: SystemTime) -> Option<Duration> {
-        // Where the clock was set back, it may be from the future: then as if it were new.
-        let age = SystemTime::now().duration_since(put).unwrap_or_default();
-        self.duration.checked_sub(age).filter(|left| !left.is_zero())
+        self.duration.checked_sub(age(put, SystemTime::now())).filter(|left| !left.is_zero())
     }
 
     async fn keep(&self, identity: Hash, entry: Entry) {

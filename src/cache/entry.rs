@@ -39,6 +39,14 @@ pub struct Result {
     pub losses: u32,
 }
 
+impl Result {
+    /// What the file may be called.
+    pub fn file_name(&self) -> String {
+        let extension = if self.zip { "zip" } else { self.format.info().extensions[0] };
+        format!("{}.{extension}", self.stem)
+    }
+}
+
 impl Entry {
     /// As it is kept.
     pub fn to_json(&self) -> Vec<u8> {

@@ -13,11 +13,10 @@ use crate::engine::blender;
 use crate::http::{self, Gateway, Server};
 use crate::intake::Limits;
 use crate::limits::{Embedded, Limiter, OnRedis};
-use crate::redis::Redis;
 use crate::service::{Admission, Answers, Converter};
 use crate::shutdown::{self, Shutdown};
 use crate::storage::Storage;
-use crate::telemetry::{Metrics, logging, panics};
+use crate::telemetry::{logging, panics};
 
 /// How long to wait after the engine did not start, at first and at most.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -124,22 +123,14 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
     let engine = wire::engine(&work, &config.engine)
         .map(|settings| blender::Settings { workers: server.workers, ..settings });
     let limits = Limits { max_unpacked: config.engine.max_unpacked, ..Limits::default() };
-    let metrics = Metrics::new().map_err(|error| Failure::failed(format!("could not count: {error}")))?;
-    let metrics = Arc::new(metrics);
+    let metrics = wire::metrics()?;
     panics::watch(Arc::clone(&metrics));
     let counts = Arc::clone(&metrics);
     storage.observe(Box::new(move |operation, outcome, took| {
         counts.stored(operation.word(), outcome.word(), took);
     }));
     let admission = Admission::new(server.workers, server.queue_limit);
-    let redis = match &config.redis {
-        None => None,
-        Some(config) => Some(
-            Redis::start(config, Arc::clone(&metrics))
-                .await
-                .map_err(|error| Failure::usage(format!("the address of redis cannot be used: {error}")))?,
-        ),
-    };
+    let redis = wire::redis(config.redis.as_ref(), &metrics).await?;
     let limiter: Arc<dyn Limiter> = match &redis {
         None => Arc::new(Embedded::default()),
         Some(redis) => Arc::new(OnRedis::new(redis.clone())),

@@ -12,12 +12,11 @@ use zip::ZipArchive;
 use super::progress::Bar;
 use super::run::Settings;
 use super::{Failure, wire};
+use crate::cache;
 use crate::domain::{ConversionError, ErrorCode, Report};
 use crate::engine::workdir::ConversionFolder;
-use crate::redis::Redis;
-use crate::service::{Answers, Content, Converter, Made, Outcome, Question, Ready, Request, blocking};
-use crate::telemetry::Metrics;
-use crate::{cache, storage};
+use crate::service::{Answers, Converter, Made, Outcome, Question, Ready, Request, blocking};
+use crate::storage::{self, Fetched};
 
 /// A result's files.
 pub struct Files {
@@ -36,18 +35,10 @@ pub async fn answers(settings: &Settings, converter: &Converter) -> Result<Optio
     let known = &settings.known;
     let Some(cache) = known.cache else { return Ok(None) };
     let storage = wire::storage(&known.storage, &settings.engine)?;
-    let redis =
-        match &known.redis {
-            None => None,
-            Some(redis) => {
-                let metrics =
-                    Metrics::new().map_err(|error| Failure::failed(format!("could not count: {error}")))?;
-                let redis = Redis::start(redis, Arc::new(metrics)).await;
-                Some(redis.map_err(|error| {
-                    Failure::usage(format!("the address of redis cannot be used: {error}"))
-                })?)
-            }
-        };
+    let redis = match &known.redis {
+        None => None,
+        redis => wire::redis(redis.as_ref(), &wire::metrics()?).await?,
+    };
     let index = wire::index(Some(cache), &storage, redis.as_ref());
     Ok(Some(Answers::new(index, storage, converter.work().path().to_owned())))
 }
@@ -85,8 +76,7 @@ pub async fn result(
         if let Some(files) = kept {
             return Ok(files);
         }
-        question.fresh = question.lost;
-        question.lost = true;
+        question.again();
     }
 }
 
@@ -109,22 +99,21 @@ async fn kept(
 }
 
 /// Makes files of what was kept, in the conversion's own folder; a zip that nobody asked for is taken apart.
-fn write(mut content: Content, about: &cache::Result, folder: &ConversionFolder) -> io::Result<Vec<PathBuf>> {
+fn write(mut content: Fetched, about: &cache::Result, folder: &ConversionFolder) -> io::Result<Vec<PathBuf>> {
     let out = folder.output();
     fs::create_dir_all(&out)?;
     let Some(main) = &about.main else {
-        let extension = if about.zip { "zip" } else { about.format.info().extensions[0] };
-        let path = out.join(format!("{}.{extension}", about.stem));
+        let path = out.join(about.file_name());
         let mut file = File::create(&path)?;
         match &mut content {
-            Content::Small(content) => io::copy(&mut &content[..], &mut file)?,
-            Content::File(content, _) => io::copy(content, &mut file)?,
+            Fetched::Small(content) => io::copy(&mut &content[..], &mut file)?,
+            Fetched::File(content, _) => io::copy(content, &mut file)?,
         };
         return Ok(vec![path]);
     };
     let names = match content {
-        Content::Small(content) => extract(io::Cursor::new(content), &out)?,
-        Content::File(content, _) => extract(content, &out)?,
+        Fetched::Small(content) => extract(io::Cursor::new(content), &out)?,
+        Fetched::File(content, _) => extract(content, &out)?,
     };
     let main = out.join(&**main);
     let mut files = vec![main.clone()];

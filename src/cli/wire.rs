@@ -17,6 +17,7 @@ use crate::intake::{Limits, Named, Sent, Source};
 use crate::redis::Redis;
 use crate::service::{Admission, Converter};
 use crate::storage::Storage;
+use crate::telemetry::Metrics;
 
 /// What carries out at most `at_once` conversions at a time. Blender starts with the first one that needs it.
 ///
@@ -59,6 +60,18 @@ pub fn work(settings: &Engine) -> Result<WorkDir, ConversionError> {
 /// What is wrong with the settings.
 pub fn storage(settings: &config::Storage, engine: &Engine) -> Result<Storage, Failure> {
     Storage::open(settings, &store_base(engine)).map_err(Failure::usage)
+}
+
+pub fn metrics() -> Result<Arc<Metrics>, Failure> {
+    let metrics = Metrics::new().map_err(|error| Failure::failed(format!("could not count: {error}")))?;
+    Ok(Arc::new(metrics))
+}
+
+/// The connection to Redis, where there is one to be had.
+pub async fn redis(config: Option<&config::Redis>, metrics: &Arc<Metrics>) -> Result<Option<Redis>, Failure> {
+    let Some(config) = config else { return Ok(None) };
+    let redis = Redis::start(config, Arc::clone(metrics)).await;
+    redis.map(Some).map_err(|error| Failure::usage(format!("the address of redis cannot be used: {error}")))
 }
 
 /// What is known of conversions; `None`: the cache is off.

@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use super::remove::remove_tree;
 use super::stragglers;
+use crate::open::make_private;
 
 const LOCK: &str = "lock";
 const RUN_PREFIX: &str = "run-";
@@ -178,11 +179,6 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
-}
-
-/// Makes a folder that only this user can look into; one that exists is left as it is.
-fn make_private(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// The lock file of a folder, made if missing.

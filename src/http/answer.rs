@@ -53,12 +53,6 @@ fn tag(hash: &Hash) -> String {
     format!("\"{}\"", hash.to_hex())
 }
 
-/// What the client may call the file.
-fn name(about: &cache::Result) -> String {
-    let extension = if about.zip { "zip" } else { about.format.info().extensions[0] };
-    format!("{}.{extension}", about.stem)
-}
-
 fn media_type(about: &cache::Result) -> &'static str {
     if about.zip { "application/zip" } else { about.format.info().media_type }
 }
@@ -76,7 +70,7 @@ pub async fn answer(
         Ready::Made(made) => made.outcome().map(|outcome| outcome.report.timings.clone()),
         Ready::Kept(_) => None,
     };
-    let described = Described::new(&about, &timings.unwrap_or_default(), &name(&about), receive);
+    let described = Described::new(&about, &timings.unwrap_or_default(), &about.file_name(), receive);
     let tag = tag(&about.hash);
     let mut response = if wanted.has(&tag) {
         StatusCode::NOT_MODIFIED.into_response()

@@ -154,8 +154,7 @@ async fn answer(gateway: &Shared, wish: Wish, parts: &Parts, model: Model, began
         // What was kept is gone, or cannot be read.
         let Some(answered) = answered else {
             question.timeout = gateway.settings.timeout.saturating_sub(asked.elapsed());
-            question.fresh = question.lost;
-            question.lost = true;
+            question.again();
             continue;
         };
         gateway.metrics.cached(how.word());

@@ -4,16 +4,16 @@ use axum::body::Body;
 use futures_util::StreamExt;
 use tokio_util::io::ReaderStream;
 
-use crate::service::Content;
+use crate::storage::Fetched;
 
 /// Bytes of a large file in memory at a time.
 const CHUNK: usize = 256 << 10;
 
 /// The content as a body, read from the disk as it is sent, and its length. `kept` is so until it is sent.
-pub fn body(content: Content, kept: impl Send + 'static) -> (u64, Body) {
+pub fn body(content: Fetched, kept: impl Send + 'static) -> (u64, Body) {
     match content {
-        Content::Small(content) => (content.len() as u64, Body::from(content)),
-        Content::File(file, length) => {
+        Fetched::Small(content) => (content.len() as u64, Body::from(content)),
+        Fetched::File(file, length) => {
             let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK);
             let body = Body::from_stream(stream.map(move |chunk| {
                 let _kept = &kept;

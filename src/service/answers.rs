@@ -22,8 +22,8 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::packed::{Content, Made};
-use super::{Outcome, Reports};
+use super::packed::Made;
+use super::{Outcome, Reports, late};
 use crate::cache::{self, Entry, Flights, Index, Lease};
 use crate::domain::{ConversionError, ErrorCode, Report};
 use crate::storage::{Document, Fetched, Hash, Storage};
@@ -79,6 +79,14 @@ pub enum How {
     Coalesced,
     /// It was not looked for.
     Bypass,
+}
+
+impl Question {
+    /// To ask once more where what was known could not be had: at first for what others do, and then for itself.
+    pub fn again(&mut self) {
+        self.fresh = self.lost;
+        self.lost = true;
+    }
 }
 
 #[derive(Debug)]
@@ -318,18 +326,12 @@ impl Answers {
     }
 
     /// A result that the store should have, checked. `None`: it has not, and it is not known any more.
-    pub async fn open(&self, identity: Hash, about: &cache::Result) -> Option<Content> {
-        match self.0.storage.fetch(&about.hash, about.bytes, &self.0.spool).await {
-            Ok(Some(Fetched::Small(content))) => Some(Content::Small(content)),
-            Ok(Some(Fetched::File(file, bytes))) => Some(Content::File(file, bytes)),
-            missing => {
-                let known = &self.0.index;
-                if let (Ok(None), Some(index)) = (missing, known) {
-                    index.remove(identity).await;
-                }
-                None
-            }
+    pub async fn open(&self, identity: Hash, about: &cache::Result) -> Option<Fetched> {
+        let found = self.0.storage.fetch(&about.hash, about.bytes, &self.0.spool).await;
+        if let (Ok(None), Some(index)) = (&found, &self.0.index) {
+            index.remove(identity).await;
         }
+        found.ok().flatten()
     }
 
     /// A report, of whichever process; `None` where there is none, or none any more.
@@ -362,9 +364,4 @@ fn ready(entry: Entry) -> Result<Ready, ConversionError> {
         Entry::Result(about) => Ok(Ready::Kept(about)),
         Entry::Failure(error) => Err(error),
     }
-}
-
-fn late(timeout: Duration) -> ConversionError {
-    let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
-    ConversionError::new(ErrorCode::Timeout, detail)
 }

@@ -8,11 +8,11 @@ use tokio::sync::OnceCell;
 use tracing::Instrument;
 
 use super::conversion::{Conversion, Outcome, Progress, Request};
-use super::{Admission, Course, Lane, blocking};
+use super::{Admission, Course, Lane, blocking, late};
 use crate::cache;
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
 use crate::engine::blender::stats::Stats;
-use crate::engine::blender::{self, Blender, EngineError};
+use crate::engine::blender::{self, Blender, EngineError, Version};
 use crate::engine::native;
 use crate::engine::workdir::{ConversionFolder, WorkDir};
 use crate::intake::{self, Model, names};
@@ -36,6 +36,8 @@ pub struct Converter {
     admission: Admission,
     /// Started by the first conversion that needs it: the native lane works without.
     blender: OnceCell<Blender>,
+    /// What is there to be started.
+    installed: OnceLock<Version>,
 }
 
 impl Converter {
@@ -57,6 +59,7 @@ impl Converter {
             limits,
             admission,
             blender: OnceCell::new(),
+            installed: OnceLock::new(),
         }
     }
 
@@ -79,9 +82,18 @@ impl Converter {
     pub fn engine_identity(&self) -> Option<String> {
         let version = match self.blender.get() {
             Some(blender) => blender.version(),
-            None => self.engine.as_ref()?.engine.installed()?,
+            None => self.installed()?,
         };
         Some(format!("{}/{}", version.blender, version.vrm_addon))
+    }
+
+    /// Found once: it takes a look at every package that is installed.
+    fn installed(&self) -> Option<Version> {
+        if let Some(installed) = self.installed.get() {
+            return Some(installed.clone());
+        }
+        let installed = self.engine.as_ref()?.engine.installed()?;
+        Some(self.installed.get_or_init(|| installed).clone())
     }
 
     /// The engine's counts, once it was started.
@@ -258,15 +270,11 @@ async fn within(
     timeout: Duration,
     work: impl Future<Output = Result<Outcome, ConversionError>>,
 ) -> Result<Outcome, ConversionError> {
-    let late = || {
-        let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
-        ConversionError::new(ErrorCode::Timeout, detail)
-    };
     match tokio::time::timeout(timeout.saturating_add(KILLED_WITHIN), work).await {
         // The engine knows only of the time that it was left.
-        Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late()),
+        Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late(timeout)),
         Ok(result) => result,
-        Err(_) => Err(late()),
+        Err(_) => Err(late(timeout)),
     }
 }
 

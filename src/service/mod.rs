@@ -14,11 +14,19 @@ pub use answers::{Answer, Answers, How, Question, Ready};
 pub use conversion::{Outcome, Request};
 pub use converter::{Converter, Prepared};
 pub use course::{Course, Lane};
-pub use packed::{Content, Made};
+pub use packed::Made;
 pub use reports::Reports;
+
+use std::time::Duration;
 
 use crate::domain::{ConversionError, ErrorCode};
 use crate::telemetry;
+
+/// That a conversion was not over in its time.
+fn late(timeout: Duration) -> ConversionError {
+    let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
+    ConversionError::new(ErrorCode::Timeout, detail)
+}
 
 /// Runs work on files where it may block.
 ///

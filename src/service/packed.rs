@@ -12,10 +12,7 @@ use super::{Outcome, blocking};
 use crate::cache;
 use crate::domain::ConversionError;
 use crate::packaging;
-use crate::storage::{self, Hash};
-
-/// A file up to this size is read at once: a stream would ask a blocking thread several times. Bytes.
-const SMALL: u64 = 256 << 10;
+use crate::storage::{self, Fetched, Hash, SMALL};
 
 /// A finished conversion with its one file, shared by all who asked for it.
 #[derive(Debug)]
@@ -27,14 +24,6 @@ pub struct Made {
     /// The one file, unless it is small.
     path: PathBuf,
     small: Option<Bytes>,
-}
-
-/// What is in a result's file.
-#[derive(Debug)]
-pub enum Content {
-    Small(Bytes),
-    /// From its beginning, with its length.
-    File(File, u64),
 }
 
 impl Made {
@@ -67,16 +56,18 @@ impl Made {
         self.outcome.as_ref()
     }
 
+    /// As if it were in the store already.
+    ///
     /// # Errors
     /// `io`
-    pub async fn content(&self) -> Result<Content, ConversionError> {
+    pub async fn content(&self) -> Result<Fetched, ConversionError> {
         if let Some(small) = &self.small {
-            return Ok(Content::Small(small.clone()));
+            return Ok(Fetched::Small(small.clone()));
         }
         let (path, bytes) = (self.path.clone(), self.about.bytes);
         blocking(move || {
             let file = File::open(&path).map_err(|error| ConversionError::io("read the result", &error))?;
-            Ok(Content::File(file, bytes))
+            Ok(Fetched::File(file, bytes))
         })
         .await
     }

@@ -1,8 +1,7 @@
 //! Blobs in a folder of this machine, where they cost no copying. Everything here may block.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -12,6 +11,7 @@ use super::blobs::{Fetched, Put, SMALL, Source};
 use super::error::Error;
 use super::layout::Name;
 use super::sweep::Item;
+use crate::open::make_private;
 
 /// What was found under a name.
 pub enum Found {
@@ -19,11 +19,6 @@ pub enum Found {
     Absent,
     /// It does not hold what it is called.
     Corrupt,
-}
-
-/// Makes a folder that only this user can look into; one that exists is left as it is.
-pub fn make_private(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Keeps a source under its name, and tells how many bytes that are.

@@ -38,13 +38,14 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use blake3::Hash;
-pub use blobs::{Fetched, Put, Source};
+pub use blobs::{Fetched, Put, SMALL, Source};
 pub use documents::{Document, Kept, Kind, Listed};
 pub use error::{Error, Trouble};
 pub use sweep::Swept;
 pub use url::Url;
 
 use crate::config;
+use crate::open::make_private;
 use health::{Health, Side};
 use place::Place;
 
@@ -287,8 +288,7 @@ impl Storage {
     async fn make_folder(&self, path: &str) -> Result<(), Error> {
         let Some(root) = &self.0.place.folder else { return Ok(()) };
         let folder = root.join(path);
-        self.blocking(move |store| local::make_private(&folder).map_err(|error| Error::io(store, &error)))
-            .await
+        self.blocking(move |store| make_private(&folder).map_err(|error| Error::io(store, &error))).await
     }
 
     /// Work on files, which is given the store's name for its errors.
@@ -311,7 +311,7 @@ impl Storage {
 }
 
 /// How long ago something was, and no time where the clock was set back since.
-fn age(modified: SystemTime, now: SystemTime) -> Duration {
+pub fn age(modified: SystemTime, now: SystemTime) -> Duration {
     now.duration_since(modified).unwrap_or_default()
 }
 

@@ -72,18 +72,14 @@ fn bucket(url: &Url, options: &CloudOptions) -> Result<Place, String> {
         ObjectStoreScheme::AmazonS3 => both(s3(url, options)?.build().map_err(wrong)?),
         ObjectStoreScheme::GoogleCloudStorage => {
             let builder = GoogleCloudStorageBuilder::new().with_retry(retries());
-            let known =
-                configured(options, TIMEOUTS.map(|(key, value)| (GoogleConfigKey::Client(key), value)));
-            let builder =
-                known.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value));
+            let builder = configured(options, GoogleConfigKey::Client)
+                .fold(builder, |builder, (key, value)| builder.with_config(key, value));
             both(builder.with_url(url.as_str()).build().map_err(wrong)?)
         }
         ObjectStoreScheme::MicrosoftAzure => {
             let builder = MicrosoftAzureBuilder::new().with_retry(retries());
-            let known =
-                configured(options, TIMEOUTS.map(|(key, value)| (AzureConfigKey::Client(key), value)));
-            let builder =
-                known.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value));
+            let builder = configured(options, AzureConfigKey::Client)
+                .fold(builder, |builder, (key, value)| builder.with_config(key, value));
             both(builder.with_url(url.as_str()).build().map_err(wrong)?)
         }
         // Excluded with the setting.
@@ -94,9 +90,9 @@ fn bucket(url: &Url, options: &CloudOptions) -> Result<Place, String> {
 
 fn s3(url: &Url, options: &CloudOptions) -> Result<AmazonS3Builder, String> {
     let builder = AmazonS3Builder::new().with_retry(retries());
-    let known = configured(options, TIMEOUTS.map(|(key, value)| (AmazonS3ConfigKey::Client(key), value)));
-    let builder = known.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value));
-    let builder = builder.with_url(url.as_str());
+    let builder = configured(options, AmazonS3ConfigKey::Client)
+        .fold(builder, |builder, (key, value)| builder.with_config(key, value))
+        .with_url(url.as_str());
     // Refused by the library only when it is used, and then in words that help nobody.
     let value = |key| builder.get_config_value(&key).unwrap_or_default();
     let endpoints = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint].map(value);
@@ -112,13 +108,13 @@ fn s3(url: &Url, options: &CloudOptions) -> Result<AmazonS3Builder, String> {
 /// Our own options, and after them those of the environment that the library knows.
 fn configured<K: std::str::FromStr>(
     options: &CloudOptions,
-    own: impl IntoIterator<Item = (K, &'static str)>,
-) -> Vec<(K, String)> {
-    let own = own.into_iter().map(|(key, value)| (key, value.to_owned()));
+    of_client: fn(ClientConfigKey) -> K,
+) -> impl Iterator<Item = (K, String)> {
+    let own = TIMEOUTS.into_iter().map(move |(key, value)| (of_client(key), value.to_owned()));
     let foreign = options.0.iter();
     let known =
         foreign.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.clone())));
-    own.chain(known).collect()
+    own.chain(known)
 }
 
 fn retries() -> RetryConfig {

@@ -24,4 +24,4 @@ mod zygote;
 
 pub use conversion::Done;
 pub use error::EngineError;
-pub use supervisor::{Blender, Settings};
+pub use supervisor::{Blender, Settings, Version};
