@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -40,8 +40,8 @@ pub struct Exchange {
     asking: AtomicBool,
     /// … and these are the bytes, with what came right behind it.
     head: Mutex<Vec<u8>>,
-    /// There was a request.
-    begun: AtomicBool,
+    /// Requests until now.
+    begun: AtomicU64,
     /// The latest request has parts that nobody has read.
     unread: AtomicBool,
     /// Wakes who waits until that is over.
@@ -51,7 +51,7 @@ pub struct Exchange {
 impl Exchange {
     /// A request begins; `body` tells whether more of it is to come. It ends with the guard.
     pub fn request(self: &Arc<Self>, body: bool) -> Answering {
-        self.begun.store(true, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
         self.asking.store(false, Ordering::Relaxed);
         *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
         self.unread.store(body, Ordering::Relaxed);
@@ -107,19 +107,15 @@ impl Exchange {
 
     /// Whether nothing has come yet.
     pub fn is_fresh(&self) -> bool {
-        !self.begun.load(Ordering::Relaxed) && !self.is_asking()
+        self.begun.load(Ordering::Relaxed) == 0 && !self.is_asking()
     }
 
     fn waits_for(&self) -> Option<Awaited> {
         if self.is_answering() {
-            None
-        } else if self.is_asking() {
-            Some(Awaited::Rest)
-        } else if self.begun.load(Ordering::Relaxed) {
-            Some(Awaited::Next)
-        } else {
-            Some(Awaited::First)
+            return None;
         }
+        let after = self.begun.load(Ordering::Relaxed);
+        Some(if self.is_asking() { Awaited::Rest { after } } else { Awaited::Request { after } })
     }
 }
 
@@ -133,12 +129,11 @@ impl Drop for Answering {
     }
 }
 
-/// Which part of a conversation has to come in time.
+/// Which part of a conversation has to come in time, after so many requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
-    First,
-    Rest,
-    Next,
+    Request { after: u64 },
+    Rest { after: u64 },
 }
 
 /// A stream with its time-outs.
@@ -201,7 +196,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         let waits_for = self.exchange.waits_for();
         if self.awaited != waits_for {
             self.awaited = waits_for;
-            let patience = if waits_for == Some(Awaited::Next) { KEEP_ALIVE } else { self.patience };
+            let patience = match waits_for {
+                Some(Awaited::Request { after: 1.. }) => KEEP_ALIVE,
+                _ => self.patience,
+            };
             self.read_deadline.as_mut().reset(Instant::now() + patience);
         }
         if waits_for.is_none() {
@@ -209,7 +207,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             return Poll::Pending;
         }
         ready!(self.read_deadline.as_mut().poll(context));
-        if waits_for == Some(Awaited::Rest)
+        if matches!(waits_for, Some(Awaited::Rest { .. }))
             && let Some(refused) = self.refused.take()
         {
             refused(ErrorCode::RequestTimeout, None);

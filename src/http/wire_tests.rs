@@ -137,3 +137,17 @@ async fn hypers_own_answer_gets_a_body() {
     ended.unwrap();
     assert!(answer.contains("\"code\":\"malformed_request\""), "{answer}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_request_has_its_own_time() {
+    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    for times in [SHORT, KEEP_ALIVE, KEEP_ALIVE] {
+        let waited = tokio::time::timeout(times * 3 / 4, read(&mut wire)).await;
+        assert!(waited.is_err(), "it did not wait");
+        client.write_all(b"GET / HTTP/1.1").await.unwrap();
+        read(&mut wire).await;
+        // Answered before anybody reads on.
+        drop(exchange.request(false));
+    }
+    assert_eq!(read(&mut wire).await, 0, "it waited");
+}

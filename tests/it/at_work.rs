@@ -17,24 +17,29 @@ pub fn motion(frames: usize) -> String {
     text
 }
 
-/// The parent of a process; `None` where there is no such process, or one that is only to be buried.
-fn parent(pid: i32) -> Option<i32> {
+/// The state of a process and its parent; `None` where there is no such process, or one that is only to be buried.
+fn stat(pid: i32) -> Option<(String, i32)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name before it may hold anything.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    let state = fields.next()?;
-    fields.next()?.parse().ok().filter(|_| !matches!(state, "Z" | "X"))
+    let state = fields.next().filter(|state| !matches!(*state, "Z" | "X"))?;
+    Some((state.to_owned(), fields.next()?.parse().ok()?))
 }
 
 /// The processes that these have started and that are still theirs.
 pub fn children(of: &[i32]) -> Vec<i32> {
     let pids =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| parent(*pid).is_some_and(|parent| of.contains(&parent))).collect()
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, parent)| of.contains(&parent))).collect()
 }
 
 pub fn alive(pid: i32) -> bool {
-    parent(pid).is_some()
+    stat(pid).is_some()
+}
+
+/// Whether it has nothing to do.
+pub fn sleeps(pid: i32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state == "S")
 }
 
 /// The conversions' folders that are there now, below the folder where processes have theirs.

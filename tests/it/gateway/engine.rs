@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{Gateway, LONG, PAUSE};
-use crate::at_work::{self, children};
+use crate::at_work::{self, children, sleeps};
 
 /// A motion that takes the engine long enough to be met at work.
 pub fn motion() -> Vec<u8> {
@@ -29,12 +29,14 @@ impl Gateway {
         children(&self.zygotes())
     }
 
-    /// Waits for a child at work.
+    /// Waits for a child at work of which the gateway has been told: its zygote sleeps again.
     pub async fn child(&self) -> i32 {
         let began = Instant::now();
         loop {
-            if let Some(child) = self.converting().first() {
-                return *child;
+            for zygote in self.zygotes() {
+                if let Some(child) = children(&[zygote]).first().filter(|_| sleeps(zygote)) {
+                    return *child;
+                }
             }
             assert!(began.elapsed() < LONG, "no conversion in a child");
             tokio::time::sleep(PAUSE).await;
