@@ -83,6 +83,7 @@ advisories: setup ## Look for known vulnerabilities in dependencies
 
 .PHONY: bench
 bench: setup ## Measure speed and memory
+	@scripts/get-nginx.sh
 	cargo bench --locked --bench meshgate
 
 .PHONY: bench-deploy

@@ -12,7 +12,7 @@ use meshgate::domain::{Format, Options};
 use meshgate::engine::blender::Blender;
 use meshgate::engine::blender::protocol::{Importer, Task};
 use meshgate::engine::workdir::WorkDir;
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Body, Client, RequestBuilder, StatusCode};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -31,18 +31,27 @@ const SETTLED: usize = 50;
 /// Waiting places of the gateway with two workers, by default.
 const PLACES: usize = 2 + 8;
 
+/// What it says when it is ready.
+pub const WARM: &str = "the engine is warm";
+
 /// A running `meshgate serve`; killed when dropped.
-struct Server {
+pub struct Server {
     process: Child,
     address: String,
-    client: Client,
-    /// From the start until it said that it was ready.
-    ready: Duration,
+    pub client: Client,
+    /// What it said at first, and how long after its start.
+    said: Vec<(Duration, String)>,
     folder: tempfile::TempDir,
 }
 
 impl Server {
-    fn start(bench: &Bench) -> Result<Server> {
+    /// Starts it with these variables besides the usual ones, and waits until it is ready.
+    pub fn start(bench: &Bench, variables: &[(&str, &str)]) -> Result<Server> {
+        Server::start_until(bench, variables, &[WARM])
+    }
+
+    /// As [`Server::start`], until it has said all of this.
+    pub fn start_until(bench: &Bench, variables: &[(&str, &str)], signs: &[&str]) -> Result<Server> {
         let folder = tempfile::tempdir_in(&bench.scratch)?;
         let (reader, writer) = pipe()?;
         let began = Instant::now();
@@ -56,39 +65,48 @@ impl Server {
             .env("BLENDER_PYTHON", bench.python())
             .env("WORKERS", "2")
             .env("LOG_FORMAT", "plain")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer);
         let process = command.spawn()?;
         drop(command);
         let mut server =
-            Server { process, address: String::new(), client: Client::new(), ready: Duration::ZERO, folder };
+            Server { process, address: String::new(), client: Client::new(), said: Vec::new(), folder };
         let mut lines = BufReader::new(reader).lines();
-        for line in lines.by_ref() {
-            let line = line?;
-            if let Some((_, rest)) = line.split_once("address=") {
-                server.address = format!("http://{}", rest.split_whitespace().next().unwrap_or_default());
-            }
-            if line.contains("the engine is warm") {
-                server.ready = began.elapsed();
-                break;
-            }
+        while !signs.iter().all(|sign| server.line(sign).is_ok()) {
+            let line = lines.next().ok_or("the gateway has ended")??;
+            server.said.push((began.elapsed(), line));
         }
+        let (_, address) = server.line("listening")?.split_once("address=").ok_or("no address")?;
+        server.address = format!("http://{}", address.split_whitespace().next().unwrap_or_default());
         // What it says from now on is nobody's concern, but has to be read.
         thread::spawn(move || lines.map_while(std::result::Result::ok).for_each(drop));
         Ok(server)
     }
 
+    /// The line with which it told this.
+    pub fn line(&self, sign: &str) -> Result<&str> {
+        let mut lines = self.said.iter().map(|(_, line)| line.as_str());
+        Ok(lines.find(|line| line.contains(sign)).ok_or_else(|| format!("it did not say {sign:?}"))?)
+    }
+
+    /// How long after its start it said this.
+    pub fn after(&self, sign: &str) -> Result<Duration> {
+        let said = self.said.iter().find(|(_, line)| line.contains(sign));
+        Ok(said.ok_or_else(|| format!("it did not say {sign:?}"))?.0)
+    }
+
     /// Converts a raw body; the status, and the time until the whole answer was there.
-    async fn convert(&self, query: &str, body: Vec<u8>) -> Result<(StatusCode, Duration)> {
+    async fn convert(&self, query: &str, body: impl Into<Body>) -> Result<(StatusCode, Duration)> {
         timed(self.request(&self.client, query, body)).await
     }
 
-    fn request(&self, client: &Client, query: &str, body: Vec<u8>) -> RequestBuilder {
+    pub fn request(&self, client: &Client, query: &str, body: impl Into<Body>) -> RequestBuilder {
         client.post(format!("{}/convert?{query}", self.address)).body(body)
     }
 
-    async fn succeed(&self, query: &str, body: Vec<u8>) -> Result<Duration> {
+    pub async fn succeed(&self, query: &str, body: impl Into<Body>) -> Result<Duration> {
         match self.convert(query, body).await? {
             (StatusCode::OK, took) => Ok(took),
             (status, _) => Err(format!("a conversion was answered {status}").into()),
@@ -96,7 +114,7 @@ impl Server {
     }
 
     /// A field of the gateway's own `/proc/PID/status`, in kB.
-    fn status_kb(&self, field: &str) -> Result<u64> {
+    pub fn status_kb(&self, field: &str) -> Result<u64> {
         super::status_kb(&format!("/proc/{}/status", self.process.id()), field)
     }
 
@@ -124,7 +142,7 @@ impl Server {
     }
 }
 
-async fn timed(request: RequestBuilder) -> Result<(StatusCode, Duration)> {
+pub async fn timed(request: RequestBuilder) -> Result<(StatusCode, Duration)> {
     let began = Instant::now();
     let answer = request.send().await?;
     let status = answer.status();
@@ -155,7 +173,7 @@ impl Bench {
     pub async fn http_conversion(&self) -> Result<Row> {
         let work = self.work()?;
         let blender = Blender::start(self.settings(&work, 1)?).await?;
-        let server = Server::start(self)?;
+        let server = Server::start(self, &[])?;
         let model = fs::read(self.model("cube.fbx"))?;
         let (mut direct, mut http) = (Vec::new(), Vec::new());
         for _ in 0..PAIRS {
@@ -175,7 +193,7 @@ impl Bench {
 
     /// Small native conversions by 8 clients.
     pub async fn http_native(&self) -> Result<Row> {
-        let server = Arc::new(Server::start(self)?);
+        let server = Arc::new(Server::start(self, &[])?);
         let model = fs::read(self.model("small.glb"))?;
         let began = Instant::now();
         let mut clients = JoinSet::new();
@@ -207,7 +225,7 @@ impl Bench {
     pub async fn http_throughput(&self) -> Result<Vec<Row>> {
         let work = self.work()?;
         let blender = Arc::new(Blender::start(self.settings(&work, 2)?).await?);
-        let server = Arc::new(Server::start(self)?);
+        let server = Arc::new(Server::start(self, &[])?);
         let (mut slots, mut http) = (Vec::new(), Vec::new());
         for round in 0..3 {
             slots.push(self.distinct_direct(&blender, &work, round * DISTINCT).await?);
@@ -267,7 +285,7 @@ impl Bench {
 
     /// Ten times what it can do, for a while: who is let in is served as at capacity, and the others know at once.
     pub async fn overload(&self) -> Result<Vec<Row>> {
-        let server = Arc::new(Server::start(self)?);
+        let server = Arc::new(Server::start(self, &[])?);
         let (took, mut at_capacity) = distinct_http(&server, 0, PLACES).await?;
         // The connections of that are kept alive.
         let descriptors = server.descriptors()?;
@@ -335,12 +353,12 @@ impl Bench {
 
     /// 100 MB through the gateway, repacked natively and by way of the disk only.
     pub async fn upload_memory(&self) -> Result<Row> {
-        let server = Server::start(self)?;
+        let server = Server::start(self, &[])?;
         server.succeed("output_format=glb&filename=a.obj", distinct(0)).await?;
         fs::write(format!("/proc/{}/clear_refs", server.process.id()), "5")?;
         let idle = server.status_kb("VmHWM")?;
         let file = tokio::fs::File::open(self.model("big.glb")).await?;
-        let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::new(file));
+        let body = Body::wrap_stream(tokio_util::io::ReaderStream::new(file));
         let url = format!("{}/convert?output_format=glb&filename=big.glb", server.address);
         let mut answer = server.client.post(url).body(body).send().await?;
         if answer.status() != StatusCode::OK {
@@ -358,7 +376,7 @@ impl Bench {
 
     /// A normal client alone, and beside 500 idle connections and 50 uploads that hardly move, in turns.
     pub async fn crowd(&self) -> Result<Row> {
-        let server = Server::start(self)?;
+        let server = Server::start(self, &[])?;
         let host = server.address.trim_start_matches("http://").to_owned();
         let model = fs::read(self.model("cube.fbx"))?;
         let (mut alone, mut crowded) = (Vec::new(), Vec::new());
@@ -401,7 +419,7 @@ impl Bench {
         let (mut ours, mut imports) = (Vec::new(), Vec::new());
         for _ in 0..STARTS {
             imports.push(self.import_bpy()?);
-            ours.push(Server::start(self)?.ready);
+            ours.push(Server::start(self, &[])?.after(WARM)?);
         }
         let (ours, import) = (median(&mut ours), median(&mut imports));
         Ok(Row::at_most(

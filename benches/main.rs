@@ -2,6 +2,7 @@
 //!
 //! `make bench` builds the models, runs this, and writes the table to `docs/BENCHMARKS.md`.
 
+mod cache;
 mod engine;
 mod gateway;
 mod table;
@@ -63,6 +64,18 @@ async fn main() -> Result<()> {
     }
     if wanted("ready") {
         rows.push(bench.ready()?);
+    }
+    if wanted("hits") {
+        rows.extend(bench.hits().await?);
+    }
+    if wanted("limit") {
+        rows.push(bench.limit().await?);
+    }
+    if wanted("misses") {
+        rows.push(bench.misses().await?);
+    }
+    if wanted("many") {
+        rows.extend(bench.many()?);
     }
 
     let table = table::table(&rows);
@@ -144,7 +157,6 @@ fn percentile(times: &mut [Duration], part: f64) -> Duration {
     times.get(index.saturating_sub(1)).copied().unwrap_or_default()
 }
 
-/// A field of a process's `status` in `/proc`, in kB.
 /// The processes below this one.
 fn descendants(process: u32) -> Vec<u32> {
     let children = |process: u32| -> Vec<u32> {
@@ -163,6 +175,7 @@ fn descendants(process: u32) -> Vec<u32> {
     found
 }
 
+/// A field of a process's `status` in `/proc`, in kB.
 fn status_kb(status: &str, field: &str) -> Result<u64> {
     let status = fs::read_to_string(status)?;
     let line = status.lines().find(|line| line.starts_with(field)).ok_or("no such field")?;

@@ -1,6 +1,6 @@
 """Makes the models that the benchmark converts, into the folder given.
 
-cube.fbx (small), big.gltf + big.bin (50 MB), big.glb (100 MB), small.glb (100 kB).
+cube.fbx (small), big.gltf + big.bin (50 MB), big.glb (100 MB), middle.glb (1 MB), small.glb (100 kB).
 """
 
 import json
@@ -82,4 +82,5 @@ if __name__ == "__main__":
     cube(target)
     gltf(target)
     glb(target / "big.glb", 100 * MB)
+    glb(target / "middle.glb", MB)
     glb(target / "small.glb", 100_000)

@@ -1,5 +1,6 @@
 //! Reports, and the entries of a cache: small, and opaque to the store.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use blake3::Hash;
@@ -9,7 +10,7 @@ use object_store::ObjectStoreExt;
 use uuid::Uuid;
 
 use super::layout::{ENTRIES, Key, Name, REPORTS};
-use super::{Error, Operation, Outcome, Storage, age};
+use super::{Error, Operation, Outcome, Storage, age, local};
 
 /// Documents of a bucket that are asked for at a time.
 const AT_ONCE: usize = 16;
@@ -62,9 +63,18 @@ impl Storage {
         let path = Key::from(document).path();
         let bytes = content.len() as u64;
         let work = async {
-            let (folder, _) = path.rsplit_once('/').unwrap_or_default();
-            self.make_folder(folder).await?;
-            self.brief(self.0.place.store.put(&self.location(&path), content.into())).await?;
+            if let Some(root) = &self.0.place.folder {
+                // One after the other: at the same time they would only keep each other from the folder.
+                let turn = Arc::clone(&self.0.turn).acquire_owned().await;
+                let target = root.join(&path);
+                let put = move |store: &str| {
+                    let _turn = turn;
+                    local::put(&target, &content).map_err(|error| Error::io(store, &error))
+                };
+                self.blocking(put).await?;
+            } else {
+                self.brief(self.0.place.store.put(&self.location(&path), content.into())).await?;
+            }
             self.added(bytes);
             Ok((Outcome::Done, ()))
         };

@@ -50,6 +50,19 @@ pub fn keep(store: &str, source: &Source, target: &Path) -> Result<(Put, u64), E
     Ok((Put::Stored, bytes))
 }
 
+/// Puts a document under its name, in place of what was there.
+pub fn put(target: &Path, content: &[u8]) -> io::Result<()> {
+    let write = || write_aside(target, |file| file.write_all(content));
+    let aside = match write() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_private(target.parent().unwrap_or(target))?;
+            write()?
+        }
+        written => written?,
+    };
+    fs::rename(&aside, target).inspect_err(|_| drop(fs::remove_file(&aside)))
+}
+
 /// Bytes of a file; links are none, as what they lead to is nothing of ours.
 fn regular_length(path: &Path) -> io::Result<u64> {
     let metadata = fs::symlink_metadata(path)?;

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::path::Path as Location;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 pub use blake3::Hash;
@@ -70,6 +70,8 @@ struct Inner {
     kept: AtomicU64,
     /// More is kept than may be.
     crowded: Notify,
+    /// To write a document into a folder.
+    turn: Arc<Semaphore>,
 }
 
 /// What is told of each operation, for metrics.
@@ -155,6 +157,7 @@ impl Storage {
             observer: OnceLock::new(),
             kept: AtomicU64::new(0),
             crowded: Notify::new(),
+            turn: Arc::new(Semaphore::new(1)),
         })))
     }
 

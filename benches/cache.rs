@@ -1,0 +1,249 @@
+//! What is remembered: hits against a web server with the same bytes, and what remembering costs.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use meshgate::cache::{Entry, Result as Kept};
+use meshgate::domain::Format;
+use reqwest::{Client, RequestBuilder};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::task::JoinSet;
+
+use super::gateway::{Server, WARM, timed};
+use super::table::Row;
+use super::{Bench, Result, median, show};
+
+const CLIENTS: usize = 8;
+const HITS: usize = 2000;
+const ROUNDS: usize = 3;
+const PAIRS: usize = 200;
+const ENTRIES: u32 = 100_000;
+/// What the gateway says when it knows what processes before it have left.
+const REBUILT: &str = "rebuilt the cache's index";
+const GLB: &str = "output_format=glb&filename=a.glb";
+
+/// A server of somebody else; ended when dropped.
+struct Other {
+    process: Child,
+    address: String,
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // So that it ends its own processes, too.
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        let _ = self.process.wait();
+    }
+}
+
+impl Other {
+    fn start(command: &mut Command, address: String, is_there: impl Fn() -> bool) -> Result<Other> {
+        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let began = Instant::now();
+        while !is_there() {
+            if began.elapsed() > Duration::from_secs(20) {
+                return Err(format!("{} does not start", command.get_program().display()).into());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Other { process, address })
+    }
+
+    /// nginx with one file, as small as its configuration can be.
+    fn nginx(bench: &Bench, file: &Path) -> Result<Other> {
+        let folder = bench.scratch.join("nginx");
+        fs::create_dir_all(&folder)?;
+        fs::copy(file, folder.join("file"))?;
+        // Taken, and given back for nginx: it cannot be told to look for one.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let here = folder.display();
+        let configuration = format!(
+            "daemon off; worker_processes auto; pid {here}/pid; error_log stderr; events {{}} http {{ \
+             access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; \
+             client_body_temp_path {here}; proxy_temp_path {here}; fastcgi_temp_path {here}; \
+             uwsgi_temp_path {here}; scgi_temp_path {here}; server {{ listen {address}; root {here}; }} }}"
+        );
+        fs::write(folder.join("conf"), configuration)?;
+        let mut command = Command::new(bench.tool("nginx"));
+        command.arg("-c").arg(folder.join("conf")).arg("-p").arg(&folder).arg("-e").arg("stderr");
+        Other::start(&mut command, format!("http://{address}/file"), || {
+            std::net::TcpStream::connect(address).is_ok()
+        })
+    }
+
+    fn redis(bench: &Bench) -> Result<Other> {
+        let folder = tempfile::tempdir_in(&bench.scratch)?.keep();
+        let socket = folder.join("redis.sock");
+        let mut command = Command::new(bench.tool("redis-server"));
+        command.args(["--port", "0", "--save", "", "--dir"]).arg(&folder).arg("--unixsocket").arg(&socket);
+        Other::start(&mut command, format!("unix://{}", socket.display()), || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        })
+    }
+}
+
+impl Bench {
+    fn tool(&self, name: &str) -> PathBuf {
+        self.root.join("target/tools").join(name)
+    }
+
+    /// A megabyte that was converted before, against the same bytes as a file of nginx, by the same clients, in turns.
+    pub async fn hits(&self) -> Result<Vec<Row>> {
+        let server = Arc::new(Server::start(self, &[("CACHE", "on")])?);
+        let model = fs::read(self.model("middle.glb"))?;
+        let first = server.request(&server.client, GLB, model.clone()).send().await?.bytes().await?;
+        let result = self.scratch.join("middle-result.glb");
+        fs::write(&result, &first)?;
+        let nginx = Other::nginx(self, &result)?;
+
+        let again = server.request(&server.client, GLB, model.clone()).send().await?;
+        let how = again.headers().get("meshgate-cache").map(|how| how.as_bytes().to_vec());
+        if how.as_deref() != Some(b"hit") || again.bytes().await? != first {
+            return Err("the second answer is no hit with the same bytes".into());
+        }
+        let body = bytes::Bytes::from(model);
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            theirs.push(hammer(|client| client.get(&nginx.address)).await?);
+            ours.push(hammer(|client| server.request(client, GLB, body.clone())).await?);
+        }
+        let mut times = Vec::new();
+        for _ in 0..PAIRS {
+            times.push(server.succeed(GLB, body.clone()).await?);
+        }
+        let rate = |took: Duration| HITS as f64 / took.as_secs_f64();
+        let (ours, theirs) = (rate(median(&mut ours)), rate(median(&mut theirs)));
+        let hit = median(&mut times);
+        // Of what comes and of what goes, at 1 GB/s.
+        let hashing = (body.len() + first.len()) as f64 / 1e6;
+        Ok(vec![
+            Row::at_least(
+                "cached conversions of 1 MB by 8 clients / nginx with the result as a file",
+                format!("{ours:.0}/s / {theirs:.0}/s"),
+                ours / theirs,
+                0.5,
+            ),
+            Row::at_most(
+                "median hit of 1 MB without 1 ms of hashing for each MB, in ms",
+                show(hit),
+                hit.as_secs_f64() * 1000.0 - hashing,
+                2.0,
+            ),
+        ])
+    }
+
+    /// Small native conversions with a limit that is kept on Redis and never reached, and without, in turns.
+    pub async fn limit(&self) -> Result<Row> {
+        let redis = Other::redis(self)?;
+        let usual = Server::start(self, &[("REDIS_URL", &redis.address)])?;
+        let limited =
+            Server::start(self, &[("REDIS_URL", &redis.address), ("RATE_LIMIT_REQUESTS", "1000000")])?;
+        let (without, with) = self.in_turns(&usual, &limited).await?;
+        Ok(Row::at_most(
+            "a rate limit on Redis adds to the median of a small native conversion, in ms",
+            format!("{} / {}", show(with), show(without)),
+            (with.as_secs_f64() - without.as_secs_f64()) * 1000.0,
+            0.5,
+        ))
+    }
+
+    /// Conversions of 100 kB that nobody has asked for before, with the cache and without, in turns.
+    pub async fn misses(&self) -> Result<Row> {
+        let usual = Server::start(self, &[])?;
+        let caching = Server::start(self, &[("CACHE", "on")])?;
+        let (without, with) = self.in_turns(&usual, &caching).await?;
+        Ok(Row::at_most(
+            "cache and store add to the median of a conversion of 100 kB that is not known, in ms",
+            format!("{} / {}", show(with), show(without)),
+            (with.as_secs_f64() - without.as_secs_f64()) * 1000.0,
+            3.0,
+        ))
+    }
+
+    /// The medians of both, for native conversions of 100 kB, each of another name.
+    async fn in_turns(&self, one: &Server, other: &Server) -> Result<(Duration, Duration)> {
+        let model = bytes::Bytes::from(fs::read(self.model("small.glb"))?);
+        let (mut ones, mut others) = (Vec::new(), Vec::new());
+        for number in 0..PAIRS {
+            let query = format!("output_format=glb&filename={number}.glb");
+            ones.push(one.succeed(&query, model.clone()).await?);
+            others.push(other.succeed(&query, model.clone()).await?);
+        }
+        Ok((median(&mut ones), median(&mut others)))
+    }
+
+    /// What it takes to know of many results that processes before have left.
+    pub fn many(&self) -> Result<Vec<Row>> {
+        let store = self.scratch.join("many");
+        for number in 0..ENTRIES {
+            let identity = blake3::hash(&number.to_le_bytes());
+            let entry = Entry::Result(Kept {
+                hash: identity,
+                bytes: 1000,
+                format: Format::Glb,
+                main: None,
+                zip: false,
+                stem: format!("model-{number}").into(),
+                report: uuid::Uuid::now_v7(),
+                losses: 0,
+            });
+            let hex = identity.to_hex();
+            let folder = store.join("entries").join(&hex[..2]);
+            fs::create_dir_all(&folder)?;
+            fs::write(folder.join(format!("{hex}.json")), entry.to_json())?;
+        }
+        let url = format!("file://{}", store.display());
+        let settings = [("CACHE", "on"), ("LOG_LEVEL", "info,meshgate::cache=debug")];
+        let none = Server::start_until(self, &settings, &[WARM, REBUILT])?;
+        let many =
+            Server::start_until(self, &[settings[0], settings[1], ("STORAGE_URL", &url)], &[WARM, REBUILT])?;
+        let line = many.line(REBUILT)?;
+        if !line.contains(&format!("entries={ENTRIES}")) {
+            return Err(format!("not all entries are known: {line}").into());
+        }
+        let rebuilt = many.after(REBUILT)?;
+        let (with, without) = (many.status_kb("VmRSS")?, none.status_kb("VmRSS")?);
+        let added = with.saturating_sub(without) as f64 / 1024.0;
+        Ok(vec![
+            Row::at_most(
+                "memory of an index of 100,000 results, in MB",
+                format!("{:.0} MB / {:.0} MB without", with as f64 / 1024.0, without as f64 / 1024.0),
+                added,
+                50.0,
+            ),
+            Row::at_most(
+                "start until 100,000 results are known, in s",
+                show(rebuilt),
+                rebuilt.as_secs_f64(),
+                2.0,
+            ),
+        ])
+    }
+}
+
+/// So many requests by all clients together: how long they took.
+async fn hammer(request: impl Fn(&Client) -> RequestBuilder) -> Result<Duration> {
+    let client = Client::new();
+    let began = Instant::now();
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let requests: Vec<_> = (0..HITS / CLIENTS).map(|_| request(&client)).collect();
+        clients.spawn(async move {
+            for request in requests {
+                let (status, _) = timed(request).await.map_err(|error| error.to_string())?;
+                if status != reqwest::StatusCode::OK {
+                    return Err(format!("a request was answered {status}"));
+                }
+            }
+            Ok(())
+        });
+    }
+    while let Some(done) = clients.join_next().await {
+        done??;
+    }
+    Ok(began.elapsed())
+}
