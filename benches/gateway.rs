@@ -75,7 +75,7 @@ impl Server {
             Server { process, address: String::new(), client: Client::new(), said: Vec::new(), folder };
         let mut lines = BufReader::new(reader).lines();
         while !signs.iter().all(|sign| server.line(sign).is_ok()) {
-            let line = lines.next().ok_or("the gateway has ended")??;
+            let line = lines.next().ok_or_else(|| format!("the gateway has ended: {:?}", server.said))??;
             server.said.push((began.elapsed(), line));
         }
         let (_, address) = server.line("listening")?.split_once("address=").ok_or("no address")?;

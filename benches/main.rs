@@ -16,6 +16,8 @@ use meshgate::engine::blender::Settings;
 use meshgate::engine::blender::locate::Places;
 use meshgate::engine::workdir::WorkDir;
 
+use table::Row;
+
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 #[tokio::main]
@@ -29,57 +31,61 @@ async fn main() -> Result<()> {
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     let mut rows = Vec::new();
+    let mut add = |new: Vec<Row>| {
+        // It takes minutes, and somebody may be looking.
+        new.iter().for_each(|row| println!("{row}"));
+        rows.extend(new);
+    };
+    // First: some file systems are slow to make files for minutes after many were removed.
+    if wanted("http-native") {
+        add(vec![bench.http_native().await?]);
+    }
     if wanted("conversion") {
-        rows.extend(bench.one_conversion().await?);
+        add(bench.one_conversion().await?);
     }
     if wanted("throughput") {
-        rows.push(bench.throughput().await?);
+        add(vec![bench.throughput().await?]);
     }
     if wanted("start") {
-        rows.push(bench.start().await?);
+        add(vec![bench.start().await?]);
     }
     if wanted("native") {
-        rows.extend(bench.native().await?);
+        add(bench.native().await?);
     }
     if wanted("memory") {
-        rows.push(bench.memory().await?);
+        add(vec![bench.memory().await?]);
     }
     if wanted("http-conversion") {
-        rows.push(bench.http_conversion().await?);
-    }
-    if wanted("http-native") {
-        rows.push(bench.http_native().await?);
+        add(vec![bench.http_conversion().await?]);
     }
     if wanted("http-throughput") {
-        rows.extend(bench.http_throughput().await?);
+        add(bench.http_throughput().await?);
     }
     if wanted("overload") {
-        rows.extend(bench.overload().await?);
+        add(bench.overload().await?);
     }
     if wanted("upload") {
-        rows.push(bench.upload_memory().await?);
+        add(vec![bench.upload_memory().await?]);
     }
     if wanted("crowd") {
-        rows.push(bench.crowd().await?);
+        add(vec![bench.crowd().await?]);
     }
     if wanted("ready") {
-        rows.push(bench.ready()?);
+        add(vec![bench.ready()?]);
     }
     if wanted("hits") {
-        rows.extend(bench.hits().await?);
+        add(bench.hits().await?);
     }
     if wanted("limit") {
-        rows.push(bench.limit().await?);
+        add(vec![bench.limit().await?]);
     }
     if wanted("misses") {
-        rows.push(bench.misses().await?);
+        add(vec![bench.misses().await?]);
     }
     if wanted("many") {
-        rows.extend(bench.many()?);
+        add(bench.many()?);
     }
 
-    let table = table::table(&rows);
-    print!("{table}");
     if only.is_some() {
         return Ok(());
     }
@@ -87,7 +93,7 @@ async fn main() -> Result<()> {
     // What was measured in containers stays: `make bench-deploy` writes it.
     let before = fs::read_to_string(&path).unwrap_or_default();
     let kept = before.find("\n## In containers\n").map_or("", |start| &before[start..]);
-    fs::write(&path, table::document(&table)? + kept)?;
+    fs::write(&path, table::document(&rows)? + kept)?;
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 """Makes the models that the benchmark converts, into the folder given.
 
-cube.fbx (small), big.gltf + big.bin (50 MB), big.glb (100 MB), middle.glb (1 MB), small.glb (100 kB).
+cube.fbx (small), big.gltf + big.bin (50 MB), big.glb (100 MB), middle.glb (1 MB, and zipped), small.glb (100 kB).
 """
 
 import json
 import struct
 import sys
+import zipfile
 from pathlib import Path
 
 import bpy
@@ -83,4 +84,6 @@ if __name__ == "__main__":
     gltf(target)
     glb(target / "big.glb", 100 * MB)
     glb(target / "middle.glb", MB)
+    with zipfile.ZipFile(target / "middle.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(target / "middle.glb", "middle.glb")
     glb(target / "small.glb", 100_000)

@@ -1,5 +1,6 @@
 //! What was measured, as a table for people.
 
+use std::fmt::{self, Write};
 use std::{fs, io};
 
 /// One line of the table.
@@ -22,26 +23,28 @@ impl Row {
     }
 }
 
-pub fn table(rows: &[Row]) -> String {
-    let mut lines =
-        vec!["| what | measured | ratio | goal | |".to_owned(), "| --- | --- | --- | --- | --- |".to_owned()];
-    lines.extend(rows.iter().map(|row| {
-        let kept = if row.kept { "kept" } else { "missed" };
-        format!("| {} | {} | {:.2} | {} | {kept} |", row.what, row.measured, row.ratio, row.goal)
-    }));
-    lines.join("\n") + "\n"
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Row { what, measured, ratio, goal, kept } = self;
+        let kept = if *kept { "kept" } else { "missed" };
+        write!(f, "| {what} | {measured} | {ratio:.2} | {goal} | {kept} |")
+    }
 }
 
-pub fn document(table: &str) -> io::Result<String> {
+pub fn document(rows: &[Row]) -> io::Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
     let model = model.trim_start_matches([' ', '\t', ':']);
     let cores = std::thread::available_parallelism()?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Ok(format!(
+    let mut document = format!(
         "# Benchmarks\n\nWritten by `make bench`. What is compared is measured in turns within one run; the medians \
          are shown. Times\ndepend on the machine, ratios much less.\n\nMachine: {model}, {cores} cores, Linux {}.\n\n\
-         {table}",
+         | what | measured | ratio | goal | |\n| --- | --- | --- | --- | --- |\n",
         kernel.trim()
-    ))
+    );
+    for row in rows {
+        let _ = writeln!(document, "{row}");
+    }
+    Ok(document)
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::HeaderMap;
@@ -33,6 +33,9 @@ use crate::telemetry::metrics::Watched;
 /// Bytes of a client's text that come back in a sentence.
 const MAX_ECHO: usize = 80;
 
+/// So many bytes are read to see whether their conversion is known when the engine has no time for it.
+const WORTH_A_LOOK: u64 = 256 << 10;
+
 const OUTPUT_FORMAT: &str = "output_format";
 const FILE_NAME: &str = "filename";
 const MAIN: &str = "main";
@@ -42,6 +45,7 @@ const OWN: [&str; 3] = [OUTPUT_FORMAT, FILE_NAME, MAIN];
 type Parameters = Vec<(String, String)>;
 
 /// What the query asks for.
+#[derive(Clone)]
 struct Wish {
     target: Format,
     options: Options,
@@ -108,7 +112,9 @@ async fn receive(gateway: &Gateway, wish: &Wish, headers: &HeaderMap, body: Body
     if !receive::is_multipart(headers) {
         check_names(wish.file_name.as_deref())?;
     }
-    if let Err(problem) = refuse_early(gateway, wish) {
+    if !may_be_known(gateway, &body)
+        && let Err(problem) = refuse_early(gateway, wish)
+    {
         receive::pass_over(body).await;
         return Err(problem);
     }
@@ -131,16 +137,18 @@ async fn answer(gateway: &Shared, wish: Wish, parts: &Parts, model: Model, began
         Question { identity, fresh: wanted.fresh, lost: false, timeout: gateway.settings.timeout };
     let asked = Instant::now();
     let Model { folder, files, took } = model;
-    let request = service::Request {
-        sources: Source::Files(files.into_iter().map(Received::named).collect()),
-        main: wish.main,
-        target: wish.target,
-        options: wish.options,
-        timeout: gateway.settings.timeout,
-    };
-    let work = |left| {
-        let request = service::Request { timeout: left, ..request.clone() };
-        carry_out(Arc::clone(gateway), folder.clone(), request, began).boxed()
+    let (files, wish) = (Arc::new(files), Arc::new(wish));
+    let work = |timeout| {
+        let (gateway, folder) = (Arc::clone(gateway), folder.clone());
+        let (files, wish) = (Arc::clone(&files), Arc::clone(&wish));
+        async move {
+            let sources = files.iter().map(Received::named).collect::<Result<_, _>>()?;
+            let Wish { target, options, main, .. } = (*wish).clone();
+            let request =
+                service::Request { sources: Source::Files(sources), main, target, options, timeout };
+            carry_out(gateway, folder, request, began).await
+        }
+        .boxed()
     };
     loop {
         let Answer { how, result } = gateway.answers.ask(&question, &work).await;
@@ -228,6 +236,11 @@ impl Drop for Counting<'_> {
             watched.end(Some(ErrorCode::ShuttingDown));
         }
     }
+}
+
+/// Whether it is worth its while to read the body before anything is refused: what is known needs no engine.
+fn may_be_known(gateway: &Gateway, body: &Body) -> bool {
+    gateway.answers.is_on() && body.size_hint().upper().is_some_and(|bytes| bytes <= WORTH_A_LOOK)
 }
 
 /// What cannot be done now is answered before the body is read, except where the engine may not be needed at all.

@@ -20,6 +20,9 @@ use super::{Error, Operation, Outcome, Storage, age, remote};
 /// Up to this, a result is given out in memory: a file would have a thread asked several times. Bytes.
 pub const SMALL: u64 = 256 << 10;
 
+/// … and up to this while there is room for it.
+pub const MIDDLE: u64 = 2 << 20;
+
 /// Smaller ones are sent to a bucket without asking whether they are there: the question takes as long. Bytes.
 const WORTH_ASKING: u64 = 1 << 20;
 

@@ -6,15 +6,19 @@ mod parameters;
 mod parts;
 mod spool;
 
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, header};
+use tokio::sync::SemaphorePermit;
 
 use super::problem::Problem;
-use crate::domain::ErrorCode;
+use crate::domain::{ConversionError, ErrorCode};
 use crate::engine::workdir::ConversionFolder;
 use crate::intake::{Named, Sent};
+use crate::open::Memory;
 use body::Incoming;
 pub use body::pass_over;
 use spool::Spool;
@@ -40,11 +44,19 @@ pub struct Limits {
 /// A file that was sent.
 #[derive(Debug)]
 pub struct Received {
-    pub file: Sent,
+    content: Content,
     /// What its sender calls it; may hold folders, or be empty where a raw body came without one.
     pub name: String,
     pub bytes: u64,
     pub hash: blake3::Hash,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// In the conversion's folder.
+    File(PathBuf),
+    /// As it came, with the room that it takes.
+    Memory { chunks: Vec<Bytes>, _room: Option<SemaphorePermit<'static>> },
 }
 
 impl Received {
@@ -54,9 +66,24 @@ impl Received {
     }
 
     /// For the conversion.
-    pub fn named(self) -> Named {
-        Named { name: self.called().to_owned(), file: self.file }
+    ///
+    /// # Errors
+    /// `io`
+    pub fn named(&self) -> Result<Named, ConversionError> {
+        let file = match &self.content {
+            Content::File(path) => Sent::Owned(path.clone()),
+            Content::Memory { chunks, .. } => Sent::Memory(
+                in_memory(chunks).map_err(|error| ConversionError::io("hold the upload", &error))?,
+            ),
+        };
+        Ok(Named { name: self.called().to_owned(), file })
     }
+}
+
+fn in_memory(chunks: &[Bytes]) -> io::Result<Memory> {
+    let memory = Memory::new()?;
+    chunks.iter().try_for_each(|chunk| memory.file().write_all(chunk))?;
+    Ok(memory)
 }
 
 /// What can be refused by the headers alone, before any of the body is read.

@@ -6,16 +6,20 @@ use std::path::PathBuf;
 
 use axum::body::Bytes;
 
-use super::Received;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{Content, Received};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::engine::workdir::ConversionFolder;
 use crate::http::problem::Problem;
-use crate::intake::Sent;
-use crate::open::Memory;
 use crate::telemetry;
 
 /// So much is collected before a thread that may block is asked to write it; a file that is smaller stays in memory.
 const BATCH: usize = 128 << 10;
+
+/// Up to this, a file stays in memory while there is room for it: what is known already is answered without a file.
+const HELD: usize = 1 << 20;
+static ROOM: Semaphore = Semaphore::const_new(16);
 
 /// A file being hashed and written.
 pub struct Spool {
@@ -24,6 +28,8 @@ pub struct Spool {
     number: usize,
     name: String,
     sink: Option<Sink>,
+    /// For more than a batch in memory.
+    room: Option<SemaphorePermit<'static>>,
     pending: Vec<Bytes>,
     pending_bytes: usize,
     bytes: u64,
@@ -43,6 +49,7 @@ impl Spool {
             number,
             name: name.to_owned(),
             sink: None,
+            room: None,
             pending: Vec::new(),
             pending_bytes: 0,
             bytes: 0,
@@ -53,24 +60,40 @@ impl Spool {
         self.bytes += chunk.len() as u64;
         self.pending_bytes += chunk.len();
         self.pending.push(chunk);
-        if self.pending_bytes < BATCH { Ok(()) } else { self.flush().await }
+        if self.pending_bytes < BATCH || self.holds() { Ok(()) } else { self.flush().await }
+    }
+
+    /// Whether what is pending may stay in memory. Further files go to the disk, however small: each in memory costs a
+    /// descriptor later, and there may be thousands.
+    fn holds(&mut self) -> bool {
+        if self.sink.is_some() || self.number > 0 || self.pending_bytes > HELD {
+            return false;
+        }
+        if self.room.is_none() && self.pending_bytes >= BATCH {
+            self.room = ROOM.try_acquire().ok();
+        }
+        self.room.is_some() || self.pending_bytes < BATCH
     }
 
     pub async fn finish(mut self) -> Result<Received, Problem> {
-        // Further files go to the disk, however small: each in memory costs a descriptor, and there may be thousands.
-        if self.sink.is_some() || self.number > 0 {
+        if !self.holds() {
             self.flush().await?;
         }
-        let (file, hash) = match self.sink {
-            Some(sink) => (Sent::Owned(sink.path), sink.hasher.finalize()),
-            None => in_memory(&self.pending).map_err(|error| writing(&error))?,
+        let (content, hash) = if let Some(sink) = self.sink {
+            (Content::File(sink.path), sink.hasher.finalize())
+        } else {
+            let mut hasher = blake3::Hasher::new();
+            for chunk in &self.pending {
+                hasher.update(chunk);
+            }
+            (Content::Memory { chunks: self.pending, _room: self.room }, hasher.finalize())
         };
-        Ok(Received { file, name: self.name, bytes: self.bytes, hash })
+        Ok(Received { content, name: self.name, bytes: self.bytes, hash })
     }
 
     async fn flush(&mut self) -> Result<(), Problem> {
         let (sink, pending) = (self.sink.take(), std::mem::take(&mut self.pending));
-        self.pending_bytes = 0;
+        (self.pending_bytes, self.room) = (0, None);
         let (folder, number) = (self.folder.clone(), self.number);
         let write = move || -> io::Result<Sink> {
             let mut sink = if let Some(sink) = sink {
@@ -93,16 +116,6 @@ impl Spool {
         self.sink = Some(written.map_err(|error| writing(&error))?);
         Ok(())
     }
-}
-
-fn in_memory(chunks: &[Bytes]) -> io::Result<(Sent, blake3::Hash)> {
-    let memory = Memory::new()?;
-    let mut hasher = blake3::Hasher::new();
-    for chunk in chunks {
-        hasher.update(chunk);
-        memory.file().write_all(chunk)?;
-    }
-    Ok((Sent::Memory(memory), hasher.finalize()))
 }
 
 fn writing(error: &io::Error) -> ConversionError {

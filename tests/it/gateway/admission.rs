@@ -6,11 +6,12 @@ use super::{Gateway, TRIANGLE, nothing_stays, until};
 use crate::at_work::alive;
 
 const FBX: &str = "output_format=fbx";
+const KNOWN: &str = "output_format=glb&filename=a.obj";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_is_said_early_and_hinders_nobody_else() {
     let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "1")]);
-    let glb = gateway.convert("output_format=glb", "a.obj", TRIANGLE.into()).await.bytes().await.unwrap();
+    let glb = gateway.convert(KNOWN, "a.obj", TRIANGLE.into()).await.bytes().await.unwrap();
     // Its child is gone a moment after the answer, and is not the one to be held.
     gateway.until_idle().await;
 
@@ -31,12 +32,13 @@ async fn a_full_queue_is_said_early_and_hinders_nobody_else() {
             let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
             assert!((1..=3600).contains(&after), "{after}");
         }
-        // A small body that came along is read over, and the connection serves on.
+        // A small body is read, since its conversion may be known, and the connection serves on.
         let mut raw = gateway.raw();
-        for _ in 0..2 {
-            let request = head(FBX, TRIANGLE.len()) + TRIANGLE;
-            let refused = raw.send(request).answer().unwrap();
-            assert_eq!((refused.status, refused.header("connection")), (503, None));
+        for (query, status, cache) in [(FBX, 503, None), (KNOWN, 200, Some("hit")), (FBX, 503, None)] {
+            let answer = raw.send(head(query, TRIANGLE.len()) + TRIANGLE).answer().unwrap();
+            assert_eq!((answer.status, answer.header("connection")), (status, None), "{query}");
+            assert_eq!(answer.header("meshgate-cache").filter(|_| status == 200), cache);
+            assert_eq!(answer.header("retry-after").is_some(), status == 503);
         }
         // Refused when it shows that it needs the engine.
         let refused = gateway.convert("output_format=gltf", "c.obj", TRIANGLE.into()).await;
@@ -94,8 +96,8 @@ async fn those_who_wait_are_served_oldest_first() {
 async fn an_upload_that_takes_its_time_holds_no_place() {
     let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "0")]);
     // Large enough to be seen on the disk before it is complete.
-    let model = "# a comment\n".repeat(20_000) + TRIANGLE;
-    let (first, rest) = model.split_at(200_000);
+    let model = "# a comment\n".repeat(200_000) + TRIANGLE;
+    let (first, rest) = model.split_at(2_000_000);
     let query = "output_format=stl&filename=a.obj";
     let mut slow: Vec<_> = (0..3).map(|_| gateway.raw()).collect();
     for raw in &mut slow {

@@ -225,7 +225,7 @@ async fn idle_connections_and_slow_uploads_hinder_nobody() {
     let idle: Vec<_> = (0..100).map(|_| gateway.raw()).collect();
     let mut slow: Vec<_> = (0..50).map(|_| gateway.raw()).collect();
     // Large enough to be on the disk.
-    let begun = "# a comment\n".repeat(12_000);
+    let begun = "# a comment\n".repeat(120_000);
     for raw in &mut slow {
         raw.send(head("output_format=glb&filename=a.obj", 2 * begun.len())).send(&begun);
     }

@@ -92,7 +92,7 @@ async fn an_engine_that_does_not_start_is_said_and_waited_for() {
     assert_eq!(gateway.json("/health").await["status"], "degraded");
 
     // Before the body, where it is sure that the engine is needed; else after.
-    let refused = gateway.raw().send(head(FBX, 1000)).answer().unwrap();
+    let refused = gateway.raw().send(head(FBX, 1_000_000)).answer().unwrap();
     assert_eq!((refused.status, &refused.json()["code"]), (503, &"engine_unavailable".into()));
     assert!(refused.header("retry-after").is_some());
     let said = refused.json()["detail"].as_str().unwrap().to_owned();

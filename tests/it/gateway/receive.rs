@@ -324,7 +324,7 @@ fn a_client_that_leaves_in_mid_body_leaves_nothing() {
     for (times, length) in (1..).zip([lengths, lengths].concat()) {
         let mut connection = gateway.raw();
         connection.send(format!("POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n"));
-        connection.send(format!("{:x}\r\n{}", 10 << 20, "x".repeat(1 << 20)));
+        connection.send(format!("{:x}\r\n{}", 10 << 20, "x".repeat(2 << 20)));
         // The upload has begun on the disk.
         until("an upload", || !gateway.conversions_on_disk().is_empty());
         drop(connection);

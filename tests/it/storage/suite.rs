@@ -61,7 +61,10 @@ async fn what_is_put_is_fetched(backend: Backend) {
         assert_eq!(storage.put_blob(source, &hash).await.unwrap(), Put::Stored);
         assert!(backend.names().await.contains(&blob(&hash)));
         let fetched = storage.fetch(&hash, bytes as u64, backend.spool.path()).await.unwrap().unwrap();
-        assert_eq!(matches!(fetched, Fetched::Small(_)), bytes <= 256 << 10, "{bytes}");
+        // Between these it depends on the room that there is.
+        if !((256 << 10) + 1..=2 << 20).contains(&bytes) {
+            assert_eq!(matches!(fetched, Fetched::Small(_)), bytes <= 256 << 10, "{bytes}");
+        }
         assert!(read(fetched) == content, "{bytes} bytes are others");
     }
     let content = noise(1, 20 << 20);
