@@ -33,10 +33,12 @@ async fn main() -> Result<()> {
     let mut rows = Vec::new();
     let mut add = |new: Vec<Row>| {
         // It takes minutes, and somebody may be looking.
-        new.iter().for_each(|row| println!("{row}"));
+        for row in &new {
+            println!("{row}");
+        }
         rows.extend(new);
     };
-    // First: some file systems are slow to make files for minutes after many were removed.
+    // First, since many files are removed by what follows.
     if wanted("http-native") {
         add(vec![bench.http_native().await?]);
     }
