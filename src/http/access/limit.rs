@@ -13,6 +13,7 @@ use super::{Client, KeyName};
 use crate::config::Access;
 use crate::domain::ErrorCode;
 use crate::http::problem::Problem;
+use crate::http::receive::pass_over;
 use crate::http::state::Shared;
 use crate::limits::{Limiter, Quota, Ticket, Who};
 
@@ -50,6 +51,7 @@ pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Ne
     let decision = gateway.limiter.take(&who, quota).await;
     let Some(ticket) = decision.ticket else {
         gateway.metrics.rate_limited();
+        pass_over(request.into_body()).await;
         let mut answer = refusal(quota, decision.reset).into_response();
         tell(&mut answer, quota, 0, decision.reset);
         return answer;

@@ -4,6 +4,7 @@ use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use crate::gateway::raw::head;
 use crate::gateway::receive::triangle;
 use crate::gateway::{Gateway, TRIANGLE};
 use crate::redis::RedisServer;
@@ -129,6 +130,9 @@ async fn one_too_many_is_refused_before_its_body_is_read() {
     let gateway = Gateway::start_cold(&[("RATE_LIMIT_REQUESTS", "1"), NO_ENGINE]);
     assert_eq!(conversion(&gateway).send().await.unwrap().status(), 200);
     let mut connection = gateway.raw();
+    // A small one that came along is read over, so that the connection serves on.
+    let answer = connection.send(head("output_format=glb", 4) + "text").answer().unwrap();
+    assert_eq!((answer.status, answer.header("connection")), (429, None));
     // A body that is announced and never comes.
     connection
         .send("POST /convert?output_format=glb HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n");
