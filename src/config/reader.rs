@@ -100,6 +100,17 @@ impl<'a> Reader<'a> {
         self.sources.foreign(prefix)
     }
 
+    /// Such a variable that is a secret, or what is in the file that another one names.
+    pub fn foreign_secret(&mut self, name: &str) -> Option<String> {
+        match self.sources.foreign_secret(name) {
+            Ok(given) => Some(given?.value.text().to_str()?.to_owned()),
+            Err(sentence) => {
+                self.mistakes.push(sentence);
+                None
+            }
+        }
+    }
+
     /// Notes a mistake that only several values together make.
     pub fn mistake(&mut self, sentence: String) {
         self.mistakes.push(sentence);

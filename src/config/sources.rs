@@ -130,6 +130,15 @@ impl Sources {
             .collect()
     }
 
+    /// A secret of somebody else's: in a variable, or in the file that a variable names.
+    ///
+    /// # Errors
+    /// As [`Sources::get`].
+    pub fn foreign_secret(&self, name: &str) -> Result<Option<Given>, String> {
+        let variable = |name: &str| Some((name.to_owned(), self.environment.get(OsStr::new(name))?.clone()));
+        secret(name, variable)
+    }
+
     /// What was given for a setting, if anything.
     ///
     /// # Errors
@@ -148,9 +157,9 @@ impl Sources {
             self.file.get(&key).map(|value| (format!("{key} in {}", self.file_name), value.clone()))
         };
         if setting.secret {
-            return match secret(setting, variable)? {
+            return match secret(setting.name, variable)? {
                 Some(given) => Ok(Some(given)),
-                None => secret(setting, key),
+                None => secret(setting.name, key),
             };
         }
         Ok(variable(setting.name)
@@ -161,11 +170,8 @@ impl Sources {
 }
 
 /// A secret itself or from its file, as `source` has them.
-fn secret(
-    setting: &Info,
-    source: impl Fn(&str) -> Option<(String, OsString)>,
-) -> Result<Option<Given>, String> {
-    let (place, value) = match (source(setting.name), source(&format!("{}{FILE}", setting.name))) {
+fn secret(name: &str, source: impl Fn(&str) -> Option<(String, OsString)>) -> Result<Option<Given>, String> {
+    let (place, value) = match (source(name), source(&format!("{name}{FILE}"))) {
         (None, None) => return Ok(None),
         (Some((place, _)), Some((file, _))) => {
             return Err(format!("{place} and {file} are both set; one of them must go"));

@@ -77,7 +77,17 @@ impl Cache {
     }
 }
 
-fn place(url: Url, reader: &Reader) -> Place {
+/// What clouds are shown that nobody may see: these can be in files, too, as secrets of ours.
+const SECRETS: [&str; 6] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_CLIENT_SECRET",
+    "AZURE_STORAGE_SAS_KEY",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+];
+
+fn place(url: Url, reader: &mut Reader) -> Place {
     let prefix = match url.scheme() {
         "s3" => "AWS_",
         "gs" => "GOOGLE_",
@@ -85,7 +95,12 @@ fn place(url: Url, reader: &Reader) -> Place {
         // Whether it is a path was checked with the value.
         _ => return Place::Folder(url.to_file_path().unwrap_or_default()),
     };
-    Place::Bucket(url, CloudOptions(reader.foreign(prefix)))
+    let mut options = reader.foreign(prefix);
+    for secret in SECRETS.iter().filter(|name| name.starts_with(prefix)) {
+        options.retain(|(name, _)| name.strip_suffix("_FILE").unwrap_or(name) != *secret);
+        options.extend(reader.foreign_secret(secret).map(|value| ((*secret).to_owned(), value)));
+    }
+    Place::Bucket(url, CloudOptions(options))
 }
 
 impl fmt::Debug for CloudOptions {

@@ -196,6 +196,28 @@ fn the_store_is_where_one_of_two_settings_says() {
 }
 
 #[test]
+fn a_bucket_s_secret_can_be_in_a_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, "s3cret\n").unwrap();
+    let bucket = ("STORAGE_URL", "s3://bucket");
+    let named = ("AWS_SECRET_ACCESS_KEY_FILE", file.path().to_str().unwrap());
+    // Which is one of the cloud's own, and stays.
+    let token = ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token");
+    let Some(Place::Bucket(_, CloudOptions(mut options))) = load(&[bucket, named, token]).storage.place
+    else {
+        panic!("it is a bucket")
+    };
+    options.sort();
+    let expected = [("AWS_SECRET_ACCESS_KEY", "s3cret"), token];
+    assert_eq!(options, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let lines = wrong(&[bucket, named, ("AWS_SECRET_ACCESS_KEY", "other")]);
+    assert_eq!(
+        lines,
+        ["AWS_SECRET_ACCESS_KEY and AWS_SECRET_ACCESS_KEY_FILE are both set; one of them must go"]
+    );
+}
+
+#[test]
 fn a_redis_is_named_once() {
     let redis = |variables: &[(&str, &str)]| load(variables).redis;
     let secret = |redis: Option<Redis>| {
