@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::HeaderMap;
@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::access::limit::Counted;
+use super::access::limit::{Counted, Over};
 use super::answer::{self, Wanted};
 use super::problem::Problem;
 use super::receive::{self, Received};
@@ -32,9 +32,6 @@ use crate::telemetry::metrics::Watched;
 
 /// Bytes of a client's text that come back in a sentence.
 const MAX_ECHO: usize = 80;
-
-/// So many bytes are read to see whether their conversion is known when the engine has no time for it.
-const WORTH_A_LOOK: u64 = 256 << 10;
 
 const OUTPUT_FORMAT: &str = "output_format";
 const FILE_NAME: &str = "filename";
@@ -65,11 +62,20 @@ pub async fn convert(
     query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
 ) -> Response {
+    let (parts, body) = request.into_parts();
+    let over = parts.extensions.get::<Over>();
+    // Nothing else is told to one who may not send more.
+    let refused = |problem| match over {
+        Some(Over(limit)) => {
+            gateway.metrics.rate_limited();
+            limit.clone()
+        }
+        None => problem,
+    };
     let wish = match Wish::read(query) {
         Ok(wish) => wish,
-        Err(problem) => return problem.into_response(),
+        Err(problem) => return refused(problem).into_response(),
     };
-    let (parts, body) = request.into_parts();
     let watched = gateway.metrics.conversion(wish.target, &Arc::default());
     let received = tokio::select! {
         received = receive(&gateway, &wish, &parts.headers, body) => received,
@@ -78,8 +84,11 @@ pub async fn convert(
     let received = match received {
         Ok(received) => received,
         Err(problem) => {
-            watched.end(Some(problem.error.code));
-            return problem.into_response();
+            match over {
+                Some(_) => drop(watched.dismiss()),
+                None => watched.end(Some(problem.error.code)),
+            }
+            return refused(problem).into_response();
         }
     };
     // From here on, a conversion is counted where it is carried out.
@@ -112,7 +121,7 @@ async fn receive(gateway: &Gateway, wish: &Wish, headers: &HeaderMap, body: Body
     if !receive::is_multipart(headers) {
         check_names(wish.file_name.as_deref())?;
     }
-    if !may_be_known(gateway, &body)
+    if !gateway.may_know(&body)
         && let Err(problem) = refuse_early(gateway, wish)
     {
         receive::pass_over(body).await;
@@ -133,6 +142,16 @@ async fn receive(gateway: &Gateway, wish: &Wish, headers: &HeaderMap, body: Body
 async fn answer(gateway: &Shared, wish: Wish, parts: &Parts, model: Model, began: Instant) -> Response {
     let identity = identity(gateway, &wish, &model.files);
     let wanted = Wanted::of(&parts.headers);
+    if let Some(Over(problem)) = parts.extensions.get() {
+        let known = match identity.filter(|_| !wanted.fresh) {
+            Some(identity) => gateway.answers.knows(identity).await,
+            None => false,
+        };
+        if !known {
+            gateway.metrics.rate_limited();
+            return problem.clone().into_response();
+        }
+    }
     let mut question =
         Question { identity, fresh: wanted.fresh, lost: false, timeout: gateway.settings.timeout };
     let asked = Instant::now();
@@ -236,11 +255,6 @@ impl Drop for Counting<'_> {
             watched.end(Some(ErrorCode::ShuttingDown));
         }
     }
-}
-
-/// Whether it is worth its while to read the body before anything is refused: what is known needs no engine.
-fn may_be_known(gateway: &Gateway, body: &Body) -> bool {
-    gateway.answers.is_on() && body.size_hint().upper().is_some_and(|bytes| bytes <= WORTH_A_LOOK)
 }
 
 /// What cannot be done now is answered before the body is read, except where the engine may not be needed at all.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, HttpBody};
+
 use crate::config::Access;
 use crate::engine::workdir::WorkDir;
 use crate::limits::Limiter;
@@ -42,6 +44,16 @@ pub struct Gateway {
 }
 
 pub type Shared = Arc<Gateway>;
+
+/// So many bytes of a body are read to see whether its conversion is known, when it may not be carried out now.
+const WORTH_A_LOOK: u64 = 256 << 10;
+
+impl Gateway {
+    /// Whether it is worth its while to read a body before anything is refused: what is known costs no work.
+    pub(super) fn may_know(&self, body: &Body) -> bool {
+        self.answers.is_on() && body.size_hint().upper().is_some_and(|bytes| bytes <= WORTH_A_LOOK)
+    }
+}
 
 #[cfg(test)]
 impl Gateway {

@@ -12,6 +12,7 @@
 //! ```
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,10 @@ const STORING: usize = 32;
 /// How often it is looked whether another process has done what it holds the lease of: at first, and at most.
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_LOOK: Duration = Duration::from_millis(150);
+
+/// How long others wait at least for a result that is being stored; and no longer than it took to make it, since by then
+/// they could have it by themselves.
+const WORTH_WAITING: Duration = Duration::from_secs(1);
 
 /// How long what is still being stored may take when the service stops.
 const LAST_STORED: Duration = Duration::from_secs(3);
@@ -157,6 +162,16 @@ impl Answers {
 
     pub fn is_on(&self) -> bool {
         self.0.index.is_some()
+    }
+
+    /// Whether it can be answered without carrying anything out.
+    pub async fn knows(&self, identity: Hash) -> bool {
+        // What has just been made may still be on its way to the index.
+        let made = self.0.flights.find(identity).is_some_and(|flight| flight.peek().is_some());
+        made || match &self.0.index {
+            Some(index) => index.get(identity).await.is_some(),
+            None => false,
+        }
     }
 
     /// Bytes of the results that are remembered; where other processes share them, of all that the store keeps.
@@ -292,15 +307,23 @@ impl Answers {
         let flight = identity.and_then(|identity| self.0.flights.find(identity));
         let this = self.clone();
         let storing = async move {
-            match &ended {
-                Ok(made) => this.keep(identity, made).await,
-                Err(error) => {
-                    if let (Some(index), Some(identity)) = (&this.0.index, identity) {
-                        index.put(identity, Entry::Failure(error.clone())).await;
+            let made_in = ended.as_ref().ok().and_then(|made| Some(made.outcome()?.report.timings.total_ms));
+            let patience = Duration::from_secs_f64(made_in.unwrap_or_default() / 1000.0).max(WORTH_WAITING);
+            let mut keeping = pin!(async {
+                match &ended {
+                    Ok(made) => this.keep(identity, made).await,
+                    Err(error) => {
+                        if let (Some(index), Some(identity)) = (&this.0.index, identity) {
+                            index.put(identity, Entry::Failure(error.clone())).await;
+                        }
                     }
                 }
+            });
+            if timeout(patience, keeping.as_mut()).await.is_err() {
+                drop(lease);
+                keeping.await;
             }
-            drop((room, flight, lease));
+            drop((room, flight));
         };
         self.0.storing.spawn(storing.in_current_span());
     }

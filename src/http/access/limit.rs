@@ -29,6 +29,10 @@ pub struct Counted {
     ticket: Arc<Mutex<Option<Ticket>>>,
 }
 
+/// The client may not send more, but what is known already costs no work: what it is told unless this is.
+#[derive(Clone)]
+pub struct Over(pub Problem);
+
 impl Counted {
     /// The request does not count after all. Nothing happens the second time.
     pub async fn give_back(&self) {
@@ -50,9 +54,15 @@ pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Ne
     };
     let decision = gateway.limiter.take(&who, quota).await;
     let Some(ticket) = decision.ticket else {
-        gateway.metrics.rate_limited();
-        pass_over(request.into_body()).await;
-        let mut answer = refusal(quota, decision.reset).into_response();
+        let problem = refusal(quota, decision.reset);
+        let mut answer = if gateway.may_know(request.body()) {
+            request.extensions_mut().insert(Over(problem));
+            next.run(request).await
+        } else {
+            gateway.metrics.rate_limited();
+            pass_over(request.into_body()).await;
+            problem.into_response()
+        };
         tell(&mut answer, quota, 0, decision.reset);
         return answer;
     };

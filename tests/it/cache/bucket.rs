@@ -1,29 +1,32 @@
 //! Results in a bucket: found there, fetched from there, and lost with it.
 
 use reqwest::redirect::Policy;
+use rustix::process::Signal;
 
 use super::gateway::large;
 use super::{answered, conversion, conversions, header, how, model};
 use crate::gateway::Gateway;
+use crate::redis::RedisServer;
 use crate::storage::backend::Backend;
 use crate::storage::server::Server;
 
 /// A service on a bucket of that server.
-fn start(backend: &Backend, server: &Server, presign: &str) -> Gateway {
-    Gateway::start(&[
-        ("STORAGE_URL", &format!("s3://{}/some/prefix", backend.bucket_name())),
+fn start(backend: &Backend, server: &Server, more: &[(&str, &str)]) -> Gateway {
+    let url = format!("s3://{}/some/prefix", backend.bucket_name());
+    let usual = [
+        ("STORAGE_URL", url.as_str()),
         ("AWS_ENDPOINT", &server.address),
         ("AWS_ALLOW_HTTP", "true"),
         ("AWS_ACCESS_KEY_ID", "id"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ("PRESIGN_RESULTS", presign),
-    ])
+    ];
+    Gateway::start(&[&usual, more].concat())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_may_be_emptied_deleted_and_made_again() {
     let backend = Backend::bucket_on(Server::shared(), &[]).await;
-    let gateway = start(&backend, Server::shared(), "false");
+    let gateway = start(&backend, Server::shared(), &[]);
     assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
     while how(&conversion(&gateway).send().await.unwrap()) != "hit" {}
     for name in backend.names().await {
@@ -49,7 +52,7 @@ async fn a_bucket_may_be_emptied_deleted_and_made_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn large_results_are_fetched_from_the_bucket_where_that_is_wanted() {
     let backend = Backend::bucket_on(Server::shared(), &[]).await;
-    let gateway = start(&backend, Server::shared(), "true");
+    let gateway = start(&backend, Server::shared(), &[("PRESIGN_RESULTS", "true")]);
     let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
     let (small, content) = (conversion(&gateway), large());
     let first = model(&gateway, &content).send().await.unwrap();
@@ -76,4 +79,19 @@ async fn large_results_are_fetched_from_the_bucket_where_that_is_wanted() {
     let answer = client.execute(small.build().unwrap()).await.unwrap();
     assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "hit"));
     assert_eq!(conversions(&gateway).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_hangs_holds_up_no_other_process() {
+    let (server, redis) = (Server::start(&["--port", "0"], &[]), RedisServer::start());
+    let backend = Backend::bucket_on(&server, &[]).await;
+    let url = redis.url();
+    let first = start(&backend, &server, &[("REDIS_URL", &url)]);
+    // Less than it takes until the bucket is given up.
+    let second = start(&backend, &server, &[("REDIS_URL", &url), ("CONVERSION_TIMEOUT", "8")]);
+    server.signal(Signal::STOP);
+    for gateway in [&first, &second] {
+        let answer = conversion(gateway).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "miss"));
+    }
 }

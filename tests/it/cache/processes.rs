@@ -77,7 +77,11 @@ async fn a_lease_ends_with_its_process() {
     let leader = tokio::spawn(slow(&first).send());
     // Held at work for ever.
     let held = first.hold().await;
-    assert_eq!(keys(&server, LEASES).len(), 1);
+    let leases = keys(&server, LEASES);
+    assert_eq!(leases.len(), 1);
+    // However it ends, nobody waits longer for it than this.
+    let life: i64 = cmd("PTTL").arg(&leases[0]).query(&mut server.look()).unwrap();
+    assert!((1..=2000).contains(&life), "{life}");
     let mut waiter = tokio::spawn(slow(&second).send());
     // Longer than a lease lives without its holder: it is renewed, and the other one waits.
     let early = tokio::time::timeout(Duration::from_secs(2), &mut waiter).await;

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use crate::gateway::raw::head;
 use crate::gateway::receive::triangle;
-use crate::gateway::{Gateway, TRIANGLE};
+use crate::gateway::{Gateway, TRIANGLE, scrape};
 use crate::redis::RedisServer;
 
 /// Conversions that need no engine do not wait for one.
@@ -123,6 +123,31 @@ async fn clients_are_told_how_many_are_left() {
             "{path}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_known_is_answered_beyond_the_limit() {
+    let gateway = Gateway::start_cold(&[("RATE_LIMIT_REQUESTS", "1")]);
+    assert_eq!(conversion(&gateway).send().await.unwrap().status(), 200);
+    // Stored behind the answer; until then it is in flight.
+    let mut all = JoinSet::new();
+    for _ in 0..12 {
+        all.spawn(conversion(&gateway).send());
+    }
+    for answer in all.join_all().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!((header(&answer, "meshgate-cache"), told(&answer, "r")), (Some("hit"), 0));
+    }
+    for request in
+        [conversion(&gateway).header("cache-control", "no-cache"), conversion(&gateway).body("glTF")]
+    {
+        let answer = request.send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), told(&answer, "r")), (429, 0));
+        assert!(header(&answer, "retry-after").is_some());
+    }
+    let text = scrape(&gateway).await;
+    assert!(text.contains("meshgate_rate_limited_total 2"), "{text}");
 }
 
 #[tokio::test]

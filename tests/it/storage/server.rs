@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use meshgate::config::{CloudOptions, Place};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// moto, on a port of its own; it ends when this is dropped, or with this process.
 pub struct Server {
@@ -55,6 +56,10 @@ impl Server {
     /// Requests so far that hold `text`: method and address, as the server logs them.
     pub fn requests(&self, text: &str) -> usize {
         self.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
     /// The key and the secret of a new user who may do everything.
