@@ -137,7 +137,9 @@ async fn what_is_known_is_answered_beyond_the_limit() {
     for answer in all.join_all().await {
         let answer = answer.unwrap();
         assert_eq!(answer.status(), 200);
-        assert_eq!((header(&answer, "meshgate-cache"), told(&answer, "r")), (Some("hit"), 0));
+        // While it is being stored, it is coalesced for some.
+        assert_ne!(header(&answer, "meshgate-cache"), Some("miss"));
+        assert_eq!(told(&answer, "r"), 0);
     }
     for request in
         [conversion(&gateway).header("cache-control", "no-cache"), conversion(&gateway).body("glTF")]
