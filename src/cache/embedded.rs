@@ -1,6 +1,7 @@
 //! The index of one process: in its memory, and in the store for the next one.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
@@ -23,7 +24,7 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 pub struct Embedded {
     storage: Storage,
     duration: Duration,
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
     max_bytes: u64,
 }
 
@@ -36,6 +37,7 @@ struct Known {
 
 struct Remembered {
     entry: Entry,
+    since: Instant,
     /// By a clock that nobody can set.
     until: Instant,
 }
@@ -46,12 +48,14 @@ type Forgotten = (Hash, Entry);
 impl Embedded {
     /// Remembers results for `duration`, and `max_bytes` of them.
     pub fn new(storage: Storage, duration: Duration, max_bytes: u64) -> Self {
-        let known = Mutex::new(Known { entries: LruCache::unbounded(), bytes: 0 });
+        let known = Arc::new(Mutex::new(Known { entries: LruCache::unbounded(), bytes: 0 }));
+        let swept = Arc::clone(&known);
+        storage.after_sweeps(Box::new(move |blobs, listed| lock(&swept).forget_missing(blobs, listed)));
         Self { storage, duration, known, max_bytes }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 
     async fn look(&self, identity: Hash) -> Option<Entry> {
@@ -115,6 +119,10 @@ impl Embedded {
     }
 }
 
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Known {
     fn get(&mut self, identity: &Hash) -> Option<Entry> {
         let remembered = self.entries.get(identity)?;
@@ -131,12 +139,14 @@ impl Known {
         Some(remembered.entry)
     }
 
-    /// Tells what had to go for it.
+    /// Tells what had to go for it: it alone, where it is more than all there may be.
     fn insert(&mut self, identity: Hash, entry: Entry, life: Duration, most: u64) -> Vec<Forgotten> {
         self.forget(&identity);
+        if entry.bytes() > most {
+            return vec![(identity, entry)];
+        }
         self.bytes += entry.bytes();
-        let until = Instant::now() + life;
-        self.entries.put(identity, Remembered { entry, until });
+        self.entries.put(identity, Remembered::new(entry, life));
         let mut forgotten = Vec::new();
         while self.bytes > most || self.entries.len() > MOST {
             let Some((identity, Remembered { entry, .. })) = self.entries.pop_lru() else { break };
@@ -155,18 +165,38 @@ impl Known {
             return Some((identity, entry));
         }
         self.bytes += entry.bytes();
-        self.entries.put(identity, Remembered { entry, until: Instant::now() + life });
+        self.entries.put(identity, Remembered::new(entry, life));
         self.entries.demote(&identity);
         None
     }
 
     fn tidy(&mut self) {
         let now = Instant::now();
-        let old = self.entries.iter().filter(|(_, remembered)| remembered.until <= now);
-        let old: Vec<Hash> = old.map(|(identity, _)| *identity).collect();
-        for identity in old {
+        self.forget_all(|remembered| remembered.until <= now);
+    }
+
+    /// Forgets results that are not in the store any more, by a list of its blobs that was begun then. What came later
+    /// need not be in it.
+    fn forget_missing(&mut self, blobs: &HashSet<Hash>, listed: Instant) {
+        self.forget_all(|Remembered { entry, since, .. }| match entry {
+            Entry::Result(result) => *since < listed && !blobs.contains(&result.hash),
+            Entry::Failure(_) => false,
+        });
+    }
+
+    fn forget_all(&mut self, which: impl Fn(&Remembered) -> bool) {
+        let found = self.entries.iter().filter(|(_, remembered)| which(remembered));
+        let found: Vec<Hash> = found.map(|(identity, _)| *identity).collect();
+        for identity in found {
             self.forget(&identity);
         }
+    }
+}
+
+impl Remembered {
+    fn new(entry: Entry, life: Duration) -> Self {
+        let since = Instant::now();
+        Self { entry, since, until: since + life }
     }
 }
 
@@ -267,9 +297,18 @@ mod tests {
         let gone = known.insert(number(5), entry(50), HOUR, 100);
         assert_eq!(gone.iter().map(|(identity, _)| *identity).collect::<Vec<_>>(), [4, 2, 3].map(number));
         assert!(known.get(&number(1)).is_some());
-        // Larger than all there may be.
-        let gone = known.insert(number(6), entry(101), HOUR, 100);
-        assert!(gone.iter().any(|(identity, _)| *identity == number(6)));
+    }
+
+    #[test]
+    fn what_is_larger_than_all_there_may_be_takes_no_other_s_room() {
+        let mut known = known();
+        for identity in 1..=3 {
+            known.insert(number(identity), entry(30), HOUR, 100);
+        }
+        let gone = known.insert(number(3), entry(101), HOUR, 100);
+        assert_eq!(gone, [(number(3), entry(101))]);
+        assert_eq!((known.entries.len(), known.bytes), (2, 60));
+        assert!(known.get(&number(3)).is_none());
     }
 
     #[test]

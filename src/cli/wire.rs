@@ -81,6 +81,8 @@ pub fn index(
     redis: Option<&Redis>,
 ) -> Option<Arc<dyn Index>> {
     let config::Cache { duration, max_bytes } = cache?;
+    // What is known longer than its report is kept would lead to one that is gone.
+    let duration = duration.min(storage.ttl());
     let alone = Embedded::new(storage.clone(), duration, max_bytes);
     Some(match redis {
         None => Arc::new(alone),

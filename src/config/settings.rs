@@ -305,7 +305,7 @@ settings! {
         group: Storage,
         takes: SIZE,
         usual: Value("10G"),
-        help: "how much is kept, in bytes or like 10G; beyond it, what was not used for the longest time goes",
+        help: "how much is kept of results, reports and entries together, in bytes or like 10G; beyond it, what was not used for the longest time goes",
         parse: |value| parse::size(value, 1),
     }
     CACHE: bool {
@@ -319,14 +319,14 @@ settings! {
         group: Storage,
         takes: parse::LIFETIME,
         usual: Value("3600"),
-        help: "seconds for which such a result is found again; no longer than RESULT_TTL",
+        help: "seconds for which such a result is found again; RESULT_TTL where that is less",
         parse: parse::lifetime,
     }
     CACHE_MAX_SIZE: u64 {
         group: Storage,
         takes: SIZE,
         usual: Value("5G"),
-        help: "how much of them a process without Redis remembers, in bytes or like 5G; beyond it, what was not used for the longest time goes",
+        help: "how much of them a process without Redis remembers, in bytes or like 5G; beyond it, what was not used for the longest time goes, and a larger one is not remembered",
         parse: |value| parse::size(value, 1),
     }
     PRESIGN_RESULTS: bool {

@@ -14,7 +14,7 @@
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
@@ -169,7 +169,7 @@ impl Answers {
         // What has just been made may still be on its way to the index.
         let made = self.0.flights.find(identity).is_some_and(|flight| flight.peek().is_some());
         made || match &self.0.index {
-            Some(index) => index.get(identity).await.is_some(),
+            Some(index) => self.known(&**index, identity).await.is_some(),
             None => false,
         }
     }
@@ -180,6 +180,14 @@ impl Answers {
             None => 0,
             Some(index) => index.bytes().unwrap_or_else(|| self.0.storage.kept_bytes()),
         }
+    }
+
+    /// What is known of it, unless its report is too old: an answer would lead there.
+    async fn known(&self, index: &dyn Index, identity: Hash) -> Option<Entry> {
+        index.get(identity).await.filter(|entry| match entry {
+            Entry::Result(about) => !self.0.storage.has_expired(about.report, SystemTime::now()),
+            Entry::Failure(_) => true,
+        })
     }
 
     /// Looks after what is known, for ever.
@@ -209,7 +217,7 @@ impl Answers {
             return self.bypass(Some(identity), begin(question.timeout)).await;
         }
         if !question.lost
-            && let Some(entry) = index.get(identity).await
+            && let Some(entry) = self.known(&**index, identity).await
         {
             return Answer { how: How::Hit, result: ready(entry) };
         }
@@ -275,7 +283,7 @@ impl Answers {
             return Landed::Failed(late(left));
         };
         // Since it was looked for, somebody else may have finished it.
-        if !lost && let Some(entry) = index.get(identity).await {
+        if !lost && let Some(entry) = self.known(&*index, identity).await {
             return Landed::Known(entry);
         }
         match self.carry_out(work).await {
@@ -359,6 +367,9 @@ impl Answers {
 
     /// A report, of whichever process; `None` where there is none, or none any more.
     pub async fn report(&self, id: Uuid) -> Option<Arc<Report>> {
+        if self.0.storage.has_expired(id, SystemTime::now()) {
+            return None;
+        }
         if let Some(report) = self.0.reports.get(id) {
             return Some(report);
         }

@@ -6,6 +6,7 @@
 //!   reports/<uuid v7>.json                   a report, with what it takes to send its result again
 //!   entries/<first 2 hex>/<identity>.json    what the cache of this process keeps
 //!   check/<uuid>                             for the moment of a check
+//!   swept                                    when the command line swept the folder, and what was left
 //! ```
 //!
 //! A blob is called what it holds, so that equal results are kept once, and is checked by its name whenever it is read.
@@ -24,7 +25,9 @@ mod local;
 mod place;
 mod remote;
 mod sweep;
+mod visit;
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +69,7 @@ struct Inner {
     presign: bool,
     health: Health,
     observer: OnceLock<Observer>,
+    listener: OnceLock<Listener>,
     /// Bytes that are kept, as far as this process knows: what the latest sweep found, and what was added since.
     kept: AtomicU64,
     /// More is kept than may be.
@@ -76,6 +80,9 @@ struct Inner {
 
 /// What is told of each operation, for metrics.
 pub type Observer = Box<dyn Fn(Operation, Outcome, Duration) + Send + Sync>;
+
+/// What is told after each sweep: the blobs that are there, and when it was begun to list them.
+pub type Listener = Box<dyn Fn(&HashSet<Hash>, Instant) + Send + Sync>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -155,6 +162,7 @@ impl Storage {
             presign: config.presign,
             health: Health::default(),
             observer: OnceLock::new(),
+            listener: OnceLock::new(),
             kept: AtomicU64::new(0),
             crowded: Notify::new(),
             turn: Arc::new(Semaphore::new(1)),
@@ -169,6 +177,16 @@ impl Storage {
     /// Whom to tell of each operation; only the first one is.
     pub fn observe(&self, observer: Observer) {
         let _ = self.0.observer.set(observer);
+    }
+
+    /// Whom to tell of each sweep; only the first one is.
+    pub fn after_sweeps(&self, listener: Listener) {
+        let _ = self.0.listener.set(listener);
+    }
+
+    /// How long results and reports are kept.
+    pub fn ttl(&self) -> Duration {
+        self.0.ttl
     }
 
     /// Bytes of all that is kept, as far as this process knows.

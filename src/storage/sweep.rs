@@ -1,8 +1,10 @@
 //! Removing what is too old, and what is too much.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use blake3::Hash;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
@@ -57,7 +59,7 @@ struct Limits {
 
 impl Storage {
     /// Removes what is older than anything is kept, what was left behind by others, and, where more is kept than may
-    /// be, the blobs that were not used for the longest time.
+    /// be, what was not used for the longest time, whatever it is.
     ///
     /// A download that is under way loses nothing: in a folder whoever has opened a file keeps it, and from a bucket
     /// everything is fetched before it is given out. An upload is seen only when it is complete, and new then.
@@ -68,10 +70,18 @@ impl Storage {
         let slack = if self.0.place.folder.is_some() { Duration::ZERO } else { self.slack() };
         let limits = Limits { ttl: self.0.ttl, blob_ttl: self.0.ttl + slack, max_bytes: self.0.max_bytes };
         let work = async {
+            let listed = Instant::now();
             let items = self.items(&layout::ALL).await?;
             let (count, bytes) = (items.len(), total(&items));
+            let mut blobs: HashSet<Hash> = items.iter().filter_map(blob).collect();
             let removed = self.discard_all(plan(items, now, limits)).await?;
             let freed = total(&removed);
+            for gone in removed.iter().filter_map(blob) {
+                blobs.remove(&gone);
+            }
+            if let Some(listener) = self.0.listener.get() {
+                listener(&blobs, listed.into_std());
+            }
             let swept = Swept {
                 removed: removed.len(),
                 freed,
@@ -88,7 +98,7 @@ impl Storage {
     /// again after it did not.
     pub async fn tend(&self) {
         let _ = self.check().await;
-        let interval = (self.0.ttl / PARTS_OF_TTL).clamp(OFTEN, SELDOM);
+        let interval = self.interval();
         let mut due = Instant::now();
         loop {
             let now = Instant::now();
@@ -116,6 +126,11 @@ impl Storage {
                 }
             }
         }
+    }
+
+    /// Between two sweeps, where there is not too much.
+    pub(super) fn interval(&self) -> Duration {
+        (self.0.ttl / PARTS_OF_TTL).clamp(OFTEN, SELDOM)
     }
 
     /// Whether more is kept than may be, as far as this process knows.
@@ -170,6 +185,13 @@ fn total(items: &[Item]) -> u64 {
     items.iter().map(|item| item.bytes).sum()
 }
 
+fn blob(item: &Item) -> Option<Hash> {
+    match item.name {
+        Name::Kept(Key::Blob(hash)) => Some(hash),
+        _ => None,
+    }
+}
+
 /// What has to go.
 fn plan(items: Vec<Item>, now: SystemTime, limits: Limits) -> Vec<Item> {
     let is_old = |item: &Item| {
@@ -185,16 +207,15 @@ fn plan(items: Vec<Item>, now: SystemTime, limits: Limits) -> Vec<Item> {
     if kept <= limits.max_bytes {
         return gone;
     }
-    let mut blobs: Vec<_> =
-        rest.into_iter().filter(|item| matches!(item.name, Name::Kept(Key::Blob(_)))).collect();
-    blobs.sort_by_key(|item| item.modified);
+    let mut oldest_first: Vec<_> = rest.into_iter().filter(|item| item.name != Name::Passing).collect();
+    oldest_first.sort_by_key(|item| item.modified);
     let wanted = limits.max_bytes - limits.max_bytes / ROOM;
-    for blob in blobs {
+    for item in oldest_first {
         if kept <= wanted {
             break;
         }
-        kept -= blob.bytes;
-        gone.push(blob);
+        kept -= item.bytes;
+        gone.push(item);
     }
     gone
 }
@@ -239,13 +260,13 @@ mod tests {
                 prop_assert!(age(item.modified, now()) <= may);
             }
             let bytes: u64 = kept.iter().map(|item| item.bytes).sum();
-            let no_blobs = !kept.iter().any(|item| is_blob(item));
-            prop_assert!(bytes <= LIMITS.max_bytes || no_blobs);
-            // Nothing goes without a reason: an older blob never stays for a younger one.
-            let young = |item: &&Item| is_blob(item) && age(item.modified, now()) <= LIMITS.blob_ttl;
+            let is_passing = |item: &Item| item.name == Name::Passing;
+            prop_assert!(bytes <= LIMITS.max_bytes || kept.iter().all(|item| is_passing(item)));
+            // Nothing goes without a reason: what is older never stays for what is younger.
+            let young = |item: &&Item| !is_passing(item) && age(item.modified, now()) <= LIMITS.ttl;
             let youngest_gone = gone.iter().filter(young).map(|item| item.modified).max();
             if let Some(limit) = youngest_gone {
-                prop_assert!(kept.iter().filter(|item| is_blob(item)).all(|item| item.modified >= limit));
+                prop_assert!(kept.iter().all(|item| is_passing(item) || item.modified >= limit));
             }
         }
     }
@@ -257,6 +278,15 @@ mod tests {
         // Of 6,000 bytes down to nine tenths of 5,000.
         assert_eq!(gone, [items[5].clone(), items[4].clone()]);
         assert!(plan(items[..5].to_vec(), now(), LIMITS).is_empty());
+    }
+
+    #[test]
+    fn reports_and_entries_make_room_too() {
+        let items: Vec<_> =
+            (0..60u8).map(|number| item(number % 3, 100, u64::from(number), number)).collect();
+        let gone = plan(items.clone(), now(), LIMITS);
+        let oldest: Vec<_> = items[45..].iter().rev().cloned().collect();
+        assert_eq!(gone, oldest);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 
 use super::{answered, conversion, conversions, header, how, model, stored, whole};
 use crate::gateway::raw::head;
-use crate::gateway::{Gateway, TRIANGLE, nothing_stays, until};
+use crate::gateway::{Gateway, LONG, TRIANGLE, nothing_stays, until};
+use crate::redis::RedisServer;
 
 /// Waits until as many results are in the store.
 fn until_stored(gateway: &Gateway, number: usize) {
@@ -311,4 +312,59 @@ async fn what_was_not_used_for_the_longest_time_makes_room() {
     }
     assert_eq!(how(&model(&gateway, &content(3)).send().await.unwrap()), "hit");
     assert_eq!(how(&model(&gateway, &content(1)).send().await.unwrap()), "miss");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_too_large_to_be_remembered_leaves_the_others() {
+    let probe = Gateway::start(&[]);
+    let bytes = conversion(&probe).send().await.unwrap().bytes().await.unwrap().len();
+    drop(probe);
+    let gateway = Gateway::start(&[("CACHE_MAX_SIZE", &(2 * bytes).to_string())]);
+    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
+    until_stored(&gateway, 1);
+    let many: String = (0..20)
+        .map(|at| {
+            let corners = format!("f {} {} {}", 3 * at + 1, 3 * at + 2, 3 * at + 3);
+            TRIANGLE.replace("f 1 2 3", &corners).replace("v 1", &format!("v {}", at + 1))
+        })
+        .collect();
+    let large = model(&gateway, &many).send().await.unwrap();
+    assert_eq!((large.status().as_u16(), how(&large).as_str()), (200, "miss"));
+    assert!(large.bytes().await.unwrap().len() > 2 * bytes);
+    until("it is stored and gone", || {
+        stored(&gateway, "reports").len() == 2
+            && (stored(&gateway, "entries").len(), stored(&gateway, "blobs").len()) == (1, 1)
+    });
+    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "hit");
+    assert_eq!(super::count(&gateway, "meshgate_cache_bytes").await, bytes as u64);
+}
+
+/// Where a report is, by the answer's `Link`.
+fn report(answer: &reqwest::Response) -> String {
+    header(answer, "link").trim_start_matches('<').split('>').next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_leads_to_a_report_that_is_too_old() {
+    let server = RedisServer::start();
+    let url = server.url();
+    for redis in [None, Some(("REDIS_URL", url.as_str()))] {
+        let settings = [("RESULT_TTL", "3"), ("CACHE_DURATION", "3600")];
+        let settings: Vec<_> = settings.into_iter().chain(redis).collect();
+        let gateway = Gateway::start(&settings);
+        let first = conversion(&gateway).send().await.unwrap();
+        let old = report(&first);
+        until("it is stored", || stored(&gateway, "reports").len() == 1);
+        let status = async |path: &str| gateway.client.get(gateway.url(path)).send().await.unwrap().status();
+        let began = std::time::Instant::now();
+        while status(&old).await != 410 {
+            assert!(began.elapsed() < LONG, "it never is too old");
+            // As often as it is asked for, a hit does not live longer.
+            conversion(&gateway).send().await.unwrap();
+        }
+        // In the process that made it, whose result was used all the time.
+        let again = conversion(&gateway).send().await.unwrap();
+        assert_ne!(report(&again), old, "{redis:?}");
+        assert_eq!((status(&old).await.as_u16(), status(&report(&again)).await.as_u16()), (410, 200));
+    }
 }

@@ -1,7 +1,7 @@
 //! What holds for both indexes, and what for one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use meshgate::cache::{Embedded, Entry, Index, OnRedis, Result};
 use meshgate::domain::{ConversionError, ErrorCode, Format};
@@ -10,7 +10,7 @@ use redis::Commands;
 
 use crate::gateway::LONG;
 use crate::redis::{RedisServer, connect};
-use crate::storage::backend::Backend;
+use crate::storage::backend::{Backend, noise};
 
 suite! {
     { here: super::Side::here(), there: super::Side::there() }
@@ -198,6 +198,38 @@ async fn what_is_rebuilt_fits_and_the_oldest_of_it_goes() {
                 assert_eq!(index.get(identity(number)).await.is_some(), number < 4, "{number}");
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sweep_removed_is_not_known_any_more() {
+    for side in [Side::here(), Side { store: Backend::bucket().await, server: None }] {
+        let storage = side.store.open_with(|config| config.max_bytes = 3000);
+        let index = Embedded::new(storage.clone(), HOUR, ROOM);
+        let put = |number: u64| {
+            let content = noise(number, 500);
+            let Entry::Result(about) = result(number, 500) else { panic!() };
+            let about = Result { hash: blake3::hash(&content), ..about };
+            let (storage, index) = (&storage, &index);
+            async move {
+                storage.put_blob(Source::Bytes(content.into()), &about.hash).await.unwrap();
+                index.put(identity(number), Entry::Result(about)).await;
+            }
+        };
+        for number in 0..20 {
+            put(number).await;
+        }
+        index.put(identity(100), failure()).await;
+        assert_eq!(index.bytes(), Some(10_000));
+        let swept = storage.sweep(SystemTime::now()).await.unwrap();
+        assert!(swept.kept_bytes <= 3000, "{swept:?}");
+        let blobs = side.store.names().await.iter().filter(|name| name.starts_with("blobs/")).count();
+        assert_eq!(index.bytes(), Some(500 * blobs as u64));
+        assert!(index.get(identity(100)).await.is_some(), "a failure needs no result");
+        // What came since is known.
+        put(20).await;
+        assert_eq!(index.bytes(), Some(500 * (blobs as u64 + 1)));
+        assert!(index.get(identity(20)).await.is_some());
     }
 }
 

@@ -177,7 +177,9 @@ async fn too_much_is_swept(backend: Backend) {
     }
     storage.put(Document::Report(Uuid::now_v7()), "{}".into()).await.unwrap();
     let swept = storage.sweep(SystemTime::now()).await.unwrap();
-    assert_eq!((swept.removed, swept.kept, swept.kept_bytes), (4, 9, 8002));
+    assert_eq!((swept.removed, swept.kept), (4, 9));
+    // Clocks of file systems are too coarse to tell whether the report or the fourth result is older.
+    assert!([8002, 9000].contains(&swept.kept_bytes), "{swept:?}");
     assert_eq!(backend.names().await.len(), 9);
     assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().removed, 0);
 }
@@ -230,9 +232,9 @@ async fn what_others_have_there_stays(backend: Backend) {
     }
     storage.put(Document::Report(id), "{}".into()).await.unwrap();
     let swept = storage.sweep(SystemTime::now()).await.unwrap();
-    assert_eq!((swept.removed, swept.kept), (0, 2));
+    assert_eq!((swept.removed, swept.kept), (1, 1));
     let swept = storage.sweep(SystemTime::now() + Duration::from_hours(48)).await.unwrap();
-    assert_eq!((swept.removed, swept.kept), (2, 0));
+    assert_eq!((swept.removed, swept.kept), (1, 0));
     let mut expected = others.map(str::to_owned).to_vec();
     expected.sort();
     assert_eq!(backend.names().await, expected);
