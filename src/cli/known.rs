@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use zip::ZipArchive;
@@ -16,7 +17,16 @@ use crate::cache;
 use crate::domain::{ConversionError, ErrorCode, Report};
 use crate::engine::workdir::ConversionFolder;
 use crate::service::{Answers, Converter, Made, Outcome, Question, Ready, Request, blocking};
-use crate::storage::{self, Fetched};
+use crate::storage::{self, Fetched, Storage};
+
+/// How long the end of a run may take for sweeping the store: nobody waits for it with pleasure.
+const SWEEPING: Duration = Duration::from_secs(3);
+
+/// What was converted before, and where it is kept.
+pub struct Cache {
+    pub answers: Answers,
+    storage: Storage,
+}
 
 /// A result's files.
 pub struct Files {
@@ -27,11 +37,11 @@ pub struct Files {
     _kept: Box<dyn Any + Send>,
 }
 
-/// What answers; `None`: everything is to be converted.
+/// What is known; `None`: everything is to be converted.
 ///
 /// # Errors
 /// What is wrong with the settings.
-pub async fn answers(settings: &Settings, converter: &Converter) -> Result<Option<Answers>, Failure> {
+pub async fn open(settings: &Settings, converter: &Converter) -> Result<Option<Cache>, Failure> {
     let known = &settings.known;
     let Some(cache) = known.cache else { return Ok(None) };
     let storage = wire::storage(&known.storage, &settings.engine)?;
@@ -40,7 +50,26 @@ pub async fn answers(settings: &Settings, converter: &Converter) -> Result<Optio
         redis => wire::redis(redis.as_ref(), &wire::metrics()?).await?,
     };
     let index = wire::index(Some(cache), &storage, redis.as_ref());
-    Ok(Some(Answers::new(index, storage, converter.work().path().to_owned())))
+    let answers = Answers::new(index, storage.clone(), converter.work().path().to_owned());
+    Ok(Some(Cache { answers, storage }))
+}
+
+impl Cache {
+    /// Waits until everything is stored, and sees to it that the store does not grow without end where no service does.
+    ///
+    /// # Errors
+    /// What is wrong with the store, for which nothing but a word is due: all conversions are done.
+    pub async fn finish(&self) -> Result<(), storage::Error> {
+        self.answers.finish().await;
+        if self.storage.trouble().is_none() {
+            let sweep = self.storage.sweep_if_due(SystemTime::now());
+            // What is removed by then stays so.
+            if let Ok(done) = tokio::time::timeout(SWEEPING, sweep).await {
+                done?;
+            }
+        }
+        self.storage.trouble().map_or(Ok(()), Err)
+    }
 }
 
 /// The result of a conversion, which is only carried out where it is not known.

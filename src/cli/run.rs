@@ -17,7 +17,7 @@ use super::progress::{Bar, Progress};
 use super::{Failure, INTERRUPTED, known, print, wire};
 use crate::config::Engine;
 use crate::domain::{ConversionError, ErrorCode, Format, Options, Report};
-use crate::service::{Answers, Converter, Request};
+use crate::service::{Converter, Request};
 
 /// How long each part of an interrupted run may take to clean up; all of it stays below a second.
 const CLEAN_UP: Duration = Duration::from_millis(400);
@@ -71,7 +71,7 @@ pub struct Tally {
 struct Shared {
     converter: Arc<Converter>,
     /// `None`: everything is converted.
-    answers: Option<Answers>,
+    cache: Option<known::Cache>,
     settings: Settings,
     interrupt: Interrupt,
     /// File work that goes on when its conversion is dropped.
@@ -93,7 +93,7 @@ pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) 
     let at_once = settings.at_once;
     let converter = Arc::new(wire::converter(at_once, &settings.engine)?);
     let shared = Arc::new(Shared {
-        answers: known::answers(&settings, &converter).await?,
+        cache: known::open(&settings, &converter).await?,
         converter,
         settings,
         interrupt: Interrupt::default(),
@@ -166,8 +166,10 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signa
     shared.files.close();
     let limit = if hurry { CLEAN_UP } else { Duration::from_secs(10) };
     let _ = timeout(limit, shared.files.wait()).await;
-    if let Some(answers) = shared.answers.as_ref().filter(|_| !hurry) {
-        answers.finish().await;
+    if let Some(cache) = shared.cache.as_ref().filter(|_| !hurry)
+        && let Err(trouble) = cache.finish().await
+    {
+        print::warning(&format!("the store fails, and results may not be found again: {trouble}"));
     }
     let _ = timeout(limit, shared.converter.shutdown()).await;
     impatient.abort();
@@ -207,8 +209,8 @@ impl Shared {
     }
 
     async fn result(&self, request: Request, bar: &Arc<Bar>) -> Result<known::Files, ConversionError> {
-        if let Some(answers) = &self.answers {
-            return known::result(answers, &self.converter, request, bar).await;
+        if let Some(cache) = &self.cache {
+            return known::result(&cache.answers, &self.converter, request, bar).await;
         }
         let outcome = self.converter.convert(request, &|stage, fraction| bar.stage(stage, fraction)).await?;
         Ok(known::Files::of(outcome))

@@ -5,20 +5,22 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{conversion, how, whole};
 use crate::gateway::{Gateway, TRIANGLE, until};
+use crate::storage::backend::noise;
+
+fn command(data: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshgate"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("DATA_DIR", data);
+    command.args(["convert", "--force", "--json"]).args(arguments);
+    command
+}
 
 /// Converts, and gives the report.
 fn convert(data: &Path, arguments: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_meshgate"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("DATA_DIR", data)
-        .args(["convert", "--force", "--json"])
-        .args(arguments)
-        .output()
-        .unwrap();
+    let output = command(data, arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let line: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
@@ -118,4 +120,87 @@ async fn it_and_a_service_know_the_same() {
     let answer =
         gateway.client.post(url).timeout(Duration::from_mins(1)).body(TRIANGLE).send().await.unwrap();
     assert_eq!(how(&answer), "hit");
+}
+
+/// Models that no engine is needed for, in a folder, each with so many bytes that are its own.
+fn models(folder: &Path, number: u8, bytes: usize) -> Vec<String> {
+    let paths = (0..number).map(|number| {
+        let path = folder.join(format!("{number}.gltf")).to_str().unwrap().to_owned();
+        let document = json!({
+            "asset": { "version": "2.0", "extras": noise(number.into(), bytes / 4) },
+            "scene": 0, "scenes": [{ "nodes": [0] }], "nodes": [{ "mesh": 0 }],
+            "meshes": [{ "primitives": [{ "attributes": { "POSITION": 0 } }] }],
+            "accessors": [{ "bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3",
+                "min": [0, 0, 0], "max": [0, 0, 0] }],
+            "bufferViews": [{ "buffer": 0, "byteLength": 36 }],
+            "buffers": [{ "byteLength": 36, "uri": format!("data:application/octet-stream;base64,{}", "A".repeat(48)) }],
+        });
+        fs::write(&path, document.to_string()).unwrap();
+        path
+    });
+    paths.collect()
+}
+
+fn kept_bytes(data: &Path) -> u64 {
+    let kept = ["blobs", "reports", "entries"].map(|folder| whole(&data.join("store").join(folder)));
+    kept.iter().flatten().map(|path| fs::metadata(path).unwrap().len()).sum()
+}
+
+#[test]
+fn it_keeps_no_more_than_may_be_without_any_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let out = folder.path().join("out.glb");
+    let blobs = || whole(&data.join("store/blobs")).len();
+    let run = |model: &str, settings: &[(&str, &str)]| {
+        let arguments = [model, "-o", out.to_str().unwrap()];
+        let done = command(&data, &arguments).envs(settings.iter().copied()).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success() && said.is_empty(), "{said}");
+    };
+    let models = models(folder.path(), 7, 100_000);
+    let mut most = 0;
+    for model in &models {
+        run(model, &[("DATA_MAX_SIZE", "200K")]);
+        assert!(kept_bytes(&data) <= 200 << 10, "{}", kept_bytes(&data));
+        most = most.max(blobs());
+    }
+    assert!(most > 0, "what there is room for is kept");
+
+    // Not at each run, but after a while, whatever is there.
+    let set_age = |path: &Path, age| {
+        fs::File::open(path).unwrap().set_modified(std::time::SystemTime::now() - age).unwrap();
+    };
+    let day = Duration::from_hours(25);
+    let aged = whole(&data.join("store/blobs"));
+    for path in &aged {
+        set_age(path, day);
+    }
+    run(&models[0], &[]);
+    assert!(aged.iter().all(|path| path.exists()));
+    set_age(&data.join("store/swept"), Duration::from_hours(2));
+    run(&models[1], &[]);
+    assert!(aged.iter().all(|path| !path.exists()));
+}
+
+#[test]
+fn a_store_that_fails_is_said_once_and_fails_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("store"), "a file in the way").unwrap();
+    let models = models(folder.path(), 3, 100);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let arguments: Vec<&str> = models.iter().map(String::as_str).collect();
+    let arguments = [&arguments[..], &["-o", out.to_str().unwrap(), "--to", "glb"]].concat();
+    let done = command(&data, &arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{said}");
+    assert_eq!(whole(&out).len(), 3);
+    assert!(said.lines().count() == 1 && said.contains("warning: the store fails"), "{said}");
+    assert!(said.contains("Not a directory"), "{said}");
+    // Nothing is to be said where nothing is to be kept.
+    let done = command(&data, &[&arguments[..], &["--no-cache"]].concat()).output().unwrap();
+    assert!(done.status.success() && done.stderr.is_empty());
 }
