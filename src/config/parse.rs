@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -126,8 +126,18 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
 pub fn networks(value: &OsStr) -> Result<Vec<IpNet>, Wrong> {
     let network = |part: &str| part.parse().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
     parts(text(value)?)
-        .map(|part| network(part).map(|network| network.trunc()).map_err(|_| Wrong::Part(part.to_owned())))
+        .map(|part| network(part).map(canonical).map_err(|_| Wrong::Part(part.to_owned())))
         .collect()
+}
+
+/// As the addresses that it is compared with: IPv4 is not written as IPv6.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED: u8 = 96;
+    let network = network.trunc();
+    let IpNet::V6(six) = network else { return network };
+    let four = six.addr().to_ipv4_mapped().zip(six.prefix_len().checked_sub(MAPPED));
+    let four = four.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
+    four.map_or(network, IpNet::V4)
 }
 
 /// Origins as browsers send them: scheme, host, port, no path.
@@ -156,21 +166,27 @@ pub fn url(value: &OsStr) -> Result<String, Wrong> {
     }
 }
 
-/// The URL of a store. One with a password is not shown again.
+/// The URL of a store. One that may hold a secret is not shown again.
 pub fn store(value: &OsStr) -> Result<Url, Wrong> {
-    let url: Url = text(value)?.parse().map_err(|_| Wrong::Value)?;
-    if url.password().is_some() {
-        return Err(Wrong::Because(
-            "it has a password in it; credentials have variables of their own".to_owned(),
-        ));
+    let text = text(value)?;
+    let because = |why: &str| Wrong::Because(why.to_owned());
+    let wrong = || {
+        let may_be_secret = text.contains(['@', '?', '#', '=']);
+        if may_be_secret { because("it is not, and not shown as it may hold a secret") } else { Wrong::Value }
+    };
+    let url: Url = text.parse().map_err(|_| wrong())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(because("it has a user or a password in it; credentials have variables of their own"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(because("it has a ? or # in it; credentials have variables of their own"));
     }
     let is_sound = match url.scheme() {
         "file" => url.to_file_path().is_ok_and(|path| path.is_absolute()),
         "s3" | "gs" | "az" => url.host_str().is_some_and(|host| !host.is_empty()) && url.port().is_none(),
         _ => false,
     };
-    let is_plain = url.query().is_none() && url.fragment().is_none();
-    if is_sound && is_plain { Ok(url) } else { Err(Wrong::Value) }
+    if is_sound { Ok(url) } else { Err(wrong()) }
 }
 
 fn without_scheme(text: &str) -> Option<&str> {

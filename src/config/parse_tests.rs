@@ -47,6 +47,35 @@ fn networks_are_addresses_too() {
 }
 
 #[test]
+fn networks_of_ipv4_are_so_however_they_are_written() {
+    let expected: Vec<IpNet> =
+        ["127.0.0.0/8", "10.0.0.1/32", "0.0.0.0/0"].map(|net| net.parse().unwrap()).into();
+    assert_eq!(of(networks)("::ffff:127.0.0.0/104,::ffff:10.0.0.1,::ffff:0:0/96"), Ok(expected));
+    let wider: Vec<IpNet> = ["::/0", "::fffe:0:0/95"].map(|net| net.parse().unwrap()).into();
+    assert_eq!(of(networks)("::/0,::ffff:0:0/95"), Ok(wider));
+}
+
+#[test]
+fn the_url_of_a_store_has_no_secret_and_shows_none() {
+    for right in ["file:///srv/a@b", "s3://bucket/a/b", "az://container"] {
+        assert_eq!(of(store)(right).unwrap().as_str(), right);
+    }
+    for wrong in [
+        "s3://bucket/p?secret=hunter22",
+        "s3://bucket#hunter22",
+        "s3://hunter22@bucket",
+        "s3://me:hunter22@bucket",
+        "s3://me:hunter/22@bucket",
+        "https://me.blob.core.windows.net/c?sv=1&sig=hunter22",
+        "AccountName=me;AccountKey=hunter22",
+    ] {
+        let Err(Wrong::Because(why)) = of(store)(wrong) else { panic!("{wrong}") };
+        assert!(!why.contains("hunter"), "{why}");
+    }
+    assert_eq!(of(store)("/srv/meshgate"), Err(Wrong::Value));
+}
+
+#[test]
 fn origins_are_as_browsers_send_them() {
     let origins = of(origins);
     assert_eq!(origins("*"), Ok(vec!["*".to_owned()]));

@@ -88,11 +88,22 @@ impl<'a> Reader<'a> {
     /// # Panics
     /// When the setting's own default is no value for it, which a test excludes.
     pub fn read<T>(&mut self, setting: &Setting<T>) -> T {
-        self.given(setting).unwrap_or_else(|| {
-            let usual = setting.info.usual.value(self.environment).unwrap_or_default();
-            (setting.parse)(usual.as_ref())
-                .unwrap_or_else(|wrong| panic!("the default of {} is wrong: {wrong:?}", setting.info.name))
-        })
+        self.given(setting).unwrap_or_else(|| self.usual(setting))
+    }
+
+    /// The value that holds where nothing was given.
+    ///
+    /// # Panics
+    /// As [`Reader::read`].
+    pub fn usual<T>(&self, setting: &Setting<T>) -> T {
+        let usual = setting.info.usual.value(self.environment).unwrap_or_default();
+        (setting.parse)(usual.as_ref())
+            .unwrap_or_else(|wrong| panic!("the default of {} is wrong: {wrong:?}", setting.info.name))
+    }
+
+    /// Whether anything was given, be it wrong.
+    pub fn is_set<T>(&self, setting: &Setting<T>) -> bool {
+        !matches!(self.sources.get(&setting.info), Ok(None))
     }
 
     /// The variables whose names begin like this, which are no settings of ours.

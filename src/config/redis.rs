@@ -42,11 +42,22 @@ impl Redis {
     pub fn read(reader: &mut Reader) -> Option<Redis> {
         let url = reader.given(&settings::REDIS_URL);
         let host = reader.given(&settings::REDIS_HOST);
-        let port = reader.read(&settings::REDIS_PORT);
+        let port = reader.given(&settings::REDIS_PORT);
         let password = reader.given(&settings::REDIS_PASSWORD);
         if url.is_some() && host.is_some() {
             reader.mistake("REDIS_URL and REDIS_HOST are both set; one of them must go".to_owned());
         }
+        if url.is_some() && port.is_some() {
+            reader.mistake("REDIS_URL and REDIS_PORT are both set; one of them must go".to_owned());
+        }
+        // Alone it does nothing, and each process would be alone, too.
+        if !reader.is_set(&settings::REDIS_URL) && !reader.is_set(&settings::REDIS_HOST) {
+            let alone = [("REDIS_PORT", port.is_some()), ("REDIS_PASSWORD", password.is_some())];
+            for (name, _) in alone.into_iter().filter(|(_, set)| *set) {
+                reader.mistake(format!("{name} is set, and neither REDIS_HOST nor REDIS_URL is"));
+            }
+        }
+        let port = port.unwrap_or_else(|| reader.usual(&settings::REDIS_PORT));
         let url = url.or_else(|| Some(Secret(format!("redis://{}:{port}", host?))))?;
         if password.is_some() && has_password(&url) {
             reader.mistake(

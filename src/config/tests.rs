@@ -228,7 +228,6 @@ fn a_redis_is_named_once() {
     let is = |url: &str, password: Option<&str>| Some((url.to_owned(), password.map(str::to_owned)));
     let (host, password) = (("REDIS_HOST", "cache"), ("REDIS_PASSWORD", "p@ss/w:rd"));
     assert_eq!(redis(&[]), None);
-    assert_eq!(redis(&[password, ("REDIS_PORT", "7000")]), None);
     assert_eq!(secret(redis(&[host])), is("redis://cache:6379", None));
     let all = secret(redis(&[host, ("REDIS_PORT", "7000"), password]));
     assert_eq!(all, is("redis://cache:7000", Some("p@ss/w:rd")));
@@ -238,6 +237,14 @@ fn a_redis_is_named_once() {
     assert_eq!(secret(redis(&[url, password])), is("rediss://ada@cache/2", Some("p@ss/w:rd")));
 
     assert_eq!(wrong(&[url, host]), ["REDIS_URL and REDIS_HOST are both set; one of them must go"]);
+    let port = ("REDIS_PORT", "7000");
+    assert_eq!(wrong(&[url, port]), ["REDIS_URL and REDIS_PORT are both set; one of them must go"]);
+    let alone = ["REDIS_PORT", "REDIS_PASSWORD"]
+        .map(|name| format!("{name} is set, and neither REDIS_HOST nor REDIS_URL is"));
+    assert_eq!(wrong(&[port, password]), alone);
+    // Of the one that is wrong, not of those that go with it.
+    assert_eq!(wrong(&[("REDIS_HOST", "cache:1"), port, password]).len(), 1);
+    assert_eq!(redis(&[("REDIS_PORT", "tcp://10.0.0.1:6379")]), None);
     let lines = wrong(&[("REDIS_URL", "redis://:s3cret@cache"), password]);
     assert_eq!(lines, ["REDIS_URL has a password and REDIS_PASSWORD is set; one of them must go"]);
     let lines = wrong(&[("REDIS_URL", "rediss://:s3cret@cache#insecure")]);

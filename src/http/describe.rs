@@ -39,7 +39,8 @@ impl Described {
     /// `timings` are of a conversion that was carried out for this answer.
     pub fn new(about: &cache::Result, timings: &Timings, name: &str, receive: Duration) -> Self {
         let parts = [timings.import_ms, timings.process_ms, timings.export_ms];
-        let convert: f64 = parts.iter().flatten().sum();
+        // Not `sum`, by which nothing is -0.
+        let convert = parts.iter().flatten().fold(0.0, |sum, part| sum + part);
         let mut timing = format!("receive;dur={:.1}", receive.as_secs_f64() * 1000.0);
         for (what, took) in
             [("queue", timings.queue_ms), ("convert", Some(convert)), ("check", timings.check_ms)]
@@ -83,6 +84,26 @@ fn disposition(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_done_took_no_time() {
+        let timings = Timings { import_ms: Some(1.5), export_ms: Some(2.0), ..Timings::default() };
+        for (timings, convert) in [(Timings::default(), "0.0"), (timings, "3.5")] {
+            let about = cache::Result {
+                hash: blake3::hash(b""),
+                bytes: 0,
+                format: crate::domain::Format::Glb,
+                main: None,
+                zip: false,
+                stem: "a".into(),
+                report: Uuid::nil(),
+                losses: 0,
+            };
+            let described = Described::new(&about, &timings, "a.glb", Duration::from_millis(1));
+            let expected = format!("receive;dur=1.0, queue;dur=0.0, convert;dur={convert}, check;dur=0.0");
+            assert_eq!(described.timing, expected);
+        }
+    }
 
     #[test]
     fn names_survive() {

@@ -17,6 +17,7 @@
 //! `None`. Neither may fail a conversion.
 
 mod blobs;
+mod cloud;
 mod documents;
 mod error;
 mod health;
@@ -29,12 +30,14 @@ mod visit;
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path as Location;
 use tokio::sync::{Notify, Semaphore};
@@ -155,8 +158,12 @@ impl Storage {
     /// # Errors
     /// What is wrong with the settings, in one sentence.
     pub fn open(config: &config::Storage, usual: &Path) -> Result<Self, String> {
-        Ok(Self(Arc::new(Inner {
-            place: Place::open(config.place.as_ref(), usual)?,
+        Ok(Self::of(Place::open(config.place.as_ref(), usual)?, config))
+    }
+
+    fn of(place: Place, config: &config::Storage) -> Self {
+        Self(Arc::new(Inner {
+            place,
             ttl: config.ttl,
             max_bytes: config.max_bytes,
             presign: config.presign,
@@ -166,7 +173,7 @@ impl Storage {
             kept: AtomicU64::new(0),
             crowded: Notify::new(),
             turn: Arc::new(Semaphore::new(1)),
-        })))
+        }))
     }
 
     /// The folder, or the URL.
@@ -254,7 +261,10 @@ impl Storage {
         work: impl Future<Output = Result<(Outcome, T), Error>>,
     ) -> Result<T, Error> {
         let began = Instant::now();
-        let done = work.await;
+        // The library panics at what it takes to be impossible. That is counted and logged where it happens; here it is
+        // a failure like another, which ends neither the request nor the task that tends the store.
+        let done = AssertUnwindSafe(work).catch_unwind().await;
+        let done = done.unwrap_or_else(|_| Err(Error::other(self.name(), "the program itself panicked")));
         let now = Instant::now();
         let (outcome, done) = match done {
             Ok((outcome, value)) => {
@@ -338,7 +348,42 @@ pub fn age(modified: SystemTime, now: SystemTime) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use object_store::aws::AmazonS3Builder;
+    use tokio::sync::mpsc;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_the_library_is_a_failure_and_the_store_is_tended_on() {
+        // Which no settings bring about.
+        let bucket = AmazonS3Builder::new()
+            .with_bucket_name("bucket")
+            .with_endpoint("minio:9000")
+            .with_access_key_id("id")
+            .with_secret_access_key("secret");
+        let place = Place {
+            name: "s3://bucket".to_owned(),
+            store: Arc::new(bucket.build().unwrap()),
+            folder: None,
+            base: Location::default(),
+            signer: None,
+        };
+        let config = config::Config::load(&config::Sources::default()).unwrap().storage;
+        let storage = Storage::of(place, &config);
+        let (tell, mut told) = mpsc::unbounded_channel();
+        storage.observe(Box::new(move |operation, outcome, _| {
+            let _ = tell.send((operation, outcome));
+        }));
+        let seen = async { [told.recv().await.unwrap(), told.recv().await.unwrap()] };
+        tokio::select! {
+            () = storage.tend() => unreachable!("it has no end"),
+            seen = seen => {
+                let expected = [Operation::Check, Operation::Sweep];
+                assert_eq!(seen, expected.map(|operation| (operation, Outcome::Failed)));
+            }
+        }
+        assert_eq!(storage.trouble().unwrap().detail, "s3://bucket: the program itself panicked");
+    }
 
     #[test]
     fn only_numbers_of_their_time_expire() {

@@ -14,6 +14,7 @@ use object_store::signer::Signer;
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig};
 use url::Url;
 
+use super::cloud;
 use crate::config::{self, CloudOptions};
 
 /// How long a connection may take, how long nothing may come, and how long one request may take with all its bytes.
@@ -71,12 +72,14 @@ fn bucket(url: &Url, options: &CloudOptions) -> Result<Place, String> {
     let (store, signer): (Arc<dyn ObjectStore>, Arc<dyn Signer>) = match scheme {
         ObjectStoreScheme::AmazonS3 => both(s3(url, options)?.build().map_err(wrong)?),
         ObjectStoreScheme::GoogleCloudStorage => {
+            cloud::check(options, cloud::of_gcs)?;
             let builder = GoogleCloudStorageBuilder::new().with_retry(retries());
             let builder = configured(options, GoogleConfigKey::Client)
                 .fold(builder, |builder, (key, value)| builder.with_config(key, value));
             both(builder.with_url(url.as_str()).build().map_err(wrong)?)
         }
         ObjectStoreScheme::MicrosoftAzure => {
+            cloud::check(options, cloud::of_azure)?;
             let builder = MicrosoftAzureBuilder::new().with_retry(retries());
             let builder = configured(options, AzureConfigKey::Client)
                 .fold(builder, |builder, (key, value)| builder.with_config(key, value));
@@ -89,6 +92,7 @@ fn bucket(url: &Url, options: &CloudOptions) -> Result<Place, String> {
 }
 
 fn s3(url: &Url, options: &CloudOptions) -> Result<AmazonS3Builder, String> {
+    cloud::check(options, cloud::of_s3)?;
     let builder = AmazonS3Builder::new().with_retry(retries());
     let builder = configured(options, AmazonS3ConfigKey::Client)
         .fold(builder, |builder, (key, value)| builder.with_config(key, value))
@@ -131,6 +135,14 @@ fn told(error: &object_store::Error) -> String {
     let mut last: &dyn std::error::Error = error;
     while let Some(source) = last.source() {
         last = source;
+    }
+    // Its own words may quote what it has read.
+    if let Some(json) = last.downcast_ref::<serde_json::Error>() {
+        return format!(
+            "the credentials are not as Google writes them (line {}, column {})",
+            json.line(),
+            json.column()
+        );
     }
     last.to_string()
 }
@@ -178,6 +190,37 @@ mod tests {
         assert!(open("az://container", &[]).is_err());
         let http = [("AWS_ENDPOINT", "http://minio:9000"), ("AWS_ALLOW_HTTP", "True")];
         assert!(open("s3://bucket", &http).is_ok());
+    }
+
+    #[test]
+    fn credentials_that_cannot_be_read_are_not_quoted() {
+        let error = open("gs://bucket", &[("GOOGLE_SERVICE_ACCOUNT_KEY", "\"hunter22\"")]).err().unwrap();
+        assert_eq!(error, "gs://bucket: the credentials are not as Google writes them (line 1, column 10)");
+        let key = [("GOOGLE_SERVICE_ACCOUNT_KEY", "{\"private_key\": {\"hunter22\": 1}}")];
+        let error = open("gs://bucket", &key).err().unwrap();
+        assert!(error.contains("not as Google writes them") && !error.contains("hunter22"), "{error}");
+    }
+
+    #[test]
+    fn what_the_library_would_panic_at_is_refused() {
+        let key = [("AWS_ACCESS_KEY_ID", "id\n"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+        for (url, options, expected) in [
+            ("s3://bucket", &key[..], "AWS_ACCESS_KEY_ID ends "),
+            ("s3://bucket", &[("AWS_ENDPOINT_URL", "minio:9000")], "AWS_ENDPOINT_URL takes "),
+            (
+                "az://container",
+                &[("AZURE_STORAGE_ENDPOINT", "azurite:10000")],
+                "AZURE_STORAGE_ENDPOINT takes ",
+            ),
+            (
+                "gs://bucket",
+                &[("GOOGLE_SERVICE_ACCOUNT", "/nowhere")],
+                "GOOGLE_SERVICE_ACCOUNT: could not read ",
+            ),
+        ] {
+            let error = open(url, options).err().unwrap_or_else(|| panic!("{options:?}"));
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 
     #[test]

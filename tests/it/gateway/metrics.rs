@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::engine::send;
-use super::observability::metrics_asked_for;
+use super::observability::{is_listed, metrics_asked_for};
 use super::raw::{Raw, head};
 use super::{Gateway, LONG, TRIANGLE, scrape};
 use crate::redis::RedisServer;
@@ -173,6 +173,10 @@ async fn what_happens_is_counted() {
             .lines()
             .any(|line| line.strip_prefix(&metric).is_some_and(|rest| rest.starts_with([' ', '{'])));
         assert!(there, "no {metric} in {text}");
+    }
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    for family in families.filter(|family| !family.starts_with("process_")) {
+        assert!(is_listed(family), "docs/observability/README.md lacks {family}");
     }
 }
 

@@ -22,6 +22,12 @@ pub fn metrics_asked_for() -> BTreeSet<String> {
     asked
 }
 
+/// Whether the list of metrics has this one.
+pub fn is_listed(metric: &str) -> bool {
+    let text = std::fs::read_to_string(file("README.md")).unwrap();
+    text.lines().filter(|line| line.starts_with("| `")).any(|line| line.contains(&format!("`{metric}`")))
+}
+
 #[test]
 fn every_alert_has_a_test() {
     let tests = std::fs::read_to_string(file("alerts_test.yml")).unwrap();

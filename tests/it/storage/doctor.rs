@@ -92,6 +92,19 @@ fn what_makes_no_sense_is_refused_with_one_line() {
         (&[url, http], "the endpoint of the store is http://, which only AWS_ALLOW_HTTP=true allows"),
         (&[url, ("AWS_SECRET_ACCESS_KEY", "hunter22")], "s3://bucket: "),
         (&[("STORAGE_URL", "az://container")], "az://container: "),
+        (&[url, ("AWS_ENDPOINT_URL", "minio:9000")], "AWS_ENDPOINT_URL takes a URL like "),
+        (&[url, ("AWS_ACCESS_KEY_ID", "hunter22\n")], "AWS_ACCESS_KEY_ID ends with the end of a line"),
+        (
+            &[("STORAGE_URL", "az://c"), ("AZURE_STORAGE_ENDPOINT", "azurite:1")],
+            "AZURE_STORAGE_ENDPOINT takes ",
+        ),
+        (&[("STORAGE_URL", "s3://bucket/p?secret=hunter22")], "STORAGE_URL takes "),
+        (&[("STORAGE_URL", "s3://hunter22@bucket")], "STORAGE_URL takes "),
+        (
+            &[("STORAGE_URL", "gs://bucket"), ("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key")],
+            "GOOGLE_APPLICATION_CREDENTIALS: could not read /nowhere/key: No such file",
+        ),
+        (&[("REDIS_PASSWORD", "hunter22")], "REDIS_PASSWORD is set, and neither REDIS_HOST nor REDIS_URL is"),
     ] {
         for arguments in [&["serve"][..], &["serve", "--check"], &["doctor"]] {
             let output = meshgate(arguments, variables);
