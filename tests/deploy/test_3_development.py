@@ -22,7 +22,13 @@ def development(tree, tmp_path_factory):
 
 def test_the_steps_of_the_readme(development):
     up, look, logs, down = lines_of("Development")
-    assert look.startswith("curl ") and " logs " in logs and down.endswith(" down")
+    plan = (
+        "docker-compose up --build",
+        "curl http://localhost:5000/health",
+        "docker-compose logs api",
+        "docker-compose down",
+    )
+    assert (up, look, logs, down) == plan
     look = look.replace(":5000", f":{PORT}")
     with development.meanwhile(up) as foreground:
 
