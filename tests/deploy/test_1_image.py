@@ -185,7 +185,8 @@ def test_a_bad_set_up_is_told_in_a_line_each(image, options, code, words):
 
 
 def test_the_classic_builder_builds_it_too(tree, image):
-    """Up to the engine: what follows are the same commands, and compiling twice would take too long."""
+    """Up to the engine, whose stages have all that two builders could see differently. What follows is cargo and
+    COPY as before, and compiling once more takes as long as all other tests: TEST_CLASSIC=whole does it."""
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
     target = "production" if os.environ.get("TEST_CLASSIC") == "whole" else "base"
     run("docker", "build", "--target", target, "--tag", f"{IMAGE}-classic", ".", cwd=tree, env=environment,
