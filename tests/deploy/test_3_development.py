@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from kit import COMPILING, Stack, ask, convert_triangle, free, until
+from kit import COMPILING, Stack, ask, convert_triangle, free, run, until
 from test_2_production import lines_of
 
 PORT = int(os.environ.get("TEST_PORT") or free(5000, 15000))
@@ -21,6 +21,7 @@ def development(tree, tmp_path_factory):
 
 
 def test_the_steps_of_the_readme(development):
+    before = unnamed_volumes()
     up, look, logs, down = lines_of("Development")
     plan = (
         "docker-compose up --build",
@@ -45,6 +46,13 @@ def test_the_steps_of_the_readme(development):
         assert any("listening" in line and not line.startswith("{") for line in said.splitlines()), said
         development.shell(down)
     assert development.compose("ps --all --quiet").stdout == ""
+    assert unnamed_volumes() <= before
+
+
+def unnamed_volumes() -> set[str]:
+    """Those that nobody finds again."""
+    names = run("docker", "volume", "ls", "--quiet").stdout.split()
+    return {name for name in names if len(name) == 64}
 
 
 def test_the_script_starts_it_and_says_where_it_is(development, tmp_path):
