@@ -3,9 +3,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-kit=../shared/docker/up.sh
-if ! docker info >/dev/null 2>&1 && [ -x "$kit" ]; then
-    "$kit" || echo "$kit could not start an engine"
+kit=../shared/docker
+if ! docker info >/dev/null 2>&1 && [ -x "$kit/up.sh" ]; then
+    # What is started here is stopped here; its images stay on disk.
+    trap '"$kit/down.sh" || true' EXIT
+    "$kit/up.sh" rust nginx redis prometheus || echo "$kit/up.sh could not start an engine"
 fi
 tests=$(grep -c '^def test_' tests/deploy/test_*.py | awk -F: '{ sum += $2 } END { print sum }')
 if ! docker info >/dev/null 2>&1; then

@@ -3,7 +3,7 @@ import shutil
 import subprocess
 
 import pytest
-from kit import COMPILING, IMAGE, ROOT, Stack, run
+from kit import COMPILING, IMAGE, ROOT, Stack, free, run
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +31,9 @@ def image(tree):
 
 @pytest.fixture(scope="session")
 def production(tree, image):
-    """Production, as the README says it is started; on another port where PORT 80 is taken."""
+    """Production, as the README says it is started; on another port where 80 is taken."""
     (tree / ".env.production").write_text("RATE_LIMIT_REQUESTS=0\n")
-    port = os.environ.get("TEST_HTTP_PORT", "80")
+    port = os.environ.get("TEST_HTTP_PORT") or str(free(80, 18080))
     variables = {"HTTP_PORT": port, "WORKER_MEMORY_LIMIT": "2G"}
     stack = Stack(tree, "meshgate-test", ["docker-compose.prod.yml"], variables)
     yield stack

@@ -1,9 +1,13 @@
 """What the tests of images and compose files share: commands, requests, and waiting for what is to come."""
 
+import contextlib
 import http.client
 import json
 import os
+import shutil
+import socket
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +17,8 @@ IMAGE = "meshgate:test"
 # Longer than anything here takes on a busy machine, in seconds. Compiling has its own limit.
 LONG = 180
 COMPILING = 3600
+# Where compose is only a part of docker, its old name still has to work for what is told to be typed.
+SPELLING = "" if shutil.which("docker-compose") else 'docker-compose() { docker compose "$@"; }; '
 
 
 def run(*command: str, check: bool = True, timeout: float = LONG, **options) -> subprocess.CompletedProcess:
@@ -35,6 +41,18 @@ def until(what: str, reached, timeout: float = LONG):
             pass
         assert time.monotonic() < end, f"never: {what}"
         time.sleep(0.1)
+
+
+def free(port: int, other: int) -> int:
+    """The port that the README names, or another one where that is taken on the machine that tests."""
+    with socket.socket() as probe:
+        # As Docker itself would: what was closed a moment ago is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return other
+    return port
 
 
 @dataclass
@@ -111,9 +129,27 @@ class Stack:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "COMPOSE_PROJECT_NAME": self.name, "MESHGATE_IMAGE": IMAGE, **self.variables}
 
-    def shell(self, line: str, check: bool = True, timeout: float = LONG) -> subprocess.CompletedProcess:
+    def shell(
+        self, line: str, check: bool = True, timeout: float = LONG, folder: Path | None = None
+    ) -> subprocess.CompletedProcess:
         """Runs a line as one would type it."""
-        return run("bash", "-euc", line, check=check, timeout=timeout, cwd=self.folder, env=self.environment)
+        where = folder or self.folder
+        return run("bash", "-euc", SPELLING + line, check=check, timeout=timeout, cwd=where, env=self.environment)
+
+    @contextlib.contextmanager
+    def meanwhile(self, line: str):
+        """Runs a line that stays in the foreground; it has to end by itself what it has begun."""
+        with tempfile.TemporaryFile("w+") as said:
+            process = subprocess.Popen(["bash", "-euc", SPELLING + line], cwd=self.folder, env=self.environment,
+                                       stdin=subprocess.DEVNULL, stdout=said, stderr=said)  # fmt: skip
+            try:
+                yield process
+                process.wait(LONG)
+            finally:
+                process.kill()
+                process.wait()
+                said.seek(0)
+                print(said.read()[-20_000:])
 
     def compose(self, line: str, check: bool = True, timeout: float = LONG) -> subprocess.CompletedProcess:
         files = " ".join(f"-f {name}" for name in self.files)

@@ -23,8 +23,8 @@ def server(image):
     """Starts servers; they are removed afterwards."""
     names = []
 
-    def start(*options: str) -> str:
-        names.append(run("docker", "run", "--detach", *options, IMAGE).stdout.strip())
+    def start(*options: str, image: str = IMAGE) -> str:
+        names.append(run("docker", "run", "--detach", *options, image).stdout.strip())
         return names[-1]
 
     yield start
@@ -124,6 +124,50 @@ def test_old_log_files_go(server):
         run("docker", "volume", "rm", "--force", volume, check=False)
 
 
+@pytest.fixture
+def clock(image):
+    """The image with a clock that can be set."""
+    recipe = f"""
+        FROM {image}
+        USER 0
+        RUN apt-get update && apt-get install -y --no-install-recommends libfaketime
+        USER 10001:0
+    """
+    name = f"{image}-clock"
+    run("docker", "build", "--tag", name, "-", input=recipe, stdin=None, timeout=600)
+    yield name
+    run("docker", "rmi", name)
+
+
+def test_a_new_day_has_a_new_log_file(clock, server):
+    """The day changes while the server works."""
+    variables = {
+        "LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+        "FAKETIME": "@2026-01-31 23:59:50",
+        "DONT_FAKE_MONOTONIC": "1",
+        "LOG_FILE": "/var/log/blender/app.log",
+    }
+    options = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    name = server(*options, "--publish", "127.0.0.1::5000", image=clock)
+    port = int(run("docker", "port", name, "5000").stdout.rsplit(":")[-1])
+
+    def files() -> dict[str, str]:
+        parts = run("docker", "exec", name, "sh", "-c", "cd /var/log/blender && tail -v -n +1 *.log").stdout
+        return dict(part.split(" <==\n", 1) for part in parts.split("==> ")[1:])
+
+    def turned():
+        return ask(port, "/v1/formats").status == 200 and len(files()) == 2
+
+    until("a file for the second day", turned)
+    ask(port, "/v1/formats", X_Request_Id="the-next-day")
+    found = until("its line", lambda: "the-next-day" in "".join(files().values()) and files())
+    assert sorted(found) == ["app.2026-01-31.log", "app.2026-02-01.log"]
+    days = {name: [json.loads(line)["timestamp"][:10] for line in text.splitlines() if line]
+            for name, text in found.items()}  # fmt: skip
+    assert set(days["app.2026-01-31.log"]) == {"2026-01-31"} and "2026-02-01" in days["app.2026-02-01.log"]
+    assert "the-next-day" in found["app.2026-02-01.log"]
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
@@ -141,7 +185,8 @@ def test_a_bad_set_up_is_told_in_a_line_each(image, options, code, words):
 
 
 def test_the_classic_builder_builds_it_too(tree, image):
-    """Up to the engine: what follows are the same commands, and compiling twice would take too long."""
+    """Up to the engine, whose stages have all that two builders could see differently. What follows is cargo and
+    COPY as before, and compiling once more takes as long as all other tests: TEST_CLASSIC=whole does it."""
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
     target = "production" if os.environ.get("TEST_CLASSIC") == "whole" else "base"
     run("docker", "build", "--target", target, "--tag", f"{IMAGE}-classic", ".", cwd=tree, env=environment,

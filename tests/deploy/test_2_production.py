@@ -2,7 +2,9 @@
 
 import base64
 import concurrent.futures
+import functools
 import io
+import itertools
 import json
 import os
 import re
@@ -12,7 +14,8 @@ import pytest
 from kit import COMPILING, IMAGE, ROOT, Stack, ask, grid, inspect, kill, run, triangle, until
 
 HUMANOID = ROOT / "examples/humanoid.fbx"
-MEGABYTE = 1_000_000
+# As nginx and the server count.
+MEGABYTE = 1 << 20
 
 
 def lines_of(heading: str) -> list[str]:
@@ -32,14 +35,21 @@ def convert(port: int, target: str, model: bytes, name: str, **options):
     return ask(port, f"/convert?output_format={target}&filename={name}", model, **options)
 
 
-def works(port: int, number: int = 0) -> bool:
-    return convert(port, "glb", triangle(number), "a.obj").status == 200
+numbers = itertools.count(1)
+
+
+def works(port: int) -> bool:
+    """A model that nobody has converted before is converted."""
+    answer = convert(port, "glb", triangle(next(numbers)), "a.obj")
+    return answer.status == 200 and answer.header("meshgate-cache") == "miss"
 
 
 def test_the_steps_of_the_readme(production, port):
-    steps = lines_of("Production")
-    assert steps[-1].endswith(" down"), steps
-    for step in steps[:-1]:
+    first, *steps = lines_of("Production")
+    file = "docker-compose -f docker-compose.prod.yml"
+    assert steps == [f"{file} up -d --build", "curl http://localhost/health", f"{file} ps", f"{file} logs nginx",
+                     f"{file} logs api", f"{file} down"]  # fmt: skip
+    for step in [first, *steps[:-1]]:
         # Another port where that one is taken on the machine that tests.
         line = step if port == 80 else step.replace("http://localhost/", f"http://localhost:{port}/")
         if os.environ.get("TEST_IMAGE"):
@@ -80,11 +90,9 @@ def test_a_form_with_several_files(production, port):
 
 
 def test_a_hundred_megabytes_pass_and_more_do_not(port):
-    start = triangle()
-    line = b"#" * 99 + b"\n"
-    fits = start + line * ((100 * MEGABYTE - len(start)) // 100)
-    assert convert(port, "stl", fits, "a.obj").status == 200
-    answer = convert(port, "stl", fits + line * 60_000, "a.obj")
+    model = triangle() + b"#\n" * (51 * MEGABYTE)
+    assert convert(port, "stl", model[: 100 * MEGABYTE], "a.obj").status == 200
+    answer = convert(port, "stl", model[: 101 * MEGABYTE], "a.obj")
     assert (answer.status, answer.problem()["code"]) == (413, "too_large")
 
 
@@ -123,6 +131,16 @@ def test_the_log_of_nginx_is_json_with_the_number(production, port):
     assert "look-for-me" in production.compose("logs api").stdout
 
 
+def test_the_log_of_the_server_is_also_a_file(production, port):
+    ask(port, "/v1/formats", X_Request_Id="look-in-the-file")
+
+    def written():
+        lines = production.compose("exec -T api sh -c 'cat /var/log/blender/app.*-*-*.log'").stdout.splitlines()
+        return [json.loads(line) for line in lines if "look-in-the-file" in line]
+
+    assert until("a line in the file", written)[0]["route"] == "/v1/formats"
+
+
 def test_only_nginx_is_to_be_reached(production):
     for service, private in (("api", "5000"), ("redis", "6379")):
         name = production.container(service)
@@ -151,8 +169,12 @@ def test_everything_is_confined(production):
     assert "536870912" in config.stdout and "allkeys-lru" in config.stdout, config.stdout
     refused = production.compose("exec -T redis redis-cli ping", check=False)
     assert "NOAUTH" in refused.stdout
-    # No list of processes shows the password.
+    # Neither a list of processes nor an environment shows the password.
     password = (production.folder / "secrets/redis_password").read_text().strip()
+    for service in ("nginx", "api", "redis"):
+        shown = run("docker", "inspect", production.container(service)).stdout
+        assert "/run/secrets/" in shown or service == "nginx", service
+        assert password not in shown, service
     assert password not in run("docker", "top", production.container("redis"), "-eo", "pid,args").stdout
 
 
@@ -171,10 +193,10 @@ def test_a_model_that_eats_memory_fails_alone(production, port):
     before = production.started()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         eating = pool.submit(convert, port, "glb", eater.read_bytes(), "eater.blend")
-        assert works(port, 1)
+        assert works(port)
         answer = eating.result()
     assert (answer.status, answer.problem()["code"]) == (422, "memory_limit")
-    assert works(port, 2) and production.started() == before
+    assert works(port) and production.started() == before
     assert inspect(name, "{{.State.OOMKilled}} {{.RestartCount}}") == "false 0"
     assert kills(name) == 0
 
@@ -187,6 +209,7 @@ def kills(name: str) -> int:
     """How many processes of the container the kernel has killed for want of memory."""
     script = "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null; true"
     counts = re.findall(r"^oom_kill (\d+)", run("docker", "exec", name, "sh", "-c", script).stdout, re.MULTILINE)
+    assert counts, "the kernel says nothing of it"
     return sum(int(count) for count in counts)
 
 
@@ -201,7 +224,7 @@ def test_what_is_killed_comes_back(production, port, service):
         pid = next(line.split()[0] for line in listed if line.split()[1] == "meshgate")
     kill(pid)
     until("it was started again", lambda: production.started()[name] != before[name])
-    until("requests work again", lambda: works(port, 3))
+    until("requests work again", lambda: works(port))
     until("it is healthy", lambda: production.is_healthy(service))
     after = production.started()
     assert {key for key in after if after[key] != before[key]} == {name}, (before, after)
@@ -213,10 +236,43 @@ def test_what_is_killed_comes_back(production, port, service):
         until("the server uses it again", shared)
 
 
+# Has an address belong to a card that is not there, or ends that: packets to it are lost.
+LOSE = """
+import fcntl, socket, struct, sys
+request, address = {"lose": 0x8955, "find": 0x8953}[sys.argv[1]], socket.inet_aton(sys.argv[2])
+ip = struct.pack("=HH4s8x", socket.AF_INET, 0, address)
+card = struct.pack("=H6s8x", 1, bytes([2, 0, 0, 0, 0, 1]))
+entry = ip + card + struct.pack("=i16s16s", 6, b"", b"eth0")
+fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), request, entry)
+"""
+
+
+def test_a_server_that_is_not_reached_is_away_and_not_late(production, port):
+    host = address(production, 1)
+
+    def route(verb: str):
+        run("docker", "run", "--rm", "--network", f"container:{production.container('nginx')}", "--user", "0",
+            "--cap-add", "NET_ADMIN", "--entrypoint", "python3.11", IMAGE, "-c", LOSE, verb, host)  # fmt: skip
+
+    route("lose")
+    try:
+        away = ask(port, "/v1/formats")
+    finally:
+        route("find")
+    assert (away.status, away.problem()["code"], away.header("retry-after")) == (502, "engine_unavailable", "5")
+    until("requests work again", lambda: works(port))
+    # One that is reached and says nothing is late. A probe waits ten seconds.
+    run("docker", "pause", production.container("api"))
+    try:
+        late = ask(port, "/health")
+    finally:
+        run("docker", "unpause", production.container("api"))
+    assert (late.status, late.problem()["code"], late.header("retry-after")) == (504, "timeout", None)
+    until("requests work again", lambda: works(port))
+
+
 def test_a_server_at_another_address_is_found(production, port):
-    name = production.container("api")
-    template = f'{{{{(index .NetworkSettings.Networks "{production.name}_front").IPAddress}}}}'
-    before = inspect(name, template)
+    before = address(production, 1)
     production.compose("stop api")
     away = ask(port, "/v1/formats")
     assert (away.status, away.problem()["code"], away.header("retry-after")) == (502, "engine_unavailable", "5")
@@ -226,8 +282,8 @@ def test_a_server_at_another_address_is_found(production, port):
     try:
         production.compose("start api")
         until("it is healthy", lambda: production.is_healthy("api"))
-        assert inspect(name, template) != before
-        until("requests work again", lambda: works(port, 4))
+        assert address(production, 1) != before
+        until("requests work again", lambda: works(port))
     finally:
         run("docker", "rm", "--force", squatter)
 
@@ -249,19 +305,54 @@ def test_stopping_loses_no_request(production, port):
     assert inspect(production.container("api"), "{{.State.ExitCode}}") == "0"
 
 
+def address(stack: Stack, index: int) -> str:
+    """Of a server, in the network that nginx reaches it by."""
+    template = f'{{{{(index .NetworkSettings.Networks "{stack.name}_front").IPAddress}}}}'
+    return inspect(stack.container("api", index), template)
+
+
+def conversions(host: str) -> int:
+    """How many a server has carried out."""
+    text = ask(5000, "/metrics", host=host).body.decode()
+    assert "meshgate_cache_requests_total" in text
+    return sum(int(count) for count in re.findall(r"^meshgate_conversions_total\{.*\} (\d+)$", text, re.MULTILINE))
+
+
 def test_two_servers_share_the_work(production, port):
     production.compose("up -d --no-build --no-recreate --scale api=2", timeout=300)
     until("nginx is healthy", lambda: production.is_healthy("nginx"))
     until("the second is healthy", lambda: production.is_healthy("api", 2))
+    hosts = [address(production, index) for index in (1, 2)]
+    assert len(set(hosts)) == 2
 
-    def both_served():
-        assert works(port, 5)
-        name = production.container("api", 2)
-        address = inspect(name, f'{{{{(index .NetworkSettings.Networks "{production.name}_front").IPAddress}}}}')
-        log = production.compose("logs --no-log-prefix nginx").stdout.splitlines()
-        return any('"path":"/convert","status":200' in line and f'"upstream":"{address}:5000"' in line for line in log)
+    def equal_ones():
+        """Equal requests at the same time; whether both servers had a part of them."""
+        number = next(numbers)
+        before = sum(conversions(host) for host in hosts)
+        model = grid(100) + f"# {number}\n".encode()
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            one = functools.partial(convert, port, "fbx", model, "a.obj", X_Request_Id=f"equal-{number}")
+            answers = [each.result() for each in [pool.submit(one) for _ in range(8)]]
+        assert [answer.status for answer in answers] == [200] * 8, answers
+        assert len({answer.body for answer in answers}) == 1
+        how = sorted(answer.header("meshgate-cache") for answer in answers)
+        assert how.count("miss") == 1 and set(how) <= {"miss", "hit", "coalesced"}, how
+        assert sum(conversions(host) for host in hosts) == before + 1
 
-    until("both have served", both_served)
+        def served():
+            log = production.compose("logs --no-log-prefix nginx").stdout.splitlines()
+            lines = [json.loads(line) for line in log if f'"equal-{number}"' in line]
+            return len(lines) == 8 and {line["upstream"] for line in lines}
+
+        return until("all are in the log", served) == {f"{host}:5000" for host in hosts} and answers
+
+    answers = until("both have served", equal_ones)
+    # Whoever has written a report, the other one reads it as well.
+    for link in {answer.header("link") for answer in answers}:
+        path = re.match(r"<(/v1/reports/[^>]+)>", link)[1]
+        reports = [ask(5000, path, host=host) for host in hosts]
+        assert [report.status for report in reports] == [200, 200], reports
+        assert reports[0].json() == reports[1].json() == ask(port, path).json()
 
 
 def test_what_was_kept_outlives_down(production, port):
