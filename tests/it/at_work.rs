@@ -17,20 +17,27 @@ pub fn motion(frames: usize) -> String {
     text
 }
 
-/// The state of a process and its parent; `None` where there is no such process, or one that is only to be buried.
-fn stat(pid: i32) -> Option<(String, i32)> {
+struct Stat {
+    state: String,
+    parent: i32,
+    session: i32,
+}
+
+/// What a process is doing; `None` where there is no such process, or one that is only to be buried.
+fn stat(pid: i32) -> Option<Stat> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name before it may hold anything.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    let state = fields.next().filter(|state| !matches!(*state, "Z" | "X"))?;
-    Some((state.to_owned(), fields.next()?.parse().ok()?))
+    let state = fields.next().filter(|state| !matches!(*state, "Z" | "X"))?.to_owned();
+    let parent = fields.next()?.parse().ok()?;
+    Some(Stat { state, parent, session: fields.nth(1)?.parse().ok()? })
 }
 
 /// The processes that these have started and that are still theirs.
 pub fn children(of: &[i32]) -> Vec<i32> {
     let pids =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| stat(*pid).is_some_and(|(_, parent)| of.contains(&parent))).collect()
+    pids.filter(|pid| stat(*pid).is_some_and(|stat| of.contains(&stat.parent))).collect()
 }
 
 pub fn alive(pid: i32) -> bool {
@@ -39,7 +46,12 @@ pub fn alive(pid: i32) -> bool {
 
 /// Whether it has nothing to do.
 pub fn sleeps(pid: i32) -> bool {
-    stat(pid).is_some_and(|(state, _)| state == "S")
+    stat(pid).is_some_and(|stat| stat.state == "S")
+}
+
+/// Whether it has a session of its own, as conversions have: not what a zygote runs while it starts.
+pub fn leads_a_session(pid: i32) -> bool {
+    stat(pid).is_some_and(|stat| stat.session == pid)
 }
 
 /// The conversions' folders that are there now, below the folder where processes have theirs.

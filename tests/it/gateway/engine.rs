@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{Gateway, LONG, PAUSE};
-use crate::at_work::{self, children, sleeps};
+use crate::at_work::{self, children, leads_a_session, sleeps};
 
 /// A motion that takes the engine long enough to be met at work.
 pub fn motion() -> Vec<u8> {
@@ -18,6 +18,10 @@ pub fn send(pid: i32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
 }
 
+fn converting(zygotes: &[i32]) -> Vec<i32> {
+    children(zygotes).into_iter().filter(|child| leads_a_session(*child)).collect()
+}
+
 impl Gateway {
     /// The zygotes.
     pub fn zygotes(&self) -> Vec<i32> {
@@ -26,7 +30,7 @@ impl Gateway {
 
     /// The children in which conversions run.
     pub fn converting(&self) -> Vec<i32> {
-        children(&self.zygotes())
+        converting(&self.zygotes())
     }
 
     /// Waits for a child at work of which the gateway has been told: its zygote sleeps again.
@@ -34,7 +38,7 @@ impl Gateway {
         let began = Instant::now();
         loop {
             for zygote in self.zygotes() {
-                if let Some(child) = children(&[zygote]).first().filter(|_| sleeps(zygote)) {
+                if let Some(child) = converting(&[zygote]).first().filter(|_| sleeps(zygote)) {
                     return *child;
                 }
             }
