@@ -177,11 +177,17 @@ impl Bench {
     /// What it takes to know of many results that processes before have left.
     pub fn many(&self) -> Result<Vec<Row>> {
         let store = self.scratch.join("many");
+        // All have the same result: what counts are the entries, and those without a result are forgotten.
+        let result = [b'.'; 1000];
+        let hash = blake3::hash(&result);
+        let blobs = store.join("blobs").join(&hash.to_hex()[..2]);
+        fs::create_dir_all(&blobs)?;
+        fs::write(blobs.join(hash.to_hex().as_str()), result)?;
         for number in 0..ENTRIES {
             let identity = blake3::hash(&number.to_le_bytes());
             let entry = Entry::Result(Kept {
-                hash: identity,
-                bytes: 1000,
+                hash,
+                bytes: result.len() as u64,
                 format: Format::Glb,
                 main: None,
                 zip: false,
