@@ -123,3 +123,15 @@ pub struct Timings {
     /// From the first byte of the model to the finished result.
     pub total_ms: f64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_was_read_is_written_as_it_was() {
+        let text = r#"{"queue_ms":0.026106999999999998,"import_ms":0.026107,"total_ms":73.2048}"#;
+        let timings: Timings = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&timings).unwrap(), text);
+    }
+}
