@@ -3,21 +3,17 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use meshgate::cache::{Entry, Result as Kept};
 use meshgate::domain::Format;
-use reqwest::{Client, RequestBuilder};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::task::JoinSet;
 
-use super::gateway::{Server, WARM, timed};
+use super::gateway::{Server, WARM, hammer};
 use super::table::Row;
 use super::{Bench, Result, median, show};
 
-const CLIENTS: usize = 8;
 const HITS: usize = 2000;
 const ROUNDS: usize = 3;
 const PAIRS: usize = 200;
@@ -95,7 +91,7 @@ impl Bench {
     /// A megabyte that was converted before: against the same bytes as a file of nginx, by the same clients, in turns, where
     /// a small zip asks for it; and how long one takes that is sent whole.
     pub async fn hits(&self) -> Result<Vec<Row>> {
-        let server = Arc::new(Server::start(self, &[("CACHE", "on")])?);
+        let server = Server::start(self, &[("CACHE", "on")])?;
         let zip = bytes::Bytes::from(fs::read(self.model("middle.zip"))?);
         let whole = bytes::Bytes::from(fs::read(self.model("middle.glb"))?);
         let result = known(&server, ZIP, &zip).await?;
@@ -106,8 +102,8 @@ impl Bench {
 
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            theirs.push(hammer(|client| client.get(&nginx.address)).await?);
-            ours.push(hammer(|client| server.request(client, ZIP, zip.clone())).await?);
+            theirs.push(hammer(HITS, |client| client.get(&nginx.address)).await?);
+            ours.push(hammer(HITS, |client| server.request(client, ZIP, zip.clone())).await?);
         }
         let mut times = Vec::new();
         for _ in 0..PAIRS {
@@ -141,12 +137,8 @@ impl Bench {
         let limited =
             Server::start(self, &[("REDIS_URL", &redis.address), ("RATE_LIMIT_REQUESTS", "100000")])?;
         let (without, with) = self.in_turns(&usual, &limited).await?;
-        Ok(Row::at_most(
-            "a rate limit on Redis adds to the median of a small native conversion, in ms",
-            format!("{} / {}", show(with), show(without)),
-            (with.as_secs_f64() - without.as_secs_f64()) * 1000.0,
-            0.5,
-        ))
+        let what = "a rate limit on Redis adds to the median of a small native conversion, in ms";
+        Ok(Row::adds(what, with, without, 0.5))
     }
 
     /// Conversions of 100 kB that nobody has asked for before, with the cache and without, in turns.
@@ -154,12 +146,8 @@ impl Bench {
         let usual = Server::start(self, &[])?;
         let caching = Server::start(self, &[("CACHE", "on")])?;
         let (without, with) = self.in_turns(&usual, &caching).await?;
-        Ok(Row::at_most(
-            "cache and store add to the median of a conversion of 100 kB that is not known, in ms",
-            format!("{} / {}", show(with), show(without)),
-            (with.as_secs_f64() - without.as_secs_f64()) * 1000.0,
-            3.0,
-        ))
+        let what = "cache and store add to the median of a conversion of 100 kB that is not known, in ms";
+        Ok(Row::adds(what, with, without, 3.0))
     }
 
     /// The medians of both, for native conversions of 100 kB, each of another name.
@@ -239,27 +227,4 @@ async fn known(server: &Server, query: &str, body: &bytes::Bytes) -> Result<byte
         return Err("the second answer is no hit with the same bytes".into());
     }
     Ok(first)
-}
-
-/// So many requests by all clients together: how long they took.
-async fn hammer(request: impl Fn(&Client) -> RequestBuilder) -> Result<Duration> {
-    let client = Client::new();
-    let began = Instant::now();
-    let mut clients = JoinSet::new();
-    for _ in 0..CLIENTS {
-        let requests: Vec<_> = (0..HITS / CLIENTS).map(|_| request(&client)).collect();
-        clients.spawn(async move {
-            for request in requests {
-                let (status, _) = timed(request).await.map_err(|error| error.to_string())?;
-                if status != reqwest::StatusCode::OK {
-                    return Err(format!("a request was answered {status}"));
-                }
-            }
-            Ok(())
-        });
-    }
-    while let Some(done) = clients.join_next().await {
-        done??;
-    }
-    Ok(began.elapsed())
 }

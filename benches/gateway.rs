@@ -24,6 +24,7 @@ use super::{Bench, Result, median, percentile, show};
 const PAIRS: usize = 60;
 const STARTS: usize = 5;
 const NATIVE: usize = 4000;
+const CLIENTS: usize = 8;
 const DISTINCT: usize = 200;
 const OVERLOAD: Duration = Duration::from_secs(30);
 /// Tenths of a second until all that is over must be gone.
@@ -142,7 +143,7 @@ impl Server {
     }
 }
 
-pub async fn timed(request: RequestBuilder) -> Result<(StatusCode, Duration)> {
+async fn timed(request: RequestBuilder) -> Result<(StatusCode, Duration)> {
     let began = Instant::now();
     let answer = request.send().await?;
     let status = answer.status();
@@ -182,13 +183,8 @@ impl Bench {
         }
         blender.shutdown().await;
         let (direct, http) = (median(&mut direct), median(&mut http));
-        let added = (http.as_secs_f64() - direct.as_secs_f64()) * 1000.0;
-        Ok(Row::at_most(
-            "HTTP adds to the supervisor's own median, in ms (cube.fbx → glb)",
-            format!("{} / {}", show(http), show(direct)),
-            added,
-            3.0,
-        ))
+        let what = "HTTP adds to the supervisor's own median, in ms (cube.fbx → glb)";
+        Ok(Row::adds(what, http, direct, 3.0))
     }
 
     /// Small native conversions by 8 clients, whose reports go to memory, and to this disk: some file systems are slow to make
@@ -207,26 +203,11 @@ impl Bench {
     }
 
     async fn native_by_clients(&self, variables: &[(&str, &str)]) -> Result<f64> {
-        let server = Arc::new(Server::start(self, variables)?);
-        let model = fs::read(self.model("small.glb"))?;
-        let began = Instant::now();
-        let mut clients = JoinSet::new();
-        for _ in 0..8 {
-            let (server, model) = (Arc::clone(&server), model.clone());
-            clients.spawn(async move {
-                for _ in 0..NATIVE / 8 {
-                    server
-                        .succeed("output_format=glb&filename=a.glb", model.clone())
-                        .await
-                        .map_err(|e| e.to_string())?;
-                }
-                Ok::<(), String>(())
-            });
-        }
-        while let Some(done) = clients.join_next().await {
-            done??;
-        }
-        Ok(NATIVE as f64 / began.elapsed().as_secs_f64())
+        let server = Server::start(self, variables)?;
+        let model = bytes::Bytes::from(fs::read(self.model("small.glb"))?);
+        let request =
+            |client: &Client| server.request(client, "output_format=glb&filename=a.glb", model.clone());
+        Ok(NATIVE as f64 / hammer(NATIVE, request).await?.as_secs_f64())
     }
 
     /// Four clients of distinct conversions against the two slots alone, and against a process for each.
@@ -468,4 +449,27 @@ async fn distinct_http(
         times.extend(done??);
     }
     Ok((began.elapsed(), times))
+}
+
+/// So many requests by all clients together: how long they took.
+pub async fn hammer(requests: usize, request: impl Fn(&Client) -> RequestBuilder) -> Result<Duration> {
+    let client = Client::new();
+    let began = Instant::now();
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        let own: Vec<_> = (0..requests / CLIENTS).map(|_| request(&client)).collect();
+        clients.spawn(async move {
+            for request in own {
+                let (status, _) = timed(request).await.map_err(|error| error.to_string())?;
+                if status != StatusCode::OK {
+                    return Err(format!("a request was answered {status}"));
+                }
+            }
+            Ok(())
+        });
+    }
+    while let Some(done) = clients.join_next().await {
+        done??;
+    }
+    Ok(began.elapsed())
 }

@@ -1,7 +1,10 @@
 //! What was measured, as a table for people.
 
 use std::fmt::{self, Write};
+use std::time::Duration;
 use std::{fs, io};
+
+use super::show;
 
 /// One line of the table.
 pub struct Row {
@@ -16,6 +19,12 @@ pub struct Row {
 impl Row {
     pub fn at_most(what: &'static str, measured: String, ratio: f64, goal: f64) -> Row {
         Row { what, measured, ratio, goal: format!("≤ {goal}"), kept: ratio <= goal }
+    }
+
+    /// What one median adds to another, in ms.
+    pub fn adds(what: &'static str, with: Duration, without: Duration, goal: f64) -> Row {
+        let added = (with.as_secs_f64() - without.as_secs_f64()) * 1000.0;
+        Row::at_most(what, format!("{} / {}", show(with), show(without)), added, goal)
     }
 
     pub fn at_least(what: &'static str, measured: String, ratio: f64, goal: f64) -> Row {

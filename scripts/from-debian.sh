@@ -17,3 +17,30 @@ unpack_debs() (
         { echo "the packages $* cannot be had from here" && return 1; }
     for deb in "$work"/*.deb; do dpkg-deb --extract "$deb" "$folder"; done
 )
+
+# get_tool NAME PROGRAM PACKAGE...: target/tools/NAME, from the system where it is there, else from the packages, in which it
+# is usr/PROGRAM. It fails where they cannot be had, and says why.
+get_tool() (
+    name=$1 program=$2
+    shift 2
+    tools=$PWD/target/tools
+    [ -x "$tools/$name" ] && exit 0
+    mkdir -p "$tools"
+    if command -v "$name" >/dev/null; then
+        ln -sf "$(command -v "$name")" "$tools/$name"
+        exit 0
+    fi
+    work=$(mktemp -d "$tools/$name.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    unpack_debs "$work" "$@" || exit 1
+    rm -rf "$tools/$name-files"
+    mv "$work/usr" "$tools/$name-files" || exit 1
+    # A program may be another one that goes by the name that it is called.
+    cat >"$work/$name" <<TOOL
+#!/usr/bin/env bash
+files=\$(dirname "\$(readlink -f "\$0")")/$name-files
+LD_LIBRARY_PATH=\$(echo "\$files"/lib/*-linux-gnu) exec -a $name "\$files/$program" "\$@"
+TOOL
+    chmod +x "$work/$name"
+    mv "$work/$name" "$tools/$name"
+)

@@ -5,18 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/from-debian.sh
 
-tools=$PWD/target/tools
-[ -x "$tools/promtool" ] && exit 0
-mkdir -p "$tools"
-
-if command -v promtool >/dev/null; then
-    ln -sf "$(command -v promtool)" "$tools/promtool"
-    exit 0
-fi
-work=$(mktemp -d "$tools/promtool.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-if ! why=$(unpack_debs "$work" prometheus); then
+if ! why=$(get_tool promtool bin/promtool prometheus); then
     echo "promtool SKIPPED (1): $why; install what Debian calls prometheus to have its tests run" >&2
-    exit 0
 fi
-mv "$work/usr/bin/promtool" "$tools/promtool"

@@ -65,13 +65,7 @@ pub async fn convert(
     let (parts, body) = request.into_parts();
     let over = parts.extensions.get::<Over>();
     // Nothing else is told to one who may not send more.
-    let refused = |problem| match over {
-        Some(Over(limit)) => {
-            gateway.metrics.rate_limited();
-            limit.clone()
-        }
-        None => problem,
-    };
+    let refused = |problem| over.map_or(problem, |Over(limit)| limit.clone());
     let wish = match Wish::read(query) {
         Ok(wish) => wish,
         Err(problem) => return refused(problem).into_response(),
@@ -148,7 +142,6 @@ async fn answer(gateway: &Shared, wish: Wish, parts: &Parts, model: Model, began
             None => false,
         };
         if !known {
-            gateway.metrics.rate_limited();
             return problem.clone().into_response();
         }
     }
@@ -156,13 +149,12 @@ async fn answer(gateway: &Shared, wish: Wish, parts: &Parts, model: Model, began
         Question { identity, fresh: wanted.fresh, lost: false, timeout: gateway.settings.timeout };
     let asked = Instant::now();
     let Model { folder, files, took } = model;
-    let (files, wish) = (Arc::new(files), Arc::new(wish));
+    let files = Arc::new(files);
     let work = |timeout| {
-        let (gateway, folder) = (Arc::clone(gateway), folder.clone());
-        let (files, wish) = (Arc::clone(&files), Arc::clone(&wish));
+        let (gateway, folder, files) = (Arc::clone(gateway), folder.clone(), Arc::clone(&files));
+        let Wish { target, options, main, .. } = wish.clone();
         async move {
             let sources = files.iter().map(Received::named).collect::<Result<_, _>>()?;
-            let Wish { target, options, main, .. } = (*wish).clone();
             let request =
                 service::Request { sources: Source::Files(sources), main, target, options, timeout };
             carry_out(gateway, folder, request, began).await

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{Extensions, HeaderName, HeaderValue};
+use axum::http::{Extensions, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -59,10 +59,12 @@ pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Ne
             request.extensions_mut().insert(Over(problem));
             next.run(request).await
         } else {
-            gateway.metrics.rate_limited();
             pass_over(request.into_body()).await;
             problem.into_response()
         };
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            gateway.metrics.rate_limited();
+        }
         tell(&mut answer, quota, 0, decision.reset);
         return answer;
     };

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use axum::body::Bytes;
-
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Content, Received};

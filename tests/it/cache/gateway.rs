@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::{answered, conversion, conversions, header, how, model, stored, whole};
 use crate::gateway::raw::head;
-use crate::gateway::{Gateway, LONG, TRIANGLE, nothing_stays, until};
+use crate::gateway::{Gateway, LONG, TRIANGLE, nothing_stays, report, until};
 use crate::redis::RedisServer;
 
 /// Waits until as many results are in the store.
@@ -67,7 +67,6 @@ async fn a_client_that_has_it_is_not_sent_it_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_wants_a_fresh_one_gets_it_and_it_takes_the_place() {
     let gateway = Gateway::start(&[]);
-    let report = |answer: &reqwest::Response| header(answer, "link");
     let first = conversion(&gateway).send().await.unwrap();
     until_stored(&gateway, 1);
     let fresh = conversion(&gateway).header("cache-control", "no-cache").send().await.unwrap();
@@ -255,15 +254,14 @@ async fn the_next_process_knows_what_this_one_did() {
     let entries = || whole(&folder.path().join("entries"));
     let gateway = Gateway::start(&store);
     let first = conversion(&gateway).send().await.unwrap();
-    let report = header(&first, "link");
+    let link = header(&first, "link");
     until("it is stored", || entries().len() == 1);
     drop(gateway);
     let gateway = Gateway::start(&store);
     let again = conversion(&gateway).send().await.unwrap();
-    assert_eq!((how(&again).as_str(), header(&again, "link")), ("hit", report.clone()));
+    assert_eq!((how(&again).as_str(), header(&again, "link")), ("hit", link));
     // And finds its report.
-    let path = report.trim_start_matches('<').split('>').next().unwrap();
-    assert_eq!(gateway.json(path).await["output"]["format"], "stl");
+    assert_eq!(gateway.json(&report(&again)).await["output"]["format"], "stl");
     assert_eq!(conversions(&gateway).await, 0);
 
     // What was put before its time is not known any more, whatever the clocks say.
@@ -295,12 +293,18 @@ async fn it_can_be_turned_off() {
     assert!(stored(&gateway, "entries").is_empty() && stored(&gateway, "blobs").is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_used_for_the_longest_time_makes_room() {
+/// One that remembers two results, and how many bytes each of them has.
+async fn with_room_for_two() -> (Gateway, usize) {
     let probe = Gateway::start(&[]);
     let bytes = conversion(&probe).send().await.unwrap().bytes().await.unwrap().len();
     drop(probe);
     let gateway = Gateway::start(&[("CACHE_MAX_SIZE", &(2 * bytes).to_string())]);
+    (gateway, bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_used_for_the_longest_time_makes_room() {
+    let (gateway, _) = with_room_for_two().await;
     let content = |number: u32| TRIANGLE.replacen("v 1", &format!("v {number}"), 1);
     for number in 1..=3 {
         assert_eq!(how(&model(&gateway, &content(number)).send().await.unwrap()), "miss");
@@ -316,10 +320,7 @@ async fn what_was_not_used_for_the_longest_time_makes_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_is_too_large_to_be_remembered_leaves_the_others() {
-    let probe = Gateway::start(&[]);
-    let bytes = conversion(&probe).send().await.unwrap().bytes().await.unwrap().len();
-    drop(probe);
-    let gateway = Gateway::start(&[("CACHE_MAX_SIZE", &(2 * bytes).to_string())]);
+    let (gateway, bytes) = with_room_for_two().await;
     assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
     until_stored(&gateway, 1);
     let many: String = (0..20)
@@ -337,11 +338,6 @@ async fn a_result_that_is_too_large_to_be_remembered_leaves_the_others() {
     });
     assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "hit");
     assert_eq!(super::count(&gateway, "meshgate_cache_bytes").await, bytes as u64);
-}
-
-/// Where a report is, by the answer's `Link`.
-fn report(answer: &reqwest::Response) -> String {
-    header(answer, "link").trim_start_matches('<').split('>').next().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

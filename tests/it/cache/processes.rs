@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::{conversion, conversions, header, how, model};
 use crate::gateway::engine::motion;
-use crate::gateway::{Gateway, TRIANGLE, until};
+use crate::gateway::{Gateway, TRIANGLE, report, until};
 use crate::redis::RedisServer;
 
 fn start(server: &RedisServer, store: &tempfile::TempDir) -> Gateway {
@@ -51,9 +51,7 @@ async fn equal_conversions_run_once_in_all_processes() {
     until("it is known", || keys(&server, ENTRIES).len() == 2);
     let again = conversion(&gateways[1]).send().await.unwrap();
     assert_eq!((how(&again).as_str(), header(&again, "link")), ("hit", header(&first, "link")));
-    let link = header(&first, "link");
-    let path = link.trim_start_matches('<').split('>').next().unwrap();
-    assert_eq!(gateways[1].json(path).await["output"]["format"], "stl");
+    assert_eq!(gateways[1].json(&report(&first)).await["output"]["format"], "stl");
     for key in server.keys() {
         assert!(key.starts_with(meshgate::redis::PREFIX), "{key}");
         let life: i64 = cmd("PTTL").arg(&key).query(&mut server.look()).unwrap();

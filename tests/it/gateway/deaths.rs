@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::engine::{motion, send};
 use super::raw::{GET_LIVE, head};
-use super::{Gateway, TRIANGLE, nothing_stays, until};
+use super::{Gateway, TRIANGLE, nothing_stays, report, until};
 use crate::at_work::alive;
 
 const FBX: &str = "output_format=fbx";
@@ -56,9 +56,7 @@ async fn a_killed_child_and_a_killed_zygote_are_made_good() {
         };
         let (answer, ()) = tokio::join!(gateway.convert(FBX, "a.bvh", motion()), kill);
         assert_eq!(answer.status(), 200);
-        let link = answer.headers()["link"].to_str().unwrap();
-        let report = link.strip_prefix('<').unwrap().split_once('>').unwrap().0.to_owned();
-        let report = gateway.json(&report).await;
+        let report = gateway.json(&report(&answer)).await;
         let warnings = report["warnings"].to_string();
         assert!(warnings.contains("a fresh one converted it"), "{warnings}");
     }

@@ -160,6 +160,12 @@ pub fn nothing_stays(gateway: &Gateway) {
     until("no folder", || gateway.conversions_on_disk().is_empty());
 }
 
+/// Where an answer says that its report is.
+pub fn report(answer: &reqwest::Response) -> String {
+    let link = answer.headers()["link"].to_str().unwrap();
+    link.strip_prefix('<').unwrap().split_once('>').unwrap().0.to_owned()
+}
+
 /// Everything that is counted.
 pub async fn scrape(gateway: &Gateway) -> String {
     let answer = gateway.client.get(gateway.url("/metrics")).send().await.unwrap();

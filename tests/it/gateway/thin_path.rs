@@ -1,6 +1,6 @@
 //! A model in, a file out.
 
-use super::{Gateway, TRIANGLE, nothing_stays};
+use super::{Gateway, TRIANGLE, nothing_stays, report};
 
 #[tokio::test]
 async fn a_model_goes_in_and_a_file_comes_out() {
@@ -16,8 +16,7 @@ async fn a_model_goes_in_and_a_file_comes_out() {
     for name in ["receive", "queue", "convert", "check"] {
         assert!(header("server-timing").contains(&format!("{name};dur=")), "{}", header("server-timing"));
     }
-    let link = header("link");
-    let report = link.strip_prefix('<').unwrap().split_once('>').unwrap().0.to_owned();
+    let report = report(&answer);
     let length: usize = header("content-length").parse().unwrap();
     let losses: usize = header("meshgate-losses").parse().unwrap();
     let file = answer.bytes().await.unwrap();
