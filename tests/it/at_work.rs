@@ -49,9 +49,10 @@ pub fn sleeps(pid: i32) -> bool {
     stat(pid).is_some_and(|stat| stat.state == "S")
 }
 
-/// Whether it has a session of its own, as conversions have: not what a zygote runs while it starts.
-pub fn leads_a_session(pid: i32) -> bool {
-    stat(pid).is_some_and(|stat| stat.session == pid)
+/// The children of zygotes in which conversions run. They have a session of their own; what a zygote runs while it starts has not.
+pub fn converting(zygotes: &[i32]) -> Vec<i32> {
+    let leads_a_session = |pid: &i32| stat(*pid).is_some_and(|stat| stat.session == *pid);
+    children(zygotes).into_iter().filter(leads_a_session).collect()
 }
 
 /// The conversions' folders that are there now, below the folder where processes have theirs.

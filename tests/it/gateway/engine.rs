@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{Gateway, LONG, PAUSE};
-use crate::at_work::{self, children, leads_a_session, sleeps};
+use crate::at_work::{self, children, converting, sleeps};
 
 /// A motion that takes the engine long enough to be met at work.
 pub fn motion() -> Vec<u8> {
@@ -16,10 +16,6 @@ pub fn motion() -> Vec<u8> {
 
 pub fn send(pid: i32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
-}
-
-fn converting(zygotes: &[i32]) -> Vec<i32> {
-    children(zygotes).into_iter().filter(|child| leads_a_session(*child)).collect()
 }
 
 impl Gateway {
