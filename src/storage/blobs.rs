@@ -118,8 +118,10 @@ impl Storage {
             let found = match &self.0.place.folder {
                 Some(root) => {
                     let file = root.join(&path);
+                    let inner = Arc::clone(&self.0);
                     let open = move |store: &str| {
-                        local::open(&file, &hash, bytes).map_err(|error| Error::io(store, &error))
+                        local::open(&inner.recent, &file, &hash, bytes)
+                            .map_err(|error| Error::io(store, &error))
                     };
                     self.blocking(open).await?
                 }

@@ -1,26 +1,31 @@
 //! Blobs in a folder of this machine, where they cost no copying. Everything here may block.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use blake3::{Hash, Hasher};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::age;
 use super::blobs::{Fetched, MIDDLE, Put, SMALL, Source};
 use super::error::Error;
 use super::layout::Name;
+use super::recent::{Recent, Stamp};
 use super::sweep::Item;
 use crate::open::make_private;
 
 /// Room for results in memory that are not small.
 static ROOM: Semaphore = Semaphore::const_new(16);
 
+/// What was used so short a time ago need not be marked as used again.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// A result in memory, with its room.
 struct Held {
-    content: Vec<u8>,
+    content: Bytes,
     _room: Option<SemaphorePermit<'static>>,
 }
 
@@ -142,35 +147,54 @@ fn copy_aside(store: &str, source: &Path, target: &Path) -> Result<PathBuf, Erro
 }
 
 /// Opens a blob and checks it. Whatever happens to its name afterwards, what was opened stays.
-pub fn open(path: &Path, hash: &Hash, bytes: u64) -> io::Result<Found> {
-    let mut file = match File::open(path) {
+pub fn open(recent: &Recent, path: &Path, hash: &Hash, bytes: u64) -> io::Result<Found> {
+    let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Absent),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            recent.forget(hash);
+            return Ok(Found::Absent);
+        }
         Err(error) => return Err(error),
     };
-    if file.metadata()?.len() != bytes {
+    let metadata = file.metadata()?;
+    if metadata.len() != bytes {
         return Ok(Found::Corrupt);
     }
-    let mut content = Vec::new();
     let room = if bytes > SMALL && bytes <= MIDDLE { ROOM.try_acquire().ok() } else { None };
-    let whole = bytes <= SMALL || room.is_some();
-    let found = if whole {
-        content.reserve_exact(bytes as usize + 1);
-        (&mut file).take(bytes + 1).read_to_end(&mut content)?;
-        blake3::hash(&content)
-    } else {
-        Hasher::new().update_reader(&file)?.finalize()
+    if bytes > SMALL && room.is_none() {
+        return open_large(file, &metadata, hash, bytes);
+    }
+    let known = recent.get(hash, &Stamp::of(&metadata));
+    let Some(content) = known.map_or_else(|| read(&file, hash, bytes), |known| Ok(Some(known)))? else {
+        return Ok(Found::Corrupt);
     };
-    if found != *hash {
+    freshen(&file, &metadata);
+    recent.put(*hash, Stamp::of(&file.metadata()?), content.clone());
+    Ok(Found::Sound(Fetched::Small(Bytes::from_owner(Held { content, _room: room }))))
+}
+
+/// All of a file, if it is what its name says.
+fn read(file: &File, hash: &Hash, bytes: u64) -> io::Result<Option<Bytes>> {
+    let mut content = Vec::with_capacity(bytes as usize + 1);
+    file.take(bytes + 1).read_to_end(&mut content)?;
+    Ok((blake3::hash(&content) == *hash).then(|| content.into()))
+}
+
+fn open_large(mut file: File, metadata: &Metadata, hash: &Hash, bytes: u64) -> io::Result<Found> {
+    if Hasher::new().update_reader(&file)?.finalize() != *hash {
         return Ok(Found::Corrupt);
     }
-    // For the sweeper; of a disk that cannot be written to, nothing is swept either.
-    let _ = file.set_modified(SystemTime::now());
-    if whole {
-        return Ok(Found::Sound(Fetched::Small(Bytes::from_owner(Held { content, _room: room }))));
-    }
+    freshen(&file, metadata);
     file.rewind()?;
     Ok(Found::Sound(Fetched::File(file, bytes)))
+}
+
+/// Tells the sweeper that it is used. Of a disk that cannot be written to, nothing is swept either.
+fn freshen(file: &File, metadata: &Metadata) {
+    let now = SystemTime::now();
+    if metadata.modified().is_ok_and(|modified| age(modified, now) >= FRESH) {
+        let _ = file.set_modified(now);
+    }
 }
 
 /// Everything of ours in these folders of the root; what others have put there is left out.
@@ -228,7 +252,7 @@ mod tests {
 
     fn at(path: &Path, content: &[u8], hash: Hash, bytes: usize) -> Found {
         fs::write(path, content).unwrap();
-        open(path, &hash, bytes as u64).unwrap()
+        open(&Recent::default(), path, &hash, bytes as u64).unwrap()
     }
 
     proptest! {
@@ -281,7 +305,8 @@ mod tests {
         let content = vec![7; MIDDLE as usize];
         let hash = blake3::hash(&content);
         fs::write(&path, &content).unwrap();
-        let fetch = || match open(&path, &hash, MIDDLE).unwrap() {
+        let recent = Recent::default();
+        let fetch = || match open(&recent, &path, &hash, MIDDLE).unwrap() {
             Found::Sound(Fetched::Small(content)) => Some(content),
             _ => None,
         };

@@ -24,6 +24,7 @@ mod health;
 mod layout;
 mod local;
 mod place;
+mod recent;
 mod remote;
 mod sweep;
 mod visit;
@@ -54,6 +55,7 @@ use crate::config;
 use crate::open::make_private;
 use health::{Health, Side};
 use place::Place;
+use recent::Recent;
 
 /// How long what is small may take, with all that is tried again.
 const BRIEF: Duration = Duration::from_secs(10);
@@ -77,6 +79,8 @@ struct Inner {
     kept: AtomicU64,
     /// More is kept than may be.
     crowded: Notify,
+    /// What was read of a folder.
+    recent: Recent,
     /// To write a document into a folder.
     turn: Arc<Semaphore>,
 }
@@ -172,6 +176,7 @@ impl Storage {
             listener: OnceLock::new(),
             kept: AtomicU64::new(0),
             crowded: Notify::new(),
+            recent: Recent::default(),
             turn: Arc::new(Semaphore::new(1)),
         }))
     }
