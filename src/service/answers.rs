@@ -216,6 +216,8 @@ impl Answers {
         if question.fresh {
             return self.bypass(Some(identity), begin(question.timeout)).await;
         }
+        // What is on its way to the index is found here, though it may get there and be dropped in between.
+        let mut under_way = self.0.flights.find(identity);
         if !question.lost
             && let Some(entry) = self.known(&**index, identity).await
         {
@@ -225,6 +227,8 @@ impl Answers {
             let left = question.timeout.saturating_sub(asked.elapsed());
             let work = || self.clone().lead(Arc::clone(index), identity, question.lost, left, begin(left));
             let (flight, led) = self.0.flights.join(identity, work);
+            // A second turn is for another one.
+            under_way.take();
             let over = flight.peek().is_some();
             if !led && !over {
                 tracing::debug!("an equal conversion is under way; it is waited for");
