@@ -87,16 +87,22 @@ def die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def settle_signals() -> None:
+    """What children inherit, so that each of them has less to do."""
+    # Blender's own handlers would look for a stack in a broken heap.
+    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU):
+        signal.signal(number, signal.SIG_DFL)
+    # Python ignores it already, a full Blender might not: a file that is too large is an error to report.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
 def _detach(zygote: int, log: int, progress: int) -> None:
     os.setsid()
     die_with_parent()
     if os.getppid() != zygote:
         os._exit(NO_REPORT)
     signal.set_wakeup_fd(-1)
-    # Blender's own handlers would look for a stack in a broken heap.
-    for number in (signal.SIGCHLD, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # High numbers first, lest one is overwritten before it is copied.
     log, progress = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (log, progress))
     null = os.open("/dev/null", os.O_RDWR)
@@ -111,10 +117,12 @@ def _detach(zygote: int, log: int, progress: int) -> None:
 def _work(command: dict, surroundings: Surroundings) -> int:
     folder, limits = command["folder"], command["limits"]
     os.chdir(folder)
-    for stale in ("report.json", "report.json.new"):
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(stale)
-    _set_environment(os.path.join(folder, "tmp"))
+    with contextlib.suppress(FileNotFoundError):
+        os.remove("report.json")
+    scratch = os.path.join(folder, "tmp")
+    os.environ.update(HOME=scratch, TMPDIR=scratch, BLENDER_USER_RESOURCES=scratch)
+    # The zygote's own choice may be remembered.
+    tempfile.tempdir = None
     _set_limits(limits)
     if surroundings.sandboxed:
         sandbox.enter(folder, surroundings.readable, surroundings.program, surroundings.missing)
@@ -130,7 +138,7 @@ def _work(command: dict, surroundings: Surroundings) -> int:
     try:
         if surroundings.load is not None:
             surroundings.load()
-        _settle_blender(command["task"], os.path.join(folder, "tmp"))
+        _settle_blender(command["task"], scratch)
         report = {"outcome": "succeeded", **surroundings.run(command["task"], progress)}
         if set(report) != protocol.REPORTS["succeeded"] | {"outcome"}:
             raise TypeError(f"a report with {sorted(report)}")
@@ -144,21 +152,6 @@ def _work(command: dict, surroundings: Surroundings) -> int:
     return _write_report(report)
 
 
-def _set_environment(scratch: str) -> None:
-    os.environ.clear()
-    _libc.clearenv()
-    os.environ.update(
-        HOME=scratch,
-        TMPDIR=scratch,
-        LANG="C.UTF-8",
-        PATH="/usr/bin",
-        BLENDER_USER_RESOURCES=scratch,
-        BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION="true",
-    )
-    # The zygote's own choice may be remembered.
-    tempfile.tempdir = None
-
-
 def _set_limits(limits: dict) -> None:
     # The kernel prefers the child to the service when the machine runs out of memory.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
@@ -169,9 +162,6 @@ def _set_limits(limits: dict) -> None:
     _limit(resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"])
     _limit(resource.RLIMIT_NOFILE, limits["open_files"], limits["open_files"])
     _limit(resource.RLIMIT_CORE, 0, 0)
-    # Python ignores it already, a full Blender might not: a file that is too large is an error to report.
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
 
 
 def _limit(kind: int, soft: int, hard: int) -> None:
@@ -187,8 +177,8 @@ def _settle_blender(task: dict, scratch: str) -> None:
     if bpy is None:
         return
     bpy.context.preferences.filepaths.temporary_directory = scratch
-    if not {"vrm", "vrma"} & {task["input_format"], task["output_format"]}:
-        warm.silence_vrm()
+    if {"vrm", "vrma"} & {task["input_format"], task["output_format"]}:
+        warm.wake_vrm()
 
 
 def _check_sizes(largest: int) -> None:

@@ -8,6 +8,7 @@ import base64
 import contextlib
 import ctypes
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -62,6 +63,10 @@ class _CapabilityHeader(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
 
+_OWN_CAPABILITIES = _CapabilityHeader(0x20080522, 0)
+_NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
+
+
 def engine_paths() -> list[str]:
     """What Python and Blender are made of."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -74,7 +79,10 @@ def engine_paths() -> list[str]:
 
 
 def enter(folder: str, readable: Sequence[str], program: bytes, missing: Sequence[str] = ()) -> None:
-    """Binds this process for good. Raises OSError when a part that is not in ``missing`` cannot be had."""
+    """Binds this process for good: besides what every program reads, it can read ``readable`` and write in ``folder``.
+
+    Raises OSError when a part that is not in ``missing`` cannot be had.
+    """
     _call(_libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _drop_capabilities()
     if LANDLOCK not in missing:
@@ -126,7 +134,7 @@ def _enter_landlock(folder: str, readable: Sequence[str]) -> None:
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = _call(_libc.syscall, _LANDLOCK_CREATE_RULESET, ctypes.byref(handled), ctypes.c_size_t(size), 0)
     try:
-        for path in (*_SYSTEM, *engine_paths(), *readable):
+        for path in (*_SYSTEM, *readable):
             _allow(ruleset, path, _READ & handled.fs)
         for path in _SYSTEM_WRITABLE:
             _allow(ruleset, path, (_READ_FILE | _WRITE_FILE | _TRUNCATE) & handled.fs)
@@ -149,7 +157,7 @@ def _allow(ruleset: int, path: str, access: int) -> None:
     except FileNotFoundError:
         return
     try:
-        if not os.path.isdir(path):
+        if not stat.S_ISDIR(os.fstat(parent).st_mode):
             access &= _ONLY_FILES
         rule = _PathBeneath(access, parent)
         _call(_libc.syscall, _LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
@@ -166,8 +174,7 @@ def _enter_seccomp(program: bytes) -> None:
 
 def _drop_capabilities() -> None:
     """Root without capabilities cannot raise its limits nor pass by the permissions of files."""
-    header = _CapabilityHeader(0x20080522, 0)
-    _call(_libc.capset, ctypes.byref(header), (ctypes.c_uint32 * 6)())
+    _call(_libc.capset, ctypes.byref(_OWN_CAPABILITIES), _NO_CAPABILITIES)
 
 
 def _call(function, *arguments) -> int:

@@ -13,6 +13,9 @@ import tempfile
 _VRM_ADDON = "io_scene_vrm"
 _VRM_DISTRIBUTION = "bpy-vrm-format"
 
+# What of the VRM add-on listens to changes, and to which of Blender's lists of listeners it belongs.
+_silent: list[tuple[list, list]] = []
+
 _HUGE = 2 << 20
 _MADV_COLLAPSE = 25
 
@@ -26,7 +29,9 @@ def load() -> tuple[str, str]:
         os.environ["HOME"] = "/"
         bpy = importlib.import_module("bpy")
         bpy.ops.wm.read_factory_settings(use_empty=True)
-        return bpy.app.version_string.split()[0], _enable_vrm(bpy)
+        vrm_addon = _enable_vrm(bpy)
+        _silence_vrm(bpy)
+        return bpy.app.version_string.split()[0], vrm_addon
 
 
 def settle() -> None:
@@ -66,17 +71,23 @@ def _gather_pages() -> None:
             madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
 
 
-def silence_vrm() -> None:
-    """Takes the VRM add-on out of a conversion that is none of its business.
+def wake_vrm() -> None:
+    """Lets the VRM add-on hear again what happens, for a conversion that is its business."""
+    for listening, handlers in _silent:
+        listening.extend(handlers)
+    _silent.clear()
 
-    At the first change of any scene it would append its shaders to it, which end up in a .blend and cost as much
-    time as a small conversion.
+
+def _silence_vrm(bpy) -> None:
+    """At the first change of any scene the VRM add-on would append its shaders to it, which end up in a .blend and cost
+    as much time as a small conversion.
     """
-    handlers = sys.modules["bpy"].app.handlers
-    for name in dir(handlers):
-        listening = getattr(handlers, name)
+    for name in dir(bpy.app.handlers):
+        listening = getattr(bpy.app.handlers, name)
         if isinstance(listening, list):
-            listening[:] = [each for each in listening if not each.__module__.startswith(_VRM_ADDON)]
+            handlers = [each for each in listening if each.__module__.startswith(_VRM_ADDON)]
+            _silent.append((listening, handlers))
+            listening[:] = [each for each in listening if each not in handlers]
 
 
 def versions_unloaded() -> tuple[str, str]:

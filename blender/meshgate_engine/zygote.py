@@ -97,12 +97,13 @@ def _prepare(hello: dict, run: Run | None) -> tuple[child.Surroundings, dict]:
     except ImportError as error:
         traceback.print_exc()
         raise _Broken(f"blender could not be loaded: {error}") from error
+    environment.clear()
     # What is still in a buffer at a fork is printed by every child.
     child.flush()
     surroundings = child.Surroundings(
         sandboxed=sandboxed,
         program=b"" if sandbox.SECCOMP in missing or not sandboxed else sandbox.decode(hello["seccomp"]),
-        readable=tuple(hello["readable"]),
+        readable=(*hello["readable"], *sandbox.engine_paths()),
         missing=tuple(missing),
         load=warm.load if hello["cold"] else None,
         run=run,
@@ -142,6 +143,7 @@ class _Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         # A Ctrl-C in a terminal goes to everybody; it is the supervisor who decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        child.settle_signals()
         # Whatever outlives a child comes to us, and goes.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
