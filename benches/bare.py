@@ -8,6 +8,13 @@ import os
 import sys
 
 
+def warm_up() -> None:
+    """Loads Blender, and empties its scene: a cube, a light and a camera would be in every result."""
+    import bpy
+
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+
+
 def convert(source: str, target: str) -> None:
     import bpy
 
@@ -16,9 +23,7 @@ def convert(source: str, target: str) -> None:
 
 
 def serve() -> None:
-    import bpy
-
-    bpy.ops.wm.read_factory_settings(use_empty=True)
+    warm_up()
     # The exporter is loaded by its first use, and its chatter goes where it disturbs nobody.
     import io_scene_gltf2.blender.exp.export  # noqa: F401
 
@@ -37,6 +42,7 @@ def serve() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
+        warm_up()
         convert(*sys.argv[1:])
         os._exit(0)
     serve()
