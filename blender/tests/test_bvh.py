@@ -150,7 +150,7 @@ def _two_clips() -> None:
 
 def test_of_several_clips_one_is_written_and_the_others_are_lost(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _two_clips), "bvh")
-    assert report["losses"] == ["1 of 2 clips: bvh holds one (Nod)"]
+    assert report["losses"] == ["1 of 2 clips (Nod): bvh holds one"]
     assert report["output"]["clips"][0]["frames"] == 21
 
 

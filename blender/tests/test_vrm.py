@@ -97,7 +97,7 @@ def test_one_clip_becomes_a_vrm_animation(tmp_path, source):
     assert clip in report["input"]["clips"]
     (loss,) = report["losses"]
     other = {"Nod", "Walk"} - {clip["name"]}
-    assert loss == f"1 of 2 clips: vrma holds one ({other.pop()})"
+    assert loss == f"1 of 2 clips ({other.pop()}): vrma holds one"
     assert report["output"]["humanoid"]
 
 

@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use percent_encoding::percent_decode_str;
+
 use super::model::{Limits, Part};
 use super::originals::Originals;
 use super::{names, siblings};
@@ -262,8 +264,17 @@ impl Files {
     /// The file that `reference` means, written in the file called `from`.
     ///
     /// The exact path wins, then the same path in other case, then the only or likeliest file of that name:
-    /// references were written on other machines, in other folders.
+    /// references were written on other machines, in other folders. Some are written like those of URLs.
     pub fn resolve(&self, from: &str, reference: &str) -> Resolved {
+        match self.resolve_written(from, reference) {
+            Resolved::Missing if reference.contains('%') => {
+                self.resolve_written(from, &percent_decode_str(reference).decode_utf8_lossy())
+            }
+            resolved => resolved,
+        }
+    }
+
+    fn resolve_written(&self, from: &str, reference: &str) -> Resolved {
         let base = from.rsplit_once('/').map_or("", |(folder, _)| folder);
         let joined = if base.is_empty() { reference.to_owned() } else { format!("{base}/{reference}") };
         let inside =

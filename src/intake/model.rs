@@ -395,7 +395,7 @@ fn named_main(files: &Files, main: &str, container: Container) -> Result<usize, 
         .or_else(|| by(&|name| names::base_name(name).to_lowercase() == wanted))
         .ok_or_else(|| {
             let detail = format!("{} holds no file named {}", container.word(), names::quoted(main));
-            ConversionError::new(ErrorCode::UnknownFormat, detail)
+            ConversionError::new(ErrorCode::InvalidOption, detail)
         })
 }
 

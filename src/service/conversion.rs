@@ -221,9 +221,11 @@ impl Conversion<'_> {
             mut timings,
         } = made;
         let _ = course.result_bytes.set(bytes);
-        for name in &model.missing_textures {
-            if !input.missing_textures.contains(name) {
-                input.missing_textures.push(name.clone());
+        let mut all_warnings = model.warnings;
+        for name in model.missing_textures {
+            if !input.missing_textures.contains(&name) {
+                all_warnings.push(format!("a texture was not found: {name}"));
+                input.missing_textures.push(name);
             }
         }
         let input = Contents { format: model.format, bytes: model.bytes, files: model.files, counts: input };
@@ -232,7 +234,6 @@ impl Conversion<'_> {
         losses::check(&input, &output)?;
         let mut all_losses = losses::losses(&input, &output, &options, packed_textures, &losses);
         all_losses.extend(losses);
-        let mut all_warnings = model.warnings;
         all_warnings.extend(warnings);
         // They hold names from the model.
         for sentence in all_losses.iter_mut().chain(&mut all_warnings) {

@@ -115,7 +115,7 @@ fn clips(before: &Counts, after: &Counts, target: Format, said: &[String]) -> Op
     let number = count - left;
     Some(match (target.info().one_clip && left == 1, names.is_empty()) {
         (true, true) => format!("{number} of {count} {noun}: {target} holds one"),
-        (true, false) => format!("{number} of {count} {noun}: {target} holds one ({names})"),
+        (true, false) => format!("{number} of {count} {noun} ({names}): {target} holds one"),
         (false, true) => format!("{number} of {count} {noun} did not come out"),
         (false, false) => format!("{number} of {count} {noun} did not come out: {names}"),
     })
@@ -293,8 +293,8 @@ mod tests {
         let one = |after: &mut Counts| {
             after.clips.pop();
         };
-        assert_eq!(compared(Format::Usdz, one, 0), ["1 of 2 clips: usdz holds one (Wave)"]);
-        assert_eq!(compared(Format::Abc, one, 0), ["1 of 2 clips: abc holds one (Wave)"]);
+        assert_eq!(compared(Format::Usdz, one, 0), ["1 of 2 clips (Wave): usdz holds one"]);
+        assert_eq!(compared(Format::Abc, one, 0), ["1 of 2 clips (Wave): abc holds one"]);
         // The engine has said it with the names, which a bvh has not.
         assert!(compared(Format::Bvh, one, 0).is_empty());
         assert_eq!(

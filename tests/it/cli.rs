@@ -201,4 +201,9 @@ fn the_engine_spares_a_folder_of_something_else() {
     let (code, _, err) = meshgate(&["engine", "install", "mine"], folder.path());
     assert_eq!(code, 1);
     assert!(err.contains("mine is not empty"), "{err}");
+    // Python would take away the part that is not there, and clear what is left of the path.
+    let (code, _, err) = meshgate(&["engine", "install", "none/../mine"], folder.path());
+    assert_eq!(code, 1);
+    assert!(err.contains("name it without .."), "{err}");
+    assert!(folder.path().join("mine/thesis.txt").is_file());
 }

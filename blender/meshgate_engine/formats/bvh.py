@@ -124,7 +124,7 @@ def write(job: Job) -> None:
     take = next((take for take in mine if take.action == current), mine[0])
     if len(mine) > 1:
         names = ", ".join(other.name for other in mine if other is not take)
-        job.lose(f"{len(mine) - 1} of {len(mine)} clips: {job.output_format} holds one ({names})")
+        job.lose(f"{len(mine) - 1} of {len(mine)} clips ({names}): {job.output_format} holds one")
     clips.activate(bpy.context.scene, take)
     for mesh in scene.meshes():
         # Nothing hangs on the meshes, and deforming them in every frame would take most of the time.

@@ -101,7 +101,7 @@ def write(job: Job) -> None:
     take = next((take for take in mine if take.action == current), mine[0])
     if len(mine) > 1:
         names = ", ".join(other.name for other in mine if other is not take)
-        job.lose(f"{len(mine) - 1} of {len(mine)} clips: vrma holds one ({names})")
+        job.lose(f"{len(mine) - 1} of {len(mine)} clips ({names}): vrma holds one")
     for mesh in scene.meshes():
         for collection in list(mesh.users_collection):
             collection.objects.unlink(mesh)

@@ -3,7 +3,8 @@
 mod python;
 mod system;
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command as Process, ExitCode, Output, Stdio};
 use std::time::Duration;
 
@@ -87,17 +88,30 @@ fn environment(folder: &Path, python: Option<&Path>) -> Result<PathBuf, Failure>
     if ours && Python::at(&engine).is_some_and(|python| python.fits()) && has_pip(&engine) {
         return Ok(engine);
     }
-    let empty = folder.read_dir().map_or(true, |mut entries| entries.next().is_none());
-    if !ours && !empty {
-        return Err(Failure::failed(format!(
-            "{} is not empty and no virtual environment; choose another folder",
-            folder.display()
-        )));
+    let unseen = match folder.read_dir() {
+        Ok(mut entries) => {
+            if !ours && entries.next().is_some() {
+                return Err(Failure::failed(format!(
+                    "{} is not empty and no virtual environment; choose another folder",
+                    folder.display()
+                )));
+            }
+            false
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Err(Failure::io(format!("look into {}", folder.display()))(error)),
+    };
+    // Whoever makes it may take such a path for that of another folder, of which nobody knows what is in it.
+    if unseen && folder.components().any(|part| part == Component::ParentDir) {
+        let detail = format!("{} is not there; to make it, name it without ..", folder.display());
+        return Err(Failure::failed(detail));
     }
     let python = python::find(python)?;
     system::ensure_venv(&python)?;
     say(format!("making a virtual environment of Python {} in {}", python.version, folder.display()))?;
-    let output = output(Process::new(&python.path).args(["-m", "venv", "--clear"]).arg(folder))?;
+    // What is of no use in one that is ours goes; there is nothing else.
+    let clear = ours.then_some("--clear");
+    let output = output(Process::new(&python.path).args(["-m", "venv"]).args(clear).arg(folder))?;
     if !output.status.success() {
         return Err(Failure::failed(format!(
             "python could not make the environment: {}",

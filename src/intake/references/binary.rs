@@ -46,13 +46,15 @@ pub fn resolve(files: &mut Files, index: usize, beside: bool) -> Result<(), Conv
         if let Some(source) = files.path(texture)
             && !wanted.exists()
         {
-            // A second name takes no room, where there are such.
-            fs::hard_link(&source, &wanted)
-                .or_else(|_| fs::copy(&source, &wanted).map(drop))
-                .map_err(|error| ConversionError::io("copy a texture", &error))?;
+            second_name(&source, &wanted).map_err(|error| ConversionError::io("copy a texture", &error))?;
         }
     }
     Ok(())
+}
+
+/// A second name takes no room, where there are such.
+pub fn second_name(source: &Path, wanted: &Path) -> io::Result<()> {
+    fs::hard_link(source, wanted).or_else(|_| fs::copy(source, wanted).map(drop))
 }
 
 /// The names with one of `extensions` that occur in the file at `path`, by their lower case.

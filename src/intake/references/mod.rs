@@ -9,6 +9,7 @@ mod gltf_checks;
 mod lines;
 mod obj;
 mod usd;
+mod usdc;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -94,7 +95,7 @@ pub fn drop_referenced(files: &Files, candidates: &mut Vec<usize>) {
     let highest: Vec<usize> = candidates.iter().copied().filter(|index| depth(*index) == top).collect();
     let all_usd = candidates.iter().all(|index| is_usd(*index));
     candidates.retain(|index| !referenced.contains(index));
-    // Names in binary layers may be compressed; a scene lies above its parts.
+    // Names in binary layers are compressed; a scene lies above its parts.
     if let ([only], true) = (highest.as_slice(), all_usd && candidates.len() != 1) {
         *candidates = vec![*only];
     }

@@ -1,12 +1,14 @@
-//! USD as text: its asset paths, `@…@`. The binary kind is only searched for names of textures.
+//! USD: the asset paths of text, `@…@`, and what looks like one among the words of a binary layer.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 
 use super::super::files::{Files, Resolved};
 use super::super::names;
-use super::{Findings, beginning, binary, relative, rewrite};
+use super::{Findings, beginning, binary, relative, rewrite, usdc};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::open::make_private;
 
 /// Longest asset path that is looked at, in bytes.
 const MAX_PATH: usize = 4096;
@@ -19,17 +21,81 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     let mut next = 0;
     while let Some(layer) = layers.get(next).copied() {
         next += 1;
-        if !beginning(files, layer)?.trim_ascii_start().starts_with(b"#usda") {
-            binary::resolve(files, layer, false)?;
-            continue;
-        }
-        for found in resolve_layer(files, layer, findings)? {
+        let found = if beginning(files, layer)?.trim_ascii_start().starts_with(b"#usda") {
+            resolve_layer(files, layer, findings)?
+        } else {
+            let words = usdc::words(&files.path(layer).unwrap_or_default());
+            let words = words.map_err(|error| ConversionError::io("read the model", &error))?;
+            let Some(words) = words else {
+                binary::resolve(files, layer, false)?;
+                continue;
+            };
+            resolve_words(files, layer, &words, findings)?
+        };
+        for found in found {
             if !layers.contains(&found) {
                 layers.push(found);
             }
         }
     }
     Ok(())
+}
+
+/// Takes the files that the words of a binary layer name; answers with the layers among them. A word may be anything, so
+/// none is an error; and a layer is left as it is, so that a file counts where it is named.
+fn resolve_words(
+    files: &mut Files,
+    index: usize,
+    words: &[Vec<u8>],
+    findings: &mut Findings,
+) -> Result<Vec<usize>, ConversionError> {
+    let Some(item) = files.item(index) else { return Ok(Vec::new()) };
+    let from = item.name.clone();
+    let (mut layers, mut there, mut missing) = (Vec::new(), HashSet::new(), Vec::new());
+    for word in words.iter().filter(|word| word.len() <= MAX_PATH) {
+        let name = names::decode(word);
+        let extension = names::extension(&name);
+        let is_layer = binary::LAYERS.contains(&extension.as_str());
+        if !is_layer && !binary::TEXTURES.contains(&extension.as_str()) {
+            continue;
+        }
+        match files.resolve(&from, &name) {
+            Resolved::Found(found) => {
+                files.take(found)?;
+                put_where_named(files, index, &name, found)?;
+                there.insert(names::base_name(&name).to_lowercase());
+                if is_layer && layers.len() < MAX_PATHS {
+                    layers.push(found);
+                }
+            }
+            Resolved::Missing | Resolved::Outside if is_layer || name.contains("<UDIM>") => {}
+            Resolved::Missing | Resolved::Outside => missing.push(name),
+        }
+    }
+    // Materials and images are often called like their files.
+    missing.retain(|name| !there.contains(&names::base_name(name).to_lowercase()));
+    for name in &missing {
+        findings.missing_texture(name);
+    }
+    Ok(layers)
+}
+
+/// Gives a file that was found elsewhere a second name where the binary layer at `index` looks for it.
+fn put_where_named(files: &Files, index: usize, name: &str, found: usize) -> Result<(), ConversionError> {
+    let (Some(layer), Some(source)) = (files.item(index), files.path(found)) else { return Ok(()) };
+    // The name comes from inside the file: only one that is harmless as it is can be made.
+    let Some(parts) =
+        names::components(name).filter(|parts| parts.iter().all(|part| names::safe(part) == *part))
+    else {
+        return Ok(());
+    };
+    let wanted = files.folder().join(layer.stored.with_file_name("")).join(parts.join("/"));
+    if wanted.exists() {
+        return Ok(());
+    }
+    make_private(wanted.parent().unwrap_or(&wanted))
+        .and_then(|()| binary::second_name(&source, &wanted))
+        .map_err(|error| ConversionError::io("copy a texture", &error))
 }
 
 /// Resolves the paths of one text layer; answers with the layers it refers to.
@@ -41,7 +107,7 @@ fn resolve_layer(
     let Some(item) = files.item(index) else { return Ok(Vec::new()) };
     let from = item.name.clone();
     let mut paths: Vec<Vec<u8>> = Vec::new();
-    let mut known = std::collections::HashSet::new();
+    let mut known = HashSet::new();
     let source = File::open(files.path(index).unwrap_or_default());
     source
         .and_then(|file| {

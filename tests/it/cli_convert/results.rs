@@ -190,3 +190,33 @@ fn a_file_that_exists_is_replaced_by_force_only() {
     assert!(desk.is_glb("a.glb"));
     assert_eq!(desk.files("."), ["a.glb", "a.obj"]);
 }
+
+#[test]
+fn a_binary_usd_keeps_the_textures_beside_it_and_names_those_that_are_gone() {
+    let desk = Desk::new();
+    desk.put_crate();
+    for name in ["crate.usdc", "crate.usd"] {
+        desk.run(&["convert", "crate/crate.obj", "-o", name, "--force"]).succeeded();
+    }
+    let [texture] = desk.files("textures").try_into().unwrap();
+    for name in ["crate.usdc", "crate.usd"] {
+        let ran = desk.run(&["convert", name, "-o", "back", "--to", "glb", "--json", "--force"]).succeeded();
+        let report = report(&ran.json()[0]);
+        assert_eq!((report.input.counts.textures, report.output.counts.textures), (1, 1), "{name}");
+        assert!(report.warnings.is_empty() && report.losses.is_empty(), "{report:?}");
+    }
+    let convert = || {
+        let ran = desk.run(&["convert", "crate.usdc", "-o", "back", "--to", "glb", "--json", "--force"]);
+        report(&ran.succeeded().json()[0])
+    };
+    // Somewhere else it is found, too.
+    fs::rename(desk.path("textures"), desk.path("art")).unwrap();
+    assert_eq!(convert().output.counts.textures, 1);
+    for folder in ["art", "crate"] {
+        fs::remove_dir_all(desk.path(folder)).unwrap();
+    }
+    let report = convert();
+    let [missing] = report.input.counts.missing_textures.as_slice() else { panic!("{report:?}") };
+    assert!(missing.ends_with(&texture), "{missing}");
+    assert_eq!(report.warnings, [format!("a texture was not found: {missing}")]);
+}

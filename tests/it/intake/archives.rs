@@ -186,6 +186,7 @@ fn the_caller_may_name_the_main_file() {
         assert_eq!(model.main.to_str(), Some("x/A.obj"), "{main}");
     }
     let error = desk.prepare(&source, Some("c.obj"), Limits::default()).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InvalidOption);
     assert_eq!(error.detail, "the zip holds no file named \"c.obj\"");
 }
 

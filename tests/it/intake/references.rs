@@ -245,6 +245,20 @@ fn usd_layers_are_followed_and_what_lies_outside_is_not() {
 }
 
 #[test]
+fn names_of_an_obj_may_be_written_like_those_of_urls() {
+    let (_desk, model) = send(&[
+        ("a.obj", format!("mtllib m%20x.mtl\n{OBJ}").as_bytes()),
+        ("m x.mtl", b"newmtl m\nmap_Kd my%20wood.png\nmap_Ks 100%25.png\n"),
+        ("my wood.png", b"x"),
+        ("100%25.png", b"x"),
+    ]);
+    let model = model.unwrap();
+    assert_eq!(main_text(&model), format!("mtllib m x.mtl\n{OBJ}"));
+    assert_eq!(read(&model, "m x.mtl"), "newmtl m\nmap_Kd my wood.png\nmap_Ks 100%25.png\n");
+    assert!(model.missing_textures.is_empty() && model.warnings.is_empty());
+}
+
+#[test]
 fn a_file_on_the_command_line_brings_what_it_names_and_nothing_else() {
     let desk = Desk::new();
     let main = desk.put("a.obj", format!("mtllib a.mtl\n{OBJ}"));

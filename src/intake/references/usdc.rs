@@ -1,0 +1,164 @@
+//! The words of a binary USD layer ("crate"): names, types, and the paths of other files among them.
+//!
+//! ```text
+//! "PXR-USDC"  version: 8 bytes  offset of the contents: i64  …
+//! contents:   number of sections: u64, and for each its name: 16 bytes, offset: i64, size: i64
+//! TOKENS:     number of words: u64, bytes of all of them: u64, compressed bytes: u64, LZ4 in one or several blocks
+//! ```
+//!
+//! Everything is little-endian. Layers older than version 0.4 (2016) do not compress their words.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+const MAGIC: &[u8] = b"PXR-USDC";
+
+/// The first version with compressed words.
+const COMPRESSED_SINCE: (u8, u8) = (0, 4);
+
+/// A layer has a handful.
+const MAX_SECTIONS: u64 = 64;
+
+/// Bytes of all words, compressed or not; those of large scenes are a few MiB.
+const MAX_WORDS: u64 = 64 << 20;
+
+/// The words of the layer at `path`. `None`: it is none of this kind, or cannot be right.
+///
+/// # Errors
+/// What the file system says.
+pub fn words(path: &Path) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let mut file = File::open(path)?;
+    match section(&mut file) {
+        Ok(section) => Ok(section.and_then(|section| split(&section))),
+        // It ends before it should, or leads to where no file can be.
+        Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The section of the words, as it is in the file.
+fn section(file: &mut File) -> io::Result<Option<Vec<u8>>> {
+    let mut head = [0; 24];
+    file.read_exact(&mut head)?;
+    let [major, minor] = [head[8], head[9]];
+    if !head.starts_with(MAGIC) || (major, minor) < COMPRESSED_SINCE {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(number(&head[16..]).unwrap_or_default()))?;
+    let mut count = [0; 8];
+    file.read_exact(&mut count)?;
+    for _ in 0..u64::from_le_bytes(count).min(MAX_SECTIONS) {
+        let mut entry = [0; 32];
+        file.read_exact(&mut entry)?;
+        if !entry.starts_with(b"TOKENS\0") {
+            continue;
+        }
+        let (Some(start), Some(size)) = (number(&entry[16..]), number(&entry[24..])) else { return Ok(None) };
+        if size > MAX_WORDS {
+            return Ok(None);
+        }
+        file.seek(SeekFrom::Start(start))?;
+        let mut section = vec![0; size as usize];
+        file.read_exact(&mut section)?;
+        return Ok(Some(section));
+    }
+    Ok(None)
+}
+
+fn split(section: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let bytes = number(section.get(8..)?).filter(|bytes| *bytes <= MAX_WORDS)? as usize;
+    let compressed = section.get(24..)?;
+    let (&blocks, mut rest) = compressed.split_first()?;
+    let mut text = Vec::new();
+    if blocks == 0 {
+        text = lz4_flex::block::decompress(rest, bytes).ok()?;
+    }
+    for _ in 0..blocks {
+        let (size, after) = rest.split_first_chunk::<4>()?;
+        let (block, next) = after.split_at_checked(u32::from_le_bytes(*size) as usize)?;
+        text.extend(lz4_flex::block::decompress(block, bytes.checked_sub(text.len())?).ok()?);
+        rest = next;
+    }
+    Some(text.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(<[u8]>::to_vec).collect())
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// LZ4 of nothing but literals.
+    fn literals(text: &[u8]) -> Vec<u8> {
+        let mut block = vec![0xf0];
+        let more = text.len() - 15;
+        block.extend(std::iter::repeat_n(255, more / 255));
+        block.push((more % 255) as u8);
+        block.extend(text);
+        block
+    }
+
+    fn layer(words: &[u8], blocks: &[&[u8]]) -> Vec<u8> {
+        let mut section = Vec::new();
+        for number in [9, words.len() as u64, 0] {
+            section.extend(number.to_le_bytes());
+        }
+        section.push(if blocks.len() == 1 { 0 } else { blocks.len() as u8 });
+        for block in blocks {
+            if blocks.len() > 1 {
+                section.extend((block.len() as u32).to_le_bytes());
+            }
+            section.extend(*block);
+        }
+        let mut layer = [MAGIC, &[0, 8, 0, 0, 0, 0, 0, 0]].concat();
+        layer.extend((24 + section.len() as u64).to_le_bytes());
+        layer.extend(&section);
+        layer.extend(2_u64.to_le_bytes());
+        for (name, start, size) in [(b"STRINGS\0", 0, 0), (b"TOKENS\0\0", 24, section.len() as u64)] {
+            layer.extend(name);
+            layer.extend([0; 8]);
+            layer.extend(u64::to_le_bytes(start));
+            layer.extend(size.to_le_bytes());
+        }
+        layer
+    }
+
+    fn read(layer: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.usdc");
+        std::fs::write(&path, layer).unwrap();
+        words(&path).unwrap()
+    }
+
+    const WORDS: &[u8] = b"Mesh\0./textures/wood.png\0inputs:file\0";
+
+    #[test]
+    fn words_are_found_in_one_block_and_in_several() {
+        let expected = ["Mesh", "./textures/wood.png", "inputs:file"].map(|word| word.as_bytes().to_vec());
+        let (one, other) = WORDS.split_at(18);
+        for blocks in [vec![literals(WORDS)], vec![literals(one), literals(other)]] {
+            let blocks: Vec<&[u8]> = blocks.iter().map(Vec::as_slice).collect();
+            assert_eq!(read(&layer(WORDS, &blocks)).unwrap(), expected);
+        }
+        assert_eq!(read(b"#usda 1.0"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_damaged_is_read_or_not(at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
+            let mut layer = layer(WORDS, &[&literals(WORDS)]);
+            let at = at.index(layer.len());
+            layer[at] = byte;
+            read(&layer);
+            layer.truncate(cut.index(layer.len()));
+            read(&layer);
+        }
+    }
+}
