@@ -159,6 +159,9 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
 /// Starts the engine before the first conversion asks for it; again and again, where it does not start.
 async fn warm_up(gateway: Arc<Gateway>) {
     let mut delay = FIRST_RETRY;
+    if let Some(trouble) = gateway.converter.trouble() {
+        tracing::error!(error = %trouble, "there is no engine; only what needs none is converted");
+    }
     while gateway.converter.blender().await.is_err() {
         tokio::time::sleep(delay).await;
         delay = (delay * 2).min(LONGEST_RETRY);

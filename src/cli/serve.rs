@@ -35,6 +35,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         warn(&warnings);
     })?;
     let storage = wire::storage(&config.storage, &config.engine)?;
+    wire::check_named_engine(&config.engine)?;
     if args.check {
         warn(&warnings);
         say("configuration is valid")?;

@@ -43,6 +43,17 @@ pub fn engine(work: &WorkDir, settings: &Engine) -> Result<blender::Settings, En
     })
 }
 
+/// Whether what a setting names as the engine can be one. That there is none at all is no mistake: much needs none.
+///
+/// # Errors
+/// Which setting is wrong.
+pub fn check_named_engine(settings: &Engine) -> Result<(), Failure> {
+    match places(settings).locate() {
+        Err(error @ EngineError::NotExecutable { .. }) => Err(Failure::usage(error.to_string())),
+        _ => Ok(()),
+    }
+}
+
 /// The folder to work in.
 ///
 /// # Errors

@@ -183,16 +183,21 @@ impl ConversionError {
     }
 }
 
+/// The system's numbers of its errors tell a user nothing.
+fn without_number(said: &str) -> String {
+    said.rsplit_once(" (os error ").map_or(said, |(words, _)| words).to_owned()
+}
+
 /// What an I/O error says, or the system's error behind it: directory walkers and temporary files add their paths.
 fn without_paths(error: &std::io::Error) -> String {
     let said = error.to_string();
     if !said.contains('/') {
-        return said;
+        return without_number(&said);
     }
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         if let Some(code) = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
-            return std::io::Error::from_raw_os_error(code).to_string();
+            return without_number(&std::io::Error::from_raw_os_error(code).to_string());
         }
         cause = inner.source();
     }
@@ -230,7 +235,7 @@ mod tests {
         }
         let plain = std::fs::File::open("/nowhere").unwrap_err();
         let said = ConversionError::io("read the model", &plain).detail;
-        assert_eq!(said, "could not read the model: No such file or directory (os error 2)");
+        assert_eq!(said, "could not read the model: No such file or directory");
     }
 
     #[test]

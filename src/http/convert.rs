@@ -63,16 +63,30 @@ pub async fn convert(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
+    let (response, converted) = respond(&gateway, query, &parts, body).await;
+    if !converted && let Some(counted) = parts.extensions.get::<Counted>() {
+        counted.give_back().await;
+    }
+    response
+}
+
+/// The answer, and whether a conversion was carried out for it.
+async fn respond(
+    gateway: &Shared,
+    query: Result<Query<Parameters>, QueryRejection>,
+    parts: &Parts,
+    body: Body,
+) -> (Response, bool) {
     let over = parts.extensions.get::<Over>();
     // Nothing else is told to one who may not send more.
     let refused = |problem| over.map_or(problem, |Over(limit)| limit.clone());
     let wish = match Wish::read(query) {
         Ok(wish) => wish,
-        Err(problem) => return refused(problem).into_response(),
+        Err(problem) => return (refused(problem).into_response(), false),
     };
     let watched = gateway.metrics.conversion(wish.target, &Arc::default());
     let received = tokio::select! {
-        received = receive(&gateway, &wish, &parts.headers, body) => received,
+        received = receive(gateway, &wish, &parts.headers, body) => received,
         () = gateway.shutdown.killed.cancelled() => Err(stopping()),
     };
     let received = match received {
@@ -82,19 +96,20 @@ pub async fn convert(
                 Some(_) => drop(watched.dismiss()),
                 None => watched.end(Some(problem.error.code)),
             }
-            return refused(problem).into_response();
+            return (refused(problem).into_response(), false);
         }
     };
     // From here on, a conversion is counted where it is carried out.
     let began = watched.dismiss();
     tokio::select! {
-        answer = answer(&gateway, wish, &parts, received, began) => answer,
-        () = gateway.shutdown.killed.cancelled() => stopping().into_response(),
+        answer = answer(gateway, wish, parts, received, began) => answer,
+        () = gateway.shutdown.killed.cancelled() => (stopping().into_response(), false),
     }
 }
 
 fn stopping() -> Problem {
-    Problem::new(ErrorCode::ShuttingDown, "the service is stopping; send the request again")
+    let detail = "the service is stopping; send the request again";
+    Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(ErrorCode::ShuttingDown, detail) }
 }
 
 /// A model that has arrived.
@@ -115,15 +130,17 @@ async fn receive(gateway: &Gateway, wish: &Wish, headers: &HeaderMap, body: Body
     if !receive::is_multipart(headers) {
         check_names(wish.file_name.as_deref())?;
     }
-    if !gateway.may_know(&body)
-        && let Err(problem) = refuse_early(gateway, wish)
-    {
+    let may_know = gateway.may_know(&body);
+    let named = wish.main.as_deref().or(wish.file_name.as_deref());
+    if !may_know && let Err(problem) = refuse_early(gateway, wish, named) {
         receive::pass_over(body).await;
         return Err(problem);
     }
+    let refuse =
+        |name: &str| if may_know { Ok(()) } else { refuse_early(gateway, wish, Some(named.unwrap_or(name))) };
     let began = Instant::now();
     let folder = gateway.work.new_folder();
-    let mut files = receive::receive(headers, body, wish.file_name.as_deref(), &folder, limits)
+    let mut files = receive::receive(headers, body, wish.file_name.as_deref(), &folder, limits, refuse)
         .instrument(telemetry::span!("receive"))
         .await?;
     check_names(files.iter().map(|file| file.name.as_str()))?;
@@ -133,7 +150,13 @@ async fn receive(gateway: &Gateway, wish: &Wish, headers: &HeaderMap, body: Body
 }
 
 /// What is known of this conversion is answered with, or else it is carried out.
-async fn answer(gateway: &Shared, wish: Wish, parts: &Parts, model: Model, began: Instant) -> Response {
+async fn answer(
+    gateway: &Shared,
+    wish: Wish,
+    parts: &Parts,
+    model: Model,
+    began: Instant,
+) -> (Response, bool) {
     let identity = identity(gateway, &wish, &model.files);
     let wanted = Wanted::of(&parts.headers);
     if let Some(Over(problem)) = parts.extensions.get() {
@@ -142,7 +165,7 @@ async fn answer(gateway: &Shared, wish: Wish, parts: &Parts, model: Model, began
             None => false,
         };
         if !known {
-            return problem.clone().into_response();
+            return (problem.clone().into_response(), false);
         }
     }
     let mut question =
@@ -163,6 +186,7 @@ async fn answer(gateway: &Shared, wish: Wish, parts: &Parts, model: Model, began
     };
     loop {
         let Answer { how, result } = gateway.answers.ask(&question, &work).await;
+        let converted = how != How::Hit && result.as_ref().err().is_none_or(was_tried);
         let answered = match result {
             Ok(ready) => answer::answer(gateway, identity, &wanted, ready, took)
                 .instrument(telemetry::span!("store"))
@@ -177,14 +201,9 @@ async fn answer(gateway: &Shared, wish: Wish, parts: &Parts, model: Model, began
             continue;
         };
         gateway.metrics.cached(how.word());
-        if how == How::Hit
-            && let Some(counted) = parts.extensions.get::<Counted>()
-        {
-            counted.give_back().await;
-        }
         let mut response = answered.into_response();
         answer::tell(&mut response, how);
-        return response;
+        return (response, converted);
     }
 }
 
@@ -223,7 +242,12 @@ async fn carry_out(
         result = gateway.converter.convert_in(folder, request, &course, &|_, _| ()) => result,
         () = gateway.shutdown.killed.cancelled() => Err(stopping().error),
     };
-    counted.end(result.as_ref().err().map(|error| error.code));
+    let error = result.as_ref().err();
+    counted.end(error.map(|error| error.code));
+    if let Some(error) = error {
+        let waited = course.usage().waited().map(|waited| waited.as_secs_f64() * 1000.0);
+        tracing::info!(code = %error.code, queue_ms = waited, "a conversion failed");
+    }
     result
 }
 
@@ -249,10 +273,10 @@ impl Drop for Counting<'_> {
     }
 }
 
-/// What cannot be done now is answered before the body is read, except where the engine may not be needed at all.
-fn refuse_early(gateway: &Gateway, wish: &Wish) -> Result<(), Problem> {
-    // Of a raw body the query may tell the format; of others only the body itself does.
-    let named = wish.file_name.as_deref().and_then(|name| Format::from_extension(&names::extension(name)));
+/// What cannot be done now is answered before the body is read, except where the engine may not be needed at all: as
+/// far as the model's name tells, where that is known.
+fn refuse_early(gateway: &Gateway, wish: &Wish, name: Option<&str>) -> Result<(), Problem> {
+    let named = name.and_then(|name| Format::from_extension(&names::extension(name)));
     let needs_engine = !TABLE
         .iter()
         .filter(|info| named.is_none_or(|named| named == info.format))
@@ -263,6 +287,11 @@ fn refuse_early(gateway: &Gateway, wish: &Wish) -> Result<(), Problem> {
     let admission = gateway.converter.admission();
     let refusal = if admission.is_full() { Some(admission.refusal()) } else { gateway.converter.outage() };
     refusal.map_or(Ok(()), |error| Err(about(gateway, error)))
+}
+
+/// Whether a conversion that failed so was begun.
+fn was_tried(error: &ConversionError) -> bool {
+    !matches!(error.code, ErrorCode::QueueFull | ErrorCode::EngineUnavailable | ErrorCode::ShuttingDown)
 }
 
 /// Adds when to try again to errors that pass.

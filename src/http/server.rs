@@ -115,6 +115,8 @@ impl Server {
             let Some(seat) = self.seat().await else { return };
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
+                    // By now, one of the usual seats may be free.
+                    let seat = if seat.spare { self.free_seat().unwrap_or(seat) } else { seat };
                     connections.spawn(common.clone().serve(stream, peer, Some(seat)));
                 }
                 Err(error) => {
@@ -126,11 +128,17 @@ impl Server {
         }
     }
 
+    /// One that nobody has to wait for: a usual one, or else a spare one.
+    fn free_seat(&self) -> Option<Seat> {
+        [(&self.seats, false), (&self.spare, true)].into_iter().find_map(|(seats, spare)| {
+            let permit = Arc::clone(seats).try_acquire_owned().ok()?;
+            Some(Seat { _permit: permit, spare })
+        })
+    }
+
     async fn seat(&self) -> Option<Seat> {
-        for (seats, spare) in [(&self.seats, false), (&self.spare, true)] {
-            if let Ok(permit) = Arc::clone(seats).try_acquire_owned() {
-                return Some(Seat { _permit: permit, spare });
-            }
+        if let Some(seat) = self.free_seat() {
+            return Some(seat);
         }
         tracing::warn!("all connections are taken; further ones wait");
         let (usual, spare) = (Arc::clone(&self.seats), Arc::clone(&self.spare));

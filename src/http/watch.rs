@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::{Instrument, Span};
@@ -15,6 +15,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::access::client::Client;
 use super::bodies::{Part, Seen, length};
+use super::describe::SERVER_TIMING;
 use super::probes;
 use super::problem::{Problem, status};
 use super::request_id::RequestId;
@@ -60,7 +61,11 @@ struct Visit {
     /// The answer's, once there is one.
     status: Option<StatusCode>,
     code: Option<ErrorCode>,
-    /// Bytes of the answer's body that were handed to the connection.
+    /// What took how long, of a conversion.
+    timing: Option<HeaderValue>,
+    /// Bytes of the answer's body, where that is known beforehand.
+    length: Option<u64>,
+    /// … that were handed to the connection.
     sent: u64,
     /// Nothing of the answer is left to send.
     complete: bool,
@@ -80,6 +85,8 @@ impl Visit {
             received: Arc::default(),
             status: None,
             code: None,
+            timing: None,
+            length: None,
             sent: 0,
             complete: false,
         };
@@ -91,6 +98,9 @@ impl Visit {
     /// The answer begins.
     fn answered(&mut self, response: &Response) {
         self.code = response.extensions().get::<Problem>().map(|problem| problem.error.code);
+        self.timing = response.headers().get(SERVER_TIMING).cloned();
+        let length = response.headers().get(header::CONTENT_LENGTH);
+        self.length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         self.complete = self.method == Method::HEAD || response.body().is_end_stream();
         self.count(response.status());
     }
@@ -101,7 +111,8 @@ impl Visit {
             Some(Err(error)) => {
                 self.span.in_scope(|| tracing::warn!(%error, "an answer could not be read to its end"));
             }
-            _ => self.complete = ended,
+            // Nobody asks a file for more when all of it was read.
+            _ => self.complete = ended || self.length == Some(self.sent),
         }
     }
 
@@ -128,6 +139,7 @@ impl Visit {
                     bytes_in = self.received.load(Ordering::Relaxed),
                     bytes_out = self.sent,
                     ms = milliseconds,
+                    timing = self.timing.as_ref().and_then(|timing| timing.to_str().ok()),
                     client = self.client.map(|Client(address)| tracing::field::display(address)),
                     cut = (!self.complete).then_some(true),
                     "answered"

@@ -192,7 +192,9 @@ fn open_large(mut file: File, metadata: &Metadata, hash: &Hash, bytes: u64) -> i
 /// Tells the sweeper that it is used. Of a disk that cannot be written to, nothing is swept either.
 fn freshen(file: &File, metadata: &Metadata) {
     let now = SystemTime::now();
-    if metadata.modified().is_ok_and(|modified| age(modified, now) >= FRESH) {
+    // One of a clock that was ahead is no more fresh than an old one.
+    let is_fresh = |modified| modified <= now && age(modified, now) < FRESH;
+    if !metadata.modified().is_ok_and(is_fresh) {
         let _ = file.set_modified(now);
     }
 }

@@ -64,6 +64,16 @@ fn every_mistake_is_a_line_and_the_code_is_64() {
 }
 
 #[test]
+fn an_engine_that_is_named_and_none_is_a_mistake() {
+    for arguments in [&[][..], &["--check"]] {
+        let output = serve(arguments, &[("BLENDER_PYTHON", "/nowhere/python")]);
+        assert_eq!(output.status.code(), Some(64));
+        let said = "meshgate: BLENDER_PYTHON is /nowhere/python, which is no executable file\n";
+        assert_eq!(text(&output.stderr), said);
+    }
+}
+
+#[test]
 fn what_is_valid_is_said_to_be() {
     let variables = [("APP_ENV", "production"), ("GUNICORN_WORKERS", "3"), ("LOG_LEVL", "info")];
     let output = serve(&["--check"], &variables);

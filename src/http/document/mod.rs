@@ -22,8 +22,9 @@ Converts 3D models and motions between formats, with Blender as its engine.
 
 Every error is an `application/problem+json` (RFC 9457) with a stable `code`; `error` repeats its `detail`. Besides \
 what is listed with each call, an address that does not exist answers 404 (`not_found`) and a method that an address \
-does not take 405 (`method_not_allowed`, with `Allow`). Only what is no HTTP request at all is answered without a body: \
-400, 414 and 431, from below the API.
+does not take 405 (`method_not_allowed`, with `Allow`), what is no HTTP request 400 (`malformed_request`), a head above \
+its limit 431 (`head_too_large`), and where as many connections are open as may, every call but the probes 503 \
+(`too_many_connections`, with `Retry-After`).
 
 Where the operator has set API keys, calls marked with a lock need one. `X-Request-Id` is taken from the request where \
 it is 1 to 128 letters, digits or `-_.:/`, else made; it is in every answer and in the server's log. Behind trusted \
@@ -31,7 +32,8 @@ proxies, the client is read from `X-Forwarded-For`; `Forwarded` is not read.
 
 Where the operator has set a limit, a client (an API key, else an address; of IPv6 a /64) may ask for so many conversions \
 in any stretch of time of a certain length: `RateLimit-Policy` says how many and how long, `RateLimit` how many are left. \
-One more is answered 429 (`rate_limited`) before its body is read, with `Retry-After`, and does not count.";
+One more is answered 429 (`rate_limited`) with `Retry-After`, before a body of more than 256 KiB is read. Only \
+conversions count: neither what is known already nor what is refused.";
 
 #[derive(OpenApi)]
 #[openapi(

@@ -115,20 +115,22 @@ fn media_type(headers: &HeaderMap) -> &[u8] {
     headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default()
 }
 
-/// Writes the files of a request into the folder; `file_name` is what a raw body is called.
+/// Writes the files of a request into the folder; `file_name` is what a raw body is called. Of a form, `refuse` is asked
+/// as soon as the first file's name is known.
 ///
 /// # Errors
-/// `too_large`, `request_timeout`, `cancelled`, `no_file`, `no_file_name`, `malformed_request`, `disk_full`, `io`.
+/// What `refuse` says, `too_large`, `request_timeout`, `cancelled`, `no_file`, `no_file_name`, `malformed_request`, `disk_full`, `io`.
 pub async fn receive(
     headers: &HeaderMap,
     body: Body,
     file_name: Option<&str>,
     folder: &ConversionFolder,
     limits: Limits,
+    refuse: impl Fn(&str) -> Result<(), Problem> + Send,
 ) -> Result<Vec<Received>, Problem> {
     let incoming = Incoming::new(body, limits);
     let files = if is_multipart(headers) {
-        multipart::files(incoming, media_type(headers), folder, limits.files).await?
+        multipart::files(incoming, media_type(headers), folder, limits.files, refuse).await?
     } else {
         raw(incoming, file_name.unwrap_or_default(), folder).await?
     };

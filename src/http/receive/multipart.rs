@@ -20,6 +20,7 @@ pub async fn files(
     media_type: &[u8],
     folder: &ConversionFolder,
     most: usize,
+    refuse: impl Fn(&str) -> Result<(), Problem> + Send,
 ) -> Result<Vec<Received>, Problem> {
     let mut parts = Parts::new(incoming, media_type)?;
     let mut files = Vec::new();
@@ -43,6 +44,9 @@ pub async fn files(
         };
         if files.len() == most {
             return Err(too_many());
+        }
+        if files.is_empty() {
+            refuse(&name)?;
         }
         let mut spool = Spool::new(folder, files.len(), &name);
         while let Some(chunk) = parts.data().await? {

@@ -32,6 +32,14 @@ async fn a_full_queue_is_said_early_and_hinders_nobody_else() {
             let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
             assert!((1..=3600).contains(&after), "{after}");
         }
+        // Of a form, when the first file's name has come.
+        let form = format!(
+            "POST /convert?output_format=glb HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\
+             content-type: multipart/form-data; boundary=b\r\n\r\n\
+             --b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a.obj\"\r\n\r\n{TRIANGLE}"
+        );
+        let refused = gateway.raw().send(form).answer().unwrap();
+        assert_eq!((refused.status, &refused.json()["code"]), (503, &"queue_full".into()));
         // A small body is read, since its conversion may be known, and the connection serves on.
         let mut raw = gateway.raw();
         for (query, status, cache) in [(FBX, 503, None), (KNOWN, 200, Some("hit")), (FBX, 503, None)] {

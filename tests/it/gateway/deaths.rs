@@ -1,13 +1,14 @@
 //! Clients and engines that go down.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::engine::{motion, send};
 use super::raw::{GET_LIVE, head};
-use super::{Gateway, TRIANGLE, nothing_stays, report, until};
+use super::{Gateway, PROGRAM, TRIANGLE, nothing_stays, report, until};
 use crate::at_work::alive;
 
 const FBX: &str = "output_format=fbx";
@@ -61,6 +62,23 @@ async fn a_killed_child_and_a_killed_zygote_are_made_good() {
         assert!(warnings.contains("a fresh one converted it"), "{warnings}");
     }
     nothing_stays(&gateway);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_there_is_no_engine_is_in_the_log_with_what_to_do() {
+    let away = tempfile::tempdir().unwrap();
+    // Away from the project, or the program would find the engine of the project.
+    let program = away.path().join("meshgate");
+    std::fs::copy(PROGRAM, &program).unwrap();
+    let mut command = Command::new(program);
+    command.current_dir(away.path()).env("HOME", away.path());
+    for name in ["BLENDER_PYTHON", "BLENDER_BIN", "XDG_DATA_HOME"] {
+        command.env_remove(name);
+    }
+    let gateway = Gateway::start_by(command, &[]);
+    let line = gateway.wait_for("there is no engine");
+    assert!(line.contains("ERROR") && line.contains("run `meshgate engine install`"), "{line}");
+    gateway.until_says("/readyz", "down", |ready| ready["checks"]["engine"] == "not running").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,7 +123,7 @@ async fn an_answer_that_is_cut_says_so() {
          x-request-id: gone-4\r\ncontent-length: {}\r\n\r\n",
         model.len()
     );
-    raw.send(head).send(&model);
+    raw.send(&head).send(&model);
     // More than the headers, so that some of the body has left.
     let mut begin = [0; 16 << 10];
     raw.stream.read_exact(&mut begin).unwrap();
@@ -135,4 +135,11 @@ async fn an_answer_that_is_cut_says_so() {
     assert!(line.contains(&format!("bytes_in={}", model.len())), "{line}");
     let sent: usize = line.split_once("bytes_out=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
     assert!((1..model.len()).contains(&sent), "{line}");
+
+    // One that is taken to its end is none, though nobody asks a file for more than its length.
+    let mut raw = gateway.raw();
+    let answer = raw.send(head.replace("gone-4", "taken-5")).send(&model).answer().unwrap();
+    let line = gateway.wait_for("taken-5");
+    assert!(line.contains(&format!("bytes_out={}", answer.body.len())) && !line.contains("cut="), "{line}");
+    assert!(line.contains("timing=\"receive;dur="), "{line}");
 }

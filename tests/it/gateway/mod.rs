@@ -57,7 +57,9 @@ impl Gateway {
 
     /// Starts it, and waits until it listens.
     pub fn start_cold(variables: &[(&str, &str)]) -> Gateway {
-        Gateway::start_by(Command::new(PROGRAM), variables)
+        let mut command = Command::new(PROGRAM);
+        command.current_dir(env!("CARGO_MANIFEST_DIR"));
+        Gateway::start_by(command, variables)
     }
 
     /// As [`Gateway::start_cold`], by a command that runs the program with the arguments that are added to it.
@@ -66,7 +68,6 @@ impl Gateway {
         let (reader, writer) = std::io::pipe().unwrap();
         command
             .arg("serve")
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("DATA_DIR", folder.path())
             .env("BIND_ADDRESS", "127.0.0.1:0")
             .envs(variables.iter().copied())

@@ -146,7 +146,7 @@ async fn several_files_are_one_model() {
     assert_eq!((problem.0, problem.1.as_str()), (422, "ambiguous_model"), "{problem:?}");
     let answer = convert("&main=b.obj");
     assert_eq!(answer.header("content-disposition"), Some("attachment; filename=\"b.stl\""));
-    assert_eq!(convert("&main=../../etc/passwd").problem().0, 415);
+    assert_eq!(convert("&main=../../etc/passwd").problem().0, 400);
     nothing_stays(&gateway);
 }
 

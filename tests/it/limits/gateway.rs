@@ -78,17 +78,22 @@ async fn clients_are_told_how_many_are_left() {
     let gateway =
         Gateway::start_cold(&[("RATE_LIMIT_REQUESTS", "3"), ("RATE_LIMIT_WINDOW", "3600"), NO_ENGINE]);
     let client = &gateway.client;
-    // What is wrong with a request changes nothing.
+    // What is refused does not count.
     let wrong = client.post(gateway.url("/convert")).body(TRIANGLE);
-    for (request, status, remaining) in
-        [(conversion(&gateway), 200, 2), (wrong.try_clone().unwrap(), 400, 1), (conversion(&gateway), 200, 0)]
-    {
+    let in_vain = client.post(gateway.url("/convert?output_format=fbx&filename=a.obj")).body(TRIANGLE);
+    for (request, status, remaining) in [
+        (conversion(&gateway), 200, 2),
+        (wrong.try_clone().unwrap(), 400, 2),
+        (in_vain, 503, 2),
+        (conversion(&gateway), 200, 1),
+        (conversion(&gateway), 200, 0),
+    ] {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), status);
         assert_eq!(header(&answer, "ratelimit-policy"), Some("\"default\";q=3;w=3600"));
         assert_eq!(told(&answer, "r"), remaining);
         assert!((1..=3600).contains(&told(&answer, "t")));
-        assert_eq!(header(&answer, "retry-after"), None);
+        assert_eq!(header(&answer, "retry-after").is_some(), status == 503);
     }
     for request in [conversion(&gateway), wrong] {
         let answer = request.send().await.unwrap();
