@@ -37,7 +37,8 @@ impl clap::Args for Flags {
                 // `--draco` alone means true; an optional value must not swallow the next file's name.
                 arg.num_args(0..=1).require_equals(true).default_missing_value("true")
             } else {
-                arg
+                // So that a number that is none of these is said to be wrong, and not taken for a flag.
+                arg.allow_negative_numbers(true)
             })
         })
     }

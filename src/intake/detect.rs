@@ -54,6 +54,9 @@ pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, Conv
         return Ok(if is_usdz(&head, &extension) { Content::Model(Format::Usdz) } else { Content::Zip });
     }
     if let Some(format) = by_magic(&head, &extension)? {
+        if format == Format::Ply {
+            check_ply(&head, length)?;
+        }
         return Ok(Content::Model(format));
     }
     if let Some(format) = stl(&head, length, &extension)? {
@@ -136,6 +139,21 @@ fn is_usdz(head: &[u8], extension: &str) -> bool {
     let is_scene = matches!(names::extension(&name).as_str(), "usd" | "usda" | "usdc");
     let aligned = (end + usize::from(extra_length)) % 64 == 0;
     is_scene && method == 0 && (aligned || extension == "usdz")
+}
+
+/// Refuses counts for which the file is too short: Blender takes the memory for them before it looks.
+fn check_ply(head: &[u8], length: u64) -> Result<(), ConversionError> {
+    let lines = head.split(|byte| matches!(byte, b'\n' | b'\r'));
+    for line in lines.take_while(|line| !line.starts_with(b"end_header")) {
+        let line = String::from_utf8_lossy(line);
+        let ["element", name, count] = line.split_whitespace().collect::<Vec<_>>()[..] else { continue };
+        if count.parse().is_ok_and(|count: u128| count > u128::from(length)) {
+            let name = names::quoted(name);
+            let detail = format!("the ply file is damaged: it announces {count} of {name} in {length} bytes");
+            return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
+        }
+    }
+    Ok(())
 }
 
 fn stl(head: &[u8], length: u64, extension: &str) -> Result<Option<Format>, ConversionError> {

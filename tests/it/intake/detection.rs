@@ -128,6 +128,12 @@ fn what_is_no_model_gets_one_sentence() {
             ErrorCode::ImportFailed,
             "the file is HDF5, the old kind of Alembic; only the Ogawa kind can be read",
         ),
+        (
+            b"ply\nformat ascii 1.0\nelement vertex 4000000000\nproperty float x\nend_header\n0\n",
+            "a.ply",
+            ErrorCode::ImportFailed,
+            "the ply file is damaged: it announces 4000000000 of \"vertex\" in 74 bytes",
+        ),
         (b"\0\x01\x02\x03", "a.abc", ErrorCode::UnknownFormat, "the file is no 3D format we know"),
     ];
     for (content, name, code, detail) in cases {
