@@ -80,7 +80,7 @@ fn a_name_that_lies_is_a_warning() {
 
 #[test]
 fn what_is_no_model_gets_one_sentence() {
-    let cases: [(&[u8], &str, ErrorCode, &str); 13] = [
+    let cases: [(&[u8], &str, ErrorCode, &str); 14] = [
         (b"", "a.fbx", ErrorCode::EmptyFile, "the file is empty"),
         (
             b"Dear diary,\n",
@@ -132,7 +132,7 @@ fn what_is_no_model_gets_one_sentence() {
             b"ply\nformat ascii 1.0\nelement vertex 4000000000\nproperty float x\nend_header\n0\n",
             "a.ply",
             ErrorCode::ImportFailed,
-            "the ply file is damaged: it announces 4000000000 of \"vertex\" in 74 bytes",
+            "the ply file is damaged: it announces 4000000000 of \"vertex\" in 77 bytes",
         ),
         (b"\0\x01\x02\x03", "a.abc", ErrorCode::UnknownFormat, "the file is no 3D format we know"),
     ];
