@@ -190,10 +190,9 @@ impl Bench {
     /// Small native conversions by 8 clients, whose reports go to memory, and to this disk: some file systems are slow to make
     /// files for minutes after many were removed, which says nothing of the gateway.
     pub async fn http_native(&self) -> Result<Row> {
-        let memory = tempfile::tempdir_in("/dev/shm")?;
-        let url = format!("file://{}", memory.path().display());
-        let disk = self.native_by_clients(&[]).await?;
-        let rate = self.native_by_clients(&[("STORAGE_URL", &url)]).await?;
+        let url = format!("file://{}/store", self.disk.display());
+        let disk = self.native_by_clients(&[("STORAGE_URL", &url)]).await?;
+        let rate = self.native_by_clients(&[]).await?;
         Ok(Row::at_least(
             "100 kB glb repacked over HTTP by 8 clients, per second",
             format!("{disk:.0}/s with the store on this disk, {rate:.0}/s in memory"),

@@ -23,8 +23,10 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 #[tokio::main]
 async fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let scratch = tempfile::tempdir()?;
-    let bench = Bench { root: root.to_owned(), scratch: scratch.path().to_owned() };
+    let disk = tempfile::tempdir()?;
+    let memory = if has_room(Path::new(MEMORY)) { Some(tempfile::tempdir_in(MEMORY)?) } else { None };
+    let scratch = memory.as_ref().unwrap_or(&disk).path().to_owned();
+    let bench = Bench { root: root.to_owned(), scratch, disk: disk.path().to_owned() };
     bench.make_models()?;
 
     // `cargo bench --bench meshgate -- native` measures one part and leaves the document as it is.
@@ -101,7 +103,20 @@ async fn main() -> Result<()> {
 
 struct Bench {
     root: PathBuf,
+    /// In memory, where there is room.
     scratch: PathBuf,
+    /// On this machine's disk.
+    disk: PathBuf,
+}
+
+/// Where Linux keeps files in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// Bytes of all models and results at a time, with some to spare.
+const ROOM: u64 = 2 << 30;
+
+fn has_room(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder).is_ok_and(|there| there.f_bavail * there.f_frsize >= ROOM)
 }
 
 impl Bench {
@@ -126,6 +141,10 @@ impl Bench {
 
     fn work(&self) -> Result<WorkDir> {
         Ok(WorkDir::open(&self.scratch.join("work"))?)
+    }
+
+    fn work_on_disk(&self) -> Result<WorkDir> {
+        Ok(WorkDir::open(&self.disk.join("work"))?)
     }
 
     fn settings(&self, work: &WorkDir, workers: usize) -> Result<Settings> {
