@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use super::super::files::{Files, Resolved};
 use super::super::names;
 use crate::domain::ConversionError;
+use crate::open::make_private;
 
 /// Extensions of textures, in lower case.
 pub const TEXTURES: &[&str] =
@@ -29,7 +30,7 @@ pub fn resolve(files: &mut Files, index: usize, beside: bool) -> Result<(), Conv
     if files.items().len() < 2 {
         return Ok(());
     }
-    let (from, stored) = (item.name.clone(), item.stored.clone());
+    let from = item.name.clone();
     let mut named: Vec<_> = named_files(&path, TEXTURES)
         .map_err(|error| ConversionError::io("read the model", &error))?
         .into_values()
@@ -38,22 +39,40 @@ pub fn resolve(files: &mut Files, index: usize, beside: bool) -> Result<(), Conv
     for name in named {
         let Resolved::Found(texture) = files.resolve(&from, &name) else { continue };
         files.take(texture)?;
-        // The name comes from inside the file: only one that is harmless as it is can be made.
-        if !beside || names::safe(&name) != name {
-            continue;
-        }
-        let wanted = files.folder().join(stored.with_file_name(&name));
-        if let Some(source) = files.path(texture)
-            && !wanted.exists()
-        {
-            second_name(&source, &wanted).map_err(|error| ConversionError::io("copy a texture", &error))?;
+        if beside {
+            put_where_named(files, index, &name, texture)?;
         }
     }
     Ok(())
 }
 
+/// Gives a file that was found elsewhere a second name where the binary file at `index` looks for it.
+pub fn put_where_named(files: &Files, index: usize, name: &str, found: usize) -> Result<(), ConversionError> {
+    let (Some(main), Some(source)) = (files.item(index), files.path(found)) else { return Ok(()) };
+    // The name comes from inside the file: only one that is harmless as it is can be made.
+    let Some(parts) =
+        names::components(name).filter(|parts| parts.iter().all(|part| names::safe(part) == *part))
+    else {
+        return Ok(());
+    };
+    let wanted = files.folder().join(main.stored.with_file_name("")).join(parts.join("/"));
+    if wanted.exists() {
+        return Ok(());
+    }
+    let put = make_private(wanted.parent().unwrap_or(&wanted)).and_then(|()| second_name(&source, &wanted));
+    match put {
+        // No such path can be made here, as where a file would be a folder: nobody can look there either.
+        Err(error) if UNUSABLE.contains(&error.kind()) => Ok(()),
+        put => put.map_err(|error| ConversionError::io("copy a texture", &error)),
+    }
+}
+
+/// What the file system says of such a path.
+const UNUSABLE: [ErrorKind; 3] =
+    [ErrorKind::AlreadyExists, ErrorKind::NotADirectory, ErrorKind::InvalidFilename];
+
 /// A second name takes no room, where there are such.
-pub fn second_name(source: &Path, wanted: &Path) -> io::Result<()> {
+fn second_name(source: &Path, wanted: &Path) -> io::Result<()> {
     fs::hard_link(source, wanted).or_else(|_| fs::copy(source, wanted).map(drop))
 }
 

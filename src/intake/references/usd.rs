@@ -8,7 +8,6 @@ use super::super::files::{Files, Resolved};
 use super::super::names;
 use super::{Findings, beginning, binary, relative, rewrite, usdc};
 use crate::domain::{ConversionError, ErrorCode};
-use crate::open::make_private;
 
 /// Longest asset path that is looked at, in bytes.
 const MAX_PATH: usize = 4096;
@@ -46,25 +45,26 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
 fn resolve_words(
     files: &mut Files,
     index: usize,
-    words: &[Vec<u8>],
+    words: &[u8],
     findings: &mut Findings,
 ) -> Result<Vec<usize>, ConversionError> {
     let Some(item) = files.item(index) else { return Ok(Vec::new()) };
     let from = item.name.clone();
     let (mut layers, mut there, mut missing) = (Vec::new(), HashSet::new(), Vec::new());
-    for word in words.iter().filter(|word| word.len() <= MAX_PATH) {
+    let words = words.split(|byte| *byte == 0);
+    let named = words.filter(|word| word.len() <= MAX_PATH && word.contains(&b'.')).filter_map(|word| {
         let name = names::decode(word);
         let extension = names::extension(&name);
         let is_layer = binary::LAYERS.contains(&extension.as_str());
-        if !is_layer && !binary::TEXTURES.contains(&extension.as_str()) {
-            continue;
-        }
+        (is_layer || binary::TEXTURES.contains(&extension.as_str())).then_some((name, is_layer))
+    });
+    for (name, is_layer) in named.take(MAX_PATHS) {
         match files.resolve(&from, &name) {
             Resolved::Found(found) => {
                 files.take(found)?;
-                put_where_named(files, index, &name, found)?;
+                binary::put_where_named(files, index, &name, found)?;
                 there.insert(names::base_name(&name).to_lowercase());
-                if is_layer && layers.len() < MAX_PATHS {
+                if is_layer {
                     layers.push(found);
                 }
             }
@@ -78,24 +78,6 @@ fn resolve_words(
         findings.missing_texture(name);
     }
     Ok(layers)
-}
-
-/// Gives a file that was found elsewhere a second name where the binary layer at `index` looks for it.
-fn put_where_named(files: &Files, index: usize, name: &str, found: usize) -> Result<(), ConversionError> {
-    let (Some(layer), Some(source)) = (files.item(index), files.path(found)) else { return Ok(()) };
-    // The name comes from inside the file: only one that is harmless as it is can be made.
-    let Some(parts) =
-        names::components(name).filter(|parts| parts.iter().all(|part| names::safe(part) == *part))
-    else {
-        return Ok(());
-    };
-    let wanted = files.folder().join(layer.stored.with_file_name("")).join(parts.join("/"));
-    if wanted.exists() {
-        return Ok(());
-    }
-    make_private(wanted.parent().unwrap_or(&wanted))
-        .and_then(|()| binary::second_name(&source, &wanted))
-        .map_err(|error| ConversionError::io("copy a texture", &error))
 }
 
 /// Resolves the paths of one text layer; answers with the layers it refers to.

@@ -244,6 +244,26 @@ fn usd_layers_are_followed_and_what_lies_outside_is_not() {
     }
 }
 
+/// A binary layer of nothing but words, with a zero byte behind each: compressed, but not made smaller.
+fn usdc(words: &[u8]) -> Vec<u8> {
+    let numbers =
+        |numbers: &[u64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
+    let block = [&[0, 0xf0, (words.len() - 15) as u8], words].concat();
+    let section = [numbers(&[1, words.len() as u64, block.len() as u64]), block].concat();
+    let end = 24 + section.len() as u64;
+    let contents = [numbers(&[1]), b"TOKENS\0\0\0\0\0\0\0\0\0\0".to_vec(), numbers(&[24, end - 24])].concat();
+    [b"PXR-USDC\0\x08\0\0\0\0\0\0".to_vec(), numbers(&[end]), section, contents].concat()
+}
+
+#[test]
+fn words_of_a_binary_usd_may_be_anything() {
+    let words = b"Mesh\0./art/wood.png\0a.usdc/wood.png\0../wood.png\0gone.png\0/etc/passwd\0.png\0";
+    let (_desk, model) = send(&[("a.usdc", &usdc(words)), ("tex/wood.png", b"x")]);
+    let model = model.unwrap();
+    assert_eq!(listing(&model.folder), ["a.usdc", "art/wood.png", "tex/wood.png"]);
+    assert_eq!(model.missing_textures, ["gone.png"]);
+}
+
 #[test]
 fn names_of_an_obj_may_be_written_like_those_of_urls() {
     let (_desk, model) = send(&[
