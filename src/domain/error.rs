@@ -179,25 +179,25 @@ impl ConversionError {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorCode::DiskFull,
             _ => ErrorCode::Io,
         };
-        Self::new(code, format!("could not {what}: {}", without_paths(error)))
+        Self::new(code, format!("could not {what}: {}", without_number(&without_paths(error))))
     }
 }
 
 /// The system's numbers of its errors tell a user nothing.
-fn without_number(said: &str) -> String {
-    said.rsplit_once(" (os error ").map_or(said, |(words, _)| words).to_owned()
+fn without_number(said: &str) -> &str {
+    said.rsplit_once(" (os error ").map_or(said, |(words, _)| words)
 }
 
 /// What an I/O error says, or the system's error behind it: directory walkers and temporary files add their paths.
 fn without_paths(error: &std::io::Error) -> String {
     let said = error.to_string();
     if !said.contains('/') {
-        return without_number(&said);
+        return said;
     }
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         if let Some(code) = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
-            return without_number(&std::io::Error::from_raw_os_error(code).to_string());
+            return std::io::Error::from_raw_os_error(code).to_string();
         }
         cause = inner.source();
     }

@@ -87,7 +87,7 @@ async fn respond(
     let watched = gateway.metrics.conversion(wish.target, &Arc::default());
     let received = tokio::select! {
         received = receive(gateway, &wish, &parts.headers, body) => received,
-        () = gateway.shutdown.killed.cancelled() => Err(stopping()),
+        () = gateway.shutdown.killed.cancelled() => Err(about(gateway, stopping())),
     };
     let received = match received {
         Ok(received) => received,
@@ -103,13 +103,12 @@ async fn respond(
     let began = watched.dismiss();
     tokio::select! {
         answer = answer(gateway, wish, parts, received, began) => answer,
-        () = gateway.shutdown.killed.cancelled() => (stopping().into_response(), false),
+        () = gateway.shutdown.killed.cancelled() => (about(gateway, stopping()).into_response(), false),
     }
 }
 
-fn stopping() -> Problem {
-    let detail = "the service is stopping; send the request again";
-    Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(ErrorCode::ShuttingDown, detail) }
+fn stopping() -> ConversionError {
+    ConversionError::new(ErrorCode::ShuttingDown, "the service is stopping; send the request again")
 }
 
 /// A model that has arrived.
@@ -132,17 +131,20 @@ async fn receive(gateway: &Gateway, wish: &Wish, headers: &HeaderMap, body: Body
     }
     let may_know = gateway.may_know(&body);
     let named = wish.main.as_deref().or(wish.file_name.as_deref());
-    if !may_know && let Err(problem) = refuse_early(gateway, wish, named) {
+    // `name` is the first file's, where that is known by now.
+    let refuse =
+        |name: Option<&str>| if may_know { Ok(()) } else { refuse_early(gateway, wish, named.or(name)) };
+    if let Err(problem) = refuse(None) {
         receive::pass_over(body).await;
         return Err(problem);
     }
-    let refuse =
-        |name: &str| if may_know { Ok(()) } else { refuse_early(gateway, wish, Some(named.unwrap_or(name))) };
     let began = Instant::now();
     let folder = gateway.work.new_folder();
-    let mut files = receive::receive(headers, body, wish.file_name.as_deref(), &folder, limits, refuse)
-        .instrument(telemetry::span!("receive"))
-        .await?;
+    let mut files = receive::receive(headers, body, wish.file_name.as_deref(), &folder, limits, |name| {
+        refuse(Some(name))
+    })
+    .instrument(telemetry::span!("receive"))
+    .await?;
     check_names(files.iter().map(|file| file.name.as_str()))?;
     // Nothing depends on the order of a form's parts then.
     files.sort_by(|one, other| (&one.name, one.hash.as_bytes()).cmp(&(&other.name, other.hash.as_bytes())));
@@ -240,7 +242,7 @@ async fn carry_out(
     let counted = Counting { watched: Some(watched), killed: &gateway.shutdown.killed };
     let result = tokio::select! {
         result = gateway.converter.convert_in(folder, request, &course, &|_, _| ()) => result,
-        () = gateway.shutdown.killed.cancelled() => Err(stopping().error),
+        () = gateway.shutdown.killed.cancelled() => Err(stopping()),
     };
     let error = result.as_ref().err();
     counted.end(error.map(|error| error.code));
@@ -299,6 +301,7 @@ fn about(gateway: &Gateway, error: ConversionError) -> Problem {
     let after = match error.code {
         ErrorCode::QueueFull => Some(gateway.converter.admission().retry_after()),
         ErrorCode::EngineUnavailable => Some(Duration::from_secs(5)),
+        ErrorCode::ShuttingDown => Some(Duration::from_secs(1)),
         _ => None,
     };
     Problem { error, retry_after: after }

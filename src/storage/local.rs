@@ -165,11 +165,13 @@ pub fn open(recent: &Recent, path: &Path, hash: &Hash, bytes: u64) -> io::Result
         return open_large(file, &metadata, hash, bytes);
     }
     let known = recent.get(hash, &Stamp::of(&metadata));
+    let was_known = known.is_some();
     let Some(content) = known.map_or_else(|| read(&file, hash, bytes), |known| Ok(Some(known)))? else {
         return Ok(Found::Corrupt);
     };
-    freshen(&file, &metadata);
-    recent.put(*hash, Stamp::of(&file.metadata()?), content.clone());
+    if freshen(&file, &metadata) || !was_known {
+        recent.put(*hash, Stamp::of(&file.metadata()?), content.clone());
+    }
     Ok(Found::Sound(Fetched::Small(Bytes::from_owner(Held { content, _room: room }))))
 }
 
@@ -189,14 +191,13 @@ fn open_large(mut file: File, metadata: &Metadata, hash: &Hash, bytes: u64) -> i
     Ok(Found::Sound(Fetched::File(file, bytes)))
 }
 
-/// Tells the sweeper that it is used. Of a disk that cannot be written to, nothing is swept either.
-fn freshen(file: &File, metadata: &Metadata) {
+/// Tells the sweeper that it is used, unless it was told a moment ago; whether the file has changed by that. Of a disk that
+/// cannot be written to, nothing is swept either.
+fn freshen(file: &File, metadata: &Metadata) -> bool {
     let now = SystemTime::now();
     // One of a clock that was ahead is no more fresh than an old one.
     let is_fresh = |modified| modified <= now && age(modified, now) < FRESH;
-    if !metadata.modified().is_ok_and(is_fresh) {
-        let _ = file.set_modified(now);
-    }
+    !metadata.modified().is_ok_and(is_fresh) && file.set_modified(now).is_ok()
 }
 
 /// Everything of ours in these folders of the root; what others have put there is left out.

@@ -88,23 +88,23 @@ fn environment(folder: &Path, python: Option<&Path>) -> Result<PathBuf, Failure>
     if ours && Python::at(&engine).is_some_and(|python| python.fits()) && has_pip(&engine) {
         return Ok(engine);
     }
-    let unseen = match folder.read_dir() {
-        Ok(mut entries) => {
-            if !ours && entries.next().is_some() {
-                return Err(Failure::failed(format!(
-                    "{} is not empty and no virtual environment; choose another folder",
-                    folder.display()
-                )));
-            }
-            false
+    let occupied = match folder.read_dir() {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Failure::io(format!("look into {}", folder.display()))(error));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-        Err(error) => return Err(Failure::io(format!("look into {}", folder.display()))(error)),
+        // Whoever makes it may take such a path for that of another folder, of which nobody knows what is in it.
+        Err(_) if folder.components().any(|part| part == Component::ParentDir) => {
+            let detail = format!("{} is not there; to make it, name it without ..", folder.display());
+            return Err(Failure::failed(detail));
+        }
+        Err(_) => false,
     };
-    // Whoever makes it may take such a path for that of another folder, of which nobody knows what is in it.
-    if unseen && folder.components().any(|part| part == Component::ParentDir) {
-        let detail = format!("{} is not there; to make it, name it without ..", folder.display());
-        return Err(Failure::failed(detail));
+    if occupied && !ours {
+        return Err(Failure::failed(format!(
+            "{} is not empty and no virtual environment; choose another folder",
+            folder.display()
+        )));
     }
     let python = python::find(python)?;
     system::ensure_venv(&python)?;
