@@ -121,10 +121,13 @@ class Child:
         return step
 
     def look(self, hang_after: float) -> None:
-        """Kills the child when it has slept for too long or takes too much room."""
+        """Kills the child when it has done nothing for too long or takes too much room."""
         now = time.monotonic()
         if now < self._look_at:
             return
+        if now - self._look_at >= hang_after:
+            # Nobody looked for as long, as after a pause of the whole container: its own sleep begins to count now.
+            self._cpu_since = now
         self._look_at = now + min(1.0, hang_after) / 4
         if now >= self._measure_at:
             self._measure_at = now + _DISK_TICK
@@ -232,11 +235,11 @@ def _read(fd: int) -> bytes | None:
 
 
 def _state(pid: int) -> tuple[bool, int] | None:
-    """Whether it sleeps, and its CPU time so far over all threads, in clock ticks."""
+    """Whether it sleeps or was stopped, and its CPU time so far over all threads, in clock ticks."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
         # The name, in parentheses, may hold anything.
         fields = file.read().rpartition(")")[2].split()
-        return fields[0] == "S", int(fields[11]) + int(fields[12])
+        return fields[0] in {"S", "T", "t"}, int(fields[11]) + int(fields[12])
     return None
 
 

@@ -159,6 +159,18 @@ def test_both_fbx_importers_read_lights(tmp_path, importer):
     assert report["input"]["lights"] == report["output"]["lights"] == 1
 
 
+EMPTY_PLY = b"""ply
+format ascii 1.0
+element vertex 0
+property float x
+property float y
+property float z
+element face 0
+property list uchar int vertex_indices
+end_header
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "content", "code", "detail"),
     [
@@ -171,8 +183,12 @@ def test_both_fbx_importers_read_lights(tmp_path, importer):
         ("a.fbx", b"this is no model", "import_failed", ""),
         ("a.fbx", b"; FBX 2.0\nFBXHeaderExtension: {\n FBXVersion: 2000\n}\n", "import_failed", "FBX 2"),
         ("a.obj", b"# nothing\n", "empty_model", ""),
-        ("a.stl", b"solid\nendsolid\n", "import_failed", ""),
+        ("a.stl", b"solid\nendsolid\n", "empty_model", "the model has no triangles"),
+        ("a.stl", bytes(84), "empty_model", "the model has no triangles"),
+        ("a.stl", b"solid\n facet normal 0 0", "import_failed", ""),
         ("a.ply", b"ply\n", "import_failed", ""),
+        ("a.ply", EMPTY_PLY, "empty_model", "the model has no vertices"),
+        ("a.ply", EMPTY_PLY.replace(b"vertex 0", b"vertex 9"), "import_failed", ""),
         ("a.usda", b"#usda 1.0\n", "empty_model", ""),
         ("a.usdc", b"PXR-USDC\x00\x00", "import_failed", ""),
         ("a.usdz", b"PK\x03\x04", "import_failed", ""),

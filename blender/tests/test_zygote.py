@@ -251,6 +251,31 @@ def test_a_hang_is_found(tmp_path):
         assert zygote.result(code) == "worked"
 
 
+def test_one_that_was_stopped_hangs(tmp_path):
+    with Zygote(tmp_path) as zygote:
+        zygote.hello(hang_after_s=0.5)
+        number = zygote.start("while True: pass")
+        os.kill(zygote.event("started", number)["pid"], signal.SIGSTOP)
+        assert zygote.event("exited", number)["end"] == {"how": "hang"}
+
+
+def test_a_pause_of_the_whole_engine_is_no_hang(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
+    command = {"id": 1, "folder": str(tmp_path), "limits": {"disk_bytes": 1 << 30}}
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as sleeper:
+        while Path(f"/proc/{sleeper.pid}/stat").read_text().split()[2] != "S":
+            time.sleep(0.01)
+        child = watch.Child(command, sleeper.pid, 0, -1, -1)
+        found = []
+        # It has slept for 3 s when nobody runs for a minute, and then for 5 s more.
+        for clock[0] in [*range(4), *range(64, 70)]:
+            child.look(5.0)
+            found.append(child.hangs)
+        assert sleeper.wait(20) == -signal.SIGKILL
+    assert found == [False] * 9 + [True]
+
+
 def test_openexr_does_not_hang_after_a_fork(tmp_path):
     with Zygote(tmp_path) as zygote:
         zygote.hello(hang_after_s=5.0)

@@ -126,6 +126,7 @@ fn exit_code(tally: &Tally) -> ExitCode {
 
 /// Reads the arguments into a list of conversions.
 fn plan(args: &mut Args) -> Result<Vec<Job>, Failure> {
+    gather::are_there(&args.inputs)?;
     let targets = without_repeats(&args.to);
     let single = matches!(args.inputs.as_slice(), [one] if !one.is_dir() || looks_like_file(&args.output));
     let (destination, targets) =

@@ -9,6 +9,17 @@ use walkdir::WalkDir;
 use super::Failure;
 use super::plan::{Input, Origin, is_model};
 
+/// That all of `given` exist: what is no file may be the value of a flag that takes none, which other sentences would hide.
+///
+/// # Errors
+/// Wrong use when one is not there.
+pub fn are_there(given: &[PathBuf]) -> Result<(), Failure> {
+    given
+        .iter()
+        .filter(|path| path.as_path() != Path::new("-"))
+        .try_for_each(|path| is_folder(path).map(drop))
+}
+
 /// Lists the models in `given`; folders are walked, all but hidden files and the folder `out` itself.
 ///
 /// # Errors

@@ -168,6 +168,11 @@ impl Files {
         }
     }
 
+    /// How much may be unpacked, in bytes.
+    pub fn max_unpacked(&self) -> u64 {
+        self.limits.max_unpacked
+    }
+
     /// Makes a file known that is copied only when something refers to it.
     pub fn offer(&mut self, file: Located, name: &[&str], bytes: u64) {
         let stored = self.free_path(name);

@@ -83,6 +83,7 @@ fn wrong_use_is_64_with_one_sentence() {
         ("convert a.obj -o out", "--to FORMAT"),
         ("convert a.obj b.obj -o x.glb", "give a folder"),
         ("convert c.obj -o c.glb", "c.obj"),
+        ("convert a.obj -o a.glb --draco maybe", "could not open maybe"),
         ("convert empty -o out --to glb", "no model in the folder empty"),
         ("convert a.obj -o - --to glb --json", "--json"),
     ] {

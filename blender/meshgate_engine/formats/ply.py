@@ -1,14 +1,24 @@
 """Stanford PLY: one mesh, or points, with colours."""
 
+import re
+from pathlib import Path
+
 import bpy
 
+from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
 
 
 def read(job: Job) -> str:
     """Imports the file."""
-    importing(job, bpy.ops.wm.ply_import, import_colors="SRGB")
+    try:
+        importing(job, bpy.ops.wm.ply_import, import_colors="SRGB")
+    except ConversionError as error:
+        head, _, _ = Path(job.input).read_bytes().partition(b"end_header")
+        if re.search(rb"^element\s+vertex\s+0+\s*$", head, re.MULTILINE):
+            raise ConversionError("empty_model", "the model has no vertices") from error
+        raise
     return "wm.ply_import"
 
 

@@ -1,12 +1,13 @@
 //! Names of other files in the bytes of a binary file, found without understanding it.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::super::files::{Files, Resolved};
 use super::super::names;
+use super::packed;
 use crate::domain::ConversionError;
 use crate::open::make_private;
 
@@ -31,7 +32,7 @@ pub fn resolve(files: &mut Files, index: usize, beside: bool) -> Result<(), Conv
         return Ok(());
     }
     let from = item.name.clone();
-    let mut named: Vec<_> = named_files(&path, TEXTURES)
+    let mut named: Vec<_> = named_files(&path, files.max_unpacked(), TEXTURES)
         .map_err(|error| ConversionError::io("read the model", &error))?
         .into_values()
         .collect();
@@ -76,9 +77,10 @@ fn second_name(source: &Path, wanted: &Path) -> io::Result<()> {
     fs::hard_link(source, wanted).or_else(|_| fs::copy(source, wanted).map(drop))
 }
 
-/// The names with one of `extensions` that occur in the file at `path`, by their lower case.
-pub fn named_files(path: &Path, extensions: &[&str]) -> io::Result<HashMap<String, String>> {
-    let mut reader = BufReader::new(File::open(path)?);
+/// The names with one of `extensions` that occur in the file at `path`, by their lower case. Of one that is packed, `limit`
+/// bytes are unpacked.
+pub fn named_files(path: &Path, limit: u64, extensions: &[&str]) -> io::Result<HashMap<String, String>> {
+    let mut reader = packed::open(path, limit)?;
     let mut named = HashMap::new();
     let mut name: Vec<u8> = Vec::new();
     let mut chunk = vec![0; 1 << 16];
@@ -143,7 +145,7 @@ mod tests {
             b"\x00\x05C:\\art\\Skin Tone.PNGS\x10\x00//textures/b.jpg\x00x.txt\x00\"c.tga\"\xff\xfe",
         )
         .unwrap();
-        let mut names: Vec<_> = named_files(&path, TEXTURES).unwrap().into_values().collect();
+        let mut names: Vec<_> = named_files(&path, 0, TEXTURES).unwrap().into_values().collect();
         names.sort();
         assert_eq!(names, ["Skin Tone.PNG", "b.jpg", "c.tga"]);
     }

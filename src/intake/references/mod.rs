@@ -8,12 +8,13 @@ mod gltf;
 mod gltf_checks;
 mod lines;
 mod obj;
+mod packed;
 mod usd;
 mod usdc;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::files::Files;
 use super::names;
@@ -79,9 +80,8 @@ pub fn drop_referenced(files: &Files, candidates: &mut Vec<usize>) {
         if !is_usd(candidate) && names::extension(name(candidate)) != "blend" {
             continue;
         }
-        let Some(named) =
-            files.path(candidate).and_then(|path| binary::named_files(&path, binary::LAYERS).ok())
-        else {
+        let named = |path: PathBuf| binary::named_files(&path, files.max_unpacked(), binary::LAYERS).ok();
+        let Some(named) = files.path(candidate).and_then(named) else {
             continue;
         };
         let own = names::base_name(name(candidate)).to_lowercase();

@@ -8,6 +8,7 @@ mod hostile_input;
 mod hostile_zips;
 mod mutations;
 mod options;
+mod packed;
 mod pairs;
 
 use std::path::{Path, PathBuf};

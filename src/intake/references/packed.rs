@@ -1,0 +1,122 @@
+//! What Blender packs its own files with, opened: Zstandard since version 3.0, gzip before.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+/// Largest window of a frame that is taken, in bytes: decoding needs so much memory. Blender packs 1 MiB at a time.
+const MAX_WINDOW: u64 = 8 << 20;
+
+/// Opens the content of the file at `path`: of one that is packed, up to `limit` bytes of what is in it, which end where
+/// it is damaged.
+///
+/// # Errors
+/// What the file system says.
+pub fn open(path: &Path, limit: u64) -> io::Result<Box<dyn Read>> {
+    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    Ok(match file.fill_buf()? {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(Sound(Frames::new(file)).take(limit)),
+        [0x1f, 0x8b, ..] => Box::new(Sound(MultiGzDecoder::new(file)).take(limit)),
+        _ => Box::new(file),
+    })
+}
+
+/// Ends at what cannot be unpacked.
+struct Sound<R>(R);
+
+impl<R: Read> Read for Sound<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(self.0.read(buffer).unwrap_or(0))
+    }
+}
+
+/// The frames of a file one after the other, without those that hold no content, such as the table at the end.
+struct Frames {
+    file: BufReader<File>,
+    decoder: FrameDecoder,
+}
+
+impl Frames {
+    fn new(file: BufReader<File>) -> Frames {
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(MAX_WINDOW);
+        Frames { file, decoder }
+    }
+
+    fn begin_next(&mut self) -> io::Result<()> {
+        match self.decoder.init(&mut self.file) {
+            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                length, ..
+            })) => self.file.seek_relative(length.into()),
+            begun => begun.map_err(io::Error::other),
+        }
+    }
+}
+
+impl Read for Frames {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.decoder.can_collect() == 0 {
+            if !self.decoder.is_finished() {
+                let decoded =
+                    self.decoder.decode_blocks(&mut self.file, BlockDecodingStrategy::UptoBlocks(1));
+                decoded.map_err(io::Error::other)?;
+            } else if self.file.fill_buf()?.is_empty() {
+                return Ok(0);
+            } else {
+                self.begin_next()?;
+            }
+        }
+        self.decoder.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    use super::*;
+
+    const TABLE: &[u8] = b"\x5e\x2a\x4d\x18\x04\0\0\0what";
+
+    fn frame(content: &[u8]) -> Vec<u8> {
+        compress_to_vec(content, CompressionLevel::Fastest)
+    }
+
+    fn unpacked(content: &[u8], limit: u64) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.blend");
+        fs::write(&path, content).unwrap();
+        let mut read = Vec::new();
+        open(&path, limit).unwrap().read_to_end(&mut read).unwrap();
+        read
+    }
+
+    #[test]
+    fn all_frames_are_read() {
+        let (first, second) = ("wood.png ".repeat(50_000).into_bytes(), b"stone.png".to_vec());
+        let both = [first.as_slice(), &second].concat();
+        let packed = [frame(&first).as_slice(), &frame(b""), TABLE, &frame(&second), TABLE].concat();
+        assert_eq!(unpacked(&packed, u64::MAX), both);
+        assert_eq!(unpacked(&packed, 20), both[..20]);
+        assert_eq!(unpacked(b"BLENDER", 3), b"BLENDER");
+        assert_eq!(unpacked(b"", 3), b"");
+    }
+
+    #[test]
+    fn what_is_before_a_damage_counts() {
+        let frame = frame(b"wood.png");
+        for damage in [TABLE.get(..6).unwrap(), b"no frame", frame.get(..5).unwrap(), frame.get(..9).unwrap()]
+        {
+            assert_eq!(unpacked(&[&frame, damage].concat(), u64::MAX), b"wood.png");
+        }
+        // A window of 128 MiB, for which there is no need.
+        let wide = b"\x28\xb5\x2f\xfd\0\x88\x01\0\0";
+        assert_eq!(unpacked(&[&frame, wide.as_slice()].concat(), u64::MAX), b"wood.png");
+    }
+}
