@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::engine::send;
 use super::observability::{is_listed, metrics_asked_for};
 use super::raw::{Raw, head};
-use super::{Gateway, LONG, TRIANGLE, scrape};
+use super::{Gateway, LONG, PAUSE, TRIANGLE, scrape};
 use crate::redis::RedisServer;
 
 /// The value, a whole number, of the series with this name and these labels; absent: 0.
@@ -24,6 +24,20 @@ async fn until(gateway: &Gateway, series: &str, wanted: i64) -> String {
         }
         assert!(Instant::now() < end, "{series} is not {wanted}: {text}");
         tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until so many starts of the engine, which never is ready, are counted as failed.
+pub async fn until_starts_failed(gateway: &Gateway, least: i64) {
+    let end = Instant::now() + LONG;
+    loop {
+        let text = scrape(gateway).await;
+        assert_eq!(value(&text, "meshgate_ready"), 0, "{text}");
+        if value(&text, "meshgate_engine_failed_starts_total") >= least {
+            return;
+        }
+        assert!(Instant::now() < end, "not counted: {text}");
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
