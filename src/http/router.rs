@@ -27,14 +27,11 @@ pub fn router(gateway: Shared) -> Router {
     // What costs work is counted, and nothing else.
     let limit = middleware::from_fn_with_state(Arc::clone(&gateway), access::limit::check);
     let convert = post(convert::convert).route_layer(limit);
-    let router = router
+    let router = probe_routes(router)
         .route("/convert", convert.clone())
         .route("/v1/convert", convert)
         .route("/v1/formats", get(formats::formats))
         .route("/v1/reports/{id}", get(reports::report))
-        .route("/health", get(probes::health))
-        .route("/livez", get(probes::live))
-        .route("/readyz", get(probes::ready))
         .route("/openapi.json", get(document::openapi))
         .route("/apidocs", get(apidocs::to_page))
         .route("/apidocs/", get(apidocs::page))
@@ -42,9 +39,17 @@ pub fn router(gateway: Shared) -> Router {
     finish(router, gateway)
 }
 
-/// `/metrics` alone, for an address of its own.
+/// `/metrics` for an address of its own, and the probes once more: connections there are counted apart, so that they are
+/// answered when all others are taken.
 pub fn metrics_router(gateway: Shared) -> Router {
-    finish(metrics_routes(), gateway)
+    finish(probe_routes(metrics_routes()), gateway)
+}
+
+fn probe_routes(router: Router<Shared>) -> Router<Shared> {
+    router
+        .route("/health", get(probes::health))
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
 }
 
 fn metrics_routes() -> Router<Shared> {

@@ -2,7 +2,8 @@
 //!
 //! A connection beyond `MAX_CONNECTIONS` is not left to wait, since its client could not know for what: it takes one
 //! of a few spare seats, from which probes are answered as ever and everything else with `503`. When these are
-//! taken, too, further connections wait in the system's backlog.
+//! taken, too, further connections wait in the system's backlog, probes as well. Those at `METRICS_ADDRESS` do not: it is
+//! another [`Server`].
 
 use std::io;
 use std::net::SocketAddr;

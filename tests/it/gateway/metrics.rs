@@ -206,3 +206,18 @@ async fn metrics_can_have_an_address_of_their_own() {
     assert!(apart.text().await.unwrap().contains("meshgate_http_requests_total{"));
     assert_eq!(get(format!("http://{address}/v1/formats")).await.unwrap().status(), 404);
 }
+
+/// The seats of the other address may all be taken, and the spare ones, too.
+#[tokio::test]
+async fn probes_are_answered_beside_metrics_however_many_connections_are_open() {
+    let gateway = Gateway::start_cold(&[("METRICS_ADDRESS", "127.0.0.1:0"), ("MAX_CONNECTIONS", "1")]);
+    let line = gateway.wait_for("metrics address=");
+    let address = line.split_once("address=").unwrap().1;
+    let _open: Vec<_> = (0..50).map(|_| gateway.raw()).collect();
+    gateway.wait_for("all connections are taken");
+    for path in ["/livez", "/health", "/metrics", "/readyz"] {
+        let answer = gateway.client.get(format!("http://{address}{path}")).send().await.unwrap();
+        // The engine may not be warm yet.
+        assert!(answer.status() == 200 || (path, answer.status().as_u16()) == ("/readyz", 503), "{path}");
+    }
+}
