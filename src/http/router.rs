@@ -64,7 +64,7 @@ fn finish(router: Router<Shared>, gateway: Shared) -> Router {
         .layer(DefaultBodyLimit::max(SMALL_BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), access::keys::check))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(refusal::refuse));
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), refusal::refuse));
     // Outside of the keys: a browser sends none with its question whether it may.
     let router = match access::cors::layer(&gateway.settings.access.cors_origins) {
         Some(cors) => router.layer(cors),
