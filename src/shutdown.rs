@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 /// How long answers may still take to get to their clients when all work has ended or was given up.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
+/// The same, of an end at once.
+const LAST_ANSWERS_AT_ONCE: Duration = Duration::from_secs(1);
+
 /// How long an end at once may take, before nothing is tidied up any more.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
@@ -51,15 +54,18 @@ impl Shutdown {
         self.over.cancel();
     }
 
-    fn at_once(&self, code: u8) {
+    /// Gives up what runs, so that everybody is answered, and those who do not take it soon.
+    async fn at_once(&self, code: u8) {
         self.exit.store(code, Ordering::Relaxed);
-        for step in [&self.draining, &self.closed, &self.killed, &self.over] {
+        for step in [&self.draining, &self.closed, &self.killed] {
             step.cancel();
         }
+        tokio::time::sleep(LAST_ANSWERS_AT_ONCE).await;
+        self.over.cancel();
     }
 }
 
-/// Drives a shutdown: the first signal starts it, a second one ends the process at once.
+/// Drives a shutdown: the first signal starts it, a second one ends the process at once, with a moment for answers.
 ///
 /// # Errors
 /// As the system says.
@@ -79,12 +85,12 @@ pub fn on_signals(shutdown: Shutdown, delay: Duration, grace: Duration) -> io::R
             }
         };
         tracing::warn!(signal = name, "ending at once");
-        shutdown.at_once(code);
         // A thread, since it is for the case that nothing else works: what is left dies with this process.
         std::thread::spawn(move || {
             std::thread::sleep(AT_ONCE);
             std::process::exit(i32::from(code));
         });
+        shutdown.at_once(code).await;
     }))
 }
 
@@ -111,7 +117,7 @@ impl Signals {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn each_step_includes_those_before() {
         let shutdown = Shutdown::default();
         let steps = [&shutdown.draining, &shutdown.closed, &shutdown.killed, &shutdown.over];
@@ -130,7 +136,14 @@ mod tests {
             assert_eq!(reached(), step);
         }
         assert_eq!(shutdown.forced(), None);
-        shutdown.at_once(143);
-        assert_eq!((reached(), shutdown.forced()), (4, Some(143)));
+        // The last step is for answers, also of an end at once.
+        let shutdown = Shutdown::default();
+        tokio::select! {
+            () = shutdown.at_once(143) => panic!("no time for answers"),
+            () = shutdown.killed.cancelled() => assert!(!shutdown.over.is_cancelled()),
+        }
+        shutdown.at_once(143).await;
+        assert!(shutdown.over.is_cancelled() && shutdown.is_draining());
+        assert_eq!(shutdown.forced(), Some(143));
     }
 }

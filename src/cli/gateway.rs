@@ -84,7 +84,9 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     if let Some(metrics) = metrics {
         let _ = metrics.await;
     }
-    gateway.answers.finish().await;
+    if shutdown.forced().is_none() {
+        gateway.answers.finish().await;
+    }
     warming.abort();
     tending.abort();
     gateway.converter.shutdown().await;

@@ -158,7 +158,7 @@ settings! {
         group: Server,
         takes: ADDRESS,
         usual: Unset("on BIND_ADDRESS"),
-        help: "where to serve /metrics, apart from everything else",
+        help: "where to serve /metrics, apart from everything else; probes are answered there, too",
         parse: parse::address,
     }
     MAX_FILE_SIZE: u64 {

@@ -87,7 +87,7 @@ async fn respond(
     let watched = gateway.metrics.conversion(wish.target, &Arc::default());
     let received = tokio::select! {
         received = receive(gateway, &wish, &parts.headers, body) => received,
-        () = gateway.shutdown.killed.cancelled() => Err(about(gateway, stopping())),
+        () = gateway.shutdown.killed.cancelled() => Err(Problem::stopping()),
     };
     let received = match received {
         Ok(received) => received,
@@ -103,12 +103,8 @@ async fn respond(
     let began = watched.dismiss();
     tokio::select! {
         answer = answer(gateway, wish, parts, received, began) => answer,
-        () = gateway.shutdown.killed.cancelled() => (about(gateway, stopping()).into_response(), false),
+        () = gateway.shutdown.killed.cancelled() => (Problem::stopping().into_response(), false),
     }
-}
-
-fn stopping() -> ConversionError {
-    ConversionError::new(ErrorCode::ShuttingDown, "the service is stopping; send the request again")
 }
 
 /// A model that has arrived.
@@ -242,7 +238,7 @@ async fn carry_out(
     let counted = Counting { watched: Some(watched), killed: &gateway.shutdown.killed };
     let result = tokio::select! {
         result = gateway.converter.convert_in(folder, request, &course, &|_, _| ()) => result,
-        () = gateway.shutdown.killed.cancelled() => Err(stopping()),
+        () = gateway.shutdown.killed.cancelled() => Err(Problem::stopping().error),
     };
     let error = result.as_ref().err();
     counted.end(error.map(|error| error.code));
@@ -301,7 +297,7 @@ fn about(gateway: &Gateway, error: ConversionError) -> Problem {
     let after = match error.code {
         ErrorCode::QueueFull => Some(gateway.converter.admission().retry_after()),
         ErrorCode::EngineUnavailable => Some(Duration::from_secs(5)),
-        ErrorCode::ShuttingDown => Some(Duration::from_secs(1)),
+        ErrorCode::ShuttingDown => Problem::stopping().retry_after,
         _ => None,
     };
     Problem { error, retry_after: after }

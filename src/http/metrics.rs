@@ -23,6 +23,7 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
         waiting,
         slots: converter.admission().workers(),
         engine: started.unwrap_or_default(),
+        failed_starts: converter.failed_starts(),
         engine_version: converter.engine_version(),
         backends,
         cache_bytes: gateway.answers.bytes(),

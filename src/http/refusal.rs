@@ -1,27 +1,43 @@
-//! Requests that are refused before a handler sees them.
+//! Requests that are refused before a handler sees them, or given up by it.
 //!
 //! Some the server refuses for what it knows of their connection. Others hyper refuses by itself, before there is
 //! anything that could be answered: it sends a status and no body. Here such an answer gets the body that all errors
 //! have.
 
-use axum::extract::Request;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
 use super::problem::Problem;
+use super::state::Shared;
 use crate::domain::ErrorCode;
+use crate::shutdown::Shutdown;
 
 /// In a request's extensions: the server has refused it, for this.
 #[derive(Debug, Clone)]
 pub struct Refused(pub Problem);
 
-/// Answers what the server has refused.
-pub async fn refuse(request: Request, next: Next) -> Response {
-    match request.extensions().get() {
-        Some(Refused(problem)) => problem.clone().into_response(),
-        None => next.run(request).await,
+/// How long handlers have to end by themselves when the service gives up what still runs.
+const GIVE_UP: Duration = Duration::from_millis(250);
+
+/// Answers what the server has refused, and what still waits for something when the service ends.
+pub async fn refuse(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
+    if let Some(Refused(problem)) = request.extensions().get() {
+        return problem.clone().into_response();
     }
+    tokio::select! {
+        biased;
+        response = next.run(request) => response,
+        () = given_up(&gateway.shutdown) => Problem::stopping().into_response(),
+    }
+}
+
+async fn given_up(shutdown: &Shutdown) {
+    shutdown.killed.cancelled().await;
+    tokio::time::sleep(GIVE_UP).await;
 }
 
 /// An answer of hyper's own with a body.
@@ -60,6 +76,19 @@ pub fn with_body(written: &[u8]) -> Option<Completed> {
         // An address too long for 414 is above the limit of the whole head first.
         _ => return None,
     };
+    Some(completed(&head, &problem))
+}
+
+/// The answer to whoever begins with HTTP/2: hyper closes the connection without a word. Clients of HTTP/2 know an
+/// answer of HTTP/1.1 when they see one, and say so.
+pub fn http2() -> Completed {
+    let problem =
+        Problem::new(ErrorCode::MalformedRequest, "this is HTTP/2, and only HTTP/1.1 is spoken here");
+    completed(&format!("HTTP/1.1 400 Bad Request\r\n{EMPTY}"), &problem)
+}
+
+/// An empty answer's head with the problem as its body.
+fn completed(head: &str, problem: &Problem) -> Completed {
     let id = Uuid::now_v7().simple().to_string();
     let body = problem.json(Some(&id));
     let close = if head.contains("connection: close\r\n") { "" } else { "connection: close\r\n" };
@@ -71,7 +100,7 @@ pub fn with_body(written: &[u8]) -> Option<Completed> {
     let mut answer = head.replacen(EMPTY, &headers, 1).into_bytes();
     answer.extend_from_slice(b"\r\n");
     answer.extend_from_slice(&body);
-    Some(Completed { bytes: answer, code: problem.error.code, id })
+    Completed { bytes: answer, code: problem.error.code, id }
 }
 
 #[cfg(test)]

@@ -27,14 +27,11 @@ pub fn router(gateway: Shared) -> Router {
     // What costs work is counted, and nothing else.
     let limit = middleware::from_fn_with_state(Arc::clone(&gateway), access::limit::check);
     let convert = post(convert::convert).route_layer(limit);
-    let router = router
+    let router = probe_routes(router)
         .route("/convert", convert.clone())
         .route("/v1/convert", convert)
         .route("/v1/formats", get(formats::formats))
         .route("/v1/reports/{id}", get(reports::report))
-        .route("/health", get(probes::health))
-        .route("/livez", get(probes::live))
-        .route("/readyz", get(probes::ready))
         .route("/openapi.json", get(document::openapi))
         .route("/apidocs", get(apidocs::to_page))
         .route("/apidocs/", get(apidocs::page))
@@ -42,9 +39,17 @@ pub fn router(gateway: Shared) -> Router {
     finish(router, gateway)
 }
 
-/// `/metrics` alone, for an address of its own.
+/// `/metrics` for an address of its own, and the probes once more: connections there are counted apart, so that they are
+/// answered when all others are taken.
 pub fn metrics_router(gateway: Shared) -> Router {
-    finish(metrics_routes(), gateway)
+    finish(probe_routes(metrics_routes()), gateway)
+}
+
+fn probe_routes(router: Router<Shared>) -> Router<Shared> {
+    router
+        .route("/health", get(probes::health))
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
 }
 
 fn metrics_routes() -> Router<Shared> {
@@ -59,7 +64,7 @@ fn finish(router: Router<Shared>, gateway: Shared) -> Router {
         .layer(DefaultBodyLimit::max(SMALL_BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), access::keys::check))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(refusal::refuse));
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), refusal::refuse));
     // Outside of the keys: a browser sends none with its question whether it may.
     let router = match access::cors::layer(&gateway.settings.access.cors_origins) {
         Some(cors) => router.layer(cors),

@@ -2,11 +2,11 @@
 //!
 //! A connection beyond `MAX_CONNECTIONS` is not left to wait, since its client could not know for what: it takes one
 //! of a few spare seats, from which probes are answered as ever and everything else with `503`. When these are
-//! taken, too, further connections wait in the system's backlog.
+//! taken, too, further connections wait in the system's backlog, probes as well. Those at `METRICS_ADDRESS` do not: it is
+//! another [`Server`].
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use tower::ServiceExt;
 
 use super::bodies::Seen;
 use super::problem::Problem;
-use super::refusal::Refused;
+use super::refusal::{self, Refused};
 use super::socket::Socket;
 use super::wire::{Exchange, MAX_HEAD, Wire};
 use super::{probes, watch};
@@ -162,7 +162,7 @@ impl Server {
 }
 
 /// For spare seats, and for a request with two ends.
-fn refusal(exchange: &Exchange, request: &Parts, spare: bool) -> Option<Problem> {
+fn objection(exchange: &Exchange, request: &Parts, spare: bool) -> Option<Problem> {
     if request.headers.contains_key(header::TRANSFER_ENCODING) && exchange.announces_length() {
         let detail = "the request announces both a length and chunks";
         return Some(Problem::new(ErrorCode::MalformedRequest, detail));
@@ -198,34 +198,41 @@ impl Common {
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             common.answer(request, asked, socket, peer, spare)
         });
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             // The wire has time-outs of its own, which tell idle connections from slow ones.
             .header_read_timeout(None)
             .max_header_size(MAX_HEAD)
             .max_headers(MAX_HEADERS)
             .serve_connection(TokioIo::new(wire), service);
-        let mut connection = pin!(connection);
         let ended = tokio::select! {
             // First, so that what has come counts.
             biased;
-            ended = connection.as_mut() => ended,
+            ended = &mut connection => ended,
             () = shutdown.over.cancelled() => return cut(&exchange, peer),
             () = last_call(&shutdown) => {
                 // A head that has come in part would be dropped by this; its answer closes the connection anyway.
                 if !exchange.is_asking() {
-                    connection.as_mut().graceful_shutdown();
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
                 if exchange.is_fresh() {
                     return;
                 }
                 tokio::select! {
-                    ended = connection => ended,
+                    ended = &mut connection => ended,
                     () = shutdown.over.cancelled() => return cut(&exchange, peer),
                 }
             }
         };
         if let Err(error) = ended {
             tracing::debug!(%error, %peer, "a connection ended early");
+            if error.is_parse_version_h2() {
+                // The one thing that hyper leaves without an answer.
+                let wire = connection.into_parts().io.into_inner();
+                tokio::select! {
+                    () = wire.refuse(refusal::http2()) => {}
+                    () = shutdown.over.cancelled() => {}
+                }
+            }
         }
         drop(seat);
     }
@@ -239,7 +246,7 @@ impl Common {
         spare: bool,
     ) -> io::Result<Response> {
         let (mut parts, body) = request.into_parts();
-        if let Some(problem) = refusal(exchange, &parts, spare) {
+        if let Some(problem) = objection(exchange, &parts, spare) {
             parts.extensions.insert(Refused(problem));
         }
         let answering = exchange.request(!body.is_end_stream());
@@ -292,6 +299,6 @@ async fn last_call(shutdown: &Shutdown) {
 
 fn cut(exchange: &Exchange, peer: SocketAddr) {
     if exchange.is_answering() {
-        tracing::warn!(%peer, "a connection was cut, since its answer was not taken in time");
+        tracing::warn!(%peer, "a connection was cut before its answer had left");
     }
 }

@@ -10,6 +10,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -19,7 +20,7 @@ use super::describe::SERVER_TIMING;
 use super::probes;
 use super::problem::{Problem, status};
 use super::request_id::RequestId;
-use super::state::Shared;
+use super::state::{Gateway, Shared};
 use crate::domain::ErrorCode;
 use crate::telemetry::{self, Metrics, traces};
 
@@ -30,11 +31,10 @@ const UNMATCHED: &str = "unmatched";
 const OTHER: &str = "other";
 
 pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
-    // The key's name is filled in where keys are checked. It is on every line from then on.
     let id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
-    let span = telemetry::span!("request", request_id = id, key = tracing::field::Empty);
+    let span = span(id, is_probe(route(&request)));
     traces::continue_from(&span, request.headers());
-    let mut visit = Visit::new(&request, span.clone(), Arc::clone(&gateway.metrics));
+    let mut visit = Visit::new(&request, span.clone(), &gateway);
     let received = Arc::clone(&visit.received);
     let request = request.map(|body| {
         Body::new(Seen::new(body, move |part, _| {
@@ -47,10 +47,31 @@ pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) 
     response.map(|body| Body::new(Seen::new(body, move |part, ended| visit.sending(part, ended))))
 }
 
+/// The pattern of the address.
+fn route(request: &Request) -> &str {
+    request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str)
+}
+
+fn is_probe(route: &str) -> bool {
+    probes::PATHS.contains(&route)
+}
+
+/// What gives each line of a request its number. The key's name is filled in where keys are checked, and on every line
+/// from then on.
+fn span(id: &str, probe: bool) -> Span {
+    let key = tracing::field::Empty;
+    if probe {
+        return telemetry::span!(target: telemetry::PROBE, "request", request_id = id, key);
+    }
+    telemetry::span!("request", request_id = id, key)
+}
+
 /// One request, until its answer has left or was given up: then it is in the log.
 struct Visit {
     span: Span,
     metrics: Arc<Metrics>,
+    /// Whoever has no answer by then gets none.
+    over: CancellationToken,
     began: Instant,
     method: Method,
     route: String,
@@ -72,14 +93,15 @@ struct Visit {
 }
 
 impl Visit {
-    fn new(request: &Request, span: Span, metrics: Arc<Metrics>) -> Self {
+    fn new(request: &Request, span: Span, gateway: &Gateway) -> Self {
         let extensions = request.extensions();
         let visit = Self {
             span,
-            metrics,
+            metrics: Arc::clone(&gateway.metrics),
+            over: gateway.shutdown.over.clone(),
             began: Instant::now(),
             method: request.method().clone(),
-            route: extensions.get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned(),
+            route: route(request).to_owned(),
             path: request.uri().path().to_owned(),
             client: extensions.get::<Client>().copied(),
             received: Arc::default(),
@@ -146,16 +168,17 @@ impl Visit {
                 )
             };
         }
-        if probes::PATHS.contains(&self.route.as_str()) { line!(debug) } else { line!(info) }
+        if is_probe(&self.route) { line!(debug) } else { line!(info) }
     }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
         let status = self.status.unwrap_or_else(|| {
-            // The client is gone.
-            self.code = Some(ErrorCode::Cancelled);
-            let status = status(ErrorCode::Cancelled);
+            // The client is gone, or we are.
+            let code = if self.over.is_cancelled() { ErrorCode::ShuttingDown } else { ErrorCode::Cancelled };
+            self.code = Some(code);
+            let status = status(code);
             self.count(status);
             status
         });

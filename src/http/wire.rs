@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -250,13 +250,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
 
     /// Takes over an answer that hyper made by itself.
     fn complete(&mut self, written: &[u8]) -> bool {
-        let Some(Completed { bytes, code, id }) = refusal::with_body(written) else { return false };
+        let Some(answer) = refusal::with_body(written) else { return false };
+        self.begin_refusal(answer);
+        true
+    }
+
+    fn begin_refusal(&mut self, Completed { bytes, code, id }: Completed) {
         if let Some(refused) = self.refused.take() {
             refused(code, Some(&id));
         }
         self.exchange.unread.store(true, Ordering::Relaxed);
         self.refusal = Some(Refusal { bytes, sent: 0 });
-        true
+    }
+
+    /// Answers in place of hyper, and ends the connection.
+    pub async fn refuse(mut self, answer: Completed) {
+        self.begin_refusal(answer);
+        // A client that is gone gets no answer.
+        let _ = self.shutdown().await;
     }
 
     /// Reads on until the client closes, or has had its time.

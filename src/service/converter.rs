@@ -29,7 +29,7 @@ pub struct Converter {
     engine: Option<blender::Settings>,
     /// Why there is no engine, for the operator: where none was found, or the last start failed.
     trouble: Mutex<Option<Arc<EngineError>>>,
-    /// How often it did not start.
+    /// How often it did not start, for want of one or for another reason.
     failed_starts: AtomicU64,
     work: WorkDir,
     limits: intake::Limits,
@@ -101,6 +101,12 @@ impl Converter {
         self.blender.get().map(Blender::stats)
     }
 
+    /// How often the engine was to be started in vain, since there was none or it did not come up. What the engine
+    /// itself counts is not in it: that is about the successors of one that had started.
+    pub fn failed_starts(&self) -> u64 {
+        self.failed_starts.load(Ordering::Relaxed)
+    }
+
     /// The parts of the sandbox that this machine lacks, once the engine was started.
     pub fn sandbox_missing(&self) -> Option<&[String]> {
         self.blender.get().map(Blender::sandbox_missing)
@@ -119,14 +125,18 @@ impl Converter {
     /// # Errors
     /// `engine_unavailable`, in words for clients; [`Converter::trouble`] has those for the operator.
     pub async fn blender(&self) -> Result<&Blender, ConversionError> {
-        let failed_before = self.failed_starts.load(Ordering::Relaxed);
+        let failed_before = self.failed_starts();
         self.blender.get_or_try_init(|| self.start(failed_before)).await
     }
 
     async fn start(&self, failed_before: u64) -> Result<Blender, ConversionError> {
-        let failed_meanwhile = self.failed_starts.load(Ordering::Relaxed) != failed_before;
-        let Some(settings) = self.engine.clone().filter(|_| !failed_meanwhile) else {
-            return Err(unavailable(self.trouble().as_deref().unwrap_or(&EngineError::NotFound)));
+        let known = || unavailable(self.trouble().as_deref().unwrap_or(&EngineError::NotFound));
+        if self.failed_starts() != failed_before {
+            return Err(known());
+        }
+        let Some(settings) = self.engine.clone() else {
+            self.failed_starts.fetch_add(1, Ordering::Relaxed);
+            return Err(known());
         };
         match Blender::start(settings).await {
             Ok(blender) => {

@@ -92,7 +92,7 @@ where
         retries || *about.level() < Level::INFO || !about.target().starts_with("object_store")
     }));
     // A filter that leaves the spans of requests out would take their numbers off the lines that it lets through.
-    let filter = wanted.or(super::request_spans());
+    let filter = wanted.or(super::numbered_spans());
     let lines = fmt::layer().with_writer(writer).with_ansi(false);
     Ok(match log.format {
         LogFormat::Plain => lines.with_target(false).with_filter(filter).boxed(),

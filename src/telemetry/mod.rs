@@ -12,20 +12,34 @@ use tracing_subscriber::filter::{FilterFn, filter_fn};
 pub use metrics::Metrics;
 
 /// The target of the spans of a request: the request itself, and its parts. Whatever the log's filter is, they are
-/// there, since every line of a request has to carry its number; and they alone become traces.
+/// there, since every line of a request has to carry its number. They alone become traces.
 pub const REQUEST: &str = "meshgate::request";
+
+/// The target of the spans of probes and scrapes: for the log they are requests, but nobody looks for a trace of them.
+pub const PROBE: &str = "meshgate::probe";
 
 /// Lets the spans of requests through, and nothing else.
 fn request_spans() -> FilterFn {
-    let wanted: fn(&Metadata<'_>) -> bool = |about| about.is_span() && about.target() == REQUEST;
+    only(|about| about.is_span() && about.target() == REQUEST)
+}
+
+/// The same, with those of probes.
+fn numbered_spans() -> FilterFn {
+    only(|about| about.is_span() && [REQUEST, PROBE].contains(&about.target()))
+}
+
+fn only(wanted: fn(&Metadata<'_>) -> bool) -> FilterFn {
     // They are errors to the levels, and nothing below has to be looked at.
     filter_fn(wanted).with_max_level_hint(LevelFilter::ERROR)
 }
 
-/// A span of a request.
+/// A span of a request, or with this target.
 macro_rules! span {
+    (target: $target:expr, $name:literal $(, $($field:tt)+)?) => {
+        tracing::error_span!(target: $target, $name $(, $($field)+)?)
+    };
     ($name:literal $(, $($field:tt)+)?) => {
-        tracing::error_span!(target: $crate::telemetry::REQUEST, $name $(, $($field)+)?)
+        $crate::telemetry::span!(target: $crate::telemetry::REQUEST, $name $(, $($field)+)?)
     };
 }
 pub(crate) use span;

@@ -87,7 +87,7 @@ pub fn document() -> Value {
         (
             "/v1/reports/{id}",
             Answer::json::<crate::domain::Report>(&mut schemas),
-            &[ErrorCode::NotFound, ErrorCode::Expired, ErrorCode::Internal],
+            &[ErrorCode::NotFound, ErrorCode::Expired, ErrorCode::ShuttingDown, ErrorCode::Internal],
             true,
         ),
         ("/health", Answer::json::<probes::Health>(&mut schemas), problems, false),

@@ -17,6 +17,8 @@ pub struct State {
     pub slots: usize,
     /// The engine's own counts.
     pub engine: Stats,
+    /// Starts that failed before there was an engine to count them.
+    pub failed_starts: u64,
     /// What is used besides the engine, and whether it works.
     pub backends: Vec<(&'static str, bool)>,
     /// Bytes of the results that the cache may answer with.
@@ -58,9 +60,10 @@ impl State {
             let count = self.engine.restarts.get(&reason).copied().unwrap_or_default();
             restarts.with_label_values(&[reason.word()]).inc_by(count);
         }
-        counters("engine_failed_starts_total", "Blenders that did not start", &[])?
+        let what = "Blenders that did not start, or were not there to be started";
+        counters("engine_failed_starts_total", what, &[])?
             .with_label_values::<&str>(&[])
-            .inc_by(self.engine.failed_starts);
+            .inc_by(self.failed_starts + self.engine.failed_starts);
 
         let what = "Attempts that ended in a crash or a hang of the child, or with their Blender";
         let setbacks = counters("engine_setbacks_total", what, &["input", "output", "kind"])?;

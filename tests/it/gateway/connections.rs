@@ -44,6 +44,9 @@ fn what_is_no_request_is_refused_in_the_words_of_all_errors() {
         (post("transfer-encoding: chunked, identity"), 400, "malformed_request"),
         (post("transfer-encoding: xchunked"), 400, "malformed_request"),
         (post("transfer-encoding: chunked").replace("1.1", "1.0"), 400, "malformed_request"),
+        ("GET /livez HTTP/2.0\r\nhost: a\r\n\r\n".to_owned(), 400, "malformed_request"),
+        // As HTTP/2 begins, with its settings.
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_owned(), 400, "malformed_request"),
     ] {
         let mut raw = gateway.raw();
         let answer = raw.send(&request).answer().unwrap();
@@ -61,8 +64,31 @@ fn what_is_no_request_is_refused_in_the_words_of_all_errors() {
     }
     assert_eq!(
         (answered(&gateway, "other", "unmatched", 400), answered(&gateway, "other", "unmatched", 431)),
-        (9, 3)
+        (11, 3)
     );
+}
+
+/// However its first bytes come: hyper has nothing to say to some of them.
+#[test]
+fn http_2_is_told_what_is_spoken_here() {
+    let gateway = Gateway::start_cold(&[]);
+    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for (before, at) in [("", 0), (GET_LIVE, 0), ("", 3), ("", 20)] {
+        let mut raw = gateway.raw();
+        raw.stream.set_nodelay(true).unwrap();
+        if !before.is_empty() {
+            assert_eq!(raw.send(before).answer().unwrap().status, 200);
+        }
+        raw.send(&preface[..at]);
+        // Frames behind it are read, so that they do not cost the client its answer.
+        raw.send([&preface[at..], &"x".repeat(1 << 20)].concat());
+        let problem = raw.answer().unwrap().problem();
+        assert_eq!((problem.0, problem.1.as_str()), (400, "malformed_request"), "{at}");
+        assert!(at > 0 || problem.2.contains("HTTP/2"), "{problem:?}");
+        raw.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(raw.closes());
+    }
+    assert_eq!(answered(&gateway, "other", "unmatched", 400), 4);
 }
 
 /// How many requests were counted as answered like this.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::engine::{motion, send};
+use super::metrics::until_starts_failed;
 use super::raw::{GET_LIVE, head};
 use super::{Gateway, PROGRAM, TRIANGLE, nothing_stays, report, until};
 use crate::at_work::alive;
@@ -79,6 +80,8 @@ async fn that_there_is_no_engine_is_in_the_log_with_what_to_do() {
     let line = gateway.wait_for("there is no engine");
     assert!(line.contains("ERROR") && line.contains("run `meshgate engine install`"), "{line}");
     gateway.until_says("/readyz", "down", |ready| ready["checks"]["engine"] == "not running").await;
+    // Again and again, as the alert asks for.
+    until_starts_failed(&gateway, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,6 +109,7 @@ async fn an_engine_that_does_not_start_is_said_and_waited_for() {
     assert_eq!(ready.json::<serde_json::Value>().await.unwrap()["checks"]["engine"], "not running");
     assert_eq!(gateway.client.get(gateway.url("/livez")).send().await.unwrap().status(), 200);
     assert_eq!(gateway.json("/health").await["status"], "degraded");
+    until_starts_failed(&gateway, 2).await;
 
     // Before the body, where it is sure that the engine is needed; else after.
     let refused = gateway.raw().send(head(FBX, 1_000_000)).answer().unwrap();

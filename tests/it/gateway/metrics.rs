@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::engine::send;
 use super::observability::{is_listed, metrics_asked_for};
 use super::raw::{Raw, head};
-use super::{Gateway, LONG, TRIANGLE, scrape};
+use super::{Gateway, LONG, PAUSE, TRIANGLE, scrape};
 use crate::redis::RedisServer;
 
 /// The value, a whole number, of the series with this name and these labels; absent: 0.
@@ -24,6 +24,20 @@ async fn until(gateway: &Gateway, series: &str, wanted: i64) -> String {
         }
         assert!(Instant::now() < end, "{series} is not {wanted}: {text}");
         tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until so many starts of the engine, which never is ready, are counted as failed.
+pub async fn until_starts_failed(gateway: &Gateway, least: i64) {
+    let end = Instant::now() + LONG;
+    loop {
+        let text = scrape(gateway).await;
+        assert_eq!(value(&text, "meshgate_ready"), 0, "{text}");
+        if value(&text, "meshgate_engine_failed_starts_total") >= least {
+            return;
+        }
+        assert!(Instant::now() < end, "not counted: {text}");
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -191,4 +205,19 @@ async fn metrics_can_have_an_address_of_their_own() {
     assert_eq!(apart.status(), 200);
     assert!(apart.text().await.unwrap().contains("meshgate_http_requests_total{"));
     assert_eq!(get(format!("http://{address}/v1/formats")).await.unwrap().status(), 404);
+}
+
+/// The seats of the other address may all be taken, and the spare ones, too.
+#[tokio::test]
+async fn probes_are_answered_beside_metrics_however_many_connections_are_open() {
+    let gateway = Gateway::start_cold(&[("METRICS_ADDRESS", "127.0.0.1:0"), ("MAX_CONNECTIONS", "1")]);
+    let line = gateway.wait_for("metrics address=");
+    let address = line.split_once("address=").unwrap().1;
+    let _open: Vec<_> = (0..50).map(|_| gateway.raw()).collect();
+    gateway.wait_for("all connections are taken");
+    for path in ["/livez", "/health", "/metrics", "/readyz"] {
+        let answer = gateway.client.get(format!("http://{address}{path}")).send().await.unwrap();
+        // The engine may not be warm yet.
+        assert!(answer.status() == 200 || (path, answer.status().as_u16()) == ("/readyz", 503), "{path}");
+    }
 }

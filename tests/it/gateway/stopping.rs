@@ -1,5 +1,7 @@
 //! From the signal to the last answer.
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
@@ -78,21 +80,68 @@ async fn what_takes_too_long_is_killed_and_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_everything_at_once() {
+async fn a_second_signal_ends_everything_at_once_and_answers_everybody() {
     for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut gateway = Gateway::start(&[]);
-        let mut raw = gateway.raw();
+        let (mut raw, mut upload) = (gateway.raw(), gateway.raw());
         let model = motion();
         raw.send(head("output_format=fbx&filename=a.bvh", model.len())).send(&model);
+        upload.send(head("output_format=fbx&filename=a.bvh", model.len())).send(&model[..10]);
         let child = gateway.child().await;
         send(child, Signal::STOP);
         let zygotes = gateway.zygotes();
         gateway.signal(Signal::TERM);
         gateway.wait_for("stopping");
         gateway.signal(second);
+        for client in [&mut raw, &mut upload] {
+            let problem = client.answer().unwrap().problem();
+            assert_eq!((problem.0, problem.1.as_str()), (503, "shutting_down"));
+        }
+        // Who has nothing more to send is not waited for.
+        drop(upload);
         assert_eq!(gateway.end().code(), Some(code));
+        let said = gateway.said();
+        let answered: Vec<_> = said.iter().filter(|line| line.contains("route=\"/convert\"")).collect();
+        assert_eq!(answered.len(), 2, "{said:#?}");
+        assert!(answered.iter().all(|line| line.contains("status=503 code=shutting_down")), "{said:#?}");
+        assert!(!said.iter().any(|line| line.contains("cut") || line.contains("cancelled")), "{said:#?}");
         until("Blender is gone", || !alive(child) && !zygotes.iter().any(|pid| alive(*pid)));
         assert_eq!(run_folders(&gateway), 0);
+    }
+}
+
+/// What is no conversion may have to wait, too: here, for a bucket that says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_still_waits_at_the_end_is_answered() {
+    for (grace, second, code) in [("0", None, 0), ("600", Some(Signal::TERM), 143)] {
+        let bucket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut gateway = Gateway::start_cold(&[
+            ("SHUTDOWN_GRACE", grace),
+            ("STORAGE_URL", "s3://bucket"),
+            ("AWS_ENDPOINT", &format!("http://{}", bucket.local_addr().unwrap())),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "key"),
+        ]);
+        let mut raw = gateway.raw();
+        let id = uuid::Uuid::now_v7();
+        raw.send(format!("GET /v1/reports/{id} HTTP/1.1\r\nhost: a\r\n\r\n"));
+        // The bucket is looked at as such, too.
+        let mut asked = Vec::new();
+        let mut begun = [0; 4096];
+        while !String::from_utf8_lossy(&begun).contains(&id.to_string()) {
+            let (mut stream, _) = bucket.accept().unwrap();
+            assert_ne!(stream.read(&mut begun).unwrap(), 0);
+            asked.push(stream);
+        }
+        gateway.signal(Signal::TERM);
+        gateway.wait_for("stopping");
+        if let Some(second) = second {
+            gateway.signal(second);
+        }
+        let problem = raw.answer().expect("an answer").problem();
+        assert_eq!((problem.0, problem.1.as_str()), (503, "shutting_down"));
+        assert_eq!(gateway.end().code(), Some(code));
     }
 }
 

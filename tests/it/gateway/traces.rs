@@ -42,7 +42,10 @@ fn holds(all: &[u8], part: &[u8]) -> bool {
 #[tokio::test]
 async fn the_parts_of_a_request_are_spans_of_the_clients_trace() {
     let (address, received) = receiver();
-    let mut gateway = Gateway::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &address)]);
+    let mut gateway = Gateway::start(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &address),
+        ("LOG_LEVEL", "info,meshgate::access=debug"),
+    ]);
     let answer = gateway
         .client
         .post(gateway.url("/convert?output_format=glb&filename=a.obj"))
@@ -52,6 +55,13 @@ async fn the_parts_of_a_request_are_spans_of_the_clients_trace() {
         .await
         .unwrap();
     assert_eq!(answer.status(), 200);
+    for probe in ["/livez", "/readyz", "/health", "/metrics"] {
+        let asked = gateway.client.get(gateway.url(probe)).header("x-request-id", "the-probe").send();
+        assert_eq!(asked.await.unwrap().status(), 200);
+        // It has its number in the log all the same.
+        let line = gateway.wait_for(probe);
+        assert!(line.contains("request_id=\"the-probe\"") && line.contains("answered"), "{line}");
+    }
     // What is not sent yet is sent at the stop.
     gateway.signal(rustix::process::Signal::TERM);
     assert!(gateway.end().success());
@@ -67,6 +77,9 @@ async fn the_parts_of_a_request_are_spans_of_the_clients_trace() {
         // A string's field: its length is before it.
         let field = [&[u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
         assert!(holds(&all, &field), "no {name}");
+    }
+    for probe in ["/livez", "/readyz", "/health", "/metrics"] {
+        assert!(!holds(&all, probe.as_bytes()), "nobody looks for a trace of {probe}");
     }
 }
 
