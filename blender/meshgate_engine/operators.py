@@ -15,6 +15,17 @@ import bpy
 from .errors import ConversionError
 from .job import Job
 
+# What add-ons say in their exceptions that a person can do something about, and how we say it.
+_KNOWN = (
+    (r"glTF version must be 2\.0|Only glTF", "it is glTF 1.0; only 2.0 can be read"),
+    (
+        r"Extension (\w{1,80}) is not available on this addon version",
+        "it needs the extension {0}, which cannot be read",
+    ),
+    (r"primitive mode unimplemented", "it has primitives of a kind that does not exist"),
+    (r"FBX in-between Shapes are not currently supported", "it has in-between blend shapes, which cannot be read"),
+)
+
 # A sentence longer than this is no sentence.
 _MAX_DETAIL = 200
 
@@ -80,13 +91,12 @@ def sentence(text: str) -> str:
     'please select only one glTF file'
     """
     text = text.strip()
-    if "glTF version must be 2.0" in text or "Only glTF" in text:
-        return "it is glTF 1.0; only 2.0 can be read"
+    for pattern, known in _KNOWN:
+        if found := re.search(pattern, text):
+            return known.format(*found.groups())
     if "Traceback" in text or "Location: " in text:
-        # The last line of a traceback tells the programmer, not the person; only what add-ons raise on purpose stays.
-        found = re.findall(r"^(?:\w+\.)*(?:ImportError|RuntimeError|Exception): (.+)$", text, re.MULTILINE)
-        # An add-on's exception that came through an operator begins with its own traceback.
-        text = next((line for line in reversed(found) if "Traceback" not in line), "")
+        # What Python says tells the programmer, not the person.
+        return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = re.sub(r"^(?:Error|Warning): *", "", lines[0]) if lines else ""
     line = re.sub(r"^(?:\w+ )?(?:[A-Z]+ )?(?:Import|Importer|Export): *", "", line)

@@ -225,7 +225,16 @@ def test_a_model_without_a_mesh(tmp_path, target):
             "Error: Python: Traceback (most recent call last):\nRuntimeError: Error: Python: Traceback",
             "",
         ),
-        ("Error: Bad glTF: json error: Expecting value\n", "bad glTF: json error: Expecting value"),
+        ("Error: Bad glTF: no version\n", "bad glTF: no version"),
+        (
+            "Error: Python: Traceback (most recent call last):\nException: primitive mode unimplemented: -7\n",
+            "it has primitives of a kind that does not exist",
+        ),
+        (
+            "Error: Extension EXT_meshopt_compression is not available on this addon version\n",
+            "it needs the extension EXT_meshopt_compression, which cannot be read",
+        ),
+        ("Error: Python: Traceback (most recent call last):\nRuntimeError: tables are made of wood\n", ""),
     ],
 )
 def test_sentences(text, expected):

@@ -183,6 +183,19 @@ impl ConversionError {
     }
 }
 
+/// What is wrong with a file's JSON, without the names of our types. It may quote what the file says, which is cut.
+pub fn of_json(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let plain = match said.split_once(", expected struct ") {
+        Some((before, after)) => {
+            let place = after.find(' ').and_then(|end| after.get(end..)).unwrap_or_default();
+            format!("{before}, expected an object{place}")
+        }
+        None => said,
+    };
+    plain.chars().take(200).collect()
+}
+
 /// The system's numbers of its errors tell a user nothing.
 fn without_number(said: &str) -> &str {
     said.rsplit_once(" (os error ").map_or(said, |(words, _)| words)
@@ -236,6 +249,22 @@ mod tests {
         let plain = std::fs::File::open("/nowhere").unwrap_err();
         let said = ConversionError::io("read the model", &plain).detail;
         assert_eq!(said, "could not read the model: No such file or directory");
+    }
+
+    #[test]
+    fn no_type_of_ours_is_named() {
+        #[derive(Debug, Deserialize)]
+        struct View {
+            #[expect(dead_code, reason = "only its type matters")]
+            length: u32,
+        }
+        for (text, expected) in [
+            ("3", "invalid type: integer `3`, expected an object at line 1 column 1"),
+            (r#"{"length":"a"}"#, "invalid type: string \"a\", expected u32 at line 1 column 13"),
+            ("{", "EOF while parsing an object at line 1 column 1"),
+        ] {
+            assert_eq!(of_json(&serde_json::from_str::<View>(text).unwrap_err()), expected);
+        }
     }
 
     #[test]

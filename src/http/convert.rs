@@ -144,6 +144,11 @@ async fn receive(gateway: &Gateway, wish: &Wish, headers: &HeaderMap, body: Body
     check_names(files.iter().map(|file| file.name.as_str()))?;
     // Nothing depends on the order of a form's parts then.
     files.sort_by(|one, other| (&one.name, one.hash.as_bytes()).cmp(&(&other.name, other.hash.as_bytes())));
+    let alike = |[one, other]: &[Received; 2]| one.name == other.name && one.hash != other.hash;
+    if let Some([one, _]) = files.array_windows().find(|pair| alike(pair)) {
+        let detail = format!("two different files are called {}", names::quoted(&one.name));
+        return Err(Problem::new(ErrorCode::AmbiguousModel, detail));
+    }
     Ok(Model { folder, files, took: began.elapsed() })
 }
 

@@ -13,16 +13,13 @@ use crate::telemetry::metrics::{self, State as Now};
 /// Everything that is counted, in Prometheus' text format.
 pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem> {
     let converter = &gateway.converter;
-    let started = converter.stats();
-    // Until the engine has started, whoever was let in waits for that.
-    let waiting = started.as_ref().map_or_else(|| converter.admission().inside(), |stats| stats.waiting);
     let redis = gateway.redis.as_ref().map(|redis| ("redis", redis.health().up));
     let backends = redis.into_iter().chain([("storage", gateway.storage.trouble().is_none())]).collect();
     let now = Now {
         ready: probes::is_ready(&gateway),
-        waiting,
+        waiting: converter.waiting(),
         slots: converter.admission().workers(),
-        engine: started.unwrap_or_default(),
+        engine: converter.stats().unwrap_or_default(),
         failed_starts: converter.failed_starts(),
         engine_version: converter.engine_version(),
         backends,

@@ -142,7 +142,7 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
             busy: counts.busy,
             sandbox_missing: gateway.converter.sandbox_missing().map(<[String]>::to_vec),
         },
-        queue: Queue { waiting: counts.waiting, full: gateway.converter.admission().is_full() },
+        queue: Queue { waiting: gateway.converter.waiting(), full: gateway.converter.admission().is_full() },
         storage,
         redis: redis.map(|redis| Redis {
             status: if redis.up { OK } else { AWAY },

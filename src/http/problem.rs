@@ -58,7 +58,7 @@ impl Problem {
         let status = status(self.error.code);
         let body = Body {
             kind: "about:blank",
-            title: status.canonical_reason().unwrap_or("Client Closed Request"),
+            title: status.canonical_reason().unwrap_or_default(),
             status: status.as_u16(),
             code: self.error.code,
             detail: &self.error.detail,
@@ -70,8 +70,11 @@ impl Problem {
 
     /// The answer, with its number in the body.
     pub fn answer(&self, id: Option<&RequestId>) -> Response {
-        let status = status(self.error.code);
-        let body = self.json(id.map(RequestId::as_str));
+        // Counted as gone; one that has only ended its side hears what it did.
+        let broken_off = Problem::new(ErrorCode::MalformedRequest, "the body ended before it was complete");
+        let told = if self.error.code == ErrorCode::Cancelled { &broken_off } else { self };
+        let status = status(told.error.code);
+        let body = told.json(id.map(RequestId::as_str));
         let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs_f64().ceil() as u64;
@@ -129,7 +132,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::MemoryLimit
         | ErrorCode::OutputTooLarge
         | ErrorCode::EngineCrashed => StatusCode::UNPROCESSABLE_ENTITY,
-        // As nginx counts clients that went away; none of them reads it.
+        // As nginx counts clients that went away; it is never sent.
         ErrorCode::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
         ErrorCode::QueueFull
         | ErrorCode::TooManyConnections

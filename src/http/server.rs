@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Version, header};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -161,8 +161,13 @@ impl Server {
     }
 }
 
-/// For spare seats, and for a request with two ends.
+/// For spare seats, and for requests that others may read otherwise: with two ends, or not clear about whom they ask.
 fn objection(exchange: &Exchange, request: &Parts, spare: bool) -> Option<Problem> {
+    let hosts = request.headers.get_all(header::HOST).iter().count();
+    // RFC 9112, 3.2
+    if hosts > 1 || (hosts == 0 && request.version == Version::HTTP_11) {
+        return Some(Problem::new(ErrorCode::MalformedRequest, "a request has one header Host"));
+    }
     if request.headers.contains_key(header::TRANSFER_ENCODING) && exchange.announces_length() {
         let detail = "the request announces both a length and chunks";
         return Some(Problem::new(ErrorCode::MalformedRequest, detail));
@@ -201,6 +206,8 @@ impl Common {
         let mut connection = http1::Builder::new()
             // The wire has time-outs of its own, which tell idle connections from slow ones.
             .header_read_timeout(None)
+            // A client that has only ended its side gets what is there at once; of what takes time, see `gone`.
+            .half_close(true)
             .max_header_size(MAX_HEAD)
             .max_headers(MAX_HEADERS)
             .serve_connection(TokioIo::new(wire), service);

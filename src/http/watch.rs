@@ -21,7 +21,7 @@ use super::probes;
 use super::problem::{Problem, status};
 use super::request_id::RequestId;
 use super::state::{Gateway, Shared};
-use crate::domain::ErrorCode;
+use crate::domain::{ConversionError, ErrorCode};
 use crate::telemetry::{self, Metrics, traces};
 
 /// The routes' label of addresses at which nothing is.
@@ -81,7 +81,7 @@ struct Visit {
     received: Arc<AtomicU64>,
     /// The answer's, once there is one.
     status: Option<StatusCode>,
-    code: Option<ErrorCode>,
+    error: Option<ConversionError>,
     /// What took how long, of a conversion.
     timing: Option<HeaderValue>,
     /// Bytes of the answer's body, where that is known beforehand.
@@ -106,7 +106,7 @@ impl Visit {
             client: extensions.get::<Client>().copied(),
             received: Arc::default(),
             status: None,
-            code: None,
+            error: None,
             timing: None,
             length: None,
             sent: 0,
@@ -119,12 +119,12 @@ impl Visit {
 
     /// The answer begins.
     fn answered(&mut self, response: &Response) {
-        self.code = response.extensions().get::<Problem>().map(|problem| problem.error.code);
+        self.error = response.extensions().get::<Problem>().map(|problem| problem.error.clone());
         self.timing = response.headers().get(SERVER_TIMING).cloned();
         let length = response.headers().get(header::CONTENT_LENGTH);
         self.length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         self.complete = self.method == Method::HEAD || response.body().is_end_stream();
-        self.count(response.status());
+        self.count(self.error.as_ref().map_or(response.status(), |error| status(error.code)));
     }
 
     fn sending(&mut self, part: Part<axum::Error>, ended: bool) {
@@ -142,8 +142,8 @@ impl Visit {
         self.status = Some(status);
         self.metrics.request(method_label(&self.method), &self.route, status.as_u16(), self.began.elapsed());
         self.span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
-        if let Some(code) = self.code {
-            self.span.set_attribute("error.type", code.to_string());
+        if let Some(error) = &self.error {
+            self.span.set_attribute("error.type", error.code.to_string());
         }
     }
 
@@ -157,7 +157,8 @@ impl Visit {
                     route = self.route,
                     path = self.path,
                     status = status.as_u16(),
-                    code = self.code.map(tracing::field::display),
+                    code = self.error.as_ref().map(|error| tracing::field::display(error.code)),
+                    detail = self.error.as_ref().map(|error| error.detail.as_str()),
                     bytes_in = self.received.load(Ordering::Relaxed),
                     bytes_out = self.sent,
                     ms = milliseconds,
@@ -168,7 +169,12 @@ impl Visit {
                 )
             };
         }
-        if is_probe(&self.route) { line!(debug) } else { line!(info) }
+        match status {
+            // Ours to mend.
+            StatusCode::INTERNAL_SERVER_ERROR | StatusCode::INSUFFICIENT_STORAGE => line!(error),
+            _ if is_probe(&self.route) => line!(debug),
+            _ => line!(info),
+        }
     }
 }
 
@@ -177,7 +183,9 @@ impl Drop for Visit {
         let status = self.status.unwrap_or_else(|| {
             // The client is gone, or we are.
             let code = if self.over.is_cancelled() { ErrorCode::ShuttingDown } else { ErrorCode::Cancelled };
-            self.code = Some(code);
+            let detail =
+                if code == ErrorCode::Cancelled { "the client hung up" } else { "the service has ended" };
+            self.error = Some(ConversionError::new(code, detail));
             let status = status(code);
             self.count(status);
             status

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
-use crate::domain::{ConversionError, ErrorCode};
+use crate::domain::{ConversionError, ErrorCode, error};
 
 /// Strings are cut to about this many bytes: what is longer is embedded data, and no reference.
 const MAX_STRING: u32 = 4096;
@@ -29,8 +29,7 @@ pub fn read<T: DeserializeOwned>(reader: impl Read, what: &str) -> Result<T, Con
         let reason = match error.classify() {
             serde_json::error::Category::Eof => "its JSON ends early".to_owned(),
             serde_json::error::Category::Io => error.to_string(),
-            // A message may quote what the file says.
-            _ => format!("its JSON is wrong: {}", shortened(&error.to_string())),
+            _ => format!("its JSON is wrong: {}", error::of_json(&error)),
         };
         ConversionError::new(ErrorCode::ImportFailed, format!("the {what} file cannot be read: {reason}"))
     })
@@ -41,10 +40,6 @@ pub fn count_values(reader: impl Read) -> io::Result<u64> {
     let mut lean = Lean::new(BufReader::with_capacity(1 << 16, reader));
     io::copy(&mut lean, &mut io::sink())?;
     Ok(lean.values)
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(200).collect()
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -101,6 +101,11 @@ impl Converter {
         self.blender.get().map(Blender::stats)
     }
 
+    /// How many wait for a slot; until the engine has started, whoever was let in waits for that.
+    pub fn waiting(&self) -> usize {
+        self.stats().map_or_else(|| self.admission.inside(), |stats| stats.waiting)
+    }
+
     /// How often the engine was to be started in vain, since there was none or it did not come up. What the engine
     /// itself counts is not in it: that is about the successors of one that had started.
     pub fn failed_starts(&self) -> u64 {

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::stretch::Stretch;
 use super::{malformed, unreadable};
-use crate::domain::ConversionError;
+use crate::domain::{ConversionError, error};
 use crate::open::Located;
 
 /// The structure of a model (without `data:` payloads) beyond which it is not read.
@@ -214,7 +214,8 @@ impl<'a> Members<'a> {
     /// # Errors
     /// `import_failed` when it is no object.
     pub fn of(text: &'a str) -> Result<Self, ConversionError> {
-        serde_json::from_str(text).map_err(|error| malformed(format!("the file's JSON is wrong: {error}")))
+        serde_json::from_str(text)
+            .map_err(|error| malformed(format!("the file's JSON is wrong: {}", error::of_json(&error))))
     }
 
     /// The value of the member `name`.
@@ -228,8 +229,9 @@ impl<'a> Members<'a> {
     /// `import_failed` when it is of another kind.
     pub fn read<T: Deserialize<'a>>(&self, name: &str) -> Result<Option<T>, ConversionError> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        serde_json::from_str(value.get())
-            .map_err(|error| malformed(format!("the file's JSON is wrong: {name:?}: {error}")))
+        serde_json::from_str(value.get()).map_err(|error| {
+            malformed(format!("the file's JSON is wrong: {name:?}: {}", error::of_json(&error)))
+        })
     }
 
     /// The objects in the array that the member `name` is; none where there is no such member.

@@ -11,7 +11,7 @@ use super::glb::{Container, ONLY_2};
 use super::json::{Json, Members};
 use super::stretch::Stretch;
 use super::{malformed, unreadable};
-use crate::domain::{ConversionError, ErrorCode};
+use crate::domain::{ConversionError, ErrorCode, error};
 use crate::open::{Located, Root};
 
 /// A glTF file and the folder in which its references are looked for.
@@ -78,7 +78,7 @@ impl Source {
 
     fn check_version(&self) -> Result<(), ConversionError> {
         let head: Head = serde_json::from_str(self.json.text())
-            .map_err(|error| malformed(format!("the file's JSON is wrong: {error}")))?;
+            .map_err(|error| malformed(format!("the file's JSON is wrong: {}", error::of_json(&error))))?;
         let version = head.asset.version.map_or("", |version| version.get().trim_matches('"'));
         if version.starts_with("2.") || version == "2" {
             return Ok(());

@@ -18,8 +18,8 @@ use accessor::Data;
 use document::{Accessor, Animation, Document, Mesh, Primitive};
 
 use super::{malformed, tidy_fps};
-use crate::domain::ConversionError;
 use crate::domain::report::{Clip, Counts};
+use crate::domain::{ConversionError, error};
 use crate::engine::native::json::Members;
 use crate::engine::native::source::{Reference, Source};
 
@@ -31,7 +31,7 @@ pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
 pub fn inspect_source(source: &Source) -> Result<Counts, ConversionError> {
     let root = Members::of(source.json.text())?;
     let document: Document = serde_json::from_str(source.json.text())
-        .map_err(|error| malformed(format!("the file's JSON is wrong: {error}")))?;
+        .map_err(|error| malformed(format!("the file's JSON is wrong: {}", error::of_json(&error))))?;
     let buffers = root
         .objects("buffers")?
         .iter()

@@ -288,3 +288,44 @@ async fn more_connections_are_served_than_the_system_allows_unasked() {
     until("all are served", || descriptors() > idle.len());
     assert_eq!(gateway.convert("output_format=gltf", "a.glb", triangle()).await.status(), 200);
 }
+
+#[test]
+fn a_request_says_whom_it_asks() {
+    let gateway = Gateway::start_cold(&[]);
+    for (request, status) in [
+        ("GET /livez HTTP/1.1\r\n\r\n", 400),
+        ("GET /livez HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400),
+        ("GET /livez HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n", 400),
+        ("GET /livez HTTP/1.1\r\nhost:\r\n\r\n", 200),
+        ("GET /livez HTTP/1.0\r\n\r\n", 200),
+    ] {
+        let answer = gateway.raw().send(request).answer().unwrap();
+        assert_eq!(answer.status, status, "{request}");
+        if status == 400 {
+            assert_eq!(answer.problem().1, "malformed_request");
+        }
+    }
+}
+
+/// As `nc -N` does.
+#[test]
+fn a_client_that_has_ended_its_side_gets_what_is_there() {
+    let gateway = Gateway::start_cold(&[]);
+    for path in ["/livez", "/health", "/metrics", "/v1/formats", "/openapi.json", "/apidocs/", "/nothing"] {
+        let mut raw = gateway.raw();
+        raw.send(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"));
+        raw.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(raw.answer().unwrap().status, if path == "/nothing" { 404 } else { 200 }, "{path}");
+        assert!(raw.closes());
+    }
+    // One whose body is not complete: counted as gone, and told what is wrong in case it is not.
+    for body in ["content-length: 9\r\n\r\nv 0", "transfer-encoding: chunked\r\n\r\n9\r\nv 0"] {
+        let mut raw = gateway.raw();
+        raw.send(format!("POST /convert?output_format=glb&filename=a.obj HTTP/1.1\r\nhost: a\r\n{body}"));
+        raw.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let problem = raw.answer().unwrap().problem();
+        assert_eq!((problem.0, problem.1.as_str()), (400, "malformed_request"));
+        assert!(gateway.wait_for("route=\"/convert\"").contains("status=499 code=cancelled"));
+    }
+    nothing_stays(&gateway);
+}

@@ -143,3 +143,21 @@ async fn an_answer_that_is_cut_says_so() {
     assert!(line.contains(&format!("bytes_out={}", answer.body.len())) && !line.contains("cut="), "{line}");
     assert!(line.contains("timing=\"receive;dur="), "{line}");
 }
+
+/// What the operator has to mend is an error of its own in the log, with its reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_ours_says_why() {
+    let data = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(&[("DATA_DIR", data.path().to_str().unwrap()), ("CACHE", "off")]);
+    let work = data.path().join("work");
+    std::fs::rename(&work, data.path().join("away")).unwrap();
+    std::fs::write(&work, "").unwrap();
+    let model = format!("{TRIANGLE}#{}", "x".repeat(2 << 20));
+    let answer = gateway.convert("output_format=stl", "a.obj", model.into()).await;
+    assert_eq!(answer.status(), 500);
+    let line = gateway.wait_for("code=io");
+    assert!(line.contains("ERROR") && line.contains("could not write the upload: Not a directory"), "{line}");
+    std::fs::remove_file(&work).unwrap();
+    std::fs::rename(data.path().join("away"), &work).unwrap();
+    assert_eq!(gateway.convert("output_format=stl", "a.obj", TRIANGLE.into()).await.status(), 200);
+}

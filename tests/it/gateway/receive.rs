@@ -439,3 +439,18 @@ async fn formats_options_and_limits_are_listed_for_programs() {
         json!({"name": "scale", "type": "number", "minimum": 1e-6, "maximum": 1e6, "default": 1})
     );
 }
+
+#[test]
+fn files_of_one_name_have_one_content() {
+    let gateway = Gateway::start(&[]);
+    let send = |second: &str| {
+        let parts = [(&*file("a.obj"), TRIANGLE), (&*file("a.mtl"), "newmtl a\n"), (&*file("a.mtl"), second)];
+        post(&gateway, "/convert?output_format=stl", MULTIPART, multipart(&parts))
+    };
+    assert_eq!(send("newmtl a\n").status, 200);
+    let problem = send("newmtl b\n").problem();
+    assert_eq!(
+        problem,
+        Problem(422, "ambiguous_model".into(), "two different files are called \"a.mtl\"".into())
+    );
+}
