@@ -15,7 +15,7 @@
 //! A process that is killed leaves its run folder behind with nobody holding its lock; the next one to open the
 //! same base removes it, and ends what its conversions may have left running (`stragglers`).
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::remove::remove_tree;
 use super::stragglers;
-use crate::open::make_private;
+use crate::open::{make_private, try_folder};
 
 const LOCK: &str = "lock";
 const RUN_PREFIX: &str = "run-";
@@ -51,10 +51,7 @@ impl WorkDir {
     pub fn open(base: &Path) -> io::Result<WorkDir> {
         make_private(base)?;
         let base = base.canonicalize()?;
-        // In a folder that everybody may write to, somebody else may have been there first.
-        if base.metadata()?.uid() != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"));
-        }
+        check_owner(&base.metadata()?)?;
         // Between making a run folder and locking it, nobody else may take it for an abandoned one.
         let gate = open_lock(&base)?;
         gate.lock()?;
@@ -75,6 +72,19 @@ impl WorkDir {
             drop(lock);
         }
         Ok(WorkDir(Arc::new(Run { base, folder, _lock: lock })))
+    }
+
+    /// Whether that can be done below `base`; nothing is made.
+    ///
+    /// # Errors
+    /// As [`WorkDir::open`].
+    pub fn check(base: &Path) -> io::Result<()> {
+        match base.metadata() {
+            Ok(data) => check_owner(&data)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        try_folder(base)
     }
 
     /// The folder that processes share.
@@ -171,6 +181,14 @@ impl Drop for Folder {
             tracing::warn!(path = %self.path.display(), %error, "could not remove a conversion's folder");
         }
     }
+}
+
+/// In a folder that everybody may write to, somebody else may have been there first.
+fn check_owner(base: &Metadata) -> io::Result<()> {
+    if base.uid() == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"))
 }
 
 /// Removes a folder, if nobody else was faster.

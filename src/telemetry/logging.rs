@@ -90,6 +90,11 @@ pub fn start(log: &Log, traces: &Traces) -> Result<Guard, Error> {
     Ok(Guard { provider, _file: file })
 }
 
+/// The file that is written today, where there is one.
+pub fn current_file(log: &Log) -> Option<PathBuf> {
+    Some(Days::new(log.file.as_ref()?, log.files)?.current())
+}
+
 /// Lines to one place.
 fn output<W>(log: &Log, writer: W) -> Result<Output, Error>
 where
