@@ -182,6 +182,8 @@ fn broken_multipart_bodies_are_refused() {
     assert_eq!(to(MULTIPART, &multipart(&[(nested, "x")])).problem().1, "no_file");
     assert_eq!(to(MULTIPART, &inner).problem().1, "no_file");
     assert_eq!(to(MULTIPART, &multipart(&[("X: y", "z")])).problem().1, "no_file");
+    let empty = to(MULTIPART, &multipart(&[(&*file("a.glb"), "")])).problem();
+    assert_eq!((empty.0, empty.1.as_str()), (422, "empty_file"));
 
     let field = "Content-Disposition: form-data; name=\"x\"";
     let problem = to(MULTIPART, &multipart(&vec![(field, "y"); 1000])).problem();
