@@ -34,6 +34,7 @@ _MAGIC = (
     (b"BM", "bmp"),
     (b"II*", "tif"),
     (b"DDS", "dds"),
+    (b"v/1\x01", "exr"),
 )
 
 
@@ -198,7 +199,10 @@ def _lay_out(folder: Path) -> None:
     for image in images(materials(bpy.context.scene.objects)):
         if image.source not in {"FILE", "GENERATED"}:
             continue
-        if image.source == "GENERATED" or (image.is_dirty and not image.packed_file):
+        if image.source == "GENERATED":
+            # What nobody has painted on is not packed.
+            image.pixels[0] = image.pixels[0]
+        if image.is_dirty and not image.packed_file:
             image.pack()
         packed = image.packed_file
         content = packed.data if packed else Path(bpy.path.abspath(image.filepath_raw)).read_bytes()
