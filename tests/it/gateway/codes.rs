@@ -15,6 +15,7 @@ use super::engine::{motion, send};
 use super::errors::{Case, cases};
 use super::raw::{GET_LIVE, Problem, Raw};
 use super::receive::triangle;
+use super::stopping::waits_for_a_bucket;
 use super::{Gateway, TRIANGLE, nothing_stays, report, until};
 use crate::at_work;
 use crate::cache::bucket;
@@ -146,11 +147,16 @@ impl Seen {
         }
     }
 
-    /// The next answer on a connection.
+    /// The next answer on a connection, to a conversion.
     fn read(&mut self, raw: &mut Raw, path: &str, status: u16, code: &str) {
-        let got = raw.answer().unwrap_or_else(|| panic!("no {code}"));
+        self.next(raw, answer("POST", path, status, code));
+    }
+
+    /// The next answer on a connection.
+    fn next(&mut self, raw: &mut Raw, expected: Listed) {
+        let got = raw.answer().unwrap_or_else(|| panic!("none: {expected:?}"));
         let media_type = got.header("content-type").unwrap().to_owned();
-        self.note(answer("POST", path, status, code), got.status, &media_type, &got.body);
+        self.note(expected, got.status, &media_type, &got.body);
     }
 }
 
@@ -397,6 +403,11 @@ async fn a_busy_engine(seen: &mut Seen) {
     for (path, raw) in BOTH.into_iter().zip([&mut upload, &mut running]) {
         seen.read(raw, path, 503, "shutting_down");
     }
+    assert_eq!(gateway.end().code(), Some(0));
+
+    let (mut gateway, mut raw, _bucket) = waits_for_a_bucket("0");
+    gateway.signal(Signal::TERM);
+    seen.next(&mut raw, answer("GET", "/v1/reports/{id}", 503, "shutting_down"));
     assert_eq!(gateway.end().code(), Some(0));
 }
 
