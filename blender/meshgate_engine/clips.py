@@ -11,10 +11,8 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
+from . import rates
 from . import scene as model
-
-# Frames.
-_HAIR = 0.01
 
 
 @dataclass(frozen=True)
@@ -95,13 +93,15 @@ def snap_to_frames() -> None:
 
     Times in seconds are floats: frame 30 comes back as 29.999998, and an exporter that rounds down loses it.
     """
+    render = bpy.context.scene.render
+    fps = render.fps / render.fps_base
     for action in bpy.data.actions:
         for slot in action.slots:
             for curve in _curves(action, slot):
                 points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
                 curve.keyframe_points.foreach_get("co", points)
                 frames, whole = points[::2], np.round(points[::2])
-                near = (frames != whole) & (np.abs(frames - whole) < _HAIR)
+                near = (frames != whole) & (np.abs(frames - whole) <= rates.hair(fps, whole / fps))
                 if near.any():
                     points[::2] = np.where(near, whole, frames)
                     curve.keyframe_points.foreach_set("co", points)

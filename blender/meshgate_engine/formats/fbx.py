@@ -99,4 +99,6 @@ def _takes(scene_data: tuple) -> tuple[list, set, float, float]:
         for element, (_layer, nodes) in made[1].items():
             animated.update((element, name) for name in nodes)
     clips.activate(scene, None)
+    # Bones without a skin have no other rest pose than where they are now, and that is not yet where they are at rest.
+    scene.frame_set(scene.frame_current)
     return animations, animated, first, last
