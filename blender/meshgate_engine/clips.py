@@ -15,6 +15,10 @@ from . import rates
 from . import scene as model
 
 
+# Less than that nothing has moved, in metres or radians.
+_SAME = 1e-6
+
+
 @dataclass(frozen=True)
 class Take:
     """An action with the things it moves."""
@@ -70,6 +74,22 @@ def activate(scene: bpy.types.Scene, take: Take | None) -> None:
         data = owner.animation_data or owner.animation_data_create()
         data.action = take.action
         data.action_slot = slot
+
+
+def is_assigned(take: Take) -> bool:
+    """Whether it is the clip that the scene shows."""
+    return any(owner.animation_data and owner.animation_data.action == take.action for owner, _slot in take.parts)
+
+
+def stands_still(take: Take) -> bool:
+    """Whether every frame of the clip is the same."""
+    for _owner, slot in take.parts:
+        for curve in _curves(take.action, slot):
+            points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
+            curve.keyframe_points.foreach_get("co", points)
+            if len(points) and np.ptp(points[1::2]) > _SAME:
+                return False
+    return True
 
 
 def strip_owners() -> None:

@@ -83,7 +83,7 @@ def still(folder, frames: int):
 
 
 @pytest.mark.parametrize("frames", [1, 2, 10])
-@pytest.mark.parametrize("between", ["glb", "fbx", "blend"])
+@pytest.mark.parametrize("between", ["glb", "fbx", "blend", "usda", "usdz"])
 def test_motion_that_stands_still_keeps_its_frames(tmp_path, between, frames):
     source = still(tmp_path, frames)
     convert(tmp_path / "a", source, between, read_back=False)
@@ -123,3 +123,20 @@ def test_clips_that_stand_still_keep_the_keys_of_one_channel(tmp_path):
     report = convert(tmp_path / "d", path, "glb")
     assert json.dumps([clip["frames"] for clip in report["output"]["clips"]]) == "[31, 21, 12]"
     assert [clip["seconds"] for clip in report["input"]["clips"]] == [1.25, 0.833333, 0.458333]
+
+
+def _standing() -> None:
+    rig = skinned_figure()
+    for curve in clip(rig, "Stand", 21).layers[0].strips[0].channelbags[0].fcurves:
+        for point in curve.keyframe_points:
+            point.co.y = 0.5
+        curve.update()
+
+
+@pytest.mark.parametrize("target", ["usdc", "usdz"])
+def test_a_figure_that_stands_still_is_whole(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, _standing), target)
+    for name in ("clips", "bones", "skins", "materials", "textures", "blend_shapes", "triangles"):
+        assert report["output"][name] == report["input"][name]
+    assert report["output"]["clips"][0]["frames"] == 21
+    assert [path.name for path in (tmp_path / "c" / "out").iterdir() if path.is_file()] == [f"model.{target}"]
