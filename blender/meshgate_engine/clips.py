@@ -14,7 +14,6 @@ import numpy as np
 from . import rates
 from . import scene as model
 
-
 # Less than that nothing has moved, in metres or radians.
 _SAME = 1e-6
 

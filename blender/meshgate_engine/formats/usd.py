@@ -80,7 +80,7 @@ def write(job: Job) -> None:
 
 
 def _hold(path: Path) -> None:
-    """Says of a pose that it lasts until the clip's end: written once, as the exporter does, it is no clip to readers."""
+    """Says of a pose that it lasts until the clip's end: told once, as the exporter does, it is no clip to readers."""
     pxr = _pxr()
     if path.suffix != ".usdz":
         _hold_in_layer(pxr, path)
