@@ -153,6 +153,9 @@ def prepare_for_export(target: str) -> None:
     found = takes(scene)
     if not found or target == "blend":
         return
+    if any(take.start < 0 for take in found):
+        _shift(scene, -math.floor(min(take.start for take in found)))
+        found = takes(scene)
     if target in {"glb", "gltf", "vrm"}:
         _lay_on_tracks(scene, found)
     shown = found if target in {"glb", "fbx"} else _assigned(scene, found)[:1] or found[:1]
@@ -161,6 +164,30 @@ def prepare_for_export(target: str) -> None:
     if target not in {"glb", "gltf", "vrm", "fbx"}:
         activate(scene, shown[0])
         scene.frame_set(scene.frame_start)
+
+
+def _shift(scene: bpy.types.Scene, frames: int) -> None:
+    """Moves all clips by as much: a scene begins at frame 0 or later, and exporters leave out what lies before."""
+    for action in bpy.data.actions:
+        for slot in action.slots:
+            for curve in _curves(action, slot):
+                for name in ("handle_left", "co", "handle_right"):
+                    points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
+                    curve.keyframe_points.foreach_get(name, points)
+                    points[::2] += frames
+                    curve.keyframe_points.foreach_set(name, points)
+                curve.update()
+        if action.use_frame_range:
+            action.frame_end += frames
+            action.frame_start += frames
+    for owner in _owners(scene):
+        for track in owner.animation_data.nla_tracks if owner.animation_data else ():
+            # The last first, as strips may not lie on each other.
+            for strip in reversed(track.strips):
+                strip.action_frame_end += frames
+                strip.action_frame_start += frames
+                strip.frame_start_ui += frames
+    scene.frame_set(scene.frame_current + frames)
 
 
 def _assigned(scene: bpy.types.Scene, found: list[Take]) -> list[Take]:
