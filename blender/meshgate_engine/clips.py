@@ -161,7 +161,8 @@ def prepare_for_export(target: str) -> None:
     shown = found if target in {"glb", "fbx"} else _assigned(scene, found)[:1] or found[:1]
     scene.frame_start = int(min(take.start for take in shown))
     scene.frame_end = max(scene.frame_start, round(max(take.end for take in shown)))
-    if target not in {"glb", "gltf", "vrm", "fbx"}:
+    # Those of one skeleton choose among its clips, by which is assigned.
+    if target not in {"glb", "gltf", "vrm", "fbx", "bvh", "vrma"}:
         activate(scene, shown[0])
         scene.frame_set(scene.frame_start)
 
