@@ -91,6 +91,11 @@ def stands_still(take: Take) -> bool:
     return True
 
 
+def paths(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[str]:
+    """What a part of a clip changes, as paths in its owner."""
+    return {curve.data_path for curve in _curves(action, slot)}
+
+
 def strip_owners() -> None:
     """``Armature|Walk`` -> ``Walk``: Blender's own FBX exporter puts the object before the clip's name.
 

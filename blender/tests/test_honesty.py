@@ -144,3 +144,34 @@ def _with_an_empty_mesh() -> None:
 def test_a_mesh_of_nothing_is_none(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _with_an_empty_mesh), target)
     assert report["input"]["meshes"] == 1
+
+
+def _changes(item: bpy.types.ID, name: str, path: str, values: tuple) -> None:
+    for frame, value in zip((1, 25), values, strict=True):
+        setattr(item, path, value)
+        item.keyframe_insert(path, frame=frame)
+    item.animation_data.action.name = name
+
+
+def _lit() -> None:
+    light = bpy.data.objects.new("Lamp", bpy.data.lights.new("Lamp", "POINT"))
+    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    moving = bpy.data.objects.new("Moving", bpy.data.cameras.new("Moving"))
+    for item in (light, camera, moving):
+        bpy.context.scene.collection.objects.link(item)
+    _changes(box("Box"), "Vanish", "hide_render", (False, True))
+    _changes(light.data, "Fade", "energy", (10.0, 100.0))
+    _changes(camera.data, "Zoom", "lens", (50.0, 85.0))
+    _changes(moving, "Track", "location", ((0, 0, 0), (1, 0, 0)))
+
+
+def _vanishing() -> None:
+    _changes(box("Box"), "Vanish", "hide_render", (False, True))
+
+
+def test_clips_of_what_an_fbx_cannot_hold_are_not_there(tmp_path):
+    report = convert(tmp_path / "a", build(tmp_path, _lit), "fbx")
+    assert [clip["name"] for clip in report["input"]["clips"]] == ["Fade", "Track", "Vanish", "Zoom"]
+    assert [clip["name"] for clip in report["output"]["clips"]] == ["Track", "Zoom"]
+    report = convert(tmp_path / "b", build(tmp_path, _vanishing), "fbx")
+    assert (len(report["input"]["clips"]), report["output"]["clips"]) == (1, [])
