@@ -175,3 +175,23 @@ def test_clips_of_what_an_fbx_cannot_hold_are_not_there(tmp_path):
     assert [clip["name"] for clip in report["output"]["clips"]] == ["Track", "Zoom"]
     report = convert(tmp_path / "b", build(tmp_path, _vanishing), "fbx")
     assert (len(report["input"]["clips"]), report["output"]["clips"]) == (1, [])
+
+
+def _oddly_named() -> None:
+    lively_figure()
+    bpy.data.actions["Walk"].name = "Run|fast"
+    clip(bpy.data.objects["Rig"], "Hop", 11).use_fake_user = True
+    bpy.data.objects["Rig"].animation_data.action = bpy.data.actions["Run|fast"]
+    bpy.data.objects["Body"].data.shape_keys.animation_data.action = None
+
+
+@pytest.mark.parametrize(("target", "name"), [("usda", "Run_fast"), ("usdz", "Run_fast"), ("abc", "Animation")])
+def test_lost_clips_are_named_where_the_other_has_another_name(tmp_path, target, name):
+    report = convert(tmp_path / "c", build(tmp_path, _oddly_named), target)
+    assert [(made["name"], made["frames"]) for made in report["output"]["clips"]] == [(name, 16)]
+    assert report["losses"] == [f"2 of 3 clips: {target} holds one: without Hop, Nod"]
+
+
+@pytest.mark.parametrize("target", ["usda", "blend", "glb"])
+def test_clips_that_keep_their_names_are_told_by_the_counts(tmp_path, target):
+    assert convert(tmp_path / "c", build(tmp_path, lively_figure), target)["losses"] == []

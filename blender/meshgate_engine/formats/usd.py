@@ -41,12 +41,12 @@ def _frames_per_second(path: str) -> float:
 
 
 def _pxr() -> ModuleType:
-    """USD's own library. It takes longer to load than most files to import: only where something moves."""
+    """What of USD's own library reads layers. It takes longer to load than most files to import."""
     folder = str(Path(bpy.utils.resource_path("LOCAL"), "python/lib/python3.11/site-packages"))
     if folder not in sys.path:
         sys.path.append(folder)
     import pxr
-    from pxr import Sdf, Tf, Usd  # noqa: F401
+    from pxr import Sdf, Tf  # noqa: F401
 
     return pxr
 
@@ -85,9 +85,9 @@ def _hold(path: Path) -> None:
     if path.suffix != ".usdz":
         _hold_in_layer(pxr, path)
         return
-    package = pxr.Usd.ZipFile.Open(str(path))
+    package = pxr.Sdf.ZipFile.Open(str(path))
     made = path.with_name("held.usdz")
-    writer = pxr.Usd.ZipFileWriter.CreateNew(str(made))
+    writer = pxr.Sdf.ZipFileWriter.CreateNew(str(made))
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         for number, name in enumerate(package.GetFileNames()):
             file = Path(folder, f"{number}{Path(name).suffix}")
