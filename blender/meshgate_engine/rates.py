@@ -14,6 +14,9 @@ _MANY = 8
 # Keys that are not on every frame may be a hair apart, and no frame is as short as that.
 _FASTEST = 240.0
 
+# As in bvh files.
+_POSSIBLE = (1e-3, 1e4)
+
 # How far two floats of one time may be apart, for each second of it.
 _FLOAT = 2.4e-7
 
@@ -77,7 +80,7 @@ def _of(times: np.ndarray, smooth: bool) -> _Vote | None:
     if len(times) == 1 and times[0] > 0:
         # The only frame there is, and so the one that Blender and others call the first.
         found = _tidy(1 / float(times[0]), times)
-        return _Vote(found, 1, 0.0) if found >= _SLOWEST else None
+        return _Vote(found, 1, 0.0) if _SLOWEST <= found <= _POSSIBLE[1] else None
     if len(times) < 2:
         return None
     steps = np.diff(times)
@@ -86,10 +89,11 @@ def _of(times: np.ndarray, smooth: bool) -> _Vote | None:
     found = _tidy(float(counts.sum()) / span, times)
     if not _fits(times, found):
         return None
-    if counts.max() > 1:
+    if counts.max() > 1 or len(times) == 2:
         good = _SLOWEST <= found <= _FASTEST
     else:
-        good = found >= _SLOWEST or (len(times) >= _MANY and not smooth)
+        slowest = _POSSIBLE[0] if len(times) >= _MANY and not smooth else _SLOWEST
+        good = slowest <= found <= _POSSIBLE[1]
     return _Vote(found, len(times), span) if good else None
 
 

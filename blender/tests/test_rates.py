@@ -55,6 +55,12 @@ def test_whole_rates_are_whole():
         ([at(1 / 30)], pytest.approx(30)),
         ([at(0)], 24),
         ([at(0, 0.123, 1.7)], None),
+        # No motion, and not to be sampled as one.
+        ([at(0, 0.001), at(0, 100)], 24),
+        ([at(*(step * 1e30 for step in range(9)))], 24),
+        ([at(*(step * 1e-5 for step in range(9)))], 24),
+        ([at(1e-38)], 24),
+        ([at(-1e-38, 0, 1e38)], 24),
         ([[]], None),
         ([], None),
     ],
