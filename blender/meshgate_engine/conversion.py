@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from . import avatar, formats, measure, process, scene, textures, weights
+from . import avatar, formats, measure, process, realise, scene, textures, weights
 from .errors import ConversionError
 from .job import Job
 
@@ -27,6 +27,8 @@ def run(task: dict, progress: Progress) -> dict:
         importer = formats.module(job.input_format).read(job)
         if not scene.objects():
             raise ConversionError("empty_model", "the model has no object")
+        if job.output_format != "blend":
+            realise.make_real(job)
         missing = textures.relink(Path(job.input).parent)
     for name in missing:
         job.warn(f"a texture was not found: {name}")

@@ -1,6 +1,6 @@
 """What happens between import and export: the options, and what exporters do not do by themselves."""
 
-from . import caches, clips, pose, scene
+from . import caches, clips, measure, pose, scene
 from .errors import ConversionError
 from .job import Job
 from .modifiers import apply_modifiers, triangulate
@@ -15,7 +15,7 @@ _MESH = {"obj", "stl", "ply", "abc", "vrm"}
 
 def apply(job: Job) -> None:
     """Applies the options to the scene and readies it for the target."""
-    if job.output_format in _MESH and not any(item.type in scene.GEOMETRY for item in scene.objects()):
+    if job.output_format in _MESH and not measure.has_vertices():
         raise ConversionError("empty_model", "the model has no mesh")
     if not job.animation:
         if job.output_format in _MOTION:

@@ -45,8 +45,8 @@ def leave_out_hidden(job: Job) -> None:
     layer = bpy.context.view_layer
     layer.update()
     hidden = [item for item in objects() if not item.visible_get(view_layer=layer)]
-    left_out = [item for item in hidden if item.type in GEOMETRY]
-    if left_out and len(left_out) == sum(item.type in GEOMETRY for item in objects()):
+    left_out = [item for item in hidden if _shows_geometry(item)]
+    if left_out and len(left_out) == sum(map(_shows_geometry, objects())):
         # All of it is hidden: then hiding was not meant as leaving out.
         left_out = []
     for item in left_out:
@@ -59,6 +59,10 @@ def leave_out_hidden(job: Job) -> None:
         names = ", ".join(sorted(item.name for item in left_out)[:5])
         more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
         job.warn(f"hidden objects were left out: {names}{more}")
+
+
+def _shows_geometry(item: bpy.types.Object) -> bool:
+    return item.type in GEOMETRY or item.instance_type == "COLLECTION"
 
 
 def _show(item: bpy.types.Object) -> None:
