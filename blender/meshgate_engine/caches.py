@@ -21,7 +21,12 @@ def moves() -> bool:
 
 def changing() -> bool:
     """Whether there are meshes in the scene that change with time."""
-    return any(modifier.type == _MODIFIER for item in scene.meshes() for modifier in item.modifiers)
+    return any(is_changing(item) for item in scene.meshes())
+
+
+def is_changing(item: bpy.types.Object) -> bool:
+    """Whether the mesh is one that changes with time."""
+    return any(modifier.type == _MODIFIER for modifier in item.modifiers)
 
 
 def reads_on(source: str) -> bool:

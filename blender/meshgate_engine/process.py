@@ -28,7 +28,7 @@ def apply(job: Job) -> None:
         apply_modifiers(job)
     caches.let_go(job.output_format)
     if factor != 1.0:
-        scale(factor)
+        scale(job, factor)
     if job.triangulate and job.output_format == "blend":
         triangulate()
     if job.output_format in pose.STATIC:
