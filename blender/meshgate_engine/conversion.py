@@ -91,7 +91,10 @@ def _read_back(job: Job) -> dict:
         module.read(back)
     except ConversionError as error:
         raise ConversionError("export_failed", f"the {job.output_format} file written cannot be read") from error
-    return measure.counts(textures.missing())
+    found = measure.counts(textures.missing())
+    if not found["objects"]:
+        raise ConversionError("empty_model", f"the model has nothing that {job.output_format} holds")
+    return found
 
 
 @contextlib.contextmanager

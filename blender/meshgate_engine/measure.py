@@ -17,7 +17,8 @@ def counts(missing_textures: list[str]) -> dict:
     objects = scene.objects()
     meshes = {item.data for item in objects if item.type == "MESH"}
     armatures = {item.data for item in objects if item.type == "ARMATURE"}
-    used = textures.materials(objects)
+    # The pens of a drawing are no materials of the model.
+    used = textures.materials(item for item in objects if item.type != "GREASEPENCIL")
     with at_rest():
         geometry = _geometry()
     return {

@@ -1,6 +1,6 @@
 """What happens between import and export: the options, and what exporters do not do by themselves."""
 
-from . import caches, clips, measure, pose, scene
+from . import caches, clips, measure, pose, scene, unwritten
 from .errors import ConversionError
 from .job import Job
 from .modifiers import apply_modifiers, triangulate
@@ -17,6 +17,8 @@ def apply(job: Job) -> None:
     """Applies the options to the scene and readies it for the target."""
     if job.output_format in _MESH and not measure.has_vertices():
         raise ConversionError("empty_model", "the model has no mesh")
+    if job.output_format != "blend":
+        unwritten.tell(job)
     if not job.animation:
         if job.output_format in _MOTION:
             raise ConversionError(

@@ -4,8 +4,8 @@ import bpy
 
 from .job import Job
 
-# Objects that exporters turn into meshes.
-GEOMETRY = {"MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME"}
+# Objects that show something of the model.
+GEOMETRY = {"MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME", "GREASEPENCIL"}
 
 
 def objects() -> list[bpy.types.Object]:
