@@ -36,5 +36,7 @@ def apply(job: Job) -> None:
     if job.output_format in pose.STATIC:
         # Of a moving model the rest pose, and not whichever frame is the current one.
         clips.remove_all()
+    if job.output_format in {"glb", "vrm"}:
+        scene.part_with_others()
     clips.prepare_for_export(job.output_format)
     pose.tell(job)

@@ -18,25 +18,21 @@ _SURFACES = {"CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME
 # Modifiers that make instances.
 _INSTANCING = {"NODES", "PARTICLE_SYSTEM"}
 
-# Where an object is and who moves it.
-_PLACE = (
-    *("parent", "parent_type", "parent_bone", "matrix_parent_inverse", "rotation_mode", "location", "rotation_euler"),
-    *("rotation_quaternion", "rotation_axis_angle", "scale", "delta_location", "delta_rotation_euler"),
-    *("delta_rotation_quaternion", "delta_scale", "hide_render"),
-)
-
 
 def make_real(job: Job) -> None:
     """Makes meshes of all that shows one, and objects of all instances."""
     _open_collections()
     if not any(_may_show_more(item) for item in scene.objects()):
         return
+    children = scene.children()
     for holder, shown in _shown().items():
         item = holder
         if holder.type in _SURFACES:
             own = next((mesh for mesh, matrix in shown if matrix == Matrix.Identity(4)), None)
             if own is not None:
-                item = _replace(holder, own)
+                if any(modifier.type == "ARMATURE" for modifier in holder.modifiers):
+                    job.lose(f"the skin of {holder.name}: it is no mesh in the source")
+                item = scene.replace(holder, own, children)
                 shown = [(mesh, matrix) for mesh, matrix in shown if mesh != own]
             else:
                 for modifier in [modifier for modifier in item.modifiers if modifier.type in _INSTANCING]:
@@ -48,7 +44,7 @@ def make_real(job: Job) -> None:
         item.instance_type = "NONE"
     # The members of a family have no surface of their own; one that is left alone would get one.
     for item in [item for item in scene.objects() if item.type == "META" and item.visible_get()]:
-        _replace(item, None)
+        scene.replace(item, None, children)
 
 
 def _may_show_more(item: bpy.types.Object) -> bool:
@@ -80,32 +76,6 @@ def _take_materials(mesh: bpy.types.Mesh, item: bpy.types.Object) -> None:
     for index, slot in enumerate(item.material_slots):
         if slot.link == "OBJECT" and slot.material and index < len(mesh.materials):
             mesh.materials[index] = slot.material.original
-
-
-def _replace(old: bpy.types.Object, mesh: bpy.types.Mesh | None) -> bpy.types.Object:
-    """Puts an object with the mesh in the place of another, which stays for what is made from it: a curve may be the
-    path or the profile of others.
-    """
-    name = old.name
-    old.name = f"{name} before"
-    made = bpy.data.objects.new(name, mesh)
-    made.name = name
-    for attribute in _PLACE:
-        setattr(made, attribute, getattr(old, attribute))
-    for constraint in old.constraints:
-        made.constraints.copy(constraint)
-    for key, value in old.items():
-        made[key] = value
-    if old.animation_data and old.animation_data.action:
-        data = made.animation_data_create()
-        data.action, data.action_slot = old.animation_data.action, old.animation_data.action_slot
-    for child in old.children:
-        # Setting the parent leaves alone how the child hangs on it.
-        child.parent = made
-    for collection in list(old.users_collection):
-        collection.objects.link(made)
-        collection.objects.unlink(old)
-    return made
 
 
 def _drop_instancing(job: Job, item: bpy.types.Object) -> None:
@@ -151,9 +121,10 @@ def _open(collection: bpy.types.Collection, holder: bpy.types.Object) -> list[bp
         for part in (*made.constraints, *made.modifiers):
             _point_at(part, copies)
     opened = [copies[source] for source in shown]
+    there = set(scene.objects())
     for source, made in zip(shown, opened, strict=True):
         bpy.context.scene.collection.objects.link(made)
-        if source.name not in bpy.context.scene.objects:
+        if source not in there:
             # The clips that are not assigned find their objects by name.
             name, source.name = source.name, f"{source.name} before"
             made.name = name

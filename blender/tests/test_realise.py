@@ -41,12 +41,16 @@ def _tube_and_box() -> None:
     box("Box").parent = _tube()
 
 
+def _tube_on_a_box() -> None:
+    _tube().parent = box("Box")
+
+
 @pytest.mark.parametrize("target", ["glb", "fbx", "usda", "abc", "obj", "stl"])
-@pytest.mark.parametrize("builder", [_tube, _text, _metaballs, _tube_and_box])
+@pytest.mark.parametrize("builder", [_tube, _text, _metaballs, _tube_and_box, _tube_on_a_box])
 def test_surfaces_that_are_no_meshes_come_out_once(tmp_path, builder, target):
     report = convert(tmp_path / "c", build(tmp_path, builder), target)
     before, after = report["input"], report["output"]
-    assert before["meshes"] == (2 if builder is _tube_and_box else 1)
+    assert before["meshes"] == (2 if builder in {_tube_and_box, _tube_on_a_box} else 1)
     assert after["meshes"] == (1 if target == "stl" else before["meshes"])
     assert after["triangles"] == before["triangles"] > 0
     for corner in ("min", "max"):
@@ -96,6 +100,17 @@ def test_what_is_bent_along_a_curve_stays_bent(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _bent_box), "stl")
     assert report["output"]["bounds_m"]["max"] == pytest.approx([0.1, 4.0, 0.1], abs=1e-3)
     assert report["output"]["bounds_m"]["min"][0] == pytest.approx(-0.1, abs=1e-3)
+
+
+def _skinned_tube() -> None:
+    rig = skinned_figure()
+    _tube().modifiers.new("Armature", "ARMATURE").object = rig
+
+
+def test_the_skin_of_a_curve_is_lost_with_a_reason(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _skinned_tube), "glb")
+    assert report["losses"] == ["the skin of Tube: it is no mesh in the source"]
+    assert (report["output"]["meshes"], report["output"]["skins"]) == (2, 1)
 
 
 def _path_and_box() -> None:
