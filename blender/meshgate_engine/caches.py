@@ -7,7 +7,7 @@ so all that moves is one clip.
 import bpy
 import numpy as np
 
-from . import scene
+from . import keys, scene
 
 _CONSTRAINT = "TRANSFORM_CACHE"
 _MODIFIER = "MESH_SEQUENCE_CACHE"
@@ -21,7 +21,12 @@ def moves() -> bool:
 
 def changing() -> bool:
     """Whether there are meshes in the scene that change with time."""
-    return any(modifier.type == _MODIFIER for item in scene.meshes() for modifier in item.modifiers)
+    return any(is_changing(item) for item in scene.meshes())
+
+
+def is_changing(item: bpy.types.Object) -> bool:
+    """Whether the mesh is one that changes with time."""
+    return any(modifier.type == _MODIFIER for modifier in item.modifiers)
 
 
 def reads_on(source: str) -> bool:
@@ -79,39 +84,21 @@ def _bake(cached: list[bpy.types.Object], name: str) -> None:
         graph = bpy.context.evaluated_depsgraph_get()
         for item, rows in poses.items():
             basis = item.matrix_parent_inverse.inverted_safe() @ item.evaluated_get(graph).matrix_local
-            location, rotation, scale = basis.decompose()
-            if row and rotation.dot(rows[row - 1, 3:7]) < 0:
-                rotation.negate()
-            rows[row] = (*location, *rotation, *scale)
+            rows[row] = keys.row(basis, rows[row - 1] if row else None)
     action = bpy.data.actions.new(name)
     strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
     for item, rows in poses.items():
         for constraint in _constraints(item):
             item.constraints.remove(constraint)
-        item.rotation_mode = "QUATERNION"
-        item.location, item.rotation_quaternion, item.scale = rows[0, :3], rows[0, 3:7], rows[0, 7:]
-        if np.ptp(rows, axis=0).max() < 1e-6:
+        keys.stand(item, rows[0])
+        if not keys.move(rows):
             continue
         slot = action.slots.new("OBJECT", item.name)
-        bag = strip.channelbag(slot, ensure=True)
-        paths = [("location", 3), ("rotation_quaternion", 4), ("scale", 3)]
-        for column, (path, index) in enumerate((path, index) for path, count in paths for index in range(count)):
-            curve = bag.fcurves.new(path, index=index)
-            _set_keys(curve, frames, rows[:, column])
-        _assign(item, action, slot)
+        keys.write(strip.channelbag(slot, ensure=True), frames, rows)
+        keys.assign(item, action, slot)
     world.frame_set(world.frame_start)
     if not action.slots:
         bpy.data.actions.remove(action)
-
-
-def _set_keys(curve: bpy.types.FCurve, frames: range, values: np.ndarray) -> None:
-    if np.ptp(values) < 1e-6:
-        frames, values = frames[:1], values[:1]
-    curve.keyframe_points.add(len(frames))
-    curve.keyframe_points.foreach_set("co", np.column_stack((frames, values)).astype(np.float32).ravel())
-    linear = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value
-    curve.keyframe_points.foreach_set("interpolation", np.full(len(frames), linear, dtype=np.int32))
-    curve.update()
 
 
 def _merge() -> None:
@@ -130,13 +117,7 @@ def _merge() -> None:
         bag = strip.channelbag(slot, ensure=True)
         for curve in action.layers[0].strips[0].channelbag(old).fcurves:
             bag.fcurves.new_from_fcurve(curve)
-        _assign(owner, kept, slot)
+        keys.assign(owner, kept, slot)
     for action in list(bpy.data.actions):
         if action != kept and not action.users:
             bpy.data.actions.remove(action)
-
-
-def _assign(owner: bpy.types.ID, action: bpy.types.Action, slot: bpy.types.ActionSlot) -> None:
-    data = owner.animation_data or owner.animation_data_create()
-    data.action = action
-    data.action_slot = slot

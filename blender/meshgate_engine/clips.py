@@ -4,8 +4,9 @@ A clip is an action. Importers give every animation of a file one action with a 
 (an object, a skeleton's pose, the blend shapes of a mesh); only one action at a time is assigned to its owners.
 """
 
+import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import bpy
@@ -94,6 +95,37 @@ def stands_still(take: Take) -> bool:
 def paths(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[str]:
     """What a part of a clip changes, as paths in its owner."""
     return {curve.data_path for curve in _curves(action, slot)}
+
+
+@contextlib.contextmanager
+def put_back(scene: bpy.types.Scene) -> Iterator[Callable[[], None]]:
+    """Puts back what ``activate`` and other frames change, at the end and whenever what it gives is called."""
+    owners = list(_owners(scene))
+    found = [(owner, owner.animation_data) for owner in owners if owner.animation_data]
+    assigned = {owner: (data.action, data.action_slot, data.use_nla) for owner, data in found}
+    places = {item: item.matrix_basis.copy() for item in scene.objects if item.animation_data}
+    poses = {bone: bone.matrix_basis.copy() for rig in model.armatures() for bone in rig.pose.bones}
+    shapes = {block: block.value for owner in owners for block in getattr(owner, "key_blocks", ())}
+    frame = scene.frame_current
+
+    def put() -> None:
+        for owner in owners:
+            data = owner.animation_data
+            if data:
+                action, slot, data.use_nla = assigned.get(owner, (None, None, True))
+                data.action = action
+                if action:
+                    data.action_slot = slot
+        for thing, matrix in (*places.items(), *poses.items()):
+            thing.matrix_basis = matrix
+        for block, value in shapes.items():
+            block.value = value
+
+    try:
+        yield put
+    finally:
+        put()
+        scene.frame_set(frame)
 
 
 def strip_owners() -> None:

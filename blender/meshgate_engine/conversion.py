@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from . import avatar, clips, formats, measure, process, scene, textures, weights
+from . import avatar, clips, formats, measure, process, realise, scene, textures, weights
 from .errors import ConversionError
 from .job import Job
 
@@ -30,6 +30,8 @@ def run(task: dict, progress: Progress) -> dict:
         importer = formats.module(job.input_format).read(job)
         if not scene.objects():
             raise ConversionError("empty_model", "the model has no object")
+        if job.output_format != "blend":
+            realise.make_real(job)
         missing = textures.relink(Path(job.input).parent)
     for name in missing:
         job.warn(f"a texture was not found: {name}")
@@ -107,7 +109,10 @@ def _read_back(job: Job) -> dict:
         module.read(back)
     except ConversionError as error:
         raise ConversionError("export_failed", f"the {job.output_format} file written cannot be read") from error
-    return measure.counts(textures.missing())
+    found = measure.counts(textures.missing())
+    if not found["objects"]:
+        raise ConversionError("empty_model", f"the model has nothing that {job.output_format} holds")
+    return found
 
 
 @contextlib.contextmanager

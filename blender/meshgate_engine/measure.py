@@ -17,7 +17,8 @@ def counts(missing_textures: list[str]) -> dict:
     objects = scene.objects()
     meshes = {item.data for item in objects if item.type == "MESH"}
     armatures = {item.data for item in objects if item.type == "ARMATURE"}
-    used = textures.materials(objects)
+    # The pens of a drawing are no materials of the model.
+    used = textures.materials(item for item in objects if item.type != "GREASEPENCIL")
     with at_rest():
         geometry = _geometry()
     return {
@@ -41,6 +42,12 @@ def counts(missing_textures: list[str]) -> dict:
 def has_faces() -> bool:
     """Whether there is a face in the scene."""
     return _geometry()["triangles"] > 0
+
+
+def has_vertices() -> bool:
+    """Whether any mesh in the scene consists of something."""
+    shown = bpy.context.evaluated_depsgraph_get().object_instances
+    return any(instance.object.type == "MESH" and len(instance.object.data.vertices) for instance in shown)
 
 
 def _is_skinned(item: bpy.types.Object) -> bool:
@@ -85,19 +92,15 @@ def _geometry() -> dict:
     meshes = vertices = triangles = 0
     low, high = _NOTHING
     for instance in bpy.context.evaluated_depsgraph_get().object_instances:
-        item = instance.object
-        if item.type not in scene.GEOMETRY:
+        # The surface of a curve, a text or a metaball is an instance of its own beside it.
+        if instance.object.type != "MESH":
             continue
-        mesh, temporary = _mesh(item)
-        if mesh is None:
-            continue
+        mesh = instance.object.data
         # One without vertices is none: most formats hold no such thing.
         meshes += bool(len(mesh.vertices))
         vertices += len(mesh.vertices)
         triangles += len(mesh.loops) - 2 * len(mesh.polygons)
         points = _points(mesh)
-        if temporary:
-            item.to_mesh_clear()
         if points is None:
             continue
         matrix = np.array(instance.matrix_world)
@@ -105,15 +108,6 @@ def _geometry() -> dict:
         low = np.minimum(low, placed.min(axis=0))
         high = np.maximum(high, placed.max(axis=0))
     return {"meshes": meshes, "vertices": vertices, "triangles": triangles, "bounds_m": _y_up(low, high)}
-
-
-def _mesh(item: bpy.types.Object) -> tuple[bpy.types.Mesh | None, bool]:
-    if item.type == "MESH":
-        return item.data, False
-    try:
-        return item.to_mesh(), True
-    except RuntimeError:
-        return None, False
 
 
 def _points(mesh: bpy.types.Mesh) -> np.ndarray | None:

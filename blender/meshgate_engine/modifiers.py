@@ -28,9 +28,28 @@ def apply_modifiers(job: Job) -> None:
         what = part if clips.takes(bpy.context.scene) else "1 clip"
         job.lose(f"{what}: {job.output_format} holds no meshes that change with time")
     for item in [item for item in modified if item.data.shape_keys]:
-        names = ", ".join(modifier.name for modifier in _to_apply(item, kept))
-        job.lose(f"modifiers of {item.name}: {names} (it has blend shapes)")
+        _lose(job, item, kept)
         modified.remove(item)
+    _apply(modified, kept)
+
+
+def settle(job: Job, item: bpy.types.Object) -> None:
+    """Makes the shape of one mesh real whose instances became objects, and removes what made them."""
+    kept = _KEPT | {_CACHE}
+    if not item.data.shape_keys:
+        _apply([item], kept)
+        return
+    _lose(job, item, kept)
+    for modifier in _to_apply(item, kept):
+        item.modifiers.remove(modifier)
+
+
+def _lose(job: Job, item: bpy.types.Object, kept: set[str]) -> None:
+    names = ", ".join(modifier.name for modifier in _to_apply(item, kept))
+    job.lose(f"modifiers of {item.name}: {names} (it has blend shapes)")
+
+
+def _apply(modified: list[bpy.types.Object], kept: set[str]) -> None:
     muted = [modifier for item in modified for modifier in item.modifiers if modifier.type in kept]
     shown = [modifier.show_viewport for modifier in muted]
     for modifier in muted:

@@ -1,6 +1,6 @@
 """What happens between import and export: the options, and what exporters do not do by themselves."""
 
-from . import caches, clips, pose, scene
+from . import caches, clips, measure, pose, scene, unwritten
 from .errors import ConversionError
 from .job import Job
 from .modifiers import apply_modifiers, triangulate
@@ -15,8 +15,10 @@ _MESH = {"obj", "stl", "ply", "abc", "vrm"}
 
 def apply(job: Job) -> None:
     """Applies the options to the scene and readies it for the target."""
-    if job.output_format in _MESH and not any(item.type in scene.GEOMETRY for item in scene.objects()):
+    if job.output_format in _MESH and not measure.has_vertices():
         raise ConversionError("empty_model", "the model has no mesh")
+    if job.output_format != "blend":
+        unwritten.tell(job)
     if not job.animation:
         if job.output_format in _MOTION:
             raise ConversionError(
@@ -28,11 +30,13 @@ def apply(job: Job) -> None:
         apply_modifiers(job)
     caches.let_go(job.output_format)
     if factor != 1.0:
-        scale(factor)
+        scale(job, factor)
     if job.triangulate and job.output_format == "blend":
         triangulate()
     if job.output_format in pose.STATIC:
         # Of a moving model the rest pose, and not whichever frame is the current one.
         clips.remove_all()
+    if job.output_format in {"glb", "vrm"}:
+        scene.part_with_others()
     clips.prepare_for_export(job.output_format)
     pose.tell(job)

@@ -4,36 +4,133 @@ A uniform scale commutes with rotations and other scales, so that it is enough t
 meshes and skeletons, locations of objects and bones, and the curves that move them.
 """
 
+from collections.abc import Iterator
+
 import bpy
+import numpy as np
 from mathutils import Matrix
+
+from . import caches, scene
+from .job import Job
 
 _LOCATIONS = ("location", "delta_location")
 
+_BOUNDS = tuple(f"{bound}_{axis}" for axis in "xyz" for bound in ("min", "max"))
 
-def scale(factor: float) -> None:
-    """Scales everything in the file by ``factor``."""
+# What is a length in a constraint.
+_LENGTHS = {
+    "LIMIT_LOCATION": _BOUNDS,
+    "LIMIT_DISTANCE": ("distance",),
+    "FLOOR": ("offset",),
+    "STRETCH_TO": ("rest_length",),
+    "PIVOT": ("offset",),
+    "SHRINKWRAP": ("distance",),
+}
+
+_TEXT = ("size", "offset_x", "offset_y", "extrude", "offset", "bevel_depth")
+
+
+def scale(job: Job, factor: float) -> None:
+    """Scales everything in the file by ``factor``, and says what cannot be."""
     matrix = Matrix.Scale(factor, 4)
-    for mesh in bpy.data.meshes:
+    read_on = [item for item in scene.meshes() if caches.is_changing(item)]
+    for item in read_on:
+        _scale_what_is_read(item, factor)
+    for mesh in set(bpy.data.meshes) - {item.data for item in read_on}:
         mesh.transform(matrix, shape_keys=True)
     for curve in bpy.data.curves:
-        curve.transform(matrix, shape_keys=True)
+        if isinstance(curve, bpy.types.TextCurve):
+            _multiply(curve, _TEXT, factor)
+            for frame in curve.text_boxes:
+                _multiply(frame, ("x", "y", "width", "height"), factor)
+        else:
+            curve.transform(matrix, shape_keys=True)
+    for ball in bpy.data.metaballs:
+        _multiply(ball, ("resolution", "render_resolution"), factor)
     for other in (*bpy.data.armatures, *bpy.data.metaballs, *bpy.data.lattices):
         other.transform(matrix)
+    for points in _points():
+        _scale_points(points, factor)
     for item in bpy.data.objects:
         item.location *= factor
         item.delta_location *= factor
         item.matrix_parent_inverse.translation *= factor
         if item.type == "EMPTY":
             item.empty_display_size *= factor
-        if item.pose:
-            for bone in item.pose.bones:
-                bone.location *= factor
+        _scale_constraints(item, factor)
+        for bone in item.pose.bones if item.pose else ():
+            bone.location *= factor
+            _scale_constraints(bone, factor)
+    for collection in bpy.data.collections:
+        collection.instance_offset *= factor
     for camera in bpy.data.cameras:
-        camera.clip_start *= factor
-        camera.clip_end *= factor
-        camera.ortho_scale *= factor
+        _multiply(camera, ("clip_start", "clip_end", "ortho_scale"), factor)
     _scale_curves(factor)
+    _tell(job)
     bpy.context.view_layer.update()
+
+
+def _multiply(thing: bpy.types.bpy_struct, attributes: tuple[str, ...], factor: float) -> None:
+    for attribute in attributes:
+        setattr(thing, attribute, getattr(thing, attribute) * factor)
+
+
+def _scale_what_is_read(item: bpy.types.Object, factor: float) -> None:
+    """Scales a mesh whose shape is read from its file for each frame, after it was read."""
+    tree = bpy.data.node_groups.new("Scale", "GeometryNodeTree")
+    for way in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Geometry", in_out=way, socket_type="NodeSocketGeometry")
+    first, last = tree.nodes.new("NodeGroupInput"), tree.nodes.new("NodeGroupOutput")
+    change = tree.nodes.new("GeometryNodeTransform")
+    change.inputs["Scale"].default_value = (factor, factor, factor)
+    tree.links.new(first.outputs[0], change.inputs["Geometry"])
+    tree.links.new(change.outputs["Geometry"], last.inputs[0])
+    item.modifiers.new("Scale", "NODES").node_group = tree
+
+
+def _points() -> Iterator[bpy.types.AttributeGroupMesh]:
+    """The attributes of what consists of points and no more."""
+    yield from (cloud.attributes for cloud in bpy.data.pointclouds)
+    yield from (hair.attributes for hair in bpy.data.hair_curves)
+    for drawing in bpy.data.grease_pencils:
+        yield from (frame.drawing.attributes for layer in drawing.layers for frame in layer.frames)
+
+
+def _scale_points(attributes: bpy.types.AttributeGroupMesh, factor: float) -> None:
+    for name, kind, size in (("position", "vector", 3), ("radius", "value", 1)):
+        attribute = attributes.get(name)
+        if attribute is not None:
+            values = np.empty(len(attribute.data) * size, dtype=np.float32)
+            attribute.data.foreach_get(kind, values)
+            attribute.data.foreach_set(kind, values * np.float32(factor))
+
+
+def _scale_constraints(owner: bpy.types.Object | bpy.types.PoseBone, factor: float) -> None:
+    for constraint in owner.constraints:
+        _multiply(constraint, _LENGTHS.get(constraint.type, ()), factor)
+        if constraint.type == "CHILD_OF":
+            moved = constraint.inverse_matrix.copy()
+            moved.translation *= factor
+            constraint.inverse_matrix = moved
+        elif constraint.type == "TRANSFORM":
+            for way in ("from", "to"):
+                if getattr(constraint, f"map_{way}") == "LOCATION":
+                    _multiply(constraint, tuple(f"{way}_{bound}" for bound in _BOUNDS), factor)
+        elif constraint.type == "ACTION" and constraint.transform_channel.startswith("LOCATION"):
+            _multiply(constraint, ("min", "max"), factor)
+
+
+def _tell(job: Job) -> None:
+    driven = [
+        item.name
+        for item in scene.objects()
+        if item.animation_data
+        and any(curve.data_path.rpartition(".")[2] in _LOCATIONS for curve in item.animation_data.drivers)
+    ]
+    volumes = [item.name for item in scene.objects() if item.type == "VOLUME"]
+    for what, names in (("places that drivers set", driven), ("volumes", volumes)):
+        if names:
+            job.warn(f"{what} were not scaled: {', '.join(sorted(names)[:5])}")
 
 
 def _scale_curves(factor: float) -> None:

@@ -1,11 +1,23 @@
 """What is to be converted, and bringing it into a state that every exporter understands."""
 
+from collections import defaultdict
+
 import bpy
 
 from .job import Job
 
-# Objects that exporters turn into meshes.
-GEOMETRY = {"MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME"}
+# Objects that show something of the model.
+GEOMETRY = {"MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME", "GREASEPENCIL"}
+
+
+# Where an object is and who moves it.
+_PLACE = (
+    *("parent", "parent_type", "parent_bone", "matrix_parent_inverse", "rotation_mode", "location", "rotation_euler"),
+    *("rotation_quaternion", "rotation_axis_angle", "scale", "delta_location", "delta_rotation_euler"),
+    *("delta_rotation_quaternion", "delta_scale", "hide_render"),
+)
+
+Children = dict[bpy.types.Object | None, list[bpy.types.Object]]
 
 
 def objects() -> list[bpy.types.Object]:
@@ -36,6 +48,76 @@ def clear() -> None:
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
 
 
+def children() -> Children:
+    """What hangs on each object; Blender's own answer looks through all objects for each."""
+    found = defaultdict(list)
+    for item in bpy.data.objects:
+        found[item.parent].append(item)
+    return found
+
+
+def replace(old: bpy.types.Object, mesh: bpy.types.Mesh | None, hanging: Children) -> bpy.types.Object:
+    """Puts an object with the mesh, or an empty, in the place of another.
+
+    That one stays for what is made from it: a curve may be the path or the profile of others.
+    """
+    name = old.name
+    old.name = f"{name} before"
+    made = bpy.data.objects.new(name, mesh)
+    made.name = name
+    for attribute in _PLACE:
+        setattr(made, attribute, getattr(old, attribute))
+    for constraint in old.constraints:
+        made.constraints.copy(constraint)
+    for key, value in old.items():
+        made[key] = value
+    if old.animation_data and old.animation_data.action:
+        data = made.animation_data_create()
+        data.action, data.action_slot = old.animation_data.action, old.animation_data.action_slot
+    for child in hanging.pop(old, ()):
+        # Setting the parent leaves alone how the child hangs on it.
+        child.parent = made
+        hanging[made].append(child)
+    hanging[made.parent].append(made)
+    for collection in list(old.users_collection):
+        collection.objects.link(made)
+        collection.objects.unlink(old)
+    return made
+
+
+def complete() -> None:
+    """Puts empties in the place of parents out of the scene, without which some exporters leave a child out."""
+    there = set(objects())
+    waiting = [item for item in there if item.parent and item.parent not in there]
+    hanging = children() if waiting else {}
+    while waiting:
+        item = waiting.pop()
+        if item.parent is None or item.parent in there:
+            continue
+        if item.parent_type != "OBJECT":
+            _take_off(item)
+            continue
+        made = replace(item.parent, None, hanging)
+        if bpy.context.scene.objects.get(made.name) is None:
+            bpy.context.scene.collection.objects.link(made)
+        there.add(made)
+        waiting.append(made)
+
+
+def part_with_others() -> None:
+    """Takes what is not in the scene off what is: glTF's exporter writes every child of an object."""
+    there = set(objects())
+    for item in bpy.data.objects:
+        if item.parent and item not in there:
+            _take_off(item)
+
+
+def _take_off(item: bpy.types.Object) -> None:
+    place = item.matrix_world.copy()
+    item.parent = None
+    item.matrix_world = place
+
+
 def leave_out_hidden(job: Job) -> None:
     """Takes hidden geometry out of the scene and shows hidden skeletons.
 
@@ -45,8 +127,8 @@ def leave_out_hidden(job: Job) -> None:
     layer = bpy.context.view_layer
     layer.update()
     hidden = [item for item in objects() if not item.visible_get(view_layer=layer)]
-    left_out = [item for item in hidden if item.type in GEOMETRY]
-    if left_out and len(left_out) == sum(item.type in GEOMETRY for item in objects()):
+    left_out = [item for item in hidden if _shows_geometry(item)]
+    if left_out and len(left_out) == sum(map(_shows_geometry, objects())):
         # All of it is hidden: then hiding was not meant as leaving out.
         left_out = []
     for item in left_out:
@@ -59,6 +141,11 @@ def leave_out_hidden(job: Job) -> None:
         names = ", ".join(sorted(item.name for item in left_out)[:5])
         more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
         job.warn(f"hidden objects were left out: {names}{more}")
+    complete()
+
+
+def _shows_geometry(item: bpy.types.Object) -> bool:
+    return item.type in GEOMETRY or item.instance_type == "COLLECTION"
 
 
 def _show(item: bpy.types.Object) -> None:

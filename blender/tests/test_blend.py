@@ -71,6 +71,45 @@ def test_hidden_objects_are_left_out(tmp_path):
         assert report["input"]["triangles"] == report["output"]["triangles"] == 12
 
 
+def _family(hidden: str):
+    """A builder of a figure on a base, one of them hidden."""
+
+    def builder():
+        figure()
+        base = bpy.data.objects["Figure"].copy()
+        base.name = "Base"
+        bpy.context.scene.collection.objects.link(base)
+        base.location.x = 5
+        bpy.data.objects["Figure"].parent = base
+        bpy.data.objects[hidden].hide_viewport = True
+
+    return builder
+
+
+@pytest.mark.parametrize("target", ["glb", "fbx", "usdc"])
+@pytest.mark.parametrize("hidden", ["Base", "Figure"])
+def test_of_a_family_only_the_hidden_are_left_out(tmp_path, hidden, target):
+    report = convert(tmp_path / "c", build(tmp_path / "s", _family(hidden)), target)
+    assert report["warnings"] == [f"hidden objects were left out: {hidden}"]
+    for counts in (report["input"], report["output"]):
+        assert (counts["meshes"], counts["triangles"]) == (1, 12)
+        assert counts["bounds_m"]["max"] == pytest.approx([5.3, 1.8, 0.25], abs=0.001)
+
+
+@pytest.mark.parametrize("target", ["glb", "fbx", "usdc"])
+def test_other_scenes_are_left_out(tmp_path, target):
+    def two_scenes():
+        figure()
+        other = bpy.data.scenes.new("Other")
+        for number in range(2):
+            item = bpy.data.objects.new(f"There{number}", bpy.data.meshes["Figure"])
+            other.collection.objects.link(item)
+
+    report = convert(tmp_path / "c", build(tmp_path / "s", two_scenes), target)
+    assert report["losses"] == ["1 other scene: only the active one is converted"]
+    assert report["output"]["meshes"] == report["output"]["objects"] == 1
+
+
 def test_modifiers_are_applied(tmp_path):
     def arrayed():
         figure()

@@ -3,6 +3,7 @@
 import bpy
 import pytest
 from helpers import build, convert, in_child
+from meshgate_engine.errors import ConversionError
 from models import BOUNDS, box, clip, lively_figure, material, picture, skinned_figure
 
 
@@ -195,3 +196,81 @@ def test_lost_clips_are_named_where_the_other_has_another_name(tmp_path, target,
 @pytest.mark.parametrize("target", ["usda", "blend", "glb"])
 def test_clips_that_keep_their_names_are_told_by_the_counts(tmp_path, target):
     assert convert(tmp_path / "c", build(tmp_path, lively_figure), target)["losses"] == []
+
+
+def _drawing() -> None:
+    bpy.ops.object.grease_pencil_add(type="STROKE")
+
+
+def _all_kinds() -> None:
+    box("Box")
+    for _ in range(2):
+        _drawing()
+    bpy.ops.object.pointcloud_random_add()
+    bpy.ops.object.curves_random_add()
+    bpy.ops.object.speaker_add()
+    bpy.context.view_layer.objects.active = box("Head", (5, 0, 0), (6, 1, 1))
+    bpy.ops.object.particle_system_add()
+    bpy.context.object.particle_systems[0].settings.type = "HAIR"
+
+
+DRAWINGS = "2 grease pencil drawings: {0} holds none"
+POINTS = "1 point cloud: {0} holds none"
+HAIR = "1 group of hair curves: {0} holds none"
+SPEAKER = "1 speaker: {0} holds none"
+PARTICLES = "1 hair particle system: {0} holds none"
+
+
+@pytest.mark.parametrize(
+    ("target", "losses"),
+    [
+        ("glb", [DRAWINGS, POINTS, HAIR, SPEAKER, PARTICLES]),
+        ("fbx", [DRAWINGS, POINTS, HAIR, SPEAKER, PARTICLES]),
+        ("obj", [DRAWINGS, POINTS, HAIR, SPEAKER, PARTICLES]),
+        ("abc", [DRAWINGS, POINTS, SPEAKER, PARTICLES]),
+        ("usda", [DRAWINGS, SPEAKER, PARTICLES]),
+        ("blend", []),
+    ],
+)
+def test_kinds_that_no_count_tells_are_named(tmp_path, target, losses):
+    report = convert(tmp_path / "c", build(tmp_path, _all_kinds), target)
+    assert report["losses"] == [clause.format(target) for clause in losses]
+    assert report["input"]["materials"] == report["output"]["materials"] == 0
+    assert report["output"]["meshes"] == 2
+
+
+def _hidden_drawing() -> None:
+    box("Box")
+    _drawing()
+    bpy.context.object.hide_viewport = True
+
+
+def test_a_hidden_drawing_is_left_out_like_other_hidden_objects(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _hidden_drawing), "glb")
+    assert (report["losses"], report["warnings"]) == ([], ["hidden objects were left out: Stroke"])
+
+
+@pytest.mark.parametrize("target", ["glb", "fbx", "usda", "usdz"])
+def test_nothing_that_the_target_holds_is_no_success(tmp_path, target):
+    with pytest.raises(ConversionError) as raised:
+        convert(tmp_path / "c", build(tmp_path, _drawing), target)
+    assert raised.value.code == "empty_model"
+    assert raised.value.detail == f"the model has nothing that {target} holds"
+
+
+def _nothing() -> None:
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("Nothing", bpy.data.meshes.new("Nothing")))
+
+
+def _lattice() -> None:
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("Cage", bpy.data.lattices.new("Cage")))
+
+
+@pytest.mark.parametrize(
+    ("builder", "target"),
+    [(_nothing, "obj"), (_nothing, "ply"), (_nothing, "stl"), (_nothing, "abc"), (_lattice, "fbx")],
+)
+def test_a_result_without_anything_is_no_success(tmp_path, builder, target):
+    with pytest.raises(ConversionError) as raised:
+        convert(tmp_path / "c", build(tmp_path, builder), target)
+    assert raised.value.code == "empty_model"

@@ -2,7 +2,7 @@
 
 import bpy
 
-from .. import scene, textures
+from .. import realise, scene, steering, textures
 from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
@@ -18,6 +18,9 @@ def read(job: Job) -> str:
     if others:
         job.lose(f"{others} other scene{'s' if others > 1 else ''}: only the active one is converted")
     if job.output_format != "blend":
+        steering.make_keys(job)
+        # First: what is instanced is hidden often.
+        realise.make_real(job)
         scene.leave_out_hidden(job)
     return "wm.open_mainfile"
 

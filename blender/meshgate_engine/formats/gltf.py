@@ -52,6 +52,8 @@ def write(job: Job) -> None:
             bpy.ops.export_scene.gltf,
             check_existing=False,
             export_format="GLB",
+            # Else every scene of a .blend becomes one of the file.
+            use_active_scene=True,
             export_yup=True,
             export_cameras=True,
             export_lights=True,

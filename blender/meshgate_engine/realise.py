@@ -1,0 +1,147 @@
+"""Making real what Blender only shows: the surfaces of curves, texts and metaballs, and instances.
+
+Exporters do not agree on them: some write them, some write nothing, some write them twice. As meshes and objects of
+their own they come out of each exporter, and are counted as they come out.
+"""
+
+from collections import defaultdict
+
+import bpy
+from mathutils import Matrix
+
+from . import modifiers, scene
+from .job import Job
+
+# Objects that are no meshes and show one.
+_SURFACES = {"CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME"}
+
+# Modifiers that make instances.
+_INSTANCING = {"NODES", "PARTICLE_SYSTEM"}
+
+
+def make_real(job: Job) -> None:
+    """Makes meshes of all that shows one, and objects of all instances."""
+    _open_collections()
+    if not any(_may_show_more(item) for item in scene.objects()):
+        return
+    children = scene.children()
+    for holder, shown in _shown().items():
+        item = holder
+        if holder.type in _SURFACES:
+            own = next((mesh for mesh, matrix in shown if matrix == Matrix.Identity(4)), None)
+            if own is not None:
+                if any(modifier.type == "ARMATURE" for modifier in holder.modifiers):
+                    job.lose(f"the skin of {holder.name}: it is no mesh in the source")
+                item = scene.replace(holder, own, children)
+                shown = [(mesh, matrix) for mesh, matrix in shown if mesh != own]
+            else:
+                for modifier in [modifier for modifier in item.modifiers if modifier.type in _INSTANCING]:
+                    item.modifiers.remove(modifier)
+        elif holder.type == "MESH":
+            _drop_instancing(job, holder)
+        for mesh, matrix in shown:
+            _place(mesh, item, matrix)
+        item.instance_type = "NONE"
+    # The members of a family have no surface of their own; one that is left alone would get one.
+    for item in [item for item in scene.objects() if item.type == "META" and item.visible_get()]:
+        scene.replace(item, None, children)
+
+
+def _may_show_more(item: bpy.types.Object) -> bool:
+    instancing = any(modifier.type in _INSTANCING for modifier in item.modifiers)
+    return item.type in _SURFACES or item.instance_type != "NONE" or instancing
+
+
+def _shown() -> dict[bpy.types.Object, list[tuple[bpy.types.Mesh, Matrix]]]:
+    """The meshes that objects show besides themselves, with their places as seen from the object."""
+    copies: dict[int, bpy.types.Mesh] = {}
+    found = defaultdict(list)
+    for entry in bpy.context.evaluated_depsgraph_get().object_instances:
+        if not entry.is_instance or entry.object.type != "MESH" or not len(entry.object.data.vertices):
+            continue
+        data = entry.object.data
+        mesh = copies.get(data.as_pointer())
+        if mesh is None:
+            mesh = copies[data.as_pointer()] = data.copy()
+            mesh.name = entry.instance_object.name
+            _take_materials(mesh, entry.object)
+        own = entry.parent.matrix_world
+        place = Matrix.Identity(4) if entry.matrix_world == own else own.inverted_safe() @ entry.matrix_world
+        found[entry.parent.original].append((mesh, place))
+    return found
+
+
+def _take_materials(mesh: bpy.types.Mesh, item: bpy.types.Object) -> None:
+    """Gives the mesh the materials that its object has in their place."""
+    for index, slot in enumerate(item.material_slots):
+        if slot.link == "OBJECT" and slot.material and index < len(mesh.materials):
+            mesh.materials[index] = slot.material.original
+
+
+def _drop_instancing(job: Job, item: bpy.types.Object) -> None:
+    """Leaves of a mesh that makes instances what it is without them."""
+    if any(modifier.type in _INSTANCING for modifier in item.modifiers):
+        modifiers.settle(job, item)
+    if not item.show_instancer_for_viewport or not len(item.data.vertices):
+        # An object to hang the instances on; with its materials and UVs it would be counted as a mesh.
+        item.data = bpy.data.meshes.new(item.data.name)
+
+
+def _place(mesh: bpy.types.Mesh, holder: bpy.types.Object, matrix: Matrix) -> None:
+    made = bpy.data.objects.new(mesh.name, mesh)
+    made.parent = holder
+    # Unlike the object's own transform, this holds any matrix.
+    made.matrix_parent_inverse = matrix
+    bpy.context.scene.collection.objects.link(made)
+
+
+def _open_collections() -> None:
+    """Makes objects of instances of collections: with the skeletons, clips, lights and cameras that are in them."""
+    waiting = [item for item in scene.objects() if item.visible_get()]
+    while waiting:
+        item = waiting.pop()
+        if item.instance_type == "COLLECTION" and item.instance_collection:
+            collection = item.instance_collection
+            item.instance_type = "NONE"
+            waiting += _open(collection, item)
+
+
+def _open(collection: bpy.types.Collection, holder: bpy.types.Object) -> list[bpy.types.Object]:
+    shown: dict[bpy.types.Object, None] = {}
+    _gather(collection, shown)
+    copies = {source: source.copy() for source in collection.all_objects}
+    offset = Matrix.Translation(-collection.instance_offset)
+    for source, made in copies.items():
+        if source.parent in copies:
+            made.parent = copies[source.parent]
+        else:
+            outside = source.matrix_world @ source.matrix_basis.inverted_safe() if source.parent else Matrix.Identity(4)
+            made.parent, made.parent_type = holder, "OBJECT"
+            made.matrix_parent_inverse = offset @ outside
+        for part in (*made.constraints, *made.modifiers):
+            _point_at(part, copies)
+    opened = [copies[source] for source in shown]
+    there = set(scene.objects())
+    for source, made in zip(shown, opened, strict=True):
+        bpy.context.scene.collection.objects.link(made)
+        if source not in there:
+            # The clips that are not assigned find their objects by name.
+            name, source.name = source.name, f"{source.name} before"
+            made.name = name
+    return opened
+
+
+def _gather(collection: bpy.types.Collection, shown: dict[bpy.types.Object, None]) -> None:
+    shown.update(dict.fromkeys(item for item in collection.objects if not item.hide_viewport))
+    for child in collection.children:
+        if not child.hide_viewport:
+            _gather(child, shown)
+
+
+def _point_at(part: bpy.types.bpy_struct, copies: dict[bpy.types.Object, bpy.types.Object]) -> None:
+    """Lets a modifier or a constraint of a copy refer to the other copies."""
+    for attribute in part.bl_rna.properties:
+        if attribute.type == "POINTER" and not attribute.is_readonly:
+            made = copies.get(getattr(part, attribute.identifier))
+            if made is not None:
+                setattr(part, attribute.identifier, made)

@@ -1,0 +1,45 @@
+"""Kinds of objects that no count of a report tells, and which targets have no place for them."""
+
+import bpy
+
+from . import scene
+from .errors import ConversionError
+from .job import Job
+
+_USD = {"usd", "usda", "usdc", "usdz"}
+
+# Kind of object -> what it is called, one and many, and the targets that hold it.
+_KINDS = {
+    "GREASEPENCIL": ("grease pencil drawing", "grease pencil drawings", set()),
+    "POINTCLOUD": ("point cloud", "point clouds", _USD),
+    "VOLUME": ("volume", "volumes", set()),
+    "CURVES": ("group of hair curves", "groups of hair curves", _USD | {"abc"}),
+    "SPEAKER": ("speaker", "speakers", set()),
+    "LIGHT_PROBE": ("light probe", "light probes", set()),
+}
+
+
+def tell(job: Job) -> None:
+    """Says which objects are lost. Raises ``empty_model`` when these are all."""
+    objects = scene.objects()
+    lost = [item for item in objects if item.type in _KINDS and job.output_format not in _KINDS[item.type][2]]
+    if objects and len(lost) == len(objects):
+        raise ConversionError("empty_model", f"the model has nothing that {job.output_format} holds")
+    for kind, (one, many, _holders) in _KINDS.items():
+        _lose(job, sum(item.type == kind for item in lost), one, many)
+    _lose(job, sum(map(_hairs, scene.meshes())), "hair particle system", "hair particle systems")
+
+
+def _hairs(item: bpy.types.Object) -> int:
+    return sum(
+        modifier.type == "PARTICLE_SYSTEM"
+        and modifier.show_viewport
+        and modifier.particle_system.settings.type == "HAIR"
+        and modifier.particle_system.settings.render_type == "PATH"
+        for modifier in item.modifiers
+    )
+
+
+def _lose(job: Job, count: int, one: str, many: str) -> None:
+    if count:
+        job.lose(f"{count} {one if count == 1 else many}: {job.output_format} holds none")
