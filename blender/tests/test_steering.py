@@ -130,8 +130,8 @@ def test_they_go_the_same_ways(tmp_path, builder, target):
             all(place == pytest.approx(was, abs=2e-3) for place, was in zip(ways, other, strict=True))
             for other in expected
         ), (name, item, ways, expected)
-    one_clip = f"1 of 2 clips: {target} holds one: without In"
-    assert (report["losses"], report["warnings"]) in (([], []), ([one_clip], []))
+    one_clip = f"1 of 2 clips: {target} holds one: without "
+    assert [loss for loss in report["losses"] if not loss.startswith(one_clip)] == report["warnings"] == []
 
 
 def test_the_current_clip_stays_the_one_that_is_written(tmp_path):
