@@ -5,9 +5,12 @@ from pathlib import Path
 
 import bpy
 
-from .. import caches, clips
+from .. import caches, clips, scene
 from ..job import Job
 from ..operators import exporting, importing
+
+# Kelvin; USD's white, while Blender's is a shade off.
+_WHITE = 6500.0
 
 
 def read(job: Job) -> str:
@@ -20,6 +23,9 @@ def read(job: Job) -> str:
         apply_unit_conversion_scale=True,
         validate_meshes=True,
     )
+    for item in scene.objects():
+        if item.type == "LIGHT" and abs(item.data.temperature - _WHITE) < 1.0:
+            item.data.use_temperature = False
     if caches.moves():
         caches.set_fps(_frames_per_second(job.input))
         caches.make_clip("Animation")
@@ -43,6 +49,7 @@ def _frames_per_second(path: str) -> float:
 def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
     moving = bool(clips.takes(bpy.context.scene)) or caches.changing()
+    _whiten_lights()
     exporting(
         job,
         bpy.ops.wm.usd_export,
@@ -63,3 +70,10 @@ def write(job: Job) -> None:
         triangulate_meshes=job.triangulate,
         evaluation_mode="VIEWPORT",
     )
+
+
+def _whiten_lights() -> None:
+    """Blender 5.0 writes colour temperatures as if all were switched on: those that are off become white's."""
+    for item in scene.objects():
+        if item.type == "LIGHT" and not item.data.use_temperature:
+            item.data.temperature = _WHITE
