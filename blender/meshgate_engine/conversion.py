@@ -7,9 +7,12 @@ from pathlib import Path
 
 import bpy
 
-from . import avatar, formats, measure, process, scene, textures, weights
+from . import avatar, formats, measure, process, scene, shaders, textures, weights
 from .errors import ConversionError
 from .job import Job
+
+# Targets that hold textures, and are read back; of the others the service says that they hold none.
+_TEXTURED = {"fbx", "usd", "usda", "usdc", "usdz", "blend"}
 
 Progress = Callable[[str, float | None], None]
 
@@ -40,8 +43,11 @@ def run(task: dict, progress: Progress) -> dict:
     progress("exporting", None)
     with _timed(timings, "export_ms"):
         Path(job.output).parent.mkdir(parents=True, exist_ok=True)
-        textures.prepare_for_export(job)
-        packed, named = 0, textures.names()
+        textures.drop_unreadable(job)
+        made = shaders.simplify(job)
+        textures.lay_out(job)
+        parts = {textures.name(part): textures.name(whole) for part, whole in made.items()}
+        packed, named = 0, [name for name in textures.names() if name not in parts]
         if job.output_format in {"glb", "vrm"}:
             packed = textures.packed(textures.materials(scene.objects()))
             if packed:
@@ -54,7 +60,7 @@ def run(task: dict, progress: Progress) -> dict:
     with _timed(timings, "check_ms"):
         if task["read_back"]:
             produced = _read_back(job)
-        _name_lost_textures(job, named, produced)
+        _name_lost_textures(job, named, parts, produced)
 
     return {
         "input": found,
@@ -67,11 +73,11 @@ def run(task: dict, progress: Progress) -> dict:
     }
 
 
-def _name_lost_textures(job: Job, named: list[str], produced: dict | None) -> None:
+def _name_lost_textures(job: Job, named: list[str], parts: dict[str, str], produced: dict | None) -> None:
     if produced is None and job.output_format in {"obj", "glb", "vrm"}:
-        textures.tell_lost(job, named, textures.written(job))
-    elif produced is not None and produced["textures"]:
-        textures.tell_lost(job, named, textures.names())
+        textures.tell_lost(job, named, textures.written(job), parts)
+    elif produced is not None and job.output_format in _TEXTURED:
+        textures.tell_lost(job, named, textures.names(), parts)
 
 
 def _read_back(job: Job) -> dict:

@@ -125,8 +125,8 @@ def base_name(path: str) -> str:
     return re.sub(r"^[A-Za-z]:", "", re.split(r"[/\\]", path)[-1]) or path
 
 
-def prepare_for_export(job: Job) -> None:
-    """Gets the images ready for the exporter of the target."""
+def drop_unreadable(job: Job) -> None:
+    """Takes images out that the exporter of the target would stumble over, or black out."""
     if job.output_format != "blend":
         _drop([image for image in bpy.data.images if _is_missing(image)])
     if job.output_format in _DECODING:
@@ -134,27 +134,38 @@ def prepare_for_export(job: Job) -> None:
         for image in damaged:
             job.warn(f"a texture could not be read: {base_name(image.filepath_raw or image.name)}")
         _drop(damaged)
+
+
+def lay_out(job: Job) -> None:
+    """Gets the images' files ready for the exporter of the target."""
     if job.output_format in _COPYING:
         _lay_out(Path("tmp/textures"))
 
 
+def name(image: bpy.types.Image) -> str:
+    """What a texture is called: by its file, or by itself where it has none."""
+    return base_name(image.filepath_raw) or image.name
+
+
 def names() -> list[str]:
-    """What the textures of the scene are called: by their files, or by themselves where they have none."""
-    found = images(materials(bpy.context.scene.objects))
-    return sorted(base_name(image.filepath_raw) or image.name for image in found)
+    """What the textures of the scene are called."""
+    return sorted(name(image) for image in images(materials(bpy.context.scene.objects)))
 
 
-def tell_lost(job: Job, before: list[str], after: list[str]) -> None:
+def tell_lost(job: Job, before: list[str], after: list[str], parts: dict[str, str]) -> None:
     """Names the textures that did not come out; does nothing where names do not tell them, as exporters change some.
 
-    The clause begins as the service's own, which only counts, and takes its place.
+    ``parts`` are textures made for the export, each with the one that it is a channel of. The clause begins as the
+    service's own, which only counts, and takes its place.
     """
-    left = [_plain(name) for name in after]
+    of = {_plain(part): _plain(whole) for part, whole in parts.items()}
+    left = sorted(_plain(name) for name in after if _plain(name) not in of)
+    left += {of[_plain(name)] for name in after if _plain(name) in of} - set(left)
     gone = [name for name in before if _plain(name) not in left]
-    if not gone or len(gone) != len(before) - len(after):
+    if not gone or len(gone) != len(before) - len(left):
         return
     listed = ", ".join(gone[:_MOST_NAMES]) + (f" and {len(gone) - _MOST_NAMES} more" if len(gone) > _MOST_NAMES else "")
-    count = f"{len(gone)} of {len(before)}" if after else str(len(before))
+    count = f"{len(gone)} of {len(before)}" if left else str(len(before))
     job.lose(f"{count} texture{'s' if len(before) > 1 else ''} did not come out: {listed}")
 
 
