@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from . import avatar, formats, measure, process, scene, shaders, textures, weights
+from . import avatar, formats, measure, process, scene, shaders, textures, tiles, weights
 from .errors import ConversionError
 from .job import Job
 
@@ -43,6 +43,7 @@ def run(task: dict, progress: Progress) -> dict:
     progress("exporting", None)
     with _timed(timings, "export_ms"):
         Path(job.output).parent.mkdir(parents=True, exist_ok=True)
+        tiles.split(job)
         textures.drop_unreadable(job)
         made = shaders.simplify(job)
         textures.lay_out(job)

@@ -13,9 +13,8 @@ import bpy
 from . import channels, textures
 from .job import Job
 
-_USD = {"usd", "usda", "usdc", "usdz"}
 _GLTF = {"glb", "vrm"}
-_TARGETS = _USD | _GLTF | {"fbx", "obj"}
+_TARGETS = textures.USD | _GLTF | {"fbx", "obj"}
 
 _COLOURS = ("Base Color", "Emission Color")
 _VALUES = ("Metallic", "Roughness", "Specular IOR Level")
@@ -108,7 +107,7 @@ class _Material:
         self.job, self.material, self.tree = job, material, material.node_tree
         self.split, self.told = split, told
         self.steps = 0
-        self.is_usd = job.output_format in _USD
+        self.is_usd = job.output_format in textures.USD
 
     def simplify(self) -> None:
         output = self.tree.get_output_node("ALL")

@@ -16,10 +16,10 @@ from .job import Job
 _WITHOUT_FILE = {"GENERATED", "VIEWER"}
 
 _EXTENSIONS = {"png", "jpg", "jpeg", "webp", "tga", "bmp", "tif", "tiff", "exr", "hdr", "dds", "jp2", "psd", "gif"}
-# Targets whose exporters take the names of files and mix up images that share one, or that have none.
-_COPYING = {"obj", "fbx", "usd", "usda", "usdc", "usdz"}
+USD = {"usd", "usda", "usdc", "usdz"}
 
-_USD = {"usd", "usda", "usdc", "usdz"}
+# Targets whose exporters take the names of files and mix up images that share one, or that have none.
+_COPYING = USD | {"obj", "fbx"}
 
 # Targets whose exporters decode images, and leave out those they cannot; the others copy what they are given.
 _DECODING = {"glb", "vrm"}
@@ -238,7 +238,7 @@ def _lay_out(job: Job, folder: Path) -> None:
             image.unpack(method="REMOVE")
         image.source = "FILE"
         image.filepath_raw = str(file.absolute())
-        if job.output_format in _USD and image.colorspace_settings.name == "Linear Rec.709":
+        if job.output_format in USD and image.colorspace_settings.name == "Linear Rec.709":
             # USD's word for it is raw; of the other name the exporter says nothing, and readers take it for sRGB.
             image.colorspace_settings.name = "Non-Color"
     if changed:
@@ -294,6 +294,14 @@ def is_within(path: str) -> bool:
     return real.startswith(os.path.realpath(os.getcwd()) + os.sep) and os.path.isfile(real)
 
 
+def take_settings(made: bpy.types.Image, image: bpy.types.Image) -> None:
+    """Lets an image be read as another one is."""
+    # It has no name while its pixels were never asked for.
+    if image.colorspace_settings.name:
+        made.colorspace_settings.name = image.colorspace_settings.name
+    made.alpha_mode = image.alpha_mode
+
+
 def _load(image: bpy.types.Image, file: Path) -> bool:
     # A new image, since an importer's placeholder stays one whatever is set on it.
     try:
@@ -304,8 +312,7 @@ def _load(image: bpy.types.Image, file: Path) -> bool:
         bpy.data.images.remove(found)
         return False
     name = image.name
-    found.colorspace_settings.name = image.colorspace_settings.name
-    found.alpha_mode = image.alpha_mode
+    take_settings(found, image)
     image.user_remap(found)
     bpy.data.images.remove(image)
     found.name = name
