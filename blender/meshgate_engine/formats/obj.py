@@ -4,6 +4,7 @@ from pathlib import Path
 
 import bpy
 
+from .. import duplicates
 from ..job import Job
 from ..operators import exporting, importing
 
@@ -12,7 +13,9 @@ _COLOURS = {"Base Color": "Kd", "Emission Color": "Ke"}
 
 def read(job: Job) -> str:
     """Imports the file."""
-    importing(job, bpy.ops.wm.obj_import, validate_meshes=True)
+    # The importer's own validation drops faces that are back to back.
+    importing(job, bpy.ops.wm.obj_import, validate_meshes=False)
+    duplicates.part()
     return "wm.obj_import"
 
 
