@@ -130,12 +130,20 @@ class _Material:
             self.steps = 0
             socket = node.inputs.get(name) or (node.inputs.get("Color") if name == "Base Color" else None)
             if socket and socket.is_linked:
-                self._colour(self._source(socket, groups), principled.inputs[name], socket)
+                source = self._source(socket, groups)
+                if name == "Base Color" and self._is_toon():
+                    # The VRM add-on keeps the colour that tints the texture where a link hides it.
+                    source = source.times(_Source(factor=_rgb(socket.default_value)))
+                self._colour(source, principled.inputs[name], socket)
         for name in () if self.is_usd and principled is node else _VALUES:
             self.steps = 0
             socket = node.inputs.get(name)
             if socket and socket.is_linked:
                 self._value(self._source(socket, groups), principled.inputs[name], name)
+
+    def _is_toon(self) -> bool:
+        extension = getattr(self.material, "vrm_addon_extension", None)
+        return extension is not None and extension.mtoon1.enabled
 
     def _is_known(self, node: bpy.types.ShaderNode, groups: _Groups) -> bool:
         """Whether a shader's colour is an image or a plain one."""
