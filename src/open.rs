@@ -1,7 +1,7 @@
 //! Opening what somebody else may change at the same time.
 
 use std::fs::{DirBuilder, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
@@ -15,6 +15,33 @@ use rustix::fs::{CWD, MemfdFlags, Mode, OFlags};
 /// What the file system says.
 pub fn make_private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Whether the folder could be made or written to, as far as it is a question of its place: the disk may be full.
+/// Nothing of the trial is left, since what one user makes may be closed to the one who needs it later.
+///
+/// # Errors
+/// What the file system says.
+pub fn try_folder(folder: &Path) -> io::Result<()> {
+    let there = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok());
+    match tempfile::tempfile_in(there.unwrap_or(Path::new("."))) {
+        Err(error) if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same of a file that is appended to.
+///
+/// # Errors
+/// What the file system says.
+pub fn try_file(path: &Path) -> io::Result<()> {
+    if path.symlink_metadata().is_err() {
+        return try_folder(folder_of(path));
+    }
+    let appended = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, appended, Mode::empty()).map(drop)?)
 }
 
 /// Opens the regular file at `path`, by links or not, and nothing else in its place: of a pipe or a device no end
@@ -188,6 +215,29 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_told_and_nothing_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        fs::write(at("file"), "text").unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        for there in ["", "new", "new/and/below"] {
+            try_folder(&at(there)).unwrap();
+        }
+        try_file(&at("file")).unwrap();
+        try_file(&at("new/file")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert_eq!(fs::read(at("file")).unwrap(), b"text");
+        for closed in ["file", "file/below", "file/far/below", "dangling"] {
+            assert!(try_folder(&at(closed)).is_err(), "{closed}");
+        }
+        for closed in ["", "file/below"] {
+            assert!(try_file(&at(closed)).is_err(), "{closed}");
+        }
+        // Where nobody can make a file, not even root.
+        assert!(try_folder(Path::new("/proc/meshgate/work")).is_err());
+    }
 
     #[test]
     fn no_part_of_a_path_is_a_link_or_leads_outside() {

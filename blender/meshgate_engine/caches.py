@@ -48,7 +48,7 @@ def clips() -> list[dict]:
 def set_fps(fps: float) -> None:
     """Sets the scene's frames per second, which Blender holds as a whole number and a divisor."""
     render = bpy.context.scene.render
-    render.fps = min(max(round(fps), 1), 1000)
+    render.fps = min(max(round(fps), 1), 10_000)
     render.fps_base = render.fps / fps if fps > 0 else 1.0
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
+from . import rates
 from . import scene as model
 
-# Frames.
-_HAIR = 0.01
+# Less than that nothing has moved, in metres or radians.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,27 @@ def activate(scene: bpy.types.Scene, take: Take | None) -> None:
         data.action_slot = slot
 
 
+def is_assigned(take: Take) -> bool:
+    """Whether it is the clip that the scene shows."""
+    return any(owner.animation_data and owner.animation_data.action == take.action for owner, _slot in take.parts)
+
+
+def stands_still(take: Take) -> bool:
+    """Whether every frame of the clip is the same."""
+    for _owner, slot in take.parts:
+        for curve in _curves(take.action, slot):
+            points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
+            curve.keyframe_points.foreach_get("co", points)
+            if len(points) and np.ptp(points[1::2]) > _SAME:
+                return False
+    return True
+
+
+def paths(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[str]:
+    """What a part of a clip changes, as paths in its owner."""
+    return {curve.data_path for curve in _curves(action, slot)}
+
+
 def strip_owners() -> None:
     """``Armature|Walk`` -> ``Walk``: Blender's own FBX exporter puts the object before the clip's name.
 
@@ -95,13 +117,15 @@ def snap_to_frames() -> None:
 
     Times in seconds are floats: frame 30 comes back as 29.999998, and an exporter that rounds down loses it.
     """
+    render = bpy.context.scene.render
+    fps = render.fps / render.fps_base
     for action in bpy.data.actions:
         for slot in action.slots:
             for curve in _curves(action, slot):
                 points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
                 curve.keyframe_points.foreach_get("co", points)
                 frames, whole = points[::2], np.round(points[::2])
-                near = (frames != whole) & (np.abs(frames - whole) < _HAIR)
+                near = (frames != whole) & (np.abs(frames - whole) <= rates.hair(fps, whole / fps))
                 if near.any():
                     points[::2] = np.where(near, whole, frames)
                     curve.keyframe_points.foreach_set("co", points)
@@ -134,14 +158,42 @@ def prepare_for_export(target: str) -> None:
     found = takes(scene)
     if not found or target == "blend":
         return
+    if any(take.start < 0 for take in found):
+        _shift(scene, -math.floor(min(take.start for take in found)))
+        found = takes(scene)
     if target in {"glb", "gltf", "vrm"}:
         _lay_on_tracks(scene, found)
     shown = found if target in {"glb", "fbx"} else _assigned(scene, found)[:1] or found[:1]
     scene.frame_start = int(min(take.start for take in shown))
     scene.frame_end = max(scene.frame_start, round(max(take.end for take in shown)))
-    if target not in {"glb", "gltf", "vrm", "fbx"}:
+    # Those of one skeleton choose among its clips, by which is assigned.
+    if target not in {"glb", "gltf", "vrm", "fbx", "bvh", "vrma"}:
         activate(scene, shown[0])
         scene.frame_set(scene.frame_start)
+
+
+def _shift(scene: bpy.types.Scene, frames: int) -> None:
+    """Moves all clips by as much: a scene begins at frame 0 or later, and exporters leave out what lies before."""
+    for action in bpy.data.actions:
+        for slot in action.slots:
+            for curve in _curves(action, slot):
+                for name in ("handle_left", "co", "handle_right"):
+                    points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
+                    curve.keyframe_points.foreach_get(name, points)
+                    points[::2] += frames
+                    curve.keyframe_points.foreach_set(name, points)
+                curve.update()
+        if action.use_frame_range:
+            action.frame_end += frames
+            action.frame_start += frames
+    for owner in _owners(scene):
+        for track in owner.animation_data.nla_tracks if owner.animation_data else ():
+            # The last first, as strips may not lie on each other.
+            for strip in reversed(track.strips):
+                strip.action_frame_end += frames
+                strip.action_frame_start += frames
+                strip.frame_start_ui += frames
+    scene.frame_set(scene.frame_current + frames)
 
 
 def _assigned(scene: bpy.types.Scene, found: list[Take]) -> list[Take]:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import bpy
 
-from . import avatar, formats, measure, process, scene, shaders, textures, tiles, weights
+from . import avatar, clips, formats, measure, process, scene, shaders, textures, tiles, weights
 from .errors import ConversionError
 from .job import Job
 
 # Targets that hold textures, and are read back; of the others the service says that they hold none.
 _TEXTURED = {"fbx", "usd", "usda", "usdc", "usdz", "blend"}
+
+# Formats of one clip that are written of the scene as it is; bvh and vrma choose among a skeleton's clips.
+_ONE_CLIP = {"usd", "usda", "usdc", "usdz", "abc"}
 
 Progress = Callable[[str, float | None], None]
 
@@ -55,6 +58,7 @@ def run(task: dict, progress: Progress) -> dict:
                 count = f"{packed} texture{'s' if packed > 1 else ''}"
                 job.warn(f"{count} became channels of others, as glTF keeps metal and roughness, colour and alpha")
             weights.tell(job)
+        shown = [take.name for take in clips.takes(bpy.context.scene) if clips.is_assigned(take)]
         formats.module(job.output_format).write(job)
 
     produced = None
@@ -62,6 +66,7 @@ def run(task: dict, progress: Progress) -> dict:
         if task["read_back"]:
             produced = _read_back(job)
         _name_lost_textures(job, named, parts, produced)
+        _name_lost_clips(job, [clip["name"] for clip in found["clips"]], shown, produced)
 
     return {
         "input": found,
@@ -79,6 +84,19 @@ def _name_lost_textures(job: Job, named: list[str], parts: dict[str, str], produ
         textures.tell_lost(job, named, textures.written(job), parts)
     elif produced is not None and job.output_format in _TEXTURED:
         textures.tell_lost(job, named, textures.names(), parts)
+
+
+def _name_lost_clips(job: Job, names: list[str], shown: list[str], produced: dict | None) -> None:
+    """Tells which clips a format of one clip leaves out, where the one that is left goes by another name.
+
+    USD changes what is no identifier, as ``Run|fast``, and Alembic has no names.
+    """
+    if produced is None or len(produced["clips"]) != 1 or produced["clips"][0]["name"] in names:
+        return
+    lost = [name for name in names if name not in shown]
+    if job.output_format in _ONE_CLIP and len(lost) == len(names) - 1 > 0:
+        listed = ", ".join(lost)
+        job.lose(f"{len(lost)} of {len(names)} clips: {job.output_format} holds one: without {listed}")
 
 
 def _read_back(job: Job) -> dict:

@@ -16,6 +16,7 @@ from .job import Job
 _WITHOUT_FILE = {"GENERATED", "VIEWER"}
 
 _EXTENSIONS = {"png", "jpg", "jpeg", "webp", "tga", "bmp", "tif", "tiff", "exr", "hdr", "dds", "jp2", "psd", "gif"}
+
 USD = {"usd", "usda", "usdc", "usdz"}
 
 # Targets whose exporters take the names of files and mix up images that share one, or that have none.
@@ -37,6 +38,7 @@ _MAGIC = (
     (b"BM", "bmp"),
     (b"II*", "tif"),
     (b"DDS", "dds"),
+    (b"v/1\x01", "exr"),
 )
 
 
@@ -217,7 +219,10 @@ def _lay_out(job: Job, folder: Path) -> None:
     for image in images(materials(bpy.context.scene.objects)):
         if image.source not in {"FILE", "GENERATED"}:
             continue
-        if image.source == "GENERATED" or (image.is_dirty and not image.packed_file):
+        if image.source == "GENERATED":
+            # What nobody has painted on is not packed.
+            image.pixels[0] = image.pixels[0]
+        if image.is_dirty and not image.packed_file:
             image.pack()
         packed = image.packed_file
         content = packed.data if packed else Path(bpy.path.abspath(image.filepath_raw)).read_bytes()

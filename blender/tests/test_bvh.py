@@ -9,6 +9,7 @@ import pytest
 from helpers import build, convert, in_child
 from humans import person
 from meshgate_engine.errors import ConversionError
+from models import clip, lively_figure
 
 HEAD = """HIERARCHY
 ROOT Hips
@@ -152,6 +153,26 @@ def test_of_several_clips_one_is_written_and_the_others_are_lost(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _two_clips), "bvh")
     assert report["losses"] == ["1 of 2 clips (Nod): bvh holds one"]
     assert report["output"]["clips"][0]["frames"] == 21
+
+
+def _two_rigs() -> None:
+    lively_figure()
+    data = bpy.data.armatures.new("Other")
+    other = bpy.data.objects.new("Other", data)
+    bpy.context.scene.collection.objects.link(other)
+    bpy.context.view_layer.objects.active = other
+    bpy.ops.object.mode_set(mode="EDIT")
+    data.edit_bones.new("High").tail = (0, 0, 1)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    for name in ("Hop", "Skip"):
+        clip(other, name, 11).use_fake_user = True
+
+
+def test_the_clips_of_other_skeletons_are_lost_too(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _two_rigs), "bvh")
+    assert len(report["input"]["clips"]) == 4
+    assert report["losses"] == ["3 of 4 clips (Hop, Nod, Skip): bvh holds one"]
+    assert report["output"]["clips"][0]["frames"] == 16
 
 
 def _two_roots() -> None:

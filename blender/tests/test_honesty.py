@@ -168,3 +168,54 @@ def _with_an_empty_mesh() -> None:
 def test_a_mesh_of_nothing_is_none(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _with_an_empty_mesh), target)
     assert report["input"]["meshes"] == 1
+
+
+def _changes(item: bpy.types.ID, name: str, path: str, values: tuple) -> None:
+    for frame, value in zip((1, 25), values, strict=True):
+        setattr(item, path, value)
+        item.keyframe_insert(path, frame=frame)
+    item.animation_data.action.name = name
+
+
+def _lit() -> None:
+    light = bpy.data.objects.new("Lamp", bpy.data.lights.new("Lamp", "POINT"))
+    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+    moving = bpy.data.objects.new("Moving", bpy.data.cameras.new("Moving"))
+    for item in (light, camera, moving):
+        bpy.context.scene.collection.objects.link(item)
+    _changes(box("Box"), "Vanish", "hide_render", (False, True))
+    _changes(light.data, "Fade", "energy", (10.0, 100.0))
+    _changes(camera.data, "Zoom", "lens", (50.0, 85.0))
+    _changes(moving, "Track", "location", ((0, 0, 0), (1, 0, 0)))
+
+
+def _vanishing() -> None:
+    _changes(box("Box"), "Vanish", "hide_render", (False, True))
+
+
+def test_clips_of_what_an_fbx_cannot_hold_are_not_there(tmp_path):
+    report = convert(tmp_path / "a", build(tmp_path, _lit), "fbx")
+    assert [clip["name"] for clip in report["input"]["clips"]] == ["Fade", "Track", "Vanish", "Zoom"]
+    assert [clip["name"] for clip in report["output"]["clips"]] == ["Track", "Zoom"]
+    report = convert(tmp_path / "b", build(tmp_path, _vanishing), "fbx")
+    assert (len(report["input"]["clips"]), report["output"]["clips"]) == (1, [])
+
+
+def _oddly_named() -> None:
+    lively_figure()
+    bpy.data.actions["Walk"].name = "Run|fast"
+    clip(bpy.data.objects["Rig"], "Hop", 11).use_fake_user = True
+    bpy.data.objects["Rig"].animation_data.action = bpy.data.actions["Run|fast"]
+    bpy.data.objects["Body"].data.shape_keys.animation_data.action = None
+
+
+@pytest.mark.parametrize(("target", "name"), [("usda", "Run_fast"), ("usdz", "Run_fast"), ("abc", "Animation")])
+def test_lost_clips_are_named_where_the_other_has_another_name(tmp_path, target, name):
+    report = convert(tmp_path / "c", build(tmp_path, _oddly_named), target)
+    assert [(made["name"], made["frames"]) for made in report["output"]["clips"]] == [(name, 16)]
+    assert report["losses"] == [f"2 of 3 clips: {target} holds one: without Hop, Nod"]
+
+
+@pytest.mark.parametrize("target", ["usda", "blend", "glb"])
+def test_clips_that_keep_their_names_are_told_by_the_counts(tmp_path, target):
+    assert convert(tmp_path / "c", build(tmp_path, lively_figure), target)["losses"] == []

@@ -117,6 +117,17 @@ def test_two_packed_textures_of_one_name_both_travel(tmp_path, target):
     assert report["output"]["missing_textures"] == []
 
 
+def _generated() -> None:
+    box("Box").data.materials.append(material("Grey", bpy.data.images.new("grey", 8, 8)))
+
+
+@pytest.mark.parametrize("target", ["obj", "usda", "fbx", "glb", "blend"])
+def test_pictures_that_nobody_has_painted_on_travel(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, _generated), target)
+    assert report["input"]["textures"] == 1
+    assert report["losses"] == []
+
+
 @pytest.mark.parametrize("target", ["fbx", "glb", "usdz", "blend"])
 def test_one_file_holds_its_textures(tmp_path, target):
     source = build(tmp_path, _two_of_one_name)

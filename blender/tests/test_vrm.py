@@ -201,6 +201,18 @@ def test_a_rate_that_is_no_whole_number_passes_through(tmp_path, between):
         assert (clip["frames"], clip["fps"]) == (31, pytest.approx(30 / 1.001, rel=1e-5))
 
 
+@pytest.mark.parametrize("frame_time", ["1", "0.1", "0.002"])
+def test_slow_and_fast_motion_passes_through_a_vrm_animation(tmp_path, frame_time):
+    convert(tmp_path / "a", build(tmp_path, lambda: person("motion capture")), "bvh", read_back=False)
+    head, _, rows = result(tmp_path / "a", "bvh").read_text().partition("Frame Time: ")
+    source = tmp_path / "take.bvh"
+    source.write_text(f"{head}Frame Time: {frame_time}\n{rows.partition(chr(10))[2]}")
+    convert(tmp_path / "b", source, "vrma", read_back=False)
+    report = convert(tmp_path / "c", result(tmp_path / "b", "vrma"), "bvh")
+    for clips in (report["input"]["clips"], report["output"]["clips"]):
+        assert [(clip["frames"], clip["fps"]) for clip in clips] == [(31, pytest.approx(1 / float(frame_time)))]
+
+
 def _lookups(folder, source) -> int:
     """How often the add-on makes its table of human bones in a conversion to vrma."""
     import os

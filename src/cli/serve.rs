@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Failure, gateway, say, wire};
-use crate::config::{Config, Sources, document};
+use crate::config::{Config, Reader, Sources, document};
 
 /// Serve conversions over HTTP.
 #[derive(Debug, clap::Args)]
@@ -30,12 +30,18 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         sources.add_file(file);
     }
     let warnings = sources.warnings();
-    let config = Config::load(&sources).inspect_err(|_| {
+    let mut reader = Reader::new(&sources);
+    let config = Config::read(&mut reader);
+    let storage = wire::storage(&config.storage, &config.engine);
+    let of_storage = storage.as_ref().err().map(ToString::to_string);
+    for mistake in wire::mistakes(&config.engine, &config.log).into_iter().chain(of_storage) {
+        reader.mistake(mistake);
+    }
+    let config = reader.finish(config).inspect_err(|_| {
         // A misspelled name may be why another one is missing.
         warn(&warnings);
     })?;
-    let storage = wire::storage(&config.storage, &config.engine)?;
-    wire::check_named_engine(&config.engine)?;
+    let storage = storage?;
     if args.check {
         warn(&warnings);
         say("configuration is valid")?;

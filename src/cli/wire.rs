@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,10 +15,11 @@ use crate::engine::blender::locate::{self, Places};
 use crate::engine::blender::{self, EngineError};
 use crate::engine::workdir::WorkDir;
 use crate::intake::{Limits, Named, Sent, Source};
+use crate::open::try_file;
 use crate::redis::Redis;
 use crate::service::{Admission, Converter};
 use crate::storage::Storage;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, logging};
 
 /// What carries out at most `at_once` conversions at a time. Blender starts with the first one that needs it.
 ///
@@ -43,15 +45,17 @@ pub fn engine(work: &WorkDir, settings: &Engine) -> Result<blender::Settings, En
     })
 }
 
-/// Whether what a setting names as the engine can be one. That there is none at all is no mistake: much needs none.
-///
-/// # Errors
-/// Which setting is wrong.
-pub fn check_named_engine(settings: &Engine) -> Result<(), Failure> {
-    match places(settings).locate() {
-        Err(error @ EngineError::NotExecutable { .. }) => Err(Failure::usage(error.to_string())),
-        _ => Ok(()),
-    }
+/// What only this machine can tell of the settings, a sentence for each mistake; nothing is made or asked.
+pub fn mistakes(engine: &Engine, log: &config::Log) -> Vec<String> {
+    let engines = places(engine).mistakes();
+    let base = work_base(engine);
+    let work = WorkDir::check(&base).map_err(no_work(&base));
+    let log = logging::current_file(log).map_or(Ok(()), |file| {
+        let what = format!("write a log to {} (LOG_FILE names another place)", file.display());
+        try_file(&file).map_err(|error| ConversionError::io(&what, &error))
+    });
+    let places = [work, log].into_iter().filter_map(Result::err);
+    engines.iter().map(ToString::to_string).chain(places.map(|error| error.detail)).collect()
 }
 
 /// The folder to work in.
@@ -60,9 +64,13 @@ pub fn check_named_engine(settings: &Engine) -> Result<(), Failure> {
 /// When it cannot be made, or belongs to somebody else.
 pub fn work(settings: &Engine) -> Result<WorkDir, ConversionError> {
     let base = work_base(settings);
-    WorkDir::open(&base).map_err(|error| {
+    WorkDir::open(&base).map_err(no_work(&base))
+}
+
+fn no_work(base: &Path) -> impl FnOnce(io::Error) -> ConversionError {
+    move |error| {
         ConversionError::io(&format!("work in {} (DATA_DIR names another place)", base.display()), &error)
-    })
+    }
 }
 
 /// The store of results. Nothing of it is asked yet.

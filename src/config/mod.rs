@@ -15,7 +15,7 @@ mod storage;
 mod tests;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -163,18 +163,23 @@ impl Config {
     /// Every mistake there is, not only the first.
     pub fn load(sources: &Sources) -> Result<Config, Mistakes> {
         let mut reader = Reader::new(sources);
-        let config = Config {
-            environment: reader.environment(),
-            engine: Engine::read(&mut reader),
-            storage: Storage::read(&mut reader),
-            cache: Cache::read(&mut reader),
-            server: Server::read(&mut reader),
-            access: Access::read(&mut reader),
-            redis: Redis::read(&mut reader),
-            log: Log::read(&mut reader),
-            traces: Traces { endpoint: reader.given(&settings::OTEL_EXPORTER_OTLP_ENDPOINT) },
-        };
+        let config = Config::read(&mut reader);
         reader.finish(config)
+    }
+
+    /// Reads everything; the reader has the mistakes, and what is wrong is as usual.
+    pub fn read(reader: &mut Reader) -> Config {
+        Config {
+            environment: reader.environment(),
+            engine: Engine::read(reader),
+            storage: Storage::read(reader),
+            cache: Cache::read(reader),
+            server: Server::read(reader),
+            access: Access::read(reader),
+            redis: Redis::read(reader),
+            log: Log::read(reader),
+            traces: Traces { endpoint: reader.given(&settings::OTEL_EXPORTER_OTLP_ENDPOINT) },
+        }
     }
 }
 
@@ -196,17 +201,13 @@ impl Server {
     fn read(reader: &mut Reader) -> Server {
         let bind = reader.read(&settings::BIND_ADDRESS);
         let metrics = reader.given(&settings::METRICS_ADDRESS);
-        // Port 0 is another one each time.
-        if metrics == Some(bind) && bind.port() != 0 {
+        if metrics.is_some_and(|metrics| clash(metrics, bind)) {
             reader.mistake(
-                "METRICS_ADDRESS is the same as BIND_ADDRESS; unset, /metrics is served there".to_owned(),
+                "METRICS_ADDRESS takes the port of BIND_ADDRESS; unset, /metrics is served there".to_owned(),
             );
         }
-        let workers = reader.read(&settings::WORKERS);
-        if workers == 0 {
-            reader
-                .mistake("WORKERS is 0: a gateway that converts nothing itself is not there yet".to_owned());
-        }
+        let workers = reader.given_if(&settings::WORKERS, |workers| *workers > 0);
+        let workers = workers.unwrap_or_else(|| reader.usual(&settings::WORKERS));
         Server {
             bind,
             metrics,
@@ -220,6 +221,16 @@ impl Server {
             shutdown_grace: reader.read(&settings::SHUTDOWN_GRACE),
         }
     }
+}
+
+/// Whether only one of them can be listened on. Where `[::]` is, IPv4 is taken as well.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let takes = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    // Port 0 is another one each time.
+    one.port() == other.port()
+        && one.port() != 0
+        && (ip == other_ip || takes(ip, other_ip) || takes(other_ip, ip))
 }
 
 impl Access {

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::ApiKey;
 
 pub const ADDRESS: &str = "an address and port like 127.0.0.1:5000 or [::]:5000";
 pub const SIZE: &str = "a number of bytes above 0, or one like 512M or 4G";
+pub const SWITCH: &str = "on or off, or true or false";
 pub const REQUESTS: &str = "a number from 0 to 100000";
 pub const SECONDS: &str = "a number of seconds above 0, up to 1000000";
 pub const LIFETIME: &str = "a number of seconds above 0, up to 100000000";
@@ -54,9 +55,22 @@ pub fn path(value: &OsStr) -> Result<PathBuf, Wrong> {
     Ok(PathBuf::from(value))
 }
 
+/// A path with a name at its end that is a text.
+pub fn file_name(value: &OsStr) -> Result<PathBuf, Wrong> {
+    let path = Path::new(value);
+    let names_folder = value.as_encoded_bytes().ends_with(b"/");
+    let name = path.file_name().and_then(OsStr::to_str).filter(|_| !names_folder);
+    name.map(|_| path.to_owned()).ok_or(Wrong::Value)
+}
+
 pub fn choice<T: Copy>(value: &OsStr, choices: &[(&str, T)]) -> Result<T, Wrong> {
     let text = text(value)?;
     choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or(Wrong::Value)
+}
+
+/// `true` and `false` are what TOML and many programs call it.
+pub fn switch(value: &OsStr) -> Result<bool, Wrong> {
+    choice(value, &[("on", true), ("off", false), ("true", true), ("false", false)])
 }
 
 pub fn number<T: FromStr + PartialOrd>(value: &OsStr, range: RangeInclusive<T>) -> Result<T, Wrong> {
@@ -159,11 +173,8 @@ pub fn origins(value: &OsStr) -> Result<Vec<String>, Wrong> {
 pub fn url(value: &OsStr) -> Result<String, Wrong> {
     let text = text(value)?;
     let host = without_scheme(text).unwrap_or_default().split('/').next().unwrap_or_default();
-    if is_host(host) && text.chars().all(|letter| letter.is_ascii_graphic()) {
-        Ok(text.to_owned())
-    } else {
-        Err(Wrong::Value)
-    }
+    let is_sound = text.bytes().all(|letter| letter.is_ascii_graphic()) && text.parse::<hyper::Uri>().is_ok();
+    if is_host(host) && is_sound { Ok(text.to_owned()) } else { Err(Wrong::Value) }
 }
 
 /// The URL of a store. One that may hold a secret is not shown again.

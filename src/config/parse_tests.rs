@@ -106,7 +106,9 @@ fn a_url_has_a_scheme_and_a_host() {
     for right in ["http://collector:4317", "https://otlp.example.org/v1", "http://[::1]:4317"] {
         assert_eq!(of(url)(right).as_deref(), Ok(right));
     }
-    for wrong in ["collector:4317", "grpc://a:1", "http://", "http:///a", "http://a b", "http://a:x"] {
+    for wrong in
+        ["collector:4317", "grpc://a:1", "http://", "http:///a", "http://a b", "http://a:x", "http://a/<>"]
+    {
         assert_eq!(of(url)(wrong), Err(Wrong::Value), "{wrong}");
     }
 }

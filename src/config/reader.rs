@@ -59,6 +59,11 @@ impl<'a> Reader<'a> {
 
     /// The value that was given; `None` also where it is wrong.
     pub fn given<T>(&mut self, setting: &Setting<T>) -> Option<T> {
+        self.given_if(setting, |_| true)
+    }
+
+    /// The same of a setting that takes less here than elsewhere.
+    pub fn given_if<T>(&mut self, setting: &Setting<T>, fits: impl Fn(&T) -> bool) -> Option<T> {
         #[cfg(test)]
         self.asked.push(setting.info.name);
         let given = match self.sources.get(&setting.info) {
@@ -70,7 +75,8 @@ impl<'a> Reader<'a> {
         };
         let text = given.value.text();
         let wrong = match (setting.parse)(text) {
-            Ok(value) => return Some(value),
+            Ok(value) if fits(&value) => return Some(value),
+            Ok(_) => Wrong::Value,
             Err(wrong) => wrong,
         };
         let (place, takes) = (given.place, setting.info.takes);

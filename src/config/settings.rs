@@ -200,7 +200,8 @@ settings! {
         group: Conversions,
         alias: "GUNICORN_WORKERS",
         option: ("--jobs", "N"),
-        takes: "a number from 0 to 256",
+        // To `convert`, 0 is one for each processor.
+        takes: "a number from 1 to 256",
         usual: Value("2"),
         help: "conversions at a time",
         parse: |value| parse::number(value, 0..=256),
@@ -310,10 +311,10 @@ settings! {
     }
     CACHE: bool {
         group: Storage,
-        takes: "on or off",
+        takes: parse::SWITCH,
         usual: Value("on"),
         help: "whether a conversion that was carried out before is answered with its result",
-        parse: |value| parse::choice(value, &[("on", true), ("off", false)]),
+        parse: parse::switch,
     }
     CACHE_DURATION: Duration {
         group: Storage,
@@ -331,10 +332,10 @@ settings! {
     }
     PRESIGN_RESULTS: bool {
         group: Storage,
-        takes: "true or false",
+        takes: parse::SWITCH,
         usual: Value("false"),
         help: "send clients to the bucket itself for large results (s3:// and gs:// only)",
-        parse: |value| parse::choice(value, &[("true", true), ("false", false)]),
+        parse: parse::switch,
     }
     TRUSTED_PROXIES: Vec<IpNet> {
         group: Access,
@@ -420,14 +421,14 @@ settings! {
         group: Watching,
         takes: "the name of a file",
         usual: Unset("none"),
-        help: "a file to log to, besides standard output; a new one each day",
-        parse: parse::path,
+        help: "a file to log to, besides standard output; a new one each day: app.log is app.2026-01-31.log",
+        parse: parse::file_name,
     }
     LOG_FILES: usize {
         group: Watching,
         takes: "a number from 1 to 1000",
         usual: Value("7"),
-        help: "how many of these files are kept",
+        help: "how many of these files are kept; what is called otherwise is never removed",
         parse: |value| parse::number(value, 1..=1000),
     }
     OTEL_EXPORTER_OTLP_ENDPOINT: String {

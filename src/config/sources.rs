@@ -8,13 +8,14 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::parse::SWITCH;
 use super::settings::{Info, TABLE};
 use super::spelling;
 
 /// Before a name, it makes it this program's own.
 pub const PREFIX: &str = "MESHGATE_";
 /// After the name of a secret: the file that holds it.
-const FILE: &str = "_FILE";
+pub const FILE: &str = "_FILE";
 /// No settings and no secret are larger; what is, is another file. Bytes.
 const LARGEST: u64 = 1 << 20;
 
@@ -96,17 +97,23 @@ impl Sources {
 
     fn add_key(&mut self, key: String, value: &toml::Value) {
         let name = key.to_ascii_uppercase();
-        if !is_known(&name) || key != key.to_ascii_lowercase() {
+        let Some(info) = known(&name).filter(|_| key == key.to_ascii_lowercase()) else {
             let meant = spelling::likely(&name).map(|name| format!("; {} is", name.to_ascii_lowercase()));
             let meant = meant.unwrap_or_default();
             return self.mistakes.push(format!("{key} in {} is no setting{meant}", self.file_name));
-        }
+        };
+        let takes = if info.name == name { info.takes } else { "the name of a file" };
         match as_text(value) {
+            // To others it would be a text: `log_file = false` the name of a file.
+            Some(_) if value.is_bool() && takes != SWITCH => {
+                self.mistakes.push(format!("{key} in {} takes {takes}, not {value}", self.file_name));
+            }
             Some(text) if is_empty(OsStr::new(&text)) => {}
             Some(text) => {
                 self.file.insert(key, text.into());
             }
-            None => self.mistakes.push(format!("{key} in {} takes a text or a number", self.file_name)),
+            // Nothing is shown of it: it may hold a secret.
+            None => self.mistakes.push(format!("{key} in {} takes {takes}", self.file_name)),
         }
     }
 
@@ -135,8 +142,11 @@ impl Sources {
     /// # Errors
     /// As [`Sources::get`].
     pub fn foreign_secret(&self, name: &str) -> Result<Option<Given>, String> {
-        let variable = |name: &str| Some((name.to_owned(), self.environment.get(OsStr::new(name))?.clone()));
-        secret(name, variable)
+        secret(name, |name| self.variable(name))
+    }
+
+    fn variable(&self, name: &str) -> Option<(String, OsString)> {
+        Some((name.to_owned(), self.environment.get(OsStr::new(name))?.clone()))
     }
 
     /// What was given for a setting, if anything.
@@ -147,21 +157,23 @@ impl Sources {
         if let Some((option, value)) = self.options.get(setting.name) {
             return Ok(Some(Given { place: (*option).to_owned(), value: Value::Plain(value.clone()) }));
         }
-        let variable = |name: &str| {
-            let own = format!("{PREFIX}{name}");
-            let name = if self.environment.contains_key(OsStr::new(&own)) { own } else { name.to_owned() };
-            self.environment.get(OsStr::new(&name)).map(|value| (name, value.clone()))
-        };
+        let own = |name: &str| self.variable(&format!("{PREFIX}{name}"));
+        let plain = |name: &str| self.variable(name);
         let key = |name: &str| {
             let key = name.to_ascii_lowercase();
             self.file.get(&key).map(|value| (format!("{key} in {}", self.file_name), value.clone()))
         };
         if setting.secret {
-            return match secret(setting.name, variable)? {
+            // Both names of one place first: those of another may be another program's.
+            if let Some(given) = secret(setting.name, own)? {
+                return Ok(Some(given));
+            }
+            return match secret(setting.name, plain)? {
                 Some(given) => Ok(Some(given)),
                 None => secret(setting.name, key),
             };
         }
+        let variable = |name: &str| own(name).or_else(|| plain(name));
         Ok(variable(setting.name)
             .or_else(|| variable(setting.alias?))
             .or_else(|| key(setting.name))
@@ -202,7 +214,15 @@ fn is_empty(value: &OsStr) -> bool {
 
 /// Whether the environment and the file may have this name.
 pub fn is_known(name: &str) -> bool {
-    TABLE.iter().any(|info| info.name == name || info.secret && name.strip_suffix(FILE) == Some(info.name))
+    known(name).is_some()
+}
+
+/// The setting of this name, or the secret whose file it names.
+fn known(name: &str) -> Option<&'static Info> {
+    TABLE
+        .iter()
+        .copied()
+        .find(|info| info.name == name || info.secret && name.strip_suffix(FILE) == Some(info.name))
 }
 
 /// A file's text, which may be secret.
@@ -217,13 +237,20 @@ fn read(path: &Path) -> Result<SecretString, String> {
 /// As the environment would have it; a list has commas.
 fn as_text(value: &toml::Value) -> Option<String> {
     match value {
+        toml::Value::Array(values) => {
+            let texts: Option<Vec<_>> = values.iter().map(one_as_text).collect();
+            Some(texts?.join(","))
+        }
+        _ => one_as_text(value),
+    }
+}
+
+fn one_as_text(value: &toml::Value) -> Option<String> {
+    match value {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
         toml::Value::Float(number) => Some(number.to_string()),
-        toml::Value::Array(values) => {
-            let texts: Option<Vec<_>> = values.iter().map(|value| value.as_str()).collect();
-            Some(texts?.join(","))
-        }
+        toml::Value::Boolean(switch) => Some(switch.to_string()),
         _ => None,
     }
 }

@@ -3,12 +3,16 @@
 use std::ffi::OsStr;
 
 use super::settings::TABLE;
-use super::sources::{PREFIX, is_known};
+use super::sources::{FILE, PREFIX, is_known};
 
 /// Names shorter than this are near to too many others.
 const SHORTEST: usize = 6;
 /// Letters that may be wrong, missing or too many.
 const FURTHEST: usize = 2;
+/// Letters that two forms of a word have in common at least: ADDR and ADDRESS, PROXY and PROXIES.
+const COMMON: usize = 4;
+/// Letters of the short form of a word at least: DIR of DIRECTORY.
+const SHORT: usize = 3;
 
 /// Variables of other programs that are near to a setting's name.
 const OTHERS: [&str; 2] = ["APP_KEY", "APP_KEYS"];
@@ -17,7 +21,8 @@ const OTHERS: [&str; 2] = ["APP_KEY", "APP_KEYS"];
 pub fn warning(variable: &str) -> Option<String> {
     let own = variable.strip_prefix(PREFIX);
     let name = own.unwrap_or(variable);
-    if is_known(name) || is_alias(name) || own.is_none() && OTHERS.contains(&name) {
+    let others = own.is_none() && OTHERS.contains(&name.strip_suffix(FILE).unwrap_or(name));
+    if is_known(name) || is_alias(name) || others {
         return None;
     }
     match (likely(name), own) {
@@ -32,15 +37,37 @@ fn is_alias(name: &str) -> bool {
     TABLE.iter().any(|info| info.alias == Some(name))
 }
 
-/// The setting whose name, or whose other name, is the nearest to this one and near enough.
-pub fn likely(name: &str) -> Option<&'static str> {
+/// The setting whose name, or whose other name, is the nearest to this one and near enough; or the name of a secret's
+/// file.
+pub fn likely(name: &str) -> Option<String> {
     let near = |known: &str| {
         let letters = (known.len() >= SHORTEST).then(|| distance(known, name))?;
         (letters <= FURTHEST).then_some(letters)
     };
-    let names = TABLE.iter().flat_map(|info| [Some(info.name), info.alias].map(|name| (name, info.name)));
-    let nearest = names.filter_map(|(known, name)| Some((near(known?)?, name)));
-    nearest.min_by_key(|(letters, _)| *letters).map(|(_, name)| name)
+    let nearest = names().filter_map(|(known, meant)| Some((near(&known)?, meant)));
+    let nearest = nearest.min_by_key(|(letters, _)| *letters).map(|(_, meant)| meant);
+    nearest.or_else(|| names().find(|(known, _)| ends_otherwise(known, name)).map(|(_, meant)| meant))
+}
+
+/// Every name, with what it is written as.
+fn names() -> impl Iterator<Item = (String, String)> {
+    TABLE.iter().flat_map(|info| {
+        let file = info.secret.then(|| format!("{}{FILE}", info.name));
+        let alias = info.alias.map(|alias| (alias.to_owned(), info.name.to_owned()));
+        let same = [Some(info.name.to_owned()), file].into_iter().flatten().map(|name| (name.clone(), name));
+        same.chain(alias)
+    })
+}
+
+/// Whether only the last of several words differs, and is another form of the same.
+fn ends_otherwise(one: &str, other: &str) -> bool {
+    let (Some((before, one)), Some((other_before, other))) = (one.rsplit_once('_'), other.rsplit_once('_'))
+    else {
+        return false;
+    };
+    let common = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+    let shorter = one.len().min(other.len());
+    before == other_before && (common >= COMMON || common >= SHORT && common == shorter)
 }
 
 /// How many letters must be changed, added or taken away to make one of the other.
@@ -107,8 +134,29 @@ mod tests {
             assert_eq!(warning(info.name), None);
             assert_eq!(warning(&format!("{PREFIX}{}", info.name)), None);
         }
-        for name in ["GUNICORN_WORKERS", "API_KEYS_FILE", "MESHGATE_API_KEYS_FILE", "HOME", "PATH", "APP_KEY"]
-        {
+        for name in [
+            "GUNICORN_WORKERS",
+            "API_KEYS_FILE",
+            "MESHGATE_API_KEYS_FILE",
+            "HOME",
+            "PATH",
+            "APP_KEY",
+            "APP_KEY_FILE",
+            "APP_NAME",
+            "LOG_DIR",
+            "MAX_CONCURRENCY",
+            "METRICS_PORT",
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "READ_ONLY",
+            "REDIS_TLS",
+            "REDIS_DB",
+            "REDIS_USERNAME",
+            "REDIS_CA_FILE",
+            "STORAGE_CLASS",
+            "WORKSPACE",
+            "CACHE_DIR",
+        ] {
             assert_eq!(warning(name), None, "{name}");
         }
     }
@@ -119,6 +167,21 @@ mod tests {
             ("WORKRES", "WORKRES is no setting; WORKERS is"),
             ("GUNICORN_WORKER", "GUNICORN_WORKER is no setting; WORKERS is"),
             ("API_KEY", "API_KEY is no setting; API_KEYS is"),
+            ("API_KEY_FILE", "API_KEY_FILE is no setting; API_KEYS_FILE is"),
+            ("API_KEYS_FIEL", "API_KEYS_FIEL is no setting; API_KEYS_FILE is"),
+            ("REDIS_URL_FIL", "REDIS_URL_FIL is no setting; REDIS_URL_FILE is"),
+            ("REDIS_PASSWORD_FLE", "REDIS_PASSWORD_FLE is no setting; REDIS_PASSWORD_FILE is"),
+            (
+                "MESHGATE_API_KEY_FILE",
+                "MESHGATE_API_KEY_FILE is no setting; MESHGATE_API_KEYS_FILE or API_KEYS_FILE is",
+            ),
+            ("TRUSTED_PROXY", "TRUSTED_PROXY is no setting; TRUSTED_PROXIES is"),
+            ("METRICS_ADDR", "METRICS_ADDR is no setting; METRICS_ADDRESS is"),
+            ("BIND_ADDR", "BIND_ADDR is no setting; BIND_ADDRESS is"),
+            ("REDIS_PASS", "REDIS_PASS is no setting; REDIS_PASSWORD is"),
+            ("REDIS_HOSTNAME", "REDIS_HOSTNAME is no setting; REDIS_HOST is"),
+            ("DATA_DIRECTORY", "DATA_DIRECTORY is no setting; DATA_DIR is"),
+            ("APP_ENVIRONMENT", "APP_ENVIRONMENT is no setting; APP_ENV is"),
             ("MESHGATE_SANDBX", "MESHGATE_SANDBX is no setting; MESHGATE_SANDBOX or SANDBOX is"),
             ("MESHGATE_COLOUR", "MESHGATE_COLOUR is no setting"),
             ("MESHGATE_WORKERS_FILE", "MESHGATE_WORKERS_FILE is no setting"),

@@ -126,7 +126,7 @@ const WRONG: &[(&str, &str)] = &[
     ("STORAGE_URL", "/srv/meshgate"),
     ("RESULT_TTL", "1d"),
     ("DATA_MAX_SIZE", "0"),
-    ("CACHE", "true"),
+    ("CACHE", "yes"),
     ("CACHE_DURATION", "0"),
     ("CACHE_MAX_SIZE", "-1"),
     ("PRESIGN_RESULTS", "maybe"),
@@ -172,11 +172,47 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
-fn values_that_do_not_go_together_are_mistakes() {
-    let same = [("BIND_ADDRESS", "127.0.0.1:9000"), ("METRICS_ADDRESS", "127.0.0.1:9000")];
-    assert!(wrong(&same)[0].starts_with("METRICS_ADDRESS is the same as BIND_ADDRESS"));
-    load(&[("BIND_ADDRESS", "127.0.0.1:0"), ("METRICS_ADDRESS", "127.0.0.1:0")]);
-    assert!(wrong(&[("WORKERS", "0")])[0].starts_with("WORKERS is 0: "));
+fn two_addresses_that_are_one_are_a_mistake() {
+    let both = |bind, metrics| [("BIND_ADDRESS", bind), ("METRICS_ADDRESS", metrics)];
+    for (bind, metrics) in [
+        ("127.0.0.1:9000", "127.0.0.1:9000"),
+        ("0.0.0.0:9000", "127.0.0.1:9000"),
+        ("127.0.0.1:9000", "0.0.0.0:9000"),
+        ("[::]:9000", "0.0.0.0:9000"),
+        ("[::]:9000", "[::1]:9000"),
+        ("10.0.0.1:9000", "[::]:9000"),
+        ("[::ffff:10.0.0.1]:9000", "10.0.0.1:9000"),
+    ] {
+        let lines = wrong(&both(bind, metrics));
+        assert_eq!(
+            lines,
+            ["METRICS_ADDRESS takes the port of BIND_ADDRESS; unset, /metrics is served there"]
+        );
+    }
+    for (bind, metrics) in [
+        ("127.0.0.1:0", "127.0.0.1:0"),
+        ("0.0.0.0:9000", "0.0.0.0:9001"),
+        ("10.0.0.1:9000", "10.0.0.2:9000"),
+        ("0.0.0.0:9000", "[::1]:9000"),
+    ] {
+        load(&both(bind, metrics));
+    }
+}
+
+#[test]
+fn a_server_has_a_worker() {
+    assert_eq!(wrong(&[("WORKERS", "0")]), ["WORKERS takes a number from 1 to 256, not \"0\""]);
+    let lines = wrong(&[("GUNICORN_WORKERS", "0")]);
+    assert_eq!(lines, ["GUNICORN_WORKERS takes a number from 1 to 256, not \"0\""]);
+}
+
+#[test]
+fn a_log_has_a_name() {
+    for path in ["/", "..", "/var/log/..", "/var/log/"] {
+        let expected = format!("LOG_FILE takes the name of a file, not {path:?}");
+        assert_eq!(wrong(&[("LOG_FILE", path)]), [expected]);
+    }
+    assert_eq!(load(&[("LOG_FILE", "log/app")]).log.file, Some("log/app".into()));
 }
 
 #[test]
@@ -284,6 +320,29 @@ fn a_file_comes_after_the_environment() {
 }
 
 #[test]
+fn a_switch_of_a_file_is_true_or_false_too() {
+    let config = with_file(&[], "cache = false\npresign_results = true").unwrap();
+    assert!(config.cache.is_none() && config.storage.presign);
+    let config = with_file(&[], "cache = 'on'\npresign_results = 'off'").unwrap();
+    assert!(config.cache.is_some() && !config.storage.presign);
+    assert!(load(&[("CACHE", "false")]).cache.is_none());
+    let told = |text: &str| with_file(&[], text).unwrap_err().0;
+    // Not a file of that name.
+    let lines = told("log_file = false");
+    assert_eq!(lines, ["log_file in meshgate.toml takes the name of a file, not false"]);
+    let lines = told("api_keys_file = true");
+    assert_eq!(lines, ["api_keys_file in meshgate.toml takes the name of a file, not true"]);
+    let [line] = &told("trusted_proxies = ['10.0.0.0/8', 5]")[..] else { panic!("one line") };
+    assert!(line.starts_with("trusted_proxies in meshgate.toml takes addresses and networks "), "{line}");
+    assert!(line.ends_with(", not \"5\""), "{line}");
+    let [line] = &told(&format!("[api_keys]\nci = '{KEY}'"))[..] else { panic!("one line") };
+    assert!(line.starts_with("api_keys in meshgate.toml takes NAME:KEY or "), "{line}");
+    assert!(!line.contains(KEY), "{line}");
+    let lines = told("api_key_file = '/keys'");
+    assert_eq!(lines, ["api_key_file in meshgate.toml is no setting; api_keys_file is"]);
+}
+
+#[test]
 fn mistakes_of_a_file_are_told_with_the_others() {
     let text = "worker = 1\nWORKERS = 1\ncolour = 1\nsandbox = true\nlog_files = 0\n[server]\nworkers = 1\n";
     let Mistakes(lines) = with_file(&[("SHUTDOWN_DELAY", "long")], text).unwrap_err();
@@ -291,7 +350,7 @@ fn mistakes_of_a_file_are_told_with_the_others() {
         "WORKERS in meshgate.toml is no setting; workers is",
         "colour in meshgate.toml is no setting",
         "log_files in meshgate.toml takes a number from 1 to 1000, not \"0\"",
-        "sandbox in meshgate.toml takes a text or a number",
+        "sandbox in meshgate.toml takes auto, require or off, not true",
         "server in meshgate.toml is no setting",
         "worker in meshgate.toml is no setting; workers is",
     ];
@@ -339,6 +398,31 @@ fn a_secret_can_be_in_a_file() {
     fs::write(&path, "ci:tooshort").unwrap();
     let lines = wrong(&[("API_KEYS_FILE", name)]);
     assert!(lines[0].starts_with("API_KEYS_FILE takes ") && !lines[0].contains("tooshort"), "{lines:?}");
+}
+
+#[test]
+fn a_secret_of_another_program_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (ours, theirs) = (at("ours", &format!("ours:{KEY}")), at("theirs", &format!("theirs:{KEY}")));
+    let key = format!("ours:{KEY}");
+    for own in [("MESHGATE_API_KEYS_FILE", ours.as_str()), ("MESHGATE_API_KEYS", key.as_str())] {
+        for others in [
+            &[("API_KEYS", "what they take")][..],
+            &[("API_KEYS_FILE", &theirs)],
+            &[("API_KEYS", "what they take"), ("API_KEYS_FILE", "/nowhere")],
+        ] {
+            let variables: Vec<_> = others.iter().copied().chain([own]).collect();
+            assert_eq!(load(&variables).access.api_keys[0].name, "ours", "{variables:?}");
+        }
+    }
+    let lines = wrong(&[("MESHGATE_API_KEYS", &key), ("MESHGATE_API_KEYS_FILE", &ours)]);
+    let both = "MESHGATE_API_KEYS and MESHGATE_API_KEYS_FILE are both set; one of them must go";
+    assert_eq!(lines, [both]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub enum ErrorCode {
     EncryptedArchive,
     /// A zip, file or model above a limit.
     TooLarge,
-    /// More than one file could be the model.
+    /// More than one file could be the model, or different files have one name.
     AmbiguousModel,
     /// Geometry that the model refers to was not sent.
     MissingFiles,

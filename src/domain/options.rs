@@ -97,7 +97,7 @@ pub static TABLE: [OptionInfo; 6] = [
     OptionInfo {
         name: "scale",
         kind: Kind::Number { minimum: *SCALE_RANGE.start(), maximum: *SCALE_RANGE.end() },
-        values: "number above 0",
+        values: "number from 0.000001 to 1000000",
         default: "1",
         help: "factor on the size of the model",
     },
@@ -145,9 +145,10 @@ impl Options {
             ));
         };
         let invalid = || {
+            let article = if matches!(info.kind, Kind::Number { .. }) { "a " } else { "" };
             ConversionError::new(
                 ErrorCode::InvalidOption,
-                format!("option {name} takes {}, not {value:?}", info.values),
+                format!("option {name} takes {article}{}, not {value:?}", info.values),
             )
         };
         match name {
@@ -216,10 +217,13 @@ mod tests {
                     assert_eq!(values.join("|"), info.values);
                     (values.iter().map(ToString::to_string).collect(), vec!["other".to_owned()])
                 }
-                Kind::Number { minimum, maximum } => (
-                    vec![minimum.to_string(), maximum.to_string()],
-                    vec![(minimum / 2.0).to_string(), (maximum * 2.0).to_string()],
-                ),
+                Kind::Number { minimum, maximum } => {
+                    assert_eq!(info.values, format!("number from {minimum} to {maximum}"));
+                    (
+                        vec![minimum.to_string(), maximum.to_string()],
+                        vec![(minimum / 2.0).to_string(), (maximum * 2.0).to_string()],
+                    )
+                }
             };
             assert!(taken.iter().all(|value| options.set(info.name, value).is_ok()), "{}", info.name);
             assert!(refused.iter().all(|value| options.set(info.name, value).is_err()), "{}", info.name);
@@ -239,5 +243,7 @@ mod tests {
             assert_eq!(error.code, ErrorCode::InvalidOption);
             assert!(error.detail.contains(name) && error.detail.contains(value), "{}", error.detail);
         }
+        let error = options.set("scale", "1e300").unwrap_err();
+        assert_eq!(error.detail, "option scale takes a number from 0.000001 to 1000000, not \"1e300\"");
     }
 }

@@ -15,7 +15,7 @@
 //! A process that is killed leaves its run folder behind with nobody holding its lock; the next one to open the
 //! same base removes it, and ends what its conversions may have left running (`stragglers`).
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::remove::remove_tree;
 use super::stragglers;
-use crate::open::make_private;
+use crate::open::{make_private, try_folder};
 
 const LOCK: &str = "lock";
 const RUN_PREFIX: &str = "run-";
@@ -51,10 +51,7 @@ impl WorkDir {
     pub fn open(base: &Path) -> io::Result<WorkDir> {
         make_private(base)?;
         let base = base.canonicalize()?;
-        // In a folder that everybody may write to, somebody else may have been there first.
-        if base.metadata()?.uid() != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"));
-        }
+        check_owner(&base.metadata()?)?;
         // Between making a run folder and locking it, nobody else may take it for an abandoned one.
         let gate = open_lock(&base)?;
         gate.lock()?;
@@ -75,6 +72,19 @@ impl WorkDir {
             drop(lock);
         }
         Ok(WorkDir(Arc::new(Run { base, folder, _lock: lock })))
+    }
+
+    /// Whether that can be done below `base`; nothing is made.
+    ///
+    /// # Errors
+    /// As [`WorkDir::open`].
+    pub fn check(base: &Path) -> io::Result<()> {
+        match base.metadata() {
+            Ok(data) => check_owner(&data)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        try_folder(base)
     }
 
     /// The folder that processes share.
@@ -173,6 +183,14 @@ impl Drop for Folder {
     }
 }
 
+/// In a folder that everybody may write to, somebody else may have been there first.
+fn check_owner(base: &Metadata) -> io::Result<()> {
+    if base.uid() == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"))
+}
+
 /// Removes a folder, if nobody else was faster.
 fn remove(path: &Path) -> io::Result<()> {
     match remove_tree(path) {
@@ -189,13 +207,20 @@ pub(super) fn open_lock(folder: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK))
 }
 
+/// Whether only a run folder has this name. What is merely called alike is a user's own.
+fn is_run(name: &str) -> bool {
+    let Some(number) = name.strip_prefix(RUN_PREFIX) else { return false };
+    let uuid = Uuid::try_parse(number).ok().filter(|uuid| uuid.get_version_num() == 7);
+    uuid.is_some_and(|uuid| uuid.simple().to_string() == number)
+}
+
 /// The run folders below `base` that belong to no living process, with their locks taken.
 fn abandoned(base: &Path) -> io::Result<Vec<(PathBuf, File)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(base)? {
         let entry = entry?;
-        let name = entry.file_name();
-        if !name.to_string_lossy().starts_with(RUN_PREFIX) || !entry.file_type()?.is_dir() {
+        let is_ours = entry.file_name().to_str().is_some_and(is_run);
+        if !is_ours || !entry.file_type()?.is_dir() {
             continue;
         }
         // Without a lock file its maker died before it could make one: opening makes it.
@@ -247,16 +272,44 @@ mod tests {
         let folder = alive.conversion_folder().unwrap();
         fs::write(folder.input().join("cube.obj"), "v 0 0 0").unwrap();
         // What a killed process leaves: a run folder that nobody locks, with or without its lock file.
-        for name in ["run-1", "run-2"] {
-            fs::create_dir_all(base.path().join(name).join("conversion/in")).unwrap();
+        let left = [(); 2].map(|()| base.path().join(format!("run-{}", Uuid::now_v7().simple())));
+        for folder in &left {
+            fs::create_dir_all(folder.join("conversion/in")).unwrap();
         }
-        fs::write(base.path().join("run-1").join(LOCK), "").unwrap();
+        fs::write(left[0].join(LOCK), "").unwrap();
         fs::create_dir(base.path().join("engine-1")).unwrap();
 
         let other = WorkDir::open(base.path()).unwrap();
         assert_eq!(run_folders(base.path()), 2);
+        assert!(left.iter().all(|folder| !folder.exists()));
         assert!(folder.input().join("cube.obj").is_file());
         assert!(base.path().join("engine-1").is_dir());
         drop(other);
+    }
+
+    #[test]
+    fn what_is_called_alike_stays_as_it_is() {
+        let base = tempfile::tempdir().unwrap();
+        let number = Uuid::now_v7();
+        let names = [
+            "run-mine".to_owned(),
+            "run-".to_owned(),
+            "run-1".to_owned(),
+            format!("run-{}", Uuid::nil().simple()),
+            format!("run-{number}"),
+            format!("run-{:X}", number.simple()),
+            format!("run-{}-old", number.simple()),
+            format!("my-run-{}", number.simple()),
+        ];
+        for name in &names {
+            fs::create_dir(base.path().join(name)).unwrap();
+            fs::write(base.path().join(name).join("file"), "").unwrap();
+        }
+        drop(WorkDir::open(base.path()).unwrap());
+        for name in &names {
+            let inside: Vec<_> = fs::read_dir(base.path().join(name)).unwrap().collect();
+            assert_eq!(inside.len(), 1, "{name}");
+            assert!(base.path().join(name).join("file").is_file(), "{name}");
+        }
     }
 }

@@ -4,19 +4,20 @@
 //! removes the oldest of its kind when there are more than `LOG_FILES`.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::rolling::InitError;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
+use super::days::Days;
 use super::traces;
 use crate::config::{Log, LogFormat, Traces};
 
@@ -58,10 +59,16 @@ type Output = Box<dyn Layer<Registry> + Send + Sync>;
 /// What of the settings cannot be done.
 pub fn start(log: &Log, traces: &Traces) -> Result<Guard, Error> {
     let mut outputs = vec![output(log, io::stdout)?];
-    let file = match &log.file {
+    let days = match &log.file {
         None => None,
-        Some(path) => {
-            let (writer, guard) = file(path, log.files)?;
+        Some(path) => Some(Days::new(path, log.files).ok_or_else(|| Error::NoName(path.clone()))?),
+    };
+    let file = match &days {
+        None => None,
+        Some(days) => {
+            let writer = days.writer().map_err(|source| Error::File { file: days.current(), source })?;
+            // A disk that is slow keeps nobody waiting: rather, lines are lost.
+            let (writer, guard) = tracing_appender::non_blocking(writer);
             outputs.push(output(log, writer)?);
             Some(guard)
         }
@@ -77,7 +84,15 @@ pub fn start(log: &Log, traces: &Traces) -> Result<Guard, Error> {
     };
     // Only a second call could fail, and then logging has started.
     let _ = tracing_subscriber::registry().with(outputs).try_init();
+    if let Some(days) = days {
+        days.tidy();
+    }
     Ok(Guard { provider, _file: file })
+}
+
+/// The file that is written today, where there is one.
+pub fn current_file(log: &Log) -> Option<PathBuf> {
+    Some(Days::new(log.file.as_ref()?, log.files)?.current())
 }
 
 /// Lines to one place.
@@ -100,20 +115,4 @@ where
             lines.json().flatten_event(true).with_current_span(false).with_filter(filter).boxed()
         }
     })
-}
-
-/// A file for each day. A disk that is slow keeps nobody waiting: rather, lines are lost.
-fn file(path: &Path, kept: usize) -> Result<(NonBlocking, WorkerGuard), Error> {
-    let stem = path.file_stem().and_then(|name| name.to_str());
-    let stem = stem.ok_or_else(|| Error::NoName(path.to_owned()))?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut files = RollingFileAppender::builder()
-        .rotation(Rotation::DAILY)
-        .filename_prefix(stem)
-        .max_log_files(kept.max(1));
-    if let Some(extension) = path.extension().and_then(|extension| extension.to_str()) {
-        files = files.filename_suffix(extension);
-    }
-    let files = files.build(folder).map_err(|source| Error::File { file: path.to_owned(), source })?;
-    Ok(tracing_appender::non_blocking(files))
 }

@@ -1,5 +1,6 @@
 //! What the service says of itself: logs, metrics, traces.
 
+pub mod days;
 pub mod logging;
 pub mod metrics;
 pub mod panics;

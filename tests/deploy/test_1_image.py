@@ -173,8 +173,8 @@ def test_a_new_day_has_a_new_log_file(clock, server):
     [
         (("--env", "REDIS_URL=http://redis"), 64, "REDIS_URL takes"),
         (("--env", "WORKERS=many", "--env", "API_KEYS_FILE=/run/secrets/none"), 64, "API_KEYS"),
-        (("--read-only", "--tmpfs", "/tmp"), 1, "could not work in /var/lib/meshgate/work"),
-        (("--env", "LOG_FILE=/proc/app.log"), 1, "could not write a log to"),
+        (("--read-only", "--tmpfs", "/tmp"), 64, "could not work in /var/lib/meshgate/work"),
+        (("--env", "LOG_FILE=/proc/app.log"), 64, "could not write a log to"),
     ],
 )  # fmt: skip
 def test_a_bad_set_up_is_told_in_a_line_each(image, options, code, words):

@@ -54,7 +54,7 @@ fn every_mistake_is_a_line_and_the_code_is_64() {
         assert_eq!(lines[0], warning);
         assert!(lines.iter().all(|line| line.starts_with("meshgate: ")), "{lines:#?}");
         for expected in
-            ["BIND_ADDRESS takes ", "WORKERS is 0", "API_KEYS takes ", "colour in ", "log_files in "]
+            ["BIND_ADDRESS takes ", "WORKERS takes ", "API_KEYS takes ", "colour in ", "log_files in "]
         {
             let found = lines.iter().filter(|line| line.starts_with(&format!("meshgate: {expected}")));
             assert_eq!(found.count(), 1, "{expected}: {lines:#?}");
@@ -64,13 +64,52 @@ fn every_mistake_is_a_line_and_the_code_is_64() {
 }
 
 #[test]
-fn an_engine_that_is_named_and_none_is_a_mistake() {
+fn what_the_machine_does_not_have_is_a_mistake_like_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(at("file"), "").unwrap();
+    let (data, log) = (at("file/data"), at("file/gateway.log"));
+    let variables = [
+        ("BLENDER_PYTHON", "/nowhere/python"),
+        ("BLENDER_BIN", "/nowhere/blender"),
+        ("DATA_DIR", data.as_str()),
+        ("LOG_FILE", log.as_str()),
+        ("BIND_ADDRESS", "0.0.0.0:9000"),
+        ("METRICS_ADDRESS", "127.0.0.1:9000"),
+        ("STORAGE_URL", "s3://bucket"),
+        ("AWS_REQUEST_TIMEOUT", "soon"),
+        ("AWS_ALLOW_HTTP", "perhaps"),
+        ("WORKERS", "abc"),
+    ];
     for arguments in [&[][..], &["--check"]] {
-        let output = serve(arguments, &[("BLENDER_PYTHON", "/nowhere/python")]);
-        assert_eq!(output.status.code(), Some(64));
-        let said = "meshgate: BLENDER_PYTHON is /nowhere/python, which is no executable file\n";
-        assert_eq!(text(&output.stderr), said);
+        let output = serve(arguments, &variables);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(64), ""));
+        let mut lines: Vec<_> = text(&output.stderr).lines().collect();
+        lines.sort_unstable();
+        let expected = [
+            "BLENDER_BIN is /nowhere/blender, which is no executable file",
+            "BLENDER_PYTHON is /nowhere/python, which is no executable file",
+            "METRICS_ADDRESS takes the port of BIND_ADDRESS",
+            "WORKERS takes a number from 1 to 256, not \"abc\"",
+            &format!("could not work in {data}/work (DATA_DIR names another place): "),
+            &format!("could not write a log to {}/gateway.", at("file")),
+            "s3://bucket: ",
+        ];
+        assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(line.starts_with(&format!("meshgate: {expected}")), "{line}");
+        }
     }
+}
+
+#[test]
+fn a_check_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (data, log) = (at("data"), at("log/gateway.log"));
+    let output = serve(&["--check"], &[("DATA_DIR", &data), ("LOG_FILE", &log)]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]

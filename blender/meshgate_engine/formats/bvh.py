@@ -122,9 +122,9 @@ def write(job: Job) -> None:
     mine = [take for take in found if any(owner == item for owner, _slot in take.parts)]
     current = item.animation_data.action if item.animation_data else None
     take = next((take for take in mine if take.action == current), mine[0])
-    if len(mine) > 1:
-        names = ", ".join(other.name for other in mine if other is not take)
-        job.lose(f"{len(mine) - 1} of {len(mine)} clips ({names}): {job.output_format} holds one")
+    if len(found) > 1:
+        names = ", ".join(other.name for other in found if other is not take)
+        job.lose(f"{len(found) - 1} of {len(found)} clips ({names}): {job.output_format} holds one")
     clips.activate(bpy.context.scene, take)
     for mesh in scene.meshes():
         # Nothing hangs on the meshes, and deforming them in every frame would take most of the time.

@@ -90,6 +90,9 @@ def _takes(scene_data: tuple) -> tuple[list, set, float, float]:
     animated: set = set()
     first, last = 1e100, -1e100
     for take in clips.takes(scene):
+        if not _holds(take):
+            # The add-on would write the take, with everything at its place.
+            continue
         clips.activate(scene, take)
         made = export_fbx_bin.fbx_animations_do(scene_data, take.action, take.start, take.end, True, force_keep=True)
         if made is None:
@@ -98,5 +101,21 @@ def _takes(scene_data: tuple) -> tuple[list, set, float, float]:
         first, last = min(first, made[4]), max(last, made[5])
         for element, (_layer, nodes) in made[1].items():
             animated.update((element, name) for name in nodes)
-    clips.activate(scene, None)
+    if animations:
+        clips.activate(scene, None)
+        # Bones without a skin have no other rest pose than where they are now, and that is not yet where they rest.
+        scene.frame_set(scene.frame_current)
     return animations, animated, first, last
+
+
+def _holds(take: clips.Take) -> bool:
+    """Whether the add-on writes anything of what the clip changes: no lights, and what shows is not animated."""
+    for owner, slot in take.parts:
+        paths = clips.paths(take.action, slot)
+        if owner.id_type == "CAMERA":
+            paths &= {"lens", "dof.focus_distance"}
+        elif owner.id_type == "OBJECT":
+            paths = {path for path in paths if not path.startswith("hide_") and path != "color"}
+        if paths and owner.id_type != "LIGHT":
+            return True
+    return False

@@ -1,6 +1,8 @@
 """The container of glb, vrm and vrma files: JSON and one buffer."""
 
 import json
+import os
+import shutil
 import struct
 from pathlib import Path
 
@@ -48,3 +50,28 @@ def save(path: Path, document: dict, buffer: bytes) -> None:
     if buffer:
         chunks += _CHUNK.pack(len(buffer), b"BIN\0") + buffer
     path.write_bytes(_HEADER.pack(b"glTF", 2, _HEADER.size + len(chunks)) + chunks)
+
+
+def buffer_place(path: Path) -> tuple[int, int]:
+    """Where in the file of a glb with JSON and buffer the buffer begins, and its length."""
+    with path.open("rb") as file:
+        length, _kind = _CHUNK.unpack_from(file.read(_HEADER.size + _CHUNK.size), _HEADER.size)
+        file.seek(length, os.SEEK_CUR)
+        length, _kind = _CHUNK.unpack(file.read(_CHUNK.size))
+        return file.tell(), length
+
+
+def extend(path: Path, document: dict, more: bytes) -> None:
+    """Gives a file another JSON and ``more`` at the end of its buffer, which is not held in memory."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    start, length = buffer_place(path)
+    new = path.with_name(path.name + ".new")
+    with path.open("rb") as old, new.open("wb") as file:
+        size = _HEADER.size + 2 * _CHUNK.size + len(text) + length + len(more)
+        file.write(_HEADER.pack(b"glTF", 2, size) + _CHUNK.pack(len(text), b"JSON") + text)
+        file.write(_CHUNK.pack(length + len(more), b"BIN\0"))
+        old.seek(start)
+        shutil.copyfileobj(old, file)
+        file.write(more)
+    new.replace(path)

@@ -6,12 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
+import numpy as np
+from io_scene_gltf2.blender.imp.scene import BlenderScene
+from io_scene_gltf2.io.com.gltf2_io import Animation
+from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
+from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
 
-from .. import clips, scene
+from .. import caches, clips, rates, scene
 from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
 from . import glb
+
+# What one key of a channel has: blend shapes are scalars.
+_FLOATS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 
 
 def read(job: Job) -> str:
@@ -20,8 +28,7 @@ def read(job: Job) -> str:
     version = str((document.get("asset") or {}).get("version", "")) if document else ""
     if version.startswith("1."):
         raise ConversionError("import_failed", f"the file is glTF {version}; only 2.0 can be read")
-    _set_fps(document)
-    with _rate_as_the_addon_means_it():
+    with _frames_where_keys_are():
         importing(
             job,
             bpy.ops.import_scene.gltf,
@@ -66,6 +73,71 @@ def write(job: Job) -> None:
             export_optimize_animation_size=True,
             export_draco_mesh_compression_enable=job.draco,
         )
+    _keep_still_frames(Path(job.output))
+
+
+@contextlib.contextmanager
+def _frames_where_keys_are() -> Iterator[None]:
+    """Has the add-on make the clips at the rate that their keys were made with, which it does not ask for."""
+    usual = BlenderScene.create_animations
+
+    def create(gltf: glTFImporter) -> None:
+        found = rates.rate([_curves(gltf, animation) for animation in gltf.data.animations or []])
+        if found:
+            caches.set_fps(found)
+        with _rate_as_the_addon_means_it():
+            usual(gltf)
+
+    BlenderScene.create_animations = staticmethod(create)
+    try:
+        yield
+    finally:
+        BlenderScene.create_animations = staticmethod(usual)
+
+
+def _curves(gltf: glTFImporter, animation: Animation) -> list[rates.Curve]:
+    smooth = {sampler.input: sampler.interpolation == "CUBICSPLINE" for sampler in animation.samplers}
+    curves = []
+    for accessor, is_smooth in smooth.items():
+        times = np.sort(BinaryData.decode_accessor(gltf, accessor)[:, 0].astype(np.float64))
+        if len(times) and np.isfinite(times).all():
+            curves.append(rates.Curve(times, is_smooth))
+    return curves
+
+
+def _keep_still_frames(path: Path) -> None:
+    """Gives a clip in which nothing moves back the keys that the add-on left out, without which it has two frames."""
+    frames = {take.name: int(take.end) - int(take.start) + 1 for take in clips.takes(bpy.context.scene)}
+    _version, text = glb.version_and_json(path)
+    document = json.loads(text)
+    accessors = document.get("accessors", [])
+    still = []
+    for animation in document.get("animations", []):
+        sampler = max(animation["samplers"], key=lambda sampler: accessors[sampler["input"]]["count"])
+        if accessors[sampler["input"]]["count"] == 2 < frames.get(animation["name"], 0):
+            still.append((sampler, frames[animation["name"]]))
+    if not still:
+        return
+    buffer, length = glb.buffer_place(path)
+    more = b""
+    for sampler, count in still:
+        times, values = accessors[sampler["input"]], accessors[sampler["output"]]
+        with path.open("rb") as file:
+            place = document["bufferViews"][values["bufferView"]].get("byteOffset", 0)
+            file.seek(buffer + place + values.get("byteOffset", 0))
+            key = file.read(_FLOATS[values["type"]] * 4 * values["count"] // 2)
+        made = (
+            (times, np.linspace(times["min"][0], times["max"][0], count, dtype=np.float32).tobytes(), count),
+            (values, key * count, values["count"] // 2 * count),
+        )
+        for name, (like, content, number) in zip(("input", "output"), made, strict=True):
+            sampler[name] = len(accessors)
+            accessors.append({**like, "bufferView": len(document["bufferViews"]), "byteOffset": 0, "count": number})
+            view = {"buffer": 0, "byteOffset": length + len(more), "byteLength": len(content)}
+            document["bufferViews"].append(view)
+            more += content
+    document["buffers"][0]["byteLength"] = length + len(more)
+    glb.extend(path, document, more)
 
 
 @contextlib.contextmanager
@@ -128,32 +200,3 @@ def _document(path: Path) -> dict:
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _set_fps(document: dict) -> None:
-    """Makes the scene's frames the file's keys, so that no clip is sampled at another rate than it was made with."""
-    rates: dict[int, int] = {}
-    exact: dict[int, tuple[float, float]] = {}
-    accessors = document.get("accessors") or []
-    try:
-        for animation in document.get("animations") or []:
-            for sampler in animation["samplers"]:
-                times = accessors[sampler["input"]]
-                seconds = times["max"][0] - times["min"][0]
-                # Few keys, as of bones that stand still, say nothing of the rate at which they were made.
-                if times["count"] < 2 or seconds <= 0:
-                    continue
-                rate = (times["count"] - 1) / seconds
-                if 12 <= round(rate) <= 240 and abs(rate - round(rate)) < 0.01 * rate:
-                    rates[round(rate)] = rates.get(round(rate), 0) + times["count"]
-                    exact[round(rate)] = max(exact.get(round(rate), (0.0, 0.0)), (seconds, rate))
-    except (LookupError, TypeError):
-        return
-    if rates:
-        rate = max(rates, key=lambda rate: (rates[rate], rate))
-        render = bpy.context.scene.render
-        render.fps = rate
-        # 29.97 is not 30: of the longest clip the exact rate, as far as its times, which are floats, tell it.
-        precise = exact[rate][1]
-        if abs(precise - rate) > 1e-6 * rate:
-            render.fps_base = rate / precise

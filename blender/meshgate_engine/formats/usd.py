@@ -1,7 +1,9 @@
 """Universal Scene Description: text, binary and package."""
 
 import sys
+import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import bpy
 
@@ -11,6 +13,9 @@ from ..operators import exporting, importing
 
 # Kelvin; USD's white, while Blender's is a shade off.
 _WHITE = 6500.0
+
+# What a clip of a skeleton holds.
+_ANIMATED = {"translations", "rotations", "scales", "blendShapeWeights"}
 
 
 def read(job: Job) -> str:
@@ -34,21 +39,28 @@ def read(job: Job) -> str:
 
 def _frames_per_second(path: str) -> float:
     """What the file says of its time codes, which the importer takes for frames; 24 where it says nothing."""
+    pxr = _pxr()
+    try:
+        return pxr.Sdf.Layer.OpenAsAnonymous(path, metadataOnly=True).timeCodesPerSecond
+    except (pxr.Tf.ErrorException, AttributeError):
+        return 24.0
+
+
+def _pxr() -> ModuleType:
+    """What of USD's own library reads layers. It takes longer to load than most files to import."""
     folder = str(Path(bpy.utils.resource_path("LOCAL"), "python/lib/python3.11/site-packages"))
     if folder not in sys.path:
         sys.path.append(folder)
-    # Importing it takes longer than most imports: only for files in which something moves.
-    from pxr import Sdf, Tf
+    import pxr
+    from pxr import Sdf, Tf  # noqa: F401
 
-    try:
-        return Sdf.Layer.OpenAsAnonymous(path, metadataOnly=True).timeCodesPerSecond
-    except (Tf.ErrorException, AttributeError):
-        return 24.0
+    return pxr
 
 
 def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
-    moving = bool(clips.takes(bpy.context.scene)) or caches.changing()
+    found = clips.takes(bpy.context.scene)
+    moving = bool(found) or caches.changing()
     _whiten_lights()
     exporting(
         job,
@@ -70,6 +82,43 @@ def write(job: Job) -> None:
         triangulate_meshes=job.triangulate,
         evaluation_mode="VIEWPORT",
     )
+    if job.animation and any(clips.is_assigned(take) and clips.stands_still(take) for take in found):
+        _hold(Path(job.output))
+
+
+def _hold(path: Path) -> None:
+    """Says of a pose that it lasts until the clip's end: told once, as the exporter does, it is no clip to readers."""
+    pxr = _pxr()
+    if path.suffix != ".usdz":
+        _hold_in_layer(pxr, path)
+        return
+    package = pxr.Sdf.ZipFile.Open(str(path))
+    made = path.with_name("held.usdz")
+    writer = pxr.Sdf.ZipFileWriter.CreateNew(str(made))
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        for number, name in enumerate(package.GetFileNames()):
+            file = Path(folder, f"{number}{Path(name).suffix}")
+            file.write_bytes(package.GetFile(name))
+            if number == 0:
+                # By the rule of the format the first is the model.
+                _hold_in_layer(pxr, file)
+            writer.AddFile(str(file), name)
+    writer.Save()
+    made.replace(path)
+
+
+def _hold_in_layer(pxr: ModuleType, path: Path) -> None:
+    layer = pxr.Sdf.Layer.FindOrOpen(str(path))
+    paths = []
+    layer.Traverse("/", paths.append)
+    for place in paths:
+        if not place.IsPrimPropertyPath() or layer.GetPrimAtPath(place.GetPrimPath()).typeName != "SkelAnimation":
+            continue
+        value = layer.GetAttributeAtPath(place).default
+        if place.name in _ANIMATED and value is not None and not layer.GetNumTimeSamplesForPath(place):
+            for time in (layer.startTimeCode, layer.endTimeCode):
+                layer.SetTimeSample(place, time, value)
+    layer.Save()
 
 
 def _whiten_lights() -> None:

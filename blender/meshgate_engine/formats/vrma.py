@@ -99,9 +99,9 @@ def write(job: Job) -> None:
     humanoid.assign(item, job)
     current = item.animation_data.action if item.animation_data else None
     take = next((take for take in mine if take.action == current), mine[0])
-    if len(mine) > 1:
-        names = ", ".join(other.name for other in mine if other is not take)
-        job.lose(f"{len(mine) - 1} of {len(mine)} clips ({names}): vrma holds one")
+    if len(found) > 1:
+        names = ", ".join(other.name for other in found if other is not take)
+        job.lose(f"{len(found) - 1} of {len(found)} clips ({names}): vrma holds one")
     for mesh in scene.meshes():
         for collection in list(mesh.users_collection):
             collection.objects.unlink(mesh)

@@ -98,6 +98,12 @@ impl Places {
             .map(Engine::Python)
             .ok_or(EngineError::NotFound)
     }
+
+    /// What is wrong with those that were asked for by name. That there is none at all is no mistake: much needs none.
+    pub fn mistakes(&self) -> Vec<EngineError> {
+        let named = [("BLENDER_PYTHON", &self.python), ("BLENDER_BIN", &self.blender)];
+        named.into_iter().filter_map(|(setting, path)| explicit(setting, path.as_deref()?).err()).collect()
+    }
 }
 
 /// Where `meshgate engine install` puts the engine unless told otherwise: `$XDG_DATA_HOME/meshgate/engine`, or

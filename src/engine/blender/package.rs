@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use include_dir::{Dir, File, include_dir};
+use tempfile::TempDir;
 
 use crate::engine::remove::remove_tree;
 use crate::engine::workdir::open_lock;
@@ -15,6 +16,13 @@ static PACKAGE: Dir = include_dir!("$CARGO_MANIFEST_DIR/blender/meshgate_engine"
 const NAME: &str = "meshgate_engine";
 
 const PREFIX: &str = "engine-";
+
+/// Hexadecimal digits of the hash in a folder's name.
+const DIGITS: usize = 16;
+/// Before the letters at the end of a name, as long as not all is written.
+const ASIDE: &str = ".new-";
+/// These letters.
+const LETTERS: usize = 6;
 
 /// The package on disk. It stays there as long as there is a clone of this.
 #[derive(Debug, Clone)]
@@ -56,7 +64,7 @@ pub fn unpack(base: &Path) -> io::Result<Package> {
 }
 
 fn write(files: &[&File], base: &Path, folder: &Path) -> io::Result<()> {
-    let aside = tempfile::Builder::new().prefix("engine-new-").tempdir_in(base)?;
+    let aside = aside(base, folder)?;
     for file in files {
         let path = aside.path().join(NAME).join(file.path());
         if let Some(parent) = path.parent() {
@@ -70,15 +78,20 @@ fn write(files: &[&File], base: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Where `folder` is made before it is whole.
+fn aside(base: &Path, folder: &Path) -> io::Result<TempDir> {
+    let mut prefix = folder.file_name().unwrap_or_default().to_owned();
+    prefix.push(ASIDE);
+    tempfile::Builder::new().prefix(&prefix).rand_bytes(LETTERS).tempdir_in(base)
+}
+
 /// Removes the packages that nobody has locked, half-written ones too: with the gate held, nobody writes one.
 fn remove_others(base: &Path, ours: &Path) -> io::Result<()> {
     for entry in fs::read_dir(base)? {
         let entry = entry?;
         let path = entry.path();
-        if path == ours
-            || !entry.file_name().to_string_lossy().starts_with(PREFIX)
-            || !entry.file_type()?.is_dir()
-        {
+        let is_package = entry.file_name().to_str().is_some_and(is_package);
+        if path == ours || !is_package || !entry.file_type()?.is_dir() {
             continue;
         }
         let lock = open_lock(&path)?;
@@ -92,6 +105,19 @@ fn remove_others(base: &Path, ours: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether only a package has this name, be it written or half-written. What is merely called alike is a user's own.
+fn is_package(name: &str) -> bool {
+    let Some(name) = name.strip_prefix(PREFIX) else { return false };
+    let (hash, letters) = name.split_once(ASIDE).unzip();
+    let hash = hash.unwrap_or(name);
+    let is_hash =
+        hash.len() == DIGITS && hash.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    let is_random = |letters: &str| {
+        letters.len() == LETTERS && letters.bytes().all(|letter| letter.is_ascii_alphanumeric())
+    };
+    is_hash && letters.is_none_or(is_random)
 }
 
 /// The package's own files in a fixed order; what Python leaves beside them does not count.
@@ -117,7 +143,7 @@ fn hash(files: &[&File]) -> String {
             hasher.update(part);
         }
     }
-    hasher.finalize().to_hex().chars().take(16).collect()
+    hasher.finalize().to_hex().chars().take(DIGITS).collect()
 }
 
 #[cfg(test)]
@@ -154,7 +180,8 @@ mod tests {
             fs::write(folder.join(NAME).join("zygote.py"), "").unwrap();
             folder
         };
-        let (used, old, half) = (other("engine-1"), other("engine-2"), other("engine-new-x"));
+        let (used, old) = (other("engine-0123456789abcde1"), other("engine-0123456789abcde2"));
+        let half = other("engine-0123456789abcde3.new-a1B2c3");
         let holder = open_lock(&used).unwrap();
         holder.lock_shared().unwrap();
         // Some of ours are gone, one is not: the package is in use.
@@ -168,6 +195,40 @@ mod tests {
         assert_eq!(engines(base.path()), [again.folder()]);
         drop((ours, again));
         assert!(open_lock(&engines(base.path())[0]).unwrap().try_lock().is_ok());
+    }
+
+    #[test]
+    fn what_is_called_alike_stays_as_it_is() {
+        let base = tempfile::tempdir().unwrap();
+        let names = [
+            "engine-mine",
+            "engine-new-window",
+            "engine-1",
+            "engine-0123456789abcdeg",
+            "engine-0123456789ABCDEF",
+            "engine-0123456789abcdef0",
+            "engine-0123456789abcdef.old",
+            "engine-0123456789abcdef.new-a1B2c",
+            "engine-0123456789abcdef.new-a1B2c.",
+            "my-engine-0123456789abcdef",
+        ];
+        for name in names {
+            fs::create_dir(base.path().join(name)).unwrap();
+        }
+        drop(unpack(base.path()).unwrap());
+        for name in names {
+            assert_eq!(fs::read_dir(base.path().join(name)).unwrap().count(), 0, "{name}");
+        }
+    }
+
+    /// Half of one is removed only if it is recognised.
+    #[test]
+    fn its_names_are_its_own() {
+        let base = tempfile::tempdir().unwrap();
+        let name = unpack(base.path()).unwrap().folder().file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(is_package(&name) && !is_package(&format!("{name}{ASIDE}")), "{name}");
+        let aside = aside(base.path(), &base.path().join(&name)).unwrap();
+        assert!(is_package(aside.path().file_name().unwrap().to_str().unwrap()), "{aside:?}");
     }
 
     #[test]

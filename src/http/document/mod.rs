@@ -23,8 +23,8 @@ Converts 3D models and motions between formats, with Blender as its engine.
 Every error is an `application/problem+json` (RFC 9457) with a stable `code`; `error` repeats its `detail`. Besides \
 what is listed with each call, an address that does not exist answers 404 (`not_found`) and a method that an address \
 does not take 405 (`method_not_allowed`, with `Allow`), what is no HTTP request 400 (`malformed_request`), a head above \
-its limit 431 (`head_too_large`), and where as many connections are open as may, every call but the probes 503 \
-(`too_many_connections`, with `Retry-After`).
+its limit 431 (`head_too_large`), where as many connections are open as may, every call but the probes 503 \
+(`too_many_connections`, with `Retry-After`), and a mistake of the server's own 500 (`internal`).
 
 Where the operator has set API keys, calls marked with a lock need one. `X-Request-Id` is taken from the request where \
 it is 1 to 128 letters, digits or `-_.:/`, else made; it is in every answer and in the server's log. Behind trusted \
@@ -81,21 +81,20 @@ pub fn document() -> Value {
     for path in ["/convert", "/v1/convert"] {
         convert::describe(&mut paths[path]["post"], &mut schemas);
     }
-    let problems = &[ErrorCode::Internal];
     for (path, answers, codes, locked) in [
-        ("/v1/formats", Answer::json::<formats::Listing>(&mut schemas), problems.as_slice(), true),
+        ("/v1/formats", Answer::json::<formats::Listing>(&mut schemas), &[][..], true),
         (
             "/v1/reports/{id}",
             Answer::json::<crate::domain::Report>(&mut schemas),
-            &[ErrorCode::NotFound, ErrorCode::Expired, ErrorCode::ShuttingDown, ErrorCode::Internal],
+            &[ErrorCode::NotFound, ErrorCode::Expired, ErrorCode::ShuttingDown],
             true,
         ),
-        ("/health", Answer::json::<probes::Health>(&mut schemas), problems, false),
-        ("/livez", Answer::json::<probes::Status>(&mut schemas), problems, false),
-        ("/readyz", Answer::json::<probes::Readiness>(&mut schemas), problems, false),
-        ("/metrics", Answer::text("text/plain"), &[ErrorCode::NotFound, ErrorCode::Internal], false),
-        ("/openapi.json", Answer::object(), problems, false),
-        ("/apidocs/", Answer::text("text/html"), problems, false),
+        ("/health", Answer::json::<probes::Health>(&mut schemas), &[], false),
+        ("/livez", Answer::json::<probes::Status>(&mut schemas), &[], false),
+        ("/readyz", Answer::json::<probes::Readiness>(&mut schemas), &[], false),
+        ("/metrics", Answer::text("text/plain"), &[ErrorCode::NotFound], false),
+        ("/openapi.json", Answer::object(), &[], false),
+        ("/apidocs/", Answer::text("text/html"), &[], false),
     ] {
         let operation = &mut paths[path]["get"];
         let mut responses = errors(codes, locked);

@@ -11,7 +11,7 @@ use crate::storage::backend::Backend;
 use crate::storage::server::Server;
 
 /// A service on a bucket of that server.
-fn start(backend: &Backend, server: &Server, more: &[(&str, &str)]) -> Gateway {
+pub fn start(backend: &Backend, server: &Server, more: &[(&str, &str)]) -> Gateway {
     let url = format!("s3://{}/some/prefix", backend.bucket_name());
     let usual = [
         ("STORAGE_URL", url.as_str()),

@@ -1,6 +1,6 @@
 //! Conversions that are answered with what was made before: over HTTP, by several processes, from the command line.
 
-mod bucket;
+pub mod bucket;
 mod command_line;
 mod gateway;
 mod processes;

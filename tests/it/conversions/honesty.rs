@@ -43,6 +43,6 @@ async fn an_alembic_holds_the_clip_that_is_baked_into_it() {
     let [clip] = &report.output.counts.clips[..] else { panic!("{:?}", report.output.counts.clips) };
     assert!(report.input.counts.clips.iter().any(|before| before.frames == clip.frames), "{clip:?}");
     let clips: Vec<_> = report.losses.iter().filter(|loss| loss.contains("clip")).collect();
-    assert_eq!(clips, ["1 of 2 clips: abc holds one"]);
+    assert_eq!(clips, ["1 of 2 clips: abc holds one: without Wave"]);
     lab.converter.shutdown().await;
 }

@@ -1,6 +1,6 @@
 //! Whole conversions on the real engine: every pair, the options, models that are broken.
 
-mod bad_input;
+pub mod bad_input;
 mod disk;
 mod engine;
 mod honesty;

@@ -168,7 +168,7 @@ fn slow_clients_are_cut() {
 }
 
 /// A glb with a texture of so many bytes, which nobody can compress or leave out.
-fn large_glb(bytes: usize) -> Vec<u8> {
+pub fn large_glb(bytes: usize) -> Vec<u8> {
     let bin = bytes.next_multiple_of(4) + 36;
     let json = format!(
         r#"{{"asset":{{"version":"2.0"}},"scene":0,"scenes":[{{"nodes":[0]}}],"nodes":[{{"mesh":0}}],

@@ -7,13 +7,13 @@ use super::{Gateway, TRIANGLE};
 
 const FORM: &str = "multipart/form-data; boundary=b";
 
-struct Case {
-    method: Method,
-    path: &'static str,
-    media_type: &'static str,
-    body: &'static str,
-    status: u16,
-    code: &'static str,
+pub struct Case {
+    pub method: Method,
+    pub path: &'static str,
+    pub media_type: &'static str,
+    pub body: &'static str,
+    pub status: u16,
+    pub code: &'static str,
 }
 
 const fn case(
@@ -32,7 +32,7 @@ const fn get(path: &'static str, status: u16, code: &'static str) -> Case {
 
 const ANY: &str = "application/octet-stream";
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let part = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"\"\r\n\r\nx\r\n--b--\r\n";
     vec![
         get("/nothing", 404, "not_found"),

@@ -73,6 +73,26 @@ async fn lines_are_json_and_have_the_number_of_their_request() {
 }
 
 #[tokio::test]
+async fn old_logs_go_and_files_of_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let others = ["messages", "mail.err", "m.1", "m.2020-01-01.log"];
+    for name in others.iter().chain(&["m.2020-01-01", "m.2020-01-02"]) {
+        std::fs::write(folder.path().join(name), "kept").unwrap();
+    }
+    let file = folder.path().join("m");
+    let mut gateway = Gateway::start_cold(&[("LOG_FILE", file.to_str().unwrap()), ("LOG_FILES", "2")]);
+    gateway.signal(rustix::process::Signal::TERM);
+    assert!(gateway.end().success());
+    for name in others {
+        assert_eq!(std::fs::read(folder.path().join(name)).unwrap(), b"kept", "{name}");
+    }
+    assert!(!folder.path().join("m.2020-01-01").exists());
+    // One of before, and one of today.
+    assert!(folder.path().join("m.2020-01-02").exists());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), others.len() + 2);
+}
+
+#[tokio::test]
 async fn a_filter_does_not_take_the_number_away() {
     let filter = "off,meshgate::cli=info,meshgate::engine=warn,meshgate::access=debug";
     let gateway = Gateway::start(&[("LOG_LEVEL", filter)]);

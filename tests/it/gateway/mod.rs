@@ -2,6 +2,7 @@
 
 mod access;
 mod admission;
+mod codes;
 mod connections;
 mod contract;
 mod deaths;

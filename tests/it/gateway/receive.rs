@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::raw::{MULTIPART, Problem, file, head, multipart, post};
 use super::{Gateway, PAUSE, TRIANGLE, example, nothing_stays, until};
-use crate::at_work;
 
 /// A triangle as glb: what goes from there to gltf needs no engine.
 pub fn triangle() -> Vec<u8> {
@@ -151,33 +150,6 @@ async fn several_files_are_one_model() {
 }
 
 #[test]
-fn models_that_cannot_be_converted_say_why() {
-    let gateway = Gateway::start(&[]);
-    let gone = br#"{"asset":{"version":"2.0"},"buffers":[{"uri":"gone.bin","byteLength":4}]}"#;
-    let nothing = br#"{"asset":{"version":"2.0"}}"#;
-    let still = b"HIERARCHY\nROOT Hips\n{\n  OFFSET 0 0 0\n  CHANNELS 3 Xrotation Yrotation Zrotation\n  \
-        End Site\n  {\n    OFFSET 0 1 0\n  }\n}\nMOTION\nFrames: 0\nFrame Time: 0.033\n";
-    // Hips and a chest, and no limbs.
-    let worm = at_work::motion(2);
-    let cases: [(&str, &[u8], &str, &str); 8] = [
-        ("a.obj", TRIANGLE.as_bytes(), "vrm", "unsupported_pair"),
-        ("a.gltf", nothing, "fbx", "empty_model"),
-        ("a.gltf", gone, "glb", "missing_files"),
-        ("a.bvh", still, "glb", "no_animation"),
-        ("a.bvh", worm.as_bytes(), "vrma", "not_humanoid"),
-        ("a.fbx", b"Kaydara FBX Binary  \0\x1a\0\xe8\x1c\0\0cut off", "glb", "import_failed"),
-        ("a.glb", b"", "gltf", "empty_file"),
-        ("a.zip", b"PK\x03\x04 and no zip", "glb", "invalid_archive"),
-    ];
-    for (name, content, target, code) in cases {
-        let body = multipart(&[(&*file(name), content)]);
-        let problem = post(&gateway, &format!("/convert?output_format={target}"), MULTIPART, body).problem();
-        assert_eq!((problem.0, problem.1.as_str()), (422, code), "{problem:?}");
-    }
-    nothing_stays(&gateway);
-}
-
-#[test]
 fn broken_multipart_bodies_are_refused() {
     let gateway = Gateway::start_cold(&[]);
     let good = multipart(&[(&*file("a.glb"), triangle())]);
@@ -210,6 +182,8 @@ fn broken_multipart_bodies_are_refused() {
     assert_eq!(to(MULTIPART, &multipart(&[(nested, "x")])).problem().1, "no_file");
     assert_eq!(to(MULTIPART, &inner).problem().1, "no_file");
     assert_eq!(to(MULTIPART, &multipart(&[("X: y", "z")])).problem().1, "no_file");
+    let empty = to(MULTIPART, &multipart(&[(&*file("a.glb"), "")])).problem();
+    assert_eq!((empty.0, empty.1.as_str()), (422, "empty_file"));
 
     let field = "Content-Disposition: form-data; name=\"x\"";
     let problem = to(MULTIPART, &multipart(&vec![(field, "y"); 1000])).problem();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::process::Signal;
 
 use super::engine::{motion, send};
-use super::raw::{GET_LIVE, head};
+use super::raw::{GET_LIVE, Raw, head};
 use super::{Gateway, TRIANGLE, until};
 use crate::at_work::alive;
 
@@ -114,26 +114,7 @@ async fn a_second_signal_ends_everything_at_once_and_answers_everybody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_still_waits_at_the_end_is_answered() {
     for (grace, second, code) in [("0", None, 0), ("600", Some(Signal::TERM), 143)] {
-        let bucket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut gateway = Gateway::start_cold(&[
-            ("SHUTDOWN_GRACE", grace),
-            ("STORAGE_URL", "s3://bucket"),
-            ("AWS_ENDPOINT", &format!("http://{}", bucket.local_addr().unwrap())),
-            ("AWS_ALLOW_HTTP", "true"),
-            ("AWS_ACCESS_KEY_ID", "id"),
-            ("AWS_SECRET_ACCESS_KEY", "key"),
-        ]);
-        let mut raw = gateway.raw();
-        let id = uuid::Uuid::now_v7();
-        raw.send(format!("GET /v1/reports/{id} HTTP/1.1\r\nhost: a\r\n\r\n"));
-        // The bucket is looked at as such, too.
-        let mut asked = Vec::new();
-        let mut begun = [0; 4096];
-        while !String::from_utf8_lossy(&begun).contains(&id.to_string()) {
-            let (mut stream, _) = bucket.accept().unwrap();
-            assert_ne!(stream.read(&mut begun).unwrap(), 0);
-            asked.push(stream);
-        }
+        let (mut gateway, mut raw, _bucket) = waits_for_a_bucket(grace);
         gateway.signal(Signal::TERM);
         gateway.wait_for("stopping");
         if let Some(second) = second {
@@ -143,6 +124,31 @@ async fn whatever_still_waits_at_the_end_is_answered() {
         assert_eq!((problem.0, problem.1.as_str()), (503, "shutting_down"));
         assert_eq!(gateway.end().code(), Some(code));
     }
+}
+
+/// A gateway, a connection on which a report was asked for, and the bucket, which says nothing to that.
+pub fn waits_for_a_bucket(grace: &str) -> (Gateway, Raw, impl Sized) {
+    let bucket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gateway = Gateway::start_cold(&[
+        ("SHUTDOWN_GRACE", grace),
+        ("STORAGE_URL", "s3://bucket"),
+        ("AWS_ENDPOINT", &format!("http://{}", bucket.local_addr().unwrap())),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "key"),
+    ]);
+    let mut raw = gateway.raw();
+    let id = uuid::Uuid::now_v7();
+    raw.send(format!("GET /v1/reports/{id} HTTP/1.1\r\nhost: a\r\n\r\n"));
+    // The bucket is looked at as such, too.
+    let mut asked = Vec::new();
+    let mut begun = [0; 4096];
+    while !String::from_utf8_lossy(&begun).contains(&id.to_string()) {
+        let (mut stream, _) = bucket.accept().unwrap();
+        assert_ne!(stream.read(&mut begun).unwrap(), 0);
+        asked.push(stream);
+    }
+    (gateway, raw, (bucket, asked))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,8 +10,8 @@ use super::server::Server;
 fn meshgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let data = tempfile::tempdir().unwrap();
     let mut command = Command::cargo_bin("meshgate").unwrap();
-    // Not the engine's test: without one, it is quick.
-    command.args(arguments).env("DATA_DIR", data.path()).env("BLENDER_PYTHON", "/nowhere/python");
+    // Not the engine's test: without one that starts, it is quick.
+    command.args(arguments).env("DATA_DIR", data.path()).env("BLENDER_PYTHON", "/bin/false");
     command.envs(variables.iter().copied()).output().unwrap()
 }
 

@@ -1,0 +1,215 @@
+//! Files of which there is one for each day, and the end of the old ones.
+//!
+//! Their folder may be full of other programs' files: only what is called exactly `STEM.YYYY-MM-DD.EXTENSION` is taken
+//! for ours and ever removed. Several processes may write to the same files.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use time::{Date, OffsetDateTime, format_description};
+use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
+
+use crate::open::folder_of;
+
+/// What these files are called, and how many are kept.
+#[derive(Debug, Clone)]
+pub struct Days {
+    folder: PathBuf,
+    stem: String,
+    extension: Option<String>,
+    kept: usize,
+}
+
+impl Days {
+    /// Named after `path`: `log/gateway.log` is `log/gateway.2026-01-31.log`. `None`: it has no name, or one that is
+    /// no text.
+    pub fn new(path: &Path, kept: usize) -> Option<Days> {
+        let part = |part: Option<&std::ffi::OsStr>| part?.to_str().map(str::to_owned);
+        let (stem, extension) = (part(path.file_stem())?, part(path.extension()));
+        Some(Days { folder: folder_of(path).to_owned(), stem, extension, kept: kept.max(1) })
+    }
+
+    /// Opens the file of today.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn writer(&self) -> Result<Writer, InitError> {
+        // It could remove old files, too, but those of others with them: it looks at how a name begins and ends.
+        let mut files = RollingFileAppender::builder().rotation(Rotation::DAILY).filename_prefix(&self.stem);
+        if let Some(extension) = &self.extension {
+            files = files.filename_suffix(extension);
+        }
+        Ok(Writer { files: files.build(&self.folder)?, days: self.clone(), day: today() })
+    }
+
+    /// The file of today.
+    pub fn current(&self) -> PathBuf {
+        let extension = self.extension.as_ref().map(|extension| format!(".{extension}")).unwrap_or_default();
+        self.folder.join(format!("{}.{}{extension}", self.stem, today()))
+    }
+
+    /// Removes the oldest where there are too many.
+    pub fn tidy(&self) {
+        let mut files = match self.old(today()) {
+            Ok(files) => files,
+            Err(error) => {
+                tracing::warn!(folder = %self.folder.display(), %error, "old log files stay");
+                return;
+            }
+        };
+        files.sort_by_key(|(day, _)| std::cmp::Reverse(*day));
+        for (_, path) in files.iter().skip(self.kept) {
+            match fs::remove_file(path) {
+                // Another process was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => tracing::warn!(path = %path.display(), %error, "an old log file stays"),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Those of this day and of earlier ones. Whoever has later ones has another clock, and may be writing to them.
+    fn old(&self, today: Date) -> io::Result<Vec<(Date, PathBuf)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let day = name.to_str().and_then(|name| self.day(name)).filter(|day| *day <= today);
+            let Some(day) = day.filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) else {
+                continue;
+            };
+            found.push((day, entry.path()));
+        }
+        Ok(found)
+    }
+
+    /// The day of a file of that name, if it is one of these.
+    fn day(&self, name: &str) -> Option<Date> {
+        let mut text = name.strip_prefix(self.stem.as_str())?.strip_prefix('.')?;
+        if let Some(extension) = &self.extension {
+            text = text.strip_suffix(extension.as_str())?.strip_suffix('.')?;
+        }
+        let format = format_description::parse_borrowed::<2>("[year]-[month]-[day]").ok()?;
+        // A year may have a sign there.
+        Date::parse(text, &format).ok().filter(|day| day.to_string() == text)
+    }
+}
+
+/// As the files are named: the day of UTC.
+fn today() -> Date {
+    OffsetDateTime::now_utc().date()
+}
+
+/// Writes to the file of the day, whichever that is.
+#[derive(Debug)]
+pub struct Writer {
+    files: RollingFileAppender,
+    days: Days,
+    /// The day of the last line.
+    day: Date,
+}
+
+impl Write for Writer {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // Asked before, it is the new day only where the file of that is there afterwards.
+        let today = today();
+        let written = self.files.write(line)?;
+        if today != self.day {
+            self.day = today;
+            self.days.tidy();
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.files.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn names(folder: &Path) -> BTreeSet<String> {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.map(|name| name.into_string().unwrap()).collect()
+    }
+
+    /// Writes a line on the first of a day, with all of these files there; gives those that are gone, and what is new.
+    fn removed(path: &str, kept: usize, there: &[&str]) -> (Vec<String>, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        for name in there {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let before = names(folder.path());
+        let days = Days::new(&folder.path().join(path), kept).unwrap();
+        let mut writer = days.writer().unwrap();
+        writer.write_all(b"a line\n").unwrap();
+        assert!(names(folder.path()).is_superset(&before), "the day is the same");
+        writer.day = writer.day.previous_day().unwrap();
+        writer.write_all(b"a line\n").unwrap();
+        let after = names(folder.path());
+        assert_eq!(fs::read_to_string(days.current()).unwrap(), "a line\na line\n");
+        (before.difference(&after).cloned().collect(), after.difference(&before).cloned().collect())
+    }
+
+    #[test]
+    fn the_oldest_go_and_the_newest_stay() {
+        let there = ["app.2020-02-29.log", "app.2019-12-31.log", "app.2020-01-01.log", "app.9999-12-31.log"];
+        let new = vec![format!("app.{}.log", today())];
+        assert_eq!(removed("app.log", 4, &there), (vec![], new.clone()));
+        assert_eq!(removed("app.log", 3, &there), (vec!["app.2019-12-31.log".to_owned()], new.clone()));
+        let (gone, made) = removed("app.log", 1, &there);
+        assert_eq!((gone.len(), made), (3, new));
+        let (gone, _) = removed("app", 1, &["app.2020-02-29", "app.2020-02-29.log"]);
+        assert_eq!(gone, ["app.2020-02-29"]);
+    }
+
+    #[test]
+    fn files_of_other_programs_stay() {
+        let there = [
+            "application.log",
+            "app.log",
+            "app.1.log",
+            "app.log.1",
+            "app.2020-02-29",
+            "app.2020-02-29.log.gz",
+            "app.2020-02-30.log",
+            "app.2020-2-3.log",
+            "app.20200203.log",
+            "app.+2020-02-03.log",
+            "app.x2020-02-03.log",
+            "app.2020-02-03xlog",
+            "app-2020-02-03.log",
+            "app.2020-02-03.1.log",
+            "myapp.2020-02-03.log",
+            "app2.2020-02-03.log",
+        ];
+        assert_eq!(removed("app.log", 1, &there).0, [""; 0]);
+        let there = ["messages", "mail.err", "m", "m.1", "m.2020-02-03.log", "mail.2020-02-03"];
+        assert_eq!(removed("m", 1, &there).0, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_no_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("app.2020-01-01.log")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", at("app.2020-01-02.log")).unwrap();
+        fs::write(at("app.2020-01-03.log"), "").unwrap();
+        fs::write(at("app.2020-01-04.log"), "").unwrap();
+        Days::new(&at("app.log"), 1).unwrap().tidy();
+        let left = ["app.2020-01-01.log", "app.2020-01-02.log", "app.2020-01-04.log"];
+        assert_eq!(names(folder.path()), left.map(str::to_owned).into());
+    }
+
+    #[test]
+    fn a_path_without_a_name_is_none() {
+        for path in ["/", "..", "log/..", ""] {
+            assert!(Days::new(Path::new(path), 1).is_none(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! Nothing is promised that nobody has seen: every status and every code that the document lists, brought about over HTTP.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use meshgate::domain::ErrorCode;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::redirect::Policy;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::connections::large_glb;
+use super::engine::{motion, send};
+use super::errors::{Case, cases};
+use super::raw::{GET_LIVE, Problem, Raw};
+use super::receive::triangle;
+use super::stopping::waits_for_a_bucket;
+use super::{Gateway, TRIANGLE, nothing_stays, report, until};
+use crate::at_work;
+use crate::cache::bucket;
+use crate::conversions::bad_input::run_python;
+use crate::intake::zip_of;
+use crate::storage::backend::Backend;
+use crate::storage::server::Server;
+
+const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
+
+/// Both names of the call that converts.
+const BOTH: [&str; 2] = ["/convert", "/v1/convert"];
+
+/// What takes a disk of its own, which not everybody may mount: `disk::a_full_disk_answers_507_and_is_survived`.
+const ELSEWHERE: ErrorCode = ErrorCode::DiskFull;
+
+/// What no answer has: the first is of the command line, and nobody is there any more to read the other.
+const NOWHERE: [ErrorCode; 2] = [ErrorCode::OutputExists, ErrorCode::Cancelled];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_document_lists_is_answered() {
+    let mut seen = Seen::default();
+    requests(&mut seen).await;
+    models(&mut seen).await;
+    refusals(&mut seen).await;
+    a_busy_engine(&mut seen).await;
+    a_faulty_engine(&mut seen).await;
+    results_elsewhere(&mut seen).await;
+    let Seen(seen) = seen;
+
+    let elsewhere: BTreeSet<Listed> =
+        BOTH.map(|path| answer("POST", path, 507, &ELSEWHERE.to_string())).into();
+    let listed = listed();
+    let missing: Vec<_> = listed.difference(&seen).filter(|each| !elsewhere.contains(each)).collect();
+    assert!(missing.is_empty(), "listed, and not answered here: {missing:#?}");
+    let calls: BTreeSet<&str> = listed.iter().map(|each| each.call.as_str()).collect();
+    let unlisted: Vec<_> =
+        seen.difference(&listed).filter(|each| calls.contains(each.call.as_str())).collect();
+    assert!(unlisted.is_empty(), "answered, and not listed: {unlisted:#?}");
+
+    let answered = seen.iter().map(|each| each.code.clone()).filter(|code| !code.is_empty());
+    let others = NOWHERE.iter().chain([&ELSEWHERE]).map(ErrorCode::to_string);
+    assert_eq!(answered.chain(others).collect::<BTreeSet<_>>(), codes());
+}
+
+/// What a call answers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Listed {
+    /// `POST /convert`
+    call: String,
+    status: u16,
+    /// Empty where it is no error.
+    code: String,
+}
+
+fn answer(method: &str, path: &str, status: u16, code: &str) -> Listed {
+    Listed { call: format!("{method} {path}"), status, code: code.to_owned() }
+}
+
+/// All that the document lists.
+fn listed() -> BTreeSet<Listed> {
+    let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+    let mut all = BTreeSet::new();
+    for (path, calls) in document["paths"].as_object().unwrap() {
+        for (method, call) in calls.as_object().unwrap() {
+            for (status, response) in call["responses"].as_object().unwrap() {
+                let (method, status) = (method.to_uppercase(), status.parse().unwrap());
+                let problem = &response["content"]["application/problem+json"]["schema"];
+                match problem["properties"]["code"]["enum"].as_array() {
+                    Some(codes) => {
+                        all.extend(
+                            codes.iter().map(|code| answer(&method, path, status, code.as_str().unwrap())),
+                        );
+                    }
+                    None => drop(all.insert(answer(&method, path, status, ""))),
+                }
+            }
+        }
+    }
+    assert!(all.len() > 50, "{all:#?}");
+    all
+}
+
+/// All that there are.
+fn codes() -> BTreeSet<String> {
+    let schema = schemars::schema_for!(ErrorCode).to_value();
+    let variants = schema["oneOf"].as_array().unwrap();
+    variants.iter().map(|variant| variant["const"].as_str().unwrap().to_owned()).collect()
+}
+
+/// What was answered.
+#[derive(Default)]
+struct Seen(BTreeSet<Listed>);
+
+impl Seen {
+    /// Notes an answer, after a look at it: problems are as they are to be, and are one sentence.
+    fn note(&mut self, expected: Listed, status: u16, media_type: &str, body: &[u8]) {
+        let is_problem = media_type == "application/problem+json";
+        let code = if is_problem {
+            let Problem(_, code, sentence) = Problem::of(status, body);
+            let one = !sentence.is_empty() && !sentence.ends_with('.') && !sentence.contains(['\n', '\r']);
+            assert!(one, "{expected:?}: {sentence:?}");
+            code
+        } else {
+            String::new()
+        };
+        let got = Listed { call: expected.call.clone(), status, code };
+        assert_eq!(got, expected, "{}", String::from_utf8_lossy(body));
+        self.0.insert(expected);
+    }
+
+    async fn take(&mut self, response: reqwest::Response, expected: Listed) {
+        let status = response.status().as_u16();
+        let media_type = response.headers().get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap());
+        let media_type = media_type.to_owned();
+        self.note(expected, status, &media_type, &response.bytes().await.unwrap());
+    }
+
+    async fn get(&mut self, gateway: &Gateway, path: &str, status: u16, code: &str) {
+        let response = gateway.client.get(gateway.url(path)).send().await.unwrap();
+        self.take(response, answer("GET", path, status, code)).await;
+    }
+
+    /// A conversion by both names of the call.
+    async fn convert(&mut self, gateway: &Gateway, query: &str, model: &[u8], status: u16, code: &str) {
+        for path in BOTH {
+            let response = ask(gateway, path, query, model).send().await.unwrap();
+            self.take(response, answer("POST", path, status, code)).await;
+        }
+    }
+
+    /// The next answer on a connection, to a conversion.
+    fn read(&mut self, raw: &mut Raw, path: &str, status: u16, code: &str) {
+        self.next(raw, answer("POST", path, status, code));
+    }
+
+    /// The next answer on a connection.
+    fn next(&mut self, raw: &mut Raw, expected: Listed) {
+        let got = raw.answer().unwrap_or_else(|| panic!("none: {expected:?}"));
+        let media_type = got.header("content-type").unwrap().to_owned();
+        self.note(expected, got.status, &media_type, &got.body);
+    }
+}
+
+fn ask(gateway: &Gateway, path: &str, query: &str, model: &[u8]) -> reqwest::RequestBuilder {
+    gateway.client.post(gateway.url(&format!("{path}?{query}"))).body(model.to_owned())
+}
+
+/// Begins a request whose body has this length.
+fn begin(gateway: &Gateway, path: &str, headers: &str, length: usize) -> Raw {
+    let line = format!("POST {path}?output_format=fbx&filename=a.bvh HTTP/1.1\r\nhost: a\r\n");
+    let mut raw = gateway.raw();
+    raw.send(format!("{line}{headers}content-length: {length}\r\n\r\n"));
+    raw
+}
+
+/// The engine goes on, whatever was before.
+async fn works(gateway: &Gateway) {
+    let request = ask(gateway, BOTH[0], "output_format=stl&filename=a.obj", TRIANGLE.as_bytes());
+    let response = request.header("cache-control", "no-cache").send().await.unwrap();
+    assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
+}
+
+/// What needs no conversion.
+async fn requests(seen: &mut Seen) {
+    let gateway = Gateway::start_cold(&[("MAX_FILE_SIZE", "100000"), ("READ_TIMEOUT", "1")]);
+    for path in ["/v1/formats", "/health", "/livez", "/metrics", "/openapi.json", "/apidocs/"] {
+        seen.get(&gateway, path, 200, "").await;
+    }
+    for Case { method, path, media_type, body, status, code } in cases() {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        for path in if BOTH.contains(&path) { BOTH.to_vec() } else { vec![path] } {
+            let url = gateway.url(&format!("{path}?{query}"));
+            let request = gateway.client.request(method.clone(), url).header(CONTENT_TYPE, media_type);
+            let call = if path.starts_with("/v1/reports/") { "/v1/reports/{id}" } else { path };
+            let response = request.body(body).send().await.unwrap();
+            seen.take(response, answer(method.as_str(), call, status, code)).await;
+        }
+    }
+    for path in BOTH {
+        let late = begin(&gateway, path, "", 1000);
+        seen.read(&mut begin(&gateway, path, "", 100_001), path, 413, "too_large");
+        let long = format!("x: {}\r\n", "x".repeat(40_000));
+        seen.read(&mut begin(&gateway, path, &long, 1), path, 431, "head_too_large");
+        seen.read(&mut { late }, path, 408, "request_timeout");
+    }
+    nothing_stays(&gateway);
+}
+
+/// Makes two models that no format of text can hold: one of a thousand million cubes, and one whose texture lies in tiles
+/// that are nowhere, on which the exporter of glTF fails.
+const BLENDS: &str = r#"
+import bpy, sys
+def cube():
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.mesh.primitive_cube_add()
+    return bpy.context.object
+item = cube()
+for _ in range(3):
+    item.modifiers.new("a", "ARRAY").count = 1000
+bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1] + "/large.blend")
+item = cube()
+material = bpy.data.materials.new("a")
+texture = material.node_tree.nodes.new("ShaderNodeTexImage")
+texture.image = bpy.data.images.new("a", 8, 8, tiled=True)
+colour = material.node_tree.nodes["Principled BSDF"].inputs["Base Color"]
+material.node_tree.links.new(texture.outputs["Color"], colour)
+item.data.materials.append(material)
+bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1] + "/tiled.blend")
+"#;
+
+/// The query, the model, and the code that it is refused with.
+fn unconvertible() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let obj = TRIANGLE.as_bytes();
+    let blends = tempfile::tempdir().unwrap();
+    let script = blends.path().join("make.py");
+    std::fs::write(&script, BLENDS).unwrap();
+    run_python(&script, blends.path());
+    let blend = |name: &str| std::fs::read(blends.path().join(name)).unwrap();
+    let mut locked = zip_of(&[("a.obj", obj)]);
+    let directory = locked.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+    // The bits that say so.
+    locked[6] |= 1;
+    locked[directory + 8] |= 1;
+    let still = "HIERARCHY\nROOT Hips\n{\n  OFFSET 0 0 0\n  CHANNELS 3 Xrotation Yrotation Zrotation\n  \
+        End Site\n  {\n    OFFSET 0 1 0\n  }\n}\nMOTION\nFrames: 0\nFrame Time: 0.033\n";
+    // Blender's writer of ply leaves curves out.
+    let curve = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\ncstype bspline\ndeg 3\ncurv 0 1 1 2 3 4\n\
+        parm u 0 0 0 0 1 1 1 1\nend\n";
+    let gone = r#"{"asset":{"version":"2.0"},"buffers":[{"uri":"gone.bin","byteLength":4}]}"#;
+    let buffers = vec![r#"{"uri":"a.bin","byteLength":100000}"#; 1000].join(",");
+    let again = format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{buffers}]}}"#);
+    vec![
+        ("output_format=vrm&filename=a.obj", obj.into(), "unsupported_pair"),
+        ("output_format=fbx&filename=a.gltf", br#"{"asset":{"version":"2.0"}}"#.into(), "empty_model"),
+        ("output_format=glb&filename=a.gltf", gone.into(), "missing_files"),
+        ("output_format=glb&filename=a.bvh", still.into(), "no_animation"),
+        // Hips and a chest, and no limbs.
+        ("output_format=vrma&filename=a.bvh", at_work::motion(2).into(), "not_humanoid"),
+        (
+            "output_format=glb&filename=a.fbx",
+            b"Kaydara FBX Binary  \0\x1a\0\xe8\x1c\0\0cut off".into(),
+            "import_failed",
+        ),
+        ("output_format=glb&filename=a.zip", zip_of(&[("a.obj", b"")]), "empty_file"),
+        ("output_format=glb&filename=a.zip", b"PK\x03\x04 and no zip".into(), "invalid_archive"),
+        ("output_format=glb&filename=a.zip", locked, "encrypted_archive"),
+        ("output_format=glb&filename=a.zip", zip_of(&[("a.obj", obj), ("b.obj", obj)]), "ambiguous_model"),
+        ("output_format=ply&filename=a.obj", curve.into(), "geometry_lost"),
+        ("output_format=glb&filename=a.blend", blend("tiled.blend"), "export_failed"),
+        ("output_format=glb&filename=a.blend", blend("large.blend"), "memory_limit"),
+        (
+            "output_format=glb&filename=a.zip",
+            zip_of(&[("a.gltf", again.as_bytes()), ("a.bin", &noise(100_000))]),
+            "output_too_large",
+        ),
+    ]
+}
+
+/// What cannot be packed: a zip that shrinks by much is refused.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut content = vec![0; bytes];
+    blake3::Hasher::new().finalize_xof().fill(&mut content);
+    content
+}
+
+/// What comes of models, and of their conversions' children and folders.
+async fn models(seen: &mut Seen) {
+    let gateway = Gateway::start(&[("WORKER_MEMORY_LIMIT", "1536M")]);
+    seen.get(&gateway, "/readyz", 200, "").await;
+    for path in BOTH {
+        let request = || ask(&gateway, path, "output_format=stl&filename=a.obj", TRIANGLE.as_bytes());
+        let response = request().send().await.unwrap();
+        let (report, tag) = (report(&response), response.headers()["etag"].clone());
+        seen.take(response, answer("POST", path, 200, "")).await;
+        let response = request().header("if-none-match", tag).send().await.unwrap();
+        seen.take(response, answer("POST", path, 304, "")).await;
+        let response = gateway.client.get(gateway.url(&report)).send().await.unwrap();
+        seen.take(response, answer("GET", "/v1/reports/{id}", 200, "")).await;
+    }
+    for (query, model, code) in unconvertible() {
+        seen.convert(&gateway, query, &model, 422, code).await;
+        works(&gateway).await;
+    }
+
+    let model = motion();
+    for path in BOTH {
+        gateway.until_idle().await;
+        let mut raw = begin(&gateway, path, "", model.len());
+        raw.send(&model);
+        let mut killed = 0;
+        for _ in 0..2 {
+            let mut child = gateway.child().await;
+            while child == killed {
+                child = gateway.child().await;
+            }
+            send(child, Signal::KILL);
+            killed = child;
+        }
+        seen.read(&mut raw, path, 422, "engine_crashed");
+        works(&gateway).await;
+    }
+
+    // A link to itself is where its folder was. What is still to be removed there would not be found.
+    nothing_stays(&gateway);
+    let work = gateway.folder.path().join("work");
+    let names = std::fs::read_dir(&work).unwrap().map(|entry| entry.unwrap().path());
+    let runs: Vec<_> = names.filter(|path| path.to_string_lossy().contains("/run-")).collect();
+    let [run] = &runs[..] else { panic!("{runs:?}") };
+    std::fs::rename(run, work.join("away")).unwrap();
+    symlink(run, run).unwrap();
+    let other = format!("{TRIANGLE}# another\n");
+    seen.convert(&gateway, "output_format=stl&filename=a.obj", other.as_bytes(), 500, "io").await;
+    std::fs::remove_file(run).unwrap();
+    std::fs::rename(work.join("away"), run).unwrap();
+    works(&gateway).await;
+    nothing_stays(&gateway);
+}
+
+/// What a client is told who may not, or not now.
+async fn refusals(seen: &mut Seen) {
+    let mut gateway = Gateway::start_cold(&[
+        ("API_KEYS", "studio:s3cret-s3cret-s3cret"),
+        ("RATE_LIMIT_REQUESTS", "1"),
+        ("RATE_LIMIT_WINDOW", "3600"),
+        ("METRICS_ADDRESS", "127.0.0.1:0"),
+        ("BLENDER_PYTHON", "/bin/false"),
+    ]);
+    let known = [("x-api-key".parse().unwrap(), "s3cret-s3cret-s3cret".parse().unwrap())];
+    let with_key = reqwest::Client::builder().default_headers(known.into_iter().collect()).build().unwrap();
+    let stl = "output_format=stl&filename=a.obj";
+    seen.convert(&gateway, stl, TRIANGLE.as_bytes(), 401, "unauthorized").await;
+    seen.get(&gateway, "/v1/formats", 401, "unauthorized").await;
+    let response = gateway.client.get(gateway.url("/v1/reports/1")).send().await.unwrap();
+    seen.take(response, answer("GET", "/v1/reports/{id}", 401, "unauthorized")).await;
+    gateway.client = with_key;
+    seen.get(&gateway, "/metrics", 404, "not_found").await;
+    gateway.until_says("/readyz", "down", |ready| ready["checks"]["engine"] == "not running").await;
+    seen.get(&gateway, "/readyz", 503, "").await;
+    seen.convert(&gateway, stl, TRIANGLE.as_bytes(), 503, "engine_unavailable").await;
+    let only = ask(&gateway, BOTH[0], "output_format=gltf&filename=a.glb", &triangle()).send().await.unwrap();
+    assert_eq!(only.status(), 200);
+    seen.convert(&gateway, stl, TRIANGLE.as_bytes(), 429, "rate_limited").await;
+
+    let gateway = Gateway::start_cold(&[("MAX_CONNECTIONS", "1")]);
+    let mut open = gateway.raw();
+    assert_eq!(open.send(GET_LIVE).answer().unwrap().status, 200);
+    for path in BOTH {
+        seen.read(&mut begin(&gateway, path, "", 100_000), path, 503, "too_many_connections");
+    }
+}
+
+/// An engine that has enough to do, and a service that stops meanwhile.
+async fn a_busy_engine(seen: &mut Seen) {
+    let mut gateway = Gateway::start(&[
+        ("WORKERS", "2"),
+        ("QUEUE_LIMIT", "0"),
+        // Equal conversions would be one.
+        ("CACHE", "off"),
+        // Less than after what a child that is stopped is taken for one that hangs.
+        ("CONVERSION_TIMEOUT", "3"),
+        ("SHUTDOWN_GRACE", "0.5"),
+    ]);
+    let model = motion();
+    let mut running = BOTH.map(|path| {
+        let mut raw = begin(&gateway, path, "", model.len());
+        raw.send(&model);
+        raw
+    });
+    stop(&gateway, 2);
+    for path in BOTH {
+        seen.read(&mut begin(&gateway, path, "", 1_000_000), path, 503, "queue_full");
+    }
+    for (path, raw) in BOTH.into_iter().zip(&mut running) {
+        seen.read(raw, path, 504, "timeout");
+    }
+    works(&gateway).await;
+
+    gateway.until_idle().await;
+    let [mut upload, mut running] = BOTH.map(|path| begin(&gateway, path, "", model.len()));
+    upload.send(&model[..100]);
+    running.send(&model);
+    stop(&gateway, 1);
+    gateway.signal(Signal::TERM);
+    for (path, raw) in BOTH.into_iter().zip([&mut upload, &mut running]) {
+        seen.read(raw, path, 503, "shutting_down");
+    }
+    assert_eq!(gateway.end().code(), Some(0));
+
+    let (mut gateway, mut raw, _bucket) = waits_for_a_bucket("0");
+    gateway.signal(Signal::TERM);
+    seen.next(&mut raw, answer("GET", "/v1/reports/{id}", 503, "shutting_down"));
+    assert_eq!(gateway.end().code(), Some(0));
+}
+
+/// Stops so many children as soon as they are at work.
+fn stop(gateway: &Gateway, number: usize) {
+    let told = || gateway.zygotes().into_iter().all(at_work::sleeps);
+    until("all are at work", || gateway.converting().len() == number && told());
+    gateway.converting().into_iter().for_each(|child| send(child, Signal::STOP));
+}
+
+/// The engine with a mistake in our own code: there is none of which we know.
+const MISTAKE: &str = r#"
+import runpy
+run_path = runpy.run_path
+def mistaken(*arguments, **named):
+    from meshgate_engine import process
+    apply = process.apply
+    def fail(job):
+        if job.output_format == "ply":
+            raise RuntimeError("a mistake in /our/own/code.py")
+        apply(job)
+    process.apply = fail
+    return run_path(*arguments, **named)
+runpy.run_path = mistaken
+"#;
+
+async fn a_faulty_engine(seen: &mut Seen) {
+    let bin = tempfile::tempdir().unwrap();
+    let python = bin.path().join("python");
+    let real = std::env::var_os("BLENDER_PYTHON")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"), Into::into);
+    std::fs::write(bin.path().join("mistake.py"), MISTAKE).unwrap();
+    let script = format!(
+        "#!/bin/sh\nexec {} \"$1\" \"$2\" \"$(cat {})\n$3\"\n",
+        real.display(),
+        bin.path().join("mistake.py").display()
+    );
+    std::fs::write(&python, script).unwrap();
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // The wrapper is not where the engine is.
+    let gateway = Gateway::start(&[("BLENDER_PYTHON", python.to_str().unwrap()), ("SANDBOX", "off")]);
+    let query = "output_format=ply&filename=a.obj";
+    seen.convert(&gateway, query, TRIANGLE.as_bytes(), 500, "internal").await;
+    works(&gateway).await;
+}
+
+/// A result that its client gets from a bucket.
+async fn results_elsewhere(seen: &mut Seen) {
+    let backend = Backend::bucket_on(Server::shared(), &[]).await;
+    let mut gateway = bucket::start(&backend, Server::shared(), &[("PRESIGN_RESULTS", "true")]);
+    gateway.client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+    let model = large_glb(2 << 20);
+    for path in BOTH {
+        let request = || ask(&gateway, path, "output_format=gltf&filename=a.glb", &model).send();
+        // Stored behind the answer, and sent whole until then.
+        let mut response = request().await.unwrap();
+        while response.status() == 200 {
+            response = request().await.unwrap();
+        }
+        seen.take(response, answer("POST", path, 303, "")).await;
+    }
+}
