@@ -7,9 +7,12 @@ from pathlib import Path
 
 import bpy
 
-from . import avatar, clips, formats, measure, process, realise, scene, textures, weights
+from . import avatar, clips, formats, measure, process, realise, scene, shaders, textures, tiles, weights
 from .errors import ConversionError
 from .job import Job
+
+# Targets that hold textures, and are read back; of the others the service says that they hold none.
+_TEXTURED = {"fbx", "usd", "usda", "usdc", "usdz", "blend"}
 
 # Formats of one clip that are written of the scene as it is; bvh and vrma choose among a skeleton's clips.
 _ONE_CLIP = {"usd", "usda", "usdc", "usdz", "abc"}
@@ -45,8 +48,12 @@ def run(task: dict, progress: Progress) -> dict:
     progress("exporting", None)
     with _timed(timings, "export_ms"):
         Path(job.output).parent.mkdir(parents=True, exist_ok=True)
-        textures.prepare_for_export(job)
-        packed, named = 0, textures.names()
+        tiles.split(job)
+        textures.drop_unreadable(job)
+        made = shaders.simplify(job)
+        textures.lay_out(job)
+        parts = {textures.name(part): textures.name(whole) for part, whole in made.items()}
+        packed, named = 0, [name for name in textures.names() if name not in parts]
         if job.output_format in {"glb", "vrm"}:
             packed = textures.packed(textures.materials(scene.objects()))
             if packed:
@@ -60,7 +67,7 @@ def run(task: dict, progress: Progress) -> dict:
     with _timed(timings, "check_ms"):
         if task["read_back"]:
             produced = _read_back(job)
-        _name_lost_textures(job, named, produced)
+        _name_lost_textures(job, named, parts, produced)
         _name_lost_clips(job, [clip["name"] for clip in found["clips"]], shown, produced)
 
     return {
@@ -74,11 +81,11 @@ def run(task: dict, progress: Progress) -> dict:
     }
 
 
-def _name_lost_textures(job: Job, named: list[str], produced: dict | None) -> None:
+def _name_lost_textures(job: Job, named: list[str], parts: dict[str, str], produced: dict | None) -> None:
     if produced is None and job.output_format in {"obj", "glb", "vrm"}:
-        textures.tell_lost(job, named, textures.written(job))
-    elif produced is not None and produced["textures"]:
-        textures.tell_lost(job, named, textures.names())
+        textures.tell_lost(job, named, textures.written(job), parts)
+    elif produced is not None and job.output_format in _TEXTURED:
+        textures.tell_lost(job, named, textures.names(), parts)
 
 
 def _name_lost_clips(job: Job, names: list[str], shown: list[str], produced: dict | None) -> None:

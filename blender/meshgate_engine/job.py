@@ -20,6 +20,8 @@ class Job:
     # What no count shows, one clause each.
     losses: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    # The colours that tint textures, by the names of material and socket, where the exporter does not write them.
+    tints: dict[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
     def from_task(cls, task: dict) -> "Job":

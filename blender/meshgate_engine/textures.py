@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import bpy
 
+from . import reencode
 from .formats import glb
 from .job import Job
 
@@ -15,8 +16,11 @@ from .job import Job
 _WITHOUT_FILE = {"GENERATED", "VIEWER"}
 
 _EXTENSIONS = {"png", "jpg", "jpeg", "webp", "tga", "bmp", "tif", "tiff", "exr", "hdr", "dds", "jp2", "psd", "gif"}
+
+USD = {"usd", "usda", "usdc", "usdz"}
+
 # Targets whose exporters take the names of files and mix up images that share one, or that have none.
-_COPYING = {"obj", "fbx", "usd", "usda", "usdc", "usdz"}
+_COPYING = USD | {"obj", "fbx"}
 
 # Targets whose exporters decode images, and leave out those they cannot; the others copy what they are given.
 _DECODING = {"glb", "vrm"}
@@ -126,8 +130,8 @@ def base_name(path: str) -> str:
     return re.sub(r"^[A-Za-z]:", "", re.split(r"[/\\]", path)[-1]) or path
 
 
-def prepare_for_export(job: Job) -> None:
-    """Gets the images ready for the exporter of the target."""
+def drop_unreadable(job: Job) -> None:
+    """Takes images out that the exporter of the target would stumble over, or black out."""
     if job.output_format != "blend":
         _drop([image for image in bpy.data.images if _is_missing(image)])
     if job.output_format in _DECODING:
@@ -135,28 +139,43 @@ def prepare_for_export(job: Job) -> None:
         for image in damaged:
             job.warn(f"a texture could not be read: {base_name(image.filepath_raw or image.name)}")
         _drop(damaged)
+
+
+def lay_out(job: Job) -> None:
+    """Gets the images' files ready for the exporter of the target."""
     if job.output_format in _COPYING:
-        _lay_out(Path("tmp/textures"))
+        _lay_out(job, Path("tmp/textures"))
+
+
+def name(image: bpy.types.Image) -> str:
+    """What a texture is called: by its file, or by itself where it has none."""
+    return base_name(image.filepath_raw) or image.name
 
 
 def names() -> list[str]:
-    """What the textures of the scene are called: by their files, or by themselves where they have none."""
-    found = images(materials(bpy.context.scene.objects))
-    return sorted(base_name(image.filepath_raw) or image.name for image in found)
+    """What the textures of the scene are called."""
+    return sorted(name(image) for image in images(materials(bpy.context.scene.objects)))
 
 
-def tell_lost(job: Job, before: list[str], after: list[str]) -> None:
+def tell_lost(job: Job, before: list[str], after: list[str], parts: dict[str, str]) -> None:
     """Names the textures that did not come out; does nothing where names do not tell them, as exporters change some.
 
-    The clause begins as the service's own, which only counts, and takes its place.
+    ``parts`` are textures made for the export, each with the one that it is a channel of. The clause begins as the
+    service's own, which only counts, and takes its place.
     """
-    left = [_plain(name) for name in after]
+    of = {_plain(part): _plain(whole) for part, whole in parts.items()}
+    left = sorted(_plain(name) for name in after if _plain(name) not in of)
+    left += {of[_plain(name)] for name in after if _plain(name) in of} - set(left)
     gone = [name for name in before if _plain(name) not in left]
-    if not gone or len(gone) != len(before) - len(after):
+    if not gone or len(gone) != len(before) - len(left):
         return
-    listed = ", ".join(gone[:_MOST_NAMES]) + (f" and {len(gone) - _MOST_NAMES} more" if len(gone) > _MOST_NAMES else "")
-    count = f"{len(gone)} of {len(before)}" if after else str(len(before))
-    job.lose(f"{count} texture{'s' if len(before) > 1 else ''} did not come out: {listed}")
+    count = f"{len(gone)} of {len(before)}" if left else str(len(before))
+    job.lose(f"{count} texture{'s' if len(before) > 1 else ''} did not come out: {_listed(gone)}")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def written(job: Job) -> list[str]:
@@ -193,9 +212,10 @@ def _drop(without_pixels: list[bpy.types.Image]) -> None:
         bpy.data.images.remove(image)
 
 
-def _lay_out(folder: Path) -> None:
+def _lay_out(job: Job, folder: Path) -> None:
     """Gives every image a file with a name of its own: exporters copy or name the textures by it."""
     taken: set[str] = set()
+    changed = []
     for image in images(materials(bpy.context.scene.objects)):
         if image.source not in {"FILE", "GENERATED"}:
             continue
@@ -206,22 +226,38 @@ def _lay_out(folder: Path) -> None:
             image.pack()
         packed = image.packed_file
         content = packed.data if packed else Path(bpy.path.abspath(image.filepath_raw)).read_bytes()
-        name = _free_name(image, content, taken)
+        extension = None
+        if job.output_format == "usdz":
+            extension = reencode.kind(content)
+            made = None if extension else reencode.png_or_exr(image, content)
+            if made:
+                content, extension = made
+                changed.append(name(image))
+            elif extension is None:
+                job.warn(f"a texture could not be read: {name(image)}")
+        free = _free_name(image, content, taken, extension)
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / name
+        file = folder / free
         file.write_bytes(content)
         while image.packed_file:
             image.unpack(method="REMOVE")
         image.source = "FILE"
         image.filepath_raw = str(file.absolute())
+        if job.output_format in USD and image.colorspace_settings.name == "Linear Rec.709":
+            # USD's word for it is raw; of the other name the exporter says nothing, and readers take it for sRGB.
+            image.colorspace_settings.name = "Non-Color"
+    if changed:
+        verb = "s were made PNG or EXR" if len(changed) > 1 else " was made PNG or EXR"
+        job.warn(f"{len(changed)} texture{verb}, as usdz allows: {_listed(sorted(changed))}")
 
 
-def _free_name(image: bpy.types.Image, content: bytes, taken: set[str]) -> str:
+def _free_name(image: bpy.types.Image, content: bytes, taken: set[str], wanted: str | None) -> str:
     """A file name that no other image has, without what confuses a line of an .mtl file."""
-    name = base_name(image.filepath_raw) or image.name
-    stem, _, extension = name.rpartition(".")
+    stem, _, extension = name(image).rpartition(".")
     if not stem or extension.lower() not in _EXTENSIONS:
-        stem, extension = name, next((known for magic, known in _MAGIC if content.startswith(magic)), "png")
+        stem, extension = name(image), next((known for magic, known in _MAGIC if content.startswith(magic)), "png")
+    if wanted and (wanted, extension.lower()) != ("jpg", "jpeg"):
+        extension = wanted
     stem = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", stem).strip()[:80] or "texture"
     free, number = f"{stem}.{extension}", 1
     while free.casefold() in taken:
@@ -263,6 +299,14 @@ def is_within(path: str) -> bool:
     return real.startswith(os.path.realpath(os.getcwd()) + os.sep) and os.path.isfile(real)
 
 
+def take_settings(made: bpy.types.Image, image: bpy.types.Image) -> None:
+    """Lets an image be read as another one is."""
+    # It has no name while its pixels were never asked for.
+    if image.colorspace_settings.name:
+        made.colorspace_settings.name = image.colorspace_settings.name
+    made.alpha_mode = image.alpha_mode
+
+
 def _load(image: bpy.types.Image, file: Path) -> bool:
     # A new image, since an importer's placeholder stays one whatever is set on it.
     try:
@@ -273,8 +317,7 @@ def _load(image: bpy.types.Image, file: Path) -> bool:
         bpy.data.images.remove(found)
         return False
     name = image.name
-    found.colorspace_settings.name = image.colorspace_settings.name
-    found.alpha_mode = image.alpha_mode
+    take_settings(found, image)
     image.user_remap(found)
     bpy.data.images.remove(image)
     found.name = name

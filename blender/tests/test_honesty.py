@@ -61,11 +61,27 @@ def test_alembic_holds_the_motion_of_a_skin(tmp_path):
     assert report["warnings"] == ["bounds_m of the result is the box at the clip's first frame: abc holds no rest pose"]
 
 
+def _coloured(*names: str, kind: str, domain: str) -> None:
+    mesh = box("Box").data
+    for name in names:
+        mesh.color_attributes.new(name, kind, domain)
+    for layer in mesh.color_attributes:
+        for index, value in enumerate(layer.data):
+            point = index if domain == "POINT" else mesh.loops[index].vertex_index
+            value.color = (point / 8, 0.5, 0.25, 1.0)
+
+
 def _coloured_points() -> None:
-    item = box("Box")
-    colours = item.data.color_attributes.new("Col", "FLOAT_COLOR", "POINT")
-    for index, value in enumerate(colours.data):
-        value.color = (index / 8, 0.5, 0.25, 1.0)
+    _coloured("Col", kind="FLOAT_COLOR", domain="POINT")
+
+
+def _coloured_corners() -> None:
+    """What USD's importer makes of its colours."""
+    _coloured("Col", kind="FLOAT_COLOR", domain="CORNER")
+
+
+def _coloured_twice() -> None:
+    _coloured("Col", "More", kind="FLOAT_COLOR", domain="POINT")
 
 
 def _colours(path: str) -> list:
@@ -74,15 +90,23 @@ def _colours(path: str) -> list:
 
     formats.module("abc").read(Job(path, "abc", "", ""))
     (mesh,) = bpy.data.meshes
-    (layer,) = mesh.color_attributes
-    return sorted({round(layer.data[loop.index].color[0], 2) for loop in mesh.loops})
+    return [
+        sorted({round(layer.data[loop.index].color[0], 2) for loop in mesh.loops}) for layer in mesh.color_attributes
+    ]
 
 
-def test_alembic_holds_the_colours_of_vertices(tmp_path):
-    report = convert(tmp_path / "c", build(tmp_path, _coloured_points), "abc")
-    assert report["output"]["vertex_colours"] == 1
+@pytest.mark.parametrize(("builder", "count"), [(_coloured_points, 1), (_coloured_corners, 1), (_coloured_twice, 2)])
+def test_alembic_holds_the_colours_of_vertices(tmp_path, builder, count):
+    report = convert(tmp_path / "c", build(tmp_path, builder), "abc")
+    assert report["output"]["vertex_colours"] == count
     found = in_child(_colours, str(tmp_path / "c/out/model.abc"))
-    assert found == pytest.approx([index / 8 for index in range(8)], abs=0.02)
+    assert found == [pytest.approx([index / 8 for index in range(8)], abs=0.02)] * count
+
+
+def test_alembic_holds_the_colours_that_usd_held(tmp_path):
+    convert(tmp_path / "a", build(tmp_path, _coloured_corners), "usdz")
+    report = convert(tmp_path / "b", tmp_path / "a/out/model.usdz", "abc")
+    assert report["input"]["vertex_colours"] == report["output"]["vertex_colours"] == 1
 
 
 def _four_textures(packed: bool) -> None:

@@ -1,12 +1,13 @@
 """Textures are found by name, travel with the result, and never stop a conversion when they are missing."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import bpy
 import pytest
 from helpers import build, convert, in_child
-from meshgate_engine import textures
+from meshgate_engine import textures, warm
 from models import box, material, picture
 
 TRIANGLE = """mtllib model.mtl
@@ -172,6 +173,83 @@ def test_textures_in_node_groups_are_counted(tmp_path):
 def read_glb(path: Path) -> dict:
     content = path.read_bytes()
     return json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+
+
+# Extension -> Blender's name of the format, the red of the picture, and what USDZ gets.
+FORMATS = {
+    "png": ("PNG", 0.4, "png"), "jpeg": ("JPEG", 0.4, "jpeg"), "exr": ("OPEN_EXR", 4.0, "exr"),
+    "hdr": ("HDR", 4.0, "exr"), "bmp": ("BMP", 0.4, "png"), "tga": ("TARGA", 0.4, "png"), "tif": ("TIFF", 0.4, "png"),
+    "webp": ("WEBP", 0.4, "png"), "jp2": ("JPEG2000", 0.4, "png"),
+}  # fmt: skip
+
+
+def _of_every_format() -> None:
+    for extension, (kind, red, _) in FORMATS.items():
+        made = bpy.data.images.new(extension, 64, 64, float_buffer=red > 1, is_data=red > 1)
+        made.pixels = [red, 0.8, 0.2, 1.0] * (64 * 64)
+        made.file_format = kind
+        made.filepath_raw = str(Path(f"of_{extension}.{extension}").absolute())
+        made.save()
+        image = bpy.data.images.load(made.filepath_raw)
+        image.pack()
+        box(extension).data.materials.append(material(extension, image))
+    # Floats in a file, and not those of light.
+    deep = bpy.data.images.load(str(_sixteen_bits(Path("deep.tif").absolute())))
+    deep.pack()
+    box("deep").data.materials.append(material("deep", deep))
+
+
+def _sixteen_bits(path: Path) -> Path:
+    made = bpy.data.images.new("deep", 64, 64, float_buffer=True, is_data=True)
+    made.pixels = [0.4, 0.8, 0.2, 1.0] * (64 * 64)
+    settings = bpy.context.scene.render.image_settings
+    settings.file_format, settings.color_depth = "TIFF", "16"
+    bpy.context.scene.view_settings.view_transform = "Raw"
+    made.save_render(str(path))
+    return path
+
+
+def _reds(path: str) -> dict[str, float]:
+    bpy.ops.wm.usd_import(filepath=path, import_textures_mode="IMPORT_PACK")
+    images = {image.name.rpartition(".")[0] or image.name: image for image in bpy.data.images if image.size[0]}
+    return {name: image.pixels[0] for name, image in images.items()}
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """A working directory for images; OpenEXR as the zygote leaves it before it forks."""
+    warm._stop_openexr_threads()
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path / "images")
+
+
+@pytest.mark.usefixtures("images")
+def test_usdz_holds_only_formats_that_its_readers_know(tmp_path):
+    source = build(tmp_path, _of_every_format)
+    report = convert(tmp_path / "c", source, "usdz")
+    assert report["losses"] == []
+    assert report["warnings"] == [
+        "7 textures were made PNG or EXR, as usdz allows: deep.tif, of_bmp.bmp, of_hdr.hdr, of_jp2.jp2, of_tga.tga"
+        " and 2 more"
+    ]
+    with zipfile.ZipFile(tmp_path / "c/out/model.usdz") as package:
+        names = sorted(Path(name).name for name in package.namelist() if name.startswith("textures/"))
+        contents = {Path(name).name: package.read(name) for name in package.namelist()}
+    assert names == sorted(["deep.png", *(f"of_{name}.{after}" for name, (_, _, after) in FORMATS.items())])
+    starts = {"png": b"\x89PNG", "exr": b"\x76\x2f\x31\x01", "jpeg": b"\xff\xd8"}
+    assert all(contents[name].startswith(starts[name.rpartition(".")[2]]) for name in names)
+    reds = in_child(_reds, str(tmp_path / "c/out/model.usdz"))
+    assert reds["deep"] == pytest.approx(0.4, abs=0.02)
+    for name, (_, red, _) in FORMATS.items():
+        assert reds[f"of_{name}"] == pytest.approx(red, abs=0.03), name
+
+
+@pytest.mark.usefixtures("images")
+def test_other_targets_get_images_as_they_are(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _of_every_format), "usda")
+    assert report["warnings"] == []
+    names = sorted(path.name for path in (tmp_path / "c/out/textures").iterdir())
+    assert names == sorted(["deep.tif", *(f"of_{name}.{name}" for name in FORMATS)])
 
 
 def _three_on_one_material() -> None:

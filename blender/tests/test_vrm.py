@@ -1,12 +1,14 @@
 """VRM avatars and VRM animations are real ones, and what they cannot hold is said."""
 
+import struct
+
 import bpy
 import pytest
 from helpers import build, convert, in_child
 from humans import PARTS, RIGS, person, skeleton
 from meshgate_engine.errors import ConversionError
 from meshgate_engine.formats import glb
-from models import BOUNDS, skinned_figure
+from models import BOUNDS, material, picture, skinned_figure
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,48 @@ def test_a_model_becomes_an_avatar(tmp_path):
     assert (output["humanoid"], output["skins"], output["blend_shapes"], output["clips"]) == (True, 1, 1, [])
     assert output["bones"] == report["input"]["bones"]
     assert output["bounds_m"] == approximately(BOUNDS)
+
+
+def _coloured_person():
+    person()
+    body = bpy.data.objects["Body"].data
+    body.materials.append(material("Skin"))
+    for value in body.color_attributes.new("Col", "FLOAT_COLOR", "POINT").data:
+        value.color = (1.0, 0.0, 0.0, 1.0)
+
+
+def test_vertex_colours_stay_the_only_ones(tmp_path):
+    report = convert(tmp_path / "c", build(tmp_path, _coloured_person), "vrm")
+    assert report["input"]["vertex_colours"] == report["output"]["vertex_colours"] == 1
+    document, buffer = glb.load(result(tmp_path / "c", "vrm"))
+    (primitive,) = document["meshes"][0]["primitives"]
+    colours = document["accessors"][primitive["attributes"]["COLOR_0"]]
+    start = document["bufferViews"][colours["bufferView"]]["byteOffset"]
+    assert (colours["componentType"], colours["type"]) == (5123, "VEC4")
+    assert struct.unpack_from("<4H", buffer, start) == (65535, 0, 0, 65535)
+
+
+def _toon_person():
+    person()
+    made = material("Skin", picture())
+    bpy.data.objects["Body"].data.materials.append(made)
+    toon = made.vrm_addon_extension.mtoon1
+    toon.enabled = True
+    toon.pbr_metallic_roughness.base_color_texture.index.source = bpy.data.images["skin.png"]
+    toon.pbr_metallic_roughness.base_color_factor = (0.75, 0.5, 0.25, 1.0)
+
+
+@pytest.mark.parametrize("target", ["fbx", "obj", "usda"])
+def test_the_tint_of_a_drawn_skin_comes_out(tmp_path, target):
+    convert(tmp_path / "a", build(tmp_path, _toon_person), "vrm")
+    report = convert(tmp_path / "b", result(tmp_path / "a", "vrm"), target)
+    assert report["output"]["textures"] == 1
+    both = f"the colour that tints 1 texture came out beside it: not every reader of {target} multiplies them"
+    assert report["warnings"] == ([] if target == "usda" else [both])
+    if target == "obj":
+        assert "Kd 0.750000 0.500000 0.250000" in (tmp_path / "b/out/model.mtl").read_text()
+    if target == "usda":
+        assert "inputs:scale = (0.75, 0.5, 0.25, 1)" in (tmp_path / "b/out/model.usda").read_text()
 
 
 def test_an_avatar_stays_what_it_is(tmp_path):

@@ -54,14 +54,18 @@ def write(job: Job) -> None:
 
 
 def _colour_corners() -> None:
-    """Puts the colours of vertices on their corners: the exporter leaves out any others."""
+    """Makes all vertex colours bytes on corners: the exporter leaves out any others."""
     for mesh in {item.data for item in model.meshes()}:
-        for layer in [layer for layer in mesh.color_attributes if layer.domain == "POINT"]:
+        layers = [(layer.name, layer.domain, layer.data_type) for layer in mesh.color_attributes]
+        # By their names, since removing one moves the others.
+        for name in [name for name, *kind in layers if kind != ["CORNER", "BYTE_COLOR"]]:
+            layer = mesh.color_attributes[name]
             colours = np.empty(len(layer.data) * 4, dtype=np.float32)
             layer.data.foreach_get("color", colours)
-            corners = np.empty(len(mesh.loops), dtype=np.int32)
-            mesh.loops.foreach_get("vertex_index", corners)
-            name = layer.name
+            if layer.domain == "POINT":
+                corners = np.empty(len(mesh.loops), dtype=np.int32)
+                mesh.loops.foreach_get("vertex_index", corners)
+                colours = colours.reshape(-1, 4)[corners].ravel()
             mesh.color_attributes.remove(layer)
             made = mesh.color_attributes.new(name, "BYTE_COLOR", "CORNER")
-            made.data.foreach_set("color", colours.reshape(-1, 4)[corners].ravel())
+            made.data.foreach_set("color", colours)

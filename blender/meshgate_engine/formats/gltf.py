@@ -172,11 +172,24 @@ def _without_faces() -> bool:
 
 
 def _normalise_lights() -> None:
-    """Lights whose strength grows with their size, as USD's do, stop Blender 5.0's exporter with a TypeError."""
+    """Lights with a colour temperature, or whose strength grows with their size, stop Blender 5.0's exporter.
+
+    Both are what USD's have. They look the same without.
+    """
     for item in scene.objects():
-        if item.type == "LIGHT" and not item.data.normalize:
-            item.data.energy *= item.data.area(matrix_world=item.matrix_world)
-            item.data.normalize = True
+        if item.type != "LIGHT":
+            continue
+        light = item.data
+        if not light.normalize:
+            light.energy *= light.area(matrix_world=item.matrix_world)
+            light.normalize = True
+        if light.use_temperature:
+            colour = [own * warm for own, warm in zip(light.color, light.temperature_color, strict=True)]
+            # glTF's go up to one.
+            brightest = max(*colour, 1.0)
+            light.color = [value / brightest for value in colour]
+            light.energy *= brightest
+            light.use_temperature = False
 
 
 def _document(path: Path) -> dict:

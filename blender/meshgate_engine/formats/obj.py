@@ -1,14 +1,21 @@
 """Wavefront OBJ, with its materials and textures in files beside it."""
 
+from pathlib import Path
+
 import bpy
 
+from .. import duplicates
 from ..job import Job
 from ..operators import exporting, importing
+
+_COLOURS = {"Base Color": "Kd", "Emission Color": "Ke"}
 
 
 def read(job: Job) -> str:
     """Imports the file."""
-    importing(job, bpy.ops.wm.obj_import, validate_meshes=True)
+    # The importer's own validation drops faces that are back to back.
+    importing(job, bpy.ops.wm.obj_import, validate_meshes=False)
+    duplicates.part()
     return "wm.obj_import"
 
 
@@ -24,3 +31,17 @@ def write(job: Job) -> None:
         export_triangulated_mesh=job.triangulate,
         path_mode="COPY",
     )
+    library = Path(job.output).with_suffix(".mtl")
+    if job.tints and library.is_file():
+        _add_tints(job, library)
+
+
+def _add_tints(job: Job, library: Path) -> None:
+    """Writes the colours that textures are multiplied with, which the exporter leaves out beside a texture."""
+    lines = []
+    for line in library.read_text("utf-8", "surrogateescape").splitlines():
+        lines.append(line)
+        for (material, socket), colour in job.tints.items():
+            if line == f"newmtl {material.replace(' ', '_')}":
+                lines.append(f"{_COLOURS[socket]} {' '.join(f'{value:.6f}' for value in colour)}")
+    library.write_text("\n".join(lines) + "\n", "utf-8", "surrogateescape")

@@ -7,9 +7,12 @@ from types import ModuleType
 
 import bpy
 
-from .. import caches, clips
+from .. import caches, clips, scene
 from ..job import Job
 from ..operators import exporting, importing
+
+# Kelvin; USD's white, while Blender's is a shade off.
+_WHITE = 6500.0
 
 # What a clip of a skeleton holds.
 _ANIMATED = {"translations", "rotations", "scales", "blendShapeWeights"}
@@ -25,6 +28,9 @@ def read(job: Job) -> str:
         apply_unit_conversion_scale=True,
         validate_meshes=True,
     )
+    for item in scene.objects():
+        if item.type == "LIGHT" and abs(item.data.temperature - _WHITE) < 1.0:
+            item.data.use_temperature = False
     if caches.moves():
         caches.set_fps(_frames_per_second(job.input))
         caches.make_clip("Animation")
@@ -55,6 +61,7 @@ def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
     found = clips.takes(bpy.context.scene)
     moving = bool(found) or caches.changing()
+    _whiten_lights()
     exporting(
         job,
         bpy.ops.wm.usd_export,
@@ -112,3 +119,10 @@ def _hold_in_layer(pxr: ModuleType, path: Path) -> None:
             for time in (layer.startTimeCode, layer.endTimeCode):
                 layer.SetTimeSample(place, time, value)
     layer.Save()
+
+
+def _whiten_lights() -> None:
+    """Blender 5.0 writes colour temperatures as if all were switched on: those that are off become white's."""
+    for item in scene.objects():
+        if item.type == "LIGHT" and not item.data.use_temperature:
+            item.data.temperature = _WHITE

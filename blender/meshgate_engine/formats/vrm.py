@@ -1,6 +1,8 @@
 """VRM avatars: 0.x and 1.0 in, 1.0 out."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
@@ -62,18 +64,37 @@ def write(job: Job) -> None:
     vrm.humanoid.pose = "restPositionPose"
     _fill_expressions(vrm)
     terms.fill(job, vrm.meta, item.data.vrm_addon_extension.vrm0.meta)
-    exporting(
-        job,
-        bpy.ops.export_scene.vrm,
-        armature_object_name=item.name,
-        use_addon_preferences=False,
-        export_invisibles=True,
-        export_only_selections=False,
-        enable_advanced_preferences=True,
-        export_try_sparse_sk=True,
-        ignore_warning=True,
-    )
+    with _vertex_colours_as_they_are():
+        exporting(
+            job,
+            bpy.ops.export_scene.vrm,
+            armature_object_name=item.name,
+            use_addon_preferences=False,
+            export_invisibles=True,
+            export_only_selections=False,
+            enable_advanced_preferences=True,
+            export_try_sparse_sk=True,
+            ignore_warning=True,
+        )
     _check(job, vrm.meta.contact_information)
+
+
+@contextlib.contextmanager
+def _vertex_colours_as_they_are() -> Iterator[None]:
+    """The add-on asks for those that materials use; glTF's exporter puts a white layer before any others."""
+    from io_scene_vrm.external import io_scene_gltf2_support
+
+    usual = io_scene_gltf2_support._invoke_export_scene_gltf
+
+    def export(arguments: io_scene_gltf2_support.ExportSceneGltfArguments) -> set[str]:
+        arguments.export_vertex_color = "ACTIVE"
+        return usual(arguments)
+
+    io_scene_gltf2_support._invoke_export_scene_gltf = export
+    try:
+        yield
+    finally:
+        io_scene_gltf2_support._invoke_export_scene_gltf = usual
 
 
 def _fill_expressions(vrm: bpy.types.PropertyGroup) -> None:

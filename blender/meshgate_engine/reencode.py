@@ -1,0 +1,50 @@
+"""Images in another file format, for a target that holds few of them."""
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+# What a file of each begins with.
+_PNG, _JPEG, _EXR = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\x76\x2f\x31\x01"
+
+# Radiance's; images of other formats that Blender holds as floats have at most 16 bits a channel.
+_HDR = b"#?"
+
+
+def kind(content: bytes) -> str | None:
+    """The extension of the formats that the specification of USDZ allows; None for any other."""
+    for start, extension in ((_PNG, "png"), (_JPEG, "jpg"), (_EXR, "exr")):
+        if content.startswith(start):
+            return extension
+    return "avif" if content[4:12] in {b"ftypavif", b"ftypavis"} else None
+
+
+def png_or_exr(image: bpy.types.Image, content: bytes) -> tuple[bytes, str] | None:
+    """The content of a file with the same pixels, as PNG, or EXR where PNG cannot hold them; None if it has none."""
+    width, height = image.size
+    if width * height == 0:
+        return None
+    wide = content.startswith(_HDR)
+    pixels = np.empty(width * height * 4, dtype=np.float32)
+    image.pixels.foreach_get(pixels)
+    if image.is_float and not wide and image.colorspace_settings.name == "sRGB":
+        # Blender gives them without their curve, which a PNG has.
+        colours = pixels.reshape(-1, 4)[:, :3]
+        colours[:] = _srgb(colours)
+    made = bpy.data.images.new("made", width, height, alpha=True, float_buffer=wide, is_data=wide)
+    try:
+        made.pixels.foreach_set(pixels)
+        file = Path("tmp/made").absolute()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        made.file_format = "OPEN_EXR" if wide else "PNG"
+        made.filepath_raw = str(file)
+        made.save()
+        return file.read_bytes(), "exr" if wide else "png"
+    finally:
+        bpy.data.images.remove(made)
+
+
+def _srgb(linear: np.ndarray) -> np.ndarray:
+    linear = np.clip(linear, 0.0, 1.0)
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)

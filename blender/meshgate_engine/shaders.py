@@ -1,0 +1,333 @@
+"""Materials as exporters look for them: a Principled BSDF with images linked straight to its sockets.
+
+Importers and authors put nodes in between: a colour or vertex colours that tint the image, one channel of it, an
+unlit shader. The exporters of FBX and OBJ leave out images behind those, USD's leaves out what they do, and glTF's
+knows all but what USD's importer makes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import bpy
+
+from . import channels, textures
+from .job import Job
+
+_GLTF = {"glb", "vrm"}
+_TARGETS = textures.USD | _GLTF | {"fbx", "obj"}
+
+_COLOURS = ("Base Color", "Emission Color")
+_VALUES = ("Metallic", "Roughness", "Specular IOR Level")
+
+# No colour is made by more nodes than these; a graph may lead to a node in very many ways, and in circles.
+_MOST_STEPS = 200
+
+_WHITE = (1.0, 1.0, 1.0)
+
+# A socket and the nodes of the groups that it is in, outermost first.
+_Groups = tuple[bpy.types.ShaderNode, ...]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a socket gets its value from: an image, or one channel of it, times a colour and vertex colours."""
+
+    image: bpy.types.ShaderNodeTexImage | None = None
+    channel: int | None = None
+    factor: tuple[float, ...] = _WHITE
+    by_vertices: bool = False
+    # Nodes do more to it than that.
+    by_more: bool = False
+
+    def times(self, other: "_Source") -> "_Source":
+        """The product of both; of two images it is the first."""
+        return _Source(
+            self.image or other.image,
+            self.channel if self.image else other.channel,
+            tuple(one * two for one, two in zip(self.factor, other.factor, strict=True)),
+            self.by_vertices or other.by_vertices,
+            self.by_more or other.by_more or bool(self.image and other.image),
+        )
+
+
+@dataclass
+class _Told:
+    """How many textures lose what on the way."""
+
+    tinted: int = 0
+    by_vertices: int = 0
+    by_more: int = 0
+    unlit: int = 0
+
+
+def simplify(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
+    """Readies the materials for targets whose exporters need it, and says what they cannot hold.
+
+    Returns the images that were made, each with the one of which it is a channel. The colours that tint textures
+    are in ``job.tints`` afterwards, but for USD and glTF, whose textures hold them.
+    """
+    alone = job.output_format == "obj" and job.packaging == "single"
+    if job.output_format not in _TARGETS or alone:
+        return {}
+    split = channels.Channels()
+    told = _Told()
+    for material in textures.materials(bpy.context.scene.objects):
+        if material.node_tree and material.is_editable:
+            made = _Material(job, material, split, told)
+            if job.output_format in _GLTF:
+                made.tint_for_gltf()
+            else:
+                made.simplify()
+    _tell(job, told)
+    return split.made
+
+
+def _tell(job: Job, told: _Told) -> None:
+    target = job.output_format
+    if told.tinted:
+        # What viewers do with both, a texture and a colour, is not agreed on.
+        verb, beside = ("s that tint", "them") if told.tinted > 1 else (" that tints", "it")
+        both = f"not every reader of {target} multiplies them"
+        job.warn(f"the colour{verb} {_textures(told.tinted)} came out beside {beside}: {both}")
+    if told.by_vertices:
+        job.lose(f"the tint of {_textures(told.by_vertices)} by vertex colours: {target} holds no mix of them")
+    if told.by_more:
+        as_is = "it as it is" if told.by_more == 1 else "them as they are"
+        job.lose(f"what nodes make of {_textures(told.by_more)}: {target} holds {as_is}")
+    if told.unlit:
+        job.lose(f"{told.unlit} unlit material{'s' if told.unlit > 1 else ''} became lit: {target} holds no other")
+
+
+def _textures(count: int) -> str:
+    return f"{count} texture{'s' if count > 1 else ''}"
+
+
+class _Material:
+    def __init__(self, job: Job, material: bpy.types.Material, split: channels.Channels, told: _Told) -> None:
+        self.job, self.material, self.tree = job, material, material.node_tree
+        self.split, self.told = split, told
+        self.steps = 0
+        self.is_usd = job.output_format in textures.USD
+
+    def simplify(self) -> None:
+        output = self.tree.get_output_node("ALL")
+        found = list(self._shaders(output.inputs["Surface"], ())) if output else []
+        shader = next((each for each in found if each[0].type == "BSDF_PRINCIPLED"), None)
+        coloured = (each for each in found if each[0].type != "BSDF_TRANSPARENT" and each[0].inputs.get("Color"))
+        shader = shader or next(coloured, None)
+        if shader is None:
+            return
+        node, groups = shader
+        principled = node
+        if node.type != "BSDF_PRINCIPLED" or groups:
+            if not self._is_known(node, groups):
+                return
+            principled = self._principled(node)
+        if found[0][0] != principled:
+            self._keep_alpha(found, principled)
+            self.tree.links.new(principled.outputs["BSDF"], output.inputs["Surface"])
+        for name in _COLOURS:
+            self.steps = 0
+            socket = node.inputs.get(name) or (node.inputs.get("Color") if name == "Base Color" else None)
+            if socket and socket.is_linked:
+                source = self._source(socket, groups)
+                if name == "Base Color" and self._is_toon():
+                    # The VRM add-on keeps the colour that tints the texture where a link hides it.
+                    source = source.times(_Source(factor=_rgb(socket.default_value)))
+                self._colour(source, principled.inputs[name], socket)
+        for name in () if self.is_usd and principled is node else _VALUES:
+            self.steps = 0
+            socket = node.inputs.get(name)
+            if socket and socket.is_linked:
+                self._value(self._source(socket, groups), principled.inputs[name], name)
+
+    def _is_toon(self) -> bool:
+        extension = getattr(self.material, "vrm_addon_extension", None)
+        return extension is not None and extension.mtoon1.enabled
+
+    def _is_known(self, node: bpy.types.ShaderNode, groups: _Groups) -> bool:
+        """Whether a shader's colour is an image or a plain one."""
+        source = self._source(node.inputs.get("Base Color") or node.inputs["Color"], groups)
+        return source.image is not None or not source.by_more
+
+    def _principled(self, node: bpy.types.ShaderNode) -> bpy.types.ShaderNode:
+        """A Principled BSDF like a shader that is another, or in a group."""
+        made = self.tree.nodes.new("ShaderNodeBsdfPrincipled")
+        if node.type == "EMISSION":
+            made.inputs["Roughness"].default_value = 1.0
+            made.inputs["Specular IOR Level"].default_value = 0.0
+            self.told.unlit += 1
+        for socket in node.inputs:
+            to = made.inputs.get("Base Color" if socket.name == "Color" else socket.name)
+            if to and hasattr(socket, "default_value") and to.type == socket.type:
+                to.default_value = socket.default_value
+        return made
+
+    def _shaders(self, socket: bpy.types.NodeSocket, groups: _Groups) -> Iterator[tuple]:
+        """The shaders that a socket gets its surface from, with the groups that they are in, the nearest first."""
+        waiting = [(socket, groups)]
+        while waiting and self.steps < _MOST_STEPS:
+            self.steps += 1
+            socket, groups = waiting.pop(0)
+            if not socket.is_linked:
+                continue
+            link = socket.links[0]
+            node = link.from_node
+            if node.type == "GROUP":
+                inside = _inside(node, link.from_socket)
+                waiting += [(inside, (*groups, node))] if inside else []
+            elif node.type == "GROUP_INPUT":
+                outside = _outside(link.from_socket, groups)
+                waiting += [(outside, groups[:-1])] if outside else []
+            else:
+                yield node, groups
+                waiting += [(each, groups) for each in node.inputs if each.type == "SHADER" or node.type == "REROUTE"]
+
+    def _keep_alpha(self, found: list[tuple], principled: bpy.types.ShaderNode) -> None:
+        """What lets the background through where it is mixed with a transparent shader."""
+        if principled.inputs["Alpha"].is_linked:
+            return
+        for node, groups in found:
+            if node.type != "MIX_SHADER" or groups or not node.inputs[0].is_linked or not node.inputs[1].is_linked:
+                continue
+            factor = node.inputs[0].links[0].from_socket
+            if node.inputs[1].links[0].from_node.type == "BSDF_TRANSPARENT" and factor.node.type != "LIGHT_PATH":
+                self.tree.links.new(factor, principled.inputs["Alpha"])
+                return
+
+    def _colour(self, source: _Source, to: bpy.types.NodeSocket, socket: bpy.types.NodeSocket) -> None:
+        tint = max(abs(one - 1.0) for one in source.factor) > 1e-6
+        plain = not (tint or source.by_vertices or source.by_more or source.channel is not None)
+        if plain and to == socket and socket.links[0].from_node == source.image:
+            return
+        if source.image is None:
+            if not source.by_more:
+                for link in list(to.links):
+                    self.tree.links.remove(link)
+                to.default_value = (*source.factor, 1.0)
+            return
+        self.told.by_vertices += source.by_vertices
+        self.told.by_more += source.by_more
+        node = self._own(source.image)
+        if source.channel is not None:
+            node.image = self.split.image(node.image, source.channel) or node.image
+        colour = node.outputs["Color"]
+        if tint and self.is_usd:
+            colour = self._scaled(colour, source.factor)
+        elif tint:
+            self.told.tinted += 1
+            self.job.tints[self.material.name, to.name] = source.factor
+        self.tree.links.new(colour, to)
+        to.default_value = (*source.factor, 1.0)
+
+    def _scaled(self, colour: bpy.types.NodeSocket, factor: tuple[float, ...]) -> bpy.types.NodeSocket:
+        """What USD's exporter writes as the texture's scale."""
+        scale = self.tree.nodes.new("ShaderNodeVectorMath")
+        scale.operation = "MULTIPLY_ADD"
+        self.tree.links.new(colour, scale.inputs[0])
+        scale.inputs[1].default_value, scale.inputs[2].default_value = factor, (0.0, 0.0, 0.0)
+        return scale.outputs["Vector"]
+
+    def tint_for_gltf(self) -> None:
+        """Puts the scales of USD's textures as glTF's exporter looks for them."""
+        for shader in [node for node in self.tree.nodes if node.type == "BSDF_PRINCIPLED"]:
+            for name in _COLOURS:
+                socket = shader.inputs[name]
+                if not socket.is_linked or socket.links[0].from_node.type != "VECT_MATH":
+                    continue
+                source = self._source(socket, ())
+                if source.image is None or source.by_more or source.by_vertices or source.channel is not None:
+                    continue
+                mix = self.tree.nodes.new("ShaderNodeMix")
+                mix.data_type, mix.blend_type = "RGBA", "MULTIPLY"
+                factor, one, two = (each for each in mix.inputs if each.enabled)
+                factor.default_value, two.default_value = 1.0, (*source.factor, 1.0)
+                self.tree.links.new(source.image.outputs["Color"], one)
+                self.tree.links.new(next(each for each in mix.outputs if each.enabled), socket)
+
+    def _value(self, source: _Source, to: bpy.types.NodeSocket, name: str) -> None:
+        factor = source.factor[0]
+        if source.image is None or source.by_more or source.by_vertices:
+            return
+        node = source.image
+        if source.channel is not None or factor != 1.0:
+            made = self.split.image(node.image, source.channel, factor, name.split()[0].lower())
+            if made is None:
+                return
+            node = self._own(node)
+            node.image = made
+        elif node.id_data != self.tree:
+            node = self._own(node)
+        self.tree.links.new(node.outputs["Color"], to)
+
+    def _own(self, node: bpy.types.ShaderNodeTexImage) -> bpy.types.ShaderNodeTexImage:
+        """A node of this material with the same image, laid out alike, that nothing else is linked to."""
+        made = self.tree.nodes.new("ShaderNodeTexImage")
+        made.image, made.extension, made.interpolation = node.image, node.extension, node.interpolation
+        if node.id_data == self.tree and node.inputs["Vector"].is_linked:
+            self.tree.links.new(node.inputs["Vector"].links[0].from_socket, made.inputs["Vector"])
+        return made
+
+    def _source(self, socket: bpy.types.NodeSocket, groups: _Groups) -> _Source:
+        self.steps += 1
+        if self.steps > _MOST_STEPS:
+            return _Source(by_more=True)
+        if not socket.is_linked:
+            return _Source(factor=_rgb(socket.default_value)) if hasattr(socket, "default_value") else _Source()
+        link = socket.links[0]
+        node, output = link.from_node, link.from_socket
+        if node.type == "TEX_IMAGE":
+            return _Source(node, 3 if output.name == "Alpha" else None) if node.image else _Source(by_more=True)
+        if node.type in {"VERTEX_COLOR", "ATTRIBUTE"}:
+            return _Source(by_vertices=True)
+        if node.type in {"RGB", "VALUE"}:
+            return _Source(factor=_rgb(output.default_value))
+        if node.type == "REROUTE":
+            return self._source(node.inputs[0], groups)
+        if node.type == "GROUP":
+            inside = _inside(node, output)
+            return self._source(inside, (*groups, node)) if inside else _Source(by_more=True)
+        if node.type == "GROUP_INPUT":
+            outside = _outside(output, groups)
+            return self._source(outside, groups[:-1]) if outside else _Source(by_more=True)
+        if node.type in {"SEPARATE_COLOR", "SEPRGB"} and getattr(node, "mode", "RGB") == "RGB":
+            whole = self._source(node.inputs[0], groups)
+            index = list(node.outputs).index(output)
+            channel = index if whole.channel is None else whole.channel
+            return replace(whole, channel=channel, factor=(whole.factor[index],) * 3)
+        factors = _factors(node)
+        if factors:
+            return self._source(factors[0], groups).times(self._source(factors[1], groups))
+        sources = (self._source(each, groups) for each in node.inputs if each.is_linked and each.enabled)
+        return replace(next((each for each in sources if each.image), _Source()), factor=_WHITE, by_more=True)
+
+
+def _factors(node: bpy.types.ShaderNode) -> tuple[bpy.types.NodeSocket, bpy.types.NodeSocket] | None:
+    """The two sockets that a node multiplies, if that is all it does."""
+    inputs = [each for each in node.inputs if each.enabled]
+    if node.type in {"MIX", "MIX_RGB"} and node.blend_type == "MULTIPLY" and len(inputs) == 3:
+        whole = not inputs[0].is_linked and inputs[0].default_value == 1.0
+        return (inputs[1], inputs[2]) if whole and getattr(node, "data_type", "RGBA") == "RGBA" else None
+    if node.type in {"MATH", "VECT_MATH"} and node.operation == "MULTIPLY":
+        return inputs[0], inputs[1]
+    if node.type == "VECT_MATH" and node.operation == "MULTIPLY_ADD":
+        nothing = not inputs[2].is_linked and not any(inputs[2].default_value)
+        return (inputs[0], inputs[1]) if nothing else None
+    return None
+
+
+def _rgb(value: object) -> tuple[float, ...]:
+    return tuple(value)[:3] if hasattr(value, "__len__") else (float(value),) * 3
+
+
+def _inside(node: bpy.types.ShaderNode, output: bpy.types.NodeSocket) -> bpy.types.NodeSocket | None:
+    """The socket in a group that an output of the group's node gets its value from."""
+    ends = node.node_tree.nodes if node.node_tree else ()
+    end = next((each for each in ends if each.type == "GROUP_OUTPUT" and each.is_active_output), None)
+    return next((each for each in end.inputs if each.identifier == output.identifier), None) if end else None
+
+
+def _outside(output: bpy.types.NodeSocket, groups: _Groups) -> bpy.types.NodeSocket | None:
+    """The socket of a group's node that an output inside of the group stands for."""
+    inputs = groups[-1].inputs if groups else ()
+    return next((each for each in inputs if each.identifier == output.identifier), None)

@@ -1,0 +1,132 @@
+"""Textures of several images (UDIM), of which each covers one unit of the UVs: only USD and .blend hold them."""
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from . import scene, textures
+from .job import Job
+
+_TARGETS = {"glb", "vrm", "fbx", "obj"}
+
+# Lies at the UVs from nought to one.
+_FIRST = 1001
+
+
+def split(job: Job) -> None:
+    """Makes each tile an image, with a material for the faces that lie on it, where the target holds no tiles."""
+    if job.output_format not in _TARGETS:
+        return
+    tiled = {image for image in _used() if image.source == "TILED"}
+    if not tiled:
+        return
+    tiles = _Tiles(job)
+    for mesh in {item.data for item in scene.meshes()}:
+        for index, material in enumerate(list(mesh.materials)):
+            if material and material.is_editable and any(_tiled(node) for node in _nodes(material)):
+                tiles.split(mesh, index, material)
+    # What is left is in groups of nodes, or belongs to no mesh.
+    left = {image for image in _used() if image.source == "TILED"}
+    for image in left:
+        first = tiles.image(image, _FIRST)
+        if first:
+            image.user_remap(first)
+    count = f"{len(tiled)} texture{'s' if len(tiled) > 1 else ''}"
+    if left:
+        noun = "texture" if len(left) == 1 else "textures"
+        job.lose(f"all tiles but the first of {len(left)} {noun}: {job.output_format} holds no tiles")
+    if len(left) < len(tiled):
+        job.warn(f"the tiles of {count} became textures, with a material each: {job.output_format} holds no tiles")
+
+
+def _used() -> set[bpy.types.Image]:
+    return textures.images(textures.materials(scene.objects()))
+
+
+def _nodes(material: bpy.types.Material) -> list[bpy.types.ShaderNode]:
+    return list(material.node_tree.nodes) if material.node_tree else []
+
+
+def _tiled(node: bpy.types.ShaderNode) -> bool:
+    return node.type == "TEX_IMAGE" and bool(node.image) and node.image.source == "TILED"
+
+
+class _Tiles:
+    """The materials and images that were made for tiles."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._images: dict[tuple[bpy.types.Image, int], bpy.types.Image | None] = {}
+        self._materials: dict[tuple[bpy.types.Material, int], bpy.types.Material] = {}
+
+    def split(self, mesh: bpy.types.Mesh, index: int, material: bpy.types.Material) -> None:
+        """Gives the faces of a material one of their tile each."""
+        indices = np.empty(len(mesh.polygons), dtype=np.int32)
+        mesh.polygons.foreach_get("material_index", indices)
+        numbers = _numbers(mesh)
+        places = indices == index
+        for order, number in enumerate(np.unique(numbers[places]) if places.any() else [_FIRST]):
+            made = self._material(material, int(number))
+            if order == 0:
+                mesh.materials[index] = made
+                continue
+            indices[places & (numbers == number)] = len(mesh.materials)
+            mesh.materials.append(made)
+        mesh.polygons.foreach_set("material_index", indices)
+        mesh.update()
+
+    def _material(self, material: bpy.types.Material, number: int) -> bpy.types.Material:
+        if (material, number) not in self._materials:
+            made = self._materials[material, number] = material.copy()
+            made.name = f"{material.name}.{number}"
+            for node in [node for node in _nodes(made) if _tiled(node)]:
+                image = self.image(node.image, number)
+                if image is None:
+                    made.node_tree.nodes.remove(node)
+                else:
+                    # The UVs stay where they are, which is a whole number away.
+                    node.image, node.extension = image, "REPEAT"
+        return self._materials[material, number]
+
+    def image(self, tiled: bpy.types.Image, number: int) -> bpy.types.Image | None:
+        """The image of a tile, or none where its file is not there."""
+        if (tiled, number) not in self._images:
+            self._images[tiled, number] = self._load(tiled, number)
+        return self._images[tiled, number]
+
+    def _load(self, tiled: bpy.types.Image, number: int) -> bpy.types.Image | None:
+        path = tiled.filepath_raw.replace("<UDIM>", str(number)).replace("<UVTILE>", _place(number))
+        name = textures.base_name(path)
+        content = next((each.packed_file.data for each in tiled.packed_files if each.tile_number == number), None)
+        if content is None and textures.is_within(path):
+            content = Path(bpy.path.abspath(path)).read_bytes()
+        if content is None:
+            if number in [tile.number for tile in tiled.tiles]:
+                self.job.warn(f"a texture was not found: {name}")
+            return None
+        image = bpy.data.images.new(name, 1, 1)
+        image.pack(data=content, data_len=len(content))
+        image.source, image.filepath_raw = "FILE", f"//{name}"
+        textures.take_settings(image, tiled)
+        return image
+
+
+def _place(number: int) -> str:
+    return f"u{(number - _FIRST) % 10 + 1}_v{(number - _FIRST) // 10 + 1}"
+
+
+def _numbers(mesh: bpy.types.Mesh) -> np.ndarray:
+    """The number of the tile that each face lies on."""
+    layer = next((each for each in mesh.uv_layers if each.active_render), None)
+    if layer is None:
+        return np.full(len(mesh.polygons), _FIRST)
+    points = np.empty(len(mesh.loops) * 2, dtype=np.float32)
+    layer.uv.foreach_get("vector", points)
+    starts, counts = (np.empty(len(mesh.polygons), dtype=np.int32) for _ in range(2))
+    mesh.polygons.foreach_get("loop_start", starts)
+    mesh.polygons.foreach_get("loop_total", counts)
+    middles = np.add.reduceat(points.reshape(-1, 2).astype(np.float64), starts) / counts[:, None]
+    across, up = np.floor(np.nan_to_num(middles)).T
+    outside = (across < 0) | (across > 9) | (up < 0) | (up > 99)
+    return np.where(outside, _FIRST, _FIRST + across + 10 * up).astype(np.int32)
