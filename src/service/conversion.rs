@@ -6,7 +6,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::{Course, blocking, losses};
@@ -20,7 +20,7 @@ use crate::engine::blender::stats::Setback;
 use crate::engine::native;
 use crate::engine::workdir::ConversionFolder;
 use crate::intake::{Model, Source};
-use crate::open::Memory;
+use crate::open::{Located, Memory, Root};
 use crate::{inspect, packaging};
 
 /// One conversion to do.
@@ -110,7 +110,12 @@ impl Conversion<'_> {
             let began = Instant::now();
             let source = match model.in_place() {
                 Some((main, folder)) => native::Source::open_in(main.clone(), folder.cloned())?,
-                None => native::Source::open(&model.folder.join(&model.main))?,
+                None => {
+                    let folder = Root::open(&model.folder)
+                        .map_err(|error| ConversionError::io("open the model", &error))?;
+                    let folder = Arc::new(folder);
+                    native::Source::open_in(Located::new(&folder, model.main.clone()), Some(folder))?
+                }
             };
             let input = inspect::inspect_source(&source)?;
             let mut made = Made { input, engine: "native".to_owned(), ..Made::default() };
