@@ -27,7 +27,7 @@ def run(task: dict, progress: Progress) -> dict:
         importer = formats.module(job.input_format).read(job)
         if not scene.objects():
             raise ConversionError("empty_model", "the model has no object")
-        missing = textures.relink(Path(job.input).parent)
+        missing = textures.relink(job)
     for name in missing:
         job.warn(f"a texture was not found: {name}")
 

@@ -317,6 +317,27 @@ fn an_fbx_gets_its_textures_beside_it_under_the_names_it_uses() {
 }
 
 #[test]
+fn textures_of_one_name_are_all_brought_and_none_is_put_beside_an_fbx() {
+    let fbx = b"; FBX 7.4.0 project file\n \"C:\\x\\body\\d.png\" \"..\\head\\D.png\" \"Video::d.png\"\n";
+    let two = [("body/d.png", b"x".as_slice()), ("head/d.png", b"y"), ("old/d.png", b"z")];
+    let desk = Desk::new();
+    let main = desk.put("a.fbx", fbx);
+    for (name, content) in two {
+        desk.put(name, content);
+    }
+    let source = Source::FileWithSiblings(main);
+    let model = desk.prepare(&source, None, Limits::default()).unwrap();
+    assert_eq!(listing(&model.folder), ["a.fbx", "body/d.png", "head/d.png"]);
+    assert!(model.warnings.is_empty());
+
+    // The importer would take it for both of the others.
+    desk.put("d.png", "w");
+    let model = desk.prepare(&source, None, Limits::default()).unwrap();
+    assert_eq!(listing(&model.folder), ["a.fbx", "body/d.png", "d.png", "head/d.png"]);
+    assert_eq!(model.warnings, ["several files may be the texture D.png; it may be the wrong one"]);
+}
+
+#[test]
 fn a_large_obj_is_streamed_and_long_lines_pass() {
     let long = format!("# {}\n", "x".repeat(200_000));
     let obj = format!("mtllib gone.mtl\n{long}{}", OBJ.repeat(1000));
