@@ -150,7 +150,8 @@ fn a_bvh_is_joints_and_one_clip() {
     let one_line = BVH.split_once("MOTION").unwrap();
     let one_line = format!("{}\nMOTION{}", one_line.0.replace('\n', " "), one_line.1);
     for names in [BVH, &one_line] {
-        let odd = names.replace("ROOT Hips", "ROOT Root").replace("JOINT Chest", "JOINT joint CHANNELS 9 end");
+        let odd =
+            names.replace("ROOT Hips", "ROOT Root").replace("JOINT Chest", "JOINT joint CHANNELS 9 end");
         assert_ne!(odd, names);
         assert_eq!(read("walk.bvh", odd.as_bytes()).unwrap(), counts);
     }
