@@ -220,6 +220,11 @@ impl Files {
         self.stay = stay;
     }
 
+    /// Whether they stay.
+    pub fn stays(&self) -> bool {
+        self.stay
+    }
+
     /// Whether the main file lies elsewhere.
     pub fn has_originals(&self) -> bool {
         self.originals.is_some()

@@ -6,8 +6,8 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::super::files::{Files, Found};
-use super::super::names;
-use super::{Findings, packed};
+use super::super::{names, packed};
+use super::Findings;
 use crate::domain::ConversionError;
 use crate::open::make_private;
 

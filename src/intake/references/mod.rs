@@ -8,7 +8,6 @@ mod gltf;
 mod gltf_checks;
 mod lines;
 mod obj;
-mod packed;
 mod usd;
 mod usdc;
 

@@ -82,7 +82,8 @@ fn fault(source: Format, target: Format, report: &Report) -> Option<String> {
             }
         }
         let length = |loss: &&String| loss.contains("became longer") || loss.contains("their length");
-        if let Some(loss) = report.losses.iter().find(|loss| length(loss) || loss.contains("became shorter")) {
+        if let Some(loss) = report.losses.iter().find(|loss| length(loss) || loss.contains("became shorter"))
+        {
             return Some(loss.clone());
         }
         if output.clips.len() < input.clips.len() && report.losses.is_empty() {

@@ -78,6 +78,16 @@ fn a_model_with_nothing_to_change_is_left_byte_for_byte() {
 }
 
 #[test]
+fn a_gltf_loses_its_byte_order_mark_and_nothing_else() {
+    let desk = Desk::new();
+    let json = gltf(" ,  \"extras\": 1.0");
+    let main = desk.put("a.gltf", format!("\u{feff}{json}"));
+    let model = desk.prepare(&Source::FileWithSiblings(main.clone()), None, Limits::default()).unwrap();
+    assert_eq!(main_text(&model), json);
+    assert_eq!(fs::read_to_string(main).unwrap(), format!("\u{feff}{json}"));
+}
+
+#[test]
 fn missing_images_leave_every_material() {
     let json = gltf(
         r#","images":[{"uri":"gone.png","mimeType":"image/png"},{"uri":"here.png"},{"uri":"../../etc/shadow"}],
