@@ -20,6 +20,9 @@ _EXTENSIONS = {"png", "jpg", "jpeg", "webp", "tga", "bmp", "tif", "tiff", "exr",
 # Targets whose exporters take the names of files and mix up images that share one, or that have none.
 _COPYING = {"obj", "fbx", "usd", "usda", "usdc", "usdz"}
 
+# Targets with files beside them that hold the textures, and in which the rest makes sense alone.
+_BESIDE = {"usd", "usda", "usdc"}
+
 # Targets whose exporters decode images, and leave out those they cannot; the others copy what they are given.
 _DECODING = {"glb", "vrm"}
 
@@ -154,8 +157,21 @@ def prepare_for_export(job: Job) -> None:
         for image in damaged:
             job.warn(f"a texture could not be read: {base_name(image.filepath_raw or image.name)}")
         _drop(damaged)
+    if job.packaging == "single" and job.output_format in _BESIDE:
+        _leave_out(job)
     if job.output_format in _COPYING:
         _lay_out(Path("tmp/textures"))
+
+
+def _leave_out(job: Job) -> None:
+    """Takes all textures out of a result that is to be one file and cannot hold them."""
+    unwanted = images(materials(bpy.context.scene.objects))
+    if not unwanted:
+        return
+    _drop(list(unwanted))
+    count = f"{len(unwanted)} texture{'s' if len(unwanted) > 1 else ''}"
+    # It begins as the service's own clause, and takes its place.
+    job.lose(f"{count} did not come out: a single {job.output_format} holds none, a usdz does")
 
 
 def names() -> list[str]:

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, and the only place that wires the parts together.
 
+mod companions;
 mod convert;
 mod doctor;
 mod engine;

@@ -348,6 +348,20 @@ fn textures_of_one_name_are_all_brought_and_none_is_put_beside_an_fbx() {
 }
 
 #[test]
+fn a_main_file_that_is_not_the_one_sent_is_told() {
+    let desk = Desk::new();
+    desk.put("other.ply", "ply\n");
+    let source = Source::FileWithSiblings(desk.put("R.obj", OBJ));
+    for (main, said) in [
+        ("other.ply", vec!["main names \"other.ply\", but the model is the one file \"R.obj\""]),
+        ("./r.obj", vec![]),
+    ] {
+        let model = desk.prepare(&source, Some(main), Limits::default()).unwrap();
+        assert_eq!(model.warnings, said);
+    }
+}
+
+#[test]
 fn a_large_obj_is_streamed_and_long_lines_pass() {
     let long = format!("# {}\n", "x".repeat(200_000));
     let obj = format!("mtllib gone.mtl\n{long}{}", OBJ.repeat(1000));
