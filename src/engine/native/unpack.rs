@@ -52,7 +52,8 @@ impl Beside {
         let in_the_way = |path: &PathBuf| {
             self.files.iter().any(|(other, _)| other.starts_with(path) || path.starts_with(other))
         };
-        std::iter::once(first).chain((2..).map(numbered)).find(|path| !in_the_way(path)).unwrap_or_default()
+        let mut names = std::iter::once(first).chain((2..).map(numbered));
+        names.find(|path| !in_the_way(path)).unwrap_or_default()
     }
 }
 

@@ -232,7 +232,7 @@ mod tests {
         let path = folder.path().join("a.fbx");
         let long = format!("{}body/a.png", "deep/".repeat(10_000));
         let noise = format!("{}/b.png\0", "x".repeat(1000));
-        let many: String = (0..1000).map(|number| format!("{number}/c.png\0")).collect();
+        let many = (0..1000).map(|number| format!("{number}/c.png\0")).collect::<Vec<_>>().concat();
         fs::write(&path, format!("{long}\0{noise}{many}")).unwrap();
         let named = named_files(&path, 0, TEXTURES).unwrap();
         let [kept] = named["a.png"].iter().collect::<Vec<_>>()[..] else { panic!("{:?}", named["a.png"]) };
