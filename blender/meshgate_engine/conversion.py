@@ -35,7 +35,7 @@ def run(task: dict, progress: Progress) -> dict:
             raise ConversionError("empty_model", "the model has no object")
         if job.output_format != "blend":
             realise.make_real(job)
-        missing = textures.relink(Path(job.input).parent)
+        missing = textures.relink(job)
     for name in missing:
         job.warn(f"a texture was not found: {name}")
 

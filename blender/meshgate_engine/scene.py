@@ -118,6 +118,13 @@ def _take_off(item: bpy.types.Object) -> None:
     item.matrix_world = place
 
 
+def tell_others(job: Job) -> None:
+    """Says that scenes besides the active one are lost; a .blend keeps them as they are."""
+    others = len(bpy.data.scenes) - 1
+    if others and job.output_format != "blend":
+        job.lose(f"{others} other scene{'s' if others > 1 else ''}: only the active one is converted")
+
+
 def leave_out_hidden(job: Job) -> None:
     """Takes hidden geometry out of the scene and shows hidden skeletons.
 

@@ -1,8 +1,10 @@
 """Textures: which images the model uses, which of their files are there, and getting them through an export."""
 
+import filecmp
 import os
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -21,6 +23,9 @@ USD = {"usd", "usda", "usdc", "usdz"}
 
 # Targets whose exporters take the names of files and mix up images that share one, or that have none.
 _COPYING = USD | {"obj", "fbx"}
+
+# Targets with files beside them that hold the textures, and in which the rest makes sense alone.
+_BESIDE = {"usd", "usda", "usdc"}
 
 # Targets whose exporters decode images, and leave out those they cannot; the others copy what they are given.
 _DECODING = {"glb", "vrm"}
@@ -98,21 +103,39 @@ def _images_into(socket: bpy.types.NodeSocket) -> set[bpy.types.Image]:
     return found
 
 
-def relink(folder: Path) -> list[str]:
-    """Finds the files of images within ``folder`` by their names; returns the names of those that are not there.
+def relink(job: Job) -> list[str]:
+    """Finds the files of images within the model by their names; returns the names of those that are not there.
 
-    Models carry the paths of the machine that wrote them (``C:\\art\\tex.png``), percent-encoded or in another case.
+    Models carry the paths of the machine that wrote them (``C:\\art\\tex.png``), percent-encoded or in another case. Of
+    several files of one name it is the one whose folders agree with the path the longest.
     """
-    files: dict[str, Path] | None = None
+    files: dict[str, list[Path]] | None = None
     names = []
     for image in [image for image in bpy.data.images if _is_missing(image)]:
         if files is None:
-            files = _files(folder)
-        name = base_name(image.filepath_raw or image.name)
-        file = files.get(name.casefold()) or files.get(unquote(name).casefold())
-        if file is None or not _load(image, file):
+            files = _files(Path(job.input))
+        path = image.filepath_raw or image.name
+        name = base_name(path)
+        found = _likeliest(path, files) or _likeliest(unquote(path), files)
+        if not found or not _load(image, found[0]):
             names.append(name)
+        elif any(not filecmp.cmp(found[0], other, shallow=False) for other in found[1:]):
+            # The service's own words for it, where it sees that before (`binary.rs`).
+            job.warn(f"several files may be the texture {name}; it may be the wrong one")
     return sorted(set(names))
+
+
+def _likeliest(path: str, files: dict[str, list[Path]]) -> list[Path]:
+    """The files of the path's name that agree with the most of its end."""
+    found = files.get(base_name(path).casefold(), [])
+    wanted = re.split(r"[/\\]", path.casefold())[::-1]
+
+    def agreeing(file: Path) -> int:
+        pairs = zip((part.casefold() for part in file.parts[::-1]), wanted, strict=False)
+        return sum(1 for _pair in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    longest = max(map(agreeing, found), default=0)
+    return [file for file in found if agreeing(file) == longest]
 
 
 def missing() -> list[str]:
@@ -139,6 +162,8 @@ def drop_unreadable(job: Job) -> None:
         for image in damaged:
             job.warn(f"a texture could not be read: {base_name(image.filepath_raw or image.name)}")
         _drop(damaged)
+    if job.packaging == "single" and job.output_format in _BESIDE:
+        _leave_out(job)
 
 
 def lay_out(job: Job) -> None:
@@ -150,6 +175,17 @@ def lay_out(job: Job) -> None:
 def name(image: bpy.types.Image) -> str:
     """What a texture is called: by its file, or by itself where it has none."""
     return base_name(image.filepath_raw) or image.name
+
+
+def _leave_out(job: Job) -> None:
+    """Takes all textures out of a result that is to be one file and cannot hold them."""
+    unwanted = images(materials(bpy.context.scene.objects))
+    if not unwanted:
+        return
+    _drop(list(unwanted))
+    count = f"{len(unwanted)} texture{'s' if len(unwanted) > 1 else ''}"
+    # It begins as the service's own clause, and takes its place.
+    job.lose(f"{count} did not come out: a single {job.output_format} holds none, a usdz does")
 
 
 def names() -> list[str]:
@@ -272,12 +308,14 @@ def _trees() -> list[bpy.types.NodeTree]:
     return [owner.node_tree for owner in owners if owner.node_tree] + list(bpy.data.node_groups)
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            found.setdefault(name.casefold(), Path(parent, name))
+def _files(main: Path) -> dict[str, list[Path]]:
+    """All files of the model by their names, those first that lie the nearest to its main file."""
+    found: dict[str, list[Path]] = {}
+    for parent, _folders, names in os.walk(main.parts[0]):
+        for name in names:
+            found.setdefault(name.casefold(), []).append(Path(parent, name))
+    for files in found.values():
+        files.sort(key=lambda file: (len(Path(os.path.relpath(file, main.parent)).parts), file))
     return found
 
 

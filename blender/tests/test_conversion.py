@@ -112,6 +112,18 @@ def test_draco(tmp_path):
     assert report["output"]["triangles"] == 12
 
 
+@pytest.mark.parametrize("target", ["usd", "usda", "usdc", "usdz"])
+def test_a_single_usd_is_one_file(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, skinned_figure), target, packaging="single")
+    assert [path.name for path in (tmp_path / "c/out").rglob("*")] == [f"model.{target}"]
+    assert report["output"]["materials"] == report["input"]["materials"] > 0
+    textures = 1 if target == "usdz" else 0
+    assert (report["input"]["textures"], report["output"]["textures"]) == (1, textures)
+    said = [f"1 texture did not come out: a single {target} holds none, a usdz does"]
+    assert report["losses"] == ([] if textures else said)
+    assert report["output"]["missing_textures"] == []
+
+
 def test_a_single_obj_is_one_file(tmp_path):
     convert(tmp_path / "c", build(tmp_path, skinned_figure), "obj", packaging="single")
     assert [path.name for path in (tmp_path / "c/out").iterdir()] == ["model.obj"]

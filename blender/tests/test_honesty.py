@@ -1,9 +1,15 @@
 """A report says what is lost, and nothing that is not."""
 
+import base64
+import json
+import struct
+from pathlib import Path
+
 import bpy
 import pytest
 from helpers import build, convert, in_child
 from meshgate_engine.errors import ConversionError
+from meshgate_engine.formats import glb
 from models import BOUNDS, box, clip, lively_figure, material, picture, skinned_figure
 
 
@@ -35,6 +41,51 @@ def test_a_model_at_rest_is_not_called_posed(tmp_path, builder):
 def test_shapes_that_a_target_cannot_hold_out_of_clips(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _posed), "usdc")
     assert report["losses"] == ["the values of blend shapes: usdc holds them in clips only"]
+
+
+def _two_scenes(path: Path, **shown: int) -> Path:
+    """A triangle in each of two scenes, and one in none."""
+    corners = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
+    document = {
+        "asset": {"version": "2.0"},
+        **shown,
+        "scenes": [{"nodes": [0]}, {"nodes": [1]}],
+        "nodes": [
+            {"mesh": 0},
+            {"mesh": 0, "translation": [5, 0, 0]},
+            {"mesh": 0, "translation": [0, 7, 0], "name": "Spare"},
+        ],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+        "buffers": [{"byteLength": 36, "uri": "data:;base64," + base64.b64encode(corners).decode()}],
+        "bufferViews": [{"buffer": 0, "byteLength": 36}],
+        "accessors": [
+            {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3", "min": [0, 0, 0], "max": [1, 1, 0]}
+        ],
+    }
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.mark.parametrize("target", ["glb", "fbx", "obj", "usda", "blend", "stl"])
+def test_another_scene_is_told(tmp_path, target):
+    report = convert(tmp_path / "c", _two_scenes(tmp_path / "a.gltf", scene=1), target, read_back=target != "glb")
+    if target == "glb":
+        document, _buffer = glb.load(tmp_path / "c/out/model.glb")
+        assert len(document["scenes"]) == 1
+        assert [node["translation"] for node in document["nodes"] if "mesh" in node] == [[5, 0, 0]]
+    else:
+        assert report["output"]["bounds_m"]["min"] == [5, 0, 0]
+        assert report["output"]["triangles"] == 1
+    assert report["input"]["triangles"] == 1
+    assert report["warnings"] == ["hidden objects were left out: Spare"]
+    said = ["1 other scene: only the active one is converted"]
+    assert [loss for loss in report["losses"] if "scene" in loss] == (said if target != "blend" else [])
+
+
+def test_scenes_of_which_none_is_shown_are_all_converted(tmp_path):
+    report = convert(tmp_path / "c", _two_scenes(tmp_path / "a.gltf"), "fbx")
+    assert report["output"]["triangles"] >= 2
+    assert report["losses"] == []
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb"])

@@ -108,6 +108,22 @@ def _two_of_one_name() -> None:
         item.data.materials.append(material(f"Skin{index}", image))
 
 
+def test_the_file_whose_folders_agree_is_taken(tmp_path):
+    model, materials = obj_with_texture(tmp_path / "s", "C:\\art\\Head\\green.png")
+    green, other = png(tmp_path / "s"), tmp_path / "s" / "other.png"
+    other.write_bytes(green.read_bytes() + b"behind the end")
+    beside = {"model.mtl": materials, "body/green.png": other, "head/GREEN.png": green}
+    report = convert(tmp_path / "c", model, "glb", beside=beside)
+    assert report["warnings"] == []
+    assert other.read_bytes() not in (tmp_path / "c/out/model.glb").read_bytes()
+
+    del beside["head/GREEN.png"]
+    for number, content in enumerate((other, green)):
+        report = convert(tmp_path / f"d{number}", model, "glb", beside={**beside, "a/green.png": content})
+        said = ["several files may be the texture green.png; it may be the wrong one"]
+        assert report["warnings"] == (said if content is green else [])
+
+
 @pytest.mark.parametrize("target", ["obj", "usda", "usdz", "fbx", "glb", "blend"])
 def test_two_packed_textures_of_one_name_both_travel(tmp_path, target):
     source = build(tmp_path, _two_of_one_name)

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, and the only place that wires the parts together.
 
+mod companions;
 mod convert;
 mod doctor;
 mod engine;
@@ -28,6 +29,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use indicatif::MultiProgress;
 
@@ -113,7 +115,10 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe is nobody's loss here.
-            let _ = error.print();
+            let _ = match wrong_use(&error) {
+                Some(line) => writeln!(io::stderr(), "meshgate: {line}"),
+                None => error.print(),
+            };
             return if error.use_stderr() { ExitCode::from(WRONG_USE) } else { ExitCode::SUCCESS };
         }
     };
@@ -124,6 +129,21 @@ pub fn main() -> ExitCode {
             _ => ExitCode::from(FAILED),
         }
     })
+}
+
+/// What is wrong with the arguments, on one line; `None`: nothing is, or the help is all there is to say.
+fn wrong_use(error: &clap::Error) -> Option<String> {
+    let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if help || !error.use_stderr() {
+        return None;
+    }
+    let text = error.render().to_string();
+    let said = text.strip_prefix("error: ").unwrap_or(&text).split("\n\n").map(str::trim);
+    let said =
+        said.take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more information"));
+    let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = said.filter(|part| !part.is_empty()).map(words).collect::<Vec<_>>().join("; ");
+    Some(format!("{line}; for more, try --help"))
 }
 
 fn carry_out(command: Command) -> Result<ExitCode, Failure> {

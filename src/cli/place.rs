@@ -1,12 +1,13 @@
 //! Puts results where they were asked for: written aside and renamed, all of a result's files or none.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio_util::sync::CancellationToken;
 
+use super::companions::{self, Library};
 use super::plan::Output;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::packaging;
@@ -57,7 +58,8 @@ fn free(path: &Path) -> Result<(), ConversionError> {
     ))
 }
 
-/// Puts the result's `files` (the first is the main one) where `output` says, and names what was written.
+/// Puts the result's `files` (the first is the main one) where `output` says, and names what was written, or is there
+/// as it would have been.
 ///
 /// # Errors
 /// `output_exists`, `disk_full`, `io`; nothing is left behind then.
@@ -76,11 +78,38 @@ pub fn place(
         interrupt.copy(&mut file, &mut io::stdout().lock()).map_err(failed)?;
         return Ok(Vec::new());
     }
+    let library = Library::of(files, main, output);
+    let layout = layout(files, main, output, library.as_ref());
+    // Then what lies there beside it is an earlier result of this model.
+    let again = layout.first().is_some_and(|(_, target)| target.symlink_metadata().is_ok());
     let mut placing = Placing::new(force);
-    for (source, target) in layout(files, main, output) {
-        placing.stage(&target, |file| interrupt.copy(&mut File::open(&source)?, file))?;
+    let mut kept = Vec::new();
+    for (index, (source, target)) in layout.into_iter().enumerate() {
+        if index > 0 && target.is_file() {
+            if companions::are_equal(&source, &target).map_err(failed)? {
+                kept.push(target);
+                continue;
+            }
+            if let Output::File(main) = output
+                && !again
+                && target.with_extension("") != main.with_extension("")
+            {
+                return Err(companions::foreign(&target));
+            }
+        }
+        placing.stage(&target, |file| {
+            let mut source = File::open(&source)?;
+            let Some(library) = library.as_ref().filter(|_| index == 0) else {
+                return interrupt.copy(&mut source, file);
+            };
+            let mut source = BufReader::new(source);
+            library.copy_head(&mut source, file)?;
+            interrupt.copy(&mut source, file)
+        })?;
     }
-    placing.commit()
+    let mut written = placing.commit()?;
+    written.extend(kept);
+    Ok(written)
 }
 
 /// A zip of several files that go to standard output, which cannot seek.
@@ -110,7 +139,12 @@ fn named(files: &[PathBuf], main: &Path) -> Vec<(PathBuf, PathBuf)> {
 }
 
 /// Where each file goes.
-fn layout(files: &[PathBuf], main: &Path, output: &Output) -> Vec<(PathBuf, PathBuf)> {
+fn layout(
+    files: &[PathBuf],
+    main: &Path,
+    output: &Output,
+    library: Option<&Library>,
+) -> Vec<(PathBuf, PathBuf)> {
     let (main_target, folder) = match output {
         Output::Stdout => return Vec::new(),
         Output::File(path) | Output::Zip(path) => (path.clone(), parent(path)),
@@ -121,6 +155,7 @@ fn layout(files: &[PathBuf], main: &Path, output: &Output) -> Vec<(PathBuf, Path
         .into_iter()
         .enumerate()
         .map(|(index, (source, name))| {
+            let name = library.map_or(name.clone(), |library| library.rename(name));
             (source, if index == 0 { main_target.clone() } else { folder.join(name) })
         })
         .collect()

@@ -70,24 +70,46 @@ fn several_files_get_their_folder() {
 fn companions_go_beside_a_named_file() {
     let case = Case::new();
     go(&case.files(&["m.obj", "m.mtl"]), &Output::File(case.out("y.obj")), false).unwrap();
-    assert_eq!(case.found(), ["m.mtl", "y.obj"]);
+    assert_eq!(case.found(), ["y.mtl", "y.obj"]);
     assert_eq!(fs::read_to_string(case.out("y.obj")).unwrap(), "m.obj");
+}
+
+#[test]
+fn a_texture_of_another_model_is_kept_and_an_equal_one_shared() {
+    let case = Case::new();
+    let files = case.files(&["m.obj", "m.mtl", "skin.png"]);
+    let written = go(&files, &Output::File(case.out("a.obj")), false).unwrap();
+    assert_eq!(written, ["a.obj", "a.mtl", "skin.png"].map(|name| case.out(name)));
+    let written = go(&files, &Output::File(case.out("b.obj")), false).unwrap();
+    assert_eq!(written, ["b.obj", "b.mtl", "skin.png"].map(|name| case.out(name)));
+
+    fs::write(&files[2], "another").unwrap();
+    for force in [false, true] {
+        let error = go(&files, &Output::File(case.out("c.obj")), force).unwrap_err();
+        assert_eq!(error.code, ErrorCode::OutputExists);
+        assert!(error.detail.contains("skin.png exists, differs"), "{}", error.detail);
+    }
+    assert_eq!(case.found(), ["a.mtl", "a.obj", "b.mtl", "b.obj", "skin.png"]);
+    assert_eq!(fs::read_to_string(case.out("skin.png")).unwrap(), "skin.png");
+    // Of a model that is there already, it is this one's own.
+    go(&files, &Output::File(case.out("a.obj")), true).unwrap();
+    assert_eq!(fs::read_to_string(case.out("skin.png")).unwrap(), "another");
 }
 
 #[test]
 fn an_existing_file_is_kept_and_nothing_else_is_written() {
     let case = Case::new();
-    fs::write(case.out("m.mtl"), "mine").unwrap();
+    fs::write(case.out("y.mtl"), "mine").unwrap();
     let output = Output::File(case.out("y.obj"));
     let files = case.files(&["m.obj", "m.mtl"]);
     let error = go(&files, &output, false).unwrap_err();
     assert_eq!(error.code, ErrorCode::OutputExists);
-    assert!(error.detail.contains("m.mtl"), "{}", error.detail);
-    assert_eq!(case.found(), ["m.mtl"]);
-    assert_eq!(fs::read_to_string(case.out("m.mtl")).unwrap(), "mine");
+    assert!(error.detail.contains("y.mtl"), "{}", error.detail);
+    assert_eq!(case.found(), ["y.mtl"]);
+    assert_eq!(fs::read_to_string(case.out("y.mtl")).unwrap(), "mine");
 
     go(&files, &output, true).unwrap();
-    assert_eq!(fs::read_to_string(case.out("m.mtl")).unwrap(), "m.mtl");
+    assert_eq!(fs::read_to_string(case.out("y.mtl")).unwrap(), "m.mtl");
 }
 
 #[test]

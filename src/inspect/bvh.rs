@@ -18,16 +18,22 @@ pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
             return Err(lines.wrong("is the end of the file, before any MOTION"));
         };
         // Some writers put braces and keywords on one line.
-        let mut words = line.split(|c: char| c.is_ascii_whitespace() || c == '{' || c == '}').peekable();
-        while let Some(word) = words.next() {
-            match word.to_ascii_uppercase().as_str() {
-                "HIERARCHY" => head = true,
-                "ROOT" | "JOINT" if head => counts.bones += 1,
-                "CHANNELS" => {
-                    let count: u64 = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
-                    channels = u64::saturating_add(channels, count);
+        for part in line.split(['{', '}']) {
+            let mut words = part.split_ascii_whitespace();
+            while let Some(word) = words.next() {
+                match word.to_ascii_uppercase().as_str() {
+                    "HIERARCHY" => head = true,
+                    "ROOT" | "JOINT" if head => {
+                        counts.bones += 1;
+                        // What follows is a name, which may be any word.
+                        break;
+                    }
+                    "CHANNELS" => {
+                        let count: u64 = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
+                        channels = u64::saturating_add(channels, count);
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
         }
         if !head {

@@ -63,6 +63,8 @@ impl Extent {
         if !point.iter().all(|value| value.is_finite()) {
             return;
         }
+        // Minus zero is a number that nobody expects.
+        let point = point.map(|value| value + 0.0);
         let Bounds { min, max } = self.0.get_or_insert(Bounds { min: point, max: point });
         for (axis, value) in point.into_iter().enumerate() {
             min[axis] = min[axis].min(value);

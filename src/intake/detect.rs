@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::json::{self, Bounded};
-use super::{names, seems};
+use super::{names, packed, seems};
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::open;
 
@@ -59,6 +59,10 @@ pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, Conv
         }
         return Ok(Content::Model(format));
     }
+    let is_packed = head.starts_with(packed::ZSTD) || head.starts_with(packed::GZIP);
+    if is_packed && (extension == "blend" || packed::is_blend(file.by_ref()).map_err(unreadable)?) {
+        return Ok(Content::Model(Format::Blend));
+    }
     if let Some(format) = stl(&head, length, &extension)? {
         return Ok(Content::Model(format));
     }
@@ -90,7 +94,6 @@ pub fn lie(content: Content, name: &str) -> Option<String> {
 fn by_magic(head: &[u8], extension: &str) -> Result<Option<Format>, ConversionError> {
     let text = trimmed(head);
     let usd = |format| if extension == "usd" { Format::Usd } else { format };
-    let compressed = head.starts_with(b"\x28\xb5\x2f\xfd") || head.starts_with(b"\x1f\x8b");
     Ok(Some(match head {
         _ if head.starts_with(b"Kaydara FBX Binary  \0") => {
             let version = u32_at(head, 23).unwrap_or_default();
@@ -108,8 +111,7 @@ fn by_magic(head: &[u8], extension: &str) -> Result<Option<Format>, ConversionEr
             let detail = "the file is HDF5, the old kind of Alembic; only the Ogawa kind can be read";
             return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
         }
-        _ if head.starts_with(b"BLENDER") => Format::Blend,
-        _ if compressed && extension == "blend" => Format::Blend,
+        _ if head.starts_with(packed::BLEND) => Format::Blend,
         _ if starts_with_word(text, b"HIERARCHY") => Format::Bvh,
         _ => return Ok(None),
     }))
@@ -178,6 +180,9 @@ fn stl(head: &[u8], length: u64, extension: &str) -> Result<Option<Format>, Conv
     }
     if announced <= length && triangles > 0 {
         return Ok(Some(Format::Stl));
+    }
+    if seems::is_known(head) {
+        return Ok(None);
     }
     let room = length.saturating_sub(84) / 50;
     let detail =

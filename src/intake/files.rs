@@ -46,6 +46,17 @@ pub enum Resolved {
     Outside,
 }
 
+/// Which files a reference may mean.
+#[derive(Debug)]
+pub enum Found {
+    /// The path is that of the file at this index.
+    Exactly(usize),
+    /// As much of the path as of no other file is that of these, at least one.
+    Likely(Vec<usize>),
+    Missing,
+    Outside,
+}
+
 /// The files of a model and the folder that holds them.
 #[derive(Debug)]
 pub struct Files {
@@ -209,6 +220,11 @@ impl Files {
         self.stay = stay;
     }
 
+    /// Whether they stay.
+    pub fn stays(&self) -> bool {
+        self.stay
+    }
+
     /// Whether the main file lies elsewhere.
     pub fn has_originals(&self) -> bool {
         self.originals.is_some()
@@ -271,15 +287,25 @@ impl Files {
     /// The exact path wins, then the same path in other case, then the only or likeliest file of that name:
     /// references were written on other machines, in other folders. Some are written like those of URLs.
     pub fn resolve(&self, from: &str, reference: &str) -> Resolved {
-        match self.resolve_written(from, reference) {
-            Resolved::Missing if reference.contains('%') => {
-                self.resolve_written(from, &percent_decode_str(reference).decode_utf8_lossy())
-            }
-            resolved => resolved,
+        match self.find(from, reference) {
+            Found::Exactly(index) => Resolved::Found(index),
+            Found::Likely(found) => found.first().map_or(Resolved::Missing, |index| Resolved::Found(*index)),
+            Found::Missing => Resolved::Missing,
+            Found::Outside => Resolved::Outside,
         }
     }
 
-    fn resolve_written(&self, from: &str, reference: &str) -> Resolved {
+    /// As [`Files::resolve`], with all that are as likely.
+    pub fn find(&self, from: &str, reference: &str) -> Found {
+        match self.find_written(from, reference) {
+            Found::Missing if reference.contains('%') => {
+                self.find_written(from, &percent_decode_str(reference).decode_utf8_lossy())
+            }
+            found => found,
+        }
+    }
+
+    fn find_written(&self, from: &str, reference: &str) -> Found {
         let base = from.rsplit_once('/').map_or("", |(folder, _)| folder);
         let joined = if base.is_empty() { reference.to_owned() } else { format!("{base}/{reference}") };
         let inside =
@@ -289,24 +315,22 @@ impl Files {
             let exact =
                 same.iter().find(|index| self.items.get(**index).is_some_and(|item| item.name == *path));
             if let Some(index) = exact.or(same.first()) {
-                return Resolved::Found(*index);
+                return Found::Exactly(*index);
             }
         }
         let wanted: Vec<String> = reference.rsplit(['/', '\\']).map(str::to_lowercase).collect();
         let is_url = reference.contains("://") && !reference.to_ascii_lowercase().starts_with("file:");
         let same_name = wanted.first().filter(|_| !is_url).and_then(|name| self.by_base.get(name));
-        let likeliest = same_name.and_then(|found| {
-            found
-                .iter()
-                .copied()
-                .take(MAX_LIKELY)
-                .max_by_key(|index| (self.common_tail(*index, &wanted), std::cmp::Reverse(*index)))
-        });
-        match (likeliest, inside) {
-            (Some(index), _) => Resolved::Found(index),
-            (None, Some(_)) => Resolved::Missing,
-            (None, None) => Resolved::Outside,
-        }
+        let Some(same_name) = same_name.filter(|found| !found.is_empty()) else {
+            return if inside.is_some() { Found::Missing } else { Found::Outside };
+        };
+        let tails: Vec<(usize, usize)> = same_name
+            .iter()
+            .take(MAX_LIKELY)
+            .map(|index| (self.common_tail(*index, &wanted), *index))
+            .collect();
+        let longest = tails.iter().map(|(tail, _)| *tail).max();
+        Found::Likely(tails.into_iter().filter(|(tail, _)| Some(*tail) == longest).map(|(_, i)| i).collect())
     }
 
     /// How many components at the end of the file's path are those of the reference.

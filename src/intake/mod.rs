@@ -10,6 +10,7 @@ mod json;
 mod model;
 pub mod names;
 mod originals;
+mod packed;
 mod references;
 mod seems;
 mod siblings;

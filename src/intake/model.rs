@@ -190,6 +190,11 @@ pub fn prepare(
     let with_siblings = matches!((source, container), (Source::FileWithSiblings(_), Container::Upload));
     let index = if with_siblings { 0 } else { main_file(&files, main, container)? };
     let original = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
+    let is_it = |main: &&str| names::base_name(main).to_lowercase() == original.to_lowercase();
+    if let Some(other) = main.filter(|main| with_siblings && !is_it(main)) {
+        let (other, name) = (names::quoted(other), names::quoted(&original));
+        warnings.push(format!("main names {other}, but the model is the one file {name}"));
+    }
     let content = match content {
         Some(content) => content,
         None => detect::detect_file(&files.path(index).unwrap_or_default(), &original)

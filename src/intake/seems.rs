@@ -1,5 +1,7 @@
 //! What content seems to be that is no model: people upload the wrong file, and want to hear which.
 
+use super::packed;
+
 /// Beginnings of files that are no models.
 const BEGINNINGS: &[(&[u8], &str)] = &[
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
@@ -15,8 +17,8 @@ const BEGINNINGS: &[(&[u8], &str)] = &[
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a 3ds Max scene or an Office document"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; send a zip instead"),
     (b"Rar!", "a RAR archive; send a zip instead"),
-    (b"\x1f\x8b", "gzip-compressed data; a compressed Blender file needs a name that ends in .blend"),
-    (b"\x28\xb5\x2f\xfd", "zstd-compressed data; a compressed Blender file needs a name that ends in .blend"),
+    (packed::GZIP, "gzip-compressed data; unpack it first"),
+    (packed::ZSTD, "zstd-compressed data; unpack it first"),
     (b"\x7fELF", "a program"),
     (b"MZ", "a Windows program"),
     (b"OggS", "an Ogg recording"),
@@ -44,6 +46,11 @@ const WORDS: &[(&str, &str)] = &[
     ("<?xml", "XML that is no 3D format we know"),
     ("version https://git-lfs", "a Git LFS pointer instead of the file itself"),
 ];
+
+/// Whether the beginning is that of something that is no model.
+pub fn is_known(head: &[u8]) -> bool {
+    BEGINNINGS.iter().any(|(magic, _)| head.starts_with(magic))
+}
 
 /// A clause such as `a PNG image` on the beginning of a file's content.
 pub fn describe(head: &[u8]) -> &'static str {

@@ -6,7 +6,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::{Course, blocking, losses};
@@ -20,7 +20,7 @@ use crate::engine::blender::stats::Setback;
 use crate::engine::native;
 use crate::engine::workdir::ConversionFolder;
 use crate::intake::{Model, Source};
-use crate::open::Memory;
+use crate::open::{Located, Memory, Root};
 use crate::{inspect, packaging};
 
 /// One conversion to do.
@@ -108,10 +108,7 @@ impl Conversion<'_> {
         let (target, packaging) = (self.target, self.options.packaging);
         blocking(move || {
             let began = Instant::now();
-            let source = match model.in_place() {
-                Some((main, folder)) => native::Source::open_in(main.clone(), folder.cloned())?,
-                None => native::Source::open(&model.folder.join(&model.main))?,
-            };
+            let source = open(&model)?;
             let input = inspect::inspect_source(&source)?;
             let mut made = Made { input, engine: "native".to_owned(), ..Made::default() };
             // What came in memory goes out in memory: it becomes one file of about its own size.
@@ -256,6 +253,16 @@ impl Conversion<'_> {
             Report { input, output, losses: all_losses, warnings: all_warnings, engine, importer, timings };
         Ok(Outcome { report, folder, files, memory, stem: model.name })
     }
+}
+
+/// The model for the native lane. Its main file need not lie at the top of its folder.
+fn open(model: &Model) -> Result<native::Source, ConversionError> {
+    if let Some((main, folder)) = model.in_place() {
+        return native::Source::open_in(main.clone(), folder.cloned());
+    }
+    let folder = Root::open(&model.folder).map_err(|error| ConversionError::io("open the model", &error))?;
+    let folder = Arc::new(folder);
+    native::Source::open_in(Located::new(&folder, model.main.clone()), Some(folder))
 }
 
 /// A glb, as gltf; the glb goes.

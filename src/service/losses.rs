@@ -1,5 +1,7 @@
 //! What a result lacks of its source, in the field's words.
 
+mod lengths;
+
 use crate::domain::report::{Clip, Contents, Counts};
 use crate::domain::{ConversionError, ErrorCode, Feature, Format, Options};
 
@@ -77,6 +79,7 @@ pub fn losses(
     }
     if options.animation {
         losses.extend(clips(before, after, target, said));
+        losses.extend(lengths::losses(input, output));
     }
     // Where the engine knows the names.
     losses.retain(|clause| {

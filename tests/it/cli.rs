@@ -57,6 +57,29 @@ fn help_teaches() {
 }
 
 #[test]
+fn what_is_wrong_with_the_arguments_is_one_line() {
+    let folder = folder_with(&["a.obj"]);
+    for (line, said) in [
+        ("convert a.obj", "the following required arguments were not provided: --output <OUT>"),
+        (
+            "convert a.obj -o b.glb --scal 3",
+            "unexpected argument '--scal' found; tip: a similar argument exists: '--scale'",
+        ),
+        ("convert a.obj -o b --to nope", "invalid value 'nope' for '--to <FORMAT>': unknown format: nope"),
+        ("convert a.obj -o b.glb --scale big", "option scale takes number above 0, not \"big\""),
+        ("frobnicate", "unrecognized subcommand 'frobnicate'"),
+    ] {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let (code, out, err) = meshgate(&arguments, folder.path());
+        assert_eq!((code, out.as_str()), (64, ""), "{line}");
+        assert_eq!(err, format!("meshgate: {said}; for more, try --help\n"), "{line}");
+    }
+    // Without any argument, the help is the answer.
+    let (code, _, err) = meshgate(&[], folder.path());
+    assert!(code == 64 && err.contains("\nCommands:\n"), "{code} {err}");
+}
+
+#[test]
 fn formats_are_told_to_people_and_programs() {
     let folder = folder_with(&[]);
     let (code, out, _) = meshgate(&["formats"], folder.path());

@@ -14,9 +14,7 @@ def read(job: Job) -> str:
     if bpy.app.autoexec_fail:
         job.warn("scripts and drivers in the file were not run")
     _drop_outside(job)
-    others = len(bpy.data.scenes) - 1
-    if others:
-        job.lose(f"{others} other scene{'s' if others > 1 else ''}: only the active one is converted")
+    scene.tell_others(job)
     if job.output_format != "blend":
         steering.make_keys(job)
         # First: what is instanced is hidden often.

@@ -28,6 +28,9 @@ def read(job: Job) -> str:
     version = str((document.get("asset") or {}).get("version", "")) if document else ""
     if version.startswith("1."):
         raise ConversionError("import_failed", f"the file is glTF {version}; only 2.0 can be read")
+    # Where the file says which scene is shown, the others become scenes of their own. As collections they would come
+    # into this one, hidden, and some exporters write what is hidden.
+    apart = len(document.get("scenes") or []) > 1 and document.get("scene") is not None
     with _frames_where_keys_are():
         importing(
             job,
@@ -37,7 +40,11 @@ def read(job: Job) -> str:
             bone_heuristic="BLENDER",
             import_pack_images=True,
             import_webp_texture=True,
+            import_scene_as_collection=not apart,
         )
+    if apart:
+        _leave_out_what_no_scene_shows(job)
+        scene.tell_others(job)
     clips.snap_to_frames()
     _remove_shells()
     return "import_scene.gltf"
@@ -52,7 +59,7 @@ def write(job: Job) -> None:
             bpy.ops.export_scene.gltf,
             check_existing=False,
             export_format="GLB",
-            # Else every scene of a .blend becomes one of the file.
+            # Else every scene becomes one of the file.
             use_active_scene=True,
             export_yup=True,
             export_cameras=True,
@@ -152,6 +159,15 @@ def _rate_as_the_addon_means_it() -> Iterator[None]:
         yield
     finally:
         render.fps_base = base
+
+
+def _leave_out_what_no_scene_shows(job: Job) -> None:
+    collections = bpy.context.view_layer.layer_collection.children
+    orphans = [collection for collection in collections if collection.name.startswith("Orphan Nodes")]
+    for collection in orphans:
+        collection.exclude = True
+    if orphans:
+        scene.leave_out_hidden(job)
 
 
 def _remove_shells() -> None:

@@ -30,7 +30,7 @@ pub struct Source {
 pub enum Reference {
     /// Bytes in the JSON itself, with their media type as written.
     Data(Stretch, String),
-    /// A file beside the main one; the path is relative to the main file's folder.
+    /// Another file; the path is relative to the folder of the references, and does not climb.
     File(Stretch, PathBuf),
     /// Nothing that is there and may be opened; what it is called.
     Missing(String),
@@ -59,7 +59,8 @@ impl Source {
         Source::open_in(main, folder)
     }
 
-    /// As [`Source::open`], of a file that refers to files in `folder`, or to none, wherever it lies itself.
+    /// As [`Source::open`], of a file that refers to files in `folder`, or to none. `main` may lie deeper in there, or
+    /// elsewhere: then its references are as if it lay in `folder`.
     ///
     /// # Errors
     /// As [`Source::open`].
@@ -112,27 +113,32 @@ impl Source {
         }
         let decoded = percent_decode_str(&text).decode_utf8_lossy();
         for name in [decoded.as_ref(), text.as_str()] {
-            let relative = Path::new(name);
-            if let Some(found) = self.beside(relative) {
-                return Ok(Reference::File(found, relative.to_owned()));
+            if let Some((found, path)) = self.beside(Path::new(name)) {
+                return Ok(Reference::File(found, path));
             }
         }
         Ok(Reference::Missing(decoded.into_owned()))
     }
 
-    /// The file `relative` in the folder, if it is one.
-    fn beside(&self, relative: &Path) -> Option<Stretch> {
-        let mut inside = PathBuf::new();
+    /// The folder of the main file, relative to that of the references.
+    pub fn base(&self) -> &Path {
+        self.main.relative().parent().unwrap_or(Path::new(""))
+    }
+
+    /// The file that is called `relative` from the main one, if it is one in the folder, and its path there.
+    fn beside(&self, relative: &Path) -> Option<(Stretch, PathBuf)> {
+        let mut inside = self.base().to_owned();
         for part in relative.components() {
             match part {
                 Component::Normal(name) => inside.push(name),
                 Component::CurDir => {}
+                Component::ParentDir if inside.pop() => {}
                 _ => return None,
             }
         }
-        let file = Located::new(self.folder.as_ref()?, inside);
+        let file = Located::new(self.folder.as_ref()?, inside.clone());
         let metadata = file.open().and_then(|file| file.metadata()).ok()?;
-        Some(Stretch::bytes(&file, 0, metadata.len()))
+        Some((Stretch::bytes(&file, 0, metadata.len()), inside))
     }
 
     /// Where the bytes of the buffer `index` are; `None` for one that has none (the fallback of a compressed one).

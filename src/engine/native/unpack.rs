@@ -1,11 +1,13 @@
 //! GLB → glTF, and glTF → glTF: self-contained, or with its files beside it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use serde_json::value::RawValue;
 
 use super::json::{self, Edits, Members, Piece};
 use super::pack::{add_member, media_type, writing};
@@ -14,17 +16,44 @@ use super::stretch::Stretch;
 use crate::domain::{ConversionError, ErrorCode};
 
 /// What is written as it is in a URI's path.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 /// Files that go beside the result, by their path relative to it.
 #[derive(Default)]
-struct Beside(Vec<(PathBuf, Stretch)>, HashSet<PathBuf>);
+struct Beside {
+    files: Vec<(PathBuf, Stretch)>,
+    /// Where those of the source went.
+    places: HashMap<PathBuf, PathBuf>,
+}
 
 impl Beside {
-    fn add(&mut self, path: PathBuf, content: Stretch) {
-        if self.1.insert(path.clone()) {
-            self.0.push((path, content));
+    /// Adds the file at `path` among the source's; says where it goes.
+    ///
+    /// What is above the source's main file cannot be above the result, which has a folder to itself.
+    fn add(&mut self, source: &Source, path: PathBuf, content: Stretch) -> PathBuf {
+        if let Some(known) = self.places.get(&path) {
+            return known.clone();
         }
+        let wanted = path.strip_prefix(source.base()).unwrap_or(&path);
+        let (stem, extension) = (wanted.file_stem().unwrap_or_default(), wanted.extension());
+        let free = self.free(wanted.to_owned(), |number| {
+            let mut name = stem.to_owned();
+            name.push(format!("-{number}"));
+            let numbered = wanted.with_file_name(name);
+            extension.map_or(numbered.clone(), |extension| numbered.with_added_extension(extension))
+        });
+        self.files.push((free.clone(), content));
+        self.places.insert(path, free.clone());
+        free
+    }
+
+    /// `first`, or the first of its numbered names for which no other file is in the way.
+    fn free(&self, first: PathBuf, numbered: impl Fn(u64) -> PathBuf) -> PathBuf {
+        let in_the_way = |path: &PathBuf| {
+            self.files.iter().any(|(other, _)| other.starts_with(path) || path.starts_with(other))
+        };
+        let mut names = std::iter::once(first).chain((2..).map(numbered));
+        names.find(|path| !in_the_way(path)).unwrap_or_default()
     }
 }
 
@@ -56,14 +85,14 @@ pub fn unpack_beside(
 ) -> Result<Vec<PathBuf>, ConversionError> {
     let (pieces, beside) = plan(source, Some(name))?;
     let main = PathBuf::from(format!("{name}.gltf"));
-    if beside.1.contains(&main) {
+    if beside.files.iter().any(|(path, _)| *path == main) {
         let detail = format!("the model refers to a file {:?} of its own", format!("{name}.gltf"));
         return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
     }
     super::check_growth(model, json::length(&source.json, &pieces))?;
     write(source, &pieces, &folder.join(&main)).map_err(|error| writing(&error))?;
     let mut written = vec![main];
-    for (path, content) in beside.0 {
+    for (path, content) in beside.files {
         copy(&content, &folder.join(&path)).map_err(|error| writing(&error))?;
         written.push(path);
     }
@@ -84,7 +113,7 @@ fn plan(source: &Source, separate: Option<&str>) -> Result<(Vec<Piece>, Beside),
             Some(uri) => {
                 if let Reference::File(whole, path) = source.resolve(uri)? {
                     if separate.is_some() {
-                        beside.add(path, whole);
+                        place(source, &mut beside, (uri, path, whole), &mut edits);
                     } else {
                         let uri_span = source.json.span(uri);
                         edits.replace(uri_span, data_uri("application/octet-stream", stretch));
@@ -97,7 +126,7 @@ fn plan(source: &Source, separate: Option<&str>) -> Result<(Vec<Piece>, Beside),
         let Some(uri) = image.get("uri") else { continue };
         let Reference::File(stretch, path) = source.resolve(uri)? else { continue };
         if separate.is_some() {
-            beside.add(path, stretch);
+            place(source, &mut beside, (uri, path, stretch), &mut edits);
         } else {
             let kind = media_type(&stretch, "", Some(&path))?;
             edits.replace(source.json.span(uri), data_uri(&kind, stretch));
@@ -105,10 +134,10 @@ fn plan(source: &Source, separate: Option<&str>) -> Result<(Vec<Piece>, Beside),
     }
     if let Some((buffer, stretch)) = chunk {
         if let Some(name) = separate {
-            let path = free_name(name, &beside);
-            let uri = utf8_percent_encode(&path, PLAIN).to_string();
-            add_member(source, &buffer, &format!(r#""uri":"{uri}""#), &mut edits);
-            beside.add(PathBuf::from(path), stretch);
+            let numbered = |number| PathBuf::from(format!("{name}-{number}.bin"));
+            let path = beside.free(PathBuf::from(format!("{name}.bin")), numbered);
+            add_member(source, &buffer, &format!(r#""uri":{}"#, quoted_uri(&path)), &mut edits);
+            beside.files.push((path, stretch));
         } else if let Some((_, last)) = buffer.0.last() {
             let end = source.json.span(last).end;
             let mut pieces = vec![Piece::New(r#","uri":"#.to_owned())];
@@ -119,6 +148,25 @@ fn plan(source: &Source, separate: Option<&str>) -> Result<(Vec<Piece>, Beside),
     Ok((edits.apply(&source.json), beside))
 }
 
+/// Takes a file that the source refers to along, and writes its new path where it is not as before.
+fn place(
+    source: &Source,
+    beside: &mut Beside,
+    (uri, path, content): (&RawValue, PathBuf, Stretch),
+    edits: &mut Edits,
+) {
+    let before = path.strip_prefix(source.base()).map(Path::to_owned);
+    let placed = beside.add(source, path, content);
+    let climbs = uri.get().contains("..");
+    if climbs || before.is_ok_and(|before| before != placed) {
+        edits.replace(source.json.span(uri), vec![Piece::New(quoted_uri(&placed))]);
+    }
+}
+
+fn quoted_uri(path: &Path) -> String {
+    format!("\"{}\"", utf8_percent_encode(&path.to_string_lossy(), PLAIN))
+}
+
 /// A string that holds `content`.
 fn data_uri(media_type: &str, content: Stretch) -> Vec<Piece> {
     vec![
@@ -126,13 +174,6 @@ fn data_uri(media_type: &str, content: Stretch) -> Vec<Piece> {
         Piece::Base64(content),
         Piece::New("\"".to_owned()),
     ]
-}
-
-/// `name.bin`, or the next name that no other file has.
-fn free_name(name: &str, beside: &Beside) -> String {
-    let numbered = (1..).map(|number| format!("{name}-{number}.bin"));
-    let mut names = std::iter::once(format!("{name}.bin")).chain(numbered);
-    names.find(|name| !beside.1.contains(Path::new(name))).unwrap_or_default()
 }
 
 fn write(source: &Source, pieces: &[Piece], target: &Path) -> io::Result<()> {

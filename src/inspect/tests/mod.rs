@@ -35,7 +35,9 @@ fn refused(name: &str, content: &[u8]) -> String {
 fn near(bounds: Option<Bounds>, min: [f64; 3], max: [f64; 3]) {
     let bounds = bounds.unwrap();
     let pairs = bounds.min.into_iter().chain(bounds.max).zip(min.into_iter().chain(max));
-    assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-5), "{bounds:?}");
+    let mut pairs = pairs.into_iter();
+    // And none of them is minus zero.
+    assert!(pairs.all(|(a, b)| (a - b).abs() < 1e-5 && (a != 0.0 || a.is_sign_positive())), "{bounds:?}");
 }
 
 /// A triangle and a quad in two objects; the quad has UVs and a material with two textures.
@@ -147,6 +149,14 @@ fn a_bvh_is_joints_and_one_clip() {
     assert_eq!((counts.objects, counts.meshes, counts.bones), (1, 0, 2));
     assert_eq!(counts.clips, [Clip { name: "walk".to_owned(), frames: 3, seconds: 2.0 / 24.0, fps: 24.0 }]);
     assert_eq!(counts.bounds_m, None);
+    let one_line = BVH.split_once("MOTION").unwrap();
+    let one_line = format!("{}\nMOTION{}", one_line.0.replace('\n', " "), one_line.1);
+    for names in [BVH, &one_line] {
+        let odd =
+            names.replace("ROOT Hips", "ROOT Root").replace("JOINT Chest", "JOINT joint CHANNELS 9 end");
+        assert_ne!(odd, names);
+        assert_eq!(read("walk.bvh", odd.as_bytes()).unwrap(), counts);
+    }
     let cut = BVH.strip_suffix("0 0 0 0 0 0 20 0 0\n").unwrap();
     assert!(refused("walk.bvh", cut.as_bytes()).contains("2 of 3 frames"));
     assert!(refused("walk.bvh", b"HIERARCHY\nROOT a\n{\n}\n").contains("before any MOTION"));

@@ -1,13 +1,13 @@
 //! Names of other files in the bytes of a binary file, found without understanding it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::super::files::{Files, Resolved};
-use super::super::names;
-use super::packed;
+use super::super::files::{Files, Found};
+use super::super::{names, packed};
+use super::Findings;
 use crate::domain::ConversionError;
 use crate::open::make_private;
 
@@ -21,30 +21,77 @@ pub const LAYERS: &[&str] = &["usd", "usda", "usdc", "usdz", "abc", "blend"];
 /// Longest file name that is recognised, in bytes.
 const MAX_NAME: usize = 255;
 
-/// Most names taken from one file.
+/// Most names taken from one file, most paths that end in them, and in one of them.
 const MAX_NAMES: usize = 2000;
+const MAX_PATHS: usize = 8000;
+const MAX_PATHS_OF_ONE: usize = 64;
+
+/// Of the folders before a name, so many bytes are kept.
+const MAX_FOLDERS: usize = 512;
+
+/// Most files that are taken where any of them may be the one that is meant.
+const MAX_RIVALS: usize = 4;
 
 /// Finds the textures that the file at `index` names; with `beside`, puts each next to it under the name it uses,
-/// where the FBX importer looks last.
-pub fn resolve(files: &mut Files, index: usize, beside: bool) -> Result<(), ConversionError> {
+/// where the FBX importer looks last. Of several with one name that is done with none: the engine tells them by their
+/// folders, once it has not found them.
+pub fn resolve(
+    files: &mut Files,
+    index: usize,
+    beside: bool,
+    findings: &mut Findings,
+) -> Result<(), ConversionError> {
     let (Some(path), Some(item)) = (files.path(index), files.item(index)) else { return Ok(()) };
     if files.items().len() < 2 {
         return Ok(());
     }
     let from = item.name.clone();
-    let mut named: Vec<_> = named_files(&path, files.max_unpacked(), TEXTURES)
-        .map_err(|error| ConversionError::io("read the model", &error))?
-        .into_values()
-        .collect();
+    let named = named_files(&path, files.max_unpacked(), TEXTURES)
+        .map_err(|error| ConversionError::io("read the model", &error))?;
+    let mut named: Vec<_> = named.into_values().collect();
     named.sort();
-    for name in named {
-        let Resolved::Found(texture) = files.resolve(&from, &name) else { continue };
-        files.take(texture)?;
-        if beside {
-            put_where_named(files, index, &name, texture)?;
+    for paths in named {
+        let is_tail = |path: &str| paths.iter().any(|other| other.ends_with(&format!("/{path}")));
+        let (mut exact, mut likely) = (BTreeSet::new(), BTreeSet::new());
+        for path in &paths {
+            match files.find(&from, path) {
+                Found::Exactly(found) => _ = exact.insert(found),
+                Found::Likely(found) if !is_tail(path) => likely.extend(found.into_iter().take(MAX_RIVALS)),
+                _ => {}
+            }
+        }
+        let all: Vec<usize> = exact.union(&likely).copied().collect();
+        for texture in &all {
+            files.take(*texture)?;
+        }
+        let own_names: BTreeSet<&str> = paths.iter().map(|path| names::base_name(path)).collect();
+        match all.as_slice() {
+            [only] if beside => {
+                for name in own_names {
+                    put_where_named(files, index, name, *only)?;
+                }
+            }
+            [_, _, ..] if beside && all.iter().any(|texture| lie_together(files, index, *texture)) => {
+                // The importer takes that one for every path that leads nowhere.
+                if let (Some(name), false) = (own_names.first(), likely.is_subset(&exact)) {
+                    findings.warn(ambiguous(name));
+                }
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// The engine's own words for it (`textures.py`).
+fn ambiguous(name: &str) -> String {
+    format!("several files may be the texture {name}; it may be the wrong one")
+}
+
+/// Whether two files are in one folder.
+fn lie_together(files: &Files, one: usize, other: usize) -> bool {
+    let folder = |index: usize| files.item(index).map(|item| item.stored.parent().map(Path::to_owned));
+    folder(one) == folder(other)
 }
 
 /// Gives a file that was found elsewhere a second name where the binary file at `index` looks for it.
@@ -77,12 +124,12 @@ fn second_name(source: &Path, wanted: &Path) -> io::Result<()> {
     fs::hard_link(source, wanted).or_else(|_| fs::copy(source, wanted).map(drop))
 }
 
-/// The names with one of `extensions` that occur in the file at `path`, by their lower case. Of one that is packed, `limit`
-/// bytes are unpacked.
-pub fn named_files(path: &Path, limit: u64, extensions: &[&str]) -> io::Result<HashMap<String, String>> {
+/// The names with one of `extensions` that occur in the file at `path`, by their lower case, each with the paths that
+/// it ends, as far as they can be told from what is before them. Of a file that is packed, `limit` bytes are unpacked.
+pub fn named_files(path: &Path, limit: u64, extensions: &[&str]) -> io::Result<HashMap<String, Paths>> {
     let mut reader = packed::open(path, limit)?;
-    let mut named = HashMap::new();
-    let mut name: Vec<u8> = Vec::new();
+    let mut words =
+        Words { extensions, folders: Vec::new(), name: Vec::new(), named: HashMap::new(), paths: 0 };
     let mut chunk = vec![0; 1 << 16];
     loop {
         let count = reader.read(&mut chunk)?;
@@ -90,51 +137,109 @@ pub fn named_files(path: &Path, limit: u64, extensions: &[&str]) -> io::Result<H
             break;
         }
         for byte in chunk.iter().take(count) {
-            if ends_name(*byte) {
-                note(&name, extensions, &mut named);
-                name.clear();
-            } else if name.len() <= MAX_NAME {
-                name.push(*byte);
-            }
+            words.add(*byte);
         }
-        if named.len() >= MAX_NAMES {
+        if words.named.len() >= MAX_NAMES {
             break;
         }
     }
-    note(&name, extensions, &mut named);
-    Ok(named)
+    words.note();
+    Ok(words.named)
 }
 
-fn ends_name(byte: u8) -> bool {
-    byte < 0x20 || matches!(byte, b'/' | b'\\' | b'"' | b'@' | b'*' | b'?' | b'<' | b'>' | b'|' | b':' | 0x7f)
+/// Paths that end in one name, with `/` between their parts and none at the beginning.
+pub type Paths = BTreeSet<String>;
+
+/// The word that is being read, and what was found.
+struct Words<'a> {
+    extensions: &'a [&'a str],
+    /// What is before the name, a `/` behind each part.
+    folders: Vec<u8>,
+    name: Vec<u8>,
+    named: HashMap<String, Paths>,
+    paths: usize,
 }
 
-/// Keeps the bytes when they are a name; what follows the extension is not part of it.
-fn note(bytes: &[u8], extensions: &[&str], named: &mut HashMap<String, String>) {
-    if bytes.len() > MAX_NAME || bytes.len() < 3 {
-        return;
+impl Words<'_> {
+    fn add(&mut self, byte: u8) {
+        if matches!(byte, b'/' | b'\\') {
+            self.note();
+            self.descend();
+        } else if ends_path(byte) {
+            self.note();
+            self.folders.clear();
+            self.name.clear();
+        } else if self.name.len() <= MAX_NAME {
+            self.name.push(byte);
+        }
     }
-    for (dot, _) in bytes.iter().enumerate().filter(|(at, byte)| *at > 0 && **byte == b'.') {
-        let rest = bytes.get(dot + 1..).unwrap_or_default();
-        let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-        // Binary strings may be followed by a byte that looks like a letter.
-        for extension in extensions {
-            let fits = length == extension.len() || length == extension.len() + 1;
-            if fits
-                && rest
-                    .get(..extension.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(extension.as_bytes()))
-            {
-                let name = names::decode(bytes.get(..=dot + extension.len()).unwrap_or_default());
-                named.insert(name.to_lowercase(), name);
+
+    /// What was a name is a folder.
+    fn descend(&mut self) {
+        if self.name.len() > MAX_NAME {
+            self.folders.clear();
+        } else if !self.name.is_empty() {
+            self.folders.append(&mut self.name);
+            self.folders.push(b'/');
+        }
+        self.name.clear();
+        while self.folders.len() > MAX_FOLDERS {
+            let first = self.folders.iter().position(|byte| *byte == b'/').map_or(0, |at| at + 1);
+            self.folders.drain(..first.max(1));
+        }
+    }
+
+    /// Keeps the name when it is one; what follows the extension is not part of it.
+    fn note(&mut self) {
+        let bytes = self.name.as_slice();
+        if bytes.len() > MAX_NAME || bytes.len() < 3 {
+            return;
+        }
+        for (dot, _) in bytes.iter().enumerate().filter(|(at, byte)| *at > 0 && **byte == b'.') {
+            let rest = bytes.get(dot + 1..).unwrap_or_default();
+            let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            // Binary strings may be followed by a byte that looks like a letter.
+            for extension in self.extensions {
+                let fits = length == extension.len() || length == extension.len() + 1;
+                if fits
+                    && rest
+                        .get(..extension.len())
+                        .is_some_and(|start| start.eq_ignore_ascii_case(extension.as_bytes()))
+                {
+                    let name = names::decode(bytes.get(..=dot + extension.len()).unwrap_or_default());
+                    let paths = self.named.entry(name.to_lowercase()).or_default();
+                    if paths.is_empty() || (self.paths < MAX_PATHS && paths.len() < MAX_PATHS_OF_ONE) {
+                        let new = paths.insert(names::decode(&self.folders) + &name);
+                        self.paths += usize::from(new);
+                    }
+                }
             }
         }
     }
+}
+
+fn ends_path(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'"' | b'@' | b'*' | b'?' | b'<' | b'>' | b'|' | b':' | 0x7f)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_path_the_end_is_kept_and_of_many_paths_not_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.fbx");
+        let long = format!("{}body/a.png", "deep/".repeat(10_000));
+        let noise = format!("{}/b.png\0", "x".repeat(1000));
+        let many = (0..1000).map(|number| format!("{number}/c.png\0")).collect::<Vec<_>>().concat();
+        fs::write(&path, format!("{long}\0{noise}{many}")).unwrap();
+        let named = named_files(&path, 0, TEXTURES).unwrap();
+        let [kept] = named["a.png"].iter().collect::<Vec<_>>()[..] else { panic!("{:?}", named["a.png"]) };
+        assert!(kept.ends_with("deep/body/a.png") && kept.len() < 600, "{kept}");
+        assert_eq!(named["b.png"], Paths::from(["b.png".to_owned()]));
+        assert_eq!(named["c.png"].len(), MAX_PATHS_OF_ONE);
+    }
 
     #[test]
     fn names_are_found_among_bytes() {
@@ -145,8 +250,8 @@ mod tests {
             b"\x00\x05C:\\art\\Skin Tone.PNGS\x10\x00//textures/b.jpg\x00x.txt\x00\"c.tga\"\xff\xfe",
         )
         .unwrap();
-        let mut names: Vec<_> = named_files(&path, 0, TEXTURES).unwrap().into_values().collect();
+        let mut names: Vec<_> = named_files(&path, 0, TEXTURES).unwrap().into_values().flatten().collect();
         names.sort();
-        assert_eq!(names, ["Skin Tone.PNG", "b.jpg", "c.tga"]);
+        assert_eq!(names, ["art/Skin Tone.PNG", "c.tga", "textures/b.jpg"]);
     }
 }

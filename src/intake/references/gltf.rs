@@ -17,6 +17,9 @@ use crate::domain::{ConversionError, ErrorCode};
 /// What is escaped in a path that is written as a URI.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
+/// A byte order mark.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Most values of JSON that is rewritten, which takes some 450 bytes for each. The largest real models have 100,000.
 const MAX_VALUES: u64 = 1_000_000;
 
@@ -31,6 +34,13 @@ struct Layout {
     json_length: u64,
     /// Length of the binary chunk, if there is one.
     chunk: Option<u64>,
+}
+
+impl Layout {
+    /// Whether the file begins with a byte order mark. The native lane passes it by, Blender's importer does not.
+    fn has_mark(self) -> bool {
+        !self.binary && self.json_at > 0
+    }
 }
 
 /// What has to change in the JSON.
@@ -73,7 +83,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
         }
     }
     if changes.buffers.is_empty() && changes.images.is_empty() && changes.missing_images.is_empty() {
-        return Ok(());
+        return if layout.has_mark() && !files.stays() { drop_mark(files, index) } else { Ok(()) };
     }
     files.bring_in()?;
     apply(files, index, layout, &changes)
@@ -85,7 +95,7 @@ fn layout(files: &Files, index: usize) -> Result<Layout, ConversionError> {
     let mut file = files.open(index).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
     if !head.starts_with(b"glTF") {
-        let json_at = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let json_at = if head.starts_with(MARK) { MARK.len() as u64 } else { 0 };
         return Ok(Layout { binary: false, json_at, json_length: length - json_at, chunk: None });
     }
     let early = || ConversionError::new(ErrorCode::ImportFailed, "the glb file ends early");
@@ -206,6 +216,13 @@ fn apply(files: &Files, index: usize, layout: Layout, changes: &Changes) -> Resu
         writer.write_all(b"JSON")?;
         writer.write_all(&text)?;
         io::copy(reader, writer).map(|_| ())
+    })
+}
+
+fn drop_mark(files: &Files, index: usize) -> Result<(), ConversionError> {
+    rewrite(files, index, |reader, writer| {
+        reader.seek(SeekFrom::Start(MARK.len() as u64))?;
+        io::copy(reader, writer).map(drop)
     })
 }
 

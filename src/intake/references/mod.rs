@@ -8,7 +8,6 @@ mod gltf;
 mod gltf_checks;
 mod lines;
 mod obj;
-mod packed;
 mod usd;
 mod usdc;
 
@@ -63,8 +62,8 @@ pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findin
         }
         Format::Obj => obj::resolve(files, index, &mut findings)?,
         Format::Usd | Format::Usda | Format::Usdc => usd::resolve(files, index, &mut findings)?,
-        Format::Fbx => binary::resolve(files, index, true)?,
-        Format::Blend => binary::resolve(files, index, false)?,
+        Format::Fbx => binary::resolve(files, index, true, &mut findings)?,
+        Format::Blend => binary::resolve(files, index, false, &mut findings)?,
         Format::Bvh | Format::Usdz | Format::Stl | Format::Ply | Format::Abc => {}
     }
     Ok(findings)

@@ -26,7 +26,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
             let words = usdc::words(&files.path(layer).unwrap_or_default());
             let words = words.map_err(|error| ConversionError::io("read the model", &error))?;
             let Some(words) = words else {
-                binary::resolve(files, layer, false)?;
+                binary::resolve(files, layer, false, findings)?;
                 continue;
             };
             resolve_words(files, layer, &words, findings)?

@@ -3,6 +3,7 @@
 pub mod bad_input;
 mod disk;
 mod engine;
+mod folders;
 mod honesty;
 mod hostile_input;
 mod hostile_zips;

@@ -81,6 +81,11 @@ fn fault(source: Format, target: Format, report: &Report) -> Option<String> {
                 return Some(format!("{:?} became {clip:?}", input.clips));
             }
         }
+        let length = |loss: &&String| loss.contains("became longer") || loss.contains("their length");
+        if let Some(loss) = report.losses.iter().find(|loss| length(loss) || loss.contains("became shorter"))
+        {
+            return Some(loss.clone());
+        }
         if output.clips.len() < input.clips.len() && report.losses.is_empty() {
             return Some("clips were lost in silence".to_owned());
         }

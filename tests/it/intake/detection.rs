@@ -1,8 +1,11 @@
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use meshgate::domain::{ErrorCode, Format};
 use meshgate::intake::detect::{Content, detect, lie};
 use proptest::prelude::*;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::{Desk, OBJ, glb_of, zip_of};
 
@@ -18,11 +21,17 @@ fn binary_stl(triangles: u32) -> Vec<u8> {
     stl
 }
 
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(content).unwrap();
+    packed.finish().unwrap()
+}
+
 fn usdz() -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     zip.start_file("scene.usda", stored.with_alignment(64)).unwrap();
-    std::io::Write::write_all(&mut zip, b"#usda 1.0\n").unwrap();
+    zip.write_all(b"#usda 1.0\n").unwrap();
     zip.finish().unwrap().into_inner()
 }
 
@@ -54,6 +63,12 @@ fn formats() -> Vec<(Vec<u8>, &'static str, Content)> {
         (b"Ogawa\xff\0\x01".to_vec(), "a", Model(Format::Abc)),
         (b"BLENDER-v279RENDH".to_vec(), "a", Model(Format::Blend)),
         (b"\x28\xb5\x2f\xfd\0\0".to_vec(), "a.blend", Model(Format::Blend)),
+        (gzip(b"BLENDER-v279RENDH"), "-", Model(Format::Blend)),
+        (
+            compress_to_vec(b"BLENDER17-01v0500".as_slice(), CompressionLevel::Fastest),
+            "a.stl",
+            Model(Format::Blend),
+        ),
         (zip_of(&[("a.obj", OBJ.as_bytes())]), "a", Zip),
         (zip_of(&[("a.usda", b"#usda 1.0\n")]), "a.zip", Zip),
     ]
@@ -80,7 +95,8 @@ fn a_name_that_lies_is_a_warning() {
 
 #[test]
 fn what_is_no_model_gets_one_sentence() {
-    let cases: [(&[u8], &str, ErrorCode, &str); 14] = [
+    let packed = gzip(&binary_stl(40));
+    let cases: [(&[u8], &str, ErrorCode, &str); 16] = [
         (b"", "a.fbx", ErrorCode::EmptyFile, "the file is empty"),
         (
             b"Dear diary,\n",
@@ -134,6 +150,13 @@ fn what_is_no_model_gets_one_sentence() {
             ErrorCode::ImportFailed,
             "the ply file is damaged: it announces 4000000000 of \"vertex\" in 77 bytes",
         ),
+        (&packed, "a.stl", ErrorCode::UnknownFormat, "the file is gzip-compressed data; unpack it first"),
+        (
+            b"\x28\xb5\x2f\xfdno frame",
+            "a",
+            ErrorCode::UnknownFormat,
+            "the file is zstd-compressed data; unpack it first",
+        ),
         (b"\0\x01\x02\x03", "a.abc", ErrorCode::UnknownFormat, "the file is no 3D format we know"),
     ];
     for (content, name, code, detail) in cases {
@@ -161,7 +184,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn detection_never_panics(which in 0..26usize, cut in 0..200usize, noise in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn detection_never_panics(which in 0..28usize, cut in 0..200usize, noise in proptest::collection::vec(any::<u8>(), 0..300)) {
         let (mut content, name, _) = formats().swap_remove(which);
         content.truncate(cut);
         content.extend(noise);

@@ -78,6 +78,16 @@ fn a_model_with_nothing_to_change_is_left_byte_for_byte() {
 }
 
 #[test]
+fn a_gltf_loses_its_byte_order_mark_and_nothing_else() {
+    let desk = Desk::new();
+    let json = gltf(" ,  \"extras\": 1.0");
+    let main = desk.put("a.gltf", format!("\u{feff}{json}"));
+    let model = desk.prepare(&Source::FileWithSiblings(main.clone()), None, Limits::default()).unwrap();
+    assert_eq!(main_text(&model), json);
+    assert_eq!(fs::read_to_string(main).unwrap(), format!("\u{feff}{json}"));
+}
+
+#[test]
 fn missing_images_leave_every_material() {
     let json = gltf(
         r#","images":[{"uri":"gone.png","mimeType":"image/png"},{"uri":"here.png"},{"uri":"../../etc/shadow"}],
@@ -314,6 +324,41 @@ fn an_fbx_gets_its_textures_beside_it_under_the_names_it_uses() {
     desk.put("deep/unused.png", "x");
     let model = desk.prepare(&Source::FileWithSiblings(main), None, Limits::default()).unwrap();
     assert_eq!(listing(&model.folder), ["Skin.PNG", "a.fbx", "deep/skin.png"]);
+}
+
+#[test]
+fn textures_of_one_name_are_all_brought_and_none_is_put_beside_an_fbx() {
+    let fbx = b"; FBX 7.4.0 project file\n \"C:\\x\\body\\d.png\" \"..\\head\\D.png\" \"Video::d.png\"\n";
+    let two = [("body/d.png", b"x".as_slice()), ("head/d.png", b"y"), ("old/d.png", b"z")];
+    let desk = Desk::new();
+    let main = desk.put("a.fbx", fbx);
+    for (name, content) in two {
+        desk.put(name, content);
+    }
+    let source = Source::FileWithSiblings(main);
+    let model = desk.prepare(&source, None, Limits::default()).unwrap();
+    assert_eq!(listing(&model.folder), ["a.fbx", "body/d.png", "head/d.png"]);
+    assert!(model.warnings.is_empty());
+
+    // The importer would take it for both of the others.
+    desk.put("d.png", "w");
+    let model = desk.prepare(&source, None, Limits::default()).unwrap();
+    assert_eq!(listing(&model.folder), ["a.fbx", "body/d.png", "d.png", "head/d.png"]);
+    assert_eq!(model.warnings, ["several files may be the texture D.png; it may be the wrong one"]);
+}
+
+#[test]
+fn a_main_file_that_is_not_the_one_sent_is_told() {
+    let desk = Desk::new();
+    desk.put("other.ply", "ply\n");
+    let source = Source::FileWithSiblings(desk.put("R.obj", OBJ));
+    for (main, said) in [
+        ("other.ply", vec!["main names \"other.ply\", but the model is the one file \"R.obj\""]),
+        ("./r.obj", vec![]),
+    ] {
+        let model = desk.prepare(&source, Some(main), Limits::default()).unwrap();
+        assert_eq!(model.warnings, said);
+    }
 }
 
 #[test]

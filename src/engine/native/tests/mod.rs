@@ -5,14 +5,16 @@ mod properties;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use self::loader::{Loaded, glb};
 use super::{Source, can, glb_to_gltf};
 use crate::domain::options::{EngineChoice, Packaging};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
+use crate::open::{Located, Root};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot quite an image";
 
@@ -109,6 +111,43 @@ fn a_glb_with_files_beside_it_becomes_whole() {
         json!([{"bufferView": 0, "mimeType": "image/png", "name": "a"}, {"bufferView": 0, "mimeType": "image/png"}])
     );
     assert_eq!(loaded.views(), [PNG]);
+}
+
+#[test]
+fn files_in_other_folders_of_the_model_are_found_and_no_others() {
+    let text = r#"{"asset":{"version":"2.0"},"buffers":[{"uri":"../data/m.bin","byteLength":4}],
+        "bufferViews":[{"buffer":0,"byteLength":4}],"images":[{"uri":"../maps/t.png"},{"uri":"maps/t.png"},
+        {"uri":"../../outside.png"},{"uri":"../../model/maps/t.png"},{"uri":"../link/outside.png"}]}"#;
+    let folder = folder_with(&[
+        ("model/source/m.gltf", text.as_bytes()),
+        ("model/data/m.bin", b"1234"),
+        ("model/maps/t.png", PNG),
+        ("model/source/maps/t.png", PNG),
+        ("outside.png", PNG),
+    ]);
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("model/link")).unwrap();
+    let root = Arc::new(Root::open(&folder.path().join("model")).unwrap());
+    let main = Located::new(&root, "source/m.gltf".into());
+    let source = Source::open_in(main, Some(root)).unwrap();
+    let left = json!(["../../outside.png", "../../model/maps/t.png", "../link/outside.png"]);
+    let outside =
+        |images: &Value| images.as_array().unwrap()[2..].iter().map(|i| i["uri"].clone()).collect::<Value>();
+
+    let out = tempfile::tempdir().unwrap();
+    super::repack(&source, 1000, out.path(), "r", Format::Glb, Packaging::Auto).unwrap();
+    let loaded = Loaded::read(&out.path().join("r.glb"));
+    assert_eq!(loaded.views(), [b"1234".as_slice(), PNG, PNG]);
+    assert_eq!(outside(&loaded.json["images"]), left);
+
+    let written = super::repack(&source, 1000, out.path(), "r", Format::Gltf, Packaging::Zip).unwrap();
+    let names = ["r.gltf", "data/m.bin", "maps/t.png", "maps/t-2.png"].map(PathBuf::from);
+    assert_eq!(written, names);
+    assert!(names.iter().all(|name| out.path().join(name).is_file()));
+    let json: Value = serde_json::from_slice(&fs::read(out.path().join("r.gltf")).unwrap()).unwrap();
+    assert_eq!(json["buffers"][0]["uri"], "data/m.bin");
+    assert_eq!(json["images"][0]["uri"], "maps/t.png");
+    assert_eq!(json["images"][1]["uri"], "maps/t-2.png");
+    assert_eq!(outside(&json["images"]), left);
 }
 
 #[test]

@@ -17,10 +17,30 @@ const MAX_WINDOW: u64 = 8 << 20;
 /// # Errors
 /// What the file system says.
 pub fn open(path: &Path, limit: u64) -> io::Result<Box<dyn Read>> {
-    let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+    unpack(BufReader::with_capacity(1 << 16, File::open(path)?), limit)
+}
+
+/// Whether a packed file is one of Blender's.
+///
+/// # Errors
+/// What the file system says.
+pub fn is_blend(file: impl Read) -> io::Result<bool> {
+    let mut head = Vec::new();
+    unpack(BufReader::new(file), BLEND.len() as u64)?.read_to_end(&mut head)?;
+    Ok(head == BLEND)
+}
+
+/// With what Blender's files begin.
+pub const BLEND: &[u8] = b"BLENDER";
+
+/// With what packed files begin.
+pub const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
+pub const GZIP: &[u8] = b"\x1f\x8b";
+
+fn unpack<'a>(mut file: impl BufRead + 'a, limit: u64) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match file.fill_buf()? {
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(Sound(Frames::new(file)).take(limit)),
-        [0x1f, 0x8b, ..] => Box::new(Sound(MultiGzDecoder::new(file)).take(limit)),
+        head if head.starts_with(ZSTD) => Box::new(Sound(Frames::new(file)).take(limit)),
+        head if head.starts_with(GZIP) => Box::new(Sound(MultiGzDecoder::new(file)).take(limit)),
         _ => Box::new(file),
     })
 }
@@ -35,13 +55,13 @@ impl<R: Read> Read for Sound<R> {
 }
 
 /// The frames of a file one after the other, without those that hold no content, such as the table at the end.
-struct Frames {
-    file: BufReader<File>,
+struct Frames<R> {
+    file: R,
     decoder: FrameDecoder,
 }
 
-impl Frames {
-    fn new(file: BufReader<File>) -> Frames {
+impl<R: BufRead> Frames<R> {
+    fn new(file: R) -> Frames<R> {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(MAX_WINDOW);
         Frames { file, decoder }
@@ -51,13 +71,13 @@ impl Frames {
         match self.decoder.init(&mut self.file) {
             Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
                 length, ..
-            })) => self.file.seek_relative(length.into()),
+            })) => io::copy(&mut self.file.by_ref().take(length.into()), &mut io::sink()).map(drop),
             begun => begun.map_err(io::Error::other),
         }
     }
 }
 
-impl Read for Frames {
+impl<R: BufRead> Read for Frames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.decoder.can_collect() == 0 {
             if !self.decoder.is_finished() {
