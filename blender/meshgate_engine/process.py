@@ -9,13 +9,13 @@ from .scaling import scale
 # Targets that are nothing without motion.
 _MOTION = {"vrma", "bvh"}
 
-# Targets that are nothing without a mesh.
-_MESH = {"obj", "stl", "ply", "abc", "vrm"}
+# Targets that are nothing without a mesh, and the objects that some hold in its place.
+_MESH = {"obj": {"CURVE"}, "stl": set(), "ply": set(), "abc": {"CURVE", "CURVES"}, "vrm": set()}
 
 
 def apply(job: Job) -> None:
     """Applies the options to the scene and readies it for the target."""
-    if job.output_format in _MESH and not measure.has_vertices():
+    if job.output_format in _MESH and not (_holds_lines(job.output_format) or measure.has_vertices()):
         raise ConversionError("empty_model", "the model has no mesh")
     if job.output_format != "blend":
         unwritten.tell(job)
@@ -40,3 +40,7 @@ def apply(job: Job) -> None:
         scene.part_with_others()
     clips.prepare_for_export(job.output_format)
     pose.tell(job)
+
+
+def _holds_lines(target: str) -> bool:
+    return any(item.type in _MESH[target] for item in scene.objects())

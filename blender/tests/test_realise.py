@@ -124,6 +124,23 @@ def test_a_curve_without_a_surface_is_no_mesh(tmp_path, target):
     assert report["input"]["meshes"] == report["output"]["meshes"] == 1
 
 
+def _path() -> None:
+    _tube().data.bevel_depth = 0.0
+
+
+def _hair() -> None:
+    bpy.ops.object.curves_random_add()
+
+
+@pytest.mark.parametrize(("builder", "target"), [(_path, "obj"), (_path, "abc"), (_hair, "abc"), (_path, "usda")])
+def test_curves_are_kept_where_they_can_be(tmp_path, builder, target):
+    report = convert(tmp_path / "c", build(tmp_path, builder), target)
+    assert report["input"]["meshes"] == 0
+    kinds = [kind for kind, _parent, _place in in_child(_tree, str(tmp_path / f"c/out/model.{target}")).values()]
+    assert "CURVES" in kinds or (target == "obj" and kinds == ["MESH"])
+    assert report["losses"] == []
+
+
 def test_a_blend_keeps_its_curves(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _tube), "blend")
     assert report["input"] == report["output"]
