@@ -66,7 +66,10 @@ fn what_is_wrong_with_the_arguments_is_one_line() {
             "unexpected argument '--scal' found; tip: a similar argument exists: '--scale'",
         ),
         ("convert a.obj -o b --to nope", "invalid value 'nope' for '--to <FORMAT>': unknown format: nope"),
-        ("convert a.obj -o b.glb --scale big", "option scale takes number above 0, not \"big\""),
+        (
+            "convert a.obj -o b.glb --scale big",
+            "option scale takes a number from 0.000001 to 1000000, not \"big\"",
+        ),
         ("frobnicate", "unrecognized subcommand 'frobnicate'"),
     ] {
         let arguments: Vec<&str> = line.split(' ').collect();

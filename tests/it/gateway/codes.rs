@@ -205,36 +205,23 @@ async fn requests(seen: &mut Seen) {
     nothing_stays(&gateway);
 }
 
-/// Makes two models that no format of text can hold: one of a thousand million cubes, and one whose texture lies in tiles
-/// that are nowhere, on which the exporter of glTF fails.
-const BLENDS: &str = r#"
+/// Makes a model that no format of text can hold: of a thousand million cubes.
+const LARGE: &str = r#"
 import bpy, sys
-def cube():
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    bpy.ops.mesh.primitive_cube_add()
-    return bpy.context.object
-item = cube()
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.mesh.primitive_cube_add()
 for _ in range(3):
-    item.modifiers.new("a", "ARRAY").count = 1000
-bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1] + "/large.blend")
-item = cube()
-material = bpy.data.materials.new("a")
-texture = material.node_tree.nodes.new("ShaderNodeTexImage")
-texture.image = bpy.data.images.new("a", 8, 8, tiled=True)
-colour = material.node_tree.nodes["Principled BSDF"].inputs["Base Color"]
-material.node_tree.links.new(texture.outputs["Color"], colour)
-item.data.materials.append(material)
-bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1] + "/tiled.blend")
+    bpy.context.object.modifiers.new("a", "ARRAY").count = 1000
+bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
 "#;
 
 /// The query, the model, and the code that it is refused with.
 fn unconvertible() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let obj = TRIANGLE.as_bytes();
-    let blends = tempfile::tempdir().unwrap();
-    let script = blends.path().join("make.py");
-    std::fs::write(&script, BLENDS).unwrap();
-    run_python(&script, blends.path());
-    let blend = |name: &str| std::fs::read(blends.path().join(name)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (script, large) = (folder.path().join("make.py"), folder.path().join("large.blend"));
+    std::fs::write(&script, LARGE).unwrap();
+    run_python(&script, &large);
     let mut locked = zip_of(&[("a.obj", obj)]);
     let directory = locked.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
     // The bits that say so.
@@ -242,9 +229,6 @@ fn unconvertible() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     locked[directory + 8] |= 1;
     let still = "HIERARCHY\nROOT Hips\n{\n  OFFSET 0 0 0\n  CHANNELS 3 Xrotation Yrotation Zrotation\n  \
         End Site\n  {\n    OFFSET 0 1 0\n  }\n}\nMOTION\nFrames: 0\nFrame Time: 0.033\n";
-    // Blender's writer of ply leaves curves out.
-    let curve = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\ncstype bspline\ndeg 3\ncurv 0 1 1 2 3 4\n\
-        parm u 0 0 0 0 1 1 1 1\nend\n";
     let gone = r#"{"asset":{"version":"2.0"},"buffers":[{"uri":"gone.bin","byteLength":4}]}"#;
     let buffers = vec![r#"{"uri":"a.bin","byteLength":100000}"#; 1000].join(",");
     let again = format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{buffers}]}}"#);
@@ -264,9 +248,7 @@ fn unconvertible() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("output_format=glb&filename=a.zip", b"PK\x03\x04 and no zip".into(), "invalid_archive"),
         ("output_format=glb&filename=a.zip", locked, "encrypted_archive"),
         ("output_format=glb&filename=a.zip", zip_of(&[("a.obj", obj), ("b.obj", obj)]), "ambiguous_model"),
-        ("output_format=ply&filename=a.obj", curve.into(), "geometry_lost"),
-        ("output_format=glb&filename=a.blend", blend("tiled.blend"), "export_failed"),
-        ("output_format=glb&filename=a.blend", blend("large.blend"), "memory_limit"),
+        ("output_format=glb&filename=a.blend", std::fs::read(large).unwrap(), "memory_limit"),
         (
             "output_format=glb&filename=a.zip",
             zip_of(&[("a.gltf", again.as_bytes()), ("a.bin", &noise(100_000))]),
@@ -418,18 +400,26 @@ fn stop(gateway: &Gateway, number: usize) {
     gateway.converting().into_iter().for_each(|child| send(child, Signal::STOP));
 }
 
-/// The engine with a mistake in our own code: there is none of which we know.
-const MISTAKE: &str = r#"
+/// The engine with mistakes in our own code, and an exporter of Blender's that fails and one that loses everything: there
+/// is none of which we know.
+const MISTAKES: &str = r#"
 import runpy
 run_path = runpy.run_path
 def mistaken(*arguments, **named):
+    import bpy
     from meshgate_engine import process
+    from meshgate_engine.formats import abc
     apply = process.apply
     def fail(job):
+        apply(job)
         if job.output_format == "ply":
             raise RuntimeError("a mistake in /our/own/code.py")
-        apply(job)
+        if job.output_format == "glb":
+            for mesh in bpy.data.meshes:
+                mesh.clear_geometry()
     process.apply = fail
+    exporting = abc.exporting
+    abc.exporting = lambda job, operator, **options: exporting(job, operator, nothing=options)
     return run_path(*arguments, **named)
 runpy.run_path = mistaken
 "#;
@@ -439,7 +429,7 @@ async fn a_faulty_engine(seen: &mut Seen) {
     let python = bin.path().join("python");
     let real = std::env::var_os("BLENDER_PYTHON")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"), Into::into);
-    std::fs::write(bin.path().join("mistake.py"), MISTAKE).unwrap();
+    std::fs::write(bin.path().join("mistake.py"), MISTAKES).unwrap();
     let script = format!(
         "#!/bin/sh\nexec {} \"$1\" \"$2\" \"$(cat {})\n$3\"\n",
         real.display(),
@@ -449,9 +439,13 @@ async fn a_faulty_engine(seen: &mut Seen) {
     std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
     // The wrapper is not where the engine is.
     let gateway = Gateway::start(&[("BLENDER_PYTHON", python.to_str().unwrap()), ("SANDBOX", "off")]);
-    let query = "output_format=ply&filename=a.obj";
-    seen.convert(&gateway, query, TRIANGLE.as_bytes(), 500, "internal").await;
-    works(&gateway).await;
+    for (target, status, code) in
+        [("ply", 500, "internal"), ("glb", 422, "geometry_lost"), ("abc", 422, "export_failed")]
+    {
+        let query = format!("output_format={target}&filename=a.obj");
+        seen.convert(&gateway, &query, TRIANGLE.as_bytes(), status, code).await;
+        works(&gateway).await;
+    }
 }
 
 /// A result that its client gets from a bucket.
