@@ -4,7 +4,7 @@ use reqwest::redirect::Policy;
 use rustix::process::Signal;
 
 use super::gateway::large;
-use super::{answered, conversion, conversions, header, how, model};
+use super::{answered, conversion, conversions, header, how, model, until_known};
 use crate::gateway::Gateway;
 use crate::redis::RedisServer;
 use crate::storage::backend::Backend;
@@ -28,7 +28,7 @@ async fn a_bucket_may_be_emptied_deleted_and_made_again() {
     let backend = Backend::bucket_on(Server::shared(), &[]).await;
     let gateway = start(&backend, Server::shared(), &[]);
     assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
-    while how(&conversion(&gateway).send().await.unwrap()) != "hit" {}
+    until_known(&gateway).await;
     for name in backend.names().await {
         backend.remove(&name).await;
     }

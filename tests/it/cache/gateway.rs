@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{answered, conversion, conversions, header, how, model, stored, whole};
+use super::{answered, conversion, conversions, header, how, model, stored, until_known, whole};
 use crate::gateway::raw::head;
 use crate::gateway::{Gateway, LONG, TRIANGLE, nothing_stays, report, until};
 use crate::redis::RedisServer;
@@ -242,7 +242,7 @@ async fn what_is_damaged_or_gone_is_made_again() {
         assert_eq!(answer.bytes().await.unwrap(), first);
         until("it is there again", || fs::read(&blob).is_ok_and(|content| content == first));
         until_stored(&gateway, 1);
-        while how(&conversion(&gateway).send().await.unwrap()) != "hit" {}
+        until_known(&gateway).await;
     }
     assert_eq!(conversions(&gateway).await, 5);
 }

@@ -8,10 +8,11 @@ mod suite;
 mod trouble;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use reqwest::{RequestBuilder, Response};
 
-use crate::gateway::{Gateway, TRIANGLE, scrape};
+use crate::gateway::{Gateway, LONG, TRIANGLE, scrape};
 
 /// The value of a series, 0 where it is not there.
 pub async fn count(gateway: &Gateway, series: &str) -> u64 {
@@ -47,6 +48,15 @@ pub fn header(answer: &Response, name: &str) -> String {
 /// Where an answer comes from.
 pub fn how(answer: &Response) -> String {
     header(answer, "meshgate-cache")
+}
+
+/// Waits until something is in the index. Before that, what was made is a hit for equal requests as well, but nothing
+/// says yet that it can be stored.
+pub async fn until_known(gateway: &Gateway) {
+    let began = Instant::now();
+    while count(gateway, "meshgate_cache_bytes").await == 0 {
+        assert!(began.elapsed() < LONG, "it is never known");
+    }
 }
 
 /// Files of the store, below the folder of this name.

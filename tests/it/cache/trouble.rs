@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use redis::{Commands, cmd};
 use tokio::task::JoinSet;
 
-use super::{conversion, conversions, how, stored};
+use super::{conversion, conversions, how, stored, until_known};
 use crate::gateway::receive::triangle;
 use crate::gateway::{Gateway, LONG};
 use crate::mounted::Mounted;
@@ -136,7 +136,7 @@ async fn the_store_s_disk_may_be_full_or_closed() {
     let store = disk.0.join("store");
     let gateway = Gateway::start(&[("CONVERSION_CACHE_DIR", store.to_str().unwrap())]);
     assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
-    while how(&conversion(&gateway).send().await.unwrap()) != "hit" {}
+    until_known(&gateway).await;
     let rest = disk.0.join("rest");
     let mut filling = std::fs::File::create(&rest).unwrap();
     while std::io::Write::write(&mut filling, &[0; 4096]).is_ok_and(|written| written > 0) {}
