@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{answered, conversion, conversions, header, how, model, stored, until_known, whole};
+use super::{
+    answered, conversion, conversions, header, how, model, stored, until_counted, until_known, whole,
+};
+use crate::gateway::engine::motion;
 use crate::gateway::raw::head;
 use crate::gateway::{Gateway, LONG, TRIANGLE, nothing_stays, report, until};
 use crate::redis::RedisServer;
@@ -157,18 +160,22 @@ pub fn large() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_hangs_up_takes_it_from_nobody() {
+    // Long enough to be met at work.
+    const SLOW: &str = "output_format=fbx&filename=a.bvh";
     let gateway = Gateway::start(&[("LOG_LEVEL", "info,meshgate::service=debug")]);
-    let content = large();
-    let begun = || {
+    let content = motion();
+    let begun = |content: &[u8]| {
         let mut raw = gateway.raw();
-        raw.send(head("output_format=stl&filename=a.obj", content.len())).send(&content);
+        raw.send(head(SLOW, content.len())).send(content);
         raw
     };
-    let leader = begun();
+    let leader = begun(&content);
     let held = gateway.hold().await;
-    let follower = tokio::spawn(model(&gateway, &content).send());
+    let follower = tokio::spawn(
+        gateway.client.post(gateway.url(&format!("/convert?{SLOW}"))).body(content.clone()).send(),
+    );
     gateway.wait_for("it is waited for");
-    let other = begun();
+    let other = begun(&content);
     gateway.wait_for("it is waited for");
     drop(leader);
     drop(other);
@@ -179,19 +186,18 @@ async fn whoever_hangs_up_takes_it_from_nobody() {
     drop(held);
     let answer = follower.await.unwrap().unwrap();
     assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "coalesced"));
+    answer.bytes().await.unwrap();
     assert_eq!(conversions(&gateway).await, 1);
 
     // The last one ends it.
-    let content = content.replacen("v 0", "v 1", 1);
-    let mut raw = gateway.raw();
-    raw.send(head("output_format=stl&filename=a.obj", content.len())).send(&content);
-    gateway.child().await;
-    drop(raw);
     gateway.until_idle().await;
-    let cancelled = "meshgate_conversions_total{engine=\"blender\",input=\"obj\",outcome=\"cancelled\"";
-    while super::count(&gateway, cancelled).await == 0 {
-        tokio::task::yield_now().await;
-    }
+    let another = [&content[..], b"\n"].concat();
+    let last = begun(&another);
+    gateway.child().await;
+    drop(last);
+    gateway.until_idle().await;
+    let cancelled = "meshgate_conversions_total{engine=\"blender\",input=\"bvh\",outcome=\"cancelled\"";
+    until_counted(&gateway, cancelled).await;
     nothing_stays(&gateway);
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use reqwest::{RequestBuilder, Response};
 
-use crate::gateway::{Gateway, LONG, TRIANGLE, scrape};
+use crate::gateway::{Gateway, LONG, PAUSE, TRIANGLE, scrape};
 
 /// The value of a series, 0 where it is not there.
 pub async fn count(gateway: &Gateway, series: &str) -> u64 {
@@ -50,13 +50,19 @@ pub fn how(answer: &Response) -> String {
     header(answer, "meshgate-cache")
 }
 
+/// Waits until the series is there and not 0.
+pub async fn until_counted(gateway: &Gateway, series: &str) {
+    let began = Instant::now();
+    while count(gateway, series).await == 0 {
+        assert!(began.elapsed() < LONG, "never: {series}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Waits until something is in the index. Before that, what was made is a hit for equal requests as well, but nothing
 /// says yet that it can be stored.
 pub async fn until_known(gateway: &Gateway) {
-    let began = Instant::now();
-    while count(gateway, "meshgate_cache_bytes").await == 0 {
-        assert!(began.elapsed() < LONG, "it is never known");
-    }
+    until_counted(gateway, "meshgate_cache_bytes").await;
 }
 
 /// Files of the store, below the folder of this name.

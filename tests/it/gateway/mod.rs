@@ -35,7 +35,7 @@ pub const LONG: Duration = Duration::from_mins(2);
 const PROGRAM: &str = env!("CARGO_BIN_EXE_meshgate");
 
 /// How long to wait before asking again.
-const PAUSE: Duration = Duration::from_millis(5);
+pub const PAUSE: Duration = Duration::from_millis(5);
 
 /// A running `meshgate serve`; killed when dropped.
 pub struct Gateway {
