@@ -8,10 +8,11 @@ import bpy
 import numpy as np
 
 from . import keys, scene
+from .formats import USD
 
 _CONSTRAINT = "TRANSFORM_CACHE"
 _MODIFIER = "MESH_SEQUENCE_CACHE"
-_FORMATS = {"abc", "usd", "usda", "usdc", "usdz"}
+_FORMATS = USD | {"abc"}
 
 
 def moves() -> bool:
@@ -85,20 +86,12 @@ def _bake(cached: list[bpy.types.Object], name: str) -> None:
         for item, rows in poses.items():
             basis = item.matrix_parent_inverse.inverted_safe() @ item.evaluated_get(graph).matrix_local
             rows[row] = keys.row(basis, rows[row - 1] if row else None)
-    action = bpy.data.actions.new(name)
-    strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
     for item, rows in poses.items():
         for constraint in _constraints(item):
             item.constraints.remove(constraint)
         keys.stand(item, rows[0])
-        if not keys.move(rows):
-            continue
-        slot = action.slots.new("OBJECT", item.name)
-        keys.write(strip.channelbag(slot, ensure=True), frames, rows)
-        keys.assign(item, action, slot)
+    keys.make_clip(name, frames, poses)
     world.frame_set(world.frame_start)
-    if not action.slots:
-        bpy.data.actions.remove(action)
 
 
 def _merge() -> None:

@@ -3,7 +3,7 @@
 import bpy
 import numpy as np
 
-from .textures import base_name
+from . import textures
 
 # More pixels than these take more memory than a texture is worth.
 _MOST_PIXELS = 8192 * 4096
@@ -37,7 +37,7 @@ class Channels:
         pixels = pixels.reshape(-1, 4)
         grey = pixels[:, :3] @ np.float32([0.2126, 0.7152, 0.0722]) if channel is None else pixels[:, channel].copy()
         pixels[:, :3], pixels[:, 3] = (grey * np.float32(factor))[:, None], 1.0
-        stem = (base_name(image.filepath_raw) or image.name).rpartition(".")[0] or image.name
+        stem = textures.name(image).rpartition(".")[0] or image.name
         made = bpy.data.images.new(f"{stem}_{name}", width, height, is_data=True)
         made.filepath_raw = f"//{stem}_{name}.png"
         made.file_format = "PNG"

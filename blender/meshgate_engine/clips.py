@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from . import rates
+from . import keys, rates
 from . import scene as model
+from .job import Job
 
 # Less than that nothing has moved, in metres or radians.
 _SAME = 1e-6
@@ -71,14 +72,25 @@ def activate(scene: bpy.types.Scene, take: Take | None) -> None:
     if take is None:
         return
     for owner, slot in take.parts:
-        data = owner.animation_data or owner.animation_data_create()
-        data.action = take.action
-        data.action_slot = slot
+        keys.assign(owner, take.action, slot)
 
 
 def is_assigned(take: Take) -> bool:
     """Whether it is the clip that the scene shows."""
     return any(owner.animation_data and owner.animation_data.action == take.action for owner, _slot in take.parts)
+
+
+def choose(job: Job, item: bpy.types.Object, found: list[Take]) -> Take | None:
+    """The clip of a skeleton for a target that holds one, and says that the others are lost; None where it has none."""
+    mine = [take for take in found if any(owner == item for owner, _slot in take.parts)]
+    if not mine:
+        return None
+    current = item.animation_data.action if item.animation_data else None
+    chosen = next((take for take in mine if take.action == current), mine[0])
+    if len(found) > 1:
+        names = ", ".join(take.name for take in found if take is not chosen)
+        job.lose(f"{len(found) - 1} of {len(found)} clips ({names}): {job.output_format} holds one")
+    return chosen
 
 
 def stands_still(take: Take) -> bool:
@@ -195,7 +207,7 @@ def prepare_for_export(target: str) -> None:
         found = takes(scene)
     if target in {"glb", "gltf", "vrm"}:
         _lay_on_tracks(scene, found)
-    shown = found if target in {"glb", "fbx"} else _assigned(scene, found)[:1] or found[:1]
+    shown = found if target in {"glb", "fbx"} else [next(filter(is_assigned, found), found[0])]
     scene.frame_start = int(min(take.start for take in shown))
     scene.frame_end = max(scene.frame_start, round(max(take.end for take in shown)))
     # Those of one skeleton choose among its clips, by which is assigned.
@@ -226,11 +238,6 @@ def _shift(scene: bpy.types.Scene, frames: int) -> None:
                 strip.action_frame_start += frames
                 strip.frame_start_ui += frames
     scene.frame_set(scene.frame_current + frames)
-
-
-def _assigned(scene: bpy.types.Scene, found: list[Take]) -> list[Take]:
-    actions = {owner.animation_data.action for owner in _owners(scene) if owner.animation_data}
-    return [take for take in found if take.action in actions]
 
 
 def _lay_on_tracks(scene: bpy.types.Scene, found: list[Take]) -> None:

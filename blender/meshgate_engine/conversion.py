@@ -12,10 +12,10 @@ from .errors import ConversionError
 from .job import Job
 
 # Targets that hold textures, and are read back; of the others the service says that they hold none.
-_TEXTURED = {"fbx", "usd", "usda", "usdc", "usdz", "blend"}
+_TEXTURED = formats.USD | {"fbx", "blend"}
 
 # Formats of one clip that are written of the scene as it is; bvh and vrma choose among a skeleton's clips.
-_ONE_CLIP = {"usd", "usda", "usdc", "usdz", "abc"}
+_ONE_CLIP = formats.USD | {"abc"}
 
 Progress = Callable[[str, float | None], None]
 
@@ -34,6 +34,7 @@ def run(task: dict, progress: Progress) -> dict:
         if not scene.objects():
             raise ConversionError("empty_model", "the model has no object")
         if job.output_format != "blend":
+            # Of a .blend, what was hidden and is shown now.
             realise.make_real(job)
         missing = textures.relink(job)
     for name in missing:

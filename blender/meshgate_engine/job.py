@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+# More names than these nobody reads.
+_MOST_NAMES = 5
+
 
 @dataclass
 class Job:
@@ -53,3 +56,9 @@ class Job:
         """Adds a loss, once."""
         if clause not in self.losses:
             self.losses.append(clause)
+
+
+def listed(names: list[str]) -> str:
+    """The first of the names for a clause, and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more

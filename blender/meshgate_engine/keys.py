@@ -38,6 +38,19 @@ def write(bag: bpy.types.ActionChannelbag, frames: Sequence[int], rows: np.ndarr
         _set(bag.fcurves.new(path, index=index), frames, rows[:, column])
 
 
+def make_clip(name: str, frames: Sequence[int], rows: dict[bpy.types.Object, np.ndarray]) -> None:
+    """Makes a clip of the objects that move, if any does."""
+    moving = [item for item in rows if move(rows[item])]
+    if not moving:
+        return
+    action = bpy.data.actions.new(name)
+    strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
+    for item in moving:
+        slot = action.slots.new("OBJECT", item.name)
+        write(strip.channelbag(slot, ensure=True), frames, rows[item])
+        assign(item, action, slot)
+
+
 def _set(curve: bpy.types.FCurve, frames: Sequence[int], values: np.ndarray) -> None:
     if np.ptp(values) < _HAIR:
         frames, values = frames[:1], values[:1]

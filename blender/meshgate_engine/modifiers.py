@@ -4,6 +4,7 @@ import bmesh
 import bpy
 
 from . import clips, scene
+from .formats import USD
 from .job import Job
 
 # The skeleton's is no shape of its own.
@@ -11,7 +12,7 @@ _KEPT = {"ARMATURE"}
 
 # What holds meshes that change with time, who can hold them, and who holds other motion only.
 _CACHE = "MESH_SEQUENCE_CACHE"
-_KEEPERS = {"abc", "usd", "usda", "usdc", "usdz"}
+_KEEPERS = USD | {"abc"}
 _OTHER_MOTION = {"fbx", "glb", "blend"}
 
 

@@ -3,13 +3,14 @@
 import bpy
 
 from . import clips, scene
+from .formats import USD
 from .job import Job
 
 # Targets that hold one shape and no pose.
 STATIC = {"obj", "stl", "ply"}
 
 # Targets that hold skeletons, and blend shapes only as clips.
-_SHAPES_AT_REST = {"usd", "usda", "usdc", "usdz"}
+_SHAPES_AT_REST = USD
 
 # Of a bone's matrix.
 _HAIR = 1e-4

@@ -4,11 +4,11 @@ from collections import defaultdict
 
 import bpy
 
-from .job import Job
+from . import keys
+from .job import Job, listed
 
 # Objects that show something of the model.
 GEOMETRY = {"MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME", "GREASEPENCIL"}
-
 
 # Where an object is and who moves it.
 _PLACE = (
@@ -72,8 +72,7 @@ def replace(old: bpy.types.Object, mesh: bpy.types.Mesh | None, hanging: Childre
     for key, value in old.items():
         made[key] = value
     if old.animation_data and old.animation_data.action:
-        data = made.animation_data_create()
-        data.action, data.action_slot = old.animation_data.action, old.animation_data.action_slot
+        keys.assign(made, old.animation_data.action, old.animation_data.action_slot)
     for child in hanging.pop(old, ()):
         # Setting the parent leaves alone how the child hangs on it.
         child.parent = made
@@ -145,9 +144,7 @@ def leave_out_hidden(job: Job) -> None:
         if item not in left_out:
             _show(item)
     if left_out:
-        names = ", ".join(sorted(item.name for item in left_out)[:5])
-        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
-        job.warn(f"hidden objects were left out: {names}{more}")
+        job.warn(f"hidden objects were left out: {listed(sorted(item.name for item in left_out))}")
     complete()
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 import bpy
 
 from . import channels, textures
+from .formats import USD
 from .job import Job
 
 _GLTF = {"glb", "vrm"}
-_TARGETS = textures.USD | _GLTF | {"fbx", "obj"}
+_TARGETS = USD | _GLTF | {"fbx", "obj"}
 
 _COLOURS = ("Base Color", "Emission Color")
 _VALUES = ("Metallic", "Roughness", "Specular IOR Level")
@@ -107,7 +108,7 @@ class _Material:
         self.job, self.material, self.tree = job, material, material.node_tree
         self.split, self.told = split, told
         self.steps = 0
-        self.is_usd = job.output_format in textures.USD
+        self.is_usd = job.output_format in USD
 
     def simplify(self) -> None:
         output = self.tree.get_output_node("ALL")

@@ -52,8 +52,8 @@ def make_keys(job: Job) -> None:
         if take is not None:
             for item, rows in poses.items():
                 _write(take, item, frames, rows, rest[item])
-        elif any(map(keys.move, poses.values())):
-            _write_clip("Animation", frames, poses)
+        else:
+            keys.make_clip("Animation", frames, poses)
     bpy.context.view_layer.update()
 
 
@@ -121,13 +121,3 @@ def _write(take: clips.Take, item: bpy.types.Object, frames: Sequence[int], rows
     keys.write(bag, frames, rows)
     if not item.animation_data or not item.animation_data.action:
         keys.assign(item, take.action, slot)
-
-
-def _write_clip(name: str, frames: Sequence[int], poses: Rows) -> None:
-    action = bpy.data.actions.new(name)
-    strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
-    for item, rows in poses.items():
-        if keys.move(rows):
-            slot = action.slots.new("OBJECT", item.name)
-            keys.write(strip.channelbag(slot, ensure=True), frames, rows)
-            keys.assign(item, action, slot)

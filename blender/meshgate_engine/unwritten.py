@@ -4,16 +4,15 @@ import bpy
 
 from . import scene
 from .errors import ConversionError
+from .formats import USD
 from .job import Job
-
-_USD = {"usd", "usda", "usdc", "usdz"}
 
 # Kind of object -> what it is called, one and many, and the targets that hold it.
 _KINDS = {
     "GREASEPENCIL": ("grease pencil drawing", "grease pencil drawings", set()),
-    "POINTCLOUD": ("point cloud", "point clouds", _USD),
+    "POINTCLOUD": ("point cloud", "point clouds", USD),
     "VOLUME": ("volume", "volumes", set()),
-    "CURVES": ("group of hair curves", "groups of hair curves", _USD | {"abc"}),
+    "CURVES": ("group of hair curves", "groups of hair curves", USD | {"abc"}),
     "SPEAKER": ("speaker", "speakers", set()),
     "LIGHT_PROBE": ("light probe", "light probes", set()),
 }

@@ -155,8 +155,12 @@ fn layout(
         .into_iter()
         .enumerate()
         .map(|(index, (source, name))| {
-            let name = library.map_or(name.clone(), |library| library.rename(name));
-            (source, if index == 0 { main_target.clone() } else { folder.join(name) })
+            let target = match library {
+                _ if index == 0 => main_target.clone(),
+                Some(library) => folder.join(library.rename(name)),
+                None => folder.join(name),
+            };
+            (source, target)
         })
         .collect()
 }

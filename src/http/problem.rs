@@ -71,8 +71,9 @@ impl Problem {
     /// The answer, with its number in the body.
     pub fn answer(&self, id: Option<&RequestId>) -> Response {
         // Counted as gone; one that has only ended its side hears what it did.
-        let broken_off = Problem::new(ErrorCode::MalformedRequest, "the body ended before it was complete");
-        let told = if self.error.code == ErrorCode::Cancelled { &broken_off } else { self };
+        let broken_off = (self.error.code == ErrorCode::Cancelled)
+            .then(|| Problem::new(ErrorCode::MalformedRequest, "the body ended before it was complete"));
+        let told = broken_off.as_ref().unwrap_or(self);
         let status = status(told.error.code);
         let body = told.json(id.map(RequestId::as_str));
         let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();

@@ -182,9 +182,11 @@ impl Drop for Visit {
     fn drop(&mut self) {
         let status = self.status.unwrap_or_else(|| {
             // The client is gone, or we are.
-            let code = if self.over.is_cancelled() { ErrorCode::ShuttingDown } else { ErrorCode::Cancelled };
-            let detail =
-                if code == ErrorCode::Cancelled { "the client hung up" } else { "the service has ended" };
+            let (code, detail) = if self.over.is_cancelled() {
+                (ErrorCode::ShuttingDown, "the service has ended")
+            } else {
+                (ErrorCode::Cancelled, "the client hung up")
+            };
             self.error = Some(ConversionError::new(code, detail));
             let status = status(code);
             self.count(status);

@@ -181,7 +181,7 @@ fn stl(head: &[u8], length: u64, extension: &str) -> Result<Option<Format>, Conv
     if announced <= length && triangles > 0 {
         return Ok(Some(Format::Stl));
     }
-    if seems::is_known(head) {
+    if seems::known(head).is_some() {
         return Ok(None);
     }
     let room = length.saturating_sub(84) / 50;

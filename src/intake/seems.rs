@@ -47,14 +47,14 @@ const WORDS: &[(&str, &str)] = &[
     ("version https://git-lfs", "a Git LFS pointer instead of the file itself"),
 ];
 
-/// Whether the beginning is that of something that is no model.
-pub fn is_known(head: &[u8]) -> bool {
-    BEGINNINGS.iter().any(|(magic, _)| head.starts_with(magic))
+/// A clause on a beginning that is no model's, where it is enough to tell.
+pub fn known(head: &[u8]) -> Option<&'static str> {
+    BEGINNINGS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, what)| *what)
 }
 
 /// A clause such as `a PNG image` on the beginning of a file's content.
 pub fn describe(head: &[u8]) -> &'static str {
-    if let Some((_, what)) = BEGINNINGS.iter().find(|(magic, _)| head.starts_with(magic)) {
+    if let Some(what) = known(head) {
         return what;
     }
     match head.get(..12) {

@@ -62,3 +62,9 @@ pub fn conversions_below(work: &Path) -> Vec<PathBuf> {
     let below = |run: PathBuf| fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
     runs.flat_map(below).filter(|path| path.is_dir()).collect()
 }
+
+/// The engine of this project, or the one that was asked for.
+pub fn engine() -> PathBuf {
+    let project = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    std::env::var_os("BLENDER_PYTHON").map_or_else(project, PathBuf::from)
+}

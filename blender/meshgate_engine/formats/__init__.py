@@ -34,6 +34,8 @@ MODULES = {
     "blend": "blend",
 }
 
+USD = {name for name, served_by in MODULES.items() if served_by == "usd"}
+
 # More than a hundred modules, which take longer than a small conversion.
 _AT_FIRST_USE = (
     "io_scene_gltf2.blender.exp.export",

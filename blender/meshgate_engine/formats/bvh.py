@@ -119,12 +119,7 @@ def write(job: Job) -> None:
     """Writes the skeleton with one clip: y up, facing +z."""
     found = clips.takes(bpy.context.scene)
     item = _moving_armature(found)
-    mine = [take for take in found if any(owner == item for owner, _slot in take.parts)]
-    current = item.animation_data.action if item.animation_data else None
-    take = next((take for take in mine if take.action == current), mine[0])
-    if len(found) > 1:
-        names = ", ".join(other.name for other in found if other is not take)
-        job.lose(f"{len(found) - 1} of {len(found)} clips ({names}): {job.output_format} holds one")
+    take = clips.choose(job, item, found)
     clips.activate(bpy.context.scene, take)
     for mesh in scene.meshes():
         # Nothing hangs on the meshes, and deforming them in every frame would take most of the time.

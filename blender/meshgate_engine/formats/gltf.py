@@ -117,6 +117,8 @@ def _curves(gltf: glTFImporter, animation: Animation) -> list[rates.Curve]:
 def _keep_still_frames(path: Path) -> None:
     """Gives a clip in which nothing moves back the keys that the add-on left out, without which it has two frames."""
     frames = {take.name: int(take.end) - int(take.start) + 1 for take in clips.takes(bpy.context.scene)}
+    if max(frames.values(), default=0) <= 2:
+        return
     _version, text = glb.version_and_json(path)
     document = json.loads(text)
     accessors = document.get("accessors", [])

@@ -12,32 +12,27 @@ from ..operators import exporting, importing
 
 def read(job: Job) -> str:
     """Imports the file."""
-    # Of one in text it would say that it cannot be read, of a binary one make an object without anything.
-    content = Path(job.input).read_bytes()
-    if _is_empty(content):
-        raise ConversionError("empty_model", "the model has no triangles")
+    # Of an empty one in text it would say that it cannot be read, of a binary one make an object without anything.
+    before = _triangles(Path(job.input).read_bytes())
     importing(job, bpy.ops.wm.stl_import)
-    before, after = _triangles(content), sum(len(mesh.polygons) for mesh in bpy.data.meshes)
+    after = sum(len(mesh.polygons) for mesh in bpy.data.meshes)
     if after < before:
         job.warn(f"{before - after} of {before} triangles were not read: they have no area, or lie on another")
     return "wm.stl_import"
 
 
-def _is_text(content: bytes) -> bool:
-    return content.lstrip()[:5].lower() == b"solid" and b"endsolid" in content.lower()
-
-
-def _is_empty(content: bytes) -> bool:
-    if _is_text(content):
-        return b"facet" not in content.lower()
-    # After the heading of a binary file, how many triangles follow.
-    return content[80:] == bytes(4)
-
-
 def _triangles(content: bytes) -> int:
-    if _is_text(content):
-        return content.lower().count(b"endfacet")
-    return min(int.from_bytes(content[80:84], "little"), (len(content) - 84) // 50)
+    """How many triangles are in a file. Raises ``empty_model``."""
+    text = content.lower() if content.lstrip()[:5].lower() == b"solid" else b""
+    if b"endsolid" in text:
+        count, empty = text.count(b"endfacet"), b"facet" not in text
+    else:
+        # After the heading of a binary file, how many follow.
+        count = min(int.from_bytes(content[80:84], "little"), (len(content) - 84) // 50)
+        empty = len(content) == 84 and content[80:] == bytes(4)
+    if empty:
+        raise ConversionError("empty_model", "the model has no triangles")
+    return count
 
 
 def write(job: Job) -> None:

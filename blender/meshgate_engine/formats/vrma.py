@@ -92,16 +92,10 @@ def _above(item: bpy.types.Object) -> list[bpy.types.Object]:
 def write(job: Job) -> None:
     """Exports one clip of the human in the scene."""
     item = humanoid.armature()
-    found = clips.takes(bpy.context.scene)
-    mine = [take for take in found if any(owner == item for owner, _slot in take.parts)]
-    if not mine:
+    take = clips.choose(job, item, clips.takes(bpy.context.scene))
+    if take is None:
         raise ConversionError("no_animation", "the model has no animation")
     humanoid.assign(item, job)
-    current = item.animation_data.action if item.animation_data else None
-    take = next((take for take in mine if take.action == current), mine[0])
-    if len(found) > 1:
-        names = ", ".join(other.name for other in found if other is not take)
-        job.lose(f"{len(found) - 1} of {len(found)} clips ({names}): vrma holds one")
     for mesh in scene.meshes():
         for collection in list(mesh.users_collection):
             collection.objects.unlink(mesh)

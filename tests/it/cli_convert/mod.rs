@@ -11,6 +11,8 @@ use std::process::{Command, Output, Stdio};
 use meshgate::domain::Report;
 use serde_json::Value;
 
+use crate::at_work::engine;
+
 /// An OBJ of one triangle.
 const TRIANGLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";
 
@@ -119,12 +121,6 @@ impl Ran {
         let stages = [": importing", ": processing", ": exporting", ": packing"];
         self.err.lines().filter(|line| !stages.iter().any(|stage| line.ends_with(stage))).collect()
     }
-}
-
-/// The engine of this project, or the one that was asked for.
-fn engine() -> PathBuf {
-    let project = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
-    std::env::var_os("BLENDER_PYTHON").map_or_else(project, PathBuf::from)
 }
 
 fn example(name: &str) -> PathBuf {

@@ -8,6 +8,7 @@ use meshgate::intake::{Named, Sent, Source};
 use meshgate::service::Request;
 
 use super::{LONG, Lab, example};
+use crate::at_work::engine;
 
 pub const CUBE: &str = "o cube\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1\n\
     f 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n";
@@ -104,9 +105,7 @@ async fn an_empty_blend_is_an_empty_model() {
 }
 
 pub fn run_python(script: &Path, output: &Path) {
-    let python = std::env::var_os("BLENDER_PYTHON")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"), Into::into);
-    let status = std::process::Command::new(python)
+    let status = std::process::Command::new(engine())
         .arg(script)
         .arg(output)
         .stdout(std::process::Stdio::null())

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
 
 use meshgate::domain::ErrorCode;
 use reqwest::header::CONTENT_TYPE;
@@ -427,8 +426,7 @@ runpy.run_path = mistaken
 async fn a_faulty_engine(seen: &mut Seen) {
     let bin = tempfile::tempdir().unwrap();
     let python = bin.path().join("python");
-    let real = std::env::var_os("BLENDER_PYTHON")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"), Into::into);
+    let real = at_work::engine();
     std::fs::write(bin.path().join("mistake.py"), MISTAKES).unwrap();
     let script = format!(
         "#!/bin/sh\nexec {} \"$1\" \"$2\" \"$(cat {})\n$3\"\n",
