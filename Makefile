@@ -43,7 +43,7 @@ serve: setup ## Serve conversions over HTTP on 127.0.0.1:5000, for development
 
 .PHONY: test
 test: setup ## Run every test, Python and Rust
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto --maxprocesses 4
 	cargo test --locked
 	@if [ -x target/tools/promtool ]; then \
 	    cargo test --locked --test it gateway::promtool:: -- --ignored; \
