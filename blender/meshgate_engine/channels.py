@@ -1,4 +1,6 @@
-"""Channels of images as images of their own, for formats whose values are whole images."""
+"""Images made of others, for formats whose values are whole images and that do no sums with them."""
+
+from collections.abc import Callable
 
 import bpy
 import numpy as np
@@ -12,7 +14,7 @@ _NAMES = ("red", "green", "blue", "alpha")
 
 
 class Channels:
-    """The images made so far: ``made`` says of each which one it is a part of."""
+    """The images made so far: ``made`` says of each which one it is made of."""
 
     def __init__(self) -> None:
         self.made: dict[bpy.types.Image, bpy.types.Image] = {}
@@ -22,26 +24,54 @@ class Channels:
         self, image: bpy.types.Image, channel: int | None, factor: float = 1.0, name: str = ""
     ) -> bpy.types.Image | None:
         """A grey image of one channel, or of an image's brightness, times a factor; None when it cannot be made."""
-        key = image, channel, round(factor, 6)
-        if key not in self._known:
-            width, height = image.size
-            if not 0 < width * height <= _MOST_PIXELS:
-                return None
-            self._known[key] = self._make(image, channel, factor, name or _NAMES[channel or 0])
-        return self._known[key]
 
-    def _make(self, image: bpy.types.Image, channel: int | None, factor: float, name: str) -> bpy.types.Image:
+        def change(pixels: np.ndarray) -> None:
+            grey = (
+                pixels[:, :3] @ np.float32([0.2126, 0.7152, 0.0722]) if channel is None else pixels[:, channel].copy()
+            )
+            pixels[:, :3], pixels[:, 3] = (grey * np.float32(factor))[:, None], 1.0
+
+        made = self._made(image, (channel, round(factor, 6)), name or _NAMES[channel or 0], change)
+        if made:
+            made.colorspace_settings.name = "Non-Color"
+        return made
+
+    def clearer(self, image: bpy.types.Image, factor: float) -> bpy.types.Image | None:
+        """The image with its alpha times a factor; None when it cannot be made."""
+
+        def change(pixels: np.ndarray) -> None:
+            pixels[:, 3] *= np.float32(factor)
+
+        return self._made(image, ("clearer", round(factor, 6)), "alpha", change)
+
+    def flatter(self, image: bpy.types.Image, strength: float) -> bpy.types.Image | None:
+        """An image of normals that stand out by a strength; None when it cannot be made."""
+
+        def change(pixels: np.ndarray) -> None:
+            normals = (pixels[:, :3] * 2 - 1) * np.float32([strength, strength, 1])
+            lengths = np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.float32(1e-6))
+            pixels[:, :3] = (normals / lengths + 1) / 2
+
+        return self._made(image, ("flatter", round(strength, 6)), "normal", change)
+
+    def _made(
+        self, image: bpy.types.Image, key: tuple, name: str, change: Callable[[np.ndarray], None]
+    ) -> bpy.types.Image | None:
+        if (image, *key) in self._known:
+            return self._known[image, *key]
         width, height = image.size
+        if not 0 < width * height <= _MOST_PIXELS:
+            return None
         pixels = np.empty(width * height * 4, dtype=np.float32)
         image.pixels.foreach_get(pixels)
-        pixels = pixels.reshape(-1, 4)
-        grey = pixels[:, :3] @ np.float32([0.2126, 0.7152, 0.0722]) if channel is None else pixels[:, channel].copy()
-        pixels[:, :3], pixels[:, 3] = (grey * np.float32(factor))[:, None], 1.0
+        change(pixels.reshape(-1, 4))
         stem = textures.name(image).rpartition(".")[0] or image.name
-        made = bpy.data.images.new(f"{stem}_{name}", width, height, is_data=True)
+        made = bpy.data.images.new(f"{stem}_{name}", width, height, alpha=True)
+        textures.take_settings(made, image)
         made.filepath_raw = f"//{stem}_{name}.png"
         made.file_format = "PNG"
-        made.pixels.foreach_set(pixels.ravel())
+        made.pixels.foreach_set(pixels)
         made.pack()
         self.made[made] = image
+        self._known[image, *key] = made
         return made

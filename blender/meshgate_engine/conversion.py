@@ -7,7 +7,21 @@ from pathlib import Path
 
 import bpy
 
-from . import avatar, clips, formats, measure, process, realise, scene, shaders, textures, tiles, weights
+from . import (
+    avatar,
+    clips,
+    formats,
+    layouts,
+    measure,
+    process,
+    realise,
+    scene,
+    shaders,
+    textures,
+    tiles,
+    unheld,
+    weights,
+)
 from .errors import ConversionError
 from .job import Job
 
@@ -51,6 +65,8 @@ def run(task: dict, progress: Progress) -> dict:
         Path(job.output).parent.mkdir(parents=True, exist_ok=True)
         tiles.split(job)
         textures.drop_unreadable(job)
+        unheld.tell(job)
+        layouts.settle(job)
         made = shaders.simplify(job)
         textures.lay_out(job)
         parts = {textures.name(part): textures.name(whole) for part, whole in made.items()}

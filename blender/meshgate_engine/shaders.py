@@ -19,6 +19,10 @@ _TARGETS = USD | _GLTF | {"fbx", "obj"}
 
 _COLOURS = ("Base Color", "Emission Color")
 _VALUES = ("Metallic", "Roughness", "Specular IOR Level")
+_USD_VALUES = ("Metallic", "Roughness", "Coat Weight", "Coat Roughness")
+
+# Nodes that make of an alpha nothing but whole and none.
+_CUTTING = {"ROUND", "GREATER_THAN", "LESS_THAN"}
 
 # No colour is made by more nodes than these; a graph may lead to a node in very many ways, and in circles.
 _MOST_STEPS = 200
@@ -59,6 +63,7 @@ class _Told:
     by_vertices: int = 0
     by_more: int = 0
     unlit: int = 0
+    cut: int = 0
 
 
 def simplify(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
@@ -89,18 +94,17 @@ def _tell(job: Job, told: _Told) -> None:
         # What viewers do with both, a texture and a colour, is not agreed on.
         verb, beside = ("s that tint", "them") if told.tinted > 1 else (" that tints", "it")
         both = f"not every reader of {target} multiplies them"
-        job.warn(f"the colour{verb} {_textures(told.tinted)} came out beside {beside}: {both}")
+        job.warn(f"the colour{verb} {textures.counted(told.tinted)} came out beside {beside}: {both}")
     if told.by_vertices:
-        job.lose(f"the tint of {_textures(told.by_vertices)} by vertex colours: {target} holds no mix of them")
+        job.lose(f"the tint of {textures.counted(told.by_vertices)} by vertex colours: {target} holds no mix of them")
     if told.by_more:
         as_is = "it as it is" if told.by_more == 1 else "them as they are"
-        job.lose(f"what nodes make of {_textures(told.by_more)}: {target} holds {as_is}")
+        job.lose(f"what nodes make of {textures.counted(told.by_more)}: {target} holds {as_is}")
+    if told.cut:
+        edges = "material loses its sharp edges" if told.cut == 1 else "materials lose their sharp edges"
+        job.lose(f"{told.cut} {edges} of alpha: {target} holds no cutoff")
     if told.unlit:
         job.lose(f"{told.unlit} unlit material{'s' if told.unlit > 1 else ''} became lit: {target} holds no other")
-
-
-def _textures(count: int) -> str:
-    return f"{count} texture{'s' if count > 1 else ''}"
 
 
 class _Material:
@@ -109,6 +113,7 @@ class _Material:
         self.split, self.told = split, told
         self.steps = 0
         self.is_usd = job.output_format in USD
+        self.is_fbx = job.output_format == "fbx"
 
     def simplify(self) -> None:
         output = self.tree.get_output_node("ALL")
@@ -135,12 +140,23 @@ class _Material:
                 if name == "Base Color" and self._is_toon():
                     # The VRM add-on keeps the colour that tints the texture where a link hides it.
                     source = source.times(_Source(factor=_rgb(socket.default_value)))
+                strength = node.inputs.get("Emission Strength")
+                if name == "Emission Color" and source.image and not self.is_fbx and not strength.is_linked:
+                    # Their exporters leave it out beside a texture.
+                    source = source.times(_Source(factor=_rgb(strength.default_value)))
                 self._colour(source, principled.inputs[name], socket)
-        for name in () if self.is_usd and principled is node else _VALUES:
+        for name in _USD_VALUES if self.is_usd else _VALUES:
             self.steps = 0
             socket = node.inputs.get(name)
             if socket and socket.is_linked:
-                self._value(self._source(socket, groups), principled.inputs[name], name)
+                source = self._source(socket, groups)
+                if not self.is_usd or principled is not node or source.factor != _WHITE:
+                    self._value(source, principled.inputs[name], name)
+        alpha = principled.inputs["Alpha"] if principled.inputs["Alpha"].is_linked else node.inputs.get("Alpha")
+        if alpha and alpha.is_linked:
+            self._alpha(alpha, groups, principled.inputs["Alpha"])
+        if self.is_usd:
+            self._flatten(principled.inputs["Normal"])
 
     def _is_toon(self) -> bool:
         extension = getattr(self.material, "vrm_addon_extension", None)
@@ -200,8 +216,11 @@ class _Material:
         tint = max(abs(one - 1.0) for one in source.factor) > 1e-6
         plain = not (tint or source.by_vertices or source.by_more or source.channel is not None)
         if plain and to == socket and socket.links[0].from_node == source.image:
+            if self.job.input_format not in {"fbx", "obj"}:
+                # What a link hides is nobody's colour, but exporters write it and readers multiply by it.
+                to.default_value = (*_WHITE, 1.0)
             return
-        if source.image is None:
+        if source.image is None or max(source.factor) < 1e-6:
             if not source.by_more:
                 for link in list(to.links):
                     self.tree.links.remove(link)
@@ -251,8 +270,15 @@ class _Material:
         if source.image is None or source.by_more or source.by_vertices:
             return
         node = source.image
+        if factor == 0.0:
+            for link in list(to.links):
+                self.tree.links.remove(link)
+            to.default_value = 0.0
+            return
         if source.channel is not None or factor != 1.0:
-            made = self.split.image(node.image, source.channel, factor, name.split()[0].lower())
+            made = self.split.image(
+                node.image, source.channel, factor, name.removesuffix(" IOR Level").replace(" ", "_").lower()
+            )
             if made is None:
                 return
             node = self._own(node)
@@ -260,6 +286,51 @@ class _Material:
         elif node.id_data != self.tree:
             node = self._own(node)
         self.tree.links.new(node.outputs["Color"], to)
+
+    def _alpha(self, socket: bpy.types.NodeSocket, groups: _Groups, to: bpy.types.NodeSocket) -> None:
+        self.steps = 0
+        source = self._source(socket, groups)
+        node, factor = source.image, source.factor[0]
+        if node is None or node.id_data != self.tree:
+            return
+        if source.by_more:
+            # USD holds a cutoff, and its exporter finds it.
+            if self.is_usd or not _cuts(socket.links[0].from_node):
+                return
+            self.told.cut += 1
+        if source.channel != 3:
+            if not self.is_usd or factor != 1.0:
+                self._value(replace(source, by_more=False), to, "Alpha")
+            return
+        made = self.split.clearer(node.image, factor) if factor != 1.0 else None
+        if made:
+            image = node.image
+            node = self._own(node)
+            node.image = made
+            # Colour and alpha are one image to most readers.
+            for other in [each for each in self.tree.nodes if each.type == "TEX_IMAGE" and each.image == image]:
+                links = list(other.outputs["Color"].links)
+                own = self._own(other) if links else other
+                for link in links:
+                    self.tree.links.new(own.outputs["Color"], link.to_socket)
+                own.image = made if links else own.image
+        self.tree.links.new(node.outputs["Alpha"], to)
+
+    def _flatten(self, normal: bpy.types.NodeSocket) -> None:
+        """Puts the strength of a normal map into the map, of which USD's exporter writes nothing else."""
+        bump = normal.links[0].from_node if normal.is_linked else None
+        if bump is None or bump.type != "NORMAL_MAP" or bump.id_data != self.tree or bump.inputs["Strength"].is_linked:
+            return
+        strength, colour = bump.inputs["Strength"].default_value, bump.inputs["Color"]
+        node = colour.links[0].from_node if colour.is_linked else None
+        if strength == 1.0 or node is None or node.type != "TEX_IMAGE" or not node.image:
+            return
+        made = self.split.flatter(node.image, strength)
+        if made:
+            node = self._own(node)
+            node.image = made
+            bump.inputs["Strength"].default_value = 1.0
+            self.tree.links.new(node.outputs["Color"], colour)
 
     def _own(self, node: bpy.types.ShaderNodeTexImage) -> bpy.types.ShaderNodeTexImage:
         """A node of this material with the same image, laid out alike, that nothing else is linked to."""
@@ -301,6 +372,13 @@ class _Material:
             return self._source(factors[0], groups).times(self._source(factors[1], groups))
         sources = (self._source(each, groups) for each in node.inputs if each.is_linked and each.enabled)
         return replace(next((each for each in sources if each.image), _Source()), factor=_WHITE, by_more=True)
+
+
+def _cuts(node: bpy.types.ShaderNode) -> bool:
+    """Whether a node lets an alpha be whole or none; glTF's importer takes one that is less than a value from one."""
+    if node.type == "MATH" and node.operation == "SUBTRACT" and node.inputs[1].is_linked:
+        node = node.inputs[1].links[0].from_node
+    return node.type == "MATH" and node.operation in _CUTTING
 
 
 def _factors(node: bpy.types.ShaderNode) -> tuple[bpy.types.NodeSocket, bpy.types.NodeSocket] | None:

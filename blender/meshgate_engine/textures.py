@@ -178,9 +178,13 @@ def _leave_out(job: Job) -> None:
     if not unwanted:
         return
     _drop(list(unwanted))
-    count = f"{len(unwanted)} texture{'s' if len(unwanted) > 1 else ''}"
     # It begins as the service's own clause, and takes its place.
-    job.lose(f"{count} did not come out: a single {job.output_format} holds none, a usdz does")
+    job.lose(f"{counted(len(unwanted))} did not come out: a single {job.output_format} holds none, a usdz does")
+
+
+def counted(count: int) -> str:
+    """So many textures, in words."""
+    return f"{count} texture{'s' if count > 1 else ''}"
 
 
 def names() -> list[str]:

@@ -12,7 +12,7 @@ from io_scene_gltf2.io.com.gltf2_io import Animation
 from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
 from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
 
-from .. import caches, clips, rates, scene
+from .. import caches, clips, rates, scene, unheld
 from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
@@ -45,6 +45,7 @@ def read(job: Job) -> str:
     if apart:
         _leave_out_what_no_scene_shows(job)
         scene.tell_others(job)
+    unheld.tell_unread(job, document)
     clips.snap_to_frames()
     _remove_shells()
     return "import_scene.gltf"
