@@ -75,7 +75,9 @@ def run(task: dict, progress: Progress) -> dict:
             packed = textures.packed(textures.materials(scene.objects()))
             if packed:
                 count = f"{packed} texture{'s' if packed > 1 else ''}"
-                job.warn(f"{count} became channels of others, as glTF keeps metal and roughness, colour and alpha")
+                job.warn(
+                    f"{count} became channels of others, as glTF keeps occlusion, metal and roughness, colour and alpha"
+                )
             weights.tell(job)
         shown = [take.name for take in clips.takes(bpy.context.scene) if clips.is_assigned(take)]
         formats.module(job.output_format).write(job)

@@ -4,7 +4,7 @@ FBX and OBJ are read by the first UVs alone: what nodes make of a material's UVs
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 import numpy as np
@@ -67,6 +67,9 @@ def settle(job: Job) -> None:
         if not nodes:
             continue
         layouts = {node: _layout(node) for node in nodes}
+        for node, layout in layouts.items():
+            if layout and all(rendered[mesh] == layout.layer for mesh in meshes):
+                layouts[node] = replace(layout, layer="")
         told.by_nodes += sum(layout is None for layout in layouts.values())
         if target in _BAKED and material.is_editable:
             _bake(layouts, meshes, rendered, told)
@@ -84,8 +87,9 @@ def _tell(job: Job, told: _Told) -> None:
     if told.apart:
         job.lose(f"UVs of {textures.counted(told.apart)}: {target} holds those of its material's colour alone")
     if told.beside:
+        own = "places of their own" if told.beside > 1 else "a place of its own"
         count = textures.counted(told.beside)
-        job.warn(f"{count} came out with a place of their own beside: not every reader of {target} asks for it")
+        job.warn(f"{count} came out with {own} beside: not every reader of {target} asks for it")
     if told.going_on:
         job.warn(f"{textures.counted(told.going_on)} may repeat otherwise beyond the edges: {target} holds not how")
     if told.smoothed:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import bpy
 
-from . import channels, textures
+from . import channels, textures, unheld
 from .formats import USD
 from .job import Job
 
@@ -155,6 +155,8 @@ class _Material:
         alpha = principled.inputs["Alpha"] if principled.inputs["Alpha"].is_linked else node.inputs.get("Alpha")
         if alpha and alpha.is_linked:
             self._alpha(alpha, groups, principled.inputs["Alpha"])
+        if not self.is_fbx:
+            _without_tints(principled.inputs)
         if self.is_usd:
             self._flatten(principled.inputs["Normal"])
 
@@ -288,19 +290,21 @@ class _Material:
         self.tree.links.new(node.outputs["Color"], to)
 
     def _alpha(self, socket: bpy.types.NodeSocket, groups: _Groups, to: bpy.types.NodeSocket) -> None:
+        """What lets the background through as the image's own alpha, where the exporter looks for it."""
         self.steps = 0
-        source = self._source(socket, groups)
+        cut = _cut(socket.links[0].from_node)
+        source = self._source(cut or socket, groups)
         node, factor = source.image, source.factor[0]
-        if node is None or node.id_data != self.tree:
+        if node is None or source.by_more or node.id_data != self.tree:
             return
-        if source.by_more:
-            # USD holds a cutoff, and its exporter finds it.
-            if self.is_usd or not _cuts(socket.links[0].from_node):
-                return
+        if cut and self.is_usd:
+            # It holds a cutoff, and its exporter finds it.
+            to = cut
+        elif cut:
             self.told.cut += 1
         if source.channel != 3:
             if not self.is_usd or factor != 1.0:
-                self._value(replace(source, by_more=False), to, "Alpha")
+                self._value(source, to, "Alpha")
             return
         made = self.split.clearer(node.image, factor) if factor != 1.0 else None
         if made:
@@ -374,11 +378,25 @@ class _Material:
         return replace(next((each for each in sources if each.image), _Source()), factor=_WHITE, by_more=True)
 
 
-def _cuts(node: bpy.types.ShaderNode) -> bool:
-    """Whether a node lets an alpha be whole or none; glTF's importer takes one that is less than a value from one."""
+def _without_tints(inputs: bpy.types.NodeInputs) -> None:
+    """Makes highlights and sheen as strong as they are with tints, which the targets do not hold.
+
+    Where specularity and gloss were meant, glTF's importer mirrors all light and tints it.
+    """
+    ior, tint = inputs["IOR"], inputs["Specular Tint"]
+    if not ior.is_linked and ior.default_value >= unheld.MOST_IOR:
+        root = min(sum(tint.default_value[:3]) / 3, 0.98) ** 0.5
+        ior.default_value = 1.5 if tint.is_linked else (1 + root) / (1 - root)
+    sheen, tint = inputs["Sheen Weight"], inputs["Sheen Tint"]
+    if not sheen.is_linked and not tint.is_linked:
+        sheen.default_value *= max(tint.default_value[:3])
+
+
+def _cut(node: bpy.types.ShaderNode) -> bpy.types.NodeSocket | None:
+    """What a node makes whole or none of; glTF's importer takes what is less than a value from one."""
     if node.type == "MATH" and node.operation == "SUBTRACT" and node.inputs[1].is_linked:
         node = node.inputs[1].links[0].from_node
-    return node.type == "MATH" and node.operation in _CUTTING
+    return node.inputs[0] if node.type == "MATH" and node.operation in _CUTTING else None
 
 
 def _factors(node: bpy.types.ShaderNode) -> tuple[bpy.types.NodeSocket, bpy.types.NodeSocket] | None:

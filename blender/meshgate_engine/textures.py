@@ -76,9 +76,26 @@ def packed(used: Iterable[bpy.types.Material]) -> int:
             found = [_images_into(shaders[0].inputs[name]) for name in names]
             together = set().union(*found)
             if all(len(each) == 1 for each in found) and len(together) > 1:
-                touching = [other for other in sets if other & together]
-                sets = [other for other in sets if other not in touching] + [together.union(*touching)]
+                sets = _joined(sets, together)
+        for socket in occlusion(material) if shaders else ():
+            # It joins metal or roughness where the images have one size.
+            found = [_images_into(each) for each in (socket, *(shaders[0].inputs[name] for name in _ONE_PICTURE[0]))]
+            together = set().union(*found)
+            if found[0] and len(together) > len(found[0]) and len({tuple(image.size) for image in together}) == 1:
+                sets = _joined(sets, together)
     return sum(len(each) - 1 for each in sets)
+
+
+def _joined(sets: list[set[bpy.types.Image]], more: set[bpy.types.Image]) -> list[set[bpy.types.Image]]:
+    touching = [other for other in sets if other & more]
+    return [other for other in sets if other not in touching] + [more.union(*touching)]
+
+
+def occlusion(material: bpy.types.Material) -> list[bpy.types.NodeSocket]:
+    """The sockets where glTF's importer puts ambient occlusion, which Blender's shaders have no place for."""
+    nodes = material.node_tree.nodes if material.node_tree else ()
+    sockets = (node.inputs.get("Occlusion") for node in nodes if node.type == "GROUP")
+    return [socket for socket in sockets if socket and socket.is_linked]
 
 
 def _images_into(socket: bpy.types.NodeSocket) -> set[bpy.types.Image]:

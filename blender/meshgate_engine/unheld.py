@@ -29,9 +29,12 @@ _INPUTS = {
 # Inputs that tint, white without it.
 _TINTS = {
     "Sheen Tint": ("sheen colour", USD | _GLTF | {"fbx"}),
-    "Specular Tint": ("specular colour", _GLTF),
     "Coat Tint": ("clearcoat colour", {"fbx"}),
 }
+
+# What nobody chose: now, and in files of older Blenders. More than any stuff has is what importers mirror light by.
+_USUAL_IORS = (1.5, 1.45)
+MOST_IOR = 100.0
 
 # glTF's extensions that its importer does not read -> what they are called, and the value that is nought without them.
 _UNREAD = {
@@ -48,8 +51,7 @@ def tell(job: Job) -> None:
         return
     lost = Counter()
     for material in textures.materials(bpy.context.scene.objects):
-        if material.node_tree:
-            lost.update({word for word, holders in _found(job, material) if target not in holders})
+        lost.update(word for word, holders in _found(job, material).items() if target not in holders)
     for word, count in sorted(lost.items()):
         job.lose(f"{_lose(count, word)}: {target} holds none")
 
@@ -59,40 +61,74 @@ def tell_unread(job: Job, document: dict) -> None:
     lost = Counter()
     for material in document.get("materials") or []:
         extensions = material.get("extensions") or {}
-        lost.update(word for name, (word, value) in _UNREAD.items() if (extensions.get(name) or {}).get(value))
+        found = {name: value for name, value in extensions.items() if isinstance(value, dict)}
+        lost.update(word for name, (word, value) in _UNREAD.items() if found.get(name, {}).get(value))
     for word, count in sorted(lost.items()):
         job.lose(f"{_lose(count, word)}: it is not read")
+
+
+def has_ior(job: Job, material: bpy.types.Material) -> bool:
+    """Whether an author chose by how much the material refracts."""
+    return "index of refraction" in _found(job, material)
 
 
 def _lose(count: int, word: str) -> str:
     return f"{count} materials lose their {word}" if count > 1 else f"{count} material loses its {word}"
 
 
-def _found(job: Job, material: bpy.types.Material) -> Iterable[tuple[str, set[str]]]:
+def _found(job: Job, material: bpy.types.Material) -> dict[str, set[str]]:
     """What a material has, each with the targets that hold it."""
+    found = {}
+    if material.node_tree is None:
+        return found
     output = material.node_tree.get_output_node("ALL")
-    nodes = list(_nodes(material.node_tree))
     if output and output.inputs["Volume"].is_linked:
-        yield "volume", _GLTF
-    for node in nodes:
-        if node.type == "GROUP" and "Occlusion" in node.inputs and node.inputs["Occlusion"].is_linked:
-            # That of glTF's importer.
-            yield "ambient occlusion", _GLTF
-        if node.type != "BSDF_PRINCIPLED" or not node.outputs[0].is_linked:
-            continue
-        for name, found in _INPUTS.items():
-            if node.inputs[name].is_linked:
-                yield found[0], found[1] - {"obj"}
-            elif node.inputs[name].default_value > 1e-4:
-                yield found
-        for name, found in _TINTS.items():
-            weight = node.inputs.get(name.replace("Tint", "Weight"))
-            is_there = weight is None or weight.is_linked or weight.default_value > 1e-4
-            if is_there and (node.inputs[name].is_linked or min(node.inputs[name].default_value) < 0.999):
-                yield found
-        level = node.inputs["Specular IOR Level"]
-        if job.input_format not in _OTHER_HIGHLIGHTS and (level.is_linked or abs(level.default_value - 0.5) > 1e-3):
-            yield "specular strength", _GLTF | {"fbx", "obj"}
+        found["volume"] = _GLTF
+    if textures.occlusion(material):
+        found["ambient occlusion"] = _GLTF
+    for node in _nodes(material.node_tree):
+        if node.type == "BSDF_PRINCIPLED" and node.outputs[0].is_linked:
+            found |= _inputs(node.inputs)
+            if job.input_format not in _OTHER_HIGHLIGHTS:
+                found |= _highlights(node.inputs)
+    return found
+
+
+def _inputs(inputs: bpy.types.NodeInputs) -> dict[str, set[str]]:
+    found = {}
+    for name, (word, holders) in _INPUTS.items():
+        if _differs(inputs[name], 0.0):
+            found[word] = holders - {"obj"} if inputs[name].is_linked else holders
+    for name, (word, holders) in _TINTS.items():
+        if _differs(inputs[name.replace("Tint", "Weight")], 0.0) and _differs(inputs[name], 1.0):
+            found[word] = holders
+    if not _differs(inputs["Sheen Tint"], 0.0):
+        # glTF's importer makes a black one where there is none.
+        found = {word: holders for word, holders in found.items() if not word.startswith("sheen")}
+    return found
+
+
+def _highlights(inputs: bpy.types.NodeInputs) -> dict[str, set[str]]:
+    found = {}
+    if _differs(inputs["Specular Tint"], 1.0):
+        found["specular colour"] = _GLTF
+    if _differs(inputs["Specular IOR Level"], 0.5):
+        found["specular strength"] = _GLTF | {"fbx", "obj"}
+    if _has_ior(inputs["IOR"]):
+        found["index of refraction"] = USD | _GLTF | {"obj"}
+    return found
+
+
+def _has_ior(socket: bpy.types.NodeSocket) -> bool:
+    unusual = all(_differs(socket, usual) for usual in _USUAL_IORS)
+    return unusual and not socket.is_linked and socket.default_value < MOST_IOR
+
+
+def _differs(socket: bpy.types.NodeSocket, usual: float) -> bool:
+    if socket.is_linked:
+        return True
+    value = socket.default_value
+    return any(abs(one - usual) > 1e-3 for one in (value[:3] if hasattr(value, "__len__") else (value,)))
 
 
 def _nodes(tree: bpy.types.NodeTree) -> Iterable[bpy.types.ShaderNode]:

@@ -1,64 +1,14 @@
 """Textures come out of materials that tint, pack or do not light them, and what a target cannot hold of it is said."""
 
-import base64
-import json
-import struct
-import zlib
-from pathlib import Path
-
 import bpy
 import pytest
+from gltf_models import gltf
 from helpers import build, convert, in_child
 from meshgate_engine.formats import glb
 from models import box, material, picture
 
 UNLIT = {"extensions": {"KHR_materials_unlit": {}}}
 PACKED = {"metallicRoughnessTexture": {"index": 1}, "roughnessFactor": 0.5}
-
-
-def _png(colour: tuple) -> str:
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    rows = zlib.compress((b"\0" + bytes(colour) * 4) * 4)
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 8, 2, 0, 0, 0))
-    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")).decode()
-
-
-def gltf(folder: Path, pbr: dict, *, coloured: bool = False, **more: dict) -> Path:
-    """A triangle of one material, which has a red texture besides what is given; ``coloured`` by vertices."""
-    content = struct.pack("<9f3H2x6f9f", 0, 0, 0, 1, 0, 0, 0, 1.8, 0, 0, 1, 2, 0, 0, 1, 0, 0, 1, *[0.5] * 9)
-    views = [(0, 36), (36, 6), (44, 24), (68, 36)]
-    kinds = [(5126, "VEC3"), (5123, "SCALAR"), (5126, "VEC2"), (5126, "VEC3")]
-    attributes = {"POSITION": 0, "TEXCOORD_0": 2} | ({"COLOR_0": 3} if coloured else {})
-    document = {
-        "asset": {"version": "2.0"},
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [{"attributes": attributes, "indices": 1, "material": 0}]}],
-        "materials": [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}, **pbr}, **more}],
-        "textures": [{"source": 0}, {"source": 1}],
-        "images": [
-            {"uri": f"data:image/png;base64,{_png(colour)}", "name": name}
-            for name, colour in (("base", (255, 0, 0)), ("orm", (0, 200, 100)))
-        ],
-        "accessors": [
-            {"bufferView": index, "componentType": number, "count": 3, "type": kind}
-            for index, (number, kind) in enumerate(kinds)
-        ],
-        "bufferViews": [{"buffer": 0, "byteOffset": start, "byteLength": length} for start, length in views],
-        "buffers": [
-            {
-                "byteLength": len(content),
-                "uri": f"data:application/octet-stream;base64,{base64.b64encode(content).decode()}",
-            }
-        ],
-    }
-    document["accessors"][0] |= {"min": [0, 0, 0], "max": [1, 1.8, 0]}
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "model.gltf"
-    path.write_text(json.dumps(document))
-    return path
 
 
 def _sockets(path: str) -> dict:

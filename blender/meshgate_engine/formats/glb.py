@@ -20,6 +20,18 @@ def version_and_json(path: Path) -> tuple[int, bytes] | None:
         return _HEADER.unpack_from(head)[1], file.read(length)
 
 
+def document(path: Path) -> dict:
+    """The JSON of a gltf or glb file; empty when there is none (the importer will say what it thinks of it)."""
+    try:
+        version, text = version_and_json(path) or (2, path.read_bytes())
+        if version == 1:
+            return {"asset": {"version": "1.0"}}
+        found = json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def load(path: Path) -> tuple[dict, bytes]:
     """The JSON and the buffer of a file. Raises ValueError when it is no glb."""
     content = path.read_bytes()

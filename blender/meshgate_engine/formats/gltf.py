@@ -7,6 +7,8 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from io_scene_gltf2.blender.exp import export as exporter
+from io_scene_gltf2.blender.exp.material import materials
 from io_scene_gltf2.blender.imp.scene import BlenderScene
 from io_scene_gltf2.io.com.gltf2_io import Animation
 from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
@@ -24,7 +26,7 @@ _FLOATS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 
 def read(job: Job) -> str:
     """Imports the file."""
-    document = _document(Path(job.input))
+    document = glb.document(Path(job.input))
     version = str((document.get("asset") or {}).get("version", "")) if document else ""
     if version.startswith("1."):
         raise ConversionError("import_failed", f"the file is glTF {version}; only 2.0 can be read")
@@ -54,7 +56,7 @@ def read(job: Job) -> str:
 def write(job: Job) -> None:
     """Exports the scene as glb, with every clip under its name."""
     _normalise_lights()
-    with _rate_as_the_addon_means_it():
+    with _rate_as_the_addon_means_it(), refraction(job):
         exporting(
             job,
             bpy.ops.export_scene.gltf,
@@ -84,6 +86,33 @@ def write(job: Job) -> None:
             export_draco_mesh_compression_enable=job.draco,
         )
     _keep_still_frames(Path(job.output))
+
+
+@contextlib.contextmanager
+def refraction(job: Job) -> Iterator[None]:
+    """Has the add-on write every index of refraction that was chosen; it does so beside some other properties alone."""
+    usual = materials.export_ior, exporter.__check_ior
+    chosen = set()
+
+    def export(material: bpy.types.Material, extensions: dict, settings: dict) -> object:
+        if not unheld.has_ior(job, material):
+            return usual[0](material, extensions, settings)
+        chosen.add(material.name)
+        return usual[0](material, {**extensions, "KHR_materials_specular": None}, settings)
+
+    def check(document: dict, settings: dict) -> None:
+        """Takes out those that are alone, as the add-on does, but for the chosen ones."""
+        others = [material for material in document.get("materials", []) if material.get("name") not in chosen]
+        declared = settings["gltf_need_to_keep_extension_declaration"]
+        usual[1]({"materials": others}, settings)
+        if chosen:
+            settings["gltf_need_to_keep_extension_declaration"] = declared
+
+    materials.export_ior, exporter.__check_ior = export, check
+    try:
+        yield
+    finally:
+        materials.export_ior, exporter.__check_ior = usual
 
 
 @contextlib.contextmanager
@@ -209,15 +238,3 @@ def _normalise_lights() -> None:
             light.color = [value / brightest for value in colour]
             light.energy *= brightest
             light.use_temperature = False
-
-
-def _document(path: Path) -> dict:
-    """The JSON of a gltf or glb file; empty when there is none (the importer will say what it thinks of it)."""
-    try:
-        version, text = glb.version_and_json(path) or (2, path.read_bytes())
-        if version == 1:
-            return {"asset": {"version": "1.0"}}
-        document = json.loads(text)
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}

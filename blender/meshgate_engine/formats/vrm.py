@@ -7,11 +7,11 @@ from pathlib import Path
 
 import bpy
 
-from .. import avatar, clips, humanoid, scene, terms
+from .. import avatar, clips, humanoid, scene, terms, unheld
 from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
-from . import glb
+from . import glb, gltf
 
 # Expression of VRM 1.0 -> names of blend shapes that mean it, lower case and without separators.
 _EXPRESSIONS = {
@@ -43,6 +43,7 @@ def read(job: Job) -> str:
             set_shading_type_to_material_on_import=False,
             enable_mtoon_outline_preview=False,
         )
+    unheld.tell_unread(job, glb.document(Path(job.input)))
     # A VRM holds no clips; the add-on makes one of its T-pose.
     clips.remove_all()
     return "import_scene.vrm"
@@ -64,7 +65,7 @@ def write(job: Job) -> None:
     vrm.humanoid.pose = "restPositionPose"
     _fill_expressions(vrm)
     terms.fill(job, vrm.meta, item.data.vrm_addon_extension.vrm0.meta)
-    with _vertex_colours_as_they_are():
+    with _vertex_colours_as_they_are(), gltf.refraction(job):
         exporting(
             job,
             bpy.ops.export_scene.vrm,
