@@ -53,7 +53,8 @@ def settle(job: Job) -> None:
     target = job.output_format
     if target not in _TARGETS or (target == "obj" and job.packaging == "single"):
         return
-    if target in _BAKED:
+    used = textures.materials(scene.objects())
+    if target in _BAKED and any(node.inputs["Vector"].is_linked for material in used for node in _images(material)):
         _part_meshes()
     users = defaultdict(dict)
     for item in scene.meshes():
@@ -215,6 +216,8 @@ def _move(mesh: bpy.types.Mesh, slots: set[int], layout: _Layout, rendered: str)
     if used is None:
         return
     first, name = layers[0], used.name
+    # OBJ's exporter takes the layer that was worked on.
+    first.active = True
     plain = layout.matrix == _Layout().matrix
     if first.name == name and plain:
         return
@@ -228,11 +231,12 @@ def _move(mesh: bpy.types.Mesh, slots: set[int], layout: _Layout, rendered: str)
     if not plain:
         matrix = np.array(layout.matrix)
         placed = there @ matrix[:2, :2].T + matrix[:2, 2]
+    # By ``uv``, which is quicker, Blender 5.0 writes into the copies that other meshes share.
     if first.name != name:
         # What was first stays in the file.
-        used.uv.foreach_set("vector", np.where(chosen[:, None], before, there).astype(np.float32).ravel())
-    first.uv.foreach_set("vector", np.where(chosen[:, None], placed, before).astype(np.float32).ravel())
-    first.active = first.active_render = True
+        used.data.foreach_set("uv", np.where(chosen[:, None], before, there).astype(np.float32).ravel())
+    first.data.foreach_set("uv", np.where(chosen[:, None], placed, before).astype(np.float32).ravel())
+    first.active_render = True
 
 
 def _uvs(layer: bpy.types.MeshUVLoopLayer) -> np.ndarray:

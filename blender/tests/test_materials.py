@@ -5,8 +5,9 @@ from math import cos, sin
 import bpy
 import pytest
 from gltf_models import DIRT, GLOW, LEAF, NORMAL, ORM, SECOND_UVS, UVS, gltf
-from helpers import convert, in_child
+from helpers import build, convert, in_child
 from meshgate_engine.formats import glb
+from models import box, material, picture
 
 FBX, OBJ, USD = "fbx", "obj", "usdz"
 ALL = (FBX, OBJ, USD)
@@ -174,6 +175,40 @@ def test_textures_lie_where_they_did_by_the_first_uvs(tmp_path, target, place, e
     report = convert(tmp_path / "c", gltf(tmp_path, pbr, normalTexture={**NORMAL, **place}), target)
     assert report["losses"] == report["warnings"] == []
     assert in_child(_uvs, str(tmp_path / f"c/out/model.{target}")) == expected
+
+
+def _two_of_one_mesh() -> None:
+    """Two objects of one mesh, whose materials ask for one layer of its UVs each."""
+    first = box("First")
+    small = first.data.uv_layers.new(name="Small")
+    for uv in small.uv:
+        uv.vector = (uv.vector[0] / 2, uv.vector[1] / 2)
+    second = bpy.data.objects.new("Second", first.data)
+    bpy.context.scene.collection.objects.link(second)
+    first.data.materials.append(None)
+    for item, layer in ((first, "UVMap"), (second, "Small")):
+        made = material(layer, picture(f"{layer}.png"))
+        nodes = made.node_tree.nodes
+        place = nodes.new("ShaderNodeUVMap")
+        place.uv_map = layer
+        image = next(node for node in nodes if node.type == "TEX_IMAGE")
+        made.node_tree.links.new(place.outputs["UV"], image.inputs["Vector"])
+        item.material_slots[0].link = "OBJECT"
+        item.material_slots[0].material = made
+
+
+def _highest_uvs(path: str) -> dict:
+    _read(path)
+    items = [item for item in bpy.context.scene.objects if item.type == "MESH"]
+    return {item.name: max(uv.vector[0] for uv in item.data.uv_layers[0].uv) for item in items}
+
+
+@pytest.mark.parametrize("target", [FBX, OBJ])
+def test_objects_of_one_mesh_have_the_uvs_of_their_own_material(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, _two_of_one_mesh), target)
+    assert report["losses"] == report["warnings"] == []
+    found = in_child(_highest_uvs, str(tmp_path / f"c/out/model.{target}"))
+    assert found == {"First": pytest.approx(1.0), "Second": pytest.approx(0.5)}
 
 
 @pytest.mark.parametrize("target", [FBX, OBJ])
