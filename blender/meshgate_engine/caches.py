@@ -90,7 +90,9 @@ def _bake(cached: list[bpy.types.Object], name: str) -> None:
         for constraint in _constraints(item):
             item.constraints.remove(constraint)
         keys.stand(item, rows[0])
-    keys.make_clip(name, frames, poses)
+    moving = {item: rows for item, rows in poses.items() if keys.move(rows)}
+    if moving:
+        keys.make_clip(name, frames, moving)
     world.frame_set(world.frame_start)
 
 

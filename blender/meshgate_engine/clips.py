@@ -6,7 +6,7 @@ A clip is an action. Importers give every animation of a file one action with a 
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
 import bpy
@@ -73,6 +73,22 @@ def activate(scene: bpy.types.Scene, take: Take | None) -> None:
         return
     for owner, slot in take.parts:
         keys.assign(owner, take.action, slot)
+
+
+def play(take: Take, keeping: Container[bpy.types.Object]) -> None:
+    """Assigns the clip to everything that it moves, without what else moves that; all others play on.
+
+    Poses and shapes begin at rest, but for those ``keeping`` a pose that goes with the clip.
+    """
+    for owner, slot in take.parts:
+        if owner not in keeping or owner.animation_data is None or owner.animation_data.action != take.action:
+            for block in getattr(owner, "key_blocks", ()):
+                block.value = 0.0
+            for bone in owner.pose.bones if getattr(owner, "pose", None) else ():
+                bone.matrix_basis.identity()
+        keys.assign(owner, take.action, slot)
+        # What plays besides is another clip.
+        owner.animation_data.use_nla = False
 
 
 def is_assigned(take: Take) -> bool:

@@ -1,4 +1,4 @@
-"""Keys for the transform of an object, one for each frame."""
+"""Keys for the transform of an object or of a bone in a pose, one for each frame."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,16 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
+# Both have the same attributes for it.
+Thing = bpy.types.Object | bpy.types.PoseBone
+
 _CURVES = (("location", 3), ("rotation_quaternion", 4), ("scale", 3))
 
 # What changes less does not change.
 _HAIR = 1e-6
+
+# Of a bone at rest.
+AT_REST = np.float32([0, 0, 0, 1, 0, 0, 0, 1, 1, 1])
 
 
 def row(matrix: Matrix, before: np.ndarray | None) -> tuple[float, ...]:
@@ -20,10 +26,10 @@ def row(matrix: Matrix, before: np.ndarray | None) -> tuple[float, ...]:
     return (*location, *rotation, *scale)
 
 
-def stand(item: bpy.types.Object, values: np.ndarray) -> None:
-    """Puts an object where a row says."""
-    item.rotation_mode = "QUATERNION"
-    item.location, item.rotation_quaternion, item.scale = values[:3], values[3:7], values[7:]
+def stand(thing: Thing, values: np.ndarray) -> None:
+    """Puts it where a row says."""
+    thing.rotation_mode = "QUATERNION"
+    thing.location, thing.rotation_quaternion, thing.scale = values[:3], values[3:7], values[7:]
 
 
 def move(rows: np.ndarray) -> bool:
@@ -31,24 +37,28 @@ def move(rows: np.ndarray) -> bool:
     return bool(np.ptp(rows, axis=0).max() >= _HAIR)
 
 
-def write(bag: bpy.types.ActionChannelbag, frames: Sequence[int], rows: np.ndarray) -> None:
+def path(thing: Thing) -> str:
+    """How the paths of its curves begin."""
+    return f"{thing.path_from_id()}." if isinstance(thing, bpy.types.PoseBone) else ""
+
+
+def write(bag: bpy.types.ActionChannelbag, thing: Thing, frames: Sequence[int], rows: np.ndarray) -> None:
     """Makes curves of the rows, which are one for each frame."""
-    paths = [(path, index) for path, count in _CURVES for index in range(count)]
-    for column, (path, index) in enumerate(paths):
-        _set(bag.fcurves.new(path, index=index), frames, rows[:, column])
+    paths = [(path(thing) + name, index) for name, count in _CURVES for index in range(count)]
+    for column, (name, index) in enumerate(paths):
+        _set(bag.fcurves.new(name, index=index), frames, rows[:, column])
 
 
-def make_clip(name: str, frames: Sequence[int], rows: dict[bpy.types.Object, np.ndarray]) -> None:
-    """Makes a clip of the objects that move, if any does."""
-    moving = [item for item in rows if move(rows[item])]
-    if not moving:
-        return
+def make_clip(name: str, frames: Sequence[int], rows: dict[Thing, np.ndarray]) -> None:
+    """Makes a clip of the rows of everything that is in it."""
     action = bpy.data.actions.new(name)
     strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
-    for item in moving:
-        slot = action.slots.new("OBJECT", item.name)
-        write(strip.channelbag(slot, ensure=True), frames, rows[item])
-        assign(item, action, slot)
+    for owner in dict.fromkeys(thing.id_data for thing in rows):
+        slot = action.slots.new("OBJECT", owner.name)
+        bag = strip.channelbag(slot, ensure=True)
+        for thing in [thing for thing in rows if thing.id_data == owner]:
+            write(bag, thing, frames, rows[thing])
+        assign(owner, action, slot)
 
 
 def _set(curve: bpy.types.FCurve, frames: Sequence[int], values: np.ndarray) -> None:

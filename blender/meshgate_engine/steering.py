@@ -1,59 +1,61 @@
-"""Objects that others move, by constraints and drivers: only Blender knows how, so that they get keys of their own."""
+"""What others move, by constraints and drivers: only Blender knows how, so that it gets keys of its own.
+
+That are objects, and the bones of skeletons that something outside of them moves.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import clips, keys, scene
+from . import bones, clips, keys, scene
 from .job import Job
 
-# Targets that hold such constraints, or a skeleton and no object.
-_LEFT_ALONE = {"vrm", "vrma", "bvh"}
+# Targets that hold no motion of objects: such constraints, or a skeleton, or nothing.
+_NO_OBJECTS = {"vrm", "vrma", "bvh"}
+_NO_BONES = {"vrm", "obj", "stl", "ply"}
 
 _TURNS = ("rotation_euler", "rotation_quaternion", "rotation_axis_angle")
 _DELTAS = ("delta_location", "delta_rotation_euler", "delta_rotation_quaternion", "delta_scale")
 _TRANSFORM = {"location", "scale", *_TURNS, *_DELTAS}
 
-Rows = dict[bpy.types.Object, np.ndarray]
+Rows = dict[keys.Thing, np.ndarray]
+Recording = tuple[clips.Take | None, Sequence[int], Rows]
 
 
 def make_keys(job: Job) -> None:
-    """Gives every object that others move the motion that it has in each clip, and takes away what moved it."""
-    steered = [item for item in scene.objects() if item.visible_get() and _is_steered(item)]
-    if not steered or job.output_format in _LEFT_ALONE:
+    """Gives everything that others move the motion that it has in each clip, and takes away what moved it."""
+    target = job.output_format
+    steered = [] if target in _NO_OBJECTS else [item for item in scene.objects() if item.visible_get()]
+    steered = [item for item in steered if _is_steered(item)]
+    rigs = {rig: bones.depth_first(rig) for rig in ([] if target in _NO_BONES else bones.steered(target))}
+    if not steered and not rigs:
         return
     world = bpy.context.scene
-    found = clips.takes(world)
-    # The clips that are assigned first, since one that is not would not be the current one.
-    assigned = {item.animation_data.action for item in world.objects if item.animation_data}
-    found.sort(key=lambda take: take.action not in assigned)
-    rest = {item: rows[0] for item, rows in _record(steered, [world.frame_current]).items()}
-    recorded: list[tuple[clips.Take | None, Sequence[int], Rows]] = []
-    with clips.put_back(world) as put_back:
-        for take in found:
-            put_back()
-            clips.activate(world, take)
-            for item in world.objects:
-                # What plays on besides is another clip.
-                if item.animation_data:
-                    item.animation_data.use_nla = False
-            frames = range(math.floor(take.start), math.ceil(take.end) + 1)
-            recorded.append((take, frames, _record(steered, frames)))
-        if not found and _may_move(steered):
-            frames = range(world.frame_start, world.frame_end + 1)
-            recorded.append((None, frames, _record(steered, frames)))
+    rest = _record(steered, rigs, [world.frame_current])
+    recorded = _recordings(steered, rigs)
+    for rig in [rig for rig, ordered in rigs.items() if not _moves(ordered, recorded)]:
+        # Exporters see how it stands.
+        for bone in rigs.pop(rig):
+            rest.pop(bone)
+            for _take, _frames, rows in recorded:
+                rows.pop(bone, None)
     for item in steered:
         _release(item)
-        keys.stand(item, rest[item])
-    for take, frames, poses in recorded:
+    for rig in rigs:
+        bones.release(rig)
+    for thing, rows in rest.items():
+        keys.stand(thing, rows[0])
+    # Clips begin with all bones at rest.
+    rest |= {bone: keys.AT_REST[None] for ordered in rigs.values() for bone in ordered}
+    for take, frames, rows in recorded:
         if take is not None:
-            for item, rows in poses.items():
-                _write(take, item, frames, rows, rest[item])
-        else:
-            keys.make_clip("Animation", frames, poses)
+            _write(take, frames, rows, rest)
+        elif any(map(keys.move, rows.values())):
+            moved = {thing: kept for thing, kept in rows.items() if keys.move(np.vstack((rest[thing], kept)))}
+            keys.make_clip("Animation", frames, moved)
     bpy.context.view_layer.update()
 
 
@@ -66,19 +68,76 @@ def _drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
     return [curve for curve in data.drivers if curve.data_path in _TRANSFORM] if data else []
 
 
+def _moves(ordered: list[bpy.types.PoseBone], recorded: list[Recording]) -> bool:
+    return any(keys.move(rows[bone]) for _take, _frames, rows in recorded for bone in ordered if bone in rows)
+
+
+def _recordings(steered: list[bpy.types.Object], rigs: dict[bpy.types.Object, list]) -> list[Recording]:
+    """How everything moves in each clip that has to do with it, while the clips of others play as the file has them."""
+    world = bpy.context.scene
+    found = clips.takes(world)
+    # The clips that are assigned first, since one that is not would not be the current one.
+    found.sort(key=lambda take: not clips.is_assigned(take))
+    related = {item: _related(item) for item in (*steered, *rigs)}
+    takes_of = {
+        item: [take for take in found if any(owner in around for owner, _slot in take.parts)] or found
+        for item, around in related.items()
+    }
+    recorded: list[Recording] = []
+    with clips.put_back(world) as put_back:
+        for take in found:
+            objects = [item for item in steered if take in takes_of[item]]
+            skeletons = {rig: ordered for rig, ordered in rigs.items() if take in takes_of[rig]}
+            if objects or skeletons:
+                put_back()
+                clips.play(take, keeping=skeletons)
+                frames = range(math.floor(take.start), math.ceil(take.end) + 1)
+                recorded.append((take, frames, _record(objects, skeletons, frames)))
+        if not found and _may_move([*steered, *rigs]):
+            frames = range(world.frame_start, world.frame_end + 1)
+            recorded.append((None, frames, _record(steered, rigs, frames)))
+    return recorded
+
+
+def _related(item: bpy.types.Object) -> set[bpy.types.ID]:
+    """Everything that may have to do with how it moves."""
+    found: set[bpy.types.ID] = set()
+    waiting: list[bpy.types.ID | None] = [item]
+    while waiting:
+        thing = waiting.pop()
+        if thing is not None and thing not in found:
+            found.add(thing)
+            waiting += _movers(thing)
+    return found
+
+
+def _movers(thing: bpy.types.ID) -> Iterator[bpy.types.ID | None]:
+    if getattr(thing, "animation_data", None):
+        for curve in thing.animation_data.drivers:
+            yield from (target.id for variable in curve.driver.variables for target in variable.targets)
+    if isinstance(thing, bpy.types.Object):
+        yield thing.parent
+        for holder in (thing, *(thing.pose.bones if thing.pose else ())):
+            for constraint in holder.constraints:
+                yield from bones.targets(constraint)
+
+
 def _may_move(steered: list[bpy.types.Object]) -> bool:
-    return bool(bpy.data.actions) or any(map(_drivers, steered))
+    return bool(bpy.data.actions) or any(map(_drivers, steered)) or any(map(bones.drivers, steered))
 
 
-def _record(items: list[bpy.types.Object], frames: Sequence[int]) -> Rows:
-    rows = {item: np.empty((len(frames), 10), dtype=np.float32) for item in items}
+def _record(items: list[bpy.types.Object], rigs: dict[bpy.types.Object, list], frames: Sequence[int]) -> Rows:
+    things = (*items, *(bone for ordered in rigs.values() for bone in ordered))
+    rows = {thing: np.empty((len(frames), 10), dtype=np.float32) for thing in things}
     for number, frame in enumerate(frames):
         bpy.context.scene.frame_set(frame)
         graph = bpy.context.evaluated_depsgraph_get()
-        for item, kept in rows.items():
-            shown = item.evaluated_get(graph)
+        for item in items:
+            shown, kept = item.evaluated_get(graph), rows[item]
             basis = _parent(shown).inverted_safe() @ shown.matrix_world
             kept[number] = keys.row(basis, kept[number - 1] if number else None)
+        for rig, ordered in rigs.items():
+            bones.record(rig.evaluated_get(graph), ordered, rows, number)
     return rows
 
 
@@ -106,18 +165,49 @@ def _release(item: bpy.types.Object) -> None:
         item.parent = None
 
 
-def _write(take: clips.Take, item: bpy.types.Object, frames: Sequence[int], rows: np.ndarray, rest: np.ndarray) -> None:
-    """Adds the object to a clip in which it moves, or is elsewhere than at rest."""
+def _write(take: clips.Take, frames: Sequence[int], rows: Rows, rest: Rows) -> None:
+    """Adds everything to a clip in which it moves, or is elsewhere than at rest."""
+    owners = list(dict.fromkeys(thing.id_data for thing in rows))
+    slots = _own_slots(take, owners)
+    for owner in owners:
+        things = [thing for thing in rows if thing.id_data == owner]
+        slot = slots.get(owner)
+        before = clips.paths(take.action, slot) if slot else set()
+        written = [
+            thing
+            for thing in things
+            if any(path.startswith(keys.path(thing)) for path in before)
+            or keys.move(np.vstack((rest[thing], rows[thing])))
+        ]
+        if not written:
+            continue
+        slot = slot or take.action.slots.new("OBJECT", owner.name)
+        bag = take.action.layers[0].strips[0].channelbag(slot, ensure=True)
+        for thing in written:
+            replaced = {keys.path(thing) + path for path in _TRANSFORM}
+            for curve in [curve for curve in bag.fcurves if curve.data_path in replaced]:
+                bag.fcurves.remove(curve)
+            keys.write(bag, thing, frames, rows[thing])
+        if not owner.animation_data or not owner.animation_data.action:
+            keys.assign(owner, take.action, slot)
+
+
+def _own_slots(take: clips.Take, owners: list[bpy.types.Object]) -> dict[bpy.types.ID, bpy.types.ActionSlot]:
+    """The slots of a clip by what they move; one that moves others besides an owner becomes one for each."""
     strip = take.action.layers[0].strips[0]
-    owners = {slot: [owner for owner, other in take.parts if other == slot] for _owner, slot in take.parts}
-    slot = next((slot for slot, users in owners.items() if users == [item]), None)
-    if slot is None:
-        if not keys.move(np.vstack((rest, rows))):
-            return
-        slot = take.action.slots.new("OBJECT", item.name)
-    bag = strip.channelbag(slot, ensure=True)
-    for curve in [curve for curve in bag.fcurves if curve.data_path in _TRANSFORM]:
-        bag.fcurves.remove(curve)
-    keys.write(bag, frames, rows)
-    if not item.animation_data or not item.animation_data.action:
-        keys.assign(item, take.action, slot)
+    found = dict(take.parts)
+    for slot in {found[owner] for owner in owners if owner in found}:
+        users = [user for user, other in take.parts if other == slot]
+        if len(users) == 1:
+            continue
+        # Slots are found by the names of what they move.
+        slot.name_display = f"{slot.name_display} shared"
+        for user in users:
+            found[user] = take.action.slots.new(slot.target_id_type, user.name)
+            bag = strip.channelbag(found[user], ensure=True)
+            for curve in strip.channelbag(slot).fcurves:
+                bag.fcurves.new_from_fcurve(curve)
+            if user.animation_data and user.animation_data.action_slot == slot:
+                user.animation_data.action_slot = found[user]
+        take.action.slots.remove(slot)
+    return found

@@ -1,0 +1,88 @@
+"""Bones that constraints and drivers move by what is outside of their skeleton.
+
+Exporters see those that a skeleton moves by itself, but for vrma's, which takes poses as the keys have them. They do
+not look at what else moves, unless a clip moves both.
+"""
+
+from collections.abc import Iterator
+
+import bpy
+from mathutils import Matrix, Quaternion
+
+from . import keys, scene
+
+_PREFIX = 'pose.bones["'
+
+
+def steered(target: str) -> list[bpy.types.Object]:
+    """The skeletons in the scene whose bones the target would not see moving."""
+    worn = {mesh.find_armature() for mesh in scene.meshes() if mesh.visible_get()}
+    # Those that nobody sees are not evaluated.
+    shown = [item for item in scene.armatures() if item.visible_get() or item in worn]
+    return [item for item in shown if _is_steered(item, within=target == "vrma")]
+
+
+def drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
+    """What drives the bones of a skeleton, and their constraints."""
+    data = item.animation_data
+    return [curve for curve in data.drivers if curve.data_path.startswith(_PREFIX)] if data else []
+
+
+def targets(constraint: bpy.types.Constraint) -> Iterator[bpy.types.Object]:
+    """The objects that a constraint looks at."""
+    for attribute in constraint.bl_rna.properties:
+        if attribute.type == "POINTER" and attribute.fixed_type.identifier == "Object":
+            yield getattr(constraint, attribute.identifier)
+    for target in getattr(constraint, "targets", ()):
+        yield target.target
+
+
+def _is_steered(item: bpy.types.Object, *, within: bool) -> bool:
+    constraints = [constraint for bone in item.pose.bones for constraint in bone.constraints if not constraint.mute]
+    if within:
+        return bool(constraints or drivers(item))
+    others = {target for constraint in constraints for target in targets(constraint)} - {item, None}
+    return bool(others) or any(_drives_from_outside(curve.driver, item) for curve in drivers(item))
+
+
+def _drives_from_outside(driver: bpy.types.Driver, item: bpy.types.Object) -> bool:
+    read = [target.id for variable in driver.variables for target in variable.targets]
+    return "frame" in driver.expression or any(source not in {item, item.data} for source in read)
+
+
+def depth_first(item: bpy.types.Object) -> list[bpy.types.PoseBone]:
+    """The bones of a skeleton, each behind its parent."""
+    ordered: list[bpy.types.PoseBone] = []
+    waiting = [bone for bone in item.pose.bones if not bone.parent]
+    while waiting:
+        bone = waiting.pop()
+        ordered.append(bone)
+        waiting += bone.children
+    return ordered
+
+
+def record(shown: bpy.types.Object, ordered: list[bpy.types.PoseBone], poses: dict, number: int) -> None:
+    """Adds the pose that is shown to the rows of the bones, as their transforms if nothing else moved them.
+
+    Each is seen from where the rows have its parent: a row has no shear, which constraints can bring about.
+    """
+    made: dict[str, Matrix] = {}
+    for bone in ordered:
+        kept, above = poses[bone], bone.parent
+        rest: dict = {"matrix_local": bone.bone.matrix_local}
+        if above is not None:
+            rest |= {"parent_matrix": made[above.name], "parent_matrix_local": above.bone.matrix_local}
+        local = bone.bone.convert_local_to_pose(shown.pose.bones[bone.name].matrix, invert=True, **rest)
+        kept[number] = keys.row(local, kept[number - 1] if number else None)
+        values = kept[number].tolist()
+        again = Matrix.LocRotScale(values[:3], Quaternion(values[3:7]), values[7:])
+        made[bone.name] = bone.bone.convert_local_to_pose(again, **rest)
+
+
+def release(item: bpy.types.Object) -> None:
+    """Takes away what moves the bones of a skeleton besides its clips."""
+    for curve in drivers(item):
+        item.animation_data.drivers.remove(curve)
+    for bone in item.pose.bones:
+        for constraint in list(bone.constraints):
+            bone.constraints.remove(constraint)
