@@ -14,7 +14,11 @@ import numpy as np
 
 from . import keys, rates
 from . import scene as model
+from .formats import USD
 from .job import Job
+
+# Formats that hold the scene as it plays; others hold clips.
+ONE_TIMELINE = USD | {"abc"}
 
 # Less than that nothing has moved, in metres or radians.
 _SAME = 1e-6
@@ -60,19 +64,27 @@ def clips(scene: bpy.types.Scene) -> list[dict]:
 
 def activate(scene: bpy.types.Scene, take: Take | None) -> None:
     """Assigns the clip to everything that it moves, and nothing to everything else."""
+    activate_all(scene, [take] if take else [])
+
+
+def activate_all(scene: bpy.types.Scene, together: list[Take]) -> None:
+    """Assigns clips that play together, the first one to what several move, and nothing to everything else."""
     for owner in _owners(scene):
-        if owner.animation_data and owner.animation_data.action:
-            owner.animation_data.action = None
+        data = owner.animation_data
+        if data:
+            # What plays on tracks is another clip.
+            data.use_nla = False
+        if data and data.action:
+            data.action = None
             # Else the next clip begins with the shapes of this one.
             for block in getattr(owner, "key_blocks", ()):
                 block.value = 0.0
     for armature in model.armatures():
         for bone in armature.pose.bones:
             bone.matrix_basis.identity()
-    if take is None:
-        return
-    for owner, slot in take.parts:
-        keys.assign(owner, take.action, slot)
+    for take in reversed(together):
+        for owner, slot in take.parts:
+            keys.assign(owner, take.action, slot)
 
 
 def play(take: Take, keeping: Container[bpy.types.Object]) -> None:
@@ -109,14 +121,17 @@ def choose(job: Job, item: bpy.types.Object, found: list[Take]) -> Take | None:
     return chosen
 
 
-def stands_still(take: Take) -> bool:
-    """Whether every frame of the clip is the same."""
-    for _owner, slot in take.parts:
-        for curve in _curves(take.action, slot):
-            points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
-            curve.keyframe_points.foreach_get("co", points)
-            if len(points) and np.ptp(points[1::2]) > _SAME:
-                return False
+def part_stands_still(take: Take) -> bool:
+    """Whether something that the clip holds does not move in it."""
+    return any(_stands_still(take.action, slot) for _owner, slot in take.parts)
+
+
+def _stands_still(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> bool:
+    for curve in _curves(action, slot):
+        points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
+        curve.keyframe_points.foreach_get("co", points)
+        if len(points) and np.ptp(points[1::2]) > _SAME:
+            return False
     return True
 
 
@@ -223,13 +238,20 @@ def prepare_for_export(target: str) -> None:
         found = takes(scene)
     if target in {"glb", "gltf", "vrm"}:
         _lay_on_tracks(scene, found)
-    shown = found if target in {"glb", "fbx"} else [next(filter(is_assigned, found), found[0])]
+    if target in ONE_TIMELINE:
+        shown = together(found)
+    else:
+        shown = found if target in {"glb", "fbx"} else [next(filter(is_assigned, found), found[0])]
     scene.frame_start = int(min(take.start for take in shown))
     scene.frame_end = max(scene.frame_start, round(max(take.end for take in shown)))
-    # Those of one skeleton choose among its clips, by which is assigned.
-    if target not in {"glb", "gltf", "vrm", "fbx", "bvh", "vrma"}:
-        activate(scene, shown[0])
+    if target in ONE_TIMELINE:
+        activate_all(scene, shown)
         scene.frame_set(scene.frame_start)
+
+
+def together(found: list[Take]) -> list[Take]:
+    """The clips that a target of one timeline gets: those that play together in the scene, or the first."""
+    return list(filter(is_assigned, found)) or found[:1]
 
 
 def _shift(scene: bpy.types.Scene, frames: int) -> None:

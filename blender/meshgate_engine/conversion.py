@@ -23,13 +23,10 @@ from . import (
     weights,
 )
 from .errors import ConversionError
-from .job import Job
+from .job import Job, listed
 
 # Targets that hold textures, and are read back; of the others the service says that they hold none.
 _TEXTURED = formats.USD | {"fbx", "blend"}
-
-# Formats of one clip that are written of the scene as it is; bvh and vrma choose among a skeleton's clips.
-_ONE_CLIP = formats.USD | {"abc"}
 
 Progress = Callable[[str, float | None], None]
 
@@ -108,16 +105,19 @@ def _name_lost_textures(job: Job, named: list[str], parts: dict[str, str], produ
 
 
 def _name_lost_clips(job: Job, names: list[str], shown: list[str], produced: dict | None) -> None:
-    """Tells which clips a format of one clip leaves out, where the one that is left goes by another name.
+    """Tells what becomes of several clips in a format of one timeline.
 
-    USD changes what is no identifier, as ``Run|fast``, and Alembic has no names.
+    Of one that goes by another name in the result: USD changes what is no identifier, as ``Run|fast``, and Alembic
+    has no names.
     """
-    if produced is None or len(produced["clips"]) != 1 or produced["clips"][0]["name"] in names:
+    if job.output_format not in clips.ONE_TIMELINE or produced is None or len(produced["clips"]) != 1:
         return
     lost = [name for name in names if name not in shown]
-    if job.output_format in _ONE_CLIP and len(lost) == len(names) - 1 > 0:
-        listed = ", ".join(lost)
-        job.lose(f"{len(lost)} of {len(names)} clips: {job.output_format} holds one: without {listed}")
+    without = f": without {', '.join(lost)}" if lost else ""
+    if len(shown) > 1:
+        job.lose(f"{len(names)} clips: {job.output_format} holds one, in which {listed(shown)} play together{without}")
+    elif produced["clips"][0]["name"] not in names and len(lost) == len(names) - 1 > 0:
+        job.lose(f"{len(lost)} of {len(names)} clips: {job.output_format} holds one{without}")
 
 
 def _read_back(job: Job) -> dict:

@@ -1,8 +1,11 @@
 """Models that are not in their rest pose, and what that means for targets without one."""
 
-import bpy
+from collections.abc import Iterator
 
-from . import clips, scene
+import bpy
+import numpy as np
+
+from . import clips, keys, scene
 from .formats import USD
 from .job import Job
 
@@ -11,6 +14,9 @@ STATIC = {"obj", "stl", "ply"}
 
 # Targets that hold skeletons, and blend shapes only as clips.
 _SHAPES_AT_REST = USD
+
+# Targets of one skeleton.
+_ONE_SKELETON = {"bvh", "vrma"}
 
 # Of a bone's matrix.
 _HAIR = 1e-4
@@ -30,6 +36,35 @@ def tell(job: Job) -> None:
         )
     elif job.output_format in _SHAPES_AT_REST and not moving and _shapes_are_set():
         job.lose(f"the values of blend shapes: {job.output_format} holds them in clips only")
+
+
+def hold(target: str) -> None:
+    """Gives bones that are posed and that no clip moves a key in the clips, which begin with all bones at rest."""
+    found = clips.takes(bpy.context.scene)
+    for rig in scene.armatures() if found else ():
+        own = [(take, slot) for take in found for owner, slot in take.parts if owner == rig]
+        if not own and target in _ONE_SKELETON:
+            continue
+        moved = {path for take, slot in own for path in clips.paths(take.action, slot)}
+        moved = {path.rpartition("]")[0] for path in moved if path.startswith("pose.")}
+        for bone in [bone for bone in _posed(rig) if keys.path(bone).rpartition("]")[0] not in moved]:
+            row = np.float32([keys.row(bone.matrix_basis, None)])
+            keys.stand(bone, row[0])
+            for take, slot in own or [(take, _slot(take, rig)) for take in found]:
+                bag = take.action.layers[0].strips[0].channelbag(slot, ensure=True)
+                keys.write(bag, bone, [take.start], row)
+
+
+def _posed(rig: bpy.types.Object) -> Iterator[bpy.types.PoseBone]:
+    for bone in rig.pose.bones:
+        if np.abs(np.array(bone.matrix_basis) - np.eye(4)).max() > _HAIR:
+            yield bone
+
+
+def _slot(take: clips.Take, rig: bpy.types.Object) -> bpy.types.ActionSlot:
+    """The slot of a clip for a skeleton that it does not move."""
+    name = f"OB{rig.name}"
+    return take.action.slots.get(name) or take.action.slots.new("OBJECT", rig.name)
 
 
 def _bones_are_posed() -> bool:

@@ -38,6 +38,8 @@ def apply(job: Job) -> None:
         clips.remove_all()
     if job.output_format in {"glb", "vrm"}:
         scene.part_with_others()
+    if job.output_format != "blend":
+        pose.hold(job.output_format)
     clips.prepare_for_export(job.output_format)
     pose.tell(job)
 

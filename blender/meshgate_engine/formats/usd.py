@@ -82,7 +82,7 @@ def write(job: Job) -> None:
         triangulate_meshes=job.triangulate,
         evaluation_mode="VIEWPORT",
     )
-    if job.animation and any(clips.is_assigned(take) and clips.stands_still(take) for take in found):
+    if job.animation and any(clips.is_assigned(take) and clips.part_stands_still(take) for take in found):
         _hold(Path(job.output))
 
 
