@@ -3,7 +3,7 @@
 import bmesh
 import bpy
 
-from . import clips, scene
+from . import clips, scene, shifting
 from .formats import USD
 from .job import Job
 
@@ -16,22 +16,53 @@ _KEEPERS = USD | {"abc"}
 _OTHER_MOTION = {"fbx", "glb", "blend"}
 
 
-def apply_modifiers(job: Job) -> None:
-    """Makes the shapes that modifiers give real, but for skeletons and meshes with blend shapes."""
-    kept = _KEPT | {_CACHE} if job.output_format in _KEEPERS else _KEPT
+def apply_modifiers(job: Job, *, scaled: bool) -> None:
+    """Makes the shapes that modifiers give real, but for skeletons and meshes with blend shapes.
+
+    Where the target holds meshes that change with time, these keep the modifiers that change them.
+    """
+    target = job.output_format
+    kept = _KEPT | {_CACHE} if target in _KEEPERS else _KEPT
     modified = [item for item in scene.meshes() if _to_apply(item, kept)]
     if not modified:
         return
-    cached = sum(any(modifier.type == _CACHE for modifier in item.modifiers) for item in modified)
-    if cached and job.animation and job.output_format in _OTHER_MOTION:
+    cached = [item for item in modified if any(modifier.type == _CACHE for modifier in item.modifiers)]
+    moves = job.animation and target in _KEEPERS | _OTHER_MOTION
+    changing = shifting.meshes() if moves else set()
+    lost = [
+        item
+        for item in modified
+        if item in changing and (scaled or target in _OTHER_MOTION or not _is_kept(item, target))
+    ]
+    if cached and job.animation and target in _OTHER_MOTION:
         # One timeline, one clip: all of it, or a part of the one that is left.
-        part = f"the motion of {cached} mesh{'es' if cached > 1 else ''}"
-        what = part if clips.takes(bpy.context.scene) else "1 clip"
-        job.lose(f"{what}: {job.output_format} holds no meshes that change with time")
+        lost = list(dict.fromkeys([*lost, *cached]))
+        what = _motion(lost) if clips.takes(bpy.context.scene) else "1 clip"
+        job.lose(f"{what}: {target} holds no meshes that change with time")
+    elif lost and target in _OTHER_MOTION:
+        job.lose(f"{_motion(lost)}: {target} holds no meshes that change with time")
+    elif lost:
+        reason = "the model is scaled" if scaled else f"{target} holds none beside a skeleton or blend shapes"
+        job.lose(f"{_motion(lost)} by modifiers: {reason}")
+    modified = [item for item in modified if item in lost or item not in changing]
     for item in [item for item in modified if item.data.shape_keys]:
         _lose(job, item, kept)
         modified.remove(item)
     _apply(modified, kept)
+
+
+def changing() -> bool:
+    """Whether there are meshes left that change with time, when modifiers are applied."""
+    return any(_to_apply(item, _KEPT) for item in scene.meshes())
+
+
+def _is_kept(item: bpy.types.Object, target: str) -> bool:
+    """Whether a mesh comes out as it is in each frame: USD's exporter looks away from skins and blend shapes."""
+    return target == "abc" or not (item.data.shape_keys or item.find_armature())
+
+
+def _motion(items: list[bpy.types.Object]) -> str:
+    return f"the motion of {len(items)} mesh{'es' if len(items) > 1 else ''}"
 
 
 def settle(job: Job, item: bpy.types.Object) -> None:

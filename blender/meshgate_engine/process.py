@@ -27,7 +27,7 @@ def apply(job: Job) -> None:
         clips.remove_all()
     factor = job.scale if job.output_format == "blend" else job.scale * scene.take_metres()
     if job.output_format != "blend" or factor != 1.0 or caches.reads_on(job.input_format):
-        apply_modifiers(job)
+        apply_modifiers(job, scaled=factor != 1.0)
     caches.let_go(job.output_format)
     if factor != 1.0:
         scale(job, factor)

@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from .. import caches, clips
+from .. import caches, clips, modifiers
 from .. import scene as model
 from ..job import Job
 from ..operators import exporting, importing
@@ -36,7 +36,7 @@ def _frames_per_second(path: Path) -> float:
 def write(job: Job) -> None:
     """Exports the scene: the first clip baked into the meshes, or one frame when nothing moves."""
     scene = bpy.context.scene
-    moving = bool(clips.takes(scene)) or (job.animation and caches.changing())
+    moving = bool(clips.takes(scene)) or (job.animation and modifiers.changing())
     _colour_corners()
     exporting(
         job,

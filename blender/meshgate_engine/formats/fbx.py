@@ -115,7 +115,7 @@ def _holds(take: clips.Take) -> bool:
         if owner.id_type == "CAMERA":
             paths &= {"lens", "dof.focus_distance"}
         elif owner.id_type == "OBJECT":
-            paths = {path for path in paths if not path.startswith("hide_") and path != "color"}
+            paths = {path for path in paths if not path.startswith(("hide_", "modifiers[")) and path != "color"}
         if paths and owner.id_type != "LIGHT":
             return True
     return False

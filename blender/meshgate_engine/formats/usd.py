@@ -7,7 +7,7 @@ from types import ModuleType
 
 import bpy
 
-from .. import caches, clips, scene
+from .. import caches, clips, modifiers, scene
 from ..job import Job
 from ..operators import exporting, importing
 
@@ -31,8 +31,9 @@ def read(job: Job) -> str:
     for item in scene.objects():
         if item.type == "LIGHT" and abs(item.data.temperature - _WHITE) < 1.0:
             item.data.use_temperature = False
-    if caches.moves():
+    if caches.moves() or caches.changing():
         caches.set_fps(_frames_per_second(job.input))
+    if caches.moves():
         caches.make_clip("Animation")
     return "wm.usd_import"
 
@@ -60,7 +61,7 @@ def _pxr() -> ModuleType:
 def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
     found = clips.takes(bpy.context.scene)
-    moving = bool(found) or caches.changing()
+    moving = bool(found) or modifiers.changing()
     _whiten_lights()
     exporting(
         job,

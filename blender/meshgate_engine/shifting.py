@@ -1,0 +1,103 @@
+"""Meshes whose modifiers give them another shape with time: by keys, by what they refer to, or by themselves."""
+
+import contextlib
+from collections.abc import Iterator
+
+import bpy
+import numpy as np
+
+from . import clips, scene
+
+_SKELETON = "ARMATURE"
+
+# Those that simulate need each frame to come after the one before: a look at some frames shows nothing.
+_SIMULATING = {"CLOTH", "SOFT_BODY"}
+_BY_THEMSELVES = {"WAVE", "OCEAN", "BUILD", "EXPLODE", "MESH_CACHE", "NODES", "FLUID"}
+
+# How many frames of a clip, and how many clips, are looked at.
+_FRAMES, _CLIPS = 5, 8
+
+# Metres.
+_SAME = 1e-5
+
+
+def meshes() -> set[bpy.types.Object]:
+    """The meshes of the scene that change so, besides what skeletons and blend shapes do to them."""
+    found = clips.takes(bpy.context.scene)
+    suspects = [item for item in scene.meshes() if item.visible_get() and _may_change(item, found)]
+    changing = {item for item in suspects if any(modifier.type in _SIMULATING for modifier in _shown(item))}
+    suspects = [item for item in suspects if item not in changing]
+    if suspects:
+        with _alone(suspects):
+            changing |= _differing(suspects, found)
+    return changing
+
+
+def _shown(item: bpy.types.Object) -> list[bpy.types.Modifier]:
+    return [modifier for modifier in item.modifiers if modifier.show_viewport and modifier.type != _SKELETON]
+
+
+def _may_change(item: bpy.types.Object, found: list[clips.Take]) -> bool:
+    shown = _shown(item)
+    if any(modifier.type in _SIMULATING | _BY_THEMSELVES or _refers(modifier) for modifier in shown):
+        return True
+    parts = [clips.paths(take.action, slot) for take in found for owner, slot in take.parts if owner == item]
+    drivers = item.animation_data.drivers if item.animation_data else ()
+    paths = set().union(*parts, (curve.data_path for curve in drivers))
+    return bool(shown) and any(path.startswith("modifiers[") for path in paths)
+
+
+def _refers(modifier: bpy.types.Modifier) -> bool:
+    return any(
+        attribute.type == "POINTER"
+        and attribute.fixed_type.identifier == "Object"
+        and getattr(modifier, attribute.identifier) is not None
+        for attribute in modifier.bl_rna.properties
+    )
+
+
+@contextlib.contextmanager
+def _alone(items: list[bpy.types.Object]) -> Iterator[None]:
+    """Without skeletons and blend shapes."""
+    skeletons = [modifier for item in items for modifier in item.modifiers if modifier.type == _SKELETON]
+    shown = [modifier.show_viewport for modifier in skeletons]
+    shapes = [(item, item.show_only_shape_key, item.active_shape_key_index) for item in items if item.data.shape_keys]
+    for modifier in skeletons:
+        modifier.show_viewport = False
+    for item, _only, _index in shapes:
+        item.active_shape_key_index, item.show_only_shape_key = 0, True
+    try:
+        yield
+    finally:
+        for modifier, show in zip(skeletons, shown, strict=True):
+            modifier.show_viewport = show
+        for item, only, index in shapes:
+            item.show_only_shape_key, item.active_shape_key_index = only, index
+
+
+def _differing(items: list[bpy.types.Object], found: list[clips.Take]) -> set[bpy.types.Object]:
+    world = bpy.context.scene
+    changing: set[bpy.types.Object] = set()
+    with clips.put_back(world) as put_back:
+        for take in found[:_CLIPS] or [None]:
+            put_back()
+            start, end = world.frame_start, world.frame_end
+            if take is not None:
+                clips.play(take, keeping=())
+                start, end = take.start, take.end
+            first: dict[bpy.types.Object, np.ndarray] = {}
+            for frame in sorted({round(frame) for frame in np.linspace(start, end, _FRAMES)}):
+                world.frame_set(frame)
+                graph = bpy.context.evaluated_depsgraph_get()
+                for item in [item for item in items if item not in changing]:
+                    points = _points(item.evaluated_get(graph).data)
+                    before = first.setdefault(item, points)
+                    if points.shape != before.shape or np.abs(points - before).max(initial=0.0) > _SAME:
+                        changing.add(item)
+    return changing
+
+
+def _points(mesh: bpy.types.Mesh) -> np.ndarray:
+    points = np.empty(len(mesh.vertices) * 3, dtype=np.float32)
+    mesh.vertices.foreach_get("co", points)
+    return points
