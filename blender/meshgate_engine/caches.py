@@ -98,7 +98,8 @@ def _bake(cached: list[bpy.types.Object], name: str) -> None:
 
 def _merge() -> None:
     """Moves what all actions hold into the first of a skeleton, or the first."""
-    owners = [*scene.armatures(), *(item for item in scene.objects() if item.type != "ARMATURE"), *bpy.data.shape_keys]
+    owners = [*scene.armatures(), *(item for item in scene.objects() if item.type != "ARMATURE")]
+    owners += [*bpy.data.shape_keys, *bpy.data.cameras, *bpy.data.lights]
     owners = [owner for owner in owners if owner.animation_data and owner.animation_data.action_slot]
     if len({owner.animation_data.action for owner in owners}) < 2:
         return

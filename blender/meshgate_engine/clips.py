@@ -123,16 +123,18 @@ def choose(job: Job, item: bpy.types.Object, found: list[Take]) -> Take | None:
 
 def part_stands_still(take: Take) -> bool:
     """Whether something that the clip holds does not move in it."""
-    return any(_stands_still(take.action, slot) for _owner, slot in take.parts)
+    return any(not changed(take.action, slot) for _owner, slot in take.parts)
 
 
-def _stands_still(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> bool:
+def changed(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[str]:
+    """What a part of a clip brings to another value, as paths in its owner."""
+    found = set()
     for curve in _curves(action, slot):
         points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
         curve.keyframe_points.foreach_get("co", points)
         if len(points) and np.ptp(points[1::2]) > _SAME:
-            return False
-    return True
+            found.add(curve.data_path)
+    return found
 
 
 def paths(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[str]:

@@ -1,6 +1,6 @@
 """What happens between import and export: the options, and what exporters do not do by themselves."""
 
-from . import caches, clips, measure, pose, scene, unwritten
+from . import caches, clips, measure, parts, pose, scene, unwritten
 from .errors import ConversionError
 from .job import Job
 from .modifiers import apply_modifiers, triangulate
@@ -39,6 +39,7 @@ def apply(job: Job) -> None:
     if job.output_format in {"glb", "vrm"}:
         scene.part_with_others()
     if job.output_format != "blend":
+        parts.tell(job)
         pose.hold(job.output_format)
     clips.prepare_for_export(job.output_format)
     pose.tell(job)

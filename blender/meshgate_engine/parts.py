@@ -1,0 +1,70 @@
+"""Parts of clips that a target has no place for, while it holds the rest: no count of a report tells them."""
+
+from collections.abc import Iterator
+
+import bpy
+
+from . import clips, scene, textures
+from .formats import USD
+from .job import Job
+
+_CLIPS = USD | {"glb", "fbx", "abc"}
+_MATERIALS = USD | {"glb", "fbx", "vrm", "obj"}
+
+# Parts -> what they are called, and the targets that hold them; Alembic has no lights at all.
+_PARTS = {
+    "lights": ("the lights' part of {}", USD | {"abc"}),
+    "cameras": ("the cameras' part of {}", USD | {"fbx", "abc"}),
+    "shown": ("what is shown and hidden in {}", {"abc"}),
+}
+
+# Only the viewport shows it.
+_OF_NO_ACCOUNT = {"color"}
+
+
+def tell(job: Job) -> None:
+    """Says which parts are lost; that a clip of nothing else did not come out is said where clips are counted."""
+    target = job.output_format
+    if not job.animation:
+        return
+    if target in _CLIPS:
+        found = clips.takes(bpy.context.scene)
+        groups = [clips.together(found)] if target in clips.ONE_TIMELINE else [[take] for take in found]
+        changed = [set(_changed(group)) for group in groups]
+        for part, (name, holders) in _PARTS.items():
+            lost = sum(part in kinds and bool(kinds - _unheld(target)) for kinds in changed)
+            if lost and target not in holders:
+                job.lose(f"{name.format(_count(lost, 'clip'))}: {target} holds no such motion")
+    changing = sum(map(_changes, textures.materials(scene.objects())))
+    if changing and target in _MATERIALS:
+        job.lose(f"the changes of {_count(changing, 'material')}: {target} holds none that change with time")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _unheld(target: str) -> set[str]:
+    return {part for part, (_name, holders) in _PARTS.items() if target not in holders}
+
+
+def _changed(group: list[clips.Take]) -> Iterator[str]:
+    for take in group:
+        for owner, slot in take.parts:
+            for path in clips.changed(take.action, slot) - _OF_NO_ACCOUNT:
+                if owner.id_type == "LIGHT":
+                    yield "lights"
+                elif owner.id_type == "CAMERA":
+                    yield "cameras"
+                elif path in {"hide_viewport", "hide_render"}:
+                    yield "shown"
+                else:
+                    yield "rest"
+
+
+def _changes(material: bpy.types.Material) -> bool:
+    for owner in (material, material.node_tree):
+        data = owner.animation_data if owner else None
+        if data and data.action and data.action_slot and clips.changed(data.action, data.action_slot):
+            return True
+    return False
