@@ -1,4 +1,4 @@
-"""Keys for the transform of an object or of a bone in a pose, one for each frame."""
+"""Keys for the transform of an object or of a bone in a pose, or for a blend shape's value, one for each frame."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,30 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-# Both have the same attributes for it.
-Thing = bpy.types.Object | bpy.types.PoseBone
+# The first two have the same attributes for their transform.
+Thing = bpy.types.Object | bpy.types.PoseBone | bpy.types.ShapeKey
 
-_CURVES = (("location", 3), ("rotation_quaternion", 4), ("scale", 3))
+_TRANSFORM = (("location", 3), ("rotation_quaternion", 4), ("scale", 3))
+_VALUE = (("value", 1),)
 
 # What changes less does not change.
 _HAIR = 1e-6
 
-# Of a bone at rest.
-AT_REST = np.float32([0, 0, 0, 1, 0, 0, 0, 1, 1, 1])
+_AT_REST = np.float32([[0, 0, 0, 1, 0, 0, 0, 1, 1, 1]])
+
+
+def at_rest(thing: Thing) -> np.ndarray:
+    """The row of a bone at rest, or of a blend shape that does not show."""
+    return np.zeros((1, 1), dtype=np.float32) if _is_shape(thing) else _AT_REST
+
+
+def empty(thing: Thing, frames: int) -> np.ndarray:
+    """Rows to be filled."""
+    return np.empty((frames, at_rest(thing).shape[1]), dtype=np.float32)
+
+
+def _is_shape(thing: Thing) -> bool:
+    return isinstance(thing, bpy.types.ShapeKey)
 
 
 def row(matrix: Matrix, before: np.ndarray | None) -> tuple[float, ...]:
@@ -28,6 +42,9 @@ def row(matrix: Matrix, before: np.ndarray | None) -> tuple[float, ...]:
 
 def stand(thing: Thing, values: np.ndarray) -> None:
     """Puts it where a row says."""
+    if _is_shape(thing):
+        thing.value = values[0]
+        return
     thing.rotation_mode = "QUATERNION"
     thing.location, thing.rotation_quaternion, thing.scale = values[:3], values[3:7], values[7:]
 
@@ -39,12 +56,13 @@ def move(rows: np.ndarray) -> bool:
 
 def path(thing: Thing) -> str:
     """How the paths of its curves begin."""
-    return f"{thing.path_from_id()}." if isinstance(thing, bpy.types.PoseBone) else ""
+    return "" if isinstance(thing, bpy.types.Object) else f"{thing.path_from_id()}."
 
 
 def write(bag: bpy.types.ActionChannelbag, thing: Thing, frames: Sequence[int], rows: np.ndarray) -> None:
     """Makes curves of the rows, which are one for each frame."""
-    paths = [(path(thing) + name, index) for name, count in _CURVES for index in range(count)]
+    curves = _VALUE if _is_shape(thing) else _TRANSFORM
+    paths = [(path(thing) + name, index) for name, count in curves for index in range(count)]
     for column, (name, index) in enumerate(paths):
         _set(bag.fcurves.new(name, index=index), frames, rows[:, column])
 
@@ -54,7 +72,7 @@ def make_clip(name: str, frames: Sequence[int], rows: dict[Thing, np.ndarray]) -
     action = bpy.data.actions.new(name)
     strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
     for owner in dict.fromkeys(thing.id_data for thing in rows):
-        slot = action.slots.new("OBJECT", owner.name)
+        slot = action.slots.new(owner.id_type, owner.name)
         bag = strip.channelbag(slot, ensure=True)
         for thing in [thing for thing in rows if thing.id_data == owner]:
             write(bag, thing, frames, rows[thing])

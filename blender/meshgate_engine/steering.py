@@ -1,6 +1,6 @@
 """What others move, by constraints and drivers: only Blender knows how, so that it gets keys of its own.
 
-That are objects, and the bones of skeletons that something outside of them moves.
+That are objects, the bones of skeletons that something outside of them moves, and blend shapes.
 """
 
 import math
@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import bones, clips, keys, scene
+from . import bones, clips, keys, scene, shapes
 from .job import Job
 
 # Targets that hold no motion of objects: such constraints, or a skeleton, or nothing.
@@ -21,6 +21,8 @@ _TURNS = ("rotation_euler", "rotation_quaternion", "rotation_axis_angle")
 _DELTAS = ("delta_location", "delta_rotation_euler", "delta_rotation_quaternion", "delta_scale")
 _TRANSFORM = {"location", "scale", *_TURNS, *_DELTAS}
 
+# Skeletons with their bones, blend shapes by what holds them.
+Groups = dict[bpy.types.ID, list[keys.Thing]]
 Rows = dict[keys.Thing, np.ndarray]
 Recording = tuple[clips.Take | None, Sequence[int], Rows]
 
@@ -30,26 +32,33 @@ def make_keys(job: Job) -> None:
     target = job.output_format
     steered = [] if target in _NO_OBJECTS else [item for item in scene.objects() if item.visible_get()]
     steered = [item for item in steered if _is_steered(item)]
-    rigs = {rig: bones.depth_first(rig) for rig in ([] if target in _NO_BONES else bones.steered(target))}
-    if not steered and not rigs:
+    groups: Groups = {}
+    if target not in _NO_BONES:
+        groups |= {rig: bones.depth_first(rig) for rig in bones.steered(target)}
+    if target not in _NO_BONES | _NO_OBJECTS:
+        groups |= shapes.driven()
+    if not steered and not groups:
         return
     world = bpy.context.scene
-    rest = _record(steered, rigs, [world.frame_current])
-    recorded = _recordings(steered, rigs)
-    for rig in [rig for rig, ordered in rigs.items() if not _moves(ordered, recorded)]:
+    rest = _record(steered, groups, [world.frame_current])
+    recorded = _recordings(steered, groups)
+    for owner in [owner for owner, things in groups.items() if not _moves(things, recorded)]:
         # Exporters see how it stands.
-        for bone in rigs.pop(rig):
-            rest.pop(bone)
+        for thing in groups.pop(owner):
+            rest.pop(thing)
             for _take, _frames, rows in recorded:
-                rows.pop(bone, None)
+                rows.pop(thing, None)
     for item in steered:
         _release(item)
-    for rig in rigs:
-        bones.release(rig)
+    for owner, things in groups.items():
+        if isinstance(owner, bpy.types.Key):
+            shapes.release(owner, things)
+        else:
+            bones.release(owner)
     for thing, rows in rest.items():
         keys.stand(thing, rows[0])
-    # Clips begin with all bones at rest.
-    rest |= {bone: keys.AT_REST[None] for ordered in rigs.values() for bone in ordered}
+    # Clips begin with all bones at rest, and no blend shape.
+    rest |= {thing: keys.at_rest(thing) for things in groups.values() for thing in things}
     for take, frames, rows in recorded:
         if take is not None:
             _write(take, frames, rows, rest)
@@ -68,17 +77,17 @@ def _drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
     return [curve for curve in data.drivers if curve.data_path in _TRANSFORM] if data else []
 
 
-def _moves(ordered: list[bpy.types.PoseBone], recorded: list[Recording]) -> bool:
-    return any(keys.move(rows[bone]) for _take, _frames, rows in recorded for bone in ordered if bone in rows)
+def _moves(things: list[keys.Thing], recorded: list[Recording]) -> bool:
+    return any(keys.move(rows[thing]) for _take, _frames, rows in recorded for thing in things if thing in rows)
 
 
-def _recordings(steered: list[bpy.types.Object], rigs: dict[bpy.types.Object, list]) -> list[Recording]:
+def _recordings(steered: list[bpy.types.Object], groups: Groups) -> list[Recording]:
     """How everything moves in each clip that has to do with it, while the clips of others play as the file has them."""
     world = bpy.context.scene
     found = clips.takes(world)
     # The clips that are assigned first, since one that is not would not be the current one.
     found.sort(key=lambda take: not clips.is_assigned(take))
-    related = {item: _related(item) for item in (*steered, *rigs)}
+    related = {item: _related(item) for item in (*steered, *groups)}
     takes_of = {
         item: [take for take in found if any(owner in around for owner, _slot in take.parts)] or found
         for item, around in related.items()
@@ -87,19 +96,19 @@ def _recordings(steered: list[bpy.types.Object], rigs: dict[bpy.types.Object, li
     with clips.put_back(world) as put_back:
         for take in found:
             objects = [item for item in steered if take in takes_of[item]]
-            skeletons = {rig: ordered for rig, ordered in rigs.items() if take in takes_of[rig]}
-            if objects or skeletons:
+            others = {owner: things for owner, things in groups.items() if take in takes_of[owner]}
+            if objects or others:
                 put_back()
-                clips.play(take, keeping=skeletons)
+                clips.play(take, keeping=others)
                 frames = range(math.floor(take.start), math.ceil(take.end) + 1)
-                recorded.append((take, frames, _record(objects, skeletons, frames)))
-        if not found and _may_move([*steered, *rigs]):
+                recorded.append((take, frames, _record(objects, others, frames)))
+        if not found and _may_move(steered, groups):
             frames = range(world.frame_start, world.frame_end + 1)
-            recorded.append((None, frames, _record(steered, rigs, frames)))
+            recorded.append((None, frames, _record(steered, groups, frames)))
     return recorded
 
 
-def _related(item: bpy.types.Object) -> set[bpy.types.ID]:
+def _related(item: bpy.types.ID) -> set[bpy.types.ID]:
     """Everything that may have to do with how it moves."""
     found: set[bpy.types.ID] = set()
     waiting: list[bpy.types.ID | None] = [item]
@@ -122,13 +131,15 @@ def _movers(thing: bpy.types.ID) -> Iterator[bpy.types.ID | None]:
                 yield from bones.targets(constraint)
 
 
-def _may_move(steered: list[bpy.types.Object]) -> bool:
-    return bool(bpy.data.actions) or any(map(_drivers, steered)) or any(map(bones.drivers, steered))
+def _may_move(steered: list[bpy.types.Object], groups: Groups) -> bool:
+    driven = any(bones.drivers(owner) for owner in groups if isinstance(owner, bpy.types.Object))
+    shapes_too = any(isinstance(owner, bpy.types.Key) for owner in groups)
+    return bool(bpy.data.actions) or any(map(_drivers, steered)) or driven or shapes_too
 
 
-def _record(items: list[bpy.types.Object], rigs: dict[bpy.types.Object, list], frames: Sequence[int]) -> Rows:
-    things = (*items, *(bone for ordered in rigs.values() for bone in ordered))
-    rows = {thing: np.empty((len(frames), 10), dtype=np.float32) for thing in things}
+def _record(items: list[bpy.types.Object], groups: Groups, frames: Sequence[int]) -> Rows:
+    things = (*items, *(thing for things in groups.values() for thing in things))
+    rows = {thing: keys.empty(thing, len(frames)) for thing in things}
     for number, frame in enumerate(frames):
         bpy.context.scene.frame_set(frame)
         graph = bpy.context.evaluated_depsgraph_get()
@@ -136,8 +147,9 @@ def _record(items: list[bpy.types.Object], rigs: dict[bpy.types.Object, list], f
             shown, kept = item.evaluated_get(graph), rows[item]
             basis = _parent(shown).inverted_safe() @ shown.matrix_world
             kept[number] = keys.row(basis, kept[number - 1] if number else None)
-        for rig, ordered in rigs.items():
-            bones.record(rig.evaluated_get(graph), ordered, rows, number)
+        for owner, things in groups.items():
+            module = shapes if isinstance(owner, bpy.types.Key) else bones
+            module.record(owner.evaluated_get(graph), things, rows, number)
     return rows
 
 
@@ -181,10 +193,10 @@ def _write(take: clips.Take, frames: Sequence[int], rows: Rows, rest: Rows) -> N
         ]
         if not written:
             continue
-        slot = slot or take.action.slots.new("OBJECT", owner.name)
+        slot = slot or take.action.slots.new(owner.id_type, owner.name)
         bag = take.action.layers[0].strips[0].channelbag(slot, ensure=True)
         for thing in written:
-            replaced = {keys.path(thing) + path for path in _TRANSFORM}
+            replaced = {keys.path(thing) + path for path in (*_TRANSFORM, "value")}
             for curve in [curve for curve in bag.fcurves if curve.data_path in replaced]:
                 bag.fcurves.remove(curve)
             keys.write(bag, thing, frames, rows[thing])
@@ -192,7 +204,7 @@ def _write(take: clips.Take, frames: Sequence[int], rows: Rows, rest: Rows) -> N
             keys.assign(owner, take.action, slot)
 
 
-def _own_slots(take: clips.Take, owners: list[bpy.types.Object]) -> dict[bpy.types.ID, bpy.types.ActionSlot]:
+def _own_slots(take: clips.Take, owners: list[bpy.types.ID]) -> dict[bpy.types.ID, bpy.types.ActionSlot]:
     """The slots of a clip by what they move; one that moves others besides an owner becomes one for each."""
     strip = take.action.layers[0].strips[0]
     found = dict(take.parts)

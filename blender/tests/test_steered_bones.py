@@ -1,5 +1,6 @@
 """Bones that constraints and drivers move go the same ways in every format: in each frame as Blender shows them."""
 
+import os
 from functools import partial
 
 import bpy
@@ -225,8 +226,12 @@ def _shown(path: str, clip: str | None = None) -> dict:
     return {"heads": np.array(heads), "corners": np.array(corners)}
 
 
-@pytest.mark.parametrize("target", ["glb", "fbx", "usdc", "abc", "bvh"])
-@pytest.mark.parametrize("builder", BUILDERS)
+# Those whose exporter bakes what is evaluated anyway need not be asked each time.
+PAIRS = [(builder, target) for builder in BUILDERS for target in ("glb", "fbx", "usdc")]
+PAIRS += [(builder, target) for builder in BUILDERS[:2] + BUILDERS[-2:] for target in ("abc", "bvh")]
+
+
+@pytest.mark.parametrize(("builder", "target"), PAIRS)
 def test_they_go_the_same_ways(tmp_path, builder, target):
     source = build(tmp_path, builder)
     report = convert(tmp_path / "c", source, target)
@@ -270,6 +275,7 @@ def _arms(path: str) -> np.ndarray:
     from meshgate_engine.job import Job
 
     target = path.rpartition(".")[2]
+    os.chdir(os.path.dirname(path))
     formats.module(target).read(Job(path, target, path, "blend"))
     world = bpy.context.scene
     (take,) = clips.takes(world)
