@@ -1,4 +1,4 @@
-"""Meshes whose modifiers give them another shape with time: by keys, by what they refer to, or by themselves."""
+"""What has another shape with time, by keys, by what it refers to, or by itself: by modifiers, or as no mesh."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,6 +7,12 @@ import bpy
 import numpy as np
 
 from . import clips, scene
+from .job import Job
+
+# What no format holds that moves: these become meshes, and objects.
+_SURFACES = {"CURVE", "SURFACE", "FONT", "META"}
+_INSTANCES = {"OBJECT", "COLLECTION"}
+_MOVING = clips.ONE_TIMELINE | {"glb", "fbx"}
 
 _SKELETON = "ARMATURE"
 
@@ -31,6 +37,38 @@ def meshes() -> set[bpy.types.Object]:
         with _alone(suspects):
             changing |= _differing(suspects, found)
     return changing
+
+
+def tell(job: Job) -> None:
+    """Says which motion is lost where curves and the like become meshes, and instances objects."""
+    if not job.animation or job.output_format not in _MOVING:
+        return
+    found = clips.takes(bpy.context.scene)
+    shown = [item for item in scene.objects() if item.visible_get()]
+    surfaces = [
+        item for item in shown if item.type in _SURFACES and (_has_motion(item.data) or _may_change(item, found))
+    ]
+    changing = _differing(surfaces, found) if surfaces else ()
+    emitters = sum(map(_emits, shown))
+    for number, one, many in (
+        (len(changing), "curve, text or metaball", "curves, texts or metaballs"),
+        (emitters, "particle system", "particle systems"),
+    ):
+        if number:
+            job.lose(f"the motion of {number} {one if number == 1 else many}: {job.output_format} holds no such thing")
+
+
+def _has_motion(data: bpy.types.ID) -> bool:
+    """Whether keys or drivers change it; metaballs melt into each other where they move."""
+    owners = (data, getattr(data, "shape_keys", None))
+    moved = any(owner.animation_data for owner in owners if owner)
+    return moved or isinstance(data, bpy.types.MetaBall) or bool(getattr(data, "bevel_object", None))
+
+
+def _emits(item: bpy.types.Object) -> int:
+    systems = [modifier.particle_system for modifier in item.modifiers if modifier.type == "PARTICLE_SYSTEM"]
+    kinds = [system.settings for system in systems]
+    return sum(kind.type == "EMITTER" and kind.render_type in _INSTANCES for kind in kinds)
 
 
 def _shown(item: bpy.types.Object) -> list[bpy.types.Modifier]:
@@ -90,14 +128,18 @@ def _differing(items: list[bpy.types.Object], found: list[clips.Take]) -> set[bp
                 world.frame_set(frame)
                 graph = bpy.context.evaluated_depsgraph_get()
                 for item in [item for item in items if item not in changing]:
-                    points = _points(item.evaluated_get(graph).data)
+                    points = _points(item.evaluated_get(graph))
                     before = first.setdefault(item, points)
                     if points.shape != before.shape or np.abs(points - before).max(initial=0.0) > _SAME:
                         changing.add(item)
     return changing
 
 
-def _points(mesh: bpy.types.Mesh) -> np.ndarray:
-    points = np.empty(len(mesh.vertices) * 3, dtype=np.float32)
-    mesh.vertices.foreach_get("co", points)
+def _points(item: bpy.types.Object) -> np.ndarray:
+    mesh = item.data if item.type == "MESH" else item.to_mesh()
+    points = np.empty(len(mesh.vertices) * 3 if mesh else 0, dtype=np.float32)
+    if mesh:
+        mesh.vertices.foreach_get("co", points)
+    if item.type != "MESH":
+        item.to_mesh_clear()
     return points

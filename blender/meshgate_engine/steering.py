@@ -1,6 +1,6 @@
 """What others move, by constraints and drivers: only Blender knows how, so that it gets keys of its own.
 
-That are objects, the bones of skeletons that something outside of them moves, and blend shapes.
+That are objects, rigid bodies too, the bones of skeletons that something outside of them moves, and blend shapes.
 """
 
 import math
@@ -50,6 +50,8 @@ def make_keys(job: Job) -> None:
                 rows.pop(thing, None)
     for item in steered:
         _release(item)
+    if world.rigidbody_world:
+        world.rigidbody_world.enabled = False
     for owner, things in groups.items():
         if isinstance(owner, bpy.types.Key):
             shapes.release(owner, things)
@@ -69,7 +71,16 @@ def make_keys(job: Job) -> None:
 
 
 def _is_steered(item: bpy.types.Object) -> bool:
-    return any(not constraint.mute for constraint in item.constraints) or bool(_drivers(item))
+    return any(not constraint.mute for constraint in item.constraints) or bool(_drivers(item)) or _falls(item)
+
+
+def _falls(item: bpy.types.Object) -> bool:
+    """Whether it is a rigid body that the simulation moves."""
+    simulation, body = bpy.context.scene.rigidbody_world, item.rigid_body
+    if not simulation or not simulation.enabled or not body:
+        return False
+    # Whether it is kinematic may have keys.
+    return body.type == "ACTIVE" and body.enabled
 
 
 def _drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
@@ -134,12 +145,17 @@ def _movers(thing: bpy.types.ID) -> Iterator[bpy.types.ID | None]:
 def _may_move(steered: list[bpy.types.Object], groups: Groups) -> bool:
     driven = any(bones.drivers(owner) for owner in groups if isinstance(owner, bpy.types.Object))
     shapes_too = any(isinstance(owner, bpy.types.Key) for owner in groups)
-    return bool(bpy.data.actions) or any(map(_drivers, steered)) or driven or shapes_too
+    moving = any(_drivers(item) or _falls(item) for item in steered)
+    return bool(bpy.data.actions) or moving or driven or shapes_too
 
 
 def _record(items: list[bpy.types.Object], groups: Groups, frames: Sequence[int]) -> Rows:
     things = (*items, *(thing for things in groups.values() for thing in things))
     rows = {thing: keys.empty(thing, len(frames)) for thing in things}
+    if any(map(_falls, items)):
+        # A simulation goes on from one frame to the next.
+        for frame in range(bpy.context.scene.rigidbody_world.point_cache.frame_start, frames[0]):
+            bpy.context.scene.frame_set(frame)
     for number, frame in enumerate(frames):
         bpy.context.scene.frame_set(frame)
         graph = bpy.context.evaluated_depsgraph_get()

@@ -81,9 +81,17 @@ def _posed_beside_a_clip() -> None:
     _keys(_cube("Other"), "location", {1: 0.0, LAST: 2.0})
 
 
+def _falling() -> None:
+    cube, floor = _cube(), box("Floor", (-9, -9, -6), (9, 9, -5))
+    bpy.ops.rigidbody.world_add()
+    for item, kind in ((cube, "ACTIVE"), (floor, "PASSIVE")):
+        bpy.context.view_layer.objects.active = item
+        bpy.ops.rigidbody.object_add(type=kind)
+
+
 BUILDERS = (
     *(_shape_driven_by_another, _shape_driven_by_a_bone, _shape_driven_by_a_steered_bone, _shape_driven_by_the_frame),
-    *(_posed_without_keys, _posed_beside_a_clip),
+    *(_posed_without_keys, _posed_beside_a_clip, _falling),
 )
 
 

@@ -115,3 +115,65 @@ def _changed_once() -> None:
 def test_modifiers_that_stay_the_same_are_no_motion(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _changed_once), target)
     assert report["losses"] == report["warnings"] == []
+
+
+def _growing() -> None:
+    _cube()
+    curve = bpy.data.curves.new("Vine", "CURVE")
+    curve.dimensions, curve.bevel_depth = "3D", 0.1
+    spline = curve.splines.new("POLY")
+    spline.points.add(1)
+    spline.points[1].co = (3, 0, 0, 1)
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("Vine", curve))
+    for frame, end in ((1, 0.1), (LAST, 1.0)):
+        curve.bevel_factor_end = end
+        curve.keyframe_insert("bevel_factor_end", frame=frame)
+
+
+def _melting() -> None:
+    _cube()
+    for name in ("Drop", "Drop.001"):
+        ball = bpy.data.metaballs.new(name)
+        ball.elements.new()
+        bpy.context.scene.collection.objects.link(bpy.data.objects.new(name, ball))
+    _keys(bpy.data.objects["Drop.001"], "location", {1: 0.0, LAST: 3.0})
+
+
+def _spraying() -> None:
+    cube = _cube()
+    modifier = cube.modifiers.new("Spray", "PARTICLE_SYSTEM")
+    settings = modifier.particle_system.settings
+    settings.count, settings.render_type = 3, "OBJECT"
+    settings.instance_object = box("Drop", (0, 0, 0), (0.1, 0.1, 0.1))
+
+
+def _only_a_path() -> None:
+    """And a text that moves as a whole."""
+    curve = bpy.data.curves.new("Path", "CURVE")
+    curve.bevel_depth = 0.1
+    curve.splines.new("POLY").points.add(1)
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("Path", curve))
+    for frame in (1, LAST):
+        curve.eval_time = frame
+        curve.keyframe_insert("eval_time", frame=frame)
+    text = bpy.data.objects.new("Text", bpy.data.curves.new("Text", "FONT"))
+    text.data.body = "A"
+    bpy.context.scene.collection.objects.link(text)
+    _cube()
+    _keys(text, "location", {1: 0.0, LAST: 3.0})
+
+
+@pytest.mark.parametrize(
+    ("builder", "lost"),
+    [
+        (_growing, ["the motion of 1 curve, text or metaball: {} holds no such thing"]),
+        (_melting, ["the motion of 1 curve, text or metaball: {} holds no such thing"]),
+        (_spraying, ["the motion of 1 particle system: {} holds no such thing"]),
+        (_only_a_path, []),
+    ],
+)
+@pytest.mark.parametrize("target", ["glb", "usdc"])
+def test_the_motion_of_what_becomes_meshes_is_said_to_be_lost(tmp_path, builder, lost, target):
+    report = convert(tmp_path / "c", build(tmp_path, builder), target)
+    assert report["losses"] == [clause.format(target) for clause in lost]
+    assert convert(tmp_path / "d", tmp_path / "source.blend", target, animation=False)["losses"] == []

@@ -2,7 +2,7 @@
 
 import bpy
 
-from .. import realise, scene, steering, textures
+from .. import realise, scene, shifting, steering, textures
 from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
@@ -16,6 +16,7 @@ def read(job: Job) -> str:
     _drop_outside(job)
     scene.tell_others(job)
     if job.output_format != "blend":
+        shifting.tell(job)
         steering.make_keys(job)
         # First: what is instanced is hidden often.
         realise.make_real(job)
