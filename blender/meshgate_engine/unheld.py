@@ -36,6 +36,9 @@ _TINTS = {
 _USUAL_IORS = (1.5, 1.45)
 MOST_IOR = 100.0
 
+# What USD itself has a place for, but Blender's exporter does not.
+_UNWRITTEN = {"ambient occlusion", "specular colour"}
+
 # glTF's extensions that its importer does not read -> what they are called, and the value that is nought without them.
 _UNREAD = {
     "KHR_materials_iridescence": ("iridescence", "iridescenceFactor"),
@@ -53,7 +56,8 @@ def tell(job: Job) -> None:
     for material in textures.materials(bpy.context.scene.objects):
         lost.update(word for word, holders in _found(job, material).items() if target not in holders)
     for word, count in sorted(lost.items()):
-        job.lose(f"{_lose(count, word)}: {target} holds none")
+        why = "is written without" if target in USD and word in _UNWRITTEN else "holds none"
+        job.lose(f"{_lose(count, word)}: {target} {why}")
 
 
 def tell_unread(job: Job, document: dict) -> None:
