@@ -9,6 +9,7 @@ from .formats import USD
 from .job import Job
 
 _CLIPS = USD | {"glb", "fbx", "abc"}
+_ONE_SKELETON = {"bvh", "vrma"}
 _MATERIALS = USD | {"glb", "fbx", "vrm", "obj"}
 
 # Parts -> what they are called, and the targets that hold them; Alembic has no lights at all.
@@ -17,6 +18,9 @@ _PARTS = {
     "cameras": ("the cameras' part of {}", USD | {"fbx", "abc"}),
     "shown": ("what is shown and hidden in {}", {"abc"}),
 }
+
+# Less than that is no other speed.
+_SAME = 1e-3
 
 # Only the viewport shows it.
 _OF_NO_ACCOUNT = {"color"}
@@ -36,8 +40,28 @@ def tell(job: Job) -> None:
             if lost and target not in holders:
                 job.lose(f"{name.format(_count(lost, 'clip'))}: {target} holds no such motion")
     changing = sum(map(_changes, textures.materials(scene.objects())))
+    strips = _arranged()
+    if strips and target in _CLIPS | _ONE_SKELETON:
+        verb = "is" if strips == 1 else "are"
+        job.lose(f"how {_count(strips, 'strip')} of NLA tracks {verb} played: {target} holds each clip as it is")
     if changing and target in _MATERIALS:
         job.lose(f"the changes of {_count(changing, 'material')}: {target} holds none that change with time")
+
+
+def _arranged() -> int:
+    """Strips that play one after another, at another speed, repeated, backwards, or mixed with what is below."""
+    found = set()
+    for owner in bpy.context.scene.objects:
+        data = owner.animation_data
+        for track in data.nla_tracks if data and data.use_nla else ():
+            strips = [strip for strip in track.strips if strip.type == "CLIP" and not strip.mute and not track.mute]
+            found |= {(track, strip) for strip in strips if len(strips) > 1 or _is_altered(strip)}
+    return len(found)
+
+
+def _is_altered(strip: bpy.types.NlaStrip) -> bool:
+    mixed = strip.blend_type != "REPLACE" or strip.use_animated_influence
+    return mixed or strip.use_reverse or any(abs(each - 1) > _SAME for each in (strip.scale, strip.repeat))
 
 
 def _count(number: int, noun: str) -> str:

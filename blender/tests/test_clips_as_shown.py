@@ -167,12 +167,37 @@ def _on_tracks() -> None:
 @pytest.mark.parametrize("target", ["glb", "fbx", "usdc", "abc"])
 def test_what_is_on_tracks_is_no_part_of_other_clips(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _on_tracks), target)
+    assert not any("strip" in loss for loss in report["losses"])
     names = [each["name"] for each in report["output"]["clips"]]
     assert len(names) == (2 if target in {"glb", "fbx"} else 1)
     for name in names:
         (moved,) = in_child(_shown, str(tmp_path / f"c/out/model.{target}"), name).values()
         along = np.ptp(moved, axis=0)[:3]
         assert along == pytest.approx([0, 0, 2] if name == "Jump" else [2, 0, 0], abs=2e-3), name
+
+
+def _faster() -> None:
+    _on_tracks()
+    tracks = bpy.data.objects["Cube"].animation_data.nla_tracks
+    tracks[0].strips[0].scale = 0.5
+    tracks[1].strips[0].repeat = 2
+
+
+def _in_a_row() -> None:
+    _on_tracks()
+    first, second = bpy.data.objects["Cube"].animation_data.nla_tracks
+    action = second.strips[0].action
+    first.strips.new("Jump", 2 * LAST, action)
+    second.mute = True
+
+
+@pytest.mark.parametrize("builder", [_faster, _in_a_row])
+@pytest.mark.parametrize("target", ["glb", "fbx", "usdc"])
+def test_how_strips_are_played_is_lost(tmp_path, builder, target):
+    report = convert(tmp_path / "c", build(tmp_path, builder), target)
+    said = f"how 2 strips of NLA tracks are played: {target} holds each clip as it is"
+    assert said in report["losses"]
+    assert len(report["losses"]) == (2 if target == "usdc" else 1)
 
 
 def _light(*, moving: bool) -> None:
