@@ -9,7 +9,7 @@ import re
 import bpy
 
 from . import humanoid, scene
-from .job import Job
+from .job import Job, counted
 
 # Targets that hold what an avatar has.
 _KEEPERS = {"vrm", "blend"}
@@ -64,7 +64,7 @@ def say_lost(job: Job) -> None:
             springs += len(extension.spring_bone1.springs)
     for count, noun in ((expressions, "expression"), (springs, "spring")):
         if count:
-            job.lose(f"{count} {noun}{'s' if count > 1 else ''}: {job.output_format} holds none")
+            job.lose(f"{counted(count, noun)}: {job.output_format} holds none")
 
 
 def _all_expressions(vrm: bpy.types.PropertyGroup) -> list[bpy.types.PropertyGroup]:

@@ -30,9 +30,7 @@ def drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
 
 def targets(constraint: bpy.types.Constraint) -> Iterator[bpy.types.Object]:
     """The objects that a constraint looks at."""
-    for attribute in constraint.bl_rna.properties:
-        if attribute.type == "POINTER" and attribute.fixed_type.identifier == "Object":
-            yield getattr(constraint, attribute.identifier)
+    yield from scene.referred(constraint)
     for target in getattr(constraint, "targets", ()):
         yield target.target
 

@@ -77,11 +77,9 @@ def activate_all(scene: bpy.types.Scene, together: list[Take]) -> None:
         if data and data.action:
             data.action = None
             # Else the next clip begins with the shapes of this one.
-            for block in getattr(owner, "key_blocks", ()):
-                block.value = 0.0
+            _put_at_rest(owner)
     for armature in model.armatures():
-        for bone in armature.pose.bones:
-            bone.matrix_basis.identity()
+        _put_at_rest(armature)
     for take in reversed(together):
         for owner, slot in take.parts:
             keys.assign(owner, take.action, slot)
@@ -94,13 +92,18 @@ def play(take: Take, keeping: Container[bpy.types.Object]) -> None:
     """
     for owner, slot in take.parts:
         if owner not in keeping or owner.animation_data is None or owner.animation_data.action != take.action:
-            for block in getattr(owner, "key_blocks", ()):
-                block.value = 0.0
-            for bone in owner.pose.bones if getattr(owner, "pose", None) else ():
-                bone.matrix_basis.identity()
+            _put_at_rest(owner)
         keys.assign(owner, take.action, slot)
         # What plays besides is another clip.
         owner.animation_data.use_nla = False
+
+
+def _put_at_rest(owner: bpy.types.ID) -> None:
+    """Takes the pose of a skeleton back, and the values of blend shapes."""
+    for block in getattr(owner, "key_blocks", ()):
+        block.value = 0.0
+    for bone in owner.pose.bones if getattr(owner, "pose", None) else ():
+        bone.matrix_basis.identity()
 
 
 def is_assigned(take: Take) -> bool:

@@ -23,7 +23,7 @@ from . import (
     weights,
 )
 from .errors import ConversionError
-from .job import Job, listed
+from .job import Job, counted, listed
 
 # Targets that hold textures, and are read back; of the others the service says that they hold none.
 _TEXTURED = formats.USD | {"fbx", "blend"}
@@ -62,19 +62,15 @@ def run(task: dict, progress: Progress) -> dict:
         Path(job.output).parent.mkdir(parents=True, exist_ok=True)
         tiles.split(job)
         textures.drop_unreadable(job)
-        unheld.tell(job)
-        layouts.settle(job)
-        made = shaders.simplify(job)
+        made = _settle_materials(job)
         textures.lay_out(job)
         parts = {textures.name(part): textures.name(whole) for part, whole in made.items()}
         packed, named = 0, [name for name in textures.names() if name not in parts]
         if job.output_format in {"glb", "vrm"}:
             packed = textures.packed(textures.materials(scene.objects()))
             if packed:
-                count = f"{packed} texture{'s' if packed > 1 else ''}"
-                job.warn(
-                    f"{count} became channels of others, as glTF keeps occlusion, metal and roughness, colour and alpha"
-                )
+                kept = "occlusion, metal and roughness, colour and alpha"
+                job.warn(f"{counted(packed, 'texture')} became channels of others, as glTF keeps {kept}")
             weights.tell(job)
         shown = [take.name for take in clips.takes(bpy.context.scene) if clips.is_assigned(take)]
         formats.module(job.output_format).write(job)
@@ -95,6 +91,15 @@ def run(task: dict, progress: Progress) -> dict:
         "warnings": job.warnings,
         **timings,
     }
+
+
+def _settle_materials(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
+    """Readies the materials for a target that holds any, and says what of them it does not; as ``shaders.simplify``."""
+    if job.output_format not in formats.MATERIALS or (job.output_format == "obj" and job.packaging == "single"):
+        return {}
+    unheld.tell(job)
+    layouts.settle(job)
+    return shaders.simplify(job)
 
 
 def _name_lost_textures(job: Job, named: list[str], parts: dict[str, str], produced: dict | None) -> None:

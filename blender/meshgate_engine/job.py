@@ -58,6 +58,11 @@ class Job:
             self.losses.append(clause)
 
 
+def counted(number: int, noun: str) -> str:
+    """So many things, in words: ``2 textures``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def listed(names: list[str]) -> str:
     """The first of the names for a clause, and how many more there are."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""

@@ -11,10 +11,9 @@ import numpy as np
 
 from . import scene, textures
 from .formats import USD
-from .job import Job
+from .job import Job, counted
 
 _BAKED = {"fbx", "obj"}
-_TARGETS = USD | _BAKED | {"glb", "vrm"}
 
 # More nodes than these are between no texture and its UVs.
 _MOST_STEPS = 50
@@ -51,10 +50,8 @@ class _Told:
 def settle(job: Job) -> None:
     """Puts textures where they lie by the UVs alone, for targets that need it, and says what those cannot hold."""
     target = job.output_format
-    if target not in _TARGETS or (target == "obj" and job.packaging == "single"):
-        return
-    used = textures.materials(scene.objects())
-    if target in _BAKED and any(node.inputs["Vector"].is_linked for material in used for node in _images(material)):
+    images = {material: _images(material) for material in textures.materials(scene.objects())}
+    if target in _BAKED and any(node.inputs["Vector"].is_linked for nodes in images.values() for node in nodes):
         _part_meshes()
     users = defaultdict(dict)
     for item in scene.meshes():
@@ -64,7 +61,7 @@ def settle(job: Job) -> None:
     rendered = {mesh: _rendered(mesh) for used in users.values() for mesh in used}
     told = _Told()
     for material, meshes in users.items():
-        nodes = _images(material)
+        nodes = images[material]
         if not nodes:
             continue
         layouts = {node: _layout(node) for node in nodes}
@@ -84,17 +81,17 @@ def settle(job: Job) -> None:
 def _tell(job: Job, told: _Told) -> None:
     target = job.output_format
     if told.by_nodes:
-        job.lose(f"where nodes put {textures.counted(told.by_nodes)}: {target} holds only UVs")
+        job.lose(f"where nodes put {counted(told.by_nodes, 'texture')}: {target} holds only UVs")
     if told.apart:
-        job.lose(f"UVs of {textures.counted(told.apart)}: {target} holds those of its material's colour alone")
+        job.lose(f"UVs of {counted(told.apart, 'texture')}: {target} holds those of its material's colour alone")
     if told.beside:
         own = "places of their own" if told.beside > 1 else "a place of its own"
-        count = textures.counted(told.beside)
+        count = counted(told.beside, "texture")
         job.warn(f"{count} came out with {own} beside: not every reader of {target} asks for it")
     if told.going_on:
-        job.warn(f"{textures.counted(told.going_on)} may repeat otherwise beyond the edges: {target} holds not how")
+        job.warn(f"{counted(told.going_on, 'texture')} may repeat otherwise beyond the edges: {target} holds not how")
     if told.smoothed:
-        job.warn(f"{textures.counted(told.smoothed)} may look smoothed: {target} holds no sharp pixels")
+        job.warn(f"{counted(told.smoothed, 'texture')} may look smoothed: {target} holds no sharp pixels")
 
 
 def _part_meshes() -> None:
@@ -109,17 +106,7 @@ def _part_meshes() -> None:
 def _images(material: bpy.types.Material) -> list[bpy.types.ShaderNodeTexImage]:
     """The nodes of images that the surface gets something from, those of its colour first."""
     output = material.node_tree.get_output_node("ALL") if material.node_tree else None
-    if output is None:
-        return []
-    found: dict[bpy.types.ShaderNode, None] = {}
-    waiting = [output.inputs["Surface"]]
-    while waiting:
-        for link in waiting.pop(0).links:
-            if link.from_node not in found:
-                found[link.from_node] = None
-                # The vector of an image says where it lies, not what it shows.
-                waiting += [] if link.from_node.type == "TEX_IMAGE" else link.from_node.inputs
-    return [node for node in found if node.type == "TEX_IMAGE" and node.image]
+    return textures.image_nodes(output.inputs["Surface"]) if output else []
 
 
 def _layout(node: bpy.types.ShaderNodeTexImage) -> _Layout | None:

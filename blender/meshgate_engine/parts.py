@@ -5,12 +5,11 @@ from collections.abc import Iterator
 import bpy
 
 from . import clips, scene, textures
-from .formats import USD
-from .job import Job
+from .formats import MATERIALS, USD
+from .job import Job, counted
 
 _CLIPS = USD | {"glb", "fbx", "abc"}
 _ONE_SKELETON = {"bvh", "vrma"}
-_MATERIALS = USD | {"glb", "fbx", "vrm", "obj"}
 
 # Parts -> what they are called, and the targets that hold them; Alembic has no lights at all.
 _PARTS = {
@@ -38,14 +37,14 @@ def tell(job: Job) -> None:
         for part, (name, holders) in _PARTS.items():
             lost = sum(part in kinds and bool(kinds - _unheld(target)) for kinds in changed)
             if lost and target not in holders:
-                job.lose(f"{name.format(_count(lost, 'clip'))}: {target} holds no such motion")
+                job.lose(f"{name.format(counted(lost, 'clip'))}: {target} holds no such motion")
     changing = sum(map(_changes, textures.materials(scene.objects())))
     strips = _arranged()
     if strips and target in _CLIPS | _ONE_SKELETON:
         verb = "is" if strips == 1 else "are"
-        job.lose(f"how {_count(strips, 'strip')} of NLA tracks {verb} played: {target} holds each clip as it is")
-    if changing and target in _MATERIALS:
-        job.lose(f"the changes of {_count(changing, 'material')}: {target} holds none that change with time")
+        job.lose(f"how {counted(strips, 'strip')} of NLA tracks {verb} played: {target} holds each clip as it is")
+    if changing and target in MATERIALS:
+        job.lose(f"the changes of {counted(changing, 'material')}: {target} holds none that change with time")
 
 
 def _arranged() -> int:
@@ -62,10 +61,6 @@ def _arranged() -> int:
 def _is_altered(strip: bpy.types.NlaStrip) -> bool:
     mixed = strip.blend_type != "REPLACE" or strip.use_animated_influence
     return mixed or strip.use_reverse or any(abs(each - 1) > _SAME for each in (strip.scale, strip.repeat))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _unheld(target: str) -> set[str]:

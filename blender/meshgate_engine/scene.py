@@ -1,11 +1,12 @@
 """What is to be converted, and bringing it into a state that every exporter understands."""
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 import bpy
 
 from . import keys
-from .job import Job, listed
+from .job import Job, counted, listed
 
 # Objects that show something of the model.
 GEOMETRY = {"MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME", "GREASEPENCIL"}
@@ -33,6 +34,13 @@ def meshes() -> list[bpy.types.Object]:
 def armatures() -> list[bpy.types.Object]:
     """The armature objects of the scene."""
     return [item for item in bpy.context.scene.objects if item.type == "ARMATURE"]
+
+
+def referred(what: bpy.types.Constraint | bpy.types.Modifier) -> Iterator[bpy.types.Object | None]:
+    """The objects that its settings name, None for each that names none."""
+    for attribute in what.bl_rna.properties:
+        if attribute.type == "POINTER" and attribute.fixed_type.identifier == "Object":
+            yield getattr(what, attribute.identifier)
 
 
 def take_metres() -> float:
@@ -121,7 +129,7 @@ def tell_others(job: Job) -> None:
     """Says that scenes besides the active one are lost; a .blend keeps them as they are."""
     others = len(bpy.data.scenes) - 1
     if others and job.output_format != "blend":
-        job.lose(f"{others} other scene{'s' if others > 1 else ''}: only the active one is converted")
+        job.lose(f"{counted(others, 'other scene')}: only the active one is converted")
 
 
 def leave_out_hidden(job: Job) -> None:

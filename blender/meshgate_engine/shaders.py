@@ -12,10 +12,9 @@ import bpy
 
 from . import channels, textures, unheld
 from .formats import USD
-from .job import Job
+from .job import Job, counted
 
 _GLTF = {"glb", "vrm"}
-_TARGETS = USD | _GLTF | {"fbx", "obj"}
 
 _COLOURS = ("Base Color", "Emission Color")
 _VALUES = ("Metallic", "Roughness", "Specular IOR Level")
@@ -72,9 +71,6 @@ def simplify(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     Returns the images that were made, each with the one of which it is a channel. The colours that tint textures
     are in ``job.tints`` afterwards, but for USD and glTF, whose textures hold them.
     """
-    alone = job.output_format == "obj" and job.packaging == "single"
-    if job.output_format not in _TARGETS or alone:
-        return {}
     split = channels.Channels()
     told = _Told()
     for material in textures.materials(bpy.context.scene.objects):
@@ -94,17 +90,16 @@ def _tell(job: Job, told: _Told) -> None:
         # What viewers do with both, a texture and a colour, is not agreed on.
         verb, beside = ("s that tint", "them") if told.tinted > 1 else (" that tints", "it")
         both = f"not every reader of {target} multiplies them"
-        job.warn(f"the colour{verb} {textures.counted(told.tinted)} came out beside {beside}: {both}")
+        job.warn(f"the colour{verb} {counted(told.tinted, 'texture')} came out beside {beside}: {both}")
     if told.by_vertices:
-        job.lose(f"the tint of {textures.counted(told.by_vertices)} by vertex colours: {target} holds no mix of them")
+        job.lose(f"the tint of {counted(told.by_vertices, 'texture')} by vertex colours: {target} holds no mix of them")
     if told.by_more:
         as_is = "it as it is" if told.by_more == 1 else "them as they are"
-        job.lose(f"what nodes make of {textures.counted(told.by_more)}: {target} holds {as_is}")
+        job.lose(f"what nodes make of {counted(told.by_more, 'texture')}: {target} holds {as_is}")
     if told.cut:
-        edges = "material loses its sharp edges" if told.cut == 1 else "materials lose their sharp edges"
-        job.lose(f"{told.cut} {edges} of alpha: {target} holds no cutoff")
+        job.lose(f"{unheld.losing(told.cut, 'sharp edges of alpha')}: {target} holds no cutoff")
     if told.unlit:
-        job.lose(f"{told.unlit} unlit material{'s' if told.unlit > 1 else ''} became lit: {target} holds no other")
+        job.lose(f"{counted(told.unlit, 'unlit material')} became lit: {target} holds no other")
 
 
 class _Material:

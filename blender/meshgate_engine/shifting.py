@@ -77,21 +77,12 @@ def _shown(item: bpy.types.Object) -> list[bpy.types.Modifier]:
 
 def _may_change(item: bpy.types.Object, found: list[clips.Take]) -> bool:
     shown = _shown(item)
-    if any(modifier.type in _SIMULATING | _BY_THEMSELVES or _refers(modifier) for modifier in shown):
+    if any(modifier.type in _SIMULATING | _BY_THEMSELVES or any(scene.referred(modifier)) for modifier in shown):
         return True
     parts = [clips.paths(take.action, slot) for take in found for owner, slot in take.parts if owner == item]
     drivers = item.animation_data.drivers if item.animation_data else ()
     paths = set().union(*parts, (curve.data_path for curve in drivers))
     return bool(shown) and any(path.startswith("modifiers[") for path in paths)
-
-
-def _refers(modifier: bpy.types.Modifier) -> bool:
-    return any(
-        attribute.type == "POINTER"
-        and attribute.fixed_type.identifier == "Object"
-        and getattr(modifier, attribute.identifier) is not None
-        for attribute in modifier.bl_rna.properties
-    )
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 
 from . import scene, textures
-from .job import Job
+from .job import Job, counted
 
 _TARGETS = {"glb", "vrm", "fbx", "obj"}
 
@@ -32,11 +32,10 @@ def split(job: Job) -> None:
         first = tiles.image(image, _FIRST)
         if first:
             image.user_remap(first)
-    count = f"{len(tiled)} texture{'s' if len(tiled) > 1 else ''}"
     if left:
-        noun = "texture" if len(left) == 1 else "textures"
-        job.lose(f"all tiles but the first of {len(left)} {noun}: {job.output_format} holds no tiles")
+        job.lose(f"all tiles but the first of {counted(len(left), 'texture')}: {job.output_format} holds no tiles")
     if len(left) < len(tiled):
+        count = counted(len(tiled), "texture")
         job.warn(f"the tiles of {count} became textures, with a material each: {job.output_format} holds no tiles")
 
 

@@ -1,7 +1,6 @@
 """What materials are made of beyond colours, metal and roughness, and which targets have no place for it."""
 
 from collections import Counter
-from collections.abc import Iterable
 
 import bpy
 
@@ -10,7 +9,6 @@ from .formats import USD
 from .job import Job
 
 _GLTF = {"glb", "vrm"}
-_TARGETS = USD | _GLTF | {"fbx", "obj"}
 
 # Formats whose own shading has other highlights, so that importers make up what is none of the author's.
 _OTHER_HIGHLIGHTS = {"fbx", "obj"}
@@ -50,14 +48,12 @@ _UNREAD = {
 def tell(job: Job) -> None:
     """Says which of what the scene's materials have the target does not hold."""
     target = job.output_format
-    if target not in _TARGETS or (target == "obj" and job.packaging == "single"):
-        return
     lost = Counter()
     for material in textures.materials(bpy.context.scene.objects):
         lost.update(word for word, holders in _found(job, material).items() if target not in holders)
     for word, count in sorted(lost.items()):
         why = "is written without" if target in USD and word in _UNWRITTEN else "holds none"
-        job.lose(f"{_lose(count, word)}: {target} {why}")
+        job.lose(f"{losing(count, word)}: {target} {why}")
 
 
 def tell_unread(job: Job, document: dict) -> None:
@@ -68,7 +64,7 @@ def tell_unread(job: Job, document: dict) -> None:
         found = {name: value for name, value in extensions.items() if isinstance(value, dict)}
         lost.update(word for name, (word, value) in _UNREAD.items() if found.get(name, {}).get(value))
     for word, count in sorted(lost.items()):
-        job.lose(f"{_lose(count, word)}: it is not read")
+        job.lose(f"{losing(count, word)}: it is not read")
 
 
 def has_ior(job: Job, material: bpy.types.Material) -> bool:
@@ -76,7 +72,8 @@ def has_ior(job: Job, material: bpy.types.Material) -> bool:
     return "index of refraction" in _found(job, material)
 
 
-def _lose(count: int, word: str) -> str:
+def losing(count: int, word: str) -> str:
+    """That so many materials lose something, as a clause."""
     return f"{count} materials lose their {word}" if count > 1 else f"{count} material loses its {word}"
 
 
@@ -90,7 +87,7 @@ def _found(job: Job, material: bpy.types.Material) -> dict[str, set[str]]:
         found["volume"] = _GLTF
     if textures.occlusion(material):
         found["ambient occlusion"] = _GLTF
-    for node in _nodes(material.node_tree):
+    for node in textures.nodes([material]):
         if node.type == "BSDF_PRINCIPLED" and node.outputs[0].is_linked:
             found |= _inputs(node.inputs)
             if job.input_format not in _OTHER_HIGHLIGHTS:
@@ -133,16 +130,3 @@ def _differs(socket: bpy.types.NodeSocket, usual: float) -> bool:
         return True
     value = socket.default_value
     return any(abs(one - usual) > 1e-3 for one in (value[:3] if hasattr(value, "__len__") else (value,)))
-
-
-def _nodes(tree: bpy.types.NodeTree) -> Iterable[bpy.types.ShaderNode]:
-    seen, waiting = set(), [tree]
-    while waiting:
-        tree = waiting.pop()
-        if tree in seen:
-            continue
-        seen.add(tree)
-        for node in tree.nodes:
-            yield node
-            if node.type == "GROUP" and node.node_tree:
-                waiting.append(node.node_tree)

@@ -8,6 +8,9 @@ from mathutils import Vector
 LOW, HIGH = (-0.2, -0.25, 0.0), (0.3, 0.1, 1.8)
 BOUNDS = {"min": [-0.2, 0.0, -0.1], "max": [0.3, 1.8, 0.25]}
 
+# The last frame of clips that are looked at frame by frame.
+LAST = 21
+
 
 def box(name: str, low: tuple = LOW, high: tuple = HIGH) -> bpy.types.Object:
     """A mesh object: a box of quads with UVs."""
@@ -105,6 +108,28 @@ def clip(rig: bpy.types.Object, name: str, last: int, *, shape: bpy.types.ID | N
             shape.key_blocks["Wide"].keyframe_insert("value", frame=frame)
         shape.key_blocks["Wide"].value = 0.0
     return action
+
+
+def keys(item: bpy.types.Object, path: str, places: dict[int, float], index: int = 0, name: str = "") -> None:
+    """A clip of the object, which becomes the current one; of a bone, where the path says so."""
+    data = item.animation_data or item.animation_data_create()
+    if not data.action or name:
+        data.action = bpy.data.actions.new(name or f"{item.name}Action")
+        data.action.use_fake_user = True
+        data.action_slot = data.action.slots.new("OBJECT", item.name)
+        data.action.layers.new("Layer").strips.new(type="KEYFRAME")
+    bag = data.action.layers[0].strips[0].channelbag(data.action_slot, ensure=True)
+    points = bag.fcurves.new(path, index=index).keyframe_points
+    for frame, value in places.items():
+        points.insert(frame, value)
+
+
+def empty(name: str, place: tuple) -> bpy.types.Object:
+    """An object without anything, in the scene."""
+    item = bpy.data.objects.new(name, None)
+    item.location = place
+    bpy.context.scene.collection.objects.link(item)
+    return item
 
 
 def lively_figure() -> None:

@@ -4,8 +4,7 @@ import bpy
 import numpy as np
 import pytest
 from helpers import build, convert, in_child
-from models import box, clip, material, skinned_figure
-from test_steered_bones import LAST, _empty, _keys
+from models import LAST, box, clip, empty, keys, material, skinned_figure
 
 
 def _cube(name: str = "Cube") -> bpy.types.Object:
@@ -30,9 +29,9 @@ def _drive(shape: bpy.types.ShapeKey, source: bpy.types.ID, path: str) -> None:
 
 
 def _shape_driven_by_another() -> None:
-    lead = _empty("Lead", (0, 0, 0))
+    lead = empty("Lead", (0, 0, 0))
     _drive(_raised(_cube()), lead, "location.x")
-    _keys(lead, "location", {1: 0.0, LAST: 1.0})
+    keys(lead, "location", {1: 0.0, LAST: 1.0})
 
 
 def _shape_driven_by_a_bone() -> None:
@@ -47,7 +46,7 @@ def _shape_driven_by_a_bone() -> None:
 
 def _shape_driven_by_a_steered_bone() -> None:
     """Which has other curves when its motion is its own."""
-    rig, lead = skinned_figure(), _empty("Lead", (0, 0, 0))
+    rig, lead = skinned_figure(), empty("Lead", (0, 0, 0))
     _cube().hide_viewport = True
     bone = rig.pose.bones["High"]
     bone.rotation_mode = "XYZ"
@@ -55,7 +54,7 @@ def _shape_driven_by_a_steered_bone() -> None:
     driver.type = "SUM"
     target = driver.variables.new().targets[0]
     target.id, target.data_path = lead, "location.x"
-    _keys(lead, "location", {1: 0.0, LAST: 1.0})
+    keys(lead, "location", {1: 0.0, LAST: 1.0})
     _drive(bpy.data.objects["Body"].data.shape_keys.key_blocks["Wide"], rig, 'pose.bones["High"].rotation_euler[0]')
 
 
@@ -78,7 +77,7 @@ def _posed_beside_a_clip() -> None:
     rig = skinned_figure()
     bone = rig.pose.bones["Low"]
     bone.rotation_mode, bone.rotation_euler = "XYZ", (0, 0.5, 0)
-    _keys(_cube("Other"), "location", {1: 0.0, LAST: 2.0})
+    keys(_cube("Other"), "location", {1: 0.0, LAST: 2.0})
 
 
 def _falling() -> None:
@@ -141,9 +140,9 @@ def test_a_clip_is_what_is_shown(tmp_path, builder, target):
 def _two_that_move() -> None:
     """Each by an action of its own, as Blender makes them, and one that is not played."""
     left, right = _cube("Left"), _cube("Right")
-    _keys(right, "location", {1: 0.0, LAST: -3.0}, 1, name="Not now")
-    _keys(left, "location", {1: 0.0, LAST: 2.0})
-    _keys(right, "location", {1: 0.0, LAST: -2.0}, 2, name="RightAction")
+    keys(right, "location", {1: 0.0, LAST: -3.0}, 1, name="Not now")
+    keys(left, "location", {1: 0.0, LAST: 2.0})
+    keys(right, "location", {1: 0.0, LAST: -2.0}, 2, name="RightAction")
 
 
 @pytest.mark.parametrize("target", ["usdc", "abc"])
@@ -158,7 +157,7 @@ def test_what_plays_together_is_one_timeline(tmp_path, target):
 def _on_tracks() -> None:
     cube = _cube()
     for index, name in ((0, "Go"), (2, "Jump")):
-        _keys(cube, "location", {1: 0.0, LAST: 2.0}, index, name=name)
+        keys(cube, "location", {1: 0.0, LAST: 2.0}, index, name=name)
         data = cube.animation_data
         data.nla_tracks.new().strips.new(name, 1, data.action).action_slot = data.action_slot
         data.action = None
@@ -247,7 +246,7 @@ def _blushing() -> None:
     for frame, red in ((1, 0.0), (LAST, 1.0)):
         colour.default_value = (red, 0.5, 0.5, 1.0)
         colour.keyframe_insert("default_value", frame=frame)
-    _keys(cube, "location", {1: 0.0, LAST: 2.0})
+    keys(cube, "location", {1: 0.0, LAST: 2.0})
 
 
 LIGHTS = "the lights' part of 1 clip: {} holds no such motion"

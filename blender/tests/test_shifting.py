@@ -4,8 +4,7 @@ import bpy
 import numpy as np
 import pytest
 from helpers import build, convert, in_child
-from models import box, clip, skinned_figure
-from test_steered_bones import LAST, _empty, _keys
+from models import LAST, box, clip, empty, keys, skinned_figure
 
 
 def _cube() -> bpy.types.Object:
@@ -23,10 +22,10 @@ def _tapered() -> None:
 
 
 def _hooked() -> None:
-    lead, modifier = _empty("Lead", (0, 0, 0)), _cube().modifiers.new("Hook", "HOOK")
+    lead, modifier = empty("Lead", (0, 0, 0)), _cube().modifiers.new("Hook", "HOOK")
     modifier.object = lead
     modifier.vertex_indices_set([0, 1, 2])
-    _keys(lead, "location", {1: 0.0, LAST: 1.0})
+    keys(lead, "location", {1: 0.0, LAST: 1.0})
 
 
 def _waving() -> None:
@@ -100,15 +99,15 @@ def test_motion_that_was_not_wanted_is_not_lost(tmp_path):
 
 def _changed_once() -> None:
     """Modifiers that refer to others, which move along or not at all."""
-    cube, lead = _cube(), _empty("Lead", (1, 0, 0))
+    cube, lead = _cube(), empty("Lead", (1, 0, 0))
     lead.parent = cube
     mirror = cube.modifiers.new("Mirror", "MIRROR")
     mirror.mirror_object = lead
     cube.modifiers.new("Subdivision", "SUBSURF")
     still = cube.modifiers.new("Array", "ARRAY")
-    still.use_object_offset, still.offset_object = True, _empty("Step", (0, 2, 0))
+    still.use_object_offset, still.offset_object = True, empty("Step", (0, 2, 0))
     still.offset_object.parent = cube
-    _keys(cube, "location", {1: 0.0, LAST: 2.0})
+    keys(cube, "location", {1: 0.0, LAST: 2.0})
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "usdc"])
@@ -136,7 +135,7 @@ def _melting() -> None:
         ball = bpy.data.metaballs.new(name)
         ball.elements.new()
         bpy.context.scene.collection.objects.link(bpy.data.objects.new(name, ball))
-    _keys(bpy.data.objects["Drop.001"], "location", {1: 0.0, LAST: 3.0})
+    keys(bpy.data.objects["Drop.001"], "location", {1: 0.0, LAST: 3.0})
 
 
 def _spraying() -> None:
@@ -160,7 +159,7 @@ def _only_a_path() -> None:
     text.data.body = "A"
     bpy.context.scene.collection.objects.link(text)
     _cube()
-    _keys(text, "location", {1: 0.0, LAST: 3.0})
+    keys(text, "location", {1: 0.0, LAST: 3.0})
 
 
 @pytest.mark.parametrize(

@@ -8,33 +8,10 @@ import numpy as np
 import pytest
 from helpers import build, convert, in_child
 from humans import RIGS, skeleton
-from models import box
+from models import LAST, box, empty, keys
 from test_vrm import _empty_scene_with_addon
 
-LAST = 21
-
 BONES = ("Upper", "Lower", "Hand", "Thumb")
-
-
-def _keys(item: bpy.types.Object, path: str, places: dict[int, float], index: int = 0, name: str = "") -> None:
-    """A clip of the object, which becomes the current one; of a bone, where the path says so."""
-    data = item.animation_data or item.animation_data_create()
-    if not data.action or name:
-        data.action = bpy.data.actions.new(name or f"{item.name}Action")
-        data.action.use_fake_user = True
-        data.action_slot = data.action.slots.new("OBJECT", item.name)
-        data.action.layers.new("Layer").strips.new(type="KEYFRAME")
-    bag = data.action.layers[0].strips[0].channelbag(data.action_slot, ensure=True)
-    points = bag.fcurves.new(path, index=index).keyframe_points
-    for frame, value in places.items():
-        points.insert(frame, value)
-
-
-def _empty(name: str, place: tuple) -> bpy.types.Object:
-    item = bpy.data.objects.new(name, None)
-    item.location = place
-    bpy.context.scene.collection.objects.link(item)
-    return item
 
 
 def _arm() -> bpy.types.Object:
@@ -72,18 +49,18 @@ def _arm() -> bpy.types.Object:
 
 def _reaching() -> bpy.types.Object:
     rig = _arm()
-    target = _empty("Target", (1.8, 1.5, 0.2))
+    target = empty("Target", (1.8, 1.5, 0.2))
     constraint = rig.pose.bones["Lower"].constraints.new("IK")
     constraint.target, constraint.chain_count = target, 2
-    _keys(target, "location", {1: 0.0, 11: 1.5, LAST: -0.5}, 2)
+    keys(target, "location", {1: 0.0, 11: 1.5, LAST: -0.5}, 2)
     return rig
 
 
 def _reaching_with_a_clip() -> None:
     """The arm's own action and that of what it reaches for play together."""
     rig = _reaching()
-    _keys(rig, 'pose.bones["Hand"].rotation_euler', {1: 0.0, 6: 1.0, LAST: -1.0}, 2)
-    _keys(rig, 'pose.bones["Thumb"].location', {1: 0.0, LAST: 0.5}, 1)
+    keys(rig, 'pose.bones["Hand"].rotation_euler', {1: 0.0, 6: 1.0, LAST: -1.0}, 2)
+    keys(rig, 'pose.bones["Thumb"].location', {1: 0.0, LAST: 0.5}, 1)
 
 
 def _reaching_within() -> None:
@@ -95,36 +72,36 @@ def _reaching_within() -> None:
     bpy.ops.object.mode_set(mode="OBJECT")
     constraint = rig.pose.bones["Lower"].constraints.new("IK")
     constraint.target, constraint.subtarget, constraint.chain_count = rig, "Goal", 2
-    _keys(rig, 'pose.bones["Goal"].location', {1: 0.0, 11: 1.5, LAST: -0.5}, 1)
+    keys(rig, 'pose.bones["Goal"].location', {1: 0.0, 11: 1.5, LAST: -0.5}, 1)
 
 
 def _copying() -> None:
-    rig, lead = _arm(), _empty("Lead", (0, 0, 0))
+    rig, lead = _arm(), empty("Lead", (0, 0, 0))
     rig.pose.bones["Lower"].constraints.new("COPY_ROTATION").target = lead
-    _keys(lead, "rotation_euler", {1: 0.0, LAST: 2.0}, 1)
+    keys(lead, "rotation_euler", {1: 0.0, LAST: 2.0}, 1)
 
 
 def _tracking() -> None:
-    rig, lead = _arm(), _empty("Lead", (4, 1, 0))
+    rig, lead = _arm(), empty("Lead", (4, 1, 0))
     for name, kind in (("Upper", "DAMPED_TRACK"), ("Hand", "TRACK_TO")):
         constraint = rig.pose.bones[name].constraints.new(kind)
         constraint.target, constraint.track_axis = lead, "TRACK_Y"
-    _keys(lead, "location", {1: -2.0, LAST: 3.0}, 1)
+    keys(lead, "location", {1: -2.0, LAST: 3.0}, 1)
 
 
 def _stretching() -> None:
-    rig, lead = _arm(), _empty("Lead", (3, 1, 0))
+    rig, lead = _arm(), empty("Lead", (3, 1, 0))
     rig.pose.bones["Upper"].constraints.new("STRETCH_TO").target = lead
-    _keys(lead, "location", {1: 1.0, LAST: 2.0}, 1)
+    keys(lead, "location", {1: 1.0, LAST: 2.0}, 1)
 
 
 def _driven() -> None:
-    rig, lead = _arm(), _empty("Lead", (0, 0, 0))
+    rig, lead = _arm(), empty("Lead", (0, 0, 0))
     driver = rig.pose.bones["Lower"].driver_add("rotation_euler", 2).driver
     driver.type = "SUM"
     source = driver.variables.new().targets[0]
     source.id, source.data_path = lead, "location.x"
-    _keys(lead, "location", {1: 0.0, LAST: 1.5})
+    keys(lead, "location", {1: 0.0, LAST: 1.5})
 
 
 def _driven_by_the_frame() -> None:
@@ -144,21 +121,21 @@ def _copied_from_another() -> None:
         constraint = bone.constraints.new("COPY_TRANSFORMS")
         constraint.target, constraint.subtarget = lead, bone.name
         constraint.target_space = constraint.owner_space = "LOCAL"
-    _keys(lead, 'pose.bones["Upper"].rotation_euler', {1: 0.0, LAST: 1.5}, 0)
-    _keys(lead, 'pose.bones["Lower"].rotation_euler', {1: 0.0, LAST: -0.7}, 2)
+    keys(lead, 'pose.bones["Upper"].rotation_euler', {1: 0.0, LAST: 1.5}, 0)
+    keys(lead, 'pose.bones["Lower"].rotation_euler', {1: 0.0, LAST: -0.7}, 2)
 
 
 def _reaching_for_one_of_two() -> None:
     """Of the clips of what it reaches for, with a bone that is posed and has no keys."""
     rig = _reaching()
     rig.pose.bones["Hand"].rotation_euler.z = 0.8
-    _keys(bpy.data.objects["Target"], "location", {1: 0.0, 11: -0.8, LAST: 1.0}, 0, name="Sideways")
+    keys(bpy.data.objects["Target"], "location", {1: 0.0, 11: -0.8, LAST: 1.0}, 0, name="Sideways")
 
 
 def _sharing_a_clip() -> None:
     """Two arms with one action that reach for something, and one that does not."""
     rig = _reaching()
-    _keys(rig, 'pose.bones["Hand"].rotation_euler', {1: 0.0, LAST: 1.0}, 2)
+    keys(rig, 'pose.bones["Hand"].rotation_euler', {1: 0.0, LAST: 1.0}, 2)
     for height in (2, 4):
         other = rig.copy()
         other.name, other.data, other.location = f"Controls {height}", rig.data.copy(), (0, 0, height)
@@ -171,7 +148,7 @@ def _sharing_a_clip() -> None:
 def _on_tracks() -> None:
     """What the arm and its target do is pushed down onto tracks."""
     rig = _reaching()
-    _keys(rig, 'pose.bones["Hand"].rotation_euler', {1: 0.0, LAST: 1.0}, 2)
+    keys(rig, 'pose.bones["Hand"].rotation_euler', {1: 0.0, LAST: 1.0}, 2)
     for item in (rig, bpy.data.objects["Target"]):
         data = item.animation_data
         data.nla_tracks.new().strips.new(data.action.name, 1, data.action).action_slot = data.action_slot
@@ -262,10 +239,10 @@ def _human(within: bool) -> None:
         bone = rig.data.edit_bones.new("Goal")
         bone.head, bone.tail = (0.6, -0.2, 1.3), (0.6, -0.2, 1.4)
         bpy.ops.object.mode_set(mode="OBJECT")
-        _keys(rig, 'pose.bones["Goal"].location', {1: 0.0, LAST: 0.3}, 1)
+        keys(rig, 'pose.bones["Goal"].location', {1: 0.0, LAST: 0.3}, 1)
     else:
-        goal = _empty("Target", (0.6, -0.2, 1.3))
-        _keys(goal, "location", {1: 1.3, LAST: 1.6}, 2)
+        goal = empty("Target", (0.6, -0.2, 1.3))
+        keys(goal, "location", {1: 1.3, LAST: 1.6}, 2)
     constraint = rig.pose.bones[RIGS["unity"]["leftLowerArm"]].constraints.new("IK")
     constraint.target, constraint.subtarget, constraint.chain_count = goal, "Goal" if within else "", 2
 

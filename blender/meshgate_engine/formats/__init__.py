@@ -36,6 +36,9 @@ MODULES = {
 
 USD = {name for name, served_by in MODULES.items() if served_by == "usd"}
 
+# Targets that hold materials.
+MATERIALS = USD | {"glb", "vrm", "fbx", "obj"}
+
 # More than a hundred modules, which take longer than a small conversion.
 _AT_FIRST_USE = (
     "io_scene_gltf2.blender.exp.export",

@@ -31,9 +31,10 @@ def read(job: Job) -> str:
     for item in scene.objects():
         if item.type == "LIGHT" and abs(item.data.temperature - _WHITE) < 1.0:
             item.data.use_temperature = False
-    if caches.moves() or caches.changing():
+    moves = caches.moves()
+    if moves or caches.changing():
         caches.set_fps(_frames_per_second(job.input))
-    if caches.moves():
+    if moves:
         caches.make_clip("Animation")
     return "wm.usd_import"
 
