@@ -45,6 +45,8 @@ serve: setup ## Serve conversions over HTTP on 127.0.0.1:5000, for development
 test: setup ## Run every test, Python and Rust
 	$(PYTHON) -m pytest -n auto --maxprocesses 4
 	cargo test --locked
+	cargo build --release --locked
+	$(PYTHON) -m pytest tests/hostile
 	@if [ -x target/tools/promtool ]; then \
 	    cargo test --locked --test it gateway::promtool:: -- --ignored; \
 	else \

@@ -1,0 +1,275 @@
+"""The release binary in a cgroup like the one compose gives it, and what must hold of it whatever a client does."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "target" / "release" / "meshgate"
+# Longer than anything here takes on a busy machine, in seconds.
+LONG = 120
+# docker-compose.prod.yml gives these to the server and its conversions together.
+MEMORY = 9 << 30
+PIDS = 512
+# What the server may keep above its idle memory once an attack is over: caches that are bounded by bytes.
+KEPT_MEMORY = 96 << 20
+TRIANGLE = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
+
+
+class Cgroup:
+    """A cgroup with limits on memory and processes; `missing` says why there is none."""
+
+    def __init__(self, memory: int = MEMORY, pids: int = PIDS):
+        self.folders: list[Path] = []
+        self.missing = None
+        name = f"meshgate-hostile-{os.getpid()}-{time.monotonic_ns()}"
+        root = Path("/sys/fs/cgroup")
+        try:
+            if (root / "cgroup.controllers").exists():
+                self._limit(root / name, {"memory.max": memory, "pids.max": pids})
+            else:
+                self._limit(root / "memory" / name, {"memory.limit_in_bytes": memory})
+                self._limit(root / "pids" / name, {"pids.max": pids})
+        except OSError as error:
+            self.remove()
+            self.missing = f"no cgroup can be made here ({error})"
+
+    def _limit(self, folder: Path, limits: dict[str, int]) -> None:
+        folder.mkdir()
+        self.folders.append(folder)
+        for name, value in limits.items():
+            (folder / name).write_text(str(value))
+
+    def enter(self) -> None:
+        """Puts the calling process in; for `preexec_fn`."""
+        for folder in self.folders:
+            (folder / "cgroup.procs").write_text(str(os.getpid()))
+
+    def remove(self) -> None:
+        for folder in self.folders:
+            end = time.monotonic() + 10
+            while time.monotonic() < end:
+                try:
+                    folder.rmdir()
+                    break
+                except OSError:
+                    time.sleep(0.05)
+        self.folders = []
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str | None:
+        """The code of the problem that it is, if it is one."""
+        return self.json()["code"] if self.headers.get("content-type") == "application/problem+json" else None
+
+
+@dataclass
+class Watch:
+    """What `/livez` took while something went on, in seconds."""
+
+    times: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def worst(self) -> float:
+        return max(self.times, default=0.0)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a server holds at a moment."""
+
+    memory: int
+    descriptors: int
+    conversions: int
+
+
+class Gateway:
+    """A running `meshgate serve`; killed by `close`."""
+
+    def __init__(self, memory: int = MEMORY, pids: int = PIDS, **variables: str):
+        assert PROGRAM.exists(), "build it first: cargo build --release"
+        self.cgroup = Cgroup(memory, pids)
+        self.folder = tempfile.TemporaryDirectory(prefix="meshgate-hostile-")
+        self.log = Path(self.folder.name) / "log"
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": self.folder.name,
+            "DATA_DIR": f"{self.folder.name}/data",
+            "BIND_ADDRESS": "127.0.0.1:0",
+            "WORKERS": "2",
+            **variables,
+        }
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [PROGRAM, "serve"],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=self.cgroup.enter,  # noqa: PLW1509
+            )
+        self.port = int(self._said(r"listening.*?127\.0\.0\.1:(\d+)"))
+        until("the engine is warm", lambda: self.get("/readyz").status == 200)
+        # What a first conversion sets up once is not an attack's doing.
+        self.convert_triangle()
+        self.idle = self.state()
+
+    def _said(self, pattern: str) -> str:
+        end = time.monotonic() + LONG
+        while time.monotonic() < end:
+            text = re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text(errors="replace"))
+            if found := re.search(pattern, text):
+                return found[1]
+            assert self.process.poll() is None, text
+            time.sleep(0.02)
+        raise AssertionError(f"never said {pattern!r}")
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.cgroup.remove()
+        self.folder.cleanup()
+
+    def ask(self, method: str, path: str, body=None, timeout: float = LONG, **headers: str) -> Answer:
+        """A request on a connection of its own; `body` is bytes or an iterable of them."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, named)
+            answer = connection.getresponse()
+            got = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, got, answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.ask("GET", path, **headers)
+
+    def convert(self, name: str, body: bytes, target: str = "glb", timeout: float = LONG, **headers: str) -> Answer:
+        """Converts a raw body that is called `name`."""
+        return self.ask("POST", f"/convert?output_format={target}&filename={name}", body, timeout, **headers)
+
+    def convert_triangle(self, **headers: str) -> Answer:
+        """Another client's small model, through Blender and not from the cache."""
+        answer = self.convert("a.obj", TRIANGLE, "fbx", Cache_Control="no-cache", **headers)
+        assert answer.status == 200, (answer.status, answer.body[:500])
+        return answer
+
+    def state(self) -> State:
+        process = Path(f"/proc/{self.process.pid}")
+        resident = re.search(r"VmRSS:\s+(\d+) kB", (process / "status").read_text())
+        assert resident, "the server has no memory"
+        work = Path(self.folder.name) / "data" / "work"
+        conversions = sum(1 for _ in work.glob("*/*")) if work.exists() else 0
+        return State(int(resident[1]) << 10, len(list((process / "fd").iterdir())), conversions)
+
+    def peak_memory(self) -> int:
+        """The most that the server itself has had, in bytes, since it was asked last."""
+        process = Path(f"/proc/{self.process.pid}")
+        peak = re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
+        (process / "clear_refs").write_text("5")
+        assert peak
+        return int(peak[1]) << 10
+
+    def processor_seconds(self) -> float:
+        """Processor time of the server itself so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @contextlib.contextmanager
+    def watched(self, slowest_probe: float = 1.0):
+        """Asks `/livez` all along; afterwards the server is as it was, and converts for others."""
+        watch, over = Watch(), threading.Event()
+
+        def look() -> None:
+            while not over.is_set():
+                began = time.monotonic()
+                try:
+                    if self.ask("GET", "/livez", timeout=60).status != 200:
+                        watch.failures.append("not 200")
+                except OSError as error:
+                    watch.failures.append(repr(error))
+                watch.times.append(time.monotonic() - began)
+                over.wait(0.02)
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        try:
+            yield watch
+        finally:
+            over.set()
+            looking.join()
+        assert self.process.poll() is None, f"the server ended with {self.process.returncode}"
+        assert not watch.failures, watch.failures
+        assert watch.worst < slowest_probe, f"/livez took {watch.worst:.3f} s"
+        self.convert_triangle()
+        self.is_idle_again()
+
+    def is_idle_again(self) -> None:
+        """Memory, descriptors and folders go back to what they were before the attack."""
+
+        def idle() -> bool:
+            now = self.state()
+            return (
+                now.memory <= self.idle.memory + KEPT_MEMORY
+                and now.descriptors <= self.idle.descriptors + 8
+                and now.conversions <= self.idle.conversions
+            )
+
+        try:
+            until("idle again", idle, 30)
+        except AssertionError:
+            raise AssertionError(f"not idle again: {self.state()}, before: {self.idle}") from None
+
+
+def until(what: str, reached, timeout: float = LONG):
+    """Asks again until there is an answer that counts, and returns it."""
+    end = time.monotonic() + timeout
+    while True:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if found := reached():
+                return found
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.05)
+
+
+def at_once(*calls):
+    """Makes calls at the same time, and returns what each returned."""
+    results: list = [None] * len(calls)
+
+    def run(index: int, call) -> None:
+        try:
+            results[index] = call()
+        except Exception as error:  # noqa: BLE001  The caller judges it.
+            results[index] = error
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
