@@ -39,8 +39,7 @@ impl Report {
             contents.counts.shorten();
         }
         for (list, noun) in [(&mut self.losses, "losses"), (&mut self.warnings, "warnings")] {
-            let more = list.len().saturating_sub(MAX_LISTED);
-            list.truncate(MAX_LISTED);
+            let more = cut_list(list, MAX_LISTED);
             list.iter_mut().for_each(|sentence| cut(sentence, MAX_SENTENCE));
             if more > 0 {
                 list.push(format!("{more} more {noun} are not listed"));
@@ -61,12 +60,21 @@ impl Report {
     }
 }
 
-/// Ends a text that is too long with `…`.
+/// Ends a text that is too long with `…`, and gives back its memory.
 fn cut(text: &mut String, most: usize) {
     if let Some((end, _)) = text.char_indices().nth(most) {
-        text.truncate(end);
-        text.push('…');
+        *text = format!("{}…", text.get(..end).unwrap_or_default());
     }
+}
+
+/// Cuts a list, and gives back its memory; how many entries were left out.
+fn cut_list<T>(list: &mut Vec<T>, most: usize) -> usize {
+    let more = list.len().saturating_sub(most);
+    if more > 0 {
+        list.truncate(most);
+        list.shrink_to_fit();
+    }
+    more
 }
 
 /// What a model holds.
@@ -128,11 +136,9 @@ impl Counts {
     }
 
     fn shorten(&mut self) {
-        self.more_clips += self.clips.len().saturating_sub(MAX_CLIPS) as u64;
-        self.clips.truncate(MAX_CLIPS);
+        self.more_clips += cut_list(&mut self.clips, MAX_CLIPS) as u64;
         self.clips.iter_mut().for_each(|clip| cut(&mut clip.name, MAX_NAME));
-        self.more_missing_textures += self.missing_textures.len().saturating_sub(MAX_LISTED) as u64;
-        self.missing_textures.truncate(MAX_LISTED);
+        self.more_missing_textures += cut_list(&mut self.missing_textures, MAX_LISTED) as u64;
         self.missing_textures.iter_mut().for_each(|name| cut(name, MAX_NAME));
     }
 }
@@ -224,6 +230,7 @@ mod tests {
         let counts = &report.input.counts;
         assert_eq!((counts.clips.len(), counts.more_clips, counts.clip_count()), (1000, 3000, 4000));
         assert_eq!(counts.clips[0].name, format!("{}…", "猫".repeat(200)));
+        assert!(counts.clips.capacity() == 1000 && counts.clips[0].name.capacity() < 1000);
         assert_eq!((counts.missing_textures.len(), counts.more_missing_textures), (200, 1));
         assert_eq!(report.losses, vec![format!("{}…", "x".repeat(1000)); 3]);
         assert_eq!(
