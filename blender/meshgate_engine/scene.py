@@ -51,6 +51,21 @@ def take_metres() -> float:
     return factor
 
 
+def embedded() -> Iterator[bpy.types.ID]:
+    """The node trees and collections that belong to others and are in none of Blender's lists."""
+    for owner in bpy.data.user_map():
+        for name in ("node_tree", "collection"):
+            found = getattr(owner, name, None)
+            if isinstance(found, bpy.types.ID) and found.is_embedded_data:
+                yield found
+
+
+def node_trees() -> list[bpy.types.NodeTree]:
+    """All trees of nodes that are not linked from another file."""
+    trees = [found for found in embedded() if isinstance(found, bpy.types.NodeTree)]
+    return [tree for tree in [*trees, *bpy.data.node_groups] if tree.is_editable]
+
+
 def clear() -> None:
     """Makes the scene empty again; add-ons stay as they are."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)

@@ -25,7 +25,7 @@ def malicious(folder):
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "usdz", "blend", "stl"])
 def test_scripts_and_drivers_do_not_run(tmp_path, target):
-    source = build(tmp_path / "s", malicious(tmp_path))
+    source = build(tmp_path / "s", malicious(tmp_path), as_blender_does=True)
     for trace in tmp_path.glob("ran-*"):
         trace.unlink()
     report = convert(tmp_path / "c", source, target)
