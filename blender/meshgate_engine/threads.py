@@ -90,7 +90,6 @@ class Gate:
         self._child = child
         # When each thread last got permission to start another; it makes one at a time.
         self._granted: dict[int, float] = {}
-        self._refused = 0
 
     def receive(self) -> bool:
         """Takes the listener that the child has sent; False when it ended without."""
@@ -109,6 +108,7 @@ class Gate:
             identity, asking = self._request()
         except TimeoutError:
             # It announced a request and withdrew it by a signal, which no conversion does.
+            self._child.refused_threads += 1
             self._child.kill()
             return False
         except OSError:
@@ -120,8 +120,8 @@ class Gate:
             self._respond(identity, 0, _CONTINUE)
             return True
         self._respond(identity, -errno.EAGAIN, 0)
-        self._refused += 1
-        if self._refused > _MOST_REFUSALS:
+        self._child.refused_threads += 1
+        if self._child.refused_threads > _MOST_REFUSALS:
             self._child.kill()
         return True
 

@@ -43,7 +43,7 @@ def test_a_linked_library_is_not_opened(tmp_path):
         bpy.context.scene.collection.objects.link(here.objects[0])
         figure()
 
-    source = build(tmp_path / "s", linking)
+    source = build(tmp_path / "s", linking, as_blender_does=True)
     report = convert(tmp_path / "c", source, "glb")
     assert report["warnings"] == ["a linked library was not opened: library.blend"]
     assert report["input"]["meshes"] == report["output"]["meshes"] == 1

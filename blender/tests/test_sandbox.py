@@ -334,9 +334,14 @@ def test_threads_that_come_at_once_are_limited(zygote):
     assert 16 < int(zygote.result(code)) <= threads.LIMIT
 
 
+def test_a_crash_for_want_of_threads_is_told_from_others(zygote):
+    exited, _report = zygote.run(THREADS + "os.abort()")
+    assert exited["end"] == {"how": "thread_limit"}
+
+
 def test_a_child_that_goes_on_asking_for_threads_is_killed(zygote):
     exited, _report = zygote.run(THREADS + "while True: more()")
-    assert exited["end"] == {"how": "signal", "signal": 9}
+    assert exited["end"] == {"how": "thread_limit"}
     assert zygote.result("result = 'alive'") == "alive"
 
 
@@ -355,7 +360,7 @@ def test_requests_that_are_withdrawn_do_not_hold_up_the_others(zygote):
     for _ in range(5):
         assert zygote.result("result = 'alive'") == "alive"
     zygote.send("cancel", id=number)
-    assert zygote.event("exited", number)["end"]["how"] in ("cancelled", "signal")
+    assert zygote.event("exited", number)["end"]["how"] in ("cancelled", "thread_limit")
 
 
 def test_without_a_sandbox_threads_are_not_limited(unbound):
