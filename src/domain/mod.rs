@@ -1,11 +1,13 @@
 //! The words of the product as plain data: formats, options, reports, errors.
 //! Nothing here knows of HTTP, Redis, Kubernetes, tokio or the environment.
 
+pub mod cancel;
 pub mod error;
 pub mod format;
 pub mod options;
 pub mod report;
 
+pub use cancel::{Cancel, CancelGuard};
 pub use error::{ConversionError, ErrorCode};
 pub use format::{Feature, Format};
 pub use options::Options;

@@ -32,7 +32,7 @@ impl Made {
     /// # Errors
     /// `io`, `disk_full`.
     pub async fn new(outcome: Outcome, report: Uuid) -> Result<Made, ConversionError> {
-        blocking(move || {
+        blocking(move |_| {
             let (path, zip, main) = one_file(&outcome)?;
             let (bytes, hash, small) = read(&path, outcome.memory.is_some())
                 .map_err(|error| ConversionError::io("read the result", &error))?;
@@ -65,7 +65,7 @@ impl Made {
             return Ok(Fetched::Small(small.clone()));
         }
         let (path, bytes) = (self.path.clone(), self.about.bytes);
-        blocking(move || {
+        blocking(move |_| {
             let file = File::open(&path).map_err(|error| ConversionError::io("read the result", &error))?;
             Ok(Fetched::File(file, bytes))
         })
