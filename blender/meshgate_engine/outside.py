@@ -86,7 +86,9 @@ def forget_machine(job: Job) -> None:
 
 def take_in_libraries() -> None:
     """Makes what is linked from other files of the model a part of this one, since only this one is the result."""
-    for block in [block for block in bpy.data.user_map() if block.library]:
+    if not bpy.data.libraries:
+        return
+    for block in [block for block in scene.blocks() if block.library]:
         block.make_local()
     bpy.data.batch_remove(bpy.data.libraries)
 

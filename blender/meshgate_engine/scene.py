@@ -51,9 +51,18 @@ def take_metres() -> float:
     return factor
 
 
+def blocks() -> Iterator[bpy.types.ID]:
+    """All of Blender's data, of every kind."""
+    for kind in bpy.data.bl_rna.properties:
+        if kind.type == "COLLECTION":
+            yield from getattr(bpy.data, kind.identifier)
+
+
 def embedded() -> Iterator[bpy.types.ID]:
     """The node trees and collections that belong to others and are in none of Blender's lists."""
-    for owner in bpy.data.user_map():
+    data = bpy.data
+    owners = (data.scenes, data.materials, data.worlds, data.lights, data.linestyles, data.textures)
+    for owner in (owner for each in owners for owner in each):
         for name in ("node_tree", "collection"):
             found = getattr(owner, name, None)
             if isinstance(found, bpy.types.ID) and found.is_embedded_data:

@@ -61,6 +61,6 @@ def _drop_line_modules(job: Job) -> None:
 
 def _animated() -> Iterator[bpy.types.ID]:
     """Everything that may have drivers."""
-    for owner in [*bpy.data.user_map(), *scene.embedded()]:
+    for owner in [*scene.blocks(), *scene.embedded()]:
         if getattr(owner, "animation_data", None) and owner.is_editable:
             yield owner
