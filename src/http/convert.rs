@@ -163,7 +163,8 @@ async fn answer(
     model: Model,
     began: Instant,
 ) -> (Response, bool) {
-    let identity = identity(gateway, &wish, &model.files);
+    let owner = access::owner(&parts.extensions, &gateway.settings.access);
+    let identity = identity(gateway, &wish, owner.as_deref(), &model.files);
     let wanted = Wanted::of(&parts.headers);
     if let Some(Over(problem)) = parts.extensions.get() {
         let known = match identity.filter(|_| !wanted.fresh) {
@@ -175,7 +176,7 @@ async fn answer(
         }
     }
     let mut question =
-        Question { identity, fresh: wanted.fresh, lost: false, timeout: gateway.settings.timeout };
+        Question { identity, owner, fresh: wanted.fresh, lost: false, timeout: gateway.settings.timeout };
     let asked = Instant::now();
     let Model { folder, files, took } = model;
     let files = Arc::new(files);
@@ -216,7 +217,7 @@ async fn answer(
 }
 
 /// What the conversion is known by, where that can be told.
-fn identity(gateway: &Gateway, wish: &Wish, files: &[Received]) -> Option<Hash> {
+fn identity(gateway: &Gateway, wish: &Wish, owner: Option<&str>, files: &[Received]) -> Option<Hash> {
     if !gateway.answers.is_on() {
         return None;
     }
@@ -228,6 +229,7 @@ fn identity(gateway: &Gateway, wish: &Wish, files: &[Received]) -> Option<Hash> 
     });
     Some(cache::identity(&cache::Parts {
         engine: &engine,
+        owner,
         target: wish.target,
         options: &wish.options,
         main: wish.main.as_deref(),

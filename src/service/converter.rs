@@ -334,6 +334,7 @@ impl Prepared {
                 (!alone).then(|| format!("{:?}", (&model.name, &model.warnings, &model.missing_textures)));
             Ok(cache::identity(&cache::Parts {
                 engine: &engine,
+                owner: None,
                 target,
                 options: &options,
                 main: (!alone).then_some(main.as_str()),

@@ -11,23 +11,28 @@ use crate::domain::Report;
 const KEPT: usize = 1000;
 
 #[derive(Debug, Default)]
-pub struct Reports(Mutex<VecDeque<(Uuid, Arc<Report>)>>);
+pub struct Reports(Mutex<VecDeque<(Uuid, Owner, Arc<Report>)>>);
+
+/// The API key that a report belongs to, where keys do not share what is cached.
+type Owner = Option<Arc<str>>;
 
 impl Reports {
     /// Keeps a report, and says under which number. The oldest gives way.
-    pub fn keep(&self, report: Arc<Report>) -> Uuid {
+    pub fn keep(&self, report: Arc<Report>, owner: Owner) -> Uuid {
         let id = Uuid::now_v7();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == KEPT {
             kept.pop_front();
         }
-        kept.push_back((id, report));
+        kept.push_back((id, owner, report));
         id
     }
 
-    pub fn get(&self, id: Uuid) -> Option<Arc<Report>> {
+    /// The report of this number, if it belongs to this owner.
+    pub fn get(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().rev().find(|(each, _)| *each == id).map(|(_, report)| Arc::clone(report))
+        let found = kept.iter().rev().find(|(each, theirs, _)| *each == id && theirs.as_deref() == owner);
+        found.map(|(_, _, report)| Arc::clone(report))
     }
 }
 
@@ -53,11 +58,21 @@ mod tests {
     #[test]
     fn the_latest_thousand_are_kept() {
         let reports = Reports::default();
-        let ids: Vec<Uuid> = (0..1001).map(|number| reports.keep(Arc::new(report(number)))).collect();
-        assert!(reports.get(ids[0]).is_none());
+        let ids: Vec<Uuid> = (0..1001).map(|number| reports.keep(Arc::new(report(number)), None)).collect();
+        assert!(reports.get(ids[0], None).is_none());
         for number in [1, 500, 1000] {
-            assert_eq!(reports.get(ids[number]).unwrap().input.bytes, number as u64);
+            assert_eq!(reports.get(ids[number], None).unwrap().input.bytes, number as u64);
         }
         assert_eq!(reports.0.lock().unwrap().len(), 1000);
+    }
+
+    #[test]
+    fn a_report_is_its_owner_s() {
+        let reports = Reports::default();
+        let id = reports.keep(Arc::new(report(1)), Some("studio".into()));
+        assert!(reports.get(id, Some("studio")).is_some());
+        for other in [None, Some("robot")] {
+            assert!(reports.get(id, other).is_none(), "{other:?}");
+        }
     }
 }
