@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use meshgate::context::Context;
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{Format, Options};
 use meshgate::engine::blender::Blender;
@@ -159,7 +160,7 @@ impl Bench {
 
             let folder = work.conversion_folder()?;
             let began = Instant::now();
-            let source = native::Source::open(&self.model("big.gltf"))?;
+            let source = native::Source::open(&self.model("big.gltf"), &Context::default())?;
             native::repack(&source, 50 << 20, &folder.output(), "big", Format::Glb, Packaging::Auto)?;
             repacks.push(began.elapsed());
             drop(folder);

@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod cli;
 pub mod config;
+pub mod context;
 pub mod domain;
 pub mod engine;
 pub mod http;

@@ -119,7 +119,7 @@ async fn kept(
     let Some(report) = answers.report(about.report, None).await else { return Ok(None) };
     let Some(content) = answers.open(identity, about).await else { return Ok(None) };
     let (about, folder) = (about.clone(), folder.clone());
-    let files = blocking(move || {
+    let files = blocking(move |_| {
         let written = write(content, &about, &folder);
         let paths = written.map_err(|error| ConversionError::io("write the result", &error))?;
         Ok(Files { report: (*report).clone(), paths, _kept: Box::new(folder) })

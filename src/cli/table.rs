@@ -62,7 +62,7 @@ const COUNTS: [Count; 8] = [
     Count { heading: "textures", of: |contents| contents.counts.textures },
     Count { heading: "bones", of: |contents| contents.counts.bones },
     Count { heading: "shapes", of: |contents| contents.counts.blend_shapes },
-    Count { heading: "clips", of: |contents| contents.counts.clips.len() as u64 },
+    Count { heading: "clips", of: |contents| contents.counts.clip_count() },
 ];
 
 fn points(contents: &Contents) -> u64 {

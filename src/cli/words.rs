@@ -60,7 +60,7 @@ pub fn contents(contents: &Contents) -> String {
         (counts.textures, "texture", "textures"),
         (counts.bones, "bone", "bones"),
         (counts.blend_shapes, "blend shape", "blend shapes"),
-        (counts.clips.len() as u64, "clip", "clips"),
+        (counts.clip_count(), "clip", "clips"),
         (counts.cameras, "camera", "cameras"),
         (counts.lights, "light", "lights"),
     ];

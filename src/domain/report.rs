@@ -23,6 +23,60 @@ pub struct Report {
     pub timings: Timings,
 }
 
+/// Most clips that a report names, and most of its other lists.
+const MAX_CLIPS: usize = 1000;
+const MAX_LISTED: usize = 200;
+
+/// Longest name and longest sentence in a report, in characters.
+const MAX_NAME: usize = 200;
+const MAX_SENTENCE: usize = 1000;
+
+impl Report {
+    /// Shortens lists, names and sentences to what a person may want to read; how much was left out is said. A model
+    /// may hold as many names as it has bytes, and reports are kept in memory.
+    pub fn shorten(&mut self) {
+        for contents in [&mut self.input, &mut self.output] {
+            contents.counts.shorten();
+        }
+        for (list, noun) in [(&mut self.losses, "losses"), (&mut self.warnings, "warnings")] {
+            let more = cut_list(list, MAX_LISTED);
+            list.iter_mut().for_each(|sentence| cut(sentence, MAX_SENTENCE));
+            if more > 0 {
+                list.push(format!("{more} more {noun} are not listed"));
+            }
+        }
+    }
+
+    /// About how much memory it takes, in bytes.
+    pub fn size(&self) -> usize {
+        let texts =
+            |texts: &[String]| texts.iter().map(|text| size_of::<String>() + text.len()).sum::<usize>();
+        let counts = [&self.input.counts, &self.output.counts].into_iter();
+        let lists = counts.map(|counts| {
+            let clips = counts.clips.iter().map(|clip| size_of::<Clip>() + clip.name.len()).sum::<usize>();
+            clips + texts(&counts.missing_textures)
+        });
+        size_of::<Self>() + lists.sum::<usize>() + texts(&self.losses) + texts(&self.warnings)
+    }
+}
+
+/// Ends a text that is too long with `…`, and gives back its memory.
+fn cut(text: &mut String, most: usize) {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        *text = format!("{}…", text.get(..end).unwrap_or_default());
+    }
+}
+
+/// Cuts a list, and gives back its memory; how many entries were left out.
+fn cut_list<T>(list: &mut Vec<T>, most: usize) -> usize {
+    let more = list.len().saturating_sub(most);
+    if more > 0 {
+        list.truncate(most);
+        list.shrink_to_fit();
+    }
+    more
+}
+
 /// What a model holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Contents {
@@ -50,17 +104,43 @@ pub struct Counts {
     pub textures: u64,
     /// Names of textures that the model refers to and that were not there.
     pub missing_textures: Vec<String>,
+    /// Missing textures that are not listed, since there are too many.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_missing_textures: u64,
     pub bones: u64,
     /// Meshes that are bound to a skeleton.
     pub skins: u64,
     pub blend_shapes: u64,
     pub clips: Vec<Clip>,
+    /// Clips that are not listed, since there are too many.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_clips: u64,
     pub cameras: u64,
     pub lights: u64,
     /// Whether the skeleton carries a humanoid assignment.
     pub humanoid: bool,
     /// Corners of the box around all meshes in their rest pose, in metres, y up.
     pub bounds_m: Option<Bounds>,
+}
+
+// The signature that serde asks for.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Counts {
+    /// All clips, listed or not.
+    pub fn clip_count(&self) -> u64 {
+        self.clips.len() as u64 + self.more_clips
+    }
+
+    fn shorten(&mut self) {
+        self.more_clips += cut_list(&mut self.clips, MAX_CLIPS) as u64;
+        self.clips.iter_mut().for_each(|clip| cut(&mut clip.name, MAX_NAME));
+        self.more_missing_textures += cut_list(&mut self.missing_textures, MAX_LISTED) as u64;
+        self.missing_textures.iter_mut().for_each(|name| cut(name, MAX_NAME));
+    }
 }
 
 /// One animation.
@@ -127,6 +207,40 @@ pub struct Timings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_is_shortened_and_says_so() {
+        let clip = Clip { name: "猫".repeat(15_000), ..Clip::default() };
+        let counts = Counts {
+            clips: vec![clip; 4000],
+            missing_textures: vec!["wood.png".to_owned(); 201],
+            ..Counts::default()
+        };
+        let contents = Contents { format: Format::Glb, bytes: 1, files: 1, counts };
+        let mut report = Report {
+            input: contents.clone(),
+            output: contents,
+            losses: vec!["x".repeat(5000); 3],
+            warnings: vec!["a texture was not found".to_owned(); 300],
+            engine: "native".to_owned(),
+            importer: None,
+            timings: Timings::default(),
+        };
+        report.shorten();
+        let counts = &report.input.counts;
+        assert_eq!((counts.clips.len(), counts.more_clips, counts.clip_count()), (1000, 3000, 4000));
+        assert_eq!(counts.clips[0].name, format!("{}…", "猫".repeat(200)));
+        assert!(counts.clips.capacity() == 1000 && counts.clips[0].name.capacity() < 2000);
+        assert_eq!((counts.missing_textures.len(), counts.more_missing_textures), (200, 1));
+        assert_eq!(report.losses, vec![format!("{}…", "x".repeat(1000)); 3]);
+        assert_eq!(
+            (report.warnings.len(), report.warnings[200].as_str()),
+            (201, "100 more warnings are not listed")
+        );
+        let written = serde_json::to_vec(&report).unwrap().len();
+        assert!((written / 2..written * 2).contains(&report.size()), "{written} {}", report.size());
+        assert!(written < 2 << 20, "{written}");
+    }
 
     #[test]
     fn a_report_that_was_read_is_written_as_it_was() {

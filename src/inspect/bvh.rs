@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::lines::{Lines, number, words};
 use super::tidy_fps;
-use crate::domain::ConversionError;
 use crate::domain::report::{Clip, Counts};
+use crate::domain::{Cancel, ConversionError};
 
-pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
-    let mut lines = Lines::open(path)?;
+pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
+    let mut lines = Lines::open(path, cancel)?;
     let mut counts = Counts::default();
     let mut channels = 0;
 

@@ -1,12 +1,11 @@
 //! Text files, line by line, in bounded memory.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{malformed, reading};
-use crate::domain::ConversionError;
+use super::{Wanted, malformed, reading};
+use crate::domain::{Cancel, ConversionError};
 
 /// A longer line is no line of any format we read (a polygon of a million corners is 20 MB of text).
 const MAX_LINE: u64 = 32 << 20;
@@ -19,10 +18,9 @@ pub struct Lines<R> {
     number: u64,
 }
 
-impl Lines<BufReader<File>> {
-    pub fn open(path: &Path) -> Result<Self, ConversionError> {
-        let file = File::open(path).map_err(|error| reading(&error))?;
-        Ok(Lines::new(BufReader::with_capacity(1 << 16, file)))
+impl Lines<BufReader<Wanted>> {
+    pub fn open(path: &Path, cancel: &Cancel) -> Result<Self, ConversionError> {
+        Ok(Lines::new(super::open(path, cancel)?))
     }
 }
 

@@ -14,12 +14,14 @@ mod obj;
 mod ply;
 mod stl;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use crate::context::Context;
 use crate::domain::report::{Bounds, Counts};
-use crate::domain::{ConversionError, ErrorCode, Format};
-use crate::engine::native::malformed;
+use crate::domain::{Cancel, ConversionError, ErrorCode, Format};
+use crate::engine::native::{Source, malformed};
 
 pub use gltf::inspect_source;
 
@@ -33,14 +35,41 @@ pub fn can_inspect(format: Format) -> bool {
 /// # Errors
 /// `import_failed` when it is not a sound file of this format, `missing_files` when geometry that it refers to is not
 /// there, `internal` for a format that only the engine can read.
-pub fn inspect(path: &Path, format: Format) -> Result<Counts, ConversionError> {
+pub fn inspect(path: &Path, format: Format, context: &Context) -> Result<Counts, ConversionError> {
+    let cancel = &context.cancel;
     match format {
-        Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => gltf::inspect(path),
-        Format::Obj => obj::inspect(path),
-        Format::Stl => stl::inspect(path),
-        Format::Ply => ply::inspect(path),
-        Format::Bvh => bvh::inspect(path),
+        Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => {
+            gltf::inspect_source(&Source::open(path, context)?)
+        }
+        Format::Obj => obj::inspect(path, cancel),
+        Format::Stl => stl::inspect(path, cancel),
+        Format::Ply => ply::inspect(path, cancel),
+        Format::Bvh => bvh::inspect(path, cancel),
         _ => Err(ConversionError::new(ErrorCode::Internal, format!("no reader counts {format} files"))),
+    }
+}
+
+/// Opens a file whose reading ends soon after it is cancelled.
+fn open(path: &Path, cancel: &Cancel) -> Result<BufReader<Wanted>, ConversionError> {
+    Ok(Wanted::of(File::open(path).map_err(|error| reading(&error))?, cancel))
+}
+
+/// A file that fails to be read once its reading was cancelled.
+struct Wanted {
+    file: File,
+    cancel: Cancel,
+}
+
+impl Wanted {
+    fn of(file: File, cancel: &Cancel) -> BufReader<Self> {
+        BufReader::with_capacity(1 << 16, Self { file, cancel: cancel.clone() })
+    }
+}
+
+impl Read for Wanted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check().map_err(io::Error::other)?;
+        self.file.read(buffer)
     }
 }
 
@@ -49,7 +78,10 @@ fn reading(error: &io::Error) -> ConversionError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => malformed("the file is truncated"),
         io::ErrorKind::InvalidData => malformed(format!("the file is damaged: {error}")),
-        _ => ConversionError::io("read the file", error),
+        _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<ConversionError>()) {
+            Some(cancelled) => cancelled.clone(),
+            None => ConversionError::io("read the file", error),
+        },
     }
 }
 

@@ -10,11 +10,14 @@ use std::path::Path;
 
 use super::lines::{Lines, number, point, words};
 use super::{Extent, malformed};
-use crate::domain::ConversionError;
 use crate::domain::report::Counts;
+use crate::domain::{Cancel, ConversionError};
 
 /// Most different materials or libraries that are told apart; the largest real models have some thousand.
 const MAX_NAMES: usize = 200_000;
+
+/// Most libraries that are read.
+const MAX_LIBRARIES: usize = 2000;
 
 fn note(names: &mut BTreeSet<String>, name: String) {
     if names.len() < MAX_NAMES {
@@ -43,8 +46,8 @@ struct Reader {
     libraries: BTreeSet<String>,
 }
 
-pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
-    let mut lines = Lines::open(path)?;
+pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
+    let mut lines = Lines::open(path, cancel)?;
     let mut reader = Reader::default();
     let mut continued: Vec<u8> = Vec::new();
     while let Some(line) = lines.next()? {
@@ -64,7 +67,7 @@ pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
             return Err(lines.wrong(what));
         }
     }
-    reader.finish(path.parent().unwrap_or(Path::new("")))
+    reader.finish(path.parent().unwrap_or(Path::new("")), cancel)
 }
 
 impl Reader {
@@ -119,7 +122,7 @@ impl Reader {
         }
     }
 
-    fn finish(mut self, folder: &Path) -> Result<Counts, ConversionError> {
+    fn finish(mut self, folder: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
         self.next_object();
         if self.statements == 0 {
             return Err(malformed("the file is no OBJ: not one line of it could be understood"));
@@ -131,9 +134,12 @@ impl Reader {
         self.counts.meshes = self.counts.objects;
         self.counts.materials = self.used.len() as u64;
         self.counts.bounds_m = self.extent.0;
+        // One file may be named in many ways, and is read once.
+        let libraries: BTreeSet<_> =
+            self.libraries.iter().flat_map(|library| mtl::files(folder, library)).collect();
         let mut textures = BTreeSet::new();
-        for library in &self.libraries {
-            textures.extend(mtl::textures(folder, library, &self.used)?);
+        for library in libraries.iter().take(MAX_LIBRARIES) {
+            mtl::read(library, &self.used, &mut textures, cancel)?;
         }
         for texture in &textures {
             if mtl::beside(folder, texture).is_none() {

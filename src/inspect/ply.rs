@@ -1,13 +1,12 @@
 //! PLY, text or binary of either byte order. It is z up, as Blender writes it.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::lines::{Lines, number, words};
-use super::{Extent, malformed, reading};
-use crate::domain::ConversionError;
+use super::{Extent, Wanted, malformed, reading};
 use crate::domain::report::Counts;
+use crate::domain::{Cancel, ConversionError};
 
 /// More elements or properties than this are nothing that a model has.
 const MAX_PROPERTIES: usize = 1000;
@@ -71,8 +70,8 @@ struct Element {
     properties: Vec<Property>,
 }
 
-pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
-    let mut lines = Lines::open(path)?;
+pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
+    let mut lines = Lines::open(path, cancel)?;
     let (encoding, elements) = header(&mut lines)?;
     let mut values = Values { reader: lines.into_reader(), encoding };
     let mut counts = Counts::default();
@@ -104,7 +103,7 @@ pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
     Ok(counts)
 }
 
-fn header(lines: &mut Lines<BufReader<File>>) -> Result<(Encoding, Vec<Element>), ConversionError> {
+fn header(lines: &mut Lines<BufReader<Wanted>>) -> Result<(Encoding, Vec<Element>), ConversionError> {
     if lines.next()?.unwrap_or_default() != b"ply" {
         return Err(malformed("the file is no PLY: it does not begin with \"ply\""));
     }

@@ -5,14 +5,14 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::lines::{Lines, point, words};
-use super::{Extent, malformed, reading};
-use crate::domain::ConversionError;
+use super::{Extent, Wanted, malformed, reading};
 use crate::domain::report::Counts;
+use crate::domain::{Cancel, ConversionError};
 
 const HEADER: u64 = 84;
 const RECORD: u64 = 50;
 
-pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
+pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
     let mut file = File::open(path).map_err(|error| reading(&error))?;
     let size = file.metadata().map_err(|error| reading(&error))?.len();
     let mut head = Vec::new();
@@ -21,17 +21,17 @@ pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
     let said = head.get(80..84).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
     let expected = said.map(|count| HEADER + u64::from(count) * RECORD);
     if expected == Some(size) {
-        return binary(file, u64::from(said.unwrap_or_default()));
+        return binary(file, u64::from(said.unwrap_or_default()), cancel);
     }
     if head.trim_ascii_start().get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"solid")) {
-        return text(Lines::open(path)?);
+        return text(Lines::open(path, cancel)?);
     }
     match (said, expected) {
         (Some(said), Some(expected)) if expected > size => {
             let there = size.saturating_sub(HEADER) / RECORD;
             Err(malformed(format!("the file is truncated: {there} of {said} triangles are there")))
         }
-        (Some(said), _) if said > 0 => binary(file, u64::from(said)),
+        (Some(said), _) if said > 0 => binary(file, u64::from(said), cancel),
         _ => Err(malformed("the file is no STL: it has no triangles")),
     }
 }
@@ -47,9 +47,9 @@ fn counted(triangles: u64, solids: u64, extent: &Extent) -> Counts {
     }
 }
 
-fn binary(mut file: File, triangles: u64) -> Result<Counts, ConversionError> {
+fn binary(mut file: File, triangles: u64, cancel: &Cancel) -> Result<Counts, ConversionError> {
     file.seek(SeekFrom::Start(HEADER)).map_err(|error| reading(&error))?;
-    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let mut reader = Wanted::of(file, cancel);
     let mut extent = Extent::default();
     let mut record = [0; RECORD as usize];
     for _ in 0..triangles {
@@ -82,7 +82,7 @@ struct Solids {
     open: bool,
 }
 
-fn text(mut lines: Lines<BufReader<File>>) -> Result<Counts, ConversionError> {
+fn text(mut lines: Lines<BufReader<Wanted>>) -> Result<Counts, ConversionError> {
     let mut seen = Solids::default();
     while let Some(line) = lines.next()? {
         if let Err(what) = seen.line(line) {

@@ -10,7 +10,7 @@ use zip::{CompressionMethod, ZipReadOptions};
 use super::files::Files;
 use super::model::{Limits, Sent};
 use super::names;
-use crate::domain::{ConversionError, ErrorCode};
+use crate::domain::{Cancel, ConversionError, ErrorCode};
 
 /// Unpacked bytes up to which a zip may be packed however well.
 const RATIO_FREE: u64 = 10 << 20;
@@ -35,7 +35,7 @@ pub fn unpack(sent: &Sent, files: &mut Files, limits: Limits) -> Result<(), Conv
             format!("the zip has {} entries, more than the {} allowed", archive.len(), limits.max_entries);
         return Err(ConversionError::new(ErrorCode::TooLarge, detail));
     }
-    let mut budget = Budget { limits, packed, unpacked: 0 };
+    let mut budget = Budget { limits, packed, unpacked: 0, cancel: files.context().cancel.clone() };
     let mut entries =
         archive.files_with_reader(BufReader::new(open()?), ZipReadOptions::new()).map_err(of_zip)?;
     while let Some(entry) = entries.next() {
@@ -82,6 +82,7 @@ struct Budget {
     limits: Limits,
     packed: u64,
     unpacked: u64,
+    cancel: Cancel,
 }
 
 impl Budget {
@@ -95,6 +96,7 @@ impl Budget {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return Err(damaged()),
             };
+            self.cancel.check()?;
             bytes += count as u64;
             self.spend(count as u64)?;
             to.write_all(buffer.get(..count).unwrap_or_default())

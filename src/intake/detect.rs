@@ -3,10 +3,10 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use super::json::{self, Bounded};
+use super::json;
 use super::{names, packed, seems};
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::open;
@@ -195,7 +195,7 @@ fn stl(head: &[u8], length: u64, extension: &str) -> Result<Option<Format>, Conv
 struct Probe {
     asset: Option<Asset>,
     #[serde(rename = "extensionsUsed", default)]
-    used: Bounded<String>,
+    used: Used,
     extensions: Option<Extensions>,
 }
 
@@ -214,19 +214,45 @@ struct Extensions {
     vrma: Option<IgnoredAny>,
 }
 
-impl Probe {
-    fn uses(&self, name: &str) -> bool {
-        self.used.0.iter().any(|used| used == name)
-    }
+/// What the list of used extensions says of avatars; nothing else of it is kept.
+#[derive(Default)]
+struct Used {
+    vrm: bool,
+    vrma: bool,
+}
 
+impl<'de> Deserialize<'de> for Used {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Used;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of names")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Used, A::Error> {
+                let mut used = Used::default();
+                while let Some(name) = names.next_element::<String>()? {
+                    used.vrm |= name == "VRM" || name == "VRMC_vrm";
+                    used.vrma |= name == "VRMC_vrm_animation";
+                }
+                Ok(used)
+            }
+        }
+        deserializer.deserialize_seq(Names)
+    }
+}
+
+impl Probe {
     fn binary_format(&self) -> Format {
         let has = |pick: fn(&Extensions) -> &Option<IgnoredAny>| {
             self.extensions.as_ref().is_some_and(|e| pick(e).is_some())
         };
-        if self.uses("VRM") || self.uses("VRMC_vrm") || has(|e| &e.vrm0) || has(|e| &e.vrm1) {
+        if self.used.vrm || has(|e| &e.vrm0) || has(|e| &e.vrm1) {
             return Format::Vrm;
         }
-        if self.uses("VRMC_vrm_animation") || has(|e| &e.vrma) {
+        if self.used.vrma || has(|e| &e.vrma) {
             return Format::Vrma;
         }
         Format::Glb

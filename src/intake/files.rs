@@ -11,6 +11,7 @@ use percent_encoding::percent_decode_str;
 use super::model::{Limits, Part};
 use super::originals::Originals;
 use super::{names, siblings};
+use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::open::Located;
 
@@ -62,6 +63,7 @@ pub enum Found {
 pub struct Files {
     folder: PathBuf,
     limits: Limits,
+    context: Context,
     items: Vec<Item>,
     taken: HashSet<PathBuf>,
     by_path: HashMap<String, Vec<usize>>,
@@ -72,14 +74,18 @@ pub struct Files {
     stay: bool,
     /// Present when the main file lies elsewhere.
     originals: Option<Originals>,
+    /// How many more bytes may be unpacked to look into packed files of this model.
+    unpacking: u64,
 }
 
 impl Files {
     /// The folder is made with the first file in it.
-    pub fn new(folder: &Path, limits: Limits) -> Self {
+    pub fn new(folder: &Path, limits: Limits, context: Context) -> Self {
         Self {
             folder: folder.to_owned(),
             limits,
+            context,
+            unpacking: limits.max_unpacked,
             items: Vec::new(),
             taken: HashSet::new(),
             by_path: HashMap::new(),
@@ -93,6 +99,7 @@ impl Files {
     /// Creates an empty file for what the sender calls `name` (a path of harmless components).
     /// The caller writes it and then says how large it became by [`Files::written`].
     pub fn create(&mut self, name: &[&str]) -> Result<(usize, File), ConversionError> {
+        self.context.cancel.check()?;
         self.room_for(0)?;
         let stored = self.free_path(name);
         if name.len() > MAX_DEPTH || stored.as_os_str().len() > MAX_PATH {
@@ -179,9 +186,14 @@ impl Files {
         }
     }
 
-    /// How much may be unpacked, in bytes.
-    pub fn max_unpacked(&self) -> u64 {
-        self.limits.max_unpacked
+    /// What the work on this model is given.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// How many more bytes may be unpacked to look into this model's packed files: all of them share one limit.
+    pub fn unpacking_left(&mut self) -> &mut u64 {
+        &mut self.unpacking
     }
 
     /// Makes a file known that is copied only when something refers to it.

@@ -17,6 +17,9 @@ const MAX_DEPTH: u32 = 120;
 /// Most entries of one list. The largest real models have some 10,000 nodes.
 const MAX_ENTRIES: usize = 1_000_000;
 
+/// Most values of a model's JSON: a scene of 60,000 different objects has as many.
+pub const MAX_VALUES: u64 = 5_000_000;
+
 const TOO_DEEP: &str = "its JSON is nested too deeply";
 
 /// Parses the JSON in `reader` as a `T` that keeps only what it needs.
@@ -35,7 +38,7 @@ pub fn read<T: DeserializeOwned>(reader: impl Read, what: &str) -> Result<T, Con
     })
 }
 
-/// How many values the JSON in `reader` holds, roughly.
+/// How many values the JSON in `reader` holds, roughly: objects, lists and what commas part.
 pub fn count_values(reader: impl Read) -> io::Result<u64> {
     let mut lean = Lean::new(BufReader::with_capacity(1 << 16, reader));
     io::copy(&mut lean, &mut io::sink())?;

@@ -12,6 +12,7 @@ use super::files::Files;
 use super::originals::Originals;
 use super::references::{self, Findings};
 use super::{archive, names};
+use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::open::{self, Located, Memory, Root};
 
@@ -182,13 +183,14 @@ pub fn prepare(
     main: Option<&str>,
     into: &Path,
     limits: Limits,
+    context: &Context,
     in_place: &dyn Fn(Format) -> bool,
 ) -> Result<Model, ConversionError> {
-    let mut files = Files::new(into, limits);
+    let mut files = Files::new(into, limits, context.clone());
     let mut warnings = Vec::new();
     let Gathered { container, name, content } = gather(source, &mut files, limits, &mut warnings, in_place)?;
     let with_siblings = matches!((source, container), (Source::FileWithSiblings(_), Container::Upload));
-    let index = if with_siblings { 0 } else { main_file(&files, main, container)? };
+    let index = if with_siblings { 0 } else { main_file(&mut files, main, container)? };
     let original = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
     let is_it = |main: &&str| names::base_name(main).to_lowercase() == original.to_lowercase();
     if let Some(other) = main.filter(|main| with_siblings && !is_it(main)) {
@@ -360,23 +362,17 @@ fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> 
 }
 
 /// The index of the one file that can be the main file.
-fn main_file(files: &Files, main: Option<&str>, container: Container) -> Result<usize, ConversionError> {
+fn main_file(files: &mut Files, main: Option<&str>, container: Container) -> Result<usize, ConversionError> {
     if let Some(main) = main {
         return named_main(files, main, container);
     }
-    let items = files.items();
-    let all = || 0..items.len();
-    let name = |index: usize| items.get(index).map_or("", |item| item.name.as_str());
-    let mut candidates: Vec<usize> =
-        all().filter(|index| Format::from_extension(&names::extension(name(*index))).is_some()).collect();
-    let archives = all().filter(|index| names::extension(name(*index)) == "zip").count();
-    if candidates.is_empty() {
-        // Names that say nothing: the content may. One file is taken as it is, for the better error.
-        candidates = all().filter(|index| items.len() == 1 || is_model(files, *index)).collect();
-    }
+    let mut candidates = candidates(files);
     if candidates.len() > 1 {
-        references::drop_referenced(files, &mut candidates);
+        references::drop_referenced(files, &mut candidates)?;
     }
+    let items = files.items();
+    let name = |index: usize| items.get(index).map_or("", |item| item.name.as_str());
+    let archives = items.iter().filter(|item| names::extension(&item.name) == "zip").count();
     match candidates.as_slice() {
         [only] => Ok(*only),
         [] if archives > 0 => Err(nested(container)),
@@ -389,6 +385,20 @@ fn main_file(files: &Files, main: Option<&str>, container: Container) -> Result<
         )),
         several => Err(ambiguous(&several.iter().map(|index| name(*index)).collect::<Vec<_>>(), container)),
     }
+}
+
+/// The files that could be the main file.
+fn candidates(files: &Files) -> Vec<usize> {
+    let items = files.items();
+    let all = || 0..items.len();
+    let name = |index: usize| items.get(index).map_or("", |item| item.name.as_str());
+    let named: Vec<usize> =
+        all().filter(|index| Format::from_extension(&names::extension(name(*index))).is_some()).collect();
+    if !named.is_empty() {
+        return named;
+    }
+    // Names that say nothing: the content may. One file is taken as it is, for the better error.
+    all().filter(|index| items.len() == 1 || is_model(files, *index)).collect()
 }
 
 fn named_main(files: &Files, main: &str, container: Container) -> Result<usize, ConversionError> {

@@ -20,6 +20,13 @@ pub fn open(path: &Path, limit: u64) -> io::Result<Box<dyn Read>> {
     unpack(BufReader::with_capacity(1 << 16, File::open(path)?), limit)
 }
 
+/// Whether the file at `path` is packed. One that cannot be read is not.
+pub fn is_packed(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(ZSTD.len() as u64).read_to_end(&mut head));
+    read.is_ok() && (head.starts_with(ZSTD) || head.starts_with(GZIP))
+}
+
 /// Whether a packed file is one of Blender's.
 ///
 /// # Errors

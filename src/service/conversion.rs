@@ -5,12 +5,15 @@
 //!            (in/)      (refused here)  └▶ Blender's child ─▶ glb→gltf ┘  (output)   (losses)
 //! ```
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::Place;
+use super::reading::Reading;
 use super::{Course, blocking, losses};
+use crate::context::Context;
 use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
 use crate::domain::report::{Contents, Counts, Report, Timings};
@@ -72,14 +75,16 @@ pub(super) struct Made {
 
 impl Made {
     /// Counts what is in the files, which are of the format `target`.
-    fn count(&mut self, target: Format) -> Result<(), ConversionError> {
+    fn count(&mut self, target: Format, context: &Context) -> Result<(), ConversionError> {
         let counting = Instant::now();
         if self.output.is_none() {
             self.output = Some(match (&self.memory, self.files.first()) {
                 (Some(memory), _) => {
-                    inspect::inspect_source(&native::Source::open_in(memory.clone().into(), None)?)?
+                    inspect::inspect_source(&native::Source::open_in(memory.clone().into(), None, context)?)?
                 }
-                (None, main) => inspect::inspect(main.map_or(Path::new(""), PathBuf::as_path), target)?,
+                (None, main) => {
+                    inspect::inspect(main.map_or(Path::new(""), PathBuf::as_path), target, context)?
+                }
             });
         }
         self.bytes = total_size(&self.files)?;
@@ -99,6 +104,7 @@ pub(super) struct Conversion<'a> {
     pub began: Instant,
     pub progress: Progress<'a>,
     pub course: &'a Course,
+    pub reading: &'a Reading,
 }
 
 impl Conversion<'_> {
@@ -107,9 +113,9 @@ impl Conversion<'_> {
         (self.progress)(Stage::Packing, None);
         let (folder, model) = (self.folder.clone(), self.model.clone());
         let (target, packaging) = (self.target, self.options.packaging);
-        blocking(move || {
+        let work = move |context: &Context| {
             let began = Instant::now();
-            let source = open(&model)?;
+            let source = open(&model, context)?;
             let input = inspect::inspect_source(&source)?;
             let mut made = Made { input, engine: "native".to_owned(), ..Made::default() };
             // What came in memory goes out in memory: it becomes one file of about its own size.
@@ -127,11 +133,13 @@ impl Conversion<'_> {
                 made.files = names.into_iter().map(|name| out.join(name)).collect();
             }
             made.timings.process_ms = Some(milliseconds(began));
-            made.count(target)?;
+            // Its share of the memory is needed to look at the result.
+            drop(source);
+            made.count(target, context)?;
             model.check_unchanged()?;
             Ok(made)
-        })
-        .await
+        };
+        self.reading.run(work).await
     }
 
     /// Blender. The place is told when the work begins.
@@ -192,79 +200,93 @@ impl Conversion<'_> {
             },
             ..Made::default()
         };
-        blocking(move || {
+        let work = move |context: &Context| {
             made.files = match target {
-                Format::Gltf => take_apart(&main, &folder.output(), &name, packaging)?,
+                Format::Gltf => take_apart(&main, &folder.output(), &name, packaging, context)?,
                 _ => result_files(&folder.output(), main)?,
             };
-            made.count(target)?;
+            made.count(target, context)?;
             Ok(made)
+        };
+        self.reading.run(work).await
+    }
+
+    /// Compares what came out with what went in, and packages it.
+    pub async fn finish(self, made: Made) -> Result<Outcome, ConversionError> {
+        let Conversion { folder, model, target, options, began, progress, course, .. } = self;
+        let _ = course.result_bytes.set(made.bytes);
+        if options.packaging == Packaging::Zip {
+            progress(Stage::Packing, None);
+        }
+        // A model may have as many clips and names as fit into it, so that no step of this is for the async threads.
+        blocking(move |cancel| {
+            let stem = model.name.clone();
+            let (mut report, mut files, memory) = compare(model, made, target, &options)?;
+            cancel.check()?;
+            if options.packaging == Packaging::Zip {
+                let out = folder.output();
+                let zip = out.join(file_name(&stem, "zip"));
+                packaging::zip_below(&out, &files, &zip)?;
+                files = vec![zip];
+            }
+            report.timings.total_ms = milliseconds(began);
+            Ok(Outcome { report, folder, files, memory, stem })
         })
         .await
     }
+}
 
-    /// Compares, packages.
-    pub async fn finish(self, made: Made) -> Result<Outcome, ConversionError> {
-        let Conversion { folder, model, target, options, began, progress, course } = self;
-        let Made {
-            mut input,
-            output,
-            files,
-            memory,
-            bytes,
-            engine,
-            importer,
-            packed_textures,
-            losses,
-            warnings,
-            mut timings,
-        } = made;
-        let _ = course.result_bytes.set(bytes);
-        let mut all_warnings = model.warnings;
-        for name in model.missing_textures {
-            if !input.missing_textures.contains(&name) {
-                all_warnings.push(format!("a texture was not found: {name}"));
-                input.missing_textures.push(name);
-            }
-        }
-        let input = Contents { format: model.format, bytes: model.bytes, files: model.files, counts: input };
-        let output =
-            Contents { format: target, bytes, files: files.len() as u32, counts: output.unwrap_or_default() };
-        losses::check(&input, &output)?;
-        let mut all_losses = losses::losses(&input, &output, &options, packed_textures, &losses);
-        all_losses.extend(losses);
-        all_warnings.extend(warnings);
-        // They hold names from the model.
-        for sentence in all_losses.iter_mut().chain(&mut all_warnings) {
-            *sentence = one_line(sentence);
-        }
-
-        let files = match options.packaging {
-            Packaging::Zip => {
-                progress(Stage::Packing, None);
-                let out = folder.output();
-                let zip = out.join(file_name(&model.name, "zip"));
-                let target = zip.clone();
-                blocking(move || packaging::zip_below(&out, &files, &target)).await?;
-                vec![zip]
-            }
-            Packaging::Auto | Packaging::Single => files,
-        };
-        timings.total_ms = milliseconds(began);
-        let report =
-            Report { input, output, losses: all_losses, warnings: all_warnings, engine, importer, timings };
-        Ok(Outcome { report, folder, files, memory, stem: model.name })
+/// The report on what was made, its files, and the memory that holds the only one where it is on no disk.
+fn compare(
+    model: Model,
+    made: Made,
+    target: Format,
+    options: &Options,
+) -> Result<(Report, Vec<PathBuf>, Option<Memory>), ConversionError> {
+    let Made {
+        mut input,
+        output,
+        files,
+        memory,
+        bytes,
+        engine,
+        importer,
+        packed_textures,
+        losses,
+        warnings,
+        timings,
+    } = made;
+    let mut all_warnings = model.warnings;
+    let known: HashSet<String> = input.missing_textures.iter().cloned().collect();
+    for name in model.missing_textures.into_iter().filter(|name| !known.contains(name)) {
+        all_warnings.push(format!("a texture was not found: {name}"));
+        input.missing_textures.push(name);
     }
+    let input = Contents { format: model.format, bytes: model.bytes, files: model.files, counts: input };
+    let output =
+        Contents { format: target, bytes, files: files.len() as u32, counts: output.unwrap_or_default() };
+    losses::check(&input, &output)?;
+    let mut all_losses = losses::losses(&input, &output, options, packed_textures, &losses);
+    all_losses.extend(losses);
+    all_warnings.extend(warnings);
+    // They hold names from the model.
+    for sentence in all_losses.iter_mut().chain(&mut all_warnings) {
+        *sentence = one_line(sentence);
+    }
+    let mut report =
+        Report { input, output, losses: all_losses, warnings: all_warnings, engine, importer, timings };
+    report.shorten();
+    Ok((report, files, memory))
 }
 
 /// The model for the native lane. Its main file need not lie at the top of its folder.
-fn open(model: &Model) -> Result<native::Source, ConversionError> {
+fn open(model: &Model, context: &Context) -> Result<native::Source, ConversionError> {
     if let Some((main, folder)) = model.in_place() {
-        return native::Source::open_in(main.clone(), folder.cloned());
+        return native::Source::open_in(main.clone(), folder.cloned(), context);
     }
     let folder = Root::open(&model.folder).map_err(|error| ConversionError::io("open the model", &error))?;
     let folder = Arc::new(folder);
-    native::Source::open_in(Located::new(&folder, model.main.clone()), Some(folder))
+    native::Source::open_in(Located::new(&folder, model.main.clone()), Some(folder), context)
 }
 
 /// A glb, as gltf; the glb goes.
@@ -273,8 +295,9 @@ fn take_apart(
     out: &Path,
     name: &str,
     packaging: Packaging,
+    context: &Context,
 ) -> Result<Vec<PathBuf>, ConversionError> {
-    let names = native::glb_to_gltf(glb, out, name, packaging)?;
+    let names = native::glb_to_gltf(glb, out, name, packaging, context)?;
     std::fs::remove_file(glb).map_err(|error| ConversionError::io("remove an intermediate file", &error))?;
     Ok(names.into_iter().map(|name| out.join(name)).collect())
 }

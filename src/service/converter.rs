@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use tracing::Instrument;
 
 use super::conversion::{Conversion, Outcome, Progress, Request};
+use super::reading::Reading;
 use super::{Admission, Course, Lane, blocking, late};
 use crate::cache;
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
@@ -34,6 +35,7 @@ pub struct Converter {
     work: WorkDir,
     limits: intake::Limits,
     admission: Admission,
+    reading: Reading,
     /// Started by the first conversion that needs it: the native lane works without.
     blender: OnceCell<Blender>,
     /// What is there to be started.
@@ -58,6 +60,7 @@ impl Converter {
             work,
             limits,
             admission,
+            reading: Reading::default(),
             blender: OnceCell::new(),
             installed: OnceLock::new(),
         }
@@ -220,13 +223,14 @@ impl Converter {
         let Request { sources, main, target, options, .. } = request;
         options.check(target)?;
         let (limits, wanted) = (self.limits, options.clone());
-        let (folder, model) = blocking(move || {
+        let prepared = self.reading.run(move |context| {
             // No child that is confined to the conversion's folder reads it then.
             let in_place = |format| native::can(format, target, &wanted);
-            let model = intake::prepare(&sources, main.as_deref(), &folder.input(), limits, &in_place)?;
+            let input = folder.input();
+            let model = intake::prepare(&sources, main.as_deref(), &input, limits, context, &in_place)?;
             Ok((folder, model))
-        })
-        .await?;
+        });
+        let (folder, model) = prepared.await?;
         Ok(Prepared { folder, model, target, options, began })
     }
 
@@ -255,7 +259,8 @@ impl Converter {
         if let Some(reason) = model.format.refusal(target) {
             return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
         }
-        let conversion = Conversion { folder, model, target, options, began, progress, course };
+        let reading = &self.reading;
+        let conversion = Conversion { folder, model, target, options, began, progress, course, reading };
         let made = if native::can(conversion.model.format, target, &conversion.options) {
             let _ = course.lane.set(Lane::Native);
             conversion.repack().instrument(telemetry::span!("convert")).await?
@@ -314,9 +319,10 @@ impl Prepared {
     /// `io`, also where a file was changed meanwhile.
     pub async fn identity(&self, engine: String) -> Result<Hash, ConversionError> {
         let Self { model, target, options, .. } = self.clone();
-        blocking(move || {
+        blocking(move |cancel| {
             let mut files = Vec::new();
             for (name, file) in model.open_parts()? {
+                cancel.check()?;
                 let mut hasher = blake3::Hasher::new();
                 hasher.update_reader(file).map_err(|error| ConversionError::io("read the model", &error))?;
                 files.push(cache::Part {

@@ -2,6 +2,8 @@
 
 mod lengths;
 
+use std::collections::HashSet;
+
 use crate::domain::report::{Clip, Contents, Counts};
 use crate::domain::{ConversionError, ErrorCode, Feature, Format, Options};
 
@@ -104,16 +106,13 @@ fn clips(before: &Counts, after: &Counts, target: Format, said: &[String]) -> Op
     if !target.holds(Feature::Clips) {
         return Some(format!("{count} {noun}: {target} holds no animation"));
     }
-    let gone: Vec<&str> = before
-        .clips
-        .iter()
-        .map(|clip: &Clip| clip.name.as_str())
-        .filter(|name| !after.clips.iter().any(|clip| clip.name == *name))
-        .collect();
+    let there: HashSet<&str> = after.clips.iter().map(|clip| clip.name.as_str()).collect();
+    let names_before = before.clips.iter().map(|clip: &Clip| clip.name.as_str());
+    let gone: Vec<&str> = names_before.filter(|name| !there.contains(name)).collect();
     // Names may change on the way; then only the number can be told.
-    let names = if gone.len() == count - left { gone.join(", ") } else { String::new() };
+    let names = if gone.len() == count - left { listed(&gone) } else { String::new() };
     if left == 0 {
-        return Some(format!("{count} {noun} did not come out: {}", gone.join(", ")));
+        return Some(format!("{count} {noun} did not come out: {}", listed(&gone)));
     }
     let number = count - left;
     Some(match (target.info().one_clip && left == 1, names.is_empty()) {
@@ -122,6 +121,17 @@ fn clips(before: &Counts, after: &Counts, target: Format, said: &[String]) -> Op
         (false, true) => format!("{number} of {count} {noun} did not come out"),
         (false, false) => format!("{number} of {count} {noun} did not come out: {names}"),
     })
+}
+
+/// So many names of a list are told.
+const MAX_NAMES: usize = 20;
+
+fn listed(names: &[&str]) -> String {
+    let mut told = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > MAX_NAMES {
+        told.push_str(&format!(" and {} more", names.len() - MAX_NAMES));
+    }
+    told
 }
 
 /// A result without the geometry that went in is no result.

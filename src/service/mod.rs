@@ -7,6 +7,7 @@ mod converter;
 mod course;
 mod losses;
 mod packed;
+mod reading;
 mod reports;
 
 pub use admission::Admission;
@@ -19,7 +20,7 @@ pub use reports::Reports;
 
 use std::time::Duration;
 
-use crate::domain::{ConversionError, ErrorCode};
+use crate::domain::{Cancel, ConversionError, ErrorCode};
 use crate::telemetry;
 
 /// That a conversion was not over in its time.
@@ -28,14 +29,17 @@ fn late(timeout: Duration) -> ConversionError {
     ConversionError::new(ErrorCode::Timeout, detail)
 }
 
-/// Runs work on files where it may block.
+/// Runs work on a thread where it may block. The flag that the work is given is set when this future is dropped.
 ///
 /// # Errors
 /// What the work says; `internal` when it panicked.
 pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ConversionError> + Send + 'static,
+    work: impl FnOnce(&Cancel) -> Result<T, ConversionError> + Send + 'static,
 ) -> Result<T, ConversionError> {
-    tokio::task::spawn_blocking(telemetry::in_span(work)).await.unwrap_or_else(|error| {
+    let cancel = Cancel::default();
+    let _guard = cancel.guard();
+    let work = telemetry::in_span(move || work(&cancel));
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, "work on files ended early");
         Err(ConversionError::new(ErrorCode::Internal, "the conversion ended unexpectedly"))
     })

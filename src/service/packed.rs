@@ -39,7 +39,7 @@ impl Made {
         report: Uuid,
         owner: Option<Arc<str>>,
     ) -> Result<Made, ConversionError> {
-        blocking(move || {
+        blocking(move |_| {
             let (path, zip, main) = one_file(&outcome)?;
             let (bytes, hash, small) = read(&path, outcome.memory.is_some())
                 .map_err(|error| ConversionError::io("read the result", &error))?;
@@ -72,7 +72,7 @@ impl Made {
             return Ok(Fetched::Small(small.clone()));
         }
         let (path, bytes) = (self.path.clone(), self.about.bytes);
-        blocking(move || {
+        blocking(move |_| {
             let file = File::open(&path).map_err(|error| ConversionError::io("read the result", &error))?;
             Ok(Fetched::File(file, bytes))
         })

@@ -7,31 +7,41 @@ use uuid::Uuid;
 
 use crate::domain::Report;
 
-/// How many are kept.
+/// How many are kept, and how much memory they take together, in bytes.
 const KEPT: usize = 1000;
+const KEPT_BYTES: usize = 16 << 20;
 
 #[derive(Debug, Default)]
-pub struct Reports(Mutex<VecDeque<(Uuid, Owner, Arc<Report>)>>);
+pub struct Reports(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    reports: VecDeque<(Uuid, Owner, Arc<Report>)>,
+    bytes: usize,
+}
 
 /// The API key that a report belongs to, where keys do not share what is cached.
 type Owner = Option<Arc<str>>;
 
 impl Reports {
-    /// Keeps a report, and says under which number. The oldest gives way.
+    /// Keeps a report, and says under which number. The oldest ones give way.
     pub fn keep(&self, report: Arc<Report>, owner: Owner) -> Uuid {
         let id = Uuid::now_v7();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT {
-            kept.pop_front();
+        kept.bytes += report.size();
+        kept.reports.push_back((id, owner, report));
+        while kept.reports.len() > KEPT || kept.bytes > KEPT_BYTES {
+            let Some((_, _, oldest)) = kept.reports.pop_front() else { break };
+            kept.bytes -= oldest.size();
         }
-        kept.push_back((id, owner, report));
         id
     }
 
     /// The report of this number, if it belongs to this owner.
     pub fn get(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = kept.iter().rev().find(|(each, theirs, _)| *each == id && theirs.as_deref() == owner);
+        let found =
+            kept.reports.iter().rev().find(|(each, theirs, _)| *each == id && theirs.as_deref() == owner);
         found.map(|(_, _, report)| Arc::clone(report))
     }
 }
@@ -63,7 +73,16 @@ mod tests {
         for number in [1, 500, 1000] {
             assert_eq!(reports.get(ids[number], None).unwrap().input.bytes, number as u64);
         }
-        assert_eq!(reports.0.lock().unwrap().len(), 1000);
+        assert_eq!(reports.0.lock().unwrap().reports.len(), 1000);
+    }
+
+    #[test]
+    fn so_many_bytes_are_kept() {
+        let large = Report { losses: vec!["x".repeat(1 << 20)], ..report(1) };
+        let reports = Reports::default();
+        let ids: Vec<Uuid> = (0..30).map(|_| reports.keep(Arc::new(large.clone()), None)).collect();
+        assert!(reports.get(ids[14], None).is_none() && reports.get(ids[15], None).is_some());
+        assert!(reports.0.lock().unwrap().bytes <= KEPT_BYTES);
     }
 
     #[test]

@@ -16,11 +16,15 @@ use serde_json::value::RawValue;
 
 use super::stretch::Stretch;
 use super::{malformed, unreadable};
-use crate::domain::{ConversionError, error};
+use crate::domain::{ConversionError, ErrorCode, error};
 use crate::open::Located;
 
 /// The structure of a model (without `data:` payloads) beyond which it is not read.
 const MAX_TEXT: usize = 64 << 20;
+/// Values beyond which it is not read: a scene of 60,000 different objects has as many.
+const MAX_VALUES: u64 = 5_000_000;
+/// The most memory that one of them takes once it is parsed, in bytes: half an empty node, in a list that is growing.
+const PARSED_VALUE: u64 = 128;
 /// The longest head of a `data:` URI that is recognised: `data:image/png;base64`.
 const MAX_HEAD: usize = 256;
 
@@ -33,6 +37,8 @@ pub struct Json {
     text: String,
     /// In the order of the text.
     holes: Vec<Hole>,
+    /// How many values it holds, roughly: objects, lists and what commas part.
+    values: u64,
 }
 
 /// The payload of a `data:` URI: characters that were left in the file.
@@ -72,7 +78,7 @@ impl Json {
         let unreadable = |error| unreadable("the JSON", &error);
         file.seek(SeekFrom::Start(range.start)).map_err(unreadable)?;
         let mut reader = BufReader::with_capacity(1 << 16, file.take(range.end - range.start));
-        let mut scanner = Scanner { text: Vec::new(), holes: Vec::new(), state: State::Between };
+        let mut scanner = Scanner { text: Vec::new(), holes: Vec::new(), values: 0, state: State::Between };
         let mut place = range.start;
         let mut block = [0; 1 << 13];
         loop {
@@ -93,6 +99,10 @@ impl Json {
             if scanner.text.len() > MAX_TEXT {
                 return Err(malformed(format!("the file's JSON is larger than {} MB", MAX_TEXT >> 20)));
             }
+            if scanner.values > MAX_VALUES {
+                let detail = format!("the JSON of the model holds more than {MAX_VALUES} values");
+                return Err(ConversionError::new(ErrorCode::TooLarge, detail));
+            }
         }
         if place < range.end {
             return Err(malformed("the file is truncated within its JSON"));
@@ -102,6 +112,11 @@ impl Json {
 
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The most memory that looking at it takes besides the text, in bytes.
+    pub fn parsed_bytes(&self) -> u64 {
+        self.values.saturating_mul(PARSED_VALUE)
     }
 
     /// Where `part`, a piece of the text, is in it.
@@ -125,6 +140,7 @@ impl Json {
 struct Scanner {
     text: Vec<u8>,
     holes: Vec<Hole>,
+    values: u64,
     state: State,
 }
 
@@ -146,8 +162,12 @@ impl Scanner {
     fn feed(&mut self, byte: u8, place: u64) {
         match &mut self.state {
             State::Between => {
-                if byte == b'"' {
-                    self.state = State::String { start: self.text.len() + 1, escaped: false, head: true };
+                match byte {
+                    b'"' => {
+                        self.state = State::String { start: self.text.len() + 1, escaped: false, head: true };
+                    }
+                    b'[' | b'{' | b',' => self.values += 1,
+                    _ => {}
                 }
                 self.text.push(byte);
             }
@@ -195,7 +215,7 @@ impl Scanner {
                 hole.at = hole.at.saturating_sub(3);
             }
         }
-        Ok(Json { text, holes })
+        Ok(Json { text, holes, values: self.values })
     }
 }
 

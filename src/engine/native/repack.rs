@@ -8,6 +8,7 @@ use super::pack::pack;
 use super::source::Source;
 use super::stretch::Stretch;
 use super::unpack::{copy, unpack_alone, unpack_beside};
+use crate::context::Context;
 use crate::domain::options::{EngineChoice, Packaging};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
 
@@ -80,9 +81,10 @@ pub fn glb_to_gltf(
     output_dir: &Path,
     name: &str,
     packaging: Packaging,
+    context: &Context,
 ) -> Result<Vec<PathBuf>, ConversionError> {
     let size = fs::metadata(glb).map_err(|error| ConversionError::io("read the result", &error))?.len();
-    repack(&Source::open(glb)?, size, output_dir, name, Format::Gltf, packaging)
+    repack(&Source::open(glb, context)?, size, output_dir, name, Format::Gltf, packaging)
 }
 
 /// Whether the source is a glb that refers to nothing outside of it, so that its own bytes are the result.

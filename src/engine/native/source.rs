@@ -11,7 +11,8 @@ use super::glb::{Container, ONLY_2};
 use super::json::{Json, Members};
 use super::stretch::Stretch;
 use super::{malformed, unreadable};
-use crate::domain::{ConversionError, ErrorCode, error};
+use crate::context::{Context, Reservation};
+use crate::domain::{Cancel, ConversionError, ErrorCode, error};
 use crate::open::{Located, Root};
 
 /// A glTF file and the folder in which its references are looked for.
@@ -23,6 +24,10 @@ pub struct Source {
     pub json: Json,
     /// Present in a glb.
     pub container: Option<Container>,
+    /// Checked between steps of what is done with it.
+    pub cancel: Cancel,
+    /// What looking at its JSON may take.
+    _memory: Reservation,
 }
 
 /// What a `uri` stands for.
@@ -53,10 +58,10 @@ impl Source {
     ///
     /// # Errors
     /// `import_failed` when it is no glTF 2.0; `io`.
-    pub fn open(main: &Path) -> Result<Source, ConversionError> {
+    pub fn open(main: &Path, context: &Context) -> Result<Source, ConversionError> {
         let main = Located::at(main).map_err(|error| ConversionError::io("open the model", &error))?;
         let folder = main.root().cloned();
-        Source::open_in(main, folder)
+        Source::open_in(main, folder, context)
     }
 
     /// As [`Source::open`], of a file that refers to files in `folder`, or to none. `main` may lie deeper in there, or
@@ -64,7 +69,11 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::open`].
-    pub fn open_in(main: Located, folder: Option<Arc<Root>>) -> Result<Source, ConversionError> {
+    pub fn open_in(
+        main: Located,
+        folder: Option<Arc<Root>>,
+        context: &Context,
+    ) -> Result<Source, ConversionError> {
         let mut file = main.open().map_err(|error| ConversionError::io("open the model", &error))?;
         let container = Container::read(&mut file)?;
         let range = match &container {
@@ -72,7 +81,8 @@ impl Source {
             None => 0..file.metadata().map_err(|error| unreadable("the model", &error))?.len(),
         };
         let json = Json::read(&mut file, range)?;
-        let source = Source { main, folder, json, container };
+        let _memory = context.reserve(json.parsed_bytes())?;
+        let source = Source { main, folder, json, container, cancel: context.cancel.clone(), _memory };
         source.check_version()?;
         Ok(source)
     }

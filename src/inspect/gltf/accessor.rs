@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::document::{Accessor, BufferView, Document, SparsePart};
-use crate::domain::ConversionError;
+use crate::domain::{Cancel, ConversionError};
 use crate::engine::native::stretch::Stretch;
 use crate::inspect::{malformed, reading};
 
@@ -253,6 +253,8 @@ pub struct Data<'a> {
     pub document: &'a Document<'a>,
     /// One for each buffer; `None` for one that has no bytes.
     pub buffers: Vec<Option<Stretch>>,
+    /// Checked between steps.
+    pub cancel: Cancel,
 }
 
 /// So many elements are looked at in any file, instances included, and one more for every 4 bytes of its buffers.

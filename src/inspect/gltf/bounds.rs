@@ -24,6 +24,7 @@ pub fn bounds(data: &Data) -> Result<Option<Bounds>, ConversionError> {
     let mut boxes: HashMap<usize, Option<Bounds>> = HashMap::new();
     let mut extent = Extent::default();
     for (node, world) in nodes.iter().zip(&worlds) {
+        data.cancel.check()?;
         let Some(index) = node.mesh else { continue };
         let mesh = mesh(data, index)?;
         let skin_cost =
@@ -63,7 +64,7 @@ fn mesh<'a>(data: &'a Data, index: usize) -> Result<&'a Mesh, ConversionError> {
 fn cost(data: &Data, mesh: &Mesh) -> u64 {
     let of = |primitive: &Primitive| {
         let position =
-            primitive.attributes.get("POSITION").and_then(|index| data.document.accessors.get(*index));
+            primitive.attributes.get("POSITION").and_then(|index| data.document.accessors.get(index));
         position.map_or(1, Accessor::cost)
     };
     mesh.primitives.iter().map(of).fold(0, u64::saturating_add)
@@ -131,8 +132,7 @@ fn add_mesh(data: &Data, mesh: &Mesh, pose: &Pose, extent: &mut Extent) -> Resul
     // Primitives often share their vertices.
     let mut seen = HashSet::new();
     for primitive in &mesh.primitives {
-        let layers =
-            ["POSITION", "JOINTS_0", "WEIGHTS_0"].map(|name| primitive.attributes.get(name).copied());
+        let layers = ["POSITION", "JOINTS_0", "WEIGHTS_0"].map(|name| primitive.attributes.get(name));
         let Some(position) = layers[0].filter(|_| seen.insert(layers)) else { continue };
         match pose {
             Pose::Rigid(matrix) => {
@@ -165,7 +165,7 @@ fn add_skinned(
 ) -> Result<bool, ConversionError> {
     let open = |name: &str| -> Result<Option<Elements>, ConversionError> {
         let Some(index) = primitive.attributes.get(name) else { return Ok(None) };
-        Ok(data.elements(*index)?.filter(Elements::has_bytes))
+        Ok(data.elements(index)?.filter(Elements::has_bytes))
     };
     if primitive.extensions.draco.is_some() {
         return Ok(false);
@@ -174,7 +174,7 @@ fn add_skinned(
     let mut sets = Vec::new();
     for set in 0..4 {
         let (joints, weights) = (format!("JOINTS_{set}"), format!("WEIGHTS_{set}"));
-        if !primitive.attributes.contains_key(&joints) {
+        if primitive.attributes.get(&joints).is_none() {
             break;
         }
         let Some(pair) = open(&joints)?.zip(open(&weights)?) else { return Ok(false) };
@@ -210,7 +210,7 @@ fn add_corners(
     extent: &mut Extent,
 ) -> Result<(), ConversionError> {
     let Some(position) = primitive.attributes.get("POSITION") else { return Ok(()) };
-    let accessor = data.accessor(*position)?;
+    let accessor = data.accessor(position)?;
     let corner = |list: &Option<Vec<Option<f64>>>| -> Option<[f64; 3]> {
         let list = list.as_deref()?;
         Some([(*list.first()?)?, (*list.get(1)?)?, (*list.get(2)?)?])

@@ -1,12 +1,12 @@
 //! The parts of a glTF's JSON that are counted. Indices are plain numbers here: whoever follows one must check it.
 
-use std::collections::HashMap;
 use std::marker::PhantomData;
 
-use serde::de::{Error, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::engine::native::json::Members;
 
 #[derive(Debug, Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
@@ -25,8 +25,9 @@ pub struct Document<'a> {
     #[serde(deserialize_with = "limited")]
     pub skins: Vec<Skin>,
     #[serde(deserialize_with = "limited")]
-    pub textures: Vec<Texture>,
-    pub extensions: RootExtensions,
+    pub textures: Vec<Texture<'a>>,
+    #[serde(borrow)]
+    pub extensions: RootExtensions<'a>,
 }
 
 /// `{}` is 2 bytes of text and some hundred of memory: a list of more than this many is made to exhaust it.
@@ -62,34 +63,48 @@ where
 
 #[derive(Debug, Deserialize, Default)]
 #[serde(default)]
-pub struct RootExtensions {
-    #[serde(rename = "VRM")]
-    pub vrm0: Option<Avatar>,
-    #[serde(rename = "VRMC_vrm")]
-    pub vrm1: Option<Avatar>,
-    #[serde(rename = "VRMC_vrm_animation")]
-    pub vrma: Option<Avatar>,
+pub struct RootExtensions<'a> {
+    #[serde(rename = "VRM", borrow)]
+    pub vrm0: Option<Avatar<'a>>,
+    #[serde(rename = "VRMC_vrm", borrow)]
+    pub vrm1: Option<Avatar<'a>>,
+    #[serde(rename = "VRMC_vrm_animation", borrow)]
+    pub vrma: Option<Avatar<'a>>,
 }
 
 #[derive(Debug, Deserialize, Default)]
 #[serde(default)]
-pub struct Avatar {
-    pub humanoid: Humanoid,
+pub struct Avatar<'a> {
+    #[serde(borrow)]
+    pub humanoid: Humanoid<'a>,
 }
 
-/// In VRM 0 a list of objects with a `node`, later a map of them.
+/// The human bones are kept as text, which takes no more memory than it has in the file.
 #[derive(Debug, Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
-pub struct Humanoid {
-    pub human_bones: Value,
+pub struct Humanoid<'a> {
+    #[serde(borrow)]
+    pub human_bones: Option<&'a RawValue>,
 }
 
-impl Humanoid {
-    /// The nodes that are human bones.
+/// A humanoid has 55 bones at most.
+const MAX_HUMAN_BONES: usize = 1000;
+
+impl Humanoid<'_> {
+    /// The nodes that are human bones. VRM 0 has a list of objects with a `node`, later versions a map of them. What has
+    /// another form is passed over: an avatar's mistakes are no reason not to count the rest.
     pub fn nodes(&self) -> Vec<usize> {
-        let list = self.human_bones.as_array().into_iter().flatten();
-        let map = self.human_bones.as_object().into_iter().flat_map(|map| map.values());
-        list.chain(map).filter_map(|bone| usize::try_from(bone.get("node")?.as_u64()?).ok()).collect()
+        #[derive(Deserialize)]
+        struct Bone {
+            node: usize,
+        }
+        let text = self.human_bones.map_or("[]", RawValue::get);
+        let bones: Vec<&RawValue> = match serde_json::from_str::<Members>(text) {
+            Ok(map) => map.0.into_iter().map(|(_, bone)| bone).collect(),
+            Err(_) => serde_json::from_str(text).unwrap_or_default(),
+        };
+        let node = |bone: &RawValue| serde_json::from_str::<Bone>(bone.get()).ok().map(|bone| bone.node);
+        bones.into_iter().filter_map(node).take(MAX_HUMAN_BONES).collect()
     }
 }
 
@@ -107,7 +122,7 @@ pub struct Accessor {
     pub kind: String,
     pub min: Option<Vec<Option<f64>>>,
     pub max: Option<Vec<Option<f64>>>,
-    pub sparse: Option<Sparse>,
+    pub sparse: Option<Box<Sparse>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,17 +171,26 @@ pub struct Image<'a> {
 
 #[derive(Debug, Deserialize, Default)]
 #[serde(default)]
-pub struct Texture {
+pub struct Texture<'a> {
     pub source: Option<usize>,
-    /// `KHR_texture_basisu`, `EXT_texture_webp`, … each with a source of its own.
-    pub extensions: HashMap<String, Value>,
+    /// `KHR_texture_basisu`, `EXT_texture_webp`, … each with a source of its own; as text.
+    #[serde(borrow)]
+    pub extensions: Option<&'a RawValue>,
 }
 
-impl Texture {
+impl Texture<'_> {
     /// The images that it may show.
     pub fn images(&self) -> impl Iterator<Item = usize> {
-        let of = |extension: &Value| usize::try_from(extension.get("source")?.as_u64()?).ok();
-        self.source.into_iter().chain(self.extensions.values().filter_map(of))
+        #[derive(Deserialize)]
+        struct Extension {
+            source: usize,
+        }
+        let members = self.extensions.and_then(|extensions| Members::of(extensions.get()).ok());
+        let of = |extension: &RawValue| serde_json::from_str::<Extension>(extension.get()).ok();
+        let others = members.into_iter().flat_map(|members| members.0);
+        self.source
+            .into_iter()
+            .chain(others.filter_map(move |(_, extension)| of(extension)).map(|e| e.source))
     }
 }
 
@@ -178,7 +202,7 @@ pub struct Mesh {
 
 #[derive(Debug, Deserialize)]
 pub struct Primitive {
-    pub attributes: HashMap<String, usize>,
+    pub attributes: Attributes,
     pub indices: Option<usize>,
     pub mode: Option<u32>,
     #[serde(default)]
@@ -198,7 +222,51 @@ pub struct PrimitiveExtensions {
 impl Primitive {
     /// The number of layers called `prefix` and a number.
     pub fn layers(&self, prefix: &str) -> u64 {
-        self.attributes.keys().filter(|name| name.starts_with(prefix)).count() as u64
+        self.attributes.0.iter().filter(|(name, _)| name.starts_with(prefix)).count() as u64
+    }
+}
+
+/// The accessors of a primitive's attributes, by name. There are few, so that a list is smaller and faster than a map.
+#[derive(Debug, Default)]
+pub struct Attributes(Vec<(Box<str>, usize)>);
+
+/// The largest real models have a dozen.
+const MAX_ATTRIBUTES: usize = 100;
+
+impl Attributes {
+    pub fn get(&self, name: &str) -> Option<usize> {
+        self.0.iter().find(|(own, _)| **own == *name).map(|(_, accessor)| *accessor)
+    }
+
+    pub fn accessors(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().map(|(_, accessor)| *accessor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Attributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Attributes;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the attributes of a primitive")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Attributes, A::Error> {
+                let mut pairs: Vec<(Box<str>, usize)> = Vec::new();
+                while let Some((name, accessor)) = map.next_entry()? {
+                    // Of a name that is there twice, the last counts.
+                    pairs.retain(|(own, _)| *own != name);
+                    if pairs.len() == MAX_ATTRIBUTES {
+                        return Err(Error::custom(format!("more than {MAX_ATTRIBUTES} attributes")));
+                    }
+                    pairs.push((name, accessor));
+                }
+                Ok(Attributes(pairs))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
     }
 }
 
@@ -206,10 +274,11 @@ impl Primitive {
 #[serde(default)]
 pub struct Node {
     pub children: Vec<usize>,
+    // Many nodes have none of these.
     pub matrix: Option<Box<[f64; 16]>>,
-    pub translation: Option<[f64; 3]>,
-    pub rotation: Option<[f64; 4]>,
-    pub scale: Option<[f64; 3]>,
+    pub translation: Option<Box<[f64; 3]>>,
+    pub rotation: Option<Box<[f64; 4]>>,
+    pub scale: Option<Box<[f64; 3]>>,
     pub mesh: Option<usize>,
     pub skin: Option<usize>,
     pub camera: Option<usize>,

@@ -14,9 +14,9 @@ impl Matrix {
         if let Some(matrix) = &node.matrix {
             return Matrix(**matrix);
         }
-        let [tx, ty, tz] = node.translation.unwrap_or_default();
-        let [x, y, z, w] = node.rotation.unwrap_or([0., 0., 0., 1.]);
-        let [sx, sy, sz] = node.scale.unwrap_or([1.; 3]);
+        let [tx, ty, tz] = node.translation.as_deref().copied().unwrap_or_default();
+        let [x, y, z, w] = node.rotation.as_deref().copied().unwrap_or([0., 0., 0., 1.]);
+        let [sx, sy, sz] = node.scale.as_deref().copied().unwrap_or([1.; 3]);
         Matrix([
             (1. - 2. * (y * y + z * z)) * sx,
             2. * (x * y + z * w) * sx,

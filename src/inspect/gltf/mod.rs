@@ -12,7 +12,6 @@ mod document;
 mod matrix;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 
 use accessor::Data;
 use document::{Accessor, Animation, Document, Mesh, Primitive};
@@ -23,11 +22,7 @@ use crate::domain::{ConversionError, error};
 use crate::engine::native::json::Members;
 use crate::engine::native::source::{Reference, Source};
 
-pub fn inspect(path: &Path) -> Result<Counts, ConversionError> {
-    inspect_source(&Source::open(path)?)
-}
-
-/// As [`inspect`], of a file that is open already.
+/// Counts what is in a file of the glTF family.
 pub fn inspect_source(source: &Source) -> Result<Counts, ConversionError> {
     let root = Members::of(source.json.text())?;
     let document: Document = serde_json::from_str(source.json.text())
@@ -39,7 +34,7 @@ pub fn inspect_source(source: &Source) -> Result<Counts, ConversionError> {
         .map(|(index, buffer)| source.buffer(index, buffer))
         .collect::<Result<_, _>>()?;
     drop(root);
-    let data = Data { document: &document, buffers };
+    let data = Data { document: &document, buffers, cancel: source.cancel.clone() };
     data.check()?;
 
     let mut counts = Counts { materials: document.materials.len() as u64, ..Counts::default() };
@@ -48,6 +43,7 @@ pub fn inspect_source(source: &Source) -> Result<Counts, ConversionError> {
     (counts.textures, counts.missing_textures) = textures(source, &document)?;
     let mut known = Known { budget: data.budget(), times: HashMap::new() };
     for (index, animation) in document.animations.iter().enumerate() {
+        source.cancel.check()?;
         counts.clips.push(clip(&data, index, animation, &mut known)?);
     }
     counts.bounds_m = bounds::bounds(&data)?;
@@ -64,6 +60,7 @@ struct Size {
 fn count_meshes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> {
     let mut sizes = Vec::new();
     for mesh in &data.document.meshes {
+        data.cancel.check()?;
         sizes.push(size(data, mesh)?);
         let most = |of: &dyn Fn(&Primitive) -> u64| mesh.primitives.iter().map(of).max().unwrap_or(0);
         counts.uv_layers += most(&|primitive| primitive.layers("TEXCOORD_"));
@@ -83,10 +80,10 @@ fn size(data: &Data, mesh: &Mesh) -> Result<Size, ConversionError> {
     let mut size = Size::default();
     let mut seen = HashSet::new();
     for primitive in &mesh.primitives {
-        for index in primitive.attributes.values() {
-            data.accessor(*index)?;
+        for index in primitive.attributes.accessors() {
+            data.accessor(index)?;
         }
-        let Some(&position) = primitive.attributes.get("POSITION") else { continue };
+        let Some(position) = primitive.attributes.get("POSITION") else { continue };
         let vertices = data.accessor(position)?.count;
         if seen.insert(position) {
             size.vertices = size.vertices.saturating_add(vertices);
@@ -133,6 +130,7 @@ fn textures(source: &Source, document: &Document) -> Result<(u64, Vec<String>), 
     let mut missing = Vec::new();
     let mut seen = HashSet::new();
     for image in &document.images {
+        source.cancel.check()?;
         if let Some(uri) = image.uri
             && let Reference::Missing(name) = source.resolve(uri)?
             && seen.insert(name.clone())

@@ -4,34 +4,26 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use super::super::lines::Lines;
-use crate::domain::ConversionError;
+use crate::domain::{Cancel, ConversionError};
 
-/// The texture files that the `used` materials in `library` (what follows `mtllib`) name, as written there.
+/// The files that `library`, which follows `mtllib`, names: one name that may hold spaces, else several names.
 ///
 /// A library that is not there names none; Blender does without it, too.
-pub fn textures(
-    folder: &Path,
-    library: &str,
-    used: &BTreeSet<String>,
-) -> Result<BTreeSet<String>, ConversionError> {
-    let mut textures = BTreeSet::new();
-    // One name that may hold spaces, else several names.
-    let paths = match beside(folder, library) {
+pub fn files(folder: &Path, library: &str) -> Vec<PathBuf> {
+    match beside(folder, library) {
         Some(path) => vec![path],
         None => library.split_ascii_whitespace().filter_map(|name| beside(folder, name)).collect(),
-    };
-    for path in paths {
-        read(&path, used, &mut textures)?;
     }
-    Ok(textures)
 }
 
-fn read(
+/// Adds the texture files that the `used` materials in the library at `path` name, as written there.
+pub fn read(
     path: &Path,
     used: &BTreeSet<String>,
     textures: &mut BTreeSet<String>,
+    cancel: &Cancel,
 ) -> Result<(), ConversionError> {
-    let mut lines = Lines::open(path)?;
+    let mut lines = Lines::open(path, cancel)?;
     let mut current = false;
     while let Some(line) = lines.next_text()? {
         let line = line.trim();

@@ -8,6 +8,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::{inspect, tidy_fps};
+use crate::context::Context;
 use crate::domain::report::{Bounds, Clip, Counts};
 use crate::domain::{ConversionError, ErrorCode, Format};
 
@@ -23,7 +24,7 @@ fn read_with(name: &str, content: &[u8], others: &[(&str, &str)]) -> Result<Coun
     let path = folder.path().join(name);
     fs::write(&path, content).unwrap();
     let format = Format::from_extension(name.rsplit('.').next().unwrap()).unwrap();
-    inspect(&path, format)
+    inspect(&path, format, &Context::default())
 }
 
 fn refused(name: &str, content: &[u8]) -> String {
@@ -62,7 +63,7 @@ fn an_obj_never_reads_outside_of_its_folder() {
     fs::write(folder.path().join("m.mtl"), MTL).unwrap();
     let path = folder.path().join("in/a.obj");
     fs::write(&path, OBJ.replace("m.mtl", "../m.mtl")).unwrap();
-    let counts = inspect(&path, Format::Obj).unwrap();
+    let counts = inspect(&path, Format::Obj, &Context::default()).unwrap();
     assert_eq!((counts.textures, counts.missing_textures.len()), (0, 0));
 }
 
@@ -168,7 +169,8 @@ fn formats_of_the_engine_are_not_read_here() {
     for format in Format::all() {
         assert_eq!(
             super::can_inspect(format),
-            inspect(std::path::Path::new("nothing there"), format).unwrap_err().code != ErrorCode::Internal
+            inspect(std::path::Path::new("nothing there"), format, &Context::default()).unwrap_err().code
+                != ErrorCode::Internal
         );
     }
 }

@@ -41,13 +41,12 @@ pub fn resolve(
     beside: bool,
     findings: &mut Findings,
 ) -> Result<(), ConversionError> {
-    let (Some(path), Some(item)) = (files.path(index), files.item(index)) else { return Ok(()) };
+    let Some(item) = files.item(index) else { return Ok(()) };
     if files.items().len() < 2 {
         return Ok(());
     }
     let from = item.name.clone();
-    let named = named_files(&path, files.max_unpacked(), TEXTURES)
-        .map_err(|error| ConversionError::io("read the model", &error))?;
+    let named = named_files(files, index, TEXTURES)?;
     let mut named: Vec<_> = named.into_values().collect();
     named.sort();
     for paths in named {
@@ -124,26 +123,41 @@ fn second_name(source: &Path, wanted: &Path) -> io::Result<()> {
     fs::hard_link(source, wanted).or_else(|_| fs::copy(source, wanted).map(drop))
 }
 
-/// The names with one of `extensions` that occur in the file at `path`, by their lower case, each with the paths that
-/// it ends, as far as they can be told from what is before them. Of a file that is packed, `limit` bytes are unpacked.
-pub fn named_files(path: &Path, limit: u64, extensions: &[&str]) -> io::Result<HashMap<String, Paths>> {
-    let mut reader = packed::open(path, limit)?;
+/// The names with one of `extensions` that occur in the file at `index`, by their lower case, each with the paths that
+/// it ends, as far as they can be told from what is before them. What is unpacked for it counts against the one limit of
+/// the model.
+///
+/// # Errors
+/// `io`, `cancelled`
+pub fn named_files(
+    files: &mut Files,
+    index: usize,
+    extensions: &[&str],
+) -> Result<HashMap<String, Paths>, ConversionError> {
+    let reading = |error: io::Error| ConversionError::io("read the model", &error);
+    let cancel = files.context().cancel.clone();
+    let Some(path) = files.path(index) else { return Ok(HashMap::new()) };
+    let limit = *files.unpacking_left();
+    let mut reader = packed::open(&path, limit).map_err(reading)?;
     let mut words =
         Words { extensions, folders: Vec::new(), name: Vec::new(), named: HashMap::new(), paths: 0 };
     let mut chunk = vec![0; 1 << 16];
-    loop {
-        let count = reader.read(&mut chunk)?;
+    let mut unpacked = 0;
+    while words.named.len() < MAX_NAMES {
+        cancel.check()?;
+        let count = reader.read(&mut chunk).map_err(reading)?;
         if count == 0 {
             break;
         }
+        unpacked += count as u64;
         for byte in chunk.iter().take(count) {
             words.add(*byte);
         }
-        if words.named.len() >= MAX_NAMES {
-            break;
-        }
     }
     words.note();
+    if packed::is_packed(&path) {
+        *files.unpacking_left() = limit.saturating_sub(unpacked);
+    }
     Ok(words.named)
 }
 
@@ -224,17 +238,26 @@ fn ends_path(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+    use crate::context::Context;
+    use crate::intake::Limits;
+
+    fn named_in(content: &[u8]) -> HashMap<String, Paths> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Files::new(folder.path(), Limits::default(), Context::default());
+        let (index, mut file) = files.create(&["a.fbx"]).unwrap();
+        file.write_all(content).unwrap();
+        named_files(&mut files, index, TEXTURES).unwrap()
+    }
 
     #[test]
     fn of_a_long_path_the_end_is_kept_and_of_many_paths_not_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.fbx");
         let long = format!("{}body/a.png", "deep/".repeat(10_000));
         let noise = format!("{}/b.png\0", "x".repeat(1000));
         let many = (0..1000).map(|number| format!("{number}/c.png\0")).collect::<Vec<_>>().concat();
-        fs::write(&path, format!("{long}\0{noise}{many}")).unwrap();
-        let named = named_files(&path, 0, TEXTURES).unwrap();
+        let named = named_in(format!("{long}\0{noise}{many}").as_bytes());
         let [kept] = named["a.png"].iter().collect::<Vec<_>>()[..] else { panic!("{:?}", named["a.png"]) };
         assert!(kept.ends_with("deep/body/a.png") && kept.len() < 600, "{kept}");
         assert_eq!(named["b.png"], Paths::from(["b.png".to_owned()]));
@@ -243,14 +266,10 @@ mod tests {
 
     #[test]
     fn names_are_found_among_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.fbx");
-        fs::write(
-            &path,
+        let named = named_in(
             b"\x00\x05C:\\art\\Skin Tone.PNGS\x10\x00//textures/b.jpg\x00x.txt\x00\"c.tga\"\xff\xfe",
-        )
-        .unwrap();
-        let mut names: Vec<_> = named_files(&path, 0, TEXTURES).unwrap().into_values().flatten().collect();
+        );
+        let mut names: Vec<_> = named.into_values().flatten().collect();
         names.sort();
         assert_eq!(names, ["art/Skin Tone.PNG", "c.tga", "textures/b.jpg"]);
     }

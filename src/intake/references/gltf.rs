@@ -20,8 +20,12 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'
 /// A byte order mark.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Most values of JSON that is rewritten, which takes some 450 bytes for each. The largest real models have 100,000.
-const MAX_VALUES: u64 = 1_000_000;
+/// Most memory that a value of the JSON takes while it is looked at, and while it is rewritten, in bytes.
+const READ_VALUE: u64 = 128;
+const REWRITTEN_VALUE: u64 = 450;
+
+/// Most values of JSON that is rewritten.
+const MAX_REWRITTEN: u64 = 1_000_000;
 
 /// A white pixel: an image entry must have content, even one that nothing shows any more.
 const PLACEHOLDER: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8/5+hHgAHggJ/PchI7wAAAABJRU5ErkJggg==";
@@ -53,6 +57,8 @@ struct Changes {
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
     let layout = layout(files, index)?;
+    let values = count_values(files, index, layout, json::MAX_VALUES)?;
+    let reserved = files.context().reserve(values.saturating_mul(READ_VALUE))?;
     let doc: Doc = json::read(section(files, index, layout)?, if layout.binary { "glb" } else { "gltf" })?;
     doc.check()?;
     let buffers = doc.buffers.0.iter().map(|buffer| &buffer.uri);
@@ -73,6 +79,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
         }
     }
     for (number, image) in doc.images.0.iter().enumerate() {
+        files.context().cancel.check()?;
         let Some(uri) = image.uri.as_ref().filter(|uri| !is_data(uri)) else { continue };
         if let Some(found) = find(files, index, uri).0 {
             files.take(found)?;
@@ -85,6 +92,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     if changes.buffers.is_empty() && changes.images.is_empty() && changes.missing_images.is_empty() {
         return if layout.has_mark() && !files.stays() { drop_mark(files, index) } else { Ok(()) };
     }
+    drop((doc, reserved));
     files.bring_in()?;
     apply(files, index, layout, &changes)
 }
@@ -124,6 +132,22 @@ fn section(files: &Files, index: usize, layout: Layout) -> Result<io::Take<File>
         Ok(file.take(layout.json_length))
     };
     open().map_err(|error| ConversionError::io("read the model", &error))
+}
+
+/// How many values the JSON holds, before any of it is parsed.
+fn count_values(files: &Files, index: usize, layout: Layout, most: u64) -> Result<u64, ConversionError> {
+    let counted = json::count_values(section(files, index, layout)?);
+    let values = counted.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => {
+            ConversionError::new(ErrorCode::ImportFailed, format!("the file cannot be read: {error}"))
+        }
+        _ => ConversionError::io("read the model", &error),
+    })?;
+    if values > most {
+        let detail = format!("the JSON of the model holds {values} values, more than the {most} allowed");
+        return Err(ConversionError::new(ErrorCode::TooLarge, detail));
+    }
+    Ok(values)
 }
 
 fn check_chunk(buffer: &Buffer, layout: Layout) -> Result<(), ConversionError> {
@@ -186,12 +210,8 @@ fn is_data(uri: &str) -> bool {
 }
 
 fn apply(files: &Files, index: usize, layout: Layout, changes: &Changes) -> Result<(), ConversionError> {
-    let values = json::count_values(section(files, index, layout)?)
-        .map_err(|error| ConversionError::io("read the model", &error))?;
-    if values > MAX_VALUES {
-        let detail = format!("the JSON of the model holds more than {MAX_VALUES} values");
-        return Err(ConversionError::new(ErrorCode::TooLarge, detail));
-    }
+    let values = count_values(files, index, layout, MAX_REWRITTEN)?;
+    let _reserved = files.context().reserve(values.saturating_mul(REWRITTEN_VALUE))?;
     let parsed: Result<Value, _> =
         serde_json::from_reader(BufReader::with_capacity(1 << 16, section(files, index, layout)?));
     let mut root = parsed.map_err(|_| {

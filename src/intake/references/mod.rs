@@ -11,13 +11,14 @@ mod obj;
 mod usd;
 mod usdc;
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::files::Files;
-use super::names;
-use crate::domain::{ConversionError, Format};
+use super::{names, packed};
+use crate::domain::{ConversionError, ErrorCode, Format};
 
 /// Most missing textures and warnings that are listed.
 const MAX_LISTED: usize = 100;
@@ -69,20 +70,36 @@ pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findin
     Ok(findings)
 }
 
-/// Leaves out of several candidates for the main file those that another one refers to.
-pub fn drop_referenced(files: &Files, candidates: &mut Vec<usize>) {
+/// Most candidates for the main file that are unpacked to see what they refer to.
+const MAX_UNPACKED: usize = 4;
+
+/// Leaves out of several candidates for the main file those that another one refers to. Where many are packed, none of
+/// these is unpacked for it: which one is the main file must be said then.
+///
+/// # Errors
+/// `cancelled`
+pub fn drop_referenced(files: &mut Files, candidates: &mut Vec<usize>) -> Result<(), ConversionError> {
+    let packed = |index: usize| files.path(index).is_some_and(|path| packed::is_packed(&path));
+    let many = candidates.iter().filter(|index| packed(**index)).count() > MAX_UNPACKED;
+    let skipped: HashSet<usize> = candidates.iter().copied().filter(|index| many && packed(*index)).collect();
+    let mut named: HashMap<usize, HashMap<String, binary::Paths>> = HashMap::new();
+    for candidate in candidates.iter().copied().filter(|index| !skipped.contains(index)) {
+        let extension = files.item(candidate).map_or(String::new(), |item| names::extension(&item.name));
+        if !matches!(extension.as_str(), "usd" | "usda" | "usdc" | "usdz" | "blend") {
+            continue;
+        }
+        match binary::named_files(files, candidate, binary::LAYERS) {
+            Err(error) if error.code == ErrorCode::Cancelled => return Err(error),
+            Err(_) => {}
+            Ok(found) => _ = named.insert(candidate, found),
+        }
+    }
     let name = |index: usize| files.item(index).map_or("", |item| item.name.as_str());
     let is_usd =
         |index: usize| matches!(names::extension(name(index)).as_str(), "usd" | "usda" | "usdc" | "usdz");
     let mut referenced = Vec::new();
     for &candidate in candidates.iter() {
-        if !is_usd(candidate) && names::extension(name(candidate)) != "blend" {
-            continue;
-        }
-        let named = |path: PathBuf| binary::named_files(&path, files.max_unpacked(), binary::LAYERS).ok();
-        let Some(named) = files.path(candidate).and_then(named) else {
-            continue;
-        };
+        let Some(named) = named.get(&candidate) else { continue };
         let own = names::base_name(name(candidate)).to_lowercase();
         referenced.extend(candidates.iter().copied().filter(|other| {
             let base = names::base_name(name(*other)).to_lowercase();
@@ -98,6 +115,7 @@ pub fn drop_referenced(files: &Files, candidates: &mut Vec<usize>) {
     if let ([only], true) = (highest.as_slice(), all_usd && candidates.len() != 1) {
         *candidates = vec![*only];
     }
+    Ok(())
 }
 
 /// Replaces the stored copy of the file at `index` by what `write` makes of it.

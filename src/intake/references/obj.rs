@@ -103,6 +103,7 @@ fn library(
     };
     let mut found = Vec::new();
     for name in &wanted {
+        files.context().cancel.check()?;
         match files.resolve(&from, name) {
             Resolved::Found(library) => {
                 files.take(library)?;
@@ -155,6 +156,7 @@ fn textures(files: &mut Files, index: usize, findings: &mut Findings) -> Result<
     })?;
     let mut changes: HashMap<Vec<u8>, Change> = HashMap::new();
     for line in statements {
+        files.context().cancel.check()?;
         let change = texture(files, index, &line, findings)?;
         changes.insert(line, change);
     }

@@ -59,6 +59,7 @@ fn resolve_words(
         (is_layer || binary::TEXTURES.contains(&extension.as_str())).then_some((name, is_layer))
     });
     for (name, is_layer) in named.take(MAX_PATHS) {
+        files.context().cancel.check()?;
         match files.resolve(&from, &name) {
             Resolved::Found(found) => {
                 files.take(found)?;
@@ -107,6 +108,7 @@ fn resolve_layer(
     let mut changes = std::collections::HashMap::new();
     let mut layers = Vec::new();
     for path in paths {
+        files.context().cancel.check()?;
         let (new, layer) = resolve_path(files, index, &from, &names::decode(&path), findings)?;
         layers.extend(layer);
         if let Some(new) = new {

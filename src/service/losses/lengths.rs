@@ -1,5 +1,7 @@
 //! Clips that came out, and are not as long as they were.
 
+use std::collections::{HashMap, VecDeque};
+
 use crate::domain::Format;
 use crate::domain::report::{Clip, Contents};
 
@@ -18,6 +20,7 @@ fn has_frames(format: Format) -> bool {
 pub fn losses(input: &Contents, output: &Contents) -> Option<String> {
     let frames_count = has_frames(input.format) && has_frames(output.format);
     let changed: Vec<_> = pairs(&input.counts.clips, &output.counts.clips)
+        .into_iter()
         .filter(|(before, after)| {
             let fps = [before.fps, after.fps].into_iter().filter(|fps| *fps > 0.0);
             let frame = 1.0 / fps.reduce(f64::min).unwrap_or(USUAL_FPS);
@@ -57,13 +60,15 @@ fn same_rate(before: &Clip, after: &Clip) -> bool {
 }
 
 /// The clips of one name; of several the first with the first. A format may call its only clip otherwise.
-fn pairs<'a>(before: &'a [Clip], after: &'a [Clip]) -> impl Iterator<Item = (&'a Clip, &'a Clip)> {
-    let only = before.len() == 1 && after.len() == 1;
-    before.iter().enumerate().filter_map(move |(index, clip)| {
-        let earlier = before.iter().take(index).filter(|other| other.name == clip.name).count();
-        let mut same = after.iter().filter(|other| only || other.name == clip.name);
-        same.nth(earlier).map(|other| (clip, other))
-    })
+fn pairs<'a>(before: &'a [Clip], after: &'a [Clip]) -> Vec<(&'a Clip, &'a Clip)> {
+    if let ([only], [other]) = (before, after) {
+        return vec![(only, other)];
+    }
+    let mut by_name: HashMap<&str, VecDeque<&Clip>> = HashMap::new();
+    for clip in after {
+        by_name.entry(&clip.name).or_default().push_back(clip);
+    }
+    before.iter().filter_map(|clip| Some((clip, by_name.get_mut(clip.name.as_str())?.pop_front()?))).collect()
 }
 
 /// At most three digits behind the point, at least one.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use meshgate::context::Context;
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{ErrorCode, Format};
 use meshgate::engine::native;
@@ -19,7 +20,8 @@ fn gltf(uri: &str) -> String {
 fn in_place(desk: &Desk) -> Model {
     let source = Source::FileWithSiblings(desk.sent().join("a.gltf"));
     let into = desk.folder.path().join("in");
-    prepare(&source, None, &into, Limits::default(), &|format| format == Format::Gltf).unwrap()
+    prepare(&source, None, &into, Limits::default(), &Context::default(), &|format| format == Format::Gltf)
+        .unwrap()
 }
 
 #[test]
@@ -90,9 +92,10 @@ fn files_of_the_conversions_own_are_moved() {
 fn repacked(model: &Model) -> Result<Vec<u8>, ErrorCode> {
     let out = tempfile::tempdir().unwrap();
     let (main, folder) = model.in_place().unwrap();
-    let repacked = native::Source::open_in(main.clone(), folder.cloned()).and_then(|source| {
-        native::repack(&source, model.bytes, out.path(), "a", Format::Glb, Packaging::Auto)
-    });
+    let repacked =
+        native::Source::open_in(main.clone(), folder.cloned(), &Context::default()).and_then(|source| {
+            native::repack(&source, model.bytes, out.path(), "a", Format::Glb, Packaging::Auto)
+        });
     repacked.map_err(|error| error.code)?;
     Ok(fs::read(out.path().join("a.glb")).unwrap())
 }
@@ -136,6 +139,6 @@ fn what_is_beside_a_file_by_a_link_is_no_part_of_its_model() {
     symlink(desk.put("../secret.bin", "secr"), desk.sent().join("a.bin")).unwrap();
     let source = Source::FileWithSiblings(desk.sent().join("a.gltf"));
     let into = desk.folder.path().join("in");
-    let error = prepare(&source, None, &into, Limits::default(), &|_| true).unwrap_err();
+    let error = prepare(&source, None, &into, Limits::default(), &Context::default(), &|_| true).unwrap_err();
     assert_eq!(error.code, ErrorCode::MissingFiles);
 }

@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
+use meshgate::context::Context;
 use meshgate::domain::ConversionError;
 use meshgate::intake::{Limits, Model, Named, Sent, Source, prepare};
 use tempfile::TempDir;
@@ -42,7 +43,7 @@ impl Desk {
     fn prepare(&self, source: &Source, main: Option<&str>, limits: Limits) -> Result<Model, ConversionError> {
         let into = self.folder.path().join("in");
         let _ = fs::remove_dir_all(&into);
-        prepare(source, main, &into, limits, &|_| false)
+        prepare(source, main, &into, limits, &Context::default(), &|_| false)
     }
 
     /// One uploaded file.

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use self::loader::{Loaded, glb};
 use super::{Source, can, glb_to_gltf};
+use crate::context::Context;
 use crate::domain::options::{EngineChoice, Packaging};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
 use crate::open::{Located, Root};
@@ -43,7 +44,14 @@ fn repack(
 ) -> Result<Vec<PathBuf>, ConversionError> {
     let files = walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.unwrap().metadata().unwrap());
     let size = files.filter(fs::Metadata::is_file).map(|file| file.len()).sum();
-    super::repack(&Source::open(&folder.join(main))?, size, output_dir, name, output, packaging)
+    super::repack(
+        &Source::open(&folder.join(main), &Context::default())?,
+        size,
+        output_dir,
+        name,
+        output,
+        packaging,
+    )
 }
 
 fn convert(folder: &Path, main: &str, output: Format, packaging: Packaging) -> (TempDir, Vec<PathBuf>) {
@@ -128,7 +136,7 @@ fn files_in_other_folders_of_the_model_are_found_and_no_others() {
     std::os::unix::fs::symlink(folder.path(), folder.path().join("model/link")).unwrap();
     let root = Arc::new(Root::open(&folder.path().join("model")).unwrap());
     let main = Located::new(&root, "source/m.gltf".into());
-    let source = Source::open_in(main, Some(root)).unwrap();
+    let source = Source::open_in(main, Some(root), &Context::default()).unwrap();
     let left = json!(["../../outside.png", "../../model/maps/t.png", "../link/outside.png"]);
     let outside =
         |images: &Value| images.as_array().unwrap()[2..].iter().map(|i| i["uri"].clone()).collect::<Value>();
@@ -172,8 +180,14 @@ fn a_gltf_is_one_file_or_takes_its_files_along() {
 fn what_blender_wrote_is_taken_apart() {
     let json = json!({"asset": {"version": "2.0"}, "buffers": [{"byteLength": 4}]});
     let folder = folder_with(&[("scratch.glb", &glb(&json, b"1234"))]);
-    let written =
-        glb_to_gltf(&folder.path().join("scratch.glb"), folder.path(), "ü x", Packaging::Zip).unwrap();
+    let written = glb_to_gltf(
+        &folder.path().join("scratch.glb"),
+        folder.path(),
+        "ü x",
+        Packaging::Zip,
+        &Context::default(),
+    )
+    .unwrap();
     assert_eq!(written, ["ü x.gltf", "ü x.bin"].map(PathBuf::from));
     let loaded = Loaded::read(&folder.path().join("ü x.gltf"));
     assert_eq!(loaded.json["buffers"][0]["uri"], "%C3%BC%20x.bin");

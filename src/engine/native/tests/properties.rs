@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::super::{json::Members, source::Source};
 use super::loader::{Loaded, glb};
 use super::{ODD, convert, repack};
+use crate::context::Context;
 use crate::domain::Format;
 use crate::domain::options::Packaging;
 
@@ -172,7 +173,7 @@ proptest! {
         }
         let json = format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":{},"uri":"data:;base64,{text}"}}]}}"#, content.len());
         let folder = super::folder_with(&[("m.gltf", json.as_bytes())]);
-        let source = Source::open(&folder.path().join("m.gltf")).unwrap();
+        let source = Source::open(&folder.path().join("m.gltf"), &Context::default()).unwrap();
         let root = Members::of(source.json.text()).unwrap();
         let stretch = source.buffer(0, &root.objects("buffers").unwrap()[0]).unwrap().unwrap();
         let mut read = Vec::new();

@@ -1,0 +1,156 @@
+"""Models made to cost the gateway itself time or memory: what it reads, compares and reports outside of the engine."""
+
+import json
+import struct
+import threading
+import time
+
+from kit import at_once, until
+
+# What the server itself may have at most while it works on such a model: two models of 64 MiB of JSON, the budget for
+# what is parsed of them, and as much again for what the allocator has not given back yet.
+MOST_MEMORY = 1400 << 20
+
+
+def gltf(**parts) -> bytes:
+    """A glTF of one triangle, and of what is given."""
+    points = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
+    uri = "data:application/octet-stream;base64," + __import__("base64").b64encode(points).decode()
+    document = {
+        "asset": {"version": "2.0"},
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+        "accessors": [
+            {
+                "bufferView": 0,
+                "componentType": 5126,
+                "count": 3,
+                "type": "VEC3",
+                "min": [0, 0, 0],
+                "max": [1, 1, 0],
+            }
+        ],
+        "bufferViews": [{"buffer": 0, "byteLength": 36}],
+        "buffers": [{"byteLength": 36, "uri": uri}],
+        **parts,
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def empty_animations(count: int, name: str = "{}") -> bytes:
+    clips = [{"name": name.format(number), "samplers": [], "channels": []} for number in range(count)]
+    return gltf(animations=clips)
+
+
+def test_many_clips_are_compared_in_time(gateway):
+    model = empty_animations(100_000)
+    before = gateway.processor_seconds()
+    with gateway.watched() as watch:
+        answers = at_once(*[lambda: gateway.convert("a.gltf", model, Cache_Control="no-cache")] * 2)
+    assert [answer.status for answer in answers] == [200, 200], answers
+    report = gateway.get(answers[0].headers["link"].split(">")[0].lstrip("<")).json()
+    assert len(report["input"]["clips"]) + report["input"]["more_clips"] == 100_000
+    print(f"/livez at most {watch.worst * 1000:.0f} ms, {gateway.processor_seconds() - before:.1f} s of processor")
+
+
+def test_a_client_that_is_gone_costs_no_more(gateway):
+    """A client sends something large and hangs up: soon after, the server does nothing any more."""
+    model = empty_animations(300_000)
+    with gateway.watched():
+        for _ in range(3):
+            try:
+                gateway.convert("a.gltf", model, timeout=0.3, Cache_Control="no-cache")
+            except OSError:
+                continue
+        time.sleep(1)
+        before = gateway.processor_seconds()
+        time.sleep(2)
+        assert gateway.processor_seconds() - before < 1
+
+
+def test_human_bones_of_no_avatar_take_little_memory(gateway):
+    """60 MB of small objects where 55 are expected."""
+    bones = b'"humanBones":[' + b'{"a":{}},' * (60_000_000 // 9) + b"{}]"
+    few = b'"humanBones":[' + b'{"a":{}},' * 1_200_000 + b"{}]"
+    extra = b'"extensions":{"VRM":{"humanoid":{%s}}},'
+    with gateway.watched() as watch:
+        gateway.peak_memory()
+        refused = gateway.convert("a.gltf", b"{" + extra % bones + gltf()[1:])
+        assert (refused.status, refused.code) == (413, "too_large"), refused
+        assert b"values" in refused.body
+        # As many as may be are counted, at four clients at once.
+        model = b"{" + extra % few + gltf()[1:]
+        answers = at_once(*[lambda: gateway.convert("a.gltf", model, Cache_Control="no-cache")] * 4)
+        assert [answer.status for answer in answers] == [200] * 4, answers
+        peak = gateway.peak_memory()
+    assert peak < MOST_MEMORY, f"{peak >> 20} MB"
+    print(f"{peak >> 20} MB at most, /livez at most {watch.worst * 1000:.0f} ms")
+
+
+def test_lists_of_everything_take_little_memory(gateway):
+    """The smallest text for the most memory, in every list that is looked at."""
+    lists = {
+        "nodes": b"{}",
+        "meshes": b'{"primitives":[]}',
+        "skins": b'{"joints":[]}',
+        "textures": b"{}",
+        "images": b"{}",
+        "buffers": b'{"byteLength":0}',
+        "bufferViews": b'{"buffer":0,"byteLength":0}',
+        "animations": b"{}",
+        "materials": b"{}",
+    }
+    models = [
+        b'{"asset":{"version":"2.0"},"%s":[' % name.encode() + (item + b",") * 900_000 + item + b"]}"
+        for name, item in lists.items()
+    ]
+    with gateway.watched() as watch:
+        gateway.peak_memory()
+        calls = [lambda model=model: gateway.convert("a.gltf", model, "glb") for model in models]
+        for answer in at_once(*calls[:5]) + at_once(*calls[5:]):
+            assert answer.status in (200, 413, 422), answer
+        peak = gateway.peak_memory()
+    assert peak < MOST_MEMORY, f"{peak >> 20} MB"
+    print(f"{peak >> 20} MB at most, /livez at most {watch.worst * 1000:.0f} ms")
+
+
+def test_reports_are_short_and_few_bytes_are_kept(gateway):
+    """Reports of 4,000 clips with 15 kB names, more of them than fit into what is kept, and slow readers of one."""
+    names = ["x" * 15_000 + str(number) for number in range(4000)]
+    model = gltf(animations=[{"name": name, "samplers": [], "channels": []} for name in names])
+    with gateway.watched() as watch:
+        answer = gateway.convert("a.gltf", model, Cache_Control="no-cache")
+        assert answer.status == 200
+        path = answer.headers["link"].split(">")[0].lstrip("<")
+        report = gateway.get(path)
+        assert len(report.body) < 2 << 20, len(report.body)
+        counts = report.json()["input"]
+        assert counts["more_clips"] == 4000 - len(counts["clips"]) > 0
+        for _ in range(19):
+            assert gateway.convert("a.gltf", model, Cache_Control="no-cache").status == 200
+        readers = at_once(*[lambda: gateway.get(path)] * 20)
+        assert all(reader.body == report.body for reader in readers)
+    print(f"{len(report.body) >> 10} KiB, /livez at most {watch.worst * 1000:.0f} ms")
+
+
+def test_probes_are_answered_at_once(gateway):
+    """What a probe takes while large models are counted, against what it takes when nothing happens."""
+    models = [empty_animations(100_000), empty_animations(20_000, "clip {}" + "x" * 500)]
+    over = threading.Event()
+
+    def attack(model: bytes) -> None:
+        while not over.is_set():
+            gateway.convert("a.gltf", model, Cache_Control="no-cache")
+
+    attackers = [threading.Thread(target=attack, args=[model]) for model in models]
+    with gateway.watched() as watch:
+        for attacker in attackers:
+            attacker.start()
+        until("some probes", lambda: len(watch.times) > 150)
+        over.set()
+        for attacker in attackers:
+            attacker.join()
+    times = sorted(watch.times)
+    # One in a hundred may be late because of the machine.
+    assert times[len(times) * 99 // 100] <= 0.05, times[-5:]
