@@ -1,19 +1,20 @@
 //! `POST /convert`: a model in, a file out.
 
 use std::collections::HashSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::access;
 use super::access::limit::{Counted, Over};
 use super::answer::{self, Wanted};
 use super::problem::Problem;
@@ -25,6 +26,7 @@ use crate::domain::{ConversionError, ErrorCode, Format, Options};
 use crate::engine::native;
 use crate::engine::workdir::ConversionFolder;
 use crate::intake::{Source, names};
+use crate::limits::Who;
 use crate::service::{self, Answer, Course, How, Outcome, Question};
 use crate::storage::Hash;
 use crate::telemetry;
@@ -86,7 +88,7 @@ async fn respond(
     };
     let watched = gateway.metrics.conversion(wish.target, &Arc::default());
     let received = tokio::select! {
-        received = receive(gateway, &wish, &parts.headers, body) => received,
+        received = receive(gateway, &wish, parts, body) => received,
         () = gateway.shutdown.killed.cancelled() => Err(Problem::stopping()),
     };
     let received = match received {
@@ -114,7 +116,8 @@ struct Model {
     took: Duration,
 }
 
-async fn receive(gateway: &Gateway, wish: &Wish, headers: &HeaderMap, body: Body) -> Result<Model, Problem> {
+async fn receive(gateway: &Gateway, wish: &Wish, parts: &Parts, body: Body) -> Result<Model, Problem> {
+    let headers = &parts.headers;
     let limits = receive::Limits {
         bytes: gateway.settings.max_file_size,
         files: gateway.converter.limits().max_entries,
@@ -136,11 +139,14 @@ async fn receive(gateway: &Gateway, wish: &Wish, headers: &HeaderMap, body: Body
     }
     let began = Instant::now();
     let folder = gateway.work.new_folder();
-    let mut files = receive::receive(headers, body, wish.file_name.as_deref(), &folder, limits, |name| {
-        refuse(Some(name))
-    })
-    .instrument(telemetry::span!("receive"))
-    .await?;
+    let who = access::who(&parts.extensions);
+    let upload = gateway.uploads.begin(who.unwrap_or(Who::Address(Ipv4Addr::UNSPECIFIED.into())));
+    let mut files =
+        receive::receive(headers, body, wish.file_name.as_deref(), &folder, limits, upload, |name| {
+            refuse(Some(name))
+        })
+        .instrument(telemetry::span!("receive"))
+        .await?;
     check_names(files.iter().map(|file| file.name.as_str()))?;
     // Nothing depends on the order of a form's parts then.
     files.sort_by(|one, other| (&one.name, one.hash.as_bytes()).cmp(&(&other.name, other.hash.as_bytes())));

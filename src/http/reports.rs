@@ -1,16 +1,33 @@
 //! `GET /v1/reports/{id}`: the report of a recent conversion.
+//!
+//! However many clients read a report at a time, its text is in memory once; and the texts of all reports that are being
+//! read are bounded together, since a client may take its time.
 
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
 
-use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::problem::Problem;
-use super::state::Shared;
-use crate::domain::{ErrorCode, Report};
+use super::state::{Gateway, Shared};
+use crate::domain::ErrorCode;
+use crate::telemetry;
+
+/// Bytes of the texts of all reports that are being sent.
+const MOST: usize = 64 << 20;
+
+/// Reports that are fetched and written at a time.
+const WRITTEN_AT_ONCE: usize = 16;
+
+/// When a client that was refused may try again: by then the slowest reader of a usual report has it.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// The report of a recent conversion
 ///
@@ -25,15 +42,177 @@ use crate::domain::{ErrorCode, Report};
 pub async fn report(
     State(gateway): State<Shared>,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Json<Arc<Report>>, Problem> {
+) -> Result<Response, Problem> {
     let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
     let absent = || Problem::new(ErrorCode::NotFound, "there is no report of this number");
     let id = id.ok_or_else(absent)?;
-    if let Some(report) = gateway.answers.report(id).await {
-        return Ok(Json(report));
-    }
     if gateway.storage.has_expired(id, SystemTime::now()) {
         return Err(Problem::new(ErrorCode::Expired, "the report of this number is too old to be kept"));
     }
-    Err(absent())
+    let text = text(&gateway, id).await?.ok_or_else(absent)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(text.bytes())).into_response())
+}
+
+/// The text of a report; `None`: there is no report of this number.
+async fn text(gateway: &Gateway, id: Uuid) -> Result<Option<Text>, Problem> {
+    let sending = &gateway.sending;
+    if let Some(text) = sending.find(id) {
+        return Ok(Some(text));
+    }
+    let _permit = sending.writing.acquire().await.map_err(|_| failed())?;
+    // Somebody who was faster may have asked for the same.
+    if let Some(text) = sending.find(id) {
+        return Ok(Some(text));
+    }
+    let Some(report) = gateway.answers.report(id).await else { return Ok(None) };
+    let write = move || serde_json::to_vec(&*report);
+    let written = tokio::task::spawn_blocking(telemetry::in_span(write)).await.map_err(|_| failed())?;
+    let json = written.map_err(|_| failed())?;
+    sending.share(id, json).map(Some)
+}
+
+fn failed() -> Problem {
+    Problem::new(ErrorCode::Internal, "the report could not be written")
+}
+
+/// The texts of reports that are being sent.
+#[derive(Debug)]
+pub struct Sending {
+    kept: Arc<Kept>,
+    writing: Semaphore,
+}
+
+#[derive(Debug)]
+struct Kept {
+    most: usize,
+    texts: Mutex<Texts>,
+}
+
+#[derive(Debug, Default)]
+struct Texts {
+    bytes: usize,
+    by_id: HashMap<Uuid, Weak<Written>>,
+}
+
+/// A text, until the last reader has it.
+#[derive(Debug)]
+struct Written {
+    json: Vec<u8>,
+    id: Uuid,
+    kept: Arc<Kept>,
+}
+
+/// One reader's handle to a text.
+#[derive(Debug, Clone)]
+struct Text(Arc<Written>);
+
+impl Default for Sending {
+    fn default() -> Self {
+        Self::new(MOST)
+    }
+}
+
+impl Sending {
+    fn new(most: usize) -> Self {
+        Self {
+            kept: Arc::new(Kept { most, texts: Mutex::default() }),
+            writing: Semaphore::new(WRITTEN_AT_ONCE),
+        }
+    }
+
+    fn find(&self, id: Uuid) -> Option<Text> {
+        self.kept.texts().by_id.get(&id)?.upgrade().map(Text)
+    }
+
+    /// Shares a text with those who ask for it while it is being sent.
+    ///
+    /// # Errors
+    /// `overloaded`
+    fn share(&self, id: Uuid, json: Vec<u8>) -> Result<Text, Problem> {
+        if let Some(text) = self.find(id) {
+            return Ok(text);
+        }
+        let mut texts = self.kept.texts();
+        // One that is larger than all may be together is sent alone.
+        if texts.bytes > 0 && texts.bytes + json.len() > self.kept.most {
+            let detail =
+                "the reports that are being sent take as much memory as they may; try again in a moment";
+            return Err(Problem {
+                retry_after: Some(TRY_AGAIN),
+                ..Problem::new(ErrorCode::Overloaded, detail)
+            });
+        }
+        texts.bytes += json.len();
+        let written = Arc::new(Written { json, id, kept: Arc::clone(&self.kept) });
+        texts.by_id.insert(id, Arc::downgrade(&written));
+        Ok(Text(written))
+    }
+}
+
+impl Kept {
+    fn texts(&self) -> MutexGuard<'_, Texts> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        let mut texts = self.kept.texts();
+        texts.bytes -= self.json.len();
+        // Another one of this number may have been written meanwhile.
+        if texts.by_id.get(&self.id).is_some_and(|text| text.strong_count() == 0) {
+            texts.by_id.remove(&self.id);
+        }
+    }
+}
+
+impl Text {
+    /// The text itself, not a copy.
+    fn bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_of_one_report_share_its_text() {
+        let sending = Sending::new(1000);
+        let id = Uuid::now_v7();
+        let first = sending.share(id, vec![b'a'; 600]).unwrap().bytes();
+        let readers: Vec<_> = (0..1000).map(|_| sending.find(id).unwrap().bytes()).collect();
+        assert!(readers.iter().all(|text| text.as_ptr() == first.as_ptr()));
+        // Written twice at a time, it is kept once.
+        let second = sending.share(id, vec![b'a'; 600]).unwrap().bytes();
+        assert_eq!(second.as_ptr(), first.as_ptr());
+        assert_eq!(sending.kept.texts().bytes, 600);
+        drop((first, second));
+        assert!(sending.find(id).is_some(), "it is still being read");
+        drop(readers);
+        assert!(sending.find(id).is_none());
+        let texts = sending.kept.texts();
+        assert_eq!((texts.bytes, texts.by_id.len()), (0, 0));
+    }
+
+    #[test]
+    fn all_texts_together_are_bounded() {
+        let sending = Sending::new(1000);
+        let large = sending.share(Uuid::now_v7(), vec![b'a'; 2000]).unwrap();
+        let refused = sending.share(Uuid::now_v7(), vec![b'a'; 1]).unwrap_err();
+        assert_eq!((refused.error.code, refused.retry_after), (ErrorCode::Overloaded, Some(TRY_AGAIN)));
+        drop(large);
+        let texts: Vec<_> =
+            (0..10).map(|_| sending.share(Uuid::now_v7(), vec![b'a'; 100]).unwrap()).collect();
+        assert!(sending.share(Uuid::now_v7(), vec![b'a'; 1]).is_err());
+        drop(texts);
+        assert!(sending.share(Uuid::now_v7(), vec![b'a'; 1]).is_ok());
+    }
 }

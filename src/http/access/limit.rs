@@ -9,7 +9,7 @@ use axum::http::{Extensions, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::{Client, KeyName};
+use super::who;
 use crate::config::Access;
 use crate::domain::ErrorCode;
 use crate::http::problem::Problem;
@@ -80,12 +80,13 @@ pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Ne
 /// With whose requests this one is counted, and how many these may be; `None` where there is no limit.
 fn counted(request: &Extensions, access: &Access) -> Option<(Who, Quota)> {
     let common = access.rate_limit;
-    let (who, requests) = match request.get::<KeyName>() {
-        Some(KeyName(name)) => {
+    let who = who(request)?;
+    let requests = match &who {
+        Who::Key(name) => {
             let key = access.api_keys.iter().find(|key| key.name == **name)?;
-            (Who::Key(Arc::clone(name)), key.requests.unwrap_or(common.requests))
+            key.requests.unwrap_or(common.requests)
         }
-        None => (Who::address(request.get::<Client>()?.0), common.requests),
+        Who::Address(_) => common.requests,
     };
     Some((who, Quota { requests: NonZeroU32::new(requests)?, window: common.window }))
 }
@@ -118,6 +119,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, Sources};
+    use crate::http::access::Client;
     use crate::http::state::Gateway;
     use crate::limits::Embedded;
 
