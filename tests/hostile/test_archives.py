@@ -71,3 +71,24 @@ def test_unpacking_ends_when_the_client_is_gone(gateway):
         before = gateway.processor_seconds()
         time.sleep(2)
         assert gateway.processor_seconds() - before < 1
+
+
+def test_others_do_not_wait_for_one_client_that_has_much_unpacked(start):
+    gateway = start(TRUSTED_PROXIES="127.0.0.1")
+    model = zipped({f"{number}.blend": zstandard_bomb(GIB) for number in range(3)})
+    ended: list[str] = []
+
+    def flood(number: int) -> None:
+        gateway.convert("a.zip", model + b"\0" * number, X_Forwarded_For="192.0.2.1")
+        ended.append("flood")
+
+    def other() -> None:
+        time.sleep(1)
+        for _ in range(3):
+            gateway.convert_triangle(X_Forwarded_For="192.0.2.2")
+            ended.append("other")
+
+    with gateway.watched():
+        at_once(*[lambda number=number: flood(number) for number in range(16)], other)
+    # All of the other's are done while most of the flood still waits.
+    assert "flood" in ended and ended[:12].count("other") == 3, ended
