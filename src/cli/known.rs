@@ -93,7 +93,7 @@ pub async fn result(
         let progress = move |stage, fraction| bar.stage(stage, fraction);
         async move { converter.carry_out(prepared, left, &progress).await }.boxed()
     };
-    let mut question = Question { identity, fresh: false, lost: false, timeout };
+    let mut question = Question { identity, owner: None, fresh: false, lost: false, timeout };
     loop {
         let kept = match (answers.ask(&question, work).await.result?, identity) {
             (Ready::Made(made), _) => return Files::made(made),
@@ -116,7 +116,7 @@ async fn kept(
     about: &cache::Result,
     folder: &ConversionFolder,
 ) -> Result<Option<Files>, ConversionError> {
-    let Some(report) = answers.report(about.report).await else { return Ok(None) };
+    let Some(report) = answers.report(about.report, None).await else { return Ok(None) };
     let Some(content) = answers.open(identity, about).await else { return Ok(None) };
     let (about, folder) = (about.clone(), folder.clone());
     let files = blocking(move |_| {

@@ -6,8 +6,10 @@ use std::time::SystemTime;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::Extensions;
 use uuid::Uuid;
 
+use super::access;
 use super::problem::Problem;
 use super::state::Shared;
 use crate::domain::{ErrorCode, Report};
@@ -16,6 +18,7 @@ use crate::domain::{ErrorCode, Report};
 ///
 /// What went in, what came out, and what the target could not hold. It is kept as long as results are (a day, unless the
 /// operator says otherwise), by whichever process it was made; where the store fails, the latest 1,000 of each process are.
+/// It belongs to the API key that the conversion was asked for with, unless keys share what is cached.
 #[utoipa::path(
     get,
     path = "/v1/reports/{id}",
@@ -25,11 +28,13 @@ use crate::domain::{ErrorCode, Report};
 pub async fn report(
     State(gateway): State<Shared>,
     id: Result<Path<String>, PathRejection>,
+    extensions: Extensions,
 ) -> Result<Json<Arc<Report>>, Problem> {
     let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
     let absent = || Problem::new(ErrorCode::NotFound, "there is no report of this number");
     let id = id.ok_or_else(absent)?;
-    if let Some(report) = gateway.answers.report(id).await {
+    let owner = access::owner(&extensions, &gateway.settings.access);
+    if let Some(report) = gateway.answers.report(id, owner.as_deref()).await {
         return Ok(Json(report));
     }
     if gateway.storage.has_expired(id, SystemTime::now()) {

@@ -266,14 +266,14 @@ impl Converter {
             conversion.repack().instrument(telemetry::span!("convert")).await?
         } else {
             let _ = course.lane.set(Lane::Blender);
-            let place = self.admission.enter()?;
-            let blender = self.blender().await?;
-            let started = OnceLock::new();
-            let made = conversion.blend(blender, timeout, &started).await;
+            let place = self.admission.enter(&course.client)?;
+            let work = async { conversion.blend(self.blender().await?, timeout, &place).await };
+            let made = tokio::select! {
+                made = work => made,
+                error = place.taken_over() => Err(error),
+            };
             // Failures take their time, too.
-            if let Some(started) = started.get() {
-                place.leave(started.elapsed());
-            }
+            place.leave();
             made?
         };
         conversion.finish(made).await
@@ -340,6 +340,7 @@ impl Prepared {
                 (!alone).then(|| format!("{:?}", (&model.name, &model.warnings, &model.missing_textures)));
             Ok(cache::identity(&cache::Parts {
                 engine: &engine,
+                owner: None,
                 target,
                 options: &options,
                 main: (!alone).then_some(main.as_str()),

@@ -5,6 +5,27 @@ pub mod cors;
 pub mod keys;
 pub mod limit;
 
-pub use client::Client;
+use std::sync::Arc;
+
+use axum::http::Extensions;
+
+pub use client::Address;
 pub use keys::KeyName;
 pub use limit::Counted;
+
+use crate::config::{Access, CacheScope};
+use crate::domain::Client;
+
+/// Who asks: the owner of the API key that came with the request, else an address.
+pub fn client(request: &Extensions) -> Option<Client> {
+    match request.get::<KeyName>() {
+        Some(KeyName(name)) => Some(Client::Key(Arc::clone(name))),
+        None => request.get::<Address>().map(|Address(address)| Client::address(*address)),
+    }
+}
+
+/// The name of the API key that the request's results and reports belong to; `None` where they are shared.
+pub fn owner(request: &Extensions, access: &Access) -> Option<Arc<str>> {
+    let KeyName(name) = request.get::<KeyName>().filter(|_| access.cache_scope == CacheScope::Key)?;
+    Some(Arc::clone(name))
+}
