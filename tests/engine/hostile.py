@@ -141,7 +141,7 @@ def attempts() -> dict[str, Callable[[], object]]:
 
 def reserve(request: int) -> None:
     with open("tmp/room", "wb") as file:
-        fcntl.ioctl(file, request, struct.pack("=hhqqiI16x", 0, 0, 0, 1 << 20, 0, 0))
+        fcntl.ioctl(file, request, struct.pack("=hh4xqqiI16x", 0, 0, 0, 1 << 20, 0, 0))
 
 
 def setuid(path: str) -> bool:
