@@ -84,11 +84,12 @@ def engine_paths(home: Sequence[str]) -> list[str]:
     paths = {*home, os.path.join(package, "meshgate_engine"), *stdlib}
     # The folder that the package lies in may hold other things.
     paths.update(path for path in sys.path if os.path.isdir(path) and os.path.abspath(path) != package)
-    found = importlib.util.find_spec("bpy")
-    if found and found.origin:
-        paths.add(os.path.dirname(found.origin))
-    if "bpy" in sys.modules:
+    if "bpy" not in sys.modules:
+        found = importlib.util.find_spec("bpy")
+        paths.add(os.path.dirname(found.origin) if found and found.origin else "")
+    else:
         bpy = sys.modules["bpy"]
+        paths.add(os.path.dirname(bpy.__file__ or ""))
         paths.update(bpy.utils.resource_path(kind) for kind in ("LOCAL", "SYSTEM"))
         if bpy.app.binary_path:
             paths.add(os.path.dirname(os.path.realpath(bpy.app.binary_path)))

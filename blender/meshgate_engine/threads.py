@@ -43,6 +43,9 @@ _PATIENCE = 0.25
 # A child that goes on asking in vain is killed: each answer takes some of the zygote's time.
 _MOST_REFUSALS = 1000
 
+# The gates that wait for a request at the moment: one at most.
+_waiting: list["Gate"] = []
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -146,10 +149,12 @@ class Gate:
         """
         request = bytearray(_NOTIFICATION_SIZE)
         # It repeats, since it could fire just before the call.
+        _waiting.append(self)
         signal.setitimer(signal.ITIMER_REAL, _PATIENCE, _PATIENCE)
         try:
             fcntl.ioctl(self.listener, _RECEIVE, request, True)
         finally:
+            _waiting.clear()
             signal.setitimer(signal.ITIMER_REAL, 0)
         return _NOTIFICATION.unpack_from(request)
 
@@ -167,7 +172,9 @@ def settle_signals() -> None:
 
 
 def _give_up(_number: int, _frame: object) -> None:
-    raise TimeoutError
+    # A signal that comes late interrupts nothing else.
+    if _waiting:
+        raise TimeoutError
 
 
 def _threads(pid: int) -> int:

@@ -3,6 +3,7 @@
 It is the engine's own zygote; only the conversion is another: the name of the model says what it tries.
 """
 
+import _thread
 import contextlib
 import ctypes
 import fcntl
@@ -140,7 +141,7 @@ def attempts() -> dict[str, Callable[[], object]]:
 
 def reserve(request: int) -> None:
     with open("tmp/room", "wb") as file:
-        fcntl.ioctl(file, request, struct.pack("=hhqqiI16x", 0, 0, 0, 1 << 20, 0, 0))
+        fcntl.ioctl(file, request, struct.pack("=hh4xqqiI16x", 0, 0, 0, 1 << 20, 0, 0))
 
 
 def setuid(path: str) -> bool:
@@ -274,7 +275,7 @@ def try_threads(progress) -> list[str]:
     threading.stack_size(32 << 10)
     while True:
         with contextlib.suppress(RuntimeError):
-            threading.Thread(target=wait_for_the_end, daemon=True).start()
+            _thread.start_new_thread(time.sleep, (60,))
 
 
 def try_burn(progress) -> list[str]:
