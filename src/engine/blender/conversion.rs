@@ -307,6 +307,10 @@ impl Conversion {
                     self.limits.disk_bytes >> 20
                 ),
             ),
+            End::ThreadLimit => failed(
+                ErrorCode::EngineCrashed,
+                "the conversion asked for more threads than it may have".to_owned(),
+            ),
             End::Cancelled => Verdict::Final(Err(self.cancelled())),
             End::NotStarted => failed(
                 ErrorCode::EngineUnavailable,
