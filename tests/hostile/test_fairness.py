@@ -112,7 +112,9 @@ def test_a_client_that_floods_leaves_the_others_their_share(start):
                 times.append(time.monotonic() - began)
             assert health(server)["engine"]["busy"] == 2
         print("the other client's conversions took", times)
-        assert max(times) < PATIENCE + SMALL, times
+        assert times[0] < PATIENCE + SMALL, times
+        # The slot that it waited for at first is kept for it and others.
+        assert max(times[1:]) < PATIENCE, times
         assert "takes the slot over" in server.log.read_text()
         refused = [after for status, after in flood.statuses if status == 503]
         assert refused, flood.statuses
