@@ -146,6 +146,8 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
         metrics,
         limiter,
         redis,
+        uploads: Arc::new(http::Uploads::new(server.max_uploads_size)),
+        sending: http::Sending::default(),
         settings: http::Settings {
             timeout: server.timeout,
             max_file_size: server.max_file_size,

@@ -14,7 +14,7 @@ use super::progress::Bar;
 use super::run::Settings;
 use super::{Failure, wire};
 use crate::cache;
-use crate::domain::{ConversionError, ErrorCode, Report};
+use crate::domain::{Client, ConversionError, ErrorCode, Report};
 use crate::engine::workdir::ConversionFolder;
 use crate::service::{Answers, Converter, Made, Outcome, Question, Ready, Request, blocking};
 use crate::storage::{self, Fetched, Storage};
@@ -83,7 +83,7 @@ pub async fn result(
     bar: &Arc<Bar>,
 ) -> Result<Files, ConversionError> {
     let timeout = request.timeout;
-    let prepared = converter.prepare(converter.work().new_folder(), request).await?;
+    let prepared = converter.prepare(converter.work().new_folder(), request, &Client::Local).await?;
     let identity = match converter.engine_identity() {
         Some(engine) => Some(prepared.identity(engine).await?),
         None => None,

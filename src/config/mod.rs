@@ -84,6 +84,8 @@ pub struct Server {
     pub timeout: Duration,
     /// Bytes of a request's body.
     pub max_file_size: u64,
+    /// Bytes of all bodies that have not come to their end.
+    pub max_uploads_size: u64,
     /// Between two chunks of a body, and for the headers.
     pub read_timeout: Duration,
     /// Connections at a time.
@@ -167,6 +169,9 @@ pub struct Traces {
 /// How many may wait for each that is at work, unless something else is set.
 const WAITING_PER_WORKER: usize = 4;
 
+/// How many of the largest bodies may be on their way, unless something else is set.
+const UPLOADS_AT_ONCE: u64 = 32;
+
 impl Config {
     /// Reads everything.
     ///
@@ -219,13 +224,20 @@ impl Server {
         }
         let workers = reader.given_if(&settings::WORKERS, |workers| *workers > 0);
         let workers = workers.unwrap_or_else(|| reader.usual(&settings::WORKERS));
+        let max_file_size = reader.read(&settings::MAX_FILE_SIZE);
+        let max_uploads_size = reader.given(&settings::MAX_UPLOADS_SIZE);
+        // One client has half of it.
+        if max_uploads_size.is_some_and(|all| all / 2 < max_file_size) {
+            reader.mistake("MAX_UPLOADS_SIZE takes 2 × MAX_FILE_SIZE at least".to_owned());
+        }
         Server {
             bind,
             metrics,
             workers,
             queue_limit: reader.given(&settings::QUEUE_LIMIT).unwrap_or(WAITING_PER_WORKER * workers),
             timeout: reader.read(&settings::CONVERSION_TIMEOUT),
-            max_file_size: reader.read(&settings::MAX_FILE_SIZE),
+            max_file_size,
+            max_uploads_size: max_uploads_size.unwrap_or(max_file_size.saturating_mul(UPLOADS_AT_ONCE)),
             read_timeout: reader.read(&settings::READ_TIMEOUT),
             max_connections: reader.read(&settings::MAX_CONNECTIONS),
             shutdown_delay: reader.read(&settings::SHUTDOWN_DELAY),

@@ -170,22 +170,28 @@ pub fn origins(value: &OsStr) -> Result<Vec<String>, Wrong> {
     Ok(origins)
 }
 
-pub fn url(value: &OsStr) -> Result<String, Wrong> {
+/// Whether a value may be the address of something with a password in it, whatever setting it was given for.
+pub fn may_hold_secret(text: &str) -> bool {
+    text.contains(['@', '?']) || text.contains('=') && text.contains(['/', ';', '#'])
+}
+
+/// The URL of a receiver of traces.
+pub fn receiver(value: &OsStr) -> Result<String, Wrong> {
     let text = text(value)?;
+    if text.contains(['@', '?', '#']) {
+        let why = "it has a user, a password, a ? or # in it; OTEL_EXPORTER_OTLP_HEADERS takes credentials";
+        return Err(Wrong::Because(why.to_owned()));
+    }
     let host = without_scheme(text).unwrap_or_default().split('/').next().unwrap_or_default();
     let is_sound = text.bytes().all(|letter| letter.is_ascii_graphic()) && text.parse::<hyper::Uri>().is_ok();
     if is_host(host) && is_sound { Ok(text.to_owned()) } else { Err(Wrong::Value) }
 }
 
-/// The URL of a store. One that may hold a secret is not shown again.
+/// The URL of a store.
 pub fn store(value: &OsStr) -> Result<Url, Wrong> {
     let text = text(value)?;
     let because = |why: &str| Wrong::Because(why.to_owned());
-    let wrong = || {
-        let may_be_secret = text.contains(['@', '?', '#', '=']);
-        if may_be_secret { because("it is not, and not shown as it may hold a secret") } else { Wrong::Value }
-    };
-    let url: Url = text.parse().map_err(|_| wrong())?;
+    let url: Url = text.parse().map_err(|_| Wrong::Value)?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(because("it has a user or a password in it; credentials have variables of their own"));
     }
@@ -197,7 +203,7 @@ pub fn store(value: &OsStr) -> Result<Url, Wrong> {
         "s3" | "gs" | "az" => url.host_str().is_some_and(|host| !host.is_empty()) && url.port().is_none(),
         _ => false,
     };
-    if is_sound { Ok(url) } else { Err(wrong()) }
+    if is_sound { Ok(url) } else { Err(Wrong::Value) }
 }
 
 fn without_scheme(text: &str) -> Option<&str> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::parse::Wrong;
+use super::parse::{Wrong, may_hold_secret};
 use super::settings::{self, Setting};
 use super::{Environment, Sources};
 
@@ -80,11 +80,20 @@ impl<'a> Reader<'a> {
             Err(wrong) => wrong,
         };
         let (place, takes) = (given.place, setting.info.takes);
-        self.mistakes.push(match wrong {
-            Wrong::Because(why) => format!("{place} takes {takes}: {why}"),
-            _ if setting.info.secret => format!("{place} takes {takes}"),
-            Wrong::Part(part) => format!("{place} takes {takes}, not {part:?}"),
-            Wrong::Value => format!("{place} takes {takes}, not {:?}", text.to_string_lossy().trim()),
+        let shown = match wrong {
+            Wrong::Because(why) => {
+                self.mistakes.push(format!("{place} takes {takes}: {why}"));
+                return None;
+            }
+            Wrong::Part(part) => part,
+            Wrong::Value => text.to_string_lossy().trim().to_owned(),
+        };
+        self.mistakes.push(if setting.info.secret {
+            format!("{place} takes {takes}")
+        } else if may_hold_secret(&shown) {
+            format!("{place} takes {takes}; its value is not shown, as it may hold a secret")
+        } else {
+            format!("{place} takes {takes}, not {shown:?}")
         });
         None
     }

@@ -168,6 +168,13 @@ settings! {
         help: "how large a request's body may be, in bytes or like 100M",
         parse: |value| parse::size(value, 1),
     }
+    MAX_UPLOADS_SIZE: u64 {
+        group: Server,
+        takes: SIZE,
+        usual: Unset("32 × MAX_FILE_SIZE"),
+        help: "how large all unfinished uploads together may be, in bytes or like 4G; one client has half of it at most, so 2 × MAX_FILE_SIZE at least",
+        parse: |value| parse::size(value, 1),
+    }
     READ_TIMEOUT: Duration {
         group: Server,
         takes: parse::SECONDS,
@@ -442,7 +449,7 @@ settings! {
         group: Watching,
         takes: "a URL like http://collector:4317",
         usual: Unset("no traces"),
-        help: "where to send OpenTelemetry traces by gRPC: a URL like http://collector:4317, or https:// where that has TLS",
-        parse: parse::url,
+        help: "where to send OpenTelemetry traces by gRPC: a URL like http://collector:4317, or https:// where that has TLS; without a user, password or query",
+        parse: parse::receiver,
     }
 }

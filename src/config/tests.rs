@@ -57,6 +57,7 @@ fn the_defaults_of_development() {
             queue_limit: 8,
             timeout: Duration::from_mins(10),
             max_file_size: 104_857_600,
+            max_uploads_size: 3_355_443_200,
             read_timeout: Duration::from_secs(30),
             max_connections: 1024,
             shutdown_delay: Duration::ZERO,
@@ -113,6 +114,7 @@ const WRONG: &[(&str, &str)] = &[
     ("BIND_ADDRESS", "localhost"),
     ("METRICS_ADDRESS", ":9000"),
     ("MAX_FILE_SIZE", "0"),
+    ("MAX_UPLOADS_SIZE", "0"),
     ("READ_TIMEOUT", "0"),
     ("MAX_CONNECTIONS", "0"),
     ("SHUTDOWN_DELAY", "-1"),
@@ -425,6 +427,37 @@ fn a_secret_of_another_program_does_no_harm() {
     let lines = wrong(&[("MESHGATE_API_KEYS", &key), ("MESHGATE_API_KEYS_FILE", &ours)]);
     let both = "MESHGATE_API_KEYS and MESHGATE_API_KEYS_FILE are both set; one of them must go";
     assert_eq!(lines, [both]);
+}
+
+#[test]
+fn unfinished_uploads_have_room_for_two_bodies_at_least() {
+    assert_eq!(load(&[("MAX_FILE_SIZE", "1G")]).server.max_uploads_size, 32 << 30);
+    let two = [("MAX_FILE_SIZE", "1G"), ("MAX_UPLOADS_SIZE", "2G")];
+    assert_eq!(load(&two).server.max_uploads_size, 2 << 30);
+    let lines = wrong(&[("MAX_FILE_SIZE", "1G"), ("MAX_UPLOADS_SIZE", "2047M")]);
+    assert_eq!(lines, ["MAX_UPLOADS_SIZE takes 2 × MAX_FILE_SIZE at least"]);
+}
+
+/// A URL with a password is given to the wrong setting easily.
+#[test]
+fn no_value_that_may_hold_a_secret_is_shown() {
+    let urls = [
+        "redis://:s3cret@cache:6379/0",
+        "http://me:s3cret@collector:4317",
+        "collector:4317?key=s3cret",
+        "https://a.blob.core.windows.net/c?sig=s3cret",
+        "AccountName=me;AccountKey=s3cret",
+    ];
+    let takes_anything = ["API_KEYS", "REDIS_PASSWORD"];
+    for info in TABLE.iter().filter(|info| !takes_anything.contains(&info.name)) {
+        for url in urls {
+            let Err(Mistakes(lines)) = Config::load(&sources(&[(info.name, url)])) else { continue };
+            assert!(lines.iter().all(|line| !line.contains("s3cret")), "{lines:?}");
+            assert!(lines.iter().any(|line| line.contains(info.name)), "{lines:?}");
+        }
+    }
+    let lines = wrong(&[("CORS_ORIGINS", "https://a, https://me:s3cret@b")]);
+    assert!(lines[0].ends_with("; its value is not shown, as it may hold a secret"), "{lines:?}");
 }
 
 #[test]

@@ -73,6 +73,8 @@ pub enum ErrorCode {
     UnsupportedInputFormat,
     /// The request is not what HTTP or multipart allow.
     MalformedRequest,
+    /// The body has a transfer coding other than chunked.
+    UnsupportedTransferCoding,
     /// The request's address and headers are too long.
     HeadTooLarge,
     /// The body stopped coming.
@@ -91,6 +93,8 @@ pub enum ErrorCode {
     QueueFull,
     /// As many connections are open as may.
     TooManyConnections,
+    /// Unfinished uploads, or reports that are being sent, take as many bytes as they may.
+    Overloaded,
     /// The service is stopping.
     ShuttingDown,
     /// Our fault.
@@ -139,6 +143,7 @@ impl ErrorCode {
             | ErrorCode::NoOutputFormat
             | ErrorCode::UnsupportedInputFormat
             | ErrorCode::MalformedRequest
+            | ErrorCode::UnsupportedTransferCoding
             | ErrorCode::HeadTooLarge
             | ErrorCode::RequestTimeout
             | ErrorCode::NotFound
@@ -146,7 +151,8 @@ impl ErrorCode {
             | ErrorCode::MethodNotAllowed
             | ErrorCode::Unauthorized
             | ErrorCode::RateLimited
-            | ErrorCode::TooManyConnections => false,
+            | ErrorCode::TooManyConnections
+            | ErrorCode::Overloaded => false,
         }
     }
 }

@@ -18,6 +18,9 @@ pub const CACHE: HeaderName = HeaderName::from_static("meshgate-cache");
 /// From this size on, clients may be sent to the bucket itself. Bytes.
 const LARGE: u64 = 1 << 20;
 
+/// Of a result: only its client keeps it, and asks with its `ETag` whether it is still the same.
+const KEPT_BY_CLIENT: HeaderValue = HeaderValue::from_static("private, no-cache");
+
 /// How long such an address is good for: a client follows it at once.
 const ADDRESS_LIFE: Duration = Duration::from_mins(15);
 
@@ -93,6 +96,10 @@ pub async fn answer(
     described.put(&mut response, about.report);
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(header::ETAG, tag);
+    }
+    // Where the result is elsewhere, its address is signed and good for a while: that is not to be kept.
+    if response.status() != StatusCode::SEE_OTHER {
+        response.headers_mut().insert(header::CACHE_CONTROL, KEPT_BY_CLIENT);
     }
     Ok(Some(response))
 }

@@ -139,11 +139,13 @@ async fn receive(gateway: &Gateway, wish: &Wish, parts: &Parts, body: Body) -> R
     }
     let began = Instant::now();
     let folder = gateway.work.new_folder();
-    let mut files = receive::receive(headers, body, wish.file_name.as_deref(), &folder, limits, |name| {
-        refuse(Some(name))
-    })
-    .instrument(telemetry::span!("receive"))
-    .await?;
+    let upload = gateway.uploads.begin(client.clone());
+    let mut files =
+        receive::receive(headers, body, wish.file_name.as_deref(), &folder, limits, upload, |name| {
+            refuse(Some(name))
+        })
+        .instrument(telemetry::span!("receive"))
+        .await?;
     check_names(files.iter().map(|file| file.name.as_str()))?;
     // Nothing depends on the order of a form's parts then.
     files.sort_by(|one, other| (&one.name, one.hash.as_bytes()).cmp(&(&other.name, other.hash.as_bytes())));

@@ -6,8 +6,8 @@ use tokio_util::io::ReaderStream;
 
 use crate::storage::Fetched;
 
-/// Bytes of a large file in memory at a time.
-const CHUNK: usize = 256 << 10;
+/// Bytes of a large file that are read at a time; a client that takes its answer slowly keeps some four of them in memory.
+const CHUNK: usize = 64 << 10;
 
 /// The content as a body, read from the disk as it is sent, and its length. `kept` is so until it is sent.
 pub fn body(content: Fetched, kept: impl Send + 'static) -> (u64, Body) {

@@ -116,6 +116,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::UnsupportedTransferCoding => StatusCode::NOT_IMPLEMENTED,
         ErrorCode::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         ErrorCode::UnknownFormat => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::UnsupportedPair
@@ -137,6 +138,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
         ErrorCode::QueueFull
         | ErrorCode::TooManyConnections
+        | ErrorCode::Overloaded
         | ErrorCode::EngineUnavailable
         | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,

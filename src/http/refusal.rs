@@ -57,8 +57,9 @@ const END: &str = "\r\n\r\n";
 const EMPTY: &str = "content-length: 0\r\n";
 
 /// The answer with a body, if `written` is one that hyper made by itself: a head of the class 4xx without a body, and
-/// without the number that all of ours have.
-pub fn with_body(written: &[u8]) -> Option<Completed> {
+/// without the number that all of ours have. `too_long`: the request announced a body longer than can be counted, which
+/// is what the answer is about.
+pub fn with_body(written: &[u8], too_long: bool) -> Option<Completed> {
     if written.len() > LONGEST || !written.starts_with(b"HTTP/1.1 4") {
         return None;
     }
@@ -67,6 +68,11 @@ pub fn with_body(written: &[u8]) -> Option<Completed> {
     let head = format!("{head}\r\n");
     if !head.contains(EMPTY) || head.contains("x-request-id") || head.contains(END) {
         return None;
+    }
+    if too_long && matches!(status, 400 | 431) {
+        let problem = Problem::new(ErrorCode::TooLarge, "the body is announced as longer than any may be");
+        let (_, headers) = head.split_once("\r\n")?;
+        return Some(completed(&format!("HTTP/1.1 413 Payload Too Large\r\n{headers}"), &problem));
     }
     let problem = match status {
         400 => Problem::new(ErrorCode::MalformedRequest, "the request is not as HTTP asks for"),
@@ -95,7 +101,7 @@ fn completed(head: &str, problem: &Problem) -> Completed {
     let length = body.len();
     let headers = format!(
         "content-length: {length}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n\
-         x-content-type-options: nosniff\r\n{close}"
+         x-content-type-options: nosniff\r\ncache-control: no-store\r\n{close}"
     );
     let mut answer = head.replacen(EMPTY, &headers, 1).into_bytes();
     answer.extend_from_slice(b"\r\n");
@@ -120,7 +126,7 @@ mod tests {
             ("431 Request Header Fields Too Large", "head_too_large"),
         ] {
             let bare = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\ndate: today\r\n\r\n");
-            let Completed { bytes: answer, code: said, id } = with_body(bare.as_bytes()).unwrap();
+            let Completed { bytes: answer, code: said, id } = with_body(bare.as_bytes(), false).unwrap();
             let (head, body) = parts(&answer);
             assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{head}");
             let length = answer.len() - head.len() - 2;
@@ -133,7 +139,19 @@ mod tests {
             assert_eq!(body["status"], status[..3].parse::<u16>().unwrap());
             assert_eq!((said.to_string().as_str(), &body["request_id"]), (code, &id.as_str().into()));
             assert!(head.contains(&id), "{head}");
-            assert_eq!(with_body(&answer), None, "twice");
+            assert_eq!(with_body(&answer, false), None, "twice");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_too_long_to_count_is_too_large() {
+        for status in ["400 Bad Request", "431 Request Header Fields Too Large"] {
+            let bare = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\ndate: today\r\n\r\n");
+            let Completed { bytes: answer, code, .. } = with_body(bare.as_bytes(), true).unwrap();
+            let (head, body) = parts(&answer);
+            assert!(head.starts_with("HTTP/1.1 413 Payload Too Large\r\ncontent-length: "), "{head}");
+            assert!(head.contains("\r\ndate: today\r\n"), "{head}");
+            assert_eq!((code, &body["status"]), (ErrorCode::TooLarge, &413.into()));
         }
     }
 
@@ -149,7 +167,7 @@ mod tests {
             "v 0 0 0\n",
             "",
         ] {
-            assert_eq!(with_body(other.as_bytes()), None, "{other}");
+            assert_eq!(with_body(other.as_bytes(), false), None, "{other}");
         }
     }
 }

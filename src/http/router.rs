@@ -93,13 +93,14 @@ fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
 }
 
 /// Answers are what they say they are, and run nothing and are shown in nobody's frame, a model that claims to be a page
-/// included.
+/// included. No cache keeps them, but those that say otherwise themselves: results, and the parts of `/apidocs/`.
 async fn safe_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     ] {

@@ -44,7 +44,11 @@ const LAST_REQUESTS: Duration = Duration::from_millis(250);
 
 /// Bytes of an answer that wait in the system for the client. Few, so that a client that takes its answer slowly, but
 /// takes it, shows: a large buffer would seem stuck for minutes.
-const UNSENT: u32 = 128 << 10;
+const UNSENT: u32 = 32 << 10;
+
+/// Bytes of a request that were read and of an answer that are to be written, each: however many connections there are,
+/// together they stay small beside the conversions.
+const BUFFER: usize = 64 << 10;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -168,9 +172,8 @@ fn objection(exchange: &Exchange, request: &Parts, spare: bool) -> Option<Proble
     if hosts > 1 || (hosts == 0 && request.version == Version::HTTP_11) {
         return Some(Problem::new(ErrorCode::MalformedRequest, "a request has one header Host"));
     }
-    if request.headers.contains_key(header::TRANSFER_ENCODING) && exchange.announces_length() {
-        let detail = "the request announces both a length and chunks";
-        return Some(Problem::new(ErrorCode::MalformedRequest, detail));
+    if let Some(problem) = coded(exchange, request) {
+        return Some(problem);
     }
     if !spare || probes::PATHS.contains(&request.uri.path()) {
         return None;
@@ -180,6 +183,26 @@ fn objection(exchange: &Exchange, request: &Parts, spare: bool) -> Option<Proble
         retry_after: Some(Duration::from_secs(1)),
         ..Problem::new(ErrorCode::TooManyConnections, detail)
     })
+}
+
+/// For requests whose body is coded on its way by more than chunks: hyper takes the chunks off and nothing else.
+fn coded(exchange: &Exchange, request: &Parts) -> Option<Problem> {
+    let mut lines = request.headers.get_all(header::TRANSFER_ENCODING).iter().peekable();
+    lines.peek()?;
+    if exchange.announces_length() {
+        let detail = "the request announces both a length and chunks";
+        return Some(Problem::new(ErrorCode::MalformedRequest, detail));
+    }
+    let codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let codings = codings.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
+    let (chunked, others): (Vec<_>, Vec<_>) =
+        codings.partition(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    // RFC 9112, 6.1
+    if !others.is_empty() {
+        let detail = "the body has a transfer coding besides chunked; send it without, or send a zip";
+        return Some(Problem::new(ErrorCode::UnsupportedTransferCoding, detail));
+    }
+    (chunked.len() > 1).then(|| Problem::new(ErrorCode::MalformedRequest, "the body is chunked twice"))
 }
 
 impl Common {
@@ -209,6 +232,7 @@ impl Common {
             // A client that has only ended its side gets what is there at once; of what takes time, see `gone`.
             .half_close(true)
             .max_header_size(MAX_HEAD)
+            .max_buf_size(BUFFER)
             .max_headers(MAX_HEADERS)
             .serve_connection(TokioIo::new(wire), service);
         let ended = tokio::select! {

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 
+use super::reports::Sending;
+use super::uploads::Uploads;
 use crate::config::Access;
 use crate::engine::workdir::WorkDir;
 use crate::limits::Limiter;
@@ -38,6 +40,8 @@ pub struct Gateway {
     pub limiter: Arc<dyn Limiter>,
     /// None: this process is alone.
     pub redis: Option<Redis>,
+    pub uploads: Arc<Uploads>,
+    pub sending: Sending,
     pub settings: Settings,
     pub shutdown: Shutdown,
     pub started: Instant,
@@ -84,6 +88,8 @@ impl Gateway {
             storage,
             limiter,
             redis: None,
+            uploads: Arc::new(Uploads::new(1 << 20)),
+            sending: Sending::default(),
             settings: Settings {
                 timeout: Duration::from_mins(1),
                 max_file_size: 1 << 20,

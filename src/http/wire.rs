@@ -13,11 +13,15 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::patience::Patience;
 use super::refusal::{self, Completed};
 use crate::domain::ErrorCode;
 
 /// Bytes of a request's line and headers.
 pub const MAX_HEAD: usize = 32 << 10;
+
+/// The longest body that hyper can count; it takes a longer one for a head that is too large, or for none.
+const LONGEST_READ: u64 = u64::MAX - 2;
 
 /// How long a connection may do nothing between two requests: longer than the usual minute of load balancers, which
 /// would else send requests into connections that close at this moment.
@@ -70,12 +74,30 @@ impl Exchange {
     /// Whether the head that has just come announces a length, which hyper hides where it announces chunks, too. Not seen
     /// of one that came before the request before it was answered.
     pub fn announces_length(&self) -> bool {
+        self.length_is(|_| true)
+    }
+
+    /// Whether it announces a length that is a number and larger than hyper reads.
+    fn announces_too_much(&self) -> bool {
+        self.length_is(|value| {
+            let digits = value.trim_ascii();
+            let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+            let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+            is_number && number.is_none_or(|number: u64| number > LONGEST_READ)
+        })
+    }
+
+    /// Whether the head has a length whose value is like this.
+    fn length_is(&self, like: impl Fn(&[u8]) -> bool) -> bool {
         let head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
         // Empty lines before it are passed over.
         let lines = lines.skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty());
-        let mut names = lines.filter_map(|line| line.split(|byte| *byte == b':').next());
-        names.any(|name| name.eq_ignore_ascii_case(b"content-length"))
+        let mut headers =
+            lines.filter_map(|line| line.split_at_checked(line.iter().position(|byte| *byte == b':')?));
+        headers.any(|(name, value)| {
+            name.eq_ignore_ascii_case(b"content-length") && like(value.get(1..).unwrap_or_default())
+        })
     }
 
     /// The request was read to its end.
@@ -144,7 +166,10 @@ pub struct Wire<T> {
     patience: Duration,
     awaited: Option<Awaited>,
     read_deadline: Pin<Box<Sleep>>,
-    write_deadline: Option<Pin<Box<Sleep>>>,
+    /// What the client has earned by taking its answer, and which answer that is.
+    taking: Patience,
+    answer: u64,
+    blocked: Option<Blocked>,
     refusal: Option<Refusal>,
     /// Told of the one request that cannot be read, or does not come to its end in time.
     refused: Option<OnRefusal>,
@@ -159,6 +184,12 @@ pub type OnRefusal = Box<dyn FnOnce(ErrorCode, Option<&str>) + Send>;
 struct Refusal {
     bytes: Vec<u8>,
     sent: usize,
+}
+
+/// The client has no room for more of its answer.
+struct Blocked {
+    since: Instant,
+    deadline: Pin<Box<Sleep>>,
 }
 
 struct Lingering {
@@ -183,7 +214,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             patience,
             awaited: None,
             read_deadline: Box::pin(tokio::time::sleep(patience)),
-            write_deadline: None,
+            taking: Patience::new(patience),
+            answer: 0,
+            blocked: None,
             refusal: None,
             refused: Some(refused),
             lingering: None,
@@ -215,16 +248,35 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         Poll::Ready(())
     }
 
-    /// Bounds how long nothing can be written.
-    fn timed<R>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
-        if written.is_ready() {
-            self.write_deadline = None;
-            return written;
+    /// Bounds how long nothing can be written, and how slowly the client may take its answer.
+    fn timed(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let answer = self.exchange.begun.load(Ordering::Relaxed);
+        if self.answer != answer {
+            (self.answer, self.taking) = (answer, Patience::new(self.patience));
         }
-        let patience = self.patience;
-        let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(deadline.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not take its answer")))
+        if let Poll::Ready(result) = written {
+            if let Some(blocked) = self.blocked.take() {
+                self.taking.spend(blocked.since.elapsed());
+            }
+            self.taking.earn(*result.as_ref().unwrap_or(&0));
+            return Poll::Ready(result);
+        }
+        let left = self.taking.left();
+        let blocked = self.blocked.get_or_insert_with(|| Blocked {
+            since: Instant::now(),
+            deadline: Box::pin(tokio::time::sleep(left)),
+        });
+        ready!(blocked.deadline.as_mut().poll(context));
+        let why = if self.taking.is_of_speed() {
+            "the client takes its answer too slowly"
+        } else {
+            "the client does not take its answer"
+        };
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)))
     }
 
     /// Sends what is left of a refusal.
@@ -250,7 +302,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
 
     /// Takes over an answer that hyper made by itself.
     fn complete(&mut self, written: &[u8]) -> bool {
-        let Some(answer) = refusal::with_body(written) else { return false };
+        let too_long = self.exchange.announces_too_much();
+        let Some(answer) = refusal::with_body(written, too_long) else { return false };
         self.begin_refusal(answer);
         true
     }

@@ -81,6 +81,53 @@ async fn an_answer_that_is_not_taken_is_given_up() {
     written.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_taken_too_slowly_is_given_up() {
+    let patience = Duration::from_secs(30);
+    let (mut wire, mut client, exchange, _) = wire(patience);
+    let _answering = exchange.request(false);
+    // There is never a pause that is too long; taken are 1 KiB a second, and then a quarter of that.
+    let taking = async {
+        for number in 0.. {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let bytes = if number < 300 { 1024 } else { 256 };
+            if client.read_exact(&mut vec![0; bytes]).await.is_err() {
+                return number;
+            }
+        }
+        0
+    };
+    let writing = async {
+        let began = Instant::now();
+        let error = loop {
+            if let Err(error) = wire.write_all(&[0; 4096]).await {
+                break error;
+            }
+        };
+        drop(wire);
+        (error, began.elapsed())
+    };
+    let ((error, took), _) = tokio::join!(writing, taking);
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(error.to_string().contains("too slowly"), "{error}");
+    assert!(took > Duration::from_secs(300) && took < Duration::from_secs(300) + 4 * patience, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_answer_begins_with_the_same_patience() {
+    let patience = Duration::from_secs(30);
+    let (mut wire, mut client, exchange, _) = wire(patience);
+    for _ in 0..5 {
+        let _answering = exchange.request(false);
+        let taking = async {
+            tokio::time::sleep(patience * 3 / 4).await;
+            client.read_exact(&mut [0; 2048]).await.unwrap();
+        };
+        let (written, ()) = tokio::join!(wire.write_all(&[0; 2048]), taking);
+        written.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn what_nobody_read_is_read_before_the_end() {
     let (mut wire, mut client, exchange, _) = wire(SHORT);

@@ -139,7 +139,7 @@ impl Conversion<'_> {
             model.check_unchanged()?;
             Ok(made)
         };
-        self.reading.run(work).await
+        self.reading.run(&self.course.client, work).await
     }
 
     /// Blender. The place is told when the work begins.
@@ -208,7 +208,7 @@ impl Conversion<'_> {
             made.count(target, context)?;
             Ok(made)
         };
-        self.reading.run(work).await
+        self.reading.run(&self.course.client, work).await
     }
 
     /// Compares what came out with what went in, and packages it.

@@ -11,7 +11,7 @@ use super::conversion::{Conversion, Outcome, Progress, Request};
 use super::reading::Reading;
 use super::{Admission, Course, Lane, blocking, late};
 use crate::cache;
-use crate::domain::{ConversionError, ErrorCode, Format, Options};
+use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
 use crate::engine::blender::stats::Stats;
 use crate::engine::blender::{self, Blender, EngineError, Version};
 use crate::engine::native;
@@ -204,7 +204,7 @@ impl Converter {
     ) -> Result<Outcome, ConversionError> {
         let timeout = request.timeout;
         let work = async {
-            let prepared = self.prepare(folder, request).await?;
+            let prepared = self.prepare(folder, request, &course.client).await?;
             self.carry_out_at_leisure(prepared, timeout, course, progress).await
         };
         within(timeout, work).await
@@ -218,12 +218,13 @@ impl Converter {
         &self,
         folder: ConversionFolder,
         request: Request,
+        client: &Client,
     ) -> Result<Prepared, ConversionError> {
         let began = Instant::now();
         let Request { sources, main, target, options, .. } = request;
         options.check(target)?;
         let (limits, wanted) = (self.limits, options.clone());
-        let prepared = self.reading.run(move |context| {
+        let prepared = self.reading.run(client, move |context| {
             // No child that is confined to the conversion's folder reads it then.
             let in_place = |format| native::can(format, target, &wanted);
             let input = folder.input();

@@ -30,8 +30,8 @@ pub enum Error {
     NoName(PathBuf),
     #[error("could not write a log to {file:?}")]
     File { file: PathBuf, source: InitError },
-    #[error("OTEL_EXPORTER_OTLP_ENDPOINT takes the URL of an OTLP receiver, not {endpoint:?}")]
-    Endpoint { endpoint: String, source: opentelemetry_otlp::ExporterBuildError },
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT takes the URL of an OTLP receiver: {0}")]
+    Endpoint(String),
 }
 
 /// Keeps the log's file and the traces going; what is on its way gets there before it is gone.
@@ -76,8 +76,10 @@ pub fn start(log: &Log, traces: &Traces) -> Result<Guard, Error> {
     let provider = match &traces.endpoint {
         None => None,
         Some(endpoint) => {
-            let provider = traces::provider(endpoint)
-                .map_err(|source| Error::Endpoint { endpoint: endpoint.clone(), source })?;
+            let provider = traces::provider(endpoint).map_err(|error| {
+                // The library quotes the URL, whose path may be a key.
+                Error::Endpoint(error.to_string().replace(endpoint.as_str(), "this one"))
+            })?;
             outputs.push(traces::layer(&provider).boxed());
             Some(provider)
         }

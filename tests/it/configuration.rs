@@ -102,6 +102,30 @@ fn what_the_machine_does_not_have_is_a_mistake_like_others() {
     }
 }
 
+/// By the program itself, whatever setting a URL with a password was given for.
+#[test]
+fn no_password_in_a_url_is_printed() {
+    for (name, url) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:s3cret@collector:4317"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://s3cret@collector:4317/"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317/?api_key=s3cret"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317?api_key=s3cret"),
+        ("REDIS_URL", "redis://:s3cret@cache:port"),
+        ("REDIS_HOST", "redis://:s3cret@cache:6379"),
+        ("STORAGE_URL", "s3://me:s3cret@bucket"),
+        ("CORS_ORIGINS", "https://me:s3cret@example.org"),
+        ("TRUSTED_PROXIES", "http://me:s3cret@proxy:3128"),
+    ] {
+        for arguments in [&[][..], &["--check"]] {
+            let output = serve(arguments, &[(name, url)]);
+            assert_eq!((output.status.code(), text(&output.stdout)), (Some(64), ""), "{name}");
+            let said = text(&output.stderr);
+            assert!(said.starts_with(&format!("meshgate: {name} takes ")), "{said}");
+            assert!(!said.contains("s3cret"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn a_check_makes_nothing() {
     let folder = tempfile::tempdir().unwrap();

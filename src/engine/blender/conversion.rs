@@ -12,11 +12,11 @@ use super::pool::{Pool, stopping};
 use super::protocol::{
     ChildReport, ChildSuccess, Convert, End, Event, Exited, Importer, Limits, Stage, Task,
 };
-use super::slots::Slot;
 use super::stats::{Counters, Setback, Usage};
 use super::zygote::Zygote;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::engine::workdir::ConversionFolder;
+use crate::slots::Slot;
 
 /// How long a zygote may take to report that it killed a child, before it is killed itself. The caller was promised
 /// that everything is gone within a second.

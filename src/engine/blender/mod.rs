@@ -18,7 +18,6 @@ pub mod package;
 mod pool;
 pub mod protocol;
 pub mod sandbox;
-mod slots;
 pub mod stats;
 pub mod supervisor;
 mod zygote;

@@ -27,11 +27,11 @@ use super::package;
 use super::pool::{Pool, stopping};
 use super::protocol::{self, Hello, Limits, Ready, SandboxMode, Stage, Task};
 use super::sandbox;
-use super::slots::Slots;
 use super::stats::{Counters, Stats, Usage};
 use super::zygote::Recipe;
 use crate::domain::{Client, ConversionError, ErrorCode};
 use crate::engine::workdir::{ConversionFolder, WorkDir};
+use crate::slots::Slots;
 use crate::telemetry;
 
 /// How long a shutdown waits for everything to be gone.

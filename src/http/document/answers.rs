@@ -126,6 +126,11 @@ pub fn headers() -> Value {
                 itself.",
             "schema": { "type": "string", "enum": ["hit", "miss", "coalesced"] },
         },
+        "Cache-Control": {
+            "description": "Who may keep the answer: of a result, its client alone, who then asks with `If-None-Match`.",
+            "required": true,
+            "schema": text,
+        },
         "ETag": {
             "description": "The BLAKE3 of the file, for `If-None-Match`.",
             "required": true,

@@ -21,12 +21,13 @@ const NEVER: [ErrorCode; 5] = [
 ];
 
 /// Of every result.
-const HEADERS: [&str; 7] = [
+const HEADERS: [&str; 8] = [
     "X-Request-Id",
     "Content-Disposition",
     "Server-Timing",
     "Meshgate-Losses",
     "Meshgate-Cache",
+    "Cache-Control",
     "ETag",
     "Link",
 ];

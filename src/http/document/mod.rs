@@ -23,7 +23,8 @@ Converts 3D models and motions between formats, with Blender as its engine.
 Every error is an `application/problem+json` (RFC 9457) with a stable `code`; `error` repeats its `detail`. Besides \
 what is listed with each call, an address that does not exist answers 404 (`not_found`) and a method that an address \
 does not take 405 (`method_not_allowed`, with `Allow`), what is no HTTP request 400 (`malformed_request`), a head above \
-its limit 431 (`head_too_large`), where as many connections are open as may, every call but the probes 503 \
+its limit 431 (`head_too_large`), a body that is announced as longer than can be counted 413 (`too_large`), one with a \
+transfer coding besides chunked 501 (`unsupported_transfer_coding`), where as many connections are open as may, every call but the probes 503 \
 (`too_many_connections`, with `Retry-After`), and a mistake of the server's own 500 (`internal`).
 
 Where the operator has set API keys, calls marked with a lock need one. `X-Request-Id` is taken from the request where \
@@ -33,7 +34,10 @@ proxies, the client is read from `X-Forwarded-For`; `Forwarded` is not read.
 Where the operator has set a limit, a client (an API key, else an address; of IPv6 a /64) may ask for so many conversions \
 in any stretch of time of a certain length: `RateLimit-Policy` says how many and how long, `RateLimit` how many are left. \
 One more is answered 429 (`rate_limited`) with `Retry-After`, before a body of more than 256 KiB is read. Only \
-conversions count: neither what is known already nor what is refused.";
+conversions count: neither what is known already, nor what is refused, nor reports.
+
+Caches may not keep what is answered (`Cache-Control: no-store`), except results, which only their client may keep \
+(`private, no-cache`) to ask with `If-None-Match` whether they are still the same, and the parts of `/apidocs/`.";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -86,7 +90,7 @@ pub fn document() -> Value {
         (
             "/v1/reports/{id}",
             Answer::json::<crate::domain::Report>(&mut schemas),
-            &[ErrorCode::NotFound, ErrorCode::Expired, ErrorCode::ShuttingDown],
+            &[ErrorCode::NotFound, ErrorCode::Expired, ErrorCode::ShuttingDown, ErrorCode::Overloaded],
             true,
         ),
         ("/health", Answer::json::<probes::Health>(&mut schemas), &[], false),

@@ -3,18 +3,16 @@
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::iter;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
 use futures_util::StreamExt;
 
 use super::Limits;
 use crate::domain::ErrorCode;
+use crate::http::patience::{Patience, SLOWEST};
 use crate::http::problem::Problem;
-
-/// Bytes a second that a body has at least, on the whole, once the first wait is over: who sends a byte now and then
-/// would hold a connection and a folder for as long as they like. Slower than any line that models are sent over.
-const SLOWEST: u64 = 1 << 10;
+use crate::http::uploads::Upload;
 
 /// Bytes of a body that is read over.
 const PASSED_OVER: u64 = 16 << 10;
@@ -26,40 +24,43 @@ pub struct Incoming {
     stream: BodyDataStream,
     limits: Limits,
     received: u64,
-    /// How long the client was waited for, all in all.
-    waited: Duration,
+    patience: Patience,
+    upload: Upload,
 }
 
 impl Incoming {
-    pub fn new(body: Body, limits: Limits) -> Self {
-        Self { stream: body.into_data_stream(), limits, received: 0, waited: Duration::ZERO }
+    pub fn new(body: Body, limits: Limits, upload: Upload) -> Self {
+        let patience = Patience::new(limits.wait);
+        Self { stream: body.into_data_stream(), limits, received: 0, patience, upload }
     }
 
     /// The next bytes, or `None` at the end.
     ///
     /// # Errors
-    /// `too_large`, `request_timeout`, `cancelled` when the body is broken off, or `malformed_request` when its chunks
+    /// `too_large`, `overloaded`, `request_timeout`, `cancelled` when the body is broken off, or `malformed_request` when its chunks
     /// are none.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
-        let wait = self.limits.wait;
-        let earned = wait + Duration::from_millis(self.received.saturating_mul(1000) / SLOWEST);
-        let left = earned.saturating_sub(self.waited);
         let began = Instant::now();
-        let next = tokio::time::timeout(wait.min(left), self.stream.next()).await;
-        // Only this is the client's time: what has come is written meanwhile, by a disk that may be slow.
-        self.waited += began.elapsed();
+        let next = tokio::time::timeout(self.patience.left(), self.stream.next()).await;
         let Ok(next) = next else {
-            let detail = if left < wait {
+            let detail = if self.patience.is_of_speed() {
                 format!("the body comes too slowly, with fewer than {SLOWEST} bytes a second")
             } else {
-                format!("nothing came for {} s", wait.as_secs_f64())
+                format!("nothing came for {} s", self.limits.wait.as_secs_f64())
             };
             return Err(Problem::new(ErrorCode::RequestTimeout, detail));
         };
+        // Only this is the client's time: what has come is written meanwhile, by a disk that may be slow.
+        self.patience.spend(began.elapsed());
         let Some(chunk) = next else { return Ok(None) };
         let chunk = chunk.map_err(|error| unreadable(&error))?;
+        self.patience.earn(chunk.len());
         self.received += chunk.len() as u64;
-        if self.received > self.limits.bytes { Err(too_large(self.limits.bytes)) } else { Ok(Some(chunk)) }
+        if self.received > self.limits.bytes {
+            return Err(too_large(self.limits.bytes));
+        }
+        self.upload.add(chunk.len() as u64)?;
+        Ok(Some(chunk))
     }
 }
 

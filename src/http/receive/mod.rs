@@ -10,11 +10,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, header};
 use tokio::sync::SemaphorePermit;
 
 use super::problem::Problem;
+use super::uploads::Upload;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::engine::workdir::ConversionFolder;
 use crate::intake::{Named, Sent};
@@ -56,7 +57,7 @@ enum Content {
     /// In the conversion's folder.
     File(PathBuf),
     /// As it came, with the room that it takes.
-    Memory { chunks: Vec<Bytes>, _room: Option<SemaphorePermit<'static>> },
+    Memory { bytes: Vec<u8>, _room: Option<SemaphorePermit<'static>> },
 }
 
 impl Received {
@@ -72,17 +73,17 @@ impl Received {
     pub fn named(&self) -> Result<Named, ConversionError> {
         let file = match &self.content {
             Content::File(path) => Sent::Owned(path.clone()),
-            Content::Memory { chunks, .. } => Sent::Memory(
-                in_memory(chunks).map_err(|error| ConversionError::io("hold the upload", &error))?,
+            Content::Memory { bytes, .. } => Sent::Memory(
+                in_memory(bytes).map_err(|error| ConversionError::io("hold the upload", &error))?,
             ),
         };
         Ok(Named { name: self.called().to_owned(), file })
     }
 }
 
-fn in_memory(chunks: &[Bytes]) -> io::Result<Memory> {
+fn in_memory(bytes: &[u8]) -> io::Result<Memory> {
     let memory = Memory::new()?;
-    chunks.iter().try_for_each(|chunk| memory.file().write_all(chunk))?;
+    memory.file().write_all(bytes)?;
     Ok(memory)
 }
 
@@ -116,19 +117,20 @@ fn media_type(headers: &HeaderMap) -> &[u8] {
 }
 
 /// Writes the files of a request into the folder; `file_name` is what a raw body is called. Of a form, `refuse` is asked
-/// as soon as the first file's name is known.
+/// as soon as the first file's name is known. What has come counts in `upload` until all of it has.
 ///
 /// # Errors
-/// What `refuse` says, `too_large`, `request_timeout`, `cancelled`, `no_file`, `no_file_name`, `malformed_request`, `disk_full`, `io`.
+/// What `refuse` says, `too_large`, `overloaded`, `request_timeout`, `cancelled`, `no_file`, `no_file_name`, `malformed_request`, `disk_full`, `io`.
 pub async fn receive(
     headers: &HeaderMap,
     body: Body,
     file_name: Option<&str>,
     folder: &ConversionFolder,
     limits: Limits,
+    upload: Upload,
     refuse: impl Fn(&str) -> Result<(), Problem> + Send,
 ) -> Result<Vec<Received>, Problem> {
-    let incoming = Incoming::new(body, limits);
+    let incoming = Incoming::new(body, limits, upload);
     let files = if is_multipart(headers) {
         multipart::files(incoming, media_type(headers), folder, limits.files, refuse).await?
     } else {
@@ -148,7 +150,7 @@ async fn raw(
 ) -> Result<Vec<Received>, Problem> {
     let mut spool = Spool::new(folder, 0, name);
     while let Some(chunk) = incoming.chunk().await? {
-        spool.write(chunk).await?;
+        spool.write(&chunk).await?;
     }
     let file = spool.finish().await?;
     if file.bytes == 0 { Err(Problem::new(ErrorCode::NoFile, NO_FILE)) } else { Ok(vec![file]) }

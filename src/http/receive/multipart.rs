@@ -50,7 +50,7 @@ pub async fn files(
         }
         let mut spool = Spool::new(folder, files.len(), &name);
         while let Some(chunk) = parts.data().await? {
-            spool.write(chunk).await?;
+            spool.write(&chunk).await?;
         }
         files.push(spool.finish().await?);
     }

@@ -152,12 +152,13 @@ mod tests {
 
     use super::*;
     use crate::http::receive::Limits;
+    use crate::http::uploads::Upload;
 
     /// Each part's field name, file name and content, of a body that comes in chunks of `size` bytes.
     async fn read(body: &[u8], size: usize) -> Result<Vec<(String, Option<String>, Vec<u8>)>, Problem> {
         let chunks: Vec<_> = body.chunks(size).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect();
         let limits = Limits { bytes: 1 << 30, files: 10, wait: Duration::from_mins(1) };
-        let incoming = Incoming::new(Body::from_stream(stream::iter(chunks)), limits);
+        let incoming = Incoming::new(Body::from_stream(stream::iter(chunks)), limits, Upload::alone());
         let mut parts = Parts::new(incoming, b"Multipart/Form-Data; charset=x; boundary=\"b-\"")?;
         let mut all = Vec::new();
         while let Some(parameters) = parts.next().await? {
@@ -218,7 +219,7 @@ mod tests {
             Ok::<_, std::io::Error>(part.clone())
         }));
         let limits = Limits { bytes: 1 << 30, files: 10, wait: Duration::from_mins(1) };
-        let incoming = Incoming::new(Body::from_stream(chunks), limits);
+        let incoming = Incoming::new(Body::from_stream(chunks), limits, Upload::alone());
         let mut parts = Parts::new(incoming, b"multipart/form-data; boundary=b-").unwrap();
         for part in 0..200 {
             parts.next().await.unwrap().unwrap();

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use axum::body::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Content, Received};
@@ -29,8 +28,8 @@ pub struct Spool {
     sink: Option<Sink>,
     /// For more than a batch in memory.
     room: Option<SemaphorePermit<'static>>,
-    pending: Vec<Bytes>,
-    pending_bytes: usize,
+    /// Copied together: a chunk of one byte may keep a buffer of the connection of several kilobytes.
+    pending: Vec<u8>,
     bytes: u64,
 }
 
@@ -50,28 +49,26 @@ impl Spool {
             sink: None,
             room: None,
             pending: Vec::new(),
-            pending_bytes: 0,
             bytes: 0,
         }
     }
 
-    pub async fn write(&mut self, chunk: Bytes) -> Result<(), Problem> {
+    pub async fn write(&mut self, chunk: &[u8]) -> Result<(), Problem> {
         self.bytes += chunk.len() as u64;
-        self.pending_bytes += chunk.len();
-        self.pending.push(chunk);
-        if self.pending_bytes < BATCH || self.holds() { Ok(()) } else { self.flush().await }
+        self.pending.extend_from_slice(chunk);
+        if self.pending.len() < BATCH || self.holds() { Ok(()) } else { self.flush().await }
     }
 
     /// Whether what is pending may stay in memory. Further files go to the disk, however small: each in memory costs a
     /// descriptor later, and there may be thousands.
     fn holds(&mut self) -> bool {
-        if self.sink.is_some() || self.number > 0 || self.pending_bytes > HELD {
+        if self.sink.is_some() || self.number > 0 || self.pending.len() > HELD {
             return false;
         }
-        if self.room.is_none() && self.pending_bytes >= BATCH {
+        if self.room.is_none() && self.pending.len() >= BATCH {
             self.room = ROOM.try_acquire().ok();
         }
-        self.room.is_some() || self.pending_bytes < BATCH
+        self.room.is_some() || self.pending.len() < BATCH
     }
 
     pub async fn finish(mut self) -> Result<Received, Problem> {
@@ -81,38 +78,36 @@ impl Spool {
         let (content, hash) = if let Some(sink) = self.sink {
             (Content::File(sink.path), sink.hasher.finalize())
         } else {
-            let mut hasher = blake3::Hasher::new();
-            for chunk in &self.pending {
-                hasher.update(chunk);
-            }
-            (Content::Memory { chunks: self.pending, _room: self.room }, hasher.finalize())
+            let hash = blake3::hash(&self.pending);
+            (Content::Memory { bytes: self.pending, _room: self.room }, hash)
         };
         Ok(Received { content, name: self.name, bytes: self.bytes, hash })
     }
 
     async fn flush(&mut self) -> Result<(), Problem> {
-        let (sink, pending) = (self.sink.take(), std::mem::take(&mut self.pending));
-        (self.pending_bytes, self.room) = (0, None);
+        let (sink, mut pending) = (self.sink.take(), std::mem::take(&mut self.pending));
+        self.room = None;
         let (folder, number) = (self.folder.clone(), self.number);
-        let write = move || -> io::Result<Sink> {
+        let write = move || -> io::Result<(Sink, Vec<u8>)> {
             let mut sink = if let Some(sink) = sink {
                 sink
             } else {
                 let (path, file) = folder.upload(number)?;
                 Sink { path, file, hasher: blake3::Hasher::new() }
             };
-            for chunk in pending {
-                sink.hasher.update(&chunk);
-                sink.file.write_all(&chunk)?;
-            }
+            sink.hasher.update(&pending);
+            sink.file.write_all(&pending)?;
             drop(folder);
-            Ok(sink)
+            pending.clear();
+            pending.shrink_to(2 * BATCH);
+            Ok((sink, pending))
         };
         let written = tokio::task::spawn_blocking(telemetry::in_span(write)).await.map_err(|error| {
             tracing::error!(%error, "writing an upload ended early");
             Problem::new(ErrorCode::Internal, "the upload could not be written")
         })?;
-        self.sink = Some(written.map_err(|error| writing(&error))?);
+        let (sink, pending) = written.map_err(|error| writing(&error))?;
+        (self.sink, self.pending) = (Some(sink), pending);
         Ok(())
     }
 }

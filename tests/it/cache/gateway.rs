@@ -53,12 +53,18 @@ async fn a_client_that_has_it_is_not_sent_it_again() {
     let gateway = Gateway::start(&[]);
     let first = conversion(&gateway).send().await.unwrap();
     let tag = header(&first, "etag");
+    // No cache on the way keeps it, and the client asks before it uses its own.
+    assert_eq!(header(&first, "cache-control"), "private, no-cache");
     until_stored(&gateway, 1);
+    let report = gateway.client.get(gateway.url(&report(&first))).send().await.unwrap();
+    assert_eq!((report.status().as_u16(), header(&report, "cache-control").as_str()), (200, "no-store"));
+    assert_eq!(header(&report, "content-type"), "application/json");
     for (fresh, expected) in [(false, "hit"), (true, "miss")] {
         let request = conversion(&gateway).header("if-none-match", format!("\"x\", W/{tag}"));
         let request = if fresh { request.header("cache-control", "no-cache") } else { request };
         let answer = request.send().await.unwrap();
         assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (304, expected));
+        assert_eq!(header(&answer, "cache-control"), "private, no-cache");
         assert_eq!((header(&answer, "etag"), header(&answer, "content-type")), (tag.clone(), String::new()));
         assert!(header(&answer, "link").starts_with("</v1/reports/"));
         assert!(answer.bytes().await.unwrap().is_empty());

@@ -44,6 +44,10 @@ fn what_is_no_request_is_refused_in_the_words_of_all_errors() {
         (post("transfer-encoding: chunked, identity"), 400, "malformed_request"),
         (post("transfer-encoding: xchunked"), 400, "malformed_request"),
         (post("transfer-encoding: chunked").replace("1.1", "1.0"), 400, "malformed_request"),
+        // Longer than hyper can count, and than 64 bits.
+        (post("content-length: 18446744073709551615"), 413, "too_large"),
+        (post("content-length: 18446744073709551616"), 413, "too_large"),
+        (post("Content-Length:\t99999999999999999999999999 "), 413, "too_large"),
         ("GET /livez HTTP/2.0\r\nhost: a\r\n\r\n".to_owned(), 400, "malformed_request"),
         // As HTTP/2 begins, with its settings.
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_owned(), 400, "malformed_request"),
@@ -54,6 +58,7 @@ fn what_is_no_request_is_refused_in_the_words_of_all_errors() {
         assert_eq!((answer.status, &problem["code"]), (status, &code.into()), "{request:.60}");
         assert_eq!(problem["status"], status, "{request:.60}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
         assert_eq!(answer.header("x-request-id"), problem["request_id"].as_str());
         assert_eq!(answer.header("connection"), Some("close"));
         raw.stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -62,10 +67,8 @@ fn what_is_no_request_is_refused_in_the_words_of_all_errors() {
         let said = format!("route=\"unmatched\" status={status} code={code} client=127.0.0.1");
         assert!(line.contains(&said), "{line}");
     }
-    assert_eq!(
-        (answered(&gateway, "other", "unmatched", 400), answered(&gateway, "other", "unmatched", 431)),
-        (11, 3)
-    );
+    let counted = [400, 413, 431].map(|status| answered(&gateway, "other", "unmatched", status));
+    assert_eq!(counted, [11, 3, 3]);
 }
 
 /// However its first bytes come: hyper has nothing to say to some of them.
@@ -132,6 +135,28 @@ fn nothing_behind_a_request_with_two_ends_is_taken_for_a_request() {
     let second = raw.answer().unwrap();
     assert_eq!((second.status, second.header("connection")), (400, Some("close")));
     assert!(raw.closes());
+}
+
+/// hyper takes the chunks off and leaves the rest: compressed bytes would be taken for a model.
+#[test]
+fn a_body_with_another_transfer_coding_is_refused() {
+    let gateway = Gateway::start_cold(&[]);
+    for (header, status, code) in [
+        ("transfer-encoding: gzip, chunked", 501, "unsupported_transfer_coding"),
+        ("transfer-encoding: gzip\r\ntransfer-encoding: chunked", 501, "unsupported_transfer_coding"),
+        ("Transfer-Encoding: X-Other ;a=b,Chunked", 501, "unsupported_transfer_coding"),
+        ("transfer-encoding: chunked, chunked", 400, "malformed_request"),
+    ] {
+        let mut raw = gateway.raw();
+        let answer = raw.send(post(header)).send("0\r\n\r\n").answer().unwrap();
+        let problem = answer.problem();
+        assert_eq!((problem.0, problem.1.as_str()), (status, code), "{header}");
+        assert_eq!(answer.header("connection"), Some("close"), "{header}");
+        assert!(raw.closes(), "{header}");
+    }
+    let empty_parts = post("transfer-encoding: , chunked");
+    let answer = gateway.raw().send(empty_parts).send("0\r\n\r\n").answer().unwrap();
+    assert_eq!(answer.problem().1, "no_file");
 }
 
 #[test]

@@ -80,6 +80,7 @@ async fn errors_are_as_the_document_lists_them() {
         let request = gateway.client.request(case.method.clone(), gateway.url(case.path)).body(case.body);
         let answer = request.header("content-type", case.media_type).send().await.unwrap();
         assert_eq!(answer.headers()["content-type"], "application/problem+json", "{what}");
+        assert_eq!(answer.headers()["cache-control"], "no-store", "{what}");
         let allow = answer.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
         assert_eq!(allow.is_some(), case.status == 405, "{what}: {allow:?}");
         let (status, id) = (answer.status(), answer.headers()["x-request-id"].clone());

@@ -291,6 +291,62 @@ fn a_body_that_trickles_is_cut() {
     nothing_stays(&gateway);
 }
 
+/// What comes fast earns some patience, not hours of it.
+#[test]
+fn a_body_that_began_fast_and_then_trickles_is_cut() {
+    let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "1")]);
+    let mut raw = gateway.raw();
+    raw.send(head("output_format=glb&filename=a.obj", 90 << 20));
+    // At 1 KiB a second this would be two hours.
+    raw.send(vec![b'#'; 8 << 20]);
+    let mut writer = raw.stream.try_clone().unwrap();
+    let trickle = std::thread::spawn(move || {
+        while writer.write_all(b"v").is_ok() {
+            std::thread::sleep(10 * PAUSE);
+        }
+    });
+    let Problem(status, code, detail) = raw.answer().unwrap().problem();
+    assert_eq!((status, code.as_str()), (408, "request_timeout"), "{detail}");
+    assert!(detail.contains("too slowly"), "{detail}");
+    raw.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    trickle.join().unwrap();
+    nothing_stays(&gateway);
+}
+
+#[test]
+fn unfinished_uploads_are_bounded_together() {
+    let keys = "one:0123456789abcdef,other:fedcba9876543210";
+    let gateway =
+        Gateway::start_cold(&[("MAX_FILE_SIZE", "1M"), ("MAX_UPLOADS_SIZE", "2M"), ("API_KEYS", keys)]);
+    let begin = |key: &str, length: usize| {
+        let mut raw = gateway.raw();
+        raw.send(format!(
+            "POST /convert?output_format=gltf&filename=a.obj HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\
+             content-length: {length}\r\n\r\n"
+        ));
+        raw
+    };
+    let (one, other) = ("0123456789abcdef", "fedcba9876543210");
+    let mut first = begin(one, 1_000_000);
+    first.send(vec![b'x'; 900_000]);
+    until("it is on the disk", || gateway.conversions_on_disk().len() == 1);
+    // The same client has no room left for this, and another client has.
+    let answer = begin(one, 1_000_000).send_while_reading("", vec![b'x'; 999_999]);
+    let problem = answer.problem();
+    assert_eq!((problem.0, problem.1.as_str()), (503, "overloaded"), "{problem:?}");
+    assert!(answer.header("retry-after").is_some());
+    let line = gateway.wait_for(answer.header("x-request-id").unwrap());
+    assert!(line.contains("status=503 code=overloaded") && line.contains("key=\"one\""), "{line}");
+    let answer = begin(other, 400_000).send_while_reading("", vec![b'x'; 400_000]);
+    assert_eq!(answer.status, 415, "{answer:?}");
+    until("only the first one is left on the disk", || gateway.conversions_on_disk().len() == 1);
+    // What has come to its end gives its room back.
+    assert_eq!(first.send_while_reading("", vec![b'x'; 100_000]).status, 415);
+    let answer = begin(one, 1_000_000).send_while_reading("", vec![b'x'; 1_000_000]);
+    assert_eq!(answer.status, 415, "{answer:?}");
+    nothing_stays(&gateway);
+}
+
 #[test]
 fn a_client_that_leaves_in_mid_body_leaves_nothing() {
     let gateway = Gateway::start(&[]);

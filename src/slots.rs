@@ -1,4 +1,4 @@
-//! The engine's slots, shared fairly between clients.
+//! Slots for work that takes its time, shared fairly between clients: the engine's, and those for reading models.
 //!
 //! - A free slot goes to the waiting client that holds the fewest slots. Among those that hold as many, it goes to the
 //!   client that has gone without for the longest: since its oldest conversion came, or since it last gave a slot back.
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Clones are the same slots.
 #[derive(Debug, Clone)]
-pub(super) struct Slots(Arc<Mutex<State>>);
+pub struct Slots(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -54,7 +54,7 @@ struct Line {
 
 /// A slot that a conversion holds, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub struct Slot {
     slots: Slots,
     client: Client,
     /// When the conversion came.

@@ -1,0 +1,115 @@
+"""Bodies that are never meant to come to their end."""
+
+import contextlib
+import socket
+import threading
+import time
+from pathlib import Path
+
+from kit import until
+
+BATCH = 128 << 10
+CONVERT = "POST /convert?output_format=stl&filename=a.obj HTTP/1.1\r\nhost: a\r\n"
+
+
+def begin(gateway, headers: str) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(f"{CONVERT}{headers}\r\n\r\n".encode())
+    return connection
+
+
+def status(connection: socket.socket) -> int:
+    """What the next answer says, or 0 where there is none."""
+    with contextlib.suppress(OSError):
+        return int(connection.recv(4096)[9:12] or 0)
+    return 0
+
+
+def test_pieces_of_one_byte_cost_no_more_than_their_bytes(gateway):
+    """Each piece used to keep a buffer of the connection: 60 MB for 131 kB that came byte by byte."""
+    # Little enough to stay in memory, all of it.
+    length = BATCH - 100
+    with gateway.watched():
+        before = gateway.state().memory
+        gateway.peak_memory()
+        chunked = [begin(gateway, "transfer-encoding: chunked") for _ in range(8)]
+        for connection in chunked:
+            connection.sendall(b"1\r\n#\r\n" * length)
+        plain = [begin(gateway, f"content-length: {BATCH}") for _ in range(4)]
+
+        def dribble(connection: socket.socket) -> None:
+            for _ in range(length):
+                connection.send(b"#")
+
+        threads = [threading.Thread(target=dribble, args=(connection,)) for connection in plain]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        time.sleep(0.5)
+        grown = gateway.peak_memory() - before
+        for connection in chunked + plain:
+            connection.close()
+    assert grown < 16 << 20, f"{grown >> 10} kB for {12 * length >> 10} kB"
+
+
+def test_a_fast_start_does_not_earn_hours(start):
+    """90 MB at once are 25 hours at the slowest speed."""
+    gateway = start(READ_TIMEOUT="2")
+    with gateway.watched():
+        connection = begin(gateway, f"content-length: {100 << 20}")
+        connection.sendall(b"#" * (90 << 20))
+        began, answer = time.monotonic(), b""
+        connection.settimeout(0.2)
+        while time.monotonic() - began < 40:
+            try:
+                connection.send(b"#")
+                answer = connection.recv(4096)
+            except TimeoutError:
+                continue
+            break
+        assert answer[9:12] == b"408", answer[:200]
+        connection.close()
+
+
+def test_unfinished_uploads_are_bounded_together(start):
+    """40 uploads of 9 MB, of which none ends, where 48 MB may be: half of it for this client."""
+    gateway = start(MAX_FILE_SIZE="10M", MAX_UPLOADS_SIZE="48M", READ_TIMEOUT="10")
+    with gateway.watched():
+        answers: list[int] = []
+        open_: list[socket.socket] = []
+
+        def send() -> None:
+            connection = begin(gateway, f"content-length: {10 << 20}")
+            open_.append(connection)
+            with contextlib.suppress(OSError):
+                connection.sendall(b"#" * (9 << 20))
+            connection.settimeout(3)
+            answers.append(status(connection))
+
+        threads = [threading.Thread(target=send) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        most = 0
+        work = f"{gateway.folder.name}/data/work"
+        while any(thread.is_alive() for thread in threads):
+            most = max(most, size_below(work))
+            time.sleep(0.05)
+        for thread in threads:
+            thread.join()
+        assert most <= 26 << 20, f"{most >> 20} MB on the disk"
+        assert answers.count(503) >= 37, answers
+        # Nothing is on the disk of those that were refused.
+        until("only the others are left", lambda: size_below(work) <= 24 << 20, 10)
+        for connection in open_:
+            connection.close()
+
+
+def size_below(folder: str) -> int:
+    """Bytes of uploads."""
+    total = 0
+    for path in Path(folder).glob("run-*/*/upload-*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size
+    return total
