@@ -3,18 +3,20 @@
 //! - A free slot goes to the waiting client that holds the fewest slots. Among those that hold as many, it goes to the
 //!   client that has gone without for the longest: since its oldest conversion came, or since it last gave a slot back.
 //!   Of one client's conversions, the oldest comes first.
-//! - No slot is free while somebody waits. So a client that is alone uses all slots, and clients that share a single
+//! - No slot is free while somebody waits, but for what comes last here. So a client that is alone uses all slots, and clients that share a single
 //!   slot take turns.
 //! - A client that waits for [`PATIENCE`] while another one holds two slots more than it takes one of them over: the
 //!   conversion that got its slot last is stopped there, and starts again when its client's turn comes. So nobody has to
 //!   wait for the end of long conversions of a client that has all slots; with one slot, everybody has to.
+//! - The client that lost a slot so does not get the last one back for as long, counted from the latest conversion of
+//!   another client: one that asks again and again waits once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::Client;
@@ -35,6 +37,8 @@ struct State {
     next: u64,
     /// Clients that hold slots or wait.
     clients: HashMap<Client, Line>,
+    /// The client that lost a slot last, which may not hold all of them until then.
+    held_back: Option<(Client, Instant)>,
 }
 
 /// One client's conversions.
@@ -62,7 +66,8 @@ pub struct Slot {
 
 impl Slots {
     pub fn new(slots: usize) -> Self {
-        Self(Arc::new(Mutex::new(State { slots, free: slots, next: 0, clients: HashMap::new() })))
+        let clients = HashMap::new();
+        Self(Arc::new(Mutex::new(State { slots, free: slots, next: 0, clients, held_back: None })))
     }
 
     /// Waits for a slot. Dropping the future leaves the line.
@@ -103,8 +108,10 @@ impl Slots {
         if state.free == 0 {
             return None;
         }
-        let waiting = state.clients.iter().filter_map(|(client, line)| Some((line.rank()?, client)));
-        let client = waiting.min_by_key(|(rank, _)| *rank)?.1.clone();
+        let last_of = |line: &Line| line.held.len() + 1 == state.slots;
+        let waiting = state.clients.iter().filter_map(|(client, line)| Some((line.rank()?, client, line)));
+        let waiting = waiting.filter(|(_, client, line)| !last_of(line) || state.held_back(client).is_none());
+        let client = waiting.min_by_key(|(rank, ..)| *rank)?.1.clone();
         let given = state.number();
         let line = state.clients.get_mut(&client)?;
         let (came, grant) = line.waiting.pop_first()?;
@@ -124,6 +131,9 @@ impl Slots {
         }
         line.given_back = now;
         state.free += 1;
+        if let Some((_, until)) = state.held_back.as_mut().filter(|(client, _)| *client != slot.client) {
+            *until = (*until).max(Instant::now() + PATIENCE);
+        }
         state.forget(&slot.client);
         drop(state);
         self.hand_out();
@@ -131,14 +141,15 @@ impl Slots {
 
     /// Stops the youngest conversion of the client that holds most slots, if that has two more than this one.
     fn take_over(&self, client: &Client) {
-        let state = self.lock();
+        let mut state = self.lock();
         let kept = |line: &Line| line.held.values().filter(|slot| !slot.is_cancelled()).count();
         let mine = state.clients.get(client).map_or(0, kept);
-        let most = state.clients.values().max_by_key(|line| kept(line));
-        if let Some(most) = most.filter(|line| kept(line) >= mine + 2)
+        let most = state.clients.iter().max_by_key(|(_, line)| kept(line));
+        if let Some((other, most)) = most.filter(|(_, line)| kept(line) >= mine + 2)
             && let Some(youngest) = most.held.values().rfind(|slot| !slot.is_cancelled())
         {
             youngest.cancel();
+            state.held_back = Some((other.clone(), Instant::now() + PATIENCE));
         }
     }
 
@@ -152,6 +163,12 @@ impl State {
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// How long this client may not hold all slots.
+    fn held_back(&self, client: &Client) -> Option<Duration> {
+        let (_, until) = self.held_back.as_ref().filter(|(other, _)| other == client)?;
+        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
     /// Forgets a client that neither holds a slot nor waits for one.
@@ -200,13 +217,18 @@ struct Waiting {
 
 impl Waiting {
     async fn turn(mut self) -> Slot {
+        let began = Instant::now();
         loop {
-            match timeout(PATIENCE, &mut self.granted).await {
+            let held_back = self.slots.lock().held_back(&self.client);
+            match timeout(held_back.unwrap_or(PATIENCE), &mut self.granted).await {
                 Ok(Ok(slot)) => return slot,
                 // Only this leaves the line without a slot.
                 Ok(Err(_)) => std::future::pending().await,
-                Err(_) => self.slots.take_over(&self.client),
+                Err(_) if began.elapsed() >= PATIENCE => self.slots.take_over(&self.client),
+                Err(_) => {}
             }
+            // A slot may have been kept free until now.
+            self.slots.hand_out();
         }
     }
 }
@@ -348,8 +370,16 @@ mod tests {
         tokio::time::sleep(10 * PATIENCE).await;
         assert!(old.taken_over().now_or_never().is_none() && b.taken_over().now_or_never().is_none());
         assert!(!again.is_finished() && !more.is_finished());
+        // What b asks for next finds its slot free, and so does what another one asks for.
         drop(b);
+        for other in ["b", "c", "b"] {
+            tokio::time::sleep(PATIENCE / 2).await;
+            assert!(!again.is_finished());
+            drop(slots.acquire(&client(other)).now_or_never().unwrap());
+        }
+        let began = Instant::now();
         let again = again.await.unwrap();
+        assert!(began.elapsed() >= PATIENCE && began.elapsed() < 2 * PATIENCE);
         assert!(!more.is_finished());
         drop((old, again));
         drop(more.await.unwrap());

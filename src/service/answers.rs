@@ -254,10 +254,14 @@ impl Answers {
             let result = match landed {
                 Landed::Made(made) => Ok(Ready::Made(made)),
                 Landed::Known(entry) => ready(entry),
-                // The time of whoever began it is over, and ours is not.
+                // The time of whoever began it is over, or its place is taken over, and ours may not be.
                 Landed::Failed(error)
-                    if error.code == ErrorCode::Timeout && !led && asked.elapsed() < question.timeout =>
+                    if matches!(error.code, ErrorCode::Timeout | ErrorCode::QueueFull)
+                        && !led
+                        && asked.elapsed() < question.timeout =>
                 {
+                    // Others who wait for it let go of it, too.
+                    tokio::task::yield_now().await;
                     continue;
                 }
                 Landed::Failed(error) if error.code == ErrorCode::Timeout => Err(late(question.timeout)),

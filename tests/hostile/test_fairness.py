@@ -63,7 +63,7 @@ class Flood:
         while not self.over.is_set():
             connection = self.connections[number] = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
             with contextlib.suppress(OSError, http.client.HTTPException):
-                connection.request("POST", "/convert?output_format=glb&filename=a.gltf", model, self.headers)
+                connection.request("POST", "/convert?output_format=abc&filename=a.gltf", model, self.headers)
                 answer = connection.getresponse()
                 answer.read()
                 self.statuses.append((answer.status, answer.getheader("retry-after")))
@@ -88,7 +88,7 @@ def health(server) -> dict:
     return server.get("/health").json()
 
 
-@pytest.mark.parametrize("target", ["fbx", "glb", "usdc", "abc"])
+@pytest.mark.parametrize("target", ["fbx", "usdc", "abc"])
 def test_a_tiny_model_of_endless_motion_is_refused_at_once(gateway, target):
     with gateway.watched():
         began = time.monotonic()
@@ -112,7 +112,9 @@ def test_a_client_that_floods_leaves_the_others_their_share(start):
                 times.append(time.monotonic() - began)
             assert health(server)["engine"]["busy"] == 2
         print("the other client's conversions took", times)
-        assert max(times) < PATIENCE + SMALL, times
+        assert times[0] < PATIENCE + SMALL, times
+        # The slot that it waited for at first is kept for it and others.
+        assert max(times[1:]) < PATIENCE, times
         assert "takes the slot over" in server.log.read_text()
         refused = [after for status, after in flood.statuses if status == 503]
         assert refused, flood.statuses

@@ -7,7 +7,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use super::engine::motion;
 use super::{Gateway, TRIANGLE, nothing_stays};
 
-const KEYS: (&str, &str) = ("API_KEYS", "a:aaaaaaaaaaaaaaaa,b:bbbbbbbbbbbbbbbb");
+const KEYS: (&str, &str) = ("API_KEYS", "a:aaaaaaaaaaaaaaaa,b:bbbbbbbbbbbbbbbb,c:cccccccccccccccc");
 
 /// A conversion for the owner of a key.
 fn asks(gateway: &Gateway, owner: &str, name: &str, model: Vec<u8>) -> RequestBuilder {
@@ -108,5 +108,52 @@ async fn whoever_hangs_up_while_waiting_leaves_the_queue() {
     assert_eq!(works.await, 200);
     gateway.until_idle().await;
     assert_eq!(asks(&gateway, "b", "a.obj", TRIANGLE.into()).send().await.unwrap().status(), 200);
+    nothing_stays(&gateway);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_is_taken_over_is_not_missed_by_others_who_wait_for_the_same() {
+    let gateway = Gateway::start(&[
+        ("WORKERS", "1"),
+        ("QUEUE_LIMIT", "2"),
+        ("CACHE_SCOPE", "shared"),
+        ("LOG_LEVEL", "info,meshgate::service=debug"),
+        KEYS,
+    ]);
+    let model = |number: usize| TRIANGLE.replacen("v 1", &format!("v {number}"), 1).into_bytes();
+    let waits = async |number: u64, owner: &str| {
+        gateway.until_busy().await;
+        gateway.until_waiting(number).await;
+        asks(&gateway, owner, "a.obj", model(number as usize)).send().await.unwrap().status()
+    };
+    let (same, told) = tokio::sync::oneshot::channel();
+    let others = async {
+        gateway.until_busy().await;
+        gateway.until_waiting(2).await;
+        let same_as_second = tokio::spawn(asks(&gateway, "b", "a.obj", model(1)).send());
+        gateway.wait_for("it is waited for");
+        let third = tokio::spawn(asks(&gateway, "c", "a.obj", model(3)).send());
+        same.send(()).unwrap();
+        (same_as_second.await.unwrap().unwrap().status(), third.await.unwrap().unwrap().status())
+    };
+    // The engine is held until the second one of `a` has lost its place.
+    let second = async {
+        let status = waits(1, "a").await;
+        gateway.until_waiting(2).await;
+        status
+    };
+    let (lost, gone) = tokio::sync::oneshot::channel();
+    let second = async {
+        let status = second.await;
+        lost.send(()).unwrap();
+        status
+    };
+    let works = while_a_works(&gateway, async || {
+        told.await.unwrap();
+        gone.await.unwrap();
+    });
+    let (works, _first, second, (same_as_second, third)) = tokio::join!(works, waits(0, "a"), second, others);
+    assert_eq!((works, second), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!((same_as_second, third), (StatusCode::OK, StatusCode::OK));
     nothing_stays(&gateway);
 }
