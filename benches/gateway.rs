@@ -114,6 +114,10 @@ impl Server {
         }
     }
 
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
+    }
+
     /// A field of the gateway's own `/proc/PID/status`, in kB.
     pub fn status_kb(&self, field: &str) -> Result<u64> {
         super::status_kb(&format!("/proc/{}/status", self.process.id()), field)

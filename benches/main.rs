@@ -5,6 +5,7 @@
 mod cache;
 mod engine;
 mod gateway;
+mod hostile;
 mod table;
 
 use std::fs;
@@ -73,6 +74,9 @@ async fn main() -> Result<()> {
     }
     if wanted("crowd") {
         add(vec![bench.crowd().await?]);
+    }
+    if wanted("hostile") {
+        add(bench.hostile().await?);
     }
     if wanted("ready") {
         add(vec![bench.ready()?]);

@@ -15,5 +15,6 @@ pub mod packaging;
 pub mod redis;
 pub mod service;
 pub mod shutdown;
+pub mod slots;
 pub mod storage;
 pub mod telemetry;

@@ -7,7 +7,7 @@ so all that moves is one clip.
 import bpy
 import numpy as np
 
-from . import keys, scene
+from . import keys, lengths, scene
 from .formats import USD
 
 _CONSTRAINT = "TRANSFORM_CACHE"
@@ -78,6 +78,7 @@ def _constraints(item: bpy.types.Object) -> list[bpy.types.Constraint]:
 
 def _bake(cached: list[bpy.types.Object], name: str) -> None:
     world = bpy.context.scene
+    lengths.check_frames(world.frame_start, world.frame_end, len(cached))
     frames = range(world.frame_start, world.frame_end + 1)
     poses = {item: np.empty((len(frames), 10), dtype=np.float32) for item in cached}
     for row, frame in enumerate(frames):

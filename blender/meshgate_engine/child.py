@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 import tempfile
 import traceback
@@ -28,8 +29,10 @@ Run = Callable[[dict, Progress], dict]
 NO_REPORT = 70
 NO_SPACE = 28
 
-# Where the progress pipe is in the child; 0, 1 and 2 are all else that is open.
+# Where the progress pipe is in the child; 0, 1 and 2 are all else that is open, and until it is bound the channel
+# through which the zygote gets its listener (``threads.py``).
 PROGRESS_FD = 3
+_CHANNEL_FD = 4
 
 # What remains below the hard limit to say that the soft one was met, in bytes.
 _MEMORY_RESERVE = 32 << 20
@@ -54,11 +57,11 @@ class Surroundings:
     run: Run
 
 
-def live(command: dict, surroundings: Surroundings, zygote: int, log: int, progress: int) -> None:
+def live(command: dict, surroundings: Surroundings, zygote: int, log: int, progress: int, channel: int) -> None:
     """All that a child does, right after the fork. Never returns."""
     status = NO_REPORT
     try:
-        _detach(zygote, log, progress)
+        _detach(zygote, log, progress, channel)
         status = _work(command, surroundings)
     except BaseException:
         with contextlib.suppress(BaseException):
@@ -96,21 +99,23 @@ def settle_signals() -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 
-def _detach(zygote: int, log: int, progress: int) -> None:
+def _detach(zygote: int, log: int, progress: int, channel: int) -> None:
     os.setsid()
     die_with_parent()
     if os.getppid() != zygote:
         os._exit(NO_REPORT)
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGCHLD, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
     # High numbers first, lest one is overwritten before it is copied.
-    log, progress = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (log, progress))
+    log, progress, channel = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (log, progress, channel))
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.dup2(progress, PROGRESS_FD)
-    os.closerange(PROGRESS_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    os.dup2(channel, _CHANNEL_FD)
+    os.closerange(_CHANNEL_FD + 1, os.sysconf("SC_OPEN_MAX"))
     os.set_blocking(PROGRESS_FD, False)
 
 
@@ -124,8 +129,9 @@ def _work(command: dict, surroundings: Surroundings) -> int:
     # The zygote's own choice may be remembered.
     tempfile.tempdir = None
     _set_limits(limits)
-    if surroundings.sandboxed:
-        sandbox.enter(folder, surroundings.readable, surroundings.program, surroundings.missing)
+    with socket.socket(fileno=_CHANNEL_FD) as channel:
+        if surroundings.sandboxed:
+            sandbox.enter(folder, surroundings.readable, surroundings.program, surroundings.missing, channel)
     stage = "importing"
 
     def progress(name: str, fraction: float | None = None) -> None:

@@ -243,15 +243,25 @@ def prepare_for_export(target: str) -> None:
         found = takes(scene)
     if target in {"glb", "gltf", "vrm"}:
         _lay_on_tracks(scene, found)
-    if target in ONE_TIMELINE:
-        shown = together(found)
-    else:
-        shown = found if target in {"glb", "fbx"} else [next(filter(is_assigned, found), found[0])]
+    shown = exported(target, found)
     scene.frame_start = int(min(take.start for take in shown))
     scene.frame_end = max(scene.frame_start, round(max(take.end for take in shown)))
     if target in ONE_TIMELINE:
         activate_all(scene, shown)
         scene.frame_set(scene.frame_start)
+
+
+def exported(target: str, found: list[Take]) -> list[Take]:
+    """The clips that a target gets."""
+    if target in ONE_TIMELINE:
+        return together(found)
+    return found if target in {"glb", "fbx"} else list(filter(is_assigned, found))[:1] or found[:1]
+
+
+def last_key(take: Take) -> float:
+    """The frame of the last key, wherever Blender ends the clip."""
+    curves = [curve for _owner, slot in take.parts for curve in _curves(take.action, slot)]
+    return max((float(curve.range()[1]) for curve in curves), default=take.end)
 
 
 def together(found: list[Take]) -> list[Take]:

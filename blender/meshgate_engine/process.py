@@ -1,6 +1,6 @@
 """What happens between import and export: the options, and what exporters do not do by themselves."""
 
-from . import caches, clips, measure, parts, pose, scene, unwritten
+from . import caches, clips, lengths, measure, parts, pose, scene, unwritten
 from .errors import ConversionError
 from .job import Job
 from .modifiers import apply_modifiers, triangulate
@@ -25,6 +25,7 @@ def apply(job: Job) -> None:
                 "no_animation", f"{job.output_format} is animation, and the option animation is false"
             )
         clips.remove_all()
+    lengths.check(job)
     factor = job.scale if job.output_format == "blend" else job.scale * scene.take_metres()
     if job.output_format != "blend" or factor != 1.0 or caches.reads_on(job.input_format):
         apply_modifiers(job, scaled=factor != 1.0)

@@ -37,7 +37,9 @@ TASK = {"input", "input_format", "output", "output_format", "options", "read_bac
 LIMITS = {"memory_bytes", "cpu_seconds", "file_bytes", "disk_bytes", "open_files"}
 
 # The ways in which a child can end, in "how" of "end".
-ENDS = {"exit", "signal", "memory_limit", "cpu_limit", "disk_limit", "hang", "cancelled", "not_started"}
+ENDS = {
+    "exit", "signal", "memory_limit", "cpu_limit", "disk_limit", "thread_limit", "hang", "cancelled", "not_started",
+}  # fmt: skip
 
 STAGES = ("importing", "processing", "exporting", "packing")
 

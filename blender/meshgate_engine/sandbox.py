@@ -7,14 +7,20 @@ user namespaces. Each part binds the calling thread only, so a child enters befo
 import base64
 import contextlib
 import ctypes
+import importlib.util
 import os
+import socket
 import stat
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Sequence
 
+from . import threads
+
 LANDLOCK = "landlock"
 SECCOMP = "seccomp"
+THREADS = "the thread limit"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -42,7 +48,11 @@ _READ = _READ_FILE | _READ_DIR
 _CHANGE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _REFER | _TRUNCATE
 
 # Besides the engine: shared libraries with their cache, the processors' number, and what every program has.
-_SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/sys/devices/system/cpu", "/dev/urandom", "/dev/zero")
+_LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
+_SYSTEM = (*_LIBRARIES, "/etc/ld.so.cache", "/sys/devices/system/cpu", "/dev/urandom", "/dev/zero")
+
+# Folders that an engine shares with programs of all kinds; its own files lie in folders of their own.
+_SHARED = {"/", "/usr", "/usr/bin", "/usr/games", "/usr/local", "/usr/local/bin"}
 _SYSTEM_WRITABLE = ("/dev/null",)
 
 
@@ -67,24 +77,42 @@ _OWN_CAPABILITIES = _CapabilityHeader(0x20080522, 0)
 _NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
 
 
-def engine_paths() -> list[str]:
-    """What Python and Blender are made of."""
+def engine_paths(home: Sequence[str]) -> list[str]:
+    """The folders of the engine: those of its ``home``, and those of Python's modules and of Blender's files."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    paths = {sys.prefix, sys.base_prefix, os.path.join(package, "meshgate_engine")}
+    stdlib = map(sysconfig.get_path, ("stdlib", "platstdlib"))
+    paths = {*home, os.path.join(package, "meshgate_engine"), *stdlib}
+    # The folder that the package lies in may hold other things.
+    paths.update(path for path in sys.path if os.path.isdir(path) and os.path.abspath(path) != package)
+    found = importlib.util.find_spec("bpy")
+    if found and found.origin:
+        paths.add(os.path.dirname(found.origin))
     if "bpy" in sys.modules:
         bpy = sys.modules["bpy"]
-        binary = bpy.app.binary_path
-        paths.update(os.path.dirname(path) for path in (binary, getattr(bpy, "__file__", None)) if path)
-    return sorted({os.path.realpath(path) for path in paths})
+        paths.update(bpy.utils.resource_path(kind) for kind in ("LOCAL", "SYSTEM"))
+        if bpy.app.binary_path:
+            paths.add(os.path.dirname(os.path.realpath(bpy.app.binary_path)))
+    real = {os.path.realpath(path) for path in paths if path} - _SHARED
+    # Each path is a rule that each child has to make: what lies within another needs none.
+    return sorted(path for path in real if not any(path.startswith(other + os.sep) for other in real))
 
 
-def enter(folder: str, readable: Sequence[str], program: bytes, missing: Sequence[str] = ()) -> None:
+def enter(
+    folder: str,
+    readable: Sequence[str],
+    program: bytes,
+    missing: Sequence[str] = (),
+    channel: socket.socket | None = None,
+) -> None:
     """Binds this process for good: besides what every program reads, it can read ``readable`` and write in ``folder``.
 
-    Raises OSError when a part that is not in ``missing`` cannot be had.
+    Through ``channel`` the zygote gets the listener that decides about threads. Raises OSError when a part that is not
+    in ``missing`` cannot be had.
     """
     _call(_libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _drop_capabilities()
+    if THREADS not in missing:
+        threads.hand_over(channel)
     if LANDLOCK not in missing:
         _enter_landlock(folder, readable)
     if SECCOMP not in missing:
@@ -95,10 +123,12 @@ def missing(program: str) -> list[str]:
     """The parts that cannot be had here, found by trying each in a process of its own."""
     parts = []
     with tempfile.TemporaryDirectory() as folder:
-        if not _works(lambda: enter(folder, [], b"", [SECCOMP])):
+        if not _works(lambda: enter(folder, [], b"", [SECCOMP, THREADS])):
             parts.append(LANDLOCK)
-        if not _works(lambda: enter(folder, [], decode(program), [LANDLOCK])):
+        if not _works(lambda: enter(folder, [], decode(program), [LANDLOCK, THREADS])):
             parts.append(SECCOMP)
+        if not _works(lambda: enter(folder, [], b"", [LANDLOCK, SECCOMP])):
+            parts.append(THREADS)
     return parts
 
 

@@ -51,6 +51,30 @@ def take_metres() -> float:
     return factor
 
 
+def blocks() -> Iterator[bpy.types.ID]:
+    """All of Blender's data, of every kind."""
+    for kind in bpy.data.bl_rna.properties:
+        if kind.type == "COLLECTION":
+            yield from getattr(bpy.data, kind.identifier)
+
+
+def embedded() -> Iterator[bpy.types.ID]:
+    """The node trees and collections that belong to others and are in none of Blender's lists."""
+    data = bpy.data
+    owners = (data.scenes, data.materials, data.worlds, data.lights, data.linestyles, data.textures)
+    for owner in (owner for each in owners for owner in each):
+        for name in ("node_tree", "collection"):
+            found = getattr(owner, name, None)
+            if isinstance(found, bpy.types.ID) and found.is_embedded_data:
+                yield found
+
+
+def node_trees() -> list[bpy.types.NodeTree]:
+    """All trees of nodes that are not linked from another file."""
+    trees = [found for found in embedded() if isinstance(found, bpy.types.NodeTree)]
+    return [tree for tree in [*trees, *bpy.data.node_groups] if tree.is_editable]
+
+
 def clear() -> None:
     """Makes the scene empty again; add-ons stay as they are."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)

@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import bones, clips, keys, scene, shapes
+from . import bones, clips, keys, lengths, scene, shapes
 from .job import Job
 
 # Targets that hold no motion of objects: such constraints, or a skeleton, or nothing.
@@ -104,6 +104,7 @@ def _recordings(steered: list[bpy.types.Object], groups: Groups) -> list[Recordi
         for item, around in related.items()
     }
     recorded: list[Recording] = []
+    samples = 0
     with clips.put_back(world) as put_back:
         for take in found:
             objects = [item for item in steered if take in takes_of[item]]
@@ -111,9 +112,13 @@ def _recordings(steered: list[bpy.types.Object], groups: Groups) -> list[Recordi
             if objects or others:
                 put_back()
                 clips.play(take, keeping=others)
+                moving = len(objects) + sum(map(len, others.values()))
+                samples = lengths.check_frames(take.start, take.end, moving, samples)
                 frames = range(math.floor(take.start), math.ceil(take.end) + 1)
                 recorded.append((take, frames, _record(objects, others, frames)))
         if not found and _may_move(steered, groups):
+            moving = len(steered) + sum(map(len, groups.values()))
+            lengths.check_frames(world.frame_start, world.frame_end, moving)
             frames = range(world.frame_start, world.frame_end + 1)
             recorded.append((None, frames, _record(steered, groups, frames)))
     return recorded

@@ -126,7 +126,10 @@ def relink(job: Job) -> list[str]:
     """
     files: dict[str, list[Path]] | None = None
     names = []
-    for image in [image for image in bpy.data.images if _is_missing(image)]:
+    for image in [image for image in bpy.data.images if is_missing(image)]:
+        if image.source == "TILED":
+            names += [base_name(tile_path(image.filepath_raw, tile.number)) for tile in image.tiles]
+            continue
         if files is None:
             files = _files(Path(job.input))
         path = image.filepath_raw or image.name
@@ -155,7 +158,7 @@ def _likeliest(path: str, files: dict[str, list[Path]]) -> list[Path]:
 
 def missing() -> list[str]:
     """The names of textures whose files are not there."""
-    return sorted({base_name(image.filepath_raw or image.name) for image in bpy.data.images if _is_missing(image)})
+    return sorted({base_name(image.filepath_raw or image.name) for image in bpy.data.images if is_missing(image)})
 
 
 def base_name(path: str) -> str:
@@ -171,7 +174,7 @@ def base_name(path: str) -> str:
 def drop_unreadable(job: Job) -> None:
     """Takes images out that the exporter of the target would stumble over, or black out."""
     if job.output_format != "blend":
-        _drop([image for image in bpy.data.images if _is_missing(image)])
+        _drop([image for image in bpy.data.images if is_missing(image)])
     if job.output_format in _DECODING:
         damaged = [image for image in images(materials(bpy.context.scene.objects)) if _is_damaged(image)]
         for image in damaged:
@@ -330,13 +333,20 @@ def _files(main: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _is_missing(image: bpy.types.Image) -> bool:
+def is_missing(image: bpy.types.Image) -> bool:
+    """Whether an image has a file, or files, and none of them is the model's."""
     if image.source in _WITHOUT_FILE or image.type in {"RENDER_RESULT", "COMPOSITING"} or image.packed_file:
         # A placeholder that an importer made for a file it did not find still carries the file's path.
         return image.source == "GENERATED" and bool(image.filepath_raw) and not image.packed_file
-    if image.source in {"SEQUENCE", "MOVIE", "TILED"}:
-        return False
+    if image.source == "TILED":
+        return not any(is_within(tile_path(image.filepath_raw, tile.number)) for tile in image.tiles)
     return not is_within(image.filepath_raw)
+
+
+def tile_path(pattern: str, number: int) -> str:
+    """The file of a tile: Blender and others count tiles from 1001, ten in a row, or name them by column and row."""
+    row, column = divmod(number - 1001, 10)
+    return pattern.replace("<UDIM>", str(number)).replace("<UVTILE>", f"u{column + 1}_v{row + 1}")
 
 
 def is_within(path: str) -> bool:

@@ -95,7 +95,7 @@ class _Tiles:
         return self._images[tiled, number]
 
     def _load(self, tiled: bpy.types.Image, number: int) -> bpy.types.Image | None:
-        path = tiled.filepath_raw.replace("<UDIM>", str(number)).replace("<UVTILE>", _place(number))
+        path = textures.tile_path(tiled.filepath_raw, number)
         name = textures.base_name(path)
         content = next((each.packed_file.data for each in tiled.packed_files if each.tile_number == number), None)
         if content is None and textures.is_within(path):
@@ -109,10 +109,6 @@ class _Tiles:
         image.source, image.filepath_raw = "FILE", f"//{name}"
         textures.take_settings(image, tiled)
         return image
-
-
-def _place(number: int) -> str:
-    return f"u{(number - _FIRST) % 10 + 1}_v{(number - _FIRST) // 10 + 1}"
 
 
 def _numbers(mesh: bpy.types.Mesh) -> np.ndarray:

@@ -57,6 +57,8 @@ class Child:
         self.hangs = False
         self.finished = False
         self.killed = False
+        # How often it was refused another thread.
+        self.refused_threads = 0
         self._log = bytearray()
         self._line = bytearray()
         self._waiting: tuple[str, float | None] | None = None
@@ -184,6 +186,8 @@ class Child:
         if os.WIFEXITED(status):
             return {"how": "exit", "status": os.WEXITSTATUS(status)}
         number = os.WTERMSIG(status)
+        if self.refused_threads and number in {*_CRASHES, signal.SIGKILL}:
+            return {"how": "thread_limit"}
         if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu >= self.limits["cpu_seconds"]):
             return {"how": "cpu_limit"}
         if number == signal.SIGKILL and oom_kills() > self._oom_kills:

@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from . import child, disk, environment, protocol, sandbox, warm, watch
+from . import child, disk, environment, protocol, sandbox, threads, warm, watch
 from .child import Run
 
 # How often the children are looked at, in seconds.
@@ -121,7 +121,7 @@ def _prepare(hello: dict, run: Run | None) -> tuple[child.Surroundings, dict]:
     surroundings = child.Surroundings(
         sandboxed=sandboxed,
         program=b"" if sandbox.SECCOMP in missing or not sandboxed else sandbox.decode(hello["seccomp"]),
-        readable=(*hello["readable"], *sandbox.engine_paths()),
+        readable=tuple(sandbox.engine_paths(hello["readable"])),
         missing=tuple(missing),
         load=warm.load if hello["cold"] else None,
         run=run,
@@ -152,6 +152,7 @@ class _Zygote:
         self._untidy = untidy
         self._forked = 0
         self._children: dict[int, watch.Child] = {}
+        self._gates: dict[int, threads.Gate] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(peer, selectors.EVENT_READ, None)
         # A child's end wakes the selector through this pipe.
@@ -162,6 +163,7 @@ class _Zygote:
         # A Ctrl-C in a terminal goes to everybody; it is the supervisor who decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         child.settle_signals()
+        threads.settle_signals()
         # Whatever outlives a child comes to us, and goes.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -233,23 +235,33 @@ class _Zygote:
         try:
             pipes += os.pipe2(os.O_CLOEXEC)
             pipes += os.pipe2(os.O_CLOEXEC)
+            pipes += (end.detach() for end in socket.socketpair())
             pid = os.fork()
         except OSError as error:
             for fd in pipes:
                 os.close(fd)
             self._send("exited", **watch.not_started(command["id"], f"cannot fork: {error.strerror}"))
             return
-        log, log_end, progress, progress_end = pipes
+        log, log_end, progress, progress_end, channel, channel_end = pipes
         if pid == 0:
-            child.live(command, self._surroundings, zygote, log_end, progress_end)
-        os.close(log_end)
-        os.close(progress_end)
+            child.live(command, self._surroundings, zygote, log_end, progress_end, channel_end)
+        for fd in (log_end, progress_end, channel_end):
+            os.close(fd)
         each = watch.Child(command, pid, before, log, progress)
         self._children[pid] = each
+        self._gates[pid] = threads.Gate(each, socket.socket(fileno=channel))
+        self._selector.register(channel, selectors.EVENT_READ, lambda: self._take_listener(pid))
         for fd, read in ((log, each.read_log), (progress, each.read_progress)):
             os.set_blocking(fd, False)
             self._selector.register(fd, selectors.EVENT_READ, read)
         self._send("started", id=each.number, pid=pid)
+
+    def _take_listener(self, pid: int) -> bool:
+        """Begins to answer a child that asks before each new thread. Nothing else comes through its channel."""
+        gate = self._gates[pid]
+        if gate.receive():
+            self._selector.register(gate.listener, selectors.EVENT_READ, gate.answer)
+        return False
 
     def _pass_on(self, each: watch.Child) -> None:
         step = each.take_progress()
@@ -272,10 +284,12 @@ class _Zygote:
             del self._children[each.pid]
             event = each.end(status, usage)
             self._pass_on(each)
-            for fd in (each.log_fd, each.progress_fd):
+            gate = self._gates.pop(each.pid)
+            for fd in (each.log_fd, each.progress_fd, *gate.descriptors()):
                 with contextlib.suppress(KeyError):
                     self._selector.unregister(fd)
             each.close()
+            gate.close()
             self._kill_orphans()
             self._send("exited", **event)
 

@@ -99,11 +99,14 @@ def convert(
     return in_child(_convert, folder, task)
 
 
-def build(folder: Path, builder: Callable[[], None], name: str = "source.blend") -> Path:
-    """Saves what ``builder`` makes in an empty scene as ``folder/name``, in the format that the name says."""
+def build(folder: Path, builder: Callable[[], None], name: str = "source.blend", *, as_blender_does=False) -> Path:
+    """Saves what ``builder`` makes in an empty scene as ``folder/name``, in the format that the name says.
+
+    A .blend is saved like a result, without scripts and with its textures inside, or ``as_blender_does``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
-    in_child(_build, path, builder)
+    in_child(_save if as_blender_does else _build, path, builder)
     return path
 
 
@@ -123,6 +126,11 @@ def _build(path: Path, builder: Callable[[], None]) -> None:
     builder()
     target = path.suffix[1:]
     formats.module(target).write(Job("", "", str(path), target))
+
+
+def _save(path: Path, builder: Callable[[], None]) -> None:
+    builder()
+    bpy.ops.wm.save_as_mainfile(filepath=str(path.absolute()), check_existing=False, relative_remap=False)
 
 
 def _empty_scene() -> None:

@@ -25,7 +25,7 @@ def malicious(folder):
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "usdz", "blend", "stl"])
 def test_scripts_and_drivers_do_not_run(tmp_path, target):
-    source = build(tmp_path / "s", malicious(tmp_path))
+    source = build(tmp_path / "s", malicious(tmp_path), as_blender_does=True)
     for trace in tmp_path.glob("ran-*"):
         trace.unlink()
     report = convert(tmp_path / "c", source, target)
@@ -43,7 +43,7 @@ def test_a_linked_library_is_not_opened(tmp_path):
         bpy.context.scene.collection.objects.link(here.objects[0])
         figure()
 
-    source = build(tmp_path / "s", linking)
+    source = build(tmp_path / "s", linking, as_blender_does=True)
     report = convert(tmp_path / "c", source, "glb")
     assert report["warnings"] == ["a linked library was not opened: library.blend"]
     assert report["input"]["meshes"] == report["output"]["meshes"] == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness import Zygote
+from meshgate_engine import threads
 
 SECRET = "a-secret-of-the-service"
 
@@ -20,7 +21,7 @@ ORDINARY_USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", 
 SHOWN = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"')
 
 PRELUDE = """
-import ctypes, errno, os, resource, signal, socket, subprocess
+import ctypes, errno, fcntl, os, resource, signal, socket, struct, subprocess
 libc = ctypes.CDLL(None, use_errno=True)
 def call(name, *arguments):
     ctypes.set_errno(0)
@@ -32,12 +33,19 @@ def attempt(function, *arguments):
     except OSError as error:
         return errno.errorcode[error.errno]
     return "done"
+def ioctl(*arguments):
+    with open("out/file", "wb") as file:
+        fcntl.ioctl(file, *arguments)
 parent = os.getppid()
 """
 
 FORBIDDEN = {
     "read /etc/passwd": "open, '/etc/passwd'",
     "list /": "os.listdir, '/'",
+    "list programs": "os.listdir, '/usr/bin'",
+    "read what programs share": "os.listdir, '/usr/share'",
+    "read what an administrator installed": "os.listdir, '/usr/local'",
+    "read the engine's other programs": "os.listdir, os.path.join(__import__('sys').base_prefix, 'bin')",
     "list the other folders": "os.listdir, '..'",
     "read another conversion's folder": "open, '../other/in/model'",
     "read its own first environment": "open, '/proc/self/environ'",
@@ -75,6 +83,12 @@ FORBIDDEN = {
     "mount": "call, 'mount', None, b'/mnt', b'tmpfs', 0, None",
     "keep memory in a file of no folder": "os.memfd_create, 'x'",
     "share memory": "call, 'shmget', 0, 4096, 0o1600",
+    "reserve room": "ioctl, 0x40305828, struct.pack('=hhqqiI16x', 0, 0, 0, 1 << 30, 0, 0)",
+    "reserve room, as others do it": "ioctl, 0x4030582a, struct.pack('=hhqqiI16x', 0, 0, 0, 1 << 30, 0, 0)",
+    "reserve room by zeroes": "ioctl, 0x40305839, struct.pack('=hhqqiI16x', 0, 0, 0, 1 << 30, 0, 0)",
+    "share another file's room": "ioctl, 0x40049409, 1",
+    "make a file that nobody can change": "ioctl, 0x40086602, struct.pack('=q', 0x10)",
+    "reserve room by its own call": "os.posix_fallocate, os.open('out/a', os.O_CREAT | os.O_RDWR), 0, 1 << 30",
     "send signals through a descriptor": "lambda: __import__('fcntl').fcntl(1, 8, parent),",
 }
 
@@ -131,7 +145,9 @@ def test_the_user_is_the_one_meant(zygote, request):
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_a_child_cannot(zygote, what):
     outcome = zygote.result(PRELUDE + f"result = attempt({FORBIDDEN[what]})")
-    assert outcome in ("EPERM", "EACCES", "EXDEV")
+    # No such call: the C library does without.
+    refused = ("EPERM", "EACCES", "EXDEV", *(["ENOSYS"] if what == "reserve room by its own call" else []))
+    assert outcome in refused
 
 
 @pytest.mark.parametrize(
@@ -140,6 +156,7 @@ def test_a_child_cannot(zygote, what):
         "read /etc/passwd", "read another conversion's folder", "read its own first environment",
         "write beside its folder", "open a TCP socket", "open a Unix socket", "fork", "signal the parent",
         "leave a symbolic link", "keep memory in a file of no folder", "empty a file by its name",
+        "list programs", "read what an administrator installed",
     ],
 )  # fmt: skip
 def test_without_a_sandbox_it_could(unbound, what):
@@ -250,6 +267,104 @@ def test_a_file_cut_short_silently_is_noticed(zygote):
     code = "import os; fd = os.open('out/a', os.O_CREAT | os.O_WRONLY); os.write(fd, bytes(2 << 20))"
     _, report = zygote.run(code, file_bytes=1 << 20)
     assert report["code"] == "output_too_large"
+
+
+GROWING = {
+    "write": "os.write(fd, bytes(2 << 20))",
+    "write at a place": "os.pwrite(fd, b'x', 2 << 20)",
+    "make it longer": "os.ftruncate(fd, 2 << 20)",
+    "copy a file into it": "os.copy_file_range(source, fd, 2 << 20)",
+    "send a file into it": "os.sendfile(fd, source, 0, 2 << 20)",
+}
+
+
+@pytest.mark.parametrize("way", GROWING)
+def test_no_way_to_grow_a_file_passes_its_limit(zygote, way):
+    code = PRELUDE + (
+        "open('in/source', 'wb').write(bytes(1 << 20))\n"
+        "source, fd = os.open('in/source', os.O_RDONLY), os.open('out/a', os.O_CREAT | os.O_WRONLY)\n"
+        f"result = [attempt(lambda: {GROWING[way]}) for _ in range(3)][-1], os.fstat(fd).st_size <= 1 << 20\n"
+        "os.remove('out/a')"
+    )
+    assert zygote.result(code, file_bytes=1 << 20) == "('EFBIG', True)"
+
+
+THREADS = """
+import _thread, os, threading, time
+# Of small stacks, so that no limit of memory meets them.
+threading.stack_size(32 << 10)
+def more():
+    try:
+        _thread.start_new_thread(time.sleep, (60,))
+    except RuntimeError:
+        return False
+    return True
+made = 0
+while made < 900 and more():
+    made += 1
+# Its entries may not be read, but they are counted.
+result = made, os.stat("/proc/self/task").st_nlink - 2
+"""
+
+
+def test_threads_are_limited(zygote):
+    made, alive = eval(zygote.result(THREADS))
+    assert (made, alive) == (threads.LIMIT - 1, threads.LIMIT)
+
+
+def test_threads_that_come_at_once_are_limited(zygote):
+    # Each of them starts others as fast as it can.
+    code = """
+    import _thread, os, time
+    def more():
+        for _ in range(4):
+            try:
+                _thread.start_new_thread(more, ())
+            except RuntimeError:
+                time.sleep(0.01)
+        time.sleep(60)
+    _thread.start_new_thread(more, ())
+    most = 0
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        most = max(most, os.stat("/proc/self/task").st_nlink - 2)
+        time.sleep(0.001)
+    result = most
+    """
+    assert 16 < int(zygote.result(code)) <= threads.LIMIT
+
+
+def test_a_crash_for_want_of_threads_is_told_from_others(zygote):
+    exited, _report = zygote.run(THREADS + "os.abort()")
+    assert exited["end"] == {"how": "thread_limit"}
+
+
+def test_a_child_that_goes_on_asking_for_threads_is_killed(zygote):
+    exited, _report = zygote.run(THREADS + "while True: more()")
+    assert exited["end"] == {"how": "thread_limit"}
+    assert zygote.result("result = 'alive'") == "alive"
+
+
+def test_requests_that_are_withdrawn_do_not_hold_up_the_others(zygote):
+    # A timer interrupts the thread that asks, again and again.
+    code = """
+    import ctypes, signal, threading
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+    while True:
+        thread = threading.Thread(target=lambda: None)
+        thread.start()
+        thread.join()
+    """
+    number = zygote.start(code)
+    for _ in range(5):
+        assert zygote.result("result = 'alive'") == "alive"
+    zygote.send("cancel", id=number)
+    assert zygote.event("exited", number)["end"]["how"] in ("cancelled", "thread_limit")
+
+
+def test_without_a_sandbox_threads_are_not_limited(unbound):
+    assert eval(unbound.result(THREADS))[0] == 900
 
 
 def test_cpu_time_is_limited(zygote):

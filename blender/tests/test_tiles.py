@@ -102,7 +102,7 @@ def _others(folder: Path) -> dict[str, Path]:
 @pytest.mark.parametrize("builder", [_packed, _beside])
 @pytest.mark.parametrize("target", ["glb", "fbx", "obj"])
 def test_tiles_become_textures(tmp_path, builder, target):
-    source = build(tmp_path / "s", builder)
+    source = build(tmp_path / "s", builder, as_blender_does=True)
     report = convert(tmp_path / "c", source, target, beside=_others(tmp_path) if builder is _beside else None)
     assert report["losses"] == []
     told = f"the tiles of 1 texture became textures, with a material each: {target} holds no tiles"
@@ -119,13 +119,15 @@ def test_tiles_of_usd_become_textures(tmp_path):
 
 
 def test_a_missing_tile_is_named(tmp_path):
-    report = convert(tmp_path / "c", build(tmp_path / "s", _one_missing), "glb", beside=_others(tmp_path))
+    report = convert(
+        tmp_path / "c", build(tmp_path / "s", _one_missing, as_blender_does=True), "glb", beside=_others(tmp_path)
+    )
     assert report["warnings"][0] == "a texture was not found: skin.1011.png"
     assert in_child(_faces, str(tmp_path / "c/out/model.glb")) == {0.2: 6, 0.6: 4, None: 2}
 
 
 def test_tiles_elsewhere_are_never_taken(tmp_path):
-    report = convert(tmp_path / "c", build(tmp_path / "s", _beside), "glb")
+    report = convert(tmp_path / "c", build(tmp_path / "s", _beside, as_blender_does=True), "glb")
     assert [warning for warning in report["warnings"] if "not found" in warning] == [
         f"a texture was not found: skin.{number}.png" for number in BLUES
     ]

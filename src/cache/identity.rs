@@ -5,13 +5,15 @@ use blake3::{Hash, Hasher};
 use crate::domain::{Format, Options};
 
 /// Another one where the encoding below, or what is kept under an identity, changes its meaning.
-const ENCODING: u64 = 1;
+const ENCODING: u64 = 2;
 
 /// All that a result depends on.
 #[derive(Debug, Clone)]
 pub struct Parts<'a> {
     /// Of the engine and what it has loaded.
     pub engine: &'a str,
+    /// The API key that the result belongs to; `None` where it is shared.
+    pub owner: Option<&'a str>,
     pub target: Format,
     pub options: &'a Options,
     /// The model's main file, where it was named.
@@ -37,6 +39,7 @@ pub fn identity(parts: &Parts) -> Hash {
     text.number(ENCODING);
     text.text(env!("CARGO_PKG_VERSION"));
     text.text(parts.engine);
+    text.optional(parts.owner);
     text.text(parts.target.name());
     // Equal options have equal JSON; there is none that cannot be written.
     text.text(&serde_json::to_string(parts.options).unwrap_or_default());
@@ -86,6 +89,7 @@ mod tests {
     #[derive(Debug, Clone, PartialEq)]
     struct Owned {
         engine: String,
+        owner: Option<String>,
         target: Format,
         options: Options,
         main: Option<String>,
@@ -97,6 +101,7 @@ mod tests {
         fn identity(&self) -> Hash {
             identity(&Parts {
                 engine: &self.engine,
+                owner: self.owner.as_deref(),
                 target: self.target,
                 options: &self.options,
                 main: self.main.as_deref(),
@@ -137,13 +142,14 @@ mod tests {
     prop_compose! {
         fn owned()(
             engine in "[ab]{0,2}",
+            owner in prop::option::of(name()),
             target in 0..TABLE.len(),
             options in options(),
             main in prop::option::of(name()),
             called in prop::option::of(name()),
             files in prop::collection::vec(part(), 0..4),
         ) -> Owned {
-            Owned { engine, target: TABLE[target].format, options, main, called, files }
+            Owned { engine, owner, target: TABLE[target].format, options, main, called, files }
         }
     }
 
@@ -170,6 +176,7 @@ mod tests {
             let before = owned.identity();
             let mut changes = vec![
                 Owned { engine: format!("{}x", owned.engine), ..owned.clone() },
+                Owned { owner: Some(owned.owner.clone().unwrap_or_default() + "x"), ..owned.clone() },
                 Owned { options: options.clone(), ..owned.clone() },
                 Owned { main: owned.called.clone(), called: owned.main.clone(), ..owned.clone() },
                 Owned { files: [owned.files.clone(), vec![file]].concat(), ..owned.clone() },
@@ -197,7 +204,15 @@ mod tests {
         let part = |name: &str| Part { name: name.into(), hash: [0; 32], bytes: 1 };
         let of = |engine: &str, main: Option<&str>, files: Vec<Part>| {
             let options = Options::default();
-            identity(&Parts { engine, target: Format::Glb, options: &options, main, called: None, files })
+            identity(&Parts {
+                engine,
+                owner: None,
+                target: Format::Glb,
+                options: &options,
+                main,
+                called: None,
+                files,
+            })
         };
         assert_ne!(of("a", Some("b"), vec![]), of("ab", Some(""), vec![]));
         assert_ne!(of("a", Some(""), vec![]), of("a", None, vec![]));
@@ -209,8 +224,15 @@ mod tests {
     fn it_stays_the_same_from_one_start_to_the_next() {
         let options = Options::default();
         let files = vec![Part { name: "a.obj".into(), hash: *blake3::hash(b"x").as_bytes(), bytes: 1 }];
-        let parts =
-            Parts { engine: "5", target: Format::Glb, options: &options, main: None, called: None, files };
+        let parts = Parts {
+            engine: "5",
+            owner: None,
+            target: Format::Glb,
+            options: &options,
+            main: None,
+            called: None,
+            files,
+        };
         assert_eq!(identity(&parts), identity(&parts.clone()));
     }
 }

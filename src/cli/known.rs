@@ -14,7 +14,7 @@ use super::progress::Bar;
 use super::run::Settings;
 use super::{Failure, wire};
 use crate::cache;
-use crate::domain::{ConversionError, ErrorCode, Report};
+use crate::domain::{Client, ConversionError, ErrorCode, Report};
 use crate::engine::workdir::ConversionFolder;
 use crate::service::{Answers, Converter, Made, Outcome, Question, Ready, Request, blocking};
 use crate::storage::{self, Fetched, Storage};
@@ -83,7 +83,7 @@ pub async fn result(
     bar: &Arc<Bar>,
 ) -> Result<Files, ConversionError> {
     let timeout = request.timeout;
-    let prepared = converter.prepare(converter.work().new_folder(), request).await?;
+    let prepared = converter.prepare(converter.work().new_folder(), request, &Client::Local).await?;
     let identity = match converter.engine_identity() {
         Some(engine) => Some(prepared.identity(engine).await?),
         None => None,
@@ -93,7 +93,7 @@ pub async fn result(
         let progress = move |stage, fraction| bar.stage(stage, fraction);
         async move { converter.carry_out(prepared, left, &progress).await }.boxed()
     };
-    let mut question = Question { identity, fresh: false, lost: false, timeout };
+    let mut question = Question { identity, owner: None, fresh: false, lost: false, timeout };
     loop {
         let kept = match (answers.ask(&question, work).await.result?, identity) {
             (Ready::Made(made), _) => return Files::made(made),
@@ -116,7 +116,7 @@ async fn kept(
     about: &cache::Result,
     folder: &ConversionFolder,
 ) -> Result<Option<Files>, ConversionError> {
-    let Some(report) = answers.report(about.report).await else { return Ok(None) };
+    let Some(report) = answers.report(about.report, None).await else { return Ok(None) };
     let Some(content) = answers.open(identity, about).await else { return Ok(None) };
     let (about, folder) = (about.clone(), folder.clone());
     let files = blocking(move |_| {

@@ -105,8 +105,19 @@ pub struct Access {
     pub cors_origins: Vec<String>,
     /// Empty: nobody is asked for a key.
     pub api_keys: Vec<ApiKey>,
+    /// Whose results and reports a request finds.
+    pub cache_scope: CacheScope,
     /// Of each client that has no limit of its own.
     pub rate_limit: RateLimit,
+}
+
+/// Who shares cached results, and the reports of conversions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheScope {
+    /// Each API key has its own.
+    Key,
+    /// All clients have the same.
+    Shared,
 }
 
 /// How many conversions a client may ask for in how long.
@@ -247,10 +258,13 @@ fn clash(one: SocketAddr, other: SocketAddr) -> bool {
 
 impl Access {
     fn read(reader: &mut Reader) -> Access {
+        let api_keys: Vec<ApiKey> = reader.given(&settings::API_KEYS).unwrap_or_default();
+        let usual = if api_keys.is_empty() { CacheScope::Shared } else { CacheScope::Key };
         Access {
             trusted_proxies: reader.given(&settings::TRUSTED_PROXIES).unwrap_or_default(),
             cors_origins: reader.given(&settings::CORS_ORIGINS).unwrap_or_default(),
-            api_keys: reader.given(&settings::API_KEYS).unwrap_or_default(),
+            api_keys,
+            cache_scope: reader.given(&settings::CACHE_SCOPE).unwrap_or(usual),
             rate_limit: RateLimit {
                 requests: reader.read(&settings::RATE_LIMIT_REQUESTS),
                 window: reader.read(&settings::RATE_LIMIT_WINDOW),

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::parse::{self, ADDRESS, SIZE, Wrong};
 use super::redis;
-use super::{ApiKey, Environment, LogFormat, Secret};
+use super::{ApiKey, CacheScope, Environment, LogFormat, Secret};
 use crate::engine::blender::protocol::SandboxMode;
 
 /// Blender takes 1.3 GB of addresses before it has read anything; with less than this, every conversion would fail.
@@ -365,6 +365,13 @@ settings! {
         usual: Unset("everybody may convert"),
         help: "who may convert: NAME:KEY pairs, keys of 16 characters or more, with commas or line ends between them; NAME@REQUESTS:KEY has a limit of its own instead of RATE_LIMIT_REQUESTS",
         parse: parse::api_keys,
+    }
+    CACHE_SCOPE: CacheScope {
+        group: Access,
+        takes: "key or shared",
+        usual: Unset("key with API_KEYS, else shared"),
+        help: "who shares cached results and reports: each API key has its own (key), or all clients have the same (shared)",
+        parse: |value| parse::choice(value, &[("key", CacheScope::Key), ("shared", CacheScope::Shared)]),
     }
     RATE_LIMIT_REQUESTS: u32 {
         group: Access,

@@ -67,6 +67,7 @@ fn the_defaults_of_development() {
             trusted_proxies: vec![],
             cors_origins: vec![],
             api_keys: vec![],
+            cache_scope: CacheScope::Shared,
             rate_limit: RateLimit { requests: 0, window: Duration::from_mins(1) },
         },
         redis: None,
@@ -135,6 +136,7 @@ const WRONG: &[(&str, &str)] = &[
     ("TRUSTED_PROXIES", "proxy"),
     ("CORS_ORIGINS", "example.org"),
     ("API_KEYS", "ci:short"),
+    ("CACHE_SCOPE", "mine"),
     ("RATE_LIMIT_REQUESTS", "100001"),
     ("RATE_LIMIT_WINDOW", "0.5"),
     ("REDIS_URL", "http://:s3cret@cache"),
@@ -500,4 +502,12 @@ fn misspelled_variables_are_warned_about() {
     ]);
     assert_eq!(sources.warnings(), ["MESHGATE_COLOUR is no setting", "WORKER is no setting; WORKERS is"]);
     assert_eq!(Config::load(&sources).unwrap(), load(&[]));
+}
+
+#[test]
+fn keys_share_nothing_unless_they_are_told_to() {
+    let keys = ("API_KEYS", "studio:s3cret-s3cret-s3cret");
+    assert_eq!(load(&[keys]).access.cache_scope, CacheScope::Key);
+    assert_eq!(load(&[keys, ("CACHE_SCOPE", "shared")]).access.cache_scope, CacheScope::Shared);
+    assert_eq!(load(&[]).access.cache_scope, CacheScope::Shared);
 }

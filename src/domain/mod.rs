@@ -1,13 +1,15 @@
-//! The words of the product as plain data: formats, options, reports, errors.
+//! The words of the product as plain data: formats, options, clients, reports, errors.
 //! Nothing here knows of HTTP, Redis, Kubernetes, tokio or the environment.
 
 pub mod cancel;
+pub mod client;
 pub mod error;
 pub mod format;
 pub mod options;
 pub mod report;
 
 pub use cancel::{Cancel, CancelGuard};
+pub use client::Client;
 pub use error::{ConversionError, ErrorCode};
 pub use format::{Feature, Format};
 pub use options::Options;

@@ -1,7 +1,6 @@
 //! `POST /convert`: a model in, a file out.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,11 +21,10 @@ use super::receive::{self, Received};
 use super::state::{Gateway, Shared};
 use crate::cache;
 use crate::domain::format::TABLE;
-use crate::domain::{ConversionError, ErrorCode, Format, Options};
+use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
 use crate::engine::native;
 use crate::engine::workdir::ConversionFolder;
 use crate::intake::{Source, names};
-use crate::limits::Who;
 use crate::service::{self, Answer, Course, How, Outcome, Question};
 use crate::storage::Hash;
 use crate::telemetry;
@@ -118,6 +116,7 @@ struct Model {
 
 async fn receive(gateway: &Gateway, wish: &Wish, parts: &Parts, body: Body) -> Result<Model, Problem> {
     let headers = &parts.headers;
+    let client = access::client(&parts.extensions).unwrap_or_default();
     let limits = receive::Limits {
         bytes: gateway.settings.max_file_size,
         files: gateway.converter.limits().max_entries,
@@ -131,16 +130,16 @@ async fn receive(gateway: &Gateway, wish: &Wish, parts: &Parts, body: Body) -> R
     let may_know = gateway.may_know(&body);
     let named = wish.main.as_deref().or(wish.file_name.as_deref());
     // `name` is the first file's, where that is known by now.
-    let refuse =
-        |name: Option<&str>| if may_know { Ok(()) } else { refuse_early(gateway, wish, named.or(name)) };
+    let refuse = |name: Option<&str>| {
+        if may_know { Ok(()) } else { refuse_early(gateway, &client, wish, named.or(name)) }
+    };
     if let Err(problem) = refuse(None) {
         receive::pass_over(body).await;
         return Err(problem);
     }
     let began = Instant::now();
     let folder = gateway.work.new_folder();
-    let who = access::who(&parts.extensions);
-    let upload = gateway.uploads.begin(who.unwrap_or(Who::Address(Ipv4Addr::UNSPECIFIED.into())));
+    let upload = gateway.uploads.begin(client.clone());
     let mut files =
         receive::receive(headers, body, wish.file_name.as_deref(), &folder, limits, upload, |name| {
             refuse(Some(name))
@@ -166,7 +165,8 @@ async fn answer(
     model: Model,
     began: Instant,
 ) -> (Response, bool) {
-    let identity = identity(gateway, &wish, &model.files);
+    let owner = access::owner(&parts.extensions, &gateway.settings.access);
+    let identity = identity(gateway, &wish, owner.as_deref(), &model.files);
     let wanted = Wanted::of(&parts.headers);
     if let Some(Over(problem)) = parts.extensions.get() {
         let known = match identity.filter(|_| !wanted.fresh) {
@@ -178,18 +178,20 @@ async fn answer(
         }
     }
     let mut question =
-        Question { identity, fresh: wanted.fresh, lost: false, timeout: gateway.settings.timeout };
+        Question { identity, owner, fresh: wanted.fresh, lost: false, timeout: gateway.settings.timeout };
     let asked = Instant::now();
     let Model { folder, files, took } = model;
     let files = Arc::new(files);
+    let client = access::client(&parts.extensions).unwrap_or_default();
     let work = |timeout| {
         let (gateway, folder, files) = (Arc::clone(gateway), folder.clone(), Arc::clone(&files));
         let Wish { target, options, main, .. } = wish.clone();
+        let course = Course::of(client.clone());
         async move {
             let sources = files.iter().map(Received::named).collect::<Result<_, _>>()?;
             let request =
                 service::Request { sources: Source::Files(sources), main, target, options, timeout };
-            carry_out(gateway, folder, request, began).await
+            carry_out(gateway, folder, request, course, began).await
         }
         .boxed()
     };
@@ -217,7 +219,7 @@ async fn answer(
 }
 
 /// What the conversion is known by, where that can be told.
-fn identity(gateway: &Gateway, wish: &Wish, files: &[Received]) -> Option<Hash> {
+fn identity(gateway: &Gateway, wish: &Wish, owner: Option<&str>, files: &[Received]) -> Option<Hash> {
     if !gateway.answers.is_on() {
         return None;
     }
@@ -229,6 +231,7 @@ fn identity(gateway: &Gateway, wish: &Wish, files: &[Received]) -> Option<Hash> 
     });
     Some(cache::identity(&cache::Parts {
         engine: &engine,
+        owner,
         target: wish.target,
         options: &wish.options,
         main: wish.main.as_deref(),
@@ -242,9 +245,10 @@ async fn carry_out(
     gateway: Shared,
     folder: ConversionFolder,
     request: service::Request,
+    course: Course,
     began: Instant,
 ) -> Result<Outcome, ConversionError> {
-    let course = Arc::new(Course::default());
+    let course = Arc::new(course);
     let watched = gateway.metrics.conversion_since(request.target, &course, began);
     let counted = Counting { watched: Some(watched), killed: &gateway.shutdown.killed };
     let result = tokio::select! {
@@ -284,7 +288,7 @@ impl Drop for Counting<'_> {
 
 /// What cannot be done now is answered before the body is read, except where the engine may not be needed at all: as
 /// far as the model's name tells, where that is known.
-fn refuse_early(gateway: &Gateway, wish: &Wish, name: Option<&str>) -> Result<(), Problem> {
+fn refuse_early(gateway: &Gateway, client: &Client, wish: &Wish, name: Option<&str>) -> Result<(), Problem> {
     let named = name.and_then(|name| Format::from_extension(&names::extension(name)));
     let needs_engine = !TABLE
         .iter()
@@ -294,7 +298,8 @@ fn refuse_early(gateway: &Gateway, wish: &Wish, name: Option<&str>) -> Result<()
         return Ok(());
     }
     let admission = gateway.converter.admission();
-    let refusal = if admission.is_full() { Some(admission.refusal()) } else { gateway.converter.outage() };
+    let outage = || gateway.converter.outage();
+    let refusal = if admission.has_room_for(client) { outage() } else { Some(admission.refusal()) };
     refusal.map_or(Ok(()), |error| Err(about(gateway, error)))
 }
 

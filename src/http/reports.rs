@@ -10,11 +10,12 @@ use std::time::{Duration, SystemTime};
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::header;
+use axum::http::{Extensions, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::access;
 use super::problem::Problem;
 use super::state::{Gateway, Shared};
 use crate::domain::ErrorCode;
@@ -33,6 +34,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 ///
 /// What went in, what came out, and what the target could not hold. It is kept as long as results are (a day, unless the
 /// operator says otherwise), by whichever process it was made; where the store fails, the latest 1,000 of each process are.
+/// It belongs to the API key that the conversion was asked for with, unless keys share what is cached.
 #[utoipa::path(
     get,
     path = "/v1/reports/{id}",
@@ -42,6 +44,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 pub async fn report(
     State(gateway): State<Shared>,
     id: Result<Path<String>, PathRejection>,
+    extensions: Extensions,
 ) -> Result<Response, Problem> {
     let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
     let absent = || Problem::new(ErrorCode::NotFound, "there is no report of this number");
@@ -49,30 +52,40 @@ pub async fn report(
     if gateway.storage.has_expired(id, SystemTime::now()) {
         return Err(Problem::new(ErrorCode::Expired, "the report of this number is too old to be kept"));
     }
-    let text = text(&gateway, id).await?.ok_or_else(absent)?;
+    let asked = Asked { id, owner: access::owner(&extensions, &gateway.settings.access) };
+    let text = text(&gateway, asked).await?.ok_or_else(absent)?;
     Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(text.bytes())).into_response())
 }
 
 /// The text of a report; `None`: there is no report of this number.
-async fn text(gateway: &Gateway, id: Uuid) -> Result<Option<Text>, Problem> {
+async fn text(gateway: &Gateway, asked: Asked) -> Result<Option<Text>, Problem> {
     let sending = &gateway.sending;
-    if let Some(text) = sending.find(id) {
+    if let Some(text) = sending.find(&asked) {
         return Ok(Some(text));
     }
     let _permit = sending.writing.acquire().await.map_err(|_| failed())?;
     // Somebody who was faster may have asked for the same.
-    if let Some(text) = sending.find(id) {
+    if let Some(text) = sending.find(&asked) {
         return Ok(Some(text));
     }
-    let Some(report) = gateway.answers.report(id).await else { return Ok(None) };
+    let Some(report) = gateway.answers.report(asked.id, asked.owner.as_deref()).await else {
+        return Ok(None);
+    };
     let write = move || serde_json::to_vec(&*report);
     let written = tokio::task::spawn_blocking(telemetry::in_span(write)).await.map_err(|_| failed())?;
     let json = written.map_err(|_| failed())?;
-    sending.share(id, json).map(Some)
+    sending.share(asked, json).map(Some)
 }
 
 fn failed() -> Problem {
     Problem::new(ErrorCode::Internal, "the report could not be written")
+}
+
+/// Which report is asked for, and for whom: no other API key is given the text that one may read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Asked {
+    id: Uuid,
+    owner: Option<Arc<str>>,
 }
 
 /// The texts of reports that are being sent.
@@ -91,14 +104,14 @@ struct Kept {
 #[derive(Debug, Default)]
 struct Texts {
     bytes: usize,
-    by_id: HashMap<Uuid, Weak<Written>>,
+    by_question: HashMap<Asked, Weak<Written>>,
 }
 
 /// A text, until the last reader has it.
 #[derive(Debug)]
 struct Written {
     json: Vec<u8>,
-    id: Uuid,
+    asked: Asked,
     kept: Arc<Kept>,
 }
 
@@ -120,16 +133,16 @@ impl Sending {
         }
     }
 
-    fn find(&self, id: Uuid) -> Option<Text> {
-        self.kept.texts().by_id.get(&id)?.upgrade().map(Text)
+    fn find(&self, asked: &Asked) -> Option<Text> {
+        self.kept.texts().by_question.get(asked)?.upgrade().map(Text)
     }
 
     /// Shares a text with those who ask for it while it is being sent.
     ///
     /// # Errors
     /// `overloaded`
-    fn share(&self, id: Uuid, json: Vec<u8>) -> Result<Text, Problem> {
-        if let Some(text) = self.find(id) {
+    fn share(&self, asked: Asked, json: Vec<u8>) -> Result<Text, Problem> {
+        if let Some(text) = self.find(&asked) {
             return Ok(text);
         }
         let mut texts = self.kept.texts();
@@ -143,8 +156,8 @@ impl Sending {
             });
         }
         texts.bytes += json.len();
-        let written = Arc::new(Written { json, id, kept: Arc::clone(&self.kept) });
-        texts.by_id.insert(id, Arc::downgrade(&written));
+        let written = Arc::new(Written { json, asked: asked.clone(), kept: Arc::clone(&self.kept) });
+        texts.by_question.insert(asked, Arc::downgrade(&written));
         Ok(Text(written))
     }
 }
@@ -160,8 +173,8 @@ impl Drop for Written {
         let mut texts = self.kept.texts();
         texts.bytes -= self.json.len();
         // Another one of this number may have been written meanwhile.
-        if texts.by_id.get(&self.id).is_some_and(|text| text.strong_count() == 0) {
-            texts.by_id.remove(&self.id);
+        if texts.by_question.get(&self.asked).is_some_and(|text| text.strong_count() == 0) {
+            texts.by_question.remove(&self.asked);
         }
     }
 }
@@ -183,36 +196,48 @@ impl AsRef<[u8]> for Text {
 mod tests {
     use super::*;
 
+    fn asked(owner: Option<&str>) -> Asked {
+        Asked { id: Uuid::now_v7(), owner: owner.map(Arc::from) }
+    }
+
+    #[test]
+    fn another_key_is_not_given_the_text() {
+        let sending = Sending::new(1000);
+        let own = asked(Some("one"));
+        let _reading = sending.share(own.clone(), vec![b'a'; 600]).unwrap();
+        assert!(sending.find(&own).is_some());
+        assert!(sending.find(&Asked { owner: Some("two".into()), ..own }).is_none());
+    }
+
     #[test]
     fn readers_of_one_report_share_its_text() {
         let sending = Sending::new(1000);
-        let id = Uuid::now_v7();
-        let first = sending.share(id, vec![b'a'; 600]).unwrap().bytes();
-        let readers: Vec<_> = (0..1000).map(|_| sending.find(id).unwrap().bytes()).collect();
+        let asked = asked(None);
+        let first = sending.share(asked.clone(), vec![b'a'; 600]).unwrap().bytes();
+        let readers: Vec<_> = (0..1000).map(|_| sending.find(&asked).unwrap().bytes()).collect();
         assert!(readers.iter().all(|text| text.as_ptr() == first.as_ptr()));
         // Written twice at a time, it is kept once.
-        let second = sending.share(id, vec![b'a'; 600]).unwrap().bytes();
+        let second = sending.share(asked.clone(), vec![b'a'; 600]).unwrap().bytes();
         assert_eq!(second.as_ptr(), first.as_ptr());
         assert_eq!(sending.kept.texts().bytes, 600);
         drop((first, second));
-        assert!(sending.find(id).is_some(), "it is still being read");
+        assert!(sending.find(&asked).is_some(), "it is still being read");
         drop(readers);
-        assert!(sending.find(id).is_none());
+        assert!(sending.find(&asked).is_none());
         let texts = sending.kept.texts();
-        assert_eq!((texts.bytes, texts.by_id.len()), (0, 0));
+        assert_eq!((texts.bytes, texts.by_question.len()), (0, 0));
     }
 
     #[test]
     fn all_texts_together_are_bounded() {
         let sending = Sending::new(1000);
-        let large = sending.share(Uuid::now_v7(), vec![b'a'; 2000]).unwrap();
-        let refused = sending.share(Uuid::now_v7(), vec![b'a'; 1]).unwrap_err();
+        let large = sending.share(asked(None), vec![b'a'; 2000]).unwrap();
+        let refused = sending.share(asked(None), vec![b'a'; 1]).unwrap_err();
         assert_eq!((refused.error.code, refused.retry_after), (ErrorCode::Overloaded, Some(TRY_AGAIN)));
         drop(large);
-        let texts: Vec<_> =
-            (0..10).map(|_| sending.share(Uuid::now_v7(), vec![b'a'; 100]).unwrap()).collect();
-        assert!(sending.share(Uuid::now_v7(), vec![b'a'; 1]).is_err());
+        let texts: Vec<_> = (0..10).map(|_| sending.share(asked(None), vec![b'a'; 100]).unwrap()).collect();
+        assert!(sending.share(asked(None), vec![b'a'; 1]).is_err());
         drop(texts);
-        assert!(sending.share(Uuid::now_v7(), vec![b'a'; 1]).is_ok());
+        assert!(sending.share(asked(None), vec![b'a'; 1]).is_ok());
     }
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::problem::Problem;
+use crate::domain::Client;
 use crate::domain::ErrorCode;
-use crate::limits::Who;
 
 /// When a client that was refused may try again: by then small uploads have come to their end.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
@@ -24,14 +24,14 @@ pub struct Uploads {
 #[derive(Debug, Default)]
 struct Held {
     all: u64,
-    by_client: HashMap<Who, u64>,
+    by_client: HashMap<Client, u64>,
 }
 
 /// One upload; its bytes count until it is dropped.
 #[derive(Debug)]
 pub struct Upload {
     uploads: Arc<Uploads>,
-    who: Who,
+    who: Client,
     bytes: u64,
 }
 
@@ -42,7 +42,7 @@ impl Uploads {
     }
 
     /// A client begins to send a body.
-    pub fn begin(self: &Arc<Self>, who: Who) -> Upload {
+    pub fn begin(self: &Arc<Self>, who: Client) -> Upload {
         Upload { uploads: Arc::clone(self), who, bytes: 0 }
     }
 
@@ -79,7 +79,7 @@ impl Upload {
 impl Upload {
     /// One beside which there is no other.
     pub fn alone() -> Self {
-        Arc::new(Uploads::new(u64::MAX)).begin(Who::address([127, 0, 0, 1].into()))
+        Arc::new(Uploads::new(u64::MAX)).begin(Client::address([127, 0, 0, 1].into()))
     }
 }
 
@@ -100,8 +100,8 @@ impl Drop for Upload {
 mod tests {
     use super::*;
 
-    fn client(number: u8) -> Who {
-        Who::address([192, 0, 2, number].into())
+    fn client(number: u8) -> Client {
+        Client::address([192, 0, 2, number].into())
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::access::client::Client;
+use super::access::client::Address;
 use super::bodies::{Part, Seen, length};
 use super::describe::SERVER_TIMING;
 use super::probes;
@@ -76,7 +76,7 @@ struct Visit {
     method: Method,
     route: String,
     path: String,
-    client: Option<Client>,
+    client: Option<Address>,
     /// Bytes of its body that were read.
     received: Arc<AtomicU64>,
     /// The answer's, once there is one.
@@ -103,7 +103,7 @@ impl Visit {
             method: request.method().clone(),
             route: route(request).to_owned(),
             path: request.uri().path().to_owned(),
-            client: extensions.get::<Client>().copied(),
+            client: extensions.get::<Address>().copied(),
             received: Arc::default(),
             status: None,
             error: None,
@@ -163,7 +163,7 @@ impl Visit {
                     bytes_out = self.sent,
                     ms = milliseconds,
                     timing = self.timing.as_ref().and_then(|timing| timing.to_str().ok()),
-                    client = self.client.map(|Client(address)| tracing::field::display(address)),
+                    client = self.client.map(|Address(address)| tracing::field::display(address)),
                     cut = (!self.complete).then_some(true),
                     "answered"
                 )

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Decision, Entry, Limiter, Quota, Ticket, Who};
+use super::{Decision, Entry, Limiter, Quota, Ticket};
+use crate::domain::Client;
 
 /// How many clients are remembered at least, if they were the latest. Twice as many at most: some 50 MB where each has
 /// sent ten requests.
@@ -27,8 +28,8 @@ pub struct Embedded {
 /// written on the new page, and when that has been in use for a window, all that is left on the old one has passed.
 #[derive(Default)]
 struct Logs {
-    page: HashMap<Who, Log>,
-    last_page: HashMap<Who, Log>,
+    page: HashMap<Client, Log>,
+    last_page: HashMap<Client, Log>,
     turned: Duration,
     /// The longest window that was asked for.
     longest: Duration,
@@ -51,7 +52,7 @@ impl Embedded {
         Self { clock: Box::new(clock), logs: Mutex::default() }
     }
 
-    pub(super) fn decide(&self, who: &Who, quota: Quota) -> Decision {
+    pub(super) fn decide(&self, who: &Client, quota: Quota) -> Decision {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that times are written down in their order.
         let now = (self.clock)();
@@ -75,7 +76,7 @@ impl Embedded {
         }
     }
 
-    pub(super) fn forget(&self, who: &Who, ticket: u64) {
+    pub(super) fn forget(&self, who: &Client, ticket: u64) {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         let Logs { page, last_page, .. } = &mut *logs;
         let Some(log) = page.get_mut(who).or_else(|| last_page.get_mut(who)) else { return };
@@ -88,7 +89,7 @@ impl Embedded {
 
 impl Logs {
     /// The client's log, on the page in use.
-    fn of(&mut self, who: &Who, now: Duration, window: Duration) -> &mut Log {
+    fn of(&mut self, who: &Client, now: Duration, window: Duration) -> &mut Log {
         self.longest = self.longest.max(window);
         if now >= self.turned + self.longest || self.page.len() >= CLIENTS {
             self.last_page = mem::take(&mut self.page);
@@ -100,7 +101,7 @@ impl Logs {
 }
 
 impl Limiter for Embedded {
-    fn take<'a>(&'a self, who: &'a Who, quota: Quota) -> BoxFuture<'a, Decision> {
+    fn take<'a>(&'a self, who: &'a Client, quota: Quota) -> BoxFuture<'a, Decision> {
         ready(self.decide(who, quota)).boxed()
     }
 
@@ -132,8 +133,8 @@ mod tests {
         Quota { requests: NonZeroU32::new(requests).unwrap(), window: Duration::from_secs(seconds) }
     }
 
-    fn client(number: u32) -> Who {
-        Who::address(IpAddr::V4(Ipv4Addr::from_bits(number)))
+    fn client(number: u32) -> Client {
+        Client::address(IpAddr::V4(Ipv4Addr::from_bits(number)))
     }
 
     fn remembered(limiter: &Embedded) -> usize {

@@ -8,7 +8,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::{Decision, Embedded, Entry, Limiter, Quota, Ticket, Who};
+use super::{Decision, Embedded, Entry, Limiter, Quota, Ticket};
+use crate::domain::Client;
 use crate::redis::{Error, Redis};
 
 /// Followed by whose requests they are.
@@ -55,7 +56,7 @@ impl OnRedis {
         Self { redis, alone: Embedded::default() }
     }
 
-    async fn ask(&self, who: &Who, quota: Quota) -> Result<Decision, Error> {
+    async fn ask(&self, who: &Client, quota: Quota) -> Result<Decision, Error> {
         static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(TAKE));
         let ticket = Uuid::now_v7();
         let mut script = SCRIPT.key(key(who));
@@ -74,7 +75,7 @@ impl OnRedis {
 }
 
 impl Limiter for OnRedis {
-    fn take<'a>(&'a self, who: &'a Who, quota: Quota) -> BoxFuture<'a, Decision> {
+    fn take<'a>(&'a self, who: &'a Client, quota: Quota) -> BoxFuture<'a, Decision> {
         async move {
             let error = match self.ask(who, quota).await {
                 Ok(decision) => return decision,
@@ -105,6 +106,6 @@ impl Limiter for OnRedis {
     }
 }
 
-fn key(who: &Who) -> String {
+fn key(who: &Client) -> String {
     format!("{KEY}{who}")
 }

@@ -1,38 +1,61 @@
 //! Who may wait for the engine: so many at work, so many waiting, and nobody else.
+//!
+//! Clients share the places: where all are taken, a client takes over the place of another one that has at least two
+//! more than it, and that has one waiting. So no client keeps others out of the queue, and one that is alone may fill
+//! it. The engine's slots decide who works next.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
-use crate::domain::{ConversionError, ErrorCode};
+use crate::domain::{Client, ConversionError, ErrorCode};
 
 /// How much the latest conversion counts for the expected duration of the next.
 const WEIGHT: f64 = 0.2;
 
-/// Bounds the conversions that work or wait; those that wait are served oldest first (by the engine's slots).
+/// Bounds the conversions that work or wait.
 #[derive(Debug)]
 pub struct Admission {
-    places: Arc<Semaphore>,
     workers: usize,
     capacity: usize,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The number of the next place.
+    next: u64,
+    inside: usize,
+    /// The places of clients that have any, the oldest first.
+    clients: HashMap<Client, BTreeMap<u64, Taken>>,
     /// What a conversion takes lately, waiting excluded.
-    usual: Arc<Mutex<Option<Duration>>>,
+    usual: Option<Duration>,
+}
+
+/// A place that somebody has.
+#[derive(Debug)]
+struct Taken {
+    works: bool,
+    taken_over: CancellationToken,
 }
 
 /// The right to wait and work, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    _permit: OwnedSemaphorePermit,
-    usual: Arc<Mutex<Option<Duration>>>,
+    state: Arc<Mutex<State>>,
+    client: Client,
+    number: u64,
+    began: OnceLock<Instant>,
+    taken_over: CancellationToken,
 }
 
 impl Admission {
     /// `workers` at work, and at most `waiting` behind them.
     pub fn new(workers: usize, waiting: usize) -> Self {
         let workers = workers.max(1);
-        let capacity = workers.saturating_add(waiting).min(Semaphore::MAX_PERMITS);
-        Self { places: Arc::new(Semaphore::new(capacity)), workers, capacity, usual: Arc::default() }
+        Self { workers, capacity: workers.saturating_add(waiting), state: Arc::default() }
     }
 
     /// For a caller that bounds itself.
@@ -40,23 +63,42 @@ impl Admission {
         Self::new(workers, usize::MAX)
     }
 
+    /// Takes a place for this client, if need be from another one.
+    ///
     /// # Errors
     /// `queue_full`.
-    pub fn enter(&self) -> Result<Place, ConversionError> {
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(permit) => Ok(Place { _permit: permit, usual: Arc::clone(&self.usual) }),
-            Err(_) => Err(self.refusal()),
+    pub fn enter(&self, client: &Client) -> Result<Place, ConversionError> {
+        let mut state = lock(&self.state);
+        if state.inside == self.capacity {
+            let (other, number) = state.newest_of_most(client).ok_or_else(|| self.refusal())?;
+            if let Some(taken) = state.free(&other, number) {
+                taken.taken_over.cancel();
+            }
         }
+        let number = state.next;
+        state.next += 1;
+        state.inside += 1;
+        let taken_over = CancellationToken::new();
+        let taken = Taken { works: false, taken_over: taken_over.clone() };
+        state.clients.entry(client.clone()).or_default().insert(number, taken);
+        let (state, client) = (Arc::clone(&self.state), client.clone());
+        Ok(Place { state, client, number, began: OnceLock::new(), taken_over })
     }
 
-    /// Whether nobody would be let in at this moment.
+    /// Whether all places are taken at this moment.
     pub fn is_full(&self) -> bool {
-        self.places.available_permits() == 0
+        self.inside() == self.capacity
+    }
+
+    /// Whether this client would get a place at this moment.
+    pub fn has_room_for(&self, client: &Client) -> bool {
+        let state = lock(&self.state);
+        state.inside < self.capacity || state.newest_of_most(client).is_some()
     }
 
     /// How many work or wait at this moment.
     pub fn inside(&self) -> usize {
-        self.capacity - self.places.available_permits()
+        lock(&self.state).inside
     }
 
     /// How many may work at a time.
@@ -72,54 +114,216 @@ impl Admission {
 
     /// When those who are here now will be done, at the recent rate; a second at least.
     pub fn retry_after(&self) -> Duration {
-        let usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or_default();
-        let seconds = usual.as_secs_f64() * self.inside() as f64 / self.workers as f64;
+        let (usual, inside) = {
+            let state = lock(&self.state);
+            (state.usual.unwrap_or_default(), state.inside)
+        };
+        let seconds = usual.as_secs_f64() * inside as f64 / self.workers as f64;
         Duration::from_secs_f64(seconds.clamp(1.0, 3600.0))
     }
 }
 
-impl Place {
-    /// The work is done, and took so long, waiting excluded.
-    pub fn leave(self, took: Duration) {
-        let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
-        *usual = Some(usual.map_or(took, |usual| usual.mul_f64(1.0 - WEIGHT) + took.mul_f64(WEIGHT)));
+impl State {
+    /// The newest waiting place of the client that has most places, if these are two more than `client` has.
+    fn newest_of_most(&self, client: &Client) -> Option<(Client, u64)> {
+        let own = self.clients.get(client).map_or(0, BTreeMap::len);
+        let waiting = self.clients.iter().filter_map(|(other, places)| {
+            let newest = places.iter().rfind(|(_, taken)| !taken.works)?.0;
+            Some((places.len(), *newest, other))
+        });
+        let (places, number, other) = waiting.max_by_key(|(places, newest, _)| (*places, *newest))?;
+        (places >= own + 2).then(|| (other.clone(), number))
     }
+
+    /// Frees a place, unless that was done before.
+    fn free(&mut self, client: &Client, number: u64) -> Option<Taken> {
+        let places = self.clients.get_mut(client)?;
+        let taken = places.remove(&number)?;
+        if places.is_empty() {
+            self.clients.remove(client);
+        }
+        self.inside -= 1;
+        Some(taken)
+    }
+
+    fn took(&mut self, took: Duration) {
+        self.usual =
+            Some(self.usual.map_or(took, |usual| usual.mul_f64(1.0 - WEIGHT) + took.mul_f64(WEIGHT)));
+    }
+}
+
+impl Place {
+    /// The work begins, if it has not begun before: from now on the place stays its own.
+    pub fn work(&self) {
+        self.began.get_or_init(|| {
+            let mut state = lock(&self.state);
+            if let Some(taken) = state.clients.get_mut(&self.client).and_then(|own| own.get_mut(&self.number))
+            {
+                taken.works = true;
+            }
+            Instant::now()
+        });
+    }
+
+    /// Waits until another client takes the place over, and says so.
+    pub async fn taken_over(&self) -> ConversionError {
+        self.taken_over.cancelled().await;
+        let detail = "the queue is full, and another client took over a place from this client, which had more of them; \
+                      send the request again later";
+        ConversionError::new(ErrorCode::QueueFull, detail)
+    }
+
+    /// The work is done, if it ever began: the rate follows.
+    pub fn leave(self) {
+        if let Some(took) = self.began.get().map(Instant::elapsed) {
+            lock(&self.state).took(took);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.state).free(&self.client, self.number);
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // Nothing in here can panic half-way.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn client(name: &str) -> Client {
+        Client::Key(name.into())
+    }
+
+    fn enter(admission: &Admission, name: &str) -> Result<Place, ConversionError> {
+        let client = client(name);
+        let room = admission.has_room_for(&client);
+        let place = admission.enter(&client);
+        assert_eq!(room, place.is_ok());
+        place
+    }
+
+    fn is_taken_over(place: &Place) -> bool {
+        place.taken_over().now_or_never().is_some_and(|error| error.code == ErrorCode::QueueFull)
+    }
 
     #[test]
     fn so_many_and_no_more() {
         let admission = Admission::new(2, 1);
-        let mut inside: Vec<Place> = (0..3).map(|_| admission.enter().unwrap()).collect();
+        let mut inside: Vec<Place> = (0..3).map(|_| enter(&admission, "a").unwrap()).collect();
         assert!(admission.is_full());
-        assert_eq!(admission.enter().unwrap_err().code, ErrorCode::QueueFull);
+        assert_eq!(enter(&admission, "a").unwrap_err().code, ErrorCode::QueueFull);
         inside.pop();
         assert!(!admission.is_full());
-        inside.push(admission.enter().unwrap());
-        assert!(admission.enter().is_err());
+        inside.push(enter(&admission, "a").unwrap());
+        assert!(enter(&admission, "a").is_err());
+    }
+
+    #[test]
+    fn a_full_queue_is_shared_with_clients_that_come_later() {
+        let admission = Admission::new(1, 3);
+        let a: Vec<Place> = (0..4).map(|_| enter(&admission, "a").unwrap()).collect();
+        a[0].work();
+        let b = enter(&admission, "b").unwrap();
+        // Its newest one gave way, and then it has no more than one above b's.
+        assert_eq!(a.iter().map(is_taken_over).collect::<Vec<_>>(), [false, false, false, true]);
+        let more = enter(&admission, "b").unwrap();
+        assert!(is_taken_over(&a[2]) && !is_taken_over(&a[1]));
+        for name in ["a", "b"] {
+            assert!(enter(&admission, name).is_err(), "{name}");
+        }
+        let c = enter(&admission, "c").unwrap();
+        assert!(is_taken_over(&more) && !is_taken_over(&b) && !is_taken_over(&c));
+        // Each has one waiting or less.
+        assert!(enter(&admission, "d").is_ok_and(|_| is_taken_over(&a[1])));
+        drop((a, b, c, more));
+        assert_eq!(admission.inside(), 0);
+        assert!(lock(&admission.state).clients.is_empty());
+    }
+
+    #[test]
+    fn what_is_at_work_keeps_its_place() {
+        let admission = Admission::new(2, 0);
+        let a: Vec<Place> = (0..2).map(|_| enter(&admission, "a").unwrap()).collect();
+        a.iter().for_each(Place::work);
+        assert!(enter(&admission, "b").is_err());
+        assert!(!a.iter().any(is_taken_over));
     }
 
     #[test]
     fn the_wait_follows_what_conversions_take() {
         let admission = Admission::new(2, 4);
         assert_eq!(admission.retry_after(), Duration::from_secs(1));
-        *admission.usual.lock().unwrap() = Some(Duration::from_secs(10));
-        let _inside: Vec<Place> = (0..6).map(|_| admission.enter().unwrap()).collect();
+        lock(&admission.state).took(Duration::from_secs(10));
+        let _inside: Vec<Place> = (0..6).map(|_| enter(&admission, "a").unwrap()).collect();
         assert_eq!(admission.retry_after(), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn the_latest_conversions_say_how_long_the_next_takes() {
+        let mut state = State::default();
+        for took in [10, 20] {
+            state.took(Duration::from_secs(took));
+        }
+        assert_eq!(state.usual, Some(Duration::from_secs(12)));
     }
 
     #[test]
     fn a_place_given_up_says_nothing_of_the_rate() {
         let admission = Admission::unbounded(1);
-        drop(admission.enter().unwrap());
-        assert_eq!(*admission.usual.lock().unwrap(), None);
-        for took in [10, 20] {
-            admission.enter().unwrap().leave(Duration::from_secs(took));
-        }
-        assert_eq!(*admission.usual.lock().unwrap(), Some(Duration::from_secs(12)));
+        drop(enter(&admission, "a").unwrap());
+        enter(&admission, "a").unwrap().leave();
+        assert_eq!(lock(&admission.state).usual, None);
+        let place = enter(&admission, "a").unwrap();
+        place.work();
+        place.leave();
+        assert!(lock(&admission.state).usual.is_some());
         assert!(!admission.is_full());
+    }
+
+    proptest! {
+        /// Whatever comes, works and goes: never more inside than may be, and nobody is refused while another client that
+        /// has two places more waits with one of them.
+        #[test]
+        fn places_are_shared_fairly(
+            workers in 1..3_usize,
+            waiting in 0..5_usize,
+            steps in prop::collection::vec((0..4_u8, 0..3_u8, any::<prop::sample::Index>()), 1..100),
+        ) {
+            let admission = Admission::new(workers, waiting);
+            let mut inside: Vec<(String, Place)> = Vec::new();
+            for (what, who, index) in steps {
+                let name = who.to_string();
+                match what {
+                    0 | 1 => {
+                        let full = inside.len() == workers + waiting;
+                        let has = |name: &str| inside.iter().filter(|(other, _)| other == name).count();
+                        let idle = |(_, place): &&(String, Place)| place.began.get().is_none();
+                        let most = inside.iter().filter(idle).map(|(other, _)| has(other)).max().unwrap_or_default();
+                        let entered = enter(&admission, &name);
+                        prop_assert_eq!(entered.is_ok(), !full || most >= has(&name) + 2);
+                        if let Ok(place) = entered {
+                            inside.push((name, place));
+                            inside.retain(|(_, place)| !is_taken_over(place));
+                        }
+                    }
+                    2 if !inside.is_empty() => inside[index.index(inside.len())].1.work(),
+                    3 if !inside.is_empty() => drop(inside.remove(index.index(inside.len()))),
+                    _ => {}
+                }
+                prop_assert_eq!(admission.inside(), inside.len());
+                prop_assert!(inside.len() <= workers + waiting);
+            }
+            inside.clear();
+            prop_assert!(lock(&admission.state).clients.is_empty());
+        }
     }
 }

@@ -67,6 +67,8 @@ pub type Work = BoxFuture<'static, Result<Outcome, ConversionError>>;
 pub struct Question {
     /// None where it cannot be told, so that it has to be carried out.
     pub identity: Option<Hash>,
+    /// The API key that the report is to belong to; where there is one, the identity is its own, too.
+    pub owner: Option<Arc<str>>,
     /// Whatever is known of it, it is to be carried out.
     pub fresh: bool,
     /// What is known of it is of no use; but others may be asking for it, too.
@@ -120,6 +122,9 @@ enum Landed {
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Record {
     report: Report,
+    /// The API key that it belongs to. Without one it belongs to those who share what is cached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<Arc<str>>,
     /// What it takes to send the result again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     result: Option<cache::Result>,
@@ -211,10 +216,10 @@ impl Answers {
     pub async fn ask(&self, question: &Question, begin: impl Fn(Duration) -> Work) -> Answer {
         let asked = Instant::now();
         let (Some(index), Some(identity)) = (&self.0.index, question.identity) else {
-            return self.bypass(None, begin(question.timeout)).await;
+            return self.bypass(None, question, begin(question.timeout)).await;
         };
         if question.fresh {
-            return self.bypass(Some(identity), begin(question.timeout)).await;
+            return self.bypass(Some(identity), question, begin(question.timeout)).await;
         }
         // What is on its way to the index is found here, though it may get there and be dropped in between.
         let mut under_way = self.0.flights.find(identity);
@@ -225,7 +230,7 @@ impl Answers {
         }
         loop {
             let left = question.timeout.saturating_sub(asked.elapsed());
-            let work = || self.clone().lead(Arc::clone(index), identity, question.lost, left, begin(left));
+            let work = || self.clone().lead(Arc::clone(index), identity, question.clone(), left, begin(left));
             let (flight, led) = self.0.flights.join(identity, work);
             // A second turn is for another one.
             under_way.take();
@@ -263,8 +268,8 @@ impl Answers {
     }
 
     /// Carries it out for one who does not want to know of others.
-    async fn bypass(&self, identity: Option<Hash>, work: Work) -> Answer {
-        let result = match self.carry_out(work).await {
+    async fn bypass(&self, identity: Option<Hash>, question: &Question, work: Work) -> Answer {
+        let result = match self.carry_out(question, work).await {
             Ok(made) => {
                 self.store(identity, Ok(Arc::clone(&made)), None);
                 Ok(Ready::Made(made))
@@ -279,7 +284,7 @@ impl Answers {
         self,
         index: Arc<dyn Index>,
         identity: Hash,
-        lost: bool,
+        question: Question,
         left: Duration,
         work: Work,
     ) -> Landed {
@@ -287,10 +292,12 @@ impl Answers {
             return Landed::Failed(late(left));
         };
         // Since it was looked for, somebody else may have finished it.
-        if !lost && let Some(entry) = self.known(&*index, identity).await {
+        if !question.lost
+            && let Some(entry) = self.known(&*index, identity).await
+        {
             return Landed::Known(entry);
         }
-        match self.carry_out(work).await {
+        match self.carry_out(&question, work).await {
             Ok(made) => {
                 self.store(Some(identity), Ok(Arc::clone(&made)), Some(lease));
                 Landed::Made(made)
@@ -304,10 +311,10 @@ impl Answers {
         }
     }
 
-    async fn carry_out(&self, work: Work) -> Result<Arc<Made>, ConversionError> {
+    async fn carry_out(&self, question: &Question, work: Work) -> Result<Arc<Made>, ConversionError> {
         let outcome = work.await?;
-        let report = self.0.reports.keep(Arc::new(outcome.report.clone()));
-        Ok(Arc::new(Made::new(outcome, report).await?))
+        let report = self.0.reports.keep(Arc::new(outcome.report.clone()), question.owner.clone());
+        Ok(Arc::new(Made::new(outcome, report, question.owner.clone()).await?))
     }
 
     /// Stores how it ended, behind the answer. Until then, the flight is found by equal ones, and the lease is held.
@@ -350,7 +357,7 @@ impl Answers {
             return;
         }
         let result = cached.is_some().then(|| made.about.clone());
-        let record = Record { report: outcome.report.clone(), result };
+        let record = Record { report: outcome.report.clone(), owner: made.owner.clone(), result };
         let Ok(json) = serde_json::to_vec(&record) else { return };
         if storage.put(Document::Report(made.about.report), json.into()).await.is_err() {
             return;
@@ -369,17 +376,17 @@ impl Answers {
         found.ok().flatten()
     }
 
-    /// A report, of whichever process; `None` where there is none, or none any more.
-    pub async fn report(&self, id: Uuid) -> Option<Arc<Report>> {
+    /// A report of this owner, of whichever process; `None` where there is none, or none any more.
+    pub async fn report(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
         if self.0.storage.has_expired(id, SystemTime::now()) {
             return None;
         }
-        if let Some(report) = self.0.reports.get(id) {
+        if let Some(report) = self.0.reports.get(id, owner) {
             return Some(report);
         }
         let kept = self.0.storage.get(Document::Report(id)).await.ok()??;
         let record: Record = serde_json::from_slice(&kept.content).ok()?;
-        Some(Arc::new(record.report))
+        (record.owner.as_deref() == owner).then(|| Arc::new(record.report))
     }
 }
 

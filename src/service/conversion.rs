@@ -7,9 +7,10 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admission::Place;
 use super::reading::Reading;
 use super::{Course, blocking, losses};
 use crate::context::Context;
@@ -138,15 +139,15 @@ impl Conversion<'_> {
             model.check_unchanged()?;
             Ok(made)
         };
-        self.reading.run(work).await
+        self.reading.run(&self.course.client, work).await
     }
 
-    /// Blender. `started` is when it began to work on it.
+    /// Blender. The place is told when the work begins.
     pub async fn blend(
         &self,
         blender: &Blender,
         timeout: Duration,
-        started: &OnceLock<Instant>,
+        place: &Place,
     ) -> Result<Made, ConversionError> {
         let (model, target) = (&self.model, self.target);
         self.folder.furnish().map_err(|error| ConversionError::io("make a folder", &error))?;
@@ -164,10 +165,11 @@ impl Conversion<'_> {
         };
         let left = timeout.saturating_sub(self.began.elapsed());
         let progress = |stage, fraction| {
-            started.get_or_init(Instant::now);
+            place.work();
             (self.progress)(stage, fraction);
         };
-        let done = blender.convert_measured(&self.folder, task, left, progress, &self.course.usage).await?;
+        let Course { client, usage, .. } = self.course;
+        let done = blender.convert_for(client, &self.folder, task, left, progress, usage).await?;
         let (folder, main) = (self.folder.clone(), self.folder.path().join(&output));
         let (name, packaging) = (model.name.clone(), self.options.packaging);
         let mut warnings = Vec::new();
@@ -206,7 +208,7 @@ impl Conversion<'_> {
             made.count(target, context)?;
             Ok(made)
         };
-        self.reading.run(work).await
+        self.reading.run(&self.course.client, work).await
     }
 
     /// Compares what came out with what went in, and packages it.

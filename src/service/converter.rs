@@ -11,7 +11,7 @@ use super::conversion::{Conversion, Outcome, Progress, Request};
 use super::reading::Reading;
 use super::{Admission, Course, Lane, blocking, late};
 use crate::cache;
-use crate::domain::{ConversionError, ErrorCode, Format, Options};
+use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
 use crate::engine::blender::stats::Stats;
 use crate::engine::blender::{self, Blender, EngineError, Version};
 use crate::engine::native;
@@ -204,7 +204,7 @@ impl Converter {
     ) -> Result<Outcome, ConversionError> {
         let timeout = request.timeout;
         let work = async {
-            let prepared = self.prepare(folder, request).await?;
+            let prepared = self.prepare(folder, request, &course.client).await?;
             self.carry_out_at_leisure(prepared, timeout, course, progress).await
         };
         within(timeout, work).await
@@ -218,12 +218,13 @@ impl Converter {
         &self,
         folder: ConversionFolder,
         request: Request,
+        client: &Client,
     ) -> Result<Prepared, ConversionError> {
         let began = Instant::now();
         let Request { sources, main, target, options, .. } = request;
         options.check(target)?;
         let (limits, wanted) = (self.limits, options.clone());
-        let prepared = self.reading.run(move |context| {
+        let prepared = self.reading.run(client, move |context| {
             // No child that is confined to the conversion's folder reads it then.
             let in_place = |format| native::can(format, target, &wanted);
             let input = folder.input();
@@ -266,14 +267,14 @@ impl Converter {
             conversion.repack().instrument(telemetry::span!("convert")).await?
         } else {
             let _ = course.lane.set(Lane::Blender);
-            let place = self.admission.enter()?;
-            let blender = self.blender().await?;
-            let started = OnceLock::new();
-            let made = conversion.blend(blender, timeout, &started).await;
+            let place = self.admission.enter(&course.client)?;
+            let work = async { conversion.blend(self.blender().await?, timeout, &place).await };
+            let made = tokio::select! {
+                made = work => made,
+                error = place.taken_over() => Err(error),
+            };
             // Failures take their time, too.
-            if let Some(started) = started.get() {
-                place.leave(started.elapsed());
-            }
+            place.leave();
             made?
         };
         conversion.finish(made).await
@@ -340,6 +341,7 @@ impl Prepared {
                 (!alone).then(|| format!("{:?}", (&model.name, &model.warnings, &model.missing_textures)));
             Ok(cache::identity(&cache::Parts {
                 engine: &engine,
+                owner: None,
                 target,
                 options: &options,
                 main: (!alone).then_some(main.as_str()),

@@ -1,8 +1,8 @@
-//! What is known of a conversion while it goes on: for those who count it, whatever its end.
+//! What is known of a conversion while it goes on: for whom it is, and for those who count it, whatever its end.
 
 use std::sync::{Arc, OnceLock};
 
-use crate::domain::Format;
+use crate::domain::{Client, Format};
 use crate::engine::blender::stats::Usage;
 
 /// Who does the work.
@@ -25,6 +25,8 @@ impl Lane {
 /// Filled in as the conversion gets on; what is missing was not reached.
 #[derive(Debug, Default)]
 pub struct Course {
+    /// Shares the engine with the other clients.
+    pub(super) client: Client,
     pub(super) model: OnceLock<(Format, u64)>,
     pub(super) lane: OnceLock<Lane>,
     pub(super) result_bytes: OnceLock<u64>,
@@ -32,6 +34,11 @@ pub struct Course {
 }
 
 impl Course {
+    /// Of a conversion for this client.
+    pub fn of(client: Client) -> Self {
+        Self { client, ..Self::default() }
+    }
+
     /// What the model is, found in its content, and its bytes.
     pub fn model(&self) -> Option<(Format, u64)> {
         self.model.get().copied()

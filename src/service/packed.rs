@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use blake3::Hasher;
 use bytes::Bytes;
@@ -21,6 +22,8 @@ pub struct Made {
     outcome: Option<Outcome>,
     /// What is to be known of it.
     pub about: cache::Result,
+    /// The API key that it belongs to.
+    pub owner: Option<Arc<str>>,
     /// The one file, unless it is small.
     path: PathBuf,
     small: Option<Bytes>,
@@ -31,7 +34,11 @@ impl Made {
     ///
     /// # Errors
     /// `io`, `disk_full`.
-    pub async fn new(outcome: Outcome, report: Uuid) -> Result<Made, ConversionError> {
+    pub async fn new(
+        outcome: Outcome,
+        report: Uuid,
+        owner: Option<Arc<str>>,
+    ) -> Result<Made, ConversionError> {
         blocking(move |_| {
             let (path, zip, main) = one_file(&outcome)?;
             let (bytes, hash, small) = read(&path, outcome.memory.is_some())
@@ -46,7 +53,7 @@ impl Made {
                 report,
                 losses: outcome.report.losses.len() as u32,
             };
-            Ok(Made { outcome: Some(outcome), about, path, small })
+            Ok(Made { outcome: Some(outcome), about, owner, path, small })
         })
         .await
     }

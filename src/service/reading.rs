@@ -1,12 +1,9 @@
 //! Bounds what reading models may cost this process, whatever they are and whoever sends them.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
-
 use super::blocking;
 use crate::context::{Context, MemoryBudget};
-use crate::domain::{ConversionError, ErrorCode};
+use crate::domain::{Client, ConversionError};
+use crate::slots::Slots;
 
 /// Models read at a time for each processor, since some wait for the disk; and at most. Each may hold 64 MiB of JSON.
 const PER_PROCESSOR: usize = 2;
@@ -15,10 +12,11 @@ const MOST: usize = 8;
 /// Memory for what is parsed of all of them together, in bytes.
 const MEMORY: u64 = 512 << 20;
 
-/// Where models are unpacked, looked into, repacked and counted: on threads that may block, so many at a time.
+/// Where models are unpacked, looked into, repacked and counted: on threads that may block, so many at a time. Clients
+/// share the places.
 #[derive(Debug)]
 pub(super) struct Reading {
-    places: Arc<Semaphore>,
+    places: Slots,
     memory: MemoryBudget,
 }
 
@@ -26,7 +24,7 @@ impl Default for Reading {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let places = (processors * PER_PROCESSOR).clamp(PER_PROCESSOR, MOST);
-        Self { places: Arc::new(Semaphore::new(places)), memory: MemoryBudget::new(MEMORY) }
+        Self { places: Slots::new(places), memory: MemoryBudget::new(MEMORY) }
     }
 }
 
@@ -38,11 +36,10 @@ impl Reading {
     /// What the work says; `internal` when it panicked.
     pub async fn run<T: Send + 'static>(
         &self,
+        client: &Client,
         work: impl FnOnce(&Context) -> Result<T, ConversionError> + Send + 'static,
     ) -> Result<T, ConversionError> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| {
-            ConversionError::new(ErrorCode::ShuttingDown, "the service is stopping; send the model again")
-        })?;
+        let place = self.places.acquire(client).await;
         let memory = self.memory.clone();
         blocking(move |cancel| {
             let _place = place;

@@ -16,27 +16,33 @@ pub struct Reports(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    reports: VecDeque<(Uuid, Arc<Report>)>,
+    reports: VecDeque<(Uuid, Owner, Arc<Report>)>,
     bytes: usize,
 }
 
+/// The API key that a report belongs to, where keys do not share what is cached.
+type Owner = Option<Arc<str>>;
+
 impl Reports {
     /// Keeps a report, and says under which number. The oldest ones give way.
-    pub fn keep(&self, report: Arc<Report>) -> Uuid {
+    pub fn keep(&self, report: Arc<Report>, owner: Owner) -> Uuid {
         let id = Uuid::now_v7();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes += report.size();
-        kept.reports.push_back((id, report));
+        kept.reports.push_back((id, owner, report));
         while kept.reports.len() > KEPT || kept.bytes > KEPT_BYTES {
-            let Some((_, oldest)) = kept.reports.pop_front() else { break };
+            let Some((_, _, oldest)) = kept.reports.pop_front() else { break };
             kept.bytes -= oldest.size();
         }
         id
     }
 
-    pub fn get(&self, id: Uuid) -> Option<Arc<Report>> {
+    /// The report of this number, if it belongs to this owner.
+    pub fn get(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.reports.iter().rev().find(|(each, _)| *each == id).map(|(_, report)| Arc::clone(report))
+        let found =
+            kept.reports.iter().rev().find(|(each, theirs, _)| *each == id && theirs.as_deref() == owner);
+        found.map(|(_, _, report)| Arc::clone(report))
     }
 }
 
@@ -62,10 +68,10 @@ mod tests {
     #[test]
     fn the_latest_thousand_are_kept() {
         let reports = Reports::default();
-        let ids: Vec<Uuid> = (0..1001).map(|number| reports.keep(Arc::new(report(number)))).collect();
-        assert!(reports.get(ids[0]).is_none());
+        let ids: Vec<Uuid> = (0..1001).map(|number| reports.keep(Arc::new(report(number)), None)).collect();
+        assert!(reports.get(ids[0], None).is_none());
         for number in [1, 500, 1000] {
-            assert_eq!(reports.get(ids[number]).unwrap().input.bytes, number as u64);
+            assert_eq!(reports.get(ids[number], None).unwrap().input.bytes, number as u64);
         }
         assert_eq!(reports.0.lock().unwrap().reports.len(), 1000);
     }
@@ -74,8 +80,18 @@ mod tests {
     fn so_many_bytes_are_kept() {
         let large = Report { losses: vec!["x".repeat(1 << 20)], ..report(1) };
         let reports = Reports::default();
-        let ids: Vec<Uuid> = (0..30).map(|_| reports.keep(Arc::new(large.clone()))).collect();
-        assert!(reports.get(ids[14]).is_none() && reports.get(ids[15]).is_some());
+        let ids: Vec<Uuid> = (0..30).map(|_| reports.keep(Arc::new(large.clone()), None)).collect();
+        assert!(reports.get(ids[14], None).is_none() && reports.get(ids[15], None).is_some());
         assert!(reports.0.lock().unwrap().bytes <= KEPT_BYTES);
+    }
+
+    #[test]
+    fn a_report_is_its_owner_s() {
+        let reports = Reports::default();
+        let id = reports.keep(Arc::new(report(1)), Some("studio".into()));
+        assert!(reports.get(id, Some("studio")).is_some());
+        for other in [None, Some("robot")] {
+            assert!(reports.get(id, other).is_none(), "{other:?}");
+        }
     }
 }

@@ -5,13 +5,16 @@ It is the engine's own zygote; only the conversion is another: the name of the m
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +124,11 @@ def attempts() -> dict[str, Callable[[], object]]:
         "raise its memory": lambda: resource.setrlimit(resource.RLIMIT_AS, (-1, -1)),
         "raise its open files": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (99999, 99999)),
         "take room without writing": lambda: os.posix_fallocate(os.open("in/orders.json", os.O_RDWR), 0, 1 << 20),
+        "reserve room": lambda: reserve(0x40305828),
+        "reserve room, as others do it": lambda: reserve(0x4030582A),
+        "reserve room by zeroes": lambda: reserve(0x40305839),
+        "list programs": lambda: os.listdir("/usr/bin"),
+        "list what programs share": lambda: os.listdir("/usr/share"),
         "hide memory in a file": lambda: os.memfd_create("x"),
         "leave its session": os.setsid,
         "outlive its parent": lambda: call("prctl", 1, 0, 0, 0, 0),
@@ -128,6 +136,11 @@ def attempts() -> dict[str, Callable[[], object]]:
         "change its root": lambda: os.chroot("."),
         "become root": lambda: os.setuid(0) if os.getuid() else os.setuid(1),
     }
+
+
+def reserve(request: int) -> None:
+    with open("tmp/room", "wb") as file:
+        fcntl.ioctl(file, request, struct.pack("=hhqqiI16x", 0, 0, 0, 1 << 20, 0, 0))
 
 
 def setuid(path: str) -> bool:
@@ -254,6 +267,14 @@ def try_write_and_remove(progress) -> list[str]:
         os.remove(path)
     wait_for_the_end()
     return []
+
+
+def try_threads(progress) -> list[str]:
+    """As many as there can be, with the smallest of stacks."""
+    threading.stack_size(32 << 10)
+    while True:
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=wait_for_the_end, daemon=True).start()
 
 
 def try_burn(progress) -> list[str]:

@@ -2,7 +2,7 @@
 
 import bpy
 
-from .. import realise, scene, shifting, steering, textures
+from .. import outside, realise, scene, scripts, shifting, steering, textures
 from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
@@ -13,7 +13,7 @@ def read(job: Job) -> str:
     importing(job, bpy.ops.wm.open_mainfile, load_ui=False, use_scripts=False)
     if bpy.app.autoexec_fail:
         job.warn("scripts and drivers in the file were not run")
-    _drop_outside(job)
+    outside.drop(job)
     scene.tell_others(job)
     if job.output_format != "blend":
         shifting.tell(job)
@@ -24,29 +24,25 @@ def read(job: Job) -> str:
     return "wm.open_mainfile"
 
 
-def _drop_outside(job: Job) -> None:
-    """Removes what the file takes from elsewhere: nothing of this machine may get into the result."""
-    for library in list(bpy.data.libraries):
-        if not textures.is_within(library.filepath):
-            job.warn(f"a linked library was not opened: {textures.base_name(library.filepath)}")
-            bpy.data.libraries.remove(library)
-    for blocks in (bpy.data.cache_files, bpy.data.volumes, bpy.data.sounds, bpy.data.movieclips, bpy.data.fonts):
-        for block in list(blocks):
-            packed = getattr(block, "packed_file", None)
-            if block.filepath not in {"", "<builtin>"} and not packed and not textures.is_within(block.filepath):
-                job.warn(f"a file was not found: {textures.base_name(block.filepath)}")
-                blocks.remove(block)
-
-
 def write(job: Job) -> None:
-    """Saves the scene, compressed, with all textures inside."""
+    """Saves the scene, compressed, with all textures inside, and without what would run when it is opened."""
+    outside.take_in_libraries()
+    scripts.drop(job)
     for image in bpy.data.images:
-        if image.source == "FILE" and not image.packed_file and textures.is_within(image.filepath_raw):
-            try:
-                image.pack()
-            except RuntimeError as error:
-                raise ConversionError("export_failed", "a texture could not be packed") from error
+        if image.source in {"FILE", "TILED"} and not image.packed_file and not textures.is_missing(image):
+            _pack(job, image)
         if image.packed_file and not image.filepath_raw.startswith("//"):
             # Where the file lay on this machine is nobody's business.
             image.filepath_raw = f"//textures/{textures.base_name(image.filepath_raw) or image.name}"
+    outside.tell_left(job)
+    outside.forget_machine(job)
     exporting(job, bpy.ops.wm.save_as_mainfile, check_existing=False, compress=True, copy=True, relative_remap=False)
+
+
+def _pack(job: Job, image: bpy.types.Image) -> None:
+    try:
+        image.pack()
+    except RuntimeError as error:
+        if image.source != "TILED":
+            raise ConversionError("export_failed", "a texture could not be packed") from error
+        job.lose(f"1 texture of tiles: some of {textures.name(image)} are not there")

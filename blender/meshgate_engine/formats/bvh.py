@@ -16,7 +16,7 @@ import bpy
 import numpy as np
 from mathutils import Euler, Matrix
 
-from .. import clips, humanoid, scene
+from .. import clips, humanoid, lengths, scene
 from ..errors import ConversionError
 from ..job import Job
 from ..operators import importing
@@ -120,6 +120,7 @@ def write(job: Job) -> None:
     found = clips.takes(bpy.context.scene)
     item = _moving_armature(found)
     take = clips.choose(job, item, found)
+    lengths.check_takes([take])
     clips.activate(bpy.context.scene, take)
     for mesh in scene.meshes():
         # Nothing hangs on the meshes, and deforming them in every frame would take most of the time.

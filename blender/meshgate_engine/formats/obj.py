@@ -4,15 +4,19 @@ from pathlib import Path
 
 import bpy
 
-from .. import duplicates
+from .. import duplicates, long_lines
 from ..job import Job
 from ..operators import exporting, importing
+
+# The importer's buffer: it leaves out all that follows a line that does not fit.
+_LONGEST_LINE = 256 << 10
 
 _COLOURS = {"Base Color": "Kd", "Emission Color": "Ke"}
 
 
 def read(job: Job) -> str:
     """Imports the file."""
+    long_lines.refuse(Path(job.input), _LONGEST_LINE)
     # The importer's own validation drops faces that are back to back.
     importing(job, bpy.ops.wm.obj_import, validate_meshes=False)
     duplicates.part()

@@ -1,25 +1,41 @@
 """Stanford PLY: one mesh, or points, with colours."""
 
+import mmap
 import re
 from pathlib import Path
 
 import bpy
 
+from .. import long_lines
 from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting, importing
 
+# The importer's buffer: a line that does not fit aborts Blender.
+_LONGEST_LINE = 64 << 10
+
 
 def read(job: Job) -> str:
     """Imports the file."""
+    path = Path(job.input)
+    long_lines.refuse(path, _LONGEST_LINE, _end_of_text(path))
     try:
         importing(job, bpy.ops.wm.ply_import, import_colors="SRGB")
     except ConversionError as error:
-        head, _, _ = Path(job.input).read_bytes().partition(b"end_header")
+        head, _, _ = path.read_bytes().partition(b"end_header")
         if re.search(rb"^element\s+vertex\s+0+\s*$", head, re.MULTILINE):
             raise ConversionError("empty_model", "the model has no vertices") from error
         raise
     return "wm.ply_import"
+
+
+def _end_of_text(path: Path) -> int | None:
+    """Where the lines end: after the header in a binary file; None in a text file."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        header = re.search(rb"^end_header\s", content, re.MULTILINE)
+        end = header.end() if header else len(content)
+        text = re.compile(rb"^format[ \t]+ascii\b", re.MULTILINE).search(content, 0, end)
+    return None if text else end
 
 
 def write(job: Job) -> None:

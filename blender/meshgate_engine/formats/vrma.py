@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bpy
 
-from .. import clips, humanoid, scene
+from .. import clips, humanoid, lengths, scene
 from ..errors import ConversionError
 from ..job import Job
 from ..operators import exporting
@@ -95,6 +95,7 @@ def write(job: Job) -> None:
     take = clips.choose(job, item, clips.takes(bpy.context.scene))
     if take is None:
         raise ConversionError("no_animation", "the model has no animation")
+    lengths.check_takes([take])
     humanoid.assign(item, job)
     for mesh in scene.meshes():
         for collection in list(mesh.users_collection):

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ use super::stats::{Counters, Setback, Usage};
 use super::zygote::Zygote;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::engine::workdir::ConversionFolder;
+use crate::slots::Slot;
 
 /// How long a zygote may take to report that it killed a child, before it is killed itself. The caller was promised
 /// that everything is gone within a second.
@@ -44,8 +45,8 @@ pub struct Done {
 
 /// What a conversion needs to run by itself.
 pub(super) struct Conversion {
-    /// The slot; as the first field it is free before the folder's removal takes its time.
-    pub _permit: OwnedSemaphorePermit,
+    /// As the first field it is free before the folder's removal takes its time.
+    pub slot: Slot,
     pub id: u64,
     pub folder: ConversionFolder,
     pub task: Task,
@@ -77,6 +78,8 @@ enum Attempt {
     },
     TimedOut,
     Cancelled,
+    /// Another client has taken the slot over.
+    TakenOver,
 }
 
 /// The zygote of a child that has finished, and what will tell of its end.
@@ -91,8 +94,6 @@ enum Verdict {
 impl Conversion {
     /// Answers as soon as the outcome is known, and returns when the child is gone: until then the slot is taken.
     pub async fn run(mut self, answer: oneshot::Sender<Result<Done, ConversionError>>) {
-        let counters = Arc::clone(&self.counters);
-        let _busy = counters.busy();
         let mut leaving = None;
         let result = self.outcome(&mut leaving).await;
         // A caller that is gone does not want it.
@@ -157,6 +158,11 @@ impl Conversion {
                     tracing::debug!(conversion = self.id, pair = %self.words(), "cancelled");
                     return Err(self.cancelled());
                 }
+                Attempt::TakenOver => {
+                    let what = "another client takes the slot over; this conversion starts again later";
+                    tracing::info!(conversion = self.id, pair = %self.words(), "{what}");
+                    self.wait_again().await?;
+                }
             }
             outcome::clean(self.folder.path())?;
         }
@@ -164,6 +170,17 @@ impl Conversion {
 
     fn done(&self, success: ChildSuccess, retried_after: Option<Setback>) -> Done {
         Done { success, queue: self.queue, retried_after }
+    }
+
+    /// Gives the slot to the client that takes it over, and waits for another one.
+    async fn wait_again(&mut self) -> Result<(), ConversionError> {
+        let began = Instant::now();
+        tokio::select! {
+            slot = timeout_at(self.deadline, self.slot.again()) => slot.map_err(|_| self.timed_out())?,
+            () = self.cancel.cancelled() => return Err(self.cancelled()),
+        }
+        self.queue += began.elapsed();
+        Ok(())
     }
 
     async fn zygote(&self, cold: bool) -> Result<Arc<Zygote>, ConversionError> {
@@ -214,6 +231,7 @@ impl Conversion {
                 }
                 () = sleep_until(self.deadline) => break Attempt::TimedOut,
                 () = self.cancel.cancelled() => break Attempt::Cancelled,
+                () = self.slot.taken_over() => break Attempt::TakenOver,
             }
         };
         zygote.cancel(self.id);
@@ -288,6 +306,10 @@ impl Conversion {
                     "the conversion wrote more files than allowed, or more than {} MiB",
                     self.limits.disk_bytes >> 20
                 ),
+            ),
+            End::ThreadLimit => failed(
+                ErrorCode::EngineCrashed,
+                "the conversion asked for more threads than it may have".to_owned(),
             ),
             End::Cancelled => Verdict::Final(Err(self.cancelled())),
             End::NotStarted => failed(

@@ -201,6 +201,8 @@ pub enum End {
     CpuLimit,
     /// Its files, together, took more room than allowed.
     DiskLimit,
+    /// It asked for more threads than allowed, and crashed or went on asking.
+    ThreadLimit,
     /// It slept without using CPU time, and was killed.
     Hang,
     /// It was killed on request.

@@ -32,7 +32,7 @@ const ABSENT: &[c_long] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
-    // Takes the whole disk faster than anybody could look; writing takes its time.
+    // Takes the whole disk faster than anybody could look; writing takes its time. (`ioctl` does the same, below.)
     libc::SYS_fallocate,
     // Writes that go on after the end of who asked for them.
     libc::SYS_io_setup,
@@ -312,7 +312,7 @@ fn refused_by_argument() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, seccompil
         (libc::SYS_prlimit64, vec![rule(0, Ne, 0)?]),
         // Signals through the owner of a descriptor.
         (libc::SYS_fcntl, any_of(1, &[libc::F_SETOWN as u64, F_SETSIG, F_SETOWN_EX])?),
-        (libc::SYS_ioctl, any_of(1, &[FIOSETOWN, SIOCSPGRP, libc::TIOCSTI, libc::TIOCLINUX])?),
+        (libc::SYS_ioctl, vec![none_of(1, ALLOWED_IOCTLS)?]),
         (
             libc::SYS_prctl,
             any_of(
@@ -335,8 +335,20 @@ fn refused_by_argument() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, seccompil
 
 const F_SETSIG: u64 = 10;
 const F_SETOWN_EX: u64 = 15;
-const FIOSETOWN: u64 = 0x8901;
-const SIOCSPGRP: u64 = 0x8902;
+
+/// The requests that `ioctl` may make. The C library and Python ask whether a file is a terminal and how wide it is, how
+/// much there is to read, and set flags of descriptors. Requests of file systems (`FS_IOC_RESVSP`, `FS_IOC_ZERO_RANGE`,
+/// `FICLONE` and others) reserve room that no limit of the process counts, or change attributes of files.
+const ALLOWED_IOCTLS: &[libc::Ioctl] =
+    &[libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX];
+
+/// A rule that refuses a call unless its argument is one of the `values`.
+fn none_of(argument: u8, values: &[libc::Ioctl]) -> Result<SeccompRule, seccompiler::Error> {
+    let other_than = |value: &libc::Ioctl| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, u64::from(*value as u32))
+    };
+    Ok(SeccompRule::new(values.iter().map(other_than).collect::<Result<_, _>>()?)?)
+}
 
 fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, seccompiler::Error> {
     let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?;

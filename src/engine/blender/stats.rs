@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -124,13 +123,11 @@ impl Drop for Waiting<'_> {
 /// The counters behind [`Stats`].
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    waiting: AtomicUsize,
-    busy: AtomicUsize,
-    rest: Mutex<Rest>,
+    counts: Mutex<Counts>,
 }
 
 #[derive(Debug, Default)]
-struct Rest {
+struct Counts {
     restarts: BTreeMap<RestartReason, u64>,
     failed_starts: u64,
     setbacks: BTreeMap<(Format, Format), PairStats>,
@@ -138,16 +135,16 @@ struct Rest {
 
 impl Counters {
     pub fn restart(&self, reason: RestartReason) {
-        *self.rest().restarts.entry(reason).or_default() += 1;
+        *self.counts().restarts.entry(reason).or_default() += 1;
     }
 
     pub fn failed_start(&self) {
-        self.rest().failed_starts += 1;
+        self.counts().failed_starts += 1;
     }
 
     pub fn setback(&self, pair: (Format, Format), setback: Setback) {
-        let mut rest = self.rest();
-        let pair = rest.setbacks.entry(pair).or_default();
+        let mut counts = self.counts();
+        let pair = counts.setbacks.entry(pair).or_default();
         match setback {
             Setback::Crash => pair.crashes += 1,
             Setback::Hang => pair.hangs += 1,
@@ -155,48 +152,19 @@ impl Counters {
         }
     }
 
-    /// Counts one that waits, until the guard is dropped.
-    pub fn waiting(&self) -> Counted<'_> {
-        Counted::one(&self.waiting)
-    }
-
-    /// Counts one that runs, until the guard is dropped.
-    pub fn busy(&self) -> Counted<'_> {
-        Counted::one(&self.busy)
-    }
-
-    pub fn snapshot(&self, slots: usize, available: bool, zygote: Option<u32>) -> Stats {
-        let rest = self.rest();
+    /// What is counted here; the rest of it is the slots' and the zygote's.
+    pub fn snapshot(&self) -> Stats {
+        let counts = self.counts();
         Stats {
-            slots,
-            busy: self.busy.load(Ordering::Relaxed),
-            waiting: self.waiting.load(Ordering::Relaxed),
-            available,
-            zygote,
-            restarts: rest.restarts.clone(),
-            failed_starts: rest.failed_starts,
-            setbacks: rest.setbacks.clone(),
+            restarts: counts.restarts.clone(),
+            failed_starts: counts.failed_starts,
+            setbacks: counts.setbacks.clone(),
+            ..Stats::default()
         }
     }
 
-    fn rest(&self) -> MutexGuard<'_, Rest> {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
         // Counting cannot leave it half done.
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Keeps a gauge one higher.
-pub(super) struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn one(gauge: &'a AtomicUsize) -> Self {
-        gauge.fetch_add(1, Ordering::Relaxed);
-        Counted(gauge)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

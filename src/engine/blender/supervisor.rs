@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -29,8 +29,9 @@ use super::protocol::{self, Hello, Limits, Ready, SandboxMode, Stage, Task};
 use super::sandbox;
 use super::stats::{Counters, Stats, Usage};
 use super::zygote::Recipe;
-use crate::domain::{ConversionError, ErrorCode};
+use crate::domain::{Client, ConversionError, ErrorCode};
 use crate::engine::workdir::{ConversionFolder, WorkDir};
+use crate::slots::Slots;
 use crate::telemetry;
 
 /// How long a shutdown waits for everything to be gone.
@@ -93,7 +94,7 @@ pub struct Version {
 /// A running Blender. Dropping it stops everything in the background; [`Blender::shutdown`] waits for it.
 pub struct Blender {
     pool: Arc<Pool>,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     counters: Arc<Counters>,
     settings: Settings,
     processors: u64,
@@ -152,7 +153,7 @@ impl Blender {
         }
         Ok(Blender {
             pool,
-            slots: Arc::new(Semaphore::new(settings.workers.max(1))),
+            slots: Slots::new(settings.workers.max(1)),
             counters,
             processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
             settings,
@@ -177,15 +178,16 @@ impl Blender {
         allowed: Duration,
         progress: impl FnMut(Stage, Option<f64>) + Send,
     ) -> Result<Done, ConversionError> {
-        self.convert_measured(folder, task, allowed, progress, &Arc::default()).await
+        self.convert_for(&Client::Local, folder, task, allowed, progress, &Arc::default()).await
     }
 
-    /// As [`Blender::convert`]; what it uses is told however it ends.
+    /// As [`Blender::convert`], for one of several clients, which share the slots; what it uses is told however it ends.
     ///
     /// # Errors
     /// One code and one sentence.
-    pub async fn convert_measured(
+    pub async fn convert_for(
         &self,
+        client: &Client,
         folder: &ConversionFolder,
         task: Task,
         allowed: Duration,
@@ -196,23 +198,21 @@ impl Blender {
         // A time-out beyond what a clock can hold is none.
         let deadline = began.checked_add(allowed).unwrap_or_else(|| began + Duration::from_hours(24 * 365));
         self.pool.available()?;
-        let permit = {
-            let _waiting = (self.counters.waiting(), usage.waiting());
-            let permit = Arc::clone(&self.slots).acquire_owned();
-            let permit = timeout_at(deadline, permit).instrument(telemetry::span!("queue"));
+        let slot = {
+            let _waiting = usage.waiting();
+            let slot = timeout_at(deadline, self.slots.acquire(client)).instrument(telemetry::span!("queue"));
             tokio::select! {
-                permit = permit => permit.map_err(|_| no_slot(allowed))?,
+                slot = slot => slot.map_err(|_| no_slot(allowed))?,
                 () = self.stop.cancelled() => return Err(stopping()),
             }
         };
-        let permit = permit.map_err(|_| stopping())?;
 
         let cancel = self.stop.child_token();
         let _cancel_on_drop = cancel.clone().drop_guard();
         let (steps, mut received) = mpsc::channel(16);
         let (answer, mut answered) = oneshot::channel();
         let conversion = Conversion {
-            _permit: permit,
+            slot,
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             folder: folder.clone(),
             task,
@@ -262,7 +262,14 @@ impl Blender {
     }
 
     pub fn stats(&self) -> Stats {
-        self.counters.snapshot(self.settings.workers.max(1), self.pool.available().is_ok(), self.pool.pid())
+        Stats {
+            slots: self.settings.workers.max(1),
+            busy: self.slots.busy(),
+            waiting: self.slots.waiting(),
+            available: self.pool.available().is_ok(),
+            zygote: self.pool.pid(),
+            ..self.counters.snapshot()
+        }
     }
 
     /// Cancels what runs, ends the engine, and waits (a few seconds at most) until nothing is left.

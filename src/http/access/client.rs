@@ -18,12 +18,12 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The client's address; in the extensions of the request and of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Client(pub IpAddr);
+pub struct Address(pub IpAddr);
 
 /// Notes the client's address.
 pub async fn note(State(gateway): State<Shared>, mut request: Request, next: Next) -> Response {
     let Some(Peer(peer)) = request.extensions().get().copied() else { return next.run(request).await };
-    let client = Client(of(peer.ip(), request.headers(), &gateway.settings.access.trusted_proxies));
+    let client = Address(of(peer.ip(), request.headers(), &gateway.settings.access.trusted_proxies));
     request.extensions_mut().insert(client);
     let mut answer = next.run(request).await;
     answer.extensions_mut().insert(client);

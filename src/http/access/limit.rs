@@ -9,13 +9,12 @@ use axum::http::{Extensions, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::who;
 use crate::config::Access;
-use crate::domain::ErrorCode;
+use crate::domain::{Client, ErrorCode};
 use crate::http::problem::Problem;
 use crate::http::receive::pass_over;
 use crate::http::state::Shared;
-use crate::limits::{Limiter, Quota, Ticket, Who};
+use crate::limits::{Limiter, Quota, Ticket};
 
 /// As draft-ietf-httpapi-ratelimit-headers has them.
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -78,17 +77,17 @@ pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Ne
 }
 
 /// With whose requests this one is counted, and how many these may be; `None` where there is no limit.
-fn counted(request: &Extensions, access: &Access) -> Option<(Who, Quota)> {
+fn counted(request: &Extensions, access: &Access) -> Option<(Client, Quota)> {
     let common = access.rate_limit;
-    let who = who(request)?;
-    let requests = match &who {
-        Who::Key(name) => {
+    let client = super::client(request)?;
+    let requests = match &client {
+        Client::Key(name) => {
             let key = access.api_keys.iter().find(|key| key.name == **name)?;
             key.requests.unwrap_or(common.requests)
         }
-        Who::Address(_) => common.requests,
+        Client::Address(_) | Client::Local => common.requests,
     };
-    Some((who, Quota { requests: NonZeroU32::new(requests)?, window: common.window }))
+    Some((client, Quota { requests: NonZeroU32::new(requests)?, window: common.window }))
 }
 
 fn refusal(quota: Quota, again: Duration) -> Problem {
@@ -119,7 +118,6 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, Sources};
-    use crate::http::access::Client;
     use crate::http::state::Gateway;
     use crate::limits::Embedded;
 
@@ -138,7 +136,7 @@ mod tests {
 
     async fn ask(router: &Router, path: &str) -> (u16, String) {
         let mut request = Request::post(path).body(Body::empty()).unwrap();
-        request.extensions_mut().insert(Client("192.0.2.1".parse().unwrap()));
+        request.extensions_mut().insert(super::super::Address("192.0.2.1".parse().unwrap()));
         let answer = router.clone().oneshot(request).await.unwrap();
         let told = answer.headers()[RATE_LIMIT].to_str().unwrap();
         (answer.status().as_u16(), told.split(';').nth(1).unwrap().to_owned())

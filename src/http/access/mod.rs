@@ -9,15 +9,23 @@ use std::sync::Arc;
 
 use axum::http::Extensions;
 
-use crate::limits::Who;
-pub use client::Client;
+pub use client::Address;
 pub use keys::KeyName;
 pub use limit::Counted;
 
-/// The client of a request: the owner of its key, else its address. `None` before either was noted.
-pub fn who(request: &Extensions) -> Option<Who> {
+use crate::config::{Access, CacheScope};
+use crate::domain::Client;
+
+/// Who asks: the owner of the API key that came with the request, else an address.
+pub fn client(request: &Extensions) -> Option<Client> {
     match request.get::<KeyName>() {
-        Some(KeyName(name)) => Some(Who::Key(Arc::clone(name))),
-        None => Some(Who::address(request.get::<Client>()?.0)),
+        Some(KeyName(name)) => Some(Client::Key(Arc::clone(name))),
+        None => request.get::<Address>().map(|Address(address)| Client::address(*address)),
     }
+}
+
+/// The name of the API key that the request's results and reports belong to; `None` where they are shared.
+pub fn owner(request: &Extensions, access: &Access) -> Option<Arc<str>> {
+    let KeyName(name) = request.get::<KeyName>().filter(|_| access.cache_scope == CacheScope::Key)?;
+    Some(Arc::clone(name))
 }

@@ -3,6 +3,7 @@
 pub mod bucket;
 mod command_line;
 mod gateway;
+mod keys;
 mod processes;
 mod suite;
 mod trouble;

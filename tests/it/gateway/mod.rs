@@ -10,6 +10,7 @@ mod disk;
 mod document;
 pub mod engine;
 mod errors;
+mod fairness;
 mod logs;
 mod metrics;
 mod observability;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use meshgate::limits::{Embedded, Limiter, OnRedis, Quota, Who};
+use meshgate::domain::Client;
+use meshgate::limits::{Embedded, Limiter, OnRedis, Quota};
 
 use super::redis::{RedisServer, connect};
 
@@ -86,6 +87,6 @@ pub fn quota(requests: u32, seconds: u64) -> Quota {
     Quota { requests: NonZeroU32::new(requests).unwrap(), window: Duration::from_secs(seconds) }
 }
 
-pub fn key(name: &str) -> Who {
-    Who::Key(name.into())
+pub fn key(name: &str) -> Client {
+    Client::Key(name.into())
 }

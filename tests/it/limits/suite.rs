@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshgate::limits::Who;
+use meshgate::domain::Client;
 use tokio::task::JoinSet;
 
 use super::{Here, Side, There, key, quota};
@@ -71,7 +71,7 @@ async fn the_window_slides(side: impl Side) {
 
 async fn clients_do_not_share(side: impl Side) {
     let limiter = side.limiter();
-    let address = |text: &str| Who::address(text.parse().unwrap());
+    let address = |text: &str| Client::address(text.parse().unwrap());
     let clients = [
         key("a"),
         key("b"),

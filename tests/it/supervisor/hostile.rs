@@ -113,6 +113,7 @@ async fn limits_hold_while_others_convert() {
         ("write_many_and_end", ErrorCode::OutputTooLarge),
         ("write_and_remove", ErrorCode::OutputTooLarge),
         ("burn", ErrorCode::Timeout),
+        ("threads", ErrorCode::EngineCrashed),
     ] {
         let (ended, other) = tokio::join!(attack(&bench, &blender, name), attack(&bench, &blender, "flood"));
         assert_eq!(ended.unwrap_err().code, code, "{name}");

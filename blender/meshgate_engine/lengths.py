@@ -1,0 +1,72 @@
+"""How long motion may be that is sampled frame by frame: two keys are enough for more frames than anybody waits for."""
+
+import math
+
+import bpy
+
+from . import clips, modifiers, scene
+from .errors import ConversionError
+from .job import Job
+
+# Blender's last frame. Of motion that goes on, it exports no more than this.
+LAST_FRAME = 1_048_574
+
+# Samples, one for each frame of each thing that moves, that a conversion may take. FBX takes ten minutes for as many of
+# a skeleton's bones; an hour of 46 bones has them at 60 frames per second.
+MOST_SAMPLES = 10_000_000
+
+# … of targets that are written as they play, which takes a tenth of the time.
+MOST_PLAYED = 100_000_000
+
+# Targets that take no samples: one holds the keys, the others no motion.
+_UNSAMPLED = {"blend", "obj", "stl", "ply"}
+
+# Targets of one skeleton, which say themselves which of its clips they take.
+_ONE_SKELETON = {"bvh", "vrma"}
+
+
+def check(job: Job) -> None:
+    """Refuses a scene whose motion is too long to be sampled for the target. Raises ``import_failed``."""
+    target = job.output_format
+    if target in _UNSAMPLED | _ONE_SKELETON:
+        return
+    found = clips.takes(bpy.context.scene)
+    if target in clips.ONE_TIMELINE:
+        check_takes(clips.together(found), most=MOST_PLAYED)
+        if modifiers.changing():
+            world = bpy.context.scene
+            check_frames(world.frame_start, world.frame_end, 1, most=MOST_PLAYED)
+    else:
+        # FBX samples every object in every clip.
+        least = len(scene.objects()) if target == "fbx" else 1
+        check_takes(clips.exported(target, found), least)
+
+
+def check_takes(taken: list[clips.Take], least: int = 1, most: int = MOST_SAMPLES) -> None:
+    """Refuses clips that are too long for all that they move, which are ``least`` things or more."""
+    samples = 0
+    for take in taken:
+        owners = {owner for owner, _slot in take.parts}
+        moving = max(sum(_things(owner) for owner in owners), least)
+        samples = check_frames(take.start, max(take.end, clips.last_key(take)), moving, samples, most)
+
+
+def check_frames(start: float, end: float, moving: int, samples: int = 0, most: int = MOST_SAMPLES) -> int:
+    """Refuses motion of so many things from one frame to another; the samples that it takes besides those so far."""
+    # Clips that begin before frame 0 are moved there.
+    last = end - min(start, 0.0)
+    samples += math.ceil((end - start + 1) * moving)
+    what = None
+    if last >= LAST_FRAME:
+        what = f"it goes on to frame {last:.0f}, and Blender's last one is {LAST_FRAME}"
+    elif samples > most:
+        what = f"it takes {samples} samples, one for each frame of each thing that moves, and {most} are the most"
+    if what:
+        advice = "convert shorter clips, or to blend, or with animation=false"
+        raise ConversionError("import_failed", f"the motion is too long: {what}; {advice}")
+    return samples
+
+
+def _things(owner: bpy.types.ID) -> int:
+    """What moves where a clip moves this: a skeleton with its bones, and anything else by itself."""
+    return 1 + len(owner.pose.bones) if getattr(owner, "pose", None) else 1

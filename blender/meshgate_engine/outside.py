@@ -1,0 +1,107 @@
+"""Files that a .blend names: nothing of this machine gets into a result, and no path of it."""
+
+import os
+
+import bpy
+
+from . import scene, textures
+from .job import Job, counted, listed
+
+# What reads a file wherever a mesh is evaluated: text, tables, meshes, volumes.
+_READING_NODES = "GeometryNodeImport"
+
+
+def drop(job: Job) -> None:
+    """Removes what the file takes from elsewhere; images are ``textures.relink``'s."""
+    for library in list(bpy.data.libraries):
+        if not textures.is_within(library.filepath):
+            job.warn(f"a linked library was not opened: {textures.base_name(library.filepath)}")
+            bpy.data.libraries.remove(library)
+    for blocks in (bpy.data.cache_files, bpy.data.volumes, bpy.data.sounds, bpy.data.movieclips, bpy.data.fonts):
+        for block in list(blocks):
+            packed = getattr(block, "packed_file", None)
+            if block.filepath not in {"", "<builtin>"} and not packed and not textures.is_within(block.filepath):
+                job.warn(f"a file was not found: {textures.base_name(block.filepath)}")
+                blocks.remove(block)
+    _empty_computed_paths(job)
+    _empty_paths(job)
+
+
+def _empty_computed_paths(job: Job) -> None:
+    """Cuts off nodes whose path other nodes or a modifier make: it cannot be judged before it is read."""
+    count = 0
+    for tree in scene.node_trees():
+        for node in [node for node in tree.nodes if node.bl_idname.startswith(_READING_NODES)]:
+            for socket in [socket for socket in node.inputs if socket.type == "STRING" and socket.is_linked]:
+                for link in list(socket.links):
+                    tree.links.remove(link)
+                socket.default_value = ""
+                count += 1
+    if count:
+        job.lose(f"{counted(count, 'node')} reading files: paths that are computed are not followed")
+
+
+def _empty_paths(job: Job) -> None:
+    """Empties all other paths that lead out of the conversion's folder: nodes, modifiers, caches, strips."""
+    emptied: dict[bpy.types.ID, list[str]] = {}
+
+    def visit(owner: bpy.types.ID, path: str, _meta: object) -> str | None:
+        # The file of a text was read when it was put in; it is only a name.
+        if isinstance(owner, bpy.types.Image | bpy.types.Text | bpy.types.Library) or not path or _is_inside(path):
+            return None
+        emptied.setdefault(owner, []).append(textures.base_name(path))
+        return ""
+
+    bpy.data.file_path_foreach(visit)
+    # Blender leaves out those of nodes that are set to something else at the moment.
+    for tree in scene.node_trees():
+        for node in tree.nodes:
+            path = getattr(node, "filepath", "")
+            if path and not _is_inside(path):
+                node.filepath = ""
+                emptied.setdefault(tree, []).append(textures.base_name(path))
+    for owner, names in emptied.items():
+        owner.update_tag()
+        for name in names:
+            job.warn(f"a file was not found: {name}")
+    if emptied:
+        bpy.context.view_layer.update()
+
+
+def forget_machine(job: Job) -> None:
+    """Makes paths within the conversion's folder relative to the result, as which they say nothing of this machine."""
+    folder = os.path.realpath(os.path.dirname(job.input))
+
+    def visit(_owner: bpy.types.ID, path: str, _meta: object) -> str | None:
+        if not path or path.startswith("//") or not _is_inside(path):
+            return None
+        relative = os.path.relpath(os.path.realpath(path), folder)
+        return f"//{textures.base_name(path) if relative.startswith('..') else relative}"
+
+    bpy.data.file_path_foreach(visit, flags=set())
+    for image in bpy.data.images:
+        for packed in image.packed_files:
+            packed.filepath = f"//textures/{textures.base_name(packed.filepath) or image.name}"
+
+
+def take_in_libraries() -> None:
+    """Makes what is linked from other files of the model a part of this one, since only this one is the result."""
+    if not bpy.data.libraries:
+        return
+    for block in [block for block in scene.blocks() if block.library]:
+        block.make_local()
+    bpy.data.batch_remove(bpy.data.libraries)
+
+
+def tell_left(job: Job) -> None:
+    """Says which images of several pictures stay files, since a .blend takes only single ones in."""
+    left = [image for image in bpy.data.images if image.source in {"SEQUENCE", "MOVIE"} and image.users]
+    if left:
+        names = listed(sorted(textures.name(image) for image in left))
+        job.lose(f"{counted(len(left), 'moving image')}: a .blend cannot hold the files of {names}")
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a path leads into the conversion's folder, to something that is there or not."""
+    real = os.path.realpath(bpy.path.abspath(path))
+    return real.startswith(os.path.realpath(os.getcwd()) + os.sep)

@@ -1,0 +1,66 @@
+"""What would run Python where a .blend is opened: none of it passes into a result."""
+
+from collections.abc import Iterator
+
+import bpy
+
+from . import scene
+from .job import Job, counted, listed
+
+
+def drop(job: Job) -> None:
+    """Removes drivers that run Python, marks of texts that are to run, and scripts of shaders and of line drawings.
+
+    Drivers of other types stay, and so do expressions that Blender evaluates by itself (``frame * 2``).
+    """
+    _drop_drivers(job)
+    _unmark_texts(job)
+    _drop_script_nodes(job)
+    _drop_line_modules(job)
+
+
+def _drop_drivers(job: Job) -> None:
+    dropped = []
+    for owner in _animated():
+        for curve in list(owner.animation_data.drivers):
+            if curve.driver.type == "SCRIPTED" and not curve.driver.is_simple_expression:
+                dropped.append(f"{owner.name} {curve.data_path}")
+                owner.animation_data.drivers.remove(curve)
+    if dropped:
+        job.lose(f"{counted(len(dropped), 'driver')} that would run Python: {listed(dropped)}")
+
+
+def _unmark_texts(job: Job) -> None:
+    marked = [text for text in bpy.data.texts if text.use_module]
+    for text in marked:
+        text.use_module = False
+    if marked:
+        names = listed([text.name for text in marked])
+        job.lose(f"the mark of {counted(len(marked), 'text')} to run when the file is opened: {names}")
+
+
+def _drop_script_nodes(job: Job) -> None:
+    count = 0
+    for tree in scene.node_trees():
+        for node in [node for node in tree.nodes if node.bl_idname == "ShaderNodeScript"]:
+            tree.nodes.remove(node)
+            count += 1
+    if count:
+        job.lose(f"{counted(count, 'script node')}: they would run where the file is rendered")
+
+
+def _drop_line_modules(job: Job) -> None:
+    count = 0
+    for layer in (layer for each in bpy.data.scenes for layer in each.view_layers):
+        for module in list(layer.freestyle_settings.modules):
+            layer.freestyle_settings.modules.remove(module)
+            count += 1
+    if count:
+        job.lose(f"{counted(count, 'Freestyle module')}: they would run where the file is rendered")
+
+
+def _animated() -> Iterator[bpy.types.ID]:
+    """Everything that may have drivers."""
+    for owner in [*scene.blocks(), *scene.embedded()]:
+        if getattr(owner, "animation_data", None) and owner.is_editable:
+            yield owner

@@ -1,0 +1,179 @@
+"""How many threads a child may have: the zygote is asked before each new one.
+
+No limit of the kernel holds for root or counts one process alone (``RLIMIT_NPROC`` counts all processes of a user on
+the machine), and 20,000 threads take a quarter of a second, which starves the container of everybody. So a seccomp
+filter stops each ``clone`` until the zygote has answered through the filter's listener.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import platform
+import signal
+import socket
+import struct
+import time
+
+from . import watch
+
+# Blender, its libraries and Python need fewer: each library may start one thread for each processor.
+LIMIT = 64 + 4 * len(os.sched_getaffinity(0))
+
+_PR_SET_NO_NEW_PRIVS = 38
+_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_SYS_CLONE = {"x86_64": 56, "aarch64": 220}
+_SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
+_RET_USER_NOTIF, _RET_ALLOW = 0x7FC00000, 0x7FFF0000
+_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+
+# The beginning of ``struct seccomp_notif``: the request's identity and the thread that asks. ``struct
+# seccomp_notif_resp``.
+_NOTIFICATION, _NOTIFICATION_SIZE = struct.Struct("=QI"), 80
+_RESPONSE = struct.Struct("=QqiI")
+_RECEIVE, _SEND = 0xC0502100, 0xC0182101
+_CONTINUE = 1
+
+# A thread appears within so many seconds after the permission; until then the permission counts as a thread.
+_APPEARS_WITHIN = 0.02
+
+# How long the zygote waits for a request that the kernel has announced, in seconds.
+_PATIENCE = 0.25
+
+# A child that goes on asking in vain is killed: each answer takes some of the zygote's time.
+_MOST_REFUSALS = 1000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def hand_over(channel: socket.socket | None) -> None:
+    """Makes this process, for good, ask before each new thread, and sends the listener through ``channel``.
+
+    Without a channel nobody answers, and it gets no more threads. Raises OSError where the kernel lacks it, or where
+    a container's own listener watches this process already.
+    """
+    machine = platform.machine()
+    if machine not in _SYS_CLONE:
+        raise OSError(errno.ENOSYS, "the thread limit is not supported on this machine")
+    steps = (
+        (_LOAD, 0, 0, 0),
+        (_JUMP_IF_EQUAL, 0, 1, _SYS_CLONE[machine]),
+        (_RETURN, 0, 0, _RET_USER_NOTIF),
+        (_RETURN, 0, 0, _RET_ALLOW),
+    )
+    program = b"".join(struct.pack("=HBBI", *step) for step in steps)
+    loaded = _Program(len(steps), program)
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    arguments = (_SYS_SECCOMP[machine], _SET_MODE_FILTER, _NEW_LISTENER, ctypes.byref(loaded))
+    listener = _libc.syscall(*arguments)
+    if listener < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    try:
+        if channel is not None:
+            socket.send_fds(channel, [b"l"], [listener])
+    finally:
+        os.close(listener)
+
+
+class Gate:
+    """The zygote's side: answers the requests of one child."""
+
+    def __init__(self, child: watch.Child, channel: socket.socket) -> None:
+        self._channel = channel
+        self.listener: int | None = None
+        self._child = child
+        # When each thread last got permission to start another; it makes one at a time.
+        self._granted: dict[int, float] = {}
+
+    def receive(self) -> bool:
+        """Takes the listener that the child has sent; False when it ended without."""
+        try:
+            _, listeners, _, _ = socket.recv_fds(self._channel, 1, 1)
+        except OSError:
+            return False
+        self.listener = next(iter(listeners), None)
+        return self.listener is not None
+
+    def answer(self) -> bool:
+        """Answers one request; False when there will be no others."""
+        if self._child.killed:
+            return False
+        try:
+            identity, asking = self._request()
+        except TimeoutError:
+            # It announced a request and withdrew it by a signal, which no conversion does.
+            self._child.refused_threads += 1
+            self._child.kill()
+            return False
+        except OSError:
+            # The thread that asked was killed, and all others with it.
+            return False
+        self._granted.pop(asking, None)
+        if _threads(self._child.pid) + self._pending() < LIMIT:
+            self._granted[asking] = time.monotonic()
+            self._respond(identity, 0, _CONTINUE)
+            return True
+        self._respond(identity, -errno.EAGAIN, 0)
+        self._child.refused_threads += 1
+        if self._child.refused_threads > _MOST_REFUSALS:
+            self._child.kill()
+        return True
+
+    def descriptors(self) -> list[int]:
+        """All that may be waited for."""
+        return [self._channel.fileno()] + ([] if self.listener is None else [self.listener])
+
+    def close(self) -> None:
+        self._channel.close()
+        if self.listener is not None:
+            os.close(self.listener)
+
+    def _pending(self) -> int:
+        since = time.monotonic() - _APPEARS_WITHIN
+        self._granted = {thread: at for thread, at in self._granted.items() if at > since}
+        return len(self._granted)
+
+    def _request(self) -> tuple[int, int]:
+        """The next request's identity and the thread that asks.
+
+        Raises TimeoutError when there is none after all: the call itself would wait for the one after it.
+        """
+        request = bytearray(_NOTIFICATION_SIZE)
+        # It repeats, since it could fire just before the call.
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE, _PATIENCE)
+        try:
+            fcntl.ioctl(self.listener, _RECEIVE, request, True)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        return _NOTIFICATION.unpack_from(request)
+
+    def _respond(self, identity: int, error: int, flags: int) -> None:
+        try:
+            fcntl.ioctl(self.listener, _SEND, _RESPONSE.pack(identity, 0, error, flags))
+        except FileNotFoundError:
+            # The thread that asked is gone.
+            return
+
+
+def settle_signals() -> None:
+    """Lets a wait for a request come to an end."""
+    signal.signal(signal.SIGALRM, _give_up)
+
+
+def _give_up(_number: int, _frame: object) -> None:
+    raise TimeoutError
+
+
+def _threads(pid: int) -> int:
+    """How many threads a process has; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[17])
+    except (OSError, ValueError, IndexError):
+        return 0

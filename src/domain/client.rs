@@ -1,0 +1,59 @@
+//! Who asks for conversions.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+/// One client: its requests are counted together, and it shares the engine and the queue with the other clients.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum Client {
+    /// The owner of an API key, by name.
+    Key(Arc<str>),
+    /// Of IPv6, the first address of the network; use [`Client::address`].
+    Address(IpAddr),
+    /// This process itself, as the command line.
+    #[default]
+    Local,
+}
+
+/// The part of an IPv6 address that its owner cannot choose: a household or a server has a /64 at least.
+const NETWORK_BITS: u32 = 64;
+
+impl Client {
+    pub fn address(address: IpAddr) -> Self {
+        Client::Address(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let network = address.to_bits() >> NETWORK_BITS << NETWORK_BITS;
+                IpAddr::V6(Ipv6Addr::from_bits(network))
+            }
+            address @ IpAddr::V4(_) => address,
+        })
+    }
+}
+
+impl fmt::Display for Client {
+    /// One text for each, and no two the same.
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Client::Key(name) => write!(out, "key:{name}"),
+            Client::Address(address) => write!(out, "address:{address}"),
+            Client::Local => out.write_str("local"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_one_client() {
+        let client = |text: &str| Client::address(text.parse().unwrap());
+        assert_eq!(client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
+        assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
+        assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
+        assert_eq!(client("2001:db8:1:2::1").to_string(), "address:2001:db8:1:2::");
+        assert_eq!(Client::Key("ci".into()).to_string(), "key:ci");
+    }
+}

@@ -1,0 +1,430 @@
+//! Slots for work that takes its time, shared fairly between clients: the engine's, and those for reading models.
+//!
+//! - A free slot goes to the waiting client that holds the fewest slots. Among those that hold as many, it goes to the
+//!   client that has gone without for the longest: since its oldest conversion came, or since it last gave a slot back.
+//!   Of one client's conversions, the oldest comes first.
+//! - No slot is free while somebody waits. So a client that is alone uses all slots, and clients that share a single
+//!   slot take turns.
+//! - A client that waits for [`PATIENCE`] while another one holds two slots more than it takes one of them over: the
+//!   conversion that got its slot last is stopped there, and starts again when its client's turn comes. So nobody has to
+//!   wait for the end of long conversions of a client that has all slots; with one slot, everybody has to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::Client;
+
+/// How long a client waits before it takes over a slot of one that holds more: longer than most conversions take, since
+/// what has been done of the stopped one is lost.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Clones are the same slots.
+#[derive(Debug, Clone)]
+pub struct Slots(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    slots: usize,
+    free: usize,
+    /// The next number: of conversions as they come, of slots as they are given, of when they are given back.
+    next: u64,
+    /// Clients that hold slots or wait.
+    clients: HashMap<Client, Line>,
+}
+
+/// One client's conversions.
+#[derive(Debug, Default)]
+struct Line {
+    /// By when they were given; the token is cancelled when the slot is taken over.
+    held: BTreeMap<u64, CancellationToken>,
+    /// By when the conversions came.
+    waiting: BTreeMap<u64, oneshot::Sender<Slot>>,
+    /// When it last gave a slot back.
+    given_back: u64,
+}
+
+/// A slot that a conversion holds, until it is dropped.
+#[derive(Debug)]
+pub struct Slot {
+    slots: Slots,
+    client: Client,
+    /// When the conversion came.
+    came: u64,
+    /// When it got the slot.
+    given: u64,
+    taken_over: CancellationToken,
+}
+
+impl Slots {
+    pub fn new(slots: usize) -> Self {
+        Self(Arc::new(Mutex::new(State { slots, free: slots, next: 0, clients: HashMap::new() })))
+    }
+
+    /// Waits for a slot. Dropping the future leaves the line.
+    pub async fn acquire(&self, client: &Client) -> Slot {
+        let came = self.lock().number();
+        let waiting = self.wait(client, came);
+        self.hand_out();
+        waiting.turn().await
+    }
+
+    /// Slots that are held.
+    pub fn busy(&self) -> usize {
+        let state = self.lock();
+        state.slots - state.free
+    }
+
+    /// Conversions that wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().clients.values().map(|line| line.waiting.len()).sum()
+    }
+
+    fn wait(&self, client: &Client, came: u64) -> Waiting {
+        let (grant, granted) = oneshot::channel();
+        self.lock().clients.entry(client.clone()).or_default().waiting.insert(came, grant);
+        Waiting { slots: self.clone(), client: client.clone(), came, granted }
+    }
+
+    fn hand_out(&self) {
+        while let Some((grant, slot)) = self.next() {
+            // A conversion that is gone by now drops the slot, and so gives it back.
+            drop(grant.send(slot));
+        }
+    }
+
+    /// Takes the next conversion out of its line, with its slot.
+    fn next(&self) -> Option<(oneshot::Sender<Slot>, Slot)> {
+        let mut state = self.lock();
+        if state.free == 0 {
+            return None;
+        }
+        let waiting = state.clients.iter().filter_map(|(client, line)| Some((line.rank()?, client)));
+        let client = waiting.min_by_key(|(rank, _)| *rank)?.1.clone();
+        let given = state.number();
+        let line = state.clients.get_mut(&client)?;
+        let (came, grant) = line.waiting.pop_first()?;
+        let taken_over = CancellationToken::new();
+        line.held.insert(given, taken_over.clone());
+        state.free -= 1;
+        Some((grant, Slot { slots: self.clone(), client, came, given, taken_over }))
+    }
+
+    /// Nothing happens the second time.
+    fn give_back(&self, slot: &Slot) {
+        let mut state = self.lock();
+        let now = state.number();
+        let Some(line) = state.clients.get_mut(&slot.client) else { return };
+        if line.held.remove(&slot.given).is_none() {
+            return;
+        }
+        line.given_back = now;
+        state.free += 1;
+        state.forget(&slot.client);
+        drop(state);
+        self.hand_out();
+    }
+
+    /// Stops the youngest conversion of the client that holds most slots, if that has two more than this one.
+    fn take_over(&self, client: &Client) {
+        let state = self.lock();
+        let kept = |line: &Line| line.held.values().filter(|slot| !slot.is_cancelled()).count();
+        let mine = state.clients.get(client).map_or(0, kept);
+        let most = state.clients.values().max_by_key(|line| kept(line));
+        if let Some(most) = most.filter(|line| kept(line) >= mine + 2)
+            && let Some(youngest) = most.held.values().rfind(|slot| !slot.is_cancelled())
+        {
+            youngest.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here can panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Forgets a client that neither holds a slot nor waits for one.
+    fn forget(&mut self, client: &Client) {
+        if self.clients.get(client).is_some_and(|line| line.held.is_empty() && line.waiting.is_empty()) {
+            self.clients.remove(client);
+        }
+    }
+}
+
+impl Line {
+    /// Its place among the clients that wait, the smallest first; `None` where it does not wait.
+    fn rank(&self) -> Option<(usize, u64)> {
+        let (oldest, _) = self.waiting.first_key_value()?;
+        Some((self.held.len(), self.given_back.max(*oldest)))
+    }
+}
+
+impl Slot {
+    /// Waits until another client takes it over.
+    pub async fn taken_over(&self) {
+        self.taken_over.cancelled().await;
+    }
+
+    /// Gives the slot back and waits for another one, at the conversion's old place in its client's line.
+    pub async fn again(&mut self) {
+        let waiting = self.slots.wait(&self.client, self.came);
+        self.slots.give_back(self);
+        *self = waiting.turn().await;
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.give_back(self);
+    }
+}
+
+/// A conversion in its client's line, until it is dropped.
+struct Waiting {
+    slots: Slots,
+    client: Client,
+    came: u64,
+    granted: oneshot::Receiver<Slot>,
+}
+
+impl Waiting {
+    async fn turn(mut self) -> Slot {
+        loop {
+            match timeout(PATIENCE, &mut self.granted).await {
+                Ok(Ok(slot)) => return slot,
+                // Only this leaves the line without a slot.
+                Ok(Err(_)) => std::future::pending().await,
+                Err(_) => self.slots.take_over(&self.client),
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut state = self.slots.lock();
+        if let Some(line) = state.clients.get_mut(&self.client) {
+            line.waiting.remove(&self.came);
+        }
+        state.forget(&self.client);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::Poll;
+
+    use futures_util::{FutureExt, poll};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Wait = Pin<Box<dyn Future<Output = Slot> + Send>>;
+
+    fn client(name: &str) -> Client {
+        Client::Key(name.into())
+    }
+
+    /// A conversion of this client in its line.
+    fn waits(slots: &Slots, name: &str) -> Wait {
+        let (slots, client) = (slots.clone(), client(name));
+        let mut wait = Box::pin(async move { slots.acquire(&client).await });
+        assert!(wait.as_mut().now_or_never().is_none(), "{name} does not wait");
+        wait
+    }
+
+    async fn got(wait: &mut Wait) -> Option<Slot> {
+        match poll!(wait) {
+            Poll::Ready(slot) => Some(slot),
+            Poll::Pending => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_alone_has_all_slots_oldest_first() {
+        let slots = Slots::new(2);
+        let (one, two) = (slots.acquire(&client("a")).await, slots.acquire(&client("a")).await);
+        let (mut third, mut fourth) = (waits(&slots, "a"), waits(&slots, "a"));
+        assert_eq!((slots.busy(), slots.waiting()), (2, 2));
+        drop(two);
+        assert!(got(&mut fourth).await.is_none());
+        let third = got(&mut third).await.unwrap();
+        drop(one);
+        drop((third, got(&mut fourth).await.unwrap()));
+        assert_eq!((slots.busy(), slots.waiting(), slots.lock().clients.len()), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn clients_take_turns_at_one_slot() {
+        let slots = Slots::new(1);
+        let mut held = Some(slots.acquire(&client("a")).await);
+        // A flood, and then two others that wait for one answer before they ask again.
+        let mut waiting: Vec<(&str, Wait)> = (0..6).map(|_| ("a", waits(&slots, "a"))).collect();
+        waiting.extend(["b", "c"].map(|name| (name, waits(&slots, name))));
+        let mut order = String::new();
+        for _ in 0..8 {
+            drop(held.take());
+            let mut next = None;
+            for (index, (_, wait)) in waiting.iter_mut().enumerate() {
+                if let Some(slot) = got(wait).await {
+                    next = Some((index, slot));
+                    break;
+                }
+            }
+            let (index, slot) = next.unwrap();
+            let (name, _) = waiting.remove(index);
+            held = Some(slot);
+            order.push_str(name);
+            if name != "a" {
+                waiting.push((name, waits(&slots, name)));
+            }
+        }
+        // Those who came while the flood was served are before it, and it is before those who were served since.
+        assert_eq!(order, "bcabcabc");
+    }
+
+    #[tokio::test]
+    async fn the_client_with_fewest_slots_is_next() {
+        let slots = Slots::new(3);
+        let mut a: Vec<Slot> = Vec::new();
+        for _ in 0..3 {
+            a.push(slots.acquire(&client("a")).await);
+        }
+        let (mut again, mut b, mut second) = (waits(&slots, "a"), waits(&slots, "b"), waits(&slots, "b"));
+        a.pop();
+        let _b = got(&mut b).await.unwrap();
+        a.pop();
+        // They hold one each, and the other one has just given one back.
+        let _second = got(&mut second).await.unwrap();
+        assert!(got(&mut again).await.is_none());
+        a.pop();
+        assert!(got(&mut again).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn whoever_leaves_leaves_nothing() {
+        let slots = Slots::new(1);
+        let held = slots.acquire(&client("a")).await;
+        let (first, second) = (waits(&slots, "b"), waits(&slots, "c"));
+        drop(first);
+        assert_eq!(slots.waiting(), 1);
+        let mut third = waits(&slots, "d");
+        drop(held);
+        // It has been given the slot, and leaves without having looked.
+        drop(second);
+        drop(got(&mut third).await.unwrap());
+        assert_eq!((slots.busy(), slots.waiting(), slots.lock().clients.len()), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_waits_too_long_takes_a_slot_over() {
+        let slots = Slots::new(2);
+        let (old, mut young) = (slots.acquire(&client("a")).await, slots.acquire(&client("a")).await);
+        let (others, mine) = (slots.clone(), client("b"));
+        let b = tokio::spawn(async move { others.acquire(&mine).await });
+        let (same, mine) = (slots.clone(), client("a"));
+        let more = tokio::spawn(async move { same.acquire(&mine).await });
+        young.taken_over().await;
+        assert!(old.taken_over().now_or_never().is_none());
+        // It keeps its place before what its client has asked for since.
+        let again = tokio::spawn(async move {
+            young.again().await;
+            young
+        });
+        let b = b.await.unwrap();
+        // One each: nobody has too much.
+        tokio::time::sleep(10 * PATIENCE).await;
+        assert!(old.taken_over().now_or_never().is_none() && b.taken_over().now_or_never().is_none());
+        assert!(!again.is_finished() && !more.is_finished());
+        drop(b);
+        let again = again.await.unwrap();
+        assert!(!more.is_finished());
+        drop((old, again));
+        drop(more.await.unwrap());
+        assert_eq!((slots.busy(), slots.waiting(), slots.lock().clients.len()), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_slot_is_taken_from_nobody() {
+        let slots = Slots::new(1);
+        let held = slots.acquire(&client("a")).await;
+        let (others, mine) = (slots.clone(), client("b"));
+        let b = tokio::spawn(async move { others.acquire(&mine).await });
+        tokio::time::sleep(10 * PATIENCE).await;
+        assert!(held.taken_over().now_or_never().is_none() && !b.is_finished());
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Comes(u8),
+        HangsUp(prop::sample::Index),
+        Ends(prop::sample::Index),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0..4_u8).prop_map(Step::Comes),
+            1 => any::<prop::sample::Index>().prop_map(Step::HangsUp),
+            3 => any::<prop::sample::Index>().prop_map(Step::Ends),
+        ]
+    }
+
+    proptest! {
+        /// Whatever comes and goes: no slot is given twice, none is idle while somebody waits, and none goes to a client
+        /// that holds more than another one that waits.
+        #[test]
+        fn slots_are_shared_fairly(count in 1..4_usize, steps in prop::collection::vec(step(), 1..80)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let _inside = runtime.enter();
+            let slots = Slots::new(count);
+            let names = ["a", "b", "c", "d"].map(client);
+            let mut waiting: Vec<(Client, Wait)> = Vec::new();
+            let mut held: Vec<Slot> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Comes(number) => {
+                        let (name, slots) = (names[usize::from(number)].clone(), slots.clone());
+                        let mine = name.clone();
+                        waiting.push((name, Box::pin(async move { slots.acquire(&mine).await })));
+                    }
+                    Step::HangsUp(index) if !waiting.is_empty() => drop(waiting.remove(index.index(waiting.len()))),
+                    Step::Ends(index) if !held.is_empty() => drop(held.remove(index.index(held.len()))),
+                    Step::HangsUp(_) | Step::Ends(_) => {}
+                }
+                let before: Vec<Client> = held.iter().map(|slot| slot.client.clone()).collect();
+                let holds = |name: &Client| before.iter().filter(|other| *other == name).count();
+                let mut given = Vec::new();
+                let mut still = Vec::new();
+                for (name, mut wait) in waiting {
+                    match wait.as_mut().now_or_never() {
+                        Some(slot) => given.push(slot),
+                        None => still.push((name, wait)),
+                    }
+                }
+                waiting = still;
+                for slot in given {
+                    let least = waiting.iter().map(|(name, _)| holds(name)).min();
+                    prop_assert!(least.is_none_or(|least| holds(&slot.client) <= least));
+                    held.push(slot);
+                }
+                prop_assert!(held.len() <= count);
+                prop_assert!(held.len() == count || waiting.is_empty());
+                prop_assert_eq!((slots.busy(), slots.waiting()), (held.len(), waiting.len()));
+            }
+            drop((waiting, held));
+            prop_assert!(slots.lock().clients.is_empty() && slots.lock().free == count);
+        }
+    }
+}
