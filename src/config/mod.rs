@@ -7,6 +7,8 @@ pub mod document;
 mod parse;
 mod reader;
 mod redis;
+#[cfg(test)]
+mod secret_tests;
 pub mod settings;
 mod sources;
 mod spelling;
