@@ -265,6 +265,7 @@ impl Bench {
                     options: Options::default(),
                     read_back: false,
                     importer: Importer::Usual,
+                    most_triangles: None,
                 };
                 blender.convert(&folder, task, Duration::from_mins(1), |_, _| ()).await?;
             }

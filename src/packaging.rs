@@ -1,17 +1,20 @@
 //! Results of several files as one zip, written alike for alike files.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
-use crate::domain::ConversionError;
+use crate::domain::{Cancel, ConversionError};
 
 /// Extensions of files that are compressed already.
 const COMPRESSED: &[&str] =
     &["png", "jpg", "jpeg", "webp", "exr", "ktx2", "dds", "usdz", "blend", "zip", "glb", "vrm", "vrma"];
+
+/// Bytes that are packed between two looks at whether anybody waits for it still: some ten milliseconds.
+const CHUNK: u64 = 1 << 20;
 
 /// Beyond this size an entry needs the wide fields of zip64.
 const LARGE: u64 = u32::MAX as u64;
@@ -19,49 +22,58 @@ const LARGE: u64 = u32::MAX as u64;
 /// Writes the zip `target` of `files` below `folder`, which are called in it as they are there.
 ///
 /// # Errors
-/// `io` or `disk_full`.
-pub fn zip_below(folder: &Path, files: &[PathBuf], target: &Path) -> Result<(), ConversionError> {
+/// `io`, `disk_full` or `cancelled`.
+pub fn zip_below(
+    folder: &Path,
+    files: &[PathBuf],
+    target: &Path,
+    cancel: &Cancel,
+) -> Result<(), ConversionError> {
     let out = File::create(target).map_err(|error| ConversionError::io("write the zip", &error))?;
     let name = |file: &PathBuf| file.strip_prefix(folder).unwrap_or(file).to_string_lossy().into_owned();
     let named: Vec<_> = files.iter().map(|file| (file.clone(), name(file))).collect();
-    zip_files(&named, out)
+    zip_files(&named, out, || cancel.check())
 }
 
 /// Writes a zip of `files`, each a path and its name in the zip with `/` between folders.
 ///
 /// Equal files give equal bytes: the entries are sorted and carry no time, owner or system. Contents are streamed.
+/// `go_on` is asked again and again; its error ends the work.
 ///
 /// # Errors
-/// `io` or `disk_full`; `out` then holds a part of a zip.
-pub fn zip_files(files: &[(PathBuf, String)], out: impl Write + Seek) -> Result<(), ConversionError> {
+/// `io`, `disk_full` or what `go_on` says; `out` then holds a part of a zip.
+pub fn zip_files(
+    files: &[(PathBuf, String)],
+    out: impl Write + Seek,
+    go_on: impl Fn() -> Result<(), ConversionError>,
+) -> Result<(), ConversionError> {
+    let failed = |error: io::Error| ConversionError::io("write the zip", &error);
     let mut sorted: Vec<&(PathBuf, String)> = files.iter().collect();
     sorted.sort_by(|a, b| a.1.cmp(&b.1));
     let mut zip = ZipWriter::new(out);
-    let run = || -> io::Result<()> {
-        for (path, name) in sorted {
-            let mut file = File::open(path)?;
-            let length = file.metadata()?.len();
-            let extension = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-            let method = if COMPRESSED.contains(&extension.as_str()) {
-                CompressionMethod::Stored
-            } else {
-                CompressionMethod::Deflated
-            };
-            let options = SimpleFileOptions::default()
-                .compression_method(method)
-                .compression_level((method == CompressionMethod::Deflated).then_some(6))
-                .last_modified_time(DateTime::DEFAULT)
-                .system(System::Unix)
-                .unix_permissions(0o644)
-                .large_file(length >= LARGE);
-            zip.start_file(name, options)?;
-            io::copy(&mut file, &mut zip)?;
+    for (path, name) in sorted {
+        go_on()?;
+        let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let extension = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+        let method = if COMPRESSED.contains(&extension.as_str()) {
+            CompressionMethod::Stored
+        } else {
+            CompressionMethod::Deflated
+        };
+        let options = SimpleFileOptions::default()
+            .compression_method(method)
+            .compression_level((method == CompressionMethod::Deflated).then_some(6))
+            .last_modified_time(DateTime::DEFAULT)
+            .system(System::Unix)
+            .unix_permissions(0o644)
+            .large_file(length >= LARGE);
+        zip.start_file(name, options).map_err(|error| failed(error.into()))?;
+        while io::copy(&mut (&file).take(CHUNK), &mut zip).map_err(failed)? > 0 {
+            go_on()?;
         }
-        Ok(())
-    };
-    run()
-        .and_then(|()| Ok(zip.finish().map(|_| ())?))
-        .map_err(|error| ConversionError::io("write the zip", &error))
+    }
+    zip.finish().map(|_| ()).map_err(|error| failed(error.into()))
 }
 
 #[cfg(test)]
@@ -83,7 +95,7 @@ mod tests {
         }
         let pack = |files: &[(PathBuf, String)]| {
             let mut bytes = Cursor::new(Vec::new());
-            zip_files(files, &mut bytes).unwrap();
+            zip_files(files, &mut bytes, || Ok(())).unwrap();
             bytes.into_inner()
         };
         let first = pack(&files);
@@ -109,6 +121,25 @@ mod tests {
     #[test]
     fn a_file_that_is_gone_is_an_error() {
         let missing = (PathBuf::from("/nonexistent/a"), "a".to_owned());
-        assert!(zip_files(&[missing], Cursor::new(Vec::new())).is_err());
+        assert!(zip_files(&[missing], Cursor::new(Vec::new()), || Ok(())).is_err());
+    }
+
+    #[test]
+    fn packing_ends_between_two_chunks() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = folder.path().join("a.bmp");
+        File::create(&long).unwrap().set_len(50 * CHUNK).unwrap();
+        let cancel = Cancel::default();
+        let (guard, chunks) = (std::cell::Cell::new(Some(cancel.guard())), std::cell::Cell::new(0));
+        let files = [(long, "a.bmp".to_owned())];
+        let ended = zip_files(&files, Cursor::new(Vec::new()), || {
+            chunks.set(chunks.get() + 1);
+            if chunks.get() == 3 {
+                guard.take();
+            }
+            cancel.check()
+        });
+        assert_eq!(ended.unwrap_err().code, crate::domain::ErrorCode::Cancelled);
+        assert_eq!(chunks.get(), 3);
     }
 }

@@ -44,6 +44,7 @@ def run(task: dict, progress: Progress) -> dict:
         importer = formats.module(job.input_format).read(job)
         if not scene.objects():
             raise ConversionError("empty_model", "the model has no object")
+        _check_size(task["most_triangles"])
         if job.output_format != "blend":
             # Of a .blend, what was hidden and is shown now.
             realise.make_real(job)
@@ -91,6 +92,12 @@ def run(task: dict, progress: Progress) -> dict:
         "warnings": job.warnings,
         **timings,
     }
+
+
+def _check_size(most_triangles: int | None) -> None:
+    """Refuses a model whose result would surely be too large, before anything is made of it."""
+    if most_triangles is not None and measure.has_more_triangles(most_triangles):
+        raise ConversionError("output_too_large", "the result is larger than allowed")
 
 
 def _settle_materials(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:

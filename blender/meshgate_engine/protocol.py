@@ -33,7 +33,7 @@ EVENTS = {
 }
 
 # What "task" and "limits" of a convert hold.
-TASK = {"input", "input_format", "output", "output_format", "options", "read_back", "importer"}
+TASK = {"input", "input_format", "output", "output_format", "options", "read_back", "importer", "most_triangles"}
 LIMITS = {"memory_bytes", "cpu_seconds", "file_bytes", "disk_bytes", "open_files"}
 
 # The ways in which a child can end, in "how" of "end".

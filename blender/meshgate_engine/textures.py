@@ -28,6 +28,9 @@ _BESIDE = {"usd", "usda", "usdc"}
 # Targets whose exporters decode images, and leave out those they cannot; the others copy what they are given.
 _DECODING = {"glb", "vrm"}
 
+# What Windows takes for a device, whatever extension follows.
+_DEVICES = r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|$)"
+
 # What glTF keeps in the channels of one image.
 _ONE_PICTURE = (("Metallic", "Roughness"), ("Base Color", "Alpha"))
 
@@ -308,13 +311,21 @@ def _free_name(image: bpy.types.Image, content: bytes, taken: set[str], wanted: 
         stem, extension = name(image), next((known for magic, known in _MAGIC if content.startswith(magic)), "png")
     if wanted and (wanted, extension.lower()) != ("jpg", "jpeg"):
         extension = wanted
-    stem = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", stem).strip()[:80] or "texture"
+    stem = _portable(stem)
     free, number = f"{stem}.{extension}", 1
     while free.casefold() in taken:
         number += 1
         free = f"{stem}_{number}.{extension}"
     taken.add(free.casefold())
     return free
+
+
+def _portable(stem: str) -> str:
+    """A name as results may have: the service leaves out files with others (``portable`` in ``names.rs``)."""
+    stem = re.sub(r'[/\\:*?"<>|]', "_", "".join(c if c.isprintable() else "_" for c in stem)).lstrip(". ")
+    # In bytes, with an extension and a number behind it.
+    stem = stem[:80].encode("utf-8", "replace")[:170].decode("utf-8", "ignore").rstrip(". ") or "texture"
+    return f"_{stem}" if re.match(_DEVICES, stem, re.IGNORECASE) else stem
 
 
 def _trees() -> list[bpy.types.NodeTree]:

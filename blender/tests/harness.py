@@ -24,7 +24,7 @@ LIMITS = {
 }  # fmt: skip
 TASK = {
     "input": "in/a.glb", "input_format": "glb", "output": "out/a.glb", "output_format": "glb", "options": {},
-    "read_back": False, "importer": "usual",
+    "read_back": False, "importer": "usual", "most_triangles": None,
 }  # fmt: skip
 
 NO_COUNTS = {

@@ -74,6 +74,7 @@ def convert(
     beside: dict[str, Path] | None = None,
     importer: str = "usual",
     read_back: bool = True,
+    most_triangles: int | None = None,
     **options: Any,
 ) -> dict:
     """The report of converting ``source`` to ``folder/out/model.TARGET``; raises what the conversion raises.
@@ -95,6 +96,7 @@ def convert(
         "options": {**OPTIONS, **options},
         "read_back": read_back,
         "importer": importer,
+        "most_triangles": most_triangles,
     }
     return in_child(_convert, folder, task)
 

@@ -3,6 +3,7 @@
 import bpy
 import pytest
 from helpers import build, convert, in_child
+from meshgate_engine.errors import ConversionError
 from models import box, clip, material, skinned_figure
 
 
@@ -258,3 +259,31 @@ def test_instances_of_a_skeleton_have_one_of_their_own(tmp_path, target):
     assert [each["name"] for each in after["clips"]] == ["Nod", "Walk"]
     assert after["bounds_m"]["max"][0] == pytest.approx(2.3, abs=1e-3)
     assert report["losses"] == []
+
+
+def _copies() -> None:
+    """36 boxes: 4 objects of one mesh that a modifier repeats, and 20 in 5 instances of a collection."""
+    first = box("Box")
+    first.modifiers.new("Array", "ARRAY").count = 4
+    for index in range(3):
+        item = _link(f"Copy{index}", first.data)
+        item.modifiers.new("Array", "ARRAY").count = 4
+    family = bpy.data.collections.new("Family")
+    for index in range(4):
+        member = bpy.data.objects.new(f"Member{index}", first.data)
+        family.objects.link(member)
+    for index in range(5):
+        holder = _link(f"Family{index}", None)
+        holder.instance_type, holder.instance_collection = "COLLECTION", family
+        holder.location.x = index
+
+
+@pytest.mark.parametrize("target", ["stl", "ply", "obj", "usda"])
+def test_a_model_of_too_many_copies_is_refused_before_it_is_written(tmp_path, target):
+    source = build(tmp_path, _copies)
+    report = convert(tmp_path / "c", source, target, most_triangles=36 * 12)
+    assert report["input"]["triangles"] == 36 * 12
+    with pytest.raises(ConversionError) as refused:
+        convert(tmp_path / "d", source, target, most_triangles=36 * 12 - 1)
+    assert refused.value.code == "output_too_large"
+    assert not list((tmp_path / "d/out").iterdir())

@@ -133,6 +133,32 @@ def test_two_packed_textures_of_one_name_both_travel(tmp_path, target):
     assert report["output"]["missing_textures"] == []
 
 
+# Names of textures that would do harm on the disk of whoever gets the result, and what they become.
+_HARMFUL = {
+    ".x": "x.png", "..\\y.png": "y.png", "aux.png": "_aux.png", "C:z.png": "z.png", "nul": "_nul.png",
+    "two\nlines.png": "two_lines.png", "turned\u202egnp.exe": "turned_gnp.exe.png", "  .hidden.png": "hidden.png",
+    "\u732b" * 60 + ".png": "\u732b" * 56 + ".png", "Same.png": "Same.png", "same.png": "same_2.png",
+}  # fmt: skip
+
+
+def _harmfully_named() -> None:
+    for index, name in enumerate(_HARMFUL):
+        image = picture(f"image{index}", blue=index / len(_HARMFUL))
+        image.filepath_raw = f"//{index}/{name}"
+        box(f"Box{index}").data.materials.append(material(f"Skin{index}", image))
+
+
+@pytest.mark.parametrize("target", ["obj", "usda"])
+def test_textures_get_names_that_do_no_harm_and_are_found_by_them(tmp_path, target):
+    report = convert(tmp_path / "c", build(tmp_path, _harmfully_named), target)
+    assert report["input"]["textures"] == report["output"]["textures"] == len(_HARMFUL)
+    assert report["output"]["missing_textures"] == []
+    assert report["losses"] == []
+    files = [path.name for path in (tmp_path / "c/out").rglob("*.png")]
+    # Which of two that differ by their case gets the number is left open.
+    assert sorted(name.casefold() for name in files) == sorted(name.casefold() for name in _HARMFUL.values())
+
+
 def _generated() -> None:
     box("Box").data.materials.append(material("Grey", bpy.data.images.new("grey", 8, 8)))
 

@@ -11,7 +11,6 @@ use super::{Failure, wire};
 use crate::config::Config;
 use crate::engine::blender;
 use crate::http::{self, Gateway, Server};
-use crate::intake::Limits;
 use crate::limits::{Embedded, Limiter, OnRedis};
 use crate::service::{Admission, Answers, Converter};
 use crate::shutdown::{self, Shutdown};
@@ -124,7 +123,7 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
     let work = wire::work(&config.engine)?;
     let engine = wire::engine(&work, &config.engine)
         .map(|settings| blender::Settings { workers: server.workers, ..settings });
-    let limits = Limits { max_unpacked: config.engine.max_unpacked, ..Limits::default() };
+    let limits = wire::limits(&config.engine);
     let metrics = wire::metrics()?;
     panics::watch(Arc::clone(&metrics));
     let counts = Arc::clone(&metrics);

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,9 +14,11 @@ use super::progress::Bar;
 use super::run::Settings;
 use super::{Failure, wire};
 use crate::cache;
-use crate::domain::{Client, ConversionError, ErrorCode, Report};
+use crate::domain::{Client, ConversionError, ErrorCode, Format, Report};
 use crate::engine::workdir::ConversionFolder;
-use crate::service::{Answers, Converter, Made, Outcome, Question, Ready, Request, blocking};
+use crate::service::{
+    Answers, Converter, Made, Outcome, Question, Ready, Request, blocking, is_harmless, may_go_beside,
+};
 use crate::storage::{self, Fetched, Storage};
 
 /// How long the end of a run may take for sweeping the store: nobody waits for it with pleasure.
@@ -140,24 +142,42 @@ fn write(mut content: Fetched, about: &cache::Result, folder: &ConversionFolder)
         };
         return Ok(vec![path]);
     };
-    let names = match content {
-        Fetched::Small(content) => extract(io::Cursor::new(content), &out)?,
-        Fetched::File(content, _) => extract(content, &out)?,
-    };
-    let main = out.join(&**main);
-    let mut files = vec![main.clone()];
-    files.extend(names.into_iter().map(|name| out.join(name)).filter(|path| *path != main));
-    Ok(files)
+    let main = Path::new(&**main);
+    match content {
+        Fetched::Small(content) => extract(io::Cursor::new(content), main, about.format, &out),
+        Fetched::File(content, _) => extract(content, main, about.format, &out),
+    }
 }
 
-fn extract(content: impl io::Read + io::Seek, out: &std::path::Path) -> io::Result<Vec<PathBuf>> {
+/// Makes the files of a zip in the folder `out`; the main one is the first of them.
+fn extract(
+    content: impl io::Read + io::Seek,
+    main: &Path,
+    format: Format,
+    out: &Path,
+) -> io::Result<Vec<PathBuf>> {
     let mut archive = ZipArchive::new(content)?;
-    archive.extract(out)?;
-    let mut names = Vec::new();
+    let mut files = Vec::new();
     for index in 0..archive.len() {
-        names.extend(archive.by_index_raw(index)?.enclosed_name());
+        let mut entry = archive.by_index(index)?;
+        let name = PathBuf::from(entry.name()?.into_owned());
+        // Other programs may write to the store.
+        let is_main = name == main;
+        if !(if is_main { is_harmless(&name) } else { may_go_beside(&name, format) }) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the stored result has a file that no result has",
+            ));
+        }
+        let path = out.join(name);
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        io::copy(&mut entry, &mut File::create_new(&path)?)?;
+        files.insert(if is_main { 0 } else { files.len() }, path);
     }
-    Ok(names)
+    if files.first() != Some(&out.join(main)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the stored result lacks its main file"));
+    }
+    Ok(files)
 }
 
 impl Files {

@@ -20,6 +20,15 @@ const CHUNK: u64 = 16 << 20;
 pub struct Interrupt(pub CancellationToken);
 
 impl Interrupt {
+    /// # Errors
+    /// `cancelled`, when it was asked to stop.
+    fn check(&self) -> Result<(), ConversionError> {
+        if self.0.is_cancelled() {
+            return Err(ConversionError::new(ErrorCode::Cancelled, "interrupted"));
+        }
+        Ok(())
+    }
+
     /// Copies all of `from`.
     ///
     /// # Errors
@@ -73,8 +82,8 @@ pub fn place(
     let main =
         files.first().ok_or_else(|| ConversionError::new(ErrorCode::Internal, "the result has no file"))?;
     if *output == Output::Stdout {
-        let mut file =
-            if files.len() == 1 { File::open(main) } else { Ok(zipped(files, main)?) }.map_err(failed)?;
+        let mut file = if files.len() == 1 { File::open(main) } else { Ok(zipped(files, main, interrupt)?) }
+            .map_err(failed)?;
         interrupt.copy(&mut file, &mut io::stdout().lock()).map_err(failed)?;
         return Ok(Vec::new());
     }
@@ -113,14 +122,14 @@ pub fn place(
 }
 
 /// A zip of several files that go to standard output, which cannot seek.
-fn zipped(files: &[PathBuf], main: &Path) -> Result<File, ConversionError> {
+fn zipped(files: &[PathBuf], main: &Path, interrupt: &Interrupt) -> Result<File, ConversionError> {
     let failed = |error| ConversionError::io("write the zip", &error);
     let mut zip = tempfile::tempfile().map_err(failed)?;
     let named: Vec<_> = named(files, main)
         .into_iter()
         .map(|(file, name)| (file, name.to_string_lossy().into_owned()))
         .collect();
-    packaging::zip_files(&named, &mut zip)?;
+    packaging::zip_files(&named, &mut zip, || interrupt.check())?;
     zip.rewind().map_err(failed)?;
     Ok(zip)
 }

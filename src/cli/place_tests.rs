@@ -149,7 +149,7 @@ fn a_failure_half_way_leaves_nothing() {
 fn several_files_for_standard_output_are_a_zip() {
     let case = Case::new();
     let files = case.files(&["m.obj", "tex/a.png"]);
-    let archive = zip::ZipArchive::new(zipped(&files, &files[0]).unwrap()).unwrap();
+    let archive = zip::ZipArchive::new(zipped(&files, &files[0], &Interrupt::default()).unwrap()).unwrap();
     let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
     assert_eq!(names, ["m.obj", "tex/a.png"]);
 }

@@ -27,9 +27,14 @@ use crate::telemetry::{Metrics, logging};
 /// When there is no folder to work in.
 pub fn converter(at_once: usize, settings: &Engine) -> Result<Converter, ConversionError> {
     let work = work(settings)?;
-    let limits = Limits { max_unpacked: settings.max_unpacked, ..Limits::default() };
+    let limits = limits(settings);
     let engine = engine(&work, settings).map(|settings| blender::Settings { workers: at_once, ..settings });
     Ok(Converter::new(engine, work, limits, Admission::unbounded(at_once)))
+}
+
+/// How large models and results may be.
+pub fn limits(settings: &Engine) -> Limits {
+    Limits { max_unpacked: settings.max_unpacked, ..Limits::default() }
 }
 
 /// How to run the engine of this machine.
@@ -40,6 +45,7 @@ pub fn engine(work: &WorkDir, settings: &Engine) -> Result<blender::Settings, En
     Ok(blender::Settings {
         sandbox: settings.sandbox,
         memory_bytes: settings.memory,
+        file_bytes: limits(settings).max_result(),
         max_requests: settings.max_requests,
         ..blender::Settings::new(places(settings).locate()?, work.clone())
     })
@@ -205,13 +211,16 @@ mod tests {
             data_dir: Some(folder.path().to_owned()),
             sandbox: SandboxMode::Require,
             memory: 3 << 30,
+            max_unpacked: 5 << 30,
             max_requests: 7,
             ..usual
         };
         let work = work(&settings).unwrap();
         assert_eq!(work.base(), folder.path().join("work").canonicalize().unwrap());
         let engine = engine(&work, &settings).unwrap();
-        assert_eq!((engine.memory_bytes, engine.max_requests), (3 << 30, 7));
+        assert_eq!((engine.memory_bytes, engine.file_bytes, engine.max_requests), (3 << 30, 5 << 30, 7));
+        let tiny = Engine { max_unpacked: 1, ..settings.clone() };
+        assert_eq!(limits(&tiny).max_result(), 64 << 20);
         assert_eq!(engine.sandbox, SandboxMode::Require);
     }
 }

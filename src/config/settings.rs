@@ -285,7 +285,7 @@ settings! {
         option: ("--max-unpacked-size", "SIZE"),
         takes: SIZE,
         usual: Value("1G"),
-        help: "how large a model may be once unpacked, in bytes or like 512M or 4G",
+        help: "how large a model may be once unpacked, and a result in all, in bytes or like 512M or 4G",
         parse: |value| parse::size(value, 1),
     }
     STORAGE_URL: Url {

@@ -45,7 +45,7 @@ pub enum ErrorCode {
     GeometryLost,
     /// The conversion grew past its memory limit.
     MemoryLimit,
-    /// The result grew past the file size limit.
+    /// The result grew past the limit on its size.
     OutputTooLarge,
     /// The conversion took longer than allowed.
     Timeout,
@@ -176,6 +176,16 @@ pub struct ConversionError {
 impl ConversionError {
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self { code, detail: one_line(&detail.into()) }
+    }
+
+    /// A result that would have more than `most` bytes.
+    pub fn output_too_large(most: u64) -> Self {
+        let detail = format!(
+            "the result would be larger than {} MiB; give the model less detail or fewer copies of it, or raise \
+             MAX_UNPACKED_SIZE",
+            most >> 20
+        );
+        Self::new(ErrorCode::OutputTooLarge, detail)
     }
 
     /// An I/O error while doing `what` ("write the result"); a full disk gets its own code. Of paths that libraries

@@ -91,6 +91,12 @@ impl Feature {
     }
 }
 
+/// Extensions of images.
+pub const IMAGES: &[&str] = &[
+    "png", "jpg", "jpeg", "webp", "avif", "tga", "bmp", "tif", "tiff", "exr", "hdr", "dds", "ktx", "ktx2",
+    "basis", "jp2", "psd", "gif", "sgi", "cin", "dpx",
+];
+
 /// One row of the table.
 #[derive(Debug)]
 pub struct FormatInfo {
@@ -108,6 +114,10 @@ pub struct FormatInfo {
     pub needs: &'static [Feature],
     /// Whether a result usually is several files (its textures or materials travel beside it).
     pub several_files: bool,
+    /// Extensions of the files that a result may have beside the main one.
+    pub beside: &'static [&'static [&'static str]],
+    /// The fewest bytes that a triangle takes for each copy of its mesh; 0 where copies share one.
+    pub triangle_bytes: u64,
     /// Whether a file is one mesh, whatever went in.
     pub one_mesh: bool,
     /// Whether a file has one timeline, so that it holds one clip.
@@ -140,6 +150,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: false,
+        beside: &[],
+        triangle_bytes: 0,
         one_mesh: false,
         one_clip: false,
     },
@@ -152,6 +164,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Mesh, Normals, Uvs, VertexColours, Materials, Textures],
         needs: &[Mesh],
         several_files: true,
+        beside: &[&["mtl"], IMAGES],
+        triangle_bytes: 5,
         one_mesh: false,
         one_clip: false,
     },
@@ -164,6 +178,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: false,
+        beside: &[&["bin"], IMAGES],
+        triangle_bytes: 0,
         one_mesh: false,
         one_clip: false,
     },
@@ -176,6 +192,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: false,
+        beside: &[],
+        triangle_bytes: 0,
         one_mesh: false,
         one_clip: false,
     },
@@ -199,6 +217,8 @@ pub static TABLE: [FormatInfo; 15] = [
         ],
         needs: &[Mesh, Skeleton],
         several_files: false,
+        beside: &[],
+        triangle_bytes: 0,
         one_mesh: false,
         one_clip: false,
     },
@@ -211,6 +231,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Skeleton, Clips, Humanoid],
         needs: &[Skeleton, Clips],
         several_files: false,
+        beside: &[],
+        triangle_bytes: 0,
         one_mesh: false,
         one_clip: true,
     },
@@ -223,6 +245,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Skeleton, Clips],
         needs: &[Skeleton, Clips],
         several_files: false,
+        beside: &[],
+        triangle_bytes: 0,
         one_mesh: false,
         one_clip: true,
     },
@@ -235,6 +259,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: true,
+        beside: &[&["vdb"], IMAGES],
+        triangle_bytes: 0,
         one_mesh: false,
         one_clip: true,
     },
@@ -247,6 +273,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: true,
+        beside: &[&["vdb"], IMAGES],
+        triangle_bytes: 3,
         one_mesh: false,
         one_clip: true,
     },
@@ -259,6 +287,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: true,
+        beside: &[&["vdb"], IMAGES],
+        triangle_bytes: 0,
         one_mesh: false,
         one_clip: true,
     },
@@ -271,6 +301,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: EVERYTHING_BUT_HUMANOID,
         needs: &[],
         several_files: false,
+        beside: &[],
+        triangle_bytes: 0,
         one_mesh: false,
         one_clip: true,
     },
@@ -283,6 +315,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Mesh],
         needs: &[Mesh],
         several_files: false,
+        beside: &[],
+        triangle_bytes: 50,
         one_mesh: true,
         one_clip: false,
     },
@@ -295,6 +329,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Mesh, Normals, Uvs, VertexColours],
         needs: &[Mesh],
         several_files: false,
+        beside: &[],
+        triangle_bytes: 4,
         one_mesh: true,
         one_clip: false,
     },
@@ -307,6 +343,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &[Mesh, Normals, Uvs, VertexColours, Clips, Cameras],
         needs: &[Mesh],
         several_files: false,
+        beside: &[],
+        triangle_bytes: 0,
         one_mesh: false,
         one_clip: true,
     },
@@ -319,6 +357,8 @@ pub static TABLE: [FormatInfo; 15] = [
         holds: &Feature::ALL,
         needs: &[],
         several_files: false,
+        beside: &[],
+        triangle_bytes: 0,
         one_mesh: false,
         one_clip: false,
     },
@@ -348,6 +388,18 @@ impl Format {
             .iter()
             .find(|row| row.extensions.iter().any(|known| known.eq_ignore_ascii_case(extension)))
             .map(|row| row.format)
+    }
+
+    /// Whether a result of this format may have files with this extension (without the dot) beside its main one.
+    pub fn may_have_beside(self, extension: &str) -> bool {
+        let mut known = self.info().beside.iter().copied().flatten();
+        known.any(|known| known.eq_ignore_ascii_case(extension))
+    }
+
+    /// How many triangles surely fit into no result of `bytes` any more, copies counted; `None` where copies share
+    /// one mesh.
+    pub fn most_triangles(self, bytes: u64) -> Option<u64> {
+        bytes.checked_div(self.info().triangle_bytes)
     }
 
     /// Why a file of this format cannot become one of `target`, or `None` when the pair makes sense.
@@ -414,6 +466,25 @@ mod tests {
         for row in &TABLE {
             assert!(row.needs.iter().all(|feature| row.holds.contains(feature)), "{}", row.name);
         }
+    }
+
+    #[test]
+    fn only_some_results_have_files_beside_them() {
+        for (format, extension, may) in [
+            (Format::Obj, "MTL", true),
+            (Format::Obj, "png", true),
+            (Format::Obj, "bin", false),
+            (Format::Gltf, "bin", true),
+            (Format::Usdc, "exr", true),
+            (Format::Usdc, "sh", false),
+            (Format::Usdc, "", false),
+            (Format::Fbx, "png", false),
+        ] {
+            assert_eq!(format.may_have_beside(extension), may, "{format} {extension}");
+        }
+        assert!(TABLE.iter().all(|row| !row.several_files || !row.beside.is_empty()));
+        assert_eq!(Format::Stl.most_triangles(1 << 30), Some(21_474_836));
+        assert_eq!(Format::Glb.most_triangles(1 << 30), None);
     }
 
     #[test]

@@ -31,7 +31,15 @@ impl Default for Limits {
     }
 }
 
+/// What a result may have however small models have to be, in bytes.
+const LEAST_RESULT: u64 = 64 << 20;
+
 impl Limits {
+    /// How large all files of a result may be together: as large as a model.
+    pub fn max_result(self) -> u64 {
+        self.max_unpacked.max(LEAST_RESULT)
+    }
+
     pub(super) fn too_large(self) -> ConversionError {
         let detail = format!("the model is above the limit of {} MB unpacked", self.max_unpacked >> 20);
         ConversionError::new(ErrorCode::TooLarge, detail)

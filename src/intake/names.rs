@@ -1,9 +1,17 @@
-//! Names of files that others chose: made safe for a folder, and fit for a sentence.
+//! Names of files that others chose: made safe for a folder, for results on every system, and for a sentence.
+
+use std::path::{Component, Path, PathBuf};
 
 use crate::domain::Format;
 
 /// Longest file name in bytes; file systems stop at 255, and a suffix may follow.
 const MAX_NAME: usize = 200;
+
+/// What Windows does not let stand in a name, besides what is nowhere safe.
+const NOT_ON_WINDOWS: &[char] = &['<', '>', ':', '"', '|', '?', '*'];
+
+/// Names that are devices on Windows, whatever extension follows.
+const DEVICES: &[&str] = &["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"];
 
 /// Longest name in a sentence, in characters.
 const MAX_QUOTED: usize = 80;
@@ -39,6 +47,44 @@ pub fn safe(name: &str) -> String {
         return cut(trimmed, MAX_NAME).to_owned();
     }
     format!("{}.{extension}", cut(stem, MAX_NAME - extension.len() - 1))
+}
+
+/// One part of a result's name: as [`safe`], and usable on Windows, too. Every name that a client gets (in a zip, in
+/// a folder, in a header) consists of such parts.
+pub fn portable(name: &str) -> String {
+    let name: String = name.chars().map(|c| if NOT_ON_WINDOWS.contains(&c) { '_' } else { c }).collect();
+    let name = safe(&name);
+    // Windows looks at no more than what stands before the first dot.
+    let device = name.split('.').next().unwrap_or_default().trim_end().to_ascii_lowercase();
+    if !is_device(&device) {
+        return name;
+    }
+    safe(&format!("_{name}"))
+}
+
+fn is_device(stem: &str) -> bool {
+    let numbered = stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt"));
+    let is_number = |rest: &str| {
+        matches!(rest.chars().next(), Some('0'..='9' | '¹' | '²' | '³')) && rest.chars().count() == 1
+    };
+    DEVICES.contains(&stem) || numbered.is_some_and(is_number)
+}
+
+/// The file's name with a number before its extension, no longer than a name may be.
+pub fn numbered(name: &str, number: u64) -> String {
+    let (stem, extension) = split_extension(name);
+    let dot = if extension.is_empty() { "" } else { "." };
+    let end = format!("-{number}{dot}{extension}");
+    format!("{}{end}", cut(stem, MAX_NAME.saturating_sub(end.len())))
+}
+
+/// A relative path whose parts are [`portable`], without any that climb.
+pub fn portable_path(path: &Path) -> PathBuf {
+    let parts = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(portable(&name.to_string_lossy())),
+        _ => None,
+    });
+    parts.collect()
 }
 
 /// A name as it may stand in a sentence: quoted, on one line, not endless.
@@ -112,7 +158,7 @@ fn cut(text: &str, bytes: usize) -> &str {
 pub fn result_name(sent: &str) -> String {
     let (stem, _) = split_extension(base_name(sent));
     let (inner, extension) = split_extension(stem);
-    safe(if Format::from_extension(extension).is_some() { inner } else { stem })
+    portable(if Format::from_extension(extension).is_some() { inner } else { stem })
 }
 
 #[cfg(test)]
@@ -127,6 +173,36 @@ mod tests {
         assert_eq!(safe("...hidden. "), "hidden");
         assert_eq!(safe("evil\u{202e}bpg.exe"), "evilbpg.exe");
         assert_eq!(safe("\n"), "unnamed");
+    }
+
+    #[test]
+    fn names_of_results_can_be_unpacked_everywhere() {
+        for (name, expected) in [
+            ("wood.png", "wood.png"),
+            ("初音ミク 2.0.png", "初音ミク 2.0.png"),
+            (".bashrc", "bashrc"),
+            ("..\\x", "x"),
+            ("C:\\a*?.png", "C_a__.png"),
+            ("AUX", "_AUX"),
+            ("aux.tar.png", "_aux.tar.png"),
+            ("com1 .png", "_com1 .png"),
+            ("lpt\u{b9}.png", "_lpt\u{b9}.png"),
+            ("com10.png", "com10.png"),
+            ("console.png", "console.png"),
+            ("a\u{202e}gnp.exe\n ", "agnp.exe"),
+            ("..", "unnamed"),
+            ("", "unnamed"),
+        ] {
+            assert_eq!(portable(name), expected, "{name:?}");
+        }
+        for name in ["x".repeat(300), format!("con.{}", "x".repeat(300)), format!("a.{}", "猫".repeat(90))] {
+            let made = portable(&name);
+            assert!(made.len() <= MAX_NAME && portable(&made) == made, "{made}");
+        }
+        assert_eq!(portable_path(Path::new("../.git/./hooks/a")), Path::new("git/hooks/a"));
+        assert_eq!(numbered("a.b.png", 2), "a.b-2.png");
+        assert_eq!(numbered("a", 12), "a-12");
+        assert_eq!(numbered(&"x".repeat(MAX_NAME), 12).len(), MAX_NAME);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::converter::KILLED_WITHIN;
 use super::packed::Made;
 use super::{Outcome, Reports, late};
 use crate::cache::{self, Entry, Flights, Index, Lease};
@@ -273,7 +274,7 @@ impl Answers {
 
     /// Carries it out for one who does not want to know of others.
     async fn bypass(&self, identity: Option<Hash>, question: &Question, work: Work) -> Answer {
-        let result = match self.carry_out(question, work).await {
+        let result = match self.carry_out(question, work, question.timeout).await {
             Ok(made) => {
                 self.store(identity, Ok(Arc::clone(&made)), None);
                 Ok(Ready::Made(made))
@@ -301,7 +302,7 @@ impl Answers {
         {
             return Landed::Known(entry);
         }
-        match self.carry_out(&question, work).await {
+        match self.carry_out(&question, work, left).await {
             Ok(made) => {
                 self.store(Some(identity), Ok(Arc::clone(&made)), Some(lease));
                 Landed::Made(made)
@@ -315,10 +316,19 @@ impl Answers {
         }
     }
 
-    async fn carry_out(&self, question: &Question, work: Work) -> Result<Arc<Made>, ConversionError> {
+    /// The work keeps to the `allowed` time by itself; packing its result counts, too.
+    async fn carry_out(
+        &self,
+        question: &Question,
+        work: Work,
+        allowed: Duration,
+    ) -> Result<Arc<Made>, ConversionError> {
+        let began = Instant::now();
         let outcome = work.await?;
+        let left = allowed.saturating_add(KILLED_WITHIN).saturating_sub(began.elapsed());
         let report = self.0.reports.keep(Arc::new(outcome.report.clone()), question.owner.clone());
-        Ok(Arc::new(Made::new(outcome, report, question.owner.clone()).await?))
+        let packing = timeout(left, Made::new(outcome, report, question.owner.clone()));
+        Ok(Arc::new(packing.await.unwrap_or_else(|_| Err(late(allowed)))?))
     }
 
     /// Stores how it ended, behind the answer. Until then, the flight is found by equal ones, and the lease is held.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::admission::Place;
 use super::reading::Reading;
-use super::{Course, blocking, losses};
+use super::{Course, blocking, losses, packed, result_files};
 use crate::context::Context;
 use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
@@ -102,6 +102,8 @@ pub(super) struct Conversion<'a> {
     pub target: Format,
     pub options: Options,
     pub began: Instant,
+    /// How large the result may be, in bytes.
+    pub max_result: u64,
     pub progress: Progress<'a>,
     pub course: &'a Course,
     pub reading: &'a Reading,
@@ -113,6 +115,7 @@ impl Conversion<'_> {
         (self.progress)(Stage::Packing, None);
         let (folder, model) = (self.folder.clone(), self.model.clone());
         let (target, packaging) = (self.target, self.options.packaging);
+        let room = native::Room { model: model.bytes, most: self.max_result };
         let work = move |context: &Context| {
             let began = Instant::now();
             let source = open(&model, context)?;
@@ -122,14 +125,14 @@ impl Conversion<'_> {
             if model.is_in_memory() && packaging != Packaging::Zip {
                 let memory =
                     Memory::new().map_err(|error| ConversionError::io("write the result", &error))?;
-                native::repack_alone(&source, model.bytes, &memory.path(), target)?;
+                native::repack_alone(&source, room, &memory.path(), target)?;
                 made.files = vec![memory.path()];
                 made.memory = Some(memory);
             } else {
                 let out = folder.output();
                 std::fs::create_dir_all(&out)
                     .map_err(|error| ConversionError::io("make a folder", &error))?;
-                let names = native::repack(&source, model.bytes, &out, &model.name, target, packaging)?;
+                let names = native::repack(&source, room, &out, &model.name, target, packaging)?;
                 made.files = names.into_iter().map(|name| out.join(name)).collect();
             }
             made.timings.process_ms = Some(milliseconds(began));
@@ -162,6 +165,7 @@ impl Conversion<'_> {
             options: self.options.clone(),
             read_back: !inspect::can_inspect(target),
             importer: Importer::Usual,
+            most_triangles: target.most_triangles(self.max_result),
         };
         let left = timeout.saturating_sub(self.began.elapsed());
         let progress = |stage, fraction| {
@@ -171,7 +175,7 @@ impl Conversion<'_> {
         let Course { client, usage, .. } = self.course;
         let done = blender.convert_for(client, &self.folder, task, left, progress, usage).await?;
         let (folder, main) = (self.folder.clone(), self.folder.path().join(&output));
-        let (name, packaging) = (model.name.clone(), self.options.packaging);
+        let (name, packaging, most) = (model.name.clone(), self.options.packaging, self.max_result);
         let mut warnings = Vec::new();
         if let Some(setback) = done.retried_after {
             let what = match setback {
@@ -201,9 +205,12 @@ impl Conversion<'_> {
             ..Made::default()
         };
         let work = move |context: &Context| {
-            made.files = match target {
-                Format::Gltf => take_apart(&main, &folder.output(), &name, packaging, context)?,
-                _ => result_files(&folder.output(), main)?,
+            made.files = if target == Format::Gltf {
+                take_apart(&main, most, &folder.output(), &name, packaging, context)?
+            } else {
+                let listed = result_files::list(&folder.output(), main, target)?;
+                made.warnings.extend(listed.warning);
+                listed.files
             };
             made.count(target, context)?;
             Ok(made)
@@ -215,18 +222,21 @@ impl Conversion<'_> {
     pub async fn finish(self, made: Made) -> Result<Outcome, ConversionError> {
         let Conversion { folder, model, target, options, began, progress, course, .. } = self;
         let _ = course.result_bytes.set(made.bytes);
+        let mut place = None;
         if options.packaging == Packaging::Zip {
             progress(Stage::Packing, None);
+            place = packed::place(made.bytes).await;
         }
         // A model may have as many clips and names as fit into it, so that no step of this is for the async threads.
         blocking(move |cancel| {
+            let _place = place;
             let stem = model.name.clone();
             let (mut report, mut files, memory) = compare(model, made, target, &options)?;
             cancel.check()?;
             if options.packaging == Packaging::Zip {
                 let out = folder.output();
                 let zip = out.join(file_name(&stem, "zip"));
-                packaging::zip_below(&out, &files, &zip)?;
+                packaging::zip_below(&out, &files, &zip, cancel)?;
                 files = vec![zip];
             }
             report.timings.total_ms = milliseconds(began);
@@ -292,26 +302,15 @@ fn open(model: &Model, context: &Context) -> Result<native::Source, ConversionEr
 /// A glb, as gltf; the glb goes.
 fn take_apart(
     glb: &Path,
+    most: u64,
     out: &Path,
     name: &str,
     packaging: Packaging,
     context: &Context,
 ) -> Result<Vec<PathBuf>, ConversionError> {
-    let names = native::glb_to_gltf(glb, out, name, packaging, context)?;
+    let names = native::glb_to_gltf(glb, most, out, name, packaging, context)?;
     std::fs::remove_file(glb).map_err(|error| ConversionError::io("remove an intermediate file", &error))?;
     Ok(names.into_iter().map(|name| out.join(name)).collect())
-}
-
-/// What the engine wrote: the main file, then the others by name.
-fn result_files(out: &Path, main: PathBuf) -> Result<Vec<PathBuf>, ConversionError> {
-    let mut files = vec![main];
-    for entry in walkdir::WalkDir::new(out).sort_by_file_name() {
-        let entry = entry.map_err(|error| ConversionError::io("list the result", &error.into()))?;
-        if entry.file_type().is_file() && entry.path() != files[0] {
-            files.push(entry.into_path());
-        }
-    }
-    Ok(files)
 }
 
 fn total_size(files: &[PathBuf]) -> Result<u64, ConversionError> {

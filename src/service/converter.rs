@@ -22,7 +22,7 @@ use crate::telemetry;
 
 /// The engine sees to the time-out by itself, and answers when its child is dead; a conversion that is not over by
 /// then is given up from outside.
-const KILLED_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What carries out conversions.
 pub struct Converter {
@@ -260,8 +260,9 @@ impl Converter {
         if let Some(reason) = model.format.refusal(target) {
             return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
         }
-        let reading = &self.reading;
-        let conversion = Conversion { folder, model, target, options, began, progress, course, reading };
+        let (max_result, reading) = (self.limits.max_result(), &self.reading);
+        let conversion =
+            Conversion { folder, model, target, options, began, max_result, progress, course, reading };
         let made = if native::can(conversion.model.format, target, &conversion.options) {
             let _ = course.lane.set(Lane::Native);
             conversion.repack().instrument(telemetry::span!("convert")).await?

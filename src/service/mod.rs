@@ -9,6 +9,7 @@ mod losses;
 mod packed;
 mod reading;
 mod reports;
+mod result_files;
 
 pub use admission::Admission;
 pub use answers::{Answer, Answers, How, Question, Ready};
@@ -17,6 +18,7 @@ pub use converter::{Converter, Prepared};
 pub use course::{Course, Lane};
 pub use packed::Made;
 pub use reports::Reports;
+pub use result_files::{is_harmless, may_go_beside};
 
 use std::time::Duration;
 

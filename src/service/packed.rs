@@ -1,19 +1,35 @@
 //! A result as the one file that it is handed over and kept as.
 
 use std::fs::File;
-use std::io;
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blake3::Hasher;
 use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::{Outcome, blocking};
 use crate::cache;
-use crate::domain::ConversionError;
+use crate::domain::{Cancel, ConversionError};
 use crate::packaging;
 use crate::storage::{self, Fetched, Hash, SMALL};
+
+/// Large results that this process packs at a time: the engine's slots are free again by then.
+static PLACES: Semaphore = Semaphore::const_new(4);
+
+/// Results of so many bytes are packed in a second or less, and wait for no place.
+const QUICK: u64 = 16 << 20;
+
+/// Waits for a place to pack a result of `bytes`; it is to be held until the work has ended.
+pub(super) async fn place(bytes: u64) -> Option<SemaphorePermit<'static>> {
+    if bytes <= QUICK {
+        return None;
+    }
+    // The places are never closed.
+    PLACES.acquire().await.ok()
+}
 
 /// A finished conversion with its one file, shared by all who asked for it.
 #[derive(Debug)]
@@ -30,19 +46,20 @@ pub struct Made {
 }
 
 impl Made {
-    /// Packs several files into one, and hashes it.
+    /// Packs several files into one, and hashes it. Dropping the future ends the work.
     ///
     /// # Errors
-    /// `io`, `disk_full`.
+    /// `io`, `disk_full`, `cancelled`.
     pub async fn new(
         outcome: Outcome,
         report: Uuid,
         owner: Option<Arc<str>>,
     ) -> Result<Made, ConversionError> {
-        blocking(move |_| {
-            let (path, zip, main) = one_file(&outcome)?;
-            let (bytes, hash, small) = read(&path, outcome.memory.is_some())
-                .map_err(|error| ConversionError::io("read the result", &error))?;
+        let place = place(outcome.report.output.bytes).await;
+        blocking(move |cancel| {
+            let _place = place;
+            let (path, zip, main) = one_file(&outcome, cancel)?;
+            let (bytes, hash, small) = read(&path, outcome.memory.is_some(), cancel)?;
             let about = cache::Result {
                 hash,
                 bytes,
@@ -99,7 +116,10 @@ impl Drop for Made {
 }
 
 /// The only file, or a zip of several, whose main file is named then; and whether it is a zip.
-fn one_file(outcome: &Outcome) -> Result<(PathBuf, bool, Option<Box<str>>), ConversionError> {
+fn one_file(
+    outcome: &Outcome,
+    cancel: &Cancel,
+) -> Result<(PathBuf, bool, Option<Box<str>>), ConversionError> {
     let zip_name = format!("{}.zip", outcome.stem);
     if let [only] = outcome.files.as_slice() {
         let zip = only.file_name().is_some_and(|name| name == zip_name.as_str());
@@ -108,17 +128,30 @@ fn one_file(outcome: &Outcome) -> Result<(PathBuf, bool, Option<Box<str>>), Conv
     // Beside the files, not among them.
     let path = outcome.folder.path().join("result.zip");
     let out = outcome.folder.output();
-    packaging::zip_below(&out, &outcome.files, &path)?;
+    packaging::zip_below(&out, &outcome.files, &path, cancel)?;
     let main = outcome.files.first().and_then(|main| main.strip_prefix(&out).ok());
     Ok((path, true, main.map(|main| main.to_string_lossy().into())))
 }
 
-fn read(path: &std::path::Path, whole: bool) -> io::Result<(u64, Hash, Option<Bytes>)> {
-    let file = File::open(path)?;
-    let bytes = file.metadata()?.len();
+/// Bytes that are hashed between two looks at whether anybody waits for it still.
+const CHUNK: u64 = 64 << 20;
+
+fn read(path: &Path, whole: bool, cancel: &Cancel) -> Result<(u64, Hash, Option<Bytes>), ConversionError> {
+    let failed = |error| ConversionError::io("read the result", &error);
+    let file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
     if whole || bytes <= SMALL {
-        let content = std::fs::read(path)?;
+        let content = std::fs::read(path).map_err(failed)?;
         return Ok((content.len() as u64, blake3::hash(&content), Some(content.into())));
     }
-    Ok((bytes, Hasher::new().update_reader(&file)?.finalize(), None))
+    let mut hasher = Hasher::new();
+    while hasher.count() < bytes {
+        cancel.check()?;
+        let before = hasher.count();
+        hasher.update_reader((&file).take(CHUNK)).map_err(failed)?;
+        if hasher.count() == before {
+            break;
+        }
+    }
+    Ok((hasher.count(), hasher.finalize(), None))
 }

@@ -245,11 +245,13 @@ impl Conversion {
     /// The success that a child which is still there has left.
     fn success(&self) -> Option<Box<ChildSuccess>> {
         match outcome::report(self.folder.path())? {
-            ChildReport::Succeeded(success) => {
-                outcome::check_result(self.folder.path(), &self.task.output, success).ok().map(Box::new)
-            }
+            ChildReport::Succeeded(success) => self.check_result(success).ok().map(Box::new),
             ChildReport::Failed { .. } => None,
         }
+    }
+
+    fn check_result(&self, success: ChildSuccess) -> Result<ChildSuccess, ConversionError> {
+        outcome::check_result(self.folder.path(), &self.task.output, success, self.limits.file_bytes)
     }
 
     /// Waits until a child that has finished is gone.
@@ -277,16 +279,18 @@ impl Conversion {
         let failed = |code, detail: String| Verdict::Final(Err(ConversionError::new(code, detail)));
         match exited.end {
             End::Exit { status } => match outcome::report(self.folder.path()) {
+                // It knows that a write was refused, and not what can be done about it.
+                Some(ChildReport::Failed { code: ErrorCode::OutputTooLarge, .. }) => {
+                    Verdict::Final(Err(self.too_large()))
+                }
                 Some(ChildReport::Failed { code, detail }) => failed(code, detail),
-                Some(ChildReport::Succeeded(success)) if status == 0 => Verdict::Final(
-                    outcome::check_result(self.folder.path(), &self.task.output, success).map(Box::new),
-                ),
+                Some(ChildReport::Succeeded(success)) if status == 0 => {
+                    Verdict::Final(self.check_result(success).map(Box::new))
+                }
                 None if status == NO_SPACE => failed(ErrorCode::DiskFull, "the disk is full".to_owned()),
                 Some(ChildReport::Succeeded(_)) | None => Verdict::Again(Setback::Crash),
             },
-            End::Signal { signal: SIGXFSZ } => {
-                failed(ErrorCode::OutputTooLarge, "the result is larger than allowed".to_owned())
-            }
+            End::Signal { signal: SIGXFSZ } => Verdict::Final(Err(self.too_large())),
             End::Signal { .. } => Verdict::Again(Setback::Crash),
             End::Hang => Verdict::Again(Setback::Hang),
             End::MemoryLimit => failed(
@@ -323,6 +327,10 @@ impl Conversion {
         setback == Setback::Crash
             && self.task.input_format == Format::Fbx
             && matches!(exited.stage, None | Some(Stage::Importing))
+    }
+
+    fn too_large(&self) -> ConversionError {
+        ConversionError::output_too_large(self.limits.file_bytes)
     }
 
     fn timed_out(&self) -> ConversionError {

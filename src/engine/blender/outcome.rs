@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -16,8 +17,14 @@ const REPORT: &str = "report.json";
 /// A longer report is nothing that our own code wrote.
 const MAX_REPORT: u64 = 8 << 20;
 
-/// More files are no result: the largest real ones have some hundred textures.
-const MAX_FILES: usize = 20_000;
+/// More files and folders are no result: the largest real ones have some hundred textures.
+const MAX_ENTRIES: usize = 10_000;
+
+/// Longer paths of all files together are no result either, in bytes.
+const MAX_PATHS: usize = 1 << 20;
+
+/// Results have folders in folders no deeper than this.
+const MAX_DEPTH: usize = 8;
 
 /// A disk with less room than this is full, in bytes.
 const NO_ROOM: u64 = 64 << 10;
@@ -67,24 +74,36 @@ fn one_sentence(text: &str) -> String {
 }
 
 /// Whether the result of a success is there: `output` below the folder, with something in it, and nothing beside
-/// it but files and folders.
+/// it but files and folders, of `most_bytes` together. A file counts with its length, whatever room it takes.
 ///
 /// # Errors
-/// `export_failed`.
+/// `export_failed`, `output_too_large`.
 pub(super) fn check_result(
     folder: &Path,
     output: &Path,
     success: ChildSuccess,
+    most_bytes: u64,
 ) -> Result<ChildSuccess, ConversionError> {
     let failed = |detail: &str| ConversionError::new(ErrorCode::ExportFailed, detail);
+    let (mut bytes, mut paths) = (0_u64, 0);
     for (number, entry) in walkdir::WalkDir::new(folder.join("out")).into_iter().enumerate() {
-        if number > MAX_FILES {
-            return Err(failed("blender left more files than a result can have"));
-        }
         let entry = entry.map_err(|_| failed("blender left a result that cannot be read"))?;
-        if !entry.file_type().is_file() && !entry.file_type().is_dir() {
+        paths += entry.path().as_os_str().len().saturating_sub(folder.as_os_str().len());
+        if number > MAX_ENTRIES || paths > MAX_PATHS || entry.depth() > MAX_DEPTH {
+            return Err(failed("blender left more files than a result can have, or longer names"));
+        }
+        if entry.file_type().is_dir() {
+            continue;
+        }
+        let data = entry.metadata().map_err(|_| failed("blender left a result that cannot be read"))?;
+        // Another name of a file may be outside of the result, and be used to change it.
+        if !data.is_file() || data.nlink() > 1 {
             return Err(failed("blender left a result with links in it"));
         }
+        bytes = bytes.saturating_add(data.len());
+    }
+    if bytes > most_bytes {
+        return Err(ConversionError::output_too_large(most_bytes));
     }
     // `out` itself is no link, as was just seen, so this file is inside.
     match fs::symlink_metadata(folder.join(output)) {
@@ -178,8 +197,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
         fs::create_dir(&out).unwrap();
-        let check =
-            || check_result(folder.path(), Path::new("out/a.glb"), success()).map_err(|error| error.detail);
+        let check = || {
+            check_result(folder.path(), Path::new("out/a.glb"), success(), 1 << 20)
+                .map_err(|error| error.detail)
+        };
         assert_eq!(check().unwrap_err(), "blender wrote no file");
         fs::write(out.join("a.glb"), "").unwrap();
         assert_eq!(check().unwrap_err(), "blender wrote an empty file");
@@ -188,11 +209,55 @@ mod tests {
         symlink("/etc/passwd", out.join("texture.png")).unwrap();
         assert_eq!(check().unwrap_err(), "blender left a result with links in it");
 
-        // A folder that is a link to one with a result in it.
         fs::remove_file(out.join("texture.png")).unwrap();
+        fs::hard_link(out.join("a.glb"), folder.path().join("elsewhere")).unwrap();
+        assert_eq!(check().unwrap_err(), "blender left a result with links in it");
+        fs::remove_file(folder.path().join("elsewhere")).unwrap();
+
+        // A folder that is a link to one with a result in it.
         fs::rename(&out, folder.path().join("moved")).unwrap();
         symlink("moved", &out).unwrap();
         assert!(check().is_err());
+    }
+
+    #[test]
+    fn a_result_has_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        let fresh = || {
+            let _ = fs::remove_dir_all(&out);
+            fs::create_dir(&out).unwrap();
+            fs::write(out.join("a.obj"), "v 0 0 0").unwrap();
+        };
+        let code = || {
+            let checked = check_result(folder.path(), Path::new("out/a.obj"), success(), 1 << 20);
+            checked.map_err(|error| error.code)
+        };
+        fresh();
+        // As many bytes as may be, none of which is on the disk.
+        let sparse = |name: &str, length: u64| File::create(out.join(name)).unwrap().set_len(length).unwrap();
+        sparse("a.png", (1 << 20) - 7);
+        assert_eq!(code(), Ok(success()));
+        sparse("b.png", 1);
+        assert_eq!(code(), Err(ErrorCode::OutputTooLarge));
+
+        fresh();
+        for number in 0..MAX_ENTRIES {
+            fs::write(out.join(format!("{number}.png")), "").unwrap();
+        }
+        assert_eq!(code(), Err(ErrorCode::ExportFailed));
+
+        fresh();
+        for number in 0..MAX_PATHS / 200 {
+            fs::write(out.join(format!("{number:0200}.png")), "").unwrap();
+        }
+        assert_eq!(code(), Err(ErrorCode::ExportFailed));
+
+        fresh();
+        fs::create_dir_all(out.join(["d"; MAX_DEPTH].join("/"))).unwrap();
+        assert_eq!(code(), Ok(success()));
+        fs::create_dir_all(out.join(["d"; MAX_DEPTH + 1].join("/"))).unwrap();
+        assert_eq!(code(), Err(ErrorCode::ExportFailed));
     }
 
     #[test]

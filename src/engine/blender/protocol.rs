@@ -97,6 +97,8 @@ pub struct Task {
     pub read_back: bool,
     /// Which importer to use where there are several.
     pub importer: Importer,
+    /// With more triangles, copies counted, the result would be larger than it may be. `None`: copies share one mesh.
+    pub most_triangles: Option<u64>,
 }
 
 /// The choice among importers of one format.

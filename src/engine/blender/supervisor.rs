@@ -49,7 +49,8 @@ pub struct Settings {
     pub sandbox: SandboxMode,
     /// Address space of a child.
     pub memory_bytes: u64,
-    /// The largest file that a child may write; all of them together may take twice as much.
+    /// How large a result may be, and with it each file that a child writes; all of them together may take twice as
+    /// much.
     pub file_bytes: u64,
     /// Processor time of a child; by default what all processors can give until the time-out.
     pub cpu_seconds: Option<u64>,
@@ -72,7 +73,7 @@ impl Settings {
             max_requests: 1000,
             sandbox: SandboxMode::Auto,
             memory_bytes: 4 << 30,
-            file_bytes: 2 << 30,
+            file_bytes: 1 << 30,
             cpu_seconds: None,
             hang_after: Duration::from_secs(5),
             ready_within: Duration::from_mins(1),

@@ -25,13 +25,28 @@ const MAX_GROWTH: u64 = 8;
 /// What a result may have in any case, in bytes.
 const GROWTH_FREE: u64 = 64 << 20;
 
-/// Refuses a result of `bytes` that a model of `model` bytes cannot honestly become.
-fn check_growth(model: u64, bytes: u64) -> Result<(), ConversionError> {
-    if bytes <= model.saturating_mul(MAX_GROWTH).saturating_add(GROWTH_FREE) {
-        return Ok(());
+/// How large a result may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// The size of all the model's files, in bytes.
+    pub model: u64,
+    /// What no result may have more of, in bytes.
+    pub most: u64,
+}
+
+impl Room {
+    /// Refuses a result of `bytes` that is too large, or that the model cannot honestly become. What is written has
+    /// exactly the length that was reckoned before, so that this is asked once, before anything is written.
+    fn check(self, bytes: u64) -> Result<(), ConversionError> {
+        if bytes > self.model.saturating_mul(MAX_GROWTH).saturating_add(GROWTH_FREE) {
+            let detail = format!("the result would be more than {MAX_GROWTH} times larger than the model");
+            return Err(ConversionError::new(ErrorCode::OutputTooLarge, detail));
+        }
+        if bytes > self.most {
+            return Err(ConversionError::output_too_large(self.most));
+        }
+        Ok(())
     }
-    let detail = format!("the result would be more than {MAX_GROWTH} times larger than the model");
-    Err(ConversionError::new(ErrorCode::OutputTooLarge, detail))
 }
 
 /// A model that is not what it should be.

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::json::{self, Edits, Members, Piece};
 use super::source::{Reference, Source};
 use super::stretch::Stretch;
-use super::{glb, malformed};
+use super::{Room, glb, malformed};
 use crate::domain::{ConversionError, ErrorCode};
 
 /// The binary chunk that is being put together.
@@ -44,8 +44,8 @@ struct Place {
 ///
 /// # Errors
 /// `missing_files` or `import_failed` for a model that lacks bytes, `export_failed` above 4 GiB, `output_too_large`
-/// where it repeats them. `model` is the size of all the model's files.
-pub fn pack(source: &Source, target: &Path, model: u64) -> Result<(), ConversionError> {
+/// where it repeats them.
+pub fn pack(source: &Source, target: &Path, limit: Room) -> Result<(), ConversionError> {
     let root = Members::of(source.json.text())?;
     let mut edits = Edits::default();
     let mut chunk = Chunk::default();
@@ -68,7 +68,7 @@ pub fn pack(source: &Source, target: &Path, model: u64) -> Result<(), Conversion
     }
     let views: Vec<Members> = root.objects("bufferViews")?;
     let new_views = embed_images(source, &root, views.len(), &mut chunk, &mut edits)?;
-    super::check_growth(model, chunk.length)?;
+    limit.check(chunk.length.saturating_add(source.json.text().len() as u64))?;
     if chunk.parts.is_empty() {
         // Nothing comes first, so the others stay where they are.
         return write(source, edits, &chunk, target);

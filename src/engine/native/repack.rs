@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::Room;
 use super::json::Members;
 use super::pack::pack;
 use super::source::Source;
@@ -22,8 +23,7 @@ pub fn can(input: Format, output: Format, options: &Options) -> bool {
         && options.leave_model_alone()
 }
 
-/// Repacks `source` as `name.glb` or `name.gltf` in `output_dir`, which must be there. `model` is the size of all the
-/// model's files, in bytes.
+/// Repacks `source` as `name.glb` or `name.gltf` in `output_dir`, which must be there.
 ///
 /// Returns what was written, relative to `output_dir`, the main file first. A glb is always self-contained; a gltf is
 /// so unless the result is to be a zip.
@@ -32,17 +32,17 @@ pub fn can(input: Format, output: Format, options: &Options) -> bool {
 /// `import_failed`, `missing_files`, `export_failed` or what the disk says; one sentence each.
 pub fn repack(
     source: &Source,
-    model: u64,
+    limit: Room,
     output_dir: &Path,
     name: &str,
     output: Format,
     packaging: Packaging,
 ) -> Result<Vec<PathBuf>, ConversionError> {
     if output == Format::Gltf && packaging == Packaging::Zip {
-        return unpack_beside(source, output_dir, name, model);
+        return unpack_beside(source, output_dir, name, limit);
     }
     let written = PathBuf::from(format!("{name}.{output}"));
-    repack_alone(source, model, &output_dir.join(&written), output)?;
+    repack_alone(source, limit, &output_dir.join(&written), output)?;
     Ok(vec![written])
 }
 
@@ -52,19 +52,20 @@ pub fn repack(
 /// As [`repack`].
 pub fn repack_alone(
     source: &Source,
-    model: u64,
+    limit: Room,
     target: &Path,
     output: Format,
 ) -> Result<(), ConversionError> {
     match output {
-        Format::Gltf => unpack_alone(source, target, model),
+        Format::Gltf => unpack_alone(source, target, limit),
         Format::Glb if is_whole(source)? => {
             let size = source.main.open().and_then(|file| file.metadata());
             let size = size.map_err(|error| ConversionError::io("read the model", &error))?.len();
+            limit.check(size)?;
             let whole = Stretch::bytes(&source.main, 0, size);
             copy(&whole, target).map_err(|error| ConversionError::io("write the result", &error))
         }
-        Format::Glb => pack(source, target, model),
+        Format::Glb => pack(source, target, limit),
         _ => {
             let detail = format!("{output} is nothing that a model can be repacked as");
             Err(ConversionError::new(ErrorCode::Internal, detail))
@@ -72,19 +73,21 @@ pub fn repack_alone(
     }
 }
 
-/// Takes the file `glb`, such as Blender wrote, apart into `name.gltf` in `output_dir`.
+/// Takes the file `glb`, such as Blender wrote, apart into `name.gltf` in `output_dir`; of `most` bytes.
 ///
 /// # Errors
 /// As [`repack`].
 pub fn glb_to_gltf(
     glb: &Path,
+    most: u64,
     output_dir: &Path,
     name: &str,
     packaging: Packaging,
     context: &Context,
 ) -> Result<Vec<PathBuf>, ConversionError> {
-    let size = fs::metadata(glb).map_err(|error| ConversionError::io("read the result", &error))?.len();
-    repack(&Source::open(glb, context)?, size, output_dir, name, Format::Gltf, packaging)
+    let model = fs::metadata(glb).map_err(|error| ConversionError::io("read the result", &error))?.len();
+    let limit = Room { model, most };
+    repack(&Source::open(glb, context)?, limit, output_dir, name, Format::Gltf, packaging)
 }
 
 /// Whether the source is a glb that refers to nothing outside of it, so that its own bytes are the result.

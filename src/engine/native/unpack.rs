@@ -9,11 +9,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use serde_json::value::RawValue;
 
+use super::Room;
 use super::json::{self, Edits, Members, Piece};
 use super::pack::{add_member, media_type, writing};
 use super::source::{Reference, Source};
 use super::stretch::Stretch;
-use crate::domain::{ConversionError, ErrorCode};
+use crate::domain::{ConversionError, Format};
+use crate::intake::names;
 
 /// What is written as it is in a URI's path.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
@@ -30,42 +32,59 @@ impl Beside {
     /// Adds the file at `path` among the source's; says where it goes.
     ///
     /// What is above the source's main file cannot be above the result, which has a folder to itself.
-    fn add(&mut self, source: &Source, path: PathBuf, content: Stretch) -> PathBuf {
+    fn add(&mut self, source: &Source, path: PathBuf, content: Stretch) -> Result<PathBuf, ConversionError> {
         if let Some(known) = self.places.get(&path) {
-            return known.clone();
+            return Ok(known.clone());
         }
-        let wanted = path.strip_prefix(source.base()).unwrap_or(&path);
-        let (stem, extension) = (wanted.file_stem().unwrap_or_default(), wanted.extension());
-        let free = self.free(wanted.to_owned(), |number| {
-            let mut name = stem.to_owned();
-            name.push(format!("-{number}"));
-            let numbered = wanted.with_file_name(name);
-            extension.map_or(numbered.clone(), |extension| numbered.with_added_extension(extension))
-        });
+        let free = self.free(&harmless(path.strip_prefix(source.base()).unwrap_or(&path), &content)?);
         self.files.push((free.clone(), content));
         self.places.insert(path, free.clone());
-        free
+        Ok(free)
     }
 
-    /// `first`, or the first of its numbered names for which no other file is in the way.
-    fn free(&self, first: PathBuf, numbered: impl Fn(u64) -> PathBuf) -> PathBuf {
+    /// `first`, or the first of its numbered names for which no other file is in the way, on any system.
+    fn free(&self, first: &Path) -> PathBuf {
+        let plain = |path: &Path| PathBuf::from(path.to_string_lossy().to_lowercase());
         let in_the_way = |path: &PathBuf| {
-            self.files.iter().any(|(other, _)| other.starts_with(path) || path.starts_with(other))
+            let path = plain(path);
+            self.files
+                .iter()
+                .map(|(other, _)| plain(other))
+                .any(|other| other.starts_with(&path) || path.starts_with(&other))
         };
-        let mut names = std::iter::once(first).chain((2..).map(numbered));
-        names.find(|path| !in_the_way(path)).unwrap_or_default()
+        let name = first.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let numbered = |number| first.with_file_name(names::numbered(&name, number));
+        let mut wanted = std::iter::once(first.to_owned()).chain((2..).map(numbered));
+        wanted.find(|path| !in_the_way(path)).unwrap_or_default()
     }
+}
+
+/// What a file that a model refers to is called in a result: `..\x`, `.bashrc` and `run.sh` could do harm on the disk
+/// of the person who gets it. The extension is one that such results have, if need be by the file's content.
+fn harmless(path: &Path, content: &Stretch) -> Result<PathBuf, ConversionError> {
+    let path = names::portable_path(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if Format::Gltf.may_have_beside(names::split_extension(&name).1) {
+        return Ok(path);
+    }
+    let extension = match media_type(content, "", None)?.as_str() {
+        "image/png" => "png",
+        "image/jpeg" => "jpg",
+        "image/webp" => "webp",
+        "image/ktx2" => "ktx2",
+        "image/vnd-ms.dds" => "dds",
+        _ => "bin",
+    };
+    Ok(path.with_file_name(names::portable(&format!("{name}.{extension}"))))
 }
 
 /// Writes `source` as the gltf `target`, in which everything is as `data:` URIs.
 ///
-/// `model` is the size of all the model's files.
-///
 /// # Errors
 /// `missing_files` or `import_failed` for a model that lacks bytes, `output_too_large` for one that repeats them.
-pub fn unpack_alone(source: &Source, target: &Path, model: u64) -> Result<(), ConversionError> {
+pub fn unpack_alone(source: &Source, target: &Path, limit: Room) -> Result<(), ConversionError> {
     let (pieces, _) = plan(source, None)?;
-    super::check_growth(model, json::length(&source.json, &pieces))?;
+    limit.check(json::length(&source.json, &pieces))?;
     write(source, &pieces, target).map_err(|error| writing(&error))
 }
 
@@ -81,15 +100,12 @@ pub fn unpack_beside(
     source: &Source,
     folder: &Path,
     name: &str,
-    model: u64,
+    limit: Room,
 ) -> Result<Vec<PathBuf>, ConversionError> {
     let (pieces, beside) = plan(source, Some(name))?;
     let main = PathBuf::from(format!("{name}.gltf"));
-    if beside.files.iter().any(|(path, _)| *path == main) {
-        let detail = format!("the model refers to a file {:?} of its own", format!("{name}.gltf"));
-        return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
-    }
-    super::check_growth(model, json::length(&source.json, &pieces))?;
+    let others = beside.files.iter().map(|(_, content)| content.length());
+    limit.check(others.fold(json::length(&source.json, &pieces), u64::saturating_add))?;
     write(source, &pieces, &folder.join(&main)).map_err(|error| writing(&error))?;
     let mut written = vec![main];
     for (path, content) in beside.files {
@@ -113,7 +129,7 @@ fn plan(source: &Source, separate: Option<&str>) -> Result<(Vec<Piece>, Beside),
             Some(uri) => {
                 if let Reference::File(whole, path) = source.resolve(uri)? {
                     if separate.is_some() {
-                        place(source, &mut beside, (uri, path, whole), &mut edits);
+                        place(source, &mut beside, (uri, path, whole), &mut edits)?;
                     } else {
                         let uri_span = source.json.span(uri);
                         edits.replace(uri_span, data_uri("application/octet-stream", stretch));
@@ -126,7 +142,7 @@ fn plan(source: &Source, separate: Option<&str>) -> Result<(Vec<Piece>, Beside),
         let Some(uri) = image.get("uri") else { continue };
         let Reference::File(stretch, path) = source.resolve(uri)? else { continue };
         if separate.is_some() {
-            place(source, &mut beside, (uri, path, stretch), &mut edits);
+            place(source, &mut beside, (uri, path, stretch), &mut edits)?;
         } else {
             let kind = media_type(&stretch, "", Some(&path))?;
             edits.replace(source.json.span(uri), data_uri(&kind, stretch));
@@ -134,8 +150,7 @@ fn plan(source: &Source, separate: Option<&str>) -> Result<(Vec<Piece>, Beside),
     }
     if let Some((buffer, stretch)) = chunk {
         if let Some(name) = separate {
-            let numbered = |number| PathBuf::from(format!("{name}-{number}.bin"));
-            let path = beside.free(PathBuf::from(format!("{name}.bin")), numbered);
+            let path = beside.free(Path::new(&format!("{name}.bin")));
             add_member(source, &buffer, &format!(r#""uri":{}"#, quoted_uri(&path)), &mut edits);
             beside.files.push((path, stretch));
         } else if let Some((_, last)) = buffer.0.last() {
@@ -154,13 +169,14 @@ fn place(
     beside: &mut Beside,
     (uri, path, content): (&RawValue, PathBuf, Stretch),
     edits: &mut Edits,
-) {
+) -> Result<(), ConversionError> {
     let before = path.strip_prefix(source.base()).map(Path::to_owned);
-    let placed = beside.add(source, path, content);
+    let placed = beside.add(source, path, content)?;
     let climbs = uri.get().contains("..");
     if climbs || before.is_ok_and(|before| before != placed) {
         edits.replace(source.json.span(uri), vec![Piece::New(quoted_uri(&placed))]);
     }
+    Ok(())
 }
 
 fn quoted_uri(path: &Path) -> String {

@@ -2,6 +2,7 @@
 
 mod engine;
 mod interrupt;
+mod litter;
 mod results;
 
 use std::fs;

@@ -146,7 +146,7 @@ fn a_zip_goes_in_and_a_zip_comes_out() {
     let files = ["crate.obj", "crate.mtl", "crate wood.png"]
         .map(|name| (example(&format!("crate/{name}")), format!("things/{name}")));
     let mut bytes = std::io::Cursor::new(Vec::new());
-    zip_files(&files, &mut bytes).unwrap();
+    zip_files(&files, &mut bytes, || Ok(())).unwrap();
     desk.put("crate.zip", bytes.into_inner());
     desk.run(&["convert", "crate.zip", "-o", "out/crate.zip", "--to", "obj"]).succeeded();
     assert_eq!(desk.files("out"), ["crate.zip"]);

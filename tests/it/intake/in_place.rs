@@ -92,10 +92,9 @@ fn files_of_the_conversions_own_are_moved() {
 fn repacked(model: &Model) -> Result<Vec<u8>, ErrorCode> {
     let out = tempfile::tempdir().unwrap();
     let (main, folder) = model.in_place().unwrap();
-    let repacked =
-        native::Source::open_in(main.clone(), folder.cloned(), &Context::default()).and_then(|source| {
-            native::repack(&source, model.bytes, out.path(), "a", Format::Glb, Packaging::Auto)
-        });
+    let room = native::Room { model: model.bytes, most: 1 << 30 };
+    let repacked = native::Source::open_in(main.clone(), folder.cloned(), &Context::default())
+        .and_then(|source| native::repack(&source, room, out.path(), "a", Format::Glb, Packaging::Auto));
     repacked.map_err(|error| error.code)?;
     Ok(fs::read(out.path().join("a.glb")).unwrap())
 }

@@ -97,6 +97,7 @@ impl Job {
             options: Options::default(),
             read_back: false,
             importer: Importer::Usual,
+            most_triangles: None,
         };
         Job { folder, task }
     }

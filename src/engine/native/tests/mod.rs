@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use self::loader::{Loaded, glb};
-use super::{Source, can, glb_to_gltf};
+use super::{Room, Source, can, glb_to_gltf};
 use crate::context::Context;
 use crate::domain::options::{EngineChoice, Packaging};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
@@ -46,7 +46,7 @@ fn repack(
     let size = files.filter(fs::Metadata::is_file).map(|file| file.len()).sum();
     super::repack(
         &Source::open(&folder.join(main), &Context::default())?,
-        size,
+        Room { model: size, most: 1 << 30 },
         output_dir,
         name,
         output,
@@ -142,12 +142,28 @@ fn files_in_other_folders_of_the_model_are_found_and_no_others() {
         |images: &Value| images.as_array().unwrap()[2..].iter().map(|i| i["uri"].clone()).collect::<Value>();
 
     let out = tempfile::tempdir().unwrap();
-    super::repack(&source, 1000, out.path(), "r", Format::Glb, Packaging::Auto).unwrap();
+    super::repack(
+        &source,
+        Room { model: 1000, most: 1 << 30 },
+        out.path(),
+        "r",
+        Format::Glb,
+        Packaging::Auto,
+    )
+    .unwrap();
     let loaded = Loaded::read(&out.path().join("r.glb"));
     assert_eq!(loaded.views(), [b"1234".as_slice(), PNG, PNG]);
     assert_eq!(outside(&loaded.json["images"]), left);
 
-    let written = super::repack(&source, 1000, out.path(), "r", Format::Gltf, Packaging::Zip).unwrap();
+    let written = super::repack(
+        &source,
+        Room { model: 1000, most: 1 << 30 },
+        out.path(),
+        "r",
+        Format::Gltf,
+        Packaging::Zip,
+    )
+    .unwrap();
     let names = ["r.gltf", "data/m.bin", "maps/t.png", "maps/t-2.png"].map(PathBuf::from);
     assert_eq!(written, names);
     assert!(names.iter().all(|name| out.path().join(name).is_file()));
@@ -182,6 +198,7 @@ fn what_blender_wrote_is_taken_apart() {
     let folder = folder_with(&[("scratch.glb", &glb(&json, b"1234"))]);
     let written = glb_to_gltf(
         &folder.path().join("scratch.glb"),
+        1 << 20,
         folder.path(),
         "ü x",
         Packaging::Zip,
@@ -255,5 +272,78 @@ fn nothing_outside_of_the_folder_is_opened() {
         let out = tempfile::tempdir().unwrap();
         let error = repack(&inner, "m.gltf", out.path(), "x", Format::Glb, Packaging::Auto).unwrap_err();
         assert_eq!(error.code, ErrorCode::MissingFiles, "{uri}");
+    }
+}
+
+#[test]
+fn files_that_go_beside_a_gltf_have_names_that_do_no_harm() {
+    let names = [
+        ".bashrc",
+        "..\\x",
+        "C:t.png",
+        "aux.png",
+        "run.sh",
+        ".git/hooks/pre-commit",
+        "T.png",
+        "t.png",
+        "b\n.dds",
+    ];
+    let images: Vec<Value> = names.iter().map(|name| json!({"uri": name})).collect();
+    let text = json!({"asset": {"version": "2.0"}, "images": images, "bufferViews": [{"buffer": 0, "byteLength": 4}],
+        "buffers": [{"uri": "geometry.exe", "byteLength": 4}, {"uri": "result.gltf", "byteLength": 2}]});
+    let text = text.to_string();
+    let mut files: Vec<(&str, &[u8])> =
+        vec![("m.gltf", text.as_bytes()), ("geometry.exe", b"1234"), ("result.gltf", b"56")];
+    files.extend(names.iter().map(|name| (*name, PNG)));
+    let folder = folder_with(&files);
+    let (out, mut written) = convert(folder.path(), "m.gltf", Format::Gltf, Packaging::Zip);
+    let json: Value = serde_json::from_slice(&fs::read(out.path().join("result.gltf")).unwrap()).unwrap();
+    let uris = |list: &str| -> Vec<String> {
+        let list = json[list].as_array().unwrap().iter();
+        list.map(|object| object["uri"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(uris("buffers"), ["geometry.exe.bin", "result.gltf.bin"]);
+    assert_eq!(
+        uris("images"),
+        [
+            "bashrc.png",
+            "x.png",
+            "C_t.png",
+            "_aux.png",
+            "run.sh.png",
+            "git/hooks/pre-commit.png",
+            "T.png",
+            "t-2.png",
+            "b.dds"
+        ]
+    );
+    let loaded = Loaded::read(&out.path().join("result.gltf"));
+    assert_eq!(loaded.buffers, [Some(b"1234".to_vec()), Some(b"56".to_vec())]);
+    // And nothing else was written.
+    written.sort();
+    let there = walkdir::WalkDir::new(out.path()).into_iter().filter_map(Result::ok);
+    let mut there: Vec<_> = there
+        .filter(|entry| entry.file_type().is_file())
+        .map(|entry| entry.path().strip_prefix(out.path()).unwrap().to_owned())
+        .collect();
+    there.sort();
+    assert_eq!(written, there);
+}
+
+#[test]
+fn no_result_is_larger_than_results_may_be() {
+    let text = r#"{"asset":{"version":"2.0"},"buffers":[{"uri":"a.bin","byteLength":3000}]}"#;
+    let folder = folder_with(&[("m.gltf", text.as_bytes()), ("a.bin", &[7; 3000])]);
+    let room = |most| Room { model: 3100, most };
+    let packed = |output, packaging, most| {
+        let source = Source::open(&folder.path().join("m.gltf"), &Context::default()).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        super::repack(&source, room(most), out.path(), "x", output, packaging).map_err(|error| error.code)
+    };
+    for (output, packaging) in
+        [(Format::Glb, Packaging::Auto), (Format::Gltf, Packaging::Auto), (Format::Gltf, Packaging::Zip)]
+    {
+        assert!(packed(output, packaging, 5000).is_ok());
+        assert_eq!(packed(output, packaging, 3000), Err(ErrorCode::OutputTooLarge), "{output}");
     }
 }
