@@ -40,7 +40,9 @@ impl Report {
         }
         for (list, noun) in [(&mut self.losses, "losses"), (&mut self.warnings, "warnings")] {
             let more = cut_list(list, MAX_LISTED);
-            list.iter_mut().for_each(|sentence| cut(sentence, MAX_SENTENCE));
+            for sentence in list.iter_mut() {
+                cut(sentence, MAX_SENTENCE);
+            }
             if more > 0 {
                 list.push(format!("{more} more {noun} are not listed"));
             }

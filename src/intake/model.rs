@@ -196,7 +196,8 @@ pub fn prepare(
 ) -> Result<Model, ConversionError> {
     let mut files = Files::new(into, limits, context.clone());
     let mut warnings = Vec::new();
-    let Gathered { container, name, content } = gather(source, &mut files, limits, &mut warnings, in_place)?;
+    let Gathered { container, name, content: known } =
+        gather(source, &mut files, limits, &mut warnings, in_place)?;
     let with_siblings = matches!((source, container), (Source::FileWithSiblings(_), Container::Upload));
     let index = if with_siblings { 0 } else { main_file(&mut files, main, container)? };
     let original = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
@@ -205,15 +206,15 @@ pub fn prepare(
         let (other, name) = (names::quoted(other), names::quoted(&original));
         warnings.push(format!("main names {other}, but the model is the one file {name}"));
     }
-    let content = match content {
-        Some(content) => content,
+    let detected = match known {
+        Some(known) => known,
         None => detect::detect_file(&files.path(index).unwrap_or_default(), &original)
             .map_err(|error| about(error, &original, files.items().len()))?,
     };
-    let Content::Model(format) = content else {
+    let Content::Model(format) = detected else {
         return Err(nested(container));
     };
-    warnings.extend(detect::lie(content, &original));
+    warnings.extend(detect::lie(detected, &original));
     files.stay(files.has_originals() && in_place(format));
     files.take(index)?;
     if Format::from_extension(&names::extension(&original)) != Some(format) {

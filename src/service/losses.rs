@@ -127,11 +127,11 @@ fn clips(before: &Counts, after: &Counts, target: Format, said: &[String]) -> Op
 const MAX_NAMES: usize = 20;
 
 fn listed(names: &[&str]) -> String {
-    let mut told = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
-    if names.len() > MAX_NAMES {
-        told.push_str(&format!(" and {} more", names.len() - MAX_NAMES));
+    let told = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => told,
+        more => format!("{told} and {more} more"),
     }
-    told
 }
 
 /// A result without the geometry that went in is no result.

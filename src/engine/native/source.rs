@@ -81,8 +81,9 @@ impl Source {
             None => 0..file.metadata().map_err(|error| unreadable("the model", &error))?.len(),
         };
         let json = Json::read(&mut file, range)?;
-        let _memory = context.reserve(json.parsed_bytes())?;
-        let source = Source { main, folder, json, container, cancel: context.cancel.clone(), _memory };
+        let memory = context.reserve(json.parsed_bytes())?;
+        let cancel = context.cancel.clone();
+        let source = Source { main, folder, json, container, cancel, _memory: memory };
         source.check_version()?;
         Ok(source)
     }

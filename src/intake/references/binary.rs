@@ -269,8 +269,8 @@ mod tests {
         let named = named_in(
             b"\x00\x05C:\\art\\Skin Tone.PNGS\x10\x00//textures/b.jpg\x00x.txt\x00\"c.tga\"\xff\xfe",
         );
-        let mut names: Vec<_> = named.into_values().flatten().collect();
-        names.sort();
-        assert_eq!(names, ["art/Skin Tone.PNG", "c.tga", "textures/b.jpg"]);
+        let mut paths: Vec<_> = named.into_values().flatten().collect();
+        paths.sort();
+        assert_eq!(paths, ["art/Skin Tone.PNG", "c.tga", "textures/b.jpg"]);
     }
 }
