@@ -45,7 +45,7 @@ fn names_of_parts_are_read_as_they_are_sent() {
     assert_eq!(named("a/b.glb"), "filename=\"b.gltf\"");
     assert_eq!(named("/etc/passwd.glb"), "filename=\"passwd.gltf\"");
     assert_eq!(named("猫.glb"), "filename=\"_.gltf\"; filename*=UTF-8''%E7%8C%AB.gltf");
-    assert_eq!(named("a%22b%0D%0Ac.glb"), "filename=\"a_bc.gltf\"; filename*=UTF-8''a%22bc.gltf");
+    assert_eq!(named("a%22b%0D%0Ac.glb"), "filename=\"a_bc.gltf\"");
     assert_eq!(named("100%.GLB"), "filename=\"100_.gltf\"; filename*=UTF-8''100%25.gltf");
     assert_eq!(named("a;name=b.glb"), "filename=\"a;name=b.gltf\"");
     let long = named(&format!("{}.glb", "x".repeat(4000)));
