@@ -3,8 +3,8 @@
 //! - A free slot goes to the waiting client that holds the fewest slots. Among those that hold as many, it goes to the
 //!   client that has gone without for the longest: since its oldest conversion came, or since it last gave a slot back.
 //!   Of one client's conversions, the oldest comes first.
-//! - No slot is free while somebody waits, but for what comes last here. So a client that is alone uses all slots, and clients that share a single
-//!   slot take turns.
+//! - No slot is free while somebody waits, but for the rule that comes last here. So a client that is alone uses all
+//!   slots, and clients that share a single slot take turns.
 //! - A client that waits for [`PATIENCE`] while another one holds two slots more than it takes one of them over: the
 //!   conversion that got its slot last is stopped there, and starts again when its client's turn comes. So nobody has to
 //!   wait for the end of long conversions of a client that has all slots; with one slot, everybody has to.

@@ -137,6 +137,12 @@ class Zygote:
                 return event
             self.unread.append(event)
 
+    def wait_until_over(self, number: int) -> None:
+        """Waits for ``finished``, which a busy machine may leave out, or for ``exited``, which is kept."""
+        while not any(e.get("id") == number and e["type"] in {"finished", "exited"} for e in self.unread):
+            (length,) = struct.unpack(">I", self._receive(4))
+            self.unread.append(json.loads(self._receive(length)))
+
     def run(self, code: str, **limits) -> tuple[dict, dict | None]:
         """The ``exited`` event of a conversion and its report."""
         number = self.start(code, **limits)

@@ -94,7 +94,7 @@ def test_standard_output_is_not_the_socket(tmp_path):
 def test_a_conversion_from_start_to_end(zygote):
     number = zygote.start("progress('importing', 0.25); progress('exporting', None); print('a word')")
     started = zygote.event("started", number)
-    zygote.event("finished", number)
+    zygote.wait_until_over(number)
     exited = zygote.event("exited", number)
     steps = []
     with contextlib.suppress(StopIteration):
@@ -125,7 +125,7 @@ def test_who_says_to_be_finished_is(zygote):
         work()
         """
     )
-    zygote.event("finished", number)
+    zygote.wait_until_over(number)
     written = (zygote.conversion(number) / "out/log").stat().st_size
     exited = zygote.event("exited", number)
     assert exited["end"] == {"how": "exit", "status": 0}
@@ -135,7 +135,7 @@ def test_who_says_to_be_finished_is(zygote):
 
 def test_cancelling_what_is_finished_is_nothing(zygote):
     number = zygote.start("result = 1")
-    zygote.event("finished", number)
+    zygote.wait_until_over(number)
     zygote.send("cancel", id=number)
     zygote.event("exited", number)
     assert zygote.result("result = 2") == "2"

@@ -21,8 +21,9 @@ LONG = 120
 # docker-compose.prod.yml gives these to the server and its conversions together.
 MEMORY = 9 << 30
 PIDS = 512
-# What the server may keep above its idle memory once an attack is over: caches that are bounded by bytes.
-KEPT_MEMORY = 96 << 20
+# What the server may keep above its idle memory once an attack is over: 32 MiB of small results, 16 MiB of reports, and
+# what the allocator holds back for threads that may be needed again.
+KEPT_MEMORY = 160 << 20
 TRIANGLE = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 
 
