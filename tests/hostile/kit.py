@@ -195,8 +195,12 @@ class Gateway:
         process = Path(f"/proc/{self.process.pid}")
         resident = re.search(r"VmRSS:\s+(\d+) kB", (process / "status").read_text())
         assert resident, "the server has no memory"
-        work = Path(self.folder.name) / "data" / "work"
-        conversions = sum(1 for _ in work.glob("*/*")) if work.exists() else 0
+        # Folders may go while they are listed, which `walk` passes over.
+        work = f"{self.folder.name}/data/work"
+        depth = work.count("/")
+        conversions = sum(
+            len(folders) + len(files) for parent, folders, files in os.walk(work) if parent.count("/") == depth + 1
+        )
         return State(int(resident[1]) << 10, len(list((process / "fd").iterdir())), conversions)
 
     def peak_memory(self) -> int:

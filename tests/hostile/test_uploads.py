@@ -1,10 +1,10 @@
 """Bodies that are never meant to come to their end."""
 
 import contextlib
+import os
 import socket
 import threading
 import time
-from pathlib import Path
 
 from kit import until
 
@@ -119,9 +119,11 @@ def test_unfinished_uploads_are_bounded_together(start):
 
 
 def size_below(folder: str) -> int:
-    """Bytes of uploads."""
+    """Bytes of uploads. Folders may go while they are listed, which `walk` passes over."""
     total = 0
-    for path in Path(folder).glob("run-*/*/upload-*"):
-        with contextlib.suppress(OSError):
-            total += path.stat().st_size
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith("upload-"):
+                with contextlib.suppress(OSError):
+                    total += os.stat(f"{parent}/{name}").st_size
     return total
