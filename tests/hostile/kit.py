@@ -1,11 +1,13 @@
 """The release binary in a cgroup like the one compose gives it, and what must hold of it whatever a client does."""
 
+import base64
 import contextlib
 import http.client
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,27 @@ PIDS = 512
 # what the allocator holds back for threads that may be needed again.
 KEPT_MEMORY = 160 << 20
 TRIANGLE = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
+
+
+# Three corners, and the accessor that reads them from the first buffer view.
+CORNERS = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
+POSITIONS = {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3", "min": [0, 0, 0], "max": [1, 1, 0]}
+
+
+def triangle_gltf(content: bytes, **parts) -> dict:
+    """A glTF of one triangle whose buffer holds `content` as text, and of what is given instead or besides."""
+    uri = "data:application/octet-stream;base64," + base64.b64encode(content).decode()
+    return {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+        "accessors": [POSITIONS],
+        "bufferViews": [{"buffer": 0, "byteLength": 36}],
+        "buffers": [{"byteLength": len(content), "uri": uri}],
+        **parts,
+    }
 
 
 class Cgroup:

@@ -1,6 +1,5 @@
 """Clients that take their answers as slowly as they may, or slower."""
 
-import base64
 import contextlib
 import json
 import socket
@@ -8,7 +7,7 @@ import struct
 import threading
 import time
 
-from kit import until
+from kit import CORNERS, POSITIONS, triangle_gltf, until
 
 
 def large_glb(length: int) -> bytes:
@@ -138,44 +137,26 @@ def test_readers_of_one_report_share_it(gateway):
 def gltf_with_clips(number: int = 400) -> bytes:
     """A triangle that is moved by many clips with long names."""
     name = "clip " * 100
-    return json.dumps(
-        {
-            "asset": {"version": "2.0"},
-            "scene": 0,
-            "scenes": [{"nodes": [0]}],
-            "nodes": [{"mesh": 0}],
-            "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
-            "accessors": [
-                {
-                    "bufferView": 0,
-                    "componentType": 5126,
-                    "count": 3,
-                    "type": "VEC3",
-                    "min": [0, 0, 0],
-                    "max": [1, 1, 0],
-                },
-                {"bufferView": 1, "componentType": 5126, "count": 2, "type": "SCALAR", "min": [0], "max": [1]},
-                {"bufferView": 2, "componentType": 5126, "count": 2, "type": "VEC3"},
-            ],
-            "bufferViews": [
-                {"buffer": 0, "byteLength": 36},
-                {"buffer": 0, "byteOffset": 36, "byteLength": 8},
-                {"buffer": 0, "byteOffset": 44, "byteLength": 24},
-            ],
-            "buffers": [{"byteLength": 68, "uri": "data:application/octet-stream;base64," + buffer()}],
-            "animations": [
-                {
-                    "name": f"{name}{index}",
-                    "samplers": [{"input": 1, "output": 2}],
-                    "channels": [{"sampler": 0, "target": {"node": 0, "path": "translation"}}],
-                }
-                for index in range(number)
-            ],
-        }
-    ).encode()
-
-
-def buffer() -> str:
-    """Three corners, two moments, two places."""
-    numbers = [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 2, 3]
-    return base64.b64encode(struct.pack("<17f", *numbers)).decode()
+    document = triangle_gltf(
+        # Two moments and two places behind the corners.
+        CORNERS + struct.pack("<8f", 0, 1, 0, 0, 0, 1, 2, 3),
+        accessors=[
+            POSITIONS,
+            {"bufferView": 1, "componentType": 5126, "count": 2, "type": "SCALAR", "min": [0], "max": [1]},
+            {"bufferView": 2, "componentType": 5126, "count": 2, "type": "VEC3"},
+        ],
+        bufferViews=[
+            {"buffer": 0, "byteLength": 36},
+            {"buffer": 0, "byteOffset": 36, "byteLength": 8},
+            {"buffer": 0, "byteOffset": 44, "byteLength": 24},
+        ],
+        animations=[
+            {
+                "name": f"{name}{index}",
+                "samplers": [{"input": 1, "output": 2}],
+                "channels": [{"sampler": 0, "target": {"node": 0, "path": "translation"}}],
+            }
+            for index in range(number)
+        ],
+    )
+    return json.dumps(document).encode()
