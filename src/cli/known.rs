@@ -14,7 +14,7 @@ use super::progress::Bar;
 use super::run::Settings;
 use super::{Failure, wire};
 use crate::cache;
-use crate::domain::{Client, ConversionError, ErrorCode, Format, Report};
+use crate::domain::{Client, ConversionError, Format, Report};
 use crate::engine::workdir::ConversionFolder;
 use crate::service::{
     Answers, Converter, Made, Outcome, Question, Ready, Request, blocking, is_harmless, may_go_beside,
@@ -98,7 +98,7 @@ pub async fn result(
     let mut question = Question { identity, owner: None, fresh: false, lost: false, timeout };
     loop {
         let kept = match (answers.ask(&question, work).await.result?, identity) {
-            (Ready::Made(made), _) => return Files::made(made),
+            (Ready::Made(made), _) => return Ok(Files::made(made)),
             (Ready::Kept(about), Some(identity)) => {
                 kept(answers, identity, &about, prepared.folder()).await?
             }
@@ -187,9 +187,8 @@ impl Files {
         Self { report, paths: files, _kept: Box::new((folder, memory)) }
     }
 
-    fn made(made: Arc<Made>) -> Result<Self, ConversionError> {
-        let lost = || ConversionError::new(ErrorCode::Internal, "the result is gone");
-        let outcome = made.outcome().ok_or_else(lost)?;
-        Ok(Self { report: outcome.report.clone(), paths: outcome.files.clone(), _kept: Box::new(made) })
+    fn made(made: Arc<Made>) -> Self {
+        let outcome = &made.outcome;
+        Self { report: outcome.report.clone(), paths: outcome.files.clone(), _kept: Box::new(made) }
     }
 }

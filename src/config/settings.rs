@@ -172,14 +172,14 @@ settings! {
         group: Server,
         takes: SIZE,
         usual: Unset("32 × MAX_FILE_SIZE"),
-        help: "how large all unfinished uploads together may be, in bytes or like 4G; one client has half of it at most, so 2 × MAX_FILE_SIZE at least",
+        help: "how large all unfinished uploads together may be, in bytes or like 4G; 2 × MAX_FILE_SIZE at least, as one client may have as much as it leaves free for others",
         parse: |value| parse::size(value, 1),
     }
     READ_TIMEOUT: Duration {
         group: Server,
         takes: parse::SECONDS,
         usual: Value("30"),
-        help: "seconds that a client may take for the headers, and between two pieces of a body",
+        help: "seconds that a client may take for the headers, and may wait within a body; of a body that came fast, up to four times as long",
         parse: parse::seconds,
     }
     MAX_CONNECTIONS: usize {

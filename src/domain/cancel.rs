@@ -1,5 +1,6 @@
 //! Telling work on another thread that nobody waits for it any more.
 
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,6 +24,11 @@ impl Cancel {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Reads from `inner` until the flag is set: from then on every read fails with the error of [`Cancel::check`].
+    pub fn reader<R>(&self, inner: R) -> Cancellable<R> {
+        Cancellable { inner, cancel: self.clone() }
+    }
+
     /// Called between the steps of long work, so that it ends soon after the client has gone.
     ///
     /// # Errors
@@ -32,6 +38,26 @@ impl Cancel {
             return Err(ConversionError::new(ErrorCode::Cancelled, "the conversion was cancelled"));
         }
         Ok(())
+    }
+}
+
+/// A reader that fails once it was cancelled; [`ConversionError::io`] finds out that this was why.
+#[derive(Debug)]
+pub struct Cancellable<R> {
+    inner: R,
+    cancel: Cancel,
+}
+
+impl<R: Read> Read for Cancellable<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check().map_err(io::Error::other)?;
+        self.inner.read(buffer)
+    }
+}
+
+impl<R: Seek> Seek for Cancellable<R> {
+    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(place)
     }
 }
 
@@ -52,5 +78,7 @@ mod tests {
         assert_eq!(cancel.check(), Ok(()));
         drop(guard);
         assert_eq!(cancel.clone().check().unwrap_err().code, ErrorCode::Cancelled);
+        let error = io::copy(&mut cancel.reader(&b"more"[..]), &mut io::sink()).unwrap_err();
+        assert_eq!(ConversionError::io("read the model", &error), cancel.check().unwrap_err());
     }
 }

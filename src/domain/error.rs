@@ -188,9 +188,13 @@ impl ConversionError {
         Self::new(ErrorCode::OutputTooLarge, detail)
     }
 
-    /// An I/O error while doing `what` ("write the result"); a full disk gets its own code. Of paths that libraries
-    /// put into their errors, none gets into the sentence.
+    /// An I/O error while doing `what` ("write the result"); a full disk gets its own code, and an error of ours that
+    /// came through a reader or writer is that error. Of paths that libraries put into their errors, none gets into the
+    /// sentence.
     pub fn io(what: &str, error: &std::io::Error) -> Self {
+        if let Some(ours) = error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()) {
+            return ours.clone();
+        }
         let code = match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorCode::DiskFull,
             _ => ErrorCode::Io,

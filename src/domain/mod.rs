@@ -8,7 +8,7 @@ pub mod format;
 pub mod options;
 pub mod report;
 
-pub use cancel::{Cancel, CancelGuard};
+pub use cancel::{Cancel, CancelGuard, Cancellable};
 pub use client::Client;
 pub use error::{ConversionError, ErrorCode};
 pub use format::{Feature, Format};

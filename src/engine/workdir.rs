@@ -21,6 +21,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::remove::remove_tree;
@@ -111,7 +112,7 @@ impl WorkDir {
     /// file systems take their time to make one and to remove it.
     pub fn new_folder(&self) -> ConversionFolder {
         let path = self.0.folder.join(Uuid::now_v7().simple().to_string());
-        ConversionFolder(Arc::new(Folder { path, _run: self.clone() }))
+        ConversionFolder(Arc::new(Folder { path, run: self.clone() }))
     }
 }
 
@@ -131,7 +132,7 @@ pub struct ConversionFolder(Arc<Folder>);
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
-    _run: WorkDir,
+    run: WorkDir,
 }
 
 impl ConversionFolder {
@@ -176,9 +177,22 @@ impl ConversionFolder {
 }
 
 impl Drop for Folder {
+    /// A model may have thousands of files: a thread that answers probes would be busy for seconds. The run folder stays
+    /// until it is done.
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "could not remove a conversion's folder");
+        if !self.path.exists() {
+            return;
+        }
+        let (path, run) = (self.path.clone(), self.run.clone());
+        let remove = move || {
+            if let Err(error) = remove(&path) {
+                tracing::warn!(path = %path.display(), %error, "could not remove a conversion's folder");
+            }
+            drop(run);
+        };
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
         }
     }
 }

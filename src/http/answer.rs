@@ -70,7 +70,7 @@ pub async fn answer(
 ) -> Result<Option<Response>, Problem> {
     let about = ready.about().clone();
     let timings = match &ready {
-        Ready::Made(made) => made.outcome().map(|outcome| outcome.report.timings.clone()),
+        Ready::Made(made) => Some(made.outcome.report.timings.clone()),
         Ready::Kept(_) => None,
     };
     let described = Described::new(&about, &timings.unwrap_or_default(), &about.file_name(), receive);

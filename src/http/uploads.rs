@@ -61,7 +61,10 @@ impl Upload {
         let of_client = held.by_client.get(&self.who).copied().unwrap_or_default().saturating_add(bytes);
         let all = held.all.saturating_add(bytes);
         if of_client > self.uploads.most.saturating_sub(all) {
-            let detail = "unfinished uploads take as much room as they may; send the request again later";
+            let whose = if of_client > all / 2 { "this client's" } else { "all clients'" };
+            let detail = format!(
+                "{whose} unfinished uploads take as much room as they may; send the request again later"
+            );
             return Err(Problem {
                 retry_after: Some(TRY_AGAIN),
                 ..Problem::new(ErrorCode::Overloaded, detail)
@@ -114,9 +117,10 @@ mod tests {
         }
         let problem = greedy[4].add(1).unwrap_err();
         assert_eq!((problem.error.code, problem.retry_after), (ErrorCode::Overloaded, Some(TRY_AGAIN)));
+        assert!(problem.error.detail.starts_with("this client's unfinished uploads"));
         let mut other = uploads.begin(client(2));
         other.add(200).unwrap();
-        other.add(1).unwrap_err();
+        assert!(other.add(1).unwrap_err().error.detail.starts_with("all clients' unfinished uploads"));
         let mut third = uploads.begin(client(3));
         third.add(100).unwrap();
         drop(greedy.remove(0));

@@ -1,10 +1,10 @@
 //! Text files, line by line, in bounded memory.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{Wanted, malformed, reading};
+use super::{Content, malformed, reading};
 use crate::domain::{Cancel, ConversionError};
 
 /// A longer line is no line of any format we read (a polygon of a million corners is 20 MB of text).
@@ -18,7 +18,7 @@ pub struct Lines<R> {
     number: u64,
 }
 
-impl Lines<BufReader<Wanted>> {
+impl Lines<Content> {
     pub fn open(path: &Path, cancel: &Cancel) -> Result<Self, ConversionError> {
         Ok(Lines::new(super::open(path, cancel)?))
     }

@@ -15,12 +15,12 @@ mod ply;
 mod stl;
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::path::Path;
 
 use crate::context::Context;
 use crate::domain::report::{Bounds, Counts};
-use crate::domain::{Cancel, ConversionError, ErrorCode, Format};
+use crate::domain::{Cancel, Cancellable, ConversionError, ErrorCode, Format};
 use crate::engine::native::{Source, malformed};
 
 pub use gltf::inspect_source;
@@ -50,38 +50,22 @@ pub fn inspect(path: &Path, format: Format, context: &Context) -> Result<Counts,
 }
 
 /// Opens a file whose reading ends soon after it is cancelled.
-fn open(path: &Path, cancel: &Cancel) -> Result<BufReader<Wanted>, ConversionError> {
-    Ok(Wanted::of(File::open(path).map_err(|error| reading(&error))?, cancel))
+fn open(path: &Path, cancel: &Cancel) -> Result<Content, ConversionError> {
+    Ok(buffered(File::open(path).map_err(|error| reading(&error))?, cancel))
 }
 
-/// A file that fails to be read once its reading was cancelled.
-struct Wanted {
-    file: File,
-    cancel: Cancel,
+fn buffered(file: File, cancel: &Cancel) -> Content {
+    BufReader::with_capacity(1 << 16, cancel.reader(file))
 }
 
-impl Wanted {
-    fn of(file: File, cancel: &Cancel) -> BufReader<Self> {
-        BufReader::with_capacity(1 << 16, Self { file, cancel: cancel.clone() })
-    }
-}
-
-impl Read for Wanted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.cancel.check().map_err(io::Error::other)?;
-        self.file.read(buffer)
-    }
-}
+type Content = BufReader<Cancellable<File>>;
 
 /// An error while reading: the file's fault when it ends early.
 fn reading(error: &io::Error) -> ConversionError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => malformed("the file is truncated"),
         io::ErrorKind::InvalidData => malformed(format!("the file is damaged: {error}")),
-        _ => match error.get_ref().and_then(|inner| inner.downcast_ref::<ConversionError>()) {
-            Some(cancelled) => cancelled.clone(),
-            None => ConversionError::io("read the file", error),
-        },
+        _ => ConversionError::io("read the file", error),
     }
 }
 

@@ -1,11 +1,11 @@
 //! STL, binary or text. It is z up; every triangle has three vertices of its own.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::lines::{Lines, point, words};
-use super::{Extent, Wanted, malformed, reading};
+use super::{Content, Extent, malformed, reading};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
 
@@ -49,7 +49,7 @@ fn counted(triangles: u64, solids: u64, extent: &Extent) -> Counts {
 
 fn binary(mut file: File, triangles: u64, cancel: &Cancel) -> Result<Counts, ConversionError> {
     file.seek(SeekFrom::Start(HEADER)).map_err(|error| reading(&error))?;
-    let mut reader = Wanted::of(file, cancel);
+    let mut reader = super::buffered(file, cancel);
     let mut extent = Extent::default();
     let mut record = [0; RECORD as usize];
     for _ in 0..triangles {
@@ -82,7 +82,7 @@ struct Solids {
     open: bool,
 }
 
-fn text(mut lines: Lines<BufReader<Wanted>>) -> Result<Counts, ConversionError> {
+fn text(mut lines: Lines<Content>) -> Result<Counts, ConversionError> {
     let mut seen = Solids::default();
     while let Some(line) = lines.next()? {
         if let Err(what) = seen.line(line) {

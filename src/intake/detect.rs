@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::json;
 use super::{names, packed, seems};
-use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::domain::{Cancel, ConversionError, ErrorCode, Format};
 use crate::open;
 
 /// How much of a file is looked at, but for JSON and zips.
@@ -29,10 +29,10 @@ pub enum Content {
 ///
 /// # Errors
 /// `empty_file`, `unknown_format` (saying what it seems to be), `import_failed` when it is a format
-/// that cannot be read in this version, `io`.
-pub fn detect_file(path: &Path, name: &str) -> Result<Content, ConversionError> {
-    let mut file = open::regular(path).map_err(|error| ConversionError::io("read the model", &error))?;
-    detect(&mut file, name)
+/// that cannot be read in this version, `io`, `cancelled`.
+pub fn detect_file(path: &Path, name: &str, cancel: &Cancel) -> Result<Content, ConversionError> {
+    let file = open::regular(path).map_err(|error| ConversionError::io("read the model", &error))?;
+    detect(&mut cancel.reader(file), name)
 }
 
 /// As [`detect_file`], on anything that can be read.
@@ -305,7 +305,7 @@ fn gltf(file: &mut (impl Read + Seek), head: &[u8], extension: &str) -> Result<F
         Ok(probe) if probe.asset.is_some() || extension == "gltf" => {
             probe.check_version().map(|()| Format::Gltf)
         }
-        Err(error) if claims => Err(error),
+        Err(error) if claims || error.code == ErrorCode::Cancelled => Err(error),
         _ => Err(other()),
     }
 }

@@ -22,6 +22,10 @@ const MAX_LIKELY: usize = 64;
 const MAX_DEPTH: usize = 64;
 const MAX_PATH: usize = 2000;
 
+/// Most references of a model that are looked up, and most folders and second names that are made where they lead to.
+const MAX_REFERENCES: usize = 200_000;
+const MAX_PLACED: usize = 8000;
+
 /// One file of a model.
 #[derive(Debug)]
 pub struct Item {
@@ -76,6 +80,11 @@ pub struct Files {
     originals: Option<Originals>,
     /// How many more bytes may be unpacked to look into packed files of this model.
     unpacking: u64,
+    /// By how many bytes the files of the model have grown since they came.
+    grown: u64,
+    /// How many more references may be looked up, and how many more folders and names made for them.
+    references: usize,
+    placing: usize,
 }
 
 impl Files {
@@ -86,6 +95,9 @@ impl Files {
             limits,
             context,
             unpacking: limits.max_unpacked,
+            grown: 0,
+            references: MAX_REFERENCES,
+            placing: MAX_PLACED,
             items: Vec::new(),
             taken: HashSet::new(),
             by_path: HashMap::new(),
@@ -175,7 +187,7 @@ impl Files {
 
     /// Copies what is left of a file, as far as the limit allows: it may grow meanwhile.
     fn copy_within(&self, from: &mut File, to: &mut File) -> Result<u64, ConversionError> {
-        let left = self.limits.max_unpacked.saturating_sub(self.totals().1);
+        let left = self.room_left();
         let mut copy = || -> io::Result<(u64, usize)> {
             let bytes = io::copy(&mut from.by_ref().take(left), to)?;
             Ok((bytes, if bytes < left { 0 } else { from.read(&mut [0])? }))
@@ -194,6 +206,44 @@ impl Files {
     /// How many more bytes may be unpacked to look into this model's packed files: all of them share one limit.
     pub fn unpacking_left(&mut self) -> &mut u64 {
         &mut self.unpacking
+    }
+
+    /// Counts a reference that is about to be looked up.
+    ///
+    /// # Errors
+    /// `too_large` where there are more of them than any model has, `cancelled`.
+    pub fn count_reference(&mut self) -> Result<(), ConversionError> {
+        self.context.cancel.check()?;
+        self.references = self.references.checked_sub(1).ok_or_else(|| {
+            let detail = format!("the model refers to other files more than {MAX_REFERENCES} times");
+            ConversionError::new(ErrorCode::TooLarge, detail)
+        })?;
+        Ok(())
+    }
+
+    /// Whether a file may get a second name at a path of so many parts; it is counted.
+    pub fn may_place(&mut self, parts: usize) -> bool {
+        let left = self.placing.checked_sub(parts);
+        self.placing = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// The file at `index`, which is as it came, has so many bytes now. The model's size stays what was sent.
+    pub fn rewritten(&mut self, index: usize, bytes: u64) {
+        let before = self.items.get(index).map_or(0, |item| item.bytes);
+        self.grown += bytes.saturating_sub(before);
+    }
+
+    /// Counts another copy of `bytes`.
+    ///
+    /// # Errors
+    /// `too_large`
+    pub fn grow(&mut self, bytes: u64) -> Result<(), ConversionError> {
+        if bytes > self.room_left() {
+            return Err(self.limits.too_large());
+        }
+        self.grown += bytes;
+        Ok(())
     }
 
     /// Makes a file known that is copied only when something refers to it.
@@ -415,17 +465,26 @@ impl Files {
 
     /// Checks that another file of `bytes` fits into the limits.
     pub fn room_for(&self, bytes: u64) -> Result<(), ConversionError> {
-        let (files, total) = self.totals();
+        let (files, _) = self.totals();
         if files as usize >= self.limits.max_entries {
             return Err(ConversionError::new(
                 ErrorCode::TooLarge,
                 format!("the model has more than {} files", self.limits.max_entries),
             ));
         }
-        if total.saturating_add(bytes) > self.limits.max_unpacked {
+        if bytes > self.room_left() {
             return Err(self.limits.too_large());
         }
         Ok(())
+    }
+
+    /// How many more bytes the model's files may have.
+    pub fn room_left(&self) -> u64 {
+        self.limits.max_unpacked.saturating_sub(self.totals().1.saturating_add(self.grown))
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn add(&mut self, name: String, stored: PathBuf, beside: Option<Located>, bytes: u64) -> usize {

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::marker::PhantomData;
 
+use memchr::memchr2;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 
@@ -17,8 +18,9 @@ const MAX_DEPTH: u32 = 120;
 /// Most entries of one list. The largest real models have some 10,000 nodes.
 const MAX_ENTRIES: usize = 1_000_000;
 
-/// Most values of a model's JSON: a scene of 60,000 different objects has as many.
-pub const MAX_VALUES: u64 = 5_000_000;
+/// How large a model's JSON may be: a scene of 60,000 different objects has as many values, and the beginnings of strings
+/// are kept in memory.
+pub const MOST: Size = Size { values: 5_000_000, text: 128 << 20 };
 
 const TOO_DEEP: &str = "its JSON is nested too deeply";
 
@@ -31,18 +33,41 @@ pub fn read<T: DeserializeOwned>(reader: impl Read, what: &str) -> Result<T, Con
     serde_json::from_reader(BufReader::with_capacity(1 << 13, &mut lean)).map_err(|error| {
         let reason = match error.classify() {
             serde_json::error::Category::Eof => "its JSON ends early".to_owned(),
-            serde_json::error::Category::Io => error.to_string(),
+            serde_json::error::Category::Io => {
+                let error = io::Error::from(error);
+                if error.kind() != io::ErrorKind::InvalidData {
+                    return ConversionError::io("read the model", &error);
+                }
+                error.to_string()
+            }
             _ => format!("its JSON is wrong: {}", error::of_json(&error)),
         };
         ConversionError::new(ErrorCode::ImportFailed, format!("the {what} file cannot be read: {reason}"))
     })
 }
 
-/// How many values the JSON in `reader` holds, roughly: objects, lists and what commas part.
-pub fn count_values(reader: impl Read) -> io::Result<u64> {
+/// How large JSON is.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// How many values it holds, roughly: objects, lists and what commas part.
+    pub values: u64,
+    /// Its bytes without what is cut of strings.
+    pub text: u64,
+}
+
+/// How large the JSON in `reader` is, as far as it is looked at: at the first block beyond `most` it ends.
+pub fn measure(reader: impl Read, most: Size) -> io::Result<Size> {
     let mut lean = Lean::new(BufReader::with_capacity(1 << 16, reader));
-    io::copy(&mut lean, &mut io::sink())?;
-    Ok(lean.values)
+    let mut text = 0;
+    let mut block = [0; 1 << 13];
+    while lean.values <= most.values && text <= most.text {
+        let count = lean.read(&mut block)?;
+        if count == 0 {
+            break;
+        }
+        text += count as u64;
+    }
+    Ok(Size { values: lean.values, text })
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -99,6 +124,15 @@ impl<R> Lean<R> {
         Ok(!matches!(self.state, Dropping | DroppingEscape))
     }
 
+    /// How many of the bytes that come next are passed on, as they are nothing but the text of a string.
+    fn keep_run(&mut self, bytes: &[u8]) -> usize {
+        let State::Inside { length } = &mut self.state else { return 0 };
+        let most = MAX_STRING.saturating_sub(*length) as usize;
+        let run = memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len()).min(most);
+        *length += run as u32;
+        run
+    }
+
     fn structure(&mut self, byte: u8) -> io::Result<()> {
         match byte {
             b'[' | b'{' => {
@@ -131,8 +165,18 @@ impl<R: BufRead> Read for Lean<R> {
             while let Some((byte, after)) = rest.split_first() {
                 if self.state == State::Dropping && !matches!(byte, b'"' | b'\\') {
                     // Most of a large file is one embedded string: past it in one leap.
-                    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+                    let end = memchr2(b'"', b'\\', rest);
                     rest = rest.get(end.unwrap_or(rest.len())..).unwrap_or_default();
+                    continue;
+                }
+                let run = self.keep_run(rest);
+                if run > 0 {
+                    let (run, after) = rest.split_at_checked(run).unwrap_or_default();
+                    if let Some(room) = out.get_mut(written..written + run.len()) {
+                        room.copy_from_slice(run);
+                    }
+                    written += run.len();
+                    rest = after;
                     continue;
                 }
                 rest = after;

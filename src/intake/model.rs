@@ -208,7 +208,7 @@ pub fn prepare(
     }
     let detected = match known {
         Some(known) => known,
-        None => detect::detect_file(&files.path(index).unwrap_or_default(), &original)
+        None => detect::detect_file(&files.path(index).unwrap_or_default(), &original, &context.cancel)
             .map_err(|error| about(error, &original, files.items().len()))?,
     };
     let Content::Model(format) = detected else {
@@ -269,8 +269,10 @@ fn gather(
             }
             several => {
                 for file in several {
-                    let is_zip =
-                        |mut content| matches!(detect::detect(&mut content, &file.name), Ok(Content::Zip));
+                    let cancel = &files.context().cancel;
+                    let is_zip = |content| {
+                        matches!(detect::detect(&mut cancel.reader(content), &file.name), Ok(Content::Zip))
+                    };
                     if file.file.open().is_ok_and(is_zip) {
                         let detail =
                             "a zip was sent among other files; send one zip, or the files themselves";
@@ -302,8 +304,8 @@ fn gather(
 /// Looks at the only file; a zip is unpacked.
 fn look_at(only: &Named, files: &mut Files, limits: Limits) -> Result<Gathered, ConversionError> {
     let name = Some(only.name.clone());
-    let mut opened = only.file.open().map_err(|error| ConversionError::io("read the model", &error))?;
-    let content = detect::detect(&mut opened, &only.name)?;
+    let opened = only.file.open().map_err(|error| ConversionError::io("read the model", &error))?;
+    let content = detect::detect(&mut files.context().cancel.reader(opened), &only.name)?;
     if content != Content::Zip {
         return Ok(Gathered { container: Container::Upload, name, content: Some(content) });
     }
@@ -375,7 +377,7 @@ fn main_file(files: &mut Files, main: Option<&str>, container: Container) -> Res
     if let Some(main) = main {
         return named_main(files, main, container);
     }
-    let mut candidates = candidates(files);
+    let mut candidates = candidates(files)?;
     if candidates.len() > 1 {
         references::drop_referenced(files, &mut candidates)?;
     }
@@ -397,17 +399,25 @@ fn main_file(files: &mut Files, main: Option<&str>, container: Container) -> Res
 }
 
 /// The files that could be the main file.
-fn candidates(files: &Files) -> Vec<usize> {
+fn candidates(files: &Files) -> Result<Vec<usize>, ConversionError> {
     let items = files.items();
     let all = || 0..items.len();
     let name = |index: usize| items.get(index).map_or("", |item| item.name.as_str());
     let named: Vec<usize> =
         all().filter(|index| Format::from_extension(&names::extension(name(*index))).is_some()).collect();
     if !named.is_empty() {
-        return named;
+        return Ok(named);
     }
     // Names that say nothing: the content may. One file is taken as it is, for the better error.
-    all().filter(|index| items.len() == 1 || is_model(files, *index)).collect()
+    let mut models = Vec::new();
+    for index in all() {
+        files.context().cancel.check()?;
+        if items.len() == 1 || is_model(files, index) {
+            models.push(index);
+        }
+    }
+    files.context().cancel.check()?;
+    Ok(models)
 }
 
 fn named_main(files: &Files, main: &str, container: Container) -> Result<usize, ConversionError> {
@@ -425,7 +435,7 @@ fn named_main(files: &Files, main: &str, container: Container) -> Result<usize, 
 
 fn is_model(files: &Files, index: usize) -> bool {
     let (Some(path), Some(item)) = (files.path(index), files.item(index)) else { return false };
-    matches!(detect::detect_file(&path, &item.name), Ok(Content::Model(_)))
+    matches!(detect::detect_file(&path, &item.name, &files.context().cancel), Ok(Content::Model(_)))
 }
 
 fn ambiguous(candidates: &[&str], container: Container) -> ConversionError {

@@ -340,7 +340,7 @@ impl Answers {
         let flight = identity.and_then(|identity| self.0.flights.find(identity));
         let this = self.clone();
         let storing = async move {
-            let made_in = ended.as_ref().ok().and_then(|made| Some(made.outcome()?.report.timings.total_ms));
+            let made_in = ended.as_ref().ok().map(|made| made.outcome.report.timings.total_ms);
             let patience = Duration::from_secs_f64(made_in.unwrap_or_default() / 1000.0).max(WORTH_WAITING);
             let mut keeping = pin!(async {
                 match &ended {
@@ -364,14 +364,13 @@ impl Answers {
     /// That the store fails is told by the store.
     async fn keep(&self, identity: Option<Hash>, made: &Made) {
         let storage = &self.0.storage;
-        let Some(outcome) = made.outcome() else { return };
         let cached = self.0.index.as_ref().zip(identity);
         // What is referred to comes first.
         if cached.is_some() && storage.put_blob(made.source(), &made.about.hash).await.is_err() {
             return;
         }
         let result = cached.is_some().then(|| made.about.clone());
-        let record = Record { report: outcome.report.clone(), owner: made.owner.clone(), result };
+        let record = Record { report: made.outcome.report.clone(), owner: made.owner.clone(), result };
         let Ok(json) = serde_json::to_vec(&record) else { return };
         if storage.put(Document::Report(made.about.report), json.into()).await.is_err() {
             return;

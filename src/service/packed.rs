@@ -34,8 +34,8 @@ pub(super) async fn place(bytes: u64) -> Option<SemaphorePermit<'static>> {
 /// A finished conversion with its one file, shared by all who asked for it.
 #[derive(Debug)]
 pub struct Made {
-    /// None once it is being dropped.
-    outcome: Option<Outcome>,
+    /// The conversion's own files.
+    pub outcome: Outcome,
     /// What is to be known of it.
     pub about: cache::Result,
     /// The API key that it belongs to.
@@ -70,14 +70,9 @@ impl Made {
                 report,
                 losses: outcome.report.losses.len() as u32,
             };
-            Ok(Made { outcome: Some(outcome), about, owner, path, small })
+            Ok(Made { outcome, about, owner, path, small })
         })
         .await
-    }
-
-    /// The conversion's own files.
-    pub fn outcome(&self) -> Option<&Outcome> {
-        self.outcome.as_ref()
     }
 
     /// As if it were in the store already.
@@ -101,16 +96,6 @@ impl Made {
         match &self.small {
             Some(small) => storage::Source::Bytes(small.clone()),
             None => storage::Source::File(self.path.clone()),
-        }
-    }
-}
-
-/// Large folders are removed where that may block.
-impl Drop for Made {
-    fn drop(&mut self) {
-        let outcome = self.outcome.take();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn_blocking(move || drop(outcome));
         }
     }
 }

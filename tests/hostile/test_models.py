@@ -1,5 +1,6 @@
 """Models made to cost the gateway itself time or memory: what it reads, compares and reports outside of the engine."""
 
+import base64
 import json
 import threading
 import time
@@ -91,6 +92,44 @@ def test_lists_of_everything_take_little_memory(gateway):
         peak = gateway.peak_memory()
     assert peak < MOST_MEMORY, f"{peak >> 20} MB"
     print(f"{peak >> 20} MB at most, /livez at most {watch.worst * 1000:.0f} ms")
+
+
+def test_images_in_the_json_take_little_memory(gateway):
+    model = gltf()[:-1] + b',"images":[' + b'{"uri":"data:;base64,AA"},' * 400_000 + b"{}]}"
+    with gateway.watched() as watch:
+        gateway.peak_memory()
+        for target in ("glb", "gltf"):
+            answers = at_once(*[lambda target=target: gateway.convert("a.gltf", model, target)] * 2)
+            assert {answer.status for answer in answers} == {200}, answers
+        peak = gateway.peak_memory()
+    assert peak < MOST_MEMORY, f"{peak >> 20} MB"
+    print(f"{peak >> 20} MB at most, /livez at most {watch.worst * 1000:.0f} ms")
+
+
+def test_base64_with_something_in_between_is_decoded_once(gateway):
+    """5,000 pieces of 40 MB with one escaped slash: each was decoded from the beginning of all of it."""
+    count, stride = 5000, 8000
+    size = count * stride
+    views = [{"buffer": 0, "byteOffset": number * stride, "byteLength": 36} for number in range(count)]
+    primitives = [{"attributes": {"POSITION": number}} for number in range(count)]
+    accessors = [{"bufferView": number, "componentType": 5126, "count": 3, "type": "VEC3"} for number in range(count)]
+    for accessor in accessors:
+        accessor.update(min=[0, 0, 0], max=[1, 1, 0])
+    model = gltf(
+        buffers=[{"byteLength": size, "uri": "data:;base64,@"}],
+        bufferViews=views,
+        accessors=accessors,
+        meshes=[{"primitives": primitives}],
+    )
+    text = base64.b64encode(CORNERS.ljust(stride, b"\0") * count)
+    model = model.replace(b"@", text[:-4] + b"\\/A==" if size % 3 == 1 else text[:-4] + b"\\/AA=")
+    with gateway.watched() as watch:
+        before = gateway.processor_seconds()
+        answer = gateway.convert("a.gltf", model)
+        spent = gateway.processor_seconds() - before
+    assert answer.status == 200, answer
+    assert spent < 20, spent
+    print(f"{spent:.1f} s of processor, /livez at most {watch.worst * 1000:.0f} ms")
 
 
 def test_reports_are_short_and_few_bytes_are_kept(gateway):

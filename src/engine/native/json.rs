@@ -28,6 +28,9 @@ const PARSED_VALUE: u64 = 128;
 /// The longest head of a `data:` URI that is recognised: `data:image/png;base64`.
 const MAX_HEAD: usize = 256;
 
+/// So many characters at least are between two marks of a payload: opening it at any place decodes few more.
+const MARK_EVERY: u64 = 4096;
+
 /// So many bytes of a payload are looked at in one go.
 const LEAP: usize = 32;
 
@@ -52,6 +55,28 @@ pub struct Hole {
     pub characters: u64,
     /// Whether it is nothing but base64, so that any place in it can be found by arithmetic.
     pub plain: bool,
+    /// Places from which it can be decoded, for where it is not.
+    pub marks: Vec<Mark>,
+}
+
+/// A place in a payload before which there are whole groups of four characters of base64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// How many characters there are before it.
+    pub characters: u64,
+    /// Where it is in the file.
+    pub place: u64,
+}
+
+impl Hole {
+    /// Counts characters of base64, the last of which is before `place`.
+    fn add(&mut self, characters: u64, place: u64) {
+        self.characters += characters;
+        let marked = self.marks.last().map_or(0, |mark| mark.characters);
+        if self.characters.is_multiple_of(4) && self.characters - marked >= MARK_EVERY {
+            self.marks.push(Mark { characters: self.characters, place });
+        }
+    }
 }
 
 /// Where the scanner is.
@@ -114,9 +139,9 @@ impl Json {
         &self.text
     }
 
-    /// The most memory that looking at it takes besides the text, in bytes.
+    /// The most memory that looking at it takes besides the text, in bytes: its values, and texts of it once more.
     pub fn parsed_bytes(&self) -> u64 {
-        self.values.saturating_mul(PARSED_VALUE)
+        self.values.saturating_mul(PARSED_VALUE).saturating_add(self.text.len() as u64)
     }
 
     /// Where `part`, a piece of the text, is in it.
@@ -151,11 +176,15 @@ impl Scanner {
         let (State::Payload { escaped: false }, Some(hole)) = (&self.state, self.holes.last_mut()) else {
             return 0;
         };
+        // A mark can only be where a group ends.
+        if !hole.characters.is_multiple_of(4) {
+            return 0;
+        }
         // Without a branch for each byte, so that the compiler takes many at once.
         let all_known = |chunk: &&[u8]| chunk.iter().fold(true, |known, &byte| known & is_base64(byte));
         let length = bytes.chunks_exact(LEAP).take_while(all_known).count() * LEAP;
         hole.range.end += length as u64;
-        hole.characters += length as u64;
+        hole.add(length as u64, hole.range.end);
         length
     }
 
@@ -183,9 +212,13 @@ impl Scanner {
                 } else if so_far > MAX_HEAD || (so_far == 5 && !self.text.ends_with(b"data:")) {
                     *head = false;
                 } else if byte == b',' && *head && so_far > 5 {
-                    let hole =
-                        Hole { at: self.text.len(), range: place + 1..place + 1, characters: 0, plain: true };
-                    self.holes.push(hole);
+                    self.holes.push(Hole {
+                        at: self.text.len(),
+                        range: place + 1..place + 1,
+                        characters: 0,
+                        plain: true,
+                        marks: Vec::new(),
+                    });
                     self.state = State::Payload { escaped: false };
                 }
             }
@@ -199,7 +232,7 @@ impl Scanner {
                 if let Some(hole) = self.holes.last_mut() {
                     hole.range.end = place + 1;
                     let known = is_base64(byte);
-                    hole.characters += u64::from(known);
+                    hole.add(u64::from(known), place + 1);
                     hole.plain &= known || byte == b'=';
                 }
             }

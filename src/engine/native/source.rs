@@ -107,8 +107,9 @@ impl Source {
     /// What `uri` stands for. A path that could leave the folder is never opened: it counts as missing.
     ///
     /// # Errors
-    /// `import_failed` for a URI that is no string or is coded in an unknown way.
+    /// `import_failed` for a URI that is no string or is coded in an unknown way, `cancelled`.
     pub fn resolve(&self, uri: &RawValue) -> Result<Reference, ConversionError> {
+        self.cancel.check()?;
         let text: String =
             serde_json::from_str(uri.get()).map_err(|_| malformed("a uri in it is no text"))?;
         if let Some(hole) = self.json.hole(uri) {

@@ -6,7 +6,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::read::DecoderReader;
 
-use super::json::Hole;
+use super::json::{Hole, Mark};
 use crate::open::Located;
 
 /// Base64 as found in the wild: with and without its padding.
@@ -29,10 +29,14 @@ pub struct Stretch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Code {
     Bytes,
-    /// Base64 that takes so many bytes of the file; `plain` where nothing else is in between.
+    /// Base64 that takes so many bytes of the file, where nothing else is in between.
     Base64 {
         encoded: u64,
-        plain: bool,
+    },
+    /// Base64 with something else in between, and where it can be decoded from.
+    Mixed {
+        encoded: u64,
+        marks: Vec<Mark>,
     },
 }
 
@@ -47,7 +51,11 @@ impl Stretch {
             file: file.clone(),
             start: hole.range.start,
             length: hole.characters / 4 * 3 + (hole.characters % 4).saturating_sub(1),
-            code: Code::Base64 { encoded, plain: hole.plain },
+            code: if hole.plain {
+                Code::Base64 { encoded }
+            } else {
+                Code::Mixed { encoded, marks: hole.marks.clone() }
+            },
         }
     }
 
@@ -71,15 +79,26 @@ impl Stretch {
         let offset = offset.min(self.length);
         let length = length.min(self.length - offset);
         let mut file = self.file.open()?;
-        let Code::Base64 { encoded, plain } = self.code else {
-            file.seek(SeekFrom::Start(self.start + offset))?;
-            return Ok(Box::new(file.take(length)));
-        };
-        let skipped = if plain { offset / 3 * 4 } else { 0 };
-        file.seek(SeekFrom::Start(self.start + skipped))?;
-        let text = BufReader::new(file.take(encoded.saturating_sub(skipped)));
-        let skipped = offset - skipped / 4 * 3;
-        if plain { decoded(text, skipped, length) } else { decoded(OnlyBase64(text), skipped, length) }
+        match &self.code {
+            Code::Bytes => {
+                file.seek(SeekFrom::Start(self.start + offset))?;
+                Ok(Box::new(file.take(length)))
+            }
+            Code::Base64 { encoded } => {
+                let before = offset / 3 * 4;
+                file.seek(SeekFrom::Start(self.start + before))?;
+                let text = BufReader::new(file.take(encoded.saturating_sub(before)));
+                decoded(text, offset % 3, length)
+            }
+            Code::Mixed { encoded, marks } => {
+                let after = marks.partition_point(|mark| mark.characters / 4 * 3 <= offset);
+                let first = Mark { characters: 0, place: self.start };
+                let mark = after.checked_sub(1).and_then(|last| marks.get(last)).copied().unwrap_or(first);
+                file.seek(SeekFrom::Start(mark.place))?;
+                let text = BufReader::new(file.take((self.start + encoded).saturating_sub(mark.place)));
+                decoded(OnlyBase64(text), offset - mark.characters / 4 * 3, length)
+            }
+        }
     }
 
     /// Writes all of it to `out`; between two files the kernel does the copying.
@@ -93,7 +112,7 @@ impl Stretch {
                 file.seek(SeekFrom::Start(self.start))?;
                 io::copy(&mut file.take(self.length), out)?
             }
-            Code::Base64 { .. } => io::copy(&mut self.open(0, self.length)?, out)?,
+            Code::Base64 { .. } | Code::Mixed { .. } => io::copy(&mut self.open(0, self.length)?, out)?,
         };
         if copied < self.length {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -132,6 +132,7 @@ fn add_mesh(data: &Data, mesh: &Mesh, pose: &Pose, extent: &mut Extent) -> Resul
     // Primitives often share their vertices.
     let mut seen = HashSet::new();
     for primitive in &mesh.primitives {
+        data.cancel.check()?;
         let layers = ["POSITION", "JOINTS_0", "WEIGHTS_0"].map(|name| primitive.attributes.get(name));
         let Some(position) = layers[0].filter(|_| seen.insert(layers)) else { continue };
         match pose {

@@ -93,8 +93,17 @@ fn lie_together(files: &Files, one: usize, other: usize) -> bool {
     folder(one) == folder(other)
 }
 
-/// Gives a file that was found elsewhere a second name where the binary file at `index` looks for it.
-pub fn put_where_named(files: &Files, index: usize, name: &str, found: usize) -> Result<(), ConversionError> {
+/// Gives a file that was found elsewhere a second name where the binary file at `index` looks for it. Of more than any
+/// model has, the rest gets none.
+///
+/// # Errors
+/// `io`, `too_large`
+pub fn put_where_named(
+    files: &mut Files,
+    index: usize,
+    name: &str,
+    found: usize,
+) -> Result<(), ConversionError> {
     let (Some(main), Some(source)) = (files.item(index), files.path(found)) else { return Ok(()) };
     // The name comes from inside the file: only one that is harmless as it is can be made.
     let Some(parts) =
@@ -103,14 +112,14 @@ pub fn put_where_named(files: &Files, index: usize, name: &str, found: usize) ->
         return Ok(());
     };
     let wanted = files.folder().join(main.stored.with_file_name("")).join(parts.join("/"));
-    if wanted.exists() {
+    if wanted.exists() || !files.may_place(parts.len()) {
         return Ok(());
     }
-    let put = make_private(wanted.parent().unwrap_or(&wanted)).and_then(|()| second_name(&source, &wanted));
-    match put {
+    match make_private(wanted.parent().unwrap_or(&wanted)).and_then(|()| fs::hard_link(&source, &wanted)) {
+        Ok(()) => Ok(()),
         // No such path can be made here, as where a file would be a folder: nobody can look there either.
         Err(error) if UNUSABLE.contains(&error.kind()) => Ok(()),
-        put => put.map_err(|error| ConversionError::io("copy a texture", &error)),
+        Err(_) => copy_to(files, &source, &wanted),
     }
 }
 
@@ -118,9 +127,11 @@ pub fn put_where_named(files: &Files, index: usize, name: &str, found: usize) ->
 const UNUSABLE: [ErrorKind; 3] =
     [ErrorKind::AlreadyExists, ErrorKind::NotADirectory, ErrorKind::InvalidFilename];
 
-/// A second name takes no room, where there are such.
-fn second_name(source: &Path, wanted: &Path) -> io::Result<()> {
-    fs::hard_link(source, wanted).or_else(|_| fs::copy(source, wanted).map(drop))
+/// Not every file system has second names; a copy takes room.
+fn copy_to(files: &mut Files, source: &Path, wanted: &Path) -> Result<(), ConversionError> {
+    let copying = |error: io::Error| ConversionError::io("copy a texture", &error);
+    files.grow(fs::metadata(source).map_err(copying)?.len())?;
+    fs::copy(source, wanted).map(drop).map_err(copying)
 }
 
 /// The names with one of `extensions` that occur in the file at `index`, by their lower case, each with the paths that

@@ -1,8 +1,8 @@
 //! glTF, as JSON or binary: its buffers and images.
 
-use std::collections::HashSet;
-use std::fs::File;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::rc::Rc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use super::super::files::{Files, Resolved};
 use super::super::json;
 use super::super::names;
 use super::gltf_checks::{Buffer, Doc};
-use super::{Findings, beginning, relative, rewrite};
+use super::{Findings, TOO_MANY, beginning, relative, rewrite, too_large};
 use crate::domain::{ConversionError, ErrorCode};
 
 /// What is escaped in a path that is written as a URI.
@@ -24,8 +24,10 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 const READ_VALUE: u64 = 128;
 const REWRITTEN_VALUE: u64 = 450;
 
-/// Most values of JSON that is rewritten.
-const MAX_REWRITTEN: u64 = 1_000_000;
+/// How large JSON may be that is rewritten, and most bytes with what is embedded, and of the paths that are put into it.
+const MOST_REWRITTEN: json::Size = json::Size { values: 1_000_000, ..json::MOST };
+const MAX_REWRITTEN_BYTES: u64 = 256 << 20;
+const MAX_NEW_PATHS: u64 = 64 << 20;
 
 /// A white pixel: an image entry must have content, even one that nothing shows any more.
 const PLACEHOLDER: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8/5+hHgAHggJ/PchI7wAAAABJRU5ErkJggg==";
@@ -50,15 +52,45 @@ impl Layout {
 /// What has to change in the JSON.
 #[derive(Debug, Default)]
 struct Changes {
-    buffers: Vec<(usize, String)>,
-    images: Vec<(usize, String)>,
+    buffers: Vec<(usize, Rc<str>)>,
+    images: Vec<(usize, Rc<str>)>,
     missing_images: HashSet<usize>,
+    /// The path of each file as it is written, where that is another one.
+    paths: HashMap<usize, Rc<str>>,
+    /// The length of all paths that have to be written.
+    bytes: u64,
+}
+
+impl Changes {
+    /// The URI that has to be written for a file, if it is not the one that is there.
+    ///
+    /// # Errors
+    /// `too_large`
+    fn new_uri(
+        &mut self,
+        files: &Files,
+        index: usize,
+        found: usize,
+        uri: &str,
+    ) -> Result<Option<Rc<str>>, ConversionError> {
+        let path = relative(files, index, found);
+        if decoded(uri) == path {
+            return Ok(None);
+        }
+        let escape = || utf8_percent_encode(&path, ESCAPED).to_string().into();
+        let path = Rc::clone(self.paths.entry(found).or_insert_with(escape));
+        self.bytes += path.len() as u64;
+        if self.bytes > MAX_NEW_PATHS {
+            return Err(too_large(TOO_MANY));
+        }
+        Ok(Some(path))
+    }
 }
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
     let layout = layout(files, index)?;
-    let values = count_values(files, index, layout, json::MAX_VALUES)?;
-    let reserved = files.context().reserve(values.saturating_mul(READ_VALUE))?;
+    let size = measure(files, index, layout, json::MOST)?;
+    let reserved = files.context().reserve(size.values.saturating_mul(READ_VALUE) + size.text)?;
     let doc: Doc = json::read(section(files, index, layout)?, if layout.binary { "glb" } else { "gltf" })?;
     doc.check()?;
     let buffers = doc.buffers.0.iter().map(|buffer| &buffer.uri);
@@ -73,17 +105,20 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
             None => {}
             Some(uri) if is_data(uri) => {}
             Some(uri) => {
+                files.count_reference()?;
                 let found = find_buffer(files, index, uri, buffer)?;
-                changes.buffers.extend(changed(files, index, found, uri).map(|uri| (number, uri)));
+                let new = changes.new_uri(files, index, found, uri)?;
+                changes.buffers.extend(new.map(|new| (number, new)));
             }
         }
     }
     for (number, image) in doc.images.0.iter().enumerate() {
-        files.context().cancel.check()?;
         let Some(uri) = image.uri.as_ref().filter(|uri| !is_data(uri)) else { continue };
+        files.count_reference()?;
         if let Some(found) = find(files, index, uri).0 {
             files.take(found)?;
-            changes.images.extend(changed(files, index, found, uri).map(|uri| (number, uri)));
+            let new = changes.new_uri(files, index, found, uri)?;
+            changes.images.extend(new.map(|new| (number, new)));
         } else {
             findings.missing_texture(&decoded(uri));
             changes.missing_images.insert(number);
@@ -125,29 +160,39 @@ fn layout(files: &Files, index: usize) -> Result<Layout, ConversionError> {
 }
 
 /// The JSON of the file.
-fn section(files: &Files, index: usize, layout: Layout) -> Result<io::Take<File>, ConversionError> {
-    let open = || -> io::Result<io::Take<File>> {
+fn section(files: &Files, index: usize, layout: Layout) -> Result<impl Read, ConversionError> {
+    let open = || -> io::Result<_> {
         let mut file = files.open(index)?;
         file.seek(SeekFrom::Start(layout.json_at))?;
-        Ok(file.take(layout.json_length))
+        Ok(files.context().cancel.reader(file.take(layout.json_length)))
     };
     open().map_err(|error| ConversionError::io("read the model", &error))
 }
 
-/// How many values the JSON holds, before any of it is parsed.
-fn count_values(files: &Files, index: usize, layout: Layout, most: u64) -> Result<u64, ConversionError> {
-    let counted = json::count_values(section(files, index, layout)?);
-    let values = counted.map_err(|error| match error.kind() {
+/// How large the JSON is, before any of it is parsed.
+fn measure(
+    files: &Files,
+    index: usize,
+    layout: Layout,
+    most: json::Size,
+) -> Result<json::Size, ConversionError> {
+    let measured = json::measure(section(files, index, layout)?, most);
+    let size = measured.map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => {
             ConversionError::new(ErrorCode::ImportFailed, format!("the file cannot be read: {error}"))
         }
         _ => ConversionError::io("read the model", &error),
     })?;
-    if values > most {
-        let detail = format!("the JSON of the model holds {values} values, more than the {most} allowed");
-        return Err(ConversionError::new(ErrorCode::TooLarge, detail));
+    check_size("values", size.values, most.values)?;
+    check_size("bytes", size.text, most.text)?;
+    Ok(size)
+}
+
+fn check_size(of_what: &str, count: u64, most: u64) -> Result<(), ConversionError> {
+    if count > most {
+        return Err(too_large(&format!("the JSON of the model holds more than {most} {of_what}")));
     }
-    Ok(values)
+    Ok(())
 }
 
 fn check_chunk(buffer: &Buffer, layout: Layout) -> Result<(), ConversionError> {
@@ -195,12 +240,6 @@ fn find(files: &Files, index: usize, uri: &str) -> (Option<usize>, bool) {
     }
 }
 
-/// The URI that has to be written for the file, if it is not the one that is there.
-fn changed(files: &Files, index: usize, found: usize, uri: &str) -> Option<String> {
-    let path = relative(files, index, found);
-    (decoded(uri) != path).then(|| utf8_percent_encode(&path, ESCAPED).to_string())
-}
-
 fn decoded(uri: &str) -> String {
     names::decode(&percent_decode_str(uri).collect::<Vec<u8>>())
 }
@@ -209,37 +248,59 @@ fn is_data(uri: &str) -> bool {
     uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
-fn apply(files: &Files, index: usize, layout: Layout, changes: &Changes) -> Result<(), ConversionError> {
-    let values = count_values(files, index, layout, MAX_REWRITTEN)?;
-    let _reserved = files.context().reserve(values.saturating_mul(REWRITTEN_VALUE))?;
+fn apply(files: &mut Files, index: usize, layout: Layout, changes: &Changes) -> Result<(), ConversionError> {
+    let size = measure(files, index, layout, MOST_REWRITTEN)?;
+    check_size("bytes, and paths of files in it must change", layout.json_length, MAX_REWRITTEN_BYTES)?;
+    let values = size.values.saturating_mul(REWRITTEN_VALUE);
+    let _reserved = files.context().reserve(values + layout.json_length + changes.bytes)?;
     let parsed: Result<Value, _> =
         serde_json::from_reader(BufReader::with_capacity(1 << 16, section(files, index, layout)?));
-    let mut root = parsed.map_err(|_| {
+    let mut root = parsed.map_err(|error| {
+        if error.is_io() {
+            return ConversionError::io("read the model", &error.into());
+        }
         ConversionError::new(ErrorCode::ImportFailed, "the gltf file cannot be read: its JSON is wrong")
     })?;
-    set_uris(&mut root, "buffers", &changes.buffers);
-    set_uris(&mut root, "images", &changes.images);
+    set_uris(&mut root, "buffers", changes.buffers.iter().cloned());
+    set_uris(&mut root, "images", changes.images.iter().cloned());
     remove_images(&mut root, &changes.missing_images);
     rewrite(files, index, |reader, writer| {
         if !layout.binary {
             return serde_json::to_writer(writer, &root).map_err(io::Error::from);
         }
-        let mut text = serde_json::to_vec(&root)?;
-        text.resize(text.len().next_multiple_of(4), b' ');
+        let mut counted = Counted(0);
+        serde_json::to_writer(&mut counted, &root)?;
+        let padding = counted.0.next_multiple_of(4) - counted.0;
+        let text = counted.0 + padding;
         let end = layout.json_at + layout.json_length;
         let rest = reader.seek(SeekFrom::End(0))?.saturating_sub(end);
         reader.seek(SeekFrom::Start(end))?;
         let word = |length: u64| u32::try_from(length).map(u32::to_le_bytes).map_err(io::Error::other);
         writer.write_all(b"glTF\x02\0\0\0")?;
-        writer.write_all(&word(20 + text.len() as u64 + rest)?)?;
-        writer.write_all(&word(text.len() as u64)?)?;
+        writer.write_all(&word(20 + text + rest)?)?;
+        writer.write_all(&word(text)?)?;
         writer.write_all(b"JSON")?;
-        writer.write_all(&text)?;
+        serde_json::to_writer(&mut *writer, &root)?;
+        writer.write_all(b"   ".get(..padding as usize).unwrap_or_default())?;
         io::copy(reader, writer).map(|_| ())
     })
 }
 
-fn drop_mark(files: &Files, index: usize) -> Result<(), ConversionError> {
+/// Counts the bytes that are written.
+struct Counted(u64);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn drop_mark(files: &mut Files, index: usize) -> Result<(), ConversionError> {
     rewrite(files, index, |reader, writer| {
         reader.seek(SeekFrom::Start(MARK.len() as u64))?;
         io::copy(reader, writer).map(drop)
@@ -250,11 +311,11 @@ fn entries<'a>(root: &'a mut Value, list: &str) -> &'a mut [Value] {
     root.get_mut(list).and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default()
 }
 
-fn set_uris(root: &mut Value, list: &str, uris: &[(usize, String)]) {
+fn set_uris<T: AsRef<str>>(root: &mut Value, list: &str, uris: impl IntoIterator<Item = (usize, T)>) {
     let entries = entries(root, list);
     for (number, uri) in uris {
-        if let Some(Value::Object(entry)) = entries.get_mut(*number) {
-            entry.insert("uri".to_owned(), Value::String(uri.clone()));
+        if let Some(Value::Object(entry)) = entries.get_mut(number) {
+            entry.insert("uri".to_owned(), Value::String(uri.as_ref().to_owned()));
         }
     }
 }
@@ -288,11 +349,7 @@ fn remove_images(root: &mut Value, missing: &HashSet<usize>) {
     if let Some(vrm) = root.pointer_mut("/extensions/VRM") {
         remove_vrm_textures(vrm, &gone);
     }
-    set_uris(
-        root,
-        "images",
-        &missing.iter().map(|number| (*number, PLACEHOLDER.to_owned())).collect::<Vec<_>>(),
-    );
+    set_uris(root, "images", missing.iter().map(|number| (*number, PLACEHOLDER)));
     for number in missing {
         if let Some(Value::Object(image)) = entries(root, "images").get_mut(*number) {
             image.remove("mimeType");

@@ -8,6 +8,7 @@ mod gltf;
 mod gltf_checks;
 mod lines;
 mod obj;
+mod statements;
 mod usd;
 mod usdc;
 
@@ -18,10 +19,17 @@ use std::path::Path;
 
 use super::files::Files;
 use super::{names, packed};
-use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::domain::{Cancellable, ConversionError, ErrorCode, Format};
 
 /// Most missing textures and warnings that are listed.
 const MAX_LISTED: usize = 100;
+
+/// What is said of a model that refers to files in more words than any model does.
+const TOO_MANY: &str = "the model refers to other files too often, or by paths that are too long";
+
+fn too_large(detail: &str) -> ConversionError {
+    ConversionError::new(ErrorCode::TooLarge, detail)
+}
 
 /// What a person should hear about the references.
 #[derive(Debug, Default)]
@@ -82,30 +90,30 @@ pub fn drop_referenced(files: &mut Files, candidates: &mut Vec<usize>) -> Result
     let packed = |index: usize| files.path(index).is_some_and(|path| packed::is_packed(&path));
     let many = candidates.iter().filter(|index| packed(**index)).count() > MAX_UNPACKED;
     let skipped: HashSet<usize> = candidates.iter().copied().filter(|index| many && packed(*index)).collect();
-    let mut named: HashMap<usize, HashMap<String, binary::Paths>> = HashMap::new();
+    let base = |files: &Files, index: usize| {
+        files.item(index).map_or(String::new(), |item| names::base_name(&item.name).to_lowercase())
+    };
+    let mut by_base: HashMap<String, Vec<usize>> = HashMap::new();
+    for &candidate in candidates.iter() {
+        by_base.entry(base(files, candidate)).or_default().push(candidate);
+    }
+    let mut referenced: HashSet<usize> = HashSet::new();
     for candidate in candidates.iter().copied().filter(|index| !skipped.contains(index)) {
-        let extension = files.item(candidate).map_or(String::new(), |item| names::extension(&item.name));
-        if !matches!(extension.as_str(), "usd" | "usda" | "usdc" | "usdz" | "blend") {
+        let own = base(files, candidate);
+        if !matches!(names::extension(&own).as_str(), "usd" | "usda" | "usdc" | "usdz" | "blend") {
             continue;
         }
-        match binary::named_files(files, candidate, binary::LAYERS) {
+        let named = match binary::named_files(files, candidate, binary::LAYERS) {
             Err(error) if error.code == ErrorCode::Cancelled => return Err(error),
-            Err(_) => {}
-            Ok(found) => _ = named.insert(candidate, found),
-        }
+            Err(_) => continue,
+            Ok(named) => named,
+        };
+        let others = named.keys().filter(|name| **name != own).filter_map(|name| by_base.get(name));
+        referenced.extend(others.flatten());
     }
     let name = |index: usize| files.item(index).map_or("", |item| item.name.as_str());
     let is_usd =
         |index: usize| matches!(names::extension(name(index)).as_str(), "usd" | "usda" | "usdc" | "usdz");
-    let mut referenced = Vec::new();
-    for &candidate in candidates.iter() {
-        let Some(named) = named.get(&candidate) else { continue };
-        let own = names::base_name(name(candidate)).to_lowercase();
-        referenced.extend(candidates.iter().copied().filter(|other| {
-            let base = names::base_name(name(*other)).to_lowercase();
-            base != own && named.contains_key(&base)
-        }));
-    }
     let depth = |index: usize| name(index).split('/').count();
     let top = candidates.iter().map(|index| depth(*index)).min().unwrap_or_default();
     let highest: Vec<usize> = candidates.iter().copied().filter(|index| depth(*index) == top).collect();
@@ -118,24 +126,59 @@ pub fn drop_referenced(files: &mut Files, candidates: &mut Vec<usize>) -> Result
     Ok(())
 }
 
-/// Replaces the stored copy of the file at `index` by what `write` makes of it.
+/// Replaces the stored copy of the file at `index` by what `write` makes of it, which may be larger, as far as the limit
+/// on the model's size allows.
+///
+/// # Errors
+/// `too_large`, `cancelled`, `io`
 fn rewrite(
-    files: &Files,
+    files: &mut Files,
     index: usize,
-    write: impl FnOnce(&mut BufReader<File>, &mut BufWriter<File>) -> io::Result<()>,
+    write: impl FnOnce(&mut BufReader<Cancellable<File>>, &mut BufWriter<Limited>) -> io::Result<()>,
 ) -> Result<(), ConversionError> {
     let Some(item) = files.item(index) else { return Ok(()) };
     // Always the copy: a file that was only offered is the user's own.
     let path = files.folder().join(&item.stored);
     // No file of a model begins with a dot.
     let draft = files.folder().join(".draft");
-    let run = || -> io::Result<()> {
-        let mut reader = BufReader::with_capacity(1 << 16, File::open(&path)?);
-        let mut writer = BufWriter::with_capacity(1 << 16, File::create(&draft)?);
-        let result = write(&mut reader, &mut writer).and_then(|()| writer.flush());
-        result.and_then(|()| fs::rename(&draft, &path))
+    let room = files.room_left().saturating_add(item.bytes);
+    let too_large = files.limits().too_large();
+    let run = || -> io::Result<u64> {
+        let source = files.context().cancel.reader(File::open(&path)?);
+        let mut reader = BufReader::with_capacity(1 << 16, source);
+        let target = Limited { file: File::create(&draft)?, written: 0, room, too_large };
+        let mut writer = BufWriter::with_capacity(1 << 16, target);
+        write(&mut reader, &mut writer)?;
+        writer.flush()?;
+        fs::rename(&draft, &path)?;
+        Ok(writer.get_ref().written)
     };
-    run().map_err(|error| ConversionError::io("prepare the model", &error))
+    let written = run().map_err(|error| ConversionError::io("prepare the model", &error))?;
+    files.rewritten(index, written);
+    Ok(())
+}
+
+/// A file that takes no more than `room` bytes.
+struct Limited {
+    file: File,
+    written: u64,
+    room: u64,
+    too_large: ConversionError,
+}
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.written.saturating_add(bytes.len() as u64) > self.room {
+            return Err(io::Error::other(self.too_large.clone()));
+        }
+        let written = self.file.write(bytes)?;
+        self.written += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// The path of the file at `to` as it is written in the file at `from`, with `/`.

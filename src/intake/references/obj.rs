@@ -1,11 +1,14 @@
 //! OBJ: its material libraries, and the textures in them. Line by line, as the files are large.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Write};
 
+use indexmap::IndexSet;
+
 use super::super::files::{Files, Resolved};
 use super::super::names;
+use super::statements::{Change, Statements};
 use super::{Findings, lines, relative, rewrite};
 use crate::domain::ConversionError;
 
@@ -32,51 +35,46 @@ const OPTIONS: &[(&str, usize)] = &[
     ("-type", 1),
 ];
 
-/// What becomes of a line: it stays, or these bytes take its place.
-type Change = Option<Vec<u8>>;
-
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
-    let mut statements: Vec<Vec<u8>> = Vec::new();
-    let mut known = HashSet::new();
+    let mut statements = Statements::new(MAX_STATEMENTS);
     let mut any = false;
     scan(files, index, |line| {
         if is_mtllib(line) {
             any = true;
-            if statements.len() < MAX_STATEMENTS && known.insert(line.to_owned()) {
-                statements.push(line.to_owned());
-            }
+            statements.note(line);
         }
     })?;
-    let mut libraries = Vec::new();
-    let mut changes: HashMap<Vec<u8>, Change> = HashMap::new();
-    for statement in statements {
-        let change = library(files, index, &statement, &mut libraries, findings)?;
-        changes.insert(statement, change);
-    }
+    let mut libraries = BTreeSet::new();
+    let changed =
+        statements.resolve(files, |files, line| library(files, index, line, &mut libraries, findings))?;
     if !any {
         libraries.extend(own_library(files, index)?);
     }
-    if changes.values().any(Option::is_some) {
-        rewrite(files, index, |reader, writer| {
-            lines::for_each(reader, |line, whole| {
-                if !whole || !is_mtllib(line) {
-                    return writer.write_all(line);
-                }
-                match changes.get(line) {
-                    Some(None) => writer.write_all(line),
-                    Some(Some(change)) => writer.write_all(change),
-                    // Beyond the bound nothing was resolved, and nothing is opened.
-                    None => Ok(()),
-                }
-            })
-        })?;
+    if changed {
+        write_changed(files, index, &statements, is_mtllib)?;
     }
-    libraries.sort_unstable();
-    libraries.dedup();
     for library in libraries {
         textures(files, library, findings)?;
     }
     Ok(())
+}
+
+/// Writes the file anew with its changed statements. Of those beyond the bounds nothing was resolved, and nothing is
+/// opened.
+fn write_changed(
+    files: &mut Files,
+    index: usize,
+    statements: &Statements,
+    is_statement: impl Fn(&[u8]) -> bool,
+) -> Result<(), ConversionError> {
+    rewrite(files, index, |reader, writer| {
+        lines::for_each(reader, |line, whole| {
+            if whole && is_statement(line) {
+                return statements.write(line, b"", writer);
+            }
+            writer.write_all(line)
+        })
+    })
 }
 
 fn is_mtllib(line: &[u8]) -> bool {
@@ -88,7 +86,7 @@ fn library(
     files: &mut Files,
     index: usize,
     line: &[u8],
-    libraries: &mut Vec<usize>,
+    libraries: &mut BTreeSet<usize>,
     findings: &mut Findings,
 ) -> Result<Change, ConversionError> {
     let from = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
@@ -101,13 +99,13 @@ fn library(
         }
         _ => vec![whole],
     };
-    let mut found = Vec::new();
+    let mut found = IndexSet::new();
     for name in &wanted {
-        files.context().cancel.check()?;
+        files.count_reference()?;
         match files.resolve(&from, name) {
             Resolved::Found(library) => {
                 files.take(library)?;
-                found.push(library);
+                found.insert(library);
             }
             Resolved::Missing => {
                 findings.warn(format!("material library {} was not found", names::quoted(name)));
@@ -119,8 +117,7 @@ fn library(
         }
     }
     libraries.extend(&found);
-    if let [only] = found.as_slice()
-        && wanted.len() == 1
+    if let (Some(only), 1) = (found.first(), wanted.len())
         && relative(files, index, *only) == whole
         && std::str::from_utf8(line).is_ok()
     {
@@ -147,34 +144,16 @@ fn own_library(files: &mut Files, index: usize) -> Result<Option<usize>, Convers
 
 /// Resolves the textures of the library at `index`.
 fn textures(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
-    let mut statements = Vec::new();
-    let mut known = HashSet::new();
+    let mut statements = Statements::new(MAX_TEXTURES);
     scan(files, index, |line| {
-        if texture_name(line).is_some() && statements.len() < MAX_TEXTURES && known.insert(line.to_owned()) {
-            statements.push(line.to_owned());
+        if texture_name(line).is_some() {
+            statements.note(line);
         }
     })?;
-    let mut changes: HashMap<Vec<u8>, Change> = HashMap::new();
-    for line in statements {
-        files.context().cancel.check()?;
-        let change = texture(files, index, &line, findings)?;
-        changes.insert(line, change);
+    if statements.resolve(files, |files, line| texture(files, index, line, findings))? {
+        write_changed(files, index, &statements, |line| texture_name(line).is_some())?;
     }
-    if changes.values().all(Option::is_none) {
-        return Ok(());
-    }
-    rewrite(files, index, |reader, writer| {
-        lines::for_each(reader, |line, whole| {
-            if !whole || texture_name(line).is_none() {
-                return writer.write_all(line);
-            }
-            match changes.get(line) {
-                Some(None) => writer.write_all(line),
-                Some(Some(change)) => writer.write_all(change),
-                None => Ok(()),
-            }
-        })
-    })
+    Ok(())
 }
 
 fn texture(
@@ -240,7 +219,8 @@ fn unquoted(name: &str) -> &str {
 fn scan(files: &Files, index: usize, mut each: impl FnMut(&[u8])) -> Result<(), ConversionError> {
     let Some(path) = files.path(index) else { return Ok(()) };
     let run = || -> io::Result<()> {
-        let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
+        let source = files.context().cancel.reader(File::open(path)?);
+        let mut reader = BufReader::with_capacity(1 << 16, source);
         lines::for_each(&mut reader, |line, whole| {
             if whole {
                 each(line);

@@ -4,38 +4,44 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 
+use indexmap::IndexSet;
+
 use super::super::files::{Files, Resolved};
 use super::super::names;
+use super::statements::Statements;
 use super::{Findings, beginning, binary, relative, rewrite, usdc};
 use crate::domain::{ConversionError, ErrorCode};
 
 /// Longest asset path that is looked at, in bytes.
 const MAX_PATH: usize = 4096;
 
+/// What the words of a binary layer take in memory at most: packed, unpacked, and the paths among them.
+const WORDS_MEMORY: u64 = 3 * usdc::MAX_WORDS;
+
 /// Most different asset paths of a layer.
 const MAX_PATHS: usize = 20_000;
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
-    let mut layers = vec![index];
+    let mut layers = IndexSet::from([index]);
     let mut next = 0;
-    while let Some(layer) = layers.get(next).copied() {
+    while let Some(layer) = layers.get_index(next).copied() {
+        files.context().cancel.check()?;
         next += 1;
         let found = if beginning(files, layer)?.trim_ascii_start().starts_with(b"#usda") {
             resolve_layer(files, layer, findings)?
         } else {
-            let words = usdc::words(&files.path(layer).unwrap_or_default());
+            let _reserved = files.context().reserve(WORDS_MEMORY)?;
+            let limit = *files.unpacking_left();
+            let words = usdc::words(&files.path(layer).unwrap_or_default(), limit);
             let words = words.map_err(|error| ConversionError::io("read the model", &error))?;
             let Some(words) = words else {
                 binary::resolve(files, layer, false, findings)?;
                 continue;
             };
+            *files.unpacking_left() = limit.saturating_sub(words.len() as u64);
             resolve_words(files, layer, &words, findings)?
         };
-        for found in found {
-            if !layers.contains(&found) {
-                layers.push(found);
-            }
-        }
+        layers.extend(found);
     }
     Ok(())
 }
@@ -59,7 +65,7 @@ fn resolve_words(
         (is_layer || binary::TEXTURES.contains(&extension.as_str())).then_some((name, is_layer))
     });
     for (name, is_layer) in named.take(MAX_PATHS) {
-        files.context().cancel.check()?;
+        files.count_reference()?;
         match files.resolve(&from, &name) {
             Resolved::Found(found) => {
                 files.take(found)?;
@@ -89,37 +95,30 @@ fn resolve_layer(
 ) -> Result<Vec<usize>, ConversionError> {
     let Some(item) = files.item(index) else { return Ok(Vec::new()) };
     let from = item.name.clone();
-    let mut paths: Vec<Vec<u8>> = Vec::new();
-    let mut known = HashSet::new();
+    let mut paths = Statements::new(MAX_PATHS);
     let source = File::open(files.path(index).unwrap_or_default());
     source
         .and_then(|file| {
-            for_each_path(&mut BufReader::with_capacity(1 << 16, file), |part| {
-                if let Part::Path(path) = part
-                    && paths.len() < MAX_PATHS
-                    && known.insert(path.to_owned())
-                {
-                    paths.push(path.to_owned());
+            let source = files.context().cancel.reader(file);
+            for_each_path(&mut BufReader::with_capacity(1 << 16, source), |part| {
+                if let Part::Path(path) = part {
+                    paths.note(path);
                 }
                 Ok(())
             })
         })
         .map_err(|error| ConversionError::io("read the model", &error))?;
-    let mut changes = std::collections::HashMap::new();
     let mut layers = Vec::new();
-    for path in paths {
-        files.context().cancel.check()?;
-        let (new, layer) = resolve_path(files, index, &from, &names::decode(&path), findings)?;
+    let changed = paths.resolve(files, |files, path| {
+        let (new, layer) = resolve_path(files, index, &from, &names::decode(path), findings)?;
         layers.extend(layer);
-        if let Some(new) = new {
-            changes.insert(path, new);
-        }
-    }
-    if !changes.is_empty() {
+        Ok(new.map(String::into_bytes))
+    })?;
+    if changed {
         rewrite(files, index, |reader, writer| {
             for_each_path(reader, |part| match part {
                 Part::Text(text) => writer.write_all(text),
-                Part::Path(path) => writer.write_all(changes.get(path).map_or(path, |new| new.as_bytes())),
+                Part::Path(path) => paths.write(path, path, writer),
             })
         })?;
     }

@@ -21,17 +21,17 @@ const COMPRESSED_SINCE: (u8, u8) = (0, 4);
 const MAX_SECTIONS: u64 = 64;
 
 /// Bytes of all words, compressed or not; those of large scenes are a few MiB.
-const MAX_WORDS: u64 = 64 << 20;
+pub const MAX_WORDS: u64 = 64 << 20;
 
 /// The words of the layer at `path`, a zero byte behind each: not one by one, since millions of short ones would take many
-/// times their own room. `None`: it is none of this kind, or cannot be right.
+/// times their own room. `None`: it is none of this kind, cannot be right, or unpacks to more than `limit` bytes.
 ///
 /// # Errors
 /// What the file system says.
-pub fn words(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub fn words(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut file = File::open(path)?;
     match section(&mut file) {
-        Ok(section) => Ok(section.and_then(|section| decompress(&section))),
+        Ok(section) => Ok(section.and_then(|section| decompress(&section, limit.min(MAX_WORDS)))),
         // It ends before it should, or leads to where no file can be.
         Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput) => {
             Ok(None)
@@ -69,8 +69,8 @@ fn section(file: &mut File) -> io::Result<Option<Vec<u8>>> {
     Ok(None)
 }
 
-fn decompress(section: &[u8]) -> Option<Vec<u8>> {
-    let bytes = number(section.get(8..)?).filter(|bytes| *bytes <= MAX_WORDS)? as usize;
+fn decompress(section: &[u8], limit: u64) -> Option<Vec<u8>> {
+    let bytes = number(section.get(8..)?).filter(|bytes| *bytes <= limit)? as usize;
     let compressed = section.get(24..)?;
     let (&blocks, mut rest) = compressed.split_first()?;
     let mut text = Vec::new();
@@ -135,7 +135,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.usdc");
         std::fs::write(&path, layer).unwrap();
-        words(&path).unwrap()
+        words(&path, u64::MAX).unwrap()
     }
 
     const WORDS: &[u8] = b"Mesh\0./textures/wood.png\0inputs:file\0";

@@ -1,0 +1,174 @@
+"""Models that refer to files so often, or by such paths, that finding and writing these would cost much."""
+
+import io
+import json
+import os
+import threading
+import time
+import zipfile
+
+from kit import CORNERS, TRIANGLE, Gateway, at_once, triangle_gltf
+
+# What the server itself may have while it works on one of these; the same is asked for at two clients at once.
+MOST_MEMORY = 900 << 20
+# `MAX_UNPACKED_SIZE` for the model and for what is written anew of it, and the zip.
+MOST_DISK = (2 << 30) + (64 << 20)
+
+DEEP = "/".join("x" * 190 for _ in range(10))
+DEEP_ELSEWHERE = "/".join("é" * 90 for _ in range(10))
+# Small enough for a thread that looks at the disk to see the peak, in seconds.
+LOOK = 0.05
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    """A zip of them, and of as much that cannot be packed as makes it no bomb."""
+    filling = os.urandom(sum(map(len, files.values())) // 150)
+    with io.BytesIO() as packed:
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, content in {**files, "filling": filling}.items():
+                archive.writestr(name, content)
+        return packed.getvalue()
+
+
+class Disk:
+    """The most that a server's folder has held while this is entered, in bytes and in entries."""
+
+    def __init__(self, gateway: Gateway):
+        self.folder, self.over = gateway.folder.name, threading.Event()
+        self.bytes = self.entries = 0
+        self.looking = threading.Thread(target=self.look)
+
+    def look(self) -> None:
+        while not self.over.wait(LOOK):
+            total, entries, folders = 0, 0, [self.folder]
+            while folders:
+                try:
+                    found = list(os.scandir(folders.pop()))
+                except OSError:
+                    continue
+                for entry in found:
+                    entries += 1
+                    try:
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        else:
+                            total += entry.stat(follow_symlinks=False).st_size
+                    except OSError:
+                        continue
+            self.bytes, self.entries = max(self.bytes, total), max(self.entries, entries)
+
+    def __enter__(self):
+        self.looking.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.looking.join()
+
+
+def costs_little(gateway: Gateway, model: bytes, code: str | None, name: str = "a.zip") -> None:
+    """Two clients send it at once: it is converted or refused, and memory, disk and time are as those of other models."""
+    with gateway.watched() as watch, Disk(gateway) as disk:
+        gateway.peak_memory()
+        before, began = gateway.processor_seconds(), time.monotonic()
+        answers = at_once(*[lambda: gateway.convert(name, model, Cache_Control="no-cache")] * 2)
+        took, spent = time.monotonic() - began, gateway.processor_seconds() - before
+        peak = gateway.peak_memory()
+    for answer in answers:
+        assert getattr(answer, "code", answer) == code, answer
+    print(
+        f"{answers[0].code}: {peak >> 20} MB, {disk.bytes >> 20} MB on disk, {disk.entries} entries, "
+        f"{took:.1f} s, {spent:.1f} s of processor, /livez at most {watch.worst * 1000:.0f} ms"
+    )
+    assert peak < MOST_MEMORY, f"{peak >> 20} MB"
+    assert disk.bytes < 2 * MOST_DISK, f"{disk.bytes >> 20} MB"
+    assert disk.entries < 100_000, disk.entries
+    assert spent < 60, spent
+
+
+def test_a_line_that_grows_is_in_the_file_ten_million_times(gateway):
+    """`map_Kd a.png` becomes a path of 2 kB; 200 MB of it would become 30 GB."""
+    library = b"newmtl a\n" + b"map_Kd a.png\n" * (200_000_000 // 13)
+    model = {"a.obj": b"mtllib a.mtl\n" + TRIANGLE, "a.mtl": library, f"{DEEP}/a.png": b""}
+    costs_little(gateway, zipped(model), "too_large")
+
+
+def test_an_image_that_grows_is_in_the_file_many_times(gateway):
+    """Escaped, the path has 6 kB."""
+    for count in (400_000, 100_000):
+        model = {"a.gltf": gltf(images=[{"uri": "a.png"}] * count), f"{DEEP_ELSEWHERE}/a.png": b""}
+        costs_little(gateway, zipped(model), "too_large")
+
+
+def gltf(**parts) -> bytes:
+    return json.dumps(triangle_gltf(CORNERS, **parts), separators=(",", ":")).encode()
+
+
+def test_statements_that_name_one_library_again_and_again(gateway):
+    lines = b"".join(b"mtllib a%d.mtl " % number + b"b.mtl " * 10_000 + b"\n" for number in range(120))
+    costs_little(gateway, zipped({"a.obj": lines + TRIANGLE, f"{DEEP}/b.mtl": b"newmtl a\n"}), "too_large")
+
+
+def test_statements_that_are_long_and_all_different(gateway):
+    """20,000 lines of 60 kB, and as many bytes of names in each of many libraries."""
+    long = b"".join(b"map_Kd %d" % number + b"x" * 50_000 + b".png\n" for number in range(10_000))
+    costs_little(gateway, zipped({"a.obj": b"mtllib a.mtl\n" + TRIANGLE, "a.mtl": long}), None)
+    names = b"".join(b"map_Kd %d.png\n" % number for number in range(20_000))
+    libraries = {f"{number}.mtl": names for number in range(200)}
+    main = b"".join(b"mtllib %s\n" % name.encode() for name in libraries)
+    costs_little(gateway, zipped({"a.obj": main + TRIANGLE, **libraries}), "too_large")
+
+
+def test_layers_that_name_each_other(gateway):
+    """1,990 layers of 2,000 names each."""
+    names = b"\n".join(b"@./%d%s.usda@" % (number, b"y" * 200) for number in range(2000))
+    costs_little(gateway, zipped({f"{number}.usda": b"#usda 1.0\n" + names for number in range(1990)}), "ambiguous_model")
+
+
+def usdc(words: bytes) -> bytes:
+    """The words of a binary layer, as LZ4 of nothing but literals; the rest is missing."""
+    more = len(words) - 15
+    block = b"\xf0" + b"\xff" * (more // 255) + bytes([more % 255]) + words
+    section = (9).to_bytes(8, "little") + len(words).to_bytes(8, "little") + bytes(8) + b"\0" + block
+    head = b"PXR-USDC\0\x08\0\0\0\0\0\0" + (24 + len(section)).to_bytes(8, "little")
+    entry = b"TOKENS\0\0" + bytes(8) + (24).to_bytes(8, "little") + len(section).to_bytes(8, "little")
+    return head + section + (1).to_bytes(8, "little") + entry
+
+
+def test_words_of_a_binary_layer_that_would_make_folders(gateway):
+    """20,000 names of one texture, each below 60 folders of its own."""
+    words = b"".join(b"/".join([b"%d" % number] * 60) + b"/a.png\0" for number in range(20_000))
+    costs_little(gateway, zipped({"a.usdc": usdc(words), "t/a.png": b"png"}), "import_failed")
+
+
+def test_binary_layers_that_unpack_to_much(gateway):
+    """Each names the next one, with 60 MB of other words."""
+    layers = {f"{number}.usdc": usdc(b"%d.usdc\0" % (number + 1) + bytes(60 << 20)) for number in range(15)}
+    main = b"#usda 1.0\n(\n    subLayers = [@./0.usdc@]\n)\n"
+    costs_little(gateway, zipped({"a.usda": main, **layers}), "empty_model", "a.zip&main=a.usda")
+
+
+def test_many_paths_that_are_long(gateway):
+    """880 MB of them in a zip of a few."""
+    images = b",".join(b'{"uri":"%d%s"}' % (number, b"z" * 4000) for number in range(220_000))
+    costs_little(gateway, zipped({"a.gltf": gltf()[:-1] + b',"images":[' + images + b"]}"}), "too_large")
+
+
+def test_json_whose_paths_change_beside_much_that_is_embedded(gateway):
+    """Paths can only be changed in JSON that is in memory."""
+    large = triangle_gltf(CORNERS, images=[{"uri": "b.png"}])
+    large["buffers"].append({"byteLength": 3, "uri": "data:;base64," + "A" * (900 << 20)})
+    model = {"a.gltf": json.dumps(large).encode(), "t/b.png": b"png"}
+    costs_little(gateway, zipped(model), "too_large")
+
+
+def test_what_is_honest_is_not_refused(gateway):
+    """A scene of 2,000 materials whose textures lie in folders with long names, elsewhere than it says."""
+    folder = "/".join(["Texturen und Vorlagen für die große Halle"] * 6)
+    lines = b"".join(b"newmtl m%d\nmap_Kd C:\\work\\t\\t%d.png\n" % (number, number) for number in range(1500))
+    textures = {f"{folder}/t{number}.png": b"\x89PNG\r\n\x1a\n" for number in range(1500)}
+    answer = gateway.convert("a.zip", zipped({"a.obj": b"mtllib a.mtl\n" + TRIANGLE, "a.mtl": lines, **textures}))
+    assert answer.status == 200, answer
+    images = [{"uri": f"t{number % 1500}.png"} for number in range(10_000)]
+    answer = gateway.convert("a.zip", zipped({"a.gltf": gltf(images=images), **textures}))
+    assert answer.status == 200, answer
