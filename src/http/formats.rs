@@ -42,6 +42,8 @@ struct OptionEntry {
 struct Limits {
     /// Bytes of a request's body.
     max_file_size: u64,
+    /// Bytes of all unfinished uploads; one client may have as much of them as it leaves free.
+    max_uploads_size: u64,
     /// Bytes of a model once it is unpacked.
     max_unpacked_size: u64,
     /// Files of a model.
@@ -75,6 +77,7 @@ pub async fn formats(State(gateway): State<Shared>) -> Json<Listing> {
         .collect();
     let limits = Limits {
         max_file_size: gateway.settings.max_file_size,
+        max_uploads_size: gateway.uploads.most(),
         max_unpacked_size: gateway.converter.limits().max_unpacked,
         max_files: gateway.converter.limits().max_entries,
         conversion_timeout_seconds: gateway.settings.timeout.as_secs_f64(),

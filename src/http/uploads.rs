@@ -41,6 +41,11 @@ impl Uploads {
         Self { most, held: Mutex::default() }
     }
 
+    /// In bytes.
+    pub fn most(&self) -> u64 {
+        self.most
+    }
+
     /// A client begins to send a body.
     pub fn begin(self: &Arc<Self>, who: Client) -> Upload {
         Upload { uploads: Arc::clone(self), who, bytes: 0 }

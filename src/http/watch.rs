@@ -120,6 +120,9 @@ impl Visit {
     /// The answer begins.
     fn answered(&mut self, response: &Response) {
         self.error = response.extensions().get::<Problem>().map(|problem| problem.error.clone());
+        if self.error.as_ref().is_some_and(|error| error.code == ErrorCode::Overloaded) {
+            self.metrics.overloaded();
+        }
         self.timing = response.headers().get(SERVER_TIMING).cloned();
         let length = response.headers().get(header::CONTENT_LENGTH);
         self.length = length.and_then(|length| length.to_str().ok()?.parse().ok());

@@ -49,6 +49,7 @@ pub struct Metrics {
     cache_requests: IntCounterVec,
     panics: IntCounter,
     rate_limited: IntCounter,
+    overloaded: IntCounter,
     redis_duration: HistogramVec,
 }
 
@@ -142,6 +143,11 @@ impl Metrics {
                 "rate_limited_total",
                 "Requests that were refused as their client had sent as many as it may",
             )?,
+            overloaded: counter(
+                to_registry,
+                "overloaded_total",
+                "Requests that were refused as uploads or reports take as much room as they may",
+            )?,
             redis_duration: redis_duration(to_registry)?,
             registry,
         };
@@ -191,6 +197,10 @@ impl Metrics {
 
     pub fn rate_limited(&self) {
         self.rate_limited.inc();
+    }
+
+    pub fn overloaded(&self) {
+        self.overloaded.inc();
     }
 
     /// A command to Redis was answered, or given up.

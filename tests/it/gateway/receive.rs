@@ -453,6 +453,7 @@ async fn formats_options_and_limits_are_listed_for_programs() {
     let limits = &list["limits"];
     assert_eq!((limits["max_file_size"].as_u64(), limits["max_files"].as_u64()), (Some(12345), Some(2000)));
     assert_eq!(limits["max_unpacked_size"], 1 << 30);
+    assert_eq!(limits["max_uploads_size"], 32 * limits["max_file_size"].as_u64().unwrap());
     let option = |name: &str| {
         let found = list["options"].as_array().unwrap().iter().find(|option| option["name"] == name);
         let mut found = found.unwrap().clone();
