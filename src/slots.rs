@@ -10,6 +10,7 @@
 //!   wait for the end of long conversions of a client that has all slots; with one slot, everybody has to.
 //! - The client that lost a slot so does not get the last one back for as long, counted from the latest conversion of
 //!   another client: one that asks again and again waits once.
+//! - Where work cannot be stopped and begun again, one slot stays free for other clients instead.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,8 @@ pub struct Slots(Arc<Mutex<State>>);
 struct State {
     slots: usize,
     free: usize,
+    /// Whether one client may hold all of them.
+    whole: bool,
     /// The next number: of conversions as they come, of slots as they are given, of when they are given back.
     next: u64,
     /// Clients that hold slots or wait.
@@ -67,7 +70,15 @@ pub struct Slot {
 impl Slots {
     pub fn new(slots: usize) -> Self {
         let clients = HashMap::new();
-        Self(Arc::new(Mutex::new(State { slots, free: slots, next: 0, clients, held_back: None })))
+        let state = State { slots, free: slots, whole: true, next: 0, clients, held_back: None };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Slots of which one client holds all but one at most; two or more of them.
+    pub fn with_one_for_others(slots: usize) -> Self {
+        let all = Self::new(slots);
+        all.lock().whole = false;
+        all
     }
 
     /// Waits for a slot. Dropping the future leaves the line.
@@ -110,7 +121,9 @@ impl Slots {
         }
         let last_of = |line: &Line| line.held.len() + 1 == state.slots;
         let waiting = state.clients.iter().filter_map(|(client, line)| Some((line.rank()?, client, line)));
-        let waiting = waiting.filter(|(_, client, line)| !last_of(line) || state.held_back(client).is_none());
+        let waiting = waiting.filter(|(_, client, line)| {
+            !last_of(line) || (state.whole && state.held_back(client).is_none())
+        });
         let client = waiting.min_by_key(|(rank, ..)| *rank)?.1.clone();
         let given = state.number();
         let line = state.clients.get_mut(&client)?;
@@ -383,6 +396,20 @@ mod tests {
         assert!(!more.is_finished());
         drop((old, again));
         drop(more.await.unwrap());
+        assert_eq!((slots.busy(), slots.waiting(), slots.lock().clients.len()), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_slot_may_stay_free_for_others() {
+        let slots = Slots::with_one_for_others(2);
+        let held = slots.acquire(&client("a")).await;
+        let mut more = waits(&slots, "a");
+        for _ in 0..2 {
+            drop(slots.acquire(&client("b")).now_or_never().unwrap());
+            assert!(got(&mut more).await.is_none());
+        }
+        drop(held);
+        drop(got(&mut more).await.unwrap());
         assert_eq!((slots.busy(), slots.waiting(), slots.lock().clients.len()), (0, 0, 0));
     }
 

@@ -25,19 +25,21 @@ const FILE_TYPE: u32 = 0o170_000;
 /// # Errors
 /// `invalid_archive`, `encrypted_archive`, `too_large`, `io`; a damaged entry may leave files in the folder.
 pub fn unpack(sent: &Sent, files: &mut Files, limits: Limits) -> Result<(), ConversionError> {
-    let open = || sent.open().map_err(|error| ConversionError::io("read the zip", &error));
-    let packed = open()?.metadata().map_err(|error| ConversionError::io("read the zip", &error))?.len();
+    let reading = |error: io::Error| ConversionError::io("read the zip", &error);
+    let packed = sent.open().and_then(|file| file.metadata()).map_err(reading)?.len();
+    let cancel = files.context().cancel.clone();
+    // What is read is looked at, too: a zip may hold much that unpacks to nothing.
+    let open = || sent.open().map(|file| BufReader::new(cancel.reader(file))).map_err(reading);
     // Entry by entry: an index of the whole directory could take more memory than the limits foresee.
     let mut archive =
-        ZipIterable::try_new(BufReader::new(open()?), zip::read::Config::default()).map_err(of_zip)?;
+        ZipIterable::try_new(open()?, zip::read::Config::default()).map_err(of_zip)?;
     if archive.len() > limits.max_entries {
         let detail =
             format!("the zip has {} entries, more than the {} allowed", archive.len(), limits.max_entries);
         return Err(ConversionError::new(ErrorCode::TooLarge, detail));
     }
-    let mut budget = Budget { limits, packed, unpacked: 0, cancel: files.context().cancel.clone() };
-    let mut entries =
-        archive.files_with_reader(BufReader::new(open()?), ZipReadOptions::new()).map_err(of_zip)?;
+    let mut budget = Budget { limits, packed, unpacked: 0, cancel: cancel.clone() };
+    let mut entries = archive.files_with_reader(open()?, ZipReadOptions::new()).map_err(of_zip)?;
     while let Some(entry) = entries.next() {
         let mut entry = entry.map_err(of_zip)?;
         let name = names::decode(entry.name_raw());
@@ -94,7 +96,10 @@ impl Budget {
                 Ok(0) => return Ok(bytes),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return Err(damaged()),
+                Err(_) => {
+                    self.cancel.check()?;
+                    return Err(damaged());
+                }
             };
             self.cancel.check()?;
             bytes += count as u64;

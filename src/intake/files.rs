@@ -113,10 +113,17 @@ impl Files {
     pub fn create(&mut self, name: &[&str]) -> Result<(usize, File), ConversionError> {
         self.context.cancel.check()?;
         self.room_for(0)?;
-        let stored = self.free_path(name);
-        if name.len() > MAX_DEPTH || stored.as_os_str().len() > MAX_PATH {
+        let too_long = || {
             let detail = "the model has folders nested too deeply, or too long a path";
-            return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+            ConversionError::new(ErrorCode::InvalidArchive, detail)
+        };
+        let length = name.iter().map(|part| part.len() + 1).sum::<usize>();
+        if name.len() > MAX_DEPTH || length > MAX_PATH {
+            return Err(too_long());
+        }
+        let stored = self.free_path(name);
+        if stored.as_os_str().len() > MAX_PATH {
+            return Err(too_long());
         }
         let path = self.folder.join(&stored);
         let created = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create_new(&path));

@@ -8,16 +8,19 @@ use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
+use crate::domain::Cancel;
+
 /// Largest window of a frame that is taken, in bytes: decoding needs so much memory. Blender packs 1 MiB at a time.
 const MAX_WINDOW: u64 = 8 << 20;
 
 /// Opens the content of the file at `path`: of one that is packed, up to `limit` bytes of what is in it, which end where
-/// it is damaged.
+/// it is damaged, or where it is cancelled.
 ///
 /// # Errors
 /// What the file system says.
-pub fn open(path: &Path, limit: u64) -> io::Result<Box<dyn Read>> {
-    unpack(BufReader::with_capacity(1 << 16, File::open(path)?), limit)
+pub fn open(path: &Path, limit: u64, cancel: &Cancel) -> io::Result<Box<dyn Read>> {
+    // What is read is looked at, too: a file may hold much that unpacks to nothing.
+    unpack(BufReader::with_capacity(1 << 16, cancel.reader(File::open(path)?)), limit)
 }
 
 /// Whether the file at `path` is packed. One that cannot be read is not.
@@ -120,7 +123,7 @@ mod tests {
         let path = folder.path().join("a.blend");
         fs::write(&path, content).unwrap();
         let mut read = Vec::new();
-        open(&path, limit).unwrap().read_to_end(&mut read).unwrap();
+        open(&path, limit, &Cancel::default()).unwrap().read_to_end(&mut read).unwrap();
         read
     }
 

@@ -13,7 +13,7 @@ const MOST: usize = 8;
 const MEMORY: u64 = 512 << 20;
 
 /// Where models are unpacked, looked into, repacked and counted: on threads that may block, so many at a time. Clients
-/// share the places.
+/// share the places, and one of these is free for another client at any time.
 #[derive(Debug)]
 pub(super) struct Reading {
     places: Slots,
@@ -24,7 +24,7 @@ impl Default for Reading {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let places = (processors * PER_PROCESSOR).clamp(PER_PROCESSOR, MOST);
-        Self { places: Slots::new(places), memory: MemoryBudget::new(MEMORY) }
+        Self { places: Slots::with_one_for_others(places), memory: MemoryBudget::new(MEMORY) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! GLB → glTF, and glTF → glTF: self-contained, or with its files beside it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,11 @@ struct Beside {
     files: Vec<(PathBuf, Stretch)>,
     /// Where those of the source went.
     places: HashMap<PathBuf, PathBuf>,
+    /// The files' paths, and the folders above them, in lower case: some systems tell no others apart.
+    taken: HashSet<String>,
+    folders: HashSet<String>,
+    /// The number that is next for each path, in lower case, that more than one file would have.
+    numbers: HashMap<String, u64>,
 }
 
 impl Beside {
@@ -36,26 +41,34 @@ impl Beside {
         if let Some(known) = self.places.get(&path) {
             return Ok(known.clone());
         }
-        let free = self.free(&harmless(path.strip_prefix(source.base()).unwrap_or(&path), &content)?);
+        source.cancel.check()?;
+        let free = self.take(&harmless(path.strip_prefix(source.base()).unwrap_or(&path), &content)?);
         self.files.push((free.clone(), content));
         self.places.insert(path, free.clone());
         Ok(free)
     }
 
-    /// `first`, or the first of its numbered names for which no other file is in the way, on any system.
-    fn free(&self, first: &Path) -> PathBuf {
-        let plain = |path: &Path| PathBuf::from(path.to_string_lossy().to_lowercase());
-        let in_the_way = |path: &PathBuf| {
-            let path = plain(path);
-            self.files
-                .iter()
-                .map(|(other, _)| plain(other))
-                .any(|other| other.starts_with(&path) || path.starts_with(&other))
-        };
+    /// Takes `first`, or the first of its numbered names for which no other file is in the way, on any system.
+    fn take(&mut self, first: &Path) -> PathBuf {
         let name = first.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let numbered = |number| first.with_file_name(names::numbered(&name, number));
-        let mut wanted = std::iter::once(first.to_owned()).chain((2..).map(numbered));
-        wanted.find(|path| !in_the_way(path)).unwrap_or_default()
+        let next = self.numbers.entry(first.to_string_lossy().to_lowercase()).or_insert(1);
+        loop {
+            let path = match *next {
+                1 => first.to_owned(),
+                number => first.with_file_name(names::numbered(&name, number)),
+            };
+            *next += 1;
+            let plain = path.to_string_lossy().to_lowercase();
+            let folders = || plain.match_indices('/').filter_map(|(at, _)| plain.get(..at));
+            let in_the_way = self.taken.contains(&plain)
+                || self.folders.contains(&plain)
+                || folders().any(|folder| self.taken.contains(folder));
+            if !in_the_way {
+                self.folders.extend(folders().map(str::to_owned));
+                self.taken.insert(plain);
+                return path;
+            }
+        }
     }
 }
 
@@ -150,7 +163,7 @@ fn plan(source: &Source, separate: Option<&str>) -> Result<(Vec<Piece>, Beside),
     }
     if let Some((buffer, stretch)) = chunk {
         if let Some(name) = separate {
-            let path = beside.free(Path::new(&format!("{name}.bin")));
+            let path = beside.take(Path::new(&format!("{name}.bin")));
             add_member(source, &buffer, &format!(r#""uri":{}"#, quoted_uri(&path)), &mut edits);
             beside.files.push((path, stretch));
         } else if let Some((_, last)) = buffer.0.last() {

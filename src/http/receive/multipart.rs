@@ -14,6 +14,9 @@ const PART: &[u8] = b"file";
 /// Parts that are no files; a form has a handful.
 const OTHER_PARTS: usize = 100;
 
+/// Longest name of a file, folders before it included, in bytes; longer ones could not be stored.
+const MAX_NAME: usize = 2000;
+
 /// Writes the parts named `file` into the folder.
 pub async fn files(
     incoming: Incoming,
@@ -44,6 +47,10 @@ pub async fn files(
         };
         if files.len() == most {
             return Err(too_many());
+        }
+        if name.len() > MAX_NAME {
+            let detail = format!("the name of a file is longer than {MAX_NAME} bytes");
+            return Err(Problem::new(ErrorCode::MalformedRequest, detail));
         }
         if files.is_empty() {
             refuse(&name)?;

@@ -21,6 +21,9 @@ pub const LAYERS: &[&str] = &["usd", "usda", "usdc", "usdz", "abc", "blend"];
 /// Longest file name that is recognised, in bytes.
 const MAX_NAME: usize = 255;
 
+/// Of the dots in a name, so many from its end may be the one before the extension.
+const MAX_DOTS: usize = 4;
+
 /// Most names taken from one file, most paths that end in them, and in one of them.
 const MAX_NAMES: usize = 2000;
 const MAX_PATHS: usize = 8000;
@@ -149,7 +152,7 @@ pub fn named_files(
     let cancel = files.context().cancel.clone();
     let Some(path) = files.path(index) else { return Ok(HashMap::new()) };
     let limit = *files.unpacking_left();
-    let mut reader = packed::open(&path, limit).map_err(reading)?;
+    let mut reader = packed::open(&path, limit, &cancel).map_err(reading)?;
     let mut words =
         Words { extensions, folders: Vec::new(), name: Vec::new(), named: HashMap::new(), paths: 0 };
     let mut chunk = vec![0; 1 << 16];
@@ -166,6 +169,7 @@ pub fn named_files(
         }
     }
     words.note();
+    cancel.check()?;
     if packed::is_packed(&path) {
         *files.unpacking_left() = limit.saturating_sub(unpacked);
     }
@@ -220,7 +224,8 @@ impl Words<'_> {
         if bytes.len() > MAX_NAME || bytes.len() < 3 {
             return;
         }
-        for (dot, _) in bytes.iter().enumerate().filter(|(at, byte)| *at > 0 && **byte == b'.') {
+        let dots = bytes.iter().enumerate().filter(|(at, byte)| *at > 0 && **byte == b'.');
+        for (dot, _) in dots.rev().take(MAX_DOTS) {
             let rest = bytes.get(dot + 1..).unwrap_or_default();
             let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
             // Binary strings may be followed by a byte that looks like a letter.
