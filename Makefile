@@ -24,8 +24,9 @@ demo: ## Set everything up and convert the models in examples/
 .PHONY: setup
 setup: ## Get the engine and the tools for tests, where they are missing
 	cargo run --locked --quiet -- engine install $(VENV)
-	@$(MAKE) --no-print-directory --silent $(VENV)/.dev $(VENV)/schemathesis/.ready $(VENV)/moto/.ready
+	@$(MAKE) --no-print-directory --silent $(VENV)/.dev $(VENV)/schemathesis/.ready $(VENV)/moto/.ready $(VENV)/chart/.ready
 	@scripts/get-promtool.sh
+	@scripts/get-helm.sh
 	@scripts/get-redis.sh
 
 $(VENV)/.dev: blender/requirements-dev.txt
@@ -47,6 +48,7 @@ test: setup ## Run every test, Python and Rust
 	cargo test --locked
 	cargo build --release --locked
 	$(PYTHON) -m pytest tests/hostile
+	@$(MAKE) --no-print-directory test-chart
 	@if [ -x target/tools/promtool ]; then \
 	    cargo test --locked --test it gateway::promtool:: -- --ignored; \
 	else \
@@ -58,6 +60,10 @@ test: setup ## Run every test, Python and Rust
 	else \
 	    echo "disk SKIPPED (6): full and other disks need the right to mount one"; \
 	fi
+
+.PHONY: test-chart
+test-chart: setup ## Test what the Helm chart renders, without a cluster
+	$(VENV)/chart/bin/python -m pytest tests/chart
 
 .PHONY: test-deploy
 test-deploy: setup ## Test the images and compose files on a Docker engine, where there is one

