@@ -1,6 +1,7 @@
 //! Bytes that lie somewhere in a file, as they are or as base64, and are never held whole.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -61,6 +62,11 @@ impl Stretch {
 
     pub fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Where it is: two with the same place have the same bytes, as far as both go.
+    pub fn place(&self) -> (&Path, u64) {
+        (self.file.relative(), self.start)
     }
 
     /// The first `length` bytes of it, or `None` when it is shorter.

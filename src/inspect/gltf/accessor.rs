@@ -1,6 +1,8 @@
 //! The elements of an accessor, one after the other, through small buffers.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
+use std::path::Path;
 
 use super::document::{Accessor, BufferView, Document, SparsePart};
 use crate::domain::{Cancel, ConversionError};
@@ -257,7 +259,8 @@ pub struct Data<'a> {
     pub cancel: Cancel,
 }
 
-/// So many elements are looked at in any file, instances included, and one more for every 4 bytes of its buffers.
+/// So many elements are looked at in any file, instances included, and one more for every 4 bytes of its buffers, of which
+/// several may be the same file.
 /// After that, the boxes of whole meshes have to do: a small file with many instances of one mesh, or with many
 /// accessors over the same bytes, would take hours.
 const BUDGET: u64 = 1_000_000;
@@ -265,8 +268,12 @@ const BUDGET: u64 = 1_000_000;
 impl Data<'_> {
     /// How many elements may be looked at for one purpose.
     pub fn budget(&self) -> u64 {
-        let bytes = self.buffers.iter().flatten().map(Stretch::length).fold(0, u64::saturating_add);
-        BUDGET.saturating_add(bytes / 4)
+        let mut there: HashMap<(&Path, u64), u64> = HashMap::new();
+        for buffer in self.buffers.iter().flatten() {
+            let known = there.entry(buffer.place()).or_default();
+            *known = buffer.length().max(*known);
+        }
+        BUDGET.saturating_add(there.values().sum::<u64>() / 4)
     }
 
     /// The accessor `index`.
