@@ -121,9 +121,8 @@ impl Slots {
         }
         let last_of = |line: &Line| line.held.len() + 1 == state.slots;
         let waiting = state.clients.iter().filter_map(|(client, line)| Some((line.rank()?, client, line)));
-        let waiting = waiting.filter(|(_, client, line)| {
-            !last_of(line) || (state.whole && state.held_back(client).is_none())
-        });
+        let waiting = waiting
+            .filter(|(_, client, line)| !last_of(line) || (state.whole && state.held_back(client).is_none()));
         let client = waiting.min_by_key(|(rank, ..)| *rank)?.1.clone();
         let given = state.number();
         let line = state.clients.get_mut(&client)?;

@@ -31,8 +31,7 @@ pub fn unpack(sent: &Sent, files: &mut Files, limits: Limits) -> Result<(), Conv
     // What is read is looked at, too: a zip may hold much that unpacks to nothing.
     let open = || sent.open().map(|file| BufReader::new(cancel.reader(file))).map_err(reading);
     // Entry by entry: an index of the whole directory could take more memory than the limits foresee.
-    let mut archive =
-        ZipIterable::try_new(open()?, zip::read::Config::default()).map_err(of_zip)?;
+    let mut archive = ZipIterable::try_new(open()?, zip::read::Config::default()).map_err(of_zip)?;
     if archive.len() > limits.max_entries {
         let detail =
             format!("the zip has {} entries, more than the {} allowed", archive.len(), limits.max_entries);
