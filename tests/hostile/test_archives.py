@@ -83,7 +83,8 @@ def test_others_do_not_wait_for_one_client_that_has_much_unpacked(start):
     def flood(number: int) -> None:
         while not over.is_set():
             # Each sends something else than the others, so that none waits for another one's answer.
-            answer = gateway.convert("a.zip", model + bytes(number), X_Forwarded_For="192.0.2.1", Cache_Control="no-cache")
+            own = model + bytes(number)
+            answer = gateway.convert("a.zip", own, X_Forwarded_For="192.0.2.1", Cache_Control="no-cache")
             assert answer.status in (422, 503), answer
             ended.append(number)
 
