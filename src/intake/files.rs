@@ -22,6 +22,9 @@ const MAX_LIKELY: usize = 64;
 const MAX_DEPTH: usize = 64;
 const MAX_PATH: usize = 2000;
 
+/// Most bytes of the names of all files together.
+const MAX_NAMES: usize = 1 << 20;
+
 /// Most references of a model that are looked up, and most folders and second names that are made where they lead to.
 const MAX_REFERENCES: usize = 200_000;
 const MAX_PLACED: usize = 8000;
@@ -85,6 +88,8 @@ pub struct Files {
     /// How many more references may be looked up, and how many more folders and names made for them.
     references: usize,
     placing: usize,
+    /// How many more bytes the names of files may have.
+    names: usize,
 }
 
 impl Files {
@@ -98,6 +103,7 @@ impl Files {
             grown: 0,
             references: MAX_REFERENCES,
             placing: MAX_PLACED,
+            names: MAX_NAMES,
             items: Vec::new(),
             taken: HashSet::new(),
             by_path: HashMap::new(),
@@ -117,10 +123,14 @@ impl Files {
             let detail = "the model has folders nested too deeply, or too long a path";
             ConversionError::new(ErrorCode::InvalidArchive, detail)
         };
-        let length = name.iter().map(|part| part.len() + 1).sum::<usize>();
-        if name.len() > MAX_DEPTH || length > MAX_PATH {
+        if name.len() > MAX_DEPTH {
             return Err(too_long());
         }
+        let length = name.iter().map(|part| part.len() + 1).sum();
+        self.names = self.names.checked_sub(length).ok_or_else(|| {
+            let detail = "the names of the model's files are longer than 1 MiB together";
+            ConversionError::new(ErrorCode::TooLarge, detail)
+        })?;
         let stored = self.free_path(name);
         if stored.as_os_str().len() > MAX_PATH {
             return Err(too_long());

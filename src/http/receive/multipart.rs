@@ -14,8 +14,8 @@ const PART: &[u8] = b"file";
 /// Parts that are no files; a form has a handful.
 const OTHER_PARTS: usize = 100;
 
-/// Longest name of a file, folders before it included, in bytes; longer ones could not be stored.
-const MAX_NAME: usize = 2000;
+/// Most bytes of the names of all files together.
+const MAX_NAMES: usize = 1 << 20;
 
 /// Writes the parts named `file` into the folder.
 pub async fn files(
@@ -28,6 +28,7 @@ pub async fn files(
     let mut parts = Parts::new(incoming, media_type)?;
     let mut files = Vec::new();
     let mut others = 0;
+    let mut names = MAX_NAMES;
     let mut nameless = false;
     while let Some(parameters) = parts.next().await? {
         let is_file = parameters.get("name") == Some(PART);
@@ -48,10 +49,11 @@ pub async fn files(
         if files.len() == most {
             return Err(too_many());
         }
-        if name.len() > MAX_NAME {
-            let detail = format!("the name of a file is longer than {MAX_NAME} bytes");
-            return Err(Problem::new(ErrorCode::MalformedRequest, detail));
-        }
+        let Some(left) = names.checked_sub(name.len()) else {
+            let detail = "the names of the files are longer than 1 MiB together";
+            return Err(Problem::new(ErrorCode::TooLarge, detail));
+        };
+        names = left;
         if files.is_empty() {
             refuse(&name)?;
         }
