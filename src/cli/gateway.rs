@@ -15,7 +15,8 @@ use crate::limits::{Embedded, Limiter, OnRedis};
 use crate::service::{Admission, Answers, Converter};
 use crate::shutdown::{self, Shutdown};
 use crate::storage::Storage;
-use crate::telemetry::{logging, panics};
+use crate::telemetry::logging::{self, Guard};
+use crate::telemetry::panics;
 
 /// How long to wait after the engine did not start, at first and at most.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -38,11 +39,12 @@ pub fn run(config: &Config, storage: Storage, warnings: &[String]) -> Result<Exi
     let ended = runtime.block_on(serve(config, storage, warnings));
     // What still blocks a thread (work on files of conversions that were given up) is not waited for without end.
     runtime.shutdown_timeout(LAST_WORK);
-    ended
+    // The log last: it has what was said until now.
+    ended.map(|(code, _log)| code)
 }
 
-async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result<ExitCode, Failure> {
-    let log = logging::start(&config.log, &config.traces).map_err(|error| match error {
+async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result<(ExitCode, Guard), Failure> {
+    let mut log = logging::start(&config.log, &config.traces).map_err(|error| match error {
         logging::Error::File { .. } => Failure::failed(with_cause(&error)),
         _ => Failure::usage(with_cause(&error)),
     })?;
@@ -91,9 +93,13 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     gateway.converter.shutdown().await;
     stopping.abort();
     tracing::info!("stopped");
-    // What is still to be written or sent may take a moment, and needs the runtime.
-    let _ = tokio::task::spawn_blocking(move || drop(log)).await;
-    Ok(shutdown.forced().map_or(ExitCode::SUCCESS, ExitCode::from))
+    let code = shutdown.forced().map_or(ExitCode::SUCCESS, ExitCode::from);
+    let sent = tokio::task::spawn_blocking(move || {
+        log.end_traces();
+        log
+    });
+    let log = sent.await.map_err(|error| Failure::io("end the traces")(error.into()))?;
+    Ok((code, log))
 }
 
 /// Takes as many descriptors as the system allows: what it gives unasked is for programs that use `select`, and fewer

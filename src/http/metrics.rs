@@ -8,6 +8,7 @@ use super::probes;
 use super::problem::Problem;
 use super::state::Shared;
 use crate::domain::ErrorCode;
+use crate::telemetry::logging;
 use crate::telemetry::metrics::{self, State as Now};
 
 /// Everything that is counted, in Prometheus' text format.
@@ -24,6 +25,7 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
         engine_version: converter.engine_version(),
         backends,
         cache_bytes: gateway.answers.bytes(),
+        lost_lines: logging::lost_lines(),
     };
     let text = gateway.metrics.render(&now).map_err(|error| {
         tracing::error!(%error, "the metrics cannot be written");

@@ -4,7 +4,7 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{Content, malformed, reading};
+use super::{CancellableFile, malformed, reading};
 use crate::domain::{Cancel, ConversionError};
 
 /// A longer line is no line of any format we read (a polygon of a million corners is 20 MB of text).
@@ -18,7 +18,7 @@ pub struct Lines<R> {
     number: u64,
 }
 
-impl Lines<Content> {
+impl Lines<CancellableFile> {
     pub fn open(path: &Path, cancel: &Cancel) -> Result<Self, ConversionError> {
         Ok(Lines::new(super::open(path, cancel)?))
     }

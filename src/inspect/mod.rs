@@ -50,15 +50,15 @@ pub fn inspect(path: &Path, format: Format, context: &Context) -> Result<Counts,
 }
 
 /// Opens a file whose reading ends soon after it is cancelled.
-fn open(path: &Path, cancel: &Cancel) -> Result<Content, ConversionError> {
+fn open(path: &Path, cancel: &Cancel) -> Result<CancellableFile, ConversionError> {
     Ok(buffered(File::open(path).map_err(|error| reading(&error))?, cancel))
 }
 
-fn buffered(file: File, cancel: &Cancel) -> Content {
+fn buffered(file: File, cancel: &Cancel) -> CancellableFile {
     BufReader::with_capacity(1 << 16, cancel.reader(file))
 }
 
-type Content = BufReader<Cancellable<File>>;
+type CancellableFile = BufReader<Cancellable<File>>;
 
 /// An error while reading: the file's fault when it ends early.
 fn reading(error: &io::Error) -> ConversionError {

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 use std::path::Path;
 
 use super::lines::{Lines, number, words};
-use super::{Content, Extent, malformed, reading};
+use super::{CancellableFile, Extent, malformed, reading};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
 
@@ -103,7 +103,7 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
     Ok(counts)
 }
 
-fn header(lines: &mut Lines<Content>) -> Result<(Encoding, Vec<Element>), ConversionError> {
+fn header(lines: &mut Lines<CancellableFile>) -> Result<(Encoding, Vec<Element>), ConversionError> {
     if lines.next()?.unwrap_or_default() != b"ply" {
         return Err(malformed("the file is no PLY: it does not begin with \"ply\""));
     }

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::lines::{Lines, point, words};
-use super::{Content, Extent, malformed, reading};
+use super::{CancellableFile, Extent, malformed, reading};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
 
@@ -82,7 +82,7 @@ struct Solids {
     open: bool,
 }
 
-fn text(mut lines: Lines<Content>) -> Result<Counts, ConversionError> {
+fn text(mut lines: Lines<CancellableFile>) -> Result<Counts, ConversionError> {
     let mut seen = Solids::default();
     while let Some(line) = lines.next()? {
         if let Err(what) = seen.line(line) {

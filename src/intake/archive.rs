@@ -1,8 +1,9 @@
 //! Unpacking a zip that somebody sent: within limits that hold while unpacking, and never outside the folder.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
+use zip::read::{ArchiveOffset, Config};
 use zip::result::ZipError;
 use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
@@ -18,6 +19,9 @@ const RATIO_FREE: u64 = 10 << 20;
 /// How many times its own size a zip may unpack to beyond that. Models of text pack to a tenth.
 const MAX_RATIO: u64 = 200;
 
+/// Most bytes that are read at once. Names, comments and extra fields have 64 KiB at most.
+const MAX_READ: usize = 1 << 20;
+
 const FILE_TYPE: u32 = 0o170_000;
 
 /// Unpacks the zip that was sent into the folder of `files`.
@@ -29,9 +33,11 @@ pub fn unpack(sent: &Sent, files: &mut Files, limits: Limits) -> Result<(), Conv
     let packed = sent.open().and_then(|file| file.metadata()).map_err(reading)?.len();
     let cancel = files.context().cancel.clone();
     // What is read is looked at, too: a zip may hold much that unpacks to nothing.
-    let open = || sent.open().map(|file| BufReader::new(cancel.reader(file))).map_err(reading);
-    // Entry by entry: an index of the whole directory could take more memory than the limits foresee.
-    let mut archive = ZipIterable::try_new(open()?, zip::read::Config::default()).map_err(of_zip)?;
+    let open = || sent.open().map(|file| BufReader::new(InParts(cancel.reader(file)))).map_err(reading);
+    // Entry by entry: an index of the whole directory could take more memory than the limits foresee. So could a search
+    // for records that are not where the end of the zip says.
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    let mut archive = ZipIterable::try_new(open()?, config).map_err(of_zip)?;
     if archive.len() > limits.max_entries {
         let detail =
             format!("the zip has {} entries, more than the {} allowed", archive.len(), limits.max_entries);
@@ -77,6 +83,24 @@ pub fn is_junk(parts: &[&str]) -> bool {
 
 fn climbs(name: &str) -> bool {
     name.split(['/', '\\']).any(|part| part == "..")
+}
+
+/// Refuses to read very much at once: the library makes room for as much as a record of the zip says.
+struct InParts<R>(R);
+
+impl<R: Read> Read for InParts<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.len() > MAX_READ {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.0.read(buffer)
+    }
+}
+
+impl<R: Seek> Seek for InParts<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
 }
 
 struct Budget {

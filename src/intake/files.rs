@@ -1,12 +1,17 @@
 //! The files of one model: what each was called by its sender, where it lies, and which one a reference means.
 
+mod budget;
+mod lookup;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use percent_encoding::percent_decode_str;
+use budget::Budget;
+pub use budget::MAX_NAMES;
+pub use lookup::{Found, Resolved};
 
 use super::model::{Limits, Part};
 use super::originals::Originals;
@@ -15,19 +20,9 @@ use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::open::Located;
 
-/// Most files of one name among which the likeliest is sought.
-const MAX_LIKELY: usize = 64;
-
 /// Deepest nesting of folders, and longest path of a file in bytes: systems stop at 4,096 with all that is above.
 const MAX_DEPTH: usize = 64;
 const MAX_PATH: usize = 2000;
-
-/// Most bytes of the names of all files together.
-const MAX_NAMES: usize = 1 << 20;
-
-/// Most references of a model that are looked up, and most folders and second names that are made where they lead to.
-const MAX_REFERENCES: usize = 200_000;
-const MAX_PLACED: usize = 8000;
 
 /// One file of a model.
 #[derive(Debug)]
@@ -43,28 +38,6 @@ pub struct Item {
     pub bytes: u64,
 }
 
-/// Which file a reference means.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Resolved {
-    /// The file at this index.
-    Found(usize),
-    /// It names a place inside the model, and nothing is there.
-    Missing,
-    /// It names a place outside the model, which was not looked at.
-    Outside,
-}
-
-/// Which files a reference may mean.
-#[derive(Debug)]
-pub enum Found {
-    /// The path is that of the file at this index.
-    Exactly(usize),
-    /// As much of the path as of no other file is that of these, at least one.
-    Likely(Vec<usize>),
-    Missing,
-    Outside,
-}
-
 /// The files of a model and the folder that holds them.
 #[derive(Debug)]
 pub struct Files {
@@ -73,6 +46,8 @@ pub struct Files {
     context: Context,
     items: Vec<Item>,
     taken: HashSet<PathBuf>,
+    /// By the path that is taken, the number that the next file of that path gets.
+    next_number: HashMap<PathBuf, u64>,
     by_path: HashMap<String, Vec<usize>>,
     by_base: HashMap<String, Vec<usize>>,
     /// A file of the user's own around which nobody has looked yet.
@@ -81,15 +56,7 @@ pub struct Files {
     stay: bool,
     /// Present when the main file lies elsewhere.
     originals: Option<Originals>,
-    /// How many more bytes may be unpacked to look into packed files of this model.
-    unpacking: u64,
-    /// By how many bytes the files of the model have grown since they came.
-    grown: u64,
-    /// How many more references may be looked up, and how many more folders and names made for them.
-    references: usize,
-    placing: usize,
-    /// How many more bytes the names of files may have.
-    names: usize,
+    budget: Budget,
 }
 
 impl Files {
@@ -99,13 +66,10 @@ impl Files {
             folder: folder.to_owned(),
             limits,
             context,
-            unpacking: limits.max_unpacked,
-            grown: 0,
-            references: MAX_REFERENCES,
-            placing: MAX_PLACED,
-            names: MAX_NAMES,
+            budget: Budget::of(limits),
             items: Vec::new(),
             taken: HashSet::new(),
+            next_number: HashMap::new(),
             by_path: HashMap::new(),
             by_base: HashMap::new(),
             around: None,
@@ -126,11 +90,7 @@ impl Files {
         if name.len() > MAX_DEPTH {
             return Err(too_long());
         }
-        let length = name.iter().map(|part| part.len() + 1).sum();
-        self.names = self.names.checked_sub(length).ok_or_else(|| {
-            let detail = "the names of the model's files are longer than 1 MiB together";
-            ConversionError::new(ErrorCode::TooLarge, detail)
-        })?;
+        self.count_name(name)?;
         let stored = self.free_path(name);
         if stored.as_os_str().len() > MAX_PATH {
             return Err(too_long());
@@ -218,49 +178,6 @@ impl Files {
     /// What the work on this model is given.
     pub fn context(&self) -> &Context {
         &self.context
-    }
-
-    /// How many more bytes may be unpacked to look into this model's packed files: all of them share one limit.
-    pub fn unpacking_left(&mut self) -> &mut u64 {
-        &mut self.unpacking
-    }
-
-    /// Counts a reference that is about to be looked up.
-    ///
-    /// # Errors
-    /// `too_large` where there are more of them than any model has, `cancelled`.
-    pub fn count_reference(&mut self) -> Result<(), ConversionError> {
-        self.context.cancel.check()?;
-        self.references = self.references.checked_sub(1).ok_or_else(|| {
-            let detail = format!("the model refers to other files more than {MAX_REFERENCES} times");
-            ConversionError::new(ErrorCode::TooLarge, detail)
-        })?;
-        Ok(())
-    }
-
-    /// Whether a file may get a second name at a path of so many parts; it is counted.
-    pub fn may_place(&mut self, parts: usize) -> bool {
-        let left = self.placing.checked_sub(parts);
-        self.placing = left.unwrap_or(0);
-        left.is_some()
-    }
-
-    /// The file at `index`, which is as it came, has so many bytes now. The model's size stays what was sent.
-    pub fn rewritten(&mut self, index: usize, bytes: u64) {
-        let before = self.items.get(index).map_or(0, |item| item.bytes);
-        self.grown += bytes.saturating_sub(before);
-    }
-
-    /// Counts another copy of `bytes`.
-    ///
-    /// # Errors
-    /// `too_large`
-    pub fn grow(&mut self, bytes: u64) -> Result<(), ConversionError> {
-        if bytes > self.room_left() {
-            return Err(self.limits.too_large());
-        }
-        self.grown += bytes;
-        Ok(())
     }
 
     /// Makes a file known that is copied only when something refers to it.
@@ -361,63 +278,6 @@ impl Files {
         Ok(())
     }
 
-    /// The file that `reference` means, written in the file called `from`.
-    ///
-    /// The exact path wins, then the same path in other case, then the only or likeliest file of that name:
-    /// references were written on other machines, in other folders. Some are written like those of URLs.
-    pub fn resolve(&self, from: &str, reference: &str) -> Resolved {
-        match self.find(from, reference) {
-            Found::Exactly(index) => Resolved::Found(index),
-            Found::Likely(found) => found.first().map_or(Resolved::Missing, |index| Resolved::Found(*index)),
-            Found::Missing => Resolved::Missing,
-            Found::Outside => Resolved::Outside,
-        }
-    }
-
-    /// As [`Files::resolve`], with all that are as likely.
-    pub fn find(&self, from: &str, reference: &str) -> Found {
-        match self.find_written(from, reference) {
-            Found::Missing if reference.contains('%') => {
-                self.find_written(from, &percent_decode_str(reference).decode_utf8_lossy())
-            }
-            found => found,
-        }
-    }
-
-    fn find_written(&self, from: &str, reference: &str) -> Found {
-        let base = from.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let joined = if base.is_empty() { reference.to_owned() } else { format!("{base}/{reference}") };
-        let inside =
-            is_relative(reference).then(|| names::components(&joined).map(|parts| parts.join("/"))).flatten();
-        if let Some(path) = &inside {
-            let same = self.by_path.get(&path.to_lowercase()).map(Vec::as_slice).unwrap_or_default();
-            let exact =
-                same.iter().find(|index| self.items.get(**index).is_some_and(|item| item.name == *path));
-            if let Some(index) = exact.or(same.first()) {
-                return Found::Exactly(*index);
-            }
-        }
-        let wanted: Vec<String> = reference.rsplit(['/', '\\']).map(str::to_lowercase).collect();
-        let is_url = reference.contains("://") && !reference.to_ascii_lowercase().starts_with("file:");
-        let same_name = wanted.first().filter(|_| !is_url).and_then(|name| self.by_base.get(name));
-        let Some(same_name) = same_name.filter(|found| !found.is_empty()) else {
-            return if inside.is_some() { Found::Missing } else { Found::Outside };
-        };
-        let tails: Vec<(usize, usize)> = same_name
-            .iter()
-            .take(MAX_LIKELY)
-            .map(|index| (self.common_tail(*index, &wanted), *index))
-            .collect();
-        let longest = tails.iter().map(|(tail, _)| *tail).max();
-        Found::Likely(tails.into_iter().filter(|(tail, _)| Some(*tail) == longest).map(|(_, i)| i).collect())
-    }
-
-    /// How many components at the end of the file's path are those of the reference.
-    fn common_tail(&self, index: usize, wanted: &[String]) -> usize {
-        let Some(item) = self.items.get(index) else { return 0 };
-        item.name.rsplit('/').zip(wanted).take_while(|(part, want)| part.to_lowercase() == **want).count()
-    }
-
     pub fn items(&self) -> &[Item] {
         &self.items
     }
@@ -480,30 +340,6 @@ impl Files {
         Ok(())
     }
 
-    /// Checks that another file of `bytes` fits into the limits.
-    pub fn room_for(&self, bytes: u64) -> Result<(), ConversionError> {
-        let (files, _) = self.totals();
-        if files as usize >= self.limits.max_entries {
-            return Err(ConversionError::new(
-                ErrorCode::TooLarge,
-                format!("the model has more than {} files", self.limits.max_entries),
-            ));
-        }
-        if bytes > self.room_left() {
-            return Err(self.limits.too_large());
-        }
-        Ok(())
-    }
-
-    /// How many more bytes the model's files may have.
-    pub fn room_left(&self) -> u64 {
-        self.limits.max_unpacked.saturating_sub(self.totals().1.saturating_add(self.grown))
-    }
-
-    pub fn limits(&self) -> Limits {
-        self.limits
-    }
-
     fn add(&mut self, name: String, stored: PathBuf, beside: Option<Located>, bytes: u64) -> usize {
         let index = self.items.len();
         self.by_path.entry(name.to_lowercase()).or_default().push(index);
@@ -527,23 +363,19 @@ impl Files {
     /// A safe path for `name` that no other file has.
     fn free_path(&mut self, name: &[&str]) -> PathBuf {
         let safe: PathBuf = name.iter().map(|part| names::safe(part)).collect();
-        let mut free = safe.clone();
-        for number in 2.. {
-            if self.taken.insert(free.clone()) {
-                break;
-            }
-            let file = safe.file_name().and_then(|file| file.to_str()).unwrap_or_default();
-            let (stem, extension) = names::split_extension(file);
-            let dot = if extension.is_empty() { "" } else { "." };
-            free = safe.with_file_name(format!("{stem}-{number}{dot}{extension}"));
+        if self.taken.insert(safe.clone()) {
+            return safe;
         }
-        free
+        let file = safe.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+        let next = self.next_number.entry(safe.clone()).or_insert(2);
+        loop {
+            let free = safe.with_file_name(names::numbered(file, *next));
+            *next += 1;
+            if self.taken.insert(free.clone()) {
+                return free;
+            }
+        }
     }
-}
-
-/// Whether a path is relative; one that climbs may still stay inside, as that depends on where it is written.
-fn is_relative(reference: &str) -> bool {
-    !reference.starts_with(['/', '\\']) && !names::has_scheme_or_drive(reference) && !reference.contains('\0')
 }
 
 #[cfg(test)]

@@ -55,12 +55,12 @@ pub struct Size {
     pub text: u64,
 }
 
-/// How large the JSON in `reader` is, as far as it is looked at: at the first block beyond `most` it ends.
-pub fn measure(reader: impl Read, most: Size) -> io::Result<Size> {
+/// How large the JSON in `reader` is. What is larger than [`MOST`] is not read to its end.
+pub fn measure(reader: impl Read) -> io::Result<Size> {
     let mut lean = Lean::new(BufReader::with_capacity(1 << 16, reader));
     let mut text = 0;
     let mut block = [0; 1 << 13];
-    while lean.values <= most.values && text <= most.text {
+    while lean.values <= MOST.values && text <= MOST.text {
         let count = lean.read(&mut block)?;
         if count == 0 {
             break;

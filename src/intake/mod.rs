@@ -16,4 +16,5 @@ mod seems;
 mod siblings;
 
 pub use detect::{Content, detect_file};
+pub use files::MAX_NAMES;
 pub use model::{Limits, Model, Named, Sent, Source, prepare};

@@ -3,13 +3,16 @@
 //! `LOG_FILE=/var/log/meshgate/gateway.log` writes `gateway.2026-01-31.log` in that folder (the day is UTC's), and
 //! removes the oldest of its kind when there are more than `LOG_FILES`.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_appender::rolling::InitError;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
@@ -20,6 +23,15 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 use super::days::Days;
 use super::traces;
 use crate::config::{Log, LogFormat, Traces};
+
+/// Most lines that wait to be written to one place; further ones are lost.
+const MAX_WAITING: usize = 1 << 14;
+
+/// How long lines may take to be written when all has ended.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(1500);
+
+/// Lines that found no room, of each place. There is one log of a process.
+static LOST: OnceLock<Vec<ErrorCounter>> = OnceLock::new();
 
 /// Why nothing can be written down.
 #[derive(Debug, thiserror::Error)]
@@ -34,21 +46,43 @@ pub enum Error {
     Endpoint(String),
 }
 
-/// Keeps the log's file and the traces going; what is on its way gets there before it is gone.
+/// Keeps the log and the traces going. Lines on their way are written before it is gone, if somebody takes them soon.
 #[derive(Debug)]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
-    /// Flushes when it is dropped.
-    _file: Option<WorkerGuard>,
+    lines: Vec<WorkerGuard>,
 }
 
-impl Drop for Guard {
-    fn drop(&mut self) {
+impl Guard {
+    /// Sends the traces that are on their way, for which it needs the runtime.
+    pub fn end_traces(&mut self) {
         if let Some(provider) = self.provider.take() {
             // A collector that is away was told of in the log already.
             let _ = provider.shutdown_with_timeout(traces::SEND_WITHIN);
         }
     }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.end_traces();
+        let (writing, written) = mpsc::channel::<()>();
+        for guard in self.lines.drain(..) {
+            let writing = writing.clone();
+            // The library prints to standard output that its lines find no room, and may wait there without end.
+            thread::spawn(move || {
+                drop(guard);
+                drop(writing);
+            });
+        }
+        drop(writing);
+        let _ = written.recv_timeout(WRITTEN_WITHIN);
+    }
+}
+
+/// How many lines of the log were lost, since nobody took them soon enough.
+pub fn lost_lines() -> u64 {
+    LOST.get().into_iter().flatten().map(|counter| counter.dropped_lines() as u64).sum()
 }
 
 type Output = Box<dyn Layer<Registry> + Send + Sync>;
@@ -58,21 +92,20 @@ type Output = Box<dyn Layer<Registry> + Send + Sync>;
 /// # Errors
 /// What of the settings cannot be done.
 pub fn start(log: &Log, traces: &Traces) -> Result<Guard, Error> {
-    let mut outputs = vec![output(log, io::stdout)?];
+    let (writer, guard) = in_background(io::stdout());
+    let (mut lost, mut guards) = (vec![writer.error_counter()], vec![guard]);
+    let mut outputs = vec![output(log, writer)?];
     let days = match &log.file {
         None => None,
         Some(path) => Some(Days::new(path, log.files).ok_or_else(|| Error::NoName(path.clone()))?),
     };
-    let file = match &days {
-        None => None,
-        Some(days) => {
-            let writer = days.writer().map_err(|source| Error::File { file: days.current(), source })?;
-            // A disk that is slow keeps nobody waiting: rather, lines are lost.
-            let (writer, guard) = tracing_appender::non_blocking(writer);
-            outputs.push(output(log, writer)?);
-            Some(guard)
-        }
-    };
+    if let Some(days) = &days {
+        let writer = days.writer().map_err(|source| Error::File { file: days.current(), source })?;
+        let (writer, guard) = in_background(writer);
+        lost.push(writer.error_counter());
+        guards.push(guard);
+        outputs.push(output(log, writer)?);
+    }
     let provider = match &traces.endpoint {
         None => None,
         Some(endpoint) => {
@@ -89,7 +122,14 @@ pub fn start(log: &Log, traces: &Traces) -> Result<Guard, Error> {
     if let Some(days) = days {
         days.tidy();
     }
-    Ok(Guard { provider, _file: file })
+    let _ = LOST.set(lost);
+    Ok(Guard { provider, lines: guards })
+}
+
+/// Lines are written by a thread of their own: a disk that is slow, or a pipe that nobody reads, keeps no request
+/// waiting.
+fn in_background(writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(writer)
 }
 
 /// The file that is written today, where there is one.

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import http.client
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +50,25 @@ def triangle_gltf(content: bytes, **parts) -> dict:
         "buffers": [{"byteLength": len(content), "uri": uri}],
         **parts,
     }
+
+
+def gltf(**parts) -> bytes:
+    """A glTF of one triangle, and of what is given."""
+    return json.dumps(triangle_gltf(CORNERS, **parts), separators=(",", ":")).encode()
+
+
+def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    with io.BytesIO() as packed:
+        with zipfile.ZipFile(packed, "w", method, compresslevel=1) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return packed.getvalue()
+
+
+def packed_small(files: dict[str, bytes]) -> bytes:
+    """A packed zip of them, and of as much that cannot be packed as makes it no bomb."""
+    filling = os.urandom(sum(map(len, files.values())) // 150)
+    return zipped({**files, "filling": filling}, zipfile.ZIP_DEFLATED)
 
 
 class Cgroup:
@@ -89,6 +110,18 @@ class Cgroup:
                 except OSError:
                     time.sleep(0.05)
         self.folders = []
+
+
+def environment(folder: str, **variables: str) -> dict[str, str]:
+    """What a server in that folder is told, with what is given besides."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": folder,
+        "DATA_DIR": f"{folder}/data",
+        "BIND_ADDRESS": "127.0.0.1:0",
+        "WORKERS": "2",
+        **variables,
+    }
 
 
 @dataclass
@@ -154,19 +187,11 @@ class Gateway:
         self.cgroup = Cgroup(memory, pids)
         self.folder = tempfile.TemporaryDirectory(prefix="meshgate-hostile-")
         self.log = Path(self.folder.name) / "log"
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": self.folder.name,
-            "DATA_DIR": f"{self.folder.name}/data",
-            "BIND_ADDRESS": "127.0.0.1:0",
-            "WORKERS": "2",
-            **variables,
-        }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [PROGRAM, "serve"],
                 cwd=ROOT,
-                env=environment,
+                env=environment(self.folder.name, **variables),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

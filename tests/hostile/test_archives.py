@@ -2,14 +2,17 @@
 
 import gzip
 import io
+import struct
 import threading
 import time
-import zipfile
+import zlib
 
 import pytest
-from kit import at_once, until
+from kit import TRIANGLE, at_once, until, zipped
 
 GIB = 1 << 30
+# What the server itself may have while it reads two models of 95 MB, in bytes.
+MOST_MEMORY = 300 << 20
 
 
 def zstandard_bomb(size: int) -> bytes:
@@ -29,14 +32,6 @@ def gzip_bomb(size: int) -> bytes:
             file.write(b"BLENDER-v279")
             for _ in range(size >> 20):
                 file.write(bytes(1 << 20))
-        return packed.getvalue()
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    with io.BytesIO() as packed:
-        with zipfile.ZipFile(packed, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
         return packed.getvalue()
 
 
@@ -101,3 +96,55 @@ def test_others_do_not_wait_for_one_client_that_has_much_unpacked(start):
     # In the order in which they came, each of its three would wait for all of the flood.
     assert meanwhile < flooders * turns / 2, meanwhile
     print(f"{meanwhile} of the flood were done meanwhile")
+
+
+def end_of_zip(record_at: int) -> bytes:
+    """The end of a zip whose directory is told of by a record at that place (APPNOTE 4.3.15 and 4.3.16)."""
+    locator = struct.pack("<IIQI", 0x07064B50, 0, record_at, 1)
+    return locator + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+
+
+def full_of_records() -> bytes:
+    """Each four bytes may be the record, if one does not look where the end says."""
+    return b"PK\3\4" + b"PK\6\6" * 24_000_000 + end_of_zip(1)
+
+
+def one_large_record() -> bytes:
+    size = 95_000_000
+    record = struct.pack("<IQHHIIQQQQ", 0x06064B50, size - 12, 45, 45, 0, 0, 0, 0, 0, 0)
+    return b"PK\3\4" + record.ljust(size, b"\0") + end_of_zip(4)
+
+
+def costs_little(gateway, name: str, model: bytes, code: str, most_seconds: float) -> None:
+    """Two clients send it at once; it is refused, and costs little memory and processor time."""
+    with gateway.watched() as watch:
+        gateway.peak_memory()
+        before = gateway.processor_seconds()
+        answers = at_once(*[lambda: gateway.convert(name, model, Cache_Control="no-cache")] * 2)
+        spent, peak = gateway.processor_seconds() - before, gateway.peak_memory()
+    for answer in answers:
+        assert getattr(answer, "code", answer) == code, answer
+    assert peak < MOST_MEMORY, f"{peak >> 20} MB"
+    assert spent < most_seconds, spent
+    print(f"{peak >> 20} MB, {spent:.1f} s of processor, /livez at most {watch.worst * 1000:.0f} ms")
+
+
+@pytest.mark.parametrize("model", [full_of_records, one_large_record])
+def test_a_zip_whose_end_leads_astray(gateway, model):
+    costs_little(gateway, "a.zip", model(), "invalid_archive", 20)
+
+
+def test_what_is_packed_of_nothing(gateway):
+    """Gzip members and deflate blocks without content, as many as fit into a request."""
+    member = gzip.compress(b"", mtime=0)
+    costs_little(gateway, "a.blend", member * (95_000_000 // len(member)), "import_failed", 60)
+    empty = b"\0\0\0\xff\xff" * (95_000_000 // 5) + b"\3\0"
+    costs_little(gateway, "a.zip", deflated(b"a.obj", empty, TRIANGLE), "invalid_archive", 60)
+
+
+def deflated(name: bytes, packed: bytes, content: bytes) -> bytes:
+    """A zip of one entry that says it is `content`."""
+    head = struct.pack("<HHHHHIIIHH", 20, 0, 8, 0, 0, zlib.crc32(content), len(packed), len(content), len(name), 0)
+    entry = b"PK\3\4" + head + name + packed
+    directory = b"PK\1\2" + struct.pack("<H", 20) + head + struct.pack("<HHHII", 0, 0, 0, 0, 0) + name
+    return entry + directory + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 1, 1, len(directory), len(entry), 0)

@@ -1,20 +1,14 @@
 """Models made to cost the gateway itself time or memory: what it reads, compares and reports outside of the engine."""
 
 import base64
-import json
 import threading
 import time
 
-from kit import CORNERS, at_once, triangle_gltf, until
+from kit import CORNERS, at_once, gltf, until
 
 # What the server itself may have at most while it works on such a model: four models of 64 MiB of JSON, the budget for
 # what is parsed of them, and about as much again for what the allocator has not given back yet.
 MOST_MEMORY = 1400 << 20
-
-
-def gltf(**parts) -> bytes:
-    """A glTF of one triangle, and of what is given."""
-    return json.dumps(triangle_gltf(CORNERS, **parts), separators=(",", ":")).encode()
 
 
 def empty_animations(count: int, name: str = "{}") -> bytes:

@@ -1,33 +1,21 @@
 """Models that refer to files so often, or by such paths, that finding and writing these would cost much."""
 
-import io
 import json
 import os
 import threading
 import time
-import zipfile
 
-from kit import CORNERS, TRIANGLE, Gateway, at_once, triangle_gltf
+from kit import CORNERS, TRIANGLE, Gateway, at_once, gltf, packed_small, triangle_gltf
 
-# What the server itself may have while it works on one of these; the same is asked for at two clients at once.
+# What the server itself may have while it works on two of these, in bytes.
 MOST_MEMORY = 900 << 20
-# `MAX_UNPACKED_SIZE` for the model and for what is written anew of it, and the zip.
+# What one may take on the disk: `MAX_UNPACKED_SIZE` for the model and for what is written anew of it, and the zip.
 MOST_DISK = (2 << 30) + (64 << 20)
 
 DEEP = "/".join("x" * 190 for _ in range(10))
 DEEP_ELSEWHERE = "/".join("é" * 90 for _ in range(10))
-# Small enough for a thread that looks at the disk to see the peak, in seconds.
+# Pauses between looks at the disk, in seconds: short enough to see the peak.
 LOOK = 0.05
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    """A zip of them, and of as much that cannot be packed as makes it no bomb."""
-    filling = os.urandom(sum(map(len, files.values())) // 150)
-    with io.BytesIO() as packed:
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, content in {**files, "filling": filling}.items():
-                archive.writestr(name, content)
-        return packed.getvalue()
 
 
 class Disk:
@@ -66,12 +54,12 @@ class Disk:
         self.looking.join()
 
 
-def costs_little(gateway: Gateway, model: bytes, code: str | None, name: str = "a.zip") -> None:
+def costs_little(gateway: Gateway, model: bytes, code: str | None, name: str = "a.zip", target: str = "glb") -> None:
     """Two clients send it at once: it is converted or refused, and costs no more than other models."""
     with gateway.watched() as watch, Disk(gateway) as disk:
         gateway.peak_memory()
         before, began = gateway.processor_seconds(), time.monotonic()
-        answers = at_once(*[lambda: gateway.convert(name, model, Cache_Control="no-cache")] * 2)
+        answers = at_once(*[lambda: gateway.convert(name, model, target, Cache_Control="no-cache")] * 2)
         took, spent = time.monotonic() - began, gateway.processor_seconds() - before
         peak = gateway.peak_memory()
     for answer in answers:
@@ -90,39 +78,35 @@ def test_a_line_that_grows_is_in_the_file_ten_million_times(gateway):
     """`map_Kd a.png` becomes a path of 2 kB; 200 MB of it would become 30 GB."""
     library = b"newmtl a\n" + b"map_Kd a.png\n" * (200_000_000 // 13)
     model = {"a.obj": b"mtllib a.mtl\n" + TRIANGLE, "a.mtl": library, f"{DEEP}/a.png": b""}
-    costs_little(gateway, zipped(model), "too_large")
+    costs_little(gateway, packed_small(model), "too_large")
 
 
 def test_an_image_that_grows_is_in_the_file_many_times(gateway):
     """Escaped, the path has 6 kB."""
     for count in (400_000, 100_000):
         model = {"a.gltf": gltf(images=[{"uri": "a.png"}] * count), f"{DEEP_ELSEWHERE}/a.png": b""}
-        costs_little(gateway, zipped(model), "too_large")
-
-
-def gltf(**parts) -> bytes:
-    return json.dumps(triangle_gltf(CORNERS, **parts), separators=(",", ":")).encode()
+        costs_little(gateway, packed_small(model), "too_large")
 
 
 def test_statements_that_name_one_library_again_and_again(gateway):
     lines = b"".join(b"mtllib a%d.mtl " % number + b"b.mtl " * 10_000 + b"\n" for number in range(120))
-    costs_little(gateway, zipped({"a.obj": lines + TRIANGLE, f"{DEEP}/b.mtl": b"newmtl a\n"}), "too_large")
+    costs_little(gateway, packed_small({"a.obj": lines + TRIANGLE, f"{DEEP}/b.mtl": b"newmtl a\n"}), "too_large")
 
 
 def test_statements_that_are_long_and_all_different(gateway):
-    """20,000 lines of 60 kB, and as many bytes of names in each of many libraries."""
+    """10,000 lines of 50 kB; and 200 libraries of 20,000 names each."""
     long = b"".join(b"map_Kd %d" % number + b"x" * 50_000 + b".png\n" for number in range(10_000))
-    costs_little(gateway, zipped({"a.obj": b"mtllib a.mtl\n" + TRIANGLE, "a.mtl": long}), None)
+    costs_little(gateway, packed_small({"a.obj": b"mtllib a.mtl\n" + TRIANGLE, "a.mtl": long}), None)
     names = b"".join(b"map_Kd %d.png\n" % number for number in range(20_000))
     libraries = {f"{number}.mtl": names for number in range(200)}
     main = b"".join(b"mtllib %s\n" % name.encode() for name in libraries)
-    costs_little(gateway, zipped({"a.obj": main + TRIANGLE, **libraries}), "too_large")
+    costs_little(gateway, packed_small({"a.obj": main + TRIANGLE, **libraries}), "too_large")
 
 
 def test_layers_that_name_each_other(gateway):
     """1,990 layers of 2,000 names each."""
     names = b"\n".join(b"@./%d%s.usda@" % (number, b"y" * 200) for number in range(2000))
-    model = zipped({f"{number}.usda": b"#usda 1.0\n" + names for number in range(1990)})
+    model = packed_small({f"{number}.usda": b"#usda 1.0\n" + names for number in range(1990)})
     costs_little(gateway, model, "ambiguous_model")
 
 
@@ -139,20 +123,20 @@ def usdc(words: bytes) -> bytes:
 def test_words_of_a_binary_layer_that_would_make_folders(gateway):
     """20,000 names of one texture, each below 60 folders of its own."""
     words = b"".join(b"/".join([b"%d" % number] * 60) + b"/a.png\0" for number in range(20_000))
-    costs_little(gateway, zipped({"a.usdc": usdc(words), "t/a.png": b"png"}), "import_failed")
+    costs_little(gateway, packed_small({"a.usdc": usdc(words), "t/a.png": b"png"}), "import_failed")
 
 
 def test_binary_layers_that_unpack_to_much(gateway):
     """Each names the next one, with 60 MB of other words."""
     layers = {f"{number}.usdc": usdc(b"%d.usdc\0" % (number + 1) + bytes(60 << 20)) for number in range(15)}
     main = b"#usda 1.0\n(\n    subLayers = [@./0.usdc@]\n)\n"
-    costs_little(gateway, zipped({"a.usda": main, **layers}), "empty_model", "a.zip&main=a.usda")
+    costs_little(gateway, packed_small({"a.usda": main, **layers}), "empty_model", "a.zip&main=a.usda")
 
 
 def test_many_paths_that_are_long(gateway):
     """880 MB of them in a zip of a few."""
     images = b",".join(b'{"uri":"%d%s"}' % (number, b"z" * 4000) for number in range(220_000))
-    costs_little(gateway, zipped({"a.gltf": gltf()[:-1] + b',"images":[' + images + b"]}"}), "too_large")
+    costs_little(gateway, packed_small({"a.gltf": gltf()[:-1] + b',"images":[' + images + b"]}"}), "too_large")
 
 
 def test_json_whose_paths_change_beside_much_that_is_embedded(gateway):
@@ -160,16 +144,57 @@ def test_json_whose_paths_change_beside_much_that_is_embedded(gateway):
     large = triangle_gltf(CORNERS, images=[{"uri": "b.png"}])
     large["buffers"].append({"byteLength": 3, "uri": "data:;base64," + "A" * (900 << 20)})
     model = {"a.gltf": json.dumps(large).encode(), "t/b.png": b"png"}
-    costs_little(gateway, zipped(model), "too_large")
+    costs_little(gateway, packed_small(model), "too_large")
+
+
+def test_references_to_many_files_of_one_name(gateway):
+    """190,000 paths of 60 folders, to 64 files that are all as likely."""
+    folders = "/".join(["ab"] * 50)
+    textures = {f"{number}/{folders}/a.png": b"" for number in range(64)}
+    images = b",".join(b'{"uri":"../x%d/%s/a.png"}' % (number, folders.encode()) for number in range(190_000))
+    model = {"a.gltf": gltf()[:-1] + b',"images":[' + images + b"]}", **textures}
+    costs_little(gateway, packed_small(model), "too_large")
+
+
+def test_binary_layers_that_name_thousands_of_paths_each(gateway):
+    """1,500 files that are no layers, with names in them that mean nothing."""
+    names = b"".join(b"%d/%d.png\0" % (number % 64, number // 64) for number in range(8000))
+    layers = {f"{number}.usdc": b"PXR-USDC\0\0" + names for number in range(1500)}
+    paths = b",".join(b"@./%d.usdc@" % number for number in range(1500))
+    main = b"#usda 1.0\n(\n    subLayers = [" + paths + b"]\n)\n"
+    costs_little(gateway, packed_small({"a.usda": main, **layers, "0.png": b""}), "too_large", "a.zip&main=a.usda")
+
+
+def test_a_binary_file_of_names_with_many_dots(gateway):
+    names = (b".png" * 60 + b"\0") * 300_000
+    model = {"a.fbx": b"Kaydara FBX Binary  \0\x1a\0" + names, "a.png": b""}
+    costs_little(gateway, packed_small(model), "import_failed")
+
+
+def test_files_whose_names_become_one(gateway):
+    """Names are cut to 200 bytes, in the conversion's folder and in a result."""
+    textures = {f"{'x' * 230}{number}.png": b"" for number in range(1990)}
+    images = [{"uri": name} for name in textures]
+    costs_little(gateway, packed_small({"a.gltf": gltf(images=images), **textures}), None, target="gltf")
+
+
+def test_names_that_are_long_together(gateway):
+    names = [f"{number}{'n' * 600}" for number in range(1900)]
+    costs_little(gateway, packed_small({"a.obj": TRIANGLE, **{f"{name}/a.txt": b"" for name in names}}), "too_large")
+    part = '--x\r\nContent-Disposition: form-data; name="file"; filename="%s"\r\n\r\n\r\n'
+    form = "".join([part % f"{name}.txt" for name in names] + ["--x--\r\n"]).encode()
+    with gateway.watched():
+        answer = gateway.ask("POST", "/convert?output_format=glb", form, Content_Type="multipart/form-data; boundary=x")
+    assert answer.code == "too_large", answer
 
 
 def test_what_is_honest_is_not_refused(gateway):
-    """A scene of 2,000 materials whose textures lie in folders with long names, elsewhere than it says."""
+    """A scene of 1,500 materials whose textures lie in folders with long names, elsewhere than it says."""
     folder = "/".join(["Texturen und Vorlagen für die große Halle"] * 6)
     lines = b"".join(b"newmtl m%d\nmap_Kd C:\\work\\t\\t%d.png\n" % (number, number) for number in range(1500))
     textures = {f"{folder}/t{number}.png": b"\x89PNG\r\n\x1a\n" for number in range(1500)}
-    answer = gateway.convert("a.zip", zipped({"a.obj": b"mtllib a.mtl\n" + TRIANGLE, "a.mtl": lines, **textures}))
+    answer = gateway.convert("a.zip", packed_small({"a.obj": b"mtllib a.mtl\n" + TRIANGLE, "a.mtl": lines, **textures}))
     assert answer.status == 200, answer
     images = [{"uri": f"t{number % 1500}.png"} for number in range(10_000)]
-    answer = gateway.convert("a.zip", zipped({"a.gltf": gltf(images=images), **textures}))
+    answer = gateway.convert("a.zip", packed_small({"a.gltf": gltf(images=images), **textures}))
     assert answer.status == 200, answer

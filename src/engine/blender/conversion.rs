@@ -1,5 +1,6 @@
 //! One conversion in a slot: an attempt, at most one more after a crash or a hang, and what its end means.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,16 +8,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::outcome;
+use super::outcome::{self, Left};
 use super::pool::{Pool, stopping};
-use super::protocol::{
-    ChildReport, ChildSuccess, Convert, End, Event, Exited, Importer, Limits, Stage, Task,
-};
+use super::protocol::{ChildSuccess, Convert, End, Event, Exited, Importer, Limits, Stage, Task};
 use super::stats::{Counters, Setback, Usage};
 use super::zygote::Zygote;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::engine::workdir::ConversionFolder;
 use crate::slots::Slot;
+use crate::telemetry;
 
 /// How long a zygote may take to report that it killed a child, before it is killed itself. The caller was promised
 /// that everything is gone within a second.
@@ -110,7 +110,7 @@ impl Conversion {
         loop {
             let zygote = self.zygote(cold).await?;
             match self.attempt(&zygote).await {
-                Attempt::Exited(exited) => match self.judge(&exited) {
+                Attempt::Exited(exited) => match self.judge(&exited).await {
                     Verdict::Final(result) => {
                         self.log(&zygote, &exited, result.as_ref().err());
                         return result.map(|success| self.done(*success, retried_after));
@@ -164,7 +164,7 @@ impl Conversion {
                     self.wait_again().await?;
                 }
             }
-            outcome::clean(self.folder.path())?;
+            self.blocking(outcome::clean).await??;
         }
     }
 
@@ -216,7 +216,7 @@ impl Conversion {
                     }
                     Some(Event::Finished { .. }) => {
                         // Whatever else it is, the child's end is waited for.
-                        if let Some(success) = self.success() {
+                        if let Some(Left::Succeeded(Ok(success))) = self.left().await {
                             return Attempt::Finished(success, events);
                         }
                     }
@@ -242,16 +242,23 @@ impl Conversion {
         stopped
     }
 
-    /// The success that a child which is still there has left.
-    fn success(&self) -> Option<Box<ChildSuccess>> {
-        match outcome::report(self.folder.path())? {
-            ChildReport::Succeeded(success) => self.check_result(success).ok().map(Box::new),
-            ChildReport::Failed { .. } => None,
-        }
+    /// What the child has left.
+    async fn left(&self) -> Option<Left> {
+        let (output, most_bytes) = (self.task.output.clone(), self.limits.file_bytes);
+        self.blocking(move |folder| outcome::left(folder, &output, most_bytes)).await.ok().flatten()
     }
 
-    fn check_result(&self, success: ChildSuccess) -> Result<ChildSuccess, ConversionError> {
-        outcome::check_result(self.folder.path(), &self.task.output, success, self.limits.file_bytes)
+    /// Works on the folder, which may hold much, where that keeps nobody waiting.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> T + Send + 'static,
+    ) -> Result<T, ConversionError> {
+        let folder = self.folder.path().to_owned();
+        let work = telemetry::in_span(move || work(&folder));
+        tokio::task::spawn_blocking(work).await.map_err(|error| {
+            tracing::error!(%error, "work on a conversion's folder ended early");
+            ConversionError::new(ErrorCode::Internal, "the conversion ended unexpectedly")
+        })
     }
 
     /// Waits until a child that has finished is gone.
@@ -275,20 +282,18 @@ impl Conversion {
     }
 
     /// What the end of the child means for the conversion.
-    fn judge(&self, exited: &Exited) -> Verdict {
+    async fn judge(&self, exited: &Exited) -> Verdict {
         let failed = |code, detail: String| Verdict::Final(Err(ConversionError::new(code, detail)));
         match exited.end {
-            End::Exit { status } => match outcome::report(self.folder.path()) {
+            End::Exit { status } => match self.left().await {
                 // It knows that a write was refused, and not what can be done about it.
-                Some(ChildReport::Failed { code: ErrorCode::OutputTooLarge, .. }) => {
+                Some(Left::Failed(error)) if error.code == ErrorCode::OutputTooLarge => {
                     Verdict::Final(Err(self.too_large()))
                 }
-                Some(ChildReport::Failed { code, detail }) => failed(code, detail),
-                Some(ChildReport::Succeeded(success)) if status == 0 => {
-                    Verdict::Final(self.check_result(success).map(Box::new))
-                }
+                Some(Left::Failed(error)) => Verdict::Final(Err(error)),
+                Some(Left::Succeeded(result)) if status == 0 => Verdict::Final(result),
                 None if status == NO_SPACE => failed(ErrorCode::DiskFull, "the disk is full".to_owned()),
-                Some(ChildReport::Succeeded(_)) | None => Verdict::Again(Setback::Crash),
+                Some(Left::Succeeded(_)) | None => Verdict::Again(Setback::Crash),
             },
             End::Signal { signal: SIGXFSZ } => Verdict::Final(Err(self.too_large())),
             End::Signal { .. } => Verdict::Again(Setback::Crash),

@@ -32,8 +32,26 @@ const NO_ROOM: u64 = 64 << 10;
 /// A longer sentence is none.
 const MAX_DETAIL: usize = 500;
 
+/// What a child says of its conversion.
+#[derive(Debug)]
+pub(super) enum Left {
+    Failed(ConversionError),
+    /// The error says why its result is none.
+    Succeeded(Result<Box<ChildSuccess>, ConversionError>),
+}
+
+/// Reads what the child left, or `None` when there is no report that can be understood. Takes its time.
+pub(super) fn left(folder: &Path, output: &Path, most_bytes: u64) -> Option<Left> {
+    Some(match report(folder)? {
+        ChildReport::Failed { code, detail } => Left::Failed(ConversionError::new(code, detail)),
+        ChildReport::Succeeded(success) => {
+            Left::Succeeded(check_result(folder, output, success, most_bytes).map(Box::new))
+        }
+    })
+}
+
 /// Reads the child's report, or `None` when it left none that can be understood.
-pub(super) fn report(folder: &Path) -> Option<ChildReport> {
+fn report(folder: &Path) -> Option<ChildReport> {
     let text = match read_report(&folder.join(REPORT)) {
         Ok(text) => text,
         Err(error) => {
@@ -78,7 +96,7 @@ fn one_sentence(text: &str) -> String {
 ///
 /// # Errors
 /// `export_failed`, `output_too_large`.
-pub(super) fn check_result(
+fn check_result(
     folder: &Path,
     output: &Path,
     success: ChildSuccess,

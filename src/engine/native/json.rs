@@ -98,7 +98,7 @@ impl Json {
     /// Reads the JSON in `range` of `file`.
     ///
     /// # Errors
-    /// `import_failed` when it is no UTF-8, ends early or is too large.
+    /// `import_failed` when it is no UTF-8 or ends early, `too_large`.
     pub fn read(file: &mut File, range: Range<u64>) -> Result<Json, ConversionError> {
         let unreadable = |error| unreadable("the JSON", &error);
         file.seek(SeekFrom::Start(range.start)).map_err(unreadable)?;
@@ -122,7 +122,8 @@ impl Json {
                 place += 1;
             }
             if scanner.text.len() > MAX_TEXT {
-                return Err(malformed(format!("the file's JSON is larger than {} MB", MAX_TEXT >> 20)));
+                let detail = format!("the JSON of the model is larger than {} MiB", MAX_TEXT >> 20);
+                return Err(ConversionError::new(ErrorCode::TooLarge, detail));
             }
             if scanner.values > MAX_VALUES {
                 let detail = format!("the JSON of the model holds more than {MAX_VALUES} values");

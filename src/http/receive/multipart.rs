@@ -7,15 +7,13 @@ use super::{NO_FILE, NO_NAME, Received};
 use crate::domain::ErrorCode;
 use crate::engine::workdir::ConversionFolder;
 use crate::http::problem::Problem;
+use crate::intake::MAX_NAMES;
 
 /// The name of the parts that hold files; others are passed over.
 const PART: &[u8] = b"file";
 
 /// Parts that are no files; a form has a handful.
 const OTHER_PARTS: usize = 100;
-
-/// Most bytes of the names of all files together.
-const MAX_NAMES: usize = 1 << 20;
 
 /// Writes the parts named `file` into the folder.
 pub async fn files(

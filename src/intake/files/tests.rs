@@ -16,9 +16,9 @@ fn files(names: &[&str]) -> (tempfile::TempDir, Files) {
 
 #[test]
 fn references_find_their_file_whatever_machine_wrote_them() {
-    let (_folder, files) =
+    let (_folder, mut files) =
         files(&["scene/a.gltf", "textures/Skin.PNG", "scene/textures/skin.png", "scene/b.bin"]);
-    let resolve = |reference| files.resolve("scene/a.gltf", reference);
+    let mut resolve = |reference| files.resolve(0, reference).unwrap();
     assert_eq!(resolve("b.bin"), Resolved::Found(3));
     assert_eq!(resolve("./B.BIN"), Resolved::Found(3));
     assert_eq!(resolve("../textures/Skin.PNG"), Resolved::Found(1));
@@ -122,7 +122,7 @@ fn nothing_is_left_of_what_cannot_be_read_to_its_end() {
     let error = offered.files.copy(File::open("/proc/self/mem"), &["a.obj"]).unwrap_err();
     assert_eq!((error.code, offered.files.items().len()), (ErrorCode::Io, 1));
     assert!(!offered.folder.path().join("a.obj").exists());
-    assert_eq!(offered.files.resolve("x.obj", "a.obj"), Resolved::Missing);
+    assert_eq!(offered.files.resolve(0, "a.obj").unwrap(), Resolved::Missing);
     let file = offered.place.path().join("sub/skin.png");
     assert_eq!(offered.files.copy(File::open(file), &["a.obj"]).unwrap(), 1);
     assert_eq!(offered.files.item(1).unwrap().stored, Path::new("a.obj"));
@@ -179,7 +179,7 @@ fn what_is_moved_is_a_file_and_leaves_nothing_when_it_is_too_large() {
 
 #[test]
 fn equal_names_get_a_suffix() {
-    let (_folder, files) = files(&["a.png", "a\n.png", ".a.png"]);
+    let (_folder, files) = files(&["a.png", "a\n.png", "a-3.png", ".a.png"]);
     let stored: Vec<_> = files.items().iter().map(|item| item.stored.to_str().unwrap()).collect();
-    assert_eq!(stored, ["a.png", "a-2.png", "a-3.png"]);
+    assert_eq!(stored, ["a.png", "a-2.png", "a-3.png", "a-4.png"]);
 }

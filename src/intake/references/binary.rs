@@ -21,7 +21,7 @@ pub const LAYERS: &[&str] = &["usd", "usda", "usdc", "usdz", "abc", "blend"];
 /// Longest file name that is recognised, in bytes.
 const MAX_NAME: usize = 255;
 
-/// Of the dots in a name, so many from its end may be the one before the extension.
+/// The extension may follow any of so many last dots of a name, as what follows it is not told apart.
 const MAX_DOTS: usize = 4;
 
 /// Most names taken from one file, most paths that end in them, and in one of them.
@@ -44,19 +44,19 @@ pub fn resolve(
     beside: bool,
     findings: &mut Findings,
 ) -> Result<(), ConversionError> {
-    let Some(item) = files.item(index) else { return Ok(()) };
     if files.items().len() < 2 {
         return Ok(());
     }
-    let from = item.name.clone();
     let named = named_files(files, index, TEXTURES)?;
     let mut named: Vec<_> = named.into_values().collect();
     named.sort();
     for paths in named {
-        let is_tail = |path: &str| paths.iter().any(|other| other.ends_with(&format!("/{path}")));
+        let is_tail = |path: &str| {
+            paths.iter().any(|other| other.strip_suffix(path).is_some_and(|folders| folders.ends_with('/')))
+        };
         let (mut exact, mut likely) = (BTreeSet::new(), BTreeSet::new());
         for path in &paths {
-            match files.find(&from, path) {
+            match files.find(index, path)? {
                 Found::Exactly(found) => _ = exact.insert(found),
                 Found::Likely(found) if !is_tail(path) => likely.extend(found.into_iter().take(MAX_RIVALS)),
                 _ => {}
@@ -96,8 +96,8 @@ fn lie_together(files: &Files, one: usize, other: usize) -> bool {
     folder(one) == folder(other)
 }
 
-/// Gives a file that was found elsewhere a second name where the binary file at `index` looks for it. Of more than any
-/// model has, the rest gets none.
+/// Gives a file that was found elsewhere a second name where the binary file at `index` looks for it. Once the model has
+/// as many as it may, no more are made.
 ///
 /// # Errors
 /// `io`, `too_large`
@@ -133,7 +133,7 @@ const UNUSABLE: [ErrorKind; 3] =
 /// Not every file system has second names; a copy takes room.
 fn copy_to(files: &mut Files, source: &Path, wanted: &Path) -> Result<(), ConversionError> {
     let copying = |error: io::Error| ConversionError::io("copy a texture", &error);
-    files.grow(fs::metadata(source).map_err(copying)?.len())?;
+    files.count_copy(fs::metadata(source).map_err(copying)?.len())?;
     fs::copy(source, wanted).map(drop).map_err(copying)
 }
 

@@ -24,8 +24,8 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 const READ_VALUE: u64 = 128;
 const REWRITTEN_VALUE: u64 = 450;
 
-/// How large JSON may be that is rewritten, and most bytes with what is embedded, and of the paths that are put into it.
-const MOST_REWRITTEN: json::Size = json::Size { values: 1_000_000, ..json::MOST };
+/// Most values of JSON that is rewritten, most bytes of it with what is embedded, and of the paths that are put into it.
+const MAX_REWRITTEN: u64 = 1_000_000;
 const MAX_REWRITTEN_BYTES: u64 = 256 << 20;
 const MAX_NEW_PATHS: u64 = 64 << 20;
 
@@ -89,7 +89,7 @@ impl Changes {
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
     let layout = layout(files, index)?;
-    let size = measure(files, index, layout, json::MOST)?;
+    let size = measure(files, index, layout)?;
     let reserved = files.context().reserve(size.values.saturating_mul(READ_VALUE) + size.text)?;
     let doc: Doc = json::read(section(files, index, layout)?, if layout.binary { "glb" } else { "gltf" })?;
     doc.check()?;
@@ -105,7 +105,6 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
             None => {}
             Some(uri) if is_data(uri) => {}
             Some(uri) => {
-                files.count_reference()?;
                 let found = find_buffer(files, index, uri, buffer)?;
                 let new = changes.new_uri(files, index, found, uri)?;
                 changes.buffers.extend(new.map(|new| (number, new)));
@@ -114,8 +113,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     }
     for (number, image) in doc.images.0.iter().enumerate() {
         let Some(uri) = image.uri.as_ref().filter(|uri| !is_data(uri)) else { continue };
-        files.count_reference()?;
-        if let Some(found) = find(files, index, uri).0 {
+        if let (Some(found), _) = find(files, index, uri)? {
             files.take(found)?;
             let new = changes.new_uri(files, index, found, uri)?;
             changes.images.extend(new.map(|new| (number, new)));
@@ -129,7 +127,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     }
     drop((doc, reserved));
     files.bring_in()?;
-    apply(files, index, layout, &changes)
+    apply(files, index, layout, size.values, &changes)
 }
 
 fn layout(files: &Files, index: usize) -> Result<Layout, ConversionError> {
@@ -170,21 +168,16 @@ fn section(files: &Files, index: usize, layout: Layout) -> Result<impl Read, Con
 }
 
 /// How large the JSON is, before any of it is parsed.
-fn measure(
-    files: &Files,
-    index: usize,
-    layout: Layout,
-    most: json::Size,
-) -> Result<json::Size, ConversionError> {
-    let measured = json::measure(section(files, index, layout)?, most);
+fn measure(files: &Files, index: usize, layout: Layout) -> Result<json::Size, ConversionError> {
+    let measured = json::measure(section(files, index, layout)?);
     let size = measured.map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => {
             ConversionError::new(ErrorCode::ImportFailed, format!("the file cannot be read: {error}"))
         }
         _ => ConversionError::io("read the model", &error),
     })?;
-    check_size("values", size.values, most.values)?;
-    check_size("bytes", size.text, most.text)?;
+    check_size("values", size.values, json::MOST.values)?;
+    check_size("bytes", size.text, json::MOST.text)?;
     Ok(size)
 }
 
@@ -211,7 +204,7 @@ fn find_buffer(
     buffer: &Buffer,
 ) -> Result<usize, ConversionError> {
     let shown = names::quoted(&decoded(uri));
-    let (found, outside) = find(files, index, uri);
+    let (found, outside) = find(files, index, uri)?;
     let Some(found) = found else {
         let detail = if outside {
             format!("the buffer {shown} lies outside the model and was not opened")
@@ -230,13 +223,16 @@ fn find_buffer(
 }
 
 /// The file that a URI means, and whether it means one outside the model.
-fn find(files: &Files, index: usize, uri: &str) -> (Option<usize>, bool) {
-    let from = files.item(index).map_or("", |item| item.name.as_str());
+fn find(files: &mut Files, index: usize, uri: &str) -> Result<(Option<usize>, bool), ConversionError> {
+    let decoded = decoded(uri);
+    let outside = match files.resolve(index, &decoded)? {
+        Resolved::Found(found) => return Ok((Some(found), false)),
+        resolved => resolved == Resolved::Outside,
+    };
     // Some writers do not escape, and a file may really be called `100%25.png`.
-    match (files.resolve(from, &decoded(uri)), files.resolve(from, uri)) {
-        (Resolved::Found(found), _) | (_, Resolved::Found(found)) => (Some(found), false),
-        (Resolved::Outside, _) => (None, true),
-        _ => (None, false),
+    match files.resolve(index, uri)? {
+        Resolved::Found(found) => Ok((Some(found), false)),
+        _ => Ok((None, outside)),
     }
 }
 
@@ -248,10 +244,17 @@ fn is_data(uri: &str) -> bool {
     uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
-fn apply(files: &mut Files, index: usize, layout: Layout, changes: &Changes) -> Result<(), ConversionError> {
-    let size = measure(files, index, layout, MOST_REWRITTEN)?;
+/// Writes the file, whose JSON has so many values, anew with its changes.
+fn apply(
+    files: &mut Files,
+    index: usize,
+    layout: Layout,
+    values: u64,
+    changes: &Changes,
+) -> Result<(), ConversionError> {
+    check_size("values", values, MAX_REWRITTEN)?;
     check_size("bytes, and paths of files in it must change", layout.json_length, MAX_REWRITTEN_BYTES)?;
-    let values = size.values.saturating_mul(REWRITTEN_VALUE);
+    let values = values.saturating_mul(REWRITTEN_VALUE);
     let _reserved = files.context().reserve(values + layout.json_length + changes.bytes)?;
     let parsed: Result<Value, _> =
         serde_json::from_reader(BufReader::with_capacity(1 << 16, section(files, index, layout)?));

@@ -24,7 +24,7 @@ use crate::domain::{Cancellable, ConversionError, ErrorCode, Format};
 /// Most missing textures and warnings that are listed.
 const MAX_LISTED: usize = 100;
 
-/// What is said of a model that refers to files in more words than any model does.
+/// The error of paths that would take more room than any model needs.
 const TOO_MANY: &str = "the model refers to other files too often, or by paths that are too long";
 
 fn too_large(detail: &str) -> ConversionError {
@@ -154,7 +154,7 @@ fn rewrite(
         Ok(writer.get_ref().written)
     };
     let written = run().map_err(|error| ConversionError::io("prepare the model", &error))?;
-    files.rewritten(index, written);
+    files.count_rewritten(index, written);
     Ok(())
 }
 

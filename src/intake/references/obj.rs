@@ -89,10 +89,9 @@ fn library(
     libraries: &mut BTreeSet<usize>,
     findings: &mut Findings,
 ) -> Result<Change, ConversionError> {
-    let from = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
     let text = names::decode(lines::statement(line).1);
     let whole = unquoted(&text);
-    let wanted = match files.resolve(&from, whole) {
+    let wanted = match files.resolve(index, whole)? {
         Resolved::Found(_) => vec![whole],
         _ if text.to_lowercase().matches(".mtl").count() > 1 => {
             text.split_whitespace().map(unquoted).collect()
@@ -101,8 +100,7 @@ fn library(
     };
     let mut found = IndexSet::new();
     for name in &wanted {
-        files.count_reference()?;
-        match files.resolve(&from, name) {
+        match files.resolve(index, name)? {
             Resolved::Found(library) => {
                 files.take(library)?;
                 found.insert(library);
@@ -136,8 +134,7 @@ fn library(
 fn own_library(files: &mut Files, index: usize) -> Result<Option<usize>, ConversionError> {
     let Some(item) = files.item(index) else { return Ok(None) };
     let name = format!("{}.mtl", names::split_extension(names::base_name(&item.name)).0);
-    let from = item.name.clone();
-    let Resolved::Found(library) = files.resolve(&from, &name) else { return Ok(None) };
+    let Resolved::Found(library) = files.resolve(index, &name)? else { return Ok(None) };
     files.take(library)?;
     Ok(Some(library))
 }
@@ -162,14 +159,13 @@ fn texture(
     line: &[u8],
     findings: &mut Findings,
 ) -> Result<Change, ConversionError> {
-    let from = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
     let Some((before, name)) = texture_name(line) else { return Ok(None) };
     let text = names::decode(name);
     let wanted = unquoted(&text);
     if wanted.contains("<UDIM>") && names::components(wanted).is_some() {
         return Ok(None);
     }
-    let Resolved::Found(texture) = files.resolve(&from, wanted) else {
+    let Resolved::Found(texture) = files.resolve(index, wanted)? else {
         findings.missing_texture(wanted);
         return Ok(Some(Vec::new()));
     };

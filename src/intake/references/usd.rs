@@ -15,9 +15,6 @@ use crate::domain::{ConversionError, ErrorCode};
 /// Longest asset path that is looked at, in bytes.
 const MAX_PATH: usize = 4096;
 
-/// What the words of a binary layer take in memory at most: packed, unpacked, and the paths among them.
-const WORDS_MEMORY: u64 = 3 * usdc::MAX_WORDS;
-
 /// Most different asset paths of a layer.
 const MAX_PATHS: usize = 20_000;
 
@@ -30,10 +27,12 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
         let found = if beginning(files, layer)?.trim_ascii_start().starts_with(b"#usda") {
             resolve_layer(files, layer, findings)?
         } else {
-            let _reserved = files.context().reserve(WORDS_MEMORY)?;
+            let reading = |error| ConversionError::io("read the model", &error);
+            let section = usdc::find(&files.path(layer).unwrap_or_default()).map_err(reading)?;
+            let memory = section.as_ref().map_or(0, usdc::Section::memory);
+            let _reserved = files.context().reserve(memory)?;
             let limit = *files.unpacking_left();
-            let words = usdc::words(&files.path(layer).unwrap_or_default(), limit);
-            let words = words.map_err(|error| ConversionError::io("read the model", &error))?;
+            let words = section.map_or(Ok(None), |section| section.words(limit)).map_err(reading)?;
             let Some(words) = words else {
                 binary::resolve(files, layer, false, findings)?;
                 continue;
@@ -54,8 +53,6 @@ fn resolve_words(
     words: &[u8],
     findings: &mut Findings,
 ) -> Result<Vec<usize>, ConversionError> {
-    let Some(item) = files.item(index) else { return Ok(Vec::new()) };
-    let from = item.name.clone();
     let (mut layers, mut there, mut missing) = (Vec::new(), HashSet::new(), Vec::new());
     let words = words.split(|byte| *byte == 0);
     let named = words.filter(|word| word.len() <= MAX_PATH && word.contains(&b'.')).filter_map(|word| {
@@ -65,8 +62,7 @@ fn resolve_words(
         (is_layer || binary::TEXTURES.contains(&extension.as_str())).then_some((name, is_layer))
     });
     for (name, is_layer) in named.take(MAX_PATHS) {
-        files.count_reference()?;
-        match files.resolve(&from, &name) {
+        match files.resolve(index, &name)? {
             Resolved::Found(found) => {
                 files.take(found)?;
                 binary::put_where_named(files, index, &name, found)?;
@@ -93,8 +89,6 @@ fn resolve_layer(
     index: usize,
     findings: &mut Findings,
 ) -> Result<Vec<usize>, ConversionError> {
-    let Some(item) = files.item(index) else { return Ok(Vec::new()) };
-    let from = item.name.clone();
     let mut paths = Statements::new(MAX_PATHS);
     let source = File::open(files.path(index).unwrap_or_default());
     source
@@ -110,7 +104,7 @@ fn resolve_layer(
         .map_err(|error| ConversionError::io("read the model", &error))?;
     let mut layers = Vec::new();
     let changed = paths.resolve(files, |files, path| {
-        let (new, layer) = resolve_path(files, index, &from, &names::decode(path), findings)?;
+        let (new, layer) = resolve_path(files, index, &names::decode(path), findings)?;
         layers.extend(layer);
         Ok(new.map(String::into_bytes))
     })?;
@@ -129,7 +123,6 @@ fn resolve_layer(
 fn resolve_path(
     files: &mut Files,
     index: usize,
-    from: &str,
     path: &str,
     findings: &mut Findings,
 ) -> Result<(Option<String>, Option<usize>), ConversionError> {
@@ -141,7 +134,7 @@ fn resolve_path(
     let extension = names::extension(outer);
     let is_layer = binary::LAYERS.contains(&extension.as_str());
     let pattern = outer.contains("<UDIM>");
-    match files.resolve(from, outer) {
+    match files.resolve(index, outer)? {
         Resolved::Found(found) => {
             files.take(found)?;
             let there = relative(files, index, found);

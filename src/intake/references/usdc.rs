@@ -21,27 +21,63 @@ const COMPRESSED_SINCE: (u8, u8) = (0, 4);
 const MAX_SECTIONS: u64 = 64;
 
 /// Bytes of all words, compressed or not; those of large scenes are a few MiB.
-pub const MAX_WORDS: u64 = 64 << 20;
+const MAX_WORDS: u64 = 64 << 20;
 
-/// The words of the layer at `path`, a zero byte behind each: not one by one, since millions of short ones would take many
-/// times their own room. `None`: it is none of this kind, cannot be right, or unpacks to more than `limit` bytes.
+/// Where the words of a layer are, and how many bytes they have.
+#[derive(Debug)]
+pub struct Section {
+    file: File,
+    start: u64,
+    /// Bytes of it in the file.
+    packed: u64,
+    /// Bytes of the words in it.
+    unpacked: u64,
+}
+
+/// Finds the words of the layer at `path`. `None`: it is none of this kind, or cannot be right.
 ///
 /// # Errors
 /// What the file system says.
-pub fn words(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut file = File::open(path)?;
-    match section(&mut file) {
-        Ok(section) => Ok(section.and_then(|section| decompress(&section, limit.min(MAX_WORDS)))),
-        // It ends before it should, or leads to where no file can be.
-        Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput) => {
-            Ok(None)
+pub fn find(path: &Path) -> io::Result<Option<Section>> {
+    sound(section(File::open(path)?))
+}
+
+impl Section {
+    /// The most memory that reading the words takes, and paths among them, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.packed + 3 * self.unpacked
+    }
+
+    /// The words, a zero byte behind each: not one by one, since millions of short ones would take many times their own
+    /// room. `None`: they cannot be right, or are more than `limit` bytes.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn words(mut self, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        if self.unpacked > limit {
+            return Ok(None);
         }
-        Err(error) => Err(error),
+        let mut read = || {
+            self.file.seek(SeekFrom::Start(self.start))?;
+            let mut section = vec![0; self.packed as usize];
+            self.file.read_exact(&mut section)?;
+            Ok(decompress(&section, self.unpacked as usize))
+        };
+        sound(read())
     }
 }
 
-/// The section of the words, as it is in the file.
-fn section(file: &mut File) -> io::Result<Option<Vec<u8>>> {
+/// `None` for a file that ends before it should, or leads to where no file can be.
+fn sound<T>(read: io::Result<Option<T>>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput) => {
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+fn section(mut file: File) -> io::Result<Option<Section>> {
     let mut head = [0; 24];
     file.read_exact(&mut head)?;
     let [major, minor] = [head[8], head[9]];
@@ -57,20 +93,20 @@ fn section(file: &mut File) -> io::Result<Option<Vec<u8>>> {
         if !entry.starts_with(b"TOKENS\0") {
             continue;
         }
-        let (Some(start), Some(size)) = (number(&entry[16..]), number(&entry[24..])) else { return Ok(None) };
-        if size > MAX_WORDS {
+        let (Some(start), Some(packed)) = (number(&entry[16..]), number(&entry[24..])) else {
             return Ok(None);
-        }
-        file.seek(SeekFrom::Start(start))?;
-        let mut section = vec![0; size as usize];
-        file.read_exact(&mut section)?;
-        return Ok(Some(section));
+        };
+        file.seek(SeekFrom::Start(start.saturating_add(8)))?;
+        let mut unpacked = [0; 8];
+        file.read_exact(&mut unpacked)?;
+        let unpacked = u64::from_le_bytes(unpacked);
+        let fits = packed <= MAX_WORDS && unpacked <= MAX_WORDS;
+        return Ok(fits.then_some(Section { file, start, packed, unpacked }));
     }
     Ok(None)
 }
 
-fn decompress(section: &[u8], limit: u64) -> Option<Vec<u8>> {
-    let bytes = number(section.get(8..)?).filter(|bytes| *bytes <= limit)? as usize;
+fn decompress(section: &[u8], bytes: usize) -> Option<Vec<u8>> {
     let compressed = section.get(24..)?;
     let (&blocks, mut rest) = compressed.split_first()?;
     let mut text = Vec::new();
@@ -135,7 +171,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.usdc");
         std::fs::write(&path, layer).unwrap();
-        words(&path, u64::MAX).unwrap()
+        find(&path).unwrap()?.words(u64::MAX).unwrap()
     }
 
     const WORDS: &[u8] = b"Mesh\0./textures/wood.png\0inputs:file\0";

@@ -23,6 +23,8 @@ pub struct State {
     pub backends: Vec<(&'static str, bool)>,
     /// Bytes of the results that the cache may answer with.
     pub cache_bytes: u64,
+    /// Lines of the log that were lost.
+    pub lost_lines: u64,
     /// The engine's version, once it is known.
     pub engine_version: Option<String>,
 }
@@ -74,6 +76,9 @@ impl State {
                 setbacks.with_label_values(&[input.as_str(), output.as_str(), kind]).inc_by(count);
             }
         }
+
+        let what = "Lines of the log that were lost, since what they go to did not take them";
+        counters("log_lines_lost_total", what, &[])?.with_label_values::<&str>(&[]).inc_by(self.lost_lines);
 
         let version = self.engine_version.as_deref().unwrap_or_default();
         gauges("build_info", "The versions of the program and of its engine", &["version", "blender"])?

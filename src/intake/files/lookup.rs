@@ -1,0 +1,103 @@
+//! Which file of a model a reference means.
+
+use percent_encoding::percent_decode_str;
+
+use super::Files;
+use crate::domain::ConversionError;
+use crate::intake::names;
+
+/// Most files of one name among which the likeliest is sought.
+const MAX_LIKELY: usize = 64;
+
+/// Which file a reference means.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// The file at this index.
+    Found(usize),
+    /// It names a place inside the model, and nothing is there.
+    Missing,
+    /// It names a place outside the model, which was not looked at.
+    Outside,
+}
+
+/// Which files a reference may mean.
+#[derive(Debug)]
+pub enum Found {
+    /// The path is that of the file at this index.
+    Exactly(usize),
+    /// As much of the path as of no other file is that of these, at least one.
+    Likely(Vec<usize>),
+    Missing,
+    Outside,
+}
+
+impl Files {
+    /// The file that `reference` means, written in the file at `from`.
+    ///
+    /// The exact path wins, then the same path in other case, then the only or likeliest file of that name:
+    /// references were written on other machines, in other folders. Some are written like those of URLs.
+    ///
+    /// # Errors
+    /// Those of [`Files::count_looks`].
+    pub fn resolve(&mut self, from: usize, reference: &str) -> Result<Resolved, ConversionError> {
+        Ok(match self.find(from, reference)? {
+            Found::Exactly(index) => Resolved::Found(index),
+            Found::Likely(found) => found.first().map_or(Resolved::Missing, |index| Resolved::Found(*index)),
+            Found::Missing => Resolved::Missing,
+            Found::Outside => Resolved::Outside,
+        })
+    }
+
+    /// As [`Files::resolve`], with all that are as likely.
+    ///
+    /// # Errors
+    /// Those of [`Files::count_looks`].
+    pub fn find(&mut self, from: usize, reference: &str) -> Result<Found, ConversionError> {
+        match self.find_written(from, reference)? {
+            Found::Missing if reference.contains('%') => {
+                self.find_written(from, &percent_decode_str(reference).decode_utf8_lossy())
+            }
+            found => Ok(found),
+        }
+    }
+
+    fn find_written(&mut self, from: usize, reference: &str) -> Result<Found, ConversionError> {
+        self.count_looks(1)?;
+        let from = self.items.get(from).map_or("", |item| item.name.as_str());
+        let base = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let joined = if base.is_empty() { reference.to_owned() } else { format!("{base}/{reference}") };
+        let inside =
+            is_relative(reference).then(|| names::components(&joined).map(|parts| parts.join("/"))).flatten();
+        if let Some(path) = &inside {
+            let same = self.by_path.get(&path.to_lowercase()).map(Vec::as_slice).unwrap_or_default();
+            let exact =
+                same.iter().find(|index| self.items.get(**index).is_some_and(|item| item.name == *path));
+            if let Some(index) = exact.or(same.first()) {
+                return Ok(Found::Exactly(*index));
+            }
+        }
+        let wanted: Vec<String> = reference.rsplit(['/', '\\']).map(str::to_lowercase).collect();
+        let is_url = reference.contains("://") && !reference.to_ascii_lowercase().starts_with("file:");
+        let same_name = wanted.first().filter(|_| !is_url).and_then(|name| self.by_base.get(name));
+        let Some(same_name) = same_name.filter(|found| !found.is_empty()) else {
+            return Ok(if inside.is_some() { Found::Missing } else { Found::Outside });
+        };
+        let likely: Vec<usize> = same_name.iter().copied().take(MAX_LIKELY).collect();
+        self.count_looks(likely.len())?;
+        let tails: Vec<usize> = likely.iter().map(|index| self.common_tail(*index, &wanted)).collect();
+        let longest = tails.iter().max().copied().unwrap_or_default();
+        let longest = likely.into_iter().zip(tails).filter(|(_, tail)| *tail == longest);
+        Ok(Found::Likely(longest.map(|(index, _)| index).collect()))
+    }
+
+    /// How many components at the end of the file's path are those of the reference.
+    fn common_tail(&self, index: usize, wanted: &[String]) -> usize {
+        let Some(item) = self.items.get(index) else { return 0 };
+        item.name.rsplit('/').zip(wanted).take_while(|(part, want)| part.to_lowercase() == **want).count()
+    }
+}
+
+/// Whether a path is relative; one that climbs may still stay inside, as that depends on where it is written.
+fn is_relative(reference: &str) -> bool {
+    !reference.starts_with(['/', '\\']) && !names::has_scheme_or_drive(reference) && !reference.contains('\0')
+}
