@@ -13,6 +13,7 @@ use axum::extract::{Path, State};
 use axum::http::{Extensions, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::access;
@@ -29,6 +30,9 @@ const WRITTEN_AT_ONCE: usize = 16;
 
 /// When a client that was refused may try again: by then the slowest reader of a usual report has it.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
+
+/// How soon a report that another process may be storing is looked for again.
+const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 
 /// The report of a recent conversion
 ///
@@ -53,7 +57,18 @@ pub async fn report(
         return Err(Problem::new(ErrorCode::Expired, "the report of this number is too old to be kept"));
     }
     let asked = Asked { id, owner: access::owner(&extensions, &gateway.settings.access) };
-    let text = text(&gateway, asked).await?.ok_or_else(absent)?;
+    let mut pause = SHORTEST_LOOK;
+    let text = loop {
+        if let Some(text) = text(&gateway, asked.clone()).await? {
+            break text;
+        }
+        // A conversion is answered before its report is stored, and the next request may reach another process.
+        if gateway.redis.is_none() || !gateway.storage.is_new(id, SystemTime::now()) {
+            return Err(absent());
+        }
+        sleep(pause).await;
+        pause *= 2;
+    };
     Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(text.bytes())).into_response())
 }
 

@@ -30,6 +30,9 @@ const UNMATCHED: &str = "unmatched";
 /// The label of methods that are not HTTP's, or that nobody could read.
 const OTHER: &str = "other";
 
+/// Most characters of a path in the log.
+const MAX_LOGGED: usize = 200;
+
 pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
     let span = span(id, is_probe(route(&request)));
@@ -102,7 +105,7 @@ impl Visit {
             began: Instant::now(),
             method: request.method().clone(),
             route: route(request).to_owned(),
-            path: request.uri().path().to_owned(),
+            path: request.uri().path().chars().take(MAX_LOGGED).collect(),
             client: extensions.get::<Address>().copied(),
             received: Arc::default(),
             status: None,

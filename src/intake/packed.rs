@@ -1,8 +1,10 @@
 //! What Blender packs its own files with, opened: Zstandard since version 3.0, gzip before.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
+use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
@@ -13,8 +15,11 @@ use crate::domain::Cancel;
 /// Largest window of a frame that is taken, in bytes: decoding needs so much memory. Blender packs 1 MiB at a time.
 const MAX_WINDOW: u64 = 8 << 20;
 
+/// By how many bytes what is read may be more than what comes out: blocks of nothing but tables take much time.
+const MAX_WASTE: u64 = 4 << 20;
+
 /// Opens the content of the file at `path`: of one that is packed, up to `limit` bytes of what is in it, which end where
-/// it is damaged, or where it is cancelled.
+/// it is damaged, where it is cancelled, or where much is packed that is nothing.
 ///
 /// # Errors
 /// What the file system says.
@@ -48,19 +53,57 @@ pub const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 pub const GZIP: &[u8] = b"\x1f\x8b";
 
 fn unpack<'a>(mut file: impl BufRead + 'a, limit: u64) -> io::Result<Box<dyn Read + 'a>> {
-    Ok(match file.fill_buf()? {
-        head if head.starts_with(ZSTD) => Box::new(Sound(Frames::new(file)).take(limit)),
-        head if head.starts_with(GZIP) => Box::new(Sound(MultiGzDecoder::new(file)).take(limit)),
-        _ => Box::new(file),
+    let waste = Rc::new(Cell::new(MAX_WASTE));
+    let head = file.fill_buf()?.get(..ZSTD.len()).unwrap_or_default().to_owned();
+    let packed = Packed { file, waste: Rc::clone(&waste) };
+    Ok(if head.starts_with(ZSTD) {
+        Box::new(Sound { reader: Frames::new(packed), waste }.take(limit))
+    } else if head.starts_with(GZIP) {
+        Box::new(Sound { reader: MultiGzDecoder::new(packed), waste }.take(limit))
+    } else {
+        Box::new(packed.file)
     })
 }
 
-/// Ends at what cannot be unpacked.
-struct Sound<R>(R);
+/// What is unpacked; it ends at what cannot be.
+struct Sound<R> {
+    reader: R,
+    waste: Rc<Cell<u64>>,
+}
 
 impl<R: Read> Read for Sound<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(self.0.read(buffer).unwrap_or(0))
+        let count = self.reader.read(buffer).unwrap_or(0);
+        self.waste.set(self.waste.get().saturating_add(count as u64));
+        Ok(count)
+    }
+}
+
+/// What is to be unpacked: as many bytes as come out, and so many more.
+struct Packed<R> {
+    file: R,
+    waste: Rc<Cell<u64>>,
+}
+
+impl<R: BufRead> Read for Packed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Packed<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.waste.get() == 0 {
+            return Err(io::Error::from(ErrorKind::InvalidData));
+        }
+        self.file.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.waste.set(self.waste.get().saturating_sub(count as u64));
+        self.file.consume(count);
     }
 }
 
@@ -136,6 +179,18 @@ mod tests {
         assert_eq!(unpacked(&packed, 20), both[..20]);
         assert_eq!(unpacked(b"BLENDER", 3), b"BLENDER");
         assert_eq!(unpacked(b"", 3), b"");
+    }
+
+    #[test]
+    fn what_is_packed_of_nothing_ends() {
+        let content = b"wood.png".repeat(1 << 20);
+        let honest = [frame(&content).as_slice(), &frame(b"")].concat();
+        assert_eq!(unpacked(&honest, u64::MAX).len(), content.len());
+        // A block that is not compressed, of nothing.
+        let nothing = [b"\x28\xb5\x2f\xfd\x20\0".as_slice(), &vec![0; 3 << 20], &[1, 0, 0]].concat();
+        let some = frame(b"wood.png");
+        assert_eq!(unpacked(&[&nothing, some.as_slice()].concat(), u64::MAX), b"wood.png");
+        assert_eq!(unpacked(&[&nothing, nothing.as_slice(), &some].concat(), u64::MAX), b"");
     }
 
     #[test]

@@ -60,6 +60,9 @@ use recent::Recent;
 /// How long what is small may take, with all that is tried again.
 const BRIEF: Duration = Duration::from_secs(10);
 
+/// How long storing what was made just now may take.
+const STORED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Bytes that a check writes: more than what file systems find room for beside a name.
 const CHECKED: usize = 4 << 10;
 
@@ -213,12 +216,13 @@ impl Storage {
 
     /// Whether what had this number, a UUID of version 7, is older than anything is kept.
     pub fn has_expired(&self, id: Uuid, now: SystemTime) -> bool {
-        if id.get_version_num() != 7 {
-            return false;
-        }
-        let Some((seconds, nanos)) = id.get_timestamp().map(|time| time.to_unix()) else { return false };
-        let made = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
-        now.duration_since(made).is_ok_and(|age| age > self.0.ttl)
+        made_at(id).and_then(|made| now.duration_since(made).ok()).is_some_and(|age| age > self.0.ttl)
+    }
+
+    /// Whether what has this number was made just now, so that another process may still be storing it.
+    pub fn is_new(&self, id: Uuid, now: SystemTime) -> bool {
+        let age = made_at(id).map(|made| now.duration_since(made).unwrap_or_else(|error| error.duration()));
+        age.is_some_and(|age| age < STORED_WITHIN)
     }
 
     /// Writes a small object, reads it back and removes it.
@@ -351,6 +355,12 @@ pub fn age(modified: SystemTime, now: SystemTime) -> Duration {
     now.duration_since(modified).unwrap_or_default()
 }
 
+/// When a number was made, if it is a UUID of version 7.
+fn made_at(id: Uuid) -> Option<SystemTime> {
+    let (seconds, nanos) = id.get_timestamp().filter(|_| id.get_version_num() == 7)?.to_unix();
+    Some(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos))
+}
+
 #[cfg(test)]
 mod tests {
     use object_store::aws::AmazonS3Builder;
@@ -403,5 +413,11 @@ mod tests {
         assert!(!storage.has_expired(id, SystemTime::UNIX_EPOCH));
         assert!(!storage.has_expired(Uuid::nil(), after(25)));
         assert!(!storage.has_expired(Uuid::max(), after(25)));
+        // Clocks of two machines differ a little.
+        for near in [now, now + Duration::from_secs(2), now - Duration::from_secs(2)] {
+            assert!(storage.is_new(id, near));
+        }
+        assert!(!storage.is_new(id, after(1)) && !storage.is_new(id, SystemTime::UNIX_EPOCH));
+        assert!(!storage.is_new(Uuid::nil(), now));
     }
 }

@@ -298,6 +298,18 @@ class Gateway:
         self.convert_triangle()
         self.is_idle_again()
 
+    def rests_without_its_client(self, name: str, model: bytes, after: float) -> None:
+        """A client hangs up while it waits for its answer: soon after, nothing is done for it any more."""
+        try:
+            self.convert(name, model, timeout=after, Cache_Control="no-cache")
+        except OSError:
+            time.sleep(1.5)
+        else:
+            raise AssertionError("it was answered at once")
+        before = self.processor_seconds()
+        time.sleep(2)
+        assert self.processor_seconds() - before < 1
+
     def is_idle_again(self) -> None:
         """Memory, descriptors and folders go back to what they were before the attack."""
 

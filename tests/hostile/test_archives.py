@@ -8,7 +8,7 @@ import time
 import zlib
 
 import pytest
-from kit import TRIANGLE, at_once, until, zipped
+from kit import TRIANGLE, at_once, packed_small, until, zipped
 
 GIB = 1 << 30
 # What the server itself may have while it reads two models of 95 MB, in bytes.
@@ -148,3 +148,15 @@ def deflated(name: bytes, packed: bytes, content: bytes) -> bytes:
     entry = b"PK\3\4" + head + name + packed
     directory = b"PK\1\2" + struct.pack("<H", 20) + head + struct.pack("<HHHII", 0, 0, 0, 0, 0) + name
     return entry + directory + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 1, 1, len(directory), len(entry), 0)
+
+
+def test_blocks_that_are_nothing_but_tables(gateway):
+    """40 MiB of Zstandard blocks of 15 bytes for one byte of content, each with a Huffman table of 2,048 entries."""
+    weights = [11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+    tree = bytes([127 + 11]) + bytes(high << 4 | low for high, low in zip(weights[::2], weights[1::2], strict=True))
+    literals = (2 | 1 << 4 | (len(tree) + 1) << 14).to_bytes(3, "little") + tree + b"\3"
+    block = (len(literals + b"\0") << 3 | 2 << 1).to_bytes(3, "little") + literals + b"\0"
+    head = b"BLENDER-v500RENDH"
+    frame = b"\x28\xb5\x2f\xfd\0\0" + (len(head) << 3).to_bytes(3, "little") + head
+    model = {"a.blend": frame + block * ((40 << 20) // len(block)), "b.png": b""}
+    costs_little(gateway, "a.zip", packed_small(model), "import_failed", 8)

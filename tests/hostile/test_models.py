@@ -4,7 +4,7 @@ import base64
 import threading
 import time
 
-from kit import CORNERS, at_once, gltf, until
+from kit import CORNERS, at_once, gltf, packed_small, until
 
 # What the server itself may have at most while it works on such a model: four models of 64 MiB of JSON, the budget for
 # what is parsed of them, and about as much again for what the allocator has not given back yet.
@@ -164,3 +164,46 @@ def test_probes_are_answered_at_once(gateway):
             attacker.join()
     # One in a hundred may be late because of the machine.
     assert watch.late(0.99) <= 0.05, sorted(watch.times)[-5:]
+
+
+def test_payloads_everywhere(gateway):
+    """7 million strings that may be `data:` URIs, as names and as values."""
+    model = b'{"extras":{' + b'"data:,":"data:,",' * 3_500_000 + b'"a":0},' + gltf()[1:]
+    with gateway.watched() as watch:
+        gateway.peak_memory()
+        before = gateway.processor_seconds()
+        answers = at_once(*[lambda: gateway.convert("a.gltf", model, Cache_Control="no-cache")] * 4)
+        spent, peak = gateway.processor_seconds() - before, gateway.peak_memory()
+    assert [answer.code for answer in answers] == ["too_large"] * 4, answers
+    assert peak < MOST_MEMORY and spent < 20, (peak, spent)
+    print(f"{peak >> 20} MB, {spent:.1f} s of processor, /livez at most {watch.worst * 1000:.0f} ms")
+
+
+def test_one_mesh_of_tiny_parts_in_many_places(gateway):
+    """2 million looks at one vertex each, for the box around all; a large buffer allows many looks."""
+    size = 60 << 20
+    accessor = {"bufferView": 0, "componentType": 5126, "count": 1, "type": "VEC3", "min": [0] * 3, "max": [0] * 3}
+    model = gltf(
+        nodes=[{"mesh": 0}] * 200_000,
+        meshes=[{"primitives": [{"attributes": {"POSITION": number}} for number in range(10)]}],
+        accessors=[accessor] * 10,
+        bufferViews=[{"buffer": 0, "byteLength": size}],
+        buffers=[{"byteLength": size, "uri": "data:;base64,@"}],
+    )
+    # Text that is not plain base64 is found from the nearest mark.
+    model = model.replace(b"@", b"A" * (size // 3 * 4) + b"AA\\/A")
+    with gateway.watched() as watch:
+        before = gateway.processor_seconds()
+        answer = gateway.convert("a.zip", packed_small({"a.gltf": model}), Cache_Control="no-cache")
+        spent = gateway.processor_seconds() - before
+    assert answer.status == 200, answer
+    assert spent < 20, spent
+    print(f"{spent:.1f} s of processor, /livez at most {watch.worst * 1000:.0f} ms")
+
+
+def test_a_large_payload_costs_nothing_without_its_client(gateway):
+    """900 MB in one `data:` URI that is no base64, while it is read, counted and written."""
+    model = packed_small({"a.gltf": b'{"extras":"data:,' + b"!!" * (450 << 20) + b'",' + gltf()[1:]})
+    with gateway.watched():
+        for after in (4, 8):
+            gateway.rests_without_its_client("a.zip", model, after)

@@ -113,8 +113,12 @@ def test_layers_that_name_each_other(gateway):
 def usdc(words: bytes) -> bytes:
     """The words of a binary layer, as LZ4 of nothing but literals; the rest is missing."""
     more = len(words) - 15
-    block = b"\xf0" + b"\xff" * (more // 255) + bytes([more % 255]) + words
-    section = (9).to_bytes(8, "little") + len(words).to_bytes(8, "little") + bytes(8) + b"\0" + block
+    return layer(len(words), b"\0\xf0" + b"\xff" * (more // 255) + bytes([more % 255]) + words)
+
+
+def layer(size: int, packed: bytes) -> bytes:
+    """A binary layer of so many bytes of words, which are packed so."""
+    section = (9).to_bytes(8, "little") + size.to_bytes(8, "little") + bytes(8) + packed
     head = b"PXR-USDC\0\x08\0\0\0\0\0\0" + (24 + len(section)).to_bytes(8, "little")
     entry = b"TOKENS\0\0" + bytes(8) + (24).to_bytes(8, "little") + len(section).to_bytes(8, "little")
     return head + section + (1).to_bytes(8, "little") + entry
@@ -156,13 +160,49 @@ def test_references_to_many_files_of_one_name(gateway):
     costs_little(gateway, packed_small(model), "too_large")
 
 
+def stage(layers: dict[str, bytes]) -> bytes:
+    """A zip with a main layer that has all of these below it."""
+    paths = ",".join(f"@./{name}@" for name in layers)
+    return packed_small({"a.usda": f"#usda 1.0\n(\n    subLayers = [{paths}]\n)\n".encode(), **layers})
+
+
+def repeated(unit: bytes, size: int, end: bytes) -> bytes:
+    """LZ4 of so many bytes: `unit` again and again, and then a block's end."""
+    more = size - len(unit) - 4 - 15
+    first = bytes([len(unit) << 4 | 15]) + unit + len(unit).to_bytes(2, "little")
+    return first + b"\xff" * (more // 255) + bytes([more % 255]) + end
+
+
+def test_binary_layers_whose_words_are_damaged_at_their_end(gateway):
+    """255 blocks in each, or one that unpacks to 64 MiB first."""
+    blocks = [b"\x10a"] * 254 + [b"\x10a\0\0"]
+    many = b"\xff" + b"".join(len(block).to_bytes(4, "little") + block for block in blocks)
+    one = b"\0" + repeated(b"\0", (64 << 20) - 64, b"\x10a\0\0")
+    for packed in (many, one):
+        layers = {f"{number}.usdc": layer(64 << 20, packed) + b"%d" % number for number in range(90)}
+        costs_little(gateway, stage(layers), "empty_model", "a.zip&main=a.usda")
+
+
+def test_words_that_are_looked_at_in_vain_end_with_their_client(gateway):
+    """60 MiB of words with a dot that are no UTF-8, in each of four layers."""
+    words = 60 << 20
+    packed = b"\0" + repeated(b"\xff.\0", words - 5, b"\x50abcd\0")
+    model = stage({f"{number}.usdc": layer(words, packed) + b"%d" % number for number in range(4)})
+    costs_little(gateway, model, "empty_model", "a.zip&main=a.usda")
+
+
+def test_names_that_a_binary_file_repeats(gateway):
+    """100 MB of them: each ends in four names, and is a folder of the next."""
+    names = b"\xb1.png.png.png.png/" * (100_000_000 // 18)
+    model = {"a.fbx": b"Kaydara FBX Binary  \0\x1a\0" + names, "b.png": b""}
+    costs_little(gateway, packed_small(model), "too_large")
+
+
 def test_binary_layers_that_name_thousands_of_paths_each(gateway):
     """1,500 files that are no layers, with names in them that mean nothing."""
     names = b"".join(b"%d/%d.png\0" % (number % 64, number // 64) for number in range(8000))
     layers = {f"{number}.usdc": b"PXR-USDC\0\0" + names for number in range(1500)}
-    paths = b",".join(b"@./%d.usdc@" % number for number in range(1500))
-    main = b"#usda 1.0\n(\n    subLayers = [" + paths + b"]\n)\n"
-    costs_little(gateway, packed_small({"a.usda": main, **layers, "0.png": b""}), "too_large", "a.zip&main=a.usda")
+    costs_little(gateway, stage(layers), "too_large", "a.zip&main=a.usda")
 
 
 def test_a_binary_file_of_names_with_many_dots(gateway):

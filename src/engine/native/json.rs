@@ -16,13 +16,15 @@ use serde_json::value::RawValue;
 
 use super::stretch::Stretch;
 use super::{malformed, unreadable};
-use crate::domain::{ConversionError, ErrorCode, error};
+use crate::domain::{Cancel, ConversionError, ErrorCode, error};
 use crate::open::Located;
 
 /// The structure of a model (without `data:` payloads) beyond which it is not read.
 const MAX_TEXT: usize = 64 << 20;
 /// Values beyond which it is not read: a scene of 60,000 different objects has as many.
 const MAX_VALUES: u64 = 5_000_000;
+/// Payloads beyond which it is not read, which take memory before any is reserved.
+const MAX_HOLES: usize = 500_000;
 /// The most memory that one of them takes once it is parsed, in bytes: half an empty node, in a list that is growing.
 const PARSED_VALUE: u64 = 128;
 /// The longest head of a `data:` URI that is recognised: `data:image/png;base64`.
@@ -98,11 +100,11 @@ impl Json {
     /// Reads the JSON in `range` of `file`.
     ///
     /// # Errors
-    /// `import_failed` when it is no UTF-8 or ends early, `too_large`.
-    pub fn read(file: &mut File, range: Range<u64>) -> Result<Json, ConversionError> {
+    /// `import_failed` when it is no UTF-8 or ends early, `too_large`, `cancelled`.
+    pub fn read(file: &mut File, range: Range<u64>, cancel: &Cancel) -> Result<Json, ConversionError> {
         let unreadable = |error| unreadable("the JSON", &error);
         file.seek(SeekFrom::Start(range.start)).map_err(unreadable)?;
-        let mut reader = BufReader::with_capacity(1 << 16, file.take(range.end - range.start));
+        let mut reader = BufReader::with_capacity(1 << 16, cancel.reader(file.take(range.end - range.start)));
         let mut scanner = Scanner { text: Vec::new(), holes: Vec::new(), values: 0, state: State::Between };
         let mut place = range.start;
         let mut block = [0; 1 << 13];
@@ -123,6 +125,10 @@ impl Json {
             }
             if scanner.text.len() > MAX_TEXT {
                 let detail = format!("the JSON of the model is larger than {} MiB", MAX_TEXT >> 20);
+                return Err(ConversionError::new(ErrorCode::TooLarge, detail));
+            }
+            if scanner.holes.len() > MAX_HOLES {
+                let detail = format!("the JSON of the model holds more than {MAX_HOLES} data: URIs");
                 return Err(ConversionError::new(ErrorCode::TooLarge, detail));
             }
             if scanner.values > MAX_VALUES {
@@ -389,8 +395,14 @@ pub fn length(json: &Json, pieces: &[Piece]) -> u64 {
 /// Writes `pieces`; `source` is the file that `json` was read from.
 ///
 /// # Errors
-/// What reading or writing says.
-pub fn write(json: &Json, pieces: &[Piece], source: &Located, out: &mut impl Write) -> io::Result<()> {
+/// What reading or writing says; it ends when it is cancelled.
+pub fn write(
+    json: &Json,
+    pieces: &[Piece],
+    source: &Located,
+    cancel: &Cancel,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut file = source.open()?;
     let lost = || io::Error::new(io::ErrorKind::InvalidInput, "a piece outside of the text");
     for piece in pieces {
@@ -401,14 +413,18 @@ pub fn write(json: &Json, pieces: &[Piece], source: &Located, out: &mut impl Wri
                 for hole in json.holes_in(span) {
                     out.write_all(json.text.get(place..hole.at).ok_or_else(lost)?.as_bytes())?;
                     place = hole.at;
+                    if hole.range.is_empty() {
+                        continue;
+                    }
                     file.seek(SeekFrom::Start(hole.range.start))?;
-                    io::copy(&mut (&mut file).take(hole.range.end - hole.range.start), out)?;
+                    let payload = (&mut file).take(hole.range.end - hole.range.start);
+                    io::copy(&mut cancel.reader(payload), out)?;
                 }
                 out.write_all(json.text.get(place..span.end).ok_or_else(lost)?.as_bytes())?;
             }
             Piece::Base64(stretch) => {
                 let mut encoder = EncoderWriter::new(&mut *out, &STANDARD);
-                stretch.copy_to(&mut encoder)?;
+                stretch.copy_to(&mut encoder, cancel)?;
                 encoder.finish()?;
             }
         }

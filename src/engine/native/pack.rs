@@ -301,14 +301,14 @@ fn write(source: &Source, edits: Edits, chunk: &Chunk, target: &Path) -> Result<
     let all = || -> io::Result<()> {
         let mut out = BufWriter::with_capacity(1 << 16, File::create(target)?);
         out.write_all(&header)?;
-        json::write(&source.json, &pieces, &source.main, &mut out)?;
+        json::write(&source.json, &pieces, &source.main, &source.cancel, &mut out)?;
         out.write_all(&b"   "[..json_padding.min(3)])?;
         out.write_all(&bin_header)?;
         let mut out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         let mut place = 0;
         for (offset, part) in &chunk.parts {
             out.write_all(&[0; 3][..(offset - place).min(3) as usize])?;
-            part.copy_to(&mut out)?;
+            part.copy_to(&mut out, &source.cancel)?;
             place = offset + part.length();
         }
         out.write_all(&[0; 3][..bin_padding.min(3)])?;

@@ -63,7 +63,8 @@ pub fn repack_alone(
             let size = size.map_err(|error| ConversionError::io("read the model", &error))?.len();
             limit.check(size)?;
             let whole = Stretch::bytes(&source.main, 0, size);
-            copy(&whole, target).map_err(|error| ConversionError::io("write the result", &error))
+            copy(&whole, target, &source.cancel)
+                .map_err(|error| ConversionError::io("write the result", &error))
         }
         Format::Glb => pack(source, target, limit),
         _ => {

@@ -80,7 +80,7 @@ impl Source {
             Some(container) => container.json.clone(),
             None => 0..file.metadata().map_err(|error| unreadable("the model", &error))?.len(),
         };
-        let json = Json::read(&mut file, range)?;
+        let json = Json::read(&mut file, range, &context.cancel)?;
         let memory = context.reserve(json.parsed_bytes())?;
         let cancel = context.cancel.clone();
         let source = Source { main, folder, json, container, cancel, _memory: memory };

@@ -8,6 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::read::DecoderReader;
 
 use super::json::{Hole, Mark};
+use crate::domain::Cancel;
 use crate::open::Located;
 
 /// Base64 as found in the wild: with and without its padding.
@@ -15,6 +16,9 @@ static BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// Bytes that are copied in one go.
+const COPIED: u64 = 16 << 20;
 
 /// Bytes in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,15 +114,26 @@ impl Stretch {
     /// Writes all of it to `out`; between two files the kernel does the copying.
     ///
     /// # Errors
-    /// `UnexpectedEof` when there is less of it than there should be, else what the files say.
-    pub fn copy_to(&self, out: &mut impl Write) -> io::Result<()> {
+    /// `UnexpectedEof` when there is less of it than there should be, else what the files say; it ends when it is cancelled.
+    pub fn copy_to(&self, out: &mut impl Write, cancel: &Cancel) -> io::Result<()> {
         let copied = match self.code {
             Code::Bytes => {
                 let mut file = self.file.open()?;
                 file.seek(SeekFrom::Start(self.start))?;
-                io::copy(&mut file.take(self.length), out)?
+                let mut copied = 0;
+                loop {
+                    cancel.check().map_err(io::Error::other)?;
+                    let part = (self.length - copied).min(COPIED);
+                    let count = io::copy(&mut (&mut file).take(part), out)?;
+                    copied += count;
+                    if count == 0 || copied >= self.length {
+                        break copied;
+                    }
+                }
             }
-            Code::Base64 { .. } | Code::Mixed { .. } => io::copy(&mut self.open(0, self.length)?, out)?,
+            Code::Base64 { .. } | Code::Mixed { .. } => {
+                io::copy(&mut cancel.reader(self.open(0, self.length)?), out)?
+            }
         };
         if copied < self.length {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -14,7 +14,7 @@ use super::json::{self, Edits, Members, Piece};
 use super::pack::{add_member, media_type, writing};
 use super::source::{Reference, Source};
 use super::stretch::Stretch;
-use crate::domain::{ConversionError, Format};
+use crate::domain::{Cancel, ConversionError, Format};
 use crate::intake::names;
 
 /// What is written as it is in a URI's path.
@@ -122,7 +122,7 @@ pub fn unpack_beside(
     write(source, &pieces, &folder.join(&main)).map_err(|error| writing(&error))?;
     let mut written = vec![main];
     for (path, content) in beside.files {
-        copy(&content, &folder.join(&path)).map_err(|error| writing(&error))?;
+        copy(&content, &folder.join(&path), &source.cancel).map_err(|error| writing(&error))?;
         written.push(path);
     }
     Ok(written)
@@ -207,13 +207,13 @@ fn data_uri(media_type: &str, content: Stretch) -> Vec<Piece> {
 
 fn write(source: &Source, pieces: &[Piece], target: &Path) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, File::create(target)?);
-    json::write(&source.json, pieces, &source.main, &mut out)?;
+    json::write(&source.json, pieces, &source.main, &source.cancel, &mut out)?;
     out.flush()
 }
 
-pub fn copy(content: &Stretch, target: &Path) -> io::Result<()> {
+pub fn copy(content: &Stretch, target: &Path, cancel: &Cancel) -> io::Result<()> {
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder)?;
     }
-    content.copy_to(&mut File::create(target)?)
+    content.copy_to(&mut File::create(target)?, cancel)
 }

@@ -60,7 +60,7 @@ fn mesh<'a>(data: &'a Data, index: usize) -> Result<&'a Mesh, ConversionError> {
     data.document.meshes.get(index).ok_or_else(|| malformed(format!("the file has no mesh {index}")))
 }
 
-/// How many elements there are to look at in a mesh.
+/// What it takes to look at a mesh, in elements.
 fn cost(data: &Data, mesh: &Mesh) -> u64 {
     let of = |primitive: &Primitive| {
         let position =

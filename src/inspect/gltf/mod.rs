@@ -218,12 +218,15 @@ fn times(data: &Data, index: usize, budget: &mut u64) -> Result<Times, Conversio
     Ok(times)
 }
 
+/// As how many elements it counts to find an accessor's bytes in their file.
+const OPENING: u64 = 64;
+
 impl Accessor {
-    /// How many elements there are to read.
+    /// What it takes to read it, in elements.
     fn cost(&self) -> u64 {
         let own = if self.buffer_view.is_some() { self.count } else { 0 };
         let sparse = self.sparse.as_ref().map_or(0, |sparse| sparse.count);
-        own.saturating_add(sparse).saturating_add(1)
+        own.saturating_add(sparse).saturating_add(OPENING)
     }
 
     /// What a number of `min` and `max`, which are given as they are stored, has to be multiplied by.

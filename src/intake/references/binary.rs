@@ -142,7 +142,7 @@ fn copy_to(files: &mut Files, source: &Path, wanted: &Path) -> Result<(), Conver
 /// the model.
 ///
 /// # Errors
-/// `io`, `cancelled`
+/// `io`, `too_large`, `cancelled`
 pub fn named_files(
     files: &mut Files,
     index: usize,
@@ -153,8 +153,14 @@ pub fn named_files(
     let Some(path) = files.path(index) else { return Ok(HashMap::new()) };
     let limit = *files.unpacking_left();
     let mut reader = packed::open(&path, limit, &cancel).map_err(reading)?;
-    let mut words =
-        Words { extensions, folders: Vec::new(), name: Vec::new(), named: HashMap::new(), paths: 0 };
+    let mut words = Words {
+        extensions,
+        folders: Vec::new(),
+        name: Vec::new(),
+        named: HashMap::new(),
+        paths: 0,
+        noted: 0,
+    };
     let mut chunk = vec![0; 1 << 16];
     let mut unpacked = 0;
     while words.named.len() < MAX_NAMES {
@@ -167,6 +173,7 @@ pub fn named_files(
         for byte in chunk.iter().take(count) {
             words.add(*byte);
         }
+        files.count_looks(std::mem::take(&mut words.noted))?;
     }
     words.note();
     cancel.check()?;
@@ -187,6 +194,8 @@ struct Words<'a> {
     name: Vec<u8>,
     named: HashMap<String, Paths>,
     paths: usize,
+    /// How often a name was found since it was counted last.
+    noted: usize,
 }
 
 impl Words<'_> {
@@ -237,6 +246,7 @@ impl Words<'_> {
                         .is_some_and(|start| start.eq_ignore_ascii_case(extension.as_bytes()))
                 {
                     let name = names::decode(bytes.get(..=dot + extension.len()).unwrap_or_default());
+                    self.noted += 1;
                     let paths = self.named.entry(name.to_lowercase()).or_default();
                     if paths.is_empty() || (self.paths < MAX_PATHS && paths.len() < MAX_PATHS_OF_ONE) {
                         let new = paths.insert(names::decode(&self.folders) + &name);

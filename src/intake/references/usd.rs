@@ -31,13 +31,12 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
             let section = usdc::find(&files.path(layer).unwrap_or_default()).map_err(reading)?;
             let memory = section.as_ref().map_or(0, usdc::Section::memory);
             let _reserved = files.context().reserve(memory)?;
-            let limit = *files.unpacking_left();
+            let limit = files.unpacking_left();
             let words = section.map_or(Ok(None), |section| section.words(limit)).map_err(reading)?;
             let Some(words) = words else {
                 binary::resolve(files, layer, false, findings)?;
                 continue;
             };
-            *files.unpacking_left() = limit.saturating_sub(words.len() as u64);
             resolve_words(files, layer, &words, findings)?
         };
         layers.extend(found);
@@ -54,13 +53,16 @@ fn resolve_words(
     findings: &mut Findings,
 ) -> Result<Vec<usize>, ConversionError> {
     let (mut layers, mut there, mut missing) = (Vec::new(), HashSet::new(), Vec::new());
-    let words = words.split(|byte| *byte == 0);
-    let named = words.filter(|word| word.len() <= MAX_PATH && word.contains(&b'.')).filter_map(|word| {
-        let name = names::decode(word);
-        let extension = names::extension(&name);
-        let is_layer = binary::LAYERS.contains(&extension.as_str());
-        (is_layer || binary::TEXTURES.contains(&extension.as_str())).then_some((name, is_layer))
+    let is_one = |word: &[u8], extensions: &[&str]| {
+        let extension = word.rsplit(|byte| *byte == b'.').next().unwrap_or_default();
+        extensions.iter().any(|known| extension.eq_ignore_ascii_case(known.as_bytes()))
+    };
+    let words = words.split(|byte| *byte == 0).filter(|word| word.len() <= MAX_PATH && word.contains(&b'.'));
+    let named = words.filter_map(|word| {
+        let is_layer = is_one(word, binary::LAYERS);
+        (is_layer || is_one(word, binary::TEXTURES)).then(|| (names::decode(word), is_layer))
     });
+    let named = named.filter(|(name, _)| !names::extension(name).is_empty());
     for (name, is_layer) in named.take(MAX_PATHS) {
         match files.resolve(index, &name)? {
             Resolved::Found(found) => {

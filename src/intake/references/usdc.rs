@@ -3,7 +3,8 @@
 //! ```text
 //! "PXR-USDC"  version: 8 bytes  offset of the contents: i64  …
 //! contents:   number of sections: u64, and for each its name: 16 bytes, offset: i64, size: i64
-//! TOKENS:     number of words: u64, bytes of all of them: u64, compressed bytes: u64, LZ4 in one or several blocks
+//! TOKENS:     number of words: u64, bytes of all of them: u64, compressed bytes: u64, number of blocks: u8 (0: one of
+//!             less than 2 GB), LZ4
 //! ```
 //!
 //! Everything is little-endian. Layers older than version 0.4 (2016) do not compress their words.
@@ -20,7 +21,10 @@ const COMPRESSED_SINCE: (u8, u8) = (0, 4);
 /// A layer has a handful.
 const MAX_SECTIONS: u64 = 64;
 
-/// Bytes of all words, compressed or not; those of large scenes are a few MiB.
+/// LZ4 makes no more bytes of one.
+const MAX_RATIO: u64 = 255;
+
+/// Bytes of all words, compressed or not; those of large scenes are a few MiB. So few are always in one block.
 const MAX_WORDS: u64 = 64 << 20;
 
 /// Where the words of a layer are, and how many bytes they have.
@@ -49,14 +53,13 @@ impl Section {
     }
 
     /// The words, a zero byte behind each: not one by one, since millions of short ones would take many times their own
-    /// room. `None`: they cannot be right, or are more than `limit` bytes.
+    /// room. `None`: they cannot be right, or are more than the `limit` bytes that are left, which are then less.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn words(mut self, limit: u64) -> io::Result<Option<Vec<u8>>> {
-        if self.unpacked > limit {
-            return Ok(None);
-        }
+    pub fn words(mut self, limit: &mut u64) -> io::Result<Option<Vec<u8>>> {
+        let Some(left) = limit.checked_sub(self.unpacked) else { return Ok(None) };
+        *limit = left;
         let mut read = || {
             self.file.seek(SeekFrom::Start(self.start))?;
             let mut section = vec![0; self.packed as usize];
@@ -100,7 +103,7 @@ fn section(mut file: File) -> io::Result<Option<Section>> {
         let mut unpacked = [0; 8];
         file.read_exact(&mut unpacked)?;
         let unpacked = u64::from_le_bytes(unpacked);
-        let fits = packed <= MAX_WORDS && unpacked <= MAX_WORDS;
+        let fits = packed <= MAX_WORDS && unpacked <= MAX_WORDS.min(packed.saturating_mul(MAX_RATIO));
         return Ok(fits.then_some(Section { file, start, packed, unpacked }));
     }
     Ok(None)
@@ -108,18 +111,8 @@ fn section(mut file: File) -> io::Result<Option<Section>> {
 
 fn decompress(section: &[u8], bytes: usize) -> Option<Vec<u8>> {
     let compressed = section.get(24..)?;
-    let (&blocks, mut rest) = compressed.split_first()?;
-    let mut text = Vec::new();
-    if blocks == 0 {
-        text = lz4_flex::block::decompress(rest, bytes).ok()?;
-    }
-    for _ in 0..blocks {
-        let (size, after) = rest.split_first_chunk::<4>()?;
-        let (block, next) = after.split_at_checked(u32::from_le_bytes(*size) as usize)?;
-        text.extend(lz4_flex::block::decompress(block, bytes.checked_sub(text.len())?).ok()?);
-        rest = next;
-    }
-    Some(text)
+    let (0, block) = compressed.split_first()? else { return None };
+    lz4_flex::block::decompress(block, bytes).ok()
 }
 
 fn number(bytes: &[u8]) -> Option<u64> {
@@ -142,18 +135,13 @@ mod tests {
         block
     }
 
-    fn layer(words: &[u8], blocks: &[&[u8]]) -> Vec<u8> {
+    fn layer(words: &[u8], block: &[u8]) -> Vec<u8> {
         let mut section = Vec::new();
         for number in [9, words.len() as u64, 0] {
             section.extend(number.to_le_bytes());
         }
-        section.push(if blocks.len() == 1 { 0 } else { blocks.len() as u8 });
-        for block in blocks {
-            if blocks.len() > 1 {
-                section.extend((block.len() as u32).to_le_bytes());
-            }
-            section.extend(*block);
-        }
+        section.push(0);
+        section.extend(block);
         let mut layer = [MAGIC, &[0, 8, 0, 0, 0, 0, 0, 0]].concat();
         layer.extend((24 + section.len() as u64).to_le_bytes());
         layer.extend(&section);
@@ -171,25 +159,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.usdc");
         std::fs::write(&path, layer).unwrap();
-        find(&path).unwrap()?.words(u64::MAX).unwrap()
+        find(&path).unwrap()?.words(&mut u64::MAX.clone()).unwrap()
     }
 
     const WORDS: &[u8] = b"Mesh\0./textures/wood.png\0inputs:file\0";
 
     #[test]
-    fn words_are_found_in_one_block_and_in_several() {
-        let (one, other) = WORDS.split_at(18);
-        for blocks in [vec![literals(WORDS)], vec![literals(one), literals(other)]] {
-            let blocks: Vec<&[u8]> = blocks.iter().map(Vec::as_slice).collect();
-            assert_eq!(read(&layer(WORDS, &blocks)).unwrap(), WORDS);
-        }
+    fn words_are_found() {
+        assert_eq!(read(&layer(WORDS, &literals(WORDS))).unwrap(), WORDS);
         assert_eq!(read(b"#usda 1.0"), None);
     }
 
     proptest! {
         #[test]
         fn whatever_is_damaged_is_read_or_not(at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
-            let mut layer = layer(WORDS, &[&literals(WORDS)]);
+            let mut layer = layer(WORDS, &literals(WORDS));
             let at = at.index(layer.len());
             layer[at] = byte;
             read(&layer);

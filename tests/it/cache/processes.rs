@@ -69,6 +69,20 @@ async fn equal_conversions_run_once_in_all_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_there_at_once_whichever_process_is_asked() {
+    let (server, store) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let [first, second] = [start(&server, &store), start(&server, &store)];
+    for number in 0..10 {
+        let answer =
+            model(&first, &TRIANGLE.replacen("v 1", &format!("v {number}.5"), 1)).send().await.unwrap();
+        assert_eq!(second.json(&report(&answer)).await["output"]["files"], 1);
+    }
+    // Of what nobody has made, it is said soon.
+    let unknown = second.url(&format!("/v1/reports/{}", uuid::Uuid::now_v7()));
+    assert_eq!(second.client.get(unknown).send().await.unwrap().status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lease_ends_with_its_process() {
     let (server, store) = (RedisServer::start(), tempfile::tempdir().unwrap());
     let [mut first, second] = [start(&server, &store), start(&server, &store)];
