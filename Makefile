@@ -26,7 +26,7 @@ setup: ## Get the engine and the tools for tests, where they are missing
 	cargo run --locked --quiet -- engine install $(VENV)
 	@$(MAKE) --no-print-directory --silent $(VENV)/.dev $(VENV)/schemathesis/.ready $(VENV)/moto/.ready $(VENV)/chart/.ready
 	@scripts/get-promtool.sh
-	@scripts/get-helm.sh
+	@scripts/get-kubernetes-tools.sh
 	@scripts/get-redis.sh
 
 $(VENV)/.dev: blender/requirements-dev.txt
@@ -48,7 +48,7 @@ test: setup ## Run every test, Python and Rust
 	cargo test --locked
 	cargo build --release --locked
 	$(PYTHON) -m pytest tests/hostile
-	@$(MAKE) --no-print-directory test-chart
+	$(VENV)/chart/bin/python -m pytest tests/chart
 	@if [ -x target/tools/promtool ]; then \
 	    cargo test --locked --test it gateway::promtool:: -- --ignored; \
 	else \
@@ -64,6 +64,10 @@ test: setup ## Run every test, Python and Rust
 .PHONY: test-chart
 test-chart: setup ## Test what the Helm chart renders, without a cluster
 	$(VENV)/chart/bin/python -m pytest tests/chart
+
+.PHONY: test-cluster
+test-cluster: setup ## Test the Helm chart on a Kubernetes cluster, where there is one
+	@scripts/test-cluster.sh
 
 .PHONY: test-deploy
 test-deploy: setup ## Test the images and compose files on a Docker engine, where there is one

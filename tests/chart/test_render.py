@@ -89,6 +89,7 @@ REFUSED = {
     "two Redis": (["externalRedis.url=redis://a", "externalRedis.host=a"], "set one of them"),
     "a value in config": (["config.WORKERS=3"], "config.WORKERS is a value of its own: set workers"),
     "little memory": (["workerMemoryLimit=1Gi"], "set it to 1536Mi at least"),
+    "a pod that one conversion ends": (["resources.limits.memory=512Mi"], "Set it to 2560Mi at least"),
     "a route to nowhere": (["httpRoute.enabled=true"], "set httpRoute.parentRefs"),
     "a misspelled value": (["workrs=3"], "workrs"),
     "a misspelled value below": (["redis.enable=false"], "enable"),
@@ -117,8 +118,8 @@ def test_one_number_is_in_all_places():
     annotations = found["Ingress/m-meshgate"]["metadata"]["annotations"]
     of_nginx = {name.split("/")[1]: value for name, value in annotations.items()}
     assert of_nginx["proxy-read-timeout"] == of_nginx["proxy-send-timeout"] == "1200"
-    # A little above, so that the server refuses in its own words.
-    assert of_nginx["proxy-body-size"] == "2049m"
+    # Far above, so that the server refuses in its own words.
+    assert of_nginx["proxy-body-size"] == "20480m"
     assert (of_nginx["proxy-request-buffering"], of_nginx["proxy-buffering"]) == ("off", "off")
     [rule] = found["HTTPRoute/m-meshgate"]["spec"]["rules"]
     assert rule["timeouts"] == {"request": "1200s", "backendRequest": "1200s"}
@@ -159,6 +160,16 @@ def test_nothing_set_fits_on_a_laptop():
     memory = sum(mebibytes(container["resources"]["requests"]["memory"]) for container in containers)
     cpu = sum(int(container["resources"]["requests"]["cpu"].removesuffix("m")) for container in containers)
     assert memory <= 2048 and cpu <= 500, (memory, cpu)
+
+
+def test_helm_test_converts_a_model_and_knows_a_key():
+    def test(*values: str) -> dict:
+        return pods(objects(*values))["Pod/m-meshgate-test"]
+
+    assert "/convert?output_format=glb" in test()["containers"][0]["args"][0]
+    assert "volumes" not in test()
+    [volume] = test("--set", "apiKeys.existingSecret=keys")["volumes"]
+    assert volume["secret"]["secretName"] == "keys"
 
 
 def test_two_pods_never_want_one_claim():

@@ -49,6 +49,15 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end }}
 
+{{- define "meshgate.imagePullSecrets" -}}
+{{- with .Values.imagePullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end -}}
+{{- end }}
+
 {{/* A quantity in Mi. */}}
 {{- define "meshgate.mebibytes" -}}
 {{- if hasSuffix "Gi" . -}}

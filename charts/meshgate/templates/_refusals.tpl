@@ -24,6 +24,10 @@ What would install and then not work, or lose something, is refused here with th
 {{- if lt (include "meshgate.mebibytes" .Values.workerMemoryLimit | int) 1536 -}}
 {{- fail "workerMemoryLimit is below 1536Mi, and Blender alone takes most of that: set it to 1536Mi at least" -}}
 {{- end -}}
+{{- $limit := dig "limits" "memory" "" .Values.resources | toString -}}
+{{- if and (regexMatch "^[0-9]+(Mi|Gi)$" $limit) (lt (include "meshgate.mebibytes" $limit | int) (add (include "meshgate.mebibytes" .Values.workerMemoryLimit | int) 512 | int)) -}}
+{{- fail (printf "resources.limits.memory is %s, and one conversion may take %s: then it ends the whole pod. Set it to %dMi at least, or leave it out" $limit .Values.workerMemoryLimit (add (include "meshgate.mebibytes" .Values.workerMemoryLimit | int) 512)) -}}
+{{- end -}}
 {{- if and .Values.storage.existingSecret (not .Values.storage.url) -}}
 {{- fail "storage.existingSecret is set, and storage.url is empty: set storage.url to the bucket that the keys are for" -}}
 {{- end -}}

@@ -18,8 +18,8 @@ STORAGE_URL: {{ .Values.storage.url | quote }}
 {{- else if include "meshgate.claimed" . }}
 CONVERSION_CACHE_DIR: /results/store
 {{- end }}
+{{- if .Values.storage.existingSecret }}
 {{- range .Values.storage.secretKeys }}
-{{- if $.Values.storage.existingSecret }}
 {{ . }}_FILE: /run/secrets/meshgate/storage/{{ . }}
 {{- end }}
 {{- end }}

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Tests the chart on a real Kubernetes; says aloud where there is none. The cluster, its ingress and the Docker engine that
+# builds the images are those of the kits beside the project; what is started here is stopped here.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+docker_kit=../shared/docker
+cluster_kit=../shared/cluster
+tests=$(grep -c '^def test_' tests/cluster/test_*.py | awk -F: '{ sum += $2 } END { print sum }')
+skip() {
+    echo "cluster SKIPPED ($tests): $1"
+    exit
+}
+
+[ -x "$cluster_kit/up.sh" ] || skip "there is no cluster here"
+if ! docker info >/dev/null 2>&1 && [ -x "$docker_kit/up.sh" ]; then
+    trap '"$docker_kit/down.sh" || true' EXIT
+    "$docker_kit/up.sh" rust redis prometheus python || echo "$docker_kit/up.sh could not start an engine"
+fi
+docker info >/dev/null 2>&1 || skip "there is no Docker engine here"
+
+if ! pgrep -f "meshgate-cluster/.*/kube-apiserver|kube-apiserver --etcd" >/dev/null; then
+    trap '"$cluster_kit/down.sh" || true; "$docker_kit/down.sh" || true' EXIT
+fi
+settings=$("$cluster_kit/up.sh") || skip "$cluster_kit/up.sh could not start a cluster"
+eval "$settings"
+
+version=$(sed -n 's/^appVersion: *"\?\([^"]*\)"\?/\1/p' charts/meshgate/Chart.yaml)
+image=meshgate:$version
+if [ -n "${TEST_IMAGE:-}" ]; then
+    docker tag "$TEST_IMAGE" "$image"
+else
+    docker build --tag "$image" .
+fi
+docker build --tag meshgate-moto:test --file tests/cluster/moto.Dockerfile tests/moto
+"$cluster_kit/load-image.sh" "$image" meshgate-moto:test redis:7-bookworm prom/prometheus:latest
+.venv/chart/bin/python -m pytest tests/cluster --durations=10 "$@"

@@ -1,0 +1,83 @@
+"""The overlays of k8s/, compared with what the chart renders for the same values."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from kit import ROOT, TOOLS, objects
+
+REPLICATED = [
+    "replicaCount=3",
+    "storage.url=s3://my-bucket/meshgate",
+    "storage.existingSecret=meshgate-storage",
+    "config.AWS_REGION=eu-central-1",
+    "externalRedis.host=my-redis.example.org",
+    "externalRedis.existingSecret=meshgate-redis",
+]
+OVERLAYS = {"single": [], "replicated": [part for value in REPLICATED for part in ("--set", value)]}
+# A release has them and an overlay does not: a secret that is made by hand, and what `helm test` runs.
+ONLY_IN_THE_CHART = {"Secret/meshgate-redis", "Pod/meshgate-test"}
+
+
+def built(overlay: str) -> dict[str, dict]:
+    """What an overlay renders, by kind and name; the checksum is taken off the names of ConfigMaps."""
+    command = [str(TOOLS / "kubectl"), "kustomize", str(ROOT / "k8s/overlays" / overlay)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    found = {}
+    for document in yaml.safe_load_all(text):
+        if document["kind"] == "ConfigMap":
+            document["metadata"]["name"] = document["metadata"]["name"].rsplit("-", 1)[0]
+        found[f"{document['kind']}/{document['metadata']['name']}"] = document
+    return found
+
+
+def without_labels(thing):
+    """Labels and annotations are told apart: the chart's name releases, and pods have checksums by other means."""
+    if isinstance(thing, list):
+        # The order of volumes and of what is mounted means nothing.
+        return sorted((without_labels(item) for item in thing), key=lambda item: json.dumps(item, sort_keys=True))
+    if isinstance(thing, dict):
+        return {name: without_labels(value) for name, value in thing.items() if name != "labels"}
+    return thing
+
+
+def what_matters(name: str, thing: dict) -> dict:
+    kind = name.split("/")[0]
+    if kind == "ConfigMap":
+        return {setting: str(value) for setting, value in thing["data"].items()}
+    if kind == "Ingress":
+        return without_labels({"annotations": thing["metadata"]["annotations"], "spec": thing["spec"]})
+    thing = without_labels(thing)
+    if kind in ("Deployment", "StatefulSet"):
+        thing["spec"]["template"].pop("metadata", None)
+        for container in thing["spec"]["template"]["spec"]["containers"]:
+            for source in container.get("envFrom", []):
+                source["configMapRef"]["name"] = "meshgate"
+    if kind == "NetworkPolicy":
+        # The pod of `helm test`.
+        for rule in thing["spec"]["ingress"]:
+            rule["from"] = [source for source in rule["from"] if "'test'" not in str(source)]
+    return {name: value for name, value in thing.items() if name != "metadata"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_it_is_what_the_chart_renders(overlay):
+    of_chart = objects(*OVERLAYS[overlay], name="meshgate")
+    of_overlay = built(overlay)
+    assert of_overlay.keys() == of_chart.keys() - ONLY_IN_THE_CHART
+    for name, thing in of_overlay.items():
+        assert what_matters(name, thing) == what_matters(name, of_chart[name]), name
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("kubernetes", ["1.28", "1.37"])
+def test_every_kubernetes_takes_it(overlay, kubernetes, tmp_path):
+    manifests = tmp_path / "manifests.yaml"
+    manifests.write_text(yaml.safe_dump_all(built(overlay).values()))
+    validate = Path(sys.executable).with_name("kubernetes-validate")
+    command = [validate, "--strict", "--kubernetes-version", kubernetes, manifests]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

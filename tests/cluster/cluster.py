@@ -1,0 +1,188 @@
+"""What the tests on a cluster share: commands, releases of the chart, and requests through the ingress."""
+
+import contextlib
+import itertools
+import json
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from kit import ROOT, Answer, ask, run, triangle, until
+
+CHART = str(ROOT / "charts/meshgate")
+TOOLS = ROOT / "target/tools"
+INGRESS_PORT = int(os.environ.get("MESHGATE_CLUSTER_HTTP_PORT", "18080"))
+# How long pods may take to be ready on a busy machine.
+READY = "300s"
+
+
+def kubectl(*arguments: str, check: bool = True, timeout: float = 400, **options) -> str:
+    return run("kubectl", *arguments, check=check, timeout=timeout, **options).stdout
+
+
+def helm(*arguments: str, version: str = "helm", check: bool = True):
+    return run(str(TOOLS / version), *arguments, check=check, timeout=600)
+
+
+@contextlib.contextmanager
+def namespace(name: str, restricted: bool = False):
+    kubectl("create", "namespace", name)
+    try:
+        if restricted:
+            kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+        yield
+    finally:
+        kubectl("delete", "namespace", name, "--wait", "--timeout=120s", check=False)
+
+
+def apply(space: str, *objects: dict) -> None:
+    kubectl("-n", space, "apply", "-f", "-", input=yaml.safe_dump_all(objects), stdin=None)
+
+
+def get(space: str, kind: str, *names: str, selector: str = "") -> list[dict]:
+    by_label = ["-l", selector] if selector else []
+    found = json.loads(kubectl("-n", space, "get", kind, *names, *by_label, "-o", "json"))
+    return found.get("items", [found])
+
+
+@dataclass
+class Release:
+    """The chart, installed."""
+
+    space: str
+    host: str = "any.test"
+    name: str = "meshgate"
+    version: str = "helm"
+    values: list[str] = field(default_factory=list)
+
+    def helm(self, verb: str, *arguments: str, check: bool = True):
+        return helm(verb, self.name, *arguments, "-n", self.space, version=self.version, check=check)
+
+    def put(self, verb: str, *values: str, wait: bool = True) -> str:
+        """Installs or upgrades, and waits until the ingress, too, has seen that it is ready."""
+        given = [part for value in (*self.values, *values) for part in ("--set", value)]
+        waiting = ["--wait", "--timeout", READY] if wait else []
+        said = self.helm(verb, CHART, *given, *waiting).stdout
+        if wait:
+            until("the ingress leads to it", lambda: self.ask("/livez").status == 200, 30)
+        return said
+
+    def pods(self, component: str = "server") -> list[dict]:
+        """Its pods that are not on their way out."""
+        selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
+        found = get(self.space, "pods", selector=selector)
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def restarts(self) -> int:
+        return sum(status["restartCount"] for pod in self.pods() for status in pod["status"]["containerStatuses"])
+
+    def rolled_out(self, timeout: str = READY) -> None:
+        kubectl("-n", self.space, "rollout", "status", f"deployment/{self.name}", f"--timeout={timeout}")
+
+    def said(self) -> str:
+        """What its pods have in their logs."""
+        return kubectl("-n", self.space, "logs", f"deployment/{self.name}", check=False)
+
+    def inside(self, *command: str, check: bool = True) -> str:
+        return kubectl("-n", self.space, "exec", f"deployment/{self.name}", "--", *command, check=check)
+
+    def ask(self, path: str, body: bytes | None = None, **headers: str) -> Answer:
+        """A request through the ingress."""
+        return ask(INGRESS_PORT, path, body, Host=self.host, **headers)
+
+    def convert(self, target: str, body: bytes, name: str, **headers: str) -> Answer:
+        return self.ask(f"/convert?output_format={target}&filename={name}", body, **headers)
+
+    def converts(self) -> None:
+        answer = self.convert("fbx", triangle(), "a.obj", Cache_Control="no-cache")
+        assert answer.status == 200, answer
+
+
+@dataclass
+class Load:
+    """Clients that convert one after the other until they are told to stop; each failure is kept."""
+
+    release: Release
+    clients: int = 4
+    answers: list[tuple[float, int | str]] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def _ask(self, number: int) -> None:
+        turn = 0
+        while not self.over.is_set():
+            turn += 1
+            model = triangle(number * 10_000 + turn)
+            try:
+                answer = self.release.convert("fbx", model, "a.obj", Cache_Control="no-cache").status
+            except OSError as error:
+                answer = repr(error)
+            self.answers.append((time.monotonic(), answer))
+            if answer != 200:
+                time.sleep(0.05)
+
+    def __enter__(self):
+        self.threads = [threading.Thread(target=self._ask, args=[number]) for number in range(self.clients)]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+
+    def failures(self) -> list[int | str]:
+        return [answer for _, answer in self.answers if answer != 200]
+
+    def longest_silence(self) -> float:
+        """The longest time between two answers of the server itself, in seconds."""
+        own = sorted(moment for moment, answer in self.answers if answer in (200, 401))
+        return max((later - earlier for earlier, later in itertools.pairwise(own)), default=float("inf"))
+
+
+def pod(name: str, image: str, *command: str, labels: dict | None = None, **container) -> dict:
+    """A pod of one container that may do nothing special."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels or {}},
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": name,
+                    "image": image,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": list(command),
+                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                    **container,
+                }
+            ],
+        },
+    }
+
+
+def image() -> str:
+    """The production image, as the chart names it."""
+    version = yaml.safe_load((Path(CHART) / "Chart.yaml").read_text())["appVersion"]
+    return f"meshgate:{version}"
+
+
+# Says what becomes of a connection within three seconds.
+REACHES = (
+    "import socket, sys\n"
+    "try:\n"
+    "    socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).close()\n"
+    "    print('reached')\n"
+    "except OSError as error:\n"
+    "    print('not reached', error)\n"
+)

@@ -1,0 +1,220 @@
+"""The chart with nothing set, on a cluster whose namespace enforces the standard `restricted`."""
+
+import base64
+import concurrent.futures
+import io
+import json
+import struct
+import time
+import zipfile
+
+import pytest
+from cluster import REACHES, Load, Release, apply, get, image, kubectl, namespace, pod
+from kit import ROOT, ask, grid, triangle, until
+
+
+@pytest.fixture(scope="module")
+def release(models):
+    began = time.monotonic()
+    release = Release(models)
+    release.put("install")
+    release.converts()
+    print(f"\nfrom `helm install` to the first converted file: {time.monotonic() - began:.1f} s")
+    return release
+
+
+def test_it_is_ready_and_its_own_test_passes(release):
+    said = release.helm("test", "--logs").stdout
+    assert "a triangle came back as a GLB of" in said, said
+    doctor = release.inside("meshgate", "doctor")
+    assert "✓ sandbox: complete" in doctor and "✗" not in doctor, doctor
+
+
+def test_models_come_through_the_ingress(release):
+    model = (ROOT / "examples/humanoid.fbx").read_bytes()
+    answer = release.convert("glb", model, "humanoid.fbx")
+    assert answer.status == 200 and answer.body.startswith(b"glTF"), answer
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.obj", b"mtllib a.mtl\n" + triangle())
+        archive.writestr("a.mtl", b"newmtl a\nKd 1 0 0\n")
+    answer = release.convert("glb", packed.getvalue(), "a.zip")
+    assert answer.status == 200 and answer.body.startswith(b"glTF"), answer
+
+
+def large_glb(size: int) -> bytes:
+    """A triangle, and an image of as many bytes as make the file so large."""
+    corners = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
+    content = corners + b"\x89PNG\r\n\x1a\n" + b"x" * (size - 2048)
+    content += bytes(-len(content) % 4)
+    views = [{"buffer": 0, "byteLength": 36}, {"buffer": 0, "byteOffset": 36, "byteLength": len(content) - 36}]
+    accessor = {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3", "min": [0] * 3, "max": [1, 1, 0]}
+    text = json.dumps({
+        "asset": {"version": "2.0"}, "scene": 0, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}], "accessors": [accessor],
+        "images": [{"bufferView": 1, "mimeType": "image/png"}], "bufferViews": views,
+        "buffers": [{"byteLength": len(content)}],
+    }).encode()  # fmt: skip
+    text += b" " * (-len(text) % 4)
+    chunks = struct.pack("<II", len(text), 0x4E4F534A) + text + struct.pack("<II", len(content), 0x004E4942) + content
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def test_a_large_model_passes_and_one_that_is_too_large_is_refused_in_the_server_s_words(release):
+    answer = release.convert("gltf", large_glb(90_000_000), "a.glb")
+    assert answer.status == 200 and len(answer.body) > 80_000_000, (answer.status, answer.body[:300])
+    # One is a little too large, the other much: nginx, too, has a limit.
+    for size in (101 << 20, 250 << 20):
+        answer = release.convert("gltf", bytes(size), "a.glb")
+        assert (answer.status, answer.problem()["code"]) == (413, "too_large")
+
+
+@pytest.fixture(scope="module")
+def unlimited(release):
+    """The same, with as many conversions a minute as a client likes: all clients have the address of the node here."""
+    release.values.append("config.RATE_LIMIT_REQUESTS=0")
+    release.put("upgrade")
+    return release
+
+
+def test_equal_requests_are_converted_once(unlimited):
+    model = grid(120)
+    with concurrent.futures.ThreadPoolExecutor(20) as clients:
+        asked = [clients.submit(unlimited.convert, "fbx", model, "grid.obj") for _ in range(20)]
+        answers = [one.result() for one in asked]
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+    by = [answer.header("meshgate-cache") for answer in answers]
+    assert by.count("miss") == 1 and set(by) <= {"miss", "coalesced", "hit"}, by
+
+
+RULES = ROOT / "docs/observability/alerts.yml"
+SCRAPE = """
+global: {scrape_interval: 2s, evaluation_interval: 2s}
+rule_files: [/etc/prometheus/alerts.yml]
+scrape_configs:
+  - job_name: meshgate
+    dns_sd_configs:
+      - {names: [meshgate-metrics.models.svc.cluster.local], type: A, port: 9464, refresh_interval: 2s}
+"""
+
+
+def test_metrics_are_for_prometheus_and_not_for_the_ingress(release):
+    for path in ("/metrics", "/metrics/"):
+        assert release.ask(path).status == 404
+    with namespace("monitoring"):
+        files = {"prometheus.yml": SCRAPE, "alerts.yml": RULES.read_text()}
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "prometheus"}, "data": files}
+        mounts = [{"name": "config", "mountPath": "/etc/prometheus"}, {"name": "data", "mountPath": "/prometheus"}]
+        arguments = ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
+        prometheus = pod("prometheus", "prom/prometheus:latest", volumeMounts=mounts, args=arguments)
+        del prometheus["spec"]["containers"][0]["command"]
+        prometheus["spec"]["volumes"] = [
+            {"name": "config", "configMap": {"name": "prometheus"}},
+            {"name": "data", "emptyDir": {}},
+        ]
+        apply("monitoring", config, prometheus)
+        kubectl("-n", "monitoring", "wait", "--for=condition=Ready", "pod/prometheus", "--timeout=120s")
+        address = get("monitoring", "pod", "prometheus")[0]["status"]["podIP"]
+
+        def asked(path: str):
+            return json.loads(ask(9090, path, host=address).body)["data"]
+
+        def scraped():
+            found = asked("/api/v1/query?query=meshgate_ready")["result"]
+            return found and found[0]["value"][1] == "1"
+
+        until("Prometheus has scraped it", scraped, 60)
+        rules = {rule["name"] for group in asked("/api/v1/rules")["groups"] for rule in group["rules"]}
+        assert "MeshgateDown" in rules or len(rules) > 5, rules
+
+
+def test_strangers_reach_nothing_and_the_server_reaches_nobody(release):
+    [server] = release.pods()
+    [redis] = release.pods("redis")
+    address = server["status"]["podIP"]
+    with namespace("strangers"):
+        apply("strangers", pod("stranger", image(), "sleep", "600", ports=[]),
+              pod("listener", image(), "python3.11", "-m", "http.server", "8000", "--directory", "/etc"))  # fmt: skip
+        kubectl("-n", "strangers", "wait", "--for=condition=Ready", "pod", "--all", "--timeout=120s")
+        listener = get("strangers", "pod", "listener")[0]["status"]["podIP"]
+
+        def from_stranger(host: str, port: int) -> str:
+            return kubectl("-n", "strangers", "exec", "stranger", "--", "python3.11", "-c", REACHES, host, str(port))
+
+        # That it could reach something, were it let.
+        assert from_stranger(listener, 8000) == "reached\n"
+        for host, port in [(address, 9464), (address, 5000), (redis["status"]["podIP"], 6379)]:
+            assert from_stranger(host, port).startswith("not reached"), (host, port)
+        outside = release.inside("python3.11", "-c", REACHES, listener, "8000")
+        assert outside.startswith("not reached"), outside
+        own = release.inside("python3.11", "-c", REACHES, "meshgate-redis", "6379")
+        assert own == "reached\n", own
+
+
+def test_no_request_fails_while_redis_is_replaced(unlimited):
+    with Load(unlimited, clients=2) as load:
+        time.sleep(2)
+        kubectl("-n", unlimited.space, "delete", "pod", "meshgate-redis-0", "--wait")
+        kubectl("-n", unlimited.space, "rollout", "status", "statefulset/meshgate-redis", "--timeout=120s")
+        time.sleep(2)
+    assert load.failures() == [] and len(load.answers) > 5
+    until("Redis is used again", lambda: '"redis":"ok"' in unlimited.ask("/readyz").body.decode() or
+          "✓ redis" in unlimited.inside("meshgate", "doctor", check=False), 60)  # fmt: skip
+
+
+def test_a_model_that_eats_memory_fails_alone(unlimited):
+    script = "\n".join([
+        "import bpy",
+        "bpy.ops.wm.read_factory_settings(use_empty=True)",
+        "bpy.ops.mesh.primitive_cube_add()",
+        "for _ in range(3): bpy.context.object.modifiers.new('a', 'ARRAY').count = 1000",
+        "bpy.ops.wm.save_as_mainfile(filepath='/tmp/eater.blend')",
+    ])  # fmt: skip
+    unlimited.inside("/opt/meshgate/engine/bin/python", "-c", script)
+    eater = base64.b64decode(unlimited.inside("base64", "/tmp/eater.blend"))
+    answer = unlimited.convert("glb", eater, "eater.blend")
+    assert (answer.status, answer.problem()["code"]) == (422, "memory_limit")
+    assert unlimited.restarts() == 0
+    unlimited.converts()
+
+
+def test_an_upgrade_asks_for_keys_and_a_rollback_does_not(unlimited):
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"},
+              "stringData": {"api-keys": "studio:s3cret-key-of-the-studio\n"}}  # fmt: skip
+    apply(unlimited.space, secret)
+    password = get(unlimited.space, "secret", "meshgate-redis")[0]["data"]["redis-password"]
+    with Load(unlimited, clients=1) as load:
+        unlimited.put("upgrade", "apiKeys.existingSecret=keys")
+    silence = load.longest_silence()
+    assert "s3cret-key" not in unlimited.helm("get", "notes").stdout
+    assert unlimited.convert("fbx", triangle(), "a.obj").status == 401
+    answer = unlimited.convert("fbx", triangle(), "a.obj", X_Api_Key="s3cret-key-of-the-studio")
+    assert answer.status == 200, answer
+    unlimited.helm("test")
+    unlimited.helm("rollback", "--wait", "--timeout", "300s")
+    until("the ingress leads to it", lambda: unlimited.ask("/livez").status == 200, 30)
+    unlimited.converts()
+    assert get(unlimited.space, "secret", "meshgate-redis")[0]["data"]["redis-password"] == password
+    print(f"\nno answer for {silence:.1f} s while the only pod was replaced")
+
+
+def test_helm_3_upgrades_what_it_installed(models):
+    other = Release(models, host="three.test", name="three-meshgate", version="helm3", values=[
+        "ingress.hosts[0].host=three.test", "workers=1", "workerMemoryLimit=1536Mi",
+        "resources.requests.memory=512Mi", "persistence.enabled=false", "config.RATE_LIMIT_REQUESTS=0",
+    ])  # fmt: skip
+    other.put("install")
+    other.converts()
+    other.put("upgrade", "config.LOG_LEVEL=debug")
+    other.converts()
+    other.helm("uninstall", "--wait")
+
+
+def test_nothing_but_the_claim_is_left(release):
+    release.helm("uninstall", "--wait")
+    kinds = "deploy,sts,rs,pods,svc,cm,secret,sa,ingress,netpol,pdb,pvc,hpa,role,rolebinding"
+    usual = {"configmap/kube-root-ca.crt", "serviceaccount/default", "secret/keys"}
+    until("pods are gone", lambda: not kubectl("-n", release.space, "get", "pods", "-o", "name"), 120)
+    found = kubectl("-n", release.space, "get", kinds, "-o", "name").split()
+    assert set(found) - usual == {"persistentvolumeclaim/meshgate"}, found

@@ -1,0 +1,78 @@
+"""Three pods on a bucket and one Redis: they answer for each other, and are replaced while clients convert."""
+
+import time
+import urllib.request
+
+import pytest
+from cluster import Load, Release, apply, get, kubectl, namespace, pod
+from kit import ask, triangle, until
+
+# A conversion that runs has so long when its pod stops, and the ingress as long to notice.
+SHUTDOWN = ["shutdown.delay=5", "shutdown.grace=30"]
+KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "of-tests"}
+
+
+@pytest.fixture(scope="module")
+def store():
+    """An S3 server with a bucket; its address."""
+    with namespace("store"):
+        apply("store", pod("moto", "meshgate-moto:test", labels={"app": "moto"}),
+              {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "moto"},
+               "spec": {"selector": {"app": "moto"}, "ports": [{"port": 5001}]}})  # fmt: skip
+        kubectl("-n", "store", "wait", "--for=condition=Ready", "pod/moto", "--timeout=120s")
+        address = get("store", "pod", "moto")[0]["status"]["podIP"]
+        bucket = urllib.request.Request(f"http://{address}:5001/results", b"", method="PUT")
+        until("there is a bucket", lambda: urllib.request.urlopen(bucket, timeout=10).status == 200, 60)
+        yield "http://moto.store.svc.cluster.local:5001"
+
+
+@pytest.fixture(scope="module")
+def release(models, store):
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bucket"}, "stringData": KEYS}
+    apply(models, secret)
+    release = Release(models, values=[
+        "replicaCount=3", "workers=1", "workerMemoryLimit=1536Mi", "resources.requests.memory=384Mi",
+        "resources.requests.cpu=50m", "storage.url=s3://results/meshgate", "storage.existingSecret=bucket",
+        f"config.AWS_ENDPOINT_URL={store}", "config.AWS_REGION=eu-west-1", "config.AWS_ALLOW_HTTP=true",
+        "networkPolicy.egressPorts={5001}", "config.RATE_LIMIT_REQUESTS=0", *SHUTDOWN,
+    ])  # fmt: skip
+    release.put("install")
+    yield release
+    release.helm("uninstall", "--wait")
+
+
+def test_what_one_made_the_others_have(release):
+    addresses = [pod["status"]["podIP"] for pod in release.pods()]
+    assert len(addresses) == 3
+    made = ask(5000, "/convert?output_format=fbx&filename=a.obj", triangle(1), host=addresses[0])
+    assert made.status == 200 and made.header("meshgate-cache") == "miss", made
+    report = made.header("link").split(">")[0].lstrip("<")
+    reports = [ask(5000, report, host=address) for address in addresses]
+    assert [answer.status for answer in reports] == [200] * 3
+    assert len({answer.body for answer in reports}) == 1
+    for address in addresses[1:]:
+        again = ask(5000, "/convert?output_format=fbx&filename=a.obj", triangle(1), host=address)
+        assert (again.status, again.header("meshgate-cache")) == (200, "hit"), again
+
+
+def test_no_request_fails_while_all_are_replaced(release):
+    before = {pod["metadata"]["name"] for pod in release.pods()}
+    with Load(release) as load:
+        began = time.monotonic()
+        time.sleep(5)
+        release.put("upgrade", "config.LOG_LEVEL=debug")
+        until("a minute", lambda: time.monotonic() - began > 60)
+    assert before.isdisjoint(pod["metadata"]["name"] for pod in release.pods())
+    assert load.failures() == []
+    print(f"\n{len(load.answers)} conversions, none failed; no answer for {load.longest_silence():.1f} s at most")
+
+
+def test_no_request_fails_when_a_pod_goes(release):
+    with Load(release) as load:
+        time.sleep(5)
+        gone = release.pods()[0]["metadata"]["name"]
+        kubectl("-n", release.space, "delete", "pod", gone, "--wait")
+        release.rolled_out()
+        time.sleep(5)
+    assert load.failures() == []
+    print(f"\n{len(load.answers)} conversions, none failed")

@@ -1,0 +1,25 @@
+"""What `kubectl apply -k` makes, without Helm."""
+
+import pytest
+from cluster import Release, apply, kubectl, namespace
+from kit import ROOT, triangle, until
+
+
+@pytest.fixture
+def space():
+    with namespace("plain", restricted=True):
+        yield "plain"
+
+
+def test_the_overlay_single_converts(space):
+    apply(space, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "meshgate-redis"},
+                  "stringData": {"redis-password": "of-tests"}})  # fmt: skip
+    kubectl("-n", space, "apply", "-k", str(ROOT / "k8s/overlays/single"))
+    release = Release(space)
+    release.rolled_out()
+    kubectl("-n", space, "rollout", "status", "statefulset/meshgate-redis", "--timeout=120s")
+    until("the ingress leads to it", lambda: release.ask("/livez").status == 200, 30)
+    answer = release.convert("glb", triangle(), "a.obj")
+    assert answer.status == 200 and answer.body.startswith(b"glTF"), answer
+    until("Redis is used", lambda: "✓ redis" in release.inside("meshgate", "doctor", check=False), 60)
+    kubectl("-n", space, "delete", "-k", str(ROOT / "k8s/overlays/single"))
