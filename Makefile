@@ -8,6 +8,8 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 FORMATS := glb,fbx,vrm,usdz
+# A release of the program that is there already, for the tests that attack one.
+PROGRAM :=
 # How long the advisory database may take to arrive, in seconds.
 FETCH_LIMIT := 60
 
@@ -46,8 +48,8 @@ serve: setup ## Serve conversions over HTTP on 127.0.0.1:5000, for development
 test: setup ## Run every test, Python and Rust
 	$(PYTHON) -m pytest -n auto --maxprocesses 4
 	cargo test --locked
-	cargo build --release --locked
-	$(PYTHON) -m pytest tests/hostile
+	@if [ -z "$(PROGRAM)" ]; then cargo build --release --locked; fi
+	MESHGATE_PROGRAM=$(PROGRAM) $(PYTHON) -m pytest tests/hostile
 	$(VENV)/chart/bin/python -m pytest tests/chart
 	@if [ -x target/tools/promtool ]; then \
 	    cargo test --locked --test it gateway::promtool:: -- --ignored; \

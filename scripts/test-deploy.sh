@@ -19,3 +19,8 @@ if ! docker compose version >/dev/null 2>&1; then
     exit
 fi
 .venv/bin/python -m pytest tests/deploy --durations=10 "$@"
+# What was built for it, for those who need a release of the program.
+container=$(docker create meshgate:test)
+mkdir -p target/image
+docker cp "$container:/opt/meshgate/meshgate" target/image/meshgate
+docker rm "$container" >/dev/null

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "target" / "release" / "meshgate"
+PROGRAM = ROOT / (os.environ.get("MESHGATE_PROGRAM") or "target/release/meshgate")
 # Longer than anything here takes on a busy machine, in seconds.
 LONG = 120
 # docker-compose.prod.yml gives these to the server and its conversions together.
