@@ -104,6 +104,10 @@ bench: setup ## Measure speed and memory
 bench-deploy: ## Measure the image and the service behind nginx, on a Docker engine
 	$(PYTHON) tests/deploy/bench.py
 
+.PHONY: bench-cluster
+bench-cluster: setup ## Measure the Helm chart on a Kubernetes cluster
+	@scripts/test-cluster.sh bench
+
 .PHONY: clean
 clean: ## Remove what was built (the engine in .venv stays)
 	rm -rf target demo-output .pytest_cache .ruff_cache

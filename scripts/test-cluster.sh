@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests the chart on a real Kubernetes; says aloud where there is none. The cluster, its ingress and the Docker engine that
+# Tests the chart on a real Kubernetes, or measures it (`bench`); says aloud where there is none. The cluster, its ingress and the Docker engine that
 # builds the images are those of the kits beside the project; what is started here is stopped here.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -34,4 +34,8 @@ else
 fi
 docker build --tag meshgate-moto:test --file tests/cluster/moto.Dockerfile tests/moto
 "$cluster_kit/load-image.sh" "$image" meshgate-moto:test redis:7-bookworm prom/prometheus:latest
-.venv/chart/bin/python -m pytest tests/cluster --durations=10 "$@"
+if [ "${1:-}" = bench ]; then
+    .venv/chart/bin/python tests/cluster/bench.py
+else
+    .venv/chart/bin/python -m pytest tests/cluster --durations=10 "$@"
+fi

@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from kit import COMPILING, IMAGE, ROOT, Stack, ask, inspect, run, triangle, until
+from kit import COMPILING, IMAGE, ROOT, Stack, ask, inspect, run, triangle, until, write_section
 
-HEADING = "\n## In containers\n"
+HEADING = "In containers"
 CLIENTS = 4
 SECONDS = 8
 ROUNDS = 5
@@ -116,7 +116,7 @@ def measure(tree: Path, quick: bool) -> str:
     finally:
         stack.compose("down --volumes --timeout 5", check=False)
     rows += [(f"memory of {name}, idle and at work", f"{idle[name]}, {loaded[name]}", "") for name in idle]
-    text = f"{HEADING}\nWritten by `make bench-deploy`.\n\n| what | measured | goal |\n| --- | --- | --- |\n"
+    text = "Written by `make bench-deploy`.\n\n| what | measured | goal |\n| --- | --- | --- |\n"
     text += "".join(f"| {what} | {value} | {goal} |\n" for what, value, goal in rows)
     parts = layers()
     total = sum(size for _, size in parts)
@@ -128,8 +128,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         text = measure(copy(Path(folder) / "meshgate"), "--quick" in sys.argv)
     print(text)
-    document = ROOT / "docs/BENCHMARKS.md"
-    document.write_text(document.read_text().split(HEADING)[0].rstrip("\n") + "\n" + text)
+    write_section(HEADING, text)
 
 
 if __name__ == "__main__":

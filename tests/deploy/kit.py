@@ -91,6 +91,15 @@ def ask(port: int, path: str, body: bytes | None = None, host: str = "127.0.0.1"
         connection.close()
 
 
+def write_section(heading: str, text: str) -> None:
+    """Puts a section into docs/BENCHMARKS.md, where it was or at the end; the others stay."""
+    document = ROOT / "docs/BENCHMARKS.md"
+    before, found, rest = document.read_text().partition(f"\n## {heading}\n")
+    _, next_one, after = rest.partition("\n## ") if found else ("", "", "")
+    section = f"\n## {heading}\n\n{text.strip()}\n"
+    document.write_text(before.rstrip("\n") + "\n" + section + next_one + after)
+
+
 def triangle(number: int = 0) -> bytes:
     """The smallest model there is; another one for each number."""
     return f"v 0 0 {number}\nv 1 0 0\nv 0 1 0\nf 1 2 3\n".encode()

@@ -1,0 +1,134 @@
+"""Measures the chart on a cluster; `make bench-cluster` writes it into docs/BENCHMARKS.md.
+
+What is compared is measured in turns, in one run. `scripts/test-cluster.sh` brings the cluster up and the images in.
+"""
+
+import concurrent.futures
+import itertools
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "deploy"))
+
+from cluster import INGRESS_PORT, Load, Release, kubectl, namespace
+from kit import ask, triangle, until, write_section
+
+HEADING = "On Kubernetes"
+CLIENTS = 4
+SECONDS = 8
+ROUNDS = 5
+SPACE = "bench"
+# Many replicas of one worker are small; nobody is limited; results are not kept.
+SMALL = [
+    "workers=1", "workerMemoryLimit=1536Mi", "resources.requests.memory=384Mi", "resources.requests.cpu=50m",
+    "config.RATE_LIMIT_REQUESTS=0",
+]  # fmt: skip
+numbers = itertools.count(1)
+
+
+def rate(host: str, port: int) -> float:
+    """Conversions a second by several clients, each another one."""
+    end = time.monotonic() + SECONDS
+
+    def client() -> int:
+        done = 0
+        while time.monotonic() < end:
+            path = "/convert?output_format=fbx&filename=a.obj"
+            answer = ask(port, path, triangle(next(numbers)), host, Cache_Control="no-cache")
+            assert answer.status == 200, answer
+            done += 1
+        return done
+
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
+        count = sum(each.result() for each in [pool.submit(client) for _ in range(CLIENTS)])
+    return count / (time.monotonic() - began)
+
+
+def memory(component: str) -> int:
+    """The most memory that a pod of this kind has, in MiB, as the kubelet counts it."""
+    selector = f"app.kubernetes.io/component={component}"
+    lines = kubectl("-n", SPACE, "top", "pod", "--no-headers", "-l", selector).splitlines()
+    return max(int(re.search(r"(\d+)Mi", line)[1]) for line in lines)
+
+
+def one_pod() -> list[tuple[str, str, str]]:
+    rows = []
+    began = time.monotonic()
+    release = Release(SPACE, values=["config.RATE_LIMIT_REQUESTS=0"])
+    release.put("install")
+    release.converts()
+    rows.append(
+        ("`helm install` with nothing set to the first converted file", f"{time.monotonic() - began:.1f} s", "")
+    )
+    # The kubelet looks at memory now and then.
+    idle = until("there are figures", lambda: kubectl("-n", SPACE, "top", "pod", check=False) and
+                 {one: memory(one) for one in ("server", "redis")}, 120)  # fmt: skip
+    address = release.pods()[0]["status"]["podIP"]
+    rates = [(rate("127.0.0.1", INGRESS_PORT), rate(address, 5000)) for _ in range(ROUNDS)]
+    through, direct = (statistics.median(each) for each in zip(*rates, strict=True))
+    ratio = statistics.median(one / other for one, other in rates)
+    what = "small conversions by 4 clients: through the ingress / direct to the pod"
+    rows.append((what, f"{through:.1f}/s / {direct:.1f}/s, in turns {ratio:.2f}", "≥ 0.95"))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        working = pool.submit(lambda: [rate(address, 5000) for _ in range(4)])
+        time.sleep(3 * SECONDS)
+        loaded = {one: memory(one) for one in ("server", "redis")}
+        working.result()
+    rows += [
+        (f"memory of the {one}'s pod, idle and at work", f"{idle[one]} MiB, {loaded[one]} MiB", "") for one in idle
+    ]
+    with Load(release, clients=2) as load:
+        time.sleep(2)
+        release.put("upgrade", "config.LOG_LEVEL=debug")
+    rows.append(("nobody answers while the only pod is replaced", f"{load.longest_silence():.1f} s", ""))
+    release.helm("uninstall", "--wait")
+    return rows
+
+
+def two_pods() -> list[tuple[str, str, str]]:
+    """Pods of one worker each, without a store: nothing is asked for twice."""
+    release = Release(SPACE, name="meshgate-two", values=[*SMALL, "persistence.enabled=false"])
+    release.put("install")
+    rates = []
+    for _ in range(3):
+        both = []
+        for count in (1, 2):
+            # The chart refuses two pods without a store that they share; here no report is asked for.
+            kubectl("-n", SPACE, "scale", "deployment/meshgate-two", f"--replicas={count}")
+            release.rolled_out()
+            until("as many are there", lambda count=count: len(release.pods()) == count)
+            time.sleep(3)
+            both.append(rate("127.0.0.1", INGRESS_PORT))
+        rates.append(both)
+    ratio = statistics.median(two / one for one, two in rates)
+    one, two = (statistics.median(each) for each in zip(*rates, strict=True))
+    with Load(release) as load:
+        time.sleep(2)
+        kubectl("-n", SPACE, "rollout", "restart", "deployment/meshgate-two")
+        release.rolled_out()
+        time.sleep(2)
+    failed = len(load.failures())
+    release.helm("uninstall", "--wait")
+    of_both = f"{two:.1f}/s / {one:.1f}/s, in turns {ratio:.2f}"
+    return [
+        ("2 pods of one worker each / 1 pod, on this machine's processors", of_both, "≥ 1.7"),
+        ("requests that fail while 2 pods are replaced under load", f"{failed} of {len(load.answers)}", "0"),
+        ("no answer for, meanwhile", f"{load.longest_silence():.1f} s at most", ""),
+    ]
+
+
+def main() -> None:
+    with namespace(SPACE, restricted=True):
+        rows = one_pod() + two_pods()
+    text = "Written by `make bench-cluster`.\n\n| what | measured | goal |\n| --- | --- | --- |\n"
+    text += "".join(f"| {what} | {value} | {goal} |\n" for what, value, goal in rows)
+    print(text)
+    write_section(HEADING, text)
+
+
+if __name__ == "__main__":
+    main()
