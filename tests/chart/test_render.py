@@ -90,6 +90,34 @@ REFUSED = {
     "a value in config": (["config.WORKERS=3"], "config.WORKERS is a value of its own: set workers"),
     "little memory": (["workerMemoryLimit=1Gi"], "set it to 1536Mi at least"),
     "a pod that one conversion ends": (["resources.limits.memory=512Mi"], "Set it to 2560Mi at least"),
+    "a pod that one conversion ends, in bytes": (["resources.limits.memory=1G"], "Set it to 2560Mi at least"),
+    "uploads without room": (["maxFileSize=4Gi"], "set it to 16384Mi at least"),
+    "a port that is taken": (["metrics.port=5000"], "set another one"),
+    "a name of no service": (["fullnameOverride=3d"], "begins with a small letter"),
+    "another label to be found by": (
+        ["podLabels.app\\.kubernetes\\.io/component=web"],
+        "leave it out of podLabels and commonLabels",
+    ),
+    "an address of its own": (["config.BIND_ADDRESS=0.0.0.0:8080"], "leave it out"),
+    "fewer pods at most than at least": (
+        ["storage.url=s3://b", "autoscaling.enabled=true", "guaranteed=true", "autoscaling.minReplicas=8"],
+        "autoscaling.minReplicas is 8, more than",
+    ),
+    "an autoscaler on next to nothing": (
+        ["storage.url=s3://b", "autoscaling.enabled=true"],
+        "set guaranteed to true, or resources.requests.cpu",
+    ),
+    "a password of no Redis": (["externalRedis.existingSecret=s"], "set externalRedis.url or externalRedis.host"),
+    "an authority of no TLS": (
+        ["externalRedis.host=c", "externalRedis.caSecret=s"],
+        "set externalRedis.url to rediss://HOST:PORT",
+    ),
+    "a password with a slash": (["externalRedis.url=redis://:se/cret@c"], "set externalRedis.existingSecret"),
+    "keys in the bucket's URL": (["storage.url=s3://AKIA:secret@b"], "set storage.existingSecret"),
+    "a password in an endpoint": (
+        ["storage.url=s3://b", "config.AWS_ENDPOINT_URL=http://u:p@minio:9000"],
+        "holds a password",
+    ),
     "a route to nowhere": (["httpRoute.enabled=true"], "set httpRoute.parentRefs"),
     "a misspelled value": (["workrs=3"], "workrs"),
     "a misspelled value below": (["redis.enable=false"], "enable"),
@@ -111,18 +139,19 @@ def settings(found: dict[str, dict]) -> dict[str, str]:
 
 def test_one_number_is_in_all_places():
     """Sizes and times of the server, of the ingress, of the route and of the pod."""
-    values = "conversionTimeout=1200,maxFileSize=2Gi,shutdown.delay=7,shutdown.grace=100,httpRoute.enabled=true"
-    found = objects("--set", values + ",httpRoute.parentRefs[0].name=g")
+    sizes = "conversionTimeout=1200,maxFileSize=2Gi,workSizeLimit=20Gi,shutdown.delay=7,shutdown.grace=100"
+    found = objects("--set", sizes, "--set", "httpRoute.enabled=true,httpRoute.parentRefs[0].name=g")
     told = settings(found)
     assert (told["CONVERSION_TIMEOUT"], told["MAX_FILE_SIZE"]) == ("1200", "2GiB")
     annotations = found["Ingress/m-meshgate"]["metadata"]["annotations"]
     of_nginx = {name.split("/")[1]: value for name, value in annotations.items()}
-    assert of_nginx["proxy-read-timeout"] == of_nginx["proxy-send-timeout"] == "1200"
+    # A little more, so that the server says why it gives up.
+    assert of_nginx["proxy-read-timeout"] == of_nginx["proxy-send-timeout"] == "1230"
     # Far above, so that the server refuses in its own words.
     assert of_nginx["proxy-body-size"] == "20480m"
     assert (of_nginx["proxy-request-buffering"], of_nginx["proxy-buffering"]) == ("off", "off")
     [rule] = found["HTTPRoute/m-meshgate"]["spec"]["rules"]
-    assert rule["timeouts"] == {"request": "1200s", "backendRequest": "1200s"}
+    assert rule["timeouts"] == {"request": "1230s", "backendRequest": "1230s"}
     assert pods(found)["Deployment/m-meshgate"]["terminationGracePeriodSeconds"] == 7 + 100 + 10
 
 
@@ -184,7 +213,7 @@ def test_two_pods_never_want_one_claim():
 
 
 def test_an_autoscaler_rules_alone():
-    values = "storage.url=s3://b,autoscaling.enabled=true"
+    values = "storage.url=s3://b,autoscaling.enabled=true,guaranteed=true"
     assert "replicas" not in objects("--set", values)["Deployment/m-meshgate"]["spec"]
     assert objects()["Deployment/m-meshgate"]["spec"]["replicas"] == 1
 
@@ -221,12 +250,86 @@ def test_only_the_ingress_and_prometheus_come_in_and_little_goes_out():
         for expression in source["namespaceSelector"]["matchExpressions"]
     ]
     assert namespaces == [("http", ["ingress-nginx"]), ("metrics", ["monitoring"])]
-    assert not [rule for rule in policy["egress"] for target in rule["to"] if "ipBlock" in target]
-    outside = objects("--set", "storage.url=s3://b")["NetworkPolicy/m-meshgate"]["spec"]["egress"]
-    blocks = [target["ipBlock"] for rule in outside for target in rule["to"] if "ipBlock" in target]
-    assert "169.254.0.0/16" in blocks[0]["except"]
+    assert not outside(policy)
+    policy = objects("--set", "storage.url=s3://b")["NetworkPolicy/m-meshgate"]["spec"]
+    [rule] = outside(policy)
+    assert "169.254.0.0/16" in rule["to"][0]["ipBlock"]["except"]
     redis = objects()["NetworkPolicy/m-meshgate-redis"]["spec"]
     assert redis["egress"] == [] and len(redis["ingress"]) == 1
+
+
+def outside(policy: dict) -> list[dict]:
+    """The rules that let a pod out to any address."""
+    return [rule for rule in policy["egress"] if any("ipBlock" in target for target in rule["to"])]
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        (["storage.url=gs://b"], {443}),
+        (["externalRedis.host=c", "externalRedis.port=6380"], {6380}),
+        (["externalRedis.url=rediss://c:6390/0"], {6390}),
+        (["externalRedis.url=redis://c"], {6379}),
+        (["storage.url=s3://b", "config.AWS_ENDPOINT_URL=http://minio:9000"], {443, 9000}),
+        (["config.OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317"], {4317}),
+        (["storage.url=s3://b", "networkPolicy.egressPorts={8443}"], {443, 8443}),
+    ],
+)
+def test_the_ports_that_are_needed_are_open(values, ports):
+    found = objects(*[part for value in values for part in ("--set", value)])
+    [rule] = outside(found["NetworkPolicy/m-meshgate"]["spec"])
+    assert {each["port"] for each in rule["ports"]} == ports
+
+
+def test_who_is_in_front_is_let_in():
+    def let_in(*values: str) -> list[dict]:
+        found = objects(*[part for value in values for part in ("--set", value)])
+        rules = found["NetworkPolicy/m-meshgate"]["spec"]["ingress"]
+        return [rule for rule in rules if rule["ports"] == [{"port": "http"}]]
+
+    assert all(rule["from"] for rule in let_in())
+    assert [rule for rule in let_in("service.type=LoadBalancer") if "from" not in rule]
+    route = ["httpRoute.enabled=true", "httpRoute.parentRefs[0].name=g", "httpRoute.parentRefs[0].namespace=gateways"]
+    [rule] = let_in(*route)
+    assert rule["from"][0]["namespaceSelector"]["matchExpressions"][0]["values"] == ["ingress-nginx", "gateways"]
+
+
+def test_large_numbers_stay_numbers(tmp_path):
+    values = tmp_path / "values.yaml"
+    values.write_text(
+        "config: {CACHE_MAX_SIZE: 5368709120, MAX_CONNECTIONS: 1000000, CACHE: true, QUEUE_TIMEOUT: 1.5}\n"
+    )
+    told = settings(objects("--values", str(values)))
+    wanted = {"CACHE_MAX_SIZE": "5368709120", "MAX_CONNECTIONS": "1000000", "CACHE": "true", "QUEUE_TIMEOUT": "1.5"}
+    assert wanted.items() <= told.items()
+
+
+def test_no_request_is_above_its_limit():
+    def resources(*values: str) -> dict:
+        found = objects(*[part for value in values for part in ("--set", value)])
+        return pods(found)["Deployment/m-meshgate"]["containers"][0]["resources"]
+
+    assert resources("workSizeLimit=512Mi")["requests"]["ephemeral-storage"] == "832Mi"
+    assert resources("resources.limits.cpu=200m")["requests"]["cpu"] == "200m"
+    assert resources("resources.limits.cpu=2")["requests"]["cpu"] == "250m"
+
+
+def test_what_is_kept_fits_where_it_is_kept():
+    def kept(*values: str) -> str:
+        return settings(objects(*[part for value in values for part in ("--set", value)])).get("DATA_MAX_SIZE")
+
+    assert kept() == "10240MiB"
+    assert kept("persistence.size=6Gi") == "5120MiB"
+    assert kept("persistence.enabled=false") == "2560MiB"
+    assert kept("storage.url=s3://b") is None
+    assert kept("config.DATA_MAX_SIZE=3G") == "3G"
+
+
+def test_a_new_chart_alone_replaces_no_pod():
+    found = objects()
+    for name in ("Deployment/m-meshgate", "StatefulSet/m-meshgate-redis"):
+        labels = found[name]["spec"]["template"]["metadata"]["labels"]
+        assert set(labels) == {f"app.kubernetes.io/{label}" for label in ("name", "instance", "component")}, name
 
 
 def test_metrics_are_where_the_ingress_does_not_lead():
@@ -250,7 +353,7 @@ def test_alerts_and_dashboard_are_those_of_the_documents():
 
 def test_every_setting_that_is_told_is_one():
     known = set(re.findall(r"^    ([A-Z_]+): ", (ROOT / "src/config/settings.rs").read_text(), re.MULTILINE))
-    of_clouds = ("AWS_", "AZURE_", "GOOGLE_", "SSL_CERT_FILE")
+    of_clouds = ("AWS_", "AZURE_", "GOOGLE_", "SSL_CERT_DIR")
     for case in CASES:
         if case.name == "extras-values.yaml":
             continue
@@ -306,6 +409,38 @@ def test_the_schema_knows_every_value():
             inner = schema["properties"][name]
             if value and "properties" in inner:
                 check(value, inner, f"{above}{name}.")
-        assert set(schema["properties"]) == set(values), above
+        # A chart that has this one as a part may turn it off.
+        assert set(schema["properties"]) - ({"enabled"} if not above else set()) == set(values), above
 
     check(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")
+
+
+def notes(*values: str) -> str:
+    arguments = [part for value in values for part in ("--set", value)]
+    done = helm("install", "m", str(CHART), "--namespace", "models", "--dry-run=client", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split("\nNOTES:\n")[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        ([], "http://ADDRESS-OF-THE-INGRESS/convert?"),
+        (["ingress.hosts[0].host=a.example.org"], "http://a.example.org/convert?"),
+        (["ingress.hosts[0].host=*.example.org"], "http://any-name.example.org/convert?"),
+        (["ingress.hosts[0].host=a.b", "ingress.tls[0].secretName=s"], "https://a.b/convert?"),
+        (
+            ["ingress.hosts[0].host=a.b", "ingress.tls[0].secretName=s", "ingress.tls[0].hosts={c.d}"],
+            "http://a.b/convert?",
+        ),
+        (["ingress.enabled=false"], "http://127.0.0.1:8080/convert?"),
+        (
+            ["httpRoute.enabled=true", "httpRoute.parentRefs[0].name=g", "httpRoute.hostnames={r.example.org}"],
+            "http://r.example.org/convert?",
+        ),
+    ],
+)
+def test_the_notes_have_the_line_for_these_values(values, url):
+    said = notes(*values)
+    assert f'"{url}output_format=glb"' in said, said
+    assert "X-Api-Key" not in said and "X-Api-Key: KEY" in notes(*values, "apiKeys.existingSecret=k")

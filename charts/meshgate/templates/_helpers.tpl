@@ -2,13 +2,14 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
+{{/* Short enough for what Kubernetes puts behind the name of a StatefulSet: labels have 63 characters. */}}
 {{- define "meshgate.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" -}}
 {{- else if contains (include "meshgate.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 46 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "meshgate.name" .) | trunc 52 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name (include "meshgate.name" .) | trunc 46 | trimSuffix "-" -}}
 {{- end -}}
 {{- end }}
 
@@ -53,17 +54,36 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- with .Values.imagePullSecrets -}}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ if kindIs "string" . }}{{ . }}{{ else }}{{ .name }}{{ end }}
   {{- end }}
 {{- end -}}
 {{- end }}
 
-{{/* A quantity in Mi. */}}
-{{- define "meshgate.mebibytes" -}}
-{{- if hasSuffix "Gi" . -}}
-{{- mul (trimSuffix "Gi" . | int64) 1024 -}}
+{{/* A value as text: large whole numbers of a file of values are floats to Helm. */}}
+{{- define "meshgate.text" -}}
+{{- if kindIs "float64" . -}}
+{{- if eq (floor .) . }}{{ printf "%.0f" . }}{{ else }}{{ . }}{{ end -}}
 {{- else -}}
-{{- trimSuffix "Mi" . | int64 -}}
+{{- toString . -}}
+{{- end -}}
+{{- end }}
+
+{{/* A quantity in whole Mi. */}}
+{{- define "meshgate.mebibytes" -}}
+{{- $text := include "meshgate.text" . -}}
+{{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
+{{- $unit := regexFind "[A-Za-z]*$" $text -}}
+{{- if not (hasKey $units $unit) }}{{ fail (printf "%s is no quantity of bytes: write it like 512Mi or 4Gi" $text) }}{{ end -}}
+{{- divf (mulf (regexFind "^[0-9.]+" $text | float64) (get $units $unit)) 1048576.0 | floor | int64 -}}
+{{- end }}
+
+{{/* A quantity of processor time in thousandths. */}}
+{{- define "meshgate.millicores" -}}
+{{- $text := include "meshgate.text" . -}}
+{{- if hasSuffix "m" $text -}}
+{{- trimSuffix "m" $text | int64 -}}
+{{- else -}}
+{{- mulf (float64 $text) 1000.0 | int64 -}}
 {{- end -}}
 {{- end }}
 
@@ -101,6 +121,37 @@ bundled
 {{- default (printf "%s-redis" (include "meshgate.fullname" .)) .Values.redis.existingSecret -}}
 {{- end }}
 
+{{/* The namespaces from which the http port is reached: those that are named, and those of the gateways. */}}
+{{- define "meshgate.ingressNamespaces" -}}
+{{- $names := .Values.networkPolicy.ingressNamespaces -}}
+{{- if .Values.httpRoute.enabled -}}
+{{- range .Values.httpRoute.parentRefs -}}
+{{- $names = append $names (default $.Release.Namespace .namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson ($names | uniq) -}}
+{{- end }}
+
+{{/* The ports of what is outside of the cluster or in other namespaces: a JSON list, empty where there is nothing. */}}
+{{- define "meshgate.egressPorts" -}}
+{{- $ports := list -}}
+{{- $urls := list -}}
+{{- if eq (include "meshgate.redis" .) "external" -}}
+{{- if .Values.externalRedis.url }}{{ $urls = append $urls .Values.externalRedis.url }}{{ else }}{{ $ports = append $ports (int .Values.externalRedis.port) }}{{ end -}}
+{{- end -}}
+{{- if .Values.storage.url }}{{ $ports = append $ports 443 }}{{ end -}}
+{{- range $name, $value := .Values.config -}}
+{{- if and (regexMatch "(ENDPOINT|_URL)" $name) (contains "://" (toString $value)) }}{{ $urls = append $urls (toString $value) }}{{ end -}}
+{{- end -}}
+{{- range $urls -}}
+{{- $port := regexFind ":[0-9]+" (. | replace "://" "//") | trimPrefix ":" -}}
+{{- $usual := ternary 6379 (ternary 80 443 (hasPrefix "http://" .)) (hasPrefix "redis" .) -}}
+{{- $ports = append $ports (default $usual $port | int) -}}
+{{- end -}}
+{{- if $ports }}{{ $ports = concat $ports .Values.networkPolicy.egressPorts }}{{ end -}}
+{{- toJson ($ports | uniq) -}}
+{{- end }}
+
 {{/* Seconds until a pod that stops is killed: what the server takes, and some to end. */}}
 {{- define "meshgate.gracePeriod" -}}
 {{- add .Values.shutdown.delay .Values.shutdown.grace 10 -}}
@@ -114,7 +165,11 @@ bundled
 {{- $limits := dict "memory" $memory "ephemeral-storage" $room -}}
 {{- if .Values.guaranteed }}{{ $_ := set $limits "cpu" (toString .Values.workers) }}{{ end -}}
 {{- $limits = mergeOverwrite $limits (deepCopy (.Values.resources.limits | default dict)) -}}
-{{- $requests := dict "cpu" "250m" "memory" "1536Mi" "ephemeral-storage" "1Gi" -}}
+{{- /* No request is above its limit. */ -}}
+{{- $requests := dict -}}
+{{- $_ := set $requests "memory" (printf "%dMi" (min 1536 (include "meshgate.mebibytes" $limits.memory | int64))) -}}
+{{- $_ := set $requests "ephemeral-storage" (printf "%dMi" (min 1024 (include "meshgate.mebibytes" (get $limits "ephemeral-storage") | int64))) -}}
+{{- $_ := set $requests "cpu" (printf "%dm" (min 250 (include "meshgate.millicores" ($limits.cpu | default "250m") | int64))) -}}
 {{- if .Values.guaranteed }}{{ $requests = deepCopy $limits }}{{ end -}}
 {{- $requests = mergeOverwrite $requests (deepCopy (.Values.resources.requests | default dict)) -}}
 {{- toYaml (dict "requests" $requests "limits" $limits) -}}

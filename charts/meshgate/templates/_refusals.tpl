@@ -2,6 +2,26 @@
 What would install and then not work, or lose something, is refused here with the sentence that says what to set.
 */}}
 {{- define "meshgate.refusals" -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "meshgate.fullname" .)) -}}
+{{- fail (printf "%s cannot be the name of a service, which begins with a small letter and has small letters, digits and hyphens: set fullnameOverride, or another name of the release" (include "meshgate.fullname" .)) -}}
+{{- end -}}
+{{- range $name := list "name" "instance" "component" -}}
+{{- $label := printf "app.kubernetes.io/%s" $name -}}
+{{- if or (hasKey $.Values.podLabels $label) (hasKey $.Values.commonLabels $label) -}}
+{{- fail (printf "%s is the label that pods are found by: leave it out of podLabels and commonLabels" $label) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (int .Values.metrics.port) 5000 -}}
+{{- fail "metrics.port is 5000, which is the server's own: set another one" -}}
+{{- end -}}
+{{- if lt (include "meshgate.mebibytes" .Values.workSizeLimit | int) (mul 4 (include "meshgate.mebibytes" .Values.maxFileSize | int) | int) -}}
+{{- fail (printf "workSizeLimit is %s, and uploads of %s need room for four of them: set it to %dMi at least" .Values.workSizeLimit .Values.maxFileSize (mul 4 (include "meshgate.mebibytes" .Values.maxFileSize | int))) -}}
+{{- end -}}
+{{- range $kind, $scaler := dict "autoscaling" .Values.autoscaling "keda" .Values.keda -}}
+{{- if and $scaler.enabled (gt (int $scaler.minReplicas) (int $scaler.maxReplicas)) -}}
+{{- fail (printf "%s.minReplicas is %d, more than %s.maxReplicas, which is %d" $kind (int $scaler.minReplicas) $kind (int $scaler.maxReplicas)) -}}
+{{- end -}}
+{{- end -}}
 {{- $most := include "meshgate.mostReplicas" . | int -}}
 {{- if and .Values.autoscaling.enabled .Values.keda.enabled -}}
 {{- fail "autoscaling.enabled and keda.enabled are both true, and only one may say how many pods there are: set one of them to false" -}}
@@ -12,10 +32,25 @@ What would install and then not work, or lose something, is refused here with th
 {{- if and (gt $most 1) (not (include "meshgate.redis" .)) -}}
 {{- fail (printf "%d pods need one Redis, or each has limits of its own and converts what others have converted: set redis.enabled to true, or externalRedis.host" $most) -}}
 {{- end -}}
+{{- if and .Values.autoscaling.enabled (not .Values.guaranteed) (not (dig "requests" "cpu" "" .Values.resources)) -}}
+{{- fail "autoscaling.enabled compares processor time with what is requested, and 250m are requested unless you say otherwise: set guaranteed to true, or resources.requests.cpu" -}}
+{{- end -}}
 {{- if and .Values.externalRedis.url .Values.externalRedis.host -}}
 {{- fail "externalRedis.url and externalRedis.host are both set: set one of them" -}}
 {{- end -}}
-{{- if regexMatch "://[^/@]*:[^/@]+@" .Values.externalRedis.url -}}
+{{- if and (not (include "meshgate.redis" . | eq "external")) (or .Values.externalRedis.existingSecret .Values.externalRedis.caSecret) -}}
+{{- fail "externalRedis has a secret and no address: set externalRedis.url or externalRedis.host" -}}
+{{- end -}}
+{{- if and .Values.externalRedis.caSecret (not (hasPrefix "rediss://" .Values.externalRedis.url)) -}}
+{{- fail "externalRedis.caSecret is for TLS, which only a URL asks for: set externalRedis.url to rediss://HOST:PORT" -}}
+{{- end -}}
+{{- if and .Values.redis.existingSecret (not .Values.redis.enabled) -}}
+{{- fail "redis.existingSecret is set, and redis.enabled is false: leave one of them out" -}}
+{{- end -}}
+{{- if regexMatch "[@?]" .Values.storage.url -}}
+{{- fail "storage.url holds more than a bucket, and everybody may read it who may read a ConfigMap: put keys into a secret and set storage.existingSecret" -}}
+{{- end -}}
+{{- if regexMatch "(://.*:.*@|[?])" .Values.externalRedis.url -}}
 {{- fail "externalRedis.url holds a password, which everybody may read who may read a ConfigMap: set externalRedis.existingSecret" -}}
 {{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
@@ -24,16 +59,16 @@ What would install and then not work, or lose something, is refused here with th
 {{- if lt (include "meshgate.mebibytes" .Values.workerMemoryLimit | int) 1536 -}}
 {{- fail "workerMemoryLimit is below 1536Mi, and Blender alone takes most of that: set it to 1536Mi at least" -}}
 {{- end -}}
-{{- $limit := dig "limits" "memory" "" .Values.resources | toString -}}
-{{- if and (regexMatch "^[0-9]+(Mi|Gi)$" $limit) (lt (include "meshgate.mebibytes" $limit | int) (add (include "meshgate.mebibytes" .Values.workerMemoryLimit | int) 512 | int)) -}}
-{{- fail (printf "resources.limits.memory is %s, and one conversion may take %s: then it ends the whole pod. Set it to %dMi at least, or leave it out" $limit .Values.workerMemoryLimit (add (include "meshgate.mebibytes" .Values.workerMemoryLimit | int) 512)) -}}
+{{- $limit := dig "limits" "memory" "" .Values.resources -}}
+{{- if and $limit (lt (include "meshgate.mebibytes" $limit | int) (add (include "meshgate.mebibytes" .Values.workerMemoryLimit | int) 512 | int)) -}}
+{{- fail (printf "resources.limits.memory is %s, and one conversion may take %s: then it ends the whole pod. Set it to %dMi at least, or leave it out" (include "meshgate.text" $limit) .Values.workerMemoryLimit (add (include "meshgate.mebibytes" .Values.workerMemoryLimit | int) 512)) -}}
 {{- end -}}
 {{- if and .Values.storage.existingSecret (not .Values.storage.url) -}}
 {{- fail "storage.existingSecret is set, and storage.url is empty: set storage.url to the bucket that the keys are for" -}}
 {{- end -}}
-{{- $own := dict "WORKERS" "workers" "GUNICORN_WORKERS" "workers" "WORKER_MEMORY_LIMIT" "workerMemoryLimit" "CONVERSION_TIMEOUT" "conversionTimeout" "MAX_FILE_SIZE" "maxFileSize" "SHUTDOWN_DELAY" "shutdown.delay" "SHUTDOWN_GRACE" "shutdown.grace" "TRUSTED_PROXIES" "trustedProxies" "STORAGE_URL" "storage.url" "METRICS_ADDRESS" "metrics.port" "REDIS_URL" "externalRedis.url" "REDIS_HOST" "externalRedis.host" "REDIS_PORT" "externalRedis.port" -}}
+{{- $own := dict "WORKERS" "workers" "GUNICORN_WORKERS" "workers" "WORKER_MEMORY_LIMIT" "workerMemoryLimit" "CONVERSION_TIMEOUT" "conversionTimeout" "MAX_FILE_SIZE" "maxFileSize" "SHUTDOWN_DELAY" "shutdown.delay" "SHUTDOWN_GRACE" "shutdown.grace" "TRUSTED_PROXIES" "trustedProxies" "STORAGE_URL" "storage.url" "METRICS_ADDRESS" "metrics.port" "CONVERSION_CACHE_DIR" "persistence or storage.url" "REDIS_URL" "externalRedis.url" "REDIS_HOST" "externalRedis.host" "REDIS_PORT" "externalRedis.port" -}}
 {{- $secret := dict "API_KEYS" "apiKeys.existingSecret" "REDIS_PASSWORD" "externalRedis.existingSecret" -}}
-{{- range $name, $_ := .Values.config -}}
+{{- range $name, $value := .Values.config -}}
 {{- $bare := trimPrefix "MESHGATE_" $name -}}
 {{- if hasKey $own $bare -}}
 {{- fail (printf "config.%s is a value of its own: set %s" $name (get $own $bare)) -}}
@@ -41,7 +76,13 @@ What would install and then not work, or lose something, is refused here with th
 {{- if hasKey $secret $bare -}}
 {{- fail (printf "config.%s is a secret, and a ConfigMap is none: set %s" $name (get $secret $bare)) -}}
 {{- end -}}
-{{- if regexMatch "(SECRET|PASSWORD|_KEY$|ACCESS_KEY_ID|SAS|TOKEN$)" $name -}}
+{{- if has $bare (list "APP_ENV" "BIND_ADDRESS" "DATA_DIR" "SSL_CERT_DIR") -}}
+{{- fail (printf "config.%s is what the chart itself relies on: leave it out" $name) -}}
+{{- end -}}
+{{- if and (contains "://" (toString $value)) (regexMatch "://.*:.*@" (toString $value)) -}}
+{{- fail (printf "config.%s holds a password, which everybody may read who may read a ConfigMap: put it into a secret and use extraEnv" $name) -}}
+{{- end -}}
+{{- if and (regexMatch "(SECRET|PASSWORD|_KEY$|ACCESS_KEY_ID|SAS|TOKEN$)" $name) (not (hasSuffix "_FILE" $name)) -}}
 {{- fail (printf "config.%s is a secret, and a ConfigMap is none: put it into a secret and set storage.existingSecret and storage.secretKeys, or extraEnv" $name) -}}
 {{- end -}}
 {{- end -}}

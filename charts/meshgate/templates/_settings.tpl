@@ -13,13 +13,27 @@ SHUTDOWN_GRACE: {{ .Values.shutdown.grace | quote }}
 TRUSTED_PROXIES: {{ join "," . | quote }}
 {{- end }}
 DATA_DIR: /var/lib/meshgate
+{{- $work := include "meshgate.mebibytes" .Values.workSizeLimit | int64 }}
+{{- if not (hasKey .Values.config "MAX_UPLOADS_SIZE") }}
+# Unfinished uploads take half of the work folder's room at most.
+MAX_UPLOADS_SIZE: {{ min (mul 32 (include "meshgate.mebibytes" .Values.maxFileSize | int64)) (div $work 2) }}MiB
+{{- end }}
+{{- if not (hasKey .Values.config "DATA_MAX_SIZE") }}
+{{- if include "meshgate.claimed" . }}
+# Results take five of six parts of the claim.
+DATA_MAX_SIZE: {{ div (mul 5 (include "meshgate.mebibytes" .Values.persistence.size | int64)) 6 }}MiB
+{{- else if not .Values.storage.url }}
+# Results lie beside the work, and take a quarter of its room.
+DATA_MAX_SIZE: {{ div $work 4 }}MiB
+{{- end }}
+{{- end }}
 {{- if .Values.storage.url }}
 STORAGE_URL: {{ .Values.storage.url | quote }}
 {{- else if include "meshgate.claimed" . }}
 CONVERSION_CACHE_DIR: /results/store
 {{- end }}
 {{- if .Values.storage.existingSecret }}
-{{- range .Values.storage.secretKeys }}
+{{- range include "meshgate.storageKeys" . | fromJsonArray }}
 {{ . }}_FILE: /run/secrets/meshgate/storage/{{ . }}
 {{- end }}
 {{- end }}
@@ -41,12 +55,25 @@ REDIS_PORT: {{ .Values.externalRedis.port | quote }}
 REDIS_PASSWORD_FILE: /run/secrets/meshgate/redis/{{ .Values.externalRedis.passwordKey }}
 {{- end }}
 {{- if .Values.externalRedis.caSecret }}
-SSL_CERT_FILE: /run/secrets/meshgate/redis-ca/ca.crt
+SSL_CERT_DIR: /etc/ssl/certs:/run/secrets/meshgate/redis-ca
 {{- end }}
 {{- end }}
 {{- range $name, $value := .Values.config }}
-{{ $name }}: {{ $value | toString | quote }}
+{{ $name }}: {{ include "meshgate.text" $value | quote }}
 {{- end }}
+{{- end }}
+
+{{/* The keys of the secret for the store, which are the names of settings. */}}
+{{- define "meshgate.storageKeys" -}}
+{{- if .Values.storage.secretKeys -}}
+{{- toJson .Values.storage.secretKeys -}}
+{{- else if hasPrefix "gs://" .Values.storage.url -}}
+["GOOGLE_SERVICE_ACCOUNT_KEY"]
+{{- else if hasPrefix "az://" .Values.storage.url -}}
+["AZURE_STORAGE_ACCOUNT_KEY"]
+{{- else -}}
+["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+{{- end -}}
 {{- end }}
 
 {{/* The secrets that are mounted: their names in the pod, and in the cluster. */}}
@@ -68,9 +95,12 @@ storage: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* The contents of the secrets that the server reads, as far as they are there while this is rendered. */}}
+{{/* The contents of the secrets that the server reads, as far as they are there while this is rendered. The password that the
+chart makes stays as it is, and is not there the first time. */}}
 {{- define "meshgate.secretsChecksum" -}}
+{{- $own := printf "%s-redis" (include "meshgate.fullname" .) -}}
 {{- range $_, $name := include "meshgate.secrets" . | fromYaml -}}
+{{- if eq $name $own }}{{ continue }}{{ end -}}
 {{- $found := lookup "v1" "Secret" $.Release.Namespace $name -}}
 {{ $name }}{{ if $found }}{{ $found.data | toJson }}{{ end }}
 {{ end -}}
