@@ -67,6 +67,10 @@ test: setup ## Run every test, Python and Rust
 test-chart: setup ## Test what the Helm chart renders, without a cluster
 	$(VENV)/chart/bin/python -m pytest tests/chart
 
+.PHONY: chart-docs
+chart-docs: ## Write the table of values in the chart's README (needs Go)
+	go run github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2 --chart-search-root charts --template-files README.md.gotmpl
+
 .PHONY: test-cluster
 test-cluster: setup ## Test the Helm chart on a Kubernetes cluster, where there is one
 	@scripts/test-cluster.sh
