@@ -1,6 +1,7 @@
 """What the chart makes of values, and which it refuses."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kit import CASES, CHART, HELMS, ROOT, helm, mebibytes, objects, refusal
+from kit import CASES, CHART, HELMS, ROOT, helm, mebibytes, objects, refusal, rendered
 
 OLDEST, NEWEST = "1.28", "1.37"
 # Kinds of others, whose schemas no package carries.
@@ -444,3 +445,12 @@ def test_the_notes_have_the_line_for_these_values(values, url):
     said = notes(*values)
     assert f'"{url}output_format=glb"' in said, said
     assert "X-Api-Key" not in said and "X-Api-Key: KEY" in notes(*values, "apiKeys.existingSecret=k")
+
+
+def test_what_is_installed_with_nothing_set_is_as_it_was():
+    """`UPDATE=1` before the test writes it anew: look at the difference before you commit it."""
+    snapshot = ROOT / "tests/chart/default.yaml"
+    now = re.sub(r"(redis-password: )\S+", r"\1MADE-AT-THE-FIRST-INSTALL", rendered(name="meshgate"))
+    if os.environ.get("UPDATE"):
+        snapshot.write_text(now)
+    assert now == snapshot.read_text(), "run it with UPDATE=1, and look at the difference"
