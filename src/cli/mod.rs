@@ -11,6 +11,7 @@ mod gather;
 mod healthcheck;
 mod known;
 mod logging;
+mod memory;
 mod openapi;
 mod options;
 mod place;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Failure, gateway, say, wire};
+use super::{Failure, gateway, memory, say, wire};
 use crate::config::{Config, Reader, Sources, document};
 
 /// Serve conversions over HTTP.
@@ -29,7 +29,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(file) = &args.config {
         sources.add_file(file);
     }
-    let warnings = sources.warnings();
+    let mut warnings = sources.warnings();
     let mut reader = Reader::new(&sources);
     let config = Config::read(&mut reader);
     let storage = wire::storage(&config.storage, &config.engine);
@@ -41,6 +41,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         // A misspelled name may be why another one is missing.
         warn(&warnings);
     })?;
+    warnings.extend(memory::warning(&config));
     let storage = storage?;
     if args.check {
         warn(&warnings);
