@@ -34,7 +34,7 @@ def release(models, store):
         "replicaCount=3", "workers=1", "workerMemoryLimit=1536Mi", "resources.requests.memory=384Mi",
         "resources.requests.cpu=50m", "storage.url=s3://results/meshgate", "storage.existingSecret=bucket",
         f"config.AWS_ENDPOINT_URL={store}", "config.AWS_REGION=eu-west-1", "config.AWS_ALLOW_HTTP=true",
-        "networkPolicy.egressPorts={5001}", "config.RATE_LIMIT_REQUESTS=0", *SHUTDOWN,
+        "config.RATE_LIMIT_REQUESTS=0", *SHUTDOWN,
     ])  # fmt: skip
     release.put("install")
     yield release
