@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kit import CASES, CHART, HELMS, ROOT, helm, mebibytes, objects, refusal, rendered
+from kit import CASES, CHART, HELMS, ROOT, helm, mebibytes, objects, rendered
 
 OLDEST, NEWEST = "1.28", "1.37"
 # Kinds of others, whose schemas no package carries.
@@ -72,66 +72,6 @@ def test_no_pod_may_more_than_it_needs(case):
         for volume in pod.get("volumes", []):
             if "emptyDir" in volume and volume["name"] != "fonts":
                 assert volume["emptyDir"]["sizeLimit"], name
-
-
-REFUSED = {
-    "pods without a common store": (["replicaCount=2"], "set storage.url .* or persistence.accessModes"),
-    "pods without a store at all": (["replicaCount=2", "persistence.enabled=false"], "set storage.url"),
-    "an autoscaler on one claim": (["autoscaling.enabled=true"], "6 pods need a store that all of them share"),
-    "pods without Redis": (
-        ["replicaCount=2", "storage.url=s3://b", "redis.enabled=false"],
-        "set redis.enabled to true",
-    ),
-    "two autoscalers": (["autoscaling.enabled=true", "keda.enabled=true"], "only one may say how many pods"),
-    "a key of the bucket without one": (["storage.existingSecret=s"], "set storage.url to the bucket"),
-    "a secret in config": (["config.API_KEYS=a:b"], "set apiKeys.existingSecret"),
-    "a cloud's secret in config": (["config.AWS_SECRET_ACCESS_KEY=b"], "is a secret, and a ConfigMap is none"),
-    "a password in a URL": (["externalRedis.url=redis://:secret@cache"], "set externalRedis.existingSecret"),
-    "two Redis": (["externalRedis.url=redis://a", "externalRedis.host=a"], "set one of them"),
-    "a value in config": (["config.WORKERS=3"], "config.WORKERS is a value of its own: set workers"),
-    "little memory": (["workerMemoryLimit=1Gi"], "set it to 1536Mi at least"),
-    "a pod that one conversion ends": (["resources.limits.memory=512Mi"], "Set it to 2560Mi at least"),
-    "a pod that one conversion ends, in bytes": (["resources.limits.memory=1G"], "Set it to 2560Mi at least"),
-    "uploads without room": (["maxFileSize=4Gi"], "set it to 16384Mi at least"),
-    "a port that is taken": (["metrics.port=5000"], "set another one"),
-    "a name of no service": (["fullnameOverride=3d"], "begins with a small letter"),
-    "another label to be found by": (
-        ["podLabels.app\\.kubernetes\\.io/component=web"],
-        "leave it out of podLabels and commonLabels",
-    ),
-    "an address of its own": (["config.BIND_ADDRESS=0.0.0.0:8080"], "leave it out"),
-    "fewer pods at most than at least": (
-        ["storage.url=s3://b", "autoscaling.enabled=true", "guaranteed=true", "autoscaling.minReplicas=8"],
-        "autoscaling.minReplicas is 8, more than",
-    ),
-    "an autoscaler on next to nothing": (
-        ["storage.url=s3://b", "autoscaling.enabled=true"],
-        "set guaranteed to true, or resources.requests.cpu",
-    ),
-    "a password of no Redis": (["externalRedis.existingSecret=s"], "set externalRedis.url or externalRedis.host"),
-    "an authority of no TLS": (
-        ["externalRedis.host=c", "externalRedis.caSecret=s"],
-        "set externalRedis.url to rediss://HOST:PORT",
-    ),
-    "a password with a slash": (["externalRedis.url=redis://:se/cret@c"], "set externalRedis.existingSecret"),
-    "keys in the bucket's URL": (["storage.url=s3://AKIA:secret@b"], "set storage.existingSecret"),
-    "a password in an endpoint": (
-        ["storage.url=s3://b", "config.AWS_ENDPOINT_URL=http://u:p@minio:9000"],
-        "holds a password",
-    ),
-    "a route to nowhere": (["httpRoute.enabled=true"], "set httpRoute.parentRefs"),
-    "a misspelled value": (["workrs=3"], "workrs"),
-    "a misspelled value below": (["redis.enable=false"], "enable"),
-    "a size of another kind": (["maxFileSize=100MB"], "maxFileSize"),
-}
-
-
-@pytest.mark.parametrize("version", HELMS)
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_would_not_work_is_refused_with_what_to_set(case, version):
-    values, sentence = REFUSED[case]
-    said = refusal(*[part for value in values for part in ("--set", value)], version=version)
-    assert re.search(sentence, said), said
 
 
 def settings(found: dict[str, dict]) -> dict[str, str]:
@@ -238,61 +178,6 @@ def test_pods_change_with_what_they_are_told():
 
     assert checksum() == checksum()
     assert checksum() != checksum("--set", "config.LOG_LEVEL=debug")
-
-
-def test_only_the_ingress_and_prometheus_come_in_and_little_goes_out():
-    policy = objects()["NetworkPolicy/m-meshgate"]["spec"]
-    assert policy["policyTypes"] == ["Ingress", "Egress"]
-    namespaces = [
-        (rule["ports"][0]["port"], expression["values"])
-        for rule in policy["ingress"]
-        for source in rule["from"]
-        if "namespaceSelector" in source
-        for expression in source["namespaceSelector"]["matchExpressions"]
-    ]
-    assert namespaces == [("http", ["ingress-nginx"]), ("metrics", ["monitoring"])]
-    assert not outside(policy)
-    policy = objects("--set", "storage.url=s3://b")["NetworkPolicy/m-meshgate"]["spec"]
-    [rule] = outside(policy)
-    assert "169.254.0.0/16" in rule["to"][0]["ipBlock"]["except"]
-    redis = objects()["NetworkPolicy/m-meshgate-redis"]["spec"]
-    assert redis["egress"] == [] and len(redis["ingress"]) == 1
-
-
-def outside(policy: dict) -> list[dict]:
-    """The rules that let a pod out to any address."""
-    return [rule for rule in policy["egress"] if any("ipBlock" in target for target in rule["to"])]
-
-
-@pytest.mark.parametrize(
-    ("values", "ports"),
-    [
-        (["storage.url=gs://b"], {443}),
-        (["externalRedis.host=c", "externalRedis.port=6380"], {6380}),
-        (["externalRedis.url=rediss://c:6390/0"], {6390}),
-        (["externalRedis.url=redis://c"], {6379}),
-        (["storage.url=s3://b", "config.AWS_ENDPOINT_URL=http://minio:9000"], {443, 9000}),
-        (["config.OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317"], {4317}),
-        (["storage.url=s3://b", "networkPolicy.egressPorts={8443}"], {443, 8443}),
-    ],
-)
-def test_the_ports_that_are_needed_are_open(values, ports):
-    found = objects(*[part for value in values for part in ("--set", value)])
-    [rule] = outside(found["NetworkPolicy/m-meshgate"]["spec"])
-    assert {each["port"] for each in rule["ports"]} == ports
-
-
-def test_who_is_in_front_is_let_in():
-    def let_in(*values: str) -> list[dict]:
-        found = objects(*[part for value in values for part in ("--set", value)])
-        rules = found["NetworkPolicy/m-meshgate"]["spec"]["ingress"]
-        return [rule for rule in rules if rule["ports"] == [{"port": "http"}]]
-
-    assert all(rule["from"] for rule in let_in())
-    assert [rule for rule in let_in("service.type=LoadBalancer") if "from" not in rule]
-    route = ["httpRoute.enabled=true", "httpRoute.parentRefs[0].name=g", "httpRoute.parentRefs[0].namespace=gateways"]
-    [rule] = let_in(*route)
-    assert rule["from"][0]["namespaceSelector"]["matchExpressions"][0]["values"] == ["ingress-nginx", "gateways"]
 
 
 def test_large_numbers_stay_numbers(tmp_path):
@@ -414,37 +299,6 @@ def test_the_schema_knows_every_value():
         assert set(schema["properties"]) - ({"enabled"} if not above else set()) == set(values), above
 
     check(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")
-
-
-def notes(*values: str) -> str:
-    arguments = [part for value in values for part in ("--set", value)]
-    done = helm("install", "m", str(CHART), "--namespace", "models", "--dry-run=client", *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split("\nNOTES:\n")[1]
-
-
-@pytest.mark.parametrize(
-    ("values", "url"),
-    [
-        ([], "http://ADDRESS-OF-THE-INGRESS/convert?"),
-        (["ingress.hosts[0].host=a.example.org"], "http://a.example.org/convert?"),
-        (["ingress.hosts[0].host=*.example.org"], "http://any-name.example.org/convert?"),
-        (["ingress.hosts[0].host=a.b", "ingress.tls[0].secretName=s"], "https://a.b/convert?"),
-        (
-            ["ingress.hosts[0].host=a.b", "ingress.tls[0].secretName=s", "ingress.tls[0].hosts={c.d}"],
-            "http://a.b/convert?",
-        ),
-        (["ingress.enabled=false"], "http://127.0.0.1:8080/convert?"),
-        (
-            ["httpRoute.enabled=true", "httpRoute.parentRefs[0].name=g", "httpRoute.hostnames={r.example.org}"],
-            "http://r.example.org/convert?",
-        ),
-    ],
-)
-def test_the_notes_have_the_line_for_these_values(values, url):
-    said = notes(*values)
-    assert f'"{url}output_format=glb"' in said, said
-    assert "X-Api-Key" not in said and "X-Api-Key: KEY" in notes(*values, "apiKeys.existingSecret=k")
 
 
 def test_what_is_installed_with_nothing_set_is_as_it_was():

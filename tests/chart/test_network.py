@@ -1,0 +1,59 @@
+"""Who reaches the pods, and whom they reach."""
+
+import pytest
+from kit import objects
+
+
+def test_only_the_ingress_and_prometheus_come_in_and_little_goes_out():
+    policy = objects()["NetworkPolicy/m-meshgate"]["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    namespaces = [
+        (rule["ports"][0]["port"], expression["values"])
+        for rule in policy["ingress"]
+        for source in rule["from"]
+        if "namespaceSelector" in source
+        for expression in source["namespaceSelector"]["matchExpressions"]
+    ]
+    assert namespaces == [("http", ["ingress-nginx"]), ("metrics", ["monitoring"])]
+    assert not outside(policy)
+    policy = objects("--set", "storage.url=s3://b")["NetworkPolicy/m-meshgate"]["spec"]
+    [rule] = outside(policy)
+    assert "169.254.0.0/16" in rule["to"][0]["ipBlock"]["except"]
+    redis = objects()["NetworkPolicy/m-meshgate-redis"]["spec"]
+    assert redis["egress"] == [] and len(redis["ingress"]) == 1
+
+
+def outside(policy: dict) -> list[dict]:
+    """The rules that let a pod out to any address."""
+    return [rule for rule in policy["egress"] if any("ipBlock" in target for target in rule["to"])]
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        (["storage.url=gs://b"], {443}),
+        (["externalRedis.host=c", "externalRedis.port=6380"], {6380}),
+        (["externalRedis.url=rediss://c:6390/0"], {6390}),
+        (["externalRedis.url=redis://c"], {6379}),
+        (["storage.url=s3://b", "config.AWS_ENDPOINT_URL=http://minio:9000"], {443, 9000}),
+        (["config.OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317"], {4317}),
+        (["storage.url=s3://b", "networkPolicy.egressPorts={8443}"], {443, 8443}),
+    ],
+)
+def test_the_ports_that_are_needed_are_open(values, ports):
+    found = objects(*[part for value in values for part in ("--set", value)])
+    [rule] = outside(found["NetworkPolicy/m-meshgate"]["spec"])
+    assert {each["port"] for each in rule["ports"]} == ports
+
+
+def test_who_is_in_front_is_let_in():
+    def let_in(*values: str) -> list[dict]:
+        found = objects(*[part for value in values for part in ("--set", value)])
+        rules = found["NetworkPolicy/m-meshgate"]["spec"]["ingress"]
+        return [rule for rule in rules if rule["ports"] == [{"port": "http"}]]
+
+    assert all(rule["from"] for rule in let_in())
+    assert [rule for rule in let_in("service.type=LoadBalancer") if "from" not in rule]
+    route = ["httpRoute.enabled=true", "httpRoute.parentRefs[0].name=g", "httpRoute.parentRefs[0].namespace=gateways"]
+    [rule] = let_in(*route)
+    assert rule["from"][0]["namespaceSelector"]["matchExpressions"][0]["values"] == ["ingress-nginx", "gateways"]

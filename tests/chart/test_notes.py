@@ -1,0 +1,35 @@
+"""What Helm prints after an install."""
+
+import pytest
+from kit import CHART, helm
+
+
+def notes(*values: str) -> str:
+    arguments = [part for value in values for part in ("--set", value)]
+    done = helm("install", "m", str(CHART), "--namespace", "models", "--dry-run=client", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split("\nNOTES:\n")[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        ([], "http://ADDRESS-OF-THE-INGRESS/convert?"),
+        (["ingress.hosts[0].host=a.example.org"], "http://a.example.org/convert?"),
+        (["ingress.hosts[0].host=*.example.org"], "http://any-name.example.org/convert?"),
+        (["ingress.hosts[0].host=a.b", "ingress.tls[0].secretName=s"], "https://a.b/convert?"),
+        (
+            ["ingress.hosts[0].host=a.b", "ingress.tls[0].secretName=s", "ingress.tls[0].hosts={c.d}"],
+            "http://a.b/convert?",
+        ),
+        (["ingress.enabled=false"], "http://127.0.0.1:8080/convert?"),
+        (
+            ["httpRoute.enabled=true", "httpRoute.parentRefs[0].name=g", "httpRoute.hostnames={r.example.org}"],
+            "http://r.example.org/convert?",
+        ),
+    ],
+)
+def test_the_notes_have_the_line_for_these_values(values, url):
+    said = notes(*values)
+    assert f'"{url}output_format=glb"' in said, said
+    assert "X-Api-Key" not in said and "X-Api-Key: KEY" in notes(*values, "apiKeys.existingSecret=k")

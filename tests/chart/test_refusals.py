@@ -1,0 +1,65 @@
+"""Values that would install and then not work, or lose or tell something."""
+
+import re
+
+import pytest
+from kit import HELMS, refusal
+
+REFUSED = {
+    "pods without a common store": (["replicaCount=2"], "set storage.url .* or persistence.accessModes"),
+    "pods without a store at all": (["replicaCount=2", "persistence.enabled=false"], "set storage.url"),
+    "an autoscaler on one claim": (["autoscaling.enabled=true"], "6 pods need a store that all of them share"),
+    "pods without Redis": (
+        ["replicaCount=2", "storage.url=s3://b", "redis.enabled=false"],
+        "set redis.enabled to true",
+    ),
+    "two autoscalers": (["autoscaling.enabled=true", "keda.enabled=true"], "only one may say how many pods"),
+    "a key of the bucket without one": (["storage.existingSecret=s"], "set storage.url to the bucket"),
+    "a secret in config": (["config.API_KEYS=a:b"], "set apiKeys.existingSecret"),
+    "a cloud's secret in config": (["config.AWS_SECRET_ACCESS_KEY=b"], "is a secret, and a ConfigMap is none"),
+    "a password in a URL": (["externalRedis.url=redis://:secret@cache"], "set externalRedis.existingSecret"),
+    "two Redis": (["externalRedis.url=redis://a", "externalRedis.host=a"], "set one of them"),
+    "a value in config": (["config.WORKERS=3"], "config.WORKERS is a value of its own: set workers"),
+    "little memory": (["workerMemoryLimit=1Gi"], "set it to 1536Mi at least"),
+    "a pod that one conversion ends": (["resources.limits.memory=512Mi"], "Set it to 2560Mi at least"),
+    "a pod that one conversion ends, in bytes": (["resources.limits.memory=1G"], "Set it to 2560Mi at least"),
+    "uploads without room": (["maxFileSize=4Gi"], "set it to 16384Mi at least"),
+    "a port that is taken": (["metrics.port=5000"], "set another one"),
+    "a name of no service": (["fullnameOverride=3d"], "begins with a small letter"),
+    "another label to be found by": (
+        ["podLabels.app\\.kubernetes\\.io/component=web"],
+        "leave it out of podLabels and commonLabels",
+    ),
+    "an address of its own": (["config.BIND_ADDRESS=0.0.0.0:8080"], "leave it out"),
+    "fewer pods at most than at least": (
+        ["storage.url=s3://b", "autoscaling.enabled=true", "guaranteed=true", "autoscaling.minReplicas=8"],
+        "autoscaling.minReplicas is 8, more than",
+    ),
+    "an autoscaler on next to nothing": (
+        ["storage.url=s3://b", "autoscaling.enabled=true"],
+        "set guaranteed to true, or resources.requests.cpu",
+    ),
+    "a password of no Redis": (["externalRedis.existingSecret=s"], "set externalRedis.url or externalRedis.host"),
+    "an authority of no TLS": (
+        ["externalRedis.host=c", "externalRedis.caSecret=s"],
+        "set externalRedis.url to rediss://HOST:PORT",
+    ),
+    "a password with a slash": (["externalRedis.url=redis://:se/cret@c"], "set externalRedis.existingSecret"),
+    "keys in the bucket's URL": (["storage.url=s3://AKIA:secret@b"], "set storage.existingSecret"),
+    "a password in an endpoint": (
+        ["storage.url=s3://b", "config.AWS_ENDPOINT_URL=http://u:p@minio:9000"],
+        "holds a password",
+    ),
+    "a route to nowhere": (["httpRoute.enabled=true"], "set httpRoute.parentRefs"),
+    "a misspelled value": (["workrs=3"], "workrs"),
+    "a misspelled value below": (["redis.enable=false"], "enable"),
+    "a size of another kind": (["maxFileSize=100MB"], "maxFileSize"),
+}
+
+
+@pytest.mark.parametrize("version", HELMS)
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_not_work_is_refused_with_what_to_set(case, version):
+    values, sentence = REFUSED[case]
+    said = refusal(*[part for value in values for part in ("--set", value)], version=version)
+    assert re.search(sentence, said), said
