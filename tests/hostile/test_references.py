@@ -208,7 +208,7 @@ def test_binary_layers_that_name_thousands_of_paths_each(gateway):
 def test_a_binary_file_of_names_with_many_dots(gateway):
     names = (b".png" * 60 + b"\0") * 300_000
     model = {"a.fbx": b"Kaydara FBX Binary  \0\x1a\0" + names, "a.png": b""}
-    costs_little(gateway, packed_small(model), "import_failed")
+    costs_little(gateway, packed_small(model), "too_large")
 
 
 def test_files_whose_names_become_one(gateway):
