@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the chart on a real Kubernetes, or measures it (`bench`); says aloud where there is none. The cluster, its ingress and the Docker engine that
-# builds the images are those of the kits beside the project; what is started here is stopped here.
+# Tests the chart on a real Kubernetes, or measures it (`bench`); says aloud where there is none. The cluster, its ingress and
+# the Docker engine that builds the images are those of the kits beside the project; what is started here is stopped here.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,15 +12,22 @@ skip() {
     exit
 }
 
+started=()
+stop() {
+    local kit
+    for kit in "${started[@]}"; do "$kit/down.sh" || true; done
+}
+trap stop EXIT
+
 [ -x "$cluster_kit/up.sh" ] || skip "there is no cluster here"
 if ! docker info >/dev/null 2>&1 && [ -x "$docker_kit/up.sh" ]; then
-    trap '"$docker_kit/down.sh" || true' EXIT
+    started+=("$docker_kit")
     "$docker_kit/up.sh" rust redis prometheus python || echo "$docker_kit/up.sh could not start an engine"
 fi
 docker info >/dev/null 2>&1 || skip "there is no Docker engine here"
 
 if ! pgrep -f "meshgate-cluster/.*/kube-apiserver|kube-apiserver --etcd" >/dev/null; then
-    trap '"$cluster_kit/down.sh" || true; "$docker_kit/down.sh" || true' EXIT
+    started+=("$cluster_kit")
 fi
 settings=$("$cluster_kit/up.sh") || skip "$cluster_kit/up.sh could not start a cluster"
 eval "$settings"

@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 kit=../shared/docker
+# A program of an earlier run must not be taken for this one's.
+rm -f target/image/meshgate
 if ! docker info >/dev/null 2>&1 && [ -x "$kit/up.sh" ]; then
     # What is started here is stopped here; its images stay on disk.
     trap '"$kit/down.sh" || true' EXIT

@@ -28,23 +28,27 @@ fn too_little(limit: u64, workers: usize, each: u64) -> Option<String> {
     })
 }
 
-/// The least limit of the control groups in `/proc/self/cgroup` and of those above them, which are folders below `root`.
-/// Where a container sees them as its own root, so it is.
+/// The least limit, in bytes, of the control groups that `groups` (`/proc/self/cgroup`) names and of those above them, which
+/// are folders below `root`. A container may not see its own group there: then the limit is in the topmost folder.
 fn limit(root: &Path, groups: &str) -> Option<u64> {
-    let of_line = |line: &str| {
-        let (_, rest) = line.split_once(':')?;
-        let (controllers, path) = rest.split_once(':')?;
-        let is_of_memory = controllers.is_empty() || controllers.split(',').any(|name| name == "memory");
-        is_of_memory.then(|| (if controllers.is_empty() { "" } else { "memory" }, path.to_owned()))
-    };
-    let all = groups.lines().filter_map(of_line).flat_map(|(controller, path)| {
-        let root = root.join(controller);
-        let folder = root.join(path.trim_start_matches('/'));
-        let above: Vec<_> =
-            folder.ancestors().take_while(|folder| folder.starts_with(&root)).map(Path::to_owned).collect();
-        above.into_iter().flat_map(|folder| LIMITS.map(|name| folder.join(name)))
-    });
-    all.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).min()
+    let mut limits = Vec::new();
+    for line in groups.lines() {
+        let Some((controllers, path)) = line.split_once(':').and_then(|(_, rest)| rest.split_once(':'))
+        else {
+            continue;
+        };
+        let root = match controllers {
+            // The second version has one tree for all controllers.
+            "" => root.to_owned(),
+            _ if controllers.split(',').any(|name| name == "memory") => root.join("memory"),
+            _ => continue,
+        };
+        let group = root.join(path.trim_start_matches('/'));
+        let folders = group.ancestors().take_while(|folder| folder.starts_with(&root));
+        let files = folders.flat_map(|folder| LIMITS.map(|name| folder.join(name)));
+        limits.extend(files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok()));
+    }
+    limits.into_iter().min()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -10,12 +11,29 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "meshgate"
 TOOLS = ROOT / "target" / "tools"
 HELMS = ["helm", "helm3"]
+# The oldest and the newest that the chart is for.
+KUBERNETES = ["1.28", "1.37"]
 CASES = sorted((CHART / "ci").glob("*-values.yaml"))
 
 
 def helm(*arguments: str, version: str = "helm") -> subprocess.CompletedProcess:
     command = [str(TOOLS / version), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def sets(*values: str) -> list[str]:
+    """Arguments that set values, as `replicaCount=3`."""
+    return [part for value in values for part in ("--set", value)]
+
+
+def check_schema(found: list[dict], kubernetes: str, folder: Path) -> None:
+    """That this version of Kubernetes knows every field of these objects."""
+    manifests = folder / "manifests.yaml"
+    manifests.write_text(yaml.safe_dump_all(found))
+    validate = Path(sys.executable).with_name("kubernetes-validate")
+    command = [validate, "--strict", "--kubernetes-version", kubernetes, manifests]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def rendered(*arguments: str, version: str = "helm", name: str = "m") -> str:

@@ -1,7 +1,7 @@
 """Who reaches the pods, and whom they reach."""
 
 import pytest
-from kit import objects
+from kit import objects, sets
 
 
 def test_only_the_ingress_and_prometheus_come_in_and_little_goes_out():
@@ -41,14 +41,14 @@ def outside(policy: dict) -> list[dict]:
     ],
 )
 def test_the_ports_that_are_needed_are_open(values, ports):
-    found = objects(*[part for value in values for part in ("--set", value)])
+    found = objects(*sets(*values))
     [rule] = outside(found["NetworkPolicy/m-meshgate"]["spec"])
     assert {each["port"] for each in rule["ports"]} == ports
 
 
 def test_who_is_in_front_is_let_in():
     def let_in(*values: str) -> list[dict]:
-        found = objects(*[part for value in values for part in ("--set", value)])
+        found = objects(*sets(*values))
         rules = found["NetworkPolicy/m-meshgate"]["spec"]["ingress"]
         return [rule for rule in rules if rule["ports"] == [{"port": "http"}]]
 

@@ -1,11 +1,11 @@
 """What Helm prints after an install."""
 
 import pytest
-from kit import CHART, helm
+from kit import CHART, helm, sets
 
 
 def notes(*values: str) -> str:
-    arguments = [part for value in values for part in ("--set", value)]
+    arguments = sets(*values)
     done = helm("install", "m", str(CHART), "--namespace", "models", "--dry-run=client", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout.split("\nNOTES:\n")[1]

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from kit import HELMS, refusal
+from kit import HELMS, refusal, sets
 
 REFUSED = {
     "pods without a common store": (["replicaCount=2"], "set storage.url .* or persistence.accessModes"),
@@ -61,5 +61,5 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_would_not_work_is_refused_with_what_to_set(case, version):
     values, sentence = REFUSED[case]
-    said = refusal(*[part for value in values for part in ("--set", value)], version=version)
+    said = refusal(*sets(*values), version=version)
     assert re.search(sentence, said), said

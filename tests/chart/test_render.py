@@ -3,16 +3,12 @@
 import json
 import os
 import re
-import subprocess
-import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
-from kit import CASES, CHART, HELMS, ROOT, helm, mebibytes, objects, rendered
+from kit import CASES, CHART, HELMS, KUBERNETES, ROOT, check_schema, helm, mebibytes, objects, rendered, sets
 
-OLDEST, NEWEST = "1.28", "1.37"
 # Kinds of others, whose schemas no package carries.
 CUSTOM = {"HTTPRoute", "ServiceMonitor", "PrometheusRule", "ScaledObject"}
 
@@ -41,13 +37,8 @@ def test_every_kubernetes_takes_it(case, tmp_path):
     found = [{name: thing for name, thing in of_one.items() if thing["kind"] != "Secret"} for of_one in found]
     assert found[0] == found[1], "Helm 3 and 4 differ"
     usual = [thing for thing in found[0].values() if thing["kind"] not in CUSTOM]
-    manifests = tmp_path / "manifests.yaml"
-    manifests.write_text(yaml.safe_dump_all(usual))
-    validate = Path(sys.executable).with_name("kubernetes-validate")
-    for kubernetes in (OLDEST, NEWEST):
-        command = [validate, "--strict", "--kubernetes-version", kubernetes, manifests]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    for kubernetes in KUBERNETES:
+        check_schema(usual, kubernetes, tmp_path)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.removesuffix("-values.yaml"))
@@ -112,7 +103,7 @@ def test_the_usual_numbers_are_those_of_nginx_and_compose():
 
 def test_memory_follows_from_workers():
     def memory(*values: str) -> tuple[int, int]:
-        found = objects(*[part for value in values for part in ("--set", value)])
+        found = objects(*sets(*values))
         resources = pods(found)["Deployment/m-meshgate"]["containers"][0]["resources"]
         return mebibytes(resources["requests"]["memory"]), mebibytes(resources["limits"]["memory"])
 
@@ -144,7 +135,7 @@ def test_helm_test_converts_a_model_and_knows_a_key():
 
 def test_two_pods_never_want_one_claim():
     def strategy(*values: str) -> str:
-        found = objects(*[part for value in values for part in ("--set", value)])
+        found = objects(*sets(*values))
         return found["Deployment/m-meshgate"]["spec"]["strategy"]["type"]
 
     assert strategy() == "Recreate"
@@ -192,7 +183,7 @@ def test_large_numbers_stay_numbers(tmp_path):
 
 def test_no_request_is_above_its_limit():
     def resources(*values: str) -> dict:
-        found = objects(*[part for value in values for part in ("--set", value)])
+        found = objects(*sets(*values))
         return pods(found)["Deployment/m-meshgate"]["containers"][0]["resources"]
 
     assert resources("workSizeLimit=512Mi")["requests"]["ephemeral-storage"] == "832Mi"
@@ -202,7 +193,7 @@ def test_no_request_is_above_its_limit():
 
 def test_what_is_kept_fits_where_it_is_kept():
     def kept(*values: str) -> str:
-        return settings(objects(*[part for value in values for part in ("--set", value)])).get("DATA_MAX_SIZE")
+        return settings(objects(*sets(*values))).get("DATA_MAX_SIZE")
 
     assert kept() == "10240MiB"
     assert kept("persistence.size=6Gi") == "5120MiB"

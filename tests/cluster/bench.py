@@ -4,7 +4,6 @@ What is compared is measured in turns, in one run. `scripts/test-cluster.sh` bri
 """
 
 import concurrent.futures
-import itertools
 import re
 import statistics
 import sys
@@ -13,8 +12,9 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "deploy"))
 
+import kit
 from cluster import INGRESS_PORT, Load, Release, kubectl, namespace
-from kit import ask, triangle, until, write_section
+from kit import until, write_section
 
 HEADING = "On Kubernetes"
 CLIENTS = 4
@@ -26,26 +26,10 @@ SMALL = [
     "workers=1", "workerMemoryLimit=1536Mi", "resources.requests.memory=384Mi", "resources.requests.cpu=50m",
     "config.RATE_LIMIT_REQUESTS=0",
 ]  # fmt: skip
-numbers = itertools.count(1)
 
 
 def rate(host: str, port: int) -> float:
-    """Conversions a second by several clients, each another one."""
-    end = time.monotonic() + SECONDS
-
-    def client() -> int:
-        done = 0
-        while time.monotonic() < end:
-            path = "/convert?output_format=fbx&filename=a.obj"
-            answer = ask(port, path, triangle(next(numbers)), host, Cache_Control="no-cache")
-            assert answer.status == 200, answer
-            done += 1
-        return done
-
-    began = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
-        count = sum(each.result() for each in [pool.submit(client) for _ in range(CLIENTS)])
-    return count / (time.monotonic() - began)
+    return kit.rate(host, port, CLIENTS, SECONDS, Cache_Control="no-cache")
 
 
 def memory(component: str) -> int:

@@ -67,8 +67,12 @@ class Release:
         waiting = ["--wait", "--timeout", READY] if wait else []
         said = self.helm(verb, CHART, *given, *waiting).stdout
         if wait:
-            until("the ingress leads to it", lambda: self.ask("/livez").status == 200, 30)
+            self.is_served()
         return said
+
+    def is_served(self) -> None:
+        """Waits until the ingress leads to it."""
+        until("the ingress leads to it", lambda: self.ask("/livez").status == 200, 30)
 
     def pods(self, component: str = "server") -> list[dict]:
         """Its pods that are not on their way out."""

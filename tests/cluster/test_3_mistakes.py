@@ -83,7 +83,7 @@ def test_a_wrong_password_of_redis(mistaken):
     release, _ = mistaken("wrong-password", "externalRedis.host=right-redis", "externalRedis.existingSecret=wrong")
     release.rolled_out()
     until("the log says it", lambda: "does not let this user in with this password" in release.said(), 60)
-    until("the ingress leads to it", lambda: release.ask("/livez").status == 200, 30)
+    release.is_served()
     # It goes on by itself.
     assert release.convert("fbx", triangle(), "a.obj").status == 200
 

@@ -18,7 +18,7 @@ def test_the_overlay_single_converts(space):
     release = Release(space)
     release.rolled_out()
     kubectl("-n", space, "rollout", "status", "statefulset/meshgate-redis", "--timeout=120s")
-    until("the ingress leads to it", lambda: release.ask("/livez").status == 200, 30)
+    release.is_served()
     answer = release.convert("glb", triangle(), "a.obj")
     assert answer.status == 200 and answer.body.startswith(b"glTF"), answer
     until("Redis is used", lambda: "✓ redis" in release.inside("meshgate", "doctor", check=False), 60)

@@ -4,7 +4,6 @@ What is compared is measured in turns. With `--quick` nothing is built: the imag
 """
 
 import concurrent.futures
-import itertools
 import json
 import os
 import shutil
@@ -14,13 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from kit import COMPILING, IMAGE, ROOT, Stack, ask, inspect, run, triangle, until, write_section
+import kit
+from kit import COMPILING, IMAGE, ROOT, Stack, inspect, run, until, write_section
 
 HEADING = "In containers"
 CLIENTS = 4
 SECONDS = 8
 ROUNDS = 5
-numbers = itertools.count(1)
 
 
 def copy(folder: Path) -> Path:
@@ -63,21 +62,7 @@ def address(stack: Stack, service: str) -> str:
 
 
 def rate(host: str, port: int) -> float:
-    """Conversions a second by several clients, each another one."""
-    end = time.monotonic() + SECONDS
-
-    def client() -> int:
-        done = 0
-        while time.monotonic() < end:
-            answer = ask(port, "/convert?output_format=fbx&filename=a.obj", triangle(next(numbers)), host)
-            assert answer.status == 200, answer
-            done += 1
-        return done
-
-    began = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
-        count = sum(each.result() for each in [pool.submit(client) for _ in range(CLIENTS)])
-    return count / (time.monotonic() - began)
+    return kit.rate(host, port, CLIENTS, SECONDS)
 
 
 def memory(stack: Stack) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """What the tests of images and compose files share: commands, requests, and waiting for what is to come."""
 
+import concurrent.futures
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import shutil
@@ -113,6 +115,38 @@ def grid(side: int) -> bytes:
         for corner in (y * side + x + 1 for y in range(side - 1) for x in range(side - 1))
     ]
     return (points + "".join(lines)).encode()
+
+
+# Makes /tmp/eater.blend: a billion cubes, in a few kilobytes.
+MAKE_EATER = """
+import bpy
+bpy.ops.wm.read_factory_settings(use_empty=True)
+bpy.ops.mesh.primitive_cube_add()
+for _ in range(3): bpy.context.object.modifiers.new('a', 'ARRAY').count = 1000
+bpy.ops.wm.save_as_mainfile(filepath='/tmp/eater.blend')
+"""
+
+
+MODELS = itertools.count(1)
+
+
+def rate(host: str, port: int, clients: int, seconds: float, **headers: str) -> float:
+    """Conversions a second by several clients, each of another model."""
+    end = time.monotonic() + seconds
+
+    def client() -> int:
+        done = 0
+        while time.monotonic() < end:
+            path = "/convert?output_format=fbx&filename=a.obj"
+            answer = ask(port, path, triangle(next(MODELS)), host, **headers)
+            assert answer.status == 200, answer
+            done += 1
+        return done
+
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+        count = sum(each.result() for each in [pool.submit(client) for _ in range(clients)])
+    return count / (time.monotonic() - began)
 
 
 def inspect(name: str, template: str) -> str:

@@ -11,7 +11,7 @@ import re
 import zipfile
 
 import pytest
-from kit import COMPILING, IMAGE, ROOT, Stack, ask, grid, inspect, kill, run, triangle, until
+from kit import COMPILING, IMAGE, MAKE_EATER, ROOT, Stack, ask, grid, inspect, kill, run, triangle, until
 
 HUMANOID = ROOT / "examples/humanoid.fbx"
 # As nginx and the server count.
@@ -179,15 +179,8 @@ def test_everything_is_confined(production):
 
 
 def test_a_model_that_eats_memory_fails_alone(production, port):
-    script = "\n".join([
-        "import bpy",
-        "bpy.ops.wm.read_factory_settings(use_empty=True)",
-        "bpy.ops.mesh.primitive_cube_add()",
-        "for _ in range(3): bpy.context.object.modifiers.new('a', 'ARRAY').count = 1000",
-        "bpy.ops.wm.save_as_mainfile(filepath='/tmp/eater.blend')",
-    ])  # fmt: skip
     name = production.container("api")
-    run("docker", "exec", name, "/opt/meshgate/engine/bin/python", "-c", script)
+    run("docker", "exec", name, "/opt/meshgate/engine/bin/python", "-c", MAKE_EATER)
     eater = production.folder / "eater.blend"
     eater.write_bytes(file_of(name, "/tmp/eater.blend"))
     before = production.started()

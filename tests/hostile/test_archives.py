@@ -8,6 +8,7 @@ import time
 import zlib
 
 import pytest
+from costs import costs_little
 from kit import TRIANGLE, at_once, packed_small, until, zipped
 
 GIB = 1 << 30
@@ -115,31 +116,31 @@ def one_large_record() -> bytes:
     return b"PK\3\4" + record.ljust(size, b"\0") + end_of_zip(4)
 
 
-def costs_little(gateway, name: str, model: bytes, code: str, most_seconds: float) -> None:
-    """Two clients send it at once; it is refused, and costs little memory and processor time."""
-    with gateway.watched() as watch:
-        gateway.peak_memory()
-        before = gateway.processor_seconds()
-        answers = at_once(*[lambda: gateway.convert(name, model, Cache_Control="no-cache")] * 2)
-        spent, peak = gateway.processor_seconds() - before, gateway.peak_memory()
-    for answer in answers:
-        assert getattr(answer, "code", answer) == code, answer
-    assert peak < MOST_MEMORY, f"{peak >> 20} MB"
-    assert spent < most_seconds, spent
-    print(f"{peak >> 20} MB, {spent:.1f} s of processor, /livez at most {watch.worst * 1000:.0f} ms")
-
-
 @pytest.mark.parametrize("model", [full_of_records, one_large_record])
 def test_a_zip_whose_end_leads_astray(gateway, model):
-    costs_little(gateway, "a.zip", model(), "invalid_archive", 20)
+    costs_little(gateway, model(), "invalid_archive", "a.zip", most_memory=MOST_MEMORY, most_seconds=20)
 
 
 def test_what_is_packed_of_nothing(gateway):
     """Gzip members and deflate blocks without content, as many as fit into a request."""
     member = gzip.compress(b"", mtime=0)
-    costs_little(gateway, "a.blend", member * (95_000_000 // len(member)), "import_failed", 60)
+    costs_little(
+        gateway,
+        member * (95_000_000 // len(member)),
+        "import_failed",
+        "a.blend",
+        most_memory=MOST_MEMORY,
+        most_seconds=60,
+    )
     empty = b"\0\0\0\xff\xff" * (95_000_000 // 5) + b"\3\0"
-    costs_little(gateway, "a.zip", deflated(b"a.obj", empty, TRIANGLE), "invalid_archive", 60)
+    costs_little(
+        gateway,
+        deflated(b"a.obj", empty, TRIANGLE),
+        "invalid_archive",
+        "a.zip",
+        most_memory=MOST_MEMORY,
+        most_seconds=60,
+    )
 
 
 def deflated(name: bytes, packed: bytes, content: bytes) -> bytes:
@@ -159,4 +160,4 @@ def test_blocks_that_are_nothing_but_tables(gateway):
     head = b"BLENDER-v500RENDH"
     frame = b"\x28\xb5\x2f\xfd\0\0" + (len(head) << 3).to_bytes(3, "little") + head
     model = {"a.blend": frame + block * ((40 << 20) // len(block)), "b.png": b""}
-    costs_little(gateway, "a.zip", packed_small(model), "import_failed", 8)
+    costs_little(gateway, packed_small(model), "import_failed", "a.zip", most_memory=MOST_MEMORY, most_seconds=8)

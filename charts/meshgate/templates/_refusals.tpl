@@ -14,8 +14,9 @@ What would install and then not work, or lose something, is refused here with th
 {{- if eq (int .Values.metrics.port) 5000 -}}
 {{- fail "metrics.port is 5000, which is the server's own: set another one" -}}
 {{- end -}}
-{{- if lt (include "meshgate.mebibytes" .Values.workSizeLimit | int) (mul 4 (include "meshgate.mebibytes" .Values.maxFileSize | int) | int) -}}
-{{- fail (printf "workSizeLimit is %s, and uploads of %s need room for four of them: set it to %dMi at least" .Values.workSizeLimit .Values.maxFileSize (mul 4 (include "meshgate.mebibytes" .Values.maxFileSize | int))) -}}
+{{- $uploads := mul 4 (include "meshgate.mebibytes" .Values.maxFileSize | int) | int -}}
+{{- if lt (include "meshgate.mebibytes" .Values.workSizeLimit | int) $uploads -}}
+{{- fail (printf "workSizeLimit is %s, and uploads of %s need room for four of them: set it to %dMi at least" .Values.workSizeLimit .Values.maxFileSize $uploads) -}}
 {{- end -}}
 {{- range $kind, $scaler := dict "autoscaling" .Values.autoscaling "keda" .Values.keda -}}
 {{- if and $scaler.enabled (gt (int $scaler.minReplicas) (int $scaler.maxReplicas)) -}}
@@ -56,12 +57,14 @@ What would install and then not work, or lose something, is refused here with th
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.enabled is true, and no gateway is named: set httpRoute.parentRefs, as [{name: my-gateway}]" -}}
 {{- end -}}
-{{- if lt (include "meshgate.mebibytes" .Values.workerMemoryLimit | int) 1536 -}}
+{{- $worker := include "meshgate.mebibytes" .Values.workerMemoryLimit | int -}}
+{{- if lt $worker 1536 -}}
 {{- fail "workerMemoryLimit is below 1536Mi, and Blender alone takes most of that: set it to 1536Mi at least" -}}
 {{- end -}}
 {{- $limit := dig "limits" "memory" "" .Values.resources -}}
-{{- if and $limit (lt (include "meshgate.mebibytes" $limit | int) (add (include "meshgate.mebibytes" .Values.workerMemoryLimit | int) 512 | int)) -}}
-{{- fail (printf "resources.limits.memory is %s, and one conversion may take %s: then it ends the whole pod. Set it to %dMi at least, or leave it out" (include "meshgate.text" $limit) .Values.workerMemoryLimit (add (include "meshgate.mebibytes" .Values.workerMemoryLimit | int) 512)) -}}
+{{- $least := add $worker 512 | int -}}
+{{- if and $limit (lt (include "meshgate.mebibytes" $limit | int) $least) -}}
+{{- fail (printf "resources.limits.memory is %s, and one conversion may take %s: then it ends the whole pod. Set it to %dMi at least, or leave it out" (include "meshgate.text" $limit) .Values.workerMemoryLimit $least) -}}
 {{- end -}}
 {{- if and .Values.storage.existingSecret (not .Values.storage.url) -}}
 {{- fail "storage.existingSecret is set, and storage.url is empty: set storage.url to the bucket that the keys are for" -}}
@@ -79,7 +82,7 @@ What would install and then not work, or lose something, is refused here with th
 {{- if has $bare (list "APP_ENV" "BIND_ADDRESS" "DATA_DIR" "SSL_CERT_DIR") -}}
 {{- fail (printf "config.%s is what the chart itself relies on: leave it out" $name) -}}
 {{- end -}}
-{{- if and (contains "://" (toString $value)) (regexMatch "://.*:.*@" (toString $value)) -}}
+{{- if regexMatch "://.*:.*@" (toString $value) -}}
 {{- fail (printf "config.%s holds a password, which everybody may read who may read a ConfigMap: put it into a secret and use extraEnv" $name) -}}
 {{- end -}}
 {{- if and (regexMatch "(SECRET|PASSWORD|_KEY$|ACCESS_KEY_ID|SAS|TOKEN$)" $name) (not (hasSuffix "_FILE" $name)) -}}

@@ -7,7 +7,8 @@ use crate::intake::model::Limits;
 /// Most bytes of the names of all files together.
 pub const MAX_NAMES: usize = 1 << 20;
 
-/// Most looks at what a reference may mean: one for each reference, and one for each file that it may mean.
+/// Most looks at what references mean: one for each statement and each reference, for each file that it may mean, and for
+/// each name found in a binary file.
 const MAX_LOOKS: usize = 1_000_000;
 
 /// Most second names that are made for files where references lead to, and folders for them.

@@ -164,7 +164,6 @@ pub fn named_files(
     let mut chunk = vec![0; 1 << 16];
     let mut unpacked = 0;
     while words.named.len() < MAX_NAMES {
-        cancel.check()?;
         let count = reader.read(&mut chunk).map_err(reading)?;
         if count == 0 {
             break;

@@ -113,7 +113,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     }
     for (number, image) in doc.images.0.iter().enumerate() {
         let Some(uri) = image.uri.as_ref().filter(|uri| !is_data(uri)) else { continue };
-        if let (Some(found), _) = find(files, index, uri)? {
+        if let Resolved::Found(found) = find(files, index, uri)? {
             files.take(found)?;
             let new = changes.new_uri(files, index, found, uri)?;
             changes.images.extend(new.map(|new| (number, new)));
@@ -204,14 +204,12 @@ fn find_buffer(
     buffer: &Buffer,
 ) -> Result<usize, ConversionError> {
     let shown = names::quoted(&decoded(uri));
-    let (found, outside) = find(files, index, uri)?;
-    let Some(found) = found else {
-        let detail = if outside {
-            format!("the buffer {shown} lies outside the model and was not opened")
-        } else {
-            format!("the buffer {shown} is missing; send it together with the model")
-        };
-        return Err(ConversionError::new(ErrorCode::MissingFiles, detail));
+    let missing =
+        |why: &str| ConversionError::new(ErrorCode::MissingFiles, format!("the buffer {shown} {why}"));
+    let found = match find(files, index, uri)? {
+        Resolved::Found(found) => found,
+        Resolved::Missing => return Err(missing("is missing; send it together with the model")),
+        Resolved::Outside => return Err(missing("lies outside the model and was not opened")),
     };
     files.take(found)?;
     let there = files.item(found).map_or(0, |item| item.bytes);
@@ -222,18 +220,16 @@ fn find_buffer(
     Ok(found)
 }
 
-/// The file that a URI means, and whether it means one outside the model.
-fn find(files: &mut Files, index: usize, uri: &str) -> Result<(Option<usize>, bool), ConversionError> {
+/// The file that a URI means.
+fn find(files: &mut Files, index: usize, uri: &str) -> Result<Resolved, ConversionError> {
     let decoded = decoded(uri);
-    let outside = match files.resolve(index, &decoded)? {
-        Resolved::Found(found) => return Ok((Some(found), false)),
-        resolved => resolved == Resolved::Outside,
-    };
-    // Some writers do not escape, and a file may really be called `100%25.png`.
-    match files.resolve(index, uri)? {
-        Resolved::Found(found) => Ok((Some(found), false)),
-        _ => Ok((None, outside)),
+    let resolved = files.resolve(index, &decoded)?;
+    if matches!(resolved, Resolved::Found(_)) || decoded == uri {
+        return Ok(resolved);
     }
+    // Some writers do not escape, and a file may really be called `100%25.png`.
+    let as_written = files.resolve(index, uri)?;
+    Ok(if matches!(as_written, Resolved::Found(_)) { as_written } else { resolved })
 }
 
 fn decoded(uri: &str) -> String {

@@ -1,0 +1,78 @@
+"""What one model may cost the server itself: memory, room on the disk, processor time."""
+
+import os
+import threading
+import time
+
+from kit import Gateway, at_once
+
+# What the server itself may have while it works on two of these, in bytes.
+MOST_MEMORY = 900 << 20
+# What one may take on the disk: `MAX_UNPACKED_SIZE` for the model and for what is written anew of it, and the zip.
+MOST_DISK = (2 << 30) + (64 << 20)
+# Pauses between looks at the disk, in seconds: short enough to see the peak.
+LOOK = 0.05
+
+
+class Disk:
+    """The most that a server's folder has held while this is entered, in bytes and in entries."""
+
+    def __init__(self, gateway: Gateway):
+        self.folder, self.over = gateway.folder.name, threading.Event()
+        self.bytes = self.entries = 0
+        self.looking = threading.Thread(target=self.look)
+
+    def look(self) -> None:
+        while not self.over.wait(LOOK):
+            total, entries, folders = 0, 0, [self.folder]
+            while folders:
+                try:
+                    found = list(os.scandir(folders.pop()))
+                except OSError:
+                    continue
+                for entry in found:
+                    entries += 1
+                    try:
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        else:
+                            total += entry.stat(follow_symlinks=False).st_size
+                    except OSError:
+                        continue
+            self.bytes, self.entries = max(self.bytes, total), max(self.entries, entries)
+
+    def __enter__(self):
+        self.looking.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.looking.join()
+
+
+def costs_little(
+    gateway: Gateway,
+    model: bytes,
+    code: str | None,
+    name: str = "a.zip",
+    target: str = "glb",
+    most_memory: int = MOST_MEMORY,
+    most_seconds: float = 60,
+) -> None:
+    """Two clients send it at once: it is converted or refused, and costs no more than other models."""
+    with gateway.watched() as watch, Disk(gateway) as disk:
+        gateway.peak_memory()
+        before, began = gateway.processor_seconds(), time.monotonic()
+        answers = at_once(*[lambda: gateway.convert(name, model, target, Cache_Control="no-cache")] * 2)
+        took, spent = time.monotonic() - began, gateway.processor_seconds() - before
+        peak = gateway.peak_memory()
+    for answer in answers:
+        assert getattr(answer, "code", answer) == code, answer
+    print(
+        f"{answers[0].code}: {peak >> 20} MB, {disk.bytes >> 20} MB on disk, {disk.entries} entries, "
+        f"{took:.1f} s, {spent:.1f} s of processor, /livez at most {watch.worst * 1000:.0f} ms"
+    )
+    assert peak < most_memory, f"{peak >> 20} MB"
+    assert disk.bytes < 2 * MOST_DISK, f"{disk.bytes >> 20} MB"
+    assert disk.entries < 100_000, disk.entries
+    assert spent < most_seconds, spent
