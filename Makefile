@@ -29,6 +29,7 @@ setup: ## Get the engine and the tools for tests, where they are missing
 	@$(MAKE) --no-print-directory --silent $(VENV)/.dev $(VENV)/schemathesis/.ready $(VENV)/moto/.ready $(VENV)/chart/.ready
 	@scripts/get-promtool.sh
 	@scripts/get-kubernetes-tools.sh
+	@scripts/get-chart-checks.sh
 	@scripts/get-redis.sh
 
 $(VENV)/.dev: blender/requirements-dev.txt
