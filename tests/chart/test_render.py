@@ -65,6 +65,19 @@ def test_no_pod_may_more_than_it_needs(case):
                 assert volume["emptyDir"]["sizeLimit"], name
 
 
+@pytest.mark.parametrize("version", HELMS)
+def test_a_cluster_may_choose_the_users(version):
+    ids = [
+        f"{of}odSecurityContext.{name}=null"
+        for of in ("p", "redis.p")
+        for name in ("runAsUser", "runAsGroup", "fsGroup")
+    ]
+    found = pods(objects(*sets(*ids), version=version))
+    for name in ("Deployment/m-meshgate", "StatefulSet/m-meshgate-redis"):
+        security = found[name]["securityContext"]
+        assert security["runAsNonRoot"] is True and not {"runAsUser", "runAsGroup", "fsGroup"} & security.keys(), name
+
+
 def settings(found: dict[str, dict]) -> dict[str, str]:
     return found["ConfigMap/m-meshgate"]["data"]
 
