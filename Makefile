@@ -50,7 +50,7 @@ test: setup ## Run every test, Python and Rust
 	$(PYTHON) -m pytest -n auto --maxprocesses 4
 	cargo test --locked
 	@if [ -z "$(PROGRAM)" ]; then cargo build --release --locked; fi
-	MESHGATE_PROGRAM=$(PROGRAM) $(PYTHON) -m pytest tests/hostile
+	MESHGATE_PROGRAM=$(PROGRAM) $(PYTHON) -m pytest tests/behaviour tests/hostile
 	$(VENV)/chart/bin/python -m pytest tests/chart
 	@if [ -x target/tools/promtool ]; then \
 	    cargo test --locked --test it gateway::promtool:: -- --ignored; \

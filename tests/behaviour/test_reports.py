@@ -1,0 +1,90 @@
+"""The reports of every pair of formats, on the examples and on models that show what can be lost."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import snapshot
+
+FORMATS = sorted("fbx obj gltf glb vrm vrma bvh usd usda usdc usdz stl ply abc blend".split())  # noqa: SIM905
+EXAMPLES = ["humanoid.blend", "humanoid.fbx", "humanoid.vrm", "walk.bvh", "crate/crate.obj"]
+# Different from run to run, or from machine to machine. The seconds of clips stay.
+UNSTEADY = {"timings", "bytes", "engine"}
+
+
+def convert(inputs: list[Path], out: Path, *options: str) -> list[dict]:
+    """One line for each conversion of each input to each format."""
+    command = [
+        snapshot.PROGRAM,
+        "convert",
+        *inputs,
+        "-o",
+        out,
+        "--to",
+        ",".join(FORMATS),
+        "--json",
+        "--no-cache",
+        *options,
+    ]
+    done = subprocess.run(
+        command, cwd=snapshot.ROOT, env=snapshot.ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == len(inputs) * len(FORMATS), done.stderr
+    return lines
+
+
+def steady(value: object, folder: str) -> object:
+    """The same without what differs between runs, and without what is nothing."""
+    if isinstance(value, dict):
+        kept = {name: steady(inner, folder) for name, inner in value.items() if name not in UNSTEADY}
+        return {name: inner for name, inner in kept.items() if inner not in (0, None, False, [], {})}
+    if isinstance(value, list):
+        return [steady(inner, folder) for inner in value]
+    if isinstance(value, float):
+        return round(value, 3) + 0.0
+    return value.replace(folder, "…") if isinstance(value, str) else value
+
+
+def told(lines: list[dict], folder: Path) -> str:
+    texts = [json.dumps(steady(line | {"seconds": 0}, str(folder)), ensure_ascii=False) for line in lines]
+    return "".join(f"{line}\n" for line in sorted(texts))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """The folder of the models that the engine's tests build."""
+    folder = tmp_path_factory.mktemp("models")
+    models = str(Path(__file__).with_name("build_models.py"))
+    subprocess.run([sys.executable, models, str(folder)], check=True, timeout=300, env=os.environ)
+    return folder
+
+
+def test_every_pair_of_the_examples_is_reported_as_before(tmp_path):
+    examples = [snapshot.ROOT / "examples" / name for name in EXAMPLES]
+    snapshot.check(
+        "examples.jsonl", told(convert(examples, tmp_path), snapshot.ROOT / "examples").replace(str(tmp_path), "…")
+    )
+
+
+def test_every_pair_of_the_models_is_reported_as_before(built, tmp_path):
+    lines = convert(sorted(built.iterdir()), tmp_path)
+    snapshot.check("models.jsonl", told(lines, built).replace(str(tmp_path), "…"))
+
+
+def test_every_format_is_read_as_before(built, tmp_path):
+    """What was made of one model in each format, to each format."""
+    first = convert([built / "person.blend"], tmp_path / "first")
+    made = [Path(line["output"]) for line in first if line["outcome"] == "succeeded"]
+    assert len(made) == len(FORMATS)
+    lines = convert(made, tmp_path / "second")
+    snapshot.check("formats.jsonl", told(lines, tmp_path))
+
+
+@pytest.mark.parametrize("option", ["--animation=false", "--scale=2"])
+def test_every_option_does_as_before(built, tmp_path, option):
+    lines = convert([built / "person.blend", built / "leaf.gltf"], tmp_path, option)
+    snapshot.check(f"option{option.split('=')[0][1:]}.jsonl", told(lines, built).replace(str(tmp_path), "…"))
