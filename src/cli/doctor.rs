@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use super::engine_args::EngineArgs;
-use super::{FAILED, Failure, say, wire, words};
+use super::setting_flags::EngineArgs;
+use super::{FAILED, Failure, humanize, say, wire};
 use crate::config::{Engine, Redis, Storage};
 use crate::engine::blender::Blender;
 use crate::engine::workdir::WorkDir;
@@ -75,7 +75,7 @@ async fn engine(
         Ok(blender) => blender,
         Err(error) => return report("engine starts", Err(error.to_string())),
     };
-    let took = words::duration(began.elapsed().as_secs_f64());
+    let took = humanize::duration(began.elapsed().as_secs_f64());
     report("engine starts", Ok(format!("Blender {} in {took}", blender.version().blender)))?;
     let addon = blender.version().vrm_addon;
     report("VRM add-on", if addon.is_empty() { Err("missing".to_owned()) } else { Ok(addon) })?;
@@ -95,7 +95,7 @@ async fn engine(
 fn disk(folder: &Path) -> Finding {
     let status = rustix::fs::statvfs(folder).map_err(|error| format!("cannot be told: {error}"))?;
     let free = status.f_bavail.saturating_mul(status.f_frsize);
-    let text = format!("{} free in {}", words::bytes(free), folder.display());
+    let text = format!("{} free in {}", humanize::bytes(free), folder.display());
     if free >= ENOUGH_DISK { Ok(text) } else { Err(text) }
 }
 

@@ -1,29 +1,19 @@
 //! The command line: one file per subcommand, and the only place that wires the parts together.
 
-mod companions;
+mod conversion_flags;
 mod convert;
 mod doctor;
 mod engine;
-mod engine_args;
 mod formats;
-mod gateway;
-mod gather;
 mod healthcheck;
-mod known;
+mod humanize;
 mod logging;
-mod memory;
 mod openapi;
-mod options;
-mod place;
-mod plan;
-mod print;
-mod progress;
-mod run;
 mod schema;
 mod serve;
+mod setting_flags;
 mod table;
 mod wire;
-mod words;
 
 use std::error::Error;
 use std::fmt;
@@ -112,7 +102,7 @@ impl Failure {
 
 /// Parses the command line and carries it out.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(options::join_values(std::env::args_os())) {
+    let cli = match Cli::try_parse_from(conversion_flags::join_values(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe is nobody's loss here.
@@ -194,7 +184,7 @@ fn say(line: impl fmt::Display) -> Result<(), Failure> {
 fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
     let arguments =
         std::iter::once("meshgate").chain(arguments.iter().copied()).map(std::ffi::OsString::from);
-    Cli::try_parse_from(options::join_values(arguments))
+    Cli::try_parse_from(conversion_flags::join_values(arguments))
 }
 
 #[cfg(test)]

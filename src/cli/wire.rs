@@ -1,20 +1,18 @@
 //! Wires the parts together from the environment and the arguments.
 
 use std::env;
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Failure;
-use super::plan::Origin;
 use crate::cache::{Embedded, Index, OnRedis};
 use crate::config::{self, Engine};
-use crate::domain::{ConversionError, Format};
+use crate::domain::ConversionError;
 use crate::engine::blender::locate::{self, Places};
 use crate::engine::blender::{self, EngineError};
 use crate::engine::workdir::WorkDir;
-use crate::intake::{Limits, Named, Sent, Source};
+use crate::intake::Limits;
 use crate::open::try_file;
 use crate::redis::Redis;
 use crate::service::{Admission, Converter};
@@ -162,25 +160,6 @@ fn places(settings: &Engine) -> Places {
 /// Where `meshgate engine install` puts the engine unless told otherwise.
 pub fn install_dir() -> Option<PathBuf> {
     locate::install_dir(path("XDG_DATA_HOME").as_deref(), path("HOME").as_deref())
-}
-
-/// Where the model of a job is read from; `spooled` holds what came from standard input.
-pub fn source(origin: &Origin, spooled: Option<PathBuf>) -> Source {
-    match (origin, spooled) {
-        (_, Some(path)) => Source::Files(vec![Named { name: file_name(&path), file: Sent::Theirs(path) }]),
-        (Origin::Folder(path), None) => Source::Folder(path.clone()),
-        (Origin::File(path), None) => Source::FileWithSiblings(path.clone()),
-        (Origin::Stdin, None) => Source::Files(Vec::new()),
-    }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
-}
-
-/// The name under which standard input is kept.
-pub fn stdin_name(from: Option<Format>) -> String {
-    from.map_or_else(|| "model".to_owned(), |format| format!("model.{}", super::plan::extension(format)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `meshgate engine install`: gets Blender as a Python module, once, with everything pinned.
 
 mod python;
-mod system;
+mod venv;
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use super::{Failure, say, wire, words};
+use super::{Failure, humanize, say, wire};
 use python::Python;
 
 /// The packages and their hashes; the same file that a developer's environment is made from.
@@ -77,7 +77,7 @@ fn install(folder: &Path, python: Option<&Path>) -> Result<(), Failure> {
     } else {
         install_packages(&engine, &missing)?;
     }
-    let version = system::start(&engine)?;
+    let version = venv::start(&engine)?;
     say(format!("blender {version} is ready in {}", folder.display()))
 }
 
@@ -107,7 +107,7 @@ fn environment(folder: &Path, python: Option<&Path>) -> Result<PathBuf, Failure>
         )));
     }
     let python = python::find(python)?;
-    system::ensure_venv(&python)?;
+    venv::ensure_venv(&python)?;
     say(format!("making a virtual environment of Python {} in {}", python.version, folder.display()))?;
     // What is of no use in one that is ours goes; there is nothing else.
     let clear = ours.then_some("--clear");
@@ -170,7 +170,7 @@ fn install_packages(engine: &Path, missing: &[String]) -> Result<(), Failure> {
             last_words(&output)
         )));
     }
-    say(format!("installed in {}", words::duration(started.elapsed().as_secs_f64())))
+    say(format!("installed in {}", humanize::duration(started.elapsed().as_secs_f64())))
 }
 
 /// The part of the requirements that speaks of these packages.

@@ -11,9 +11,9 @@ use futures_util::FutureExt;
 use zip::ZipArchive;
 
 use super::progress::Bar;
-use super::run::Settings;
-use super::{Failure, wire};
+use super::settings::Settings;
 use crate::cache;
+use crate::cli::{Failure, wire};
 use crate::domain::{Client, ConversionError, Format, Report};
 use crate::engine::workdir::ConversionFolder;
 use crate::service::{

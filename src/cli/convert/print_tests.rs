@@ -1,10 +1,10 @@
 use serde_json::{Value, json};
 
-use super::super::plan::{Input, Origin, Output};
 use super::*;
-use crate::cli::engine_args::Known;
+use crate::cli::convert::plan::{Input, Origin, Output};
+use crate::cli::setting_flags::Known;
 use crate::domain::report::{Clip, Contents, Counts, Timings};
-use crate::domain::{Format, Report};
+use crate::domain::{ConversionError, Format, Report};
 
 fn report(losses: &[&str], warnings: &[&str]) -> Report {
     let contents = |format, clips| Contents {

@@ -224,6 +224,11 @@ impl Input {
 }
 
 impl Output {
+    /// Whether the model itself goes to standard output, so that nothing else may.
+    pub fn is_stdout(&self) -> bool {
+        *self == Output::Stdout
+    }
+
     /// How it is called to people before it exists.
     pub fn name(&self) -> String {
         match self {

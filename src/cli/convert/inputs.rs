@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::Failure;
-use super::plan::{Input, Origin, is_model};
+use super::plan::{Input, Origin, extension, is_model};
+use crate::cli::Failure;
+use crate::domain::Format;
+use crate::intake::{Named, Sent, Source};
 
 /// That all of `given` exist: what is no file may be the value of a flag that takes none, which other sentences would hide.
 ///
@@ -103,6 +105,25 @@ fn walk(folder: &Path, out: Option<&Path>, inputs: &mut Vec<Input>) -> Result<()
 
 fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
+}
+
+/// Where the model of a job is read from; `spooled` holds what came from standard input.
+pub fn source(origin: &Origin, spooled: Option<PathBuf>) -> Source {
+    match (origin, spooled) {
+        (_, Some(path)) => Source::Files(vec![Named { name: file_name(&path), file: Sent::Theirs(path) }]),
+        (Origin::Folder(path), None) => Source::Folder(path.clone()),
+        (Origin::File(path), None) => Source::FileWithSiblings(path.clone()),
+        (Origin::Stdin, None) => Source::Files(Vec::new()),
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
+}
+
+/// The name under which standard input is kept.
+pub fn stdin_name(from: Option<Format>) -> String {
+    from.map_or_else(|| "model".to_owned(), |format| format!("model.{}", extension(format)))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio_util::sync::CancellationToken;
 
-use super::companions::{self, Library};
 use super::plan::Output;
+use super::sidecars::{self, Library};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::packaging;
 
@@ -95,7 +95,7 @@ pub fn place(
     let mut kept = Vec::new();
     for (index, (source, target)) in layout.into_iter().enumerate() {
         if index > 0 && target.is_file() {
-            if companions::are_equal(&source, &target).map_err(failed)? {
+            if sidecars::are_equal(&source, &target).map_err(failed)? {
                 kept.push(target);
                 continue;
             }
@@ -103,7 +103,7 @@ pub fn place(
                 && !again
                 && target.with_extension("") != main.with_extension("")
             {
-                return Err(companions::foreign(&target));
+                return Err(sidecars::foreign(&target));
             }
         }
         placing.stage(&target, |file| {
@@ -287,5 +287,5 @@ fn rename(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[path = "place_tests.rs"]
+#[path = "write_tests.rs"]
 mod tests;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::plan::Job;
-use super::{Failure, words};
+use crate::cli::{Failure, humanize};
 use crate::engine::blender::protocol::Stage;
 
 /// Without a terminal, a conversion says where it is this often at most.
@@ -52,7 +52,7 @@ impl Progress {
 
     /// A conversion starts.
     pub fn start(&self, job: &Job) -> Bar {
-        let label = format!("{} → {}", words::name(&job.input.name()), job.target);
+        let label = format!("{} → {}", humanize::name(&job.input.name()), job.target);
         let Some(bars) = &self.bars else {
             return Bar { kind: Kind::Plain { label, last: Mutex::new(Instant::now()) } };
         };

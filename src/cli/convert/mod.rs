@@ -1,18 +1,31 @@
 //! `meshgate convert`: the arguments, and from them to conversions and an exit code.
 
+mod batch;
+mod cache;
+mod inputs;
+mod outcome;
+mod plan;
+mod print;
+mod progress;
+mod settings;
+mod sidecars;
+mod summary;
+mod write;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::MultiProgress;
 
-use super::engine_args::{EngineArgs, Known, RunArgs};
-use super::options::Flags;
-use super::plan::{Destination, Input, Job, Origin};
-use super::run::{Settings, Tally};
-use super::{FAILED, Failure, INTERRUPTED, gather, plan, run};
+use super::conversion_flags::Flags;
+use super::setting_flags::{EngineArgs, Known, RunArgs};
+use super::{FAILED, Failure, INTERRUPTED};
 use crate::domain::Format;
 use crate::domain::options::Packaging;
+use outcome::Tally;
+use plan::{Destination, Input, Job, Origin};
+use settings::Settings;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,7 +117,7 @@ pub fn run(mut args: Args, bars: MultiProgress) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::io("start the runtime"))?;
-    let tally = runtime.block_on(run::carry_out(jobs, settings, bars));
+    let tally = runtime.block_on(batch::carry_out(jobs, settings, bars));
     // A read of standard input cannot be interrupted; it ends with the process.
     runtime.shutdown_timeout(Duration::from_millis(50));
     Ok(exit_code(&tally?))
@@ -126,12 +139,12 @@ fn exit_code(tally: &Tally) -> ExitCode {
 
 /// Reads the arguments into a list of conversions.
 fn plan(args: &mut Args) -> Result<Vec<Job>, Failure> {
-    gather::are_there(&args.inputs)?;
+    inputs::are_there(&args.inputs)?;
     let targets = without_repeats(&args.to);
     let single = matches!(args.inputs.as_slice(), [one] if !one.is_dir() || looks_like_file(&args.output));
     let (destination, targets) =
         plan::destination(&args.output, args.output.is_dir(), single, &targets).map_err(Failure::Usage)?;
-    let inputs = inputs(&args.inputs, &args.output, &destination)?;
+    let inputs = find_inputs(&args.inputs, &args.output, &destination)?;
 
     let from_stdin = inputs.iter().any(|input| input.origin == Origin::Stdin);
     if args.from.is_some() && !from_stdin {
@@ -159,10 +172,10 @@ fn plan(args: &mut Args) -> Result<Vec<Job>, Failure> {
     plan::jobs(&inputs, &destination, &targets, as_zip).map_err(Failure::Usage)
 }
 
-fn inputs(given: &[PathBuf], out: &Path, destination: &Destination) -> Result<Vec<Input>, Failure> {
+fn find_inputs(given: &[PathBuf], out: &Path, destination: &Destination) -> Result<Vec<Input>, Failure> {
     match (destination, given) {
-        (Destination::Folder(_), _) | (_, [] | [_, _, ..]) => gather::gather(given, out),
-        (_, [one]) => Ok(vec![gather::single(one)?]),
+        (Destination::Folder(_), _) | (_, [] | [_, _, ..]) => inputs::gather(given, out),
+        (_, [one]) => Ok(vec![inputs::single(one)?]),
     }
 }
 
@@ -183,8 +196,8 @@ fn without_repeats(formats: &[Format]) -> Vec<Format> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cli, Command, parse};
     use super::*;
+    use crate::cli::{Cli, Command, parse};
 
     fn args(line: &str) -> Args {
         match parse(&line.split(' ').collect::<Vec<_>>()) {

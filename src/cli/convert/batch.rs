@@ -10,68 +10,24 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::engine_args::Known;
-use super::place::{self, Interrupt};
-use super::plan::{Job, Origin, Output};
+use super::outcome::{Done, Success, Tally};
+use super::plan::{Job, Origin};
 use super::progress::{Bar, Progress};
-use super::{Failure, INTERRUPTED, known, print, wire};
-use crate::config::Engine;
-use crate::domain::{ConversionError, ErrorCode, Format, Options, Report};
+use super::settings::Settings;
+use super::write::{self, Interrupt};
+use super::{cache, inputs, print};
+use crate::cli::{Failure, INTERRUPTED, wire};
+use crate::domain::{ConversionError, ErrorCode};
 use crate::service::{Converter, Request};
 
 /// How long each part of an interrupted run may take to clean up; all of it stays below a second.
 const CLEAN_UP: Duration = Duration::from_millis(400);
 
-/// What holds for every conversion of the run.
-#[derive(Debug)]
-pub struct Settings {
-    pub options: Options,
-    pub engine: Engine,
-    /// OUT.
-    pub output: PathBuf,
-    pub main: Option<String>,
-    /// The format of standard input, as a hint.
-    pub from: Option<Format>,
-    pub timeout: Duration,
-    pub at_once: usize,
-    pub known: Known,
-    pub force: bool,
-    pub json: bool,
-}
-
-/// A conversion that is over.
-#[derive(Debug)]
-pub struct Done {
-    /// Its place in the plan.
-    pub index: usize,
-    pub job: Job,
-    pub seconds: f64,
-    pub result: Result<Success, ConversionError>,
-}
-
-#[derive(Debug)]
-pub struct Success {
-    pub report: Report,
-    /// What was written, the main file first; nothing when it went to standard output.
-    pub written: Vec<PathBuf>,
-}
-
-/// How many went which way.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Tally {
-    pub planned: usize,
-    pub succeeded: usize,
-    /// Pairs that make no sense, where several targets were asked for.
-    pub skipped: usize,
-    pub failed: usize,
-    pub interrupted: bool,
-}
-
 /// What all conversions share.
 struct Shared {
     converter: Arc<Converter>,
     /// `None`: everything is converted.
-    cache: Option<known::Cache>,
+    cache: Option<cache::Cache>,
     settings: Settings,
     interrupt: Interrupt,
     /// File work that goes on when its conversion is dropped.
@@ -93,7 +49,7 @@ pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) 
     let at_once = settings.at_once;
     let converter = Arc::new(wire::converter(at_once, &settings.engine)?);
     let shared = Arc::new(Shared {
-        cache: known::open(&settings, &converter).await?,
+        cache: cache::open(&settings, &converter).await?,
         converter,
         settings,
         interrupt: Interrupt::default(),
@@ -183,13 +139,13 @@ impl Shared {
     }
 
     async fn convert(&self, job: &Job, bar: &Arc<Bar>) -> Result<Success, ConversionError> {
-        place::check_free(&job.output, self.settings.force)?;
+        write::check_free(&job.output, self.settings.force)?;
         let spooled = match job.input.origin {
             Origin::Stdin => Some(self.stdin.get_or_try_init(|| self.spool_stdin()).await?.clone()),
             Origin::File(_) | Origin::Folder(_) => None,
         };
         let request = Request {
-            sources: wire::source(&job.input.origin, spooled),
+            sources: inputs::source(&job.input.origin, spooled),
             main: self.settings.main.clone(),
             target: job.target,
             options: self.settings.options_for(job.target),
@@ -200,7 +156,7 @@ impl Shared {
         let (force, interrupt) = (self.settings.force, self.interrupt.clone());
         let placed = self.files.spawn_blocking(move || {
             // All of it moves here: the folder has to stay until the files are copied.
-            let written = place::place(&result.paths, &output, force, &interrupt);
+            let written = write::place(&result.paths, &output, force, &interrupt);
             written.map(|written| Success { report: result.report, written })
         });
         placed.await.unwrap_or_else(|error| {
@@ -208,12 +164,12 @@ impl Shared {
         })
     }
 
-    async fn result(&self, request: Request, bar: &Arc<Bar>) -> Result<known::Files, ConversionError> {
+    async fn result(&self, request: Request, bar: &Arc<Bar>) -> Result<cache::Files, ConversionError> {
         if let Some(cache) = &self.cache {
-            return known::result(&cache.answers, &self.converter, request, bar).await;
+            return cache::result(&cache.answers, &self.converter, request, bar).await;
         }
         let outcome = self.converter.convert(request, &|stage, fraction| bar.stage(stage, fraction)).await?;
-        Ok(known::Files::of(outcome))
+        Ok(cache::Files::of(outcome))
     }
 
     /// Whoever types the command is the operator, and may read what keeps the engine from starting.
@@ -227,7 +183,7 @@ impl Shared {
     }
 
     async fn spool_stdin(&self) -> Result<PathBuf, ConversionError> {
-        let path = self.spool.path().join(wire::stdin_name(self.settings.from));
+        let path = self.spool.path().join(inputs::stdin_name(self.settings.from));
         let copy = async {
             let mut file = tokio::fs::File::create(&path).await?;
             tokio::io::copy(&mut tokio::io::stdin(), &mut file).await?;
@@ -235,17 +191,6 @@ impl Shared {
         };
         copy.await.map_err(|error| ConversionError::io("read standard input", &error))?;
         Ok(path)
-    }
-}
-
-impl Settings {
-    /// With several targets, an option that a target does not take is left out for it.
-    fn options_for(&self, target: Format) -> Options {
-        let mut options = self.options.clone();
-        if options.check(target).is_err() {
-            options.draco = false;
-        }
-        options
     }
 }
 
@@ -266,12 +211,5 @@ impl Signals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
-    }
-}
-
-impl Output {
-    /// Whether the model itself goes to standard output, so that nothing else may.
-    pub fn is_stdout(&self) -> bool {
-        *self == Output::Stdout
     }
 }

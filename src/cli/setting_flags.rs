@@ -7,7 +7,7 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Command};
 
 use super::Failure;
-use super::options::capitalised;
+use super::conversion_flags::capitalised;
 use crate::config::settings::{self, Group, Info, TABLE};
 use crate::config::{Cache, Engine, Mistakes, Reader, Redis, Sources, Storage};
 
@@ -167,8 +167,8 @@ impl clap::FromArgMatches for RunArgs {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cli, Command, parse};
     use super::*;
+    use crate::cli::{Cli, Command, parse};
     use crate::engine::blender::protocol::SandboxMode;
 
     fn environment(variables: &[(&str, &str)]) -> Sources {

@@ -1,6 +1,6 @@
-use super::super::plan::{Input, Job, Origin, Output};
-use super::super::run::Success;
 use super::*;
+use crate::cli::convert::outcome::Success;
+use crate::cli::convert::plan::{Input, Job, Origin, Output};
 use crate::domain::report::{Clip, Counts, Timings};
 use crate::domain::{ConversionError, ErrorCode, Format, Report};
 

@@ -1,10 +1,13 @@
 //! `meshgate serve`: reads the configuration, all of it before a socket opens.
 
+mod container_memory;
+mod gateway;
+
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Failure, gateway, memory, say, wire};
+use super::{Failure, say, wire};
 use crate::config::{Config, Reader, Sources, document};
 
 /// Serve conversions over HTTP.
@@ -41,7 +44,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         // A misspelled name may be why another one is missing.
         warn(&warnings);
     })?;
-    warnings.extend(memory::warning(&config));
+    warnings.extend(container_memory::warning(&config));
     let storage = storage?;
     if args.check {
         warn(&warnings);

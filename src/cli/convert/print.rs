@@ -7,10 +7,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::outcome::{Done, Ending, Success, Tally, output, reason};
 use super::plan::Job;
-use super::run::{Done, Settings, Success, Tally};
-use super::{Failure, say, table, words};
-use crate::domain::{ConversionError, ErrorCode, Report};
+use super::settings::Settings;
+use super::summary;
+use crate::cli::{Failure, humanize, say};
+use crate::domain::{ErrorCode, Report};
 
 /// A longer table helps nobody.
 const LONGEST_TABLE: usize = 200;
@@ -25,15 +27,6 @@ struct Line<'a> {
     detail: Option<&'a str>,
     seconds: f64,
     report: Option<&'a Report>,
-}
-
-/// How a conversion ended, as people and exit codes see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    Succeeded,
-    /// The pair makes no sense, and other formats were asked for as well.
-    Skipped,
-    Failed,
 }
 
 pub struct Printer {
@@ -72,7 +65,7 @@ impl Printer {
             mode,
             several_formats,
             quiet: watched && jobs.len() <= LONGEST_TABLE && io::stdout().is_terminal(),
-            out: words::name(&settings.output.display().to_string()),
+            out: humanize::name(&settings.output.display().to_string()),
             kept: Vec::new(),
         }
     }
@@ -124,7 +117,7 @@ impl Printer {
             self.kept.sort_by_key(|(done, _)| done.index);
             if self.kept.len() <= LONGEST_TABLE {
                 let gap = if self.quiet { "" } else { "\n" };
-                say(format!("{gap}{}\n", table::summary(&self.kept)))?;
+                say(format!("{gap}{}\n", summary::table(&self.kept)))?;
             }
             say(summary(&self.kept, tally, &self.out))?;
         }
@@ -172,32 +165,18 @@ fn json(done: &Done, ending: Ending) -> String {
     serde_json::to_string(&line).unwrap_or_else(|error| format!("{{\"detail\":{:?}}}", error.to_string()))
 }
 
-/// The main file that was written, or would have been.
-pub fn output(done: &Done) -> String {
-    let written = done.result.as_ref().ok().and_then(|success| success.written.first());
-    written.map_or_else(|| done.job.output.name(), |path| path.display().to_string())
-}
-
-/// `an obj file has no skeleton`, or the sentence with its code.
-pub fn reason(error: &ConversionError, ending: Ending) -> String {
-    match ending {
-        Ending::Skipped => words::name(&error.detail),
-        _ => format!("{} ({})", words::name(&error.detail), error.code),
-    }
-}
-
 /// One conversion among many.
 fn line(done: &Done, ending: Ending) -> String {
-    let pair = format!("{} → {}", words::name(&done.job.input.name()), words::name(&output(done)));
+    let pair = format!("{} → {}", humanize::name(&done.job.input.name()), humanize::name(&output(done)));
     match &done.result {
         Ok(success) => {
-            let mut line = format!("✓ {pair}  {}", words::duration(done.seconds));
+            let mut line = format!("✓ {pair}  {}", humanize::duration(done.seconds));
             for (number, one, many) in [
                 (success.report.losses.len(), "loss", "losses"),
                 (success.report.warnings.len(), "warning", "warnings"),
             ] {
                 if number > 0 {
-                    let _ = write!(line, "  {}", words::count(number as u64, one, many));
+                    let _ = write!(line, "  {}", humanize::count(number as u64, one, many));
                 }
             }
             line
@@ -215,7 +194,7 @@ fn block(done: &Done) -> String {
     match &done.result {
         Ok(success) => format!(
             "{pair}  {}  {}\n{}",
-            words::duration(done.seconds),
+            humanize::duration(done.seconds),
             success.report.engine,
             details(success)
         ),
@@ -224,24 +203,24 @@ fn block(done: &Done) -> String {
 }
 
 fn name(path: &str) -> String {
-    words::name(Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path))
+    humanize::name(Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path))
 }
 
 fn details(success: &Success) -> String {
     let report = &success.report;
     let mut lines = Vec::new();
     for (word, contents) in [("in", &report.input), ("out", &report.output)] {
-        let mut size = words::bytes(contents.bytes);
+        let mut size = humanize::bytes(contents.bytes);
         if contents.files > 1 {
             let _ = write!(size, " in {} files", contents.files);
         }
-        lines.push(format!("  {word:<4} {} ({size})", words::contents(contents)));
+        lines.push(format!("  {word:<4} {} ({size})", humanize::contents(contents)));
     }
     if report.losses.is_empty() {
         lines.push("  lost nothing".to_owned());
     }
-    lines.extend(report.losses.iter().map(|loss| format!("  lost {}", words::name(loss))));
-    lines.extend(report.warnings.iter().map(|warning| format!("  note {}", words::name(warning))));
+    lines.extend(report.losses.iter().map(|loss| format!("  lost {}", humanize::name(loss))));
+    lines.extend(report.warnings.iter().map(|warning| format!("  note {}", humanize::name(warning))));
     lines.join("\n")
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Failure, wire};
+use crate::cli::{Failure, wire};
 use crate::config::Config;
 use crate::engine::blender;
 use crate::http::{self, Gateway, Server};

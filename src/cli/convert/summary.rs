@@ -1,0 +1,186 @@
+//! The table at the end of a run: for each model what went in, what came out, what was lost.
+
+use std::path::Path;
+
+use comfy_table::CellAlignment;
+
+use super::outcome::{Done, Ending, output, reason};
+use super::plan;
+use crate::cli::humanize;
+use crate::cli::table::{lines, plain};
+use crate::domain::{Contents, Report};
+
+/// The width where there is no terminal to ask.
+const WIDTH: u16 = 100;
+
+const NONE: &str = "–";
+
+/// Names of models are cut down to this, at most.
+const NARROWEST_NAME: usize = 18;
+
+fn width() -> usize {
+    usize::from(rustix::termios::tcgetwinsize(std::io::stdout()).map_or(WIDTH, |size| size.ws_col.max(60)))
+}
+
+/// A count that has a column of its own.
+struct Count {
+    heading: &'static str,
+    of: fn(&Contents) -> u64,
+}
+
+const COUNTS: [Count; 8] = [
+    Count { heading: "meshes", of: |contents| contents.counts.meshes },
+    Count { heading: "triangles", of: |contents| contents.counts.triangles },
+    // Point clouds have nothing else to show.
+    Count { heading: "points", of: points },
+    Count { heading: "materials", of: |contents| contents.counts.materials },
+    Count { heading: "textures", of: |contents| contents.counts.textures },
+    Count { heading: "bones", of: |contents| contents.counts.bones },
+    Count { heading: "shapes", of: |contents| contents.counts.blend_shapes },
+    Count { heading: "clips", of: |contents| contents.counts.clip_count() },
+];
+
+fn points(contents: &Contents) -> u64 {
+    if contents.counts.triangles == 0 { contents.counts.vertices } else { 0 }
+}
+
+/// A line of the table.
+enum Row<'a> {
+    Gap,
+    /// In columns: a name, what is there, what is said of it at the end.
+    Cells {
+        name: String,
+        contents: Option<&'a Contents>,
+        end: [String; 2],
+    },
+    /// A sentence across all columns.
+    Text(String),
+}
+
+/// For each model what went in, and below it for each format what came out, what was lost, how long it took.
+pub fn table(rows: &[(Done, Ending)]) -> String {
+    draw(&rows_of(rows), width())
+}
+
+fn rows_of(dones: &[(Done, Ending)]) -> Vec<Row<'_>> {
+    let mut rows = Vec::new();
+    let same = |one: &(Done, Ending), other: &(Done, Ending)| one.0.job.input == other.0.job.input;
+    let names: Vec<_> =
+        dones.chunk_by(same).filter_map(|group| Some(&group.first()?.0.job.input.relative)).collect();
+    for group in dones.chunk_by(same) {
+        let Some((first, _)) = group.first() else { continue };
+        if !rows.is_empty() {
+            rows.push(Row::Gap);
+        }
+        let input = &first.job.input;
+        let unique = names.iter().filter(|name| **name == &input.relative).count() == 1;
+        let name = if unique { input.relative.to_string_lossy().into_owned() } else { input.name() };
+        let reports: Vec<_> =
+            group.iter().filter_map(|(done, _)| Some(&done.result.as_ref().ok()?.report)).collect();
+        let contents = reports.first().map(|report| &report.input);
+        rows.push(Row::Cells { name: humanize::name(&name), contents, end: Default::default() });
+        let shared = shared_notes(&reports);
+        rows.extend(shared.iter().map(|text| note(text)));
+        for (done, ending) in group {
+            rows.extend(result(done, *ending, &shared));
+        }
+    }
+    rows
+}
+
+/// What each of several reports warns of is about the model, and said once.
+fn shared_notes<'a>(reports: &[&'a Report]) -> Vec<&'a str> {
+    let [first, others @ ..] = reports else { return Vec::new() };
+    let everywhere = |text: &&String| others.iter().all(|report| report.warnings.contains(text));
+    if others.is_empty() {
+        Vec::new()
+    } else {
+        first.warnings.iter().filter(everywhere).map(String::as_str).collect()
+    }
+}
+
+fn note(text: &str) -> Row<'static> {
+    Row::Text(format!("  note  {}", humanize::name(text)))
+}
+
+/// What became of one conversion.
+fn result<'a>(done: &'a Done, ending: Ending, said: &[&str]) -> Vec<Row<'a>> {
+    let name = format!("→ {}", target(done));
+    let report = match &done.result {
+        Ok(success) => &success.report,
+        Err(error) => {
+            let word = if ending == Ending::Skipped { "skipped" } else { "failed" };
+            return vec![Row::Text(format!("{name}  {word}: {}", reason(error, ending)))];
+        }
+    };
+    let lost = if report.losses.is_empty() { NONE.to_owned() } else { report.losses.len().to_string() };
+    let end = [lost, humanize::duration(done.seconds)];
+    let mut rows = vec![Row::Cells { name, contents: Some(&report.output), end }];
+    rows.extend(report.losses.iter().map(|loss| Row::Text(format!("  lost  {}", humanize::name(loss)))));
+    rows.extend(report.warnings.iter().filter(|text| !said.contains(&text.as_str())).map(|text| note(text)));
+    rows
+}
+
+/// The format, where the file's name follows from it; else that name.
+fn target(done: &Done) -> String {
+    let format = done.job.target;
+    let written = output(done);
+    let file = Path::new(&written).file_name().unwrap_or_default();
+    let usual = done.job.input.relative.with_extension(plan::extension(format));
+    if done.result.is_err() || usual.file_name() == Some(file) {
+        return format.to_string();
+    }
+    humanize::name(&file.to_string_lossy())
+}
+
+fn draw(rows: &[Row<'_>], width: usize) -> String {
+    let all =
+        || rows.iter().filter_map(|row| if let Row::Cells { contents, .. } = row { *contents } else { None });
+    let counts: Vec<_> =
+        COUNTS.iter().filter(|count| all().any(|contents| (count.of)(contents) > 0)).collect();
+    let mut headings = vec!["went in → came out"];
+    headings.extend(counts.iter().map(|count| count.heading));
+    headings.extend(["lost", "time"]);
+
+    let cells = |name: &str, contents: Option<&Contents>, end: &[String; 2]| {
+        let number = |count: &&Count| match contents.map(count.of) {
+            None => String::new(),
+            Some(0) => NONE.to_owned(),
+            Some(value) => humanize::number(value),
+        };
+        let mut cells = vec![name.to_owned()];
+        cells.extend(counts.iter().map(number));
+        cells.extend(end.iter().cloned());
+        cells
+    };
+    let grid = |room: usize| {
+        let mut table = plain(&headings);
+        for row in rows {
+            if let Row::Cells { name, contents, end } = row {
+                table.add_row(cells(&humanize::cut(name, room), *contents, end));
+            }
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        lines(&table)
+    };
+    let longest = |lines: &[String]| lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
+    // How much the other columns need is known when the names need next to nothing.
+    let others = longest(&grid(1)).saturating_sub(NARROWEST_NAME);
+    let mut grid = grid(width.saturating_sub(others).max(NARROWEST_NAME)).into_iter();
+
+    let mut text: Vec<String> = grid.by_ref().take(2).collect();
+    for row in rows {
+        match row {
+            Row::Gap => text.push(String::new()),
+            Row::Cells { .. } => text.extend(grid.next()),
+            Row::Text(sentence) => text.extend(humanize::wrap(sentence, width)),
+        }
+    }
+    text.join("\n")
+}
+
+#[cfg(test)]
+#[path = "summary_tests.rs"]
+mod tests;
