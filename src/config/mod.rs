@@ -23,8 +23,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use parse::Secret;
 pub use reader::{Mistakes, Reader};
-pub use redis::{Redis, Secret};
+pub use redis::Redis;
 pub use sources::Sources;
 pub use storage::{Cache, CloudOptions, Place, Storage};
 

@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
+use redis::{ConnectionAddr, ConnectionInfo};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -20,6 +21,9 @@ pub const SWITCH: &str = "on or off, or true or false";
 pub const REQUESTS: &str = "a number from 0 to 100000";
 pub const SECONDS: &str = "a number of seconds above 0, up to 1000000";
 pub const LIFETIME: &str = "a number of seconds above 0, up to 100000000";
+pub const REDIS_URL: &str =
+    "a URL like redis://host:6379/0, rediss://user:password@host or unix:///run/redis.sock";
+pub const REDIS_HOST: &str = "a host's name or address, without a port";
 pub const SECONDS_OR_NONE: &str = "a number of seconds from 0 to 1000000";
 
 /// The longest time that can be asked for: far beyond use, and far below what clocks can add.
@@ -285,6 +289,58 @@ pub fn api_keys(value: &OsStr) -> Result<Vec<ApiKey>, Wrong> {
         keys.push(ApiKey { name: name.to_owned(), digest, requests });
     }
     if keys.is_empty() { Err(because(format_args!("it has no pair"))) } else { Ok(keys) }
+}
+
+/// What no log may show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.write_str("(secret)")
+    }
+}
+
+/// What is wrong is told without the URL, which may hold a password.
+pub fn redis_url(value: &OsStr) -> Result<Secret, Wrong> {
+    let text = value.to_str().map(str::trim).ok_or(Wrong::Value)?;
+    let info: ConnectionInfo = text.parse().map_err(|_| Wrong::Value)?;
+    if info.redis_settings().db() < 0 {
+        return Err(Wrong::Value);
+    }
+    if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+        let why = "#insecure is not taken; SSL_CERT_FILE names the certificates to trust";
+        return Err(Wrong::Because(why.to_owned()));
+    }
+    Ok(Secret(text.to_owned()))
+}
+
+pub fn secret(value: &OsStr) -> Result<Secret, Wrong> {
+    let text = value.to_str().ok_or_else(|| Wrong::Because("it is no text".to_owned()))?;
+    Ok(Secret(text.to_owned()))
+}
+
+/// As a URL has it: an IPv6 address in brackets.
+pub fn redis_host(value: &OsStr) -> Result<String, Wrong> {
+    let text = value.to_str().map(str::trim).ok_or(Wrong::Value)?;
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Ok(format!("[{text}]"));
+    }
+    let known = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+    let sound = !text.is_empty() && text.chars().all(known);
+    // Such as 0.0.0.0, where one can listen but not call.
+    let callable = format!("redis://{text}").parse::<ConnectionInfo>().is_ok();
+    if sound && callable { Ok(text.to_owned()) } else { Err(Wrong::Value) }
 }
 
 #[cfg(test)]

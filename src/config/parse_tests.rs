@@ -179,3 +179,46 @@ fn what_is_wrong_with_keys_is_told_without_them() {
         assert!(why.contains(expected) && !why.contains(KEY), "{text}: {why}");
     }
 }
+
+#[test]
+fn every_kind_of_redis_can_be_named() {
+    for text in [
+        "redis://cache",
+        "redis://10.0.0.1:7000/3",
+        "redis://[fd00::1]:6379",
+        " redis://:s%23cret@cache ",
+        "rediss://user:secret@cache:6380/1",
+        "unix:///run/redis.sock?db=1&user=a&pass=b",
+    ] {
+        assert_eq!(redis_url(OsStr::new(text)).unwrap().expose(), text.trim(), "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_redis_is_refused() {
+    for text in [
+        "cache:6379",
+        "http://cache",
+        "redis://",
+        "redis://cache/one",
+        "redis://cache/-1",
+        "redis://cache:port",
+        "redis://:pa#ss@cache",
+        "redis://0.0.0.0",
+        "unix://",
+    ] {
+        assert_eq!(redis_url(OsStr::new(text)), Err(Wrong::Value), "{text}");
+    }
+    let insecure = redis_url(OsStr::new("rediss://:secret@cache#insecure"));
+    assert!(matches!(insecure, Err(Wrong::Because(why)) if !why.contains("cache")));
+}
+
+#[test]
+fn a_host_is_one() {
+    for (text, expected) in [("cache", "cache"), ("10.0.0.1", "10.0.0.1"), ("fd00::1", "[fd00::1]")] {
+        assert_eq!(redis_host(OsStr::new(text)).as_deref(), Ok(expected));
+    }
+    for text in ["cache:6379", "redis://cache", "", "a b", "user@cache", "0.0.0.0"] {
+        assert_eq!(redis_host(OsStr::new(text)), Err(Wrong::Value), "{text}");
+    }
+}

@@ -11,9 +11,13 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::parse::{self, ADDRESS, SIZE, Wrong};
-use super::redis;
 use super::{ApiKey, CacheScope, Environment, LogFormat, Secret};
 use crate::engine::blender::protocol::SandboxMode;
+
+/// Before a name, it makes it this program's own.
+pub const PREFIX: &str = "MESHGATE_";
+/// After the name of a secret: the file that holds it.
+pub const FILE: &str = "_FILE";
 
 /// Blender takes 1.3 GB of addresses before it has read anything; with less than this, every conversion would fail.
 const LEAST_MEMORY: u64 = 1536 << 20;
@@ -51,6 +55,19 @@ pub enum Usual {
 pub struct Setting<T: 'static> {
     pub info: Info,
     pub parse: fn(&OsStr) -> Result<T, Wrong>,
+}
+
+/// Whether the environment and the file may have this name.
+pub fn is_known(name: &str) -> bool {
+    named(name).is_some()
+}
+
+/// The setting of this name, or the secret whose file it names.
+pub fn named(name: &str) -> Option<&'static Info> {
+    TABLE
+        .iter()
+        .copied()
+        .find(|info| info.name == name || info.secret && name.strip_suffix(FILE) == Some(info.name))
 }
 
 /// What a setting is about.
@@ -390,17 +407,17 @@ settings! {
     #[secret]
     REDIS_URL: Secret {
         group: Redis,
-        takes: redis::URL,
+        takes: parse::REDIS_URL,
         usual: Unset("none: each process is alone"),
         help: "the Redis that all processes share: redis://user:password@host:6379/0, rediss:// with TLS, or unix:///run/redis.sock",
-        parse: redis::url,
+        parse: parse::redis_url,
     }
     REDIS_HOST: String {
         group: Redis,
-        takes: redis::HOST,
+        takes: parse::REDIS_HOST,
         usual: Unset("none"),
         help: "the host of that Redis, instead of REDIS_URL",
-        parse: redis::host,
+        parse: parse::redis_host,
     }
     REDIS_PORT: u16 {
         group: Redis,
@@ -415,7 +432,7 @@ settings! {
         takes: "a password",
         usual: Unset("none"),
         help: "the password, for REDIS_HOST or a REDIS_URL without one",
-        parse: redis::secret,
+        parse: parse::secret,
     }
     LOG_LEVEL: String {
         group: Watching,

@@ -9,13 +9,9 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::parse::SWITCH;
-use super::settings::{Info, TABLE};
+use super::settings::{self, FILE, Info, PREFIX};
 use super::spelling;
 
-/// Before a name, it makes it this program's own.
-pub const PREFIX: &str = "MESHGATE_";
-/// After the name of a secret: the file that holds it.
-pub const FILE: &str = "_FILE";
 /// No settings and no secret are larger; what is, is another file. Bytes.
 const LARGEST: u64 = 1 << 20;
 
@@ -97,7 +93,7 @@ impl Sources {
 
     fn add_key(&mut self, key: String, value: &toml::Value) {
         let name = key.to_ascii_uppercase();
-        let Some(info) = known(&name).filter(|_| key == key.to_ascii_lowercase()) else {
+        let Some(info) = settings::named(&name).filter(|_| key == key.to_ascii_lowercase()) else {
             let meant = spelling::likely(&name).map(|name| format!("; {} is", name.to_ascii_lowercase()));
             let meant = meant.unwrap_or_default();
             return self.mistakes.push(format!("{key} in {} is no setting{meant}", self.file_name));
@@ -210,19 +206,6 @@ fn secret(name: &str, source: impl Fn(&str) -> Option<(String, OsString)>) -> Re
 
 fn is_empty(value: &OsStr) -> bool {
     value.to_str().is_some_and(|text| text.trim().is_empty())
-}
-
-/// Whether the environment and the file may have this name.
-pub fn is_known(name: &str) -> bool {
-    known(name).is_some()
-}
-
-/// The setting of this name, or the secret whose file it names.
-fn known(name: &str) -> Option<&'static Info> {
-    TABLE
-        .iter()
-        .copied()
-        .find(|info| info.name == name || info.secret && name.strip_suffix(FILE) == Some(info.name))
 }
 
 /// A file's text, which may be secret.

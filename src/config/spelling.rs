@@ -2,8 +2,7 @@
 
 use std::ffi::OsStr;
 
-use super::settings::TABLE;
-use super::sources::{FILE, PREFIX, is_known};
+use super::settings::{FILE, PREFIX, TABLE, is_known};
 
 /// Names shorter than this are near to too many others.
 const SHORTEST: usize = 6;
