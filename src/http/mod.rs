@@ -15,6 +15,7 @@ mod probes;
 mod problem;
 mod receive;
 mod refusal;
+mod report_texts;
 mod reports;
 mod request_id;
 mod router;
@@ -26,7 +27,7 @@ mod watch;
 mod wire;
 
 pub use document::text as document;
-pub use reports::Sending;
+pub use report_texts::Sending;
 pub use router::{metrics_router, router};
 pub use server::Server;
 pub use state::{Gateway, Settings};

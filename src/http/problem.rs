@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -146,4 +148,19 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorCode::OutputExists | ErrorCode::Io | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
+}
+
+/// Puts the ID of a request into the error that is its answer.
+pub async fn add_request_id(request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions().get::<Problem>() {
+        let answer = problem.answer(id.as_ref());
+        // Headers that were added on the way stay.
+        let (parts, body) = answer.into_parts();
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        *response.body_mut() = body;
+        debug_assert_eq!(parts.status, response.status());
+    }
+    response
 }

@@ -6,8 +6,6 @@ use axum::middleware::Next;
 use axum::response::Response;
 use uuid::Uuid;
 
-use super::problem::Problem;
-
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A longer one is no number but an attempt to fill the log.
@@ -41,20 +39,5 @@ pub async fn number(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(HEADER, value);
     }
     response.extensions_mut().insert(id);
-    response
-}
-
-/// Puts the number of a request into the error that is its answer.
-pub async fn in_problems(request: Request, next: Next) -> Response {
-    let id = request.extensions().get::<RequestId>().cloned();
-    let mut response = next.run(request).await;
-    if let Some(problem) = response.extensions().get::<Problem>() {
-        let answer = problem.answer(id.as_ref());
-        // Headers that were added on the way stay.
-        let (parts, body) = answer.into_parts();
-        response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
-        *response.body_mut() = body;
-        debug_assert_eq!(parts.status, response.status());
-    }
     response
 }

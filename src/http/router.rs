@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::state::Shared;
 use super::{
     access, apidocs, convert, document, formats, metrics, probes, refusal, reports, request_id, watch,
@@ -72,7 +72,7 @@ fn finish(router: Router<Shared>, gateway: Shared) -> Router {
     };
     router
         .layer(middleware::from_fn(safe_headers))
-        .layer(middleware::from_fn(request_id::in_problems))
+        .layer(middleware::from_fn(problem::add_request_id))
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), watch::watch))
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), access::client::note))
         .layer(middleware::from_fn(request_id::number))
@@ -124,7 +124,7 @@ mod tests {
         let router: Router = Router::new()
             .route("/", get(panics))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(middleware::from_fn(request_id::in_problems))
+            .layer(middleware::from_fn(problem::add_request_id))
             .layer(middleware::from_fn(request_id::number));
         for _ in 0..2 {
             let request =

@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::access::client::Peer;
 use super::bodies::Seen;
 use super::problem::Problem;
 use super::refusal::{self, Refused};
@@ -49,10 +50,6 @@ const UNSENT: u32 = 32 << 10;
 /// Bytes of a request that were read and of an answer that are to be written, each: however many connections there are,
 /// together they stay small beside the conversions.
 const BUFFER: usize = 64 << 10;
-
-/// The other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
 
 /// A socket that listens.
 pub struct Server {

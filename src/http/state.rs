@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 
-use super::reports::Sending;
+use super::report_texts::Sending;
 use super::uploads::Uploads;
 use crate::config::Access;
 use crate::engine::workdir::WorkDir;

@@ -11,10 +11,13 @@ use axum::middleware::Next;
 use axum::response::Response;
 use ipnet::IpNet;
 
-use crate::http::server::Peer;
 use crate::http::state::Shared;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
 
 /// The client's address; in the extensions of the request and of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
