@@ -9,8 +9,8 @@ use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
 
 use super::files::Files;
-use super::model::{Limits, Sent};
 use super::names;
+use super::source::{Limits, Sent};
 use crate::domain::{Cancel, ConversionError, ErrorCode};
 
 /// Unpacked bytes up to which a zip may be packed however well.
@@ -57,7 +57,7 @@ pub fn unpack(sent: &Sent, files: &mut Files, limits: Limits) -> Result<(), Conv
             let detail = format!("the zip holds a link or special file: {}", names::quoted(&name));
             return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
         }
-        if entry.is_dir() || name.ends_with('\\') || parts.is_empty() || is_junk(&parts) {
+        if entry.is_dir() || name.ends_with('\\') || parts.is_empty() || names::is_junk(&parts) {
             continue;
         }
         if !matches!(entry.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
@@ -69,16 +69,6 @@ pub fn unpack(sent: &Sent, files: &mut Files, limits: Limits) -> Result<(), Conv
         files.written(index, bytes);
     }
     Ok(())
-}
-
-/// Files that systems leave behind, and nobody means to send.
-pub fn is_junk(parts: &[&str]) -> bool {
-    parts.iter().any(|part| {
-        part.starts_with('.')
-            || part.eq_ignore_ascii_case("__MACOSX")
-            || part.eq_ignore_ascii_case("Thumbs.db")
-            || part.eq_ignore_ascii_case("desktop.ini")
-    })
 }
 
 fn climbs(name: &str) -> bool {

@@ -8,17 +8,22 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use budget::Budget;
 pub use budget::MAX_NAMES;
 pub use lookup::{Found, Resolved};
+use walkdir::WalkDir;
 
-use super::model::{Limits, Part};
+use super::names;
 use super::originals::Originals;
-use super::{names, siblings};
+use super::source::{Limits, Part};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode};
-use crate::open::Located;
+use crate::open::{Located, Root, folder_of};
+
+/// Files that may lie around a file of the user's own; more are not looked at.
+const MAX_SIBLINGS: usize = 4000;
 
 /// Deepest nesting of folders, and longest path of a file in bytes: systems stop at 4,096 with all that is above.
 const MAX_DEPTH: usize = 64;
@@ -207,7 +212,7 @@ impl Files {
             return;
         };
         if let Some(path) = self.around.take() {
-            siblings::offer(&path, &root, self);
+            offer_siblings(&path, &root, self);
         }
     }
 
@@ -374,6 +379,22 @@ impl Files {
             if self.taken.insert(free.clone()) {
                 return free;
             }
+        }
+    }
+}
+
+/// Makes the files in the folder of `path`, which is opened as `root`, known, two levels deep; links are passed by.
+fn offer_siblings(path: &Path, root: &Arc<Root>, files: &mut Files) {
+    let folder = folder_of(path);
+    let walk = WalkDir::new(folder).min_depth(1).max_depth(3).sort_by_file_name();
+    for entry in walk.into_iter().filter_map(Result::ok).take(MAX_SIBLINGS) {
+        let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+        let relative = inside.to_string_lossy().into_owned();
+        let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
+        let is_main = parts.len() == 1 && entry.path().file_name() == path.file_name();
+        if entry.file_type().is_file() && !is_main && !names::is_junk(&parts) {
+            let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
+            files.offer(Located::new(root, inside.to_owned()), &parts, bytes);
         }
     }
 }

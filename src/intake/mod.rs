@@ -13,8 +13,9 @@ mod originals;
 mod packed;
 mod references;
 mod seems;
-mod siblings;
+mod source;
 
 pub use detect::{Content, detect_file};
 pub use files::MAX_NAMES;
-pub use model::{Limits, Model, Named, Sent, Source, prepare};
+pub use model::{Model, prepare};
+pub use source::{Limits, Named, Sent, Source};

@@ -161,6 +161,16 @@ pub fn result_name(sent: &str) -> String {
     portable(if Format::from_extension(extension).is_some() { inner } else { stem })
 }
 
+/// Files that systems leave behind, and nobody means to send.
+pub fn is_junk(parts: &[&str]) -> bool {
+    parts.iter().any(|part| {
+        part.starts_with('.')
+            || part.eq_ignore_ascii_case("__MACOSX")
+            || part.eq_ignore_ascii_case("Thumbs.db")
+            || part.eq_ignore_ascii_case("desktop.ini")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

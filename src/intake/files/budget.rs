@@ -2,7 +2,7 @@
 
 use super::Files;
 use crate::domain::{ConversionError, ErrorCode};
-use crate::intake::model::Limits;
+use crate::intake::source::Limits;
 
 /// Most bytes of the names of all files together.
 pub const MAX_NAMES: usize = 1 << 20;
