@@ -24,4 +24,5 @@ mod zygote;
 
 pub use conversion::Done;
 pub use error::EngineError;
-pub use supervisor::{Blender, Settings, Version};
+pub use locate::Version;
+pub use supervisor::{Blender, Settings};

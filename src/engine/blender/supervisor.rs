@@ -22,7 +22,7 @@ use tracing::Instrument;
 use super::conversion::{Conversion, Done};
 use super::error::EngineError;
 use super::launch::{Launcher, Program};
-use super::locate::Engine;
+use super::locate::{Engine, Version};
 use super::package;
 use super::pool::{Pool, stopping};
 use super::protocol::{self, Hello, Limits, Ready, SandboxMode, Stage, Task};
@@ -81,15 +81,6 @@ impl Settings {
             entry: None,
         }
     }
-}
-
-/// What kind of engine runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    /// `5.0.1`
-    pub blender: String,
-    /// `4.10.2`, or empty where the VRM add-on is missing.
-    pub vrm_addon: String,
 }
 
 /// A running Blender. Dropping it stops everything in the background; [`Blender::shutdown`] waits for it.

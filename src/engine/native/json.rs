@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::stretch::Stretch;
+use super::stretch::{Hole, Stretch};
 use super::{malformed, unreadable};
 use crate::domain::{Cancel, ConversionError, ErrorCode, error};
 use crate::open::Located;
@@ -30,9 +30,6 @@ const PARSED_VALUE: u64 = 128;
 /// The longest head of a `data:` URI that is recognised: `data:image/png;base64`.
 const MAX_HEAD: usize = 256;
 
-/// So many characters at least are between two marks of a payload: opening it at any place decodes few more.
-const MARK_EVERY: u64 = 4096;
-
 /// So many bytes of a payload are looked at in one go.
 const LEAP: usize = 32;
 
@@ -44,41 +41,6 @@ pub struct Json {
     holes: Vec<Hole>,
     /// How many values it holds, roughly: objects, lists and what commas part.
     values: u64,
-}
-
-/// The payload of a `data:` URI: characters that were left in the file.
-#[derive(Debug, Clone)]
-pub struct Hole {
-    /// Where it belongs in the text.
-    at: usize,
-    /// Where it is in the file.
-    pub range: Range<u64>,
-    /// How many of its characters are of the base64 alphabet.
-    pub characters: u64,
-    /// Whether it is nothing but base64, so that any place in it can be found by arithmetic.
-    pub plain: bool,
-    /// Places from which it can be decoded, for where it is not.
-    pub marks: Vec<Mark>,
-}
-
-/// A place in a payload before which there are whole groups of four characters of base64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
-    /// How many characters there are before it.
-    pub characters: u64,
-    /// Where it is in the file.
-    pub place: u64,
-}
-
-impl Hole {
-    /// Counts characters of base64, the last of which is before `place`.
-    fn add(&mut self, characters: u64, place: u64) {
-        self.characters += characters;
-        let marked = self.marks.last().map_or(0, |mark| mark.characters);
-        if self.characters.is_multiple_of(4) && self.characters - marked >= MARK_EVERY {
-            self.marks.push(Mark { characters: self.characters, place });
-        }
-    }
 }
 
 /// Where the scanner is.

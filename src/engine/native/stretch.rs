@@ -1,13 +1,13 @@
 //! Bytes that lie somewhere in a file, as they are or as base64, and are never held whole.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::read::DecoderReader;
 
-use super::json::{Hole, Mark};
 use crate::domain::Cancel;
 use crate::open::Located;
 
@@ -17,8 +17,46 @@ static BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// So many characters at least are between two marks of a payload: opening it at any place decodes few more.
+const MARK_EVERY: u64 = 4096;
+
 /// Bytes that are copied in one go.
 const COPIED: u64 = 16 << 20;
+
+/// The payload of a `data:` URI: characters that were left in the file.
+#[derive(Debug, Clone)]
+pub struct Hole {
+    /// Where it belongs in the text.
+    pub at: usize,
+    /// Where it is in the file.
+    pub range: Range<u64>,
+    /// How many of its characters are of the base64 alphabet.
+    pub characters: u64,
+    /// Whether it is nothing but base64, so that any place in it can be found by arithmetic.
+    pub plain: bool,
+    /// Places from which it can be decoded, for where it is not.
+    pub marks: Vec<Mark>,
+}
+
+/// A place in a payload before which there are whole groups of four characters of base64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// How many characters there are before it.
+    pub characters: u64,
+    /// Where it is in the file.
+    pub place: u64,
+}
+
+impl Hole {
+    /// Counts characters of base64, the last of which is before `place`.
+    pub fn add(&mut self, characters: u64, place: u64) {
+        self.characters += characters;
+        let marked = self.marks.last().map_or(0, |mark| mark.characters);
+        if self.characters.is_multiple_of(4) && self.characters - marked >= MARK_EVERY {
+            self.marks.push(Mark { characters: self.characters, place });
+        }
+    }
+}
 
 /// Bytes in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
