@@ -1,54 +1,22 @@
 //! Results: written once under the name of what they hold, and checked when they are read.
 
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use blake3::Hash;
-use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::signer::{Method, SignedUrlOptions};
 use tracing::Instrument;
 use url::Url;
 
+use super::blob::{Fetched, Found, Opened, Put, Source};
 use super::layout::Key;
-use super::local::{self, Found};
+use super::local;
 use super::{Error, Operation, Outcome, Storage, age, remote};
-
-/// Up to this, a result is given out in memory: a file would have a thread asked several times. Bytes.
-pub const SMALL: u64 = 256 << 10;
-
-/// … and up to this while there is room for it.
-pub const MIDDLE: u64 = 2 << 20;
 
 /// Smaller ones are sent to a bucket without asking whether they are there: the question takes as long. Bytes.
 const WORTH_ASKING: u64 = 1 << 20;
-
-/// What is to be kept.
-#[derive(Debug, Clone)]
-pub enum Source {
-    /// A regular file that nobody writes to any more: it may become the blob itself. Its name may be removed when it
-    /// was put.
-    File(PathBuf),
-    Bytes(Bytes),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Put {
-    Stored,
-    /// It was there already, and is kept as long as if it were new.
-    Present,
-}
-
-/// A result that is what its name says.
-#[derive(Debug)]
-pub enum Fetched {
-    Small(Bytes),
-    /// An open file at its beginning, which stays as it is whatever is removed, and its length.
-    File(File, u64),
-}
 
 impl Storage {
     /// Keeps a result under `hash`, which the caller vouches for.
@@ -202,32 +170,5 @@ impl Storage {
             Ok((if url.is_some() { Outcome::Done } else { Outcome::Absent }, url))
         };
         self.tracked(Operation::Presign, work).await
-    }
-}
-
-/// A source that is open: its name may be gone meanwhile.
-pub enum Opened {
-    File(Arc<File>, u64),
-    Bytes(Bytes),
-}
-
-impl Opened {
-    fn new(source: Source) -> Result<Self, Error> {
-        let open = |path: &Path| -> io::Result<Self> {
-            let file = crate::open::regular(path)?;
-            let bytes = file.metadata()?.len();
-            Ok(Self::File(Arc::new(file), bytes))
-        };
-        match source {
-            Source::Bytes(bytes) => Ok(Self::Bytes(bytes)),
-            Source::File(path) => open(&path).map_err(|error| Error::ours("read the result", &error)),
-        }
-    }
-
-    pub fn bytes(&self) -> u64 {
-        match self {
-            Self::File(_, bytes) => *bytes,
-            Self::Bytes(bytes) => bytes.len() as u64,
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! What lies where in the store.
 
+use std::time::SystemTime;
+
 use blake3::Hash;
 use uuid::Uuid;
 
@@ -72,6 +74,17 @@ impl Name {
         let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
         (is_number && Key::parse(path).is_some()).then_some(Name::Passing)
     }
+}
+
+/// One object of ours, as it was listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Below the root.
+    pub path: String,
+    pub name: Name,
+    pub bytes: u64,
+    /// Of a blob in a folder: when it was last used. In a bucket, when it was put.
+    pub modified: SystemTime,
 }
 
 #[cfg(test)]

@@ -10,11 +10,10 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::age;
-use super::blobs::{Fetched, MIDDLE, Put, SMALL, Source};
+use super::blob::{Fetched, Found, MIDDLE, Put, SMALL, Source};
 use super::error::Error;
-use super::layout::Name;
+use super::layout::{Item, Name};
 use super::recent::{Recent, Stamp};
-use super::sweep::Item;
 use crate::open::make_private;
 
 /// Room for results in memory that are not small.
@@ -33,14 +32,6 @@ impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.content
     }
-}
-
-/// What was found under a name.
-pub enum Found {
-    Sound(Fetched),
-    Absent,
-    /// It does not hold what it is called.
-    Corrupt,
 }
 
 /// Keeps a source under its name, and tells how many bytes that are.

@@ -16,6 +16,7 @@
 //! What is away is an error ([`Error`]), and [`Storage::trouble`] tells it until it works again; what is not there is
 //! `None`. Neither may fail a conversion.
 
+mod blob;
 mod blobs;
 mod cloud;
 mod documents;
@@ -45,7 +46,7 @@ use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 pub use blake3::Hash;
-pub use blobs::{Fetched, Put, SMALL, Source};
+pub use blob::{Fetched, Put, SMALL, Source};
 pub use documents::{Document, Kept, Kind, Listed};
 pub use error::{Error, Trouble};
 pub use sweep::Swept;

@@ -11,9 +11,8 @@ use futures_util::StreamExt;
 use object_store::path::Path as Location;
 use object_store::{GetResult, ObjectStore, ObjectStoreExt, WriteMultipart};
 
-use super::blobs::{Fetched, Opened, SMALL};
+use super::blob::{Fetched, Found, Opened, SMALL};
 use super::error::Error;
-use super::local::Found;
 
 /// More is sent in parts of this size: S3 takes 10,000 of them, of 5 MiB at least. Bytes.
 const PART: usize = 8 << 20;

@@ -8,7 +8,7 @@ use blake3::Hash;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
-use super::layout::{self, Key, Name};
+use super::layout::{self, Item, Key, Name};
 use super::{Error, Operation, Outcome, Storage, age, error, local};
 
 /// What was written aside or by a check, and not touched for so long, was left by a process that was killed. One that
@@ -28,17 +28,6 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// How often a store that fails is looked at, while nobody uses it.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
-
-/// One object of ours, as it was listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Below the root.
-    pub path: String,
-    pub name: Name,
-    pub bytes: u64,
-    /// Of a blob in a folder: when it was last used. In a bucket, when it was put.
-    pub modified: SystemTime,
-}
 
 /// What a sweep did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
