@@ -171,6 +171,14 @@ fn complain(error: &dyn Error) {
     }
 }
 
+/// Prints what may be a mistake, where there is no log for it.
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        // Nothing can be done about a closed stream.
+        let _ = writeln!(io::stderr(), "meshgate: warning: {warning}");
+    }
+}
+
 /// Writes a line to standard output.
 ///
 /// # Errors

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Command};
 
-use super::Failure;
 use super::conversion_flags::capitalised;
+use super::{Failure, warn};
 use crate::config::settings::{self, Group, Info, TABLE};
 use crate::config::{Cache, Engine, Mistakes, Reader, Redis, Sources, Storage};
 
@@ -45,7 +45,7 @@ impl EngineArgs {
     /// # Errors
     /// Wrong use, a line for each mistake.
     pub fn check<T>(&self, others: impl FnOnce(&mut Reader) -> T) -> Result<(Engine, T), Failure> {
-        Ok(self.read(Sources::environment(), others)?)
+        Ok(self.read(environment(), others)?)
     }
 
     fn read<T>(
@@ -67,7 +67,7 @@ impl RunArgs {
     /// # Errors
     /// Wrong use, a line for each mistake.
     pub fn check(&self, engine: &EngineArgs) -> Result<(RunSettings, Engine), Failure> {
-        Ok(self.read(engine, Sources::environment())?)
+        Ok(self.read(engine, environment())?)
     }
 
     fn read(&self, engine: &EngineArgs, mut sources: Sources) -> Result<(RunSettings, Engine), Mistakes> {
@@ -83,6 +83,13 @@ impl RunArgs {
         let run = RunSettings { at_once, timeout, known };
         reader.finish((run, engine))
     }
+}
+
+/// The environment, whose likely mistakes are printed.
+fn environment() -> Sources {
+    let sources = Sources::environment();
+    warn(&sources.warnings());
+    sources
 }
 
 fn give(sources: &mut Sources, options: &[(&'static Info, OsString)]) {

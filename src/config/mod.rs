@@ -222,7 +222,7 @@ impl Server {
         let metrics = reader.given(&settings::METRICS_ADDRESS);
         if metrics.is_some_and(|metrics| clash(metrics, bind)) {
             reader.mistake(
-                "METRICS_ADDRESS takes the port of BIND_ADDRESS; unset, /metrics is served there".to_owned(),
+                "METRICS_ADDRESS has the port of BIND_ADDRESS: set another port, or unset it to have /metrics served there".to_owned(),
             );
         }
         let workers = reader.given_if(&settings::WORKERS, |workers| *workers > 0);

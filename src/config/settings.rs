@@ -286,7 +286,7 @@ settings! {
         option: ("--worker-memory-limit", "SIZE"),
         takes: "a number of bytes, or one like 4G, from 1536M on",
         usual: Value("4G"),
-        help: "memory that one conversion may use, in bytes or like 4G; 1536M at least, as Blender alone takes most of that. A container with less than `WORKERS` times this is warned of at the start",
+        help: "memory that one conversion may ask the system for, in bytes or like 4G; at least 1536M, as Blender alone asks for 1.3 GB. It uses about half of what it asks for",
         parse: |value| parse::size(value, LEAST_MEMORY),
     }
     WORKER_MAX_REQUESTS: u64 {

@@ -190,7 +190,9 @@ fn two_addresses_that_are_one_are_a_mistake() {
         let lines = wrong(&both(bind, metrics));
         assert_eq!(
             lines,
-            ["METRICS_ADDRESS takes the port of BIND_ADDRESS; unset, /metrics is served there"]
+            [
+                "METRICS_ADDRESS has the port of BIND_ADDRESS: set another port, or unset it to have /metrics served there"
+            ]
         );
     }
     for (bind, metrics) in [

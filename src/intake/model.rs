@@ -362,7 +362,7 @@ fn ambiguous(candidates: &[&str], container: Container) -> ConversionError {
         String::new()
     };
     let detail = format!(
-        "{} holds {} models, and one must be named: {}{more}",
+        "{} holds {} models; name one with --main or main=: {}{more}",
         container.word(),
         candidates.len(),
         shown.join(", ")

@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -165,6 +166,12 @@ def fault_allocate(task: dict, progress: Progress) -> None:
 
 def fault_refuse(task: dict, progress: Progress) -> None:
     raise ConversionError("empty_model", "the model has no object")
+
+
+def fault_swallow(task: dict, progress: Progress) -> None:
+    """What a library does that gets no memory, prints so, and goes on."""
+    print("Exception thrown while opening layer: std::bad_alloc", file=sys.stderr, flush=True)
+    raise ConversionError("export_failed", "the usda file written cannot be read")
 
 
 def fault_linked(task: dict, progress: Progress) -> None:

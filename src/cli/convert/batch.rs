@@ -157,7 +157,7 @@ impl Shared {
         let placed = self.files.spawn_blocking(move || {
             // All of it moves here: the folder has to stay until the files are copied.
             let written = write::place(&result.paths, &output, force, &interrupt);
-            written.map(|written| Success { report: result.report, written })
+            written.map(|written| Success { report: result.report, written, cached: result.cached })
         });
         placed.await.unwrap_or_else(|error| {
             Err(ConversionError::new(ErrorCode::Internal, format!("could not write the result: {error}")))

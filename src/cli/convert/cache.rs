@@ -35,6 +35,8 @@ pub struct Files {
     pub report: Report,
     /// The main file first.
     pub paths: Vec<PathBuf>,
+    /// Whether it was known, and nothing converted.
+    pub cached: bool,
     /// What keeps them where they are.
     _kept: Box<dyn Any + Send>,
 }
@@ -124,7 +126,7 @@ async fn kept(
     let files = blocking(move |_| {
         let written = write(content, &about, &folder);
         let paths = written.map_err(|error| ConversionError::io("write the result", &error))?;
-        Ok(Files { report: (*report).clone(), paths, _kept: Box::new(folder) })
+        Ok(Files { report: (*report).clone(), paths, cached: true, _kept: Box::new(folder) })
     });
     files.await.map(Some)
 }
@@ -184,11 +186,16 @@ impl Files {
     /// Of a conversion that was carried out.
     pub fn of(outcome: Outcome) -> Self {
         let Outcome { report, folder, files, memory, .. } = outcome;
-        Self { report, paths: files, _kept: Box::new((folder, memory)) }
+        Self { report, paths: files, cached: false, _kept: Box::new((folder, memory)) }
     }
 
     fn made(made: Arc<Made>) -> Self {
         let outcome = &made.outcome;
-        Self { report: outcome.report.clone(), paths: outcome.files.clone(), _kept: Box::new(made) }
+        Self {
+            report: outcome.report.clone(),
+            paths: outcome.files.clone(),
+            cached: false,
+            _kept: Box::new(made),
+        }
     }
 }

@@ -43,6 +43,11 @@ and a.obj.glb. A result of several files gets a folder of its own, unless --pack
 Exit code: 0 all converted, 1 some failed, 64 wrong use, 130 interrupted. With several formats, pairs
 that make no sense (an obj has no skeleton for vrm) are skipped and do not count as failed.";
 
+/// How long removing the folders of conversions may go on when everything else has ended.
+const LAST_WORK: Duration = Duration::from_secs(10);
+/// The same of an interrupted run: a read of standard input cannot be interrupted, and ends with the process.
+const LAST_WORK_INTERRUPTED: Duration = Duration::from_millis(50);
+
 /// Convert models and motions, one or many
 ///
 /// IN is a file, a zip, a folder, or - for standard input. OUT is a file, a folder, or - for standard
@@ -118,8 +123,8 @@ pub fn run(mut args: Args, bars: MultiProgress) -> Result<ExitCode, Failure> {
         .build()
         .map_err(Failure::io("start the runtime"))?;
     let tally = runtime.block_on(batch::carry_out(jobs, settings, bars));
-    // A read of standard input cannot be interrupted; it ends with the process.
-    runtime.shutdown_timeout(Duration::from_millis(50));
+    let interrupted = tally.as_ref().map_or(true, |tally| tally.interrupted);
+    runtime.shutdown_timeout(if interrupted { LAST_WORK_INTERRUPTED } else { LAST_WORK });
     Ok(exit_code(&tally?))
 }
 

@@ -21,6 +21,8 @@ pub struct Success {
     pub report: Report,
     /// What was written, the main file first; nothing when it went to standard output.
     pub written: Vec<PathBuf>,
+    /// Whether it was converted before, and only copied now.
+    pub cached: bool,
 }
 
 /// How many went which way.

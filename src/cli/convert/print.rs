@@ -26,6 +26,7 @@ struct Line<'a> {
     code: Option<ErrorCode>,
     detail: Option<&'a str>,
     seconds: f64,
+    cached: bool,
     report: Option<&'a Report>,
 }
 
@@ -160,6 +161,7 @@ fn json(done: &Done, ending: Ending) -> String {
         code: error.map(|error| error.code),
         detail: error.map(|error| error.detail.as_str()),
         seconds: (done.seconds * 1000.0).round() / 1000.0,
+        cached: done.result.as_ref().is_ok_and(|success| success.cached),
         report: done.result.as_ref().ok().map(|success| &success.report),
     };
     serde_json::to_string(&line).unwrap_or_else(|error| format!("{{\"detail\":{:?}}}", error.to_string()))
@@ -195,7 +197,7 @@ fn block(done: &Done) -> String {
         Ok(success) => format!(
             "{pair}  {}  {}\n{}",
             humanize::duration(done.seconds),
-            success.report.engine,
+            if success.cached { "converted before" } else { &success.report.engine },
             details(success)
         ),
         Err(error) => format!("{pair}: {}", reason(error, Ending::Failed)),

@@ -45,7 +45,7 @@ fn succeeded(losses: &[&str], warnings: &[&str]) -> Done {
         index: 0,
         job: job(Format::Stl),
         seconds: 0.0614,
-        result: Ok(Success { report: report(losses, warnings), written }),
+        result: Ok(Success { report: report(losses, warnings), written, cached: false }),
     }
 }
 
@@ -106,7 +106,7 @@ fn json_has_every_key_every_time() {
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let good: Value = serde_json::from_str(&json(&succeeded(&[], &[]), Ending::Succeeded)).unwrap();
     let bad: Value = serde_json::from_str(&json(&failed(ErrorCode::NotHumanoid), Ending::Failed)).unwrap();
-    assert_eq!(keys(&good), ["input", "output", "outcome", "code", "detail", "seconds", "report"]);
+    assert_eq!(keys(&good), ["input", "output", "outcome", "code", "detail", "seconds", "cached", "report"]);
     assert_eq!(keys(&good), keys(&bad));
     assert_eq!(good["outcome"], "succeeded");
     assert_eq!(good["report"]["input"]["triangles"], 4212);

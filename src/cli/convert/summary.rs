@@ -114,7 +114,8 @@ fn result<'a>(done: &'a Done, ending: Ending, said: &[&str]) -> Vec<Row<'a>> {
         }
     };
     let lost = if report.losses.is_empty() { NONE.to_owned() } else { report.losses.len().to_string() };
-    let end = [lost, humanize::duration(done.seconds)];
+    let cached = done.result.as_ref().is_ok_and(|success| success.cached);
+    let end = [lost, if cached { "cached".to_owned() } else { humanize::duration(done.seconds) }];
     let mut rows = vec![Row::Cells { name, contents: Some(&report.output), end }];
     rows.extend(report.losses.iter().map(|loss| Row::Text(format!("  lost  {}", humanize::name(loss)))));
     rows.extend(report.warnings.iter().filter(|text| !said.contains(&text.as_str())).map(|text| note(text)));

@@ -32,7 +32,7 @@ fn report(target: Format, losses: &[&str]) -> Report {
 fn done(input: &str, target: Format, written: &str, result: Result<Report, ConversionError>) -> Done {
     let input = Input { origin: Origin::File(format!("models/{input}").into()), relative: input.into() };
     let job = Job { input, target, output: Output::File(written.into()) };
-    let result = result.map(|report| Success { report, written: vec![written.into()] });
+    let result = result.map(|report| Success { report, written: vec![written.into()], cached: false });
     Done { index: 0, job, seconds: 0.061, result }
 }
 

@@ -121,7 +121,7 @@ fn with_cause(error: &dyn std::error::Error) -> String {
 async fn bind(address: SocketAddr, config: &Config) -> Result<Server, Failure> {
     Server::bind(address, config.server.max_connections, config.server.read_timeout)
         .await
-        .map_err(Failure::io(format!("listen on {address}")))
+        .map_err(Failure::io(format!("listen on {address} (BIND_ADDRESS)")))
 }
 
 async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Result<Gateway, Failure> {

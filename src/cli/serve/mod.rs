@@ -3,11 +3,10 @@
 mod container_memory;
 mod gateway;
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Failure, say, wire};
+use super::{Failure, say, warn, wire};
 use crate::config::{Config, Reader, Sources, document};
 
 /// Serve conversions over HTTP.
@@ -52,12 +51,4 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     gateway::run(&config, storage, &warnings)
-}
-
-/// For when there is no log.
-fn warn(warnings: &[String]) {
-    for warning in warnings {
-        // Nothing can be done about a closed stream.
-        let _ = writeln!(io::stderr(), "meshgate: warning: {warning}");
-    }
 }

@@ -290,6 +290,14 @@ impl Conversion {
                 Some(Left::Failed(error)) if error.code == ErrorCode::OutputTooLarge => {
                     Verdict::Final(Err(self.too_large()))
                 }
+                // It may not know at all: libraries print that they got no memory, and go on.
+                Some(Left::Failed(error))
+                    if error.code == ErrorCode::MemoryLimit
+                        || matches!(error.code, ErrorCode::ImportFailed | ErrorCode::ExportFailed)
+                            && no_memory(&exited.log) =>
+                {
+                    Verdict::Final(Err(self.memory_limit()))
+                }
                 Some(Left::Failed(error)) => Verdict::Final(Err(error)),
                 Some(Left::Succeeded(result)) if status == 0 => Verdict::Final(result),
                 None if status == NO_SPACE => failed(ErrorCode::DiskFull, "the disk is full".to_owned()),
@@ -298,13 +306,7 @@ impl Conversion {
             End::Signal { signal: SIGXFSZ } => Verdict::Final(Err(self.too_large())),
             End::Signal { .. } => Verdict::Again(Setback::Crash),
             End::Hang => Verdict::Again(Setback::Hang),
-            End::MemoryLimit => failed(
-                ErrorCode::MemoryLimit,
-                format!(
-                    "the conversion needs more than the {} MiB of memory it may use",
-                    self.limits.memory_bytes >> 20
-                ),
-            ),
+            End::MemoryLimit => Verdict::Final(Err(self.memory_limit())),
             End::CpuLimit => failed(
                 ErrorCode::Timeout,
                 format!("the conversion used more than {} s of processor time", self.limits.cpu_seconds),
@@ -336,6 +338,12 @@ impl Conversion {
 
     fn too_large(&self) -> ConversionError {
         ConversionError::output_too_large(self.limits.file_bytes)
+    }
+
+    fn memory_limit(&self) -> ConversionError {
+        let most = self.limits.memory_bytes >> 20;
+        let detail = format!("the conversion needs more than the {most} MiB of memory it may use");
+        ConversionError::new(ErrorCode::MemoryLimit, detail)
     }
 
     fn timed_out(&self) -> ConversionError {
@@ -399,6 +407,11 @@ impl Conversion {
     fn words(&self) -> String {
         format!("{}-{}", self.task.input_format, self.task.output_format)
     }
+}
+
+/// Whether C++ or Blender printed that they got no memory.
+fn no_memory(log: &str) -> bool {
+    ["bad_alloc", "alloc returns null"].iter().any(|words| log.contains(words))
 }
 
 fn crashed(setback: Setback, exited: &Exited) -> ConversionError {

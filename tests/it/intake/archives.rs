@@ -103,7 +103,7 @@ fn bad_zips_get_one_sentence() {
             "two",
             zip_of(&[("a.obj", b"v 0 0 0"), ("b.stl", b"solid")]),
             ErrorCode::AmbiguousModel,
-            "the zip holds 2 models, and one must be named: \"a.obj\", \"b.stl\"",
+            "the zip holds 2 models; name one with --main or main=: \"a.obj\", \"b.stl\"",
         ),
         (
             "an image named fbx",

@@ -181,6 +181,9 @@ async fn limits_and_refusals_are_not_retried() {
     bench.settings.cpu_seconds = Some(4);
     let blender = bench.start().await;
     assert_eq!(bench.job("allocate").code(&blender, LONG).await, ErrorCode::MemoryLimit);
+    let error = bench.job("swallow").run(&blender, LONG).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::MemoryLimit);
+    assert_eq!(error.detail, "the conversion needs more than the 2048 MiB of memory it may use");
     assert_eq!(bench.job("burn").code(&blender, LONG).await, ErrorCode::Timeout);
     let error = bench.job("refuse").run(&blender, LONG).await.unwrap_err();
     assert_eq!((error.code, error.detail.as_str()), (ErrorCode::EmptyModel, "the model has no object"));
