@@ -1,9 +1,10 @@
 //! What work on a model is given besides the model: whether somebody still waits for it, and memory for what it parses.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::domain::{Cancel, ConversionError};
+use crate::domain::{Cancel, Client, ConversionError};
 
 /// How often work that waits for memory looks whether it was cancelled.
 const LOOK: Duration = Duration::from_millis(50);
@@ -13,6 +14,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Context {
     pub cancel: Cancel,
     pub memory: MemoryBudget,
+    /// Whose model it is.
+    pub client: Client,
 }
 
 impl Context {
@@ -21,7 +24,7 @@ impl Context {
     /// # Errors
     /// `cancelled`
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, ConversionError> {
-        self.memory.reserve(bytes, &self.cancel)
+        self.memory.reserve(bytes, &self.client, &self.cancel)
     }
 }
 
@@ -35,14 +38,21 @@ pub struct MemoryBudget(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limit: u64,
-    used: Mutex<u64>,
+    used: Mutex<Used>,
     freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    all: u64,
+    by_client: HashMap<Client, u64>,
 }
 
 /// Memory that was reserved; it is given back when this is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     shared: Arc<Shared>,
+    client: Client,
     bytes: u64,
 }
 
@@ -58,27 +68,48 @@ impl MemoryBudget {
         Self(Arc::new(Shared { limit, used: Mutex::default(), freed: Condvar::new() }))
     }
 
-    /// Waits until `bytes` are free, or three quarters of the limit where they are more than that: a large model leaves
-    /// room for small ones. Blocks the thread.
+    /// Waits until `bytes` are free, or three quarters of the limit where they are more than that. One client never has
+    /// more, so that another one's small models find room. Blocks the thread.
     ///
     /// # Errors
     /// `cancelled`
-    pub fn reserve(&self, bytes: u64, cancel: &Cancel) -> Result<Reservation, ConversionError> {
-        let bytes = bytes.min(self.0.limit / 4 * 3);
+    pub fn reserve(
+        &self,
+        bytes: u64,
+        client: &Client,
+        cancel: &Cancel,
+    ) -> Result<Reservation, ConversionError> {
+        let most = self.0.limit / 4 * 3;
+        let bytes = bytes.min(most);
         let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.0.limit - *used < bytes {
+        while self.0.limit - used.all < bytes || most - used.of(client) < bytes {
             cancel.check()?;
             let woken = self.0.freed.wait_timeout(used, LOOK);
             used = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
-        *used += bytes;
-        Ok(Reservation { shared: Arc::clone(&self.0), bytes })
+        used.all += bytes;
+        *used.by_client.entry(client.clone()).or_default() += bytes;
+        Ok(Reservation { shared: Arc::clone(&self.0), client: client.clone(), bytes })
+    }
+}
+
+impl Used {
+    fn of(&self, client: &Client) -> u64 {
+        self.by_client.get(client).copied().unwrap_or_default()
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        *self.shared.used.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
+        let mut used = self.shared.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.all -= self.bytes;
+        if let Some(of_client) = used.by_client.get_mut(&self.client) {
+            *of_client -= self.bytes;
+            if *of_client == 0 {
+                used.by_client.remove(&self.client);
+            }
+        }
+        drop(used);
         self.shared.freed.notify_all();
     }
 }
@@ -90,27 +121,42 @@ mod tests {
     use super::*;
     use crate::domain::ErrorCode;
 
+    fn client(number: u8) -> Client {
+        Client::address([192, 0, 2, number].into())
+    }
+
     #[test]
     fn what_does_not_fit_waits_for_what_is_given_back() {
         let budget = MemoryBudget::new(100);
-        let first = budget.reserve(60, &Cancel::default()).unwrap();
+        let first = budget.reserve(60, &client(1), &Cancel::default()).unwrap();
         let waiting = thread::spawn({
             let budget = budget.clone();
-            move || budget.reserve(50, &Cancel::default()).map(|reserved| reserved.bytes)
+            move || budget.reserve(50, &client(1), &Cancel::default()).map(|reserved| reserved.bytes)
         });
-        let beside = budget.reserve(40, &Cancel::default()).unwrap();
+        let beside = budget.reserve(40, &client(2), &Cancel::default()).unwrap();
         assert!(!waiting.is_finished());
         drop((first, beside));
         assert_eq!(waiting.join().unwrap(), Ok(50));
-        assert_eq!(budget.reserve(1000, &Cancel::default()).unwrap().bytes, 75);
+        assert_eq!(budget.reserve(1000, &client(1), &Cancel::default()).unwrap().bytes, 75);
+        assert!(budget.0.used.lock().unwrap().by_client.is_empty());
+    }
+
+    #[test]
+    fn one_client_leaves_room_for_others() {
+        let budget = MemoryBudget::new(100);
+        let _most = budget.reserve(75, &client(1), &Cancel::default()).unwrap();
+        let cancel = Cancel::default();
+        drop(cancel.guard());
+        assert_eq!(budget.reserve(1, &client(1), &cancel).unwrap_err().code, ErrorCode::Cancelled);
+        assert_eq!(budget.reserve(25, &client(2), &cancel).unwrap().bytes, 25);
     }
 
     #[test]
     fn cancelled_work_does_not_wait() {
         let budget = MemoryBudget::new(100);
-        let _most = budget.reserve(100, &Cancel::default()).unwrap();
+        let _some = budget.reserve(60, &client(1), &Cancel::default()).unwrap();
         let cancel = Cancel::default();
         drop(cancel.guard());
-        assert_eq!(budget.reserve(50, &cancel).unwrap_err().code, ErrorCode::Cancelled);
+        assert_eq!(budget.reserve(50, &client(2), &cancel).unwrap_err().code, ErrorCode::Cancelled);
     }
 }

@@ -165,6 +165,15 @@ impl ConversionFolder {
         self.0.path.join("in")
     }
 
+    /// Removes the model and the scratch: only the result is wanted any longer.
+    pub fn keep_result(&self) {
+        for part in [self.input(), self.scratch()] {
+            if let Err(error) = remove(&part) {
+                tracing::warn!(path = %part.display(), %error, "could not remove a part of a conversion's folder");
+            }
+        }
+    }
+
     /// `out/`: the result.
     pub fn output(&self) -> PathBuf {
         self.0.path.join("out")

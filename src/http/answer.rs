@@ -10,12 +10,13 @@ use super::file;
 use super::problem::Problem;
 use super::state::Gateway;
 use crate::cache;
+use crate::domain::Client;
 use crate::service::{How, Ready};
 use crate::storage::Hash;
 
 pub const CACHE: HeaderName = HeaderName::from_static("meshgate-cache");
 
-/// From this size on, clients may be sent to the bucket itself. Bytes.
+/// From this size on, results count while they are sent, and clients may be sent to the bucket itself. Bytes.
 const LARGE: u64 = 1 << 20;
 
 /// Of a result: only its client keeps it, and asks with its `ETag` whether it is still the same.
@@ -66,6 +67,7 @@ pub async fn answer(
     identity: Option<Hash>,
     wanted: &Wanted,
     ready: Ready,
+    client: Client,
     receive: Duration,
 ) -> Result<Option<Response>, Problem> {
     let about = ready.about().clone();
@@ -80,13 +82,20 @@ pub async fn answer(
     } else if let Some(elsewhere) = elsewhere(gateway, &ready, &described).await {
         elsewhere
     } else {
+        // One in the store takes no more room while it is sent.
+        let held = match &ready {
+            Ready::Made(_) if about.bytes >= LARGE => {
+                Some(gateway.results.hold(client, about.hash, about.bytes)?)
+            }
+            _ => None,
+        };
         let content = match (&ready, identity) {
             (Ready::Made(made), _) => Some(made.content().await?),
             (Ready::Kept(about), Some(identity)) => gateway.answers.open(identity, about).await,
             (Ready::Kept(_), None) => None,
         };
         let Some(content) = content else { return Ok(None) };
-        let (length, body) = file::body(content, ready);
+        let (length, body) = file::body(content, (ready, held));
         let headers = [
             (header::CONTENT_TYPE, media_type(&about).to_owned()),
             (header::CONTENT_LENGTH, length.to_string()),

@@ -199,7 +199,7 @@ async fn answer(
         let Answer { how, result } = gateway.answers.ask(&question, &work).await;
         let converted = how != How::Hit && result.as_ref().err().is_none_or(was_tried);
         let answered = match result {
-            Ok(ready) => answer::answer(gateway, identity, &wanted, ready, took)
+            Ok(ready) => answer::answer(gateway, identity, &wanted, ready, client.clone(), took)
                 .instrument(telemetry::span!("store"))
                 .await
                 .transpose(),

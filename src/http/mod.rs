@@ -20,9 +20,9 @@ mod reports;
 mod request_id;
 mod router;
 mod server;
+mod shares;
 mod socket;
 mod state;
-mod uploads;
 mod watch;
 mod wire;
 
@@ -30,5 +30,5 @@ pub use document::text as document;
 pub use report_texts::Sending;
 pub use router::{metrics_router, router};
 pub use server::Server;
+pub use shares::{Results, Shares};
 pub use state::{Gateway, Settings};
-pub use uploads::Uploads;

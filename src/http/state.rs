@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, HttpBody};
 
 use super::report_texts::Sending;
-use super::uploads::Uploads;
+use super::shares::{Results, Shares};
 use crate::config::Access;
 use crate::engine::workdir::WorkDir;
 use crate::limits::Limiter;
@@ -40,7 +40,8 @@ pub struct Gateway {
     pub limiter: Arc<dyn Limiter>,
     /// None: this process is alone.
     pub redis: Option<Redis>,
-    pub uploads: Arc<Uploads>,
+    pub uploads: Arc<Shares>,
+    pub results: Results,
     pub sending: Sending,
     pub settings: Settings,
     pub shutdown: Shutdown,
@@ -88,7 +89,8 @@ impl Gateway {
             storage,
             limiter,
             redis: None,
-            uploads: Arc::new(Uploads::new(1 << 20)),
+            uploads: Arc::new(Shares::new("uploads", 1 << 20)),
+            results: Results::new(1 << 20),
             sending: Sending::default(),
             settings: Settings {
                 timeout: Duration::from_mins(1),

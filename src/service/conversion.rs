@@ -95,6 +95,9 @@ impl Made {
 
 pub(super) type Progress<'a> = &'a (dyn Fn(Stage, Option<f64>) + Send + Sync);
 
+/// Models from this size on are removed before their results are sent. Bytes.
+const LARGE: u64 = 1 << 20;
+
 /// A conversion whose model is in its folder.
 pub(super) struct Conversion<'a> {
     pub folder: ConversionFolder,
@@ -227,8 +230,9 @@ impl Conversion<'_> {
             progress(Stage::Packing, None);
             place = packed::place(made.bytes).await;
         }
+        let is_large = model.bytes >= LARGE;
         // A model may have as many clips and names as fit into it, so that no step of this is for the async threads.
-        blocking(move |cancel| {
+        let outcome = blocking(move |cancel| {
             let _place = place;
             let stem = model.name.clone();
             let (mut report, mut files, memory) = compare(model, made, target, &options)?;
@@ -242,7 +246,13 @@ impl Conversion<'_> {
             report.timings.total_ms = milliseconds(began);
             Ok(Outcome { report, folder, files, memory, stem })
         })
-        .await
+        .await?;
+        if is_large {
+            // The client may take hours for the result, and a large model would stay as long. Nobody waits for it.
+            let folder = outcome.folder.clone();
+            tokio::task::spawn_blocking(move || folder.keep_result());
+        }
+        Ok(outcome)
     }
 }
 

@@ -40,10 +40,10 @@ impl Reading {
         work: impl FnOnce(&Context) -> Result<T, ConversionError> + Send + 'static,
     ) -> Result<T, ConversionError> {
         let place = self.places.acquire(client).await;
-        let memory = self.memory.clone();
+        let (memory, client) = (self.memory.clone(), client.clone());
         blocking(move |cancel| {
             let _place = place;
-            work(&Context { cancel: cancel.clone(), memory })
+            work(&Context { cancel: cancel.clone(), memory, client })
         })
         .await
     }

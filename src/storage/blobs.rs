@@ -7,13 +7,15 @@ use std::time::{Duration, SystemTime};
 use blake3::Hash;
 use object_store::ObjectStoreExt;
 use object_store::signer::{Method, SignedUrlOptions};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 use url::Url;
 
-use super::blob::{Fetched, Found, Opened, Put, Source};
+use super::blob::{Fetched, Found, MIDDLE, Opened, Put, Source};
 use super::layout::Key;
 use super::local;
 use super::{Error, Operation, Outcome, Storage, age, remote};
+use crate::domain::Cancel;
 
 /// Smaller ones are sent to a bucket without asking whether they are there: the question takes as long. Bytes.
 const WORTH_ASKING: u64 = 1 << 20;
@@ -87,8 +89,12 @@ impl Storage {
                 Some(root) => {
                     let file = root.join(&path);
                     let inner = Arc::clone(&self.0);
+                    let turn = self.turn_to_check(bytes).await;
+                    let cancel = Cancel::default();
+                    let _waits = cancel.guard();
                     let open = move |store: &str| {
-                        local::open(&inner.recent, &file, &hash, bytes)
+                        let _turn = turn;
+                        local::open(&inner.recent, &file, &hash, bytes, &cancel)
                             .map_err(|error| Error::io(store, &error))
                     };
                     self.blocking(open).await?
@@ -106,6 +112,14 @@ impl Storage {
             }
         };
         self.tracked(Operation::FetchBlob, work).await
+    }
+
+    /// Waits until a large result may be checked: each takes a processor for as long as its bytes take.
+    async fn turn_to_check(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        if bytes <= MIDDLE {
+            return None;
+        }
+        Arc::clone(&self.0.checking).acquire_owned().await.ok()
     }
 
     async fn download(&self, path: &str, hash: Hash, bytes: u64, spool: &Path) -> Result<Found, Error> {

@@ -3,7 +3,7 @@
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use blake3::{Hash, Hasher};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use super::blob::{Fetched, Found, MIDDLE, Put, SMALL, Source};
 use super::error::Error;
 use super::layout::{Item, Name};
 use super::recent::{Recent, Stamp};
+use crate::domain::Cancel;
 use crate::open::make_private;
 
 /// Room for results in memory that are not small.
@@ -138,7 +139,7 @@ fn copy_aside(store: &str, source: &Path, target: &Path) -> Result<PathBuf, Erro
 }
 
 /// Opens a blob and checks it. Whatever happens to its name afterwards, what was opened stays.
-pub fn open(recent: &Recent, path: &Path, hash: &Hash, bytes: u64) -> io::Result<Found> {
+pub fn open(recent: &Recent, path: &Path, hash: &Hash, bytes: u64, cancel: &Cancel) -> io::Result<Found> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -153,7 +154,7 @@ pub fn open(recent: &Recent, path: &Path, hash: &Hash, bytes: u64) -> io::Result
     }
     let room = if bytes > SMALL && bytes <= MIDDLE { ROOM.try_acquire().ok() } else { None };
     if bytes > SMALL && room.is_none() {
-        return open_large(file, &metadata, hash, bytes);
+        return open_large(recent, file, &metadata, hash, cancel);
     }
     let known = recent.get(hash, &Stamp::of(&metadata));
     let was_known = known.is_some();
@@ -173,13 +174,24 @@ fn read(file: &File, hash: &Hash, bytes: u64) -> io::Result<Option<Bytes>> {
     Ok((blake3::hash(&content) == *hash).then(|| content.into()))
 }
 
-fn open_large(mut file: File, metadata: &Metadata, hash: &Hash, bytes: u64) -> io::Result<Found> {
-    if Hasher::new().update_reader(&file)?.finalize() != *hash {
-        return Ok(Found::Corrupt);
+fn open_large(
+    recent: &Recent,
+    mut file: File,
+    metadata: &Metadata,
+    hash: &Hash,
+    cancel: &Cancel,
+) -> io::Result<Found> {
+    let known = recent.checked(hash, &Stamp::of(metadata));
+    let when = match known {
+        Some(when) => when,
+        None if Hasher::new().update_reader(cancel.reader(&file))?.finalize() == *hash => Instant::now(),
+        None => return Ok(Found::Corrupt),
+    };
+    if freshen(&file, metadata) || known.is_none() {
+        recent.put_checked(*hash, Stamp::of(&file.metadata()?), when);
     }
-    freshen(&file, metadata);
     file.rewind()?;
-    Ok(Found::Sound(Fetched::File(file, bytes)))
+    Ok(Found::Sound(Fetched::File(file, metadata.len())))
 }
 
 /// Tells the sweeper that it is used, unless it was told a moment ago; whether the file has changed by that. Of a disk that
@@ -246,7 +258,7 @@ mod tests {
 
     fn at(path: &Path, content: &[u8], hash: Hash, bytes: usize) -> Found {
         fs::write(path, content).unwrap();
-        open(&Recent::default(), path, &hash, bytes as u64).unwrap()
+        open(&Recent::default(), path, &hash, bytes as u64, &Cancel::default()).unwrap()
     }
 
     proptest! {
@@ -300,7 +312,7 @@ mod tests {
         let hash = blake3::hash(&content);
         fs::write(&path, &content).unwrap();
         let recent = Recent::default();
-        let fetch = || match open(&recent, &path, &hash, MIDDLE).unwrap() {
+        let fetch = || match open(&recent, &path, &hash, MIDDLE, &Cancel::default()).unwrap() {
             Found::Sound(Fetched::Small(content)) => Some(content),
             _ => None,
         };

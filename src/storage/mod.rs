@@ -87,6 +87,8 @@ struct Inner {
     recent: Recent,
     /// To write a document into a folder.
     turn: Arc<Semaphore>,
+    /// To check large results, one for each processor.
+    checking: Arc<Semaphore>,
 }
 
 /// What is told of each operation, for metrics.
@@ -182,6 +184,7 @@ impl Storage {
             crowded: Notify::new(),
             recent: Recent::default(),
             turn: Arc::new(Semaphore::new(1)),
+            checking: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
         }))
     }
 

@@ -1,8 +1,11 @@
-//! Results that were read and checked not long ago, in memory: while a file is as it was, it need not be read again.
+//! Results that were read and checked not long ago: while a file is as it was, it need not be read again. Small ones are
+//! kept in memory; of large ones only that they were checked, for a minute.
 
 use std::fs::Metadata;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use blake3::Hash;
 use bytes::Bytes;
@@ -10,6 +13,11 @@ use lru::LruCache;
 
 /// Bytes of all of them together.
 const MOST: usize = 32 << 20;
+
+/// How many large ones are known to have been checked, and for how long: what a disk damages without a trace is found
+/// by the next look.
+const MOST_CHECKED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+const CHECKED_FOR: Duration = Duration::from_mins(1);
 
 /// What a file is known by, and what changes with it: device, number, length, and when content and properties were
 /// changed, in seconds and nanoseconds.
@@ -35,11 +43,16 @@ pub struct Recent(Mutex<Inner>);
 struct Inner {
     results: LruCache<Hash, (Stamp, Bytes)>,
     bytes: usize,
+    checked: LruCache<Hash, (Stamp, Instant)>,
 }
 
 impl Default for Recent {
     fn default() -> Self {
-        Self(Mutex::new(Inner { results: LruCache::unbounded(), bytes: 0 }))
+        Self(Mutex::new(Inner {
+            results: LruCache::unbounded(),
+            bytes: 0,
+            checked: LruCache::new(MOST_CHECKED),
+        }))
     }
 }
 
@@ -65,8 +78,22 @@ impl Recent {
         }
     }
 
+    /// When the file was checked, if it is as it was then and that was not long ago.
+    pub fn checked(&self, hash: &Hash, stamp: &Stamp) -> Option<Instant> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, when) = inner.checked.get(hash)?;
+        (known == stamp && when.elapsed() < CHECKED_FOR).then_some(*when)
+    }
+
+    /// A large file was found to be what its name says.
+    pub fn put_checked(&self, hash: Hash, stamp: Stamp, when: Instant) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.checked.put(hash, (stamp, when));
+    }
+
     pub fn forget(&self, hash: &Hash) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.checked.pop(hash);
         if let Some((_, content)) = inner.results.pop(hash) {
             inner.bytes -= content.len();
         }

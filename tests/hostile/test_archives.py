@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 from costs import costs_little
-from kit import TRIANGLE, at_once, packed_small, until, zipped
+from kit import TRIANGLE, at_once, gltf, packed_small, until, zipped
 
 GIB = 1 << 30
 # What the server itself may have while it reads two models of 95 MB, in bytes.
@@ -161,3 +161,10 @@ def test_blocks_that_are_nothing_but_tables(gateway):
     frame = b"\x28\xb5\x2f\xfd\0\0" + (len(head) << 3).to_bytes(3, "little") + head
     model = {"a.blend": frame + block * ((40 << 20) // len(block)), "b.png": b""}
     costs_little(gateway, packed_small(model), "import_failed", "a.zip", most_memory=MOST_MEMORY, most_seconds=8)
+
+
+def test_files_in_many_folders_are_refused(gateway):
+    """Each in sixty of its own, which take longer to make and to remove than the files."""
+    folders = "/".join(["d"] * 59)
+    model = zipped({f"{number}/{folders}/a": b"" for number in range(1_990)} | {"a.gltf": gltf()})
+    costs_little(gateway, model, "too_large", most_seconds=20)

@@ -3,15 +3,17 @@
 `tests/engine/litter.py` is the real engine whose children leave more in their folder: the model's name says what.
 """
 
+import contextlib
 import io
 import json
 import shlex
+import socket
 import struct
 import time
 import zipfile
 
 import pytest
-from kit import ROOT, TRIANGLE
+from kit import CORNERS, ROOT, TRIANGLE, at_once, triangle_gltf, zipped
 
 PNG = b"\x89PNG\r\n\x1a\n"
 # In zips; intake takes no names there that begin with a dot or lead out of the zip.
@@ -167,3 +169,27 @@ def test_packing_ends_with_its_client_and_with_its_time(littering):
             answer = server.ask("POST", path, TRIANGLE)
             assert (answer.status, answer.code) == (504, "timeout"), answer.body[:300]
             assert time.monotonic() - began < 12
+
+
+def test_a_large_known_result_is_checked_for_few_at_a_time(gateway):
+    """A small zip of a large known result is asked for and given up again and again, by many at once."""
+    document = triangle_gltf(CORNERS)
+    document["images"] = [{"uri": "b.bin"}] * 44
+    model = zipped({"a.gltf": json.dumps(document).encode(), "b.bin": bytes(1 << 20)}, zipfile.ZIP_DEFLATED)
+    assert gateway.convert("a.zip", model, "gltf").status == 200
+    head = b"POST /convert?output_format=gltf&filename=a.zip HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
+
+    def ask_and_go() -> None:
+        for _ in range(40):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", gateway.port), 5) as connection:
+                connection.sendall(head % len(model) + model)
+                time.sleep(0.02)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with gateway.watched() as watch:
+        before = gateway.processor_seconds()
+        at_once(*[ask_and_go] * 30)
+        spent = gateway.processor_seconds() - before
+    # Each would take 0.05 s to check all of it.
+    assert spent < 1200 * 0.05 / 3, spent
+    print(f"1,200 requests: {spent:.1f} s of processor, /livez at most {watch.worst * 1000:.0f} ms")

@@ -27,6 +27,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 const DESCRIPTORS: usize = 4;
 const OWN_DESCRIPTORS: usize = 128;
 
+/// Results that are being sent may take so many times what one may.
+const RESULTS: u64 = 8;
+
 /// How long work on files may go on when everything else has ended.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
@@ -151,7 +154,8 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
         metrics,
         limiter,
         redis,
-        uploads: Arc::new(http::Uploads::new(server.max_uploads_size)),
+        uploads: Arc::new(http::Shares::new("unfinished uploads", server.max_uploads_size)),
+        results: http::Results::new(RESULTS.saturating_mul(config.engine.max_unpacked)),
         sending: http::Sending::default(),
         settings: http::Settings {
             timeout: server.timeout,

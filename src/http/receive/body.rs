@@ -12,7 +12,7 @@ use super::Limits;
 use crate::domain::ErrorCode;
 use crate::http::patience::{Patience, SLOWEST};
 use crate::http::problem::Problem;
-use crate::http::uploads::Upload;
+use crate::http::shares::Share;
 
 /// Bytes of a body that is read over.
 const PASSED_OVER: u64 = 16 << 10;
@@ -25,11 +25,11 @@ pub struct Incoming {
     limits: Limits,
     received: u64,
     patience: Patience,
-    upload: Upload,
+    upload: Share,
 }
 
 impl Incoming {
-    pub fn new(body: Body, limits: Limits, upload: Upload) -> Self {
+    pub fn new(body: Body, limits: Limits, upload: Share) -> Self {
         let patience = Patience::new(limits.wait);
         Self { stream: body.into_data_stream(), limits, received: 0, patience, upload }
     }

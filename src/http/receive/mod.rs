@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use tokio::sync::SemaphorePermit;
 
 use super::problem::Problem;
-use super::uploads::Upload;
+use super::shares::Share;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::engine::workdir::ConversionFolder;
 use crate::intake::{Named, Sent};
@@ -127,7 +127,7 @@ pub async fn receive(
     file_name: Option<&str>,
     folder: &ConversionFolder,
     limits: Limits,
-    upload: Upload,
+    upload: Share,
     refuse: impl Fn(&str) -> Result<(), Problem> + Send,
 ) -> Result<Vec<Received>, Problem> {
     let incoming = Incoming::new(body, limits, upload);

@@ -97,10 +97,14 @@ impl Parts {
 
     /// The lines between a delimiter and the empty line, the rest of the delimiter's own among them.
     async fn headers(&mut self) -> Result<Bytes, Problem> {
+        let mut searched = 0;
         let end = loop {
-            if let Some(end) = memmem::find(&self.buffer, b"\r\n\r\n") {
-                break end;
+            let rest = self.buffer.get(searched..).unwrap_or_default();
+            if let Some(end) = memmem::find(rest, b"\r\n\r\n") {
+                break searched + end;
             }
+            // The last three bytes may be the beginning of the end.
+            searched = self.buffer.len().saturating_sub(3);
             if self.buffer.len() > MAX_HEADERS {
                 return Err(too_long());
             }
@@ -152,13 +156,13 @@ mod tests {
 
     use super::*;
     use crate::http::receive::Limits;
-    use crate::http::uploads::Upload;
+    use crate::http::shares::Share;
 
     /// Each part's field name, file name and content, of a body that comes in chunks of `size` bytes.
     async fn read(body: &[u8], size: usize) -> Result<Vec<(String, Option<String>, Vec<u8>)>, Problem> {
         let chunks: Vec<_> = body.chunks(size).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect();
         let limits = Limits { bytes: 1 << 30, files: 10, wait: Duration::from_mins(1) };
-        let incoming = Incoming::new(Body::from_stream(stream::iter(chunks)), limits, Upload::alone());
+        let incoming = Incoming::new(Body::from_stream(stream::iter(chunks)), limits, Share::alone());
         let mut parts = Parts::new(incoming, b"Multipart/Form-Data; charset=x; boundary=\"b-\"")?;
         let mut all = Vec::new();
         while let Some(parameters) = parts.next().await? {
@@ -219,7 +223,7 @@ mod tests {
             Ok::<_, std::io::Error>(part.clone())
         }));
         let limits = Limits { bytes: 1 << 30, files: 10, wait: Duration::from_mins(1) };
-        let incoming = Incoming::new(Body::from_stream(chunks), limits, Upload::alone());
+        let incoming = Incoming::new(Body::from_stream(chunks), limits, Share::alone());
         let mut parts = Parts::new(incoming, b"multipart/form-data; boundary=b-").unwrap();
         for part in 0..200 {
             parts.next().await.unwrap().unwrap();

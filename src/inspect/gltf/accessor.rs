@@ -1,7 +1,7 @@
 //! The elements of an accessor, one after the other, through small buffers.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
 use super::document::{Accessor, BufferView, Document, SparsePart};
@@ -124,11 +124,13 @@ struct Run {
     used: usize,
     /// Elements that have not been read.
     left: u64,
+    /// Looked at before each block.
+    cancel: Cancel,
 }
 
 impl Run {
     /// The element after the last one.
-    fn next(&mut self) -> io::Result<Option<Element>> {
+    fn next(&mut self) -> Result<Option<Element>, ConversionError> {
         if self.used >= self.block.len() && !self.fill()? {
             return Ok(None);
         }
@@ -138,7 +140,8 @@ impl Run {
     }
 
     /// Reads whole elements into the block; `false` at the end.
-    fn fill(&mut self) -> io::Result<bool> {
+    fn fill(&mut self) -> Result<bool, ConversionError> {
+        self.cancel.check()?;
         self.used = 0;
         self.block.clear();
         let count = self.left.min((BLOCK / self.stride).max(1) as u64);
@@ -147,12 +150,12 @@ impl Run {
         // The last element may end where the view does, before its stride is full.
         let last = if self.left == 0 { self.shape.size() } else { self.stride };
         self.block.resize(strides * self.stride + last, 0);
-        self.reader.read_exact(&mut self.block)?;
+        self.reader.read_exact(&mut self.block).map_err(|error| reading(&error))?;
         Ok(true)
     }
 
     /// Passes on all points that are left; for runs of three floats each.
-    fn each_point(&mut self, mut each: impl FnMut([f64; 3])) -> io::Result<()> {
+    fn each_point(&mut self, mut each: impl FnMut([f64; 3])) -> Result<(), ConversionError> {
         while self.fill()? {
             for bytes in self.block.chunks(self.stride) {
                 let [x, y, z] = [bytes.get(..4), bytes.get(4..8), bytes.get(8..12)].map(|bytes| {
@@ -187,7 +190,7 @@ impl Elements {
             return Ok(None);
         }
         let mut element = match &mut self.run {
-            Some(run) => run.next().map_err(|error| reading(&error))?.unwrap_or_default(),
+            Some(run) => run.next()?.unwrap_or_default(),
             None => [0.0; 16],
         };
         if let Some((index, value)) = self.replacement
@@ -211,7 +214,7 @@ impl Elements {
             && run.shape.is_point()
         {
             self.left = 0;
-            return run.each_point(each).map_err(|error| reading(&error));
+            return run.each_point(each);
         }
         while let Some([x, y, z, ..]) = self.next()? {
             each([x, y, z]);
@@ -237,8 +240,8 @@ impl Elements {
 
     fn next_replacement(&mut self) -> Result<(), ConversionError> {
         let Some((indices, values)) = &mut self.sparse else { return Ok(()) };
-        let index = indices.next().map_err(|error| reading(&error))?;
-        let value = values.next().map_err(|error| reading(&error))?;
+        let index = indices.next()?;
+        let value = values.next()?;
         let before = self.replacement.map(|(index, _)| index);
         self.replacement = index.zip(value).map(|(index, value)| (index[0] as u64, value));
         match (before, self.replacement) {
@@ -265,6 +268,12 @@ pub struct Data<'a> {
 /// accessors over the same bytes, would take hours.
 const BUDGET: u64 = 1_000_000;
 
+/// As how many elements it counts to find an accessor's bytes in their file.
+const OPENING: u64 = 64;
+
+/// Bytes that are read in the time that one element takes: those between elements are read as well.
+const READ_PER_ELEMENT: u64 = 128;
+
 impl Data<'_> {
     /// How many elements may be looked at for one purpose.
     pub fn budget(&self) -> u64 {
@@ -285,6 +294,22 @@ impl Data<'_> {
             .accessors
             .get(index)
             .ok_or_else(|| malformed(format!("the file has no accessor {index}")))
+    }
+
+    /// What it takes to read the accessor `index`, in elements; nothing where there is none.
+    pub fn cost(&self, index: usize) -> u64 {
+        let Some(accessor) = self.document.accessors.get(index) else { return 0 };
+        let of = |view: Option<usize>, count: u64| {
+            let Some(view) = view.and_then(|view| self.document.buffer_views.get(view)) else { return 0 };
+            count.saturating_mul(1 + view.byte_stride.unwrap_or_default() / READ_PER_ELEMENT)
+        };
+        let sparse = accessor.sparse.as_ref().map_or(0, |sparse| {
+            [sparse.indices.buffer_view, sparse.values.buffer_view]
+                .map(|view| of(Some(view), sparse.count))
+                .into_iter()
+                .fold(0, u64::saturating_add)
+        });
+        of(accessor.buffer_view, accessor.count).saturating_add(sparse).saturating_add(OPENING)
     }
 
     /// Checks that every accessor lies within its buffer view and every view within its buffer.
@@ -388,7 +413,15 @@ impl Data<'_> {
         let start = view.byte_offset.saturating_add(offset);
         let reader = buffer.open(start, view.byte_length.saturating_sub(offset));
         let reader = reader.map_err(|error| reading(&error))?;
-        Ok(Some(Run { reader, shape, stride, block: Vec::new(), used: 0, left: count }))
+        Ok(Some(Run {
+            reader,
+            shape,
+            stride,
+            block: Vec::new(),
+            used: 0,
+            left: count,
+            cancel: self.cancel.clone(),
+        }))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::accessor::{Data, Elements};
-use super::document::{Accessor, Mesh, Node, Primitive};
+use super::document::{Mesh, Node, Primitive};
 use super::matrix::Matrix;
 use crate::domain::ConversionError;
 use crate::domain::report::Bounds;
@@ -19,7 +19,10 @@ pub fn bounds(data: &Data) -> Result<Option<Bounds>, ConversionError> {
         return Ok(None);
     }
     let worlds = worlds(nodes)?;
-    let costs: Vec<u64> = data.document.meshes.iter().map(|mesh| cost(data, mesh)).collect();
+    let costs = |skinned: bool| -> Vec<u64> {
+        data.document.meshes.iter().map(|mesh| cost(data, mesh, skinned)).collect()
+    };
+    let (rigid, skinned) = (costs(false), costs(true));
     let mut budget = data.budget();
     let mut boxes: HashMap<usize, Option<Bounds>> = HashMap::new();
     let mut extent = Extent::default();
@@ -27,9 +30,14 @@ pub fn bounds(data: &Data) -> Result<Option<Bounds>, ConversionError> {
         data.cancel.check()?;
         let Some(index) = node.mesh else { continue };
         let mesh = mesh(data, index)?;
-        let skin_cost =
-            node.skin.and_then(|skin| data.document.skins.get(skin)).map_or(0, |skin| skin.joints.len());
-        let cost = costs.get(index).copied().unwrap_or(0).saturating_add(skin_cost as u64);
+        let skin = node.skin.and_then(|skin| data.document.skins.get(skin));
+        let of_skin = skin.map_or(0, |skin| {
+            skin.inverse_bind_matrices
+                .map_or(0, |index| data.cost(index))
+                .saturating_add(skin.joints.len() as u64)
+        });
+        let costs = if skin.is_some() { &skinned } else { &rigid };
+        let cost = costs.get(index).copied().unwrap_or(0).saturating_add(of_skin);
         if cost > budget {
             let own = match boxes.get(&index) {
                 Some(own) => *own,
@@ -49,6 +57,19 @@ pub fn bounds(data: &Data) -> Result<Option<Bounds>, ConversionError> {
     Ok(extent.0)
 }
 
+/// Attributes that are read: the first of all meshes, the others of those that follow joints.
+const READ: [&str; 9] = [
+    "POSITION",
+    "JOINTS_0",
+    "WEIGHTS_0",
+    "JOINTS_1",
+    "WEIGHTS_1",
+    "JOINTS_2",
+    "WEIGHTS_2",
+    "JOINTS_3",
+    "WEIGHTS_3",
+];
+
 /// How vertices of a mesh come into the world.
 enum Pose {
     Rigid(Matrix),
@@ -61,11 +82,11 @@ fn mesh<'a>(data: &'a Data, index: usize) -> Result<&'a Mesh, ConversionError> {
 }
 
 /// What it takes to look at a mesh, in elements.
-fn cost(data: &Data, mesh: &Mesh) -> u64 {
+fn cost(data: &Data, mesh: &Mesh, skinned: bool) -> u64 {
+    let read = if skinned { READ.as_slice() } else { &READ[..1] };
     let of = |primitive: &Primitive| {
-        let position =
-            primitive.attributes.get("POSITION").and_then(|index| data.document.accessors.get(index));
-        position.map_or(1, Accessor::cost)
+        let accessors = read.iter().filter_map(|name| primitive.attributes.get(name));
+        accessors.map(|index| data.cost(index)).fold(1, u64::saturating_add)
     };
     mesh.primitives.iter().map(of).fold(0, u64::saturating_add)
 }

@@ -169,6 +169,7 @@ fn clip(
     let (mut first, mut last) = (f64::INFINITY, f64::NEG_INFINITY);
     let mut densest: Option<Times> = None;
     for sampler in &animation.samplers {
+        data.cancel.check()?;
         data.accessor(sampler.output)?;
         let times = if let Some(times) = known.times.get(&sampler.input) {
             *times
@@ -207,7 +208,7 @@ fn times(data: &Data, index: usize, budget: &mut u64) -> Result<Times, Conversio
         return Ok(Times { count: accessor.count, first, last });
     }
     let mut times = Times { count: accessor.count, first: f64::INFINITY, last: f64::NEG_INFINITY };
-    let Some(left) = budget.checked_sub(accessor.cost()) else { return Ok(times) };
+    let Some(left) = budget.checked_sub(data.cost(index)) else { return Ok(times) };
     *budget = left;
     let Some(mut elements) = data.elements(index)? else { return Ok(times) };
     while let Some([time, ..]) = elements.next()? {
@@ -218,17 +219,7 @@ fn times(data: &Data, index: usize, budget: &mut u64) -> Result<Times, Conversio
     Ok(times)
 }
 
-/// As how many elements it counts to find an accessor's bytes in their file.
-const OPENING: u64 = 64;
-
 impl Accessor {
-    /// What it takes to read it, in elements.
-    fn cost(&self) -> u64 {
-        let own = if self.buffer_view.is_some() { self.count } else { 0 };
-        let sparse = self.sparse.as_ref().map_or(0, |sparse| sparse.count);
-        own.saturating_add(sparse).saturating_add(OPENING)
-    }
-
     /// What a number of `min` and `max`, which are given as they are stored, has to be multiplied by.
     fn normalized_scale(&self) -> f64 {
         let largest = match self.component_type {

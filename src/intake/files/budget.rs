@@ -7,6 +7,10 @@ use crate::intake::source::Limits;
 /// Most bytes of the names of all files together.
 pub const MAX_NAMES: usize = 1 << 20;
 
+/// Most folders of all files together, each file's own counted for itself: making and removing them takes longer than
+/// the files.
+const MAX_FOLDERS: usize = 20_000;
+
 /// Most looks at what references mean: one for each statement and each reference, for each file that it may mean, and for
 /// each name found in a binary file.
 const MAX_LOOKS: usize = 1_000_000;
@@ -25,6 +29,7 @@ pub(super) struct Budget {
     placing: usize,
     /// Bytes of names.
     names: usize,
+    folders: usize,
 }
 
 impl Budget {
@@ -35,6 +40,7 @@ impl Budget {
             looks: MAX_LOOKS,
             placing: MAX_PLACED,
             names: MAX_NAMES,
+            folders: MAX_FOLDERS,
         }
     }
 }
@@ -64,7 +70,7 @@ impl Files {
         self.limits
     }
 
-    /// Counts the name of a file that is about to be created.
+    /// Counts the name and the folders of a file that is about to be created.
     ///
     /// # Errors
     /// `too_large`
@@ -74,6 +80,11 @@ impl Files {
             let detail = "the names of the model's files are longer than 1 MiB together";
             ConversionError::new(ErrorCode::TooLarge, detail)
         })?;
+        self.budget.folders =
+            self.budget.folders.checked_sub(name.len().saturating_sub(1)).ok_or_else(|| {
+                let detail = format!("the model's files are in more than {MAX_FOLDERS} folders");
+                ConversionError::new(ErrorCode::TooLarge, detail)
+            })?;
         Ok(())
     }
 

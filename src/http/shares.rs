@@ -1,0 +1,192 @@
+//! Bytes on the disk that clients hold together: of uploads that are not finished, and of results that are being sent. One client
+//! holds as much as it leaves free for others.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use super::problem::Problem;
+use crate::domain::Client;
+use crate::domain::ErrorCode;
+use crate::storage::Hash;
+
+/// When a client that was refused may try again: by then small uploads have come to their end.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+
+/// Room that clients share.
+#[derive(Debug)]
+pub struct Shares {
+    /// What takes it: "unfinished uploads".
+    what: &'static str,
+    most: u64,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    all: u64,
+    by_client: HashMap<Client, u64>,
+}
+
+/// What one upload or result takes; its bytes count until it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    shares: Arc<Shares>,
+    client: Client,
+    bytes: u64,
+}
+
+impl Shares {
+    /// `most` is in bytes.
+    pub fn new(what: &'static str, most: u64) -> Self {
+        Self { what, most, held: Mutex::default() }
+    }
+
+    /// In bytes.
+    pub fn most(&self) -> u64 {
+        self.most
+    }
+
+    /// A share of the client's, of nothing yet.
+    pub fn begin(self: &Arc<Self>, client: Client) -> Share {
+        Share { shares: Arc::clone(self), client, bytes: 0 }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    /// So much more is there.
+    ///
+    /// # Errors
+    /// `overloaded`
+    pub fn add(&mut self, bytes: u64) -> Result<(), Problem> {
+        let mut held = self.shares.held();
+        let of_client = held.by_client.get(&self.client).copied().unwrap_or_default().saturating_add(bytes);
+        let all = held.all.saturating_add(bytes);
+        if of_client > self.shares.most.saturating_sub(all) {
+            let whose = if of_client > all / 2 { "this client's" } else { "all clients'" };
+            let detail = format!(
+                "{whose} {} take as much room as they may; send the request again later",
+                self.shares.what
+            );
+            return Err(Problem {
+                retry_after: Some(TRY_AGAIN),
+                ..Problem::new(ErrorCode::Overloaded, detail)
+            });
+        }
+        held.all = all;
+        held.by_client.insert(self.client.clone(), of_client);
+        drop(held);
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+/// Results of conversions that are being sent, each counted once however many clients are sent it.
+#[derive(Debug)]
+pub struct Results {
+    shares: Arc<Shares>,
+    held: Mutex<HashMap<Hash, Weak<Share>>>,
+}
+
+impl Results {
+    /// `most` is in bytes.
+    pub fn new(most: u64) -> Self {
+        Self { shares: Arc::new(Shares::new("results on their way", most)), held: Mutex::default() }
+    }
+
+    /// Counts a result of so many bytes until what is returned is dropped.
+    ///
+    /// # Errors
+    /// `overloaded`
+    pub fn hold(&self, client: Client, hash: Hash, bytes: u64) -> Result<Arc<Share>, Problem> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = held.get(&hash).and_then(Weak::upgrade) {
+            return Ok(share);
+        }
+        let mut share = self.shares.begin(client);
+        share.add(bytes)?;
+        let share = Arc::new(share);
+        held.retain(|_, share| share.strong_count() > 0);
+        held.insert(hash, Arc::downgrade(&share));
+        Ok(share)
+    }
+}
+
+#[cfg(test)]
+impl Share {
+    /// One beside which there is no other.
+    pub fn alone() -> Self {
+        Arc::new(Shares::new("uploads", u64::MAX)).begin(Client::address([127, 0, 0, 1].into()))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.shares.held();
+        held.all -= self.bytes;
+        if let Some(of_client) = held.by_client.get_mut(&self.client) {
+            *of_client -= self.bytes;
+            if *of_client == 0 {
+                held.by_client.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(number: u8) -> Client {
+        Client::address([192, 0, 2, number].into())
+    }
+
+    #[test]
+    fn one_client_holds_half_at_most_and_others_still_send() {
+        let uploads = Arc::new(Shares::new("unfinished uploads", 800));
+        let mut greedy: Vec<_> = (0..5).map(|_| uploads.begin(client(1))).collect();
+        for upload in &mut greedy[..4] {
+            upload.add(60).unwrap();
+            upload.add(40).unwrap();
+        }
+        let problem = greedy[4].add(1).unwrap_err();
+        assert_eq!((problem.error.code, problem.retry_after), (ErrorCode::Overloaded, Some(TRY_AGAIN)));
+        assert!(problem.error.detail.starts_with("this client's unfinished uploads"));
+        let mut other = uploads.begin(client(2));
+        other.add(200).unwrap();
+        assert!(other.add(1).unwrap_err().error.detail.starts_with("all clients' unfinished uploads"));
+        let mut third = uploads.begin(client(3));
+        third.add(100).unwrap();
+        drop(greedy.remove(0));
+        third.add(50).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_left_of_uploads_that_have_ended() {
+        let uploads = Arc::new(Shares::new("unfinished uploads", 100));
+        for number in 0..10 {
+            let mut upload = uploads.begin(client(number));
+            upload.add(50).unwrap();
+            assert!(upload.add(u64::MAX).is_err());
+        }
+        let held = uploads.held();
+        assert_eq!((held.all, held.by_client.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_result_counts_once_and_until_it_is_sent() {
+        let results = Results::new(100);
+        let hash = |number: u8| Hash::from_bytes([number; 32]);
+        let first = results.hold(client(1), hash(1), 50).unwrap();
+        let second = results.hold(client(2), hash(1), 50).unwrap();
+        assert_eq!(results.hold(client(1), hash(2), 10).unwrap_err().error.code, ErrorCode::Overloaded);
+        drop(first);
+        assert!(results.hold(client(1), hash(2), 10).is_err());
+        drop(second);
+        results.hold(client(1), hash(2), 10).unwrap();
+    }
+}
