@@ -2,6 +2,5 @@
 
 pub mod blender;
 pub mod native;
-mod remove;
 mod stragglers;
 pub mod workdir;

@@ -24,9 +24,9 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::remove::remove_tree;
 use super::stragglers;
-use crate::open::{make_private, try_folder};
+use crate::fs::open::{make_private, try_folder};
+use crate::fs::remove_tree::remove_tree;
 
 const LOCK: &str = "lock";
 const RUN_PREFIX: &str = "run-";

@@ -6,10 +6,9 @@ use std::path::Path;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::json;
-use super::{names, packed, seems};
+use super::{json, names, packed, seems};
 use crate::domain::{Cancel, ConversionError, ErrorCode, Format};
-use crate::open;
+use crate::fs::open;
 
 /// How much of a file is looked at, but for JSON and zips.
 const HEAD: u64 = 64 << 10;

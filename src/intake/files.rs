@@ -20,7 +20,7 @@ use super::originals::Originals;
 use super::source::{Limits, Part};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode};
-use crate::open::{Located, Root, folder_of};
+use crate::fs::open::{Located, Root, folder_of};
 
 /// Files that may lie around a file of the user's own; more are not looked at.
 const MAX_SIBLINGS: usize = 4000;

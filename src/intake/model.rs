@@ -15,7 +15,7 @@ use super::source::{Limits, Named, Part, Sent, Source};
 use super::{archive, names};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode, Format};
-use crate::open::{self, Located, Root};
+use crate::fs::open::{self, Located, Root};
 
 /// A model that is ready for an engine.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::names;
 use crate::domain::{ConversionError, ErrorCode};
-use crate::open::{Located, Root, folder_of};
+use crate::fs::open::{Located, Root, folder_of};
 
 /// A main file that is not in the conversion's folder, the folder in which its references are looked for, and the
 /// files that are used, with what they were before they were read.

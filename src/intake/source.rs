@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::domain::{ConversionError, ErrorCode};
-use crate::open::{self, Located, Memory};
+use crate::fs::open::{self, Located, Memory};
 
 /// How large a model may be once it is unpacked.
 #[derive(Debug, Clone, Copy)]

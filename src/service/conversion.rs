@@ -23,9 +23,10 @@ use crate::engine::blender::protocol::{Importer, Stage, Task};
 use crate::engine::blender::stats::Setback;
 use crate::engine::native;
 use crate::engine::workdir::ConversionFolder;
+use crate::fs::open::{Located, Memory, Root};
+use crate::fs::zip::zip_below;
+use crate::inspect;
 use crate::intake::{Model, Source};
-use crate::open::{Located, Memory, Root};
-use crate::{inspect, packaging};
 
 /// One conversion to do.
 #[derive(Debug, Clone)]
@@ -240,7 +241,7 @@ impl Conversion<'_> {
             if options.packaging == Packaging::Zip {
                 let out = folder.output();
                 let zip = out.join(file_name(&stem, "zip"));
-                packaging::zip_below(&out, &files, &zip, cancel)?;
+                zip_below(&out, &files, &zip, cancel)?;
                 files = vec![zip];
             }
             report.timings.total_ms = milliseconds(began);

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{Outcome, blocking};
 use crate::cache;
 use crate::domain::{Cancel, ConversionError};
-use crate::packaging;
+use crate::fs::zip::zip_below;
 use crate::storage::{self, Fetched, Hash, SMALL};
 
 /// Large results that this process packs at a time: the engine's slots are free again by then.
@@ -113,7 +113,7 @@ fn one_file(
     // Beside the files, not among them.
     let path = outcome.folder.path().join("result.zip");
     let out = outcome.folder.output();
-    packaging::zip_below(&out, &outcome.files, &path, cancel)?;
+    zip_below(&out, &outcome.files, &path, cancel)?;
     let main = outcome.files.first().and_then(|main| main.strip_prefix(&out).ok());
     Ok((path, true, main.map(|main| main.to_string_lossy().into())))
 }

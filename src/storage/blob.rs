@@ -48,7 +48,7 @@ pub enum Opened {
 impl Opened {
     pub fn new(source: Source) -> Result<Self, Error> {
         let open = |path: &Path| -> io::Result<Self> {
-            let file = crate::open::regular(path)?;
+            let file = crate::fs::open::regular(path)?;
             let bytes = file.metadata()?.len();
             Ok(Self::File(Arc::new(file), bytes))
         };

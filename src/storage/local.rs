@@ -15,7 +15,7 @@ use super::error::Error;
 use super::layout::{Item, Name};
 use super::recent::{Recent, Stamp};
 use crate::domain::Cancel;
-use crate::open::make_private;
+use crate::fs::open::make_private;
 
 /// Room for results in memory that are not small.
 static ROOM: Semaphore = Semaphore::const_new(16);
@@ -133,7 +133,8 @@ fn write_aside(target: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -
 }
 
 fn copy_aside(store: &str, source: &Path, target: &Path) -> Result<PathBuf, Error> {
-    let mut from = crate::open::regular(source).map_err(|error| Error::ours("read the result", &error))?;
+    let mut from =
+        crate::fs::open::regular(source).map_err(|error| Error::ours("read the result", &error))?;
     // On Linux the kernel copies, and shares the bytes where the file system can.
     write_aside(target, |file| io::copy(&mut from, file).map(drop)).map_err(|error| Error::io(store, &error))
 }

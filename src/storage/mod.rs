@@ -53,7 +53,7 @@ pub use sweep::Swept;
 pub use url::Url;
 
 use crate::config;
-use crate::open::make_private;
+use crate::fs::open::make_private;
 use health::{Health, Side};
 use place::Place;
 use recent::Recent;

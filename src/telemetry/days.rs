@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use time::{Date, OffsetDateTime, format_description};
 use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
 
-use crate::open::folder_of;
+use crate::fs::open::folder_of;
 
 /// What these files are called, and how many are kept.
 #[derive(Debug, Clone)]

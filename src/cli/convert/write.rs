@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::plan::Output;
 use super::sidecars::{self, Library};
 use crate::domain::{ConversionError, ErrorCode};
-use crate::packaging;
+use crate::fs::zip::zip_files;
 
 /// Between two looks at the interrupt, in bytes.
 const CHUNK: u64 = 16 << 20;
@@ -129,7 +129,7 @@ fn zipped(files: &[PathBuf], main: &Path, interrupt: &Interrupt) -> Result<File,
         .into_iter()
         .map(|(file, name)| (file, name.to_string_lossy().into_owned()))
         .collect();
-    packaging::zip_files(&named, &mut zip, || interrupt.check())?;
+    zip_files(&named, &mut zip, || interrupt.check())?;
     zip.rewind().map_err(failed)?;
     Ok(zip)
 }

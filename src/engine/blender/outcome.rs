@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use super::protocol::{ChildReport, ChildSuccess};
 use crate::domain::error::one_line;
 use crate::domain::{ConversionError, ErrorCode};
-use crate::engine::remove::remove_tree;
+use crate::fs::remove_tree::remove_tree;
 
 const REPORT: &str = "report.json";
 

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::stretch::{Hole, Stretch};
 use super::{malformed, unreadable};
 use crate::domain::{Cancel, ConversionError, ErrorCode, error};
-use crate::open::Located;
+use crate::fs::open::Located;
 
 /// The structure of a model (without `data:` payloads) beyond which it is not read.
 const MAX_TEXT: usize = 64 << 20;

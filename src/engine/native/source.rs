@@ -13,7 +13,7 @@ use super::stretch::Stretch;
 use super::{malformed, unreadable};
 use crate::context::{Context, Reservation};
 use crate::domain::{Cancel, ConversionError, ErrorCode, error};
-use crate::open::{Located, Root};
+use crate::fs::open::{Located, Root};
 
 /// A glTF file and the folder in which its references are looked for.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::read::DecoderReader;
 
 use crate::domain::Cancel;
-use crate::open::Located;
+use crate::fs::open::Located;
 
 /// Base64 as found in the wild: with and without its padding.
 static BASE64: GeneralPurpose = GeneralPurpose::new(

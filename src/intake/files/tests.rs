@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::open::Root;
+use crate::fs::open::Root;
 
 fn files(names: &[&str]) -> (tempfile::TempDir, Files) {
     let folder = tempfile::tempdir().unwrap();

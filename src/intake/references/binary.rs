@@ -5,11 +5,11 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::super::files::{Files, Found};
-use super::super::{names, packed};
 use super::Findings;
 use crate::domain::ConversionError;
-use crate::open::make_private;
+use crate::fs::open::make_private;
+use crate::intake::files::{Files, Found};
+use crate::intake::{names, packed};
 
 /// Extensions of textures, in lower case.
 pub const TEXTURES: &[&str] =

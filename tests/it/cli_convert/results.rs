@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use meshgate::domain::Format;
-use meshgate::packaging::zip_files;
+use meshgate::fs::zip::zip_files;
 
 use super::{Desk, Ran, TRIANGLE, example, report};
 

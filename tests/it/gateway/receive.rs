@@ -120,7 +120,7 @@ async fn several_files_are_one_model() {
         })
         .collect();
     let mut zip = std::io::Cursor::new(Vec::new());
-    meshgate::packaging::zip_files(&files, &mut zip, || Ok(())).unwrap();
+    meshgate::fs::zip::zip_files(&files, &mut zip, || Ok(())).unwrap();
     let zip = zip.into_inner();
     for (query, media_type, name, magic) in [
         ("output_format=obj", "application/zip", "box.zip", b"PK\x03\x04".as_slice()),

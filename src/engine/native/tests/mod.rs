@@ -15,7 +15,7 @@ use super::{Room, Source, can, glb_to_gltf};
 use crate::context::Context;
 use crate::domain::options::{EngineChoice, Packaging};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
-use crate::open::{Located, Root};
+use crate::fs::open::{Located, Root};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot quite an image";
 
