@@ -11,9 +11,10 @@ use meshgate::domain::options::Packaging;
 use meshgate::domain::{Format, Options};
 use meshgate::engine::blender::Blender;
 use meshgate::engine::blender::protocol::{Importer, Task};
-use meshgate::engine::native;
 use meshgate::engine::workdir::WorkDir;
+use meshgate::formats::gltf::asset::Asset;
 use meshgate::intake::{Limits, Source};
+use meshgate::repack;
 use meshgate::service::{Admission, Converter, Request};
 
 use super::table::Row;
@@ -161,9 +162,9 @@ impl Bench {
 
             let folder = work.conversion_folder()?;
             let began = Instant::now();
-            let source = native::Source::open(&self.model("big.gltf"), &Context::default())?;
-            let room = native::Room { model: 50 << 20, most: 1 << 30 };
-            native::repack(&source, room, &folder.output(), "big", Format::Glb, Packaging::Auto)?;
+            let source = Asset::open(&self.model("big.gltf"), &Context::default())?;
+            let room = repack::SizeLimit { model: 50 << 20, most: 1 << 30 };
+            repack::repack(&source, room, &folder.output(), "big", Format::Glb, Packaging::Auto)?;
             repacks.push(began.elapsed());
             drop(folder);
 

@@ -19,16 +19,14 @@ use super::answer::{self, Wanted};
 use super::problem::Problem;
 use super::receive::{self, Received};
 use super::state::{Gateway, Shared};
-use crate::cache;
 use crate::domain::format::TABLE;
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
-use crate::engine::native;
 use crate::engine::workdir::ConversionFolder;
 use crate::intake::{Source, names};
 use crate::service::{self, Answer, Course, How, Outcome, Question};
 use crate::storage::Hash;
-use crate::telemetry;
 use crate::telemetry::metrics::Watched;
+use crate::{cache, repack, telemetry};
 
 /// Bytes of a client's text that come back in a sentence.
 const MAX_ECHO: usize = 80;
@@ -293,7 +291,7 @@ fn refuse_early(gateway: &Gateway, client: &Client, wish: &Wish, name: Option<&s
     let needs_engine = !TABLE
         .iter()
         .filter(|info| named.is_none_or(|named| named == info.format))
-        .any(|info| native::can(info.format, wish.target, &wish.options));
+        .any(|info| repack::can(info.format, wish.target, &wish.options));
     if !needs_engine {
         return Ok(());
     }

@@ -21,7 +21,8 @@ use std::path::Path;
 use crate::context::Context;
 use crate::domain::report::{Bounds, Counts};
 use crate::domain::{Cancel, Cancellable, ConversionError, ErrorCode, Format};
-use crate::engine::native::{Source, malformed};
+use crate::formats::gltf::asset::Asset;
+use crate::formats::gltf::malformed;
 
 pub use gltf::inspect_source;
 
@@ -39,7 +40,7 @@ pub fn inspect(path: &Path, format: Format, context: &Context) -> Result<Counts,
     let cancel = &context.cancel;
     match format {
         Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => {
-            gltf::inspect_source(&Source::open(path, context)?)
+            gltf::inspect_source(&Asset::open(path, context)?)
         }
         Format::Obj => obj::inspect(path, cancel),
         Format::Stl => stl::inspect(path, cancel),

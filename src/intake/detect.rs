@@ -6,8 +6,9 @@ use std::path::Path;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{json, names, packed, seems};
+use super::{json, names, seems};
 use crate::domain::{Cancel, ConversionError, ErrorCode, Format};
+use crate::formats::blend;
 use crate::fs::open;
 
 /// How much of a file is looked at, but for JSON and zips.
@@ -58,8 +59,8 @@ pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, Conv
         }
         return Ok(Content::Model(format));
     }
-    let is_packed = head.starts_with(packed::ZSTD) || head.starts_with(packed::GZIP);
-    if is_packed && (extension == "blend" || packed::is_blend(file.by_ref()).map_err(unreadable)?) {
+    let is_packed = head.starts_with(blend::ZSTD) || head.starts_with(blend::GZIP);
+    if is_packed && (extension == "blend" || blend::is_blend(file.by_ref()).map_err(unreadable)?) {
         return Ok(Content::Model(Format::Blend));
     }
     if let Some(format) = stl(&head, length, &extension)? {
@@ -110,7 +111,7 @@ fn by_magic(head: &[u8], extension: &str) -> Result<Option<Format>, ConversionEr
             let detail = "the file is HDF5, the old kind of Alembic; only the Ogawa kind can be read";
             return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
         }
-        _ if head.starts_with(packed::BLEND) => Format::Blend,
+        _ if head.starts_with(blend::BLEND) => Format::Blend,
         _ if starts_with_word(text, b"HIERARCHY") => Format::Bvh,
         _ => return Ok(None),
     }))

@@ -10,7 +10,6 @@ mod json;
 mod model;
 pub mod names;
 mod originals;
-mod packed;
 mod references;
 mod seems;
 mod source;

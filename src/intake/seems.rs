@@ -1,6 +1,6 @@
 //! What content seems to be that is no model: people upload the wrong file, and want to hear which.
 
-use super::packed;
+use crate::formats::blend;
 
 /// Beginnings of files that are no models.
 const BEGINNINGS: &[(&[u8], &str)] = &[
@@ -17,8 +17,8 @@ const BEGINNINGS: &[(&[u8], &str)] = &[
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a 3ds Max scene or an Office document"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; send a zip instead"),
     (b"Rar!", "a RAR archive; send a zip instead"),
-    (packed::GZIP, "gzip-compressed data; unpack it first"),
-    (packed::ZSTD, "zstd-compressed data; unpack it first"),
+    (blend::GZIP, "gzip-compressed data; unpack it first"),
+    (blend::ZSTD, "zstd-compressed data; unpack it first"),
     (b"\x7fELF", "a program"),
     (b"MZ", "a Windows program"),
     (b"OggS", "an Ogg recording"),

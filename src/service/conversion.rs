@@ -21,12 +21,12 @@ use crate::domain::{ConversionError, Format, Options};
 use crate::engine::blender::Blender;
 use crate::engine::blender::protocol::{Importer, Stage, Task};
 use crate::engine::blender::stats::Setback;
-use crate::engine::native;
 use crate::engine::workdir::ConversionFolder;
 use crate::fs::open::{Located, Memory, Root};
+use crate::formats::gltf::asset::Asset;
 use crate::fs::zip::zip_below;
-use crate::inspect;
 use crate::intake::{Model, Source};
+use crate::{inspect, repack};
 
 /// One conversion to do.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ impl Made {
         if self.output.is_none() {
             self.output = Some(match (&self.memory, self.files.first()) {
                 (Some(memory), _) => {
-                    inspect::inspect_source(&native::Source::open_in(memory.clone().into(), None, context)?)?
+                    inspect::inspect_source(&Asset::open_in(memory.clone().into(), None, context)?)?
                 }
                 (None, main) => {
                     inspect::inspect(main.map_or(Path::new(""), PathBuf::as_path), target, context)?
@@ -119,7 +119,7 @@ impl Conversion<'_> {
         (self.progress)(Stage::Packing, None);
         let (folder, model) = (self.folder.clone(), self.model.clone());
         let (target, packaging) = (self.target, self.options.packaging);
-        let room = native::Room { model: model.bytes, most: self.max_result };
+        let room = repack::SizeLimit { model: model.bytes, most: self.max_result };
         let work = move |context: &Context| {
             let began = Instant::now();
             let source = open(&model, context)?;
@@ -129,14 +129,14 @@ impl Conversion<'_> {
             if model.is_in_memory() && packaging != Packaging::Zip {
                 let memory =
                     Memory::new().map_err(|error| ConversionError::io("write the result", &error))?;
-                native::repack_alone(&source, room, &memory.path(), target)?;
+                repack::repack_alone(&source, room, &memory.path(), target)?;
                 made.files = vec![memory.path()];
                 made.memory = Some(memory);
             } else {
                 let out = folder.output();
                 std::fs::create_dir_all(&out)
                     .map_err(|error| ConversionError::io("make a folder", &error))?;
-                let names = native::repack(&source, room, &out, &model.name, target, packaging)?;
+                let names = repack::repack(&source, room, &out, &model.name, target, packaging)?;
                 made.files = names.into_iter().map(|name| out.join(name)).collect();
             }
             made.timings.process_ms = Some(milliseconds(began));
@@ -301,13 +301,13 @@ fn compare(
 }
 
 /// The model for the native lane. Its main file need not lie at the top of its folder.
-fn open(model: &Model, context: &Context) -> Result<native::Source, ConversionError> {
+fn open(model: &Model, context: &Context) -> Result<Asset, ConversionError> {
     if let Some((main, folder)) = model.in_place() {
-        return native::Source::open_in(main.clone(), folder.cloned(), context);
+        return Asset::open_in(main.clone(), folder.cloned(), context);
     }
     let folder = Root::open(&model.folder).map_err(|error| ConversionError::io("open the model", &error))?;
     let folder = Arc::new(folder);
-    native::Source::open_in(Located::new(&folder, model.main.clone()), Some(folder), context)
+    Asset::open_in(Located::new(&folder, model.main.clone()), Some(folder), context)
 }
 
 /// A glb, as gltf; the glb goes.
@@ -319,7 +319,7 @@ fn take_apart(
     packaging: Packaging,
     context: &Context,
 ) -> Result<Vec<PathBuf>, ConversionError> {
-    let names = native::glb_to_gltf(glb, most, out, name, packaging, context)?;
+    let names = repack::glb_to_gltf(glb, most, out, name, packaging, context)?;
     std::fs::remove_file(glb).map_err(|error| ConversionError::io("remove an intermediate file", &error))?;
     Ok(names.into_iter().map(|name| out.join(name)).collect())
 }

@@ -10,15 +10,13 @@ use tracing::Instrument;
 use super::conversion::{Conversion, Outcome, Progress, Request};
 use super::reading::Reading;
 use super::{Admission, Course, Lane, blocking, late};
-use crate::cache;
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
 use crate::engine::blender::stats::Stats;
 use crate::engine::blender::{self, Blender, EngineError, Version};
-use crate::engine::native;
 use crate::engine::workdir::{ConversionFolder, WorkDir};
 use crate::intake::{self, Model, names};
 use crate::storage::Hash;
-use crate::telemetry;
+use crate::{cache, repack, telemetry};
 
 /// The engine sees to the time-out by itself, and answers when its child is dead; a conversion that is not over by
 /// then is given up from outside.
@@ -226,7 +224,7 @@ impl Converter {
         let (limits, wanted) = (self.limits, options.clone());
         let prepared = self.reading.run(client, move |context| {
             // No child that is confined to the conversion's folder reads it then.
-            let in_place = |format| native::can(format, target, &wanted);
+            let in_place = |format| repack::can(format, target, &wanted);
             let input = folder.input();
             let model = intake::prepare(&sources, main.as_deref(), &input, limits, context, &in_place)?;
             Ok((folder, model))
@@ -263,7 +261,7 @@ impl Converter {
         let (max_result, reading) = (self.limits.max_result(), &self.reading);
         let conversion =
             Conversion { folder, model, target, options, began, max_result, progress, course, reading };
-        let made = if native::can(conversion.model.format, target, &conversion.options) {
+        let made = if repack::can(conversion.model.format, target, &conversion.options) {
             let _ = course.lane.set(Lane::Native);
             conversion.repack().instrument(telemetry::span!("convert")).await?
         } else {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::document::{Accessor, BufferView, Document, SparsePart};
 use crate::domain::{Cancel, ConversionError};
-use crate::engine::native::stretch::Stretch;
+use crate::formats::gltf::byte_range::ByteRange;
 use crate::inspect::{malformed, reading};
 
 /// An element, wide enough for a 4 × 4 matrix; what it does not fill is 0.
@@ -257,7 +257,7 @@ impl Elements {
 pub struct Data<'a> {
     pub document: &'a Document<'a>,
     /// One for each buffer; `None` for one that has no bytes.
-    pub buffers: Vec<Option<Stretch>>,
+    pub buffers: Vec<Option<ByteRange>>,
     /// Checked between steps.
     pub cancel: Cancel,
 }

@@ -19,11 +19,11 @@ use document::{Accessor, Animation, Document, Mesh, Primitive};
 use super::{malformed, tidy_fps};
 use crate::domain::report::{Clip, Counts};
 use crate::domain::{ConversionError, error};
-use crate::engine::native::json::Members;
-use crate::engine::native::source::{Reference, Source};
+use crate::formats::gltf::asset::{Asset, Reference};
+use crate::formats::gltf::json_text::Members;
 
 /// Counts what is in a file of the glTF family.
-pub fn inspect_source(source: &Source) -> Result<Counts, ConversionError> {
+pub fn inspect_source(source: &Asset) -> Result<Counts, ConversionError> {
     let root = Members::of(source.json.text())?;
     let document: Document = serde_json::from_str(source.json.text())
         .map_err(|error| malformed(format!("the file's JSON is wrong: {}", error::of_json(&error))))?;
@@ -125,7 +125,7 @@ fn count_nodes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> 
 }
 
 /// The number of images that textures show, and the names of those that are not there.
-fn textures(source: &Source, document: &Document) -> Result<(u64, Vec<String>), ConversionError> {
+fn textures(source: &Asset, document: &Document) -> Result<(u64, Vec<String>), ConversionError> {
     let used: HashSet<usize> = document.textures.iter().flat_map(document::Texture::images).collect();
     let mut missing = Vec::new();
     let mut seen = HashSet::new();

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use super::Findings;
 use crate::domain::ConversionError;
+use crate::formats::blend;
 use crate::fs::open::make_private;
 use crate::intake::files::{Files, Found};
-use crate::intake::{names, packed};
+use crate::intake::names;
 
 /// Extensions of textures, in lower case.
 pub const TEXTURES: &[&str] =
@@ -152,7 +153,7 @@ pub fn named_files(
     let cancel = files.context().cancel.clone();
     let Some(path) = files.path(index) else { return Ok(HashMap::new()) };
     let limit = *files.unpacking_left();
-    let mut reader = packed::open(&path, limit, &cancel).map_err(reading)?;
+    let mut reader = blend::open(&path, limit, &cancel).map_err(reading)?;
     let mut words = Words {
         extensions,
         folders: Vec::new(),
@@ -176,7 +177,7 @@ pub fn named_files(
     }
     words.note();
     cancel.check()?;
-    if packed::is_packed(&path) {
+    if blend::is_packed(&path) {
         *files.unpacking_left() = limit.saturating_sub(unpacked);
     }
     Ok(words.named)

@@ -6,7 +6,6 @@
 mod binary;
 mod gltf;
 mod gltf_checks;
-mod lines;
 mod obj;
 mod statements;
 mod usd;
@@ -18,8 +17,9 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use super::files::Files;
-use super::{names, packed};
+use super::names;
 use crate::domain::{Cancellable, ConversionError, ErrorCode, Format};
+use crate::formats::blend;
 
 /// Most missing textures and warnings that are listed.
 const MAX_LISTED: usize = 100;
@@ -87,7 +87,7 @@ const MAX_UNPACKED: usize = 4;
 /// # Errors
 /// `cancelled`
 pub fn drop_referenced(files: &mut Files, candidates: &mut Vec<usize>) -> Result<(), ConversionError> {
-    let packed = |index: usize| files.path(index).is_some_and(|path| packed::is_packed(&path));
+    let packed = |index: usize| files.path(index).is_some_and(|path| blend::is_packed(&path));
     let many = candidates.iter().filter(|index| packed(**index)).count() > MAX_UNPACKED;
     let skipped: HashSet<usize> = candidates.iter().copied().filter(|index| many && packed(*index)).collect();
     let base = |files: &Files, index: usize| {

@@ -6,11 +6,12 @@ use std::io::{self, BufReader, Write};
 
 use indexmap::IndexSet;
 
-use super::super::files::{Files, Resolved};
-use super::super::names;
 use super::statements::{Change, Statements};
-use super::{Findings, lines, relative, rewrite};
+use super::{Findings, relative, rewrite};
 use crate::domain::ConversionError;
+use crate::formats::text;
+use crate::intake::files::{Files, Resolved};
+use crate::intake::names;
 
 /// Most different library statements that are resolved; real files have one.
 const MAX_STATEMENTS: usize = 1000;
@@ -68,7 +69,7 @@ fn write_changed(
     is_statement: impl Fn(&[u8]) -> bool,
 ) -> Result<(), ConversionError> {
     rewrite(files, index, |reader, writer| {
-        lines::for_each(reader, |line, whole| {
+        text::for_each(reader, |line, whole| {
             if whole && is_statement(line) {
                 return statements.write(line, b"", writer);
             }
@@ -78,7 +79,7 @@ fn write_changed(
 }
 
 fn is_mtllib(line: &[u8]) -> bool {
-    lines::statement(line).0.eq_ignore_ascii_case(b"mtllib")
+    text::statement(line).0.eq_ignore_ascii_case(b"mtllib")
 }
 
 /// Resolves one `mtllib` line: a name, which may hold spaces, or several names.
@@ -89,7 +90,7 @@ fn library(
     libraries: &mut BTreeSet<usize>,
     findings: &mut Findings,
 ) -> Result<Change, ConversionError> {
-    let text = names::decode(lines::statement(line).1);
+    let text = names::decode(text::statement(line).1);
     let whole = unquoted(&text);
     let wanted = match files.resolve(index, whole)? {
         Resolved::Found(_) => vec![whole],
@@ -179,19 +180,19 @@ fn texture(
 
 /// Splits a texture statement before the file's name, which follows the options and may hold spaces.
 fn texture_name(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (keyword, mut rest) = lines::statement(line);
+    let (keyword, mut rest) = text::statement(line);
     let lower = keyword.to_ascii_lowercase();
     if !lower.starts_with(b"map_")
         && !matches!(lower.as_slice(), b"bump" | b"norm" | b"disp" | b"decal" | b"refl")
     {
         return None;
     }
-    while let (option, after) = lines::statement(rest)
+    while let (option, after) = text::statement(rest)
         && let Some((_, most)) = OPTIONS.iter().find(|(name, _)| option == name.as_bytes())
     {
         rest = after;
         for number in 0..*most {
-            let (value, after) = lines::statement(rest);
+            let (value, after) = text::statement(rest);
             let is_number = std::str::from_utf8(value).is_ok_and(|value| value.parse::<f32>().is_ok());
             // The first value may be a word (`-clamp on`); further ones are optional numbers. The name comes last.
             if after.is_empty() || (number > 0 && !is_number) {
@@ -217,7 +218,7 @@ fn scan(files: &Files, index: usize, mut each: impl FnMut(&[u8])) -> Result<(), 
     let run = || -> io::Result<()> {
         let source = files.context().cancel.reader(File::open(path)?);
         let mut reader = BufReader::with_capacity(1 << 16, source);
-        lines::for_each(&mut reader, |line, whole| {
+        text::for_each(&mut reader, |line, whole| {
             if whole {
                 each(line);
             }

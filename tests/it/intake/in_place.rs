@@ -7,8 +7,9 @@ use std::path::Path;
 use meshgate::context::Context;
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{ErrorCode, Format};
-use meshgate::engine::native;
+use meshgate::formats::gltf::asset::Asset;
 use meshgate::intake::{Limits, Model, Named, Sent, Source, prepare};
+use meshgate::repack;
 
 use super::{Desk, listing, main_text, zip_of};
 
@@ -92,9 +93,9 @@ fn files_of_the_conversions_own_are_moved() {
 fn repacked(model: &Model) -> Result<Vec<u8>, ErrorCode> {
     let out = tempfile::tempdir().unwrap();
     let (main, folder) = model.in_place().unwrap();
-    let room = native::Room { model: model.bytes, most: 1 << 30 };
-    let repacked = native::Source::open_in(main.clone(), folder.cloned(), &Context::default())
-        .and_then(|source| native::repack(&source, room, out.path(), "a", Format::Glb, Packaging::Auto));
+    let room = repack::SizeLimit { model: model.bytes, most: 1 << 30 };
+    let repacked = Asset::open_in(main.clone(), folder.cloned(), &Context::default())
+        .and_then(|source| repack::repack(&source, room, out.path(), "a", Format::Glb, Packaging::Auto));
     repacked.map_err(|error| error.code)?;
     Ok(fs::read(out.path().join("a.glb")).unwrap())
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::stretch::{Hole, Stretch};
+use super::byte_range::{ByteRange, Hole};
 use super::{malformed, unreadable};
 use crate::domain::{Cancel, ConversionError, ErrorCode, error};
 use crate::fs::open::Located;
@@ -300,7 +300,7 @@ pub enum Piece {
     New(String),
     /// A part of the original text, with what was left in the file.
     Kept(Range<usize>),
-    Base64(Stretch),
+    Base64(ByteRange),
 }
 
 impl From<String> for Piece {

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use self::loader::{Loaded, glb};
-use super::{Room, Source, can, glb_to_gltf};
+use super::{SizeLimit, can, glb_to_gltf};
 use crate::context::Context;
 use crate::domain::options::{EngineChoice, Packaging};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
+use crate::formats::gltf::asset::Asset;
 use crate::fs::open::{Located, Root};
+use loader::{Loaded, glb};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot quite an image";
 
@@ -45,8 +46,8 @@ fn repack(
     let files = walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.unwrap().metadata().unwrap());
     let size = files.filter(fs::Metadata::is_file).map(|file| file.len()).sum();
     super::repack(
-        &Source::open(&folder.join(main), &Context::default())?,
-        Room { model: size, most: 1 << 30 },
+        &Asset::open(&folder.join(main), &Context::default())?,
+        SizeLimit { model: size, most: 1 << 30 },
         output_dir,
         name,
         output,
@@ -136,7 +137,7 @@ fn files_in_other_folders_of_the_model_are_found_and_no_others() {
     std::os::unix::fs::symlink(folder.path(), folder.path().join("model/link")).unwrap();
     let root = Arc::new(Root::open(&folder.path().join("model")).unwrap());
     let main = Located::new(&root, "source/m.gltf".into());
-    let source = Source::open_in(main, Some(root), &Context::default()).unwrap();
+    let source = Asset::open_in(main, Some(root), &Context::default()).unwrap();
     let left = json!(["../../outside.png", "../../model/maps/t.png", "../link/outside.png"]);
     let outside =
         |images: &Value| images.as_array().unwrap()[2..].iter().map(|i| i["uri"].clone()).collect::<Value>();
@@ -144,7 +145,7 @@ fn files_in_other_folders_of_the_model_are_found_and_no_others() {
     let out = tempfile::tempdir().unwrap();
     super::repack(
         &source,
-        Room { model: 1000, most: 1 << 30 },
+        SizeLimit { model: 1000, most: 1 << 30 },
         out.path(),
         "r",
         Format::Glb,
@@ -157,7 +158,7 @@ fn files_in_other_folders_of_the_model_are_found_and_no_others() {
 
     let written = super::repack(
         &source,
-        Room { model: 1000, most: 1 << 30 },
+        SizeLimit { model: 1000, most: 1 << 30 },
         out.path(),
         "r",
         Format::Gltf,
@@ -334,9 +335,9 @@ fn files_that_go_beside_a_gltf_have_names_that_do_no_harm() {
 fn no_result_is_larger_than_results_may_be() {
     let text = r#"{"asset":{"version":"2.0"},"buffers":[{"uri":"a.bin","byteLength":3000}]}"#;
     let folder = folder_with(&[("m.gltf", text.as_bytes()), ("a.bin", &[7; 3000])]);
-    let room = |most| Room { model: 3100, most };
+    let room = |most| SizeLimit { model: 3100, most };
     let packed = |output, packaging, most| {
-        let source = Source::open(&folder.path().join("m.gltf"), &Context::default()).unwrap();
+        let source = Asset::open(&folder.path().join("m.gltf"), &Context::default()).unwrap();
         let out = tempfile::tempdir().unwrap();
         super::repack(&source, room(most), out.path(), "x", output, packaging).map_err(|error| error.code)
     };

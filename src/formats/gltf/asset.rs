@@ -7,9 +7,9 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::byte_range::ByteRange;
 use super::glb::{Container, ONLY_2};
-use super::json::{Json, Members};
-use super::stretch::Stretch;
+use super::json_text::{Json, Members};
 use super::{malformed, unreadable};
 use crate::context::{Context, Reservation};
 use crate::domain::{Cancel, ConversionError, ErrorCode, error};
@@ -17,7 +17,7 @@ use crate::fs::open::{Located, Root};
 
 /// A glTF file and the folder in which its references are looked for.
 #[derive(Debug)]
-pub struct Source {
+pub struct Asset {
     pub main: Located,
     /// Below it, no link is followed. Without one, every reference is to nothing.
     folder: Option<Arc<Root>>,
@@ -34,9 +34,9 @@ pub struct Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
     /// Bytes in the JSON itself, with their media type as written.
-    Data(Stretch, String),
+    Data(ByteRange, String),
     /// Another file; the path is relative to the folder of the references, and does not climb.
-    File(Stretch, PathBuf),
+    File(ByteRange, PathBuf),
     /// Nothing that is there and may be opened; what it is called.
     Missing(String),
 }
@@ -44,36 +44,36 @@ pub enum Reference {
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(borrow, default)]
-    asset: Asset<'a>,
+    asset: AssetInfo<'a>,
 }
 
 #[derive(Deserialize, Default)]
-struct Asset<'a> {
+struct AssetInfo<'a> {
     #[serde(borrow, default)]
     version: Option<&'a RawValue>,
 }
 
-impl Source {
+impl Asset {
     /// Opens `main`, which must not be a link, and reads its structure; it refers to files in its own folder.
     ///
     /// # Errors
     /// `import_failed` when it is no glTF 2.0; `io`.
-    pub fn open(main: &Path, context: &Context) -> Result<Source, ConversionError> {
+    pub fn open(main: &Path, context: &Context) -> Result<Asset, ConversionError> {
         let main = Located::at(main).map_err(|error| ConversionError::io("open the model", &error))?;
         let folder = main.root().cloned();
-        Source::open_in(main, folder, context)
+        Asset::open_in(main, folder, context)
     }
 
-    /// As [`Source::open`], of a file that refers to files in `folder`, or to none. `main` may lie deeper in there, or
+    /// As [`Asset::open`], of a file that refers to files in `folder`, or to none. `main` may lie deeper in there, or
     /// elsewhere: then its references are as if it lay in `folder`.
     ///
     /// # Errors
-    /// As [`Source::open`].
+    /// As [`Asset::open`].
     pub fn open_in(
         main: Located,
         folder: Option<Arc<Root>>,
         context: &Context,
-    ) -> Result<Source, ConversionError> {
+    ) -> Result<Asset, ConversionError> {
         let mut file = main.open().map_err(|error| ConversionError::io("open the model", &error))?;
         let container = Container::read(&mut file)?;
         let range = match &container {
@@ -83,7 +83,7 @@ impl Source {
         let json = Json::read(&mut file, range, &context.cancel)?;
         let memory = context.reserve(json.parsed_bytes())?;
         let cancel = context.cancel.clone();
-        let source = Source { main, folder, json, container, cancel, _memory: memory };
+        let source = Asset { main, folder, json, container, cancel, _memory: memory };
         source.check_version()?;
         Ok(source)
     }
@@ -118,7 +118,7 @@ impl Source {
                 return Err(malformed("a data: URI in it is not base64"));
             };
             let media_type = media_type.split(';').next().unwrap_or_default().to_owned();
-            return Ok(Reference::Data(Stretch::base64(&self.main, hole), media_type));
+            return Ok(Reference::Data(ByteRange::base64(&self.main, hole), media_type));
         }
         if text.starts_with("data:") {
             return Err(malformed("a data: URI in it is not base64"));
@@ -138,7 +138,7 @@ impl Source {
     }
 
     /// The file that is called `relative` from the main one, if it is one in the folder, and its path there.
-    fn beside(&self, relative: &Path) -> Option<(Stretch, PathBuf)> {
+    fn beside(&self, relative: &Path) -> Option<(ByteRange, PathBuf)> {
         let mut inside = self.base().to_owned();
         for part in relative.components() {
             match part {
@@ -150,14 +150,14 @@ impl Source {
         }
         let file = Located::new(self.folder.as_ref()?, inside.clone());
         let metadata = file.open().and_then(|file| file.metadata()).ok()?;
-        Some((Stretch::bytes(&file, 0, metadata.len()), inside))
+        Some((ByteRange::bytes(&file, 0, metadata.len()), inside))
     }
 
     /// Where the bytes of the buffer `index` are; `None` for one that has none (the fallback of a compressed one).
     ///
     /// # Errors
     /// `missing_files` when its file is not there, `import_failed` when there is less of it than it says.
-    pub fn buffer(&self, index: usize, buffer: &Members) -> Result<Option<Stretch>, ConversionError> {
+    pub fn buffer(&self, index: usize, buffer: &Members) -> Result<Option<ByteRange>, ConversionError> {
         let length: u64 =
             buffer.read("byteLength")?.ok_or_else(|| malformed("a buffer has no byteLength"))?;
         let found = match buffer.get("uri").map(|uri| self.resolve(uri)).transpose()? {
@@ -169,7 +169,7 @@ impl Source {
             None => {
                 let bin = self.container.as_ref().and_then(|container| container.bin.clone());
                 let Some(bin) = bin.filter(|_| index == 0) else { return Ok(None) };
-                Stretch::bytes(&self.main, bin.start, bin.end - bin.start)
+                ByteRange::bytes(&self.main, bin.start, bin.end - bin.start)
             }
         };
         let there = found.length();

@@ -8,22 +8,23 @@ use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
 
-use super::json::{self, Edits, Members, Piece};
-use super::source::{Reference, Source};
-use super::stretch::Stretch;
-use super::{Room, glb, malformed};
+use super::SizeLimit;
 use crate::domain::{ConversionError, ErrorCode};
+use crate::formats::gltf::asset::{Asset, Reference};
+use crate::formats::gltf::byte_range::ByteRange;
+use crate::formats::gltf::json_text::{self, Edits, Members, Piece};
+use crate::formats::gltf::{glb, malformed, unreadable};
 
 /// The binary chunk that is being put together.
 #[derive(Default)]
 struct Chunk {
-    parts: Vec<(u64, Stretch)>,
+    parts: Vec<(u64, ByteRange)>,
     length: u64,
 }
 
 impl Chunk {
     /// Adds `part`, aligned as accessors need it; returns its offset.
-    fn add(&mut self, part: Stretch) -> u64 {
+    fn add(&mut self, part: ByteRange) -> u64 {
         let offset = self.length + glb::padding(self.length) as u64;
         self.length = offset + part.length();
         self.parts.push((offset, part));
@@ -45,13 +46,13 @@ struct Place {
 /// # Errors
 /// `missing_files` or `import_failed` for a model that lacks bytes, `export_failed` above 4 GiB, `output_too_large`
 /// where it repeats them.
-pub fn pack(source: &Source, target: &Path, limit: Room) -> Result<(), ConversionError> {
+pub fn pack(source: &Asset, target: &Path, limit: SizeLimit) -> Result<(), ConversionError> {
     let root = Members::of(source.json.text())?;
     let mut edits = Edits::default();
     let mut chunk = Chunk::default();
 
     let buffers = root.objects("buffers")?;
-    let found: Vec<Option<Stretch>> = buffers
+    let found: Vec<Option<ByteRange>> = buffers
         .iter()
         .enumerate()
         .map(|(index, buffer)| source.buffer(index, buffer))
@@ -89,7 +90,7 @@ pub fn pack(source: &Source, target: &Path, limit: Room) -> Result<(), Conversio
 
 /// Turns images in files and `data:` URIs into parts of the chunk; returns their buffer views.
 fn embed_images(
-    source: &Source,
+    source: &Asset,
     root: &Members,
     first_view: usize,
     chunk: &mut Chunk,
@@ -126,10 +127,10 @@ fn embed_images(
 }
 
 /// The media type of an image: what its first bytes say, else what was written, else what its name says.
-pub fn media_type(image: &Stretch, written: &str, name: Option<&Path>) -> Result<String, ConversionError> {
+pub fn media_type(image: &ByteRange, written: &str, name: Option<&Path>) -> Result<String, ConversionError> {
     let mut head = Vec::new();
     let read = image.open(0, 12).and_then(|mut reader| reader.read_to_end(&mut head));
-    read.map_err(|error| super::unreadable("an image", &error))?;
+    read.map_err(|error| unreadable("an image", &error))?;
     let extension = name.and_then(Path::extension).unwrap_or_default().to_ascii_lowercase();
     let clean =
         |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/+-._".contains(&byte));
@@ -152,7 +153,7 @@ pub fn media_type(image: &Stretch, written: &str, name: Option<&Path>) -> Result
 }
 
 /// The object `members` with `instead` in the place of the member `name`.
-fn rewritten(source: &Source, members: &Members, name: &str, instead: &str) -> Vec<Piece> {
+fn rewritten(source: &Asset, members: &Members, name: &str, instead: &str) -> Vec<Piece> {
     let mut pieces = vec![Piece::New("{".to_owned())];
     let replaced = members.get(name);
     for (index, (key, value)) in members.0.iter().enumerate() {
@@ -172,7 +173,7 @@ fn rewritten(source: &Source, members: &Members, name: &str, instead: &str) -> V
 
 /// Points a buffer view (or an extension of one) to where its buffer went.
 fn move_view(
-    source: &Source,
+    source: &Asset,
     view: &Members,
     places: &[Place],
     edits: &mut Edits,
@@ -200,7 +201,7 @@ fn move_view(
 
 /// Adds `new` values to the array `name`, which has `old` ones and may not be there at all.
 fn extend_array(
-    source: &Source,
+    source: &Asset,
     root: &Members,
     name: &str,
     old: &[Members],
@@ -220,7 +221,7 @@ fn extend_array(
 }
 
 /// Adds `member` at the end of the object `object`, which has others.
-pub fn add_member(source: &Source, object: &Members, member: &str, edits: &mut Edits) {
+pub fn add_member(source: &Asset, object: &Members, member: &str, edits: &mut Edits) {
     if let Some((_, last)) = object.0.last() {
         edits.insert(source.json.span(last).end, format!(",{member}"));
     }
@@ -228,10 +229,10 @@ pub fn add_member(source: &Source, object: &Members, member: &str, edits: &mut E
 
 /// Rewrites the list of buffers: the joined one first, then those that have no bytes.
 fn join_buffers(
-    source: &Source,
+    source: &Asset,
     root: &Members,
     buffers: &[Members],
-    found: &[Option<Stretch>],
+    found: &[Option<ByteRange>],
     length: u64,
     edits: &mut Edits,
 ) {
@@ -269,9 +270,9 @@ fn join_buffers(
     edits.replace(source.json.span(array), pieces);
 }
 
-fn write(source: &Source, edits: Edits, chunk: &Chunk, target: &Path) -> Result<(), ConversionError> {
+fn write(source: &Asset, edits: Edits, chunk: &Chunk, target: &Path) -> Result<(), ConversionError> {
     let pieces = edits.apply(&source.json);
-    let json_length = json::length(&source.json, &pieces);
+    let json_length = json_text::length(&source.json, &pieces);
     let json_padding = glb::padding(json_length);
     let bin_padding = glb::padding(chunk.length);
     let others = source.container.as_ref().map_or(&[][..], |container| &container.others);
@@ -301,7 +302,7 @@ fn write(source: &Source, edits: Edits, chunk: &Chunk, target: &Path) -> Result<
     let all = || -> io::Result<()> {
         let mut out = BufWriter::with_capacity(1 << 16, File::create(target)?);
         out.write_all(&header)?;
-        json::write(&source.json, &pieces, &source.main, &source.cancel, &mut out)?;
+        json_text::write(&source.json, &pieces, &source.main, &source.cancel, &mut out)?;
         out.write_all(&b"   "[..json_padding.min(3)])?;
         out.write_all(&bin_header)?;
         let mut out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -325,7 +326,7 @@ fn write(source: &Source, edits: Edits, chunk: &Chunk, target: &Path) -> Result<
 /// An error while a result is written: what went in may be to blame as well.
 pub fn writing(error: &io::Error) -> ConversionError {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => super::unreadable("a buffer", error),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => unreadable("a buffer", error),
         _ => ConversionError::io("write the result", error),
     }
 }

@@ -8,12 +8,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::super::{json::Members, source::Source};
 use super::loader::{Loaded, glb};
 use super::{ODD, convert, repack};
 use crate::context::Context;
 use crate::domain::Format;
 use crate::domain::options::Packaging;
+use crate::formats::gltf::asset::Asset;
+use crate::formats::gltf::json_text::Members;
 
 #[derive(Debug, Clone, Copy)]
 enum Kept {
@@ -182,7 +183,7 @@ proptest! {
         }
         let json = format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":{},"uri":"data:;base64,{text}"}}]}}"#, content.len());
         let folder = super::folder_with(&[("m.gltf", json.as_bytes())]);
-        let source = Source::open(&folder.path().join("m.gltf"), &Context::default()).unwrap();
+        let source = Asset::open(&folder.path().join("m.gltf"), &Context::default()).unwrap();
         let root = Members::of(source.json.text()).unwrap();
         let stretch = source.buffer(0, &root.objects("buffers").unwrap()[0]).unwrap().unwrap();
         let mut read = Vec::new();

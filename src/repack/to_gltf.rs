@@ -9,12 +9,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use serde_json::value::RawValue;
 
-use super::Room;
-use super::json::{self, Edits, Members, Piece};
-use super::pack::{add_member, media_type, writing};
-use super::source::{Reference, Source};
-use super::stretch::Stretch;
+use super::SizeLimit;
+use super::to_glb::{add_member, media_type, writing};
 use crate::domain::{Cancel, ConversionError, Format};
+use crate::formats::gltf::asset::{Asset, Reference};
+use crate::formats::gltf::byte_range::ByteRange;
+use crate::formats::gltf::json_text::{self, Edits, Members, Piece};
 use crate::intake::names;
 
 /// What is written as it is in a URI's path.
@@ -23,7 +23,7 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 /// Files that go beside the result, by their path relative to it.
 #[derive(Default)]
 struct Beside {
-    files: Vec<(PathBuf, Stretch)>,
+    files: Vec<(PathBuf, ByteRange)>,
     /// Where those of the source went.
     places: HashMap<PathBuf, PathBuf>,
     /// The files' paths, and the folders above them, in lower case: some systems tell no others apart.
@@ -37,7 +37,7 @@ impl Beside {
     /// Adds the file at `path` among the source's; says where it goes.
     ///
     /// What is above the source's main file cannot be above the result, which has a folder to itself.
-    fn add(&mut self, source: &Source, path: PathBuf, content: Stretch) -> Result<PathBuf, ConversionError> {
+    fn add(&mut self, source: &Asset, path: PathBuf, content: ByteRange) -> Result<PathBuf, ConversionError> {
         if let Some(known) = self.places.get(&path) {
             return Ok(known.clone());
         }
@@ -74,7 +74,7 @@ impl Beside {
 
 /// What a file that a model refers to is called in a result: `..\x`, `.bashrc` and `run.sh` could do harm on the disk
 /// of the person who gets it. The extension is one that such results have, if need be by the file's content.
-fn harmless(path: &Path, content: &Stretch) -> Result<PathBuf, ConversionError> {
+fn harmless(path: &Path, content: &ByteRange) -> Result<PathBuf, ConversionError> {
     let path = names::portable_path(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if Format::Gltf.may_have_beside(names::split_extension(&name).1) {
@@ -95,9 +95,9 @@ fn harmless(path: &Path, content: &Stretch) -> Result<PathBuf, ConversionError> 
 ///
 /// # Errors
 /// `missing_files` or `import_failed` for a model that lacks bytes, `output_too_large` for one that repeats them.
-pub fn unpack_alone(source: &Source, target: &Path, limit: Room) -> Result<(), ConversionError> {
+pub fn unpack_alone(source: &Asset, target: &Path, limit: SizeLimit) -> Result<(), ConversionError> {
     let (pieces, _) = plan(source, None)?;
-    limit.check(json::length(&source.json, &pieces))?;
+    limit.check(json_text::length(&source.json, &pieces))?;
     write(source, &pieces, target).map_err(|error| writing(&error))
 }
 
@@ -110,15 +110,15 @@ pub fn unpack_alone(source: &Source, target: &Path, limit: Room) -> Result<(), C
 /// # Errors
 /// As [`unpack_alone`].
 pub fn unpack_beside(
-    source: &Source,
+    source: &Asset,
     folder: &Path,
     name: &str,
-    limit: Room,
+    limit: SizeLimit,
 ) -> Result<Vec<PathBuf>, ConversionError> {
     let (pieces, beside) = plan(source, Some(name))?;
     let main = PathBuf::from(format!("{name}.gltf"));
     let others = beside.files.iter().map(|(_, content)| content.length());
-    limit.check(others.fold(json::length(&source.json, &pieces), u64::saturating_add))?;
+    limit.check(others.fold(json_text::length(&source.json, &pieces), u64::saturating_add))?;
     write(source, &pieces, &folder.join(&main)).map_err(|error| writing(&error))?;
     let mut written = vec![main];
     for (path, content) in beside.files {
@@ -129,7 +129,7 @@ pub fn unpack_beside(
 }
 
 /// The JSON that comes out, and what goes beside it, where `separate` says how that is called.
-fn plan(source: &Source, separate: Option<&str>) -> Result<(Vec<Piece>, Beside), ConversionError> {
+fn plan(source: &Asset, separate: Option<&str>) -> Result<(Vec<Piece>, Beside), ConversionError> {
     let root = Members::of(source.json.text())?;
     let mut edits = Edits::default();
     let mut beside = Beside::default();
@@ -178,9 +178,9 @@ fn plan(source: &Source, separate: Option<&str>) -> Result<(Vec<Piece>, Beside),
 
 /// Takes a file that the source refers to along, and writes its new path where it is not as before.
 fn place(
-    source: &Source,
+    source: &Asset,
     beside: &mut Beside,
-    (uri, path, content): (&RawValue, PathBuf, Stretch),
+    (uri, path, content): (&RawValue, PathBuf, ByteRange),
     edits: &mut Edits,
 ) -> Result<(), ConversionError> {
     let before = path.strip_prefix(source.base()).map(Path::to_owned);
@@ -197,7 +197,7 @@ fn quoted_uri(path: &Path) -> String {
 }
 
 /// A string that holds `content`.
-fn data_uri(media_type: &str, content: Stretch) -> Vec<Piece> {
+fn data_uri(media_type: &str, content: ByteRange) -> Vec<Piece> {
     vec![
         Piece::New(format!(r#""data:{media_type};base64,"#)),
         Piece::Base64(content),
@@ -205,13 +205,13 @@ fn data_uri(media_type: &str, content: Stretch) -> Vec<Piece> {
     ]
 }
 
-fn write(source: &Source, pieces: &[Piece], target: &Path) -> io::Result<()> {
+fn write(source: &Asset, pieces: &[Piece], target: &Path) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, File::create(target)?);
-    json::write(&source.json, pieces, &source.main, &source.cancel, &mut out)?;
+    json_text::write(&source.json, pieces, &source.main, &source.cancel, &mut out)?;
     out.flush()
 }
 
-pub fn copy(content: &Stretch, target: &Path, cancel: &Cancel) -> io::Result<()> {
+pub fn copy(content: &ByteRange, target: &Path, cancel: &Cancel) -> io::Result<()> {
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder)?;
     }

@@ -60,7 +60,7 @@ impl Hole {
 
 /// Bytes in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stretch {
+pub struct ByteRange {
     file: Located,
     /// Where it begins in the file.
     start: u64,
@@ -83,7 +83,7 @@ enum Code {
     },
 }
 
-impl Stretch {
+impl ByteRange {
     pub fn bytes(file: &Located, start: u64, length: u64) -> Self {
         Self { file: file.clone(), start, length, code: Code::Bytes }
     }

@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Room;
-use super::json::Members;
-use super::pack::pack;
-use super::source::Source;
-use super::stretch::Stretch;
-use super::unpack::{copy, unpack_alone, unpack_beside};
+use super::SizeLimit;
+use super::to_glb::pack;
+use super::to_gltf::{copy, unpack_alone, unpack_beside};
 use crate::context::Context;
 use crate::domain::options::{EngineChoice, Packaging};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
+use crate::formats::gltf::asset::Asset;
+use crate::formats::gltf::byte_range::ByteRange;
+use crate::formats::gltf::json_text::Members;
 
 /// Whether the native lane turns `input` into `output` under these options.
 ///
@@ -31,8 +31,8 @@ pub fn can(input: Format, output: Format, options: &Options) -> bool {
 /// # Errors
 /// `import_failed`, `missing_files`, `export_failed` or what the disk says; one sentence each.
 pub fn repack(
-    source: &Source,
-    limit: Room,
+    source: &Asset,
+    limit: SizeLimit,
     output_dir: &Path,
     name: &str,
     output: Format,
@@ -51,8 +51,8 @@ pub fn repack(
 /// # Errors
 /// As [`repack`].
 pub fn repack_alone(
-    source: &Source,
-    limit: Room,
+    source: &Asset,
+    limit: SizeLimit,
     target: &Path,
     output: Format,
 ) -> Result<(), ConversionError> {
@@ -62,7 +62,7 @@ pub fn repack_alone(
             let size = source.main.open().and_then(|file| file.metadata());
             let size = size.map_err(|error| ConversionError::io("read the model", &error))?.len();
             limit.check(size)?;
-            let whole = Stretch::bytes(&source.main, 0, size);
+            let whole = ByteRange::bytes(&source.main, 0, size);
             copy(&whole, target, &source.cancel)
                 .map_err(|error| ConversionError::io("write the result", &error))
         }
@@ -87,12 +87,12 @@ pub fn glb_to_gltf(
     context: &Context,
 ) -> Result<Vec<PathBuf>, ConversionError> {
     let model = fs::metadata(glb).map_err(|error| ConversionError::io("read the result", &error))?.len();
-    let limit = Room { model, most };
-    repack(&Source::open(glb, context)?, limit, output_dir, name, Format::Gltf, packaging)
+    let limit = SizeLimit { model, most };
+    repack(&Asset::open(glb, context)?, limit, output_dir, name, Format::Gltf, packaging)
 }
 
 /// Whether the source is a glb that refers to nothing outside of it, so that its own bytes are the result.
-fn is_whole(source: &Source) -> Result<bool, ConversionError> {
+fn is_whole(source: &Asset) -> Result<bool, ConversionError> {
     if source.container.is_none() {
         return Ok(false);
     }
