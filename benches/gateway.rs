@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use meshgate::domain::{Format, Options};
-use meshgate::engine::blender::Blender;
-use meshgate::engine::blender::protocol::{Importer, Task};
-use meshgate::engine::workdir::WorkDir;
+use meshgate::executor::local::Blender;
+use meshgate::executor::local::protocol::{Importer, Task};
+use meshgate::executor::workdir::WorkDir;
 use reqwest::{Body, Client, RequestBuilder, StatusCode};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;

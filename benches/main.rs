@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use meshgate::engine::blender::Settings;
-use meshgate::engine::blender::locate::Places;
-use meshgate::engine::workdir::WorkDir;
+use meshgate::executor::local::Settings;
+use meshgate::executor::local::locate::Places;
+use meshgate::executor::workdir::WorkDir;
 
 use table::Row;
 

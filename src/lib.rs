@@ -5,7 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod context;
 pub mod domain;
-pub mod engine;
+pub mod executor;
 pub mod formats;
 pub mod fs;
 pub mod http;

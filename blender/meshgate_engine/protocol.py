@@ -1,6 +1,6 @@
 """The messages between the supervisor and a zygote.
 
-The other side of this file is ``src/engine/blender/protocol.rs``, which says what each message means and in which
+The other side of this file is ``src/executor/local/protocol.rs``, which says what each message means and in which
 order they come; ``blender/tests/protocol.json`` holds one example of each, and the tests of both sides read it.
 
 A frame is a big-endian 32-bit length followed by that many bytes of JSON, an object with a ``type``.

@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::setting_flags::EngineArgs;
 use super::{FAILED, Failure, humanize, say, wire};
 use crate::config::{Engine, Redis, Storage};
-use crate::engine::blender::Blender;
-use crate::engine::workdir::WorkDir;
+use crate::executor::local::Blender;
+use crate::executor::workdir::WorkDir;
 use crate::redis;
 
 /// Less free space than this is trouble, in bytes.

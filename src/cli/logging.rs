@@ -10,7 +10,7 @@ use super::Failure;
 use crate::config::{Reader, Sources, settings};
 
 /// What becomes of a conversion is in its result; these two have something to say besides.
-pub const WARNINGS: &str = "off,meshgate::engine::blender::supervisor=warn,meshgate::engine::workdir=warn";
+pub const WARNINGS: &str = "off,meshgate::executor::local::supervisor=warn,meshgate::executor::workdir=warn";
 pub const NOTHING: &str = "off";
 
 /// Starts logging, as `LOG_LEVEL` says or as is `usual`; lines that come while bars are drawn go above them.

@@ -9,9 +9,9 @@ use super::Failure;
 use crate::cache::{Embedded, Index, OnRedis};
 use crate::config::{self, Engine};
 use crate::domain::ConversionError;
-use crate::engine::blender::locate::{self, Places};
-use crate::engine::blender::{self, EngineError};
-use crate::engine::workdir::WorkDir;
+use crate::executor::local::locate::{self, Places};
+use crate::executor::local::{self, EngineError};
+use crate::executor::workdir::WorkDir;
 use crate::fs::open::try_file;
 use crate::intake::Limits;
 use crate::redis::Redis;
@@ -26,7 +26,7 @@ use crate::telemetry::{Metrics, logging};
 pub fn converter(at_once: usize, settings: &Engine) -> Result<Converter, ConversionError> {
     let work = work(settings)?;
     let limits = limits(settings);
-    let engine = engine(&work, settings).map(|settings| blender::Settings { workers: at_once, ..settings });
+    let engine = engine(&work, settings).map(|settings| local::Settings { workers: at_once, ..settings });
     Ok(Converter::new(engine, work, limits, Admission::unbounded(at_once)))
 }
 
@@ -39,13 +39,13 @@ pub fn limits(settings: &Engine) -> Limits {
 ///
 /// # Errors
 /// When there is none.
-pub fn engine(work: &WorkDir, settings: &Engine) -> Result<blender::Settings, EngineError> {
-    Ok(blender::Settings {
+pub fn engine(work: &WorkDir, settings: &Engine) -> Result<local::Settings, EngineError> {
+    Ok(local::Settings {
         sandbox: settings.sandbox,
         memory_bytes: settings.memory,
         file_bytes: limits(settings).max_result(),
         max_requests: settings.max_requests,
-        ..blender::Settings::new(places(settings).locate()?, work.clone())
+        ..local::Settings::new(places(settings).locate()?, work.clone())
     })
 }
 
@@ -166,7 +166,7 @@ pub fn install_dir() -> Option<PathBuf> {
 mod tests {
     use super::*;
     use crate::config::{Config, Sources};
-    use crate::engine::blender::protocol::SandboxMode;
+    use crate::executor::local::protocol::SandboxMode;
 
     #[test]
     fn the_cache_folder_follows_xdg() {

@@ -29,7 +29,7 @@ pub use redis::Redis;
 pub use sources::Sources;
 pub use storage::{Cache, CloudOptions, Place, Storage};
 
-use crate::engine::blender::protocol::SandboxMode;
+use crate::executor::local::protocol::SandboxMode;
 
 /// Everything `meshgate serve` is told.
 #[derive(Debug, Clone, PartialEq, Eq)]

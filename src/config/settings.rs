@@ -12,7 +12,7 @@ use url::Url;
 
 use super::parse::{self, ADDRESS, SIZE, Wrong};
 use super::{ApiKey, CacheScope, Environment, LogFormat, Secret};
-use crate::engine::blender::protocol::SandboxMode;
+use crate::executor::local::protocol::SandboxMode;
 
 /// Before a name, it makes it this program's own.
 pub const PREFIX: &str = "MESHGATE_";

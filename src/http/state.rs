@@ -8,7 +8,7 @@ use axum::body::{Body, HttpBody};
 use super::report_texts::Sending;
 use super::shares::{Results, Shares};
 use crate::config::Access;
-use crate::engine::workdir::WorkDir;
+use crate::executor::workdir::WorkDir;
 use crate::limits::Limiter;
 use crate::redis::Redis;
 use crate::service::{Answers, Converter};
@@ -68,7 +68,7 @@ impl Gateway {
         access: Access,
         limiter: Arc<dyn Limiter>,
     ) -> Shared {
-        use crate::engine::blender::EngineError;
+        use crate::executor::local::EngineError;
         use crate::service::Admission;
 
         let work = WorkDir::open(folder).unwrap();

@@ -8,10 +8,10 @@ use zip::result::ZipError;
 use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
 
-use super::files::Files;
-use super::names;
+use super::model_files::Files;
 use super::source::{Limits, Sent};
 use crate::domain::{Cancel, ConversionError, ErrorCode};
+use crate::fs::names;
 
 /// Unpacked bytes up to which a zip may be packed however well.
 const RATIO_FREE: u64 = 10 << 20;

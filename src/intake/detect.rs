@@ -6,10 +6,10 @@ use std::path::Path;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{json, names, seems};
+use super::{bounded_json, unsupported};
 use crate::domain::{Cancel, ConversionError, ErrorCode, Format};
 use crate::formats::blend;
-use crate::fs::open;
+use crate::fs::{names, open};
 
 /// How much of a file is looked at, but for JSON and zips.
 const HEAD: u64 = 64 << 10;
@@ -67,13 +67,16 @@ pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, Conv
         return Ok(Content::Model(format));
     }
     let text = trimmed(&head);
-    if text.first() == Some(&b'{') && seems::is_text(text) {
+    if text.first() == Some(&b'{') && unsupported::is_text(text) {
         return gltf(file, &head, &extension).map(Content::Model);
     }
     if is_obj(text, &extension) {
         return Ok(Content::Model(Format::Obj));
     }
-    Err(ConversionError::new(ErrorCode::UnknownFormat, format!("the file is {}", seems::describe(&head))))
+    Err(ConversionError::new(
+        ErrorCode::UnknownFormat,
+        format!("the file is {}", unsupported::describe(&head)),
+    ))
 }
 
 /// The clause for a report when the name says something else than the content.
@@ -167,7 +170,7 @@ fn stl(head: &[u8], length: u64, extension: &str) -> Result<Option<Format>, Conv
     let text = trimmed(head);
     if starts_with_word(text, b"solid") {
         let lower = text.to_ascii_lowercase();
-        if (extension == "stl" && seems::is_text(head))
+        if (extension == "stl" && unsupported::is_text(head))
             || contains(&lower, b"facet")
             || contains(&lower, b"endsolid")
         {
@@ -175,13 +178,13 @@ fn stl(head: &[u8], length: u64, extension: &str) -> Result<Option<Format>, Conv
         }
     }
     let (Some(triangles), Some(announced)) = (triangles, announced) else { return Ok(None) };
-    if extension != "stl" || seems::is_text(head) {
+    if extension != "stl" || unsupported::is_text(head) {
         return Ok(None);
     }
     if announced <= length && triangles > 0 {
         return Ok(Some(Format::Stl));
     }
-    if seems::known(head).is_some() {
+    if unsupported::known(head).is_some() {
         return Ok(None);
     }
     let room = length.saturating_sub(84) / 50;
@@ -290,7 +293,7 @@ fn glb(file: &mut (impl Read + Seek), head: &[u8], length: u64) -> Result<Format
         return failed("the glb file ends early".to_owned());
     }
     file.seek(SeekFrom::Start(20)).map_err(|error| ConversionError::io("read the model", &error))?;
-    let probe: Probe = json::read(file.take(u64::from(json_length)), "glb")?;
+    let probe: Probe = bounded_json::read(file.take(u64::from(json_length)), "glb")?;
     probe.check_version()?;
     Ok(probe.binary_format())
 }
@@ -301,7 +304,7 @@ fn gltf(file: &mut (impl Read + Seek), head: &[u8], extension: &str) -> Result<F
     let skipped = head.len() - trimmed(head).len();
     file.seek(SeekFrom::Start(skipped as u64))
         .map_err(|error| ConversionError::io("read the model", &error))?;
-    match json::read::<Probe>(file, "gltf") {
+    match bounded_json::read::<Probe>(file, "gltf") {
         Ok(probe) if probe.asset.is_some() || extension == "gltf" => {
             probe.check_version().map(|()| Format::Gltf)
         }
@@ -312,7 +315,7 @@ fn gltf(file: &mut (impl Read + Seek), head: &[u8], extension: &str) -> Result<F
 
 /// Whether the text is OBJ: statements of OBJ only, with a vertex or a library among them unless the name says obj.
 fn is_obj(text: &[u8], extension: &str) -> bool {
-    if !seems::is_text(text) {
+    if !unsupported::is_text(text) {
         return false;
     }
     let mut known = 0;

@@ -4,17 +4,16 @@
 //! Plain blocking code over `std::fs`; a service calls it from a blocking task.
 
 mod archive;
+mod bounded_json;
 pub mod detect;
-mod files;
-mod json;
-mod model;
-pub mod names;
-mod originals;
+mod in_place;
+mod model_files;
+mod prepare;
 mod references;
-mod seems;
 mod source;
+mod unsupported;
 
 pub use detect::{Content, detect_file};
-pub use files::MAX_NAMES;
-pub use model::{Model, prepare};
+pub use model_files::MAX_NAMES;
+pub use prepare::{Model, prepare};
 pub use source::{Limits, Named, Sent, Source};

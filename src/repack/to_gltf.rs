@@ -15,7 +15,7 @@ use crate::domain::{Cancel, ConversionError, Format};
 use crate::formats::gltf::asset::{Asset, Reference};
 use crate::formats::gltf::byte_range::ByteRange;
 use crate::formats::gltf::json_text::{self, Edits, Members, Piece};
-use crate::intake::names;
+use crate::fs::names;
 
 /// What is written as it is in a URI's path.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');

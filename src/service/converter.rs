@@ -11,10 +11,11 @@ use super::conversion::{Conversion, Outcome, Progress, Request};
 use super::reading::Reading;
 use super::{Admission, Course, Lane, blocking, late};
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
-use crate::engine::blender::stats::Stats;
-use crate::engine::blender::{self, Blender, EngineError, Version};
-use crate::engine::workdir::{ConversionFolder, WorkDir};
-use crate::intake::{self, Model, names};
+use crate::executor::local::stats::Stats;
+use crate::executor::local::{self, Blender, EngineError, Version};
+use crate::executor::workdir::{ConversionFolder, WorkDir};
+use crate::fs::names;
+use crate::intake::{self, Model};
 use crate::storage::Hash;
 use crate::{cache, repack, telemetry};
 
@@ -25,7 +26,7 @@ pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(2);
 /// What carries out conversions.
 pub struct Converter {
     /// How to run Blender.
-    engine: Option<blender::Settings>,
+    engine: Option<local::Settings>,
     /// Why there is no engine, for the operator: where none was found, or the last start failed.
     trouble: Mutex<Option<Arc<EngineError>>>,
     /// How often it did not start, for want of one or for another reason.
@@ -42,7 +43,7 @@ pub struct Converter {
 
 impl Converter {
     pub fn new(
-        engine: Result<blender::Settings, EngineError>,
+        engine: Result<local::Settings, EngineError>,
         work: WorkDir,
         limits: intake::Limits,
         admission: Admission,

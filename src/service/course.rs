@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::domain::{Client, Format};
-use crate::engine::blender::stats::Usage;
+use crate::executor::local::stats::Usage;
 
 /// Who does the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
 use crate::domain::{ConversionError, Format};
-use crate::intake::names;
+use crate::fs::names;
 
 /// More names than these are not said.
 const SHOWN: usize = 5;

@@ -15,7 +15,7 @@ use super::settings::Settings;
 use crate::cache;
 use crate::cli::{Failure, wire};
 use crate::domain::{Client, ConversionError, Format, Report};
-use crate::engine::workdir::ConversionFolder;
+use crate::executor::workdir::ConversionFolder;
 use crate::service::{
     Answers, Converter, Made, Outcome, Question, Ready, Request, blocking, is_harmless, may_go_beside,
 };

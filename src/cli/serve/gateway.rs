@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::{Failure, wire};
 use crate::config::Config;
-use crate::engine::blender;
+use crate::executor::local;
 use crate::http::{self, Gateway, Server};
 use crate::limits::{Embedded, Limiter, OnRedis};
 use crate::service::{Admission, Answers, Converter};
@@ -131,7 +131,7 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
     let server = &config.server;
     let work = wire::work(&config.engine)?;
     let engine = wire::engine(&work, &config.engine)
-        .map(|settings| blender::Settings { workers: server.workers, ..settings });
+        .map(|settings| local::Settings { workers: server.workers, ..settings });
     let limits = wire::limits(&config.engine);
     let metrics = wire::metrics()?;
     panics::watch(Arc::clone(&metrics));

@@ -17,7 +17,7 @@ use tokio::sync::SemaphorePermit;
 use super::problem::Problem;
 use super::shares::Share;
 use crate::domain::{ConversionError, ErrorCode};
-use crate::engine::workdir::ConversionFolder;
+use crate::executor::workdir::ConversionFolder;
 use crate::fs::open::Memory;
 use crate::intake::{Named, Sent};
 use body::Incoming;

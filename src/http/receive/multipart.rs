@@ -5,7 +5,7 @@ use super::parts::Parts;
 use super::spool::Spool;
 use super::{NO_FILE, NO_NAME, Received};
 use crate::domain::ErrorCode;
-use crate::engine::workdir::ConversionFolder;
+use crate::executor::workdir::ConversionFolder;
 use crate::http::problem::Problem;
 use crate::intake::MAX_NAMES;
 

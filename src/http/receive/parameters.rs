@@ -3,7 +3,7 @@
 use encoding_rs::Encoding;
 use percent_encoding::percent_decode;
 
-use crate::intake::names;
+use crate::fs::names;
 
 /// A header's value taken apart.
 pub struct Parameters(Vec<(String, Vec<u8>)>);

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Content, Received};
 use crate::domain::{ConversionError, ErrorCode};
-use crate::engine::workdir::ConversionFolder;
+use crate::executor::workdir::ConversionFolder;
 use crate::http::problem::Problem;
 use crate::telemetry;
 

@@ -7,12 +7,12 @@ use std::rc::Rc;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value};
 
-use super::super::files::{Files, Resolved};
-use super::super::json;
-use super::super::names;
 use super::gltf_checks::{Buffer, Doc};
 use super::{Findings, TOO_MANY, beginning, relative, rewrite, too_large};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::fs::names;
+use crate::intake::bounded_json;
+use crate::intake::model_files::{Files, Resolved};
 
 /// What is escaped in a path that is written as a URI.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
@@ -91,7 +91,8 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     let layout = layout(files, index)?;
     let size = measure(files, index, layout)?;
     let reserved = files.context().reserve(size.values.saturating_mul(READ_VALUE) + size.text)?;
-    let doc: Doc = json::read(section(files, index, layout)?, if layout.binary { "glb" } else { "gltf" })?;
+    let doc: Doc =
+        bounded_json::read(section(files, index, layout)?, if layout.binary { "glb" } else { "gltf" })?;
     doc.check()?;
     let buffers = doc.buffers.0.iter().map(|buffer| &buffer.uri);
     let mut uris = buffers.chain(doc.images.0.iter().map(|image| &image.uri)).flatten();
@@ -168,16 +169,16 @@ fn section(files: &Files, index: usize, layout: Layout) -> Result<impl Read, Con
 }
 
 /// How large the JSON is, before any of it is parsed.
-fn measure(files: &Files, index: usize, layout: Layout) -> Result<json::Size, ConversionError> {
-    let measured = json::measure(section(files, index, layout)?);
+fn measure(files: &Files, index: usize, layout: Layout) -> Result<bounded_json::Size, ConversionError> {
+    let measured = bounded_json::measure(section(files, index, layout)?);
     let size = measured.map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => {
             ConversionError::new(ErrorCode::ImportFailed, format!("the file cannot be read: {error}"))
         }
         _ => ConversionError::io("read the model", &error),
     })?;
-    check_size("values", size.values, json::MOST.values)?;
-    check_size("bytes", size.text, json::MOST.text)?;
+    check_size("values", size.values, bounded_json::MOST.values)?;
+    check_size("bytes", size.text, bounded_json::MOST.text)?;
     Ok(size)
 }
 

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::super::json::{Bounded, Count};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::intake::bounded_json::{Bounded, Count};
 
 /// Most elements of an accessor that has no bytes of its own (it is all zeros, or Draco-compressed).
 const MAX_UNBACKED: u64 = 100_000_000;

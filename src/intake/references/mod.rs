@@ -3,10 +3,10 @@
 //! Text and JSON are rewritten, in the conversion's copy, to plain relative names of files that exist. Binary
 //! formats are left to the sandbox, with the files they name put where the importer looks.
 
-mod binary;
 mod gltf;
 mod gltf_checks;
 mod obj;
+mod scan;
 mod statements;
 mod usd;
 mod usdc;
@@ -16,10 +16,10 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use super::files::Files;
-use super::names;
+use super::model_files::Files;
 use crate::domain::{Cancellable, ConversionError, ErrorCode, Format};
 use crate::formats::blend;
+use crate::fs::names;
 
 /// Most missing textures and warnings that are listed.
 const MAX_LISTED: usize = 100;
@@ -71,8 +71,8 @@ pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findin
         }
         Format::Obj => obj::resolve(files, index, &mut findings)?,
         Format::Usd | Format::Usda | Format::Usdc => usd::resolve(files, index, &mut findings)?,
-        Format::Fbx => binary::resolve(files, index, true, &mut findings)?,
-        Format::Blend => binary::resolve(files, index, false, &mut findings)?,
+        Format::Fbx => scan::resolve(files, index, true, &mut findings)?,
+        Format::Blend => scan::resolve(files, index, false, &mut findings)?,
         Format::Bvh | Format::Usdz | Format::Stl | Format::Ply | Format::Abc => {}
     }
     Ok(findings)
@@ -103,7 +103,7 @@ pub fn drop_referenced(files: &mut Files, candidates: &mut Vec<usize>) -> Result
         if !matches!(names::extension(&own).as_str(), "usd" | "usda" | "usdc" | "usdz" | "blend") {
             continue;
         }
-        let named = match binary::named_files(files, candidate, binary::LAYERS) {
+        let named = match scan::named_files(files, candidate, scan::LAYERS) {
             Err(error) if error.code == ErrorCode::Cancelled => return Err(error),
             Err(_) => continue,
             Ok(named) => named,

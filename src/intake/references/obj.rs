@@ -10,8 +10,8 @@ use super::statements::{Change, Statements};
 use super::{Findings, relative, rewrite};
 use crate::domain::ConversionError;
 use crate::formats::text;
-use crate::intake::files::{Files, Resolved};
-use crate::intake::names;
+use crate::fs::names;
+use crate::intake::model_files::{Files, Resolved};
 
 /// Most different library statements that are resolved; real files have one.
 const MAX_STATEMENTS: usize = 1000;

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use indexmap::IndexMap;
 
-use super::super::files::Files;
 use super::{TOO_MANY, too_large};
 use crate::domain::ConversionError;
+use crate::intake::model_files::Files;
 
 /// Most bytes of all different statements of a text, and of all that takes their place. In a library of 20,000 textures
 /// they are about 2 MB.

@@ -6,11 +6,11 @@ use std::io::{self, BufRead, BufReader, Write};
 
 use indexmap::IndexSet;
 
-use super::super::files::{Files, Resolved};
-use super::super::names;
 use super::statements::Statements;
-use super::{Findings, beginning, binary, relative, rewrite, usdc};
+use super::{Findings, beginning, relative, rewrite, scan, usdc};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::fs::names;
+use crate::intake::model_files::{Files, Resolved};
 
 /// Longest asset path that is looked at, in bytes.
 const MAX_PATH: usize = 4096;
@@ -34,7 +34,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
             let limit = files.unpacking_left();
             let words = section.map_or(Ok(None), |section| section.words(limit)).map_err(reading)?;
             let Some(words) = words else {
-                binary::resolve(files, layer, false, findings)?;
+                scan::resolve(files, layer, false, findings)?;
                 continue;
             };
             resolve_words(files, layer, &words, findings)?
@@ -59,15 +59,15 @@ fn resolve_words(
     };
     let words = words.split(|byte| *byte == 0).filter(|word| word.len() <= MAX_PATH && word.contains(&b'.'));
     let named = words.filter_map(|word| {
-        let is_layer = is_one(word, binary::LAYERS);
-        (is_layer || is_one(word, binary::TEXTURES)).then(|| (names::decode(word), is_layer))
+        let is_layer = is_one(word, scan::LAYERS);
+        (is_layer || is_one(word, scan::TEXTURES)).then(|| (names::decode(word), is_layer))
     });
     let named = named.filter(|(name, _)| !names::extension(name).is_empty());
     for (name, is_layer) in named.take(MAX_PATHS) {
         match files.resolve(index, &name)? {
             Resolved::Found(found) => {
                 files.take(found)?;
-                binary::put_where_named(files, index, &name, found)?;
+                scan::put_where_named(files, index, &name, found)?;
                 there.insert(names::base_name(&name).to_lowercase());
                 if is_layer {
                     layers.push(found);
@@ -134,7 +134,7 @@ fn resolve_path(
         return Ok((None, None));
     }
     let extension = names::extension(outer);
-    let is_layer = binary::LAYERS.contains(&extension.as_str());
+    let is_layer = scan::LAYERS.contains(&extension.as_str());
     let pattern = outer.contains("<UDIM>");
     match files.resolve(index, outer)? {
         Resolved::Found(found) => {
@@ -157,7 +157,7 @@ fn resolve_path(
             Err(ConversionError::new(ErrorCode::MissingFiles, detail))
         }
         missing => {
-            if binary::TEXTURES.contains(&extension.as_str()) {
+            if scan::TEXTURES.contains(&extension.as_str()) {
                 findings.missing_texture(outer);
             } else if missing == Resolved::Outside {
                 let shown = names::quoted(outer);

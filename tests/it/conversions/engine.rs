@@ -1,9 +1,9 @@
 //! An engine that is not there: clients learn that, the operator learns why.
 
 use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
-use meshgate::engine::blender::locate::Engine;
-use meshgate::engine::blender::{EngineError, Settings};
-use meshgate::engine::workdir::WorkDir;
+use meshgate::executor::local::locate::Engine;
+use meshgate::executor::local::{EngineError, Settings};
+use meshgate::executor::workdir::WorkDir;
 use meshgate::intake::{Limits, Source};
 use meshgate::service::{Admission, Converter, Request};
 

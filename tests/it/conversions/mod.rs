@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use meshgate::domain::{ConversionError, Format, Options};
-use meshgate::engine::blender;
-use meshgate::engine::blender::locate::Places;
-use meshgate::engine::workdir::WorkDir;
+use meshgate::executor::local;
+use meshgate::executor::local::locate::Places;
+use meshgate::executor::workdir::WorkDir;
 use meshgate::intake::{Limits, Source};
 use meshgate::service::{Admission, Converter, Outcome, Request};
 
@@ -53,7 +53,7 @@ impl Lab {
                 .with_usual(Some(Path::new(env!("CARGO_MANIFEST_DIR"))), None, None);
         let engine =
             places.locate().unwrap_or_else(|error| panic!("these tests run the real engine: {error}"));
-        let settings = blender::Settings::new(engine, work.clone());
+        let settings = local::Settings::new(engine, work.clone());
         Converter::new(Ok(settings), work, limits, Admission::unbounded(2))
     }
 

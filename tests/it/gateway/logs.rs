@@ -94,7 +94,7 @@ async fn old_logs_go_and_files_of_others_stay() {
 
 #[tokio::test]
 async fn a_filter_does_not_take_the_number_away() {
-    let filter = "off,meshgate::cli=info,meshgate::engine=warn,meshgate::access=debug";
+    let filter = "off,meshgate::cli=info,meshgate::executor=warn,meshgate::access=debug";
     let gateway = Gateway::start(&[("LOG_LEVEL", filter)]);
     let answer = convert(&gateway, "some/number:3", "a.fbx", broken_fbx()).await;
     assert_eq!(answer.status(), 422);

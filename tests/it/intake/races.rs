@@ -1,4 +1,4 @@
-//! Files that somebody changes while they are read. (What can be had without a race is tested in `intake::files`.)
+//! Files that somebody changes while they are read. (What can be had without a race is tested in `intake::model_files`.)
 
 use std::fs;
 use std::os::unix::fs::symlink;

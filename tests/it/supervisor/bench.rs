@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
-use meshgate::engine::blender::locate::{Engine, Places};
-use meshgate::engine::blender::protocol::{Importer, Stage, Task};
-use meshgate::engine::blender::{Blender, Done, EngineError, Settings};
-use meshgate::engine::workdir::{ConversionFolder, WorkDir};
+use meshgate::executor::local::locate::{Engine, Places};
+use meshgate::executor::local::protocol::{Importer, Stage, Task};
+use meshgate::executor::local::{Blender, Done, EngineError, Settings};
+use meshgate::executor::workdir::{ConversionFolder, WorkDir};
 
 /// Longer than anything takes that does end, on a machine that is busy with other things.
 pub const LONG: Duration = Duration::from_mins(1);

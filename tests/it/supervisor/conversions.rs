@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use meshgate::domain::{ErrorCode, Format};
-use meshgate::engine::blender::protocol::{SandboxMode, Stage};
-use meshgate::engine::blender::stats::Setback;
+use meshgate::executor::local::protocol::{SandboxMode, Stage};
+use meshgate::executor::local::stats::Setback;
 
 use super::bench::{A_SECOND, Bench, LONG, until};
 use crate::at_work::alive;

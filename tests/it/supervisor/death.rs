@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use meshgate::domain::ErrorCode;
-use meshgate::engine::blender::protocol::SandboxMode;
-use meshgate::engine::workdir::WorkDir;
+use meshgate::executor::local::protocol::SandboxMode;
+use meshgate::executor::workdir::WorkDir;
 use rustix::process::Signal;
 
 use super::bench::{A_SECOND, Bench, Job, LONG, signal, until, zygote};

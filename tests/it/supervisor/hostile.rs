@@ -6,8 +6,8 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::Duration;
 
 use meshgate::domain::{ConversionError, ErrorCode};
-use meshgate::engine::blender::Blender;
-use meshgate::engine::blender::protocol::SandboxMode;
+use meshgate::executor::local::Blender;
+use meshgate::executor::local::protocol::SandboxMode;
 use rustix::process::Signal;
 
 use super::bench::{Bench, Job, LONG, script, signal, until, zygote};

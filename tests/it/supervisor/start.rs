@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use meshgate::engine::blender::EngineError;
-use meshgate::engine::blender::locate::Engine;
+use meshgate::executor::local::EngineError;
+use meshgate::executor::local::locate::Engine;
 
 use super::bench::{Bench, LONG, until, zygote};
 use crate::at_work::alive;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use include_dir::{Dir, File, include_dir};
 use tempfile::TempDir;
 
-use crate::engine::workdir::open_lock;
+use crate::executor::workdir::open_lock;
 use crate::fs::remove_tree::remove_tree;
 
 static PACKAGE: Dir = include_dir!("$CARGO_MANIFEST_DIR/blender/meshgate_engine");

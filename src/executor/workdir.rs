@@ -24,7 +24,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::stragglers;
+use super::orphans;
 use crate::fs::open::{make_private, try_folder};
 use crate::fs::remove_tree::remove_tree;
 
@@ -64,7 +64,7 @@ impl WorkDir {
         drop(gate);
         // The locks of the abandoned folders are ours now, so that two processes do not remove the same one.
         for (path, lock) in abandoned {
-            stragglers::kill_at_home_in(&path);
+            orphans::kill_at_home_in(&path);
             if let Err(error) = remove_tree(&path) {
                 tracing::warn!(path = %path.display(), %error, "an abandoned work folder stays");
             } else {

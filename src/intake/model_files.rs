@@ -15,11 +15,11 @@ pub use budget::MAX_NAMES;
 pub use lookup::{Found, Resolved};
 use walkdir::WalkDir;
 
-use super::names;
-use super::originals::Originals;
+use super::in_place::Originals;
 use super::source::{Limits, Part};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode};
+use crate::fs::names;
 use crate::fs::open::{Located, Root, folder_of};
 
 /// Files that may lie around a file of the user's own; more are not looked at.

@@ -8,13 +8,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::outcome::{self, Left};
+use super::child_result::{self, Left};
 use super::pool::{Pool, stopping};
 use super::protocol::{ChildSuccess, Convert, End, Event, Exited, Importer, Limits, Stage, Task};
 use super::stats::{Counters, Setback, Usage};
 use super::zygote::Zygote;
 use crate::domain::{ConversionError, ErrorCode, Format};
-use crate::engine::workdir::ConversionFolder;
+use crate::executor::workdir::ConversionFolder;
 use crate::slots::Slot;
 use crate::telemetry;
 
@@ -116,7 +116,7 @@ impl Conversion {
                         return result.map(|success| self.done(*success, retried_after));
                     }
                     // Some writers crash when a write finds no room.
-                    Verdict::Again(Setback::Crash) if outcome::disk_is_full(self.folder.path()) => {
+                    Verdict::Again(Setback::Crash) if child_result::disk_is_full(self.folder.path()) => {
                         return Err(ConversionError::new(ErrorCode::DiskFull, "the disk is full"));
                     }
                     Verdict::Again(setback) => {
@@ -164,7 +164,7 @@ impl Conversion {
                     self.wait_again().await?;
                 }
             }
-            self.blocking(outcome::clean).await??;
+            self.blocking(child_result::clean).await??;
         }
     }
 
@@ -245,7 +245,7 @@ impl Conversion {
     /// What the child has left.
     async fn left(&self) -> Option<Left> {
         let (output, most_bytes) = (self.task.output.clone(), self.limits.file_bytes);
-        self.blocking(move |folder| outcome::left(folder, &output, most_bytes)).await.ok().flatten()
+        self.blocking(move |folder| child_result::left(folder, &output, most_bytes)).await.ok().flatten()
     }
 
     /// Works on the folder, which may hold much, where that keeps nobody waiting.

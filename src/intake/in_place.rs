@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::names;
 use crate::domain::{ConversionError, ErrorCode};
+use crate::fs::names;
 use crate::fs::open::{Located, Root, folder_of};
 
 /// A main file that is not in the conversion's folder, the folder in which its references are looked for, and the

@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 
 use super::Files;
 use crate::domain::ConversionError;
-use crate::intake::names;
+use crate::fs::names;
 
 /// Most files of one name among which the likeliest is sought.
 const MAX_LIKELY: usize = 64;

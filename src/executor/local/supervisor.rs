@@ -6,7 +6,7 @@
 //! - a child that crashes or hangs is given one more chance, in a Blender that was freshly started;
 //! - the zygote is replaced before it is worn and when it is sick, and a broken engine is answered for at once;
 //! - nothing outlives this process, and nothing polls. (After a `kill -9` without seccomp: what a child started in a
-//!   session of its own stays until the next start, see `engine::stragglers`.)
+//!   session of its own stays until the next start, see `executor::orphans`.)
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,18 +19,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::conversion::{Conversion, Done};
+use super::attempts::{Conversion, Done};
 use super::error::EngineError;
 use super::launch::{Launcher, Program};
 use super::locate::{Engine, Version};
-use super::package;
 use super::pool::{Pool, stopping};
 use super::protocol::{self, Hello, Limits, Ready, SandboxMode, Stage, Task};
-use super::sandbox;
 use super::stats::{Counters, Stats, Usage};
 use super::zygote::Recipe;
+use super::{python_package, seccomp};
 use crate::domain::{Client, ConversionError, ErrorCode};
-use crate::engine::workdir::{ConversionFolder, WorkDir};
+use crate::executor::workdir::{ConversionFolder, WorkDir};
 use crate::slots::Slots;
 use crate::telemetry;
 
@@ -103,7 +102,7 @@ impl Blender {
     /// # Errors
     /// What is broken, with the last lines of what the engine printed.
     pub async fn start(settings: Settings) -> Result<Blender, EngineError> {
-        let package = package::unpack(settings.work.base()).map_err(EngineError::Package)?;
+        let package = python_package::unpack(settings.work.base()).map_err(EngineError::Package)?;
         let program = Program {
             engine: settings.engine.clone(),
             package: package.clone(),
@@ -296,5 +295,5 @@ fn seccomp(mode: SandboxMode) -> Result<String, EngineError> {
     if mode == SandboxMode::Off {
         return Ok(String::new());
     }
-    sandbox::seccomp_program().map_err(|error| EngineError::Sandbox(error.to_string()))
+    seccomp::seccomp_program().map_err(|error| EngineError::Sandbox(error.to_string()))
 }

@@ -8,9 +8,9 @@ use std::path::Path;
 use super::Findings;
 use crate::domain::ConversionError;
 use crate::formats::blend;
+use crate::fs::names;
 use crate::fs::open::make_private;
-use crate::intake::files::{Files, Found};
-use crate::intake::names;
+use crate::intake::model_files::{Files, Found};
 
 /// Extensions of textures, in lower case.
 pub const TEXTURES: &[&str] =

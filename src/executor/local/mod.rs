@@ -2,27 +2,27 @@
 //!
 //! ```text
 //! supervisor   the face: slots, start, shutdown
-//! └─ conversion   one conversion: attempts, time-out, cancel, what its end means
-//!    ├─ outcome      what a child leaves in its folder
+//! └─ attempts     one conversion: attempts, time-out, cancel, what its end means
+//!    ├─ child_result what a child leaves in its folder
 //!    └─ pool         the warm zygote and its successors
 //!       └─ zygote       one process: socket, orders, events
 //!          └─ launch       how it is started; what it prints
 //! ```
 
-mod conversion;
+mod attempts;
+mod child_result;
 pub mod error;
 mod launch;
 pub mod locate;
-mod outcome;
-pub mod package;
 mod pool;
 pub mod protocol;
-pub mod sandbox;
+pub mod python_package;
+pub mod seccomp;
 pub mod stats;
 pub mod supervisor;
 mod zygote;
 
-pub use conversion::Done;
+pub use attempts::Done;
 pub use error::EngineError;
 pub use locate::Version;
 pub use supervisor::{Blender, Settings};

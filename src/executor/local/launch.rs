@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::locate::Engine;
-use super::package::Package;
+use super::python_package::Package;
 
 /// What a zygote is started from.
 #[derive(Debug, Clone)]

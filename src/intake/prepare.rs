@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use walkdir::WalkDir;
 
+use super::archive;
 use super::detect::{self, Content};
-use super::files::Files;
-use super::originals::Originals;
+use super::in_place::Originals;
+use super::model_files::Files;
 use super::references::{self, Findings};
 use super::source::{Limits, Named, Part, Sent, Source};
-use super::{archive, names};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::fs::names;
 use crate::fs::open::{self, Located, Root};
 
 /// A model that is ready for an engine.
