@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use meshgate::context::Context;
+use meshgate::conversion::{Admission, Converter, Request};
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{Format, Options};
 use meshgate::executor::local::Blender;
@@ -15,7 +16,6 @@ use meshgate::executor::workdir::WorkDir;
 use meshgate::formats::gltf::asset::Asset;
 use meshgate::intake::{Limits, Source};
 use meshgate::repack;
-use meshgate::service::{Admission, Converter, Request};
 
 use super::table::Row;
 use super::{Bench, Result, median, show, status_kb};

@@ -10,19 +10,19 @@
 //! leases for all processes, and has the first at hand for when Redis is away. `flights` is for equal conversions of one
 //! process. All of it may be lost at any time, and costs a conversion then.
 
-mod embedded;
 mod entry;
-mod flights;
-pub mod identity;
+pub mod key;
+mod local;
 mod redis;
+mod singleflight;
 
 use futures_util::future::BoxFuture;
 
-pub use embedded::Embedded;
 pub use entry::{Entry, Result};
-pub use flights::Flights;
-pub use identity::{Part, Parts, identity};
+pub use key::{Part, Parts, identity};
+pub use local::Embedded;
 pub use redis::OnRedis;
+pub use singleflight::Flights;
 
 use crate::storage::Hash;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use super::setting_flags::EngineArgs;
-use super::{FAILED, Failure, humanize, say, wire};
+use super::{FAILED, Failure, app, humanize, say};
 use crate::config::{Engine, Redis, Storage};
 use crate::executor::local::Blender;
 use crate::executor::workdir::WorkDir;
@@ -31,18 +31,18 @@ type Finding = Result<String, String>;
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let (settings, (storage, redis)) =
         args.engine.check(|reader| (Storage::read(reader), Redis::read(reader)))?;
-    let storage = wire::storage(&storage, &settings)?;
+    let storage = app::storage(&storage, &settings)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
     let mut trouble = false;
     let mut report = |name: &str, finding: Finding| {
         trouble |= finding.is_err();
         say(line(name, &finding))
     };
-    match wire::work(&settings) {
+    match app::work(&settings) {
         Ok(work) => runtime.block_on(engine(&work, &settings, &mut report))?,
         Err(error) => report("work folder", Err(error.detail))?,
     }
-    report("disk space", disk(&wire::work_base(&settings)))?;
+    report("disk space", disk(&app::work_base(&settings)))?;
     let checked = runtime.block_on(storage.check());
     report("storage", checked.map(|()| storage.name().to_owned()).map_err(|error| error.to_string()))?;
     if let Some(redis) = redis {
@@ -65,7 +65,7 @@ async fn engine(
     report: &mut impl FnMut(&str, Finding) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     report("work folder", Ok(work.base().display().to_string()))?;
-    let settings = match wire::engine(work, settings) {
+    let settings = match app::engine(work, settings) {
         Ok(settings) => settings,
         Err(error) => return report("engine", Err(error.to_string())),
     };

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, and the only place that wires the parts together.
 
+mod app;
 mod conversion_flags;
 mod convert;
 mod doctor;
@@ -13,7 +14,6 @@ mod schema;
 mod serve;
 mod setting_flags;
 mod table;
-mod wire;
 
 use std::error::Error;
 use std::fmt;

@@ -3,18 +3,18 @@
 //! `settings` is the one table of names, defaults and help; `sources` holds what was given, `reader` makes values of
 //! it and collects every mistake, `spelling` finds the names that were meant otherwise, `document` writes help.
 
-pub mod document;
-mod parse;
 mod reader;
 mod redis;
+pub mod reference;
 #[cfg(test)]
 mod secret_tests;
 pub mod settings;
 mod sources;
-mod spelling;
 mod storage;
+mod suggestions;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -23,11 +23,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use parse::Secret;
 pub use reader::{Mistakes, Reader};
 pub use redis::Redis;
 pub use sources::Sources;
 pub use storage::{Cache, CloudOptions, Place, Storage};
+pub use values::Secret;
 
 use crate::executor::local::protocol::SandboxMode;
 

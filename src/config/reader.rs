@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::parse::{Wrong, may_hold_secret};
 use super::settings::{self, Setting};
+use super::values::{Wrong, may_hold_secret};
 use super::{Environment, Sources};
 
 /// Everything that is wrong, a sentence each.

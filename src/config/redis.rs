@@ -2,7 +2,7 @@
 
 use redis::ConnectionInfo;
 
-use super::parse::Secret;
+use super::values::Secret;
 use super::{Reader, settings};
 
 /// A Redis, and how to be let in.

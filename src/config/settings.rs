@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use super::parse::{self, ADDRESS, SIZE, Wrong};
+use super::values::{self, ADDRESS, SIZE, Wrong};
 use super::{ApiKey, CacheScope, Environment, LogFormat, Secret};
 use crate::executor::local::protocol::SandboxMode;
 
@@ -159,7 +159,7 @@ settings! {
         takes: "development or production",
         usual: Value("development"),
         help: "what the other defaults are made for",
-        parse: |value| parse::choice(value, &[
+        parse: |value| values::choice(value, &[
             ("development", Environment::Development),
             ("production", Environment::Production),
         ]),
@@ -169,56 +169,56 @@ settings! {
         takes: ADDRESS,
         usual: Either("127.0.0.1:5000", "0.0.0.0:5000"),
         help: "where to listen; 0.0.0.0 or [::] are all addresses of the machine",
-        parse: parse::address,
+        parse: values::address,
     }
     METRICS_ADDRESS: SocketAddr {
         group: Server,
         takes: ADDRESS,
         usual: Unset("on BIND_ADDRESS"),
         help: "where to serve /metrics, apart from everything else; probes are answered there, too",
-        parse: parse::address,
+        parse: values::address,
     }
     MAX_FILE_SIZE: u64 {
         group: Server,
         takes: SIZE,
         usual: Value("100M"),
         help: "how large a request's body may be, in bytes or like 100M",
-        parse: |value| parse::size(value, 1),
+        parse: |value| values::size(value, 1),
     }
     MAX_UPLOADS_SIZE: u64 {
         group: Server,
         takes: SIZE,
         usual: Unset("32 × MAX_FILE_SIZE"),
         help: "how large all unfinished uploads together may be, in bytes or like 4G; 2 × MAX_FILE_SIZE at least, as one client may have as much as it leaves free for others",
-        parse: |value| parse::size(value, 1),
+        parse: |value| values::size(value, 1),
     }
     READ_TIMEOUT: Duration {
         group: Server,
-        takes: parse::SECONDS,
+        takes: values::SECONDS,
         usual: Value("30"),
         help: "seconds that a client may take for the headers, and may wait within a body; of a body that came fast, up to four times as long",
-        parse: parse::seconds,
+        parse: values::seconds,
     }
     MAX_CONNECTIONS: usize {
         group: Server,
         takes: "a number from 1 to 100000",
         usual: Value("1024"),
         help: "connections at a time",
-        parse: |value| parse::number(value, 1..=100_000),
+        parse: |value| values::number(value, 1..=100_000),
     }
     SHUTDOWN_DELAY: Duration {
         group: Server,
-        takes: parse::SECONDS_OR_NONE,
+        takes: values::SECONDS_OR_NONE,
         usual: Either("0", "5"),
         help: "seconds after the signal to stop in which requests are still taken, so that load balancers notice",
-        parse: parse::seconds_or_none,
+        parse: values::seconds_or_none,
     }
     SHUTDOWN_GRACE: Duration {
         group: Server,
-        takes: parse::SECONDS_OR_NONE,
+        takes: values::SECONDS_OR_NONE,
         usual: Value("60"),
         help: "seconds that running conversions then have to finish",
-        parse: parse::seconds_or_none,
+        parse: values::seconds_or_none,
     }
     WORKERS: usize {
         group: Conversions,
@@ -228,22 +228,22 @@ settings! {
         takes: "a number from 1 to 256",
         usual: Value("2"),
         help: "conversions at a time",
-        parse: |value| parse::number(value, 0..=256),
+        parse: |value| values::number(value, 0..=256),
     }
     QUEUE_LIMIT: usize {
         group: Conversions,
         takes: "a number from 0 to 100000",
         usual: Unset("4 × WORKERS"),
         help: "conversions that may wait; further ones are refused",
-        parse: |value| parse::number(value, 0..=100_000),
+        parse: |value| values::number(value, 0..=100_000),
     }
     CONVERSION_TIMEOUT: Duration {
         group: Conversions,
         option: ("--timeout", "S"),
-        takes: parse::SECONDS,
+        takes: values::SECONDS,
         usual: Value("600"),
         help: "seconds that one conversion may take, its waiting included",
-        parse: parse::seconds,
+        parse: values::seconds,
     }
     BLENDER_PYTHON: PathBuf {
         group: Engine,
@@ -251,7 +251,7 @@ settings! {
         takes: "the name of a file",
         usual: Unset("what `meshgate engine install` made"),
         help: "the Python 3.11 with bpy to use",
-        parse: parse::path,
+        parse: values::path,
     }
     BLENDER_BIN: PathBuf {
         group: Engine,
@@ -259,7 +259,7 @@ settings! {
         takes: "the name of a file",
         usual: Unset("none"),
         help: "the Blender 5 to use instead of a Python with bpy",
-        parse: parse::path,
+        parse: values::path,
     }
     DATA_DIR: PathBuf {
         group: Engine,
@@ -267,7 +267,7 @@ settings! {
         takes: "the name of a folder",
         usual: Unset("the user's cache folder"),
         help: "where conversions work on disk, and results are kept",
-        parse: parse::path,
+        parse: values::path,
     }
     SANDBOX: SandboxMode {
         group: Engine,
@@ -275,7 +275,7 @@ settings! {
         takes: "auto, require or off",
         usual: Either("auto", "require"),
         help: "confine conversions as far as the machine can (auto), or refuse to start without (require), or not (off)",
-        parse: |value| parse::choice(value, &[
+        parse: |value| values::choice(value, &[
             ("auto", SandboxMode::Auto),
             ("require", SandboxMode::Require),
             ("off", SandboxMode::Off),
@@ -287,7 +287,7 @@ settings! {
         takes: "a number of bytes, or one like 4G, from 1536M on",
         usual: Value("4G"),
         help: "memory that one conversion may ask the system for, in bytes or like 4G; at least 1536M, as Blender alone asks for 1.3 GB. It uses about half of what it asks for",
-        parse: |value| parse::size(value, LEAST_MEMORY),
+        parse: |value| values::size(value, LEAST_MEMORY),
     }
     WORKER_MAX_REQUESTS: u64 {
         group: Engine,
@@ -295,7 +295,7 @@ settings! {
         takes: "a number above 0",
         usual: Value("1000"),
         help: "conversions after which Blender is started afresh",
-        parse: |value| parse::number(value, 1..=u64::MAX),
+        parse: |value| values::number(value, 1..=u64::MAX),
     }
     MAX_UNPACKED_SIZE: u64 {
         group: Engine,
@@ -303,77 +303,77 @@ settings! {
         takes: SIZE,
         usual: Value("1G"),
         help: "how large a model may be once unpacked, and a result in all, in bytes or like 512M or 4G",
-        parse: |value| parse::size(value, 1),
+        parse: |value| values::size(value, 1),
     }
     STORAGE_URL: Url {
         group: Storage,
         takes: "a URL like file:///srv/meshgate, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix",
         usual: Unset("a folder below DATA_DIR"),
         help: "where results and reports are kept: file:///FOLDER, s3://, gs:// or az://BUCKET/PREFIX",
-        parse: parse::store,
+        parse: values::store,
     }
     CONVERSION_CACHE_DIR: PathBuf {
         group: Storage,
         takes: "the name of a folder",
         usual: Unset("as STORAGE_URL says"),
         help: "the folder in which results and reports are kept, instead of STORAGE_URL",
-        parse: parse::path,
+        parse: values::path,
     }
     RESULT_TTL: Duration {
         group: Storage,
-        takes: parse::LIFETIME,
+        takes: values::LIFETIME,
         usual: Value("86400"),
         help: "seconds that results and reports are kept",
-        parse: parse::lifetime,
+        parse: values::lifetime,
     }
     DATA_MAX_SIZE: u64 {
         group: Storage,
         takes: SIZE,
         usual: Value("10G"),
         help: "how much is kept of results, reports and entries together, in bytes or like 10G; beyond it, what was not used for the longest time goes",
-        parse: |value| parse::size(value, 1),
+        parse: |value| values::size(value, 1),
     }
     CACHE: bool {
         group: Storage,
-        takes: parse::SWITCH,
+        takes: values::SWITCH,
         usual: Value("on"),
         help: "whether a conversion that was carried out before is answered with its result",
-        parse: parse::switch,
+        parse: values::switch,
     }
     CACHE_DURATION: Duration {
         group: Storage,
-        takes: parse::LIFETIME,
+        takes: values::LIFETIME,
         usual: Value("3600"),
         help: "seconds for which such a result is found again; RESULT_TTL where that is less",
-        parse: parse::lifetime,
+        parse: values::lifetime,
     }
     CACHE_MAX_SIZE: u64 {
         group: Storage,
         takes: SIZE,
         usual: Value("5G"),
         help: "how much of them a process without Redis remembers, in bytes or like 5G; beyond it, what was not used for the longest time goes, and a larger one is not remembered",
-        parse: |value| parse::size(value, 1),
+        parse: |value| values::size(value, 1),
     }
     PRESIGN_RESULTS: bool {
         group: Storage,
-        takes: parse::SWITCH,
+        takes: values::SWITCH,
         usual: Value("false"),
         help: "send clients to the bucket itself for large results (s3:// and gs:// only)",
-        parse: parse::switch,
+        parse: values::switch,
     }
     TRUSTED_PROXIES: Vec<IpNet> {
         group: Access,
         takes: "addresses and networks like 10.0.0.0/8, with commas between them",
         usual: Unset("none"),
         help: "whose X-Forwarded-For is believed: addresses and networks, with commas between them",
-        parse: parse::networks,
+        parse: values::networks,
     }
     CORS_ORIGINS: Vec<String> {
         group: Access,
         takes: "origins like https://example.org, with commas between them, or a single *",
         usual: Unset("none"),
         help: "pages of which sites may call from a browser: origins like https://example.org, or * for all",
-        parse: parse::origins,
+        parse: values::origins,
     }
     #[secret]
     API_KEYS: Vec<ApiKey> {
@@ -381,50 +381,50 @@ settings! {
         takes: "NAME:KEY or NAME@REQUESTS:KEY pairs, with commas or line ends between them",
         usual: Unset("everybody may convert"),
         help: "who may convert: NAME:KEY pairs, keys of 16 characters or more, with commas or line ends between them; NAME@REQUESTS:KEY has a limit of its own instead of RATE_LIMIT_REQUESTS",
-        parse: parse::api_keys,
+        parse: values::api_keys,
     }
     CACHE_SCOPE: CacheScope {
         group: Access,
         takes: "key or shared",
         usual: Unset("key with API_KEYS, else shared"),
         help: "who shares cached results and reports: each API key has its own (key), or all clients have the same (shared)",
-        parse: |value| parse::choice(value, &[("key", CacheScope::Key), ("shared", CacheScope::Shared)]),
+        parse: |value| values::choice(value, &[("key", CacheScope::Key), ("shared", CacheScope::Shared)]),
     }
     RATE_LIMIT_REQUESTS: u32 {
         group: Access,
-        takes: parse::REQUESTS,
+        takes: values::REQUESTS,
         usual: Either("0", "10"),
         help: "conversions that one client may ask for within RATE_LIMIT_WINDOW: one API key, else one address (one /64 of IPv6); 0 is as many as it likes",
-        parse: parse::requests,
+        parse: values::requests,
     }
     RATE_LIMIT_WINDOW: Duration {
         group: Access,
         takes: "a whole number of seconds from 1 to 86400",
         usual: Value("60"),
         help: "seconds within which these are counted",
-        parse: |value| parse::number(value, 1..=86_400).map(Duration::from_secs),
+        parse: |value| values::number(value, 1..=86_400).map(Duration::from_secs),
     }
     #[secret]
     REDIS_URL: Secret {
         group: Redis,
-        takes: parse::REDIS_URL,
+        takes: values::REDIS_URL,
         usual: Unset("none: each process is alone"),
         help: "the Redis that all processes share: redis://user:password@host:6379/0, rediss:// with TLS, or unix:///run/redis.sock",
-        parse: parse::redis_url,
+        parse: values::redis_url,
     }
     REDIS_HOST: String {
         group: Redis,
-        takes: parse::REDIS_HOST,
+        takes: values::REDIS_HOST,
         usual: Unset("none"),
         help: "the host of that Redis, instead of REDIS_URL",
-        parse: parse::redis_host,
+        parse: values::redis_host,
     }
     REDIS_PORT: u16 {
         group: Redis,
         takes: "a number from 1 to 65535",
         usual: Value("6379"),
         help: "its port on REDIS_HOST",
-        parse: |value| parse::number(value, 1..=u16::MAX),
+        parse: |value| values::number(value, 1..=u16::MAX),
     }
     #[secret]
     REDIS_PASSWORD: Secret {
@@ -432,41 +432,41 @@ settings! {
         takes: "a password",
         usual: Unset("none"),
         help: "the password, for REDIS_HOST or a REDIS_URL without one",
-        parse: parse::secret,
+        parse: values::secret,
     }
     LOG_LEVEL: String {
         group: Watching,
         takes: "error, warn, info, debug, trace, off or a filter of tracing like info,hyper=debug",
         usual: Value("info"),
         help: "what is logged: error, warn, info, debug, trace, off or a filter of tracing like info,hyper=debug",
-        parse: parse::filter,
+        parse: values::filter,
     }
     LOG_FORMAT: LogFormat {
         group: Watching,
         takes: "plain or json",
         usual: Either("plain", "json"),
         help: "lines for people (plain), or a JSON object each (json)",
-        parse: |value| parse::choice(value, &[("plain", LogFormat::Plain), ("json", LogFormat::Json)]),
+        parse: |value| values::choice(value, &[("plain", LogFormat::Plain), ("json", LogFormat::Json)]),
     }
     LOG_FILE: PathBuf {
         group: Watching,
         takes: "the name of a file",
         usual: Unset("none"),
         help: "a file to log to, besides standard output; a new one each day: app.log is app.2026-01-31.log",
-        parse: parse::file_name,
+        parse: values::file_name,
     }
     LOG_FILES: usize {
         group: Watching,
         takes: "a number from 1 to 1000",
         usual: Value("7"),
         help: "how many of these files are kept; what is called otherwise is never removed",
-        parse: |value| parse::number(value, 1..=1000),
+        parse: |value| values::number(value, 1..=1000),
     }
     OTEL_EXPORTER_OTLP_ENDPOINT: String {
         group: Watching,
         takes: "a URL like http://collector:4317",
         usual: Unset("no traces"),
         help: "where to send OpenTelemetry traces by gRPC: a URL like http://collector:4317, or https:// where that has TLS; without a user, password or query",
-        parse: parse::receiver,
+        parse: values::receiver,
     }
 }

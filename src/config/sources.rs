@@ -8,9 +8,9 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::parse::SWITCH;
 use super::settings::{self, FILE, Info, PREFIX};
-use super::spelling;
+use super::suggestions;
+use super::values::SWITCH;
 
 /// No settings and no secret are larger; what is, is another file. Bytes.
 const LARGEST: u64 = 1 << 20;
@@ -58,7 +58,7 @@ impl Sources {
     pub fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let environment = environment
             .into_iter()
-            .filter(|(name, value)| !is_empty(value) && !spelling::is_service_link(name, value))
+            .filter(|(name, value)| !is_empty(value) && !suggestions::is_service_link(name, value))
             .collect();
         Self { environment, ..Self::default() }
     }
@@ -94,7 +94,7 @@ impl Sources {
     fn add_key(&mut self, key: String, value: &toml::Value) {
         let name = key.to_ascii_uppercase();
         let Some(info) = settings::named(&name).filter(|_| key == key.to_ascii_lowercase()) else {
-            let meant = spelling::likely(&name).map(|name| format!("; {} is", name.to_ascii_lowercase()));
+            let meant = suggestions::likely(&name).map(|name| format!("; {} is", name.to_ascii_lowercase()));
             let meant = meant.unwrap_or_default();
             return self.mistakes.push(format!("{key} in {} is no setting{meant}", self.file_name));
         };
@@ -120,7 +120,7 @@ impl Sources {
 
     /// The variables that are probably not what they were meant to be, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
-        self.environment.keys().filter_map(|name| spelling::warning(name.to_str()?)).collect()
+        self.environment.keys().filter_map(|name| suggestions::warning(name.to_str()?)).collect()
     }
 
     /// The variables whose names begin like this, as far as they are text. Their values may be secrets.

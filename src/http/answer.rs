@@ -10,8 +10,8 @@ use super::file;
 use super::problem::Problem;
 use super::state::Gateway;
 use crate::cache;
+use crate::conversion::{How, Ready};
 use crate::domain::Client;
-use crate::service::{How, Ready};
 use crate::storage::Hash;
 
 pub const CACHE: HeaderName = HeaderName::from_static("meshgate-cache");

@@ -19,12 +19,12 @@ use super::answer::{self, Wanted};
 use super::problem::Problem;
 use super::receive::{self, Received};
 use super::state::{Gateway, Shared};
+use crate::conversion::{self, Answer, Course, How, Outcome, Question};
 use crate::domain::format::TABLE;
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::names;
 use crate::intake::Source;
-use crate::service::{self, Answer, Course, How, Outcome, Question};
 use crate::storage::Hash;
 use crate::telemetry::metrics::Watched;
 use crate::{cache, repack, telemetry};
@@ -189,7 +189,7 @@ async fn answer(
         async move {
             let sources = files.iter().map(Received::named).collect::<Result<_, _>>()?;
             let request =
-                service::Request { sources: Source::Files(sources), main, target, options, timeout };
+                conversion::Request { sources: Source::Files(sources), main, target, options, timeout };
             carry_out(gateway, folder, request, course, began).await
         }
         .boxed()
@@ -243,7 +243,7 @@ fn identity(gateway: &Gateway, wish: &Wish, owner: Option<&str>, files: &[Receiv
 async fn carry_out(
     gateway: Shared,
     folder: ConversionFolder,
-    request: service::Request,
+    request: conversion::Request,
     course: Course,
     began: Instant,
 ) -> Result<Outcome, ConversionError> {

@@ -8,10 +8,10 @@ use axum::body::{Body, HttpBody};
 use super::report_texts::Sending;
 use super::shares::{Results, Shares};
 use crate::config::Access;
+use crate::conversion::{Answers, Converter};
 use crate::executor::workdir::WorkDir;
-use crate::limits::Limiter;
+use crate::rate_limit::Limiter;
 use crate::redis::Redis;
-use crate::service::{Answers, Converter};
 use crate::shutdown::Shutdown;
 use crate::storage::Storage;
 use crate::telemetry::Metrics;
@@ -68,8 +68,8 @@ impl Gateway {
         access: Access,
         limiter: Arc<dyn Limiter>,
     ) -> Shared {
+        use crate::conversion::Admission;
         use crate::executor::local::EngineError;
-        use crate::service::Admission;
 
         let work = WorkDir::open(folder).unwrap();
         let limits = crate::intake::Limits::default();

@@ -22,7 +22,7 @@ use super::problem::{Problem, status};
 use super::request_id::RequestId;
 use super::state::{Gateway, Shared};
 use crate::domain::{ConversionError, ErrorCode};
-use crate::telemetry::{self, Metrics, traces};
+use crate::telemetry::{self, Metrics, otlp};
 
 /// The routes' label of addresses at which nothing is.
 const UNMATCHED: &str = "unmatched";
@@ -36,7 +36,7 @@ const MAX_LOGGED: usize = 200;
 pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
     let span = span(id, is_probe(route(&request)));
-    traces::continue_from(&span, request.headers());
+    otlp::continue_from(&span, request.headers());
     let mut visit = Visit::new(&request, span.clone(), &gateway);
     let received = Arc::clone(&visit.received);
     let request = request.map(|body| {

@@ -35,7 +35,7 @@
 //! requests wait for it.
 
 mod error;
-mod keeper;
+mod reconnect;
 
 use std::io;
 use std::pin::pin;
@@ -148,7 +148,7 @@ impl Redis {
         let (runtime, end) = own_thread().map_err(|error| Error::Unfit(error.to_string()))?;
         let first = Arc::clone(&shared);
         let _ = runtime.spawn(async move { first.try_to_connect().await }).await;
-        runtime.spawn(keeper::keep(Arc::clone(&shared)));
+        runtime.spawn(reconnect::keep(Arc::clone(&shared)));
         Ok(Self { shared, runtime, _end: Arc::new(end) })
     }
 

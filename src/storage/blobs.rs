@@ -12,9 +12,8 @@ use tracing::Instrument;
 use url::Url;
 
 use super::blob::{Fetched, Found, MIDDLE, Opened, Put, Source};
-use super::layout::Key;
-use super::local;
-use super::{Error, Operation, Outcome, Storage, age, remote};
+use super::keys::Key;
+use super::{Error, Operation, Outcome, Storage, age, bucket, local};
 use crate::domain::Cancel;
 
 /// Smaller ones are sent to a bucket without asking whether they are there: the question takes as long. Bytes.
@@ -54,7 +53,7 @@ impl Storage {
             if bytes > WORTH_ASKING && storage.is_fresh(&location, bytes).await? {
                 return Ok((Put::Present, bytes));
             }
-            remote::upload(&*storage.0.place.store, &location, opened, storage.name()).await?;
+            bucket::upload(&*storage.0.place.store, &location, opened, storage.name()).await?;
             Ok((Put::Stored, bytes))
         };
         let done = tokio::spawn(upload.in_current_span()).await;
@@ -130,7 +129,7 @@ impl Storage {
         if found.meta.size != bytes {
             return Ok(Found::Corrupt);
         }
-        remote::download(found, hash, spool, self.name()).await
+        bucket::download(found, hash, spool, self.name()).await
     }
 
     /// Removes a result, if it is there.

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use uuid::Uuid;
 
-use super::layout::{ENTRIES, Key, Name, REPORTS};
+use super::keys::{ENTRIES, Key, Name, REPORTS};
 use super::{Error, Operation, Outcome, Storage, age, local};
 
 /// Documents of a bucket that are asked for at a time.

@@ -12,8 +12,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::age;
 use super::blob::{Fetched, Found, MIDDLE, Put, SMALL, Source};
 use super::error::Error;
-use super::layout::{Item, Name};
-use super::recent::{Recent, Stamp};
+use super::keys::{Item, Name};
+use super::read_cache::{Recent, Stamp};
 use crate::domain::Cancel;
 use crate::fs::open::make_private;
 

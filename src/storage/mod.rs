@@ -18,15 +18,15 @@
 
 mod blob;
 mod blobs;
-mod cloud;
+mod bucket;
+mod cloud_options;
 mod documents;
 mod error;
 mod health;
-mod layout;
+mod keys;
 mod local;
-mod place;
-mod recent;
-mod remote;
+mod open;
+mod read_cache;
 mod sweep;
 mod visit;
 
@@ -55,8 +55,8 @@ pub use url::Url;
 use crate::config;
 use crate::fs::open::make_private;
 use health::{Health, Side};
-use place::Place;
-use recent::Recent;
+use open::Place;
+use read_cache::Recent;
 
 /// How long what is small may take, with all that is tried again.
 const BRIEF: Duration = Duration::from_secs(10);
@@ -234,11 +234,11 @@ impl Storage {
     /// # Errors
     /// What is wrong with the store.
     pub async fn check(&self) -> Result<(), Error> {
-        let location = self.location(&format!("{}/{}", layout::CHECKS, Uuid::now_v7()));
+        let location = self.location(&format!("{}/{}", keys::CHECKS, Uuid::now_v7()));
         let content = Bytes::from(vec![b'.'; CHECKED]);
         let store = &self.0.place.store;
         let work = async {
-            self.make_folder(layout::CHECKS).await?;
+            self.make_folder(keys::CHECKS).await?;
             self.brief(store.put(&location, content.clone().into())).await?;
             let read = self.brief(async { store.get(&location).await?.bytes().await }).await?;
             self.brief(store.delete(&location)).await?;

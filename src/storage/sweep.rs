@@ -8,7 +8,7 @@ use blake3::Hash;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
-use super::layout::{self, Item, Key, Name};
+use super::keys::{self, Item, Key, Name};
 use super::{Error, Operation, Outcome, Storage, age, error, local};
 
 /// What was written aside or by a check, and not touched for so long, was left by a process that was killed. One that
@@ -60,7 +60,7 @@ impl Storage {
         let limits = Limits { ttl: self.0.ttl, blob_ttl: self.0.ttl + slack, max_bytes: self.0.max_bytes };
         let work = async {
             let listed = Instant::now();
-            let items = self.items(&layout::ALL).await?;
+            let items = self.items(&keys::ALL).await?;
             let (count, bytes) = (items.len(), total(&items));
             let mut blobs: HashSet<Hash> = items.iter().filter_map(blob).collect();
             let removed = self.discard_all(plan(items, now, limits)).await?;

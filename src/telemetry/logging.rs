@@ -20,8 +20,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
-use super::days::Days;
-use super::traces;
+use super::log_rotation::Days;
+use super::otlp;
 use crate::config::{Log, LogFormat, Traces};
 
 /// Most lines that wait to be written to one place; further ones are lost.
@@ -58,7 +58,7 @@ impl Guard {
     pub fn end_traces(&mut self) {
         if let Some(provider) = self.provider.take() {
             // A collector that is away was told of in the log already.
-            let _ = provider.shutdown_with_timeout(traces::SEND_WITHIN);
+            let _ = provider.shutdown_with_timeout(otlp::SEND_WITHIN);
         }
     }
 }
@@ -109,11 +109,11 @@ pub fn start(log: &Log, traces: &Traces) -> Result<Guard, Error> {
     let provider = match &traces.endpoint {
         None => None,
         Some(endpoint) => {
-            let provider = traces::provider(endpoint).map_err(|error| {
+            let provider = otlp::provider(endpoint).map_err(|error| {
                 // The library quotes the URL, whose path may be a key.
                 Error::Endpoint(error.to_string().replace(endpoint.as_str(), "this one"))
             })?;
-            outputs.push(traces::layer(&provider).boxed());
+            outputs.push(otlp::layer(&provider).boxed());
             Some(provider)
         }
     };

@@ -16,8 +16,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, Result, TextEncoder,
 };
 
+use crate::conversion::Course;
 use crate::domain::Format;
-use crate::service::Course;
 pub use conversion::Watched;
 pub use state::State;
 

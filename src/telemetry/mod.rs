@@ -1,10 +1,10 @@
 //! What the service says of itself: logs, metrics, traces.
 
-pub mod days;
+pub mod log_rotation;
 pub mod logging;
 pub mod metrics;
-pub mod panics;
-pub mod traces;
+pub mod otlp;
+pub mod panic_hook;
 
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;

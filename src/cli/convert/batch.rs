@@ -16,9 +16,9 @@ use super::progress::{Bar, Progress};
 use super::settings::Settings;
 use super::write::{self, Interrupt};
 use super::{cache, inputs, print};
-use crate::cli::{Failure, INTERRUPTED, wire};
+use crate::cli::{Failure, INTERRUPTED, app};
+use crate::conversion::{Converter, Request};
 use crate::domain::{ConversionError, ErrorCode};
-use crate::service::{Converter, Request};
 
 /// How long each part of an interrupted run may take to clean up; all of it stays below a second.
 const CLEAN_UP: Duration = Duration::from_millis(400);
@@ -47,7 +47,7 @@ pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) 
     let mut printer = print::Printer::new(&jobs, &settings, progress.is_drawn());
     let mut tally = Tally { planned: jobs.len(), ..Tally::default() };
     let at_once = settings.at_once;
-    let converter = Arc::new(wire::converter(at_once, &settings.engine)?);
+    let converter = Arc::new(app::converter(at_once, &settings.engine)?);
     let shared = Arc::new(Shared {
         cache: cache::open(&settings, &converter).await?,
         converter,

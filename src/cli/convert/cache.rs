@@ -13,12 +13,12 @@ use zip::ZipArchive;
 use super::progress::Bar;
 use super::settings::Settings;
 use crate::cache;
-use crate::cli::{Failure, wire};
-use crate::domain::{Client, ConversionError, Format, Report};
-use crate::executor::workdir::ConversionFolder;
-use crate::service::{
+use crate::cli::{Failure, app};
+use crate::conversion::{
     Answers, Converter, Made, Outcome, Question, Ready, Request, blocking, is_harmless, may_go_beside,
 };
+use crate::domain::{Client, ConversionError, Format, Report};
+use crate::executor::workdir::ConversionFolder;
 use crate::storage::{self, Fetched, Storage};
 
 /// How long the end of a run may take for sweeping the store: nobody waits for it with pleasure.
@@ -48,12 +48,12 @@ pub struct Files {
 pub async fn open(settings: &Settings, converter: &Converter) -> Result<Option<Cache>, Failure> {
     let known = &settings.known;
     let Some(cache) = known.cache else { return Ok(None) };
-    let storage = wire::storage(&known.storage, &settings.engine)?;
+    let storage = app::storage(&known.storage, &settings.engine)?;
     let redis = match &known.redis {
         None => None,
-        redis => wire::redis(redis.as_ref(), &wire::metrics()?).await?,
+        redis => app::redis(redis.as_ref(), &app::metrics()?).await?,
     };
-    let index = wire::index(Some(cache), &storage, redis.as_ref());
+    let index = app::index(Some(cache), &storage, redis.as_ref());
     let answers = Answers::new(index, storage.clone(), converter.work().path().to_owned());
     Ok(Some(Cache { answers, storage }))
 }

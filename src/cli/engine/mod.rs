@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use super::{Failure, humanize, say, wire};
+use super::{Failure, app, humanize, say};
 use python::Python;
 
 /// The packages and their hashes; the same file that a developer's environment is made from.
@@ -62,7 +62,7 @@ pub struct Install {
 /// What is missing, and the line to type for it.
 pub fn run(command: &Command) -> Result<ExitCode, Failure> {
     let Command::Install(args) = command;
-    let folder = args.folder.clone().or_else(wire::install_dir).ok_or_else(|| {
+    let folder = args.folder.clone().or_else(app::install_dir).ok_or_else(|| {
         Failure::usage("neither XDG_DATA_HOME nor HOME is set; name a folder: meshgate engine install DIR")
     })?;
     install(&folder, args.python.as_deref())?;

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::cli::{Failure, wire};
+use crate::cli::{Failure, app};
 use crate::config::Config;
+use crate::conversion::{Admission, Answers, Converter};
 use crate::executor::local;
 use crate::http::{self, Gateway, Server};
-use crate::limits::{Embedded, Limiter, OnRedis};
-use crate::service::{Admission, Answers, Converter};
+use crate::rate_limit::{Embedded, Limiter, OnRedis};
 use crate::shutdown::{self, Shutdown};
 use crate::storage::Storage;
 use crate::telemetry::logging::{self, Guard};
-use crate::telemetry::panics;
+use crate::telemetry::panic_hook;
 
 /// How long to wait after the engine did not start, at first and at most.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -129,23 +129,23 @@ async fn bind(address: SocketAddr, config: &Config) -> Result<Server, Failure> {
 
 async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Result<Gateway, Failure> {
     let server = &config.server;
-    let work = wire::work(&config.engine)?;
-    let engine = wire::engine(&work, &config.engine)
+    let work = app::work(&config.engine)?;
+    let engine = app::engine(&work, &config.engine)
         .map(|settings| local::Settings { workers: server.workers, ..settings });
-    let limits = wire::limits(&config.engine);
-    let metrics = wire::metrics()?;
-    panics::watch(Arc::clone(&metrics));
+    let limits = app::limits(&config.engine);
+    let metrics = app::metrics()?;
+    panic_hook::watch(Arc::clone(&metrics));
     let counts = Arc::clone(&metrics);
     storage.observe(Box::new(move |operation, outcome, took| {
         counts.stored(operation.word(), outcome.word(), took);
     }));
     let admission = Admission::new(server.workers, server.queue_limit);
-    let redis = wire::redis(config.redis.as_ref(), &metrics).await?;
+    let redis = app::redis(config.redis.as_ref(), &metrics).await?;
     let limiter: Arc<dyn Limiter> = match &redis {
         None => Arc::new(Embedded::default()),
         Some(redis) => Arc::new(OnRedis::new(redis.clone())),
     };
-    let index = wire::index(config.cache, &storage, redis.as_ref());
+    let index = app::index(config.cache, &storage, redis.as_ref());
     Ok(Gateway {
         converter: Converter::new(engine, work.clone(), limits, admission),
         answers: Answers::new(index, storage.clone(), work.path().to_owned()),

@@ -6,12 +6,12 @@ mod gateway;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Failure, say, warn, wire};
-use crate::config::{Config, Reader, Sources, document};
+use super::{Failure, app, say, warn};
+use crate::config::{Config, Reader, Sources, reference};
 
 /// Serve conversions over HTTP.
 #[derive(Debug, clap::Args)]
-#[command(after_help = document::help())]
+#[command(after_help = reference::help())]
 pub struct Args {
     /// Read settings from this TOML file too; the environment comes before it
     #[arg(long, value_name = "FILE")]
@@ -34,9 +34,9 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut warnings = sources.warnings();
     let mut reader = Reader::new(&sources);
     let config = Config::read(&mut reader);
-    let storage = wire::storage(&config.storage, &config.engine);
+    let storage = app::storage(&config.storage, &config.engine);
     let of_storage = storage.as_ref().err().map(ToString::to_string);
-    for mistake in wire::mistakes(&config.engine, &config.log).into_iter().chain(of_storage) {
+    for mistake in app::mistakes(&config.engine, &config.log).into_iter().chain(of_storage) {
         reader.mistake(mistake);
     }
     let config = reader.finish(config).inspect_err(|_| {

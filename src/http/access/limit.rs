@@ -14,7 +14,7 @@ use crate::domain::{Client, ErrorCode};
 use crate::http::problem::Problem;
 use crate::http::receive::pass_over;
 use crate::http::state::Shared;
-use crate::limits::{Limiter, Quota, Ticket};
+use crate::rate_limit::{Limiter, Quota, Ticket};
 
 /// As draft-ietf-httpapi-ratelimit-headers has them.
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, Sources};
     use crate::http::state::Gateway;
-    use crate::limits::Embedded;
+    use crate::rate_limit::Embedded;
 
     /// Answers `/work` by work, and `/known` without any.
     fn router(gateway: &Shared) -> Router {

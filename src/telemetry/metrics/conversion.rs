@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Metrics;
+use crate::conversion::{Course, Lane};
 use crate::domain::{ErrorCode, Format};
-use crate::service::{Course, Lane};
 
 const UNKNOWN: &str = "unknown";
 const SUCCEEDED: &str = "succeeded";
@@ -77,8 +77,8 @@ impl Drop for Watched {
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    use super::super::State;
     use super::*;
+    use crate::telemetry::metrics::State;
 
     #[test]
     fn every_end_is_counted_once() {

@@ -168,7 +168,7 @@ pub fn large() -> String {
 async fn whoever_hangs_up_takes_it_from_nobody() {
     // Long enough to be met at work.
     const SLOW: &str = "output_format=fbx&filename=a.bvh";
-    let gateway = Gateway::start(&[("LOG_LEVEL", "info,meshgate::service=debug")]);
+    let gateway = Gateway::start(&[("LOG_LEVEL", "info,meshgate::conversion=debug")]);
     let content = motion();
     let begun = |content: &[u8]| {
         let mut raw = gateway.raw();

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use meshgate::conversion::Request;
 use meshgate::domain::{ErrorCode, Format, Options};
 use meshgate::intake::{Named, Sent, Source};
-use meshgate::service::Request;
 
 use super::{LONG, Lab, example};
 use crate::at_work::engine;

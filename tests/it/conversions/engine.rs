@@ -1,11 +1,11 @@
 //! An engine that is not there: clients learn that, the operator learns why.
 
+use meshgate::conversion::{Admission, Converter, Request};
 use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
 use meshgate::executor::local::locate::Engine;
 use meshgate::executor::local::{EngineError, Settings};
 use meshgate::executor::workdir::WorkDir;
 use meshgate::intake::{Limits, Source};
-use meshgate::service::{Admission, Converter, Request};
 
 use super::bad_input::CUBE;
 use super::{LONG, Lab};

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use meshgate::conversion::Request;
 use meshgate::domain::{ErrorCode, Format, Options};
 use meshgate::intake::Source;
-use meshgate::service::Request;
 
 use super::bad_input::CUBE;
 use super::{LONG, Lab};

@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use meshgate::conversion::{Outcome, Request};
 use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
 use meshgate::intake::{Named, Sent, Source};
-use meshgate::service::{Outcome, Request};
 
 use super::bad_input::CUBE;
 use super::hostile_input::refused;

@@ -15,12 +15,12 @@ mod pairs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use meshgate::conversion::{Admission, Converter, Outcome, Request};
 use meshgate::domain::{ConversionError, Format, Options};
 use meshgate::executor::local;
 use meshgate::executor::local::locate::Places;
 use meshgate::executor::workdir::WorkDir;
 use meshgate::intake::{Limits, Source};
-use meshgate::service::{Admission, Converter, Outcome, Request};
 
 /// Longer than any conversion here takes, on a machine that is busy with other things.
 const LONG: Duration = Duration::from_mins(2);

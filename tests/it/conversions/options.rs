@@ -27,7 +27,7 @@ async fn options_change_the_result() {
     let quads = lab.convert(&example("crate/crate.obj"), Format::Obj).await.unwrap();
     let cut =
         lab.convert_with(&example("crate/crate.obj"), Format::Obj, &[("triangulate", "true")]).await.unwrap();
-    let faces = |outcome: &meshgate::service::Outcome| {
+    let faces = |outcome: &meshgate::conversion::Outcome| {
         let text = std::fs::read_to_string(&outcome.files[0]).unwrap();
         text.lines().filter(|line| line.starts_with("f ")).map(|line| line.split(' ').count() - 1).max()
     };

@@ -117,7 +117,7 @@ async fn a_place_that_is_taken_over_is_not_missed_by_others_who_wait_for_the_sam
         ("WORKERS", "1"),
         ("QUEUE_LIMIT", "2"),
         ("CACHE_SCOPE", "shared"),
-        ("LOG_LEVEL", "info,meshgate::service=debug"),
+        ("LOG_LEVEL", "info,meshgate::conversion=debug"),
         KEYS,
     ]);
     let model = |number: usize| TRIANGLE.replacen("v 1", &format!("v {number}"), 1).into_bytes();

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use meshgate::domain::Client;
-use meshgate::limits::{Embedded, Limiter, OnRedis, Quota};
+use meshgate::rate_limit::{Embedded, Limiter, OnRedis, Quota};
 
 use super::redis::{RedisServer, connect};
 

@@ -4,7 +4,7 @@
 //! are fewer than it may send. One that is refused is not kept, so that trying again costs nothing. `embedded` keeps
 //! them in this process; `redis` keeps them for all processes, and has the first at hand for when Redis is away.
 
-mod embedded;
+mod memory;
 mod redis;
 
 use std::num::NonZeroU32;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::domain::Client;
 
-pub use embedded::Embedded;
+pub use memory::Embedded;
 pub use redis::OnRedis;
 
 /// Counts requests.

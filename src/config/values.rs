@@ -344,5 +344,5 @@ pub fn redis_host(value: &OsStr) -> Result<String, Wrong> {
 }
 
 #[cfg(test)]
-#[path = "parse_tests.rs"]
+#[path = "values_tests.rs"]
 mod tests;

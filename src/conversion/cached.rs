@@ -23,8 +23,8 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::converter::KILLED_WITHIN;
-use super::packed::Made;
+use super::artifact::Made;
+use super::service::KILLED_WITHIN;
 use super::{Outcome, Reports, late};
 use crate::cache::{self, Entry, Flights, Index, Lease};
 use crate::domain::{ConversionError, ErrorCode, Report};

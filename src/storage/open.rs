@@ -14,7 +14,7 @@ use object_store::signer::Signer;
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig};
 use url::Url;
 
-use super::cloud;
+use super::cloud_options;
 use crate::config::{self, CloudOptions};
 
 /// How long a connection may take, how long nothing may come, and how long one request may take with all its bytes.
@@ -72,14 +72,14 @@ fn bucket(url: &Url, options: &CloudOptions) -> Result<Place, String> {
     let (store, signer): (Arc<dyn ObjectStore>, Arc<dyn Signer>) = match scheme {
         ObjectStoreScheme::AmazonS3 => both(s3(url, options)?.build().map_err(wrong)?),
         ObjectStoreScheme::GoogleCloudStorage => {
-            cloud::check(options, cloud::of_gcs)?;
+            cloud_options::check(options, cloud_options::of_gcs)?;
             let builder = GoogleCloudStorageBuilder::new().with_retry(retries());
             let builder = configured(options, GoogleConfigKey::Client)
                 .fold(builder, |builder, (key, value)| builder.with_config(key, value));
             both(builder.with_url(url.as_str()).build().map_err(wrong)?)
         }
         ObjectStoreScheme::MicrosoftAzure => {
-            cloud::check(options, cloud::of_azure)?;
+            cloud_options::check(options, cloud_options::of_azure)?;
             let builder = MicrosoftAzureBuilder::new().with_retry(retries());
             let builder = configured(options, AzureConfigKey::Client)
                 .fold(builder, |builder, (key, value)| builder.with_config(key, value));
@@ -92,7 +92,7 @@ fn bucket(url: &Url, options: &CloudOptions) -> Result<Place, String> {
 }
 
 fn s3(url: &Url, options: &CloudOptions) -> Result<AmazonS3Builder, String> {
-    cloud::check(options, cloud::of_s3)?;
+    cloud_options::check(options, cloud_options::of_s3)?;
     let builder = AmazonS3Builder::new().with_retry(retries());
     let builder = configured(options, AmazonS3ConfigKey::Client)
         .fold(builder, |builder, (key, value)| builder.with_config(key, value))

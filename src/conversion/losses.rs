@@ -1,6 +1,6 @@
 //! What a result lacks of its source, in the field's words.
 
-mod lengths;
+mod clip_lengths;
 
 use std::collections::HashSet;
 
@@ -81,7 +81,7 @@ pub fn losses(
     }
     if options.animation {
         losses.extend(clips(before, after, target, said));
-        losses.extend(lengths::losses(input, output));
+        losses.extend(clip_lengths::losses(input, output));
     }
     // Where the engine knows the names.
     losses.retain(|clause| {

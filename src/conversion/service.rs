@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 use tracing::Instrument;
 
-use super::conversion::{Conversion, Outcome, Progress, Request};
+use super::pipeline::{Conversion, Outcome, Progress, Request};
 use super::reading::Reading;
 use super::{Admission, Course, Lane, blocking, late};
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Failure;
 use crate::cache::{Embedded, Index, OnRedis};
 use crate::config::{self, Engine};
+use crate::conversion::{Admission, Converter};
 use crate::domain::ConversionError;
 use crate::executor::local::locate::{self, Places};
 use crate::executor::local::{self, EngineError};
@@ -15,7 +16,6 @@ use crate::executor::workdir::WorkDir;
 use crate::fs::open::try_file;
 use crate::intake::Limits;
 use crate::redis::Redis;
-use crate::service::{Admission, Converter};
 use crate::storage::Storage;
 use crate::telemetry::{Metrics, logging};
 

@@ -1,24 +1,24 @@
 //! The conversion path: what every way in (command line, HTTP, jobs) runs.
 
 mod admission;
-mod answers;
-mod conversion;
-mod converter;
-mod course;
+mod artifact;
+mod cached;
 mod losses;
-mod packed;
+mod pipeline;
+mod progress_record;
 mod reading;
-mod reports;
+mod recent_reports;
 mod result_files;
+mod service;
 
 pub use admission::Admission;
-pub use answers::{Answer, Answers, How, Question, Ready};
-pub use conversion::{Outcome, Request};
-pub use converter::{Converter, Prepared};
-pub use course::{Course, Lane};
-pub use packed::Made;
-pub use reports::Reports;
+pub use artifact::Made;
+pub use cached::{Answer, Answers, How, Question, Ready};
+pub use pipeline::{Outcome, Request};
+pub use progress_record::{Course, Lane};
+pub use recent_reports::Reports;
 pub use result_files::{is_harmless, may_go_beside};
+pub use service::{Converter, Prepared};
 
 use std::time::Duration;
 

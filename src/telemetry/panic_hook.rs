@@ -18,8 +18,8 @@ pub fn watch(metrics: Arc<Metrics>) {
 mod tests {
     use std::process::Command;
 
-    use super::super::metrics::State;
     use super::*;
+    use crate::telemetry::metrics::State;
 
     #[test]
     #[ignore = "run by another test, in a process of its own"]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::admission::Place;
 use super::reading::Reading;
-use super::{Course, blocking, losses, packed, result_files};
+use super::{Course, artifact, blocking, losses, result_files};
 use crate::context::Context;
 use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
@@ -229,7 +229,7 @@ impl Conversion<'_> {
         let mut place = None;
         if options.packaging == Packaging::Zip {
             progress(Stage::Packing, None);
-            place = packed::place(made.bytes).await;
+            place = artifact::place(made.bytes).await;
         }
         let is_large = model.bytes >= LARGE;
         // A model may have as many clips and names as fit into it, so that no step of this is for the async threads.
