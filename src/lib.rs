@@ -12,6 +12,7 @@ pub mod fs;
 pub mod http;
 pub mod inspect;
 pub mod intake;
+pub mod metrics;
 pub mod rate_limit;
 pub mod redis;
 pub mod repack;

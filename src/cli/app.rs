@@ -15,9 +15,10 @@ use crate::executor::local::{self, EngineError};
 use crate::executor::workdir::WorkDir;
 use crate::fs::open::try_file;
 use crate::intake::Limits;
+use crate::metrics::Metrics;
 use crate::redis::Redis;
 use crate::storage::Storage;
-use crate::telemetry::{Metrics, logging};
+use crate::telemetry::logging;
 
 /// What carries out at most `at_once` conversions at a time. Blender starts with the first one that needs it.
 ///
@@ -93,7 +94,8 @@ pub fn metrics() -> Result<Arc<Metrics>, Failure> {
 /// The connection to Redis, where there is one to be had.
 pub async fn redis(config: Option<&config::Redis>, metrics: &Arc<Metrics>) -> Result<Option<Redis>, Failure> {
     let Some(config) = config else { return Ok(None) };
-    let redis = Redis::start(config, Arc::clone(metrics)).await;
+    let metrics = Arc::clone(metrics);
+    let redis = Redis::start(config, Box::new(move |outcome, took| metrics.redis(outcome, took))).await;
     redis.map(Some).map_err(|error| Failure::usage(format!("the address of redis cannot be used: {error}")))
 }
 
@@ -166,7 +168,7 @@ pub fn install_dir() -> Option<PathBuf> {
 mod tests {
     use super::*;
     use crate::config::{Config, Sources};
-    use crate::executor::local::protocol::SandboxMode;
+    use crate::domain::SandboxMode;
 
     #[test]
     fn the_cache_folder_follows_xdg() {

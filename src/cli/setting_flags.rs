@@ -176,7 +176,7 @@ impl clap::FromArgMatches for RunArgs {
 mod tests {
     use super::*;
     use crate::cli::{Cli, Command, parse};
-    use crate::executor::local::protocol::SandboxMode;
+    use crate::domain::SandboxMode;
 
     fn environment(variables: &[(&str, &str)]) -> Sources {
         Sources::new(variables.iter().map(|(name, value)| (name.into(), value.into())))

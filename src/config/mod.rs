@@ -29,7 +29,7 @@ pub use sources::Sources;
 pub use storage::{Cache, CloudOptions, Place, Storage};
 pub use values::Secret;
 
-use crate::executor::local::protocol::SandboxMode;
+use crate::domain::SandboxMode;
 
 /// Everything `meshgate serve` is told.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::values::{self, ADDRESS, SIZE, Wrong};
 use super::{ApiKey, CacheScope, Environment, LogFormat, Secret};
-use crate::executor::local::protocol::SandboxMode;
+use crate::domain::SandboxMode;
 
 /// Before a name, it makes it this program's own.
 pub const PREFIX: &str = "MESHGATE_";

@@ -3,6 +3,7 @@
 
 pub mod cancel;
 pub mod client;
+pub mod engine;
 pub mod error;
 pub mod format;
 pub mod options;
@@ -10,6 +11,7 @@ pub mod report;
 
 pub use cancel::{Cancel, CancelGuard, Cancellable};
 pub use client::Client;
+pub use engine::{SandboxMode, Stage};
 pub use error::{ConversionError, ErrorCode};
 pub use format::{Feature, Format};
 pub use options::Options;

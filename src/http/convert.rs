@@ -25,8 +25,8 @@ use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::names;
 use crate::intake::Source;
+use crate::metrics::Watched;
 use crate::storage::Hash;
-use crate::telemetry::metrics::Watched;
 use crate::{cache, repack, telemetry};
 
 /// Bytes of a client's text that come back in a sentence.

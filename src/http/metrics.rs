@@ -8,8 +8,8 @@ use super::probes;
 use super::problem::Problem;
 use super::state::Shared;
 use crate::domain::ErrorCode;
+use crate::metrics::{self, State as Now};
 use crate::telemetry::logging;
-use crate::telemetry::metrics::{self, State as Now};
 
 /// Everything that is counted, in Prometheus' text format.
 pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem> {

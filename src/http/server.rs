@@ -32,8 +32,8 @@ use super::socket::Socket;
 use super::wire::{Exchange, MAX_HEAD, Wire};
 use super::{probes, watch};
 use crate::domain::ErrorCode;
+use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
-use crate::telemetry::Metrics;
 
 const MAX_HEADERS: usize = 100;
 

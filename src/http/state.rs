@@ -10,11 +10,11 @@ use super::shares::{Results, Shares};
 use crate::config::Access;
 use crate::conversion::{Answers, Converter};
 use crate::executor::workdir::WorkDir;
+use crate::metrics::Metrics;
 use crate::rate_limit::Limiter;
 use crate::redis::Redis;
 use crate::shutdown::Shutdown;
 use crate::storage::Storage;
-use crate::telemetry::Metrics;
 
 /// What bounds requests.
 #[derive(Debug, Clone)]

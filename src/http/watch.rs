@@ -22,7 +22,8 @@ use super::problem::{Problem, status};
 use super::request_id::RequestId;
 use super::state::{Gateway, Shared};
 use crate::domain::{ConversionError, ErrorCode};
-use crate::telemetry::{self, Metrics, otlp};
+use crate::metrics::Metrics;
+use crate::telemetry::{self, otlp};
 
 /// The routes' label of addresses at which nothing is.
 const UNMATCHED: &str = "unmatched";

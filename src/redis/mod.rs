@@ -55,7 +55,6 @@ use tokio::time::timeout;
 pub use error::Error;
 
 use crate::config;
-use crate::telemetry::Metrics;
 
 /// What every key begins with.
 pub const PREFIX: &str = "meshgate:";
@@ -75,6 +74,9 @@ const TOO_MANY_LATE: u32 = 3;
 
 /// How long connecting may take, TLS and the password included. Nobody waits for it but the start.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is told of each command, for metrics: how it ended, and how long it took.
+pub type Observer = Box<dyn Fn(&str, Duration) + Send + Sync>;
 
 /// The shared connection. Cloning it is cheap.
 #[derive(Clone)]
@@ -105,7 +107,7 @@ struct Shared {
     client: Client,
     /// Where it is, without a password.
     address: String,
-    metrics: Arc<Metrics>,
+    observer: Observer,
     state: Mutex<State>,
     /// Wakes the keeper: something is wrong with the link.
     doubt: Notify,
@@ -135,13 +137,13 @@ impl Redis {
     ///
     /// # Errors
     /// An address that is none, or no thread to be had.
-    pub async fn start(config: &config::Redis, metrics: Arc<Metrics>) -> Result<Self, Error> {
+    pub async fn start(config: &config::Redis, observer: Observer) -> Result<Self, Error> {
         let info = info(config)?;
         let health = Health { up: false, since: Instant::now(), error: None };
         let shared = Arc::new(Shared {
             address: info.addr().to_string(),
             client: Client::open(info)?,
-            metrics,
+            observer,
             state: Mutex::new(State { link: None, links: 0, late: 0, health }),
             doubt: Notify::new(),
         });
@@ -284,7 +286,7 @@ impl Shared {
         let began = Instant::now();
         let answer = in_time(answer).await;
         let outcome = answer.as_ref().map_or_else(Error::word, |_| "ok");
-        self.metrics.redis(outcome, began.elapsed());
+        (self.observer)(outcome, began.elapsed());
         self.judge(link, answer.as_ref().err());
         answer
     }

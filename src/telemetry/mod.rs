@@ -1,16 +1,13 @@
-//! What the service says of itself: logs, metrics, traces.
+//! Logs, traces and panics.
 
 pub mod log_rotation;
 pub mod logging;
-pub mod metrics;
 pub mod otlp;
 pub mod panic_hook;
 
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterFn, filter_fn};
-
-pub use metrics::Metrics;
 
 /// The target of the spans of a request: the request itself, and its parts. Whatever the log's filter is, they are
 /// there, since every line of a request has to carry its number. They alone become traces.

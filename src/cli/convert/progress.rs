@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::plan::Job;
 use crate::cli::{Failure, humanize};
-use crate::executor::local::protocol::Stage;
+use crate::domain::Stage;
 
 /// Without a terminal, a conversion says where it is this often at most.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);

@@ -134,7 +134,8 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
         .map(|settings| local::Settings { workers: server.workers, ..settings });
     let limits = app::limits(&config.engine);
     let metrics = app::metrics()?;
-    panic_hook::watch(Arc::clone(&metrics));
+    let counter = Arc::clone(&metrics);
+    panic_hook::watch(move || counter.panicked());
     let counts = Arc::clone(&metrics);
     storage.observe(Box::new(move |operation, outcome, took| {
         counts.stored(operation.word(), outcome.word(), took);

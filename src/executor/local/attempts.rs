@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::child_result::{self, Left};
 use super::pool::{Pool, stopping};
-use super::protocol::{ChildSuccess, Convert, End, Event, Exited, Importer, Limits, Stage, Task};
+use super::protocol::{ChildSuccess, Convert, End, Event, Exited, Importer, Limits, Task};
 use super::stats::{Counters, Setback, Usage};
 use super::zygote::Zygote;
-use crate::domain::{ConversionError, ErrorCode, Format};
+use crate::domain::{ConversionError, ErrorCode, Format, Stage};
 use crate::executor::workdir::ConversionFolder;
 use crate::slots::Slot;
 use crate::telemetry;

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::domain::report::Counts;
-use crate::domain::{ErrorCode, Format, Options};
+use crate::domain::{ErrorCode, Format, Options, SandboxMode, Stage};
 
 /// Raised with every incompatible change; both ends refuse another number.
 pub const VERSION: u32 = 2;
@@ -58,19 +58,6 @@ pub struct Hello {
     pub cold: bool,
     /// A child that uses no CPU time for so long, asleep, hangs. Seconds.
     pub hang_after_s: f64,
-}
-
-/// What happens when the kernel lacks a part of the sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SandboxMode {
-    /// Use what there is and warn about what is missing.
-    #[default]
-    Auto,
-    /// Refuse to start without all of it.
-    Require,
-    /// No sandbox.
-    Off,
 }
 
 /// One conversion for one child.
@@ -162,16 +149,6 @@ pub struct Ready {
     pub vrm_addon: String,
     /// Parts of the sandbox that this kernel or machine lacks: `landlock`, `seccomp`, …
     pub sandbox_missing: Vec<String>,
-}
-
-/// Where a conversion is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    Importing,
-    Processing,
-    Exporting,
-    Packing,
 }
 
 /// A child is gone, reaped, and its session with it.

@@ -6,12 +6,10 @@ mod proxy;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use meshgate::config::{self, Config, Sources};
 use meshgate::redis::Redis;
-use meshgate::telemetry::Metrics;
 use redis::{Client, Commands};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -131,8 +129,7 @@ pub fn settings(url: &str) -> config::Redis {
 
 /// Connects as the service does.
 pub async fn connect(url: &str) -> Redis {
-    static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Arc::new(Metrics::new().unwrap()));
-    Redis::start(&settings(url), Arc::clone(&METRICS)).await.unwrap()
+    Redis::start(&settings(url), Box::new(|_, _| {})).await.unwrap()
 }
 
 /// Waits until Redis is seen as up, or as away.

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use meshgate::domain::Stage;
 use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
 use meshgate::executor::local::locate::{Engine, Places};
-use meshgate::executor::local::protocol::{Importer, Stage, Task};
+use meshgate::executor::local::protocol::{Importer, Task};
 use meshgate::executor::local::{Blender, Done, EngineError, Settings};
 use meshgate::executor::workdir::{ConversionFolder, WorkDir};
 

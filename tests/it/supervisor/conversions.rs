@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use meshgate::domain::{ErrorCode, Format};
-use meshgate::executor::local::protocol::{SandboxMode, Stage};
+use meshgate::domain::{SandboxMode, Stage};
 use meshgate::executor::local::stats::Setback;
 
 use super::bench::{A_SECOND, Bench, LONG, until};

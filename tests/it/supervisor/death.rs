@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use meshgate::domain::ErrorCode;
-use meshgate::executor::local::protocol::SandboxMode;
+use meshgate::domain::SandboxMode;
 use meshgate::executor::workdir::WorkDir;
 use rustix::process::Signal;
 

@@ -5,9 +5,9 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::Duration;
 
+use meshgate::domain::SandboxMode;
 use meshgate::domain::{ConversionError, ErrorCode};
 use meshgate::executor::local::Blender;
-use meshgate::executor::local::protocol::SandboxMode;
 use rustix::process::Signal;
 
 use super::bench::{Bench, Job, LONG, script, signal, until, zygote};

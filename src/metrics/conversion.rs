@@ -78,7 +78,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
-    use crate::telemetry::metrics::State;
+    use crate::metrics::State;
 
     #[test]
     fn every_end_is_counted_once() {
