@@ -6,6 +6,6 @@ from pathlib import Path
 # Started by its path, it does not find its own package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from meshgate_engine import zygote
+from meshgate_engine.runtime import zygote
 
 zygote.main()

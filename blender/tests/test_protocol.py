@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from meshgate_engine import protocol
+from meshgate_engine.runtime import protocol
 
 EXAMPLES = json.loads((Path(__file__).parent / "protocol.json").read_text())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness import Zygote
-from meshgate_engine import threads
+from meshgate_engine.runtime import thread_limit
 
 SECRET = "a-secret-of-the-service"
 
@@ -309,7 +309,7 @@ result = made, os.stat("/proc/self/task").st_nlink - 2
 
 def test_threads_are_limited(zygote):
     made, alive = eval(zygote.result(THREADS))
-    assert (made, alive) == (threads.LIMIT - 1, threads.LIMIT)
+    assert (made, alive) == (thread_limit.LIMIT - 1, thread_limit.LIMIT)
 
 
 def test_threads_that_come_at_once_are_limited(zygote):
@@ -331,7 +331,7 @@ def test_threads_that_come_at_once_are_limited(zygote):
         time.sleep(0.001)
     result = most
     """
-    assert 16 < int(zygote.result(code)) <= threads.LIMIT
+    assert 16 < int(zygote.result(code)) <= thread_limit.LIMIT
 
 
 def test_a_crash_for_want_of_threads_is_told_from_others(zygote):

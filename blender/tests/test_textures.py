@@ -7,7 +7,8 @@ from pathlib import Path
 import bpy
 import pytest
 from helpers import build, convert, in_child
-from meshgate_engine import textures, warm
+from meshgate_engine import textures
+from meshgate_engine.runtime import preload
 from models import box, material, picture
 
 TRIANGLE = """mtllib model.mtl
@@ -260,7 +261,7 @@ def _reds(path: str) -> dict[str, float]:
 @pytest.fixture
 def images(tmp_path, monkeypatch):
     """A working directory for images; OpenEXR as the zygote leaves it before it forks."""
-    warm._stop_openexr_threads()
+    preload._stop_openexr_threads()
     (tmp_path / "images").mkdir()
     monkeypatch.chdir(tmp_path / "images")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness import BLENDER_DIR, Zygote
-from meshgate_engine import protocol, watch
+from meshgate_engine.runtime import child_monitor, protocol
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,8 @@ def test_without_a_hello_it_is_broken(tmp_path):
 @pytest.mark.parametrize("cold", [False, True])
 def test_a_python_without_blender_is_broken(tmp_path, cold):
     # The same Python outside its virtual environment.
-    script = f"import sys; sys.path.insert(0, {str(BLENDER_DIR)!r})\nfrom meshgate_engine import zygote; zygote.main()"
+    path = f"import sys; sys.path.insert(0, {str(BLENDER_DIR)!r})"
+    script = f"{path}\nfrom meshgate_engine.runtime import zygote; zygote.main()"
     python = Path(sys.executable).resolve()
     with Zygote(tmp_path, python=python, script=script, stderr=subprocess.DEVNULL) as zygote:
         answer = zygote.hello(cold=cold)
@@ -76,11 +77,11 @@ def test_the_package_starts_by_its_path(tmp_path):
 
 def test_standard_output_is_not_the_socket(tmp_path):
     script = (
-        f"import sys; sys.path.insert(0, {str(BLENDER_DIR)!r})\nfrom meshgate_engine import warm, zygote\n"
+        f"import sys; sys.path.insert(0, {str(BLENDER_DIR)!r})\nfrom meshgate_engine.runtime import preload, zygote\n"
         "import os\n"
         "def load():\n  print('printed', os.readlink('/proc/self/fd/0'))\n"
         "  os.system('echo inherited')\n  raise ImportError('stop')\n"
-        "warm.load = load\nzygote.main(print)"
+        "preload.load = load\nzygote.main(print)"
     )
     read, write = os.pipe()
     with os.fdopen(read) as printed, Zygote(tmp_path, script=script, stderr=write) as zygote:
@@ -237,7 +238,7 @@ def test_what_is_printed_is_made_harmless(zygote):
     ],
 )
 def test_progress_is_checked(line, step):
-    assert watch.parse_progress(line) == step
+    assert child_monitor.parse_progress(line) == step
 
 
 def test_a_hang_is_found(tmp_path):
@@ -261,12 +262,12 @@ def test_one_that_was_stopped_hangs(tmp_path):
 
 def test_a_pause_of_the_whole_engine_is_no_hang(tmp_path, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(child_monitor.time, "monotonic", lambda: clock[0])
     command = {"id": 1, "folder": str(tmp_path), "limits": {"disk_bytes": 1 << 30}}
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as sleeper:
         while Path(f"/proc/{sleeper.pid}/stat").read_text().split()[2] != "S":
             time.sleep(0.01)
-        child = watch.Child(command, sleeper.pid, 0, -1, -1)
+        child = child_monitor.Child(command, sleeper.pid, 0, -1, -1)
         found = []
         # It has slept for 3 s when nobody runs for a minute, and then for 5 s more.
         for clock[0] in [*range(4), *range(64, 70)]:
@@ -417,7 +418,7 @@ def test_a_child_that_cannot_be_forked_is_told(tmp_path):
     script = f"""
 import errno, os, sys
 sys.path.insert(0, {str(BLENDER_DIR)!r})
-from meshgate_engine import zygote
+from meshgate_engine.runtime import zygote
 def fail():
     raise OSError(errno.EAGAIN, "out of processes")
 def run(task, progress):

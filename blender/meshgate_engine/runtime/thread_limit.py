@@ -15,7 +15,7 @@ import socket
 import struct
 import time
 
-from . import watch
+from . import child_monitor
 
 # Blender, its libraries and Python need fewer: each library may start one thread for each processor.
 LIMIT = 64 + 4 * len(os.sched_getaffinity(0))
@@ -87,7 +87,7 @@ def hand_over(channel: socket.socket | None) -> None:
 class Gate:
     """The zygote's side: answers the requests of one child."""
 
-    def __init__(self, child: watch.Child, channel: socket.socket) -> None:
+    def __init__(self, child: child_monitor.Child, channel: socket.socket) -> None:
         self._channel = channel
         self.listener: int | None = None
         self._child = child

@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from . import child, disk, environment, protocol, sandbox, threads, warm, watch
+from . import child, child_monitor, disk_usage, environment, preload, protocol, sandbox, thread_limit
 from .child import Run
 
 # How often the children are looked at, in seconds.
@@ -76,7 +76,7 @@ def _compile_ahead() -> None:
         child.die_with_parent()
         # Nobody is to wait for what is open here.
         os.closerange(0, 3)
-        importlib.import_module("compileall").compile_dir(Path(__file__).parent, quiet=2)
+        importlib.import_module("compileall").compile_dir(Path(__file__).parents[1], quiet=2)
     finally:
         os._exit(0)
 
@@ -108,10 +108,10 @@ def _prepare(hello: dict, run: Run | None) -> tuple[child.Surroundings, dict]:
     if missing and hello["sandbox"] == "require":
         raise _Broken(f"the sandbox is required, and this machine lacks {' and '.join(missing)}")
     try:
-        blender, vrm_addon = warm.versions_unloaded() if hello["cold"] else warm.load()
+        blender, vrm_addon = preload.versions_unloaded() if hello["cold"] else preload.load()
         run = run or _conversion(hello["cold"])
         if not hello["cold"]:
-            warm.settle()
+            preload.settle()
     except ImportError as error:
         traceback.print_exc()
         raise _Broken(f"blender could not be loaded: {error}") from error
@@ -123,7 +123,7 @@ def _prepare(hello: dict, run: Run | None) -> tuple[child.Surroundings, dict]:
         program=b"" if sandbox.SECCOMP in missing or not sandboxed else sandbox.decode(hello["seccomp"]),
         readable=tuple(sandbox.engine_paths(hello["readable"])),
         missing=tuple(missing),
-        load=warm.load if hello["cold"] else None,
+        load=preload.load if hello["cold"] else None,
         run=run,
     )
     return surroundings, {"blender": blender, "vrm_addon": vrm_addon, "sandbox_missing": missing}
@@ -131,13 +131,13 @@ def _prepare(hello: dict, run: Run | None) -> tuple[child.Surroundings, dict]:
 
 def _conversion(cold: bool) -> Run:
     def load_and_run(task: dict, progress: child.Progress) -> dict:
-        from . import conversion
+        from .. import conversion
 
         return conversion.run(task, progress)
 
     if not cold:
         # Whatever children use is to be loaded before the first fork.
-        from . import conversion, formats  # noqa: F401
+        from .. import conversion, formats  # noqa: F401
 
         formats.load_all()
     return load_and_run
@@ -151,8 +151,8 @@ class _Zygote:
         self._tick = min(_TICK, hang_after / 4)
         self._untidy = untidy
         self._forked = 0
-        self._children: dict[int, watch.Child] = {}
-        self._gates: dict[int, threads.Gate] = {}
+        self._children: dict[int, child_monitor.Child] = {}
+        self._gates: dict[int, thread_limit.Gate] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(peer, selectors.EVENT_READ, None)
         # A child's end wakes the selector through this pipe.
@@ -163,7 +163,7 @@ class _Zygote:
         # A Ctrl-C in a terminal goes to everybody; it is the supervisor who decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         child.settle_signals()
-        threads.settle_signals()
+        thread_limit.settle_signals()
         # Whatever outlives a child comes to us, and goes.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -208,7 +208,7 @@ class _Zygote:
     def _tidy(self) -> None:
         if self._untidy:
             self._untidy = False
-            warm.tidy()
+            preload.tidy()
             # What has compiled the package is over.
             self._kill_orphans()
 
@@ -231,7 +231,7 @@ class _Zygote:
             self._tidy()
         pipes: list[int] = []
         zygote = os.getpid()
-        before = disk.used(command["folder"])
+        before = disk_usage.used(command["folder"])
         try:
             pipes += os.pipe2(os.O_CLOEXEC)
             pipes += os.pipe2(os.O_CLOEXEC)
@@ -240,16 +240,16 @@ class _Zygote:
         except OSError as error:
             for fd in pipes:
                 os.close(fd)
-            self._send("exited", **watch.not_started(command["id"], f"cannot fork: {error.strerror}"))
+            self._send("exited", **child_monitor.not_started(command["id"], f"cannot fork: {error.strerror}"))
             return
         log, log_end, progress, progress_end, channel, channel_end = pipes
         if pid == 0:
             child.live(command, self._surroundings, zygote, log_end, progress_end, channel_end)
         for fd in (log_end, progress_end, channel_end):
             os.close(fd)
-        each = watch.Child(command, pid, before, log, progress)
+        each = child_monitor.Child(command, pid, before, log, progress)
         self._children[pid] = each
-        self._gates[pid] = threads.Gate(each, socket.socket(fileno=channel))
+        self._gates[pid] = thread_limit.Gate(each, socket.socket(fileno=channel))
         self._selector.register(channel, selectors.EVENT_READ, lambda: self._take_listener(pid))
         for fd, read in ((log, each.read_log), (progress, each.read_progress)):
             os.set_blocking(fd, False)
@@ -263,12 +263,12 @@ class _Zygote:
             self._selector.register(gate.listener, selectors.EVENT_READ, gate.answer)
         return False
 
-    def _pass_on(self, each: watch.Child) -> None:
+    def _pass_on(self, each: child_monitor.Child) -> None:
         step = each.take_progress()
         if step is not None:
             self._send("progress", id=each.number, stage=step[0], fraction=step[1])
 
-    def _finish(self, each: watch.Child) -> None:
+    def _finish(self, each: child_monitor.Child) -> None:
         """Sees to it that what a child has left is its last word, and says so before its memory is given back."""
         each.kill()
         if each.is_powerless() and not each.takes_too_much():

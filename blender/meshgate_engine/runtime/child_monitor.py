@@ -6,7 +6,7 @@ import re
 import signal
 import time
 
-from . import disk, protocol
+from . import disk_usage, protocol
 
 # What is kept of what a child prints, in bytes.
 _LOG_KEPT = 4096
@@ -133,7 +133,7 @@ class Child:
         self._look_at = now + min(1.0, hang_after) / 4
         if now >= self._measure_at:
             self._measure_at = now + _DISK_TICK
-            if self.takes_too_much(disk.held(self.pid)):
+            if self.takes_too_much(disk_usage.held(self.pid)):
                 self.kill()
                 return
         state = _state(self.pid)
@@ -149,7 +149,7 @@ class Child:
 
     def takes_too_much(self, beside: int = 0) -> bool:
         """Whether its folder, and ``beside`` bytes with it, are more than it may have."""
-        used = disk.used(self._folder)
+        used = disk_usage.used(self._folder)
         self._overfull = self._overfull or used is None or used + beside > self._allowed
         return self._overfull
 

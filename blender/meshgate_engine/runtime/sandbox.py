@@ -15,8 +15,9 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
-from . import threads
+from . import thread_limit
 
 LANDLOCK = "landlock"
 SECCOMP = "seccomp"
@@ -79,7 +80,7 @@ _NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
 
 def engine_paths(home: Sequence[str]) -> list[str]:
     """The folders of the engine: those of its ``home``, and those of Python's modules and of Blender's files."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    package = str(Path(__file__).absolute().parents[2])
     stdlib = map(sysconfig.get_path, ("stdlib", "platstdlib"))
     paths = {*home, os.path.join(package, "meshgate_engine"), *stdlib}
     # The folder that the package lies in may hold other things.
@@ -113,7 +114,7 @@ def enter(
     _call(_libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _drop_capabilities()
     if THREADS not in missing:
-        threads.hand_over(channel)
+        thread_limit.hand_over(channel)
     if LANDLOCK not in missing:
         _enter_landlock(folder, readable)
     if SECCOMP not in missing:

@@ -19,8 +19,8 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import protocol, sandbox, warm
-from .errors import ConversionError
+from ..errors import ConversionError
+from . import preload, protocol, sandbox
 
 Progress = Callable[[str, float | None], None]
 Run = Callable[[dict, Progress], dict]
@@ -30,7 +30,7 @@ NO_REPORT = 70
 NO_SPACE = 28
 
 # Where the progress pipe is in the child; 0, 1 and 2 are all else that is open, and until it is bound the channel
-# through which the zygote gets its listener (``threads.py``).
+# through which the zygote gets its listener (``runtime/thread_limit.py``).
 PROGRESS_FD = 3
 _CHANNEL_FD = 4
 
@@ -184,7 +184,7 @@ def _settle_blender(task: dict, scratch: str) -> None:
         return
     bpy.context.preferences.filepaths.temporary_directory = scratch
     if {"vrm", "vrma"} & {task["input_format"], task["output_format"]}:
-        warm.wake_vrm()
+        preload.wake_vrm()
 
 
 def _check_sizes(largest: int) -> None:
