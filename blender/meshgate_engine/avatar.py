@@ -8,7 +8,8 @@ import re
 
 import bpy
 
-from . import humanoid, scene
+from . import humanoid
+from .blender_api import scene
 from .job import Job, counted
 
 # Targets that hold what an avatar has.

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import bpy
 from mathutils import Matrix, Quaternion
 
-from . import keys, scene
+from . import keys
+from .blender_api import scene
 
 _PREFIX = 'pose.bones["'
 

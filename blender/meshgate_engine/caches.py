@@ -7,7 +7,8 @@ so all that moves is one clip.
 import bpy
 import numpy as np
 
-from . import keys, lengths, scene
+from . import keys, lengths
+from .blender_api import scene
 from .formats import USD
 
 _CONSTRAINT = "TRANSFORM_CACHE"

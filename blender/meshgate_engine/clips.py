@@ -13,7 +13,7 @@ import bpy
 import numpy as np
 
 from . import keys, rates
-from . import scene as model
+from .blender_api import scene as model
 from .formats import USD
 from .job import Job
 

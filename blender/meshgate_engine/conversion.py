@@ -7,21 +7,8 @@ from pathlib import Path
 
 import bpy
 
-from . import (
-    avatar,
-    clips,
-    formats,
-    layouts,
-    measure,
-    process,
-    realise,
-    scene,
-    shaders,
-    textures,
-    tiles,
-    unheld,
-    weights,
-)
+from . import avatar, clips, formats, layouts, measure, process, realise, shaders, textures, tiles, unheld, weights
+from .blender_api import scene
 from .errors import ConversionError
 from .job import Job, counted, listed
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import bpy
 
-from . import scene
+from .blender_api import scene
 from .errors import ConversionError
 from .job import Job
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import bpy
 import numpy as np
 
-from . import scene, textures
+from . import textures
+from .blender_api import scene
 from .formats import USD
 from .job import Job, counted
 

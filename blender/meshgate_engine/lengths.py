@@ -4,7 +4,8 @@ import math
 
 import bpy
 
-from . import clips, modifiers, scene
+from . import clips, modifiers
+from .blender_api import scene
 from .errors import ConversionError
 from .job import Job
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 
-from . import caches, clips, scene, textures
+from . import caches, clips, textures
+from .blender_api import scene
 
 # A box around nothing.
 _NOTHING = (np.full(3, np.inf), np.full(3, -np.inf))

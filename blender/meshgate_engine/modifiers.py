@@ -3,7 +3,8 @@
 import bmesh
 import bpy
 
-from . import clips, scene, shifting
+from . import clips, shifting
+from .blender_api import scene
 from .formats import USD
 from .job import Job
 

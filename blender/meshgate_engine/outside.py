@@ -4,7 +4,8 @@ import os
 
 import bpy
 
-from . import scene, textures
+from . import textures
+from .blender_api import scene
 from .job import Job, counted, listed
 
 # What reads a file wherever a mesh is evaluated: text, tables, meshes, volumes.

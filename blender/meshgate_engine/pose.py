@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 
-from . import clips, keys, scene
+from . import clips, keys
+from .blender_api import scene
 from .formats import USD
 from .job import Job
 

@@ -1,6 +1,7 @@
 """What happens between import and export: the options, and what exporters do not do by themselves."""
 
-from . import caches, clips, lengths, measure, parts, pose, scene, unwritten
+from . import caches, clips, lengths, measure, parts, pose, unwritten
+from .blender_api import scene
 from .errors import ConversionError
 from .job import Job
 from .modifiers import apply_modifiers, triangulate

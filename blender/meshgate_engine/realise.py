@@ -9,7 +9,8 @@ from collections import defaultdict
 import bpy
 from mathutils import Matrix
 
-from . import modifiers, scene
+from . import modifiers
+from .blender_api import scene
 from .job import Job
 
 # Objects that are no meshes and show one.

@@ -10,7 +10,8 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import caches, scene
+from . import caches
+from .blender_api import scene
 from .job import Job
 
 _LOCATIONS = ("location", "delta_location")

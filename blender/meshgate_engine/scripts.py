@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import bpy
 
-from . import scene
+from .blender_api import scene
 from .job import Job, counted, listed
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 
-from . import clips, scene
+from . import clips
+from .blender_api import scene
 from .job import Job
 
 # What no format holds that moves: these become meshes, and objects.

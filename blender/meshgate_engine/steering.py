@@ -10,7 +10,8 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import bones, clips, keys, lengths, scene, shapes
+from . import bones, clips, keys, lengths, shapes
+from .blender_api import scene
 from .job import Job
 
 # Targets that hold no motion of objects: such constraints, or a skeleton, or nothing.

@@ -5,7 +5,8 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from . import scene, textures
+from . import textures
+from .blender_api import scene
 from .job import Job, counted
 
 _TARGETS = {"glb", "vrm", "fbx", "obj"}

@@ -2,7 +2,7 @@
 
 import bpy
 
-from . import scene
+from .blender_api import scene
 from .errors import ConversionError
 from .formats import USD
 from .job import Job

@@ -2,7 +2,7 @@
 
 import bpy
 
-from . import scene
+from .blender_api import scene
 from .job import Job
 
 _MOST = 4

@@ -7,8 +7,8 @@ import bpy
 import pytest
 from helpers import build, convert, in_child
 from meshgate_engine import formats
+from meshgate_engine.blender_api.operators import sentence
 from meshgate_engine.errors import ConversionError
-from meshgate_engine.operators import sentence
 from models import box, figure, lively_figure, material, picture, skinned_figure
 from test_textures import read_glb
 

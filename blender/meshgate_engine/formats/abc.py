@@ -8,9 +8,9 @@ import bpy
 import numpy as np
 
 from .. import caches, clips, modifiers
-from .. import scene as model
+from ..blender_api import scene as model
+from ..blender_api.operators import exporting, importing
 from ..job import Job
-from ..operators import exporting, importing
 
 
 def read(job: Job) -> str:

@@ -2,10 +2,11 @@
 
 import bpy
 
-from .. import outside, realise, scene, scripts, shifting, steering, textures
+from .. import outside, realise, scripts, shifting, steering, textures
+from ..blender_api import scene
+from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
-from ..operators import exporting, importing
 
 
 def read(job: Job) -> str:

@@ -16,10 +16,11 @@ import bpy
 import numpy as np
 from mathutils import Euler, Matrix
 
-from .. import clips, humanoid, lengths, scene
+from .. import clips, humanoid, lengths
+from ..blender_api import scene
+from ..blender_api.operators import importing
 from ..errors import ConversionError
 from ..job import Job
-from ..operators import importing
 
 # Taller skeletons are not in metres.
 _TALLEST = 20.0

@@ -7,9 +7,9 @@ import bpy
 from io_scene_fbx import export_fbx_bin
 
 from .. import clips, textures
+from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
-from ..operators import exporting, importing
 
 _OLDEST = 3000
 

@@ -14,10 +14,11 @@ from io_scene_gltf2.io.com.gltf2_io import Animation
 from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
 from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
 
-from .. import caches, clips, rates, scene, unheld
+from .. import caches, clips, rates, unheld
+from ..blender_api import scene
+from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
-from ..operators import exporting, importing
 from . import glb
 
 # What one key of a channel has: blend shapes are scalars.

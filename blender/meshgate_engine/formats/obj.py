@@ -5,8 +5,8 @@ from pathlib import Path
 import bpy
 
 from .. import duplicates, long_lines
+from ..blender_api.operators import exporting, importing
 from ..job import Job
-from ..operators import exporting, importing
 
 # The importer's buffer: it leaves out all that follows a line that does not fit.
 _LONGEST_LINE = 256 << 10

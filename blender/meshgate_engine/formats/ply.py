@@ -7,9 +7,9 @@ from pathlib import Path
 import bpy
 
 from .. import long_lines
+from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
-from ..operators import exporting, importing
 
 # The importer's buffer: a line that does not fit aborts Blender.
 _LONGEST_LINE = 64 << 10

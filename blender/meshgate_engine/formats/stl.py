@@ -5,9 +5,9 @@ from pathlib import Path
 import bpy
 
 from .. import measure
+from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
-from ..operators import exporting, importing
 
 
 def read(job: Job) -> str:

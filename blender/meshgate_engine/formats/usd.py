@@ -7,9 +7,10 @@ from types import ModuleType
 
 import bpy
 
-from .. import caches, clips, modifiers, scene
+from .. import caches, clips, modifiers
+from ..blender_api import scene
+from ..blender_api.operators import exporting, importing
 from ..job import Job
-from ..operators import exporting, importing
 
 # Kelvin; USD's white, while Blender's is a shade off.
 _WHITE = 6500.0

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import bpy
 
-from .. import avatar, clips, humanoid, scene, terms, unheld
+from .. import avatar, clips, humanoid, terms, unheld
+from ..blender_api import scene
+from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
-from ..operators import exporting, importing
 from . import glb, gltf
 
 # Expression of VRM 1.0 -> names of blend shapes that mean it, lower case and without separators.

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import bpy
 
-from .. import clips, humanoid, lengths, scene
+from .. import clips, humanoid, lengths
+from ..blender_api import scene
+from ..blender_api.operators import exporting
 from ..errors import ConversionError
 from ..job import Job
-from ..operators import exporting
 from . import glb, gltf
 
 _EXTENSION = "VRMC_vrm_animation"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import bpy
 
-from . import keys
-from .job import Job, counted, listed
+from .. import keys
+from ..job import Job, counted, listed
 
 # Objects that show something of the model.
 GEOMETRY = {"MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME", "GREASEPENCIL"}

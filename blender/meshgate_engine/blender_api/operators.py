@@ -12,8 +12,8 @@ from pathlib import Path
 
 import bpy
 
-from .errors import ConversionError
-from .job import Job
+from ..errors import ConversionError
+from ..job import Job
 
 # What add-ons say in their exceptions that a person can do something about, and how we say it.
 _KNOWN = (

@@ -1,0 +1,1 @@
+"""Blender's scene and operators, as the rest of the package sees them."""
