@@ -1,7 +1,7 @@
 """What happens between import and export: the options, and what exporters do not do by themselves."""
 
 from . import caches, clips, lengths, measure, parts, pose, unwritten
-from .blender_api import scene
+from .blender_api import object_replacement, scene
 from .errors import ConversionError
 from .job import Job
 from .modifiers import apply_modifiers, triangulate
@@ -39,7 +39,7 @@ def apply(job: Job) -> None:
         # Of a moving model the rest pose, and not whichever frame is the current one.
         clips.remove_all()
     if job.output_format in {"glb", "vrm"}:
-        scene.part_with_others()
+        object_replacement.detach_outsiders()
     if job.output_format != "blend":
         parts.tell(job)
         pose.hold(job.output_format)

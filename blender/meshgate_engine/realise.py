@@ -10,7 +10,7 @@ import bpy
 from mathutils import Matrix
 
 from . import modifiers
-from .blender_api import scene
+from .blender_api import object_replacement, scene
 from .job import Job
 
 # Objects that are no meshes and show one.
@@ -25,7 +25,7 @@ def make_real(job: Job) -> None:
     _open_collections()
     if not any(_may_show_more(item) for item in scene.objects()):
         return
-    children = scene.children()
+    children = object_replacement.children()
     for holder, shown in _shown().items():
         item = holder
         if holder.type in _SURFACES:
@@ -33,7 +33,7 @@ def make_real(job: Job) -> None:
             if own is not None:
                 if any(modifier.type == "ARMATURE" for modifier in holder.modifiers):
                     job.lose(f"the skin of {holder.name}: it is no mesh in the source")
-                item = scene.replace(holder, own, children)
+                item = object_replacement.replace(holder, own, children)
                 shown = [(mesh, matrix) for mesh, matrix in shown if mesh != own]
             else:
                 for modifier in [modifier for modifier in item.modifiers if modifier.type in _INSTANCING]:
@@ -45,7 +45,7 @@ def make_real(job: Job) -> None:
         item.instance_type = "NONE"
     # The members of a family have no surface of their own; one that is left alone would get one.
     for item in [item for item in scene.objects() if item.type == "META" and item.visible_get()]:
-        scene.replace(item, None, children)
+        object_replacement.replace(item, None, children)
 
 
 def _may_show_more(item: bpy.types.Object) -> bool:

@@ -3,7 +3,7 @@
 import bpy
 
 from .. import outside, realise, scripts, shifting, steering, textures
-from ..blender_api import scene
+from ..blender_api import scene, visibility
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
@@ -21,7 +21,7 @@ def read(job: Job) -> str:
         steering.make_keys(job)
         # First: what is instanced is hidden often.
         realise.make_real(job)
-        scene.leave_out_hidden(job)
+        visibility.remove_hidden(job)
     return "wm.open_mainfile"
 
 

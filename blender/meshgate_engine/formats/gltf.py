@@ -15,7 +15,7 @@ from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
 from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
 
 from .. import caches, clips, rates, unheld
-from ..blender_api import scene
+from ..blender_api import scene, visibility
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
@@ -200,7 +200,7 @@ def _leave_out_what_no_scene_shows(job: Job) -> None:
     for collection in orphans:
         collection.exclude = True
     if orphans:
-        scene.leave_out_hidden(job)
+        visibility.remove_hidden(job)
 
 
 def _remove_shells() -> None:
