@@ -7,7 +7,8 @@ from pathlib import Path
 
 import bpy
 
-from . import avatar, clips, formats, layouts, measure, process, realise, shaders, textures, tiles, unheld, weights
+from . import avatar, formats, layouts, measure, process, realise, shaders, textures, tiles, unheld, weights
+from .animation import clips
 from .blender_api import scene
 from .errors import ConversionError
 from .job import Job, counted, listed

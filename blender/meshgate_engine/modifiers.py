@@ -3,7 +3,7 @@
 import bmesh
 import bpy
 
-from . import clips, shifting
+from .animation import clips, mesh_animation
 from .blender_api import scene
 from .formats import USD
 from .job import Job
@@ -29,7 +29,7 @@ def apply_modifiers(job: Job, *, scaled: bool) -> None:
         return
     cached = [item for item in modified if any(modifier.type == _CACHE for modifier in item.modifiers)]
     moves = job.animation and target in _KEEPERS | _OTHER_MOTION
-    changing = shifting.meshes() if moves else set()
+    changing = mesh_animation.meshes() if moves else set()
     lost = [
         item
         for item in modified

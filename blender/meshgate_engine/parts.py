@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import bpy
 
-from . import clips, textures
+from . import textures
+from .animation import clips
 from .blender_api import scene
 from .formats import MATERIALS, USD
 from .job import Job, counted

@@ -1,6 +1,7 @@
 """What happens between import and export: the options, and what exporters do not do by themselves."""
 
-from . import caches, clips, lengths, measure, parts, pose, unwritten
+from . import measure, parts, unwritten
+from .animation import bake_caches, clips, rest_pose, sample_limit
 from .blender_api import object_replacement, scene
 from .errors import ConversionError
 from .job import Job
@@ -26,25 +27,25 @@ def apply(job: Job) -> None:
                 "no_animation", f"{job.output_format} is animation, and the option animation is false"
             )
         clips.remove_all()
-    lengths.check(job)
+    sample_limit.check(job)
     factor = job.scale if job.output_format == "blend" else job.scale * scene.take_metres()
-    if job.output_format != "blend" or factor != 1.0 or caches.reads_on(job.input_format):
+    if job.output_format != "blend" or factor != 1.0 or bake_caches.reads_on(job.input_format):
         apply_modifiers(job, scaled=factor != 1.0)
-    caches.let_go(job.output_format)
+    bake_caches.let_go(job.output_format)
     if factor != 1.0:
         scale(job, factor)
     if job.triangulate and job.output_format == "blend":
         triangulate()
-    if job.output_format in pose.STATIC:
+    if job.output_format in rest_pose.STATIC:
         # Of a moving model the rest pose, and not whichever frame is the current one.
         clips.remove_all()
     if job.output_format in {"glb", "vrm"}:
         object_replacement.detach_outsiders()
     if job.output_format != "blend":
         parts.tell(job)
-        pose.hold(job.output_format)
+        rest_pose.hold(job.output_format)
     clips.prepare_for_export(job.output_format)
-    pose.tell(job)
+    rest_pose.tell(job)
 
 
 def _holds_lines(target: str) -> bool:

@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import caches
+from .animation import bake_caches
 from .blender_api import scene
 from .job import Job
 
@@ -34,7 +34,7 @@ _TEXT = ("size", "offset_x", "offset_y", "extrude", "offset", "bevel_depth")
 def scale(job: Job, factor: float) -> None:
     """Scales everything in the file by ``factor``, and says what cannot be."""
     matrix = Matrix.Scale(factor, 4)
-    read_on = [item for item in scene.meshes() if caches.is_changing(item)]
+    read_on = [item for item in scene.meshes() if bake_caches.is_changing(item)]
     for item in read_on:
         _scale_what_is_read(item, factor)
     for mesh in set(bpy.data.meshes) - {item.data for item in read_on}:

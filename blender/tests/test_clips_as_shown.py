@@ -96,7 +96,8 @@ BUILDERS = (
 
 def _shown(path: str, name: str | None = None) -> dict:
     """The extents of each mesh in each frame of a clip, in metres; of the .blend as it is."""
-    from meshgate_engine import clips, formats
+    from meshgate_engine import formats
+    from meshgate_engine.animation import clips
     from meshgate_engine.job import Job
 
     target = path.rpartition(".")[2]

@@ -6,7 +6,7 @@ import bpy
 import pytest
 from helpers import build, convert
 from humans import person
-from meshgate_engine import lengths
+from meshgate_engine.animation import sample_limit
 from meshgate_engine.errors import ConversionError
 from models import box, empty, keys
 
@@ -90,11 +90,11 @@ def test_what_others_move_is_not_recorded_for_hours(tmp_path):
     ("frames", "moving", "most"),
     [
         # Ten thousand frames of a skeleton, and an hour at 60 frames per second of what can be done in the time.
-        (10_000, 61, lengths.MOST_SAMPLES),
-        (216_000, 46, lengths.MOST_SAMPLES),
-        (216_000, 61, lengths.MOST_PLAYED),
-        (lengths.LAST_FRAME - 1, 9, lengths.MOST_SAMPLES),
+        (10_000, 61, sample_limit.MOST_SAMPLES),
+        (216_000, 46, sample_limit.MOST_SAMPLES),
+        (216_000, 61, sample_limit.MOST_PLAYED),
+        (sample_limit.LAST_FRAME - 1, 9, sample_limit.MOST_SAMPLES),
     ],
 )
 def test_real_long_motion_passes(frames, moving, most):
-    assert lengths.check_frames(1, frames, moving, 0, most) == frames * moving
+    assert sample_limit.check_frames(1, frames, moving, 0, most) == frames * moving

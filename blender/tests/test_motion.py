@@ -13,7 +13,8 @@ MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 def poses(path: Path) -> dict:
     """The corners of the figure at some moments of each clip, in metres."""
-    from meshgate_engine import clips, formats, measure
+    from meshgate_engine import formats, measure
+    from meshgate_engine.animation import clips
     from meshgate_engine.job import Job
 
     target = path.suffix[1:]
@@ -75,7 +76,8 @@ def _before_zero() -> None:
 
 def keyed(path: Path) -> dict:
     """The first and last frame of each clip."""
-    from meshgate_engine import clips, formats
+    from meshgate_engine import formats
+    from meshgate_engine.animation import clips
     from meshgate_engine.job import Job
 
     target = path.suffix[1:]
@@ -113,7 +115,7 @@ def _in_tracks() -> None:
 
 
 def _shifted() -> tuple[list[float], list[float]]:
-    from meshgate_engine import clips
+    from meshgate_engine.animation import clips
 
     _in_tracks()
     scene = bpy.context.scene

@@ -6,8 +6,8 @@ import bpy
 import numpy as np
 import pytest
 from helpers import build, convert
+from meshgate_engine.animation.frame_rate import Curve, rate
 from meshgate_engine.formats import glb
-from meshgate_engine.rates import Curve, rate
 from models import clip, skinned_figure
 from test_bvh import flat, parts, write_bvh
 

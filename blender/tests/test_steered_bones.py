@@ -167,7 +167,8 @@ NEAR_WITH_SCALES = {"usdc": 0.03}
 
 def _shown(path: str, clip: str | None = None) -> dict:
     """Where the bones' heads and the skin's corners are in each frame, in metres."""
-    from meshgate_engine import clips, formats
+    from meshgate_engine import formats
+    from meshgate_engine.animation import clips
     from meshgate_engine.job import Job
 
     target = path.rpartition(".")[2]
@@ -248,7 +249,8 @@ def _human(within: bool) -> None:
 
 
 def _arms(path: str) -> np.ndarray:
-    from meshgate_engine import clips, formats
+    from meshgate_engine import formats
+    from meshgate_engine.animation import clips
     from meshgate_engine.job import Job
 
     target = path.rpartition(".")[2]

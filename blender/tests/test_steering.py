@@ -87,7 +87,8 @@ def _driven() -> None:
 
 def _ways(path: str) -> dict:
     """Where the cubes are at some moments of each clip, in metres."""
-    from meshgate_engine import clips, formats
+    from meshgate_engine import formats
+    from meshgate_engine.animation import clips
     from meshgate_engine.job import Job
 
     target = path.rpartition(".")[2]

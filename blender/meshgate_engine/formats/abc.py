@@ -7,7 +7,8 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from .. import caches, clips, modifiers
+from .. import modifiers
+from ..animation import bake_caches, clips
 from ..blender_api import scene as model
 from ..blender_api.operators import exporting, importing
 from ..job import Job
@@ -16,10 +17,10 @@ from ..job import Job
 def read(job: Job) -> str:
     """Imports the file."""
     # Alembic counts in seconds, the importer in the scene's frames.
-    caches.set_fps(_frames_per_second(Path(job.input)))
+    bake_caches.set_fps(_frames_per_second(Path(job.input)))
     importing(job, bpy.ops.wm.alembic_import, as_background_job=False, validate_meshes=True)
-    if caches.moves():
-        caches.make_clip("Animation")
+    if bake_caches.moves():
+        bake_caches.make_clip("Animation")
     return "wm.alembic_import"
 
 

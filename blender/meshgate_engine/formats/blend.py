@@ -2,7 +2,8 @@
 
 import bpy
 
-from .. import outside, realise, scripts, shifting, steering, textures
+from .. import outside, realise, scripts, textures
+from ..animation import bake, mesh_animation
 from ..blender_api import scene, visibility
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
@@ -17,8 +18,8 @@ def read(job: Job) -> str:
     outside.drop(job)
     scene.tell_others(job)
     if job.output_format != "blend":
-        shifting.tell(job)
-        steering.make_keys(job)
+        mesh_animation.tell(job)
+        bake.make_keys(job)
         # First: what is instanced is hidden often.
         realise.make_real(job)
         visibility.remove_hidden(job)

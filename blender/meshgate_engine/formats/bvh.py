@@ -16,7 +16,8 @@ import bpy
 import numpy as np
 from mathutils import Euler, Matrix
 
-from .. import clips, humanoid, lengths
+from .. import humanoid
+from ..animation import clips, sample_limit
 from ..blender_api import scene
 from ..blender_api.operators import importing
 from ..errors import ConversionError
@@ -121,7 +122,7 @@ def write(job: Job) -> None:
     found = clips.takes(bpy.context.scene)
     item = _moving_armature(found)
     take = clips.choose(job, item, found)
-    lengths.check_takes([take])
+    sample_limit.check_takes([take])
     clips.activate(bpy.context.scene, take)
     for mesh in scene.meshes():
         # Nothing hangs on the meshes, and deforming them in every frame would take most of the time.

@@ -6,7 +6,8 @@ from pathlib import Path
 import bpy
 from io_scene_fbx import export_fbx_bin
 
-from .. import clips, textures
+from .. import textures
+from ..animation import clips
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job

@@ -14,7 +14,8 @@ from io_scene_gltf2.io.com.gltf2_io import Animation
 from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
 from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
 
-from .. import caches, clips, rates, unheld
+from .. import unheld
+from ..animation import bake_caches, clips, frame_rate
 from ..blender_api import scene, visibility
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
@@ -122,9 +123,9 @@ def _frames_where_keys_are() -> Iterator[None]:
     usual = BlenderScene.create_animations
 
     def create(gltf: glTFImporter) -> None:
-        found = rates.rate([_curves(gltf, animation) for animation in gltf.data.animations or []])
+        found = frame_rate.rate([_curves(gltf, animation) for animation in gltf.data.animations or []])
         if found:
-            caches.set_fps(found)
+            bake_caches.set_fps(found)
         with _rate_as_the_addon_means_it():
             usual(gltf)
 
@@ -135,13 +136,13 @@ def _frames_where_keys_are() -> Iterator[None]:
         BlenderScene.create_animations = staticmethod(usual)
 
 
-def _curves(gltf: glTFImporter, animation: Animation) -> list[rates.Curve]:
+def _curves(gltf: glTFImporter, animation: Animation) -> list[frame_rate.Curve]:
     smooth = {sampler.input: sampler.interpolation == "CUBICSPLINE" for sampler in animation.samplers}
     curves = []
     for accessor, is_smooth in smooth.items():
         times = np.sort(BinaryData.decode_accessor(gltf, accessor)[:, 0].astype(np.float64))
         if len(times) and np.isfinite(times).all():
-            curves.append(rates.Curve(times, is_smooth))
+            curves.append(frame_rate.Curve(times, is_smooth))
     return curves
 
 

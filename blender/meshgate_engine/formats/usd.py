@@ -7,7 +7,8 @@ from types import ModuleType
 
 import bpy
 
-from .. import caches, clips, modifiers
+from .. import modifiers
+from ..animation import bake_caches, clips
 from ..blender_api import scene
 from ..blender_api.operators import exporting, importing
 from ..job import Job
@@ -32,11 +33,11 @@ def read(job: Job) -> str:
     for item in scene.objects():
         if item.type == "LIGHT" and abs(item.data.temperature - _WHITE) < 1.0:
             item.data.use_temperature = False
-    moves = caches.moves()
-    if moves or caches.changing():
-        caches.set_fps(_frames_per_second(job.input))
+    moves = bake_caches.moves()
+    if moves or bake_caches.changing():
+        bake_caches.set_fps(_frames_per_second(job.input))
     if moves:
-        caches.make_clip("Animation")
+        bake_caches.make_clip("Animation")
     return "wm.usd_import"
 
 

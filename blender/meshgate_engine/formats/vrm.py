@@ -7,7 +7,8 @@ from pathlib import Path
 
 import bpy
 
-from .. import avatar, clips, humanoid, terms, unheld
+from .. import avatar, humanoid, terms, unheld
+from ..animation import clips
 from ..blender_api import scene
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError

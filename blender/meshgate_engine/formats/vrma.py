@@ -10,7 +10,8 @@ from pathlib import Path
 
 import bpy
 
-from .. import clips, humanoid, lengths
+from .. import humanoid
+from ..animation import clips, sample_limit
 from ..blender_api import scene
 from ..blender_api.operators import exporting
 from ..errors import ConversionError
@@ -96,7 +97,7 @@ def write(job: Job) -> None:
     take = clips.choose(job, item, clips.takes(bpy.context.scene))
     if take is None:
         raise ConversionError("no_animation", "the model has no animation")
-    lengths.check_takes([take])
+    sample_limit.check_takes([take])
     humanoid.assign(item, job)
     for mesh in scene.meshes():
         for collection in list(mesh.users_collection):

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 
-from . import clips, keys
-from .blender_api import scene
-from .formats import USD
-from .job import Job
+from ..blender_api import scene
+from ..formats import USD
+from ..job import Job
+from . import clips, keyframes
 
 # Targets that hold one shape and no pose.
 STATIC = {"obj", "stl", "ply"}
@@ -48,12 +48,12 @@ def hold(target: str) -> None:
             continue
         moved = {path for take, slot in own for path in clips.paths(take.action, slot)}
         moved = {path.rpartition("]")[0] for path in moved if path.startswith("pose.")}
-        for bone in [bone for bone in _posed(rig) if keys.path(bone).rpartition("]")[0] not in moved]:
-            row = np.float32([keys.row(bone.matrix_basis, None)])
-            keys.stand(bone, row[0])
+        for bone in [bone for bone in _posed(rig) if keyframes.path(bone).rpartition("]")[0] not in moved]:
+            row = np.float32([keyframes.row(bone.matrix_basis, None)])
+            keyframes.stand(bone, row[0])
             for take, slot in own or [(take, _slot(take, rig)) for take in found]:
                 bag = take.action.layers[0].strips[0].channelbag(slot, ensure=True)
-                keys.write(bag, bone, [take.start], row)
+                keyframes.write(bag, bone, [take.start], row)
 
 
 def _posed(rig: bpy.types.Object) -> Iterator[bpy.types.PoseBone]:
@@ -81,5 +81,5 @@ def _differs(bone: bpy.types.PoseBone) -> bool:
 
 def _shapes_are_set() -> bool:
     """Whether a blend shape shows; the first one is the shape without any."""
-    keys = [item.data.shape_keys for item in scene.meshes() if item.data.shape_keys]
-    return any(block.value and not block.mute for key in keys for block in key.key_blocks[1:])
+    keyframes = [item.data.shape_keys for item in scene.meshes() if item.data.shape_keys]
+    return any(block.value and not block.mute for key in keyframes for block in key.key_blocks[1:])

@@ -3,7 +3,7 @@
 import bpy
 import numpy as np
 
-from .blender_api import scene
+from ..blender_api import scene
 
 
 def driven() -> dict[bpy.types.Key, list[bpy.types.ShapeKey]]:

@@ -7,9 +7,9 @@ so all that moves is one clip.
 import bpy
 import numpy as np
 
-from . import keys, lengths
-from .blender_api import scene
-from .formats import USD
+from ..blender_api import scene
+from ..formats import USD
+from . import keyframes, sample_limit
 
 _CONSTRAINT = "TRANSFORM_CACHE"
 _MODIFIER = "MESH_SEQUENCE_CACHE"
@@ -79,7 +79,7 @@ def _constraints(item: bpy.types.Object) -> list[bpy.types.Constraint]:
 
 def _bake(cached: list[bpy.types.Object], name: str) -> None:
     world = bpy.context.scene
-    lengths.check_frames(world.frame_start, world.frame_end, len(cached))
+    sample_limit.check_frames(world.frame_start, world.frame_end, len(cached))
     frames = range(world.frame_start, world.frame_end + 1)
     poses = {item: np.empty((len(frames), 10), dtype=np.float32) for item in cached}
     for row, frame in enumerate(frames):
@@ -87,14 +87,14 @@ def _bake(cached: list[bpy.types.Object], name: str) -> None:
         graph = bpy.context.evaluated_depsgraph_get()
         for item, rows in poses.items():
             basis = item.matrix_parent_inverse.inverted_safe() @ item.evaluated_get(graph).matrix_local
-            rows[row] = keys.row(basis, rows[row - 1] if row else None)
+            rows[row] = keyframes.row(basis, rows[row - 1] if row else None)
     for item, rows in poses.items():
         for constraint in _constraints(item):
             item.constraints.remove(constraint)
-        keys.stand(item, rows[0])
-    moving = {item: rows for item, rows in poses.items() if keys.move(rows)}
+        keyframes.stand(item, rows[0])
+    moving = {item: rows for item, rows in poses.items() if keyframes.move(rows)}
     if moving:
-        keys.make_clip(name, frames, moving)
+        keyframes.make_clip(name, frames, moving)
     world.frame_set(world.frame_start)
 
 
@@ -115,7 +115,7 @@ def _merge() -> None:
         bag = strip.channelbag(slot, ensure=True)
         for curve in action.layers[0].strips[0].channelbag(old).fcurves:
             bag.fcurves.new_from_fcurve(curve)
-        keys.assign(owner, kept, slot)
+        keyframes.assign(owner, kept, slot)
     for action in list(bpy.data.actions):
         if action != kept and not action.users:
             bpy.data.actions.remove(action)

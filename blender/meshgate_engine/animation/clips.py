@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from . import keys, rates
-from .blender_api import scene as model
-from .formats import USD
-from .job import Job
+from ..blender_api import scene as model
+from ..formats import USD
+from ..job import Job
+from . import frame_rate, keyframes
 
 # Formats that hold the scene as it plays; others hold clips.
 ONE_TIMELINE = USD | {"abc"}
@@ -82,7 +82,7 @@ def activate_all(scene: bpy.types.Scene, together: list[Take]) -> None:
         _put_at_rest(armature)
     for take in reversed(together):
         for owner, slot in take.parts:
-            keys.assign(owner, take.action, slot)
+            keyframes.assign(owner, take.action, slot)
 
 
 def play(take: Take, keeping: Container[bpy.types.Object]) -> None:
@@ -93,7 +93,7 @@ def play(take: Take, keeping: Container[bpy.types.Object]) -> None:
     for owner, slot in take.parts:
         if owner not in keeping or owner.animation_data is None or owner.animation_data.action != take.action:
             _put_at_rest(owner)
-        keys.assign(owner, take.action, slot)
+        keyframes.assign(owner, take.action, slot)
         # What plays besides is another clip.
         owner.animation_data.use_nla = False
 
@@ -205,7 +205,7 @@ def snap_to_frames() -> None:
                 points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
                 curve.keyframe_points.foreach_get("co", points)
                 frames, whole = points[::2], np.round(points[::2])
-                near = (frames != whole) & (np.abs(frames - whole) <= rates.hair(fps, whole / fps))
+                near = (frames != whole) & (np.abs(frames - whole) <= frame_rate.hair(fps, whole / fps))
                 if near.any():
                     points[::2] = np.where(near, whole, frames)
                     curve.keyframe_points.foreach_set("co", points)

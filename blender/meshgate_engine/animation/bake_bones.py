@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import bpy
 from mathutils import Matrix, Quaternion
 
-from . import keys
-from .blender_api import scene
+from ..blender_api import scene
+from . import keyframes
 
 _PREFIX = 'pose.bones["'
 
@@ -72,7 +72,7 @@ def record(shown: bpy.types.Object, ordered: list[bpy.types.PoseBone], poses: di
         if above is not None:
             rest |= {"parent_matrix": made[above.name], "parent_matrix_local": above.bone.matrix_local}
         local = bone.bone.convert_local_to_pose(shown.pose.bones[bone.name].matrix, invert=True, **rest)
-        kept[number] = keys.row(local, kept[number - 1] if number else None)
+        kept[number] = keyframes.row(local, kept[number - 1] if number else None)
         values = kept[number].tolist()
         again = Matrix.LocRotScale(values[:3], Quaternion(values[3:7]), values[7:])
         made[bone.name] = bone.bone.convert_local_to_pose(again, **rest)

@@ -10,9 +10,9 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from . import bones, clips, keys, lengths, shapes
-from .blender_api import scene
-from .job import Job
+from ..blender_api import scene
+from ..job import Job
+from . import bake_bones, bake_shape_keys, clips, keyframes, sample_limit
 
 # Targets that hold no motion of objects: such constraints, or a skeleton, or nothing.
 _NO_OBJECTS = {"vrm", "vrma", "bvh"}
@@ -23,8 +23,8 @@ _DELTAS = ("delta_location", "delta_rotation_euler", "delta_rotation_quaternion"
 _TRANSFORM = {"location", "scale", *_TURNS, *_DELTAS}
 
 # Skeletons with their bones, blend shapes by what holds them.
-Groups = dict[bpy.types.ID, list[keys.Thing]]
-Rows = dict[keys.Thing, np.ndarray]
+Groups = dict[bpy.types.ID, list[keyframes.Thing]]
+Rows = dict[keyframes.Thing, np.ndarray]
 Recording = tuple[clips.Take | None, Sequence[int], Rows]
 
 
@@ -35,9 +35,9 @@ def make_keys(job: Job) -> None:
     steered = [item for item in steered if _is_steered(item)]
     groups: Groups = {}
     if target not in _NO_BONES:
-        groups |= {rig: bones.depth_first(rig) for rig in bones.steered(target)}
+        groups |= {rig: bake_bones.depth_first(rig) for rig in bake_bones.steered(target)}
     if target not in _NO_BONES | _NO_OBJECTS:
-        groups |= shapes.driven()
+        groups |= bake_shape_keys.driven()
     if not steered and not groups:
         return
     world = bpy.context.scene
@@ -55,19 +55,19 @@ def make_keys(job: Job) -> None:
         world.rigidbody_world.enabled = False
     for owner, things in groups.items():
         if isinstance(owner, bpy.types.Key):
-            shapes.release(owner, things)
+            bake_shape_keys.release(owner, things)
         else:
-            bones.release(owner)
+            bake_bones.release(owner)
     for thing, rows in rest.items():
-        keys.stand(thing, rows[0])
+        keyframes.stand(thing, rows[0])
     # Clips begin with all bones at rest, and no blend shape.
-    rest |= {thing: keys.at_rest(thing) for things in groups.values() for thing in things}
+    rest |= {thing: keyframes.at_rest(thing) for things in groups.values() for thing in things}
     for take, frames, rows in recorded:
         if take is not None:
             _write(take, frames, rows, rest)
-        elif any(map(keys.move, rows.values())):
-            moved = {thing: kept for thing, kept in rows.items() if keys.move(np.vstack((rest[thing], kept)))}
-            keys.make_clip("Animation", frames, moved)
+        elif any(map(keyframes.move, rows.values())):
+            moved = {thing: kept for thing, kept in rows.items() if keyframes.move(np.vstack((rest[thing], kept)))}
+            keyframes.make_clip("Animation", frames, moved)
     bpy.context.view_layer.update()
 
 
@@ -89,8 +89,8 @@ def _drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
     return [curve for curve in data.drivers if curve.data_path in _TRANSFORM] if data else []
 
 
-def _moves(things: list[keys.Thing], recorded: list[Recording]) -> bool:
-    return any(keys.move(rows[thing]) for _take, _frames, rows in recorded for thing in things if thing in rows)
+def _moves(things: list[keyframes.Thing], recorded: list[Recording]) -> bool:
+    return any(keyframes.move(rows[thing]) for _take, _frames, rows in recorded for thing in things if thing in rows)
 
 
 def _recordings(steered: list[bpy.types.Object], groups: Groups) -> list[Recording]:
@@ -114,12 +114,12 @@ def _recordings(steered: list[bpy.types.Object], groups: Groups) -> list[Recordi
                 put_back()
                 clips.play(take, keeping=others)
                 moving = len(objects) + sum(map(len, others.values()))
-                samples = lengths.check_frames(take.start, take.end, moving, samples)
+                samples = sample_limit.check_frames(take.start, take.end, moving, samples)
                 frames = range(math.floor(take.start), math.ceil(take.end) + 1)
                 recorded.append((take, frames, _record(objects, others, frames)))
         if not found and _may_move(steered, groups):
             moving = len(steered) + sum(map(len, groups.values()))
-            lengths.check_frames(world.frame_start, world.frame_end, moving)
+            sample_limit.check_frames(world.frame_start, world.frame_end, moving)
             frames = range(world.frame_start, world.frame_end + 1)
             recorded.append((None, frames, _record(steered, groups, frames)))
     return recorded
@@ -145,11 +145,11 @@ def _movers(thing: bpy.types.ID) -> Iterator[bpy.types.ID | None]:
         yield thing.parent
         for holder in (thing, *(thing.pose.bones if thing.pose else ())):
             for constraint in holder.constraints:
-                yield from bones.targets(constraint)
+                yield from bake_bones.targets(constraint)
 
 
 def _may_move(steered: list[bpy.types.Object], groups: Groups) -> bool:
-    driven = any(bones.drivers(owner) for owner in groups if isinstance(owner, bpy.types.Object))
+    driven = any(bake_bones.drivers(owner) for owner in groups if isinstance(owner, bpy.types.Object))
     shapes_too = any(isinstance(owner, bpy.types.Key) for owner in groups)
     moving = any(_drivers(item) or _falls(item) for item in steered)
     return bool(bpy.data.actions) or moving or driven or shapes_too
@@ -157,7 +157,7 @@ def _may_move(steered: list[bpy.types.Object], groups: Groups) -> bool:
 
 def _record(items: list[bpy.types.Object], groups: Groups, frames: Sequence[int]) -> Rows:
     things = (*items, *(thing for things in groups.values() for thing in things))
-    rows = {thing: keys.empty(thing, len(frames)) for thing in things}
+    rows = {thing: keyframes.empty(thing, len(frames)) for thing in things}
     if any(map(_falls, items)):
         # A simulation goes on from one frame to the next.
         for frame in range(bpy.context.scene.rigidbody_world.point_cache.frame_start, frames[0]):
@@ -168,9 +168,9 @@ def _record(items: list[bpy.types.Object], groups: Groups, frames: Sequence[int]
         for item in items:
             shown, kept = item.evaluated_get(graph), rows[item]
             basis = _parent(shown).inverted_safe() @ shown.matrix_world
-            kept[number] = keys.row(basis, kept[number - 1] if number else None)
+            kept[number] = keyframes.row(basis, kept[number - 1] if number else None)
         for owner, things in groups.items():
-            module = shapes if isinstance(owner, bpy.types.Key) else bones
+            module = bake_shape_keys if isinstance(owner, bpy.types.Key) else bake_bones
             module.record(owner.evaluated_get(graph), things, rows, number)
     return rows
 
@@ -210,20 +210,20 @@ def _write(take: clips.Take, frames: Sequence[int], rows: Rows, rest: Rows) -> N
         written = [
             thing
             for thing in things
-            if any(path.startswith(keys.path(thing)) for path in before)
-            or keys.move(np.vstack((rest[thing], rows[thing])))
+            if any(path.startswith(keyframes.path(thing)) for path in before)
+            or keyframes.move(np.vstack((rest[thing], rows[thing])))
         ]
         if not written:
             continue
         slot = slot or take.action.slots.new(owner.id_type, owner.name)
         bag = take.action.layers[0].strips[0].channelbag(slot, ensure=True)
         for thing in written:
-            replaced = {keys.path(thing) + path for path in (*_TRANSFORM, "value")}
+            replaced = {keyframes.path(thing) + path for path in (*_TRANSFORM, "value")}
             for curve in [curve for curve in bag.fcurves if curve.data_path in replaced]:
                 bag.fcurves.remove(curve)
-            keys.write(bag, thing, frames, rows[thing])
+            keyframes.write(bag, thing, frames, rows[thing])
         if not owner.animation_data or not owner.animation_data.action:
-            keys.assign(owner, take.action, slot)
+            keyframes.assign(owner, take.action, slot)
 
 
 def _own_slots(take: clips.Take, owners: list[bpy.types.ID]) -> dict[bpy.types.ID, bpy.types.ActionSlot]:

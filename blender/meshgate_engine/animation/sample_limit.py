@@ -4,10 +4,11 @@ import math
 
 import bpy
 
-from . import clips, modifiers
-from .blender_api import scene
-from .errors import ConversionError
-from .job import Job
+from .. import modifiers
+from ..blender_api import scene
+from ..errors import ConversionError
+from ..job import Job
+from . import clips
 
 # Blender's last frame. Of motion that goes on, it exports no more than this.
 LAST_FRAME = 1_048_574

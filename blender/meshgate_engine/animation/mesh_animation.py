@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 
+from ..blender_api import scene
+from ..job import Job
 from . import clips
-from .blender_api import scene
-from .job import Job
 
 # What no format holds that moves: these become meshes, and objects.
 _SURFACES = {"CURVE", "SURFACE", "FONT", "META"}
