@@ -7,10 +7,11 @@ from pathlib import Path
 
 import bpy
 
-from . import avatar, formats, layouts, measure, process, realise, shaders, textures, tiles, unheld, weights
+from . import avatar, formats, layouts, measure, process, shaders, textures, tiles, unheld, weights
 from .animation import clips
 from .blender_api import scene
 from .errors import ConversionError
+from .geometry import realize_instances
 from .job import Job, counted, listed
 
 # Targets that hold textures, and are read back; of the others the service says that they hold none.
@@ -35,7 +36,7 @@ def run(task: dict, progress: Progress) -> dict:
         _check_size(task["most_triangles"])
         if job.output_format != "blend":
             # Of a .blend, what was hidden and is shown now.
-            realise.make_real(job)
+            realize_instances.make_real(job)
         missing = textures.relink(job)
     for name in missing:
         job.warn(f"a texture was not found: {name}")

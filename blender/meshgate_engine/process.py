@@ -4,9 +4,9 @@ from . import measure, parts, unwritten
 from .animation import bake_caches, clips, rest_pose, sample_limit
 from .blender_api import object_replacement, scene
 from .errors import ConversionError
+from .geometry.modifiers import apply_modifiers, triangulate
+from .geometry.unit_scale import scale
 from .job import Job
-from .modifiers import apply_modifiers, triangulate
-from .scaling import scale
 
 # Targets that are nothing without motion.
 _MOTION = {"vrma", "bvh"}

@@ -4,9 +4,9 @@ import math
 
 import bpy
 
-from .. import modifiers
 from ..blender_api import scene
 from ..errors import ConversionError
+from ..geometry import modifiers
 from ..job import Job
 from . import clips
 

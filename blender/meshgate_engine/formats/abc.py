@@ -7,10 +7,10 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from .. import modifiers
 from ..animation import bake_caches, clips
 from ..blender_api import scene as model
 from ..blender_api.operators import exporting, importing
+from ..geometry import modifiers
 from ..job import Job
 
 

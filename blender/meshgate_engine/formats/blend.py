@@ -2,11 +2,12 @@
 
 import bpy
 
-from .. import outside, realise, scripts, textures
+from .. import outside, scripts, textures
 from ..animation import bake, mesh_animation
 from ..blender_api import scene, visibility
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
+from ..geometry import realize_instances
 from ..job import Job
 
 
@@ -21,7 +22,7 @@ def read(job: Job) -> str:
         mesh_animation.tell(job)
         bake.make_keys(job)
         # First: what is instanced is hidden often.
-        realise.make_real(job)
+        realize_instances.make_real(job)
         visibility.remove_hidden(job)
     return "wm.open_mainfile"
 

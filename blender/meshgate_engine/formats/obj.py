@@ -4,8 +4,9 @@ from pathlib import Path
 
 import bpy
 
-from .. import duplicates, long_lines
+from .. import long_lines
 from ..blender_api.operators import exporting, importing
+from ..geometry import coincident_faces
 from ..job import Job
 
 # The importer's buffer: it leaves out all that follows a line that does not fit.
@@ -19,7 +20,7 @@ def read(job: Job) -> str:
     long_lines.refuse(Path(job.input), _LONGEST_LINE)
     # The importer's own validation drops faces that are back to back.
     importing(job, bpy.ops.wm.obj_import, validate_meshes=False)
-    duplicates.part()
+    coincident_faces.part()
     return "wm.obj_import"
 
 

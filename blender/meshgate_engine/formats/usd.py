@@ -7,10 +7,10 @@ from types import ModuleType
 
 import bpy
 
-from .. import modifiers
 from ..animation import bake_caches, clips
 from ..blender_api import scene
 from ..blender_api.operators import exporting, importing
+from ..geometry import modifiers
 from ..job import Job
 
 # Kelvin; USD's white, while Blender's is a shade off.

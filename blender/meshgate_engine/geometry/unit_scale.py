@@ -10,9 +10,9 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from .animation import bake_caches
-from .blender_api import scene
-from .job import Job
+from ..animation import bake_caches
+from ..blender_api import scene
+from ..job import Job
 
 _LOCATIONS = ("location", "delta_location")
 

@@ -3,10 +3,10 @@
 import bmesh
 import bpy
 
-from .animation import clips, mesh_animation
-from .blender_api import scene
-from .formats import USD
-from .job import Job
+from ..animation import clips, mesh_animation
+from ..blender_api import scene
+from ..formats import USD
+from ..job import Job
 
 # The skeleton's is no shape of its own.
 _KEPT = {"ARMATURE"}

@@ -9,9 +9,9 @@ from collections import defaultdict
 import bpy
 from mathutils import Matrix
 
+from ..blender_api import object_replacement, scene
+from ..job import Job
 from . import modifiers
-from .blender_api import object_replacement, scene
-from .job import Job
 
 # Objects that are no meshes and show one.
 _SURFACES = {"CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME"}
