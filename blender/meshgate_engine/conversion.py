@@ -7,12 +7,13 @@ from pathlib import Path
 
 import bpy
 
-from . import avatar, formats, layouts, measure, process, shaders, textures, tiles, unheld, weights
+from . import avatar, formats, measure, process, unheld, weights
 from .animation import clips
 from .blender_api import scene
 from .errors import ConversionError
 from .geometry import realize_instances
 from .job import Job, counted, listed
+from .materials import principled, texture_files, udim, uv_transforms
 
 # Targets that hold textures, and are read back; of the others the service says that they hold none.
 _TEXTURED = formats.USD | {"fbx", "blend"}
@@ -37,7 +38,7 @@ def run(task: dict, progress: Progress) -> dict:
         if job.output_format != "blend":
             # Of a .blend, what was hidden and is shown now.
             realize_instances.make_real(job)
-        missing = textures.relink(job)
+        missing = texture_files.relink(job)
     for name in missing:
         job.warn(f"a texture was not found: {name}")
 
@@ -50,14 +51,14 @@ def run(task: dict, progress: Progress) -> dict:
     progress("exporting", None)
     with _timed(timings, "export_ms"):
         Path(job.output).parent.mkdir(parents=True, exist_ok=True)
-        tiles.split(job)
-        textures.drop_unreadable(job)
+        udim.split(job)
+        texture_files.drop_unreadable(job)
         made = _settle_materials(job)
-        textures.lay_out(job)
-        parts = {textures.name(part): textures.name(whole) for part, whole in made.items()}
-        packed, named = 0, [name for name in textures.names() if name not in parts]
+        texture_files.lay_out(job)
+        parts = {texture_files.name(part): texture_files.name(whole) for part, whole in made.items()}
+        packed, named = 0, [name for name in texture_files.names() if name not in parts]
         if job.output_format in {"glb", "vrm"}:
-            packed = textures.packed(textures.materials(scene.objects()))
+            packed = texture_files.packed(texture_files.materials(scene.objects()))
             if packed:
                 kept = "occlusion, metal and roughness, colour and alpha"
                 job.warn(f"{counted(packed, 'texture')} became channels of others, as glTF keeps {kept}")
@@ -94,15 +95,15 @@ def _settle_materials(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     if job.output_format not in formats.MATERIALS or (job.output_format == "obj" and job.packaging == "single"):
         return {}
     unheld.tell(job)
-    layouts.settle(job)
-    return shaders.simplify(job)
+    uv_transforms.settle(job)
+    return principled.simplify(job)
 
 
 def _name_lost_textures(job: Job, named: list[str], parts: dict[str, str], produced: dict | None) -> None:
     if produced is None and job.output_format in {"obj", "glb", "vrm"}:
-        textures.tell_lost(job, named, textures.written(job), parts)
+        texture_files.tell_lost(job, named, texture_files.written(job), parts)
     elif produced is not None and job.output_format in _TEXTURED:
-        textures.tell_lost(job, named, textures.names(), parts)
+        texture_files.tell_lost(job, named, texture_files.names(), parts)
 
 
 def _name_lost_clips(job: Job, names: list[str], shown: list[str], produced: dict | None) -> None:
@@ -136,7 +137,7 @@ def _read_back(job: Job) -> dict:
         module.read(back)
     except ConversionError as error:
         raise ConversionError("export_failed", f"the {job.output_format} file written cannot be read") from error
-    found = measure.counts(textures.missing())
+    found = measure.counts(texture_files.missing())
     if not found["objects"]:
         raise ConversionError("empty_model", f"the model has nothing that {job.output_format} holds")
     return found

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 
-from . import textures
 from .animation import bake_caches, clips
 from .blender_api import scene
+from .materials import texture_files
 
 # A box around nothing.
 _NOTHING = (np.full(3, np.inf), np.full(3, -np.inf))
@@ -20,7 +20,7 @@ def counts(missing_textures: list[str]) -> dict:
     meshes = {item.data for item in objects if item.type == "MESH"}
     armatures = {item.data for item in objects if item.type == "ARMATURE"}
     # The pens of a drawing are no materials of the model.
-    used = textures.materials(item for item in objects if item.type != "GREASEPENCIL")
+    used = texture_files.materials(item for item in objects if item.type != "GREASEPENCIL")
     with at_rest():
         geometry = _geometry()
     return {
@@ -29,7 +29,7 @@ def counts(missing_textures: list[str]) -> dict:
         "uv_layers": sum(len(mesh.uv_layers) for mesh in meshes),
         "vertex_colours": sum(len(mesh.color_attributes) for mesh in meshes),
         "materials": len(used),
-        "textures": len(textures.images(used)),
+        "textures": len(texture_files.images(used)),
         "missing_textures": missing_textures,
         "bones": sum(len(armature.bones) for armature in armatures),
         "skins": sum(_is_skinned(item) for item in objects if item.type == "MESH"),

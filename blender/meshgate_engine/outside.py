@@ -4,9 +4,9 @@ import os
 
 import bpy
 
-from . import textures
 from .blender_api import scene
 from .job import Job, counted, listed
+from .materials import texture_files
 
 # What reads a file wherever a mesh is evaluated: text, tables, meshes, volumes.
 _READING_NODES = "GeometryNodeImport"
@@ -15,14 +15,14 @@ _READING_NODES = "GeometryNodeImport"
 def drop(job: Job) -> None:
     """Removes what the file takes from elsewhere; images are ``textures.relink``'s."""
     for library in list(bpy.data.libraries):
-        if not textures.is_within(library.filepath):
-            job.warn(f"a linked library was not opened: {textures.base_name(library.filepath)}")
+        if not texture_files.is_within(library.filepath):
+            job.warn(f"a linked library was not opened: {texture_files.base_name(library.filepath)}")
             bpy.data.libraries.remove(library)
     for blocks in (bpy.data.cache_files, bpy.data.volumes, bpy.data.sounds, bpy.data.movieclips, bpy.data.fonts):
         for block in list(blocks):
             packed = getattr(block, "packed_file", None)
-            if block.filepath not in {"", "<builtin>"} and not packed and not textures.is_within(block.filepath):
-                job.warn(f"a file was not found: {textures.base_name(block.filepath)}")
+            if block.filepath not in {"", "<builtin>"} and not packed and not texture_files.is_within(block.filepath):
+                job.warn(f"a file was not found: {texture_files.base_name(block.filepath)}")
                 blocks.remove(block)
     _empty_computed_paths(job)
     _empty_paths(job)
@@ -50,7 +50,7 @@ def _empty_paths(job: Job) -> None:
         # The file of a text was read when it was put in; it is only a name.
         if isinstance(owner, bpy.types.Image | bpy.types.Text | bpy.types.Library) or not path or _is_inside(path):
             return None
-        emptied.setdefault(owner, []).append(textures.base_name(path))
+        emptied.setdefault(owner, []).append(texture_files.base_name(path))
         return ""
 
     bpy.data.file_path_foreach(visit)
@@ -60,7 +60,7 @@ def _empty_paths(job: Job) -> None:
             path = getattr(node, "filepath", "")
             if path and not _is_inside(path):
                 node.filepath = ""
-                emptied.setdefault(tree, []).append(textures.base_name(path))
+                emptied.setdefault(tree, []).append(texture_files.base_name(path))
     for owner, names in emptied.items():
         owner.update_tag()
         for name in names:
@@ -77,12 +77,12 @@ def forget_machine(job: Job) -> None:
         if not path or path.startswith("//") or not _is_inside(path):
             return None
         relative = os.path.relpath(os.path.realpath(path), folder)
-        return f"//{textures.base_name(path) if relative.startswith('..') else relative}"
+        return f"//{texture_files.base_name(path) if relative.startswith('..') else relative}"
 
     bpy.data.file_path_foreach(visit, flags=set())
     for image in bpy.data.images:
         for packed in image.packed_files:
-            packed.filepath = f"//textures/{textures.base_name(packed.filepath) or image.name}"
+            packed.filepath = f"//textures/{texture_files.base_name(packed.filepath) or image.name}"
 
 
 def take_in_libraries() -> None:
@@ -98,7 +98,7 @@ def tell_left(job: Job) -> None:
     """Says which images of several pictures stay files, since a .blend takes only single ones in."""
     left = [image for image in bpy.data.images if image.source in {"SEQUENCE", "MOVIE"} and image.users]
     if left:
-        names = listed(sorted(textures.name(image) for image in left))
+        names = listed(sorted(texture_files.name(image) for image in left))
         job.lose(f"{counted(len(left), 'moving image')}: a .blend cannot hold the files of {names}")
 
 

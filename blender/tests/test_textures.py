@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 import pytest
 from helpers import build, convert, in_child
-from meshgate_engine import textures
+from meshgate_engine.materials import texture_files
 from meshgate_engine.runtime import preload
 from models import box, material, picture
 
@@ -334,4 +334,4 @@ def test_textures_that_come_out_are_not_named(tmp_path):
     ],
 )
 def test_the_name_of_a_path_of_any_system(path):
-    assert textures.base_name(path) == "tex.png"
+    assert texture_files.base_name(path) == "tex.png"

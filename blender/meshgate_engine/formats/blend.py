@@ -2,13 +2,14 @@
 
 import bpy
 
-from .. import outside, scripts, textures
+from .. import outside, scripts
 from ..animation import bake, mesh_animation
 from ..blender_api import scene, visibility
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..geometry import realize_instances
 from ..job import Job
+from ..materials import texture_files
 
 
 def read(job: Job) -> str:
@@ -32,11 +33,11 @@ def write(job: Job) -> None:
     outside.take_in_libraries()
     scripts.drop(job)
     for image in bpy.data.images:
-        if image.source in {"FILE", "TILED"} and not image.packed_file and not textures.is_missing(image):
+        if image.source in {"FILE", "TILED"} and not image.packed_file and not texture_files.is_missing(image):
             _pack(job, image)
         if image.packed_file and not image.filepath_raw.startswith("//"):
             # Where the file lay on this machine is nobody's business.
-            image.filepath_raw = f"//textures/{textures.base_name(image.filepath_raw) or image.name}"
+            image.filepath_raw = f"//textures/{texture_files.base_name(image.filepath_raw) or image.name}"
     outside.tell_left(job)
     outside.forget_machine(job)
     exporting(job, bpy.ops.wm.save_as_mainfile, check_existing=False, compress=True, copy=True, relative_remap=False)
@@ -48,4 +49,4 @@ def _pack(job: Job, image: bpy.types.Image) -> None:
     except RuntimeError as error:
         if image.source != "TILED":
             raise ConversionError("export_failed", "a texture could not be packed") from error
-        job.lose(f"1 texture of tiles: some of {textures.name(image)} are not there")
+        job.lose(f"1 texture of tiles: some of {texture_files.name(image)} are not there")

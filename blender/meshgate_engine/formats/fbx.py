@@ -6,11 +6,11 @@ from pathlib import Path
 import bpy
 from io_scene_fbx import export_fbx_bin
 
-from .. import textures
 from ..animation import clips
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
+from ..materials import texture_files
 
 _OLDEST = 3000
 
@@ -76,7 +76,7 @@ def write(job: Job) -> None:
 
 def _texture_paths(image: bpy.types.Image, _scene_data: tuple) -> tuple[str, str]:
     """In place of the add-on's, which writes the absolute path of this machine; the content is inside the file."""
-    name = textures.base_name(image.filepath) or image.name
+    name = texture_files.base_name(image.filepath) or image.name
     return name, name
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import bpy
 import numpy as np
 
-from . import textures
+from . import texture_files
 
 # More pixels than these take more memory than a texture is worth.
 _MOST_PIXELS = 8192 * 4096
@@ -65,9 +65,9 @@ class Channels:
         pixels = np.empty(width * height * 4, dtype=np.float32)
         image.pixels.foreach_get(pixels)
         change(pixels.reshape(-1, 4))
-        stem = textures.name(image).rpartition(".")[0] or image.name
+        stem = texture_files.name(image).rpartition(".")[0] or image.name
         made = bpy.data.images.new(f"{stem}_{name}", width, height, alpha=True)
-        textures.take_settings(made, image)
+        texture_files.take_settings(made, image)
         made.filepath_raw = f"//{stem}_{name}.png"
         made.file_format = "PNG"
         made.pixels.foreach_set(pixels)

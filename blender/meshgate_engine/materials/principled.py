@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import bpy
 
-from . import channels, textures, unheld
-from .formats import USD
-from .job import Job, counted
+from .. import unheld
+from ..formats import USD
+from ..job import Job, counted
+from . import texture_baking, texture_files
 
 _GLTF = {"glb", "vrm"}
 
@@ -71,9 +72,9 @@ def simplify(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     Returns the images that were made, each with the one of which it is a channel. The colours that tint textures
     are in ``job.tints`` afterwards, but for USD and glTF, whose textures hold them.
     """
-    split = channels.Channels()
+    split = texture_baking.Channels()
     told = _Told()
-    for material in textures.materials(bpy.context.scene.objects):
+    for material in texture_files.materials(bpy.context.scene.objects):
         if material.node_tree and material.is_editable:
             made = _Material(job, material, split, told)
             if job.output_format in _GLTF:
@@ -103,7 +104,7 @@ def _tell(job: Job, told: _Told) -> None:
 
 
 class _Material:
-    def __init__(self, job: Job, material: bpy.types.Material, split: channels.Channels, told: _Told) -> None:
+    def __init__(self, job: Job, material: bpy.types.Material, split: texture_baking.Channels, told: _Told) -> None:
         self.job, self.material, self.tree = job, material, material.node_tree
         self.split, self.told = split, told
         self.steps = 0

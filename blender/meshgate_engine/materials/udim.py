@@ -5,9 +5,9 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from . import textures
-from .blender_api import scene
-from .job import Job, counted
+from ..blender_api import scene
+from ..job import Job, counted
+from . import texture_files
 
 _TARGETS = {"glb", "vrm", "fbx", "obj"}
 
@@ -41,7 +41,7 @@ def split(job: Job) -> None:
 
 
 def _used() -> set[bpy.types.Image]:
-    return textures.images(textures.materials(scene.objects()))
+    return texture_files.images(texture_files.materials(scene.objects()))
 
 
 def _nodes(material: bpy.types.Material) -> list[bpy.types.ShaderNode]:
@@ -96,10 +96,10 @@ class _Tiles:
         return self._images[tiled, number]
 
     def _load(self, tiled: bpy.types.Image, number: int) -> bpy.types.Image | None:
-        path = textures.tile_path(tiled.filepath_raw, number)
-        name = textures.base_name(path)
+        path = texture_files.tile_path(tiled.filepath_raw, number)
+        name = texture_files.base_name(path)
         content = next((each.packed_file.data for each in tiled.packed_files if each.tile_number == number), None)
-        if content is None and textures.is_within(path):
+        if content is None and texture_files.is_within(path):
             content = Path(bpy.path.abspath(path)).read_bytes()
         if content is None:
             if number in [tile.number for tile in tiled.tiles]:
@@ -108,7 +108,7 @@ class _Tiles:
         image = bpy.data.images.new(name, 1, 1)
         image.pack(data=content, data_len=len(content))
         image.source, image.filepath_raw = "FILE", f"//{name}"
-        textures.take_settings(image, tiled)
+        texture_files.take_settings(image, tiled)
         return image
 
 
