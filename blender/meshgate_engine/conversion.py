@@ -7,11 +7,12 @@ from pathlib import Path
 
 import bpy
 
-from . import avatar, formats, measure, process, unheld, weights
+from . import formats, measure, process, unheld, weights
 from .animation import clips
 from .blender_api import scene
 from .errors import ConversionError
 from .geometry import realize_instances
+from .humanoid import vrm0_to_vrm1
 from .job import Job, counted, listed
 from .materials import principled, texture_files, udim, uv_transforms
 
@@ -45,7 +46,7 @@ def run(task: dict, progress: Progress) -> dict:
     progress("processing", None)
     with _timed(timings, "process_ms"):
         found = measure.counts(missing)
-        avatar.say_lost(job)
+        vrm0_to_vrm1.say_lost(job)
         process.apply(job)
 
     progress("exporting", None)

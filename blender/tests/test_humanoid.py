@@ -4,17 +4,17 @@ import bpy
 import pytest
 from helpers import in_child
 from humans import PARTS, RIGS, skeleton
-from meshgate_engine import humanoid
 from meshgate_engine.errors import ConversionError
+from meshgate_engine.humanoid import bone_mapping
 
 
 def _assign(names):
     bpy.ops.preferences.addon_enable(module="io_scene_vrm")
     rig = skeleton(names)
-    humanoid.assign(rig)
+    bone_mapping.assign(rig)
     bones = rig.data.vrm_addon_extension.vrm1.humanoid.human_bones
     assert bones.bones_are_correctly_assigned()
-    return humanoid.assigned(rig)
+    return bone_mapping.assigned(rig)
 
 
 @pytest.mark.parametrize("rig", RIGS)
@@ -53,7 +53,7 @@ def _lying_names():
     bpy.ops.preferences.addon_enable(module="io_scene_vrm")
     names = dict(RIGS["unity"])
     names["leftHand"], names["leftUpperArm"] = names["leftUpperArm"], names["leftHand"]
-    return humanoid.by_name(skeleton(names).data)
+    return bone_mapping.by_name(skeleton(names).data)
 
 
 def test_names_that_contradict_the_hierarchy_are_not_believed():
@@ -70,7 +70,7 @@ def _older_assignment():
         entry = human.add()
         entry.bone = part
         entry.node.bone_name = bone
-    return humanoid.assign(rig), names
+    return bone_mapping.assign(rig), names
 
 
 def test_the_assignment_of_a_vrm_0_is_kept():

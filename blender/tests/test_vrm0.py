@@ -142,27 +142,27 @@ def test_the_addresses_of_licence_and_permission_are_both_terms(licence, permiss
 
 
 def _terms(licence: str, permission: str) -> tuple[str, list[str]]:
-    from meshgate_engine import terms
+    from meshgate_engine.humanoid import licence
     from meshgate_engine.job import Job
 
     older_avatar("Other")
     extension = bpy.data.objects["Rig"].data.vrm_addon_extension
     meta = extension.vrm0.meta
     meta.reference, meta.other_license_url, meta.other_permission_url = "", licence, permission
-    terms.fill(Job("", "vrm", "", "vrm"), extension.vrm1.meta, meta)
+    licence.fill(Job("", "vrm", "", "vrm"), extension.vrm1.meta, meta)
     newer = extension.vrm1.meta
     return newer.other_license_url, [reference.value for reference in newer.references]
 
 
 def _nameless() -> float:
-    from meshgate_engine import avatar
+    from meshgate_engine.humanoid import vrm0_to_vrm1
     from meshgate_engine.job import Job
 
     older_avatar()
     rig = bpy.data.objects["Rig"]
     extension = rig.data.vrm_addon_extension
     extension.vrm0.blend_shape_master.blend_shape_groups[0].name = ""
-    avatar.upgrade(Job("", "vrm", "", "vrm"), rig)
+    vrm0_to_vrm1.upgrade(Job("", "vrm", "", "vrm"), rig)
     return extension.vrm1.expressions.preset.happy.morph_target_binds[0].weight
 
 
@@ -172,7 +172,7 @@ def test_an_expression_without_a_name_has_its_presets():
 
 def _gaze(by_expression: bool) -> tuple[str, list, list[float], list[float]]:
     """Gaze of an avatar that names no bone for the first person: its type, offset, and two of its ranges."""
-    from meshgate_engine import avatar
+    from meshgate_engine.humanoid import vrm0_to_vrm1
     from meshgate_engine.job import Job
 
     older_avatar()
@@ -181,7 +181,7 @@ def _gaze(by_expression: bool) -> tuple[str, list, list[float], list[float]]:
     first = extension.vrm0.first_person
     first.first_person_bone.bone_name = ""
     first.look_at_type_name = "BlendShape" if by_expression else "Bone"
-    avatar.upgrade(Job("", "vrm", "", "vrm"), rig)
+    vrm0_to_vrm1.upgrade(Job("", "vrm", "", "vrm"), rig)
     look = extension.vrm1.look_at
     ranges = (look.range_map_horizontal_inner, look.range_map_vertical_up)
     return look.type, list(look.offset_from_head_bone), *([each.input_max_value, each.output_scale] for each in ranges)

@@ -16,11 +16,11 @@ import bpy
 import numpy as np
 from mathutils import Euler, Matrix
 
-from .. import humanoid
 from ..animation import clips, sample_limit
 from ..blender_api import scene
 from ..blender_api.operators import importing
 from ..errors import ConversionError
+from ..humanoid import bone_mapping
 from ..job import Job
 
 # Taller skeletons are not in metres.
@@ -143,7 +143,7 @@ def _moving_armature(found: list[clips.Take]) -> bpy.types.Object:
         raise ConversionError("no_animation", "the model has no skeleton")
     if not moving:
         raise ConversionError("no_animation", "the model has no animation")
-    best = humanoid.armature()
+    best = bone_mapping.armature()
     return best if best in moving else max(moving, key=lambda item: len(item.data.bones))
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import bpy
 
-from .. import avatar, humanoid, terms, unheld
+from .. import unheld
 from ..animation import clips
 from ..blender_api import scene
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
+from ..humanoid import bone_mapping, licence, vrm0_to_vrm1
 from ..job import Job
 from . import glb, gltf
 
@@ -36,7 +37,7 @@ _EXPRESSIONS = {
 def read(job: Job) -> str:
     """Imports the avatar; whoever sends a file may use it, so that no licence question is asked."""
     os.environ["BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION"] = "true"
-    with humanoid.menus_left_alone():
+    with bone_mapping.menus_left_alone():
         importing(
             job,
             bpy.ops.import_scene.vrm,
@@ -53,9 +54,9 @@ def read(job: Job) -> str:
 
 def write(job: Job) -> None:
     """Exports the avatar as VRM 1.0 in its rest pose."""
-    item = humanoid.armature()
-    avatar.upgrade(job, item)
-    humanoid.assign(item, job)
+    item = bone_mapping.armature()
+    vrm0_to_vrm1.upgrade(job, item)
+    bone_mapping.assign(item, job)
     if len(scene.armatures()) > 1:
         job.warn(f"of {len(scene.armatures())} skeletons the one with most bones became the avatar's: {item.name}")
     clips.activate(bpy.context.scene, None)
@@ -66,7 +67,7 @@ def write(job: Job) -> None:
     # Else the add-on bends the skeleton into what it takes for a T-pose, and its mesh with it.
     vrm.humanoid.pose = "restPositionPose"
     _fill_expressions(vrm)
-    terms.fill(job, vrm.meta, item.data.vrm_addon_extension.vrm0.meta)
+    licence.fill(job, vrm.meta, item.data.vrm_addon_extension.vrm0.meta)
     with _vertex_colours_as_they_are(), gltf.refraction(job):
         exporting(
             job,
@@ -126,7 +127,7 @@ def _check(job: Job, contact: str) -> None:
         bones, meta = vrm["humanoid"]["humanBones"], vrm["meta"]
     except (ValueError, LookupError, TypeError) as error:
         raise ConversionError("export_failed", "the vrm file written is no avatar") from error
-    if any(name not in bones for name in humanoid.REQUIRED):
+    if any(name not in bones for name in bone_mapping.REQUIRED):
         raise ConversionError("export_failed", "the vrm file written has an incomplete humanoid")
     if not document.get("meshes"):
         raise ConversionError("geometry_lost", "the vrm file written has no mesh")

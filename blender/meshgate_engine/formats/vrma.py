@@ -10,11 +10,11 @@ from pathlib import Path
 
 import bpy
 
-from .. import humanoid
 from ..animation import clips, sample_limit
 from ..blender_api import scene
 from ..blender_api.operators import exporting
 from ..errors import ConversionError
+from ..humanoid import bone_mapping
 from ..job import Job
 from . import glb, gltf
 
@@ -53,11 +53,11 @@ def read(job: Job) -> str:
     except ConversionError as error:
         raise ConversionError(error.code, error.detail.replace("glb", "vrma")) from error
 
-    item = humanoid.armature()
+    item = bone_mapping.armature()
     for other in [other for other in scene.objects() if other != item and other not in _above(item)]:
         bpy.data.objects.remove(other)
-    humanoid.write(item, {name: bone for name, bone in names.items() if bone in item.data.bones})
-    humanoid.assign(item)
+    bone_mapping.write(item, {name: bone for name, bone in names.items() if bone in item.data.bones})
+    bone_mapping.assign(item)
     return "import_scene.gltf"
 
 
@@ -93,12 +93,12 @@ def _above(item: bpy.types.Object) -> list[bpy.types.Object]:
 
 def write(job: Job) -> None:
     """Exports one clip of the human in the scene."""
-    item = humanoid.armature()
+    item = bone_mapping.armature()
     take = clips.choose(job, item, clips.takes(bpy.context.scene))
     if take is None:
         raise ConversionError("no_animation", "the model has no animation")
     sample_limit.check_takes([take])
-    humanoid.assign(item, job)
+    bone_mapping.assign(item, job)
     for mesh in scene.meshes():
         for collection in list(mesh.users_collection):
             collection.objects.unlink(mesh)

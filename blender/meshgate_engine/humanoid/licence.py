@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from .job import Job
+from ..job import Job
 
 _WHO = {
     "OnlyAuthor": "onlyAuthor",

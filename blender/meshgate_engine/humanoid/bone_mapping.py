@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import bpy
 
-from .blender_api import scene
-from .errors import ConversionError
-from .job import Job
+from ..blender_api import scene
+from ..errors import ConversionError
+from ..job import Job
 
 REQUIRED = (
     "hips", "spine", "head",

@@ -8,9 +8,9 @@ import re
 
 import bpy
 
-from . import humanoid
-from .blender_api import scene
-from .job import Job, counted
+from ..blender_api import scene
+from ..job import Job, counted
+from . import bone_mapping
 
 # Targets that hold what an avatar has.
 _KEEPERS = {"vrm", "blend"}
@@ -55,7 +55,7 @@ def say_lost(job: Job) -> None:
     expressions = springs = 0
     for item in scene.armatures():
         extension = getattr(item.data, "vrm_addon_extension", None)
-        if extension is None or not humanoid.assigned(item):
+        if extension is None or not bone_mapping.assigned(item):
             continue
         if extension.spec_version == "0.0":
             expressions += sum(_is_used(group) for group in extension.vrm0.blend_shape_master.blend_shape_groups)
