@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from . import formats, measure, process, unheld, weights
+from . import formats, process
 from .animation import clips
 from .blender_api import scene
 from .errors import ConversionError
@@ -15,6 +15,7 @@ from .geometry import realize_instances
 from .humanoid import vrm0_to_vrm1
 from .job import Job, counted, listed
 from .materials import principled, texture_files, udim, uv_transforms
+from .report import material_losses, skin_weights, statistics
 
 # Targets that hold textures, and are read back; of the others the service says that they hold none.
 _TEXTURED = formats.USD | {"fbx", "blend"}
@@ -45,7 +46,7 @@ def run(task: dict, progress: Progress) -> dict:
 
     progress("processing", None)
     with _timed(timings, "process_ms"):
-        found = measure.counts(missing)
+        found = statistics.counts(missing)
         vrm0_to_vrm1.say_lost(job)
         process.apply(job)
 
@@ -63,7 +64,7 @@ def run(task: dict, progress: Progress) -> dict:
             if packed:
                 kept = "occlusion, metal and roughness, colour and alpha"
                 job.warn(f"{counted(packed, 'texture')} became channels of others, as glTF keeps {kept}")
-            weights.tell(job)
+            skin_weights.tell(job)
         shown = [take.name for take in clips.takes(bpy.context.scene) if clips.is_assigned(take)]
         formats.module(job.output_format).write(job)
 
@@ -87,7 +88,7 @@ def run(task: dict, progress: Progress) -> dict:
 
 def _check_size(most_triangles: int | None) -> None:
     """Refuses a model whose result would surely be too large, before anything is made of it."""
-    if most_triangles is not None and measure.has_more_triangles(most_triangles):
+    if most_triangles is not None and statistics.has_more_triangles(most_triangles):
         raise ConversionError("output_too_large", "the result is larger than allowed")
 
 
@@ -95,7 +96,7 @@ def _settle_materials(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     """Readies the materials for a target that holds any, and says what of them it does not; as ``shaders.simplify``."""
     if job.output_format not in formats.MATERIALS or (job.output_format == "obj" and job.packaging == "single"):
         return {}
-    unheld.tell(job)
+    material_losses.tell(job)
     uv_transforms.settle(job)
     return principled.simplify(job)
 
@@ -138,7 +139,7 @@ def _read_back(job: Job) -> dict:
         module.read(back)
     except ConversionError as error:
         raise ConversionError("export_failed", f"the {job.output_format} file written cannot be read") from error
-    found = measure.counts(texture_files.missing())
+    found = statistics.counts(texture_files.missing())
     if not found["objects"]:
         raise ConversionError("empty_model", f"the model has nothing that {job.output_format} holds")
     return found

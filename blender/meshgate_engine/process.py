@@ -1,12 +1,12 @@
 """What happens between import and export: the options, and what exporters do not do by themselves."""
 
-from . import measure, parts, unwritten
 from .animation import bake_caches, clips, rest_pose, sample_limit
 from .blender_api import object_replacement, scene
 from .errors import ConversionError
 from .geometry.modifiers import apply_modifiers, triangulate
 from .geometry.unit_scale import scale
 from .job import Job
+from .report import animation_losses, object_losses, statistics
 
 # Targets that are nothing without motion.
 _MOTION = {"vrma", "bvh"}
@@ -17,10 +17,10 @@ _MESH = {"obj": {"CURVE"}, "stl": set(), "ply": set(), "abc": {"CURVE", "CURVES"
 
 def apply(job: Job) -> None:
     """Applies the options to the scene and readies it for the target."""
-    if job.output_format in _MESH and not (_holds_lines(job.output_format) or measure.has_vertices()):
+    if job.output_format in _MESH and not (_holds_lines(job.output_format) or statistics.has_vertices()):
         raise ConversionError("empty_model", "the model has no mesh")
     if job.output_format != "blend":
-        unwritten.tell(job)
+        object_losses.tell(job)
     if not job.animation:
         if job.output_format in _MOTION:
             raise ConversionError(
@@ -42,7 +42,7 @@ def apply(job: Job) -> None:
     if job.output_format in {"glb", "vrm"}:
         object_replacement.detach_outsiders()
     if job.output_format != "blend":
-        parts.tell(job)
+        animation_losses.tell(job)
         rest_pose.hold(job.output_format)
     clips.prepare_for_export(job.output_format)
     rest_pose.tell(job)

@@ -57,8 +57,9 @@ def test_motion_that_was_not_wanted_is_not_lost(tmp_path, moving):
 
 def _extents(path: Path) -> list[float]:
     """How far ahead the figure reaches at the first, the middle and the last frame."""
-    from meshgate_engine import formats, measure
+    from meshgate_engine import formats
     from meshgate_engine.job import Job
+    from meshgate_engine.report import statistics
 
     target = path.suffix[1:]
     formats.module(target).read(Job(str(path), target, "", ""))
@@ -70,7 +71,7 @@ def _extents(path: Path) -> list[float]:
         (item,) = [item for item in graph.objects if item.type == "MESH" and item.name.startswith("Body")]
         corners = [item.matrix_world @ vertex.co for vertex in item.data.vertices]
         found.append(min(corner.y for corner in corners))
-    assert measure.counts([])["clips"][0]["frames"] == 31
+    assert statistics.counts([])["clips"][0]["frames"] == 31
     return found
 
 

@@ -13,9 +13,10 @@ MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 def poses(path: Path) -> dict:
     """The corners of the figure at some moments of each clip, in metres."""
-    from meshgate_engine import formats, measure
+    from meshgate_engine import formats
     from meshgate_engine.animation import clips
     from meshgate_engine.job import Job
+    from meshgate_engine.report import statistics
 
     target = path.suffix[1:]
     formats.module(target).read(Job(str(path), target, "", ""))
@@ -26,7 +27,7 @@ def poses(path: Path) -> dict:
         corners = []
         for moment in MOMENTS:
             scene.frame_set(round(take.start) + round(moment * (take.end - take.start)))
-            corners.append(measure._geometry()["bounds_m"])
+            corners.append(statistics._geometry()["bounds_m"])
         found[take.name] = [corner["min"] + corner["max"] for corner in corners]
     return found
 

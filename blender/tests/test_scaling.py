@@ -15,15 +15,16 @@ def _save_moving(path: str) -> None:
 
 def _boxes(path: str) -> list[list[float]]:
     """The upper corner of the model at the first and the middle frame."""
-    from meshgate_engine import formats, measure
+    from meshgate_engine import formats
     from meshgate_engine.job import Job
+    from meshgate_engine.report import statistics
 
     target = path.rpartition(".")[2]
     formats.module(target).read(Job(path, target, path, target))
     found = []
     for frame in (1, 16):
         bpy.context.scene.frame_set(frame)
-        found.append(measure.counts([])["bounds_m"]["max"])
+        found.append(statistics.counts([])["bounds_m"]["max"])
     return found
 
 

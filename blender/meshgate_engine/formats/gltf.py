@@ -14,12 +14,12 @@ from io_scene_gltf2.io.com.gltf2_io import Animation
 from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
 from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
 
-from .. import unheld
 from ..animation import bake_caches, clips, frame_rate
 from ..blender_api import scene, visibility
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
+from ..report import material_losses
 from . import glb
 
 # What one key of a channel has: blend shapes are scalars.
@@ -49,7 +49,7 @@ def read(job: Job) -> str:
     if apart:
         _leave_out_what_no_scene_shows(job)
         scene.tell_others(job)
-    unheld.tell_unread(job, document)
+    material_losses.tell_unread(job, document)
     clips.snap_to_frames()
     _remove_shells()
     return "import_scene.gltf"
@@ -97,7 +97,7 @@ def refraction(job: Job) -> Iterator[None]:
     chosen = set()
 
     def export(material: bpy.types.Material, extensions: dict, settings: dict) -> object:
-        if not unheld.has_ior(job, material):
+        if not material_losses.has_ior(job, material):
             return usual[0](material, extensions, settings)
         chosen.add(material.name)
         return usual[0](material, {**extensions, "KHR_materials_specular": None}, settings)

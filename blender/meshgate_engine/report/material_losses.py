@@ -4,9 +4,9 @@ from collections import Counter
 
 import bpy
 
-from .formats import USD
-from .job import Job
-from .materials import texture_files
+from ..formats import USD
+from ..job import Job
+from ..materials import texture_files
 
 _GLTF = {"glb", "vrm"}
 

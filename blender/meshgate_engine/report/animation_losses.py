@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import bpy
 
-from .animation import clips
-from .blender_api import scene
-from .formats import MATERIALS, USD
-from .job import Job, counted
-from .materials import texture_files
+from ..animation import clips
+from ..blender_api import scene
+from ..formats import MATERIALS, USD
+from ..job import Job, counted
+from ..materials import texture_files
 
 _CLIPS = USD | {"glb", "fbx", "abc"}
 _ONE_SKELETON = {"bvh", "vrma"}

@@ -2,8 +2,8 @@
 
 import bpy
 
-from .blender_api import scene
-from .job import Job
+from ..blender_api import scene
+from ..job import Job
 
 _MOST = 4
 

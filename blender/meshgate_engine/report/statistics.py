@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 
-from .animation import bake_caches, clips
-from .blender_api import scene
-from .materials import texture_files
+from ..animation import bake_caches, clips
+from ..blender_api import scene
+from ..materials import texture_files
 
 # A box around nothing.
 _NOTHING = (np.full(3, np.inf), np.full(3, -np.inf))

@@ -2,10 +2,10 @@
 
 import bpy
 
-from .blender_api import scene
-from .errors import ConversionError
-from .formats import USD
-from .job import Job
+from ..blender_api import scene
+from ..errors import ConversionError
+from ..formats import USD
+from ..job import Job
 
 # Kind of object -> what it is called, one and many, and the targets that hold it.
 _KINDS = {

@@ -1,0 +1,1 @@
+"""What a report says: counts of the scene, and what a target cannot hold."""
