@@ -9,7 +9,7 @@ import bpy
 import pytest
 from helpers import build, convert, in_child
 from meshgate_engine.errors import ConversionError
-from meshgate_engine.formats import glb
+from meshgate_engine.formats import glb_container
 from models import BOUNDS, box, clip, lively_figure, material, picture, skinned_figure
 
 
@@ -70,7 +70,7 @@ def _two_scenes(path: Path, **shown: int) -> Path:
 def test_another_scene_is_told(tmp_path, target):
     report = convert(tmp_path / "c", _two_scenes(tmp_path / "a.gltf", scene=1), target, read_back=target != "glb")
     if target == "glb":
-        document, _buffer = glb.load(tmp_path / "c/out/model.glb")
+        document, _buffer = glb_container.load(tmp_path / "c/out/model.glb")
         assert len(document["scenes"]) == 1
         assert [node["translation"] for node in document["nodes"] if "mesh" in node] == [[5, 0, 0]]
     else:

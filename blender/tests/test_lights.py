@@ -3,7 +3,7 @@
 import bpy
 import pytest
 from helpers import build, convert
-from meshgate_engine.formats import glb
+from meshgate_engine.formats import glb_container
 from models import box
 
 
@@ -38,7 +38,7 @@ def _plain() -> None:
 
 def _light(path) -> tuple[list[float], list[float]]:
     """The colour of a light, and how much it gives of each."""
-    document, _buffer = glb.load(path)
+    document, _buffer = glb_container.load(path)
     (light,) = document["extensions"]["KHR_lights_punctual"]["lights"]
     colour = light.get("color", [1.0, 1.0, 1.0])
     return colour, [value * light["intensity"] for value in colour]

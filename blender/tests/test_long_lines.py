@@ -5,8 +5,8 @@ import time
 
 import pytest
 from helpers import convert
-from meshgate_engine import long_lines
 from meshgate_engine.errors import ConversionError
+from meshgate_engine.formats import line_length
 
 HEADER = """ply
 format {encoding} 1.0
@@ -70,5 +70,5 @@ def test_many_lines_take_little_time(tmp_path):
     source = tmp_path / "a.obj"
     source.write_bytes(b"v 0 0 0\n" * (4 << 20))
     began = time.monotonic()
-    long_lines.refuse(source, 256 << 10)
+    line_length.refuse(source, 256 << 10)
     assert time.monotonic() - began < 5

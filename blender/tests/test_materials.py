@@ -6,7 +6,7 @@ import bpy
 import pytest
 from gltf_models import DIRT, GLOW, LEAF, NORMAL, ORM, SECOND_UVS, UVS, gltf
 from helpers import build, convert, in_child
-from meshgate_engine.formats import glb
+from meshgate_engine.formats import glb_container
 from models import box, material, picture
 
 FBX, OBJ, USD = "fbx", "obj", "usdz"
@@ -82,7 +82,7 @@ def test_the_strength_of_a_glow_comes_back(tmp_path, target):
     out = tmp_path / "a/out"
     beside = {file.name: file for file in out.iterdir()}
     convert(tmp_path / "b", out / f"model.{target}", "glb", beside=beside)
-    (made,) = glb.load(tmp_path / "b/out/model.glb")[0]["materials"]
+    (made,) = glb_container.load(tmp_path / "b/out/model.glb")[0]["materials"]
     assert made["extensions"]["KHR_materials_emissive_strength"]["emissiveStrength"] == pytest.approx(5)
     assert made["emissiveFactor"] == [1, 1, 1]
 
@@ -92,7 +92,7 @@ def test_a_texture_of_a_glow_that_is_off_does_not_glow(tmp_path, target):
     convert(tmp_path / "a", gltf(tmp_path, {}, emissiveTexture=GLOW), target)
     out = tmp_path / "a/out"
     convert(tmp_path / "b", out / f"model.{target}", "glb", beside={file.name: file for file in out.iterdir()})
-    (made,) = glb.load(tmp_path / "b/out/model.glb")[0]["materials"]
+    (made,) = glb_container.load(tmp_path / "b/out/model.glb")[0]["materials"]
     assert made.get("emissiveFactor", [0, 0, 0]) == [0, 0, 0]
 
 
@@ -100,7 +100,7 @@ def test_a_cutoff_sees_the_alpha_times_its_factor(tmp_path):
     source = gltf(tmp_path, CLEARER, alphaMode="MASK", alphaCutoff=0.3)
     assert convert(tmp_path / "a", source, USD)["losses"] == []
     report = convert(tmp_path / "b", tmp_path / "a/out/model.usdz", "glb")
-    (made,) = glb.load(tmp_path / "b/out/model.glb")[0]["materials"]
+    (made,) = glb_container.load(tmp_path / "b/out/model.glb")[0]["materials"]
     assert (made["alphaMode"], made["alphaCutoff"]) == ("MASK", pytest.approx(0.3))
     assert report["losses"] == []
     value = in_child(_socket, str(tmp_path / "b/out/model.glb"), "Base Color")
@@ -111,7 +111,7 @@ def test_a_cutoff_sees_the_alpha_times_its_factor(tmp_path):
 def test_an_index_of_refraction_comes_back(tmp_path, target):
     convert(tmp_path / "a", gltf(tmp_path, {}, **_khr(ior={"ior": 1.3})), target)
     convert(tmp_path / "b", tmp_path / f"a/out/model.{target}", "glb")
-    document = glb.load(tmp_path / "b/out/model.glb")[0]
+    document = glb_container.load(tmp_path / "b/out/model.glb")[0]
     assert document["materials"][0]["extensions"]["KHR_materials_ior"]["ior"] == pytest.approx(1.3)
     assert document["extensionsUsed"] == ["KHR_materials_ior"]
 
@@ -230,7 +230,7 @@ def test_usd_and_glb_keep_where_textures_lie(tmp_path):
     report = convert(tmp_path / "a", gltf(tmp_path, pbr), USD)
     assert report["losses"] == report["warnings"] == []
     convert(tmp_path / "b", tmp_path / "a/out/model.usdz", "glb")
-    (made,) = glb.load(tmp_path / "b/out/model.glb")[0]["materials"]
+    (made,) = glb_container.load(tmp_path / "b/out/model.glb")[0]["materials"]
     found = made["pbrMetallicRoughness"]["baseColorTexture"]
     assert found["texCoord"] == 1
     assert found["extensions"]["KHR_texture_transform"]["scale"] == pytest.approx([2, 3])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import build, convert
 from meshgate_engine.animation.frame_rate import Curve, rate
-from meshgate_engine.formats import glb
+from meshgate_engine.formats import glb_container
 from models import clip, skinned_figure
 from test_bvh import flat, parts, write_bvh
 
@@ -117,7 +117,7 @@ def _still_and_moving() -> None:
 def test_clips_that_stand_still_keep_the_keys_of_one_channel(tmp_path):
     convert(tmp_path / "c", build(tmp_path, _still_and_moving), "glb", read_back=False)
     path = tmp_path / "c" / "out" / "model.glb"
-    document, buffer = glb.load(path)
+    document, buffer = glb_container.load(path)
     accessors = document["accessors"]
     keys = {
         animation["name"]: [accessors[sampler["input"]]["count"] for sampler in animation["samplers"]]

@@ -4,7 +4,7 @@ import bpy
 import pytest
 from gltf_models import gltf
 from helpers import build, convert, in_child
-from meshgate_engine.formats import glb
+from meshgate_engine.formats import glb_container
 from models import box, material, picture
 
 UNLIT = {"extensions": {"KHR_materials_unlit": {}}}
@@ -48,7 +48,7 @@ def test_usd_holds_the_colour_of_a_tinted_texture(tmp_path, also):
     report = convert(tmp_path / "a", source, "usdz")
     assert report["losses"] == report["warnings"] == []
     convert(tmp_path / "b", tmp_path / "a/out/model.usdz", "glb")
-    (made,) = glb.load(tmp_path / "b/out/model.glb")[0]["materials"]
+    (made,) = glb_container.load(tmp_path / "b/out/model.glb")[0]["materials"]
     assert made["pbrMetallicRoughness"]["baseColorFactor"][:3] == pytest.approx([0.8, 0.5, 0.25])
     assert made.get("emissiveFactor") == (pytest.approx([0.5, 0.25, 0.125]) if also else None)
 

@@ -7,7 +7,7 @@ import pytest
 from helpers import build, convert, in_child
 from humans import PARTS, RIGS, person, skeleton
 from meshgate_engine.errors import ConversionError
-from meshgate_engine.formats import glb
+from meshgate_engine.formats import glb_container
 from models import BOUNDS, material, picture, skinned_figure
 
 
@@ -32,7 +32,7 @@ def approximately(bounds):
 
 def test_a_model_becomes_an_avatar(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, person), "vrm")
-    document, _ = glb.load(result(tmp_path / "c", "vrm"))
+    document, _ = glb_container.load(result(tmp_path / "c", "vrm"))
     vrm = document["extensions"]["VRMC_vrm"]
     hips = vrm["humanoid"]["humanBones"]["hips"]["node"]
     assert document["nodes"][hips]["name"] == "mixamorig:Hips"
@@ -56,7 +56,7 @@ def _coloured_person():
 def test_vertex_colours_stay_the_only_ones(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _coloured_person), "vrm")
     assert report["input"]["vertex_colours"] == report["output"]["vertex_colours"] == 1
-    document, buffer = glb.load(result(tmp_path / "c", "vrm"))
+    document, buffer = glb_container.load(result(tmp_path / "c", "vrm"))
     (primitive,) = document["meshes"][0]["primitives"]
     colours = document["accessors"][primitive["attributes"]["COLOR_0"]]
     start = document["bufferViews"][colours["bufferView"]]["byteOffset"]
@@ -90,13 +90,13 @@ def test_the_tint_of_a_drawn_skin_comes_out(tmp_path, target):
 def test_an_avatar_stays_what_it_is(tmp_path):
     convert(tmp_path / "a", build(tmp_path, person), "vrm")
     first = result(tmp_path / "a", "vrm")
-    document, buffer = glb.load(first)
+    document, buffer = glb_container.load(first)
     document["extensions"]["VRMC_vrm"]["meta"]["authors"] = ["Somebody"]
     document["extensions"]["VRMC_vrm"]["meta"]["allowRedistribution"] = True
-    glb.save(first, document, buffer)
+    glb_container.save(first, document, buffer)
     report = convert(tmp_path / "b", first, "vrm")
     assert report["warnings"] == []
-    after = glb.load(result(tmp_path / "b", "vrm"))[0]["extensions"]["VRMC_vrm"]
+    after = glb_container.load(result(tmp_path / "b", "vrm"))[0]["extensions"]["VRMC_vrm"]
     assert after["meta"]["authors"] == ["Somebody"]
     assert after["meta"]["allowRedistribution"] is True
     assert set(after["humanoid"]["humanBones"]) == set(document["extensions"]["VRMC_vrm"]["humanoid"]["humanBones"])
@@ -135,7 +135,7 @@ def test_no_clip_is_no_animation(tmp_path, target):
 @pytest.mark.parametrize("source", ["blend", "fbx", "glb"])
 def test_one_clip_becomes_a_vrm_animation(tmp_path, source):
     report = convert(tmp_path / "c", build(tmp_path, person, f"source.{source}"), "vrma")
-    document, _ = glb.load(result(tmp_path / "c", "vrma"))
+    document, _ = glb_container.load(result(tmp_path / "c", "vrma"))
     assert "hips" in document["extensions"]["VRMC_vrm_animation"]["humanoid"]["humanBones"]
     (clip,) = report["output"]["clips"]
     assert clip in report["input"]["clips"]
@@ -160,14 +160,14 @@ def test_motion_capture_becomes_a_vrm_animation_and_comes_back(tmp_path):
 def test_a_broken_vrm_animation_is_one_sentence(tmp_path, change):
     convert(tmp_path / "a", build(tmp_path, person), "vrma", read_back=False)
     path = result(tmp_path / "a", "vrma")
-    document, buffer = glb.load(path)
+    document, buffer = glb_container.load(path)
     if change == "extension":
         del document["extensions"]
     elif change == "animations":
         del document["animations"]
     else:
         document["extensions"]["VRMC_vrm_animation"]["humanoid"]["humanBones"]["hips"]["node"] = 4_000_000_000
-    glb.save(path, document, buffer)
+    glb_container.save(path, document, buffer)
     with pytest.raises(ConversionError) as caught:
         convert(tmp_path / "b", path, "glb")
     assert caught.value.code == ("no_animation" if change == "animations" else "import_failed")
@@ -177,11 +177,11 @@ def test_a_broken_vrm_animation_is_one_sentence(tmp_path, change):
 def test_expressions_of_a_vrm_animation_are_named_as_lost(tmp_path):
     convert(tmp_path / "a", build(tmp_path, person), "vrma", read_back=False)
     path = result(tmp_path / "a", "vrma")
-    document, buffer = glb.load(path)
+    document, buffer = glb_container.load(path)
     document["nodes"].append({"name": "happy"})
     happy = {"happy": {"node": len(document["nodes"]) - 1}}
     document["extensions"]["VRMC_vrm_animation"]["expressions"] = {"preset": happy}
-    glb.save(path, document, buffer)
+    glb_container.save(path, document, buffer)
     report = convert(tmp_path / "b", path, "fbx")
     assert report["losses"] == ["expressions: only the motion of the bones is converted"]
 
@@ -242,4 +242,4 @@ def test_a_long_motion_does_not_look_its_bones_up_in_each_frame(tmp_path):
     long.write_text(f"{head}Frames: 310\n{rate}\n{rows * 10}")
     counts = [in_child(_lookups, tmp_path / path.stem, path) for path in (short, long)]
     assert counts[0] == counts[1]
-    assert glb.load(tmp_path / "long/out/model.vrma")[0]["accessors"][0]["count"] == 310
+    assert glb_container.load(tmp_path / "long/out/model.vrma")[0]["accessors"][0]["count"] == 310

@@ -4,7 +4,7 @@ import bpy
 import pytest
 from helpers import build, convert, in_child
 from humans import RIGS, person
-from meshgate_engine.formats import glb
+from meshgate_engine.formats import glb_container
 from models import material
 from test_vrm import _addon, result  # noqa: F401 (a fixture that every test uses)
 
@@ -71,7 +71,7 @@ def older_file(tmp_path_factory):
         if licence not in made:
             made[licence] = tmp_path_factory.mktemp("older") / "older.vrm"
             in_child(_export, str(made[licence]), licence)
-            assert "VRM" in glb.load(made[licence])[0]["extensions"]
+            assert "VRM" in glb_container.load(made[licence])[0]["extensions"]
         return made[licence]
 
     return make
@@ -83,7 +83,7 @@ def names(document, indices):
 
 def test_everything_is_carried_over(tmp_path, older_file):
     report = convert(tmp_path / "c", older_file(), "vrm")
-    document, _ = glb.load(result(tmp_path / "c", "vrm"))
+    document, _ = glb_container.load(result(tmp_path / "c", "vrm"))
     vrm = document["extensions"]["VRMC_vrm"]
     meta = vrm["meta"]
     assert (meta["name"], meta["version"], meta["authors"]) == ("Ada", "3", ["Somebody"])
@@ -204,7 +204,7 @@ def test_the_gaze_needs_no_bone_of_the_first_person(by_expression, kind, usual):
 )
 def test_a_restricted_licence_stays_one(tmp_path, older_file, licence, expected):
     convert(tmp_path / "c", older_file(licence), "vrm")
-    meta = glb.load(result(tmp_path / "c", "vrm"))[0]["extensions"]["VRMC_vrm"]["meta"]
+    meta = glb_container.load(result(tmp_path / "c", "vrm"))[0]["extensions"]["VRMC_vrm"]["meta"]
     assert (meta["allowRedistribution"], meta["modification"], meta["otherLicenseUrl"]) == expected
 
 
@@ -212,7 +212,7 @@ def test_what_is_carried_over_once_stays(tmp_path, older_file):
     convert(tmp_path / "a", older_file(), "vrm")
     report = convert(tmp_path / "b", result(tmp_path / "a", "vrm"), "vrm")
     assert (report["losses"], report["warnings"]) == ([], [])
-    first, second = (glb.load(result(tmp_path / trip, "vrm"))[0]["extensions"] for trip in "ab")
+    first, second = (glb_container.load(result(tmp_path / trip, "vrm"))[0]["extensions"] for trip in "ab")
     for part in ("meta", "expressions", "firstPerson", "lookAt"):
         drop = {"thumbnailImage"}
         before, after = first["VRMC_vrm"][part], second["VRMC_vrm"][part]

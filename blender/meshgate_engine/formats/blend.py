@@ -2,7 +2,6 @@
 
 import bpy
 
-from .. import outside, scripts
 from ..animation import bake, mesh_animation
 from ..blender_api import scene, visibility
 from ..blender_api.operators import exporting, importing
@@ -10,6 +9,7 @@ from ..errors import ConversionError
 from ..geometry import realize_instances
 from ..job import Job
 from ..materials import texture_files
+from . import embedded_scripts, external_files
 
 
 def read(job: Job) -> str:
@@ -17,7 +17,7 @@ def read(job: Job) -> str:
     importing(job, bpy.ops.wm.open_mainfile, load_ui=False, use_scripts=False)
     if bpy.app.autoexec_fail:
         job.warn("scripts and drivers in the file were not run")
-    outside.drop(job)
+    external_files.drop(job)
     scene.tell_others(job)
     if job.output_format != "blend":
         mesh_animation.tell(job)
@@ -30,16 +30,16 @@ def read(job: Job) -> str:
 
 def write(job: Job) -> None:
     """Saves the scene, compressed, with all textures inside, and without what would run when it is opened."""
-    outside.take_in_libraries()
-    scripts.drop(job)
+    external_files.take_in_libraries()
+    embedded_scripts.drop(job)
     for image in bpy.data.images:
         if image.source in {"FILE", "TILED"} and not image.packed_file and not texture_files.is_missing(image):
             _pack(job, image)
         if image.packed_file and not image.filepath_raw.startswith("//"):
             # Where the file lay on this machine is nobody's business.
             image.filepath_raw = f"//textures/{texture_files.base_name(image.filepath_raw) or image.name}"
-    outside.tell_left(job)
-    outside.forget_machine(job)
+    external_files.tell_left(job)
+    external_files.forget_machine(job)
     exporting(job, bpy.ops.wm.save_as_mainfile, check_existing=False, compress=True, copy=True, relative_remap=False)
 
 

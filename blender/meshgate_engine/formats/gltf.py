@@ -20,7 +20,7 @@ from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
 from ..report import material_losses
-from . import glb
+from . import glb_container
 
 # What one key of a channel has: blend shapes are scalars.
 _FLOATS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
@@ -28,7 +28,7 @@ _FLOATS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 
 def read(job: Job) -> str:
     """Imports the file."""
-    document = glb.document(Path(job.input))
+    document = glb_container.document(Path(job.input))
     version = str((document.get("asset") or {}).get("version", "")) if document else ""
     if version.startswith("1."):
         raise ConversionError("import_failed", f"the file is glTF {version}; only 2.0 can be read")
@@ -151,7 +151,7 @@ def _keep_still_frames(path: Path) -> None:
     frames = {take.name: int(take.end) - int(take.start) + 1 for take in clips.takes(bpy.context.scene)}
     if max(frames.values(), default=0) <= 2:
         return
-    _version, text = glb.version_and_json(path)
+    _version, text = glb_container.version_and_json(path)
     document = json.loads(text)
     accessors = document.get("accessors", [])
     still = []
@@ -161,7 +161,7 @@ def _keep_still_frames(path: Path) -> None:
             still.append((sampler, frames[animation["name"]]))
     if not still:
         return
-    buffer, length = glb.buffer_place(path)
+    buffer, length = glb_container.buffer_place(path)
     more = b""
     for sampler, count in still:
         times, values = accessors[sampler["input"]], accessors[sampler["output"]]
@@ -180,7 +180,7 @@ def _keep_still_frames(path: Path) -> None:
             document["bufferViews"].append(view)
             more += content
     document["buffers"][0]["byteLength"] = length + len(more)
-    glb.extend(path, document, more)
+    glb_container.extend(path, document, more)
 
 
 @contextlib.contextmanager

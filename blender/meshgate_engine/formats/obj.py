@@ -4,10 +4,10 @@ from pathlib import Path
 
 import bpy
 
-from .. import long_lines
 from ..blender_api.operators import exporting, importing
 from ..geometry import coincident_faces
 from ..job import Job
+from . import line_length
 
 # The importer's buffer: it leaves out all that follows a line that does not fit.
 _LONGEST_LINE = 256 << 10
@@ -17,7 +17,7 @@ _COLOURS = {"Base Color": "Kd", "Emission Color": "Ke"}
 
 def read(job: Job) -> str:
     """Imports the file."""
-    long_lines.refuse(Path(job.input), _LONGEST_LINE)
+    line_length.refuse(Path(job.input), _LONGEST_LINE)
     # The importer's own validation drops faces that are back to back.
     importing(job, bpy.ops.wm.obj_import, validate_meshes=False)
     coincident_faces.part()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import bpy
 
-from .. import long_lines
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
+from . import line_length
 
 # The importer's buffer: a line that does not fit aborts Blender.
 _LONGEST_LINE = 64 << 10
@@ -18,7 +18,7 @@ _LONGEST_LINE = 64 << 10
 def read(job: Job) -> str:
     """Imports the file."""
     path = Path(job.input)
-    long_lines.refuse(path, _LONGEST_LINE, _end_of_text(path))
+    line_length.refuse(path, _LONGEST_LINE, _end_of_text(path))
     try:
         importing(job, bpy.ops.wm.ply_import, import_colors="SRGB")
     except ConversionError as error:

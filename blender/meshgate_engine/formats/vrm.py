@@ -14,7 +14,7 @@ from ..errors import ConversionError
 from ..humanoid import bone_mapping, licence, vrm0_to_vrm1
 from ..job import Job
 from ..report import material_losses
-from . import glb, gltf
+from . import glb_container, gltf
 
 # Expression of VRM 1.0 -> names of blend shapes that mean it, lower case and without separators.
 _EXPRESSIONS = {
@@ -46,7 +46,7 @@ def read(job: Job) -> str:
             set_shading_type_to_material_on_import=False,
             enable_mtoon_outline_preview=False,
         )
-    material_losses.tell_unread(job, glb.document(Path(job.input)))
+    material_losses.tell_unread(job, glb_container.document(Path(job.input)))
     # A VRM holds no clips; the add-on makes one of its T-pose.
     clips.remove_all()
     return "import_scene.vrm"
@@ -122,7 +122,7 @@ def _fill_expressions(vrm: bpy.types.PropertyGroup) -> None:
 
 def _check(job: Job, contact: str) -> None:
     try:
-        document, buffer = glb.load(Path(job.output))
+        document, buffer = glb_container.load(Path(job.output))
         vrm = document["extensions"]["VRMC_vrm"]
         bones, meta = vrm["humanoid"]["humanBones"], vrm["meta"]
     except (ValueError, LookupError, TypeError) as error:
@@ -134,4 +134,4 @@ def _check(job: Job, contact: str) -> None:
     if contact and "contactInformation" not in meta:
         # The add-on forgets it.
         meta["contactInformation"] = contact
-        glb.save(Path(job.output), document, buffer)
+        glb_container.save(Path(job.output), document, buffer)

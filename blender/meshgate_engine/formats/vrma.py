@@ -16,7 +16,7 @@ from ..blender_api.operators import exporting
 from ..errors import ConversionError
 from ..humanoid import bone_mapping
 from ..job import Job
-from . import glb, gltf
+from . import glb_container, gltf
 
 _EXTENSION = "VRMC_vrm_animation"
 
@@ -24,7 +24,7 @@ _EXTENSION = "VRMC_vrm_animation"
 def read(job: Job) -> str:
     """Imports the motion as a skeleton with a humanoid and one clip."""
     try:
-        document, buffer = glb.load(Path(job.input))
+        document, buffer = glb_container.load(Path(job.input))
         human = document["extensions"][_EXTENSION]["humanoid"]["humanBones"]
         nodes = document["nodes"]
         bones = {name: int(bone["node"]) for name, bone in human.items()}
@@ -46,7 +46,7 @@ def read(job: Job) -> str:
     document["skins"] = [{"joints": joints}]
     copy = Path("tmp") / "motion.glb"
     copy.parent.mkdir(exist_ok=True)
-    glb.save(copy, document, buffer)
+    glb_container.save(copy, document, buffer)
     as_glb = Job(str(copy), "glb", job.output, job.output_format)
     try:
         gltf.read(as_glb)
@@ -145,9 +145,9 @@ def _only_slot(item: bpy.types.Object, take: clips.Take) -> None:
 def _finish(job: Job, name: str) -> None:
     """Checks the file and gives the clip its name, which the add-on forgets."""
     try:
-        document, buffer = glb.load(Path(job.output))
+        document, buffer = glb_container.load(Path(job.output))
         document["extensions"][_EXTENSION]["humanoid"]["humanBones"]["hips"]["node"]
         document["animations"][0]["name"] = name
     except (ValueError, LookupError, TypeError) as error:
         raise ConversionError("export_failed", "the vrma file written has no motion") from error
-    glb.save(Path(job.output), document, buffer)
+    glb_container.save(Path(job.output), document, buffer)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import bpy
 
-from ..formats import USD, glb
+from ..formats import USD, glb_container
 from ..job import Job, counted, listed
 from . import image_encoding
 
@@ -239,7 +239,7 @@ def written(job: Job) -> list[str]:
         # Options may stand before the name, and the name may have spaces: map_Bump -bm 1.0 my bump.png
         found = (re.match(r"\s*map_\w+\s+(?:-[a-z]+(?:\s+-?[\d.]+)*\s+)*(.+)", line) for line in lines)
         return sorted({base_name(line[1].strip()) for line in found if line})
-    document, _buffer = glb.load(Path(job.output))
+    document, _buffer = glb_container.load(Path(job.output))
     return [image.get("name", "") for image in document.get("images", [])]
 
 

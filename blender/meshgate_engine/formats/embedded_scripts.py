@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import bpy
 
-from .blender_api import scene
-from .job import Job, counted, listed
+from ..blender_api import scene
+from ..job import Job, counted, listed
 
 
 def drop(job: Job) -> None:

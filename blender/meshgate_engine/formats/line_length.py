@@ -3,7 +3,7 @@
 import mmap
 from pathlib import Path
 
-from .errors import ConversionError
+from ..errors import ConversionError
 
 
 def refuse(path: Path, longest: int, end: int | None = None) -> None:

@@ -4,9 +4,9 @@ import os
 
 import bpy
 
-from .blender_api import scene
-from .job import Job, counted, listed
-from .materials import texture_files
+from ..blender_api import scene
+from ..job import Job, counted, listed
+from ..materials import texture_files
 
 # What reads a file wherever a mesh is evaluated: text, tables, meshes, volumes.
 _READING_NODES = "GeometryNodeImport"
