@@ -9,8 +9,8 @@ from helpers import build, convert, in_child
 from meshgate_engine import formats
 from meshgate_engine.blender_api.operators import sentence
 from meshgate_engine.errors import ConversionError
+from meshgate_engine.formats import glb_container
 from models import box, figure, lively_figure, material, picture, skinned_figure
-from test_textures import read_glb
 
 
 def names(clips):
@@ -100,7 +100,7 @@ def test_vertex_colours_survive(tmp_path, target):
 def test_glb_holds_nothing_that_was_not_there(tmp_path):
     first = build(tmp_path, lively_figure, "source.glb")
     convert(tmp_path / "c", first, "glb")
-    assert sorted(node["name"] for node in read_glb(tmp_path / "c/out/model.glb")["nodes"]) == [
+    assert sorted(node["name"] for node in glb_container.document(tmp_path / "c/out/model.glb")["nodes"]) == [
         "Body", "High", "Low", "Rig",
     ]  # fmt: skip
 
@@ -108,7 +108,7 @@ def test_glb_holds_nothing_that_was_not_there(tmp_path):
 def test_draco(tmp_path):
     source = build(tmp_path, figure)
     report = convert(tmp_path / "c", source, "glb", draco=True)
-    assert "KHR_draco_mesh_compression" in read_glb(tmp_path / "c/out/model.glb")["extensionsRequired"]
+    assert "KHR_draco_mesh_compression" in glb_container.document(tmp_path / "c/out/model.glb")["extensionsRequired"]
     assert report["output"]["triangles"] == 12
 
 

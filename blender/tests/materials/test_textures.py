@@ -1,12 +1,12 @@
 """Textures are found by name, travel with the result, and never stop a conversion when they are missing."""
 
-import json
 import zipfile
 from pathlib import Path
 
 import bpy
 import pytest
 from helpers import build, convert, in_child
+from meshgate_engine.formats import glb_container
 from meshgate_engine.materials import texture_files
 from meshgate_engine.runtime import preload
 from models import box, material, picture
@@ -79,14 +79,14 @@ def test_a_damaged_texture_is_reported(tmp_path):
     damaged.write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
     report = convert(tmp_path / "c", model, "glb", beside={"model.mtl": materials, "skin.png": damaged})
     assert report["warnings"] == ["a texture could not be read: skin.png"]
-    pbr = read_glb(tmp_path / "c/out/model.glb")["materials"][0]["pbrMetallicRoughness"]
+    pbr = glb_container.document(tmp_path / "c/out/model.glb")["materials"][0]["pbrMetallicRoughness"]
     assert pbr["baseColorFactor"][0] > 3 * pbr["baseColorFactor"][1]
 
 
 def test_a_missing_texture_leaves_the_plain_colour(tmp_path):
     model, materials = obj_with_texture(tmp_path / "s", "skin.png")
     convert(tmp_path / "c", model, "glb", beside={"model.mtl": materials})
-    document = read_glb(tmp_path / "c/out/model.glb")
+    document = glb_container.document(tmp_path / "c/out/model.glb")
     pbr = document["materials"][0]["pbrMetallicRoughness"]
     assert "baseColorTexture" not in pbr
     assert pbr["baseColorFactor"][0] > 3 * pbr["baseColorFactor"][1]
@@ -211,11 +211,6 @@ def _embedded_in_group() -> None:
 def test_textures_in_node_groups_are_counted(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _embedded_in_group), "blend")
     assert report["input"]["textures"] == report["output"]["textures"] == 1
-
-
-def read_glb(path: Path) -> dict:
-    content = path.read_bytes()
-    return json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
 
 
 # Extension -> Blender's name of the format, the red of the picture, and what USDZ gets.

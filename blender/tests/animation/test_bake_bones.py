@@ -9,7 +9,6 @@ import pytest
 from helpers import build, convert, in_child
 from humans import RIGS, skeleton
 from models import LAST, box, empty, keys
-from test_vrm import _empty_scene_with_addon
 
 BONES = ("Upper", "Lower", "Hand", "Thumb")
 
@@ -268,8 +267,8 @@ def _arms(path: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("within", [False, True])
-def test_a_human_reaches_as_far_without_an_avatar(tmp_path, monkeypatch, within):
-    monkeypatch.setattr("helpers._empty_scene", _empty_scene_with_addon)
+@pytest.mark.usefixtures("vrm_addon")
+def test_a_human_reaches_as_far_without_an_avatar(tmp_path, within):
     source = build(tmp_path, partial(_human, within))
     convert(tmp_path / "c", source, "vrma", read_back=False)
     before, after = in_child(_arms, str(source)), in_child(_arms, str(tmp_path / "c/out/model.vrma"))

@@ -5,11 +5,11 @@ import json
 import bpy
 import numpy as np
 import pytest
+from bvh_models import flat, parts, write_bvh
 from helpers import build, convert
 from meshgate_engine.animation.frame_rate import Curve, rate
 from meshgate_engine.formats import glb_container
 from models import clip, skinned_figure
-from test_bvh import flat, parts, write_bvh
 
 
 def even(frames: int, fps: float, first: int = 0) -> list[Curve]:

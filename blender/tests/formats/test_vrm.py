@@ -4,26 +4,13 @@ import struct
 
 import bpy
 import pytest
-from helpers import build, convert, in_child
+from helpers import build, convert, in_child, result
 from humans import PARTS, RIGS, person, skeleton
 from meshgate_engine.errors import ConversionError
 from meshgate_engine.formats import glb_container
 from models import BOUNDS, material, picture, skinned_figure
 
-
-@pytest.fixture(autouse=True)
-def _addon(monkeypatch):
-    """The add-on, as the zygote enables it before it forks."""
-    monkeypatch.setattr("helpers._empty_scene", _empty_scene_with_addon)
-
-
-def _empty_scene_with_addon():
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    bpy.ops.preferences.addon_enable(module="io_scene_vrm")
-
-
-def result(folder, target):
-    return folder / "out" / f"model.{target}"
+pytestmark = pytest.mark.usefixtures("vrm_addon")
 
 
 def approximately(bounds):

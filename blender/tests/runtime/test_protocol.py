@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from meshgate_engine.runtime import protocol
 
-EXAMPLES = json.loads((Path(__file__).parent / "protocol.json").read_text())
+EXAMPLES = json.loads((Path(__file__).parents[1] / "protocol.json").read_text())
 
 
 @pytest.mark.parametrize("example", EXAMPLES["commands"], ids=lambda example: example["type"])

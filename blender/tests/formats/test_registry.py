@@ -6,7 +6,7 @@ from pathlib import Path
 from helpers import in_child
 from meshgate_engine import formats
 
-FORMAT_RS = Path(__file__).parents[2] / "src/domain/format.rs"
+FORMAT_RS = Path(__file__).parents[3] / "src/domain/format.rs"
 
 
 def test_every_format_of_the_domain_has_a_module():

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import bpy
 import pytest
+from bvh_models import flat
 from helpers import build, convert, in_child
 from models import box, lively_figure
-from test_bvh import flat
 
 MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 

@@ -2,11 +2,12 @@
 
 import bpy
 import pytest
-from helpers import build, convert, in_child
+from helpers import build, convert, in_child, result
 from humans import RIGS, person
 from meshgate_engine.formats import glb_container
 from models import material
-from test_vrm import _addon, result  # noqa: F401 (a fixture that every test uses)
+
+pytestmark = pytest.mark.usefixtures("vrm_addon")
 
 MIXAMO = RIGS["mixamo"]
 
