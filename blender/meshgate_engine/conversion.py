@@ -65,7 +65,7 @@ def run(task: dict, progress: Progress) -> dict:
                 kept = "occlusion, metal and roughness, colour and alpha"
                 job.warn(f"{counted(packed, 'texture')} became channels of others, as glTF keeps {kept}")
             skin_weights.tell(job)
-        shown = [take.name for take in clips.takes(bpy.context.scene) if clips.is_assigned(take)]
+        shown = [clip.name for clip in clips.find(bpy.context.scene) if clips.is_assigned(clip)]
         formats.module(job.output_format).write(job)
 
     produced = None

@@ -1,6 +1,6 @@
 """What happens between import and export: the options, and what exporters do not do by themselves."""
 
-from .animation import bake_caches, clips, rest_pose, sample_limit
+from .animation import bake_caches, clip_export, clip_playback, rest_pose, sample_limit
 from .blender_api import object_replacement, scene
 from .errors import ConversionError
 from .geometry.modifiers import apply_modifiers, triangulate
@@ -26,7 +26,7 @@ def apply(job: Job) -> None:
             raise ConversionError(
                 "no_animation", f"{job.output_format} is animation, and the option animation is false"
             )
-        clips.remove_all()
+        clip_playback.remove_animation()
     sample_limit.check(job)
     factor = job.scale if job.output_format == "blend" else job.scale * scene.take_metres()
     if job.output_format != "blend" or factor != 1.0 or bake_caches.reads_on(job.input_format):
@@ -38,13 +38,13 @@ def apply(job: Job) -> None:
         triangulate()
     if job.output_format in rest_pose.STATIC:
         # Of a moving model the rest pose, and not whichever frame is the current one.
-        clips.remove_all()
+        clip_playback.remove_animation()
     if job.output_format in {"glb", "vrm"}:
         object_replacement.detach_outsiders()
     if job.output_format != "blend":
         animation_losses.tell(job)
         rest_pose.hold(job.output_format)
-    clips.prepare_for_export(job.output_format)
+    clip_export.prepare_for_export(job.output_format)
     rest_pose.tell(job)
 
 

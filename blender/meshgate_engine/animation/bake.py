@@ -10,9 +10,9 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from ..blender_api import scene
+from ..blender_api import actions, scene
 from ..job import Job
-from . import bake_bones, bake_shape_keys, clips, keyframes, sample_limit
+from . import bake_bones, bake_shape_keys, clip_playback, clips, keyframes, sample_limit
 
 # Targets that hold no motion of objects: such constraints, or a skeleton, or nothing.
 _NO_OBJECTS = {"vrm", "vrma", "bvh"}
@@ -25,7 +25,7 @@ _TRANSFORM = {"location", "scale", *_TURNS, *_DELTAS}
 # Skeletons with their bones, blend shapes by what holds them.
 Groups = dict[bpy.types.ID, list[keyframes.Thing]]
 Rows = dict[keyframes.Thing, np.ndarray]
-Recording = tuple[clips.Take | None, Sequence[int], Rows]
+Recording = tuple[clips.Clip | None, Sequence[int], Rows]
 
 
 def make_keys(job: Job) -> None:
@@ -62,9 +62,9 @@ def make_keys(job: Job) -> None:
         keyframes.stand(thing, rows[0])
     # Clips begin with all bones at rest, and no blend shape.
     rest |= {thing: keyframes.at_rest(thing) for things in groups.values() for thing in things}
-    for take, frames, rows in recorded:
-        if take is not None:
-            _write(take, frames, rows, rest)
+    for clip, frames, rows in recorded:
+        if clip is not None:
+            _write(clip, frames, rows, rest)
         elif any(map(keyframes.move, rows.values())):
             moved = {thing: kept for thing, kept in rows.items() if keyframes.move(np.vstack((rest[thing], kept)))}
             keyframes.make_clip("Animation", frames, moved)
@@ -96,27 +96,27 @@ def _moves(things: list[keyframes.Thing], recorded: list[Recording]) -> bool:
 def _recordings(steered: list[bpy.types.Object], groups: Groups) -> list[Recording]:
     """How everything moves in each clip that has to do with it, while the clips of others play as the file has them."""
     world = bpy.context.scene
-    found = clips.takes(world)
+    found = clips.find(world)
     # The clips that are assigned first, since one that is not would not be the current one.
-    found.sort(key=lambda take: not clips.is_assigned(take))
+    found.sort(key=lambda clip: not clips.is_assigned(clip))
     related = {item: _related(item) for item in (*steered, *groups)}
-    takes_of = {
-        item: [take for take in found if any(owner in around for owner, _slot in take.parts)] or found
+    clips_of = {
+        item: [clip for clip in found if any(owner in around for owner, _slot in clip.parts)] or found
         for item, around in related.items()
     }
     recorded: list[Recording] = []
     samples = 0
-    with clips.put_back(world) as put_back:
-        for take in found:
-            objects = [item for item in steered if take in takes_of[item]]
-            others = {owner: things for owner, things in groups.items() if take in takes_of[owner]}
+    with clip_playback.put_back(world) as put_back:
+        for clip in found:
+            objects = [item for item in steered if clip in clips_of[item]]
+            others = {owner: things for owner, things in groups.items() if clip in clips_of[owner]}
             if objects or others:
                 put_back()
-                clips.play(take, keeping=others)
+                clip_playback.play(clip, keeping=others)
                 moving = len(objects) + sum(map(len, others.values()))
-                samples = sample_limit.check_frames(take.start, take.end, moving, samples)
-                frames = range(math.floor(take.start), math.ceil(take.end) + 1)
-                recorded.append((take, frames, _record(objects, others, frames)))
+                samples = sample_limit.check_frames(clip.start, clip.end, moving, samples)
+                frames = range(math.floor(clip.start), math.ceil(clip.end) + 1)
+                recorded.append((clip, frames, _record(objects, others, frames)))
         if not found and _may_move(steered, groups):
             moving = len(steered) + sum(map(len, groups.values()))
             sample_limit.check_frames(world.frame_start, world.frame_end, moving)
@@ -199,14 +199,14 @@ def _release(item: bpy.types.Object) -> None:
         item.parent = None
 
 
-def _write(take: clips.Take, frames: Sequence[int], rows: Rows, rest: Rows) -> None:
+def _write(clip: clips.Clip, frames: Sequence[int], rows: Rows, rest: Rows) -> None:
     """Adds everything to a clip in which it moves, or is elsewhere than at rest."""
     owners = list(dict.fromkeys(thing.id_data for thing in rows))
-    slots = _own_slots(take, owners)
+    slots = _own_slots(clip, owners)
     for owner in owners:
         things = [thing for thing in rows if thing.id_data == owner]
         slot = slots.get(owner)
-        before = clips.paths(take.action, slot) if slot else set()
+        before = clips.paths(clip.action, slot) if slot else set()
         written = [
             thing
             for thing in things
@@ -215,33 +215,33 @@ def _write(take: clips.Take, frames: Sequence[int], rows: Rows, rest: Rows) -> N
         ]
         if not written:
             continue
-        slot = slot or take.action.slots.new(owner.id_type, owner.name)
-        bag = take.action.layers[0].strips[0].channelbag(slot, ensure=True)
+        slot = slot or clip.action.slots.new(owner.id_type, owner.name)
+        bag = clip.action.layers[0].strips[0].channelbag(slot, ensure=True)
         for thing in written:
             replaced = {keyframes.path(thing) + path for path in (*_TRANSFORM, "value")}
             for curve in [curve for curve in bag.fcurves if curve.data_path in replaced]:
                 bag.fcurves.remove(curve)
             keyframes.write(bag, thing, frames, rows[thing])
         if not owner.animation_data or not owner.animation_data.action:
-            keyframes.assign(owner, take.action, slot)
+            actions.assign(owner, clip.action, slot)
 
 
-def _own_slots(take: clips.Take, owners: list[bpy.types.ID]) -> dict[bpy.types.ID, bpy.types.ActionSlot]:
+def _own_slots(clip: clips.Clip, owners: list[bpy.types.ID]) -> dict[bpy.types.ID, bpy.types.ActionSlot]:
     """The slots of a clip by what they move; one that moves others besides an owner becomes one for each."""
-    strip = take.action.layers[0].strips[0]
-    found = dict(take.parts)
+    strip = clip.action.layers[0].strips[0]
+    found = dict(clip.parts)
     for slot in {found[owner] for owner in owners if owner in found}:
-        users = [user for user, other in take.parts if other == slot]
+        users = [user for user, other in clip.parts if other == slot]
         if len(users) == 1:
             continue
         # Slots are found by the names of what they move.
         slot.name_display = f"{slot.name_display} shared"
         for user in users:
-            found[user] = take.action.slots.new(slot.target_id_type, user.name)
+            found[user] = clip.action.slots.new(slot.target_id_type, user.name)
             bag = strip.channelbag(found[user], ensure=True)
             for curve in strip.channelbag(slot).fcurves:
                 bag.fcurves.new_from_fcurve(curve)
             if user.animation_data and user.animation_data.action_slot == slot:
                 user.animation_data.action_slot = found[user]
-        take.action.slots.remove(slot)
+        clip.action.slots.remove(slot)
     return found

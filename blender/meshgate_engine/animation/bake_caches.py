@@ -7,7 +7,7 @@ so all that moves is one clip.
 import bpy
 import numpy as np
 
-from ..blender_api import scene
+from ..blender_api import actions, scene
 from ..formats import USD
 from . import keyframes, sample_limit
 
@@ -115,7 +115,7 @@ def _merge() -> None:
         bag = strip.channelbag(slot, ensure=True)
         for curve in action.layers[0].strips[0].channelbag(old).fcurves:
             bag.fcurves.new_from_fcurve(curve)
-        keyframes.assign(owner, kept, slot)
+        actions.assign(owner, kept, slot)
     for action in list(bpy.data.actions):
         if action != kept and not action.users:
             bpy.data.actions.remove(action)

@@ -6,6 +6,8 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
+from ..blender_api import actions
+
 # The first two have the same attributes for their transform.
 Thing = bpy.types.Object | bpy.types.PoseBone | bpy.types.ShapeKey
 
@@ -76,7 +78,7 @@ def make_clip(name: str, frames: Sequence[int], rows: dict[Thing, np.ndarray]) -
         bag = strip.channelbag(slot, ensure=True)
         for thing in [thing for thing in rows if thing.id_data == owner]:
             write(bag, thing, frames, rows[thing])
-        assign(owner, action, slot)
+        actions.assign(owner, action, slot)
 
 
 def _set(curve: bpy.types.FCurve, frames: Sequence[int], values: np.ndarray) -> None:
@@ -87,10 +89,3 @@ def _set(curve: bpy.types.FCurve, frames: Sequence[int], values: np.ndarray) -> 
     linear = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value
     curve.keyframe_points.foreach_set("interpolation", np.full(len(frames), linear, dtype=np.int32))
     curve.update()
-
-
-def assign(owner: bpy.types.ID, action: bpy.types.Action, slot: bpy.types.ActionSlot) -> None:
-    """Lets an action move its owner."""
-    data = owner.animation_data or owner.animation_data_create()
-    data.action = action
-    data.action_slot = slot

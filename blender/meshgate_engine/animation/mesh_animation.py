@@ -8,7 +8,7 @@ import numpy as np
 
 from ..blender_api import scene
 from ..job import Job
-from . import clips
+from . import clip_playback, clips
 
 # What no format holds that moves: these become meshes, and objects.
 _SURFACES = {"CURVE", "SURFACE", "FONT", "META"}
@@ -30,7 +30,7 @@ _SAME = 1e-5
 
 def meshes() -> set[bpy.types.Object]:
     """The meshes of the scene that change so, besides what skeletons and blend shapes do to them."""
-    found = clips.takes(bpy.context.scene)
+    found = clips.find(bpy.context.scene)
     suspects = [item for item in scene.meshes() if item.visible_get() and _may_change(item, found)]
     changing = {item for item in suspects if any(modifier.type in _SIMULATING for modifier in _shown(item))}
     suspects = [item for item in suspects if item not in changing]
@@ -44,7 +44,7 @@ def tell(job: Job) -> None:
     """Says which motion is lost where curves and the like become meshes, and instances objects."""
     if not job.animation or job.output_format not in _MOVING:
         return
-    found = clips.takes(bpy.context.scene)
+    found = clips.find(bpy.context.scene)
     shown = [item for item in scene.objects() if item.visible_get()]
     surfaces = [
         item for item in shown if item.type in _SURFACES and (_has_motion(item.data) or _may_change(item, found))
@@ -76,11 +76,11 @@ def _shown(item: bpy.types.Object) -> list[bpy.types.Modifier]:
     return [modifier for modifier in item.modifiers if modifier.show_viewport and modifier.type != _SKELETON]
 
 
-def _may_change(item: bpy.types.Object, found: list[clips.Take]) -> bool:
+def _may_change(item: bpy.types.Object, found: list[clips.Clip]) -> bool:
     shown = _shown(item)
     if any(modifier.type in _SIMULATING | _BY_THEMSELVES or any(scene.referred(modifier)) for modifier in shown):
         return True
-    parts = [clips.paths(take.action, slot) for take in found for owner, slot in take.parts if owner == item]
+    parts = [clips.paths(clip.action, slot) for clip in found for owner, slot in clip.parts if owner == item]
     drivers = item.animation_data.drivers if item.animation_data else ()
     paths = set().union(*parts, (curve.data_path for curve in drivers))
     return bool(shown) and any(path.startswith("modifiers[") for path in paths)
@@ -105,16 +105,16 @@ def _alone(items: list[bpy.types.Object]) -> Iterator[None]:
             item.show_only_shape_key, item.active_shape_key_index = only, index
 
 
-def _differing(items: list[bpy.types.Object], found: list[clips.Take]) -> set[bpy.types.Object]:
+def _differing(items: list[bpy.types.Object], found: list[clips.Clip]) -> set[bpy.types.Object]:
     world = bpy.context.scene
     changing: set[bpy.types.Object] = set()
-    with clips.put_back(world) as put_back:
-        for take in found[:_CLIPS] or [None]:
+    with clip_playback.put_back(world) as put_back:
+        for clip in found[:_CLIPS] or [None]:
             put_back()
             start, end = world.frame_start, world.frame_end
-            if take is not None:
-                clips.play(take, keeping=())
-                start, end = take.start, take.end
+            if clip is not None:
+                clip_playback.play(clip, keeping=())
+                start, end = clip.start, clip.end
             first: dict[bpy.types.Object, np.ndarray] = {}
             for frame in sorted({round(frame) for frame in np.linspace(start, end, _FRAMES)}):
                 world.frame_set(frame)

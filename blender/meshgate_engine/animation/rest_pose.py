@@ -28,7 +28,7 @@ def tell(job: Job) -> None:
 
     The bounds of a report are those of the rest pose wherever there is one.
     """
-    moving = bool(clips.takes(bpy.context.scene))
+    moving = bool(clips.find(bpy.context.scene))
     if job.output_format == "abc" and moving and (_bones_are_posed() or _shapes_are_set()):
         job.warn("bounds_m of the result is the box at the clip's first frame: abc holds no rest pose")
     elif job.output_format in STATIC | {"abc"} and (_bones_are_posed() or _shapes_are_set()):
@@ -41,19 +41,19 @@ def tell(job: Job) -> None:
 
 def hold(target: str) -> None:
     """Gives bones that are posed and that no clip moves a key in the clips, which begin with all bones at rest."""
-    found = clips.takes(bpy.context.scene)
+    found = clips.find(bpy.context.scene)
     for rig in scene.armatures() if found else ():
-        own = [(take, slot) for take in found for owner, slot in take.parts if owner == rig]
+        own = [(clip, slot) for clip in found for owner, slot in clip.parts if owner == rig]
         if not own and target in _ONE_SKELETON:
             continue
-        moved = {path for take, slot in own for path in clips.paths(take.action, slot)}
+        moved = {path for clip, slot in own for path in clips.paths(clip.action, slot)}
         moved = {path.rpartition("]")[0] for path in moved if path.startswith("pose.")}
         for bone in [bone for bone in _posed(rig) if keyframes.path(bone).rpartition("]")[0] not in moved]:
             row = np.float32([keyframes.row(bone.matrix_basis, None)])
             keyframes.stand(bone, row[0])
-            for take, slot in own or [(take, _slot(take, rig)) for take in found]:
-                bag = take.action.layers[0].strips[0].channelbag(slot, ensure=True)
-                keyframes.write(bag, bone, [take.start], row)
+            for clip, slot in own or [(clip, _slot(clip, rig)) for clip in found]:
+                bag = clip.action.layers[0].strips[0].channelbag(slot, ensure=True)
+                keyframes.write(bag, bone, [clip.start], row)
 
 
 def _posed(rig: bpy.types.Object) -> Iterator[bpy.types.PoseBone]:
@@ -62,10 +62,10 @@ def _posed(rig: bpy.types.Object) -> Iterator[bpy.types.PoseBone]:
             yield bone
 
 
-def _slot(take: clips.Take, rig: bpy.types.Object) -> bpy.types.ActionSlot:
+def _slot(clip: clips.Clip, rig: bpy.types.Object) -> bpy.types.ActionSlot:
     """The slot of a clip for a skeleton that it does not move."""
     name = f"OB{rig.name}"
-    return take.action.slots.get(name) or take.action.slots.new("OBJECT", rig.name)
+    return clip.action.slots.get(name) or clip.action.slots.new("OBJECT", rig.name)
 
 
 def _bones_are_posed() -> bool:

@@ -32,25 +32,25 @@ def check(job: Job) -> None:
     target = job.output_format
     if target in _UNSAMPLED | _ONE_SKELETON:
         return
-    found = clips.takes(bpy.context.scene)
+    found = clips.find(bpy.context.scene)
     if target in clips.ONE_TIMELINE:
-        check_takes(clips.together(found), most=MOST_PLAYED)
+        check_clips(clips.together(found), most=MOST_PLAYED)
         if modifiers.changing():
             world = bpy.context.scene
             check_frames(world.frame_start, world.frame_end, 1, most=MOST_PLAYED)
     else:
         # FBX samples every object in every clip.
         least = len(scene.objects()) if target == "fbx" else 1
-        check_takes(clips.exported(target, found), least)
+        check_clips(clips.exported(target, found), least)
 
 
-def check_takes(taken: list[clips.Take], least: int = 1, most: int = MOST_SAMPLES) -> None:
+def check_clips(taken: list[clips.Clip], least: int = 1, most: int = MOST_SAMPLES) -> None:
     """Refuses clips that are too long for all that they move, which are ``least`` things or more."""
     samples = 0
-    for take in taken:
-        owners = {owner for owner, _slot in take.parts}
+    for clip in taken:
+        owners = {owner for owner, _slot in clip.parts}
         moving = max(sum(_things(owner) for owner in owners), least)
-        samples = check_frames(take.start, max(take.end, clips.last_key(take)), moving, samples, most)
+        samples = check_frames(clip.start, max(clip.end, clips.last_key(clip)), moving, samples, most)
 
 
 def check_frames(start: float, end: float, moving: int, samples: int = 0, most: int = MOST_SAMPLES) -> int:

@@ -4,8 +4,7 @@ from collections import defaultdict
 
 import bpy
 
-from ..animation import keyframes
-from . import scene
+from . import actions, scene
 
 # Where an object is and who moves it.
 _TRANSFORM = (
@@ -42,7 +41,7 @@ def replace(old: bpy.types.Object, mesh: bpy.types.Mesh | None, hanging: Childre
     for key, value in old.items():
         made[key] = value
     if old.animation_data and old.animation_data.action:
-        keyframes.assign(made, old.animation_data.action, old.animation_data.action_slot)
+        actions.assign(made, old.animation_data.action, old.animation_data.action_slot)
     for child in hanging.pop(old, ()):
         # Setting the parent leaves alone how the child hangs on it.
         child.parent = made

@@ -16,7 +16,7 @@ import bpy
 import numpy as np
 from mathutils import Euler, Matrix
 
-from ..animation import clips, sample_limit
+from ..animation import clip_export, clip_playback, clips, sample_limit
 from ..blender_api import scene
 from ..blender_api.operators import importing
 from ..errors import ConversionError
@@ -119,26 +119,26 @@ def _height(hierarchy: str) -> float:
 
 def write(job: Job) -> None:
     """Writes the skeleton with one clip: y up, facing +z."""
-    found = clips.takes(bpy.context.scene)
+    found = clips.find(bpy.context.scene)
     item = _moving_armature(found)
-    take = clips.choose(job, item, found)
-    sample_limit.check_takes([take])
-    clips.activate(bpy.context.scene, take)
+    clip = clip_export.choose_one(job, item, found)
+    sample_limit.check_clips([clip])
+    clip_playback.activate(bpy.context.scene, clip)
     for mesh in scene.meshes():
         # Nothing hangs on the meshes, and deforming them in every frame would take most of the time.
         for collection in list(mesh.users_collection):
             collection.objects.unlink(mesh)
     unit = _source_unit if job.input_format == "bvh" else 1.0
     keep_orders = job.input_format == "bvh"
-    text = _file(item, round(take.start), round(take.end), unit, keep_orders)
+    text = _file(item, round(clip.start), round(clip.end), unit, keep_orders)
     try:
         Path(job.output).write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise ConversionError("export_failed", "the bvh file could not be written") from error
 
 
-def _moving_armature(found: list[clips.Take]) -> bpy.types.Object:
-    moving = [item for item in scene.armatures() if any(owner == item for take in found for owner, _slot in take.parts)]
+def _moving_armature(found: list[clips.Clip]) -> bpy.types.Object:
+    moving = [item for item in scene.armatures() if any(owner == item for clip in found for owner, _slot in clip.parts)]
     if not scene.armatures():
         raise ConversionError("no_animation", "the model has no skeleton")
     if not moving:

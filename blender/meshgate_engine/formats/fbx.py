@@ -6,7 +6,7 @@ from pathlib import Path
 import bpy
 from io_scene_fbx import export_fbx_bin
 
-from ..animation import clips
+from ..animation import clip_playback, clips
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
@@ -90,12 +90,12 @@ def _takes(scene_data: tuple) -> tuple[list, set, float, float]:
     animations: list = []
     animated: set = set()
     first, last = 1e100, -1e100
-    for take in clips.takes(scene):
-        if not _holds(take):
+    for clip in clips.find(scene):
+        if not _holds(clip):
             # The add-on would write the take, with everything at its place.
             continue
-        clips.activate(scene, take)
-        made = export_fbx_bin.fbx_animations_do(scene_data, take.action, take.start, take.end, True, force_keep=True)
+        clip_playback.activate(scene, clip)
+        made = export_fbx_bin.fbx_animations_do(scene_data, clip.action, clip.start, clip.end, True, force_keep=True)
         if made is None:
             continue
         animations.append(made)
@@ -103,16 +103,16 @@ def _takes(scene_data: tuple) -> tuple[list, set, float, float]:
         for element, (_layer, nodes) in made[1].items():
             animated.update((element, name) for name in nodes)
     if animations:
-        clips.activate(scene, None)
+        clip_playback.activate(scene, None)
         # Bones without a skin have no other rest pose than where they are now, and that is not yet where they rest.
         scene.frame_set(scene.frame_current)
     return animations, animated, first, last
 
 
-def _holds(take: clips.Take) -> bool:
+def _holds(clip: clips.Clip) -> bool:
     """Whether the add-on writes anything of what the clip changes: no lights, and what shows is not animated."""
-    for owner, slot in take.parts:
-        paths = clips.paths(take.action, slot)
+    for owner, slot in clip.parts:
+        paths = clips.paths(clip.action, slot)
         if owner.id_type == "CAMERA":
             paths &= {"lens", "dof.focus_distance"}
         elif owner.id_type == "OBJECT":

@@ -72,7 +72,7 @@ def write(job: Job) -> None:
             export_extras=True,
             export_skins=True,
             # Without clips the pose is part of the model, with them it is some frame of one.
-            export_rest_position_armature=bool(clips.takes(bpy.context.scene)),
+            export_rest_position_armature=bool(clips.find(bpy.context.scene)),
             export_morph=True,
             export_morph_normal=True,
             # Point clouds and wire models have nothing else.
@@ -148,7 +148,7 @@ def _curves(gltf: glTFImporter, animation: Animation) -> list[frame_rate.Curve]:
 
 def _keep_still_frames(path: Path) -> None:
     """Gives a clip in which nothing moves back the keys that the add-on left out, without which it has two frames."""
-    frames = {take.name: int(take.end) - int(take.start) + 1 for take in clips.takes(bpy.context.scene)}
+    frames = {clip.name: int(clip.end) - int(clip.start) + 1 for clip in clips.find(bpy.context.scene)}
     if max(frames.values(), default=0) <= 2:
         return
     _version, text = glb_container.version_and_json(path)

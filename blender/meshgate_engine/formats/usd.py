@@ -63,7 +63,7 @@ def _pxr() -> ModuleType:
 
 def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
-    found = clips.takes(bpy.context.scene)
+    found = clips.find(bpy.context.scene)
     moving = bool(found) or modifiers.changing()
     _whiten_lights()
     exporting(
@@ -86,7 +86,7 @@ def write(job: Job) -> None:
         triangulate_meshes=job.triangulate,
         evaluation_mode="VIEWPORT",
     )
-    if job.animation and any(clips.is_assigned(take) and clips.part_stands_still(take) for take in found):
+    if job.animation and any(clips.is_assigned(clip) and clips.part_stands_still(clip) for clip in found):
         _hold(Path(job.output))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from ..animation import clips
+from ..animation import clip_playback
 from ..blender_api import scene
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
@@ -48,7 +48,7 @@ def read(job: Job) -> str:
         )
     material_losses.tell_unread(job, glb_container.document(Path(job.input)))
     # A VRM holds no clips; the add-on makes one of its T-pose.
-    clips.remove_all()
+    clip_playback.remove_animation()
     return "import_scene.vrm"
 
 
@@ -59,7 +59,7 @@ def write(job: Job) -> None:
     bone_mapping.assign(item, job)
     if len(scene.armatures()) > 1:
         job.warn(f"of {len(scene.armatures())} skeletons the one with most bones became the avatar's: {item.name}")
-    clips.activate(bpy.context.scene, None)
+    clip_playback.activate(bpy.context.scene, None)
     for mesh in scene.meshes():
         for block in mesh.data.shape_keys.key_blocks if mesh.data.shape_keys else ():
             block.value = 0.0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bpy
 
-from ..animation import clips, sample_limit
+from ..animation import clip_export, clip_playback, clips, sample_limit
 from ..blender_api import scene
 from ..blender_api.operators import exporting
 from ..errors import ConversionError
@@ -94,21 +94,21 @@ def _above(item: bpy.types.Object) -> list[bpy.types.Object]:
 def write(job: Job) -> None:
     """Exports one clip of the human in the scene."""
     item = bone_mapping.armature()
-    take = clips.choose(job, item, clips.takes(bpy.context.scene))
-    if take is None:
+    clip = clip_export.choose_one(job, item, clips.find(bpy.context.scene))
+    if clip is None:
         raise ConversionError("no_animation", "the model has no animation")
-    sample_limit.check_takes([take])
+    sample_limit.check_clips([clip])
     bone_mapping.assign(item, job)
     for mesh in scene.meshes():
         for collection in list(mesh.users_collection):
             collection.objects.unlink(mesh)
-    clips.activate(bpy.context.scene, take)
-    _only_slot(item, take)
-    bpy.context.scene.frame_start, bpy.context.scene.frame_end = round(take.start), round(take.end)
+    clip_playback.activate(bpy.context.scene, clip)
+    _only_slot(item, clip)
+    bpy.context.scene.frame_start, bpy.context.scene.frame_end = round(clip.start), round(clip.end)
     bpy.context.view_layer.objects.active = item
     with _bones_looked_up_once():
         exporting(job, bpy.ops.export_scene.vrma, armature_object_name=item.name)
-    _finish(job, take.name)
+    _finish(job, clip.name)
 
 
 @contextlib.contextmanager
@@ -135,11 +135,11 @@ def _bones_looked_up_once() -> Iterator[None]:
         Group.human_bone_name_to_human_bone = usual
 
 
-def _only_slot(item: bpy.types.Object, take: clips.Take) -> None:
+def _only_slot(item: bpy.types.Object, clip: clips.Clip) -> None:
     """Takes the other slots out of the clip: the add-on evaluates its first one, which may be blend shapes'."""
-    keep = next(slot for owner, slot in take.parts if owner == item)
-    for slot in [slot for slot in take.action.slots if slot != keep]:
-        take.action.slots.remove(slot)
+    keep = next(slot for owner, slot in clip.parts if owner == item)
+    for slot in [slot for slot in clip.action.slots if slot != keep]:
+        clip.action.slots.remove(slot)
 
 
 def _finish(job: Job, name: str) -> None:

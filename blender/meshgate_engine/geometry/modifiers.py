@@ -38,7 +38,7 @@ def apply_modifiers(job: Job, *, scaled: bool) -> None:
     if cached and job.animation and target in _OTHER_MOTION:
         # One timeline, one clip: all of it, or a part of the one that is left.
         lost = list(dict.fromkeys([*lost, *cached]))
-        what = _motion(lost) if clips.takes(bpy.context.scene) else "1 clip"
+        what = _motion(lost) if clips.find(bpy.context.scene) else "1 clip"
         job.lose(f"{what}: {target} holds no meshes that change with time")
     elif lost and target in _OTHER_MOTION:
         job.lose(f"{_motion(lost)}: {target} holds no meshes that change with time")

@@ -33,8 +33,8 @@ def tell(job: Job) -> None:
     if not job.animation:
         return
     if target in _CLIPS:
-        found = clips.takes(bpy.context.scene)
-        groups = [clips.together(found)] if target in clips.ONE_TIMELINE else [[take] for take in found]
+        found = clips.find(bpy.context.scene)
+        groups = [clips.together(found)] if target in clips.ONE_TIMELINE else [[clip] for clip in found]
         changed = [set(_changed(group)) for group in groups]
         for part, (name, holders) in _PARTS.items():
             lost = sum(part in kinds and bool(kinds - _unheld(target)) for kinds in changed)
@@ -69,10 +69,10 @@ def _unheld(target: str) -> set[str]:
     return {part for part, (_name, holders) in _PARTS.items() if target not in holders}
 
 
-def _changed(group: list[clips.Take]) -> Iterator[str]:
-    for take in group:
-        for owner, slot in take.parts:
-            for path in clips.changed(take.action, slot) - _OF_NO_ACCOUNT:
+def _changed(group: list[clips.Clip]) -> Iterator[str]:
+    for clip in group:
+        for owner, slot in clip.parts:
+            for path in clips.changed(clip.action, slot) - _OF_NO_ACCOUNT:
                 if owner.id_type == "LIGHT":
                     yield "lights"
                 elif owner.id_type == "CAMERA":

@@ -34,11 +34,24 @@ def counts(missing_textures: list[str]) -> dict:
         "bones": sum(len(armature.bones) for armature in armatures),
         "skins": sum(_is_skinned(item) for item in objects if item.type == "MESH"),
         "blend_shapes": sum(len(mesh.shape_keys.key_blocks) - 1 for mesh in meshes if mesh.shape_keys),
-        "clips": clips.clips(bpy.context.scene) or bake_caches.clips(),
+        "clips": _clips(bpy.context.scene) or bake_caches.clips(),
         "cameras": sum(item.type == "CAMERA" for item in objects),
         "lights": sum(item.type == "LIGHT" for item in objects),
         "humanoid": any(_is_humanoid(armature) for armature in armatures),
     }
+
+
+def _clips(scene: bpy.types.Scene) -> list[dict]:
+    fps = scene.render.fps / scene.render.fps_base
+    return [
+        {
+            "name": clip.name,
+            "frames": round(clip.end - clip.start) + 1,
+            "seconds": round((clip.end - clip.start) / fps, 6),
+            "fps": fps,
+        }
+        for clip in clips.find(scene)
+    ]
 
 
 def has_faces() -> bool:

@@ -88,18 +88,18 @@ def _driven() -> None:
 def _ways(path: str) -> dict:
     """Where the cubes are at some moments of each clip, in metres."""
     from meshgate_engine import formats
-    from meshgate_engine.animation import clips
+    from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job
 
     target = path.rpartition(".")[2]
     # As the .blend itself, since all other targets would see what is tested here.
     formats.module(target).read(Job(path, target, path, target))
     world = bpy.context.scene
-    takes = clips.takes(world)
+    takes = clips.find(world)
     found = {}
     for take in takes or [None]:
         if take:
-            clips.activate(world, take)
+            clip_playback.activate(world, take)
         start, end = (take.start, take.end) if take else (world.frame_start, world.frame_end)
         for moment in MOMENTS:
             world.frame_set(round(start + moment * (end - start)))

@@ -97,16 +97,16 @@ BUILDERS = (
 def _shown(path: str, name: str | None = None) -> dict:
     """The extents of each mesh in each frame of a clip, in metres; of the .blend as it is."""
     from meshgate_engine import formats
-    from meshgate_engine.animation import clips
+    from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job
 
     target = path.rpartition(".")[2]
     formats.module(target).read(Job(path, target, path, "blend"))
     world = bpy.context.scene
     start, end = world.frame_start, world.frame_end
-    for take in clips.takes(world) if target != "blend" else ():
+    for take in clips.find(world) if target != "blend" else ():
         if take.name == name:
-            clips.activate(world, take)
+            clip_playback.activate(world, take)
             start, end = round(take.start), round(take.end)
     found: dict[str, list] = {}
     for frame in range(start, end + 1):

@@ -14,7 +14,7 @@ MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 def poses(path: Path) -> dict:
     """The corners of the figure at some moments of each clip, in metres."""
     from meshgate_engine import formats
-    from meshgate_engine.animation import clips
+    from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job
     from meshgate_engine.report import statistics
 
@@ -22,8 +22,8 @@ def poses(path: Path) -> dict:
     formats.module(target).read(Job(str(path), target, "", ""))
     scene = bpy.context.scene
     found = {}
-    for take in clips.takes(scene):
-        clips.activate(scene, take)
+    for take in clips.find(scene):
+        clip_playback.activate(scene, take)
         corners = []
         for moment in MOMENTS:
             scene.frame_set(round(take.start) + round(moment * (take.end - take.start)))
@@ -83,7 +83,7 @@ def keyed(path: Path) -> dict:
 
     target = path.suffix[1:]
     formats.module(target).read(Job(str(path), target, "", ""))
-    return {take.name: (take.start, take.end) for take in clips.takes(bpy.context.scene)}
+    return {take.name: (take.start, take.end) for take in clips.find(bpy.context.scene)}
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb", "usdc", "usdz", "abc", "bvh"])
@@ -116,7 +116,7 @@ def _in_tracks() -> None:
 
 
 def _shifted() -> tuple[list[float], list[float]]:
-    from meshgate_engine.animation import clips
+    from meshgate_engine.animation import clip_export
 
     _in_tracks()
     scene = bpy.context.scene
@@ -129,7 +129,7 @@ def _shifted() -> tuple[list[float], list[float]]:
         return found
 
     before = places(-10)
-    clips._shift(scene, 10)
+    clip_export._shift(scene, 10)
     return before, places(0)
 
 

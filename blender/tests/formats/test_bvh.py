@@ -148,14 +148,14 @@ def _two_roots() -> None:
 def _joints(path: str, frame: int) -> dict[str, list[float]]:
     """Where the bones begin, y up, at a frame counted from the clip's first."""
     from meshgate_engine import formats
-    from meshgate_engine.animation import clips
+    from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job
 
     target = path.rpartition(".")[2]
     formats.module(target).read(Job(path, target, "", ""))
     scene = bpy.context.scene
-    (take,) = clips.takes(scene)
-    clips.activate(scene, take)
+    (take,) = clips.find(scene)
+    clip_playback.activate(scene, take)
     scene.frame_set(round(take.start) + frame)
     (rig,) = [item for item in scene.objects if item.type == "ARMATURE"]
     places = {bone.name: rig.matrix_world @ bone.head for bone in rig.pose.bones}

@@ -1,0 +1,66 @@
+"""Clips as an exporter needs them: their frames, their tracks, and which of them a target gets."""
+
+import math
+
+import bpy
+import numpy as np
+
+from ..blender_api import actions
+from ..job import Job
+from . import clip_playback, clips, nla
+
+
+def choose_one(job: Job, item: bpy.types.Object, found: list[clips.Clip]) -> clips.Clip | None:
+    """The clip of a skeleton for a target that holds one, and says that the others are lost; None where it has none."""
+    mine = [clip for clip in found if any(owner == item for owner, _slot in clip.parts)]
+    if not mine:
+        return None
+    current = item.animation_data.action if item.animation_data else None
+    chosen = next((clip for clip in mine if clip.action == current), mine[0])
+    if len(found) > 1:
+        names = ", ".join(clip.name for clip in found if clip is not chosen)
+        job.lose(f"{len(found) - 1} of {len(found)} clips ({names}): {job.output_format} holds one")
+    return chosen
+
+
+def prepare_for_export(target: str) -> None:
+    """Sets the scene's frame range, and for glTF lays every clip on a track of its own."""
+    scene = bpy.context.scene
+    found = clips.find(scene)
+    if not found or target == "blend":
+        return
+    if any(clip.start < 0 for clip in found):
+        _shift(scene, -math.floor(min(clip.start for clip in found)))
+        found = clips.find(scene)
+    if target in {"glb", "gltf", "vrm"}:
+        nla.lay_on_tracks(scene, found)
+    shown = clips.exported(target, found)
+    scene.frame_start = int(min(clip.start for clip in shown))
+    scene.frame_end = max(scene.frame_start, round(max(clip.end for clip in shown)))
+    if target in clips.ONE_TIMELINE:
+        clip_playback.activate_all(scene, shown)
+        scene.frame_set(scene.frame_start)
+
+
+def _shift(scene: bpy.types.Scene, frames: int) -> None:
+    """Moves all clips by as much: a scene begins at frame 0 or later, and exporters leave out what lies before."""
+    for action in bpy.data.actions:
+        for slot in action.slots:
+            for curve in actions.curves(action, slot):
+                for name in ("handle_left", "co", "handle_right"):
+                    points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
+                    curve.keyframe_points.foreach_get(name, points)
+                    points[::2] += frames
+                    curve.keyframe_points.foreach_set(name, points)
+                curve.update()
+        if action.use_frame_range:
+            action.frame_end += frames
+            action.frame_start += frames
+    for owner in clips.owners(scene):
+        for track in owner.animation_data.nla_tracks if owner.animation_data else ():
+            # The last first, as strips may not lie on each other.
+            for strip in reversed(track.strips):
+                strip.action_frame_end += frames
+                strip.action_frame_start += frames
+                strip.frame_start_ui += frames
+    scene.frame_set(scene.frame_current + frames)

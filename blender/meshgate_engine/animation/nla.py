@@ -1,0 +1,21 @@
+"""Clips on NLA tracks."""
+
+import bpy
+
+from . import clip_playback, clips
+
+
+def lay_on_tracks(scene: bpy.types.Scene, found: list[clips.Clip]) -> None:
+    clip_playback.activate(scene, None)
+    for owner in clips.owners(scene):
+        if owner.animation_data:
+            for track in list(owner.animation_data.nla_tracks):
+                owner.animation_data.nla_tracks.remove(track)
+    for clip in found:
+        for owner, slot in clip.parts:
+            data = owner.animation_data or owner.animation_data_create()
+            track = data.nla_tracks.new()
+            track.name = clip.name
+            strip = track.strips.new(clip.name, round(clip.start), clip.action)
+            strip.action_slot = slot
+            track.mute = True
