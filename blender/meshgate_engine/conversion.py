@@ -14,8 +14,8 @@ from .errors import ConversionError
 from .geometry import realize_instances
 from .humanoid import vrm0_to_vrm1
 from .job import Job, counted, listed
-from .materials import principled, texture_files, udim, uv_transforms
-from .report import material_losses, skin_weights, statistics
+from .materials import principled, texture_export, texture_files, texture_usage, udim, uv_transforms
+from .report import material_losses, skin_weights, statistics, texture_losses
 
 # Targets that hold textures, and are read back; of the others the service says that they hold none.
 _TEXTURED = formats.USD | {"fbx", "blend"}
@@ -54,13 +54,13 @@ def run(task: dict, progress: Progress) -> dict:
     with _timed(timings, "export_ms"):
         Path(job.output).parent.mkdir(parents=True, exist_ok=True)
         udim.split(job)
-        texture_files.drop_unreadable(job)
+        texture_export.drop_unreadable(job)
         made = _settle_materials(job)
-        texture_files.lay_out(job)
+        texture_export.write_files(job)
         parts = {texture_files.name(part): texture_files.name(whole) for part, whole in made.items()}
-        packed, named = 0, [name for name in texture_files.names() if name not in parts]
+        packed, named = 0, [name for name in texture_losses.names_in_scene() if name not in parts]
         if job.output_format in {"glb", "vrm"}:
-            packed = texture_files.packed(texture_files.materials(scene.objects()))
+            packed = texture_usage.merged_by_gltf(texture_usage.materials(scene.objects()))
             if packed:
                 kept = "occlusion, metal and roughness, colour and alpha"
                 job.warn(f"{counted(packed, 'texture')} became channels of others, as glTF keeps {kept}")
@@ -103,9 +103,9 @@ def _settle_materials(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
 
 def _name_lost_textures(job: Job, named: list[str], parts: dict[str, str], produced: dict | None) -> None:
     if produced is None and job.output_format in {"obj", "glb", "vrm"}:
-        texture_files.tell_lost(job, named, texture_files.written(job), parts)
+        texture_losses.report_lost(job, named, texture_losses.names_in_result(job), parts)
     elif produced is not None and job.output_format in _TEXTURED:
-        texture_files.tell_lost(job, named, texture_files.names(), parts)
+        texture_losses.report_lost(job, named, texture_losses.names_in_scene(), parts)
 
 
 def _name_lost_clips(job: Job, names: list[str], shown: list[str], produced: dict | None) -> None:

@@ -48,3 +48,16 @@ def png_or_exr(image: bpy.types.Image, content: bytes) -> tuple[bytes, str] | No
 def _srgb(linear: np.ndarray) -> np.ndarray:
     linear = np.clip(linear, 0.0, 1.0)
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+EXTENSIONS = {"png", "jpg", "jpeg", "webp", "tga", "bmp", "tif", "tiff", "exr", "hdr", "dds", "jp2", "psd", "gif"}
+
+MAGIC = (
+    (b"\x89PNG", "png"),
+    (b"\xff\xd8", "jpg"),
+    (b"RIFF", "webp"),
+    (b"BM", "bmp"),
+    (b"II*", "tif"),
+    (b"DDS", "dds"),
+    (b"v/1\x01", "exr"),
+)

@@ -5,15 +5,14 @@ unlit shader. The exporters of FBX and OBJ leave out images behind those, USD's 
 knows all but what USD's importer makes.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import bpy
 
 from ..formats import USD
 from ..job import Job, counted
 from ..report import material_losses
-from . import texture_baking, texture_files
+from . import node_trace, texture_baking, texture_usage
 
 _GLTF = {"glb", "vrm"}
 
@@ -23,36 +22,6 @@ _USD_VALUES = ("Metallic", "Roughness", "Coat Weight", "Coat Roughness")
 
 # Nodes that make of an alpha nothing but whole and none.
 _CUTTING = {"ROUND", "GREATER_THAN", "LESS_THAN"}
-
-# No colour is made by more nodes than these; a graph may lead to a node in very many ways, and in circles.
-_MOST_STEPS = 200
-
-_WHITE = (1.0, 1.0, 1.0)
-
-# A socket and the nodes of the groups that it is in, outermost first.
-_Groups = tuple[bpy.types.ShaderNode, ...]
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where a socket gets its value from: an image, or one channel of it, times a colour and vertex colours."""
-
-    image: bpy.types.ShaderNodeTexImage | None = None
-    channel: int | None = None
-    factor: tuple[float, ...] = _WHITE
-    by_vertices: bool = False
-    # Nodes do more to it than that.
-    by_more: bool = False
-
-    def times(self, other: "_Source") -> "_Source":
-        """The product of both; of two images it is the first."""
-        return _Source(
-            self.image or other.image,
-            self.channel if self.image else other.channel,
-            tuple(one * two for one, two in zip(self.factor, other.factor, strict=True)),
-            self.by_vertices or other.by_vertices,
-            self.by_more or other.by_more or bool(self.image and other.image),
-        )
 
 
 @dataclass
@@ -74,7 +43,7 @@ def simplify(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     """
     split = texture_baking.Channels()
     told = _Told()
-    for material in texture_files.materials(bpy.context.scene.objects):
+    for material in texture_usage.materials(bpy.context.scene.objects):
         if material.node_tree and material.is_editable:
             made = _Material(job, material, split, told)
             if job.output_format in _GLTF:
@@ -107,13 +76,13 @@ class _Material:
     def __init__(self, job: Job, material: bpy.types.Material, split: texture_baking.Channels, told: _Told) -> None:
         self.job, self.material, self.tree = job, material, material.node_tree
         self.split, self.told = split, told
-        self.steps = 0
+        self.trace = node_trace.Trace()
         self.is_usd = job.output_format in USD
         self.is_fbx = job.output_format == "fbx"
 
     def simplify(self) -> None:
         output = self.tree.get_output_node("ALL")
-        found = list(self._shaders(output.inputs["Surface"], ())) if output else []
+        found = list(self.trace.shaders(output.inputs["Surface"], ())) if output else []
         shader = next((each for each in found if each[0].type == "BSDF_PRINCIPLED"), None)
         coloured = (each for each in found if each[0].type != "BSDF_TRANSPARENT" and each[0].inputs.get("Color"))
         shader = shader or next(coloured, None)
@@ -129,24 +98,24 @@ class _Material:
             self._keep_alpha(found, principled)
             self.tree.links.new(principled.outputs["BSDF"], output.inputs["Surface"])
         for name in _COLOURS:
-            self.steps = 0
+            self.trace.restart()
             socket = node.inputs.get(name) or (node.inputs.get("Color") if name == "Base Color" else None)
             if socket and socket.is_linked:
-                source = self._source(socket, groups)
+                source = self.trace.source(socket, groups)
                 if name == "Base Color" and self._is_toon():
                     # The VRM add-on keeps the colour that tints the texture where a link hides it.
-                    source = source.times(_Source(factor=_rgb(socket.default_value)))
+                    source = source.times(node_trace.Source(factor=node_trace.rgb(socket.default_value)))
                 strength = node.inputs.get("Emission Strength")
                 if name == "Emission Color" and source.image and not self.is_fbx and not strength.is_linked:
                     # Their exporters leave it out beside a texture.
-                    source = source.times(_Source(factor=_rgb(strength.default_value)))
+                    source = source.times(node_trace.Source(factor=node_trace.rgb(strength.default_value)))
                 self._colour(source, principled.inputs[name], socket)
         for name in _USD_VALUES if self.is_usd else _VALUES:
-            self.steps = 0
+            self.trace.restart()
             socket = node.inputs.get(name)
             if socket and socket.is_linked:
-                source = self._source(socket, groups)
-                if not self.is_usd or principled is not node or source.factor != _WHITE:
+                source = self.trace.source(socket, groups)
+                if not self.is_usd or principled is not node or source.factor != node_trace.WHITE:
                     self._value(source, principled.inputs[name], name)
         alpha = principled.inputs["Alpha"] if principled.inputs["Alpha"].is_linked else node.inputs.get("Alpha")
         if alpha and alpha.is_linked:
@@ -160,9 +129,9 @@ class _Material:
         extension = getattr(self.material, "vrm_addon_extension", None)
         return extension is not None and extension.mtoon1.enabled
 
-    def _is_known(self, node: bpy.types.ShaderNode, groups: _Groups) -> bool:
+    def _is_known(self, node: bpy.types.ShaderNode, groups: node_trace.Groups) -> bool:
         """Whether a shader's colour is an image or a plain one."""
-        source = self._source(node.inputs.get("Base Color") or node.inputs["Color"], groups)
+        source = self.trace.source(node.inputs.get("Base Color") or node.inputs["Color"], groups)
         return source.image is not None or not source.by_more
 
     def _principled(self, node: bpy.types.ShaderNode) -> bpy.types.ShaderNode:
@@ -178,26 +147,6 @@ class _Material:
                 to.default_value = socket.default_value
         return made
 
-    def _shaders(self, socket: bpy.types.NodeSocket, groups: _Groups) -> Iterator[tuple]:
-        """The shaders that a socket gets its surface from, with the groups that they are in, the nearest first."""
-        waiting = [(socket, groups)]
-        while waiting and self.steps < _MOST_STEPS:
-            self.steps += 1
-            socket, groups = waiting.pop(0)
-            if not socket.is_linked:
-                continue
-            link = socket.links[0]
-            node = link.from_node
-            if node.type == "GROUP":
-                inside = _inside(node, link.from_socket)
-                waiting += [(inside, (*groups, node))] if inside else []
-            elif node.type == "GROUP_INPUT":
-                outside = _outside(link.from_socket, groups)
-                waiting += [(outside, groups[:-1])] if outside else []
-            else:
-                yield node, groups
-                waiting += [(each, groups) for each in node.inputs if each.type == "SHADER" or node.type == "REROUTE"]
-
     def _keep_alpha(self, found: list[tuple], principled: bpy.types.ShaderNode) -> None:
         """What lets the background through where it is mixed with a transparent shader."""
         if principled.inputs["Alpha"].is_linked:
@@ -210,13 +159,13 @@ class _Material:
                 self.tree.links.new(factor, principled.inputs["Alpha"])
                 return
 
-    def _colour(self, source: _Source, to: bpy.types.NodeSocket, socket: bpy.types.NodeSocket) -> None:
+    def _colour(self, source: node_trace.Source, to: bpy.types.NodeSocket, socket: bpy.types.NodeSocket) -> None:
         tint = max(abs(one - 1.0) for one in source.factor) > 1e-6
         plain = not (tint or source.by_vertices or source.by_more or source.channel is not None)
         if plain and to == socket and socket.links[0].from_node == source.image:
             if self.job.input_format not in {"fbx", "obj"}:
                 # What a link hides is nobody's colour, but exporters write it and readers multiply by it.
-                to.default_value = (*_WHITE, 1.0)
+                to.default_value = (*node_trace.WHITE, 1.0)
             return
         if source.image is None or max(source.factor) < 1e-6:
             if not source.by_more:
@@ -253,7 +202,7 @@ class _Material:
                 socket = shader.inputs[name]
                 if not socket.is_linked or socket.links[0].from_node.type != "VECT_MATH":
                     continue
-                source = self._source(socket, ())
+                source = self.trace.source(socket, ())
                 if source.image is None or source.by_more or source.by_vertices or source.channel is not None:
                     continue
                 mix = self.tree.nodes.new("ShaderNodeMix")
@@ -263,7 +212,7 @@ class _Material:
                 self.tree.links.new(source.image.outputs["Color"], one)
                 self.tree.links.new(next(each for each in mix.outputs if each.enabled), socket)
 
-    def _value(self, source: _Source, to: bpy.types.NodeSocket, name: str) -> None:
+    def _value(self, source: node_trace.Source, to: bpy.types.NodeSocket, name: str) -> None:
         factor = source.factor[0]
         if source.image is None or source.by_more or source.by_vertices:
             return
@@ -285,11 +234,11 @@ class _Material:
             node = self._own(node)
         self.tree.links.new(node.outputs["Color"], to)
 
-    def _alpha(self, socket: bpy.types.NodeSocket, groups: _Groups, to: bpy.types.NodeSocket) -> None:
+    def _alpha(self, socket: bpy.types.NodeSocket, groups: node_trace.Groups, to: bpy.types.NodeSocket) -> None:
         """What lets the background through as the image's own alpha, where the exporter looks for it."""
-        self.steps = 0
+        self.trace.restart()
         cut = _cut(socket.links[0].from_node)
-        source = self._source(cut or socket, groups)
+        source = self.trace.source(cut or socket, groups)
         node, factor = source.image, source.factor[0]
         if node is None or source.by_more or node.id_data != self.tree:
             return
@@ -340,39 +289,6 @@ class _Material:
             self.tree.links.new(node.inputs["Vector"].links[0].from_socket, made.inputs["Vector"])
         return made
 
-    def _source(self, socket: bpy.types.NodeSocket, groups: _Groups) -> _Source:
-        self.steps += 1
-        if self.steps > _MOST_STEPS:
-            return _Source(by_more=True)
-        if not socket.is_linked:
-            return _Source(factor=_rgb(socket.default_value)) if hasattr(socket, "default_value") else _Source()
-        link = socket.links[0]
-        node, output = link.from_node, link.from_socket
-        if node.type == "TEX_IMAGE":
-            return _Source(node, 3 if output.name == "Alpha" else None) if node.image else _Source(by_more=True)
-        if node.type in {"VERTEX_COLOR", "ATTRIBUTE"}:
-            return _Source(by_vertices=True)
-        if node.type in {"RGB", "VALUE"}:
-            return _Source(factor=_rgb(output.default_value))
-        if node.type == "REROUTE":
-            return self._source(node.inputs[0], groups)
-        if node.type == "GROUP":
-            inside = _inside(node, output)
-            return self._source(inside, (*groups, node)) if inside else _Source(by_more=True)
-        if node.type == "GROUP_INPUT":
-            outside = _outside(output, groups)
-            return self._source(outside, groups[:-1]) if outside else _Source(by_more=True)
-        if node.type in {"SEPARATE_COLOR", "SEPRGB"} and getattr(node, "mode", "RGB") == "RGB":
-            whole = self._source(node.inputs[0], groups)
-            index = list(node.outputs).index(output)
-            channel = index if whole.channel is None else whole.channel
-            return replace(whole, channel=channel, factor=(whole.factor[index],) * 3)
-        factors = _factors(node)
-        if factors:
-            return self._source(factors[0], groups).times(self._source(factors[1], groups))
-        sources = (self._source(each, groups) for each in node.inputs if each.is_linked and each.enabled)
-        return replace(next((each for each in sources if each.image), _Source()), factor=_WHITE, by_more=True)
-
 
 def _without_tints(inputs: bpy.types.NodeInputs) -> None:
     """Makes highlights and sheen as strong as they are with tints, which the targets do not hold.
@@ -393,34 +309,3 @@ def _cut(node: bpy.types.ShaderNode) -> bpy.types.NodeSocket | None:
     if node.type == "MATH" and node.operation == "SUBTRACT" and node.inputs[1].is_linked:
         node = node.inputs[1].links[0].from_node
     return node.inputs[0] if node.type == "MATH" and node.operation in _CUTTING else None
-
-
-def _factors(node: bpy.types.ShaderNode) -> tuple[bpy.types.NodeSocket, bpy.types.NodeSocket] | None:
-    """The two sockets that a node multiplies, if that is all it does."""
-    inputs = [each for each in node.inputs if each.enabled]
-    if node.type in {"MIX", "MIX_RGB"} and node.blend_type == "MULTIPLY" and len(inputs) == 3:
-        whole = not inputs[0].is_linked and inputs[0].default_value == 1.0
-        return (inputs[1], inputs[2]) if whole and getattr(node, "data_type", "RGBA") == "RGBA" else None
-    if node.type in {"MATH", "VECT_MATH"} and node.operation == "MULTIPLY":
-        return inputs[0], inputs[1]
-    if node.type == "VECT_MATH" and node.operation == "MULTIPLY_ADD":
-        nothing = not inputs[2].is_linked and not any(inputs[2].default_value)
-        return (inputs[0], inputs[1]) if nothing else None
-    return None
-
-
-def _rgb(value: object) -> tuple[float, ...]:
-    return tuple(value)[:3] if hasattr(value, "__len__") else (float(value),) * 3
-
-
-def _inside(node: bpy.types.ShaderNode, output: bpy.types.NodeSocket) -> bpy.types.NodeSocket | None:
-    """The socket in a group that an output of the group's node gets its value from."""
-    ends = node.node_tree.nodes if node.node_tree else ()
-    end = next((each for each in ends if each.type == "GROUP_OUTPUT" and each.is_active_output), None)
-    return next((each for each in end.inputs if each.identifier == output.identifier), None) if end else None
-
-
-def _outside(output: bpy.types.NodeSocket, groups: _Groups) -> bpy.types.NodeSocket | None:
-    """The socket of a group's node that an output inside of the group stands for."""
-    inputs = groups[-1].inputs if groups else ()
-    return next((each for each in inputs if each.identifier == output.identifier), None)

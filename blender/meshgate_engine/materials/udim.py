@@ -7,7 +7,7 @@ import numpy as np
 
 from ..blender_api import scene
 from ..job import Job, counted
-from . import texture_files
+from . import texture_files, texture_usage
 
 _TARGETS = {"glb", "vrm", "fbx", "obj"}
 
@@ -41,7 +41,7 @@ def split(job: Job) -> None:
 
 
 def _used() -> set[bpy.types.Image]:
-    return texture_files.images(texture_files.materials(scene.objects()))
+    return texture_usage.images(texture_usage.materials(scene.objects()))
 
 
 def _nodes(material: bpy.types.Material) -> list[bpy.types.ShaderNode]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..blender_api import scene
 from ..formats import USD
 from ..job import Job, counted
-from . import texture_files
+from . import texture_usage
 
 _BAKED = {"fbx", "obj"}
 
@@ -51,7 +51,7 @@ class _Told:
 def settle(job: Job) -> None:
     """Puts textures where they lie by the UVs alone, for targets that need it, and says what those cannot hold."""
     target = job.output_format
-    images = {material: _images(material) for material in texture_files.materials(scene.objects())}
+    images = {material: _images(material) for material in texture_usage.materials(scene.objects())}
     if target in _BAKED and any(node.inputs["Vector"].is_linked for nodes in images.values() for node in nodes):
         _part_meshes()
     users = defaultdict(dict)
@@ -107,7 +107,7 @@ def _part_meshes() -> None:
 def _images(material: bpy.types.Material) -> list[bpy.types.ShaderNodeTexImage]:
     """The nodes of images that the surface gets something from, those of its colour first."""
     output = material.node_tree.get_output_node("ALL") if material.node_tree else None
-    return texture_files.image_nodes(output.inputs["Surface"]) if output else []
+    return texture_usage.image_nodes(output.inputs["Surface"]) if output else []
 
 
 def _layout(node: bpy.types.ShaderNodeTexImage) -> _Layout | None:

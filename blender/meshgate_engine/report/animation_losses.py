@@ -8,7 +8,7 @@ from ..animation import clips
 from ..blender_api import scene
 from ..formats import MATERIALS, USD
 from ..job import Job, counted
-from ..materials import texture_files
+from ..materials import texture_usage
 
 _CLIPS = USD | {"glb", "fbx", "abc"}
 _ONE_SKELETON = {"bvh", "vrma"}
@@ -40,7 +40,7 @@ def tell(job: Job) -> None:
             lost = sum(part in kinds and bool(kinds - _unheld(target)) for kinds in changed)
             if lost and target not in holders:
                 job.lose(f"{name.format(counted(lost, 'clip'))}: {target} holds no such motion")
-    changing = sum(map(_changes, texture_files.materials(scene.objects())))
+    changing = sum(map(_changes, texture_usage.materials(scene.objects())))
     strips = _arranged()
     if strips and target in _CLIPS | _ONE_SKELETON:
         verb = "is" if strips == 1 else "are"

@@ -6,7 +6,7 @@ import bpy
 
 from ..formats import USD
 from ..job import Job
-from ..materials import texture_files
+from ..materials import texture_usage
 
 _GLTF = {"glb", "vrm"}
 
@@ -49,7 +49,7 @@ def tell(job: Job) -> None:
     """Says which of what the scene's materials have the target does not hold."""
     target = job.output_format
     lost = Counter()
-    for material in texture_files.materials(bpy.context.scene.objects):
+    for material in texture_usage.materials(bpy.context.scene.objects):
         lost.update(word for word, holders in _found(job, material).items() if target not in holders)
     for word, count in sorted(lost.items()):
         why = "is written without" if target in USD and word in _UNWRITTEN else "holds none"
@@ -85,9 +85,9 @@ def _found(job: Job, material: bpy.types.Material) -> dict[str, set[str]]:
     output = material.node_tree.get_output_node("ALL")
     if output and output.inputs["Volume"].is_linked:
         found["volume"] = _GLTF
-    if texture_files.occlusion(material):
+    if texture_usage.occlusion_sockets(material):
         found["ambient occlusion"] = _GLTF
-    for node in texture_files.nodes([material]):
+    for node in texture_usage.nodes([material]):
         if node.type == "BSDF_PRINCIPLED" and node.outputs[0].is_linked:
             found |= _inputs(node.inputs)
             if job.input_format not in _OTHER_HIGHLIGHTS:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..animation import bake_caches, clips
 from ..blender_api import scene
-from ..materials import texture_files
+from ..materials import texture_usage
 
 # A box around nothing.
 _NOTHING = (np.full(3, np.inf), np.full(3, -np.inf))
@@ -20,7 +20,7 @@ def counts(missing_textures: list[str]) -> dict:
     meshes = {item.data for item in objects if item.type == "MESH"}
     armatures = {item.data for item in objects if item.type == "ARMATURE"}
     # The pens of a drawing are no materials of the model.
-    used = texture_files.materials(item for item in objects if item.type != "GREASEPENCIL")
+    used = texture_usage.materials(item for item in objects if item.type != "GREASEPENCIL")
     with at_rest():
         geometry = _geometry()
     return {
@@ -29,7 +29,7 @@ def counts(missing_textures: list[str]) -> dict:
         "uv_layers": sum(len(mesh.uv_layers) for mesh in meshes),
         "vertex_colours": sum(len(mesh.color_attributes) for mesh in meshes),
         "materials": len(used),
-        "textures": len(texture_files.images(used)),
+        "textures": len(texture_usage.images(used)),
         "missing_textures": missing_textures,
         "bones": sum(len(armature.bones) for armature in armatures),
         "skins": sum(_is_skinned(item) for item in objects if item.type == "MESH"),

@@ -1,0 +1,145 @@
+"""Getting textures through an export: files that no exporter stumbles over, with names that every system can make."""
+
+import re
+from pathlib import Path
+
+import bpy
+
+from ..formats import USD
+from ..job import Job, counted, listed
+from . import image_encoding, texture_files, texture_usage
+
+# Targets whose exporters take the names of files and mix up images that share one, or that have none.
+_COPYING = USD | {"obj", "fbx"}
+
+# Targets with files beside them that hold the textures, and in which the rest makes sense alone.
+_BESIDE = {"usd", "usda", "usdc"}
+
+# Targets whose exporters decode images, and leave out those they cannot; the others copy what they are given.
+_DECODING = {"glb", "vrm"}
+
+# What Windows takes for a device, whatever extension follows.
+_DEVICES = r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|$)"
+
+
+def drop_unreadable(job: Job) -> None:
+    """Takes images out that the exporter of the target would stumble over, or black out."""
+    if job.output_format != "blend":
+        _drop([image for image in bpy.data.images if texture_files.is_missing(image)])
+    if job.output_format in _DECODING:
+        damaged = [
+            image
+            for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
+            if _is_damaged(image)
+        ]
+        for image in damaged:
+            job.warn(f"a texture could not be read: {texture_files.base_name(image.filepath_raw or image.name)}")
+        _drop(damaged)
+    if job.packaging == "single" and job.output_format in _BESIDE:
+        _drop_all(job)
+
+
+def write_files(job: Job) -> None:
+    """Gets the images' files ready for the exporter of the target."""
+    if job.output_format in _COPYING:
+        _write_files(job, Path("tmp/textures"))
+
+
+def _drop_all(job: Job) -> None:
+    """Takes all textures out of a result that is to be one file and cannot hold them."""
+    unwanted = texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
+    if not unwanted:
+        return
+    _drop(list(unwanted))
+    # It begins as the service's own clause, and takes its place.
+    job.lose(
+        f"{counted(len(unwanted), 'texture')} did not come out: a single {job.output_format} holds none, a usdz does"
+    )
+
+
+def _is_damaged(image: bpy.types.Image) -> bool:
+    # Asking for the size decodes the image: only for exporters that do so anyway.
+    return image.source == "FILE" and image.size[0] == 0
+
+
+def _drop(without_pixels: list[bpy.types.Image]) -> None:
+    """Takes images without pixels out of the materials, so that none stops an exporter or comes out black.
+
+    What the socket held before stands again: the material's plain colour.
+    """
+    for image in without_pixels:
+        for tree in _trees():
+            for node in [node for node in tree.nodes if getattr(node, "image", None) == image]:
+                tree.nodes.remove(node)
+        bpy.data.images.remove(image)
+
+
+def _write_files(job: Job, folder: Path) -> None:
+    """Gives every image a file with a name of its own: exporters copy or name the textures by it."""
+    taken: set[str] = set()
+    changed = []
+    for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects)):
+        if image.source not in {"FILE", "GENERATED"}:
+            continue
+        if image.source == "GENERATED":
+            # What nobody has painted on is not packed.
+            image.pixels[0] = image.pixels[0]
+        if image.is_dirty and not image.packed_file:
+            image.pack()
+        packed = image.packed_file
+        content = packed.data if packed else Path(bpy.path.abspath(image.filepath_raw)).read_bytes()
+        extension = None
+        if job.output_format == "usdz":
+            extension = image_encoding.kind(content)
+            made = None if extension else image_encoding.png_or_exr(image, content)
+            if made:
+                content, extension = made
+                changed.append(texture_files.name(image))
+            elif extension is None:
+                job.warn(f"a texture could not be read: {texture_files.name(image)}")
+        free = _free_name(image, content, taken, extension)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / free
+        file.write_bytes(content)
+        while image.packed_file:
+            image.unpack(method="REMOVE")
+        image.source = "FILE"
+        image.filepath_raw = str(file.absolute())
+        if job.output_format in USD and image.colorspace_settings.name == "Linear Rec.709":
+            # USD's word for it is raw; of the other name the exporter says nothing, and readers take it for sRGB.
+            image.colorspace_settings.name = "Non-Color"
+    if changed:
+        verb = "s were made PNG or EXR" if len(changed) > 1 else " was made PNG or EXR"
+        job.warn(f"{len(changed)} texture{verb}, as usdz allows: {listed(sorted(changed))}")
+
+
+def _free_name(image: bpy.types.Image, content: bytes, taken: set[str], wanted: str | None) -> str:
+    """A file name that no other image has, without what confuses a line of an .mtl file."""
+    stem, _, extension = texture_files.name(image).rpartition(".")
+    if not stem or extension.lower() not in image_encoding.EXTENSIONS:
+        stem, extension = (
+            texture_files.name(image),
+            next((known for magic, known in image_encoding.MAGIC if content.startswith(magic)), "png"),
+        )
+    if wanted and (wanted, extension.lower()) != ("jpg", "jpeg"):
+        extension = wanted
+    stem = _portable(stem)
+    free, number = f"{stem}.{extension}", 1
+    while free.casefold() in taken:
+        number += 1
+        free = f"{stem}_{number}.{extension}"
+    taken.add(free.casefold())
+    return free
+
+
+def _portable(stem: str) -> str:
+    """A name as results may have: the service leaves out files with others (``portable`` in ``names.rs``)."""
+    stem = re.sub(r'[/\\:*?"<>|]', "_", "".join(c if c.isprintable() else "_" for c in stem)).lstrip(". ")
+    # In bytes, with an extension and a number behind it.
+    stem = stem[:80].encode("utf-8", "replace")[:170].decode("utf-8", "ignore").rstrip(". ") or "texture"
+    return f"_{stem}" if re.match(_DEVICES, stem, re.IGNORECASE) else stem
+
+
+def _trees() -> list[bpy.types.NodeTree]:
+    owners = [*bpy.data.materials, *bpy.data.worlds, *bpy.data.lights]
+    return [owner.node_tree for owner in owners if owner.node_tree] + list(bpy.data.node_groups)

@@ -1,0 +1,50 @@
+"""Textures that did not come out."""
+
+import re
+from pathlib import Path
+
+import bpy
+
+from ..formats import glb_container
+from ..job import Job, listed
+from ..materials import image_encoding, texture_files, texture_usage
+
+
+def names_in_scene() -> list[str]:
+    """What the textures of the scene are called."""
+    return sorted(
+        texture_files.name(image) for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
+    )
+
+
+def report_lost(job: Job, before: list[str], after: list[str], parts: dict[str, str]) -> None:
+    """Names the textures that did not come out; does nothing where names do not tell them, as exporters change some.
+
+    ``parts`` are textures made for the export, each with the one that it is a channel of. The clause begins as the
+    service's own, which only counts, and takes its place.
+    """
+    of = {_plain(part): _plain(whole) for part, whole in parts.items()}
+    left = sorted(_plain(name) for name in after if _plain(name) not in of)
+    left += {of[_plain(name)] for name in after if _plain(name) in of} - set(left)
+    gone = [name for name in before if _plain(name) not in left]
+    if not gone or len(gone) != len(before) - len(left):
+        return
+    count = f"{len(gone)} of {len(before)}" if left else str(len(before))
+    job.lose(f"{count} texture{'s' if len(before) > 1 else ''} did not come out: {listed(gone)}")
+
+
+def names_in_result(job: Job) -> list[str]:
+    """What the textures are called in a result that is not read back."""
+    if job.output_format == "obj":
+        libraries = Path(job.output).parent.glob("*.mtl")
+        lines = [line for library in libraries for line in library.read_text("utf-8", "replace").splitlines()]
+        # Options may stand before the name, and the name may have spaces: map_Bump -bm 1.0 my bump.png
+        found = (re.match(r"\s*map_\w+\s+(?:-[a-z]+(?:\s+-?[\d.]+)*\s+)*(.+)", line) for line in lines)
+        return sorted({texture_files.base_name(line[1].strip()) for line in found if line})
+    document, _buffer = glb_container.load(Path(job.output))
+    return [image.get("name", "") for image in document.get("images", [])]
+
+
+def _plain(name: str) -> str:
+    stem, _, extension = name.rpartition(".")
+    return stem if stem and extension.lower() in image_encoding.EXTENSIONS else name
