@@ -20,6 +20,8 @@ class Job:
     triangulate: bool = False
     draco: bool = False
     other_importer: bool = False
+    # Metres per unit of a BVH that was read, so that a BVH that is written has the same numbers.
+    source_unit: float = 1.0
     # What no count shows, one clause each.
     losses: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
