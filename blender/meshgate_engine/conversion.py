@@ -7,18 +7,18 @@ from pathlib import Path
 
 import bpy
 
-from . import formats, process
+from . import capabilities, formats, process
 from .animation import clips
 from .blender_api import scene
 from .errors import ConversionError
-from .geometry import realize_instances
+from .geometry import realize_instances, triangle_count
 from .humanoid import vrm0_to_vrm1
 from .job import Job, counted, listed
 from .materials import principled, texture_export, texture_files, texture_usage, udim, uv_transforms
 from .report import material_losses, skin_weights, statistics, texture_losses
 
 # Targets that hold textures, and are read back; of the others the service says that they hold none.
-_TEXTURED = formats.USD | {"fbx", "blend"}
+_TEXTURED = capabilities.USD | {"fbx", "blend"}
 
 Progress = Callable[[str, float | None], None]
 
@@ -88,13 +88,13 @@ def run(task: dict, progress: Progress) -> dict:
 
 def _check_size(most_triangles: int | None) -> None:
     """Refuses a model whose result would surely be too large, before anything is made of it."""
-    if most_triangles is not None and statistics.has_more_triangles(most_triangles):
+    if most_triangles is not None and triangle_count.has_more_triangles(most_triangles):
         raise ConversionError("output_too_large", "the result is larger than allowed")
 
 
 def _settle_materials(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     """Readies the materials for a target that holds any, and says what of them it does not; as ``shaders.simplify``."""
-    if job.output_format not in formats.MATERIALS or (job.output_format == "obj" and job.packaging == "single"):
+    if not capabilities.of(job.output_format).materials or (job.output_format == "obj" and job.packaging == "single"):
         return {}
     material_losses.tell(job)
     uv_transforms.settle(job)

@@ -69,3 +69,8 @@ def listed(names: list[str]) -> str:
     """The first of the names for a clause, and how many more there are."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more
+
+
+def losing(count: int, word: str) -> str:
+    """That so many materials lose something, as a clause."""
+    return f"{count} materials lose their {word}" if count > 1 else f"{count} material loses its {word}"

@@ -3,10 +3,11 @@
 from .animation import bake_caches, clip_export, clip_playback, rest_pose, sample_limit
 from .blender_api import object_replacement, scene
 from .errors import ConversionError
+from .geometry import triangle_count
 from .geometry.modifiers import apply_modifiers, triangulate
 from .geometry.unit_scale import scale
 from .job import Job
-from .report import animation_losses, object_losses, statistics
+from .report import animation_losses, object_losses
 
 # Targets that are nothing without motion.
 _MOTION = {"vrma", "bvh"}
@@ -17,7 +18,7 @@ _MESH = {"obj": {"CURVE"}, "stl": set(), "ply": set(), "abc": {"CURVE", "CURVES"
 
 def apply(job: Job) -> None:
     """Applies the options to the scene and readies it for the target."""
-    if job.output_format in _MESH and not (_holds_lines(job.output_format) or statistics.has_vertices()):
+    if job.output_format in _MESH and not (_holds_lines(job.output_format) or triangle_count.has_vertices()):
         raise ConversionError("empty_model", "the model has no mesh")
     if job.output_format != "blend":
         object_losses.tell(job)

@@ -8,7 +8,7 @@ import bpy
 import numpy as np
 
 from ..blender_api import actions, scene
-from ..formats import USD
+from ..capabilities import USD
 from . import keyframes, sample_limit
 
 _CONSTRAINT = "TRANSFORM_CACHE"

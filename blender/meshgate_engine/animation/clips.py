@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 
 from ..blender_api import actions
-from ..formats import USD
+from ..capabilities import USD
 from . import frame_rate
 
 # Formats that hold the scene as it plays; others hold clips.

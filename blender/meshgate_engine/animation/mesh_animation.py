@@ -40,6 +40,11 @@ def meshes() -> set[bpy.types.Object]:
     return changing
 
 
+def any_left() -> bool:
+    """Whether there are meshes left that change with time, when modifiers are applied."""
+    return any(map(_shown, scene.meshes()))
+
+
 def tell(job: Job) -> None:
     """Says which motion is lost where curves and the like become meshes, and instances objects."""
     if not job.animation or job.output_format not in _MOVING:

@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 
 from ..blender_api import scene
-from ..formats import USD
+from ..capabilities import USD
 from ..job import Job
 from . import clips, keyframes
 

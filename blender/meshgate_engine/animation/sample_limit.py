@@ -6,9 +6,8 @@ import bpy
 
 from ..blender_api import scene
 from ..errors import ConversionError
-from ..geometry import modifiers
 from ..job import Job
-from . import clips
+from . import clips, mesh_animation
 
 # Blender's last frame. Of motion that goes on, it exports no more than this.
 LAST_FRAME = 1_048_574
@@ -35,7 +34,7 @@ def check(job: Job) -> None:
     found = clips.find(bpy.context.scene)
     if target in clips.ONE_TIMELINE:
         check_clips(clips.together(found), most=MOST_PLAYED)
-        if modifiers.changing():
+        if mesh_animation.any_left():
             world = bpy.context.scene
             check_frames(world.frame_start, world.frame_end, 1, most=MOST_PLAYED)
     else:

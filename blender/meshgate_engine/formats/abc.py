@@ -7,10 +7,9 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from ..animation import bake_caches, clips
+from ..animation import bake_caches, clips, mesh_animation
 from ..blender_api import scene as model
 from ..blender_api.operators import exporting, importing
-from ..geometry import modifiers
 from ..job import Job
 
 
@@ -37,7 +36,7 @@ def _frames_per_second(path: Path) -> float:
 def write(job: Job) -> None:
     """Exports the scene: the first clip baked into the meshes, or one frame when nothing moves."""
     scene = bpy.context.scene
-    moving = bool(clips.find(scene)) or (job.animation and modifiers.changing())
+    moving = bool(clips.find(scene)) or (job.animation and mesh_animation.any_left())
     _colour_corners()
     exporting(
         job,

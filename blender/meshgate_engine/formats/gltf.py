@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +19,17 @@ from ..animation import bake_caches, clips, frame_rate
 from ..blender_api import scene, visibility
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
-from ..job import Job
-from ..report import material_losses
+from ..job import Job, losing
+from ..materials import features
 from . import glb_container
+
+# glTF's extensions that its importer does not read -> what they are called, and the value that is nought without them.
+_UNREAD = {
+    "KHR_materials_iridescence": ("iridescence", "iridescenceFactor"),
+    "KHR_materials_dispersion": ("dispersion", "dispersion"),
+    "KHR_materials_diffuse_transmission": ("diffuse transmission", "diffuseTransmissionFactor"),
+}
+
 
 # What one key of a channel has: blend shapes are scalars.
 _FLOATS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
@@ -49,10 +58,21 @@ def read(job: Job) -> str:
     if apart:
         _leave_out_what_no_scene_shows(job)
         scene.tell_others(job)
-    material_losses.tell_unread(job, document)
+    report_unread(job, document)
     clips.snap_to_frames()
     _remove_shells()
     return "import_scene.gltf"
+
+
+def report_unread(job: Job, document: dict) -> None:
+    """Says which of what the materials of a glTF document have is not read."""
+    lost = Counter()
+    for material in document.get("materials") or []:
+        extensions = material.get("extensions") or {}
+        found = {name: value for name, value in extensions.items() if isinstance(value, dict)}
+        lost.update(word for name, (word, value) in _UNREAD.items() if found.get(name, {}).get(value))
+    for word, count in sorted(lost.items()):
+        job.lose(f"{losing(count, word)}: it is not read")
 
 
 def write(job: Job) -> None:
@@ -97,7 +117,7 @@ def refraction(job: Job) -> Iterator[None]:
     chosen = set()
 
     def export(material: bpy.types.Material, extensions: dict, settings: dict) -> object:
-        if not material_losses.has_ior(job, material):
+        if not features.has_ior(job, material):
             return usual[0](material, extensions, settings)
         chosen.add(material.name)
         return usual[0](material, {**extensions, "KHR_materials_specular": None}, settings)

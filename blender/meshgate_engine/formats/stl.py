@@ -6,8 +6,8 @@ import bpy
 
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
+from ..geometry import triangle_count
 from ..job import Job
-from ..report import statistics
 
 
 def read(job: Job) -> str:
@@ -37,6 +37,6 @@ def _triangles(content: bytes) -> int:
 
 def write(job: Job) -> None:
     """Exports the scene as binary STL."""
-    if not statistics.has_faces():
+    if not triangle_count.has_more_triangles(0):
         raise ConversionError("empty_model", "the model has no faces, and an stl file holds nothing else")
     exporting(job, bpy.ops.wm.stl_export, check_existing=False, ascii_format=False)

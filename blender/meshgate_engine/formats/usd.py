@@ -7,10 +7,9 @@ from types import ModuleType
 
 import bpy
 
-from ..animation import bake_caches, clips
+from ..animation import bake_caches, clips, mesh_animation
 from ..blender_api import scene
 from ..blender_api.operators import exporting, importing
-from ..geometry import modifiers
 from ..job import Job
 
 # Kelvin; USD's white, while Blender's is a shade off.
@@ -64,7 +63,7 @@ def _pxr() -> ModuleType:
 def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
     found = clips.find(bpy.context.scene)
-    moving = bool(found) or modifiers.changing()
+    moving = bool(found) or mesh_animation.any_left()
     _whiten_lights()
     exporting(
         job,

@@ -13,7 +13,6 @@ from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..humanoid import bone_mapping, licence, vrm0_to_vrm1
 from ..job import Job
-from ..report import material_losses
 from . import glb_container, gltf
 
 # Expression of VRM 1.0 -> names of blend shapes that mean it, lower case and without separators.
@@ -46,7 +45,7 @@ def read(job: Job) -> str:
             set_shading_type_to_material_on_import=False,
             enable_mtoon_outline_preview=False,
         )
-    material_losses.tell_unread(job, glb_container.document(Path(job.input)))
+    gltf.report_unread(job, glb_container.document(Path(job.input)))
     # A VRM holds no clips; the add-on makes one of its T-pose.
     clip_playback.remove_animation()
     return "import_scene.vrm"

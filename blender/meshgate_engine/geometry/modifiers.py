@@ -5,7 +5,7 @@ import bpy
 
 from ..animation import clips, mesh_animation
 from ..blender_api import scene
-from ..formats import USD
+from ..capabilities import USD
 from ..job import Job
 
 # The skeleton's is no shape of its own.
@@ -50,11 +50,6 @@ def apply_modifiers(job: Job, *, scaled: bool) -> None:
         _lose(job, item, kept)
         modified.remove(item)
     _apply(modified, kept)
-
-
-def changing() -> bool:
-    """Whether there are meshes left that change with time, when modifiers are applied."""
-    return any(_to_apply(item, _KEPT) for item in scene.meshes())
 
 
 def _is_kept(item: bpy.types.Object, target: str) -> bool:

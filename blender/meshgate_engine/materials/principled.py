@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import bpy
 
-from ..formats import USD
-from ..job import Job, counted
-from ..report import material_losses
-from . import node_trace, texture_baking, texture_usage
+from ..capabilities import USD
+from ..job import Job, counted, losing
+from . import features, node_trace, texture_baking, texture_usage
 
 _GLTF = {"glb", "vrm"}
 
@@ -67,7 +66,7 @@ def _tell(job: Job, told: _Told) -> None:
         as_is = "it as it is" if told.by_more == 1 else "them as they are"
         job.lose(f"what nodes make of {counted(told.by_more, 'texture')}: {target} holds {as_is}")
     if told.cut:
-        job.lose(f"{material_losses.losing(told.cut, 'sharp edges of alpha')}: {target} holds no cutoff")
+        job.lose(f"{losing(told.cut, 'sharp edges of alpha')}: {target} holds no cutoff")
     if told.unlit:
         job.lose(f"{counted(told.unlit, 'unlit material')} became lit: {target} holds no other")
 
@@ -296,7 +295,7 @@ def _without_tints(inputs: bpy.types.NodeInputs) -> None:
     Where specularity and gloss were meant, glTF's importer mirrors all light and tints it.
     """
     ior, tint = inputs["IOR"], inputs["Specular Tint"]
-    if not ior.is_linked and ior.default_value >= material_losses.MOST_IOR:
+    if not ior.is_linked and ior.default_value >= features.MOST_IOR:
         root = min(sum(tint.default_value[:3]) / 3, 0.98) ** 0.5
         ior.default_value = 1.5 if tint.is_linked else (1 + root) / (1 - root)
     sheen, tint = inputs["Sheen Weight"], inputs["Sheen Tint"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import bpy
 
-from ..formats import USD
+from ..capabilities import USD
 from ..job import Job, counted, listed
 from . import image_encoding, texture_files, texture_usage
 

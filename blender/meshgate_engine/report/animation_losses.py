@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import bpy
 
+from .. import capabilities
 from ..animation import clips
 from ..blender_api import scene
-from ..formats import MATERIALS, USD
+from ..capabilities import USD
 from ..job import Job, counted
 from ..materials import texture_usage
 
@@ -45,7 +46,7 @@ def tell(job: Job) -> None:
     if strips and target in _CLIPS | _ONE_SKELETON:
         verb = "is" if strips == 1 else "are"
         job.lose(f"how {counted(strips, 'strip')} of NLA tracks {verb} played: {target} holds each clip as it is")
-    if changing and target in MATERIALS:
+    if changing and capabilities.of(target).materials:
         job.lose(f"the changes of {counted(changing, 'material')}: {target} holds none that change with time")
 
 

@@ -3,8 +3,8 @@
 import bpy
 
 from ..blender_api import scene
+from ..capabilities import USD
 from ..errors import ConversionError
-from ..formats import USD
 from ..job import Job
 
 # Kind of object -> what it is called, one and many, and the targets that hold it.

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,8 +36,11 @@ class _Broken(Exception):
     """Why this zygote cannot serve, in one sentence."""
 
 
-def main(run: Run | None = None) -> NoReturn:
-    """Serves until the supervisor hangs up. ``run`` is what children do: ``conversion.run`` unless told otherwise."""
+def main(run: Run, load: Callable[[], None] = lambda: None) -> NoReturn:
+    """Serves until the supervisor hangs up.
+
+    ``run`` is what children do. ``load`` imports all that it uses: before the first fork, but in a cold zygote.
+    """
     child.die_with_parent()
     # While modules load, nothing is garbage yet, and looking for it is a tenth of the time.
     gc.disable()
@@ -47,7 +51,7 @@ def main(run: Run | None = None) -> NoReturn:
     try:
         hello = protocol.receive(peer)
         if hello is not None:
-            surroundings, ready = _prepare(hello, run)
+            surroundings, ready = _prepare(hello, run, load)
             gc.enable()
             zygote = _Zygote(peer, surroundings, hello["hang_after_s"], untidy=not hello["cold"])
             peer.sendall(protocol.encode("ready", protocol=protocol.VERSION, **ready))
@@ -98,7 +102,7 @@ def _say_broken(peer: socket.socket, reason: str) -> None:
         peer.sendall(protocol.encode("broken", reason=reason[:2000]))
 
 
-def _prepare(hello: dict, run: Run | None) -> tuple[child.Surroundings, dict]:
+def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Surroundings, dict]:
     if hello.get("type") != "hello":
         raise _Broken("the first message is no hello")
     if hello["protocol"] != protocol.VERSION:
@@ -109,8 +113,8 @@ def _prepare(hello: dict, run: Run | None) -> tuple[child.Surroundings, dict]:
         raise _Broken(f"the sandbox is required, and this machine lacks {' and '.join(missing)}")
     try:
         blender, vrm_addon = preload.versions_unloaded() if hello["cold"] else preload.load()
-        run = run or _conversion(hello["cold"])
         if not hello["cold"]:
+            load()
             preload.settle()
     except ImportError as error:
         traceback.print_exc()
@@ -127,20 +131,6 @@ def _prepare(hello: dict, run: Run | None) -> tuple[child.Surroundings, dict]:
         run=run,
     )
     return surroundings, {"blender": blender, "vrm_addon": vrm_addon, "sandbox_missing": missing}
-
-
-def _conversion(cold: bool) -> Run:
-    def load_and_run(task: dict, progress: child.Progress) -> dict:
-        from .. import conversion
-
-        return conversion.run(task, progress)
-
-    if not cold:
-        # Whatever children use is to be loaded before the first fork.
-        from .. import conversion, formats  # noqa: F401
-
-        formats.load_all()
-    return load_and_run
 
 
 class _Zygote:

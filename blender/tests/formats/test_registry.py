@@ -5,13 +5,14 @@ from pathlib import Path
 
 from helpers import in_child
 from meshgate_engine import formats
+from meshgate_engine.capabilities import TABLE
 
 FORMAT_RS = Path(__file__).parents[3] / "src/domain/format.rs"
 
 
 def test_every_format_of_the_domain_has_a_module():
     names = re.findall(r'^        name: "(\w+)",$', FORMAT_RS.read_text(), re.MULTILINE)
-    assert names == list(formats.MODULES)
+    assert names == list(TABLE)
 
 
 def test_every_module_reads_and_writes():
@@ -20,4 +21,4 @@ def test_every_module_reads_and_writes():
 
 def _incomplete() -> list[str]:
     formats.load_all()
-    return [name for name in formats.MODULES if not {"read", "write"} <= set(dir(formats.module(name)))]
+    return [name for name in TABLE if not {"read", "write"} <= set(dir(formats.module(name)))]

@@ -59,7 +59,7 @@ def test_without_a_hello_it_is_broken(tmp_path):
 def test_a_python_without_blender_is_broken(tmp_path, cold):
     # The same Python outside its virtual environment.
     path = f"import sys; sys.path.insert(0, {str(BLENDER_DIR)!r})"
-    script = f"{path}\nfrom meshgate_engine.runtime import zygote; zygote.main()"
+    script = f"{path}\nfrom meshgate_engine.runtime import zygote; zygote.main(print)"
     python = Path(sys.executable).resolve()
     with Zygote(tmp_path, python=python, script=script, stderr=subprocess.DEVNULL) as zygote:
         answer = zygote.hello(cold=cold)
