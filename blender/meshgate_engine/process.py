@@ -4,7 +4,8 @@ from .animation import bake_caches, clip_export, clip_playback, rest_pose, sampl
 from .blender_api import object_replacement, scene
 from .errors import ConversionError
 from .geometry import triangle_count
-from .geometry.modifiers import apply_modifiers, triangulate
+from .geometry.modifiers import apply_modifiers
+from .geometry.triangulate import triangulate
 from .geometry.unit_scale import scale
 from .job import Job
 from .report import animation_losses, object_losses

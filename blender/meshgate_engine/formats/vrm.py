@@ -11,26 +11,9 @@ from ..animation import clip_playback
 from ..blender_api import scene
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
-from ..humanoid import bone_mapping, licence, vrm0_to_vrm1
+from ..humanoid import bone_mapping, expressions, licence, vrm0_to_vrm1
 from ..job import Job
 from . import glb_container, gltf
-
-# Expression of VRM 1.0 -> names of blend shapes that mean it, lower case and without separators.
-_EXPRESSIONS = {
-    "blink": ("blink", "eyesclosed", "blinkboth", "まばたき"),
-    "blink_left": ("blinkl", "blinkleft", "eyeblinkleft", "winkleft"),
-    "blink_right": ("blinkr", "blinkright", "eyeblinkright", "winkright"),
-    "aa": ("a", "aa", "mouthopen", "visemeaa", "vrcvaa", "あ"),
-    "ih": ("i", "ih", "visemei", "vrcvih", "い"),
-    "ou": ("u", "ou", "visemeu", "vrcvou", "う"),
-    "ee": ("e", "ee", "visemee", "vrcve", "え"),
-    "oh": ("o", "oh", "visemeo", "vrcvoh", "お"),
-    "happy": ("happy", "joy", "smile", "笑い"),
-    "angry": ("angry", "anger", "怒り"),
-    "sad": ("sad", "sorrow", "悲しい"),
-    "relaxed": ("relaxed", "fun"),
-    "surprised": ("surprised", "surprise", "びっくり"),
-}
 
 
 def read(job: Job) -> str:
@@ -65,7 +48,7 @@ def write(job: Job) -> None:
     vrm = item.data.vrm_addon_extension.vrm1
     # Else the add-on bends the skeleton into what it takes for a T-pose, and its mesh with it.
     vrm.humanoid.pose = "restPositionPose"
-    _fill_expressions(vrm)
+    expressions.add_from_blend_shapes(vrm)
     licence.fill(job, vrm.meta, item.data.vrm_addon_extension.vrm0.meta)
     with _vertex_colours_as_they_are(), gltf.refraction(job):
         exporting(
@@ -98,25 +81,6 @@ def _vertex_colours_as_they_are() -> Iterator[None]:
         yield
     finally:
         io_scene_gltf2_support._invoke_export_scene_gltf = usual
-
-
-def _fill_expressions(vrm: bpy.types.PropertyGroup) -> None:
-    """Makes expressions of blend shapes whose names say what they are, unless the source has its own."""
-    presets = vrm.expressions.preset
-    if any(len(getattr(presets, name).morph_target_binds) for name in _EXPRESSIONS):
-        return
-    for mesh in scene.meshes():
-        if not mesh.data.shape_keys:
-            continue
-        for block in mesh.data.shape_keys.key_blocks[1:]:
-            plain = "".join(letter for letter in block.name.rpartition(".")[2].lower() if letter.isalnum())
-            expression = next((name for name, words in _EXPRESSIONS.items() if plain in words), None)
-            if expression is None:
-                continue
-            bind = getattr(presets, expression).morph_target_binds.add()
-            bind.node.mesh_object_name = mesh.name
-            bind.index = block.name
-            bind.weight = 1.0
 
 
 def _check(job: Job, contact: str) -> None:

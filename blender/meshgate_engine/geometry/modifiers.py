@@ -1,6 +1,5 @@
 """Applying modifiers, which most targets cannot hold and exporters treat each in its own way."""
 
-import bmesh
 import bpy
 
 from ..animation import clips, mesh_animation
@@ -94,16 +93,6 @@ def _apply(modified: list[bpy.types.Object], kept: set[str]) -> None:
             item.modifiers.remove(modifier)
     for modifier, show in zip(muted, shown, strict=True):
         modifier.show_viewport = show
-
-
-def triangulate() -> None:
-    """Cuts the polygons of all meshes into triangles, for a target whose exporter does not."""
-    for mesh in {item.data for item in scene.meshes()}:
-        work = bmesh.new()
-        work.from_mesh(mesh)
-        bmesh.ops.triangulate(work, faces=work.faces)
-        work.to_mesh(mesh)
-        work.free()
 
 
 def _to_apply(item: bpy.types.Object, kept: set[str]) -> list[bpy.types.Modifier]:

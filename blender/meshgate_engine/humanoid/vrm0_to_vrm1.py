@@ -10,17 +10,11 @@ import bpy
 
 from ..blender_api import scene
 from ..job import Job, counted
-from . import bone_mapping
+from . import bone_mapping, expressions
 
 # Targets that hold what an avatar has.
 _KEEPERS = {"vrm", "blend"}
 
-# VRM 0.x expression -> VRM 1.0's.
-_PRESETS = {
-    "neutral": "neutral", "a": "aa", "i": "ih", "u": "ou", "e": "ee", "o": "oh", "blink": "blink", "joy": "happy",
-    "angry": "angry", "sorrow": "sad", "fun": "relaxed", "lookup": "look_up", "lookdown": "look_down",
-    "lookleft": "look_left", "lookright": "look_right", "blink_l": "blink_left", "blink_r": "blink_right",
-}  # fmt: skip
 
 # Metres from the last bone of a VRM 0.x spring to the end that swings.
 _TAIL = 0.07
@@ -52,34 +46,20 @@ def say_lost(job: Job) -> None:
     """Says what the target cannot hold; called with the scene as it was imported."""
     if job.output_format in _KEEPERS:
         return
-    expressions = springs = 0
+    expression_count = spring_count = 0
     for item in scene.armatures():
         extension = getattr(item.data, "vrm_addon_extension", None)
         if extension is None or not bone_mapping.assigned(item):
             continue
         if extension.spec_version == "0.0":
-            expressions += sum(_is_used(group) for group in extension.vrm0.blend_shape_master.blend_shape_groups)
-            springs += len(extension.vrm0.secondary_animation.bone_groups)
+            expression_count += sum(_is_used(group) for group in extension.vrm0.blend_shape_master.blend_shape_groups)
+            spring_count += len(extension.vrm0.secondary_animation.bone_groups)
         else:
-            expressions += len(_expressions(extension.vrm1))
-            springs += len(extension.spring_bone1.springs)
-    for count, noun in ((expressions, "expression"), (springs, "spring")):
+            expression_count += len(expressions.used(extension.vrm1))
+            spring_count += len(extension.spring_bone1.springs)
+    for count, noun in ((expression_count, "expression"), (spring_count, "spring")):
         if count:
             job.lose(f"{counted(count, noun)}: {job.output_format} holds none")
-
-
-def _all_expressions(vrm: bpy.types.PropertyGroup) -> list[bpy.types.PropertyGroup]:
-    presets = vrm.expressions.preset
-    return [*(getattr(presets, name) for name in (*_PRESETS.values(), "surprised")), *vrm.expressions.custom]
-
-
-def _parts(expression: bpy.types.PropertyGroup) -> list[bpy.types.PropertyGroup]:
-    return [expression.morph_target_binds, expression.material_color_binds, expression.texture_transform_binds]
-
-
-def _expressions(vrm: bpy.types.PropertyGroup) -> list[bpy.types.PropertyGroup]:
-    """The expressions of a VRM 1.0 that do something."""
-    return [expression for expression in _all_expressions(vrm) if any(len(part) for part in _parts(expression))]
 
 
 def _is_used(group: bpy.types.PropertyGroup) -> bool:
@@ -90,8 +70,8 @@ def _upgrade_expressions(
     job: Job, item: bpy.types.Object, older: bpy.types.PropertyGroup, newer: bpy.types.PropertyGroup
 ) -> None:
     # The add-on may have guessed some from the names of blend shapes, and what it guessed stands before what was said.
-    for expression in _all_expressions(newer):
-        for part in _parts(expression):
+    for expression in expressions.all_expressions(newer):
+        for part in expressions.effects(expression):
             part.clear()
     newer.expressions.custom.clear()
     groups = older.blend_shape_master.blend_shape_groups
@@ -99,12 +79,14 @@ def _upgrade_expressions(
     bpy.ops.vrm.assign_vrm1_expressions_from_vrm0(armature_object_name=item.name)
     custom = {expression.custom_name: expression for expression in newer.expressions.custom}
     for group in groups:
-        preset = _PRESETS.get(group.preset_name)
+        preset = expressions.VRM0_PRESETS.get(group.preset_name)
         made = getattr(newer.expressions.preset, preset) if preset else custom.get(group.name)
         if made is not None:
             made.is_binary = group.is_binary
     said = sum(len(group.material_values) for group in groups)
-    lost = said - sum(len(part) for expression in _expressions(newer) for part in _parts(expression)[1:])
+    lost = said - sum(
+        len(part) for expression in expressions.used(newer) for part in expressions.effects(expression)[1:]
+    )
     if lost > 0:
         job.lose(f"{lost} of {said} material changes in expressions: VRM 1.0 knows none of the kind")
 
@@ -118,7 +100,7 @@ def _settle_presets(groups: bpy.types.bpy_prop_collection) -> None:
     taken = {group.preset_name for group in groups if _is_used(group)}
     for group in groups:
         name = group.name.lower()
-        if group.preset_name == "unknown" and name in _PRESETS and name not in taken:
+        if group.preset_name == "unknown" and name in expressions.VRM0_PRESETS and name not in taken:
             group.preset_name = name
             taken.add(name)
         elif not name and group.preset_name != "unknown":
