@@ -39,7 +39,7 @@ def run(task: dict, progress: Progress) -> dict:
         _check_size(task["most_triangles"])
         if job.output_format != "blend":
             # Of a .blend, what was hidden and is shown now.
-            realize_instances.make_real(job)
+            realize_instances.realize(job)
         missing = texture_files.relink(job)
     for name in missing:
         job.warn(f"a texture was not found: {name}")
@@ -47,13 +47,13 @@ def run(task: dict, progress: Progress) -> dict:
     progress("processing", None)
     with _timed(timings, "process_ms"):
         found = statistics.counts(missing)
-        vrm0_to_vrm1.say_lost(job)
+        vrm0_to_vrm1.report_losses(job)
         process.apply(job)
 
     progress("exporting", None)
     with _timed(timings, "export_ms"):
         Path(job.output).parent.mkdir(parents=True, exist_ok=True)
-        udim.split(job)
+        udim.split_tiles(job)
         texture_export.drop_unreadable(job)
         made = _settle_materials(job)
         texture_export.write_files(job)
@@ -64,7 +64,7 @@ def run(task: dict, progress: Progress) -> dict:
             if packed:
                 kept = "occlusion, metal and roughness, colour and alpha"
                 job.warn(f"{counted(packed, 'texture')} became channels of others, as glTF keeps {kept}")
-            skin_weights.tell(job)
+            skin_weights.report_losses(job)
         shown = [clip.name for clip in clips.find(bpy.context.scene) if clips.is_assigned(clip)]
         formats.module(job.output_format).write(job)
 
@@ -96,9 +96,9 @@ def _settle_materials(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     """Readies the materials for a target that holds any, and says what of them it does not; as ``shaders.simplify``."""
     if not capabilities.of(job.output_format).materials or (job.output_format == "obj" and job.packaging == "single"):
         return {}
-    material_losses.tell(job)
-    uv_transforms.settle(job)
-    return principled.simplify(job)
+    material_losses.report_losses(job)
+    uv_transforms.apply(job)
+    return principled.link_images_directly(job)
 
 
 def _name_lost_textures(job: Job, named: list[str], parts: dict[str, str], produced: dict | None) -> None:

@@ -3,8 +3,7 @@
 from .animation import bake_caches, clip_export, clip_playback, rest_pose, sample_limit
 from .blender_api import object_replacement, scene
 from .errors import ConversionError
-from .geometry import triangle_count
-from .geometry.modifiers import apply_modifiers
+from .geometry import modifiers, triangle_count
 from .geometry.triangulate import triangulate
 from .geometry.unit_scale import scale
 from .job import Job
@@ -22,7 +21,7 @@ def apply(job: Job) -> None:
     if job.output_format in _MESH and not (_holds_lines(job.output_format) or triangle_count.has_vertices()):
         raise ConversionError("empty_model", "the model has no mesh")
     if job.output_format != "blend":
-        object_losses.tell(job)
+        object_losses.report_losses(job)
     if not job.animation:
         if job.output_format in _MOTION:
             raise ConversionError(
@@ -30,10 +29,10 @@ def apply(job: Job) -> None:
             )
         clip_playback.remove_animation()
     sample_limit.check(job)
-    factor = job.scale if job.output_format == "blend" else job.scale * scene.take_metres()
-    if job.output_format != "blend" or factor != 1.0 or bake_caches.reads_on(job.input_format):
-        apply_modifiers(job, scaled=factor != 1.0)
-    bake_caches.let_go(job.output_format)
+    factor = job.scale if job.output_format == "blend" else job.scale * scene.use_metres()
+    if job.output_format != "blend" or factor != 1.0 or bake_caches.still_reads_file(job.input_format):
+        modifiers.apply(job, scaled=factor != 1.0)
+    bake_caches.remove_unused_caches(job.output_format)
     if factor != 1.0:
         scale(job, factor)
     if job.triangulate and job.output_format == "blend":
@@ -44,10 +43,10 @@ def apply(job: Job) -> None:
     if job.output_format in {"glb", "vrm"}:
         object_replacement.detach_outsiders()
     if job.output_format != "blend":
-        animation_losses.tell(job)
-        rest_pose.hold(job.output_format)
-    clip_export.prepare_for_export(job.output_format)
-    rest_pose.tell(job)
+        animation_losses.report_losses(job)
+        rest_pose.key_static_pose(job.output_format)
+    clip_export.prepare(job.output_format)
+    rest_pose.report_pose(job)
 
 
 def _holds_lines(target: str) -> bool:

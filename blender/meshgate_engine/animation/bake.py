@@ -15,67 +15,67 @@ from ..job import Job
 from . import bake_bones, bake_shape_keys, clip_playback, clips, keyframes, sample_limit
 
 # Targets that hold no motion of objects: such constraints, or a skeleton, or nothing.
-_NO_OBJECTS = {"vrm", "vrma", "bvh"}
-_NO_BONES = {"vrm", "obj", "stl", "ply"}
+_WITHOUT_OBJECTS = {"vrm", "vrma", "bvh"}
+_WITHOUT_BONES = {"vrm", "obj", "stl", "ply"}
 
-_TURNS = ("rotation_euler", "rotation_quaternion", "rotation_axis_angle")
+_ROTATIONS = ("rotation_euler", "rotation_quaternion", "rotation_axis_angle")
 _DELTAS = ("delta_location", "delta_rotation_euler", "delta_rotation_quaternion", "delta_scale")
-_TRANSFORM = {"location", "scale", *_TURNS, *_DELTAS}
+_TRANSFORM = {"location", "scale", *_ROTATIONS, *_DELTAS}
 
 # Skeletons with their bones, blend shapes by what holds them.
-Groups = dict[bpy.types.ID, list[keyframes.Thing]]
-Rows = dict[keyframes.Thing, np.ndarray]
+Groups = dict[bpy.types.ID, list[keyframes.Animated]]
+Rows = dict[keyframes.Animated, np.ndarray]
 Recording = tuple[clips.Clip | None, Sequence[int], Rows]
 
 
-def make_keys(job: Job) -> None:
+def bake_scene(job: Job) -> None:
     """Gives everything that others move the motion that it has in each clip, and takes away what moved it."""
     target = job.output_format
-    steered = [] if target in _NO_OBJECTS else [item for item in scene.objects() if item.visible_get()]
-    steered = [item for item in steered if _is_steered(item)]
+    moved = [] if target in _WITHOUT_OBJECTS else [item for item in scene.objects() if item.visible_get()]
+    moved = [item for item in moved if _needs_baking(item)]
     groups: Groups = {}
-    if target not in _NO_BONES:
-        groups |= {rig: bake_bones.depth_first(rig) for rig in bake_bones.steered(target)}
-    if target not in _NO_BONES | _NO_OBJECTS:
+    if target not in _WITHOUT_BONES:
+        groups |= {rig: bake_bones.depth_first(rig) for rig in bake_bones.needing_bake(target)}
+    if target not in _WITHOUT_BONES | _WITHOUT_OBJECTS:
         groups |= bake_shape_keys.driven()
-    if not steered and not groups:
+    if not moved and not groups:
         return
     world = bpy.context.scene
-    rest = _record(steered, groups, [world.frame_current])
-    recorded = _recordings(steered, groups)
-    for owner in [owner for owner, things in groups.items() if not _moves(things, recorded)]:
+    rest = _record(moved, groups, [world.frame_current])
+    recorded = _record_clips(moved, groups)
+    for owner in [owner for owner, things in groups.items() if not _any_moves(things, recorded)]:
         # Exporters see how it stands.
         for thing in groups.pop(owner):
             rest.pop(thing)
-            for _take, _frames, rows in recorded:
+            for _clip, _frames, rows in recorded:
                 rows.pop(thing, None)
-    for item in steered:
-        _release(item)
+    for item in moved:
+        _remove_movers(item)
     if world.rigidbody_world:
         world.rigidbody_world.enabled = False
     for owner, things in groups.items():
         if isinstance(owner, bpy.types.Key):
-            bake_shape_keys.release(owner, things)
+            bake_shape_keys.remove_drivers(owner, things)
         else:
-            bake_bones.release(owner)
+            bake_bones.remove_movers(owner)
     for thing, rows in rest.items():
-        keyframes.stand(thing, rows[0])
+        keyframes.set_transform(thing, rows[0])
     # Clips begin with all bones at rest, and no blend shape.
-    rest |= {thing: keyframes.at_rest(thing) for things in groups.values() for thing in things}
+    rest |= {thing: keyframes.rest_row(thing) for things in groups.values() for thing in things}
     for clip, frames, rows in recorded:
         if clip is not None:
-            _write(clip, frames, rows, rest)
-        elif any(map(keyframes.move, rows.values())):
-            moved = {thing: kept for thing, kept in rows.items() if keyframes.move(np.vstack((rest[thing], kept)))}
-            keyframes.make_clip("Animation", frames, moved)
+            _write_to_clip(clip, frames, rows, rest)
+        elif any(map(keyframes.differ, rows.values())):
+            changed = {thing: kept for thing, kept in rows.items() if keyframes.differ(np.vstack((rest[thing], kept)))}
+            keyframes.new_clip("Animation", frames, changed)
     bpy.context.view_layer.update()
 
 
-def _is_steered(item: bpy.types.Object) -> bool:
-    return any(not constraint.mute for constraint in item.constraints) or bool(_drivers(item)) or _falls(item)
+def _needs_baking(item: bpy.types.Object) -> bool:
+    return any(not constraint.mute for constraint in item.constraints) or bool(_drivers(item)) or _is_simulated(item)
 
 
-def _falls(item: bpy.types.Object) -> bool:
+def _is_simulated(item: bpy.types.Object) -> bool:
     """Whether it is a rigid body that the simulation moves."""
     simulation, body = bpy.context.scene.rigidbody_world, item.rigid_body
     if not simulation or not simulation.enabled or not body:
@@ -89,26 +89,26 @@ def _drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
     return [curve for curve in data.drivers if curve.data_path in _TRANSFORM] if data else []
 
 
-def _moves(things: list[keyframes.Thing], recorded: list[Recording]) -> bool:
-    return any(keyframes.move(rows[thing]) for _take, _frames, rows in recorded for thing in things if thing in rows)
+def _any_moves(things: list[keyframes.Animated], recorded: list[Recording]) -> bool:
+    return any(keyframes.differ(rows[thing]) for _clip, _frames, rows in recorded for thing in things if thing in rows)
 
 
-def _recordings(steered: list[bpy.types.Object], groups: Groups) -> list[Recording]:
+def _record_clips(moved: list[bpy.types.Object], groups: Groups) -> list[Recording]:
     """How everything moves in each clip that has to do with it, while the clips of others play as the file has them."""
     world = bpy.context.scene
     found = clips.find(world)
     # The clips that are assigned first, since one that is not would not be the current one.
     found.sort(key=lambda clip: not clips.is_assigned(clip))
-    related = {item: _related(item) for item in (*steered, *groups)}
+    related = {item: _dependencies(item) for item in (*moved, *groups)}
     clips_of = {
         item: [clip for clip in found if any(owner in around for owner, _slot in clip.parts)] or found
         for item, around in related.items()
     }
     recorded: list[Recording] = []
     samples = 0
-    with clip_playback.put_back(world) as put_back:
+    with clip_playback.restoring(world) as put_back:
         for clip in found:
-            objects = [item for item in steered if clip in clips_of[item]]
+            objects = [item for item in moved if clip in clips_of[item]]
             others = {owner: things for owner, things in groups.items() if clip in clips_of[owner]}
             if objects or others:
                 put_back()
@@ -117,15 +117,15 @@ def _recordings(steered: list[bpy.types.Object], groups: Groups) -> list[Recordi
                 samples = sample_limit.check_frames(clip.start, clip.end, moving, samples)
                 frames = range(math.floor(clip.start), math.ceil(clip.end) + 1)
                 recorded.append((clip, frames, _record(objects, others, frames)))
-        if not found and _may_move(steered, groups):
-            moving = len(steered) + sum(map(len, groups.values()))
+        if not found and _may_move(moved, groups):
+            moving = len(moved) + sum(map(len, groups.values()))
             sample_limit.check_frames(world.frame_start, world.frame_end, moving)
             frames = range(world.frame_start, world.frame_end + 1)
-            recorded.append((None, frames, _record(steered, groups, frames)))
+            recorded.append((None, frames, _record(moved, groups, frames)))
     return recorded
 
 
-def _related(item: bpy.types.ID) -> set[bpy.types.ID]:
+def _dependencies(item: bpy.types.ID) -> set[bpy.types.ID]:
     """Everything that may have to do with how it moves."""
     found: set[bpy.types.ID] = set()
     waiting: list[bpy.types.ID | None] = [item]
@@ -133,11 +133,11 @@ def _related(item: bpy.types.ID) -> set[bpy.types.ID]:
         thing = waiting.pop()
         if thing is not None and thing not in found:
             found.add(thing)
-            waiting += _movers(thing)
+            waiting += _direct_dependencies(thing)
     return found
 
 
-def _movers(thing: bpy.types.ID) -> Iterator[bpy.types.ID | None]:
+def _direct_dependencies(thing: bpy.types.ID) -> Iterator[bpy.types.ID | None]:
     if getattr(thing, "animation_data", None):
         for curve in thing.animation_data.drivers:
             yield from (target.id for variable in curve.driver.variables for target in variable.targets)
@@ -148,17 +148,17 @@ def _movers(thing: bpy.types.ID) -> Iterator[bpy.types.ID | None]:
                 yield from bake_bones.targets(constraint)
 
 
-def _may_move(steered: list[bpy.types.Object], groups: Groups) -> bool:
+def _may_move(moved: list[bpy.types.Object], groups: Groups) -> bool:
     driven = any(bake_bones.drivers(owner) for owner in groups if isinstance(owner, bpy.types.Object))
     shapes_too = any(isinstance(owner, bpy.types.Key) for owner in groups)
-    moving = any(_drivers(item) or _falls(item) for item in steered)
+    moving = any(_drivers(item) or _is_simulated(item) for item in moved)
     return bool(bpy.data.actions) or moving or driven or shapes_too
 
 
 def _record(items: list[bpy.types.Object], groups: Groups, frames: Sequence[int]) -> Rows:
     things = (*items, *(thing for things in groups.values() for thing in things))
-    rows = {thing: keyframes.empty(thing, len(frames)) for thing in things}
-    if any(map(_falls, items)):
+    rows = {thing: keyframes.empty_rows(thing, len(frames)) for thing in things}
+    if any(map(_is_simulated, items)):
         # A simulation goes on from one frame to the next.
         for frame in range(bpy.context.scene.rigidbody_world.point_cache.frame_start, frames[0]):
             bpy.context.scene.frame_set(frame)
@@ -168,7 +168,7 @@ def _record(items: list[bpy.types.Object], groups: Groups, frames: Sequence[int]
         for item in items:
             shown, kept = item.evaluated_get(graph), rows[item]
             basis = _parent(shown).inverted_safe() @ shown.matrix_world
-            kept[number] = keyframes.row(basis, kept[number - 1] if number else None)
+            kept[number] = keyframes.transform_row(basis, kept[number - 1] if number else None)
         for owner, things in groups.items():
             module = bake_shape_keys if isinstance(owner, bpy.types.Key) else bake_bones
             module.record(owner.evaluated_get(graph), things, rows, number)
@@ -189,7 +189,7 @@ def _parent(item: bpy.types.Object) -> Matrix:
     return place @ item.matrix_parent_inverse
 
 
-def _release(item: bpy.types.Object) -> None:
+def _remove_movers(item: bpy.types.Object) -> None:
     item.constraints.clear()
     for curve in _drivers(item):
         item.animation_data.drivers.remove(curve)
@@ -199,10 +199,10 @@ def _release(item: bpy.types.Object) -> None:
         item.parent = None
 
 
-def _write(clip: clips.Clip, frames: Sequence[int], rows: Rows, rest: Rows) -> None:
+def _write_to_clip(clip: clips.Clip, frames: Sequence[int], rows: Rows, rest: Rows) -> None:
     """Adds everything to a clip in which it moves, or is elsewhere than at rest."""
     owners = list(dict.fromkeys(thing.id_data for thing in rows))
-    slots = _own_slots(clip, owners)
+    slots = _exclusive_slots(clip, owners)
     for owner in owners:
         things = [thing for thing in rows if thing.id_data == owner]
         slot = slots.get(owner)
@@ -211,7 +211,7 @@ def _write(clip: clips.Clip, frames: Sequence[int], rows: Rows, rest: Rows) -> N
             thing
             for thing in things
             if any(path.startswith(keyframes.path(thing)) for path in before)
-            or keyframes.move(np.vstack((rest[thing], rows[thing])))
+            or keyframes.differ(np.vstack((rest[thing], rows[thing])))
         ]
         if not written:
             continue
@@ -221,12 +221,12 @@ def _write(clip: clips.Clip, frames: Sequence[int], rows: Rows, rest: Rows) -> N
             replaced = {keyframes.path(thing) + path for path in (*_TRANSFORM, "value")}
             for curve in [curve for curve in bag.fcurves if curve.data_path in replaced]:
                 bag.fcurves.remove(curve)
-            keyframes.write(bag, thing, frames, rows[thing])
+            keyframes.write_rows(bag, thing, frames, rows[thing])
         if not owner.animation_data or not owner.animation_data.action:
             actions.assign(owner, clip.action, slot)
 
 
-def _own_slots(clip: clips.Clip, owners: list[bpy.types.ID]) -> dict[bpy.types.ID, bpy.types.ActionSlot]:
+def _exclusive_slots(clip: clips.Clip, owners: list[bpy.types.ID]) -> dict[bpy.types.ID, bpy.types.ActionSlot]:
     """The slots of a clip by what they move; one that moves others besides an owner becomes one for each."""
     strip = clip.action.layers[0].strips[0]
     found = dict(clip.parts)

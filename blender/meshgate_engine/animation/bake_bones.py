@@ -15,12 +15,12 @@ from . import keyframes
 _PREFIX = 'pose.bones["'
 
 
-def steered(target: str) -> list[bpy.types.Object]:
+def needing_bake(target: str) -> list[bpy.types.Object]:
     """The skeletons in the scene whose bones the target would not see moving."""
     worn = {mesh.find_armature() for mesh in scene.meshes() if mesh.visible_get()}
     # Those that nobody sees are not evaluated.
     shown = [item for item in scene.armatures() if item.visible_get() or item in worn]
-    return [item for item in shown if _is_steered(item, within=target == "vrma")]
+    return [item for item in shown if _needs_bake(item, within=target == "vrma")]
 
 
 def drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
@@ -31,20 +31,20 @@ def drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
 
 def targets(constraint: bpy.types.Constraint) -> Iterator[bpy.types.Object]:
     """The objects that a constraint looks at."""
-    yield from scene.referred(constraint)
+    yield from scene.referenced_objects(constraint)
     for target in getattr(constraint, "targets", ()):
         yield target.target
 
 
-def _is_steered(item: bpy.types.Object, *, within: bool) -> bool:
+def _needs_bake(item: bpy.types.Object, *, within: bool) -> bool:
     constraints = [constraint for bone in item.pose.bones for constraint in bone.constraints if not constraint.mute]
     if within:
         return bool(constraints or drivers(item))
     others = {target for constraint in constraints for target in targets(constraint)} - {item, None}
-    return bool(others) or any(_drives_from_outside(curve.driver, item) for curve in drivers(item))
+    return bool(others) or any(_reads_outside(curve.driver, item) for curve in drivers(item))
 
 
-def _drives_from_outside(driver: bpy.types.Driver, item: bpy.types.Object) -> bool:
+def _reads_outside(driver: bpy.types.Driver, item: bpy.types.Object) -> bool:
     read = [target.id for variable in driver.variables for target in variable.targets]
     return "frame" in driver.expression or any(source not in {item, item.data} for source in read)
 
@@ -72,13 +72,13 @@ def record(shown: bpy.types.Object, ordered: list[bpy.types.PoseBone], poses: di
         if above is not None:
             rest |= {"parent_matrix": made[above.name], "parent_matrix_local": above.bone.matrix_local}
         local = bone.bone.convert_local_to_pose(shown.pose.bones[bone.name].matrix, invert=True, **rest)
-        kept[number] = keyframes.row(local, kept[number - 1] if number else None)
+        kept[number] = keyframes.transform_row(local, kept[number - 1] if number else None)
         values = kept[number].tolist()
         again = Matrix.LocRotScale(values[:3], Quaternion(values[3:7]), values[7:])
         made[bone.name] = bone.bone.convert_local_to_pose(again, **rest)
 
 
-def release(item: bpy.types.Object) -> None:
+def remove_movers(item: bpy.types.Object) -> None:
     """Takes away what moves the bones of a skeleton besides its clips."""
     for curve in drivers(item):
         item.animation_data.drivers.remove(curve)

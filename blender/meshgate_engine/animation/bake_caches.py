@@ -16,36 +16,36 @@ _MODIFIER = "MESH_SEQUENCE_CACHE"
 _FORMATS = USD | {"abc"}
 
 
-def moves() -> bool:
+def has_motion() -> bool:
     """Whether anything moves in the scene that was imported."""
     return bool(bpy.data.actions) or any(_constraints(item) for item in scene.objects())
 
 
-def changing() -> bool:
+def has_cached_meshes() -> bool:
     """Whether there are meshes in the scene that change with time."""
-    return any(is_changing(item) for item in scene.meshes())
+    return any(is_cached(item) for item in scene.meshes())
 
 
-def is_changing(item: bpy.types.Object) -> bool:
+def is_cached(item: bpy.types.Object) -> bool:
     """Whether the mesh is one that changes with time."""
     return any(modifier.type == _MODIFIER for modifier in item.modifiers)
 
 
-def reads_on(source: str) -> bool:
+def still_reads_file(source: str) -> bool:
     """Whether the scene that was imported from a ``source`` still needs its file."""
-    return source in _FORMATS and changing()
+    return source in _FORMATS and has_cached_meshes()
 
 
-def let_go(target: str) -> None:
+def remove_unused_caches(target: str) -> None:
     """Forgets the file that was imported where the target is a scene, which would refer to it on a machine without."""
     if target == "blend":
         bpy.data.batch_remove([cache for cache in bpy.data.cache_files if not cache.users])
 
 
-def clips() -> list[dict]:
+def clip_of_cached_meshes() -> list[dict]:
     """The clip of meshes that change with time, which is none of Blender's actions; as the report tells it."""
     world = bpy.context.scene
-    if not changing() or world.frame_end <= world.frame_start:
+    if not has_cached_meshes() or world.frame_end <= world.frame_start:
         return []
     fps = world.render.fps / world.render.fps_base
     last = world.frame_end - world.frame_start
@@ -59,12 +59,12 @@ def set_fps(fps: float) -> None:
     render.fps_base = render.fps / fps if fps > 0 else 1.0
 
 
-def make_clip(name: str) -> None:
+def bake_to_clip(name: str) -> None:
     """Makes one clip of everything that moves; it is called ``name`` when the file has no name for it."""
     cached = [item for item in scene.objects() if _constraints(item)]
     if cached:
         _bake(cached, name)
-    _merge()
+    _merge_actions()
     world = bpy.context.scene
     for action in bpy.data.actions:
         # Keys that change nothing are left out of these files: the clip is as long as the file says.
@@ -87,18 +87,18 @@ def _bake(cached: list[bpy.types.Object], name: str) -> None:
         graph = bpy.context.evaluated_depsgraph_get()
         for item, rows in poses.items():
             basis = item.matrix_parent_inverse.inverted_safe() @ item.evaluated_get(graph).matrix_local
-            rows[row] = keyframes.row(basis, rows[row - 1] if row else None)
+            rows[row] = keyframes.transform_row(basis, rows[row - 1] if row else None)
     for item, rows in poses.items():
         for constraint in _constraints(item):
             item.constraints.remove(constraint)
-        keyframes.stand(item, rows[0])
-    moving = {item: rows for item, rows in poses.items() if keyframes.move(rows)}
+        keyframes.set_transform(item, rows[0])
+    moving = {item: rows for item, rows in poses.items() if keyframes.differ(rows)}
     if moving:
-        keyframes.make_clip(name, frames, moving)
+        keyframes.new_clip(name, frames, moving)
     world.frame_set(world.frame_start)
 
 
-def _merge() -> None:
+def _merge_actions() -> None:
     """Moves what all actions hold into the first of a skeleton, or the first."""
     owners = [*scene.armatures(), *(item for item in scene.objects() if item.type != "ARMATURE")]
     owners += [*bpy.data.shape_keys, *bpy.data.cameras, *bpy.data.lights]

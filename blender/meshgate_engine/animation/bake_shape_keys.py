@@ -19,7 +19,7 @@ def record(shown: bpy.types.Key, blocks: list[bpy.types.ShapeKey], poses: dict, 
         poses[block][number] = np.float32(shown.key_blocks[block.name].value)
 
 
-def release(key: bpy.types.Key, blocks: list[bpy.types.ShapeKey]) -> None:
+def remove_drivers(key: bpy.types.Key, blocks: list[bpy.types.ShapeKey]) -> None:
     """Takes away what sets the shapes besides clips."""
     for block in blocks:
         for curve in _drivers(key, block):

@@ -23,18 +23,18 @@ def choose_one(job: Job, item: bpy.types.Object, found: list[clips.Clip]) -> cli
     return chosen
 
 
-def prepare_for_export(target: str) -> None:
+def prepare(target: str) -> None:
     """Sets the scene's frame range, and for glTF lays every clip on a track of its own."""
     scene = bpy.context.scene
     found = clips.find(scene)
     if not found or target == "blend":
         return
     if any(clip.start < 0 for clip in found):
-        _shift(scene, -math.floor(min(clip.start for clip in found)))
+        _shift_all(scene, -math.floor(min(clip.start for clip in found)))
         found = clips.find(scene)
     if target in {"glb", "gltf", "vrm"}:
         nla.lay_on_tracks(scene, found)
-    shown = clips.exported(target, found)
+    shown = clips.exported_to(target, found)
     scene.frame_start = int(min(clip.start for clip in shown))
     scene.frame_end = max(scene.frame_start, round(max(clip.end for clip in shown)))
     if target in clips.ONE_TIMELINE:
@@ -42,7 +42,7 @@ def prepare_for_export(target: str) -> None:
         scene.frame_set(scene.frame_start)
 
 
-def _shift(scene: bpy.types.Scene, frames: int) -> None:
+def _shift_all(scene: bpy.types.Scene, frames: int) -> None:
     """Moves all clips by as much: a scene begins at frame 0 or later, and exporters leave out what lies before."""
     for action in bpy.data.actions:
         for slot in action.slots:

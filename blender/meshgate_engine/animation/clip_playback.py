@@ -26,9 +26,9 @@ def activate_all(scene: bpy.types.Scene, playing: list[clips.Clip]) -> None:
         if data and data.action:
             data.action = None
             # Else the next clip begins with the shapes of this one.
-            _put_at_rest(owner)
+            _reset_pose(owner)
     for armature in model.armatures():
-        _put_at_rest(armature)
+        _reset_pose(armature)
     for clip in reversed(playing):
         for owner, slot in clip.parts:
             actions.assign(owner, clip.action, slot)
@@ -41,13 +41,13 @@ def play(clip: clips.Clip, keeping: Container[bpy.types.Object]) -> None:
     """
     for owner, slot in clip.parts:
         if owner not in keeping or owner.animation_data is None or owner.animation_data.action != clip.action:
-            _put_at_rest(owner)
+            _reset_pose(owner)
         actions.assign(owner, clip.action, slot)
         # What plays besides is another clip.
         owner.animation_data.use_nla = False
 
 
-def _put_at_rest(owner: bpy.types.ID) -> None:
+def _reset_pose(owner: bpy.types.ID) -> None:
     """Takes the pose of a skeleton back, and the values of blend shapes."""
     for block in getattr(owner, "key_blocks", ()):
         block.value = 0.0
@@ -56,7 +56,7 @@ def _put_at_rest(owner: bpy.types.ID) -> None:
 
 
 @contextlib.contextmanager
-def put_back(scene: bpy.types.Scene) -> Iterator[Callable[[], None]]:
+def restoring(scene: bpy.types.Scene) -> Iterator[Callable[[], None]]:
     """Puts back what ``activate`` and other frames change, at the end and whenever what it gives is called."""
     clips.owners = list(clips.owners(scene))
     found = [(owner, owner.animation_data) for owner in clips.owners if owner.animation_data]

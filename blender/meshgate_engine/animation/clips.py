@@ -18,7 +18,7 @@ from . import frame_rate
 ONE_TIMELINE = USD | {"abc"}
 
 # Less than that nothing has moved, in metres or radians.
-_SAME = 1e-6
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,18 @@ def is_assigned(clip: Clip) -> bool:
     return any(owner.animation_data and owner.animation_data.action == clip.action for owner, _slot in clip.parts)
 
 
-def part_stands_still(clip: Clip) -> bool:
+def has_still_part(clip: Clip) -> bool:
     """Whether something that the clip holds does not move in it."""
-    return any(not changed(clip.action, slot) for _owner, slot in clip.parts)
+    return any(not changed_paths(clip.action, slot) for _owner, slot in clip.parts)
 
 
-def changed(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[str]:
+def changed_paths(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[str]:
     """What a part of a clip brings to another value, as paths in its owner."""
     found = set()
     for curve in actions.curves(action, slot):
         points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
         curve.keyframe_points.foreach_get("co", points)
-        if len(points) and np.ptp(points[1::2]) > _SAME:
+        if len(points) and np.ptp(points[1::2]) > _TOLERANCE:
             found.add(curve.data_path)
     return found
 
@@ -71,7 +71,7 @@ def paths(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[str]:
     return {curve.data_path for curve in actions.curves(action, slot)}
 
 
-def strip_owners() -> None:
+def strip_object_names() -> None:
     """``Armature|Walk`` -> ``Walk``: Blender's own FBX exporter puts the object before the clip's name.
 
     Only where the object is there and no two clips end up with one name.
@@ -100,17 +100,17 @@ def snap_to_frames() -> None:
                 points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
                 curve.keyframe_points.foreach_get("co", points)
                 frames, whole = points[::2], np.round(points[::2])
-                near = (frames != whole) & (np.abs(frames - whole) <= frame_rate.hair(fps, whole / fps))
+                near = (frames != whole) & (np.abs(frames - whole) <= frame_rate.tolerance(fps, whole / fps))
                 if near.any():
                     points[::2] = np.where(near, whole, frames)
                     curve.keyframe_points.foreach_set("co", points)
                     curve.update()
 
 
-def exported(target: str, found: list[Clip]) -> list[Clip]:
+def exported_to(target: str, found: list[Clip]) -> list[Clip]:
     """The clips that a target gets."""
     if target in ONE_TIMELINE:
-        return together(found)
+        return playing_together(found)
     return found if target in {"glb", "fbx"} else list(filter(is_assigned, found))[:1] or found[:1]
 
 
@@ -120,7 +120,7 @@ def last_key(clip: Clip) -> float:
     return max((float(curve.range()[1]) for curve in curves), default=clip.end)
 
 
-def together(found: list[Clip]) -> list[Clip]:
+def playing_together(found: list[Clip]) -> list[Clip]:
     """The clips that a target of one timeline gets: those that play together in the scene, or the first."""
     return list(filter(is_assigned, found)) or found[:1]
 
@@ -148,12 +148,12 @@ def _parts(action: bpy.types.Action, owners: list[bpy.types.ID]) -> list[tuple[b
             owner for owner in owners if owner.id_type == kind and owner.name == slot.identifier[2:]
         }
         if not users:
-            users = {owner for owner in owners if owner.id_type == kind and _fits(owner, curves)}
+            users = {owner for owner in owners if owner.id_type == kind and _has_paths(owner, curves)}
         parts += [(owner, slot) for owner in owners if owner in users]
     return parts
 
 
-def _fits(owner: bpy.types.ID, curves: list[bpy.types.FCurve]) -> bool:
+def _has_paths(owner: bpy.types.ID, curves: list[bpy.types.FCurve]) -> bool:
     """Whether everything that the curves move is there; an object that fits by accident has only its own transform."""
     if not any(curve.data_path.startswith(("pose.", "key_blocks")) for curve in curves):
         return False

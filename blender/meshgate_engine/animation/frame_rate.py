@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # Tried in this order where the keys are too few, or too far apart, to tell how they were made.
-_USUAL = (24.0, 30.0, 25.0, 60.0, 50.0, 120.0)
+_COMMON = (24.0, 30.0, 25.0, 60.0, 50.0, 120.0)
 
 # Clips with keys on every frame have any rate. Keys further apart than this are those of a hand, unless they are many.
 _SLOWEST = 10.0
@@ -18,7 +18,7 @@ _FASTEST = 240.0
 _POSSIBLE = (1e-3, 1e4)
 
 # How far two floats of one time may be apart, for each second of it.
-_FLOAT = 2.4e-7
+_FLOAT_ERROR = 2.4e-7
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def rate(clips: list[list[Curve]]) -> float | None:
     """
     known = [(_densest(curves).times, vote) for curves in clips if curves and (vote := _vote(curves))]
     if not known:
-        return _usual([curve.times for curves in clips for curve in curves])
+        return _common_rate([curve.times for curves in clips for curve in curves])
     # Two keys have always a rate: they say little where other clips have more.
     votes = [vote for _times, vote in known if vote.keys > 2] or [vote for _times, vote in known]
     # The longest clip tells it best.
@@ -58,35 +58,35 @@ def rate(clips: list[list[Curve]]) -> float | None:
     return max(candidates.values(), key=merit).rate
 
 
-def hair(rate: float, seconds: np.ndarray) -> np.ndarray:
+def tolerance(rate: float, seconds: np.ndarray) -> np.ndarray:
     """How far, in frames, a key may be beside its frame: some write milliseconds, and all write floats."""
-    return np.minimum(0.1, np.maximum(0.01, 0.001 * rate) + _FLOAT * rate * np.abs(seconds))
+    return np.minimum(0.1, np.maximum(0.01, 0.001 * rate) + _FLOAT_ERROR * rate * np.abs(seconds))
 
 
 def _vote(curves: list[Curve]) -> _Vote | None:
     densest = _densest(curves)
     times = np.unique(np.concatenate([curve.times for curve in curves]))
     smooth = any(curve.smooth for curve in curves)
-    return _of(times, smooth) or _of(densest.times, densest.smooth)
+    return _vote_for(times, smooth) or _vote_for(densest.times, densest.smooth)
 
 
 def _densest(curves: list[Curve]) -> Curve:
     return max(curves, key=lambda curve: len(curve.times))
 
 
-def _of(times: np.ndarray, smooth: bool) -> _Vote | None:
+def _vote_for(times: np.ndarray, smooth: bool) -> _Vote | None:
     # Keys of different things at one frame differ as floats do.
-    times = times[np.diff(times, prepend=-np.inf) > 1e-6 + _FLOAT * np.abs(times)]
+    times = times[np.diff(times, prepend=-np.inf) > 1e-6 + _FLOAT_ERROR * np.abs(times)]
     if len(times) == 1 and times[0] > 0:
         # The only frame there is, and so the one that Blender and others call the first.
-        found = _tidy(1 / float(times[0]), times)
+        found = _rounded(1 / float(times[0]), times)
         return _Vote(found, 1, 0.0) if _SLOWEST <= found <= _POSSIBLE[1] else None
     if len(times) < 2:
         return None
     steps = np.diff(times)
     span = float(times[-1] - times[0])
     counts = np.round(steps / steps[steps < 1.5 * steps.min()].mean())
-    found = _tidy(float(counts.sum()) / span, times)
+    found = _rounded(float(counts.sum()) / span, times)
     if not _fits(times, found):
         return None
     if counts.max() > 1 or len(times) == 2:
@@ -97,10 +97,10 @@ def _of(times: np.ndarray, smooth: bool) -> _Vote | None:
     return _Vote(found, len(times), span) if good else None
 
 
-def _tidy(rate: float, times: np.ndarray) -> float:
+def _rounded(rate: float, times: np.ndarray) -> float:
     """The round number that it is as far as the times, which are floats, tell it: 29.97 is not 30."""
     latest = max(abs(float(times[0])), abs(float(times[-1])))
-    inexact = 1e-6 + _FLOAT * latest / (float(times[-1] - times[0]) or latest)
+    inexact = 1e-6 + _FLOAT_ERROR * latest / (float(times[-1] - times[0]) or latest)
     for near in (round(rate), round(rate * 1.001) / 1.001, 1 / max(round(1 / rate), 1)):
         if near and abs(near / rate - 1) < inexact:
             return float(near)
@@ -112,10 +112,10 @@ def _fits(times: np.ndarray, rate: float) -> bool:
 
 
 def _whole(frames: np.ndarray, rate: float, times: np.ndarray) -> bool:
-    return bool((np.abs(frames - np.round(frames)) <= hair(rate, times)).all())
+    return bool((np.abs(frames - np.round(frames)) <= tolerance(rate, times)).all())
 
 
-def _usual(keys: list[np.ndarray]) -> float | None:
+def _common_rate(keys: list[np.ndarray]) -> float | None:
     """The first of the usual rates on whose frames all keys lie."""
     times = np.concatenate([*keys, np.empty(0)])
-    return next((rate for rate in _USUAL if len(times) and _whole(times * rate, rate, times)), None)
+    return next((rate for rate in _COMMON if len(times) and _whole(times * rate, rate, times)), None)

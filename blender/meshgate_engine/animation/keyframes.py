@@ -9,32 +9,32 @@ from mathutils import Matrix
 from ..blender_api import actions
 
 # The first two have the same attributes for their transform.
-Thing = bpy.types.Object | bpy.types.PoseBone | bpy.types.ShapeKey
+Animated = bpy.types.Object | bpy.types.PoseBone | bpy.types.ShapeKey
 
 _TRANSFORM = (("location", 3), ("rotation_quaternion", 4), ("scale", 3))
 _VALUE = (("value", 1),)
 
 # What changes less does not change.
-_HAIR = 1e-6
+TOLERANCE = 1e-6
 
 _AT_REST = np.float32([[0, 0, 0, 1, 0, 0, 0, 1, 1, 1]])
 
 
-def at_rest(thing: Thing) -> np.ndarray:
+def rest_row(thing: Animated) -> np.ndarray:
     """The row of a bone at rest, or of a blend shape that does not show."""
     return np.zeros((1, 1), dtype=np.float32) if _is_shape(thing) else _AT_REST
 
 
-def empty(thing: Thing, frames: int) -> np.ndarray:
+def empty_rows(thing: Animated, frames: int) -> np.ndarray:
     """Rows to be filled."""
-    return np.empty((frames, at_rest(thing).shape[1]), dtype=np.float32)
+    return np.empty((frames, rest_row(thing).shape[1]), dtype=np.float32)
 
 
-def _is_shape(thing: Thing) -> bool:
+def _is_shape(thing: Animated) -> bool:
     return isinstance(thing, bpy.types.ShapeKey)
 
 
-def row(matrix: Matrix, before: np.ndarray | None) -> tuple[float, ...]:
+def transform_row(matrix: Matrix, before: np.ndarray | None) -> tuple[float, ...]:
     """Location, rotation and scale; the rotation is the one of its two quaternions that is next to the row before."""
     location, rotation, scale = matrix.decompose()
     if before is not None and rotation.dot(before[3:7]) < 0:
@@ -42,7 +42,7 @@ def row(matrix: Matrix, before: np.ndarray | None) -> tuple[float, ...]:
     return (*location, *rotation, *scale)
 
 
-def stand(thing: Thing, values: np.ndarray) -> None:
+def set_transform(thing: Animated, values: np.ndarray) -> None:
     """Puts it where a row says."""
     if _is_shape(thing):
         thing.value = values[0]
@@ -51,25 +51,25 @@ def stand(thing: Thing, values: np.ndarray) -> None:
     thing.location, thing.rotation_quaternion, thing.scale = values[:3], values[3:7], values[7:]
 
 
-def move(rows: np.ndarray) -> bool:
+def differ(rows: np.ndarray) -> bool:
     """Whether the rows differ from each other."""
-    return bool(np.ptp(rows, axis=0).max() >= _HAIR)
+    return bool(np.ptp(rows, axis=0).max() >= TOLERANCE)
 
 
-def path(thing: Thing) -> str:
+def path(thing: Animated) -> str:
     """How the paths of its curves begin."""
     return "" if isinstance(thing, bpy.types.Object) else f"{thing.path_from_id()}."
 
 
-def write(bag: bpy.types.ActionChannelbag, thing: Thing, frames: Sequence[int], rows: np.ndarray) -> None:
+def write_rows(bag: bpy.types.ActionChannelbag, thing: Animated, frames: Sequence[int], rows: np.ndarray) -> None:
     """Makes curves of the rows, which are one for each frame."""
     curves = _VALUE if _is_shape(thing) else _TRANSFORM
     paths = [(path(thing) + name, index) for name, count in curves for index in range(count)]
     for column, (name, index) in enumerate(paths):
-        _set(bag.fcurves.new(name, index=index), frames, rows[:, column])
+        _fill(bag.fcurves.new(name, index=index), frames, rows[:, column])
 
 
-def make_clip(name: str, frames: Sequence[int], rows: dict[Thing, np.ndarray]) -> None:
+def new_clip(name: str, frames: Sequence[int], rows: dict[Animated, np.ndarray]) -> None:
     """Makes a clip of the rows of everything that is in it."""
     action = bpy.data.actions.new(name)
     strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
@@ -77,12 +77,12 @@ def make_clip(name: str, frames: Sequence[int], rows: dict[Thing, np.ndarray]) -
         slot = action.slots.new(owner.id_type, owner.name)
         bag = strip.channelbag(slot, ensure=True)
         for thing in [thing for thing in rows if thing.id_data == owner]:
-            write(bag, thing, frames, rows[thing])
+            write_rows(bag, thing, frames, rows[thing])
         actions.assign(owner, action, slot)
 
 
-def _set(curve: bpy.types.FCurve, frames: Sequence[int], values: np.ndarray) -> None:
-    if np.ptp(values) < _HAIR:
+def _fill(curve: bpy.types.FCurve, frames: Sequence[int], values: np.ndarray) -> None:
+    if np.ptp(values) < TOLERANCE:
         frames, values = frames[:1], values[:1]
     curve.keyframe_points.add(len(frames))
     curve.keyframe_points.foreach_set("co", np.column_stack((frames, values)).astype(np.float32).ravel())

@@ -22,30 +22,30 @@ _SIMULATING = {"CLOTH", "SOFT_BODY"}
 _BY_THEMSELVES = {"WAVE", "OCEAN", "BUILD", "EXPLODE", "MESH_CACHE", "NODES", "FLUID"}
 
 # How many frames of a clip, and how many clips, are looked at.
-_FRAMES, _CLIPS = 5, 8
+_MOST_FRAMES, _MOST_CLIPS = 5, 8
 
 # Metres.
-_SAME = 1e-5
+_TOLERANCE = 1e-5
 
 
-def meshes() -> set[bpy.types.Object]:
+def changing_meshes() -> set[bpy.types.Object]:
     """The meshes of the scene that change so, besides what skeletons and blend shapes do to them."""
     found = clips.find(bpy.context.scene)
     suspects = [item for item in scene.meshes() if item.visible_get() and _may_change(item, found)]
-    changing = {item for item in suspects if any(modifier.type in _SIMULATING for modifier in _shown(item))}
+    changing = {item for item in suspects if any(modifier.type in _SIMULATING for modifier in _visible_modifiers(item))}
     suspects = [item for item in suspects if item not in changing]
     if suspects:
-        with _alone(suspects):
-            changing |= _differing(suspects, found)
+        with _without_skins_and_shapes(suspects):
+            changing |= _find_changing(suspects, found)
     return changing
 
 
-def any_left() -> bool:
+def has_modifiers() -> bool:
     """Whether there are meshes left that change with time, when modifiers are applied."""
-    return any(map(_shown, scene.meshes()))
+    return any(map(_visible_modifiers, scene.meshes()))
 
 
-def tell(job: Job) -> None:
+def report_lost_motion(job: Job) -> None:
     """Says which motion is lost where curves and the like become meshes, and instances objects."""
     if not job.animation or job.output_format not in _MOVING:
         return
@@ -54,8 +54,8 @@ def tell(job: Job) -> None:
     surfaces = [
         item for item in shown if item.type in _SURFACES and (_has_motion(item.data) or _may_change(item, found))
     ]
-    changing = _differing(surfaces, found) if surfaces else ()
-    emitters = sum(map(_emits, shown))
+    changing = _find_changing(surfaces, found) if surfaces else ()
+    emitters = sum(map(_emitter_count, shown))
     for number, one, many in (
         (len(changing), "curve, text or metaball", "curves, texts or metaballs"),
         (emitters, "particle system", "particle systems"),
@@ -71,19 +71,21 @@ def _has_motion(data: bpy.types.ID) -> bool:
     return moved or isinstance(data, bpy.types.MetaBall) or bool(getattr(data, "bevel_object", None))
 
 
-def _emits(item: bpy.types.Object) -> int:
+def _emitter_count(item: bpy.types.Object) -> int:
     systems = [modifier.particle_system for modifier in item.modifiers if modifier.type == "PARTICLE_SYSTEM"]
     kinds = [system.settings for system in systems]
     return sum(kind.type == "EMITTER" and kind.render_type in _INSTANCES for kind in kinds)
 
 
-def _shown(item: bpy.types.Object) -> list[bpy.types.Modifier]:
+def _visible_modifiers(item: bpy.types.Object) -> list[bpy.types.Modifier]:
     return [modifier for modifier in item.modifiers if modifier.show_viewport and modifier.type != _SKELETON]
 
 
 def _may_change(item: bpy.types.Object, found: list[clips.Clip]) -> bool:
-    shown = _shown(item)
-    if any(modifier.type in _SIMULATING | _BY_THEMSELVES or any(scene.referred(modifier)) for modifier in shown):
+    shown = _visible_modifiers(item)
+    if any(
+        modifier.type in _SIMULATING | _BY_THEMSELVES or any(scene.referenced_objects(modifier)) for modifier in shown
+    ):
         return True
     parts = [clips.paths(clip.action, slot) for clip in found for owner, slot in clip.parts if owner == item]
     drivers = item.animation_data.drivers if item.animation_data else ()
@@ -92,7 +94,7 @@ def _may_change(item: bpy.types.Object, found: list[clips.Clip]) -> bool:
 
 
 @contextlib.contextmanager
-def _alone(items: list[bpy.types.Object]) -> Iterator[None]:
+def _without_skins_and_shapes(items: list[bpy.types.Object]) -> Iterator[None]:
     """Without skeletons and blend shapes."""
     skeletons = [modifier for item in items for modifier in item.modifiers if modifier.type == _SKELETON]
     shown = [modifier.show_viewport for modifier in skeletons]
@@ -110,24 +112,24 @@ def _alone(items: list[bpy.types.Object]) -> Iterator[None]:
             item.show_only_shape_key, item.active_shape_key_index = only, index
 
 
-def _differing(items: list[bpy.types.Object], found: list[clips.Clip]) -> set[bpy.types.Object]:
+def _find_changing(items: list[bpy.types.Object], found: list[clips.Clip]) -> set[bpy.types.Object]:
     world = bpy.context.scene
     changing: set[bpy.types.Object] = set()
-    with clip_playback.put_back(world) as put_back:
-        for clip in found[:_CLIPS] or [None]:
+    with clip_playback.restoring(world) as put_back:
+        for clip in found[:_MOST_CLIPS] or [None]:
             put_back()
             start, end = world.frame_start, world.frame_end
             if clip is not None:
                 clip_playback.play(clip, keeping=())
                 start, end = clip.start, clip.end
             first: dict[bpy.types.Object, np.ndarray] = {}
-            for frame in sorted({round(frame) for frame in np.linspace(start, end, _FRAMES)}):
+            for frame in sorted({round(frame) for frame in np.linspace(start, end, _MOST_FRAMES)}):
                 world.frame_set(frame)
                 graph = bpy.context.evaluated_depsgraph_get()
                 for item in [item for item in items if item not in changing]:
                     points = _points(item.evaluated_get(graph))
                     before = first.setdefault(item, points)
-                    if points.shape != before.shape or np.abs(points - before).max(initial=0.0) > _SAME:
+                    if points.shape != before.shape or np.abs(points - before).max(initial=0.0) > _TOLERANCE:
                         changing.add(item)
     return changing
 

@@ -20,10 +20,10 @@ _SHAPES_AT_REST = USD
 _ONE_SKELETON = {"bvh", "vrma"}
 
 # Of a bone's matrix.
-_HAIR = 1e-4
+_TOLERANCE = 1e-4
 
 
-def tell(job: Job) -> None:
+def report_pose(job: Job) -> None:
     """Says what becomes of the pose; called when the clips are as the target will get them.
 
     The bounds of a report are those of the rest pose wherever there is one.
@@ -39,7 +39,7 @@ def tell(job: Job) -> None:
         job.lose(f"the values of blend shapes: {job.output_format} holds them in clips only")
 
 
-def hold(target: str) -> None:
+def key_static_pose(target: str) -> None:
     """Gives bones that are posed and that no clip moves a key in the clips, which begin with all bones at rest."""
     found = clips.find(bpy.context.scene)
     for rig in scene.armatures() if found else ():
@@ -48,17 +48,17 @@ def hold(target: str) -> None:
             continue
         moved = {path for clip, slot in own for path in clips.paths(clip.action, slot)}
         moved = {path.rpartition("]")[0] for path in moved if path.startswith("pose.")}
-        for bone in [bone for bone in _posed(rig) if keyframes.path(bone).rpartition("]")[0] not in moved]:
-            row = np.float32([keyframes.row(bone.matrix_basis, None)])
-            keyframes.stand(bone, row[0])
+        for bone in [bone for bone in _posed_bones(rig) if keyframes.path(bone).rpartition("]")[0] not in moved]:
+            row = np.float32([keyframes.transform_row(bone.matrix_basis, None)])
+            keyframes.set_transform(bone, row[0])
             for clip, slot in own or [(clip, _slot(clip, rig)) for clip in found]:
                 bag = clip.action.layers[0].strips[0].channelbag(slot, ensure=True)
-                keyframes.write(bag, bone, [clip.start], row)
+                keyframes.write_rows(bag, bone, [clip.start], row)
 
 
-def _posed(rig: bpy.types.Object) -> Iterator[bpy.types.PoseBone]:
+def _posed_bones(rig: bpy.types.Object) -> Iterator[bpy.types.PoseBone]:
     for bone in rig.pose.bones:
-        if np.abs(np.array(bone.matrix_basis) - np.eye(4)).max() > _HAIR:
+        if np.abs(np.array(bone.matrix_basis) - np.eye(4)).max() > _TOLERANCE:
             yield bone
 
 
@@ -71,12 +71,14 @@ def _slot(clip: clips.Clip, rig: bpy.types.Object) -> bpy.types.ActionSlot:
 def _bones_are_posed() -> bool:
     bpy.context.view_layer.update()
     skeletons = {mesh.find_armature() for mesh in scene.meshes()} - {None}
-    return any(_differs(bone) for item in skeletons for bone in item.pose.bones)
+    return any(_is_posed(bone) for item in skeletons for bone in item.pose.bones)
 
 
-def _differs(bone: bpy.types.PoseBone) -> bool:
+def _is_posed(bone: bpy.types.PoseBone) -> bool:
     rest = bone.bone.matrix_local
-    return any(abs(bone.matrix[row][column] - rest[row][column]) > _HAIR for row in range(4) for column in range(4))
+    return any(
+        abs(bone.matrix[row][column] - rest[row][column]) > _TOLERANCE for row in range(4) for column in range(4)
+    )
 
 
 def _shapes_are_set() -> bool:

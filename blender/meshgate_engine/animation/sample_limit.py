@@ -33,14 +33,14 @@ def check(job: Job) -> None:
         return
     found = clips.find(bpy.context.scene)
     if target in clips.ONE_TIMELINE:
-        check_clips(clips.together(found), most=MOST_PLAYED)
-        if mesh_animation.any_left():
+        check_clips(clips.playing_together(found), most=MOST_PLAYED)
+        if mesh_animation.has_modifiers():
             world = bpy.context.scene
             check_frames(world.frame_start, world.frame_end, 1, most=MOST_PLAYED)
     else:
         # FBX samples every object in every clip.
         least = len(scene.objects()) if target == "fbx" else 1
-        check_clips(clips.exported(target, found), least)
+        check_clips(clips.exported_to(target, found), least)
 
 
 def check_clips(taken: list[clips.Clip], least: int = 1, most: int = MOST_SAMPLES) -> None:
@@ -48,7 +48,7 @@ def check_clips(taken: list[clips.Clip], least: int = 1, most: int = MOST_SAMPLE
     samples = 0
     for clip in taken:
         owners = {owner for owner, _slot in clip.parts}
-        moving = max(sum(_things(owner) for owner in owners), least)
+        moving = max(sum(_moving_parts(owner) for owner in owners), least)
         samples = check_frames(clip.start, max(clip.end, clips.last_key(clip)), moving, samples, most)
 
 
@@ -68,6 +68,6 @@ def check_frames(start: float, end: float, moving: int, samples: int = 0, most: 
     return samples
 
 
-def _things(owner: bpy.types.ID) -> int:
+def _moving_parts(owner: bpy.types.ID) -> int:
     """What moves where a clip moves this: a skeleton with its bones, and anything else by itself."""
     return 1 + len(owner.pose.bones) if getattr(owner, "pose", None) else 1

@@ -22,14 +22,14 @@ def armatures() -> list[bpy.types.Object]:
     return [item for item in bpy.context.scene.objects if item.type == "ARMATURE"]
 
 
-def referred(what: bpy.types.Constraint | bpy.types.Modifier) -> Iterator[bpy.types.Object | None]:
+def referenced_objects(what: bpy.types.Constraint | bpy.types.Modifier) -> Iterator[bpy.types.Object | None]:
     """The objects that its settings name, None for each that names none."""
     for attribute in what.bl_rna.properties:
         if attribute.type == "POINTER" and attribute.fixed_type.identifier == "Object":
             yield getattr(what, attribute.identifier)
 
 
-def take_metres() -> float:
+def use_metres() -> float:
     """Makes the scene's unit the metre; returns by how much everything has to be scaled for that."""
     units = bpy.context.scene.unit_settings
     factor = 1.0 if units.system == "NONE" else units.scale_length
@@ -37,14 +37,14 @@ def take_metres() -> float:
     return factor
 
 
-def blocks() -> Iterator[bpy.types.ID]:
+def all_data() -> Iterator[bpy.types.ID]:
     """All of Blender's data, of every kind."""
     for kind in bpy.data.bl_rna.properties:
         if kind.type == "COLLECTION":
             yield from getattr(bpy.data, kind.identifier)
 
 
-def embedded() -> Iterator[bpy.types.ID]:
+def embedded_data() -> Iterator[bpy.types.ID]:
     """The node trees and collections that belong to others and are in none of Blender's lists."""
     data = bpy.data
     owners = (data.scenes, data.materials, data.worlds, data.lights, data.linestyles, data.textures)
@@ -57,7 +57,7 @@ def embedded() -> Iterator[bpy.types.ID]:
 
 def node_trees() -> list[bpy.types.NodeTree]:
     """All trees of nodes that are not linked from another file."""
-    trees = [found for found in embedded() if isinstance(found, bpy.types.NodeTree)]
+    trees = [found for found in embedded_data() if isinstance(found, bpy.types.NodeTree)]
     return [tree for tree in [*trees, *bpy.data.node_groups] if tree.is_editable]
 
 
@@ -66,7 +66,7 @@ def clear() -> None:
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
 
 
-def tell_others(job: Job) -> None:
+def report_other_scenes(job: Job) -> None:
     """Says that scenes besides the active one are lost; a .blend keeps them as they are."""
     others = len(bpy.data.scenes) - 1
     if others and job.output_format != "blend":

@@ -18,8 +18,8 @@ def read(job: Job) -> str:
     # Alembic counts in seconds, the importer in the scene's frames.
     bake_caches.set_fps(_frames_per_second(Path(job.input)))
     importing(job, bpy.ops.wm.alembic_import, as_background_job=False, validate_meshes=True)
-    if bake_caches.moves():
-        bake_caches.make_clip("Animation")
+    if bake_caches.has_motion():
+        bake_caches.bake_to_clip("Animation")
     return "wm.alembic_import"
 
 
@@ -36,7 +36,7 @@ def _frames_per_second(path: Path) -> float:
 def write(job: Job) -> None:
     """Exports the scene: the first clip baked into the meshes, or one frame when nothing moves."""
     scene = bpy.context.scene
-    moving = bool(clips.find(scene)) or (job.animation and mesh_animation.any_left())
+    moving = bool(clips.find(scene)) or (job.animation and mesh_animation.has_modifiers())
     _colour_corners()
     exporting(
         job,

@@ -17,29 +17,29 @@ def read(job: Job) -> str:
     importing(job, bpy.ops.wm.open_mainfile, load_ui=False, use_scripts=False)
     if bpy.app.autoexec_fail:
         job.warn("scripts and drivers in the file were not run")
-    external_files.drop(job)
-    scene.tell_others(job)
+    external_files.remove_outside(job)
+    scene.report_other_scenes(job)
     if job.output_format != "blend":
-        mesh_animation.tell(job)
-        bake.make_keys(job)
+        mesh_animation.report_lost_motion(job)
+        bake.bake_scene(job)
         # First: what is instanced is hidden often.
-        realize_instances.make_real(job)
+        realize_instances.realize(job)
         visibility.remove_hidden(job)
     return "wm.open_mainfile"
 
 
 def write(job: Job) -> None:
     """Saves the scene, compressed, with all textures inside, and without what would run when it is opened."""
-    external_files.take_in_libraries()
-    embedded_scripts.drop(job)
+    external_files.make_libraries_local()
+    embedded_scripts.remove(job)
     for image in bpy.data.images:
         if image.source in {"FILE", "TILED"} and not image.packed_file and not texture_files.is_missing(image):
             _pack(job, image)
         if image.packed_file and not image.filepath_raw.startswith("//"):
             # Where the file lay on this machine is nobody's business.
             image.filepath_raw = f"//textures/{texture_files.base_name(image.filepath_raw) or image.name}"
-    external_files.tell_left(job)
-    external_files.forget_machine(job)
+    external_files.report_unpacked(job)
+    external_files.make_paths_relative(job)
     exporting(job, bpy.ops.wm.save_as_mainfile, check_existing=False, compress=True, copy=True, relative_remap=False)
 
 

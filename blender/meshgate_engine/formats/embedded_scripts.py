@@ -8,18 +8,18 @@ from ..blender_api import scene
 from ..job import Job, counted, listed
 
 
-def drop(job: Job) -> None:
+def remove(job: Job) -> None:
     """Removes drivers that run Python, marks of texts that are to run, and scripts of shaders and of line drawings.
 
     Drivers of other types stay, and so do expressions that Blender evaluates by itself (``frame * 2``).
     """
-    _drop_drivers(job)
+    _remove_drivers(job)
     _unmark_texts(job)
-    _drop_script_nodes(job)
-    _drop_line_modules(job)
+    _remove_script_nodes(job)
+    _remove_freestyle_modules(job)
 
 
-def _drop_drivers(job: Job) -> None:
+def _remove_drivers(job: Job) -> None:
     dropped = []
     for owner in _animated():
         for curve in list(owner.animation_data.drivers):
@@ -39,7 +39,7 @@ def _unmark_texts(job: Job) -> None:
         job.lose(f"the mark of {counted(len(marked), 'text')} to run when the file is opened: {names}")
 
 
-def _drop_script_nodes(job: Job) -> None:
+def _remove_script_nodes(job: Job) -> None:
     count = 0
     for tree in scene.node_trees():
         for node in [node for node in tree.nodes if node.bl_idname == "ShaderNodeScript"]:
@@ -49,7 +49,7 @@ def _drop_script_nodes(job: Job) -> None:
         job.lose(f"{counted(count, 'script node')}: they would run where the file is rendered")
 
 
-def _drop_line_modules(job: Job) -> None:
+def _remove_freestyle_modules(job: Job) -> None:
     count = 0
     for layer in (layer for each in bpy.data.scenes for layer in each.view_layers):
         for module in list(layer.freestyle_settings.modules):
@@ -61,6 +61,6 @@ def _drop_line_modules(job: Job) -> None:
 
 def _animated() -> Iterator[bpy.types.ID]:
     """Everything that may have drivers."""
-    for owner in [*scene.blocks(), *scene.embedded()]:
+    for owner in [*scene.all_data(), *scene.embedded_data()]:
         if getattr(owner, "animation_data", None) and owner.is_editable:
             yield owner

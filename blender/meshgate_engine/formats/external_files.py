@@ -12,7 +12,7 @@ from ..materials import texture_files
 _READING_NODES = "GeometryNodeImport"
 
 
-def drop(job: Job) -> None:
+def remove_outside(job: Job) -> None:
     """Removes what the file takes from elsewhere; images are ``textures.relink``'s."""
     for library in list(bpy.data.libraries):
         if not texture_files.is_within(library.filepath):
@@ -69,7 +69,7 @@ def _empty_paths(job: Job) -> None:
         bpy.context.view_layer.update()
 
 
-def forget_machine(job: Job) -> None:
+def make_paths_relative(job: Job) -> None:
     """Makes paths within the conversion's folder relative to the result, as which they say nothing of this machine."""
     folder = os.path.realpath(os.path.dirname(job.input))
 
@@ -85,16 +85,16 @@ def forget_machine(job: Job) -> None:
             packed.filepath = f"//textures/{texture_files.base_name(packed.filepath) or image.name}"
 
 
-def take_in_libraries() -> None:
+def make_libraries_local() -> None:
     """Makes what is linked from other files of the model a part of this one, since only this one is the result."""
     if not bpy.data.libraries:
         return
-    for block in [block for block in scene.blocks() if block.library]:
+    for block in [block for block in scene.all_data() if block.library]:
         block.make_local()
     bpy.data.batch_remove(bpy.data.libraries)
 
 
-def tell_left(job: Job) -> None:
+def report_unpacked(job: Job) -> None:
     """Says which images of several pictures stay files, since a .blend takes only single ones in."""
     left = [image for image in bpy.data.images if image.source in {"SEQUENCE", "MOVIE"} and image.users]
     if left:

@@ -21,16 +21,16 @@ def read(job: Job) -> str:
     if version < _OLDEST:
         raise ConversionError("import_failed", f"the file is FBX {version / 1000:g}; 3.0 and newer can be read")
     if job.other_importer:
-        _give_lights_their_shadow()
+        _restore_cast_shadow()
         importing(job, bpy.ops.import_scene.fbx, use_image_search=False, use_custom_props=True)
-        clips.strip_owners()
+        clips.strip_object_names()
         return "import_scene.fbx"
     importing(job, bpy.ops.wm.fbx_import)
-    clips.strip_owners()
+    clips.strip_object_names()
     return "wm.fbx_import"
 
 
-def _give_lights_their_shadow() -> None:
+def _restore_cast_shadow() -> None:
     """The Python importer sets a property that Blender 5.0's lights lost, and reads no file with a light for it."""
     try:
         from cycles.properties import CyclesLightSettings
@@ -54,7 +54,7 @@ def _version(path: Path) -> int:
 def write(job: Job) -> None:
     """Exports the scene in centimetres, y up, textures inside, one take for each clip."""
     usual = export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path
-    export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path = _takes, _texture_paths
+    export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path = _write_clips, _texture_names
     try:
         exporting(
             job,
@@ -74,13 +74,13 @@ def write(job: Job) -> None:
         export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path = usual
 
 
-def _texture_paths(image: bpy.types.Image, _scene_data: tuple) -> tuple[str, str]:
+def _texture_names(image: bpy.types.Image, _scene_data: tuple) -> tuple[str, str]:
     """In place of the add-on's, which writes the absolute path of this machine; the content is inside the file."""
     name = texture_files.base_name(image.filepath) or image.name
     return name, name
 
 
-def _takes(scene_data: tuple) -> tuple[list, set, float, float]:
+def _write_clips(scene_data: tuple) -> tuple[list, set, float, float]:
     """In place of the add-on's function of the same shape, which makes a take per object and action.
 
     That one names takes ``Object|Action`` (and once more with every round trip), tears a clip of several objects apart,
@@ -91,7 +91,7 @@ def _takes(scene_data: tuple) -> tuple[list, set, float, float]:
     animated: set = set()
     first, last = 1e100, -1e100
     for clip in clips.find(scene):
-        if not _holds(clip):
+        if not _is_written(clip):
             # The add-on would write the take, with everything at its place.
             continue
         clip_playback.activate(scene, clip)
@@ -109,7 +109,7 @@ def _takes(scene_data: tuple) -> tuple[list, set, float, float]:
     return animations, animated, first, last
 
 
-def _holds(clip: clips.Clip) -> bool:
+def _is_written(clip: clips.Clip) -> bool:
     """Whether the add-on writes anything of what the clip changes: no lights, and what shows is not animated."""
     for owner, slot in clip.parts:
         paths = clips.paths(clip.action, slot)

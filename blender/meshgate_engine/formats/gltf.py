@@ -44,7 +44,7 @@ def read(job: Job) -> str:
     # Where the file says which scene is shown, the others become scenes of their own. As collections they would come
     # into this one, hidden, and some exporters write what is hidden.
     apart = len(document.get("scenes") or []) > 1 and document.get("scene") is not None
-    with _frames_where_keys_are():
+    with _frame_rate_from_keys():
         importing(
             job,
             bpy.ops.import_scene.gltf,
@@ -56,11 +56,11 @@ def read(job: Job) -> str:
             import_scene_as_collection=not apart,
         )
     if apart:
-        _leave_out_what_no_scene_shows(job)
-        scene.tell_others(job)
+        _remove_orphans(job)
+        scene.report_other_scenes(job)
     report_unread(job, document)
     clips.snap_to_frames()
-    _remove_shells()
+    _remove_leftover_empties()
     return "import_scene.gltf"
 
 
@@ -78,7 +78,7 @@ def report_unread(job: Job, document: dict) -> None:
 def write(job: Job) -> None:
     """Exports the scene as glb, with every clip under its name."""
     _normalise_lights()
-    with _rate_as_the_addon_means_it(), refraction(job):
+    with _fps_base_inverted(), chosen_refraction(job):
         exporting(
             job,
             bpy.ops.export_scene.gltf,
@@ -107,11 +107,11 @@ def write(job: Job) -> None:
             export_optimize_animation_size=True,
             export_draco_mesh_compression_enable=job.draco,
         )
-    _keep_still_frames(Path(job.output))
+    _restore_still_keys(Path(job.output))
 
 
 @contextlib.contextmanager
-def refraction(job: Job) -> Iterator[None]:
+def chosen_refraction(job: Job) -> Iterator[None]:
     """Has the add-on write every index of refraction that was chosen; it does so beside some other properties alone."""
     usual = materials.export_ior, exporter.__check_ior
     chosen = set()
@@ -138,7 +138,7 @@ def refraction(job: Job) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _frames_where_keys_are() -> Iterator[None]:
+def _frame_rate_from_keys() -> Iterator[None]:
     """Has the add-on make the clips at the rate that their keys were made with, which it does not ask for."""
     usual = BlenderScene.create_animations
 
@@ -146,7 +146,7 @@ def _frames_where_keys_are() -> Iterator[None]:
         found = frame_rate.rate([_curves(gltf, animation) for animation in gltf.data.animations or []])
         if found:
             bake_caches.set_fps(found)
-        with _rate_as_the_addon_means_it():
+        with _fps_base_inverted():
             usual(gltf)
 
     BlenderScene.create_animations = staticmethod(create)
@@ -166,7 +166,7 @@ def _curves(gltf: glTFImporter, animation: Animation) -> list[frame_rate.Curve]:
     return curves
 
 
-def _keep_still_frames(path: Path) -> None:
+def _restore_still_keys(path: Path) -> None:
     """Gives a clip in which nothing moves back the keys that the add-on left out, without which it has two frames."""
     frames = {clip.name: int(clip.end) - int(clip.start) + 1 for clip in clips.find(bpy.context.scene)}
     if max(frames.values(), default=0) <= 2:
@@ -204,7 +204,7 @@ def _keep_still_frames(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _rate_as_the_addon_means_it() -> Iterator[None]:
+def _fps_base_inverted() -> Iterator[None]:
     """The add-on multiplies by ``fps_base`` where Blender divides by it: 29.97 frames a second would become 30.03."""
     render = bpy.context.scene.render
     base = render.fps_base
@@ -215,7 +215,7 @@ def _rate_as_the_addon_means_it() -> Iterator[None]:
         render.fps_base = base
 
 
-def _leave_out_what_no_scene_shows(job: Job) -> None:
+def _remove_orphans(job: Job) -> None:
     collections = bpy.context.view_layer.layer_collection.children
     orphans = [collection for collection in collections if collection.name.startswith("Orphan Nodes")]
     for collection in orphans:
@@ -224,7 +224,7 @@ def _leave_out_what_no_scene_shows(job: Job) -> None:
         visibility.remove_hidden(job)
 
 
-def _remove_shells() -> None:
+def _remove_leftover_empties() -> None:
     """Removes the empties that the importer leaves where it moved a skinned mesh to its skeleton.
 
     It leaves one behind wherever the mesh is animated, and gives the mesh another name: one more with every round trip.

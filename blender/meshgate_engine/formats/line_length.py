@@ -6,17 +6,17 @@ from pathlib import Path
 from ..errors import ConversionError
 
 
-def refuse(path: Path, longest: int, end: int | None = None) -> None:
+def check(path: Path, longest: int, end: int | None = None) -> None:
     """Raises ``import_failed`` when a line before ``end`` has more than ``longest`` bytes with its line end."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         if size <= longest:
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            _refuse(content, longest, size if end is None else min(end, size))
+            _check(content, longest, size if end is None else min(end, size))
 
 
-def _refuse(content: mmap.mmap, longest: int, end: int) -> None:
+def _check(content: mmap.mmap, longest: int, end: int) -> None:
     position = 0
     # From here the last line end within reach is as good as the first: all lines up to it are short enough.
     while end - position > longest:

@@ -17,10 +17,10 @@ _COLOURS = {"Base Color": "Kd", "Emission Color": "Ke"}
 
 def read(job: Job) -> str:
     """Imports the file."""
-    line_length.refuse(Path(job.input), _LONGEST_LINE)
+    line_length.check(Path(job.input), _LONGEST_LINE)
     # The importer's own validation drops faces that are back to back.
     importing(job, bpy.ops.wm.obj_import, validate_meshes=False)
-    coincident_faces.part()
+    coincident_faces.separate()
     return "wm.obj_import"
 
 

@@ -18,7 +18,7 @@ _LONGEST_LINE = 64 << 10
 def read(job: Job) -> str:
     """Imports the file."""
     path = Path(job.input)
-    line_length.refuse(path, _LONGEST_LINE, _end_of_text(path))
+    line_length.check(path, _LONGEST_LINE, _end_of_text(path))
     try:
         importing(job, bpy.ops.wm.ply_import, import_colors="SRGB")
     except ConversionError as error:

@@ -32,24 +32,24 @@ def read(job: Job) -> str:
     for item in scene.objects():
         if item.type == "LIGHT" and abs(item.data.temperature - _WHITE) < 1.0:
             item.data.use_temperature = False
-    moves = bake_caches.moves()
-    if moves or bake_caches.changing():
+    moves = bake_caches.has_motion()
+    if moves or bake_caches.has_cached_meshes():
         bake_caches.set_fps(_frames_per_second(job.input))
     if moves:
-        bake_caches.make_clip("Animation")
+        bake_caches.bake_to_clip("Animation")
     return "wm.usd_import"
 
 
 def _frames_per_second(path: str) -> float:
     """What the file says of its time codes, which the importer takes for frames; 24 where it says nothing."""
-    pxr = _pxr()
+    pxr = _load_pxr()
     try:
         return pxr.Sdf.Layer.OpenAsAnonymous(path, metadataOnly=True).timeCodesPerSecond
     except (pxr.Tf.ErrorException, AttributeError):
         return 24.0
 
 
-def _pxr() -> ModuleType:
+def _load_pxr() -> ModuleType:
     """What of USD's own library reads layers. It takes longer to load than most files to import."""
     folder = str(Path(bpy.utils.resource_path("LOCAL"), "python/lib/python3.11/site-packages"))
     if folder not in sys.path:
@@ -63,7 +63,7 @@ def _pxr() -> ModuleType:
 def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
     found = clips.find(bpy.context.scene)
-    moving = bool(found) or mesh_animation.any_left()
+    moving = bool(found) or mesh_animation.has_modifiers()
     _whiten_lights()
     exporting(
         job,
@@ -85,13 +85,13 @@ def write(job: Job) -> None:
         triangulate_meshes=job.triangulate,
         evaluation_mode="VIEWPORT",
     )
-    if job.animation and any(clips.is_assigned(clip) and clips.part_stands_still(clip) for clip in found):
-        _hold(Path(job.output))
+    if job.animation and any(clips.is_assigned(clip) and clips.has_still_part(clip) for clip in found):
+        _hold_poses(Path(job.output))
 
 
-def _hold(path: Path) -> None:
+def _hold_poses(path: Path) -> None:
     """Says of a pose that it lasts until the clip's end: told once, as the exporter does, it is no clip to readers."""
-    pxr = _pxr()
+    pxr = _load_pxr()
     if path.suffix != ".usdz":
         _hold_in_layer(pxr, path)
         return

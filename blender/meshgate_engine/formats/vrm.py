@@ -19,7 +19,7 @@ from . import glb_container, gltf
 def read(job: Job) -> str:
     """Imports the avatar; whoever sends a file may use it, so that no licence question is asked."""
     os.environ["BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION"] = "true"
-    with bone_mapping.menus_left_alone():
+    with bone_mapping.without_candidate_updates():
         importing(
             job,
             bpy.ops.import_scene.vrm,
@@ -50,7 +50,7 @@ def write(job: Job) -> None:
     vrm.humanoid.pose = "restPositionPose"
     expressions.add_from_blend_shapes(vrm)
     licence.fill(job, vrm.meta, item.data.vrm_addon_extension.vrm0.meta)
-    with _vertex_colours_as_they_are(), gltf.refraction(job):
+    with _active_vertex_colours(), gltf.chosen_refraction(job):
         exporting(
             job,
             bpy.ops.export_scene.vrm,
@@ -62,11 +62,11 @@ def write(job: Job) -> None:
             export_try_sparse_sk=True,
             ignore_warning=True,
         )
-    _check(job, vrm.meta.contact_information)
+    _finish(job, vrm.meta.contact_information)
 
 
 @contextlib.contextmanager
-def _vertex_colours_as_they_are() -> Iterator[None]:
+def _active_vertex_colours() -> Iterator[None]:
     """The add-on asks for those that materials use; glTF's exporter puts a white layer before any others."""
     from io_scene_vrm.external import io_scene_gltf2_support
 
@@ -83,7 +83,7 @@ def _vertex_colours_as_they_are() -> Iterator[None]:
         io_scene_gltf2_support._invoke_export_scene_gltf = usual
 
 
-def _check(job: Job, contact: str) -> None:
+def _finish(job: Job, contact: str) -> None:
     try:
         document, buffer = glb_container.load(Path(job.output))
         vrm = document["extensions"]["VRMC_vrm"]

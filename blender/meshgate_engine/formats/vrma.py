@@ -106,13 +106,13 @@ def write(job: Job) -> None:
     _only_slot(item, clip)
     bpy.context.scene.frame_start, bpy.context.scene.frame_end = round(clip.start), round(clip.end)
     bpy.context.view_layer.objects.active = item
-    with _bones_looked_up_once():
+    with _cached_human_bones():
         exporting(job, bpy.ops.export_scene.vrma, armature_object_name=item.name)
     _finish(job, clip.name)
 
 
 @contextlib.contextmanager
-def _bones_looked_up_once() -> Iterator[None]:
+def _cached_human_bones() -> Iterator[None]:
     """Spares the add-on the table of all human bones that it makes anew for each bone of each frame.
 
     That was four fifths of the time. Nobody assigns bones while it exports.

@@ -4,16 +4,16 @@ import bpy
 import numpy as np
 
 
-def part() -> None:
+def separate() -> None:
     """Gives faces on vertices of another face vertices of their own, and makes every mesh valid."""
     for mesh in bpy.data.meshes:
-        twins = _twins(mesh)
+        twins = _find_coincident(mesh)
         if len(twins):
-            _part(mesh, twins)
+            _separate(mesh, twins)
         mesh.validate()
 
 
-def _twins(mesh: bpy.types.Mesh) -> np.ndarray:
+def _find_coincident(mesh: bpy.types.Mesh) -> np.ndarray:
     """The faces that have the vertices of an earlier one, in whatever order."""
     if len(mesh.polygons) < 2:
         return np.empty(0, dtype=np.int64)
@@ -29,7 +29,7 @@ def _twins(mesh: bpy.types.Mesh) -> np.ndarray:
     return np.flatnonzero(later)
 
 
-def _part(mesh: bpy.types.Mesh, twins: np.ndarray) -> None:
+def _separate(mesh: bpy.types.Mesh, twins: np.ndarray) -> None:
     corners, starts = _corners(mesh), _starts(mesh)
     ends = np.append(starts[1:], len(corners))
     normals = [corner.vector.copy() for corner in mesh.corner_normals] if mesh.has_custom_normals else None

@@ -16,7 +16,7 @@ _KEEPERS = USD | {"abc"}
 _OTHER_MOTION = {"fbx", "glb", "blend"}
 
 
-def apply_modifiers(job: Job, *, scaled: bool) -> None:
+def apply(job: Job, *, scaled: bool) -> None:
     """Makes the shapes that modifiers give real, but for skeletons and meshes with blend shapes.
 
     Where the target holds meshes that change with time, these keep the modifiers that change them.
@@ -28,7 +28,7 @@ def apply_modifiers(job: Job, *, scaled: bool) -> None:
         return
     cached = [item for item in modified if any(modifier.type == _CACHE for modifier in item.modifiers)]
     moves = job.animation and target in _KEEPERS | _OTHER_MOTION
-    changing = mesh_animation.meshes() if moves else set()
+    changing = mesh_animation.changing_meshes() if moves else set()
     lost = [
         item
         for item in modified
@@ -37,18 +37,18 @@ def apply_modifiers(job: Job, *, scaled: bool) -> None:
     if cached and job.animation and target in _OTHER_MOTION:
         # One timeline, one clip: all of it, or a part of the one that is left.
         lost = list(dict.fromkeys([*lost, *cached]))
-        what = _motion(lost) if clips.find(bpy.context.scene) else "1 clip"
+        what = _motion_of(lost) if clips.find(bpy.context.scene) else "1 clip"
         job.lose(f"{what}: {target} holds no meshes that change with time")
     elif lost and target in _OTHER_MOTION:
-        job.lose(f"{_motion(lost)}: {target} holds no meshes that change with time")
+        job.lose(f"{_motion_of(lost)}: {target} holds no meshes that change with time")
     elif lost:
         reason = "the model is scaled" if scaled else f"{target} holds none beside a skeleton or blend shapes"
-        job.lose(f"{_motion(lost)} by modifiers: {reason}")
+        job.lose(f"{_motion_of(lost)} by modifiers: {reason}")
     modified = [item for item in modified if item in lost or item not in changing]
     for item in [item for item in modified if item.data.shape_keys]:
-        _lose(job, item, kept)
+        _report_lost(job, item, kept)
         modified.remove(item)
-    _apply(modified, kept)
+    _make_real(modified, kept)
 
 
 def _is_kept(item: bpy.types.Object, target: str) -> bool:
@@ -56,27 +56,27 @@ def _is_kept(item: bpy.types.Object, target: str) -> bool:
     return target == "abc" or not (item.data.shape_keys or item.find_armature())
 
 
-def _motion(items: list[bpy.types.Object]) -> str:
+def _motion_of(items: list[bpy.types.Object]) -> str:
     return f"the motion of {len(items)} mesh{'es' if len(items) > 1 else ''}"
 
 
-def settle(job: Job, item: bpy.types.Object) -> None:
+def apply_or_remove(job: Job, item: bpy.types.Object) -> None:
     """Makes the shape of one mesh real whose instances became objects, and removes what made them."""
     kept = _KEPT | {_CACHE}
     if not item.data.shape_keys:
-        _apply([item], kept)
+        _make_real([item], kept)
         return
-    _lose(job, item, kept)
+    _report_lost(job, item, kept)
     for modifier in _to_apply(item, kept):
         item.modifiers.remove(modifier)
 
 
-def _lose(job: Job, item: bpy.types.Object, kept: set[str]) -> None:
+def _report_lost(job: Job, item: bpy.types.Object, kept: set[str]) -> None:
     names = ", ".join(modifier.name for modifier in _to_apply(item, kept))
     job.lose(f"modifiers of {item.name}: {names} (it has blend shapes)")
 
 
-def _apply(modified: list[bpy.types.Object], kept: set[str]) -> None:
+def _make_real(modified: list[bpy.types.Object], kept: set[str]) -> None:
     muted = [modifier for item in modified for modifier in item.modifiers if modifier.type in kept]
     shown = [modifier.show_viewport for modifier in muted]
     for modifier in muted:

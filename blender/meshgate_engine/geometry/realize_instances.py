@@ -20,13 +20,13 @@ _SURFACES = {"CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME
 _INSTANCING = {"NODES", "PARTICLE_SYSTEM"}
 
 
-def make_real(job: Job) -> None:
+def realize(job: Job) -> None:
     """Makes meshes of all that shows one, and objects of all instances."""
-    _open_collections()
-    if not any(_may_show_more(item) for item in scene.objects()):
+    _realize_collections()
+    if not any(_shows_others(item) for item in scene.objects()):
         return
     children = object_replacement.children()
-    for holder, shown in _shown().items():
+    for holder, shown in _shown_meshes().items():
         item = holder
         if holder.type in _SURFACES:
             own = next((mesh for mesh, matrix in shown if matrix == Matrix.Identity(4)), None)
@@ -39,21 +39,21 @@ def make_real(job: Job) -> None:
                 for modifier in [modifier for modifier in item.modifiers if modifier.type in _INSTANCING]:
                     item.modifiers.remove(modifier)
         elif holder.type == "MESH":
-            _drop_instancing(job, holder)
+            _remove_instancing(job, holder)
         for mesh, matrix in shown:
-            _place(mesh, item, matrix)
+            _add_object(mesh, item, matrix)
         item.instance_type = "NONE"
     # The members of a family have no surface of their own; one that is left alone would get one.
     for item in [item for item in scene.objects() if item.type == "META" and item.visible_get()]:
         object_replacement.replace(item, None, children)
 
 
-def _may_show_more(item: bpy.types.Object) -> bool:
+def _shows_others(item: bpy.types.Object) -> bool:
     instancing = any(modifier.type in _INSTANCING for modifier in item.modifiers)
     return item.type in _SURFACES or item.instance_type != "NONE" or instancing
 
 
-def _shown() -> dict[bpy.types.Object, list[tuple[bpy.types.Mesh, Matrix]]]:
+def _shown_meshes() -> dict[bpy.types.Object, list[tuple[bpy.types.Mesh, Matrix]]]:
     """The meshes that objects show besides themselves, with their places as seen from the object."""
     copies: dict[int, bpy.types.Mesh] = {}
     found = defaultdict(list)
@@ -79,16 +79,16 @@ def _take_materials(mesh: bpy.types.Mesh, item: bpy.types.Object) -> None:
             mesh.materials[index] = slot.material.original
 
 
-def _drop_instancing(job: Job, item: bpy.types.Object) -> None:
+def _remove_instancing(job: Job, item: bpy.types.Object) -> None:
     """Leaves of a mesh that makes instances what it is without them."""
     if any(modifier.type in _INSTANCING for modifier in item.modifiers):
-        modifiers.settle(job, item)
+        modifiers.apply_or_remove(job, item)
     if not item.show_instancer_for_viewport or not len(item.data.vertices):
         # An object to hang the instances on; with its materials and UVs it would be counted as a mesh.
         item.data = bpy.data.meshes.new(item.data.name)
 
 
-def _place(mesh: bpy.types.Mesh, holder: bpy.types.Object, matrix: Matrix) -> None:
+def _add_object(mesh: bpy.types.Mesh, holder: bpy.types.Object, matrix: Matrix) -> None:
     made = bpy.data.objects.new(mesh.name, mesh)
     made.parent = holder
     # Unlike the object's own transform, this holds any matrix.
@@ -96,7 +96,7 @@ def _place(mesh: bpy.types.Mesh, holder: bpy.types.Object, matrix: Matrix) -> No
     bpy.context.scene.collection.objects.link(made)
 
 
-def _open_collections() -> None:
+def _realize_collections() -> None:
     """Makes objects of instances of collections: with the skeletons, clips, lights and cameras that are in them."""
     waiting = [item for item in scene.objects() if item.visible_get()]
     while waiting:
@@ -104,12 +104,12 @@ def _open_collections() -> None:
         if item.instance_type == "COLLECTION" and item.instance_collection:
             collection = item.instance_collection
             item.instance_type = "NONE"
-            waiting += _open(collection, item)
+            waiting += _realize_collection(collection, item)
 
 
-def _open(collection: bpy.types.Collection, holder: bpy.types.Object) -> list[bpy.types.Object]:
+def _realize_collection(collection: bpy.types.Collection, holder: bpy.types.Object) -> list[bpy.types.Object]:
     shown: dict[bpy.types.Object, None] = {}
-    _gather(collection, shown)
+    _collect_visible(collection, shown)
     copies = {source: source.copy() for source in collection.all_objects}
     offset = Matrix.Translation(-collection.instance_offset)
     for source, made in copies.items():
@@ -120,7 +120,7 @@ def _open(collection: bpy.types.Collection, holder: bpy.types.Object) -> list[bp
             made.parent, made.parent_type = holder, "OBJECT"
             made.matrix_parent_inverse = offset @ outside
         for part in (*made.constraints, *made.modifiers):
-            _point_at(part, copies)
+            _redirect(part, copies)
     opened = [copies[source] for source in shown]
     there = set(scene.objects())
     for source, made in zip(shown, opened, strict=True):
@@ -132,14 +132,14 @@ def _open(collection: bpy.types.Collection, holder: bpy.types.Object) -> list[bp
     return opened
 
 
-def _gather(collection: bpy.types.Collection, shown: dict[bpy.types.Object, None]) -> None:
+def _collect_visible(collection: bpy.types.Collection, shown: dict[bpy.types.Object, None]) -> None:
     shown.update(dict.fromkeys(item for item in collection.objects if not item.hide_viewport))
     for child in collection.children:
         if not child.hide_viewport:
-            _gather(child, shown)
+            _collect_visible(child, shown)
 
 
-def _point_at(part: bpy.types.bpy_struct, copies: dict[bpy.types.Object, bpy.types.Object]) -> None:
+def _redirect(part: bpy.types.bpy_struct, copies: dict[bpy.types.Object, bpy.types.Object]) -> None:
     """Lets a modifier or a constraint of a copy refer to the other copies."""
     for attribute in part.bl_rna.properties:
         if attribute.type == "POINTER" and not attribute.is_readonly:

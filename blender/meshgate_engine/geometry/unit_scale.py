@@ -34,10 +34,10 @@ _TEXT = ("size", "offset_x", "offset_y", "extrude", "offset", "bevel_depth")
 def scale(job: Job, factor: float) -> None:
     """Scales everything in the file by ``factor``, and says what cannot be."""
     matrix = Matrix.Scale(factor, 4)
-    read_on = [item for item in scene.meshes() if bake_caches.is_changing(item)]
-    for item in read_on:
-        _scale_what_is_read(item, factor)
-    for mesh in set(bpy.data.meshes) - {item.data for item in read_on}:
+    cached = [item for item in scene.meshes() if bake_caches.is_cached(item)]
+    for item in cached:
+        _scale_cached_mesh(item, factor)
+    for mesh in set(bpy.data.meshes) - {item.data for item in cached}:
         mesh.transform(matrix, shape_keys=True)
     for curve in bpy.data.curves:
         if isinstance(curve, bpy.types.TextCurve):
@@ -67,7 +67,7 @@ def scale(job: Job, factor: float) -> None:
     for camera in bpy.data.cameras:
         _multiply(camera, ("clip_start", "clip_end", "ortho_scale"), factor)
     _scale_curves(factor)
-    _tell(job)
+    _warn_of_unscaled(job)
     bpy.context.view_layer.update()
 
 
@@ -76,7 +76,7 @@ def _multiply(thing: bpy.types.bpy_struct, attributes: tuple[str, ...], factor: 
         setattr(thing, attribute, getattr(thing, attribute) * factor)
 
 
-def _scale_what_is_read(item: bpy.types.Object, factor: float) -> None:
+def _scale_cached_mesh(item: bpy.types.Object, factor: float) -> None:
     """Scales a mesh whose shape is read from its file for each frame, after it was read."""
     tree = bpy.data.node_groups.new("Scale", "GeometryNodeTree")
     for way in ("INPUT", "OUTPUT"):
@@ -121,7 +121,7 @@ def _scale_constraints(owner: bpy.types.Object | bpy.types.PoseBone, factor: flo
             _multiply(constraint, ("min", "max"), factor)
 
 
-def _tell(job: Job) -> None:
+def _warn_of_unscaled(job: Job) -> None:
     driven = [
         item.name
         for item in scene.objects()

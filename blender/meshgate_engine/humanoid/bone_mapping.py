@@ -113,7 +113,7 @@ def write(item: bpy.types.Object, found: dict[str, str]) -> None:
     # Else the add-on chooses by itself when it looks at the armature, which can take it a minute.
     bones.initial_automatic_bone_assignment = False
     extension.vrm0.humanoid.initial_automatic_bone_assignment = False
-    with menus_left_alone():
+    with without_candidate_updates():
         for name in _properties(extension):
             node, bone = getattr(bones, name).node, found.get(_camel(name), "")
             if node.bone_name != bone:
@@ -121,7 +121,7 @@ def write(item: bpy.types.Object, found: dict[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def menus_left_alone() -> Iterator[None]:
+def without_candidate_updates() -> Iterator[None]:
     """Spares the thought that the add-on gives, after each bone, to what its menus may offer: at the end is enough.
 
     It takes a tenth of a second each time, seconds for a whole avatar.
@@ -157,9 +157,9 @@ def by_name(data: bpy.types.Armature) -> dict[str, str]:
         if name and (name not in found or len(bone.parent_recursive) < len(found[name].parent_recursive)):
             found[name] = bone
     for side in ("left", "right"):
-        _settle_shoulder(found, side)
-    _settle_hips(found)
-    _settle_spine(found)
+        _resolve_shoulder(found, side)
+    _resolve_hips(found)
+    _resolve_spine(found)
     for chain in _CHAINS:
         above = None
         for name in chain:
@@ -198,7 +198,7 @@ def _human_name(name: str) -> str | None:
     return f"{side}{'Little' if which == 'Pinky' else which}{joints[joint]}"
 
 
-def _settle_shoulder(found: dict[str, bpy.types.Bone], side: str) -> None:
+def _resolve_shoulder(found: dict[str, bpy.types.Bone], side: str) -> None:
     """A shoulder is the collar bone for some (Mixamo), the upper arm for others (motion capture)."""
     collar = found.pop(f"{side}Collar", None)
     if f"{side}UpperArm" not in found and f"{side}Shoulder" in found:
@@ -207,7 +207,7 @@ def _settle_shoulder(found: dict[str, bpy.types.Bone], side: str) -> None:
         found[f"{side}Shoulder"] = collar
 
 
-def _settle_hips(found: dict[str, bpy.types.Bone]) -> None:
+def _resolve_hips(found: dict[str, bpy.types.Bone]) -> None:
     """The hips are what the legs and the head have in common, whatever the name says."""
     legs = [found.get("leftUpperLeg"), found.get("rightUpperLeg")]
     if None in legs or "head" not in found:
@@ -218,7 +218,7 @@ def _settle_hips(found: dict[str, bpy.types.Bone]) -> None:
         found["hips"] = common
 
 
-def _settle_spine(found: dict[str, bpy.types.Bone]) -> None:
+def _resolve_spine(found: dict[str, bpy.types.Bone]) -> None:
     """The bones between hips and neck, whatever they are called; the last one is what the arms hang on."""
     top = found.get("neck") or found.get("head")
     if top is None or "hips" not in found or found["hips"] not in top.parent_recursive:

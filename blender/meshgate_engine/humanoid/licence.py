@@ -9,7 +9,7 @@ import bpy
 
 from ..job import Job
 
-_WHO = {
+_PERMISSIONS = {
     "OnlyAuthor": "onlyAuthor",
     "ExplicitlyLicensedPerson": "onlySeparatelyLicensedPerson",
     "Everyone": "everyone",
@@ -50,7 +50,7 @@ def _translate(meta: bpy.types.PropertyGroup, older: bpy.types.PropertyGroup) ->
     licence = older.license_name
     if older.reference:
         meta.references.add().value = older.reference
-    meta.avatar_permission = _WHO[older.allowed_user_name]
+    meta.avatar_permission = _PERMISSIONS[older.allowed_user_name]
     meta.allow_excessively_violent_usage = older.violent_ussage_name == "Allow"
     meta.allow_excessively_sexual_usage = older.sexual_ussage_name == "Allow"
     commercial = older.commercial_ussage_name == "Allow" and "_NC" not in licence

@@ -13,13 +13,13 @@ from ..job import Job, counted
 from . import bone_mapping, expressions
 
 # Targets that hold what an avatar has.
-_KEEPERS = {"vrm", "blend"}
+_HOLDERS = {"vrm", "blend"}
 
 
 # Metres from the last bone of a VRM 0.x spring to the end that swings.
 _TAIL = 0.07
 
-_CHANCE = re.compile(r"-?[0-9a-f]{32}$")
+_RANDOM_SUFFIX = re.compile(r"-?[0-9a-f]{32}$")
 
 
 def upgrade(job: Job, item: bpy.types.Object) -> None:
@@ -37,14 +37,14 @@ def upgrade(job: Job, item: bpy.types.Object) -> None:
         flag = annotation.first_person_flag
         made.type = flag[0].lower() + flag[1:]
     if any(bone.node.bone_name for bone in older.humanoid.human_bones):
-        _upgrade_gaze(older.first_person, newer.look_at)
+        _upgrade_look_at(older.first_person, newer.look_at)
     if len(older.secondary_animation.bone_groups):
         _upgrade_springs(item, extension.spring_bone1)
 
 
-def say_lost(job: Job) -> None:
+def report_losses(job: Job) -> None:
     """Says what the target cannot hold; called with the scene as it was imported."""
-    if job.output_format in _KEEPERS:
+    if job.output_format in _HOLDERS:
         return
     expression_count = spring_count = 0
     for item in scene.armatures():
@@ -75,7 +75,7 @@ def _upgrade_expressions(
             part.clear()
     newer.expressions.custom.clear()
     groups = older.blend_shape_master.blend_shape_groups
-    _settle_presets(groups)
+    _assign_presets(groups)
     bpy.ops.vrm.assign_vrm1_expressions_from_vrm0(armature_object_name=item.name)
     custom = {expression.custom_name: expression for expression in newer.expressions.custom}
     for group in groups:
@@ -91,7 +91,7 @@ def _upgrade_expressions(
         job.lose(f"{lost} of {said} material changes in expressions: VRM 1.0 knows none of the kind")
 
 
-def _settle_presets(groups: bpy.types.bpy_prop_collection) -> None:
+def _assign_presets(groups: bpy.types.bpy_prop_collection) -> None:
     """Makes an expression without a preset, but called like one, that preset: as such applications of VRM 0.x play it.
 
     The add-on also passes over those that have a preset and no name.
@@ -107,7 +107,7 @@ def _settle_presets(groups: bpy.types.bpy_prop_collection) -> None:
             group.name = group.preset_name
 
 
-def _upgrade_gaze(older: bpy.types.PropertyGroup, newer: bpy.types.PropertyGroup) -> None:
+def _upgrade_look_at(older: bpy.types.PropertyGroup, newer: bpy.types.PropertyGroup) -> None:
     # The add-on holds Unity's (x, y, z) as (x, z, y), and a VRM 1.0 looks the other way: x is mirrored.
     across, ahead, up = older.first_person_bone_offset
     newer.offset_from_head_bone = (-across, up, ahead)
@@ -127,7 +127,7 @@ def _upgrade_springs(item: bpy.types.Object, newer: bpy.types.PropertyGroup) -> 
     for part in (newer.springs, newer.collider_groups):
         for named in part:
             # Names with a number by chance in them would make equal conversions differ.
-            named.vrm_name = _CHANCE.sub("", named.vrm_name)
+            named.vrm_name = _RANDOM_SUFFIX.sub("", named.vrm_name)
     ends = {spring.joints[-1].node.bone_name for spring in newer.springs if len(spring.joints)}
     tails = _add_tails(item, {name for name in ends if name in item.data.bones and not item.data.bones[name].children})
     for spring in newer.springs:

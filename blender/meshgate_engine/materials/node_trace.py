@@ -21,9 +21,9 @@ class Source:
     image: bpy.types.ShaderNodeTexImage | None = None
     channel: int | None = None
     factor: tuple[float, ...] = WHITE
-    by_vertices: bool = False
+    vertex_coloured: bool = False
     # Nodes do more to it than that.
-    by_more: bool = False
+    has_other_nodes: bool = False
 
     def times(self, other: "Source") -> "Source":
         """The product of both; of two images it is the first."""
@@ -31,8 +31,8 @@ class Source:
             self.image or other.image,
             self.channel if self.image else other.channel,
             tuple(one * two for one, two in zip(self.factor, other.factor, strict=True)),
-            self.by_vertices or other.by_vertices,
-            self.by_more or other.by_more or bool(self.image and other.image),
+            self.vertex_coloured or other.vertex_coloured,
+            self.has_other_nodes or other.has_other_nodes or bool(self.image and other.image),
         )
 
 
@@ -69,25 +69,25 @@ class Trace:
     def source(self, socket: bpy.types.NodeSocket, groups: Groups) -> Source:
         self._steps += 1
         if self._steps > _MOST_STEPS:
-            return Source(by_more=True)
+            return Source(has_other_nodes=True)
         if not socket.is_linked:
             return Source(factor=rgb(socket.default_value)) if hasattr(socket, "default_value") else Source()
         link = socket.links[0]
         node, output = link.from_node, link.from_socket
         if node.type == "TEX_IMAGE":
-            return Source(node, 3 if output.name == "Alpha" else None) if node.image else Source(by_more=True)
+            return Source(node, 3 if output.name == "Alpha" else None) if node.image else Source(has_other_nodes=True)
         if node.type in {"VERTEX_COLOR", "ATTRIBUTE"}:
-            return Source(by_vertices=True)
+            return Source(vertex_coloured=True)
         if node.type in {"RGB", "VALUE"}:
             return Source(factor=rgb(output.default_value))
         if node.type == "REROUTE":
             return self.source(node.inputs[0], groups)
         if node.type == "GROUP":
             inside = _inside(node, output)
-            return self.source(inside, (*groups, node)) if inside else Source(by_more=True)
+            return self.source(inside, (*groups, node)) if inside else Source(has_other_nodes=True)
         if node.type == "GROUP_INPUT":
             outside = _outside(output, groups)
-            return self.source(outside, groups[:-1]) if outside else Source(by_more=True)
+            return self.source(outside, groups[:-1]) if outside else Source(has_other_nodes=True)
         if node.type in {"SEPARATE_COLOR", "SEPRGB"} and getattr(node, "mode", "RGB") == "RGB":
             whole = self.source(node.inputs[0], groups)
             index = list(node.outputs).index(output)
@@ -97,7 +97,7 @@ class Trace:
         if factors:
             return self.source(factors[0], groups).times(self.source(factors[1], groups))
         sources = (self.source(each, groups) for each in node.inputs if each.is_linked and each.enabled)
-        return replace(next((each for each in sources if each.image), Source()), factor=WHITE, by_more=True)
+        return replace(next((each for each in sources if each.image), Source()), factor=WHITE, has_other_nodes=True)
 
 
 def _factors(node: bpy.types.ShaderNode) -> tuple[bpy.types.NodeSocket, bpy.types.NodeSocket] | None:

@@ -20,66 +20,70 @@ _VALUES = ("Metallic", "Roughness", "Specular IOR Level")
 _USD_VALUES = ("Metallic", "Roughness", "Coat Weight", "Coat Roughness")
 
 # Nodes that make of an alpha nothing but whole and none.
-_CUTTING = {"ROUND", "GREATER_THAN", "LESS_THAN"}
+_CUTOFFS = {"ROUND", "GREATER_THAN", "LESS_THAN"}
 
 
 @dataclass
-class _Told:
+class _Counts:
     """How many textures lose what on the way."""
 
     tinted: int = 0
-    by_vertices: int = 0
-    by_more: int = 0
+    vertex_coloured: int = 0
+    has_other_nodes: int = 0
     unlit: int = 0
     cut: int = 0
 
 
-def simplify(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
+def link_images_directly(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     """Readies the materials for targets whose exporters need it, and says what they cannot hold.
 
     Returns the images that were made, each with the one of which it is a channel. The colours that tint textures
     are in ``job.tints`` afterwards, but for USD and glTF, whose textures hold them.
     """
-    split = texture_baking.Channels()
-    told = _Told()
+    baked = texture_baking.BakedImages()
+    counts = _Counts()
     for material in texture_usage.materials(bpy.context.scene.objects):
         if material.node_tree and material.is_editable:
-            made = _Material(job, material, split, told)
+            made = _Material(job, material, baked, counts)
             if job.output_format in _GLTF:
                 made.tint_for_gltf()
             else:
-                made.simplify()
-    _tell(job, told)
-    return split.made
+                made.link_images_directly()
+    _report(job, counts)
+    return baked.made
 
 
-def _tell(job: Job, told: _Told) -> None:
+def _report(job: Job, counts: _Counts) -> None:
     target = job.output_format
-    if told.tinted:
+    if counts.tinted:
         # What viewers do with both, a texture and a colour, is not agreed on.
-        verb, beside = ("s that tint", "them") if told.tinted > 1 else (" that tints", "it")
+        verb, beside = ("s that tint", "them") if counts.tinted > 1 else (" that tints", "it")
         both = f"not every reader of {target} multiplies them"
-        job.warn(f"the colour{verb} {counted(told.tinted, 'texture')} came out beside {beside}: {both}")
-    if told.by_vertices:
-        job.lose(f"the tint of {counted(told.by_vertices, 'texture')} by vertex colours: {target} holds no mix of them")
-    if told.by_more:
-        as_is = "it as it is" if told.by_more == 1 else "them as they are"
-        job.lose(f"what nodes make of {counted(told.by_more, 'texture')}: {target} holds {as_is}")
-    if told.cut:
-        job.lose(f"{losing(told.cut, 'sharp edges of alpha')}: {target} holds no cutoff")
-    if told.unlit:
-        job.lose(f"{counted(told.unlit, 'unlit material')} became lit: {target} holds no other")
+        job.warn(f"the colour{verb} {counted(counts.tinted, 'texture')} came out beside {beside}: {both}")
+    if counts.vertex_coloured:
+        job.lose(
+            f"the tint of {counted(counts.vertex_coloured, 'texture')} by vertex colours: {target} holds no mix of them"
+        )
+    if counts.has_other_nodes:
+        as_is = "it as it is" if counts.has_other_nodes == 1 else "them as they are"
+        job.lose(f"what nodes make of {counted(counts.has_other_nodes, 'texture')}: {target} holds {as_is}")
+    if counts.cut:
+        job.lose(f"{losing(counts.cut, 'sharp edges of alpha')}: {target} holds no cutoff")
+    if counts.unlit:
+        job.lose(f"{counted(counts.unlit, 'unlit material')} became lit: {target} holds no other")
 
 
 class _Material:
-    def __init__(self, job: Job, material: bpy.types.Material, split: texture_baking.Channels, told: _Told) -> None:
+    def __init__(
+        self, job: Job, material: bpy.types.Material, baked: texture_baking.BakedImages, counts: _Counts
+    ) -> None:
         self.job, self.material, self.tree = job, material, material.node_tree
-        self.split, self.told = split, told
+        self.baked, self.counts = baked, counts
         self.trace = node_trace.Trace()
         self.is_usd = job.output_format in USD
         self.is_fbx = job.output_format == "fbx"
 
-    def simplify(self) -> None:
+    def link_images_directly(self) -> None:
         output = self.tree.get_output_node("ALL")
         found = list(self.trace.shaders(output.inputs["Surface"], ())) if output else []
         shader = next((each for each in found if each[0].type == "BSDF_PRINCIPLED"), None)
@@ -90,7 +94,7 @@ class _Material:
         node, groups = shader
         principled = node
         if node.type != "BSDF_PRINCIPLED" or groups:
-            if not self._is_known(node, groups):
+            if not self._is_image_or_plain(node, groups):
                 return
             principled = self._principled(node)
         if found[0][0] != principled:
@@ -108,30 +112,30 @@ class _Material:
                 if name == "Emission Color" and source.image and not self.is_fbx and not strength.is_linked:
                     # Their exporters leave it out beside a texture.
                     source = source.times(node_trace.Source(factor=node_trace.rgb(strength.default_value)))
-                self._colour(source, principled.inputs[name], socket)
+                self._link_colour(source, principled.inputs[name], socket)
         for name in _USD_VALUES if self.is_usd else _VALUES:
             self.trace.restart()
             socket = node.inputs.get(name)
             if socket and socket.is_linked:
                 source = self.trace.source(socket, groups)
                 if not self.is_usd or principled is not node or source.factor != node_trace.WHITE:
-                    self._value(source, principled.inputs[name], name)
+                    self._link_value(source, principled.inputs[name], name)
         alpha = principled.inputs["Alpha"] if principled.inputs["Alpha"].is_linked else node.inputs.get("Alpha")
         if alpha and alpha.is_linked:
-            self._alpha(alpha, groups, principled.inputs["Alpha"])
+            self._link_alpha(alpha, groups, principled.inputs["Alpha"])
         if not self.is_fbx:
-            _without_tints(principled.inputs)
+            _fold_tints(principled.inputs)
         if self.is_usd:
-            self._flatten(principled.inputs["Normal"])
+            self._bake_normal_strength(principled.inputs["Normal"])
 
     def _is_toon(self) -> bool:
         extension = getattr(self.material, "vrm_addon_extension", None)
         return extension is not None and extension.mtoon1.enabled
 
-    def _is_known(self, node: bpy.types.ShaderNode, groups: node_trace.Groups) -> bool:
+    def _is_image_or_plain(self, node: bpy.types.ShaderNode, groups: node_trace.Groups) -> bool:
         """Whether a shader's colour is an image or a plain one."""
         source = self.trace.source(node.inputs.get("Base Color") or node.inputs["Color"], groups)
-        return source.image is not None or not source.by_more
+        return source.image is not None or not source.has_other_nodes
 
     def _principled(self, node: bpy.types.ShaderNode) -> bpy.types.ShaderNode:
         """A Principled BSDF like a shader that is another, or in a group."""
@@ -139,7 +143,7 @@ class _Material:
         if node.type == "EMISSION":
             made.inputs["Roughness"].default_value = 1.0
             made.inputs["Specular IOR Level"].default_value = 0.0
-            self.told.unlit += 1
+            self.counts.unlit += 1
         for socket in node.inputs:
             to = made.inputs.get("Base Color" if socket.name == "Color" else socket.name)
             if to and hasattr(socket, "default_value") and to.type == socket.type:
@@ -158,35 +162,35 @@ class _Material:
                 self.tree.links.new(factor, principled.inputs["Alpha"])
                 return
 
-    def _colour(self, source: node_trace.Source, to: bpy.types.NodeSocket, socket: bpy.types.NodeSocket) -> None:
+    def _link_colour(self, source: node_trace.Source, to: bpy.types.NodeSocket, socket: bpy.types.NodeSocket) -> None:
         tint = max(abs(one - 1.0) for one in source.factor) > 1e-6
-        plain = not (tint or source.by_vertices or source.by_more or source.channel is not None)
+        plain = not (tint or source.vertex_coloured or source.has_other_nodes or source.channel is not None)
         if plain and to == socket and socket.links[0].from_node == source.image:
             if self.job.input_format not in {"fbx", "obj"}:
                 # What a link hides is nobody's colour, but exporters write it and readers multiply by it.
                 to.default_value = (*node_trace.WHITE, 1.0)
             return
         if source.image is None or max(source.factor) < 1e-6:
-            if not source.by_more:
+            if not source.has_other_nodes:
                 for link in list(to.links):
                     self.tree.links.remove(link)
                 to.default_value = (*source.factor, 1.0)
             return
-        self.told.by_vertices += source.by_vertices
-        self.told.by_more += source.by_more
-        node = self._own(source.image)
+        self.counts.vertex_coloured += source.vertex_coloured
+        self.counts.has_other_nodes += source.has_other_nodes
+        node = self._copy_node(source.image)
         if source.channel is not None:
-            node.image = self.split.image(node.image, source.channel) or node.image
+            node.image = self.baked.channel(node.image, source.channel) or node.image
         colour = node.outputs["Color"]
         if tint and self.is_usd:
-            colour = self._scaled(colour, source.factor)
+            colour = self._scaled_colour(colour, source.factor)
         elif tint:
-            self.told.tinted += 1
+            self.counts.tinted += 1
             self.job.tints[self.material.name, to.name] = source.factor
         self.tree.links.new(colour, to)
         to.default_value = (*source.factor, 1.0)
 
-    def _scaled(self, colour: bpy.types.NodeSocket, factor: tuple[float, ...]) -> bpy.types.NodeSocket:
+    def _scaled_colour(self, colour: bpy.types.NodeSocket, factor: tuple[float, ...]) -> bpy.types.NodeSocket:
         """What USD's exporter writes as the texture's scale."""
         scale = self.tree.nodes.new("ShaderNodeVectorMath")
         scale.operation = "MULTIPLY_ADD"
@@ -202,7 +206,12 @@ class _Material:
                 if not socket.is_linked or socket.links[0].from_node.type != "VECT_MATH":
                     continue
                 source = self.trace.source(socket, ())
-                if source.image is None or source.by_more or source.by_vertices or source.channel is not None:
+                if (
+                    source.image is None
+                    or source.has_other_nodes
+                    or source.vertex_coloured
+                    or source.channel is not None
+                ):
                     continue
                 mix = self.tree.nodes.new("ShaderNodeMix")
                 mix.data_type, mix.blend_type = "RGBA", "MULTIPLY"
@@ -211,9 +220,9 @@ class _Material:
                 self.tree.links.new(source.image.outputs["Color"], one)
                 self.tree.links.new(next(each for each in mix.outputs if each.enabled), socket)
 
-    def _value(self, source: node_trace.Source, to: bpy.types.NodeSocket, name: str) -> None:
+    def _link_value(self, source: node_trace.Source, to: bpy.types.NodeSocket, name: str) -> None:
         factor = source.factor[0]
-        if source.image is None or source.by_more or source.by_vertices:
+        if source.image is None or source.has_other_nodes or source.vertex_coloured:
             return
         node = source.image
         if factor == 0.0:
@@ -222,49 +231,49 @@ class _Material:
             to.default_value = 0.0
             return
         if source.channel is not None or factor != 1.0:
-            made = self.split.image(
+            made = self.baked.channel(
                 node.image, source.channel, factor, name.removesuffix(" IOR Level").replace(" ", "_").lower()
             )
             if made is None:
                 return
-            node = self._own(node)
+            node = self._copy_node(node)
             node.image = made
         elif node.id_data != self.tree:
-            node = self._own(node)
+            node = self._copy_node(node)
         self.tree.links.new(node.outputs["Color"], to)
 
-    def _alpha(self, socket: bpy.types.NodeSocket, groups: node_trace.Groups, to: bpy.types.NodeSocket) -> None:
+    def _link_alpha(self, socket: bpy.types.NodeSocket, groups: node_trace.Groups, to: bpy.types.NodeSocket) -> None:
         """What lets the background through as the image's own alpha, where the exporter looks for it."""
         self.trace.restart()
-        cut = _cut(socket.links[0].from_node)
+        cut = _before_cutoff(socket.links[0].from_node)
         source = self.trace.source(cut or socket, groups)
         node, factor = source.image, source.factor[0]
-        if node is None or source.by_more or node.id_data != self.tree:
+        if node is None or source.has_other_nodes or node.id_data != self.tree:
             return
         if cut and self.is_usd:
             # It holds a cutoff, and its exporter finds it.
             to = cut
         elif cut:
-            self.told.cut += 1
+            self.counts.cut += 1
         if source.channel != 3:
             if not self.is_usd or factor != 1.0:
-                self._value(source, to, "Alpha")
+                self._link_value(source, to, "Alpha")
             return
-        made = self.split.clearer(node.image, factor) if factor != 1.0 else None
+        made = self.baked.with_alpha_factor(node.image, factor) if factor != 1.0 else None
         if made:
             image = node.image
-            node = self._own(node)
+            node = self._copy_node(node)
             node.image = made
             # Colour and alpha are one image to most readers.
             for other in [each for each in self.tree.nodes if each.type == "TEX_IMAGE" and each.image == image]:
                 links = list(other.outputs["Color"].links)
-                own = self._own(other) if links else other
+                own = self._copy_node(other) if links else other
                 for link in links:
                     self.tree.links.new(own.outputs["Color"], link.to_socket)
                 own.image = made if links else own.image
         self.tree.links.new(node.outputs["Alpha"], to)
 
-    def _flatten(self, normal: bpy.types.NodeSocket) -> None:
+    def _bake_normal_strength(self, normal: bpy.types.NodeSocket) -> None:
         """Puts the strength of a normal map into the map, of which USD's exporter writes nothing else."""
         bump = normal.links[0].from_node if normal.is_linked else None
         if bump is None or bump.type != "NORMAL_MAP" or bump.id_data != self.tree or bump.inputs["Strength"].is_linked:
@@ -273,14 +282,14 @@ class _Material:
         node = colour.links[0].from_node if colour.is_linked else None
         if strength == 1.0 or node is None or node.type != "TEX_IMAGE" or not node.image:
             return
-        made = self.split.flatter(node.image, strength)
+        made = self.baked.with_normal_strength(node.image, strength)
         if made:
-            node = self._own(node)
+            node = self._copy_node(node)
             node.image = made
             bump.inputs["Strength"].default_value = 1.0
             self.tree.links.new(node.outputs["Color"], colour)
 
-    def _own(self, node: bpy.types.ShaderNodeTexImage) -> bpy.types.ShaderNodeTexImage:
+    def _copy_node(self, node: bpy.types.ShaderNodeTexImage) -> bpy.types.ShaderNodeTexImage:
         """A node of this material with the same image, laid out alike, that nothing else is linked to."""
         made = self.tree.nodes.new("ShaderNodeTexImage")
         made.image, made.extension, made.interpolation = node.image, node.extension, node.interpolation
@@ -289,7 +298,7 @@ class _Material:
         return made
 
 
-def _without_tints(inputs: bpy.types.NodeInputs) -> None:
+def _fold_tints(inputs: bpy.types.NodeInputs) -> None:
     """Makes highlights and sheen as strong as they are with tints, which the targets do not hold.
 
     Where specularity and gloss were meant, glTF's importer mirrors all light and tints it.
@@ -303,8 +312,8 @@ def _without_tints(inputs: bpy.types.NodeInputs) -> None:
         sheen.default_value *= max(tint.default_value[:3])
 
 
-def _cut(node: bpy.types.ShaderNode) -> bpy.types.NodeSocket | None:
+def _before_cutoff(node: bpy.types.ShaderNode) -> bpy.types.NodeSocket | None:
     """What a node makes whole or none of; glTF's importer takes what is less than a value from one."""
     if node.type == "MATH" and node.operation == "SUBTRACT" and node.inputs[1].is_linked:
         node = node.inputs[1].links[0].from_node
-    return node.inputs[0] if node.type == "MATH" and node.operation in _CUTTING else None
+    return node.inputs[0] if node.type == "MATH" and node.operation in _CUTOFFS else None

@@ -13,14 +13,14 @@ _MOST_PIXELS = 8192 * 4096
 _NAMES = ("red", "green", "blue", "alpha")
 
 
-class Channels:
+class BakedImages:
     """The images made so far: ``made`` says of each which one it is made of."""
 
     def __init__(self) -> None:
         self.made: dict[bpy.types.Image, bpy.types.Image] = {}
-        self._known: dict[tuple, bpy.types.Image] = {}
+        self._cache: dict[tuple, bpy.types.Image] = {}
 
-    def image(
+    def channel(
         self, image: bpy.types.Image, channel: int | None, factor: float = 1.0, name: str = ""
     ) -> bpy.types.Image | None:
         """A grey image of one channel, or of an image's brightness, times a factor; None when it cannot be made."""
@@ -31,20 +31,20 @@ class Channels:
             )
             pixels[:, :3], pixels[:, 3] = (grey * np.float32(factor))[:, None], 1.0
 
-        made = self._made(image, (channel, round(factor, 6)), name or _NAMES[channel or 0], change)
+        made = self._bake(image, (channel, round(factor, 6)), name or _NAMES[channel or 0], change)
         if made:
             made.colorspace_settings.name = "Non-Color"
         return made
 
-    def clearer(self, image: bpy.types.Image, factor: float) -> bpy.types.Image | None:
+    def with_alpha_factor(self, image: bpy.types.Image, factor: float) -> bpy.types.Image | None:
         """The image with its alpha times a factor; None when it cannot be made."""
 
         def change(pixels: np.ndarray) -> None:
             pixels[:, 3] *= np.float32(factor)
 
-        return self._made(image, ("clearer", round(factor, 6)), "alpha", change)
+        return self._bake(image, ("alpha", round(factor, 6)), "alpha", change)
 
-    def flatter(self, image: bpy.types.Image, strength: float) -> bpy.types.Image | None:
+    def with_normal_strength(self, image: bpy.types.Image, strength: float) -> bpy.types.Image | None:
         """An image of normals that stand out by a strength; None when it cannot be made."""
 
         def change(pixels: np.ndarray) -> None:
@@ -52,13 +52,13 @@ class Channels:
             lengths = np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.float32(1e-6))
             pixels[:, :3] = (normals / lengths + 1) / 2
 
-        return self._made(image, ("flatter", round(strength, 6)), "normal", change)
+        return self._bake(image, ("normal", round(strength, 6)), "normal", change)
 
-    def _made(
+    def _bake(
         self, image: bpy.types.Image, key: tuple, name: str, change: Callable[[np.ndarray], None]
     ) -> bpy.types.Image | None:
-        if (image, *key) in self._known:
-            return self._known[image, *key]
+        if (image, *key) in self._cache:
+            return self._cache[image, *key]
         width, height = image.size
         if not 0 < width * height <= _MOST_PIXELS:
             return None
@@ -67,11 +67,11 @@ class Channels:
         change(pixels.reshape(-1, 4))
         stem = texture_files.name(image).rpartition(".")[0] or image.name
         made = bpy.data.images.new(f"{stem}_{name}", width, height, alpha=True)
-        texture_files.take_settings(made, image)
+        texture_files.copy_settings(made, image)
         made.filepath_raw = f"//{stem}_{name}.png"
         made.file_format = "PNG"
         made.pixels.foreach_set(pixels)
         made.pack()
         self.made[made] = image
-        self._known[image, *key] = made
+        self._cache[image, *key] = made
         return made

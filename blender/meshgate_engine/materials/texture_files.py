@@ -31,7 +31,7 @@ def relink(job: Job) -> list[str]:
             files = _files(Path(job.input))
         path = image.filepath_raw or image.name
         name = base_name(path)
-        found = _likeliest(path, files) or _likeliest(unquote(path), files)
+        found = _best_matches(path, files) or _best_matches(unquote(path), files)
         if not found or not _load(image, found[0]):
             names.append(name)
         elif any(not filecmp.cmp(found[0], other, shallow=False) for other in found[1:]):
@@ -40,7 +40,7 @@ def relink(job: Job) -> list[str]:
     return sorted(set(names))
 
 
-def _likeliest(path: str, files: dict[str, list[Path]]) -> list[Path]:
+def _best_matches(path: str, files: dict[str, list[Path]]) -> list[Path]:
     """The files of the path's name that agree with the most of its end."""
     found = files.get(base_name(path).casefold(), [])
     wanted = re.split(r"[/\\]", path.casefold())[::-1]
@@ -109,7 +109,7 @@ def is_within(path: str) -> bool:
     return real.startswith(os.path.realpath(os.getcwd()) + os.sep) and os.path.isfile(real)
 
 
-def take_settings(made: bpy.types.Image, image: bpy.types.Image) -> None:
+def copy_settings(made: bpy.types.Image, image: bpy.types.Image) -> None:
     """Lets an image be read as another one is."""
     # It has no name while its pixels were never asked for.
     if image.colorspace_settings.name:
@@ -127,7 +127,7 @@ def _load(image: bpy.types.Image, file: Path) -> bool:
         bpy.data.images.remove(found)
         return False
     name = image.name
-    take_settings(found, image)
+    copy_settings(found, image)
     image.user_remap(found)
     bpy.data.images.remove(image)
     found.name = name

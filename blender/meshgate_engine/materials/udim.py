@@ -15,7 +15,7 @@ _TARGETS = {"glb", "vrm", "fbx", "obj"}
 _FIRST = 1001
 
 
-def split(job: Job) -> None:
+def split_tiles(job: Job) -> None:
     """Makes each tile an image, with a material for the faces that lie on it, where the target holds no tiles."""
     if job.output_format not in _TARGETS:
         return
@@ -64,7 +64,7 @@ class _Tiles:
         """Gives the faces of a material one of their tile each."""
         indices = np.empty(len(mesh.polygons), dtype=np.int32)
         mesh.polygons.foreach_get("material_index", indices)
-        numbers = _numbers(mesh)
+        numbers = _tile_numbers(mesh)
         places = indices == index
         for order, number in enumerate(np.unique(numbers[places]) if places.any() else [_FIRST]):
             made = self._material(material, int(number))
@@ -108,11 +108,11 @@ class _Tiles:
         image = bpy.data.images.new(name, 1, 1)
         image.pack(data=content, data_len=len(content))
         image.source, image.filepath_raw = "FILE", f"//{name}"
-        texture_files.take_settings(image, tiled)
+        texture_files.copy_settings(image, tiled)
         return image
 
 
-def _numbers(mesh: bpy.types.Mesh) -> np.ndarray:
+def _tile_numbers(mesh: bpy.types.Mesh) -> np.ndarray:
     """The number of the tile that each face lies on."""
     layer = next((each for each in mesh.uv_layers if each.active_render), None)
     if layer is None:

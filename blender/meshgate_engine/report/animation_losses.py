@@ -28,21 +28,21 @@ _SAME = 1e-3
 _OF_NO_ACCOUNT = {"color"}
 
 
-def tell(job: Job) -> None:
+def report_losses(job: Job) -> None:
     """Says which parts are lost; that a clip of nothing else did not come out is said where clips are counted."""
     target = job.output_format
     if not job.animation:
         return
     if target in _CLIPS:
         found = clips.find(bpy.context.scene)
-        groups = [clips.together(found)] if target in clips.ONE_TIMELINE else [[clip] for clip in found]
-        changed = [set(_changed(group)) for group in groups]
+        groups = [clips.playing_together(found)] if target in clips.ONE_TIMELINE else [[clip] for clip in found]
+        changed = [set(_changed_parts(group)) for group in groups]
         for part, (name, holders) in _PARTS.items():
-            lost = sum(part in kinds and bool(kinds - _unheld(target)) for kinds in changed)
+            lost = sum(part in kinds and bool(kinds - _parts_not_held(target)) for kinds in changed)
             if lost and target not in holders:
                 job.lose(f"{name.format(counted(lost, 'clip'))}: {target} holds no such motion")
-    changing = sum(map(_changes, texture_usage.materials(scene.objects())))
-    strips = _arranged()
+    changing = sum(map(_is_animated, texture_usage.materials(scene.objects())))
+    strips = _arranged_strips()
     if strips and target in _CLIPS | _ONE_SKELETON:
         verb = "is" if strips == 1 else "are"
         job.lose(f"how {counted(strips, 'strip')} of NLA tracks {verb} played: {target} holds each clip as it is")
@@ -50,7 +50,7 @@ def tell(job: Job) -> None:
         job.lose(f"the changes of {counted(changing, 'material')}: {target} holds none that change with time")
 
 
-def _arranged() -> int:
+def _arranged_strips() -> int:
     """Strips that play one after another, at another speed, repeated, backwards, or mixed with what is below."""
     found = set()
     for owner in bpy.context.scene.objects:
@@ -66,14 +66,14 @@ def _is_altered(strip: bpy.types.NlaStrip) -> bool:
     return mixed or strip.use_reverse or any(abs(each - 1) > _SAME for each in (strip.scale, strip.repeat))
 
 
-def _unheld(target: str) -> set[str]:
+def _parts_not_held(target: str) -> set[str]:
     return {part for part, (_name, holders) in _PARTS.items() if target not in holders}
 
 
-def _changed(group: list[clips.Clip]) -> Iterator[str]:
+def _changed_parts(group: list[clips.Clip]) -> Iterator[str]:
     for clip in group:
         for owner, slot in clip.parts:
-            for path in clips.changed(clip.action, slot) - _OF_NO_ACCOUNT:
+            for path in clips.changed_paths(clip.action, slot) - _OF_NO_ACCOUNT:
                 if owner.id_type == "LIGHT":
                     yield "lights"
                 elif owner.id_type == "CAMERA":
@@ -84,9 +84,9 @@ def _changed(group: list[clips.Clip]) -> Iterator[str]:
                     yield "rest"
 
 
-def _changes(material: bpy.types.Material) -> bool:
+def _is_animated(material: bpy.types.Material) -> bool:
     for owner in (material, material.node_tree):
         data = owner.animation_data if owner else None
-        if data and data.action and data.action_slot and clips.changed(data.action, data.action_slot):
+        if data and data.action and data.action_slot and clips.changed_paths(data.action, data.action_slot):
             return True
     return False

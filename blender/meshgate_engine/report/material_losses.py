@@ -12,7 +12,7 @@ from ..materials import features, texture_usage
 _UNWRITTEN = {"ambient occlusion", "specular colour"}
 
 
-def tell(job: Job) -> None:
+def report_losses(job: Job) -> None:
     """Says which features of the scene's materials the target does not hold."""
     target, row = job.output_format, capabilities.of(job.output_format)
     lost = Counter()

@@ -18,15 +18,15 @@ _KINDS = {
 }
 
 
-def tell(job: Job) -> None:
+def report_losses(job: Job) -> None:
     """Says which objects are lost. Raises ``empty_model`` when these are all."""
     objects = scene.objects()
     lost = [item for item in objects if item.type in _KINDS and job.output_format not in _KINDS[item.type][2]]
     if objects and len(lost) == len(objects):
         raise ConversionError("empty_model", f"the model has nothing that {job.output_format} holds")
     for kind, (one, many, _holders) in _KINDS.items():
-        _lose(job, sum(item.type == kind for item in lost), one, many)
-    _lose(job, sum(map(_hairs, scene.meshes())), "hair particle system", "hair particle systems")
+        _report(job, sum(item.type == kind for item in lost), one, many)
+    _report(job, sum(map(_hairs, scene.meshes())), "hair particle system", "hair particle systems")
 
 
 def _hairs(item: bpy.types.Object) -> int:
@@ -39,6 +39,6 @@ def _hairs(item: bpy.types.Object) -> int:
     )
 
 
-def _lose(job: Job, count: int, one: str, many: str) -> None:
+def _report(job: Job, count: int, one: str, many: str) -> None:
     if count:
         job.lose(f"{count} {one if count == 1 else many}: {job.output_format} holds none")

@@ -8,15 +8,15 @@ from ..job import Job
 _MOST = 4
 
 
-def tell(job: Job) -> None:
+def report_losses(job: Job) -> None:
     """Says on how many vertices weights are left out."""
-    count = sum(_vertices(item) for item in scene.meshes() if item.find_armature())
+    count = sum(_overweighted_vertices(item) for item in scene.meshes() if item.find_armature())
     if count:
         noun = "vertex" if count == 1 else "vertices"
         job.lose(f"bone weights of {count} {noun}: {job.output_format} is written with the {_MOST} largest of each")
 
 
-def _vertices(item: bpy.types.Object) -> int:
+def _overweighted_vertices(item: bpy.types.Object) -> int:
     bones = item.find_armature().data.bones
     deforming = {group.index for group in item.vertex_groups if group.name in bones and bones[group.name].use_deform}
     return sum(

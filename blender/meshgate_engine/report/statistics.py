@@ -34,7 +34,7 @@ def counts(missing_textures: list[str]) -> dict:
         "bones": sum(len(armature.bones) for armature in armatures),
         "skins": sum(_is_skinned(item) for item in objects if item.type == "MESH"),
         "blend_shapes": sum(len(mesh.shape_keys.key_blocks) - 1 for mesh in meshes if mesh.shape_keys),
-        "clips": _clips(bpy.context.scene) or bake_caches.clips(),
+        "clips": _clips(bpy.context.scene) or bake_caches.clip_of_cached_meshes(),
         "cameras": sum(item.type == "CAMERA" for item in objects),
         "lights": sum(item.type == "LIGHT" for item in objects),
         "humanoid": any(_is_humanoid(armature) for armature in armatures),

@@ -46,7 +46,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Setup:
     """What all children of a zygote share; ``load`` brings Blender into a child of a cold one."""
 
     sandboxed: bool
@@ -57,12 +57,12 @@ class Surroundings:
     run: Run
 
 
-def live(command: dict, surroundings: Surroundings, zygote: int, log: int, progress: int, channel: int) -> None:
+def live(command: dict, setup: Setup, zygote: int, log: int, progress: int, channel: int) -> None:
     """All that a child does, right after the fork. Never returns."""
     status = NO_REPORT
     try:
         _detach(zygote, log, progress, channel)
-        status = _work(command, surroundings)
+        status = _work(command, setup)
     except BaseException:
         with contextlib.suppress(BaseException):
             traceback.print_exc()
@@ -119,7 +119,7 @@ def _detach(zygote: int, log: int, progress: int, channel: int) -> None:
     os.set_blocking(PROGRESS_FD, False)
 
 
-def _work(command: dict, surroundings: Surroundings) -> int:
+def _work(command: dict, setup: Setup) -> int:
     folder, limits = command["folder"], command["limits"]
     os.chdir(folder)
     with contextlib.suppress(FileNotFoundError):
@@ -130,8 +130,8 @@ def _work(command: dict, surroundings: Surroundings) -> int:
     tempfile.tempdir = None
     _set_limits(limits)
     with socket.socket(fileno=_CHANNEL_FD) as channel:
-        if surroundings.sandboxed:
-            sandbox.enter(folder, surroundings.readable, surroundings.program, surroundings.missing, channel)
+        if setup.sandboxed:
+            sandbox.enter(folder, setup.readable, setup.program, setup.missing, channel)
     stage = "importing"
 
     def progress(name: str, fraction: float | None = None) -> None:
@@ -142,10 +142,10 @@ def _work(command: dict, surroundings: Surroundings) -> int:
             os.write(PROGRESS_FD, f"{name} {'-' if fraction is None else f'{fraction:.4f}'}\n".encode())
 
     try:
-        if surroundings.load is not None:
-            surroundings.load()
+        if setup.load is not None:
+            setup.load()
         _settle_blender(command["task"], scratch)
-        report = {"outcome": "succeeded", **surroundings.run(command["task"], progress)}
+        report = {"outcome": "succeeded", **setup.run(command["task"], progress)}
         if set(report) != protocol.REPORTS["succeeded"] | {"outcome"}:
             raise TypeError(f"a report with {sorted(report)}")
         _check_sizes(limits["file_bytes"])
@@ -184,7 +184,7 @@ def _settle_blender(task: dict, scratch: str) -> None:
         return
     bpy.context.preferences.filepaths.temporary_directory = scratch
     if {"vrm", "vrma"} & {task["input_format"], task["output_format"]}:
-        preload.wake_vrm()
+        preload.enable_vrm_handlers()
 
 
 def _check_sizes(largest: int) -> None:

@@ -21,7 +21,7 @@ _LINE = 64
 _FINISHED = b"finished"
 
 # How often, and how many seconds apart, a killed child is looked at until it can do no more.
-_LOOKS, _LOOK_AGAIN = 10, 0.0002
+_STOP_CHECKS, _STOP_CHECK_PAUSE = 10, 0.0002
 
 # The kernel's mark of a thread that is on its way out, in the flags of its stat: it runs nothing of its own any more.
 _PF_EXITING = 0x4
@@ -64,7 +64,7 @@ class Child:
         self._waiting: tuple[str, float | None] | None = None
         self._budget, self._budget_at = _BURST, time.monotonic()
         self._cpu_ticks, self._cpu_since = -1, time.monotonic()
-        self._look_at = self._measure_at = 0.0
+        self._check_at = self._measure_at = 0.0
         self._folder = command["folder"]
         self._allowed = (before or 0) + self.limits["disk_bytes"]
         self._overfull = False
@@ -78,12 +78,12 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(self.pid, signal.SIGKILL)
 
-    def is_powerless(self) -> bool:
+    def has_stopped(self) -> bool:
         """Whether a killed child can do nothing any more, though its memory may take a while to be given back."""
-        for _ in range(_LOOKS):
+        for _ in range(_STOP_CHECKS):
             if _all_exiting(self.pid):
                 return True
-            time.sleep(_LOOK_AGAIN)
+            time.sleep(_STOP_CHECK_PAUSE)
         return False
 
     def close(self) -> None:
@@ -122,15 +122,15 @@ class Child:
         step, self._waiting = self._waiting, None
         return step
 
-    def look(self, hang_after: float) -> None:
+    def check(self, hang_after: float) -> None:
         """Kills the child when it has done nothing for too long or takes too much room."""
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self._check_at:
             return
-        if now - self._look_at >= hang_after:
+        if now - self._check_at >= hang_after:
             # Nobody looked for as long, as after a pause of the whole container: its own sleep begins to count now.
             self._cpu_since = now
-        self._look_at = now + min(1.0, hang_after) / 4
+        self._check_at = now + min(1.0, hang_after) / 4
         if now >= self._measure_at:
             self._measure_at = now + _DISK_TICK
             if self.takes_too_much(disk_usage.held(self.pid)):

@@ -8,7 +8,7 @@ import os
 _KEPT = ("PATH", "HOME", "LANG", "LC_", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHON", "BLENDER_", "OCIO", "XDG_")
 
 
-def forget() -> None:
+def remove_secrets() -> None:
     """Removes all else, also from the memory that ``/proc/self/environ`` shows."""
     for name in list(os.environ):
         if not name.startswith(_KEPT):
@@ -24,7 +24,7 @@ def forget() -> None:
             position += len(entry) + 1
 
 
-def clear() -> None:
+def set_for_children() -> None:
     """Leaves what children need and what is the same for all of them."""
     os.environ.clear()
     # Also what libraries have put there by themselves.

@@ -30,7 +30,7 @@ def load() -> tuple[str, str]:
         bpy = importlib.import_module("bpy")
         bpy.ops.wm.read_factory_settings(use_empty=True)
         vrm_addon = _enable_vrm(bpy)
-        _silence_vrm(bpy)
+        _disable_vrm_handlers(bpy)
         return bpy.app.version_string.split()[0], vrm_addon
 
 
@@ -71,14 +71,14 @@ def _gather_pages() -> None:
             madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
 
 
-def wake_vrm() -> None:
+def enable_vrm_handlers() -> None:
     """Lets the VRM add-on hear again what happens, for a conversion that is its business."""
     for listening, handlers in _silent:
         listening.extend(handlers)
     _silent.clear()
 
 
-def _silence_vrm(bpy) -> None:
+def _disable_vrm_handlers(bpy) -> None:
     """At the first change of any scene the VRM add-on would append its shaders to it, which end up in a .blend and cost
     as much time as a small conversion.
     """

@@ -26,13 +26,13 @@ from .child import Run
 _TICK = 1.0
 
 # A new zygote tidies up when nothing has been asked of it for so many seconds, or else before this conversion.
-_QUIET = 0.1
-_UNTIDY_CONVERSIONS = 8
+_IDLE = 0.1
+_CONVERSIONS_BEFORE_TIDYING = 8
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-class _Broken(Exception):
+class _StartError(Exception):
     """Why this zygote cannot serve, in one sentence."""
 
 
@@ -45,25 +45,25 @@ def main(run: Run, load: Callable[[], None] = lambda: None) -> NoReturn:
     # While modules load, nothing is garbage yet, and looking for it is a tenth of the time.
     gc.disable()
     _compile_ahead()
-    environment.forget()
+    environment.remove_secrets()
     peer = _take_socket()
     status = 1
     try:
         hello = protocol.receive(peer)
         if hello is not None:
-            surroundings, ready = _prepare(hello, run, load)
+            setup, ready = _prepare(hello, run, load)
             gc.enable()
-            zygote = _Zygote(peer, surroundings, hello["hang_after_s"], untidy=not hello["cold"])
+            zygote = _Zygote(peer, setup, hello["hang_after_s"], needs_tidying=not hello["cold"])
             peer.sendall(protocol.encode("ready", protocol=protocol.VERSION, **ready))
             zygote.serve()
         status = 0
-    except _Broken as broken:
-        _say_broken(peer, str(broken))
+    except _StartError as broken:
+        _send_broken(peer, str(broken))
     except (BrokenPipeError, ConnectionResetError):
         status = 0
     except Exception as error:
         traceback.print_exc()
-        _say_broken(peer, f"{type(error).__name__}: {error}")
+        _send_broken(peer, f"{type(error).__name__}: {error}")
     finally:
         # Whatever Blender would still like to do at its end, the supervisor does not wait for it.
         with contextlib.suppress(Exception):
@@ -97,20 +97,20 @@ def _take_socket() -> socket.socket:
     return peer
 
 
-def _say_broken(peer: socket.socket, reason: str) -> None:
+def _send_broken(peer: socket.socket, reason: str) -> None:
     with contextlib.suppress(OSError):
         peer.sendall(protocol.encode("broken", reason=reason[:2000]))
 
 
-def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Surroundings, dict]:
+def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Setup, dict]:
     if hello.get("type") != "hello":
-        raise _Broken("the first message is no hello")
+        raise _StartError("the first message is no hello")
     if hello["protocol"] != protocol.VERSION:
-        raise _Broken(f"the supervisor speaks protocol {hello['protocol']}, this engine {protocol.VERSION}")
+        raise _StartError(f"the supervisor speaks protocol {hello['protocol']}, this engine {protocol.VERSION}")
     sandboxed = hello["sandbox"] != "off"
     missing = sandbox.missing(hello["seccomp"]) if sandboxed else []
     if missing and hello["sandbox"] == "require":
-        raise _Broken(f"the sandbox is required, and this machine lacks {' and '.join(missing)}")
+        raise _StartError(f"the sandbox is required, and this machine lacks {' and '.join(missing)}")
     try:
         blender, vrm_addon = preload.versions_unloaded() if hello["cold"] else preload.load()
         if not hello["cold"]:
@@ -118,11 +118,11 @@ def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Sur
             preload.settle()
     except ImportError as error:
         traceback.print_exc()
-        raise _Broken(f"blender could not be loaded: {error}") from error
-    environment.clear()
+        raise _StartError(f"blender could not be loaded: {error}") from error
+    environment.set_for_children()
     # What is still in a buffer at a fork is printed by every child.
     child.flush()
-    surroundings = child.Surroundings(
+    setup = child.Setup(
         sandboxed=sandboxed,
         program=b"" if sandbox.SECCOMP in missing or not sandboxed else sandbox.decode(hello["seccomp"]),
         readable=tuple(sandbox.engine_paths(hello["readable"])),
@@ -130,16 +130,16 @@ def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Sur
         load=preload.load if hello["cold"] else None,
         run=run,
     )
-    return surroundings, {"blender": blender, "vrm_addon": vrm_addon, "sandbox_missing": missing}
+    return setup, {"blender": blender, "vrm_addon": vrm_addon, "sandbox_missing": missing}
 
 
 class _Zygote:
-    def __init__(self, peer: socket.socket, surroundings: child.Surroundings, hang_after: float, untidy: bool) -> None:
+    def __init__(self, peer: socket.socket, setup: child.Setup, hang_after: float, needs_tidying: bool) -> None:
         self._peer = peer
-        self._surroundings = surroundings
+        self._setup = setup
         self._hang_after = hang_after
         self._tick = min(_TICK, hang_after / 4)
-        self._untidy = untidy
+        self._needs_tidying = needs_tidying
         self._forked = 0
         self._children: dict[int, child_monitor.Child] = {}
         self._gates: dict[int, thread_limit.Gate] = {}
@@ -160,7 +160,7 @@ class _Zygote:
     def serve(self) -> None:
         """Returns when the supervisor has hung up and all children are gone."""
         try:
-            while self._turn():
+            while self._serve_once():
                 pass
         finally:
             for each in self._children.values():
@@ -170,39 +170,39 @@ class _Zygote:
                     os.waitpid(each.pid, 0)
             self._kill_orphans()
 
-    def _turn(self) -> bool:
-        ready = self._selector.select(self._patience())
+    def _serve_once(self) -> bool:
+        ready = self._selector.select(self._select_timeout())
         if not ready and not self._children:
             self._tidy()
         for key, _ in ready:
             if key.fileobj is self._peer:
-                if not self._obey():
+                if not self._handle_command():
                     return False
             elif key.fd == self._wakeup:
                 os.read(self._wakeup, 4096)
             elif not key.data():
                 self._selector.unregister(key.fd)
         for each in self._children.values():
-            each.look(self._hang_after)
-            self._pass_on(each)
+            each.check(self._hang_after)
+            self._forward_progress(each)
             if each.finished and not each.killed:
                 self._finish(each)
         self._reap()
         return True
 
-    def _patience(self) -> float | None:
+    def _select_timeout(self) -> float | None:
         if self._children:
             return self._tick
-        return _QUIET if self._untidy else None
+        return _IDLE if self._needs_tidying else None
 
     def _tidy(self) -> None:
-        if self._untidy:
-            self._untidy = False
+        if self._needs_tidying:
+            self._needs_tidying = False
             preload.tidy()
             # What has compiled the package is over.
             self._kill_orphans()
 
-    def _obey(self) -> bool:
+    def _handle_command(self) -> bool:
         command = protocol.receive(self._peer)
         if command is None:
             return False
@@ -217,7 +217,7 @@ class _Zygote:
 
     def _fork(self, command: dict) -> None:
         self._forked += 1
-        if self._forked == _UNTIDY_CONVERSIONS:
+        if self._forked == _CONVERSIONS_BEFORE_TIDYING:
             self._tidy()
         pipes: list[int] = []
         zygote = os.getpid()
@@ -234,7 +234,7 @@ class _Zygote:
             return
         log, log_end, progress, progress_end, channel, channel_end = pipes
         if pid == 0:
-            child.live(command, self._surroundings, zygote, log_end, progress_end, channel_end)
+            child.live(command, self._setup, zygote, log_end, progress_end, channel_end)
         for fd in (log_end, progress_end, channel_end):
             os.close(fd)
         each = child_monitor.Child(command, pid, before, log, progress)
@@ -253,7 +253,7 @@ class _Zygote:
             self._selector.register(gate.listener, selectors.EVENT_READ, gate.answer)
         return False
 
-    def _pass_on(self, each: child_monitor.Child) -> None:
+    def _forward_progress(self, each: child_monitor.Child) -> None:
         step = each.take_progress()
         if step is not None:
             self._send("progress", id=each.number, stage=step[0], fraction=step[1])
@@ -261,7 +261,7 @@ class _Zygote:
     def _finish(self, each: child_monitor.Child) -> None:
         """Sees to it that what a child has left is its last word, and says so before its memory is given back."""
         each.kill()
-        if each.is_powerless() and not each.takes_too_much():
+        if each.has_stopped() and not each.takes_too_much():
             self._send("finished", id=each.number)
 
     def _reap(self) -> None:
@@ -273,7 +273,7 @@ class _Zygote:
             _, status, usage = os.wait4(each.pid, 0)
             del self._children[each.pid]
             event = each.end(status, usage)
-            self._pass_on(each)
+            self._forward_progress(each)
             gate = self._gates.pop(each.pid)
             for fd in (each.log_fd, each.progress_fd, *gate.descriptors()):
                 with contextlib.suppress(KeyError):

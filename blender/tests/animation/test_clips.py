@@ -129,7 +129,7 @@ def _shifted() -> tuple[list[float], list[float]]:
         return found
 
     before = places(-10)
-    clip_export._shift(scene, 10)
+    clip_export._shift_all(scene, 10)
     return before, places(0)
 
 

@@ -271,7 +271,7 @@ def test_a_pause_of_the_whole_engine_is_no_hang(tmp_path, monkeypatch):
         found = []
         # It has slept for 3 s when nobody runs for a minute, and then for 5 s more.
         for clock[0] in [*range(4), *range(64, 70)]:
-            child.look(5.0)
+            child.check(5.0)
             found.append(child.hangs)
         assert sleeper.wait(20) == -signal.SIGKILL
     assert found == [False] * 9 + [True]
