@@ -3,9 +3,8 @@
 import math
 
 import bpy
-import numpy as np
 
-from ..blender_api import actions
+from ..blender_api import actions, arrays
 from ..job import Job
 from . import clip_playback, clips, nla
 
@@ -48,10 +47,9 @@ def _shift_all(scene: bpy.types.Scene, frames: int) -> None:
         for slot in action.slots:
             for curve in actions.curves(action, slot):
                 for name in ("handle_left", "co", "handle_right"):
-                    points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
-                    curve.keyframe_points.foreach_get(name, points)
-                    points[::2] += frames
-                    curve.keyframe_points.foreach_set(name, points)
+                    points = arrays.get(curve.keyframe_points, name, 2)
+                    points[:, 0] += frames
+                    arrays.put(curve.keyframe_points, name, points)
                 curve.update()
         if action.use_frame_range:
             action.frame_end += frames

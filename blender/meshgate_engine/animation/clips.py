@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from ..blender_api import actions
+from ..blender_api import actions, arrays
 from ..capabilities import USD
 from . import frame_rate
 
@@ -59,9 +59,8 @@ def changed_paths(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[s
     """What a part of a clip brings to another value, as paths in its owner."""
     found = set()
     for curve in actions.curves(action, slot):
-        points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
-        curve.keyframe_points.foreach_get("co", points)
-        if len(points) and np.ptp(points[1::2]) > _TOLERANCE:
+        values = arrays.get(curve.keyframe_points, "co", 2)[:, 1]
+        if len(values) and np.ptp(values) > _TOLERANCE:
             found.add(curve.data_path)
     return found
 
@@ -97,13 +96,12 @@ def snap_to_frames() -> None:
     for action in bpy.data.actions:
         for slot in action.slots:
             for curve in actions.curves(action, slot):
-                points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
-                curve.keyframe_points.foreach_get("co", points)
-                frames, whole = points[::2], np.round(points[::2])
+                points = arrays.get(curve.keyframe_points, "co", 2)
+                frames, whole = points[:, 0], np.round(points[:, 0])
                 near = (frames != whole) & (np.abs(frames - whole) <= frame_rate.tolerance(fps, whole / fps))
                 if near.any():
-                    points[::2] = np.where(near, whole, frames)
-                    curve.keyframe_points.foreach_set("co", points)
+                    points[:, 0] = np.where(near, whole, frames)
+                    arrays.put(curve.keyframe_points, "co", points)
                     curve.update()
 
 

@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from ..blender_api import actions
+from ..blender_api import actions, arrays
 
 # The first two have the same attributes for their transform.
 Animated = bpy.types.Object | bpy.types.PoseBone | bpy.types.ShapeKey
@@ -85,7 +85,7 @@ def _fill(curve: bpy.types.FCurve, frames: Sequence[int], values: np.ndarray) ->
     if np.ptp(values) < TOLERANCE:
         frames, values = frames[:1], values[:1]
     curve.keyframe_points.add(len(frames))
-    curve.keyframe_points.foreach_set("co", np.column_stack((frames, values)).astype(np.float32).ravel())
+    arrays.put(curve.keyframe_points, "co", np.column_stack((frames, values)))
     linear = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value
-    curve.keyframe_points.foreach_set("interpolation", np.full(len(frames), linear, dtype=np.int32))
+    arrays.put(curve.keyframe_points, "interpolation", np.full(len(frames), linear))
     curve.update()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import bpy
 import numpy as np
 
-from ..blender_api import scene
+from ..blender_api import arrays, scene
 from ..job import Job
 from . import clip_playback, clips
 
@@ -135,10 +135,10 @@ def _find_changing(items: list[bpy.types.Object], found: list[clips.Clip]) -> se
 
 
 def _points(item: bpy.types.Object) -> np.ndarray:
-    mesh = item.data if item.type == "MESH" else item.to_mesh()
-    points = np.empty(len(mesh.vertices) * 3 if mesh else 0, dtype=np.float32)
-    if mesh:
-        mesh.vertices.foreach_get("co", points)
-    if item.type != "MESH":
-        item.to_mesh_clear()
+    """The vertices of an evaluated object in its own space: shape (n, 3), metres."""
+    if item.type == "MESH":
+        return arrays.get(item.data.vertices, "co", 3)
+    mesh = item.to_mesh()
+    points = arrays.get(mesh.vertices, "co", 3) if mesh else np.empty((0, 3), dtype=np.float32)
+    item.to_mesh_clear()
     return points

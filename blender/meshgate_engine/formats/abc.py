@@ -8,6 +8,7 @@ import bpy
 import numpy as np
 
 from ..animation import bake_caches, clips, mesh_animation
+from ..blender_api import arrays
 from ..blender_api import scene as model
 from ..blender_api.operators import exporting, importing
 from ..job import Job
@@ -60,12 +61,9 @@ def _colour_corners() -> None:
         # By their names, since removing one moves the others.
         for name in [name for name, *kind in layers if kind != ["CORNER", "BYTE_COLOR"]]:
             layer = mesh.color_attributes[name]
-            colours = np.empty(len(layer.data) * 4, dtype=np.float32)
-            layer.data.foreach_get("color", colours)
+            colours = arrays.get(layer.data, "color", 4)
             if layer.domain == "POINT":
-                corners = np.empty(len(mesh.loops), dtype=np.int32)
-                mesh.loops.foreach_get("vertex_index", corners)
-                colours = colours.reshape(-1, 4)[corners].ravel()
+                colours = colours[arrays.get(mesh.loops, "vertex_index", dtype=np.int32)]
             mesh.color_attributes.remove(layer)
             made = mesh.color_attributes.new(name, "BYTE_COLOR", "CORNER")
-            made.data.foreach_set("color", colours)
+            arrays.put(made.data, "color", colours)

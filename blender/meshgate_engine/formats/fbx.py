@@ -7,6 +7,7 @@ import bpy
 from io_scene_fbx import export_fbx_bin
 
 from ..animation import clip_playback, clips
+from ..blender_api.addon_patches import patched
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
@@ -53,9 +54,7 @@ def _version(path: Path) -> int:
 
 def write(job: Job) -> None:
     """Exports the scene in centimetres, y up, textures inside, one take for each clip."""
-    usual = export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path
-    export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path = _write_clips, _texture_names
-    try:
+    with patched(export_fbx_bin, fbx_animations=_write_clips, _gen_vid_path=_texture_names):
         exporting(
             job,
             bpy.ops.export_scene.fbx,
@@ -70,8 +69,6 @@ def write(job: Job) -> None:
             # The add-on's "simplify" drops keys; what it saves is not worth a different motion.
             bake_anim_simplify_factor=0.0,
         )
-    finally:
-        export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path = usual
 
 
 def _texture_names(image: bpy.types.Image, _scene_data: tuple) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
 
 from ..animation import bake_caches, clips, frame_rate
 from ..blender_api import scene, visibility
+from ..blender_api.addon_patches import patched
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job, losing
@@ -113,47 +114,41 @@ def write(job: Job) -> None:
 @contextlib.contextmanager
 def chosen_refraction(job: Job) -> Iterator[None]:
     """Has the add-on write every index of refraction that was chosen; it does so beside some other properties alone."""
-    usual = materials.export_ior, exporter.__check_ior
+    export_ior, check_ior = materials.export_ior, exporter.__check_ior
     chosen = set()
 
     def export(material: bpy.types.Material, extensions: dict, settings: dict) -> object:
         if not features.has_ior(job, material):
-            return usual[0](material, extensions, settings)
+            return export_ior(material, extensions, settings)
         chosen.add(material.name)
-        return usual[0](material, {**extensions, "KHR_materials_specular": None}, settings)
+        return export_ior(material, {**extensions, "KHR_materials_specular": None}, settings)
 
     def check(document: dict, settings: dict) -> None:
         """Takes out those that are alone, as the add-on does, but for the chosen ones."""
         others = [material for material in document.get("materials", []) if material.get("name") not in chosen]
         declared = settings["gltf_need_to_keep_extension_declaration"]
-        usual[1]({"materials": others}, settings)
+        check_ior({"materials": others}, settings)
         if chosen:
             settings["gltf_need_to_keep_extension_declaration"] = declared
 
-    materials.export_ior, exporter.__check_ior = export, check
-    try:
+    with patched(materials, export_ior=export), patched(exporter, __check_ior=check):
         yield
-    finally:
-        materials.export_ior, exporter.__check_ior = usual
 
 
 @contextlib.contextmanager
 def _frame_rate_from_keys() -> Iterator[None]:
     """Has the add-on make the clips at the rate that their keys were made with, which it does not ask for."""
-    usual = BlenderScene.create_animations
+    create_animations = BlenderScene.create_animations
 
     def create(gltf: glTFImporter) -> None:
         found = frame_rate.rate([_curves(gltf, animation) for animation in gltf.data.animations or []])
         if found:
             bake_caches.set_fps(found)
         with _fps_base_inverted():
-            usual(gltf)
+            create_animations(gltf)
 
-    BlenderScene.create_animations = staticmethod(create)
-    try:
+    with patched(BlenderScene, create_animations=create):
         yield
-    finally:
-        BlenderScene.create_animations = staticmethod(usual)
 
 
 def _curves(gltf: glTFImporter, animation: Animation) -> list[frame_rate.Curve]:

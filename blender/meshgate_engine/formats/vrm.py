@@ -9,6 +9,7 @@ import bpy
 
 from ..animation import clip_playback
 from ..blender_api import scene
+from ..blender_api.addon_patches import patched
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..humanoid import bone_mapping, expressions, licence, vrm0_to_vrm1
@@ -70,17 +71,14 @@ def _active_vertex_colours() -> Iterator[None]:
     """The add-on asks for those that materials use; glTF's exporter puts a white layer before any others."""
     from io_scene_vrm.external import io_scene_gltf2_support
 
-    usual = io_scene_gltf2_support._invoke_export_scene_gltf
+    invoke = io_scene_gltf2_support._invoke_export_scene_gltf
 
     def export(arguments: io_scene_gltf2_support.ExportSceneGltfArguments) -> set[str]:
         arguments.export_vertex_color = "ACTIVE"
-        return usual(arguments)
+        return invoke(arguments)
 
-    io_scene_gltf2_support._invoke_export_scene_gltf = export
-    try:
+    with patched(io_scene_gltf2_support, _invoke_export_scene_gltf=export):
         yield
-    finally:
-        io_scene_gltf2_support._invoke_export_scene_gltf = usual
 
 
 def _finish(job: Job, contact: str) -> None:

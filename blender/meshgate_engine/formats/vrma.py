@@ -12,6 +12,7 @@ import bpy
 
 from ..animation import clip_export, clip_playback, clips, sample_limit
 from ..blender_api import scene
+from ..blender_api.addon_patches import patched
 from ..blender_api.operators import exporting
 from ..errors import ConversionError
 from ..humanoid import bone_mapping
@@ -119,20 +120,17 @@ def _cached_human_bones() -> Iterator[None]:
     """
     from io_scene_vrm.editor.vrm1.property_group import Vrm1HumanBonesPropertyGroup as Group
 
-    usual = Group.human_bone_name_to_human_bone
+    table_of = Group.human_bone_name_to_human_bone
     made: dict[int, dict] = {}
 
     def remembered(group: bpy.types.PropertyGroup) -> dict:
         key = group.as_pointer()
         if key not in made:
-            made[key] = usual(group)
+            made[key] = table_of(group)
         return made[key]
 
-    Group.human_bone_name_to_human_bone = remembered
-    try:
+    with patched(Group, human_bone_name_to_human_bone=remembered):
         yield
-    finally:
-        Group.human_bone_name_to_human_bone = usual
 
 
 def _only_slot(item: bpy.types.Object, clip: clips.Clip) -> None:

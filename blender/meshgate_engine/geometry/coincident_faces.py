@@ -3,6 +3,8 @@
 import bpy
 import numpy as np
 
+from ..blender_api import arrays
+
 
 def separate() -> None:
     """Gives faces on vertices of another face vertices of their own, and makes every mesh valid."""
@@ -17,7 +19,9 @@ def _find_coincident(mesh: bpy.types.Mesh) -> np.ndarray:
     """The faces that have the vertices of an earlier one, in whatever order."""
     if len(mesh.polygons) < 2:
         return np.empty(0, dtype=np.int64)
-    corners, starts = _corners(mesh), _starts(mesh)
+    # Much faster than asking the corners themselves.
+    corners = arrays.get(mesh.attributes[".corner_vert"].data, "value", dtype=np.int32)
+    starts = arrays.get(mesh.polygons, "loop_start", dtype=np.int32)
     # Equal sums of random numbers, one for each vertex: equal vertices.
     numbers = np.random.default_rng(0).integers(0, 1 << 63, len(mesh.vertices), dtype=np.uint64)
     sums = np.add.reduceat(numbers[corners], starts)
@@ -30,39 +34,22 @@ def _find_coincident(mesh: bpy.types.Mesh) -> np.ndarray:
 
 
 def _separate(mesh: bpy.types.Mesh, twins: np.ndarray) -> None:
-    corners, starts = _corners(mesh), _starts(mesh)
+    # Much faster than asking the corners themselves.
+    corners = arrays.get(mesh.attributes[".corner_vert"].data, "value", dtype=np.int32)
+    starts = arrays.get(mesh.polygons, "loop_start", dtype=np.int32)
     ends = np.append(starts[1:], len(corners))
     normals = [corner.vector.copy() for corner in mesh.corner_normals] if mesh.has_custom_normals else None
     moved = np.concatenate([np.arange(starts[face], ends[face]) for face in twins])
     old, count = corners[moved], len(mesh.vertices)
-    values = [(_values(mesh.vertices, "co", 3), "co", None)]
+    values = [(arrays.get(mesh.vertices, "co", 3), "co", None)]
     colours = [layer.name for layer in mesh.color_attributes if layer.domain == "POINT"]
-    values += [(_values(mesh.color_attributes[name].data, "color", 4), "color", name) for name in colours]
+    values += [(arrays.get(mesh.color_attributes[name].data, "color", 4), "color", name) for name in colours]
     mesh.vertices.add(len(moved))
     for found, what, name in values:
         data = mesh.color_attributes[name].data if name else mesh.vertices
-        data.foreach_set(what, np.concatenate([found, found[old]]).ravel())
+        arrays.put(data, what, np.concatenate([found, found[old]]))
     corners[moved] = np.arange(count, count + len(moved))
-    mesh.loops.foreach_set("vertex_index", corners)
+    arrays.put(mesh.loops, "vertex_index", corners)
     mesh.update(calc_edges=True)
     if normals:
         mesh.normals_split_custom_set(normals)
-
-
-def _corners(mesh: bpy.types.Mesh) -> np.ndarray:
-    found = np.empty(len(mesh.loops), dtype=np.int32)
-    # Much faster than asking the corners themselves.
-    mesh.attributes[".corner_vert"].data.foreach_get("value", found)
-    return found
-
-
-def _starts(mesh: bpy.types.Mesh) -> np.ndarray:
-    found = np.empty(len(mesh.polygons), dtype=np.int32)
-    mesh.polygons.foreach_get("loop_start", found)
-    return found
-
-
-def _values(data: bpy.types.bpy_prop_collection, what: str, width: int) -> np.ndarray:
-    found = np.empty(len(data) * width, dtype=np.float32)
-    data.foreach_get(what, found)
-    return found.reshape(-1, width)

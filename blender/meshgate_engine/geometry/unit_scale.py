@@ -11,7 +11,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ..animation import bake_caches
-from ..blender_api import scene
+from ..blender_api import arrays, scene
 from ..job import Job
 
 _LOCATIONS = ("location", "delta_location")
@@ -101,9 +101,7 @@ def _scale_points(attributes: bpy.types.AttributeGroupMesh, factor: float) -> No
     for name, kind, size in (("position", "vector", 3), ("radius", "value", 1)):
         attribute = attributes.get(name)
         if attribute is not None:
-            values = np.empty(len(attribute.data) * size, dtype=np.float32)
-            attribute.data.foreach_get(kind, values)
-            attribute.data.foreach_set(kind, values * np.float32(factor))
+            arrays.put(attribute.data, kind, arrays.get(attribute.data, kind, size) * np.float32(factor))
 
 
 def _scale_constraints(owner: bpy.types.Object | bpy.types.PoseBone, factor: float) -> None:
@@ -145,8 +143,8 @@ def _scale_curves(factor: float) -> None:
 
 
 def _scale_curve(curve: bpy.types.FCurve, factor: float) -> None:
-    for key in curve.keyframe_points:
-        key.co[1] *= factor
-        key.handle_left[1] *= factor
-        key.handle_right[1] *= factor
+    for name in ("handle_left", "co", "handle_right"):
+        points = arrays.get(curve.keyframe_points, name, 2)
+        points[:, 1] = points[:, 1].astype(np.float64) * factor
+        arrays.put(curve.keyframe_points, name, points)
     curve.update()

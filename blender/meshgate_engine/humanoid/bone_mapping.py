@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import bpy
 
 from ..blender_api import scene
+from ..blender_api.addon_patches import patched
 from ..errors import ConversionError
 from ..job import Job
 
@@ -129,14 +130,8 @@ def without_candidate_updates() -> Iterator[None]:
     from io_scene_vrm.editor.property_group import HumanoidStructureBonePropertyGroup as Group
 
     names = ("update_all_vrm0_bone_name_candidates", "update_all_vrm1_bone_name_candidates")
-    usual = {name: getattr(Group, name) for name in names}
-    for name in names:
-        setattr(Group, name, staticmethod(lambda _armature: None))
-    try:
+    with patched(Group, **dict.fromkeys(names, lambda _armature: None)):
         yield
-    finally:
-        for name, update in usual.items():
-            setattr(Group, name, staticmethod(update))
     for armature in {item.data for item in scene.armatures()}:
         extension = armature.vrm_addon_extension
         ours = (*extension.vrm0.humanoid.human_bones,
@@ -144,8 +139,8 @@ def without_candidate_updates() -> Iterator[None]:
         for bone in ours:
             # A bone without an entry would have all of them made anew, from within the making of all.
             Group.pointer_to_bone_name_candidates.setdefault(bone.node.as_pointer(), set())
-        for update in usual.values():
-            update(armature)
+        for name in names:
+            getattr(Group, name)(armature)
 
 
 def by_name(data: bpy.types.Armature) -> dict[str, str]:

@@ -5,6 +5,8 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from ..blender_api import arrays
+
 # What a file of each begins with.
 _PNG, _JPEG, _EXR = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\x76\x2f\x31\x01"
 
@@ -26,15 +28,14 @@ def png_or_exr(image: bpy.types.Image, content: bytes) -> tuple[bytes, str] | No
     if width * height == 0:
         return None
     wide = content.startswith(_HDR)
-    pixels = np.empty(width * height * 4, dtype=np.float32)
-    image.pixels.foreach_get(pixels)
+    pixels = arrays.pixels(image)
     if image.is_float and not wide and image.colorspace_settings.name == "sRGB":
         # Blender gives them without their curve, which a PNG has.
-        colours = pixels.reshape(-1, 4)[:, :3]
+        colours = pixels[:, :3]
         colours[:] = _srgb(colours)
     made = bpy.data.images.new("made", width, height, alpha=True, float_buffer=wide, is_data=wide)
     try:
-        made.pixels.foreach_set(pixels)
+        made.pixels.foreach_set(pixels.ravel())
         file = Path("tmp/made").absolute()
         file.parent.mkdir(parents=True, exist_ok=True)
         made.file_format = "OPEN_EXR" if wide else "PNG"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import bpy
 import numpy as np
 
+from ..blender_api import arrays
 from . import texture_files
 
 # More pixels than these take more memory than a texture is worth.
@@ -62,15 +63,14 @@ class BakedImages:
         width, height = image.size
         if not 0 < width * height <= _MOST_PIXELS:
             return None
-        pixels = np.empty(width * height * 4, dtype=np.float32)
-        image.pixels.foreach_get(pixels)
-        change(pixels.reshape(-1, 4))
+        pixels = arrays.pixels(image)
+        change(pixels)
         stem = texture_files.name(image).rpartition(".")[0] or image.name
         made = bpy.data.images.new(f"{stem}_{name}", width, height, alpha=True)
         texture_files.copy_settings(made, image)
         made.filepath_raw = f"//{stem}_{name}.png"
         made.file_format = "PNG"
-        made.pixels.foreach_set(pixels)
+        made.pixels.foreach_set(pixels.ravel())
         made.pack()
         self.made[made] = image
         self._cache[image, *key] = made

@@ -5,7 +5,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from ..blender_api import scene
+from ..blender_api import arrays, scene
 from ..job import Job, counted
 from . import texture_files, texture_usage
 
@@ -62,8 +62,7 @@ class _Tiles:
 
     def split(self, mesh: bpy.types.Mesh, index: int, material: bpy.types.Material) -> None:
         """Gives the faces of a material one of their tile each."""
-        indices = np.empty(len(mesh.polygons), dtype=np.int32)
-        mesh.polygons.foreach_get("material_index", indices)
+        indices = arrays.get(mesh.polygons, "material_index", dtype=np.int32)
         numbers = _tile_numbers(mesh)
         places = indices == index
         for order, number in enumerate(np.unique(numbers[places]) if places.any() else [_FIRST]):
@@ -73,7 +72,7 @@ class _Tiles:
                 continue
             indices[places & (numbers == number)] = len(mesh.materials)
             mesh.materials.append(made)
-        mesh.polygons.foreach_set("material_index", indices)
+        arrays.put(mesh.polygons, "material_index", indices)
         mesh.update()
 
     def _material(self, material: bpy.types.Material, number: int) -> bpy.types.Material:
@@ -117,12 +116,10 @@ def _tile_numbers(mesh: bpy.types.Mesh) -> np.ndarray:
     layer = next((each for each in mesh.uv_layers if each.active_render), None)
     if layer is None:
         return np.full(len(mesh.polygons), _FIRST)
-    points = np.empty(len(mesh.loops) * 2, dtype=np.float32)
-    layer.uv.foreach_get("vector", points)
-    starts, counts = (np.empty(len(mesh.polygons), dtype=np.int32) for _ in range(2))
-    mesh.polygons.foreach_get("loop_start", starts)
-    mesh.polygons.foreach_get("loop_total", counts)
-    middles = np.add.reduceat(points.reshape(-1, 2).astype(np.float64), starts) / counts[:, None]
+    points = arrays.get(layer.uv, "vector", 2)
+    starts = arrays.get(mesh.polygons, "loop_start", dtype=np.int32)
+    counts = arrays.get(mesh.polygons, "loop_total", dtype=np.int32)
+    middles = np.add.reduceat(points.astype(np.float64), starts) / counts[:, None]
     across, up = np.floor(np.nan_to_num(middles)).T
     outside = (across < 0) | (across > 9) | (up < 0) | (up > 99)
     return np.where(outside, _FIRST, _FIRST + across + 10 * up).astype(np.int32)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import bpy
 import numpy as np
 
-from ..blender_api import scene
+from ..blender_api import arrays, scene
 from ..capabilities import USD
 from ..job import Job, counted
 from . import texture_usage
@@ -213,12 +213,10 @@ def _bake_into_first_layer(mesh: bpy.types.Mesh, slots: set[int], placement: _Pl
     plain = placement.matrix == _Placement().matrix
     if first.name == name and plain:
         return
-    indices = np.empty(len(mesh.polygons), dtype=np.int32)
-    mesh.polygons.foreach_get("material_index", indices)
-    counts = np.empty(len(mesh.polygons), dtype=np.int32)
-    mesh.polygons.foreach_get("loop_total", counts)
+    indices = arrays.get(mesh.polygons, "material_index", dtype=np.int32)
+    counts = arrays.get(mesh.polygons, "loop_total", dtype=np.int32)
     chosen = np.repeat(np.isin(indices, list(slots)), counts)
-    before, there = _uvs(first), _uvs(used)
+    before, there = arrays.get(first.uv, "vector", 2), arrays.get(used.uv, "vector", 2)
     placed = there
     if not plain:
         matrix = np.array(placement.matrix)
@@ -226,15 +224,9 @@ def _bake_into_first_layer(mesh: bpy.types.Mesh, slots: set[int], placement: _Pl
     # By ``uv``, which is quicker, Blender 5.0 writes into the copies that other meshes share.
     if first.name != name:
         # What was first stays in the file.
-        used.data.foreach_set("uv", np.where(chosen[:, None], before, there).astype(np.float32).ravel())
-    first.data.foreach_set("uv", np.where(chosen[:, None], placed, before).astype(np.float32).ravel())
+        arrays.put(used.data, "uv", np.where(chosen[:, None], before, there))
+    arrays.put(first.data, "uv", np.where(chosen[:, None], placed, before))
     first.active_render = True
-
-
-def _uvs(layer: bpy.types.MeshUVLoopLayer) -> np.ndarray:
-    found = np.empty(len(layer.uv) * 2, dtype=np.float32)
-    layer.uv.foreach_get("vector", found)
-    return found.reshape(-1, 2)
 
 
 def _has_unsupported_wrap_mode(
@@ -246,5 +238,6 @@ def _has_unsupported_wrap_mode(
 def _exceeds_unit_square(mesh: bpy.types.Mesh) -> bool:
     edges = 0.001
     return any(
-        len(layer.uv) and ((found := _uvs(layer)).min() < -edges or found.max() > 1 + edges) for layer in mesh.uv_layers
+        len(layer.uv) and ((found := arrays.get(layer.uv, "vector", 2)).min() < -edges or found.max() > 1 + edges)
+        for layer in mesh.uv_layers
     )

@@ -7,7 +7,7 @@ import bpy
 import numpy as np
 
 from ..animation import bake_caches, clips
-from ..blender_api import scene
+from ..blender_api import arrays, scene
 from ..materials import texture_usage
 
 # A box around nothing.
@@ -115,12 +115,9 @@ def _geometry() -> dict:
 
 
 def _points(mesh: bpy.types.Mesh) -> np.ndarray | None:
-    count = len(mesh.vertices)
-    if count == 0:
+    if not len(mesh.vertices):
         return None
-    points = np.empty(count * 3, dtype=np.float32)
-    mesh.attributes["position"].data.foreach_get("vector", points)
-    points = points.reshape(-1, 3)
+    points = arrays.get(mesh.attributes["position"].data, "vector", 3)
     points = points[np.isfinite(points).all(axis=1)]
     return points.astype(np.float64) if len(points) else None
 

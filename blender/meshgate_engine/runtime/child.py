@@ -53,7 +53,8 @@ class Setup:
     program: bytes
     readable: tuple[str, ...]
     missing: tuple[str, ...]
-    load: Callable[[], object] | None
+    blender: preload.Blender
+    load: Callable[[], preload.Blender] | None
     run: Run
 
 
@@ -142,9 +143,8 @@ def _work(command: dict, setup: Setup) -> int:
             os.write(PROGRESS_FD, f"{name} {'-' if fraction is None else f'{fraction:.4f}'}\n".encode())
 
     try:
-        if setup.load is not None:
-            setup.load()
-        _settle_blender(command["task"], scratch)
+        blender = setup.load() if setup.load else setup.blender
+        _settle_blender(blender, command["task"], scratch)
         report = {"outcome": "succeeded", **setup.run(command["task"], progress)}
         if set(report) != protocol.REPORTS["succeeded"] | {"outcome"}:
             raise TypeError(f"a report with {sorted(report)}")
@@ -178,13 +178,13 @@ def _limit(kind: int, soft: int, hard: int) -> None:
     resource.setrlimit(kind, (soft, hard))
 
 
-def _settle_blender(task: dict, scratch: str) -> None:
+def _settle_blender(blender: preload.Blender, task: dict, scratch: str) -> None:
     bpy = sys.modules.get("bpy")
     if bpy is None:
         return
     bpy.context.preferences.filepaths.temporary_directory = scratch
     if {"vrm", "vrma"} & {task["input_format"], task["output_format"]}:
-        preload.enable_vrm_handlers()
+        blender.enable_vrm_handlers()
 
 
 def _check_sizes(largest: int) -> None:

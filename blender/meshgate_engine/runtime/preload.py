@@ -9,19 +9,33 @@ import importlib.util
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 _VRM_ADDON = "io_scene_vrm"
 _VRM_DISTRIBUTION = "bpy-vrm-format"
-
-# What of the VRM add-on listens to changes, and to which of Blender's lists of listeners it belongs.
-_silent: list[tuple[list, list]] = []
 
 _HUGE = 2 << 20
 _MADV_COLLAPSE = 25
 
 
-def load() -> tuple[str, str]:
-    """Loads Blender with an empty scene; its version and the VRM add-on's, empty where that is missing."""
+@dataclass(frozen=True)
+class Blender:
+    """A Blender: its version, the VRM add-on's (empty without one), and that add-on's handlers while they are off."""
+
+    version: str
+    vrm_addon: str
+    # Each of Blender's lists of handlers, and what was taken out of it.
+    vrm_handlers: tuple[tuple[list, list], ...] = ()
+
+    def enable_vrm_handlers(self) -> None:
+        """Lets the VRM add-on hear again what happens, in a child that converts a VRM."""
+        for handlers, disabled in self.vrm_handlers:
+            handlers.extend(disabled)
+
+
+def load() -> Blender:
+    """Loads Blender with an empty scene."""
     # The settings and add-ons of whoever runs the service are not the service's.
     with tempfile.TemporaryDirectory(prefix="meshgate-engine-") as folder:
         os.environ["BLENDER_USER_RESOURCES"] = folder
@@ -30,8 +44,7 @@ def load() -> tuple[str, str]:
         bpy = importlib.import_module("bpy")
         bpy.ops.wm.read_factory_settings(use_empty=True)
         vrm_addon = _enable_vrm(bpy)
-        _disable_vrm_handlers(bpy)
-        return bpy.app.version_string.split()[0], vrm_addon
+        return Blender(bpy.app.version_string.split()[0], vrm_addon, tuple(_disable_vrm_handlers(bpy)))
 
 
 def settle() -> None:
@@ -71,32 +84,27 @@ def _gather_pages() -> None:
             madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
 
 
-def enable_vrm_handlers() -> None:
-    """Lets the VRM add-on hear again what happens, for a conversion that is its business."""
-    for listening, handlers in _silent:
-        listening.extend(handlers)
-    _silent.clear()
+def _disable_vrm_handlers(bpy) -> Iterator[tuple[list, list]]:
+    """Takes the VRM add-on's handlers out of Blender's lists; returns each list with those that it had.
 
-
-def _disable_vrm_handlers(bpy) -> None:
-    """At the first change of any scene the VRM add-on would append its shaders to it, which end up in a .blend and cost
-    as much time as a small conversion.
+    At the first change of any scene the add-on would append its shaders to it, which end up in a .blend and cost as
+    much time as a small conversion.
     """
     for name in dir(bpy.app.handlers):
-        listening = getattr(bpy.app.handlers, name)
-        if isinstance(listening, list):
-            handlers = [each for each in listening if each.__module__.startswith(_VRM_ADDON)]
-            _silent.append((listening, handlers))
-            listening[:] = [each for each in listening if each not in handlers]
+        handlers = getattr(bpy.app.handlers, name)
+        if isinstance(handlers, list):
+            disabled = [each for each in handlers if each.__module__.startswith(_VRM_ADDON)]
+            handlers[:] = [each for each in handlers if each not in disabled]
+            yield handlers, disabled
 
 
-def versions_unloaded() -> tuple[str, str]:
-    """What ``load`` would find, without loading it. Raises ImportError without Blender."""
+def find() -> Blender:
+    """What ``load`` would load, without loading it. Raises ImportError without Blender."""
     if importlib.util.find_spec("bpy") is None:
         raise ImportError("no module named bpy")
     if "bpy" in sys.modules:
-        return sys.modules["bpy"].app.version_string.split()[0], _vrm_version()
-    return importlib.metadata.version("bpy"), _vrm_version()
+        return Blender(sys.modules["bpy"].app.version_string.split()[0], _vrm_version())
+    return Blender(importlib.metadata.version("bpy"), _vrm_version())
 
 
 def _enable_vrm(bpy) -> str:

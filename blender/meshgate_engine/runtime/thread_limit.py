@@ -5,6 +5,7 @@ the machine), and 20,000 threads take a quarter of a second, which starves the c
 filter stops each ``clone`` until the zygote has answered through the filter's listener.
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -14,6 +15,7 @@ import signal
 import socket
 import struct
 import time
+from collections.abc import Iterator
 
 from . import child_monitor
 
@@ -42,9 +44,6 @@ _PATIENCE = 0.25
 
 # A child that goes on asking in vain is killed: each answer takes some of the zygote's time.
 _MOST_REFUSALS = 1000
-
-# The gates that wait for a request at the moment: one at most.
-_waiting: list["Gate"] = []
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -84,11 +83,37 @@ def hand_over(channel: socket.socket | None) -> None:
         os.close(listener)
 
 
+class Alarm:
+    """Interrupts a wait for a request that does not come. There is one, since a process has one timer."""
+
+    def __init__(self) -> None:
+        self._waiting = False
+        signal.signal(signal.SIGALRM, self._ring)
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Raises TimeoutError in a system call that takes longer."""
+        self._waiting = True
+        # It repeats, since it could fire just before the call.
+        signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+        try:
+            yield
+        finally:
+            self._waiting = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _ring(self, _number: int, _frame: object) -> None:
+        # A signal that comes late interrupts nothing else.
+        if self._waiting:
+            raise TimeoutError
+
+
 class Gate:
     """The zygote's side: answers the requests of one child."""
 
-    def __init__(self, child: child_monitor.Child, channel: socket.socket) -> None:
+    def __init__(self, child: child_monitor.Child, channel: socket.socket, alarm: Alarm) -> None:
         self._channel = channel
+        self._alarm = alarm
         self.listener: int | None = None
         self._child = child
         # When each thread last got permission to start another; it makes one at a time.
@@ -148,14 +173,8 @@ class Gate:
         Raises TimeoutError when there is none after all: the call itself would wait for the one after it.
         """
         request = bytearray(_NOTIFICATION_SIZE)
-        # It repeats, since it could fire just before the call.
-        _waiting.append(self)
-        signal.setitimer(signal.ITIMER_REAL, _PATIENCE, _PATIENCE)
-        try:
+        with self._alarm.within(_PATIENCE):
             fcntl.ioctl(self.listener, _RECEIVE, request, True)
-        finally:
-            _waiting.clear()
-            signal.setitimer(signal.ITIMER_REAL, 0)
         return _NOTIFICATION.unpack_from(request)
 
     def _respond(self, identity: int, error: int, flags: int) -> None:
@@ -164,17 +183,6 @@ class Gate:
         except FileNotFoundError:
             # The thread that asked is gone.
             return
-
-
-def settle_signals() -> None:
-    """Lets a wait for a request come to an end."""
-    signal.signal(signal.SIGALRM, _give_up)
-
-
-def _give_up(_number: int, _frame: object) -> None:
-    # A signal that comes late interrupts nothing else.
-    if _waiting:
-        raise TimeoutError
 
 
 def _threads(pid: int) -> int:

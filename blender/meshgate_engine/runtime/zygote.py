@@ -112,7 +112,7 @@ def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Set
     if missing and hello["sandbox"] == "require":
         raise _StartError(f"the sandbox is required, and this machine lacks {' and '.join(missing)}")
     try:
-        blender, vrm_addon = preload.versions_unloaded() if hello["cold"] else preload.load()
+        blender = preload.find() if hello["cold"] else preload.load()
         if not hello["cold"]:
             load()
             preload.settle()
@@ -127,10 +127,11 @@ def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Set
         program=b"" if sandbox.SECCOMP in missing or not sandboxed else sandbox.decode(hello["seccomp"]),
         readable=tuple(sandbox.engine_paths(hello["readable"])),
         missing=tuple(missing),
+        blender=blender,
         load=preload.load if hello["cold"] else None,
         run=run,
     )
-    return setup, {"blender": blender, "vrm_addon": vrm_addon, "sandbox_missing": missing}
+    return setup, {"blender": blender.version, "vrm_addon": blender.vrm_addon, "sandbox_missing": missing}
 
 
 class _Zygote:
@@ -153,7 +154,7 @@ class _Zygote:
         # A Ctrl-C in a terminal goes to everybody; it is the supervisor who decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         child.settle_signals()
-        thread_limit.settle_signals()
+        self._alarm = thread_limit.Alarm()
         # Whatever outlives a child comes to us, and goes.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -239,7 +240,7 @@ class _Zygote:
             os.close(fd)
         each = child_monitor.Child(command, pid, before, log, progress)
         self._children[pid] = each
-        self._gates[pid] = thread_limit.Gate(each, socket.socket(fileno=channel))
+        self._gates[pid] = thread_limit.Gate(each, socket.socket(fileno=channel), self._alarm)
         self._selector.register(channel, selectors.EVENT_READ, lambda: self._take_listener(pid))
         for fd, read in ((log, each.read_log), (progress, each.read_progress)):
             os.set_blocking(fd, False)
