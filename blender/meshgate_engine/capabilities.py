@@ -55,6 +55,8 @@ class Capabilities:
     avatar: bool = False
     # How many bones move a vertex at most.
     bone_weights: int | None = None
+    # ``src/inspect/`` counts what is in a file; others are read back.
+    counted_by_service: bool = False
 
     @property
     def is_gltf(self) -> bool:
@@ -90,6 +92,11 @@ _GLTF = Capabilities(
     material_features=_GLTF_FEATURES,
     textures=True,
     bone_weights=4,
+    counted_by_service=True,
+)
+
+_MESH = Capabilities(
+    module="stl", clips=Clips.NONE, is_static=True, instead_of_mesh=frozenset(), counted_by_service=True
 )
 
 TABLE = {
@@ -113,6 +120,7 @@ TABLE = {
             {"transmission", "clearcoat", "sheen", "anisotropy", "specular strength", "index of refraction"}
         ),
         textured_features=False,
+        counted_by_service=True,
         textures=True,
         first_uvs_only=True,
         wrap_modes=frozenset({"REPEAT"}),
@@ -122,14 +130,14 @@ TABLE = {
     "vrm": replace(
         _GLTF, module="vrm", clips=Clips.NONE, object_transforms=False, instead_of_mesh=frozenset(), avatar=True
     ),
-    "vrma": Capabilities(module="vrma", clips=Clips.SKELETON, object_transforms=False),
-    "bvh": Capabilities(module="bvh", clips=Clips.SKELETON, object_transforms=False),
+    "vrma": Capabilities(module="vrma", clips=Clips.SKELETON, object_transforms=False, counted_by_service=True),
+    "bvh": Capabilities(module="bvh", clips=Clips.SKELETON, object_transforms=False, counted_by_service=True),
     "usd": _USD,
     "usda": _USD,
     "usdc": _USD,
     "usdz": replace(_USD, textures_beside=False),
-    "stl": Capabilities(module="stl", clips=Clips.NONE, is_static=True, instead_of_mesh=frozenset()),
-    "ply": Capabilities(module="ply", clips=Clips.NONE, is_static=True, instead_of_mesh=frozenset()),
+    "stl": _MESH,
+    "ply": replace(_MESH, module="ply"),
     "abc": Capabilities(
         module="abc",
         clips=Clips.TIMELINE,
@@ -140,8 +148,6 @@ TABLE = {
     ),
     "blend": Capabilities(module="blend", textures=True, tiles=True, avatar=True),
 }
-
-USD = {name for name, row in TABLE.items() if row.module == "usd"}
 
 
 def of(name: str) -> Capabilities:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from . import capabilities
+
 # More names than these nobody reads.
 _MOST_NAMES = 5
 
@@ -27,6 +29,11 @@ class Job:
     warnings: list[str] = field(default_factory=list)
     # The colours that tint textures, by the names of material and socket, where the exporter does not write them.
     tints: dict[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def target(self) -> capabilities.Capabilities:
+        """What the output format holds."""
+        return capabilities.of(self.output_format)
 
     @classmethod
     def from_task(cls, task: dict) -> "Job":

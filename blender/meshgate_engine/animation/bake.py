@@ -11,12 +11,9 @@ import numpy as np
 from mathutils import Matrix
 
 from ..blender_api import actions, scene
+from ..capabilities import Clips
 from ..job import Job
 from . import bake_bones, bake_shape_keys, clip_playback, clips, keyframes, sample_limit
-
-# Targets that hold no motion of objects: such constraints, or a skeleton, or nothing.
-_WITHOUT_OBJECTS = {"vrm", "vrma", "bvh"}
-_WITHOUT_BONES = {"vrm", "obj", "stl", "ply"}
 
 _ROTATIONS = ("rotation_euler", "rotation_quaternion", "rotation_axis_angle")
 _DELTAS = ("delta_location", "delta_rotation_euler", "delta_rotation_quaternion", "delta_scale")
@@ -30,13 +27,13 @@ Recording = tuple[clips.Clip | None, Sequence[int], Rows]
 
 def bake_scene(job: Job) -> None:
     """Gives everything that others move the motion that it has in each clip, and takes away what moved it."""
-    target = job.output_format
-    moved = [] if target in _WITHOUT_OBJECTS else [item for item in scene.objects() if item.visible_get()]
+    target = job.target
+    moved = [item for item in scene.objects() if item.visible_get()] if target.object_transforms else []
     moved = [item for item in moved if _needs_baking(item)]
     groups: Groups = {}
-    if target not in _WITHOUT_BONES:
-        groups |= {rig: bake_bones.depth_first(rig) for rig in bake_bones.needing_bake(target)}
-    if target not in _WITHOUT_BONES | _WITHOUT_OBJECTS:
+    if target.clips is not Clips.NONE:
+        groups |= {rig: bake_bones.depth_first(rig) for rig in bake_bones.needing_bake(within=target.module == "vrma")}
+    if target.clips is not Clips.NONE and target.object_transforms:
         groups |= bake_shape_keys.driven()
     if not moved and not groups:
         return

@@ -15,12 +15,12 @@ from . import keyframes
 _PREFIX = 'pose.bones["'
 
 
-def needing_bake(target: str) -> list[bpy.types.Object]:
-    """The skeletons in the scene whose bones the target would not see moving."""
+def needing_bake(*, within: bool) -> list[bpy.types.Object]:
+    """The skeletons with bones that something outside of them moves, or that move each other ``within``."""
     worn = {mesh.find_armature() for mesh in scene.meshes() if mesh.visible_get()}
     # Those that nobody sees are not evaluated.
     shown = [item for item in scene.armatures() if item.visible_get() or item in worn]
-    return [item for item in shown if _needs_bake(item, within=target == "vrma")]
+    return [item for item in shown if _needs_bake(item, within=within)]
 
 
 def drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:

@@ -7,13 +7,12 @@ so all that moves is one clip.
 import bpy
 import numpy as np
 
+from .. import capabilities
 from ..blender_api import actions, scene
-from ..capabilities import USD
 from . import keyframes, sample_limit
 
 _CONSTRAINT = "TRANSFORM_CACHE"
 _MODIFIER = "MESH_SEQUENCE_CACHE"
-_FORMATS = USD | {"abc"}
 
 
 def has_motion() -> bool:
@@ -33,13 +32,12 @@ def is_cached(item: bpy.types.Object) -> bool:
 
 def still_reads_file(source: str) -> bool:
     """Whether the scene that was imported from a ``source`` still needs its file."""
-    return source in _FORMATS and has_cached_meshes()
+    return capabilities.of(source).changing_meshes and has_cached_meshes()
 
 
-def remove_unused_caches(target: str) -> None:
-    """Forgets the file that was imported where the target is a scene, which would refer to it on a machine without."""
-    if target == "blend":
-        bpy.data.batch_remove([cache for cache in bpy.data.cache_files if not cache.users])
+def remove_unused_caches() -> None:
+    """Forgets the file that was imported: a .blend would refer to it on a machine without."""
+    bpy.data.batch_remove([cache for cache in bpy.data.cache_files if not cache.users])
 
 
 def clip_of_cached_meshes() -> list[dict]:

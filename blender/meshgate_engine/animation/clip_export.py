@@ -5,6 +5,7 @@ import math
 import bpy
 
 from ..blender_api import actions, arrays
+from ..capabilities import Capabilities, Clips
 from ..job import Job
 from . import clip_playback, clips, nla
 
@@ -22,21 +23,21 @@ def choose_one(job: Job, item: bpy.types.Object, found: list[clips.Clip]) -> cli
     return chosen
 
 
-def prepare(target: str) -> None:
+def prepare(target: Capabilities) -> None:
     """Sets the scene's frame range, and for glTF lays every clip on a track of its own."""
     scene = bpy.context.scene
     found = clips.find(scene)
-    if not found or target == "blend":
+    if not found or target.clips is Clips.SCENE:
         return
     if any(clip.start < 0 for clip in found):
         _shift_all(scene, -math.floor(min(clip.start for clip in found)))
         found = clips.find(scene)
-    if target in {"glb", "gltf", "vrm"}:
+    if target.is_gltf:
         nla.lay_on_tracks(scene, found)
     shown = clips.exported_to(target, found)
     scene.frame_start = int(min(clip.start for clip in shown))
     scene.frame_end = max(scene.frame_start, round(max(clip.end for clip in shown)))
-    if target in clips.ONE_TIMELINE:
+    if target.clips is Clips.TIMELINE:
         clip_playback.activate_all(scene, shown)
         scene.frame_set(scene.frame_start)
 

@@ -58,16 +58,16 @@ def _reset_pose(owner: bpy.types.ID) -> None:
 @contextlib.contextmanager
 def restoring(scene: bpy.types.Scene) -> Iterator[Callable[[], None]]:
     """Puts back what ``activate`` and other frames change, at the end and whenever what it gives is called."""
-    clips.owners = list(clips.owners(scene))
-    found = [(owner, owner.animation_data) for owner in clips.owners if owner.animation_data]
+    owners = list(clips.owners(scene))
+    found = [(owner, owner.animation_data) for owner in owners if owner.animation_data]
     assigned = {owner: (data.action, data.action_slot, data.use_nla) for owner, data in found}
     places = {item: item.matrix_basis.copy() for item in scene.objects if item.animation_data}
     poses = {bone: bone.matrix_basis.copy() for rig in model.armatures() for bone in rig.pose.bones}
-    shapes = {block: block.value for owner in clips.owners for block in getattr(owner, "key_blocks", ())}
+    shapes = {block: block.value for owner in owners for block in getattr(owner, "key_blocks", ())}
     frame = scene.frame_current
 
     def put() -> None:
-        for owner in clips.owners:
+        for owner in owners:
             data = owner.animation_data
             if data:
                 action, slot, data.use_nla = assigned.get(owner, (None, None, True))

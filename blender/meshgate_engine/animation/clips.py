@@ -11,11 +11,8 @@ import bpy
 import numpy as np
 
 from ..blender_api import actions, arrays
-from ..capabilities import USD
+from ..capabilities import Capabilities, Clips
 from . import frame_rate
-
-# Formats that hold the scene as it plays; others hold clips.
-ONE_TIMELINE = USD | {"abc"}
 
 # Less than that nothing has moved, in metres or radians.
 _TOLERANCE = 1e-6
@@ -105,11 +102,11 @@ def snap_to_frames() -> None:
                     curve.update()
 
 
-def exported_to(target: str, found: list[Clip]) -> list[Clip]:
+def exported_to(target: Capabilities, found: list[Clip]) -> list[Clip]:
     """The clips that a target gets."""
-    if target in ONE_TIMELINE:
+    if target.clips is Clips.TIMELINE:
         return playing_together(found)
-    return found if target in {"glb", "fbx"} else list(filter(is_assigned, found))[:1] or found[:1]
+    return found if target.clips is Clips.ALL else list(filter(is_assigned, found))[:1] or found[:1]
 
 
 def last_key(clip: Clip) -> float:

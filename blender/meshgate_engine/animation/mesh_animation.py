@@ -7,14 +7,13 @@ import bpy
 import numpy as np
 
 from ..blender_api import arrays, scene
+from ..capabilities import Clips
 from ..job import Job
 from . import clip_playback, clips
 
 # What no format holds that moves: these become meshes, and objects.
 _SURFACES = {"CURVE", "SURFACE", "FONT", "META"}
 _INSTANCES = {"OBJECT", "COLLECTION"}
-_MOVING = clips.ONE_TIMELINE | {"glb", "fbx"}
-
 _SKELETON = "ARMATURE"
 
 # Those that simulate need each frame to come after the one before: a look at some frames shows nothing.
@@ -47,7 +46,7 @@ def has_modifiers() -> bool:
 
 def report_lost_motion(job: Job) -> None:
     """Says which motion is lost where curves and the like become meshes, and instances objects."""
-    if not job.animation or job.output_format not in _MOVING:
+    if not job.animation or job.target.clips not in {Clips.TIMELINE, Clips.ALL}:
         return
     found = clips.find(bpy.context.scene)
     shown = [item for item in scene.objects() if item.visible_get()]

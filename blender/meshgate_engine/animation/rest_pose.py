@@ -6,18 +6,9 @@ import bpy
 import numpy as np
 
 from ..blender_api import scene
-from ..capabilities import USD
+from ..capabilities import Capabilities, Clips
 from ..job import Job
 from . import clips, keyframes
-
-# Targets that hold one shape and no pose.
-STATIC = {"obj", "stl", "ply"}
-
-# Targets that hold skeletons, and blend shapes only as clips.
-_SHAPES_AT_REST = USD
-
-# Targets of one skeleton.
-_ONE_SKELETON = {"bvh", "vrma"}
 
 # Of a bone's matrix.
 _TOLERANCE = 1e-4
@@ -31,20 +22,20 @@ def report_pose(job: Job) -> None:
     moving = bool(clips.find(bpy.context.scene))
     if job.output_format == "abc" and moving and (_bones_are_posed() or _shapes_are_set()):
         job.warn("bounds_m of the result is the box at the clip's first frame: abc holds no rest pose")
-    elif job.output_format in STATIC | {"abc"} and (_bones_are_posed() or _shapes_are_set()):
+    elif (job.target.is_static or job.output_format == "abc") and (_bones_are_posed() or _shapes_are_set()):
         job.warn(
             "the model is posed or has blend shapes set: the result is that shape, bounds_m of the input is at rest"
         )
-    elif job.output_format in _SHAPES_AT_REST and not moving and _shapes_are_set():
+    elif not job.target.shape_values and not moving and _shapes_are_set():
         job.lose(f"the values of blend shapes: {job.output_format} holds them in clips only")
 
 
-def key_static_pose(target: str) -> None:
+def key_static_pose(target: Capabilities) -> None:
     """Gives bones that are posed and that no clip moves a key in the clips, which begin with all bones at rest."""
     found = clips.find(bpy.context.scene)
     for rig in scene.armatures() if found else ():
         own = [(clip, slot) for clip in found for owner, slot in clip.parts if owner == rig]
-        if not own and target in _ONE_SKELETON:
+        if not own and target.clips is Clips.SKELETON:
             continue
         moved = {path for clip, slot in own for path in clips.paths(clip.action, slot)}
         moved = {path.rpartition("]")[0] for path in moved if path.startswith("pose.")}

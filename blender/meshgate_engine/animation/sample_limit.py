@@ -5,6 +5,7 @@ import math
 import bpy
 
 from ..blender_api import scene
+from ..capabilities import Clips
 from ..errors import ConversionError
 from ..job import Job
 from . import clips, mesh_animation
@@ -19,27 +20,22 @@ MOST_SAMPLES = 10_000_000
 # … of targets that are written as they play, which takes a tenth of the time.
 MOST_PLAYED = 100_000_000
 
-# Targets that take no samples: one holds the keys, the others no motion.
-_UNSAMPLED = {"blend", "obj", "stl", "ply"}
-
-# Targets of one skeleton, which say themselves which of its clips they take.
-_ONE_SKELETON = {"bvh", "vrma"}
-
 
 def check(job: Job) -> None:
     """Refuses a scene whose motion is too long to be sampled for the target. Raises ``import_failed``."""
-    target = job.output_format
-    if target in _UNSAMPLED | _ONE_SKELETON:
+    target = job.target
+    # A .blend holds the keys, static targets no motion; those of one skeleton say themselves which clip they take.
+    if target.is_static or target.clips in {Clips.SCENE, Clips.SKELETON}:
         return
     found = clips.find(bpy.context.scene)
-    if target in clips.ONE_TIMELINE:
+    if target.clips is Clips.TIMELINE:
         check_clips(clips.playing_together(found), most=MOST_PLAYED)
         if mesh_animation.has_modifiers():
             world = bpy.context.scene
             check_frames(world.frame_start, world.frame_end, 1, most=MOST_PLAYED)
     else:
         # FBX samples every object in every clip.
-        least = len(scene.objects()) if target == "fbx" else 1
+        least = len(scene.objects()) if target.module == "fbx" else 1
         check_clips(clips.exported_to(target, found), least)
 
 

@@ -4,7 +4,6 @@ To add a format, write a module here with
 
 - ``read(job) -> str``: import ``job.input`` into the empty scene; returns the importer's name (``wm.fbx_import``);
 - ``write(job) -> None``: export the scene to ``job.output``;
-- ``count(job) -> dict`` only where reading the result back by ``read`` is not the way to count it;
 
 and give it a row in ``TABLE`` of ``capabilities.py`` and one in ``TABLE`` of ``src/domain/format.rs``. Blender's
 operators are called by ``operators.importing`` and ``operators.exporting``, which turn what they say into a

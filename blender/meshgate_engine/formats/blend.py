@@ -2,11 +2,8 @@
 
 import bpy
 
-from ..animation import bake, mesh_animation
-from ..blender_api import scene, visibility
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
-from ..geometry import realize_instances
 from ..job import Job
 from ..materials import texture_files
 from . import embedded_scripts, external_files
@@ -18,13 +15,6 @@ def read(job: Job) -> str:
     if bpy.app.autoexec_fail:
         job.warn("scripts and drivers in the file were not run")
     external_files.remove_outside(job)
-    scene.report_other_scenes(job)
-    if job.output_format != "blend":
-        mesh_animation.report_lost_motion(job)
-        bake.bake_scene(job)
-        # First: what is instanced is hidden often.
-        realize_instances.realize(job)
-        visibility.remove_hidden(job)
     return "wm.open_mainfile"
 
 

@@ -4,16 +4,13 @@ import bpy
 
 from ..animation import clips, mesh_animation
 from ..blender_api import scene
-from ..capabilities import USD
+from ..capabilities import Clips
 from ..job import Job
+
+_CACHE = "MESH_SEQUENCE_CACHE"
 
 # The skeleton's is no shape of its own.
 _KEPT = {"ARMATURE"}
-
-# What holds meshes that change with time, who can hold them, and who holds other motion only.
-_CACHE = "MESH_SEQUENCE_CACHE"
-_KEEPERS = USD | {"abc"}
-_OTHER_MOTION = {"fbx", "glb", "blend"}
 
 
 def apply(job: Job, *, scaled: bool) -> None:
@@ -22,24 +19,22 @@ def apply(job: Job, *, scaled: bool) -> None:
     Where the target holds meshes that change with time, these keep the modifiers that change them.
     """
     target = job.output_format
-    kept = _KEPT | {_CACHE} if target in _KEEPERS else _KEPT
+    kept = _KEPT | {_CACHE} if job.target.changing_meshes else _KEPT
     modified = [item for item in scene.meshes() if _to_apply(item, kept)]
     if not modified:
         return
     cached = [item for item in modified if any(modifier.type == _CACHE for modifier in item.modifiers)]
-    moves = job.animation and target in _KEEPERS | _OTHER_MOTION
+    # The target holds motion, but of other things.
+    other_motion = job.target.clips in {Clips.ALL, Clips.SCENE}
+    moves = job.animation and (job.target.changing_meshes or other_motion)
     changing = mesh_animation.changing_meshes() if moves else set()
-    lost = [
-        item
-        for item in modified
-        if item in changing and (scaled or target in _OTHER_MOTION or not _is_kept(item, target))
-    ]
-    if cached and job.animation and target in _OTHER_MOTION:
+    lost = [item for item in modified if item in changing and (scaled or other_motion or not _is_kept(item, target))]
+    if cached and job.animation and other_motion:
         # One timeline, one clip: all of it, or a part of the one that is left.
         lost = list(dict.fromkeys([*lost, *cached]))
         what = _motion_of(lost) if clips.find(bpy.context.scene) else "1 clip"
         job.lose(f"{what}: {target} holds no meshes that change with time")
-    elif lost and target in _OTHER_MOTION:
+    elif lost and other_motion:
         job.lose(f"{_motion_of(lost)}: {target} holds no meshes that change with time")
     elif lost:
         reason = "the model is scaled" if scaled else f"{target} holds none beside a skeleton or blend shapes"

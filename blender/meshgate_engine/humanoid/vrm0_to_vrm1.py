@@ -12,10 +12,6 @@ from ..blender_api import scene
 from ..job import Job, counted
 from . import bone_mapping, expressions
 
-# Targets that hold what an avatar has.
-_HOLDERS = {"vrm", "blend"}
-
-
 # Metres from the last bone of a VRM 0.x spring to the end that swings.
 _TAIL = 0.07
 
@@ -44,7 +40,7 @@ def upgrade(job: Job, item: bpy.types.Object) -> None:
 
 def report_losses(job: Job) -> None:
     """Says what the target cannot hold; called with the scene as it was imported."""
-    if job.output_format in _HOLDERS:
+    if job.target.avatar:
         return
     expression_count = spring_count = 0
     for item in scene.armatures():

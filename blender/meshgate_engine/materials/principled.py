@@ -9,11 +9,8 @@ from dataclasses import dataclass
 
 import bpy
 
-from ..capabilities import USD
 from ..job import Job, counted, losing
 from . import features, node_trace, texture_baking, texture_usage
-
-_GLTF = {"glb", "vrm"}
 
 _COLOURS = ("Base Color", "Emission Color")
 _VALUES = ("Metallic", "Roughness", "Specular IOR Level")
@@ -45,7 +42,7 @@ def link_images_directly(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     for material in texture_usage.materials(bpy.context.scene.objects):
         if material.node_tree and material.is_editable:
             made = _Material(job, material, baked, counts)
-            if job.output_format in _GLTF:
+            if job.target.is_gltf:
                 made.tint_for_gltf()
             else:
                 made.link_images_directly()
@@ -80,8 +77,8 @@ class _Material:
         self.job, self.material, self.tree = job, material, material.node_tree
         self.baked, self.counts = baked, counts
         self.trace = node_trace.Trace()
-        self.is_usd = job.output_format in USD
-        self.is_fbx = job.output_format == "fbx"
+        self.is_usd = job.target.module == "usd"
+        self.is_fbx = job.target.module == "fbx"
 
     def link_images_directly(self) -> None:
         output = self.tree.get_output_node("ALL")

@@ -5,18 +5,8 @@ from pathlib import Path
 
 import bpy
 
-from ..capabilities import USD
 from ..job import Job, counted, listed
 from . import image_encoding, texture_files, texture_usage
-
-# Targets whose exporters take the names of files and mix up images that share one, or that have none.
-_COPYING = USD | {"obj", "fbx"}
-
-# Targets with files beside them that hold the textures, and in which the rest makes sense alone.
-_BESIDE = {"usd", "usda", "usdc"}
-
-# Targets whose exporters decode images, and leave out those they cannot; the others copy what they are given.
-_DECODING = {"glb", "vrm"}
 
 # What Windows takes for a device, whatever extension follows.
 _DEVICES = r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|$)"
@@ -26,7 +16,8 @@ def drop_unreadable(job: Job) -> None:
     """Takes images out that the exporter of the target would stumble over, or black out."""
     if job.output_format != "blend":
         _drop([image for image in bpy.data.images if texture_files.is_missing(image)])
-    if job.output_format in _DECODING:
+    # glTF's exporter decodes images, and leaves out those it cannot; the others copy what they are given.
+    if job.target.is_gltf:
         damaged = [
             image
             for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
@@ -35,13 +26,14 @@ def drop_unreadable(job: Job) -> None:
         for image in damaged:
             job.warn(f"a texture could not be read: {texture_files.base_name(image.filepath_raw or image.name)}")
         _drop(damaged)
-    if job.packaging == "single" and job.output_format in _BESIDE:
+    if job.packaging == "single" and job.target.textures_beside:
         _drop_all(job)
 
 
 def write_files(job: Job) -> None:
     """Gets the images' files ready for the exporter of the target."""
-    if job.output_format in _COPYING:
+    # Exporters that take the names of files mix up images that share one, or that have none.
+    if job.target.materials and not job.target.is_gltf:
         _write_files(job, Path("tmp/textures"))
 
 
@@ -105,7 +97,7 @@ def _write_files(job: Job, folder: Path) -> None:
             image.unpack(method="REMOVE")
         image.source = "FILE"
         image.filepath_raw = str(file.absolute())
-        if job.output_format in USD and image.colorspace_settings.name == "Linear Rec.709":
+        if job.target.module == "usd" and image.colorspace_settings.name == "Linear Rec.709":
             # USD's word for it is raw; of the other name the exporter says nothing, and readers take it for sRGB.
             image.colorspace_settings.name = "Non-Color"
     if changed:

@@ -9,15 +9,13 @@ from ..blender_api import arrays, scene
 from ..job import Job, counted
 from . import texture_files, texture_usage
 
-_TARGETS = {"glb", "vrm", "fbx", "obj"}
-
 # Lies at the UVs from nought to one.
 _FIRST = 1001
 
 
 def split_tiles(job: Job) -> None:
     """Makes each tile an image, with a material for the faces that lie on it, where the target holds no tiles."""
-    if job.output_format not in _TARGETS:
+    if not job.target.materials or job.target.tiles:
         return
     tiled = {image for image in _used() if image.source == "TILED"}
     if not tiled:

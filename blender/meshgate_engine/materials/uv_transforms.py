@@ -10,21 +10,11 @@ import bpy
 import numpy as np
 
 from ..blender_api import arrays, scene
-from ..capabilities import USD
 from ..job import Job, counted
 from . import texture_usage
 
-_BAKED = {"fbx", "obj"}
-
 # More nodes than these are between no texture and its UVs.
 _MOST_STEPS = 50
-
-# Which ways of going on outside of the square a target's textures hold; that of all is to repeat.
-_WRAP_MODES = {
-    "fbx": {"REPEAT", "EXTEND", "CLIP"},
-    "obj": {"REPEAT"},
-    **{name: {"REPEAT", "EXTEND", "CLIP", "MIRROR"} for name in USD},
-}
 
 
 @dataclass(frozen=True)
@@ -50,9 +40,9 @@ class _Counts:
 
 def apply(job: Job) -> None:
     """Puts textures where they lie by the UVs alone, for targets that need it, and says what those cannot hold."""
-    target = job.output_format
+    target = job.target
     images = {material: _images(material) for material in texture_usage.materials(scene.objects())}
-    if target in _BAKED and any(node.inputs["Vector"].is_linked for nodes in images.values() for node in nodes):
+    if target.first_uvs_only and any(node.inputs["Vector"].is_linked for nodes in images.values() for node in nodes):
         _separate_meshes()
     users = defaultdict(dict)
     for item in scene.meshes():
@@ -70,12 +60,12 @@ def apply(job: Job) -> None:
             if placement and all(rendered[mesh] == placement.layer for mesh in meshes):
                 placements[node] = replace(placement, layer="")
         counts.placed_by_nodes += sum(placement is None for placement in placements.values())
-        if target in _BAKED and material.is_editable:
+        if target.first_uvs_only and material.is_editable:
             _bake(placements, meshes, rendered, counts)
-        if target in _WRAP_MODES:
+        if target.wrap_modes is not None:
             counts.unsmoothed += sum(node.interpolation == "Closest" for node in nodes)
             unsupported = [
-                node for node in nodes if _has_unsupported_wrap_mode(node, placements[node], _WRAP_MODES[target])
+                node for node in nodes if _has_unsupported_wrap_mode(node, placements[node], target.wrap_modes)
             ]
             counts.wrapped += (
                 len(unsupported) if unsupported and any(_exceeds_unit_square(mesh) for mesh in meshes) else 0
@@ -230,7 +220,7 @@ def _bake_into_first_layer(mesh: bpy.types.Mesh, slots: set[int], placement: _Pl
 
 
 def _has_unsupported_wrap_mode(
-    node: bpy.types.ShaderNodeTexImage, placement: _Placement | None, held: set[str]
+    node: bpy.types.ShaderNodeTexImage, placement: _Placement | None, held: frozenset[str]
 ) -> bool:
     return bool(placement) and (placement.wraps_differ or node.extension not in held)
 

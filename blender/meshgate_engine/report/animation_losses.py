@@ -4,21 +4,17 @@ from collections.abc import Iterator
 
 import bpy
 
-from .. import capabilities
 from ..animation import clips
 from ..blender_api import scene
-from ..capabilities import USD
+from ..capabilities import Clips
 from ..job import Job, counted
 from ..materials import texture_usage
 
-_CLIPS = USD | {"glb", "fbx", "abc"}
-_ONE_SKELETON = {"bvh", "vrma"}
-
-# Parts -> what they are called, and the targets that hold them; Alembic has no lights at all.
+# Parts of clips -> what they are called.
 _PARTS = {
-    "lights": ("the lights' part of {}", USD | {"abc"}),
-    "cameras": ("the cameras' part of {}", USD | {"fbx", "abc"}),
-    "shown": ("what is shown and hidden in {}", {"abc"}),
+    "lights": "the lights' part of {}",
+    "cameras": "the cameras' part of {}",
+    "shown": "what is shown and hidden in {}",
 }
 
 # Less than that is no other speed.
@@ -33,20 +29,22 @@ def report_losses(job: Job) -> None:
     target = job.output_format
     if not job.animation:
         return
-    if target in _CLIPS:
+    if job.target.clips in {Clips.TIMELINE, Clips.ALL}:
         found = clips.find(bpy.context.scene)
-        groups = [clips.playing_together(found)] if target in clips.ONE_TIMELINE else [[clip] for clip in found]
+        groups = [clips.playing_together(found)] if job.target.clips is Clips.TIMELINE else [[clip] for clip in found]
         changed = [set(_changed_parts(group)) for group in groups]
-        for part, (name, holders) in _PARTS.items():
-            lost = sum(part in kinds and bool(kinds - _parts_not_held(target)) for kinds in changed)
-            if lost and target not in holders:
+        not_held = set(_PARTS) - job.target.clip_parts
+        for part, name in _PARTS.items():
+            # Of a clip of nothing else, the counts of clips say that it did not come out.
+            lost = sum(part in kinds and bool(kinds - not_held) for kinds in changed)
+            if lost and part in not_held:
                 job.lose(f"{name.format(counted(lost, 'clip'))}: {target} holds no such motion")
     changing = sum(map(_is_animated, texture_usage.materials(scene.objects())))
     strips = _arranged_strips()
-    if strips and target in _CLIPS | _ONE_SKELETON:
+    if strips and job.target.clips not in {Clips.NONE, Clips.SCENE}:
         verb = "is" if strips == 1 else "are"
         job.lose(f"how {counted(strips, 'strip')} of NLA tracks {verb} played: {target} holds each clip as it is")
-    if changing and capabilities.of(target).materials:
+    if changing and job.target.materials:
         job.lose(f"the changes of {counted(changing, 'material')}: {target} holds none that change with time")
 
 
@@ -64,10 +62,6 @@ def _arranged_strips() -> int:
 def _is_altered(strip: bpy.types.NlaStrip) -> bool:
     mixed = strip.blend_type != "REPLACE" or strip.use_animated_influence
     return mixed or strip.use_reverse or any(abs(each - 1) > _SAME for each in (strip.scale, strip.repeat))
-
-
-def _parts_not_held(target: str) -> set[str]:
-    return {part for part, (_name, holders) in _PARTS.items() if target not in holders}
 
 
 def _changed_parts(group: list[clips.Clip]) -> Iterator[str]:

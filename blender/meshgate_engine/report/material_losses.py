@@ -4,7 +4,6 @@ from collections import Counter
 
 import bpy
 
-from .. import capabilities
 from ..job import Job, losing
 from ..materials import features, texture_usage
 
@@ -14,7 +13,7 @@ _UNWRITTEN = {"ambient occlusion", "specular colour"}
 
 def report_losses(job: Job) -> None:
     """Says which features of the scene's materials the target does not hold."""
-    target, row = job.output_format, capabilities.of(job.output_format)
+    target, row = job.output_format, job.target
     lost = Counter()
     for material in texture_usage.materials(bpy.context.scene.objects):
         for word, is_texture in features.found_in(job, material).items():

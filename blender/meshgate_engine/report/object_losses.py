@@ -3,28 +3,27 @@
 import bpy
 
 from ..blender_api import scene
-from ..capabilities import USD
 from ..errors import ConversionError
 from ..job import Job
 
-# Kind of object -> what it is called, one and many, and the targets that hold it.
+# Kind of object -> what it is called, one and many.
 _KINDS = {
-    "GREASEPENCIL": ("grease pencil drawing", "grease pencil drawings", set()),
-    "POINTCLOUD": ("point cloud", "point clouds", USD),
-    "VOLUME": ("volume", "volumes", set()),
-    "CURVES": ("group of hair curves", "groups of hair curves", USD | {"abc"}),
-    "SPEAKER": ("speaker", "speakers", set()),
-    "LIGHT_PROBE": ("light probe", "light probes", set()),
+    "GREASEPENCIL": ("grease pencil drawing", "grease pencil drawings"),
+    "POINTCLOUD": ("point cloud", "point clouds"),
+    "VOLUME": ("volume", "volumes"),
+    "CURVES": ("group of hair curves", "groups of hair curves"),
+    "SPEAKER": ("speaker", "speakers"),
+    "LIGHT_PROBE": ("light probe", "light probes"),
 }
 
 
 def report_losses(job: Job) -> None:
     """Says which objects are lost. Raises ``empty_model`` when these are all."""
     objects = scene.objects()
-    lost = [item for item in objects if item.type in _KINDS and job.output_format not in _KINDS[item.type][2]]
+    lost = [item for item in objects if item.type in _KINDS and item.type not in job.target.objects]
     if objects and len(lost) == len(objects):
         raise ConversionError("empty_model", f"the model has nothing that {job.output_format} holds")
-    for kind, (one, many, _holders) in _KINDS.items():
+    for kind, (one, many) in _KINDS.items():
         _report(job, sum(item.type == kind for item in lost), one, many)
     _report(job, sum(map(_hairs, scene.meshes())), "hair particle system", "hair particle systems")
 

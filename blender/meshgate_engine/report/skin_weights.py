@@ -5,22 +5,24 @@ import bpy
 from ..blender_api import scene
 from ..job import Job
 
-_MOST = 4
-
 
 def report_losses(job: Job) -> None:
     """Says on how many vertices weights are left out."""
-    count = sum(_overweighted_vertices(item) for item in scene.meshes() if item.find_armature())
+    most = job.target.bone_weights
+    if most is None:
+        return
+    count = sum(_vertices_above(most, item) for item in scene.meshes() if item.find_armature())
     if count:
         noun = "vertex" if count == 1 else "vertices"
-        job.lose(f"bone weights of {count} {noun}: {job.output_format} is written with the {_MOST} largest of each")
+        job.lose(f"bone weights of {count} {noun}: {job.output_format} is written with the {most} largest of each")
 
 
-def _overweighted_vertices(item: bpy.types.Object) -> int:
+def _vertices_above(most: int, item: bpy.types.Object) -> int:
+    """How many vertices of a mesh more bones move than ``most``."""
     bones = item.find_armature().data.bones
     deforming = {group.index for group in item.vertex_groups if group.name in bones and bones[group.name].use_deform}
     return sum(
-        sum(weight.group in deforming and weight.weight > 0 for weight in vertex.groups) > _MOST
+        sum(weight.group in deforming and weight.weight > 0 for weight in vertex.groups) > most
         for vertex in item.data.vertices
-        if len(vertex.groups) > _MOST
+        if len(vertex.groups) > most
     )
