@@ -19,6 +19,7 @@ from .materials import principled, texture_export, texture_files, texture_usage,
 from .report import (
     animation_losses,
     clip_losses,
+    losses,
     material_losses,
     object_losses,
     skin_weights,
@@ -84,7 +85,7 @@ def run(task: dict, progress: Progress) -> dict:
         "output": job.result_counts,
         "importer": job.importer,
         "packed_textures": job.merged_textures,
-        "losses": job.losses,
+        "losses": list(dict.fromkeys(losses.sentence(loss, job.output_format) for loss in job.losses)),
         "warnings": job.warnings,
         **{name: round(seconds[stage] * 1000, 3) for stage, name in TIMINGS.items()},
     }

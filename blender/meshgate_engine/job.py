@@ -1,11 +1,27 @@
 """One conversion, as the modules of the formats see it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from . import capabilities
 
 # More names than these nobody reads.
 _MOST_NAMES = 5
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the target does not hold, and why; ``report/losses.py`` has the words for kinds and reasons."""
+
+    kind: str
+    count: int
+    reason: str
+    # Of so many, where it is a part of them.
+    total: int = 0
+    # What it is about.
+    name: str = ""
+    names: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclass
@@ -24,8 +40,8 @@ class Job:
     other_importer: bool = False
     # Metres per unit of a BVH that was read, so that a BVH that is written has the same numbers.
     source_unit: float = 1.0
-    # What no count shows, one clause each.
-    losses: list[str] = field(default_factory=list)
+    # What no count shows.
+    losses: list[Loss] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     # The colours that tint textures, by the names of material and socket, where the exporter does not write them.
     tints: dict[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
@@ -61,10 +77,9 @@ class Job:
         if clause not in self.warnings:
             self.warnings.append(clause)
 
-    def lose(self, clause: str) -> None:
-        """Adds a loss, once."""
-        if clause not in self.losses:
-            self.losses.append(clause)
+    def lose(self, kind: str, count: int, reason: str, **details: object) -> None:
+        """Adds a loss."""
+        self.losses.append(Loss(kind, count, reason, **details))
 
 
 def counted(number: int, noun: str) -> str:
@@ -72,12 +87,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """The first of the names for a clause, and how many more there are."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more
-
-
-def losing(count: int, word: str) -> str:
-    """That so many materials lose something, as a clause."""
-    return f"{count} materials lose their {word}" if count > 1 else f"{count} material loses its {word}"

@@ -55,12 +55,9 @@ def report_lost_motion(job: Job) -> None:
     ]
     changing = _find_changing(surfaces, found) if surfaces else ()
     emitters = sum(map(_emitter_count, shown))
-    for number, one, many in (
-        (len(changing), "curve, text or metaball", "curves, texts or metaballs"),
-        (emitters, "particle system", "particle systems"),
-    ):
-        if number:
-            job.lose(f"the motion of {number} {one if number == 1 else many}: {job.output_format} holds no such thing")
+    for kind, count in (("surface motion", len(changing)), ("particle motion", emitters)):
+        if count:
+            job.lose(kind, count, "no such thing")
 
 
 def _has_motion(data: bpy.types.ID) -> bool:

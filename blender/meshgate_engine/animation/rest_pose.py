@@ -27,7 +27,7 @@ def report_pose(job: Job) -> None:
             "the model is posed or has blend shapes set: the result is that shape, bounds_m of the input is at rest"
         )
     elif not job.target.shape_values and not moving and _shapes_are_set():
-        job.lose(f"the values of blend shapes: {job.output_format} holds them in clips only")
+        job.lose("blend shape values", 1, "clips only")
 
 
 def key_static_pose(target: Capabilities) -> None:

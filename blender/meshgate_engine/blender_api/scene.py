@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import bpy
 
-from ..job import Job, counted
+from ..job import Job
 
 
 def objects() -> list[bpy.types.Object]:
@@ -70,4 +70,4 @@ def report_other_scenes(job: Job) -> None:
     """Says that scenes besides the active one are lost; a .blend keeps them as they are."""
     others = len(bpy.data.scenes) - 1
     if others and job.output_format != "blend":
-        job.lose(f"{counted(others, 'other scene')}: only the active one is converted")
+        job.lose("other scenes", others, "active scene")

@@ -39,4 +39,4 @@ def _pack(job: Job, image: bpy.types.Image) -> None:
     except RuntimeError as error:
         if image.source != "TILED":
             raise ConversionError("export_failed", "a texture could not be packed") from error
-        job.lose(f"1 texture of tiles: some of {texture_files.name(image)} are not there")
+        job.lose("tile files", 1, "missing tiles", name=texture_files.name(image))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import bpy
 
 from ..blender_api import scene
-from ..job import Job, counted, listed
+from ..job import Job
 
 
 def remove(job: Job) -> None:
@@ -27,7 +27,7 @@ def _remove_drivers(job: Job) -> None:
                 dropped.append(f"{owner.name} {curve.data_path}")
                 owner.animation_data.drivers.remove(curve)
     if dropped:
-        job.lose(f"{counted(len(dropped), 'driver')} that would run Python: {listed(dropped)}")
+        job.lose("drivers", len(dropped), "names", names=tuple(dropped))
 
 
 def _unmark_texts(job: Job) -> None:
@@ -35,8 +35,7 @@ def _unmark_texts(job: Job) -> None:
     for text in marked:
         text.use_module = False
     if marked:
-        names = listed([text.name for text in marked])
-        job.lose(f"the mark of {counted(len(marked), 'text')} to run when the file is opened: {names}")
+        job.lose("text marks", len(marked), "names", names=tuple(text.name for text in marked))
 
 
 def _remove_script_nodes(job: Job) -> None:
@@ -46,7 +45,7 @@ def _remove_script_nodes(job: Job) -> None:
             tree.nodes.remove(node)
             count += 1
     if count:
-        job.lose(f"{counted(count, 'script node')}: they would run where the file is rendered")
+        job.lose("script nodes", count, "would run")
 
 
 def _remove_freestyle_modules(job: Job) -> None:
@@ -56,7 +55,7 @@ def _remove_freestyle_modules(job: Job) -> None:
             layer.freestyle_settings.modules.remove(module)
             count += 1
     if count:
-        job.lose(f"{counted(count, 'Freestyle module')}: they would run where the file is rendered")
+        job.lose("Freestyle modules", count, "would run")
 
 
 def _animated() -> Iterator[bpy.types.ID]:

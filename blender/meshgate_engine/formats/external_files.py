@@ -5,7 +5,7 @@ import os
 import bpy
 
 from ..blender_api import scene
-from ..job import Job, counted, listed
+from ..job import Job
 from ..materials import texture_files
 
 # What reads a file wherever a mesh is evaluated: text, tables, meshes, volumes.
@@ -39,7 +39,7 @@ def _empty_computed_paths(job: Job) -> None:
                 socket.default_value = ""
                 count += 1
     if count:
-        job.lose(f"{counted(count, 'node')} reading files: paths that are computed are not followed")
+        job.lose("computed paths", count, "computed")
 
 
 def _empty_paths(job: Job) -> None:
@@ -98,8 +98,8 @@ def report_unpacked(job: Job) -> None:
     """Says which images of several pictures stay files, since a .blend takes only single ones in."""
     left = [image for image in bpy.data.images if image.source in {"SEQUENCE", "MOVIE"} and image.users]
     if left:
-        names = listed(sorted(texture_files.name(image) for image in left))
-        job.lose(f"{counted(len(left), 'moving image')}: a .blend cannot hold the files of {names}")
+        names = sorted(texture_files.name(image) for image in left)
+        job.lose("moving images", len(left), "files of images", names=tuple(names))
 
 
 def _is_inside(path: str) -> bool:

@@ -20,7 +20,7 @@ from ..blender_api import scene, visibility
 from ..blender_api.addon_patches import patched
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
-from ..job import Job, losing
+from ..job import Job
 from ..materials import features
 from . import glb_container
 
@@ -73,7 +73,7 @@ def report_unread(job: Job, document: dict) -> None:
         found = {name: value for name, value in extensions.items() if isinstance(value, dict)}
         lost.update(word for name, (word, value) in _UNREAD.items() if found.get(name, {}).get(value))
     for word, count in sorted(lost.items()):
-        job.lose(f"{losing(count, word)}: it is not read")
+        job.lose("feature", count, "not read", name=word)
 
 
 def write(job: Job) -> None:

@@ -36,7 +36,7 @@ def read(job: Job) -> str:
         raise ConversionError("no_animation", "the model has no animation")
     expressions = document["extensions"][_EXTENSION].get("expressions") or {}
     if any(expressions.get(kind) for kind in ("preset", "custom")):
-        job.lose("expressions: only the motion of the bones is converted")
+        job.lose("all expressions", 1, "bones only")
 
     title = document["animations"][0].get("name") or Path(job.input).stem
     document["animations"] = [{**document["animations"][0], "name": title}]

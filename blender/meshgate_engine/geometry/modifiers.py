@@ -32,13 +32,14 @@ def apply(job: Job, *, scaled: bool) -> None:
     if cached and job.animation and other_motion:
         # One timeline, one clip: all of it, or a part of the one that is left.
         lost = list(dict.fromkeys([*lost, *cached]))
-        what = _motion_of(lost) if clips.find(bpy.context.scene) else "1 clip"
-        job.lose(f"{what}: {target} holds no meshes that change with time")
+        if clips.find(bpy.context.scene):
+            job.lose("mesh motion", len(lost), "changing meshes")
+        else:
+            job.lose("clips", 1, "changing meshes")
     elif lost and other_motion:
-        job.lose(f"{_motion_of(lost)}: {target} holds no meshes that change with time")
+        job.lose("mesh motion", len(lost), "changing meshes")
     elif lost:
-        reason = "the model is scaled" if scaled else f"{target} holds none beside a skeleton or blend shapes"
-        job.lose(f"{_motion_of(lost)} by modifiers: {reason}")
+        job.lose("mesh motion by modifiers", len(lost), "scaled" if scaled else "skinned")
     modified = [item for item in modified if item in lost or item not in changing]
     for item in [item for item in modified if item.data.shape_keys]:
         _report_lost(job, item, kept)
@@ -49,10 +50,6 @@ def apply(job: Job, *, scaled: bool) -> None:
 def _is_kept(item: bpy.types.Object, target: str) -> bool:
     """Whether a mesh comes out as it is in each frame: USD's exporter looks away from skins and blend shapes."""
     return target == "abc" or not (item.data.shape_keys or item.find_armature())
-
-
-def _motion_of(items: list[bpy.types.Object]) -> str:
-    return f"the motion of {len(items)} mesh{'es' if len(items) > 1 else ''}"
 
 
 def apply_or_remove(job: Job, item: bpy.types.Object) -> None:
@@ -67,8 +64,8 @@ def apply_or_remove(job: Job, item: bpy.types.Object) -> None:
 
 
 def _report_lost(job: Job, item: bpy.types.Object, kept: set[str]) -> None:
-    names = ", ".join(modifier.name for modifier in _to_apply(item, kept))
-    job.lose(f"modifiers of {item.name}: {names} (it has blend shapes)")
+    names = tuple(modifier.name for modifier in _to_apply(item, kept))
+    job.lose("modifiers", 1, "blend shapes", name=item.name, names=names)
 
 
 def _make_real(modified: list[bpy.types.Object], kept: set[str]) -> None:

@@ -32,7 +32,7 @@ def realize(job: Job) -> None:
             own = next((mesh for mesh, matrix in shown if matrix == Matrix.Identity(4)), None)
             if own is not None:
                 if any(modifier.type == "ARMATURE" for modifier in holder.modifiers):
-                    job.lose(f"the skin of {holder.name}: it is no mesh in the source")
+                    job.lose("skin", 1, "no mesh", name=holder.name)
                 item = object_replacement.replace(holder, own, children)
                 shown = [(mesh, matrix) for mesh, matrix in shown if mesh != own]
             else:

@@ -9,7 +9,7 @@ import re
 import bpy
 
 from ..blender_api import scene
-from ..job import Job, counted
+from ..job import Job
 from . import bone_mapping, expressions
 
 # Metres from the last bone of a VRM 0.x spring to the end that swings.
@@ -53,9 +53,9 @@ def report_losses(job: Job) -> None:
         else:
             expression_count += len(expressions.used(extension.vrm1))
             spring_count += len(extension.spring_bone1.springs)
-    for count, noun in ((expression_count, "expression"), (spring_count, "spring")):
+    for count, kind in ((expression_count, "expressions"), (spring_count, "springs")):
         if count:
-            job.lose(f"{counted(count, noun)}: {job.output_format} holds none")
+            job.lose(kind, count, "holds none")
 
 
 def _is_used(group: bpy.types.PropertyGroup) -> bool:
@@ -84,7 +84,7 @@ def _upgrade_expressions(
         len(part) for expression in expressions.used(newer) for part in expressions.effects(expression)[1:]
     )
     if lost > 0:
-        job.lose(f"{lost} of {said} material changes in expressions: VRM 1.0 knows none of the kind")
+        job.lose("expression materials", lost, "not in VRM 1.0", total=said)
 
 
 def _assign_presets(groups: bpy.types.bpy_prop_collection) -> None:

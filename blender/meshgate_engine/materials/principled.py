@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import bpy
 
-from ..job import Job, counted, losing
+from ..job import Job, counted
 from . import features, node_trace, texture_baking, texture_usage
 
 _COLOURS = ("Base Color", "Emission Color")
@@ -58,16 +58,13 @@ def _report(job: Job, counts: _Counts) -> None:
         both = f"not every reader of {target} multiplies them"
         job.warn(f"the colour{verb} {counted(counts.tinted, 'texture')} came out beside {beside}: {both}")
     if counts.vertex_coloured:
-        job.lose(
-            f"the tint of {counted(counts.vertex_coloured, 'texture')} by vertex colours: {target} holds no mix of them"
-        )
+        job.lose("texture tint", counts.vertex_coloured, "no mix")
     if counts.has_other_nodes:
-        as_is = "it as it is" if counts.has_other_nodes == 1 else "them as they are"
-        job.lose(f"what nodes make of {counted(counts.has_other_nodes, 'texture')}: {target} holds {as_is}")
+        job.lose("texture nodes", counts.has_other_nodes, "as they are")
     if counts.cut:
-        job.lose(f"{losing(counts.cut, 'sharp edges of alpha')}: {target} holds no cutoff")
+        job.lose("feature", counts.cut, "no cutoff", name="sharp edges of alpha")
     if counts.unlit:
-        job.lose(f"{counted(counts.unlit, 'unlit material')} became lit: {target} holds no other")
+        job.lose("unlit", counts.unlit, "lit only")
 
 
 class _Material:

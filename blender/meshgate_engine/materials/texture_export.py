@@ -5,7 +5,7 @@ from pathlib import Path
 
 import bpy
 
-from ..job import Job, counted, listed
+from ..job import Job, listed
 from . import image_encoding, texture_files, texture_usage
 
 # What Windows takes for a device, whatever extension follows.
@@ -43,10 +43,7 @@ def _drop_all(job: Job) -> None:
     if not unwanted:
         return
     _drop(list(unwanted))
-    # It begins as the service's own clause, and takes its place.
-    job.lose(
-        f"{counted(len(unwanted), 'texture')} did not come out: a single {job.output_format} holds none, a usdz does"
-    )
+    job.lose("textures", len(unwanted), "single file")
 
 
 def _is_damaged(image: bpy.types.Image) -> bool:

@@ -7,15 +7,11 @@ import bpy
 from ..animation import clips
 from ..blender_api import scene
 from ..capabilities import Clips
-from ..job import Job, counted
+from ..job import Job
 from ..materials import texture_usage
 
-# Parts of clips -> what they are called.
-_PARTS = {
-    "lights": "the lights' part of {}",
-    "cameras": "the cameras' part of {}",
-    "shown": "what is shown and hidden in {}",
-}
+# Parts of clips, in the order in which they are told.
+_PARTS = ("lights", "cameras", "shown")
 
 # Less than that is no other speed.
 _SAME = 1e-3
@@ -26,7 +22,6 @@ _OF_NO_ACCOUNT = {"color"}
 
 def report_losses(job: Job) -> None:
     """Says which parts are lost; that a clip of nothing else did not come out is said where clips are counted."""
-    target = job.output_format
     if not job.animation:
         return
     if job.target.clips in {Clips.TIMELINE, Clips.ALL}:
@@ -34,18 +29,17 @@ def report_losses(job: Job) -> None:
         groups = [clips.playing_together(found)] if job.target.clips is Clips.TIMELINE else [[clip] for clip in found]
         changed = [set(_changed_parts(group)) for group in groups]
         not_held = set(_PARTS) - job.target.clip_parts
-        for part, name in _PARTS.items():
+        for part in _PARTS:
             # Of a clip of nothing else, the counts of clips say that it did not come out.
             lost = sum(part in kinds and bool(kinds - not_held) for kinds in changed)
             if lost and part in not_held:
-                job.lose(f"{name.format(counted(lost, 'clip'))}: {target} holds no such motion")
+                job.lose(part, lost, "no such motion")
     changing = sum(map(_is_animated, texture_usage.materials(scene.objects())))
     strips = _arranged_strips()
     if strips and job.target.clips not in {Clips.NONE, Clips.SCENE}:
-        verb = "is" if strips == 1 else "are"
-        job.lose(f"how {counted(strips, 'strip')} of NLA tracks {verb} played: {target} holds each clip as it is")
+        job.lose("strips", strips, "clips as they are")
     if changing and job.target.materials:
-        job.lose(f"the changes of {counted(changing, 'material')}: {target} holds none that change with time")
+        job.lose("material changes", changing, "changing materials")
 
 
 def _arranged_strips() -> int:

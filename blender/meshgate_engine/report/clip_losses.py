@@ -1,6 +1,6 @@
 """Clips that a format of one timeline does not hold."""
 
-from ..job import Job, listed
+from ..job import Job
 
 
 def report_lost(job: Job, before: list[str], shown: list[str], after: list[str]) -> None:
@@ -12,8 +12,8 @@ def report_lost(job: Job, before: list[str], shown: list[str], after: list[str])
     if len(after) != 1:
         return
     lost = [name for name in before if name not in shown]
-    without = f": without {', '.join(lost)}" if lost else ""
     if len(shown) > 1:
-        job.lose(f"{len(before)} clips: {job.output_format} holds one, in which {listed(shown)} play together{without}")
+        reason = "played together without" if lost else "played together"
+        job.lose("clips", len(before), reason, names=tuple(shown), others=tuple(lost))
     elif after[0] not in before and len(lost) == len(before) - 1 > 0:
-        job.lose(f"{len(lost)} of {len(before)} clips: {job.output_format} holds one{without}")
+        job.lose("clips", len(lost), "one clip of the others", total=len(before), names=tuple(lost))

@@ -4,7 +4,7 @@ from collections import Counter
 
 import bpy
 
-from ..job import Job, losing
+from ..job import Job
 from ..materials import features, texture_usage
 
 # What USD itself has a place for, but Blender's exporter does not.
@@ -13,7 +13,7 @@ _UNWRITTEN = {"ambient occlusion", "specular colour"}
 
 def report_losses(job: Job) -> None:
     """Says which features of the scene's materials the target does not hold."""
-    target, row = job.output_format, job.target
+    row = job.target
     lost = Counter()
     for material in texture_usage.materials(bpy.context.scene.objects):
         for word, is_texture in features.found_in(job, material).items():
@@ -21,5 +21,5 @@ def report_losses(job: Job) -> None:
             lost[word] += not held
     for word, count in sorted(lost.items()):
         if count:
-            why = "is written without" if row.module == "usd" and word in _UNWRITTEN else "holds none"
-            job.lose(f"{losing(count, word)}: {target} {why}")
+            reason = "written without" if row.module == "usd" and word in _UNWRITTEN else "holds none"
+            job.lose("feature", count, reason, name=word)

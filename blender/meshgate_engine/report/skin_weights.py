@@ -13,8 +13,7 @@ def report_losses(job: Job) -> None:
         return
     count = sum(_vertices_above(most, item) for item in scene.meshes() if item.find_armature())
     if count:
-        noun = "vertex" if count == 1 else "vertices"
-        job.lose(f"bone weights of {count} {noun}: {job.output_format} is written with the {most} largest of each")
+        job.lose("bone weights", count, "largest weights", name=str(most))
 
 
 def _vertices_above(most: int, item: bpy.types.Object) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import bpy
 
 from ..formats import glb_container
-from ..job import Job, listed
+from ..job import Job
 from ..materials import image_encoding, texture_files, texture_usage
 
 
@@ -20,8 +20,7 @@ def names_in_scene() -> list[str]:
 def report_lost(job: Job, before: list[str], after: list[str], parts: dict[str, str]) -> None:
     """Names the textures that did not come out; does nothing where names do not tell them, as exporters change some.
 
-    ``parts`` are textures made for the export, each with the one that it is a channel of. The clause begins as the
-    service's own, which only counts, and takes its place.
+    ``parts`` are textures made for the export, each with the one that it is a channel of.
     """
     of = {_plain(part): _plain(whole) for part, whole in parts.items()}
     left = sorted(_plain(name) for name in after if _plain(name) not in of)
@@ -29,8 +28,7 @@ def report_lost(job: Job, before: list[str], after: list[str], parts: dict[str, 
     gone = [name for name in before if _plain(name) not in left]
     if not gone or len(gone) != len(before) - len(left):
         return
-    count = f"{len(gone)} of {len(before)}" if left else str(len(before))
-    job.lose(f"{count} texture{'s' if len(before) > 1 else ''} did not come out: {listed(gone)}")
+    job.lose("textures", len(gone), "names", total=len(before) if left else 0, names=tuple(gone))
 
 
 def names_in_result(job: Job) -> list[str]:
