@@ -1,6 +1,6 @@
-"""What others move, by constraints and drivers: only Blender knows how, so that it gets keys of its own.
+"""Bakes what constraints, drivers and rigid bodies move into keys, since only Blender can evaluate those.
 
-That are objects, rigid bodies too, the bones of skeletons that something outside of them moves, and blend shapes.
+Baked are objects, bones that something outside of their skeleton moves, and blend shapes.
 """
 
 import math
@@ -19,14 +19,14 @@ _ROTATIONS = ("rotation_euler", "rotation_quaternion", "rotation_axis_angle")
 _DELTAS = ("delta_location", "delta_rotation_euler", "delta_rotation_quaternion", "delta_scale")
 _TRANSFORM = {"location", "scale", *_ROTATIONS, *_DELTAS}
 
-# Skeletons with their bones, blend shapes by what holds them.
+# Skeletons with their bones, and shape keys with those of their blend shapes that are baked.
 Groups = dict[bpy.types.ID, list[keyframes.Animated]]
 Rows = dict[keyframes.Animated, np.ndarray]
 Recording = tuple[clips.Clip | None, Sequence[int], Rows]
 
 
 def bake_scene(job: Job) -> None:
-    """Gives everything that others move the motion that it has in each clip, and takes away what moved it."""
+    """Bakes the scene's motion into each of its clips, and removes the constraints and drivers."""
     target = job.target
     moved = [item for item in scene.objects() if item.visible_get()] if target.object_transforms else []
     moved = [item for item in moved if _needs_baking(item)]
@@ -41,7 +41,7 @@ def bake_scene(job: Job) -> None:
     rest = _record(moved, groups, [world.frame_current])
     recorded = _record_clips(moved, groups)
     for owner in [owner for owner, things in groups.items() if not _any_moves(things, recorded)]:
-        # Exporters see how it stands.
+        # It does not move: exporters write its pose as it is.
         for thing in groups.pop(owner):
             rest.pop(thing)
             for _clip, _frames, rows in recorded:
@@ -57,7 +57,7 @@ def bake_scene(job: Job) -> None:
             bake_bones.remove_movers(owner)
     for thing, rows in rest.items():
         keyframes.set_transform(thing, rows[0])
-    # Clips begin with all bones at rest, and no blend shape.
+    # Exporters begin each clip with all bones at rest and all blend shapes at zero.
     rest |= {thing: keyframes.rest_row(thing) for things in groups.values() for thing in things}
     for clip, frames, rows in recorded:
         if clip is not None:
@@ -73,11 +73,11 @@ def _needs_baking(item: bpy.types.Object) -> bool:
 
 
 def _is_simulated(item: bpy.types.Object) -> bool:
-    """Whether it is a rigid body that the simulation moves."""
+    """Whether the object is a rigid body that the simulation moves."""
     simulation, body = bpy.context.scene.rigidbody_world, item.rigid_body
     if not simulation or not simulation.enabled or not body:
         return False
-    # Whether it is kinematic may have keys.
+    # The property ``kinematic`` may be animated, so it decides nothing.
     return body.type == "ACTIVE" and body.enabled
 
 
@@ -91,10 +91,10 @@ def _any_moves(things: list[keyframes.Animated], recorded: list[Recording]) -> b
 
 
 def _record_clips(moved: list[bpy.types.Object], groups: Groups) -> list[Recording]:
-    """How everything moves in each clip that has to do with it, while the clips of others play as the file has them."""
+    """Records each clip of what it affects, while all other clips play as in the file."""
     world = bpy.context.scene
     found = clips.find(world)
-    # The clips that are assigned first, since one that is not would not be the current one.
+    # Assigned clips first: the first clip written becomes the current one.
     found.sort(key=lambda clip: not clips.is_assigned(clip))
     related = {item: _dependencies(item) for item in (*moved, *groups)}
     clips_of = {
@@ -123,7 +123,7 @@ def _record_clips(moved: list[bpy.types.Object], groups: Groups) -> list[Recordi
 
 
 def _dependencies(item: bpy.types.ID) -> set[bpy.types.ID]:
-    """Everything that may have to do with how it moves."""
+    """All data that the motion of an object or of shape keys may depend on, itself included."""
     found: set[bpy.types.ID] = set()
     waiting: list[bpy.types.ID | None] = [item]
     while waiting:
@@ -156,7 +156,7 @@ def _record(items: list[bpy.types.Object], groups: Groups, frames: Sequence[int]
     things = (*items, *(thing for things in groups.values() for thing in things))
     rows = {thing: keyframes.empty_rows(thing, len(frames)) for thing in things}
     if any(map(_is_simulated, items)):
-        # A simulation goes on from one frame to the next.
+        # A simulation needs every frame before the first one.
         for frame in range(bpy.context.scene.rigidbody_world.point_cache.frame_start, frames[0]):
             bpy.context.scene.frame_set(frame)
     for number, frame in enumerate(frames):
@@ -173,7 +173,7 @@ def _record(items: list[bpy.types.Object], groups: Groups, frames: Sequence[int]
 
 
 def _parent(item: bpy.types.Object) -> Matrix:
-    """Where an object is that does not move by itself."""
+    """The matrix that takes the space of an object's own transform to the world's."""
     if item.parent is None or item.parent_type not in {"OBJECT", "ARMATURE", "BONE"}:
         return Matrix.Identity(4)
     place = item.parent.matrix_world
@@ -197,7 +197,7 @@ def _remove_movers(item: bpy.types.Object) -> None:
 
 
 def _write_to_clip(clip: clips.Clip, frames: Sequence[int], rows: Rows, rest: Rows) -> None:
-    """Adds everything to a clip in which it moves, or is elsewhere than at rest."""
+    """Adds to a clip all that moves in it or is not at rest."""
     owners = list(dict.fromkeys(thing.id_data for thing in rows))
     slots = _exclusive_slots(clip, owners)
     for owner in owners:
@@ -224,14 +224,14 @@ def _write_to_clip(clip: clips.Clip, frames: Sequence[int], rows: Rows, rest: Ro
 
 
 def _exclusive_slots(clip: clips.Clip, owners: list[bpy.types.ID]) -> dict[bpy.types.ID, bpy.types.ActionSlot]:
-    """The slots of a clip by what they move; one that moves others besides an owner becomes one for each."""
+    """The slots of a clip by what they move; a slot that an owner shares with others is copied for each of them."""
     strip = clip.action.layers[0].strips[0]
     found = dict(clip.parts)
     for slot in {found[owner] for owner in owners if owner in found}:
         users = [user for user, other in clip.parts if other == slot]
         if len(users) == 1:
             continue
-        # Slots are found by the names of what they move.
+        # Blender finds a slot by the name of what it moves.
         slot.name_display = f"{slot.name_display} shared"
         for user in users:
             found[user] = clip.action.slots.new(slot.target_id_type, user.name)

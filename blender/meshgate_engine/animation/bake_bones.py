@@ -1,7 +1,7 @@
-"""Bones that constraints and drivers move by what is outside of their skeleton.
+"""Bakes bones that constraints and drivers move by something outside of their skeleton.
 
-Exporters see those that a skeleton moves by itself, but for vrma's, which takes poses as the keys have them. They do
-not look at what else moves, unless a clip moves both.
+Exporters evaluate what a skeleton does by itself, except vrma's, which reads the keys alone. None evaluates what moves
+outside of it, unless one clip moves both.
 """
 
 from collections.abc import Iterator
@@ -18,19 +18,19 @@ _PREFIX = 'pose.bones["'
 def needing_bake(*, within: bool) -> list[bpy.types.Object]:
     """The skeletons with bones that something outside of them moves, or that move each other ``within``."""
     worn = {mesh.find_armature() for mesh in scene.meshes() if mesh.visible_get()}
-    # Those that nobody sees are not evaluated.
+    # Blender does not evaluate hidden skeletons that no visible mesh uses.
     shown = [item for item in scene.armatures() if item.visible_get() or item in worn]
     return [item for item in shown if _needs_bake(item, within=within)]
 
 
 def drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
-    """What drives the bones of a skeleton, and their constraints."""
+    """The drivers of the bones of a skeleton and of their constraints."""
     data = item.animation_data
     return [curve for curve in data.drivers if curve.data_path.startswith(_PREFIX)] if data else []
 
 
 def targets(constraint: bpy.types.Constraint) -> Iterator[bpy.types.Object]:
-    """The objects that a constraint looks at."""
+    """The objects that a constraint refers to."""
     yield from scene.referenced_objects(constraint)
     for target in getattr(constraint, "targets", ()):
         yield target.target
@@ -50,7 +50,7 @@ def _reads_outside(driver: bpy.types.Driver, item: bpy.types.Object) -> bool:
 
 
 def depth_first(item: bpy.types.Object) -> list[bpy.types.PoseBone]:
-    """The bones of a skeleton, each behind its parent."""
+    """The bones of a skeleton, parents before children."""
     ordered: list[bpy.types.PoseBone] = []
     waiting = [bone for bone in item.pose.bones if not bone.parent]
     while waiting:
@@ -61,9 +61,9 @@ def depth_first(item: bpy.types.Object) -> list[bpy.types.PoseBone]:
 
 
 def record(shown: bpy.types.Object, ordered: list[bpy.types.PoseBone], poses: dict, number: int) -> None:
-    """Adds the pose that is shown to the rows of the bones, as their transforms if nothing else moved them.
+    """Adds the evaluated pose to the rows of the bones, each in the space of its rest pose and parent.
 
-    Each is seen from where the rows have its parent: a row has no shear, which constraints can bring about.
+    The parent is taken from its row and not from the pose: rows hold no shear, which constraints can cause.
     """
     made: dict[str, Matrix] = {}
     for bone in ordered:
@@ -79,7 +79,7 @@ def record(shown: bpy.types.Object, ordered: list[bpy.types.PoseBone], poses: di
 
 
 def remove_movers(item: bpy.types.Object) -> None:
-    """Takes away what moves the bones of a skeleton besides its clips."""
+    """Removes the constraints and drivers of a skeleton's bones."""
     for curve in drivers(item):
         item.animation_data.drivers.remove(curve)
     for bone in item.pose.bones:

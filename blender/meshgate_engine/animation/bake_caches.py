@@ -1,7 +1,6 @@
-"""Motion that Blender leaves in the file: USD and Alembic objects move by a constraint that reads the file on.
+"""Bakes motion that Blender leaves in the imported file: USD and Alembic objects move by a constraint that reads it.
 
-Only USD and Alembic could be written from that; here it becomes a clip like any other. Both formats have one timeline,
-so all that moves is one clip.
+It becomes a clip like any other. Both formats have one timeline, so everything that moves is one clip.
 """
 
 import bpy
@@ -21,27 +20,27 @@ def has_motion() -> bool:
 
 
 def has_cached_meshes() -> bool:
-    """Whether there are meshes in the scene that change with time."""
+    """Whether the scene has meshes whose shape Blender reads from the file in each frame."""
     return any(is_cached(item) for item in scene.meshes())
 
 
 def is_cached(item: bpy.types.Object) -> bool:
-    """Whether the mesh is one that changes with time."""
+    """Whether Blender reads the shape of the mesh from its file in each frame."""
     return any(modifier.type == _MODIFIER for modifier in item.modifiers)
 
 
 def still_reads_file(source: str) -> bool:
-    """Whether the scene that was imported from a ``source`` still needs its file."""
+    """Whether the scene still needs the file of format ``source`` that it was imported from."""
     return capabilities.of(source).changing_meshes and has_cached_meshes()
 
 
 def remove_unused_caches() -> None:
-    """Forgets the file that was imported: a .blend would refer to it on a machine without."""
+    """Removes references to the imported file, which a .blend would carry to machines that do not have it."""
     bpy.data.batch_remove([cache for cache in bpy.data.cache_files if not cache.users])
 
 
 def clip_of_cached_meshes() -> list[dict]:
-    """The clip of meshes that change with time, which is none of Blender's actions; as the report tells it."""
+    """The clip of cached meshes, which is not an action of Blender's, as the report has it; empty without one."""
     world = bpy.context.scene
     if not has_cached_meshes() or world.frame_end <= world.frame_start:
         return []
@@ -58,14 +57,14 @@ def set_fps(fps: float) -> None:
 
 
 def bake_to_clip(name: str) -> None:
-    """Makes one clip of everything that moves; it is called ``name`` when the file has no name for it."""
+    """Makes one clip of everything that moves; ``name`` is its name if the file has none."""
     cached = [item for item in scene.objects() if _constraints(item)]
     if cached:
         _bake(cached, name)
     _merge_actions()
     world = bpy.context.scene
     for action in bpy.data.actions:
-        # Keys that change nothing are left out of these files: the clip is as long as the file says.
+        # These files leave out keys that change nothing, so that the length comes from the scene.
         if world.frame_start < world.frame_end:
             action.use_frame_range = True
             action.frame_start, action.frame_end = world.frame_start, world.frame_end
@@ -97,7 +96,7 @@ def _bake(cached: list[bpy.types.Object], name: str) -> None:
 
 
 def _merge_actions() -> None:
-    """Moves what all actions hold into the first of a skeleton, or the first."""
+    """Moves the curves of all actions into one: a skeleton's, or else the first."""
     owners = [*scene.armatures(), *(item for item in scene.objects() if item.type != "ARMATURE")]
     owners += [*bpy.data.shape_keys, *bpy.data.cameras, *bpy.data.lights]
     owners = [owner for owner in owners if owner.animation_data and owner.animation_data.action_slot]

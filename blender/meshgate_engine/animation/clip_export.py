@@ -1,4 +1,4 @@
-"""Clips as an exporter needs them: their frames, their tracks, and which of them a target gets."""
+"""Prepares clips for the exporter: frame range, NLA tracks, and the choice of one."""
 
 import math
 
@@ -11,7 +11,7 @@ from . import clip_playback, clips, nla
 
 
 def choose_one(job: Job, item: bpy.types.Object, found: list[clips.Clip]) -> clips.Clip | None:
-    """The clip of a skeleton for a target that holds one, and says that the others are lost; None where it has none."""
+    """The clip of a skeleton for a target that holds one clip; None without clips. Reports the others as lost."""
     mine = [clip for clip in found if any(owner == item for owner, _slot in clip.parts)]
     if not mine:
         return None
@@ -24,7 +24,7 @@ def choose_one(job: Job, item: bpy.types.Object, found: list[clips.Clip]) -> cli
 
 
 def prepare(target: Capabilities) -> None:
-    """Sets the scene's frame range, and for glTF lays every clip on a track of its own."""
+    """Sets the scene's frame range; for glTF puts every clip on a track of its own, for one timeline assigns it."""
     scene = bpy.context.scene
     found = clips.find(scene)
     if not found or target.clips is Clips.SCENE:
@@ -43,7 +43,7 @@ def prepare(target: Capabilities) -> None:
 
 
 def _shift_all(scene: bpy.types.Scene, frames: int) -> None:
-    """Moves all clips by as much: a scene begins at frame 0 or later, and exporters leave out what lies before."""
+    """Moves all clips by ``frames``: exporters leave out what lies before frame 0."""
     for action in bpy.data.actions:
         for slot in action.slots:
             for curve in actions.curves(action, slot):
@@ -57,7 +57,7 @@ def _shift_all(scene: bpy.types.Scene, frames: int) -> None:
             action.frame_start += frames
     for owner in clips.owners(scene):
         for track in owner.animation_data.nla_tracks if owner.animation_data else ():
-            # The last first, as strips may not lie on each other.
+            # From the last to the first: strips must not overlap.
             for strip in reversed(track.strips):
                 strip.action_frame_end += frames
                 strip.action_frame_start += frames

@@ -1,4 +1,4 @@
-"""Playing clips: assigning them to what they move, and putting back what was assigned before."""
+"""Plays clips: assigns them to what they move, and restores what was assigned before."""
 
 import contextlib
 import math
@@ -12,20 +12,20 @@ from . import clips
 
 
 def activate(scene: bpy.types.Scene, clip: clips.Clip | None) -> None:
-    """Assigns the clip to everything that it moves, and nothing to everything else."""
+    """Assigns the clip to everything that it moves, and no clip to anything else."""
     activate_all(scene, [clip] if clip else [])
 
 
 def activate_all(scene: bpy.types.Scene, playing: list[clips.Clip]) -> None:
-    """Assigns clips that play together, the first one to what several move, and nothing to everything else."""
+    """Assigns clips that play together, and no clip to anything else; the first wins where several move one thing."""
     for owner in clips.owners(scene):
         data = owner.animation_data
         if data:
-            # What plays on tracks is another clip.
+            # NLA tracks play other clips.
             data.use_nla = False
         if data and data.action:
             data.action = None
-            # Else the next clip begins with the shapes of this one.
+            # Otherwise the next clip begins with the blend shapes of this one.
             _reset_pose(owner)
     for armature in model.armatures():
         _reset_pose(armature)
@@ -35,20 +35,20 @@ def activate_all(scene: bpy.types.Scene, playing: list[clips.Clip]) -> None:
 
 
 def play(clip: clips.Clip, keeping: Container[bpy.types.Object]) -> None:
-    """Assigns the clip to everything that it moves, without what else moves that; all others play on.
+    """Assigns the clip to everything that it moves; whatever it does not move keeps playing its own clip.
 
-    Poses and shapes begin at rest, but for those ``keeping`` a pose that goes with the clip.
+    Poses and blend shapes begin at rest, except those in ``keeping`` to which the clip is already assigned.
     """
     for owner, slot in clip.parts:
         if owner not in keeping or owner.animation_data is None or owner.animation_data.action != clip.action:
             _reset_pose(owner)
         actions.assign(owner, clip.action, slot)
-        # What plays besides is another clip.
+        # NLA tracks play other clips.
         owner.animation_data.use_nla = False
 
 
 def _reset_pose(owner: bpy.types.ID) -> None:
-    """Takes the pose of a skeleton back, and the values of blend shapes."""
+    """Resets the pose of a skeleton, or the values of blend shapes."""
     for block in getattr(owner, "key_blocks", ()):
         block.value = 0.0
     for bone in owner.pose.bones if getattr(owner, "pose", None) else ():
@@ -57,7 +57,7 @@ def _reset_pose(owner: bpy.types.ID) -> None:
 
 @contextlib.contextmanager
 def restoring(scene: bpy.types.Scene) -> Iterator[Callable[[], None]]:
-    """Puts back what ``activate`` and other frames change, at the end and whenever what it gives is called."""
+    """Restores assigned clips, poses and the frame at the end; the function that it yields does so earlier."""
     owners = list(clips.owners(scene))
     found = [(owner, owner.animation_data) for owner in owners if owner.animation_data]
     assigned = {owner: (data.action, data.action_slot, data.use_nla) for owner, data in found}
@@ -87,7 +87,7 @@ def restoring(scene: bpy.types.Scene) -> Iterator[Callable[[], None]]:
 
 
 def remove_animation() -> None:
-    """Removes all animation and puts skeletons into their rest pose."""
+    """Removes all animation, at the first frame of the clips; skeletons and blend shapes go to rest."""
     scene = bpy.context.scene
     found = clips.find(scene)
     moving = {owner for clip in found for owner, _slot in clip.parts}

@@ -1,7 +1,7 @@
-"""Clips: which animations a scene has, what they are called, and getting all of them through an export.
+"""Clips: which animations a scene has, and what each of them moves.
 
-A clip is an action. Importers give every animation of a file one action with a slot for each thing that moves in it
-(an object, a skeleton's pose, the blend shapes of a mesh); only one action at a time is assigned to its owners.
+A clip is an action. Importers make one action of each animation of a file, with a slot for each thing that moves in it
+(an object, a skeleton's pose, the blend shapes of a mesh). A thing has one action assigned at a time.
 """
 
 from collections.abc import Iterator
@@ -14,24 +14,24 @@ from ..blender_api import actions, arrays
 from ..capabilities import Capabilities, Clips
 from . import frame_rate
 
-# Less than that nothing has moved, in metres or radians.
+# What changes less does not move; metres or radians.
 _TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Clip:
-    """An action with the things it moves."""
+    """An action with the things that it moves."""
 
     name: str
     action: bpy.types.Action
-    # Frames, the last included.
+    # Frames; the end is included.
     start: float
     end: float
     parts: tuple[tuple[bpy.types.ID, bpy.types.ActionSlot], ...]
 
 
 def find(scene: bpy.types.Scene) -> list[Clip]:
-    """The clips of the scene with what they move, by name."""
+    """The clips of the scene, sorted by name."""
     movable = list(owners(scene))
     found = []
     for action in bpy.data.actions:
@@ -43,17 +43,17 @@ def find(scene: bpy.types.Scene) -> list[Clip]:
 
 
 def is_assigned(clip: Clip) -> bool:
-    """Whether it is the clip that the scene shows."""
+    """Whether the clip is assigned to something, so that the scene plays it."""
     return any(owner.animation_data and owner.animation_data.action == clip.action for owner, _slot in clip.parts)
 
 
 def has_still_part(clip: Clip) -> bool:
-    """Whether something that the clip holds does not move in it."""
+    """Whether something in the clip keeps its values from the first to the last key."""
     return any(not changed_paths(clip.action, slot) for _owner, slot in clip.parts)
 
 
 def changed_paths(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[str]:
-    """What a part of a clip brings to another value, as paths in its owner."""
+    """The RNA paths, from the owner, of the values that a slot of a clip changes."""
     found = set()
     for curve in actions.curves(action, slot):
         values = arrays.get(curve.keyframe_points, "co", 2)[:, 1]
@@ -63,14 +63,14 @@ def changed_paths(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[s
 
 
 def paths(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[str]:
-    """What a part of a clip changes, as paths in its owner."""
+    """The RNA paths, from the owner, of all curves of a slot."""
     return {curve.data_path for curve in actions.curves(action, slot)}
 
 
 def strip_object_names() -> None:
     """``Armature|Walk`` -> ``Walk``: Blender's own FBX exporter puts the object before the clip's name.
 
-    Only where the object is there and no two clips end up with one name.
+    A name stays where the scene has no such object, or where two clips would get one name.
     """
     owners = {item.name for item in bpy.data.objects}
     short: dict[str, list[bpy.types.Action]] = {}
@@ -84,7 +84,7 @@ def strip_object_names() -> None:
 
 
 def snap_to_frames() -> None:
-    """Puts keys that are a hair beside a whole frame onto it.
+    """Moves keys that are almost on a whole frame onto it.
 
     Times in seconds are floats: frame 30 comes back as 29.999998, and an exporter that rounds down loses it.
     """
@@ -103,14 +103,14 @@ def snap_to_frames() -> None:
 
 
 def exported_to(target: Capabilities, found: list[Clip]) -> list[Clip]:
-    """The clips that a target gets."""
+    """The clips that an exporter writes."""
     if target.clips is Clips.TIMELINE:
         return playing_together(found)
     return found if target.clips is Clips.ALL else list(filter(is_assigned, found))[:1] or found[:1]
 
 
 def last_key(clip: Clip) -> float:
-    """The frame of the last key, wherever Blender ends the clip."""
+    """The frame of the last key, which may be behind the end that Blender gives the clip."""
     curves = [curve for _owner, slot in clip.parts for curve in actions.curves(clip.action, slot)]
     return max((float(curve.range()[1]) for curve in curves), default=clip.end)
 
@@ -121,7 +121,7 @@ def playing_together(found: list[Clip]) -> list[Clip]:
 
 
 def owners(scene: bpy.types.Scene) -> Iterator[bpy.types.ID]:
-    """Everything in the scene that an action can move."""
+    """Everything in the scene that a clip can move: objects, shape keys, cameras, lights."""
     seen = set()
     for item in scene.objects:
         shapes = getattr(item.data, "shape_keys", None)
@@ -149,7 +149,7 @@ def _parts(action: bpy.types.Action, owners: list[bpy.types.ID]) -> list[tuple[b
 
 
 def _has_paths(owner: bpy.types.ID, curves: list[bpy.types.FCurve]) -> bool:
-    """Whether everything that the curves move is there; an object that fits by accident has only its own transform."""
+    """Whether the owner has everything that the curves move; transforms alone fit any object and prove nothing."""
     if not any(curve.data_path.startswith(("pose.", "key_blocks")) for curve in curves):
         return False
     try:

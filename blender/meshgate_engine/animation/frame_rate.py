@@ -1,29 +1,29 @@
-"""Frames per second of files that know seconds only: a rate at which the keys of their clips lie on frames."""
+"""Guesses the frame rate of files that have seconds only: a rate at which the keys of their clips lie on frames."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# Tried in this order where the keys are too few, or too far apart, to tell how they were made.
+# Tried in this order when the keys are too few or too far apart to show a rate; frames per second.
 _COMMON = (24.0, 30.0, 25.0, 60.0, 50.0, 120.0)
 
-# Clips with keys on every frame have any rate. Keys further apart than this are those of a hand, unless they are many.
+# Slower rates than this are keys set by hand, unless there are many of them at even distances.
 _SLOWEST = 10.0
 _MANY = 8
 
-# Keys that are not on every frame may be a hair apart, and no frame is as short as that.
+# Keys that are not on every frame may be very close: no faster rate is believed of them.
 _FASTEST = 240.0
 
-# As in bvh files.
+# The limits of frame rates, as of BVH files.
 _POSSIBLE = (1e-3, 1e4)
 
-# How far two floats of one time may be apart, for each second of it.
+# The error of a time stored as a 32-bit float, per second of it.
 _FLOAT_ERROR = 2.4e-7
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The keys of one thing that moves."""
+    """The times of the keys of one animated value."""
 
     # Seconds, ascending, at least one.
     times: np.ndarray
@@ -38,16 +38,16 @@ class _Vote:
 
 
 def rate(clips: list[list[Curve]]) -> float | None:
-    """The frames per second of clips; None where nothing tells it.
+    """The frames per second of clips, each a list of curves; None when no key shows it.
 
-    It is the one on whose frames most keys lie: 60 where some clips have 30 and others 60.
+    It is the rate on whose frames most keys lie: 60 where some clips have 30 and others 60.
     """
     known = [(_densest(curves).times, vote) for curves in clips if curves and (vote := _vote(curves))]
     if not known:
         return _common_rate([curve.times for curves in clips for curve in curves])
-    # Two keys have always a rate: they say little where other clips have more.
+    # Any two keys have a rate, so clips with more keys decide.
     votes = [vote for _times, vote in known if vote.keys > 2] or [vote for _times, vote in known]
-    # The longest clip tells it best.
+    # Of equal rates the longest clip's is the most exact.
     candidates = {round(vote.rate, 3): vote for vote in sorted(votes, key=lambda vote: vote.span)}
 
     def merit(vote: _Vote) -> tuple[int, int, float]:
@@ -59,7 +59,7 @@ def rate(clips: list[list[Curve]]) -> float | None:
 
 
 def tolerance(rate: float, seconds: np.ndarray) -> np.ndarray:
-    """How far, in frames, a key may be beside its frame: some write milliseconds, and all write floats."""
+    """How far, in frames, a key may be from its frame: some writers round to milliseconds, and all to floats."""
     return np.minimum(0.1, np.maximum(0.01, 0.001 * rate) + _FLOAT_ERROR * rate * np.abs(seconds))
 
 
@@ -75,10 +75,10 @@ def _densest(curves: list[Curve]) -> Curve:
 
 
 def _vote_for(times: np.ndarray, smooth: bool) -> _Vote | None:
-    # Keys of different things at one frame differ as floats do.
+    # Times of one frame in different curves differ by the error of floats.
     times = times[np.diff(times, prepend=-np.inf) > 1e-6 + _FLOAT_ERROR * np.abs(times)]
     if len(times) == 1 and times[0] > 0:
-        # The only frame there is, and so the one that Blender and others call the first.
+        # The only frame: Blender and others call it frame 1.
         found = _rounded(1 / float(times[0]), times)
         return _Vote(found, 1, 0.0) if _SLOWEST <= found <= _POSSIBLE[1] else None
     if len(times) < 2:
@@ -98,7 +98,7 @@ def _vote_for(times: np.ndarray, smooth: bool) -> _Vote | None:
 
 
 def _rounded(rate: float, times: np.ndarray) -> float:
-    """The round number that it is as far as the times, which are floats, tell it: 29.97 is not 30."""
+    """The nearest common rate within the error of floats: 29.97 stays apart from 30."""
     latest = max(abs(float(times[0])), abs(float(times[-1])))
     inexact = 1e-6 + _FLOAT_ERROR * latest / (float(times[-1] - times[0]) or latest)
     for near in (round(rate), round(rate * 1.001) / 1.001, 1 / max(round(1 / rate), 1)):
@@ -116,6 +116,6 @@ def _whole(frames: np.ndarray, rate: float, times: np.ndarray) -> bool:
 
 
 def _common_rate(keys: list[np.ndarray]) -> float | None:
-    """The first of the usual rates on whose frames all keys lie."""
+    """The first common rate on whose frames all keys lie."""
     times = np.concatenate([*keys, np.empty(0)])
     return next((rate for rate in _COMMON if len(times) and _whole(times * rate, rate, times)), None)

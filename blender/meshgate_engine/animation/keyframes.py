@@ -1,4 +1,8 @@
-"""Keys for the transform of an object or of a bone in a pose, or for a blend shape's value, one for each frame."""
+"""Keys for every frame: of the transform of an object or pose bone, or of the value of a blend shape.
+
+A row holds the values of one frame: location, rotation as a quaternion (w, x, y, z) and scale, ten numbers; or the
+value of a blend shape alone.
+"""
 
 from collections.abc import Sequence
 
@@ -8,25 +12,24 @@ from mathutils import Matrix
 
 from ..blender_api import actions, arrays
 
-# The first two have the same attributes for their transform.
 Animated = bpy.types.Object | bpy.types.PoseBone | bpy.types.ShapeKey
 
 _TRANSFORM = (("location", 3), ("rotation_quaternion", 4), ("scale", 3))
 _VALUE = (("value", 1),)
 
-# What changes less does not change.
+# Smaller changes of a value are none.
 TOLERANCE = 1e-6
 
 _AT_REST = np.float32([[0, 0, 0, 1, 0, 0, 0, 1, 1, 1]])
 
 
 def rest_row(thing: Animated) -> np.ndarray:
-    """The row of a bone at rest, or of a blend shape that does not show."""
+    """The row of an object or bone without transform, or of a blend shape with value 0: shape (1, width)."""
     return np.zeros((1, 1), dtype=np.float32) if _is_shape(thing) else _AT_REST
 
 
 def empty_rows(thing: Animated, frames: int) -> np.ndarray:
-    """Rows to be filled."""
+    """Rows without values: shape (frames, width)."""
     return np.empty((frames, rest_row(thing).shape[1]), dtype=np.float32)
 
 
@@ -35,7 +38,7 @@ def _is_shape(thing: Animated) -> bool:
 
 
 def transform_row(matrix: Matrix, before: np.ndarray | None) -> tuple[float, ...]:
-    """Location, rotation and scale; the rotation is the one of its two quaternions that is next to the row before."""
+    """The row of a matrix; of its two quaternions the one that is closer to the row before."""
     location, rotation, scale = matrix.decompose()
     if before is not None and rotation.dot(before[3:7]) < 0:
         rotation.negate()
@@ -43,7 +46,7 @@ def transform_row(matrix: Matrix, before: np.ndarray | None) -> tuple[float, ...
 
 
 def set_transform(thing: Animated, values: np.ndarray) -> None:
-    """Puts it where a row says."""
+    """Sets the transform, or the value, to a row."""
     if _is_shape(thing):
         thing.value = values[0]
         return
@@ -52,17 +55,17 @@ def set_transform(thing: Animated, values: np.ndarray) -> None:
 
 
 def differ(rows: np.ndarray) -> bool:
-    """Whether the rows differ from each other."""
+    """Whether any value changes from row to row."""
     return bool(np.ptp(rows, axis=0).max() >= TOLERANCE)
 
 
 def path(thing: Animated) -> str:
-    """How the paths of its curves begin."""
+    """The beginning of the RNA paths of its curves."""
     return "" if isinstance(thing, bpy.types.Object) else f"{thing.path_from_id()}."
 
 
 def write_rows(bag: bpy.types.ActionChannelbag, thing: Animated, frames: Sequence[int], rows: np.ndarray) -> None:
-    """Makes curves of the rows, which are one for each frame."""
+    """Adds curves with a key for each frame and row."""
     curves = _VALUE if _is_shape(thing) else _TRANSFORM
     paths = [(path(thing) + name, index) for name, count in curves for index in range(count)]
     for column, (name, index) in enumerate(paths):
@@ -70,7 +73,7 @@ def write_rows(bag: bpy.types.ActionChannelbag, thing: Animated, frames: Sequenc
 
 
 def new_clip(name: str, frames: Sequence[int], rows: dict[Animated, np.ndarray]) -> None:
-    """Makes a clip of the rows of everything that is in it."""
+    """Makes a clip of rows and assigns it to their owners."""
     action = bpy.data.actions.new(name)
     strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
     for owner in dict.fromkeys(thing.id_data for thing in rows):

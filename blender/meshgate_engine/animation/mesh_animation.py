@@ -1,4 +1,4 @@
-"""What has another shape with time, by keys, by what it refers to, or by itself: by modifiers, or as no mesh."""
+"""Finds geometry whose shape changes over time by modifiers, or because it is a curve, text or metaball."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,24 +11,24 @@ from ..capabilities import Clips
 from ..job import Job
 from . import clip_playback, clips
 
-# What no format holds that moves: these become meshes, and objects.
+# Blender's types of objects that become meshes, and kinds of particles that become objects: neither keeps its motion.
 _SURFACES = {"CURVE", "SURFACE", "FONT", "META"}
 _INSTANCES = {"OBJECT", "COLLECTION"}
 _SKELETON = "ARMATURE"
 
-# Those that simulate need each frame to come after the one before: a look at some frames shows nothing.
+# Simulations need every frame in order, so that looking at some frames shows nothing.
 _SIMULATING = {"CLOTH", "SOFT_BODY"}
 _BY_THEMSELVES = {"WAVE", "OCEAN", "BUILD", "EXPLODE", "MESH_CACHE", "NODES", "FLUID"}
 
-# How many frames of a clip, and how many clips, are looked at.
+# How many frames of a clip, and how many clips, are compared.
 _MOST_FRAMES, _MOST_CLIPS = 5, 8
 
-# Metres.
+# In metres: vertices that move less stay.
 _TOLERANCE = 1e-5
 
 
 def changing_meshes() -> set[bpy.types.Object]:
-    """The meshes of the scene that change so, besides what skeletons and blend shapes do to them."""
+    """The visible meshes whose geometry changes over time, apart from skinning and blend shapes."""
     found = clips.find(bpy.context.scene)
     suspects = [item for item in scene.meshes() if item.visible_get() and _may_change(item, found)]
     changing = {item for item in suspects if any(modifier.type in _SIMULATING for modifier in _visible_modifiers(item))}
@@ -40,12 +40,12 @@ def changing_meshes() -> set[bpy.types.Object]:
 
 
 def has_modifiers() -> bool:
-    """Whether there are meshes left that change with time, when modifiers are applied."""
+    """Whether a mesh has visible modifiers other than its skeleton's; once others are applied, its geometry changes."""
     return any(map(_visible_modifiers, scene.meshes()))
 
 
 def report_lost_motion(job: Job) -> None:
-    """Says which motion is lost where curves and the like become meshes, and instances objects."""
+    """Reports motion that is lost when curves become meshes and particles become objects."""
     if not job.animation or job.target.clips not in {Clips.TIMELINE, Clips.ALL}:
         return
     found = clips.find(bpy.context.scene)
@@ -61,7 +61,7 @@ def report_lost_motion(job: Job) -> None:
 
 
 def _has_motion(data: bpy.types.ID) -> bool:
-    """Whether keys or drivers change it; metaballs melt into each other where they move."""
+    """Whether keys or drivers change the data; metaballs always may, since they merge where they move."""
     owners = (data, getattr(data, "shape_keys", None))
     moved = any(owner.animation_data for owner in owners if owner)
     return moved or isinstance(data, bpy.types.MetaBall) or bool(getattr(data, "bevel_object", None))
@@ -91,7 +91,7 @@ def _may_change(item: bpy.types.Object, found: list[clips.Clip]) -> bool:
 
 @contextlib.contextmanager
 def _without_skins_and_shapes(items: list[bpy.types.Object]) -> Iterator[None]:
-    """Without skeletons and blend shapes."""
+    """Turns the skeletons and blend shapes of the objects off."""
     skeletons = [modifier for item in items for modifier in item.modifiers if modifier.type == _SKELETON]
     shown = [modifier.show_viewport for modifier in skeletons]
     shapes = [(item, item.show_only_shape_key, item.active_shape_key_index) for item in items if item.data.shape_keys]

@@ -1,4 +1,4 @@
-"""Clips on NLA tracks."""
+"""NLA tracks: glTF's exporter finds the clips there."""
 
 import bpy
 
@@ -6,6 +6,7 @@ from . import clip_playback, clips
 
 
 def lay_on_tracks(scene: bpy.types.Scene, found: list[clips.Clip]) -> None:
+    """Puts each clip on a muted track of its own, on everything that it moves; other tracks are removed."""
     clip_playback.activate(scene, None)
     for owner in clips.owners(scene):
         if owner.animation_data:

@@ -1,4 +1,4 @@
-"""Models that are not in their rest pose, and what that means for targets without one."""
+"""Models that are not in their rest pose, and targets that cannot hold one."""
 
 from collections.abc import Iterator
 
@@ -10,14 +10,14 @@ from ..capabilities import Capabilities, Clips
 from ..job import Job
 from . import clips, keyframes
 
-# Of a bone's matrix.
+# Smaller differences in a bone's matrix are none.
 _TOLERANCE = 1e-4
 
 
 def report_pose(job: Job) -> None:
-    """Says what becomes of the pose; called when the clips are as the target will get them.
+    """Reports what becomes of the pose, once the clips are prepared for the target.
 
-    The bounds of a report are those of the rest pose wherever there is one.
+    A report's bounds are those of the rest pose wherever a format has one.
     """
     moving = bool(clips.find(bpy.context.scene))
     if job.output_format == "abc" and moving and (_bones_are_posed() or _shapes_are_set()):
@@ -31,7 +31,7 @@ def report_pose(job: Job) -> None:
 
 
 def key_static_pose(target: Capabilities) -> None:
-    """Gives bones that are posed and that no clip moves a key in the clips, which begin with all bones at rest."""
+    """Adds a key for each bone that is posed and that no clip moves: exporters begin clips with all bones at rest."""
     found = clips.find(bpy.context.scene)
     for rig in scene.armatures() if found else ():
         own = [(clip, slot) for clip in found for owner, slot in clip.parts if owner == rig]
@@ -54,7 +54,7 @@ def _posed_bones(rig: bpy.types.Object) -> Iterator[bpy.types.PoseBone]:
 
 
 def _slot(clip: clips.Clip, rig: bpy.types.Object) -> bpy.types.ActionSlot:
-    """The slot of a clip for a skeleton that it does not move."""
+    """The slot of a clip for a skeleton, made if the clip does not move it."""
     name = f"OB{rig.name}"
     return clip.action.slots.get(name) or clip.action.slots.new("OBJECT", rig.name)
 
@@ -73,6 +73,6 @@ def _is_posed(bone: bpy.types.PoseBone) -> bool:
 
 
 def _shapes_are_set() -> bool:
-    """Whether a blend shape shows; the first one is the shape without any."""
+    """Whether a blend shape has a value; the first shape key is the basis."""
     keyframes = [item.data.shape_keys for item in scene.meshes() if item.data.shape_keys]
     return any(block.value and not block.mute for key in keyframes for block in key.key_blocks[1:])

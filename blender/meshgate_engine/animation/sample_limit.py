@@ -1,4 +1,4 @@
-"""How long motion may be that is sampled frame by frame: two keys are enough for more frames than anybody waits for."""
+"""Limits motion that is sampled frame by frame: two keys can span more frames than a conversion has time for."""
 
 import math
 
@@ -10,21 +10,21 @@ from ..errors import ConversionError
 from ..job import Job
 from . import clips, mesh_animation
 
-# Blender's last frame. Of motion that goes on, it exports no more than this.
+# Blender's last frame; exporters leave out what comes after it.
 LAST_FRAME = 1_048_574
 
 # Samples, one for each frame of each thing that moves, that a conversion may take. FBX takes ten minutes for as many of
 # a skeleton's bones; an hour of 46 bones has them at 60 frames per second.
 MOST_SAMPLES = 10_000_000
 
-# … of targets that are written as they play, which takes a tenth of the time.
+# The same for targets of one timeline, which take a tenth of the time.
 MOST_PLAYED = 100_000_000
 
 
 def check(job: Job) -> None:
-    """Refuses a scene whose motion is too long to be sampled for the target. Raises ``import_failed``."""
+    """Raises ``import_failed`` when the motion is too long to be sampled for the target."""
     target = job.target
-    # A .blend holds the keys, static targets no motion; those of one skeleton say themselves which clip they take.
+    # A .blend keeps the keys, and static targets have no motion; writers of one skeleton check their clip themselves.
     if target.is_static or target.clips in {Clips.SCENE, Clips.SKELETON}:
         return
     found = clips.find(bpy.context.scene)
@@ -40,7 +40,7 @@ def check(job: Job) -> None:
 
 
 def check_clips(taken: list[clips.Clip], least: int = 1, most: int = MOST_SAMPLES) -> None:
-    """Refuses clips that are too long for all that they move, which are ``least`` things or more."""
+    """Raises ``import_failed`` when clips take more than ``most`` samples; each moves ``least`` things or more."""
     samples = 0
     for clip in taken:
         owners = {owner for owner, _slot in clip.parts}
@@ -49,8 +49,8 @@ def check_clips(taken: list[clips.Clip], least: int = 1, most: int = MOST_SAMPLE
 
 
 def check_frames(start: float, end: float, moving: int, samples: int = 0, most: int = MOST_SAMPLES) -> int:
-    """Refuses motion of so many things from one frame to another; the samples that it takes besides those so far."""
-    # Clips that begin before frame 0 are moved there.
+    """Adds the samples of ``moving`` things to ``samples``. Raises ``import_failed`` where that is too many."""
+    # Clips that begin before frame 0 are moved to it.
     last = end - min(start, 0.0)
     samples += math.ceil((end - start + 1) * moving)
     what = None
@@ -65,5 +65,5 @@ def check_frames(start: float, end: float, moving: int, samples: int = 0, most: 
 
 
 def _moving_parts(owner: bpy.types.ID) -> int:
-    """What moves where a clip moves this: a skeleton with its bones, and anything else by itself."""
+    """How many things are sampled: a skeleton with each of its bones, anything else alone."""
     return 1 + len(owner.pose.bones) if getattr(owner, "pose", None) else 1

@@ -4,13 +4,14 @@ import bpy
 
 
 def assign(owner: bpy.types.ID, action: bpy.types.Action, slot: bpy.types.ActionSlot) -> None:
-    """Lets an action move its owner."""
+    """Assigns a slot of an action to what it moves."""
     data = owner.animation_data or owner.animation_data_create()
     data.action = action
     data.action_slot = slot
 
 
 def curves(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> list[bpy.types.FCurve]:
+    """The curves of a slot, of all layers."""
     return [
         curve
         for layer in action.layers

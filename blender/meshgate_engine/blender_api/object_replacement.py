@@ -1,4 +1,4 @@
-"""Putting objects in the place of others, and taking them off their parents."""
+"""Replaces objects by others, and detaches them from their parents."""
 
 from collections import defaultdict
 
@@ -6,7 +6,7 @@ import bpy
 
 from . import actions, scene
 
-# Where an object is and who moves it.
+# What an object's place and motion depend on.
 _TRANSFORM = (
     *("parent", "parent_type", "parent_bone", "matrix_parent_inverse", "rotation_mode", "location", "rotation_euler"),
     *("rotation_quaternion", "rotation_axis_angle", "scale", "delta_location", "delta_rotation_euler"),
@@ -18,7 +18,7 @@ Children = dict[bpy.types.Object | None, list[bpy.types.Object]]
 
 
 def children() -> Children:
-    """What hangs on each object; Blender's own answer looks through all objects for each."""
+    """The children of each object; Blender's ``children`` looks through all objects for each one."""
     found = defaultdict(list)
     for item in bpy.data.objects:
         found[item.parent].append(item)
@@ -28,7 +28,7 @@ def children() -> Children:
 def replace(old: bpy.types.Object, mesh: bpy.types.Mesh | None, hanging: Children) -> bpy.types.Object:
     """Puts an object with the mesh, or an empty, in the place of another.
 
-    That one stays for what is made from it: a curve may be the path or the profile of others.
+    The old object is only unlinked: a curve may be the path or the profile of others.
     """
     name = old.name
     old.name = f"{name} before"
@@ -43,7 +43,7 @@ def replace(old: bpy.types.Object, mesh: bpy.types.Mesh | None, hanging: Childre
     if old.animation_data and old.animation_data.action:
         actions.assign(made, old.animation_data.action, old.animation_data.action_slot)
     for child in hanging.pop(old, ()):
-        # Setting the parent leaves alone how the child hangs on it.
+        # Setting the parent keeps the child's ``matrix_parent_inverse``.
         child.parent = made
         hanging[made].append(child)
     hanging[made.parent].append(made)
@@ -54,7 +54,7 @@ def replace(old: bpy.types.Object, mesh: bpy.types.Mesh | None, hanging: Childre
 
 
 def add_missing_parents() -> None:
-    """Puts empties in the place of parents out of the scene, without which some exporters leave a child out."""
+    """Replaces parents outside of the scene by empties: some exporters leave out a child without its parent."""
     there = set(scene.objects())
     waiting = [item for item in there if item.parent and item.parent not in there]
     hanging = children() if waiting else {}
@@ -73,7 +73,7 @@ def add_missing_parents() -> None:
 
 
 def detach_outsiders() -> None:
-    """Takes what is not in the scene off what is: glTF's exporter writes every child of an object."""
+    """Detaches objects outside of the scene from their parents: glTF's exporter writes every child of an object."""
     there = set(scene.objects())
     for item in bpy.data.objects:
         if item.parent and item not in there:

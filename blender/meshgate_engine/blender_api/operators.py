@@ -1,4 +1,4 @@
-"""Calling Blender's operators so that what goes wrong becomes one sentence.
+"""Calls Blender's operators, and turns what goes wrong into one sentence.
 
 Operators fail in three ways: they raise RuntimeError with their reports, they let an exception of the add-on through
 as a RuntimeError with its traceback, or they return ``CANCELLED`` and say why on standard output, if at all.
@@ -15,7 +15,7 @@ import bpy
 from ..errors import ConversionError
 from ..job import Job
 
-# What add-ons say in their exceptions that a person can do something about, and how we say it.
+# Messages of add-ons that help a user, and our words for them.
 _KNOWN = (
     (r"glTF version must be 2\.0|Only glTF", "it is glTF 1.0; only 2.0 can be read"),
     (
@@ -26,7 +26,7 @@ _KNOWN = (
     (r"FBX in-between Shapes are not currently supported", "it has in-between blend shapes, which cannot be read"),
 )
 
-# A sentence longer than this is no sentence.
+# Longer messages are cut.
 _MAX_DETAIL = 200
 
 
@@ -53,9 +53,9 @@ def exporting(job: Job, operator: Callable[..., set[str]], **parameters: object)
 
 
 def _forget_folder(written: Path) -> None:
-    """Overwrites the name of the conversion's folder: FBX and Alembic note which .blend file they were made from.
+    """Overwrites the path of the conversion's folder: FBX and Alembic note which .blend they were made from.
 
-    As many slashes take its place, since lengths are part of these formats: the path stays one.
+    Slashes take its place, as many as it has characters, since these formats store lengths.
     """
     folder = os.fsencode(os.getcwd())
     with written.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
@@ -66,7 +66,7 @@ def _forget_folder(written: Path) -> None:
 
 
 def _absolute(path: str) -> str:
-    # Some operators resolve relative paths against the .blend file that there is not.
+    # Some operators resolve relative paths against the .blend, and there may be none.
     return str(Path(path).absolute())
 
 
@@ -85,7 +85,7 @@ def _run(code: str, otherwise: str, operator: Callable[..., set[str]], **paramet
 
 
 def sentence(text: str) -> str:
-    """What an operator's error says to a person, or nothing: without paths, tracebacks and names of Python's classes.
+    """An operator's error without paths, tracebacks and names of Python's classes; empty when nothing is left.
 
     >>> sentence("Error: Please select only one glTF file.\\n")
     'please select only one glTF file'
@@ -95,13 +95,13 @@ def sentence(text: str) -> str:
         if found := re.search(pattern, text):
             return known.format(*found.groups())
     if "Traceback" in text or "Location: " in text:
-        # What Python says tells the programmer, not the person.
+        # A traceback is for programmers.
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = re.sub(r"^(?:Error|Warning): *", "", lines[0]) if lines else ""
     line = re.sub(r"^(?:\w+ )?(?:[A-Z]+ )?(?:Import|Importer|Export): *", "", line)
     if re.search(r"[/\\]|Failed to load|Cannot import file|Unable to open|\bpoll\(\)|\bobject at 0x", line):
-        # With a path in it, it says no more than that the file could not be read.
+        # A message with a path says only that the file could not be read.
         return ""
     line = line.rstrip(" .:")[:_MAX_DETAIL]
     # Proper names and abbreviations keep their capitals.

@@ -1,4 +1,4 @@
-"""What is to be converted, and bringing it into a state that every exporter understands."""
+"""Queries of the scene that is converted, and of all of Blender's data."""
 
 from collections.abc import Iterator
 
@@ -23,14 +23,14 @@ def armatures() -> list[bpy.types.Object]:
 
 
 def referenced_objects(what: bpy.types.Constraint | bpy.types.Modifier) -> Iterator[bpy.types.Object | None]:
-    """The objects that its settings name, None for each that names none."""
+    """The objects that the settings of a constraint or modifier refer to; None for each setting that is empty."""
     for attribute in what.bl_rna.properties:
         if attribute.type == "POINTER" and attribute.fixed_type.identifier == "Object":
             yield getattr(what, attribute.identifier)
 
 
 def use_metres() -> float:
-    """Makes the scene's unit the metre; returns by how much everything has to be scaled for that."""
+    """Makes the metre the scene's unit; returns the factor by which everything has to be scaled."""
     units = bpy.context.scene.unit_settings
     factor = 1.0 if units.system == "NONE" else units.scale_length
     units.system, units.scale_length = "METRIC", 1.0
@@ -38,14 +38,14 @@ def use_metres() -> float:
 
 
 def all_data() -> Iterator[bpy.types.ID]:
-    """All of Blender's data, of every kind."""
+    """All data blocks, of every type."""
     for kind in bpy.data.bl_rna.properties:
         if kind.type == "COLLECTION":
             yield from getattr(bpy.data, kind.identifier)
 
 
 def embedded_data() -> Iterator[bpy.types.ID]:
-    """The node trees and collections that belong to others and are in none of Blender's lists."""
+    """The node trees and collections that belong to another data block, and so are in no list of Blender's."""
     data = bpy.data
     owners = (data.scenes, data.materials, data.worlds, data.lights, data.linestyles, data.textures)
     for owner in (owner for each in owners for owner in each):
@@ -56,18 +56,18 @@ def embedded_data() -> Iterator[bpy.types.ID]:
 
 
 def node_trees() -> list[bpy.types.NodeTree]:
-    """All trees of nodes that are not linked from another file."""
+    """All node trees that are not linked from another file."""
     trees = [found for found in embedded_data() if isinstance(found, bpy.types.NodeTree)]
     return [tree for tree in [*trees, *bpy.data.node_groups] if tree.is_editable]
 
 
 def clear() -> None:
-    """Makes the scene empty again; add-ons stay as they are."""
+    """Empties the scene; add-ons stay enabled."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
 
 
 def report_other_scenes(job: Job) -> None:
-    """Says that scenes besides the active one are lost; a .blend keeps them as they are."""
+    """Reports that scenes besides the active one are lost; a .blend keeps them."""
     others = len(bpy.data.scenes) - 1
     if others and job.output_format != "blend":
         job.lose("other scenes", others, "active scene")

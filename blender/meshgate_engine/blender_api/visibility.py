@@ -1,26 +1,26 @@
-"""Hidden objects."""
+"""Removes hidden objects from the scene."""
 
 import bpy
 
 from ..job import Job, listed
 from . import object_replacement, scene
 
-# Objects that show something of the model.
+# Blender's types of objects with geometry.
 _GEOMETRY = {"MESH", "CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME", "GREASEPENCIL"}
 
 
 def remove_hidden(job: Job) -> None:
     """Takes hidden geometry out of the scene and shows hidden skeletons.
 
-    Exporters do not agree on hidden objects: some write them, some do not. What its author hid (cutters, bone
-    shapes, older versions) is no part of the model. The objects are only unlinked, since modifiers may use them.
+    Some exporters write hidden objects, and some do not. Authors hide what is not part of the model: cutters, bone
+    shapes, older versions. The objects are only unlinked, since modifiers may use them.
     """
     layer = bpy.context.view_layer
     layer.update()
     hidden = [item for item in scene.objects() if not item.visible_get(view_layer=layer)]
     left_out = [item for item in hidden if _shows_geometry(item)]
     if left_out and len(left_out) == sum(map(_shows_geometry, scene.objects())):
-        # All of it is hidden: then hiding was not meant as leaving out.
+        # All geometry is hidden, which nobody means.
         left_out = []
     for item in left_out:
         for collection in list(item.users_collection):
@@ -43,7 +43,7 @@ def _show(item: bpy.types.Object) -> None:
         item.hide_set(False)
         if item.visible_get():
             return
-    # Its collection is hidden or excluded.
+    # Its collection is still hidden or excluded.
     root = bpy.context.scene.collection
     if item.name not in root.objects:
         root.objects.link(item)

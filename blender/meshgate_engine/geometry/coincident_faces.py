@@ -1,4 +1,4 @@
-"""Faces on the same vertices, such as the two sides of a leaf: to Blender's validation they are one too many."""
+"""Keeps faces that share all their vertices, as the two sides of a leaf: Blender's validation removes all but one."""
 
 import bpy
 import numpy as np
@@ -7,7 +7,7 @@ from ..blender_api import arrays
 
 
 def separate() -> None:
-    """Gives faces on vertices of another face vertices of their own, and makes every mesh valid."""
+    """Gives such faces vertices of their own, and validates every mesh."""
     for mesh in bpy.data.meshes:
         twins = _find_coincident(mesh)
         if len(twins):
@@ -16,13 +16,13 @@ def separate() -> None:
 
 
 def _find_coincident(mesh: bpy.types.Mesh) -> np.ndarray:
-    """The faces that have the vertices of an earlier one, in whatever order."""
+    """The indices of faces that have the same vertices as an earlier face, in any order."""
     if len(mesh.polygons) < 2:
         return np.empty(0, dtype=np.int64)
-    # Much faster than asking the corners themselves.
+    # Much faster than by ``loops``.
     corners = arrays.get(mesh.attributes[".corner_vert"].data, "value", dtype=np.int32)
     starts = arrays.get(mesh.polygons, "loop_start", dtype=np.int32)
-    # Equal sums of random numbers, one for each vertex: equal vertices.
+    # Each vertex gets a random number: faces with equal sums have equal vertices.
     numbers = np.random.default_rng(0).integers(0, 1 << 63, len(mesh.vertices), dtype=np.uint64)
     sums = np.add.reduceat(numbers[corners], starts)
     if len(np.unique(sums)) == len(sums):
@@ -34,7 +34,7 @@ def _find_coincident(mesh: bpy.types.Mesh) -> np.ndarray:
 
 
 def _separate(mesh: bpy.types.Mesh, twins: np.ndarray) -> None:
-    # Much faster than asking the corners themselves.
+    # Much faster than by ``loops``.
     corners = arrays.get(mesh.attributes[".corner_vert"].data, "value", dtype=np.int32)
     starts = arrays.get(mesh.polygons, "loop_start", dtype=np.int32)
     ends = np.append(starts[1:], len(corners))

@@ -1,4 +1,4 @@
-"""Applying modifiers, which most targets cannot hold and exporters treat each in its own way."""
+"""Applies modifiers: most targets hold none, and each exporter treats them in its own way."""
 
 import bpy
 
@@ -9,14 +9,14 @@ from ..job import Job
 
 _CACHE = "MESH_SEQUENCE_CACHE"
 
-# The skeleton's is no shape of its own.
+# Skinning stays, as targets hold it.
 _KEPT = {"ARMATURE"}
 
 
 def apply(job: Job, *, scaled: bool) -> None:
-    """Makes the shapes that modifiers give real, but for skeletons and meshes with blend shapes.
+    """Applies modifiers, except those of skeletons and of meshes with blend shapes.
 
-    Where the target holds meshes that change with time, these keep the modifiers that change them.
+    Where the target holds meshes that change over time, these keep the modifiers that change them.
     """
     target = job.output_format
     kept = _KEPT | {_CACHE} if job.target.changing_meshes else _KEPT
@@ -24,13 +24,13 @@ def apply(job: Job, *, scaled: bool) -> None:
     if not modified:
         return
     cached = [item for item in modified if any(modifier.type == _CACHE for modifier in item.modifiers)]
-    # The target holds motion, but of other things.
+    # The target holds motion, but not of meshes.
     other_motion = job.target.clips in {Clips.ALL, Clips.SCENE}
     moves = job.animation and (job.target.changing_meshes or other_motion)
     changing = mesh_animation.changing_meshes() if moves else set()
     lost = [item for item in modified if item in changing and (scaled or other_motion or not _is_kept(item, target))]
     if cached and job.animation and other_motion:
-        # One timeline, one clip: all of it, or a part of the one that is left.
+        # The source has one timeline: all of its clip is lost, or a part of the clip that is left.
         lost = list(dict.fromkeys([*lost, *cached]))
         if clips.find(bpy.context.scene):
             job.lose("mesh motion", len(lost), "changing meshes")
@@ -48,12 +48,12 @@ def apply(job: Job, *, scaled: bool) -> None:
 
 
 def _is_kept(item: bpy.types.Object, target: str) -> bool:
-    """Whether a mesh comes out as it is in each frame: USD's exporter looks away from skins and blend shapes."""
+    """Whether the exporter writes the mesh of each frame: USD's does not with a skin or blend shapes."""
     return target == "abc" or not (item.data.shape_keys or item.find_armature())
 
 
 def apply_or_remove(job: Job, item: bpy.types.Object) -> None:
-    """Makes the shape of one mesh real whose instances became objects, and removes what made them."""
+    """Applies the modifiers of a mesh whose instances became objects; with blend shapes, removes them."""
     kept = _KEPT | {_CACHE}
     if not item.data.shape_keys:
         _make_real([item], kept)

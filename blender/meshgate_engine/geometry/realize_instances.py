@@ -1,7 +1,7 @@
-"""Making real what Blender only shows: the surfaces of curves, texts and metaballs, and instances.
+"""Makes meshes of curves, texts and metaballs, and objects of instances.
 
-Exporters do not agree on them: some write them, some write nothing, some write them twice. As meshes and objects of
-their own they come out of each exporter, and are counted as they come out.
+Some exporters write them, some write nothing, some write them twice. Every exporter writes meshes and objects, and a
+report counts them as they are written.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ from ..blender_api import object_replacement, scene
 from ..job import Job
 from . import modifiers
 
-# Objects that are no meshes and show one.
+# Blender's types of objects that show a mesh without being one.
 _SURFACES = {"CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME"}
 
 # Modifiers that make instances.
@@ -21,7 +21,7 @@ _INSTANCING = {"NODES", "PARTICLE_SYSTEM"}
 
 
 def realize(job: Job) -> None:
-    """Makes meshes of all that shows one, and objects of all instances."""
+    """Makes meshes of all surfaces, and objects of all instances."""
     _realize_collections()
     if not any(_shows_others(item) for item in scene.objects()):
         return
@@ -43,7 +43,7 @@ def realize(job: Job) -> None:
         for mesh, matrix in shown:
             _add_object(mesh, item, matrix)
         item.instance_type = "NONE"
-    # The members of a family have no surface of their own; one that is left alone would get one.
+    # Only the first metaball of a family has a surface; if it went alone, the next would get one.
     for item in [item for item in scene.objects() if item.type == "META" and item.visible_get()]:
         object_replacement.replace(item, None, children)
 
@@ -54,7 +54,7 @@ def _shows_others(item: bpy.types.Object) -> bool:
 
 
 def _shown_meshes() -> dict[bpy.types.Object, list[tuple[bpy.types.Mesh, Matrix]]]:
-    """The meshes that objects show besides themselves, with their places as seen from the object."""
+    """The meshes that each object shows besides itself, with their matrices in the space of the object."""
     copies: dict[int, bpy.types.Mesh] = {}
     found = defaultdict(list)
     for entry in bpy.context.evaluated_depsgraph_get().object_instances:
@@ -73,31 +73,31 @@ def _shown_meshes() -> dict[bpy.types.Object, list[tuple[bpy.types.Mesh, Matrix]
 
 
 def _take_materials(mesh: bpy.types.Mesh, item: bpy.types.Object) -> None:
-    """Gives the mesh the materials that its object has in their place."""
+    """Gives the mesh the materials that its object uses instead."""
     for index, slot in enumerate(item.material_slots):
         if slot.link == "OBJECT" and slot.material and index < len(mesh.materials):
             mesh.materials[index] = slot.material.original
 
 
 def _remove_instancing(job: Job, item: bpy.types.Object) -> None:
-    """Leaves of a mesh that makes instances what it is without them."""
+    """Removes what makes instances from a mesh."""
     if any(modifier.type in _INSTANCING for modifier in item.modifiers):
         modifiers.apply_or_remove(job, item)
     if not item.show_instancer_for_viewport or not len(item.data.vertices):
-        # An object to hang the instances on; with its materials and UVs it would be counted as a mesh.
+        # Blender hides it: it becomes the instances' parent, without a mesh that a report would count.
         item.data = bpy.data.meshes.new(item.data.name)
 
 
 def _add_object(mesh: bpy.types.Mesh, holder: bpy.types.Object, matrix: Matrix) -> None:
     made = bpy.data.objects.new(mesh.name, mesh)
     made.parent = holder
-    # Unlike the object's own transform, this holds any matrix.
+    # Unlike location, rotation and scale, this holds any matrix.
     made.matrix_parent_inverse = matrix
     bpy.context.scene.collection.objects.link(made)
 
 
 def _realize_collections() -> None:
-    """Makes objects of instances of collections: with the skeletons, clips, lights and cameras that are in them."""
+    """Makes objects of instanced collections, with their skeletons, clips, lights and cameras."""
     waiting = [item for item in scene.objects() if item.visible_get()]
     while waiting:
         item = waiting.pop()
@@ -126,7 +126,7 @@ def _realize_collection(collection: bpy.types.Collection, holder: bpy.types.Obje
     for source, made in zip(shown, opened, strict=True):
         bpy.context.scene.collection.objects.link(made)
         if source not in there:
-            # The clips that are not assigned find their objects by name.
+            # Clips that are not assigned find their objects by name.
             name, source.name = source.name, f"{source.name} before"
             made.name = name
     return opened
@@ -140,7 +140,7 @@ def _collect_visible(collection: bpy.types.Collection, shown: dict[bpy.types.Obj
 
 
 def _redirect(part: bpy.types.bpy_struct, copies: dict[bpy.types.Object, bpy.types.Object]) -> None:
-    """Lets a modifier or a constraint of a copy refer to the other copies."""
+    """Makes a modifier or constraint of a copy refer to the other copies."""
     for attribute in part.bl_rna.properties:
         if attribute.type == "POINTER" and not attribute.is_readonly:
             made = copies.get(getattr(part, attribute.identifier))

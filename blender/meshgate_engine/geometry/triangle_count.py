@@ -1,10 +1,10 @@
-"""How much geometry the scene shows, copies counted."""
+"""Counts triangles and vertices of the evaluated scene."""
 
 import bpy
 
 
 def has_more_triangles(most: int) -> bool:
-    """Whether the scene shows more triangles than ``most``; each copy of a mesh counts, and none is looked into."""
+    """Whether the scene has more triangles than ``most``, instances counted."""
     found = 0
     for instance in bpy.context.evaluated_depsgraph_get().object_instances:
         if instance.object.type == "MESH":
@@ -16,6 +16,6 @@ def has_more_triangles(most: int) -> bool:
 
 
 def has_vertices() -> bool:
-    """Whether any mesh in the scene consists of something."""
+    """Whether any mesh in the scene has vertices."""
     shown = bpy.context.evaluated_depsgraph_get().object_instances
     return any(instance.object.type == "MESH" and len(instance.object.data.vertices) for instance in shown)

@@ -1,4 +1,4 @@
-"""Cutting polygons into triangles."""
+"""Cuts polygons into triangles."""
 
 import bmesh
 
@@ -6,7 +6,7 @@ from ..blender_api import scene
 
 
 def triangulate() -> None:
-    """Cuts the polygons of all meshes into triangles, for a target whose exporter does not."""
+    """Cuts the polygons of all meshes into triangles; for .blend, as the other exporters do it themselves."""
     for mesh in {item.data for item in scene.meshes()}:
         work = bmesh.new()
         work.from_mesh(mesh)

@@ -1,7 +1,7 @@
-"""Scaling a whole model about the origin, in its data: no object ends up with a scale it did not have.
+"""Scales a whole model about the origin in its data, so that no object gets a scale that it did not have.
 
-A uniform scale commutes with rotations and other scales, so that it is enough to scale what is a length: positions in
-meshes and skeletons, locations of objects and bones, and the curves that move them.
+A uniform scale commutes with rotations and other scales, so that scaling the lengths is enough: positions in meshes and
+skeletons, locations of objects and bones, and the curves that move them.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _LOCATIONS = ("location", "delta_location")
 
 _BOUNDS = tuple(f"{bound}_{axis}" for axis in "xyz" for bound in ("min", "max"))
 
-# What is a length in a constraint.
+# Constraint -> its properties that are lengths.
 _LENGTHS = {
     "LIMIT_LOCATION": _BOUNDS,
     "LIMIT_DISTANCE": ("distance",),
@@ -32,7 +32,7 @@ _TEXT = ("size", "offset_x", "offset_y", "extrude", "offset", "bevel_depth")
 
 
 def scale(job: Job, factor: float) -> None:
-    """Scales everything in the file by ``factor``, and says what cannot be."""
+    """Scales everything in the file by ``factor``, and warns of what cannot be scaled."""
     matrix = Matrix.Scale(factor, 4)
     cached = [item for item in scene.meshes() if bake_caches.is_cached(item)]
     for item in cached:
@@ -77,7 +77,7 @@ def _multiply(thing: bpy.types.bpy_struct, attributes: tuple[str, ...], factor: 
 
 
 def _scale_cached_mesh(item: bpy.types.Object, factor: float) -> None:
-    """Scales a mesh whose shape is read from its file for each frame, after it was read."""
+    """Scales a mesh whose shape Blender reads from its file in each frame, by a modifier after the one that reads."""
     tree = bpy.data.node_groups.new("Scale", "GeometryNodeTree")
     for way in ("INPUT", "OUTPUT"):
         tree.interface.new_socket("Geometry", in_out=way, socket_type="NodeSocketGeometry")
@@ -90,7 +90,7 @@ def _scale_cached_mesh(item: bpy.types.Object, factor: float) -> None:
 
 
 def _points() -> Iterator[bpy.types.AttributeGroupMesh]:
-    """The attributes of what consists of points and no more."""
+    """The attributes of point clouds, hair curves and grease pencil drawings."""
     yield from (cloud.attributes for cloud in bpy.data.pointclouds)
     yield from (hair.attributes for hair in bpy.data.hair_curves)
     for drawing in bpy.data.grease_pencils:
