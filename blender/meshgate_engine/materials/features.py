@@ -5,10 +5,10 @@ import bpy
 from ..job import Job
 from . import texture_usage
 
-# Formats whose own shading has other highlights, so that importers make up what is none of the author's.
+# Source formats with another model of highlights: the values are made up by their importers.
 _OTHER_HIGHLIGHTS = {"fbx", "obj"}
 
-# A shader's input that is nought without the feature -> what the feature is called.
+# Input of a Principled BSDF that is 0 without the feature -> name of the feature.
 _INPUTS = {
     "Transmission Weight": "transmission",
     "Coat Weight": "clearcoat",
@@ -18,24 +18,24 @@ _INPUTS = {
     "Thin Film Thickness": "iridescence",
 }
 
-# A shader's input that is white without the feature -> what the feature is called.
+# Input of a Principled BSDF that is white without the feature -> name of the feature.
 _TINTS = {
     "Sheen Tint": "sheen colour",
     "Coat Tint": "clearcoat colour",
 }
 
-# What nobody chose: now, and in files of older Blenders. More than any stuff has is what importers mirror light by.
+# The defaults of Blender 5.0 and of older files. Above ``MOST_IOR``, an importer meant a mirror and no material.
 _USUAL_IORS = (1.5, 1.45)
 MOST_IOR = 100.0
 
 
 def has_ior(job: Job, material: bpy.types.Material) -> bool:
-    """Whether an author chose by how much the material refracts."""
+    """Whether the index of refraction is an author's choice."""
     return "index of refraction" in found_in(job, material)
 
 
 def found_in(job: Job, material: bpy.types.Material) -> dict[str, bool]:
-    """The features of a material, each with whether it is a texture."""
+    """The features of a material -> whether a texture sets it."""
     found = {}
     if material.node_tree is None:
         return found
@@ -61,7 +61,7 @@ def _inputs(inputs: bpy.types.NodeInputs) -> dict[str, bool]:
         if _differs(inputs[name.replace("Tint", "Weight")], 0.0) and _differs(inputs[name], 1.0):
             found[word] = False
     if not _differs(inputs["Sheen Tint"], 0.0):
-        # glTF's importer makes a black one where there is none.
+        # glTF's importer gives materials without sheen a black tint.
         found = {word: linked for word, linked in found.items() if not word.startswith("sheen")}
     return found
 

@@ -1,4 +1,4 @@
-"""Images in another file format, for a target that holds few of them."""
+"""File formats of images: which one a file has, and converting it to one that USDZ allows."""
 
 from pathlib import Path
 
@@ -7,15 +7,15 @@ import numpy as np
 
 from ..blender_api import arrays
 
-# What a file of each begins with.
+# The first bytes of a file.
 _PNG, _JPEG, _EXR = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\x76\x2f\x31\x01"
 
-# Radiance's; images of other formats that Blender holds as floats have at most 16 bits a channel.
+# Radiance HDR; other images that Blender holds as floats have at most 16 bits a channel, which PNG holds.
 _HDR = b"#?"
 
 
 def kind(content: bytes) -> str | None:
-    """The extension of the formats that the specification of USDZ allows; None for any other."""
+    """The extension of a file in a format that the USDZ specification allows; None for any other."""
     for start, extension in ((_PNG, "png"), (_JPEG, "jpg"), (_EXR, "exr")):
         if content.startswith(start):
             return extension
@@ -23,14 +23,14 @@ def kind(content: bytes) -> str | None:
 
 
 def png_or_exr(image: bpy.types.Image, content: bytes) -> tuple[bytes, str] | None:
-    """The content of a file with the same pixels, as PNG, or EXR where PNG cannot hold them; None if it has none."""
+    """The image as PNG, or as EXR where PNG cannot hold it, and the extension; None without pixels."""
     width, height = image.size
     if width * height == 0:
         return None
     wide = content.startswith(_HDR)
     pixels = arrays.pixels(image)
     if image.is_float and not wide and image.colorspace_settings.name == "sRGB":
-        # Blender gives them without their curve, which a PNG has.
+        # Blender's floats are linear, a PNG's values are sRGB.
         colours = pixels[:, :3]
         colours[:] = _srgb(colours)
     made = bpy.data.images.new("made", width, height, alpha=True, float_buffer=wide, is_data=wide)

@@ -1,32 +1,32 @@
-"""Where a shader's socket gets its value from, through links, groups and nodes that multiply."""
+"""Traces a shader's socket back to its image or value, through links, groups and nodes that multiply."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import bpy
 
-# No colour is made by more nodes than these; a graph may lead to a node in very many ways, and in circles.
+# The most nodes on the way: a graph may have circles, and very many ways to one node.
 _MOST_STEPS = 200
 
 WHITE = (1.0, 1.0, 1.0)
 
-# A socket and the nodes of the groups that it is in, outermost first.
+# The nodes of the groups that a socket is in, outermost first.
 Groups = tuple[bpy.types.ShaderNode, ...]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a socket gets its value from: an image, or one channel of it, times a colour and vertex colours."""
+    """The source of a socket's value: an image or one channel of it, times a colour and vertex colours."""
 
     image: bpy.types.ShaderNodeTexImage | None = None
     channel: int | None = None
     factor: tuple[float, ...] = WHITE
     vertex_coloured: bool = False
-    # Nodes do more to it than that.
+    # Other nodes change it, too.
     has_other_nodes: bool = False
 
     def times(self, other: "Source") -> "Source":
-        """The product of both; of two images it is the first."""
+        """The product of both; of two images the first one stays."""
         return Source(
             self.image or other.image,
             self.channel if self.image else other.channel,
@@ -37,17 +37,17 @@ class Source:
 
 
 class Trace:
-    """Follows links backwards from the sockets of one material."""
+    """Follows links backwards from the sockets of one material, within a budget of nodes."""
 
     def __init__(self) -> None:
         self._steps = 0
 
     def restart(self) -> None:
-        """Counts the nodes that the next value may be made by from nought again."""
+        """Gives the next socket the whole budget."""
         self._steps = 0
 
     def shaders(self, socket: bpy.types.NodeSocket, groups: Groups) -> Iterator[tuple]:
-        """The shaders that a socket gets its surface from, with the groups that they are in, the nearest first."""
+        """The shaders of a surface, each with the groups that it is in, nearest first."""
         waiting = [(socket, groups)]
         while waiting and self._steps < _MOST_STEPS:
             self._steps += 1
@@ -67,6 +67,7 @@ class Trace:
                 waiting += [(each, groups) for each in node.inputs if each.type == "SHADER" or node.type == "REROUTE"]
 
     def source(self, socket: bpy.types.NodeSocket, groups: Groups) -> Source:
+        """The source of a socket's value; all that is found when the budget ends."""
         self._steps += 1
         if self._steps > _MOST_STEPS:
             return Source(has_other_nodes=True)
@@ -101,7 +102,7 @@ class Trace:
 
 
 def _factors(node: bpy.types.ShaderNode) -> tuple[bpy.types.NodeSocket, bpy.types.NodeSocket] | None:
-    """The two sockets that a node multiplies, if that is all it does."""
+    """The two sockets that a node multiplies; None when it does anything else."""
     inputs = [each for each in node.inputs if each.enabled]
     if node.type in {"MIX", "MIX_RGB"} and node.blend_type == "MULTIPLY" and len(inputs) == 3:
         whole = not inputs[0].is_linked and inputs[0].default_value == 1.0
@@ -115,17 +116,18 @@ def _factors(node: bpy.types.ShaderNode) -> tuple[bpy.types.NodeSocket, bpy.type
 
 
 def rgb(value: object) -> tuple[float, ...]:
+    """Red, green and blue of a colour, or three times a number."""
     return tuple(value)[:3] if hasattr(value, "__len__") else (float(value),) * 3
 
 
 def _inside(node: bpy.types.ShaderNode, output: bpy.types.NodeSocket) -> bpy.types.NodeSocket | None:
-    """The socket in a group that an output of the group's node gets its value from."""
+    """The socket inside of a group that an output of the group's node stands for."""
     ends = node.node_tree.nodes if node.node_tree else ()
     end = next((each for each in ends if each.type == "GROUP_OUTPUT" and each.is_active_output), None)
     return next((each for each in end.inputs if each.identifier == output.identifier), None) if end else None
 
 
 def _outside(output: bpy.types.NodeSocket, groups: Groups) -> bpy.types.NodeSocket | None:
-    """The socket of a group's node that an output inside of the group stands for."""
+    """The input of a group's node that an output inside of the group stands for."""
     inputs = groups[-1].inputs if groups else ()
     return next((each for each in inputs if each.identifier == output.identifier), None)

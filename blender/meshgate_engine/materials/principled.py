@@ -1,8 +1,8 @@
-"""Materials as exporters look for them: a Principled BSDF with images linked straight to its sockets.
+"""Rewires materials as exporters expect them: a Principled BSDF with images linked directly to its sockets.
 
 Importers and authors put nodes in between: a colour or vertex colours that tint the image, one channel of it, an
-unlit shader. The exporters of FBX and OBJ leave out images behind those, USD's leaves out what they do, and glTF's
-knows all but what USD's importer makes.
+unlit shader. The exporters of FBX and OBJ leave out images behind such nodes, USD's ignores the nodes, and glTF's
+understands all of them but those that USD's importer makes.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ _COLOURS = ("Base Color", "Emission Color")
 _VALUES = ("Metallic", "Roughness", "Specular IOR Level")
 _USD_VALUES = ("Metallic", "Roughness", "Coat Weight", "Coat Roughness")
 
-# Nodes that make of an alpha nothing but whole and none.
+# Operations of math nodes that make alpha either 0 or 1.
 _CUTOFFS = {"ROUND", "GREATER_THAN", "LESS_THAN"}
 
 
 @dataclass
 class _Counts:
-    """How many textures lose what on the way."""
+    """How many textures lose what."""
 
     tinted: int = 0
     vertex_coloured: int = 0
@@ -32,10 +32,10 @@ class _Counts:
 
 
 def link_images_directly(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
-    """Readies the materials for targets whose exporters need it, and says what they cannot hold.
+    """Rewires all materials for the target, and reports what it cannot hold.
 
-    Returns the images that were made, each with the one of which it is a channel. The colours that tint textures
-    are in ``job.tints`` afterwards, but for USD and glTF, whose textures hold them.
+    Returns the images that were made -> the image that each is a channel of. Colours that tint textures are in
+    ``job.tints`` afterwards, except for USD and glTF, which hold them beside a texture.
     """
     baked = texture_baking.BakedImages()
     counts = _Counts()
@@ -53,7 +53,7 @@ def link_images_directly(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
 def _report(job: Job, counts: _Counts) -> None:
     target = job.output_format
     if counts.tinted:
-        # What viewers do with both, a texture and a colour, is not agreed on.
+        # Readers differ in what they do with a texture and a colour.
         verb, beside = ("s that tint", "them") if counts.tinted > 1 else (" that tints", "it")
         both = f"not every reader of {target} multiplies them"
         job.warn(f"the colour{verb} {counted(counts.tinted, 'texture')} came out beside {beside}: {both}")
@@ -100,11 +100,11 @@ class _Material:
             if socket and socket.is_linked:
                 source = self.trace.source(socket, groups)
                 if name == "Base Color" and self._is_toon():
-                    # The VRM add-on keeps the colour that tints the texture where a link hides it.
+                    # The VRM add-on keeps the tint in the value that the link hides.
                     source = source.times(node_trace.Source(factor=node_trace.rgb(socket.default_value)))
                 strength = node.inputs.get("Emission Strength")
                 if name == "Emission Color" and source.image and not self.is_fbx and not strength.is_linked:
-                    # Their exporters leave it out beside a texture.
+                    # The exporters of OBJ and USD write no strength beside a texture.
                     source = source.times(node_trace.Source(factor=node_trace.rgb(strength.default_value)))
                 self._link_colour(source, principled.inputs[name], socket)
         for name in _USD_VALUES if self.is_usd else _VALUES:
@@ -127,12 +127,12 @@ class _Material:
         return extension is not None and extension.mtoon1.enabled
 
     def _is_image_or_plain(self, node: bpy.types.ShaderNode, groups: node_trace.Groups) -> bool:
-        """Whether a shader's colour is an image or a plain one."""
+        """Whether a shader's colour comes from an image, or is a plain colour."""
         source = self.trace.source(node.inputs.get("Base Color") or node.inputs["Color"], groups)
         return source.image is not None or not source.has_other_nodes
 
     def _principled(self, node: bpy.types.ShaderNode) -> bpy.types.ShaderNode:
-        """A Principled BSDF like a shader that is another, or in a group."""
+        """A new Principled BSDF with the values of another shader, or of one in a group."""
         made = self.tree.nodes.new("ShaderNodeBsdfPrincipled")
         if node.type == "EMISSION":
             made.inputs["Roughness"].default_value = 1.0
@@ -145,7 +145,7 @@ class _Material:
         return made
 
     def _keep_alpha(self, found: list[tuple], principled: bpy.types.ShaderNode) -> None:
-        """What lets the background through where it is mixed with a transparent shader."""
+        """Links the factor of a mix with a transparent shader to alpha."""
         if principled.inputs["Alpha"].is_linked:
             return
         for node, groups in found:
@@ -161,7 +161,7 @@ class _Material:
         plain = not (tint or source.vertex_coloured or source.has_other_nodes or source.channel is not None)
         if plain and to == socket and socket.links[0].from_node == source.image:
             if self.job.input_format not in {"fbx", "obj"}:
-                # What a link hides is nobody's colour, but exporters write it and readers multiply by it.
+                # Exporters write the colour that the link hides, and readers multiply by it.
                 to.default_value = (*node_trace.WHITE, 1.0)
             return
         if source.image is None or max(source.factor) < 1e-6:
@@ -185,7 +185,7 @@ class _Material:
         to.default_value = (*source.factor, 1.0)
 
     def _scaled_colour(self, colour: bpy.types.NodeSocket, factor: tuple[float, ...]) -> bpy.types.NodeSocket:
-        """What USD's exporter writes as the texture's scale."""
+        """Adds the node that USD's exporter writes as the texture's scale."""
         scale = self.tree.nodes.new("ShaderNodeVectorMath")
         scale.operation = "MULTIPLY_ADD"
         self.tree.links.new(colour, scale.inputs[0])
@@ -193,7 +193,7 @@ class _Material:
         return scale.outputs["Vector"]
 
     def tint_for_gltf(self) -> None:
-        """Puts the scales of USD's textures as glTF's exporter looks for them."""
+        """Replaces the scales of USD's textures by the mix nodes that glTF's exporter reads."""
         for shader in [node for node in self.tree.nodes if node.type == "BSDF_PRINCIPLED"]:
             for name in _COLOURS:
                 socket = shader.inputs[name]
@@ -237,7 +237,7 @@ class _Material:
         self.tree.links.new(node.outputs["Color"], to)
 
     def _link_alpha(self, socket: bpy.types.NodeSocket, groups: node_trace.Groups, to: bpy.types.NodeSocket) -> None:
-        """What lets the background through as the image's own alpha, where the exporter looks for it."""
+        """Links alpha as the image's own, where the exporter looks for it."""
         self.trace.restart()
         cut = _before_cutoff(socket.links[0].from_node)
         source = self.trace.source(cut or socket, groups)
@@ -245,7 +245,7 @@ class _Material:
         if node is None or source.has_other_nodes or node.id_data != self.tree:
             return
         if cut and self.is_usd:
-            # It holds a cutoff, and its exporter finds it.
+            # USD holds a cutoff, and its exporter finds the node.
             to = cut
         elif cut:
             self.counts.cut += 1
@@ -258,7 +258,7 @@ class _Material:
             image = node.image
             node = self._copy_node(node)
             node.image = made
-            # Colour and alpha are one image to most readers.
+            # Most readers take colour and alpha from one image.
             for other in [each for each in self.tree.nodes if each.type == "TEX_IMAGE" and each.image == image]:
                 links = list(other.outputs["Color"].links)
                 own = self._copy_node(other) if links else other
@@ -268,7 +268,7 @@ class _Material:
         self.tree.links.new(node.outputs["Alpha"], to)
 
     def _bake_normal_strength(self, normal: bpy.types.NodeSocket) -> None:
-        """Puts the strength of a normal map into the map, of which USD's exporter writes nothing else."""
+        """Bakes the strength of a normal map into the map, since USD's exporter does not write the strength."""
         bump = normal.links[0].from_node if normal.is_linked else None
         if bump is None or bump.type != "NORMAL_MAP" or bump.id_data != self.tree or bump.inputs["Strength"].is_linked:
             return
@@ -284,7 +284,7 @@ class _Material:
             self.tree.links.new(node.outputs["Color"], colour)
 
     def _copy_node(self, node: bpy.types.ShaderNodeTexImage) -> bpy.types.ShaderNodeTexImage:
-        """A node of this material with the same image, laid out alike, that nothing else is linked to."""
+        """A new node in this material with the same image, settings and UVs, and without links from it."""
         made = self.tree.nodes.new("ShaderNodeTexImage")
         made.image, made.extension, made.interpolation = node.image, node.extension, node.interpolation
         if node.id_data == self.tree and node.inputs["Vector"].is_linked:
@@ -293,9 +293,9 @@ class _Material:
 
 
 def _fold_tints(inputs: bpy.types.NodeInputs) -> None:
-    """Makes highlights and sheen as strong as they are with tints, which the targets do not hold.
+    """Makes highlights and sheen as strong as their tints make them, since the targets hold no tints.
 
-    Where specularity and gloss were meant, glTF's importer mirrors all light and tints it.
+    For specular-glossiness materials glTF's importer sets a very high index of refraction and a tint.
     """
     ior, tint = inputs["IOR"], inputs["Specular Tint"]
     if not ior.is_linked and ior.default_value >= features.MOST_IOR:
@@ -307,7 +307,7 @@ def _fold_tints(inputs: bpy.types.NodeInputs) -> None:
 
 
 def _before_cutoff(node: bpy.types.ShaderNode) -> bpy.types.NodeSocket | None:
-    """What a node makes whole or none of; glTF's importer takes what is less than a value from one."""
+    """The input of a node that cuts alpha off at a value; glTF's importer puts a subtraction from 1 behind it."""
     if node.type == "MATH" and node.operation == "SUBTRACT" and node.inputs[1].is_linked:
         node = node.inputs[1].links[0].from_node
     return node.inputs[0] if node.type == "MATH" and node.operation in _CUTOFFS else None

@@ -1,4 +1,4 @@
-"""Images made of others, for formats whose values are whole images and that do no sums with them."""
+"""Makes images from channels and factors of others, for formats that use only whole images as they are."""
 
 from collections.abc import Callable
 
@@ -8,14 +8,14 @@ import numpy as np
 from ..blender_api import arrays
 from . import texture_files
 
-# More pixels than these take more memory than a texture is worth.
+# Larger images are left as they are: their pixels take too much memory.
 _MOST_PIXELS = 8192 * 4096
 
 _NAMES = ("red", "green", "blue", "alpha")
 
 
 class BakedImages:
-    """The images made so far: ``made`` says of each which one it is made of."""
+    """The images made so far; ``made`` maps each to its source."""
 
     def __init__(self) -> None:
         self.made: dict[bpy.types.Image, bpy.types.Image] = {}
@@ -24,7 +24,7 @@ class BakedImages:
     def channel(
         self, image: bpy.types.Image, channel: int | None, factor: float = 1.0, name: str = ""
     ) -> bpy.types.Image | None:
-        """A grey image of one channel, or of an image's brightness, times a factor; None when it cannot be made."""
+        """A grey image of one channel, or of the brightness, times a factor; None when the image is too large."""
 
         def change(pixels: np.ndarray) -> None:
             grey = (
@@ -38,7 +38,7 @@ class BakedImages:
         return made
 
     def with_alpha_factor(self, image: bpy.types.Image, factor: float) -> bpy.types.Image | None:
-        """The image with its alpha times a factor; None when it cannot be made."""
+        """The image with its alpha times a factor; None when it is too large."""
 
         def change(pixels: np.ndarray) -> None:
             pixels[:, 3] *= np.float32(factor)
@@ -46,7 +46,7 @@ class BakedImages:
         return self._bake(image, ("alpha", round(factor, 6)), "alpha", change)
 
     def with_normal_strength(self, image: bpy.types.Image, strength: float) -> bpy.types.Image | None:
-        """An image of normals that stand out by a strength; None when it cannot be made."""
+        """A normal map with a strength applied; None when it is too large."""
 
         def change(pixels: np.ndarray) -> None:
             normals = (pixels[:, :3] * 2 - 1) * np.float32([strength, strength, 1])

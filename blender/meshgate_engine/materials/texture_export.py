@@ -1,4 +1,4 @@
-"""Getting textures through an export: files that no exporter stumbles over, with names that every system can make."""
+"""Prepares textures for the exporter: without unreadable images, and as files with portable names."""
 
 import re
 from pathlib import Path
@@ -8,12 +8,12 @@ import bpy
 from ..job import Job, listed
 from . import image_encoding, texture_files, texture_usage
 
-# What Windows takes for a device, whatever extension follows.
+# Names of devices on Windows, with any extension.
 _DEVICES = r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|$)"
 
 
 def drop_unreadable(job: Job) -> None:
-    """Takes images out that the exporter of the target would stumble over, or black out."""
+    """Removes images that the exporter would fail on, or write as black."""
     if job.output_format != "blend":
         _drop([image for image in bpy.data.images if texture_files.is_missing(image)])
     # glTF's exporter decodes images, and leaves out those it cannot; the others copy what they are given.
@@ -31,14 +31,14 @@ def drop_unreadable(job: Job) -> None:
 
 
 def write_files(job: Job) -> None:
-    """Gets the images' files ready for the exporter of the target."""
+    """Writes the images as files, for exporters that copy them."""
     # Exporters that take the names of files mix up images that share one, or that have none.
     if job.target.materials and not job.target.is_gltf:
         _write_files(job, Path("tmp/textures"))
 
 
 def _drop_all(job: Job) -> None:
-    """Takes all textures out of a result that is to be one file and cannot hold them."""
+    """Removes all textures from a result that is a single file and cannot hold them."""
     unwanted = texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
     if not unwanted:
         return
@@ -47,15 +47,12 @@ def _drop_all(job: Job) -> None:
 
 
 def _is_damaged(image: bpy.types.Image) -> bool:
-    # Asking for the size decodes the image: only for exporters that do so anyway.
+    # The size decodes the image, which only some exporters do anyway.
     return image.source == "FILE" and image.size[0] == 0
 
 
 def _drop(without_pixels: list[bpy.types.Image]) -> None:
-    """Takes images without pixels out of the materials, so that none stops an exporter or comes out black.
-
-    What the socket held before stands again: the material's plain colour.
-    """
+    """Removes images and their nodes, so that the material's plain colour takes their place."""
     for image in without_pixels:
         for tree in _trees():
             for node in [node for node in tree.nodes if getattr(node, "image", None) == image]:
@@ -64,14 +61,14 @@ def _drop(without_pixels: list[bpy.types.Image]) -> None:
 
 
 def _write_files(job: Job, folder: Path) -> None:
-    """Gives every image a file with a name of its own: exporters copy or name the textures by it."""
+    """Writes every image to a file with a unique name, by which exporters copy it."""
     taken: set[str] = set()
     changed = []
     for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects)):
         if image.source not in {"FILE", "GENERATED"}:
             continue
         if image.source == "GENERATED":
-            # What nobody has painted on is not packed.
+            # Blender packs a generated image only when a pixel was set.
             image.pixels[0] = image.pixels[0]
         if image.is_dirty and not image.packed_file:
             image.pack()
@@ -95,7 +92,7 @@ def _write_files(job: Job, folder: Path) -> None:
         image.source = "FILE"
         image.filepath_raw = str(file.absolute())
         if job.target.module == "usd" and image.colorspace_settings.name == "Linear Rec.709":
-            # USD's word for it is raw; of the other name the exporter says nothing, and readers take it for sRGB.
+            # Written as ``raw``; for the other name the exporter writes nothing, and readers assume sRGB.
             image.colorspace_settings.name = "Non-Color"
     if changed:
         verb = "s were made PNG or EXR" if len(changed) > 1 else " was made PNG or EXR"
@@ -103,7 +100,7 @@ def _write_files(job: Job, folder: Path) -> None:
 
 
 def _free_name(image: bpy.types.Image, content: bytes, taken: set[str], wanted: str | None) -> str:
-    """A file name that no other image has, without what confuses a line of an .mtl file."""
+    """A file name that no other image has, and that is safe in an .mtl file."""
     stem, _, extension = texture_files.name(image).rpartition(".")
     if not stem or extension.lower() not in image_encoding.EXTENSIONS:
         stem, extension = (
@@ -122,9 +119,9 @@ def _free_name(image: bpy.types.Image, content: bytes, taken: set[str], wanted: 
 
 
 def _portable(stem: str) -> str:
-    """A name as results may have: the service leaves out files with others (``portable`` in ``names.rs``)."""
+    """A name that the service delivers: it leaves out files with others (``portable`` in ``names.rs``)."""
     stem = re.sub(r'[/\\:*?"<>|]', "_", "".join(c if c.isprintable() else "_" for c in stem)).lstrip(". ")
-    # In bytes, with an extension and a number behind it.
+    # The limit is in bytes, and leaves room for a number and an extension.
     stem = stem[:80].encode("utf-8", "replace")[:170].decode("utf-8", "ignore").rstrip(". ") or "texture"
     return f"_{stem}" if re.match(_DEVICES, stem, re.IGNORECASE) else stem
 

@@ -1,10 +1,10 @@
-"""Which materials, nodes and images the model uses."""
+"""The materials, nodes and images that the model uses."""
 
 from collections.abc import Iterable, Iterator
 
 import bpy
 
-# What glTF keeps in the channels of one image.
+# Inputs that glTF keeps in the channels of one image.
 _ONE_PICTURE = (("Metallic", "Roughness"), ("Base Color", "Alpha"))
 
 
@@ -34,7 +34,7 @@ def nodes(used: Iterable[bpy.types.Material]) -> Iterator[bpy.types.ShaderNode]:
 
 
 def merged_by_gltf(used: Iterable[bpy.types.Material]) -> int:
-    """How many images fewer there are once glTF's exporter has packed those that it keeps as channels of one."""
+    """How many images disappear when glTF's exporter merges those that it keeps as channels of one."""
     sets: list[set[bpy.types.Image]] = []
     for material in used:
         shaders = (
@@ -46,7 +46,7 @@ def merged_by_gltf(used: Iterable[bpy.types.Material]) -> int:
             if all(len(each) == 1 for each in found) and len(together) > 1:
                 sets = _joined(sets, together)
         for socket in occlusion_sockets(material) if shaders else ():
-            # It joins metal or roughness where the images have one size.
+            # Occlusion joins metal or roughness if the images have one size.
             found = [_images_into(each) for each in (socket, *(shaders[0].inputs[name] for name in _ONE_PICTURE[0]))]
             together = set().union(*found)
             if found[0] and len(together) > len(found[0]) and len({tuple(image.size) for image in together}) == 1:
@@ -60,25 +60,25 @@ def _joined(sets: list[set[bpy.types.Image]], more: set[bpy.types.Image]) -> lis
 
 
 def occlusion_sockets(material: bpy.types.Material) -> list[bpy.types.NodeSocket]:
-    """The sockets where glTF's importer puts ambient occlusion, which Blender's shaders have no place for."""
+    """The linked sockets for ambient occlusion, in the group that glTF's add-on uses for it."""
     nodes = material.node_tree.nodes if material.node_tree else ()
     sockets = (node.inputs.get("Occlusion") for node in nodes if node.type == "GROUP")
     return [socket for socket in sockets if socket and socket.is_linked]
 
 
 def _images_into(socket: bpy.types.NodeSocket) -> set[bpy.types.Image]:
-    """The images that a socket gets its value from."""
+    """The images that a socket's value depends on."""
     return {node.image for node in image_nodes(socket)}
 
 
 def image_nodes(socket: bpy.types.NodeSocket) -> list[bpy.types.ShaderNodeTexImage]:
-    """The nodes of images that a socket gets its value from, the nearest first."""
+    """The image nodes that a socket's value depends on, nearest first."""
     found: dict[bpy.types.ShaderNode, None] = {}
     waiting = [socket]
     while waiting:
         for link in waiting.pop(0).links:
             if link.from_node not in found:
                 found[link.from_node] = None
-                # The vector of an image says where it lies, not what it shows.
+                # The input of an image node is its UVs.
                 waiting += [] if link.from_node.type == "TEX_IMAGE" else link.from_node.inputs
     return [node for node in found if node.type == "TEX_IMAGE" and node.image]

@@ -1,4 +1,4 @@
-"""Textures of several images (UDIM), of which each covers one unit of the UVs: only USD and .blend hold them."""
+"""Splits UDIM textures, whose tiles each cover one unit of the UVs: only USD and .blend hold them."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from ..blender_api import arrays, scene
 from ..job import Job, counted
 from . import texture_files, texture_usage
 
-# Lies at the UVs from nought to one.
+# The number of the tile at the UVs from 0 to 1.
 _FIRST = 1001
 
 
 def split_tiles(job: Job) -> None:
-    """Makes each tile an image, with a material for the faces that lie on it, where the target holds no tiles."""
+    """Makes each tile an image with a material for its faces, if the target holds no tiles."""
     if not job.target.materials or job.target.tiles:
         return
     tiled = {image for image in _used() if image.source == "TILED"}
@@ -25,7 +25,7 @@ def split_tiles(job: Job) -> None:
         for index, material in enumerate(list(mesh.materials)):
             if material and material.is_editable and any(_tiled(node) for node in _nodes(material)):
                 tiles.split(mesh, index, material)
-    # What is left is in groups of nodes, or belongs to no mesh.
+    # The others are in node groups, or belong to no mesh.
     left = {image for image in _used() if image.source == "TILED"}
     for image in left:
         first = tiles.image(image, _FIRST)
@@ -51,7 +51,7 @@ def _tiled(node: bpy.types.ShaderNode) -> bool:
 
 
 class _Tiles:
-    """The materials and images that were made for tiles."""
+    """Makes materials and images of tiles, and remembers them."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -59,7 +59,7 @@ class _Tiles:
         self._materials: dict[tuple[bpy.types.Material, int], bpy.types.Material] = {}
 
     def split(self, mesh: bpy.types.Mesh, index: int, material: bpy.types.Material) -> None:
-        """Gives the faces of a material one of their tile each."""
+        """Gives the faces of a material the material of their tile."""
         indices = arrays.get(mesh.polygons, "material_index", dtype=np.int32)
         numbers = _tile_numbers(mesh)
         places = indices == index
@@ -82,12 +82,12 @@ class _Tiles:
                 if image is None:
                     made.node_tree.nodes.remove(node)
                 else:
-                    # The UVs stay where they are, which is a whole number away.
+                    # The UVs keep their whole numbers, so the image has to repeat.
                     node.image, node.extension = image, "REPEAT"
         return self._materials[material, number]
 
     def image(self, tiled: bpy.types.Image, number: int) -> bpy.types.Image | None:
-        """The image of a tile, or none where its file is not there."""
+        """The image of a tile; None when its file is missing."""
         if (tiled, number) not in self._images:
             self._images[tiled, number] = self._load(tiled, number)
         return self._images[tiled, number]
@@ -110,7 +110,7 @@ class _Tiles:
 
 
 def _tile_numbers(mesh: bpy.types.Mesh) -> np.ndarray:
-    """The number of the tile that each face lies on."""
+    """The tile of each face, by the middle of its UVs: shape (faces,)."""
     layer = next((each for each in mesh.uv_layers if each.active_render), None)
     if layer is None:
         return np.full(len(mesh.polygons), _FIRST)

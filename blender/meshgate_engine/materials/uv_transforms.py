@@ -1,6 +1,6 @@
-"""Where textures lie on the faces: which UVs they take, moved, turned and scaled, and what is outside of their square.
+"""Bakes UV transforms and second UV layers into the first layer, for targets whose readers know no other UVs.
 
-FBX and OBJ are read by the first UVs alone: what nodes make of a material's UVs is done to the UVs there.
+Also reports textures that nodes place without UVs, and wrap modes that a target does not hold.
 """
 
 from collections import defaultdict
@@ -13,17 +13,17 @@ from ..blender_api import arrays, scene
 from ..job import Job, counted
 from . import texture_usage
 
-# More nodes than these are between no texture and its UVs.
+# The most nodes between a texture and its UVs.
 _MOST_STEPS = 50
 
 
 @dataclass(frozen=True)
 class _Placement:
-    """The layer of UVs, empty for the one that is rendered, and the matrix that they are multiplied by."""
+    """A texture's UV layer, empty for the render layer, and the 3 by 3 matrix that its UVs are multiplied by."""
 
     layer: str = ""
     matrix: tuple[tuple[float, ...], ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-    # Nodes make one axis go on otherwise than the other.
+    # The axes have different wrap modes.
     wraps_differ: bool = False
 
 
@@ -39,7 +39,7 @@ class _Counts:
 
 
 def apply(job: Job) -> None:
-    """Puts textures where they lie by the UVs alone, for targets that need it, and says what those cannot hold."""
+    """Bakes the placement of textures into the UVs if the target needs it, and reports what the target cannot hold."""
     target = job.target
     images = {material: _images(material) for material in texture_usage.materials(scene.objects())}
     if target.first_uvs_only and any(node.inputs["Vector"].is_linked for nodes in images.values() for node in nodes):
@@ -90,7 +90,7 @@ def _report(job: Job, counts: _Counts) -> None:
 
 
 def _separate_meshes() -> None:
-    """Gives objects of one mesh with different materials a mesh each."""
+    """Copies meshes that objects with different materials share."""
     first: dict[bpy.types.Mesh, list] = {}
     for item in scene.meshes():
         used = [slot.material for slot in item.material_slots]
@@ -99,13 +99,13 @@ def _separate_meshes() -> None:
 
 
 def _images(material: bpy.types.Material) -> list[bpy.types.ShaderNodeTexImage]:
-    """The nodes of images that the surface gets something from, those of its colour first."""
+    """The image nodes of the surface, those of its colour first."""
     output = material.node_tree.get_output_node("ALL") if material.node_tree else None
     return texture_usage.image_nodes(output.inputs["Surface"]) if output else []
 
 
 def _placement(node: bpy.types.ShaderNodeTexImage) -> _Placement | None:
-    """Where an image lies; None where it is not by UVs."""
+    """The placement of an image; None when it is not by UVs."""
     if node.projection != "FLAT":
         return None
     socket, matrix, wraps_differ = node.inputs["Vector"], np.identity(3), False
@@ -119,7 +119,7 @@ def _placement(node: bpy.types.ShaderNodeTexImage) -> _Placement | None:
         if source.type == "ATTRIBUTE" and source.attribute_type == "GEOMETRY":
             return _rounded(source.attribute_name, matrix, wraps_differ)
         if source.type == "GROUP" or (source.type == "TEX_COORD" and link.from_socket.name == "UV"):
-            # Groups are those of add-ons that know themselves what becomes of it.
+            # Add-ons that place textures by groups export them themselves.
             return _rounded("", matrix, wraps_differ)
         if source.type == "REROUTE":
             socket = source.inputs[0]
@@ -143,7 +143,7 @@ def _rounded(layer: str, matrix: np.ndarray, wraps_differ: bool) -> _Placement:
 
 
 def _mapping_matrix(node: bpy.types.ShaderNodeMapping) -> np.ndarray | None:
-    """The matrix of a node that moves, turns and scales points in their plane."""
+    """The 3 by 3 matrix of a mapping node; None when it does more than move, rotate and scale in the plane."""
     names = ("Location", "Rotation", "Scale")
     if node.vector_type != "POINT" or any(node.inputs[name].is_linked for name in names):
         return None
@@ -155,7 +155,7 @@ def _mapping_matrix(node: bpy.types.ShaderNodeMapping) -> np.ndarray | None:
 
 
 def _separated_vector(node: bpy.types.ShaderNode) -> bpy.types.ShaderNode | None:
-    """The node that takes a vector apart which this one puts together, each axis going on in its own way."""
+    """The node that separates the vector which this one combines, with a wrap mode for each axis in between."""
     for socket in node.inputs[:2]:
         source = socket.links[0].from_node if socket.is_linked else None
         if source and source.type == "MATH" and source.operation in {"WRAP", "PINGPONG"}:
@@ -172,7 +172,7 @@ def _render_layer(mesh: bpy.types.Mesh) -> str:
 def _bake(
     placements: dict, meshes: dict[bpy.types.Mesh, set[int]], rendered: dict[bpy.types.Mesh, str], counts: _Counts
 ) -> None:
-    """Makes where the first image lies the place of the material's first UVs."""
+    """Bakes the placement of the first image into the first UV layer of the material's meshes."""
     main = next((placement for placement in placements.values() if placement), None)
     if main is None:
         return
@@ -184,7 +184,7 @@ def _bake(
             continue
         same_layer = placement.layer == main.layer
         if same_layer and plain and placement.matrix != main.matrix:
-            # Both formats have a place for it beside the texture.
+            # FBX and OBJ hold a transform beside the texture.
             counts.transformed += 1
             continue
         counts.other_uvs += (placement.layer, placement.matrix) != (main.layer, main.matrix)
@@ -198,7 +198,7 @@ def _bake_into_first_layer(mesh: bpy.types.Mesh, slots: set[int], placement: _Pl
     if used is None:
         return
     first, name = layers[0], used.name
-    # OBJ's exporter takes the layer that was worked on.
+    # OBJ's exporter takes the active layer.
     first.active = True
     plain = placement.matrix == _Placement().matrix
     if first.name == name and plain:
@@ -211,9 +211,9 @@ def _bake_into_first_layer(mesh: bpy.types.Mesh, slots: set[int], placement: _Pl
     if not plain:
         matrix = np.array(placement.matrix)
         placed = there @ matrix[:2, :2].T + matrix[:2, 2]
-    # By ``uv``, which is quicker, Blender 5.0 writes into the copies that other meshes share.
+    # By ``layer.uv``, which is quicker, Blender 5.0 writes into the copies that other meshes share.
     if first.name != name:
-        # What was first stays in the file.
+        # The first layer's UVs move to the other layer.
         arrays.put(used.data, "uv", np.where(chosen[:, None], before, there))
     arrays.put(first.data, "uv", np.where(chosen[:, None], placed, before))
     first.active_render = True
