@@ -143,14 +143,14 @@ def test_the_addresses_of_licence_and_permission_are_both_terms(licence, permiss
 
 
 def _terms(licence: str, permission: str) -> tuple[str, list[str]]:
-    from meshgate_engine.humanoid import licence
+    from meshgate_engine.humanoid.licence import fill
     from meshgate_engine.job import Job
 
     older_avatar("Other")
     extension = bpy.data.objects["Rig"].data.vrm_addon_extension
     meta = extension.vrm0.meta
     meta.reference, meta.other_license_url, meta.other_permission_url = "", licence, permission
-    licence.fill(Job("", "vrm", "", "vrm"), extension.vrm1.meta, meta)
+    fill(Job("", "vrm", "", "vrm"), extension.vrm1.meta, meta)
     newer = extension.vrm1.meta
     return newer.other_license_url, [reference.value for reference in newer.references]
 
