@@ -1,4 +1,4 @@
-"""Alembic: meshes and cameras, baked frame by frame where something moves."""
+"""Alembic: meshes and cameras, sampled frame by frame if anything moves."""
 
 import mmap
 import re
@@ -16,7 +16,7 @@ from ..job import Job
 
 def read(job: Job) -> str:
     """Imports the file."""
-    # Alembic counts in seconds, the importer in the scene's frames.
+    # Alembic has seconds, and the importer converts them to frames of the scene.
     bake_caches.set_fps(_frames_per_second(Path(job.input)))
     importing(job, bpy.ops.wm.alembic_import, as_background_job=False, validate_meshes=True)
     if bake_caches.has_motion():
@@ -25,7 +25,7 @@ def read(job: Job) -> str:
 
 
 def _frames_per_second(path: Path) -> float:
-    """What the writer noted, if anything: it is in clear text among the archive's metadata."""
+    """The frame rate in the archive's metadata, which is plain text; 24 without one."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = re.search(rb"(?:FramesPerTimeUnit|DCC_FPS)=(\d{1,3}(?:\.\d{1,6})?)", content)
@@ -55,10 +55,10 @@ def write(job: Job) -> None:
 
 
 def _colour_corners() -> None:
-    """Makes all vertex colours bytes on corners: the exporter leaves out any others."""
+    """Converts all vertex colours to bytes on corners, the only ones that the exporter writes."""
     for mesh in {item.data for item in model.meshes()}:
         layers = [(layer.name, layer.domain, layer.data_type) for layer in mesh.color_attributes]
-        # By their names, since removing one moves the others.
+        # By name, since removing a layer invalidates the others.
         for name in [name for name, *kind in layers if kind != ["CORNER", "BYTE_COLOR"]]:
             layer = mesh.color_attributes[name]
             colours = arrays.get(layer.data, "color", 4)

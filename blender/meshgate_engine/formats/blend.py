@@ -1,4 +1,4 @@
-"""Blender's own file. Nothing in it may run: no text block, no driver, no handler."""
+"""Blender's own file. No code in it runs: no text block, no driver, no handler."""
 
 import bpy
 
@@ -10,7 +10,7 @@ from . import embedded_scripts, external_files
 
 
 def read(job: Job) -> str:
-    """Opens the file with scripts disabled."""
+    """Opens the file with scripts disabled, and removes references to files outside of the model."""
     importing(job, bpy.ops.wm.open_mainfile, load_ui=False, use_scripts=False)
     if bpy.app.autoexec_fail:
         job.warn("scripts and drivers in the file were not run")
@@ -19,14 +19,14 @@ def read(job: Job) -> str:
 
 
 def write(job: Job) -> None:
-    """Saves the scene, compressed, with all textures inside, and without what would run when it is opened."""
+    """Saves the scene, compressed, with all textures inside and without code that runs when it is opened."""
     external_files.make_libraries_local()
     embedded_scripts.remove(job)
     for image in bpy.data.images:
         if image.source in {"FILE", "TILED"} and not image.packed_file and not texture_files.is_missing(image):
             _pack(job, image)
         if image.packed_file and not image.filepath_raw.startswith("//"):
-            # Where the file lay on this machine is nobody's business.
+            # The result must not tell paths of this machine.
             image.filepath_raw = f"//textures/{texture_files.base_name(image.filepath_raw) or image.name}"
     external_files.report_unpacked(job)
     external_files.make_paths_relative(job)

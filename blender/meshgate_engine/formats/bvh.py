@@ -1,12 +1,12 @@
 """Biovision motion: one skeleton with one clip.
 
-Units. A BVH file has none. A skeleton taller than 20 is taken as centimetres (motion capture), any other as metres,
-with a warning in the first case. A BVH that becomes a BVH keeps its numbers; everything else is written in metres.
+Units. A BVH file has none. A skeleton taller than 20 is assumed to be in centimetres (motion capture), with a warning;
+any other in metres. A BVH that becomes a BVH keeps its numbers; everything else is written in metres.
 
 Frames. The file's frame time becomes the scene's, so that one frame of the file is one frame of the scene.
 
-Blender's own exporter is not used: it writes z up, forgets where the armature stands, and cuts the frame time to six
-digits (a take of an hour would end four minutes early or late).
+Blender's exporter is not used: it writes z up, ignores the armature's place, and rounds the frame time to six digits,
+which is up to four minutes in an hour.
 """
 
 from .bvh_reader import read

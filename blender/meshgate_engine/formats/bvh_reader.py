@@ -10,7 +10,7 @@ from ..blender_api.operators import importing
 from ..errors import ConversionError
 from ..job import Job
 
-# Taller skeletons are not in metres.
+# Taller skeletons are in centimetres.
 _TALLEST = 20.0
 
 
@@ -23,7 +23,7 @@ def read(job: Job) -> str:
     head = re.match(r"\s*Frames:\s*(\d+)\s+Frame\s+Time:\s*([-+.\deE]+)[ \t]*\n?", motion, re.IGNORECASE)
     rows = [line for line in motion[head.end() :].splitlines() if line.strip()] if head else []
     if len(rows) > 1 and _is_cut(rows[-1], rows[-2]):
-        # The importer would refuse the whole file for it.
+        # The importer would refuse the whole file.
         rows.pop()
         job.warn("the last frame of the file is cut off in the middle and was left out")
         whole = hierarchy + "MOTION" + motion[: head.end()].rstrip() + "\n" + "\n".join(rows) + "\n"
@@ -43,7 +43,7 @@ def read(job: Job) -> str:
 
 
 def _text(path: Path) -> str:
-    """The file's text; where it is not plain UTF-8 the importer gets a copy that is."""
+    """The file's text; the file is rewritten when it is not plain UTF-8 with Unix line ends, as the importer needs."""
     content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
@@ -74,7 +74,7 @@ def _set_frame_time(job: Job, text: str) -> None:
 
 
 def _height(hierarchy: str) -> float:
-    """The largest extent of the skeleton at rest."""
+    """The largest extent of the skeleton at rest, in units of the file."""
     stack: list[np.ndarray] = []
     joint = np.zeros(3)
     points = []

@@ -25,7 +25,7 @@ def write(job: Job) -> None:
     sample_limit.check_clips([clip])
     clip_playback.activate(bpy.context.scene, clip)
     for mesh in scene.meshes():
-        # Nothing hangs on the meshes, and deforming them in every frame would take most of the time.
+        # The skeleton needs no mesh, and evaluating the meshes in every frame takes most of the time.
         for collection in list(mesh.users_collection):
             collection.objects.unlink(mesh)
     unit = job.source_unit
@@ -92,7 +92,7 @@ def _file(item: bpy.types.Object, start: int, end: int, unit: float, keep_orders
         for number, order in enumerate(orders):
             if moves[number]:
                 values += [f"{value:.6f}" for value in local_place[frame, number]]
-            # No jumps between frames: of the equal angles those nearest to the last frame's.
+            # Of the equivalent angles, those nearest to the frame before, so that curves have no jumps.
             before[number] = Matrix(local_turn[frame, number]).to_euler(order[::-1], before[number])
             values += [f"{np.degrees(before[number]['XYZ'.index(axis)]):.6f}" for axis in order]
         lines.append(" ".join(values))
@@ -127,7 +127,7 @@ def _depth_first(data: bpy.types.Armature) -> list[bpy.types.Bone]:
 
 
 def _world(item: bpy.types.Object, matrices: list[Matrix], unit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where bones are in the world and how they are turned, y up."""
+    """Positions (n, 3) and rotations (n, 3, 3) of bones in the world, y up, in units of the file."""
     world = [item.matrix_world @ matrix for matrix in matrices]
     places = np.array([matrix.translation for matrix in world]) @ _Y_UP.T / unit
     turns = np.array([matrix.to_quaternion().to_matrix() for matrix in world])
@@ -139,5 +139,5 @@ def _order(mode: str) -> str:
 
 
 def _word(name: str) -> str:
-    """Names of joints have no spaces."""
+    """The name of a joint, without spaces."""
     return "_".join(name.split()) or "_"

@@ -1,4 +1,4 @@
-"""What would run Python where a .blend is opened: none of it passes into a result."""
+"""Removes from a .blend all code that would run when it is opened or rendered."""
 
 from collections.abc import Iterator
 
@@ -9,9 +9,9 @@ from ..job import Job
 
 
 def remove(job: Job) -> None:
-    """Removes drivers that run Python, marks of texts that are to run, and scripts of shaders and of line drawings.
+    """Removes drivers that run Python, run marks of texts, script nodes and Freestyle modules.
 
-    Drivers of other types stay, and so do expressions that Blender evaluates by itself (``frame * 2``).
+    Other drivers stay, and so do expressions that Blender evaluates without Python (``frame * 2``).
     """
     _remove_drivers(job)
     _unmark_texts(job)
@@ -59,7 +59,7 @@ def _remove_freestyle_modules(job: Job) -> None:
 
 
 def _animated() -> Iterator[bpy.types.ID]:
-    """Everything that may have drivers."""
+    """All data blocks that may have drivers."""
     for owner in [*scene.all_data(), *scene.embedded_data()]:
         if getattr(owner, "animation_data", None) and owner.is_editable:
             yield owner

@@ -1,4 +1,4 @@
-"""Files that a .blend names: nothing of this machine gets into a result, and no path of it."""
+"""Files that a .blend refers to: none outside of the model is read, and no path of this machine gets into a result."""
 
 import os
 
@@ -8,12 +8,12 @@ from ..blender_api import scene
 from ..job import Job
 from ..materials import texture_files
 
-# What reads a file wherever a mesh is evaluated: text, tables, meshes, volumes.
+# Nodes that read a file when a mesh is evaluated: text, tables, meshes, volumes.
 _READING_NODES = "GeometryNodeImport"
 
 
 def remove_outside(job: Job) -> None:
-    """Removes what the file takes from elsewhere; images are ``textures.relink``'s."""
+    """Removes references to files outside of the model; ``texture_files.relink`` does so for images."""
     for library in list(bpy.data.libraries):
         if not texture_files.is_within(library.filepath):
             job.warn(f"a linked library was not opened: {texture_files.base_name(library.filepath)}")
@@ -29,7 +29,7 @@ def remove_outside(job: Job) -> None:
 
 
 def _empty_computed_paths(job: Job) -> None:
-    """Cuts off nodes whose path other nodes or a modifier make: it cannot be judged before it is read."""
+    """Unlinks paths that nodes or modifiers compute: they cannot be checked before they are read."""
     count = 0
     for tree in scene.node_trees():
         for node in [node for node in tree.nodes if node.bl_idname.startswith(_READING_NODES)]:
@@ -43,18 +43,18 @@ def _empty_computed_paths(job: Job) -> None:
 
 
 def _empty_paths(job: Job) -> None:
-    """Empties all other paths that lead out of the conversion's folder: nodes, modifiers, caches, strips."""
+    """Empties all other paths out of the conversion's folder: of nodes, modifiers, caches and strips."""
     emptied: dict[bpy.types.ID, list[str]] = {}
 
     def visit(owner: bpy.types.ID, path: str, _meta: object) -> str | None:
-        # The file of a text was read when it was put in; it is only a name.
+        # The path of a text is only a name: its content is in the .blend.
         if isinstance(owner, bpy.types.Image | bpy.types.Text | bpy.types.Library) or not path or _is_inside(path):
             return None
         emptied.setdefault(owner, []).append(texture_files.base_name(path))
         return ""
 
     bpy.data.file_path_foreach(visit)
-    # Blender leaves out those of nodes that are set to something else at the moment.
+    # ``file_path_foreach`` leaves out nodes that are in another mode at the moment.
     for tree in scene.node_trees():
         for node in tree.nodes:
             path = getattr(node, "filepath", "")
@@ -70,7 +70,7 @@ def _empty_paths(job: Job) -> None:
 
 
 def make_paths_relative(job: Job) -> None:
-    """Makes paths within the conversion's folder relative to the result, as which they say nothing of this machine."""
+    """Makes paths in the conversion's folder relative to the result, so that they tell nothing of this machine."""
     folder = os.path.realpath(os.path.dirname(job.input))
 
     def visit(_owner: bpy.types.ID, path: str, _meta: object) -> str | None:
@@ -86,7 +86,7 @@ def make_paths_relative(job: Job) -> None:
 
 
 def make_libraries_local() -> None:
-    """Makes what is linked from other files of the model a part of this one, since only this one is the result."""
+    """Copies what is linked from other files of the model into this one, since the result is one file."""
     if not bpy.data.libraries:
         return
     for block in [block for block in scene.all_data() if block.library]:
@@ -95,7 +95,7 @@ def make_libraries_local() -> None:
 
 
 def report_unpacked(job: Job) -> None:
-    """Says which images of several pictures stay files, since a .blend takes only single ones in."""
+    """Reports image sequences and movies, which a .blend cannot pack."""
     left = [image for image in bpy.data.images if image.source in {"SEQUENCE", "MOVIE"} and image.users]
     if left:
         names = sorted(texture_files.name(image) for image in left)
@@ -103,6 +103,6 @@ def report_unpacked(job: Job) -> None:
 
 
 def _is_inside(path: str) -> bool:
-    """Whether a path leads into the conversion's folder, to something that is there or not."""
+    """Whether a path leads into the conversion's folder, to a file that exists or not."""
     real = os.path.realpath(bpy.path.abspath(path))
     return real.startswith(os.path.realpath(os.getcwd()) + os.sep)

@@ -11,7 +11,7 @@ _CHUNK = struct.Struct("<I4s")
 
 
 def version_and_json(path: Path) -> tuple[int, bytes] | None:
-    """The container's version and its JSON as text, without reading the buffer; None when it is no glb."""
+    """The container's version and its JSON as text, without reading the buffer; None for other files."""
     with path.open("rb") as file:
         head = file.read(_HEADER.size + _CHUNK.size)
         if len(head) < _HEADER.size + _CHUNK.size or head[:4] != b"glTF":
@@ -21,7 +21,7 @@ def version_and_json(path: Path) -> tuple[int, bytes] | None:
 
 
 def document(path: Path) -> dict:
-    """The JSON of a gltf or glb file; empty when there is none (the importer will say what it thinks of it)."""
+    """The JSON of a gltf or glb file; empty when it is damaged, which the importer reports."""
     try:
         version, text = version_and_json(path) or (2, path.read_bytes())
         if version == 1:
@@ -65,7 +65,7 @@ def save(path: Path, document: dict, buffer: bytes) -> None:
 
 
 def buffer_place(path: Path) -> tuple[int, int]:
-    """Where in the file of a glb with JSON and buffer the buffer begins, and its length."""
+    """The offset of the buffer in a glb, and its length."""
     with path.open("rb") as file:
         length, _kind = _CHUNK.unpack_from(file.read(_HEADER.size + _CHUNK.size), _HEADER.size)
         file.seek(length, os.SEEK_CUR)
@@ -74,7 +74,7 @@ def buffer_place(path: Path) -> tuple[int, int]:
 
 
 def extend(path: Path, document: dict, more: bytes) -> None:
-    """Gives a file another JSON and ``more`` at the end of its buffer, which is not held in memory."""
+    """Replaces the JSON of a file and appends ``more`` to its buffer, without reading the buffer into memory."""
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     start, length = buffer_place(path)

@@ -1,4 +1,4 @@
-"""glTF 2.0: glb both ways, gltf in (its writing is the native lane's)."""
+"""glTF 2.0: reads glb and gltf, writes glb. The service makes a gltf of that by itself."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ from ..job import Job
 from ..materials import features
 from . import glb_container
 
-# glTF's extensions that its importer does not read -> what they are called, and the value that is nought without them.
+# Extensions that the importer does not read -> feature, and the property that is 0 without it.
 _UNREAD = {
     "KHR_materials_iridescence": ("iridescence", "iridescenceFactor"),
     "KHR_materials_dispersion": ("dispersion", "dispersion"),
@@ -32,7 +32,7 @@ _UNREAD = {
 }
 
 
-# What one key of a channel has: blend shapes are scalars.
+# Numbers in a key of a channel; blend shapes are scalars.
 _FLOATS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 
 
@@ -42,14 +42,14 @@ def read(job: Job) -> str:
     version = str((document.get("asset") or {}).get("version", "")) if document else ""
     if version.startswith("1."):
         raise ConversionError("import_failed", f"the file is glTF {version}; only 2.0 can be read")
-    # Where the file says which scene is shown, the others become scenes of their own. As collections they would come
-    # into this one, hidden, and some exporters write what is hidden.
+    # If the file names its default scene, the others become scenes. As collections they would be hidden objects of this
+    # scene, which some exporters write.
     apart = len(document.get("scenes") or []) > 1 and document.get("scene") is not None
     with _frame_rate_from_keys():
         importing(
             job,
             bpy.ops.import_scene.gltf,
-            # Else every bone brings a little sphere into the scene.
+            # Otherwise every bone adds a sphere to the scene.
             disable_bone_shape=True,
             bone_heuristic="BLENDER",
             import_pack_images=True,
@@ -66,7 +66,7 @@ def read(job: Job) -> str:
 
 
 def report_unread(job: Job, document: dict) -> None:
-    """Says which of what the materials of a glTF document have is not read."""
+    """Reports features of a document's materials that the importer does not read."""
     lost = Counter()
     for material in document.get("materials") or []:
         extensions = material.get("extensions") or {}
@@ -85,18 +85,18 @@ def write(job: Job) -> None:
             bpy.ops.export_scene.gltf,
             check_existing=False,
             export_format="GLB",
-            # Else every scene becomes one of the file.
+            # Otherwise the file gets all scenes.
             use_active_scene=True,
             export_yup=True,
             export_cameras=True,
             export_lights=True,
             export_extras=True,
             export_skins=True,
-            # Without clips the pose is part of the model, with them it is some frame of one.
+            # Without clips the pose is part of the model; with them it is a frame of one.
             export_rest_position_armature=bool(clips.find(bpy.context.scene)),
             export_morph=True,
             export_morph_normal=True,
-            # Point clouds and wire models have nothing else.
+            # Point clouds and wireframes have no faces.
             use_mesh_vertices=_without_faces(),
             use_mesh_edges=_without_faces(),
             export_vertex_color="ACTIVE",
@@ -113,7 +113,11 @@ def write(job: Job) -> None:
 
 @contextlib.contextmanager
 def chosen_refraction(job: Job) -> Iterator[None]:
-    """Has the add-on write every index of refraction that was chosen; it does so beside some other properties alone."""
+    """Makes the add-on write every index of refraction that an author chose.
+
+    It writes one only beside other extensions such as transmission. Blender 5.0; it can go when the add-on writes
+    KHR_materials_ior for any value but 1.5.
+    """
     export_ior, check_ior = materials.export_ior, exporter.__check_ior
     chosen = set()
 
@@ -124,7 +128,7 @@ def chosen_refraction(job: Job) -> Iterator[None]:
         return export_ior(material, {**extensions, "KHR_materials_specular": None}, settings)
 
     def check(document: dict, settings: dict) -> None:
-        """Takes out those that are alone, as the add-on does, but for the chosen ones."""
+        """Removes indices without other extensions, as the add-on does, but keeps the chosen ones."""
         others = [material for material in document.get("materials", []) if material.get("name") not in chosen]
         declared = settings["gltf_need_to_keep_extension_declaration"]
         check_ior({"materials": others}, settings)
@@ -137,7 +141,10 @@ def chosen_refraction(job: Job) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _frame_rate_from_keys() -> Iterator[None]:
-    """Has the add-on make the clips at the rate that their keys were made with, which it does not ask for."""
+    """Sets the scene's frame rate to that of the keys before the add-on makes the clips.
+
+    The add-on uses the scene's rate as it is. Blender 5.0; it can go when the add-on guesses the rate.
+    """
     create_animations = BlenderScene.create_animations
 
     def create(gltf: glTFImporter) -> None:
@@ -162,7 +169,7 @@ def _curves(gltf: glTFImporter, animation: Animation) -> list[frame_rate.Curve]:
 
 
 def _restore_still_keys(path: Path) -> None:
-    """Gives a clip in which nothing moves back the keys that the add-on left out, without which it has two frames."""
+    """Restores the keys of clips in which nothing moves: the add-on keeps two, so that a clip would have two frames."""
     frames = {clip.name: int(clip.end) - int(clip.start) + 1 for clip in clips.find(bpy.context.scene)}
     if max(frames.values(), default=0) <= 2:
         return
@@ -200,7 +207,10 @@ def _restore_still_keys(path: Path) -> None:
 
 @contextlib.contextmanager
 def _fps_base_inverted() -> Iterator[None]:
-    """The add-on multiplies by ``fps_base`` where Blender divides by it: 29.97 frames a second would become 30.03."""
+    """Inverts ``fps_base`` for the add-on, which multiplies by it where Blender divides: 29.97 would become 30.03.
+
+    Blender 5.0; it can go when ``fps * fps_base`` is gone from the add-on.
+    """
     render = bpy.context.scene.render
     base = render.fps_base
     render.fps_base = 1 / base
@@ -220,9 +230,9 @@ def _remove_orphans(job: Job) -> None:
 
 
 def _remove_leftover_empties() -> None:
-    """Removes the empties that the importer leaves where it moved a skinned mesh to its skeleton.
+    """Removes empties that the importer leaves where it moved an animated skinned mesh to its skeleton.
 
-    It leaves one behind wherever the mesh is animated, and gives the mesh another name: one more with every round trip.
+    It also renames the mesh, so that every round trip would add an empty.
     """
     for mesh in scene.meshes():
         name, dot, number = mesh.name.rpartition(".")
@@ -237,9 +247,9 @@ def _without_faces() -> bool:
 
 
 def _normalise_lights() -> None:
-    """Lights with a colour temperature, or whose strength grows with their size, stop Blender 5.0's exporter.
+    """Converts colour temperatures, and strengths that grow with the size, to plain colour and strength.
 
-    Both are what USD's have. They look the same without.
+    Lights from USD have both, and Blender 5.0's exporter fails on them. It can go when the exporter does not.
     """
     for item in scene.objects():
         if item.type != "LIGHT":
@@ -250,7 +260,7 @@ def _normalise_lights() -> None:
             light.normalize = True
         if light.use_temperature:
             colour = [own * warm for own, warm in zip(light.color, light.temperature_color, strict=True)]
-            # glTF's go up to one.
+            # Colours in glTF are at most 1.
             brightest = max(*colour, 1.0)
             light.color = [value / brightest for value in colour]
             light.energy *= brightest

@@ -1,4 +1,4 @@
-"""Lines that are longer than the buffers of Blender's importers, which abort or leave out what follows."""
+"""Refuses lines longer than the buffers of Blender's importers, which abort or leave out what follows."""
 
 import mmap
 from pathlib import Path
@@ -18,7 +18,7 @@ def check(path: Path, longest: int, end: int | None = None) -> None:
 
 def _check(content: mmap.mmap, longest: int, end: int) -> None:
     position = 0
-    # From here the last line end within reach is as good as the first: all lines up to it are short enough.
+    # The last line end within the limit will do: all lines before it are shorter.
     while end - position > longest:
         line_end = content.rfind(b"\n", position, position + longest)
         if line_end < 0:

@@ -12,10 +12,10 @@ from ..blender_api import scene
 from ..blender_api.operators import exporting, importing
 from ..job import Job
 
-# Kelvin; USD's white, while Blender's is a shade off.
+# Kelvin: white in USD, almost white in Blender.
 _WHITE = 6500.0
 
-# What a clip of a skeleton holds.
+# The attributes of a SkelAnimation.
 _ANIMATED = {"translations", "rotations", "scales", "blendShapeWeights"}
 
 
@@ -41,7 +41,7 @@ def read(job: Job) -> str:
 
 
 def _frames_per_second(path: str) -> float:
-    """What the file says of its time codes, which the importer takes for frames; 24 where it says nothing."""
+    """The file's time codes per second, as the importer takes time codes for frames; 24 without any."""
     pxr = _load_pxr()
     try:
         return pxr.Sdf.Layer.OpenAsAnonymous(path, metadataOnly=True).timeCodesPerSecond
@@ -50,7 +50,7 @@ def _frames_per_second(path: str) -> float:
 
 
 def _load_pxr() -> ModuleType:
-    """What of USD's own library reads layers. It takes longer to load than most files to import."""
+    """Loads USD's library when it is needed, since loading it takes longer than importing most files."""
     folder = str(Path(bpy.utils.resource_path("LOCAL"), "python/lib/python3.11/site-packages"))
     if folder not in sys.path:
         sys.path.append(folder)
@@ -90,7 +90,7 @@ def write(job: Job) -> None:
 
 
 def _hold_poses(path: Path) -> None:
-    """Says of a pose that it lasts until the clip's end: told once, as the exporter does, it is no clip to readers."""
+    """Repeats poses that do not change at the clip's end: readers take a single value, as exported, for no clip."""
     pxr = _load_pxr()
     if path.suffix != ".usdz":
         _hold_in_layer(pxr, path)
@@ -103,7 +103,7 @@ def _hold_poses(path: Path) -> None:
             file = Path(folder, f"{number}{Path(name).suffix}")
             file.write_bytes(package.GetFile(name))
             if number == 0:
-                # By the rule of the format the first is the model.
+                # The first file of a usdz is the model.
                 _hold_in_layer(pxr, file)
             writer.AddFile(str(file), name)
     writer.Save()
@@ -125,7 +125,10 @@ def _hold_in_layer(pxr: ModuleType, path: Path) -> None:
 
 
 def _whiten_lights() -> None:
-    """Blender 5.0 writes colour temperatures as if all were switched on: those that are off become white's."""
+    """Sets unused colour temperatures to white, since Blender 5.0 writes them as if they were used.
+
+    It can go when the exporter heeds ``use_temperature``.
+    """
     for item in scene.objects():
         if item.type == "LIGHT" and not item.data.use_temperature:
             item.data.temperature = _WHITE

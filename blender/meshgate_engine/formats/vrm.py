@@ -18,7 +18,7 @@ from . import glb_container, gltf
 
 
 def read(job: Job) -> str:
-    """Imports the avatar; whoever sends a file may use it, so that no licence question is asked."""
+    """Imports the avatar. The add-on does not ask for its licence: who sends a file may use it."""
     os.environ["BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION"] = "true"
     with bone_mapping.without_candidate_updates():
         importing(
@@ -30,7 +30,7 @@ def read(job: Job) -> str:
             enable_mtoon_outline_preview=False,
         )
     gltf.report_unread(job, glb_container.document(Path(job.input)))
-    # A VRM holds no clips; the add-on makes one of its T-pose.
+    # A VRM has no clips; the add-on makes one of its T-pose.
     clip_playback.remove_animation()
     return "import_scene.vrm"
 
@@ -47,7 +47,7 @@ def write(job: Job) -> None:
         for block in mesh.data.shape_keys.key_blocks if mesh.data.shape_keys else ():
             block.value = 0.0
     vrm = item.data.vrm_addon_extension.vrm1
-    # Else the add-on bends the skeleton into what it takes for a T-pose, and its mesh with it.
+    # Otherwise the add-on poses the skeleton, and the mesh, in its idea of a T-pose.
     vrm.humanoid.pose = "restPositionPose"
     expressions.add_from_blend_shapes(vrm)
     licence.fill(job, vrm.meta, item.data.vrm_addon_extension.vrm0.meta)
@@ -68,7 +68,10 @@ def write(job: Job) -> None:
 
 @contextlib.contextmanager
 def _active_vertex_colours() -> Iterator[None]:
-    """The add-on asks for those that materials use; glTF's exporter puts a white layer before any others."""
+    """Makes the VRM add-on export the active vertex colours; by default glTF's exporter adds a white layer first.
+
+    VRM add-on 4.10.2; it can go when the add-on has an option for ``export_vertex_color``.
+    """
     from io_scene_vrm.external import io_scene_gltf2_support
 
     invoke = io_scene_gltf2_support._invoke_export_scene_gltf
@@ -93,6 +96,6 @@ def _finish(job: Job, contact: str) -> None:
     if not document.get("meshes"):
         raise ConversionError("geometry_lost", "the vrm file written has no mesh")
     if contact and "contactInformation" not in meta:
-        # The add-on forgets it.
+        # VRM add-on 4.10.2 does not write it.
         meta["contactInformation"] = contact
         glb_container.save(Path(job.output), document, buffer)
