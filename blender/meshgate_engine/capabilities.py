@@ -26,13 +26,13 @@ class Capabilities:
     clips: Clips = Clips.SCENE
     # One shape, without skeleton and pose.
     is_static: bool = False
-    # Where objects are that constraints, drivers or a simulation move.
+    # Motion of objects, and so of those that constraints, drivers and simulations move.
     object_transforms: bool = True
-    # Meshes that are another in each frame.
+    # Meshes whose shape changes over time.
     changing_meshes: bool = False
     # Values of blend shapes outside of clips.
     shape_values: bool = True
-    # Kinds of what a clip moves besides objects, bones and blend shapes.
+    # What clips animate besides objects, bones and blend shapes: lights, cameras, visibility (``shown``).
     clip_parts: frozenset[str] = frozenset()
     # Blender's types of objects that stand in for a mesh; None where a file needs no mesh.
     instead_of_mesh: frozenset[str] | None = None
@@ -43,11 +43,11 @@ class Capabilities:
     material_features: frozenset[str] = frozenset()
     textured_features: bool = True
     textures: bool = False
-    # Textures are files beside the main one, without which that makes sense.
+    # Textures are files beside the main one, which is of use without them.
     textures_beside: bool = False
-    # Readers take the first UVs alone, and know no transform of a texture.
+    # Readers use the first UV layer and ignore transforms.
     first_uvs_only: bool = False
-    # Blender's words for how a texture goes on beyond the edges; None where any is held.
+    # Wrap modes (``extension`` of Blender's image nodes); None where all are held.
     wrap_modes: frozenset[str] | None = None
     # Textures of several images (UDIM).
     tiles: bool = False

@@ -1,24 +1,24 @@
-"""One conversion, as the modules of the formats see it."""
+"""One conversion as all modules see it: files, formats, options, and what is lost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from . import capabilities
 
-# More names than these nobody reads.
+# The most names in a sentence.
 _MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What the target does not hold, and why; ``report/losses.py`` has the words for kinds and reasons."""
+    """Something that the target does not hold, and why; ``report/losses.py`` words kinds and reasons."""
 
     kind: str
     count: int
     reason: str
-    # Of so many, where it is a part of them.
+    # The total, if a part of it is lost.
     total: int = 0
-    # What it is about.
+    # Names of what is lost, as the wording needs them.
     name: str = ""
     names: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
@@ -40,10 +40,10 @@ class Job:
     other_importer: bool = False
     # Metres per unit of a BVH that was read, so that a BVH that is written has the same numbers.
     source_unit: float = 1.0
-    # What no count shows.
+    # Losses that no count shows.
     losses: list[Loss] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    # The colours that tint textures, by the names of material and socket, where the exporter does not write them.
+    # (material, socket) -> colour that tints its texture, if the exporter does not write it.
     tints: dict[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
 
     @property
@@ -83,11 +83,11 @@ class Job:
 
 
 def counted(number: int, noun: str) -> str:
-    """So many things, in words: ``2 textures``."""
+    """A number with its noun: ``2 textures``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first of the names for a clause, and how many more there are."""
+    """The first five names, and how many more there are."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more

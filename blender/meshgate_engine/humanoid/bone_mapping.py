@@ -1,8 +1,8 @@
-"""Finding the human in a skeleton: which bone is the hips, the left upper arm, … of VRM 1.0.
+"""Maps the human bones of VRM 1.0 (hips, leftUpperArm, …) to the bones of a skeleton.
 
-Names come first: most rigs in the world (Mixamo, Unreal, Unity, Maya HumanIK, 3ds Max Biped, Rigify, motion capture)
-call their bones a few things, and a name is certain where a shape is a guess. The VRM add-on's own assignment, which
-also looks at the structure, is asked where names are not enough. Whatever was found is checked.
+Names come first: most rigs (Mixamo, Unreal, Unity, Maya HumanIK, 3ds Max Biped, Rigify, motion capture) use a few
+names, and a name is certain where a shape is a guess. If names are not enough, the VRM add-on guesses from the
+structure. Every mapping is checked.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ _PREFIX = re.compile(
 )
 _SIDES = {"l": "left", "left": "left", "lft": "left", "左": "left", "r": "right", "right": "right", "右": "right"}
 
-# What has to hang below what, for a name to be believed.
+# Each bone has to be below the one before it, or its name is ignored.
 _CHAINS = [
     ["hips", "spine", "chest", "upperChest", "neck", "head"],
     *([f"{side}UpperLeg", f"{side}LowerLeg", f"{side}Foot", f"{side}Toes"] for side in ("left", "right")),
@@ -55,7 +55,7 @@ _CHAINS = [
 
 
 def armature() -> bpy.types.Object:
-    """The skeleton that a human would be in: of several the one with most bones. Raises ``not_humanoid``."""
+    """The skeleton with the most bones. Raises ``not_humanoid`` without any."""
     found = max(scene.armatures(), key=lambda item: (len(item.data.bones), item.name), default=None)
     if found is None:
         raise ConversionError("not_humanoid", "the model has no skeleton")
@@ -65,7 +65,7 @@ def armature() -> bpy.types.Object:
 def assign(item: bpy.types.Object, job: Job | None = None) -> dict[str, str]:
     """Gives the armature a complete VRM 1.0 humanoid; returns human bone -> bone. Raises ``not_humanoid``.
 
-    An assignment that is there already (from a VRM, a .blend) is kept. That it was guessed is said to ``job``.
+    An existing mapping (of a VRM or .blend) is kept. A guess is a warning of ``job``.
     """
     extension = item.data.vrm_addon_extension
     found, guessed = assigned(item), False
@@ -73,7 +73,7 @@ def assign(item: bpy.types.Object, job: Job | None = None) -> dict[str, str]:
         found = by_name(item.data)
     if _missing(found):
         guess = _by_addon(item)
-        # Where names contradict the guess it is a wrong one: with a hand missing it takes the arm's other bones for it.
+        # A guess that contradicts names is wrong: without a hand, it takes other bones of the arm for one.
         contradicted = any(guess.get(name) != bone for name, bone in found.items() if name in REQUIRED)
         if not contradicted or len(found) < 3:
             found, guessed = guess, True
@@ -88,7 +88,7 @@ def assign(item: bpy.types.Object, job: Job | None = None) -> dict[str, str]:
 
 
 def assigned(item: bpy.types.Object) -> dict[str, str]:
-    """The humanoid that the armature carries, VRM 1.0 or else 0.x; human bone -> bone."""
+    """The mapping that the armature has, of VRM 1.0 or else 0.x; human bone -> bone."""
     extension = item.data.vrm_addon_extension
     found = {
         _camel(name): getattr(extension.vrm1.humanoid.human_bones, name).node.bone_name
@@ -108,10 +108,10 @@ def assigned(item: bpy.types.Object) -> dict[str, str]:
 
 
 def write(item: bpy.types.Object, found: dict[str, str]) -> None:
-    """Writes an assignment into the add-on's properties."""
+    """Writes a mapping into the add-on's properties."""
     extension = item.data.vrm_addon_extension
     bones = extension.vrm1.humanoid.human_bones
-    # Else the add-on chooses by itself when it looks at the armature, which can take it a minute.
+    # Otherwise the add-on guesses a mapping when it sees the armature, which can take a minute.
     bones.initial_automatic_bone_assignment = False
     extension.vrm0.humanoid.initial_automatic_bone_assignment = False
     with without_candidate_updates():
@@ -123,9 +123,10 @@ def write(item: bpy.types.Object, found: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def without_candidate_updates() -> Iterator[None]:
-    """Spares the thought that the add-on gives, after each bone, to what its menus may offer: at the end is enough.
+    """Updates the candidates in the add-on's menus once at the end, and not after each bone that is set.
 
-    It takes a tenth of a second each time, seconds for a whole avatar.
+    An update takes a tenth of a second, which is seconds for an avatar. VRM add-on 4.10.2; it can go when the add-on
+    updates its menus when they are drawn.
     """
     from io_scene_vrm.editor.property_group import HumanoidStructureBonePropertyGroup as Group
 
@@ -137,18 +138,18 @@ def without_candidate_updates() -> Iterator[None]:
         ours = (*extension.vrm0.humanoid.human_bones,
                 *extension.vrm1.humanoid.human_bones.human_bone_name_to_human_bone().values())  # fmt: skip
         for bone in ours:
-            # A bone without an entry would have all of them made anew, from within the making of all.
+            # A bone without an entry would start another update within the update.
             Group.pointer_to_bone_name_candidates.setdefault(bone.node.as_pointer(), set())
         for name in names:
             getattr(Group, name)(armature)
 
 
 def by_name(data: bpy.types.Armature) -> dict[str, str]:
-    """The humanoid that the bones' names tell, as far as they do; human bone -> bone."""
+    """The mapping that names of bones show, which may be incomplete; human bone -> bone."""
     found: dict[str, bpy.types.Bone] = {}
     for bone in data.bones:
         name = _human_name(bone.name)
-        # Of equal names the one nearer to the root: others are twists and helpers.
+        # Of equal names the one nearer to the root; others are twist bones and helpers.
         if name and (name not in found or len(bone.parent_recursive) < len(found[name].parent_recursive)):
             found[name] = bone
     for side in ("left", "right"):
@@ -168,7 +169,7 @@ def by_name(data: bpy.types.Armature) -> dict[str, str]:
 
 
 def _human_name(name: str) -> str | None:
-    """``mixamorig:LeftForeArm`` -> ``leftLowerArm``; ``Collar`` stays one until it is known what the shoulder is."""
+    """``mixamorig:LeftForeArm`` -> ``leftLowerArm``; ``Collar`` is resolved once all bones have names."""
     name = _PREFIX.sub("", name)
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+", name)
     if words and len(words[0]) > 1 and words[0][0] in "左右":
@@ -194,7 +195,7 @@ def _human_name(name: str) -> str | None:
 
 
 def _resolve_shoulder(found: dict[str, bpy.types.Bone], side: str) -> None:
-    """A shoulder is the collar bone for some (Mixamo), the upper arm for others (motion capture)."""
+    """Resolves ``shoulder``: the collar bone in some rigs (Mixamo), the upper arm in others (motion capture)."""
     collar = found.pop(f"{side}Collar", None)
     if f"{side}UpperArm" not in found and f"{side}Shoulder" in found:
         found[f"{side}UpperArm"] = found.pop(f"{side}Shoulder")
@@ -203,7 +204,7 @@ def _resolve_shoulder(found: dict[str, bpy.types.Bone], side: str) -> None:
 
 
 def _resolve_hips(found: dict[str, bpy.types.Bone]) -> None:
-    """The hips are what the legs and the head have in common, whatever the name says."""
+    """Takes the common parent of legs and head for the hips, whatever its name."""
     legs = [found.get("leftUpperLeg"), found.get("rightUpperLeg")]
     if None in legs or "head" not in found:
         return
@@ -214,7 +215,7 @@ def _resolve_hips(found: dict[str, bpy.types.Bone]) -> None:
 
 
 def _resolve_spine(found: dict[str, bpy.types.Bone]) -> None:
-    """The bones between hips and neck, whatever they are called; the last one is what the arms hang on."""
+    """Takes the bones between hips and neck for the spine, whatever their names; the last one carries the arms."""
     top = found.get("neck") or found.get("head")
     if top is None or "hips" not in found or found["hips"] not in top.parent_recursive:
         return

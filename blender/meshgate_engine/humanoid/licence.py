@@ -1,6 +1,6 @@
-"""Under which terms an avatar may be used: what a VRM 0.x says, in the words of VRM 1.0.
+"""Converts the licence of a VRM 0.x avatar to the terms of VRM 1.0.
 
-Nothing is allowed that the older licence does not allow; where it is silent, VRM 1.0's most restrictive word stands.
+The result allows nothing that the source does not allow; where that is silent, VRM 1.0's most restrictive term stands.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ _PERMISSIONS = {
     "Everyone": "everyone",
 }
 
-# Licences of VRM 0.x that are Creative Commons': 4.0, by its specification.
+# Creative Commons licences of VRM 0.x; its specification means version 4.0.
 _COMMONS = {
     "CC0": "https://creativecommons.org/publicdomain/zero/1.0/",
     "CC_BY": "https://creativecommons.org/licenses/by/4.0/",
@@ -28,7 +28,7 @@ _COMMONS = {
 
 
 def fill(job: Job, meta: bpy.types.PropertyGroup, older: bpy.types.PropertyGroup) -> None:
-    """Fills the meta of a VRM 1.0, which has to name an author and a licence; one that does is left alone."""
+    """Fills in the meta of a VRM 1.0, which needs an author and a licence, unless it has them."""
     if meta.vrm_name and len(meta.authors):
         return
     if any((older.title, older.author, older.contact_information, older.reference, older.other_license_url)):
@@ -54,7 +54,7 @@ def _translate(meta: bpy.types.PropertyGroup, older: bpy.types.PropertyGroup) ->
     meta.allow_excessively_violent_usage = older.violent_ussage_name == "Allow"
     meta.allow_excessively_sexual_usage = older.sexual_ussage_name == "Allow"
     commercial = older.commercial_ussage_name == "Allow" and "_NC" not in licence
-    # VRM 0.x does not tell persons from companies.
+    # VRM 0.x does not distinguish persons and companies.
     meta.commercial_usage = "personalProfit" if commercial else "personalNonProfit"
     meta.credit_notation = "unnecessary" if licence == "CC0" else "required"
     meta.allow_redistribution = licence in _COMMONS
@@ -64,7 +64,7 @@ def _translate(meta: bpy.types.PropertyGroup, older: bpy.types.PropertyGroup) ->
 
 
 def _addresses(licence: str, permission: str) -> str:
-    """VRM 1.0 has one field for both; of two, both stand in it, as the VRM consortium's migration writes them."""
+    """The addresses of both in VRM 1.0's one field, in the form that the VRM consortium's migration uses."""
     if licence and permission and licence != permission:
         return f"'{licence}', '{permission}'"
     return licence or permission

@@ -1,7 +1,7 @@
-"""What an avatar has besides its body: terms of use, expressions, gaze, what the wearer sees, and springs.
+"""Converts VRM 0.x expressions, look-at, first-person settings and springs to VRM 1.0.
 
-Blender's VRM add-on keeps VRM 0.x and 1.0 in properties of their own and writes 1.0 from 1.0's only, so that a 0.x
-would come out with an empty face. The rules here are those of the VRM consortium's own migration, where it has some.
+The VRM add-on keeps 0.x and 1.0 in separate properties and writes 1.0 from the latter, so that an avatar of 0.x would
+lose all of them. The rules are those of the VRM consortium's migration, where it has some.
 """
 
 import re
@@ -12,14 +12,14 @@ from ..blender_api import scene
 from ..job import Job
 from . import bone_mapping, expressions
 
-# Metres from the last bone of a VRM 0.x spring to the end that swings.
+# Metres from the last bone of a VRM 0.x spring to its end.
 _TAIL = 0.07
 
 _RANDOM_SUFFIX = re.compile(r"-?[0-9a-f]{32}$")
 
 
 def upgrade(job: Job, item: bpy.types.Object) -> None:
-    """Puts what the armature of a VRM 0.x says in VRM 1.0's words; does nothing to others."""
+    """Converts the properties of a VRM 0.x armature to VRM 1.0; leaves others alone."""
     extension = item.data.vrm_addon_extension
     if extension.spec_version != "0.0":
         return
@@ -39,7 +39,7 @@ def upgrade(job: Job, item: bpy.types.Object) -> None:
 
 
 def report_losses(job: Job) -> None:
-    """Says what the target cannot hold; called with the scene as it was imported."""
+    """Reports expressions and springs that the target cannot hold."""
     if job.target.avatar:
         return
     expression_count = spring_count = 0
@@ -65,7 +65,7 @@ def _is_used(group: bpy.types.PropertyGroup) -> bool:
 def _upgrade_expressions(
     job: Job, item: bpy.types.Object, older: bpy.types.PropertyGroup, newer: bpy.types.PropertyGroup
 ) -> None:
-    # The add-on may have guessed some from the names of blend shapes, and what it guessed stands before what was said.
+    # The add-on may have guessed expressions from names of blend shapes, and would prefer them to the file's.
     for expression in expressions.all_expressions(newer):
         for part in expressions.effects(expression):
             part.clear()
@@ -88,11 +88,11 @@ def _upgrade_expressions(
 
 
 def _assign_presets(groups: bpy.types.bpy_prop_collection) -> None:
-    """Makes an expression without a preset, but called like one, that preset: as such applications of VRM 0.x play it.
+    """Gives expressions that are named like a preset that preset, as applications of VRM 0.x do.
 
-    The add-on also passes over those that have a preset and no name.
+    Expressions with a preset and no name get its name, since the add-on ignores them otherwise.
     """
-    # Writers add those that are not used, too.
+    # Writers also add presets that are not used.
     taken = {group.preset_name for group in groups if _is_used(group)}
     for group in groups:
         name = group.name.lower()
@@ -104,7 +104,7 @@ def _assign_presets(groups: bpy.types.bpy_prop_collection) -> None:
 
 
 def _upgrade_look_at(older: bpy.types.PropertyGroup, newer: bpy.types.PropertyGroup) -> None:
-    # The add-on holds Unity's (x, y, z) as (x, z, y), and a VRM 1.0 looks the other way: x is mirrored.
+    # The add-on stores Unity's (x, y, z) as (x, z, y), and VRM 1.0 faces the other way: x is mirrored.
     across, ahead, up = older.first_person_bone_offset
     newer.offset_from_head_bone = (-across, up, ahead)
     newer.type = "expression" if older.look_at_type_name == "BlendShape" else "bone"
@@ -112,17 +112,17 @@ def _upgrade_look_at(older: bpy.types.PropertyGroup, newer: bpy.types.PropertyGr
         before, after = getattr(older, f"look_at_{name}"), getattr(newer, f"range_map_{name}")
         after.input_max_value, after.output_scale = before.x_range, before.y_range
         if newer.type == "expression" and not before.is_property_set("y_range"):
-            # Degrees for bones; for expressions it is how much of one shows.
+            # For bones these are degrees, for expressions weights.
             after.output_scale = 1.0
 
 
 def _upgrade_springs(item: bpy.types.Object, newer: bpy.types.PropertyGroup) -> None:
-    """Springs and colliders, by the add-on; what it leaves undone is done here."""
+    """Converts springs and colliders by the add-on, and completes its result."""
     if not len(newer.springs):
         bpy.ops.vrm.assign_spring_bone1_from_vrm0(armature_object_name=item.name)
     for part in (newer.springs, newer.collider_groups):
         for named in part:
-            # Names with a number by chance in them would make equal conversions differ.
+            # Random names would make equal conversions differ.
             named.vrm_name = _RANDOM_SUFFIX.sub("", named.vrm_name)
     ends = {spring.joints[-1].node.bone_name for spring in newer.springs if len(spring.joints)}
     tails = _add_tails(item, {name for name in ends if name in item.data.bones and not item.data.bones[name].children})
@@ -142,7 +142,7 @@ def _upgrade_springs(item: bpy.types.Object, newer: bpy.types.PropertyGroup) -> 
 
 
 def _add_tails(item: bpy.types.Object, ends: set[str]) -> dict[str, str]:
-    """Gives each end a bone more: in VRM 1.0 the last joint of a spring only says where the one before it ends."""
+    """Adds a bone behind each end, since the last joint of a VRM 1.0 spring only marks the end of the one before it."""
     if not ends:
         return {}
     bpy.context.view_layer.objects.active = item
@@ -152,7 +152,7 @@ def _add_tails(item: bpy.types.Object, ends: set[str]) -> dict[str, str]:
         end = item.data.edit_bones[name]
         tail = item.data.edit_bones.new(f"{name}_end")
         tail.parent = end
-        # Where VRM 0.x lets a bone without a child end: on from its parent.
+        # In VRM 0.x a bone without a child continues the direction from its parent.
         way = (end.head - end.parent.head if end.parent else end.vector).normalized() * _TAIL
         tail.head, tail.tail = end.head + way, end.head + 2 * way
         tails[name] = tail.name

@@ -1,4 +1,4 @@
-"""Parts of clips that a target has no place for, while it holds the rest: no count of a report tells them."""
+"""Reports parts of clips that a target cannot hold while it holds the rest, which no count shows."""
 
 from collections.abc import Iterator
 
@@ -10,18 +10,18 @@ from ..capabilities import Clips
 from ..job import Job
 from ..materials import texture_usage
 
-# Parts of clips, in the order in which they are told.
+# Parts of clips, in the order of the report.
 _PARTS = ("lights", "cameras", "shown")
 
-# Less than that is no other speed.
+# Smaller differences of speed and repetition are none.
 _SAME = 1e-3
 
-# Only the viewport shows it.
+# Paths that only the viewport shows.
 _OF_NO_ACCOUNT = {"color"}
 
 
 def report_losses(job: Job) -> None:
-    """Says which parts are lost; that a clip of nothing else did not come out is said where clips are counted."""
+    """Reports lost parts of clips, arrangements of NLA strips and animated materials."""
     if not job.animation:
         return
     if job.target.clips in {Clips.TIMELINE, Clips.ALL}:
@@ -30,7 +30,7 @@ def report_losses(job: Job) -> None:
         changed = [set(_changed_parts(group)) for group in groups]
         not_held = set(_PARTS) - job.target.clip_parts
         for part in _PARTS:
-            # Of a clip of nothing else, the counts of clips say that it did not come out.
+            # A clip that has nothing else is missing in the counts.
             lost = sum(part in kinds and bool(kinds - not_held) for kinds in changed)
             if lost and part in not_held:
                 job.lose(part, lost, "no such motion")
@@ -43,7 +43,7 @@ def report_losses(job: Job) -> None:
 
 
 def _arranged_strips() -> int:
-    """Strips that play one after another, at another speed, repeated, backwards, or mixed with what is below."""
+    """How many strips play in a row, at another speed, repeated, backwards, or mixed with those below."""
     found = set()
     for owner in bpy.context.scene.objects:
         data = owner.animation_data

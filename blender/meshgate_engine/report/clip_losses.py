@@ -1,13 +1,12 @@
-"""Clips that a format of one timeline does not hold."""
+"""Reports clips that a format of one timeline does not hold."""
 
 from ..job import Job
 
 
 def report_lost(job: Job, before: list[str], shown: list[str], after: list[str]) -> None:
-    """Tells what becomes of several clips: ``shown`` are those that play together in the scene.
+    """Reports what becomes of several clips; ``shown`` are those that play together in the scene.
 
-    Of one that goes by another name in the result: USD changes what is no identifier, as ``Run|fast``, and Alembic
-    has no names.
+    The clip may have another name in the result: USD changes names that are not identifiers, and Alembic has none.
     """
     if len(after) != 1:
         return

@@ -1,4 +1,4 @@
-"""Features of materials that a target has no place for."""
+"""Reports features of materials that a target cannot hold."""
 
 from collections import Counter
 
@@ -7,12 +7,12 @@ import bpy
 from ..job import Job
 from ..materials import features, texture_usage
 
-# What USD itself has a place for, but Blender's exporter does not.
+# Features that USD holds, but Blender's exporter does not write.
 _UNWRITTEN = {"ambient occlusion", "specular colour"}
 
 
 def report_losses(job: Job) -> None:
-    """Says which features of the scene's materials the target does not hold."""
+    """Reports features of the scene's materials that the target does not hold."""
     row = job.target
     lost = Counter()
     for material in texture_usage.materials(bpy.context.scene.objects):

@@ -1,4 +1,4 @@
-"""Kinds of objects that no count of a report tells, and which targets have no place for them."""
+"""Reports objects that a target cannot hold and that no count shows."""
 
 import bpy
 
@@ -6,12 +6,12 @@ from ..blender_api import scene
 from ..errors import ConversionError
 from ..job import Job
 
-# Blender's types of objects that few formats hold, in the order in which they are told.
+# Blender's types of objects that few formats hold, in the order of the report.
 _KINDS = ("GREASEPENCIL", "POINTCLOUD", "VOLUME", "CURVES", "SPEAKER", "LIGHT_PROBE")
 
 
 def report_losses(job: Job) -> None:
-    """Says which objects are lost. Raises ``empty_model`` when these are all."""
+    """Reports lost objects. Raises ``empty_model`` when nothing else is left."""
     objects = scene.objects()
     lost = [item for item in objects if item.type in _KINDS and item.type not in job.target.objects]
     if objects and len(lost) == len(objects):

@@ -1,4 +1,4 @@
-"""Vertices that many bones move: glTF viewers read four weights a vertex, and so many are written."""
+"""Reports vertices with more bone weights than a target holds: glTF viewers read four a vertex."""
 
 import bpy
 
@@ -7,7 +7,7 @@ from ..job import Job
 
 
 def report_losses(job: Job) -> None:
-    """Says on how many vertices weights are left out."""
+    """Reports how many vertices lose weights."""
     most = job.target.bone_weights
     if most is None:
         return
@@ -17,7 +17,7 @@ def report_losses(job: Job) -> None:
 
 
 def _vertices_above(most: int, item: bpy.types.Object) -> int:
-    """How many vertices of a mesh more bones move than ``most``."""
+    """How many vertices of a mesh have weights of more than ``most`` deforming bones."""
     bones = item.find_armature().data.bones
     deforming = {group.index for group in item.vertex_groups if group.name in bones and bones[group.name].use_deform}
     return sum(

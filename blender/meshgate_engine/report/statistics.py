@@ -1,4 +1,4 @@
-"""Counting what the scene holds: the ``Counts`` of ``src/domain/report.rs``."""
+"""Counts what the scene holds: the ``Counts`` of ``src/domain/report.rs``."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from ..animation import bake_caches, clips
 from ..blender_api import arrays, scene
 from ..materials import texture_usage
 
-# A box around nothing.
+# The corners of an empty box.
 _NOTHING = (np.full(3, np.inf), np.full(3, -np.inf))
 
 
 def counts(missing_textures: list[str]) -> dict:
-    """Counts the scene as the exporters see it: modifiers applied, instances made real, skeletons at rest."""
+    """Counts the scene as exporters see it: modifiers applied, instances realized, skeletons at rest."""
     objects = scene.objects()
     meshes = {item.data for item in objects if item.type == "MESH"}
     armatures = {item.data for item in objects if item.type == "ARMATURE"}
-    # The pens of a drawing are no materials of the model.
+    # Materials of grease pencil drawings are pens.
     used = texture_usage.materials(item for item in objects if item.type != "GREASEPENCIL")
     with at_rest():
         geometry = _geometry()
@@ -62,7 +62,7 @@ def _is_skinned(item: bpy.types.Object) -> bool:
 
 
 def _is_humanoid(armature: bpy.types.Armature) -> bool:
-    """Whether the VRM add-on knows which bone is the hips, the least a humanoid has."""
+    """Whether the VRM add-on has a bone for the hips, which every humanoid needs."""
     extension = getattr(armature, "vrm_addon_extension", None)
     if extension is None:
         return False
@@ -73,7 +73,7 @@ def _is_humanoid(armature: bpy.types.Armature) -> bool:
 
 @contextlib.contextmanager
 def at_rest() -> Iterator[None]:
-    """Skeletons in their rest pose and blend shapes off, for as long as it lasts."""
+    """Puts skeletons into their rest pose and turns blend shapes off."""
     armatures = {item.data: item.data.pose_position for item in scene.armatures()}
     shaped = [item for item in scene.meshes() if item.data.shape_keys]
     shapes = [(item, item.show_only_shape_key, item.active_shape_key_index) for item in shaped]
@@ -96,11 +96,11 @@ def _geometry() -> dict:
     meshes = vertices = triangles = 0
     low, high = _NOTHING
     for instance in bpy.context.evaluated_depsgraph_get().object_instances:
-        # The surface of a curve, a text or a metaball is an instance of its own beside it.
+        # The surface of a curve, text or metaball is an instance beside the object.
         if instance.object.type != "MESH":
             continue
         mesh = instance.object.data
-        # One without vertices is none: most formats hold no such thing.
+        # Empty meshes do not count, as most formats cannot hold them.
         meshes += bool(len(mesh.vertices))
         vertices += len(mesh.vertices)
         triangles += len(mesh.loops) - 2 * len(mesh.polygons)
@@ -126,7 +126,7 @@ def _y_up(low: np.ndarray, high: np.ndarray) -> dict | None:
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         return None
     metres = bpy.context.scene.unit_settings.scale_length if bpy.context.scene.unit_settings.system != "NONE" else 1.0
-    # Plus zero, since minus zero is a number that nobody expects.
+    # Adding 0 turns -0 into 0.
     low, high = low * metres, high * metres
     return {
         "min": [round(float(value), 6) + 0.0 for value in (low[0], low[2], -high[1])],

@@ -1,4 +1,4 @@
-"""Textures that did not come out."""
+"""Reports textures that did not come out, by name."""
 
 import re
 from pathlib import Path
@@ -11,16 +11,16 @@ from ..materials import image_encoding, texture_files, texture_usage
 
 
 def names_in_scene() -> list[str]:
-    """What the textures of the scene are called."""
+    """The names of the scene's textures."""
     return sorted(
         texture_files.name(image) for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
     )
 
 
 def report_lost(job: Job, before: list[str], after: list[str], parts: dict[str, str]) -> None:
-    """Names the textures that did not come out; does nothing where names do not tell them, as exporters change some.
+    """Reports textures that did not come out; nothing when exporters changed names, so that they do not match.
 
-    ``parts`` are textures made for the export, each with the one that it is a channel of.
+    ``parts`` are textures made for the export -> the one that each is a channel of.
     """
     of = {_plain(part): _plain(whole) for part, whole in parts.items()}
     left = sorted(_plain(name) for name in after if _plain(name) not in of)
@@ -32,7 +32,7 @@ def report_lost(job: Job, before: list[str], after: list[str], parts: dict[str, 
 
 
 def names_in_result(job: Job) -> list[str]:
-    """What the textures are called in a result that is not read back."""
+    """The names of the textures in a result that is not read back."""
     if job.output_format == "obj":
         libraries = Path(job.output).parent.glob("*.mtl")
         lines = [line for library in libraries for line in library.read_text("utf-8", "replace").splitlines()]

@@ -1,7 +1,6 @@
-"""The life of a child: bound, then one conversion, then its report.
+"""What a child does: it enters the sandbox, runs one conversion, and writes its report.
 
-Nothing a model contains may keep the child from ending, and nothing that the child leaves behind but
-``report.json`` and ``out/`` is looked at.
+No model may keep a child from ending. Of what a child leaves, only ``report.json`` and ``out/`` are read.
 """
 
 import contextlib
@@ -29,15 +28,15 @@ Run = Callable[[dict, Progress], dict]
 NO_REPORT = 70
 NO_SPACE = 28
 
-# Where the progress pipe is in the child; 0, 1 and 2 are all else that is open, and until it is bound the channel
+# The progress pipe in the child. Only 0, 1 and 2 are open besides, and until the sandbox is entered the channel
 # through which the zygote gets its listener (``runtime/thread_limit.py``).
 PROGRESS_FD = 3
 _CHANNEL_FD = 4
 
-# What remains below the hard limit to say that the soft one was met, in bytes.
+# The difference of hard and soft memory limit, in bytes: reporting that the soft one was met takes memory.
 _MEMORY_RESERVE = 32 << 20
 
-# A disk with less room than this is full, in bytes.
+# A disk with fewer free bytes is full.
 _NO_ROOM = 64 << 10
 
 _PR_SET_PDEATHSIG = 1
@@ -47,7 +46,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Setup:
-    """What all children of a zygote share; ``load`` brings Blender into a child of a cold one."""
+    """What all children of a zygote share; ``load`` loads Blender in a child of a cold one."""
 
     sandboxed: bool
     program: bytes
@@ -59,7 +58,7 @@ class Setup:
 
 
 def live(command: dict, setup: Setup, zygote: int, log: int, progress: int, channel: int) -> None:
-    """All that a child does, right after the fork. Never returns."""
+    """Runs a child, right after the fork. Never returns."""
     status = NO_REPORT
     try:
         _detach(zygote, log, progress, channel)
@@ -71,15 +70,15 @@ def live(command: dict, setup: Setup, zygote: int, log: int, progress: int, chan
         with contextlib.suppress(BaseException):
             flush()
         if status == 0:
-            # The report can be read now: giving back this process's memory takes long enough not to be waited for.
-            # Where the pipe is full, nobody hears it, and our end tells.
+            # The report can be read before the kernel frees this process's memory, which takes a while. If the pipe is
+            # full, the end of the process says the same.
             with contextlib.suppress(BaseException):
                 os.write(PROGRESS_FD, b"finished\n")
         os._exit(status)
 
 
 def flush() -> None:
-    """Python's and C's buffers."""
+    """Flushes the buffers of Python and of C."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -92,11 +91,11 @@ def die_with_parent() -> None:
 
 
 def settle_signals() -> None:
-    """What children inherit, so that each of them has less to do."""
-    # Blender's own handlers would look for a stack in a broken heap.
+    """Sets the signal handlers that all children inherit."""
+    # Blender's handlers would walk a stack on a broken heap.
     for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU):
         signal.signal(number, signal.SIG_DFL)
-    # Python ignores it already, a full Blender might not: a file that is too large is an error to report.
+    # A file that is too large must be an error to report; Python ignores the signal, but a full Blender may not.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 
@@ -108,7 +107,7 @@ def _detach(zygote: int, log: int, progress: int, channel: int) -> None:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
-    # High numbers first, lest one is overwritten before it is copied.
+    # To high numbers first, so that none is overwritten before it is copied.
     log, progress, channel = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (log, progress, channel))
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
@@ -127,7 +126,7 @@ def _work(command: dict, setup: Setup) -> int:
         os.remove("report.json")
     scratch = os.path.join(folder, "tmp")
     os.environ.update(HOME=scratch, TMPDIR=scratch, BLENDER_USER_RESOURCES=scratch)
-    # The zygote's own choice may be remembered.
+    # Python may remember the zygote's choice.
     tempfile.tempdir = None
     _set_limits(limits)
     with socket.socket(fileno=_CHANNEL_FD) as channel:
@@ -138,7 +137,7 @@ def _work(command: dict, setup: Setup) -> int:
     def progress(name: str, fraction: float | None = None) -> None:
         nonlocal stage
         stage = name
-        # A full pipe loses a step, not the conversion.
+        # If the pipe is full, a step of progress is lost.
         with contextlib.suppress(OSError):
             os.write(PROGRESS_FD, f"{name} {'-' if fraction is None else f'{fraction:.4f}'}\n".encode())
 
@@ -159,7 +158,7 @@ def _work(command: dict, setup: Setup) -> int:
 
 
 def _set_limits(limits: dict) -> None:
-    # The kernel prefers the child to the service when the machine runs out of memory.
+    # Without memory, the kernel kills the child before the service.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
     memory = limits["memory_bytes"]
@@ -171,7 +170,7 @@ def _set_limits(limits: dict) -> None:
 
 
 def _limit(kind: int, soft: int, hard: int) -> None:
-    """Never above what this process was given."""
+    """Sets a limit, but not above the one of this process."""
     given = resource.getrlimit(kind)[1]
     if given != resource.RLIM_INFINITY:
         soft, hard = min(soft, given), min(hard, given)

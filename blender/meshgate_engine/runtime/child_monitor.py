@@ -1,4 +1,4 @@
-"""What the zygote knows of one child: its pipes, its CPU time, its memory, and in the end how it ended."""
+"""Watches one child: its pipes, processor time, memory and disk, and how it ended."""
 
 import contextlib
 import os
@@ -8,37 +8,37 @@ import time
 
 from . import disk_usage, protocol
 
-# What is kept of what a child prints, in bytes.
+# How much of a child's output is kept, in bytes.
 _LOG_KEPT = 4096
 
-# What is read of a pipe before the others have their turn, in bytes.
+# How much of a pipe is read at a time, in bytes.
 _TURN = 1 << 16
 
-# A line of progress is shorter; what is longer is no progress.
+# Longer lines are not progress, in bytes.
 _LINE = 64
 
-# What a child writes into its progress pipe when its report is there, in place of a stage.
+# A child writes this to its progress pipe when its report is there.
 _FINISHED = b"finished"
 
-# How often, and how many seconds apart, a killed child is looked at until it can do no more.
+# How often, and how many seconds apart, a killed child is checked for running threads.
 _STOP_CHECKS, _STOP_CHECK_PAUSE = 10, 0.0002
 
-# The kernel's mark of a thread that is on its way out, in the flags of its stat: it runs nothing of its own any more.
+# The flag in a thread's stat that it is exiting: it runs no more instructions of its own.
 _PF_EXITING = 0x4
 
 # Steps of progress that may follow each other at once, and how many more a second.
 _BURST, _RATE = 32.0, 20.0
 
-# What a process says when it gets no memory: C++, Blender, Python, glibc.
+# Messages about lacking memory of C++, Blender, Python and glibc.
 _NO_MEMORY = re.compile(
     r"bad_alloc|[cm]alloc\w* returns null|MemoryError|out of memory|cannot allocate memory", re.IGNORECASE
 )
 _CRASHES = {signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP, signal.SIGFPE}
 
-# How often the room that a child takes is measured, in seconds.
+# How often a child's disk usage is measured, in seconds.
 _DISK_TICK = 1.0
 
-# Nearer to its limit than this share of it, a crashed child is taken to have met it.
+# A child that crashed above this share of its memory limit has met the limit.
 _NEAR_LIMIT = 0.95
 
 
@@ -46,7 +46,7 @@ class Child:
     """One child, from its fork to its end."""
 
     def __init__(self, command: dict, pid: int, before: int | None, log: int, progress: int) -> None:
-        """``before`` is what its folder held when it was forked, in bytes."""
+        """``before`` is the size of its folder at the fork, in bytes."""
         self.number = command["id"]
         self.pid = pid
         self.limits = command["limits"]
@@ -72,14 +72,14 @@ class Child:
         self._oom_kills = oom_kills()
 
     def kill(self) -> None:
-        """The child and all that it started. Only before it is reaped: then the number may be another's."""
+        """Kills the child and its session. Only before it is reaped: afterwards the process ID may be another's."""
         self.killed = True
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(self.pid, signal.SIGKILL)
 
     def has_stopped(self) -> bool:
-        """Whether a killed child can do nothing any more, though its memory may take a while to be given back."""
+        """Whether a killed child runs no more instructions, though the kernel may still be freeing its memory."""
         for _ in range(_STOP_CHECKS):
             if _all_exiting(self.pid):
                 return True
@@ -91,14 +91,14 @@ class Child:
         os.close(self.progress_fd)
 
     def read_log(self) -> bool:
-        """Keeps the end of what there is to read; False when nobody can write to it any more."""
+        """Reads output and keeps its end; False at the end of the pipe."""
         chunk = _read(self.log_fd)
         if chunk:
             self._log = (self._log + chunk)[-_LOG_KEPT:]
         return chunk != b""
 
     def read_progress(self) -> bool:
-        """Takes in the last valid line; False when nobody can write to it any more."""
+        """Reads lines of progress and keeps the last valid one; False at the end of the pipe."""
         chunk = _read(self.progress_fd)
         if not chunk:
             return chunk is None
@@ -112,7 +112,7 @@ class Child:
         return True
 
     def take_progress(self) -> tuple[str, float | None] | None:
-        """The step to pass on, if there is one and its time has come."""
+        """The step of progress to forward, if there is one and the rate limit allows it."""
         now = time.monotonic()
         self._budget = min(_BURST, self._budget + (now - self._budget_at) * _RATE)
         self._budget_at = now
@@ -123,12 +123,12 @@ class Child:
         return step
 
     def check(self, hang_after: float) -> None:
-        """Kills the child when it has done nothing for too long or takes too much room."""
+        """Kills the child when it was idle for too long or uses too much disk."""
         now = time.monotonic()
         if now < self._check_at:
             return
         if now - self._check_at >= hang_after:
-            # Nobody looked for as long, as after a pause of the whole container: its own sleep begins to count now.
+            # We did not run for as long, as when a container is paused: idle time counts from now.
             self._cpu_since = now
         self._check_at = now + min(1.0, hang_after) / 4
         if now >= self._measure_at:
@@ -148,14 +148,14 @@ class Child:
             self.kill()
 
     def takes_too_much(self, beside: int = 0) -> bool:
-        """Whether its folder, and ``beside`` bytes with it, are more than it may have."""
+        """Whether its folder and ``beside`` bytes exceed its disk limit."""
         used = disk_usage.used(self._folder)
         self._overfull = self._overfull or used is None or used + beside > self._allowed
         return self._overfull
 
     def end(self, status: int, usage) -> dict:
         """The ``exited`` event of a reaped child."""
-        # What it wrote last is still in the pipes, which hold no more than one turn.
+        # Its last output is still in the pipes, which hold no more than one read.
         self.read_log()
         self.read_progress()
         cpu = usage.ru_utime + usage.ru_stime
@@ -181,7 +181,7 @@ class Child:
         if self.hangs:
             return {"how": "hang"}
         if self.finished:
-            # Its own end or ours, whichever came first.
+            # It had finished, whether it exited first or was killed.
             return {"how": "exit", "status": 0}
         if os.WIFEXITED(status):
             return {"how": "exit", "status": os.WEXITSTATUS(status)}
@@ -199,7 +199,7 @@ class Child:
 
 
 def not_started(number: int, reason: str) -> dict:
-    """The ``exited`` event of a child that never was."""
+    """The ``exited`` event of a child that could not be forked."""
     return {
         "id": number, "end": {"how": "not_started"}, "peak_memory_bytes": 0, "cpu_seconds": 0.0, "stage": None,
         "log": reason,
@@ -207,7 +207,7 @@ def not_started(number: int, reason: str) -> dict:
 
 
 def parse_progress(line: bytes) -> tuple[str, float | None] | None:
-    """The stage and the fraction of a line ``stage fraction``; None when it is anything else."""
+    """The stage and the fraction of a line ``stage fraction``; None for any other line."""
     if len(line) > _LINE:
         return None
     stage, _, number = line.decode("ascii", "replace").partition(" ")
@@ -221,7 +221,7 @@ def parse_progress(line: bytes) -> tuple[str, float | None] | None:
 
 
 def oom_kills() -> int:
-    """How often the kernel has killed in this control group for want of memory; 0 where it does not tell."""
+    """How often the OOM killer has killed in this control group; 0 if unknown."""
     with contextlib.suppress(OSError, ValueError):
         with open("/proc/self/cgroup") as file:
             group = next((line[3:].strip() for line in file if line.startswith("0::")), "/")
@@ -231,7 +231,7 @@ def oom_kills() -> int:
 
 
 def _read(fd: int) -> bytes | None:
-    """What there is, empty at the end of the pipe, None when there is nothing now."""
+    """The bytes that are there; empty at the end of the pipe, None when there are none now."""
     try:
         return os.read(fd, _TURN)
     except BlockingIOError:
@@ -239,7 +239,7 @@ def _read(fd: int) -> bytes | None:
 
 
 def _state(pid: int) -> tuple[bool, int] | None:
-    """Whether it sleeps or was stopped, and its CPU time so far over all threads, in clock ticks."""
+    """Whether the process sleeps or is stopped, and its processor time of all threads, in clock ticks."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
         # The name, in parentheses, may hold anything.
         fields = file.read().rpartition(")")[2].split()
@@ -248,7 +248,7 @@ def _state(pid: int) -> tuple[bool, int] | None:
 
 
 def _all_exiting(pid: int) -> bool:
-    """Whether every thread is past its last instruction."""
+    """Whether every thread is exiting."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:

@@ -1,23 +1,22 @@
-"""How much room a child takes on the disk: the kernel limits the size of each file, and not how many there are."""
+"""Measures a child's disk usage, since the kernel limits the size of each file but not their number."""
 
 import contextlib
 import errno
 import os
 import stat
 
-# More or deeper is nothing that a conversion makes, and would take long to look at: models have 2,000 files at most,
-# in folders nested 64 deep.
+# More or deeper entries are not measured: models have 2,000 files at most, in folders nested 64 deep.
 _MOST_ENTRIES = 20_000
 _DEEPEST = 96
 
-# What keeps a folder from being looked at that is there.
+# Errors of folders that exist and cannot be read.
 _HIDDEN = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP}
 
 _BLOCK = 512
 
 
 def used(folder: str) -> int | None:
-    """Bytes below ``folder``; None when there is more than can be looked at, or when a part hides itself."""
+    """Bytes below ``folder``; None when there are too many entries, or when a part cannot be read."""
     total = entries = 0
     pending = [(folder, 0)]
     while pending:
@@ -28,7 +27,7 @@ def used(folder: str) -> int | None:
                     entries += 1
                     if entries > _MOST_ENTRIES or depth > _DEEPEST:
                         return None
-                    # It may go away meanwhile.
+                    # It may be removed meanwhile.
                     with contextlib.suppress(FileNotFoundError):
                         status = entry.stat(follow_symlinks=False)
                         total += status.st_blocks * _BLOCK
@@ -41,7 +40,7 @@ def used(folder: str) -> int | None:
 
 
 def held(pid: int) -> int:
-    """Bytes of the files that a process has removed and keeps open; what it maps is bounded by its memory."""
+    """Bytes of files that a process keeps open and has removed; mapped files are bounded by its memory limit."""
     files: dict[tuple[int, int], int] = {}
     with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as found:
         for entry in found:

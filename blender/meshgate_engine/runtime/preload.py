@@ -1,4 +1,4 @@
-"""Blender, loaded once and left as a child wants to find it."""
+"""Loads Blender once, in the state in which children need it."""
 
 import contextlib
 import ctypes
@@ -36,10 +36,10 @@ class Blender:
 
 def load() -> Blender:
     """Loads Blender with an empty scene."""
-    # The settings and add-ons of whoever runs the service are not the service's.
+    # The service must not use the settings and add-ons of the user who runs it.
     with tempfile.TemporaryDirectory(prefix="meshgate-engine-") as folder:
         os.environ["BLENDER_USER_RESOURCES"] = folder
-        # Blender keeps its user's home in the interface that it saves with every .blend; children get another.
+        # Blender saves the home folder with every .blend, as a part of its interface.
         os.environ["HOME"] = "/"
         bpy = importlib.import_module("bpy")
         bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -48,17 +48,17 @@ def load() -> Blender:
 
 
 def settle() -> None:
-    """Makes a loaded Blender fit to be forked: no threads to wait for, nothing on the disk."""
+    """Prepares a loaded Blender for forks: no threads that children would wait for, no temporary folder."""
     bpy = sys.modules["bpy"]
     _stop_openexr_threads()
-    # The session's own folder is empty and each child has another; a killed zygote would leave it behind.
+    # Each child has its own temporary folder; a killed zygote would leave this one behind.
     with contextlib.suppress(OSError):
         os.rmdir(bpy.app.tempdir)
     gc.freeze()
 
 
 def tidy() -> None:
-    """Leaves a child less to copy. It takes a tenth of the whole start, so it is done when nobody waits."""
+    """Makes forks cheaper. It takes a tenth of the whole start, so the zygote does it when it is idle."""
     gc.unfreeze()
     gc.collect()
     gc.freeze()
@@ -68,10 +68,10 @@ def tidy() -> None:
 
 
 def _gather_pages() -> None:
-    """Puts our own memory into huge pages.
+    """Collapses our memory into huge pages.
 
-    A fork copies an entry for each page, and its child's end gives each back: with 30,000 small pages that is half the
-    time of a small conversion. What a child writes to is split up again, for the child alone. Linux 6.1 and later;
+    A fork copies a table entry for each page, and the end of a child frees it: with 30,000 small pages that is half the
+    time of a small conversion. A page that a child writes to is split, for that child alone. Linux 6.1 and later;
     elsewhere the call does nothing.
     """
     madvise = ctypes.CDLL(None).madvise
@@ -108,7 +108,7 @@ def find() -> Blender:
 
 
 def _enable_vrm(bpy) -> str:
-    # Only after the factory file, which disables add-ons, and by the operator, which makes its preferences.
+    # After the factory settings, which disable add-ons; by the operator, which makes the add-on's preferences.
     with contextlib.suppress(Exception):
         if bpy.ops.preferences.addon_enable(module=_VRM_ADDON) == {"FINISHED"} and _VRM_ADDON in sys.modules:
             return _vrm_version()
@@ -123,7 +123,7 @@ def _vrm_version() -> str:
 
 
 def _stop_openexr_threads() -> None:
-    """A forked child has no threads but its own, and OpenEXR would wait for those of the pool for ever."""
+    """Empties OpenEXR's thread pool: a forked child does not have its threads, and would wait for them for ever."""
     for path in _openexr_libraries():
         with contextlib.suppress(OSError):
             library = ctypes.CDLL(path)
@@ -133,14 +133,14 @@ def _stop_openexr_threads() -> None:
 
 
 def _openexr_libraries() -> set[str]:
-    """The loaded files that may hold it: libOpenEXR, or the whole of a Blender that links it statically."""
+    """The paths of loaded OpenEXR libraries."""
     with open("/proc/self/maps") as maps:
         paths = {line.split(maxsplit=5)[5].strip() for line in maps if line.count("/")}
     return {path for path in paths if "libOpenEXR.so" in path or "libOpenEXR-" in path}
 
 
 def _symbols(path: str) -> set[str]:
-    """``Imf::setGlobalThreadCount(int)`` as mangled: the namespace has the version in its name."""
+    """The mangled names of ``Imf::setGlobalThreadCount(int)``, whose namespace contains the version."""
     marker = b"setGlobalThreadCountEi"
     symbols = set()
     with open(path, "rb") as file:

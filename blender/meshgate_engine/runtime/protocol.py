@@ -12,7 +12,7 @@ import struct
 
 VERSION = 2
 
-# A longer frame is a broken peer.
+# The longest frame, in bytes; a longer one is an error of the peer.
 MAX_FRAME = 1 << 20
 
 # From the supervisor, with the fields of each.
@@ -70,7 +70,7 @@ def encode(kind: str, **fields: object) -> bytes:
 
 
 def decode(body: bytes) -> dict:
-    """The command in a frame's body. Raises ProtocolError when it is none."""
+    """The command in a frame's body. Raises ProtocolError when it is not one."""
     try:
         message = json.loads(body)
     except ValueError as error:

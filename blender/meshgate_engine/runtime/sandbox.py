@@ -1,7 +1,7 @@
-"""What a child may do: landlock for files, seccomp for system calls, no privileges to gain or to use.
+"""Restricts a child: landlock for files, seccomp for system calls, and no privileges.
 
-Everything here is a system call by ``ctypes``, works for root and for anybody, and needs neither capabilities nor
-user namespaces. Each part binds the calling thread only, so a child enters before it starts any thread.
+All parts are system calls by ``ctypes``, work for root and other users, and need neither capabilities nor user
+namespaces. They restrict the calling thread only, so a child enters the sandbox before it starts a thread.
 """
 
 import base64
@@ -26,7 +26,7 @@ THREADS = "the thread limit"
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
-# The same numbers on every architecture.
+# System calls; their numbers are the same on every architecture.
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
 _LANDLOCK_CREATE_RULESET_VERSION = 1
 _LANDLOCK_RULE_PATH_BENEATH = 1
@@ -38,8 +38,8 @@ _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
 
-# Handled, hence refused where no rule grants them, by the version of landlock that knows them. Devices, sockets,
-# pipes and symbolic links are granted nowhere: whoever reads the result follows no link and waits on no pipe.
+# Rights that are refused unless a rule grants them, by the version of landlock that added them. No rule grants making
+# devices, sockets, pipes and symbolic links, so that a reader of the result follows no link and waits for no pipe.
 _HANDLED_FS = {1: (1 << 13) - 1, 2: _REFER, 3: _TRUNCATE, 5: 1 << 15}
 _HANDLED_NET = {4: 0b11}
 _HANDLED_SCOPE = {6: 0b11}
@@ -48,11 +48,11 @@ _ONLY_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15
 _READ = _READ_FILE | _READ_DIR
 _CHANGE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _REFER | _TRUNCATE
 
-# Besides the engine: shared libraries with their cache, the processors' number, and what every program has.
+# Readable besides the engine: shared libraries with their cache, the number of processors, and common devices.
 _LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 _SYSTEM = (*_LIBRARIES, "/etc/ld.so.cache", "/sys/devices/system/cpu", "/dev/urandom", "/dev/zero")
 
-# Folders that an engine shares with programs of all kinds; its own files lie in folders of their own.
+# Folders that the engine shares with other programs are not readable; its own files are in other folders.
 _SHARED = {"/", "/usr", "/usr/bin", "/usr/games", "/usr/local", "/usr/local/bin"}
 _SYSTEM_WRITABLE = ("/dev/null",)
 
@@ -79,11 +79,11 @@ _NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
 
 
 def engine_paths(home: Sequence[str]) -> list[str]:
-    """The folders of the engine: those of its ``home``, and those of Python's modules and of Blender's files."""
+    """The folders of the engine: ``home``, Python's modules and Blender's files."""
     package = str(Path(__file__).absolute().parents[2])
     stdlib = map(sysconfig.get_path, ("stdlib", "platstdlib"))
     paths = {*home, os.path.join(package, "meshgate_engine"), *stdlib}
-    # The folder that the package lies in may hold other things.
+    # The folder around the package may contain other files.
     paths.update(path for path in sys.path if os.path.isdir(path) and os.path.abspath(path) != package)
     if "bpy" not in sys.modules:
         found = importlib.util.find_spec("bpy")
@@ -95,7 +95,7 @@ def engine_paths(home: Sequence[str]) -> list[str]:
         if bpy.app.binary_path:
             paths.add(os.path.dirname(os.path.realpath(bpy.app.binary_path)))
     real = {os.path.realpath(path) for path in paths if path} - _SHARED
-    # Each path is a rule that each child has to make: what lies within another needs none.
+    # Each path costs every child a rule; paths within others need none.
     return sorted(path for path in real if not any(path.startswith(other + os.sep) for other in real))
 
 
@@ -106,10 +106,10 @@ def enter(
     missing: Sequence[str] = (),
     channel: socket.socket | None = None,
 ) -> None:
-    """Binds this process for good: besides what every program reads, it can read ``readable`` and write in ``folder``.
+    """Restricts this process for good: it can read ``readable`` and what every program reads, and write in ``folder``.
 
-    Through ``channel`` the zygote gets the listener that decides about threads. Raises OSError when a part that is not
-    in ``missing`` cannot be had.
+    The zygote gets the listener that decides about threads through ``channel``. Raises OSError when a part that is not
+    in ``missing`` is not available.
     """
     _call(_libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _drop_capabilities()
@@ -122,7 +122,7 @@ def enter(
 
 
 def missing(program: str) -> list[str]:
-    """The parts that cannot be had here, found by trying each in a process of its own."""
+    """The parts that are not available here, found by trying each in a process of its own."""
     parts = []
     with tempfile.TemporaryDirectory() as folder:
         if not _works(lambda: enter(folder, [], b"", [SECCOMP, THREADS])):
@@ -135,7 +135,7 @@ def missing(program: str) -> list[str]:
 
 
 def decode(program: str) -> bytes:
-    """The seccomp program of a hello. Raises ValueError when it is none."""
+    """The seccomp program of a hello. Raises ValueError when it is not one."""
     decoded = base64.b64decode(program, validate=True)
     if len(decoded) % 8 or len(decoded) > 8 * 4096:
         raise ValueError("not a seccomp program")
@@ -205,7 +205,7 @@ def _enter_seccomp(program: bytes) -> None:
 
 
 def _drop_capabilities() -> None:
-    """Root without capabilities cannot raise its limits nor pass by the permissions of files."""
+    """Drops all capabilities: root without them cannot raise its limits or ignore permissions of files."""
     _call(_libc.capset, ctypes.byref(_OWN_CAPABILITIES), _NO_CAPABILITIES)
 
 

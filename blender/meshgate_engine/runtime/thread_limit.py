@@ -1,8 +1,8 @@
-"""How many threads a child may have: the zygote is asked before each new one.
+"""Limits the threads of a child: it asks the zygote before each new one.
 
-No limit of the kernel holds for root or counts one process alone (``RLIMIT_NPROC`` counts all processes of a user on
-the machine), and 20,000 threads take a quarter of a second, which starves the container of everybody. So a seccomp
-filter stops each ``clone`` until the zygote has answered through the filter's listener.
+The kernel has no such limit: ``RLIMIT_NPROC`` does not hold for root, and counts all processes of a user. A child can
+start 20,000 threads in a quarter of a second, which leaves none for the container. So a seccomp filter stops each
+``clone`` until the zygote has answered through the filter's listener.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
 _RET_USER_NOTIF, _RET_ALLOW = 0x7FC00000, 0x7FFF0000
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 
-# The beginning of ``struct seccomp_notif``: the request's identity and the thread that asks. ``struct
+# The beginning of ``struct seccomp_notif``: the request's ID and the thread that asks. Then the whole of ``struct
 # seccomp_notif_resp``.
 _NOTIFICATION, _NOTIFICATION_SIZE = struct.Struct("=QI"), 80
 _RESPONSE = struct.Struct("=QqiI")
@@ -39,10 +39,10 @@ _CONTINUE = 1
 # A thread appears within so many seconds after the permission; until then the permission counts as a thread.
 _APPEARS_WITHIN = 0.02
 
-# How long the zygote waits for a request that the kernel has announced, in seconds.
+# How long the zygote waits for a request that the kernel announced, in seconds.
 _PATIENCE = 0.25
 
-# A child that goes on asking in vain is killed: each answer takes some of the zygote's time.
+# A child with more refused requests is killed, as each answer takes time of the zygote.
 _MOST_REFUSALS = 1000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -54,10 +54,10 @@ class _Program(ctypes.Structure):
 
 
 def hand_over(channel: socket.socket | None) -> None:
-    """Makes this process, for good, ask before each new thread, and sends the listener through ``channel``.
+    """Makes this process ask before each new thread, for good, and sends the listener through ``channel``.
 
-    Without a channel nobody answers, and it gets no more threads. Raises OSError where the kernel lacks it, or where
-    a container's own listener watches this process already.
+    Without a channel nobody answers, so that it gets no more threads. Raises OSError when the kernel lacks this, or
+    when a container's listener watches this process already.
     """
     machine = platform.machine()
     if machine not in _SYS_CLONE:
@@ -109,18 +109,18 @@ class Alarm:
 
 
 class Gate:
-    """The zygote's side: answers the requests of one child."""
+    """Answers the requests of one child, in the zygote."""
 
     def __init__(self, child: child_monitor.Child, channel: socket.socket, alarm: Alarm) -> None:
         self._channel = channel
         self._alarm = alarm
         self.listener: int | None = None
         self._child = child
-        # When each thread last got permission to start another; it makes one at a time.
+        # Thread -> when it got permission to start another; it starts one at a time.
         self._granted: dict[int, float] = {}
 
     def receive(self) -> bool:
-        """Takes the listener that the child has sent; False when it ended without."""
+        """Receives the listener from the child; False when the child ended first."""
         try:
             _, listeners, _, _ = socket.recv_fds(self._channel, 1, 1)
         except OSError:
@@ -129,13 +129,13 @@ class Gate:
         return self.listener is not None
 
     def answer(self) -> bool:
-        """Answers one request; False when there will be no others."""
+        """Answers one request; False when no others can come."""
         if self._child.killed:
             return False
         try:
             identity, asking = self._request()
         except TimeoutError:
-            # It announced a request and withdrew it by a signal, which no conversion does.
+            # It announced a request and interrupted it by a signal, which no conversion does.
             self._child.refused_threads += 1
             self._child.kill()
             return False
@@ -154,7 +154,7 @@ class Gate:
         return True
 
     def descriptors(self) -> list[int]:
-        """All that may be waited for."""
+        """The file descriptors that a selector may wait for."""
         return [self._channel.fileno()] + ([] if self.listener is None else [self.listener])
 
     def close(self) -> None:
@@ -168,9 +168,9 @@ class Gate:
         return len(self._granted)
 
     def _request(self) -> tuple[int, int]:
-        """The next request's identity and the thread that asks.
+        """The next request's ID and the thread that asks.
 
-        Raises TimeoutError when there is none after all: the call itself would wait for the one after it.
+        Raises TimeoutError when there is none after all, since the call would wait for a later one.
         """
         request = bytearray(_NOTIFICATION_SIZE)
         with self._alarm.within(_PATIENCE):

@@ -1,7 +1,7 @@
 """The zygote: Blender loaded once, and a child forked from it for each conversion.
 
-It talks to the supervisor by ``protocol`` over the Unix socket that it finds as its standard input. When there is
-nothing to do it sleeps in one system call; while children live it looks at them once a second.
+It speaks ``protocol`` with the supervisor over the Unix socket that is its standard input. Without children it sleeps
+in one system call; with children it checks them once a second.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ from typing import NoReturn
 from . import child, child_monitor, disk_usage, environment, preload, protocol, sandbox, thread_limit
 from .child import Run
 
-# How often the children are looked at, in seconds.
+# How often the children are checked, in seconds.
 _TICK = 1.0
 
-# A new zygote tidies up when nothing has been asked of it for so many seconds, or else before this conversion.
+# A new zygote tidies up once it was idle for so many seconds, or at the latest before this conversion.
 _IDLE = 0.1
 _CONVERSIONS_BEFORE_TIDYING = 8
 
@@ -33,7 +33,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class _StartError(Exception):
-    """Why this zygote cannot serve, in one sentence."""
+    """The zygote cannot serve, for a reason in one sentence."""
 
 
 def main(run: Run, load: Callable[[], None] = lambda: None) -> NoReturn:
@@ -42,7 +42,7 @@ def main(run: Run, load: Callable[[], None] = lambda: None) -> NoReturn:
     ``run`` is what children do. ``load`` imports all that it uses: before the first fork, but in a cold zygote.
     """
     child.die_with_parent()
-    # While modules load, nothing is garbage yet, and looking for it is a tenth of the time.
+    # Loading modules makes no garbage, and collecting it would take a tenth of the time.
     gc.disable()
     _compile_ahead()
     environment.remove_secrets()
@@ -65,20 +65,20 @@ def main(run: Run, load: Callable[[], None] = lambda: None) -> NoReturn:
         traceback.print_exc()
         _send_broken(peer, f"{type(error).__name__}: {error}")
     finally:
-        # Whatever Blender would still like to do at its end, the supervisor does not wait for it.
+        # The supervisor does not wait for Blender to clean up.
         with contextlib.suppress(Exception):
             child.flush()
         os._exit(status)
 
 
 def _compile_ahead() -> None:
-    """Has another process compile this package while Blender loads: where it is new, that is a tenth of the start."""
-    # A full Blender is loaded already, and has threads.
+    """Compiles this package in another process while Blender loads: a tenth of the start where the package is new."""
+    # A full Blender is loaded before Python runs, and has threads.
     if "bpy" in sys.modules or os.fork() != 0:
         return
     try:
         child.die_with_parent()
-        # Nobody is to wait for what is open here.
+        # An open standard stream would keep its reader waiting.
         os.closerange(0, 3)
         importlib.import_module("compileall").compile_dir(Path(__file__).parents[1], quiet=2)
     finally:
@@ -86,7 +86,7 @@ def _compile_ahead() -> None:
 
 
 def _take_socket() -> socket.socket:
-    """Moves the socket away from where anything printed or inherited could reach it."""
+    """Moves the socket off standard input, so that nothing printed or inherited reaches it."""
     private = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 10)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -120,7 +120,7 @@ def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Set
         traceback.print_exc()
         raise _StartError(f"blender could not be loaded: {error}") from error
     environment.set_for_children()
-    # What is still in a buffer at a fork is printed by every child.
+    # Every child would print what is in a buffer at the fork.
     child.flush()
     setup = child.Setup(
         sandboxed=sandboxed,
@@ -146,20 +146,20 @@ class _Zygote:
         self._gates: dict[int, thread_limit.Gate] = {}
         self._selector = selectors.DefaultSelector()
         self._selector.register(peer, selectors.EVENT_READ, None)
-        # A child's end wakes the selector through this pipe.
+        # The end of a child wakes the selector through this pipe.
         self._wakeup, wakeup_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         signal.set_wakeup_fd(wakeup_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        # A Ctrl-C in a terminal goes to everybody; it is the supervisor who decides.
+        # Ctrl-C reaches all processes of a terminal; the supervisor decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         child.settle_signals()
         self._alarm = thread_limit.Alarm()
-        # Whatever outlives a child comes to us, and goes.
+        # Processes that outlive a child become ours, and are killed.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def serve(self) -> None:
-        """Returns when the supervisor has hung up and all children are gone."""
+        """Serves until the supervisor hangs up; kills the children then."""
         try:
             while self._serve_once():
                 pass
@@ -200,7 +200,7 @@ class _Zygote:
         if self._needs_tidying:
             self._needs_tidying = False
             preload.tidy()
-            # What has compiled the package is over.
+            # Reaps the process that compiled the package.
             self._kill_orphans()
 
     def _handle_command(self) -> bool:
@@ -248,7 +248,7 @@ class _Zygote:
         self._send("started", id=each.number, pid=pid)
 
     def _take_listener(self, pid: int) -> bool:
-        """Begins to answer a child that asks before each new thread. Nothing else comes through its channel."""
+        """Takes the listener of a child, and answers its requests for threads from now on."""
         gate = self._gates[pid]
         if gate.receive():
             self._selector.register(gate.listener, selectors.EVENT_READ, gate.answer)
@@ -260,7 +260,7 @@ class _Zygote:
             self._send("progress", id=each.number, stage=step[0], fraction=step[1])
 
     def _finish(self, each: child_monitor.Child) -> None:
-        """Sees to it that what a child has left is its last word, and says so before its memory is given back."""
+        """Kills a child that has written its report, and says so before the kernel has freed its memory."""
         each.kill()
         if each.has_stopped() and not each.takes_too_much():
             self._send("finished", id=each.number)
@@ -269,7 +269,7 @@ class _Zygote:
         for each in list(self._children.values()):
             if os.waitid(os.P_PID, each.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 continue
-            # Its session goes with it, while its number is still its own.
+            # The process ID is not reused before the child is reaped.
             each.kill()
             _, status, usage = os.wait4(each.pid, 0)
             del self._children[each.pid]
@@ -285,7 +285,7 @@ class _Zygote:
             self._send("exited", **event)
 
     def _kill_orphans(self) -> None:
-        """Descendants that left their session; there are none where seccomp refuses to fork."""
+        """Kills descendants that left their session; there are none where seccomp forbids forks."""
         with contextlib.suppress(OSError), open(f"/proc/self/task/{os.getpid()}/children") as file:
             for pid in map(int, file.read().split()):
                 if pid not in self._children:
