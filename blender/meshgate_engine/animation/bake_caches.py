@@ -44,16 +44,9 @@ def clip_of_cached_meshes() -> list[dict]:
     world = bpy.context.scene
     if not has_cached_meshes() or world.frame_end <= world.frame_start:
         return []
-    fps = world.render.fps / world.render.fps_base
+    fps = scene.frame_rate()
     last = world.frame_end - world.frame_start
     return [{"name": "Animation", "frames": last + 1, "seconds": round(last / fps, 6), "fps": fps}]
-
-
-def set_fps(fps: float) -> None:
-    """Sets the scene's frames per second, which Blender holds as a whole number and a divisor."""
-    render = bpy.context.scene.render
-    render.fps = min(max(round(fps), 1), 10_000)
-    render.fps_base = render.fps / fps if fps > 0 else 1.0
 
 
 def bake_to_clip(name: str) -> None:

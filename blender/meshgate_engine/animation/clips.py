@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 
-from ..blender_api import actions, arrays
+from ..blender_api import actions, arrays, scene
 from ..capabilities import Capabilities, Clips
 from . import frame_rate
 
@@ -88,8 +88,7 @@ def snap_to_frames() -> None:
 
     Times in seconds are floats: frame 30 comes back as 29.999998, and an exporter that rounds down loses it.
     """
-    render = bpy.context.scene.render
-    fps = render.fps / render.fps_base
+    fps = scene.frame_rate()
     for action in bpy.data.actions:
         for slot in action.slots:
             for curve in actions.curves(action, slot):

@@ -37,6 +37,19 @@ def use_metres() -> float:
     return factor
 
 
+def frame_rate() -> float:
+    """The scene's frames per second."""
+    render = bpy.context.scene.render
+    return render.fps / render.fps_base
+
+
+def set_frame_rate(fps: float) -> None:
+    """Sets the scene's frames per second, which Blender stores as a whole number and a divisor."""
+    render = bpy.context.scene.render
+    render.fps = min(max(round(fps), 1), 10_000)
+    render.fps_base = render.fps / fps if fps > 0 else 1.0
+
+
 def all_data() -> Iterator[bpy.types.ID]:
     """All data blocks, of every type."""
     for kind in bpy.data.bl_rna.properties:

@@ -17,7 +17,7 @@ from ..job import Job
 def read(job: Job) -> str:
     """Imports the file."""
     # Alembic has seconds, and the importer converts them to frames of the scene.
-    bake_caches.set_fps(_frames_per_second(Path(job.input)))
+    model.set_frame_rate(_frames_per_second(Path(job.input)))
     importing(job, bpy.ops.wm.alembic_import, as_background_job=False, validate_meshes=True)
     if bake_caches.has_motion():
         bake_caches.bake_to_clip("Animation")

@@ -15,7 +15,7 @@ from io_scene_gltf2.io.com.gltf2_io import Animation
 from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
 from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
 
-from ..animation import bake_caches, clips, frame_rate
+from ..animation import clips, frame_rate
 from ..blender_api import scene, visibility
 from ..blender_api.addon_patches import patched
 from ..blender_api.operators import exporting, importing
@@ -150,7 +150,7 @@ def _frame_rate_from_keys() -> Iterator[None]:
     def create(gltf: glTFImporter) -> None:
         found = frame_rate.rate([_curves(gltf, animation) for animation in gltf.data.animations or []])
         if found:
-            bake_caches.set_fps(found)
+            scene.set_frame_rate(found)
         with _fps_base_inverted():
             create_animations(gltf)
 

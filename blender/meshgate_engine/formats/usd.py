@@ -34,7 +34,7 @@ def read(job: Job) -> str:
             item.data.use_temperature = False
     moves = bake_caches.has_motion()
     if moves or bake_caches.has_cached_meshes():
-        bake_caches.set_fps(_frames_per_second(job.input))
+        scene.set_frame_rate(_frames_per_second(job.input))
     if moves:
         bake_caches.bake_to_clip("Animation")
     return "wm.usd_import"

@@ -34,15 +34,15 @@ def counts(missing_textures: list[str]) -> dict:
         "bones": sum(len(armature.bones) for armature in armatures),
         "skins": sum(_is_skinned(item) for item in objects if item.type == "MESH"),
         "blend_shapes": sum(len(mesh.shape_keys.key_blocks) - 1 for mesh in meshes if mesh.shape_keys),
-        "clips": _clips(bpy.context.scene) or bake_caches.clip_of_cached_meshes(),
+        "clips": _clips() or bake_caches.clip_of_cached_meshes(),
         "cameras": sum(item.type == "CAMERA" for item in objects),
         "lights": sum(item.type == "LIGHT" for item in objects),
         "humanoid": any(_is_humanoid(armature) for armature in armatures),
     }
 
 
-def _clips(scene: bpy.types.Scene) -> list[dict]:
-    fps = scene.render.fps / scene.render.fps_base
+def _clips() -> list[dict]:
+    fps = scene.frame_rate()
     return [
         {
             "name": clip.name,
@@ -50,7 +50,7 @@ def _clips(scene: bpy.types.Scene) -> list[dict]:
             "seconds": round((clip.end - clip.start) / fps, 6),
             "fps": fps,
         }
-        for clip in clips.find(scene)
+        for clip in clips.find(bpy.context.scene)
     ]
 
 

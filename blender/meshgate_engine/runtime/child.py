@@ -194,7 +194,7 @@ def _check_sizes(largest: int) -> None:
 
 
 def _failure(error: BaseException, stage: str) -> ConversionError:
-    """What the caller is told, whatever went wrong; the traceback is for the log."""
+    """The error that the caller gets; the traceback goes to the log."""
     causes = _causes(error)
     numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
     # Operators of Blender put the traceback of an add-on into the text of a RuntimeError.
@@ -240,7 +240,7 @@ def _write_report(report: dict) -> int:
         traceback.print_exc()
         text = json.dumps({"outcome": "failed", "code": "internal", "detail": "the report could not be written"})
     try:
-        # Names that are no Unicode come from Blender with lone surrogates, which nobody else can read.
+        # Names that are not Unicode come from Blender with lone surrogates, which are not valid UTF-8.
         with open("report.json.new", "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
         os.rename("report.json.new", "report.json")
