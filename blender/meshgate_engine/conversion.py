@@ -32,7 +32,7 @@ Progress = Callable[[str, float | None], None]
 
 @dataclass
 class Conversion(Job):
-    """A job with what its passes tell each other."""
+    """A job and the values that its passes hand to later ones."""
 
     most_triangles: int | None = None
     read_back: bool = False
@@ -162,7 +162,7 @@ def _read_back(job: Conversion) -> None:
     rate = render.fps, render.fps_base
     try:
         scene.clear()
-        # Where the file says nothing of its frames per second, they are those it was written with.
+        # A file without a frame rate was written with the one of the scene.
         bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = rate
         formats.module(job.output_format).read(job.reading_back())
     except ConversionError as error:
@@ -211,12 +211,12 @@ PASSES = (
     Pass("importing", "report other scenes", scene.report_other_scenes, lambda job: job.input_format == "blend"),
     Pass("importing", "report motion of curves and particles", mesh_animation.report_lost_motion, _from_blender),
     Pass("importing", "bake what constraints and drivers move", bake.bake_scene, _from_blender),
-    # Before hidden objects go: what is instanced is hidden often.
+    # Before hidden objects are removed: instanced objects often are hidden.
     Pass("importing", "realize instances", realize_instances.realize, _from_blender),
     Pass("importing", "remove hidden objects", visibility.remove_hidden, _from_blender),
     Pass("importing", "refuse an empty model", _refuse_empty),
     Pass("importing", "refuse a large model", _refuse_large),
-    # Of a .blend, what was hidden and is shown now.
+    # Again for a .blend, whose hidden objects may be visible now.
     Pass("importing", "realize instances", realize_instances.realize, _leaves_blender),
     Pass("importing", "find textures", _find_textures),
     Pass("processing", "count the scene", _count),
@@ -245,7 +245,7 @@ PASSES = (
         lambda _job: triangulate.triangulate(),
         lambda job: job.triangulate and _stays_in_blender(job),
     ),
-    # Of a moving model the rest pose, and not whichever frame is the current one.
+    # The result is the rest pose, and not the current frame.
     Pass("processing", "rest", lambda _job: clip_playback.remove_animation(), lambda job: job.target.is_static),
     Pass(
         "processing",

@@ -1,1 +1,1 @@
-"""Clips: finding them, playing them, baking what else moves, and what each target holds of them."""
+"""Clips: finding, playing and preparing them, and baking other motion into them."""

@@ -1,1 +1,1 @@
-"""Blender's scene and operators, as the rest of the package sees them."""
+"""Blender's scene, operators, arrays and add-ons, for the rest of the package."""

@@ -1,1 +1,1 @@
-"""Humanoids and avatars: which bone is which, licences, expressions, and VRM 0.x in terms of VRM 1.0."""
+"""Humanoids and avatars: bone mapping, licences, expressions, and converting VRM 0.x to 1.0."""

@@ -1,4 +1,4 @@
-"""Expressions of an avatar: those that a VRM has, and those that names of blend shapes mean."""
+"""Expressions of an avatar: those of a VRM, and those made of blend shapes with known names."""
 
 import bpy
 
@@ -30,7 +30,7 @@ _BLEND_SHAPES = {
 
 
 def add_from_blend_shapes(vrm: bpy.types.PropertyGroup) -> None:
-    """Makes expressions of blend shapes whose names say what they are, unless the source has its own."""
+    """Makes expressions of blend shapes with known names, unless the source has expressions."""
     presets = vrm.expressions.preset
     if any(len(getattr(presets, name).morph_target_binds) for name in _BLEND_SHAPES):
         return

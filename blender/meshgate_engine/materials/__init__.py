@@ -1,1 +1,1 @@
-"""Materials and textures: what a scene uses of them, and what exporters need of them."""
+"""Materials and textures: finding those in use, and preparing them for exporters."""

@@ -1,4 +1,4 @@
-"""What materials are made of beyond colours, metal and roughness."""
+"""Finds features of materials beyond colours, metal and roughness."""
 
 import bpy
 

@@ -22,7 +22,7 @@ _CUTOFFS = {"ROUND", "GREATER_THAN", "LESS_THAN"}
 
 @dataclass
 class _Counts:
-    """How many textures lose what."""
+    """Numbers of textures and materials, by the kind of loss or warning."""
 
     tinted: int = 0
     vertex_coloured: int = 0

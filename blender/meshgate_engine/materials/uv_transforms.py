@@ -29,7 +29,7 @@ class _Placement:
 
 @dataclass
 class _Counts:
-    """How many textures lose what."""
+    """Numbers of textures, by the kind of loss or warning."""
 
     placed_by_nodes: int = 0
     other_uvs: int = 0

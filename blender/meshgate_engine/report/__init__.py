@@ -1,1 +1,1 @@
-"""What a report says: counts of the scene, and what a target cannot hold."""
+"""Reports: counts of the scene, and losses."""

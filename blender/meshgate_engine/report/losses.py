@@ -6,7 +6,7 @@ names; ``{target}`` is the format.
 
 from ..job import Loss, listed
 
-# Kind -> what is lost, of one and of many; the third where it is a part of a total.
+# Kind -> the words for one, for many, and for a part of a total.
 KINDS = {
     "other scenes": ("1 other scene", "{count} other scenes"),
     "GREASEPENCIL": ("1 grease pencil drawing", "{count} grease pencil drawings"),
@@ -67,7 +67,7 @@ KINDS = {
     "computed paths": ("1 node reading files", "{count} nodes reading files"),
 }
 
-# Reason -> why, of one and of many.
+# Reason -> the words for one, and for many.
 REASONS = {
     "holds none": ("{target} holds none",),
     "written without": ("{target} is written without",),

@@ -36,7 +36,7 @@ def names_in_result(job: Job) -> list[str]:
     if job.output_format == "obj":
         libraries = Path(job.output).parent.glob("*.mtl")
         lines = [line for library in libraries for line in library.read_text("utf-8", "replace").splitlines()]
-        # Options may stand before the name, and the name may have spaces: map_Bump -bm 1.0 my bump.png
+        # There may be options before the name, and spaces in it: map_Bump -bm 1.0 my bump.png
         found = (re.match(r"\s*map_\w+\s+(?:-[a-z]+(?:\s+-?[\d.]+)*\s+)*(.+)", line) for line in lines)
         return sorted({texture_files.base_name(line[1].strip()) for line in found if line})
     document, _buffer = glb_container.load(Path(job.output))

@@ -187,7 +187,7 @@ def _settle_blender(blender: preload.Blender, task: dict, scratch: str) -> None:
 
 
 def _check_sizes(largest: int) -> None:
-    """Writers in C say nothing of a write that the file size limit cut short."""
+    """Raises OSError for files at the size limit: writers in C do not report that a write was cut short."""
     for folder, _, names in os.walk("out"):
         if any(os.lstat(os.path.join(folder, name)).st_size >= largest for name in names):
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
@@ -205,7 +205,7 @@ def _failure(error: BaseException, stage: str) -> ConversionError:
         return ConversionError("output_too_large", "the result is larger than allowed")
     if numbers & {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in texts:
         return ConversionError("disk_full", "the disk is full")
-    # Writers in C say nothing of a write that found no room, and what they wrote cannot be read.
+    # Writers in C do not report a full disk, but their files cannot be read back.
     if stage != "importing" and _disk_is_full():
         return ConversionError("disk_full", "the disk is full")
     if isinstance(error, ConversionError):

@@ -25,11 +25,11 @@ class Blender:
 
     version: str
     vrm_addon: str
-    # Each of Blender's lists of handlers, and what was taken out of it.
+    # Blender's lists of handlers, each with those that were removed from it.
     vrm_handlers: tuple[tuple[list, list], ...] = ()
 
     def enable_vrm_handlers(self) -> None:
-        """Lets the VRM add-on hear again what happens, in a child that converts a VRM."""
+        """Restores the VRM add-on's handlers, for a conversion from or to VRM."""
         for handlers, disabled in self.vrm_handlers:
             handlers.extend(disabled)
 
@@ -99,7 +99,7 @@ def _disable_vrm_handlers(bpy) -> Iterator[tuple[list, list]]:
 
 
 def find() -> Blender:
-    """What ``load`` would load, without loading it. Raises ImportError without Blender."""
+    """The Blender that ``load`` would load, without loading it. Raises ImportError without Blender."""
     if importlib.util.find_spec("bpy") is None:
         raise ImportError("no module named bpy")
     if "bpy" in sys.modules:
