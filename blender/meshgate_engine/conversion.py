@@ -1,34 +1,65 @@
-"""One conversion from the model's file to the result's, in a process of its own."""
+"""One conversion from the model's file to the result's: which steps it has, and in which order."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import bpy
 
-from . import (
-    avatar,
-    clips,
-    formats,
-    layouts,
-    measure,
-    process,
-    realise,
-    scene,
-    shaders,
-    textures,
-    tiles,
-    unheld,
-    weights,
-)
+from . import formats
+from .animation import bake, bake_caches, clip_export, clip_playback, clips, mesh_animation, rest_pose, sample_limit
+from .blender_api import object_replacement, scene, visibility
+from .capabilities import Clips
 from .errors import ConversionError
-from .job import Job, counted, listed
-
-# Targets that hold textures, and are read back; of the others the service says that they hold none.
-_TEXTURED = formats.USD | {"fbx", "blend"}
+from .geometry import modifiers, realize_instances, triangle_count, triangulate, unit_scale
+from .humanoid import vrm0_to_vrm1
+from .job import Job, counted
+from .materials import principled, texture_export, texture_files, texture_usage, udim, uv_transforms
+from .report import (
+    animation_losses,
+    clip_losses,
+    losses,
+    material_losses,
+    object_losses,
+    skin_weights,
+    statistics,
+    texture_losses,
+)
 
 Progress = Callable[[str, float | None], None]
+
+
+@dataclass
+class Conversion(Job):
+    """A job and the values that its passes hand to later ones."""
+
+    most_triangles: int | None = None
+    read_back: bool = False
+    importer: str = ""
+    missing_textures: list[str] = field(default_factory=list)
+    # Counts of the input, and of the result where it is read back.
+    counts: dict = field(default_factory=dict)
+    result_counts: dict | None = None
+    # By how much the scene is scaled.
+    factor: float = 1.0
+    # Images made for the export -> the one that each is a channel of.
+    baked_images: dict[bpy.types.Image, bpy.types.Image] = field(default_factory=dict)
+    # Names of the textures before the export, and as ``baked_images``.
+    texture_names: list[str] = field(default_factory=list)
+    baked_names: dict[str, str] = field(default_factory=dict)
+    merged_textures: int = 0
+    assigned_clips: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One step; ``applies`` is asked when its turn comes."""
+
+    stage: str
+    name: str
+    run: Callable[[Conversion], None]
+    applies: Callable[[Conversion], bool] = lambda _job: True
 
 
 def run(task: dict, progress: Progress) -> dict:
@@ -36,127 +67,217 @@ def run(task: dict, progress: Progress) -> dict:
 
     Returns what ``report.json`` says of a success. Raises ConversionError.
     """
-    job = Job.from_task(task)
-    timings: dict[str, float] = {}
-
-    progress("importing", None)
-    with _timed(timings, "import_ms"):
-        importer = formats.module(job.input_format).read(job)
-        if not scene.objects():
-            raise ConversionError("empty_model", "the model has no object")
-        _check_size(task["most_triangles"])
-        if job.output_format != "blend":
-            # Of a .blend, what was hidden and is shown now.
-            realise.make_real(job)
-        missing = textures.relink(job)
-    for name in missing:
-        job.warn(f"a texture was not found: {name}")
-
-    progress("processing", None)
-    with _timed(timings, "process_ms"):
-        found = measure.counts(missing)
-        avatar.say_lost(job)
-        process.apply(job)
-
-    progress("exporting", None)
-    with _timed(timings, "export_ms"):
-        Path(job.output).parent.mkdir(parents=True, exist_ok=True)
-        tiles.split(job)
-        textures.drop_unreadable(job)
-        made = _settle_materials(job)
-        textures.lay_out(job)
-        parts = {textures.name(part): textures.name(whole) for part, whole in made.items()}
-        packed, named = 0, [name for name in textures.names() if name not in parts]
-        if job.output_format in {"glb", "vrm"}:
-            packed = textures.packed(textures.materials(scene.objects()))
-            if packed:
-                kept = "occlusion, metal and roughness, colour and alpha"
-                job.warn(f"{counted(packed, 'texture')} became channels of others, as glTF keeps {kept}")
-            weights.tell(job)
-        shown = [take.name for take in clips.takes(bpy.context.scene) if clips.is_assigned(take)]
-        formats.module(job.output_format).write(job)
-
-    produced = None
-    with _timed(timings, "check_ms"):
-        if task["read_back"]:
-            produced = _read_back(job)
-        _name_lost_textures(job, named, parts, produced)
-        _name_lost_clips(job, [clip["name"] for clip in found["clips"]], shown, produced)
-
+    job = Conversion.from_task(task)
+    job.most_triangles, job.read_back = task["most_triangles"], task["read_back"]
+    seconds = dict.fromkeys(TIMINGS, 0.0)
+    stage = None
+    for step in PASSES:
+        if step.stage != stage:
+            stage = step.stage
+            if stage != "checking":
+                progress(stage, None)
+        start = time.perf_counter()
+        if step.applies(job):
+            step.run(job)
+        seconds[stage] += time.perf_counter() - start
     return {
-        "input": found,
-        "output": produced,
-        "importer": importer,
-        "packed_textures": packed,
-        "losses": job.losses,
+        "input": job.counts,
+        "output": job.result_counts,
+        "importer": job.importer,
+        "packed_textures": job.merged_textures,
+        "losses": list(dict.fromkeys(losses.sentence(loss, job.output_format) for loss in job.losses)),
         "warnings": job.warnings,
-        **timings,
+        **{name: round(seconds[stage] * 1000, 3) for stage, name in TIMINGS.items()},
     }
 
 
-def _check_size(most_triangles: int | None) -> None:
+def _read(job: Conversion) -> None:
+    job.importer = formats.module(job.input_format).read(job)
+
+
+def _refuse_empty(job: Conversion) -> None:
+    if not scene.objects():
+        raise ConversionError("empty_model", "the model has no object")
+
+
+def _refuse_large(job: Conversion) -> None:
     """Refuses a model whose result would surely be too large, before anything is made of it."""
-    if most_triangles is not None and measure.has_more_triangles(most_triangles):
+    if job.most_triangles is not None and triangle_count.has_more_triangles(job.most_triangles):
         raise ConversionError("output_too_large", "the result is larger than allowed")
 
 
-def _settle_materials(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
-    """Readies the materials for a target that holds any, and says what of them it does not; as ``shaders.simplify``."""
-    if job.output_format not in formats.MATERIALS or (job.output_format == "obj" and job.packaging == "single"):
-        return {}
-    unheld.tell(job)
-    layouts.settle(job)
-    return shaders.simplify(job)
+def _find_textures(job: Conversion) -> None:
+    job.missing_textures = texture_files.relink(job)
+    for name in job.missing_textures:
+        job.warn(f"a texture was not found: {name}")
 
 
-def _name_lost_textures(job: Job, named: list[str], parts: dict[str, str], produced: dict | None) -> None:
-    if produced is None and job.output_format in {"obj", "glb", "vrm"}:
-        textures.tell_lost(job, named, textures.written(job), parts)
-    elif produced is not None and job.output_format in _TEXTURED:
-        textures.tell_lost(job, named, textures.names(), parts)
+def _count(job: Conversion) -> None:
+    job.counts = statistics.counts(job.missing_textures)
 
 
-def _name_lost_clips(job: Job, names: list[str], shown: list[str], produced: dict | None) -> None:
-    """Tells what becomes of several clips in a format of one timeline.
-
-    Of one that goes by another name in the result: USD changes what is no identifier, as ``Run|fast``, and Alembic
-    has no names.
-    """
-    if job.output_format not in clips.ONE_TIMELINE or produced is None or len(produced["clips"]) != 1:
-        return
-    lost = [name for name in names if name not in shown]
-    without = f": without {', '.join(lost)}" if lost else ""
-    if len(shown) > 1:
-        job.lose(f"{len(names)} clips: {job.output_format} holds one, in which {listed(shown)} play together{without}")
-    elif produced["clips"][0]["name"] not in names and len(lost) == len(names) - 1 > 0:
-        job.lose(f"{len(lost)} of {len(names)} clips: {job.output_format} holds one{without}")
+def _refuse_without_mesh(job: Conversion) -> None:
+    stands_in = any(item.type in job.target.instead_of_mesh for item in scene.objects())
+    if not (stands_in or triangle_count.has_vertices()):
+        raise ConversionError("empty_model", "the model has no mesh")
 
 
-def _read_back(job: Job) -> dict:
+def _remove_animation(job: Conversion) -> None:
+    if job.target.clips is Clips.SKELETON:
+        raise ConversionError("no_animation", f"{job.output_format} is animation, and the option animation is false")
+    clip_playback.remove_animation()
+
+
+def _choose_scale(job: Conversion) -> None:
+    """A .blend keeps its unit; in everything else one unit is a metre."""
+    job.factor = job.scale if _stays_in_blender(job) else job.scale * scene.use_metres()
+
+
+def _keep_textures(job: Conversion) -> None:
+    """Notes which textures the exporter gets."""
+    job.baked_names = {texture_files.name(made): texture_files.name(of) for made, of in job.baked_images.items()}
+    job.texture_names = [name for name in texture_losses.names_in_scene() if name not in job.baked_names]
+
+
+def _link_images(job: Conversion) -> None:
+    job.baked_images = principled.link_images_directly(job)
+
+
+def _count_merged(job: Conversion) -> None:
+    job.merged_textures = texture_usage.merged_by_gltf(texture_usage.materials(scene.objects()))
+    if job.merged_textures:
+        kept = "occlusion, metal and roughness, colour and alpha"
+        job.warn(f"{counted(job.merged_textures, 'texture')} became channels of others, as glTF keeps {kept}")
+
+
+def _write(job: Conversion) -> None:
+    job.assigned_clips = [clip.name for clip in clips.find(bpy.context.scene) if clips.is_assigned(clip)]
+    Path(job.output).parent.mkdir(parents=True, exist_ok=True)
+    formats.module(job.output_format).write(job)
+
+
+def _read_back(job: Conversion) -> None:
     """Counts what the result's file holds."""
-    module = formats.module(job.output_format)
-    if hasattr(module, "count"):
-        return module.count(job)
-    back = job.reading_back()
     render = bpy.context.scene.render
     rate = render.fps, render.fps_base
     try:
         scene.clear()
-        # Where the file says nothing of its frames per second, they are those it was written with.
+        # A file without a frame rate was written with the one of the scene.
         bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = rate
-        module.read(back)
+        formats.module(job.output_format).read(job.reading_back())
     except ConversionError as error:
         raise ConversionError("export_failed", f"the {job.output_format} file written cannot be read") from error
-    found = measure.counts(textures.missing())
-    if not found["objects"]:
+    job.result_counts = statistics.counts(texture_files.missing())
+    if not job.result_counts["objects"]:
         raise ConversionError("empty_model", f"the model has nothing that {job.output_format} holds")
-    return found
 
 
-@contextlib.contextmanager
-def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        timings[name] = round((time.perf_counter() - start) * 1000, 3)
+def _report_lost_textures(job: Conversion) -> None:
+    names = texture_losses.names_in_scene() if job.read_back else texture_losses.names_in_result(job)
+    texture_losses.report_lost(job, job.texture_names, names, job.baked_names)
+
+
+def _report_lost_clips(job: Conversion) -> None:
+    before, after = ([clip["name"] for clip in each["clips"]] for each in (job.counts, job.result_counts))
+    clip_losses.report_lost(job, before, job.assigned_clips, after)
+
+
+def _leaves_blender(job: Conversion) -> bool:
+    return job.output_format != "blend"
+
+
+def _stays_in_blender(job: Conversion) -> bool:
+    return job.output_format == "blend"
+
+
+def _from_blender(job: Conversion) -> bool:
+    return job.input_format == "blend" and _leaves_blender(job)
+
+
+def _is_scaled(job: Conversion) -> bool:
+    return job.factor != 1.0
+
+
+def _writes_materials(job: Conversion) -> bool:
+    # The materials of an OBJ are a second file.
+    return job.target.materials and not (job.output_format == "obj" and job.packaging == "single")
+
+
+# The report's name of the time that a stage took.
+TIMINGS = {"importing": "import_ms", "processing": "process_ms", "exporting": "export_ms", "checking": "check_ms"}
+
+PASSES = (
+    Pass("importing", "read the file", _read),
+    Pass("importing", "report other scenes", scene.report_other_scenes, lambda job: job.input_format == "blend"),
+    Pass("importing", "report motion of curves and particles", mesh_animation.report_lost_motion, _from_blender),
+    Pass("importing", "bake what constraints and drivers move", bake.bake_scene, _from_blender),
+    # Before hidden objects are removed: instanced objects often are hidden.
+    Pass("importing", "realize instances", realize_instances.realize, _from_blender),
+    Pass("importing", "remove hidden objects", visibility.remove_hidden, _from_blender),
+    Pass("importing", "refuse an empty model", _refuse_empty),
+    Pass("importing", "refuse a large model", _refuse_large),
+    # Again for a .blend, whose hidden objects may be visible now.
+    Pass("importing", "realize instances", realize_instances.realize, _leaves_blender),
+    Pass("importing", "find textures", _find_textures),
+    Pass("processing", "count the scene", _count),
+    Pass("processing", "report lost expressions and springs", vrm0_to_vrm1.report_losses),
+    Pass(
+        "processing",
+        "refuse a model without mesh",
+        _refuse_without_mesh,
+        lambda job: job.target.instead_of_mesh is not None,
+    ),
+    Pass("processing", "report lost objects", object_losses.report_losses, _leaves_blender),
+    Pass("processing", "remove animation", _remove_animation, lambda job: not job.animation),
+    Pass("processing", "refuse long motion", sample_limit.check),
+    Pass("processing", "choose the scale", _choose_scale),
+    Pass(
+        "processing",
+        "apply modifiers",
+        lambda job: modifiers.apply(job, scaled=_is_scaled(job)),
+        lambda job: _leaves_blender(job) or _is_scaled(job) or bake_caches.still_reads_file(job.input_format),
+    ),
+    Pass("processing", "forget caches", lambda _job: bake_caches.remove_unused_caches(), _stays_in_blender),
+    Pass("processing", "scale", lambda job: unit_scale.scale(job, job.factor), _is_scaled),
+    Pass(
+        "processing",
+        "triangulate",
+        lambda _job: triangulate.triangulate(),
+        lambda job: job.triangulate and _stays_in_blender(job),
+    ),
+    # The result is the rest pose, and not the current frame.
+    Pass("processing", "rest", lambda _job: clip_playback.remove_animation(), lambda job: job.target.is_static),
+    Pass(
+        "processing",
+        "detach objects of other scenes",
+        lambda _job: object_replacement.detach_outsiders(),
+        lambda job: job.target.is_gltf,
+    ),
+    Pass("processing", "report lost parts of clips", animation_losses.report_losses, _leaves_blender),
+    Pass("processing", "key static poses", lambda job: rest_pose.key_static_pose(job.target), _leaves_blender),
+    Pass("processing", "prepare clips", lambda job: clip_export.prepare(job.target)),
+    Pass("processing", "report poses", rest_pose.report_pose),
+    Pass("exporting", "split tiles", udim.split_tiles),
+    Pass("exporting", "drop unreadable textures", texture_export.drop_unreadable),
+    Pass("exporting", "report lost features of materials", material_losses.report_losses, _writes_materials),
+    Pass("exporting", "bake UV transforms", uv_transforms.apply, _writes_materials),
+    Pass("exporting", "link images directly", _link_images, _writes_materials),
+    Pass("exporting", "write files of textures", texture_export.write_files),
+    Pass("exporting", "keep the textures' names", _keep_textures),
+    Pass("exporting", "count merged textures", _count_merged, lambda job: job.target.is_gltf),
+    Pass("exporting", "report lost bone weights", skin_weights.report_losses),
+    Pass("exporting", "write the file", _write),
+    Pass("checking", "read the result", _read_back, lambda job: job.read_back),
+    Pass(
+        "checking",
+        "report lost textures",
+        _report_lost_textures,
+        lambda job: job.target.textures and job.read_back != job.target.counted_by_service,
+    ),
+    Pass(
+        "checking",
+        "report lost clips",
+        _report_lost_clips,
+        lambda job: job.target.clips is Clips.TIMELINE and job.read_back,
+    ),
+)

@@ -1,4 +1,4 @@
-"""How a conversion says that it failed."""
+"""The failure of a conversion."""
 
 
 class ConversionError(Exception):

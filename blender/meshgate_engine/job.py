@@ -1,9 +1,27 @@
-"""One conversion, as the modules of the formats see it."""
+"""One conversion as all modules see it: files, formats, options, and what is lost."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-# More names than these nobody reads.
+from . import capabilities
+
+# The most names in a sentence.
 _MOST_NAMES = 5
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Something that the target does not hold, and why; ``report/losses.py`` words kinds and reasons."""
+
+    kind: str
+    count: int
+    reason: str
+    # The total, if a part of it is lost.
+    total: int = 0
+    # Names of what is lost, as the wording needs them.
+    name: str = ""
+    names: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclass
@@ -20,11 +38,18 @@ class Job:
     triangulate: bool = False
     draco: bool = False
     other_importer: bool = False
-    # What no count shows, one clause each.
-    losses: list[str] = field(default_factory=list)
+    # Metres per unit of a BVH that was read, so that a BVH that is written has the same numbers.
+    source_unit: float = 1.0
+    # Losses that no count shows.
+    losses: list[Loss] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    # The colours that tint textures, by the names of material and socket, where the exporter does not write them.
+    # (material, socket) -> colour that tints its texture, if the exporter does not write it.
     tints: dict[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def target(self) -> capabilities.Capabilities:
+        """What the output format holds."""
+        return capabilities.of(self.output_format)
 
     @classmethod
     def from_task(cls, task: dict) -> "Job":
@@ -52,18 +77,17 @@ class Job:
         if clause not in self.warnings:
             self.warnings.append(clause)
 
-    def lose(self, clause: str) -> None:
-        """Adds a loss, once."""
-        if clause not in self.losses:
-            self.losses.append(clause)
+    def lose(self, kind: str, count: int, reason: str, **details: object) -> None:
+        """Adds a loss."""
+        self.losses.append(Loss(kind, count, reason, **details))
 
 
 def counted(number: int, noun: str) -> str:
-    """So many things, in words: ``2 textures``."""
+    """A number with its noun: ``2 textures``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def listed(names: list[str]) -> str:
-    """The first of the names for a clause, and how many more there are."""
+def listed(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more

@@ -13,7 +13,7 @@ import textwrap
 from functools import cache
 from pathlib import Path
 
-from meshgate_engine import protocol
+from meshgate_engine.runtime import protocol
 
 BLENDER_DIR = Path(__file__).parents[1]
 ROOT = BLENDER_DIR.parent
@@ -38,7 +38,7 @@ _SCRIPT = """
 import sys
 sys.path.insert(0, {path!r})
 sys.path.append({packages!r})
-from meshgate_engine import zygote
+from meshgate_engine.runtime import zygote
 from meshgate_engine.errors import ConversionError
 def run(task, progress):
     scope = {{"progress": progress, "ConversionError": ConversionError}}

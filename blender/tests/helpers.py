@@ -112,6 +112,11 @@ def build(folder: Path, builder: Callable[[], None], name: str = "source.blend",
     return path
 
 
+def result(folder: Path, target: str) -> Path:
+    """The file that ``convert`` made in ``folder``."""
+    return folder / "out" / f"model.{target}"
+
+
 def _convert(folder: Path, task: dict) -> dict:
     from meshgate_engine import conversion
 

@@ -8,9 +8,8 @@ import pytest
 from helpers import build, convert, in_child
 from meshgate_engine import formats
 from meshgate_engine.errors import ConversionError
-from meshgate_engine.operators import sentence
+from meshgate_engine.formats import glb_container
 from models import box, figure, lively_figure, material, picture, skinned_figure
-from test_textures import read_glb
 
 
 def names(clips):
@@ -100,7 +99,7 @@ def test_vertex_colours_survive(tmp_path, target):
 def test_glb_holds_nothing_that_was_not_there(tmp_path):
     first = build(tmp_path, lively_figure, "source.glb")
     convert(tmp_path / "c", first, "glb")
-    assert sorted(node["name"] for node in read_glb(tmp_path / "c/out/model.glb")["nodes"]) == [
+    assert sorted(node["name"] for node in glb_container.document(tmp_path / "c/out/model.glb")["nodes"]) == [
         "Body", "High", "Low", "Rig",
     ]  # fmt: skip
 
@@ -108,7 +107,7 @@ def test_glb_holds_nothing_that_was_not_there(tmp_path):
 def test_draco(tmp_path):
     source = build(tmp_path, figure)
     report = convert(tmp_path / "c", source, "glb", draco=True)
-    assert "KHR_draco_mesh_compression" in read_glb(tmp_path / "c/out/model.glb")["extensionsRequired"]
+    assert "KHR_draco_mesh_compression" in glb_container.document(tmp_path / "c/out/model.glb")["extensionsRequired"]
     assert report["output"]["triangles"] == 12
 
 
@@ -225,29 +224,3 @@ def test_a_model_without_a_mesh(tmp_path, target):
     with pytest.raises(ConversionError) as failure:
         convert(tmp_path / "c", build(tmp_path, _a_light), target)
     assert (failure.value.code, failure.value.detail) == ("empty_model", "the model has no mesh")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Error: PLY Importer: failed importing, no vertices\n", "failed importing, no vertices"),
-        ("Error: Cannot read file '/var/lib/x/in/a.stl'\n", ""),
-        ("Error: Python: Traceback (most recent call last):\n  File \"x.py\", line 3\nKeyError: 'a'\n", ""),
-        (
-            "Error: Python: Traceback (most recent call last):\nRuntimeError: Error: Python: Traceback",
-            "",
-        ),
-        ("Error: Bad glTF: no version\n", "bad glTF: no version"),
-        (
-            "Error: Python: Traceback (most recent call last):\nException: primitive mode unimplemented: -7\n",
-            "it has primitives of a kind that does not exist",
-        ),
-        (
-            "Error: Extension EXT_meshopt_compression is not available on this addon version\n",
-            "it needs the extension EXT_meshopt_compression, which cannot be read",
-        ),
-        ("Error: Python: Traceback (most recent call last):\nRuntimeError: tables are made of wood\n", ""),
-    ],
-)
-def test_sentences(text, expected):
-    assert sentence(text) == expected

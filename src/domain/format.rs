@@ -1,7 +1,8 @@
 //! The table of formats: what each one is called, can hold, and needs.
 //!
 //! Everything that speaks of formats derives from [`TABLE`]: which pairs make sense, the help texts,
-//! the losses of a report. Adding a format is one row here and one module in `blender/meshgate_engine/formats/`.
+//! the losses of a report. Adding a format is one row here, one in
+//! `blender/meshgate_engine/capabilities.py`, and one module in `blender/meshgate_engine/formats/`.
 
 use std::fmt;
 use std::str::FromStr;

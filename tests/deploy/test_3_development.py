@@ -90,7 +90,7 @@ def test_a_change_that_does_not_compile_is_told_and_mended(development):
 
 def test_a_change_in_python_is_live(development):
     until("it converts", lambda: convert_triangle(PORT).status == 200)
-    child = development.folder / "blender/meshgate_engine/child.py"
+    child = development.folder / "blender/meshgate_engine/runtime/child.py"
     before = child.read_text()
     child.write_text(before + "\nraise RuntimeError('changed')\n")
     # The same model as before: no result of older code is found for it.

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from meshgate_engine import zygote
 from meshgate_engine.errors import ConversionError
+from meshgate_engine.runtime import zygote
 
 Progress = Callable[[str, float | None], None]
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from meshgate_engine import zygote
+from meshgate_engine.runtime import zygote
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -8,7 +8,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from meshgate_engine import conversion, zygote
+from meshgate_engine import conversion
+from meshgate_engine.runtime import zygote
 
 OUT = Path("out")
 

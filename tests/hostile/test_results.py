@@ -86,7 +86,7 @@ def gltf_with_files(files: dict[str, bytes], main: dict) -> bytes:
 
 
 def test_names_in_a_model_are_harmless_in_the_result_and_still_lead_to_its_files(gateway):
-    """By the native lane; what Blender writes is tried in blender/tests/test_textures.py."""
+    """By the native lane; what Blender writes is tried in blender/tests/materials/test_textures.py."""
     contents = {name: PNG + bytes([index]) for index, name in enumerate(HARMFUL)}
     main = {
         "asset": {"version": "2.0"},

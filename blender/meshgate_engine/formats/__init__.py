@@ -4,40 +4,17 @@ To add a format, write a module here with
 
 - ``read(job) -> str``: import ``job.input`` into the empty scene; returns the importer's name (``wm.fbx_import``);
 - ``write(job) -> None``: export the scene to ``job.output``;
-- ``count(job) -> dict`` only where reading the result back by ``read`` is not the way to count it;
 
-and give it a row in ``MODULES`` and one in ``TABLE`` of ``src/domain/format.rs``. Blender's operators are called by
-``operators.importing`` and ``operators.exporting``, which turn what they say into a ``ConversionError``. What the
-target cannot hold and no count shows goes to ``job.losses``, what the reader should know besides to ``job.warnings``.
-``write`` may change the scene as it likes: nothing is done with it afterwards.
+and give it a row in ``TABLE`` of ``capabilities.py`` and one in ``TABLE`` of ``src/domain/format.rs``. Blender's
+operators are called by ``operators.importing`` and ``operators.exporting``, which turn what they say into a
+``ConversionError``. What the target cannot hold and no count shows goes to ``job.losses``, what the reader should know
+besides to ``job.warnings``. ``write`` may change the scene as it likes: nothing is done with it afterwards.
 """
 
 import importlib
 from types import ModuleType
 
-# Format -> module. A module serves a family of formats.
-MODULES = {
-    "fbx": "fbx",
-    "obj": "obj",
-    "gltf": "gltf",
-    "glb": "gltf",
-    "vrm": "vrm",
-    "vrma": "vrma",
-    "bvh": "bvh",
-    "usd": "usd",
-    "usda": "usd",
-    "usdc": "usd",
-    "usdz": "usd",
-    "stl": "stl",
-    "ply": "ply",
-    "abc": "abc",
-    "blend": "blend",
-}
-
-USD = {name for name, served_by in MODULES.items() if served_by == "usd"}
-
-# Targets that hold materials.
-MATERIALS = USD | {"glb", "vrm", "fbx", "obj"}
+from ..capabilities import TABLE
 
 # More than a hundred modules, which take longer than a small conversion.
 _AT_FIRST_USE = (
@@ -53,12 +30,12 @@ _AT_FIRST_USE = (
 
 def module(name: str) -> ModuleType:
     """The module of a format. Raises KeyError when there is none."""
-    return importlib.import_module(f".{MODULES[name]}", __name__)
+    return importlib.import_module(f".{TABLE[name].module}", __name__)
 
 
 def load_all() -> None:
     """Imports every module and what the add-ons import at their first use: a zygote's children find it all loaded."""
-    for name in MODULES:
+    for name in TABLE:
         module(name)
     for name in _AT_FIRST_USE:
         importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""Alembic: meshes and cameras, baked frame by frame where something moves."""
+"""Alembic: meshes and cameras, sampled frame by frame if anything moves."""
 
 import mmap
 import re
@@ -7,24 +7,25 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from .. import caches, clips, modifiers
-from .. import scene as model
+from ..animation import bake_caches, clips, mesh_animation
+from ..blender_api import arrays
+from ..blender_api import scene as model
+from ..blender_api.operators import exporting, importing
 from ..job import Job
-from ..operators import exporting, importing
 
 
 def read(job: Job) -> str:
     """Imports the file."""
-    # Alembic counts in seconds, the importer in the scene's frames.
-    caches.set_fps(_frames_per_second(Path(job.input)))
+    # Alembic has seconds, and the importer converts them to frames of the scene.
+    model.set_frame_rate(_frames_per_second(Path(job.input)))
     importing(job, bpy.ops.wm.alembic_import, as_background_job=False, validate_meshes=True)
-    if caches.moves():
-        caches.make_clip("Animation")
+    if bake_caches.has_motion():
+        bake_caches.bake_to_clip("Animation")
     return "wm.alembic_import"
 
 
 def _frames_per_second(path: Path) -> float:
-    """What the writer noted, if anything: it is in clear text among the archive's metadata."""
+    """The frame rate in the archive's metadata, which is plain text; 24 without one."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = re.search(rb"(?:FramesPerTimeUnit|DCC_FPS)=(\d{1,3}(?:\.\d{1,6})?)", content)
@@ -36,7 +37,7 @@ def _frames_per_second(path: Path) -> float:
 def write(job: Job) -> None:
     """Exports the scene: the first clip baked into the meshes, or one frame when nothing moves."""
     scene = bpy.context.scene
-    moving = bool(clips.takes(scene)) or (job.animation and modifiers.changing())
+    moving = bool(clips.find(scene)) or (job.animation and mesh_animation.has_modifiers())
     _colour_corners()
     exporting(
         job,
@@ -54,18 +55,15 @@ def write(job: Job) -> None:
 
 
 def _colour_corners() -> None:
-    """Makes all vertex colours bytes on corners: the exporter leaves out any others."""
+    """Converts all vertex colours to bytes on corners, the only ones that the exporter writes."""
     for mesh in {item.data for item in model.meshes()}:
         layers = [(layer.name, layer.domain, layer.data_type) for layer in mesh.color_attributes]
-        # By their names, since removing one moves the others.
+        # By name, since removing a layer invalidates the others.
         for name in [name for name, *kind in layers if kind != ["CORNER", "BYTE_COLOR"]]:
             layer = mesh.color_attributes[name]
-            colours = np.empty(len(layer.data) * 4, dtype=np.float32)
-            layer.data.foreach_get("color", colours)
+            colours = arrays.get(layer.data, "color", 4)
             if layer.domain == "POINT":
-                corners = np.empty(len(mesh.loops), dtype=np.int32)
-                mesh.loops.foreach_get("vertex_index", corners)
-                colours = colours.reshape(-1, 4)[corners].ravel()
+                colours = colours[arrays.get(mesh.loops, "vertex_index", dtype=np.int32)]
             mesh.color_attributes.remove(layer)
             made = mesh.color_attributes.new(name, "BYTE_COLOR", "CORNER")
-            made.data.foreach_set("color", colours)
+            arrays.put(made.data, "color", colours)

@@ -1,41 +1,35 @@
-"""Blender's own file. Nothing in it may run: no text block, no driver, no handler."""
+"""Blender's own file. No code in it runs: no text block, no driver, no handler."""
 
 import bpy
 
-from .. import outside, realise, scene, scripts, shifting, steering, textures
+from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
-from ..operators import exporting, importing
+from ..materials import texture_files
+from . import embedded_scripts, external_files
 
 
 def read(job: Job) -> str:
-    """Opens the file with scripts disabled."""
+    """Opens the file with scripts disabled, and removes references to files outside of the model."""
     importing(job, bpy.ops.wm.open_mainfile, load_ui=False, use_scripts=False)
     if bpy.app.autoexec_fail:
         job.warn("scripts and drivers in the file were not run")
-    outside.drop(job)
-    scene.tell_others(job)
-    if job.output_format != "blend":
-        shifting.tell(job)
-        steering.make_keys(job)
-        # First: what is instanced is hidden often.
-        realise.make_real(job)
-        scene.leave_out_hidden(job)
+    external_files.remove_outside(job)
     return "wm.open_mainfile"
 
 
 def write(job: Job) -> None:
-    """Saves the scene, compressed, with all textures inside, and without what would run when it is opened."""
-    outside.take_in_libraries()
-    scripts.drop(job)
+    """Saves the scene, compressed, with all textures inside and without code that runs when it is opened."""
+    external_files.make_libraries_local()
+    embedded_scripts.remove(job)
     for image in bpy.data.images:
-        if image.source in {"FILE", "TILED"} and not image.packed_file and not textures.is_missing(image):
+        if image.source in {"FILE", "TILED"} and not image.packed_file and not texture_files.is_missing(image):
             _pack(job, image)
         if image.packed_file and not image.filepath_raw.startswith("//"):
-            # Where the file lay on this machine is nobody's business.
-            image.filepath_raw = f"//textures/{textures.base_name(image.filepath_raw) or image.name}"
-    outside.tell_left(job)
-    outside.forget_machine(job)
+            # The result must not tell paths of this machine.
+            image.filepath_raw = f"//textures/{texture_files.base_name(image.filepath_raw) or image.name}"
+    external_files.report_unpacked(job)
+    external_files.make_paths_relative(job)
     exporting(job, bpy.ops.wm.save_as_mainfile, check_existing=False, compress=True, copy=True, relative_remap=False)
 
 
@@ -45,4 +39,4 @@ def _pack(job: Job, image: bpy.types.Image) -> None:
     except RuntimeError as error:
         if image.source != "TILED":
             raise ConversionError("export_failed", "a texture could not be packed") from error
-        job.lose(f"1 texture of tiles: some of {textures.name(image)} are not there")
+        job.lose("tile files", 1, "missing tiles", name=texture_files.name(image))

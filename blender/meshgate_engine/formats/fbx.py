@@ -1,4 +1,4 @@
-"""Autodesk FBX. The usual importer is Blender's own in C++, the other one the older add-on in Python."""
+"""Autodesk FBX. The usual importer is Blender's in C++; the other one is the older add-on in Python."""
 
 import re
 from pathlib import Path
@@ -6,10 +6,12 @@ from pathlib import Path
 import bpy
 from io_scene_fbx import export_fbx_bin
 
-from .. import clips, textures
+from ..animation import clip_playback, clips
+from ..blender_api.addon_patches import patched
+from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
-from ..operators import exporting, importing
+from ..materials import texture_files
 
 _OLDEST = 3000
 
@@ -20,28 +22,31 @@ def read(job: Job) -> str:
     if version < _OLDEST:
         raise ConversionError("import_failed", f"the file is FBX {version / 1000:g}; 3.0 and newer can be read")
     if job.other_importer:
-        _give_lights_their_shadow()
+        _restore_cast_shadow()
         importing(job, bpy.ops.import_scene.fbx, use_image_search=False, use_custom_props=True)
-        clips.strip_owners()
+        clips.strip_object_names()
         return "import_scene.fbx"
     importing(job, bpy.ops.wm.fbx_import)
-    clips.strip_owners()
+    clips.strip_object_names()
     return "wm.fbx_import"
 
 
-def _give_lights_their_shadow() -> None:
-    """The Python importer sets a property that Blender 5.0's lights lost, and reads no file with a light for it."""
+def _restore_cast_shadow() -> None:
+    """Adds the property of lights that Blender 5.0 removed, without which the Python importer fails on every light.
+
+    It can go when the add-on no longer sets ``cycles.cast_shadow``.
+    """
     try:
         from cycles.properties import CyclesLightSettings
     except ImportError:
-        # Without Cycles the importer does not ask.
+        # Without Cycles the importer does not set it.
         return
     if "cast_shadow" not in CyclesLightSettings.bl_rna.properties:
         CyclesLightSettings.cast_shadow = bpy.props.BoolProperty()
 
 
 def _version(path: Path) -> int:
-    """The version that the file claims, 7400 for FBX 7.4; a recent one when it claims none."""
+    """The file's version, 7400 for FBX 7.4, which is also assumed without one."""
     with path.open("rb") as file:
         head = file.read(4096)
     if head.startswith(b"Kaydara FBX Binary") and len(head) >= 27:
@@ -52,49 +57,49 @@ def _version(path: Path) -> int:
 
 def write(job: Job) -> None:
     """Exports the scene in centimetres, y up, textures inside, one take for each clip."""
-    usual = export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path
-    export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path = _takes, _texture_paths
-    try:
+    with patched(export_fbx_bin, fbx_animations=_write_clips, _gen_vid_path=_texture_names):
         exporting(
             job,
             bpy.ops.export_scene.fbx,
             check_existing=False,
-            # Else every skeleton gains a bone at each end per round trip.
+            # Otherwise every round trip adds a bone at each end of a skeleton.
             add_leaf_bones=False,
             path_mode="COPY",
             embed_textures=True,
             use_triangles=job.triangulate,
             use_custom_props=True,
             bake_anim=job.animation,
-            # The add-on's "simplify" drops keys; what it saves is not worth a different motion.
+            # "Simplify" drops keys, which changes the motion.
             bake_anim_simplify_factor=0.0,
         )
-    finally:
-        export_fbx_bin.fbx_animations, export_fbx_bin._gen_vid_path = usual
 
 
-def _texture_paths(image: bpy.types.Image, _scene_data: tuple) -> tuple[str, str]:
-    """In place of the add-on's, which writes the absolute path of this machine; the content is inside the file."""
-    name = textures.base_name(image.filepath) or image.name
+def _texture_names(image: bpy.types.Image, _scene_data: tuple) -> tuple[str, str]:
+    """Replaces the add-on's ``_gen_vid_path``, which writes absolute paths; the content is in the file.
+
+    Blender 5.0. It can go when the add-on has an option for embedded textures without paths.
+    """
+    name = texture_files.base_name(image.filepath) or image.name
     return name, name
 
 
-def _takes(scene_data: tuple) -> tuple[list, set, float, float]:
-    """In place of the add-on's function of the same shape, which makes a take per object and action.
+def _write_clips(scene_data: tuple) -> tuple[list, set, float, float]:
+    """Replaces the add-on's ``fbx_animations``: one take for each clip, of the same name.
 
-    That one names takes ``Object|Action`` (and once more with every round trip), tears a clip of several objects apart,
-    and forgets blend shapes.
+    The add-on makes a take of each object and action, ``Object|Action``, and prefixes it again with every round trip.
+    It tears clips of several objects apart, and leaves out blend shapes. Blender 5.0; it can go when the add-on writes
+    a take for each action with all its slots.
     """
     scene = scene_data.scene
     animations: list = []
     animated: set = set()
     first, last = 1e100, -1e100
-    for take in clips.takes(scene):
-        if not _holds(take):
-            # The add-on would write the take, with everything at its place.
+    for clip in clips.find(scene):
+        if not _is_written(clip):
+            # The add-on would write a take in which nothing moves.
             continue
-        clips.activate(scene, take)
-        made = export_fbx_bin.fbx_animations_do(scene_data, take.action, take.start, take.end, True, force_keep=True)
+        clip_playback.activate(scene, clip)
+        made = export_fbx_bin.fbx_animations_do(scene_data, clip.action, clip.start, clip.end, True, force_keep=True)
         if made is None:
             continue
         animations.append(made)
@@ -102,16 +107,16 @@ def _takes(scene_data: tuple) -> tuple[list, set, float, float]:
         for element, (_layer, nodes) in made[1].items():
             animated.update((element, name) for name in nodes)
     if animations:
-        clips.activate(scene, None)
-        # Bones without a skin have no other rest pose than where they are now, and that is not yet where they rest.
+        clip_playback.activate(scene, None)
+        # The rest pose of bones without a skin is their current pose: it has to be updated.
         scene.frame_set(scene.frame_current)
     return animations, animated, first, last
 
 
-def _holds(take: clips.Take) -> bool:
-    """Whether the add-on writes anything of what the clip changes: no lights, and what shows is not animated."""
-    for owner, slot in take.parts:
-        paths = clips.paths(take.action, slot)
+def _is_written(clip: clips.Clip) -> bool:
+    """Whether the add-on writes anything of the clip: it animates no lights, no visibility and no modifiers."""
+    for owner, slot in clip.parts:
+        paths = clips.paths(clip.action, slot)
         if owner.id_type == "CAMERA":
             paths &= {"lens", "dof.focus_distance"}
         elif owner.id_type == "OBJECT":

@@ -1,7 +1,8 @@
-"""glTF 2.0: glb both ways, gltf in (its writing is the native lane's)."""
+"""glTF 2.0: reads glb and gltf, writes glb. The service makes a gltf of that by itself."""
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,30 +15,41 @@ from io_scene_gltf2.io.com.gltf2_io import Animation
 from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
 from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
 
-from .. import caches, clips, rates, scene, unheld
+from ..animation import clips, frame_rate
+from ..blender_api import scene, visibility
+from ..blender_api.addon_patches import patched
+from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
-from ..operators import exporting, importing
-from . import glb
+from ..materials import features
+from . import glb_container
 
-# What one key of a channel has: blend shapes are scalars.
+# Extensions that the importer does not read -> feature, and the property that is 0 without it.
+_UNREAD = {
+    "KHR_materials_iridescence": ("iridescence", "iridescenceFactor"),
+    "KHR_materials_dispersion": ("dispersion", "dispersion"),
+    "KHR_materials_diffuse_transmission": ("diffuse transmission", "diffuseTransmissionFactor"),
+}
+
+
+# Numbers in a key of a channel; blend shapes are scalars.
 _FLOATS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 
 
 def read(job: Job) -> str:
     """Imports the file."""
-    document = glb.document(Path(job.input))
+    document = glb_container.document(Path(job.input))
     version = str((document.get("asset") or {}).get("version", "")) if document else ""
     if version.startswith("1."):
         raise ConversionError("import_failed", f"the file is glTF {version}; only 2.0 can be read")
-    # Where the file says which scene is shown, the others become scenes of their own. As collections they would come
-    # into this one, hidden, and some exporters write what is hidden.
+    # If the file names its default scene, the others become scenes. As collections they would be hidden objects of this
+    # scene, which some exporters write.
     apart = len(document.get("scenes") or []) > 1 and document.get("scene") is not None
-    with _frames_where_keys_are():
+    with _frame_rate_from_keys():
         importing(
             job,
             bpy.ops.import_scene.gltf,
-            # Else every bone brings a little sphere into the scene.
+            # Otherwise every bone adds a sphere to the scene.
             disable_bone_shape=True,
             bone_heuristic="BLENDER",
             import_pack_images=True,
@@ -45,35 +57,46 @@ def read(job: Job) -> str:
             import_scene_as_collection=not apart,
         )
     if apart:
-        _leave_out_what_no_scene_shows(job)
-        scene.tell_others(job)
-    unheld.tell_unread(job, document)
+        _remove_orphans(job)
+        scene.report_other_scenes(job)
+    report_unread(job, document)
     clips.snap_to_frames()
-    _remove_shells()
+    _remove_leftover_empties()
     return "import_scene.gltf"
+
+
+def report_unread(job: Job, document: dict) -> None:
+    """Reports features of a document's materials that the importer does not read."""
+    lost = Counter()
+    for material in document.get("materials") or []:
+        extensions = material.get("extensions") or {}
+        found = {name: value for name, value in extensions.items() if isinstance(value, dict)}
+        lost.update(word for name, (word, value) in _UNREAD.items() if found.get(name, {}).get(value))
+    for word, count in sorted(lost.items()):
+        job.lose("feature", count, "not read", name=word)
 
 
 def write(job: Job) -> None:
     """Exports the scene as glb, with every clip under its name."""
     _normalise_lights()
-    with _rate_as_the_addon_means_it(), refraction(job):
+    with _fps_base_inverted(), chosen_refraction(job):
         exporting(
             job,
             bpy.ops.export_scene.gltf,
             check_existing=False,
             export_format="GLB",
-            # Else every scene becomes one of the file.
+            # Otherwise the file gets all scenes.
             use_active_scene=True,
             export_yup=True,
             export_cameras=True,
             export_lights=True,
             export_extras=True,
             export_skins=True,
-            # Without clips the pose is part of the model, with them it is some frame of one.
-            export_rest_position_armature=bool(clips.takes(bpy.context.scene)),
+            # Without clips the pose is part of the model; with them it is a frame of one.
+            export_rest_position_armature=bool(clips.find(bpy.context.scene)),
             export_morph=True,
             export_morph_normal=True,
-            # Point clouds and wire models have nothing else.
+            # Point clouds and wireframes have no faces.
             use_mesh_vertices=_without_faces(),
             use_mesh_edges=_without_faces(),
             export_vertex_color="ACTIVE",
@@ -85,71 +108,72 @@ def write(job: Job) -> None:
             export_optimize_animation_size=True,
             export_draco_mesh_compression_enable=job.draco,
         )
-    _keep_still_frames(Path(job.output))
+    _restore_still_keys(Path(job.output))
 
 
 @contextlib.contextmanager
-def refraction(job: Job) -> Iterator[None]:
-    """Has the add-on write every index of refraction that was chosen; it does so beside some other properties alone."""
-    usual = materials.export_ior, exporter.__check_ior
+def chosen_refraction(job: Job) -> Iterator[None]:
+    """Makes the add-on write every index of refraction that an author chose.
+
+    It writes one only beside other extensions such as transmission. Blender 5.0; it can go when the add-on writes
+    KHR_materials_ior for any value but 1.5.
+    """
+    export_ior, check_ior = materials.export_ior, exporter.__check_ior
     chosen = set()
 
     def export(material: bpy.types.Material, extensions: dict, settings: dict) -> object:
-        if not unheld.has_ior(job, material):
-            return usual[0](material, extensions, settings)
+        if not features.has_ior(job, material):
+            return export_ior(material, extensions, settings)
         chosen.add(material.name)
-        return usual[0](material, {**extensions, "KHR_materials_specular": None}, settings)
+        return export_ior(material, {**extensions, "KHR_materials_specular": None}, settings)
 
     def check(document: dict, settings: dict) -> None:
-        """Takes out those that are alone, as the add-on does, but for the chosen ones."""
+        """Removes indices without other extensions, as the add-on does, but keeps the chosen ones."""
         others = [material for material in document.get("materials", []) if material.get("name") not in chosen]
         declared = settings["gltf_need_to_keep_extension_declaration"]
-        usual[1]({"materials": others}, settings)
+        check_ior({"materials": others}, settings)
         if chosen:
             settings["gltf_need_to_keep_extension_declaration"] = declared
 
-    materials.export_ior, exporter.__check_ior = export, check
-    try:
+    with patched(materials, export_ior=export), patched(exporter, __check_ior=check):
         yield
-    finally:
-        materials.export_ior, exporter.__check_ior = usual
 
 
 @contextlib.contextmanager
-def _frames_where_keys_are() -> Iterator[None]:
-    """Has the add-on make the clips at the rate that their keys were made with, which it does not ask for."""
-    usual = BlenderScene.create_animations
+def _frame_rate_from_keys() -> Iterator[None]:
+    """Sets the scene's frame rate to that of the keys before the add-on makes the clips.
+
+    The add-on uses the scene's rate as it is. Blender 5.0; it can go when the add-on guesses the rate.
+    """
+    create_animations = BlenderScene.create_animations
 
     def create(gltf: glTFImporter) -> None:
-        found = rates.rate([_curves(gltf, animation) for animation in gltf.data.animations or []])
+        found = frame_rate.rate([_curves(gltf, animation) for animation in gltf.data.animations or []])
         if found:
-            caches.set_fps(found)
-        with _rate_as_the_addon_means_it():
-            usual(gltf)
+            scene.set_frame_rate(found)
+        with _fps_base_inverted():
+            create_animations(gltf)
 
-    BlenderScene.create_animations = staticmethod(create)
-    try:
+    with patched(BlenderScene, create_animations=create):
         yield
-    finally:
-        BlenderScene.create_animations = staticmethod(usual)
 
 
-def _curves(gltf: glTFImporter, animation: Animation) -> list[rates.Curve]:
+def _curves(gltf: glTFImporter, animation: Animation) -> list[frame_rate.Curve]:
     smooth = {sampler.input: sampler.interpolation == "CUBICSPLINE" for sampler in animation.samplers}
     curves = []
     for accessor, is_smooth in smooth.items():
         times = np.sort(BinaryData.decode_accessor(gltf, accessor)[:, 0].astype(np.float64))
         if len(times) and np.isfinite(times).all():
-            curves.append(rates.Curve(times, is_smooth))
+            curves.append(frame_rate.Curve(times, is_smooth))
     return curves
 
 
-def _keep_still_frames(path: Path) -> None:
-    """Gives a clip in which nothing moves back the keys that the add-on left out, without which it has two frames."""
-    frames = {take.name: int(take.end) - int(take.start) + 1 for take in clips.takes(bpy.context.scene)}
+def _restore_still_keys(path: Path) -> None:
+    """Restores the keys of clips in which nothing moves: the add-on keeps two, so that a clip would have two frames."""
+    frames = {clip.name: int(clip.end) - int(clip.start) + 1 for clip in clips.find(bpy.context.scene)}
     if max(frames.values(), default=0) <= 2:
         return
-    _version, text = glb.version_and_json(path)
+    _version, text = glb_container.version_and_json(path)
     document = json.loads(text)
     accessors = document.get("accessors", [])
     still = []
@@ -159,7 +183,7 @@ def _keep_still_frames(path: Path) -> None:
             still.append((sampler, frames[animation["name"]]))
     if not still:
         return
-    buffer, length = glb.buffer_place(path)
+    buffer, length = glb_container.buffer_place(path)
     more = b""
     for sampler, count in still:
         times, values = accessors[sampler["input"]], accessors[sampler["output"]]
@@ -178,12 +202,15 @@ def _keep_still_frames(path: Path) -> None:
             document["bufferViews"].append(view)
             more += content
     document["buffers"][0]["byteLength"] = length + len(more)
-    glb.extend(path, document, more)
+    glb_container.extend(path, document, more)
 
 
 @contextlib.contextmanager
-def _rate_as_the_addon_means_it() -> Iterator[None]:
-    """The add-on multiplies by ``fps_base`` where Blender divides by it: 29.97 frames a second would become 30.03."""
+def _fps_base_inverted() -> Iterator[None]:
+    """Inverts ``fps_base`` for the add-on, which multiplies by it where Blender divides: 29.97 would become 30.03.
+
+    Blender 5.0; it can go when ``fps * fps_base`` is gone from the add-on.
+    """
     render = bpy.context.scene.render
     base = render.fps_base
     render.fps_base = 1 / base
@@ -193,19 +220,19 @@ def _rate_as_the_addon_means_it() -> Iterator[None]:
         render.fps_base = base
 
 
-def _leave_out_what_no_scene_shows(job: Job) -> None:
+def _remove_orphans(job: Job) -> None:
     collections = bpy.context.view_layer.layer_collection.children
     orphans = [collection for collection in collections if collection.name.startswith("Orphan Nodes")]
     for collection in orphans:
         collection.exclude = True
     if orphans:
-        scene.leave_out_hidden(job)
+        visibility.remove_hidden(job)
 
 
-def _remove_shells() -> None:
-    """Removes the empties that the importer leaves where it moved a skinned mesh to its skeleton.
+def _remove_leftover_empties() -> None:
+    """Removes empties that the importer leaves where it moved an animated skinned mesh to its skeleton.
 
-    It leaves one behind wherever the mesh is animated, and gives the mesh another name: one more with every round trip.
+    It also renames the mesh, so that every round trip would add an empty.
     """
     for mesh in scene.meshes():
         name, dot, number = mesh.name.rpartition(".")
@@ -220,9 +247,9 @@ def _without_faces() -> bool:
 
 
 def _normalise_lights() -> None:
-    """Lights with a colour temperature, or whose strength grows with their size, stop Blender 5.0's exporter.
+    """Converts colour temperatures, and strengths that grow with the size, to plain colour and strength.
 
-    Both are what USD's have. They look the same without.
+    Lights from USD have both, and Blender 5.0's exporter fails on them. It can go when the exporter does not.
     """
     for item in scene.objects():
         if item.type != "LIGHT":
@@ -233,7 +260,7 @@ def _normalise_lights() -> None:
             light.normalize = True
         if light.use_temperature:
             colour = [own * warm for own, warm in zip(light.color, light.temperature_color, strict=True)]
-            # glTF's go up to one.
+            # Colours in glTF are at most 1.
             brightest = max(*colour, 1.0)
             light.color = [value / brightest for value in colour]
             light.energy *= brightest

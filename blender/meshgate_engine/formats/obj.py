@@ -4,11 +4,12 @@ from pathlib import Path
 
 import bpy
 
-from .. import duplicates, long_lines
+from ..blender_api.operators import exporting, importing
+from ..geometry import coincident_faces
 from ..job import Job
-from ..operators import exporting, importing
+from . import line_length
 
-# The importer's buffer: it leaves out all that follows a line that does not fit.
+# The importer's buffer, in bytes: it leaves out everything after a longer line.
 _LONGEST_LINE = 256 << 10
 
 _COLOURS = {"Base Color": "Kd", "Emission Color": "Ke"}
@@ -16,10 +17,10 @@ _COLOURS = {"Base Color": "Kd", "Emission Color": "Ke"}
 
 def read(job: Job) -> str:
     """Imports the file."""
-    long_lines.refuse(Path(job.input), _LONGEST_LINE)
-    # The importer's own validation drops faces that are back to back.
+    line_length.check(Path(job.input), _LONGEST_LINE)
+    # The importer's validation removes faces that share all vertices.
     importing(job, bpy.ops.wm.obj_import, validate_meshes=False)
-    duplicates.part()
+    coincident_faces.separate()
     return "wm.obj_import"
 
 
@@ -41,7 +42,7 @@ def write(job: Job) -> None:
 
 
 def _add_tints(job: Job, library: Path) -> None:
-    """Writes the colours that textures are multiplied with, which the exporter leaves out beside a texture."""
+    """Adds the colours that tint textures, which the exporter does not write beside a texture."""
     lines = []
     for line in library.read_text("utf-8", "surrogateescape").splitlines():
         lines.append(line)

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import bpy
 
-from .. import long_lines
+from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
 from ..job import Job
-from ..operators import exporting, importing
+from . import line_length
 
-# The importer's buffer: a line that does not fit aborts Blender.
+# The importer's buffer, in bytes: a longer line aborts Blender.
 _LONGEST_LINE = 64 << 10
 
 
 def read(job: Job) -> str:
     """Imports the file."""
     path = Path(job.input)
-    long_lines.refuse(path, _LONGEST_LINE, _end_of_text(path))
+    line_length.check(path, _LONGEST_LINE, _end_of_text(path))
     try:
         importing(job, bpy.ops.wm.ply_import, import_colors="SRGB")
     except ConversionError as error:
@@ -30,7 +30,7 @@ def read(job: Job) -> str:
 
 
 def _end_of_text(path: Path) -> int | None:
-    """Where the lines end: after the header in a binary file; None in a text file."""
+    """The end of the text: that of the header in a binary file; None in a text file."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         header = re.search(rb"^end_header\s", content, re.MULTILINE)
         end = header.end() if header else len(content)
@@ -48,7 +48,7 @@ def write(job: Job) -> None:
         export_uv=True,
         export_normals=True,
         export_colors="SRGB",
-        # With other attributes the exporter writes past its buffers when the meshes' vertex groups differ.
+        # With other attributes, the exporter of Blender 5.0 overruns its buffers when vertex groups of meshes differ.
         export_attributes=False,
         export_triangulated_mesh=job.triangulate,
     )

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import bpy
 
-from .. import measure
+from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
+from ..geometry import triangle_count
 from ..job import Job
-from ..operators import exporting, importing
 
 
 def read(job: Job) -> str:
     """Imports the file."""
-    # Of an empty one in text it would say that it cannot be read, of a binary one make an object without anything.
+    # The importer refuses empty text files as unreadable, and makes an empty object of binary ones.
     before = _triangles(Path(job.input).read_bytes())
     importing(job, bpy.ops.wm.stl_import)
     after = sum(len(mesh.polygons) for mesh in bpy.data.meshes)
@@ -22,12 +22,12 @@ def read(job: Job) -> str:
 
 
 def _triangles(content: bytes) -> int:
-    """How many triangles are in a file. Raises ``empty_model``."""
+    """The number of triangles in a file. Raises ``empty_model`` without any."""
     text = content.lower() if content.lstrip()[:5].lower() == b"solid" else b""
     if b"endsolid" in text:
         count, empty = text.count(b"endfacet"), b"facet" not in text
     else:
-        # After the heading of a binary file, how many follow.
+        # A binary file may be cut off.
         count = min(int.from_bytes(content[80:84], "little"), (len(content) - 84) // 50)
         empty = len(content) == 84 and content[80:] == bytes(4)
     if empty:
@@ -37,6 +37,6 @@ def _triangles(content: bytes) -> int:
 
 def write(job: Job) -> None:
     """Exports the scene as binary STL."""
-    if not measure.has_faces():
+    if not triangle_count.has_more_triangles(0):
         raise ConversionError("empty_model", "the model has no faces, and an stl file holds nothing else")
     exporting(job, bpy.ops.wm.stl_export, check_existing=False, ascii_format=False)

@@ -7,14 +7,15 @@ from types import ModuleType
 
 import bpy
 
-from .. import caches, clips, modifiers, scene
+from ..animation import bake_caches, clips, mesh_animation
+from ..blender_api import scene
+from ..blender_api.operators import exporting, importing
 from ..job import Job
-from ..operators import exporting, importing
 
-# Kelvin; USD's white, while Blender's is a shade off.
+# Kelvin: white in USD, almost white in Blender.
 _WHITE = 6500.0
 
-# What a clip of a skeleton holds.
+# The attributes of a SkelAnimation.
 _ANIMATED = {"translations", "rotations", "scales", "blendShapeWeights"}
 
 
@@ -31,25 +32,25 @@ def read(job: Job) -> str:
     for item in scene.objects():
         if item.type == "LIGHT" and abs(item.data.temperature - _WHITE) < 1.0:
             item.data.use_temperature = False
-    moves = caches.moves()
-    if moves or caches.changing():
-        caches.set_fps(_frames_per_second(job.input))
+    moves = bake_caches.has_motion()
+    if moves or bake_caches.has_cached_meshes():
+        scene.set_frame_rate(_frames_per_second(job.input))
     if moves:
-        caches.make_clip("Animation")
+        bake_caches.bake_to_clip("Animation")
     return "wm.usd_import"
 
 
 def _frames_per_second(path: str) -> float:
-    """What the file says of its time codes, which the importer takes for frames; 24 where it says nothing."""
-    pxr = _pxr()
+    """The file's time codes per second, as the importer takes time codes for frames; 24 without any."""
+    pxr = _load_pxr()
     try:
         return pxr.Sdf.Layer.OpenAsAnonymous(path, metadataOnly=True).timeCodesPerSecond
     except (pxr.Tf.ErrorException, AttributeError):
         return 24.0
 
 
-def _pxr() -> ModuleType:
-    """What of USD's own library reads layers. It takes longer to load than most files to import."""
+def _load_pxr() -> ModuleType:
+    """Loads USD's library when it is needed, since loading it takes longer than importing most files."""
     folder = str(Path(bpy.utils.resource_path("LOCAL"), "python/lib/python3.11/site-packages"))
     if folder not in sys.path:
         sys.path.append(folder)
@@ -61,8 +62,8 @@ def _pxr() -> ModuleType:
 
 def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
-    found = clips.takes(bpy.context.scene)
-    moving = bool(found) or modifiers.changing()
+    found = clips.find(bpy.context.scene)
+    moving = bool(found) or mesh_animation.has_modifiers()
     _whiten_lights()
     exporting(
         job,
@@ -84,13 +85,13 @@ def write(job: Job) -> None:
         triangulate_meshes=job.triangulate,
         evaluation_mode="VIEWPORT",
     )
-    if job.animation and any(clips.is_assigned(take) and clips.part_stands_still(take) for take in found):
-        _hold(Path(job.output))
+    if job.animation and any(clips.is_assigned(clip) and clips.has_still_part(clip) for clip in found):
+        _hold_poses(Path(job.output))
 
 
-def _hold(path: Path) -> None:
-    """Says of a pose that it lasts until the clip's end: told once, as the exporter does, it is no clip to readers."""
-    pxr = _pxr()
+def _hold_poses(path: Path) -> None:
+    """Repeats poses that do not change at the clip's end: readers take a single value, as exported, for no clip."""
+    pxr = _load_pxr()
     if path.suffix != ".usdz":
         _hold_in_layer(pxr, path)
         return
@@ -102,7 +103,7 @@ def _hold(path: Path) -> None:
             file = Path(folder, f"{number}{Path(name).suffix}")
             file.write_bytes(package.GetFile(name))
             if number == 0:
-                # By the rule of the format the first is the model.
+                # The first file of a usdz is the model.
                 _hold_in_layer(pxr, file)
             writer.AddFile(str(file), name)
     writer.Save()
@@ -124,7 +125,10 @@ def _hold_in_layer(pxr: ModuleType, path: Path) -> None:
 
 
 def _whiten_lights() -> None:
-    """Blender 5.0 writes colour temperatures as if all were switched on: those that are off become white's."""
+    """Sets unused colour temperatures to white, since Blender 5.0 writes them as if they were used.
+
+    It can go when the exporter heeds ``use_temperature``.
+    """
     for item in scene.objects():
         if item.type == "LIGHT" and not item.data.use_temperature:
             item.data.temperature = _WHITE

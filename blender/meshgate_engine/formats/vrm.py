@@ -7,34 +7,20 @@ from pathlib import Path
 
 import bpy
 
-from .. import avatar, clips, humanoid, scene, terms, unheld
+from ..animation import clip_playback
+from ..blender_api import scene
+from ..blender_api.addon_patches import patched
+from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
+from ..humanoid import bone_mapping, expressions, licence, vrm0_to_vrm1
 from ..job import Job
-from ..operators import exporting, importing
-from . import glb, gltf
-
-# Expression of VRM 1.0 -> names of blend shapes that mean it, lower case and without separators.
-_EXPRESSIONS = {
-    "blink": ("blink", "eyesclosed", "blinkboth", "まばたき"),
-    "blink_left": ("blinkl", "blinkleft", "eyeblinkleft", "winkleft"),
-    "blink_right": ("blinkr", "blinkright", "eyeblinkright", "winkright"),
-    "aa": ("a", "aa", "mouthopen", "visemeaa", "vrcvaa", "あ"),
-    "ih": ("i", "ih", "visemei", "vrcvih", "い"),
-    "ou": ("u", "ou", "visemeu", "vrcvou", "う"),
-    "ee": ("e", "ee", "visemee", "vrcve", "え"),
-    "oh": ("o", "oh", "visemeo", "vrcvoh", "お"),
-    "happy": ("happy", "joy", "smile", "笑い"),
-    "angry": ("angry", "anger", "怒り"),
-    "sad": ("sad", "sorrow", "悲しい"),
-    "relaxed": ("relaxed", "fun"),
-    "surprised": ("surprised", "surprise", "びっくり"),
-}
+from . import glb_container, gltf
 
 
 def read(job: Job) -> str:
-    """Imports the avatar; whoever sends a file may use it, so that no licence question is asked."""
+    """Imports the avatar. The add-on does not ask for its licence: who sends a file may use it."""
     os.environ["BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION"] = "true"
-    with humanoid.menus_left_alone():
+    with bone_mapping.without_candidate_updates():
         importing(
             job,
             bpy.ops.import_scene.vrm,
@@ -43,29 +29,29 @@ def read(job: Job) -> str:
             set_shading_type_to_material_on_import=False,
             enable_mtoon_outline_preview=False,
         )
-    unheld.tell_unread(job, glb.document(Path(job.input)))
-    # A VRM holds no clips; the add-on makes one of its T-pose.
-    clips.remove_all()
+    gltf.report_unread(job, glb_container.document(Path(job.input)))
+    # A VRM has no clips; the add-on makes one of its T-pose.
+    clip_playback.remove_animation()
     return "import_scene.vrm"
 
 
 def write(job: Job) -> None:
     """Exports the avatar as VRM 1.0 in its rest pose."""
-    item = humanoid.armature()
-    avatar.upgrade(job, item)
-    humanoid.assign(item, job)
+    item = bone_mapping.armature()
+    vrm0_to_vrm1.upgrade(job, item)
+    bone_mapping.assign(item, job)
     if len(scene.armatures()) > 1:
         job.warn(f"of {len(scene.armatures())} skeletons the one with most bones became the avatar's: {item.name}")
-    clips.activate(bpy.context.scene, None)
+    clip_playback.activate(bpy.context.scene, None)
     for mesh in scene.meshes():
         for block in mesh.data.shape_keys.key_blocks if mesh.data.shape_keys else ():
             block.value = 0.0
     vrm = item.data.vrm_addon_extension.vrm1
-    # Else the add-on bends the skeleton into what it takes for a T-pose, and its mesh with it.
+    # Otherwise the add-on poses the skeleton, and the mesh, in its idea of a T-pose.
     vrm.humanoid.pose = "restPositionPose"
-    _fill_expressions(vrm)
-    terms.fill(job, vrm.meta, item.data.vrm_addon_extension.vrm0.meta)
-    with _vertex_colours_as_they_are(), gltf.refraction(job):
+    expressions.add_from_blend_shapes(vrm)
+    licence.fill(job, vrm.meta, item.data.vrm_addon_extension.vrm0.meta)
+    with _active_vertex_colours(), gltf.chosen_refraction(job):
         exporting(
             job,
             bpy.ops.export_scene.vrm,
@@ -77,58 +63,39 @@ def write(job: Job) -> None:
             export_try_sparse_sk=True,
             ignore_warning=True,
         )
-    _check(job, vrm.meta.contact_information)
+    _finish(job, vrm.meta.contact_information)
 
 
 @contextlib.contextmanager
-def _vertex_colours_as_they_are() -> Iterator[None]:
-    """The add-on asks for those that materials use; glTF's exporter puts a white layer before any others."""
+def _active_vertex_colours() -> Iterator[None]:
+    """Makes the VRM add-on export the active vertex colours; by default glTF's exporter adds a white layer first.
+
+    VRM add-on 4.10.2; it can go when the add-on has an option for ``export_vertex_color``.
+    """
     from io_scene_vrm.external import io_scene_gltf2_support
 
-    usual = io_scene_gltf2_support._invoke_export_scene_gltf
+    invoke = io_scene_gltf2_support._invoke_export_scene_gltf
 
     def export(arguments: io_scene_gltf2_support.ExportSceneGltfArguments) -> set[str]:
         arguments.export_vertex_color = "ACTIVE"
-        return usual(arguments)
+        return invoke(arguments)
 
-    io_scene_gltf2_support._invoke_export_scene_gltf = export
-    try:
+    with patched(io_scene_gltf2_support, _invoke_export_scene_gltf=export):
         yield
-    finally:
-        io_scene_gltf2_support._invoke_export_scene_gltf = usual
 
 
-def _fill_expressions(vrm: bpy.types.PropertyGroup) -> None:
-    """Makes expressions of blend shapes whose names say what they are, unless the source has its own."""
-    presets = vrm.expressions.preset
-    if any(len(getattr(presets, name).morph_target_binds) for name in _EXPRESSIONS):
-        return
-    for mesh in scene.meshes():
-        if not mesh.data.shape_keys:
-            continue
-        for block in mesh.data.shape_keys.key_blocks[1:]:
-            plain = "".join(letter for letter in block.name.rpartition(".")[2].lower() if letter.isalnum())
-            expression = next((name for name, words in _EXPRESSIONS.items() if plain in words), None)
-            if expression is None:
-                continue
-            bind = getattr(presets, expression).morph_target_binds.add()
-            bind.node.mesh_object_name = mesh.name
-            bind.index = block.name
-            bind.weight = 1.0
-
-
-def _check(job: Job, contact: str) -> None:
+def _finish(job: Job, contact: str) -> None:
     try:
-        document, buffer = glb.load(Path(job.output))
+        document, buffer = glb_container.load(Path(job.output))
         vrm = document["extensions"]["VRMC_vrm"]
         bones, meta = vrm["humanoid"]["humanBones"], vrm["meta"]
     except (ValueError, LookupError, TypeError) as error:
         raise ConversionError("export_failed", "the vrm file written is no avatar") from error
-    if any(name not in bones for name in humanoid.REQUIRED):
+    if any(name not in bones for name in bone_mapping.REQUIRED):
         raise ConversionError("export_failed", "the vrm file written has an incomplete humanoid")
     if not document.get("meshes"):
         raise ConversionError("geometry_lost", "the vrm file written has no mesh")
     if contact and "contactInformation" not in meta:
-        # The add-on forgets it.
+        # VRM add-on 4.10.2 does not write it.
         meta["contactInformation"] = contact
-        glb.save(Path(job.output), document, buffer)
+        glb_container.save(Path(job.output), document, buffer)

@@ -1,7 +1,7 @@
-"""VRM animation: the motion of a humanoid with no avatar, in a glb with the extension VRMC_vrm_animation.
+"""VRM animation: the motion of a humanoid without an avatar, in a glb with the extension VRMC_vrm_animation.
 
-The VRM add-on reads one only onto an avatar that is there already, and glTF's importer makes a skeleton only of
-nodes that a skin names: the importer gets a copy with such a skin, and so reads the motion as it is.
+The VRM add-on needs an avatar to read one, and glTF's importer makes a skeleton only of nodes in a skin: it gets a copy
+of the file with such a skin.
 """
 
 import contextlib
@@ -10,11 +10,14 @@ from pathlib import Path
 
 import bpy
 
-from .. import clips, humanoid, lengths, scene
+from ..animation import clip_export, clip_playback, clips, sample_limit
+from ..blender_api import scene
+from ..blender_api.addon_patches import patched
+from ..blender_api.operators import exporting
 from ..errors import ConversionError
+from ..humanoid import bone_mapping
 from ..job import Job
-from ..operators import exporting
-from . import glb, gltf
+from . import glb_container, gltf
 
 _EXTENSION = "VRMC_vrm_animation"
 
@@ -22,7 +25,7 @@ _EXTENSION = "VRMC_vrm_animation"
 def read(job: Job) -> str:
     """Imports the motion as a skeleton with a humanoid and one clip."""
     try:
-        document, buffer = glb.load(Path(job.input))
+        document, buffer = glb_container.load(Path(job.input))
         human = document["extensions"][_EXTENSION]["humanoid"]["humanBones"]
         nodes = document["nodes"]
         bones = {name: int(bone["node"]) for name, bone in human.items()}
@@ -33,7 +36,7 @@ def read(job: Job) -> str:
         raise ConversionError("no_animation", "the model has no animation")
     expressions = document["extensions"][_EXTENSION].get("expressions") or {}
     if any(expressions.get(kind) for kind in ("preset", "custom")):
-        job.lose("expressions: only the motion of the bones is converted")
+        job.lose("all expressions", 1, "bones only")
 
     title = document["animations"][0].get("name") or Path(job.input).stem
     document["animations"] = [{**document["animations"][0], "name": title}]
@@ -44,23 +47,23 @@ def read(job: Job) -> str:
     document["skins"] = [{"joints": joints}]
     copy = Path("tmp") / "motion.glb"
     copy.parent.mkdir(exist_ok=True)
-    glb.save(copy, document, buffer)
+    glb_container.save(copy, document, buffer)
     as_glb = Job(str(copy), "glb", job.output, job.output_format)
     try:
         gltf.read(as_glb)
     except ConversionError as error:
         raise ConversionError(error.code, error.detail.replace("glb", "vrma")) from error
 
-    item = humanoid.armature()
+    item = bone_mapping.armature()
     for other in [other for other in scene.objects() if other != item and other not in _above(item)]:
         bpy.data.objects.remove(other)
-    humanoid.write(item, {name: bone for name, bone in names.items() if bone in item.data.bones})
-    humanoid.assign(item)
+    bone_mapping.write(item, {name: bone for name, bone in names.items() if bone in item.data.bones})
+    bone_mapping.assign(item)
     return "import_scene.gltf"
 
 
 def _joints(nodes: list[dict], human: set[int], hips: int) -> list[int]:
-    """The human bones' nodes and those between them, from the hips down."""
+    """The nodes of the human bones and those between them, from the hips down."""
     joints: list[int] = []
 
     def visit(index: int) -> bool:
@@ -91,61 +94,59 @@ def _above(item: bpy.types.Object) -> list[bpy.types.Object]:
 
 def write(job: Job) -> None:
     """Exports one clip of the human in the scene."""
-    item = humanoid.armature()
-    take = clips.choose(job, item, clips.takes(bpy.context.scene))
-    if take is None:
+    item = bone_mapping.armature()
+    clip = clip_export.choose_one(job, item, clips.find(bpy.context.scene))
+    if clip is None:
         raise ConversionError("no_animation", "the model has no animation")
-    lengths.check_takes([take])
-    humanoid.assign(item, job)
+    sample_limit.check_clips([clip])
+    bone_mapping.assign(item, job)
     for mesh in scene.meshes():
         for collection in list(mesh.users_collection):
             collection.objects.unlink(mesh)
-    clips.activate(bpy.context.scene, take)
-    _only_slot(item, take)
-    bpy.context.scene.frame_start, bpy.context.scene.frame_end = round(take.start), round(take.end)
+    clip_playback.activate(bpy.context.scene, clip)
+    _only_slot(item, clip)
+    bpy.context.scene.frame_start, bpy.context.scene.frame_end = round(clip.start), round(clip.end)
     bpy.context.view_layer.objects.active = item
-    with _bones_looked_up_once():
+    with _cached_human_bones():
         exporting(job, bpy.ops.export_scene.vrma, armature_object_name=item.name)
-    _finish(job, take.name)
+    _finish(job, clip.name)
 
 
 @contextlib.contextmanager
-def _bones_looked_up_once() -> Iterator[None]:
-    """Spares the add-on the table of all human bones that it makes anew for each bone of each frame.
+def _cached_human_bones() -> Iterator[None]:
+    """Caches the table of human bones, which the add-on rebuilds for each bone of each frame.
 
-    That was four fifths of the time. Nobody assigns bones while it exports.
+    Nothing assigns bones during the export, and rebuilding took four fifths of the time. VRM add-on 4.10.2; it can go
+    when the add-on builds the table once.
     """
     from io_scene_vrm.editor.vrm1.property_group import Vrm1HumanBonesPropertyGroup as Group
 
-    usual = Group.human_bone_name_to_human_bone
+    table_of = Group.human_bone_name_to_human_bone
     made: dict[int, dict] = {}
 
     def remembered(group: bpy.types.PropertyGroup) -> dict:
         key = group.as_pointer()
         if key not in made:
-            made[key] = usual(group)
+            made[key] = table_of(group)
         return made[key]
 
-    Group.human_bone_name_to_human_bone = remembered
-    try:
+    with patched(Group, human_bone_name_to_human_bone=remembered):
         yield
-    finally:
-        Group.human_bone_name_to_human_bone = usual
 
 
-def _only_slot(item: bpy.types.Object, take: clips.Take) -> None:
-    """Takes the other slots out of the clip: the add-on evaluates its first one, which may be blend shapes'."""
-    keep = next(slot for owner, slot in take.parts if owner == item)
-    for slot in [slot for slot in take.action.slots if slot != keep]:
-        take.action.slots.remove(slot)
+def _only_slot(item: bpy.types.Object, clip: clips.Clip) -> None:
+    """Removes the other slots of the clip: the add-on evaluates the first one, which may be of blend shapes."""
+    keep = next(slot for owner, slot in clip.parts if owner == item)
+    for slot in [slot for slot in clip.action.slots if slot != keep]:
+        clip.action.slots.remove(slot)
 
 
 def _finish(job: Job, name: str) -> None:
-    """Checks the file and gives the clip its name, which the add-on forgets."""
+    """Checks the file and adds the clip's name, which VRM add-on 4.10.2 does not write."""
     try:
-        document, buffer = glb.load(Path(job.output))
+        document, buffer = glb_container.load(Path(job.output))
         document["extensions"][_EXTENSION]["humanoid"]["humanBones"]["hips"]["node"]
         document["animations"][0]["name"] = name
     except (ValueError, LookupError, TypeError) as error:
         raise ConversionError("export_failed", "the vrma file written has no motion") from error
-    glb.save(Path(job.output), document, buffer)
+    glb_container.save(Path(job.output), document, buffer)

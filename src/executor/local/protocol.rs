@@ -2,7 +2,7 @@
 //!
 //! Both ends share one Unix stream socket, which the zygote finds as its standard input. A frame is a
 //! big-endian `u32` length followed by that many bytes of JSON, an object with a `type`. The other side of this
-//! file is `blender/meshgate_engine/protocol.py`; `blender/tests/protocol.json` holds one example of each
+//! file is `blender/meshgate_engine/runtime/protocol.py`; `blender/tests/protocol.json` holds one example of each
 //! message, and the tests of both sides read it.
 //!
 //! ```text

@@ -167,8 +167,8 @@ mod tests {
         let folder = packages[0].folder();
         assert!(packages.iter().all(|package| package.folder() == folder));
         assert_eq!(engines(base.path()), [folder]);
-        let written = fs::read(folder.join(NAME).join("protocol.py")).unwrap();
-        assert_eq!(written, include_bytes!("../../../blender/meshgate_engine/protocol.py"));
+        let written = fs::read(folder.join(NAME).join("runtime/protocol.py")).unwrap();
+        assert_eq!(written, include_bytes!("../../../blender/meshgate_engine/runtime/protocol.py"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A child needs files, memory and threads. The list names what it must not do rather than what it may, since what
 //! Blender and the drivers under it call differs from release to release; the numbers above those known here are
-//! refused as a whole. Files are landlock's to guard (`blender/meshgate_engine/sandbox.py`, which also loads this
+//! refused as a whole. Files are landlock's to guard (`blender/meshgate_engine/runtime/sandbox.py`, which also loads this
 //! program); this program closes what landlock does not see: other processes, sockets, and the attributes of files.
 //!
 //! Three answers are given. `EPERM` to what no honest conversion tries; `ENOSYS` to what the C library tries first

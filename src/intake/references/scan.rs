@@ -86,7 +86,7 @@ pub fn resolve(
     Ok(())
 }
 
-/// The engine's own words for it (`textures.py`).
+/// The engine's own words for it (`materials/texture_files.py`).
 fn ambiguous(name: &str) -> String {
     format!("several files may be the texture {name}; it may be the wrong one")
 }

@@ -93,7 +93,7 @@ fn put_python_without_landlock(desk: &Desk) {
     let prelude = "import runpy
 run_path = runpy.run_path
 def run_without_landlock(*arguments, **named):
-    from meshgate_engine import sandbox
+    from meshgate_engine.runtime import sandbox
     sandbox.missing = lambda program: [sandbox.LANDLOCK]
     return run_path(*arguments, **named)
 runpy.run_path = run_without_landlock

@@ -420,17 +420,17 @@ import runpy
 run_path = runpy.run_path
 def mistaken(*arguments, **named):
     import bpy
-    from meshgate_engine import process
+    from meshgate_engine import conversion
     from meshgate_engine.formats import abc
-    apply = process.apply
     def fail(job):
-        apply(job)
         if job.output_format == "ply":
             raise RuntimeError("a mistake in /our/own/code.py")
         if job.output_format == "glb":
             for mesh in bpy.data.meshes:
                 mesh.clear_geometry()
-    process.apply = fail
+    last = max(number for number, each in enumerate(conversion.PASSES) if each.stage == "processing")
+    mistake = conversion.Pass("processing", "a mistake", fail)
+    conversion.PASSES = (*conversion.PASSES[:last + 1], mistake, *conversion.PASSES[last + 1:])
     exporting = abc.exporting
     abc.exporting = lambda job, operator, **options: exporting(job, operator, nothing=options)
     return run_path(*arguments, **named)

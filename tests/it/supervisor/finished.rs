@@ -12,7 +12,7 @@ use crate::at_work::alive;
 const SLOW_TO_GO: &str = r#"
 import json, os, socket, time
 from pathlib import Path
-from meshgate_engine import protocol
+from meshgate_engine.runtime import protocol
 
 peer = socket.socket(fileno=os.dup(0))
 report = {"outcome": "succeeded", "input": {}, "output": None, "importer": "none", "packed_textures": 0, "losses": [],

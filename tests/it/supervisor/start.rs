@@ -23,7 +23,7 @@ async fn a_broken_engine_says_what_is_broken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_says_so_itself_is_broken() {
     let bench = Bench::scripted(
-        "import sys\nsys.modules['bpy'] = None\nfrom meshgate_engine import zygote\nzygote.main(run=print)",
+        "import sys\nsys.modules['bpy'] = None\nfrom meshgate_engine.runtime import zygote\nzygote.main(run=print)",
     );
     let error = bench.try_start().await.err().unwrap();
     assert!(matches!(error, EngineError::Broken { .. }), "{error:?}");

@@ -1,0 +1,1 @@
+"""Clips: finding, playing and preparing them, and baking other motion into them."""

@@ -1,0 +1,111 @@
+"""Bakes motion that Blender leaves in the imported file: USD and Alembic objects move by a constraint that reads it.
+
+It becomes a clip like any other. Both formats have one timeline, so everything that moves is one clip.
+"""
+
+import bpy
+import numpy as np
+
+from .. import capabilities
+from ..blender_api import actions, scene
+from . import keyframes, sample_limit
+
+_CONSTRAINT = "TRANSFORM_CACHE"
+_MODIFIER = "MESH_SEQUENCE_CACHE"
+
+
+def has_motion() -> bool:
+    """Whether anything moves in the scene that was imported."""
+    return bool(bpy.data.actions) or any(_constraints(item) for item in scene.objects())
+
+
+def has_cached_meshes() -> bool:
+    """Whether the scene has meshes whose shape Blender reads from the file in each frame."""
+    return any(is_cached(item) for item in scene.meshes())
+
+
+def is_cached(item: bpy.types.Object) -> bool:
+    """Whether Blender reads the shape of the mesh from its file in each frame."""
+    return any(modifier.type == _MODIFIER for modifier in item.modifiers)
+
+
+def still_reads_file(source: str) -> bool:
+    """Whether the scene still needs the file of format ``source`` that it was imported from."""
+    return capabilities.of(source).changing_meshes and has_cached_meshes()
+
+
+def remove_unused_caches() -> None:
+    """Removes references to the imported file, which a .blend would carry to machines that do not have it."""
+    bpy.data.batch_remove([cache for cache in bpy.data.cache_files if not cache.users])
+
+
+def clip_of_cached_meshes() -> list[dict]:
+    """The clip of cached meshes, which is not an action of Blender's, as the report has it; empty without one."""
+    world = bpy.context.scene
+    if not has_cached_meshes() or world.frame_end <= world.frame_start:
+        return []
+    fps = scene.frame_rate()
+    last = world.frame_end - world.frame_start
+    return [{"name": "Animation", "frames": last + 1, "seconds": round(last / fps, 6), "fps": fps}]
+
+
+def bake_to_clip(name: str) -> None:
+    """Makes one clip of everything that moves; ``name`` is its name if the file has none."""
+    cached = [item for item in scene.objects() if _constraints(item)]
+    if cached:
+        _bake(cached, name)
+    _merge_actions()
+    world = bpy.context.scene
+    for action in bpy.data.actions:
+        # These files leave out keys that change nothing, so that the length comes from the scene.
+        if world.frame_start < world.frame_end:
+            action.use_frame_range = True
+            action.frame_start, action.frame_end = world.frame_start, world.frame_end
+
+
+def _constraints(item: bpy.types.Object) -> list[bpy.types.Constraint]:
+    return [constraint for constraint in item.constraints if constraint.type == _CONSTRAINT]
+
+
+def _bake(cached: list[bpy.types.Object], name: str) -> None:
+    world = bpy.context.scene
+    sample_limit.check_frames(world.frame_start, world.frame_end, len(cached))
+    frames = range(world.frame_start, world.frame_end + 1)
+    poses = {item: np.empty((len(frames), 10), dtype=np.float32) for item in cached}
+    for row, frame in enumerate(frames):
+        world.frame_set(frame)
+        graph = bpy.context.evaluated_depsgraph_get()
+        for item, rows in poses.items():
+            basis = item.matrix_parent_inverse.inverted_safe() @ item.evaluated_get(graph).matrix_local
+            rows[row] = keyframes.transform_row(basis, rows[row - 1] if row else None)
+    for item, rows in poses.items():
+        for constraint in _constraints(item):
+            item.constraints.remove(constraint)
+        keyframes.set_transform(item, rows[0])
+    moving = {item: rows for item, rows in poses.items() if keyframes.differ(rows)}
+    if moving:
+        keyframes.new_clip(name, frames, moving)
+    world.frame_set(world.frame_start)
+
+
+def _merge_actions() -> None:
+    """Moves the curves of all actions into one: a skeleton's, or else the first."""
+    owners = [*scene.armatures(), *(item for item in scene.objects() if item.type != "ARMATURE")]
+    owners += [*bpy.data.shape_keys, *bpy.data.cameras, *bpy.data.lights]
+    owners = [owner for owner in owners if owner.animation_data and owner.animation_data.action_slot]
+    if len({owner.animation_data.action for owner in owners}) < 2:
+        return
+    kept = owners[0].animation_data.action
+    strip = kept.layers[0].strips[0]
+    for owner in owners:
+        action, old = owner.animation_data.action, owner.animation_data.action_slot
+        if action == kept:
+            continue
+        slot = kept.slots.new(owner.id_type, owner.name)
+        bag = strip.channelbag(slot, ensure=True)
+        for curve in action.layers[0].strips[0].channelbag(old).fcurves:
+            bag.fcurves.new_from_fcurve(curve)
+        actions.assign(owner, kept, slot)
+    for action in list(bpy.data.actions):
+        if action != kept and not action.users:
+            bpy.data.actions.remove(action)

@@ -1,0 +1,106 @@
+"""Plays clips: assigns them to what they move, and restores what was assigned before."""
+
+import contextlib
+import math
+from collections.abc import Callable, Container, Iterator
+
+import bpy
+
+from ..blender_api import actions
+from ..blender_api import scene as model
+from . import clips
+
+
+def activate(scene: bpy.types.Scene, clip: clips.Clip | None) -> None:
+    """Assigns the clip to everything that it moves, and no clip to anything else."""
+    activate_all(scene, [clip] if clip else [])
+
+
+def activate_all(scene: bpy.types.Scene, playing: list[clips.Clip]) -> None:
+    """Assigns clips that play together, and no clip to anything else; the first wins where several move one thing."""
+    for owner in clips.owners(scene):
+        data = owner.animation_data
+        if data:
+            # NLA tracks play other clips.
+            data.use_nla = False
+        if data and data.action:
+            data.action = None
+            # Otherwise the next clip begins with the blend shapes of this one.
+            _reset_pose(owner)
+    for armature in model.armatures():
+        _reset_pose(armature)
+    for clip in reversed(playing):
+        for owner, slot in clip.parts:
+            actions.assign(owner, clip.action, slot)
+
+
+def play(clip: clips.Clip, keeping: Container[bpy.types.Object]) -> None:
+    """Assigns the clip to everything that it moves; whatever it does not move keeps playing its own clip.
+
+    Poses and blend shapes begin at rest, except those in ``keeping`` to which the clip is already assigned.
+    """
+    for owner, slot in clip.parts:
+        if owner not in keeping or owner.animation_data is None or owner.animation_data.action != clip.action:
+            _reset_pose(owner)
+        actions.assign(owner, clip.action, slot)
+        # NLA tracks play other clips.
+        owner.animation_data.use_nla = False
+
+
+def _reset_pose(owner: bpy.types.ID) -> None:
+    """Resets the pose of a skeleton, or the values of blend shapes."""
+    for block in getattr(owner, "key_blocks", ()):
+        block.value = 0.0
+    for bone in owner.pose.bones if getattr(owner, "pose", None) else ():
+        bone.matrix_basis.identity()
+
+
+@contextlib.contextmanager
+def restoring(scene: bpy.types.Scene) -> Iterator[Callable[[], None]]:
+    """Restores assigned clips, poses and the frame at the end; the function that it yields does so earlier."""
+    owners = list(clips.owners(scene))
+    found = [(owner, owner.animation_data) for owner in owners if owner.animation_data]
+    assigned = {owner: (data.action, data.action_slot, data.use_nla) for owner, data in found}
+    places = {item: item.matrix_basis.copy() for item in scene.objects if item.animation_data}
+    poses = {bone: bone.matrix_basis.copy() for rig in model.armatures() for bone in rig.pose.bones}
+    shapes = {block: block.value for owner in owners for block in getattr(owner, "key_blocks", ())}
+    frame = scene.frame_current
+
+    def put() -> None:
+        for owner in owners:
+            data = owner.animation_data
+            if data:
+                action, slot, data.use_nla = assigned.get(owner, (None, None, True))
+                data.action = action
+                if action:
+                    data.action_slot = slot
+        for thing, matrix in (*places.items(), *poses.items()):
+            thing.matrix_basis = matrix
+        for block, value in shapes.items():
+            block.value = value
+
+    try:
+        yield put
+    finally:
+        put()
+        scene.frame_set(frame)
+
+
+def remove_animation() -> None:
+    """Removes all animation, at the first frame of the clips; skeletons and blend shapes go to rest."""
+    scene = bpy.context.scene
+    found = clips.find(scene)
+    moving = {owner for clip in found for owner, _slot in clip.parts}
+    if found:
+        scene.frame_set(math.floor(min(clip.start for clip in found)))
+    for owner in clips.owners(scene):
+        owner.animation_data_clear()
+    for action in list(bpy.data.actions):
+        bpy.data.actions.remove(action)
+    for owner in moving:
+        if owner.id_type == "KEY":
+            for block in owner.key_blocks:
+                block.value = 0.0
+        elif getattr(owner, "pose", None):
+            for bone in owner.pose.bones:
+                bone.matrix_basis.identity()

@@ -1,0 +1,121 @@
+"""Guesses the frame rate of files that have seconds only: a rate at which the keys of their clips lie on frames."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# Tried in this order when the keys are too few or too far apart to show a rate; frames per second.
+_COMMON = (24.0, 30.0, 25.0, 60.0, 50.0, 120.0)
+
+# Slower rates than this are keys set by hand, unless there are many of them at even distances.
+_SLOWEST = 10.0
+_MANY = 8
+
+# Keys that are not on every frame may be very close: no faster rate is believed of them.
+_FASTEST = 240.0
+
+# The limits of frame rates, as of BVH files.
+_POSSIBLE = (1e-3, 1e4)
+
+# The error of a time stored as a 32-bit float, per second of it.
+_FLOAT_ERROR = 2.4e-7
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The times of the keys of one animated value."""
+
+    # Seconds, ascending, at least one.
+    times: np.ndarray
+    smooth: bool = False
+
+
+@dataclass(frozen=True)
+class _Vote:
+    rate: float
+    keys: int
+    span: float
+
+
+def rate(clips: list[list[Curve]]) -> float | None:
+    """The frames per second of clips, each a list of curves; None when no key shows it.
+
+    It is the rate on whose frames most keys lie: 60 where some clips have 30 and others 60.
+    """
+    known = [(_densest(curves).times, vote) for curves in clips if curves and (vote := _vote(curves))]
+    if not known:
+        return _common_rate([curve.times for curves in clips for curve in curves])
+    # Any two keys have a rate, so clips with more keys decide.
+    votes = [vote for _times, vote in known if vote.keys > 2] or [vote for _times, vote in known]
+    # Of equal rates the longest clip's is the most exact.
+    candidates = {round(vote.rate, 3): vote for vote in sorted(votes, key=lambda vote: vote.span)}
+
+    def merit(vote: _Vote) -> tuple[int, int, float]:
+        fitting = sum(other.keys for times, other in known if _fits(times, vote.rate))
+        same = sum(other.keys for _times, other in known if abs(other.rate / vote.rate - 1) < 1e-3)
+        return fitting, same, vote.span
+
+    return max(candidates.values(), key=merit).rate
+
+
+def tolerance(rate: float, seconds: np.ndarray) -> np.ndarray:
+    """How far, in frames, a key may be from its frame: some writers round to milliseconds, and all to floats."""
+    return np.minimum(0.1, np.maximum(0.01, 0.001 * rate) + _FLOAT_ERROR * rate * np.abs(seconds))
+
+
+def _vote(curves: list[Curve]) -> _Vote | None:
+    densest = _densest(curves)
+    times = np.unique(np.concatenate([curve.times for curve in curves]))
+    smooth = any(curve.smooth for curve in curves)
+    return _vote_for(times, smooth) or _vote_for(densest.times, densest.smooth)
+
+
+def _densest(curves: list[Curve]) -> Curve:
+    return max(curves, key=lambda curve: len(curve.times))
+
+
+def _vote_for(times: np.ndarray, smooth: bool) -> _Vote | None:
+    # Times of one frame in different curves differ by the error of floats.
+    times = times[np.diff(times, prepend=-np.inf) > 1e-6 + _FLOAT_ERROR * np.abs(times)]
+    if len(times) == 1 and times[0] > 0:
+        # The only frame: Blender and others call it frame 1.
+        found = _rounded(1 / float(times[0]), times)
+        return _Vote(found, 1, 0.0) if _SLOWEST <= found <= _POSSIBLE[1] else None
+    if len(times) < 2:
+        return None
+    steps = np.diff(times)
+    span = float(times[-1] - times[0])
+    counts = np.round(steps / steps[steps < 1.5 * steps.min()].mean())
+    found = _rounded(float(counts.sum()) / span, times)
+    if not _fits(times, found):
+        return None
+    if counts.max() > 1 or len(times) == 2:
+        good = _SLOWEST <= found <= _FASTEST
+    else:
+        slowest = _POSSIBLE[0] if len(times) >= _MANY and not smooth else _SLOWEST
+        good = slowest <= found <= _POSSIBLE[1]
+    return _Vote(found, len(times), span) if good else None
+
+
+def _rounded(rate: float, times: np.ndarray) -> float:
+    """The nearest common rate within the error of floats: 29.97 stays apart from 30."""
+    latest = max(abs(float(times[0])), abs(float(times[-1])))
+    inexact = 1e-6 + _FLOAT_ERROR * latest / (float(times[-1] - times[0]) or latest)
+    for near in (round(rate), round(rate * 1.001) / 1.001, 1 / max(round(1 / rate), 1)):
+        if near and abs(near / rate - 1) < inexact:
+            return float(near)
+    return rate
+
+
+def _fits(times: np.ndarray, rate: float) -> bool:
+    return _whole((times - times[0]) * rate, rate, times)
+
+
+def _whole(frames: np.ndarray, rate: float, times: np.ndarray) -> bool:
+    return bool((np.abs(frames - np.round(frames)) <= tolerance(rate, times)).all())
+
+
+def _common_rate(keys: list[np.ndarray]) -> float | None:
+    """The first common rate on whose frames all keys lie."""
+    times = np.concatenate([*keys, np.empty(0)])
+    return next((rate for rate in _COMMON if len(times) and _whole(times * rate, rate, times)), None)

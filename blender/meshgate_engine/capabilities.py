@@ -1,0 +1,155 @@
+"""What files of each format hold, as Blender and its add-ons write them: one row a format.
+
+``src/domain/format.rs`` has the service's table; ``blender/tests/test_capabilities.py`` compares both.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+
+class Clips(Enum):
+    """Which of a scene's clips a file holds."""
+
+    NONE = "none"
+    TIMELINE = "what plays together"
+    SKELETON = "one of a skeleton"
+    ALL = "all, by name"
+    SCENE = "all, as Blender has them"
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a format holds. The defaults are for a scene that is only read, with no target."""
+
+    # The module in ``formats`` that reads and writes it.
+    module: str = ""
+    clips: Clips = Clips.SCENE
+    # One shape, without skeleton and pose.
+    is_static: bool = False
+    # Motion of objects, and so of those that constraints, drivers and simulations move.
+    object_transforms: bool = True
+    # Meshes whose shape changes over time.
+    changing_meshes: bool = False
+    # Values of blend shapes outside of clips.
+    shape_values: bool = True
+    # What clips animate besides objects, bones and blend shapes: lights, cameras, visibility (``shown``).
+    clip_parts: frozenset[str] = frozenset()
+    # Blender's types of objects that stand in for a mesh; None where a file needs no mesh.
+    instead_of_mesh: frozenset[str] | None = None
+    # Blender's types of objects that few formats hold.
+    objects: frozenset[str] = frozenset()
+    materials: bool = False
+    # Features of materials beyond colours, metal and roughness; those of OBJ are plain values.
+    material_features: frozenset[str] = frozenset()
+    textured_features: bool = True
+    textures: bool = False
+    # Textures are files beside the main one, which is of use without them.
+    textures_beside: bool = False
+    # Readers use the first UV layer and ignore transforms.
+    first_uvs_only: bool = False
+    # Wrap modes (``extension`` of Blender's image nodes); None where all are held.
+    wrap_modes: frozenset[str] | None = None
+    # Textures of several images (UDIM).
+    tiles: bool = False
+    # Expressions, springs and licence of an avatar.
+    avatar: bool = False
+    # How many bones move a vertex at most.
+    bone_weights: int | None = None
+    # ``src/inspect/`` counts what is in a file; others are read back.
+    counted_by_service: bool = False
+
+    @property
+    def is_gltf(self) -> bool:
+        """Whether glTF's add-on writes it."""
+        return self.module in {"gltf", "vrm"}
+
+
+_GLTF_FEATURES = frozenset(
+    {
+        *("transmission", "clearcoat", "sheen", "sheen colour", "anisotropy", "volume", "ambient occlusion"),
+        *("specular colour", "specular strength", "index of refraction"),
+    }
+)
+
+_USD = Capabilities(
+    module="usd",
+    clips=Clips.TIMELINE,
+    changing_meshes=True,
+    shape_values=False,
+    clip_parts=frozenset({"lights", "cameras"}),
+    objects=frozenset({"POINTCLOUD", "CURVES"}),
+    materials=True,
+    material_features=frozenset({"clearcoat", "sheen colour", "index of refraction"}),
+    textures=True,
+    textures_beside=True,
+    wrap_modes=frozenset({"REPEAT", "EXTEND", "CLIP", "MIRROR"}),
+    tiles=True,
+)
+_GLTF = Capabilities(
+    module="gltf",
+    clips=Clips.ALL,
+    materials=True,
+    material_features=_GLTF_FEATURES,
+    textures=True,
+    bone_weights=4,
+    counted_by_service=True,
+)
+
+_MESH = Capabilities(
+    module="stl", clips=Clips.NONE, is_static=True, instead_of_mesh=frozenset(), counted_by_service=True
+)
+
+TABLE = {
+    "fbx": Capabilities(
+        module="fbx",
+        clips=Clips.ALL,
+        clip_parts=frozenset({"cameras"}),
+        materials=True,
+        material_features=frozenset({"sheen colour", "clearcoat colour", "specular strength"}),
+        textures=True,
+        first_uvs_only=True,
+        wrap_modes=frozenset({"REPEAT", "EXTEND", "CLIP"}),
+    ),
+    "obj": Capabilities(
+        module="obj",
+        clips=Clips.NONE,
+        is_static=True,
+        instead_of_mesh=frozenset({"CURVE"}),
+        materials=True,
+        material_features=frozenset(
+            {"transmission", "clearcoat", "sheen", "anisotropy", "specular strength", "index of refraction"}
+        ),
+        textured_features=False,
+        counted_by_service=True,
+        textures=True,
+        first_uvs_only=True,
+        wrap_modes=frozenset({"REPEAT"}),
+    ),
+    "gltf": _GLTF,
+    "glb": _GLTF,
+    "vrm": replace(
+        _GLTF, module="vrm", clips=Clips.NONE, object_transforms=False, instead_of_mesh=frozenset(), avatar=True
+    ),
+    "vrma": Capabilities(module="vrma", clips=Clips.SKELETON, object_transforms=False, counted_by_service=True),
+    "bvh": Capabilities(module="bvh", clips=Clips.SKELETON, object_transforms=False, counted_by_service=True),
+    "usd": _USD,
+    "usda": _USD,
+    "usdc": _USD,
+    "usdz": replace(_USD, textures_beside=False),
+    "stl": _MESH,
+    "ply": replace(_MESH, module="ply"),
+    "abc": Capabilities(
+        module="abc",
+        clips=Clips.TIMELINE,
+        changing_meshes=True,
+        clip_parts=frozenset({"lights", "cameras", "shown"}),
+        instead_of_mesh=frozenset({"CURVE", "CURVES"}),
+        objects=frozenset({"CURVES"}),
+    ),
+    "blend": Capabilities(module="blend", textures=True, tiles=True, avatar=True),
+}
+
+
+def of(name: str) -> Capabilities:
+    """The row of a format."""
+    return TABLE.get(name) or Capabilities()

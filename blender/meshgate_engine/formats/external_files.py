@@ -1,0 +1,108 @@
+"""Files that a .blend refers to: none outside of the model is read, and no path of this machine gets into a result."""
+
+import os
+
+import bpy
+
+from ..blender_api import scene
+from ..job import Job
+from ..materials import texture_files
+
+# Nodes that read a file when a mesh is evaluated: text, tables, meshes, volumes.
+_READING_NODES = "GeometryNodeImport"
+
+
+def remove_outside(job: Job) -> None:
+    """Removes references to files outside of the model; ``texture_files.relink`` does so for images."""
+    for library in list(bpy.data.libraries):
+        if not texture_files.is_within(library.filepath):
+            job.warn(f"a linked library was not opened: {texture_files.base_name(library.filepath)}")
+            bpy.data.libraries.remove(library)
+    for blocks in (bpy.data.cache_files, bpy.data.volumes, bpy.data.sounds, bpy.data.movieclips, bpy.data.fonts):
+        for block in list(blocks):
+            packed = getattr(block, "packed_file", None)
+            if block.filepath not in {"", "<builtin>"} and not packed and not texture_files.is_within(block.filepath):
+                job.warn(f"a file was not found: {texture_files.base_name(block.filepath)}")
+                blocks.remove(block)
+    _empty_computed_paths(job)
+    _empty_paths(job)
+
+
+def _empty_computed_paths(job: Job) -> None:
+    """Unlinks paths that nodes or modifiers compute: they cannot be checked before they are read."""
+    count = 0
+    for tree in scene.node_trees():
+        for node in [node for node in tree.nodes if node.bl_idname.startswith(_READING_NODES)]:
+            for socket in [socket for socket in node.inputs if socket.type == "STRING" and socket.is_linked]:
+                for link in list(socket.links):
+                    tree.links.remove(link)
+                socket.default_value = ""
+                count += 1
+    if count:
+        job.lose("computed paths", count, "computed")
+
+
+def _empty_paths(job: Job) -> None:
+    """Empties all other paths out of the conversion's folder: of nodes, modifiers, caches and strips."""
+    emptied: dict[bpy.types.ID, list[str]] = {}
+
+    def visit(owner: bpy.types.ID, path: str, _meta: object) -> str | None:
+        # The path of a text is only a name: its content is in the .blend.
+        if isinstance(owner, bpy.types.Image | bpy.types.Text | bpy.types.Library) or not path or _is_inside(path):
+            return None
+        emptied.setdefault(owner, []).append(texture_files.base_name(path))
+        return ""
+
+    bpy.data.file_path_foreach(visit)
+    # ``file_path_foreach`` leaves out nodes that are in another mode at the moment.
+    for tree in scene.node_trees():
+        for node in tree.nodes:
+            path = getattr(node, "filepath", "")
+            if path and not _is_inside(path):
+                node.filepath = ""
+                emptied.setdefault(tree, []).append(texture_files.base_name(path))
+    for owner, names in emptied.items():
+        owner.update_tag()
+        for name in names:
+            job.warn(f"a file was not found: {name}")
+    if emptied:
+        bpy.context.view_layer.update()
+
+
+def make_paths_relative(job: Job) -> None:
+    """Makes paths in the conversion's folder relative to the result, so that they tell nothing of this machine."""
+    folder = os.path.realpath(os.path.dirname(job.input))
+
+    def visit(_owner: bpy.types.ID, path: str, _meta: object) -> str | None:
+        if not path or path.startswith("//") or not _is_inside(path):
+            return None
+        relative = os.path.relpath(os.path.realpath(path), folder)
+        return f"//{texture_files.base_name(path) if relative.startswith('..') else relative}"
+
+    bpy.data.file_path_foreach(visit, flags=set())
+    for image in bpy.data.images:
+        for packed in image.packed_files:
+            packed.filepath = f"//textures/{texture_files.base_name(packed.filepath) or image.name}"
+
+
+def make_libraries_local() -> None:
+    """Copies what is linked from other files of the model into this one, since the result is one file."""
+    if not bpy.data.libraries:
+        return
+    for block in [block for block in scene.all_data() if block.library]:
+        block.make_local()
+    bpy.data.batch_remove(bpy.data.libraries)
+
+
+def report_unpacked(job: Job) -> None:
+    """Reports image sequences and movies, which a .blend cannot pack."""
+    left = [image for image in bpy.data.images if image.source in {"SEQUENCE", "MOVIE"} and image.users]
+    if left:
+        names = sorted(texture_files.name(image) for image in left)
+        job.lose("moving images", len(left), "files of images", names=tuple(names))
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a path leads into the conversion's folder, to a file that exists or not."""
+    real = os.path.realpath(bpy.path.abspath(path))
+    return real.startswith(os.path.realpath(os.getcwd()) + os.sep)

@@ -1,0 +1,89 @@
+"""The container of glb, vrm and vrma files: JSON and one buffer."""
+
+import json
+import os
+import shutil
+import struct
+from pathlib import Path
+
+_HEADER = struct.Struct("<4sII")
+_CHUNK = struct.Struct("<I4s")
+
+
+def version_and_json(path: Path) -> tuple[int, bytes] | None:
+    """The container's version and its JSON as text, without reading the buffer; None for other files."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER.size + _CHUNK.size)
+        if len(head) < _HEADER.size + _CHUNK.size or head[:4] != b"glTF":
+            return None
+        length, _kind = _CHUNK.unpack_from(head, _HEADER.size)
+        return _HEADER.unpack_from(head)[1], file.read(length)
+
+
+def document(path: Path) -> dict:
+    """The JSON of a gltf or glb file; empty when it is damaged, which the importer reports."""
+    try:
+        version, text = version_and_json(path) or (2, path.read_bytes())
+        if version == 1:
+            return {"asset": {"version": "1.0"}}
+        found = json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def load(path: Path) -> tuple[dict, bytes]:
+    """The JSON and the buffer of a file. Raises ValueError when it is no glb."""
+    content = path.read_bytes()
+    if len(content) < _HEADER.size + _CHUNK.size or content[:4] != b"glTF":
+        raise ValueError("not a glb")
+    document, buffer = None, b""
+    at = _HEADER.size
+    while at + _CHUNK.size <= len(content):
+        length, kind = _CHUNK.unpack_from(content, at)
+        at += _CHUNK.size
+        chunk = content[at : at + length]
+        if kind == b"JSON" and document is None:
+            document = json.loads(chunk)
+        elif kind == b"BIN\0" and not buffer:
+            buffer = chunk
+        at += length
+    if not isinstance(document, dict):
+        raise ValueError("no JSON in the glb")
+    return document, buffer
+
+
+def save(path: Path, document: dict, buffer: bytes) -> None:
+    """Writes a file."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    buffer += b"\0" * (-len(buffer) % 4)
+    chunks = _CHUNK.pack(len(text), b"JSON") + text
+    if buffer:
+        chunks += _CHUNK.pack(len(buffer), b"BIN\0") + buffer
+    path.write_bytes(_HEADER.pack(b"glTF", 2, _HEADER.size + len(chunks)) + chunks)
+
+
+def buffer_place(path: Path) -> tuple[int, int]:
+    """The offset of the buffer in a glb, and its length."""
+    with path.open("rb") as file:
+        length, _kind = _CHUNK.unpack_from(file.read(_HEADER.size + _CHUNK.size), _HEADER.size)
+        file.seek(length, os.SEEK_CUR)
+        length, _kind = _CHUNK.unpack(file.read(_CHUNK.size))
+        return file.tell(), length
+
+
+def extend(path: Path, document: dict, more: bytes) -> None:
+    """Replaces the JSON of a file and appends ``more`` to its buffer, without reading the buffer into memory."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    start, length = buffer_place(path)
+    new = path.with_name(path.name + ".new")
+    with path.open("rb") as old, new.open("wb") as file:
+        size = _HEADER.size + 2 * _CHUNK.size + len(text) + length + len(more)
+        file.write(_HEADER.pack(b"glTF", 2, size) + _CHUNK.pack(len(text), b"JSON") + text)
+        file.write(_CHUNK.pack(length + len(more), b"BIN\0"))
+        old.seek(start)
+        shutil.copyfileobj(old, file)
+        file.write(more)
+    new.replace(path)

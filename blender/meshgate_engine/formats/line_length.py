@@ -1,0 +1,27 @@
+"""Refuses lines longer than the buffers of Blender's importers, which abort or leave out what follows."""
+
+import mmap
+from pathlib import Path
+
+from ..errors import ConversionError
+
+
+def check(path: Path, longest: int, end: int | None = None) -> None:
+    """Raises ``import_failed`` when a line before ``end`` has more than ``longest`` bytes with its line end."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        if size <= longest:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            _check(content, longest, size if end is None else min(end, size))
+
+
+def _check(content: mmap.mmap, longest: int, end: int) -> None:
+    position = 0
+    # The last line end within the limit will do: all lines before it are shorter.
+    while end - position > longest:
+        line_end = content.rfind(b"\n", position, position + longest)
+        if line_end < 0:
+            detail = f"it has a line of more than {longest >> 10} KiB, which blender cannot read; break it up"
+            raise ConversionError("import_failed", detail)
+        position = line_end + 1

@@ -1,0 +1,1 @@
+"""Meshes: applying modifiers, realizing instances, scaling, and faces on the same vertices."""

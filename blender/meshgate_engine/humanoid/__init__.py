@@ -1,0 +1,1 @@
+"""Humanoids and avatars: bone mapping, licences, expressions, and converting VRM 0.x to 1.0."""

@@ -1,0 +1,1 @@
+"""Materials and textures: finding those in use, and preparing them for exporters."""

@@ -1,0 +1,64 @@
+"""File formats of images: which one a file has, and converting it to one that USDZ allows."""
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..blender_api import arrays
+
+# The first bytes of a file.
+_PNG, _JPEG, _EXR = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\x76\x2f\x31\x01"
+
+# Radiance HDR; other images that Blender holds as floats have at most 16 bits a channel, which PNG holds.
+_HDR = b"#?"
+
+
+def kind(content: bytes) -> str | None:
+    """The extension of a file in a format that the USDZ specification allows; None for any other."""
+    for start, extension in ((_PNG, "png"), (_JPEG, "jpg"), (_EXR, "exr")):
+        if content.startswith(start):
+            return extension
+    return "avif" if content[4:12] in {b"ftypavif", b"ftypavis"} else None
+
+
+def png_or_exr(image: bpy.types.Image, content: bytes) -> tuple[bytes, str] | None:
+    """The image as PNG, or as EXR where PNG cannot hold it, and the extension; None without pixels."""
+    width, height = image.size
+    if width * height == 0:
+        return None
+    wide = content.startswith(_HDR)
+    pixels = arrays.pixels(image)
+    if image.is_float and not wide and image.colorspace_settings.name == "sRGB":
+        # Blender's floats are linear, a PNG's values are sRGB.
+        colours = pixels[:, :3]
+        colours[:] = _srgb(colours)
+    made = bpy.data.images.new("made", width, height, alpha=True, float_buffer=wide, is_data=wide)
+    try:
+        made.pixels.foreach_set(pixels.ravel())
+        file = Path("tmp/made").absolute()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        made.file_format = "OPEN_EXR" if wide else "PNG"
+        made.filepath_raw = str(file)
+        made.save()
+        return file.read_bytes(), "exr" if wide else "png"
+    finally:
+        bpy.data.images.remove(made)
+
+
+def _srgb(linear: np.ndarray) -> np.ndarray:
+    linear = np.clip(linear, 0.0, 1.0)
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+EXTENSIONS = {"png", "jpg", "jpeg", "webp", "tga", "bmp", "tif", "tiff", "exr", "hdr", "dds", "jp2", "psd", "gif"}
+
+MAGIC = (
+    (b"\x89PNG", "png"),
+    (b"\xff\xd8", "jpg"),
+    (b"RIFF", "webp"),
+    (b"BM", "bmp"),
+    (b"II*", "tif"),
+    (b"DDS", "dds"),
+    (b"v/1\x01", "exr"),
+)

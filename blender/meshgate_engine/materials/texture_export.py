@@ -1,0 +1,131 @@
+"""Prepares textures for the exporter: without unreadable images, and as files with portable names."""
+
+import re
+from pathlib import Path
+
+import bpy
+
+from ..job import Job, listed
+from . import image_encoding, texture_files, texture_usage
+
+# Names of devices on Windows, with any extension.
+_DEVICES = r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|$)"
+
+
+def drop_unreadable(job: Job) -> None:
+    """Removes images that the exporter would fail on, or write as black."""
+    if job.output_format != "blend":
+        _drop([image for image in bpy.data.images if texture_files.is_missing(image)])
+    # glTF's exporter decodes images, and leaves out those it cannot; the others copy what they are given.
+    if job.target.is_gltf:
+        damaged = [
+            image
+            for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
+            if _is_damaged(image)
+        ]
+        for image in damaged:
+            job.warn(f"a texture could not be read: {texture_files.base_name(image.filepath_raw or image.name)}")
+        _drop(damaged)
+    if job.packaging == "single" and job.target.textures_beside:
+        _drop_all(job)
+
+
+def write_files(job: Job) -> None:
+    """Writes the images as files, for exporters that copy them."""
+    # Exporters that take the names of files mix up images that share one, or that have none.
+    if job.target.materials and not job.target.is_gltf:
+        _write_files(job, Path("tmp/textures"))
+
+
+def _drop_all(job: Job) -> None:
+    """Removes all textures from a result that is a single file and cannot hold them."""
+    unwanted = texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
+    if not unwanted:
+        return
+    _drop(list(unwanted))
+    job.lose("textures", len(unwanted), "single file")
+
+
+def _is_damaged(image: bpy.types.Image) -> bool:
+    # The size decodes the image, which only some exporters do anyway.
+    return image.source == "FILE" and image.size[0] == 0
+
+
+def _drop(without_pixels: list[bpy.types.Image]) -> None:
+    """Removes images and their nodes, so that the material's plain colour takes their place."""
+    for image in without_pixels:
+        for tree in _trees():
+            for node in [node for node in tree.nodes if getattr(node, "image", None) == image]:
+                tree.nodes.remove(node)
+        bpy.data.images.remove(image)
+
+
+def _write_files(job: Job, folder: Path) -> None:
+    """Writes every image to a file with a unique name, by which exporters copy it."""
+    taken: set[str] = set()
+    changed = []
+    for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects)):
+        if image.source not in {"FILE", "GENERATED"}:
+            continue
+        if image.source == "GENERATED":
+            # Blender packs a generated image only when a pixel was set.
+            image.pixels[0] = image.pixels[0]
+        if image.is_dirty and not image.packed_file:
+            image.pack()
+        packed = image.packed_file
+        content = packed.data if packed else Path(bpy.path.abspath(image.filepath_raw)).read_bytes()
+        extension = None
+        if job.output_format == "usdz":
+            extension = image_encoding.kind(content)
+            made = None if extension else image_encoding.png_or_exr(image, content)
+            if made:
+                content, extension = made
+                changed.append(texture_files.name(image))
+            elif extension is None:
+                job.warn(f"a texture could not be read: {texture_files.name(image)}")
+        free = _free_name(image, content, taken, extension)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / free
+        file.write_bytes(content)
+        while image.packed_file:
+            image.unpack(method="REMOVE")
+        image.source = "FILE"
+        image.filepath_raw = str(file.absolute())
+        if job.target.module == "usd" and image.colorspace_settings.name == "Linear Rec.709":
+            # Written as ``raw``; for the other name the exporter writes nothing, and readers assume sRGB.
+            image.colorspace_settings.name = "Non-Color"
+    if changed:
+        verb = "s were made PNG or EXR" if len(changed) > 1 else " was made PNG or EXR"
+        job.warn(f"{len(changed)} texture{verb}, as usdz allows: {listed(sorted(changed))}")
+
+
+def _free_name(image: bpy.types.Image, content: bytes, taken: set[str], wanted: str | None) -> str:
+    """A file name that no other image has, and that is safe in an .mtl file."""
+    stem, _, extension = texture_files.name(image).rpartition(".")
+    if not stem or extension.lower() not in image_encoding.EXTENSIONS:
+        stem, extension = (
+            texture_files.name(image),
+            next((known for magic, known in image_encoding.MAGIC if content.startswith(magic)), "png"),
+        )
+    if wanted and (wanted, extension.lower()) != ("jpg", "jpeg"):
+        extension = wanted
+    stem = _portable(stem)
+    free, number = f"{stem}.{extension}", 1
+    while free.casefold() in taken:
+        number += 1
+        free = f"{stem}_{number}.{extension}"
+    taken.add(free.casefold())
+    return free
+
+
+def _portable(stem: str) -> str:
+    """A name that the service delivers: it leaves out files with others (``portable`` in ``names.rs``)."""
+    stem = re.sub(r'[/\\:*?"<>|]', "_", "".join(c if c.isprintable() else "_" for c in stem)).lstrip(". ")
+    # The limit is in bytes, and leaves room for a number and an extension.
+    stem = stem[:80].encode("utf-8", "replace")[:170].decode("utf-8", "ignore").rstrip(". ") or "texture"
+    return f"_{stem}" if re.match(_DEVICES, stem, re.IGNORECASE) else stem
+
+
+def _trees() -> list[bpy.types.NodeTree]:
+    owners = [*bpy.data.materials, *bpy.data.worlds, *bpy.data.lights]
+    return [owner.node_tree for owner in owners if owner.node_tree] + list(bpy.data.node_groups)

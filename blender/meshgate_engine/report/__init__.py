@@ -1,0 +1,1 @@
+"""Reports: counts of the scene, and losses."""

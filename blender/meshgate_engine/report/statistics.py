@@ -1,0 +1,134 @@
+"""Counts what the scene holds: the ``Counts`` of ``src/domain/report.rs``."""
+
+import contextlib
+from collections.abc import Iterator
+
+import bpy
+import numpy as np
+
+from ..animation import bake_caches, clips
+from ..blender_api import arrays, scene
+from ..materials import texture_usage
+
+# The corners of an empty box.
+_NOTHING = (np.full(3, np.inf), np.full(3, -np.inf))
+
+
+def counts(missing_textures: list[str]) -> dict:
+    """Counts the scene as exporters see it: modifiers applied, instances realized, skeletons at rest."""
+    objects = scene.objects()
+    meshes = {item.data for item in objects if item.type == "MESH"}
+    armatures = {item.data for item in objects if item.type == "ARMATURE"}
+    # Materials of grease pencil drawings are pens.
+    used = texture_usage.materials(item for item in objects if item.type != "GREASEPENCIL")
+    with at_rest():
+        geometry = _geometry()
+    return {
+        "objects": len(objects),
+        **geometry,
+        "uv_layers": sum(len(mesh.uv_layers) for mesh in meshes),
+        "vertex_colours": sum(len(mesh.color_attributes) for mesh in meshes),
+        "materials": len(used),
+        "textures": len(texture_usage.images(used)),
+        "missing_textures": missing_textures,
+        "bones": sum(len(armature.bones) for armature in armatures),
+        "skins": sum(_is_skinned(item) for item in objects if item.type == "MESH"),
+        "blend_shapes": sum(len(mesh.shape_keys.key_blocks) - 1 for mesh in meshes if mesh.shape_keys),
+        "clips": _clips() or bake_caches.clip_of_cached_meshes(),
+        "cameras": sum(item.type == "CAMERA" for item in objects),
+        "lights": sum(item.type == "LIGHT" for item in objects),
+        "humanoid": any(_is_humanoid(armature) for armature in armatures),
+    }
+
+
+def _clips() -> list[dict]:
+    fps = scene.frame_rate()
+    return [
+        {
+            "name": clip.name,
+            "frames": round(clip.end - clip.start) + 1,
+            "seconds": round((clip.end - clip.start) / fps, 6),
+            "fps": fps,
+        }
+        for clip in clips.find(bpy.context.scene)
+    ]
+
+
+def _is_skinned(item: bpy.types.Object) -> bool:
+    if not item.vertex_groups:
+        return False
+    by_modifier = any(modifier.type == "ARMATURE" and modifier.object for modifier in item.modifiers)
+    return by_modifier or (item.parent_type == "ARMATURE" and item.parent is not None)
+
+
+def _is_humanoid(armature: bpy.types.Armature) -> bool:
+    """Whether the VRM add-on has a bone for the hips, which every humanoid needs."""
+    extension = getattr(armature, "vrm_addon_extension", None)
+    if extension is None:
+        return False
+    hips = extension.vrm1.humanoid.human_bones.hips.node.bone_name
+    older = extension.vrm0.humanoid.human_bones
+    return bool(hips) or any(bone.bone == "hips" and bone.node.bone_name for bone in older)
+
+
+@contextlib.contextmanager
+def at_rest() -> Iterator[None]:
+    """Puts skeletons into their rest pose and turns blend shapes off."""
+    armatures = {item.data: item.data.pose_position for item in scene.armatures()}
+    shaped = [item for item in scene.meshes() if item.data.shape_keys]
+    shapes = [(item, item.show_only_shape_key, item.active_shape_key_index) for item in shaped]
+    for armature in armatures:
+        armature.pose_position = "REST"
+    for item in shaped:
+        item.active_shape_key_index = 0
+        item.show_only_shape_key = True
+    try:
+        yield
+    finally:
+        for armature, position in armatures.items():
+            armature.pose_position = position
+        for item, only, index in shapes:
+            item.show_only_shape_key = only
+            item.active_shape_key_index = index
+
+
+def _geometry() -> dict:
+    meshes = vertices = triangles = 0
+    low, high = _NOTHING
+    for instance in bpy.context.evaluated_depsgraph_get().object_instances:
+        # The surface of a curve, text or metaball is an instance beside the object.
+        if instance.object.type != "MESH":
+            continue
+        mesh = instance.object.data
+        # Empty meshes do not count, as most formats cannot hold them.
+        meshes += bool(len(mesh.vertices))
+        vertices += len(mesh.vertices)
+        triangles += len(mesh.loops) - 2 * len(mesh.polygons)
+        points = _points(mesh)
+        if points is None:
+            continue
+        matrix = np.array(instance.matrix_world)
+        placed = points @ matrix[:3, :3].T + matrix[:3, 3]
+        low = np.minimum(low, placed.min(axis=0))
+        high = np.maximum(high, placed.max(axis=0))
+    return {"meshes": meshes, "vertices": vertices, "triangles": triangles, "bounds_m": _y_up(low, high)}
+
+
+def _points(mesh: bpy.types.Mesh) -> np.ndarray | None:
+    if not len(mesh.vertices):
+        return None
+    points = arrays.get(mesh.attributes["position"].data, "vector", 3)
+    points = points[np.isfinite(points).all(axis=1)]
+    return points.astype(np.float64) if len(points) else None
+
+
+def _y_up(low: np.ndarray, high: np.ndarray) -> dict | None:
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return None
+    metres = bpy.context.scene.unit_settings.scale_length if bpy.context.scene.unit_settings.system != "NONE" else 1.0
+    # Adding 0 turns -0 into 0.
+    low, high = low * metres, high * metres
+    return {
+        "min": [round(float(value), 6) + 0.0 for value in (low[0], low[2], -high[1])],
+        "max": [round(float(value), 6) + 0.0 for value in (high[0], high[2], -low[1])],
+    }

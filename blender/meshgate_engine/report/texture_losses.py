@@ -1,0 +1,48 @@
+"""Reports textures that did not come out, by name."""
+
+import re
+from pathlib import Path
+
+import bpy
+
+from ..formats import glb_container
+from ..job import Job
+from ..materials import image_encoding, texture_files, texture_usage
+
+
+def names_in_scene() -> list[str]:
+    """The names of the scene's textures."""
+    return sorted(
+        texture_files.name(image) for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
+    )
+
+
+def report_lost(job: Job, before: list[str], after: list[str], parts: dict[str, str]) -> None:
+    """Reports textures that did not come out; nothing when exporters changed names, so that they do not match.
+
+    ``parts`` are textures made for the export -> the one that each is a channel of.
+    """
+    of = {_plain(part): _plain(whole) for part, whole in parts.items()}
+    left = sorted(_plain(name) for name in after if _plain(name) not in of)
+    left += {of[_plain(name)] for name in after if _plain(name) in of} - set(left)
+    gone = [name for name in before if _plain(name) not in left]
+    if not gone or len(gone) != len(before) - len(left):
+        return
+    job.lose("textures", len(gone), "names", total=len(before) if left else 0, names=tuple(gone))
+
+
+def names_in_result(job: Job) -> list[str]:
+    """The names of the textures in a result that is not read back."""
+    if job.output_format == "obj":
+        libraries = Path(job.output).parent.glob("*.mtl")
+        lines = [line for library in libraries for line in library.read_text("utf-8", "replace").splitlines()]
+        # There may be options before the name, and spaces in it: map_Bump -bm 1.0 my bump.png
+        found = (re.match(r"\s*map_\w+\s+(?:-[a-z]+(?:\s+-?[\d.]+)*\s+)*(.+)", line) for line in lines)
+        return sorted({texture_files.base_name(line[1].strip()) for line in found if line})
+    document, _buffer = glb_container.load(Path(job.output))
+    return [image.get("name", "") for image in document.get("images", [])]
+
+
+def _plain(name: str) -> str:
+    stem, _, extension = name.rpartition(".")
+    return stem if stem and extension.lower() in image_encoding.EXTENSIONS else name

@@ -1,0 +1,1 @@
+"""Runs conversions: the zygote, its sandboxed children, and the protocol spoken with the supervisor."""

@@ -1,0 +1,250 @@
+"""What a child does: it enters the sandbox, runs one conversion, and writes its report.
+
+No model may keep a child from ending. Of what a child leaves, only ``report.json`` and ``out/`` are read.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import ConversionError
+from . import preload, protocol, sandbox
+
+Progress = Callable[[str, float | None], None]
+Run = Callable[[dict, Progress], dict]
+
+# Exit statuses of a child that could not even write its report.
+NO_REPORT = 70
+NO_SPACE = 28
+
+# The progress pipe in the child. Only 0, 1 and 2 are open besides, and until the sandbox is entered the channel
+# through which the zygote gets its listener (``runtime/thread_limit.py``).
+PROGRESS_FD = 3
+_CHANNEL_FD = 4
+
+# The difference of hard and soft memory limit, in bytes: reporting that the soft one was met takes memory.
+_MEMORY_RESERVE = 32 << 20
+
+# A disk with fewer free bytes is full.
+_NO_ROOM = 64 << 10
+
+_PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all children of a zygote share; ``load`` loads Blender in a child of a cold one."""
+
+    sandboxed: bool
+    program: bytes
+    readable: tuple[str, ...]
+    missing: tuple[str, ...]
+    blender: preload.Blender
+    load: Callable[[], preload.Blender] | None
+    run: Run
+
+
+def live(command: dict, setup: Setup, zygote: int, log: int, progress: int, channel: int) -> None:
+    """Runs a child, right after the fork. Never returns."""
+    status = NO_REPORT
+    try:
+        _detach(zygote, log, progress, channel)
+        status = _work(command, setup)
+    except BaseException:
+        with contextlib.suppress(BaseException):
+            traceback.print_exc()
+    finally:
+        with contextlib.suppress(BaseException):
+            flush()
+        if status == 0:
+            # The report can be read before the kernel frees this process's memory, which takes a while. If the pipe is
+            # full, the end of the process says the same.
+            with contextlib.suppress(BaseException):
+                os.write(PROGRESS_FD, b"finished\n")
+        os._exit(status)
+
+
+def flush() -> None:
+    """Flushes the buffers of Python and of C."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    _libc.fflush(None)
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to kill this process when the thread that started it ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def settle_signals() -> None:
+    """Sets the signal handlers that all children inherit."""
+    # Blender's handlers would walk a stack on a broken heap.
+    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU):
+        signal.signal(number, signal.SIG_DFL)
+    # A file that is too large must be an error to report; Python ignores the signal, but a full Blender may not.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
+def _detach(zygote: int, log: int, progress: int, channel: int) -> None:
+    os.setsid()
+    die_with_parent()
+    if os.getppid() != zygote:
+        os._exit(NO_REPORT)
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+    # To high numbers first, so that none is overwritten before it is copied.
+    log, progress, channel = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (log, progress, channel))
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.dup2(progress, PROGRESS_FD)
+    os.dup2(channel, _CHANNEL_FD)
+    os.closerange(_CHANNEL_FD + 1, os.sysconf("SC_OPEN_MAX"))
+    os.set_blocking(PROGRESS_FD, False)
+
+
+def _work(command: dict, setup: Setup) -> int:
+    folder, limits = command["folder"], command["limits"]
+    os.chdir(folder)
+    with contextlib.suppress(FileNotFoundError):
+        os.remove("report.json")
+    scratch = os.path.join(folder, "tmp")
+    os.environ.update(HOME=scratch, TMPDIR=scratch, BLENDER_USER_RESOURCES=scratch)
+    # Python may remember the zygote's choice.
+    tempfile.tempdir = None
+    _set_limits(limits)
+    with socket.socket(fileno=_CHANNEL_FD) as channel:
+        if setup.sandboxed:
+            sandbox.enter(folder, setup.readable, setup.program, setup.missing, channel)
+    stage = "importing"
+
+    def progress(name: str, fraction: float | None = None) -> None:
+        nonlocal stage
+        stage = name
+        # If the pipe is full, a step of progress is lost.
+        with contextlib.suppress(OSError):
+            os.write(PROGRESS_FD, f"{name} {'-' if fraction is None else f'{fraction:.4f}'}\n".encode())
+
+    try:
+        blender = setup.load() if setup.load else setup.blender
+        _settle_blender(blender, command["task"], scratch)
+        report = {"outcome": "succeeded", **setup.run(command["task"], progress)}
+        if set(report) != protocol.REPORTS["succeeded"] | {"outcome"}:
+            raise TypeError(f"a report with {sorted(report)}")
+        _check_sizes(limits["file_bytes"])
+    except BaseException as error:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.getrlimit(resource.RLIMIT_AS)[1],) * 2)
+        failure = _failure(error, stage)
+        if not isinstance(error, ConversionError):
+            traceback.print_exc()
+        report = {"outcome": "failed", "code": failure.code, "detail": failure.detail}
+    return _write_report(report)
+
+
+def _set_limits(limits: dict) -> None:
+    # Without memory, the kernel kills the child before the service.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")
+    memory = limits["memory_bytes"]
+    _limit(resource.RLIMIT_AS, max(0, memory - _MEMORY_RESERVE), memory)
+    _limit(resource.RLIMIT_CPU, limits["cpu_seconds"], limits["cpu_seconds"] + 1)
+    _limit(resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"])
+    _limit(resource.RLIMIT_NOFILE, limits["open_files"], limits["open_files"])
+    _limit(resource.RLIMIT_CORE, 0, 0)
+
+
+def _limit(kind: int, soft: int, hard: int) -> None:
+    """Sets a limit, but not above the one of this process."""
+    given = resource.getrlimit(kind)[1]
+    if given != resource.RLIM_INFINITY:
+        soft, hard = min(soft, given), min(hard, given)
+    resource.setrlimit(kind, (soft, hard))
+
+
+def _settle_blender(blender: preload.Blender, task: dict, scratch: str) -> None:
+    bpy = sys.modules.get("bpy")
+    if bpy is None:
+        return
+    bpy.context.preferences.filepaths.temporary_directory = scratch
+    if {"vrm", "vrma"} & {task["input_format"], task["output_format"]}:
+        blender.enable_vrm_handlers()
+
+
+def _check_sizes(largest: int) -> None:
+    """Raises OSError for files at the size limit: writers in C do not report that a write was cut short."""
+    for folder, _, names in os.walk("out"):
+        if any(os.lstat(os.path.join(folder, name)).st_size >= largest for name in names):
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+def _failure(error: BaseException, stage: str) -> ConversionError:
+    """The error that the caller gets; the traceback goes to the log."""
+    causes = _causes(error)
+    numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
+    # Operators of Blender put the traceback of an add-on into the text of a RuntimeError.
+    texts = " ".join(str(cause) for cause in causes if not isinstance(cause, ConversionError))
+    if any(isinstance(cause, MemoryError) for cause in causes) or "MemoryError" in texts or errno.ENOMEM in numbers:
+        return ConversionError("memory_limit", "the conversion needs more memory than allowed")
+    if errno.EFBIG in numbers or os.strerror(errno.EFBIG) in texts:
+        return ConversionError("output_too_large", "the result is larger than allowed")
+    if numbers & {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in texts:
+        return ConversionError("disk_full", "the disk is full")
+    # Writers in C do not report a full disk, but their files cannot be read back.
+    if stage != "importing" and _disk_is_full():
+        return ConversionError("disk_full", "the disk is full")
+    if isinstance(error, ConversionError):
+        return error
+    if stage == "importing":
+        return ConversionError("import_failed", "blender could not read the model")
+    if stage == "exporting":
+        return ConversionError("export_failed", "blender could not write the result")
+    return ConversionError("internal", "the conversion failed for a reason that is not the model's")
+
+
+def _disk_is_full() -> bool:
+    with contextlib.suppress(OSError):
+        disk = os.statvfs("out")
+        return disk.f_bavail * disk.f_frsize < _NO_ROOM or (disk.f_files > 0 and disk.f_favail == 0)
+    return False
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    causes: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in causes:
+        causes.append(following)
+        following = following.__cause__ or following.__context__
+    return causes
+
+
+def _write_report(report: dict) -> int:
+    try:
+        text = json.dumps(report, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError):
+        traceback.print_exc()
+        text = json.dumps({"outcome": "failed", "code": "internal", "detail": "the report could not be written"})
+    try:
+        # Names that are not Unicode come from Blender with lone surrogates, which are not valid UTF-8.
+        with open("report.json.new", "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+        os.rename("report.json.new", "report.json")
+    except OSError as error:
+        traceback.print_exc()
+        return NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else NO_REPORT
+    return 0

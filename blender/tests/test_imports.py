@@ -1,0 +1,84 @@
+"""Modules of the package import only what is below them: docs/ARCHITECTURE.md has the order, section "Python"."""
+
+import ast
+import re
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import meshgate_engine
+
+PACKAGE = Path(meshgate_engine.__file__).parent
+ARCHITECTURE = PACKAGE.parents[1] / "docs/ARCHITECTURE.md"
+
+
+def rows() -> list[list[str]]:
+    """The rooms of each row of the table, the lowest first; those of one row do not know each other."""
+    section = ARCHITECTURE.read_text().partition("\n## Python\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    return [re.findall(r"`(\w+)/?`", cell) for cell in cells]
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name in the package -> file; a package is called like its folder."""
+    names = {path: path.relative_to(PACKAGE).with_suffix("").parts for path in PACKAGE.rglob("*.py")}
+    return {".".join(part for part in parts if part != "__init__"): path for path, parts in names.items()}
+
+
+def imports(name: str, path: Path, known: set[str]) -> set[str]:
+    """The modules of the package that a module imports anywhere, in its functions as well."""
+    here = path.relative_to(PACKAGE).parent.parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("meshgate_engine") for alias in node.names), f"{name}: import by from"
+        elif isinstance(node, ast.ImportFrom):
+            module = tuple(node.module.split(".")) if node.module else ()
+            if node.level:
+                base = here[: len(here) - node.level + 1] + module
+            elif module[0] == "meshgate_engine":
+                base = module[1:]
+            else:
+                continue
+            for alias in node.names:
+                inner = ".".join((*base, alias.name))
+                found.add(inner if inner in known else ".".join(base))
+    return found - {""}
+
+
+def graph() -> dict[str, set[str]]:
+    found = modules()
+    return {name: imports(name, path, set(found)) for name, path in found.items() if name}
+
+
+def room(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def forbidden(imported: dict[str, set[str]]) -> list[str]:
+    """The imports that lead to another room which is not in a lower row."""
+    row = {name: number for number, names in enumerate(rows()) for name in names}
+    return [
+        f"{name} imports {other}"
+        for name, others in sorted(imported.items())
+        for other in sorted(others)
+        if room(name) != room(other) and row[room(other)] >= row[room(name)]
+    ]
+
+
+def test_the_table_has_every_room():
+    assert sorted(name for names in rows() for name in names) == sorted({room(name) for name in modules() if name})
+
+
+def test_no_import_leads_up():
+    assert forbidden(graph()) == []
+
+
+def test_no_circle():
+    try:
+        TopologicalSorter(graph()).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_a_forbidden_import_is_found():
+    assert forbidden({"animation.clips": {"job", "formats.gltf"}}) == ["animation.clips imports formats.gltf"]
