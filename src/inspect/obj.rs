@@ -16,12 +16,26 @@ use crate::domain::{Cancel, ConversionError};
 /// Most different materials or libraries that are told apart; the largest real models have some thousand.
 const MAX_NAMES: usize = 200_000;
 
-/// Most libraries that are read.
-const MAX_LIBRARIES: usize = 2000;
+/// Bytes of such names, and of a line that goes on for several.
+const MAX_BYTES: usize = 16 << 20;
 
-fn note(names: &mut BTreeSet<String>, name: String) {
-    if names.len() < MAX_NAMES {
-        names.insert(name);
+/// Most libraries that are read, and files that are looked for: libraries and textures.
+const MAX_LIBRARIES: usize = 2000;
+const MAX_LOOKS: usize = 20_000;
+
+/// Different names, as many as there may be.
+#[derive(Default)]
+struct Names {
+    all: BTreeSet<String>,
+    bytes: usize,
+}
+
+impl Names {
+    fn note(&mut self, name: String) {
+        if self.all.len() < MAX_NAMES && self.bytes + name.len() <= MAX_BYTES {
+            self.bytes += name.len();
+            self.all.insert(name);
+        }
     }
 }
 
@@ -42,8 +56,8 @@ struct Reader {
     shared_colours: bool,
     named: bool,
     statements: u64,
-    used: BTreeSet<String>,
-    libraries: BTreeSet<String>,
+    used: Names,
+    libraries: Names,
 }
 
 pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
@@ -52,6 +66,9 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
     let mut continued: Vec<u8> = Vec::new();
     while let Some(line) = lines.next()? {
         if let Some(start) = line.strip_suffix(b"\\") {
+            if continued.len() + start.len() > MAX_BYTES {
+                return Err(lines.wrong("goes on for too many lines"));
+            }
             continued.extend_from_slice(start);
             continued.push(b' ');
             continue;
@@ -99,8 +116,8 @@ impl Reader {
             }
             b"l" | b"p" => self.object.elements = true,
             b"o" => self.next_object(),
-            b"usemtl" => note(&mut self.used, rest()),
-            b"mtllib" => note(&mut self.libraries, rest()),
+            b"usemtl" => self.used.note(rest()),
+            b"mtllib" => self.libraries.note(rest()),
             b"vt" | b"vn" | b"vp" | b"g" | b"s" => {}
             // Comments, and statements of curves and of other programs.
             _ => return Ok(()),
@@ -132,16 +149,21 @@ impl Reader {
             self.counts.vertex_colours = u64::from(self.shared_colours);
         }
         self.counts.meshes = self.counts.objects;
-        self.counts.materials = self.used.len() as u64;
+        self.counts.materials = self.used.all.len() as u64;
         self.counts.bounds_m = self.extent.0;
+        let mut looks = MAX_LOOKS;
         // One file may be named in many ways, and is read once.
-        let libraries: BTreeSet<_> =
-            self.libraries.iter().flat_map(|library| mtl::files(folder, library)).collect();
-        let mut textures = BTreeSet::new();
-        for library in libraries.iter().take(MAX_LIBRARIES) {
-            mtl::read(library, &self.used, &mut textures, cancel)?;
+        let mut libraries = BTreeSet::new();
+        for library in &self.libraries.all {
+            mtl::files(folder, library, &mut looks, &mut libraries, cancel)?;
         }
-        for texture in &textures {
+        let mut textures = Names::default();
+        for library in libraries.iter().take(MAX_LIBRARIES) {
+            mtl::read(library, &self.used.all, |texture| textures.note(texture), cancel)?;
+        }
+        let textures = textures.all;
+        for texture in textures.iter().take(looks) {
+            cancel.check()?;
             if mtl::beside(folder, texture).is_none() {
                 self.counts.missing_textures.push(texture.clone());
             }

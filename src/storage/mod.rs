@@ -347,6 +347,7 @@ impl Storage {
 
     /// So much more is kept.
     fn added(&self, bytes: u64) {
+        let bytes = if self.0.place.folder.is_some() { local::on_disk(bytes) } else { bytes };
         self.0.kept.fetch_add(bytes, Ordering::Relaxed);
         if self.is_crowded() {
             self.0.crowded.notify_one();

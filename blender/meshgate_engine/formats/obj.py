@@ -1,5 +1,6 @@
 """Wavefront OBJ, with its materials and textures in files beside it."""
 
+import re
 from pathlib import Path
 
 import bpy
@@ -11,6 +12,9 @@ from . import line_length
 
 # The importer's buffer, in bytes: it leaves out everything after a longer line.
 _LONGEST_LINE = 256 << 10
+
+# White space but for spaces, control characters, and a backslash at the end.
+_NO_WORD = re.compile(r"[^\S ]|[\x00-\x1f\x7f]|\\$")
 
 _COLOURS = {"Base Color": "Kd", "Emission Color": "Ke"}
 
@@ -26,6 +30,7 @@ def read(job: Job) -> str:
 
 def write(job: Job) -> None:
     """Exports the scene; packaging ``single`` leaves out the materials, which are a second file."""
+    _make_names_words(job)
     exporting(
         job,
         bpy.ops.wm.obj_export,
@@ -39,6 +44,19 @@ def write(job: Job) -> None:
     library = Path(job.output).with_suffix(".mtl")
     if job.tints and library.is_file():
         _add_tints(job, library)
+
+
+def _make_names_words(job: Job) -> None:
+    """Replaces what would end a name's line, or carry it on: the exporter replaces spaces only, so that a name of the
+    model could add statements to the result."""
+    for item in [*bpy.data.objects, *bpy.data.meshes, *bpy.data.materials]:
+        before = item.name
+        if not _NO_WORD.search(before):
+            continue
+        item.name = _NO_WORD.sub("_", before)
+        if isinstance(item, bpy.types.Material):
+            tints = job.tints.items()
+            job.tints = {(item.name if name == before else name, socket): tint for (name, socket), tint in tints}
 
 
 def _add_tints(job: Job, library: Path) -> None:

@@ -89,6 +89,9 @@ pub fn place(
     }
     let library = Library::of(files, main, output);
     let layout = layout(files, main, output, library.as_ref());
+    for (_, target) in &layout {
+        no_link_to(target, output)?;
+    }
     // Then what lies there beside it is an earlier result of this model.
     let again = layout.first().is_some_and(|(_, target)| target.symlink_metadata().is_ok());
     let mut placing = Placing::new(force);
@@ -145,6 +148,24 @@ fn named(files: &[PathBuf], main: &Path) -> Vec<(PathBuf, PathBuf)> {
             (file.clone(), name.to_owned())
         })
         .collect()
+}
+
+/// That no folder of the result itself is a link that leads elsewhere: whoever made the folder may have put it there.
+fn no_link_to(target: &Path, output: &Output) -> Result<(), ConversionError> {
+    let own = match output {
+        Output::Stdout => return Ok(()),
+        Output::File(path) | Output::Zip(path) | Output::Tree { file: path, .. } => parent(path),
+    };
+    let inside = parent(target);
+    let mut folder = own.clone();
+    for part in inside.strip_prefix(&own).unwrap_or(Path::new("")) {
+        folder.push(part);
+        if folder.is_symlink() {
+            let detail = format!("{} is a link; remove it, or name another OUT", folder.display());
+            return Err(ConversionError::new(ErrorCode::OutputExists, detail));
+        }
+    }
+    Ok(())
 }
 
 /// Where each file goes.

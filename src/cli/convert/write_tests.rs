@@ -163,3 +163,18 @@ fn a_place_that_is_taken_is_known_beforehand() {
     assert_eq!(check_free(&output, false).unwrap_err().code, ErrorCode::OutputExists);
     check_free(&output, true).unwrap();
 }
+
+#[test]
+fn nothing_is_written_through_a_link_in_place_of_a_folder() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let case = Case::new();
+    let files = case.files(&["m.obj", "m.mtl"]);
+    fs::create_dir(case.out("deep")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), case.out("deep/x")).unwrap();
+    for force in [false, true] {
+        let error = go(&files, &case.tree(), force).unwrap_err();
+        assert_eq!(error.code, ErrorCode::OutputExists);
+        assert!(error.detail.ends_with("is a link; remove it, or name another OUT"), "{error}");
+    }
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}

@@ -25,6 +25,9 @@ const CANCEL_WITHIN: Duration = Duration::from_millis(700);
 /// How long the memory of a child that has finished may take to be given back: a second or two when it is many GB.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 
+/// How often a child that is being taken apart is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// The exit status of a child that had no room for its report.
 const NO_SPACE: i32 = 28;
 
@@ -200,7 +203,7 @@ impl Conversion {
         };
         let mut events = self.pool.convert(zygote, convert);
         let start_by = Instant::now() + self.start_within;
-        let mut started = false;
+        let (mut started, mut child) = (false, None);
         let stopped = loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -208,7 +211,7 @@ impl Conversion {
                         self.usage.child_used(exited.peak_memory_bytes);
                         return Attempt::Exited(exited);
                     }
-                    Some(Event::Started { .. }) => started = true,
+                    Some(Event::Started { pid, .. }) => (started, child) = (true, Some(pid)),
                     Some(Event::Progress { stage, fraction, .. }) => {
                         // A reader that is slow misses some.
                         let fraction = fraction.filter(|fraction| (0.0..=1.0).contains(fraction));
@@ -235,11 +238,25 @@ impl Conversion {
             }
         };
         zygote.cancel(self.id);
-        if timeout(CANCEL_WITHIN, self.exit(&mut events)).await.is_err() {
+        if !self.is_gone(child, &mut events).await {
             zygote.kill("cancel a conversion");
             self.exit(&mut events).await;
         }
         stopped
+    }
+
+    /// Waits for the end of a child that was killed; `false`: it was not, in time. The kernel takes a second for each
+    /// few gigabytes of one that was.
+    async fn is_gone(&self, child: Option<u32>, events: &mut mpsc::UnboundedReceiver<Event>) -> bool {
+        let last = Instant::now() + GONE_WITHIN;
+        let mut patience = CANCEL_WITHIN;
+        while timeout(patience, self.exit(events)).await.is_err() {
+            if Instant::now() > last || !child.is_some_and(is_dying) {
+                return false;
+            }
+            patience = LOOK_AGAIN;
+        }
+        true
     }
 
     /// What the child has left.
@@ -407,6 +424,16 @@ impl Conversion {
     fn words(&self) -> String {
         format!("{}-{}", self.task.input_format, self.task.output_format)
     }
+}
+
+/// Whether a process runs nothing of its own any more: it is being taken apart, or gone.
+fn is_dying(pid: u32) -> bool {
+    const EXITING: u32 = 0x4;
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    // Behind the name, which may hold anything: the state, and six fields later the flags.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let flags = fields.split_ascii_whitespace().nth(6).and_then(|flags| flags.parse::<u32>().ok());
+    flags.is_none_or(|flags| flags & EXITING != 0)
 }
 
 /// Whether C++ or Blender printed that they got no memory.

@@ -6,21 +6,38 @@ use std::path::{Component, Path, PathBuf};
 use super::super::lines::Lines;
 use crate::domain::{Cancel, ConversionError};
 
-/// The files that `library`, which follows `mtllib`, names: one name that may hold spaces, else several names.
+/// Adds the files that `library`, which follows `mtllib`, names: one name that may hold spaces, else several names. Each
+/// takes one of the `looks`; without any left, there is nothing more to be found.
 ///
 /// A library that is not there names none; Blender does without it, too.
-pub fn files(folder: &Path, library: &str) -> Vec<PathBuf> {
-    match beside(folder, library) {
-        Some(path) => vec![path],
-        None => library.split_ascii_whitespace().filter_map(|name| beside(folder, name)).collect(),
+///
+/// # Errors
+/// `cancelled`
+pub fn files(
+    folder: &Path,
+    library: &str,
+    looks: &mut usize,
+    found: &mut BTreeSet<PathBuf>,
+    cancel: &Cancel,
+) -> Result<(), ConversionError> {
+    for name in std::iter::once(library).chain(library.split_ascii_whitespace()) {
+        cancel.check()?;
+        let Some(left) = looks.checked_sub(1) else { return Ok(()) };
+        *looks = left;
+        let Some(path) = beside(folder, name) else { continue };
+        found.insert(path);
+        if name == library {
+            break;
+        }
     }
+    Ok(())
 }
 
-/// Adds the texture files that the `used` materials in the library at `path` name, as written there.
+/// Passes on the texture files that the `used` materials in the library at `path` name, as written there.
 pub fn read(
     path: &Path,
     used: &BTreeSet<String>,
-    textures: &mut BTreeSet<String>,
+    mut texture: impl FnMut(String),
     cancel: &Cancel,
 ) -> Result<(), ConversionError> {
     let mut lines = Lines::open(path, cancel)?;
@@ -30,8 +47,10 @@ pub fn read(
         let (word, rest) = line.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((line, ""));
         match word.to_ascii_lowercase().as_str() {
             "newmtl" => current = used.contains(rest.trim()),
-            "bump" | "disp" | "decal" | "norm" | "refl" if current => textures.extend(file_name(rest)),
-            map if current && map.starts_with("map_") => textures.extend(file_name(rest)),
+            "bump" | "disp" | "decal" | "norm" | "refl" if current => {
+                file_name(rest).into_iter().for_each(&mut texture)
+            }
+            map if current && map.starts_with("map_") => file_name(rest).into_iter().for_each(&mut texture),
             _ => {}
         }
     }
