@@ -35,7 +35,11 @@ def outside(policy: dict) -> list[dict]:
         (["externalRedis.host=c", "externalRedis.port=6380"], {6380}),
         (["externalRedis.url=rediss://c:6390/0"], {6390}),
         (["externalRedis.url=redis://c"], {6379}),
-        (["storage.url=s3://b", "config.AWS_ENDPOINT_URL=http://minio:9000"], {443, 9000}),
+        (
+            ["storage.url=s3://b", "config.AWS_ENDPOINT_URL=http://minio:9000", "config.AWS_ALLOW_HTTP=true"],
+            {443, 9000},
+        ),
+        (["redis.enabled=false", "networkPolicy.egressPorts={6379}"], {6379}),
         (["config.OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317"], {4317}),
         (["storage.url=s3://b", "networkPolicy.egressPorts={8443}"], {443, 8443}),
     ],

@@ -16,7 +16,7 @@ REFUSED = {
     "two autoscalers": (["autoscaling.enabled=true", "keda.enabled=true"], "only one may say how many pods"),
     "a key of the bucket without one": (["storage.existingSecret=s"], "set storage.url to the bucket"),
     "a secret in config": (["config.API_KEYS=a:b"], "set apiKeys.existingSecret"),
-    "a cloud's secret in config": (["config.AWS_SECRET_ACCESS_KEY=b"], "is a secret, and a ConfigMap is none"),
+    "a cloud's secret in config": (["config.AWS_SECRET_ACCESS_KEY=b"], "is a secret, and values are shown to many"),
     "a password in a URL": (["externalRedis.url=redis://:secret@cache"], "set externalRedis.existingSecret"),
     "two Redis": (["externalRedis.url=redis://a", "externalRedis.host=a"], "set one of them"),
     "a value in config": (["config.WORKERS=3"], "config.WORKERS is a value of its own: set workers"),
@@ -50,6 +50,19 @@ REFUSED = {
         ["storage.url=s3://b", "config.AWS_ENDPOINT_URL=http://u:p@minio:9000"],
         "holds a password",
     ),
+    "a store without TLS": (
+        ["storage.url=s3://b", "config.AWS_ENDPOINT_URL=http://minio:9000"],
+        "or config.AWS_ALLOW_HTTP to true",
+    ),
+    "a path that the server does not have": (
+        [
+            "ingress.hosts[0].host=a",
+            "ingress.hosts[0].paths[0].path=/mesh",
+            "ingress.hosts[0].paths[0].pathType=Prefix",
+        ],
+        "the server has nothing at /mesh",
+    ),
+    "credentials in headers": (["config.OTEL_EXPORTER_OTLP_HEADERS=Authorization=x"], "is a secret"),
     "a route to nowhere": (["httpRoute.enabled=true"], "set httpRoute.parentRefs"),
     "a misspelled value": (["workrs=3"], "workrs"),
     "a misspelled value below": (["redis.enable=false"], "enable"),

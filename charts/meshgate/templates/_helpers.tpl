@@ -148,7 +148,7 @@ bundled
 {{- $usual := ternary 6379 (ternary 80 443 (hasPrefix "http://" .)) (hasPrefix "redis" .) -}}
 {{- $ports = append $ports (default $usual $port | int) -}}
 {{- end -}}
-{{- if $ports }}{{ $ports = concat $ports .Values.networkPolicy.egressPorts }}{{ end -}}
+{{- $ports = concat $ports .Values.networkPolicy.egressPorts -}}
 {{- toJson ($ports | uniq) -}}
 {{- end }}
 

@@ -77,16 +77,28 @@ What would install and then not work, or lose something, is refused here with th
 {{- fail (printf "config.%s is a value of its own: set %s" $name (get $own $bare)) -}}
 {{- end -}}
 {{- if hasKey $secret $bare -}}
-{{- fail (printf "config.%s is a secret, and a ConfigMap is none: set %s" $name (get $secret $bare)) -}}
+{{- fail (printf "config.%s is a secret, and values are shown to many: set %s" $name (get $secret $bare)) -}}
 {{- end -}}
 {{- if has $bare (list "APP_ENV" "BIND_ADDRESS" "DATA_DIR" "SSL_CERT_DIR") -}}
 {{- fail (printf "config.%s is what the chart itself relies on: leave it out" $name) -}}
 {{- end -}}
 {{- if regexMatch "://.*:.*@" (toString $value) -}}
-{{- fail (printf "config.%s holds a password, which everybody may read who may read a ConfigMap: put it into a secret and use extraEnv" $name) -}}
+{{- fail (printf "config.%s holds a password, and values are shown to many: put it into a secret and use extraEnv" $name) -}}
 {{- end -}}
-{{- if and (regexMatch "(SECRET|PASSWORD|_KEY$|ACCESS_KEY_ID|SAS|TOKEN$)" $name) (not (hasSuffix "_FILE" $name)) -}}
-{{- fail (printf "config.%s is a secret, and a ConfigMap is none: put it into a secret and set storage.existingSecret and storage.secretKeys, or extraEnv" $name) -}}
+{{- if and (regexMatch "(SECRET|PASSWORD|_KEY$|ACCESS_KEY_ID|SAS|TOKEN$|CONNECTION_STRING|_HEADERS$)" $name) (not (hasSuffix "_FILE" $name)) -}}
+{{- fail (printf "config.%s is a secret, and values are shown to many: put it into a secret and set storage.existingSecret and storage.secretKeys, or extraEnv" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (hasPrefix "http://" (get .Values.config "AWS_ENDPOINT_URL" | toString)) (not (eq (get .Values.config "AWS_ALLOW_HTTP" | toString) "true")) -}}
+{{- fail "config.AWS_ENDPOINT_URL has no TLS, which the server refuses: set it to https://…, or config.AWS_ALLOW_HTTP to true" -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not (hasKey .Values.ingress.annotations "nginx.ingress.kubernetes.io/rewrite-target")) -}}
+{{- range .Values.ingress.hosts -}}
+{{- range .paths -}}
+{{- if not (or (eq .path "/") (regexMatch "^/(convert|v1|apidocs|openapi[.]json|health)" .path)) -}}
+{{- fail (printf "ingress.hosts: the server has nothing at %s: set the path to /, or the annotation nginx.ingress.kubernetes.io/rewrite-target" .path) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -9,7 +9,9 @@ CONVERSION_TIMEOUT: {{ .Values.conversionTimeout | quote }}
 MAX_FILE_SIZE: {{ .Values.maxFileSize }}B
 SHUTDOWN_DELAY: {{ .Values.shutdown.delay | quote }}
 SHUTDOWN_GRACE: {{ .Values.shutdown.grace | quote }}
-{{- with .Values.trustedProxies }}
+{{- /* Where anybody reaches the pods, nobody is to be believed unless the values say so. */}}
+{{- $inside := and (eq .Values.service.type "ClusterIP") .Values.networkPolicy.enabled }}
+{{- with default (ternary (list "10.0.0.0/8" "172.16.0.0/12" "192.168.0.0/16" "fc00::/7") list $inside) .Values.trustedProxies }}
 TRUSTED_PROXIES: {{ join "," . | quote }}
 {{- end }}
 DATA_DIR: /var/lib/meshgate
