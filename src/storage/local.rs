@@ -17,9 +17,6 @@ use super::read_cache::{Recent, Stamp};
 use crate::domain::Cancel;
 use crate::fs::open::make_private;
 
-/// What disks give to files, in bytes.
-const BLOCK: u64 = 4096;
-
 /// Room for results in memory that are not small.
 static ROOM: Semaphore = Semaphore::const_new(16);
 
@@ -226,21 +223,11 @@ pub fn list(root: &Path, folders: &[&str]) -> io::Result<Vec<Item>> {
     Ok(items)
 }
 
-/// What a file of so many bytes takes: whole blocks, and one at least, for a disk has only so many files.
-pub fn on_disk(bytes: u64) -> u64 {
-    bytes.max(1).next_multiple_of(BLOCK)
-}
-
 fn item(root: &Path, entry: &walkdir::DirEntry) -> Option<Item> {
     let path = entry.path().strip_prefix(root).ok()?.to_str()?;
     let name = Name::parse(path)?;
     let metadata = entry.metadata().ok()?;
-    Some(Item {
-        path: path.to_owned(),
-        name,
-        bytes: on_disk(metadata.len()),
-        modified: metadata.modified().ok()?,
-    })
+    Some(Item { path: path.to_owned(), name, bytes: metadata.len(), modified: metadata.modified().ok()? })
 }
 
 /// Removes what nobody has used since it was listed; tells those that are gone now.

@@ -81,6 +81,8 @@ struct Inner {
     listener: OnceLock<Listener>,
     /// Bytes that are kept, as far as this process knows: what the latest sweep found, and what was added since.
     kept: AtomicU64,
+    /// Files of them.
+    kept_files: AtomicU64,
     /// More is kept than may be.
     crowded: Notify,
     /// What was read of a folder.
@@ -181,6 +183,7 @@ impl Storage {
             observer: OnceLock::new(),
             listener: OnceLock::new(),
             kept: AtomicU64::new(0),
+            kept_files: AtomicU64::new(0),
             crowded: Notify::new(),
             recent: Recent::default(),
             turn: Arc::new(Semaphore::new(1)),
@@ -347,8 +350,8 @@ impl Storage {
 
     /// So much more is kept.
     fn added(&self, bytes: u64) {
-        let bytes = if self.0.place.folder.is_some() { local::on_disk(bytes) } else { bytes };
         self.0.kept.fetch_add(bytes, Ordering::Relaxed);
+        self.0.kept_files.fetch_add(1, Ordering::Relaxed);
         if self.is_crowded() {
             self.0.crowded.notify_one();
         }

@@ -18,6 +18,10 @@ const LEFT_BEHIND: Duration = Duration::from_hours(1);
 /// Where too much is kept, room is made for a tenth more, so that not every result asks for a sweep.
 const ROOM: u64 = 10;
 
+/// What disks give to files, in bytes; and files that may be there however little may be kept.
+const BLOCK: u64 = 4096;
+const LEAST_FILES: u64 = 1000;
+
 /// How often it is looked, at least and at most; in between, as often as makes no difference to what is kept how long.
 const OFTEN: Duration = Duration::from_mins(1);
 const SELDOM: Duration = Duration::from_hours(1);
@@ -44,6 +48,7 @@ struct Limits {
     ttl: Duration,
     blob_ttl: Duration,
     max_bytes: u64,
+    max_files: u64,
 }
 
 impl Storage {
@@ -57,7 +62,12 @@ impl Storage {
     /// What is wrong with the store. What was removed before stays so.
     pub async fn sweep(&self, now: SystemTime) -> Result<Swept, Error> {
         let slack = if self.0.place.folder.is_some() { Duration::ZERO } else { self.slack() };
-        let limits = Limits { ttl: self.0.ttl, blob_ttl: self.0.ttl + slack, max_bytes: self.0.max_bytes };
+        let limits = Limits {
+            ttl: self.0.ttl,
+            blob_ttl: self.0.ttl + slack,
+            max_bytes: self.0.max_bytes,
+            max_files: self.max_files(),
+        };
         let work = async {
             let listed = Instant::now();
             let items = self.items(&keys::ALL).await?;
@@ -78,6 +88,7 @@ impl Storage {
                 kept_bytes: bytes - freed,
             };
             self.0.kept.store(swept.kept_bytes, Ordering::Relaxed);
+            self.0.kept_files.store(swept.kept as u64, Ordering::Relaxed);
             Ok((Outcome::Done, swept))
         };
         self.tracked(Operation::Sweep, work).await
@@ -125,6 +136,12 @@ impl Storage {
     /// Whether more is kept than may be, as far as this process knows.
     pub(super) fn is_crowded(&self) -> bool {
         self.0.kept.load(Ordering::Relaxed) > self.0.max_bytes
+            || self.0.kept_files.load(Ordering::Relaxed) > self.max_files()
+    }
+
+    /// How many files a folder may have: each takes a block of the disk at least, and a disk has only so many.
+    fn max_files(&self) -> u64 {
+        if self.0.place.folder.is_some() { (self.0.max_bytes / BLOCK).max(LEAST_FILES) } else { u64::MAX }
     }
 
     /// What is kept in these folders of the root.
@@ -192,18 +209,19 @@ fn plan(items: Vec<Item>, now: SystemTime, limits: Limits) -> Vec<Item> {
         age(item.modified, now) > may
     };
     let (mut gone, rest): (Vec<_>, Vec<_>) = items.into_iter().partition(is_old);
-    let mut kept = total(&rest);
-    if kept <= limits.max_bytes {
+    let (mut kept, mut files) = (total(&rest), rest.len() as u64);
+    if kept <= limits.max_bytes && files <= limits.max_files {
         return gone;
     }
     let mut oldest_first: Vec<_> = rest.into_iter().filter(|item| item.name != Name::Passing).collect();
     oldest_first.sort_by_key(|item| item.modified);
-    let wanted = limits.max_bytes - limits.max_bytes / ROOM;
+    let [wanted, wanted_files] = [limits.max_bytes, limits.max_files].map(|most| most - most / ROOM);
     for item in oldest_first {
-        if kept <= wanted {
+        if kept <= wanted && files <= wanted_files {
             break;
         }
         kept -= item.bytes;
+        files -= 1;
         gone.push(item);
     }
     gone
@@ -217,8 +235,12 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { ttl: Duration::from_secs(1000), blob_ttl: Duration::from_secs(1100), max_bytes: 5000 };
+    const LIMITS: Limits = Limits {
+        ttl: Duration::from_secs(1000),
+        blob_ttl: Duration::from_secs(1100),
+        max_bytes: 5000,
+        max_files: 1000,
+    };
 
     fn item(kind: u8, bytes: u64, age: u64, number: u8) -> Item {
         let hash = Hash::from([number; 32]);
@@ -282,5 +304,13 @@ mod tests {
     fn a_clock_that_was_set_back_removes_nothing() {
         let items: Vec<_> = (0..4).map(|kind| item(kind, 10, 0, kind)).collect();
         assert!(plan(items, now() - Duration::from_hours(10_000), LIMITS).is_empty());
+    }
+
+    #[test]
+    fn there_are_no_more_files_than_may_be() {
+        let items: Vec<Item> = (0..20).map(|number| item(0, 1, 100 - u64::from(number), number)).collect();
+        let gone = plan(items, now(), Limits { max_files: 10, ..LIMITS });
+        assert_eq!(gone.len(), 11);
+        assert!(gone.iter().all(|gone| age(gone.modified, now()) > Duration::from_secs(88)));
     }
 }

@@ -23,13 +23,13 @@ mod tests {
     #[test]
     #[ignore = "run by another test, in a process of its own"]
     fn in_a_process_of_its_own() {
-        let counted = Arc::new(AtomicU32::new(0));
-        let counter = Arc::clone(&counted);
+        let panics = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&panics);
         watch(move || {
             counter.fetch_add(1, Ordering::Relaxed);
         });
         assert!(std::thread::spawn(|| panic!("on purpose")).join().is_err());
-        assert_eq!(counted.load(Ordering::Relaxed), 1);
+        assert_eq!(panics.load(Ordering::Relaxed), 1);
     }
 
     #[test]

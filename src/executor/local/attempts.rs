@@ -460,3 +460,23 @@ fn crashed(setback: Setback, exited: &Exited) -> ConversionError {
     };
     ConversionError::new(ErrorCode::EngineCrashed, detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_ended_is_dying_and_one_that_waits_is_not() {
+        let mut waiting = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        assert!(!is_dying(waiting.id()));
+        waiting.kill().unwrap();
+        // Until it is reaped, its number is its own.
+        while !is_dying(waiting.id()) {
+            std::thread::yield_now();
+        }
+        waiting.wait().unwrap();
+        assert!(is_dying(waiting.id()));
+    }
+}

@@ -48,7 +48,7 @@ pub fn read(
         match word.to_ascii_lowercase().as_str() {
             "newmtl" => current = used.contains(rest.trim()),
             "bump" | "disp" | "decal" | "norm" | "refl" if current => {
-                file_name(rest).into_iter().for_each(&mut texture)
+                file_name(rest).into_iter().for_each(&mut texture);
             }
             map if current && map.starts_with("map_") => file_name(rest).into_iter().for_each(&mut texture),
             _ => {}
