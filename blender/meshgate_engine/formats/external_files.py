@@ -11,6 +11,9 @@ from ..materials import texture_files
 # Nodes that read a file when a mesh is evaluated: text, tables, meshes, volumes.
 _READING_NODES = "GeometryNodeImport"
 
+# Nearly as long as a folder and a name may be, which some paths are split into.
+_FILLING = "/" * 760 + "x" * 250
+
 
 def remove_outside(job: Job) -> None:
     """Removes references to files outside of the model; ``texture_files.relink`` does so for images."""
@@ -83,6 +86,27 @@ def make_paths_relative(job: Job) -> None:
     for image in bpy.data.images:
         for packed in image.packed_files:
             packed.filepath = f"//textures/{texture_files.base_name(packed.filepath) or image.name}"
+    _clear_behind_paths()
+
+
+def _clear_behind_paths() -> None:
+    """Overwrites what longer paths have left behind shorter ones: Blender saves all bytes that a path may have."""
+    paths = []
+
+    def fill(_owner: bpy.types.ID, path: str, _meta: object) -> str:
+        paths.append(path)
+        return _FILLING
+
+    def restore(_owner: bpy.types.ID, _path: str, _meta: object) -> str:
+        return next(before)
+
+    bpy.data.file_path_foreach(fill, flags=set())
+    before = iter(paths)
+    bpy.data.file_path_foreach(restore, flags=set())
+    for image in bpy.data.images:
+        for packed in image.packed_files:
+            path, packed.filepath = packed.filepath, _FILLING
+            packed.filepath = path
 
 
 def make_libraries_local() -> None:
