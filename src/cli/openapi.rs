@@ -18,7 +18,7 @@ pub struct Args {}
 /// When standard output is gone.
 pub fn run(_args: &Args) -> Result<ExitCode, Failure> {
     std::io::stdout()
-        .write_all(http::document().as_bytes())
+        .write_all(http::openapi().as_bytes())
         .map_err(Failure::io("write to standard output"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use super::probes;
+use super::health;
 use super::problem::Problem;
 use super::state::Shared;
 use crate::domain::ErrorCode;
@@ -17,7 +17,7 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
     let redis = gateway.redis.as_ref().map(|redis| ("redis", redis.health().up));
     let backends = redis.into_iter().chain([("storage", gateway.storage.trouble().is_none())]).collect();
     let now = Now {
-        ready: probes::is_ready(&gateway),
+        ready: health::is_ready(&gateway),
         waiting: converter.waiting(),
         slots: converter.admission().workers(),
         engine: converter.stats().unwrap_or_default(),

@@ -1,32 +1,25 @@
 //! The HTTP API: requests in, files and problems out. Knows the conversion path, and nothing of how it works.
 
-pub mod access;
-mod answer;
-mod apidocs;
-mod bodies;
 mod convert;
-mod describe;
-mod document;
-mod file;
+mod docs_ui;
 mod formats;
+mod health;
 mod metrics;
+pub mod middleware;
+mod observed_body;
+mod openapi;
 mod patience;
-mod probes;
 mod problem;
-mod receive;
-mod refusal;
+mod reject;
 mod report_texts;
 mod reports;
-mod request_id;
 mod router;
 mod server;
 mod shares;
-mod socket;
 mod state;
-mod watch;
-mod wire;
+mod upload;
 
-pub use document::text as document;
+pub use openapi::text as openapi;
 pub use report_texts::Sending;
 pub use router::{metrics_router, router};
 pub use server::Server;

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::request_id::RequestId;
+use super::middleware::request_id::RequestId;
 use crate::domain::{ConversionError, ErrorCode};
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::access;
+use super::middleware;
 use super::problem::Problem;
 use super::report_texts::{Asked, Text};
 use super::state::{Gateway, Shared};
@@ -45,7 +45,7 @@ pub async fn report(
     if gateway.storage.has_expired(id, SystemTime::now()) {
         return Err(Problem::new(ErrorCode::Expired, "the report of this number is too old to be kept"));
     }
-    let asked = Asked { id, owner: access::owner(&extensions, &gateway.settings.access) };
+    let asked = Asked { id, owner: middleware::owner(&extensions, &gateway.settings.access) };
     let mut pause = SHORTEST_LOOK;
     let text = loop {
         if let Some(text) = text(&gateway, asked.clone()).await? {

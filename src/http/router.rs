@@ -6,16 +6,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderValue, header};
-use axum::middleware::{self, Next};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::middleware::{api_keys, cors, log_request, rate_limit, real_ip, request_id};
 use super::problem::{self, Problem};
 use super::state::Shared;
-use super::{
-    access, apidocs, convert, document, formats, metrics, probes, refusal, reports, request_id, watch,
-};
+use super::{convert, docs_ui, formats, health, metrics, openapi, reject, reports};
 use crate::domain::ErrorCode;
 
 /// Bytes of a body that a handler takes whole. Models do not come that way, and what no handler asks for is not read.
@@ -25,17 +24,17 @@ const SMALL_BODY: usize = 64 << 10;
 pub fn router(gateway: Shared) -> Router {
     let router = if gateway.settings.metrics_apart { Router::new() } else { metrics_routes() };
     // What costs work is counted, and nothing else.
-    let limit = middleware::from_fn_with_state(Arc::clone(&gateway), access::limit::check);
+    let limit = from_fn_with_state(Arc::clone(&gateway), rate_limit::check);
     let convert = post(convert::convert).route_layer(limit);
     let router = probe_routes(router)
         .route("/convert", convert.clone())
         .route("/v1/convert", convert)
         .route("/v1/formats", get(formats::formats))
         .route("/v1/reports/{id}", get(reports::report))
-        .route("/openapi.json", get(document::openapi))
-        .route("/apidocs", get(apidocs::to_page))
-        .route("/apidocs/", get(apidocs::page))
-        .route("/apidocs/{file}", get(apidocs::file));
+        .route("/openapi.json", get(openapi::openapi))
+        .route("/apidocs", get(docs_ui::to_page))
+        .route("/apidocs/", get(docs_ui::page))
+        .route("/apidocs/{file}", get(docs_ui::file));
     finish(router, gateway)
 }
 
@@ -47,9 +46,9 @@ pub fn metrics_router(gateway: Shared) -> Router {
 
 fn probe_routes(router: Router<Shared>) -> Router<Shared> {
     router
-        .route("/health", get(probes::health))
-        .route("/livez", get(probes::live))
-        .route("/readyz", get(probes::ready))
+        .route("/health", get(health::health))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
 }
 
 fn metrics_routes() -> Router<Shared> {
@@ -62,20 +61,20 @@ fn finish(router: Router<Shared>, gateway: Shared) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(SMALL_BODY))
-        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), access::keys::check))
+        .layer(from_fn_with_state(Arc::clone(&gateway), api_keys::check))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), refusal::refuse));
+        .layer(from_fn_with_state(Arc::clone(&gateway), reject::refuse));
     // Outside of the keys: a browser sends none with its question whether it may.
-    let router = match access::cors::layer(&gateway.settings.access.cors_origins) {
+    let router = match cors::layer(&gateway.settings.access.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
     };
     router
-        .layer(middleware::from_fn(safe_headers))
-        .layer(middleware::from_fn(problem::add_request_id))
-        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), watch::watch))
-        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), access::client::note))
-        .layer(middleware::from_fn(request_id::number))
+        .layer(from_fn(safe_headers))
+        .layer(from_fn(problem::add_request_id))
+        .layer(from_fn_with_state(Arc::clone(&gateway), log_request::watch))
+        .layer(from_fn_with_state(Arc::clone(&gateway), real_ip::note))
+        .layer(from_fn(request_id::number))
         .with_state(gateway)
 }
 
@@ -124,8 +123,8 @@ mod tests {
         let router: Router = Router::new()
             .route("/", get(panics))
             .layer(CatchPanicLayer::custom(panicked))
-            .layer(middleware::from_fn(problem::add_request_id))
-            .layer(middleware::from_fn(request_id::number));
+            .layer(from_fn(problem::add_request_id))
+            .layer(from_fn(request_id::number));
         for _ in 0..2 {
             let request =
                 Request::builder().uri("/").header("x-request-id", "17").body(Body::empty()).unwrap();

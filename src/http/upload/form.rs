@@ -1,7 +1,7 @@
 //! The files of a `multipart/form-data` body.
 
-use super::body::Incoming;
-use super::parts::Parts;
+use super::limited_body::Incoming;
+use super::multipart::Parts;
 use super::spool::Spool;
 use super::{NO_FILE, NO_NAME, Received};
 use crate::domain::ErrorCode;

@@ -5,6 +5,9 @@
 //! taken, too, further connections wait in the system's backlog, probes as well. Those at `METRICS_ADDRESS` do not: it is
 //! another [`Server`].
 
+mod socket;
+mod stream;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,16 +27,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::access::client::Peer;
-use super::bodies::Seen;
+use super::health;
+use super::middleware::log_request;
+use super::middleware::real_ip::Peer;
+use super::observed_body::Seen;
 use super::problem::Problem;
-use super::refusal::{self, Refused};
-use super::socket::Socket;
-use super::wire::{Exchange, MAX_HEAD, Wire};
-use super::{probes, watch};
+use super::reject::{self, Refused};
 use crate::domain::ErrorCode;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use socket::Socket;
+use stream::{Exchange, MAX_HEAD, Wire};
 
 const MAX_HEADERS: usize = 100;
 
@@ -172,7 +176,7 @@ fn objection(exchange: &Exchange, request: &Parts, spare: bool) -> Option<Proble
     if let Some(problem) = coded(exchange, request) {
         return Some(problem);
     }
-    if !spare || probes::PATHS.contains(&request.uri.path()) {
+    if !spare || health::PATHS.contains(&request.uri.path()) {
         return None;
     }
     let detail = "as many connections are open as may; try again in a moment";
@@ -217,7 +221,7 @@ impl Common {
             Arc::clone(&exchange),
             self.patience,
             shutdown.closed.clone(),
-            Box::new(move |code, id| watch::refused(&metrics, peer, code, id)),
+            Box::new(move |code, id| log_request::refused(&metrics, peer, code, id)),
         );
         let (common, asked, socket) = (&self, &exchange, &socket);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -257,7 +261,7 @@ impl Common {
                 // The one thing that hyper leaves without an answer.
                 let wire = connection.into_parts().io.into_inner();
                 tokio::select! {
-                    () = wire.refuse(refusal::http2()) => {}
+                    () = wire.refuse(reject::http2()) => {}
                     () = shutdown.over.cancelled() => {}
                 }
             }

@@ -1,5 +1,9 @@
 //! `POST /convert`: a model in, a file out.
 
+mod body;
+pub mod describe;
+pub mod response;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,12 +17,11 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::access;
-use super::access::limit::{Counted, Over};
-use super::answer::{self, Wanted};
+use super::middleware;
+use super::middleware::rate_limit::{Counted, Over};
 use super::problem::Problem;
-use super::receive::{self, Received};
 use super::state::{Gateway, Shared};
+use super::upload::{self, Received};
 use crate::conversion::{self, Answer, Course, How, Outcome, Question};
 use crate::domain::format::TABLE;
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
@@ -28,6 +31,7 @@ use crate::intake::Source;
 use crate::metrics::Watched;
 use crate::storage::Hash;
 use crate::{cache, repack, telemetry};
+use response::Wanted;
 
 /// Bytes of a client's text that come back in a sentence.
 const MAX_ECHO: usize = 80;
@@ -115,15 +119,15 @@ struct Model {
 
 async fn receive(gateway: &Gateway, wish: &Wish, parts: &Parts, body: Body) -> Result<Model, Problem> {
     let headers = &parts.headers;
-    let client = access::client(&parts.extensions).unwrap_or_default();
-    let limits = receive::Limits {
+    let client = middleware::client(&parts.extensions).unwrap_or_default();
+    let limits = upload::Limits {
         bytes: gateway.settings.max_file_size,
         files: gateway.converter.limits().max_entries,
         wait: gateway.settings.read_timeout,
     };
     // In the predecessor's order, but that everything is checked that can be before any of the body is read.
-    receive::check_headers(headers, &body, limits)?;
-    if !receive::is_multipart(headers) {
+    upload::check_headers(headers, &body, limits)?;
+    if !upload::is_multipart(headers) {
         check_names(wish.file_name.as_deref())?;
     }
     let may_know = gateway.may_know(&body);
@@ -133,14 +137,14 @@ async fn receive(gateway: &Gateway, wish: &Wish, parts: &Parts, body: Body) -> R
         if may_know { Ok(()) } else { refuse_early(gateway, &client, wish, named.or(name)) }
     };
     if let Err(problem) = refuse(None) {
-        receive::pass_over(body).await;
+        upload::pass_over(body).await;
         return Err(problem);
     }
     let began = Instant::now();
     let folder = gateway.work.new_folder();
     let upload = gateway.uploads.begin(client.clone());
     let mut files =
-        receive::receive(headers, body, wish.file_name.as_deref(), &folder, limits, upload, |name| {
+        upload::receive(headers, body, wish.file_name.as_deref(), &folder, limits, upload, |name| {
             refuse(Some(name))
         })
         .instrument(telemetry::span!("receive"))
@@ -164,7 +168,7 @@ async fn answer(
     model: Model,
     began: Instant,
 ) -> (Response, bool) {
-    let owner = access::owner(&parts.extensions, &gateway.settings.access);
+    let owner = middleware::owner(&parts.extensions, &gateway.settings.access);
     let identity = identity(gateway, &wish, owner.as_deref(), &model.files);
     let wanted = Wanted::of(&parts.headers);
     if let Some(Over(problem)) = parts.extensions.get() {
@@ -181,7 +185,7 @@ async fn answer(
     let asked = Instant::now();
     let Model { folder, files, took } = model;
     let files = Arc::new(files);
-    let client = access::client(&parts.extensions).unwrap_or_default();
+    let client = middleware::client(&parts.extensions).unwrap_or_default();
     let work = |timeout| {
         let (gateway, folder, files) = (Arc::clone(gateway), folder.clone(), Arc::clone(&files));
         let Wish { target, options, main, .. } = wish.clone();
@@ -198,7 +202,7 @@ async fn answer(
         let Answer { how, result } = gateway.answers.ask(&question, &work).await;
         let converted = how != How::Hit && result.as_ref().err().is_none_or(was_tried);
         let answered = match result {
-            Ok(ready) => answer::answer(gateway, identity, &wanted, ready, client.clone(), took)
+            Ok(ready) => response::answer(gateway, identity, &wanted, ready, client.clone(), took)
                 .instrument(telemetry::span!("store"))
                 .await
                 .transpose(),
@@ -212,7 +216,7 @@ async fn answer(
         };
         gateway.metrics.cached(how.word());
         let mut response = answered.into_response();
-        answer::tell(&mut response, how);
+        response::tell(&mut response, how);
         return (response, converted);
     }
 }

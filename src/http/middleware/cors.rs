@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::limit;
-use crate::http::answer;
+use super::rate_limit;
+use crate::http::convert::response;
 
 /// What a page may send besides what it always may.
 const SENT: [HeaderName; 7] = [
@@ -26,14 +26,14 @@ const READ: [HeaderName; 13] = [
     header::ETAG,
     header::LINK,
     header::LOCATION,
-    limit::RATE_LIMIT,
-    limit::RATE_LIMIT_POLICY,
+    rate_limit::RATE_LIMIT,
+    rate_limit::RATE_LIMIT_POLICY,
     header::RETRY_AFTER,
     header::WWW_AUTHENTICATE,
     HeaderName::from_static("server-timing"),
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("meshgate-losses"),
-    answer::CACHE,
+    response::CACHE,
 ];
 
 /// For these origins, or all by one `*`; `None` when there are none.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answers::{codes, count, errors, named, security};
+use super::responses::{codes, count, errors, named, security};
 use super::schemas::Schemas;
 use crate::domain::format::TABLE;
 use crate::domain::{ErrorCode, Options, options};

@@ -10,7 +10,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::config::ApiKey;
 use crate::domain::ErrorCode;
-use crate::http::probes;
+use crate::http::health;
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
 
@@ -46,7 +46,7 @@ pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Ne
 }
 
 fn is_open(path: &str) -> bool {
-    probes::PATHS.contains(&path) || OPEN.contains(&path) || path.starts_with("/apidocs/")
+    health::PATHS.contains(&path) || OPEN.contains(&path) || path.starts_with("/apidocs/")
 }
 
 /// The key as it was sent; `Authorization` comes first where both are there.

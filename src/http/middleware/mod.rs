@@ -1,17 +1,19 @@
 //! Who asks, and whether they may.
 
-pub mod client;
+pub mod api_keys;
 pub mod cors;
-pub mod keys;
-pub mod limit;
+pub mod log_request;
+pub mod rate_limit;
+pub mod real_ip;
+pub mod request_id;
 
 use std::sync::Arc;
 
 use axum::http::Extensions;
 
-pub use client::Address;
-pub use keys::KeyName;
-pub use limit::Counted;
+pub use api_keys::KeyName;
+pub use rate_limit::Counted;
+pub use real_ip::Address;
 
 use crate::config::{Access, CacheScope};
 use crate::domain::Client;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::body;
 use super::describe::Described;
-use super::file;
-use super::problem::Problem;
-use super::state::Gateway;
 use crate::cache;
 use crate::conversion::{How, Ready};
 use crate::domain::Client;
+use crate::http::problem::Problem;
+use crate::http::state::Gateway;
 use crate::storage::Hash;
 
 pub const CACHE: HeaderName = HeaderName::from_static("meshgate-cache");
@@ -95,7 +95,7 @@ pub async fn answer(
             (Ready::Kept(_), None) => None,
         };
         let Some(content) = content else { return Ok(None) };
-        let (length, body) = file::body(content, (ready, held));
+        let (length, body) = body::body(content, (ready, held));
         let headers = [
             (header::CONTENT_TYPE, media_type(&about).to_owned()),
             (header::CONTENT_LENGTH, length.to_string()),

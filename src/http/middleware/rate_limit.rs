@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use crate::config::Access;
 use crate::domain::{Client, ErrorCode};
 use crate::http::problem::Problem;
-use crate::http::receive::pass_over;
 use crate::http::state::Shared;
+use crate::http::upload::pass_over;
 use crate::rate_limit::{Limiter, Quota, Ticket};
 
 /// As draft-ietf-httpapi-ratelimit-headers has them.

@@ -1,9 +1,9 @@
 //! A request's body, on its way to the disk: streamed, counted, hashed, and never whole in memory.
 
-mod body;
+mod content_disposition;
+mod form;
+mod limited_body;
 mod multipart;
-mod parameters;
-mod parts;
 mod spool;
 
 use std::io::{self, Write};
@@ -20,8 +20,8 @@ use crate::domain::{ConversionError, ErrorCode};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::open::Memory;
 use crate::intake::{Named, Sent};
-use body::Incoming;
-pub use body::pass_over;
+use limited_body::Incoming;
+pub use limited_body::pass_over;
 use spool::Spool;
 
 /// What the predecessor answers; its clients may look for these words.
@@ -97,7 +97,7 @@ pub fn check_headers(headers: &HeaderMap, body: &Body, limits: Limits) -> Result
     }
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > limits.bytes) {
-        return Err(body::too_large(limits.bytes));
+        return Err(limited_body::too_large(limits.bytes));
     }
     let plain = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
@@ -132,7 +132,7 @@ pub async fn receive(
 ) -> Result<Vec<Received>, Problem> {
     let incoming = Incoming::new(body, limits, upload);
     let files = if is_multipart(headers) {
-        multipart::files(incoming, media_type(headers), folder, limits.files, refuse).await?
+        form::files(incoming, media_type(headers), folder, limits.files, refuse).await?
     } else {
         raw(incoming, file_name.unwrap_or_default(), folder).await?
     };

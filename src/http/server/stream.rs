@@ -13,9 +13,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::patience::Patience;
-use super::refusal::{self, Completed};
 use crate::domain::ErrorCode;
+use crate::http::patience::Patience;
+use crate::http::reject::{self, Completed};
 
 /// Bytes of a request's line and headers.
 pub const MAX_HEAD: usize = 32 << 10;
@@ -303,7 +303,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     /// Takes over an answer that hyper made by itself.
     fn complete(&mut self, written: &[u8]) -> bool {
         let too_long = self.exchange.announces_too_much();
-        let Some(answer) = refusal::with_body(written, too_long) else { return false };
+        let Some(answer) = reject::with_body(written, too_long) else { return false };
         self.begin_refusal(answer);
         true
     }
@@ -435,5 +435,5 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
 }
 
 #[cfg(test)]
-#[path = "wire_tests.rs"]
+#[path = "stream_tests.rs"]
 mod tests;

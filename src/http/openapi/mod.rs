@@ -1,7 +1,7 @@
 //! The API's document: OpenAPI 3.1, put together from the handlers, the tables of the domain and the types' schemas.
 
-mod answers;
 mod convert;
+mod responses;
 mod schemas;
 
 use std::sync::LazyLock;
@@ -11,8 +11,8 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::{convert as convert_handler, formats, probes, reports};
-use answers::{Answer, errors};
+use super::{convert as convert_handler, formats, health, reports};
+use responses::{Answer, errors};
 use schemas::Schemas;
 
 use crate::domain::ErrorCode;
@@ -46,12 +46,12 @@ Caches may not keep what is answered (`Cache-Control: no-store`), except results
         convert_handler::convert,
         formats::formats,
         reports::report,
-        probes::health,
-        probes::live,
-        probes::ready,
+        health::health,
+        health::live,
+        health::ready,
         metrics,
         openapi,
-        super::apidocs::page,
+        super::docs_ui::page,
     ),
     tags(
         (name = "conversion", description = "A model in, a file out"),
@@ -93,9 +93,9 @@ pub fn document() -> Value {
             &[ErrorCode::NotFound, ErrorCode::Expired, ErrorCode::ShuttingDown, ErrorCode::Overloaded],
             true,
         ),
-        ("/health", Answer::json::<probes::Health>(&mut schemas), &[], false),
-        ("/livez", Answer::json::<probes::Status>(&mut schemas), &[], false),
-        ("/readyz", Answer::json::<probes::Readiness>(&mut schemas), &[], false),
+        ("/health", Answer::json::<health::Health>(&mut schemas), &[], false),
+        ("/livez", Answer::json::<health::Status>(&mut schemas), &[], false),
+        ("/readyz", Answer::json::<health::Readiness>(&mut schemas), &[], false),
         ("/metrics", Answer::text("text/plain"), &[ErrorCode::NotFound], false),
         ("/openapi.json", Answer::object(), &[], false),
         ("/apidocs/", Answer::text("text/html"), &[], false),
@@ -108,12 +108,12 @@ pub fn document() -> Value {
         }
         operation["responses"] = responses.into();
         if locked {
-            operation["security"] = answers::security();
+            operation["security"] = responses::security();
         }
     }
     document["components"] = json!({
         "schemas": schemas.finish(),
-        "headers": answers::headers(),
+        "headers": responses::headers(),
         "securitySchemes": {
             "bearer": { "type": "http", "scheme": "bearer", "description": "An API key" },
             "key": { "type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "The same, for clients without `Authorization`" },
@@ -190,7 +190,7 @@ mod tests {
     fn every_code_that_http_answers_is_with_a_call() {
         let document = document();
         let text = document["paths"].to_string();
-        for (code, _) in answers::codes() {
+        for (code, _) in responses::codes() {
             // The last two are of the command line, and for a client that is gone.
             let elsewhere =
                 [ErrorCode::MethodNotAllowed, ErrorCode::OutputExists, ErrorCode::Cancelled].contains(&code);

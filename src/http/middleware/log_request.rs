@@ -14,14 +14,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::access::client::Address;
-use super::bodies::{Part, Seen, length};
-use super::describe::SERVER_TIMING;
-use super::probes;
-use super::problem::{Problem, status};
+use super::real_ip::Address;
 use super::request_id::RequestId;
-use super::state::{Gateway, Shared};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::http::convert::describe::SERVER_TIMING;
+use crate::http::health;
+use crate::http::observed_body::{Part, Seen, length};
+use crate::http::problem::{Problem, status};
+use crate::http::state::{Gateway, Shared};
 use crate::metrics::Metrics;
 use crate::telemetry::{self, otlp};
 
@@ -57,7 +57,7 @@ fn route(request: &Request) -> &str {
 }
 
 fn is_probe(route: &str) -> bool {
-    probes::PATHS.contains(&route)
+    health::PATHS.contains(&route)
 }
 
 /// What gives each line of a request its number. The key's name is filled in where keys are checked, and on every line

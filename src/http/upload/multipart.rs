@@ -7,8 +7,8 @@ use axum::body::Bytes;
 use bytes::BytesMut;
 use memchr::memmem;
 
-use super::body::Incoming;
-use super::parameters::Parameters;
+use super::content_disposition::Parameters;
+use super::limited_body::Incoming;
 use crate::domain::ErrorCode;
 use crate::http::problem::Problem;
 
@@ -155,8 +155,8 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
-    use crate::http::receive::Limits;
     use crate::http::shares::Share;
+    use crate::http::upload::Limits;
 
     /// Each part's field name, file name and content, of a body that comes in chunks of `size` bytes.
     async fn read(body: &[u8], size: usize) -> Result<Vec<(String, Option<String>, Vec<u8>)>, Problem> {
