@@ -80,6 +80,14 @@ test-cluster: setup ## Test the Helm chart on a Kubernetes cluster, where there 
 test-deploy: setup ## Test the images and compose files on a Docker engine, where there is one
 	@scripts/test-deploy.sh
 
+.PHONY: quick
+quick: ## Check format, lints, rooms and unit tests, before a commit (a minute or two, once it is set up)
+	cargo fmt --check
+	cargo clippy --locked --lib -- -D warnings
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	$(PYTHON) -m pytest -q tests/behaviour/test_rooms.py blender/tests/test_imports.py blender/tests/test_capabilities.py
+	cargo test --locked --lib
+
 .PHONY: check
 check: setup ## Check format, lints, licences and dependencies
 	cargo fmt --check
