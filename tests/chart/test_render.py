@@ -1,5 +1,7 @@
 """What the chart makes of values, and which it refuses."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -33,8 +35,13 @@ def test_it_is_well_made(version):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.removesuffix("-values.yaml"))
 def test_every_kubernetes_takes_it(case, tmp_path):
     found = [objects("--values", str(case), version=version) for version in HELMS]
-    # Made up each time.
+    # A password is made up each time, and pods have its checksum.
     found = [{name: thing for name, thing in of_one.items() if thing["kind"] != "Secret"} for of_one in found]
+    for of_one in found:
+        for thing in of_one.values():
+            if thing["kind"] in ("Deployment", "StatefulSet"):
+                annotations = thing["spec"]["template"]["metadata"].get("annotations", {})
+                annotations.pop("checksum/secret", None), annotations.pop("checksum/secrets", None)
     assert found[0] == found[1], "Helm 3 and 4 differ"
     usual = [thing for thing in found[0].values() if thing["kind"] not in CUSTOM]
     for kubernetes in KUBERNETES:
@@ -195,6 +202,13 @@ def test_nobody_is_believed_where_everybody_comes_in():
     assert settings(found)["TRUSTED_PROXIES"] == "10.1.0.0/16"
 
 
+def test_pods_change_with_the_password_that_is_made():
+    found = objects()
+    password = base64.b64decode(found["Secret/m-meshgate-redis"]["data"]["redis-password"])
+    annotations = found["StatefulSet/m-meshgate-redis"]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["checksum/secret"] == hashlib.sha256(password).hexdigest()
+
+
 def test_large_numbers_stay_numbers(tmp_path):
     values = tmp_path / "values.yaml"
     values.write_text(
@@ -319,7 +333,9 @@ def test_the_schema_knows_every_value():
 def test_what_is_installed_with_nothing_set_is_as_it_was():
     """`UPDATE=1` before the test writes it anew: look at the difference before you commit it."""
     snapshot = ROOT / "tests/chart/default.yaml"
-    now = re.sub(r"(redis-password: )\S+", r"\1MADE-AT-THE-FIRST-INSTALL", rendered(name="meshgate"))
+    now = re.sub(
+        r"(redis-password: |checksum/secrets?: )\S+", r"\1MADE-AT-THE-FIRST-INSTALL", rendered(name="meshgate")
+    )
     if os.environ.get("UPDATE"):
         snapshot.write_text(now)
     assert now == snapshot.read_text(), "run it with UPDATE=1, and look at the difference"

@@ -97,12 +97,25 @@ storage: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* The contents of the secrets that the server reads, as far as they are there while this is rendered. The password that the
-chart makes stays as it is, and is not there the first time. */}}
+{{/* The password that the chart makes of the bundled Redis: once, and an upgrade finds it. It is the same wherever it is asked
+for in one rendering. */}}
+{{- define "meshgate.redisPassword" -}}
+{{- if not (hasKey .Values.redis "made") -}}
+{{- $found := lookup "v1" "Secret" .Release.Namespace (printf "%s-redis" (include "meshgate.fullname" .)) -}}
+{{- $kept := ternary (index ($found.data | default dict) "redis-password" | default "" | b64dec) "" (not (empty $found)) -}}
+{{- $_ := set .Values.redis "made" (default (randAlphaNum 32) $kept) -}}
+{{- end -}}
+{{- .Values.redis.made -}}
+{{- end }}
+
+{{/* The contents of the secrets that the server reads, as far as they are there while this is rendered. */}}
 {{- define "meshgate.secretsChecksum" -}}
 {{- $own := printf "%s-redis" (include "meshgate.fullname" .) -}}
 {{- range $_, $name := include "meshgate.secrets" . | fromYaml -}}
-{{- if eq $name $own }}{{ continue }}{{ end -}}
+{{- if and (eq $name $own) (not $.Values.redis.existingSecret) -}}
+{{ $name }}{{ include "meshgate.redisPassword" $ }}
+{{ continue -}}
+{{- end -}}
 {{- $found := lookup "v1" "Secret" $.Release.Namespace $name -}}
 {{ $name }}{{ if $found }}{{ $found.data | toJson }}{{ end }}
 {{ end -}}
