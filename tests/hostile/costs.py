@@ -15,33 +15,41 @@ LOOK = 0.05
 
 
 class Disk:
-    """The most that a server's folder has held while this is entered, in bytes and in entries."""
+    """The most that a server's folder has held while this is entered, in bytes and in entries, above what it held before:
+    results of other trials are kept in it."""
 
     def __init__(self, gateway: Gateway):
         self.folder, self.over = gateway.folder.name, threading.Event()
         self.bytes = self.entries = 0
         self.looking = threading.Thread(target=self.look)
 
-    def look(self) -> None:
-        while not self.over.wait(LOOK):
-            total, entries, folders = 0, 0, [self.folder]
-            while folders:
+    def held(self) -> tuple[int, int]:
+        """Bytes and entries at this moment."""
+        total, entries, folders = 0, 0, [self.folder]
+        while folders:
+            try:
+                found = list(os.scandir(folders.pop()))
+            except OSError:
+                continue
+            for entry in found:
+                entries += 1
                 try:
-                    found = list(os.scandir(folders.pop()))
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
                 except OSError:
                     continue
-                for entry in found:
-                    entries += 1
-                    try:
-                        if entry.is_dir(follow_symlinks=False):
-                            folders.append(entry.path)
-                        else:
-                            total += entry.stat(follow_symlinks=False).st_size
-                    except OSError:
-                        continue
-            self.bytes, self.entries = max(self.bytes, total), max(self.entries, entries)
+        return total, entries
+
+    def look(self) -> None:
+        while not self.over.wait(LOOK):
+            total, entries = self.held()
+            self.bytes = max(self.bytes, total - self.before[0])
+            self.entries = max(self.entries, entries - self.before[1])
 
     def __enter__(self):
+        self.before = self.held()
         self.looking.start()
         return self
 
