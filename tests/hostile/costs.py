@@ -15,8 +15,7 @@ LOOK = 0.05
 
 
 class Disk:
-    """The most that a server's folder has held while this is entered, in bytes and in entries, above what it held before:
-    results of other trials are kept in it."""
+    """The most that a server's folder has held while this is entered, above what it held before: bytes and entries."""
 
     def __init__(self, gateway: Gateway):
         self.folder, self.over = gateway.folder.name, threading.Event()
