@@ -1,10 +1,9 @@
 //! What work on a model is given besides the model: whether somebody still waits for it, and memory for what it parses.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::domain::{Cancel, Client, ConversionError};
+use crate::domain::{Cancel, Client, ConversionError, HeldBytes};
 
 /// How often work that waits for memory looks whether it was cancelled.
 const LOOK: Duration = Duration::from_millis(50);
@@ -38,14 +37,8 @@ pub struct MemoryBudget(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limit: u64,
-    used: Mutex<Used>,
+    used: Mutex<HeldBytes>,
     freed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Used {
-    all: u64,
-    by_client: HashMap<Client, u64>,
 }
 
 /// Memory that was reserved; it is given back when this is dropped.
@@ -82,33 +75,20 @@ impl MemoryBudget {
         let most = self.0.limit / 4 * 3;
         let bytes = bytes.min(most);
         let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.0.limit - used.all < bytes || most - used.of(client) < bytes {
+        while self.0.limit - used.all() < bytes || most - used.of(client) < bytes {
             cancel.check()?;
             let woken = self.0.freed.wait_timeout(used, LOOK);
             used = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
-        used.all += bytes;
-        *used.by_client.entry(client.clone()).or_default() += bytes;
+        used.add(client, bytes);
         Ok(Reservation { shared: Arc::clone(&self.0), client: client.clone(), bytes })
-    }
-}
-
-impl Used {
-    fn of(&self, client: &Client) -> u64 {
-        self.by_client.get(client).copied().unwrap_or_default()
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut used = self.shared.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.all -= self.bytes;
-        if let Some(of_client) = used.by_client.get_mut(&self.client) {
-            *of_client -= self.bytes;
-            if *of_client == 0 {
-                used.by_client.remove(&self.client);
-            }
-        }
+        used.subtract(&self.client, self.bytes);
         drop(used);
         self.shared.freed.notify_all();
     }
@@ -138,7 +118,7 @@ mod tests {
         drop((first, beside));
         assert_eq!(waiting.join().unwrap(), Ok(50));
         assert_eq!(budget.reserve(1000, &client(1), &Cancel::default()).unwrap().bytes, 75);
-        assert!(budget.0.used.lock().unwrap().by_client.is_empty());
+        assert!(budget.0.used.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn complain(error: &dyn Error) {
     }
 }
 
-/// Prints what may be a mistake, where there is no log for it.
+/// Prints warnings, where there is no log for them.
 fn warn(warnings: &[String]) {
     for warning in warnings {
         // Nothing can be done about a closed stream.

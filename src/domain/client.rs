@@ -1,5 +1,6 @@
 //! Who asks for conversions.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -39,6 +40,47 @@ impl fmt::Display for Client {
             Client::Address(address) => write!(out, "address:{address}"),
             Client::Local => out.write_str("local"),
         }
+    }
+}
+
+/// Bytes that clients hold of something they share: all of them together, and each.
+#[derive(Debug, Default)]
+pub struct HeldBytes {
+    all: u64,
+    by_client: HashMap<Client, u64>,
+}
+
+impl HeldBytes {
+    pub fn all(&self) -> u64 {
+        self.all
+    }
+
+    pub fn of(&self, client: &Client) -> u64 {
+        self.by_client.get(client).copied().unwrap_or_default()
+    }
+
+    pub fn add(&mut self, client: &Client, bytes: u64) {
+        self.all += bytes;
+        *self.by_client.entry(client.clone()).or_default() += bytes;
+    }
+
+    /// Gives back what was added. A client that holds nothing is forgotten.
+    pub fn subtract(&mut self, client: &Client, bytes: u64) {
+        self.all -= bytes;
+        if let Some(of_client) = self.by_client.get_mut(client) {
+            *of_client -= bytes;
+            if *of_client == 0 {
+                self.by_client.remove(client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl HeldBytes {
+    /// Whether nobody is known to hold anything.
+    pub fn is_empty(&self) -> bool {
+        self.all == 0 && self.by_client.is_empty()
     }
 }
 

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::problem::Problem;
-use crate::domain::Client;
-use crate::domain::ErrorCode;
+use crate::domain::{Client, ErrorCode, HeldBytes};
 use crate::storage::Hash;
 
 /// When a client that was refused may try again: by then small uploads have come to their end.
@@ -19,13 +18,7 @@ pub struct Shares {
     /// What takes it: "unfinished uploads".
     what: &'static str,
     most: u64,
-    held: Mutex<Held>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    all: u64,
-    by_client: HashMap<Client, u64>,
+    held: Mutex<HeldBytes>,
 }
 
 /// What one upload or result takes; its bytes count until it is dropped.
@@ -52,7 +45,7 @@ impl Shares {
         Share { shares: Arc::clone(self), client, bytes: 0 }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldBytes> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,8 +57,8 @@ impl Share {
     /// `overloaded`
     pub fn add(&mut self, bytes: u64) -> Result<(), Problem> {
         let mut held = self.shares.held();
-        let of_client = held.by_client.get(&self.client).copied().unwrap_or_default().saturating_add(bytes);
-        let all = held.all.saturating_add(bytes);
+        let of_client = held.of(&self.client).saturating_add(bytes);
+        let all = held.all().saturating_add(bytes);
         if of_client > self.shares.most.saturating_sub(all) {
             let whose = if of_client > all / 2 { "this client's" } else { "all clients'" };
             let detail = format!(
@@ -77,8 +70,7 @@ impl Share {
                 ..Problem::new(ErrorCode::Overloaded, detail)
             });
         }
-        held.all = all;
-        held.by_client.insert(self.client.clone(), of_client);
+        held.add(&self.client, bytes);
         drop(held);
         self.bytes += bytes;
         Ok(())
@@ -126,14 +118,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut held = self.shares.held();
-        held.all -= self.bytes;
-        if let Some(of_client) = held.by_client.get_mut(&self.client) {
-            *of_client -= self.bytes;
-            if *of_client == 0 {
-                held.by_client.remove(&self.client);
-            }
-        }
+        self.shares.held().subtract(&self.client, self.bytes);
     }
 }
 
@@ -173,8 +158,7 @@ mod tests {
             upload.add(50).unwrap();
             assert!(upload.add(u64::MAX).is_err());
         }
-        let held = uploads.held();
-        assert_eq!((held.all, held.by_client.len()), (0, 0));
+        assert!(uploads.held().is_empty());
     }
 
     #[test]

@@ -51,7 +51,8 @@ def what_matters(name: str, thing: dict) -> dict:
         thing["spec"]["template"].pop("metadata", None)
         for container in thing["spec"]["template"]["spec"]["containers"]:
             # The chart tells a pod its settings, an overlay by a ConfigMap whose name changes with them.
-            container.pop("env", None), container.pop("envFrom", None)
+            for settings in ("env", "envFrom"):
+                container.pop(settings, None)
     if kind == "NetworkPolicy":
         # The pod of `helm test`.
         for rule in thing["spec"]["ingress"]:

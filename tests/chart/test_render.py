@@ -41,7 +41,8 @@ def test_every_kubernetes_takes_it(case, tmp_path):
         for thing in of_one.values():
             if thing["kind"] in ("Deployment", "StatefulSet"):
                 annotations = thing["spec"]["template"]["metadata"].get("annotations", {})
-                annotations.pop("checksum/secret", None), annotations.pop("checksum/secrets", None)
+                for checksum in ("checksum/secret", "checksum/secrets"):
+                    annotations.pop(checksum, None)
     assert found[0] == found[1], "Helm 3 and 4 differ"
     usual = [thing for thing in found[0].values() if thing["kind"] not in CUSTOM]
     for kubernetes in KUBERNETES:

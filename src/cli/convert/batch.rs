@@ -16,7 +16,7 @@ use super::progress::{Bar, Progress};
 use super::settings::Settings;
 use super::write::{self, Interrupt};
 use super::{cache, inputs, print};
-use crate::cli::{Failure, INTERRUPTED, app};
+use crate::cli::{Failure, INTERRUPTED, app, warn};
 use crate::conversion::{Converter, Request};
 use crate::domain::{ConversionError, ErrorCode};
 
@@ -125,7 +125,7 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signa
     if let Some(cache) = shared.cache.as_ref().filter(|_| !hurry)
         && let Err(trouble) = cache.finish().await
     {
-        print::warning(&format!("the store fails, and results may not be found again: {trouble}"));
+        warn(&[format!("the store fails, and results may not be found again: {trouble}")]);
     }
     let _ = timeout(limit, shared.converter.shutdown()).await;
     impatient.abort();

@@ -133,11 +133,6 @@ fn aside(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Something is wrong that no conversion has failed for.
-pub fn warning(text: &str) {
-    aside(format!("meshgate: warning: {text}"));
-}
-
 /// A conversion panicked.
 ///
 /// # Errors

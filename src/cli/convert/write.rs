@@ -90,7 +90,7 @@ pub fn place(
     let library = Library::of(files, main, output);
     let layout = layout(files, main, output, library.as_ref());
     for (_, target) in &layout {
-        no_link_to(target, output)?;
+        refuse_links(target, output)?;
     }
     // Then what lies there beside it is an earlier result of this model.
     let again = layout.first().is_some_and(|(_, target)| target.symlink_metadata().is_ok());
@@ -150,8 +150,11 @@ fn named(files: &[PathBuf], main: &Path) -> Vec<(PathBuf, PathBuf)> {
         .collect()
 }
 
-/// That no folder of the result itself is a link that leads elsewhere: whoever made the folder may have put it there.
-fn no_link_to(target: &Path, output: &Output) -> Result<(), ConversionError> {
+/// Refuses a folder of the result itself that is a link: it leads elsewhere, and may be another's doing.
+///
+/// # Errors
+/// `output_exists`
+fn refuse_links(target: &Path, output: &Output) -> Result<(), ConversionError> {
     let own = match output {
         Output::Stdout => return Ok(()),
         Output::File(path) | Output::Zip(path) | Output::Tree { file: path, .. } => parent(path),

@@ -22,7 +22,8 @@ use crate::telemetry;
 /// that everything is gone within a second.
 const CANCEL_WITHIN: Duration = Duration::from_millis(700);
 
-/// How long the memory of a child that has finished may take to be given back: a second or two when it is many GB.
+/// How long the memory of a child that has finished or was killed may take to be given back: a second or two when it is many
+/// GB.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often a child that is being taken apart is looked at.
