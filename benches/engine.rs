@@ -4,15 +4,17 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshgate::context::Context;
-use meshgate::conversion::{Admission, Converter, Request};
+use meshgate::conversion::{Admission, Converter, Spec};
 use meshgate::domain::options::Packaging;
-use meshgate::domain::{Format, Options};
-use meshgate::executor::local::Blender;
-use meshgate::executor::local::protocol::{Importer, Task};
-use meshgate::executor::workdir::WorkDir;
+use meshgate::domain::{Client, Format, Options};
+use meshgate::executor::Order;
+use meshgate::executor::local::{Blender, LocalExecutor};
+use meshgate::executor::task::{Importer, Task};
+use meshgate::executor::workdir::{ConversionFolder, WorkDir};
 use meshgate::formats::gltf::asset::Asset;
 use meshgate::intake::{Limits, Source};
 use meshgate::repack;
@@ -77,7 +79,7 @@ impl Bench {
             importer: Importer::Usual,
             most_triangles: None,
         };
-        blender.convert(&folder, task, Duration::from_mins(1), |_, _| ()).await?;
+        blender.convert(order(&folder, task)).await?;
         Ok(began.elapsed())
     }
 
@@ -145,12 +147,7 @@ impl Bench {
         let (mut copies, mut repacks, mut conversions) = (Vec::new(), Vec::new(), Vec::new());
         let work = self.work_on_disk()?;
         let copy = self.disk.join("copy");
-        let converter = Converter::new(
-            Ok(self.settings(&work, 1)?),
-            work.clone(),
-            Limits::default(),
-            Admission::unbounded(2),
-        );
+        let converter = self.converter(work.clone())?;
         for _ in 0..COPIES {
             let began = Instant::now();
             let status = Command::new("cp").arg(self.model("big.bin")).arg(&copy).status()?;
@@ -193,9 +190,8 @@ impl Bench {
     /// What 100 MB of model add to this process, Blender's own aside.
     pub async fn memory(&self) -> Result<Row> {
         let work = self.work()?;
-        let converter =
-            Converter::new(Ok(self.settings(&work, 1)?), work, Limits::default(), Admission::unbounded(2));
-        converter.blender().await?;
+        let converter = self.converter(work)?;
+        converter.executor().start().await?;
         self.convert_file(&converter, "cube.fbx", Format::Glb, Options::default()).await?;
         // Forget the peak of what was measured before.
         fs::write("/proc/self/clear_refs", "5")?;
@@ -205,13 +201,18 @@ impl Bench {
         self.convert_file(&converter, "big.glb", Format::Glb, options).await?;
         self.convert_file(&converter, "big.glb", Format::Gltf, Options::default()).await?;
         let added = (status_kb("/proc/self/status", "VmHWM")?.saturating_sub(idle)) as f64 / 1024.0;
-        converter.shutdown().await;
+        converter.executor().shutdown().await;
         Ok(Row::at_most(
             "memory that a 100 MB model adds to meshgate, in MB",
             format!("{:.0} MB idle", idle as f64 / 1024.0),
             added,
             20.0,
         ))
+    }
+
+    fn converter(&self, work: WorkDir) -> Result<Converter> {
+        let executor = Arc::new(LocalExecutor::new(Ok(self.settings(&work, 1)?)));
+        Ok(Converter::new(executor, work, Limits::default(), Admission::unbounded(2)))
     }
 
     async fn convert_file(
@@ -221,15 +222,27 @@ impl Bench {
         target: Format,
         options: Options,
     ) -> Result<()> {
-        let request = Request {
+        let spec = Spec {
             sources: Source::FileWithSiblings(self.model(name)),
             main: None,
             target,
             options,
             timeout: Duration::from_mins(5),
         };
-        converter.convert(request, &|_, _| ()).await?;
+        converter.convert(spec, &|_, _| ()).await?;
         Ok(())
+    }
+}
+
+/// An order that nothing watches.
+pub fn order(folder: &ConversionFolder, task: Task) -> Order<'_> {
+    Order {
+        client: Client::Local,
+        folder,
+        task,
+        allowed: Duration::from_mins(1),
+        progress: Box::new(|_, _| ()),
+        usage: Arc::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::{fs, thread};
 
 use meshgate::domain::{Format, Options};
 use meshgate::executor::local::Blender;
-use meshgate::executor::local::protocol::{Importer, Task};
+use meshgate::executor::task::{Importer, Task};
 use meshgate::executor::workdir::WorkDir;
 use reqwest::{Body, Client, RequestBuilder, StatusCode};
 use tokio::io::AsyncWriteExt;
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::engine::order;
 use super::table::Row;
 use super::{Bench, Result, median, percentile, show};
 
@@ -267,7 +268,7 @@ impl Bench {
                     importer: Importer::Usual,
                     most_triangles: None,
                 };
-                blender.convert(&folder, task, Duration::from_mins(1), |_, _| ()).await?;
+                blender.convert(order(&folder, task)).await?;
             }
         };
         let began = Instant::now();

@@ -1,5 +1,6 @@
 //! Meshgate: a gateway that converts 3D models and motions, with Blender as its engine.
 
+mod app;
 pub mod cache;
 pub mod cli;
 pub mod config;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -45,7 +46,41 @@ impl Result {
         let extension = if self.zip { "zip" } else { self.format.info().extensions[0] };
         format!("{}.{extension}", self.stem)
     }
+
+    pub fn media_type(&self) -> &'static str {
+        if self.zip { "application/zip" } else { self.format.info().media_type }
+    }
+
+    /// The value of `Content-Disposition`, by RFC 6266: the name in plain letters for old clients, and the name itself for all
+    /// others.
+    pub fn content_disposition(&self) -> String {
+        let name = self.file_name();
+        let plain: String = name
+            .chars()
+            .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ' { c } else { '_' })
+            .collect();
+        if plain == name {
+            return format!("attachment; filename=\"{plain}\"");
+        }
+        let encoded = utf8_percent_encode(&name, ATTR_CHAR);
+        format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}")
+    }
 }
+
+/// RFC 8187, `attr-char`: the characters that are not encoded.
+const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'!')
+    .remove(b'#')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'^')
+    .remove(b'_')
+    .remove(b'`')
+    .remove(b'|')
+    .remove(b'~');
 
 impl Entry {
     /// As it is kept.
@@ -88,5 +123,32 @@ mod hex {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
         let text = String::deserialize(deserializer)?;
         Hash::from_hex(text).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_in_content_disposition() {
+        let disposition = |stem: &str| {
+            let result = Result {
+                hash: blake3::hash(b""),
+                bytes: 0,
+                format: Format::Glb,
+                main: None,
+                zip: false,
+                stem: stem.into(),
+                report: Uuid::nil(),
+                losses: 0,
+            };
+            result.content_disposition()
+        };
+        assert_eq!(disposition("duck"), "attachment; filename=\"duck.glb\"");
+        assert_eq!(
+            disposition("猫 \"1\""),
+            "attachment; filename=\"_ _1_.glb\"; filename*=UTF-8''%E7%8C%AB%20%221%22.glb"
+        );
     }
 }

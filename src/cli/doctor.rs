@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use super::setting_flags::EngineArgs;
-use super::{FAILED, Failure, app, humanize, say};
+use super::{FAILED, Failure, humanize, say};
+use crate::app;
 use crate::config::{Engine, Redis, Storage};
 use crate::executor::local::Blender;
 use crate::executor::workdir::WorkDir;

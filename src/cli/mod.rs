@@ -1,6 +1,5 @@
-//! The command line: one file per subcommand, and the only place that wires the parts together.
+//! The command line: one file per subcommand, and nothing but arguments and output in them: `crate::app` puts the parts together.
 
-mod app;
 mod conversion_flags;
 mod convert;
 mod doctor;
@@ -24,6 +23,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use indicatif::MultiProgress;
 
+use crate::app;
 use crate::config::Mistakes;
 use crate::domain::ConversionError;
 
@@ -81,6 +81,15 @@ enum Failure {
 impl From<Mistakes> for Failure {
     fn from(mistakes: Mistakes) -> Self {
         Failure::Usage(mistakes.to_string())
+    }
+}
+
+impl From<app::Error> for Failure {
+    fn from(error: app::Error) -> Self {
+        match error {
+            app::Error::Settings(text) => Failure::Usage(text),
+            app::Error::Metrics(_) => Failure::Failed(error.to_string()),
+        }
     }
 }
 

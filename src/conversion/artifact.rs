@@ -33,7 +33,7 @@ pub(super) async fn place(bytes: u64) -> Option<SemaphorePermit<'static>> {
 
 /// A finished conversion with its one file, shared by all who asked for it.
 #[derive(Debug)]
-pub struct Made {
+pub struct Artifact {
     /// The conversion's own files.
     pub outcome: Outcome,
     /// What is to be known of it.
@@ -45,7 +45,7 @@ pub struct Made {
     small: Option<Bytes>,
 }
 
-impl Made {
+impl Artifact {
     /// Packs several files into one, and hashes it. Dropping the future ends the work.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Made {
         outcome: Outcome,
         report: Uuid,
         owner: Option<Arc<str>>,
-    ) -> Result<Made, ConversionError> {
+    ) -> Result<Artifact, ConversionError> {
         let place = place(outcome.report.output.bytes).await;
         blocking(move |cancel| {
             let _place = place;
@@ -70,7 +70,7 @@ impl Made {
                 report,
                 losses: outcome.report.losses.len() as u32,
             };
-            Ok(Made { outcome, about, owner, path, small })
+            Ok(Artifact { outcome, about, owner, path, small })
         })
         .await
     }

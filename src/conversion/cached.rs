@@ -23,12 +23,13 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::artifact::Made;
-use super::service::KILLED_WITHIN;
-use super::{Outcome, Reports, late};
+use super::artifact::Artifact;
+use super::converter::KILLED_WITHIN;
+use super::recent_reports::Reports;
+use super::{Outcome, late};
 use crate::cache::{self, Entry, Flights, Index, Lease};
 use crate::domain::{ConversionError, ErrorCode, Report};
-use crate::storage::{Document, Fetched, Hash, Storage};
+use crate::storage::{Document, Fetched, Hash, Storage, Url};
 
 /// Results that are on their way to the store at a time: each keeps its conversion's folder. Further ones are not stored.
 const STORING: usize = 32;
@@ -41,12 +42,15 @@ const LONGEST_LOOK: Duration = Duration::from_millis(150);
 /// they could have it by themselves.
 const WORTH_WAITING: Duration = Duration::from_secs(1);
 
+/// How long an address in the bucket is good for: a client follows it at once.
+const ADDRESS_LIFE: Duration = Duration::from_mins(15);
+
 /// How long what is still being stored may take when the service stops.
 const LAST_STORED: Duration = Duration::from_secs(3);
 
-/// What answers. Clones are the same one.
+/// Finds results that were stored, joins conversions that are under way, and stores what is converted. Clones share all of it.
 #[derive(Clone)]
-pub struct Answers(Arc<Inner>);
+pub struct ResultCache(Arc<Inner>);
 
 struct Inner {
     /// None: the cache is off.
@@ -60,60 +64,56 @@ struct Inner {
     spool: PathBuf,
 }
 
-/// What carries a conversion out.
-pub type Work = BoxFuture<'static, Result<Outcome, ConversionError>>;
+/// A conversion that runs when it is awaited.
+pub(super) type Work = BoxFuture<'static, Result<Outcome, ConversionError>>;
 
-/// What is asked for.
+/// A result to look for.
 #[derive(Debug, Clone)]
-pub struct Question {
-    /// None where it cannot be told, so that it has to be carried out.
+pub(super) struct Lookup {
+    /// `None` where it cannot be told: then the conversion runs.
     pub identity: Option<Hash>,
-    /// The API key that the report is to belong to; where there is one, the identity is its own, too.
+    /// The API key that the report belongs to. The identity depends on it, too.
     pub owner: Option<Arc<str>>,
-    /// Whatever is known of it, it is to be carried out.
+    /// The conversion runs, whatever is stored or under way.
     pub fresh: bool,
-    /// What is known of it is of no use; but others may be asking for it, too.
+    /// What is stored cannot be read; an equal conversion that is under way is joined.
     pub lost: bool,
     /// For all of it, waiting included.
     pub timeout: Duration,
 }
 
-/// Where an answer comes from.
+/// Where a result comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum CacheStatus {
     Hit,
     Miss,
-    /// It was carried out for somebody else.
+    /// Another request had it converted.
     Coalesced,
-    /// It was not looked for.
+    /// Nobody looked for it.
     Bypass,
 }
 
-impl Question {
-    /// To ask once more where what was known could not be had: at first for what others do, and then for itself.
+impl Lookup {
+    /// Prepares another look, where what was stored could not be read: it joins equal conversions at first, and runs by
+    /// itself the next time.
     pub fn again(&mut self) {
         self.fresh = self.lost;
         self.lost = true;
     }
 }
 
-#[derive(Debug)]
-pub struct Answer {
-    pub how: How,
-    pub result: Result<Ready, ConversionError>,
-}
-
+/// A result that was found or made.
 #[derive(Debug, Clone)]
-pub enum Ready {
-    Made(Arc<Made>),
-    /// The store should have it: [`Answers::open`].
-    Kept(cache::Result),
+pub(super) enum Found {
+    Made(Arc<Artifact>),
+    /// The store should have it: [`ResultCache::open`].
+    Stored(cache::Result),
 }
 
 /// How a conversion ended for all who wait for it.
 #[derive(Debug, Clone)]
 enum Landed {
-    Made(Arc<Made>),
+    Made(Arc<Artifact>),
     /// Another process was faster.
     Known(Entry),
     Failed(ConversionError),
@@ -131,29 +131,20 @@ struct Record {
     result: Option<cache::Result>,
 }
 
-impl How {
-    /// For metrics.
-    pub const fn word(self) -> &'static str {
+impl CacheStatus {
+    /// The value of a metric's label.
+    pub(super) const fn word(self) -> &'static str {
         match self {
-            How::Hit => "hit",
-            How::Miss => "miss",
-            How::Coalesced => "coalesced",
-            How::Bypass => "bypass",
+            CacheStatus::Hit => "hit",
+            CacheStatus::Miss => "miss",
+            CacheStatus::Coalesced => "coalesced",
+            CacheStatus::Bypass => "bypass",
         }
     }
 }
 
-impl Ready {
-    pub fn about(&self) -> &cache::Result {
-        match self {
-            Ready::Made(made) => &made.about,
-            Ready::Kept(about) => about,
-        }
-    }
-}
-
-impl Answers {
-    /// `spool` is a folder on this machine.
+impl ResultCache {
+    /// `index`: `None` where the cache is off. `spool`: a folder on this machine for large results from a bucket.
     pub fn new(index: Option<Arc<dyn Index>>, storage: Storage, spool: PathBuf) -> Self {
         Self(Arc::new(Inner {
             index,
@@ -166,78 +157,82 @@ impl Answers {
         }))
     }
 
-    pub fn is_on(&self) -> bool {
+    pub(super) fn is_on(&self) -> bool {
         self.0.index.is_some()
     }
 
-    /// Whether it can be answered without carrying anything out.
-    pub async fn knows(&self, identity: Hash) -> bool {
+    /// Whether a result can be had without a conversion.
+    pub(super) async fn knows(&self, identity: Hash) -> bool {
         // What has just been made may still be on its way to the index.
         let made = self.0.flights.find(identity).is_some_and(|flight| flight.peek().is_some());
         made || match &self.0.index {
-            Some(index) => self.known(&**index, identity).await.is_some(),
+            Some(index) => self.entry(&**index, identity).await.is_some(),
             None => false,
         }
     }
 
-    /// Bytes of the results that are remembered; where other processes share them, of all that the store keeps.
-    pub fn bytes(&self) -> u64 {
+    /// Bytes of the results that the index holds; where other processes share them, of all that the store keeps.
+    pub(super) fn bytes(&self) -> u64 {
         match &self.0.index {
             None => 0,
             Some(index) => index.bytes().unwrap_or_else(|| self.0.storage.kept_bytes()),
         }
     }
 
-    /// What is known of it, unless its report is too old: an answer would lead there.
-    async fn known(&self, index: &dyn Index, identity: Hash) -> Option<Entry> {
+    /// The index's entry, unless its report is too old: the response refers to it.
+    async fn entry(&self, index: &dyn Index, identity: Hash) -> Option<Entry> {
         index.get(identity).await.filter(|entry| match entry {
             Entry::Result(about) => !self.0.storage.has_expired(about.report, SystemTime::now()),
             Entry::Failure(_) => true,
         })
     }
 
-    /// Looks after what is known, for ever.
-    pub async fn tend(&self) {
+    /// Looks after the index, for ever.
+    pub(super) async fn tend(&self) {
         match &self.0.index {
             Some(index) => index.tend().await,
             None => std::future::pending().await,
         }
     }
 
-    /// Waits until everything is stored, but not without end.
-    pub async fn finish(&self) {
+    /// Waits until everything is stored, for a few seconds at most.
+    pub(super) async fn finish(&self) {
         self.0.storing.close();
         if timeout(LAST_STORED, self.0.storing.wait()).await.is_err() {
             tracing::warn!("some results were not stored in time");
         }
     }
 
-    /// Answers a question. Only where it has to be carried out, `begin` is asked for what does so within the time that is
-    /// left; dropping this gives it up, unless others wait for it.
-    pub async fn ask(&self, question: &Question, begin: impl Fn(Duration) -> Work) -> Answer {
+    /// Finds a result, or has it made: `begin` returns the conversion for the time that is left. Dropping this future
+    /// gives the conversion up, unless others wait for it.
+    pub(super) async fn find_or_convert(
+        &self,
+        lookup: &Lookup,
+        begin: impl Fn(Duration) -> Work,
+    ) -> (CacheStatus, Result<Found, ConversionError>) {
         let asked = Instant::now();
-        let (Some(index), Some(identity)) = (&self.0.index, question.identity) else {
-            return self.bypass(None, question, begin(question.timeout)).await;
+        let (Some(index), Some(identity)) = (&self.0.index, lookup.identity) else {
+            return self.bypass(None, lookup, begin(lookup.timeout)).await;
         };
-        if question.fresh {
-            return self.bypass(Some(identity), question, begin(question.timeout)).await;
+        if lookup.fresh {
+            return self.bypass(Some(identity), lookup, begin(lookup.timeout)).await;
         }
-        // What is on its way to the index is found here, though it may get there and be dropped in between.
+        // A result on its way to the index is found here, though it may get there and be dropped in between.
         let mut under_way = self.0.flights.find(identity);
-        if !question.lost
-            && let Some(entry) = self.known(&**index, identity).await
+        if !lookup.lost
+            && let Some(entry) = self.entry(&**index, identity).await
         {
-            return Answer { how: How::Hit, result: ready(entry) };
+            return (CacheStatus::Hit, found(entry));
         }
         loop {
-            let left = question.timeout.saturating_sub(asked.elapsed());
-            let work = || self.clone().lead(Arc::clone(index), identity, question.clone(), left, begin(left));
+            let left = lookup.timeout.saturating_sub(asked.elapsed());
+            let work = || self.clone().lead(Arc::clone(index), identity, lookup.clone(), left, begin(left));
             let (flight, led) = self.0.flights.join(identity, work);
-            // A second turn is for another one.
+            // A second turn is for another flight.
             under_way.take();
             let over = flight.peek().is_some();
             if !led && !over {
-                tracing::debug!("an equal conversion is under way; it is waited for");
+                tracing::debug!("waiting for an equal conversion that is under way");
             }
             let landed = match timeout(left + SPARE, flight).await {
                 Ok(Some(landed)) => landed,
@@ -245,67 +240,72 @@ impl Answers {
                     ErrorCode::Internal,
                     "the conversion failed inside the gateway",
                 )),
-                Err(_) => Landed::Failed(late(question.timeout)),
+                Err(_) => Landed::Failed(late(lookup.timeout)),
             };
-            let how = match landed {
-                _ if over => How::Hit,
-                Landed::Made(_) | Landed::Failed(_) if led => How::Miss,
-                _ => How::Coalesced,
+            let status = match landed {
+                _ if over => CacheStatus::Hit,
+                Landed::Made(_) | Landed::Failed(_) if led => CacheStatus::Miss,
+                _ => CacheStatus::Coalesced,
             };
             let result = match landed {
-                Landed::Made(made) => Ok(Ready::Made(made)),
-                Landed::Known(entry) => ready(entry),
-                // The time of whoever began it is over, or its place is taken over, and ours may not be.
+                Landed::Made(artifact) => Ok(Found::Made(artifact)),
+                Landed::Known(entry) => found(entry),
+                // The request that began it has run out of time or lost its place in the queue; this one may not have.
                 Landed::Failed(error)
                     if matches!(error.code, ErrorCode::Timeout | ErrorCode::QueueFull)
                         && !led
-                        && asked.elapsed() < question.timeout =>
+                        && asked.elapsed() < lookup.timeout =>
                 {
                     // Others who wait for it let go of it, too.
                     tokio::task::yield_now().await;
                     continue;
                 }
-                Landed::Failed(error) if error.code == ErrorCode::Timeout => Err(late(question.timeout)),
+                Landed::Failed(error) if error.code == ErrorCode::Timeout => Err(late(lookup.timeout)),
                 Landed::Failed(error) => Err(error),
             };
-            return Answer { how, result };
+            return (status, result);
         }
     }
 
-    /// Carries it out for one who does not want to know of others.
-    async fn bypass(&self, identity: Option<Hash>, question: &Question, work: Work) -> Answer {
-        let result = match self.carry_out(question, work, question.timeout).await {
-            Ok(made) => {
-                self.store(identity, Ok(Arc::clone(&made)), None);
-                Ok(Ready::Made(made))
+    /// Converts without a look at what others do.
+    async fn bypass(
+        &self,
+        identity: Option<Hash>,
+        lookup: &Lookup,
+        work: Work,
+    ) -> (CacheStatus, Result<Found, ConversionError>) {
+        let result = match self.convert(lookup, work, lookup.timeout).await {
+            Ok(artifact) => {
+                self.store(identity, Ok(Arc::clone(&artifact)), None);
+                Ok(Found::Made(artifact))
             }
             Err(error) => Err(error),
         };
-        Answer { how: How::Bypass, result }
+        (CacheStatus::Bypass, result)
     }
 
-    /// Carries it out for all who wait, unless another process does.
+    /// Converts for all who wait, unless another process does.
     async fn lead(
         self,
         index: Arc<dyn Index>,
         identity: Hash,
-        question: Question,
+        lookup: Lookup,
         left: Duration,
         work: Work,
     ) -> Landed {
         let Ok(lease) = timeout(left, claim(&*index, identity)).await else {
             return Landed::Failed(late(left));
         };
-        // Since it was looked for, somebody else may have finished it.
-        if !question.lost
-            && let Some(entry) = self.known(&*index, identity).await
+        // Another process may have finished it in the meantime.
+        if !lookup.lost
+            && let Some(entry) = self.entry(&*index, identity).await
         {
             return Landed::Known(entry);
         }
-        match self.carry_out(&question, work, left).await {
-            Ok(made) => {
-                self.store(Some(identity), Ok(Arc::clone(&made)), Some(lease));
-                Landed::Made(made)
+        match self.convert(&lookup, work, left).await {
+            Ok(artifact) => {
+                self.store(Some(identity), Ok(Arc::clone(&artifact)), Some(lease));
+                Landed::Made(artifact)
             }
             Err(error) => {
                 if error.code.is_models_fault() {
@@ -316,23 +316,28 @@ impl Answers {
         }
     }
 
-    /// The work keeps to the `allowed` time by itself; packing its result counts, too.
-    async fn carry_out(
+    /// Converts and packs the result within the `allowed` time, to which the work keeps by itself.
+    async fn convert(
         &self,
-        question: &Question,
+        lookup: &Lookup,
         work: Work,
         allowed: Duration,
-    ) -> Result<Arc<Made>, ConversionError> {
+    ) -> Result<Arc<Artifact>, ConversionError> {
         let began = Instant::now();
         let outcome = work.await?;
         let left = allowed.saturating_add(KILLED_WITHIN).saturating_sub(began.elapsed());
-        let report = self.0.reports.keep(Arc::new(outcome.report.clone()), question.owner.clone());
-        let packing = timeout(left, Made::new(outcome, report, question.owner.clone()));
+        let report = self.0.reports.keep(Arc::new(outcome.report.clone()), lookup.owner.clone());
+        let packing = timeout(left, Artifact::new(outcome, report, lookup.owner.clone()));
         Ok(Arc::new(packing.await.unwrap_or_else(|_| Err(late(allowed)))?))
     }
 
     /// Stores how it ended, behind the answer. Until then, the flight is found by equal ones, and the lease is held.
-    fn store(&self, identity: Option<Hash>, ended: Result<Arc<Made>, ConversionError>, lease: Option<Lease>) {
+    fn store(
+        &self,
+        identity: Option<Hash>,
+        ended: Result<Arc<Artifact>, ConversionError>,
+        lease: Option<Lease>,
+    ) {
         let Ok(room) = Arc::clone(&self.0.room).try_acquire_owned() else {
             tracing::debug!("the store is too slow: a result is not kept");
             return;
@@ -362,7 +367,7 @@ impl Answers {
     }
 
     /// That the store fails is told by the store.
-    async fn keep(&self, identity: Option<Hash>, made: &Made) {
+    async fn keep(&self, identity: Option<Hash>, made: &Artifact) {
         let storage = &self.0.storage;
         let cached = self.0.index.as_ref().zip(identity);
         // What is referred to comes first.
@@ -380,8 +385,8 @@ impl Answers {
         }
     }
 
-    /// A result that the store should have, checked. `None`: it has not, and it is not known any more.
-    pub async fn open(&self, identity: Hash, about: &cache::Result) -> Option<Fetched> {
+    /// Opens a stored result and checks it. `None`: the store does not have it any more; the index forgets it.
+    pub(super) async fn open(&self, identity: Hash, about: &cache::Result) -> Option<Fetched> {
         let found = self.0.storage.fetch(&about.hash, about.bytes, &self.0.spool).await;
         if let (Ok(None), Some(index)) = (&found, &self.0.index) {
             index.remove(identity).await;
@@ -389,8 +394,15 @@ impl Answers {
         found.ok().flatten()
     }
 
-    /// A report of this owner, of whichever process; `None` where there is none, or none any more.
-    pub async fn report(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
+    /// An address at which the client can fetch a stored result from the bucket, where that is wanted.
+    pub(super) async fn address(&self, about: &cache::Result) -> Option<Url> {
+        let (disposition, media_type) = (about.content_disposition(), about.media_type());
+        let address = self.0.storage.presigned(&about.hash, &disposition, media_type, ADDRESS_LIFE);
+        address.await.ok().flatten()
+    }
+
+    /// The report of a conversion by any process, if it belongs to this owner; `None` where there is none, or none any more.
+    pub(super) async fn report(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
         if self.0.storage.has_expired(id, SystemTime::now()) {
             return None;
         }
@@ -403,7 +415,7 @@ impl Answers {
     }
 }
 
-/// Whoever carries it out sees to the time-out by itself, and answers a little later.
+/// The conversion keeps to the time-out by itself, and ends a little later.
 const SPARE: Duration = Duration::from_secs(3);
 
 async fn claim(index: &dyn Index, identity: Hash) -> Lease {
@@ -417,9 +429,9 @@ async fn claim(index: &dyn Index, identity: Hash) -> Lease {
     }
 }
 
-fn ready(entry: Entry) -> Result<Ready, ConversionError> {
+fn found(entry: Entry) -> Result<Found, ConversionError> {
     match entry {
-        Entry::Result(about) => Ok(Ready::Kept(about)),
+        Entry::Result(about) => Ok(Found::Stored(about)),
         Entry::Failure(error) => Err(error),
     }
 }

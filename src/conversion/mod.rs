@@ -3,22 +3,25 @@
 mod admission;
 mod artifact;
 mod cached;
+mod converter;
 mod losses;
 mod pipeline;
-mod progress_record;
 mod reading;
 mod recent_reports;
+mod record;
 mod result_files;
 mod service;
+mod upload;
 
 pub use admission::Admission;
-pub use artifact::Made;
-pub use cached::{Answer, Answers, How, Question, Ready};
-pub use pipeline::{Outcome, Request};
-pub use progress_record::{Course, Lane};
-pub use recent_reports::Reports;
+pub use artifact::Artifact;
+pub use cached::{CacheStatus, ResultCache};
+pub use converter::Converter;
+pub use pipeline::{Outcome, Spec};
+pub use record::Record;
 pub use result_files::{is_harmless, may_go_beside};
-pub use service::{Converter, Prepared};
+pub use service::{Accepts, Answer, Content, Converted, Input, Request, Service, stopping};
+pub use upload::{Upload, UploadContent};
 
 use std::time::Duration;
 

@@ -12,25 +12,26 @@ use std::time::{Duration, Instant};
 
 use super::admission::Place;
 use super::reading::Reading;
-use super::{Course, artifact, blocking, losses, result_files};
+use super::record::Facts;
+use super::{artifact, blocking, losses, result_files};
 use crate::context::Context;
 use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
 use crate::domain::report::{Contents, Counts, Report, Timings};
-use crate::domain::{ConversionError, Format, Options, Stage};
-use crate::executor::local::Blender;
-use crate::executor::local::protocol::{Importer, Task};
-use crate::executor::local::stats::Setback;
+use crate::domain::{Client, ConversionError, Format, Options, Stage};
+use crate::executor::stats::Setback;
+use crate::executor::task::{Importer, Task};
 use crate::executor::workdir::ConversionFolder;
+use crate::executor::{Executor, Order};
 use crate::formats::gltf::asset::Asset;
 use crate::fs::open::{Located, Memory, Root};
 use crate::fs::zip::zip_below;
 use crate::intake::{Model, Source};
 use crate::{inspect, repack};
 
-/// One conversion to do.
+/// What to convert, and to what.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct Spec {
     pub sources: Source,
     /// The model's main file, where several could be.
     pub main: Option<String>,
@@ -54,9 +55,9 @@ pub struct Outcome {
     pub stem: String,
 }
 
-/// What an engine made, before it is compared.
+/// The result of either lane, before it is compared with the model.
 #[derive(Default)]
-pub(super) struct Made {
+pub(super) struct RawResult {
     input: Counts,
     /// Absent until the files are counted, unless the engine did so.
     output: Option<Counts>,
@@ -74,7 +75,7 @@ pub(super) struct Made {
     timings: Timings,
 }
 
-impl Made {
+impl RawResult {
     /// Counts what is in the files, which are of the format `target`.
     fn count(&mut self, target: Format, context: &Context) -> Result<(), ConversionError> {
         let counting = Instant::now();
@@ -94,7 +95,8 @@ impl Made {
     }
 }
 
-pub(super) type Progress<'a> = &'a (dyn Fn(Stage, Option<f64>) + Send + Sync);
+/// Called with each stage as it begins, and with how much of it is done, from 0 to 1, where that is known.
+pub type OnStage<'a> = &'a (dyn Fn(Stage, Option<f64>) + Send + Sync);
 
 /// Models from this size on are removed before their results are sent. Bytes.
 const LARGE: u64 = 1 << 20;
@@ -108,15 +110,16 @@ pub(super) struct Conversion<'a> {
     pub began: Instant,
     /// How large the result may be, in bytes.
     pub max_result: u64,
-    pub progress: Progress<'a>,
-    pub course: &'a Course,
+    pub client: &'a Client,
+    pub facts: &'a Facts,
     pub reading: &'a Reading,
+    pub on_stage: OnStage<'a>,
 }
 
 impl Conversion<'_> {
-    /// The native lane.
-    pub async fn repack(&self) -> Result<Made, ConversionError> {
-        (self.progress)(Stage::Packing, None);
+    /// Converts within the glTF family: buffers are copied, JSON stays as it was written.
+    pub async fn repack(&self) -> Result<RawResult, ConversionError> {
+        (self.on_stage)(Stage::Packing, None);
         let (folder, model) = (self.folder.clone(), self.model.clone());
         let (target, packaging) = (self.target, self.options.packaging);
         let room = repack::SizeLimit { model: model.bytes, most: self.max_result };
@@ -124,7 +127,7 @@ impl Conversion<'_> {
             let began = Instant::now();
             let source = open(&model, context)?;
             let input = inspect::inspect_source(&source)?;
-            let mut made = Made { input, engine: "native".to_owned(), ..Made::default() };
+            let mut made = RawResult { input, engine: "native".to_owned(), ..RawResult::default() };
             // What came in memory goes out in memory: it becomes one file of about its own size.
             if model.is_in_memory() && packaging != Packaging::Zip {
                 let memory =
@@ -146,16 +149,16 @@ impl Conversion<'_> {
             model.check_unchanged()?;
             Ok(made)
         };
-        self.reading.run(&self.course.client, work).await
+        self.reading.run(self.client, work).await
     }
 
-    /// Blender. The place is told when the work begins.
-    pub async fn blend(
+    /// Has Blender convert. `place` learns when the work begins.
+    pub async fn run_blender(
         &self,
-        blender: &Blender,
+        executor: &dyn Executor,
         timeout: Duration,
         place: &Place,
-    ) -> Result<Made, ConversionError> {
+    ) -> Result<RawResult, ConversionError> {
         let (model, target) = (&self.model, self.target);
         self.folder.furnish().map_err(|error| ConversionError::io("make a folder", &error))?;
         // A gltf is a glb that the native lane takes apart.
@@ -174,10 +177,17 @@ impl Conversion<'_> {
         let left = timeout.saturating_sub(self.began.elapsed());
         let progress = |stage, fraction| {
             place.work();
-            (self.progress)(stage, fraction);
+            (self.on_stage)(stage, fraction);
         };
-        let Course { client, usage, .. } = self.course;
-        let done = blender.convert_for(client, &self.folder, task, left, progress, usage).await?;
+        let order = Order {
+            client: self.client.clone(),
+            folder: &self.folder,
+            task,
+            allowed: left,
+            progress: Box::new(progress),
+            usage: Arc::clone(&self.facts.usage),
+        };
+        let done = executor.convert(order).await?;
         let (folder, main) = (self.folder.clone(), self.folder.path().join(&output));
         let (name, packaging, most) = (model.name.clone(), self.options.packaging, self.max_result);
         let mut warnings = Vec::new();
@@ -190,10 +200,10 @@ impl Conversion<'_> {
             warnings.push(format!("the engine {what}; a fresh one converted it"));
         }
         warnings.extend(done.success.warnings);
-        let mut made = Made {
+        let mut made = RawResult {
             input: done.success.input,
             output: done.success.output,
-            engine: format!("blender {}", blender.version().blender),
+            engine: format!("blender {}", executor.version().unwrap_or_default().blender),
             importer: Some(done.success.importer),
             packed_textures: done.success.packed_textures,
             losses: done.success.losses,
@@ -206,7 +216,7 @@ impl Conversion<'_> {
                 check_ms: Some(done.success.check_ms),
                 total_ms: 0.0,
             },
-            ..Made::default()
+            ..RawResult::default()
         };
         let work = move |context: &Context| {
             made.files = if target == Format::Gltf {
@@ -219,16 +229,16 @@ impl Conversion<'_> {
             made.count(target, context)?;
             Ok(made)
         };
-        self.reading.run(&self.course.client, work).await
+        self.reading.run(self.client, work).await
     }
 
     /// Compares what came out with what went in, and packages it.
-    pub async fn finish(self, made: Made) -> Result<Outcome, ConversionError> {
-        let Conversion { folder, model, target, options, began, progress, course, .. } = self;
-        let _ = course.result_bytes.set(made.bytes);
+    pub async fn finish(self, made: RawResult) -> Result<Outcome, ConversionError> {
+        let Conversion { folder, model, target, options, began, on_stage, facts, .. } = self;
+        let _ = facts.result_bytes.set(made.bytes);
         let mut place = None;
         if options.packaging == Packaging::Zip {
-            progress(Stage::Packing, None);
+            on_stage(Stage::Packing, None);
             place = artifact::place(made.bytes).await;
         }
         let is_large = model.bytes >= LARGE;
@@ -260,11 +270,11 @@ impl Conversion<'_> {
 /// The report on what was made, its files, and the memory that holds the only one where it is on no disk.
 fn compare(
     model: Model,
-    made: Made,
+    made: RawResult,
     target: Format,
     options: &Options,
 ) -> Result<(Report, Vec<PathBuf>, Option<Memory>), ConversionError> {
-    let Made {
+    let RawResult {
         mut input,
         output,
         files,

@@ -1,358 +1,381 @@
-//! What carries out conversions: the engine, started when it is needed, and the conversion path around it.
+//! The one way to a result: [`Service::convert`] finds it or has it made, whoever asks.
+//!
+//! ```text
+//!  request ─▶ identity ─▶ cached ──▶ stored, or under way ─────────────────────────────┐
+//!                           │ neither                                                  ├─▶ open ─▶ answer
+//!                           └─▶ prepare ─▶ run (native lane, or admission ─▶ executor) ─┘
+//! ```
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::OnceCell;
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+use uuid::Uuid;
 
-use super::pipeline::{Conversion, Outcome, Progress, Request};
-use super::reading::Reading;
-use super::{Admission, Course, Lane, blocking, late};
-use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
-use crate::executor::local::stats::Stats;
-use crate::executor::local::{self, Blender, EngineError, Version};
-use crate::executor::workdir::{ConversionFolder, WorkDir};
-use crate::fs::names;
-use crate::intake::{self, Model};
-use crate::storage::Hash;
-use crate::{cache, repack, telemetry};
+use super::cached::{CacheStatus, Found, Lookup, ResultCache};
+use super::converter::{Converter, Prepared, within};
+use super::pipeline::{Outcome, Spec};
+use super::record::Record;
+use super::{Artifact, Upload};
+use crate::cache::{self, Parts, identity};
+use crate::domain::format::TABLE;
+use crate::domain::report::Timings;
+use crate::domain::{Client, ConversionError, ErrorCode, Format, Options, Report, Stage};
+use crate::executor::workdir::ConversionFolder;
+use crate::intake::Source;
+use crate::metrics::Metrics;
+use crate::storage::{Fetched, Hash, Url};
+use crate::{repack, telemetry};
 
-/// The engine sees to the time-out by itself, and answers when its child is dead; a conversion that is not over by
-/// then is given up from outside.
-pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(2);
+/// When a conversion may be tried again after the engine did not start.
+const ENGINE_BACK: Duration = Duration::from_secs(5);
+/// … and after this process has stopped: another one takes over.
+const STOPPED: Duration = Duration::from_secs(1);
 
-/// What carries out conversions.
-pub struct Converter {
-    /// How to run Blender.
-    engine: Option<local::Settings>,
-    /// Why there is no engine, for the operator: where none was found, or the last start failed.
-    trouble: Mutex<Option<Arc<EngineError>>>,
-    /// How often it did not start, for want of one or for another reason.
-    failed_starts: AtomicU64,
-    work: WorkDir,
-    limits: intake::Limits,
-    admission: Admission,
-    reading: Reading,
-    /// Started by the first conversion that needs it: the native lane works without.
-    blender: OnceCell<Blender>,
-    /// What is there to be started.
-    installed: OnceLock<Version>,
+/// From this size on, a stored result is fetched from the bucket by the client itself, where that is wanted. Bytes.
+const LARGE: u64 = 1 << 20;
+
+/// Converts models, and remembers results. Clones share everything.
+#[derive(Clone)]
+pub struct Service {
+    converter: Arc<Converter>,
+    results: ResultCache,
+    metrics: Arc<Metrics>,
+    /// Set when the process gives up what still runs.
+    killed: CancellationToken,
 }
 
-impl Converter {
+/// A conversion that somebody asks for.
+pub struct Request {
+    pub input: Input,
+    /// The model's main file, where several could be.
+    pub main: Option<String>,
+    pub target: Format,
+    pub options: Options,
+    /// For all of it, waiting included.
+    pub timeout: Duration,
+    /// Where the conversion takes place; it may hold uploads already.
+    pub folder: ConversionFolder,
+    pub client: Client,
+    /// The API key that result and report belong to; `None` where they are shared.
+    pub owner: Option<Arc<str>>,
+    /// When it was asked for, before anything was uploaded.
+    pub asked: Instant,
+    /// Converts, whatever is stored.
+    pub fresh: bool,
+    pub accepts: Accepts,
+}
+
+/// Where the model comes from.
+pub enum Input {
+    /// In this order. They are known by their hashes, so that what is stored is found without reading them.
+    Uploads(Vec<Upload>),
+    /// Files of this machine, read before anything is looked for.
+    Local(Source),
+}
+
+/// How the result of a request may be handed over.
+#[derive(Debug, Default)]
+pub struct Accepts {
+    /// Results that the client has already.
+    pub has: Vec<Hash>,
+    /// The client may be sent to the bucket.
+    pub redirect: bool,
+    /// The report has to be there, too.
+    pub report: bool,
+}
+
+/// A result, or why there is none, and where it comes from.
+pub struct Answer {
+    pub cache_status: CacheStatus,
+    pub result: Result<Converted, ConversionError>,
+}
+
+/// A result.
+pub struct Converted {
+    pub about: cache::Result,
+    pub content: Content,
+    /// Of what was stored, where the request accepts nothing without it.
+    pub report: Option<Arc<Report>>,
+}
+
+pub enum Content {
+    /// Converted just now.
+    Made(Arc<Artifact>),
+    /// Opened in the store, and checked.
+    Stored(Fetched),
+    /// At this address, for a while.
+    Elsewhere(Url),
+    /// The client has it already.
+    Unchanged,
+}
+
+impl Converted {
+    /// What the conversion took, where it took place for this answer.
+    pub fn timings(&self) -> Timings {
+        match &self.content {
+            Content::Made(artifact) => artifact.outcome.report.timings.clone(),
+            _ => Timings::default(),
+        }
+    }
+}
+
+impl Answer {
+    /// Whether a conversion was carried out, or at least begun, for this answer.
+    pub fn is_from_work(&self) -> bool {
+        let tried = |error: &ConversionError| {
+            !matches!(
+                error.code,
+                ErrorCode::QueueFull | ErrorCode::EngineUnavailable | ErrorCode::ShuttingDown
+            )
+        };
+        self.cache_status != CacheStatus::Hit && self.result.as_ref().err().is_none_or(tried)
+    }
+}
+
+impl Service {
+    /// `killed` gives up what still runs.
     pub fn new(
-        engine: Result<local::Settings, EngineError>,
-        work: WorkDir,
-        limits: intake::Limits,
-        admission: Admission,
+        converter: Arc<Converter>,
+        results: ResultCache,
+        metrics: Arc<Metrics>,
+        killed: CancellationToken,
     ) -> Self {
-        let (engine, trouble) = match engine {
-            Ok(settings) => (Some(settings), None),
-            Err(error) => (None, Some(Arc::new(error))),
-        };
-        Self {
-            engine,
-            trouble: Mutex::new(trouble),
-            failed_starts: AtomicU64::new(0),
-            work,
-            limits,
-            admission,
-            reading: Reading::default(),
-            blender: OnceCell::new(),
-            installed: OnceLock::new(),
-        }
+        Self { converter, results, metrics, killed }
     }
 
-    /// How large a model may be.
-    pub fn limits(&self) -> intake::Limits {
-        self.limits
+    pub fn converter(&self) -> &Converter {
+        &self.converter
     }
 
-    /// Who may wait for the engine.
-    pub fn admission(&self) -> &Admission {
-        &self.admission
-    }
-
-    /// The engine's version, once it was started: `5.0.1`
-    pub fn engine_version(&self) -> Option<String> {
-        self.blender.get().map(|blender| blender.version().blender)
-    }
-
-    /// All of the engine that results depend on, as far as it is known: what was started, else what is installed.
-    pub fn engine_identity(&self) -> Option<String> {
-        let version = match self.blender.get() {
-            Some(blender) => blender.version(),
-            None => self.installed()?,
-        };
-        Some(format!("{}/{}", version.blender, version.vrm_addon))
-    }
-
-    /// Found once: it takes a look at every package that is installed.
-    fn installed(&self) -> Option<Version> {
-        if let Some(installed) = self.installed.get() {
-            return Some(installed.clone());
-        }
-        let installed = self.engine.as_ref()?.engine.installed()?;
-        Some(self.installed.get_or_init(|| installed).clone())
-    }
-
-    /// The engine's counts, once it was started.
-    pub fn stats(&self) -> Option<Stats> {
-        self.blender.get().map(Blender::stats)
-    }
-
-    /// How many wait for a slot; until the engine has started, whoever was let in waits for that.
-    pub fn waiting(&self) -> usize {
-        self.stats().map_or_else(|| self.admission.inside(), |stats| stats.waiting)
-    }
-
-    /// How often the engine was to be started in vain, since there was none or it did not come up. What the engine
-    /// itself counts is not in it: that is about the successors of one that had started.
-    pub fn failed_starts(&self) -> u64 {
-        self.failed_starts.load(Ordering::Relaxed)
-    }
-
-    /// The parts of the sandbox that this machine lacks, once the engine was started.
-    pub fn sandbox_missing(&self) -> Option<&[String]> {
-        self.blender.get().map(Blender::sandbox_missing)
-    }
-
-    /// Why a conversion that needs the engine would fail at this moment, without trying: `engine_unavailable`.
-    pub fn outage(&self) -> Option<ConversionError> {
-        match self.blender.get() {
-            Some(blender) => blender.available().err(),
-            None => self.trouble().map(|error| unavailable(&error)),
-        }
-    }
-
-    /// Blender, started by the first call. Who waited while somebody else's start failed does not try again.
-    ///
-    /// # Errors
-    /// `engine_unavailable`, in words for clients; [`Converter::trouble`] has those for the operator.
-    pub async fn blender(&self) -> Result<&Blender, ConversionError> {
-        let failed_before = self.failed_starts();
-        self.blender.get_or_try_init(|| self.start(failed_before)).await
-    }
-
-    async fn start(&self, failed_before: u64) -> Result<Blender, ConversionError> {
-        let known = || unavailable(self.trouble().as_deref().unwrap_or(&EngineError::NotFound));
-        if self.failed_starts() != failed_before {
-            return Err(known());
-        }
-        let Some(settings) = self.engine.clone() else {
-            self.failed_starts.fetch_add(1, Ordering::Relaxed);
-            return Err(known());
-        };
-        match Blender::start(settings).await {
-            Ok(blender) => {
-                self.set_trouble(None);
-                Ok(blender)
-            }
-            Err(error) => {
-                tracing::error!(%error, "the engine does not start");
-                let public = unavailable(&error);
-                self.set_trouble(Some(error));
-                self.failed_starts.fetch_add(1, Ordering::Relaxed);
-                Err(public)
-            }
-        }
-    }
-
-    /// Why there is no engine, in words for the operator: with paths, and with the last lines that it printed.
-    /// `None` when it started, or has not been asked for yet.
-    pub fn trouble(&self) -> Option<Arc<EngineError>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_trouble(&self, error: Option<EngineError>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = error.map(Arc::new);
-    }
-
-    /// Ends the engine and waits for it.
-    pub async fn shutdown(&self) {
-        if let Some(blender) = self.blender.get() {
-            blender.shutdown().await;
-        }
-    }
-
-    /// Carries out one conversion; dropping the future cancels it.
-    ///
-    /// # Errors
-    /// Why the model could not be converted.
+    /// Returns what is stored of a conversion, or joins an equal one that is under way, or converts. Dropping the future
+    /// gives the conversion up, unless others wait for it. `on_stage` is called with each stage of a conversion as it
+    /// begins, and with how much of it is done.
     pub async fn convert(
         &self,
         request: Request,
-        progress: Progress<'_>,
-    ) -> Result<Outcome, ConversionError> {
-        self.convert_in(self.work.new_folder(), request, &Course::default(), progress).await
-    }
-
-    /// As [`Converter::convert`], in a folder that may hold the sources already; `course` tells how far it got,
-    /// whatever its end.
-    ///
-    /// # Errors
-    /// Why the model could not be converted.
-    pub async fn convert_in(
-        &self,
-        folder: ConversionFolder,
-        request: Request,
-        course: &Course,
-        progress: Progress<'_>,
-    ) -> Result<Outcome, ConversionError> {
-        let timeout = request.timeout;
-        let work = async {
-            let prepared = self.prepare(folder, request, &course.client).await?;
-            self.carry_out_at_leisure(prepared, timeout, course, progress).await
+        on_stage: impl Fn(Stage, Option<f64>) + Clone + Send + Sync + 'static,
+    ) -> Answer {
+        let asked = Instant::now();
+        let request = Arc::new(request);
+        let prepared = match &request.input {
+            Input::Uploads(_) => None,
+            Input::Local(source) => match self.prepare(&request, source.clone()).await {
+                Ok(prepared) => Some(prepared),
+                Err(error) => return Answer { cache_status: CacheStatus::Bypass, result: Err(error) },
+            },
         };
-        within(timeout, work).await
-    }
-
-    /// Brings the model of a conversion in, and no more.
-    ///
-    /// # Errors
-    /// Why the model cannot be converted, as far as that is seen without an engine.
-    pub async fn prepare(
-        &self,
-        folder: ConversionFolder,
-        request: Request,
-        client: &Client,
-    ) -> Result<Prepared, ConversionError> {
-        let began = Instant::now();
-        let Request { sources, main, target, options, .. } = request;
-        options.check(target)?;
-        let (limits, wanted) = (self.limits, options.clone());
-        let prepared = self.reading.run(client, move |context| {
-            // No child that is confined to the conversion's folder reads it then.
-            let in_place = |format| repack::can(format, target, &wanted);
-            let input = folder.input();
-            let model = intake::prepare(&sources, main.as_deref(), &input, limits, context, &in_place)?;
-            Ok((folder, model))
-        });
-        let (folder, model) = prepared.await?;
-        Ok(Prepared { folder, model, target, options, began })
-    }
-
-    /// Converts what is prepared within `timeout`; dropping the future cancels it.
-    ///
-    /// # Errors
-    /// Why the model could not be converted.
-    pub async fn carry_out(
-        &self,
-        prepared: Prepared,
-        timeout: Duration,
-        progress: Progress<'_>,
-    ) -> Result<Outcome, ConversionError> {
-        within(timeout, self.carry_out_at_leisure(prepared, timeout, &Course::default(), progress)).await
-    }
-
-    async fn carry_out_at_leisure(
-        &self,
-        prepared: Prepared,
-        timeout: Duration,
-        course: &Course,
-        progress: Progress<'_>,
-    ) -> Result<Outcome, ConversionError> {
-        let Prepared { folder, model, target, options, began } = prepared;
-        let _ = course.model.set((model.format, model.bytes));
-        if let Some(reason) = model.format.refusal(target) {
-            return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
-        }
-        let (max_result, reading) = (self.limits.max_result(), &self.reading);
-        let conversion =
-            Conversion { folder, model, target, options, began, max_result, progress, course, reading };
-        let made = if repack::can(conversion.model.format, target, &conversion.options) {
-            let _ = course.lane.set(Lane::Native);
-            conversion.repack().instrument(telemetry::span!("convert")).await?
-        } else {
-            let _ = course.lane.set(Lane::Blender);
-            let place = self.admission.enter(&course.client)?;
-            let work = async { conversion.blend(self.blender().await?, timeout, &place).await };
-            let made = tokio::select! {
-                made = work => made,
-                error = place.taken_over() => Err(error),
+        let identity = match &prepared {
+            None => self.identity(&request),
+            Some(prepared) => match self.identity_of(prepared).await {
+                Ok(identity) => identity,
+                Err(error) => return Answer { cache_status: CacheStatus::Bypass, result: Err(error) },
+            },
+        };
+        let begin = |left| {
+            let (service, request) = (self.clone(), Arc::clone(&request));
+            service.run(request, prepared.clone(), left, on_stage.clone()).boxed()
+        };
+        let Request { owner, fresh, timeout, .. } = &*request;
+        let mut lookup =
+            Lookup { identity, owner: owner.clone(), fresh: *fresh, lost: false, timeout: *timeout };
+        loop {
+            let (cache_status, found) = self.results.find_or_convert(&lookup, &begin).await;
+            let opened = match found {
+                Ok(found) => {
+                    let open = self.open(&request.accepts, identity, found);
+                    open.instrument(telemetry::span!("store")).await.map(Ok)
+                }
+                Err(error) => Some(Err(error)),
             };
-            // Failures take their time, too.
-            place.leave();
-            made?
-        };
-        conversion.finish(made).await
+            // What was stored is gone, or cannot be read.
+            let Some(result) = opened else {
+                lookup.timeout = timeout.saturating_sub(asked.elapsed());
+                lookup.again();
+                continue;
+            };
+            self.metrics.cached(cache_status.word());
+            return Answer { cache_status, result };
+        }
     }
 
-    /// Where conversions happen on disk.
-    pub fn work(&self) -> &WorkDir {
-        &self.work
-    }
-}
-
-/// Gives up when the time is over.
-async fn within(
-    timeout: Duration,
-    work: impl Future<Output = Result<Outcome, ConversionError>>,
-) -> Result<Outcome, ConversionError> {
-    match tokio::time::timeout(timeout.saturating_add(KILLED_WITHIN), work).await {
-        // The engine knows only of the time that it was left.
-        Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late(timeout)),
-        Ok(result) => result,
-        Err(_) => Err(late(timeout)),
-    }
-}
-
-/// A conversion whose model is in its folder, or can be read where it is.
-#[derive(Debug, Clone)]
-pub struct Prepared {
-    folder: ConversionFolder,
-    model: Model,
-    target: Format,
-    options: Options,
-    began: Instant,
-}
-
-impl Prepared {
-    pub fn folder(&self) -> &ConversionFolder {
-        &self.folder
+    /// Whether a request can be answered without a conversion.
+    pub async fn knows(&self, request: &Request) -> bool {
+        match self.identity(request).filter(|_| !request.fresh) {
+            Some(identity) => self.results.knows(identity).await,
+            None => false,
+        }
     }
 
-    /// What the conversion is known by, found by reading the model.
+    /// Refuses what cannot be converted at this moment: the queue is full, or the engine does not run. `named` is the
+    /// model's format as far as its name tells. Models that may be repacked are not refused.
     ///
     /// # Errors
-    /// `io`, also where a file was changed meanwhile.
-    pub async fn identity(&self, engine: String) -> Result<Hash, ConversionError> {
-        let Self { model, target, options, .. } = self.clone();
-        blocking(move |cancel| {
-            let mut files = Vec::new();
-            for (name, file) in model.open_parts()? {
-                cancel.check()?;
-                let mut hasher = blake3::Hasher::new();
-                hasher.update_reader(file).map_err(|error| ConversionError::io("read the model", &error))?;
-                files.push(cache::Part {
-                    name: name.to_owned(),
-                    hash: *hasher.finalize().as_bytes(),
-                    bytes: hasher.count(),
-                });
-            }
-            model.check_unchanged()?;
-            // Of one file that was sent as it is, its name says all.
-            let main = files.first().map(|file| file.name.clone()).unwrap_or_default();
-            let alone =
-                files.len() == 1 && names::result_name(&main) == model.name && model.warnings.is_empty();
-            let called =
-                (!alone).then(|| format!("{:?}", (&model.name, &model.warnings, &model.missing_textures)));
-            Ok(cache::identity(&cache::Parts {
-                engine: &engine,
-                owner: None,
-                target,
-                options: &options,
-                main: (!alone).then_some(main.as_str()),
-                called: called.as_deref(),
-                files,
-            }))
-        })
-        .await
+    /// `queue_full`, `engine_unavailable`.
+    pub fn check_capacity(
+        &self,
+        client: &Client,
+        named: Option<Format>,
+        target: Format,
+        options: &Options,
+    ) -> Result<(), ConversionError> {
+        let may_be = |format: Format| named.is_none_or(|named| named == format);
+        if TABLE.iter().any(|info| may_be(info.format) && repack::can(info.format, target, options)) {
+            return Ok(());
+        }
+        let admission = self.converter.admission();
+        if !admission.has_room_for(client) {
+            return Err(admission.refusal());
+        }
+        self.converter.executor().outage().map_or(Ok(()), Err)
+    }
+
+    /// When a conversion that failed so may be tried again; `None`: it would fail again.
+    pub fn retry_after(&self, error: &ConversionError) -> Option<Duration> {
+        match error.code {
+            ErrorCode::QueueFull => Some(self.converter.admission().retry_after()),
+            ErrorCode::EngineUnavailable => Some(ENGINE_BACK),
+            ErrorCode::ShuttingDown => Some(STOPPED),
+            _ => None,
+        }
+    }
+
+    /// Counts a conversion that is being asked for, until it is handed to [`Service::convert`].
+    pub fn record(&self, target: Format) -> Record {
+        Record::new(Arc::clone(&self.metrics), self.killed.clone(), target, Instant::now())
+    }
+
+    /// Whether results are remembered.
+    pub fn has_cache(&self) -> bool {
+        self.results.is_on()
+    }
+
+    /// Bytes of the results that are remembered.
+    pub fn cached_bytes(&self) -> u64 {
+        self.results.bytes()
+    }
+
+    /// The report of a conversion by any process, if it belongs to this owner; `None` where there is none, or none any more.
+    pub async fn report(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
+        self.results.report(id, owner).await
+    }
+
+    /// Looks after the cache's index, for ever.
+    pub async fn tend(&self) {
+        self.results.tend().await;
+    }
+
+    /// Waits until everything is stored, for a few seconds at most.
+    pub async fn finish(&self) {
+        self.results.finish().await;
+    }
+
+    async fn prepare(&self, request: &Request, sources: Source) -> Result<Prepared, ConversionError> {
+        let spec = request.spec(sources, request.timeout);
+        self.converter.prepare(request.folder.clone(), spec, &request.client).await
+    }
+
+    /// The identity of a conversion of uploads, where it can be told.
+    fn identity(&self, request: &Request) -> Option<Hash> {
+        let Input::Uploads(uploads) = &request.input else { return None };
+        if !self.results.is_on() {
+            return None;
+        }
+        let engine = self.converter.engine_identity()?;
+        Some(identity(&Parts {
+            engine: &engine,
+            owner: request.owner.as_deref(),
+            target: request.target,
+            options: &request.options,
+            main: request.main.as_deref(),
+            called: None,
+            files: uploads.iter().map(Upload::part).collect(),
+        }))
+    }
+
+    /// The identity of the conversion of a model that has been read in.
+    async fn identity_of(&self, prepared: &Prepared) -> Result<Option<Hash>, ConversionError> {
+        match self.converter.engine_identity() {
+            Some(engine) => prepared.identity(engine).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Converts and counts, for all who wait for it by then.
+    async fn run(
+        self,
+        request: Arc<Request>,
+        prepared: Option<Prepared>,
+        left: Duration,
+        on_stage: impl Fn(Stage, Option<f64>) + Send + Sync,
+    ) -> Result<Outcome, ConversionError> {
+        let record =
+            Record::new(Arc::clone(&self.metrics), self.killed.clone(), request.target, request.asked);
+        let work = async {
+            let prepared = match (prepared, &request.input) {
+                (Some(prepared), _) => prepared,
+                (None, Input::Local(source)) => self.prepare(&request, source.clone()).await?,
+                (None, Input::Uploads(uploads)) => {
+                    let files = uploads.iter().map(Upload::named).collect::<Result<_, _>>()?;
+                    self.prepare(&request, Source::Files(files)).await?
+                }
+            };
+            self.converter.run(prepared, left, &request.client, record.facts(), &on_stage).await
+        };
+        let result = tokio::select! {
+            result = within(left, work) => result,
+            () = self.killed.cancelled() => Err(stopping()),
+        };
+        let error = result.as_ref().err();
+        if let Some(error) = error {
+            let waited = record.facts().usage.waited().map(|waited| waited.as_secs_f64() * 1000.0);
+            tracing::info!(code = %error.code, queue_ms = waited, "a conversion failed");
+        }
+        record.end(error.map(|error| error.code));
+        result
+    }
+
+    /// Makes what was found ready to be handed over; `None`: the store does not have it any more.
+    async fn open(&self, accepts: &Accepts, identity: Option<Hash>, found: Found) -> Option<Converted> {
+        let about = match &found {
+            Found::Made(artifact) => artifact.about.clone(),
+            Found::Stored(about) => about.clone(),
+        };
+        if accepts.has.contains(&about.hash) {
+            return Some(Converted { about, content: Content::Unchanged, report: None });
+        }
+        let mut report = None;
+        if accepts.report && matches!(found, Found::Stored(_)) {
+            report = Some(self.results.report(about.report, None).await?);
+        }
+        let content = match found {
+            Found::Made(artifact) => Content::Made(artifact),
+            Found::Stored(_) => match self.address(accepts, &about).await {
+                Some(address) => Content::Elsewhere(address),
+                None => Content::Stored(self.results.open(identity?, &about).await?),
+            },
+        };
+        Some(Converted { about, content, report })
+    }
+
+    async fn address(&self, accepts: &Accepts, about: &cache::Result) -> Option<Url> {
+        if !accepts.redirect || about.bytes < LARGE {
+            return None;
+        }
+        self.results.address(about).await
     }
 }
 
-fn unavailable(error: &EngineError) -> ConversionError {
-    ConversionError::new(ErrorCode::EngineUnavailable, error.public())
+impl Request {
+    fn spec(&self, sources: Source, timeout: Duration) -> Spec {
+        let Self { main, target, options, .. } = self;
+        Spec { sources, main: main.clone(), target: *target, options: options.clone(), timeout }
+    }
+}
+
+/// The error of a conversion that is given up because the process stops.
+pub fn stopping() -> ConversionError {
+    ConversionError::new(ErrorCode::ShuttingDown, "the service is stopping; send the request again")
 }

@@ -72,8 +72,10 @@ fn storage_status(gateway: &Gateway) -> &'static str {
 }
 
 fn engine_status(gateway: &Gateway) -> &'static str {
-    let warm = gateway.converter.stats().is_some_and(|stats| stats.available && stats.zygote.is_some());
-    match (warm, gateway.converter.outage()) {
+    let executor = gateway.service.converter().executor();
+    let running = executor.status().running;
+    let warm = running.is_some_and(|running| running.stats.available && running.stats.zygote.is_some());
+    match (warm, executor.outage()) {
         (true, _) => OK,
         (false, None) => "starting",
         (false, Some(_)) => "not running",
@@ -121,7 +123,8 @@ struct Redis {
 /// How the service is, for people
 #[utoipa::path(get, path = "/health", tag = "watching")]
 pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
-    let counts = gateway.converter.stats().unwrap_or_default();
+    let converter = gateway.service.converter();
+    let running = converter.executor().status().running;
     let engine = engine_status(&gateway);
     let storage = storage_status(&gateway);
     let redis = gateway.redis.as_ref().map(crate::redis::Redis::health);
@@ -137,12 +140,12 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
         uptime_seconds: gateway.started.elapsed().as_secs(),
         engine: Engine {
             status: engine,
-            version: gateway.converter.engine_version(),
-            workers: gateway.converter.admission().workers(),
-            busy: counts.busy,
-            sandbox_missing: gateway.converter.sandbox_missing().map(<[String]>::to_vec),
+            version: running.as_ref().map(|running| running.version.blender.clone()),
+            workers: converter.admission().workers(),
+            busy: running.as_ref().map(|running| running.stats.busy).unwrap_or_default(),
+            sandbox_missing: running.map(|running| running.sandbox_missing),
         },
-        queue: Queue { waiting: gateway.converter.waiting(), full: gateway.converter.admission().is_full() },
+        queue: Queue { waiting: converter.waiting(), full: converter.admission().is_full() },
         storage,
         redis: redis.map(|redis| Redis {
             status: if redis.up { OK } else { AWAY },

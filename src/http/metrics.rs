@@ -13,18 +13,19 @@ use crate::telemetry::logging;
 
 /// Everything that is counted, in Prometheus' text format.
 pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem> {
-    let converter = &gateway.converter;
+    let converter = gateway.service.converter();
+    let engine = converter.executor().status();
     let redis = gateway.redis.as_ref().map(|redis| ("redis", redis.health().up));
     let backends = redis.into_iter().chain([("storage", gateway.storage.trouble().is_none())]).collect();
     let now = Now {
         ready: health::is_ready(&gateway),
         waiting: converter.waiting(),
         slots: converter.admission().workers(),
-        engine: converter.stats().unwrap_or_default(),
-        failed_starts: converter.failed_starts(),
-        engine_version: converter.engine_version(),
+        failed_starts: engine.failed_starts,
+        engine_version: engine.running.as_ref().map(|running| running.version.blender.clone()),
+        engine: engine.running.map(|running| running.stats).unwrap_or_default(),
         backends,
-        cache_bytes: gateway.answers.bytes(),
+        cache_bytes: gateway.service.cached_bytes(),
         lost_lines: logging::lost_lines(),
     };
     let text = gateway.metrics.render(&now).map_err(|error| {

@@ -47,14 +47,6 @@ impl Problem {
         ConversionError::new(code, detail).into()
     }
 
-    /// What is given up because the service stops.
-    pub fn stopping() -> Self {
-        Self {
-            retry_after: Some(Duration::from_secs(1)),
-            ..Self::new(ErrorCode::ShuttingDown, "the service is stopping; send the request again")
-        }
-    }
-
     /// The body of the answer.
     pub fn json(&self, id: Option<&str>) -> Vec<u8> {
         let status = status(self.error.code);

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 use super::state::Shared;
+use crate::conversion;
 use crate::domain::ErrorCode;
 use crate::shutdown::Shutdown;
 
@@ -31,7 +32,7 @@ pub async fn refuse(State(gateway): State<Shared>, request: Request, next: Next)
     tokio::select! {
         biased;
         response = next.run(request) => response,
-        () = given_up(&gateway.shutdown) => Problem::stopping().into_response(),
+        () = given_up(&gateway.shutdown) => gateway.problem(conversion::stopping()).into_response(),
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 
+use super::problem::Problem;
 use super::report_texts::Sending;
 use super::shares::{Results, Shares};
 use crate::config::Access;
-use crate::conversion::{Answers, Converter};
-use crate::executor::workdir::WorkDir;
+use crate::conversion::Service;
+use crate::domain::ConversionError;
 use crate::metrics::Metrics;
 use crate::rate_limit::Limiter;
 use crate::redis::Redis;
@@ -32,9 +33,7 @@ pub struct Settings {
 }
 
 pub struct Gateway {
-    pub converter: Converter,
-    pub work: WorkDir,
-    pub answers: Answers,
+    pub service: Service,
     pub storage: Storage,
     pub metrics: Arc<Metrics>,
     pub limiter: Arc<dyn Limiter>,
@@ -56,7 +55,12 @@ const WORTH_A_LOOK: u64 = 256 << 10;
 impl Gateway {
     /// Whether it is worth its while to read a body before anything is refused: what is known costs no work.
     pub(super) fn may_know(&self, body: &Body) -> bool {
-        self.answers.is_on() && body.size_hint().upper().is_some_and(|bytes| bytes <= WORTH_A_LOOK)
+        self.service.has_cache() && body.size_hint().upper().is_some_and(|bytes| bytes <= WORTH_A_LOOK)
+    }
+
+    /// An error as clients see it, with when to try again.
+    pub(super) fn problem(&self, error: ConversionError) -> Problem {
+        Problem { retry_after: self.service.retry_after(&error), error }
     }
 }
 
@@ -68,8 +72,9 @@ impl Gateway {
         access: Access,
         limiter: Arc<dyn Limiter>,
     ) -> Shared {
-        use crate::conversion::Admission;
-        use crate::executor::local::EngineError;
+        use crate::conversion::{Admission, Converter, ResultCache};
+        use crate::executor::local::{EngineError, LocalExecutor};
+        use crate::executor::workdir::WorkDir;
 
         let work = WorkDir::open(folder).unwrap();
         let limits = crate::intake::Limits::default();
@@ -79,13 +84,19 @@ impl Gateway {
             max_bytes: 1 << 20,
             presign: false,
         };
-        let engine = Err(EngineError::NotFound);
+        let executor = Arc::new(LocalExecutor::new(Err(EngineError::NotFound)));
+        let results_folder = work.path().to_owned();
+        let converter = Converter::new(executor, work, limits, Admission::new(1, 0));
+        let (metrics, shutdown) = (Arc::new(Metrics::new().unwrap()), Shutdown::default());
         let storage = Storage::open(&stored, &folder.join("store")).unwrap();
         Arc::new(Self {
-            converter: Converter::new(engine, work.clone(), limits, Admission::new(1, 0)),
-            answers: Answers::new(None, storage.clone(), work.path().to_owned()),
-            work,
-            metrics: Arc::new(Metrics::new().unwrap()),
+            service: Service::new(
+                Arc::new(converter),
+                ResultCache::new(None, storage.clone(), results_folder),
+                Arc::clone(&metrics),
+                shutdown.killed.clone(),
+            ),
+            metrics,
             storage,
             limiter,
             redis: None,
@@ -99,7 +110,7 @@ impl Gateway {
                 metrics_apart: false,
                 access,
             },
-            shutdown: Shutdown::default(),
+            shutdown,
             started: Instant::now(),
         })
     }

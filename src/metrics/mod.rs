@@ -4,11 +4,9 @@
 //! panic. What has a state (slots, queue, the engine's own counts) is read from its owner when it is asked for, so
 //! that it cannot drift: see `state`.
 
-mod conversion;
 mod state;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -16,9 +14,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, Result, TextEncoder,
 };
 
-use crate::conversion::Course;
-use crate::domain::Format;
-pub use conversion::Watched;
+use crate::domain::{ErrorCode, Format};
 pub use state::State;
 
 /// The media type of [`Metrics::render`].
@@ -34,6 +30,27 @@ const SHORT_SECONDS: &[f64] =
 
 const KIB: f64 = 1024.0;
 const MIB: f64 = 1024.0 * KIB;
+
+const UNKNOWN: &str = "unknown";
+const SUCCEEDED: &str = "succeeded";
+
+/// How a conversion ended; what is `None` was not reached.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The format of the model, and its bytes.
+    pub model: Option<(Format, u64)>,
+    pub target: Format,
+    /// `native` or `blender`.
+    pub engine: Option<&'static str>,
+    /// `None`: it succeeded.
+    pub error: Option<ErrorCode>,
+    /// Since it was asked for.
+    pub took: Duration,
+    /// Of all files of the result.
+    pub result_bytes: Option<u64>,
+    /// For a slot of the engine.
+    pub waited: Option<Duration>,
+}
 
 pub struct Metrics {
     registry: Registry,
@@ -166,19 +183,31 @@ impl Metrics {
         self.requests.with_label_values(&[method, route, &status.to_string()]).inc();
     }
 
-    /// A conversion begins. It is counted as cancelled when what is returned is dropped before its end.
-    pub fn conversion(self: &Arc<Self>, target: Format, course: &Arc<Course>) -> Watched {
-        self.conversion_since(target, course, Instant::now())
+    /// A conversion ended.
+    pub fn conversion(&self, ended: &Ended) {
+        let input = ended.model.map_or_else(|| UNKNOWN.to_owned(), |(format, _)| format.to_string());
+        let output = ended.target.to_string();
+        let engine = ended.engine.unwrap_or("none");
+        let outcome = ended.error.map_or_else(|| SUCCEEDED.to_owned(), |code| code.to_string());
+        self.conversions.with_label_values(&[&input, &output, engine, &outcome]).inc();
+        if ended.engine.is_some() {
+            let took = ended.took.as_secs_f64();
+            self.conversion_duration.with_label_values(&[&input, &output, engine]).observe(took);
+        }
+        if let Some((_, bytes)) = ended.model {
+            self.input_bytes.observe(bytes as f64);
+        }
+        if let Some(bytes) = ended.result_bytes {
+            self.output_bytes.observe(bytes as f64);
+        }
+        if let Some(waited) = ended.waited {
+            self.queue_wait.observe(waited.as_secs_f64());
+        }
     }
 
-    /// The same, of one that was asked for before.
-    pub fn conversion_since(
-        self: &Arc<Self>,
-        target: Format,
-        course: &Arc<Course>,
-        began: Instant,
-    ) -> Watched {
-        Watched::new(Arc::clone(self), target, Arc::clone(course), began)
+    /// A process that did a conversion is gone; `bytes` is its highest resident set.
+    pub fn child_memory(&self, bytes: u64) {
+        self.peak_memory.observe(bytes as f64);
     }
 
     /// A conversion was answered, from where `result` says.

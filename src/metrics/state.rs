@@ -4,7 +4,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
 
 use super::{kept, opts};
-use crate::executor::local::stats::{RestartReason, Stats};
+use crate::executor::stats::{RestartReason, Stats};
 
 /// The service at this moment.
 #[derive(Debug, Clone, Default)]

@@ -119,3 +119,19 @@ def test_no_file_is_in_a_circle():
 
     for module in sorted(graph):
         walk(module, [])
+
+
+# A reader follows a request from the router to the result through so many files at most.
+WAY = 35
+
+
+def test_the_way_of_a_request_is_as_documented():
+    table = (
+        (ROOT / "docs/ARCHITECTURE.md").read_text().split("\n### From the request to the result\n")[1].split("\n## ")[0]
+    )
+    rows = re.findall(r"^\| `([\w./]+)` \| (`[^|]+`) \|", table, re.MULTILINE)
+    assert 20 < len(rows) <= WAY
+    for file, functions in rows:
+        text = (SOURCE / file).read_text()
+        for function in re.findall(r"`(\w+)`", functions):
+            assert re.search(rf"\bfn {function}\b", text), f"{file} has no {function}"

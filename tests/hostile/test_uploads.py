@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 
-from kit import until
+from kit import at_once, until
 
 BATCH = 128 << 10
 CONVERT = "POST /convert?output_format=stl&filename=a.obj HTTP/1.1\r\nhost: a\r\n"
@@ -127,3 +127,40 @@ def size_below(folder: str) -> int:
                 with contextlib.suppress(OSError):
                     total += os.stat(f"{parent}/{name}").st_size
     return total
+
+
+def test_the_head_of_a_chunk_comes_to_an_end(gateway):
+    """Zeros or blanks without end kept both async threads for as long as they came; no limit counted them."""
+    with gateway.watched():
+        began = gateway.processor_seconds()
+        for start, rest in [("", b"0"), ("5", b" ")]:
+            connections = [begin(gateway, "transfer-encoding: chunked") for _ in range(4)]
+            for connection in connections:
+                with contextlib.suppress(OSError):
+                    connection.sendall(start.encode())
+                    # Far more than the server reads of it: then it closes.
+                    for _ in range(64):
+                        connection.sendall(rest * (1 << 20))
+                connection.close()
+        assert gateway.processor_seconds() - began < 2
+        assert gateway.convert_triangle().status == 200
+
+
+def test_a_body_in_small_pieces_is_given_up_with_its_client(gateway):
+    """What the system had taken for clients that were gone was read to its end: for minutes."""
+    pieces = b"1\r\n#\r\n" * 10_000
+    connections = [begin(gateway, "transfer-encoding: chunked") for _ in range(30)]
+
+    def send(connection: socket.socket) -> None:
+        connection.settimeout(1)
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                connection.sendall(pieces)
+
+    with gateway.watched():
+        at_once(*[lambda connection=connection: send(connection) for connection in connections])
+        for connection in connections:
+            connection.close()
+        closed = time.monotonic()
+        gateway.is_idle_again()
+        assert time.monotonic() - closed < 15

@@ -16,8 +16,9 @@ use super::progress::{Bar, Progress};
 use super::settings::Settings;
 use super::write::{self, Interrupt};
 use super::{cache, inputs, print};
-use crate::cli::{Failure, INTERRUPTED, app, warn};
-use crate::conversion::{Converter, Request};
+use crate::app;
+use crate::cli::{Failure, INTERRUPTED, warn};
+use crate::conversion::{Admission, Converter, Spec};
 use crate::domain::{ConversionError, ErrorCode};
 
 /// How long each part of an interrupted run may take to clean up; all of it stays below a second.
@@ -47,7 +48,7 @@ pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) 
     let mut printer = print::Printer::new(&jobs, &settings, progress.is_drawn());
     let mut tally = Tally { planned: jobs.len(), ..Tally::default() };
     let at_once = settings.at_once;
-    let converter = Arc::new(app::converter(at_once, &settings.engine)?);
+    let converter = Arc::new(app::converter(at_once, Admission::unbounded(at_once), &settings.engine)?);
     let shared = Arc::new(Shared {
         cache: cache::open(&settings, &converter).await?,
         converter,
@@ -127,7 +128,7 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signa
     {
         warn(&[format!("the store fails, and results may not be found again: {trouble}")]);
     }
-    let _ = timeout(limit, shared.converter.shutdown()).await;
+    let _ = timeout(limit, shared.converter.executor().shutdown()).await;
     impatient.abort();
 }
 
@@ -144,14 +145,14 @@ impl Shared {
             Origin::Stdin => Some(self.stdin.get_or_try_init(|| self.spool_stdin()).await?.clone()),
             Origin::File(_) | Origin::Folder(_) => None,
         };
-        let request = Request {
+        let spec = Spec {
             sources: inputs::source(&job.input.origin, spooled),
             main: self.settings.main.clone(),
             target: job.target,
             options: self.settings.options_for(job.target),
             timeout: self.settings.timeout,
         };
-        let result = self.result(request, bar).await.map_err(|error| self.in_full(error))?;
+        let result = self.result(spec, bar).await.map_err(|error| self.in_full(error))?;
         let output = job.output.clone();
         let (force, interrupt) = (self.settings.force, self.interrupt.clone());
         let placed = self.files.spawn_blocking(move || {
@@ -164,19 +165,19 @@ impl Shared {
         })
     }
 
-    async fn result(&self, request: Request, bar: &Arc<Bar>) -> Result<cache::Files, ConversionError> {
+    async fn result(&self, spec: Spec, bar: &Arc<Bar>) -> Result<cache::Files, ConversionError> {
         if let Some(cache) = &self.cache {
-            return cache::result(&cache.answers, &self.converter, request, bar).await;
+            return cache.result(spec, bar).await;
         }
-        let outcome = self.converter.convert(request, &|stage, fraction| bar.stage(stage, fraction)).await?;
+        let outcome = self.converter.convert(spec, &|stage, fraction| bar.stage(stage, fraction)).await?;
         Ok(cache::Files::of(outcome))
     }
 
     /// Whoever types the command is the operator, and may read what keeps the engine from starting.
     fn in_full(&self, error: ConversionError) -> ConversionError {
-        match self.converter.trouble() {
+        match self.converter.executor().trouble() {
             Some(trouble) if error.code == ErrorCode::EngineUnavailable => {
-                ConversionError::new(error.code, trouble.to_string())
+                ConversionError::new(error.code, trouble)
             }
             _ => error,
         }

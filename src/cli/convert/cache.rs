@@ -5,19 +5,21 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
 use zip::ZipArchive;
 
 use super::progress::Bar;
 use super::settings::Settings;
+use crate::app;
 use crate::cache;
-use crate::cli::{Failure, app};
+use crate::cli::Failure;
 use crate::conversion::{
-    Answers, Converter, Made, Outcome, Question, Ready, Request, blocking, is_harmless, may_go_beside,
+    Accepts, Artifact, Content, Converted, Converter, Input, Outcome, Request, ResultCache, Service, Spec,
+    blocking, is_harmless, may_go_beside,
 };
-use crate::domain::{Client, ConversionError, Format, Report};
+use crate::domain::{Client, ConversionError, ErrorCode, Format, Report};
 use crate::executor::workdir::ConversionFolder;
 use crate::storage::{self, Fetched, Storage};
 
@@ -26,7 +28,7 @@ const SWEEPING: Duration = Duration::from_secs(3);
 
 /// What was converted before, and where it is kept.
 pub struct Cache {
-    pub answers: Answers,
+    service: Service,
     storage: Storage,
 }
 
@@ -45,17 +47,16 @@ pub struct Files {
 ///
 /// # Errors
 /// What is wrong with the settings.
-pub async fn open(settings: &Settings, converter: &Converter) -> Result<Option<Cache>, Failure> {
+pub async fn open(settings: &Settings, converter: &Arc<Converter>) -> Result<Option<Cache>, Failure> {
     let known = &settings.known;
     let Some(cache) = known.cache else { return Ok(None) };
     let storage = app::storage(&known.storage, &settings.engine)?;
-    let redis = match &known.redis {
-        None => None,
-        redis => app::redis(redis.as_ref(), &app::metrics()?).await?,
-    };
+    let metrics = app::metrics()?;
+    let redis = app::redis(known.redis.as_ref(), &metrics).await?;
     let index = app::index(Some(cache), &storage, redis.as_ref());
-    let answers = Answers::new(index, storage.clone(), converter.work().path().to_owned());
-    Ok(Some(Cache { answers, storage }))
+    let results = ResultCache::new(index, storage.clone(), converter.work().path().to_owned());
+    let service = Service::new(Arc::clone(converter), results, metrics, CancellationToken::new());
+    Ok(Some(Cache { service, storage }))
 }
 
 impl Cache {
@@ -64,7 +65,7 @@ impl Cache {
     /// # Errors
     /// What is wrong with the store, for which nothing but a word is due: all conversions are done.
     pub async fn finish(&self) -> Result<(), storage::Error> {
-        self.answers.finish().await;
+        self.service.finish().await;
         if self.storage.trouble().is_none() {
             let sweep = self.storage.sweep_if_due(SystemTime::now());
             // What is removed by then stays so.
@@ -74,61 +75,51 @@ impl Cache {
         }
         self.storage.trouble().map_or(Ok(()), Err)
     }
-}
 
-/// The result of a conversion, which is only carried out where it is not known.
-///
-/// # Errors
-/// Why the model could not be converted.
-pub async fn result(
-    answers: &Answers,
-    converter: &Arc<Converter>,
-    request: Request,
-    bar: &Arc<Bar>,
-) -> Result<Files, ConversionError> {
-    let timeout = request.timeout;
-    let prepared = converter.prepare(converter.work().new_folder(), request, &Client::Local).await?;
-    let identity = match converter.engine_identity() {
-        Some(engine) => Some(prepared.identity(engine).await?),
-        None => None,
-    };
-    let work = |left| {
-        let (converter, prepared, bar) = (Arc::clone(converter), prepared.clone(), Arc::clone(bar));
-        let progress = move |stage, fraction| bar.stage(stage, fraction);
-        async move { converter.carry_out(prepared, left, &progress).await }.boxed()
-    };
-    let mut question = Question { identity, owner: None, fresh: false, lost: false, timeout };
-    loop {
-        let kept = match (answers.ask(&question, work).await.result?, identity) {
-            (Ready::Made(made), _) => return Ok(Files::made(made)),
-            (Ready::Kept(about), Some(identity)) => {
-                kept(answers, identity, &about, prepared.folder()).await?
-            }
-            (Ready::Kept(_), None) => None,
+    /// The result of a conversion, converted only where it is not stored.
+    ///
+    /// # Errors
+    /// Why the model could not be converted.
+    pub async fn result(&self, spec: Spec, bar: &Arc<Bar>) -> Result<Files, ConversionError> {
+        let folder = self.service.converter().work().new_folder();
+        let Spec { sources, main, target, options, timeout } = spec;
+        let request = Request {
+            input: Input::Local(sources),
+            main,
+            target,
+            options,
+            timeout,
+            folder: folder.clone(),
+            client: Client::Local,
+            owner: None,
+            asked: Instant::now(),
+            fresh: false,
+            accepts: Accepts { report: true, ..Accepts::default() },
         };
-        if let Some(files) = kept {
-            return Ok(files);
+        let bar = Arc::clone(bar);
+        let answer = self.service.convert(request, move |stage, fraction| bar.stage(stage, fraction)).await;
+        let Converted { about, content, report } = answer.result?;
+        match (content, report) {
+            (Content::Made(artifact), _) => Ok(Files::made(artifact)),
+            (Content::Stored(content), Some(report)) => unpack(content, about, report, folder).await,
+            _ => Err(ConversionError::new(ErrorCode::Internal, "the result came without its report")),
         }
-        question.again();
     }
 }
 
-/// Brings a result out of the store; `None`: it, or its report, is not there any more.
-async fn kept(
-    answers: &Answers,
-    identity: storage::Hash,
-    about: &cache::Result,
-    folder: &ConversionFolder,
-) -> Result<Option<Files>, ConversionError> {
-    let Some(report) = answers.report(about.report, None).await else { return Ok(None) };
-    let Some(content) = answers.open(identity, about).await else { return Ok(None) };
-    let (about, folder) = (about.clone(), folder.clone());
+/// Writes a stored result to the conversion's folder.
+async fn unpack(
+    content: Fetched,
+    about: cache::Result,
+    report: Arc<Report>,
+    folder: ConversionFolder,
+) -> Result<Files, ConversionError> {
     let files = blocking(move |_| {
         let written = write(content, &about, &folder);
         let paths = written.map_err(|error| ConversionError::io("write the result", &error))?;
         Ok(Files { report: (*report).clone(), paths, cached: true, _kept: Box::new(folder) })
     });
-    files.await.map(Some)
+    files.await
 }
 
 /// Makes files of what was kept, in the conversion's own folder; a zip that nobody asked for is taken apart.
@@ -189,7 +180,7 @@ impl Files {
         Self { report, paths: files, cached: false, _kept: Box::new((folder, memory)) }
     }
 
-    fn made(made: Arc<Made>) -> Self {
+    fn made(made: Arc<Artifact>) -> Self {
         let outcome = &made.outcome;
         Self {
             report: outcome.report.clone(),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use super::{Failure, app, humanize, say};
+use super::{Failure, humanize, say};
+use crate::app;
 use python::Python;
 
 /// The packages and their hashes; the same file that a developer's environment is made from.

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::cli::{Failure, app};
+use crate::app;
+use crate::cli::Failure;
 use crate::config::Config;
-use crate::conversion::{Admission, Answers, Converter};
-use crate::executor::local;
+use crate::conversion::{Admission, ResultCache, Service};
 use crate::http::{self, Gateway, Server};
 use crate::rate_limit::{Embedded, Limiter, OnRedis};
 use crate::shutdown::{self, Shutdown};
@@ -74,8 +74,8 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
         }
     };
     let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
-    let answers = gateway.answers.clone();
-    let tending = tokio::spawn(async move { tokio::join!(storage.tend(), answers.tend()) });
+    let service = gateway.service.clone();
+    let tending = tokio::spawn(async move { tokio::join!(storage.tend(), service.tend()) });
     // Metrics are there until the last request has its answer.
     let answered = Shutdown::default();
     let metrics = metrics.map(|metrics| {
@@ -89,11 +89,11 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
         let _ = metrics.await;
     }
     if shutdown.forced().is_none() {
-        gateway.answers.finish().await;
+        gateway.service.finish().await;
     }
     warming.abort();
     tending.abort();
-    gateway.converter.shutdown().await;
+    gateway.service.converter().executor().shutdown().await;
     stopping.abort();
     tracing::info!("stopped");
     let code = shutdown.forced().map_or(ExitCode::SUCCESS, ExitCode::from);
@@ -129,10 +129,6 @@ async fn bind(address: SocketAddr, config: &Config) -> Result<Server, Failure> {
 
 async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Result<Gateway, Failure> {
     let server = &config.server;
-    let work = app::work(&config.engine)?;
-    let engine = app::engine(&work, &config.engine)
-        .map(|settings| local::Settings { workers: server.workers, ..settings });
-    let limits = app::limits(&config.engine);
     let metrics = app::metrics()?;
     let counter = Arc::clone(&metrics);
     panic_hook::watch(move || counter.panicked());
@@ -141,16 +137,16 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
         counts.stored(operation.word(), outcome.word(), took);
     }));
     let admission = Admission::new(server.workers, server.queue_limit);
+    let converter = Arc::new(app::converter(server.workers, admission, &config.engine)?);
     let redis = app::redis(config.redis.as_ref(), &metrics).await?;
     let limiter: Arc<dyn Limiter> = match &redis {
         None => Arc::new(Embedded::default()),
         Some(redis) => Arc::new(OnRedis::new(redis.clone())),
     };
     let index = app::index(config.cache, &storage, redis.as_ref());
+    let results = ResultCache::new(index, storage.clone(), converter.work().path().to_owned());
     Ok(Gateway {
-        converter: Converter::new(engine, work.clone(), limits, admission),
-        answers: Answers::new(index, storage.clone(), work.path().to_owned()),
-        work,
+        service: Service::new(converter, results, Arc::clone(&metrics), shutdown.killed.clone()),
         storage,
         metrics,
         limiter,
@@ -173,13 +169,14 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
 /// Starts the engine before the first conversion asks for it; again and again, where it does not start.
 async fn warm_up(gateway: Arc<Gateway>) {
     let mut delay = FIRST_RETRY;
-    if let Some(trouble) = gateway.converter.trouble() {
-        tracing::error!(error = %trouble, "there is no engine; only what needs none is converted");
+    let executor = gateway.service.converter().executor();
+    if let Some(error) = executor.trouble() {
+        tracing::error!(error, "there is no engine; only what needs none is converted");
     }
-    while gateway.converter.blender().await.is_err() {
+    while executor.start().await.is_err() {
         tokio::time::sleep(delay).await;
         delay = (delay * 2).min(LONGEST_RETRY);
     }
-    let version = gateway.converter.engine_version().unwrap_or_default();
-    tracing::info!(version, "the engine is warm");
+    let version = executor.version().unwrap_or_default();
+    tracing::info!(version = version.blender, "the engine is warm");
 }

@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::child_result::{self, Left};
 use super::pool::{Pool, stopping};
-use super::protocol::{ChildSuccess, Convert, End, Event, Exited, Importer, Limits, Task};
-use super::stats::{Counters, Setback, Usage};
+use super::protocol::{Convert, End, Event, Exited, Limits};
 use super::zygote::Zygote;
 use crate::domain::{ConversionError, ErrorCode, Format, Stage};
+use crate::executor::stats::{Counters, Setback, Usage};
+use crate::executor::task::{ChildSuccess, Done, Importer, Task};
 use crate::executor::workdir::ConversionFolder;
 use crate::slots::Slot;
 use crate::telemetry;
@@ -36,16 +37,6 @@ const NO_SPACE: i32 = 28;
 const SIGXFSZ: i32 = 25;
 /// … and of the one that the kernel sends when memory runs out.
 const SIGKILL: i32 = 9;
-
-/// A conversion that succeeded.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Done {
-    pub success: ChildSuccess,
-    /// Waiting for a slot.
-    pub queue: Duration,
-    /// Why there was more than one attempt.
-    pub retried_after: Option<Setback>,
-}
 
 /// What a conversion needs to run by itself.
 pub(super) struct Conversion {

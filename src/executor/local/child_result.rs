@@ -7,9 +7,10 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::protocol::{ChildReport, ChildSuccess};
+use super::protocol::ChildReport;
 use crate::domain::error::one_line;
 use crate::domain::{ConversionError, ErrorCode};
+use crate::executor::task::ChildSuccess;
 use crate::fs::remove_tree::remove_tree;
 
 const REPORT: &str = "report.json";

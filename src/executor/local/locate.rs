@@ -4,15 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::EngineError;
-
-/// What kind of engine runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    /// `5.0.1`
-    pub blender: String,
-    /// `4.10.2`, or empty where the VRM add-on is missing.
-    pub vrm_addon: String,
-}
+use crate::executor::task::Version;
 
 /// A program that can be the zygote.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::EngineError;
 use super::protocol::Convert;
-use super::stats::{Counters, RestartReason};
 use super::zygote::{Ending, Recipe, Zygote};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::executor::stats::{Counters, RestartReason};
 
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);

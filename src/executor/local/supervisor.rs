@@ -19,17 +19,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::attempts::{Conversion, Done};
+use super::attempts::Conversion;
 use super::error::EngineError;
 use super::launch::{Launcher, Program};
-use super::locate::{Engine, Version};
+use super::locate::Engine;
 use super::pool::{Pool, stopping};
-use super::protocol::{self, Hello, Limits, Ready, Task};
-use super::stats::{Counters, Stats, Usage};
+use super::protocol::{self, Hello, Limits, Ready};
 use super::zygote::Recipe;
 use super::{python_package, seccomp};
-use crate::domain::{Client, ConversionError, ErrorCode, SandboxMode, Stage};
-use crate::executor::workdir::{ConversionFolder, WorkDir};
+use crate::domain::{ConversionError, ErrorCode, SandboxMode};
+use crate::executor::Order;
+use crate::executor::stats::{Counters, Stats};
+use crate::executor::task::{Done, Version};
+use crate::executor::workdir::WorkDir;
 use crate::slots::Slots;
 use crate::telemetry;
 
@@ -156,42 +158,20 @@ impl Blender {
         })
     }
 
-    /// Converts what is in the folder, within `allowed` (waiting for a slot included). `progress` is told of
-    /// stages as they come. Dropping the future cancels the conversion; the folder stays until its child is gone,
-    /// which may be a moment after this has returned.
+    /// Converts the model in the order's folder, as [`crate::executor::Executor::convert`] says.
     ///
     /// # Errors
     /// One code and one sentence.
-    pub async fn convert(
-        &self,
-        folder: &ConversionFolder,
-        task: Task,
-        allowed: Duration,
-        progress: impl FnMut(Stage, Option<f64>) + Send,
-    ) -> Result<Done, ConversionError> {
-        self.convert_for(&Client::Local, folder, task, allowed, progress, &Arc::default()).await
-    }
-
-    /// As [`Blender::convert`], for one of several clients, which share the slots; what it uses is told however it ends.
-    ///
-    /// # Errors
-    /// One code and one sentence.
-    pub async fn convert_for(
-        &self,
-        client: &Client,
-        folder: &ConversionFolder,
-        task: Task,
-        allowed: Duration,
-        mut progress: impl FnMut(Stage, Option<f64>) + Send,
-        usage: &Arc<Usage>,
-    ) -> Result<Done, ConversionError> {
+    pub async fn convert(&self, order: Order<'_>) -> Result<Done, ConversionError> {
+        let Order { client, folder, task, allowed, mut progress, usage } = order;
         let began = Instant::now();
         // A time-out beyond what a clock can hold is none.
         let deadline = began.checked_add(allowed).unwrap_or_else(|| began + Duration::from_hours(24 * 365));
         self.pool.available()?;
         let slot = {
             let _waiting = usage.waiting();
-            let slot = timeout_at(deadline, self.slots.acquire(client)).instrument(telemetry::span!("queue"));
+            let slot =
+                timeout_at(deadline, self.slots.acquire(&client)).instrument(telemetry::span!("queue"));
             tokio::select! {
                 slot = slot => slot.map_err(|_| no_slot(allowed))?,
                 () = self.stop.cancelled() => return Err(stopping()),
@@ -217,7 +197,7 @@ impl Blender {
             progress: steps,
             pool: Arc::clone(&self.pool),
             counters: Arc::clone(&self.counters),
-            usage: Arc::clone(usage),
+            usage,
         };
         // A task of its own, since the child has to be seen off when this future is dropped.
         self.tracker.spawn(conversion.run(answer).instrument(telemetry::span!("convert")));

@@ -1,147 +1,136 @@
-//! A conversion's result as an answer: its headers, and the file, or where it is, or that the client has it.
+//! A conversion's result as a response: its headers, and the file, or where it is, or that the client has it.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::body;
-use super::describe::Described;
 use crate::cache;
-use crate::conversion::{How, Ready};
+use crate::conversion::{Answer, CacheStatus, Content, Converted};
 use crate::domain::Client;
+use crate::domain::report::Timings;
 use crate::http::problem::Problem;
 use crate::http::state::Gateway;
 use crate::storage::Hash;
 
 pub const CACHE: HeaderName = HeaderName::from_static("meshgate-cache");
+pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const LOSSES: HeaderName = HeaderName::from_static("meshgate-losses");
 
-/// From this size on, results count while they are sent, and clients may be sent to the bucket itself. Bytes.
+/// From this size on, a result that is not in the store counts while it is sent. Bytes.
 const LARGE: u64 = 1 << 20;
 
 /// Of a result: only its client keeps it, and asks with its `ETag` whether it is still the same.
 const KEPT_BY_CLIENT: HeaderValue = HeaderValue::from_static("private, no-cache");
 
-/// How long such an address is good for: a client follows it at once.
-const ADDRESS_LIFE: Duration = Duration::from_mins(15);
-
-/// What the request says of caches.
-#[derive(Debug, Default)]
-pub struct Wanted {
-    /// A fresh result, whatever is known.
-    pub fresh: bool,
-    /// Values of `If-None-Match`: what the client has.
-    has: Vec<HeaderValue>,
+/// Whether the client wants a fresh result, whatever is stored.
+pub fn wants_fresh(headers: &HeaderMap) -> bool {
+    values(headers, &header::CACHE_CONTROL).any(|word| word.eq_ignore_ascii_case("no-cache"))
 }
 
-impl Wanted {
-    pub fn of(headers: &HeaderMap) -> Self {
-        let words = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-        let fresh =
-            words.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case("no-cache"));
-        Self { fresh, has: headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect() }
+/// The results that the client has. A `*` does not say which.
+pub fn tags(headers: &HeaderMap) -> Vec<Hash> {
+    let tag = |value: &str| {
+        let tag = value.strip_prefix("W/").unwrap_or(value);
+        Hash::from_hex(tag.strip_prefix('"')?.strip_suffix('"')?).ok()
+    };
+    values(headers, &header::IF_NONE_MATCH).filter_map(tag).collect()
+}
+
+/// The parts of a header that is a list.
+fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// The response to a conversion; `receive` is how long the model took to come.
+pub async fn respond(gateway: &Gateway, answer: Answer, client: Client, receive: Duration) -> Response {
+    let Answer { cache_status, result } = answer;
+    let response = match result {
+        Ok(converted) => send(gateway, converted, client, receive).await,
+        Err(error) => Err(gateway.problem(error)),
+    };
+    let mut response = response.into_response();
+    response.headers_mut().insert(CACHE, HeaderValue::from_static(word(cache_status)));
+    response
+}
+
+const fn word(status: CacheStatus) -> &'static str {
+    match status {
+        CacheStatus::Hit => "hit",
+        CacheStatus::Coalesced => "coalesced",
+        CacheStatus::Miss | CacheStatus::Bypass => "miss",
     }
-
-    /// Whether the client has this result. A `*` says nothing of what it has.
-    fn has(&self, tag: &str) -> bool {
-        let values = self.has.iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|one| {
-            let one = one.trim();
-            one.strip_prefix("W/").unwrap_or(one) == tag
-        })
-    }
 }
 
-/// The tag of a result: what it holds.
-fn tag(hash: &Hash) -> String {
-    format!("\"{}\"", hash.to_hex())
-}
-
-fn media_type(about: &cache::Result) -> &'static str {
-    if about.zip { "application/zip" } else { about.format.info().media_type }
-}
-
-/// The answer; `None`: the result was in the store, and is not there any more.
-pub async fn answer(
+async fn send(
     gateway: &Gateway,
-    identity: Option<Hash>,
-    wanted: &Wanted,
-    ready: Ready,
+    converted: Converted,
     client: Client,
     receive: Duration,
-) -> Result<Option<Response>, Problem> {
-    let about = ready.about().clone();
-    let timings = match &ready {
-        Ready::Made(made) => Some(made.outcome.report.timings.clone()),
-        Ready::Kept(_) => None,
+) -> Result<Response, Problem> {
+    let timing = server_timing(&converted.timings(), receive);
+    let Converted { about, content, .. } = converted;
+    let mut response = match content {
+        Content::Unchanged => StatusCode::NOT_MODIFIED.into_response(),
+        Content::Elsewhere(url) => {
+            (StatusCode::SEE_OTHER, [(header::LOCATION, url.to_string())]).into_response()
+        }
+        Content::Stored(content) => file(&about, body::body(content, ())),
+        Content::Made(artifact) => {
+            // A result in the store takes no more room while it is sent; this one does.
+            let held = match about.bytes {
+                ..LARGE => None,
+                bytes => Some(gateway.results.hold(client, about.hash, bytes)?),
+            };
+            file(&about, body::body(artifact.content().await?, (artifact, held)))
+        }
     };
-    let described = Described::new(&about, &timings.unwrap_or_default(), &about.file_name(), receive);
-    let tag = tag(&about.hash);
-    let mut response = if wanted.has(&tag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else if let Some(elsewhere) = elsewhere(gateway, &ready, &described).await {
-        elsewhere
-    } else {
-        // One in the store takes no more room while it is sent.
-        let held = match &ready {
-            Ready::Made(_) if about.bytes >= LARGE => {
-                Some(gateway.results.hold(client, about.hash, about.bytes)?)
-            }
-            _ => None,
-        };
-        let content = match (&ready, identity) {
-            (Ready::Made(made), _) => Some(made.content().await?),
-            (Ready::Kept(about), Some(identity)) => gateway.answers.open(identity, about).await,
-            (Ready::Kept(_), None) => None,
-        };
-        let Some(content) = content else { return Ok(None) };
-        let (length, body) = body::body(content, (ready, held));
-        let headers = [
-            (header::CONTENT_TYPE, media_type(&about).to_owned()),
-            (header::CONTENT_LENGTH, length.to_string()),
-        ];
-        (headers, body).into_response()
-    };
-    described.put(&mut response, about.report);
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        response.headers_mut().insert(header::ETAG, tag);
+    let tag = format!("\"{}\"", about.hash.to_hex());
+    for (name, value) in [
+        (header::CONTENT_DISPOSITION, about.content_disposition()),
+        (SERVER_TIMING, timing),
+        (LOSSES, about.losses.to_string()),
+        (header::LINK, format!("</v1/reports/{}>; rel=\"describedby\"", about.report)),
+        (header::ETAG, tag),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
     }
-    // Where the result is elsewhere, its address is signed and good for a while: that is not to be kept.
+    // An address elsewhere is signed and good for a while: nobody is to keep it.
     if response.status() != StatusCode::SEE_OTHER {
         response.headers_mut().insert(header::CACHE_CONTROL, KEPT_BY_CLIENT);
     }
-    Ok(Some(response))
+    Ok(response)
 }
 
-/// Sends the client to the bucket for a large result that is there.
-async fn elsewhere(gateway: &Gateway, ready: &Ready, described: &Described) -> Option<Response> {
-    let Ready::Kept(about) = ready else { return None };
-    if about.bytes < LARGE {
-        return None;
+fn file(about: &cache::Result, (length, body): (u64, axum::body::Body)) -> Response {
+    let headers =
+        [(header::CONTENT_TYPE, about.media_type().to_owned()), (header::CONTENT_LENGTH, length.to_string())];
+    (headers, body).into_response()
+}
+
+/// The value of `Server-Timing`, in milliseconds; what was not done took no time.
+fn server_timing(timings: &Timings, receive: Duration) -> String {
+    let (queue, check) = (timings.queue_ms.unwrap_or_default(), timings.check_ms.unwrap_or_default());
+    // With all that comes before the import and after the export, so that the sum is complete.
+    let convert = (timings.total_ms - queue - check).max(0.0);
+    let mut text = format!("receive;dur={:.1}", receive.as_secs_f64() * 1000.0);
+    for (what, took) in [("queue", queue), ("convert", convert), ("check", check)] {
+        let _ = write!(text, ", {what};dur={took:.1}");
     }
-    let (hash, disposition) = (&about.hash, described.disposition());
-    let url = gateway.storage.presigned(hash, disposition, media_type(about), ADDRESS_LIFE).await.ok()??;
-    Some((StatusCode::SEE_OTHER, [(header::LOCATION, url.to_string())]).into_response())
-}
-
-/// Says where the answer comes from.
-pub fn tell(response: &mut Response, how: How) {
-    let word = match how {
-        How::Hit => "hit",
-        How::Coalesced => "coalesced",
-        How::Miss | How::Bypass => "miss",
-    };
-    response.headers_mut().insert(CACHE, HeaderValue::from_static(word));
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn wanted(headers: &[(HeaderName, &'static str)]) -> Wanted {
-        Wanted::of(
-            &headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect(),
-        )
+    fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
     }
 
     #[test]
@@ -153,22 +142,39 @@ mod tests {
             ("no-store", false),
             ("", false),
         ] {
-            assert_eq!(wanted(&[(header::CACHE_CONTROL, value)]).fresh, fresh, "{value}");
+            assert_eq!(wants_fresh(&headers(header::CACHE_CONTROL, value)), fresh, "{value}");
         }
-        assert!(!wanted(&[]).fresh);
+        assert!(!wants_fresh(&HeaderMap::new()));
     }
 
     #[test]
-    fn what_the_client_has_is_told_by_tags() {
+    fn tags_say_what_the_client_has() {
+        let hash = blake3::hash(b"a");
+        let quoted = format!("\"{}\"", hash.to_hex());
         for (value, has) in [
-            ("\"ab\"", true),
-            ("W/\"ab\"", true),
-            ("\"x\", \"ab\"", true),
-            ("ab", false),
-            ("\"abc\"", false),
-            ("*", false),
+            (quoted.clone(), true),
+            (format!("W/{quoted}"), true),
+            (format!("\"x\", {quoted}"), true),
+            (hash.to_hex().to_string(), false),
+            (format!("\"{}0\"", hash.to_hex()), false),
+            ("*".to_owned(), false),
         ] {
-            assert_eq!(wanted(&[(header::IF_NONE_MATCH, value)]).has("\"ab\""), has, "{value}");
+            let value = HeaderValue::from_str(&value).unwrap();
+            let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, value.clone())]);
+            assert_eq!(tags(&headers).contains(&hash), has, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_done_took_no_time() {
+        let timings =
+            Timings { queue_ms: Some(1.0), check_ms: Some(0.5), total_ms: 5.0, ..Timings::default() };
+        for (timings, expected) in [
+            (Timings::default(), "queue;dur=0.0, convert;dur=0.0, check;dur=0.0"),
+            (timings, "queue;dur=1.0, convert;dur=3.5, check;dur=0.5"),
+        ] {
+            let text = server_timing(&timings, Duration::from_millis(1));
+            assert_eq!(text, format!("receive;dur=1.0, {expected}"));
         }
     }
 }

@@ -17,7 +17,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::real_ip::Address;
 use super::request_id::RequestId;
 use crate::domain::{ConversionError, ErrorCode};
-use crate::http::convert::describe::SERVER_TIMING;
+use crate::http::convert::response::SERVER_TIMING;
 use crate::http::health;
 use crate::http::observed_body::{Part, Seen, length};
 use crate::http::problem::{Problem, status};

@@ -55,6 +55,9 @@ const UNSENT: u32 = 32 << 10;
 /// together they stay small beside the conversions.
 const BUFFER: usize = 64 << 10;
 
+/// How long the rest of a request is read that came before its client hung up.
+const REST_READ_WITHIN: Duration = Duration::from_secs(2);
+
 /// A socket that listens.
 pub struct Server {
     listener: TcpListener,
@@ -284,6 +287,7 @@ impl Common {
         let answering = exchange.request(!body.is_end_stream());
         let asked = Arc::clone(exchange);
         let body = Seen::new(body, move |_, ended| {
+            asked.content_read();
             if ended {
                 asked.all_read();
             }
@@ -313,11 +317,19 @@ impl Common {
     }
 }
 
-/// When a client that has sent its request hangs up. hyper notices that by reading, which it does not do while bytes
-/// of a next request wait.
+/// Returns when the client has hung up. hyper notices that by reading, which it does not do while bytes of a next request
+/// wait. A client that has sent all of its request and then ended its side gets some time for it to be read.
 async fn gone(exchange: &Exchange, socket: &Socket) {
-    exchange.read_to_end().await;
-    if let Err(error) = socket.hung_up().await {
+    let mut hung_up = std::pin::pin!(socket.hung_up());
+    let watched = tokio::select! {
+        biased;
+        () = exchange.read_to_end() => hung_up.await,
+        watched = &mut hung_up => {
+            let _ = tokio::time::timeout(REST_READ_WITHIN, exchange.read_to_end()).await;
+            watched
+        }
+    };
+    if let Err(error) = watched {
         tracing::warn!(%error, "a connection cannot be watched");
         std::future::pending::<()>().await;
     }

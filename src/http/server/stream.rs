@@ -23,6 +23,10 @@ pub const MAX_HEAD: usize = 32 << 10;
 /// The longest body that hyper can count; it takes a longer one for a head that is too large, or for none.
 const LONGEST_READ: u64 = u64::MAX - 2;
 
+/// Bytes of a body that may be read before any of its content comes out: hyper reads the head of a chunk without end. More
+/// than its buffers hold.
+const MAX_FRAMING: u64 = 256 << 10;
+
 /// How long a connection may do nothing between two requests: longer than the usual minute of load balancers, which
 /// would else send requests into connections that close at this moment.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -48,6 +52,8 @@ pub struct Exchange {
     begun: AtomicU64,
     /// The latest request has parts that nobody has read.
     unread: AtomicBool,
+    /// Bytes of its body that were read since any of its content came out.
+    framing: AtomicU64,
     /// Wakes who waits until that is over.
     read: Notify,
 }
@@ -59,6 +65,7 @@ impl Exchange {
         self.asking.store(false, Ordering::Relaxed);
         *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
         self.unread.store(body, Ordering::Relaxed);
+        self.framing.store(0, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
         Answering(Arc::clone(self))
     }
@@ -98,6 +105,26 @@ impl Exchange {
         headers.any(|(name, value)| {
             name.eq_ignore_ascii_case(b"content-length") && like(value.get(1..).unwrap_or_default())
         })
+    }
+
+    /// Some content of the request's body came out.
+    pub fn content_read(&self) {
+        self.framing.store(0, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that were read while a request is answered.
+    ///
+    /// # Errors
+    /// `InvalidData` when they are too many for a body of which no content comes out.
+    fn body_read(&self, bytes: usize) -> io::Result<()> {
+        if !self.is_unread() {
+            return Ok(());
+        }
+        let framing = self.framing.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if framing > MAX_FRAMING {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the head of a chunk does not end"));
+        }
+        Ok(())
     }
 
     /// The request was read to its end.
@@ -372,7 +399,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
         match Pin::new(&mut self.inner).poll_read(context, buffer) {
             Poll::Ready(result) => {
                 let new = buffer.filled().get(before..).unwrap_or_default();
-                if !new.is_empty() && !self.exchange.is_answering() {
+                if self.exchange.is_answering() {
+                    self.exchange.body_read(new.len())?;
+                } else if !new.is_empty() {
                     self.exchange.asked(new);
                 }
                 Poll::Ready(result)

@@ -3,7 +3,7 @@
 use super::limited_body::Incoming;
 use super::multipart::Parts;
 use super::spool::Spool;
-use super::{NO_FILE, NO_NAME, Received};
+use super::{NO_FILE, NO_NAME, Upload};
 use crate::domain::ErrorCode;
 use crate::executor::workdir::ConversionFolder;
 use crate::http::problem::Problem;
@@ -22,7 +22,7 @@ pub async fn files(
     folder: &ConversionFolder,
     most: usize,
     refuse: impl Fn(&str) -> Result<(), Problem> + Send,
-) -> Result<Vec<Received>, Problem> {
+) -> Result<Vec<Upload>, Problem> {
     let mut parts = Parts::new(incoming, media_type)?;
     let mut files = Vec::new();
     let mut others = 0;

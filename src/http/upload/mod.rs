@@ -6,20 +6,16 @@ mod limited_body;
 mod multipart;
 mod spool;
 
-use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, header};
-use tokio::sync::SemaphorePermit;
 
 use super::problem::Problem;
 use super::shares::Share;
-use crate::domain::{ConversionError, ErrorCode};
+use crate::conversion::Upload;
+use crate::domain::ErrorCode;
 use crate::executor::workdir::ConversionFolder;
-use crate::fs::open::Memory;
-use crate::intake::{Named, Sent};
 use limited_body::Incoming;
 pub use limited_body::pass_over;
 use spool::Spool;
@@ -27,9 +23,6 @@ use spool::Spool;
 /// What the predecessor answers; its clients may look for these words.
 const NO_FILE: &str = "No file provided";
 const NO_NAME: &str = "No file selected";
-
-/// What a model is called that came without a name.
-const NAMELESS: &str = "model";
 
 /// What bounds a body.
 #[derive(Debug, Clone, Copy)]
@@ -40,51 +33,6 @@ pub struct Limits {
     pub files: usize,
     /// How long the next part of the body may take to come.
     pub wait: Duration,
-}
-
-/// A file that was sent.
-#[derive(Debug)]
-pub struct Received {
-    content: Content,
-    /// What its sender calls it; may hold folders, or be empty where a raw body came without one.
-    pub name: String,
-    pub bytes: u64,
-    pub hash: blake3::Hash,
-}
-
-#[derive(Debug)]
-enum Content {
-    /// In the conversion's folder.
-    File(PathBuf),
-    /// As it came, with the room that it takes.
-    Memory { bytes: Vec<u8>, _room: Option<SemaphorePermit<'static>> },
-}
-
-impl Received {
-    /// What it is called in the conversion.
-    pub fn called(&self) -> &str {
-        if self.name.is_empty() { NAMELESS } else { &self.name }
-    }
-
-    /// For the conversion.
-    ///
-    /// # Errors
-    /// `io`
-    pub fn named(&self) -> Result<Named, ConversionError> {
-        let file = match &self.content {
-            Content::File(path) => Sent::Owned(path.clone()),
-            Content::Memory { bytes, .. } => Sent::Memory(
-                in_memory(bytes).map_err(|error| ConversionError::io("hold the upload", &error))?,
-            ),
-        };
-        Ok(Named { name: self.called().to_owned(), file })
-    }
-}
-
-fn in_memory(bytes: &[u8]) -> io::Result<Memory> {
-    let memory = Memory::new()?;
-    memory.file().write_all(bytes)?;
-    Ok(memory)
 }
 
 /// What can be refused by the headers alone, before any of the body is read.
@@ -129,7 +77,7 @@ pub async fn receive(
     limits: Limits,
     upload: Share,
     refuse: impl Fn(&str) -> Result<(), Problem> + Send,
-) -> Result<Vec<Received>, Problem> {
+) -> Result<Vec<Upload>, Problem> {
     let incoming = Incoming::new(body, limits, upload);
     let files = if is_multipart(headers) {
         form::files(incoming, media_type(headers), folder, limits.files, refuse).await?
@@ -143,11 +91,7 @@ pub async fn receive(
 }
 
 /// A body that is one file.
-async fn raw(
-    mut incoming: Incoming,
-    name: &str,
-    folder: &ConversionFolder,
-) -> Result<Vec<Received>, Problem> {
+async fn raw(mut incoming: Incoming, name: &str, folder: &ConversionFolder) -> Result<Vec<Upload>, Problem> {
     let mut spool = Spool::new(folder, 0, name);
     while let Some(chunk) = incoming.chunk().await? {
         spool.write(&chunk).await?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Content, Received};
+use crate::conversion::{Upload, UploadContent};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::executor::workdir::ConversionFolder;
 use crate::http::problem::Problem;
@@ -71,17 +71,17 @@ impl Spool {
         self.room.is_some() || self.pending.len() < BATCH
     }
 
-    pub async fn finish(mut self) -> Result<Received, Problem> {
+    pub async fn finish(mut self) -> Result<Upload, Problem> {
         if !self.holds() {
             self.flush().await?;
         }
         let (content, hash) = if let Some(sink) = self.sink {
-            (Content::File(sink.path), sink.hasher.finalize())
+            (UploadContent::File(sink.path), sink.hasher.finalize())
         } else {
             let hash = blake3::hash(&self.pending);
-            (Content::Memory { bytes: self.pending, _room: self.room }, hash)
+            (UploadContent::Memory { bytes: self.pending, permit: self.room }, hash)
         };
-        Ok(Received { content, name: self.name, bytes: self.bytes, hash })
+        Ok(Upload { content, name: self.name, bytes: self.bytes, hash })
     }
 
     async fn flush(&mut self) -> Result<(), Problem> {

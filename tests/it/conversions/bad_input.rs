@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use meshgate::conversion::Request;
+use meshgate::conversion::Spec;
 use meshgate::domain::{ErrorCode, Format, Options};
 use meshgate::intake::{Named, Sent, Source};
 
@@ -73,7 +73,7 @@ async fn bad_models_get_one_sentence() {
         assert!(!error.detail.contains('\n') && !error.detail.ends_with('.'), "{name}: {error}");
         lab.convert(&cube, Format::Stl).await.unwrap_or_else(|error| panic!("after {name}: {error}"));
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +88,7 @@ async fn skeletons_that_are_not_human_are_named_so() {
     run_python(&lab.put("make.py", python), &path);
     let error = lab.convert(&path, Format::Vrm).await.expect_err("a pole is no avatar");
     assert_eq!(error.code, ErrorCode::NotHumanoid, "{error}");
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +101,7 @@ async fn an_empty_blend_is_an_empty_model() {
     run_python(&lab.put("make.py", python), &path);
     let error = lab.convert(&path, Format::Glb).await.expect_err("there is nothing in it");
     assert_eq!(error.code, ErrorCode::EmptyModel, "{error}");
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 pub fn run_python(script: &Path, output: &Path) {
@@ -121,7 +121,7 @@ async fn a_gltf_that_needs_draco_is_read() {
     let packed = lab.convert_with(&cube, Format::Glb, &[("draco", "true")]).await.unwrap();
     let plain = lab.convert(&packed.files[0], Format::Stl).await.unwrap();
     assert_eq!(plain.report.output.counts.triangles, 12);
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,14 +131,14 @@ async fn names_of_all_kinds_survive() {
         [("キューブ 立方体.obj", "キューブ 立方体"), ("two\nlines.obj", "two lines"), ("..obj", "model")]
     {
         let path = lab.put("sent", CUBE);
-        let request = Request {
+        let spec = Spec {
             sources: Source::Files(vec![Named { file: Sent::Theirs(path), name: name.to_owned() }]),
             main: None,
             target: Format::Glb,
             options: Options::default(),
             timeout: LONG,
         };
-        let outcome = lab.converter.convert(request, &|_, _| ()).await.unwrap();
+        let outcome = lab.converter.convert(spec, &|_, _| ()).await.unwrap();
         let written = outcome.files[0].file_stem().unwrap().to_string_lossy().into_owned();
         assert_eq!(written, outcome.stem);
         assert!(!written.contains('\n') && !written.is_empty() && !written.starts_with('.'), "{written:?}");
@@ -146,13 +146,13 @@ async fn names_of_all_kinds_survive() {
             assert_eq!(written, stem);
         }
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversion_ends_with_its_time() {
     let lab = Lab::new();
-    let request = Request {
+    let spec = Spec {
         sources: Source::FileWithSiblings(example("humanoid.fbx")),
         main: None,
         target: Format::Usdz,
@@ -160,9 +160,9 @@ async fn a_conversion_ends_with_its_time() {
         timeout: Duration::from_millis(20),
     };
     // With the engine warm, so that its start is not what takes the time.
-    lab.converter.blender().await.unwrap();
-    let error = lab.converter.convert(request, &|_, _| ()).await.expect_err("20 ms are not enough");
+    lab.converter.executor().start().await.unwrap();
+    let error = lab.converter.convert(spec, &|_, _| ()).await.expect_err("20 ms are not enough");
     assert_eq!(error.code, ErrorCode::Timeout, "{error}");
     lab.convert(&lab.put("cube.obj", CUBE), Format::Stl).await.unwrap();
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }

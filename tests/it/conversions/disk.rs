@@ -52,7 +52,7 @@ async fn a_full_disk_is_said_and_survived() {
         }
         lab.convert(&cube, target).await.unwrap_or_else(|error| panic!("{target}, with room: {error}"));
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
     drop(lab);
     drop(disk);
 }

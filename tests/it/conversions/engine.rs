@@ -1,9 +1,11 @@
 //! An engine that is not there: clients learn that, the operator learns why.
 
-use meshgate::conversion::{Admission, Converter, Request};
+use std::sync::Arc;
+
+use meshgate::conversion::{Admission, Converter, Spec};
 use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
 use meshgate::executor::local::locate::Engine;
-use meshgate::executor::local::{EngineError, Settings};
+use meshgate::executor::local::{EngineError, LocalExecutor, Settings};
 use meshgate::executor::workdir::WorkDir;
 use meshgate::intake::{Limits, Source};
 
@@ -14,18 +16,23 @@ use super::{LONG, Lab};
 async fn told(engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>) -> (ConversionError, String) {
     let lab = Lab::new();
     let work = WorkDir::open(&lab.path("other")).unwrap();
-    let converter = Converter::new(engine(&work), work, Limits::default(), Admission::unbounded(1));
-    let request = Request {
+    let converter = Converter::new(
+        Arc::new(LocalExecutor::new(engine(&work))),
+        work,
+        Limits::default(),
+        Admission::unbounded(1),
+    );
+    let spec = Spec {
         sources: Source::FileWithSiblings(lab.put("cube.obj", CUBE)),
         main: None,
         target: Format::Stl,
         options: Options::default(),
         timeout: LONG,
     };
-    let error = converter.convert(request, &|_, _| ()).await.unwrap_err();
+    let error = converter.convert(spec, &|_, _| ()).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::EngineUnavailable);
     assert!(!error.detail.contains('/'), "{error}");
-    (error, converter.trouble().unwrap().to_string())
+    (error, converter.executor().trouble().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,7 +43,7 @@ async fn a_gltf_finds_its_files_in_folders_beside_its_own() {
         [("source/a.gltf", SOURCE.as_bytes()), ("source/a/b.bin", corners.as_slice())];
     let error = lab.convert(&lab.put("none.zip", zip_of(&files)), Format::Glb).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::MissingFiles);
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 /// Two planes with textures of one name, as a .blend or an .fbx with the paths of another machine. Behind it the
@@ -120,5 +120,5 @@ async fn of_two_textures_of_one_name_each_is_found_by_its_folder() {
         let said = "several files may be the texture diffuse.png; it may be the wrong one";
         assert_eq!(report.warnings, [said], "{name}");
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }

@@ -33,7 +33,7 @@ async fn losses_are_those_of_the_target_and_no_others() {
         .iter()
         .any(|loss| loss == &format!("{before} meshes became one: ply holds no more"));
     assert_eq!(joined, before > 1, "{:?}", crate_in_parts.losses);
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,5 +44,5 @@ async fn an_alembic_holds_the_clip_that_is_baked_into_it() {
     assert!(report.input.counts.clips.iter().any(|before| before.frames == clip.frames), "{clip:?}");
     let clips: Vec<_> = report.losses.iter().filter(|loss| loss.contains("clip")).collect();
     assert_eq!(clips, ["1 of 2 clips: abc holds one: without Wave"]);
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use meshgate::conversion::Request;
+use meshgate::conversion::Spec;
 use meshgate::domain::{ErrorCode, Format, Options};
 use meshgate::intake::Source;
 
@@ -57,7 +57,7 @@ async fn harmful_models_get_one_sentence() {
     for (name, content, target, code, word) in rows {
         refused(&lab, &lab.put(&format!("{name}.d/{name}"), content), target, code, word).await;
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +110,7 @@ AAAAAAAAAAAAAAAAAACAPwAAAAAAAAAAAAAAAAAAgD8AAAAA"}}]}}"#
             }
         }
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,17 +139,17 @@ async fn names_inside_a_model_cannot_write_to_a_terminal() {
         let json = serde_json::to_string(&outcome.report).unwrap();
         assert!(!json.contains(char::is_control), "{target}: {json}");
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_takes_for_ever_ends_with_its_time() {
     let lab = Lab::new();
-    lab.converter.blender().await.unwrap();
+    lab.converter.executor().start().await.unwrap();
     // One bone that moves in three million frames, each a key to be made.
     let motion = "0 0 0\n".repeat(3_000_000);
     let bvh = format!("{NO_MOTION_BVH}MOTION\nFrames: 3000000\nFrame Time: 0.00001\n{motion}");
-    let request = Request {
+    let spec = Spec {
         sources: Source::FileWithSiblings(lab.put("slow.bvh", bvh)),
         main: None,
         target: Format::Usda,
@@ -157,11 +157,11 @@ async fn a_model_that_takes_for_ever_ends_with_its_time() {
         timeout: Duration::from_secs(3),
     };
     let began = std::time::Instant::now();
-    let error = lab.converter.convert(request, &|_, _| ()).await.expect_err("it would take minutes");
+    let error = lab.converter.convert(spec, &|_, _| ()).await.expect_err("it would take minutes");
     assert_eq!(error.code, ErrorCode::Timeout, "{error}");
     assert!(began.elapsed() < LONG / 4, "{:?}", began.elapsed());
     lab.convert(&lab.put("after.obj", CUBE), Format::Stl).await.unwrap();
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 /// Small files whose parts lie upon each other or are named again and again.
@@ -232,5 +232,5 @@ async fn nothing_in_a_blend_runs() {
         let told = outcome.report.warnings.iter().any(|warning| warning.contains("scripts and drivers"));
         assert!(told, "{target}: {:?}", outcome.report.warnings);
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use meshgate::conversion::{Outcome, Request};
+use meshgate::conversion::{Outcome, Spec};
 use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
 use meshgate::intake::{Named, Sent, Source};
 
@@ -40,13 +40,12 @@ async fn harmful_zips_get_one_sentence() {
         refused(&lab, &lab.put(&format!("{name}.d/{name}"), zip), Format::Stl, code, word).await;
     }
     assert!(!lab.path("slip.obj").exists());
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 async fn send(lab: &Lab, sources: Source) -> Result<Outcome, ConversionError> {
-    let request =
-        Request { sources, main: None, target: Format::Glb, options: Options::default(), timeout: LONG };
-    lab.converter.convert(request, &|_, _| ()).await
+    let spec = Spec { sources, main: None, target: Format::Glb, options: Options::default(), timeout: LONG };
+    lab.converter.convert(spec, &|_, _| ()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +87,7 @@ async fn a_folder_of_traps_is_a_model_without_them() {
         let bytes = std::fs::read(&outcome.files[0]).unwrap();
         assert!(!bytes.windows(10).any(|bytes| bytes == b"the-secret"), "{sources:?}");
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +111,7 @@ async fn names_of_files_cannot_be_taken_for_anything_else() {
             assert!(!outcome.stem.contains(char::is_control), "{name:?}");
         }
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,9 +13,10 @@ mod packed;
 mod pairs;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use meshgate::conversion::{Admission, Converter, Outcome, Request};
+use meshgate::conversion::{Admission, Converter, Outcome, Spec};
 use meshgate::domain::{ConversionError, Format, Options};
 use meshgate::executor::local;
 use meshgate::executor::local::locate::Places;
@@ -54,7 +55,8 @@ impl Lab {
         let engine =
             places.locate().unwrap_or_else(|error| panic!("these tests run the real engine: {error}"));
         let settings = local::Settings::new(engine, work.clone());
-        Converter::new(Ok(settings), work, limits, Admission::unbounded(2))
+        let executor = Arc::new(local::LocalExecutor::new(Ok(settings)));
+        Converter::new(executor, work, limits, Admission::unbounded(2))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -82,14 +84,14 @@ impl Lab {
         for (name, value) in options {
             set.set(name, value)?;
         }
-        let request = Request {
+        let spec = Spec {
             sources: Source::FileWithSiblings(model.to_owned()),
             main: None,
             target,
             options: set,
             timeout: LONG,
         };
-        let result = self.converter.convert(request, &|_, _| ()).await;
+        let result = self.converter.convert(spec, &|_, _| ()).await;
         // Whatever a remote client could see of any conversion of these tests. What a model itself names is no secret
         // to its sender, and some of these models name places below the lab's folder.
         let said = match &result {

@@ -45,7 +45,7 @@ async fn damaged_files_of_every_format_get_an_answer() {
         let after = lab.convert(&model, format).await;
         assert!(after.is_ok(), "after the damaged files of {format}: {:?}", after.err());
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 fn cut(whole: &[u8], seed: u64) -> Vec<u8> {

@@ -33,7 +33,7 @@ async fn options_change_the_result() {
     };
     assert!(faces(&quads) > Some(3));
     assert_eq!(faces(&cut), Some(3));
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +73,7 @@ async fn packaging_says_how_many_files_come() {
     );
     let (separate, _) = files(Format::Gltf, "zip").await;
     assert_eq!(separate, ["crate.zip"]);
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +89,7 @@ async fn the_native_lane_and_blender_agree() {
         (ours.triangles, ours.bones, ours.clips.len()),
         (theirs.triangles, theirs.bones, theirs.clips.len())
     );
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,5 +101,5 @@ async fn options_that_make_no_sense_are_named() {
     let error =
         lab.convert_with(&example("walk.bvh"), Format::Bvh, &[("animation", "false")]).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::NoAnimation);
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }

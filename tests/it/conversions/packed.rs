@@ -50,5 +50,5 @@ async fn the_textures_beside_a_packed_blend_are_found() {
             assert_eq!(report.warnings.is_empty(), found == 1, "{name}: {:?}", report.warnings);
         }
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }

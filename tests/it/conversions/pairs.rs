@@ -50,7 +50,7 @@ async fn every_pair_converts_or_says_why_not() {
             }
         }
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -110,7 +110,7 @@ async fn a_motion_keeps_every_frame_through_any_pair() {
         assert_eq!(again.frames, clip.frames, "through {through}");
         assert!((again.fps - clip.fps).abs() < 0.01, "through {through}: {} fps", again.fps);
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,6 +128,6 @@ async fn clips_keep_their_names() {
         assert!(report.losses.is_empty(), "{target}: {:?}", report.losses);
         model = lab.make(&model, target).await;
     }
-    lab.converter.shutdown().await;
+    lab.converter.executor().shutdown().await;
     let _ = LONG;
 }

@@ -1,13 +1,14 @@
 //! What a test needs: an engine with scripted faults, conversions for it, and a look at processes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meshgate::domain::Stage;
-use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
+use meshgate::domain::{Client, ConversionError, ErrorCode, Format, Options, Stage};
+use meshgate::executor::Order;
 use meshgate::executor::local::locate::{Engine, Places};
-use meshgate::executor::local::protocol::{Importer, Task};
-use meshgate::executor::local::{Blender, Done, EngineError, Settings};
+use meshgate::executor::local::{Blender, EngineError, Settings};
+use meshgate::executor::task::{Done, Importer, Task};
 use meshgate::executor::workdir::{ConversionFolder, WorkDir};
 
 /// Longer than anything takes that does end, on a machine that is busy with other things.
@@ -103,8 +104,20 @@ impl Job {
         Job { folder, task }
     }
 
+    /// The order for it. `on_stage` is called with each stage as it begins.
+    pub fn order<'a>(&'a self, allowed: Duration, mut on_stage: impl FnMut(Stage) + Send + 'a) -> Order<'a> {
+        Order {
+            client: Client::Local,
+            folder: &self.folder,
+            task: self.task.clone(),
+            allowed,
+            progress: Box::new(move |stage, _| on_stage(stage)),
+            usage: Arc::default(),
+        }
+    }
+
     pub async fn run(&self, blender: &Blender, allowed: Duration) -> Result<Done, ConversionError> {
-        blender.convert(&self.folder, self.task.clone(), allowed, |_, _| {}).await
+        blender.convert(self.order(allowed, |_| ())).await
     }
 
     pub async fn code(&self, blender: &Blender, allowed: Duration) -> ErrorCode {
@@ -114,10 +127,9 @@ impl Job {
     /// Runs it and waits until its child has begun.
     pub async fn begin<'a>(&'a self, blender: &'a Blender) -> Begun<'a> {
         let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
-        let mut run: Running =
-            Box::pin(blender.convert(&self.folder, self.task.clone(), LONG, move |stage, _| {
-                let _ = begun.send(stage);
-            }));
+        let mut run: Running = Box::pin(blender.convert(self.order(LONG, move |stage| {
+            let _ = begun.send(stage);
+        })));
         tokio::select! {
             result = &mut run => panic!("it ended at once: {result:?}"),
             stage = has_begun.recv() => assert_eq!(stage, Some(Stage::Importing)),

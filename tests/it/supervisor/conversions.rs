@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use meshgate::domain::{ErrorCode, Format};
 use meshgate::domain::{SandboxMode, Stage};
-use meshgate::executor::local::stats::Setback;
+use meshgate::executor::Order;
+use meshgate::executor::stats::Setback;
 
 use super::bench::{A_SECOND, Bench, LONG, until};
 use crate::at_work::alive;
@@ -16,8 +17,9 @@ async fn a_model_is_converted() {
     assert!(blender.version().blender.starts_with("5."), "{:?}", blender.version());
     let job = bench.job("cube");
     let mut stages = Vec::new();
-    let progress = |stage, fraction| stages.push((stage, fraction));
-    let done = blender.convert(&job.folder, job.task.clone(), LONG, progress).await.unwrap();
+    let progress = Box::new(|stage, fraction| stages.push((stage, fraction)));
+    let order = Order { progress, ..job.order(LONG, |_| ()) };
+    let done = blender.convert(order).await.unwrap();
     assert_eq!(done.success.input.objects, 1);
     assert_eq!(done.retried_after, None);
     assert!(std::fs::metadata(job.result()).unwrap().len() > 84);

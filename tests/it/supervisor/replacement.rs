@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use meshgate::domain::ErrorCode;
-use meshgate::executor::local::stats::{RestartReason, Setback};
+use meshgate::executor::stats::{RestartReason, Setback};
 use rustix::process::Signal;
 
 use super::bench::{A_SECOND, Bench, LONG, script, signal, until, zygote};
@@ -85,7 +85,7 @@ async fn until_pid_changes(
     job: &super::bench::Job,
     first: i32,
     run: &mut (
-             impl Future<Output = Result<meshgate::executor::local::Done, meshgate::domain::ConversionError>>
+             impl Future<Output = Result<meshgate::executor::task::Done, meshgate::domain::ConversionError>>
              + Unpin
          ),
 ) -> i32 {

@@ -1,17 +1,16 @@
-//! Wires the parts together from the environment and the arguments.
+//! Puts the parts together, from the settings, for every subcommand.
 
 use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Failure;
 use crate::cache::{Embedded, Index, OnRedis};
 use crate::config::{self, Engine};
 use crate::conversion::{Admission, Converter};
 use crate::domain::ConversionError;
 use crate::executor::local::locate::{self, Places};
-use crate::executor::local::{self, EngineError};
+use crate::executor::local::{self, EngineError, LocalExecutor};
 use crate::executor::workdir::WorkDir;
 use crate::fs::open::try_file;
 use crate::intake::Limits;
@@ -20,15 +19,29 @@ use crate::redis::Redis;
 use crate::storage::Storage;
 use crate::telemetry::logging;
 
-/// What carries out at most `at_once` conversions at a time. Blender starts with the first one that needs it.
+/// Why the parts cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operator has to change the settings.
+    #[error("{0}")]
+    Settings(String),
+    #[error("could not count: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// The converter of this process, with `workers` slots of Blender. Blender starts with the first conversion that needs it.
 ///
 /// # Errors
 /// When there is no folder to work in.
-pub fn converter(at_once: usize, settings: &Engine) -> Result<Converter, ConversionError> {
+pub fn converter(
+    workers: usize,
+    admission: Admission,
+    settings: &Engine,
+) -> Result<Converter, ConversionError> {
     let work = work(settings)?;
-    let limits = limits(settings);
-    let engine = engine(&work, settings).map(|settings| local::Settings { workers: at_once, ..settings });
-    Ok(Converter::new(engine, work, limits, Admission::unbounded(at_once)))
+    let engine = engine(&work, settings).map(|settings| local::Settings { workers, ..settings });
+    let executor = Arc::new(LocalExecutor::new(engine));
+    Ok(Converter::new(executor, work, limits(settings), admission))
 }
 
 /// How large models and results may be.
@@ -82,31 +95,37 @@ fn no_work(base: &Path) -> impl FnOnce(io::Error) -> ConversionError {
 ///
 /// # Errors
 /// What is wrong with the settings.
-pub fn storage(settings: &config::Storage, engine: &Engine) -> Result<Storage, Failure> {
-    Storage::open(settings, &store_base(engine)).map_err(Failure::usage)
+pub fn storage(settings: &config::Storage, engine: &Engine) -> Result<Storage, Error> {
+    Storage::open(settings, &store_base(engine)).map_err(Error::Settings)
 }
 
-pub fn metrics() -> Result<Arc<Metrics>, Failure> {
-    let metrics = Metrics::new().map_err(|error| Failure::failed(format!("could not count: {error}")))?;
-    Ok(Arc::new(metrics))
+/// The metrics of this process.
+///
+/// # Errors
+/// None in practice: a name that Prometheus does not take.
+pub fn metrics() -> Result<Arc<Metrics>, Error> {
+    Ok(Arc::new(Metrics::new()?))
 }
 
-/// The connection to Redis, where there is one to be had.
-pub async fn redis(config: Option<&config::Redis>, metrics: &Arc<Metrics>) -> Result<Option<Redis>, Failure> {
+/// The connection to Redis, where there is one in the settings.
+///
+/// # Errors
+/// When its address cannot be used.
+pub async fn redis(config: Option<&config::Redis>, metrics: &Arc<Metrics>) -> Result<Option<Redis>, Error> {
     let Some(config) = config else { return Ok(None) };
     let metrics = Arc::clone(metrics);
     let redis = Redis::start(config, Box::new(move |outcome, took| metrics.redis(outcome, took))).await;
-    redis.map(Some).map_err(|error| Failure::usage(format!("the address of redis cannot be used: {error}")))
+    redis.map(Some).map_err(|error| Error::Settings(format!("the address of redis cannot be used: {error}")))
 }
 
-/// What is known of conversions; `None`: the cache is off.
+/// The index of the cache; `None`: the cache is off.
 pub fn index(
     cache: Option<config::Cache>,
     storage: &Storage,
     redis: Option<&Redis>,
 ) -> Option<Arc<dyn Index>> {
     let config::Cache { duration, max_bytes } = cache?;
-    // What is known longer than its report is kept would lead to one that is gone.
+    // An entry that outlives its report would refer to one that is gone.
     let duration = duration.min(storage.ttl());
     let alone = Embedded::new(storage.clone(), duration, max_bytes);
     Some(match redis {

@@ -1,0 +1,224 @@
+//! Converts models one at a time: reads each in, chooses the lane, and compares what comes out with what went in.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::Instrument;
+
+use super::pipeline::{Conversion, OnStage, Outcome, Spec};
+use super::reading::Reading;
+use super::record::{Facts, Lane};
+use super::{Admission, blocking, late};
+use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
+use crate::executor::Executor;
+use crate::executor::workdir::{ConversionFolder, WorkDir};
+use crate::fs::names;
+use crate::intake::{self, Model};
+use crate::storage::Hash;
+use crate::{cache, repack, telemetry};
+
+/// The engine keeps to the time-out by itself, and answers when its child is dead; a conversion that has not ended so much
+/// later is given up from outside.
+pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Converts models, and keeps nothing of them.
+pub struct Converter {
+    executor: Arc<dyn Executor>,
+    work: WorkDir,
+    limits: intake::Limits,
+    admission: Admission,
+    reading: Reading,
+}
+
+impl Converter {
+    pub fn new(
+        executor: Arc<dyn Executor>,
+        work: WorkDir,
+        limits: intake::Limits,
+        admission: Admission,
+    ) -> Self {
+        Self { executor, work, limits, admission, reading: Reading::default() }
+    }
+
+    /// The limits for models.
+    pub fn limits(&self) -> intake::Limits {
+        self.limits
+    }
+
+    /// Bounds the conversions that work or wait for the engine.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    pub fn executor(&self) -> &dyn Executor {
+        &*self.executor
+    }
+
+    /// The folder in which conversions take place.
+    pub fn work(&self) -> &WorkDir {
+        &self.work
+    }
+
+    /// How many conversions wait for a slot; before the engine has started, all that were let in wait for that.
+    pub fn waiting(&self) -> usize {
+        self.executor
+            .status()
+            .running
+            .map_or_else(|| self.admission.inside(), |running| running.stats.waiting)
+    }
+
+    /// All of the engine that results depend on, where it is known.
+    pub(super) fn engine_identity(&self) -> Option<String> {
+        let version = self.executor.version()?;
+        Some(format!("{}/{}", version.blender, version.vrm_addon))
+    }
+
+    /// Converts a model in a new folder. Dropping the future cancels the conversion.
+    ///
+    /// # Errors
+    /// Why the model could not be converted.
+    pub async fn convert(&self, spec: Spec, on_stage: OnStage<'_>) -> Result<Outcome, ConversionError> {
+        let (folder, timeout) = (self.work.new_folder(), spec.timeout);
+        let work = async {
+            let prepared = self.prepare(folder, spec, &Client::Local).await?;
+            self.run(prepared, timeout, &Client::Local, &Facts::default(), on_stage).await
+        };
+        within(timeout, work).await
+    }
+
+    /// Reads a model in, and converts nothing yet. The folder may hold its files already.
+    ///
+    /// # Errors
+    /// Why the model cannot be converted, as far as that is seen without an engine.
+    pub(super) async fn prepare(
+        &self,
+        folder: ConversionFolder,
+        spec: Spec,
+        client: &Client,
+    ) -> Result<Prepared, ConversionError> {
+        let began = Instant::now();
+        let Spec { sources, main, target, options, .. } = spec;
+        options.check(target)?;
+        let (limits, wanted) = (self.limits, options.clone());
+        let prepared = self.reading.run(client, move |context| {
+            // No child that is confined to the conversion's folder reads it then.
+            let in_place = |format| repack::can(format, target, &wanted);
+            let input = folder.input();
+            let model = intake::prepare(&sources, main.as_deref(), &input, limits, context, &in_place)?;
+            Ok((folder, model))
+        });
+        let (folder, model) = prepared.await?;
+        Ok(Prepared { folder, model, target, options, began })
+    }
+
+    /// Converts a prepared model, by the native lane where that loses nothing, else by Blender. `facts` is filled in
+    /// with how far it got, however it ends.
+    ///
+    /// # Errors
+    /// Why the model could not be converted.
+    pub(super) async fn run(
+        &self,
+        prepared: Prepared,
+        timeout: Duration,
+        client: &Client,
+        facts: &Facts,
+        on_stage: OnStage<'_>,
+    ) -> Result<Outcome, ConversionError> {
+        let Prepared { folder, model, target, options, began } = prepared;
+        let _ = facts.model.set((model.format, model.bytes));
+        if let Some(reason) = model.format.refusal(target) {
+            return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
+        }
+        let (max_result, reading) = (self.limits.max_result(), &self.reading);
+        let conversion = Conversion {
+            folder,
+            model,
+            target,
+            options,
+            began,
+            max_result,
+            client,
+            facts,
+            reading,
+            on_stage,
+        };
+        let made = if repack::can(conversion.model.format, target, &conversion.options) {
+            let _ = facts.lane.set(Lane::Native);
+            conversion.repack().instrument(telemetry::span!("convert")).await?
+        } else {
+            let _ = facts.lane.set(Lane::Blender);
+            let place = self.admission.enter(client)?;
+            let made = tokio::select! {
+                made = conversion.run_blender(&*self.executor, timeout, &place) => made,
+                error = place.taken_over() => Err(error),
+            };
+            // The time of a failure counts for the expected wait, too.
+            place.leave();
+            made?
+        };
+        conversion.finish(made).await
+    }
+}
+
+/// Gives the work up when the time is over.
+pub(super) async fn within(
+    timeout: Duration,
+    work: impl Future<Output = Result<Outcome, ConversionError>>,
+) -> Result<Outcome, ConversionError> {
+    match tokio::time::timeout(timeout.saturating_add(KILLED_WITHIN), work).await {
+        // The engine knows only of the time that it was left.
+        Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late(timeout)),
+        Ok(result) => result,
+        Err(_) => Err(late(timeout)),
+    }
+}
+
+/// A conversion whose model is in its folder, or can be read where it is.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    folder: ConversionFolder,
+    model: Model,
+    target: Format,
+    options: Options,
+    began: Instant,
+}
+
+impl Prepared {
+    /// The identity of the conversion, found by reading the model.
+    ///
+    /// # Errors
+    /// `io`, also where a file was changed meanwhile.
+    pub(super) async fn identity(&self, engine: String) -> Result<Hash, ConversionError> {
+        let Self { model, target, options, .. } = self.clone();
+        blocking(move |cancel| {
+            let mut files = Vec::new();
+            for (name, file) in model.open_parts()? {
+                cancel.check()?;
+                let mut hasher = blake3::Hasher::new();
+                hasher.update_reader(file).map_err(|error| ConversionError::io("read the model", &error))?;
+                files.push(cache::Part {
+                    name: name.to_owned(),
+                    hash: *hasher.finalize().as_bytes(),
+                    bytes: hasher.count(),
+                });
+            }
+            model.check_unchanged()?;
+            // Of one file that was sent as it is, its name says all.
+            let main = files.first().map(|file| file.name.clone()).unwrap_or_default();
+            let alone =
+                files.len() == 1 && names::result_name(&main) == model.name && model.warnings.is_empty();
+            let called =
+                (!alone).then(|| format!("{:?}", (&model.name, &model.warnings, &model.missing_textures)));
+            Ok(cache::identity(&cache::Parts {
+                engine: &engine,
+                owner: None,
+                target,
+                options: &options,
+                main: (!alone).then_some(main.as_str()),
+                called: called.as_deref(),
+                files,
+            }))
+        })
+        .await
+    }
+}

@@ -1,0 +1,139 @@
+//! What a conversion has done so far, counted in the metrics however it ends.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{ErrorCode, Format};
+use crate::executor::stats::Usage;
+use crate::metrics::{Ended, Metrics};
+
+/// Counts one conversion, once: when it ends, or when it is dropped because nobody waits for it any more.
+pub struct Record {
+    metrics: Arc<Metrics>,
+    /// Set when the service gives up what still runs.
+    killed: CancellationToken,
+    target: Format,
+    began: Instant,
+    facts: Facts,
+    counted: bool,
+}
+
+/// Filled in as a conversion goes on; what is missing was not reached.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// What the model is, found in its content, and its bytes.
+    pub(super) model: OnceLock<(Format, u64)>,
+    pub(super) lane: OnceLock<Lane>,
+    /// Bytes of all files of the result.
+    pub(super) result_bytes: OnceLock<u64>,
+    /// What it used of the engine.
+    pub(super) usage: Arc<Usage>,
+}
+
+/// What converts a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    Native,
+    Blender,
+}
+
+impl Lane {
+    /// The value of a metric's label.
+    const fn word(self) -> &'static str {
+        match self {
+            Lane::Native => "native",
+            Lane::Blender => "blender",
+        }
+    }
+}
+
+impl Record {
+    /// Of a conversion that was asked for at `began`.
+    pub fn new(metrics: Arc<Metrics>, killed: CancellationToken, target: Format, began: Instant) -> Self {
+        let facts = Facts::default();
+        let memory = Arc::clone(&metrics);
+        facts.usage.observe_children(move |bytes| memory.child_memory(bytes));
+        Self { metrics, killed, target, began, facts, counted: false }
+    }
+
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The conversion succeeded (`None`) or failed.
+    pub fn end(mut self, error: Option<ErrorCode>) {
+        self.count(error);
+    }
+
+    /// Leaves the conversion uncounted, and returns when it was asked for.
+    pub fn dismiss(mut self) -> Instant {
+        self.counted = true;
+        self.began
+    }
+
+    fn count(&mut self, error: Option<ErrorCode>) {
+        self.counted = true;
+        let Facts { model, lane, result_bytes, usage } = &self.facts;
+        self.metrics.conversion(&Ended {
+            model: model.get().copied(),
+            target: self.target,
+            engine: lane.get().map(|lane| lane.word()),
+            error,
+            took: self.began.elapsed(),
+            result_bytes: result_bytes.get().copied(),
+            waited: usage.waited(),
+        });
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.counted {
+            return;
+        }
+        let error = if std::thread::panicking() {
+            ErrorCode::Internal
+        } else if self.killed.is_cancelled() {
+            ErrorCode::ShuttingDown
+        } else {
+            ErrorCode::Cancelled
+        };
+        self.count(Some(error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::metrics::State;
+
+    #[test]
+    fn every_end_is_counted_once() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let killed = CancellationToken::new();
+        let record = || Record::new(Arc::clone(&metrics), killed.clone(), Format::Glb, Instant::now());
+        record().end(None);
+        record().end(Some(ErrorCode::EmptyModel));
+        record().dismiss();
+        drop(record());
+        let panicking = record();
+        let panic = catch_unwind(AssertUnwindSafe(move || {
+            let _record = panicking;
+            std::panic::resume_unwind(Box::new(()));
+        }));
+        assert!(panic.is_err());
+        killed.cancel();
+        drop(record());
+        let text = metrics.render(&State::default()).unwrap();
+        for outcome in ["succeeded", "empty_model", "cancelled", "internal", "shutting_down"] {
+            let labels = format!("engine=\"none\",input=\"unknown\",outcome=\"{outcome}\",output=\"glb\"");
+            let line = format!("meshgate_conversions_total{{{labels}}} 1");
+            assert!(text.contains(&line), "no {line} in {text}");
+        }
+        assert_eq!(text.matches("\nmeshgate_conversions_total{").count(), 5, "{text}");
+    }
+}

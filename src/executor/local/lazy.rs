@@ -1,0 +1,142 @@
+//! Blender on this machine, started by the first conversion that needs it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::OnceCell;
+
+use super::error::EngineError;
+use super::supervisor::{Blender, Settings};
+use crate::domain::{ConversionError, ErrorCode};
+use crate::executor::task::{Done, Version};
+use crate::executor::{Executor, Order, Running, Status};
+
+/// Starts Blender when it is first needed: what is repacked works without.
+pub struct LocalExecutor {
+    settings: Option<Settings>,
+    /// Why there is no engine: none was found, or the last start failed.
+    trouble: Mutex<Option<Arc<EngineError>>>,
+    failed_starts: AtomicU64,
+    blender: OnceCell<Blender>,
+    installed: OnceLock<Version>,
+}
+
+impl LocalExecutor {
+    /// With how to run Blender, or why that cannot be told.
+    pub fn new(settings: Result<Settings, EngineError>) -> Self {
+        let (settings, trouble) = match settings {
+            Ok(settings) => (Some(settings), None),
+            Err(error) => (None, Some(Arc::new(error))),
+        };
+        Self {
+            settings,
+            trouble: Mutex::new(trouble),
+            failed_starts: AtomicU64::new(0),
+            blender: OnceCell::new(),
+            installed: OnceLock::new(),
+        }
+    }
+
+    /// Blender, started by the first call. A caller that waited for a start that failed does not start it again.
+    async fn blender(&self) -> Result<&Blender, ConversionError> {
+        let failed_before = self.failed_starts.load(Ordering::Relaxed);
+        self.blender.get_or_try_init(|| self.try_start(failed_before)).await
+    }
+
+    async fn try_start(&self, failed_before: u64) -> Result<Blender, ConversionError> {
+        let failure = || unavailable(self.last_error().as_deref().unwrap_or(&EngineError::NotFound));
+        if self.failed_starts.load(Ordering::Relaxed) != failed_before {
+            return Err(failure());
+        }
+        let started = match self.settings.clone() {
+            Some(settings) => Blender::start(settings).await.map_err(Some),
+            None => Err(None),
+        };
+        match started {
+            Ok(blender) => {
+                self.set_error(None);
+                Ok(blender)
+            }
+            Err(error) => {
+                if let Some(error) = error {
+                    tracing::error!(%error, "the engine does not start");
+                    self.set_error(Some(error));
+                }
+                self.failed_starts.fetch_add(1, Ordering::Relaxed);
+                Err(failure())
+            }
+        }
+    }
+
+    fn last_error(&self) -> Option<Arc<EngineError>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_error(&self, error: Option<EngineError>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = error.map(Arc::new);
+    }
+}
+
+impl Executor for LocalExecutor {
+    fn start(&self) -> BoxFuture<'_, Result<(), ConversionError>> {
+        async { self.blender().await.map(|_| ()) }.boxed()
+    }
+
+    fn convert<'a>(&'a self, order: Order<'a>) -> BoxFuture<'a, Result<Done, ConversionError>> {
+        async move {
+            let began = Instant::now();
+            let blender = self.blender().await?;
+            let allowed = order.allowed.saturating_sub(began.elapsed());
+            blender.convert(Order { allowed, ..order }).await
+        }
+        .boxed()
+    }
+
+    fn outage(&self) -> Option<ConversionError> {
+        match self.blender.get() {
+            Some(blender) => blender.available().err(),
+            None => self.last_error().map(|error| unavailable(&error)),
+        }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.last_error().map(|error| error.to_string())
+    }
+
+    fn version(&self) -> Option<Version> {
+        if let Some(blender) = self.blender.get() {
+            return Some(blender.version());
+        }
+        if let Some(installed) = self.installed.get() {
+            return Some(installed.clone());
+        }
+        // Every package that is installed is looked at for it.
+        let installed = self.settings.as_ref()?.engine.installed()?;
+        Some(self.installed.get_or_init(|| installed).clone())
+    }
+
+    fn status(&self) -> Status {
+        let running = self.blender.get().map(|blender| Running {
+            version: blender.version(),
+            stats: blender.stats(),
+            sandbox_missing: blender.sandbox_missing().to_vec(),
+        });
+        Status { running, failed_starts: self.failed_starts.load(Ordering::Relaxed) }
+    }
+
+    fn shutdown(&self) -> BoxFuture<'_, ()> {
+        async {
+            if let Some(blender) = self.blender.get() {
+                blender.shutdown().await;
+            }
+        }
+        .boxed()
+    }
+}
+
+fn unavailable(error: &EngineError) -> ConversionError {
+    ConversionError::new(ErrorCode::EngineUnavailable, error.public())
+}

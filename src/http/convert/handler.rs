@@ -1,0 +1,173 @@
+//! Reads the request, has the model converted, and responds.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
+
+use super::query::{ConvertQuery, Parameters, cut};
+use super::response;
+use crate::conversion::{self, Accepts, Input, Upload};
+use crate::domain::{ErrorCode, Format};
+use crate::executor::workdir::ConversionFolder;
+use crate::fs::names;
+use crate::http::middleware;
+use crate::http::middleware::rate_limit::{Counted, Over};
+use crate::http::problem::Problem;
+use crate::http::state::{Gateway, Shared};
+use crate::http::upload;
+use crate::telemetry;
+
+/// Convert a model
+///
+/// The conversion runs while the client waits; one that hangs up ends it, unless another one waits for the same.
+/// `/v1/convert` is the same.
+#[utoipa::path(post, path = "/convert", tag = "conversion")]
+pub async fn convert(
+    State(gateway): State<Shared>,
+    query: Result<Query<Parameters>, QueryRejection>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let (response, converted) = respond(&gateway, query, &parts, body).await;
+    if !converted && let Some(counted) = parts.extensions.get::<Counted>() {
+        counted.give_back().await;
+    }
+    response
+}
+
+/// The response, and whether a conversion was carried out for it.
+async fn respond(
+    gateway: &Gateway,
+    query: Result<Query<Parameters>, QueryRejection>,
+    parts: &Parts,
+    body: Body,
+) -> (Response, bool) {
+    let over = parts.extensions.get::<Over>();
+    // A client above its rate limit is told that, and nothing else.
+    let refused = |problem| over.map_or(problem, |Over(limit)| limit.clone());
+    let query = match ConvertQuery::read(query) {
+        Ok(query) => query,
+        Err(problem) => return (refused(problem).into_response(), false),
+    };
+    let record = gateway.service.record(query.target);
+    let received = tokio::select! {
+        received = receive(gateway, &query, parts, body) => received,
+        () = gateway.shutdown.killed.cancelled() => Err(gateway.problem(conversion::stopping())),
+    };
+    let (folder, uploads, receive) = match received {
+        Ok(received) => received,
+        Err(problem) => {
+            match over {
+                Some(_) => drop(record.dismiss()),
+                None => record.end(Some(problem.error.code)),
+            }
+            return (refused(problem).into_response(), false);
+        }
+    };
+    let client = middleware::client(&parts.extensions).unwrap_or_default();
+    let request = conversion::Request {
+        input: Input::Uploads(uploads),
+        main: query.main,
+        target: query.target,
+        options: query.options,
+        timeout: gateway.settings.timeout,
+        folder,
+        client: client.clone(),
+        owner: middleware::owner(&parts.extensions, &gateway.settings.access),
+        // The service counts the conversion from here on.
+        asked: record.dismiss(),
+        fresh: response::wants_fresh(&parts.headers),
+        accepts: Accepts { has: response::tags(&parts.headers), redirect: true, report: false },
+    };
+    let work = async {
+        if let Some(Over(limit)) = over
+            && !gateway.service.knows(&request).await
+        {
+            return (limit.clone().into_response(), false);
+        }
+        let answer = gateway.service.convert(request, |_, _| ()).await;
+        let from_work = answer.is_from_work();
+        (response::respond(gateway, answer, client, receive).await, from_work)
+    };
+    tokio::select! {
+        response = work => response,
+        () = gateway.shutdown.killed.cancelled() => (gateway.problem(conversion::stopping()).into_response(), false),
+    }
+}
+
+/// Receives the files of a request; returns them with their folder, sorted, and how long they took to come.
+async fn receive(
+    gateway: &Gateway,
+    query: &ConvertQuery,
+    parts: &Parts,
+    body: Body,
+) -> Result<(ConversionFolder, Vec<Upload>, Duration), Problem> {
+    let headers = &parts.headers;
+    let client = middleware::client(&parts.extensions).unwrap_or_default();
+    let converter = gateway.service.converter();
+    let limits = upload::Limits {
+        bytes: gateway.settings.max_file_size,
+        files: converter.limits().max_entries,
+        wait: gateway.settings.read_timeout,
+    };
+    // In the predecessor's order, except that whatever can be checked before any of the body is read is checked then.
+    upload::check_headers(headers, &body, limits)?;
+    if !upload::is_multipart(headers) {
+        check_names(query.file_name.as_deref())?;
+    }
+    let may_know = gateway.may_know(&body);
+    let named = query.main.as_deref().or(query.file_name.as_deref());
+    // `name` is the first file's, where that is known by now.
+    let refuse = |name: Option<&str>| {
+        if may_know {
+            return Ok(());
+        }
+        let format = named.or(name).and_then(|name| Format::from_extension(&names::extension(name)));
+        let room = gateway.service.check_capacity(&client, format, query.target, &query.options);
+        room.map_err(|error| gateway.problem(error))
+    };
+    if let Err(problem) = refuse(None) {
+        upload::pass_over(body).await;
+        return Err(problem);
+    }
+    let began = Instant::now();
+    let folder = converter.work().new_folder();
+    let share = gateway.uploads.begin(client.clone());
+    let mut files =
+        upload::receive(headers, body, query.file_name.as_deref(), &folder, limits, share, |name| {
+            refuse(Some(name))
+        })
+        .instrument(telemetry::span!("receive"))
+        .await?;
+    check_names(files.iter().map(|file| file.name.as_str()))?;
+    // The order of a form's parts then makes no difference.
+    files.sort_by(|one, other| (&one.name, one.hash.as_bytes()).cmp(&(&other.name, other.hash.as_bytes())));
+    let alike = |[one, other]: &[Upload; 2]| one.name == other.name && one.hash != other.hash;
+    if let Some([one, _]) = files.array_windows().find(|pair| alike(pair)) {
+        let detail = format!("two different files are called {}", names::quoted(&one.name));
+        return Err(Problem::new(ErrorCode::AmbiguousModel, detail));
+    }
+    Ok((folder, files, began.elapsed()))
+}
+
+/// Names as the predecessor asks for them: one at least with an extension that is known. A raw body may have none.
+fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Problem> {
+    let known = |extension: &String| extension == "zip" || Format::from_extension(extension).is_some();
+    let names = names.into_iter().filter(|name| !name.is_empty());
+    let extensions: Vec<String> = names.map(names::extension).collect();
+    if extensions.is_empty() || extensions.iter().any(known) {
+        return Ok(());
+    }
+    match extensions.iter().find(|extension| !extension.is_empty()) {
+        None => Err(Problem::new(ErrorCode::NoExtension, "File has no extension")),
+        Some(extension) => Err(Problem::new(
+            ErrorCode::UnsupportedInputFormat,
+            format!("Unsupported input format: {}", cut(extension)),
+        )),
+    }
+}

@@ -1,0 +1,75 @@
+//! The query of a conversion: what it asks for.
+
+use std::collections::HashSet;
+
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+
+use crate::domain::{ErrorCode, Format, Options};
+use crate::http::problem::Problem;
+
+/// The longest part of a client's text that a sentence quotes, in bytes.
+const MAX_ECHO: usize = 80;
+
+const OUTPUT_FORMAT: &str = "output_format";
+const FILE_NAME: &str = "filename";
+const MAIN: &str = "main";
+const OWN: [&str; 3] = [OUTPUT_FORMAT, FILE_NAME, MAIN];
+
+/// The query's parameters, in their order.
+pub type Parameters = Vec<(String, String)>;
+
+/// What the query asks for.
+#[derive(Debug)]
+pub struct ConvertQuery {
+    pub target: Format,
+    pub options: Options,
+    /// The name of a raw body.
+    pub file_name: Option<String>,
+    /// Which of several files is the main one.
+    pub main: Option<String>,
+}
+
+impl ConvertQuery {
+    /// # Errors
+    /// `malformed_request`, `no_output_format`, `unsupported_output_format`, `unknown_option`, `invalid_option`.
+    pub fn read(query: Result<Query<Parameters>, QueryRejection>) -> Result<Self, Problem> {
+        let Query(parameters) =
+            query.map_err(|_| Problem::new(ErrorCode::MalformedRequest, "the query cannot be read"))?;
+        let mut read = Self { target: Format::Glb, options: Options::default(), file_name: None, main: None };
+        let mut target = None;
+        let mut seen = HashSet::new();
+        for (name, value) in parameters {
+            // Forms send fields that were left empty, too.
+            if value.is_empty() && (OWN.contains(&name.as_str()) || Options::exists(&name)) {
+                continue;
+            }
+            match name.as_str() {
+                OUTPUT_FORMAT => target = Some(value),
+                FILE_NAME => read.file_name = Some(value),
+                MAIN => read.main = Some(value),
+                _ => read.options.set(cut(&name), cut(&value))?,
+            }
+            if let Some(twice) = seen.replace(name) {
+                let detail = format!("the query has {twice} twice");
+                return Err(Problem::new(ErrorCode::MalformedRequest, detail));
+            }
+        }
+        let Some(target) = target else {
+            let detail = "output_format query parameter is required";
+            return Err(Problem::new(ErrorCode::NoOutputFormat, detail));
+        };
+        let lower = target.trim().trim_start_matches('.').to_ascii_lowercase();
+        read.target = Format::from_extension(&lower).ok_or_else(|| {
+            let detail = format!("Unsupported output format: {}", cut(&target));
+            Problem::new(ErrorCode::UnsupportedOutputFormat, detail)
+        })?;
+        read.options.check(read.target)?;
+        Ok(read)
+    }
+}
+
+/// The part of a client's text that a sentence may quote.
+pub fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_ECHO)).unwrap_or(text)
+}
