@@ -40,6 +40,12 @@ REFUSED = {
         "set guaranteed to true, or resources.requests.cpu",
     ),
     "a password of no Redis": (["externalRedis.existingSecret=s"], "set externalRedis.url or externalRedis.host"),
+    "a secret of the Redis that is not bundled": (
+        ["externalRedis.host=c", "redis.existingSecret=s"],
+        "set externalRedis.existingSecret",
+    ),
+    "a value that is taken away": (["workers=null"], "workers"),
+    "one below that is taken away": (["image.repository=null"], "repository"),
     "an authority of no TLS": (
         ["externalRedis.host=c", "externalRedis.caSecret=s"],
         "set externalRedis.url to rediss://HOST:PORT",

@@ -45,14 +45,17 @@ What would install and then not work, or lose something, is refused here with th
 {{- if and .Values.externalRedis.caSecret (not (hasPrefix "rediss://" .Values.externalRedis.url)) -}}
 {{- fail "externalRedis.caSecret is for TLS, which only a URL asks for: set externalRedis.url to rediss://HOST:PORT" -}}
 {{- end -}}
+{{- if and .Values.redis.existingSecret (eq (include "meshgate.redis" .) "external") -}}
+{{- fail "redis.existingSecret is for the bundled Redis, and externalRedis takes its place: set externalRedis.existingSecret" -}}
+{{- end -}}
 {{- if and .Values.redis.existingSecret (not .Values.redis.enabled) -}}
 {{- fail "redis.existingSecret is set, and redis.enabled is false: leave one of them out" -}}
 {{- end -}}
 {{- if regexMatch "[@?]" .Values.storage.url -}}
-{{- fail "storage.url holds more than a bucket, and everybody may read it who may read a ConfigMap: put keys into a secret and set storage.existingSecret" -}}
+{{- fail "storage.url holds more than a bucket, and everybody may read it who may read a Deployment: put keys into a secret and set storage.existingSecret" -}}
 {{- end -}}
 {{- if regexMatch "(://.*:.*@|[?])" .Values.externalRedis.url -}}
-{{- fail "externalRedis.url holds a password, which everybody may read who may read a ConfigMap: set externalRedis.existingSecret" -}}
+{{- fail "externalRedis.url holds a password, which everybody may read who may read a Deployment: set externalRedis.existingSecret" -}}
 {{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.enabled is true, and no gateway is named: set httpRoute.parentRefs, as [{name: my-gateway}]" -}}
