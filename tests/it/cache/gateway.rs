@@ -180,9 +180,9 @@ async fn whoever_hangs_up_takes_it_from_nobody() {
     let follower = tokio::spawn(
         gateway.client.post(gateway.url(&format!("/convert?{SLOW}"))).body(content.clone()).send(),
     );
-    gateway.wait_for("it is waited for");
+    gateway.wait_for("waiting for an equal conversion");
     let other = begun(&content);
-    gateway.wait_for("it is waited for");
+    gateway.wait_for("waiting for an equal conversion");
     drop(leader);
     drop(other);
     // Both are gone when they are in the log.

@@ -131,7 +131,7 @@ async fn a_place_that_is_taken_over_is_not_missed_by_others_who_wait_for_the_sam
         gateway.until_busy().await;
         gateway.until_waiting(2).await;
         let same_as_second = tokio::spawn(asks(&gateway, "b", "a.obj", model(1)).send());
-        gateway.wait_for("it is waited for");
+        gateway.wait_for("waiting for an equal conversion");
         let third = tokio::spawn(asks(&gateway, "c", "a.obj", model(3)).send());
         same.send(()).unwrap();
         (same_as_second.await.unwrap().unwrap().status(), third.await.unwrap().unwrap().status())
