@@ -119,8 +119,8 @@ fn server_timing(timings: &Timings, receive: Duration) -> String {
     // Includes the time before the import and after the export, so that the sum is complete.
     let convert = (timings.total_ms - queue - check).max(0.0);
     let mut text = format!("receive;dur={:.1}", receive.as_secs_f64() * 1000.0);
-    for (what, took) in [("queue", queue), ("convert", convert), ("check", check)] {
-        let _ = write!(text, ", {what};dur={took:.1}");
+    for (stage, took) in [("queue", queue), ("convert", convert), ("check", check)] {
+        let _ = write!(text, ", {stage};dur={took:.1}");
     }
     text
 }
