@@ -1,4 +1,4 @@
-//! `GET /v1/formats`: what goes to what, with which options, within which limits.
+//! `GET /v1/formats`: formats with their targets, options and limits.
 
 use axum::Json;
 use axum::extract::State;
@@ -88,7 +88,7 @@ pub async fn formats(State(gateway): State<Shared>) -> Json<Listing> {
 fn default(info: &OptionInfo) -> serde_json::Value {
     match info.kind {
         Kind::String { .. } => info.default.into(),
-        // Both are written in JSON as in a query.
+        // JSON and a query spell both alike.
         Kind::Boolean | Kind::Number { .. } => serde_json::from_str(info.default).unwrap_or_default(),
     }
 }

@@ -1,4 +1,4 @@
-//! Is it alive, is it ready, and how is it?
+//! Health probes: `/livez`, `/readyz` and `/health`.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::state::{Gateway, Shared};
 
-/// What machines ask for all the time, and what is to work when nothing else does.
+/// Paths of probes and metrics. They need no API key and work even when all regular connections are taken.
 pub const PATHS: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
 
 /// Whether the process answers
@@ -59,7 +59,7 @@ pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness
     (status, Json(Readiness { status: if ready { "ok" } else { "unavailable" }, checks }))
 }
 
-/// As `/readyz` says.
+/// Whether `/readyz` reports ready.
 pub fn is_ready(gateway: &Gateway) -> bool {
     engine_status(gateway) == OK && !gateway.shutdown.is_draining()
 }
@@ -128,8 +128,8 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
     let engine = engine_status(&gateway);
     let storage = storage_status(&gateway);
     let redis = gateway.redis.as_ref().map(crate::redis::Redis::health);
-    let all_there = engine == OK && storage == OK && redis.as_ref().is_none_or(|redis| redis.up);
-    let status = match (all_there, gateway.shutdown.is_draining()) {
+    let all_ok = engine == OK && storage == OK && redis.as_ref().is_none_or(|redis| redis.up);
+    let status = match (all_ok, gateway.shutdown.is_draining()) {
         (_, true) => "draining",
         (true, false) => "healthy",
         (false, false) => "degraded",

@@ -1,4 +1,4 @@
-//! `GET /metrics`
+//! `GET /metrics`.
 
 use axum::extract::State;
 use axum::http::header;
@@ -11,7 +11,7 @@ use crate::domain::ErrorCode;
 use crate::metrics::{self, State as Now};
 use crate::telemetry::logging;
 
-/// Everything that is counted, in Prometheus' text format.
+/// Returns all metrics in Prometheus' text format.
 pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem> {
     let converter = gateway.service.converter();
     let engine = converter.executor().status();

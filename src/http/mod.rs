@@ -1,4 +1,4 @@
-//! The HTTP API: requests in, files and problems out. Knows the conversion path, and nothing of how it works.
+//! The HTTP API: requests in, files and problems out. It calls the conversion service without knowing how that works.
 
 mod convert;
 mod docs_ui;

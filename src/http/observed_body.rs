@@ -1,4 +1,4 @@
-//! Bodies that are watched as they pass.
+//! Bodies that report each frame to an observer.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -6,14 +6,13 @@ use std::task::{Context, Poll, ready};
 use axum::body::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// What came of a body when it was asked for more: a part of it, an error, or its end.
+/// The result of polling a body: a frame, an error, or its end (`None`).
 pub type Part<'a, E> = Option<&'a Result<Frame<Bytes>, E>>;
 
-/// A body of which `see` is told every part, and whether nothing is left behind it. What `see` holds, it holds as long
-/// as the body is there.
+/// A body that calls `observe` with each frame and whether it was the last one. `observe` lives as long as the body.
 pub struct Seen<B, F> {
     inner: B,
-    see: F,
+    observe: F,
 }
 
 impl<B, F> Seen<B, F>
@@ -21,8 +20,8 @@ where
     B: Body<Data = Bytes> + Unpin,
     F: FnMut(Part<B::Error>, bool) + Unpin,
 {
-    pub fn new(inner: B, see: F) -> Self {
-        Self { inner, see }
+    pub fn new(inner: B, observe: F) -> Self {
+        Self { inner, observe }
     }
 }
 
@@ -40,7 +39,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let part = ready!(Pin::new(&mut self.inner).poll_frame(context));
         let ended = part.is_none() || self.inner.is_end_stream();
-        (self.see)(part.as_ref(), ended);
+        (self.observe)(part.as_ref(), ended);
         Poll::Ready(part)
     }
 
@@ -53,7 +52,7 @@ where
     }
 }
 
-/// Bytes of a part.
+/// Bytes of data in a frame.
 pub fn length<E>(part: Part<E>) -> u64 {
     let data = part.and_then(|part| part.as_ref().ok()?.data_ref());
     data.map_or(0, |data| data.len() as u64)

@@ -1,14 +1,14 @@
-//! How long a client that is slow is waited for, whether it sends a body or takes an answer.
+//! The time limit for slow clients, both for sending a body and for reading a response.
 //!
-//! A client has a credit of time. Waiting for it spends the credit, and every byte that passes earns some of it back,
-//! up to a bound: whoever is fast for a while may then be slow for a minute or two, and not for hours.
+//! A client has a time credit. Waiting for the client spends it, and every byte earns some of it back, up to a bound:
+//! a client that was fast for a while may then be slow for a minute or two, but not for hours.
 
 use std::time::Duration;
 
-/// Bytes a second that have to pass on average. Slower than any line that models are sent over.
+/// Minimum average bytes per second; slower than any line that models are sent over.
 pub const SLOWEST: u64 = 1 << 10;
 
-/// The largest credit, in longest pauses.
+/// The largest credit, as a multiple of the longest pause.
 const LARGEST_CREDIT: u32 = 4;
 
 const NANOSECONDS_PER_BYTE: u64 = 1_000_000_000 / SLOWEST;
@@ -25,22 +25,22 @@ impl Patience {
         Self { longest_pause, credit: longest_pause }
     }
 
-    /// How long the next bytes may take to pass.
+    /// Time that the next bytes may take.
     pub fn left(&self) -> Duration {
         self.longest_pause.min(self.credit)
     }
 
-    /// Whether a client that used all that was [left](Self::left) was too slow, and did not merely stop.
+    /// Whether a client that used up [`left`](Self::left) was too slow on average, rather than silent for too long.
     pub fn is_of_speed(&self) -> bool {
         self.credit < self.longest_pause
     }
 
-    /// The client was waited for.
+    /// Subtracts the time spent waiting for the client.
     pub fn spend(&mut self, waited: Duration) {
         self.credit = self.credit.saturating_sub(waited);
     }
 
-    /// Bytes have passed.
+    /// Adds credit for the bytes that passed.
     pub fn earn(&mut self, bytes: usize) {
         let earned = Duration::from_nanos((bytes as u64).saturating_mul(NANOSECONDS_PER_BYTE));
         let largest = self.longest_pause.saturating_mul(LARGEST_CREDIT);
@@ -54,7 +54,7 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_secs(30);
 
-    /// How long a client is served that lets so many bytes pass after each pause; `None`: for a day at least.
+    /// Time until a client that moves `bytes` after each pause is cut off; `None`: more than a day.
     fn served(patience: &mut Patience, pause: Duration, bytes: usize) -> Option<Duration> {
         let mut passed = Duration::ZERO;
         while passed < Duration::from_hours(24) {

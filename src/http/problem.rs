@@ -14,7 +14,7 @@ use crate::domain::{ConversionError, ErrorCode};
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// An error on its way to a client; the request's number is added where it leaves.
+/// An error response; [`add_request_id`] adds the request ID.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{error}")]
 pub struct Problem {
@@ -47,7 +47,7 @@ impl Problem {
         ConversionError::new(code, detail).into()
     }
 
-    /// The body of the answer.
+    /// Returns the response body.
     pub fn json(&self, id: Option<&str>) -> Vec<u8> {
         let status = status(self.error.code);
         let body = Body {
@@ -62,14 +62,14 @@ impl Problem {
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
-    /// The answer, with its number in the body.
-    pub fn answer(&self, id: Option<&RequestId>) -> Response {
-        // Counted as gone; one that has only ended its side hears what it did.
-        let broken_off = (self.error.code == ErrorCode::Cancelled)
+    /// Returns the response, with the request ID in its body.
+    pub fn response(&self, id: Option<&RequestId>) -> Response {
+        // Counted as a hang-up, but a client that closed only its write side gets an explanation.
+        let incomplete = (self.error.code == ErrorCode::Cancelled)
             .then(|| Problem::new(ErrorCode::MalformedRequest, "the body ended before it was complete"));
-        let told = broken_off.as_ref().unwrap_or(self);
-        let status = status(told.error.code);
-        let body = told.json(id.map(RequestId::as_str));
+        let shown = incomplete.as_ref().unwrap_or(self);
+        let status = status(shown.error.code);
+        let body = shown.json(id.map(RequestId::as_str));
         let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs_f64().ceil() as u64;
@@ -88,11 +88,11 @@ impl From<ConversionError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        self.answer(None)
+        self.response(None)
     }
 }
 
-/// The status of each code.
+/// Returns the HTTP status of a code.
 pub fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::UnknownOption
@@ -128,7 +128,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::MemoryLimit
         | ErrorCode::OutputTooLarge
         | ErrorCode::EngineCrashed => StatusCode::UNPROCESSABLE_ENTITY,
-        // As nginx counts clients that went away; it is never sent.
+        // nginx's status of a client that hung up; it is never sent.
         ErrorCode::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
         ErrorCode::QueueFull
         | ErrorCode::TooManyConnections
@@ -142,14 +142,13 @@ pub fn status(code: ErrorCode) -> StatusCode {
     }
 }
 
-/// Puts the ID of a request into the error that is its answer.
+/// Adds the request ID to an error response.
 pub async fn add_request_id(request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().cloned();
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions().get::<Problem>() {
-        let answer = problem.answer(id.as_ref());
-        // Headers that were added on the way stay.
-        let (parts, body) = answer.into_parts();
+        // Only the body is replaced, so that headers added by inner layers stay.
+        let (parts, body) = problem.response(id.as_ref()).into_parts();
         response.headers_mut().remove(header::CONTENT_LENGTH);
         *response.body_mut() = body;
         debug_assert_eq!(parts.status, response.status());

@@ -1,8 +1,7 @@
-//! Requests that are refused before a handler sees them, or given up by it.
+//! Requests that are refused before a handler sees them, or cancelled at shutdown.
 //!
-//! Some the server refuses for what it knows of their connection. Others hyper refuses by itself, before there is
-//! anything that could be answered: it sends a status and no body. Here such an answer gets the body that all errors
-//! have.
+//! The server refuses some because of their connection. hyper refuses others while parsing them, with a status but no
+//! body: this module adds the body that all errors have.
 
 use std::time::Duration;
 
@@ -17,14 +16,14 @@ use crate::conversion;
 use crate::domain::ErrorCode;
 use crate::shutdown::Shutdown;
 
-/// In a request's extensions: the server has refused it, for this.
+/// Extension of a request that the server has refused, with the problem to respond with.
 #[derive(Debug, Clone)]
 pub struct Refused(pub Problem);
 
-/// How long handlers have to end by themselves when the service gives up what still runs.
-const GIVE_UP: Duration = Duration::from_millis(250);
+/// Time that handlers have to end by themselves after conversions were cancelled at shutdown.
+const CANCEL_GRACE: Duration = Duration::from_millis(250);
 
-/// Answers what the server has refused, and what still waits for something when the service ends.
+/// Responds to requests that the server has refused, and to those still unfinished when the service ends.
 pub async fn refuse(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
     if let Some(Refused(problem)) = request.extensions().get() {
         return problem.clone().into_response();
@@ -32,36 +31,35 @@ pub async fn refuse(State(gateway): State<Shared>, request: Request, next: Next)
     tokio::select! {
         biased;
         response = next.run(request) => response,
-        () = given_up(&gateway.shutdown) => gateway.problem(conversion::stopping()).into_response(),
+        () = service_ends(&gateway.shutdown) => gateway.problem(conversion::stopping()).into_response(),
     }
 }
 
-async fn given_up(shutdown: &Shutdown) {
+async fn service_ends(shutdown: &Shutdown) {
     shutdown.killed.cancelled().await;
-    tokio::time::sleep(GIVE_UP).await;
+    tokio::time::sleep(CANCEL_GRACE).await;
 }
 
-/// An answer of hyper's own with a body.
+/// A complete response in place of hyper's own.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Completed {
     pub bytes: Vec<u8>,
     pub code: ErrorCode,
-    /// The number that the request got.
+    /// The new request ID.
     pub id: String,
 }
 
-/// Longer is no answer that hyper makes by itself.
-const LONGEST: usize = 256;
+/// Longest response that hyper generates itself, in bytes.
+const MAX_LENGTH: usize = 256;
 
-/// What ends hyper's own answers' heads, and with them the answers.
+/// The end of a response's head, and of hyper's own responses, which have no body.
 const END: &str = "\r\n\r\n";
 const EMPTY: &str = "content-length: 0\r\n";
 
-/// The answer with a body, if `written` is one that hyper made by itself: a head of the class 4xx without a body, and
-/// without the number that all of ours have. `too_long`: the request announced a body longer than can be counted, which
-/// is what the answer is about.
+/// Adds a body to `written` if that is a response of hyper's own: a 4xx head without a body, and without the request ID
+/// that all others have. `too_long`: hyper refused the request because it cannot count the length of its body.
 pub fn with_body(written: &[u8], too_long: bool) -> Option<Completed> {
-    if written.len() > LONGEST || !written.starts_with(b"HTTP/1.1 4") {
+    if written.len() > MAX_LENGTH || !written.starts_with(b"HTTP/1.1 4") {
         return None;
     }
     let head = std::str::from_utf8(written).ok()?.strip_suffix(END)?;
@@ -71,7 +69,7 @@ pub fn with_body(written: &[u8], too_long: bool) -> Option<Completed> {
         return None;
     }
     if too_long && matches!(status, 400 | 431) {
-        let problem = Problem::new(ErrorCode::TooLarge, "the body is announced as longer than any may be");
+        let problem = Problem::new(ErrorCode::TooLarge, "the announced length of the body is too large");
         let (_, headers) = head.split_once("\r\n")?;
         return Some(completed(&format!("HTTP/1.1 413 Payload Too Large\r\n{headers}"), &problem));
     }
@@ -80,21 +78,20 @@ pub fn with_body(written: &[u8], too_long: bool) -> Option<Completed> {
         431 => {
             Problem::new(ErrorCode::HeadTooLarge, "the request's address and headers are above their limit")
         }
-        // An address too long for 414 is above the limit of the whole head first.
+        // hyper never sends 414: such a long address exceeds the limit of the head first.
         _ => return None,
     };
     Some(completed(&head, &problem))
 }
 
-/// The answer to whoever begins with HTTP/2: hyper closes the connection without a word. Clients of HTTP/2 know an
-/// answer of HTTP/1.1 when they see one, and say so.
+/// Returns the response to a client that begins with HTTP/2, where hyper just closes the connection. HTTP/2 clients
+/// recognize an HTTP/1.1 response and report it.
 pub fn http2() -> Completed {
-    let problem =
-        Problem::new(ErrorCode::MalformedRequest, "this is HTTP/2, and only HTTP/1.1 is spoken here");
+    let problem = Problem::new(ErrorCode::MalformedRequest, "HTTP/2 is not supported; use HTTP/1.1");
     completed(&format!("HTTP/1.1 400 Bad Request\r\n{EMPTY}"), &problem)
 }
 
-/// An empty answer's head with the problem as its body.
+/// Completes the head of an empty response with the problem as its body.
 fn completed(head: &str, problem: &Problem) -> Completed {
     let id = Uuid::now_v7().simple().to_string();
     let body = problem.json(Some(&id));
@@ -104,33 +101,33 @@ fn completed(head: &str, problem: &Problem) -> Completed {
         "content-length: {length}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n\
          x-content-type-options: nosniff\r\ncache-control: no-store\r\n{close}"
     );
-    let mut answer = head.replacen(EMPTY, &headers, 1).into_bytes();
-    answer.extend_from_slice(b"\r\n");
-    answer.extend_from_slice(&body);
-    Completed { bytes: answer, code: problem.error.code, id }
+    let mut response = head.replacen(EMPTY, &headers, 1).into_bytes();
+    response.extend_from_slice(b"\r\n");
+    response.extend_from_slice(&body);
+    Completed { bytes: response, code: problem.error.code, id }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parts(answer: &[u8]) -> (String, serde_json::Value) {
-        let text = std::str::from_utf8(answer).unwrap();
+    fn parts(response: &[u8]) -> (String, serde_json::Value) {
+        let text = std::str::from_utf8(response).unwrap();
         let (head, body) = text.split_once(END).unwrap();
         (format!("{head}\r\n"), serde_json::from_str(body).unwrap())
     }
 
     #[test]
-    fn an_empty_answer_gets_its_body() {
+    fn an_empty_response_gets_its_body() {
         for (status, code) in [
             ("400 Bad Request", "malformed_request"),
             ("431 Request Header Fields Too Large", "head_too_large"),
         ] {
             let bare = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\ndate: today\r\n\r\n");
-            let Completed { bytes: answer, code: said, id } = with_body(bare.as_bytes(), false).unwrap();
-            let (head, body) = parts(&answer);
+            let Completed { bytes: response, code: found, id } = with_body(bare.as_bytes(), false).unwrap();
+            let (head, body) = parts(&response);
             assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{head}");
-            let length = answer.len() - head.len() - 2;
+            let length = response.len() - head.len() - 2;
             assert!(head.contains(&format!("\r\ncontent-length: {length}\r\n")), "{head}");
             assert!(
                 head.contains("\r\nconnection: close\r\n") && head.contains("\r\ndate: today\r\n"),
@@ -138,9 +135,9 @@ mod tests {
             );
             assert_eq!(body["code"], code);
             assert_eq!(body["status"], status[..3].parse::<u16>().unwrap());
-            assert_eq!((said.to_string().as_str(), &body["request_id"]), (code, &id.as_str().into()));
+            assert_eq!((found.to_string().as_str(), &body["request_id"]), (code, &id.as_str().into()));
             assert!(head.contains(&id), "{head}");
-            assert_eq!(with_body(&answer, false), None, "twice");
+            assert_eq!(with_body(&response, false), None, "twice");
         }
     }
 
@@ -148,8 +145,8 @@ mod tests {
     fn a_body_that_is_too_long_to_count_is_too_large() {
         for status in ["400 Bad Request", "431 Request Header Fields Too Large"] {
             let bare = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\ndate: today\r\n\r\n");
-            let Completed { bytes: answer, code, .. } = with_body(bare.as_bytes(), true).unwrap();
-            let (head, body) = parts(&answer);
+            let Completed { bytes: response, code, .. } = with_body(bare.as_bytes(), true).unwrap();
+            let (head, body) = parts(&response);
             assert!(head.starts_with("HTTP/1.1 413 Payload Too Large\r\ncontent-length: "), "{head}");
             assert!(head.contains("\r\ndate: today\r\n"), "{head}");
             assert_eq!((code, &body["status"]), (ErrorCode::TooLarge, &413.into()));
@@ -157,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_stays() {
+    fn other_responses_are_unchanged() {
         for other in [
             "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
             "HTTP/1.1 400 Bad Request\r\nx-request-id: 1\r\ncontent-length: 0\r\n\r\n",

@@ -1,4 +1,4 @@
-//! The texts of reports that are being sent: one text however many clients read it, and all of them within a bound.
+//! The texts of reports that are being sent. Concurrent readers share a text, and the total size is bounded.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,16 +11,16 @@ use uuid::Uuid;
 use super::problem::Problem;
 use crate::domain::ErrorCode;
 
-/// Bytes of the texts of all reports that are being sent.
-const MOST: usize = 64 << 20;
+/// Largest total size of the texts being sent, in bytes.
+const MAX_BYTES: usize = 64 << 20;
 
-/// Reports that are fetched and written at a time.
-const WRITTEN_AT_ONCE: usize = 16;
+/// Reports that are fetched and serialized at a time.
+const MAX_WRITING: usize = 16;
 
-/// When a client that was refused may try again: by then the slowest reader of a usual report has it.
+/// `Retry-After` of a refusal: by then, even a slow client has read a usual report.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// Which report is asked for, and for whom: no other API key is given the text that one may read.
+/// A report and the API key that asks for it: keys do not share texts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Asked {
     pub id: Uuid,
@@ -30,96 +30,97 @@ pub struct Asked {
 /// The texts of reports that are being sent.
 #[derive(Debug)]
 pub struct Sending {
-    kept: Arc<Kept>,
+    store: Arc<Store>,
+    /// Permits to fetch and serialize a report.
     pub writing: Semaphore,
 }
 
 #[derive(Debug)]
-struct Kept {
-    most: usize,
+struct Store {
+    max_bytes: usize,
     texts: Mutex<Texts>,
 }
 
 #[derive(Debug, Default)]
 struct Texts {
     bytes: usize,
-    by_question: HashMap<Asked, Weak<Written>>,
+    by_request: HashMap<Asked, Weak<SharedText>>,
 }
 
-/// A text, until the last reader has it.
+/// A text; its bytes count until the last reader drops it.
 #[derive(Debug)]
-struct Written {
+struct SharedText {
     json: Vec<u8>,
     asked: Asked,
-    kept: Arc<Kept>,
+    store: Arc<Store>,
 }
 
 /// One reader's handle to a text.
 #[derive(Debug, Clone)]
-pub struct Text(Arc<Written>);
+pub struct Text(Arc<SharedText>);
 
 impl Default for Sending {
     fn default() -> Self {
-        Self::new(MOST)
+        Self::new(MAX_BYTES)
     }
 }
 
 impl Sending {
-    fn new(most: usize) -> Self {
+    fn new(max_bytes: usize) -> Self {
         Self {
-            kept: Arc::new(Kept { most, texts: Mutex::default() }),
-            writing: Semaphore::new(WRITTEN_AT_ONCE),
+            store: Arc::new(Store { max_bytes, texts: Mutex::default() }),
+            writing: Semaphore::new(MAX_WRITING),
         }
     }
 
+    /// Returns a text that is being sent.
     pub fn find(&self, asked: &Asked) -> Option<Text> {
-        self.kept.texts().by_question.get(asked)?.upgrade().map(Text)
+        self.store.texts().by_request.get(asked)?.upgrade().map(Text)
     }
 
-    /// Shares a text with those who ask for it while it is being sent.
+    /// Shares a text with later requests for it, as long as it is being sent.
     ///
     /// # Errors
-    /// `overloaded`
+    /// `overloaded` if all texts together would exceed the limit.
     pub fn share(&self, asked: Asked, json: Vec<u8>) -> Result<Text, Problem> {
         if let Some(text) = self.find(&asked) {
             return Ok(text);
         }
-        let mut texts = self.kept.texts();
-        // One that is larger than all may be together is sent alone.
-        if texts.bytes > 0 && texts.bytes + json.len() > self.kept.most {
-            let detail =
-                "the reports that are being sent take as much memory as they may; try again in a moment";
+        let mut texts = self.store.texts();
+        // A text above the limit is sent alone.
+        if texts.bytes > 0 && texts.bytes + json.len() > self.store.max_bytes {
+            let detail = "too many reports are being sent; try again in a moment";
             return Err(Problem {
                 retry_after: Some(TRY_AGAIN),
                 ..Problem::new(ErrorCode::Overloaded, detail)
             });
         }
         texts.bytes += json.len();
-        let written = Arc::new(Written { json, asked: asked.clone(), kept: Arc::clone(&self.kept) });
-        texts.by_question.insert(asked, Arc::downgrade(&written));
-        Ok(Text(written))
+        let text = Arc::new(SharedText { json, asked: asked.clone(), store: Arc::clone(&self.store) });
+        texts.by_request.insert(asked, Arc::downgrade(&text));
+        Ok(Text(text))
     }
 }
 
-impl Kept {
+impl Store {
     fn texts(&self) -> MutexGuard<'_, Texts> {
         self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Written {
+impl Drop for SharedText {
     fn drop(&mut self) {
-        let mut texts = self.kept.texts();
+        let mut texts = self.store.texts();
         texts.bytes -= self.json.len();
-        // Another one of this number may have been written meanwhile.
-        if texts.by_question.get(&self.asked).is_some_and(|text| text.strong_count() == 0) {
-            texts.by_question.remove(&self.asked);
+        // A new text of the same report may have replaced this one.
+        if texts.by_request.get(&self.asked).is_some_and(|text| text.strong_count() == 0) {
+            texts.by_request.remove(&self.asked);
         }
     }
 }
 
 impl Text {
-    /// The text itself, not a copy.
+    /// Returns the text without copying it.
     pub fn bytes(self) -> Bytes {
         Bytes::from_owner(self)
     }
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_is_not_given_the_text() {
+    fn keys_do_not_share_texts() {
         let sending = Sending::new(1000);
         let own = asked(Some("one"));
         let _reading = sending.share(own.clone(), vec![b'a'; 600]).unwrap();
@@ -155,16 +156,16 @@ mod tests {
         let first = sending.share(asked.clone(), vec![b'a'; 600]).unwrap().bytes();
         let readers: Vec<_> = (0..1000).map(|_| sending.find(&asked).unwrap().bytes()).collect();
         assert!(readers.iter().all(|text| text.as_ptr() == first.as_ptr()));
-        // Written twice at a time, it is kept once.
+        // A report serialized twice at the same time is stored once.
         let second = sending.share(asked.clone(), vec![b'a'; 600]).unwrap().bytes();
         assert_eq!(second.as_ptr(), first.as_ptr());
-        assert_eq!(sending.kept.texts().bytes, 600);
+        assert_eq!(sending.store.texts().bytes, 600);
         drop((first, second));
         assert!(sending.find(&asked).is_some(), "it is still being read");
         drop(readers);
         assert!(sending.find(&asked).is_none());
-        let texts = sending.kept.texts();
-        assert_eq!((texts.bytes, texts.by_question.len()), (0, 0));
+        let texts = sending.store.texts();
+        assert_eq!((texts.bytes, texts.by_request.len()), (0, 0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `GET /v1/reports/{id}`: the report of a recent conversion.
 //!
-//! However many clients read a report at a time, its text is in memory once; and the texts of all reports that are being
-//! read are bounded together, since a client may take its time.
+//! Concurrent readers of a report share one text in memory. The total size of all texts being sent is bounded, since
+//! clients may be slow.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,8 +20,8 @@ use super::state::{Gateway, Shared};
 use crate::domain::ErrorCode;
 use crate::telemetry;
 
-/// How soon a report that another process may be storing is looked for again.
-const SHORTEST_LOOK: Duration = Duration::from_millis(50);
+/// Delay before the first retry for a report that another process may be storing.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
 
 /// The report of a recent conversion
 ///
@@ -40,18 +40,18 @@ pub async fn report(
     extensions: Extensions,
 ) -> Result<Response, Problem> {
     let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
-    let absent = || Problem::new(ErrorCode::NotFound, "there is no report of this number");
+    let absent = || Problem::new(ErrorCode::NotFound, "no report has this ID");
     let id = id.ok_or_else(absent)?;
     if gateway.storage.has_expired(id, SystemTime::now()) {
-        return Err(Problem::new(ErrorCode::Expired, "the report of this number is too old to be kept"));
+        return Err(Problem::new(ErrorCode::Expired, "the report with this ID has expired"));
     }
     let asked = Asked { id, owner: middleware::owner(&extensions, &gateway.settings.access) };
-    let mut pause = SHORTEST_LOOK;
+    let mut pause = FIRST_RETRY;
     let text = loop {
         if let Some(text) = text(&gateway, asked.clone()).await? {
             break text;
         }
-        // A conversion is answered before its report is stored, and the next request may reach another process.
+        // Another process may have responded to the conversion and still be storing its report.
         if gateway.redis.is_none() || !gateway.storage.is_new(id, SystemTime::now()) {
             return Err(absent());
         }
@@ -61,14 +61,14 @@ pub async fn report(
     Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(text.bytes())).into_response())
 }
 
-/// The text of a report; `None`: there is no report of this number.
+/// Returns the text of a report, or `None` if there is no such report.
 async fn text(gateway: &Gateway, asked: Asked) -> Result<Option<Text>, Problem> {
     let sending = &gateway.sending;
     if let Some(text) = sending.find(&asked) {
         return Ok(Some(text));
     }
     let _permit = sending.writing.acquire().await.map_err(|_| failed())?;
-    // Somebody who was faster may have asked for the same.
+    // Another request may have fetched it meanwhile.
     if let Some(text) = sending.find(&asked) {
         return Ok(Some(text));
     }

@@ -1,4 +1,4 @@
-//! Which address is answered by what.
+//! Routes, and the middleware around them.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use super::state::Shared;
 use super::{convert, docs_ui, formats, health, metrics, openapi, reject, reports};
 use crate::domain::ErrorCode;
 
-/// Bytes of a body that a handler takes whole. Models do not come that way, and what no handler asks for is not read.
+/// Largest body that an extractor buffers, in bytes. Models are streamed instead.
 const SMALL_BODY: usize = 64 << 10;
 
 /// The whole API.
 pub fn router(gateway: Shared) -> Router {
     let router = if gateway.settings.metrics_apart { Router::new() } else { metrics_routes() };
-    // What costs work is counted, and nothing else.
+    // Only conversions have a rate limit.
     let limit = from_fn_with_state(Arc::clone(&gateway), rate_limit::check);
     let convert = post(convert::convert).route_layer(limit);
     let router = probe_routes(router)
@@ -35,13 +35,12 @@ pub fn router(gateway: Shared) -> Router {
         .route("/apidocs", get(docs_ui::to_page))
         .route("/apidocs/", get(docs_ui::page))
         .route("/apidocs/{file}", get(docs_ui::file));
-    finish(router, gateway)
+    add_layers(router, gateway)
 }
 
-/// `/metrics` for an address of its own, and the probes once more: connections there are counted apart, so that they are
-/// answered when all others are taken.
+/// `/metrics` and the probes for a listener of their own: they work even when all connections of the API are taken.
 pub fn metrics_router(gateway: Shared) -> Router {
-    finish(probe_routes(metrics_routes()), gateway)
+    add_layers(probe_routes(metrics_routes()), gateway)
 }
 
 fn probe_routes(router: Router<Shared>) -> Router<Shared> {
@@ -55,8 +54,8 @@ fn metrics_routes() -> Router<Shared> {
     Router::new().route("/metrics", get(metrics::metrics))
 }
 
-/// What holds for every address; what is added last is outermost.
-fn finish(router: Router<Shared>, gateway: Shared) -> Router {
+/// Adds the fallbacks and the middleware of all routes; the layer added last is the outermost.
+fn add_layers(router: Router<Shared>, gateway: Shared) -> Router {
     let router = router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
@@ -64,7 +63,7 @@ fn finish(router: Router<Shared>, gateway: Shared) -> Router {
         .layer(from_fn_with_state(Arc::clone(&gateway), api_keys::check))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(Arc::clone(&gateway), reject::refuse));
-    // Outside of the keys: a browser sends none with its question whether it may.
+    // Outside the key check: a browser's preflight request has no key.
     let router = match cors::layer(&gateway.settings.access.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
@@ -88,11 +87,11 @@ async fn method_not_allowed() -> Problem {
 
 fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!("a handler panicked");
-    Problem::new(ErrorCode::Internal, "the request failed for a reason that is not its own").into_response()
+    Problem::new(ErrorCode::Internal, "the request failed because of an internal error").into_response()
 }
 
-/// Answers are what they say they are, and run nothing and are shown in nobody's frame, a model that claims to be a page
-/// included. No cache keeps them, but those that say otherwise themselves: results, and the parts of `/apidocs/`.
+/// Adds security headers, so that no response is sniffed, framed or run, not even a model that contains a page. Forbids
+/// caching unless the response has its own `Cache-Control`: results, and the files of `/apidocs/`.
 async fn safe_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -116,7 +115,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_answers_like_every_error() {
+    async fn a_panic_responds_like_every_error() {
         async fn panics() {
             panic!("of its own accord, with /a/path");
         }

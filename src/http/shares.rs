@@ -1,5 +1,5 @@
-//! Bytes on the disk that clients hold together: of uploads that are not finished, and of results that are being sent. One client
-//! holds as much as it leaves free for others.
+//! Limits of disk space that clients share, for unfinished uploads and for results being sent. One client may use as
+//! much as it leaves free.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,19 +9,19 @@ use super::problem::Problem;
 use crate::domain::{Client, ErrorCode, HeldBytes};
 use crate::storage::Hash;
 
-/// When a client that was refused may try again: by then small uploads have come to their end.
+/// `Retry-After` of a refusal: by then, small uploads have ended.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// Room that clients share.
+/// A limit of space that clients share.
 #[derive(Debug)]
 pub struct Shares {
-    /// What takes it: "unfinished uploads".
-    what: &'static str,
+    /// The name of its contents for errors: "unfinished uploads".
+    contents: &'static str,
     most: u64,
     held: Mutex<HeldBytes>,
 }
 
-/// What one upload or result takes; its bytes count until it is dropped.
+/// The space of one upload or result; its bytes count until it is dropped.
 #[derive(Debug)]
 pub struct Share {
     shares: Arc<Shares>,
@@ -31,16 +31,16 @@ pub struct Share {
 
 impl Shares {
     /// `most` is in bytes.
-    pub fn new(what: &'static str, most: u64) -> Self {
-        Self { what, most, held: Mutex::default() }
+    pub fn new(contents: &'static str, most: u64) -> Self {
+        Self { contents, most, held: Mutex::default() }
     }
 
-    /// In bytes.
+    /// Returns the limit in bytes.
     pub fn most(&self) -> u64 {
         self.most
     }
 
-    /// A share of the client's, of nothing yet.
+    /// Begins an empty share of the client.
     pub fn begin(self: &Arc<Self>, client: Client) -> Share {
         Share { shares: Arc::clone(self), client, bytes: 0 }
     }
@@ -51,10 +51,10 @@ impl Shares {
 }
 
 impl Share {
-    /// So much more is there.
+    /// Adds bytes to the share.
     ///
     /// # Errors
-    /// `overloaded`
+    /// `overloaded` if the client or all clients together would exceed their limit.
     pub fn add(&mut self, bytes: u64) -> Result<(), Problem> {
         let mut held = self.shares.held();
         let of_client = held.of(&self.client).saturating_add(bytes);
@@ -62,8 +62,8 @@ impl Share {
         if of_client > self.shares.most.saturating_sub(all) {
             let whose = if of_client > all / 2 { "this client's" } else { "all clients'" };
             let detail = format!(
-                "{whose} {} take as much room as they may; send the request again later",
-                self.shares.what
+                "{whose} {} have reached their size limit; send the request again later",
+                self.shares.contents
             );
             return Err(Problem {
                 retry_after: Some(TRY_AGAIN),
@@ -77,7 +77,7 @@ impl Share {
     }
 }
 
-/// Results of conversions that are being sent, each counted once however many clients are sent it.
+/// Results being sent, each counted once however many clients receive it.
 #[derive(Debug)]
 pub struct Results {
     shares: Arc<Shares>,
@@ -87,13 +87,13 @@ pub struct Results {
 impl Results {
     /// `most` is in bytes.
     pub fn new(most: u64) -> Self {
-        Self { shares: Arc::new(Shares::new("results on their way", most)), held: Mutex::default() }
+        Self { shares: Arc::new(Shares::new("results being sent", most)), held: Mutex::default() }
     }
 
-    /// Counts a result of so many bytes until what is returned is dropped.
+    /// Counts a result of this many bytes until the last returned share is dropped.
     ///
     /// # Errors
-    /// `overloaded`
+    /// `overloaded` if the client or all clients together would exceed their limit.
     pub fn hold(&self, client: Client, hash: Hash, bytes: u64) -> Result<Arc<Share>, Problem> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = held.get(&hash).and_then(Weak::upgrade) {
@@ -110,7 +110,7 @@ impl Results {
 
 #[cfg(test)]
 impl Share {
-    /// One beside which there is no other.
+    /// A share without a limit, for tests.
     pub fn alone() -> Self {
         Arc::new(Shares::new("uploads", u64::MAX)).begin(Client::address([127, 0, 0, 1].into()))
     }
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn one_client_holds_half_at_most_and_others_still_send() {
+    fn one_client_holds_at_most_half_and_others_still_send() {
         let uploads = Arc::new(Shares::new("unfinished uploads", 800));
         let mut greedy: Vec<_> = (0..5).map(|_| uploads.begin(client(1))).collect();
         for upload in &mut greedy[..4] {

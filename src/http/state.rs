@@ -1,4 +1,4 @@
-//! What all requests share.
+//! The state that all requests share.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,18 +17,18 @@ use crate::redis::Redis;
 use crate::shutdown::Shutdown;
 use crate::storage::Storage;
 
-/// What bounds requests.
+/// Limits and access rules of requests.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Of one conversion, waiting included.
+    /// Time limit of a conversion, including its wait in the queue.
     pub timeout: Duration,
-    /// Bytes of one body.
+    /// Largest request body, in bytes.
     pub max_file_size: u64,
-    /// How long the next part of a body, or a request's headers, may take to come.
+    /// Time limit for the next part of a body, and for a request's headers.
     pub read_timeout: Duration,
-    /// Metrics are at an address of their own, not among the rest.
+    /// Whether metrics have their own address, and only that.
     pub metrics_apart: bool,
-    /// Who may ask.
+    /// API keys, rate limits, CORS origins and trusted proxies.
     pub access: Access,
 }
 
@@ -37,7 +37,7 @@ pub struct Gateway {
     pub storage: Storage,
     pub metrics: Arc<Metrics>,
     pub limiter: Arc<dyn Limiter>,
-    /// None: this process is alone.
+    /// `None` if no Redis is configured.
     pub redis: Option<Redis>,
     pub uploads: Arc<Shares>,
     pub results: Results,
@@ -49,16 +49,16 @@ pub struct Gateway {
 
 pub type Shared = Arc<Gateway>;
 
-/// So many bytes of a body are read to see whether its conversion is known, when it may not be carried out now.
-const WORTH_A_LOOK: u64 = 256 << 10;
+/// Largest body that is read just for a cache lookup, when a conversion would be refused. Bytes.
+const MAX_LOOKUP_BODY: u64 = 256 << 10;
 
 impl Gateway {
-    /// Whether it is worth its while to read a body before anything is refused: what is known costs no work.
+    /// Whether to read a body for a cache lookup before refusing the request: a cache hit costs no work.
     pub(super) fn may_know(&self, body: &Body) -> bool {
-        self.service.has_cache() && body.size_hint().upper().is_some_and(|bytes| bytes <= WORTH_A_LOOK)
+        self.service.has_cache() && body.size_hint().upper().is_some_and(|bytes| bytes <= MAX_LOOKUP_BODY)
     }
 
-    /// An error as clients see it, with when to try again.
+    /// Returns the error response, with its `Retry-After`.
     pub(super) fn problem(&self, error: ConversionError) -> Problem {
         Problem { retry_after: self.service.retry_after(&error), error }
     }
@@ -66,7 +66,7 @@ impl Gateway {
 
 #[cfg(test)]
 impl Gateway {
-    /// One without an engine, for tests of what comes before it.
+    /// A gateway without an engine, for tests.
     pub(super) fn without_engine(
         folder: &std::path::Path,
         access: Access,

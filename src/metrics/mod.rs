@@ -1,8 +1,7 @@
-//! What is counted, for Prometheus.
+//! Metrics for Prometheus.
 //!
-//! Counters and histograms are kept here and written as things end, by guards where the end may be a hang-up or a
-//! panic. What has a state (slots, queue, the engine's own counts) is read from its owner when it is asked for, so
-//! that it cannot drift: see `state`.
+//! Counters and histograms are updated when an operation ends, by a guard if that may be a hang-up or a panic. Gauges and
+//! the engine's own counters are read from their owner at each scrape, so that they cannot drift: see `state`.
 
 mod state;
 
@@ -20,11 +19,11 @@ pub use state::State;
 /// The media type of [`Metrics::render`].
 pub const MEDIA_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// From a native repack to the longest conversion that is allowed by default; in seconds.
+/// Buckets from a native repack to the default time limit of a conversion, in seconds.
 const SECONDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
-/// From a Redis on the same machine to the longest that one is waited for; in seconds.
+/// Buckets from a Redis on the same machine to the time limit of a command, in seconds.
 const SHORT_SECONDS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5];
 
@@ -34,21 +33,21 @@ const MIB: f64 = 1024.0 * KIB;
 const UNKNOWN: &str = "unknown";
 const SUCCEEDED: &str = "succeeded";
 
-/// How a conversion ended; what is `None` was not reached.
+/// The outcome of a conversion; a field is `None` if the conversion did not get that far.
 #[derive(Debug, Clone)]
 pub struct Ended {
-    /// The format of the model, and its bytes.
+    /// The format of the model, and its size in bytes.
     pub model: Option<(Format, u64)>,
     pub target: Format,
     /// `native` or `blender`.
     pub engine: Option<&'static str>,
-    /// `None`: it succeeded.
+    /// `None` if it succeeded.
     pub error: Option<ErrorCode>,
-    /// Since it was asked for.
+    /// Time since the request.
     pub took: Duration,
-    /// Of all files of the result.
+    /// Size of all files of the result, in bytes.
     pub result_bytes: Option<u64>,
-    /// For a slot of the engine.
+    /// Time spent waiting for a slot of the engine.
     pub waited: Option<Duration>,
 }
 
@@ -71,8 +70,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Registers all metrics.
+    ///
     /// # Errors
-    /// None in practice: a name that Prometheus does not take, or one twice.
+    /// None in practice: an invalid or duplicate name.
     pub fn new() -> Result<Self> {
         let registry = Registry::new();
         let to_registry = &registry;
@@ -172,18 +173,18 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// A request was answered, or given up. `route` is the address's pattern, so that there are few of them.
+    /// Counts a request that was responded to or cancelled. `route` is the route's pattern, so that labels are few.
     pub fn request(&self, method: &str, route: &str, status: u16, took: Duration) {
         self.requests.with_label_values(&[method, route, &status.to_string()]).inc();
         self.request_duration.with_label_values(&[method, route]).observe(took.as_secs_f64());
     }
 
-    /// What came was refused before it was a request: nothing began that could take its time.
+    /// Counts a request that was refused before it could be parsed, and thus has no duration.
     pub fn refused(&self, method: &str, route: &str, status: u16) {
         self.requests.with_label_values(&[method, route, &status.to_string()]).inc();
     }
 
-    /// A conversion ended.
+    /// Counts a conversion that ended.
     pub fn conversion(&self, ended: &Ended) {
         let input = ended.model.map_or_else(|| UNKNOWN.to_owned(), |(format, _)| format.to_string());
         let output = ended.target.to_string();
@@ -205,17 +206,17 @@ impl Metrics {
         }
     }
 
-    /// A process that did a conversion is gone; `bytes` is its highest resident set.
+    /// Records the peak resident set of a child process that ended.
     pub fn child_memory(&self, bytes: u64) {
         self.peak_memory.observe(bytes as f64);
     }
 
-    /// A conversion was answered, from where `result` says.
+    /// Counts a conversion by the `result` of its cache lookup.
     pub fn cached(&self, result: &str) {
         self.cache_requests.with_label_values(&[result]).inc();
     }
 
-    /// The store did something, or tried to.
+    /// Records an operation of the store, failed or not.
     pub fn stored(&self, operation: &str, outcome: &str, took: Duration) {
         self.store_duration.with_label_values(&[operation, outcome]).observe(took.as_secs_f64());
     }
@@ -232,12 +233,12 @@ impl Metrics {
         self.overloaded.inc();
     }
 
-    /// A command to Redis was answered, or given up.
+    /// Records a command to Redis that ended or timed out.
     pub fn redis(&self, outcome: &str, took: Duration) {
         self.redis_duration.with_label_values(&[outcome]).observe(took.as_secs_f64());
     }
 
-    /// Everything, in Prometheus' text format.
+    /// Returns all metrics in Prometheus' text format.
     ///
     /// # Errors
     /// None in practice: a value that cannot be written.
@@ -252,7 +253,7 @@ impl Metrics {
 fn store_duration(registry: &Registry) -> Result<HistogramVec> {
     let help = "Operations of the store of results, by outcome: done, present, absent, corrupt, failed, or skipped \
                 because it was away";
-    // A folder answers sooner than anything else here.
+    // A local folder is faster than all other operations here.
     let seconds = [0.000_25, 0.001, 0.0025].iter().chain(SECONDS).copied().collect();
     let opts = buckets("store_duration_seconds", help, seconds);
     kept(registry, HistogramVec::new(opts, &["operation", "outcome"])?)

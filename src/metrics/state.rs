@@ -1,4 +1,4 @@
-//! What has a state, read from its owner at the moment of the scrape.
+//! Metrics that are read from their owner at each scrape.
 
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
@@ -6,31 +6,31 @@ use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
 use super::{kept, opts};
 use crate::executor::stats::{RestartReason, Stats};
 
-/// The service at this moment.
+/// The state of the service at a scrape.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// Whether conversions are taken: the engine is warm, and nothing stops.
+    /// Whether conversions are accepted: the engine is warm, and the service is not stopping.
     pub ready: bool,
     /// Conversions that wait for the engine.
     pub waiting: usize,
-    /// Slots that the engine has, or will have once it is warm.
+    /// Slots of the engine, even if it is not warm yet.
     pub slots: usize,
     /// The engine's own counts.
     pub engine: Stats,
-    /// Starts that failed before there was an engine to count them.
+    /// Failed starts before the first engine, which counts later ones.
     pub failed_starts: u64,
-    /// What is used besides the engine, and whether it works.
+    /// Backends besides the engine, and whether they work.
     pub backends: Vec<(&'static str, bool)>,
-    /// Bytes of the results that the cache may answer with.
+    /// Bytes of the results that the cache can serve.
     pub cache_bytes: u64,
-    /// Lines of the log that were lost.
+    /// Number of lost log lines.
     pub lost_lines: u64,
     /// The engine's version, once it is known.
     pub engine_version: Option<String>,
 }
 
 impl State {
-    /// As a registry would give it. The registry is made anew each time: nothing of a scrape is left for the next.
+    /// Collects the metrics in a new registry, so that nothing of a scrape is left for the next one.
     pub(super) fn gather(&self) -> Result<Vec<MetricFamily>> {
         let registry = Registry::new();
         let gauge = |name, help| kept(&registry, IntGauge::with_opts(opts(name, help))?);
@@ -53,22 +53,22 @@ impl State {
             backends.with_label_values(&[*backend]).set((*up).into());
         }
 
-        let what =
+        let help =
             "Bytes of the results that the cache may answer with; with Redis, of all that the store keeps";
-        gauge("cache_bytes", what)?.set(self.cache_bytes as i64);
+        gauge("cache_bytes", help)?.set(self.cache_bytes as i64);
 
         let restarts = counters("engine_restarts_total", "Blenders that were replaced", &["reason"])?;
         for reason in [RestartReason::Recycled, RestartReason::Died, RestartReason::Unresponsive] {
             let count = self.engine.restarts.get(&reason).copied().unwrap_or_default();
             restarts.with_label_values(&[reason.word()]).inc_by(count);
         }
-        let what = "Blenders that did not start, or were not there to be started";
-        counters("engine_failed_starts_total", what, &[])?
+        let help = "Blenders that did not start, or were not there to be started";
+        counters("engine_failed_starts_total", help, &[])?
             .with_label_values::<&str>(&[])
             .inc_by(self.failed_starts + self.engine.failed_starts);
 
-        let what = "Attempts that ended in a crash or a hang of the child, or with their Blender";
-        let setbacks = counters("engine_setbacks_total", what, &["input", "output", "kind"])?;
+        let help = "Attempts that ended in a crash or a hang of the child, or with their Blender";
+        let setbacks = counters("engine_setbacks_total", help, &["input", "output", "kind"])?;
         for ((input, output), pair) in &self.engine.setbacks {
             let (input, output) = (input.to_string(), output.to_string());
             let kinds = [("crash", pair.crashes), ("hang", pair.hangs), ("engine_lost", pair.engine_losses)];
@@ -77,8 +77,8 @@ impl State {
             }
         }
 
-        let what = "Lines of the log that were lost, since what they go to did not take them";
-        counters("log_lines_lost_total", what, &[])?.with_label_values::<&str>(&[]).inc_by(self.lost_lines);
+        let help = "Lines of the log that were lost, since what they go to did not take them";
+        counters("log_lines_lost_total", help, &[])?.with_label_values::<&str>(&[]).inc_by(self.lost_lines);
 
         let version = self.engine_version.as_deref().unwrap_or_default();
         gauges("build_info", "The versions of the program and of its engine", &["version", "blender"])?

@@ -1,4 +1,4 @@
-//! A result on its way to the client.
+//! Response bodies of results.
 
 use axum::body::Body;
 use futures_util::StreamExt;
@@ -6,10 +6,10 @@ use tokio_util::io::ReaderStream;
 
 use crate::storage::Fetched;
 
-/// Bytes of a large file that are read at a time; a client that takes its answer slowly keeps some four of them in memory.
+/// Bytes of a large file that are read at a time; a slow client keeps about four such chunks in memory.
 const CHUNK: usize = 64 << 10;
 
-/// The content as a body, read from the disk as it is sent, and its length. `kept` is so until it is sent.
+/// Returns the length of the content, and a body that reads it from the disk as it is sent. The body owns `kept`.
 pub fn body(content: Fetched, kept: impl Send + 'static) -> (u64, Body) {
     match content {
         Fetched::Small(content) => (content.len() as u64, Body::from(content)),

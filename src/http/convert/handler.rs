@@ -1,4 +1,4 @@
-//! Reads the request, has the model converted, and responds.
+//! The handler: reads the request, calls the conversion service, and responds.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ pub async fn convert(
     response
 }
 
-/// The response, and whether a conversion was carried out for it.
+/// Returns the response, and whether a conversion was carried out for it.
 async fn respond(
     gateway: &Gateway,
     query: Result<Query<Parameters>, QueryRejection>,
@@ -48,11 +48,11 @@ async fn respond(
     body: Body,
 ) -> (Response, bool) {
     let over = parts.extensions.get::<Over>();
-    // A client above its rate limit is told that, and nothing else.
-    let refused = |problem| over.map_or(problem, |Over(limit)| limit.clone());
+    // Above the rate limit, that is the only error to report.
+    let rate_limited_or = |problem| over.map_or(problem, |Over(limit)| limit.clone());
     let query = match ConvertQuery::read(query) {
         Ok(query) => query,
-        Err(problem) => return (refused(problem).into_response(), false),
+        Err(problem) => return (rate_limited_or(problem).into_response(), false),
     };
     let record = gateway.service.record(query.target);
     let received = tokio::select! {
@@ -66,7 +66,7 @@ async fn respond(
                 Some(_) => drop(record.dismiss()),
                 None => record.end(Some(problem.error.code)),
             }
-            return (refused(problem).into_response(), false);
+            return (rate_limited_or(problem).into_response(), false);
         }
     };
     let client = middleware::client(&parts.extensions).unwrap_or_default();
@@ -100,7 +100,7 @@ async fn respond(
     }
 }
 
-/// Receives the files of a request; returns them with their folder, sorted, and how long they took to come.
+/// Receives the files of a request; returns their folder, the files sorted by name, and the duration of the upload.
 async fn receive(
     gateway: &Gateway,
     query: &ConvertQuery,
@@ -115,14 +115,14 @@ async fn receive(
         files: converter.limits().max_entries,
         wait: gateway.settings.read_timeout,
     };
-    // In the predecessor's order, except that whatever can be checked before any of the body is read is checked then.
+    // The predecessor's order of checks, except that checks without the body come first.
     upload::check_headers(headers, &body, limits)?;
     if !upload::is_multipart(headers) {
         check_names(query.file_name.as_deref())?;
     }
     let may_know = gateway.may_know(&body);
     let named = query.main.as_deref().or(query.file_name.as_deref());
-    // `name` is the first file's, where that is known by now.
+    // `name` is the name of the first file, if it is known yet.
     let refuse = |name: Option<&str>| {
         if may_know {
             return Ok(());
@@ -145,7 +145,7 @@ async fn receive(
         .instrument(telemetry::span!("receive"))
         .await?;
     check_names(files.iter().map(|file| file.name.as_str()))?;
-    // The order of a form's parts then makes no difference.
+    // The order of a form's parts makes no difference.
     files.sort_by(|one, other| (&one.name, one.hash.as_bytes()).cmp(&(&other.name, other.hash.as_bytes())));
     let alike = |[one, other]: &[Upload; 2]| one.name == other.name && one.hash != other.hash;
     if let Some([one, _]) = files.array_windows().find(|pair| alike(pair)) {
@@ -155,7 +155,7 @@ async fn receive(
     Ok((folder, files, began.elapsed()))
 }
 
-/// Names as the predecessor asks for them: one at least with an extension that is known. A raw body may have none.
+/// Checks names as the predecessor does: at least one needs a known extension. A raw body needs no name.
 fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Problem> {
     let known = |extension: &String| extension == "zip" || Format::from_extension(extension).is_some();
     let names = names.into_iter().filter(|name| !name.is_empty());

@@ -1,4 +1,4 @@
-//! The query of a conversion: what it asks for.
+//! The query of a conversion request.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use axum::extract::rejection::QueryRejection;
 use crate::domain::{ErrorCode, Format, Options};
 use crate::http::problem::Problem;
 
-/// The longest part of a client's text that a sentence quotes, in bytes.
+/// Longest quotation of a client's text in an error, in bytes.
 const MAX_ECHO: usize = 80;
 
 const OUTPUT_FORMAT: &str = "output_format";
@@ -16,21 +16,23 @@ const FILE_NAME: &str = "filename";
 const MAIN: &str = "main";
 const OWN: [&str; 3] = [OUTPUT_FORMAT, FILE_NAME, MAIN];
 
-/// The query's parameters, in their order.
+/// The query parameters in their order.
 pub type Parameters = Vec<(String, String)>;
 
-/// What the query asks for.
+/// A parsed query.
 #[derive(Debug)]
 pub struct ConvertQuery {
     pub target: Format,
     pub options: Options,
-    /// The name of a raw body.
+    /// The file name of a raw body.
     pub file_name: Option<String>,
-    /// Which of several files is the main one.
+    /// The name of the main file among several.
     pub main: Option<String>,
 }
 
 impl ConvertQuery {
+    /// Parses the query.
+    ///
     /// # Errors
     /// `malformed_request`, `no_output_format`, `unsupported_output_format`, `unknown_option`, `invalid_option`.
     pub fn read(query: Result<Query<Parameters>, QueryRejection>) -> Result<Self, Problem> {
@@ -40,7 +42,7 @@ impl ConvertQuery {
         let mut target = None;
         let mut seen = HashSet::new();
         for (name, value) in parameters {
-            // Forms send fields that were left empty, too.
+            // HTML forms also send empty fields.
             if value.is_empty() && (OWN.contains(&name.as_str()) || Options::exists(&name)) {
                 continue;
             }
@@ -51,7 +53,7 @@ impl ConvertQuery {
                 _ => read.options.set(cut(&name), cut(&value))?,
             }
             if let Some(twice) = seen.replace(name) {
-                let detail = format!("the query has {twice} twice");
+                let detail = format!("the query repeats {twice}");
                 return Err(Problem::new(ErrorCode::MalformedRequest, detail));
             }
         }
@@ -69,7 +71,7 @@ impl ConvertQuery {
     }
 }
 
-/// The part of a client's text that a sentence may quote.
+/// Truncates a client's text for an error.
 pub fn cut(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_ECHO)).unwrap_or(text)
 }

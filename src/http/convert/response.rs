@@ -1,4 +1,4 @@
-//! A conversion's result as a response: its headers, and the file, or where it is, or that the client has it.
+//! The response to a conversion: headers, and the file, a redirect to it, or `304 Not Modified`.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -19,18 +19,18 @@ pub const CACHE: HeaderName = HeaderName::from_static("meshgate-cache");
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const LOSSES: HeaderName = HeaderName::from_static("meshgate-losses");
 
-/// From this size on, a result that is not in the store counts while it is sent. Bytes.
+/// Smallest result outside the store that counts towards the results being sent. Bytes.
 const LARGE: u64 = 1 << 20;
 
-/// Of a result: only its client keeps it, and asks with its `ETag` whether it is still the same.
+/// The `Cache-Control` of a result: only the client may cache it, and revalidates it with its `ETag`.
 const KEPT_BY_CLIENT: HeaderValue = HeaderValue::from_static("private, no-cache");
 
-/// Whether the client wants a fresh result, whatever is stored.
+/// Whether the client wants a new conversion instead of a stored result.
 pub fn wants_fresh(headers: &HeaderMap) -> bool {
     values(headers, &header::CACHE_CONTROL).any(|word| word.eq_ignore_ascii_case("no-cache"))
 }
 
-/// The results that the client has. A `*` does not say which.
+/// Returns the hashes of the results that the client has. A `*` names none.
 pub fn tags(headers: &HeaderMap) -> Vec<Hash> {
     let tag = |value: &str| {
         let tag = value.strip_prefix("W/").unwrap_or(value);
@@ -39,13 +39,13 @@ pub fn tags(headers: &HeaderMap) -> Vec<Hash> {
     values(headers, &header::IF_NONE_MATCH).filter_map(tag).collect()
 }
 
-/// The parts of a header that is a list.
+/// Returns the items of a list header.
 fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim)
 }
 
-/// The response to a conversion; `receive` is how long the model took to come.
+/// Returns the response to a conversion; `receive` is the duration of the upload.
 pub async fn respond(gateway: &Gateway, answer: Answer, client: Client, receive: Duration) -> Response {
     let Answer { cache_status, result } = answer;
     let response = match result {
@@ -80,7 +80,7 @@ async fn send(
         }
         Content::Stored(content) => file(&about, body::body(content, ())),
         Content::Made(artifact) => {
-            // A result in the store takes no more room while it is sent; this one does.
+            // Unlike a stored result, this one takes extra space until it is sent.
             let held = match about.bytes {
                 ..LARGE => None,
                 bytes => Some(gateway.results.hold(client, about.hash, bytes)?),
@@ -100,7 +100,7 @@ async fn send(
             response.headers_mut().insert(name, value);
         }
     }
-    // An address elsewhere is signed and good for a while: nobody is to keep it.
+    // A redirect's signed URL expires, so it must not be cached.
     if response.status() != StatusCode::SEE_OTHER {
         response.headers_mut().insert(header::CACHE_CONTROL, KEPT_BY_CLIENT);
     }
@@ -113,14 +113,14 @@ fn file(about: &cache::Result, (length, body): (u64, axum::body::Body)) -> Respo
     (headers, body).into_response()
 }
 
-/// The value of `Server-Timing`, in milliseconds; what was not done took no time.
+/// Returns the value of `Server-Timing`, in milliseconds; skipped stages are 0.
 fn server_timing(timings: &Timings, receive: Duration) -> String {
     let (queue, check) = (timings.queue_ms.unwrap_or_default(), timings.check_ms.unwrap_or_default());
-    // With all that comes before the import and after the export, so that the sum is complete.
+    // Includes the time before the import and after the export, so that the sum is complete.
     let convert = (timings.total_ms - queue - check).max(0.0);
     let mut text = format!("receive;dur={:.1}", receive.as_secs_f64() * 1000.0);
-    for (what, took) in [("queue", queue), ("convert", convert), ("check", check)] {
-        let _ = write!(text, ", {what};dur={took:.1}");
+    for (stage, took) in [("queue", queue), ("convert", convert), ("check", check)] {
+        let _ = write!(text, ", {stage};dur={took:.1}");
     }
     text
 }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_result_is_asked_for_by_one_word() {
+    fn only_no_cache_asks_for_a_fresh_result() {
         for (value, fresh) in [
             ("no-cache", true),
             ("max-age=0, No-Cache", true),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_say_what_the_client_has() {
+    fn tags_name_the_results_that_the_client_has() {
         let hash = blake3::hash(b"a");
         let quoted = format!("\"{}\"", hash.to_hex());
         for (value, has) in [
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_done_took_no_time() {
+    fn skipped_stages_take_no_time() {
         let timings =
             Timings { queue_ms: Some(1.0), check_ms: Some(0.5), total_ms: 5.0, ..Timings::default() };
         for (timings, expected) in [

@@ -1,4 +1,4 @@
-//! `/apidocs/`: Swagger UI over the document, all of it from this program.
+//! `/apidocs/`: Swagger UI for the OpenAPI document, without external resources.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ const PAGE: &str = include_str!("index.html");
 const START: &str = include_str!("start.js");
 const STYLE: &str = include_str!("style.css");
 
-/// The parts of Swagger UI that the page asks for.
-const PARTS: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"];
+/// The files of Swagger UI that the page loads.
+const FILES: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"];
 
-/// Nothing from elsewhere. Swagger UI sets styles from its script; and its pictures are in its style sheet.
+/// Allows only own resources. Swagger UI sets styles from its script, and has its images in its style sheet.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -28,10 +28,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 /// Swagger UI; it asks nothing of the internet.
 #[utoipa::path(get, path = "/apidocs/", tag = "document")]
 pub async fn page() -> Response {
-    sent("text/html; charset=utf-8", Bytes::from(PAGE.replace("{version}", env!("CARGO_PKG_VERSION"))))
+    respond("text/html; charset=utf-8", Bytes::from(PAGE.replace("{version}", env!("CARGO_PKG_VERSION"))))
 }
 
-/// `/apidocs`: relative addresses in the page need the slash.
+/// Redirects `/apidocs` to `/apidocs/`: relative addresses in the page need the slash.
 pub async fn to_page() -> Redirect {
     Redirect::permanent("apidocs/")
 }
@@ -40,29 +40,29 @@ pub async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response,
     let name = name.map(|Path(name)| name).unwrap_or_default();
     match name.as_str() {
         "start.js" => {
-            return Ok(sent("text/javascript; charset=utf-8", Bytes::from_static(START.as_bytes())));
+            return Ok(respond("text/javascript; charset=utf-8", Bytes::from_static(START.as_bytes())));
         }
-        "style.css" => return Ok(sent("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes()))),
+        "style.css" => return Ok(respond("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes()))),
         _ => (),
     }
-    let part = PARTS.contains(&name.as_str()).then(|| part(&name)).flatten();
-    part.ok_or_else(|| Problem::new(ErrorCode::NotFound, "the API's page has no such part"))
+    let file = FILES.contains(&name.as_str()).then(|| swagger_file(&name)).flatten();
+    file.ok_or_else(|| Problem::new(ErrorCode::NotFound, "/apidocs/ has no such file"))
 }
 
-fn part(name: &str) -> Option<Response> {
+fn swagger_file(name: &str) -> Option<Response> {
     let file = utoipa_swagger_ui::serve(name, Arc::default()).ok().flatten()?;
     let bytes = match file.bytes {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => Bytes::from(bytes),
     };
-    Some(sent(&file.content_type, bytes))
+    Some(respond(&file.content_type, bytes))
 }
 
-fn sent(media_type: &str, content: Bytes) -> Response {
+fn respond(media_type: &str, content: Bytes) -> Response {
     let headers = [
         (header::CONTENT_TYPE, media_type),
         (header::CONTENT_SECURITY_POLICY, POLICY),
-        // Parts of another version do not fit.
+        // Files of different versions do not fit together.
         (header::CACHE_CONTROL, "no-cache"),
     ];
     (headers, content).into_response()

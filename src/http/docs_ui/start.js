@@ -1,4 +1,4 @@
-// Without the layout that has a bar for other documents' addresses, and without the validator, which is elsewhere.
+// BaseLayout has no bar for the address of another document; the validator is an external service.
 window.ui = SwaggerUIBundle({
   url: "../openapi.json",
   dom_id: "#api",

@@ -1,4 +1,4 @@
-//! API keys: compared by digest, in a time that does not depend on what was sent.
+//! API keys, compared by digest and in constant time.
 
 use std::sync::Arc;
 
@@ -17,40 +17,39 @@ use crate::http::state::Shared;
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"meshgate\"");
 
-/// What needs no key, besides probes and figures, and the page below `/apidocs/`. Everything else does, addresses that
-/// come later included.
+/// Paths that need no key, besides probes, metrics and the files below `/apidocs/`. All others do, even future ones.
 const OPEN: [&str; 2] = ["/openapi.json", "/apidocs"];
 
-/// Whose key came with the request, for the log; in the extensions of the request and of its answer.
+/// The name of a request's API key; an extension of the request and its response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyName(pub Arc<str>);
 
-/// Lets requests through that have a key, where keys are asked for; the others are answered before their body is read.
+/// Rejects requests without a valid key before their body is read, if keys are configured.
 pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Next) -> Response {
     let keys = &gateway.settings.access.api_keys;
     if keys.is_empty() || is_open(request.uri().path()) {
         return next.run(request).await;
     }
-    let Some(name) = sent(request.headers()).and_then(|key| owner(keys, key)) else {
-        let detail = "this needs an API key, as Authorization: Bearer or as X-Api-Key";
-        let mut answer = Problem::new(ErrorCode::Unauthorized, detail).into_response();
-        answer.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
-        return answer;
+    let Some(name) = sent_key(request.headers()).and_then(|key| key_name(keys, key)) else {
+        let detail = "an API key is required, as Authorization: Bearer or as X-Api-Key";
+        let mut response = Problem::new(ErrorCode::Unauthorized, detail).into_response();
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
+        return response;
     };
     tracing::Span::current().record("key", name);
     let name = KeyName(name.into());
     request.extensions_mut().insert(name.clone());
-    let mut answer = next.run(request).await;
-    answer.extensions_mut().insert(name);
-    answer
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(name);
+    response
 }
 
 fn is_open(path: &str) -> bool {
     health::PATHS.contains(&path) || OPEN.contains(&path) || path.starts_with("/apidocs/")
 }
 
-/// The key as it was sent; `Authorization` comes first where both are there.
-fn sent(headers: &HeaderMap) -> Option<&[u8]> {
+/// Returns the key that was sent; `Authorization` takes precedence over `X-Api-Key`.
+fn sent_key(headers: &HeaderMap) -> Option<&[u8]> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.as_bytes().split_at_checked("Bearer ".len())?;
         scheme.eq_ignore_ascii_case(b"Bearer ").then(|| key.trim_ascii())
@@ -58,8 +57,8 @@ fn sent(headers: &HeaderMap) -> Option<&[u8]> {
     bearer.or_else(|| headers.get(API_KEY).map(HeaderValue::as_bytes))
 }
 
-/// All keys are looked at, whichever fits.
-fn owner<'a>(keys: &'a [ApiKey], sent: &[u8]) -> Option<&'a str> {
+/// Returns the name of the key that was sent. Compares all keys, so that the time does not depend on which one matches.
+fn key_name<'a>(keys: &'a [ApiKey], sent: &[u8]) -> Option<&'a str> {
     let digest = blake3::hash(sent);
     let equal: Vec<Choice> = keys.iter().map(|key| key.digest.ct_eq(digest.as_bytes())).collect();
     keys.iter().zip(equal).find(|(_, equal)| bool::from(*equal)).map(|(key, _)| key.name.as_str())
@@ -87,22 +86,22 @@ mod tests {
             (&[("authorization", "Bear")], None),
             (&[], None),
         ] {
-            assert_eq!(sent(&headers(pairs)), key, "{pairs:?}");
+            assert_eq!(sent_key(&headers(pairs)), key, "{pairs:?}");
         }
     }
 
     #[test]
-    fn only_the_key_itself_is_its_owner_s() {
+    fn only_the_exact_key_has_a_name() {
         let key = |name: &str, key: &str| ApiKey {
             name: name.to_owned(),
             digest: *blake3::hash(key.as_bytes()).as_bytes(),
             requests: None,
         };
         let keys = [key("first", "abc"), key("second", "def")];
-        assert_eq!(owner(&keys, b"abc"), Some("first"));
-        assert_eq!(owner(&keys, b"def"), Some("second"));
+        assert_eq!(key_name(&keys, b"abc"), Some("first"));
+        assert_eq!(key_name(&keys, b"def"), Some("second"));
         for wrong in [&b""[..], b"ab", b"abcd", b"ABC", b"first"] {
-            assert_eq!(owner(&keys, wrong), None);
+            assert_eq!(key_name(&keys, wrong), None);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Pages of other origins: let in only where the operator names them.
+//! CORS: allows pages of the origins that the operator names to call the API.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::rate_limit;
 use crate::http::convert::response;
 
-/// What a page may send besides what it always may.
-const SENT: [HeaderName; 7] = [
+/// Request headers that a page may send, besides those that CORS always allows.
+const REQUEST_HEADERS: [HeaderName; 7] = [
     header::AUTHORIZATION,
     header::CACHE_CONTROL,
     header::CONTENT_TYPE,
@@ -19,8 +19,8 @@ const SENT: [HeaderName; 7] = [
     HeaderName::from_static("traceparent"),
 ];
 
-/// What a page may read of an answer besides what it always may.
-const READ: [HeaderName; 13] = [
+/// Response headers that a page may read, besides those that CORS always allows.
+const RESPONSE_HEADERS: [HeaderName; 13] = [
     header::CONTENT_DISPOSITION,
     header::CONTENT_LENGTH,
     header::ETAG,
@@ -36,7 +36,7 @@ const READ: [HeaderName; 13] = [
     response::CACHE,
 ];
 
-/// For these origins, or all by one `*`; `None` when there are none.
+/// Returns the layer for these origins (`*` allows all); `None` without any.
 pub fn layer(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
@@ -50,8 +50,8 @@ pub fn layer(origins: &[String]) -> Option<CorsLayer> {
         CorsLayer::new()
             .allow_origin(allowed)
             .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
-            .allow_headers(SENT)
-            .expose_headers(READ)
+            .allow_headers(REQUEST_HEADERS)
+            .expose_headers(RESPONSE_HEADERS)
             .max_age(Duration::from_hours(1)),
     )
 }

@@ -1,4 +1,4 @@
-//! Every request is counted, has a span with its number, and leaves one line in the log.
+//! Counts every request, gives it a span with its request ID, and logs one line about it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,33 +25,33 @@ use crate::http::state::{Gateway, Shared};
 use crate::metrics::Metrics;
 use crate::telemetry::{self, otlp};
 
-/// The routes' label of addresses at which nothing is.
+/// The `route` label of requests that match no route.
 const UNMATCHED: &str = "unmatched";
 
-/// The label of methods that are not HTTP's, or that nobody could read.
+/// The `method` label of unknown or unreadable methods.
 const OTHER: &str = "other";
 
-/// Most characters of a path in the log.
+/// Longest path in the log, in characters.
 const MAX_LOGGED: usize = 200;
 
 pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
     let span = span(id, is_probe(route(&request)));
     otlp::continue_from(&span, request.headers());
-    let mut visit = Visit::new(&request, span.clone(), &gateway);
-    let received = Arc::clone(&visit.received);
+    let mut log = RequestLog::new(&request, span.clone(), &gateway);
+    let received = Arc::clone(&log.received);
     let request = request.map(|body| {
         Body::new(Seen::new(body, move |part, _| {
             received.fetch_add(length(part), Ordering::Relaxed);
         }))
     });
     let response = next.run(request).instrument(span).await;
-    visit.answered(&response);
-    // When the body is dropped, the visit is over.
-    response.map(|body| Body::new(Seen::new(body, move |part, ended| visit.sending(part, ended))))
+    log.response_began(&response);
+    // The log line is written when the body is dropped.
+    response.map(|body| Body::new(Seen::new(body, move |part, ended| log.body_frame(part, ended))))
 }
 
-/// The pattern of the address.
+/// Returns the pattern of the request's route.
 fn route(request: &Request) -> &str {
     request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str)
 }
@@ -60,8 +60,7 @@ fn is_probe(route: &str) -> bool {
     health::PATHS.contains(&route)
 }
 
-/// What gives each line of a request its number. The key's name is filled in where keys are checked, and on every line
-/// from then on.
+/// Creates the span that adds the request ID to each log line. The name of the API key is added once it is checked.
 fn span(id: &str, probe: bool) -> Span {
     let key = tracing::field::Empty;
     if probe {
@@ -70,36 +69,36 @@ fn span(id: &str, probe: bool) -> Span {
     telemetry::span!("request", request_id = id, key)
 }
 
-/// One request, until its answer has left or was given up: then it is in the log.
-struct Visit {
+/// The log line of a request, written on drop: when the response was sent or given up.
+struct RequestLog {
     span: Span,
     metrics: Arc<Metrics>,
-    /// Whoever has no answer by then gets none.
+    /// Cancelled when the service ends: requests without a response get none.
     over: CancellationToken,
     began: Instant,
     method: Method,
     route: String,
     path: String,
     client: Option<Address>,
-    /// Bytes of its body that were read.
+    /// Bytes read of the request body.
     received: Arc<AtomicU64>,
-    /// The answer's, once there is one.
+    /// The status of the response, once there is one.
     status: Option<StatusCode>,
     error: Option<ConversionError>,
-    /// What took how long, of a conversion.
+    /// The `Server-Timing` of a conversion.
     timing: Option<HeaderValue>,
-    /// Bytes of the answer's body, where that is known beforehand.
+    /// The `Content-Length` of the response.
     length: Option<u64>,
-    /// … that were handed to the connection.
+    /// Bytes of the response body that were handed to the connection.
     sent: u64,
-    /// Nothing of the answer is left to send.
+    /// Whether the whole response was handed to the connection.
     complete: bool,
 }
 
-impl Visit {
+impl RequestLog {
     fn new(request: &Request, span: Span, gateway: &Gateway) -> Self {
         let extensions = request.extensions();
-        let visit = Self {
+        let log = Self {
             span,
             metrics: Arc::clone(&gateway.metrics),
             over: gateway.shutdown.over.clone(),
@@ -116,13 +115,13 @@ impl Visit {
             sent: 0,
             complete: false,
         };
-        visit.span.set_attribute("http.request.method", method_label(&visit.method));
-        visit.span.set_attribute("http.route", visit.route.clone());
-        visit
+        log.span.set_attribute("http.request.method", method_label(&log.method));
+        log.span.set_attribute("http.route", log.route.clone());
+        log
     }
 
-    /// The answer begins.
-    fn answered(&mut self, response: &Response) {
+    /// Counts the response, and notes its status, error, timing and length.
+    fn response_began(&mut self, response: &Response) {
         self.error = response.extensions().get::<Problem>().map(|problem| problem.error.clone());
         if self.error.as_ref().is_some_and(|error| error.code == ErrorCode::Overloaded) {
             self.metrics.overloaded();
@@ -134,13 +133,14 @@ impl Visit {
         self.count(self.error.as_ref().map_or(response.status(), |error| status(error.code)));
     }
 
-    fn sending(&mut self, part: Part<axum::Error>, ended: bool) {
+    /// Counts the bytes of a body frame.
+    fn body_frame(&mut self, part: Part<axum::Error>, ended: bool) {
         self.sent += length(part);
         match part {
             Some(Err(error)) => {
-                self.span.in_scope(|| tracing::warn!(%error, "an answer could not be read to its end"));
+                self.span.in_scope(|| tracing::warn!(%error, "failed to read a response body"));
             }
-            // Nobody asks a file for more when all of it was read.
+            // hyper stops polling after `Content-Length` bytes, perhaps before `ended`.
             _ => self.complete = ended || self.length == Some(self.sent),
         }
     }
@@ -177,7 +177,7 @@ impl Visit {
             };
         }
         match status {
-            // Ours to mend.
+            // Errors of the server itself.
             StatusCode::INTERNAL_SERVER_ERROR | StatusCode::INSUFFICIENT_STORAGE => line!(error),
             _ if is_probe(&self.route) => line!(debug),
             _ => line!(info),
@@ -185,10 +185,10 @@ impl Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for RequestLog {
     fn drop(&mut self) {
         let status = self.status.unwrap_or_else(|| {
-            // The client is gone, or we are.
+            // There was no response: the client hung up, or the service ended.
             let (code, detail) = if self.over.is_cancelled() {
                 (ErrorCode::ShuttingDown, "the service has ended")
             } else {
@@ -203,7 +203,7 @@ impl Drop for Visit {
     }
 }
 
-/// Counts and logs what was refused before there was a request to speak of.
+/// Counts and logs a request that was refused before it could be parsed.
 pub fn refused(metrics: &Metrics, client: SocketAddr, code: ErrorCode, id: Option<&str>) {
     let status = status(code).as_u16();
     metrics.refused(OTHER, UNMATCHED, status);
@@ -219,7 +219,7 @@ pub fn refused(metrics: &Metrics, client: SocketAddr, code: ErrorCode, id: Optio
     });
 }
 
-/// Methods as labels; anybody can invent more.
+/// Returns the metric label of a method. Unknown methods share one, since clients can invent any number.
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

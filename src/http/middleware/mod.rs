@@ -1,4 +1,4 @@
-//! Who asks, and whether they may.
+//! Middleware that identifies, authorizes, limits and logs requests.
 
 pub mod api_keys;
 pub mod cors;
@@ -18,7 +18,7 @@ pub use real_ip::Address;
 use crate::config::{Access, CacheScope};
 use crate::domain::Client;
 
-/// Who asks: the owner of the API key that came with the request, else an address.
+/// Returns the client of a request: the owner of its API key, otherwise its address.
 pub fn client(request: &Extensions) -> Option<Client> {
     match request.get::<KeyName>() {
         Some(KeyName(name)) => Some(Client::Key(Arc::clone(name))),
@@ -26,7 +26,7 @@ pub fn client(request: &Extensions) -> Option<Client> {
     }
 }
 
-/// The name of the API key that the request's results and reports belong to; `None` where they are shared.
+/// Returns the name of the API key that owns the request's results and reports; `None` if they are shared.
 pub fn owner(request: &Extensions, access: &Access) -> Option<Arc<str>> {
     let KeyName(name) = request.get::<KeyName>().filter(|_| access.cache_scope == CacheScope::Key)?;
     Some(Arc::clone(name))

@@ -1,7 +1,7 @@
-//! The address of whoever asks: the other end of the connection, or what trusted proxies say it is.
+//! The client's address: the peer of the connection, or the address that trusted proxies report.
 //!
-//! Only `X-Forwarded-For` is read. `Forwarded` (RFC 7239) is not: a proxy that sets the one and passes the other on
-//! from its clients would let them choose their address.
+//! Only `X-Forwarded-For` is read, not `Forwarded` (RFC 7239): a proxy that sets one and passes on the other would let
+//! clients choose their address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,27 +15,28 @@ use crate::http::state::Shared;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The other end of a connection.
+/// The peer's address of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// The client's address; in the extensions of the request and of its answer.
+/// The client's address; an extension of the request and its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address(pub IpAddr);
 
-/// Notes the client's address.
+/// Adds the client's address to the request and its response.
 pub async fn note(State(gateway): State<Shared>, mut request: Request, next: Next) -> Response {
     let Some(Peer(peer)) = request.extensions().get().copied() else { return next.run(request).await };
-    let client = Address(of(peer.ip(), request.headers(), &gateway.settings.access.trusted_proxies));
+    let client =
+        Address(client_address(peer.ip(), request.headers(), &gateway.settings.access.trusted_proxies));
     request.extensions_mut().insert(client);
-    let mut answer = next.run(request).await;
-    answer.extensions_mut().insert(client);
-    answer
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(client);
+    response
 }
 
-/// The rightmost address that is no trusted proxy. What is left of something that is no address was written by
-/// nobody who is known, so the search ends there, with the last proxy.
-fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+/// Returns the rightmost address that is no trusted proxy. The search ends, with the last proxy, at an entry that is no
+/// address: no trusted proxy wrote what is left of it.
+fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut client = peer.to_canonical();
     let lines = headers.get_all(FORWARDED_FOR);
@@ -51,7 +52,7 @@ fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     client
 }
 
-/// An address, with or without a port, as proxies write it.
+/// Parses an address with or without a port, as proxies write it.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -66,13 +67,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn only_trusted_proxies_report_the_address() {
         let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"].iter().map(|net| net.parse().unwrap()).collect();
         for (peer, lines, client) in [
             ("203.0.113.9", &["198.51.100.1"][..], "203.0.113.9"),
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
-            // What the client itself claims is left of what the proxy saw.
+            // The client's own claim is left of the address that the proxy saw.
             ("10.0.0.1", &["1.1.1.1, 198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1", &["1.1.1.1", "198.51.100.1, 10.0.0.2"], "198.51.100.1"),
             ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
@@ -88,7 +89,7 @@ mod tests {
                 headers.append(FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
             }
             headers.append("forwarded", HeaderValue::from_static("for=192.0.2.1"));
-            let found = of(peer.parse().unwrap(), &headers, &trusted);
+            let found = client_address(peer.parse().unwrap(), &headers, &trusted);
             assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{peer} {lines:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! The number of a request: the client's where it is sane, else ours; in the answer, the log and the errors.
+//! Request IDs: the client's if valid, otherwise a new one; in the response, the log and errors.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A longer one is no number but an attempt to fill the log.
+/// Longest valid request ID; a longer one may be an attempt to fill the log.
 const MAX_LENGTH: usize = 128;
 
 /// 1 to 128 characters of letters, digits, `-`, `_`, `.`, `:` and `/`.
@@ -20,19 +20,19 @@ impl RequestId {
         &self.0
     }
 
-    fn of(request: &Request) -> Self {
+    fn from_request(request: &Request) -> Self {
         let given = request.headers().get(HEADER).and_then(|value| value.to_str().ok());
-        let sane = given.filter(|text| {
+        let valid = given.filter(|text| {
             (1..=MAX_LENGTH).contains(&text.len())
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte))
         });
-        Self(sane.map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned))
+        Self(valid.map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned))
     }
 }
 
-/// Numbers a request and its answer.
+/// Adds a request ID to the request and its response.
 pub async fn number(mut request: Request, next: Next) -> Response {
-    let id = RequestId::of(&request);
+    let id = RequestId::from_request(&request);
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {

@@ -1,4 +1,4 @@
-//! `POST /convert`: its parameters from the tables of options and formats, its bodies, and all that it may answer.
+//! The operation `POST /convert`: parameters (from the tables of options and formats), request bodies, and responses.
 
 use serde_json::{Map, Value, json};
 
@@ -7,12 +7,12 @@ use super::schemas::Schemas;
 use crate::domain::format::TABLE;
 use crate::domain::{ErrorCode, Options, options};
 
-/// A triangle as OBJ, the smallest model there is.
+/// A triangle as OBJ: the smallest model.
 const EXAMPLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";
 
-/// What a conversion never answers: the first three are of other addresses, the fourth of the command line, and nobody
-/// is there to read the last.
-const NEVER: [ErrorCode; 5] = [
+/// Codes that a conversion never responds with: the first three belong to other routes, the fourth to the command line,
+/// and the last to clients that hung up.
+const EXCLUDED: [ErrorCode; 5] = [
     ErrorCode::NotFound,
     ErrorCode::Expired,
     ErrorCode::MethodNotAllowed,
@@ -20,7 +20,7 @@ const NEVER: [ErrorCode; 5] = [
     ErrorCode::Cancelled,
 ];
 
-/// Of every result.
+/// Headers of every result.
 const HEADERS: [&str; 8] = [
     "X-Request-Id",
     "Content-Disposition",
@@ -36,12 +36,12 @@ pub fn describe(operation: &mut Value, schemas: &mut Schemas) {
     operation["parameters"] = parameters(schemas).into();
     operation["requestBody"] = body();
     let possible: Vec<_> =
-        codes().into_iter().map(|(code, _)| code).filter(|code| !NEVER.contains(code)).collect();
+        codes().into_iter().map(|(code, _)| code).filter(|code| !EXCLUDED.contains(code)).collect();
     let mut responses = errors(&possible, true);
     responses.insert("200".to_owned(), result());
-    responses.insert("303".to_owned(), elsewhere());
-    responses.insert("304".to_owned(), unchanged());
-    // Whoever has no key is nobody whose requests could be counted.
+    responses.insert("303".to_owned(), redirect());
+    responses.insert("304".to_owned(), not_modified());
+    // Requests without a key are not counted.
     responses.iter_mut().filter(|(status, _)| *status != "401").for_each(|(_, response)| count(response));
     for status in ["415", "422", "500", "503", "504", "507"] {
         if let Some(headers) = responses[status]["headers"].as_object_mut() {
@@ -86,7 +86,7 @@ fn parameters(schemas: &mut Schemas) -> Vec<Value> {
         let mut schema = properties.remove(info.name).unwrap_or_default();
         if let Some(schema) = schema.as_object_mut() {
             schema.remove("description");
-            // Of a choice between words that are explained one by one, forms for people make nothing good.
+            // Swagger UI shows a plain enum better than a reference to one with a description for each value.
             if schema.remove("$ref").is_some() {
                 schema.insert("type".to_owned(), json!("string"));
                 schema.insert("enum".to_owned(), info.values.split('|').collect());
@@ -146,7 +146,7 @@ fn result() -> Value {
     })
 }
 
-fn elsewhere() -> Value {
+fn redirect() -> Value {
     let mut headers = named(&HEADERS);
     headers.extend(named(&["Location"]));
     json!({
@@ -156,6 +156,6 @@ fn elsewhere() -> Value {
     })
 }
 
-fn unchanged() -> Value {
+fn not_modified() -> Value {
     json!({ "description": "The file is one that `If-None-Match` names.", "headers": named(&HEADERS) })
 }

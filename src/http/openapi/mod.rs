@@ -1,4 +1,4 @@
-//! The API's document: OpenAPI 3.1, put together from the handlers, the tables of the domain and the types' schemas.
+//! The OpenAPI 3.1 document, generated from the handlers, the tables of the domain and the types' schemas.
 
 mod convert;
 mod responses;
@@ -122,7 +122,7 @@ pub fn document() -> Value {
     document
 }
 
-/// The document as text, ended by a line break.
+/// The document as text that ends with a line break.
 pub fn text() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", document()));
     &TEXT
@@ -187,11 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn every_code_that_http_answers_is_with_a_call() {
+    fn every_code_of_http_is_with_an_operation() {
         let document = document();
         let text = document["paths"].to_string();
         for (code, _) in responses::codes() {
-            // The last two are of the command line, and for a client that is gone.
+            // The last two belong to the command line, and to clients that hung up.
             let elsewhere =
                 [ErrorCode::MethodNotAllowed, ErrorCode::OutputExists, ErrorCode::Cancelled].contains(&code);
             assert_eq!(text.contains(&format!("\"{code}\"")), !elsewhere, "{code}");

@@ -1,4 +1,4 @@
-//! What may come back: bodies, headers, and the errors with their codes.
+//! Responses in the document: bodies, headers, and errors with their codes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use crate::http::problem::status;
 
 const REQUEST_ID: &str = "X-Request-Id";
 
-/// A body that is no error.
+/// The body of a successful response.
 pub struct Answer {
     media_type: &'static str,
     schema: Value,
@@ -38,7 +38,7 @@ impl Answer {
     }
 }
 
-/// Every code with the sentence that explains it, both from the type.
+/// Returns every error code with its explanation, both from the type's schema.
 pub fn codes() -> Vec<(ErrorCode, String)> {
     let schema = schemars::schema_for!(ErrorCode).to_value();
     let variants = schema["oneOf"].as_array().cloned().unwrap_or_default();
@@ -49,7 +49,7 @@ pub fn codes() -> Vec<(ErrorCode, String)> {
     variants.iter().filter_map(code).collect()
 }
 
-/// The responses for these codes, by status; `locked` adds what a missing key is answered with.
+/// Returns the responses for these codes, by status; `locked` adds the response to a missing key.
 pub fn errors(wanted: &[ErrorCode], locked: bool) -> Map<String, Value> {
     let mut by_status: BTreeMap<u16, Vec<(ErrorCode, String)>> = BTreeMap::new();
     for (code, meaning) in codes() {
@@ -81,14 +81,14 @@ fn problem(status: u16, codes: &[(ErrorCode, String)]) -> Value {
     })
 }
 
-/// Adds the headers of what is counted to an answer.
+/// Adds the rate limit headers to a response.
 pub fn count(response: &mut Value) {
     if let Some(headers) = response["headers"].as_object_mut() {
         headers.extend(named(&["RateLimit", "RateLimit-Policy"]));
     }
 }
 
-/// References to headers of [`headers`].
+/// Returns references to these headers of [`headers`].
 pub fn named(names: &[&str]) -> Map<String, Value> {
     names
         .iter()
@@ -96,7 +96,7 @@ pub fn named(names: &[&str]) -> Map<String, Value> {
         .collect()
 }
 
-/// Every header that an answer may have, and that says something.
+/// Returns every header worth documenting that a response may have.
 pub fn headers() -> Value {
     let text = json!({ "type": "string" });
     json!({
@@ -169,7 +169,7 @@ pub fn headers() -> Value {
     })
 }
 
-/// A key by either header, or none where the operator asks for none.
+/// Returns the security of a locked operation: a key in either header, or none if no keys are configured.
 pub fn security() -> Value {
     json!([{}, { "bearer": [] }, { "key": [] }])
 }

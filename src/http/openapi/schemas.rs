@@ -1,10 +1,10 @@
-//! The schemas of the types that are sent, collected under `components`.
+//! The JSON schemas of response types, collected under `components`.
 
 use schemars::JsonSchema;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value};
 
-/// OpenAPI 3.1 takes JSON Schema 2020-12 as it is; only the place of shared ones differs.
+/// A collection of schemas: OpenAPI 3.1 uses JSON Schema 2020-12, with shared schemas in another place.
 pub struct Schemas(SchemaGenerator);
 
 impl Default for Schemas {
@@ -17,12 +17,12 @@ impl Default for Schemas {
 }
 
 impl Schemas {
-    /// What stands for `T`: a reference to its schema, or the schema itself where it is a small one.
+    /// Returns a reference to the schema of `T`, or the schema itself if it is small.
     pub fn of<T: JsonSchema>(&mut self) -> Value {
         self.0.subschema_for::<T>().to_value()
     }
 
-    /// The properties of `T`, by name.
+    /// Returns the properties of `T` by name.
     pub fn properties<T: JsonSchema>(&mut self) -> Map<String, Value> {
         let schema = T::json_schema(&mut self.0).to_value();
         schema["properties"].as_object().cloned().unwrap_or_default()

@@ -1,9 +1,8 @@
-//! The socket: connections in, bounded, and seen off at the stop.
+//! The listener: accepts a bounded number of connections and closes them at shutdown.
 //!
-//! A connection beyond `MAX_CONNECTIONS` is not left to wait, since its client could not know for what: it takes one
-//! of a few spare seats, from which probes are answered as ever and everything else with `503`. When these are
-//! taken, too, further connections wait in the system's backlog, probes as well. Those at `METRICS_ADDRESS` do not: it is
-//! another [`Server`].
+//! A connection beyond `MAX_CONNECTIONS` takes one of a few spare seats, where probes work as usual and every other
+//! request gets `503`. When the spare seats are taken too, new connections wait in the system's backlog, even those of
+//! probes. `METRICS_ADDRESS` is not affected: it is another [`Server`].
 
 mod socket;
 mod stream;
@@ -41,24 +40,23 @@ use stream::{Exchange, MAX_HEAD, Wire};
 
 const MAX_HEADERS: usize = 100;
 
-/// Connections beyond the limit that are told so.
+/// Connections beyond the limit that get `503` instead of waiting.
 const SPARE_SEATS: usize = 32;
 
-/// How long connections that do nothing stay open when the service stops: a request may be on its way.
-const LAST_REQUESTS: Duration = Duration::from_millis(250);
+/// How long idle connections stay open at shutdown: a request may be on its way.
+const IDLE_AT_SHUTDOWN: Duration = Duration::from_millis(250);
 
-/// Bytes of an answer that wait in the system for the client. Few, so that a client that takes its answer slowly, but
-/// takes it, shows: a large buffer would seem stuck for minutes.
+/// Bytes of a response that the kernel buffers. A small buffer shows that a slow client is still reading; a large one
+/// would seem stuck for minutes.
 const UNSENT: u32 = 32 << 10;
 
-/// Bytes of a request that were read and of an answer that are to be written, each: however many connections there are,
-/// together they stay small beside the conversions.
+/// Bytes of a connection's read buffer and of its write buffer. All of them together stay small beside the conversions.
 const BUFFER: usize = 64 << 10;
 
-/// How long the rest of a request is read that came before its client hung up.
-const REST_READ_WITHIN: Duration = Duration::from_secs(2);
+/// How long to read the rest of a request whose client has already hung up.
+const READ_AFTER_HANG_UP: Duration = Duration::from_secs(2);
 
-/// A socket that listens.
+/// A listening socket with its connection limit.
 pub struct Server {
     listener: TcpListener,
     seats: Arc<Semaphore>,
@@ -66,13 +64,13 @@ pub struct Server {
     patience: Duration,
 }
 
-/// The right to a connection.
+/// A permit for one connection.
 struct Seat {
     _permit: OwnedSemaphorePermit,
     spare: bool,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Clone)]
 struct Common {
     router: Router,
@@ -82,10 +80,10 @@ struct Common {
 }
 
 impl Server {
-    /// `patience` is for a request's head, and for the client to take a part of its answer.
+    /// Binds the address. `patience` limits the wait for a request's head, and for the client to read a response.
     ///
     /// # Errors
-    /// As the system says: an address in use, a port that needs a right.
+    /// The error of `bind`: for example, an address in use or a port that needs privileges.
     pub async fn bind(address: SocketAddr, max_connections: usize, patience: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let seats = max_connections.clamp(1, Semaphore::MAX_PERMITS);
@@ -97,15 +95,15 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     ///
     /// # Errors
-    /// As the system says.
+    /// The error of `getsockname`.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until the shutdown closes; then ends when every request is answered, or the shutdown is over.
+    /// Serves until `shutdown.closed`; then returns when every response is sent, or at `shutdown.over`.
     pub async fn run(self, router: Router, metrics: Arc<Metrics>, shutdown: Shutdown) {
         let common = Common { router, metrics, shutdown: shutdown.clone(), patience: self.patience };
         let connections = TaskTracker::new();
@@ -113,7 +111,7 @@ impl Server {
             () = self.accept(&common, &connections) => {}
             () = shutdown.closed.cancelled() => {}
         }
-        self.last(&common, &connections);
+        self.accept_backlog(&common, &connections);
         connections.close();
         connections.wait().await;
     }
@@ -123,20 +121,20 @@ impl Server {
             let Some(seat) = self.seat().await else { return };
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    // By now, one of the usual seats may be free.
+                    // A regular seat may be free by now.
                     let seat = if seat.spare { self.free_seat().unwrap_or(seat) } else { seat };
                     connections.spawn(common.clone().serve(stream, peer, Some(seat)));
                 }
                 Err(error) => {
-                    // Out of descriptors, or a client that is gone already: neither is a reason to stop or to spin.
-                    tracing::warn!(%error, "a connection was not accepted");
+                    // Out of file descriptors, or the client is already gone: keep accepting, but do not spin.
+                    tracing::warn!(%error, "failed to accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
         }
     }
 
-    /// One that nobody has to wait for: a usual one, or else a spare one.
+    /// Returns a seat that is free now: a regular one if possible, otherwise a spare one.
     fn free_seat(&self) -> Option<Seat> {
         [(&self.seats, false), (&self.spare, true)].into_iter().find_map(|(seats, spare)| {
             let permit = Arc::clone(seats).try_acquire_owned().ok()?;
@@ -148,17 +146,16 @@ impl Server {
         if let Some(seat) = self.free_seat() {
             return Some(seat);
         }
-        tracing::warn!("all connections are taken; further ones wait");
-        let (usual, spare) = (Arc::clone(&self.seats), Arc::clone(&self.spare));
+        tracing::warn!("all connections are taken; new ones wait");
+        let (regular, spare) = (Arc::clone(&self.seats), Arc::clone(&self.spare));
         tokio::select! {
-            permit = usual.acquire_owned() => Some(Seat { _permit: permit.ok()?, spare: false }),
+            permit = regular.acquire_owned() => Some(Seat { _permit: permit.ok()?, spare: false }),
             permit = spare.acquire_owned() => Some(Seat { _permit: permit.ok()?, spare: true }),
         }
     }
 
-    /// Takes the connections that the system has accepted for us already; then nobody listens any more. They are no
-    /// more than its backlog.
-    fn last(self, common: &Common, connections: &TaskTracker) {
+    /// Serves the connections left in the system's backlog, then closes the listener.
+    fn accept_backlog(self, common: &Common, connections: &TaskTracker) {
         let Ok(listener) = self.listener.into_std() else { return };
         while let Ok((stream, peer)) = listener.accept() {
             let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
@@ -169,28 +166,29 @@ impl Server {
     }
 }
 
-/// For spare seats, and for requests that others may read otherwise: with two ends, or not clear about whom they ask.
-fn objection(exchange: &Exchange, request: &Parts, spare: bool) -> Option<Problem> {
+/// Returns the problem of a request that must not reach a handler: it has a spare seat, or a proxy may read its end or
+/// its host differently.
+fn reject_reason(exchange: &Exchange, request: &Parts, spare: bool) -> Option<Problem> {
     let hosts = request.headers.get_all(header::HOST).iter().count();
     // RFC 9112, 3.2
     if hosts > 1 || (hosts == 0 && request.version == Version::HTTP_11) {
-        return Some(Problem::new(ErrorCode::MalformedRequest, "a request has one header Host"));
+        return Some(Problem::new(ErrorCode::MalformedRequest, "exactly one Host header is required"));
     }
-    if let Some(problem) = coded(exchange, request) {
+    if let Some(problem) = transfer_coding_problem(exchange, request) {
         return Some(problem);
     }
     if !spare || health::PATHS.contains(&request.uri.path()) {
         return None;
     }
-    let detail = "as many connections are open as may; try again in a moment";
+    let detail = "connection limit reached; try again in a moment";
     Some(Problem {
         retry_after: Some(Duration::from_secs(1)),
         ..Problem::new(ErrorCode::TooManyConnections, detail)
     })
 }
 
-/// For requests whose body is coded on its way by more than chunks: hyper takes the chunks off and nothing else.
-fn coded(exchange: &Exchange, request: &Parts) -> Option<Problem> {
+/// Returns the problem of a request whose body is not just chunked once: hyper decodes nothing else.
+fn transfer_coding_problem(exchange: &Exchange, request: &Parts) -> Option<Problem> {
     let mut lines = request.headers.get_all(header::TRANSFER_ENCODING).iter().peekable();
     lines.peek()?;
     if exchange.announces_length() {
@@ -226,26 +224,26 @@ impl Common {
             shutdown.closed.clone(),
             Box::new(move |code, id| log_request::refused(&metrics, peer, code, id)),
         );
-        let (common, asked, socket) = (&self, &exchange, &socket);
+        let (common, exchange_ref, socket) = (&self, &exchange, &socket);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            common.answer(request, asked, socket, peer, spare)
+            common.respond(request, exchange_ref, socket, peer, spare)
         });
         let mut connection = http1::Builder::new()
-            // The wire has time-outs of its own, which tell idle connections from slow ones.
+            // `Wire` has its own timeouts, which distinguish idle connections from slow ones.
             .header_read_timeout(None)
-            // A client that has only ended its side gets what is there at once; of what takes time, see `gone`.
+            // A client that only closed its write side still gets a response that is ready; `hung_up` cancels others.
             .half_close(true)
             .max_header_size(MAX_HEAD)
             .max_buf_size(BUFFER)
             .max_headers(MAX_HEADERS)
             .serve_connection(TokioIo::new(wire), service);
         let ended = tokio::select! {
-            // First, so that what has come counts.
+            // Polled first, so that requests already received are served.
             biased;
             ended = &mut connection => ended,
-            () = shutdown.over.cancelled() => return cut(&exchange, peer),
-            () = last_call(&shutdown) => {
-                // A head that has come in part would be dropped by this; its answer closes the connection anyway.
+            () = shutdown.over.cancelled() => return log_cut(&exchange, peer),
+            () = idle_at_shutdown(&shutdown) => {
+                // This would drop a partial head. The response to that request closes the connection anyway.
                 if !exchange.is_asking() {
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
@@ -254,14 +252,14 @@ impl Common {
                 }
                 tokio::select! {
                     ended = &mut connection => ended,
-                    () = shutdown.over.cancelled() => return cut(&exchange, peer),
+                    () = shutdown.over.cancelled() => return log_cut(&exchange, peer),
                 }
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(%error, %peer, "a connection ended early");
+            tracing::debug!(%error, %peer, "connection failed");
             if error.is_parse_version_h2() {
-                // The one thing that hyper leaves without an answer.
+                // The only bad request for which hyper sends no response.
                 let wire = connection.into_parts().io.into_inner();
                 tokio::select! {
                     () = wire.refuse(reject::http2()) => {}
@@ -272,7 +270,8 @@ impl Common {
         drop(seat);
     }
 
-    async fn answer(
+    /// Responds to one request; fails if the client hangs up first.
+    async fn respond(
         &self,
         request: hyper::Request<Incoming>,
         exchange: &Arc<Exchange>,
@@ -281,34 +280,34 @@ impl Common {
         spare: bool,
     ) -> io::Result<Response> {
         let (mut parts, body) = request.into_parts();
-        if let Some(problem) = objection(exchange, &parts, spare) {
+        if let Some(problem) = reject_reason(exchange, &parts, spare) {
             parts.extensions.insert(Refused(problem));
         }
         let answering = exchange.request(!body.is_end_stream());
-        let asked = Arc::clone(exchange);
+        let observed = Arc::clone(exchange);
         let body = Seen::new(body, move |_, ended| {
-            asked.content_read();
+            observed.content_read();
             if ended {
-                asked.all_read();
+                observed.all_read();
             }
         });
         parts.extensions.insert(Peer(peer));
-        // Where a length was announced, too, hyper goes by the chunks, and whoever is in front of us may have gone by the
-        // length. That cannot always be seen, so nothing behind chunks may be taken for a request.
+        // Given both a length and chunks, hyper uses the chunks, but a proxy may have used the length. That is not
+        // always visible here, so bytes after a chunked body must not be read as a request (request smuggling).
         let chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
         let request = hyper::Request::from_parts(parts, Body::new(body));
         let mut response: Response = tokio::select! {
-            // First, since most are there at once.
+            // Polled first, since most responses are ready at once.
             biased;
             Ok(response) = self.router.clone().oneshot(request) => response,
-            () = gone(exchange, socket) => return Err(io::ErrorKind::ConnectionAborted.into()),
+            () = hung_up(exchange, socket) => return Err(io::ErrorKind::ConnectionAborted.into()),
         };
-        // Answered before it was read, the connection is not used again; who is not told would try.
+        // A connection with unread bytes cannot be reused. Without this header, the client would try.
         let unread = exchange.is_unread();
         if unread || chunked || spare || self.shutdown.is_draining() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        // The request counts as answered when the answer's body is gone.
+        // The exchange ends when the response body is dropped.
         Ok(response.map(|body| {
             Body::new(Seen::new(body, move |_, _| {
                 let _answering = &answering;
@@ -317,32 +316,33 @@ impl Common {
     }
 }
 
-/// Returns when the client has hung up. hyper notices that by reading, which it does not do while bytes of a next request
-/// wait. A client that has sent all of its request and then ended its side gets some time for it to be read.
-async fn gone(exchange: &Exchange, socket: &Socket) {
-    let mut hung_up = std::pin::pin!(socket.hung_up());
+/// Returns when the client has hung up. hyper detects this only by reading, and does not read while bytes of the next
+/// request wait. If the client closed its side after sending all of the request, the handler gets some time to read it.
+async fn hung_up(exchange: &Exchange, socket: &Socket) {
+    let mut hang_up = std::pin::pin!(socket.hung_up());
     let watched = tokio::select! {
         biased;
-        () = exchange.read_to_end() => hung_up.await,
-        watched = &mut hung_up => {
-            let _ = tokio::time::timeout(REST_READ_WITHIN, exchange.read_to_end()).await;
+        () = exchange.read_to_end() => hang_up.await,
+        watched = &mut hang_up => {
+            let _ = tokio::time::timeout(READ_AFTER_HANG_UP, exchange.read_to_end()).await;
             watched
         }
     };
     if let Err(error) = watched {
-        tracing::warn!(%error, "a connection cannot be watched");
+        tracing::warn!(%error, "cannot detect whether the client hangs up");
         std::future::pending::<()>().await;
     }
 }
 
-/// When connections that do nothing are closed.
-async fn last_call(shutdown: &Shutdown) {
+/// Returns when idle connections are to be closed at shutdown.
+async fn idle_at_shutdown(shutdown: &Shutdown) {
     shutdown.closed.cancelled().await;
-    tokio::time::sleep(LAST_REQUESTS).await;
+    tokio::time::sleep(IDLE_AT_SHUTDOWN).await;
 }
 
-fn cut(exchange: &Exchange, peer: SocketAddr) {
+/// Logs a connection that is cut before its response was sent.
+fn log_cut(exchange: &Exchange, peer: SocketAddr) {
     if exchange.is_answering() {
-        tracing::warn!(%peer, "a connection was cut before its answer had left");
+        tracing::warn!(%peer, "connection cut before its response was sent");
     }
 }

@@ -1,4 +1,4 @@
-//! A connection's socket, which is read and written in one place and watched in another.
+//! A connection's socket: one task reads and writes it while another watches for a hang-up.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A handle to the socket; it is closed with the last one.
+/// A handle to the socket; dropping the last one closes it.
 #[derive(Debug, Clone)]
 pub struct Socket(Arc<TcpStream>);
 
@@ -20,15 +20,15 @@ impl Socket {
         Self(Arc::new(stream))
     }
 
-    /// Waits until the client has closed its side, even if bytes that it sent before have not been read.
+    /// Waits until the client closes its side, even if earlier bytes are still unread.
     ///
     /// # Errors
-    /// When there is no descriptor left to watch with.
+    /// An I/O error if no file descriptor is left for the watch.
     pub async fn hung_up(&self) -> io::Result<()> {
-        // A descriptor of its own has events of its own: none is taken from whoever reads.
+        // A duplicate descriptor has its own readiness events, so the reader misses none.
         let watched = TcpStream::from_std(self.0.as_fd().try_clone_to_owned()?.into())?;
         while !watched.ready(Interest::READABLE).await?.is_read_closed() {
-            // Bytes wait, and may go on doing so: what counts is what comes next.
+            // Clears the readiness of unread bytes and waits for the next event.
             let _ = watched.try_io(Interest::READABLE, || Err::<(), _>(ErrorKind::WouldBlock.into()));
         }
         Ok(())

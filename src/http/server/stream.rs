@@ -1,5 +1,5 @@
-//! A connection's bytes: what hyper does not do for clients that are slow, that go on sending after they were
-//! answered, or whose request cannot even be read.
+//! A connection's byte stream. It adds what hyper lacks: timeouts for slow clients, reading on after an early response,
+//! and error bodies for requests that hyper cannot parse.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,49 +17,49 @@ use crate::domain::ErrorCode;
 use crate::http::patience::Patience;
 use crate::http::reject::{self, Completed};
 
-/// Bytes of a request's line and headers.
+/// Largest request line and headers, in bytes.
 pub const MAX_HEAD: usize = 32 << 10;
 
-/// The longest body that hyper can count; it takes a longer one for a head that is too large, or for none.
-const LONGEST_READ: u64 = u64::MAX - 2;
+/// The longest body that hyper can count. It reports a longer one as a head that is too large or malformed.
+const MAX_COUNTABLE_BODY: u64 = u64::MAX - 2;
 
-/// Bytes of a body that may be read before any of its content comes out: hyper reads the head of a chunk without end. More
-/// than its buffers hold.
+/// Bytes of a body that may be read without yielding content: hyper does not limit the head of a chunk. It exceeds
+/// hyper's buffers.
 const MAX_FRAMING: u64 = 256 << 10;
 
-/// How long a connection may do nothing between two requests: longer than the usual minute of load balancers, which
-/// would else send requests into connections that close at this moment.
+/// How long a connection may be idle between two requests. It is longer than the usual minute of load balancers, which
+/// would otherwise send requests into closing connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// What still comes from a client that was answered already is read (else it would lose the answer with the
-/// connection), for so long, with pauses up to this, and so many bytes.
+/// Limits of reading on after an early response: total time, longest pause and bytes. Without reading on, closing the
+/// connection would reset it, and the client would lose the response.
 const LINGER: Duration = Duration::from_secs(30);
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 const LINGER_BYTES: u64 = 256 << 20;
-/// … and for so long when the service stops.
+/// Total time of reading on at shutdown.
 const LINGER_AT_STOP: Duration = Duration::from_secs(1);
 
-/// What the bytes of a connection are about at the moment.
+/// The state of the request and response on a connection.
 #[derive(Debug, Default)]
 pub struct Exchange {
-    /// A request's head was read, and its answer is not given out yet.
+    /// A request's head was read, and its response is not complete.
     answering: AtomicBool,
-    /// A part of a request's head was read.
+    /// Part of a request's head was read.
     asking: AtomicBool,
-    /// … and these are the bytes, with what came right behind it.
+    /// The bytes of that head, and those that came right behind it.
     head: Mutex<Vec<u8>>,
-    /// Requests until now.
+    /// Number of requests so far.
     begun: AtomicU64,
-    /// The latest request has parts that nobody has read.
+    /// The latest request has unread bytes.
     unread: AtomicBool,
-    /// Bytes of its body that were read since any of its content came out.
+    /// Bytes of its body that were read since it last yielded content.
     framing: AtomicU64,
-    /// Wakes who waits until that is over.
+    /// Wakes the task that waits for the end of the request.
     read: Notify,
 }
 
 impl Exchange {
-    /// A request begins; `body` tells whether more of it is to come. It ends with the guard.
+    /// Begins a request; `body` is whether it has one. The exchange ends when the guard is dropped.
     pub fn request(self: &Arc<Self>, body: bool) -> Answering {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.asking.store(false, Ordering::Relaxed);
@@ -70,53 +70,53 @@ impl Exchange {
         Answering(Arc::clone(self))
     }
 
-    /// Bytes came while no request was being answered.
-    fn asked(&self, bytes: &[u8]) {
+    /// Records bytes of the next request's head.
+    fn head_received(&self, bytes: &[u8]) {
         self.asking.store(true, Ordering::Relaxed);
         let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         let room = MAX_HEAD.saturating_sub(head.len());
         head.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
-    /// Whether the head that has just come announces a length, which hyper hides where it announces chunks, too. Not seen
-    /// of one that came before the request before it was answered.
+    /// Whether the latest head has a `Content-Length`, which hyper hides if the body is chunked too. A head that
+    /// arrived during the previous exchange is not seen.
     pub fn announces_length(&self) -> bool {
         self.length_is(|_| true)
     }
 
-    /// Whether it announces a length that is a number and larger than hyper reads.
+    /// Whether the head's `Content-Length` is a number larger than hyper can count.
     fn announces_too_much(&self) -> bool {
         self.length_is(|value| {
             let digits = value.trim_ascii();
             let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
             let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-            is_number && number.is_none_or(|number: u64| number > LONGEST_READ)
+            is_number && number.is_none_or(|number: u64| number > MAX_COUNTABLE_BODY)
         })
     }
 
-    /// Whether the head has a length whose value is like this.
-    fn length_is(&self, like: impl Fn(&[u8]) -> bool) -> bool {
+    /// Whether the head has a `Content-Length` whose value matches.
+    fn length_is(&self, matches: impl Fn(&[u8]) -> bool) -> bool {
         let head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
-        // Empty lines before it are passed over.
+        // Skip empty lines before the request line.
         let lines = lines.skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty());
         let mut headers =
             lines.filter_map(|line| line.split_at_checked(line.iter().position(|byte| *byte == b':')?));
         headers.any(|(name, value)| {
-            name.eq_ignore_ascii_case(b"content-length") && like(value.get(1..).unwrap_or_default())
+            name.eq_ignore_ascii_case(b"content-length") && matches(value.get(1..).unwrap_or_default())
         })
     }
 
-    /// Some content of the request's body came out.
+    /// Notes that the body yielded content.
     pub fn content_read(&self) {
         self.framing.store(0, Ordering::Relaxed);
     }
 
-    /// Counts bytes that were read while a request is answered.
+    /// Counts bytes that were read during an exchange.
     ///
     /// # Errors
-    /// `InvalidData` when they are too many for a body of which no content comes out.
-    fn body_read(&self, bytes: usize) -> io::Result<()> {
+    /// `InvalidData` if the body yielded no content for more than `MAX_FRAMING` bytes.
+    fn count_framing(&self, bytes: usize) -> io::Result<()> {
         if !self.is_unread() {
             return Ok(());
         }
@@ -127,7 +127,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// The request was read to its end.
+    /// Notes that the request was read to its end.
     pub fn all_read(&self) {
         self.unread.store(false, Ordering::Relaxed);
         self.read.notify_one();
@@ -140,7 +140,7 @@ impl Exchange {
         }
     }
 
-    /// Whether parts of the latest request were not read.
+    /// Whether the latest request has unread bytes.
     pub fn is_unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed)
     }
@@ -149,17 +149,17 @@ impl Exchange {
         self.answering.load(Ordering::Relaxed)
     }
 
-    /// Whether a request has come in part.
+    /// Whether part of a request's head was read.
     pub fn is_asking(&self) -> bool {
         self.asking.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing has come yet.
+    /// Whether nothing has been received on this connection yet.
     pub fn is_fresh(&self) -> bool {
         self.begun.load(Ordering::Relaxed) == 0 && !self.is_asking()
     }
 
-    fn waits_for(&self) -> Option<Awaited> {
+    fn awaited(&self) -> Option<Awaited> {
         if self.is_answering() {
             return None;
         }
@@ -168,7 +168,7 @@ impl Exchange {
     }
 }
 
-/// As long as this lives, a request is being answered.
+/// Guard of an exchange: the response is not complete until it is dropped.
 #[derive(Debug)]
 pub struct Answering(Arc<Exchange>);
 
@@ -178,47 +178,49 @@ impl Drop for Answering {
     }
 }
 
-/// Which part of a conversation has to come in time, after so many requests.
+/// The part of a request that the client has to send in time; `after` is the number of earlier requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
     Request { after: u64 },
     Rest { after: u64 },
 }
 
-/// A stream with its time-outs.
+/// A stream with timeouts.
 pub struct Wire<T> {
     inner: T,
     exchange: Arc<Exchange>,
-    /// For a request's head, and for the client to take a part of the answer.
+    /// Limits the wait for a request's head, and for the client to read part of a response.
     patience: Duration,
     awaited: Option<Awaited>,
     read_deadline: Pin<Box<Sleep>>,
-    /// What the client has earned by taking its answer, and which answer that is.
-    taking: Patience,
-    answer: u64,
+    /// The client's time credit for reading the current response.
+    write_credit: Patience,
+    /// The number of that response.
+    response: u64,
     blocked: Option<Blocked>,
     refusal: Option<Refusal>,
-    /// Told of the one request that cannot be read, or does not come to its end in time.
-    refused: Option<OnRefusal>,
+    /// Called at most once, for a request that cannot be parsed or does not arrive in time.
+    on_refusal: Option<OnRefusal>,
     lingering: Option<Lingering>,
     stopping: CancellationToken,
 }
 
-/// Is told why there is no request, and the number of its answer where it has one.
+/// Callback with the error code of a refused request, and the request ID of the response if there is one.
 pub type OnRefusal = Box<dyn FnOnce(ErrorCode, Option<&str>) + Send>;
 
-/// An answer of hyper's own, with the body that it lacks, on its way out.
+/// A refusal that is being sent: hyper's own response, completed with a body.
 struct Refusal {
     bytes: Vec<u8>,
     sent: usize,
 }
 
-/// The client has no room for more of its answer.
+/// A write that waits for the client to read.
 struct Blocked {
     since: Instant,
     deadline: Pin<Box<Sleep>>,
 }
 
+/// Progress of reading on after an early response.
 struct Lingering {
     end: Pin<Box<Sleep>>,
     pause: Pin<Box<Sleep>>,
@@ -227,13 +229,13 @@ struct Lingering {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
-    /// `stopping` shortens what is done for clients that are slow to understand.
+    /// Wraps `inner`; `stopping` shortens the reading on after an early response.
     pub fn new(
         inner: T,
         exchange: Arc<Exchange>,
         patience: Duration,
         stopping: CancellationToken,
-        refused: OnRefusal,
+        on_refusal: OnRefusal,
     ) -> Self {
         Self {
             inner,
@@ -241,72 +243,72 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             patience,
             awaited: None,
             read_deadline: Box::pin(tokio::time::sleep(patience)),
-            taking: Patience::new(patience),
-            answer: 0,
+            write_credit: Patience::new(patience),
+            response: 0,
             blocked: None,
             refusal: None,
-            refused: Some(refused),
+            on_refusal: Some(on_refusal),
             lingering: None,
             stopping,
         }
     }
 
-    /// Whether the client has kept us waiting for too long.
+    /// Ready when the client has missed its deadline for sending a request.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let waits_for = self.exchange.waits_for();
-        if self.awaited != waits_for {
-            self.awaited = waits_for;
-            let patience = match waits_for {
+        let awaited = self.exchange.awaited();
+        if self.awaited != awaited {
+            self.awaited = awaited;
+            let patience = match awaited {
                 Some(Awaited::Request { after: 1.. }) => KEEP_ALIVE,
                 _ => self.patience,
             };
             self.read_deadline.as_mut().reset(Instant::now() + patience);
         }
-        if waits_for.is_none() {
-            // Bodies have their own time-out, where they are read.
+        if awaited.is_none() {
+            // The reader of the body has its own timeout.
             return Poll::Pending;
         }
         ready!(self.read_deadline.as_mut().poll(context));
-        if matches!(waits_for, Some(Awaited::Rest { .. }))
-            && let Some(refused) = self.refused.take()
+        if matches!(awaited, Some(Awaited::Rest { .. }))
+            && let Some(on_refusal) = self.on_refusal.take()
         {
-            refused(ErrorCode::RequestTimeout, None);
+            on_refusal(ErrorCode::RequestTimeout, None);
         }
         Poll::Ready(())
     }
 
-    /// Bounds how long nothing can be written, and how slowly the client may take its answer.
+    /// Fails a write if the client stopped reading, or reads too slowly.
     fn timed(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        let answer = self.exchange.begun.load(Ordering::Relaxed);
-        if self.answer != answer {
-            (self.answer, self.taking) = (answer, Patience::new(self.patience));
+        let response = self.exchange.begun.load(Ordering::Relaxed);
+        if self.response != response {
+            (self.response, self.write_credit) = (response, Patience::new(self.patience));
         }
         if let Poll::Ready(result) = written {
             if let Some(blocked) = self.blocked.take() {
-                self.taking.spend(blocked.since.elapsed());
+                self.write_credit.spend(blocked.since.elapsed());
             }
-            self.taking.earn(*result.as_ref().unwrap_or(&0));
+            self.write_credit.earn(*result.as_ref().unwrap_or(&0));
             return Poll::Ready(result);
         }
-        let left = self.taking.left();
+        let left = self.write_credit.left();
         let blocked = self.blocked.get_or_insert_with(|| Blocked {
             since: Instant::now(),
             deadline: Box::pin(tokio::time::sleep(left)),
         });
         ready!(blocked.deadline.as_mut().poll(context));
-        let why = if self.taking.is_of_speed() {
-            "the client takes its answer too slowly"
+        let why = if self.write_credit.is_of_speed() {
+            "the client reads its response too slowly"
         } else {
-            "the client does not take its answer"
+            "the client stopped reading its response"
         };
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)))
     }
 
-    /// Sends what is left of a refusal.
+    /// Sends the rest of a refusal.
     fn poll_refusal(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(refusal) = &mut self.refusal {
             let rest = refusal.bytes.get(refusal.sent..).unwrap_or_default();
@@ -327,30 +329,30 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes over an answer that hyper made by itself.
+    /// Replaces a response that hyper generated itself; returns whether it did.
     fn complete(&mut self, written: &[u8]) -> bool {
         let too_long = self.exchange.announces_too_much();
-        let Some(answer) = reject::with_body(written, too_long) else { return false };
-        self.begin_refusal(answer);
+        let Some(completed) = reject::with_body(written, too_long) else { return false };
+        self.begin_refusal(completed);
         true
     }
 
     fn begin_refusal(&mut self, Completed { bytes, code, id }: Completed) {
-        if let Some(refused) = self.refused.take() {
-            refused(code, Some(&id));
+        if let Some(on_refusal) = self.on_refusal.take() {
+            on_refusal(code, Some(&id));
         }
         self.exchange.unread.store(true, Ordering::Relaxed);
         self.refusal = Some(Refusal { bytes, sent: 0 });
     }
 
-    /// Answers in place of hyper, and ends the connection.
-    pub async fn refuse(mut self, answer: Completed) {
-        self.begin_refusal(answer);
-        // A client that is gone gets no answer.
+    /// Responds in place of hyper, and ends the connection.
+    pub async fn refuse(mut self, completed: Completed) {
+        self.begin_refusal(completed);
+        // The client may be gone already.
         let _ = self.shutdown().await;
     }
 
-    /// Reads on until the client closes, or has had its time.
+    /// Reads and discards bytes until the client closes its side or a limit is reached.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let stopping = &self.stopping;
         let linger = self.lingering.get_or_insert_with(|| Lingering {
@@ -369,7 +371,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             return Poll::Ready(());
         }
         let mut scratch = [0; 16 << 10];
-        // Now and then others get their turn.
+        // Then yield to other tasks.
         for _ in 0..64 {
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(&mut self.inner).poll_read(context, &mut buffer) {
@@ -400,13 +402,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
             Poll::Ready(result) => {
                 let new = buffer.filled().get(before..).unwrap_or_default();
                 if self.exchange.is_answering() {
-                    self.exchange.body_read(new.len())?;
+                    self.exchange.count_framing(new.len())?;
                 } else if !new.is_empty() {
-                    self.exchange.asked(new);
+                    self.exchange.head_received(new);
                 }
                 Poll::Ready(result)
             }
-            // A client that is late is as good as gone: the end of its stream.
+            // A missed deadline reads as the end of the stream.
             Poll::Pending => self.poll_late(context).map(Ok),
         }
     }

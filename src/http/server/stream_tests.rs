@@ -16,18 +16,18 @@ async fn read(wire: &mut Wire<DuplexStream>) -> usize {
 }
 
 #[tokio::test]
-async fn a_head_has_to_come_in_time() {
+async fn a_head_must_arrive_in_time() {
     let (mut wire, mut client, exchange, _) = wire(SHORT);
     assert!(exchange.is_fresh());
-    assert_eq!(read(&mut wire).await, 0, "it waited");
+    assert_eq!(read(&mut wire).await, 0, "still open after the deadline");
     client.write_all(b"GET").await.unwrap();
     assert_eq!(read(&mut wire).await, 3);
     assert!(exchange.is_asking() && !exchange.is_fresh());
-    assert_eq!(read(&mut wire).await, 0, "it waited for the rest");
+    assert_eq!(read(&mut wire).await, 0, "still open while the rest is missing");
 }
 
 #[tokio::test]
-async fn a_length_is_seen_in_the_head_alone() {
+async fn a_content_length_counts_only_in_the_head() {
     let (mut wire, mut client, exchange, _) = wire(SHORT);
     for (head, announces) in [
         ("POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n", true),
@@ -35,7 +35,7 @@ async fn a_length_is_seen_in_the_head_alone() {
         ("POST / HTTP/1.1\nCONTENT-LENGTH: 4\n\n", true),
         ("POST /content-length: HTTP/1.1\r\nx-content-length: 4\r\n\r\ncontent-length: 4\r\n", false),
     ] {
-        // However it comes.
+        // In one piece and in small ones.
         for size in [head.len(), 5] {
             for part in head.as_bytes().chunks(size) {
                 client.write_all(part).await.unwrap();
@@ -43,33 +43,33 @@ async fn a_length_is_seen_in_the_head_alone() {
             }
             assert_eq!(exchange.announces_length(), announces, "{head}");
             drop(exchange.request(false));
-            assert!(!exchange.announces_length(), "it is another request's");
+            assert!(!exchange.announces_length(), "the length of another request");
         }
     }
 }
 
 #[tokio::test]
-async fn a_request_being_answered_and_the_next_one_are_no_matter_of_heads() {
+async fn the_head_timeout_does_not_apply_during_or_right_after_an_exchange() {
     let (mut wire, mut client, exchange, _) = wire(SHORT);
     client.write_all(b"GET / HTTP/1.1").await.unwrap();
     read(&mut wire).await;
     let answering = exchange.request(false);
     for _ in 0..2 {
         let late = tokio::time::timeout(SHORT * 4, read(&mut wire)).await;
-        assert!(late.is_err(), "it did not wait");
+        assert!(late.is_err(), "closed too early");
         assert!(!exchange.is_asking());
-        // Then, between two requests.
+        // The second round is between two requests.
         exchange.answering.store(false, Ordering::Relaxed);
     }
     drop(answering);
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_taken_is_given_up() {
+async fn a_response_that_is_not_read_fails() {
     let (mut wire, mut client, _, _) = wire(SHORT);
     let error = wire.write_all(&[0; 4096]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    // One that is taken is not, however long it takes.
+    // A response that is read slowly but steadily does not.
     client.read_exact(&mut [0; 1024]).await.unwrap();
     let slow = async {
         for _ in 0..8 {
@@ -82,12 +82,12 @@ async fn an_answer_that_is_not_taken_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_taken_too_slowly_is_given_up() {
+async fn a_response_that_is_read_too_slowly_fails() {
     let patience = Duration::from_secs(30);
     let (mut wire, mut client, exchange, _) = wire(patience);
     let _answering = exchange.request(false);
-    // There is never a pause that is too long; taken are 1 KiB a second, and then a quarter of that.
-    let taking = async {
+    // No pause is too long. The client reads 1 KiB per second at first, and later a quarter of that.
+    let reading = async {
         for number in 0.. {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let bytes = if number < 300 { 1024 } else { 256 };
@@ -107,47 +107,47 @@ async fn an_answer_that_is_taken_too_slowly_is_given_up() {
         drop(wire);
         (error, began.elapsed())
     };
-    let ((error, took), _) = tokio::join!(writing, taking);
+    let ((error, took), _) = tokio::join!(writing, reading);
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert!(error.to_string().contains("too slowly"), "{error}");
     assert!(took > Duration::from_mins(5) && took < Duration::from_mins(5) + 4 * patience, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_answer_begins_with_the_same_patience() {
+async fn each_response_begins_with_the_same_credit() {
     let patience = Duration::from_secs(30);
     let (mut wire, mut client, exchange, _) = wire(patience);
     for _ in 0..5 {
         let _answering = exchange.request(false);
-        let taking = async {
+        let reading = async {
             tokio::time::sleep(patience * 3 / 4).await;
             client.read_exact(&mut [0; 2048]).await.unwrap();
         };
-        let (written, ()) = tokio::join!(wire.write_all(&[0; 2048]), taking);
+        let (written, ()) = tokio::join!(wire.write_all(&[0; 2048]), reading);
         written.unwrap();
     }
 }
 
 #[tokio::test]
-async fn what_nobody_read_is_read_before_the_end() {
+async fn unread_bytes_are_read_before_the_connection_closes() {
     let (mut wire, mut client, exchange, _) = wire(SHORT);
     let answering = exchange.request(true);
     wire.write_all(b"no").await.unwrap();
     drop(answering);
     let sending = async {
         client.write_all(&[0; 10_000]).await.unwrap();
-        let mut answer = Vec::new();
-        client.read_to_end(&mut answer).await.unwrap();
+        let mut response = Vec::new();
+        client.read_to_end(&mut response).await.unwrap();
         drop(client);
-        answer
+        response
     };
-    let (ended, answer) = tokio::join!(wire.shutdown(), sending);
+    let (ended, response) = tokio::join!(wire.shutdown(), sending);
     ended.unwrap();
-    assert_eq!(answer, b"no");
+    assert_eq!(response, b"no");
 }
 
 #[tokio::test]
-async fn nobody_is_waited_for_who_was_read_to_the_end() {
+async fn a_connection_without_unread_bytes_closes_at_once() {
     let (mut wire, _client, exchange, _) = wire(SHORT);
     let answering = exchange.request(true);
     exchange.all_read();
@@ -156,45 +156,45 @@ async fn nobody_is_waited_for_who_was_read_to_the_end() {
 }
 
 #[tokio::test]
-async fn a_stop_shortens_the_wait() {
+async fn a_shutdown_shortens_the_reading_on() {
     let (mut wire, mut client, exchange, stopping) = wire(SHORT);
     drop(exchange.request(true));
     stopping.cancel();
-    // A client that never stops.
+    // A client that never stops sending.
     let sending = async { while client.write_all(&[0; 512]).await.is_ok() {} };
     tokio::select! {
         ended = wire.shutdown() => ended.unwrap(),
-        () = sending => panic!("it closed"),
-        () = tokio::time::sleep(LINGER / 2) => panic!("it lingers"),
+        () = sending => panic!("the client's write failed"),
+        () = tokio::time::sleep(LINGER / 2) => panic!("still reading on"),
     }
 }
 
 #[tokio::test]
-async fn hypers_own_answer_gets_a_body() {
+async fn the_response_of_hyper_gets_a_body() {
     let (mut wire, mut client, exchange, _) = wire(SHORT);
     wire.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     assert!(exchange.unread.load(Ordering::Relaxed), "the rest of the request may still come");
     let reading = async {
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
+        let mut response = String::new();
+        client.read_to_string(&mut response).await.unwrap();
         drop(client);
-        answer
+        response
     };
-    let (ended, answer) = tokio::join!(wire.shutdown(), reading);
+    let (ended, response) = tokio::join!(wire.shutdown(), reading);
     ended.unwrap();
-    assert!(answer.contains("\"code\":\"malformed_request\""), "{answer}");
+    assert!(response.contains("\"code\":\"malformed_request\""), "{response}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_request_has_its_own_time() {
+async fn each_request_has_its_own_deadline() {
     let (mut wire, mut client, exchange, _) = wire(SHORT);
     for times in [SHORT, KEEP_ALIVE, KEEP_ALIVE] {
         let waited = tokio::time::timeout(times * 3 / 4, read(&mut wire)).await;
-        assert!(waited.is_err(), "it did not wait");
+        assert!(waited.is_err(), "closed too early");
         client.write_all(b"GET / HTTP/1.1").await.unwrap();
         read(&mut wire).await;
-        // Answered before anybody reads on.
+        // The exchange ends before the next read.
         drop(exchange.request(false));
     }
-    assert_eq!(read(&mut wire).await, 0, "it waited");
+    assert_eq!(read(&mut wire).await, 0, "still open after the deadline");
 }

@@ -1,15 +1,15 @@
-//! Parameters of a header: `form-data; name="file"; filename="猫.fbx"`, read as forgivingly as they are written.
+//! Lenient parser of header parameters: `form-data; name="file"; filename="猫.fbx"`.
 
 use encoding_rs::Encoding;
 use percent_encoding::percent_decode;
 
 use crate::fs::names;
 
-/// A header's value taken apart.
+/// The parameters of a header value.
 pub struct Parameters(Vec<(String, Vec<u8>)>);
 
 impl Parameters {
-    /// What follows the first `;`.
+    /// Parses the parameters after the first `;`.
     pub fn of(value: &[u8]) -> Self {
         let mut found = Vec::new();
         let mut rest = after(value, b';');
@@ -33,7 +33,7 @@ impl Parameters {
         self.0.iter().find(|(each, _)| each == name).map(|(_, content)| content.as_slice())
     }
 
-    /// The name of a file; of two, the one that says its encoding. `None` where there is none: no file either.
+    /// Returns the file name, from `filename*` if possible; `None` if the part is not a file.
     pub fn file_name(&self) -> Option<String> {
         if let Some(name) = self.get("filename*").and_then(extended) {
             return Some(name);
@@ -42,13 +42,13 @@ impl Parameters {
     }
 }
 
-/// What comes after the first `byte`.
+/// Returns the bytes after the first `byte`.
 fn after(text: &[u8], byte: u8) -> &[u8] {
     let at = text.iter().position(|each| *each == byte);
     at.and_then(|at| text.get(at + 1..)).unwrap_or_default()
 }
 
-/// A value, quoted or not, and what follows it.
+/// Parses a value, quoted or not; returns it and the rest.
 fn content(text: &[u8]) -> (Vec<u8>, &[u8]) {
     let Some(quoted) = text.strip_prefix(b"\"") else {
         let (content, tail) = text.split_at(text.iter().position(|byte| *byte == b';').unwrap_or(text.len()));
@@ -58,7 +58,7 @@ fn content(text: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut rest = quoted;
     loop {
         match rest {
-            // Browsers send the backslashes of `C:\a.fbx` as they are: only these two are ever escaped.
+            // Browsers do not escape the backslashes of `C:\a.fbx`, so `\` escapes only these two.
             [b'\\', escaped @ (b'"' | b'\\'), tail @ ..] => {
                 content.push(*escaped);
                 rest = tail;
@@ -73,7 +73,7 @@ fn content(text: &[u8]) -> (Vec<u8>, &[u8]) {
     }
 }
 
-/// Browsers write quotes and line ends of a name as `%22`, `%0D` and `%0A`, and a `%` as itself.
+/// Decodes `%22`, `%0D` and `%0A`: browsers encode quotes and line breaks of a name so, but not `%` itself.
 fn unescaped(raw: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(raw.len());
     let mut rest = raw;
@@ -96,7 +96,7 @@ fn unescaped(raw: &[u8]) -> Vec<u8> {
     }
 }
 
-/// RFC 8187: `UTF-8'ja'%E7%8C%AB.fbx`
+/// Decodes a value of RFC 8187: `UTF-8'ja'%E7%8C%AB.fbx`
 fn extended(value: &[u8]) -> Option<String> {
     let mut parts = value.splitn(3, |byte| *byte == b'\'');
     let (encoding, _language, name) = (parts.next()?, parts.next()?, parts.next()?);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_told_apart() {
+    fn parameters_are_separated() {
         let read = Parameters::of(b"form-data; Name = file ; filename=\"a; name=b.fbx\"; x");
         assert_eq!(read.get("name"), Some(b"file".as_slice()));
         assert_eq!(read.get("filename"), Some(b"a; name=b.fbx".as_slice()));

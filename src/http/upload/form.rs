@@ -9,11 +9,11 @@ use crate::executor::workdir::ConversionFolder;
 use crate::http::problem::Problem;
 use crate::intake::MAX_NAMES;
 
-/// The name of the parts that hold files; others are passed over.
-const PART: &[u8] = b"file";
+/// The field name of files; other parts are skipped.
+const FILE_FIELD: &[u8] = b"file";
 
-/// Parts that are no files; a form has a handful.
-const OTHER_PARTS: usize = 100;
+/// Largest number of non-file parts; a usual form has a handful.
+const MAX_OTHER_PARTS: usize = 100;
 
 /// Writes the parts named `file` into the folder.
 pub async fn files(
@@ -29,9 +29,9 @@ pub async fn files(
     let mut names = MAX_NAMES;
     let mut nameless = false;
     while let Some(parameters) = parts.next().await? {
-        let is_file = parameters.get("name") == Some(PART);
+        let is_file = parameters.get("name") == Some(FILE_FIELD);
         let Some(name) = parameters.file_name().filter(|name| is_file && !name.is_empty()) else {
-            // A file field of a form in which nothing was chosen: an empty name and no content.
+            // A file field without a chosen file has an empty name and no content.
             if is_file && parameters.file_name().is_some() {
                 nameless = true;
                 if parts.data().await?.is_some() {
@@ -39,7 +39,7 @@ pub async fn files(
                 }
             }
             others += 1;
-            if others > OTHER_PARTS {
+            if others > MAX_OTHER_PARTS {
                 return Err(too_many());
             }
             continue;
@@ -48,7 +48,7 @@ pub async fn files(
             return Err(too_many());
         }
         let Some(left) = names.checked_sub(name.len()) else {
-            let detail = "the names of the files are longer than 1 MiB together";
+            let detail = "the file names together exceed 1 MiB";
             return Err(Problem::new(ErrorCode::TooLarge, detail));
         };
         names = left;

@@ -1,4 +1,4 @@
-//! The bytes of a body as they come: counted against the limit, and cut when they stop coming or come too slowly.
+//! A request body with limits of its size, its pauses and its speed.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -14,10 +14,10 @@ use crate::http::patience::{Patience, SLOWEST};
 use crate::http::problem::Problem;
 use crate::http::shares::Share;
 
-/// Bytes of a body that is read over.
-const PASSED_OVER: u64 = 16 << 10;
-/// How often the connection, which is the same task, gets its turn to bring what it has.
-const TURNS: usize = 3;
+/// Largest unused body that is read and discarded, in bytes.
+const MAX_DISCARDED: u64 = 16 << 10;
+/// Yields that let the connection, which runs in the same task, deliver what it has received.
+const YIELDS: usize = 3;
 
 /// A body with its limits.
 pub struct Incoming {
@@ -34,11 +34,11 @@ impl Incoming {
         Self { stream: body.into_data_stream(), limits, received: 0, patience, upload }
     }
 
-    /// The next bytes, or `None` at the end.
+    /// Returns the next bytes, or `None` at the end.
     ///
     /// # Errors
-    /// `too_large`, `overloaded`, `request_timeout`, `cancelled` when the body is broken off, or `malformed_request` when its chunks
-    /// are none.
+    /// `too_large`, `overloaded`, `request_timeout`, `cancelled` if the client hung up, or `malformed_request` for
+    /// malformed chunks.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         let began = Instant::now();
         let next = tokio::time::timeout(self.patience.left(), self.stream.next()).await;
@@ -46,11 +46,11 @@ impl Incoming {
             let detail = if self.patience.is_of_speed() {
                 format!("the body comes too slowly, with fewer than {SLOWEST} bytes a second")
             } else {
-                format!("nothing came for {} s", self.limits.wait.as_secs_f64())
+                format!("no data came for {} s", self.limits.wait.as_secs_f64())
             };
             return Err(Problem::new(ErrorCode::RequestTimeout, detail));
         };
-        // Only this is the client's time: what has come is written meanwhile, by a disk that may be slow.
+        // Only this wait is the client's: writing what was received to a slow disk does not count.
         self.patience.spend(began.elapsed());
         let Some(chunk) = next else { return Ok(None) };
         let chunk = chunk.map_err(|error| unreadable(&error))?;
@@ -64,28 +64,27 @@ impl Incoming {
     }
 }
 
-/// Reads over a body that nobody wants and that came right behind its head, as small ones do. A connection with unread
-/// bytes cannot be used again, and making a new one is most of the work of a refusal; for the rest of a larger body
-/// nobody waits.
+/// Discards an unused body that came right behind its head, as small ones do. A connection with unread bytes cannot be
+/// reused, and opening a new one is most of the work of a refusal. Does not wait for bytes still to arrive.
 pub async fn pass_over(body: Body) {
-    if body.size_hint().upper().is_none_or(|bytes| bytes > PASSED_OVER) {
+    if body.size_hint().upper().is_none_or(|bytes| bytes > MAX_DISCARDED) {
         return;
     }
     let mut stream = body.into_data_stream();
     let whole = async { while let Some(Ok(_)) = stream.next().await {} };
-    let here = async {
-        for _ in 0..TURNS {
+    let yields = async {
+        for _ in 0..YIELDS {
             tokio::task::yield_now().await;
         }
     };
     tokio::select! {
         biased;
         () = whole => {}
-        () = here => {}
+        () = yields => {}
     }
 }
 
-/// A body that cannot be read on: its sender is gone, or says what is no HTTP.
+/// Returns the problem of a body that cannot be read: the client hung up, or its chunks are malformed.
 fn unreadable(error: &(dyn Error + 'static)) -> Problem {
     let mut causes = iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
     let kind = causes.find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
@@ -93,7 +92,7 @@ fn unreadable(error: &(dyn Error + 'static)) -> Problem {
         Some(ErrorKind::InvalidInput | ErrorKind::InvalidData) => {
             Problem::new(ErrorCode::MalformedRequest, "the body's chunks are not as HTTP asks for")
         }
-        _ => Problem::new(ErrorCode::Cancelled, "the body was broken off"),
+        _ => Problem::new(ErrorCode::Cancelled, "the client hung up during the upload"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A request's body, on its way to the disk: streamed, counted, hashed, and never whole in memory.
+//! Uploads: streams a request body to the disk, and counts and hashes it on the way.
 
 mod content_disposition;
 mod form;
@@ -20,25 +20,25 @@ use limited_body::Incoming;
 pub use limited_body::pass_over;
 use spool::Spool;
 
-/// What the predecessor answers; its clients may look for these words.
+/// Sentences of the predecessor, whose clients may match them.
 const NO_FILE: &str = "No file provided";
 const NO_NAME: &str = "No file selected";
 
-/// What bounds a body.
+/// Limits of a request body.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes of the whole body.
     pub bytes: u64,
     /// Number of files.
     pub files: usize,
-    /// How long the next part of the body may take to come.
+    /// Time limit for the next part of the body.
     pub wait: Duration,
 }
 
-/// What can be refused by the headers alone, before any of the body is read.
+/// Checks the headers, before any of the body is read.
 ///
 /// # Errors
-/// `too_large`, `no_file`, `unknown_format` for a body that is compressed on its way.
+/// `too_large`, `no_file`, or `unknown_format` for a body with a content encoding.
 pub fn check_headers(headers: &HeaderMap, body: &Body, limits: Limits) -> Result<(), Problem> {
     if body.is_end_stream() {
         return Err(Problem::new(ErrorCode::NoFile, NO_FILE));
@@ -64,11 +64,12 @@ fn media_type(headers: &HeaderMap) -> &[u8] {
     headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default()
 }
 
-/// Writes the files of a request into the folder; `file_name` is what a raw body is called. Of a form, `refuse` is asked
-/// as soon as the first file's name is known. What has come counts in `upload` until all of it has.
+/// Writes the files of a request into the folder; `file_name` is the name of a raw body. For a form, calls `refuse`
+/// with the name of the first file. The received bytes count in `upload` until the upload ends.
 ///
 /// # Errors
-/// What `refuse` says, `too_large`, `overloaded`, `request_timeout`, `cancelled`, `no_file`, `no_file_name`, `malformed_request`, `disk_full`, `io`.
+/// The error of `refuse`, `too_large`, `overloaded`, `request_timeout`, `cancelled`, `no_file`, `no_file_name`,
+/// `malformed_request`, `disk_full`, `io`.
 pub async fn receive(
     headers: &HeaderMap,
     body: Body,
@@ -90,7 +91,7 @@ pub async fn receive(
     Ok(files)
 }
 
-/// A body that is one file.
+/// Reads a body that is one file.
 async fn raw(mut incoming: Incoming, name: &str, folder: &ConversionFolder) -> Result<Vec<Upload>, Problem> {
     let mut spool = Spool::new(folder, 0, name);
     while let Some(chunk) = incoming.chunk().await? {

@@ -1,7 +1,6 @@
-//! A `multipart/form-data` body, part by part.
+//! Streaming parser of `multipart/form-data` bodies.
 //!
-//! It asks for more of the body only when what it has does not suffice, so that whatever is sent, no more than a
-//! part's headers and one chunk are in memory.
+//! It reads on only when the buffer does not suffice, so that at most a part's headers and one chunk are in memory.
 
 use axum::body::Bytes;
 use bytes::BytesMut;
@@ -12,10 +11,10 @@ use super::limited_body::Incoming;
 use crate::domain::ErrorCode;
 use crate::http::problem::Problem;
 
-/// Bytes of the headers of one part.
+/// Largest headers of one part, in bytes.
 const MAX_HEADERS: usize = 16 << 10;
 
-/// RFC 2046 allows no longer one.
+/// Longest boundary that RFC 2046 allows.
 const MAX_BOUNDARY: usize = 70;
 
 /// The parts of a body.
@@ -24,17 +23,19 @@ pub struct Parts {
     buffer: BytesMut,
     /// The end of a part: `\r\n--boundary`
     delimiter: Vec<u8>,
-    /// Whether the delimiter behind the current part, or behind what precedes the first, was not met yet.
+    /// Whether the delimiter after the current part, or after the preamble, was not read yet.
     inside: bool,
 }
 
 impl Parts {
+    /// Begins to parse a body.
+    ///
     /// # Errors
-    /// `malformed_request` when the type is not multipart/form-data with a boundary.
+    /// `malformed_request` if the media type is not `multipart/form-data` with a boundary.
     pub fn new(incoming: Incoming, media_type: &[u8]) -> Result<Self, Problem> {
         let kind = media_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         if !kind.eq_ignore_ascii_case(b"multipart/form-data") {
-            return Err(malformed("of multipart bodies only multipart/form-data is read"));
+            return Err(malformed("of the multipart types, only multipart/form-data is supported"));
         }
         let parameters = Parameters::of(media_type);
         let boundary = parameters.get("boundary").filter(|boundary| !boundary.is_empty());
@@ -43,11 +44,11 @@ impl Parts {
             return Err(malformed("the boundary is longer than 70 characters"));
         }
         let delimiter = [b"\r\n--", boundary].concat();
-        // The first delimiter may have no line before it.
+        // The first delimiter may have no line break before it.
         Ok(Self { incoming, buffer: BytesMut::from(&b"\r\n"[..]), delimiter, inside: true })
     }
 
-    /// The parameters of the next part's `Content-Disposition`; what is left of the part before is passed over.
+    /// Skips the rest of the current part; returns the `Content-Disposition` parameters of the next one.
     pub async fn next(&mut self) -> Result<Option<Parameters>, Problem> {
         while self.data().await?.is_some() {}
         if self.at_end().await? {
@@ -59,7 +60,7 @@ impl Parts {
         Ok(Some(disposition(&headers)))
     }
 
-    /// The next bytes of the current part, or `None` at its end.
+    /// Returns the next bytes of the current part, or `None` at its end.
     pub async fn data(&mut self) -> Result<Option<Bytes>, Problem> {
         while self.inside {
             match memmem::find(&self.buffer, &self.delimiter) {
@@ -69,33 +70,33 @@ impl Parts {
                 }
                 Some(at) => return Ok(Some(self.buffer.split_to(at).freeze())),
                 None => {
-                    let sure = self.buffer.len() - self.undecided();
-                    if sure > 0 {
-                        return Ok(Some(self.buffer.split_to(sure).freeze()));
+                    let content = self.buffer.len() - self.undecided();
+                    if content > 0 {
+                        return Ok(Some(self.buffer.split_to(content).freeze()));
                     }
-                    self.more().await?;
+                    self.read_more().await?;
                 }
             }
         }
         Ok(None)
     }
 
-    /// How many bytes at the end of the buffer may be the beginning of the delimiter.
+    /// Returns how many bytes at the end of the buffer may begin a delimiter.
     fn undecided(&self) -> usize {
         let most = self.delimiter.len().min(self.buffer.len() + 1) - 1;
         let fits = |length: &usize| self.buffer.ends_with(self.delimiter.get(..*length).unwrap_or_default());
         (1..=most).rev().find(fits).unwrap_or(0)
     }
 
-    /// Whether the delimiter that was just read is the last: two more hyphens follow.
+    /// Whether the delimiter just read is the last one: two hyphens follow.
     async fn at_end(&mut self) -> Result<bool, Problem> {
         while self.buffer.len() < 2 {
-            self.more().await?;
+            self.read_more().await?;
         }
         Ok(self.buffer.starts_with(b"--"))
     }
 
-    /// The lines between a delimiter and the empty line, the rest of the delimiter's own among them.
+    /// Reads the lines up to the empty one, including the rest of the delimiter's line.
     async fn headers(&mut self) -> Result<Bytes, Problem> {
         let mut searched = 0;
         let end = loop {
@@ -103,19 +104,19 @@ impl Parts {
             if let Some(end) = memmem::find(rest, b"\r\n\r\n") {
                 break searched + end;
             }
-            // The last three bytes may be the beginning of the end.
+            // The last three bytes may begin the empty line.
             searched = self.buffer.len().saturating_sub(3);
             if self.buffer.len() > MAX_HEADERS {
                 return Err(too_long());
             }
-            self.more().await?;
+            self.read_more().await?;
         };
         if end > MAX_HEADERS {
             return Err(too_long());
         }
         let headers = self.buffer.split_to(end).freeze();
         let _ = self.buffer.split_to(4);
-        // Behind the boundary there may be blanks, and nothing else: otherwise it was another boundary's beginning.
+        // Only blanks may follow the boundary; otherwise, it is the prefix of another one.
         let line = headers.split(|byte| *byte == b'\r').next().unwrap_or_default();
         if line.trim_ascii().is_empty() {
             Ok(headers)
@@ -124,7 +125,7 @@ impl Parts {
         }
     }
 
-    async fn more(&mut self) -> Result<(), Problem> {
+    async fn read_more(&mut self) -> Result<(), Problem> {
         let chunk = self.incoming.chunk().await?;
         self.buffer.extend_from_slice(&chunk.ok_or_else(|| malformed("the multipart body ends early"))?);
         Ok(())
@@ -158,7 +159,7 @@ mod tests {
     use crate::http::shares::Share;
     use crate::http::upload::Limits;
 
-    /// Each part's field name, file name and content, of a body that comes in chunks of `size` bytes.
+    /// Returns the field name, file name and content of each part of a body in chunks of `size` bytes.
     async fn read(body: &[u8], size: usize) -> Result<Vec<(String, Option<String>, Vec<u8>)>, Problem> {
         let chunks: Vec<_> = body.chunks(size).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect();
         let limits = Limits { bytes: 1 << 30, files: 10, wait: Duration::from_mins(1) };
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_is_read_alike_however_it_is_cut() {
+    async fn chunk_sizes_make_no_difference() {
         let body = b"preamble\r\n--b-  \r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.obj\"\r\n\
             Content-Type: text/plain\r\n\r\n\r\n--b\r\n\r\r\n--\r\n--b-\r\n\r\n\r\n--b-\r\ncontent-disposition: x; name=n\r\n\
             \r\nv\r\n--b---\r\nepilogue";
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_body_that_is_cut_off_is_refused() {
+    async fn truncated_bodies_are_refused() {
         let body = b"--b-\r\nContent-Disposition: form-data; name=file\r\n\r\ncontent\r\n--b---";
         assert_eq!(read(body, 7).await.unwrap().len(), 1);
         for length in 0..body.len() {
@@ -207,14 +208,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn headers_without_end_are_not_collected() {
+    async fn endless_headers_are_refused() {
         let endless = [b"--b-\r\nX: ".as_slice(), &vec![b'x'; 1 << 20]].concat();
         let error = read(&endless, 4096).await.unwrap_err();
         assert_eq!(error.error.detail, "the headers of a part are too long");
     }
 
     #[tokio::test]
-    async fn no_more_is_asked_for_than_is_needed() {
+    async fn no_more_chunks_are_read_than_needed() {
         let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let counter = std::sync::Arc::clone(&asked);
         let part = b"\r\n--b-\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\nx".repeat(100);

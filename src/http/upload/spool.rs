@@ -1,4 +1,4 @@
-//! One file on its way to the disk, or to memory: a small one, which is mostly all there is.
+//! Spools an uploaded file to the disk, or keeps it in memory if it is small.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,23 +12,23 @@ use crate::executor::workdir::ConversionFolder;
 use crate::http::problem::Problem;
 use crate::telemetry;
 
-/// So much is collected before a thread that may block is asked to write it; a file that is smaller stays in memory.
+/// Bytes that are collected for one blocking write. A smaller file stays in memory.
 const BATCH: usize = 128 << 10;
 
-/// Up to this, a file stays in memory while there is room for it: what is known already is answered without a file.
-const HELD: usize = 1 << 20;
-static ROOM: Semaphore = Semaphore::const_new(16);
+/// Largest file that stays in memory if a permit is free, in bytes: a cache hit then needs no file.
+const MAX_IN_MEMORY: usize = 1 << 20;
+static PERMITS: Semaphore = Semaphore::const_new(16);
 
 /// A file being hashed and written.
 pub struct Spool {
-    /// Kept by whoever writes, so that it is not removed under a write whose request was given up.
+    /// Owned by each write too, so that the folder outlives a write whose request was cancelled.
     folder: ConversionFolder,
     number: usize,
     name: String,
     sink: Option<Sink>,
-    /// For more than a batch in memory.
-    room: Option<SemaphorePermit<'static>>,
-    /// Copied together: a chunk of one byte may keep a buffer of the connection of several kilobytes.
+    /// Allows more than a batch in memory.
+    permit: Option<SemaphorePermit<'static>>,
+    /// A copy of the chunks: even a chunk of one byte may keep a whole connection buffer alive.
     pending: Vec<u8>,
     bytes: u64,
 }
@@ -40,14 +40,14 @@ struct Sink {
 }
 
 impl Spool {
-    /// The `number`th file of the request, which its sender calls `name`; the disk does not see that name.
+    /// Begins the `number`th file of a request. `name` is the client's name for it, which is not used on the disk.
     pub fn new(folder: &ConversionFolder, number: usize, name: &str) -> Self {
         Self {
             folder: folder.clone(),
             number,
             name: name.to_owned(),
             sink: None,
-            room: None,
+            permit: None,
             pending: Vec::new(),
             bytes: 0,
         }
@@ -56,37 +56,37 @@ impl Spool {
     pub async fn write(&mut self, chunk: &[u8]) -> Result<(), Problem> {
         self.bytes += chunk.len() as u64;
         self.pending.extend_from_slice(chunk);
-        if self.pending.len() < BATCH || self.holds() { Ok(()) } else { self.flush().await }
+        if self.pending.len() < BATCH || self.stays_in_memory() { Ok(()) } else { self.flush().await }
     }
 
-    /// Whether what is pending may stay in memory. Further files go to the disk, however small: each in memory costs a
-    /// descriptor later, and there may be thousands.
-    fn holds(&mut self) -> bool {
-        if self.sink.is_some() || self.number > 0 || self.pending.len() > HELD {
+    /// Whether the pending bytes may stay in memory. All files but the first go to the disk: each file in memory needs
+    /// a descriptor later, and there may be thousands.
+    fn stays_in_memory(&mut self) -> bool {
+        if self.sink.is_some() || self.number > 0 || self.pending.len() > MAX_IN_MEMORY {
             return false;
         }
-        if self.room.is_none() && self.pending.len() >= BATCH {
-            self.room = ROOM.try_acquire().ok();
+        if self.permit.is_none() && self.pending.len() >= BATCH {
+            self.permit = PERMITS.try_acquire().ok();
         }
-        self.room.is_some() || self.pending.len() < BATCH
+        self.permit.is_some() || self.pending.len() < BATCH
     }
 
     pub async fn finish(mut self) -> Result<Upload, Problem> {
-        if !self.holds() {
+        if !self.stays_in_memory() {
             self.flush().await?;
         }
         let (content, hash) = if let Some(sink) = self.sink {
             (UploadContent::File(sink.path), sink.hasher.finalize())
         } else {
             let hash = blake3::hash(&self.pending);
-            (UploadContent::Memory { bytes: self.pending, permit: self.room }, hash)
+            (UploadContent::Memory { bytes: self.pending, permit: self.permit }, hash)
         };
         Ok(Upload { content, name: self.name, bytes: self.bytes, hash })
     }
 
     async fn flush(&mut self) -> Result<(), Problem> {
         let (sink, mut pending) = (self.sink.take(), std::mem::take(&mut self.pending));
-        self.room = None;
+        self.permit = None;
         let (folder, number) = (self.folder.clone(), self.number);
         let write = move || -> io::Result<(Sink, Vec<u8>)> {
             let mut sink = if let Some(sink) = sink {
@@ -103,15 +103,15 @@ impl Spool {
             Ok((sink, pending))
         };
         let written = tokio::task::spawn_blocking(telemetry::in_span(write)).await.map_err(|error| {
-            tracing::error!(%error, "writing an upload ended early");
+            tracing::error!(%error, "the task that writes an upload failed");
             Problem::new(ErrorCode::Internal, "the upload could not be written")
         })?;
-        let (sink, pending) = written.map_err(|error| writing(&error))?;
+        let (sink, pending) = written.map_err(|error| write_error(&error))?;
         (self.sink, self.pending) = (Some(sink), pending);
         Ok(())
     }
 }
 
-fn writing(error: &io::Error) -> ConversionError {
+fn write_error(error: &io::Error) -> ConversionError {
     ConversionError::io("write the upload", error)
 }
