@@ -1,4 +1,4 @@
-//! The supervisor's counters, and the engine's use by one conversion.
+//! The supervisor's counters, and one conversion's use of the engine.
 
 use std::collections::BTreeMap;
 use std::fmt;
