@@ -33,7 +33,7 @@ pub enum Error {
 /// needs it.
 ///
 /// # Errors
-/// The error of the work folder.
+/// The error of opening the work folder.
 pub fn converter(
     workers: usize,
     admission: Admission,
@@ -50,7 +50,7 @@ pub fn limits(settings: &Engine) -> Limits {
     Limits { max_unpacked: settings.max_unpacked, ..Limits::default() }
 }
 
-/// Finds the engine of this machine, and says how to run it.
+/// Returns how to run the engine of this machine.
 ///
 /// # Errors
 /// The error if there is no engine.

@@ -39,20 +39,20 @@ struct State {
     /// A counter that orders the arrivals of conversions, the grants of slots and their releases.
     next: u64,
     /// Clients that hold slots or wait.
-    clients: HashMap<Client, Line>,
+    clients: HashMap<Client, ClientQueue>,
     /// The client that last lost a slot, and until when it may not hold all slots.
     held_back: Option<(Client, Instant)>,
 }
 
 /// One client's conversions.
 #[derive(Debug, Default)]
-struct Line {
+struct ClientQueue {
     /// By the number of the grant; the token is cancelled when the slot is taken over.
     held: BTreeMap<u64, CancellationToken>,
     /// By the number of the arrival.
     waiting: BTreeMap<u64, oneshot::Sender<Slot>>,
     /// The number of its latest release.
-    given_back: u64,
+    last_release: u64,
 }
 
 /// A slot that a conversion holds until this is dropped.
@@ -97,7 +97,7 @@ impl Slots {
 
     /// Conversions that wait.
     pub fn waiting(&self) -> usize {
-        self.lock().clients.values().map(|line| line.waiting.len()).sum()
+        self.lock().clients.values().map(|queue| queue.waiting.len()).sum()
     }
 
     fn wait(&self, client: &Client, came: u64) -> Waiting {
@@ -119,30 +119,30 @@ impl Slots {
         if state.free == 0 {
             return None;
         }
-        let last_of = |line: &Line| line.held.len() + 1 == state.slots;
-        let waiting = state.clients.iter().filter_map(|(client, line)| Some((line.rank()?, client, line)));
-        let waiting = waiting.filter(|(_, client, line)| {
-            !last_of(line) || (state.may_hold_all && state.held_back(client).is_none())
+        let last_of = |queue: &ClientQueue| queue.held.len() + 1 == state.slots;
+        let waiting = state.clients.iter().filter_map(|(client, queue)| Some((queue.rank()?, client, queue)));
+        let waiting = waiting.filter(|(_, client, queue)| {
+            !last_of(queue) || (state.may_hold_all && state.held_back(client).is_none())
         });
         let client = waiting.min_by_key(|(rank, ..)| *rank)?.1.clone();
         let given = state.number();
-        let line = state.clients.get_mut(&client)?;
-        let (came, grant) = line.waiting.pop_first()?;
+        let queue = state.clients.get_mut(&client)?;
+        let (came, grant) = queue.waiting.pop_first()?;
         let taken_over = CancellationToken::new();
-        line.held.insert(given, taken_over.clone());
+        queue.held.insert(given, taken_over.clone());
         state.free -= 1;
         Some((grant, Slot { slots: self.clone(), client, came, given, taken_over }))
     }
 
     /// Releases the slot; the second call does nothing.
-    fn give_back(&self, slot: &Slot) {
+    fn release(&self, slot: &Slot) {
         let mut state = self.lock();
         let now = state.number();
-        let Some(line) = state.clients.get_mut(&slot.client) else { return };
-        if line.held.remove(&slot.given).is_none() {
+        let Some(queue) = state.clients.get_mut(&slot.client) else { return };
+        if queue.held.remove(&slot.given).is_none() {
             return;
         }
-        line.given_back = now;
+        queue.last_release = now;
         state.free += 1;
         if let Some((_, until)) = state.held_back.as_mut().filter(|(client, _)| *client != slot.client) {
             *until = (*until).max(Instant::now() + PATIENCE);
@@ -156,10 +156,10 @@ impl Slots {
     /// `client`.
     fn take_over(&self, client: &Client) {
         let mut state = self.lock();
-        let kept = |line: &Line| line.held.values().filter(|slot| !slot.is_cancelled()).count();
+        let kept = |queue: &ClientQueue| queue.held.values().filter(|slot| !slot.is_cancelled()).count();
         let mine = state.clients.get(client).map_or(0, kept);
-        let most = state.clients.iter().max_by_key(|(_, line)| kept(line));
-        if let Some((other, most)) = most.filter(|(_, line)| kept(line) >= mine + 2)
+        let most = state.clients.iter().max_by_key(|(_, queue)| kept(queue));
+        if let Some((other, most)) = most.filter(|(_, queue)| kept(queue) >= mine + 2)
             && let Some(youngest) = most.held.values().rfind(|slot| !slot.is_cancelled())
         {
             youngest.cancel();
@@ -187,17 +187,17 @@ impl State {
 
     /// Forgets a client that neither holds a slot nor waits for one.
     fn forget(&mut self, client: &Client) {
-        if self.clients.get(client).is_some_and(|line| line.held.is_empty() && line.waiting.is_empty()) {
+        if self.clients.get(client).is_some_and(|queue| queue.held.is_empty() && queue.waiting.is_empty()) {
             self.clients.remove(client);
         }
     }
 }
 
-impl Line {
+impl ClientQueue {
     /// The rank of the client among waiting clients, the smallest first; `None` if it does not wait.
     fn rank(&self) -> Option<(usize, u64)> {
         let (oldest, _) = self.waiting.first_key_value()?;
-        Some((self.held.len(), self.given_back.max(*oldest)))
+        Some((self.held.len(), self.last_release.max(*oldest)))
     }
 }
 
@@ -210,14 +210,14 @@ impl Slot {
     /// Releases the slot and waits for another one, at the conversion's old place in its client's queue.
     pub async fn again(&mut self) {
         let waiting = self.slots.wait(&self.client, self.came);
-        self.slots.give_back(self);
+        self.slots.release(self);
         *self = waiting.turn().await;
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.give_back(self);
+        self.slots.release(self);
     }
 }
 
@@ -250,8 +250,8 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut state = self.slots.lock();
-        if let Some(line) = state.clients.get_mut(&self.client) {
-            line.waiting.remove(&self.came);
+        if let Some(queue) = state.clients.get_mut(&self.client) {
+            queue.waiting.remove(&self.came);
         }
         state.forget(&self.client);
     }

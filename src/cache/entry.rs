@@ -28,7 +28,7 @@ pub struct Result {
     /// Bytes of the one file.
     pub bytes: u64,
     pub format: Format,
-    /// The main file's name in the zip, if several files were zipped because they were several.
+    /// The main file's name in the zip, if the client did not ask for the zip.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub main: Option<Box<str>>,
     /// Whether it is a zip.

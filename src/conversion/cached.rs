@@ -32,7 +32,7 @@ use crate::domain::{ConversionError, ErrorCode, Report};
 use crate::storage::{Document, Fetched, Hash, Storage, Url};
 
 /// Results stored at a time; each keeps its conversion's folder until then. Further results are not stored.
-const STORING: usize = 32;
+const MAX_STORING: usize = 32;
 
 /// First and longest pause between two attempts to get the lease that another process holds.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -59,7 +59,7 @@ struct Inner {
     reports: Reports,
     flights: Flights<FlightOutcome>,
     storing: TaskTracker,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// Folder for large results that are fetched from a bucket.
     spool: PathBuf,
 }
@@ -89,7 +89,7 @@ pub enum CacheStatus {
     Miss,
     /// Another request ran the conversion.
     Coalesced,
-    /// The cache was not asked.
+    /// The cache was not used.
     Bypass,
 }
 
@@ -152,7 +152,7 @@ impl ResultCache {
             reports: Reports::default(),
             flights: Flights::default(),
             storing: TaskTracker::new(),
-            room: Arc::new(Semaphore::new(STORING)),
+            permits: Arc::new(Semaphore::new(MAX_STORING)),
             spool,
         }))
     }
@@ -234,7 +234,7 @@ impl ResultCache {
             if !led && !over {
                 tracing::debug!("waiting for an equal conversion that is under way");
             }
-            let ended = match timeout(left + SPARE, flight).await {
+            let ended = match timeout(left + GRACE, flight).await {
                 Ok(Some(ended)) => ended,
                 Ok(None) => FlightOutcome::Failed(ConversionError::new(
                     ErrorCode::Internal,
@@ -257,7 +257,7 @@ impl ResultCache {
                         && !led
                         && asked.elapsed() < lookup.timeout =>
                 {
-                    // The other waiting requests release this flight, too.
+                    // Lets the other waiting requests release this flight, too.
                     tokio::task::yield_now().await;
                     continue;
                 }
@@ -339,7 +339,7 @@ impl ResultCache {
         ended: Result<Arc<Artifact>, ConversionError>,
         lease: Option<Lease>,
     ) {
-        let Ok(room) = Arc::clone(&self.0.room).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.0.permits).try_acquire_owned() else {
             tracing::debug!("the store is too slow; a result is not stored");
             return;
         };
@@ -362,7 +362,7 @@ impl ResultCache {
                 drop(lease);
                 keeping.await;
             }
-            drop((room, flight));
+            drop((permit, flight));
         };
         self.0.storing.spawn(storing.in_current_span());
     }
@@ -418,7 +418,7 @@ impl ResultCache {
 }
 
 /// Extra time to wait: the conversion enforces its timeout itself, and ends a little later.
-const SPARE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(3);
 
 async fn claim(index: &dyn Index, identity: Hash) -> Lease {
     let mut pause = FIRST_PAUSE;

@@ -137,7 +137,7 @@ fn listed(names: &[&str]) -> String {
 /// Refuses a result that lacks the model's geometry or animation.
 ///
 /// # Errors
-/// `geometry_lost`, `no_animation` for a target that holds only animation, `empty_model` if nothing went in.
+/// `geometry_lost`, `no_animation` for a target that holds only animation, `empty_model` if the model is empty.
 pub fn check(input: &Contents, output: &Contents) -> Result<(), ConversionError> {
     let (before, after, target) = (&input.counts, &output.counts, output.format);
     if before.objects == 0 && before.bones == 0 {

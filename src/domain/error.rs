@@ -102,8 +102,8 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// Whether the model and the request alone cause the error, so that a retry would fail alike. Errors that load,
-    /// limits of time and memory, or this machine may cause do not count.
+    /// Whether the model and the request alone cause the error, so that a retry would fail alike. Errors that may come
+    /// from load, from limits of time and memory, or from this machine do not count.
     pub fn is_models_fault(self) -> bool {
         match self {
             ErrorCode::UnknownOption
@@ -205,27 +205,27 @@ impl ConversionError {
 
 /// Describes an error in a file's JSON without the names of our types. The text is cut, because it may quote the file.
 pub fn of_json(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    let plain = match said.split_once(", expected struct ") {
+    let text = error.to_string();
+    let plain = match text.split_once(", expected struct ") {
         Some((before, after)) => {
             let place = after.find(' ').and_then(|end| after.get(end..)).unwrap_or_default();
             format!("{before}, expected an object{place}")
         }
-        None => said,
+        None => text,
     };
     plain.chars().take(200).collect()
 }
 
 /// Removes the system's error number, which tells a user nothing.
-fn without_number(said: &str) -> &str {
-    said.rsplit_once(" (os error ").map_or(said, |(words, _)| words)
+fn without_number(text: &str) -> &str {
+    text.rsplit_once(" (os error ").map_or(text, |(words, _)| words)
 }
 
 /// Returns the text of an I/O error without the paths that directory walkers and temporary files add.
 fn without_paths(error: &std::io::Error) -> String {
-    let said = error.to_string();
-    if !said.contains('/') {
-        return said;
+    let text = error.to_string();
+    if !text.contains('/') {
+        return text;
     }
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {

@@ -52,7 +52,7 @@ pub trait Executor: Send + Sync {
 
 /// One conversion, for an executor.
 pub struct Order<'a> {
-    /// The client, with which other clients share the slots.
+    /// The client; clients share the slots fairly.
     pub client: Client,
     pub folder: &'a ConversionFolder,
     pub task: Task,

@@ -77,6 +77,6 @@ pub struct ChildSuccess {
 pub struct Version {
     /// `5.0.1`
     pub blender: String,
-    /// `4.10.2`, or empty where the VRM add-on is missing.
+    /// `4.10.2`, or empty if the VRM add-on is missing.
     pub vrm_addon: String,
 }

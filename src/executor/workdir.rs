@@ -39,7 +39,7 @@ pub struct WorkDir(Arc<Run>);
 struct Run {
     base: PathBuf,
     folder: PathBuf,
-    /// Locked, which tells other processes that this one is alive.
+    /// The lock file, whose lock tells other processes that this one is alive.
     _lock: File,
 }
 
@@ -141,7 +141,7 @@ impl ConversionFolder {
         &self.0.path
     }
 
-    /// Makes `in/`, `out/` and `tmp/` where they are missing.
+    /// Makes `in/`, `out/` and `tmp/` if they are missing.
     ///
     /// # Errors
     /// The error of the file system.

@@ -49,8 +49,8 @@ pub enum Command {
 pub struct Hello {
     pub protocol: u32,
     pub sandbox: SandboxMode,
-    /// The seccomp program of the children, base64 of an array of `struct sock_filter`; empty where the
-    /// sandbox is off or the machine is not supported.
+    /// The seccomp program of the children, base64 of an array of `struct sock_filter`; empty if the sandbox is off or
+    /// the machine is not supported.
     pub seccomp: String,
     /// Folders that children may read, besides the engine's own and the system's libraries.
     pub readable: Vec<PathBuf>,
@@ -99,7 +99,7 @@ pub enum Event {
     Progress {
         id: u64,
         stage: Stage,
-        /// 0 to 1 within the stage, where it is known.
+        /// 0 to 1 within the stage, if known.
         #[serde(default)]
         fraction: Option<f64>,
     },
@@ -117,7 +117,7 @@ pub struct Ready {
     pub protocol: u32,
     /// `5.0.1`
     pub blender: String,
-    /// `4.10.2`, or empty where the VRM add-on is missing.
+    /// `4.10.2`, or empty if the VRM add-on is missing.
     pub vrm_addon: String,
     /// Parts of the sandbox that this kernel or machine lacks: `landlock`, `seccomp`, …
     pub sandbox_missing: Vec<String>,

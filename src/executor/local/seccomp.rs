@@ -217,7 +217,7 @@ const REFUSED: &[c_long] = &[
     libc::SYS__sysctl,
 ];
 
-/// The program for this machine, base64 of an array of `struct sock_filter`; empty where it is not supported.
+/// The program for this machine, base64 of an array of `struct sock_filter`; empty if it is not supported.
 ///
 /// # Errors
 /// The error of compiling the program, which is a mistake in this file.
