@@ -1,4 +1,4 @@
-//! What can go wrong with a conversion, as a stable list of codes and one sentence each.
+//! Errors of a conversion: a stable list of codes, with one sentence each.
 
 use std::fmt;
 
@@ -102,8 +102,8 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// Whether it lies in the model and in what was asked for, so that another try would end alike. What may come of
-    /// the load, of limits of time and memory, or of this machine is ours.
+    /// Whether the model and the request alone cause the error, so that a retry would fail alike. Errors that may come
+    /// from load, from limits of time and memory, or from this machine do not count.
     pub fn is_models_fault(self) -> bool {
         match self {
             ErrorCode::UnknownOption
@@ -124,7 +124,7 @@ impl ErrorCode {
             | ErrorCode::ExportFailed
             | ErrorCode::GeometryLost
             | ErrorCode::OutputTooLarge => true,
-            // A crash may be the system's, which kills what is largest when memory runs out.
+            // A crash may come from the kernel, which kills the largest process when memory runs out.
             ErrorCode::EngineCrashed
             | ErrorCode::MemoryLimit
             | ErrorCode::Timeout
@@ -136,7 +136,7 @@ impl ErrorCode {
             | ErrorCode::QueueFull
             | ErrorCode::ShuttingDown
             | ErrorCode::Internal
-            // And these are of requests, not of conversions.
+            // Errors of requests, not of conversions.
             | ErrorCode::NoFile
             | ErrorCode::NoFileName
             | ErrorCode::NoExtension
@@ -178,7 +178,7 @@ impl ConversionError {
         Self { code, detail: one_line(&detail.into()) }
     }
 
-    /// A result that would have more than `most` bytes.
+    /// The error of a result that would have more than `most` bytes.
     pub fn output_too_large(most: u64) -> Self {
         let detail = format!(
             "the result would be larger than {} MiB; give the model less detail or fewer copies of it, or raise \
@@ -188,9 +188,9 @@ impl ConversionError {
         Self::new(ErrorCode::OutputTooLarge, detail)
     }
 
-    /// An I/O error while doing `what` ("write the result"); a full disk gets its own code, and an error of ours that
-    /// came through a reader or writer is that error. Of paths that libraries put into their errors, none gets into the
-    /// sentence.
+    /// The error of an I/O failure while doing `what` ("write the result"). A full disk gets its own code. A
+    /// [`ConversionError`] that came through a reader or writer is returned as it is. Paths that libraries put into
+    /// their errors are left out.
     pub fn io(what: &str, error: &std::io::Error) -> Self {
         if let Some(ours) = error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()) {
             return ours.clone();
@@ -203,29 +203,29 @@ impl ConversionError {
     }
 }
 
-/// What is wrong with a file's JSON, without the names of our types. It may quote what the file says, which is cut.
+/// Describes an error in a file's JSON without the names of our types. The text is cut, because it may quote the file.
 pub fn of_json(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    let plain = match said.split_once(", expected struct ") {
+    let text = error.to_string();
+    let plain = match text.split_once(", expected struct ") {
         Some((before, after)) => {
             let place = after.find(' ').and_then(|end| after.get(end..)).unwrap_or_default();
             format!("{before}, expected an object{place}")
         }
-        None => said,
+        None => text,
     };
     plain.chars().take(200).collect()
 }
 
-/// The system's numbers of its errors tell a user nothing.
-fn without_number(said: &str) -> &str {
-    said.rsplit_once(" (os error ").map_or(said, |(words, _)| words)
+/// Removes the system's error number, which tells a user nothing.
+fn without_number(text: &str) -> &str {
+    text.rsplit_once(" (os error ").map_or(text, |(words, _)| words)
 }
 
-/// What an I/O error says, or the system's error behind it: directory walkers and temporary files add their paths.
+/// Returns the text of an I/O error without the paths that directory walkers and temporary files add.
 fn without_paths(error: &std::io::Error) -> String {
-    let said = error.to_string();
-    if !said.contains('/') {
-        return said;
+    let text = error.to_string();
+    if !text.contains('/') {
+        return text;
     }
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
@@ -237,8 +237,8 @@ fn without_paths(error: &std::io::Error) -> String {
     error.kind().to_string()
 }
 
-/// A sentence on one line, whatever names from a model are in it: no control characters, with which a name could
-/// break a log or write to a terminal as it likes, and none that turn the direction of the rest.
+/// Returns the text on one line. Names from a model may hold control characters, which could break a log or write to a
+/// terminal, and characters that turn the direction of text; both become spaces.
 pub fn one_line(text: &str) -> String {
     let harmful = |c: char| {
         c.is_control()

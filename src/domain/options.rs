@@ -67,12 +67,12 @@ pub enum Kind {
     String { values: &'static [&'static str] },
 }
 
-/// What there is to say of one option, for help texts and the API document.
+/// The description of one option, for help texts and the API document.
 #[derive(Debug)]
 pub struct OptionInfo {
     pub name: &'static str,
     pub kind: Kind,
-    /// The same for people.
+    /// The possible values, for people.
     pub values: &'static str,
     pub default: &'static str,
     pub help: &'static str,

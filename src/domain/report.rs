@@ -23,7 +23,7 @@ pub struct Report {
     pub timings: Timings,
 }
 
-/// Most clips that a report names, and most of its other lists.
+/// Most clips in a report, and most entries of its other lists.
 const MAX_CLIPS: usize = 1000;
 const MAX_LISTED: usize = 200;
 
@@ -32,7 +32,7 @@ const MAX_NAME: usize = 200;
 const MAX_SENTENCE: usize = 1000;
 
 impl Report {
-    /// Shortens lists, names and sentences to what a person may want to read; how much was left out is said. A model
+    /// Shortens lists, names and sentences to what a person may want to read, and adds how much was left out. A model
     /// may hold as many names as it has bytes, and reports are kept in memory.
     pub fn shorten(&mut self) {
         for contents in [&mut self.input, &mut self.output] {
@@ -49,7 +49,7 @@ impl Report {
         }
     }
 
-    /// About how much memory it takes, in bytes.
+    /// Approximate memory of the report, in bytes.
     pub fn size(&self) -> usize {
         let texts =
             |texts: &[String]| texts.iter().map(|text| size_of::<String>() + text.len()).sum::<usize>();
@@ -62,14 +62,14 @@ impl Report {
     }
 }
 
-/// Ends a text that is too long with `…`, and gives back its memory.
+/// Cuts a text that is too long, ends it with `…`, and releases its memory.
 fn cut(text: &mut String, most: usize) {
     if let Some((end, _)) = text.char_indices().nth(most) {
         *text = format!("{}…", text.get(..end).unwrap_or_default());
     }
 }
 
-/// Cuts a list, and gives back its memory; how many entries were left out.
+/// Cuts a list, releases its memory, and returns how many entries were left out.
 fn cut_list<T>(list: &mut Vec<T>, most: usize) -> usize {
     let more = list.len().saturating_sub(most);
     if more > 0 {
