@@ -78,8 +78,9 @@ class Job:
             self.warnings.append(clause)
 
     def lose(self, kind: str, count: int, reason: str, **details: object) -> None:
-        """Adds a loss."""
-        self.losses.append(Loss(kind, count, reason, **details))
+        """Adds a loss, unless ``count`` is 0."""
+        if count:
+            self.losses.append(Loss(kind, count, reason, **details))
 
 
 def counted(number: int, noun: str) -> str:

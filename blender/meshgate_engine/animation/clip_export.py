@@ -17,9 +17,8 @@ def choose_one(job: Job, item: bpy.types.Object, found: list[clips.Clip]) -> cli
         return None
     current = item.animation_data.action if item.animation_data else None
     chosen = next((clip for clip in mine if clip.action == current), mine[0])
-    if len(found) > 1:
-        names = tuple(clip.name for clip in found if clip is not chosen)
-        job.lose("other clips", len(names), "one clip", total=len(found), names=names)
+    names = tuple(clip.name for clip in found if clip is not chosen)
+    job.lose("other clips", len(names), "one clip", total=len(found), names=names)
     return chosen
 
 

@@ -54,10 +54,8 @@ def report_lost_motion(job: Job) -> None:
         item for item in shown if item.type in _SURFACES and (_has_motion(item.data) or _may_change(item, found))
     ]
     changing = _find_changing(surfaces, found) if surfaces else ()
-    emitters = sum(map(_emitter_count, shown))
-    for kind, count in (("surface motion", len(changing)), ("particle motion", emitters)):
-        if count:
-            job.lose(kind, count, "no such thing")
+    job.lose("surface motion", len(changing), "no such thing")
+    job.lose("particle motion", sum(map(_emitter_count, shown)), "no such thing")
 
 
 def _has_motion(data: bpy.types.ID) -> bool:

@@ -81,6 +81,5 @@ def clear() -> None:
 
 def report_other_scenes(job: Job) -> None:
     """Reports that scenes besides the active one are lost; a .blend keeps them."""
-    others = len(bpy.data.scenes) - 1
-    if others and job.output_format != "blend":
-        job.lose("other scenes", others, "active scene")
+    if job.output_format != "blend":
+        job.lose("other scenes", len(bpy.data.scenes) - 1, "active scene")

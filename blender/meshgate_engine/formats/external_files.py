@@ -41,8 +41,7 @@ def _empty_computed_paths(job: Job) -> None:
                     tree.links.remove(link)
                 socket.default_value = ""
                 count += 1
-    if count:
-        job.lose("computed paths", count, "computed")
+    job.lose("computed paths", count, "computed")
 
 
 def _empty_paths(job: Job) -> None:
@@ -121,9 +120,8 @@ def make_libraries_local() -> None:
 def report_unpacked(job: Job) -> None:
     """Reports image sequences and movies, which a .blend cannot pack."""
     left = [image for image in bpy.data.images if image.source in {"SEQUENCE", "MOVIE"} and image.users]
-    if left:
-        names = sorted(texture_files.name(image) for image in left)
-        job.lose("moving images", len(left), "files of images", names=tuple(names))
+    names = sorted(texture_files.name(image) for image in left)
+    job.lose("moving images", len(left), "files of images", names=tuple(names))
 
 
 def _is_inside(path: str) -> bool:

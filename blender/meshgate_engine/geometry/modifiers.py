@@ -36,9 +36,9 @@ def apply(job: Job, *, scaled: bool) -> None:
             job.lose("mesh motion", len(lost), "changing meshes")
         else:
             job.lose("clips", 1, "changing meshes")
-    elif lost and other_motion:
+    elif other_motion:
         job.lose("mesh motion", len(lost), "changing meshes")
-    elif lost:
+    else:
         job.lose("mesh motion by modifiers", len(lost), "scaled" if scaled else "skinned")
     modified = [item for item in modified if item in lost or item not in changing]
     for item in [item for item in modified if item.data.shape_keys]:

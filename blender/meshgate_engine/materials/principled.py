@@ -57,14 +57,10 @@ def _report(job: Job, counts: _Counts) -> None:
         verb, beside = ("s that tint", "them") if counts.tinted > 1 else (" that tints", "it")
         both = f"not every reader of {target} multiplies them"
         job.warn(f"the colour{verb} {counted(counts.tinted, 'texture')} came out beside {beside}: {both}")
-    if counts.vertex_coloured:
-        job.lose("texture tint", counts.vertex_coloured, "no mix")
-    if counts.has_other_nodes:
-        job.lose("texture nodes", counts.has_other_nodes, "as they are")
-    if counts.cut:
-        job.lose("feature", counts.cut, "no cutoff", name="sharp edges of alpha")
-    if counts.unlit:
-        job.lose("unlit", counts.unlit, "lit only")
+    job.lose("texture tint", counts.vertex_coloured, "no mix")
+    job.lose("texture nodes", counts.has_other_nodes, "as they are")
+    job.lose("feature", counts.cut, "no cutoff", name="sharp edges of alpha")
+    job.lose("unlit", counts.unlit, "lit only")
 
 
 class _Material:

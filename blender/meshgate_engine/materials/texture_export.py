@@ -40,8 +40,6 @@ def write_files(job: Job) -> None:
 def _drop_all(job: Job) -> None:
     """Removes all textures from a result that is a single file and cannot hold them."""
     unwanted = texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
-    if not unwanted:
-        return
     _drop(list(unwanted))
     job.lose("textures", len(unwanted), "single file")
 

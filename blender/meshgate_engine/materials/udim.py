@@ -31,8 +31,7 @@ def split_tiles(job: Job) -> None:
         first = tiles.image(image, _FIRST)
         if first:
             image.user_remap(first)
-    if left:
-        job.lose("tiles", len(left), "no tiles")
+    job.lose("tiles", len(left), "no tiles")
     if len(left) < len(tiled):
         count = counted(len(tiled), "texture")
         job.warn(f"the tiles of {count} became textures, with a material each: {job.output_format} holds no tiles")

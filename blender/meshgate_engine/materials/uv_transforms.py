@@ -75,10 +75,8 @@ def apply(job: Job) -> None:
 
 def _report(job: Job, counts: _Counts) -> None:
     target = job.output_format
-    if counts.placed_by_nodes:
-        job.lose("texture placement", counts.placed_by_nodes, "UVs only")
-    if counts.other_uvs:
-        job.lose("texture UVs", counts.other_uvs, "UVs of the colour")
+    job.lose("texture placement", counts.placed_by_nodes, "UVs only")
+    job.lose("texture UVs", counts.other_uvs, "UVs of the colour")
     if counts.transformed:
         own = "places of their own" if counts.transformed > 1 else "a place of its own"
         count = counted(counts.transformed, "texture")

@@ -32,13 +32,12 @@ def report_losses(job: Job) -> None:
         for part in _PARTS:
             # A clip that has nothing else is missing in the counts.
             lost = sum(part in kinds and bool(kinds - not_held) for kinds in changed)
-            if lost and part in not_held:
+            if part in not_held:
                 job.lose(part, lost, "no such motion")
-    changing = sum(map(_is_animated, texture_usage.materials(scene.objects())))
-    strips = _arranged_strips()
-    if strips and job.target.clips not in {Clips.NONE, Clips.SCENE}:
-        job.lose("strips", strips, "clips as they are")
-    if changing and job.target.materials:
+    if job.target.clips not in {Clips.NONE, Clips.SCENE}:
+        job.lose("strips", _arranged_strips(), "clips as they are")
+    if job.target.materials:
+        changing = sum(map(_is_animated, texture_usage.materials(scene.objects())))
         job.lose("material changes", changing, "changing materials")
 
 

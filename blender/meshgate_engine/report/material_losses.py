@@ -20,6 +20,5 @@ def report_losses(job: Job) -> None:
             held = word in row.material_features and (row.textured_features or not is_texture)
             lost[word] += not held
     for word, count in sorted(lost.items()):
-        if count:
-            reason = "written without" if row.module == "usd" and word in _UNWRITTEN else "holds none"
-            job.lose("feature", count, reason, name=word)
+        reason = "written without" if row.module == "usd" and word in _UNWRITTEN else "holds none"
+        job.lose("feature", count, reason, name=word)

@@ -19,8 +19,7 @@ def report_losses(job: Job) -> None:
     counts = {kind: sum(item.type == kind for item in lost) for kind in _KINDS}
     counts["hair particles"] = sum(map(_hairs, scene.meshes()))
     for kind, count in counts.items():
-        if count:
-            job.lose(kind, count, "holds none")
+        job.lose(kind, count, "holds none")
 
 
 def _hairs(item: bpy.types.Object) -> int:

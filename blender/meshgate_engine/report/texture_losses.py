@@ -26,9 +26,8 @@ def report_lost(job: Job, before: list[str], after: list[str], parts: dict[str, 
     left = sorted(_plain(name) for name in after if _plain(name) not in of)
     left += {of[_plain(name)] for name in after if _plain(name) in of} - set(left)
     gone = [name for name in before if _plain(name) not in left]
-    if not gone or len(gone) != len(before) - len(left):
-        return
-    job.lose("textures", len(gone), "names", total=len(before) if left else 0, names=tuple(gone))
+    if len(gone) == len(before) - len(left):
+        job.lose("textures", len(gone), "names", total=len(before) if left else 0, names=tuple(gone))
 
 
 def names_in_result(job: Job) -> list[str]:
