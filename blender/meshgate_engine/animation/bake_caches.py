@@ -11,7 +11,7 @@ from ..blender_api import actions, scene
 from . import keyframes, sample_limit
 
 _CONSTRAINT = "TRANSFORM_CACHE"
-_MODIFIER = "MESH_SEQUENCE_CACHE"
+MODIFIER = "MESH_SEQUENCE_CACHE"
 
 
 def has_motion() -> bool:
@@ -26,7 +26,7 @@ def has_cached_meshes() -> bool:
 
 def is_cached(item: bpy.types.Object) -> bool:
     """Whether Blender reads the shape of the mesh from its file in each frame."""
-    return any(modifier.type == _MODIFIER for modifier in item.modifiers)
+    return any(modifier.type == MODIFIER for modifier in item.modifiers)
 
 
 def still_reads_file(source: str) -> bool:

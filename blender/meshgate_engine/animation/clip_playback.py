@@ -26,9 +26,9 @@ def activate_all(scene: bpy.types.Scene, playing: list[clips.Clip]) -> None:
         if data and data.action:
             data.action = None
             # Otherwise the next clip begins with the blend shapes of this one.
-            _reset_pose(owner)
+            reset_pose(owner)
     for armature in model.armatures():
-        _reset_pose(armature)
+        reset_pose(armature)
     for clip in reversed(playing):
         for owner, slot in clip.parts:
             actions.assign(owner, clip.action, slot)
@@ -41,14 +41,14 @@ def play(clip: clips.Clip, keeping: Container[bpy.types.Object]) -> None:
     """
     for owner, slot in clip.parts:
         if owner not in keeping or owner.animation_data is None or owner.animation_data.action != clip.action:
-            _reset_pose(owner)
+            reset_pose(owner)
         actions.assign(owner, clip.action, slot)
         # NLA tracks play other clips.
         owner.animation_data.use_nla = False
 
 
-def _reset_pose(owner: bpy.types.ID) -> None:
-    """Resets the pose of a skeleton, or the values of blend shapes."""
+def reset_pose(owner: bpy.types.ID | None) -> None:
+    """Resets the pose of a skeleton, or the values of blend shapes; does nothing to anything else."""
     for block in getattr(owner, "key_blocks", ()):
         block.value = 0.0
     for bone in owner.pose.bones if getattr(owner, "pose", None) else ():
@@ -98,9 +98,4 @@ def remove_animation() -> None:
     for action in list(bpy.data.actions):
         bpy.data.actions.remove(action)
     for owner in moving:
-        if owner.id_type == "KEY":
-            for block in owner.key_blocks:
-                block.value = 0.0
-        elif getattr(owner, "pose", None):
-            for bone in owner.pose.bones:
-                bone.matrix_basis.identity()
+        reset_pose(owner)

@@ -1,12 +1,9 @@
 """Finds geometry whose shape changes over time by modifiers, or because it is a curve, text or metaball."""
 
-import contextlib
-from collections.abc import Iterator
-
 import bpy
 import numpy as np
 
-from ..blender_api import arrays, scene
+from ..blender_api import arrays, attributes, scene
 from ..capabilities import Clips
 from ..job import Job
 from . import clip_playback, clips
@@ -34,7 +31,8 @@ def changing_meshes() -> set[bpy.types.Object]:
     changing = {item for item in suspects if any(modifier.type in _SIMULATING for modifier in _visible_modifiers(item))}
     suspects = [item for item in suspects if item not in changing]
     if suspects:
-        with _without_skins_and_shapes(suspects):
+        skeletons = [modifier for item in suspects for modifier in item.modifiers if modifier.type == _SKELETON]
+        with attributes.changed(skeletons, show_viewport=False), attributes.without_shape_keys(suspects):
             changing |= _find_changing(suspects, found)
     return changing
 
@@ -85,25 +83,6 @@ def _may_change(item: bpy.types.Object, found: list[clips.Clip]) -> bool:
     drivers = item.animation_data.drivers if item.animation_data else ()
     paths = set().union(*parts, (curve.data_path for curve in drivers))
     return bool(shown) and any(path.startswith("modifiers[") for path in paths)
-
-
-@contextlib.contextmanager
-def _without_skins_and_shapes(items: list[bpy.types.Object]) -> Iterator[None]:
-    """Turns the skeletons and blend shapes of the objects off."""
-    skeletons = [modifier for item in items for modifier in item.modifiers if modifier.type == _SKELETON]
-    shown = [modifier.show_viewport for modifier in skeletons]
-    shapes = [(item, item.show_only_shape_key, item.active_shape_key_index) for item in items if item.data.shape_keys]
-    for modifier in skeletons:
-        modifier.show_viewport = False
-    for item, _only, _index in shapes:
-        item.active_shape_key_index, item.show_only_shape_key = 0, True
-    try:
-        yield
-    finally:
-        for modifier, show in zip(skeletons, shown, strict=True):
-            modifier.show_viewport = show
-        for item, only, index in shapes:
-            item.show_only_shape_key, item.active_shape_key_index = only, index
 
 
 def _find_changing(items: list[bpy.types.Object], found: list[clips.Clip]) -> set[bpy.types.Object]:

@@ -29,10 +29,28 @@ def referenced_objects(what: bpy.types.Constraint | bpy.types.Modifier) -> Itera
             yield getattr(what, attribute.identifier)
 
 
+def unlink(item: bpy.types.Object) -> None:
+    """Takes an object out of all collections; its data stays, since other objects may use it."""
+    for collection in list(item.users_collection):
+        collection.objects.unlink(item)
+
+
+def unlink_meshes() -> None:
+    """Takes all meshes out of the scene, since evaluating them in every frame takes longer than the skeleton."""
+    for mesh in meshes():
+        unlink(mesh)
+
+
+def metres_per_unit() -> float:
+    """The length of the scene's unit in metres."""
+    units = bpy.context.scene.unit_settings
+    return 1.0 if units.system == "NONE" else units.scale_length
+
+
 def use_metres() -> float:
     """Makes the metre the scene's unit; returns the factor by which everything has to be scaled."""
+    factor = metres_per_unit()
     units = bpy.context.scene.unit_settings
-    factor = 1.0 if units.system == "NONE" else units.scale_length
     units.system, units.scale_length = "METRIC", 1.0
     return factor
 
@@ -66,6 +84,12 @@ def embedded_data() -> Iterator[bpy.types.ID]:
             found = getattr(owner, name, None)
             if isinstance(found, bpy.types.ID) and found.is_embedded_data:
                 yield found
+
+
+def unlink_socket(socket: bpy.types.NodeSocket) -> None:
+    """Removes the links to or from a socket."""
+    for link in list(socket.links):
+        socket.id_data.links.remove(link)
 
 
 def node_trees() -> list[bpy.types.NodeTree]:

@@ -23,8 +23,7 @@ def remove_hidden(job: Job) -> None:
         # All geometry is hidden, which nobody means.
         left_out = []
     for item in left_out:
-        for collection in list(item.users_collection):
-            collection.objects.unlink(item)
+        scene.unlink(item)
     for item in hidden:
         if item not in left_out:
             _show(item)

@@ -24,13 +24,8 @@ def write(job: Job) -> None:
     clip = clip_export.choose_one(job, item, found)
     sample_limit.check_clips([clip])
     clip_playback.activate(bpy.context.scene, clip)
-    for mesh in scene.meshes():
-        # The skeleton needs no mesh, and evaluating the meshes in every frame takes most of the time.
-        for collection in list(mesh.users_collection):
-            collection.objects.unlink(mesh)
-    unit = job.source_unit
-    keep_orders = job.input_format == "bvh"
-    text = _file(item, round(clip.start), round(clip.end), unit, keep_orders)
+    scene.unlink_meshes()
+    text = _file(item, round(clip.start), round(clip.end), job.source_unit, keep_orders=job.input_format == "bvh")
     try:
         Path(job.output).write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:

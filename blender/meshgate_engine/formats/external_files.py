@@ -37,8 +37,7 @@ def _empty_computed_paths(job: Job) -> None:
     for tree in scene.node_trees():
         for node in [node for node in tree.nodes if node.bl_idname.startswith(_READING_NODES)]:
             for socket in [socket for socket in node.inputs if socket.type == "STRING" and socket.is_linked]:
-                for link in list(socket.links):
-                    tree.links.remove(link)
+                scene.unlink_socket(socket)
                 socket.default_value = ""
                 count += 1
     job.lose("computed paths", count, "computed")
@@ -50,7 +49,11 @@ def _empty_paths(job: Job) -> None:
 
     def visit(owner: bpy.types.ID, path: str, _meta: object) -> str | None:
         # The path of a text is only a name: its content is in the .blend.
-        if isinstance(owner, bpy.types.Image | bpy.types.Text | bpy.types.Library) or not path or _is_inside(path):
+        if (
+            isinstance(owner, bpy.types.Image | bpy.types.Text | bpy.types.Library)
+            or not path
+            or texture_files.is_inside(path)
+        ):
             return None
         emptied.setdefault(owner, []).append(texture_files.base_name(path))
         return ""
@@ -60,7 +63,7 @@ def _empty_paths(job: Job) -> None:
     for tree in scene.node_trees():
         for node in tree.nodes:
             path = getattr(node, "filepath", "")
-            if path and not _is_inside(path):
+            if path and not texture_files.is_inside(path):
                 node.filepath = ""
                 emptied.setdefault(tree, []).append(texture_files.base_name(path))
     for owner, names in emptied.items():
@@ -76,7 +79,7 @@ def make_paths_relative(job: Job) -> None:
     folder = os.path.realpath(os.path.dirname(job.input))
 
     def visit(_owner: bpy.types.ID, path: str, _meta: object) -> str | None:
-        if not path or path.startswith("//") or not _is_inside(path):
+        if not path or path.startswith("//") or not texture_files.is_inside(path):
             return None
         relative = os.path.relpath(os.path.realpath(path), folder)
         return f"//{texture_files.base_name(path) if relative.startswith('..') else relative}"
@@ -122,9 +125,3 @@ def report_unpacked(job: Job) -> None:
     left = [image for image in bpy.data.images if image.source in {"SEQUENCE", "MOVIE"} and image.users]
     names = sorted(texture_files.name(image) for image in left)
     job.lose("moving images", len(left), "files of images", names=tuple(names))
-
-
-def _is_inside(path: str) -> bool:
-    """Whether a path leads into the conversion's folder, to a file that exists or not."""
-    real = os.path.realpath(bpy.path.abspath(path))
-    return real.startswith(os.path.realpath(os.getcwd()) + os.sep)

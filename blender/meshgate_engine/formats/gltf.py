@@ -16,7 +16,7 @@ from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
 from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
 
 from ..animation import clips, frame_rate
-from ..blender_api import scene, visibility
+from ..blender_api import attributes, scene, visibility
 from ..blender_api.addon_patches import patched
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
@@ -205,19 +205,13 @@ def _restore_still_keys(path: Path) -> None:
     glb_container.extend(path, document, more)
 
 
-@contextlib.contextmanager
-def _fps_base_inverted() -> Iterator[None]:
+def _fps_base_inverted() -> contextlib.AbstractContextManager[None]:
     """Inverts ``fps_base`` for the add-on, which multiplies by it where Blender divides: 29.97 would become 30.03.
 
     Blender 5.0; it can go when ``fps * fps_base`` is gone from the add-on.
     """
     render = bpy.context.scene.render
-    base = render.fps_base
-    render.fps_base = 1 / base
-    try:
-        yield
-    finally:
-        render.fps_base = base
+    return attributes.changed([render], fps_base=1 / render.fps_base)
 
 
 def _remove_orphans(job: Job) -> None:

@@ -44,8 +44,7 @@ def write(job: Job) -> None:
         job.warn(f"of {len(scene.armatures())} skeletons the one with most bones became the avatar's: {item.name}")
     clip_playback.activate(bpy.context.scene, None)
     for mesh in scene.meshes():
-        for block in mesh.data.shape_keys.key_blocks if mesh.data.shape_keys else ():
-            block.value = 0.0
+        clip_playback.reset_pose(mesh.data.shape_keys)
     vrm = item.data.vrm_addon_extension.vrm1
     # Otherwise the add-on poses the skeleton, and the mesh, in its idea of a T-pose.
     vrm.humanoid.pose = "restPositionPose"

@@ -100,9 +100,7 @@ def write(job: Job) -> None:
         raise ConversionError("no_animation", "the model has no animation")
     sample_limit.check_clips([clip])
     bone_mapping.assign(item, job)
-    for mesh in scene.meshes():
-        for collection in list(mesh.users_collection):
-            collection.objects.unlink(mesh)
+    scene.unlink_meshes()
     clip_playback.activate(bpy.context.scene, clip)
     _only_slot(item, clip)
     bpy.context.scene.frame_start, bpy.context.scene.frame_end = round(clip.start), round(clip.end)

@@ -2,12 +2,10 @@
 
 import bpy
 
-from ..animation import clips, mesh_animation
-from ..blender_api import scene
+from ..animation import bake_caches, clips, mesh_animation
+from ..blender_api import attributes, scene
 from ..capabilities import Clips
 from ..job import Job
-
-_CACHE = "MESH_SEQUENCE_CACHE"
 
 # Skinning stays, as targets hold it.
 _KEPT = {"ARMATURE"}
@@ -19,11 +17,11 @@ def apply(job: Job, *, scaled: bool) -> None:
     Where the target holds meshes that change over time, these keep the modifiers that change them.
     """
     target = job.output_format
-    kept = _KEPT | {_CACHE} if job.target.changing_meshes else _KEPT
+    kept = _KEPT | {bake_caches.MODIFIER} if job.target.changing_meshes else _KEPT
     modified = [item for item in scene.meshes() if _to_apply(item, kept)]
     if not modified:
         return
-    cached = [item for item in modified if any(modifier.type == _CACHE for modifier in item.modifiers)]
+    cached = list(filter(bake_caches.is_cached, modified))
     # The target holds motion, but not of meshes.
     other_motion = job.target.clips in {Clips.ALL, Clips.SCENE}
     moves = job.animation and (job.target.changing_meshes or other_motion)
@@ -54,7 +52,7 @@ def _is_kept(item: bpy.types.Object, target: str) -> bool:
 
 def apply_or_remove(job: Job, item: bpy.types.Object) -> None:
     """Applies the modifiers of a mesh whose instances became objects; with blend shapes, removes them."""
-    kept = _KEPT | {_CACHE}
+    kept = _KEPT | {bake_caches.MODIFIER}
     if not item.data.shape_keys:
         _make_real([item], kept)
         return
@@ -70,21 +68,17 @@ def _report_lost(job: Job, item: bpy.types.Object, kept: set[str]) -> None:
 
 def _make_real(modified: list[bpy.types.Object], kept: set[str]) -> None:
     muted = [modifier for item in modified for modifier in item.modifiers if modifier.type in kept]
-    shown = [modifier.show_viewport for modifier in muted]
-    for modifier in muted:
-        modifier.show_viewport = False
-    graph = bpy.context.evaluated_depsgraph_get()
-    made = [
-        bpy.data.meshes.new_from_object(item.evaluated_get(graph), preserve_all_data_layers=True, depsgraph=graph)
-        for item in modified
-    ]
-    for item, mesh in zip(modified, made, strict=True):
-        mesh.name = item.data.name
-        item.data = mesh
-        for modifier in [modifier for modifier in item.modifiers if modifier.type not in kept]:
-            item.modifiers.remove(modifier)
-    for modifier, show in zip(muted, shown, strict=True):
-        modifier.show_viewport = show
+    with attributes.changed(muted, show_viewport=False):
+        graph = bpy.context.evaluated_depsgraph_get()
+        made = [
+            bpy.data.meshes.new_from_object(item.evaluated_get(graph), preserve_all_data_layers=True, depsgraph=graph)
+            for item in modified
+        ]
+        for item, mesh in zip(modified, made, strict=True):
+            mesh.name = item.data.name
+            item.data = mesh
+            for modifier in [modifier for modifier in item.modifiers if modifier.type not in kept]:
+                item.modifiers.remove(modifier)
 
 
 def _to_apply(item: bpy.types.Object, kept: set[str]) -> list[bpy.types.Modifier]:

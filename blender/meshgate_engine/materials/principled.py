@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import bpy
 
+from ..blender_api import scene
 from ..job import Job, counted
 from . import features, node_trace, texture_baking, texture_usage
 
@@ -162,8 +163,7 @@ class _Material:
             return
         if source.image is None or max(source.factor) < 1e-6:
             if not source.has_other_nodes:
-                for link in list(to.links):
-                    self.tree.links.remove(link)
+                scene.unlink_socket(to)
                 to.default_value = (*source.factor, 1.0)
             return
         self.counts.vertex_coloured += source.vertex_coloured
@@ -216,8 +216,7 @@ class _Material:
             return
         node = source.image
         if factor == 0.0:
-            for link in list(to.links):
-                self.tree.links.remove(link)
+            scene.unlink_socket(to)
             to.default_value = 0.0
             return
         if source.channel is not None or factor != 1.0:

@@ -74,7 +74,7 @@ def _write_files(job: Job, folder: Path) -> None:
         content = packed.data if packed else Path(bpy.path.abspath(image.filepath_raw)).read_bytes()
         extension = None
         if job.output_format == "usdz":
-            extension = image_encoding.kind(content)
+            extension = image_encoding.extension_in_usdz(content)
             made = None if extension else image_encoding.png_or_exr(image, content)
             if made:
                 content, extension = made
@@ -101,10 +101,7 @@ def _free_name(image: bpy.types.Image, content: bytes, taken: set[str], wanted: 
     """A file name that no other image has, and that is safe in an .mtl file."""
     stem, _, extension = texture_files.name(image).rpartition(".")
     if not stem or extension.lower() not in image_encoding.EXTENSIONS:
-        stem, extension = (
-            texture_files.name(image),
-            next((known for magic, known in image_encoding.MAGIC if content.startswith(magic)), "png"),
-        )
+        stem, extension = texture_files.name(image), image_encoding.extension(content) or "png"
     if wanted and (wanted, extension.lower()) != ("jpg", "jpeg"):
         extension = wanted
     stem = _portable(stem)

@@ -186,8 +186,7 @@ def _bake(
             counts.transformed += 1
             continue
         counts.other_uvs += (placement.layer, placement.matrix) != (main.layer, main.matrix)
-        for link in list(node.inputs["Vector"].links):
-            node.id_data.links.remove(link)
+        scene.unlink_socket(node.inputs["Vector"])
 
 
 def _bake_into_first_layer(mesh: bpy.types.Mesh, slots: set[int], placement: _Placement, rendered: str) -> None:

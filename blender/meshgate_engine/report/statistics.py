@@ -7,7 +7,7 @@ import bpy
 import numpy as np
 
 from ..animation import bake_caches, clips
-from ..blender_api import arrays, scene
+from ..blender_api import arrays, attributes, scene
 from ..materials import texture_usage
 
 # The corners of an empty box.
@@ -74,22 +74,9 @@ def _is_humanoid(armature: bpy.types.Armature) -> bool:
 @contextlib.contextmanager
 def at_rest() -> Iterator[None]:
     """Puts skeletons into their rest pose and turns blend shapes off."""
-    armatures = {item.data: item.data.pose_position for item in scene.armatures()}
-    shaped = [item for item in scene.meshes() if item.data.shape_keys]
-    shapes = [(item, item.show_only_shape_key, item.active_shape_key_index) for item in shaped]
-    for armature in armatures:
-        armature.pose_position = "REST"
-    for item in shaped:
-        item.active_shape_key_index = 0
-        item.show_only_shape_key = True
-    try:
+    armatures = {item.data for item in scene.armatures()}
+    with attributes.changed(armatures, pose_position="REST"), attributes.without_shape_keys(scene.meshes()):
         yield
-    finally:
-        for armature, position in armatures.items():
-            armature.pose_position = position
-        for item, only, index in shapes:
-            item.show_only_shape_key = only
-            item.active_shape_key_index = index
 
 
 def _geometry() -> dict:
@@ -125,9 +112,9 @@ def _points(mesh: bpy.types.Mesh) -> np.ndarray | None:
 def _y_up(low: np.ndarray, high: np.ndarray) -> dict | None:
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         return None
-    metres = bpy.context.scene.unit_settings.scale_length if bpy.context.scene.unit_settings.system != "NONE" else 1.0
-    # Adding 0 turns -0 into 0.
+    metres = scene.metres_per_unit()
     low, high = low * metres, high * metres
+    # Adding 0 turns -0 into 0.
     return {
         "min": [round(float(value), 6) + 0.0 for value in (low[0], low[2], -high[1])],
         "max": [round(float(value), 6) + 0.0 for value in (high[0], high[2], -low[1])],
