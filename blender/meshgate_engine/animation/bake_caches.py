@@ -4,11 +4,10 @@ It becomes a clip like any other. Both formats have one timeline, so everything 
 """
 
 import bpy
-import numpy as np
 
 from .. import capabilities
 from ..blender_api import actions, scene
-from . import keyframes, sample_limit
+from . import bake_objects, keyframes, sample_limit
 
 _CONSTRAINT = "TRANSFORM_CACHE"
 MODIFIER = "MESH_SEQUENCE_CACHE"
@@ -51,7 +50,7 @@ def clip_of_cached_meshes() -> list[dict]:
 
 def bake_to_clip(name: str) -> None:
     """Makes one clip of everything that moves; ``name`` is its name if the file has none."""
-    cached = [item for item in scene.objects() if _constraints(item)]
+    cached = [bake_objects.BakedObject(item) for item in scene.objects() if _constraints(item)]
     if cached:
         _bake(cached, name)
     _merge_actions()
@@ -67,22 +66,23 @@ def _constraints(item: bpy.types.Object) -> list[bpy.types.Constraint]:
     return [constraint for constraint in item.constraints if constraint.type == _CONSTRAINT]
 
 
-def _bake(cached: list[bpy.types.Object], name: str) -> None:
+def _bake(cached: list[bake_objects.BakedObject], name: str) -> None:
     world = bpy.context.scene
     sample_limit.check_frames(world.frame_start, world.frame_end, len(cached))
     frames = range(world.frame_start, world.frame_end + 1)
-    poses = {item: np.empty((len(frames), 10), dtype=np.float32) for item in cached}
+    poses = {baked: keyframes.empty_rows(baked, len(frames)) for baked in cached}
     for row, frame in enumerate(frames):
         world.frame_set(frame)
         graph = bpy.context.evaluated_depsgraph_get()
-        for item, rows in poses.items():
+        for baked, rows in poses.items():
+            item = baked.thing
             basis = item.matrix_parent_inverse.inverted_safe() @ item.evaluated_get(graph).matrix_local
             rows[row] = keyframes.transform_row(basis, rows[row - 1] if row else None)
-    for item, rows in poses.items():
-        for constraint in _constraints(item):
-            item.constraints.remove(constraint)
-        keyframes.set_transform(item, rows[0])
-    moving = {item: rows for item, rows in poses.items() if keyframes.differ(rows)}
+    for baked, rows in poses.items():
+        for constraint in _constraints(baked.thing):
+            baked.thing.constraints.remove(constraint)
+        baked.set(rows[0])
+    moving = {baked: rows for baked, rows in poses.items() if keyframes.differ(rows)}
     if moving:
         keyframes.new_clip(name, frames, moving)
     world.frame_set(world.frame_start)
@@ -96,15 +96,12 @@ def _merge_actions() -> None:
     if len({owner.animation_data.action for owner in owners}) < 2:
         return
     kept = owners[0].animation_data.action
-    strip = kept.layers[0].strips[0]
     for owner in owners:
         action, old = owner.animation_data.action, owner.animation_data.action_slot
         if action == kept:
             continue
         slot = kept.slots.new(owner.id_type, owner.name)
-        bag = strip.channelbag(slot, ensure=True)
-        for curve in action.layers[0].strips[0].channelbag(old).fcurves:
-            bag.fcurves.new_from_fcurve(curve)
+        actions.copy_curves((action, old), (kept, slot))
         actions.assign(owner, kept, slot)
     for action in list(bpy.data.actions):
         if action != kept and not action.users:

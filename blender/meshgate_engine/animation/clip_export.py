@@ -3,8 +3,9 @@
 import math
 
 import bpy
+import numpy as np
 
-from ..blender_api import actions, arrays
+from ..blender_api import actions
 from ..capabilities import Capabilities, Clips
 from ..job import Job
 from . import clip_playback, clips, nla
@@ -43,14 +44,13 @@ def prepare(target: Capabilities) -> None:
 
 def _shift_all(scene: bpy.types.Scene, frames: int) -> None:
     """Moves all clips by ``frames``: exporters leave out what lies before frame 0."""
+
+    def shift(points: np.ndarray) -> None:
+        points[:, 0] += frames
+
+    for curve in actions.all_curves():
+        actions.change_keys(curve, shift)
     for action in bpy.data.actions:
-        for slot in action.slots:
-            for curve in actions.curves(action, slot):
-                for name in ("handle_left", "co", "handle_right"):
-                    points = arrays.get(curve.keyframe_points, name, 2)
-                    points[:, 0] += frames
-                    arrays.put(curve.keyframe_points, name, points)
-                curve.update()
         if action.use_frame_range:
             action.frame_end += frames
             action.frame_start += frames

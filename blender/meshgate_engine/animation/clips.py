@@ -89,16 +89,14 @@ def snap_to_frames() -> None:
     Times in seconds are floats: frame 30 comes back as 29.999998, and an exporter that rounds down loses it.
     """
     fps = scene.frame_rate()
-    for action in bpy.data.actions:
-        for slot in action.slots:
-            for curve in actions.curves(action, slot):
-                points = arrays.get(curve.keyframe_points, "co", 2)
-                frames, whole = points[:, 0], np.round(points[:, 0])
-                near = (frames != whole) & (np.abs(frames - whole) <= frame_rate.tolerance(fps, whole / fps))
-                if near.any():
-                    points[:, 0] = np.where(near, whole, frames)
-                    arrays.put(curve.keyframe_points, "co", points)
-                    curve.update()
+    for curve in actions.all_curves():
+        points = arrays.get(curve.keyframe_points, "co", 2)
+        frames, whole = points[:, 0], np.round(points[:, 0])
+        near = (frames != whole) & (np.abs(frames - whole) <= frame_rate.tolerance(fps, whole / fps))
+        if near.any():
+            points[:, 0] = np.where(near, whole, frames)
+            arrays.put(curve.keyframe_points, "co", points)
+            curve.update()
 
 
 def exported_to(target: Capabilities, found: list[Clip]) -> list[Clip]:

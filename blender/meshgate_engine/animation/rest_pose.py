@@ -1,14 +1,13 @@
 """Models that are not in their rest pose, and targets that cannot hold one."""
 
-from collections.abc import Iterator
-
 import bpy
 import numpy as np
+from mathutils import Matrix
 
-from ..blender_api import scene
+from ..blender_api import actions, scene
 from ..capabilities import Capabilities, Clips
 from ..job import Job
-from . import clips, keyframes
+from . import bake_bones, clips, keyframes
 
 # Smaller differences in a bone's matrix are none.
 _TOLERANCE = 1e-4
@@ -39,18 +38,12 @@ def key_static_pose(target: Capabilities) -> None:
             continue
         moved = {path for clip, slot in own for path in clips.paths(clip.action, slot)}
         moved = {path.rpartition("]")[0] for path in moved if path.startswith("pose.")}
-        for bone in [bone for bone in _posed_bones(rig) if keyframes.path(bone).rpartition("]")[0] not in moved]:
-            row = np.float32([keyframes.transform_row(bone.matrix_basis, None)])
-            keyframes.set_transform(bone, row[0])
+        posed = map(bake_bones.BakedBone, (bone for bone in rig.pose.bones if _differ(bone.matrix_basis, np.eye(4))))
+        for baked in [baked for baked in posed if baked.path.rpartition("]")[0] not in moved]:
+            row = np.float32([keyframes.transform_row(baked.thing.matrix_basis, None)])
+            baked.set(row[0])
             for clip, slot in own or [(clip, _slot(clip, rig)) for clip in found]:
-                bag = clip.action.layers[0].strips[0].channelbag(slot, ensure=True)
-                keyframes.write_rows(bag, bone, [clip.start], row)
-
-
-def _posed_bones(rig: bpy.types.Object) -> Iterator[bpy.types.PoseBone]:
-    for bone in rig.pose.bones:
-        if np.abs(np.array(bone.matrix_basis) - np.eye(4)).max() > _TOLERANCE:
-            yield bone
+                keyframes.write_rows(actions.channelbag(clip.action, slot), baked, [clip.start], row)
 
 
 def _slot(clip: clips.Clip, rig: bpy.types.Object) -> bpy.types.ActionSlot:
@@ -62,17 +55,14 @@ def _slot(clip: clips.Clip, rig: bpy.types.Object) -> bpy.types.ActionSlot:
 def _bones_are_posed() -> bool:
     bpy.context.view_layer.update()
     skeletons = {mesh.find_armature() for mesh in scene.meshes()} - {None}
-    return any(_is_posed(bone) for item in skeletons for bone in item.pose.bones)
+    return any(_differ(bone.matrix, bone.bone.matrix_local) for item in skeletons for bone in item.pose.bones)
 
 
-def _is_posed(bone: bpy.types.PoseBone) -> bool:
-    rest = bone.bone.matrix_local
-    return any(
-        abs(bone.matrix[row][column] - rest[row][column]) > _TOLERANCE for row in range(4) for column in range(4)
-    )
+def _differ(one: np.ndarray | Matrix, other: np.ndarray | Matrix) -> bool:
+    return bool((np.abs(np.array(one) - np.array(other)) > _TOLERANCE).any())
 
 
 def _shapes_are_set() -> bool:
     """Whether a blend shape has a value; the first shape key is the basis."""
-    keyframes = [item.data.shape_keys for item in scene.meshes() if item.data.shape_keys]
-    return any(block.value and not block.mute for key in keyframes for block in key.key_blocks[1:])
+    keys = [item.data.shape_keys for item in scene.meshes() if item.data.shape_keys]
+    return any(block.value and not block.mute for key in keys for block in key.key_blocks[1:])
