@@ -151,7 +151,7 @@ def _count_merged(job: Conversion) -> None:
 
 
 def _write(job: Conversion) -> None:
-    job.assigned_clips = [clip.name for clip in clips.find(bpy.context.scene) if clips.is_assigned(clip)]
+    job.assigned_clips = [clip.name for clip in clips.find() if clips.is_assigned(clip)]
     Path(job.output).parent.mkdir(parents=True, exist_ok=True)
     formats.module(job.output_format).write(job)
 

@@ -86,7 +86,7 @@ def _leaves_rest(rows: np.ndarray, rest: np.ndarray) -> bool:
 def _record_clips(groups: Groups) -> list[_Recording]:
     """Records each clip of what it affects, while all other clips play as in the file."""
     world = bpy.context.scene
-    found = clips.find(world)
+    found = clips.find()
     # Assigned clips first: the first clip written becomes the current one.
     found.sort(key=lambda clip: not clips.is_assigned(clip))
     related = {owner: _dependencies(owner) for owner, _kind in groups}
@@ -96,7 +96,7 @@ def _record_clips(groups: Groups) -> list[_Recording]:
     }
     recorded: list[_Recording] = []
     samples = 0
-    with clip_playback.restoring(world) as put_back:
+    with clip_playback.restoring() as put_back:
         for clip in found:
             affected = {key: things for key, things in groups.items() if clip in clips_of[key[0]]}
             if affected:

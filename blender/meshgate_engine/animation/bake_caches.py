@@ -38,14 +38,10 @@ def remove_unused_caches() -> None:
     bpy.data.batch_remove([cache for cache in bpy.data.cache_files if not cache.users])
 
 
-def clip_of_cached_meshes() -> list[dict]:
-    """The clip of cached meshes, which is not an action of Blender's, as the report has it; empty without one."""
+def frames_of_cached_meshes() -> int:
+    """The length of the clip of cached meshes, which is no action of Blender's, in frames after the first one."""
     world = bpy.context.scene
-    if not has_cached_meshes() or world.frame_end <= world.frame_start:
-        return []
-    fps = scene.frame_rate()
-    last = world.frame_end - world.frame_start
-    return [{"name": "Animation", "frames": last + 1, "seconds": round(last / fps, 6), "fps": fps}]
+    return max(world.frame_end - world.frame_start, 0) if has_cached_meshes() else 0
 
 
 def bake_to_clip(name: str) -> None:

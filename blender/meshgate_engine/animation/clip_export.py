@@ -13,7 +13,7 @@ from . import clip_playback, clips, nla
 
 def choose_one(job: Job, item: bpy.types.Object, found: list[clips.Clip]) -> clips.Clip | None:
     """The clip of a skeleton for a target that holds one clip; None without clips. Reports the others as lost."""
-    mine = [clip for clip in found if any(owner == item for owner, _slot in clip.parts)]
+    mine = [clip for clip in found if clip.slots_of(item)]
     if not mine:
         return None
     current = item.animation_data.action if item.animation_data else None
@@ -26,19 +26,19 @@ def choose_one(job: Job, item: bpy.types.Object, found: list[clips.Clip]) -> cli
 def prepare(target: Capabilities) -> None:
     """Sets the scene's frame range; for glTF puts every clip on a track of its own, for one timeline assigns it."""
     scene = bpy.context.scene
-    found = clips.find(scene)
+    found = clips.find()
     if not found or target.clips is Clips.SCENE:
         return
     if any(clip.start < 0 for clip in found):
         _shift_all(scene, -math.floor(min(clip.start for clip in found)))
-        found = clips.find(scene)
+        found = clips.find()
     if target.is_gltf:
-        nla.lay_on_tracks(scene, found)
+        nla.lay_on_tracks(found)
     shown = clips.exported_to(target, found)
     scene.frame_start = int(min(clip.start for clip in shown))
     scene.frame_end = max(scene.frame_start, round(max(clip.end for clip in shown)))
     if target.clips is Clips.TIMELINE:
-        clip_playback.activate_all(scene, shown)
+        clip_playback.activate(*shown)
         scene.frame_set(scene.frame_start)
 
 
@@ -54,7 +54,7 @@ def _shift_all(scene: bpy.types.Scene, frames: int) -> None:
         if action.use_frame_range:
             action.frame_end += frames
             action.frame_start += frames
-    for owner in clips.owners(scene):
+    for owner in clips.owners():
         for track in owner.animation_data.nla_tracks if owner.animation_data else ():
             # From the last to the first: strips must not overlap.
             for strip in reversed(track.strips):

@@ -6,19 +6,16 @@ from collections.abc import Callable, Container, Iterator
 
 import bpy
 
-from ..blender_api import actions
-from ..blender_api import scene as model
+from ..blender_api import actions, scene
 from . import clips
 
 
-def activate(scene: bpy.types.Scene, clip: clips.Clip | None) -> None:
-    """Assigns the clip to everything that it moves, and no clip to anything else."""
-    activate_all(scene, [clip] if clip else [])
+def activate(*playing: clips.Clip) -> None:
+    """Assigns clips to everything that they move, and no clip to anything else.
 
-
-def activate_all(scene: bpy.types.Scene, playing: list[clips.Clip]) -> None:
-    """Assigns clips that play together, and no clip to anything else; the first wins where several move one thing."""
-    for owner in clips.owners(scene):
+    Of several clips that move one thing, the first is assigned to it.
+    """
+    for owner in clips.owners():
         data = owner.animation_data
         if data:
             # NLA tracks play other clips.
@@ -27,7 +24,7 @@ def activate_all(scene: bpy.types.Scene, playing: list[clips.Clip]) -> None:
             data.action = None
             # Otherwise the next clip begins with the blend shapes of this one.
             reset_pose(owner)
-    for armature in model.armatures():
+    for armature in scene.armatures():
         reset_pose(armature)
     for clip in reversed(playing):
         for owner, slot in clip.parts:
@@ -56,15 +53,15 @@ def reset_pose(owner: bpy.types.ID | None) -> None:
 
 
 @contextlib.contextmanager
-def restoring(scene: bpy.types.Scene) -> Iterator[Callable[[], None]]:
+def restoring() -> Iterator[Callable[[], None]]:
     """Restores assigned clips, poses and the frame at the end; the function that it yields does so earlier."""
-    owners = list(clips.owners(scene))
+    owners = list(clips.owners())
     found = [(owner, owner.animation_data) for owner in owners if owner.animation_data]
     assigned = {owner: (data.action, data.action_slot, data.use_nla) for owner, data in found}
-    places = {item: item.matrix_basis.copy() for item in scene.objects if item.animation_data}
-    poses = {bone: bone.matrix_basis.copy() for rig in model.armatures() for bone in rig.pose.bones}
+    places = {item: item.matrix_basis.copy() for item in scene.objects() if item.animation_data}
+    poses = {bone: bone.matrix_basis.copy() for rig in scene.armatures() for bone in rig.pose.bones}
     shapes = {block: block.value for owner in owners for block in getattr(owner, "key_blocks", ())}
-    frame = scene.frame_current
+    frame = bpy.context.scene.frame_current
 
     def put() -> None:
         for owner in owners:
@@ -83,17 +80,16 @@ def restoring(scene: bpy.types.Scene) -> Iterator[Callable[[], None]]:
         yield put
     finally:
         put()
-        scene.frame_set(frame)
+        bpy.context.scene.frame_set(frame)
 
 
 def remove_animation() -> None:
     """Removes all animation, at the first frame of the clips; skeletons and blend shapes go to rest."""
-    scene = bpy.context.scene
-    found = clips.find(scene)
+    found = clips.find()
     moving = {owner for clip in found for owner, _slot in clip.parts}
     if found:
-        scene.frame_set(math.floor(min(clip.start for clip in found)))
-    for owner in clips.owners(scene):
+        bpy.context.scene.frame_set(math.floor(min(clip.start for clip in found)))
+    for owner in clips.owners():
         owner.animation_data_clear()
     for action in list(bpy.data.actions):
         bpy.data.actions.remove(action)

@@ -29,10 +29,14 @@ class Clip:
     end: float
     parts: tuple[tuple[bpy.types.ID, bpy.types.ActionSlot], ...]
 
+    def slots_of(self, owner: bpy.types.ID) -> list[bpy.types.ActionSlot]:
+        """The slots whose curves move an object, shape keys, camera or light."""
+        return [slot for moved, slot in self.parts if moved == owner]
 
-def find(scene: bpy.types.Scene) -> list[Clip]:
+
+def find() -> list[Clip]:
     """The clips of the scene, sorted by name."""
-    movable = list(owners(scene))
+    movable = list(owners())
     found = []
     for action in bpy.data.actions:
         parts = _parts(action, movable)
@@ -117,10 +121,10 @@ def playing_together(found: list[Clip]) -> list[Clip]:
     return list(filter(is_assigned, found)) or found[:1]
 
 
-def owners(scene: bpy.types.Scene) -> Iterator[bpy.types.ID]:
+def owners() -> Iterator[bpy.types.ID]:
     """Everything in the scene that a clip can move: objects, shape keys, cameras, lights."""
     seen = set()
-    for item in scene.objects:
+    for item in scene.objects():
         shapes = getattr(item.data, "shape_keys", None)
         for owner in (item, shapes, item.data if item.type in {"CAMERA", "LIGHT"} else None):
             if owner is not None and owner not in seen:

@@ -26,7 +26,7 @@ _TOLERANCE = 1e-5
 
 def changing_meshes() -> set[bpy.types.Object]:
     """The visible meshes whose geometry changes over time, apart from skinning and blend shapes."""
-    found = clips.find(bpy.context.scene)
+    found = clips.find()
     suspects = [item for item in scene.meshes() if item.visible_get() and _may_change(item, found)]
     changing = {item for item in suspects if any(modifier.type in _SIMULATING for modifier in _visible_modifiers(item))}
     suspects = [item for item in suspects if item not in changing]
@@ -46,7 +46,7 @@ def report_lost_motion(job: Job) -> None:
     """Reports motion that is lost when curves become meshes and particles become objects."""
     if not job.animation or job.target.clips not in {Clips.TIMELINE, Clips.ALL}:
         return
-    found = clips.find(bpy.context.scene)
+    found = clips.find()
     shown = [item for item in scene.objects() if item.visible_get()]
     surfaces = [
         item for item in shown if item.type in _SURFACES and (_has_motion(item.data) or _may_change(item, found))
@@ -79,7 +79,7 @@ def _may_change(item: bpy.types.Object, found: list[clips.Clip]) -> bool:
         modifier.type in _SIMULATING | _BY_THEMSELVES or any(scene.referenced_objects(modifier)) for modifier in shown
     ):
         return True
-    parts = [clips.paths(clip.action, slot) for clip in found for owner, slot in clip.parts if owner == item]
+    parts = [clips.paths(clip.action, slot) for clip in found for slot in clip.slots_of(item)]
     drivers = item.animation_data.drivers if item.animation_data else ()
     paths = set().union(*parts, (curve.data_path for curve in drivers))
     return bool(shown) and any(path.startswith("modifiers[") for path in paths)
@@ -88,7 +88,7 @@ def _may_change(item: bpy.types.Object, found: list[clips.Clip]) -> bool:
 def _find_changing(items: list[bpy.types.Object], found: list[clips.Clip]) -> set[bpy.types.Object]:
     world = bpy.context.scene
     changing: set[bpy.types.Object] = set()
-    with clip_playback.restoring(world) as put_back:
+    with clip_playback.restoring() as put_back:
         for clip in found[:_MOST_CLIPS] or [None]:
             put_back()
             start, end = world.frame_start, world.frame_end

@@ -18,7 +18,7 @@ def report_pose(job: Job) -> None:
 
     A report's bounds are those of the rest pose wherever a format has one.
     """
-    moving = bool(clips.find(bpy.context.scene))
+    moving = bool(clips.find())
     if job.output_format == "abc" and moving and (_bones_are_posed() or _shapes_are_set()):
         job.warn("bounds_m of the result is the box at the clip's first frame: abc holds no rest pose")
     elif (job.target.is_static or job.output_format == "abc") and (_bones_are_posed() or _shapes_are_set()):
@@ -31,9 +31,9 @@ def report_pose(job: Job) -> None:
 
 def key_static_pose(target: Capabilities) -> None:
     """Adds a key for each bone that is posed and that no clip moves: exporters begin clips with all bones at rest."""
-    found = clips.find(bpy.context.scene)
+    found = clips.find()
     for rig in scene.armatures() if found else ():
-        own = [(clip, slot) for clip in found for owner, slot in clip.parts if owner == rig]
+        own = [(clip, slot) for clip in found for slot in clip.slots_of(rig)]
         if not own and target.clips is Clips.SKELETON:
             continue
         moved = {path for clip, slot in own for path in clips.paths(clip.action, slot)}

@@ -27,7 +27,7 @@ def check(job: Job) -> None:
     # A .blend keeps the keys, and static targets have no motion; writers of one skeleton check their clip themselves.
     if target.is_static or target.clips in {Clips.SCENE, Clips.SKELETON}:
         return
-    found = clips.find(bpy.context.scene)
+    found = clips.find()
     if target.clips is Clips.TIMELINE:
         check_clips(clips.playing_together(found), most=MOST_PLAYED)
         if mesh_animation.has_modifiers():

@@ -19,11 +19,11 @@ _ORDERS = {"XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"}
 
 def write(job: Job) -> None:
     """Writes the skeleton with one clip: y up, facing +z."""
-    found = clips.find(bpy.context.scene)
+    found = clips.find()
     item = _moving_armature(found)
     clip = clip_export.choose_one(job, item, found)
     sample_limit.check_clips([clip])
-    clip_playback.activate(bpy.context.scene, clip)
+    clip_playback.activate(clip)
     scene.unlink_meshes()
     text = _file(item, round(clip.start), round(clip.end), job.source_unit, keep_orders=job.input_format == "bvh")
     try:
@@ -33,7 +33,7 @@ def write(job: Job) -> None:
 
 
 def _moving_armature(found: list[clips.Clip]) -> bpy.types.Object:
-    moving = [item for item in scene.armatures() if any(owner == item for clip in found for owner, _slot in clip.parts)]
+    moving = [item for item in scene.armatures() if any(clip.slots_of(item) for clip in found)]
     if not scene.armatures():
         raise ConversionError("no_animation", "the model has no skeleton")
     if not moving:
@@ -43,7 +43,8 @@ def _moving_armature(found: list[clips.Clip]) -> bpy.types.Object:
 
 
 def _file(item: bpy.types.Object, start: int, end: int, unit: float, keep_orders: bool) -> str:
-    bones = _depth_first(item.data)
+    # Blender lists them depth first.
+    bones = list(item.data.bones)
     index = {bone.name: number for number, bone in enumerate(bones)}
     parents = [index[bone.parent.name] if bone.parent else -1 for bone in bones]
     orders = [_order(item.pose.bones[bone.name].rotation_mode if keep_orders else "") for bone in bones]
@@ -109,16 +110,6 @@ def _joint(lines, number, depth, nested, bones, parents, offsets, tails, rest, m
         tip = " ".join(f"{value:.6f}" for value in tails[number] - rest[number])
         lines += [f"{tabs}\tEnd Site", f"{tabs}\t{{", f"{tabs}\t\tOFFSET {tip}", f"{tabs}\t}}"]
     lines.append(f"{tabs}}}")
-
-
-def _depth_first(data: bpy.types.Armature) -> list[bpy.types.Bone]:
-    ordered: list[bpy.types.Bone] = []
-    waiting = [bone for bone in data.bones if not bone.parent][::-1]
-    while waiting:
-        bone = waiting.pop()
-        ordered.append(bone)
-        waiting += list(bone.children)[::-1]
-    return ordered
 
 
 def _world(item: bpy.types.Object, matrices: list[Matrix], unit: float) -> tuple[np.ndarray, np.ndarray]:

@@ -93,7 +93,7 @@ def write(job: Job) -> None:
             export_extras=True,
             export_skins=True,
             # Without clips the pose is part of the model; with them it is a frame of one.
-            export_rest_position_armature=bool(clips.find(bpy.context.scene)),
+            export_rest_position_armature=bool(clips.find()),
             export_morph=True,
             export_morph_normal=True,
             # Point clouds and wireframes have no faces.
@@ -170,7 +170,7 @@ def _curves(gltf: glTFImporter, animation: Animation) -> list[frame_rate.Curve]:
 
 def _restore_still_keys(path: Path) -> None:
     """Restores the keys of clips in which nothing moves: the add-on keeps two, so that a clip would have two frames."""
-    frames = {clip.name: int(clip.end) - int(clip.start) + 1 for clip in clips.find(bpy.context.scene)}
+    frames = {clip.name: int(clip.end) - int(clip.start) + 1 for clip in clips.find()}
     if max(frames.values(), default=0) <= 2:
         return
     _version, text = glb_container.version_and_json(path)

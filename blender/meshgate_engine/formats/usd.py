@@ -62,7 +62,7 @@ def _load_pxr() -> ModuleType:
 
 def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
-    found = clips.find(bpy.context.scene)
+    found = clips.find()
     moving = bool(found) or mesh_animation.has_modifiers()
     _whiten_lights()
     exporting(

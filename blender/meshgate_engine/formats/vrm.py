@@ -42,7 +42,7 @@ def write(job: Job) -> None:
     bone_mapping.assign(item, job)
     if len(scene.armatures()) > 1:
         job.warn(f"of {len(scene.armatures())} skeletons the one with most bones became the avatar's: {item.name}")
-    clip_playback.activate(bpy.context.scene, None)
+    clip_playback.activate()
     for mesh in scene.meshes():
         clip_playback.reset_pose(mesh.data.shape_keys)
     vrm = item.data.vrm_addon_extension.vrm1

@@ -30,7 +30,7 @@ def apply(job: Job, *, scaled: bool) -> None:
     if cached and job.animation and other_motion:
         # The source has one timeline: all of its clip is lost, or a part of the clip that is left.
         lost = list(dict.fromkeys([*lost, *cached]))
-        if clips.find(bpy.context.scene):
+        if clips.find():
             job.lose("mesh motion", len(lost), "changing meshes")
         else:
             job.lose("clips", 1, "changing meshes")

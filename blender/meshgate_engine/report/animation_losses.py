@@ -25,7 +25,7 @@ def report_losses(job: Job) -> None:
     if not job.animation:
         return
     if job.target.clips in {Clips.TIMELINE, Clips.ALL}:
-        found = clips.find(bpy.context.scene)
+        found = clips.find()
         groups = [clips.playing_together(found)] if job.target.clips is Clips.TIMELINE else [[clip] for clip in found]
         changed = [set(_changed_parts(group)) for group in groups]
         not_held = set(_PARTS) - job.target.clip_parts

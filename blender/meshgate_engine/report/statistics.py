@@ -34,7 +34,7 @@ def counts(missing_textures: list[str]) -> dict:
         "bones": sum(len(armature.bones) for armature in armatures),
         "skins": sum(_is_skinned(item) for item in objects if item.type == "MESH"),
         "blend_shapes": sum(len(mesh.shape_keys.key_blocks) - 1 for mesh in meshes if mesh.shape_keys),
-        "clips": _clips() or bake_caches.clip_of_cached_meshes(),
+        "clips": _clips(),
         "cameras": sum(item.type == "CAMERA" for item in objects),
         "lights": sum(item.type == "LIGHT" for item in objects),
         "humanoid": any(_is_humanoid(armature) for armature in armatures),
@@ -42,15 +42,14 @@ def counts(missing_textures: list[str]) -> dict:
 
 
 def _clips() -> list[dict]:
+    """The name and length of each clip; meshes that are read from the file in each frame are a clip, too."""
     fps = scene.frame_rate()
+    found = [(clip.name, clip.end - clip.start) for clip in clips.find()]
+    if not found and (cached := bake_caches.frames_of_cached_meshes()):
+        found = [("Animation", cached)]
     return [
-        {
-            "name": clip.name,
-            "frames": round(clip.end - clip.start) + 1,
-            "seconds": round((clip.end - clip.start) / fps, 6),
-            "fps": fps,
-        }
-        for clip in clips.find(bpy.context.scene)
+        {"name": name, "frames": round(length) + 1, "seconds": round(length / fps, 6), "fps": fps}
+        for name, length in found
     ]
 
 

@@ -95,11 +95,11 @@ def _ways(path: str) -> dict:
     # As the .blend itself, since all other targets would see what is tested here.
     formats.module(target).read(Job(path, target, path, target))
     world = bpy.context.scene
-    takes = clips.find(world)
+    takes = clips.find()
     found = {}
     for take in takes or [None]:
         if take:
-            clip_playback.activate(world, take)
+            clip_playback.activate(take)
         start, end = (take.start, take.end) if take else (world.frame_start, world.frame_end)
         for moment in MOMENTS:
             world.frame_set(round(start + moment * (end - start)))

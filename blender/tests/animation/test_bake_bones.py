@@ -175,15 +175,15 @@ def _shown(path: str, clip: str | None = None) -> dict:
     if target == "blend":
         bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
         world, start, end = bpy.context.scene, 1, LAST
-        for take in clips.find(world):
+        for take in clips.find():
             if take.name == clip:
                 clip_playback.play(take, keeping=list(world.objects))
     else:
         formats.module(target).read(Job(path, target, path, target))
-        takes = {take.name: take for take in clips.find(world)}
+        takes = {take.name: take for take in clips.find()}
         if takes:
             take = takes[clip] if clip in takes else next(iter(takes.values()))
-            clip_playback.activate(world, take)
+            clip_playback.activate(take)
             start, end = round(take.start), round(take.end)
         else:
             start, end = world.frame_start, world.frame_end
@@ -256,7 +256,7 @@ def _arms(path: str) -> np.ndarray:
     os.chdir(os.path.dirname(path))
     formats.module(target).read(Job(path, target, path, "blend"))
     world = bpy.context.scene
-    (take,) = clips.find(world)
+    (take,) = clips.find()
     (rig,) = [item for item in world.objects if item.type == "ARMATURE"]
     bones = [rig.pose.bones[RIGS["unity"][name]] for name in ("leftUpperArm", "leftLowerArm", "leftHand", "rightHand")]
     found = []

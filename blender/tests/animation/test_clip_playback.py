@@ -104,9 +104,9 @@ def _shown(path: str, name: str | None = None) -> dict:
     formats.module(target).read(Job(path, target, path, "blend"))
     world = bpy.context.scene
     start, end = world.frame_start, world.frame_end
-    for take in clips.find(world) if target != "blend" else ():
+    for take in clips.find() if target != "blend" else ():
         if take.name == name:
-            clip_playback.activate(world, take)
+            clip_playback.activate(take)
             start, end = round(take.start), round(take.end)
     found: dict[str, list] = {}
     for frame in range(start, end + 1):

@@ -22,8 +22,8 @@ def poses(path: Path) -> dict:
     formats.module(target).read(Job(str(path), target, "", ""))
     scene = bpy.context.scene
     found = {}
-    for take in clips.find(scene):
-        clip_playback.activate(scene, take)
+    for take in clips.find():
+        clip_playback.activate(take)
         corners = []
         for moment in MOMENTS:
             scene.frame_set(round(take.start) + round(moment * (take.end - take.start)))
@@ -83,7 +83,7 @@ def keyed(path: Path) -> dict:
 
     target = path.suffix[1:]
     formats.module(target).read(Job(str(path), target, "", ""))
-    return {take.name: (take.start, take.end) for take in clips.find(bpy.context.scene)}
+    return {take.name: (take.start, take.end) for take in clips.find()}
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb", "usdc", "usdz", "abc", "bvh"])
