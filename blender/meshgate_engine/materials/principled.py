@@ -40,7 +40,7 @@ def link_images_directly(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     """
     baked = texture_baking.BakedImages()
     counts = _Counts()
-    for material in texture_usage.materials(bpy.context.scene.objects):
+    for material in texture_usage.scene_materials():
         if material.node_tree and material.is_editable:
             made = _Material(job, material, baked, counts)
             if job.target.is_gltf:

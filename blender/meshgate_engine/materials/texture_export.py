@@ -18,11 +18,7 @@ def drop_unreadable(job: Job) -> None:
         _drop([image for image in bpy.data.images if texture_files.is_missing(image)])
     # glTF's exporter decodes images, and leaves out those it cannot; the others copy what they are given.
     if job.target.is_gltf:
-        damaged = [
-            image
-            for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
-            if _is_damaged(image)
-        ]
+        damaged = list(filter(_is_damaged, texture_usage.scene_images()))
         for image in damaged:
             job.warn(f"a texture could not be read: {texture_files.base_name(image.filepath_raw or image.name)}")
         _drop(damaged)
@@ -39,7 +35,7 @@ def write_files(job: Job) -> None:
 
 def _drop_all(job: Job) -> None:
     """Removes all textures from a result that is a single file and cannot hold them."""
-    unwanted = texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
+    unwanted = texture_usage.scene_images()
     _drop(list(unwanted))
     job.lose("textures", len(unwanted), "single file")
 
@@ -62,7 +58,7 @@ def _write_files(job: Job, folder: Path) -> None:
     """Writes every image to a file with a unique name, by which exporters copy it."""
     taken: set[str] = set()
     changed = []
-    for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects)):
+    for image in texture_usage.scene_images():
         if image.source not in {"FILE", "GENERATED"}:
             continue
         if image.source == "GENERATED":

@@ -41,7 +41,7 @@ class _Counts:
 def apply(job: Job) -> None:
     """Bakes the placement of textures into the UVs if the target needs it, and reports what the target cannot hold."""
     target = job.target
-    images = {material: _images(material) for material in texture_usage.materials(scene.objects())}
+    images = {material: _images(material) for material in texture_usage.scene_materials()}
     if target.first_uvs_only and any(node.inputs["Vector"].is_linked for nodes in images.values() for node in nodes):
         _separate_meshes()
     users = defaultdict(dict)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import bpy
 
 from ..animation import clips
-from ..blender_api import scene
 from ..capabilities import Clips
 from ..job import Job
 from ..materials import texture_usage
@@ -37,7 +36,7 @@ def report_losses(job: Job) -> None:
     if job.target.clips not in {Clips.NONE, Clips.SCENE}:
         job.lose("strips", _arranged_strips(), "clips as they are")
     if job.target.materials:
-        changing = sum(map(_is_animated, texture_usage.materials(scene.objects())))
+        changing = sum(map(_is_animated, texture_usage.scene_materials()))
         job.lose("material changes", changing, "changing materials")
 
 

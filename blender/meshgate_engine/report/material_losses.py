@@ -2,8 +2,6 @@
 
 from collections import Counter
 
-import bpy
-
 from ..job import Job
 from ..materials import features, texture_usage
 
@@ -15,7 +13,7 @@ def report_losses(job: Job) -> None:
     """Reports features of the scene's materials that the target does not hold."""
     row = job.target
     lost = Counter()
-    for material in texture_usage.materials(bpy.context.scene.objects):
+    for material in texture_usage.scene_materials():
         for word, is_texture in features.found_in(job, material).items():
             held = word in row.material_features and (row.textured_features or not is_texture)
             lost[word] += not held

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import bpy
-
 from ..formats import glb_container
 from ..job import Job
 from ..materials import image_encoding, texture_files, texture_usage
@@ -12,9 +10,7 @@ from ..materials import image_encoding, texture_files, texture_usage
 
 def names_in_scene() -> list[str]:
     """The names of the scene's textures."""
-    return sorted(
-        texture_files.name(image) for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
-    )
+    return sorted(map(texture_files.name, texture_usage.scene_images()))
 
 
 def report_lost(job: Job, before: list[str], after: list[str], parts: dict[str, str]) -> None:

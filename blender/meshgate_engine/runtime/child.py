@@ -4,7 +4,6 @@ No model may keep a child from ending. Of what a child leaves, only ``report.jso
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import json
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import ConversionError
-from . import preload, protocol, sandbox
+from . import linux, preload, protocol, sandbox
 
 Progress = Callable[[str, float | None], None]
 Run = Callable[[dict, Progress], dict]
@@ -38,10 +37,6 @@ _MEMORY_RESERVE = 32 << 20
 
 # A disk with fewer free bytes is full.
 _NO_ROOM = 64 << 10
-
-_PR_SET_PDEATHSIG = 1
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -82,12 +77,7 @@ def flush() -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
-    _libc.fflush(None)
-
-
-def die_with_parent() -> None:
-    """Asks the kernel to kill this process when the thread that started it ends."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    linux.libc.fflush(None)
 
 
 def settle_signals() -> None:
@@ -101,7 +91,7 @@ def settle_signals() -> None:
 
 def _detach(zygote: int, log: int, progress: int, channel: int) -> None:
     os.setsid()
-    die_with_parent()
+    linux.die_with_parent()
     if os.getppid() != zygote:
         os._exit(NO_REPORT)
     signal.set_wakeup_fd(-1)

@@ -6,7 +6,7 @@ import re
 import signal
 import time
 
-from . import disk_usage, protocol
+from . import disk_usage, linux, protocol
 
 # How much of a child's output is kept, in bytes.
 _LOG_KEPT = 4096
@@ -240,9 +240,8 @@ def _read(fd: int) -> bytes | None:
 
 def _state(pid: int) -> tuple[bool, int] | None:
     """Whether the process sleeps or is stopped, and its processor time of all threads, in clock ticks."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
-        # The name, in parentheses, may hold anything.
-        fields = file.read().rpartition(")")[2].split()
+    with contextlib.suppress(OSError):
+        fields = linux.stat(f"/proc/{pid}/stat")
         return fields[0] in {"S", "T", "t"}, int(fields[11]) + int(fields[12])
     return None
 
@@ -255,8 +254,7 @@ def _all_exiting(pid: int) -> bool:
         return False
     for thread in threads:
         try:
-            with open(f"/proc/{pid}/task/{thread}/stat") as file:
-                flags = int(file.read().rpartition(")")[2].split()[6])
+            flags = int(linux.stat(f"/proc/{pid}/task/{thread}/stat")[6])
         except (FileNotFoundError, ProcessLookupError):
             continue
         if not flags & _PF_EXITING:

@@ -4,6 +4,8 @@ import contextlib
 import ctypes
 import os
 
+from . import linux
+
 # Variables that Python, the dynamic linker and Blender need to start, by prefix; none is a secret.
 _KEPT = ("PATH", "HOME", "LANG", "LC_", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHON", "BLENDER_", "OCIO", "XDG_")
 
@@ -14,9 +16,7 @@ def remove_secrets() -> None:
         if not name.startswith(_KEPT):
             del os.environ[name]
     with contextlib.suppress(OSError, ValueError, IndexError):
-        with open("/proc/self/stat") as file:
-            # Fields 50 and 51, counted from behind the name, which is in parentheses and may contain anything.
-            start, end = map(int, file.read().rpartition(")")[2].split()[47:49])
+        start, end = map(int, linux.stat("/proc/self/stat")[47:49])
         position = start
         for entry in ctypes.string_at(start, end - start).split(b"\0") if 0 < start < end else ():
             if not entry.decode("utf-8", "replace").startswith(_KEPT):

@@ -5,7 +5,6 @@ in one system call; with children it checks them once a second.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import gc
 import importlib
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from . import child, child_monitor, disk_usage, environment, preload, protocol, sandbox, thread_limit
+from . import child, child_monitor, disk_usage, environment, linux, preload, protocol, sandbox, thread_limit
 from .child import Run
 
 # How often the children are checked, in seconds.
@@ -28,8 +27,6 @@ _TICK = 1.0
 # A new zygote tidies up once it was idle for so many seconds, or at the latest before this conversion.
 _IDLE = 0.1
 _CONVERSIONS_BEFORE_TIDYING = 8
-
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 class _StartError(Exception):
@@ -41,7 +38,7 @@ def main(run: Run, load: Callable[[], None] = lambda: None) -> NoReturn:
 
     ``run`` is what children do. ``load`` imports all that it uses: before the first fork, but in a cold zygote.
     """
-    child.die_with_parent()
+    linux.die_with_parent()
     # Loading modules makes no garbage, and collecting it would take a tenth of the time.
     gc.disable()
     _compile_ahead()
@@ -77,7 +74,7 @@ def _compile_ahead() -> None:
     if "bpy" in sys.modules or os.fork() != 0:
         return
     try:
-        child.die_with_parent()
+        linux.die_with_parent()
         # An open standard stream would keep its reader waiting.
         os.closerange(0, 3)
         importlib.import_module("compileall").compile_dir(Path(__file__).parents[1], quiet=2)
@@ -156,7 +153,7 @@ class _Zygote:
         child.settle_signals()
         self._alarm = thread_limit.Alarm()
         # Processes that outlive a child become ours, and are killed.
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        linux.adopt_orphans()
 
     def serve(self) -> None:
         """Serves until the supervisor hangs up; kills the children then."""
