@@ -1,24 +1,24 @@
-"""One conversion as all modules see it: files, formats, options, and what is lost."""
+"""One conversion as all modules see it: files, formats, options, losses and warnings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from . import capabilities
 
-# The most names in a sentence.
+# The most names that a sentence lists.
 _MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Something that the target does not hold, and why; ``report/losses.py`` words kinds and reasons."""
+    """A part of the model that the target does not hold; ``report/losses.py`` has the words for kind and reason."""
 
     kind: str
     count: int
     reason: str
-    # The total, if a part of it is lost.
+    # How many there were, if some of them are left.
     total: int = 0
-    # Names of what is lost, as the wording needs them.
+    # Names that the wording uses.
     name: str = ""
     names: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
@@ -26,7 +26,10 @@ class Loss:
 
 @dataclass
 class Job:
-    """Paths are relative to the conversion's folder, which is the working directory."""
+    """The order, and what its report says besides counts.
+
+    Paths are relative to the conversion's folder, which is the working directory.
+    """
 
     input: str
     input_format: str
@@ -43,12 +46,12 @@ class Job:
     # Losses that no count shows.
     losses: list[Loss] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    # (material, socket) -> colour that tints its texture, if the exporter does not write it.
+    # (material, socket) -> colour that tints its texture, where the exporter does not write it.
     tints: dict[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def target(self) -> capabilities.Capabilities:
-        """What the output format holds."""
+        """The capabilities of the output format."""
         return capabilities.of(self.output_format)
 
     @classmethod

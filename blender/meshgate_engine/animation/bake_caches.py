@@ -1,6 +1,6 @@
-"""Bakes motion that Blender leaves in the imported file: USD and Alembic objects move by a constraint that reads it.
+"""Bakes motion that Blender reads from the imported file in each frame, by a constraint: of USD and Alembic objects.
 
-It becomes a clip like any other. Both formats have one timeline, so everything that moves is one clip.
+The motion becomes a clip like any other. Both formats have one timeline, so everything that moves is one clip.
 """
 
 import bpy

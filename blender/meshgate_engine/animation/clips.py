@@ -14,7 +14,7 @@ from ..blender_api import actions, arrays, scene
 from ..capabilities import Capabilities, Clips
 from . import frame_rate
 
-# What changes less does not move; metres or radians.
+# Smaller changes are no motion; metres or radians.
 _TOLERANCE = 1e-6
 
 
@@ -111,7 +111,7 @@ def exported_to(target: Capabilities, found: list[Clip]) -> list[Clip]:
 
 
 def last_key(clip: Clip) -> float:
-    """The frame of the last key, which may be behind the end that Blender gives the clip."""
+    """The frame of the last key, which may be later than the end that Blender gives the clip."""
     curves = [curve for _owner, slot in clip.parts for curve in actions.curves(clip.action, slot)]
     return max((float(curve.range()[1]) for curve in curves), default=clip.end)
 

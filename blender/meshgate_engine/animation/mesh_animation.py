@@ -8,19 +8,21 @@ from ..capabilities import Clips
 from ..job import Job
 from . import clip_playback, clips
 
-# Blender's types of objects that become meshes, and kinds of particles that become objects: neither keeps its motion.
+# Blender's types of objects that become meshes, and kinds of particles that become objects: both lose their motion.
 _SURFACES = {"CURVE", "SURFACE", "FONT", "META"}
 _INSTANCES = {"OBJECT", "COLLECTION"}
 _SKELETON = "ARMATURE"
 
-# Simulations need every frame in order, so that looking at some frames shows nothing.
+# Simulations need every frame in order, so comparing some frames would show nothing.
 _SIMULATING = {"CLOTH", "SOFT_BODY"}
-_BY_THEMSELVES = {"WAVE", "OCEAN", "BUILD", "EXPLODE", "MESH_CACHE", "NODES", "FLUID"}
+
+# These may change a mesh over time without any keys.
+_TIME_DEPENDENT = {"WAVE", "OCEAN", "BUILD", "EXPLODE", "MESH_CACHE", "NODES", "FLUID"}
 
 # How many frames of a clip, and how many clips, are compared.
 _MOST_FRAMES, _MOST_CLIPS = 5, 8
 
-# In metres: vertices that move less stay.
+# Smaller motions of a vertex are none; metres.
 _TOLERANCE = 1e-5
 
 
@@ -76,7 +78,7 @@ def _visible_modifiers(item: bpy.types.Object) -> list[bpy.types.Modifier]:
 def _may_change(item: bpy.types.Object, found: list[clips.Clip]) -> bool:
     shown = _visible_modifiers(item)
     if any(
-        modifier.type in _SIMULATING | _BY_THEMSELVES or any(scene.referenced_objects(modifier)) for modifier in shown
+        modifier.type in _SIMULATING | _TIME_DEPENDENT or any(scene.referenced_objects(modifier)) for modifier in shown
     ):
         return True
     parts = [clips.paths(clip.action, slot) for clip in found for slot in clip.slots_of(item)]

@@ -1,4 +1,4 @@
-"""Models that are not in their rest pose, and targets that cannot hold one."""
+"""Keeps poses where the target holds them in clips only, and reports poses that it cannot hold."""
 
 import bpy
 import numpy as np
@@ -14,7 +14,7 @@ _TOLERANCE = 1e-4
 
 
 def report_pose(job: Job) -> None:
-    """Reports what becomes of the pose, once the clips are prepared for the target.
+    """Reports a pose that is lost or that the bounds do not show; call it once the clips are prepared for the target.
 
     A report's bounds are those of the rest pose wherever a format has one.
     """

@@ -1,4 +1,4 @@
-"""Files that a .blend refers to: none outside of the model is read, and no path of this machine gets into a result."""
+"""Files that a .blend refers to: none outside of the model is read, and results contain no path of this machine."""
 
 import os
 
@@ -11,7 +11,7 @@ from ..materials import texture_files
 # Nodes that read a file when a mesh is evaluated: text, tables, meshes, volumes.
 _READING_NODES = "GeometryNodeImport"
 
-# Nearly as long as a folder and a name may be, which some paths are split into.
+# Nearly as long as the longest folder and the longest name: Blender splits some paths into both.
 _FILLING = "/" * 760 + "x" * 250
 
 
@@ -32,7 +32,7 @@ def remove_outside(job: Job) -> None:
 
 
 def _empty_computed_paths(job: Job) -> None:
-    """Unlinks paths that nodes or modifiers compute: they cannot be checked before they are read."""
+    """Unlinks paths that nodes or modifiers compute: they cannot be checked before Blender reads the files."""
     count = 0
     for tree in scene.node_trees():
         for node in [node for node in tree.nodes if node.bl_idname.startswith(_READING_NODES)]:
@@ -75,7 +75,7 @@ def _empty_paths(job: Job) -> None:
 
 
 def make_paths_relative(job: Job) -> None:
-    """Makes paths in the conversion's folder relative to the result, so that they tell nothing of this machine."""
+    """Makes paths in the conversion's folder relative to the result, so that they reveal nothing of this machine."""
     folder = os.path.realpath(os.path.dirname(job.input))
 
     def visit(_owner: bpy.types.ID, path: str, _meta: object) -> str | None:
@@ -88,11 +88,11 @@ def make_paths_relative(job: Job) -> None:
     for image in bpy.data.images:
         for packed in image.packed_files:
             packed.filepath = f"//textures/{texture_files.base_name(packed.filepath) or image.name}"
-    _clear_behind_paths()
+    _clear_remains_of_paths()
 
 
-def _clear_behind_paths() -> None:
-    """Overwrites what longer paths have left behind shorter ones: Blender saves all bytes that a path may have."""
+def _clear_remains_of_paths() -> None:
+    """Overwrites the remains of longer paths behind shorter ones: Blender saves the whole buffer of a path."""
     paths = []
 
     def fill(_owner: bpy.types.ID, path: str, _meta: object) -> str:

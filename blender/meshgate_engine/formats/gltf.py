@@ -1,4 +1,4 @@
-"""glTF 2.0: reads glb and gltf, writes glb. The service makes a gltf of that by itself."""
+"""glTF 2.0: reads glb and gltf, writes glb. The service converts that to gltf itself."""
 
 import contextlib
 import json

@@ -18,7 +18,7 @@ from . import glb_container, gltf
 
 
 def read(job: Job) -> str:
-    """Imports the avatar. The add-on does not ask for its licence: who sends a file may use it."""
+    """Imports the avatar. The add-on does not ask about the licence, since the sender of a file may use it."""
     os.environ["BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION"] = "true"
     with bone_mapping.without_candidate_updates():
         importing(
@@ -62,7 +62,7 @@ def write(job: Job) -> None:
             export_try_sparse_sk=True,
             ignore_warning=True,
         )
-    _finish(job, vrm.meta.contact_information)
+    _check(job, vrm.meta.contact_information)
 
 
 @contextlib.contextmanager
@@ -83,7 +83,8 @@ def _active_vertex_colours() -> Iterator[None]:
         yield
 
 
-def _finish(job: Job, contact: str) -> None:
+def _check(job: Job, contact: str) -> None:
+    """Checks that the file is an avatar, and adds contact information, which VRM add-on 4.10.2 does not write."""
     try:
         document, buffer = glb_container.load(Path(job.output))
         vrm = document["extensions"]["VRMC_vrm"]
@@ -95,6 +96,5 @@ def _finish(job: Job, contact: str) -> None:
     if not document.get("meshes"):
         raise ConversionError("geometry_lost", "the vrm file written has no mesh")
     if contact and "contactInformation" not in meta:
-        # VRM add-on 4.10.2 does not write it.
         meta["contactInformation"] = contact
         glb_container.save(Path(job.output), document, buffer)

@@ -107,7 +107,7 @@ def write(job: Job) -> None:
     bpy.context.view_layer.objects.active = item
     with _cached_human_bones():
         exporting(job, bpy.ops.export_scene.vrma, armature_object_name=item.name)
-    _finish(job, clip.name)
+    _check(job, clip.name)
 
 
 @contextlib.contextmanager
@@ -138,7 +138,7 @@ def _only_slot(item: bpy.types.Object, clip: clips.Clip) -> None:
         clip.action.slots.remove(slot)
 
 
-def _finish(job: Job, name: str) -> None:
+def _check(job: Job, name: str) -> None:
     """Checks the file and adds the clip's name, which VRM add-on 4.10.2 does not write."""
     try:
         document, buffer = glb_container.load(Path(job.output))

@@ -1,4 +1,4 @@
-"""Keeps faces that share all their vertices, as the two sides of a leaf: Blender's validation removes all but one."""
+"""Keeps faces that share all their vertices, like the two sides of a leaf: Blender's validation removes all but one."""
 
 import bpy
 import numpy as np
@@ -7,7 +7,7 @@ from ..blender_api import arrays
 
 
 def separate() -> None:
-    """Gives such faces vertices of their own, and validates every mesh."""
+    """Gives coincident faces vertices of their own, and validates every mesh."""
     for mesh in bpy.data.meshes:
         twins = _find_coincident(mesh)
         if len(twins):

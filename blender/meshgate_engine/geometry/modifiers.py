@@ -22,13 +22,13 @@ def apply(job: Job, *, scaled: bool) -> None:
     if not modified:
         return
     cached = list(filter(bake_caches.is_cached, modified))
-    # The target holds motion, but not of meshes.
+    # The target holds motion, but no meshes that change.
     other_motion = job.target.clips in {Clips.ALL, Clips.SCENE}
     moves = job.animation and (job.target.changing_meshes or other_motion)
     changing = mesh_animation.changing_meshes() if moves else set()
     lost = [item for item in modified if item in changing and (scaled or other_motion or not _is_kept(item, target))]
     if cached and job.animation and other_motion:
-        # The source has one timeline: all of its clip is lost, or a part of the clip that is left.
+        # The source has one timeline: it loses the meshes' part of its clip, or the whole clip.
         lost = list(dict.fromkeys([*lost, *cached]))
         if clips.find():
             job.lose("mesh motion", len(lost), "changing meshes")
@@ -42,7 +42,7 @@ def apply(job: Job, *, scaled: bool) -> None:
     for item in [item for item in modified if item.data.shape_keys]:
         _report_lost(job, item, kept)
         modified.remove(item)
-    _make_real(modified, kept)
+    _apply(modified, kept)
 
 
 def _is_kept(item: bpy.types.Object, target: str) -> bool:
@@ -54,7 +54,7 @@ def apply_or_remove(job: Job, item: bpy.types.Object) -> None:
     """Applies the modifiers of a mesh whose instances became objects; with blend shapes, removes them."""
     kept = _KEPT | {bake_caches.MODIFIER}
     if not item.data.shape_keys:
-        _make_real([item], kept)
+        _apply([item], kept)
         return
     _report_lost(job, item, kept)
     for modifier in _to_apply(item, kept):
@@ -66,7 +66,7 @@ def _report_lost(job: Job, item: bpy.types.Object, kept: set[str]) -> None:
     job.lose("modifiers", 1, "blend shapes", name=item.name, names=names)
 
 
-def _make_real(modified: list[bpy.types.Object], kept: set[str]) -> None:
+def _apply(modified: list[bpy.types.Object], kept: set[str]) -> None:
     muted = [modifier for item in modified for modifier in item.modifiers if modifier.type in kept]
     with attributes.changed(muted, show_viewport=False):
         graph = bpy.context.evaluated_depsgraph_get()

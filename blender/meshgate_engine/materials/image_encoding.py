@@ -1,4 +1,4 @@
-"""File formats of images: which one a file has, and converting it to one that USDZ allows."""
+"""File formats of images: recognizes them, and converts images to those that USDZ allows."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The files of textures: which ones exist, and finding them within the model by name."""
+"""The files of textures: finds them within the model by name, and tells which are missing."""
 
 import filecmp
 import os

@@ -7,7 +7,7 @@ import bpy
 from ..blender_api import scene
 
 # Inputs that glTF keeps in the channels of one image.
-_ONE_PICTURE = (("Metallic", "Roughness"), ("Base Color", "Alpha"))
+_ONE_IMAGE = (("Metallic", "Roughness"), ("Base Color", "Alpha"))
 
 
 def materials(objects: Iterable[bpy.types.Object]) -> set[bpy.types.Material]:
@@ -51,14 +51,14 @@ def merged_by_gltf() -> int:
     for material in scene_materials():
         nodes = material.node_tree.nodes if material.node_tree else ()
         shaders = [node for node in nodes if node.type == "BSDF_PRINCIPLED"]
-        for names in _ONE_PICTURE if shaders else ():
+        for names in _ONE_IMAGE if shaders else ():
             found = [_images_into(shaders[0].inputs[name]) for name in names]
             together = set().union(*found)
             if all(len(each) == 1 for each in found) and len(together) > 1:
                 sets = _joined(sets, together)
         for socket in occlusion_sockets(material) if shaders else ():
             # Occlusion joins metal or roughness if the images have one size.
-            found = [_images_into(each) for each in (socket, *(shaders[0].inputs[name] for name in _ONE_PICTURE[0]))]
+            found = [_images_into(each) for each in (socket, *(shaders[0].inputs[name] for name in _ONE_IMAGE[0]))]
             together = set().union(*found)
             if found[0] and len(together) > len(found[0]) and len({tuple(image.size) for image in together}) == 1:
                 sets = _joined(sets, together)

@@ -1,4 +1,4 @@
-"""Bakes UV transforms and second UV layers into the first layer, for targets whose readers know no other UVs.
+"""Bakes UV transforms and second UV layers into the first layer, for targets whose readers use no other UVs.
 
 Also reports textures that nodes place without UVs, and wrap modes that a target does not hold.
 """

@@ -13,10 +13,10 @@ from ..materials import texture_usage
 _PARTS = ("lights", "cameras", "shown")
 
 # Smaller differences of speed and repetition are none.
-_SAME = 1e-3
+_TOLERANCE = 1e-3
 
-# Paths that only the viewport shows.
-_OF_NO_ACCOUNT = {"color"}
+# RNA paths that only the viewport shows.
+_VIEWPORT_ONLY = {"color"}
 
 
 def report_losses(job: Job) -> None:
@@ -53,13 +53,13 @@ def _arranged_strips() -> int:
 
 def _is_altered(strip: bpy.types.NlaStrip) -> bool:
     mixed = strip.blend_type != "REPLACE" or strip.use_animated_influence
-    return mixed or strip.use_reverse or any(abs(each - 1) > _SAME for each in (strip.scale, strip.repeat))
+    return mixed or strip.use_reverse or any(abs(each - 1) > _TOLERANCE for each in (strip.scale, strip.repeat))
 
 
 def _changed_parts(group: list[clips.Clip]) -> Iterator[str]:
     for clip in group:
         for owner, slot in clip.parts:
-            for path in clips.changed_paths(clip.action, slot) - _OF_NO_ACCOUNT:
+            for path in clips.changed_paths(clip.action, slot) - _VIEWPORT_ONLY:
                 if owner.id_type == "LIGHT":
                     yield "lights"
                 elif owner.id_type == "CAMERA":

@@ -1,4 +1,4 @@
-"""Reports textures that did not come out, by name."""
+"""Reports lost textures, by name."""
 
 import re
 from pathlib import Path
@@ -14,9 +14,9 @@ def names_in_scene() -> list[str]:
 
 
 def report_lost(job: Job, before: list[str], after: list[str], parts: dict[str, str]) -> None:
-    """Reports textures that did not come out; nothing when exporters changed names, so that they do not match.
+    """Reports textures that are not in the result; nothing if names do not match because the exporter changed them.
 
-    ``parts`` are textures made for the export -> the one that each is a channel of.
+    ``parts`` maps the name of a texture made for the export to the name of the texture that it is a channel of.
     """
     of = {_plain(part): _plain(whole) for part, whole in parts.items()}
     left = sorted(_plain(name) for name in after if _plain(name) not in of)

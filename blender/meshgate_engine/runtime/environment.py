@@ -11,7 +11,7 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTH
 
 
 def remove_secrets() -> None:
-    """Removes all other variables, also from the memory that ``/proc/self/environ`` shows."""
+    """Removes all variables but those in ``_KEPT``, also from the memory that ``/proc/self/environ`` shows."""
     for name in list(os.environ):
         if not name.startswith(_KEPT):
             del os.environ[name]
@@ -27,6 +27,6 @@ def remove_secrets() -> None:
 def set_for_children() -> None:
     """Replaces the environment by what all children need."""
     os.environ.clear()
-    # Also variables that libraries have set.
+    # Python does not know of variables that libraries have set.
     ctypes.CDLL(None).clearenv()
     os.environ.update(LANG="C.UTF-8", PATH="/usr/bin", BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION="true")

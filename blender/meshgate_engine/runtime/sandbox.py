@@ -106,7 +106,7 @@ def enter(
     linux.refuse_new_privileges()
     _drop_capabilities()
     if THREADS not in missing:
-        thread_limit.hand_over(channel)
+        thread_limit.enter(channel)
     if LANDLOCK not in missing:
         _enter_landlock(folder, readable)
     if SECCOMP not in missing:

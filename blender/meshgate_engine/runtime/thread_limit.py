@@ -44,11 +44,11 @@ _PATIENCE = 0.25
 _MOST_REFUSALS = 1000
 
 
-def hand_over(channel: socket.socket | None) -> None:
+def enter(channel: socket.socket | None) -> None:
     """Makes this process ask before each new thread, for good, and sends the listener through ``channel``.
 
-    Without a channel nobody answers, so that it gets no more threads. Raises OSError when the kernel lacks this, or
-    when a container's listener watches this process already.
+    Without a channel nobody answers, and the process gets no more threads. Raises OSError when the kernel cannot do
+    this, or when a container's listener watches this process already.
     """
     machine = platform.machine()
     if machine not in _SYS_CLONE:

@@ -36,7 +36,7 @@ class _StartError(Exception):
 def main(run: Run, load: Callable[[], None] = lambda: None) -> NoReturn:
     """Serves until the supervisor hangs up.
 
-    ``run`` is what children do. ``load`` imports all that it uses: before the first fork, but in a cold zygote.
+    Children call ``run``. A warm zygote calls ``load`` before the first fork, which imports everything that it uses.
     """
     linux.die_with_parent()
     # Loading modules makes no garbage, and collecting it would take a tenth of the time.
@@ -112,12 +112,12 @@ def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Set
         blender = preload.find() if hello["cold"] else preload.load()
         if not hello["cold"]:
             load()
-            preload.settle()
+            preload.prepare_for_forks()
     except ImportError as error:
         traceback.print_exc()
         raise _StartError(f"blender could not be loaded: {error}") from error
     environment.set_for_children()
-    # Every child would print what is in a buffer at the fork.
+    # Every child would print the text that is in a buffer at the fork.
     child.flush()
     setup = child.Setup(
         sandboxed=sandboxed,
@@ -150,7 +150,7 @@ class _Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         # Ctrl-C reaches all processes of a terminal; the supervisor decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        child.settle_signals()
+        child.reset_signals()
         self._alarm = thread_limit.Alarm()
         # Processes that outlive a child become ours, and are killed.
         linux.adopt_orphans()
@@ -232,7 +232,7 @@ class _Zygote:
             return
         log, log_end, progress, progress_end, channel, channel_end = pipes
         if pid == 0:
-            child.live(command, self._setup, zygote, log_end, progress_end, channel_end)
+            child.main(command, self._setup, zygote, log_end, progress_end, channel_end)
         for fd in (log_end, progress_end, channel_end):
             os.close(fd)
         each = child_monitor.Child(command, pid, before, log, progress)
