@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from . import capabilities
 
+# The options of a ``task`` that the engine uses; each is a field of ``Job``.
+OPTIONS = ("packaging", "animation", "scale", "triangulate", "draco")
+
 # The most names that a sentence lists.
 _MOST_NAMES = 5
 
@@ -57,19 +60,9 @@ class Job:
     @classmethod
     def from_task(cls, task: dict) -> "Job":
         """The job in a ``task`` of the protocol."""
-        options = task["options"]
-        return cls(
-            input=task["input"],
-            input_format=task["input_format"],
-            output=task["output"],
-            output_format=task["output_format"],
-            packaging=options["packaging"],
-            animation=options["animation"],
-            scale=options["scale"],
-            triangulate=options["triangulate"],
-            draco=options["draco"],
-            other_importer=task["importer"] == "other",
-        )
+        files = {name: task[name] for name in ("input", "input_format", "output", "output_format")}
+        options = {name: task["options"][name] for name in OPTIONS}
+        return cls(**files, **options, other_importer=task["importer"] == "other")
 
     def reading_back(self) -> "Job":
         """The job that imports this one's result."""

@@ -129,9 +129,8 @@ def _dependencies(item: bpy.types.ID) -> set[bpy.types.ID]:
 
 
 def _direct_dependencies(thing: bpy.types.ID) -> Iterator[bpy.types.ID | None]:
-    if getattr(thing, "animation_data", None):
-        for curve in thing.animation_data.drivers:
-            yield from (target.id for variable in curve.driver.variables for target in variable.targets)
+    for curve in actions.drivers(thing) if hasattr(thing, "animation_data") else ():
+        yield from (target.id for variable in curve.driver.variables for target in variable.targets)
     if isinstance(thing, bpy.types.Object):
         yield thing.parent
         for holder in (thing, *(thing.pose.bones if thing.pose else ())):
@@ -140,19 +139,11 @@ def _direct_dependencies(thing: bpy.types.ID) -> Iterator[bpy.types.ID | None]:
 
 
 def _record(groups: Groups, frames: Sequence[int]) -> keyframes.Rows:
-    rows = {thing: keyframes.empty_rows(thing, len(frames)) for things in groups.values() for thing in things}
     if any(kind is bake_objects.BakedObject and bake_objects.is_simulated(owner) for owner, kind in groups):
         # A simulation needs every frame before the first one.
         for frame in range(bpy.context.scene.rigidbody_world.point_cache.frame_start, frames[0]):
             bpy.context.scene.frame_set(frame)
-    for number, frame in enumerate(frames):
-        bpy.context.scene.frame_set(frame)
-        graph = bpy.context.evaluated_depsgraph_get()
-        for (owner, _kind), things in groups.items():
-            evaluated = owner.evaluated_get(graph)
-            for thing in things:
-                rows[thing][number] = thing.row(evaluated, rows[thing][number - 1] if number else None)
-    return rows
+    return keyframes.record(((owner, things) for (owner, _kind), things in groups.items()), frames)
 
 
 def _write_to_clip(recording: _Recording, rest: keyframes.Rows) -> None:

@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix, Quaternion
 
-from ..blender_api import scene
+from ..blender_api import actions, scene
 from . import keyframes
 
 _PREFIX = 'pose.bones["'
@@ -29,10 +29,7 @@ class BakedBone(keyframes.Baked):
         self._pose = Matrix()
 
     def row(self, evaluated: bpy.types.Object, before: np.ndarray | None) -> tuple[float, ...]:
-        """The values of the bone in the evaluated skeleton; its parent is asked first.
-
-        The parent's pose is taken from its row and not from Blender: rows hold no shear, which constraints can cause.
-        """
+        # The parent's pose is that of its row: rows hold no shear, which constraints can cause.
         space = self._rest | ({"parent_matrix": self._parent._pose} if self._parent else {})
         convert = self.thing.bone.convert_local_to_pose
         made = convert(evaluated.pose.bones[self.thing.name].matrix, invert=True, **space)
@@ -80,8 +77,7 @@ def _baked(item: bpy.types.Object) -> list[BakedBone]:
 
 def _drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
     """The drivers of the bones of a skeleton and of their constraints."""
-    data = item.animation_data
-    return [curve for curve in data.drivers if curve.data_path.startswith(_PREFIX)] if data else []
+    return [curve for curve in actions.drivers(item) if curve.data_path.startswith(_PREFIX)]
 
 
 def _needs_bake(item: bpy.types.Object, *, within: bool) -> bool:

@@ -4,6 +4,7 @@ The motion becomes a clip like any other. Both formats have one timeline, so eve
 """
 
 import bpy
+import numpy as np
 
 from .. import capabilities
 from ..blender_api import actions, scene
@@ -46,7 +47,7 @@ def frames_of_cached_meshes() -> int:
 
 def bake_to_clip(name: str) -> None:
     """Makes one clip of everything that moves; ``name`` is its name if the file has none."""
-    cached = [bake_objects.BakedObject(item) for item in scene.objects() if _constraints(item)]
+    cached = [_CachedObject(item) for item in scene.objects() if _constraints(item)]
     if cached:
         _bake(cached, name)
     _merge_actions()
@@ -62,18 +63,17 @@ def _constraints(item: bpy.types.Object) -> list[bpy.types.Constraint]:
     return [constraint for constraint in item.constraints if constraint.type == _CONSTRAINT]
 
 
-def _bake(cached: list[bake_objects.BakedObject], name: str) -> None:
+class _CachedObject(bake_objects.BakedObject):
+    def row(self, evaluated: bpy.types.Object, before: np.ndarray | None) -> tuple[float, ...]:
+        basis = evaluated.matrix_parent_inverse.inverted_safe() @ evaluated.matrix_local
+        return keyframes.transform_row(basis, before)
+
+
+def _bake(cached: list[_CachedObject], name: str) -> None:
     world = bpy.context.scene
     sample_limit.check_frames(world.frame_start, world.frame_end, len(cached))
     frames = range(world.frame_start, world.frame_end + 1)
-    poses = {baked: keyframes.empty_rows(baked, len(frames)) for baked in cached}
-    for row, frame in enumerate(frames):
-        world.frame_set(frame)
-        graph = bpy.context.evaluated_depsgraph_get()
-        for baked, rows in poses.items():
-            item = baked.thing
-            basis = item.matrix_parent_inverse.inverted_safe() @ item.evaluated_get(graph).matrix_local
-            rows[row] = keyframes.transform_row(basis, rows[row - 1] if row else None)
+    poses = keyframes.record(((baked.owner, [baked]) for baked in cached), frames)
     for baked, rows in poses.items():
         for constraint in _constraints(baked.thing):
             baked.thing.constraints.remove(constraint)

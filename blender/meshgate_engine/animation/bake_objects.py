@@ -4,7 +4,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from ..blender_api import scene
+from ..blender_api import actions, scene
 from . import keyframes
 
 _ROTATIONS = ("rotation_euler", "rotation_quaternion", "rotation_axis_angle")
@@ -21,7 +21,6 @@ class BakedObject(keyframes.Baked):
     starts_at_rest = False
 
     def row(self, evaluated: bpy.types.Object, before: np.ndarray | None) -> tuple[float, ...]:
-        """The values of the object as it is evaluated."""
         return keyframes.transform_row(_parent(evaluated).inverted_safe() @ evaluated.matrix_world, before)
 
     @staticmethod
@@ -60,8 +59,7 @@ def _needs_bake(item: bpy.types.Object) -> bool:
 
 
 def _drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
-    data = item.animation_data
-    return [curve for curve in data.drivers if curve.data_path in TRANSFORM] if data else []
+    return [curve for curve in actions.drivers(item) if curve.data_path in TRANSFORM]
 
 
 def _parent(item: bpy.types.Object) -> Matrix:

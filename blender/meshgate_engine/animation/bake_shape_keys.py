@@ -3,7 +3,7 @@
 import bpy
 import numpy as np
 
-from ..blender_api import scene
+from ..blender_api import actions, scene
 from . import keyframes
 
 
@@ -14,11 +14,9 @@ class BakedShapeKey(keyframes.Baked):
     rest = np.zeros(1, dtype=np.float32)
 
     def set(self, row: np.ndarray) -> None:
-        """Sets the value."""
         self.thing.value = row[0]
 
     def row(self, evaluated: bpy.types.Key, _before: np.ndarray | None) -> tuple[float]:
-        """The value in the evaluated shape keys."""
         return (evaluated.key_blocks[self.thing.name].value,)
 
     @staticmethod
@@ -42,5 +40,5 @@ def find() -> dict[bpy.types.Key, list[BakedShapeKey]]:
 
 
 def _drivers(block: bpy.types.ShapeKey) -> list[bpy.types.FCurve]:
-    data, path = block.id_data.animation_data, f"{block.path_from_id()}.value"
-    return [curve for curve in data.drivers if curve.data_path == path] if data else []
+    path = f"{block.path_from_id()}.value"
+    return [curve for curve in actions.drivers(block.id_data) if curve.data_path == path]

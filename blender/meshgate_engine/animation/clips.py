@@ -138,13 +138,9 @@ def _parts(action: bpy.types.Action, owners: list[bpy.types.ID]) -> list[tuple[b
         curves = actions.curves(action, slot)
         if not curves:
             continue
-        users = set(slot.users())
-        kind = slot.target_id_type
-        users = users & set(owners) or {
-            owner for owner in owners if owner.id_type == kind and owner.name == slot.identifier[2:]
-        }
-        if not users:
-            users = {owner for owner in owners if owner.id_type == kind and _has_paths(owner, curves)}
+        fitting = [owner for owner in owners if owner.id_type == slot.target_id_type]
+        users = set(slot.users()) & set(owners) or {owner for owner in fitting if owner.name == slot.identifier[2:]}
+        users = users or {owner for owner in fitting if _has_paths(owner, curves)}
         parts += [(owner, slot) for owner in owners if owner in users]
     return parts
 

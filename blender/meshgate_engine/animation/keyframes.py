@@ -1,6 +1,6 @@
 """Keys for every frame, as rows: a row holds the values that one thing has in one frame."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import bpy
 import numpy as np
@@ -35,6 +35,10 @@ class Baked:
         """The beginning of the RNA paths of its curves."""
         return f"{self.thing.path_from_id()}."
 
+    def row(self, evaluated: bpy.types.ID, before: np.ndarray | None) -> Sequence[float]:
+        """The row of the thing as its owner is evaluated; ``before`` is the row of the frame before."""
+        raise NotImplementedError
+
     def set(self, row: np.ndarray) -> None:
         """Gives the thing the values of a row."""
         self.thing.rotation_mode = "QUATERNION"
@@ -45,9 +49,22 @@ class Baked:
 Rows = dict[Baked, np.ndarray]
 
 
-def empty_rows(baked: Baked, frames: int) -> np.ndarray:
-    """Rows without values: shape (frames, values)."""
-    return np.empty((frames, len(baked.rest)), dtype=np.float32)
+def record(groups: Iterable[tuple[bpy.types.ID, Sequence[Baked]]], frames: Sequence[int]) -> Rows:
+    """Plays the frames and records what belongs to each owner."""
+    groups = list(groups)
+    rows = {
+        baked: np.empty((len(frames), len(baked.rest)), dtype=np.float32)
+        for _owner, all_of in groups
+        for baked in all_of
+    }
+    for number, frame in enumerate(frames):
+        bpy.context.scene.frame_set(frame)
+        graph = bpy.context.evaluated_depsgraph_get()
+        for owner, all_of in groups:
+            evaluated = owner.evaluated_get(graph)
+            for baked in all_of:
+                rows[baked][number] = baked.row(evaluated, rows[baked][number - 1] if number else None)
+    return rows
 
 
 def transform_row(matrix: Matrix, before: np.ndarray | None) -> tuple[float, ...]:

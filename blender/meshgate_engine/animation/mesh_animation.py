@@ -3,7 +3,7 @@
 import bpy
 import numpy as np
 
-from ..blender_api import arrays, attributes, scene
+from ..blender_api import actions, arrays, attributes, scene
 from ..capabilities import Clips
 from ..job import Job
 from . import clip_playback, clips
@@ -82,8 +82,7 @@ def _may_change(item: bpy.types.Object, found: list[clips.Clip]) -> bool:
     ):
         return True
     parts = [clips.paths(clip.action, slot) for clip in found for slot in clip.slots_of(item)]
-    drivers = item.animation_data.drivers if item.animation_data else ()
-    paths = set().union(*parts, (curve.data_path for curve in drivers))
+    paths = set().union(*parts, (curve.data_path for curve in actions.drivers(item)))
     return bool(shown) and any(path.startswith("modifiers[") for path in paths)
 
 

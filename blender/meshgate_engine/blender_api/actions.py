@@ -15,6 +15,11 @@ def assign(owner: bpy.types.ID, action: bpy.types.Action, slot: bpy.types.Action
     data.action_slot = slot
 
 
+def drivers(owner: bpy.types.ID) -> list[bpy.types.FCurve]:
+    """The drivers of a data block."""
+    return list(owner.animation_data.drivers) if owner.animation_data else []
+
+
 def channelbag(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> bpy.types.ActionChannelbag:
     """The curves of a slot in the first layer, made if there are none."""
     return action.layers[0].strips[0].channelbag(slot, ensure=True)

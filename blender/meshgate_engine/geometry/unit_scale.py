@@ -123,8 +123,7 @@ def _warn_of_unscaled(job: Job) -> None:
     driven = [
         item.name
         for item in scene.objects()
-        if item.animation_data
-        and any(curve.data_path.rpartition(".")[2] in _LOCATIONS for curve in item.animation_data.drivers)
+        if any(curve.data_path.rpartition(".")[2] in _LOCATIONS for curve in actions.drivers(item))
     ]
     volumes = [item.name for item in scene.objects() if item.type == "VOLUME"]
     for what, names in (("places that drivers set", driven), ("volumes", volumes)):

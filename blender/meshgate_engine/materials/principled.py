@@ -196,12 +196,7 @@ class _Material:
                 if not socket.is_linked or socket.links[0].from_node.type != "VECT_MATH":
                     continue
                 source = self.trace.source(socket, ())
-                if (
-                    source.image is None
-                    or source.has_other_nodes
-                    or source.vertex_coloured
-                    or source.channel is not None
-                ):
+                if not source.is_tinted_image or source.channel is not None:
                     continue
                 mix = self.tree.nodes.new("ShaderNodeMix")
                 mix.data_type, mix.blend_type = "RGBA", "MULTIPLY"
@@ -211,10 +206,9 @@ class _Material:
                 self.tree.links.new(next(each for each in mix.outputs if each.enabled), socket)
 
     def _link_value(self, source: node_trace.Source, to: bpy.types.NodeSocket, name: str) -> None:
-        factor = source.factor[0]
-        if source.image is None or source.has_other_nodes or source.vertex_coloured:
+        node, factor = source.image, source.factor[0]
+        if not source.is_tinted_image:
             return
-        node = source.image
         if factor == 0.0:
             scene.unlink_socket(to)
             to.default_value = 0.0

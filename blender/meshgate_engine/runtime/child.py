@@ -193,10 +193,9 @@ def _failure(error: BaseException, stage: str) -> ConversionError:
         return ConversionError("memory_limit", "the conversion needs more memory than allowed")
     if errno.EFBIG in numbers or os.strerror(errno.EFBIG) in texts:
         return ConversionError("output_too_large", "the result is larger than allowed")
-    if numbers & {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in texts:
-        return ConversionError("disk_full", "the disk is full")
+    full = numbers & {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in texts
     # Writers in C do not report a full disk, but their files cannot be read back.
-    if stage != "importing" and _disk_is_full():
+    if full or (stage != "importing" and _disk_is_full()):
         return ConversionError("disk_full", "the disk is full")
     if isinstance(error, ConversionError):
         return error

@@ -115,15 +115,13 @@ def enter(
 
 def missing(program: str) -> list[str]:
     """The parts that are not available here, found by trying each in a process of its own."""
-    parts = []
+    parts = (LANDLOCK, SECCOMP, THREADS)
+
+    def enter_part(part: str) -> None:
+        enter(folder, [], decode(program) if part == SECCOMP else b"", [other for other in parts if other != part])
+
     with tempfile.TemporaryDirectory() as folder:
-        if not _works(lambda: enter(folder, [], b"", [SECCOMP, THREADS])):
-            parts.append(LANDLOCK)
-        if not _works(lambda: enter(folder, [], decode(program), [LANDLOCK, THREADS])):
-            parts.append(SECCOMP)
-        if not _works(lambda: enter(folder, [], b"", [LANDLOCK, SECCOMP])):
-            parts.append(THREADS)
-    return parts
+        return [part for part in parts if not _works(lambda part=part: enter_part(part))]
 
 
 def decode(program: str) -> bytes:
