@@ -103,7 +103,7 @@ def test_clips_that_begin_before_frame_0_are_whole(tmp_path, target):
 
 
 def _in_tracks() -> None:
-    """A box that tracks of clips move, from before frame 0 on."""
+    """A box that NLA tracks move, from before frame 0 on."""
     item = box("Box")
     for frame, place in ((-10, 0.0), (20, 3.0)):
         item.location.x = place

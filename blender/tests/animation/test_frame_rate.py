@@ -1,4 +1,4 @@
-"""Clips keep the frames and the rate that they were made with, however slow, however fast, and where nothing moves."""
+"""Clips keep their frames and their rate, however slow or fast, also where nothing moves."""
 
 import json
 
@@ -81,7 +81,7 @@ def test_slow_and_fast_motion_keeps_its_frames(tmp_path, between, frame_time):
 
 
 def still(folder, frames: int):
-    """A motion of which every frame is the same."""
+    """A motion whose frames are all the same."""
     path = write_bvh(folder, frames=frames, frame_time="0.04")
     head, time, rows = path.read_text().partition("Frame Time: 0.04\n")
     path.write_text(head + time + rows.splitlines(keepends=True)[-1] * frames)

@@ -73,7 +73,7 @@ def test_a_long_skeleton(tmp_path):
         refused(tmp_path / target, source, target)
 
 
-def test_what_others_move_is_not_recorded_for_hours(tmp_path):
+def test_long_motion_is_refused_before_it_is_baked(tmp_path):
     def follow():
         box("Leader")
         keys(bpy.data.objects["Leader"], "location", {0: 0.0, 1_000_000: 1.0})

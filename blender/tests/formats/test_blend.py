@@ -72,7 +72,7 @@ def test_hidden_objects_are_left_out(tmp_path):
 
 
 def _family(hidden: str):
-    """A builder of a figure on a base, one of them hidden."""
+    """A builder of a figure on a base; one of the two is hidden."""
 
     def builder():
         figure()

@@ -146,7 +146,7 @@ def _two_roots() -> None:
 
 
 def _joints(path: str, frame: int) -> dict[str, list[float]]:
-    """Where the bones begin, y up, at a frame counted from the clip's first."""
+    """The heads of the bones, y up, at a frame counted from the clip's first."""
     from meshgate_engine import formats
     from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job

@@ -1,4 +1,4 @@
-"""What a VRM 0.x says beyond its body is said by the VRM 1.0 that is made of it, and else named as lost."""
+"""A VRM 1.0 that is made of a VRM 0.x keeps its settings, and the report names those that it loses."""
 
 import bpy
 import pytest
@@ -65,7 +65,7 @@ def _export(path: str, licence: str) -> None:
 
 @pytest.fixture(scope="module")
 def older_file(tmp_path_factory):
-    """The same as a file, made once for each licence."""
+    """The avatar as a file, made once for each licence."""
     made = {}
 
     def make(licence="CC_BY_NC"):
@@ -172,7 +172,7 @@ def test_an_expression_without_a_name_has_its_presets():
 
 
 def _gaze(by_expression: bool) -> tuple[str, list, list[float], list[float]]:
-    """Gaze of an avatar that names no bone for the first person: its type, offset, and two of its ranges."""
+    """The look-at of an avatar without a first-person bone: its type, offset, and two of its ranges."""
     from meshgate_engine.humanoid import vrm0_to_vrm1
     from meshgate_engine.job import Job
 
@@ -209,7 +209,7 @@ def test_a_restricted_licence_stays_one(tmp_path, older_file, licence, expected)
     assert (meta["allowRedistribution"], meta["modification"], meta["otherLicenseUrl"]) == expected
 
 
-def test_what_is_carried_over_once_stays(tmp_path, older_file):
+def test_an_upgraded_avatar_stays_the_same(tmp_path, older_file):
     convert(tmp_path / "a", older_file(), "vrm")
     report = convert(tmp_path / "b", result(tmp_path / "a", "vrm"), "vrm")
     assert (report["losses"], report["warnings"]) == ([], [])
@@ -224,13 +224,13 @@ def test_what_is_carried_over_once_stays(tmp_path, older_file):
 
 
 @pytest.mark.parametrize("target", ["fbx", "usdc"])
-def test_what_no_other_format_holds_is_named(tmp_path, older_file, target):
+def test_expressions_and_springs_are_reported_lost(tmp_path, older_file, target):
     report = convert(tmp_path / "c", older_file(), target)
     assert report["losses"] == [f"3 expressions: {target} holds none", f"1 spring: {target} holds none"]
     output = report["output"]
     assert (output["meshes"], output["blend_shapes"], output["skins"]) == (1, 1, 1)
 
 
-def test_what_a_scene_never_had_is_not_lost(tmp_path):
+def test_a_scene_without_an_avatar_loses_nothing(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, person), "fbx")
     assert report["losses"] == []

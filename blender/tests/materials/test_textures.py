@@ -1,4 +1,4 @@
-"""Textures are found by name, travel with the result, and never stop a conversion when they are missing."""
+"""Textures are found by name and written with the result; missing ones never stop a conversion."""
 
 import zipfile
 from pathlib import Path
@@ -109,7 +109,7 @@ def _two_of_one_name() -> None:
         item.data.materials.append(material(f"Skin{index}", image))
 
 
-def test_the_file_whose_folders_agree_is_taken(tmp_path):
+def test_the_file_with_the_longest_common_path_suffix_is_taken(tmp_path):
     model, materials = obj_with_texture(tmp_path / "s", "C:\\art\\Head\\green.png")
     green, other = png(tmp_path / "s"), tmp_path / "s" / "other.png"
     other.write_bytes(green.read_bytes() + b"behind the end")
@@ -126,7 +126,7 @@ def test_the_file_whose_folders_agree_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["obj", "usda", "usdz", "fbx", "glb", "blend"])
-def test_two_packed_textures_of_one_name_both_travel(tmp_path, target):
+def test_two_packed_textures_of_one_name_are_both_kept(tmp_path, target):
     source = build(tmp_path, _two_of_one_name)
     report = convert(tmp_path / "c", source, target)
     assert report["input"]["textures"] == 2
@@ -165,7 +165,7 @@ def _generated() -> None:
 
 
 @pytest.mark.parametrize("target", ["obj", "usda", "fbx", "glb", "blend"])
-def test_pictures_that_nobody_has_painted_on_travel(tmp_path, target):
+def test_generated_images_are_kept(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _generated), target)
     assert report["input"]["textures"] == 1
     assert report["losses"] == []
@@ -291,7 +291,7 @@ def test_other_targets_get_images_as_they_are(tmp_path):
 
 
 def _three_on_one_material() -> None:
-    """Two textures that every format holds, and one of a kind that OBJ and FBX exporters pass over."""
+    """Two textures that every format holds, and one that the exporters of OBJ and FBX leave out."""
     item = box("Box")
     made = material("Skin", picture("colour.png"))
     item.data.materials.append(made)

@@ -1,4 +1,4 @@
-"""What a child cannot do, each tried from inside a real child of a real zygote."""
+"""The limits of the sandbox, each tried from inside a real child of a real zygote."""
 
 import os
 import shutil
@@ -128,7 +128,7 @@ def start(who: str, folder: Path) -> Zygote:
     return Zygote(folder, wrapper=wrapper, python=python, environment=environment)
 
 
-def test_the_user_is_the_one_meant(zygote, request):
+def test_the_child_has_the_expected_user(zygote, request):
     who = request.node.callspec.params["zygote"]
     uid, capabilities = eval(
         zygote.result(

@@ -109,7 +109,7 @@ def test_a_conversion_from_start_to_end(zygote):
     assert gone(started["pid"])
 
 
-def test_who_says_to_be_finished_is(zygote):
+def test_a_child_that_reports_its_end_is_finished(zygote):
     # One that goes on, in several threads; had it not been killed, it would never exit.
     number = zygote.start(
         """
@@ -134,7 +134,7 @@ def test_who_says_to_be_finished_is(zygote):
     assert not (zygote.conversion(number) / "report.json").exists()
 
 
-def test_cancelling_what_is_finished_is_nothing(zygote):
+def test_cancelling_a_finished_conversion_does_nothing(zygote):
     number = zygote.start("result = 1")
     zygote.wait_until_over(number)
     zygote.send("cancel", id=number)
@@ -207,7 +207,7 @@ def test_endless_progress_hurts_nobody(zygote):
     assert 1 <= len(steps) < 50 + 20 * (time.monotonic() - begin)
 
 
-def test_progress_that_is_none_goes_nowhere(zygote):
+def test_invalid_progress_is_not_forwarded(zygote):
     forged = rb"b'{\"type\": \"ready\"}\nimporting 2\nexporting nan\nnothing 0.5\n\x00\x00\x00\x05\n' + b'y' * 70000"
     number = zygote.start(f"import os\nos.set_blocking(3, True)\nos.write(3, {forged.decode()})")
     exited = zygote.event("exited", number)
@@ -215,7 +215,7 @@ def test_progress_that_is_none_goes_nowhere(zygote):
     assert [event["type"] for event in zygote.unread if event.get("id") == number] == ["started"]
 
 
-def test_what_is_printed_is_made_harmless(zygote):
+def test_the_log_has_no_control_characters(zygote):
     exited, _ = zygote.run(r"import os; os.write(1, b'\xff\x1b[31m\x00red\n'); os.write(1, b'\xe3\x83\xa2')")
     assert exited["log"] == "\ufffd\ufffd[31m\ufffdred\nモ"
 
@@ -252,7 +252,7 @@ def test_a_hang_is_found(tmp_path):
         assert zygote.result(code) == "worked"
 
 
-def test_one_that_was_stopped_hangs(tmp_path):
+def test_a_stopped_child_counts_as_hung(tmp_path):
     with Zygote(tmp_path) as zygote:
         zygote.hello(hang_after_s=0.5)
         number = zygote.start("while True: pass")
@@ -330,7 +330,7 @@ def test_cancel_takes_the_descendants_too(tmp_path):
         assert len(descendants) == 2
 
 
-def test_cancelling_what_is_not_there_is_nothing(zygote):
+def test_cancelling_an_unknown_conversion_does_nothing(zygote):
     zygote.send("cancel", id=1_000_000)
     assert zygote.result("result = 1") == "1"
 
