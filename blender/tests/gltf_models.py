@@ -17,7 +17,7 @@ IMAGES = (
 )
 ORM, NORMAL, GLOW, LEAF, DIRT = ({"index": index} for index in range(1, 6))
 
-# Of the triangle's corners, as glTF counts: down from the top.
+# UVs of the triangle's corners in glTF, whose v goes down from the top.
 UVS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
 SECOND_UVS = ((0.25, 0.5), (0.75, 0.5), (0.25, 1.0))
 

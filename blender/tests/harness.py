@@ -67,7 +67,7 @@ class Zygote:
         self.unread: list[dict] = []
         package = BLENDER_DIR
         if wrapper:
-            # Another user may not enter the folder that this project lies in.
+            # Another user may have no access to the project's folder.
             package = folder / "package"
             shutil.copytree(BLENDER_DIR / "meshgate_engine", package / "meshgate_engine")
         self.script = folder / "zygote.py"

@@ -8,7 +8,7 @@ from mathutils import Vector
 LOW, HIGH = (-0.2, -0.25, 0.0), (0.3, 0.1, 1.8)
 BOUNDS = {"min": [-0.2, 0.0, -0.1], "max": [0.3, 1.8, 0.25]}
 
-# The last frame of clips that are looked at frame by frame.
+# The last frame of clips that are compared frame by frame.
 LAST = 21
 
 

@@ -92,7 +92,7 @@ def _ways(path: str) -> dict:
     from meshgate_engine.job import Job
 
     target = path.rpartition(".")[2]
-    # As the .blend itself, since all other targets would see what is tested here.
+    # The target is the file's own format: importing for another one would bake the motion.
     formats.module(target).read(Job(path, target, path, target))
     world = bpy.context.scene
     takes = clips.find()
@@ -124,7 +124,7 @@ def test_motion_is_the_same_in_every_format(tmp_path, builder, target):
         assert {name or "Animation" for name, _item in before} == {name for name, _item in after}
     assert any(ways[0] != pytest.approx(ways[1], abs=0.1) for ways in before.values())
     for (name, item), ways in after.items():
-        # USD and Alembic hold one clip, of no name.
+        # USD and Alembic hold one clip, without a name.
         expected = [before[key] for key in before if key[1] == item and key[0] in {name, None}]
         expected = expected or [ways for key, ways in before.items() if key[1] == item]
         assert any(

@@ -203,7 +203,7 @@ def _shown(path: str, clip: str | None = None) -> dict:
     return {"heads": np.array(heads), "corners": np.array(corners)}
 
 
-# Those whose exporter bakes what is evaluated anyway need not be asked each time.
+# A few builders are enough for formats whose exporters bake the evaluated pose anyway.
 PAIRS = [(builder, target) for builder in BUILDERS for target in ("glb", "fbx", "usdc")]
 PAIRS += [(builder, target) for builder in BUILDERS[:2] + BUILDERS[-2:] for target in ("abc", "bvh")]
 

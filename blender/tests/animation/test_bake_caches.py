@@ -46,7 +46,7 @@ def test_other_motion_is_kept(tmp_path, moving):
 
 @pytest.mark.parametrize("target", ["stl", "obj"])
 def test_formats_without_animation_give_no_other_reason(tmp_path, moving, target):
-    # That they hold none is said where the counts are compared.
+    # The service reports from the counts that these formats hold no clips.
     assert convert(tmp_path / "c", moving["mesh"], target)["losses"] == []
 
 

@@ -270,7 +270,7 @@ MATERIALS = "the changes of 1 material: {} holds none that change with time"
 def test_lost_parts_of_clips_are_reported(tmp_path, builder, said, lacking, target):
     report = convert(tmp_path / "c", build(tmp_path, builder), target)
     assert report["losses"] == ([said.format(target)] if target in lacking else [])
-    # One of which nothing is left is told where clips are counted.
+    # A clip of which nothing is left shows in the counts.
     assert len(report["output"]["clips"]) == (0 if builder == _lamp_that_stands else 1)
 
 

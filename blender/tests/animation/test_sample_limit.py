@@ -10,7 +10,7 @@ from meshgate_engine.animation import sample_limit
 from meshgate_engine.errors import ConversionError
 from models import box, empty, keys
 
-# Longer than reading a model of two keys takes on a busy machine, and much less than sampling it, in seconds.
+# Seconds: more than reading a model of two keys takes on a busy machine, and much less than sampling it.
 AT_ONCE = 30
 
 
@@ -89,7 +89,7 @@ def test_long_motion_is_refused_before_it_is_baked(tmp_path):
 @pytest.mark.parametrize(
     ("frames", "moving", "most"),
     [
-        # Ten thousand frames of a skeleton, and an hour at 60 frames per second of what can be done in the time.
+        # Ten thousand frames of a skeleton, and an hour at 60 frames per second of as many things as time allows.
         (10_000, 61, sample_limit.MOST_SAMPLES),
         (216_000, 46, sample_limit.MOST_SAMPLES),
         (216_000, 61, sample_limit.MOST_PLAYED),

@@ -193,7 +193,7 @@ def test_a_result_runs_nothing(tmp_path):
 
     cleaned()
     in_child(_opened, source)
-    # So they would run.
+    # This is how they would run.
     assert {"ran-object", "ran-tree", "ran-text"} <= cleaned()
     report = convert(tmp_path / "c", source, "blend")
     assert cleaned() == set()
@@ -245,7 +245,7 @@ def test_a_result_names_no_folder_of_this_machine(tmp_path, kind):
     source, beside = _beside(tmp_path / "s", kind)
     report = convert(tmp_path / "c", source, "blend", beside=beside)
     content = plain(tmp_path / "c/out/model.blend")
-    # Not even the end of it, behind a shorter path.
+    # Not even its end, behind a shorter path.
     assert tmp_path.name.encode() not in content and b"/c/in/" not in content
     assert b"skin" in content
     if kind in {"SEQUENCE", "MOVIE"}:

@@ -31,7 +31,7 @@ def older_avatar(licence: str = "CC_BY_NC") -> None:
     for part, bone in MIXAMO.items():
         human = older.humanoid.human_bones.add()
         human.bone, human.node.bone_name = part, bone
-    # One that is called like a preset is one.
+    # An expression with the name of a preset is that preset.
     for name, preset, value in (("Joy", "joy", 1.0), ("Wow", "unknown", 0.5), ("Sorrow", "unknown", 0.25)):
         group = older.blend_shape_master.blend_shape_groups.add()
         group.name, group.preset_name = name, preset
@@ -107,7 +107,7 @@ def test_everything_is_carried_over(tmp_path, older_file):
     assert (names(document, [annotation["node"]]), annotation["type"]) == (["Body"], "thirdPersonOnly")
     look = vrm["lookAt"]
     assert look["rangeMapHorizontalInner"] == {"inputMaxValue": 70, "outputScale": 12}
-    # 10 cm to one side, 30 cm up, 20 cm ahead: the side is the other one, since VRM 1.0 looks the other way.
+    # 10 cm to one side, 30 cm up, 20 cm ahead; VRM 1.0 faces the other way, so the side is mirrored.
     assert look["offsetFromHeadBone"] == pytest.approx([-0.1, 0.3, 0.2], abs=1e-5)
 
     springs = document["extensions"]["VRMC_springBone"]
@@ -138,7 +138,7 @@ def test_everything_is_carried_over(tmp_path, older_file):
 )
 def test_the_addresses_of_licence_and_permission_are_both_terms(licence, permission, expected):
     found = in_child(_terms, licence, permission)
-    # References are other works, and no terms.
+    # A reference names another work, and not the terms.
     assert found == (expected, [])
 
 
@@ -198,7 +198,7 @@ def test_the_gaze_needs_no_bone_of_the_first_person(by_expression, kind, usual):
 @pytest.mark.parametrize(
     ("licence", "expected"),
     [
-        # What the add-on would ask a person about: it neither hangs nor fails.
+        # The add-on would ask a person; the conversion neither hangs nor fails.
         ("CC_BY_NC_ND", (True, "prohibited", "https://creativecommons.org/licenses/by-nc-nd/4.0/")),
         ("Other", (False, "prohibited", "https://example.org/licence")),
     ],

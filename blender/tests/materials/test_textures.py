@@ -134,7 +134,7 @@ def test_two_packed_textures_of_one_name_are_both_kept(tmp_path, target):
     assert report["output"]["missing_textures"] == []
 
 
-# Names of textures that would do harm on the disk of whoever gets the result, and what they become.
+# Names of textures that would do harm on a user's disk -> the names in the result.
 _HARMFUL = {
     ".x": "x.png", "..\\y.png": "y.png", "aux.png": "_aux.png", "C:z.png": "z.png", "nul": "_nul.png",
     "two\nlines.png": "two_lines.png", "turned\u202egnp.exe": "turned_gnp.exe.png", "  .hidden.png": "hidden.png",
@@ -156,7 +156,7 @@ def test_textures_get_names_that_do_no_harm_and_are_found_by_them(tmp_path, targ
     assert report["output"]["missing_textures"] == []
     assert report["losses"] == []
     files = [path.name for path in (tmp_path / "c/out").rglob("*.png")]
-    # Which of two that differ by their case gets the number is left open.
+    # Either of two names that differ in case may get the number.
     assert sorted(name.casefold() for name in files) == sorted(name.casefold() for name in _HARMFUL.values())
 
 
@@ -231,7 +231,7 @@ def _of_every_format() -> None:
         image = bpy.data.images.load(made.filepath_raw)
         image.pack()
         box(extension).data.materials.append(material(extension, image))
-    # Floats in a file, and not those of light.
+    # The file has floats, but no linear light.
     deep = bpy.data.images.load(str(_sixteen_bits(Path("deep.tif").absolute())))
     deep.pack()
     box("deep").data.materials.append(material("deep", deep))

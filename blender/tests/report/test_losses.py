@@ -198,7 +198,7 @@ def _five_bones() -> None:
     body = bpy.data.objects["Body"]
     for number in range(4):
         body.vertex_groups.new(name=f"Extra{number}").add([0, 1, 2], 0.1, "REPLACE")
-    # Of no bone, and so no weight.
+    # The group has no bone, so its weights do not count.
     body.vertex_groups.new(name="Selection").add(range(8), 1.0, "REPLACE")
 
 

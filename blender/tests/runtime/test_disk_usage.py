@@ -50,7 +50,7 @@ def test_unreadable_folders_count_as_too_much(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", path)
 
-    # Root may look everywhere, so the mode of a folder would show nothing.
+    # Root may read every folder, so a folder's mode would show nothing.
     monkeypatch.setattr(os, "scandir", refuse)
     assert disk_usage.used(str(tmp_path)) is None
 
