@@ -29,7 +29,7 @@ class Loss:
 
 @dataclass
 class Job:
-    """The order, and what its report says besides counts.
+    """The files, formats and options of one conversion, and its losses and warnings so far.
 
     Paths are relative to the conversion's folder, which is the working directory.
     """

@@ -17,13 +17,13 @@ from . import bake_bones, bake_objects, bake_shape_keys, clip_playback, clips, k
 
 Kind = type[bake_objects.BakedObject] | type[bake_bones.BakedBone] | type[bake_shape_keys.BakedShapeKey]
 
-# An object, skeleton or shape keys with the kind of what is baked -> the object itself, bones, or blend shapes.
+# (object or shape keys, kind) -> what is baked of it: the object itself, its bones, or blend shapes.
 Groups = dict[tuple[bpy.types.ID, Kind], list[keyframes.Baked]]
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """What moves in a clip; without a clip, what moves in the scene's frames."""
+    """The rows of everything that a clip affects; without a clip, those of the scene's frames."""
 
     clip: clips.Clip | None
     frames: Sequence[int]
@@ -40,7 +40,7 @@ def bake_scene(job: Job) -> None:
     recorded = _record_clips(groups)
     for (owner, kind), things in list(groups.items()):
         if kind.starts_at_rest and not _any_moves(things, recorded):
-            # It does not move: exporters write its pose as it is.
+            # It does not move, so exporters write its current pose.
             del groups[owner, kind]
             for rows in (rest, *(recording.rows for recording in recorded)):
                 for thing in things:
@@ -84,7 +84,7 @@ def _leaves_rest(rows: np.ndarray, rest: np.ndarray) -> bool:
 
 
 def _record_clips(groups: Groups) -> list[_Recording]:
-    """Records each clip of what it affects, while all other clips play as in the file."""
+    """Plays each clip and records everything that it affects, while all other clips play as in the file."""
     world = bpy.context.scene
     found = clips.find()
     # Assigned clips first: the first clip written becomes the current one.
@@ -180,7 +180,7 @@ def _exclusive_slots(clip: clips.Clip, owners: Iterable[bpy.types.ID]) -> dict[b
         users = [user for user, other in clip.parts if other == slot]
         if len(users) == 1:
             continue
-        # Blender finds a slot by the name of what it moves.
+        # Blender finds a slot by the name of its user.
         slot.name_display = f"{slot.name_display} shared"
         for user in users:
             found[user] = clip.action.slots.new(slot.target_id_type, user.name)

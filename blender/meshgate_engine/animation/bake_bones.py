@@ -25,7 +25,7 @@ class BakedBone(keyframes.Baked):
         if parent is not None:
             self._rest["parent_matrix_local"] = parent.thing.bone.matrix_local.copy()
         self._parent = parent
-        # The pose that its latest row has, in the space of the skeleton.
+        # The matrix of its latest row in the space of the skeleton.
         self._pose = Matrix()
 
     def row(self, evaluated: bpy.types.Object, before: np.ndarray | None) -> tuple[float, ...]:

@@ -40,7 +40,7 @@ def remove_unused_caches() -> None:
 
 
 def frames_of_cached_meshes() -> int:
-    """The length of the clip of cached meshes, which is no action of Blender's, in frames after the first one."""
+    """The frames after the first one of the clip of cached meshes, for which Blender has no action; 0 without one."""
     world = bpy.context.scene
     return max(world.frame_end - world.frame_start, 0) if has_cached_meshes() else 0
 

@@ -30,7 +30,7 @@ class BakedObject(keyframes.Baked):
 
     @staticmethod
     def remove_movers(item: bpy.types.Object) -> None:
-        """Removes what moves the object besides its keys."""
+        """Removes constraints, drivers, delta transforms, and parents other than objects and bones."""
         item.constraints.clear()
         for curve in _drivers(item):
             item.animation_data.drivers.remove(curve)
@@ -41,7 +41,7 @@ class BakedObject(keyframes.Baked):
 
 
 def find() -> dict[bpy.types.Object, list[BakedObject]]:
-    """The visible objects that something besides keys moves."""
+    """The visible objects that constraints, drivers or a simulation move."""
     return {item: [BakedObject(item)] for item in scene.objects() if item.visible_get() and _needs_bake(item)}
 
 

@@ -21,7 +21,7 @@ class BakedShapeKey(keyframes.Baked):
 
     @staticmethod
     def may_move(_key: bpy.types.Key) -> bool:
-        """Whether the value changes without any action: a driver may do that."""
+        """Whether values change without any action; a driver may change them."""
         return True
 
     @staticmethod

@@ -11,7 +11,7 @@ _COMMON = (24.0, 30.0, 25.0, 60.0, 50.0, 120.0)
 _SLOWEST = 10.0
 _MANY = 8
 
-# The fastest rate that is believed of keys that are not on every frame, since two of them may be very close.
+# The fastest rate for keys that are not on every frame, since two of them may be close by chance.
 _FASTEST = 240.0
 
 # The slowest and the fastest rate, as in BVH files.

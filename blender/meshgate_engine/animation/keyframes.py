@@ -1,4 +1,4 @@
-"""Keys for every frame, as rows: a row holds the values that one thing has in one frame."""
+"""Keys for every frame, as rows: a row has the values of one thing in one frame."""
 
 from collections.abc import Iterable, Sequence
 
@@ -22,7 +22,7 @@ class Baked:
     properties: tuple[tuple[str, int], ...] = (("location", 3), ("rotation_quaternion", 4), ("scale", 3))
     rest = np.float32([0, 0, 0, 1, 0, 0, 0, 1, 1, 1])
 
-    # Whether exporters begin each clip with the thing at rest, and not as it is in the scene.
+    # Whether exporters begin each clip with the thing at rest; otherwise they begin with its place in the scene.
     starts_at_rest = True
 
     def __init__(self, thing: bpy.types.Object | bpy.types.PoseBone | bpy.types.ShapeKey) -> None:
@@ -36,7 +36,7 @@ class Baked:
         return f"{self.thing.path_from_id()}."
 
     def row(self, evaluated: bpy.types.ID, before: np.ndarray | None) -> Sequence[float]:
-        """The row of the thing as its owner is evaluated; ``before`` is the row of the frame before."""
+        """The row of the thing in its evaluated owner; ``before`` is the row of the frame before, None in the first."""
         raise NotImplementedError
 
     def set(self, row: np.ndarray) -> None:
@@ -50,7 +50,7 @@ Rows = dict[Baked, np.ndarray]
 
 
 def record(groups: Iterable[tuple[bpy.types.ID, Sequence[Baked]]], frames: Sequence[int]) -> Rows:
-    """Plays the frames and records what belongs to each owner."""
+    """Plays the frames and records the rows of everything in ``groups``, which have an owner each."""
     groups = list(groups)
     rows = {
         baked: np.empty((len(frames), len(baked.rest)), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Attributes of Blender's data that have another value for a while."""
+"""Changes attributes of Blender's data for a while."""
 
 import contextlib
 from collections.abc import Iterable, Iterator

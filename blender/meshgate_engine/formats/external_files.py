@@ -112,7 +112,7 @@ def _clear_remains_of_paths() -> None:
 
 
 def make_libraries_local() -> None:
-    """Copies what is linked from other files of the model into this one, since the result is one file."""
+    """Copies data that is linked from other files of the model into this one, since the result is one file."""
     if not bpy.data.libraries:
         return
     for block in [block for block in scene.all_data() if block.library]:

@@ -77,7 +77,7 @@ def _multiply(thing: bpy.types.bpy_struct, attributes: tuple[str, ...], factor: 
 
 
 def _scale_cached_mesh(item: bpy.types.Object, factor: float) -> None:
-    """Scales a mesh whose shape Blender reads from its file in each frame, by a modifier after the one that reads."""
+    """Scales a mesh whose shape Blender reads from its file in each frame, by a modifier behind the cache."""
     tree = bpy.data.node_groups.new("Scale", "GeometryNodeTree")
     for way in ("INPUT", "OUTPUT"):
         tree.interface.new_socket("Geometry", in_out=way, socket_type="NodeSocketGeometry")
