@@ -71,12 +71,28 @@ def _file(item: bpy.types.Object, start: int, end: int, unit: float, keep_orders
     moves = is_root | (np.abs(local_place - offsets).max(axis=(0, 2)) > 1e-4 * size)
 
     lines = ["HIERARCHY"]
+
+    def add_joint(number: int, depth: int, kind: str) -> None:
+        tabs = "\t" * depth
+        turning = " ".join(f"{axis}rotation" for axis in orders[number])
+        moving = "6 Xposition Yposition Zposition" if moves[number] else "3"
+        lines.extend((f"{tabs}{kind} {_word(bones[number].name)}", f"{tabs}{{"))
+        lines.append(f"{tabs}\tOFFSET {_numbers(offsets[number])}")
+        lines.append(f"{tabs}\tCHANNELS {moving} {turning}")
+        children = [child for child, parent in enumerate(parents) if parent == number]
+        for child in children:
+            add_joint(child, depth + 1, "JOINT")
+        if not children:
+            tip = _numbers(tails[number] - rest[number])
+            lines.extend((f"{tabs}\tEnd Site", f"{tabs}\t{{", f"{tabs}\t\tOFFSET {tip}", f"{tabs}\t}}"))
+        lines.append(f"{tabs}}}")
+
     several = int(is_root.sum()) > 1
     if several:
         lines += [f"ROOT {_word(item.name)}", "{", "\tOFFSET 0.0 0.0 0.0"]
         lines.append("\tCHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation")
     for root in np.flatnonzero(is_root):
-        _joint(lines, int(root), int(several), several, bones, parents, offsets, tails, rest, moves, orders)
+        add_joint(int(root), int(several), "JOINT" if several else "ROOT")
     if several:
         lines.append("}")
 
@@ -95,21 +111,8 @@ def _file(item: bpy.types.Object, start: int, end: int, unit: float, keep_orders
     return "\n".join(lines) + "\n"
 
 
-def _joint(lines, number, depth, nested, bones, parents, offsets, tails, rest, moves, orders) -> None:
-    tabs = "\t" * depth
-    kind = "JOINT" if nested else "ROOT"
-    lines += [f"{tabs}{kind} {_word(bones[number].name)}", f"{tabs}{{"]
-    lines.append(f"{tabs}\tOFFSET " + " ".join(f"{value:.6f}" for value in offsets[number]))
-    turning = " ".join(f"{axis}rotation" for axis in orders[number])
-    moving = "6 Xposition Yposition Zposition" if moves[number] else "3"
-    lines.append(f"{tabs}\tCHANNELS {moving} {turning}")
-    children = [child for child, parent in enumerate(parents) if parent == number]
-    for child in children:
-        _joint(lines, child, depth + 1, True, bones, parents, offsets, tails, rest, moves, orders)
-    if not children:
-        tip = " ".join(f"{value:.6f}" for value in tails[number] - rest[number])
-        lines += [f"{tabs}\tEnd Site", f"{tabs}\t{{", f"{tabs}\t\tOFFSET {tip}", f"{tabs}\t}}"]
-    lines.append(f"{tabs}}}")
+def _numbers(values: np.ndarray) -> str:
+    return " ".join(f"{value:.6f}" for value in values)
 
 
 def _world(item: bpy.types.Object, matrices: list[Matrix], unit: float) -> tuple[np.ndarray, np.ndarray]:
