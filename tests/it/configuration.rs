@@ -50,7 +50,8 @@ fn every_mistake_is_a_line_and_the_code_is_64() {
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(64), ""));
         let lines: Vec<_> = text(&output.stderr).lines().collect();
         assert_eq!(lines.len(), 6, "{lines:#?}");
-        let warning = "meshgate: warning: MESHGATE_SANDBX is no setting; MESHGATE_SANDBOX or SANDBOX is";
+        let warning =
+            "meshgate: warning: MESHGATE_SANDBX is not a setting; did you mean MESHGATE_SANDBOX or SANDBOX?";
         assert_eq!(lines[0], warning);
         assert!(lines.iter().all(|line| line.starts_with("meshgate: ")), "{lines:#?}");
         for expected in
@@ -142,5 +143,8 @@ fn what_is_valid_is_said_to_be() {
     let output = serve(&["--check"], &variables);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "configuration is valid\n");
-    assert_eq!(text(&output.stderr), "meshgate: warning: LOG_LEVL is no setting; LOG_LEVEL is\n");
+    assert_eq!(
+        text(&output.stderr),
+        "meshgate: warning: LOG_LEVL is not a setting; did you mean LOG_LEVEL?\n"
+    );
 }

@@ -104,7 +104,7 @@ fn what_makes_no_sense_is_refused_with_one_line() {
             &[("STORAGE_URL", "gs://bucket"), ("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key")],
             "GOOGLE_APPLICATION_CREDENTIALS: could not read /nowhere/key: No such file",
         ),
-        (&[("REDIS_PASSWORD", "hunter22")], "REDIS_PASSWORD is set, and neither REDIS_HOST nor REDIS_URL is"),
+        (&[("REDIS_PASSWORD", "hunter22")], "REDIS_PASSWORD is set, but neither REDIS_HOST nor REDIS_URL is"),
     ] {
         for arguments in [&["serve"][..], &["serve", "--check"], &["doctor"]] {
             let output = meshgate(arguments, variables);
