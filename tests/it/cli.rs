@@ -104,7 +104,7 @@ fn wrong_use_is_64_with_one_sentence() {
         ("convert a.obj -o a.glb --scale 0", "option scale takes"),
         ("convert a.obj -o a.glb --draco=maybe", "option draco takes"),
         ("convert a.obj -o a.stl --draco", "option draco works for glb and gltf, not for stl"),
-        ("convert a.obj -o a.dae", "\"dae\" is no format"),
+        ("convert a.obj -o a.dae", "\"dae\" is not a format"),
         ("convert a.obj -o out --to dae", "unknown format: dae"),
         ("convert a.obj -o out", "--to FORMAT"),
         ("convert a.obj b.obj -o x.glb", "give a folder"),
