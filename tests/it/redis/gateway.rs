@@ -46,8 +46,8 @@ async fn a_start_with_a_wrong_password_says_so_once_and_goes_on() {
     let ready: serde_json::Value = ready.json().await.unwrap();
     assert_eq!((&ready["status"], &ready["checks"]["redis"]), (&"ok".into(), &"away".into()));
     assert_eq!(gateway.convert("output_format=glb", "a.obj", TRIANGLE.into()).await.status(), 200);
-    until("it is in the log", || !lines_of_the_log(folder.path(), "redis is away").is_empty());
-    let said = lines_of_the_log(folder.path(), "redis is away");
+    until("it is in the log", || !lines_of_the_log(folder.path(), "redis unavailable").is_empty());
+    let said = lines_of_the_log(folder.path(), "redis unavailable");
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("it does not let this user in with this password"), "{said:?}");
     assert!(lines_of_the_log(folder.path(), "-secret").is_empty());
