@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Removes the parts of an engine that no conversion uses: prune-engine.sh ENVIRONMENT
 #
-# A converter never renders. Files for rendering are removed; rendering libraries that Blender links are replaced by stubs
-# of the same name, whose functions return 0, that is, no such device. tests/deploy/ converts every pair of formats with
+# A converter never renders. Files for rendering are removed; rendering libraries that Blender links are replaced by
+# stubs of the same name, whose functions return 0: no such device. tests/deploy/ converts every pair of formats with
 # the rest.
 set -euo pipefail
 packages=$1/lib/python3.11/site-packages
