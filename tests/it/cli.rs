@@ -1,4 +1,4 @@
-//! The command line as a user meets it: words, exit codes, files.
+//! The command line as users see it: texts, exit codes, files.
 
 use std::fs;
 use std::io::Write;
@@ -160,7 +160,7 @@ fn what_exists_is_kept() {
     }
 }
 
-/// More than a pipe holds: when it is written, the other end reads.
+/// More bytes than a pipe holds: once written, the other end is reading.
 const MUCH: usize = 1 << 20;
 
 #[test]

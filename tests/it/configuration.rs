@@ -1,4 +1,4 @@
-//! `meshgate serve` as far as its settings: help, mistakes, warnings.
+//! The settings of `meshgate serve`: help, mistakes, warnings.
 
 use std::fs;
 use std::process::Output;
@@ -6,7 +6,7 @@ use std::process::Output;
 use assert_cmd::Command;
 use meshgate::config::settings::TABLE;
 
-/// Runs the program with these variables only.
+/// Runs `serve` with only these variables.
 fn serve(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::cargo_bin("meshgate").unwrap();
     command.arg("serve").args(arguments).env_clear().envs(variables.iter().copied());
@@ -103,7 +103,7 @@ fn what_the_machine_does_not_have_is_a_mistake_like_others() {
     }
 }
 
-/// By the program itself, whatever setting a URL with a password was given for.
+/// Tries URLs with a password in several settings of the program.
 #[test]
 fn no_password_in_a_url_is_printed() {
     for (name, url) in [

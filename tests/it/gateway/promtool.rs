@@ -1,7 +1,7 @@
-//! What Prometheus' own tool says of alerts and metrics.
+//! Checks of alerts and metrics with Prometheus' promtool.
 //!
-//! The tool cannot be had everywhere, so these are ignored unless they are asked for: `make test` does so where it has
-//! got the tool, and says where it has not.
+//! The tool is not available everywhere, so these tests are ignored by default. `make test` runs them if it has the
+//! tool, and says so if not.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use super::engine::{motion, send};
 use super::{Gateway, TRIANGLE, scrape};
 
-/// Runs it in the folder of the alerts.
+/// Runs promtool in the folder of the alerts.
 fn promtool(arguments: &[&str], input: &str) -> Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tool = root.join("target/tools/promtool");
