@@ -29,8 +29,8 @@ use crate::domain::ConversionError;
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
-/// Exit code of wrong use, as in sysexits.h.
-const WRONG_USE: u8 = 64;
+/// Exit code of a usage error, `EX_USAGE` in sysexits.h.
+const USAGE_ERROR: u8 = 64;
 /// Exit code of an interrupted run, by the convention of shells (128 + SIGINT).
 const INTERRUPTED: u8 = 130;
 
@@ -115,24 +115,24 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // An error on a closed stream is ignored.
-            let _ = match wrong_use(&error) {
+            let _ = match usage_error(&error) {
                 Some(line) => writeln!(io::stderr(), "meshgate: {line}"),
                 None => error.print(),
             };
-            return if error.use_stderr() { ExitCode::from(WRONG_USE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { ExitCode::from(USAGE_ERROR) } else { ExitCode::SUCCESS };
         }
     };
     execute(cli.command).unwrap_or_else(|failure| {
         print_error(&failure);
         match failure {
-            Failure::Usage(_) => ExitCode::from(WRONG_USE),
+            Failure::Usage(_) => ExitCode::from(USAGE_ERROR),
             _ => ExitCode::from(FAILED),
         }
     })
 }
 
 /// The error in the arguments, on one line; `None` when clap prints help or the version instead.
-fn wrong_use(error: &clap::Error) -> Option<String> {
+fn usage_error(error: &clap::Error) -> Option<String> {
     let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if help || !error.use_stderr() {
         return None;

@@ -21,7 +21,7 @@ pub struct EngineArgs(Vec<(&'static Info, OsString)>);
 #[derive(Debug, Clone, Default)]
 pub struct RunArgs(Vec<(&'static Info, OsString)>);
 
-/// How many conversions run at once, and how long each may take.
+/// The settings of a run of `convert`: conversions at a time, time limit, cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunSettings {
     /// `None`: one for each processor.

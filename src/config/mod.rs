@@ -99,7 +99,7 @@ pub struct Server {
     pub shutdown_grace: Duration,
 }
 
-/// Who may use the server.
+/// The settings of access: proxies, origins, keys and limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     /// Proxies whose `X-Forwarded-For` is trusted.

@@ -249,7 +249,7 @@ settings! {
         group: Engine,
         option: ("--blender-python", "FILE"),
         takes: "the name of a file",
-        usual: Unset("what `meshgate engine install` made"),
+        usual: Unset("the one of `meshgate engine install`"),
         help: "the Python 3.11 with bpy to use",
         parse: values::path,
     }
@@ -315,7 +315,7 @@ settings! {
     CONVERSION_CACHE_DIR: PathBuf {
         group: Storage,
         takes: "the name of a folder",
-        usual: Unset("as STORAGE_URL says"),
+        usual: Unset("none: STORAGE_URL applies"),
         help: "folder of results and reports, instead of STORAGE_URL",
         parse: values::path,
     }
@@ -408,7 +408,7 @@ settings! {
     REDIS_URL: Secret {
         group: Redis,
         takes: values::REDIS_URL,
-        usual: Unset("none: each process is alone"),
+        usual: Unset("none: processes share nothing"),
         help: "the Redis that all processes share: redis://user:password@host:6379/0, rediss:// with TLS, or unix:///run/redis.sock",
         parse: values::redis_url,
     }

@@ -127,7 +127,7 @@ fn seconds_up_to(value: &OsStr, longest: f64) -> Result<Duration, Wrong> {
         .ok_or(Wrong::Value)
 }
 
-/// How many requests a client may send.
+/// A number of requests in a window.
 pub fn requests(value: &OsStr) -> Result<u32, Wrong> {
     number(value, 0..=MOST_REQUESTS)
 }

@@ -183,7 +183,7 @@ impl Redis {
     }
 }
 
-/// A type that an answer can be converted to and sent between threads as.
+/// Types that answers convert to, and that can be sent between threads.
 pub trait Answer: FromRedisValue + Send + 'static {}
 
 impl<T: FromRedisValue + Send + 'static> Answer for T {}

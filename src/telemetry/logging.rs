@@ -142,7 +142,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let wanted = EnvFilter::try_new(&log.filter).map_err(|_| Error::Filter(log.filter.clone()))?;
-    // The storage library logs each retry. Below the level debug, Meshgate's own line about the failure is enough.
+    // The storage library logs each retry. Without debug lines, Meshgate's own line about the failure is enough.
     let retries = wanted.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
     let wanted = wanted.and(filter_fn(move |about| {
         retries || *about.level() < Level::INFO || !about.target().starts_with("object_store")

@@ -102,7 +102,7 @@ impl Cache {
         match (content, report) {
             (Content::Made(artifact), _) => Ok(Files::made(artifact)),
             (Content::Stored(content), Some(report)) => unpack(content, about, report, folder).await,
-            _ => Err(ConversionError::new(ErrorCode::Internal, "the result came without its report")),
+            _ => Err(ConversionError::new(ErrorCode::Internal, "the stored result has no report")),
         }
     }
 }

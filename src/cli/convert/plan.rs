@@ -9,7 +9,7 @@ use crate::domain::Format;
 /// A usage error, in one sentence.
 type Usage = String;
 
-/// Where the results go.
+/// The destination of all results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     Stdout,
@@ -38,7 +38,7 @@ pub struct Input {
     pub relative: PathBuf,
 }
 
-/// Where one result goes.
+/// The destination of one result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     Stdout,

@@ -62,13 +62,13 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
         .map_err(Failure::io("listen for signals"))?;
     let gateway = Arc::new(gateway(config, storage.clone(), shutdown.clone()).await?);
     let listener = bind(server.bind, config).await?;
-    let address = listener.address().map_err(Failure::io("tell the address"))?;
+    let address = listener.address().map_err(Failure::io("get the local address"))?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     let metrics = match server.metrics {
         None => None,
         Some(address) => {
             let metrics = bind(address, config).await?;
-            let address = metrics.address().map_err(Failure::io("tell the address"))?;
+            let address = metrics.address().map_err(Failure::io("get the local address"))?;
             tracing::info!(%address, "metrics");
             Some(metrics)
         }
@@ -101,7 +101,7 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
         log.end_traces();
         log
     });
-    let log = sent.await.map_err(|error| Failure::io("end the traces")(error.into()))?;
+    let log = sent.await.map_err(|error| Failure::io("flush the traces")(error.into()))?;
     Ok((code, log))
 }
 

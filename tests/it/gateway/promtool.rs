@@ -40,8 +40,7 @@ fn it_takes_the_alerts() {
 #[ignore = "needs promtool, which make test gets where it can"]
 async fn it_takes_the_metrics() {
     let gateway = Gateway::start(&[]);
-    // Some are there only once something has happened. The first child is the one that is killed: an earlier one might still
-    // be there.
+    // Some series appear only after an event. The first child is killed, since an earlier one might still exist.
     let killed = async { send(gateway.child().await, rustix::process::Signal::KILL) };
     let (answer, ()) = tokio::join!(gateway.convert("output_format=fbx", "a.bvh", motion()), killed);
     assert_eq!(answer.status(), 200);
