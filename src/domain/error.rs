@@ -5,99 +5,99 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The stable name of an error: clients match on it, documents list it.
+/// The stable name of an error, for clients to match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// An option that does not exist.
+    /// The option does not exist.
     UnknownOption,
-    /// An option's value is not of its kind.
+    /// The value of an option is invalid, or the target does not support the option.
     InvalidOption,
-    /// The target is no format we write.
+    /// The target format is not supported.
     UnsupportedOutputFormat,
-    /// The content is no format we know.
+    /// The content is not in a supported format.
     UnknownFormat,
-    /// The source cannot hold what the target needs.
+    /// The source format cannot hold content that the target format requires.
     UnsupportedPair,
-    /// The file has no bytes.
+    /// The file is empty.
     EmptyFile,
-    /// A zip that is damaged, nested or unsafe.
+    /// The zip is damaged, nested or unsafe.
     InvalidArchive,
-    /// A zip that asks for a password.
+    /// The zip is encrypted.
     EncryptedArchive,
-    /// A zip, file or model above a limit.
+    /// The request, a file, the zip or the model exceeds a limit.
     TooLarge,
-    /// More than one file could be the model, or different files have one name.
+    /// More than one file could be the model, or different files have the same name.
     AmbiguousModel,
-    /// Geometry that the model refers to was not sent.
+    /// The model refers to a file with geometry that was not sent.
     MissingFiles,
-    /// The file could not be read as what it is.
+    /// The file could not be read in its format.
     ImportFailed,
-    /// There is nothing in the model.
+    /// The model has no content, or none that the target can hold.
     EmptyModel,
-    /// The target is animation and the model has none.
+    /// The target requires animation, and the model has none.
     NoAnimation,
-    /// The target is an avatar and the skeleton is not human.
+    /// The target requires a humanoid skeleton, and the model has none.
     NotHumanoid,
-    /// The target could not be written.
+    /// The result could not be written in the target format.
     ExportFailed,
-    /// The result lacks the geometry that went in.
+    /// The result lacks geometry of the source.
     GeometryLost,
-    /// The conversion grew past its memory limit.
+    /// The conversion exceeded its memory limit.
     MemoryLimit,
-    /// The result grew past the limit on its size.
+    /// The result exceeds its size limit.
     OutputTooLarge,
-    /// The conversion took longer than allowed.
+    /// The conversion exceeded its time limit.
     Timeout,
-    /// The caller gave up.
+    /// The client hung up, or the conversion was interrupted.
     Cancelled,
-    /// Blender crashed or hung on this model, twice.
+    /// Blender crashed or hung twice on this model.
     EngineCrashed,
-    /// No engine is running at the moment.
+    /// The engine is not running.
     EngineUnavailable,
     /// The disk is full.
     DiskFull,
-    /// A result would replace an existing file.
+    /// The result would replace an existing file.
     OutputExists,
     /// A file could not be read or written.
     Io,
-    /// The request holds no file.
+    /// The request contains no file.
     NoFile,
-    /// A file was sent without a name.
+    /// A file was sent without a file name.
     NoFileName,
-    /// A file's name has no extension.
+    /// The file name has no extension.
     NoExtension,
     /// The request names no target format.
     NoOutputFormat,
-    /// The file's name says a format we do not read.
+    /// The file extension is not that of a supported format.
     UnsupportedInputFormat,
-    /// The request is not what HTTP or multipart allow.
+    /// The request, its multipart body or its query is malformed.
     MalformedRequest,
     /// The body has a transfer coding other than chunked.
     UnsupportedTransferCoding,
-    /// The request's address and headers are too long.
+    /// The request line and headers are too long.
     HeadTooLarge,
-    /// The body stopped coming.
+    /// The request body stopped or arrived too slowly.
     RequestTimeout,
-    /// Nothing is at this address.
+    /// The path or the report does not exist.
     NotFound,
-    /// It was here, and is older than anything is kept.
+    /// The report has expired.
     Expired,
-    /// The address does not take this method.
+    /// The path does not support this method.
     MethodNotAllowed,
-    /// The key is missing or wrong.
+    /// The API key is missing or wrong.
     Unauthorized,
-    /// The client has asked for as many conversions as it may for now.
+    /// The client has reached its rate limit.
     RateLimited,
-    /// As many conversions wait as may.
+    /// The queue is full.
     QueueFull,
-    /// As many connections are open as may.
+    /// The connection limit is reached.
     TooManyConnections,
-    /// Unfinished uploads, or reports that are being sent, take as many bytes as they may.
+    /// Unfinished uploads, or results or reports being sent, have reached their size limit.
     Overloaded,
     /// The service is stopping.
     ShuttingDown,
-    /// Our fault.
+    /// An internal error occurred.
     Internal,
 }
 

@@ -36,7 +36,7 @@ pub enum Format {
     Blend,
 }
 
-/// Something that a format may be able to hold.
+/// A kind of content that a format may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {
