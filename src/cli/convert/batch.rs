@@ -85,18 +85,18 @@ pub async fn run(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) -> Res
             // A panic ends one conversion; the others continue.
             Some(Err(error)) => {
                 tally.failed += 1;
-                let printed = progress.print(|| print::panicked(&error));
-                if printed.is_err() {
-                    break printed;
+                let outcome = progress.print(|| print::panicked(&error));
+                if outcome.is_err() {
+                    break outcome;
                 }
                 continue;
             }
         };
         progress.advance();
         printer.count(&done, &mut tally);
-        let printed = progress.print(|| printer.done(done));
-        if printed.is_err() {
-            break printed;
+        let outcome = progress.print(|| printer.done(done));
+        if outcome.is_err() {
+            break outcome;
         }
     };
     if tally.interrupted {
