@@ -7,6 +7,7 @@ use super::lines::{Lines, number, words};
 use super::{CancellableFile, Extent, malformed, reading};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
+use crate::formats::number::Number;
 
 /// More elements or properties than this are nothing that a model has.
 const MAX_PROPERTIES: usize = 1000;
@@ -18,41 +19,18 @@ enum Encoding {
     BigEndian,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Number {
-    I8,
-    U8,
-    I16,
-    U16,
-    I32,
-    U32,
-    F32,
-    F64,
-}
-
-impl Number {
-    fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            "char" | "int8" => Self::I8,
-            "uchar" | "uint8" => Self::U8,
-            "short" | "int16" => Self::I16,
-            "ushort" | "uint16" => Self::U16,
-            "int" | "int32" => Self::I32,
-            "uint" | "uint32" => Self::U32,
-            "float" | "float32" => Self::F32,
-            "double" | "float64" => Self::F64,
-            _ => return None,
-        })
-    }
-
-    fn size(self) -> usize {
-        match self {
-            Self::I8 | Self::U8 => 1,
-            Self::I16 | Self::U16 => 2,
-            Self::I32 | Self::U32 | Self::F32 => 4,
-            Self::F64 => 8,
-        }
-    }
+fn number_type(name: &str) -> Option<Number> {
+    Some(match name {
+        "char" | "int8" => Number::I8,
+        "uchar" | "uint8" => Number::U8,
+        "short" | "int16" => Number::I16,
+        "ushort" | "uint16" => Number::U16,
+        "int" | "int32" => Number::I32,
+        "uint" | "uint32" => Number::U32,
+        "float" | "float32" => Number::F32,
+        "double" | "float64" => Number::F64,
+        _ => return None,
+    })
 }
 
 #[derive(Debug)]
@@ -126,18 +104,16 @@ fn header(lines: &mut Lines<CancellableFile>) -> Result<(Encoding, Vec<Element>)
                 elements.push(Element { name: (*name).to_owned(), count, properties: Vec::new() });
             }
             ["property", rest @ ..] => {
-                let property = match rest {
-                    ["list", length, number, name] => {
-                        Number::of(length).zip(Number::of(number)).map(|(length, number)| Property {
-                            name: (*name).to_owned(),
-                            number,
-                            length: Some(length),
-                        })
-                    }
-                    [number, name] => Number::of(number).map(|number| Property {
+                let (length, rest) = match rest {
+                    ["list", length, rest @ ..] => (Some(number_type(length)), rest),
+                    _ => (None, rest),
+                };
+                let property = match (length, rest) {
+                    (Some(None), _) => None,
+                    (length, [number, name]) => number_type(number).map(|number| Property {
                         name: (*name).to_owned(),
                         number,
-                        length: None,
+                        length: length.flatten(),
                     }),
                     _ => None,
                 };
@@ -236,17 +212,7 @@ impl<R: BufRead> Values<R> {
         if self.encoding == Encoding::BigEndian {
             used.reverse();
         }
-        let [a, b, c, d, ..] = bytes;
-        Ok(match kind {
-            Number::I8 => f64::from(i8::from_le_bytes([a])),
-            Number::U8 => f64::from(a),
-            Number::I16 => f64::from(i16::from_le_bytes([a, b])),
-            Number::U16 => f64::from(u16::from_le_bytes([a, b])),
-            Number::I32 => f64::from(i32::from_le_bytes([a, b, c, d])),
-            Number::U32 => f64::from(u32::from_le_bytes([a, b, c, d])),
-            Number::F32 => f64::from(f32::from_le_bytes([a, b, c, d])),
-            Number::F64 => f64::from_le_bytes(bytes),
-        })
+        Ok(kind.read(&bytes))
     }
 
     /// The next number of a text file.

@@ -1,6 +1,7 @@
 //! The format of a file, from its content; the name only decides where the content leaves it open.
 
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
@@ -9,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use super::{bounded_json, unsupported};
 use crate::domain::{Cancel, ConversionError, ErrorCode, Format};
 use crate::formats::blend;
+use crate::formats::gltf::glb::{self, Container};
 use crate::fs::{names, open};
 
 /// How much of a file is looked at, but for JSON and zips.
@@ -47,8 +49,10 @@ pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, Conv
         return Err(ConversionError::new(ErrorCode::EmptyFile, "the file is empty"));
     }
     let extension = names::extension(name);
-    if head.starts_with(b"glTF") {
-        return glb(file, &head, length).map(Content::Model);
+    if head.starts_with(&glb::MAGIC)
+        && let Some(container) = Container::read(file)?
+    {
+        return glb(file, &container.json).map(Content::Model);
     }
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
         return Ok(if is_usdz(&head, &extension) { Content::Model(Format::Usdz) } else { Content::Zip });
@@ -80,7 +84,7 @@ pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, Conv
 }
 
 /// The clause for a report when the name says something else than the content.
-pub fn lie(content: Content, name: &str) -> Option<String> {
+pub fn name_mismatch(content: Content, name: &str) -> Option<String> {
     let extension = names::extension(name);
     let actual = match content {
         Content::Model(format) => format.name(),
@@ -275,25 +279,9 @@ impl Probe {
     }
 }
 
-fn glb(file: &mut (impl Read + Seek), head: &[u8], length: u64) -> Result<Format, ConversionError> {
-    let failed = |detail: String| Err(ConversionError::new(ErrorCode::ImportFailed, detail));
-    match u32_at(head, 4) {
-        Some(2) => {}
-        Some(1) => return failed("the file is glTF 1.0; only glTF 2.0 can be read".to_owned()),
-        Some(version) => return failed(format!("the file is binary glTF of the unknown version {version}")),
-        None => return failed("the glb file ends early".to_owned()),
-    }
-    let (Some(json_length), Some(kind)) = (u32_at(head, 12), head.get(16..20)) else {
-        return failed("the glb file ends early".to_owned());
-    };
-    if kind != b"JSON" {
-        return failed("the glb file does not begin with its JSON".to_owned());
-    }
-    if 20 + u64::from(json_length) > length {
-        return failed("the glb file ends early".to_owned());
-    }
-    file.seek(SeekFrom::Start(20)).map_err(|error| ConversionError::io("read the model", &error))?;
-    let probe: Probe = bounded_json::read(file.take(u64::from(json_length)), "glb")?;
+fn glb(file: &mut (impl Read + Seek), json: &Range<u64>) -> Result<Format, ConversionError> {
+    file.seek(SeekFrom::Start(json.start)).map_err(|error| ConversionError::io("read the model", &error))?;
+    let probe: Probe = bounded_json::read(file.take(json.end - json.start), "glb")?;
     probe.check_version()?;
     Ok(probe.binary_format())
 }

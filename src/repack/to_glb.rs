@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
@@ -46,8 +45,8 @@ struct Place {
 /// # Errors
 /// `missing_files` or `import_failed` for a model that lacks bytes, `export_failed` above 4 GiB, `output_too_large`
 /// where it repeats them.
-pub fn pack(source: &Asset, target: &Path, limit: SizeLimit) -> Result<(), ConversionError> {
-    let root = Members::of(source.json.text())?;
+pub fn write_glb(source: &Asset, target: &Path, limit: SizeLimit) -> Result<(), ConversionError> {
+    let root = Members::parse(source.json.text())?;
     let mut edits = Edits::default();
     let mut chunk = Chunk::default();
 
@@ -78,7 +77,7 @@ pub fn pack(source: &Asset, target: &Path, limit: SizeLimit) -> Result<(), Conve
         move_view(source, view, &places, &mut edits)?;
         for extension in view.read::<Members>("extensions")?.iter().flat_map(|extensions| &extensions.0) {
             // EXT_meshopt_compression and its like refer to a buffer of their own.
-            if let Ok(extension) = Members::of(extension.1.get()) {
+            if let Ok(extension) = Members::parse(extension.1.get()) {
                 move_view(source, &extension, &places, &mut edits)?;
             }
         }
@@ -99,7 +98,7 @@ fn embed_images(
     let mut views = Vec::new();
     let mut files: HashMap<PathBuf, usize> = HashMap::new();
     for raw in root.read::<Vec<&RawValue>>("images")?.unwrap_or_default() {
-        let image = Members::of(raw.get())?;
+        let image = Members::parse(raw.get())?;
         let Some(uri) = image.get("uri").filter(|_| image.get("bufferView").is_none()) else { continue };
         let (stretch, written_type, file) = match source.resolve(uri)? {
             Reference::Data(stretch, media_type) => (stretch, media_type, None),
@@ -121,7 +120,7 @@ fn embed_images(
         if image.get("mimeType").is_none() {
             instead = format!(r#"{instead},"mimeType":"{media_type}""#);
         }
-        edits.replace(source.json.span(raw), rewritten(source, &image, "uri", &instead));
+        edits.replace(source.json.span(raw), rewritten(source, &image, &[("uri", &instead)]));
     }
     Ok(views)
 }
@@ -152,20 +151,26 @@ pub fn media_type(image: &ByteRange, written: &str, name: Option<&Path>) -> Resu
     .to_owned())
 }
 
-/// The object `members` with `instead` in the place of the member `name`.
-fn rewritten(source: &Asset, members: &Members, name: &str, instead: &str) -> Vec<Piece> {
+/// The pieces of the object `members`, in which each of the `replaced` members becomes the given text, or is left out
+/// where that is empty.
+fn rewritten(source: &Asset, members: &Members, replaced: &[(&str, &str)]) -> Vec<Piece> {
+    let new_text = |value: &RawValue| {
+        let is_value = |name: &str| members.get(name).is_some_and(|found| std::ptr::eq(found, value));
+        replaced.iter().find(|(name, _)| is_value(name)).map(|(_, text)| *text)
+    };
     let mut pieces = vec![Piece::New("{".to_owned())];
-    let replaced = members.get(name);
-    for (index, (key, value)) in members.0.iter().enumerate() {
-        if index > 0 {
+    for (key, value) in &members.0 {
+        let new = new_text(value);
+        if new == Some("") {
+            continue;
+        }
+        if pieces.len() > 1 {
             pieces.push(Piece::New(",".to_owned()));
         }
-        if replaced.is_some_and(|replaced| std::ptr::eq(replaced, *value)) {
-            pieces.push(Piece::New(instead.to_owned()));
-        } else {
-            let start = source.json.span(key).start;
-            pieces.push(Piece::Kept(start..source.json.span(value).end));
-        }
+        pieces.push(match new {
+            Some(text) => Piece::New(text.to_owned()),
+            None => Piece::Kept(source.json.span(key).start..source.json.span(value).end),
+        });
     }
     pieces.push(Piece::New("}".to_owned()));
     pieces
@@ -239,32 +244,17 @@ fn join_buffers(
     let Some(array) = root.get("buffers") else {
         return add_member(source, root, &format!(r#""buffers":[{{"byteLength":{length}}}]"#), edits);
     };
-    let first = buffers.iter().zip(found).find(|(_, stretch)| stretch.is_some()).map(|(buffer, _)| buffer);
-    let mut pieces = vec![Piece::New(format!(r#"[{{"byteLength":{length}"#))];
-    if let Some(first) = first {
-        pieces = vec![Piece::New("[{".to_owned())];
-        let mut comma = "";
-        for (key, value) in &first.0 {
-            if first.get("uri").is_some_and(|uri| std::ptr::eq(uri, *value)) {
-                continue;
-            }
-            pieces.push(Piece::New(comma.to_owned()));
-            comma = ",";
-            let mut kept: Range<usize> = source.json.span(key).start..source.json.span(value).end;
-            let is_length = first.get("byteLength").is_some_and(|length| std::ptr::eq(length, *value));
-            if is_length {
-                kept.end = source.json.span(value).start;
-            }
-            pieces.push(Piece::Kept(kept));
-            if is_length {
-                pieces.push(Piece::New(length.to_string()));
-            }
-        }
+    let (with_bytes, without): (Vec<_>, Vec<_>) =
+        buffers.iter().zip(found).partition(|(_, bytes)| bytes.is_some());
+    let length = format!(r#""byteLength":{length}"#);
+    let mut pieces = vec![Piece::New("[".to_owned())];
+    match with_bytes.first() {
+        Some((first, _)) => pieces.extend(rewritten(source, first, &[("uri", ""), ("byteLength", &length)])),
+        None => pieces.push(Piece::New(format!("{{{length}}}"))),
     }
-    pieces.push(Piece::New("}".to_owned()));
-    for (buffer, _) in buffers.iter().zip(found).filter(|(_, stretch)| stretch.is_none()) {
+    for (buffer, _) in without {
         pieces.push(Piece::New(",".to_owned()));
-        pieces.extend(rewritten(source, buffer, "", ""));
+        pieces.extend(rewritten(source, buffer, &[]));
     }
     pieces.push(Piece::New("]".to_owned()));
     edits.replace(source.json.span(array), pieces);
@@ -276,29 +266,14 @@ fn write(source: &Asset, edits: Edits, chunk: &Chunk, target: &Path) -> Result<(
     let json_padding = glb::padding(json_length);
     let bin_padding = glb::padding(chunk.length);
     let others = source.container.as_ref().map_or(&[][..], |container| &container.others);
-    let word = |length: u64| {
-        let too_large = || ConversionError::new(ErrorCode::ExportFailed, "a glb cannot be larger than 4 GiB");
-        u32::try_from(length).map(u32::to_le_bytes).map_err(|_| too_large())
-    };
-    let json_chunk = json_length + json_padding as u64;
-    let bin_chunk = chunk.length + bin_padding as u64;
-    let mut total = 12 + 8 + json_chunk;
-    if bin_chunk > 0 {
-        total += 8 + bin_chunk;
-    }
-    total += others.iter().map(|other| other.end - other.start).sum::<u64>();
-
-    let mut header = Vec::new();
-    header.extend(glb::MAGIC);
-    header.extend(2_u32.to_le_bytes());
-    header.extend(word(total)?);
-    header.extend(word(json_chunk)?);
-    header.extend(glb::JSON);
-    let mut bin_header = Vec::new();
-    if bin_chunk > 0 {
-        bin_header.extend(word(bin_chunk)?);
-        bin_header.extend(glb::BIN);
-    }
+    let bin_length = chunk.length + bin_padding as u64;
+    let bin_header =
+        if bin_length > 0 { [(bin_length as u32).to_le_bytes(), glb::BIN].concat() } else { Vec::new() };
+    let rest = bin_header.len() as u64
+        + bin_length
+        + others.iter().map(|other| other.end - other.start).sum::<u64>();
+    let header = glb::header(json_length + json_padding as u64, rest)
+        .ok_or_else(|| ConversionError::new(ErrorCode::ExportFailed, "a glb cannot be larger than 4 GiB"))?;
     let all = || -> io::Result<()> {
         let mut out = BufWriter::with_capacity(1 << 16, File::create(target)?);
         out.write_all(&header)?;

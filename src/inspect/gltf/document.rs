@@ -1,64 +1,32 @@
 //! The parts of a glTF's JSON that are counted. Indices are plain numbers here: whoever follows one must check it.
 
-use std::marker::PhantomData;
-
-use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::formats::gltf::bounded_list;
 use crate::formats::gltf::json_text::Members;
 
 #[derive(Debug, Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Document<'a> {
     pub accessors: Vec<Accessor>,
-    #[serde(deserialize_with = "limited")]
+    #[serde(deserialize_with = "bounded_list")]
     pub animations: Vec<Animation>,
     pub buffer_views: Vec<BufferView>,
     #[serde(borrow)]
     pub images: Vec<Image<'a>>,
     pub materials: Vec<IgnoredAny>,
-    #[serde(deserialize_with = "limited")]
+    #[serde(deserialize_with = "bounded_list")]
     pub meshes: Vec<Mesh>,
-    #[serde(deserialize_with = "limited")]
+    #[serde(deserialize_with = "bounded_list")]
     pub nodes: Vec<Node>,
-    #[serde(deserialize_with = "limited")]
+    #[serde(deserialize_with = "bounded_list")]
     pub skins: Vec<Skin>,
-    #[serde(deserialize_with = "limited")]
+    #[serde(deserialize_with = "bounded_list")]
     pub textures: Vec<Texture<'a>>,
     #[serde(borrow)]
     pub extensions: RootExtensions<'a>,
-}
-
-/// `{}` is 2 bytes of text and some hundred of memory: a list of more than this many is made to exhaust it.
-const MAX_LIST: usize = 1_000_000;
-
-/// A list of objects that may be empty, of bounded length.
-fn limited<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    struct Limited<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Limited<T> {
-        type Value = Vec<T>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a list")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
-            let mut list = Vec::new();
-            while let Some(item) = seq.next_element()? {
-                if list.len() == MAX_LIST {
-                    return Err(Error::custom(format!("a list of more than {MAX_LIST}")));
-                }
-                list.push(item);
-            }
-            Ok(list)
-        }
-    }
-    deserializer.deserialize_seq(Limited(PhantomData))
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -114,12 +82,12 @@ pub struct Accessor {
     pub buffer_view: Option<usize>,
     #[serde(default)]
     pub byte_offset: u64,
-    pub component_type: u32,
+    pub component_type: u64,
     #[serde(default)]
     pub normalized: bool,
     pub count: u64,
     #[serde(rename = "type")]
-    pub kind: String,
+    pub element_type: String,
     pub min: Option<Vec<Option<f64>>>,
     pub max: Option<Vec<Option<f64>>>,
     pub sparse: Option<Box<Sparse>>,
@@ -139,7 +107,7 @@ pub struct SparsePart {
     #[serde(default)]
     pub byte_offset: u64,
     /// Of the indices only.
-    pub component_type: Option<u32>,
+    pub component_type: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -185,7 +153,7 @@ impl Texture<'_> {
         struct Extension {
             source: usize,
         }
-        let members = self.extensions.and_then(|extensions| Members::of(extensions.get()).ok());
+        let members = self.extensions.and_then(|extensions| Members::parse(extensions.get()).ok());
         let of = |extension: &RawValue| serde_json::from_str::<Extension>(extension.get()).ok();
         let others = members.into_iter().flat_map(|members| members.0);
         self.source

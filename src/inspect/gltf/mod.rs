@@ -14,7 +14,7 @@ mod matrix;
 use std::collections::{HashMap, HashSet};
 
 use accessor::Data;
-use document::{Accessor, Animation, Document, Mesh, Primitive};
+use document::{Animation, Document, Mesh, Primitive};
 
 use super::{malformed, tidy_fps};
 use crate::domain::report::{Clip, Counts};
@@ -24,7 +24,7 @@ use crate::formats::gltf::json_text::Members;
 
 /// Counts what is in a file of the glTF family.
 pub fn inspect_source(source: &Asset) -> Result<Counts, ConversionError> {
-    let root = Members::of(source.json.text())?;
+    let root = Members::parse(source.json.text())?;
     let document: Document = serde_json::from_str(source.json.text())
         .map_err(|error| malformed(format!("the file's JSON is wrong: {}", error::of_json(&error))))?;
     let buffers = root
@@ -217,18 +217,4 @@ fn times(data: &Data, index: usize, budget: &mut u64) -> Result<Times, Conversio
         elements.skip_zeros();
     }
     Ok(times)
-}
-
-impl Accessor {
-    /// What a number of `min` and `max`, which are given as they are stored, has to be multiplied by.
-    fn normalized_scale(&self) -> f64 {
-        let largest = match self.component_type {
-            5120 => f64::from(i8::MAX),
-            5121 => f64::from(u8::MAX),
-            5122 => f64::from(i16::MAX),
-            5123 => f64::from(u16::MAX),
-            _ => 1.0,
-        };
-        if self.normalized { 1.0 / largest } else { 1.0 }
-    }
 }

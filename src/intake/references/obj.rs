@@ -9,6 +9,7 @@ use indexmap::IndexSet;
 use super::statements::{Change, Statements};
 use super::{Findings, relative, rewrite};
 use crate::domain::ConversionError;
+use crate::formats::mtl::texture_name;
 use crate::formats::text;
 use crate::fs::names;
 use crate::intake::model_files::{Files, Resolved};
@@ -18,23 +19,6 @@ const MAX_STATEMENTS: usize = 1000;
 
 /// Most different texture statements of a library that are resolved.
 const MAX_TEXTURES: usize = 20_000;
-
-/// Options of a texture statement and how many values each takes at most.
-const OPTIONS: &[(&str, usize)] = &[
-    ("-blendu", 1),
-    ("-blendv", 1),
-    ("-bm", 1),
-    ("-boost", 1),
-    ("-cc", 1),
-    ("-clamp", 1),
-    ("-imfchan", 1),
-    ("-mm", 2),
-    ("-o", 3),
-    ("-s", 3),
-    ("-t", 3),
-    ("-texres", 1),
-    ("-type", 1),
-];
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
     let mut statements = Statements::new(MAX_STATEMENTS);
@@ -176,36 +160,6 @@ fn texture(
         return Ok(None);
     }
     Ok(Some([before, new.as_bytes(), b"\n"].concat()))
-}
-
-/// Splits a texture statement before the file's name, which follows the options and may hold spaces.
-fn texture_name(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (keyword, mut rest) = text::statement(line);
-    let lower = keyword.to_ascii_lowercase();
-    if !lower.starts_with(b"map_")
-        && !matches!(lower.as_slice(), b"bump" | b"norm" | b"disp" | b"decal" | b"refl")
-    {
-        return None;
-    }
-    while let (option, after) = text::statement(rest)
-        && let Some((_, most)) = OPTIONS.iter().find(|(name, _)| option == name.as_bytes())
-    {
-        rest = after;
-        for number in 0..*most {
-            let (value, after) = text::statement(rest);
-            let is_number = std::str::from_utf8(value).is_ok_and(|value| value.parse::<f32>().is_ok());
-            // The first value may be a word (`-clamp on`); further ones are optional numbers. The name comes last.
-            if after.is_empty() || (number > 0 && !is_number) {
-                break;
-            }
-            rest = after;
-        }
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let at = line.trim_ascii_end().len().checked_sub(rest.len())?;
-    Some((line.get(..at)?, rest))
 }
 
 fn unquoted(name: &str) -> &str {

@@ -96,8 +96,8 @@ fn resolve_layer(
     source
         .and_then(|file| {
             let source = files.context().cancel.reader(file);
-            for_each_path(&mut BufReader::with_capacity(1 << 16, source), |part| {
-                if let Part::Path(path) = part {
+            for_each_token(&mut BufReader::with_capacity(1 << 16, source), |part| {
+                if let Token::Path(path) = part {
                     paths.note(path);
                 }
                 Ok(())
@@ -112,9 +112,9 @@ fn resolve_layer(
     })?;
     if changed {
         rewrite(files, index, |reader, writer| {
-            for_each_path(reader, |part| match part {
-                Part::Text(text) => writer.write_all(text),
-                Part::Path(path) => paths.write(path, path, writer),
+            for_each_token(reader, |part| match part {
+                Token::Text(text) => writer.write_all(text),
+                Token::Path(path) => paths.write(path, path, writer),
             })
         })?;
     }
@@ -168,108 +168,116 @@ fn resolve_path(
     }
 }
 
-enum Part<'a> {
-    /// Anything, the delimiters of paths included.
+/// A piece of a text layer.
+enum Token<'a> {
+    /// Anything else, the delimiters of paths included.
     Text(&'a [u8]),
-    /// What stands between the delimiters.
+    /// A path without its delimiters.
     Path(&'a [u8]),
 }
 
-#[derive(Clone, Copy, PartialEq)]
+/// Calls `each` with the tokens of a text layer in turn; together they are its bytes.
+fn for_each_token(
+    reader: &mut impl BufRead,
+    mut each: impl FnMut(Token<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut lexer = Lexer::default();
+    loop {
+        let block = reader.fill_buf()?;
+        let count = block.len();
+        if count == 0 {
+            return each(Token::Text(&lexer.pending));
+        }
+        for &byte in block {
+            lexer.add(byte, &mut each)?;
+        }
+        reader.consume(count);
+    }
+}
+
+/// The place in a text layer, as far as it is known from the bytes so far.
+#[derive(Clone, Copy, Default)]
 enum State {
+    #[default]
     Plain,
     Comment,
-    /// After one or two quotation or path marks: the next byte tells one mark, none within two, or three apart.
+    /// After `count` delimiters: one begins a token, two are an empty one, three begin one that three end.
     Opening {
-        mark: u8,
+        delimiter: u8,
+        count: usize,
+    },
+    /// In a string or path that ends with `count` delimiters, of which the last `seen` bytes are as many.
+    Inside {
+        delimiter: u8,
+        count: usize,
         seen: usize,
-    },
-    /// In a string that ends with as many of the quotation mark.
-    Text {
-        quote: u8,
-        count: usize,
         escaped: bool,
-    },
-    Path {
-        count: usize,
     },
 }
 
-/// Calls `each` with the parts of a text layer in turn; together they are its bytes.
-fn for_each_path(
-    reader: &mut impl BufRead,
-    mut each: impl FnMut(Part<'_>) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut state = State::Plain;
-    let mut pending: Vec<u8> = Vec::new();
-    let mut chunk = vec![0; 1 << 16];
-    // How many of the mark that would close a string or path were just seen.
-    let mut closing = 0;
-    loop {
-        let count = reader.read(&mut chunk)?;
-        if count == 0 {
-            return each(Part::Text(&pending));
-        }
-        for &byte in chunk.iter().take(count) {
-            if let State::Opening { mark, seen } = state {
-                if byte == mark && seen == 1 {
-                    pending.push(byte);
-                    state = State::Opening { mark, seen: 2 };
-                    continue;
-                }
-                let count = if byte == mark { 3 } else { 1 };
-                if count == 3 {
-                    pending.push(byte);
-                }
-                state = match (mark, seen, count) {
-                    (_, 2, 1) => State::Plain,
-                    (b'@', ..) => {
-                        each(Part::Text(&pending))?;
-                        pending.clear();
-                        State::Path { count }
-                    }
-                    _ => State::Text { quote: mark, count, escaped: false },
-                };
-                closing = 0;
-                if count == 3 {
-                    continue;
-                }
-            }
-            pending.push(byte);
-            state = match state {
-                State::Plain => match byte {
-                    b'#' => State::Comment,
-                    b'"' | b'\'' | b'@' => State::Opening { mark: byte, seen: 1 },
-                    _ => State::Plain,
-                },
-                // A string that is not closed ends with its line all the same.
-                State::Comment | State::Text { count: 1, .. } if byte == b'\n' => State::Plain,
-                State::Text { quote, count, escaped } => {
-                    closing = if byte == quote && !escaped { closing + 1 } else { 0 };
-                    let escaped = byte == b'\\' && !escaped;
-                    if closing == count { State::Plain } else { State::Text { quote, count, escaped } }
-                }
-                State::Path { count } => {
-                    closing = if byte == b'@' { closing + 1 } else { 0 };
-                    if closing == count {
-                        let (path, end) = pending.split_at_checked(pending.len() - count).unwrap_or_default();
-                        each(Part::Path(path))?;
-                        each(Part::Text(end))?;
-                        pending.clear();
-                        State::Plain
-                    } else if pending.len() > MAX_PATH {
-                        State::Plain
-                    } else {
-                        State::Path { count }
-                    }
-                }
-                other => other,
+/// Tells paths from strings and comments, byte by byte; it holds one path at most.
+#[derive(Default)]
+struct Lexer {
+    state: State,
+    /// Bytes that no token has passed on yet.
+    pending: Vec<u8>,
+}
+
+impl Lexer {
+    fn add(&mut self, byte: u8, each: &mut impl FnMut(Token<'_>) -> io::Result<()>) -> io::Result<()> {
+        if let State::Opening { delimiter, count } = self.state
+            && (byte != delimiter || count == 2)
+        {
+            self.state = match count + usize::from(byte == delimiter) {
+                2 => State::Plain,
+                count => State::Inside { delimiter, count, seen: 0, escaped: false },
             };
-            if pending.len() > MAX_PATH && !matches!(state, State::Path { .. }) {
-                each(Part::Text(&pending))?;
-                pending.clear();
+            if byte == delimiter {
+                self.pending.push(byte);
+            }
+            if delimiter == b'@' && matches!(self.state, State::Inside { .. }) {
+                self.pass_on(each)?;
+            }
+            if byte == delimiter {
+                return Ok(());
             }
         }
+        self.pending.push(byte);
+        self.state = match (self.state, byte) {
+            (State::Plain, b'#') => State::Comment,
+            (State::Plain, b'"' | b'\'' | b'@') => State::Opening { delimiter: byte, count: 1 },
+            (State::Opening { delimiter, count }, _) => State::Opening { delimiter, count: count + 1 },
+            // The end of a line also ends a string that is not closed.
+            (State::Comment | State::Inside { delimiter: b'"' | b'\'', count: 1, .. }, b'\n') => State::Plain,
+            (State::Inside { delimiter, count, seen, escaped }, _) => {
+                let seen = if byte == delimiter && !escaped { seen + 1 } else { 0 };
+                let is_path = delimiter == b'@';
+                if seen == count {
+                    if is_path {
+                        let (path, end) =
+                            self.pending.split_at_checked(self.pending.len() - count).unwrap_or_default();
+                        each(Token::Path(path))?;
+                        each(Token::Text(end))?;
+                        self.pending.clear();
+                    }
+                    State::Plain
+                } else if is_path && self.pending.len() > MAX_PATH {
+                    State::Plain
+                } else {
+                    // Paths have no escapes.
+                    State::Inside { delimiter, count, seen, escaped: !is_path && byte == b'\\' && !escaped }
+                }
+            }
+            (state, _) => state,
+        };
+        let in_path = matches!(self.state, State::Inside { delimiter: b'@', .. });
+        if self.pending.len() > MAX_PATH && !in_path { self.pass_on(each) } else { Ok(()) }
+    }
+
+    fn pass_on(&mut self, each: &mut impl FnMut(Token<'_>) -> io::Result<()>) -> io::Result<()> {
+        each(Token::Text(&self.pending))?;
+        self.pending.clear();
+        Ok(())
     }
 }
 
@@ -286,10 +294,10 @@ def "x" { string s = 'it\'s @x@' string e = "" asset n = @@ asset t = @t.png@ }
 """ @deep@ "quoted" """ asset u = @u.png@
 asset open = @never closed"#;
         let (mut paths, mut all) = (Vec::new(), Vec::new());
-        for_each_path(&mut BufReader::with_capacity(7, text.as_slice()), |part| {
+        for_each_token(&mut BufReader::with_capacity(7, text.as_slice()), |part| {
             match part {
-                Part::Text(text) => all.extend_from_slice(text),
-                Part::Path(path) => {
+                Token::Text(text) => all.extend_from_slice(text),
+                Token::Path(path) => {
                     paths.push(String::from_utf8(path.to_vec()).unwrap());
                     all.extend_from_slice(path);
                 }
