@@ -26,8 +26,8 @@ const FILE_TYPE: u32 = 0o170_000;
 
 /// Unpacks a zip into the folder of `files`.
 ///
-/// # Errors
-/// `invalid_archive`, `encrypted_archive`, `too_large`, `cancelled`, `io`; a damaged entry may leave files in the folder.
+/// # Errors `invalid_archive`, `encrypted_archive`, `too_large`, `cancelled`, `io`; a damaged entry may leave files in
+/// the folder.
 pub fn unpack(sent: &Sent, files: &mut Files) -> Result<(), ConversionError> {
     let limits = files.limits();
     let reading = |error: io::Error| ConversionError::io("read the zip", &error);
@@ -51,19 +51,22 @@ pub fn unpack(sent: &Sent, files: &mut Files) -> Result<(), ConversionError> {
         let name = names::decode(entry.name_raw());
         let kind = entry.unix_mode().unwrap_or_default() & FILE_TYPE;
         let Some(parts) = names::components(&name).filter(|_| !climbs(&name)) else {
-            let detail = format!("the zip names a file outside its folder: {}", names::quoted(&name));
-            return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+            return Err(invalid(format!(
+                "the zip names a file outside its folder: {}",
+                names::quoted(&name)
+            )));
         };
         if !matches!(kind, 0 | 0o100_000 | 0o040_000) {
-            let detail = format!("the zip holds a link or special file: {}", names::quoted(&name));
-            return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+            return Err(invalid(format!("the zip holds a link or special file: {}", names::quoted(&name))));
         }
         if entry.is_dir() || name.ends_with('\\') || parts.is_empty() || names::is_junk(&parts) {
             continue;
         }
         if !matches!(entry.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
-            let detail = format!("the zip packs {} in a way that cannot be read", names::quoted(&name));
-            return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+            return Err(invalid(format!(
+                "the zip packs {} in a way that cannot be read",
+                names::quoted(&name)
+            )));
         }
         let (index, mut file) = files.create(&parts)?;
         let bytes = budget.copy(&mut entry, &mut file)?;
@@ -137,7 +140,11 @@ impl Budget {
 }
 
 fn damaged() -> ConversionError {
-    ConversionError::new(ErrorCode::InvalidArchive, "the zip is damaged or cut short")
+    invalid("the zip is damaged or cut short")
+}
+
+fn invalid(detail: impl Into<String>) -> ConversionError {
+    ConversionError::new(ErrorCode::InvalidArchive, detail)
 }
 
 #[allow(clippy::needless_pass_by_value)] // the signature of `map_err`
@@ -150,7 +157,7 @@ fn of_zip(error: ZipError) -> ConversionError {
             )
         }
         ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => {
-            ConversionError::new(ErrorCode::InvalidArchive, "the zip is packed in a way that cannot be read")
+            invalid("the zip is packed in a way that cannot be read")
         }
         _ => damaged(),
     }

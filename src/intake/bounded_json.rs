@@ -20,7 +20,7 @@ pub const MOST: Size = Size { values: MAX_VALUES, text: 128 << 20 };
 
 const TOO_DEEP: &str = "its JSON is nested too deeply";
 
-/// Parses the JSON in `reader` as a `T` that keeps only what it needs; `extension` names the kind of file in errors.
+/// Parses the JSON in `reader` as a `T`; `extension` names the kind of file in errors.
 ///
 /// # Errors
 /// `import_failed` with the reason, `cancelled`, `io`.

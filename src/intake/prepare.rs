@@ -12,7 +12,7 @@ use super::detect::{self, Content};
 use super::in_place::Originals;
 use super::model_files::Files;
 use super::references::{self, Findings};
-use super::source::{Limits, Named, Part, Sent, Source};
+use super::source::{Limits, Named, Part, Sent, Source, unreadable};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::fs::names;
@@ -45,11 +45,11 @@ impl Model {
     /// `io`
     pub fn open_parts(&self) -> Result<Vec<(&str, File)>, ConversionError> {
         let open = |part: &Part| match part {
-            Part::There(located) => located.open(),
-            Part::Here(stored) => open::regular(&self.folder.join(stored)),
+            Part::InPlace(located) => located.open(),
+            Part::Stored(stored) => open::regular(&self.folder.join(stored)),
         };
         let opened = self.parts.iter().map(|(name, part)| Ok((name.as_str(), open(part)?)));
-        opened.collect::<io::Result<_>>().map_err(|error| ConversionError::io("read the model", &error))
+        opened.collect::<io::Result<_>>().map_err(unreadable)
     }
 
     /// The main file and the folder of its references, for a model that stays where it is. Files must be opened by way
@@ -97,8 +97,8 @@ impl Container {
 /// files could be it. `into` must be the caller's own; after an error it may hold files.
 ///
 /// A single file, with or without siblings, stays where it is if `in_place` returns `true` for its format and no
-/// references in it must be rewritten. [`Model::in_place`] then returns its location, and [`Model::check_unchanged`] must
-/// be called after reading it.
+/// references in it must be rewritten. [`Model::in_place`] then returns its location, and [`Model::check_unchanged`]
+/// must be called after reading it.
 ///
 /// # Errors
 /// The errors of [`archive::unpack`], [`detect::detect`] and [`references::resolve`], and `ambiguous_model`.
@@ -235,7 +235,7 @@ fn file_name(path: &Path) -> Option<String> {
 /// Detects the content of the only file, or unpacks it if it is a zip.
 fn detect_or_unpack(only: &Named, files: &mut Files) -> Result<Gathered, ConversionError> {
     let name = Some(only.name.clone());
-    let opened = only.file.open().map_err(|error| ConversionError::io("read the model", &error))?;
+    let opened = only.file.open().map_err(unreadable)?;
     let content = detect::detect(&mut files.context().cancel.reader(opened), &only.name)?;
     if content != Content::Zip {
         return Ok(Gathered { container: Container::Upload, name, content: Some(content) });
@@ -246,7 +246,7 @@ fn detect_or_unpack(only: &Named, files: &mut Files) -> Result<Gathered, Convers
 
 /// Leaves a file of the conversion's own where it is; stores another one.
 fn store_or_offer(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
-    match file.file.located().map_err(|error| ConversionError::io("read the model", &error))? {
+    match file.file.located().map_err(unreadable)? {
         None => store(file, files),
         Some(located) => {
             files.offer_alone(located, names::base_name(&file.name));

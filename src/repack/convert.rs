@@ -47,9 +47,6 @@ pub fn repack(
 }
 
 /// As [`repack`], but writes the one self-contained file `target`.
-///
-/// # Errors
-/// As [`repack`].
 pub fn repack_alone(
     source: &Asset,
     limit: SizeLimit,

@@ -5,20 +5,15 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
 use serde_json::value::RawValue;
 
 use super::SizeLimit;
 use super::to_glb::{add_member, media_type, writing};
 use crate::domain::{Cancel, ConversionError, Format};
-use crate::formats::gltf::asset::{Asset, Reference};
+use crate::formats::gltf::asset::{Asset, Reference, uri_of};
 use crate::formats::gltf::byte_range::ByteRange;
 use crate::formats::gltf::json_text::{self, Edits, Members, Piece};
 use crate::fs::names;
-
-/// Characters that are escaped in the path of a URI.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 /// Files that are written beside the result, with their paths relative to it.
 #[derive(Default)]
@@ -98,7 +93,7 @@ fn harmless(path: &Path, content: &ByteRange) -> Result<PathBuf, ConversionError
 pub fn write_embedded(source: &Asset, target: &Path, limit: SizeLimit) -> Result<(), ConversionError> {
     let pieces = embedded(source)?;
     limit.check(json_text::length(&source.json, &pieces))?;
-    write(source, &pieces, target).map_err(|error| writing(&error))
+    write(source, &pieces, target).map_err(writing)
 }
 
 /// Writes `source` as `name.gltf` in `folder` with separate files; returns the paths of all files relative to `folder`.
@@ -117,10 +112,10 @@ pub fn write_separated(
     let main = PathBuf::from(format!("{name}.gltf"));
     let others = separate.files.iter().map(|(_, content)| content.length());
     limit.check(others.fold(json_text::length(&source.json, &pieces), u64::saturating_add))?;
-    write(source, &pieces, &folder.join(&main)).map_err(|error| writing(&error))?;
+    write(source, &pieces, &folder.join(&main)).map_err(writing)?;
     let mut written = vec![main];
     for (path, content) in separate.files {
-        copy(&content, &folder.join(&path), &source.cancel).map_err(|error| writing(&error))?;
+        copy(&content, &folder.join(&path), &source.cancel).map_err(writing)?;
         written.push(path);
     }
     Ok(written)
@@ -208,7 +203,7 @@ fn separated(source: &Asset, name: &str) -> Result<(Vec<Piece>, SeparateFiles), 
 }
 
 fn quoted_uri(path: &Path) -> String {
-    format!("\"{}\"", utf8_percent_encode(&path.to_string_lossy(), ESCAPED))
+    format!("\"{}\"", uri_of(&path.to_string_lossy()))
 }
 
 /// A JSON string with `content` as base64.

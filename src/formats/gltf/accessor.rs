@@ -29,7 +29,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout for the members `componentType`, `normalized` and `type`; `None` for values that glTF 2.0 does not have.
+    /// The layout for the members `componentType`, `normalized` and `type`; `None` for values that glTF 2.0 does not
+    /// have.
     pub fn new(component_type: u64, normalized: bool, element_type: &str) -> Option<Self> {
         let (rows, columns) = match element_type {
             "SCALAR" => (1, 1),

@@ -3,17 +3,25 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::byte_range::ByteRange;
-use super::glb::{Container, ONLY_2};
+use super::glb::Container;
 use super::json_text::{Json, Members};
-use super::{malformed, unreadable};
+use super::{check_version, malformed, unreadable};
 use crate::context::{Context, Reservation};
 use crate::domain::{Cancel, ConversionError, ErrorCode, error};
 use crate::fs::open::{Located, Root};
+
+/// Characters that are escaped in the path of a URI.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+
+/// Escapes `path` as a relative URI.
+pub fn uri_of(path: &str) -> String {
+    utf8_percent_encode(path, ESCAPED).to_string()
+}
 
 /// An open glTF file and the folder that its references are relative to.
 #[derive(Debug)]
@@ -66,9 +74,6 @@ impl Asset {
 
     /// As [`Asset::open`], for a file that may refer to files in `folder`. If `main` lies outside `folder`, its
     /// references are resolved as if it lay there.
-    ///
-    /// # Errors
-    /// As [`Asset::open`].
     pub fn open_in(
         main: Located,
         folder: Option<Arc<Root>>,
@@ -91,17 +96,7 @@ impl Asset {
     fn check_version(&self) -> Result<(), ConversionError> {
         let head: Head = serde_json::from_str(self.json.text())
             .map_err(|error| malformed(format!("the file's JSON is wrong: {}", error::of_json(&error))))?;
-        let version = head.asset.version.map_or("", |version| version.get().trim_matches('"'));
-        if version.starts_with("2.") || version == "2" {
-            return Ok(());
-        }
-        if version.starts_with('1') || version.starts_with("0.") {
-            return Err(malformed(ONLY_2));
-        }
-        if version.is_empty() {
-            return Err(malformed("the file does not say its glTF version"));
-        }
-        Err(malformed(format!("the file's glTF version is {version:.20}; only glTF 2.0 can be read")))
+        check_version(head.asset.version.map(|version| version.get().trim_matches('"')))
     }
 
     /// Finds the target of `uri`. A path that could leave the folder is never opened: it counts as missing.

@@ -53,7 +53,7 @@ impl Payload {
         Self { at, range: offset..offset, characters: 0, plain: true, checkpoints: Vec::new() }
     }
 
-    /// Adds `bytes` that follow in the file and hold `characters` of base64, the last byte being one.
+    /// Adds the next `bytes` of the file, which hold `characters` of base64.
     pub fn extend(&mut self, bytes: usize, characters: u64) {
         self.range.end += bytes as u64;
         self.characters += characters;
@@ -126,9 +126,6 @@ impl ByteRange {
     }
 
     /// Opens a reader of up to `length` bytes from `offset` on; it ends early where the range does.
-    ///
-    /// # Errors
-    /// Errors of the file system.
     pub fn open(&self, offset: u64, length: u64) -> io::Result<Box<dyn Read>> {
         let offset = offset.min(self.length);
         let length = length.min(self.length - offset);

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
-use super::{malformed, unreadable};
+use super::{check_version, malformed, unreadable};
 use crate::domain::ConversionError;
 
 pub const MAGIC: [u8; 4] = *b"glTF";
@@ -14,9 +14,6 @@ const HEADER: u64 = 12;
 const CHUNK_HEADER: u64 = 8;
 /// Most chunks of a file. Two are usual; a file with thousands is made to waste time.
 const MAX_CHUNKS: usize = 1000;
-
-/// The error of a file of the first version of glTF.
-pub const ONLY_2: &str = "the file is glTF 1.0; only glTF 2.0 can be read";
 
 /// Positions of the parts of a glb in its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +43,7 @@ impl Container {
         }
         let [version, length] = two_words(file).map_err(unreadable)?;
         match version {
-            1 => return Err(malformed(ONLY_2)),
+            1 => check_version(Some("1.0"))?,
             2 => {}
             other => {
                 return Err(malformed(format!("the file is binary glTF of the unknown version {other}")));

@@ -1,5 +1,5 @@
-//! JSON that is edited as text, so that whatever is not edited stays as it was written: unknown members, the order
-//! of keys, the digits of numbers, even the white space.
+//! Edits JSON as text, so that everything else stays as it was written: unknown members, the order of keys, the digits
+//! of numbers, even the white space.
 //!
 //! The payloads of `data:` URIs are left in the file (a [`Payload`] says where), so that a self-contained glTF of any
 //! size costs no more memory than its structure.
@@ -154,7 +154,7 @@ impl Collector {
         }
     }
 
-    /// Counts the bytes that follow what is known of the last payload.
+    /// Counts more bytes of the last payload.
     fn extend_payload(&mut self, mut bytes: &[u8]) {
         let Some(payload) = self.payloads.last_mut() else { return };
         // Without a branch for each byte, so that the compiler takes many at once.

@@ -10,4 +10,4 @@ pub mod json_scanner;
 pub mod json_text;
 
 pub use bounded_list::{MAX_ENTRIES, bounded_list};
-pub use errors::{malformed, unreadable};
+pub use errors::{check_version, malformed, unreadable};

@@ -49,7 +49,7 @@ impl Run {
         // The last element may end where the view does, before its stride is full.
         let last = if self.left == 0 { self.layout.size() } else { self.stride };
         self.block.resize(strides * self.stride + last, 0);
-        self.reader.read_exact(&mut self.block).map_err(|error| reading(&error))?;
+        self.reader.read_exact(&mut self.block).map_err(reading)?;
         Ok(true)
     }
 
@@ -310,7 +310,7 @@ impl Data<'_> {
         }
         let start = view.byte_offset.saturating_add(offset);
         let reader = buffer.open(start, view.byte_length.saturating_sub(offset));
-        let reader = reader.map_err(|error| reading(&error))?;
+        let reader = reader.map_err(reading)?;
         Ok(Some(Run {
             reader,
             layout,

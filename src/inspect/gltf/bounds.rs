@@ -111,7 +111,7 @@ fn worlds(nodes: &[Node]) -> Result<Vec<Matrix>, ConversionError> {
     );
     while let Some((index, parent)) = open.pop() {
         let Some(node) = nodes.get(index) else { continue };
-        let world = parent.times(&Matrix::of(node));
+        let world = parent.times(&Matrix::local(node));
         if let Some(slot) = worlds.get_mut(index) {
             *slot = Some(world);
         }
@@ -179,6 +179,12 @@ fn add_mesh(data: &Data, mesh: &Mesh, pose: &Pose, extent: &mut Extent) -> Resul
     Ok(())
 }
 
+/// A vertex, and the joints that move it with their weights.
+struct Vertex<'a> {
+    position: [f64; 3],
+    influences: &'a [(usize, f64)],
+}
+
 /// Reads the vertices of a skinned primitive one after the other.
 struct SkinnedVertices {
     positions: Elements,
@@ -211,8 +217,8 @@ impl SkinnedVertices {
         Ok(Some(SkinnedVertices { positions, sets, influences: Vec::new() }))
     }
 
-    /// Returns the position of the next vertex, and the joints that move it with their weights.
-    fn next(&mut self) -> Result<Option<([f64; 3], &[(usize, f64)])>, ConversionError> {
+    /// Returns the next vertex, `None` at the end.
+    fn next(&mut self) -> Result<Option<Vertex<'_>>, ConversionError> {
         let Some([x, y, z, ..]) = self.positions.next()? else { return Ok(None) };
         self.influences.clear();
         for (joints, weights) in &mut self.sets {
@@ -220,7 +226,7 @@ impl SkinnedVertices {
             let joints = joints.iter().map(|joint| *joint as usize);
             self.influences.extend(joints.zip(weights).take(4).filter(|(_, weight)| *weight > 0.0));
         }
-        Ok(Some(([x, y, z], &self.influences)))
+        Ok(Some(Vertex { position: [x, y, z], influences: &self.influences }))
     }
 }
 
@@ -231,7 +237,7 @@ fn add_skinned(
     own: &Matrix,
     extent: &mut Extent,
 ) -> Result<(), ConversionError> {
-    while let Some((position, influences)) = vertices.next()? {
+    while let Some(Vertex { position, influences }) = vertices.next()? {
         let mut blend = Matrix::ZERO;
         let mut total = 0.0;
         for (joint, weight) in influences {

@@ -1,4 +1,6 @@
-//! The parts of a glTF's JSON that are counted. Indices are plain numbers here: whoever follows one must check it.
+//! The members of a glTF that are counted. Indices are not checked here: code that follows one must check it.
+//!
+//! The schema is our own because the `gltf` crate trusts indices and holds all members.
 
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -47,7 +49,7 @@ pub struct Avatar<'a> {
     pub humanoid: Humanoid<'a>,
 }
 
-/// The human bones are kept as text, which takes no more memory than it has in the file.
+/// The human bones are kept as text, which takes no more memory than in the file.
 #[derive(Debug, Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Humanoid<'a> {
@@ -55,12 +57,12 @@ pub struct Humanoid<'a> {
     pub human_bones: Option<&'a RawValue>,
 }
 
-/// A humanoid has 55 bones at most.
+/// Most human bones that are read; a humanoid has 55 at most.
 const MAX_HUMAN_BONES: usize = 1000;
 
 impl Humanoid<'_> {
-    /// The nodes that are human bones. VRM 0 has a list of objects with a `node`, later versions a map of them. What has
-    /// another form is passed over: an avatar's mistakes are no reason not to count the rest.
+    /// The nodes that are human bones. VRM 0 has a list of objects with a `node`, later versions have a map of them.
+    /// Ignores values of other types: the rest counts despite an avatar's mistakes.
     pub fn nodes(&self) -> Vec<usize> {
         #[derive(Deserialize)]
         struct Bone {
@@ -106,7 +108,7 @@ pub struct SparsePart {
     pub buffer_view: usize,
     #[serde(default)]
     pub byte_offset: u64,
-    /// Of the indices only.
+    /// Present only in the indices.
     pub component_type: Option<u64>,
 }
 
@@ -122,7 +124,7 @@ pub struct BufferView {
     pub extensions: ViewExtensions,
 }
 
-/// A compressed view has no bytes that could be read.
+/// A compressed view has no readable bytes.
 #[derive(Debug, Deserialize, Default)]
 #[serde(default)]
 pub struct ViewExtensions {
@@ -141,13 +143,13 @@ pub struct Image<'a> {
 #[serde(default)]
 pub struct Texture<'a> {
     pub source: Option<usize>,
-    /// `KHR_texture_basisu`, `EXT_texture_webp`, … each with a source of its own; as text.
+    /// `KHR_texture_basisu`, `EXT_texture_webp` and others, each with its own source; kept as text.
     #[serde(borrow)]
     pub extensions: Option<&'a RawValue>,
 }
 
 impl Texture<'_> {
-    /// The images that it may show.
+    /// The images that it may show, one for each extension.
     pub fn images(&self) -> impl Iterator<Item = usize> {
         #[derive(Deserialize)]
         struct Extension {
@@ -179,7 +181,7 @@ pub struct Primitive {
     pub extensions: PrimitiveExtensions,
 }
 
-/// A primitive that is Draco-compressed has accessors without bytes.
+/// A Draco-compressed primitive has accessors without bytes.
 #[derive(Debug, Deserialize, Default)]
 #[serde(default)]
 pub struct PrimitiveExtensions {
@@ -188,17 +190,17 @@ pub struct PrimitiveExtensions {
 }
 
 impl Primitive {
-    /// The number of layers called `prefix` and a number.
+    /// Number of attributes whose names begin with `prefix`.
     pub fn layers(&self, prefix: &str) -> u64 {
         self.attributes.0.iter().filter(|(name, _)| name.starts_with(prefix)).count() as u64
     }
 }
 
-/// The accessors of a primitive's attributes, by name. There are few, so that a list is smaller and faster than a map.
+/// The accessors of a primitive's attributes by name. They are few: a list is smaller and faster than a map.
 #[derive(Debug, Default)]
 pub struct Attributes(Vec<(Box<str>, usize)>);
 
-/// The largest real models have a dozen.
+/// Most attributes of a primitive; real models have a dozen.
 const MAX_ATTRIBUTES: usize = 100;
 
 impl Attributes {
@@ -224,7 +226,7 @@ impl<'de> Deserialize<'de> for Attributes {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Attributes, A::Error> {
                 let mut pairs: Vec<(Box<str>, usize)> = Vec::new();
                 while let Some((name, accessor)) = map.next_entry()? {
-                    // Of a name that is there twice, the last counts.
+                    // The last of two equal names counts.
                     pairs.retain(|(own, _)| *own != name);
                     if pairs.len() == MAX_ATTRIBUTES {
                         return Err(Error::custom(format!("more than {MAX_ATTRIBUTES} attributes")));
@@ -242,7 +244,7 @@ impl<'de> Deserialize<'de> for Attributes {
 #[serde(default)]
 pub struct Node {
     pub children: Vec<usize>,
-    // Many nodes have none of these.
+    // Boxed because many nodes have none of these.
     pub matrix: Option<Box<[f64; 16]>>,
     pub translation: Option<Box<[f64; 3]>>,
     pub rotation: Option<Box<[f64; 4]>>,

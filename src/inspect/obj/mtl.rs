@@ -1,4 +1,4 @@
-//! The materials beside an OBJ: which textures they name.
+//! Finds the material libraries beside an OBJ and the textures that they name.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -8,10 +8,9 @@ use crate::domain::{Cancel, ConversionError};
 use crate::formats::mtl::texture_name;
 use crate::formats::text::statement;
 
-/// Adds the files that `library`, which follows `mtllib`, names: one name that may hold spaces, else several names. Each
-/// takes one of the `looks`; without any left, there is nothing more to be found.
-///
-/// A library that is not there names none; Blender does without it, too.
+/// Adds the files that `library`, the argument of `mtllib`, names: one name that may hold spaces, else several names.
+/// Each search takes one of `looks`; without any left, nothing more is found. A missing library is ignored, as Blender
+/// does.
 ///
 /// # Errors
 /// `cancelled`
@@ -35,7 +34,10 @@ pub fn files(
     Ok(())
 }
 
-/// Passes on the texture files that the `used` materials in the library at `path` name, as written there.
+/// Calls `texture` with each texture file that the `used` materials in the library at `path` name.
+///
+/// # Errors
+/// `import_failed`, `cancelled`, `io`
 pub fn read(
     path: &Path,
     used: &BTreeSet<String>,
@@ -55,14 +57,14 @@ pub fn read(
     Ok(())
 }
 
-/// The file called `name` in `folder`, if it is there; a name that could lead out of it is never followed.
+/// Finds the file `name` in `folder`; a name that could lead out of the folder is never followed.
 pub fn beside(folder: &Path, name: &str) -> Option<PathBuf> {
     let name = name.replace('\\', "/");
     let whole = Path::new(&name);
     let inside = whole.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let root = folder.canonicalize().ok()?;
-    // A path of another machine still has the file's name in it.
+    // The last part of a path on another machine is the name of the file.
     let bare = whole.file_name().map(Path::new);
     inside.then_some(whole).into_iter().chain(bare).find_map(|relative| {
         let real = folder.join(relative).canonicalize().ok()?;

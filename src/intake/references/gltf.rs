@@ -1,37 +1,36 @@
-//! glTF, as JSON or binary: its buffers and images.
+//! Resolves the buffers and images of a glTF, as text or binary.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::rc::Rc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::gltf_checks::{Buffer, Doc};
 use super::{Findings, TOO_MANY, beginning, relative, rewrite, too_large};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::formats::gltf::asset::uri_of;
 use crate::formats::gltf::glb::{self, Container};
 use crate::formats::gltf::malformed;
 use crate::fs::names;
 use crate::intake::bounded_json;
 use crate::intake::model_files::{Files, Resolved};
-
-/// What is escaped in a path that is written as a URI.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+use crate::intake::source::unreadable;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Most memory that a value of the JSON takes while it is looked at, and while it is rewritten, in bytes.
+/// Most memory that a value of the JSON takes while it is read, and while it is rewritten, in bytes.
 const READ_VALUE: u64 = 128;
 const REWRITTEN_VALUE: u64 = 450;
 
-/// Most values of JSON that is rewritten, most bytes of it with what is embedded, and of the paths that are put into it.
+/// Most values of JSON that is rewritten, most bytes of it with embedded data, and most bytes of new paths in it.
 const MAX_REWRITTEN: u64 = 1_000_000;
 const MAX_REWRITTEN_BYTES: u64 = 256 << 20;
 const MAX_NEW_PATHS: u64 = 64 << 20;
 
-/// A white pixel: an image entry must have content, even one that nothing shows any more.
+/// A white pixel: an image must have content, even one that no texture shows any more.
 const PLACEHOLDER: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8/5+hHgAHggJ/PchI7wAAAABJRU5ErkJggg==";
 
 /// Positions of the JSON and of the binary chunk in the file.
@@ -44,15 +43,13 @@ struct Layout {
 
 impl Layout {
     fn read(files: &Files, index: usize) -> Result<Layout, ConversionError> {
-        let unreadable = |error: io::Error| ConversionError::io("read the model", &error);
         let mut file = files.open(index).map_err(unreadable)?;
         let container = Container::read(&mut file)?;
-        let json = match &container {
-            Some(container) => container.json.clone(),
-            None => {
-                let start = if beginning(files, index)?.starts_with(BYTE_ORDER_MARK) { 3 } else { 0 };
-                start..file.metadata().map_err(unreadable)?.len()
-            }
+        let json = if let Some(container) = &container {
+            container.json.clone()
+        } else {
+            let start = if beginning(files, index)?.starts_with(BYTE_ORDER_MARK) { 3 } else { 0 };
+            start..file.metadata().map_err(unreadable)?.len()
         };
         Ok(Layout { container, json })
     }
@@ -67,20 +64,20 @@ impl Layout {
     }
 }
 
-/// What has to change in the JSON.
+/// Changes of the JSON.
 #[derive(Debug, Default)]
 struct Changes {
     buffers: Vec<(usize, Rc<str>)>,
     images: Vec<(usize, Rc<str>)>,
     missing_images: HashSet<usize>,
-    /// The path of each file as it is written, where that is another one.
+    /// The escaped path of each file that has a new one.
     paths: HashMap<usize, Rc<str>>,
-    /// The length of all paths that have to be written.
+    /// Length of all new paths, in bytes.
     bytes: u64,
 }
 
 impl Changes {
-    /// The URI that has to be written for a file, if it is not the one that is there.
+    /// The new URI of a file; `None` if the old one is right.
     ///
     /// # Errors
     /// `too_large`
@@ -95,7 +92,7 @@ impl Changes {
         if decoded(uri) == path {
             return Ok(None);
         }
-        let escape = || utf8_percent_encode(&path, ESCAPED).to_string().into();
+        let escape = || uri_of(&path).into();
         let path = Rc::clone(self.paths.entry(found).or_insert_with(escape));
         self.bytes += path.len() as u64;
         if self.bytes > MAX_NEW_PATHS {
@@ -151,21 +148,21 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
         };
     }
     drop((doc, reserved));
-    files.bring_in()?;
+    files.copy_in()?;
     apply(files, index, &layout, size.values, &changes)
 }
 
-/// The JSON of the file.
+/// Opens the JSON of the file.
 fn json(files: &Files, index: usize, layout: &Layout) -> Result<impl Read, ConversionError> {
     let open = || -> io::Result<_> {
         let mut file = files.open(index)?;
         file.seek(SeekFrom::Start(layout.json.start))?;
         Ok(files.context().cancel.reader(file.take(layout.json_length())))
     };
-    open().map_err(|error| ConversionError::io("read the model", &error))
+    open().map_err(unreadable)
 }
 
-/// How large the JSON is, before any of it is parsed.
+/// Measures the JSON before it is parsed, and refuses one that is too large.
 fn measure(files: &Files, index: usize, layout: &Layout) -> Result<bounded_json::Size, ConversionError> {
     let measured = bounded_json::measure(json(files, index, layout)?);
     let size = measured.map_err(|error| match error.kind() {
@@ -218,14 +215,14 @@ fn find_buffer(
     Ok(found)
 }
 
-/// The file that a URI means.
+/// Finds the file that a URI means.
 fn find(files: &mut Files, index: usize, uri: &str) -> Result<Resolved, ConversionError> {
     let decoded = decoded(uri);
     let resolved = files.resolve(index, &decoded)?;
     if matches!(resolved, Resolved::Found(_)) || decoded == uri {
         return Ok(resolved);
     }
-    // Some writers do not escape, and a file may really be called `100%25.png`.
+    // Some writers do not escape: a file may be called `100%25.png`.
     let as_written = files.resolve(index, uri)?;
     Ok(if matches!(as_written, Resolved::Found(_)) { as_written } else { resolved })
 }
@@ -238,7 +235,7 @@ fn is_data(uri: &str) -> bool {
     uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
-/// Writes the file, whose JSON has so many values, anew with its changes.
+/// Rewrites the file with its changes; its JSON has `values` values.
 fn apply(
     files: &mut Files,
     index: usize,
@@ -312,7 +309,7 @@ fn set_uris<T: AsRef<str>>(root: &mut Value, list: &str, uris: impl IntoIterator
     }
 }
 
-/// Takes images that are not there out of every material. The entries stay, as others are known by their number.
+/// Removes missing images from every material. Their entries stay, since others are referred to by index.
 fn remove_images(root: &mut Value, missing: &HashSet<usize>) {
     let is_missing = |value: &Value| as_index(value).is_some_and(|index| missing.contains(&index));
     let mut gone = HashSet::new();
@@ -321,7 +318,7 @@ fn remove_images(root: &mut Value, missing: &HashSet<usize>) {
         let mut kept = texture.get("source").is_some_and(|source| !is_missing(source));
         let mut lost = texture.get("source").is_some_and(is_missing);
         if let Some(Value::Object(extensions)) = texture.get_mut("extensions") {
-            // KHR_texture_basisu, EXT_texture_webp and their like name a better image of the same picture.
+            // KHR_texture_basisu, EXT_texture_webp and others name another encoding of the same picture.
             extensions.retain(|_, extension| {
                 let drop = extension.get("source").is_some_and(is_missing);
                 kept |= !drop && extension.get("source").is_some();
@@ -349,7 +346,7 @@ fn remove_images(root: &mut Value, missing: &HashSet<usize>) {
     }
 }
 
-/// Removes from a material, its extensions included, every `…Texture: { index }` that shows one of `gone`.
+/// Removes every `…Texture: { index }` that refers to one of `gone` from a material and its extensions.
 fn remove_textures(value: &mut Value, gone: &HashSet<usize>) {
     match value {
         Value::Object(object) => {
@@ -365,7 +362,7 @@ fn remove_textures(value: &mut Value, gone: &HashSet<usize>) {
     }
 }
 
-/// VRM 0.x names textures by bare numbers.
+/// Removes the textures `gone` from the metadata of VRM 0.x, which refers to them by bare numbers.
 fn remove_vrm_textures(vrm: &mut Value, gone: &HashSet<usize>) {
     let is_gone = |value: &Value| as_index(value).is_some_and(|index| gone.contains(&index));
     let forget = |object: &mut Map<String, Value>| object.retain(|_, value| !is_gone(value));

@@ -1,4 +1,4 @@
-//! OBJ: its material libraries, and the textures in them. Line by line, as the files are large.
+//! Resolves the material libraries of an OBJ and their textures, line by line, as the files are large.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,6 +13,7 @@ use crate::formats::mtl::texture_name;
 use crate::formats::text;
 use crate::fs::names;
 use crate::intake::model_files::{Files, Resolved};
+use crate::intake::source::unreadable;
 
 /// Most different library statements that are resolved; real files have one.
 const MAX_STATEMENTS: usize = 1000;
@@ -44,8 +45,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     Ok(())
 }
 
-/// Writes the file anew with its changed statements. Of those beyond the bounds nothing was resolved, and nothing is
-/// opened.
+/// Rewrites the file with its changed statements, without statements beyond the limits, which were not resolved.
 fn write_changed(
     files: &mut Files,
     index: usize,
@@ -115,7 +115,7 @@ fn library(
     Ok(Some(new))
 }
 
-/// Blender takes the library that is named like the OBJ when the OBJ names none.
+/// Finds the library with the name of the OBJ, which Blender reads when the OBJ names none.
 fn own_library(files: &mut Files, index: usize) -> Result<Option<usize>, ConversionError> {
     let Some(item) = files.item(index) else { return Ok(None) };
     let name = format!("{}.mtl", names::split_extension(names::base_name(&item.name)).0);
@@ -179,5 +179,5 @@ fn scan(files: &Files, index: usize, mut each: impl FnMut(&[u8])) -> Result<(), 
             Ok(())
         })
     };
-    run().map_err(|error| ConversionError::io("read the model", &error))
+    run().map_err(unreadable)
 }

@@ -11,6 +11,7 @@ use crate::formats::blend;
 use crate::fs::names;
 use crate::fs::open::make_private;
 use crate::intake::model_files::{Files, Found};
+use crate::intake::source::unreadable;
 
 /// Extensions of textures, in lower case.
 pub const TEXTURES: &[&str] =
@@ -22,7 +23,7 @@ pub const LAYERS: &[&str] = &["usd", "usda", "usdc", "usdz", "abc", "blend"];
 /// Longest file name that is recognised, in bytes.
 const MAX_NAME: usize = 255;
 
-/// Number of last dots of a name at which an extension is looked for: bytes of other data may follow the extension.
+/// Number of dots, from the end of a name, after which an extension is searched: other data may follow the extension.
 const MAX_DOTS: usize = 4;
 
 /// Most names that are taken from one file, most paths that end in them, and most paths that end in one of them.
@@ -170,8 +171,8 @@ fn copy_to(files: &mut Files, source: &Path, wanted: &Path) -> Result<(), Conver
     fs::copy(source, wanted).map(drop).map_err(copying)
 }
 
-/// Finds the names with one of `extensions` in the file at `index`; returns them in lower case, each with the paths that
-/// end in it, as far as these are recognised. Unpacking counts against the limit of the whole model.
+/// Finds the names with one of `extensions` in the file at `index`; returns them in lower case, each with the paths
+/// that end in it, as far as these are recognised. Unpacking counts against the limit of the whole model.
 ///
 /// # Errors
 /// `io`, `too_large`, `cancelled`
@@ -180,11 +181,10 @@ pub fn named_files(
     index: usize,
     extensions: &[&str],
 ) -> Result<HashMap<String, Paths>, ConversionError> {
-    let reading = |error: io::Error| ConversionError::io("read the model", &error);
     let cancel = files.context().cancel.clone();
     let Some(path) = files.path(index) else { return Ok(HashMap::new()) };
     let limit = *files.unpacking_left();
-    let mut reader = blend::open(&path, limit, &cancel).map_err(reading)?;
+    let mut reader = blend::open(&path, limit, &cancel).map_err(unreadable)?;
     let mut words = Words {
         extensions,
         folders: Vec::new(),
@@ -196,7 +196,7 @@ pub fn named_files(
     let mut chunk = vec![0; 1 << 16];
     let mut unpacked = 0;
     while words.named.len() < MAX_NAMES {
-        let count = reader.read(&mut chunk).map_err(reading)?;
+        let count = reader.read(&mut chunk).map_err(unreadable)?;
         if count == 0 {
             break;
         }

@@ -1,4 +1,4 @@
-//! USD: the asset paths of text, `@…@`, and what looks like one among the words of a binary layer.
+//! Resolves the asset paths of USD: `@…@` in text, and words of a binary layer that look like paths.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -11,11 +11,12 @@ use super::{Findings, beginning, relative, rewrite, scan, usdc};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::fs::names;
 use crate::intake::model_files::{Files, Resolved};
+use crate::intake::source::unreadable;
 
-/// Longest asset path that is looked at, in bytes.
+/// Longest asset path that is resolved, in bytes.
 const MAX_PATH: usize = 4096;
 
-/// Most different asset paths of a layer.
+/// Most different asset paths of a layer that are resolved.
 const MAX_PATHS: usize = 20_000;
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
@@ -27,12 +28,11 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
         let found = if beginning(files, layer)?.trim_ascii_start().starts_with(b"#usda") {
             resolve_layer(files, layer, findings)?
         } else {
-            let reading = |error| ConversionError::io("read the model", &error);
-            let section = usdc::find(&files.path(layer).unwrap_or_default()).map_err(reading)?;
+            let section = usdc::find(&files.path(layer).unwrap_or_default()).map_err(unreadable)?;
             let memory = section.as_ref().map_or(0, usdc::Section::memory);
             let _reserved = files.context().reserve(memory)?;
             let limit = files.unpacking_left();
-            let words = section.map_or(Ok(None), |section| section.words(limit)).map_err(reading)?;
+            let words = section.map_or(Ok(None), |section| section.words(limit)).map_err(unreadable)?;
             let Some(words) = words else {
                 scan::resolve(files, layer, false, findings)?;
                 continue;
@@ -44,8 +44,8 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     Ok(())
 }
 
-/// Takes the files that the words of a binary layer name; answers with the layers among them. A word may be anything, so
-/// none is an error; and a layer is left as it is, so that a file counts where it is named.
+/// Takes the files that words of a binary layer name; returns the layers among them. A word may be anything, so a
+/// missing file is not an error. The layer is not rewritten; files are linked to the paths that it names.
 fn resolve_words(
     files: &mut Files,
     index: usize,
@@ -77,7 +77,7 @@ fn resolve_words(
             Resolved::Missing | Resolved::Outside => missing.push(name),
         }
     }
-    // Materials and images are often called like their files.
+    // Materials and images often have the names of their files.
     missing.retain(|name| !there.contains(&names::base_name(name).to_lowercase()));
     for name in &missing {
         findings.missing_texture(name);
@@ -85,7 +85,7 @@ fn resolve_words(
     Ok(layers)
 }
 
-/// Resolves the paths of one text layer; answers with the layers it refers to.
+/// Resolves the paths of a text layer; returns the layers that it refers to.
 fn resolve_layer(
     files: &mut Files,
     index: usize,
@@ -103,7 +103,7 @@ fn resolve_layer(
                 Ok(())
             })
         })
-        .map_err(|error| ConversionError::io("read the model", &error))?;
+        .map_err(unreadable)?;
     let mut layers = Vec::new();
     let changed = paths.resolve(files, |files, path| {
         let (new, layer) = resolve_path(files, index, &names::decode(path), findings)?;
@@ -121,7 +121,7 @@ fn resolve_layer(
     Ok(layers)
 }
 
-/// The path to write instead, and the layer it means, if it means one.
+/// Resolves a path; returns its replacement, if it changes, and the layer that it means, if it means one.
 fn resolve_path(
     files: &mut Files,
     index: usize,
@@ -141,7 +141,7 @@ fn resolve_path(
             files.take(found)?;
             let there = relative(files, index, found);
             let same = outer.strip_prefix("./").unwrap_or(outer) == there;
-            // A bare name is searched in places of its own; with `./` it is the file beside the layer.
+            // USD searches a bare name elsewhere; with `./` it is the file beside the layer.
             let prefix = if there.starts_with("../") { "" } else { "./" };
             let new = (!same).then(|| format!("{prefix}{there}{inner}"));
             Ok((new, is_layer.then_some(found)))
@@ -195,18 +195,18 @@ fn for_each_token(
     }
 }
 
-/// The place in a text layer, as far as it is known from the bytes so far.
+/// What the next byte of a text layer belongs to.
 #[derive(Clone, Copy, Default)]
 enum State {
     #[default]
     Plain,
     Comment,
-    /// After `count` delimiters: one begins a token, two are an empty one, three begin one that three end.
+    /// After `count` equal delimiters: one or three begin a string or path, two are an empty one.
     Opening {
         delimiter: u8,
         count: usize,
     },
-    /// In a string or path that ends with `count` delimiters, of which the last `seen` bytes are as many.
+    /// In a string or path that ends with `count` delimiters; the last `seen` bytes were delimiters.
     Inside {
         delimiter: u8,
         count: usize,
