@@ -192,7 +192,7 @@ impl Files {
         self.add(name.join("/"), stored, Some(file), bytes);
     }
 
-    /// Adds the user's main file; its siblings are added by [`Files::look_around`] if it refers to files.
+    /// Adds the user's main file; its siblings are added by [`Files::offer_siblings`] if it refers to files.
     pub fn offer_main(&mut self, path: &Path, name: &str) -> Result<(), ConversionError> {
         let originals = Originals::open(path).map_err(unreadable)?;
         self.offer(originals.main.clone(), &[name], 0);
@@ -208,12 +208,12 @@ impl Files {
     }
 
     /// Adds the siblings of the main file, if it is the user's own.
-    pub fn look_around(&mut self) {
+    pub fn offer_siblings(&mut self) {
         let Some(root) = self.originals.as_ref().and_then(|originals| originals.folder.clone()) else {
             return;
         };
         if let Some(path) = self.around.take() {
-            offer_siblings(&path, &root, self);
+            offer_around(&path, &root, self);
         }
     }
 
@@ -290,6 +290,11 @@ impl Files {
 
     pub fn item(&self, index: usize) -> Option<&Item> {
         self.items.get(index)
+    }
+
+    /// The name of the file at `index`; empty where there is none.
+    pub fn name(&self, index: usize) -> &str {
+        self.items.get(index).map_or("", |item| &item.name)
     }
 
     /// Opens the file at `index`, inside or outside of the folder.
@@ -386,7 +391,7 @@ impl Files {
 
 /// Adds the files in the folder of `path`, which is open as `root`, and in two levels of folders below it, without
 /// links.
-fn offer_siblings(path: &Path, root: &Arc<Root>, files: &mut Files) {
+fn offer_around(path: &Path, root: &Arc<Root>, files: &mut Files) {
     let folder = folder_of(path);
     let walk = WalkDir::new(folder).min_depth(1).max_depth(3).sort_by_file_name();
     for entry in walk.into_iter().filter_map(Result::ok).take(MAX_SIBLINGS) {

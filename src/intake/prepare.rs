@@ -314,19 +314,18 @@ fn main_file(files: &mut Files, main: Option<&str>, container: Container) -> Res
         references::drop_referenced(files, &mut candidates)?;
     }
     let items = files.items();
-    let name = |index: usize| items.get(index).map_or("", |item| item.name.as_str());
     let archives = items.iter().filter(|item| names::extension(&item.name) == "zip").count();
     match candidates.as_slice() {
         [only] => Ok(*only),
         [] if archives > 0 => Err(nested(container)),
-        [] if items.is_empty() => {
-            Err(ConversionError::new(ErrorCode::UnknownFormat, format!("{} is empty", container.word())))
+        [] => {
+            let found = if items.is_empty() { "is empty" } else { "holds no model" };
+            let detail = format!("{} {found}", container.word());
+            Err(ConversionError::new(ErrorCode::UnknownFormat, detail))
         }
-        [] => Err(ConversionError::new(
-            ErrorCode::UnknownFormat,
-            format!("{} holds no model", container.word()),
-        )),
-        several => Err(ambiguous(&several.iter().map(|index| name(*index)).collect::<Vec<_>>(), container)),
+        several => {
+            Err(ambiguous(&several.iter().map(|index| files.name(*index)).collect::<Vec<_>>(), container))
+        }
     }
 }
 
@@ -334,9 +333,9 @@ fn main_file(files: &mut Files, main: Option<&str>, container: Container) -> Res
 fn candidates(files: &Files) -> Result<Vec<usize>, ConversionError> {
     let items = files.items();
     let all = || 0..items.len();
-    let name = |index: usize| items.get(index).map_or("", |item| item.name.as_str());
-    let named: Vec<usize> =
-        all().filter(|index| Format::from_extension(&names::extension(name(*index))).is_some()).collect();
+    let named: Vec<usize> = all()
+        .filter(|index| Format::from_extension(&names::extension(files.name(*index))).is_some())
+        .collect();
     if !named.is_empty() {
         return Ok(named);
     }
@@ -373,11 +372,8 @@ fn is_model(files: &Files, index: usize) -> bool {
 fn ambiguous(candidates: &[&str], container: Container) -> ConversionError {
     const SHOWN: usize = 5;
     let shown: Vec<String> = candidates.iter().take(SHOWN).map(|name| names::quoted(name)).collect();
-    let more = if candidates.len() > SHOWN {
-        format!(" and {} more", candidates.len() - SHOWN)
-    } else {
-        String::new()
-    };
+    let more = candidates.len().checked_sub(SHOWN).filter(|more| *more > 0);
+    let more = more.map_or(String::new(), |more| format!(" and {more} more"));
     let detail = format!(
         "{} holds {} models; name one with --main or main=: {}{more}",
         container.word(),

@@ -1,4 +1,5 @@
-//! The container of a binary glTF: a header, a chunk of JSON, a chunk of bytes.
+//! The container of a binary glTF: a header, a chunk of JSON, a chunk of bytes. The reader is our own because the
+//! `gltf` crate holds whole files in memory.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;

@@ -13,10 +13,10 @@ const MAX_FOLDERS: usize = 20_000;
 
 /// Most steps of resolving references: one for each statement, for each reference, for each file that it may mean, and
 /// for each name that is found in a binary file.
-const MAX_LOOKS: usize = 1_000_000;
+const MAX_STEPS: usize = 1_000_000;
 
 /// Most hard links that are made at paths of references, and folders for them.
-const MAX_PLACED: usize = 8000;
+const MAX_LINKS: usize = 8000;
 
 /// The rest of the limits of one model.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub(super) struct Budget {
     unpacking: u64,
     /// Number of bytes by which files have grown since they were sent.
     grown: u64,
-    looks: usize,
-    placing: usize,
+    steps: usize,
+    links: usize,
     /// Bytes of names.
     names: usize,
     folders: usize,
@@ -37,8 +37,8 @@ impl Budget {
         Self {
             unpacking: limits.max_unpacked,
             grown: 0,
-            looks: MAX_LOOKS,
-            placing: MAX_PLACED,
+            steps: MAX_STEPS,
+            links: MAX_LINKS,
             names: MAX_NAMES,
             folders: MAX_FOLDERS,
         }
@@ -100,9 +100,9 @@ impl Files {
     ///
     /// # Errors
     /// `too_large` when no honest model needs as many, `cancelled`.
-    pub fn count_looks(&mut self, looks: usize) -> Result<(), ConversionError> {
+    pub fn count_steps(&mut self, steps: usize) -> Result<(), ConversionError> {
         self.context.cancel.check()?;
-        self.budget.looks = self.budget.looks.checked_sub(looks).ok_or_else(|| {
+        self.budget.steps = self.budget.steps.checked_sub(steps).ok_or_else(|| {
             let detail = "the model refers to other files too often, or to too many of one name";
             ConversionError::new(ErrorCode::TooLarge, detail)
         })?;
@@ -110,9 +110,9 @@ impl Files {
     }
 
     /// Whether another hard link may be made at a path of so many `parts`; counts it.
-    pub fn may_place(&mut self, parts: usize) -> bool {
-        let left = self.budget.placing.checked_sub(parts);
-        self.budget.placing = left.unwrap_or(0);
+    pub fn may_link(&mut self, parts: usize) -> bool {
+        let left = self.budget.links.checked_sub(parts);
+        self.budget.links = left.unwrap_or(0);
         left.is_some()
     }
 

@@ -38,7 +38,7 @@ impl Files {
     /// suffix: references come from other machines and folders. Some are percent-encoded.
     ///
     /// # Errors
-    /// As [`Files::count_looks`].
+    /// As [`Files::count_steps`].
     pub fn resolve(&mut self, from: usize, reference: &str) -> Result<Resolved, ConversionError> {
         Ok(match self.find(from, reference)? {
             Found::Exactly(index) => Resolved::Found(index),
@@ -59,9 +59,8 @@ impl Files {
     }
 
     fn find_written(&mut self, from: usize, reference: &str) -> Result<Found, ConversionError> {
-        self.count_looks(1)?;
-        let from = self.items.get(from).map_or("", |item| item.name.as_str());
-        let base = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.count_steps(1)?;
+        let base = self.name(from).rsplit_once('/').map_or("", |(folder, _)| folder);
         let joined = if base.is_empty() { reference.to_owned() } else { format!("{base}/{reference}") };
         let inside =
             is_relative(reference).then(|| names::components(&joined).map(|parts| parts.join("/"))).flatten();
@@ -80,7 +79,7 @@ impl Files {
             return Ok(if inside.is_some() { Found::Missing } else { Found::Outside });
         };
         let likely: Vec<usize> = same_name.iter().copied().take(MAX_LIKELY).collect();
-        self.count_looks(likely.len())?;
+        self.count_steps(likely.len())?;
         let shared: Vec<usize> = likely.iter().map(|index| self.shared_suffix(*index, &wanted)).collect();
         let most = shared.iter().max().copied().unwrap_or_default();
         let longest = likely.into_iter().zip(shared).filter(|(_, shared)| *shared == most);
@@ -89,8 +88,11 @@ impl Files {
 
     /// Number of components at the end of the file's path that are those of the reference.
     fn shared_suffix(&self, index: usize, wanted: &[String]) -> usize {
-        let Some(item) = self.items.get(index) else { return 0 };
-        item.name.rsplit('/').zip(wanted).take_while(|(part, want)| part.to_lowercase() == **want).count()
+        self.name(index)
+            .rsplit('/')
+            .zip(wanted)
+            .take_while(|(part, want)| part.to_lowercase() == **want)
+            .count()
     }
 }
 

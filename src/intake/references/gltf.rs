@@ -112,7 +112,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     let buffers = doc.buffers.iter().map(|buffer| &buffer.uri);
     let mut uris = buffers.chain(doc.images.iter().map(|image| &image.uri)).flatten();
     if uris.any(|uri| !is_data(uri)) {
-        files.look_around();
+        files.offer_siblings();
     }
     let mut changes = Changes::default();
     for (number, buffer) in doc.buffers.iter().enumerate() {
@@ -166,9 +166,7 @@ fn json(files: &Files, index: usize, layout: &Layout) -> Result<impl Read, Conve
 fn measure(files: &Files, index: usize, layout: &Layout) -> Result<bounded_json::Size, ConversionError> {
     let measured = bounded_json::measure(json(files, index, layout)?);
     let size = measured.map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => {
-            ConversionError::new(ErrorCode::ImportFailed, format!("the file cannot be read: {error}"))
-        }
+        io::ErrorKind::InvalidData => malformed(format!("the file cannot be read: {error}")),
         _ => ConversionError::io("read the model", &error),
     })?;
     check_size("values", size.values, bounded_json::MOST.values)?;
@@ -207,10 +205,11 @@ fn find_buffer(
         Resolved::Outside => return Err(missing("lies outside the model and was not opened")),
     };
     files.take(found)?;
-    let there = files.item(found).map_or(0, |item| item.bytes);
-    if there < buffer.byte_length.0 {
-        let detail = format!("the buffer {shown} should have {} bytes and has {there}", buffer.byte_length.0);
-        return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
+    let claimed = buffer.byte_length.0;
+    let available = files.item(found).map_or(0, |item| item.bytes);
+    if available < claimed {
+        let detail = format!("the buffer {shown} should have {claimed} bytes and has {available}");
+        return Err(malformed(detail));
     }
     Ok(found)
 }
@@ -253,7 +252,7 @@ fn apply(
         if error.is_io() {
             return ConversionError::io("read the model", &error.into());
         }
-        ConversionError::new(ErrorCode::ImportFailed, "the gltf file cannot be read: its JSON is wrong")
+        malformed("the gltf file cannot be read: its JSON is wrong")
     })?;
     set_uris(&mut root, "buffers", changes.buffers.iter().cloned());
     set_uris(&mut root, "images", changes.images.iter().cloned());

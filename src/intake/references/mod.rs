@@ -42,15 +42,16 @@ pub struct Findings {
 impl Findings {
     fn missing_texture(&mut self, reference: &str) {
         let name: String = reference.chars().filter(|c| !c.is_control()).take(200).collect();
-        list(&mut self.missing_textures, name);
+        add_bounded(&mut self.missing_textures, name);
     }
 
     fn warn(&mut self, warning: String) {
-        list(&mut self.warnings, warning);
+        add_bounded(&mut self.warnings, warning);
     }
 }
 
-fn list(texts: &mut Vec<String>, text: String) {
+/// Adds a text that is new, up to [`MAX_LISTED`].
+fn add_bounded(texts: &mut Vec<String>, text: String) {
     if texts.len() < MAX_LISTED && !texts.contains(&text) {
         texts.push(text);
     }
@@ -64,7 +65,7 @@ pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findin
     let mut findings = Findings::default();
     if matches!(format, Format::Obj | Format::Usd | Format::Usda | Format::Usdc | Format::Fbx | Format::Blend)
     {
-        files.look_around();
+        files.offer_siblings();
     }
     match format {
         Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => {
@@ -91,9 +92,7 @@ pub fn drop_referenced(files: &mut Files, candidates: &mut Vec<usize>) -> Result
     let packed = |index: usize| files.path(index).is_some_and(|path| blend::is_packed(&path));
     let many = candidates.iter().filter(|index| packed(**index)).count() > MAX_UNPACKED;
     let skipped: HashSet<usize> = candidates.iter().copied().filter(|index| many && packed(*index)).collect();
-    let base = |files: &Files, index: usize| {
-        files.item(index).map_or(String::new(), |item| names::base_name(&item.name).to_lowercase())
-    };
+    let base = |files: &Files, index: usize| names::base_name(files.name(index)).to_lowercase();
     let mut by_base: HashMap<String, Vec<usize>> = HashMap::new();
     for &candidate in candidates.iter() {
         by_base.entry(base(files, candidate)).or_default().push(candidate);
@@ -112,10 +111,10 @@ pub fn drop_referenced(files: &mut Files, candidates: &mut Vec<usize>) -> Result
         let others = named.keys().filter(|name| **name != own).filter_map(|name| by_base.get(name));
         referenced.extend(others.flatten());
     }
-    let name = |index: usize| files.item(index).map_or("", |item| item.name.as_str());
-    let is_usd =
-        |index: usize| matches!(names::extension(name(index)).as_str(), "usd" | "usda" | "usdc" | "usdz");
-    let depth = |index: usize| name(index).split('/').count();
+    let is_usd = |index: usize| {
+        matches!(names::extension(files.name(index)).as_str(), "usd" | "usda" | "usdc" | "usdz")
+    };
+    let depth = |index: usize| files.name(index).split('/').count();
     let top = candidates.iter().map(|index| depth(*index)).min().unwrap_or_default();
     let highest: Vec<usize> = candidates.iter().copied().filter(|index| depth(*index) == top).collect();
     let all_usd = candidates.iter().all(|index| is_usd(*index));

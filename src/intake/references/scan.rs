@@ -105,7 +105,7 @@ fn place_beside(
     match candidates.all().collect::<Vec<_>>()[..] {
         [only] => {
             for name in own_names {
-                put_where_named(files, index, name, only)?;
+                link_to_name(files, index, name, only)?;
             }
         }
         // The importer takes a file in its own folder for every path that does not exist.
@@ -135,7 +135,7 @@ fn lie_together(files: &Files, one: usize, other: usize) -> bool {
 ///
 /// # Errors
 /// `io`, `too_large`
-pub fn put_where_named(
+pub fn link_to_name(
     files: &mut Files,
     index: usize,
     name: &str,
@@ -149,7 +149,7 @@ pub fn put_where_named(
         return Ok(());
     };
     let wanted = files.folder().join(main.stored.with_file_name("")).join(parts.join("/"));
-    if wanted.exists() || !files.may_place(parts.len()) {
+    if wanted.exists() || !files.may_link(parts.len()) {
         return Ok(());
     }
     match make_private(wanted.parent().unwrap_or(&wanted)).and_then(|()| fs::hard_link(&source, &wanted)) {
@@ -204,7 +204,7 @@ pub fn named_files(
         for byte in chunk.iter().take(count) {
             words.add(*byte);
         }
-        files.count_looks(std::mem::take(&mut words.noted))?;
+        files.count_steps(std::mem::take(&mut words.noted))?;
     }
     words.note();
     cancel.check()?;
@@ -226,7 +226,7 @@ struct Words<'a> {
     named: HashMap<String, Paths>,
     /// Number of paths in `named`.
     paths: usize,
-    /// Number of names that were found since `count_looks`.
+    /// Number of names that were found since `count_steps`.
     noted: usize,
 }
 

@@ -50,7 +50,7 @@ impl Statements {
         self.room = MAX_BYTES;
         let mut any = false;
         for (statement, change) in &mut self.found {
-            files.count_looks(1)?;
+            files.count_steps(1)?;
             *change = resolve(files, statement)?;
             let bytes = change.as_ref().map_or(0, Vec::len);
             self.room = self.room.checked_sub(bytes).ok_or_else(|| too_large(TOO_MANY))?;

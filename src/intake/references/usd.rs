@@ -67,7 +67,7 @@ fn resolve_words(
         match files.resolve(index, &name)? {
             Resolved::Found(found) => {
                 files.take(found)?;
-                scan::put_where_named(files, index, &name, found)?;
+                scan::link_to_name(files, index, &name, found)?;
                 there.insert(names::base_name(&name).to_lowercase());
                 if is_layer {
                     layers.push(found);

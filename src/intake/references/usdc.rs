@@ -7,7 +7,8 @@
 //!             less than 2 GB), LZ4
 //! ```
 //!
-//! Everything is little-endian. Layers older than version 0.4 (2016) do not compress their words.
+//! Everything is little-endian. Layers older than version 0.4 (2016) do not compress their words. The reader is our own
+//! so that it allocates no more than its limits.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
