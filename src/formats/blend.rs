@@ -1,4 +1,4 @@
-//! What Blender packs its own files with, opened: Zstandard since version 3.0, gzip before.
+//! Unpacks Blender's own files: they are packed with Zstandard since version 3.0, with gzip before.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -12,23 +12,20 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::domain::Cancel;
 
-/// Largest window of a frame that is taken, in bytes: decoding needs so much memory. Blender packs 1 MiB at a time.
+/// Largest window of a frame, in bytes: decoding needs as much memory. Blender packs 1 MiB at a time.
 const MAX_WINDOW: u64 = 8 << 20;
 
-/// By how many bytes what is read may be more than what comes out: blocks of nothing but tables take much time.
+/// Number of bytes by which packed data may exceed unpacked data: blocks that hold only tables take much time.
 const MAX_WASTE: u64 = 4 << 20;
 
-/// Opens the content of the file at `path`: of one that is packed, up to `limit` bytes of what is in it, which end where
-/// it is damaged, where it is cancelled, or where much is packed that is nothing.
-///
-/// # Errors
-/// What the file system says.
+/// Opens the file at `path` and unpacks up to `limit` bytes of it if it is packed. The reader ends where packed data is
+/// damaged or exceeds the unpacked data by much, and when it is cancelled.
 pub fn open(path: &Path, limit: u64, cancel: &Cancel) -> io::Result<Box<dyn Read>> {
-    // What is read is looked at, too: a file may hold much that unpacks to nothing.
+    // Reading checks the cancel flag as well: a file may hold much data that unpacks to nothing.
     unpack(BufReader::with_capacity(1 << 16, cancel.reader(File::open(path)?)), limit)
 }
 
-/// Whether the file at `path` is packed. One that cannot be read is not.
+/// Whether the file at `path` is packed; `false` if it cannot be read.
 pub fn is_packed(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(ZSTD.len() as u64).read_to_end(&mut head));
@@ -36,19 +33,16 @@ pub fn is_packed(path: &Path) -> bool {
 }
 
 /// Whether a packed file is one of Blender's.
-///
-/// # Errors
-/// What the file system says.
 pub fn is_blend(file: impl Read) -> io::Result<bool> {
     let mut head = Vec::new();
     unpack(BufReader::new(file), BLEND.len() as u64)?.read_to_end(&mut head)?;
     Ok(head == BLEND)
 }
 
-/// With what Blender's files begin.
+/// The first bytes of Blender's files.
 pub const BLEND: &[u8] = b"BLENDER";
 
-/// With what packed files begin.
+/// The first bytes of packed files.
 pub const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 pub const GZIP: &[u8] = b"\x1f\x8b";
 
@@ -57,21 +51,21 @@ fn unpack<'a>(mut file: impl BufRead + 'a, limit: u64) -> io::Result<Box<dyn Rea
     let head = file.fill_buf()?.get(..ZSTD.len()).unwrap_or_default().to_owned();
     let packed = Packed { file, waste: Rc::clone(&waste) };
     Ok(if head.starts_with(ZSTD) {
-        Box::new(Sound { reader: Frames::new(packed), waste }.take(limit))
+        Box::new(UntilError { reader: Frames::new(packed), waste }.take(limit))
     } else if head.starts_with(GZIP) {
-        Box::new(Sound { reader: MultiGzDecoder::new(packed), waste }.take(limit))
+        Box::new(UntilError { reader: MultiGzDecoder::new(packed), waste }.take(limit))
     } else {
         Box::new(packed.file)
     })
 }
 
-/// What is unpacked; it ends at what cannot be.
-struct Sound<R> {
+/// A reader of unpacked data that ends at the first error.
+struct UntilError<R> {
     reader: R,
     waste: Rc<Cell<u64>>,
 }
 
-impl<R: Read> Read for Sound<R> {
+impl<R: Read> Read for UntilError<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.reader.read(buffer).unwrap_or(0);
         self.waste.set(self.waste.get().saturating_add(count as u64));
@@ -79,7 +73,7 @@ impl<R: Read> Read for Sound<R> {
     }
 }
 
-/// What is to be unpacked: as many bytes as come out, and so many more.
+/// A reader of packed data that fails once it exceeds the unpacked data by more than `waste`.
 struct Packed<R> {
     file: R,
     waste: Rc<Cell<u64>>,
@@ -107,7 +101,7 @@ impl<R: BufRead> BufRead for Packed<R> {
     }
 }
 
-/// The frames of a file one after the other, without those that hold no content, such as the table at the end.
+/// A reader of all Zstandard frames of a file, except frames without content such as the table at the end.
 struct Frames<R> {
     file: R,
     decoder: FrameDecoder,

@@ -1,11 +1,14 @@
-//! Lines of files that may have none: what is longer than any statement comes in pieces.
+//! Reads text line by line in bounded memory: a line that is longer than any statement comes in pieces.
 
 use std::io::{self, BufRead, Read};
 
-/// Longest line that is looked at as a whole, in bytes.
+/// Longest line that is passed on whole, in bytes.
 const MAX_LINE: u64 = 64 << 10;
 
 /// Calls `each` with every piece of `reader` and whether it is a whole line. Pieces keep their line ends.
+///
+/// # Errors
+/// Errors of reading and of `each`.
 pub fn for_each(
     reader: &mut impl BufRead,
     mut each: impl FnMut(&[u8], bool) -> io::Result<()>,
@@ -23,7 +26,7 @@ pub fn for_each(
     }
 }
 
-/// Keyword and argument of a statement such as `mtllib a.mtl`, without white space around them.
+/// Splits a statement such as `mtllib a.mtl` into keyword and argument, without white space around them.
 pub fn statement(line: &[u8]) -> (&[u8], &[u8]) {
     let line = line.trim_ascii();
     let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());

@@ -1,4 +1,4 @@
-//! BVH: joints and one take. `bones` are the root and its joints; an `End Site` is only the end of one.
+//! Counts a BVH: joints and one clip. `bones` are the root and its joints; an `End Site` is not a bone.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
     let mut head = false;
     loop {
         let Some(line) = lines.next_text()? else {
-            return Err(lines.wrong("is the end of the file, before any MOTION"));
+            return Err(lines.error("is the end of the file, before any MOTION"));
         };
         // Some writers put braces and keywords on one line.
         for part in line.split(['{', '}']) {
@@ -25,7 +25,7 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
                     "HIERARCHY" => head = true,
                     "ROOT" | "JOINT" if head => {
                         counts.bones += 1;
-                        // What follows is a name, which may be any word.
+                        // A name follows, which may be any word.
                         break;
                     }
                     "CHANNELS" => {
@@ -37,24 +37,24 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
             }
         }
         if !head {
-            return Err(lines.wrong("is not the HIERARCHY that a BVH file begins with"));
+            return Err(lines.error("is not the HIERARCHY that a BVH file begins with"));
         }
         if line.eq_ignore_ascii_case("MOTION") {
             break;
         }
     }
     if counts.bones == 0 {
-        return Err(lines.wrong("comes before any joint"));
+        return Err(lines.error("comes before any joint"));
     }
     let frames = labelled(&mut lines, "frames:")?;
     let frame_time = labelled(&mut lines, "frame time:")?;
     let (Some(frames), Some(frame_time)) =
         (number::<u64>(frames.as_bytes()), number::<f64>(frame_time.as_bytes()))
     else {
-        return Err(lines.wrong("does not follow a number of frames and their time"));
+        return Err(lines.error("does not follow a number of frames and their time"));
     };
     if !frame_time.is_finite() || frame_time < 0.0 {
-        return Err(lines.wrong("has a frame time that is none"));
+        return Err(lines.error("has a frame time that is none"));
     }
     check_frames(&mut lines, frames, channels)?;
 
@@ -68,17 +68,17 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
     Ok(counts)
 }
 
-/// What follows `label` on the next line.
+/// Returns the text after `label` on the next line.
 fn labelled(lines: &mut Lines<impl std::io::BufRead>, label: &str) -> Result<String, ConversionError> {
     let line = lines.next_text()?.unwrap_or_default();
     let lower = line.to_ascii_lowercase();
     match lower.strip_prefix(label) {
         Some(rest) => Ok(rest.trim().to_owned()),
-        None => Err(lines.wrong(&format!("is not {label:?}"))),
+        None => Err(lines.error(&format!("is not {label:?}"))),
     }
 }
 
-/// Sees to it that all values of all frames are there; where lines end does not matter.
+/// Checks that no value of any frame is missing; line ends do not matter.
 fn check_frames(
     lines: &mut Lines<impl std::io::BufRead>,
     frames: u64,
@@ -89,9 +89,9 @@ fn check_frames(
     while seen < expected {
         let mut wrong = false;
         let Some(line) = lines.next()? else {
-            let there = seen / channels.max(1);
+            let found = seen / channels.max(1);
             return Err(super::malformed(format!(
-                "the file is truncated: {there} of {frames} frames are there"
+                "the file is truncated: {found} of {frames} frames are there"
             )));
         };
         for word in words(line) {
@@ -99,7 +99,7 @@ fn check_frames(
             wrong |= number::<f64>(word).is_none();
         }
         if wrong {
-            return Err(lines.wrong("holds something that is no number"));
+            return Err(lines.error("holds something that is no number"));
         }
     }
     Ok(())

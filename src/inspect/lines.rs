@@ -1,4 +1,4 @@
-//! Text files, line by line, in bounded memory.
+//! Reads text files line by line in bounded memory; unlike `formats::text`, it refuses lines that are too long.
 
 use std::io::{BufRead, Read};
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::str::FromStr;
 use super::{CancellableFile, malformed, reading};
 use crate::domain::{Cancel, ConversionError};
 
-/// A longer line is no line of any format we read (a polygon of a million corners is 20 MB of text).
+/// Longest line, in bytes: a polygon of a million corners is 20 MB of text.
 const MAX_LINE: u64 = 32 << 20;
 
-/// Reads lines into one buffer; text that is not UTF-8 is read with replacement characters.
+/// Reads lines into one buffer.
 pub struct Lines<R> {
     reader: R,
     line: Vec<u8>,
@@ -29,14 +29,14 @@ impl<R: BufRead> Lines<R> {
         Self { reader, line: Vec::new(), number: 0 }
     }
 
-    /// The next line without its end, or `None` at the end of the file.
+    /// Returns the next line without white space around it, `None` at the end of the file.
     pub fn next(&mut self) -> Result<Option<&[u8]>, ConversionError> {
         self.line.clear();
         let mut limited = (&mut self.reader).take(MAX_LINE);
-        let count = limited.read_until(b'\n', &mut self.line).map_err(|error| reading(&error))?;
+        let count = limited.read_until(b'\n', &mut self.line).map_err(reading)?;
         self.number += 1;
         if count as u64 == MAX_LINE {
-            return Err(self.wrong("is too long"));
+            return Err(self.error("is too long"));
         }
         if count == 0 {
             return Ok(None);
@@ -44,7 +44,7 @@ impl<R: BufRead> Lines<R> {
         Ok(Some(self.line.trim_ascii()))
     }
 
-    /// The next line that is not empty, as text.
+    /// Returns the next line that is not empty; invalid UTF-8 becomes replacement characters.
     pub fn next_text(&mut self) -> Result<Option<String>, ConversionError> {
         while let Some(line) = self.next()? {
             if !line.is_empty() {
@@ -54,9 +54,9 @@ impl<R: BufRead> Lines<R> {
         Ok(None)
     }
 
-    /// What there is to say of the last line: "line 3 …".
-    pub fn wrong(&self, what: &str) -> ConversionError {
-        malformed(format!("the file cannot be read: line {} {what}", self.number))
+    /// The error of the last line: "line 3 …".
+    pub fn error(&self, reason: &str) -> ConversionError {
+        malformed(format!("the file cannot be read: line {} {reason}", self.number))
     }
 
     pub fn into_reader(self) -> R {
@@ -64,17 +64,17 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// The words of a line.
+/// Splits a line into words.
 pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
 }
 
-/// A word as a number.
+/// Parses a word as a number.
 pub fn number<T: FromStr>(word: &[u8]) -> Option<T> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-/// The next three words as a point.
+/// Parses the next three words as a point.
 pub fn point<'a>(words: &mut impl Iterator<Item = &'a [u8]>) -> Option<[f64; 3]> {
     let mut next = || number::<f64>(words.next()?);
     Some([next()?, next()?, next()?])

@@ -1,11 +1,10 @@
-//! Counts what is in a file, without Blender and without holding the file in memory.
+//! Counts the contents of a file without Blender and without holding the file in memory.
 //!
-//! The readers are our own: they count elements as these pass by, whereas the crates for OBJ, STL and PLY collect a
-//! file whole, and the one for glTF trusts the indices in it. A file that was cut or damaged is an error, never a
-//! panic and never an endless loop: the work is bounded by the size of the file.
+//! The readers are our own because crates for OBJ, STL and PLY hold whole files and the crate for glTF trusts indices.
+//! A truncated or damaged file is an error, never a panic or an endless loop: the size of the file bounds the work.
 //!
-//! Bounds are y up, in metres: glTF and OBJ are so by themselves (OBJ as Blender writes it), STL and PLY are taken as
-//! z up, which is what Blender reads and writes when not told otherwise. Their numbers are taken as metres.
+//! Bounds are y up, in metres. STL and PLY are read as z up, as Blender does by default; numbers without a unit are
+//! metres.
 
 mod bvh;
 mod gltf;
@@ -31,11 +30,11 @@ pub fn can_inspect(format: Format) -> bool {
     format.is_gltf_family() || matches!(format, Format::Obj | Format::Stl | Format::Ply | Format::Bvh)
 }
 
-/// Counts what is in the file at `path`; files that it refers to are looked for beside it.
+/// Counts the contents of the file at `path`; files that it refers to are searched for beside it.
 ///
 /// # Errors
-/// `import_failed` when it is not a sound file of this format, `missing_files` when geometry that it refers to is not
-/// there, `internal` for a format that only the engine can read.
+/// `import_failed` when it is not a valid file of this format, `missing_files` when a file with geometry is missing,
+/// `internal` for a format that only the engine can read.
 pub fn inspect(path: &Path, format: Format, context: &Context) -> Result<Counts, ConversionError> {
     let cancel = &context.cancel;
     match format {
@@ -50,9 +49,9 @@ pub fn inspect(path: &Path, format: Format, context: &Context) -> Result<Counts,
     }
 }
 
-/// Opens a file whose reading ends soon after it is cancelled.
+/// Opens a file; reading it fails once it is cancelled.
 fn open(path: &Path, cancel: &Cancel) -> Result<CancellableFile, ConversionError> {
-    Ok(buffered(File::open(path).map_err(|error| reading(&error))?, cancel))
+    Ok(buffered(File::open(path).map_err(reading)?, cancel))
 }
 
 fn buffered(file: File, cancel: &Cancel) -> CancellableFile {
@@ -61,26 +60,27 @@ fn buffered(file: File, cancel: &Cancel) -> CancellableFile {
 
 type CancellableFile = BufReader<Cancellable<File>>;
 
-/// An error while reading: the file's fault when it ends early.
-fn reading(error: &io::Error) -> ConversionError {
+/// The error of reading a file: the file is to blame when it ends early or is damaged.
+#[allow(clippy::needless_pass_by_value)] // the signature of `map_err`
+fn reading(error: io::Error) -> ConversionError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => malformed("the file is truncated"),
         io::ErrorKind::InvalidData => malformed(format!("the file is damaged: {error}")),
-        _ => ConversionError::io("read the file", error),
+        _ => ConversionError::io("read the file", &error),
     }
 }
 
-/// A box that grows with every point.
+/// A bounding box that grows with every point.
 #[derive(Debug, Default)]
 struct Extent(Option<Bounds>);
 
 impl Extent {
-    /// Adds a point; one that is not finite is left out.
+    /// Adds a point; ignores points that are not finite.
     fn add(&mut self, point: [f64; 3]) {
         if !point.iter().all(|value| value.is_finite()) {
             return;
         }
-        // Minus zero is a number that nobody expects.
+        // Turns -0 into 0.
         let point = point.map(|value| value + 0.0);
         let Bounds { min, max } = self.0.get_or_insert(Bounds { min: point, max: point });
         for (axis, value) in point.into_iter().enumerate() {
@@ -89,13 +89,13 @@ impl Extent {
         }
     }
 
-    /// Adds a point of a format that is z up.
+    /// Adds a point of a z-up format.
     fn add_z_up(&mut self, [x, y, z]: [f64; 3]) {
         self.add([x, z, -y]);
     }
 }
 
-/// Frames per second, without the noise of times that were rounded when written: 23.9998 is 24, 23.976 stays.
+/// Rounds frames per second, as writers round times: 23.9998 becomes 24, 23.976 stays.
 fn tidy_fps(fps: f64) -> f64 {
     const NOISE: f64 = 2e-4;
     if !fps.is_finite() {

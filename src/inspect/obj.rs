@@ -1,7 +1,7 @@
-//! OBJ with its MTL. It is y up, as Blender writes it.
+//! Counts an OBJ and its MTL, which are y up as Blender writes them.
 //!
-//! An object begins with each `o` (Blender's reader splits at these, not at groups) and counts when it has elements;
-//! vertices count for the whole file. Of the materials, those that faces use count.
+//! Every `o` begins an object (Blender's reader ignores groups), which counts when it has elements. Vertices count for
+//! the whole file, materials when faces use them.
 
 mod mtl;
 
@@ -13,17 +13,17 @@ use super::{Extent, malformed};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
 
-/// Most different materials or libraries that are told apart; the largest real models have some thousand.
+/// Most different materials or libraries that are counted; the largest real models have some thousand.
 const MAX_NAMES: usize = 200_000;
 
-/// Bytes of such names, and of a line that goes on for several.
+/// Most bytes of such names, and of a statement that continues on several lines.
 const MAX_BYTES: usize = 16 << 20;
 
-/// Most libraries that are read, and files that are looked for: libraries and textures.
+/// Most libraries that are read, and most searches for libraries and textures.
 const MAX_LIBRARIES: usize = 2000;
 const MAX_LOOKS: usize = 20_000;
 
-/// Different names, as many as there may be.
+/// A set of names of bounded size; it ignores further names.
 #[derive(Default)]
 struct Names {
     all: BTreeSet<String>,
@@ -39,7 +39,7 @@ impl Names {
     }
 }
 
-/// What is known of the current object.
+/// The current object, as far as it was read.
 #[derive(Default)]
 struct Object {
     elements: bool,
@@ -52,7 +52,7 @@ struct Reader {
     counts: Counts,
     extent: Extent,
     object: Object,
-    /// Whether vertices before any object have colours: they may be used by all of them.
+    /// Whether vertices before the first object have colours: all objects may use them.
     shared_colours: bool,
     named: bool,
     statements: u64,
@@ -67,7 +67,7 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
     while let Some(line) = lines.next()? {
         if let Some(start) = line.strip_suffix(b"\\") {
             if continued.len() + start.len() > MAX_BYTES {
-                return Err(lines.wrong("goes on for too many lines"));
+                return Err(lines.error("goes on for too many lines"));
             }
             continued.extend_from_slice(start);
             continued.push(b' ');
@@ -81,7 +81,7 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
             reader.line(&whole)
         };
         if let Err(what) = understood {
-            return Err(lines.wrong(what));
+            return Err(lines.error(what));
         }
     }
     reader.finish(path.parent().unwrap_or(Path::new("")), cancel)
@@ -152,7 +152,7 @@ impl Reader {
         self.counts.materials = self.used.all.len() as u64;
         self.counts.bounds_m = self.extent.0;
         let mut looks = MAX_LOOKS;
-        // One file may be named in many ways, and is read once.
+        // A file may have many names, but is read once.
         let mut libraries = BTreeSet::new();
         for library in &self.libraries.all {
             mtl::files(folder, library, &mut looks, &mut libraries, cancel)?;

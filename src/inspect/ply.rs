@@ -1,4 +1,4 @@
-//! PLY, text or binary of either byte order. It is z up, as Blender writes it.
+//! Counts a PLY, as text or binary of either byte order. It is z up, as Blender writes it.
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
@@ -7,8 +7,9 @@ use super::lines::{Lines, number, words};
 use super::{CancellableFile, Extent, malformed, reading};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
+use crate::formats::number::Number;
 
-/// More elements or properties than this are nothing that a model has.
+/// Most kinds of elements, and most properties of one.
 const MAX_PROPERTIES: usize = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,48 +19,25 @@ enum Encoding {
     BigEndian,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Number {
-    I8,
-    U8,
-    I16,
-    U16,
-    I32,
-    U32,
-    F32,
-    F64,
-}
-
-impl Number {
-    fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            "char" | "int8" => Self::I8,
-            "uchar" | "uint8" => Self::U8,
-            "short" | "int16" => Self::I16,
-            "ushort" | "uint16" => Self::U16,
-            "int" | "int32" => Self::I32,
-            "uint" | "uint32" => Self::U32,
-            "float" | "float32" => Self::F32,
-            "double" | "float64" => Self::F64,
-            _ => return None,
-        })
-    }
-
-    fn size(self) -> usize {
-        match self {
-            Self::I8 | Self::U8 => 1,
-            Self::I16 | Self::U16 => 2,
-            Self::I32 | Self::U32 | Self::F32 => 4,
-            Self::F64 => 8,
-        }
-    }
+fn number_type(name: &str) -> Option<Number> {
+    Some(match name {
+        "char" | "int8" => Number::I8,
+        "uchar" | "uint8" => Number::U8,
+        "short" | "int16" => Number::I16,
+        "ushort" | "uint16" => Number::U16,
+        "int" | "int32" => Number::I32,
+        "uint" | "uint32" => Number::U32,
+        "float" | "float32" => Number::F32,
+        "double" | "float64" => Number::F64,
+        _ => return None,
+    })
 }
 
 #[derive(Debug)]
 struct Property {
     name: String,
     number: Number,
-    /// Of a list: the type of its length.
+    /// The type of the length of a list; `None` for a single number.
     length: Option<Number>,
 }
 
@@ -92,7 +70,7 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
             "face" => counts.triangles += read_faces(&mut values, element)?,
             _ => {
                 for _ in 0..element.count {
-                    values.skip_element(element)?;
+                    values.element(element, |_, _| {})?;
                 }
             }
         }
@@ -122,33 +100,31 @@ fn header(lines: &mut Lines<CancellableFile>) -> Result<(Encoding, Vec<Element>)
             ["comment" | "obj_info", ..] | [] => {}
             ["element", name, count] if elements.len() < MAX_PROPERTIES => {
                 let count =
-                    count.parse().map_err(|_| lines.wrong("does not say how many elements there are"))?;
+                    count.parse().map_err(|_| lines.error("does not say how many elements there are"))?;
                 elements.push(Element { name: (*name).to_owned(), count, properties: Vec::new() });
             }
             ["property", rest @ ..] => {
-                let property = match rest {
-                    ["list", length, number, name] => {
-                        Number::of(length).zip(Number::of(number)).map(|(length, number)| Property {
-                            name: (*name).to_owned(),
-                            number,
-                            length: Some(length),
-                        })
-                    }
-                    [number, name] => Number::of(number).map(|number| Property {
+                let (length, rest) = match rest {
+                    ["list", length, rest @ ..] => (Some(number_type(length)), rest),
+                    _ => (None, rest),
+                };
+                let property = match (length, rest) {
+                    (Some(None), _) => None,
+                    (length, [number, name]) => number_type(number).map(|number| Property {
                         name: (*name).to_owned(),
                         number,
-                        length: None,
+                        length: length.flatten(),
                     }),
                     _ => None,
                 };
                 let element = elements.last_mut().filter(|element| element.properties.len() < MAX_PROPERTIES);
                 let (Some(property), Some(element)) = (property, element) else {
-                    return Err(lines.wrong("is a property that cannot be read"));
+                    return Err(lines.error("is a property that cannot be read"));
                 };
                 element.properties.push(property);
             }
             ["end_header"] => break,
-            _ => return Err(lines.wrong("is nothing that a PLY header holds")),
+            _ => return Err(lines.error("is nothing that a PLY header holds")),
         }
     }
     let encoding = encoding.ok_or_else(|| malformed("the file does not say how its numbers are written"))?;
@@ -162,49 +138,45 @@ fn read_vertices(
 ) -> Result<(), ConversionError> {
     for _ in 0..element.count {
         let mut point = [f64::NAN; 3];
-        for property in &element.properties {
-            let value = values.property(property)?;
-            match property.name.as_str() {
-                "x" => point[0] = value,
-                "y" => point[1] = value,
-                "z" => point[2] = value,
-                _ => {}
+        values.element(element, |name, value| {
+            if let Some(axis) = ["x", "y", "z"].iter().position(|axis| *axis == name) {
+                point[axis] = value;
             }
-        }
+        })?;
         extent.add_z_up(point);
     }
     Ok(())
 }
 
-/// Returns how many triangles the faces are.
+/// Reads faces; returns the number of their triangles.
 fn read_faces(values: &mut Values<impl BufRead>, element: &Element) -> Result<u64, ConversionError> {
     let mut triangles: u64 = 0;
     for _ in 0..element.count {
-        for property in &element.properties {
-            let value = values.property(property)?;
-            if matches!(property.name.as_str(), "vertex_indices" | "vertex_index") {
+        values.element(element, |name, value| {
+            if matches!(name, "vertex_indices" | "vertex_index") {
                 triangles = triangles.saturating_add((value as u64).saturating_sub(2));
             }
-        }
+        })?;
     }
     Ok(triangles)
 }
 
-/// The numbers of the body, one after the other.
+/// Reads the numbers of the body one after the other.
 struct Values<R> {
     reader: R,
     encoding: Encoding,
 }
 
 impl<R: BufRead> Values<R> {
-    fn skip_element(&mut self, element: &Element) -> Result<(), ConversionError> {
+    /// Reads an element; calls `each` with the names and values of its properties.
+    fn element(&mut self, element: &Element, mut each: impl FnMut(&str, f64)) -> Result<(), ConversionError> {
         for property in &element.properties {
-            self.property(property)?;
+            each(&property.name, self.property(property)?);
         }
         Ok(())
     }
 
-    /// The value of a property; of a list, its length.
+    /// Reads a property; returns its value, or the length of a list.
     fn property(&mut self, property: &Property) -> Result<f64, ConversionError> {
         let Some(length) = property.length else { return self.number(property.number) };
         let length = self.number(length)?;
@@ -219,8 +191,8 @@ impl<R: BufRead> Values<R> {
         } else {
             let bytes = count.saturating_mul(property.number.size() as u64);
             let skipped = io::copy(&mut (&mut self.reader).take(bytes), &mut io::sink());
-            if skipped.map_err(|error| reading(&error))? < bytes {
-                return Err(reading(&io::ErrorKind::UnexpectedEof.into()));
+            if skipped.map_err(reading)? < bytes {
+                return Err(reading(io::ErrorKind::UnexpectedEof.into()));
             }
         }
         Ok(length)
@@ -232,29 +204,19 @@ impl<R: BufRead> Values<R> {
         }
         let mut bytes = [0; 8];
         let used = bytes.get_mut(..kind.size()).unwrap_or_default();
-        self.reader.read_exact(used).map_err(|error| reading(&error))?;
+        self.reader.read_exact(used).map_err(reading)?;
         if self.encoding == Encoding::BigEndian {
             used.reverse();
         }
-        let [a, b, c, d, ..] = bytes;
-        Ok(match kind {
-            Number::I8 => f64::from(i8::from_le_bytes([a])),
-            Number::U8 => f64::from(a),
-            Number::I16 => f64::from(i16::from_le_bytes([a, b])),
-            Number::U16 => f64::from(u16::from_le_bytes([a, b])),
-            Number::I32 => f64::from(i32::from_le_bytes([a, b, c, d])),
-            Number::U32 => f64::from(u32::from_le_bytes([a, b, c, d])),
-            Number::F32 => f64::from(f32::from_le_bytes([a, b, c, d])),
-            Number::F64 => f64::from_le_bytes(bytes),
-        })
+        Ok(kind.read(&bytes))
     }
 
-    /// The next number of a text file.
+    /// Reads the next number of a text file.
     fn word(&mut self) -> Result<f64, ConversionError> {
         let mut word = [0; 64];
         let mut length = 0;
         loop {
-            let block = self.reader.fill_buf().map_err(|error| reading(&error))?;
+            let block = self.reader.fill_buf().map_err(reading)?;
             let Some(&byte) = block.first() else { break };
             self.reader.consume(1);
             if byte.is_ascii_whitespace() {
@@ -270,7 +232,7 @@ impl<R: BufRead> Values<R> {
             length += 1;
         }
         if length == 0 {
-            return Err(reading(&io::ErrorKind::UnexpectedEof.into()));
+            return Err(reading(io::ErrorKind::UnexpectedEof.into()));
         }
         let text = word.get(..length).unwrap_or_default();
         words(text).next().and_then(number).ok_or_else(|| malformed("a number in the file cannot be read"))

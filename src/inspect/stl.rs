@@ -1,4 +1,4 @@
-//! STL, binary or text. It is z up; every triangle has three vertices of its own.
+//! Counts an STL, binary or text. It is z up; every triangle has three vertices of its own.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -13,25 +13,25 @@ const HEADER: u64 = 84;
 const RECORD: u64 = 50;
 
 pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
-    let mut file = File::open(path).map_err(|error| reading(&error))?;
-    let size = file.metadata().map_err(|error| reading(&error))?.len();
+    let mut file = File::open(path).map_err(reading)?;
+    let size = file.metadata().map_err(reading)?.len();
     let mut head = Vec::new();
-    (&mut file).take(HEADER).read_to_end(&mut head).map_err(|error| reading(&error))?;
-    // A binary header may begin with "solid" as well, so its size decides.
-    let said = head.get(80..84).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-    let expected = said.map(|count| HEADER + u64::from(count) * RECORD);
+    (&mut file).take(HEADER).read_to_end(&mut head).map_err(reading)?;
+    // A binary header may begin with "solid", too, so the size of the file decides.
+    let announced = head.get(80..84).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    let expected = announced.map(|count| HEADER + u64::from(count) * RECORD);
     if expected == Some(size) {
-        return binary(file, u64::from(said.unwrap_or_default()), cancel);
+        return binary(file, u64::from(announced.unwrap_or_default()), cancel);
     }
     if head.trim_ascii_start().get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"solid")) {
         return text(Lines::open(path, cancel)?);
     }
-    match (said, expected) {
-        (Some(said), Some(expected)) if expected > size => {
-            let there = size.saturating_sub(HEADER) / RECORD;
-            Err(malformed(format!("the file is truncated: {there} of {said} triangles are there")))
+    match (announced, expected) {
+        (Some(announced), Some(expected)) if expected > size => {
+            let found = size.saturating_sub(HEADER) / RECORD;
+            Err(malformed(format!("the file is truncated: {found} of {announced} triangles are there")))
         }
-        (Some(said), _) if said > 0 => binary(file, u64::from(said), cancel),
+        (Some(announced), _) if announced > 0 => binary(file, u64::from(announced), cancel),
         _ => Err(malformed("the file is no STL: it has no triangles")),
     }
 }
@@ -48,12 +48,12 @@ fn counted(triangles: u64, solids: u64, extent: &Extent) -> Counts {
 }
 
 fn binary(mut file: File, triangles: u64, cancel: &Cancel) -> Result<Counts, ConversionError> {
-    file.seek(SeekFrom::Start(HEADER)).map_err(|error| reading(&error))?;
+    file.seek(SeekFrom::Start(HEADER)).map_err(reading)?;
     let mut reader = super::buffered(file, cancel);
     let mut extent = Extent::default();
     let mut record = [0; RECORD as usize];
     for _ in 0..triangles {
-        reader.read_exact(&mut record).map_err(|error| reading(&error))?;
+        reader.read_exact(&mut record).map_err(reading)?;
         // A normal, three corners, an attribute.
         let (corners, _) = record[12..48].as_chunks::<12>();
         for corner in corners {
@@ -68,16 +68,16 @@ fn binary(mut file: File, triangles: u64, cancel: &Cancel) -> Result<Counts, Con
     Ok(counted(triangles, u64::from(triangles > 0), &extent))
 }
 
-/// What was seen of a text file.
+/// The contents of a text file so far.
 #[derive(Default)]
 struct Solids {
     extent: Extent,
     triangles: u64,
-    /// Solids that have facets.
+    /// Number of solids that have facets.
     bodies: u64,
-    /// Corners of the current facet.
+    /// Number of corners of the current facet.
     corners: u64,
-    /// Facets of the current solid.
+    /// Number of facets of the current solid.
     facets: u64,
     open: bool,
 }
@@ -86,7 +86,7 @@ fn text(mut lines: Lines<CancellableFile>) -> Result<Counts, ConversionError> {
     let mut seen = Solids::default();
     while let Some(line) = lines.next()? {
         if let Err(what) = seen.line(line) {
-            return Err(lines.wrong(what));
+            return Err(lines.error(what));
         }
     }
     if seen.open {

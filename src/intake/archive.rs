@@ -1,4 +1,4 @@
-//! Unpacking a zip that somebody sent: within limits that hold while unpacking, and never outside the folder.
+//! Unpacks a zip: limits apply while unpacking, and nothing is written outside the folder.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -13,29 +13,30 @@ use super::source::{Limits, Sent};
 use crate::domain::{Cancel, ConversionError, ErrorCode};
 use crate::fs::names;
 
-/// Unpacked bytes up to which a zip may be packed however well.
+/// Unpacked size up to which the ratio does not matter, in bytes.
 const RATIO_FREE: u64 = 10 << 20;
 
-/// How many times its own size a zip may unpack to beyond that. Models of text pack to a tenth.
+/// Largest ratio of unpacked to packed size beyond that. Text models pack to a tenth.
 const MAX_RATIO: u64 = 200;
 
-/// Most bytes that are read at once. Names, comments and extra fields have 64 KiB at most.
+/// Longest single read, in bytes. Names, comments and extra fields are 64 KiB at most.
 const MAX_READ: usize = 1 << 20;
 
 const FILE_TYPE: u32 = 0o170_000;
 
-/// Unpacks the zip that was sent into the folder of `files`.
+/// Unpacks a zip into the folder of `files`.
 ///
-/// # Errors
-/// `invalid_archive`, `encrypted_archive`, `too_large`, `io`; a damaged entry may leave files in the folder.
-pub fn unpack(sent: &Sent, files: &mut Files, limits: Limits) -> Result<(), ConversionError> {
+/// # Errors `invalid_archive`, `encrypted_archive`, `too_large`, `cancelled`, `io`; a damaged entry may leave files in
+/// the folder.
+pub fn unpack(sent: &Sent, files: &mut Files) -> Result<(), ConversionError> {
+    let limits = files.limits();
     let reading = |error: io::Error| ConversionError::io("read the zip", &error);
     let packed = sent.open().and_then(|file| file.metadata()).map_err(reading)?.len();
     let cancel = files.context().cancel.clone();
-    // What is read is looked at, too: a zip may hold much that unpacks to nothing.
-    let open = || sent.open().map(|file| BufReader::new(InParts(cancel.reader(file)))).map_err(reading);
-    // Entry by entry: an index of the whole directory could take more memory than the limits foresee. So could a search
-    // for records that are not where the end of the zip says.
+    // Reading checks the cancel flag as well: a zip may hold much data that unpacks to nothing.
+    let open = || sent.open().map(|file| BufReader::new(BoundedReads(cancel.reader(file)))).map_err(reading);
+    // Entry by entry, because an index of the whole directory could exceed the limits on memory. A search for records
+    // that are not where the end of the zip says could do so, too.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipIterable::try_new(open()?, config).map_err(of_zip)?;
     if archive.len() > limits.max_entries {
@@ -50,19 +51,22 @@ pub fn unpack(sent: &Sent, files: &mut Files, limits: Limits) -> Result<(), Conv
         let name = names::decode(entry.name_raw());
         let kind = entry.unix_mode().unwrap_or_default() & FILE_TYPE;
         let Some(parts) = names::components(&name).filter(|_| !climbs(&name)) else {
-            let detail = format!("the zip names a file outside its folder: {}", names::quoted(&name));
-            return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+            return Err(invalid(format!(
+                "the zip names a file outside its folder: {}",
+                names::quoted(&name)
+            )));
         };
         if !matches!(kind, 0 | 0o100_000 | 0o040_000) {
-            let detail = format!("the zip holds a link or special file: {}", names::quoted(&name));
-            return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+            return Err(invalid(format!("the zip holds a link or special file: {}", names::quoted(&name))));
         }
         if entry.is_dir() || name.ends_with('\\') || parts.is_empty() || names::is_junk(&parts) {
             continue;
         }
         if !matches!(entry.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
-            let detail = format!("the zip packs {} in a way that cannot be read", names::quoted(&name));
-            return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+            return Err(invalid(format!(
+                "the zip packs {} in a way that cannot be read",
+                names::quoted(&name)
+            )));
         }
         let (index, mut file) = files.create(&parts)?;
         let bytes = budget.copy(&mut entry, &mut file)?;
@@ -75,10 +79,10 @@ fn climbs(name: &str) -> bool {
     name.split(['/', '\\']).any(|part| part == "..")
 }
 
-/// Refuses to read very much at once: the library makes room for as much as a record of the zip says.
-struct InParts<R>(R);
+/// Refuses reads that are too long: the library allocates as much as a record of the zip claims.
+struct BoundedReads<R>(R);
 
-impl<R: Read> Read for InParts<R> {
+impl<R: Read> Read for BoundedReads<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.len() > MAX_READ {
             return Err(io::ErrorKind::InvalidData.into());
@@ -87,7 +91,7 @@ impl<R: Read> Read for InParts<R> {
     }
 }
 
-impl<R: Seek> Seek for InParts<R> {
+impl<R: Seek> Seek for BoundedReads<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.0.seek(to)
     }
@@ -136,7 +140,11 @@ impl Budget {
 }
 
 fn damaged() -> ConversionError {
-    ConversionError::new(ErrorCode::InvalidArchive, "the zip is damaged or cut short")
+    invalid("the zip is damaged or cut short")
+}
+
+fn invalid(detail: impl Into<String>) -> ConversionError {
+    ConversionError::new(ErrorCode::InvalidArchive, detail)
 }
 
 #[allow(clippy::needless_pass_by_value)] // the signature of `map_err`
@@ -149,7 +157,7 @@ fn of_zip(error: ZipError) -> ConversionError {
             )
         }
         ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => {
-            ConversionError::new(ErrorCode::InvalidArchive, "the zip is packed in a way that cannot be read")
+            invalid("the zip is packed in a way that cannot be read")
         }
         _ => damaged(),
     }

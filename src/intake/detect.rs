@@ -1,23 +1,28 @@
-//! The format of a file, from its content; the name only decides where the content leaves it open.
+//! Detects the format of a file from its content; the name decides only where the content is ambiguous.
 
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use memchr::memmem;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
+use super::source::unreadable;
 use super::{bounded_json, unsupported};
 use crate::domain::{Cancel, ConversionError, ErrorCode, Format};
 use crate::formats::blend;
+use crate::formats::gltf::glb::{self, Container};
+use crate::formats::gltf::{bounded_list, check_version, malformed};
 use crate::fs::{names, open};
 
-/// How much of a file is looked at, but for JSON and zips.
+/// Number of bytes of a file that are examined, except of JSON and zips.
 const HEAD: u64 = 64 << 10;
 
-/// The oldest binary FBX that Blender's importer opens, as the number in its header.
+/// Version of the oldest binary FBX that Blender's importer opens, as in its header.
 const OLDEST_FBX: u32 = 3000;
 
-/// What the content of a file is.
+/// The kind of a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     Model(Format),
@@ -25,19 +30,18 @@ pub enum Content {
     Zip,
 }
 
-/// What the file at `path` is; `name` is what its sender called it.
+/// Detects the content of the file at `path`; `name` is the sender's name for it.
 ///
 /// # Errors
-/// `empty_file`, `unknown_format` (saying what it seems to be), `import_failed` when it is a format
-/// that cannot be read in this version, `io`, `cancelled`.
+/// `empty_file`, `unknown_format` with a guess, `import_failed` for a version of a format that cannot be read,
+/// `cancelled`, `io`.
 pub fn detect_file(path: &Path, name: &str, cancel: &Cancel) -> Result<Content, ConversionError> {
-    let file = open::regular(path).map_err(|error| ConversionError::io("read the model", &error))?;
+    let file = open::regular(path).map_err(unreadable)?;
     detect(&mut cancel.reader(file), name)
 }
 
-/// As [`detect_file`], on anything that can be read.
+/// As [`detect_file`], for an open file.
 pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, ConversionError> {
-    let unreadable = |error| ConversionError::io("read the model", &error);
     let length = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
     file.rewind().map_err(unreadable)?;
     let mut head = Vec::new();
@@ -47,8 +51,10 @@ pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, Conv
         return Err(ConversionError::new(ErrorCode::EmptyFile, "the file is empty"));
     }
     let extension = names::extension(name);
-    if head.starts_with(b"glTF") {
-        return glb(file, &head, length).map(Content::Model);
+    if head.starts_with(&glb::MAGIC)
+        && let Some(container) = Container::read(file)?
+    {
+        return glb(file, &container.json).map(Content::Model);
     }
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
         return Ok(if is_usdz(&head, &extension) { Content::Model(Format::Usdz) } else { Content::Zip });
@@ -79,8 +85,8 @@ pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, Conv
     ))
 }
 
-/// The clause for a report when the name says something else than the content.
-pub fn lie(content: Content, name: &str) -> Option<String> {
+/// A warning for a file whose name does not fit its content.
+pub fn name_mismatch(content: Content, name: &str) -> Option<String> {
     let extension = names::extension(name);
     let actual = match content {
         Content::Model(format) => format.name(),
@@ -112,7 +118,7 @@ fn by_magic(head: &[u8], extension: &str) -> Result<Option<Format>, ConversionEr
         _ if head.starts_with(b"Ogawa") => Format::Abc,
         _ if head.starts_with(b"\x89HDF\r\n\x1a\n") => {
             let detail = "the file is HDF5, the old kind of Alembic; only the Ogawa kind can be read";
-            return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
+            return Err(malformed(detail));
         }
         _ if head.starts_with(blend::BLEND) => Format::Blend,
         _ if starts_with_word(text, b"HIERARCHY") => Format::Bvh,
@@ -123,7 +129,7 @@ fn by_magic(head: &[u8], extension: &str) -> Result<Option<Format>, ConversionEr
 fn too_old_fbx(version: u32) -> ConversionError {
     let detail =
         format!("the file is FBX {}.{}, which is too old to be read", version / 1000, version / 100 % 10);
-    ConversionError::new(ErrorCode::ImportFailed, detail)
+    malformed(detail)
 }
 
 fn is_ascii_fbx(text: &[u8]) -> bool {
@@ -132,7 +138,7 @@ fn is_ascii_fbx(text: &[u8]) -> bool {
         || contains(first, b"FBXHeaderExtension:")
 }
 
-/// A usdz is a zip whose first entry is the scene, stored and aligned; a zipped folder is mostly neither.
+/// Whether a zip is a usdz: its first entry is a scene, stored and aligned. A zipped folder is rarely so.
 fn is_usdz(head: &[u8], extension: &str) -> bool {
     let (Some(method), Some(name_length), Some(extra_length)) =
         (u16_at(head, 8), u16_at(head, 26), u16_at(head, 28))
@@ -146,7 +152,7 @@ fn is_usdz(head: &[u8], extension: &str) -> bool {
     is_scene && method == 0 && (aligned || extension == "usdz")
 }
 
-/// Refuses counts for which the file is too short: Blender takes the memory for them before it looks.
+/// Refuses counts for which the file is too short: Blender allocates memory for them before it reads.
 fn check_ply(head: &[u8], length: u64) -> Result<(), ConversionError> {
     let lines = head.split(|byte| matches!(byte, b'\n' | b'\r'));
     for line in lines.take_while(|line| !line.starts_with(b"end_header")) {
@@ -155,7 +161,7 @@ fn check_ply(head: &[u8], length: u64) -> Result<(), ConversionError> {
         if count.parse().is_ok_and(|count: u128| count > u128::from(length)) {
             let name = names::quoted(name);
             let detail = format!("the ply file is damaged: it announces {count} of {name} in {length} bytes");
-            return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
+            return Err(malformed(detail));
         }
     }
     Ok(())
@@ -184,21 +190,21 @@ fn stl(head: &[u8], length: u64, extension: &str) -> Result<Option<Format>, Conv
     if announced <= length && triangles > 0 {
         return Ok(Some(Format::Stl));
     }
-    if unsupported::known(head).is_some() {
+    if unsupported::by_magic(head).is_some() {
         return Ok(None);
     }
     let room = length.saturating_sub(84) / 50;
     let detail =
         format!("the stl file is damaged: it announces {triangles} triangles and has room for {room}");
-    Err(ConversionError::new(ErrorCode::ImportFailed, detail))
+    Err(malformed(detail))
 }
 
-/// What tells the members of the glTF family apart.
+/// The members that tell the formats of the glTF family apart.
 #[derive(Deserialize)]
 struct Probe {
     asset: Option<Asset>,
-    #[serde(rename = "extensionsUsed", default)]
-    used: Used,
+    #[serde(rename = "extensionsUsed", default, deserialize_with = "bounded_list")]
+    used: Vec<Used>,
     extensions: Option<Extensions>,
 }
 
@@ -217,34 +223,15 @@ struct Extensions {
     vrma: Option<IgnoredAny>,
 }
 
-/// What the list of used extensions says of avatars; nothing else of it is kept.
-#[derive(Default)]
-struct Used {
-    vrm: bool,
-    vrma: bool,
-}
-
-impl<'de> Deserialize<'de> for Used {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-        impl<'de> Visitor<'de> for Names {
-            type Value = Used;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a list of names")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Used, A::Error> {
-                let mut used = Used::default();
-                while let Some(name) = names.next_element::<String>()? {
-                    used.vrm |= name == "VRM" || name == "VRMC_vrm";
-                    used.vrma |= name == "VRMC_vrm_animation";
-                }
-                Ok(used)
-            }
-        }
-        deserializer.deserialize_seq(Names)
-    }
+/// A name in the list of used extensions.
+#[derive(PartialEq, Deserialize)]
+enum Used {
+    #[serde(rename = "VRM", alias = "VRMC_vrm")]
+    Vrm,
+    #[serde(rename = "VRMC_vrm_animation")]
+    Vrma,
+    #[serde(other)]
+    Other,
 }
 
 impl Probe {
@@ -252,48 +239,23 @@ impl Probe {
         let has = |pick: fn(&Extensions) -> &Option<IgnoredAny>| {
             self.extensions.as_ref().is_some_and(|e| pick(e).is_some())
         };
-        if self.used.vrm || has(|e| &e.vrm0) || has(|e| &e.vrm1) {
+        if self.used.contains(&Used::Vrm) || has(|e| &e.vrm0) || has(|e| &e.vrm1) {
             return Format::Vrm;
         }
-        if self.used.vrma || has(|e| &e.vrma) {
+        if self.used.contains(&Used::Vrma) || has(|e| &e.vrma) {
             return Format::Vrma;
         }
         Format::Glb
     }
 
     fn check_version(&self) -> Result<(), ConversionError> {
-        let version = self.asset.as_ref().and_then(|asset| asset.version.as_deref());
-        let detail = match version {
-            Some(version) if version.starts_with("2.") || version == "2" => return Ok(()),
-            Some(version) => format!(
-                "the file is glTF {}; only glTF 2.0 can be read",
-                version.chars().filter(|c| c.is_ascii_digit() || *c == '.').take(8).collect::<String>()
-            ),
-            None => "the file does not say which version of glTF it is".to_owned(),
-        };
-        Err(ConversionError::new(ErrorCode::ImportFailed, detail))
+        check_version(self.asset.as_ref().and_then(|asset| asset.version.as_deref()))
     }
 }
 
-fn glb(file: &mut (impl Read + Seek), head: &[u8], length: u64) -> Result<Format, ConversionError> {
-    let failed = |detail: String| Err(ConversionError::new(ErrorCode::ImportFailed, detail));
-    match u32_at(head, 4) {
-        Some(2) => {}
-        Some(1) => return failed("the file is glTF 1.0; only glTF 2.0 can be read".to_owned()),
-        Some(version) => return failed(format!("the file is binary glTF of the unknown version {version}")),
-        None => return failed("the glb file ends early".to_owned()),
-    }
-    let (Some(json_length), Some(kind)) = (u32_at(head, 12), head.get(16..20)) else {
-        return failed("the glb file ends early".to_owned());
-    };
-    if kind != b"JSON" {
-        return failed("the glb file does not begin with its JSON".to_owned());
-    }
-    if 20 + u64::from(json_length) > length {
-        return failed("the glb file ends early".to_owned());
-    }
-    file.seek(SeekFrom::Start(20)).map_err(|error| ConversionError::io("read the model", &error))?;
-    let probe: Probe = bounded_json::read(file.take(u64::from(json_length)), "glb")?;
+fn glb(file: &mut (impl Read + Seek), json: &Range<u64>) -> Result<Format, ConversionError> {
+    file.seek(SeekFrom::Start(json.start)).map_err(unreadable)?;
+    let probe: Probe = bounded_json::read(file.take(json.end - json.start), "glb")?;
     probe.check_version()?;
     Ok(probe.binary_format())
 }
@@ -302,8 +264,7 @@ fn gltf(file: &mut (impl Read + Seek), head: &[u8], extension: &str) -> Result<F
     let claims = extension == "gltf" || (contains(head, b"\"asset\"") && contains(head, b"\"version\""));
     let other = || ConversionError::new(ErrorCode::UnknownFormat, "the file is JSON that is no glTF");
     let skipped = head.len() - trimmed(head).len();
-    file.seek(SeekFrom::Start(skipped as u64))
-        .map_err(|error| ConversionError::io("read the model", &error))?;
+    file.seek(SeekFrom::Start(skipped as u64)).map_err(unreadable)?;
     match bounded_json::read::<Probe>(file, "gltf") {
         Ok(probe) if probe.asset.is_some() || extension == "gltf" => {
             probe.check_version().map(|()| Format::Gltf)
@@ -313,7 +274,8 @@ fn gltf(file: &mut (impl Read + Seek), head: &[u8], extension: &str) -> Result<F
     }
 }
 
-/// Whether the text is OBJ: statements of OBJ only, with a vertex or a library among them unless the name says obj.
+/// Whether the text is OBJ: most lines are statements of OBJ and, unless the extension is obj, one is a vertex or
+/// library.
 fn is_obj(text: &[u8], extension: &str) -> bool {
     if !unsupported::is_text(text) {
         return false;
@@ -336,7 +298,7 @@ fn is_obj(text: &[u8], extension: &str) -> bool {
         known += 1;
     }
     if extension == "obj" {
-        // A file of comments only is an OBJ with nothing in it.
+        // A file of comments alone is an empty OBJ.
         return known > 0 || (other == 0 && text.contains(&b'#'));
     }
     telling && known > 10 * other
@@ -346,7 +308,7 @@ fn is_number(word: &[u8]) -> bool {
     std::str::from_utf8(word).is_ok_and(|word| word.parse::<f64>().is_ok())
 }
 
-/// The bytes after a byte order mark and white space.
+/// Removes a byte order mark and white space from the beginning.
 fn trimmed(head: &[u8]) -> &[u8] {
     head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start()
 }
@@ -357,7 +319,7 @@ fn starts_with_word(text: &[u8], word: &[u8]) -> bool {
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    memmem::find(haystack, needle).is_some()
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

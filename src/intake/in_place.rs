@@ -1,4 +1,4 @@
-//! Files that are read where they are: somebody may write to the user's own meanwhile.
+//! Files that are read where they are: another process may change the user's files in the meantime.
 
 use std::fs::Metadata;
 use std::io;
@@ -10,23 +10,23 @@ use crate::domain::{ConversionError, ErrorCode};
 use crate::fs::names;
 use crate::fs::open::{Located, Root, folder_of};
 
-/// A main file that is not in the conversion's folder, the folder in which its references are looked for, and the
-/// files that are used, with what they were before they were read.
+/// A main file outside of the conversion's folder, the folder of its references, and the files that are used, each with
+/// its state before it was read.
 #[derive(Debug, Clone)]
 pub struct Originals {
     pub main: Located,
-    /// Absent for a file that was sent alone.
+    /// `None` for a file that was sent alone.
     pub folder: Option<Arc<Root>>,
     used: Vec<(Located, Stamp)>,
 }
 
-/// What tells whether a file is still the same.
+/// Metadata that changes when the file changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
     inode: u64,
     bytes: u64,
-    /// Seconds and nanoseconds of the last change, which unlike that of the content cannot be set back.
+    /// Seconds and nanoseconds of `ctime`, which, unlike `mtime`, cannot be set back.
     changed: (i64, i64),
 }
 
@@ -38,29 +38,26 @@ impl Stamp {
 }
 
 impl Originals {
-    /// The user may well name the file at `path` by a link; from here on, it is the file that this leads to now.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn of(path: &Path) -> io::Result<Originals> {
+    /// Opens the user's file at `path`, which may be a link; the link is followed once, here.
+    pub fn open(path: &Path) -> io::Result<Originals> {
         let main = Located::at(&path.canonicalize()?)?;
         Ok(Originals { main, folder: Some(Arc::new(Root::open(folder_of(path))?)), used: Vec::new() })
     }
 
-    /// A file that was sent alone.
+    /// A file that was sent alone and has no references.
     pub fn alone(main: Located) -> Originals {
         Originals { main, folder: None, used: Vec::new() }
     }
 
-    /// Adds a file that is about to be read, and is now as `before` says.
+    /// Adds a file that is about to be read and its metadata before that.
     pub fn add(&mut self, file: Located, before: &Metadata) {
         self.used.push((file, Stamp::of(before)));
     }
 
-    /// Checks that all are as they were.
+    /// Checks that no used file has changed.
     ///
     /// # Errors
-    /// `io` that names the first that is not.
+    /// `io` with the first one that has.
     pub fn check(&self) -> Result<(), ConversionError> {
         let now = |file: &Located| file.open().and_then(|file| file.metadata());
         let is_same =

@@ -1,7 +1,7 @@
-//! What comes in: the format is found in the content, archives are unpacked within limits, and every
-//! reference of a model is resolved inside the model before an engine sees it.
+//! Accepts models: detects the format from the content, unpacks archives within limits, and resolves every reference
+//! inside the model before an engine sees it.
 //!
-//! Plain blocking code over `std::fs`; a service calls it from a blocking task.
+//! This is blocking code over `std::fs`; a service calls it from a blocking task.
 
 mod archive;
 mod bounded_json;

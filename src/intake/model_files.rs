@@ -1,4 +1,4 @@
-//! The files of one model: what each was called by its sender, where it lies, and which one a reference means.
+//! The files of one model: their names, their locations, and the file that a reference means.
 
 mod budget;
 mod lookup;
@@ -16,29 +16,29 @@ pub use lookup::{Found, Resolved};
 use walkdir::WalkDir;
 
 use super::in_place::Originals;
-use super::source::{Limits, Part};
+use super::source::{Limits, Part, unreadable};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::fs::names;
 use crate::fs::open::{Located, Root, folder_of};
 
-/// Files that may lie around a file of the user's own; more are not looked at.
+/// Most files around a file of the user's own that are considered.
 const MAX_SIBLINGS: usize = 4000;
 
-/// Deepest nesting of folders, and longest path of a file in bytes: systems stop at 4,096 with all that is above.
+/// Deepest nesting of folders, and longest path of a file in bytes: systems allow 4,096 for the absolute path.
 const MAX_DEPTH: usize = 64;
 const MAX_PATH: usize = 2000;
 
 /// One file of a model.
 #[derive(Debug)]
 pub struct Item {
-    /// Path inside the model as its sender wrote it, with `/` between components.
+    /// Path inside the model in the sender's spelling, with `/` between components.
     pub name: String,
-    /// Path inside the conversion's folder, of safe components.
+    /// Path inside the conversion's folder, with safe components.
     pub stored: PathBuf,
-    /// Where the file lies as long as it has not been copied into the folder.
-    beside: Option<Located>,
-    /// Whether it is the model's: one that was offered may not be.
+    /// The location of a file that has not been copied into the folder.
+    outside: Option<Located>,
+    /// Whether it belongs to the model; an offered file may not.
     used: bool,
     pub bytes: u64,
 }
@@ -51,27 +51,27 @@ pub struct Files {
     context: Context,
     items: Vec<Item>,
     taken: HashSet<PathBuf>,
-    /// By the path that is taken, the number that the next file of that path gets.
+    /// The number for the next file that asks for a taken path.
     next_number: HashMap<PathBuf, u64>,
     by_path: HashMap<String, Vec<usize>>,
     by_base: HashMap<String, Vec<usize>>,
-    /// A file of the user's own around which nobody has looked yet.
+    /// A file of the user's own whose siblings have not been offered yet.
     around: Option<PathBuf>,
     /// Whether used files stay where they are.
     stay: bool,
-    /// Present when the main file lies elsewhere.
+    /// `Some` when the main file lies outside of the folder.
     originals: Option<Originals>,
     budget: Budget,
 }
 
 impl Files {
-    /// The folder is made with the first file in it.
+    /// `folder` is made together with the first file in it.
     pub fn new(folder: &Path, limits: Limits, context: Context) -> Self {
         Self {
             folder: folder.to_owned(),
             limits,
             context,
-            budget: Budget::of(limits),
+            budget: Budget::new(limits),
             items: Vec::new(),
             taken: HashSet::new(),
             next_number: HashMap::new(),
@@ -83,8 +83,11 @@ impl Files {
         }
     }
 
-    /// Creates an empty file for what the sender calls `name` (a path of harmless components).
-    /// The caller writes it and then says how large it became by [`Files::written`].
+    /// Creates an empty file for the sender's `name`, a path of harmless components. The caller writes it and then
+    /// calls [`Files::written`] with its size.
+    ///
+    /// # Errors
+    /// `too_large`, `invalid_archive`, `cancelled`, `io`
     pub fn create(&mut self, name: &[&str]) -> Result<(usize, File), ConversionError> {
         self.context.cancel.check()?;
         self.room_for(0)?;
@@ -118,37 +121,35 @@ impl Files {
         }
     }
 
-    /// Copies an opened file into the folder. On an error nothing is left of it.
+    /// Copies an open file into the folder. After an error nothing is left of it.
     pub fn copy(&mut self, from: io::Result<File>, name: &[&str]) -> Result<usize, ConversionError> {
-        let reading = |error| ConversionError::io("read the model", &error);
-        let mut from = from.map_err(reading)?;
-        let length = from.metadata().map_err(reading)?.len();
+        let mut from = from.map_err(unreadable)?;
+        let length = from.metadata().map_err(unreadable)?.len();
         self.room_for(length)?;
-        self.bring(name, |files, _, to| files.copy_within(&mut from, to))
+        self.create_with(name, |files, _, to| files.copy_within(&mut from, to))
     }
 
-    /// Moves the file at `source`, which is the conversion's own, into the folder; copies it from elsewhere. On an
+    /// Moves the conversion's own file at `source` into the folder, or copies it from another file system. After an
     /// error nothing is left of it in the folder.
     pub fn adopt(&mut self, source: &Path, name: &[&str]) -> Result<usize, ConversionError> {
-        let reading = |error| ConversionError::io("read the model", &error);
-        let mut from = Located::at(source).and_then(|file| file.open()).map_err(reading)?;
-        let before = from.metadata().map_err(reading)?;
+        let mut from = Located::at(source).and_then(|file| file.open()).map_err(unreadable)?;
+        let before = from.metadata().map_err(unreadable)?;
         self.room_for(before.len())?;
-        self.bring(name, |files, stored, to| {
+        self.create_with(name, |files, stored, to| {
             if fs::rename(source, stored).is_err() {
                 return files.copy_within(&mut from, to);
             }
-            let moved = stored.symlink_metadata().map_err(reading)?;
+            let moved = stored.symlink_metadata().map_err(unreadable)?;
             if (moved.dev(), moved.ino()) != (before.dev(), before.ino()) {
-                return Err(reading(io::Error::other("it was replaced meanwhile")));
+                return Err(unreadable(io::Error::other("it was replaced meanwhile")));
             }
             Ok(before.len())
         })
     }
 
-    /// Creates a file that `fill` fills, or replaces by another one, and says how large it is then. On an error nothing
+    /// Creates a file that `fill` writes, or replaces by another one; `fill` returns its size. After an error nothing
     /// is left of it.
-    fn bring(
+    fn create_with(
         &mut self,
         name: &[&str],
         fill: impl FnOnce(&Files, &Path, &mut File) -> Result<u64, ConversionError>,
@@ -167,7 +168,7 @@ impl Files {
         }
     }
 
-    /// Copies what is left of a file, as far as the limit allows: it may grow meanwhile.
+    /// Copies the rest of a file within the limit, as the file may grow in the meantime.
     fn copy_within(&self, from: &mut File, to: &mut File) -> Result<u64, ConversionError> {
         let left = self.room_left();
         let mut copy = || -> io::Result<(u64, usize)> {
@@ -180,69 +181,69 @@ impl Files {
         }
     }
 
-    /// What the work on this model is given.
+    /// The cancel flag and the memory budget of the work on this model.
     pub fn context(&self) -> &Context {
         &self.context
     }
 
-    /// Makes a file known that is copied only when something refers to it.
+    /// Adds a file that is copied only when something refers to it.
     pub fn offer(&mut self, file: Located, name: &[&str], bytes: u64) {
         let stored = self.free_path(name);
         self.add(name.join("/"), stored, Some(file), bytes);
     }
 
-    /// Makes the main file of the user's own known, and remembers to look around it when something refers to more.
+    /// Adds the user's main file; its siblings are added by [`Files::offer_siblings`] if it refers to files.
     pub fn offer_main(&mut self, path: &Path, name: &str) -> Result<(), ConversionError> {
-        let originals = Originals::of(path).map_err(|error| ConversionError::io("read the model", &error))?;
+        let originals = Originals::open(path).map_err(unreadable)?;
         self.offer(originals.main.clone(), &[name], 0);
         self.originals = Some(originals);
         self.around = Some(path.to_owned());
         Ok(())
     }
 
-    /// Makes the only file known, which was sent and lies elsewhere.
+    /// Adds the only file, which lies outside of the folder.
     pub fn offer_alone(&mut self, file: Located, name: &str) {
         self.offer(file.clone(), &[name], 0);
         self.originals = Some(Originals::alone(file));
     }
 
-    /// Makes the files around the main one known, if it is the user's own.
-    pub fn look_around(&mut self) {
+    /// Adds the siblings of the main file, if it is the user's own.
+    pub fn offer_siblings(&mut self) {
         let Some(root) = self.originals.as_ref().and_then(|originals| originals.folder.clone()) else {
             return;
         };
         if let Some(path) = self.around.take() {
-            offer_siblings(&path, &root, self);
+            offer_around(&path, &root, self);
         }
     }
 
-    /// From now on, files that are taken stay where they are, or do not.
+    /// Sets whether files that are taken from now on stay where they are.
     pub fn stay(&mut self, stay: bool) {
         self.stay = stay;
     }
 
-    /// Whether they stay.
+    /// Whether files that are taken stay where they are.
     pub fn stays(&self) -> bool {
         self.stay
     }
 
-    /// Whether the main file lies elsewhere.
+    /// Whether the main file lies outside of the folder.
     pub fn has_originals(&self) -> bool {
         self.originals.is_some()
     }
 
-    /// The files that stayed.
+    /// The files that stayed where they were.
     pub fn into_originals(self) -> Option<Originals> {
         self.originals.filter(|_| self.stay)
     }
 
-    /// Brings all used files into the folder after all; they must be as they were when they were taken.
-    pub fn bring_in(&mut self) -> Result<(), ConversionError> {
+    /// Copies all used files into the folder; they must not have changed since they were taken.
+    pub fn copy_in(&mut self) -> Result<(), ConversionError> {
         if !std::mem::take(&mut self.stay) {
             return Ok(());
         }
         for index in 0..self.items.len() {
-            if let Some(item) = self.items.get_mut(index).filter(|item| item.used && item.beside.is_some()) {
+            if let Some(item) = self.items.get_mut(index).filter(|item| item.used && item.outside.is_some()) {
                 item.used = false;
                 self.take(index)?;
             }
@@ -250,13 +251,13 @@ impl Files {
         self.originals.as_ref().map_or(Ok(()), Originals::check)
     }
 
-    /// Makes the file at `index` one of the model's, and unless files stay, copies it into the folder.
+    /// Makes the file at `index` part of the model and, unless files stay, copies it into the folder.
     pub fn take(&mut self, index: usize) -> Result<(), ConversionError> {
-        let Some(Item { beside: Some(file), used: false, stored, .. }) = self.items.get(index) else {
+        let Some(Item { outside: Some(file), used: false, stored, .. }) = self.items.get(index) else {
             return Ok(());
         };
         let copying = |error| ConversionError::io("copy a file of the model", &error);
-        // What it was when it was offered says nothing of what it is now.
+        // The file may have changed since it was offered.
         let mut from = file.open().map_err(copying)?;
         let metadata = from.metadata().map_err(copying)?;
         let (file, path) = (file.clone(), self.folder.join(stored));
@@ -269,14 +270,14 @@ impl Files {
             }
             return Ok(());
         }
-        // A second name of another file may be there (`references::binary`), which must not be written to.
+        // The path may be a hard link to another file (`references::scan`), which must not be overwritten.
         let _ = fs::remove_file(&path);
         let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create_new(&path));
         let bytes = self.copy_within(&mut from, &mut made.map_err(copying)?).inspect_err(|_| {
             let _ = fs::remove_file(&path);
         })?;
         if let Some(item) = self.items.get_mut(index) {
-            item.beside = None;
+            item.outside = None;
             item.used = true;
             item.bytes = bytes;
         }
@@ -291,18 +292,23 @@ impl Files {
         self.items.get(index)
     }
 
-    /// Opens the file at `index`, wherever it is now.
+    /// The name of the file at `index`; empty where there is none.
+    pub fn name(&self, index: usize) -> &str {
+        self.items.get(index).map_or("", |item| &item.name)
+    }
+
+    /// Opens the file at `index`, inside or outside of the folder.
     pub fn open(&self, index: usize) -> io::Result<File> {
         match self.items.get(index) {
-            Some(Item { beside: Some(file), .. }) => file.open(),
+            Some(Item { outside: Some(file), .. }) => file.open(),
             Some(Item { stored, .. }) => File::open(self.folder.join(stored)),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
-    /// Where the file at `index` lies in the folder, once it does.
+    /// The path of the file at `index` in the folder; `None` while it lies outside.
     pub fn path(&self, index: usize) -> Option<PathBuf> {
-        let item = self.items.get(index).filter(|item| item.beside.is_none())?;
+        let item = self.items.get(index).filter(|item| item.outside.is_none())?;
         Some(self.folder.join(&item.stored))
     }
 
@@ -310,13 +316,13 @@ impl Files {
         &self.folder
     }
 
-    /// The model's files, the main one first.
+    /// The model's files with their names, the main file first.
     pub(super) fn parts(&self, main: usize) -> Vec<(String, Part)> {
         let mut parts: Vec<_> = self.items.iter().enumerate().filter(|(_, item)| item.used).collect();
         parts.sort_by_key(|(index, _)| *index != main);
-        let part = |item: &Item| match &item.beside {
-            Some(located) => Part::There(located.clone()),
-            None => Part::Here(item.stored.clone()),
+        let part = |item: &Item| match &item.outside {
+            Some(located) => Part::InPlace(located.clone()),
+            None => Part::Stored(item.stored.clone()),
         };
         parts.into_iter().map(|(_, item)| (item.name.clone(), part(item))).collect()
     }
@@ -327,9 +333,9 @@ impl Files {
         present.fold((0, 0), |(files, bytes), item| (files + 1, bytes + item.bytes))
     }
 
-    /// Gives the stored file an extension that engines take for what it is.
+    /// Renames the stored file to an extension by which engines recognise its format.
     pub fn set_extension(&mut self, index: usize, extension: &str) -> Result<(), ConversionError> {
-        let Some(item) = self.items.get(index).filter(|item| item.beside.is_none()) else { return Ok(()) };
+        let Some(item) = self.items.get(index).filter(|item| item.outside.is_none()) else { return Ok(()) };
         let old = item.stored.clone();
         let stem = old.file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
         let name = format!("{stem}.{extension}");
@@ -345,12 +351,12 @@ impl Files {
         Ok(())
     }
 
-    fn add(&mut self, name: String, stored: PathBuf, beside: Option<Located>, bytes: u64) -> usize {
+    fn add(&mut self, name: String, stored: PathBuf, outside: Option<Located>, bytes: u64) -> usize {
         let index = self.items.len();
         self.by_path.entry(name.to_lowercase()).or_default().push(index);
         self.by_base.entry(names::base_name(&name).to_lowercase()).or_default().push(index);
-        let used = beside.is_none();
-        self.items.push(Item { name, stored, beside, used, bytes });
+        let used = outside.is_none();
+        self.items.push(Item { name, stored, outside, used, bytes });
         index
     }
 
@@ -365,7 +371,7 @@ impl Files {
         let _ = fs::remove_file(self.folder.join(&item.stored));
     }
 
-    /// A safe path for `name` that no other file has.
+    /// Reserves a safe path for `name` that no other file has.
     fn free_path(&mut self, name: &[&str]) -> PathBuf {
         let safe: PathBuf = name.iter().map(|part| names::safe(part)).collect();
         if self.taken.insert(safe.clone()) {
@@ -383,8 +389,9 @@ impl Files {
     }
 }
 
-/// Makes the files in the folder of `path`, which is opened as `root`, known, two levels deep; links are passed by.
-fn offer_siblings(path: &Path, root: &Arc<Root>, files: &mut Files) {
+/// Adds the files in the folder of `path`, which is open as `root`, and in two levels of folders below it, without
+/// links.
+fn offer_around(path: &Path, root: &Arc<Root>, files: &mut Files) {
     let folder = folder_of(path);
     let walk = WalkDir::new(folder).min_depth(1).max_depth(3).sort_by_file_name();
     for entry in walk.into_iter().filter_map(Result::ok).take(MAX_SIBLINGS) {

@@ -1,4 +1,4 @@
-//! Preparing a model: its files into the conversion's folder, its main file found, its references resolved.
+//! Prepares a model: stores its files in the conversion's folder, finds the main file and resolves its references.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +12,7 @@ use super::detect::{self, Content};
 use super::in_place::Originals;
 use super::model_files::Files;
 use super::references::{self, Findings};
-use super::source::{Limits, Named, Part, Sent, Source};
+use super::source::{Limits, Named, Part, Sent, Source, unreadable};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::fs::names;
@@ -26,47 +26,47 @@ pub struct Model {
     /// The main file, relative to `folder`.
     pub main: PathBuf,
     pub format: Format,
-    /// Size of all files together.
+    /// Size of all files together, in bytes.
     pub bytes: u64,
     pub files: u32,
     pub warnings: Vec<String>,
-    /// Names of textures that the model refers to and that were not there.
+    /// Names of textures that the model refers to but does not contain.
     pub missing_textures: Vec<String>,
-    /// What a result may be called, without extension.
+    /// The name for a result, without extension.
     pub name: String,
     originals: Option<Originals>,
     parts: Vec<(String, Part)>,
 }
 
 impl Model {
-    /// Every file of the model: what its sender calls it, open, as an engine reads it. The main file is the first.
+    /// Opens every file of the model as an engine reads it; returns them with the sender's names, the main file first.
     ///
     /// # Errors
     /// `io`
     pub fn open_parts(&self) -> Result<Vec<(&str, File)>, ConversionError> {
         let open = |part: &Part| match part {
-            Part::There(located) => located.open(),
-            Part::Here(stored) => open::regular(&self.folder.join(stored)),
+            Part::InPlace(located) => located.open(),
+            Part::Stored(stored) => open::regular(&self.folder.join(stored)),
         };
         let opened = self.parts.iter().map(|(name, part)| Ok((name.as_str(), open(part)?)));
-        opened.collect::<io::Result<_>>().map_err(|error| ConversionError::io("read the model", &error))
+        opened.collect::<io::Result<_>>().map_err(unreadable)
     }
 
-    /// For a model that stays where it is: the main file, and the folder of its references. Only by way of these is
-    /// no link followed that somebody puts there meanwhile.
+    /// The main file and the folder of its references, for a model that stays where it is. Files must be opened by way
+    /// of these, so that no link is followed that somebody else puts there in the meantime.
     pub fn in_place(&self) -> Option<(&Located, Option<&Arc<Root>>)> {
         self.originals.as_ref().map(|originals| (&originals.main, originals.folder.as_ref()))
     }
 
-    /// Whether all of it is in memory.
+    /// Whether the model is in memory.
     pub fn is_in_memory(&self) -> bool {
         self.originals.as_ref().is_some_and(|originals| originals.main.root().is_none())
     }
 
-    /// Checks that files that were read where the user has them were not written meanwhile.
+    /// Checks that the user's files did not change while they were read.
     ///
     /// # Errors
-    /// `io` when one was.
+    /// `io` when one did.
     pub fn check_unchanged(&self) -> Result<(), ConversionError> {
         self.originals.as_ref().map_or(Ok(()), Originals::check)
     }
@@ -75,7 +75,7 @@ impl Model {
 /// Most links and special files that are named in warnings.
 const MAX_WARNINGS: usize = 5;
 
-/// What the files came in, for sentences.
+/// The origin of the files, for sentences.
 #[derive(Clone, Copy)]
 enum Container {
     Upload,
@@ -93,15 +93,15 @@ impl Container {
     }
 }
 
-/// Copies the model into the folder `into` and makes it ready for an engine. `main` names the main file
-/// where there are several that could be it. `into` must be the caller's own; on an error it may hold files.
+/// Copies the model into the folder `into` and makes it ready for an engine. `main` names the main file where several
+/// files could be it. `into` must be the caller's own; after an error it may hold files.
 ///
-/// The only file, or one with its siblings, of a format for which `in_place` says so is neither copied nor moved unless
-/// references in it have to be rewritten: then only [`Model::in_place`] says where it is, and
-/// [`Model::check_unchanged`] must be called after reading it.
+/// A single file, with or without siblings, stays where it is if `in_place` returns `true` for its format and no
+/// references in it must be rewritten. [`Model::in_place`] then returns its location, and [`Model::check_unchanged`]
+/// must be called after reading it.
 ///
 /// # Errors
-/// The codes of the archive, the format, `ambiguous_model`, `missing_files` and `io`.
+/// The errors of [`archive::unpack`], [`detect::detect`] and [`references::resolve`], and `ambiguous_model`.
 pub fn prepare(
     source: &Source,
     main: Option<&str>,
@@ -112,13 +112,12 @@ pub fn prepare(
 ) -> Result<Model, ConversionError> {
     let mut files = Files::new(into, limits, context.clone());
     let mut warnings = Vec::new();
-    let Gathered { container, name, content: known } =
-        gather(source, &mut files, limits, &mut warnings, in_place)?;
+    let Gathered { container, name, content: known } = gather(source, &mut files, &mut warnings, in_place)?;
     let with_siblings = matches!((source, container), (Source::FileWithSiblings(_), Container::Upload));
     let index = if with_siblings { 0 } else { main_file(&mut files, main, container)? };
     let original = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
-    let is_it = |main: &&str| names::base_name(main).to_lowercase() == original.to_lowercase();
-    if let Some(other) = main.filter(|main| with_siblings && !is_it(main)) {
+    let is_same = |main: &&str| names::base_name(main).to_lowercase() == original.to_lowercase();
+    if let Some(other) = main.filter(|main| with_siblings && !is_same(main)) {
         let (other, name) = (names::quoted(other), names::quoted(&original));
         warnings.push(format!("main names {other}, but the model is the one file {name}"));
     }
@@ -130,7 +129,7 @@ pub fn prepare(
     let Content::Model(format) = detected else {
         return Err(nested(container));
     };
-    warnings.extend(detect::lie(detected, &original));
+    warnings.extend(detect::name_mismatch(detected, &original));
     files.stay(files.has_originals() && in_place(format));
     files.take(index)?;
     if Format::from_extension(&names::extension(&original)) != Some(format) {
@@ -153,86 +152,102 @@ pub fn prepare(
     })
 }
 
-/// What files came in.
+/// The files of a model, gathered.
 struct Gathered {
     container: Container,
-    /// What that was called.
+    /// The name of the container or of the only file.
     name: Option<String>,
-    /// What the only file is, where it has been looked at already.
+    /// The content of the only file, if it was detected already.
     content: Option<Content>,
 }
 
-/// Brings the files in.
+/// Adds the files of `source` to `files`.
 fn gather(
     source: &Source,
     files: &mut Files,
-    limits: Limits,
     warnings: &mut Vec<String>,
     in_place: &dyn Fn(Format) -> bool,
 ) -> Result<Gathered, ConversionError> {
-    let name_of = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     match source {
         Source::Files(sent) => match sent.as_slice() {
             [] => Err(ConversionError::new(ErrorCode::EmptyFile, "no file was sent")),
-            [only] => {
-                let gathered = look_at(only, files, limits)?;
-                match gathered.content {
-                    Some(Content::Model(format)) if in_place(format) => bring_or_leave(only, files)?,
-                    _ if matches!(gathered.container, Container::Upload) => bring(only, files)?,
-                    _ => {}
-                }
-                Ok(gathered)
-            }
-            several => {
-                for file in several {
-                    let cancel = &files.context().cancel;
-                    let is_zip = |content| {
-                        matches!(detect::detect(&mut cancel.reader(content), &file.name), Ok(Content::Zip))
-                    };
-                    if file.file.open().is_ok_and(is_zip) {
-                        let detail =
-                            "a zip was sent among other files; send one zip, or the files themselves";
-                        return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
-                    }
-                    bring(file, files)?;
-                }
-                Ok(Gathered { container: Container::Upload, name: None, content: None })
-            }
+            [only] => gather_one(only, files, in_place),
+            several => gather_several(several, files),
         },
-        Source::FileWithSiblings(path) => {
-            let name = name_of(path).unwrap_or_else(|| "model".to_owned());
-            let only = Named { file: Sent::Theirs(path.clone()), name };
-            let gathered = look_at(&only, files, limits)?;
-            if matches!(gathered.container, Container::Upload) {
-                files.offer_main(path, &only.name)?;
-            }
-            Ok(gathered)
-        }
-        Source::Folder(folder) => {
-            copy_folder(folder, files, warnings)?;
-            let full = fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
-            let name = name_of(&full).map(|name| format!("{name}.folder"));
-            Ok(Gathered { container: Container::Folder, name, content: None })
-        }
+        Source::FileWithSiblings(path) => gather_with_siblings(path, files),
+        Source::Folder(folder) => gather_folder(folder, files, warnings),
     }
 }
 
-/// Looks at the only file; a zip is unpacked.
-fn look_at(only: &Named, files: &mut Files, limits: Limits) -> Result<Gathered, ConversionError> {
+fn gather_one(
+    only: &Named,
+    files: &mut Files,
+    in_place: &dyn Fn(Format) -> bool,
+) -> Result<Gathered, ConversionError> {
+    let gathered = detect_or_unpack(only, files)?;
+    match gathered.content {
+        Some(Content::Model(format)) if in_place(format) => store_or_offer(only, files)?,
+        Some(_) => store(only, files)?,
+        None => {}
+    }
+    Ok(gathered)
+}
+
+fn gather_several(several: &[Named], files: &mut Files) -> Result<Gathered, ConversionError> {
+    for file in several {
+        let cancel = &files.context().cancel;
+        let is_zip =
+            |content| matches!(detect::detect(&mut cancel.reader(content), &file.name), Ok(Content::Zip));
+        if file.file.open().is_ok_and(is_zip) {
+            let detail = "a zip was sent among other files; send one zip, or the files themselves";
+            return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
+        }
+        store(file, files)?;
+    }
+    Ok(Gathered { container: Container::Upload, name: None, content: None })
+}
+
+fn gather_with_siblings(path: &Path, files: &mut Files) -> Result<Gathered, ConversionError> {
+    let name = file_name(path).unwrap_or_else(|| "model".to_owned());
+    let only = Named { file: Sent::Theirs(path.to_owned()), name };
+    let gathered = detect_or_unpack(&only, files)?;
+    if gathered.content.is_some() {
+        files.offer_main(path, &only.name)?;
+    }
+    Ok(gathered)
+}
+
+fn gather_folder(
+    folder: &Path,
+    files: &mut Files,
+    warnings: &mut Vec<String>,
+) -> Result<Gathered, ConversionError> {
+    copy_folder(folder, files, warnings)?;
+    let full = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let name = file_name(&full).map(|name| format!("{name}.folder"));
+    Ok(Gathered { container: Container::Folder, name, content: None })
+}
+
+fn file_name(path: &Path) -> Option<String> {
+    path.file_name().map(|name| name.to_string_lossy().into_owned())
+}
+
+/// Detects the content of the only file, or unpacks it if it is a zip.
+fn detect_or_unpack(only: &Named, files: &mut Files) -> Result<Gathered, ConversionError> {
     let name = Some(only.name.clone());
-    let opened = only.file.open().map_err(|error| ConversionError::io("read the model", &error))?;
+    let opened = only.file.open().map_err(unreadable)?;
     let content = detect::detect(&mut files.context().cancel.reader(opened), &only.name)?;
     if content != Content::Zip {
         return Ok(Gathered { container: Container::Upload, name, content: Some(content) });
     }
-    archive::unpack(&only.file, files, limits)?;
+    archive::unpack(&only.file, files)?;
     Ok(Gathered { container: Container::Zip, name, content: None })
 }
 
-/// A file that can be read where it is stays there, where it is the conversion's own.
-fn bring_or_leave(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
-    match file.file.located().map_err(|error| ConversionError::io("read the model", &error))? {
-        None => bring(file, files),
+/// Leaves a file of the conversion's own where it is; stores another one.
+fn store_or_offer(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
+    match file.file.located().map_err(unreadable)? {
+        None => store(file, files),
         Some(located) => {
             files.offer_alone(located, names::base_name(&file.name));
             Ok(())
@@ -240,7 +255,8 @@ fn bring_or_leave(file: &Named, files: &mut Files) -> Result<(), ConversionError
     }
 }
 
-fn bring(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
+/// Moves or copies a file into the model's folder.
+fn store(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
     let parts = names::components(&file.name).filter(|parts| !parts.is_empty());
     let parts = parts.unwrap_or_else(|| vec![names::base_name(&file.name)]);
     match &file.file {
@@ -280,7 +296,7 @@ fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> 
         }
         let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
         match files.copy(root.file(inside), &parts) {
-            // Not all files in a folder need be the model's.
+            // A folder may hold files that are not the model's.
             Err(error) if error.code == ErrorCode::Io => skip(&relative, "cannot be read"),
             other => _ = other?,
         }
@@ -288,7 +304,7 @@ fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> 
     Ok(())
 }
 
-/// The index of the one file that can be the main file.
+/// Finds the index of the only file that can be the main file.
 fn main_file(files: &mut Files, main: Option<&str>, container: Container) -> Result<usize, ConversionError> {
     if let Some(main) = main {
         return named_main(files, main, container);
@@ -298,33 +314,32 @@ fn main_file(files: &mut Files, main: Option<&str>, container: Container) -> Res
         references::drop_referenced(files, &mut candidates)?;
     }
     let items = files.items();
-    let name = |index: usize| items.get(index).map_or("", |item| item.name.as_str());
     let archives = items.iter().filter(|item| names::extension(&item.name) == "zip").count();
     match candidates.as_slice() {
         [only] => Ok(*only),
         [] if archives > 0 => Err(nested(container)),
-        [] if items.is_empty() => {
-            Err(ConversionError::new(ErrorCode::UnknownFormat, format!("{} is empty", container.word())))
+        [] => {
+            let found = if items.is_empty() { "is empty" } else { "holds no model" };
+            let detail = format!("{} {found}", container.word());
+            Err(ConversionError::new(ErrorCode::UnknownFormat, detail))
         }
-        [] => Err(ConversionError::new(
-            ErrorCode::UnknownFormat,
-            format!("{} holds no model", container.word()),
-        )),
-        several => Err(ambiguous(&several.iter().map(|index| name(*index)).collect::<Vec<_>>(), container)),
+        several => {
+            Err(ambiguous(&several.iter().map(|index| files.name(*index)).collect::<Vec<_>>(), container))
+        }
     }
 }
 
-/// The files that could be the main file.
+/// The indices of the files that could be the main file.
 fn candidates(files: &Files) -> Result<Vec<usize>, ConversionError> {
     let items = files.items();
     let all = || 0..items.len();
-    let name = |index: usize| items.get(index).map_or("", |item| item.name.as_str());
-    let named: Vec<usize> =
-        all().filter(|index| Format::from_extension(&names::extension(name(*index))).is_some()).collect();
+    let named: Vec<usize> = all()
+        .filter(|index| Format::from_extension(&names::extension(files.name(*index))).is_some())
+        .collect();
     if !named.is_empty() {
         return Ok(named);
     }
-    // Names that say nothing: the content may. One file is taken as it is, for the better error.
+    // No name has a known extension: try the contents. A single file is always a candidate, for a better error.
     let mut models = Vec::new();
     for index in all() {
         files.context().cancel.check()?;
@@ -357,11 +372,8 @@ fn is_model(files: &Files, index: usize) -> bool {
 fn ambiguous(candidates: &[&str], container: Container) -> ConversionError {
     const SHOWN: usize = 5;
     let shown: Vec<String> = candidates.iter().take(SHOWN).map(|name| names::quoted(name)).collect();
-    let more = if candidates.len() > SHOWN {
-        format!(" and {} more", candidates.len() - SHOWN)
-    } else {
-        String::new()
-    };
+    let more = candidates.len().checked_sub(SHOWN).filter(|more| *more > 0);
+    let more = more.map_or(String::new(), |more| format!(" and {more} more"));
     let detail = format!(
         "{} holds {} models; name one with --main or main=: {}{more}",
         container.word(),
@@ -376,7 +388,7 @@ fn nested(container: Container) -> ConversionError {
     ConversionError::new(ErrorCode::InvalidArchive, detail)
 }
 
-/// Says which file an error is about where there are several.
+/// Puts the name of the file into the error where there are several files.
 fn about(error: ConversionError, name: &str, files: usize) -> ConversionError {
     if files <= 1 {
         return error;

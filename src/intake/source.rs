@@ -1,4 +1,4 @@
-//! The files of a model as they were sent, and the limits for them.
+//! The files of a model as they are sent, and the limits for them.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::fs::open::{self, Located, Memory};
 
-/// How large a model may be once it is unpacked.
+/// The largest model that is accepted, after unpacking.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes of all files together.
@@ -22,11 +22,11 @@ impl Default for Limits {
     }
 }
 
-/// What a result may have however small models have to be, in bytes.
+/// The limit for results where the limit for models is smaller, in bytes.
 const LEAST_RESULT: u64 = 64 << 20;
 
 impl Limits {
-    /// How large all files of a result may be together: as large as a model.
+    /// Largest size of all files of a result together, in bytes: that of a model.
     pub fn max_result(self) -> u64 {
         self.max_unpacked.max(LEAST_RESULT)
     }
@@ -37,22 +37,22 @@ impl Limits {
     }
 }
 
-/// A file and what its sender calls it; the name may hold folders.
+/// A file and its sender's name for it, which may hold folders.
 #[derive(Debug, Clone)]
 pub struct Named {
     pub file: Sent,
     pub name: String,
 }
 
-/// Where a file lies that was sent.
+/// The location of a file that was sent.
 #[derive(Debug, Clone)]
 pub enum Sent {
-    /// It stays there, and is copied.
+    /// The user's own file: it is copied and never changed.
     Theirs(PathBuf),
-    /// It is the conversion's own and no link. It is moved, where both folders are on one file system; a zip, and a
-    /// model that can be read in its place, stay where they are. On an error it may have been moved.
+    /// The conversion's own file, not a link. It is moved if both folders are on one file system. A zip, and a model
+    /// that can be read in place, stay where they are. After an error it may have been moved.
     Owned(PathBuf),
-    /// The same, on no disk.
+    /// As `Owned`, but in memory.
     Memory(Memory),
 }
 
@@ -74,21 +74,27 @@ impl Sent {
     }
 }
 
-/// Where a model comes from.
+/// The source of a model.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// One file (which may be a zip) or several, as uploaded or piped.
+    /// Uploaded or piped: one file, which may be a zip, or several.
     Files(Vec<Named>),
-    /// One file of the user's own; what it refers to is taken from its folder. Never for uploads.
+    /// One file of the user's own; files that it refers to are taken from its folder. Never used for uploads.
     FileWithSiblings(PathBuf),
     /// A folder of the user's own that holds one model.
     Folder(PathBuf),
 }
 
-/// Where a file of a model is.
+/// The location of a file of a prepared model.
 #[derive(Debug, Clone)]
 pub(super) enum Part {
-    There(Located),
+    InPlace(Located),
     /// In the model's folder.
-    Here(PathBuf),
+    Stored(PathBuf),
+}
+
+/// The error of reading a file of a model.
+#[allow(clippy::needless_pass_by_value)] // the signature of `map_err`
+pub(super) fn unreadable(error: io::Error) -> ConversionError {
+    ConversionError::io("read the model", &error)
 }

@@ -1,8 +1,8 @@
-//! What content seems to be that is no model: people upload the wrong file, and want to hear which.
+//! Describes content that is not a model, so that a person learns which wrong file was uploaded.
 
 use crate::formats::blend;
 
-/// Beginnings of files that are no models.
+/// First bytes of files that are not models.
 const BEGINNINGS: &[(&[u8], &str)] = &[
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
@@ -32,7 +32,7 @@ const BEGINNINGS: &[(&[u8], &str)] = &[
     (b"xof ", "a DirectX model (x), which cannot be read"),
 ];
 
-/// Words in the first lines of text files that are no models we read.
+/// Words in the first lines of text files that Meshgate cannot read.
 const WORDS: &[(&str, &str)] = &[
     ("<collada", "a Collada model (dae), which cannot be read"),
     ("<x3d", "an X3D model, which cannot be read"),
@@ -47,15 +47,15 @@ const WORDS: &[(&str, &str)] = &[
     ("version https://git-lfs", "a Git LFS pointer instead of the file itself"),
 ];
 
-/// A clause on a beginning that is no model's, where it is enough to tell.
-pub fn known(head: &[u8]) -> Option<&'static str> {
+/// Describes content by its first bytes; `None` if they are not in the table.
+pub fn by_magic(head: &[u8]) -> Option<&'static str> {
     BEGINNINGS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, what)| *what)
 }
 
-/// A clause such as `a PNG image` on the beginning of a file's content.
+/// Describes the beginning of a file's content by a clause such as `a PNG image`.
 pub fn describe(head: &[u8]) -> &'static str {
-    if let Some(what) = known(head) {
-        return what;
+    if let Some(description) = by_magic(head) {
+        return description;
     }
     match head.get(..12) {
         Some([b'R', b'I', b'F', b'F', .., b'W', b'E', b'B', b'P']) => return "a WebP image",
@@ -76,7 +76,7 @@ pub fn describe(head: &[u8]) -> &'static str {
         .map_or("text that is no 3D format we know", |(_, what)| what)
 }
 
-/// Whether the bytes look like text in an encoding that keeps ASCII.
+/// Whether the bytes look like text in an encoding that extends ASCII.
 pub fn is_text(head: &[u8]) -> bool {
     !head.iter().any(|byte| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1a))
 }

@@ -1,11 +1,11 @@
-//! Which pairs the native lane takes, and the calls that take them.
+//! Chooses how a model is repacked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::SizeLimit;
-use super::to_glb::pack;
-use super::to_gltf::{copy, unpack_alone, unpack_beside};
+use super::to_glb::write_glb;
+use super::to_gltf::{copy, write_embedded, write_separated};
 use crate::context::Context;
 use crate::domain::options::{EngineChoice, Packaging};
 use crate::domain::{ConversionError, ErrorCode, Format, Options};
@@ -13,9 +13,9 @@ use crate::formats::gltf::asset::Asset;
 use crate::formats::gltf::byte_range::ByteRange;
 use crate::formats::gltf::json_text::Members;
 
-/// Whether the native lane turns `input` into `output` under these options.
+/// Whether `input` can be repacked as `output` with these options.
 ///
-/// A vrm and a vrma are glbs that say more; a glb that is to become one needs Blender.
+/// A vrm or vrma is a glb with more metadata; only Blender makes one of a glb.
 pub fn can(input: Format, output: Format, options: &Options) -> bool {
     input.is_gltf_family()
         && matches!(output, Format::Gltf | Format::Glb)
@@ -23,13 +23,13 @@ pub fn can(input: Format, output: Format, options: &Options) -> bool {
         && options.leave_model_alone()
 }
 
-/// Repacks `source` as `name.glb` or `name.gltf` in `output_dir`, which must be there.
+/// Repacks `source` as `name.glb` or `name.gltf` in the existing folder `output_dir`.
 ///
-/// Returns what was written, relative to `output_dir`, the main file first. A glb is always self-contained; a gltf is
-/// so unless the result is to be a zip.
+/// Returns the paths of the files relative to `output_dir`, the main file first. A glb is always self-contained, a gltf
+/// unless the result is to be a zip.
 ///
 /// # Errors
-/// `import_failed`, `missing_files`, `export_failed` or what the disk says; one sentence each.
+/// `import_failed`, `missing_files`, `export_failed`, `output_too_large`, `io`.
 pub fn repack(
     source: &Asset,
     limit: SizeLimit,
@@ -39,17 +39,14 @@ pub fn repack(
     packaging: Packaging,
 ) -> Result<Vec<PathBuf>, ConversionError> {
     if output == Format::Gltf && packaging == Packaging::Zip {
-        return unpack_beside(source, output_dir, name, limit);
+        return write_separated(source, output_dir, name, limit);
     }
     let written = PathBuf::from(format!("{name}.{output}"));
     repack_alone(source, limit, &output_dir.join(&written), output)?;
     Ok(vec![written])
 }
 
-/// As [`repack`], as the one self-contained file `target`.
-///
-/// # Errors
-/// As [`repack`].
+/// As [`repack`], but writes the one self-contained file `target`.
 pub fn repack_alone(
     source: &Asset,
     limit: SizeLimit,
@@ -57,8 +54,8 @@ pub fn repack_alone(
     output: Format,
 ) -> Result<(), ConversionError> {
     match output {
-        Format::Gltf => unpack_alone(source, target, limit),
-        Format::Glb if is_whole(source)? => {
+        Format::Gltf => write_embedded(source, target, limit),
+        Format::Glb if is_self_contained(source)? => {
             let size = source.main.open().and_then(|file| file.metadata());
             let size = size.map_err(|error| ConversionError::io("read the model", &error))?.len();
             limit.check(size)?;
@@ -66,15 +63,15 @@ pub fn repack_alone(
             copy(&whole, target, &source.cancel)
                 .map_err(|error| ConversionError::io("write the result", &error))
         }
-        Format::Glb => pack(source, target, limit),
+        Format::Glb => write_glb(source, target, limit),
         _ => {
-            let detail = format!("{output} is nothing that a model can be repacked as");
+            let detail = format!("a model cannot be repacked as {output}");
             Err(ConversionError::new(ErrorCode::Internal, detail))
         }
     }
 }
 
-/// Takes the file `glb`, such as Blender wrote, apart into `name.gltf` in `output_dir`; of `most` bytes.
+/// Repacks the file `glb`, which Blender wrote, as `name.gltf` in `output_dir`, with at most `most` bytes.
 ///
 /// # Errors
 /// As [`repack`].
@@ -91,17 +88,17 @@ pub fn glb_to_gltf(
     repack(&Asset::open(glb, context)?, limit, output_dir, name, Format::Gltf, packaging)
 }
 
-/// Whether the source is a glb that refers to nothing outside of it, so that its own bytes are the result.
-fn is_whole(source: &Asset) -> Result<bool, ConversionError> {
+/// Whether the source is a glb without references to files, so that its own bytes are the result.
+fn is_self_contained(source: &Asset) -> Result<bool, ConversionError> {
     if source.container.is_none() {
         return Ok(false);
     }
-    let root = Members::of(source.json.text())?;
+    let root = Members::parse(source.json.text())?;
     let mut referring = root.objects("buffers")?;
     for (index, buffer) in referring.iter().enumerate() {
         source.buffer(index, buffer)?;
     }
     referring.extend(root.objects("images")?);
-    let outside = |object: &Members| object.get("uri").is_some_and(|uri| source.json.hole(uri).is_none());
+    let outside = |object: &Members| object.get("uri").is_some_and(|uri| source.json.payload(uri).is_none());
     Ok(!referring.iter().any(outside))
 }

@@ -1,7 +1,7 @@
-//! Repacking: files of the glTF family become each other without Blender, and nothing in them is lost.
+//! Converts files of the glTF family into each other without Blender and without losses.
 //!
-//! Buffers are copied, not decoded; the JSON is edited as text where it says where the bytes are, and nowhere else.
-//! No buffer is ever held in memory.
+//! Buffers are copied and never decoded or held in memory. The JSON is edited as text, and only where it says where
+//! bytes are.
 
 mod convert;
 mod size_limit;

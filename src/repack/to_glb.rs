@@ -1,9 +1,8 @@
-//! glTF → GLB: every buffer and image becomes a part of the one binary chunk.
+//! Writes glTF as GLB: every buffer and image becomes a part of the one binary chunk.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
@@ -15,7 +14,7 @@ use crate::formats::gltf::byte_range::ByteRange;
 use crate::formats::gltf::json_text::{self, Edits, Members, Piece};
 use crate::formats::gltf::{glb, malformed, unreadable};
 
-/// The binary chunk that is being put together.
+/// The binary chunk of the result; parts have their offsets.
 #[derive(Default)]
 struct Chunk {
     parts: Vec<(u64, ByteRange)>,
@@ -23,7 +22,7 @@ struct Chunk {
 }
 
 impl Chunk {
-    /// Adds `part`, aligned as accessors need it; returns its offset.
+    /// Adds `part` at a multiple of 4, as accessors need it; returns its offset.
     fn add(&mut self, part: ByteRange) -> u64 {
         let offset = self.length + glb::padding(self.length) as u64;
         self.length = offset + part.length();
@@ -32,22 +31,22 @@ impl Chunk {
     }
 }
 
-/// Where a buffer went.
+/// The new position of a buffer.
 #[derive(Clone, Copy)]
-struct Place {
+struct Position {
     buffer: usize,
     offset: u64,
 }
 
 /// Writes `source` as a self-contained glb at `target`.
 ///
-/// Where buffers are joined, the name and the extras of the first one are kept.
+/// Joined buffers keep the name and the extras of the first one.
 ///
 /// # Errors
-/// `missing_files` or `import_failed` for a model that lacks bytes, `export_failed` above 4 GiB, `output_too_large`
-/// where it repeats them.
-pub fn pack(source: &Asset, target: &Path, limit: SizeLimit) -> Result<(), ConversionError> {
-    let root = Members::of(source.json.text())?;
+/// `missing_files` or `import_failed` when bytes of the model are missing, `export_failed` above 4 GiB,
+/// `output_too_large` when the model repeats bytes.
+pub fn write_glb(source: &Asset, target: &Path, limit: SizeLimit) -> Result<(), ConversionError> {
+    let root = Members::parse(source.json.text())?;
     let mut edits = Edits::default();
     let mut chunk = Chunk::default();
 
@@ -58,28 +57,28 @@ pub fn pack(source: &Asset, target: &Path, limit: SizeLimit) -> Result<(), Conve
         .map(|(index, buffer)| source.buffer(index, buffer))
         .collect::<Result<_, _>>()?;
     let mut absent = 0;
-    let mut places: Vec<Place> = Vec::new();
-    for stretch in &found {
-        places.push(if let Some(stretch) = stretch {
-            Place { buffer: 0, offset: chunk.add(stretch.clone()) }
+    let mut positions: Vec<Position> = Vec::new();
+    for bytes in &found {
+        positions.push(if let Some(bytes) = bytes {
+            Position { buffer: 0, offset: chunk.add(bytes.clone()) }
         } else {
             absent += 1;
-            Place { buffer: absent, offset: 0 }
+            Position { buffer: absent, offset: 0 }
         });
     }
     let views: Vec<Members> = root.objects("bufferViews")?;
     let new_views = embed_images(source, &root, views.len(), &mut chunk, &mut edits)?;
     limit.check(chunk.length.saturating_add(source.json.text().len() as u64))?;
     if chunk.parts.is_empty() {
-        // Nothing comes first, so the others stay where they are.
+        // No bytes were added, so buffers without bytes keep their indices.
         return write(source, edits, &chunk, target);
     }
     for view in &views {
-        move_view(source, view, &places, &mut edits)?;
+        move_view(source, view, &positions, &mut edits)?;
         for extension in view.read::<Members>("extensions")?.iter().flat_map(|extensions| &extensions.0) {
-            // EXT_meshopt_compression and its like refer to a buffer of their own.
-            if let Ok(extension) = Members::of(extension.1.get()) {
-                move_view(source, &extension, &places, &mut edits)?;
+            // EXT_meshopt_compression and similar extensions refer to a buffer of their own.
+            if let Ok(extension) = Members::parse(extension.1.get()) {
+                move_view(source, &extension, &positions, &mut edits)?;
             }
         }
     }
@@ -88,7 +87,7 @@ pub fn pack(source: &Asset, target: &Path, limit: SizeLimit) -> Result<(), Conve
     write(source, edits, &chunk, target)
 }
 
-/// Turns images in files and `data:` URIs into parts of the chunk; returns their buffer views.
+/// Adds images in files and `data:` URIs to the chunk; returns their new buffer views.
 fn embed_images(
     source: &Asset,
     root: &Members,
@@ -99,19 +98,19 @@ fn embed_images(
     let mut views = Vec::new();
     let mut files: HashMap<PathBuf, usize> = HashMap::new();
     for raw in root.read::<Vec<&RawValue>>("images")?.unwrap_or_default() {
-        let image = Members::of(raw.get())?;
+        let image = Members::parse(raw.get())?;
         let Some(uri) = image.get("uri").filter(|_| image.get("bufferView").is_none()) else { continue };
-        let (stretch, written_type, file) = match source.resolve(uri)? {
-            Reference::Data(stretch, media_type) => (stretch, media_type, None),
-            Reference::File(stretch, path) => (stretch, String::new(), Some(path)),
-            // A texture that was not sent stays a reference, and is reported where files are counted.
+        let (bytes, written_type, file) = match source.resolve(uri)? {
+            Reference::Data(bytes, media_type) => (bytes, media_type, None),
+            Reference::File(bytes, path) => (bytes, String::new(), Some(path)),
+            // A missing texture stays a reference; `inspect` reports it.
             Reference::Missing(_) => continue,
         };
-        let media_type = media_type(&stretch, &written_type, file.as_deref())?;
+        let media_type = media_type(&bytes, &written_type, file.as_deref())?;
         let known = file.as_ref().and_then(|path| files.get(path)).copied();
         let view = known.unwrap_or_else(|| {
-            let length = stretch.length();
-            let offset = chunk.add(stretch);
+            let length = bytes.length();
+            let offset = chunk.add(bytes);
             views.push(format!(r#"{{"buffer":0,"byteOffset":{offset},"byteLength":{length}}}"#));
             first_view + views.len() - 1
         });
@@ -121,12 +120,12 @@ fn embed_images(
         if image.get("mimeType").is_none() {
             instead = format!(r#"{instead},"mimeType":"{media_type}""#);
         }
-        edits.replace(source.json.span(raw), rewritten(source, &image, "uri", &instead));
+        edits.replace(source.json.span(raw), rewritten(source, &image, &[("uri", &instead)]));
     }
     Ok(views)
 }
 
-/// The media type of an image: what its first bytes say, else what was written, else what its name says.
+/// Finds the media type of an image: by its first bytes, else as written in its URI, else by its name.
 pub fn media_type(image: &ByteRange, written: &str, name: Option<&Path>) -> Result<String, ConversionError> {
     let mut head = Vec::new();
     let read = image.open(0, 12).and_then(|mut reader| reader.read_to_end(&mut head));
@@ -152,40 +151,46 @@ pub fn media_type(image: &ByteRange, written: &str, name: Option<&Path>) -> Resu
     .to_owned())
 }
 
-/// The object `members` with `instead` in the place of the member `name`.
-fn rewritten(source: &Asset, members: &Members, name: &str, instead: &str) -> Vec<Piece> {
+/// The pieces of the object `members`, in which each of the `replaced` members becomes the given text, or is left out
+/// where that is empty.
+fn rewritten(source: &Asset, members: &Members, replaced: &[(&str, &str)]) -> Vec<Piece> {
+    let new_text = |value: &RawValue| {
+        let is_value = |name: &str| members.get(name).is_some_and(|found| std::ptr::eq(found, value));
+        replaced.iter().find(|(name, _)| is_value(name)).map(|(_, text)| *text)
+    };
     let mut pieces = vec![Piece::New("{".to_owned())];
-    let replaced = members.get(name);
-    for (index, (key, value)) in members.0.iter().enumerate() {
-        if index > 0 {
+    for (key, value) in &members.0 {
+        let new = new_text(value);
+        if new == Some("") {
+            continue;
+        }
+        if pieces.len() > 1 {
             pieces.push(Piece::New(",".to_owned()));
         }
-        if replaced.is_some_and(|replaced| std::ptr::eq(replaced, *value)) {
-            pieces.push(Piece::New(instead.to_owned()));
-        } else {
-            let start = source.json.span(key).start;
-            pieces.push(Piece::Kept(start..source.json.span(value).end));
-        }
+        pieces.push(match new {
+            Some(text) => Piece::New(text.to_owned()),
+            None => Piece::Kept(source.json.span(key).start..source.json.span(value).end),
+        });
     }
     pieces.push(Piece::New("}".to_owned()));
     pieces
 }
 
-/// Points a buffer view (or an extension of one) to where its buffer went.
+/// Points a buffer view, or an extension of one, to the new position of its buffer.
 fn move_view(
     source: &Asset,
     view: &Members,
-    places: &[Place],
+    positions: &[Position],
     edits: &mut Edits,
 ) -> Result<(), ConversionError> {
     let Some(index) = view.read::<usize>("buffer")? else { return Ok(()) };
-    let place = places.get(index).ok_or_else(|| malformed(format!("there is no buffer {index}")))?;
+    let position = positions.get(index).ok_or_else(|| malformed(format!("there is no buffer {index}")))?;
     let Some(buffer) = view.get("buffer") else { return Ok(()) };
     let buffer_span = source.json.span(buffer);
-    let mut value = place.buffer.to_string();
-    if place.offset > 0 {
+    let mut value = position.buffer.to_string();
+    if position.offset > 0 {
         let old: u64 = view.read("byteOffset")?.unwrap_or(0);
-        let new = old.saturating_add(place.offset);
+        let new = old.saturating_add(position.offset);
         match view.get("byteOffset") {
             Some(written) => {
                 edits.replace(source.json.span(written), vec![Piece::New(new.to_string())]);
@@ -199,7 +204,7 @@ fn move_view(
     Ok(())
 }
 
-/// Adds `new` values to the array `name`, which has `old` ones and may not be there at all.
+/// Adds the `new` values to the array `name`, which has the `old` ones or does not exist.
 fn extend_array(
     source: &Asset,
     root: &Members,
@@ -220,14 +225,14 @@ fn extend_array(
     }
 }
 
-/// Adds `member` at the end of the object `object`, which has others.
+/// Adds `member` at the end of `object`, which has other members.
 pub fn add_member(source: &Asset, object: &Members, member: &str, edits: &mut Edits) {
     if let Some((_, last)) = object.0.last() {
         edits.insert(source.json.span(last).end, format!(",{member}"));
     }
 }
 
-/// Rewrites the list of buffers: the joined one first, then those that have no bytes.
+/// Rewrites the list of buffers: the joined buffer comes first, then those without bytes.
 fn join_buffers(
     source: &Asset,
     root: &Members,
@@ -239,32 +244,17 @@ fn join_buffers(
     let Some(array) = root.get("buffers") else {
         return add_member(source, root, &format!(r#""buffers":[{{"byteLength":{length}}}]"#), edits);
     };
-    let first = buffers.iter().zip(found).find(|(_, stretch)| stretch.is_some()).map(|(buffer, _)| buffer);
-    let mut pieces = vec![Piece::New(format!(r#"[{{"byteLength":{length}"#))];
-    if let Some(first) = first {
-        pieces = vec![Piece::New("[{".to_owned())];
-        let mut comma = "";
-        for (key, value) in &first.0 {
-            if first.get("uri").is_some_and(|uri| std::ptr::eq(uri, *value)) {
-                continue;
-            }
-            pieces.push(Piece::New(comma.to_owned()));
-            comma = ",";
-            let mut kept: Range<usize> = source.json.span(key).start..source.json.span(value).end;
-            let is_length = first.get("byteLength").is_some_and(|length| std::ptr::eq(length, *value));
-            if is_length {
-                kept.end = source.json.span(value).start;
-            }
-            pieces.push(Piece::Kept(kept));
-            if is_length {
-                pieces.push(Piece::New(length.to_string()));
-            }
-        }
+    let (with_bytes, without): (Vec<_>, Vec<_>) =
+        buffers.iter().zip(found).partition(|(_, bytes)| bytes.is_some());
+    let length = format!(r#""byteLength":{length}"#);
+    let mut pieces = vec![Piece::New("[".to_owned())];
+    match with_bytes.first() {
+        Some((first, _)) => pieces.extend(rewritten(source, first, &[("uri", ""), ("byteLength", &length)])),
+        None => pieces.push(Piece::New(format!("{{{length}}}"))),
     }
-    pieces.push(Piece::New("}".to_owned()));
-    for (buffer, _) in buffers.iter().zip(found).filter(|(_, stretch)| stretch.is_none()) {
+    for (buffer, _) in without {
         pieces.push(Piece::New(",".to_owned()));
-        pieces.extend(rewritten(source, buffer, "", ""));
+        pieces.extend(rewritten(source, buffer, &[]));
     }
     pieces.push(Piece::New("]".to_owned()));
     edits.replace(source.json.span(array), pieces);
@@ -276,29 +266,14 @@ fn write(source: &Asset, edits: Edits, chunk: &Chunk, target: &Path) -> Result<(
     let json_padding = glb::padding(json_length);
     let bin_padding = glb::padding(chunk.length);
     let others = source.container.as_ref().map_or(&[][..], |container| &container.others);
-    let word = |length: u64| {
-        let too_large = || ConversionError::new(ErrorCode::ExportFailed, "a glb cannot be larger than 4 GiB");
-        u32::try_from(length).map(u32::to_le_bytes).map_err(|_| too_large())
-    };
-    let json_chunk = json_length + json_padding as u64;
-    let bin_chunk = chunk.length + bin_padding as u64;
-    let mut total = 12 + 8 + json_chunk;
-    if bin_chunk > 0 {
-        total += 8 + bin_chunk;
-    }
-    total += others.iter().map(|other| other.end - other.start).sum::<u64>();
-
-    let mut header = Vec::new();
-    header.extend(glb::MAGIC);
-    header.extend(2_u32.to_le_bytes());
-    header.extend(word(total)?);
-    header.extend(word(json_chunk)?);
-    header.extend(glb::JSON);
-    let mut bin_header = Vec::new();
-    if bin_chunk > 0 {
-        bin_header.extend(word(bin_chunk)?);
-        bin_header.extend(glb::BIN);
-    }
+    let bin_length = chunk.length + bin_padding as u64;
+    let bin_header =
+        if bin_length > 0 { [(bin_length as u32).to_le_bytes(), glb::BIN].concat() } else { Vec::new() };
+    let rest = bin_header.len() as u64
+        + bin_length
+        + others.iter().map(|other| other.end - other.start).sum::<u64>();
+    let header = glb::header(json_length + json_padding as u64, rest)
+        .ok_or_else(|| ConversionError::new(ErrorCode::ExportFailed, "a glb cannot be larger than 4 GiB"))?;
     let all = || -> io::Result<()> {
         let mut out = BufWriter::with_capacity(1 << 16, File::create(target)?);
         out.write_all(&header)?;
@@ -306,11 +281,11 @@ fn write(source: &Asset, edits: Edits, chunk: &Chunk, target: &Path) -> Result<(
         out.write_all(&b"   "[..json_padding.min(3)])?;
         out.write_all(&bin_header)?;
         let mut out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let mut place = 0;
+        let mut written = 0;
         for (offset, part) in &chunk.parts {
-            out.write_all(&[0; 3][..(offset - place).min(3) as usize])?;
+            out.write_all(&[0; 3][..(offset - written).min(3) as usize])?;
             part.copy_to(&mut out, &source.cancel)?;
-            place = offset + part.length();
+            written = offset + part.length();
         }
         out.write_all(&[0; 3][..bin_padding.min(3)])?;
         for other in others {
@@ -320,13 +295,14 @@ fn write(source: &Asset, edits: Edits, chunk: &Chunk, target: &Path) -> Result<(
         }
         Ok(())
     };
-    all().map_err(|error| writing(&error))
+    all().map_err(writing)
 }
 
-/// An error while a result is written: what went in may be to blame as well.
-pub fn writing(error: &io::Error) -> ConversionError {
+/// The error of writing a result: the model may be to blame as well.
+#[allow(clippy::needless_pass_by_value)] // the signature of `map_err`
+pub fn writing(error: io::Error) -> ConversionError {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => unreadable("a buffer", error),
-        _ => ConversionError::io("write the result", error),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => unreadable("a buffer", &error),
+        _ => ConversionError::io("write the result", &error),
     }
 }

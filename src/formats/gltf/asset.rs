@@ -1,43 +1,51 @@
-//! A glTF file of either kind, opened: its JSON in memory, its bytes where they are.
+//! An open glTF file, as text or binary: its JSON is in memory, its buffers and images stay in their files.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::byte_range::ByteRange;
-use super::glb::{Container, ONLY_2};
+use super::glb::Container;
 use super::json_text::{Json, Members};
-use super::{malformed, unreadable};
+use super::{check_version, malformed, unreadable};
 use crate::context::{Context, Reservation};
 use crate::domain::{Cancel, ConversionError, ErrorCode, error};
 use crate::fs::open::{Located, Root};
 
-/// A glTF file and the folder in which its references are looked for.
+/// Characters that are escaped in the path of a URI.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+
+/// Escapes `path` as a relative URI.
+pub fn uri_of(path: &str) -> String {
+    utf8_percent_encode(path, ESCAPED).to_string()
+}
+
+/// An open glTF file and the folder that its references are relative to.
 #[derive(Debug)]
 pub struct Asset {
     pub main: Located,
-    /// Below it, no link is followed. Without one, every reference is to nothing.
+    /// No link is followed below it. Without a folder, every referenced file is missing.
     folder: Option<Arc<Root>>,
     pub json: Json,
-    /// Present in a glb.
+    /// `None` for a text file.
     pub container: Option<Container>,
-    /// Checked between steps of what is done with it.
+    /// Checked between the steps of work on this file.
     pub cancel: Cancel,
-    /// What looking at its JSON may take.
+    /// Memory for parsing its JSON.
     _memory: Reservation,
 }
 
-/// What a `uri` stands for.
+/// The target of a `uri`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
-    /// Bytes in the JSON itself, with their media type as written.
+    /// Bytes in the JSON itself, and their media type as written.
     Data(ByteRange, String),
-    /// Another file; the path is relative to the folder of the references, and does not climb.
+    /// Another file, and its path relative to the folder of the references, without `..`.
     File(ByteRange, PathBuf),
-    /// Nothing that is there and may be opened; what it is called.
+    /// A file that does not exist or may not be opened, by its name.
     Missing(String),
 }
 
@@ -54,21 +62,18 @@ struct AssetInfo<'a> {
 }
 
 impl Asset {
-    /// Opens `main`, which must not be a link, and reads its structure; it refers to files in its own folder.
+    /// Opens `main`, which must not be a link, and reads its JSON; references are relative to its own folder.
     ///
     /// # Errors
-    /// `import_failed` when it is no glTF 2.0; `io`.
+    /// `import_failed` when it is not glTF 2.0, `too_large`, `cancelled`, `io`.
     pub fn open(main: &Path, context: &Context) -> Result<Asset, ConversionError> {
         let main = Located::at(main).map_err(|error| ConversionError::io("open the model", &error))?;
         let folder = main.root().cloned();
         Asset::open_in(main, folder, context)
     }
 
-    /// As [`Asset::open`], of a file that refers to files in `folder`, or to none. `main` may lie deeper in there, or
-    /// elsewhere: then its references are as if it lay in `folder`.
-    ///
-    /// # Errors
-    /// As [`Asset::open`].
+    /// As [`Asset::open`], for a file that may refer to files in `folder`. If `main` lies outside `folder`, its
+    /// references are resolved as if it lay there.
     pub fn open_in(
         main: Located,
         folder: Option<Arc<Root>>,
@@ -83,45 +88,34 @@ impl Asset {
         let json = Json::read(&mut file, range, &context.cancel)?;
         let memory = context.reserve(json.parsed_bytes())?;
         let cancel = context.cancel.clone();
-        let source = Asset { main, folder, json, container, cancel, _memory: memory };
-        source.check_version()?;
-        Ok(source)
+        let asset = Asset { main, folder, json, container, cancel, _memory: memory };
+        asset.check_version()?;
+        Ok(asset)
     }
 
     fn check_version(&self) -> Result<(), ConversionError> {
         let head: Head = serde_json::from_str(self.json.text())
             .map_err(|error| malformed(format!("the file's JSON is wrong: {}", error::of_json(&error))))?;
-        let version = head.asset.version.map_or("", |version| version.get().trim_matches('"'));
-        if version.starts_with("2.") || version == "2" {
-            return Ok(());
-        }
-        if version.starts_with('1') || version.starts_with("0.") {
-            return Err(malformed(ONLY_2));
-        }
-        if version.is_empty() {
-            return Err(malformed("the file does not say its glTF version"));
-        }
-        Err(malformed(format!("the file's glTF version is {version:.20}; only glTF 2.0 can be read")))
+        check_version(head.asset.version.map(|version| version.get().trim_matches('"')))
     }
 
-    /// What `uri` stands for. A path that could leave the folder is never opened: it counts as missing.
+    /// Finds the target of `uri`. A path that could leave the folder is never opened: it counts as missing.
     ///
     /// # Errors
-    /// `import_failed` for a URI that is no string or is coded in an unknown way, `cancelled`.
+    /// `import_failed` for a URI that is not a string or has an unknown encoding, `cancelled`.
     pub fn resolve(&self, uri: &RawValue) -> Result<Reference, ConversionError> {
         self.cancel.check()?;
         let text: String =
-            serde_json::from_str(uri.get()).map_err(|_| malformed("a uri in it is no text"))?;
-        if let Some(hole) = self.json.hole(uri) {
+            serde_json::from_str(uri.get()).map_err(|_| malformed("a uri in the file is not a string"))?;
+        let not_base64 = || malformed("a data: URI in the file is not base64");
+        if let Some(payload) = self.json.payload(uri) {
             let head = text.strip_prefix("data:").unwrap_or_default().trim_end_matches(',');
-            let Some(media_type) = head.strip_suffix(";base64") else {
-                return Err(malformed("a data: URI in it is not base64"));
-            };
+            let media_type = head.strip_suffix(";base64").ok_or_else(not_base64)?;
             let media_type = media_type.split(';').next().unwrap_or_default().to_owned();
-            return Ok(Reference::Data(ByteRange::base64(&self.main, hole), media_type));
+            return Ok(Reference::Data(ByteRange::base64(&self.main, payload), media_type));
         }
         if text.starts_with("data:") {
-            return Err(malformed("a data: URI in it is not base64"));
+            return Err(not_base64());
         }
         let decoded = percent_decode_str(&text).decode_utf8_lossy();
         for name in [decoded.as_ref(), text.as_str()] {
@@ -132,12 +126,12 @@ impl Asset {
         Ok(Reference::Missing(decoded.into_owned()))
     }
 
-    /// The folder of the main file, relative to that of the references.
+    /// The folder of the main file, relative to the folder of the references.
     pub fn base(&self) -> &Path {
         self.main.relative().parent().unwrap_or(Path::new(""))
     }
 
-    /// The file that is called `relative` from the main one, if it is one in the folder, and its path there.
+    /// The file at `relative` to the main one and its path in the folder of the references; `None` if it is not there.
     fn beside(&self, relative: &Path) -> Option<(ByteRange, PathBuf)> {
         let mut inside = self.base().to_owned();
         for part in relative.components() {
@@ -153,15 +147,15 @@ impl Asset {
         Some((ByteRange::bytes(&file, 0, metadata.len()), inside))
     }
 
-    /// Where the bytes of the buffer `index` are; `None` for one that has none (the fallback of a compressed one).
+    /// Finds the bytes of the buffer `index`; `None` if it has none (it is the fallback of a compressed one).
     ///
     /// # Errors
-    /// `missing_files` when its file is not there, `import_failed` when there is less of it than it says.
+    /// `missing_files` when its file does not exist, `import_failed` when it is shorter than its `byteLength`.
     pub fn buffer(&self, index: usize, buffer: &Members) -> Result<Option<ByteRange>, ConversionError> {
         let length: u64 =
             buffer.read("byteLength")?.ok_or_else(|| malformed("a buffer has no byteLength"))?;
         let found = match buffer.get("uri").map(|uri| self.resolve(uri)).transpose()? {
-            Some(Reference::Data(stretch, _) | Reference::File(stretch, _)) => stretch,
+            Some(Reference::Data(bytes, _) | Reference::File(bytes, _)) => bytes,
             Some(Reference::Missing(name)) => {
                 let detail = format!("the file {name:?}, which holds geometry, is missing");
                 return Err(ConversionError::new(ErrorCode::MissingFiles, detail));
@@ -172,9 +166,9 @@ impl Asset {
                 ByteRange::bytes(&self.main, bin.start, bin.end - bin.start)
             }
         };
-        let there = found.length();
-        found.shortened(length).map(Some).ok_or_else(|| {
-            malformed(format!("buffer {index} is truncated: {there} of {length} bytes are there"))
+        let available = found.length();
+        found.truncated(length).map(Some).ok_or_else(|| {
+            malformed(format!("buffer {index} is truncated: {available} of {length} bytes are there"))
         })
     }
 }

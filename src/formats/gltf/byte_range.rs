@@ -11,49 +11,55 @@ use base64::read::DecoderReader;
 use crate::domain::Cancel;
 use crate::fs::open::Located;
 
-/// Base64 as found in the wild: with and without its padding.
+/// Base64 with or without its padding: writers do both.
 static BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// So many characters at least are between two marks of a payload: opening it at any place decodes few more.
-const MARK_EVERY: u64 = 4096;
+/// Fewest characters between two checkpoints of a payload: reading from any position decodes few more.
+const CHECKPOINT_EVERY: u64 = 4096;
 
-/// Bytes that are copied in one go.
+/// Number of bytes that are copied between two looks at the cancel flag.
 const COPIED: u64 = 16 << 20;
 
 /// The payload of a `data:` URI: characters that were left in the file.
 #[derive(Debug, Clone)]
-pub struct Hole {
-    /// Where it belongs in the text.
+pub struct Payload {
+    /// Its position in the text that was taken from the file.
     pub at: usize,
-    /// Where it is in the file.
+    /// Its position in the file.
     pub range: Range<u64>,
-    /// How many of its characters are of the base64 alphabet.
+    /// Number of its characters that belong to the base64 alphabet.
     pub characters: u64,
-    /// Whether it is nothing but base64, so that any place in it can be found by arithmetic.
+    /// Whether it is nothing but base64, so that any position in it can be found by arithmetic.
     pub plain: bool,
-    /// Places from which it can be decoded, for where it is not.
-    pub marks: Vec<Mark>,
+    /// Offsets from which it can be decoded where it is not plain.
+    checkpoints: Vec<Checkpoint>,
 }
 
-/// A place in a payload before which there are whole groups of four characters of base64.
+/// An offset in a payload before which there are only whole groups of four characters of base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
-    /// How many characters there are before it.
-    pub characters: u64,
-    /// Where it is in the file.
-    pub place: u64,
+struct Checkpoint {
+    /// Number of characters before it.
+    characters: u64,
+    /// Its offset in the file.
+    offset: u64,
 }
 
-impl Hole {
-    /// Counts characters of base64, the last of which is before `place`.
-    pub fn add(&mut self, characters: u64, place: u64) {
+impl Payload {
+    /// An empty payload at `at` in the text and `offset` in the file.
+    pub fn new(at: usize, offset: u64) -> Self {
+        Self { at, range: offset..offset, characters: 0, plain: true, checkpoints: Vec::new() }
+    }
+
+    /// Adds the next `bytes` of the file, which hold `characters` of base64.
+    pub fn extend(&mut self, bytes: usize, characters: u64) {
+        self.range.end += bytes as u64;
         self.characters += characters;
-        let marked = self.marks.last().map_or(0, |mark| mark.characters);
-        if self.characters.is_multiple_of(4) && self.characters - marked >= MARK_EVERY {
-            self.marks.push(Mark { characters: self.characters, place });
+        let last = self.checkpoints.last().map_or(0, |checkpoint| checkpoint.characters);
+        if self.characters.is_multiple_of(4) && self.characters - last >= CHECKPOINT_EVERY {
+            self.checkpoints.push(Checkpoint { characters: self.characters, offset: self.range.end });
         }
     }
 }
@@ -62,42 +68,42 @@ impl Hole {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ByteRange {
     file: Located,
-    /// Where it begins in the file.
+    /// Offset of its first byte in the file.
     start: u64,
     /// Its length in bytes, decoded.
     length: u64,
-    code: Code,
+    encoding: Encoding,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Code {
+enum Encoding {
     Bytes,
-    /// Base64 that takes so many bytes of the file, where nothing else is in between.
+    /// Base64 without anything in between, which takes `encoded` bytes of the file.
     Base64 {
         encoded: u64,
     },
-    /// Base64 with something else in between, and where it can be decoded from.
+    /// Base64 with escapes or white space in between.
     Mixed {
         encoded: u64,
-        marks: Vec<Mark>,
+        checkpoints: Vec<Checkpoint>,
     },
 }
 
 impl ByteRange {
     pub fn bytes(file: &Located, start: u64, length: u64) -> Self {
-        Self { file: file.clone(), start, length, code: Code::Bytes }
+        Self { file: file.clone(), start, length, encoding: Encoding::Bytes }
     }
 
-    pub fn base64(file: &Located, hole: &Hole) -> Self {
-        let encoded = hole.range.end - hole.range.start;
+    pub fn base64(file: &Located, payload: &Payload) -> Self {
+        let encoded = payload.range.end - payload.range.start;
         Self {
             file: file.clone(),
-            start: hole.range.start,
-            length: hole.characters / 4 * 3 + (hole.characters % 4).saturating_sub(1),
-            code: if hole.plain {
-                Code::Base64 { encoded }
+            start: payload.range.start,
+            length: payload.characters / 4 * 3 + (payload.characters % 4).saturating_sub(1),
+            encoding: if payload.plain {
+                Encoding::Base64 { encoded }
             } else {
-                Code::Mixed { encoded, marks: hole.marks.clone() }
+                Encoding::Mixed { encoded, checkpoints: payload.checkpoints.clone() }
             },
         }
     }
@@ -106,56 +112,53 @@ impl ByteRange {
         self.length
     }
 
-    /// Where it is: two with the same place have the same bytes, as far as both go.
-    pub fn place(&self) -> (&Path, u64) {
+    /// The file and the offset in it: two ranges with the same position begin with the same bytes.
+    pub fn position(&self) -> (&Path, u64) {
         (self.file.relative(), self.start)
     }
 
-    /// The first `length` bytes of it, or `None` when it is shorter.
-    pub fn shortened(mut self, length: u64) -> Option<Self> {
+    /// Keeps the first `length` bytes; `None` when there are fewer.
+    pub fn truncated(mut self, length: u64) -> Option<Self> {
         (length <= self.length).then(|| {
             self.length = length;
             self
         })
     }
 
-    /// A reader of `length` bytes from `offset` on; it ends early where the stretch does.
-    ///
-    /// # Errors
-    /// What the file says.
+    /// Opens a reader of up to `length` bytes from `offset` on; it ends early where the range does.
     pub fn open(&self, offset: u64, length: u64) -> io::Result<Box<dyn Read>> {
         let offset = offset.min(self.length);
         let length = length.min(self.length - offset);
         let mut file = self.file.open()?;
-        match &self.code {
-            Code::Bytes => {
+        match &self.encoding {
+            Encoding::Bytes => {
                 file.seek(SeekFrom::Start(self.start + offset))?;
                 Ok(Box::new(file.take(length)))
             }
-            Code::Base64 { encoded } => {
+            Encoding::Base64 { encoded } => {
                 let before = offset / 3 * 4;
                 file.seek(SeekFrom::Start(self.start + before))?;
                 let text = BufReader::new(file.take(encoded.saturating_sub(before)));
                 decoded(text, offset % 3, length)
             }
-            Code::Mixed { encoded, marks } => {
-                let after = marks.partition_point(|mark| mark.characters / 4 * 3 <= offset);
-                let first = Mark { characters: 0, place: self.start };
-                let mark = after.checked_sub(1).and_then(|last| marks.get(last)).copied().unwrap_or(first);
-                file.seek(SeekFrom::Start(mark.place))?;
-                let text = BufReader::new(file.take((self.start + encoded).saturating_sub(mark.place)));
-                decoded(OnlyBase64(text), offset - mark.characters / 4 * 3, length)
+            Encoding::Mixed { encoded, checkpoints } => {
+                let after = checkpoints.partition_point(|checkpoint| checkpoint.characters / 4 * 3 <= offset);
+                let from = after.checked_sub(1).and_then(|last| checkpoints.get(last)).copied();
+                let from = from.unwrap_or(Checkpoint { characters: 0, offset: self.start });
+                file.seek(SeekFrom::Start(from.offset))?;
+                let text = BufReader::new(file.take((self.start + encoded).saturating_sub(from.offset)));
+                decoded(OnlyBase64(text), offset - from.characters / 4 * 3, length)
             }
         }
     }
 
-    /// Writes all of it to `out`; between two files the kernel does the copying.
+    /// Writes all bytes to `out`; between two files the kernel does the copying.
     ///
     /// # Errors
-    /// `UnexpectedEof` when there is less of it than there should be, else what the files say; it ends when it is cancelled.
+    /// `UnexpectedEof` when the file holds fewer bytes, other errors of the file system, and cancellation.
     pub fn copy_to(&self, out: &mut impl Write, cancel: &Cancel) -> io::Result<()> {
-        let copied = match self.code {
-            Code::Bytes => {
+        let copied = match self.encoding {
+            Encoding::Bytes => {
                 let mut file = self.file.open()?;
                 file.seek(SeekFrom::Start(self.start))?;
                 let mut copied = 0;
@@ -169,7 +172,7 @@ impl ByteRange {
                     }
                 }
             }
-            Code::Base64 { .. } | Code::Mixed { .. } => {
+            Encoding::Base64 { .. } | Encoding::Mixed { .. } => {
                 io::copy(&mut cancel.reader(self.open(0, self.length)?), out)?
             }
         };
@@ -180,14 +183,14 @@ impl ByteRange {
     }
 }
 
-/// A reader of `length` bytes of what `text` encodes, without the first `skipped`.
+/// Opens a reader of up to `length` bytes that the base64 `text` encodes, after the first `skipped` bytes.
 fn decoded(text: impl Read + 'static, skipped: u64, length: u64) -> io::Result<Box<dyn Read>> {
     let mut decoder = DecoderReader::new(text, &BASE64);
     io::copy(&mut (&mut decoder).take(skipped), &mut io::sink())?;
     Ok(Box::new(decoder.take(length)))
 }
 
-/// Drops what some writers put between the characters of base64: the backslash of an escaped `\/`, and white space.
+/// Drops the backslash of an escaped `\/` and white space, which some writers put between the characters of base64.
 struct OnlyBase64<R>(R);
 
 impl<R: Read> Read for OnlyBase64<R> {
@@ -201,8 +204,8 @@ impl<R: Read> Read for OnlyBase64<R> {
                 if byte == b'\\' || byte.is_ascii_whitespace() {
                     continue;
                 }
-                if let Some(place) = bytes.get_mut(kept) {
-                    *place = byte;
+                if let Some(slot) = bytes.get_mut(kept) {
+                    *slot = byte;
                 }
                 kept += 1;
             }

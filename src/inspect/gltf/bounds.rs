@@ -1,18 +1,18 @@
-//! The box around all meshes of a glTF, as it stands when nothing moves.
+//! The bounding box of all meshes of a glTF in its rest pose.
 
 use std::collections::{HashMap, HashSet};
 
-use super::accessor::{Data, Elements};
+use super::accessor::{Data, Elements, layout};
 use super::document::{Mesh, Node, Primitive};
 use super::matrix::Matrix;
 use crate::domain::ConversionError;
 use crate::domain::report::Bounds;
 use crate::inspect::{Extent, malformed};
 
-/// The box around all meshes; exact but for compressed vertices, whose own boxes are used.
+/// The bounding box of all meshes. It is exact except for compressed vertices, whose `min` and `max` are used.
 ///
 /// # Errors
-/// `import_failed` when vertices are not where the file says, or nodes are their own ancestors.
+/// `import_failed` when vertices lie outside their buffers, or a node is its own ancestor.
 pub fn bounds(data: &Data) -> Result<Option<Bounds>, ConversionError> {
     let nodes = &data.document.nodes;
     if nodes.iter().all(|node| node.mesh.is_none()) {
@@ -31,13 +31,13 @@ pub fn bounds(data: &Data) -> Result<Option<Bounds>, ConversionError> {
         let Some(index) = node.mesh else { continue };
         let mesh = mesh(data, index)?;
         let skin = node.skin.and_then(|skin| data.document.skins.get(skin));
-        let of_skin = skin.map_or(0, |skin| {
+        let skin_cost = skin.map_or(0, |skin| {
             skin.inverse_bind_matrices
                 .map_or(0, |index| data.cost(index))
                 .saturating_add(skin.joints.len() as u64)
         });
         let costs = if skin.is_some() { &skinned } else { &rigid };
-        let cost = costs.get(index).copied().unwrap_or(0).saturating_add(of_skin);
+        let cost = costs.get(index).copied().unwrap_or(0).saturating_add(skin_cost);
         if cost > budget {
             let own = match boxes.get(&index) {
                 Some(own) => *own,
@@ -57,8 +57,8 @@ pub fn bounds(data: &Data) -> Result<Option<Bounds>, ConversionError> {
     Ok(extent.0)
 }
 
-/// Attributes that are read: the first of all meshes, the others of those that follow joints.
-const READ: [&str; 9] = [
+/// Attributes that are read: of rigid meshes only the first.
+const ATTRIBUTES: [&str; 9] = [
     "POSITION",
     "JOINTS_0",
     "WEIGHTS_0",
@@ -70,10 +70,10 @@ const READ: [&str; 9] = [
     "WEIGHTS_3",
 ];
 
-/// How vertices of a mesh come into the world.
+/// How the vertices of a mesh are transformed to world space.
 enum Pose {
     Rigid(Matrix),
-    /// By the joints; the node's own matrix for a vertex that follows none.
+    /// By matrices of joints; the node's own matrix moves a vertex without joints.
     Skinned(Vec<Matrix>, Matrix),
 }
 
@@ -81,14 +81,14 @@ fn mesh<'a>(data: &'a Data, index: usize) -> Result<&'a Mesh, ConversionError> {
     data.document.meshes.get(index).ok_or_else(|| malformed(format!("the file has no mesh {index}")))
 }
 
-/// What it takes to look at a mesh, in elements.
+/// Cost of reading a mesh, in elements.
 fn cost(data: &Data, mesh: &Mesh, skinned: bool) -> u64 {
-    let read = if skinned { READ.as_slice() } else { &READ[..1] };
-    let of = |primitive: &Primitive| {
-        let accessors = read.iter().filter_map(|name| primitive.attributes.get(name));
+    let attributes = if skinned { ATTRIBUTES.as_slice() } else { &ATTRIBUTES[..1] };
+    let primitive_cost = |primitive: &Primitive| {
+        let accessors = attributes.iter().filter_map(|name| primitive.attributes.get(name));
         accessors.map(|index| data.cost(index)).fold(1, u64::saturating_add)
     };
-    mesh.primitives.iter().map(of).fold(0, u64::saturating_add)
+    mesh.primitives.iter().map(primitive_cost).fold(0, u64::saturating_add)
 }
 
 /// The world matrix of every node.
@@ -103,7 +103,7 @@ fn worlds(nodes: &[Node]) -> Result<Vec<Matrix>, ConversionError> {
             }
         }
     }
-    // Every node has one parent at most, so walking down from the roots meets each once, and never one in a ring.
+    // Every node has at most one parent, so a walk from the roots visits each node once and no node of a cycle.
     let mut worlds: Vec<Option<Matrix>> = vec![None; nodes.len()];
     let mut open: Vec<(usize, Matrix)> = Vec::new();
     open.extend(
@@ -111,9 +111,9 @@ fn worlds(nodes: &[Node]) -> Result<Vec<Matrix>, ConversionError> {
     );
     while let Some((index, parent)) = open.pop() {
         let Some(node) = nodes.get(index) else { continue };
-        let world = parent.times(&Matrix::of(node));
-        if let Some(place) = worlds.get_mut(index) {
-            *place = Some(world);
+        let world = parent.times(&Matrix::local(node));
+        if let Some(slot) = worlds.get_mut(index) {
+            *slot = Some(world);
         }
         open.extend(node.children.iter().map(|child| (*child, world)));
     }
@@ -126,7 +126,7 @@ fn worlds(nodes: &[Node]) -> Result<Vec<Matrix>, ConversionError> {
         .collect()
 }
 
-/// The pose of a skinned mesh whose node stands at `world`.
+/// The pose of a skinned mesh whose node has the matrix `world`.
 fn pose(data: &Data, skin: usize, world: &Matrix, worlds: &[Matrix]) -> Result<Pose, ConversionError> {
     let skin =
         data.document.skins.get(skin).ok_or_else(|| malformed(format!("the file has no skin {skin}")))?;
@@ -141,7 +141,7 @@ fn pose(data: &Data, skin: usize, world: &Matrix, worlds: &[Matrix]) -> Result<P
         };
         joints.push(joint.times(&inverse_bind));
     }
-    // In the pose in which it was bound, every joint moves a vertex alike: no weights are needed.
+    // In the bind pose all joints move a vertex in the same way: weights are not needed.
     Ok(match joints.first() {
         None => Pose::Rigid(*world),
         Some(first) if joints.iter().all(|joint| joint.is_near(first)) => Pose::Rigid(*first),
@@ -164,7 +164,9 @@ fn add_mesh(data: &Data, mesh: &Mesh, pose: &Pose, extent: &mut Extent) -> Resul
                 }
             }
             Pose::Skinned(joints, own) => {
-                if !add_skinned(data, primitive, joints, own, extent)? {
+                if let Some(vertices) = SkinnedVertices::open(data, primitive)? {
+                    add_skinned(vertices, joints, own, extent)?;
+                } else {
                     let mut mean = Matrix::ZERO;
                     for joint in joints {
                         mean.add(joint, 1.0 / joints.len() as f64);
@@ -177,54 +179,83 @@ fn add_mesh(data: &Data, mesh: &Mesh, pose: &Pose, extent: &mut Extent) -> Resul
     Ok(())
 }
 
-/// Adds the vertices of a primitive as its joints place them; `false` where they or their weights are compressed.
+/// A vertex, and the joints that move it with their weights.
+struct Vertex<'a> {
+    position: [f64; 3],
+    influences: &'a [(usize, f64)],
+}
+
+/// Reads the vertices of a skinned primitive one after the other.
+struct SkinnedVertices {
+    positions: Elements,
+    /// Four joints and their weights for each vertex, in up to four sets.
+    sets: Vec<(Elements, Elements)>,
+    /// Joints and weights of the last vertex.
+    influences: Vec<(usize, f64)>,
+}
+
+impl SkinnedVertices {
+    /// `None` where the vertices or their weights are compressed.
+    fn open(data: &Data, primitive: &Primitive) -> Result<Option<SkinnedVertices>, ConversionError> {
+        let open = |name: &str| -> Result<Option<Elements>, ConversionError> {
+            let Some(index) = primitive.attributes.get(name) else { return Ok(None) };
+            Ok(data.elements(index)?.filter(Elements::has_bytes))
+        };
+        if primitive.extensions.draco.is_some() {
+            return Ok(None);
+        }
+        let Some(positions) = open("POSITION")? else { return Ok(None) };
+        let mut sets = Vec::new();
+        for set in 0..4 {
+            let (joints, weights) = (format!("JOINTS_{set}"), format!("WEIGHTS_{set}"));
+            if primitive.attributes.get(&joints).is_none() {
+                break;
+            }
+            let Some(pair) = open(&joints)?.zip(open(&weights)?) else { return Ok(None) };
+            sets.push(pair);
+        }
+        Ok(Some(SkinnedVertices { positions, sets, influences: Vec::new() }))
+    }
+
+    /// Returns the next vertex, `None` at the end.
+    fn next(&mut self) -> Result<Option<Vertex<'_>>, ConversionError> {
+        let Some([x, y, z, ..]) = self.positions.next()? else { return Ok(None) };
+        self.influences.clear();
+        for (joints, weights) in &mut self.sets {
+            let (Some(joints), Some(weights)) = (joints.next()?, weights.next()?) else { continue };
+            let joints = joints.iter().map(|joint| *joint as usize);
+            self.influences.extend(joints.zip(weights).take(4).filter(|(_, weight)| *weight > 0.0));
+        }
+        Ok(Some(Vertex { position: [x, y, z], influences: &self.influences }))
+    }
+}
+
+/// Adds vertices as `joints` move them; a vertex that follows no joint is moved by `own`.
 fn add_skinned(
-    data: &Data,
-    primitive: &Primitive,
+    mut vertices: SkinnedVertices,
     joints: &[Matrix],
     own: &Matrix,
     extent: &mut Extent,
-) -> Result<bool, ConversionError> {
-    let open = |name: &str| -> Result<Option<Elements>, ConversionError> {
-        let Some(index) = primitive.attributes.get(name) else { return Ok(None) };
-        Ok(data.elements(index)?.filter(Elements::has_bytes))
-    };
-    if primitive.extensions.draco.is_some() {
-        return Ok(false);
-    }
-    let Some(mut positions) = open("POSITION")? else { return Ok(false) };
-    let mut sets = Vec::new();
-    for set in 0..4 {
-        let (joints, weights) = (format!("JOINTS_{set}"), format!("WEIGHTS_{set}"));
-        if primitive.attributes.get(&joints).is_none() {
-            break;
-        }
-        let Some(pair) = open(&joints)?.zip(open(&weights)?) else { return Ok(false) };
-        sets.push(pair);
-    }
-    while let Some(position) = positions.next()? {
+) -> Result<(), ConversionError> {
+    while let Some(Vertex { position, influences }) = vertices.next()? {
         let mut blend = Matrix::ZERO;
         let mut total = 0.0;
-        for (indices, weights) in &mut sets {
-            let (Some(indices), Some(weights)) = (indices.next()?, weights.next()?) else { continue };
-            for (index, weight) in indices.iter().zip(weights).take(4) {
-                if weight > 0.0
-                    && let Some(joint) = joints.get(*index as usize)
-                {
-                    blend.add(joint, weight);
-                    total += weight;
-                }
+        for (joint, weight) in influences {
+            if let Some(joint) = joints.get(*joint) {
+                blend.add(joint, *weight);
+                total += weight;
             }
         }
-        let position = [position[0], position[1], position[2]];
-        let moved =
-            if total > 0.0 { blend.apply(position).map(|value| value / total) } else { own.apply(position) };
-        extent.add(moved);
+        extent.add(if total > 0.0 {
+            blend.apply(position).map(|value| value / total)
+        } else {
+            own.apply(position)
+        });
     }
-    Ok(true)
+    Ok(())
 }
 
-/// Adds the corners of the box that the file gives for a primitive's vertices.
+/// Adds the corners of the box from `min` to `max` of a primitive's positions.
 fn add_corners(
     data: &Data,
     primitive: &Primitive,
@@ -238,19 +269,19 @@ fn add_corners(
         Some([(*list.first()?)?, (*list.get(1)?)?, (*list.get(2)?)?])
     };
     let Some((min, max)) = corner(&accessor.min).zip(corner(&accessor.max)) else { return Ok(()) };
-    let scale = accessor.normalized_scale();
+    let layout = layout(position, accessor)?;
     corners(Bounds { min, max })
-        .for_each(|corner| extent.add(matrix.apply(corner.map(|value| value * scale))));
+        .for_each(|corner| extent.add(matrix.apply(corner.map(|value| layout.normalize(value)))));
     Ok(())
 }
 
-fn corners(of: Bounds) -> impl Iterator<Item = [f64; 3]> {
+fn corners(bounds: Bounds) -> impl Iterator<Item = [f64; 3]> {
     (0..8).map(move |choice| {
-        std::array::from_fn(|axis| if choice >> axis & 1 == 0 { of.min[axis] } else { of.max[axis] })
+        std::array::from_fn(|axis| if choice >> axis & 1 == 0 { bounds.min[axis] } else { bounds.max[axis] })
     })
 }
 
-/// The box of a whole mesh in its own space.
+/// The bounding box of a mesh in its own space.
 fn own_box(data: &Data, mesh: &Mesh) -> Result<Option<Bounds>, ConversionError> {
     let mut extent = Extent::default();
     for primitive in &mesh.primitives {

@@ -1,64 +1,34 @@
-//! The parts of a glTF's JSON that are counted. Indices are plain numbers here: whoever follows one must check it.
+//! The members of a glTF that are counted. Indices are not checked here: code that follows one must check it.
+//!
+//! The schema is our own because the `gltf` crate trusts indices and holds all members.
 
-use std::marker::PhantomData;
-
-use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::formats::gltf::bounded_list;
 use crate::formats::gltf::json_text::Members;
 
 #[derive(Debug, Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Document<'a> {
     pub accessors: Vec<Accessor>,
-    #[serde(deserialize_with = "limited")]
+    #[serde(deserialize_with = "bounded_list")]
     pub animations: Vec<Animation>,
     pub buffer_views: Vec<BufferView>,
     #[serde(borrow)]
     pub images: Vec<Image<'a>>,
     pub materials: Vec<IgnoredAny>,
-    #[serde(deserialize_with = "limited")]
+    #[serde(deserialize_with = "bounded_list")]
     pub meshes: Vec<Mesh>,
-    #[serde(deserialize_with = "limited")]
+    #[serde(deserialize_with = "bounded_list")]
     pub nodes: Vec<Node>,
-    #[serde(deserialize_with = "limited")]
+    #[serde(deserialize_with = "bounded_list")]
     pub skins: Vec<Skin>,
-    #[serde(deserialize_with = "limited")]
+    #[serde(deserialize_with = "bounded_list")]
     pub textures: Vec<Texture<'a>>,
     #[serde(borrow)]
     pub extensions: RootExtensions<'a>,
-}
-
-/// `{}` is 2 bytes of text and some hundred of memory: a list of more than this many is made to exhaust it.
-const MAX_LIST: usize = 1_000_000;
-
-/// A list of objects that may be empty, of bounded length.
-fn limited<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    struct Limited<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Limited<T> {
-        type Value = Vec<T>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a list")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
-            let mut list = Vec::new();
-            while let Some(item) = seq.next_element()? {
-                if list.len() == MAX_LIST {
-                    return Err(Error::custom(format!("a list of more than {MAX_LIST}")));
-                }
-                list.push(item);
-            }
-            Ok(list)
-        }
-    }
-    deserializer.deserialize_seq(Limited(PhantomData))
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -79,7 +49,7 @@ pub struct Avatar<'a> {
     pub humanoid: Humanoid<'a>,
 }
 
-/// The human bones are kept as text, which takes no more memory than it has in the file.
+/// The human bones are kept as text, which takes no more memory than in the file.
 #[derive(Debug, Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Humanoid<'a> {
@@ -87,12 +57,12 @@ pub struct Humanoid<'a> {
     pub human_bones: Option<&'a RawValue>,
 }
 
-/// A humanoid has 55 bones at most.
+/// Most human bones that are read; a humanoid has 55 at most.
 const MAX_HUMAN_BONES: usize = 1000;
 
 impl Humanoid<'_> {
-    /// The nodes that are human bones. VRM 0 has a list of objects with a `node`, later versions a map of them. What has
-    /// another form is passed over: an avatar's mistakes are no reason not to count the rest.
+    /// The nodes that are human bones. VRM 0 has a list of objects with a `node`, later versions have a map of them.
+    /// Ignores values of other types: the rest counts despite an avatar's mistakes.
     pub fn nodes(&self) -> Vec<usize> {
         #[derive(Deserialize)]
         struct Bone {
@@ -114,12 +84,12 @@ pub struct Accessor {
     pub buffer_view: Option<usize>,
     #[serde(default)]
     pub byte_offset: u64,
-    pub component_type: u32,
+    pub component_type: u64,
     #[serde(default)]
     pub normalized: bool,
     pub count: u64,
     #[serde(rename = "type")]
-    pub kind: String,
+    pub element_type: String,
     pub min: Option<Vec<Option<f64>>>,
     pub max: Option<Vec<Option<f64>>>,
     pub sparse: Option<Box<Sparse>>,
@@ -138,8 +108,8 @@ pub struct SparsePart {
     pub buffer_view: usize,
     #[serde(default)]
     pub byte_offset: u64,
-    /// Of the indices only.
-    pub component_type: Option<u32>,
+    /// Present only in the indices.
+    pub component_type: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -154,7 +124,7 @@ pub struct BufferView {
     pub extensions: ViewExtensions,
 }
 
-/// A compressed view has no bytes that could be read.
+/// A compressed view has no readable bytes.
 #[derive(Debug, Deserialize, Default)]
 #[serde(default)]
 pub struct ViewExtensions {
@@ -173,19 +143,19 @@ pub struct Image<'a> {
 #[serde(default)]
 pub struct Texture<'a> {
     pub source: Option<usize>,
-    /// `KHR_texture_basisu`, `EXT_texture_webp`, … each with a source of its own; as text.
+    /// `KHR_texture_basisu`, `EXT_texture_webp` and others, each with its own source; kept as text.
     #[serde(borrow)]
     pub extensions: Option<&'a RawValue>,
 }
 
 impl Texture<'_> {
-    /// The images that it may show.
+    /// The images that it may show, one for each extension.
     pub fn images(&self) -> impl Iterator<Item = usize> {
         #[derive(Deserialize)]
         struct Extension {
             source: usize,
         }
-        let members = self.extensions.and_then(|extensions| Members::of(extensions.get()).ok());
+        let members = self.extensions.and_then(|extensions| Members::parse(extensions.get()).ok());
         let of = |extension: &RawValue| serde_json::from_str::<Extension>(extension.get()).ok();
         let others = members.into_iter().flat_map(|members| members.0);
         self.source
@@ -211,7 +181,7 @@ pub struct Primitive {
     pub extensions: PrimitiveExtensions,
 }
 
-/// A primitive that is Draco-compressed has accessors without bytes.
+/// A Draco-compressed primitive has accessors without bytes.
 #[derive(Debug, Deserialize, Default)]
 #[serde(default)]
 pub struct PrimitiveExtensions {
@@ -220,17 +190,17 @@ pub struct PrimitiveExtensions {
 }
 
 impl Primitive {
-    /// The number of layers called `prefix` and a number.
+    /// Number of attributes whose names begin with `prefix`.
     pub fn layers(&self, prefix: &str) -> u64 {
         self.attributes.0.iter().filter(|(name, _)| name.starts_with(prefix)).count() as u64
     }
 }
 
-/// The accessors of a primitive's attributes, by name. There are few, so that a list is smaller and faster than a map.
+/// The accessors of a primitive's attributes by name. They are few: a list is smaller and faster than a map.
 #[derive(Debug, Default)]
 pub struct Attributes(Vec<(Box<str>, usize)>);
 
-/// The largest real models have a dozen.
+/// Most attributes of a primitive; real models have a dozen.
 const MAX_ATTRIBUTES: usize = 100;
 
 impl Attributes {
@@ -256,7 +226,7 @@ impl<'de> Deserialize<'de> for Attributes {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Attributes, A::Error> {
                 let mut pairs: Vec<(Box<str>, usize)> = Vec::new();
                 while let Some((name, accessor)) = map.next_entry()? {
-                    // Of a name that is there twice, the last counts.
+                    // The last of two equal names counts.
                     pairs.retain(|(own, _)| *own != name);
                     if pairs.len() == MAX_ATTRIBUTES {
                         return Err(Error::custom(format!("more than {MAX_ATTRIBUTES} attributes")));
@@ -274,7 +244,7 @@ impl<'de> Deserialize<'de> for Attributes {
 #[serde(default)]
 pub struct Node {
     pub children: Vec<usize>,
-    // Many nodes have none of these.
+    // Boxed because many nodes have none of these.
     pub matrix: Option<Box<[f64; 16]>>,
     pub translation: Option<Box<[f64; 3]>>,
     pub rotation: Option<Box<[f64; 4]>>,

@@ -1,4 +1,4 @@
-//! 4 × 4 matrices, column by column, as glTF writes them.
+//! 4 × 4 matrices in column-major order, as in glTF.
 
 use super::document::Node;
 
@@ -9,8 +9,8 @@ impl Matrix {
     pub const IDENTITY: Matrix = Matrix([1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 1., 0., 0., 0., 0., 1.]);
     pub const ZERO: Matrix = Matrix([0.; 16]);
 
-    /// The transform of `node` within its parent.
-    pub fn of(node: &Node) -> Matrix {
+    /// The transform of `node` relative to its parent.
+    pub fn local(node: &Node) -> Matrix {
         if let Some(matrix) = &node.matrix {
             return Matrix(**matrix);
         }
@@ -37,12 +37,12 @@ impl Matrix {
         ])
     }
 
-    /// `self` after `other`.
+    /// The product `self · other`, which applies `other` first.
     pub fn times(&self, other: &Matrix) -> Matrix {
         let Matrix(a) = self;
         let Matrix(b) = other;
-        Matrix(std::array::from_fn(|place| {
-            let (column, row) = (place / 4, place % 4);
+        Matrix(std::array::from_fn(|index| {
+            let (column, row) = (index / 4, index % 4);
             (0..4).map(|k| a[k * 4 + row] * b[column * 4 + k]).sum()
         }))
     }
@@ -52,14 +52,14 @@ impl Matrix {
         std::array::from_fn(|row| m[row] * x + m[4 + row] * y + m[8 + row] * z + m[12 + row])
     }
 
-    /// Adds `weight` of `other`.
+    /// Adds `other` multiplied by `weight`.
     pub fn add(&mut self, other: &Matrix, weight: f64) {
         for (value, other) in self.0.iter_mut().zip(other.0) {
             *value += other * weight;
         }
     }
 
-    /// Whether the two move points alike, but for rounding.
+    /// Whether two matrices are equal except for rounding.
     pub fn is_near(&self, other: &Matrix) -> bool {
         self.0.iter().zip(other.0).all(|(a, b)| (a - b).abs() <= 1e-5 * (1. + a.abs().max(b.abs())))
     }

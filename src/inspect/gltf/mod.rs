@@ -1,10 +1,10 @@
-//! Counts what is in a glTF of any kind: gltf, glb, vrm, vrma.
+//! Counts the contents of a glTF: gltf, glb, vrm or vrma.
 //!
-//! - `objects` are the nodes that are no bones; `meshes` those that carry a mesh, with `vertices` and `triangles` of
-//!   each. Vertices that several primitives of a mesh share count once.
-//! - `uv_layers`, `vertex_colours` and `blend_shapes` are sums over the meshes themselves, however often one is used.
-//! - `bones` are the joints of skins and the human bones; `textures` the images that textures show.
-//! - A clip has as many frames as its densest channel has keys in the clip's length.
+//! - `objects` are the nodes that are not bones. `meshes` are the nodes with a mesh; `vertices` and `triangles` count
+//!   for each of them. Vertices that several primitives of a mesh share count once.
+//! - `uv_layers`, `vertex_colours` and `blend_shapes` are sums over the meshes, however often a mesh is used.
+//! - `bones` are the joints of skins and the human bones; `textures` are the images that textures show.
+//! - The channel with the most keys defines the frames per second of a clip.
 
 mod accessor;
 mod bounds;
@@ -14,7 +14,7 @@ mod matrix;
 use std::collections::{HashMap, HashSet};
 
 use accessor::Data;
-use document::{Accessor, Animation, Document, Mesh, Primitive};
+use document::{Animation, Document, Mesh, Primitive};
 
 use super::{malformed, tidy_fps};
 use crate::domain::report::{Clip, Counts};
@@ -22,9 +22,12 @@ use crate::domain::{ConversionError, error};
 use crate::formats::gltf::asset::{Asset, Reference};
 use crate::formats::gltf::json_text::Members;
 
-/// Counts what is in a file of the glTF family.
+/// Counts the contents of an open glTF.
+///
+/// # Errors
+/// `import_failed`, `missing_files`, `cancelled`, `io`.
 pub fn inspect_source(source: &Asset) -> Result<Counts, ConversionError> {
-    let root = Members::of(source.json.text())?;
+    let root = Members::parse(source.json.text())?;
     let document: Document = serde_json::from_str(source.json.text())
         .map_err(|error| malformed(format!("the file's JSON is wrong: {}", error::of_json(&error))))?;
     let buffers = root
@@ -41,16 +44,16 @@ pub fn inspect_source(source: &Asset) -> Result<Counts, ConversionError> {
     count_meshes(&data, &mut counts)?;
     count_nodes(&data, &mut counts)?;
     (counts.textures, counts.missing_textures) = textures(source, &document)?;
-    let mut known = Known { budget: data.budget(), times: HashMap::new() };
+    let mut keys = KeyReader { budget: data.budget(), times: HashMap::new() };
     for (index, animation) in document.animations.iter().enumerate() {
         source.cancel.check()?;
-        counts.clips.push(clip(&data, index, animation, &mut known)?);
+        counts.clips.push(clip(&data, index, animation, &mut keys)?);
     }
     counts.bounds_m = bounds::bounds(&data)?;
     Ok(counts)
 }
 
-/// What one use of a mesh adds.
+/// The size of a mesh, which counts for each use.
 #[derive(Clone, Copy, Default)]
 struct Size {
     vertices: u64,
@@ -62,7 +65,7 @@ fn count_meshes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError>
     for mesh in &data.document.meshes {
         data.cancel.check()?;
         sizes.push(size(data, mesh)?);
-        let most = |of: &dyn Fn(&Primitive) -> u64| mesh.primitives.iter().map(of).max().unwrap_or(0);
+        let most = |count: &dyn Fn(&Primitive) -> u64| mesh.primitives.iter().map(count).max().unwrap_or(0);
         counts.uv_layers += most(&|primitive| primitive.layers("TEXCOORD_"));
         counts.vertex_colours += most(&|primitive| primitive.layers("COLOR_"));
         counts.blend_shapes += most(&|primitive| primitive.targets.len() as u64);
@@ -112,7 +115,7 @@ fn count_nodes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> 
     if let Some(bone) = bones.iter().find(|bone| **bone >= document.nodes.len()) {
         return Err(malformed(format!("the file has no node {bone}")));
     }
-    // A human bone that is not there is the avatar's fault, and no reason not to count the rest.
+    // A human bone without a node is a mistake of the avatar; the rest counts all the same.
     bones.extend(human.into_iter().filter(|bone| *bone < document.nodes.len()));
     counts.bones = bones.len() as u64;
     counts.objects = (document.nodes.len() - bones.len()) as u64;
@@ -124,7 +127,7 @@ fn count_nodes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> 
     Ok(())
 }
 
-/// The number of images that textures show, and the names of those that are not there.
+/// Returns the number of images that textures show, and the names of missing images.
 fn textures(source: &Asset, document: &Document) -> Result<(u64, Vec<String>), ConversionError> {
     let used: HashSet<usize> = document.textures.iter().flat_map(document::Texture::images).collect();
     let mut missing = Vec::new();
@@ -141,10 +144,10 @@ fn textures(source: &Asset, document: &Document) -> Result<(u64, Vec<String>), C
     Ok((used.into_iter().filter(|index| *index < document.images.len()).count() as u64, missing))
 }
 
-/// Keys closer to each other than this are no frames but noise.
+/// Highest rate of frames: closer keys are noise.
 const MAX_FPS: f64 = 100_000.0;
 
-/// Keys of a channel: how many, the first and the last, in seconds.
+/// Keys of a channel: their number, and the first and last in seconds.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     count: u64,
@@ -152,10 +155,11 @@ struct Times {
     last: f64,
 }
 
-/// What was found in accessors of keys so far.
-struct Known {
-    /// How many more keys are looked at: accessors may lie upon each other.
+/// Reads accessors of keys, each once.
+struct KeyReader {
+    /// Number of keys that may still be read: accessors may overlap.
     budget: u64,
+    /// By accessor.
     times: HashMap<usize, Times>,
 }
 
@@ -163,7 +167,7 @@ fn clip(
     data: &Data,
     index: usize,
     animation: &Animation,
-    known: &mut Known,
+    keys: &mut KeyReader,
 ) -> Result<Clip, ConversionError> {
     let name = animation.name.clone().unwrap_or_else(|| format!("animation {index}"));
     let (mut first, mut last) = (f64::INFINITY, f64::NEG_INFINITY);
@@ -171,11 +175,11 @@ fn clip(
     for sampler in &animation.samplers {
         data.cancel.check()?;
         data.accessor(sampler.output)?;
-        let times = if let Some(times) = known.times.get(&sampler.input) {
+        let times = if let Some(times) = keys.times.get(&sampler.input) {
             *times
         } else {
-            let times = times(data, sampler.input, &mut known.budget)?;
-            *known.times.entry(sampler.input).or_insert(times)
+            let times = times(data, sampler.input, &mut keys.budget)?;
+            *keys.times.entry(sampler.input).or_insert(times)
         };
         if times.count == 0 || !times.first.is_finite() || !times.last.is_finite() {
             continue;
@@ -200,11 +204,11 @@ fn clip(
     Ok(Clip { name, frames, seconds, fps })
 }
 
-/// The keys in an accessor: by the limits that the file gives, else by looking at them as long as the budget lasts.
+/// Finds the keys of an accessor: from its `min` and `max`, else by reading it as long as the budget lasts.
 fn times(data: &Data, index: usize, budget: &mut u64) -> Result<Times, ConversionError> {
     let accessor = data.accessor(index)?;
-    let given = |list: &Option<Vec<Option<f64>>>| list.as_ref().and_then(|list| *list.first()?);
-    if let Some((first, last)) = given(&accessor.min).zip(given(&accessor.max)) {
+    let first_of = |list: &Option<Vec<Option<f64>>>| list.as_ref().and_then(|list| *list.first()?);
+    if let Some((first, last)) = first_of(&accessor.min).zip(first_of(&accessor.max)) {
         return Ok(Times { count: accessor.count, first, last });
     }
     let mut times = Times { count: accessor.count, first: f64::INFINITY, last: f64::NEG_INFINITY };
@@ -217,18 +221,4 @@ fn times(data: &Data, index: usize, budget: &mut u64) -> Result<Times, Conversio
         elements.skip_zeros();
     }
     Ok(times)
-}
-
-impl Accessor {
-    /// What a number of `min` and `max`, which are given as they are stored, has to be multiplied by.
-    fn normalized_scale(&self) -> f64 {
-        let largest = match self.component_type {
-            5120 => f64::from(i8::MAX),
-            5121 => f64::from(u8::MAX),
-            5122 => f64::from(i16::MAX),
-            5123 => f64::from(u16::MAX),
-            _ => 1.0,
-        };
-        if self.normalized { 1.0 / largest } else { 1.0 }
-    }
 }

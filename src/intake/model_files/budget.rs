@@ -1,4 +1,4 @@
-//! What one model may still take: bytes, references, names.
+//! The limits of one model: bytes, references, names.
 
 use super::Files;
 use crate::domain::{ConversionError, ErrorCode};
@@ -7,38 +7,38 @@ use crate::intake::source::Limits;
 /// Most bytes of the names of all files together.
 pub const MAX_NAMES: usize = 1 << 20;
 
-/// Most folders of all files together, each file's own counted for itself: making and removing them takes longer than
-/// the files.
+/// Most folders of all files together, counted for each file separately: making and removing folders takes longer than
+/// files.
 const MAX_FOLDERS: usize = 20_000;
 
-/// Most looks at what references mean: one for each statement and each reference, for each file that it may mean, and for
-/// each name found in a binary file.
-const MAX_LOOKS: usize = 1_000_000;
+/// Most steps of resolving references: one for each statement, for each reference, for each file that it may mean, and
+/// for each name that is found in a binary file.
+const MAX_STEPS: usize = 1_000_000;
 
-/// Most second names that are made for files where references lead to, and folders for them.
-const MAX_PLACED: usize = 8000;
+/// Most hard links that are made at paths of references, and folders for them.
+const MAX_LINKS: usize = 8000;
 
-/// What is left of the bounds of one model.
+/// The rest of the limits of one model.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// Bytes that may be unpacked to look into packed files.
+    /// Bytes that may be unpacked to find references in packed files.
     unpacking: u64,
-    /// By how many bytes files have grown since they came.
+    /// Number of bytes by which files have grown since they were sent.
     grown: u64,
-    looks: usize,
-    placing: usize,
+    steps: usize,
+    links: usize,
     /// Bytes of names.
     names: usize,
     folders: usize,
 }
 
 impl Budget {
-    pub fn of(limits: Limits) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self {
             unpacking: limits.max_unpacked,
             grown: 0,
-            looks: MAX_LOOKS,
-            placing: MAX_PLACED,
+            steps: MAX_STEPS,
+            links: MAX_LINKS,
             names: MAX_NAMES,
             folders: MAX_FOLDERS,
         }
@@ -46,7 +46,10 @@ impl Budget {
 }
 
 impl Files {
-    /// Checks that another file of `bytes` fits into the limits.
+    /// Checks that another file of `bytes` fits within the limits.
+    ///
+    /// # Errors
+    /// `too_large`
     pub fn room_for(&self, bytes: u64) -> Result<(), ConversionError> {
         let (files, _) = self.totals();
         if files as usize >= self.limits.max_entries {
@@ -61,7 +64,7 @@ impl Files {
         Ok(())
     }
 
-    /// How many more bytes the model's files may have.
+    /// Number of bytes by which the model's files may still grow.
     pub fn room_left(&self) -> u64 {
         self.limits.max_unpacked.saturating_sub(self.totals().1.saturating_add(self.budget.grown))
     }
@@ -88,38 +91,38 @@ impl Files {
         Ok(())
     }
 
-    /// How many more bytes may be unpacked to look into this model's packed files: all of them share one limit.
+    /// Number of bytes that may still be unpacked to find references; all packed files of the model share it.
     pub fn unpacking_left(&mut self) -> &mut u64 {
         &mut self.budget.unpacking
     }
 
-    /// Counts looks at what a reference may mean, which are about to be taken.
+    /// Counts steps of resolving references before they are taken.
     ///
     /// # Errors
-    /// `too_large` where there are more of them than any model needs, `cancelled`.
-    pub fn count_looks(&mut self, looks: usize) -> Result<(), ConversionError> {
+    /// `too_large` when no honest model needs as many, `cancelled`.
+    pub fn count_steps(&mut self, steps: usize) -> Result<(), ConversionError> {
         self.context.cancel.check()?;
-        self.budget.looks = self.budget.looks.checked_sub(looks).ok_or_else(|| {
+        self.budget.steps = self.budget.steps.checked_sub(steps).ok_or_else(|| {
             let detail = "the model refers to other files too often, or to too many of one name";
             ConversionError::new(ErrorCode::TooLarge, detail)
         })?;
         Ok(())
     }
 
-    /// Whether a file may get a second name at a path of so many parts; it is counted.
-    pub fn may_place(&mut self, parts: usize) -> bool {
-        let left = self.budget.placing.checked_sub(parts);
-        self.budget.placing = left.unwrap_or(0);
+    /// Whether another hard link may be made at a path of so many `parts`; counts it.
+    pub fn may_link(&mut self, parts: usize) -> bool {
+        let left = self.budget.links.checked_sub(parts);
+        self.budget.links = left.unwrap_or(0);
         left.is_some()
     }
 
-    /// Counts what a file has grown by, now that it has so many bytes: the model's size stays what was sent.
+    /// Counts the growth of a rewritten file that now has `bytes`; the reported size of the model stays what was sent.
     pub fn count_rewritten(&mut self, index: usize, bytes: u64) {
         let before = self.items.get(index).map_or(0, |item| item.bytes);
         self.budget.grown += bytes.saturating_sub(before);
     }
 
-    /// Counts another copy of `bytes` that is about to be made.
+    /// Counts a copy of `bytes` before it is made.
     ///
     /// # Errors
     /// `too_large`

@@ -1,4 +1,4 @@
-//! Which file of a model a reference means.
+//! Finds the file of a model that a reference means.
 
 use percent_encoding::percent_decode_str;
 
@@ -6,39 +6,39 @@ use super::Files;
 use crate::domain::ConversionError;
 use crate::fs::names;
 
-/// Most files of one name among which the likeliest is sought.
+/// Most files of one name that are compared with a reference.
 const MAX_LIKELY: usize = 64;
 
-/// Which file a reference means.
+/// The meaning of a reference.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Resolved {
     /// The file at this index.
     Found(usize),
-    /// It names a place inside the model, and nothing is there.
+    /// A path inside the model where no file is.
     Missing,
-    /// It names a place outside the model, which was not looked at.
+    /// A path outside the model, which is never examined.
     Outside,
 }
 
-/// Which files a reference may mean.
+/// All files that a reference may mean.
 #[derive(Debug)]
 pub enum Found {
-    /// The path is that of the file at this index.
+    /// The file at this index has the path.
     Exactly(usize),
-    /// As much of the path as of no other file is that of these, at least one.
+    /// These files share the longest path suffix with the reference; there is at least one.
     Likely(Vec<usize>),
     Missing,
     Outside,
 }
 
 impl Files {
-    /// The file that `reference` means, written in the file at `from`.
+    /// Finds the file that `reference` means in the file at `from`.
     ///
-    /// The exact path wins, then the same path in other case, then the only or likeliest file of that name:
-    /// references were written on other machines, in other folders. Some are written like those of URLs.
+    /// The exact path wins, then the same path in another case, then the file of that name that shares the longest path
+    /// suffix: references come from other machines and folders. Some are percent-encoded.
     ///
     /// # Errors
-    /// Those of [`Files::count_looks`].
+    /// As [`Files::count_steps`].
     pub fn resolve(&mut self, from: usize, reference: &str) -> Result<Resolved, ConversionError> {
         Ok(match self.find(from, reference)? {
             Found::Exactly(index) => Resolved::Found(index),
@@ -48,10 +48,7 @@ impl Files {
         })
     }
 
-    /// As [`Files::resolve`], with all that are as likely.
-    ///
-    /// # Errors
-    /// Those of [`Files::count_looks`].
+    /// As [`Files::resolve`], but returns all equally likely files.
     pub fn find(&mut self, from: usize, reference: &str) -> Result<Found, ConversionError> {
         match self.find_written(from, reference)? {
             Found::Missing if reference.contains('%') => {
@@ -62,9 +59,8 @@ impl Files {
     }
 
     fn find_written(&mut self, from: usize, reference: &str) -> Result<Found, ConversionError> {
-        self.count_looks(1)?;
-        let from = self.items.get(from).map_or("", |item| item.name.as_str());
-        let base = from.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.count_steps(1)?;
+        let base = self.name(from).rsplit_once('/').map_or("", |(folder, _)| folder);
         let joined = if base.is_empty() { reference.to_owned() } else { format!("{base}/{reference}") };
         let inside =
             is_relative(reference).then(|| names::components(&joined).map(|parts| parts.join("/"))).flatten();
@@ -83,21 +79,24 @@ impl Files {
             return Ok(if inside.is_some() { Found::Missing } else { Found::Outside });
         };
         let likely: Vec<usize> = same_name.iter().copied().take(MAX_LIKELY).collect();
-        self.count_looks(likely.len())?;
-        let tails: Vec<usize> = likely.iter().map(|index| self.common_tail(*index, &wanted)).collect();
-        let longest = tails.iter().max().copied().unwrap_or_default();
-        let longest = likely.into_iter().zip(tails).filter(|(_, tail)| *tail == longest);
+        self.count_steps(likely.len())?;
+        let shared: Vec<usize> = likely.iter().map(|index| self.shared_suffix(*index, &wanted)).collect();
+        let most = shared.iter().max().copied().unwrap_or_default();
+        let longest = likely.into_iter().zip(shared).filter(|(_, shared)| *shared == most);
         Ok(Found::Likely(longest.map(|(index, _)| index).collect()))
     }
 
-    /// How many components at the end of the file's path are those of the reference.
-    fn common_tail(&self, index: usize, wanted: &[String]) -> usize {
-        let Some(item) = self.items.get(index) else { return 0 };
-        item.name.rsplit('/').zip(wanted).take_while(|(part, want)| part.to_lowercase() == **want).count()
+    /// Number of components at the end of the file's path that are those of the reference.
+    fn shared_suffix(&self, index: usize, wanted: &[String]) -> usize {
+        self.name(index)
+            .rsplit('/')
+            .zip(wanted)
+            .take_while(|(part, want)| part.to_lowercase() == **want)
+            .count()
     }
 }
 
-/// Whether a path is relative; one that climbs may still stay inside, as that depends on where it is written.
+/// Whether a path is relative. One with `..` counts: whether it stays inside depends on the file that refers to it.
 fn is_relative(reference: &str) -> bool {
     !reference.starts_with(['/', '\\']) && !names::has_scheme_or_drive(reference) && !reference.contains('\0')
 }

@@ -140,7 +140,7 @@ fn what_is_copied_after_all_must_be_what_was_looked_at() {
         files.take(0).unwrap();
         assert!(!folder.path().join("a.gltf").exists());
         change(&main);
-        let result = files.bring_in().map_err(|error| error.code);
+        let result = files.copy_in().map_err(|error| error.code);
         result.map(|()| fs::read_to_string(folder.path().join("a.gltf")).unwrap())
     };
     assert_eq!(brought(&|_| ()), Ok("before".to_owned()));

@@ -1,68 +1,83 @@
-//! glTF, as JSON or binary: its buffers and images.
+//! Resolves the buffers and images of a glTF, as text or binary.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::rc::Rc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::gltf_checks::{Buffer, Doc};
 use super::{Findings, TOO_MANY, beginning, relative, rewrite, too_large};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::formats::gltf::asset::uri_of;
+use crate::formats::gltf::glb::{self, Container};
+use crate::formats::gltf::malformed;
 use crate::fs::names;
 use crate::intake::bounded_json;
 use crate::intake::model_files::{Files, Resolved};
+use crate::intake::source::unreadable;
 
-/// What is escaped in a path that is written as a URI.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A byte order mark.
-const MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// Most memory that a value of the JSON takes while it is looked at, and while it is rewritten, in bytes.
+/// Most memory that a value of the JSON takes while it is read, and while it is rewritten, in bytes.
 const READ_VALUE: u64 = 128;
 const REWRITTEN_VALUE: u64 = 450;
 
-/// Most values of JSON that is rewritten, most bytes of it with what is embedded, and of the paths that are put into it.
+/// Most values of JSON that is rewritten, most bytes of it with embedded data, and most bytes of new paths in it.
 const MAX_REWRITTEN: u64 = 1_000_000;
 const MAX_REWRITTEN_BYTES: u64 = 256 << 20;
 const MAX_NEW_PATHS: u64 = 64 << 20;
 
-/// A white pixel: an image entry must have content, even one that nothing shows any more.
+/// A white pixel: an image must have content, even one that no texture shows any more.
 const PLACEHOLDER: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8/5+hHgAHggJ/PchI7wAAAABJRU5ErkJggg==";
 
-/// Where the JSON and the binary chunk lie in the file.
-#[derive(Debug, Clone, Copy)]
+/// Positions of the JSON and of the binary chunk in the file.
+#[derive(Debug)]
 struct Layout {
-    binary: bool,
-    json_at: u64,
-    json_length: u64,
-    /// Length of the binary chunk, if there is one.
-    chunk: Option<u64>,
+    /// `None` for a text file.
+    container: Option<Container>,
+    json: Range<u64>,
 }
 
 impl Layout {
-    /// Whether the file begins with a byte order mark. The native lane passes it by, Blender's importer does not.
-    fn has_mark(self) -> bool {
-        !self.binary && self.json_at > 0
+    fn read(files: &Files, index: usize) -> Result<Layout, ConversionError> {
+        let mut file = files.open(index).map_err(unreadable)?;
+        let container = Container::read(&mut file)?;
+        let json = if let Some(container) = &container {
+            container.json.clone()
+        } else {
+            let start = if beginning(files, index)?.starts_with(BYTE_ORDER_MARK) { 3 } else { 0 };
+            start..file.metadata().map_err(unreadable)?.len()
+        };
+        Ok(Layout { container, json })
+    }
+
+    fn json_length(&self) -> u64 {
+        self.json.end - self.json.start
+    }
+
+    /// Whether the file begins with a byte order mark. Repacking skips it, Blender's importer does not.
+    fn has_byte_order_mark(&self) -> bool {
+        self.container.is_none() && self.json.start > 0
     }
 }
 
-/// What has to change in the JSON.
+/// Changes of the JSON.
 #[derive(Debug, Default)]
 struct Changes {
     buffers: Vec<(usize, Rc<str>)>,
     images: Vec<(usize, Rc<str>)>,
     missing_images: HashSet<usize>,
-    /// The path of each file as it is written, where that is another one.
+    /// The escaped path of each file that has a new one.
     paths: HashMap<usize, Rc<str>>,
-    /// The length of all paths that have to be written.
+    /// Length of all new paths, in bytes.
     bytes: u64,
 }
 
 impl Changes {
-    /// The URI that has to be written for a file, if it is not the one that is there.
+    /// The new URI of a file; `None` if the old one is right.
     ///
     /// # Errors
     /// `too_large`
@@ -77,7 +92,7 @@ impl Changes {
         if decoded(uri) == path {
             return Ok(None);
         }
-        let escape = || utf8_percent_encode(&path, ESCAPED).to_string().into();
+        let escape = || uri_of(&path).into();
         let path = Rc::clone(self.paths.entry(found).or_insert_with(escape));
         self.bytes += path.len() as u64;
         if self.bytes > MAX_NEW_PATHS {
@@ -88,22 +103,24 @@ impl Changes {
 }
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
-    let layout = layout(files, index)?;
-    let size = measure(files, index, layout)?;
+    let layout = Layout::read(files, index)?;
+    let size = measure(files, index, &layout)?;
     let reserved = files.context().reserve(size.values.saturating_mul(READ_VALUE) + size.text)?;
-    let doc: Doc =
-        bounded_json::read(section(files, index, layout)?, if layout.binary { "glb" } else { "gltf" })?;
+    let kind = if layout.container.is_some() { "glb" } else { "gltf" };
+    let doc: Doc = bounded_json::read(json(files, index, &layout)?, kind)?;
     doc.check()?;
-    let buffers = doc.buffers.0.iter().map(|buffer| &buffer.uri);
-    let mut uris = buffers.chain(doc.images.0.iter().map(|image| &image.uri)).flatten();
+    let buffers = doc.buffers.iter().map(|buffer| &buffer.uri);
+    let mut uris = buffers.chain(doc.images.iter().map(|image| &image.uri)).flatten();
     if uris.any(|uri| !is_data(uri)) {
-        files.look_around();
+        files.offer_siblings();
     }
     let mut changes = Changes::default();
-    for (number, buffer) in doc.buffers.0.iter().enumerate() {
+    for (number, buffer) in doc.buffers.iter().enumerate() {
         match &buffer.uri {
-            None if number == 0 && layout.binary => check_chunk(buffer, layout)?,
-            None => {}
+            None => match &layout.container {
+                Some(container) if number == 0 => check_chunk(buffer, container)?,
+                _ => {}
+            },
             Some(uri) if is_data(uri) => {}
             Some(uri) => {
                 let found = find_buffer(files, index, uri, buffer)?;
@@ -112,7 +129,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
             }
         }
     }
-    for (number, image) in doc.images.0.iter().enumerate() {
+    for (number, image) in doc.images.iter().enumerate() {
         let Some(uri) = image.uri.as_ref().filter(|uri| !is_data(uri)) else { continue };
         if let Resolved::Found(found) = find(files, index, uri)? {
             files.take(found)?;
@@ -124,57 +141,32 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
         }
     }
     if changes.buffers.is_empty() && changes.images.is_empty() && changes.missing_images.is_empty() {
-        return if layout.has_mark() && !files.stays() { drop_mark(files, index) } else { Ok(()) };
+        return if layout.has_byte_order_mark() && !files.stays() {
+            drop_byte_order_mark(files, index)
+        } else {
+            Ok(())
+        };
     }
     drop((doc, reserved));
-    files.bring_in()?;
-    apply(files, index, layout, size.values, &changes)
+    files.copy_in()?;
+    apply(files, index, &layout, size.values, &changes)
 }
 
-fn layout(files: &Files, index: usize) -> Result<Layout, ConversionError> {
-    let head = beginning(files, index)?;
-    let unreadable = |error: io::Error| ConversionError::io("read the model", &error);
-    let mut file = files.open(index).map_err(unreadable)?;
-    let length = file.metadata().map_err(unreadable)?.len();
-    if !head.starts_with(b"glTF") {
-        let json_at = if head.starts_with(MARK) { MARK.len() as u64 } else { 0 };
-        return Ok(Layout { binary: false, json_at, json_length: length - json_at, chunk: None });
-    }
-    let early = || ConversionError::new(ErrorCode::ImportFailed, "the glb file ends early");
-    let word = |bytes: &[u8], at: usize| {
-        bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_le_bytes).map(u64::from)
-    };
-    let json_length = word(&head, 12).ok_or_else(early)?;
-    if word(&head, 8).ok_or_else(early)? > length {
-        return Err(early());
-    }
-    let mut next = Vec::new();
-    file.seek(SeekFrom::Start(20 + json_length)).map_err(unreadable)?;
-    file.take(8).read_to_end(&mut next).map_err(unreadable)?;
-    let chunk = word(&next, 0).filter(|_| next.ends_with(b"BIN\0"));
-    if chunk.is_some_and(|chunk| 28 + json_length + chunk > length) {
-        return Err(early());
-    }
-    Ok(Layout { binary: true, json_at: 20, json_length, chunk })
-}
-
-/// The JSON of the file.
-fn section(files: &Files, index: usize, layout: Layout) -> Result<impl Read, ConversionError> {
+/// Opens the JSON of the file.
+fn json(files: &Files, index: usize, layout: &Layout) -> Result<impl Read, ConversionError> {
     let open = || -> io::Result<_> {
         let mut file = files.open(index)?;
-        file.seek(SeekFrom::Start(layout.json_at))?;
-        Ok(files.context().cancel.reader(file.take(layout.json_length)))
+        file.seek(SeekFrom::Start(layout.json.start))?;
+        Ok(files.context().cancel.reader(file.take(layout.json_length())))
     };
-    open().map_err(|error| ConversionError::io("read the model", &error))
+    open().map_err(unreadable)
 }
 
-/// How large the JSON is, before any of it is parsed.
-fn measure(files: &Files, index: usize, layout: Layout) -> Result<bounded_json::Size, ConversionError> {
-    let measured = bounded_json::measure(section(files, index, layout)?);
+/// Measures the JSON before it is parsed, and refuses one that is too large.
+fn measure(files: &Files, index: usize, layout: &Layout) -> Result<bounded_json::Size, ConversionError> {
+    let measured = bounded_json::measure(json(files, index, layout)?);
     let size = measured.map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => {
-            ConversionError::new(ErrorCode::ImportFailed, format!("the file cannot be read: {error}"))
-        }
+        io::ErrorKind::InvalidData => malformed(format!("the file cannot be read: {error}")),
         _ => ConversionError::io("read the model", &error),
     })?;
     check_size("values", size.values, bounded_json::MOST.values)?;
@@ -189,13 +181,13 @@ fn check_size(of_what: &str, count: u64, most: u64) -> Result<(), ConversionErro
     Ok(())
 }
 
-fn check_chunk(buffer: &Buffer, layout: Layout) -> Result<(), ConversionError> {
-    if layout.chunk.unwrap_or_default() >= buffer.byte_length.0 {
+fn check_chunk(buffer: &Buffer, container: &Container) -> Result<(), ConversionError> {
+    let claimed = buffer.byte_length.0;
+    let available = container.bin.as_ref().map_or(0, |bin| bin.end - bin.start);
+    if available >= claimed {
         return Ok(());
     }
-    let (wanted, there) = (buffer.byte_length.0, layout.chunk.unwrap_or_default());
-    let detail = format!("the glb file claims {wanted} bytes of geometry and holds {there}");
-    Err(ConversionError::new(ErrorCode::ImportFailed, detail))
+    Err(malformed(format!("the glb file claims {claimed} bytes of geometry and holds {available}")))
 }
 
 fn find_buffer(
@@ -213,22 +205,23 @@ fn find_buffer(
         Resolved::Outside => return Err(missing("lies outside the model and was not opened")),
     };
     files.take(found)?;
-    let there = files.item(found).map_or(0, |item| item.bytes);
-    if there < buffer.byte_length.0 {
-        let detail = format!("the buffer {shown} should have {} bytes and has {there}", buffer.byte_length.0);
-        return Err(ConversionError::new(ErrorCode::ImportFailed, detail));
+    let claimed = buffer.byte_length.0;
+    let available = files.item(found).map_or(0, |item| item.bytes);
+    if available < claimed {
+        let detail = format!("the buffer {shown} should have {claimed} bytes and has {available}");
+        return Err(malformed(detail));
     }
     Ok(found)
 }
 
-/// The file that a URI means.
+/// Finds the file that a URI means.
 fn find(files: &mut Files, index: usize, uri: &str) -> Result<Resolved, ConversionError> {
     let decoded = decoded(uri);
     let resolved = files.resolve(index, &decoded)?;
     if matches!(resolved, Resolved::Found(_)) || decoded == uri {
         return Ok(resolved);
     }
-    // Some writers do not escape, and a file may really be called `100%25.png`.
+    // Some writers do not escape: a file may be called `100%25.png`.
     let as_written = files.resolve(index, uri)?;
     Ok(if matches!(as_written, Resolved::Found(_)) { as_written } else { resolved })
 }
@@ -241,48 +234,43 @@ fn is_data(uri: &str) -> bool {
     uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
-/// Writes the file, whose JSON has so many values, anew with its changes.
+/// Rewrites the file with its changes; its JSON has `values` values.
 fn apply(
     files: &mut Files,
     index: usize,
-    layout: Layout,
+    layout: &Layout,
     values: u64,
     changes: &Changes,
 ) -> Result<(), ConversionError> {
     check_size("values", values, MAX_REWRITTEN)?;
-    check_size("bytes, and paths of files in it must change", layout.json_length, MAX_REWRITTEN_BYTES)?;
+    check_size("bytes, and paths of files in it must change", layout.json_length(), MAX_REWRITTEN_BYTES)?;
     let values = values.saturating_mul(REWRITTEN_VALUE);
-    let _reserved = files.context().reserve(values + layout.json_length + changes.bytes)?;
-    let parsed: Result<Value, _> =
-        serde_json::from_reader(BufReader::with_capacity(1 << 16, section(files, index, layout)?));
+    let _reserved = files.context().reserve(values + layout.json_length() + changes.bytes)?;
+    let reader = BufReader::with_capacity(1 << 16, json(files, index, layout)?);
+    let parsed: Result<Value, _> = serde_json::from_reader(reader);
     let mut root = parsed.map_err(|error| {
         if error.is_io() {
             return ConversionError::io("read the model", &error.into());
         }
-        ConversionError::new(ErrorCode::ImportFailed, "the gltf file cannot be read: its JSON is wrong")
+        malformed("the gltf file cannot be read: its JSON is wrong")
     })?;
     set_uris(&mut root, "buffers", changes.buffers.iter().cloned());
     set_uris(&mut root, "images", changes.images.iter().cloned());
     remove_images(&mut root, &changes.missing_images);
     rewrite(files, index, |reader, writer| {
-        if !layout.binary {
+        if layout.container.is_none() {
             return serde_json::to_writer(writer, &root).map_err(io::Error::from);
         }
         let mut counted = Counted(0);
         serde_json::to_writer(&mut counted, &root)?;
-        let padding = counted.0.next_multiple_of(4) - counted.0;
-        let text = counted.0 + padding;
-        let end = layout.json_at + layout.json_length;
-        let rest = reader.seek(SeekFrom::End(0))?.saturating_sub(end);
-        reader.seek(SeekFrom::Start(end))?;
-        let word = |length: u64| u32::try_from(length).map(u32::to_le_bytes).map_err(io::Error::other);
-        writer.write_all(b"glTF\x02\0\0\0")?;
-        writer.write_all(&word(20 + text + rest)?)?;
-        writer.write_all(&word(text)?)?;
-        writer.write_all(b"JSON")?;
+        let padding = glb::padding(counted.0);
+        let rest = reader.seek(SeekFrom::End(0))?.saturating_sub(layout.json.end);
+        reader.seek(SeekFrom::Start(layout.json.end))?;
+        let too_large = || io::Error::other("a glb cannot be larger than 4 GiB");
+        writer.write_all(&glb::header(counted.0 + padding as u64, rest).ok_or_else(too_large)?)?;
         serde_json::to_writer(&mut *writer, &root)?;
-        writer.write_all(b"   ".get(..padding as usize).unwrap_or_default())?;
-        io::copy(reader, writer).map(|_| ())
+        writer.write_all(b"   ".get(..padding).unwrap_or_default())?;
+        io::copy(reader, writer).map(drop)
     })
 }
 
@@ -300,9 +288,9 @@ impl Write for Counted {
     }
 }
 
-fn drop_mark(files: &mut Files, index: usize) -> Result<(), ConversionError> {
+fn drop_byte_order_mark(files: &mut Files, index: usize) -> Result<(), ConversionError> {
     rewrite(files, index, |reader, writer| {
-        reader.seek(SeekFrom::Start(MARK.len() as u64))?;
+        reader.seek(SeekFrom::Start(BYTE_ORDER_MARK.len() as u64))?;
         io::copy(reader, writer).map(drop)
     })
 }
@@ -320,7 +308,7 @@ fn set_uris<T: AsRef<str>>(root: &mut Value, list: &str, uris: impl IntoIterator
     }
 }
 
-/// Takes images that are not there out of every material. The entries stay, as others are known by their number.
+/// Removes missing images from every material. Their entries stay, since others are referred to by index.
 fn remove_images(root: &mut Value, missing: &HashSet<usize>) {
     let is_missing = |value: &Value| as_index(value).is_some_and(|index| missing.contains(&index));
     let mut gone = HashSet::new();
@@ -329,7 +317,7 @@ fn remove_images(root: &mut Value, missing: &HashSet<usize>) {
         let mut kept = texture.get("source").is_some_and(|source| !is_missing(source));
         let mut lost = texture.get("source").is_some_and(is_missing);
         if let Some(Value::Object(extensions)) = texture.get_mut("extensions") {
-            // KHR_texture_basisu, EXT_texture_webp and their like name a better image of the same picture.
+            // KHR_texture_basisu, EXT_texture_webp and others name another encoding of the same picture.
             extensions.retain(|_, extension| {
                 let drop = extension.get("source").is_some_and(is_missing);
                 kept |= !drop && extension.get("source").is_some();
@@ -357,7 +345,7 @@ fn remove_images(root: &mut Value, missing: &HashSet<usize>) {
     }
 }
 
-/// Removes from a material, its extensions included, every `…Texture: { index }` that shows one of `gone`.
+/// Removes every `…Texture: { index }` that refers to one of `gone` from a material and its extensions.
 fn remove_textures(value: &mut Value, gone: &HashSet<usize>) {
     match value {
         Value::Object(object) => {
@@ -373,7 +361,7 @@ fn remove_textures(value: &mut Value, gone: &HashSet<usize>) {
     }
 }
 
-/// VRM 0.x names textures by bare numbers.
+/// Removes the textures `gone` from the metadata of VRM 0.x, which refers to them by bare numbers.
 fn remove_vrm_textures(vrm: &mut Value, gone: &HashSet<usize>) {
     let is_gone = |value: &Value| as_index(value).is_some_and(|index| gone.contains(&index));
     let forget = |object: &mut Map<String, Value>| object.retain(|_, value| !is_gone(value));

@@ -1,21 +1,30 @@
-//! What a glTF claims of its sizes, checked before anything is allocated for it.
+//! Checks the sizes that a glTF claims before an engine allocates memory for them.
+//!
+//! This schema is not the one of `inspect`: it is read from a stream whose long strings are shortened, and accepts what
+//! Blender accepts, such as counts written as `8.0`.
 
 use serde::Deserialize;
 
-use crate::domain::{ConversionError, ErrorCode};
-use crate::intake::bounded_json::{Bounded, Count};
+use crate::domain::ConversionError;
+use crate::formats::gltf::accessor::Layout;
+use crate::formats::gltf::{bounded_list, malformed};
+use crate::intake::bounded_json::Count;
 
-/// Most elements of an accessor that has no bytes of its own (it is all zeros, or Draco-compressed).
-const MAX_UNBACKED: u64 = 100_000_000;
+/// Most elements of an accessor without bytes of its own (its elements are zeros, or Draco-compressed).
+const MAX_WITHOUT_BYTES: u64 = 100_000_000;
 
-/// What is read of a glTF's JSON.
+/// The members of a glTF that are checked.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Doc {
-    pub buffers: Bounded<Buffer>,
-    pub buffer_views: Bounded<View>,
-    pub accessors: Bounded<Accessor>,
-    pub images: Bounded<Image>,
+    #[serde(deserialize_with = "bounded_list")]
+    pub buffers: Vec<Buffer>,
+    #[serde(deserialize_with = "bounded_list")]
+    pub buffer_views: Vec<View>,
+    #[serde(deserialize_with = "bounded_list")]
+    pub accessors: Vec<Accessor>,
+    #[serde(deserialize_with = "bounded_list")]
+    pub images: Vec<Image>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -42,7 +51,7 @@ pub struct Accessor {
     pub component_type: Count,
     pub count: Count,
     #[serde(rename = "type")]
-    pub kind: String,
+    pub element_type: String,
     pub sparse: Option<Sparse>,
 }
 
@@ -66,25 +75,23 @@ pub struct SparsePart {
 #[serde(default)]
 pub struct Image {
     pub uri: Option<String>,
-    pub name: Option<String>,
 }
 
 impl Doc {
-    /// Checks that views lie in their buffers and accessors hold what they claim.
+    /// Checks that buffer views lie in their buffers and accessors hold as many elements as they claim.
     ///
     /// # Errors
-    /// `import_failed` naming the first that does not.
+    /// `import_failed` with the first one that does not.
     pub fn check(&self) -> Result<(), ConversionError> {
-        for (index, view) in self.buffer_views.0.iter().enumerate() {
+        for (index, view) in self.buffer_views.iter().enumerate() {
             let Some(buffer) = self.buffer(view) else {
-                return Err(failed(format!("buffer view {index} names a buffer that does not exist")));
+                return Err(malformed(format!("buffer view {index} names a buffer that does not exist")));
             };
             if view.byte_offset.0.saturating_add(view.byte_length.0) > buffer.byte_length.0 {
-                return Err(failed(format!("buffer view {index} reaches beyond its buffer")));
+                return Err(malformed(format!("buffer view {index} reaches beyond its buffer")));
             }
         }
         self.accessors
-            .0
             .iter()
             .enumerate()
             .try_for_each(|(index, accessor)| self.check_accessor(index, accessor))
@@ -92,25 +99,25 @@ impl Doc {
 
     fn check_accessor(&self, index: usize, accessor: &Accessor) -> Result<(), ConversionError> {
         let count = accessor.count.0;
-        let Some(size) =
-            component_size(accessor.component_type).zip(components(&accessor.kind)).map(|(a, b)| a * b)
-        else {
-            return Err(failed(format!("accessor {index} holds elements of an unknown type")));
+        let Some(size) = element_size(accessor.component_type, &accessor.element_type) else {
+            return Err(malformed(format!("accessor {index} holds elements of an unknown type")));
         };
         let claim = || format!("accessor {index} claims {count} elements");
         match accessor.buffer_view {
             Some(view) if !self.holds(view, accessor.byte_offset, size, count) => {
-                return Err(failed(format!("{}, more than its buffer holds", claim())));
+                return Err(malformed(format!("{}, more than its buffer holds", claim())));
             }
-            None if count > MAX_UNBACKED => {
-                return Err(failed(format!("{}, more than any model has", claim())));
+            None if count > MAX_WITHOUT_BYTES => {
+                return Err(malformed(format!("{}, more than any model has", claim())));
             }
             _ => {}
         }
         let Some(sparse) = &accessor.sparse else { return Ok(()) };
         let replaced = sparse.count.0;
-        let Some(index_size) = sparse.indices.component_type.and_then(component_size) else {
-            return Err(failed(format!("accessor {index} holds sparse indices of an unknown type")));
+        let index_type = sparse.indices.component_type;
+        let Some(index_size) = index_type.and_then(|component_type| element_size(component_type, "SCALAR"))
+        else {
+            return Err(malformed(format!("accessor {index} holds sparse indices of an unknown type")));
         };
         let indices = &sparse.indices;
         let values = &sparse.values;
@@ -120,17 +127,19 @@ impl Doc {
         if held {
             return Ok(());
         }
-        Err(failed(format!("accessor {index} claims {replaced} sparse elements, more than its buffer holds")))
+        Err(malformed(format!(
+            "accessor {index} claims {replaced} sparse elements, more than its buffer holds"
+        )))
     }
 
     fn buffer(&self, view: &View) -> Option<&Buffer> {
-        self.buffers.0.get(usize::try_from(view.buffer.0).ok()?)
+        self.buffers.get(usize::try_from(view.buffer.0).ok()?)
     }
 
-    /// Whether `count` elements of `size` bytes fit between an offset in the view and the end of its buffer.
-    /// Not of the view: sloppy writers overrun it by a few bytes, and readers do not mind.
+    /// Whether `count` elements of `size` bytes fit between an offset in the view and the end of its buffer. The end of
+    /// the view does not matter: some writers overrun it by a few bytes, which readers accept.
     fn holds(&self, view: Count, offset: Count, size: u64, count: u64) -> bool {
-        let Some(view) = usize::try_from(view.0).ok().and_then(|index| self.buffer_views.0.get(index)) else {
+        let Some(view) = usize::try_from(view.0).ok().and_then(|index| self.buffer_views.get(index)) else {
             return false;
         };
         let Some(buffer) = self.buffer(view) else { return false };
@@ -143,27 +152,6 @@ impl Doc {
     }
 }
 
-fn component_size(kind: Count) -> Option<u64> {
-    match kind.0 {
-        5120 | 5121 => Some(1),
-        5122 | 5123 => Some(2),
-        5124..=5126 => Some(4),
-        _ => None,
-    }
-}
-
-fn components(kind: &str) -> Option<u64> {
-    match kind {
-        "SCALAR" => Some(1),
-        "VEC2" => Some(2),
-        "VEC3" => Some(3),
-        "VEC4" | "MAT2" => Some(4),
-        "MAT3" => Some(9),
-        "MAT4" => Some(16),
-        _ => None,
-    }
-}
-
-fn failed(detail: String) -> ConversionError {
-    ConversionError::new(ErrorCode::ImportFailed, detail)
+fn element_size(component_type: Count, element_type: &str) -> Option<u64> {
+    Layout::new(component_type.0, false, element_type).map(|layout| layout.size() as u64)
 }

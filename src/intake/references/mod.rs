@@ -1,7 +1,7 @@
-//! What a model's main file refers to: found inside the model, or never opened.
+//! Resolves references of a model's main file inside the model; other files are never opened.
 //!
-//! Text and JSON are rewritten, in the conversion's copy, to plain relative names of files that exist. Binary
-//! formats are left to the sandbox, with the files they name put where the importer looks.
+//! References in text and JSON are rewritten, in the conversion's copy, to relative paths of existing files. Binary
+//! formats stay as they are; files that they name are put where the importer looks.
 
 mod gltf;
 mod gltf_checks;
@@ -20,18 +20,19 @@ use super::model_files::Files;
 use crate::domain::{Cancellable, ConversionError, ErrorCode, Format};
 use crate::formats::blend;
 use crate::fs::names;
+use crate::intake::source::unreadable;
 
 /// Most missing textures and warnings that are listed.
 const MAX_LISTED: usize = 100;
 
-/// The error of paths that would take more room than any model needs.
+/// The error of more or longer paths than any model needs.
 const TOO_MANY: &str = "the model refers to other files too often, or by paths that are too long";
 
 fn too_large(detail: &str) -> ConversionError {
     ConversionError::new(ErrorCode::TooLarge, detail)
 }
 
-/// What a person should hear about the references.
+/// Problems with references, for the report.
 #[derive(Debug, Default)]
 pub struct Findings {
     pub missing_textures: Vec<String>,
@@ -41,29 +42,30 @@ pub struct Findings {
 impl Findings {
     fn missing_texture(&mut self, reference: &str) {
         let name: String = reference.chars().filter(|c| !c.is_control()).take(200).collect();
-        list(&mut self.missing_textures, name);
+        add_bounded(&mut self.missing_textures, name);
     }
 
     fn warn(&mut self, warning: String) {
-        list(&mut self.warnings, warning);
+        add_bounded(&mut self.warnings, warning);
     }
 }
 
-fn list(texts: &mut Vec<String>, text: String) {
+/// Adds a text that is new, up to [`MAX_LISTED`].
+fn add_bounded(texts: &mut Vec<String>, text: String) {
     if texts.len() < MAX_LISTED && !texts.contains(&text) {
         texts.push(text);
     }
 }
 
-/// Resolves what the file at `index` refers to.
+/// Resolves the references of the file at `index`.
 ///
 /// # Errors
-/// `missing_files` when geometry is missing, `import_failed` when the file cannot be right, `io`.
+/// `missing_files` when geometry is missing, `import_failed` for an invalid file, `too_large`, `cancelled`, `io`.
 pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findings, ConversionError> {
     let mut findings = Findings::default();
     if matches!(format, Format::Obj | Format::Usd | Format::Usda | Format::Usdc | Format::Fbx | Format::Blend)
     {
-        files.look_around();
+        files.offer_siblings();
     }
     match format {
         Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => {
@@ -78,11 +80,11 @@ pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findin
     Ok(findings)
 }
 
-/// Most candidates for the main file that are unpacked to see what they refer to.
+/// Most packed candidates for the main file in which references are searched.
 const MAX_UNPACKED: usize = 4;
 
-/// Leaves out of several candidates for the main file those that another one refers to. Where many are packed, none of
-/// these is unpacked for it: which one is the main file must be said then.
+/// Removes the candidates for the main file that another one refers to. If many are packed, none of these is unpacked,
+/// and the sender must name the main file.
 ///
 /// # Errors
 /// `cancelled`
@@ -90,9 +92,7 @@ pub fn drop_referenced(files: &mut Files, candidates: &mut Vec<usize>) -> Result
     let packed = |index: usize| files.path(index).is_some_and(|path| blend::is_packed(&path));
     let many = candidates.iter().filter(|index| packed(**index)).count() > MAX_UNPACKED;
     let skipped: HashSet<usize> = candidates.iter().copied().filter(|index| many && packed(*index)).collect();
-    let base = |files: &Files, index: usize| {
-        files.item(index).map_or(String::new(), |item| names::base_name(&item.name).to_lowercase())
-    };
+    let base = |files: &Files, index: usize| names::base_name(files.name(index)).to_lowercase();
     let mut by_base: HashMap<String, Vec<usize>> = HashMap::new();
     for &candidate in candidates.iter() {
         by_base.entry(base(files, candidate)).or_default().push(candidate);
@@ -111,23 +111,22 @@ pub fn drop_referenced(files: &mut Files, candidates: &mut Vec<usize>) -> Result
         let others = named.keys().filter(|name| **name != own).filter_map(|name| by_base.get(name));
         referenced.extend(others.flatten());
     }
-    let name = |index: usize| files.item(index).map_or("", |item| item.name.as_str());
-    let is_usd =
-        |index: usize| matches!(names::extension(name(index)).as_str(), "usd" | "usda" | "usdc" | "usdz");
-    let depth = |index: usize| name(index).split('/').count();
+    let is_usd = |index: usize| {
+        matches!(names::extension(files.name(index)).as_str(), "usd" | "usda" | "usdc" | "usdz")
+    };
+    let depth = |index: usize| files.name(index).split('/').count();
     let top = candidates.iter().map(|index| depth(*index)).min().unwrap_or_default();
     let highest: Vec<usize> = candidates.iter().copied().filter(|index| depth(*index) == top).collect();
     let all_usd = candidates.iter().all(|index| is_usd(*index));
     candidates.retain(|index| !referenced.contains(index));
-    // Names in binary layers are compressed; a scene lies above its parts.
+    // Names in binary layers are compressed, but a scene lies above its parts.
     if let ([only], true) = (highest.as_slice(), all_usd && candidates.len() != 1) {
         *candidates = vec![*only];
     }
     Ok(())
 }
 
-/// Replaces the stored copy of the file at `index` by what `write` makes of it, which may be larger, as far as the limit
-/// on the model's size allows.
+/// Rewrites the stored copy of the file at `index` with `write`; it may grow up to the limit on the model's size.
 ///
 /// # Errors
 /// `too_large`, `cancelled`, `io`
@@ -137,9 +136,9 @@ fn rewrite(
     write: impl FnOnce(&mut BufReader<Cancellable<File>>, &mut BufWriter<Limited>) -> io::Result<()>,
 ) -> Result<(), ConversionError> {
     let Some(item) = files.item(index) else { return Ok(()) };
-    // Always the copy: a file that was only offered is the user's own.
+    // This is the copy even of a file that lies outside, which is the user's own.
     let path = files.folder().join(&item.stored);
-    // No file of a model begins with a dot.
+    // No name of a stored file begins with a dot.
     let draft = files.folder().join(".draft");
     let room = files.room_left().saturating_add(item.bytes);
     let too_large = files.limits().too_large();
@@ -158,7 +157,7 @@ fn rewrite(
     Ok(())
 }
 
-/// A file that takes no more than `room` bytes.
+/// A file of at most `room` bytes.
 struct Limited {
     file: File,
     written: u64,
@@ -181,7 +180,7 @@ impl Write for Limited {
     }
 }
 
-/// The path of the file at `to` as it is written in the file at `from`, with `/`.
+/// The path of the file at `to` relative to the file at `from`, with `/`.
 fn relative(files: &Files, from: usize, to: usize) -> String {
     let (Some(from), Some(to)) = (files.item(from), files.item(to)) else { return String::new() };
     let folder: Vec<_> = from.stored.parent().unwrap_or(Path::new("")).components().collect();
@@ -195,9 +194,6 @@ fn relative(files: &Files, from: usize, to: usize) -> String {
 /// The first bytes of the file at `index`.
 fn beginning(files: &Files, index: usize) -> Result<Vec<u8>, ConversionError> {
     let mut head = Vec::new();
-    files
-        .open(index)
-        .and_then(|file| file.take(64).read_to_end(&mut head))
-        .map_err(|error| ConversionError::io("read the model", &error))?;
+    files.open(index).and_then(|file| file.take(64).read_to_end(&mut head)).map_err(unreadable)?;
     Ok(head)
 }

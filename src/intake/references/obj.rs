@@ -1,4 +1,4 @@
-//! OBJ: its material libraries, and the textures in them. Line by line, as the files are large.
+//! Resolves the material libraries of an OBJ and their textures, line by line, as the files are large.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -9,32 +9,17 @@ use indexmap::IndexSet;
 use super::statements::{Change, Statements};
 use super::{Findings, relative, rewrite};
 use crate::domain::ConversionError;
+use crate::formats::mtl::texture_name;
 use crate::formats::text;
 use crate::fs::names;
 use crate::intake::model_files::{Files, Resolved};
+use crate::intake::source::unreadable;
 
 /// Most different library statements that are resolved; real files have one.
 const MAX_STATEMENTS: usize = 1000;
 
 /// Most different texture statements of a library that are resolved.
 const MAX_TEXTURES: usize = 20_000;
-
-/// Options of a texture statement and how many values each takes at most.
-const OPTIONS: &[(&str, usize)] = &[
-    ("-blendu", 1),
-    ("-blendv", 1),
-    ("-bm", 1),
-    ("-boost", 1),
-    ("-cc", 1),
-    ("-clamp", 1),
-    ("-imfchan", 1),
-    ("-mm", 2),
-    ("-o", 3),
-    ("-s", 3),
-    ("-t", 3),
-    ("-texres", 1),
-    ("-type", 1),
-];
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
     let mut statements = Statements::new(MAX_STATEMENTS);
@@ -60,8 +45,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     Ok(())
 }
 
-/// Writes the file anew with its changed statements. Of those beyond the bounds nothing was resolved, and nothing is
-/// opened.
+/// Rewrites the file with its changed statements, without statements beyond the limits, which were not resolved.
 fn write_changed(
     files: &mut Files,
     index: usize,
@@ -131,7 +115,7 @@ fn library(
     Ok(Some(new))
 }
 
-/// Blender takes the library that is named like the OBJ when the OBJ names none.
+/// Finds the library with the name of the OBJ, which Blender reads when the OBJ names none.
 fn own_library(files: &mut Files, index: usize) -> Result<Option<usize>, ConversionError> {
     let Some(item) = files.item(index) else { return Ok(None) };
     let name = format!("{}.mtl", names::split_extension(names::base_name(&item.name)).0);
@@ -178,36 +162,6 @@ fn texture(
     Ok(Some([before, new.as_bytes(), b"\n"].concat()))
 }
 
-/// Splits a texture statement before the file's name, which follows the options and may hold spaces.
-fn texture_name(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (keyword, mut rest) = text::statement(line);
-    let lower = keyword.to_ascii_lowercase();
-    if !lower.starts_with(b"map_")
-        && !matches!(lower.as_slice(), b"bump" | b"norm" | b"disp" | b"decal" | b"refl")
-    {
-        return None;
-    }
-    while let (option, after) = text::statement(rest)
-        && let Some((_, most)) = OPTIONS.iter().find(|(name, _)| option == name.as_bytes())
-    {
-        rest = after;
-        for number in 0..*most {
-            let (value, after) = text::statement(rest);
-            let is_number = std::str::from_utf8(value).is_ok_and(|value| value.parse::<f32>().is_ok());
-            // The first value may be a word (`-clamp on`); further ones are optional numbers. The name comes last.
-            if after.is_empty() || (number > 0 && !is_number) {
-                break;
-            }
-            rest = after;
-        }
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let at = line.trim_ascii_end().len().checked_sub(rest.len())?;
-    Some((line.get(..at)?, rest))
-}
-
 fn unquoted(name: &str) -> &str {
     name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name)
 }
@@ -225,5 +179,5 @@ fn scan(files: &Files, index: usize, mut each: impl FnMut(&[u8])) -> Result<(), 
             Ok(())
         })
     };
-    run().map_err(|error| ConversionError::io("read the model", &error))
+    run().map_err(unreadable)
 }

@@ -1,4 +1,4 @@
-//! Names of other files in the bytes of a binary file, found without understanding it.
+//! Finds names of other files in the bytes of a binary file without parsing it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -11,6 +11,7 @@ use crate::formats::blend;
 use crate::fs::names;
 use crate::fs::open::make_private;
 use crate::intake::model_files::{Files, Found};
+use crate::intake::source::unreadable;
 
 /// Extensions of textures, in lower case.
 pub const TEXTURES: &[&str] =
@@ -22,23 +23,23 @@ pub const LAYERS: &[&str] = &["usd", "usda", "usdc", "usdz", "abc", "blend"];
 /// Longest file name that is recognised, in bytes.
 const MAX_NAME: usize = 255;
 
-/// The extension may follow any of so many last dots of a name, as what follows it is not told apart.
+/// Number of dots, from the end of a name, after which an extension is searched: other data may follow the extension.
 const MAX_DOTS: usize = 4;
 
-/// Most names taken from one file, most paths that end in them, and in one of them.
+/// Most names that are taken from one file, most paths that end in them, and most paths that end in one of them.
 const MAX_NAMES: usize = 2000;
 const MAX_PATHS: usize = 8000;
 const MAX_PATHS_OF_ONE: usize = 64;
 
-/// Of the folders before a name, so many bytes are kept.
+/// Longest path of the folders before a name that is kept, in bytes.
 const MAX_FOLDERS: usize = 512;
 
-/// Most files that are taken where any of them may be the one that is meant.
+/// Most files that are taken where a path may mean any of them.
 const MAX_RIVALS: usize = 4;
 
-/// Finds the textures that the file at `index` names; with `beside`, puts each next to it under the name it uses,
-/// where the FBX importer looks last. Of several with one name that is done with none: the engine tells them by their
-/// folders, once it has not found them.
+/// Finds the textures that the file at `index` names. With `beside`, puts each next to it under the name it uses, where
+/// the FBX importer looks last, except where several files may be meant: the engine then tells these apart by their
+/// folders.
 pub fn resolve(
     files: &mut Files,
     index: usize,
@@ -48,99 +49,130 @@ pub fn resolve(
     if files.items().len() < 2 {
         return Ok(());
     }
-    let named = named_files(files, index, TEXTURES)?;
-    let mut named: Vec<_> = named.into_values().collect();
+    let mut named: Vec<Paths> = named_files(files, index, TEXTURES)?.into_values().collect();
     named.sort();
     for paths in named {
-        let is_tail = |path: &str| {
-            paths.iter().any(|other| other.strip_suffix(path).is_some_and(|folders| folders.ends_with('/')))
-        };
-        let (mut exact, mut likely) = (BTreeSet::new(), BTreeSet::new());
-        for path in &paths {
-            match files.find(index, path)? {
-                Found::Exactly(found) => _ = exact.insert(found),
-                Found::Likely(found) if !is_tail(path) => likely.extend(found.into_iter().take(MAX_RIVALS)),
-                _ => {}
-            }
+        let candidates = Candidates::find(files, index, &paths)?;
+        for texture in candidates.all() {
+            files.take(texture)?;
         }
-        let all: Vec<usize> = exact.union(&likely).copied().collect();
-        for texture in &all {
-            files.take(*texture)?;
-        }
-        let own_names: BTreeSet<&str> = paths.iter().map(|path| names::base_name(path)).collect();
-        match all.as_slice() {
-            [only] if beside => {
-                for name in own_names {
-                    put_where_named(files, index, name, *only)?;
-                }
-            }
-            [_, _, ..] if beside && all.iter().any(|texture| lie_together(files, index, *texture)) => {
-                // The importer takes that one for every path that leads nowhere.
-                if let (Some(name), false) = (own_names.first(), likely.is_subset(&exact)) {
-                    findings.warn(ambiguous(name));
-                }
-            }
-            _ => {}
+        if beside {
+            place_beside(files, index, &paths, &candidates, findings)?;
         }
     }
     Ok(())
 }
 
-/// The engine's own words for it (`materials/texture_files.py`).
+/// Files that paths with one name may mean.
+struct Candidates {
+    /// Files whose path is one of these.
+    exact: BTreeSet<usize>,
+    /// Files that share the longest path suffix with one of these.
+    likely: BTreeSet<usize>,
+}
+
+impl Candidates {
+    fn find(files: &mut Files, index: usize, paths: &Paths) -> Result<Candidates, ConversionError> {
+        let is_suffix = |path: &str| {
+            paths.iter().any(|other| other.strip_suffix(path).is_some_and(|folders| folders.ends_with('/')))
+        };
+        let (mut exact, mut likely) = (BTreeSet::new(), BTreeSet::new());
+        for path in paths {
+            match files.find(index, path)? {
+                Found::Exactly(found) => _ = exact.insert(found),
+                Found::Likely(found) if !is_suffix(path) => likely.extend(found.into_iter().take(MAX_RIVALS)),
+                _ => {}
+            }
+        }
+        Ok(Candidates { exact, likely })
+    }
+
+    fn all(&self) -> impl Iterator<Item = usize> {
+        self.exact.union(&self.likely).copied()
+    }
+}
+
+/// Puts the only candidate next to the file at `index` under each of its names; warns where the importer may take the
+/// wrong one of several.
+fn place_beside(
+    files: &mut Files,
+    index: usize,
+    paths: &Paths,
+    candidates: &Candidates,
+    findings: &mut Findings,
+) -> Result<(), ConversionError> {
+    let own_names: BTreeSet<&str> = paths.iter().map(|path| names::base_name(path)).collect();
+    match candidates.all().collect::<Vec<_>>()[..] {
+        [only] => {
+            for name in own_names {
+                link_to_name(files, index, name, only)?;
+            }
+        }
+        // The importer takes a file in its own folder for every path that does not exist.
+        [_, _, ..] if candidates.all().any(|texture| lie_together(files, index, texture)) => {
+            if let (Some(name), false) = (own_names.first(), candidates.likely.is_subset(&candidates.exact)) {
+                findings.warn(ambiguous(name));
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The warning that the engine uses as well (`materials/texture_files.py`).
 fn ambiguous(name: &str) -> String {
     format!("several files may be the texture {name}; it may be the wrong one")
 }
 
-/// Whether two files are in one folder.
+/// Whether two files lie in the same folder.
 fn lie_together(files: &Files, one: usize, other: usize) -> bool {
     let folder = |index: usize| files.item(index).map(|item| item.stored.parent().map(Path::to_owned));
     folder(one) == folder(other)
 }
 
-/// Gives a file that was found elsewhere a second name where the binary file at `index` looks for it. Once the model has
-/// as many as it may, no more are made.
+/// Links the file `found` to the path `name` where the binary file at `index` looks for it. Beyond the limit on such
+/// links, the texture counts as missing.
 ///
 /// # Errors
 /// `io`, `too_large`
-pub fn put_where_named(
+pub fn link_to_name(
     files: &mut Files,
     index: usize,
     name: &str,
     found: usize,
 ) -> Result<(), ConversionError> {
     let (Some(main), Some(source)) = (files.item(index), files.path(found)) else { return Ok(()) };
-    // The name comes from inside the file: only one that is harmless as it is can be made.
+    // The name comes from the file itself: only a harmless one may be made.
     let Some(parts) =
         names::components(name).filter(|parts| parts.iter().all(|part| names::safe(part) == *part))
     else {
         return Ok(());
     };
     let wanted = files.folder().join(main.stored.with_file_name("")).join(parts.join("/"));
-    if wanted.exists() || !files.may_place(parts.len()) {
+    if wanted.exists() || !files.may_link(parts.len()) {
         return Ok(());
     }
     match make_private(wanted.parent().unwrap_or(&wanted)).and_then(|()| fs::hard_link(&source, &wanted)) {
         Ok(()) => Ok(()),
-        // No such path can be made here, as where a file would be a folder: nobody can look there either.
+        // The path cannot exist, such as where a folder would be a file: nothing can look there either.
         Err(error) if UNUSABLE.contains(&error.kind()) => Ok(()),
         Err(_) => copy_to(files, &source, &wanted),
     }
 }
 
-/// What the file system says of such a path.
+/// Errors of the file system for a path that cannot exist.
 const UNUSABLE: [ErrorKind; 3] =
     [ErrorKind::AlreadyExists, ErrorKind::NotADirectory, ErrorKind::InvalidFilename];
 
-/// Not every file system has second names; a copy takes room.
+/// Copies a file where the file system has no hard links; the copy counts as the model's.
 fn copy_to(files: &mut Files, source: &Path, wanted: &Path) -> Result<(), ConversionError> {
     let copying = |error: io::Error| ConversionError::io("copy a texture", &error);
     files.count_copy(fs::metadata(source).map_err(copying)?.len())?;
     fs::copy(source, wanted).map(drop).map_err(copying)
 }
 
-/// The names with one of `extensions` that occur in the file at `index`, by their lower case, each with the paths that
-/// it ends, as far as they can be told from what is before them. What is unpacked for it counts against the one limit of
-/// the model.
+/// Finds the names with one of `extensions` in the file at `index`; returns them in lower case, each with the paths
+/// that end in it, as far as these are recognised. Unpacking counts against the limit of the whole model.
 ///
 /// # Errors
 /// `io`, `too_large`, `cancelled`
@@ -149,11 +181,10 @@ pub fn named_files(
     index: usize,
     extensions: &[&str],
 ) -> Result<HashMap<String, Paths>, ConversionError> {
-    let reading = |error: io::Error| ConversionError::io("read the model", &error);
     let cancel = files.context().cancel.clone();
     let Some(path) = files.path(index) else { return Ok(HashMap::new()) };
     let limit = *files.unpacking_left();
-    let mut reader = blend::open(&path, limit, &cancel).map_err(reading)?;
+    let mut reader = blend::open(&path, limit, &cancel).map_err(unreadable)?;
     let mut words = Words {
         extensions,
         folders: Vec::new(),
@@ -165,7 +196,7 @@ pub fn named_files(
     let mut chunk = vec![0; 1 << 16];
     let mut unpacked = 0;
     while words.named.len() < MAX_NAMES {
-        let count = reader.read(&mut chunk).map_err(reading)?;
+        let count = reader.read(&mut chunk).map_err(unreadable)?;
         if count == 0 {
             break;
         }
@@ -173,7 +204,7 @@ pub fn named_files(
         for byte in chunk.iter().take(count) {
             words.add(*byte);
         }
-        files.count_looks(std::mem::take(&mut words.noted))?;
+        files.count_steps(std::mem::take(&mut words.noted))?;
     }
     words.note();
     cancel.check()?;
@@ -183,18 +214,19 @@ pub fn named_files(
     Ok(words.named)
 }
 
-/// Paths that end in one name, with `/` between their parts and none at the beginning.
+/// Paths that end in one name, with `/` between their parts but not at the beginning.
 pub type Paths = BTreeSet<String>;
 
-/// The word that is being read, and what was found.
+/// Collects names from bytes that come one by one.
 struct Words<'a> {
     extensions: &'a [&'a str],
-    /// What is before the name, a `/` behind each part.
+    /// The folders before the name, each with a `/` at its end.
     folders: Vec<u8>,
     name: Vec<u8>,
     named: HashMap<String, Paths>,
+    /// Number of paths in `named`.
     paths: usize,
-    /// How often a name was found since it was counted last.
+    /// Number of names that were found since `count_steps`.
     noted: usize,
 }
 
@@ -212,7 +244,7 @@ impl Words<'_> {
         }
     }
 
-    /// What was a name is a folder.
+    /// Adds the name to the folders.
     fn descend(&mut self) {
         if self.name.len() > MAX_NAME {
             self.folders.clear();
@@ -227,7 +259,7 @@ impl Words<'_> {
         }
     }
 
-    /// Keeps the name when it is one; what follows the extension is not part of it.
+    /// Keeps the name up to its extension, if it has one of those looked for.
     fn note(&mut self) {
         let bytes = self.name.as_slice();
         if bytes.len() > MAX_NAME || bytes.len() < 3 {
@@ -237,7 +269,7 @@ impl Words<'_> {
         for (dot, _) in dots.rev().take(MAX_DOTS) {
             let rest = bytes.get(dot + 1..).unwrap_or_default();
             let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-            // Binary strings may be followed by a byte that looks like a letter.
+            // The byte after a binary string may look like a letter.
             for extension in self.extensions {
                 let fits = length == extension.len() || length == extension.len() + 1;
                 if fits

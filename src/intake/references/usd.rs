@@ -1,4 +1,4 @@
-//! USD: the asset paths of text, `@…@`, and what looks like one among the words of a binary layer.
+//! Resolves the asset paths of USD: `@…@` in text, and words of a binary layer that look like paths.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -11,11 +11,12 @@ use super::{Findings, beginning, relative, rewrite, scan, usdc};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::fs::names;
 use crate::intake::model_files::{Files, Resolved};
+use crate::intake::source::unreadable;
 
-/// Longest asset path that is looked at, in bytes.
+/// Longest asset path that is resolved, in bytes.
 const MAX_PATH: usize = 4096;
 
-/// Most different asset paths of a layer.
+/// Most different asset paths of a layer that are resolved.
 const MAX_PATHS: usize = 20_000;
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
@@ -27,12 +28,11 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
         let found = if beginning(files, layer)?.trim_ascii_start().starts_with(b"#usda") {
             resolve_layer(files, layer, findings)?
         } else {
-            let reading = |error| ConversionError::io("read the model", &error);
-            let section = usdc::find(&files.path(layer).unwrap_or_default()).map_err(reading)?;
+            let section = usdc::find(&files.path(layer).unwrap_or_default()).map_err(unreadable)?;
             let memory = section.as_ref().map_or(0, usdc::Section::memory);
             let _reserved = files.context().reserve(memory)?;
             let limit = files.unpacking_left();
-            let words = section.map_or(Ok(None), |section| section.words(limit)).map_err(reading)?;
+            let words = section.map_or(Ok(None), |section| section.words(limit)).map_err(unreadable)?;
             let Some(words) = words else {
                 scan::resolve(files, layer, false, findings)?;
                 continue;
@@ -44,8 +44,8 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     Ok(())
 }
 
-/// Takes the files that the words of a binary layer name; answers with the layers among them. A word may be anything, so
-/// none is an error; and a layer is left as it is, so that a file counts where it is named.
+/// Takes the files that words of a binary layer name; returns the layers among them. A word may be anything, so a
+/// missing file is not an error. The layer is not rewritten; files are linked to the paths that it names.
 fn resolve_words(
     files: &mut Files,
     index: usize,
@@ -67,7 +67,7 @@ fn resolve_words(
         match files.resolve(index, &name)? {
             Resolved::Found(found) => {
                 files.take(found)?;
-                scan::put_where_named(files, index, &name, found)?;
+                scan::link_to_name(files, index, &name, found)?;
                 there.insert(names::base_name(&name).to_lowercase());
                 if is_layer {
                     layers.push(found);
@@ -77,7 +77,7 @@ fn resolve_words(
             Resolved::Missing | Resolved::Outside => missing.push(name),
         }
     }
-    // Materials and images are often called like their files.
+    // Materials and images often have the names of their files.
     missing.retain(|name| !there.contains(&names::base_name(name).to_lowercase()));
     for name in &missing {
         findings.missing_texture(name);
@@ -85,7 +85,7 @@ fn resolve_words(
     Ok(layers)
 }
 
-/// Resolves the paths of one text layer; answers with the layers it refers to.
+/// Resolves the paths of a text layer; returns the layers that it refers to.
 fn resolve_layer(
     files: &mut Files,
     index: usize,
@@ -96,14 +96,14 @@ fn resolve_layer(
     source
         .and_then(|file| {
             let source = files.context().cancel.reader(file);
-            for_each_path(&mut BufReader::with_capacity(1 << 16, source), |part| {
-                if let Part::Path(path) = part {
+            for_each_token(&mut BufReader::with_capacity(1 << 16, source), |part| {
+                if let Token::Path(path) = part {
                     paths.note(path);
                 }
                 Ok(())
             })
         })
-        .map_err(|error| ConversionError::io("read the model", &error))?;
+        .map_err(unreadable)?;
     let mut layers = Vec::new();
     let changed = paths.resolve(files, |files, path| {
         let (new, layer) = resolve_path(files, index, &names::decode(path), findings)?;
@@ -112,16 +112,16 @@ fn resolve_layer(
     })?;
     if changed {
         rewrite(files, index, |reader, writer| {
-            for_each_path(reader, |part| match part {
-                Part::Text(text) => writer.write_all(text),
-                Part::Path(path) => paths.write(path, path, writer),
+            for_each_token(reader, |part| match part {
+                Token::Text(text) => writer.write_all(text),
+                Token::Path(path) => paths.write(path, path, writer),
             })
         })?;
     }
     Ok(layers)
 }
 
-/// The path to write instead, and the layer it means, if it means one.
+/// Resolves a path; returns its replacement, if it changes, and the layer that it means, if it means one.
 fn resolve_path(
     files: &mut Files,
     index: usize,
@@ -141,7 +141,7 @@ fn resolve_path(
             files.take(found)?;
             let there = relative(files, index, found);
             let same = outer.strip_prefix("./").unwrap_or(outer) == there;
-            // A bare name is searched in places of its own; with `./` it is the file beside the layer.
+            // USD searches a bare name elsewhere; with `./` it is the file beside the layer.
             let prefix = if there.starts_with("../") { "" } else { "./" };
             let new = (!same).then(|| format!("{prefix}{there}{inner}"));
             Ok((new, is_layer.then_some(found)))
@@ -168,108 +168,116 @@ fn resolve_path(
     }
 }
 
-enum Part<'a> {
-    /// Anything, the delimiters of paths included.
+/// A piece of a text layer.
+enum Token<'a> {
+    /// Anything else, the delimiters of paths included.
     Text(&'a [u8]),
-    /// What stands between the delimiters.
+    /// A path without its delimiters.
     Path(&'a [u8]),
 }
 
-#[derive(Clone, Copy, PartialEq)]
+/// Calls `each` with the tokens of a text layer in turn; together they are its bytes.
+fn for_each_token(
+    reader: &mut impl BufRead,
+    mut each: impl FnMut(Token<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut lexer = Lexer::default();
+    loop {
+        let block = reader.fill_buf()?;
+        let count = block.len();
+        if count == 0 {
+            return each(Token::Text(&lexer.pending));
+        }
+        for &byte in block {
+            lexer.add(byte, &mut each)?;
+        }
+        reader.consume(count);
+    }
+}
+
+/// What the next byte of a text layer belongs to.
+#[derive(Clone, Copy, Default)]
 enum State {
+    #[default]
     Plain,
     Comment,
-    /// After one or two quotation or path marks: the next byte tells one mark, none within two, or three apart.
+    /// After `count` equal delimiters: one or three begin a string or path, two are an empty one.
     Opening {
-        mark: u8,
+        delimiter: u8,
+        count: usize,
+    },
+    /// In a string or path that ends with `count` delimiters; the last `seen` bytes were delimiters.
+    Inside {
+        delimiter: u8,
+        count: usize,
         seen: usize,
-    },
-    /// In a string that ends with as many of the quotation mark.
-    Text {
-        quote: u8,
-        count: usize,
         escaped: bool,
-    },
-    Path {
-        count: usize,
     },
 }
 
-/// Calls `each` with the parts of a text layer in turn; together they are its bytes.
-fn for_each_path(
-    reader: &mut impl BufRead,
-    mut each: impl FnMut(Part<'_>) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut state = State::Plain;
-    let mut pending: Vec<u8> = Vec::new();
-    let mut chunk = vec![0; 1 << 16];
-    // How many of the mark that would close a string or path were just seen.
-    let mut closing = 0;
-    loop {
-        let count = reader.read(&mut chunk)?;
-        if count == 0 {
-            return each(Part::Text(&pending));
-        }
-        for &byte in chunk.iter().take(count) {
-            if let State::Opening { mark, seen } = state {
-                if byte == mark && seen == 1 {
-                    pending.push(byte);
-                    state = State::Opening { mark, seen: 2 };
-                    continue;
-                }
-                let count = if byte == mark { 3 } else { 1 };
-                if count == 3 {
-                    pending.push(byte);
-                }
-                state = match (mark, seen, count) {
-                    (_, 2, 1) => State::Plain,
-                    (b'@', ..) => {
-                        each(Part::Text(&pending))?;
-                        pending.clear();
-                        State::Path { count }
-                    }
-                    _ => State::Text { quote: mark, count, escaped: false },
-                };
-                closing = 0;
-                if count == 3 {
-                    continue;
-                }
-            }
-            pending.push(byte);
-            state = match state {
-                State::Plain => match byte {
-                    b'#' => State::Comment,
-                    b'"' | b'\'' | b'@' => State::Opening { mark: byte, seen: 1 },
-                    _ => State::Plain,
-                },
-                // A string that is not closed ends with its line all the same.
-                State::Comment | State::Text { count: 1, .. } if byte == b'\n' => State::Plain,
-                State::Text { quote, count, escaped } => {
-                    closing = if byte == quote && !escaped { closing + 1 } else { 0 };
-                    let escaped = byte == b'\\' && !escaped;
-                    if closing == count { State::Plain } else { State::Text { quote, count, escaped } }
-                }
-                State::Path { count } => {
-                    closing = if byte == b'@' { closing + 1 } else { 0 };
-                    if closing == count {
-                        let (path, end) = pending.split_at_checked(pending.len() - count).unwrap_or_default();
-                        each(Part::Path(path))?;
-                        each(Part::Text(end))?;
-                        pending.clear();
-                        State::Plain
-                    } else if pending.len() > MAX_PATH {
-                        State::Plain
-                    } else {
-                        State::Path { count }
-                    }
-                }
-                other => other,
+/// Tells paths from strings and comments, byte by byte; it holds one path at most.
+#[derive(Default)]
+struct Lexer {
+    state: State,
+    /// Bytes that no token has passed on yet.
+    pending: Vec<u8>,
+}
+
+impl Lexer {
+    fn add(&mut self, byte: u8, each: &mut impl FnMut(Token<'_>) -> io::Result<()>) -> io::Result<()> {
+        if let State::Opening { delimiter, count } = self.state
+            && (byte != delimiter || count == 2)
+        {
+            self.state = match count + usize::from(byte == delimiter) {
+                2 => State::Plain,
+                count => State::Inside { delimiter, count, seen: 0, escaped: false },
             };
-            if pending.len() > MAX_PATH && !matches!(state, State::Path { .. }) {
-                each(Part::Text(&pending))?;
-                pending.clear();
+            if byte == delimiter {
+                self.pending.push(byte);
+            }
+            if delimiter == b'@' && matches!(self.state, State::Inside { .. }) {
+                self.pass_on(each)?;
+            }
+            if byte == delimiter {
+                return Ok(());
             }
         }
+        self.pending.push(byte);
+        self.state = match (self.state, byte) {
+            (State::Plain, b'#') => State::Comment,
+            (State::Plain, b'"' | b'\'' | b'@') => State::Opening { delimiter: byte, count: 1 },
+            (State::Opening { delimiter, count }, _) => State::Opening { delimiter, count: count + 1 },
+            // The end of a line also ends a string that is not closed.
+            (State::Comment | State::Inside { delimiter: b'"' | b'\'', count: 1, .. }, b'\n') => State::Plain,
+            (State::Inside { delimiter, count, seen, escaped }, _) => {
+                let seen = if byte == delimiter && !escaped { seen + 1 } else { 0 };
+                let is_path = delimiter == b'@';
+                if seen == count {
+                    if is_path {
+                        let (path, end) =
+                            self.pending.split_at_checked(self.pending.len() - count).unwrap_or_default();
+                        each(Token::Path(path))?;
+                        each(Token::Text(end))?;
+                        self.pending.clear();
+                    }
+                    State::Plain
+                } else if is_path && self.pending.len() > MAX_PATH {
+                    State::Plain
+                } else {
+                    // Paths have no escapes.
+                    State::Inside { delimiter, count, seen, escaped: !is_path && byte == b'\\' && !escaped }
+                }
+            }
+            (state, _) => state,
+        };
+        let in_path = matches!(self.state, State::Inside { delimiter: b'@', .. });
+        if self.pending.len() > MAX_PATH && !in_path { self.pass_on(each) } else { Ok(()) }
+    }
+
+    fn pass_on(&mut self, each: &mut impl FnMut(Token<'_>) -> io::Result<()>) -> io::Result<()> {
+        each(Token::Text(&self.pending))?;
+        self.pending.clear();
+        Ok(())
     }
 }
 
@@ -286,10 +294,10 @@ def "x" { string s = 'it\'s @x@' string e = "" asset n = @@ asset t = @t.png@ }
 """ @deep@ "quoted" """ asset u = @u.png@
 asset open = @never closed"#;
         let (mut paths, mut all) = (Vec::new(), Vec::new());
-        for_each_path(&mut BufReader::with_capacity(7, text.as_slice()), |part| {
+        for_each_token(&mut BufReader::with_capacity(7, text.as_slice()), |part| {
             match part {
-                Part::Text(text) => all.extend_from_slice(text),
-                Part::Path(path) => {
+                Token::Text(text) => all.extend_from_slice(text),
+                Token::Path(path) => {
                     paths.push(String::from_utf8(path.to_vec()).unwrap());
                     all.extend_from_slice(path);
                 }

@@ -1,4 +1,4 @@
-//! The words of a binary USD layer ("crate"): names, types, and the paths of other files among them.
+//! Reads the words of a binary USD layer ("crate"): names, types, and paths of other files.
 //!
 //! ```text
 //! "PXR-USDC"  version: 8 bytes  offset of the contents: i64  …
@@ -7,7 +7,8 @@
 //!             less than 2 GB), LZ4
 //! ```
 //!
-//! Everything is little-endian. Layers older than version 0.4 (2016) do not compress their words.
+//! Everything is little-endian. Layers older than version 0.4 (2016) do not compress their words. The reader is our own
+//! so that it allocates no more than its limits.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -18,32 +19,29 @@ const MAGIC: &[u8] = b"PXR-USDC";
 /// The first version with compressed words.
 const COMPRESSED_SINCE: (u8, u8) = (0, 4);
 
-/// A layer has a handful.
+/// Most sections of a layer; real ones have a handful.
 const MAX_SECTIONS: u64 = 64;
 
-/// LZ4 makes no more bytes of one.
+/// Largest number of bytes that LZ4 unpacks from one.
 const MAX_RATIO: u64 = 255;
 
-/// Bytes of all words, compressed or not; those of large scenes are a few MiB. So few are always in one block.
+/// Most bytes of all words, compressed or not; large scenes have a few MiB. LZ4 puts so little into one block.
 const MAX_WORDS: u64 = 64 << 20;
 
-/// Where the words of a layer are, and how many bytes they have.
+/// The section of a layer that holds its words.
 #[derive(Debug)]
 pub struct Section {
     file: File,
     start: u64,
-    /// Bytes of it in the file.
+    /// Its length in the file, in bytes.
     packed: u64,
-    /// Bytes of the words in it.
+    /// Length of the words when unpacked, in bytes.
     unpacked: u64,
 }
 
-/// Finds the words of the layer at `path`. `None`: it is none of this kind, or cannot be right.
-///
-/// # Errors
-/// What the file system says.
+/// Finds the words of the layer at `path`; `None` if it is not such a layer or is damaged.
 pub fn find(path: &Path) -> io::Result<Option<Section>> {
-    sound(section(File::open(path)?))
+    none_if_damaged(section(File::open(path)?))
 }
 
 impl Section {
@@ -52,11 +50,8 @@ impl Section {
         self.packed + 3 * self.unpacked
     }
 
-    /// The words, a zero byte behind each: not one by one, since millions of short ones would take many times their own
-    /// room. `None`: they cannot be right, or are more than the `limit` bytes that are left, which are then less.
-    ///
-    /// # Errors
-    /// What the file system says.
+    /// Reads the words, each with a zero byte at its end; a list of millions of short words would take much more
+    /// memory. `None` if they are damaged or longer than `limit`, which is reduced by their length.
     pub fn words(mut self, limit: &mut u64) -> io::Result<Option<Vec<u8>>> {
         let Some(left) = limit.checked_sub(self.unpacked) else { return Ok(None) };
         *limit = left;
@@ -66,12 +61,12 @@ impl Section {
             self.file.read_exact(&mut section)?;
             Ok(decompress(&section, self.unpacked as usize))
         };
-        sound(read())
+        none_if_damaged(read())
     }
 }
 
-/// `None` for a file that ends before it should, or leads to where no file can be.
-fn sound<T>(read: io::Result<Option<T>>) -> io::Result<Option<T>> {
+/// Turns the error of a file that ends early, or of an impossible offset, into `None`.
+fn none_if_damaged<T>(read: io::Result<Option<T>>) -> io::Result<Option<T>> {
     match read {
         Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput) => {
             Ok(None)

@@ -248,7 +248,7 @@ fn every_flaw_has_its_sentence() {
         ("a.gltf", b"{}", ErrorCode::ImportFailed, "does not say its glTF version"),
         ("a.gltf", b"\xff\xfe", ErrorCode::ImportFailed, "UTF-8"),
         ("a.glb", &old, ErrorCode::ImportFailed, "the file is glTF 1.0; only glTF 2.0 can be read"),
-        ("a.glb", &whole[..whole.len() - 3], ErrorCode::ImportFailed, "truncated"),
+        ("a.glb", &whole[..whole.len() - 3], ErrorCode::ImportFailed, "ends early"),
         ("a.glb", &short, ErrorCode::ImportFailed, "buffer 0 is truncated: 4 of 99 bytes are there"),
         ("a.gltf", &one_buffer("b.bin"), ErrorCode::MissingFiles, "\"b.bin\""),
         ("a.gltf", &one_buffer("data:x/y;base64,!!!!"), ErrorCode::ImportFailed, "truncated"),

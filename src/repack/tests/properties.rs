@@ -184,7 +184,7 @@ proptest! {
         let json = format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":{},"uri":"data:;base64,{text}"}}]}}"#, content.len());
         let folder = super::folder_with(&[("m.gltf", json.as_bytes())]);
         let source = Asset::open(&folder.path().join("m.gltf"), &Context::default()).unwrap();
-        let root = Members::of(source.json.text()).unwrap();
+        let root = Members::parse(source.json.text()).unwrap();
         let stretch = source.buffer(0, &root.objects("buffers").unwrap()[0]).unwrap().unwrap();
         let mut read = Vec::new();
         std::io::Read::read_to_end(&mut stretch.open(from, length).unwrap(), &mut read).unwrap();

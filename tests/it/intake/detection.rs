@@ -3,7 +3,7 @@ use std::io::{Cursor, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use meshgate::domain::{ErrorCode, Format};
-use meshgate::intake::detect::{Content, detect, lie};
+use meshgate::intake::detect::{Content, detect, name_mismatch};
 use proptest::prelude::*;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
@@ -89,8 +89,8 @@ fn a_name_that_lies_is_a_warning() {
     assert_eq!(model.warnings, ["the name says fbx but the content is glb"]);
     assert_eq!(model.main.to_str(), Some("figure.glb"));
     assert_eq!(model.name, "figure");
-    assert_eq!(lie(Content::Model(Format::Usd), "a.usd"), None);
-    assert_eq!(lie(Content::Model(Format::Obj), "a.txt"), None);
+    assert_eq!(name_mismatch(Content::Model(Format::Usd), "a.usd"), None);
+    assert_eq!(name_mismatch(Content::Model(Format::Obj), "a.txt"), None);
 }
 
 #[test]
