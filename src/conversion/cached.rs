@@ -28,7 +28,8 @@ use super::service::KILLED_WITHIN;
 use super::{Outcome, Reports, late};
 use crate::cache::{self, Entry, Flights, Index, Lease};
 use crate::domain::{ConversionError, ErrorCode, Report};
-use crate::storage::{Document, Fetched, Hash, Storage};
+use crate::fs::blob::Blob;
+use crate::storage::{Document, Hash, Storage};
 
 /// Results that are on their way to the store at a time: each keeps its conversion's folder. Further ones are not stored.
 const STORING: usize = 32;
@@ -366,8 +367,11 @@ impl Answers {
         let storage = &self.0.storage;
         let cached = self.0.index.as_ref().zip(identity);
         // What is referred to comes first.
-        if cached.is_some() && storage.put_blob(made.source(), &made.about.hash).await.is_err() {
-            return;
+        if cached.is_some() {
+            let Ok(content) = made.content().await else { return };
+            if storage.put_blob(content, &made.about.hash).await.is_err() {
+                return;
+            }
         }
         let result = cached.is_some().then(|| made.about.clone());
         let record = Record { report: made.outcome.report.clone(), owner: made.owner.clone(), result };
@@ -381,7 +385,7 @@ impl Answers {
     }
 
     /// A result that the store should have, checked. `None`: it has not, and it is not known any more.
-    pub async fn open(&self, identity: Hash, about: &cache::Result) -> Option<Fetched> {
+    pub async fn open(&self, identity: Hash, about: &cache::Result) -> Option<Blob> {
         let found = self.0.storage.fetch(&about.hash, about.bytes, &self.0.spool).await;
         if let (Ok(None), Some(index)) = (&found, &self.0.index) {
             index.remove(identity).await;

@@ -1,5 +1,4 @@
-//! What variables of a cloud may hold. The library takes them as they are: some it refuses only when it is used, and
-//! then it panics.
+//! Checks of the values of a cloud's variables. The library accepts them as they are, and panics at some when it is used.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,16 +11,16 @@ use url::Url;
 
 use crate::config::CloudOptions;
 
-/// What a variable is for, as far as that is checked here.
+/// The kind of value that a variable holds, as far as it is checked here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A server.
+    /// The URL of a server.
     Endpoint,
     /// A part of a server's name, and of a header.
     Region,
-    /// A part of a header; it may be secret.
+    /// A part of a header, possibly secret.
     Key,
-    /// The name of a file that is read at once.
+    /// The name of a file that the library reads when it is opened.
     File,
     Other,
 }
@@ -55,10 +54,10 @@ pub fn of_azure(key: AzureConfigKey) -> Kind {
     }
 }
 
-/// Looks at every variable that the library knows.
+/// Checks every variable that the library knows.
 ///
 /// # Errors
-/// What is wrong with the first one that is, in one sentence without its value.
+/// What is wrong with the first wrong one, in one sentence without its value.
 pub fn check<K: FromStr>(options: &CloudOptions, kind: fn(K) -> Kind) -> Result<(), String> {
     for (name, value) in &options.0 {
         let Ok(key) = name.to_ascii_lowercase().parse() else { continue };
@@ -83,7 +82,7 @@ pub fn check<K: FromStr>(options: &CloudOptions, kind: fn(K) -> Kind) -> Result<
     Ok(())
 }
 
-/// Stricter than what parses URLs, which takes spaces away, and so is the library's parser of addresses.
+/// Stricter than the URL parser, which removes spaces, because the library's own parser is strict, too.
 fn is_endpoint(text: &str) -> bool {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or_default();
     let known = |letter: char| letter.is_ascii_alphanumeric() || "-._~:/[]".contains(letter);

@@ -19,7 +19,8 @@ use crate::conversion::{
 };
 use crate::domain::{Client, ConversionError, Format, Report};
 use crate::executor::workdir::ConversionFolder;
-use crate::storage::{self, Fetched, Storage};
+use crate::fs::blob::Blob;
+use crate::storage::{self, Storage};
 
 /// How long the end of a run may take for sweeping the store: nobody waits for it with pleasure.
 const SWEEPING: Duration = Duration::from_secs(3);
@@ -132,22 +133,22 @@ async fn kept(
 }
 
 /// Makes files of what was kept, in the conversion's own folder; a zip that nobody asked for is taken apart.
-fn write(mut content: Fetched, about: &cache::Result, folder: &ConversionFolder) -> io::Result<Vec<PathBuf>> {
+fn write(mut content: Blob, about: &cache::Result, folder: &ConversionFolder) -> io::Result<Vec<PathBuf>> {
     let out = folder.output();
     fs::create_dir_all(&out)?;
     let Some(main) = &about.main else {
         let path = out.join(about.file_name());
         let mut file = File::create(&path)?;
         match &mut content {
-            Fetched::Small(content) => io::copy(&mut &content[..], &mut file)?,
-            Fetched::File(content, _) => io::copy(content, &mut file)?,
+            Blob::Memory(content) => io::copy(&mut &content[..], &mut file)?,
+            Blob::File(content, _) => io::copy(content, &mut file)?,
         };
         return Ok(vec![path]);
     };
     let main = Path::new(&**main);
     match content {
-        Fetched::Small(content) => extract(io::Cursor::new(content), main, about.format, &out),
-        Fetched::File(content, _) => extract(content, main, about.format, &out),
+        Blob::Memory(content) => extract(io::Cursor::new(content), main, about.format, &out),
+        Blob::File(content, _) => extract(content, main, about.format, &out),
     }
 }
 
