@@ -80,22 +80,21 @@ impl Bucket {
     }
 
     /// Uploads a blob. Nobody sees it before it is complete, so that no sweep can remove it on its way.
-    async fn upload(&self, location: &Location, content: Blob) -> Result<Stored, Error> {
+    async fn upload(&self, location: &Location, mut content: Blob) -> Result<Stored, Error> {
         let length = content.length();
         if length > WORTH_ASKING && self.has_young(location, length).await? {
             return Ok(Stored::Present);
         }
-        let mut parts = Parts::new(content);
         if length <= PART as u64 {
-            let content = parts.next().await?.unwrap_or_default();
+            let content = next_part(&mut content).await?;
             let put = self.store.put(location, content.into()).await;
             return put.map(|_| Stored::New).map_err(|error| self.failed(&error));
         }
         let upload = self.store.put_multipart(location).await.map_err(|error| self.failed(&error))?;
         let mut writer = WriteMultipart::new_with_chunk_size(upload, PART);
         let sent = async {
-            while let Some(part) = parts.next().await? {
-                writer.put(part);
+            while content.length() > 0 {
+                writer.put(next_part(&mut content).await?);
                 writer.wait_for_capacity(PARTS_AT_ONCE).await.map_err(|error| self.failed(&error))?;
             }
             Ok(())
@@ -268,41 +267,20 @@ impl Backend for Bucket {
     }
 }
 
-/// The parts of a blob that is uploaded.
-enum Parts {
-    Memory(Bytes),
-    /// The file and how many bytes are left.
-    File(Arc<File>, u64),
-}
-
-impl Parts {
-    fn new(content: Blob) -> Self {
-        match content {
-            Blob::Memory(content) => Self::Memory(content),
-            Blob::File(file, length) => Self::File(Arc::new(file), length),
-        }
-    }
-
-    /// Returns the next part; `None` at the end.
-    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        let part = match self {
-            Self::Memory(rest) => rest.split_to(rest.len().min(PART)),
-            Self::File(file, left) => {
-                let length = (*left).min(PART as u64);
-                *left -= length;
-                read(Arc::clone(file), length as usize).await?
-            }
-        };
-        Ok(Some(part).filter(|part| !part.is_empty()))
-    }
-}
-
-/// Reads the next bytes of a file; fails if it has become shorter.
-async fn read(file: Arc<File>, length: usize) -> Result<Bytes, Error> {
+/// Takes the next part from a blob; fails if its file has become shorter.
+async fn next_part(content: &mut Blob) -> Result<Bytes, Error> {
+    let (file, left) = match content {
+        Blob::Memory(rest) => return Ok(rest.split_to(rest.len().min(PART))),
+        Blob::File(file, left) => (file, left),
+    };
+    let length = (*left).min(PART as u64);
+    *left -= length;
+    // The clone has the same position.
+    let file = file.try_clone();
     let read = move || -> io::Result<Bytes> {
-        let mut content = vec![0; length];
-        (&*file).read_exact(&mut content)?;
-        Ok(content.into())
+        let mut part = vec![0; length as usize];
+        file?.read_exact(&mut part)?;
+        Ok(part.into())
     };
     let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::from);
     read.flatten().map_err(|error| Error::not_of_store("read the result", &error))

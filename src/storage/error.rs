@@ -111,17 +111,12 @@ impl Error {
         if is_denied || code.is_some_and(|code| DENIED.contains(&code)) {
             return new(Trouble::Denied, "refuses the credentials");
         }
-        let mut cause: &(dyn StdError + 'static) = error;
-        loop {
+        for cause in causes(error) {
             if let Some(http) = cause.downcast_ref::<HttpError>() {
                 return Self::of_http(store, http);
             }
             if let Some(io) = cause.downcast_ref::<io::Error>() {
                 return Self::io(store, io);
-            }
-            match cause.source() {
-                Some(source) => cause = source,
-                None => break,
             }
         }
         match code {
@@ -132,16 +127,21 @@ impl Error {
     }
 
     fn of_http(store: &str, error: &HttpError) -> Self {
-        let mut last: &(dyn StdError + 'static) = error;
-        while let Some(source) = last.source() {
-            last = source;
-        }
         let detail = match error.kind() {
             HttpErrorKind::Timeout => format!("{store} does not answer in time"),
-            _ => format!("{store} cannot be reached: {last}"),
+            _ => format!("{store} cannot be reached: {}", innermost(error)),
         };
         Self { trouble: Trouble::Unreachable, detail }
     }
+}
+
+/// Returns the error and all its causes, the innermost last.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+pub fn innermost<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    causes(error).last().unwrap_or(error)
 }
 
 /// Whether an error means only that an object is absent. S3 answers the same status for a missing bucket.

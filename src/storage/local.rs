@@ -46,10 +46,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// Does not touch the folder yet.
-    ///
-    /// # Errors
-    /// What is wrong with the path, in one sentence.
+    /// Opens the folder without touching it. The error is one sentence.
     pub fn open(path: &Path) -> Result<Self, String> {
         let name = path.display().to_string();
         let wrong = |why: &dyn std::fmt::Display| format!("the store cannot be in {name}: {why}");

@@ -1,6 +1,7 @@
 //! Opens the backend that the settings name.
 
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use url::Url;
 
 use super::backend::Backend;
 use super::bucket::Bucket;
-use super::cloud_options;
+use super::cloud_options::{self, Kind, of_azure, of_gcs, of_s3};
+use super::error::innermost;
 use super::local::Local;
 use crate::config::{self, CloudOptions};
 
@@ -30,10 +32,8 @@ const TIMEOUTS: [(ClientConfigKey, &str); 3] = [
 const RETRIES: usize = 3;
 const RETRY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Opens the backend of the settings, or a folder `default` where they name none. Sends no request yet.
-///
-/// # Errors
-/// What is wrong with the settings, in one sentence.
+/// Opens the backend of the settings, or a folder `default` where they name none. Sends no request yet. The
+/// error says in one sentence what is wrong with the settings.
 pub fn open(config: &config::Storage, default: &Path) -> Result<Box<dyn Backend>, String> {
     Ok(match &config.place {
         None => Box::new(Local::open(default)?),
@@ -45,23 +45,25 @@ pub fn open(config: &config::Storage, default: &Path) -> Result<Box<dyn Backend>
 fn bucket(url: &Url, options: &CloudOptions, ttl: Duration) -> Result<Bucket, String> {
     let name = url.as_str().trim_end_matches('/').to_owned();
     // Builders refuse only switches, times and names, so that their errors quote no secret.
-    let wrong = |error: object_store::Error| format!("{name}: {}", innermost(&error));
+    let wrong = |error: object_store::Error| format!("{name}: {}", reason(&error));
     let (scheme, base) = ObjectStoreScheme::parse(url).map_err(|error| wrong(error.into()))?;
     let (store, signer): (Arc<dyn ObjectStore>, Arc<dyn Signer>) = match scheme {
         ObjectStoreScheme::AmazonS3 => as_both(s3(url, options)?.build().map_err(wrong)?),
         ObjectStoreScheme::GoogleCloudStorage => {
-            cloud_options::check(options, cloud_options::of_gcs)?;
-            let builder = GoogleCloudStorageBuilder::new().with_retry(retries());
-            let builder = configured(options, GoogleConfigKey::Client)
-                .fold(builder, |builder, (key, value)| builder.with_config(key, value));
-            as_both(builder.with_url(url.as_str()).build().map_err(wrong)?)
+            let builder = GoogleCloudStorageBuilder::new().with_retry(retries()).with_url(url.as_str());
+            let with = GoogleCloudStorageBuilder::with_config;
+            as_both(
+                configure(builder, options, of_gcs, GoogleConfigKey::Client, with)?.build().map_err(wrong)?,
+            )
         }
         ObjectStoreScheme::MicrosoftAzure => {
-            cloud_options::check(options, cloud_options::of_azure)?;
-            let builder = MicrosoftAzureBuilder::new().with_retry(retries());
-            let builder = configured(options, AzureConfigKey::Client)
-                .fold(builder, |builder, (key, value)| builder.with_config(key, value));
-            as_both(builder.with_url(url.as_str()).build().map_err(wrong)?)
+            let builder = MicrosoftAzureBuilder::new().with_retry(retries()).with_url(url.as_str());
+            let with = MicrosoftAzureBuilder::with_config;
+            as_both(
+                configure(builder, options, of_azure, AzureConfigKey::Client, with)?
+                    .build()
+                    .map_err(wrong)?,
+            )
         }
         // The configuration accepts no other scheme.
         _ => return Err(format!("{name} is no store")),
@@ -70,11 +72,9 @@ fn bucket(url: &Url, options: &CloudOptions, ttl: Duration) -> Result<Bucket, St
 }
 
 fn s3(url: &Url, options: &CloudOptions) -> Result<AmazonS3Builder, String> {
-    cloud_options::check(options, cloud_options::of_s3)?;
-    let builder = AmazonS3Builder::new().with_retry(retries());
-    let builder = configured(options, AmazonS3ConfigKey::Client)
-        .fold(builder, |builder, (key, value)| builder.with_config(key, value))
-        .with_url(url.as_str());
+    let builder = AmazonS3Builder::new().with_retry(retries()).with_url(url.as_str());
+    let with = AmazonS3Builder::with_config;
+    let builder = configure(builder, options, of_s3, AmazonS3ConfigKey::Client, with)?;
     // The library refuses this only when it is used, with an error that helps nobody.
     let value = |key| builder.get_config_value(&key).unwrap_or_default();
     let endpoints = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint].map(value);
@@ -87,16 +87,19 @@ fn s3(url: &Url, options: &CloudOptions) -> Result<AmazonS3Builder, String> {
     Ok(builder)
 }
 
-/// Returns our own options, followed by those of the environment that the library knows.
-fn configured<K: std::str::FromStr>(
+/// Sets our own options and then those of the environment that the library knows, after checking these.
+fn configure<B, K: FromStr>(
+    builder: B,
     options: &CloudOptions,
+    kind: fn(K) -> Kind,
     of_client: fn(ClientConfigKey) -> K,
-) -> impl Iterator<Item = (K, String)> {
-    let own = TIMEOUTS.into_iter().map(move |(key, value)| (of_client(key), value.to_owned()));
-    let foreign = options.0.iter();
-    let known =
-        foreign.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.clone())));
-    own.chain(known)
+    with: fn(B, K, String) -> B,
+) -> Result<B, String> {
+    cloud_options::check(options, kind)?;
+    let own = TIMEOUTS.into_iter().map(|(key, value)| (of_client(key), value));
+    let known = options.0.iter();
+    let known = known.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, &**value)));
+    Ok(own.chain(known).fold(builder, |builder, (key, value)| with(builder, key, value.to_owned())))
 }
 
 fn retries() -> RetryConfig {
@@ -109,20 +112,17 @@ fn as_both<S: ObjectStore + Signer>(store: S) -> (Arc<dyn ObjectStore>, Arc<dyn 
 }
 
 /// Returns the text of the innermost cause, without the library's "Generic S3 error: ".
-fn innermost(error: &object_store::Error) -> String {
-    let mut last: &dyn std::error::Error = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    // The text of this error may quote the credentials.
-    if let Some(json) = last.downcast_ref::<serde_json::Error>() {
-        return format!(
+fn reason(error: &object_store::Error) -> String {
+    let innermost = innermost(error);
+    match innermost.downcast_ref::<serde_json::Error>() {
+        // The text of this error may quote the credentials.
+        Some(json) => format!(
             "the credentials are not as Google writes them (line {}, column {})",
             json.line(),
             json.column()
-        );
+        ),
+        None => innermost.to_string(),
     }
-    last.to_string()
 }
 
 #[cfg(test)]
