@@ -1,4 +1,4 @@
-//! The trait of what holds the objects: a folder or a bucket.
+//! The trait that a folder and a bucket implement to hold the objects.
 
 use std::future::Future;
 use std::io;
@@ -20,7 +20,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Up to this many bytes, a blob is returned in memory: reading a file takes several switches to another thread.
 pub const SMALL: u64 = 256 << 10;
 
-/// What an operation of a backend returns.
+/// The future of an operation.
 pub type Pending<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
 /// Holds objects under paths below a root, with slashes. [`Storage`](super::Storage) adds what all backends share:
@@ -34,7 +34,7 @@ pub trait Backend: Send + Sync {
         None
     }
 
-    /// The largest number of objects where `max_bytes` may be stored.
+    /// The largest number of objects that may be stored, beside the limit of bytes.
     fn max_objects(&self, _max_bytes: u64) -> u64 {
         u64::MAX
     }
@@ -79,12 +79,12 @@ pub trait Backend: Send + Sync {
     /// Lists our objects below these folders of the root, and leaves out those of others.
     fn list(&self, folders: &'static [&'static str]) -> Pending<'_, Vec<Object>>;
 
-    /// Removes the objects that nobody has used since they were listed; returns the removed ones. A bucket does not
-    /// tell when an object is used, and removes all.
+    /// Removes the objects that were not used since they were listed; returns the removed ones. A bucket does not know
+    /// when objects are used, and removes all.
     fn remove_unused(&self, objects: Vec<Object>) -> Pending<'_, Vec<Object>>;
 }
 
-/// What became of a blob that was to be stored.
+/// The result of storing a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
     New,
@@ -92,7 +92,7 @@ pub enum Stored {
     Present,
 }
 
-/// What a path held instead of the expected blob, or that blob.
+/// The result of looking for a blob.
 pub enum Found {
     Intact(Blob),
     Absent,

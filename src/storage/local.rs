@@ -31,7 +31,7 @@ static MEMORY_PERMITS: Semaphore = Semaphore::const_new(16);
 /// A blob that was used less than this ago is not marked as used again.
 const MARKED_RECENTLY: Duration = Duration::from_secs(1);
 
-/// What file systems allocate for a file at least, in bytes; and how many files are allowed with any limit of bytes.
+/// The smallest space of a file on disk, in bytes, and the number of files that any limit of bytes allows.
 const BLOCK: u64 = 4096;
 const MIN_FILES: u64 = 1000;
 
@@ -142,7 +142,7 @@ impl Backend for Local {
     }
 }
 
-/// Turns the error that nothing is there into `None`.
+/// Returns `None` for a missing file.
 fn if_present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -157,8 +157,8 @@ fn put_blob(target: &Path, content: &Blob) -> io::Result<Stored> {
     make_private(target.parent().unwrap_or(target))?;
     let aside = match content {
         Blob::Memory(content) => write_aside(target, |file| file.write_all(content)),
-        // The stored file and the result are one. Between two disks, and where links are impossible, it is copied: on
-        // Linux by the kernel, which shares the bytes where the file system can.
+        // A link makes the result itself the stored file. Where links are impossible, as between two disks, the kernel
+        // copies it, and shares the bytes if the file system can.
         Blob::File(file, _) => link_aside(file, target)
             .or_else(|_| write_aside(target, |copy| io::copy(&mut &*file, copy).map(drop))),
     }?;

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::backend::Backend;
 use super::bucket::Bucket;
-use super::cloud_options::{self, Kind, of_azure, of_gcs, of_s3};
+use super::cloud_options::{self, ValueKind, of_azure, of_gcs, of_s3};
 use super::error::innermost;
 use super::local::Local;
 use crate::config::{self, CloudOptions};
@@ -91,7 +91,7 @@ fn s3(url: &Url, options: &CloudOptions) -> Result<AmazonS3Builder, String> {
 fn configure<B, K: FromStr>(
     builder: B,
     options: &CloudOptions,
-    kind: fn(K) -> Kind,
+    kind: fn(K) -> ValueKind,
     of_client: fn(ClientConfigKey) -> K,
     with: fn(B, K, String) -> B,
 ) -> Result<B, String> {
