@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, ready};
 use lru::LruCache;
 
 use super::{Entry, Index, Lease};
-use crate::storage::{Document, Hash, Kind, Listed, Storage, age};
+use crate::storage::{Document, Hash, Kind, ListedDocument, Storage, age};
 
 /// Most entries, however small their results; each takes some 300 bytes.
 const MAX_ENTRIES: usize = 100_000;
@@ -106,7 +106,7 @@ impl Embedded {
             let documents = some.iter().map(|listed| listed.document).collect();
             let Ok(contents) = self.storage.get_all(documents).await else { return };
             let mut evicted = Vec::new();
-            for (Listed { document, modified, .. }, content) in some.iter().zip(contents) {
+            for (ListedDocument { document, modified, .. }, content) in some.iter().zip(contents) {
                 let (Document::Entry(identity), Some(content)) = (document, content) else { continue };
                 let (Some(entry), Some(left)) = (Entry::from_json(&content), self.time_left(*modified))
                 else {

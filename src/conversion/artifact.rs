@@ -13,8 +13,9 @@ use uuid::Uuid;
 use super::{Outcome, blocking};
 use crate::cache;
 use crate::domain::{Cancel, ConversionError};
+use crate::fs::blob::Blob;
 use crate::fs::zip::zip_below;
-use crate::storage::{self, Fetched, Hash, SMALL};
+use crate::storage::{Hash, SMALL};
 
 /// Large results packed at a time; the engine's slots are free again by then.
 static PLACES: Semaphore = Semaphore::const_new(4);
@@ -75,28 +76,17 @@ impl Artifact {
         .await
     }
 
-    /// Opens the file like a stored result.
+    /// Opens the one file, for a client or the store.
     ///
     /// # Errors
     /// `io`
-    pub async fn content(&self) -> Result<Fetched, ConversionError> {
+    pub async fn content(&self) -> Result<Blob, ConversionError> {
         if let Some(small) = &self.small {
-            return Ok(Fetched::Small(small.clone()));
+            return Ok(Blob::Memory(small.clone()));
         }
-        let (path, bytes) = (self.path.clone(), self.about.bytes);
-        blocking(move |_| {
-            let file = File::open(&path).map_err(|error| ConversionError::io("read the result", &error))?;
-            Ok(Fetched::File(file, bytes))
-        })
-        .await
-    }
-
-    /// Returns the file for the store.
-    pub fn source(&self) -> storage::Source {
-        match &self.small {
-            Some(small) => storage::Source::Bytes(small.clone()),
-            None => storage::Source::File(self.path.clone()),
-        }
+        let path = self.path.clone();
+        blocking(move |_| Blob::open(&path).map_err(|error| ConversionError::io("read the result", &error)))
+            .await
     }
 }
 

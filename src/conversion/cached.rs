@@ -29,7 +29,8 @@ use super::recent_reports::Reports;
 use super::{Outcome, late};
 use crate::cache::{self, Entry, Flights, Index, Lease};
 use crate::domain::{ConversionError, ErrorCode, Report};
-use crate::storage::{Document, Fetched, Hash, Storage, Url};
+use crate::fs::blob::Blob;
+use crate::storage::{Document, Hash, Storage, Url};
 
 /// Results stored at a time; each keeps its conversion's folder until then. Further results are not stored.
 const MAX_STORING: usize = 32;
@@ -372,8 +373,11 @@ impl ResultCache {
         let storage = &self.0.storage;
         let cached = self.0.index.as_ref().zip(identity);
         // Report and entry refer to the result, so it is written first.
-        if cached.is_some() && storage.put_blob(made.source(), &made.about.hash).await.is_err() {
-            return;
+        if cached.is_some() {
+            let Ok(content) = made.content().await else { return };
+            if storage.put_blob(content, &made.about.hash).await.is_err() {
+                return;
+            }
         }
         let result = cached.is_some().then(|| made.about.clone());
         let record = Record { report: made.outcome.report.clone(), owner: made.owner.clone(), result };
@@ -388,7 +392,7 @@ impl ResultCache {
 
     /// Opens a stored result and checks it. `None` if the store cannot return it; a missing result is removed from the
     /// index.
-    pub(super) async fn open(&self, identity: Hash, about: &cache::Result) -> Option<Fetched> {
+    pub(super) async fn open(&self, identity: Hash, about: &cache::Result) -> Option<Blob> {
         let found = self.0.storage.fetch(&about.hash, about.bytes, &self.0.spool).await;
         if let (Ok(None), Some(index)) = (&found, &self.0.index) {
             index.remove(identity).await;

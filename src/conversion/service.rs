@@ -24,9 +24,10 @@ use crate::domain::format::TABLE;
 use crate::domain::report::Timings;
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Options, Report, Stage};
 use crate::executor::workdir::ConversionFolder;
+use crate::fs::blob::Blob;
 use crate::intake::Source;
 use crate::metrics::Metrics;
-use crate::storage::{Fetched, Hash, Url};
+use crate::storage::{Hash, Url};
 use crate::{repack, telemetry};
 
 /// Retry delay after the engine did not start.
@@ -106,7 +107,7 @@ pub enum Content {
     /// Converted just now.
     Made(Arc<Artifact>),
     /// Opened in the store and checked.
-    Stored(Fetched),
+    Stored(Blob),
     /// Available at this URL for a while.
     Elsewhere(Url),
     /// The client has it already.

@@ -1,5 +1,6 @@
 //! File operations: opening without following links, files in memory, zips, removing folders.
 
+pub mod blob;
 pub mod names;
 pub mod open;
 pub mod remove_tree;

@@ -1,5 +1,4 @@
-//! What variables of a cloud may hold. The library takes them as they are: some it refuses only when it is used, and
-//! then it panics.
+//! Checks of the values of a cloud's variables. The library accepts them as they are, and panics at some when it is used.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,67 +11,69 @@ use url::Url;
 
 use crate::config::CloudOptions;
 
-/// What a variable is for, as far as that is checked here.
+/// The kind of value that a variable holds, as far as it is checked here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A server.
+pub enum ValueKind {
+    /// The URL of a server.
     Endpoint,
     /// A part of a server's name, and of a header.
     Region,
-    /// A part of a header; it may be secret.
+    /// A part of a header, possibly secret.
     Key,
-    /// The name of a file that is read at once.
+    /// The name of a file that the library reads when it is opened.
     File,
     Other,
 }
 
-pub fn of_s3(key: AmazonS3ConfigKey) -> Kind {
+pub fn of_s3(key: AmazonS3ConfigKey) -> ValueKind {
     use AmazonS3ConfigKey as K;
     match key {
-        K::Endpoint | K::S3Endpoint | K::StsEndpoint | K::MetadataEndpoint => Kind::Endpoint,
-        K::Region | K::DefaultRegion => Kind::Region,
-        K::AccessKeyId | K::SecretAccessKey | K::Token => Kind::Key,
-        _ => Kind::Other,
+        K::Endpoint | K::S3Endpoint | K::StsEndpoint | K::MetadataEndpoint => ValueKind::Endpoint,
+        K::Region | K::DefaultRegion => ValueKind::Region,
+        K::AccessKeyId | K::SecretAccessKey | K::Token => ValueKind::Key,
+        _ => ValueKind::Other,
     }
 }
 
-pub fn of_gcs(key: GoogleConfigKey) -> Kind {
+pub fn of_gcs(key: GoogleConfigKey) -> ValueKind {
     use GoogleConfigKey as K;
     match key {
-        K::BaseUrl => Kind::Endpoint,
-        K::BearerToken => Kind::Key,
-        K::ServiceAccount | K::ApplicationCredentials => Kind::File,
-        _ => Kind::Other,
+        K::BaseUrl => ValueKind::Endpoint,
+        K::BearerToken => ValueKind::Key,
+        K::ServiceAccount | K::ApplicationCredentials => ValueKind::File,
+        _ => ValueKind::Other,
     }
 }
 
-pub fn of_azure(key: AzureConfigKey) -> Kind {
+pub fn of_azure(key: AzureConfigKey) -> ValueKind {
     use AzureConfigKey as K;
     match key {
-        K::Endpoint | K::MsiEndpoint | K::AuthorityHost => Kind::Endpoint,
-        K::AccountName | K::AccessKey | K::ClientId | K::ClientSecret | K::SasKey | K::Token => Kind::Key,
-        _ => Kind::Other,
+        K::Endpoint | K::MsiEndpoint | K::AuthorityHost => ValueKind::Endpoint,
+        K::AccountName | K::AccessKey | K::ClientId | K::ClientSecret | K::SasKey | K::Token => {
+            ValueKind::Key
+        }
+        _ => ValueKind::Other,
     }
 }
 
-/// Looks at every variable that the library knows.
+/// Checks every variable that the library knows.
 ///
 /// # Errors
-/// What is wrong with the first one that is, in one sentence without its value.
-pub fn check<K: FromStr>(options: &CloudOptions, kind: fn(K) -> Kind) -> Result<(), String> {
+/// What is wrong with the first wrong one, in one sentence without its value.
+pub fn check<K: FromStr>(options: &CloudOptions, kind: fn(K) -> ValueKind) -> Result<(), String> {
     for (name, value) in &options.0 {
         let Ok(key) = name.to_ascii_lowercase().parse() else { continue };
         let wrong = match kind(key) {
-            Kind::Endpoint if !is_endpoint(value) => {
+            ValueKind::Endpoint if !is_endpoint(value) => {
                 " takes a URL like https://minio:9000: http:// or https:// and a host, without spaces, a user or a query"
                     .to_owned()
             }
-            Kind::Region if !is_region(value) => " takes the name of a region like eu-west-1".to_owned(),
-            Kind::Key if value.ends_with(['\n', '\r']) => " ends with the end of a line, which must go".to_owned(),
-            Kind::Key if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+            ValueKind::Region if !is_region(value) => " takes the name of a region like eu-west-1".to_owned(),
+            ValueKind::Key if value.ends_with(['\n', '\r']) => " ends with the end of a line, which must go".to_owned(),
+            ValueKind::Key if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
                 " has characters that no header can hold".to_owned()
             }
-            Kind::File => match read_a_byte(value) {
+            ValueKind::File => match read_a_byte(value) {
                 Ok(()) => continue,
                 Err(error) => format!(": could not read {value}: {error}"),
             },
@@ -83,7 +84,7 @@ pub fn check<K: FromStr>(options: &CloudOptions, kind: fn(K) -> Kind) -> Result<
     Ok(())
 }
 
-/// Stricter than what parses URLs, which takes spaces away, and so is the library's parser of addresses.
+/// Stricter than the URL parser, which removes spaces, because the library's own parser is strict, too.
 fn is_endpoint(text: &str) -> bool {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or_default();
     let known = |letter: char| letter.is_ascii_alphanumeric() || "-._~:/[]".contains(letter);
@@ -103,7 +104,7 @@ fn read_a_byte(path: &str) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn refused<K: FromStr>(kind: fn(K) -> Kind, name: &str, value: &str) -> Option<String> {
+    fn refused<K: FromStr>(kind: fn(K) -> ValueKind, name: &str, value: &str) -> Option<String> {
         check(&CloudOptions(vec![(name.to_owned(), value.to_owned())]), kind).err()
     }
 

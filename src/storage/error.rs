@@ -1,37 +1,35 @@
-//! What is wrong with a store, in one sentence.
+//! Errors of the store, each one sentence for operators.
 
 use std::error::Error as StdError;
 use std::io;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-/// An operation that failed. What is not there is no error.
+/// Why an operation failed. A missing object is no error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Error {
     pub trouble: Trouble,
-    /// One sentence for those who run the service: it names the store, and no secret.
+    /// One sentence for operators, which names the store and no secret.
     pub detail: String,
 }
 
-/// What kind of trouble it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// Nobody answers, or not in time.
+    /// The store does not answer, or too late.
     Unreachable,
-    /// The credentials are wrong, missing, or not enough; or the folder is somebody else's.
+    /// The credentials are wrong, missing or insufficient, or the folder belongs to another user.
     Denied,
-    /// There is no such bucket.
     NoBucket,
     Full,
     ReadOnly,
-    /// Not the store's: the file that was to be stored, or the folder to fetch to.
-    Ours,
+    /// Not the store's trouble: the file to be stored, or the folder to download to, is at fault.
+    NotOfStore,
     Other,
 }
 
 impl Trouble {
-    /// One word, for probes.
+    /// The word that probes show.
     pub fn word(self) -> &'static str {
         match self {
             Trouble::Unreachable => "unreachable",
@@ -39,12 +37,12 @@ impl Trouble {
             Trouble::NoBucket => "no_bucket",
             Trouble::Full => "full",
             Trouble::ReadOnly => "read_only",
-            Trouble::Ours | Trouble::Other => "failing",
+            Trouble::NotOfStore | Trouble::Other => "failing",
         }
     }
 }
 
-/// Codes of S3, GCS and Azure in the bodies of their errors.
+/// Error codes of S3, GCS and Azure.
 const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"];
 const DENIED: [&str; 9] = [
     "AccessDenied",
@@ -58,11 +56,11 @@ const DENIED: [&str; 9] = [
     "AuthorizationPermissionMismatch",
 ];
 const FULL: [&str; 3] = ["QuotaExceeded", "XMinioStorageFull", "InsufficientStorage"];
-/// Where machines of a cloud get credentials from, which is asked when there are no others.
+/// Paths from which the library gets the credentials of a cloud machine, if it has no others.
 const METADATA: [&str; 3] = ["/latest/api/token", "/computeMetadata/", "/metadata/identity/"];
 
 impl Error {
-    /// Nobody answered for so many seconds.
+    /// The store did not answer for `seconds`.
     pub fn late(store: &str, seconds: u64) -> Self {
         Self {
             trouble: Trouble::Unreachable,
@@ -70,16 +68,16 @@ impl Error {
         }
     }
 
-    /// An error of this machine's file systems, while doing `what` ("read the result"); not the store's.
-    pub fn ours(what: &str, error: &io::Error) -> Self {
-        Self { trouble: Trouble::Ours, detail: format!("could not {what}: {error}") }
+    /// An error of this machine, not of the store, that prevented `what` ("read the result").
+    pub fn not_of_store(what: &str, error: &io::Error) -> Self {
+        Self { trouble: Trouble::NotOfStore, detail: format!("could not {what}: {error}") }
     }
 
     pub fn other(store: &str, what: &str) -> Self {
         Self { trouble: Trouble::Other, detail: format!("{store}: {what}") }
     }
 
-    /// An error of the file system that the store is on.
+    /// An error of the store's file system.
     pub fn io(store: &str, error: &io::Error) -> Self {
         match of_io(error.kind()) {
             Some((trouble, what)) => Self { trouble, detail: format!("{store} {what}") },
@@ -87,8 +85,8 @@ impl Error {
         }
     }
 
-    /// An error of the library. Its own words are for programmers, and hold whole pages of XML.
-    pub fn of(store: &str, error: &object_store::Error) -> Self {
+    /// An error of the library, whose own text is for programmers and holds pages of XML.
+    pub fn of_library(store: &str, error: &object_store::Error) -> Self {
         let text = error.to_string();
         let code = code(&text);
         let because = code.map(|code| format!(" ({code})")).unwrap_or_default();
@@ -109,44 +107,44 @@ impl Error {
             error,
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
         );
-        // Of a list the library says only that it failed.
+        // When a listing is denied, only the code tells so.
         if is_denied || code.is_some_and(|code| DENIED.contains(&code)) {
             return new(Trouble::Denied, "refuses the credentials");
         }
-        let mut cause: &(dyn StdError + 'static) = error;
-        loop {
+        for cause in causes(error) {
             if let Some(http) = cause.downcast_ref::<HttpError>() {
                 return Self::of_http(store, http);
             }
             if let Some(io) = cause.downcast_ref::<io::Error>() {
                 return Self::io(store, io);
             }
-            match cause.source() {
-                Some(source) => cause = source,
-                None => break,
-            }
         }
         match code {
             Some(code) => Self::other(store, &format!("it answers {code}")),
-            // Of an answer without a code, as much as is for people.
+            // The first line is for people.
             None => Self::other(store, text.lines().next().unwrap_or_default()),
         }
     }
 
     fn of_http(store: &str, error: &HttpError) -> Self {
-        let mut last: &(dyn StdError + 'static) = error;
-        while let Some(source) = last.source() {
-            last = source;
-        }
         let detail = match error.kind() {
             HttpErrorKind::Timeout => format!("{store} does not answer in time"),
-            _ => format!("{store} cannot be reached: {last}"),
+            _ => format!("{store} cannot be reached: {}", innermost(error)),
         };
         Self { trouble: Trouble::Unreachable, detail }
     }
 }
 
-/// Whether an error only says that an object is not there; of a bucket that is not there, S3 says the same.
+/// Returns the error and all its causes, the innermost last.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+pub fn innermost<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    causes(error).last().unwrap_or(error)
+}
+
+/// Whether an error means only that an object is absent. S3 answers the same status for a missing bucket.
 pub fn is_absent(error: &object_store::Error) -> bool {
     let object_store::Error::NotFound { source, .. } = error else { return false };
     !code(&source.to_string()).is_some_and(|code| NO_BUCKET.contains(&code))
@@ -163,7 +161,7 @@ fn of_io(kind: io::ErrorKind) -> Option<(Trouble, &'static str)> {
     })
 }
 
-/// The code in an answer's XML.
+/// The error code in the XML of a response.
 fn code(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
@@ -182,7 +180,7 @@ mod tests {
         assert_eq!((full.trouble, full.detail.as_str()), (Trouble::Full, "/srv is on a disk that is full"));
         let inner = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
         let wrapped = object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(inner) };
-        assert_eq!(Error::of("/srv", &wrapped).trouble, Trouble::ReadOnly);
+        assert_eq!(Error::of_library("/srv", &wrapped).trouble, Trouble::ReadOnly);
         assert_eq!(Error::io("/srv", &io::ErrorKind::NotADirectory.into()).trouble, Trouble::Other);
     }
 
@@ -194,13 +192,15 @@ mod tests {
             ("SlowDown", Trouble::Other),
         ] {
             let source = format!("403: <Error><Code>{code}</Code><Key>secret</Key></Error>").into();
-            let error = Error::of("s3://b", &object_store::Error::Generic { store: "S3", source });
+            let error = Error::of_library("s3://b", &object_store::Error::Generic { store: "S3", source });
             assert_eq!(error.trouble, trouble);
             assert!(error.detail.contains(code) && !error.detail.contains("secret"), "{error}");
         }
         let source = "<Code>InvalidAccessKeyId</Code>".into();
-        let error =
-            Error::of("s3://b", &object_store::Error::PermissionDenied { path: "x".to_owned(), source });
+        let error = Error::of_library(
+            "s3://b",
+            &object_store::Error::PermissionDenied { path: "x".to_owned(), source },
+        );
         assert_eq!(error.detail, "s3://b refuses the credentials (InvalidAccessKeyId)");
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the store works, as its latest operations showed.
+//! The health of a store: the errors of its latest operations.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,92 +7,89 @@ use tokio::sync::Notify;
 
 use super::error::{Error, Trouble};
 
-/// A store that cannot be reached is asked again only after this; until then, everything else fails at once instead of
-/// waiting in vain like the first one.
+/// An unreachable store is asked again after this; until then, all operations fail at once instead of waiting in vain.
 pub const PAUSE: Duration = Duration::from_secs(5);
 
-/// What an operation shows to work: a disk that is full can still be read.
+/// The kind of access that an operation needs: a full disk can still be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    Reading,
-    Writing,
+pub enum Access {
+    Read,
+    Write,
 }
 
 #[derive(Debug, Default)]
 pub struct Health {
+    /// The latest failure of each kind of access.
     failures: Mutex<[Option<Failure>; 2]>,
-    /// It began to fail.
-    pub fell: Notify,
+    /// The store worked until now.
+    pub began_failing: Notify,
 }
 
 #[derive(Debug, Clone)]
 struct Failure {
     error: Error,
-    /// When the store was last asked in spite of it.
+    /// When an operation was last admitted.
     asked: Instant,
 }
 
 impl Health {
-    /// Whether the store may be asked now.
+    /// Whether an operation may ask the store now.
     ///
     /// # Errors
-    /// The latest one, while it is too early to try again.
+    /// The error that showed it unreachable, during the pause.
     pub fn admit(&self, now: Instant) -> Result<(), Error> {
-        let mut failures = self.lock();
-        for failure in failures.iter_mut().flatten() {
-            if failure.error.trouble != Trouble::Unreachable {
-                continue;
-            }
+        for failure in self.lock().iter_mut().flatten().filter(|failure| failure.is_unreachable()) {
             if now.saturating_duration_since(failure.asked) < PAUSE {
                 return Err(failure.error.clone());
             }
-            // Whoever asks now asks for all.
+            // All others wait for the result of this one.
             failure.asked = now;
         }
         Ok(())
     }
 
-    pub fn succeeded(&self, side: Side) {
+    pub fn succeeded(&self, access: Access) {
         let mut failures = self.lock();
         if failures.iter().all(Option::is_none) {
             return;
         }
-        for (at, failure) in failures.iter_mut().enumerate() {
-            let reached =
-                failure.as_ref().is_some_and(|failure| failure.error.trouble == Trouble::Unreachable);
-            if at == side as usize || reached {
-                *failure = None;
-            }
+        failures[access as usize] = None;
+        for failure in failures.iter_mut() {
+            failure.take_if(|failure| failure.is_unreachable());
         }
         if failures.iter().all(Option::is_none) {
             tracing::info!("the store works again");
         }
     }
 
-    pub fn failed(&self, side: Side, error: &Error, now: Instant) {
-        // Not the store's fault.
-        if error.trouble == Trouble::Ours {
+    pub fn failed(&self, access: Access, error: &Error, now: Instant) {
+        if error.trouble == Trouble::NotOfStore {
             return;
         }
         let mut failures = self.lock();
-        let fell = failures.iter().all(Option::is_none);
-        failures[side as usize] = Some(Failure { error: error.clone(), asked: now });
-        if fell {
+        let worked = failures.iter().all(Option::is_none);
+        failures[access as usize] = Some(Failure { error: error.clone(), asked: now });
+        if worked {
             tracing::error!(%error, "the store fails; conversions are answered without it");
-            self.fell.notify_one();
+            self.began_failing.notify_one();
         } else {
             tracing::debug!(%error, "the store still fails");
         }
     }
 
-    /// What is wrong; `None`: nothing.
+    /// The error of reading, or else of writing, which is less serious; `None` while both work.
     pub fn trouble(&self) -> Option<Error> {
-        // Of two troubles the one that is worse: what cannot be read is of no use.
         self.lock().iter().flatten().next().map(|failure| failure.error.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, [Option<Failure>; 2]> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Failure {
+    fn is_unreachable(&self) -> bool {
+        self.error.trouble == Trouble::Unreachable
     }
 }
 
@@ -104,11 +101,11 @@ mod tests {
     fn a_full_disk_can_still_be_read() {
         let health = Health::default();
         let now = Instant::now();
-        health.failed(Side::Writing, &Error::io("/srv", &std::io::ErrorKind::StorageFull.into()), now);
+        health.failed(Access::Write, &Error::io("/srv", &std::io::ErrorKind::StorageFull.into()), now);
         assert!(health.admit(now).is_ok());
-        health.succeeded(Side::Reading);
+        health.succeeded(Access::Read);
         assert_eq!(health.trouble().unwrap().trouble, Trouble::Full);
-        health.succeeded(Side::Writing);
+        health.succeeded(Access::Write);
         assert_eq!(health.trouble(), None);
     }
 
@@ -117,21 +114,21 @@ mod tests {
         let health = Health::default();
         let now = Instant::now();
         let away = Error::late("s3://b", 10);
-        health.failed(Side::Writing, &away, now);
+        health.failed(Access::Write, &away, now);
         assert_eq!(health.admit(now), Err(away.clone()));
         let later = now + PAUSE;
         assert!(health.admit(later).is_ok());
         assert_eq!(health.admit(later), Err(away));
         // It is there, whatever was asked.
-        health.succeeded(Side::Reading);
+        health.succeeded(Access::Read);
         assert!(health.admit(later).is_ok() && health.trouble().is_none());
     }
 
     #[test]
     fn what_is_wrong_here_is_not_wrong_there() {
         let health = Health::default();
-        let error = Error::ours("read the result", &std::io::ErrorKind::NotFound.into());
-        health.failed(Side::Writing, &error, Instant::now());
+        let error = Error::not_of_store("read the result", &std::io::ErrorKind::NotFound.into());
+        health.failed(Access::Write, &error, Instant::now());
         assert_eq!(health.trouble(), None);
     }
 }

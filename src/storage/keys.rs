@@ -1,6 +1,6 @@
-//! What lies where in the store.
+//! Names of objects: where each lies below the root of the store.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use blake3::Hash;
 use uuid::Uuid;
@@ -13,34 +13,49 @@ pub const ALL: [&str; 4] = [BLOBS, REPORTS, ENTRIES, CHECKS];
 
 const JSON: &str = ".json";
 
-/// Something that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     /// A result, by the BLAKE3 of its bytes.
     Blob(Hash),
-    /// A report, by its number, a UUID of version 7.
+    Document(Document),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Document {
+    /// A report, by its ID, a UUID of version 7.
     Report(Uuid),
-    /// What a cache keeps of a conversion, by its identity.
+    /// An entry of the cache, by the identity of its conversion.
     Entry(Hash),
 }
 
-/// What a name below the store's root stands for. Names that stand for nothing are somebody else's, and never touched.
+/// The meaning of a path below the root. Paths without one belong to others, and are never touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
-    Kept(Key),
-    /// Written aside, or by a check: there for a moment, unless its writer was killed.
-    Passing,
+    Key(Key),
+    /// An object that is being written or checked, or that a killed process left so.
+    Temporary,
+}
+
+/// A listed object of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// The path below the root.
+    pub path: String,
+    pub name: Name,
+    pub bytes: u64,
+    /// When it was written; for a blob in a folder, when it was last used.
+    pub modified: SystemTime,
 }
 
 impl Key {
-    /// Relative to the root, with slashes.
+    /// The path below the root, with slashes.
     pub fn path(&self) -> String {
         let (folder, name, end) = match self {
             Key::Blob(hash) => (BLOBS, hash.to_hex(), ""),
-            Key::Report(id) => return format!("{REPORTS}/{id}{JSON}"),
-            Key::Entry(identity) => (ENTRIES, identity.to_hex(), JSON),
+            Key::Document(Document::Report(id)) => return format!("{REPORTS}/{id}{JSON}"),
+            Key::Document(Document::Entry(identity)) => (ENTRIES, identity.to_hex(), JSON),
         };
-        // A folder with a million files in it is slow on some file systems.
+        // Some file systems are slow with a million files in a folder.
         format!("{folder}/{}/{name}{end}", &name[..2])
     }
 
@@ -50,41 +65,35 @@ impl Key {
         let stem = || name.strip_suffix(JSON);
         let key = match folder {
             BLOBS => Key::Blob(Hash::from_hex(name).ok()?),
-            REPORTS => Key::Report(Uuid::try_parse(stem()?).ok()?),
-            ENTRIES => Key::Entry(Hash::from_hex(stem()?).ok()?),
+            REPORTS => Key::Document(Document::Report(Uuid::try_parse(stem()?).ok()?)),
+            ENTRIES => Key::Document(Document::Entry(Hash::from_hex(stem()?).ok()?)),
             _ => return None,
         };
-        // Only what would be written so: no other spelling of the same number, no other folder.
+        // No other spelling of the same key, and no other folder.
         (key.path() == path).then_some(key)
     }
 }
 
 impl Name {
-    /// What `path`, relative to the root, stands for.
+    /// Parses a path below the root.
     pub fn parse(path: &str) -> Option<Name> {
         if let Some(key) = Key::parse(path) {
-            return Some(Name::Kept(key));
+            return Some(Name::Key(key));
         }
         if let Some(id) = path.strip_prefix(CHECKS).and_then(|rest| rest.strip_prefix('/')) {
             let id = id.split_once('#').map_or(id, |(id, _)| id);
-            return Uuid::try_parse(id).is_ok().then_some(Name::Passing);
+            return Uuid::try_parse(id).is_ok().then_some(Name::Temporary);
         }
-        // As object_store names what it writes aside on a file system, and `local` like it.
+        // `local` writes files aside under such names.
         let (path, number) = path.rsplit_once('#')?;
         let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        (is_number && Key::parse(path).is_some()).then_some(Name::Passing)
+        (is_number && Key::parse(path).is_some()).then_some(Name::Temporary)
     }
 }
 
-/// One object of ours, as it was listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Below the root.
-    pub path: String,
-    pub name: Name,
-    pub bytes: u64,
-    /// Of a blob in a folder: when it was last used. In a bucket, when it was put.
-    pub modified: SystemTime,
+/// The time since `modified`; zero if that is in the future, as after the clock was set back.
+pub fn age(modified: SystemTime, now: SystemTime) -> Duration {
+    now.duration_since(modified).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -96,11 +105,15 @@ mod tests {
     proptest! {
         #[test]
         fn every_key_is_found_by_its_path(bytes: [u8; 32], id: u128) {
-            for key in [Key::Blob(bytes.into()), Key::Report(Uuid::from_u128(id)), Key::Entry(bytes.into())] {
+            for key in [
+                Key::Blob(bytes.into()),
+                Key::Document(Document::Report(Uuid::from_u128(id))),
+                Key::Document(Document::Entry(bytes.into())),
+            ] {
                 let path = key.path();
-                prop_assert_eq!(Name::parse(&path), Some(Name::Kept(key)));
+                prop_assert_eq!(Name::parse(&path), Some(Name::Key(key)));
                 let aside = format!("{path}#17");
-                prop_assert_eq!(Name::parse(&aside), Some(Name::Passing));
+                prop_assert_eq!(Name::parse(&aside), Some(Name::Temporary));
                 for other in [format!("{path}x"), format!("x{path}"), format!("{path}#"), path.to_uppercase()] {
                     prop_assert_eq!(Name::parse(&other), None);
                 }
@@ -109,7 +122,7 @@ mod tests {
 
         #[test]
         fn no_name_of_others_is_taken_for_ours(path in "(blobs|reports|entries|check|x)?/?[0-9a-f]{0,2}/?[0-9a-f#.-]{0,70}(.json)?") {
-            if let Some(Name::Kept(key)) = Name::parse(&path) {
+            if let Some(Name::Key(key)) = Name::parse(&path) {
                 prop_assert_eq!(key.path(), path);
             }
         }
@@ -119,7 +132,7 @@ mod tests {
     fn what_a_check_leaves_is_known() {
         let id = Uuid::now_v7();
         for path in [format!("check/{id}"), format!("check/{id}#1")] {
-            assert_eq!(Name::parse(&path), Some(Name::Passing));
+            assert_eq!(Name::parse(&path), Some(Name::Temporary));
         }
         assert_eq!(Name::parse("check/notes"), None);
         assert_eq!(Name::parse(&format!("checks/{id}")), None);

@@ -1,111 +1,205 @@
-//! Blobs in a folder of this machine, where they cost no copying. Everything here may block.
+//! The backend that keeps objects in a folder on this machine. It is our own instead of the library's `LocalFileSystem`,
+//! which can neither store a file by linking it nor renew one.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use blake3::{Hash, Hasher};
 use bytes::Bytes;
+use futures_util::FutureExt;
+use rustix::fs::{AtFlags, CWD};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::age;
-use super::blob::{Fetched, Found, MIDDLE, Put, SMALL, Source};
+use super::backend::{Backend, Found, Pending, SMALL, Stored, StoredDocument, blocking, limit_time};
 use super::error::Error;
-use super::keys::{Item, Name};
-use super::read_cache::{Recent, Stamp};
+use super::keys::{Name, Object, age};
+use super::read_cache::{ReadCache, Stamp};
 use crate::domain::Cancel;
+use crate::fs::blob::Blob;
 use crate::fs::open::make_private;
 
-/// Room for results in memory that are not small.
-static ROOM: Semaphore = Semaphore::const_new(16);
+/// Blobs of up to this many bytes are returned in memory while [`MEMORY_PERMITS`] has permits.
+const MIDDLE: u64 = 2 << 20;
 
-/// What was used so short a time ago need not be marked as used again.
-const FRESH: Duration = Duration::from_secs(1);
+/// Bounds the blobs in memory that are larger than [`SMALL`].
+static MEMORY_PERMITS: Semaphore = Semaphore::const_new(16);
 
-/// A result in memory, with its room.
-struct Held {
-    content: Bytes,
-    _room: Option<SemaphorePermit<'static>>,
+/// A blob that was used less than this ago is not marked as used again.
+const MARKED_RECENTLY: Duration = Duration::from_secs(1);
+
+/// The smallest space of a file on disk, in bytes, and the number of files that any limit of bytes allows.
+const BLOCK: u64 = 4096;
+const MIN_FILES: u64 = 1000;
+
+pub struct Local {
+    name: String,
+    root: PathBuf,
+    cache: Arc<ReadCache>,
+    /// Writes one document at a time: several would only wait for each other's lock of the folder.
+    writing: Arc<Semaphore>,
+    /// Hashes one large blob per processor at a time.
+    hashing: Arc<Semaphore>,
 }
 
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.content
+impl Local {
+    /// Opens the folder without touching it. The error is one sentence.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let name = path.display().to_string();
+        let wrong = |why: &dyn std::fmt::Display| format!("the store cannot be in {name}: {why}");
+        let root = std::path::absolute(path).map_err(|error| wrong(&error))?;
+        // Paths of objects are text.
+        root.to_str().ok_or_else(|| wrong(&"its name is no text"))?;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            name,
+            root,
+            cache: Arc::default(),
+            writing: Arc::new(Semaphore::new(1)),
+            hashing: Arc::new(Semaphore::new(processors)),
+        })
+    }
+
+    /// Runs `work`, which is given the root, on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let root = self.root.clone();
+        blocking(&self.name, move || work(&root)).await
     }
 }
 
-/// Keeps a source under its name, and tells how many bytes that are.
-pub fn keep(store: &str, source: &Source, target: &Path) -> Result<(Put, u64), Error> {
-    let bytes = match source {
-        Source::Bytes(bytes) => bytes.len() as u64,
-        Source::File(path) => regular_length(path).map_err(|error| Error::ours("read the result", &error))?,
-    };
-    let of_store = |error: io::Error| Error::io(store, &error);
-    if refresh(target, bytes) {
-        return Ok((Put::Present, bytes));
+impl Backend for Local {
+    fn name(&self) -> &str {
+        &self.name
     }
-    make_private(target.parent().unwrap_or(target)).map_err(of_store)?;
-    let aside = match source {
-        Source::Bytes(bytes) => write_aside(target, |file| file.write_all(bytes)).map_err(of_store)?,
-        // Hidden from the end of its conversion, the file itself stays; between two disks, or where there are no such
-        // links, its bytes are copied.
-        Source::File(path) => match link_aside(path, target) {
-            Ok(aside) => aside,
-            Err(_) => copy_aside(store, path, target)?,
-        },
-    };
-    // A link has the age of the file it is a link to, and what is old would be swept.
-    let moved = touch(&aside).and_then(|()| fs::rename(&aside, target));
-    if let Err(error) = moved {
-        let _ = fs::remove_file(&aside);
-        return Err(of_store(error));
-    }
-    Ok((Put::Stored, bytes))
-}
 
-/// Puts a document under its name, in place of what was there.
-pub fn put(target: &Path, content: &[u8]) -> io::Result<()> {
-    let write = || write_aside(target, |file| file.write_all(content));
-    let aside = match write() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_private(target.parent().unwrap_or(target))?;
-            write()?
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.root)
+    }
+
+    fn max_objects(&self, max_bytes: u64) -> u64 {
+        (max_bytes / BLOCK).max(MIN_FILES)
+    }
+
+    fn put_blob(&self, path: String, content: Blob) -> Pending<'_, Stored> {
+        self.blocking(move |root| put_blob(&root.join(path), &content)).boxed()
+    }
+
+    fn fetch_blob<'a>(&'a self, path: String, hash: Hash, length: u64, _: &'a Path) -> Pending<'a, Found> {
+        async move {
+            let permit =
+                if length > MIDDLE { Arc::clone(&self.hashing).acquire_owned().await.ok() } else { None };
+            let cancel = Cancel::default();
+            let _cancels_when_dropped = cancel.guard();
+            let cache = Arc::clone(&self.cache);
+            let fetch = move |root: &Path| {
+                let _permit = permit;
+                fetch_blob(&cache, &root.join(path), &hash, length, &cancel)
+            };
+            self.blocking(fetch).await
         }
-        written => written?,
-    };
-    fs::rename(&aside, target).inspect_err(|_| drop(fs::remove_file(&aside)))
-}
-
-/// Bytes of a file; links are none, as what they lead to is nothing of ours.
-fn regular_length(path: &Path) -> io::Result<u64> {
-    let metadata = fs::symlink_metadata(path)?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        .boxed()
     }
-    Ok(metadata.len())
+
+    fn put(&self, path: String, content: Bytes) -> Pending<'_, ()> {
+        async move {
+            let permit = Arc::clone(&self.writing).acquire_owned().await;
+            let put = move |root: &Path| {
+                let _permit = permit;
+                put(&root.join(path), &content)
+            };
+            self.blocking(put).await
+        }
+        .boxed()
+    }
+
+    fn get(&self, path: String) -> Pending<'_, Option<StoredDocument>> {
+        limit_time(&self.name, self.blocking(move |root| if_present(get(&root.join(path))))).boxed()
+    }
+
+    fn get_all(&self, paths: Vec<String>) -> Pending<'_, Vec<Option<Bytes>>> {
+        // One thread reads them all: a small file is read faster than work is handed to another thread.
+        let read = |path| fs::read(path).ok().map(Bytes::from);
+        self.blocking(move |root| Ok(paths.iter().map(|path| read(root.join(path))).collect())).boxed()
+    }
+
+    fn remove(&self, path: String) -> Pending<'_, bool> {
+        let remove = move |root: &Path| Ok(if_present(fs::remove_file(root.join(path)))?.is_some());
+        limit_time(&self.name, self.blocking(remove)).boxed()
+    }
+
+    fn list(&self, folders: &'static [&'static str]) -> Pending<'_, Vec<Object>> {
+        self.blocking(|root| list(root, folders)).boxed()
+    }
+
+    fn remove_unused(&self, objects: Vec<Object>) -> Pending<'_, Vec<Object>> {
+        self.blocking(move |root| remove_unused(root, objects)).boxed()
+    }
 }
 
-/// Makes what is there new again; whether it was there, in its full length.
-fn refresh(target: &Path, bytes: u64) -> bool {
-    let touched = || -> io::Result<bool> {
+/// Returns `None` for a missing file.
+fn if_present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+fn put_blob(target: &Path, content: &Blob) -> io::Result<Stored> {
+    if renew(target, content.length()) {
+        return Ok(Stored::Present);
+    }
+    make_private(target.parent().unwrap_or(target))?;
+    let aside = match content {
+        Blob::Memory(content) => write_aside(target, |file| file.write_all(content)),
+        // A link makes the result itself the stored file. Where links are impossible, as between two disks, the kernel
+        // copies it, and shares the bytes if the file system can.
+        Blob::File(file, _) => link_aside(file, target)
+            .or_else(|_| write_aside(target, |copy| io::copy(&mut &*file, copy).map(drop))),
+    }?;
+    // A linked file has the age of the result, and the next sweep would remove an old one.
+    let renewed = File::open(&aside).and_then(|file| file.set_modified(SystemTime::now()));
+    rename(&aside, target, renewed)?;
+    Ok(Stored::New)
+}
+
+/// Makes the file young again, if it is there in its full length; returns whether it is.
+fn renew(target: &Path, length: u64) -> bool {
+    let renew = || -> io::Result<bool> {
         let file = File::open(target)?;
-        if file.metadata()?.len() != bytes {
-            return Ok(false);
+        let is_whole = file.metadata()?.len() == length;
+        if is_whole {
+            file.set_modified(SystemTime::now())?;
         }
-        file.set_modified(SystemTime::now())?;
-        Ok(true)
+        Ok(is_whole)
     };
-    touched().unwrap_or(false)
+    renew().unwrap_or(false)
 }
 
-fn touch(path: &Path) -> io::Result<()> {
-    File::open(path)?.set_modified(SystemTime::now())
+fn put(target: &Path, content: &[u8]) -> io::Result<()> {
+    let write = || write_aside(target, |file| file.write_all(content));
+    let aside = if let Some(aside) = if_present(write())? {
+        aside
+    } else {
+        make_private(target.parent().unwrap_or(target))?;
+        write()?
+    };
+    rename(&aside, target, Ok(()))
 }
 
-/// Tries names beside the target until one is free: the first, unless somebody else keeps the same at this moment, or
-/// was killed doing so. They are like those of the library, which does not list them.
-fn aside<T>(target: &Path, create: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
+/// Gives a file that was written aside its name, unless `before` failed; removes it after a failure.
+fn rename(aside: &Path, target: &Path, before: io::Result<()>) -> io::Result<()> {
+    before.and_then(|()| fs::rename(aside, target)).inspect_err(|_| drop(fs::remove_file(aside)))
+}
+
+/// Creates a file beside the target under the first free name. The first name is taken while another task stores the
+/// same object, or after one was killed doing so. [`Name`] knows these names.
+fn create_aside<T>(target: &Path, create: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
     for number in 1u32.. {
         let mut name = target.as_os_str().to_owned();
         name.push(format!("#{number}"));
@@ -119,133 +213,137 @@ fn aside<T>(target: &Path, create: impl Fn(&Path) -> io::Result<T>) -> io::Resul
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-fn link_aside(source: &Path, target: &Path) -> io::Result<PathBuf> {
-    aside(target, |path| fs::hard_link(source, path)).map(|(path, ())| path)
+/// Links the open file itself: its name may have been removed or replaced.
+fn link_aside(file: &File, target: &Path) -> io::Result<PathBuf> {
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = |path: &Path| Ok(rustix::fs::linkat(CWD, &open, CWD, path, AtFlags::SYMLINK_FOLLOW)?);
+    create_aside(target, link).map(|(path, ())| path)
 }
 
 fn write_aside(target: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<PathBuf> {
-    let (path, mut file) = aside(target, |path| OpenOptions::new().write(true).create_new(true).open(path))?;
-    if let Err(error) = write(&mut file) {
-        let _ = fs::remove_file(&path);
-        return Err(error);
-    }
+    let create = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
+    let (path, mut file) = create_aside(target, create)?;
+    write(&mut file).inspect_err(|_| drop(fs::remove_file(&path)))?;
     Ok(path)
 }
 
-fn copy_aside(store: &str, source: &Path, target: &Path) -> Result<PathBuf, Error> {
-    let mut from =
-        crate::fs::open::regular(source).map_err(|error| Error::ours("read the result", &error))?;
-    // On Linux the kernel copies, and shares the bytes where the file system can.
-    write_aside(target, |file| io::copy(&mut from, file).map(drop)).map_err(|error| Error::io(store, &error))
+fn get(path: &Path) -> io::Result<StoredDocument> {
+    let mut file = File::open(path)?;
+    let modified = file.metadata()?.modified()?;
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)?;
+    Ok(StoredDocument { content: content.into(), modified })
 }
 
-/// Opens a blob and checks it. Whatever happens to its name afterwards, what was opened stays.
-pub fn open(recent: &Recent, path: &Path, hash: &Hash, bytes: u64, cancel: &Cancel) -> io::Result<Found> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            recent.forget(hash);
-            return Ok(Found::Absent);
-        }
-        Err(error) => return Err(error),
+/// Opens a blob and checks it. The opened file stays, whatever happens to its name.
+fn fetch_blob(
+    cache: &ReadCache,
+    path: &Path,
+    hash: &Hash,
+    length: u64,
+    cancel: &Cancel,
+) -> io::Result<Found> {
+    let Some(file) = if_present(File::open(path))? else {
+        cache.forget(hash);
+        return Ok(Found::Absent);
     };
     let metadata = file.metadata()?;
-    if metadata.len() != bytes {
-        return Ok(Found::Corrupt);
+    if metadata.len() != length {
+        return Ok(Found::Damaged);
     }
-    let room = if bytes > SMALL && bytes <= MIDDLE { ROOM.try_acquire().ok() } else { None };
-    if bytes > SMALL && room.is_none() {
-        return open_large(recent, file, &metadata, hash, cancel);
+    let permit = if length > SMALL && length <= MIDDLE { MEMORY_PERMITS.try_acquire().ok() } else { None };
+    if length > SMALL && permit.is_none() {
+        return fetch_large(cache, file, &metadata, hash, cancel);
     }
-    let known = recent.get(hash, &Stamp::of(&metadata));
-    let was_known = known.is_some();
-    let Some(content) = known.map_or_else(|| read(&file, hash, bytes), |known| Ok(Some(known)))? else {
-        return Ok(Found::Corrupt);
+    let cached = cache.get(hash, &Stamp::of(&metadata));
+    let was_cached = cached.is_some();
+    let Some(content) = cached.map_or_else(|| read(&file, hash, length), |cached| Ok(Some(cached)))? else {
+        return Ok(Found::Damaged);
     };
-    if freshen(&file, &metadata) || !was_known {
-        recent.put(*hash, Stamp::of(&file.metadata()?), content.clone());
+    if mark_used(&file, &metadata) || !was_cached {
+        cache.put(*hash, Stamp::of(&file.metadata()?), content.clone());
     }
-    Ok(Found::Sound(Fetched::Small(Bytes::from_owner(Held { content, _room: room }))))
+    Ok(Found::Intact(Blob::Memory(Bytes::from_owner(Permitted { content, _permit: permit }))))
 }
 
-/// All of a file, if it is what its name says.
-fn read(file: &File, hash: &Hash, bytes: u64) -> io::Result<Option<Bytes>> {
-    let mut content = Vec::with_capacity(bytes as usize + 1);
-    file.take(bytes + 1).read_to_end(&mut content)?;
+/// A blob in memory, with the permit that it takes.
+struct Permitted {
+    content: Bytes,
+    _permit: Option<SemaphorePermit<'static>>,
+}
+
+impl AsRef<[u8]> for Permitted {
+    fn as_ref(&self) -> &[u8] {
+        &self.content
+    }
+}
+
+/// Reads a file; `None`: its content has another length or hash.
+fn read(file: &File, hash: &Hash, length: u64) -> io::Result<Option<Bytes>> {
+    let mut content = Vec::with_capacity(length as usize + 1);
+    file.take(length + 1).read_to_end(&mut content)?;
     Ok((blake3::hash(&content) == *hash).then(|| content.into()))
 }
 
-fn open_large(
-    recent: &Recent,
+fn fetch_large(
+    cache: &ReadCache,
     mut file: File,
     metadata: &Metadata,
     hash: &Hash,
     cancel: &Cancel,
 ) -> io::Result<Found> {
-    let known = recent.checked(hash, &Stamp::of(metadata));
-    let when = match known {
+    let checked = cache.checked(hash, &Stamp::of(metadata));
+    let when = match checked {
         Some(when) => when,
         None if Hasher::new().update_reader(cancel.reader(&file))?.finalize() == *hash => Instant::now(),
-        None => return Ok(Found::Corrupt),
+        None => return Ok(Found::Damaged),
     };
-    if freshen(&file, metadata) || known.is_none() {
-        recent.put_checked(*hash, Stamp::of(&file.metadata()?), when);
+    if mark_used(&file, metadata) || checked.is_none() {
+        cache.put_checked(*hash, Stamp::of(&file.metadata()?), when);
     }
     file.rewind()?;
-    Ok(Found::Sound(Fetched::File(file, metadata.len())))
+    Ok(Found::Intact(Blob::File(file, metadata.len())))
 }
 
-/// Tells the sweeper that it is used, unless it was told a moment ago; whether the file has changed by that. Of a disk that
-/// cannot be written to, nothing is swept either.
-fn freshen(file: &File, metadata: &Metadata) -> bool {
+/// Sets the time of modification, by which sweeps find the least recently used; returns whether the file has changed.
+/// Fails silently on a read-only disk, from which sweeps remove nothing.
+fn mark_used(file: &File, metadata: &Metadata) -> bool {
     let now = SystemTime::now();
-    // One of a clock that was ahead is no more fresh than an old one.
-    let is_fresh = |modified| modified <= now && age(modified, now) < FRESH;
-    !metadata.modified().is_ok_and(is_fresh) && file.set_modified(now).is_ok()
+    // A time in the future is from a clock that was ahead, and is corrected.
+    let is_recent = |modified| modified <= now && age(modified, now) < MARKED_RECENTLY;
+    !metadata.modified().is_ok_and(is_recent) && file.set_modified(now).is_ok()
 }
 
-/// Everything of ours in these folders of the root; what others have put there is left out.
-pub fn list(root: &Path, folders: &[&str]) -> io::Result<Vec<Item>> {
-    let mut items = Vec::new();
+fn list(root: &Path, folders: &[&str]) -> io::Result<Vec<Object>> {
+    let mut objects = Vec::new();
     for entry in folders.iter().flat_map(|folder| walkdir::WalkDir::new(root.join(folder))) {
-        match entry {
-            Ok(entry) if entry.file_type().is_file() => items.extend(item(root, &entry)),
-            Ok(_) => {}
-            Err(error) => {
-                let error = io::Error::from(error);
-                // Gone while we looked, or not made yet.
-                if error.kind() != io::ErrorKind::NotFound {
-                    return Err(error);
-                }
-            }
+        // A folder that was not made yet is empty, and files may be removed meanwhile.
+        match if_present(entry.map_err(io::Error::from))? {
+            Some(entry) if entry.file_type().is_file() => objects.extend(object(root, &entry)),
+            _ => {}
         }
     }
-    Ok(items)
+    Ok(objects)
 }
 
-fn item(root: &Path, entry: &walkdir::DirEntry) -> Option<Item> {
+fn object(root: &Path, entry: &walkdir::DirEntry) -> Option<Object> {
     let path = entry.path().strip_prefix(root).ok()?.to_str()?;
     let name = Name::parse(path)?;
     let metadata = entry.metadata().ok()?;
-    Some(Item { path: path.to_owned(), name, bytes: metadata.len(), modified: metadata.modified().ok()? })
+    Some(Object { path: path.to_owned(), name, bytes: metadata.len(), modified: metadata.modified().ok()? })
 }
 
-/// Removes what nobody has used since it was listed; tells those that are gone now.
-pub fn remove(root: &Path, items: Vec<Item>) -> io::Result<Vec<Item>> {
-    let mut removed = Vec::with_capacity(items.len());
-    for item in items {
-        let path = root.join(&item.path);
-        // Between this look and the removal somebody may still find that it is there: then it is gone a moment later,
-        // like anything that is kept here. Whoever has opened it keeps what was opened.
-        let gone = match fs::symlink_metadata(&path).and_then(|metadata| metadata.modified()) {
-            Ok(modified) if modified > item.modified => continue,
-            Ok(_) => fs::remove_file(&path),
-            Err(error) => Err(error),
-        };
-        match gone {
-            Ok(()) => removed.push(item),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+fn remove_unused(root: &Path, objects: Vec<Object>) -> io::Result<Vec<Object>> {
+    let mut removed = Vec::with_capacity(objects.len());
+    for object in objects {
+        let path = root.join(&object.path);
+        // Between this look and the removal another task may find or renew the object. It must expect any object to
+        // vanish, and keeps what it has opened.
+        let modified = if_present(fs::symlink_metadata(&path).and_then(|metadata| metadata.modified()))?;
+        if modified.is_some_and(|modified| modified <= object.modified)
+            && if_present(fs::remove_file(&path))?.is_some()
+        {
+            removed.push(object);
         }
     }
     Ok(removed)
@@ -253,13 +351,15 @@ pub fn remove(root: &Path, items: Vec<Item>) -> io::Result<Vec<Item>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use proptest::prelude::*;
 
     use super::*;
 
     fn at(path: &Path, content: &[u8], hash: Hash, bytes: usize) -> Found {
         fs::write(path, content).unwrap();
-        open(&Recent::default(), path, &hash, bytes as u64, &Cancel::default()).unwrap()
+        fetch_blob(&ReadCache::default(), path, &hash, bytes as u64, &Cancel::default()).unwrap()
     }
 
     proptest! {
@@ -282,10 +382,10 @@ mod tests {
             let path = folder.path().join("blob");
             let content: Vec<u8> = (0..length).map(|at| (at * 31) as u8 ^ seed).collect();
             let hash = blake3::hash(&content);
-            let Found::Sound(fetched) = at(&path, &content, hash, length) else { panic!("it is sound") };
+            let Found::Intact(fetched) = at(&path, &content, hash, length) else { panic!("it is intact") };
             let read = match fetched {
-                Fetched::Small(read) => read.to_vec(),
-                Fetched::File(file, bytes) => {
+                Blob::Memory(read) => read.to_vec(),
+                Blob::File(file, bytes) => {
                     prop_assert_eq!(bytes, length as u64);
                     let mut read = Vec::new();
                     (&file).read_to_end(&mut read).unwrap();
@@ -298,10 +398,10 @@ mod tests {
             }
             let mut flipped = content.clone();
             flipped[place.index(length)] ^= 1 << bit;
-            prop_assert!(matches!(at(&path, &flipped, hash, length), Found::Corrupt));
+            prop_assert!(matches!(at(&path, &flipped, hash, length), Found::Damaged));
             let shorter = &content[..cut.index(length)];
-            prop_assert!(matches!(at(&path, shorter, hash, length), Found::Corrupt));
-            prop_assert!(matches!(at(&path, shorter, hash, shorter.len()), Found::Corrupt));
+            prop_assert!(matches!(at(&path, shorter, hash, length), Found::Damaged));
+            prop_assert!(matches!(at(&path, shorter, hash, shorter.len()), Found::Damaged));
         }
     }
 
@@ -312,9 +412,9 @@ mod tests {
         let content = vec![7; MIDDLE as usize];
         let hash = blake3::hash(&content);
         fs::write(&path, &content).unwrap();
-        let recent = Recent::default();
-        let fetch = || match open(&recent, &path, &hash, MIDDLE, &Cancel::default()).unwrap() {
-            Found::Sound(Fetched::Small(content)) => Some(content),
+        let cache = ReadCache::default();
+        let fetch = || match fetch_blob(&cache, &path, &hash, MIDDLE, &Cancel::default()).unwrap() {
+            Found::Intact(Blob::Memory(content)) => Some(content),
             _ => None,
         };
         // Other tests may have some, too.
@@ -322,5 +422,13 @@ mod tests {
         assert!(held.len() <= 16 && held.iter().all(|one| *one == content));
         drop(held);
         assert!((0..1000).any(|_| fetch().is_some()), "the room is given back");
+    }
+
+    #[test]
+    fn a_folder_may_be_called_as_it_likes() {
+        let local = Local::open(Path::new("/srv/a b#1/100%")).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(local.folder(), Some(Path::new("/srv/a b#1/100%")));
+        let strange = Path::new(std::ffi::OsStr::from_bytes(b"/srv/\xff"));
+        assert!(Local::open(strange).is_err());
     }
 }

@@ -1,6 +1,7 @@
-//! From a setting to a store: nothing is asked yet.
+//! Opens the backend that the settings name.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,96 +9,73 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::ClientConfigKey;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::local::LocalFileSystem;
-use object_store::path::Path as Location;
 use object_store::signer::Signer;
 use object_store::{BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig};
 use url::Url;
 
-use super::cloud_options;
+use super::backend::Backend;
+use super::bucket::Bucket;
+use super::cloud_options::{self, ValueKind, of_azure, of_gcs, of_s3};
+use super::error::innermost;
+use super::local::Local;
 use crate::config::{self, CloudOptions};
 
-/// How long a connection may take, how long nothing may come, and how long one request may take with all its bytes.
-/// The environment can say otherwise: `AWS_CONNECT_TIMEOUT`, `AWS_READ_TIMEOUT`, `AWS_TIMEOUT`.
+/// The time limits of connecting, of waiting for the next bytes, and of one request with all its bytes. The environment
+/// can override them: `AWS_CONNECT_TIMEOUT`, `AWS_READ_TIMEOUT`, `AWS_TIMEOUT`.
 const TIMEOUTS: [(ClientConfigKey, &str); 3] = [
     (ClientConfigKey::ConnectTimeout, "3s"),
     (ClientConfigKey::ReadTimeout, "20s"),
     (ClientConfigKey::Timeout, "10m"),
 ];
 
-/// A request is sent four times at most, and not again after this.
+/// A request is repeated so often, and not after this time.
 const RETRIES: usize = 3;
 const RETRY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Where it is, and what to talk to.
-pub struct Place {
-    /// For people: the folder, or the URL.
-    pub name: String,
-    pub store: Arc<dyn ObjectStore>,
-    /// Where the store is a folder on this machine.
-    pub folder: Option<PathBuf>,
-    /// What everything of ours is below.
-    pub base: Location,
-    /// What signs URLs; not for folders.
-    pub signer: Option<Arc<dyn Signer>>,
+/// Opens the backend of the settings, or a folder `default` where they name none. Sends no request yet. The
+/// error says in one sentence what is wrong with the settings.
+pub fn open(config: &config::Storage, default: &Path) -> Result<Box<dyn Backend>, String> {
+    Ok(match &config.place {
+        None => Box::new(Local::open(default)?),
+        Some(config::Place::Folder(path)) => Box::new(Local::open(path)?),
+        Some(config::Place::Bucket(url, options)) => Box::new(bucket(url, options, config.ttl)?),
+    })
 }
 
-impl Place {
-    /// `usual` is the folder where none is configured.
-    ///
-    /// # Errors
-    /// What is wrong with the settings, in one sentence.
-    pub fn open(place: Option<&config::Place>, usual: &Path) -> Result<Place, String> {
-        match place {
-            None => folder(usual),
-            Some(config::Place::Folder(path)) => folder(path),
-            Some(config::Place::Bucket(url, options)) => bucket(url, options),
-        }
-    }
-}
-
-fn folder(path: &Path) -> Result<Place, String> {
-    let name = path.display().to_string();
-    let wrong = |why: &dyn std::fmt::Display| format!("the store cannot be in {name}: {why}");
-    let path = std::path::absolute(path).map_err(|error| wrong(&error))?;
-    let base = Location::from_absolute_path(&path).map_err(|_| wrong(&"its name is no text"))?;
-    Ok(Place { name, store: Arc::new(LocalFileSystem::new()), folder: Some(path), base, signer: None })
-}
-
-fn bucket(url: &Url, options: &CloudOptions) -> Result<Place, String> {
+fn bucket(url: &Url, options: &CloudOptions, ttl: Duration) -> Result<Bucket, String> {
     let name = url.as_str().trim_end_matches('/').to_owned();
-    // No error of a builder says a value that may be a secret: those it refuses are switches, times and names.
-    let wrong = |error: object_store::Error| format!("{name}: {}", told(&error));
+    // Builders refuse only switches, times and names, so that their errors quote no secret.
+    let wrong = |error: object_store::Error| format!("{name}: {}", reason(&error));
     let (scheme, base) = ObjectStoreScheme::parse(url).map_err(|error| wrong(error.into()))?;
     let (store, signer): (Arc<dyn ObjectStore>, Arc<dyn Signer>) = match scheme {
-        ObjectStoreScheme::AmazonS3 => both(s3(url, options)?.build().map_err(wrong)?),
+        ObjectStoreScheme::AmazonS3 => as_both(s3(url, options)?.build().map_err(wrong)?),
         ObjectStoreScheme::GoogleCloudStorage => {
-            cloud_options::check(options, cloud_options::of_gcs)?;
-            let builder = GoogleCloudStorageBuilder::new().with_retry(retries());
-            let builder = configured(options, GoogleConfigKey::Client)
-                .fold(builder, |builder, (key, value)| builder.with_config(key, value));
-            both(builder.with_url(url.as_str()).build().map_err(wrong)?)
+            let builder = GoogleCloudStorageBuilder::new().with_retry(retries()).with_url(url.as_str());
+            let with = GoogleCloudStorageBuilder::with_config;
+            as_both(
+                configure(builder, options, of_gcs, GoogleConfigKey::Client, with)?.build().map_err(wrong)?,
+            )
         }
         ObjectStoreScheme::MicrosoftAzure => {
-            cloud_options::check(options, cloud_options::of_azure)?;
-            let builder = MicrosoftAzureBuilder::new().with_retry(retries());
-            let builder = configured(options, AzureConfigKey::Client)
-                .fold(builder, |builder, (key, value)| builder.with_config(key, value));
-            both(builder.with_url(url.as_str()).build().map_err(wrong)?)
+            let builder = MicrosoftAzureBuilder::new().with_retry(retries()).with_url(url.as_str());
+            let with = MicrosoftAzureBuilder::with_config;
+            as_both(
+                configure(builder, options, of_azure, AzureConfigKey::Client, with)?
+                    .build()
+                    .map_err(wrong)?,
+            )
         }
-        // Excluded with the setting.
+        // The configuration accepts no other scheme.
         _ => return Err(format!("{name} is no store")),
     };
-    Ok(Place { name, store, folder: None, base, signer: Some(signer) })
+    Ok(Bucket { name, store, signer, base, ttl })
 }
 
 fn s3(url: &Url, options: &CloudOptions) -> Result<AmazonS3Builder, String> {
-    cloud_options::check(options, cloud_options::of_s3)?;
-    let builder = AmazonS3Builder::new().with_retry(retries());
-    let builder = configured(options, AmazonS3ConfigKey::Client)
-        .fold(builder, |builder, (key, value)| builder.with_config(key, value))
-        .with_url(url.as_str());
-    // Refused by the library only when it is used, and then in words that help nobody.
+    let builder = AmazonS3Builder::new().with_retry(retries()).with_url(url.as_str());
+    let with = AmazonS3Builder::with_config;
+    let builder = configure(builder, options, of_s3, AmazonS3ConfigKey::Client, with)?;
+    // The library refuses this only when it is used, with an error that helps nobody.
     let value = |key| builder.get_config_value(&key).unwrap_or_default();
     let endpoints = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint].map(value);
     let endpoint = endpoints.iter().find(|endpoint| !endpoint.is_empty());
@@ -109,54 +87,51 @@ fn s3(url: &Url, options: &CloudOptions) -> Result<AmazonS3Builder, String> {
     Ok(builder)
 }
 
-/// Our own options, and after them those of the environment that the library knows.
-fn configured<K: std::str::FromStr>(
+/// Sets our own options and then those of the environment that the library knows, after checking these.
+fn configure<B, K: FromStr>(
+    builder: B,
     options: &CloudOptions,
+    kind: fn(K) -> ValueKind,
     of_client: fn(ClientConfigKey) -> K,
-) -> impl Iterator<Item = (K, String)> {
-    let own = TIMEOUTS.into_iter().map(move |(key, value)| (of_client(key), value.to_owned()));
-    let foreign = options.0.iter();
-    let known =
-        foreign.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value.clone())));
-    own.chain(known)
+    with: fn(B, K, String) -> B,
+) -> Result<B, String> {
+    cloud_options::check(options, kind)?;
+    let own = TIMEOUTS.into_iter().map(|(key, value)| (of_client(key), value));
+    let known = options.0.iter();
+    let known = known.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, &**value)));
+    Ok(own.chain(known).fold(builder, |builder, (key, value)| with(builder, key, value.to_owned())))
 }
 
 fn retries() -> RetryConfig {
     RetryConfig { backoff: BackoffConfig::default(), max_retries: RETRIES, retry_timeout: RETRY_WITHIN }
 }
 
-fn both<S: ObjectStore + Signer>(store: S) -> (Arc<dyn ObjectStore>, Arc<dyn Signer>) {
+fn as_both<S: ObjectStore + Signer>(store: S) -> (Arc<dyn ObjectStore>, Arc<dyn Signer>) {
     let store = Arc::new(store);
     (Arc::clone(&store) as _, store)
 }
 
-/// The innermost cause, without the library's "Generic S3 error: ".
-fn told(error: &object_store::Error) -> String {
-    let mut last: &dyn std::error::Error = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    // Its own words may quote what it has read.
-    if let Some(json) = last.downcast_ref::<serde_json::Error>() {
-        return format!(
+/// Returns the text of the innermost cause, without the library's "Generic S3 error: ".
+fn reason(error: &object_store::Error) -> String {
+    let innermost = innermost(error);
+    match innermost.downcast_ref::<serde_json::Error>() {
+        // The text of this error may quote the credentials.
+        Some(json) => format!(
             "the credentials are not as Google writes them (line {}, column {})",
             json.line(),
             json.column()
-        );
+        ),
+        None => innermost.to_string(),
     }
-    last.to_string()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::ffi::OsStrExt;
-
     use super::*;
 
-    fn open(url: &str, options: &[(&str, &str)]) -> Result<Place, String> {
+    fn open(url: &str, options: &[(&str, &str)]) -> Result<Bucket, String> {
         let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let place = config::Place::Bucket(url.parse().unwrap(), CloudOptions(options.collect()));
-        Place::open(Some(&place), Path::new("/unused"))
+        bucket(&url.parse().unwrap(), &CloudOptions(options.collect()), Duration::from_hours(24))
     }
 
     #[test]
@@ -168,10 +143,9 @@ mod tests {
         for (url, options) in
             [("s3://bucket/a/b", &s3[..]), ("gs://bucket/a/b/", &gcs), ("az://container/a/b", &azure)]
         {
-            let place = open(url, options).unwrap_or_else(|error| panic!("{url}: {error}"));
-            assert_eq!(place.base.as_ref(), "a/b");
-            assert_eq!(place.name, url.trim_end_matches('/'));
-            assert!(place.folder.is_none() && place.signer.is_some());
+            let bucket = open(url, options).unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert_eq!(bucket.base.as_ref(), "a/b");
+            assert_eq!(bucket.name, url.trim_end_matches('/'));
         }
     }
 
@@ -221,16 +195,5 @@ mod tests {
             let error = open(url, options).err().unwrap_or_else(|| panic!("{options:?}"));
             assert!(error.starts_with(expected), "{error}");
         }
-    }
-
-    #[test]
-    fn a_folder_may_be_called_as_it_likes() {
-        let place = Place::open(None, Path::new("/srv/a b#1/100%")).unwrap_or_else(|error| panic!("{error}"));
-        let store = LocalFileSystem::new();
-        let path = store.path_to_filesystem(&place.base.clone().join("x")).unwrap();
-        assert_eq!(path, Path::new("/srv/a b#1/100%/x"));
-        assert_eq!(place.folder.as_deref(), Some(Path::new("/srv/a b#1/100%")));
-        let strange = Path::new(std::ffi::OsStr::from_bytes(b"/srv/\xff"));
-        assert!(Place::open(None, strange).is_err());
     }
 }

@@ -1,39 +1,43 @@
-//! Removing what is too old, and what is too much.
+//! Removal of objects that have expired, and of the least recently used ones where the store is too large.
 
 use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use blake3::Hash;
-use futures_util::StreamExt;
 use tokio::time::Instant;
 
-use super::keys::{self, Item, Key, Name};
-use super::{Error, Operation, Outcome, Storage, age, error, local};
+use super::backend::blocking;
+use super::error::Error;
+use super::keys::{self, Key, Name, Object, age};
+use super::operation::{Operation, Outcome};
+use super::store::Storage;
 
-/// What was written aside or by a check, and not touched for so long, was left by a process that was killed. One that
-/// still writes touches it all the time.
-const LEFT_BEHIND: Duration = Duration::from_hours(1);
+/// A temporary object that nobody has written to for so long was left by a killed process.
+const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 
-/// Where too much is kept, room is made for a tenth more, so that not every result asks for a sweep.
-const ROOM: u64 = 10;
+/// A store that is too large is emptied to a tenth below its limit, so that not every new result causes a sweep.
+const SPARE_PART: u64 = 10;
 
-/// What disks give to files, in bytes; and files that may be there however little may be kept.
-const BLOCK: u64 = 4096;
-const LEAST_FILES: u64 = 1000;
-
-/// How often it is looked, at least and at most; in between, as often as makes no difference to what is kept how long.
-const OFTEN: Duration = Duration::from_mins(1);
-const SELDOM: Duration = Duration::from_hours(1);
+/// The time between two sweeps is this part of the time that objects are kept, between these bounds.
 const PARTS_OF_TTL: u32 = 24;
+const MIN_INTERVAL: Duration = Duration::from_mins(1);
+const MAX_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Between two sweeps, however fast the store fills.
+/// The time between two sweeps, however fast the store fills.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// How often a store that fails is looked at, while nobody uses it.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// How often a failing store is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(15);
 
-/// What a sweep did.
+/// A file in the folder: its time is that of the latest sweep by the command line; it holds the bytes that are stored, as
+/// far as is known.
+const MARK: &str = "swept";
+
+/// The result of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Swept {
     pub removed: usize,
@@ -42,60 +46,48 @@ pub struct Swept {
     pub kept_bytes: u64,
 }
 
-/// What may stay.
+/// How long and how much is kept.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
+struct Retention {
     ttl: Duration,
     blob_ttl: Duration,
     max_bytes: u64,
-    max_files: u64,
+    max_objects: u64,
 }
 
 impl Storage {
-    /// Removes what is older than anything is kept, what was left behind by others, and, where more is kept than may
-    /// be, what was not used for the longest time, whatever it is.
+    /// Removes what has expired and what killed processes left; then, while more is stored than allowed, the least
+    /// recently used objects of any kind.
     ///
-    /// A download that is under way loses nothing: in a folder whoever has opened a file keeps it, and from a bucket
-    /// everything is fetched before it is given out. An upload is seen only when it is complete, and new then.
-    ///
-    /// # Errors
-    /// What is wrong with the store. What was removed before stays so.
+    /// Downloads lose nothing: an open file of a folder stays readable, and a blob of a bucket is downloaded whole before
+    /// it is given out. Uploads lose nothing either: they appear when they are complete, as new objects.
+    /// After an error, part of the objects may have been removed.
     pub async fn sweep(&self, now: SystemTime) -> Result<Swept, Error> {
-        let slack = if self.0.place.folder.is_some() { Duration::ZERO } else { self.slack() };
-        let limits = Limits {
-            ttl: self.0.ttl,
-            blob_ttl: self.0.ttl + slack,
-            max_bytes: self.0.max_bytes,
-            max_files: self.max_files(),
-        };
+        let (backend, ttl, max_bytes) = (&self.0.backend, self.0.ttl, self.0.max_bytes);
+        let (blob_ttl, max_objects) = (ttl + backend.grace(), backend.max_objects(max_bytes));
         let work = async {
-            let listed = Instant::now();
-            let items = self.items(&keys::ALL).await?;
-            let (count, bytes) = (items.len(), total(&items));
-            let mut blobs: HashSet<Hash> = items.iter().filter_map(blob).collect();
-            let removed = self.discard_all(plan(items, now, limits)).await?;
+            let began = Instant::now();
+            let objects = backend.list(&keys::ALL).await?;
+            let (count, bytes) = (objects.len(), total(&objects));
+            let mut blobs: HashSet<Hash> = objects.iter().filter_map(blob).collect();
+            let to_remove = plan(objects, now, Retention { ttl, blob_ttl, max_bytes, max_objects });
+            let removed = backend.remove_unused(to_remove).await?;
             let freed = total(&removed);
-            for gone in removed.iter().filter_map(blob) {
-                blobs.remove(&gone);
+            for hash in removed.iter().filter_map(blob) {
+                blobs.remove(&hash);
             }
-            if let Some(listener) = self.0.listener.get() {
-                listener(&blobs, listed.into_std());
+            if let Some(listener) = self.0.sweep_listener.get() {
+                listener(&blobs, began.into_std());
             }
-            let swept = Swept {
-                removed: removed.len(),
-                freed,
-                kept: count - removed.len(),
-                kept_bytes: bytes - freed,
-            };
-            self.0.kept.store(swept.kept_bytes, Ordering::Relaxed);
-            self.0.kept_files.store(swept.kept as u64, Ordering::Relaxed);
-            Ok((Outcome::Done, swept))
+            let (kept, kept_bytes) = (count - removed.len(), bytes - freed);
+            self.0.stored_bytes.store(kept_bytes, Ordering::Relaxed);
+            self.0.stored_objects.store(kept as u64, Ordering::Relaxed);
+            Ok((Outcome::Done, Swept { removed: removed.len(), freed, kept, kept_bytes }))
         };
         self.tracked(Operation::Sweep, work).await
     }
 
-    /// Looks after the store, for ever: sweeps it from time to time and when it is too full, and looks whether it works
-    /// again after it did not.
+    /// Tends the store for ever: sweeps it at intervals and when it is too large, and checks it while it fails.
     pub async fn tend(&self) {
         let _ = self.check().await;
         let interval = self.interval();
@@ -103,24 +95,24 @@ impl Storage {
         loop {
             let now = Instant::now();
             if now >= due {
-                // A failure was told, and what is left is for the next time.
-                if let Ok(swept) = self.sweep(SystemTime::now()).await {
-                    let Swept { removed, freed, kept, kept_bytes } = swept;
+                // A failure was logged, and the next sweep removes what is left.
+                if let Ok(Swept { removed, freed, kept, kept_bytes }) = self.sweep(SystemTime::now()).await {
                     tracing::debug!(removed, freed, kept, kept_bytes, "swept the store");
                 }
                 due = Instant::now() + interval;
             }
             let failing = self.trouble().is_some();
-            let wait = due.saturating_duration_since(now).min(if failing { LOOK_AGAIN } else { SELDOM });
+            let wait =
+                due.saturating_duration_since(now).min(if failing { CHECK_INTERVAL } else { MAX_INTERVAL });
             tokio::select! {
                 () = tokio::time::sleep(wait) => if failing {
                     let _ = self.check().await;
                 },
-                () = self.0.health.fell.notified(), if !failing => {}
-                () = self.0.crowded.notified() => {
+                () = self.0.health.began_failing.notified(), if !failing => {}
+                () = self.0.overfull.notified() => {
                     tokio::time::sleep(PAUSE).await;
-                    // It may have been told before the latest sweep.
-                    if self.is_crowded() {
+                    // The notice may be older than the latest sweep.
+                    if self.is_overfull() {
                         due = Instant::now();
                     }
                 }
@@ -128,103 +120,95 @@ impl Storage {
         }
     }
 
-    /// Between two sweeps, where there is not too much.
-    pub(super) fn interval(&self) -> Duration {
-        (self.0.ttl / PARTS_OF_TTL).clamp(OFTEN, SELDOM)
-    }
-
-    /// Whether more is kept than may be, as far as this process knows.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.0.kept.load(Ordering::Relaxed) > self.0.max_bytes
-            || self.0.kept_files.load(Ordering::Relaxed) > self.max_files()
-    }
-
-    /// How many files a folder may have: each takes a block of the disk at least, and a disk has only so many.
-    fn max_files(&self) -> u64 {
-        if self.0.place.folder.is_some() { (self.0.max_bytes / BLOCK).max(LEAST_FILES) } else { u64::MAX }
-    }
-
-    /// What is kept in these folders of the root.
-    pub(super) async fn items(&self, folders: &'static [&'static str]) -> Result<Vec<Item>, Error> {
-        if let Some(root) = self.0.place.folder.clone() {
-            let list =
-                move |store: &str| local::list(&root, folders).map_err(|error| Error::io(store, &error));
-            return self.blocking(list).await;
-        }
-        let base = self.0.place.base.as_ref();
-        let mut items = Vec::new();
-        for folder in folders {
-            let mut found = self.0.place.store.list(Some(&self.location(folder)));
-            while let Some(meta) = found.next().await {
-                let meta = meta.map_err(|error| Error::of(self.name(), &error))?;
-                let path = meta.location.as_ref().strip_prefix(base).unwrap_or_default();
-                let path = path.trim_start_matches('/').to_owned();
-                if let Some(name) = Name::parse(&path) {
-                    let modified = meta.last_modified.into();
-                    items.push(Item { path, name, bytes: meta.size, modified });
-                }
+    /// Sweeps a folder if a service would have done so by now, or if too much was stored since the latest sweep: for
+    /// the end of a process that only converts. Leaves buckets to services, since listing them takes long and costs money.
+    /// After an error, the next try is due as late as after a sweep.
+    pub async fn sweep_if_due(&self, now: SystemTime) -> Result<Option<Swept>, Error> {
+        let Some(root) = self.0.backend.folder().map(PathBuf::from) else { return Ok(None) };
+        let (added, max_bytes, interval) = (self.kept_bytes(), self.0.max_bytes, self.interval());
+        let mark = root.join(MARK);
+        let is_due = move || {
+            if !root.is_dir() {
+                return Ok(false);
             }
+            let mark = root.join(MARK);
+            let (swept, bytes) = read_mark(&mark).unwrap_or((SystemTime::UNIX_EPOCH, 0));
+            let bytes = bytes.saturating_add(added);
+            // A mark in the future is from before the clock was set back.
+            let is_due = swept > now || age(swept, now) >= interval || bytes > max_bytes;
+            if is_due {
+                // Before the sweep, so that one that fails or is cut off is not repeated at once.
+                write_mark(&mark, 0, now)?;
+            } else if added > 0 {
+                write_mark(&mark, bytes, swept)?;
+            }
+            Ok(is_due)
+        };
+        if !blocking(self.name(), is_due).await? {
+            return Ok(None);
         }
-        Ok(items)
+        let swept = self.sweep(now).await?;
+        blocking(self.name(), move || write_mark(&mark, swept.kept_bytes, now)).await?;
+        Ok(Some(swept))
     }
 
-    /// Removes these; tells those that are gone.
-    async fn discard_all(&self, items: Vec<Item>) -> Result<Vec<Item>, Error> {
-        if let Some(root) = self.0.place.folder.clone() {
-            let remove =
-                move |store: &str| local::remove(&root, items).map_err(|error| Error::io(store, &error));
-            return self.blocking(remove).await;
-        }
-        let locations: Vec<_> = items.iter().map(|item| Ok(self.location(&item.path))).collect();
-        let mut done = self.0.place.store.delete_stream(futures_util::stream::iter(locations).boxed());
-        while let Some(removed) = done.next().await {
-            match removed {
-                Err(error) if !error::is_absent(&error) => return Err(Error::of(self.name(), &error)),
-                _ => {}
-            }
-        }
-        Ok(items)
+    /// The time between two sweeps of a store that is not too large.
+    fn interval(&self) -> Duration {
+        (self.0.ttl / PARTS_OF_TTL).clamp(MIN_INTERVAL, MAX_INTERVAL)
     }
 }
 
-fn total(items: &[Item]) -> u64 {
-    items.iter().map(|item| item.bytes).sum()
+/// Reads when the latest sweep was, and the bytes stored. `None`: the mark is absent or unreadable.
+fn read_mark(mark: &Path) -> Option<(SystemTime, u64)> {
+    let bytes = fs::read_to_string(mark).ok()?.trim().parse().ok()?;
+    Some((fs::metadata(mark).ok()?.modified().ok()?, bytes))
 }
 
-fn blob(item: &Item) -> Option<Hash> {
-    match item.name {
-        Name::Kept(Key::Blob(hash)) => Some(hash),
+fn write_mark(mark: &Path, bytes: u64, swept: SystemTime) -> io::Result<()> {
+    let mut file = File::create(mark)?;
+    writeln!(file, "{bytes}")?;
+    file.set_modified(swept)
+}
+
+fn total(objects: &[Object]) -> u64 {
+    objects.iter().map(|object| object.bytes).sum()
+}
+
+fn blob(object: &Object) -> Option<Hash> {
+    match object.name {
+        Name::Key(Key::Blob(hash)) => Some(hash),
         _ => None,
     }
 }
 
-/// What has to go.
-fn plan(items: Vec<Item>, now: SystemTime, limits: Limits) -> Vec<Item> {
-    let is_old = |item: &Item| {
-        let may = match item.name {
-            Name::Passing => LEFT_BEHIND,
-            Name::Kept(Key::Blob(_)) => limits.blob_ttl,
-            Name::Kept(_) => limits.ttl,
+/// Returns the objects to remove.
+fn plan(objects: Vec<Object>, now: SystemTime, retention: Retention) -> Vec<Object> {
+    let has_expired = |object: &Object| {
+        let ttl = match object.name {
+            Name::Temporary => ABANDONED_AFTER,
+            Name::Key(Key::Blob(_)) => retention.blob_ttl,
+            Name::Key(_) => retention.ttl,
         };
-        age(item.modified, now) > may
+        age(object.modified, now) > ttl
     };
-    let (mut gone, rest): (Vec<_>, Vec<_>) = items.into_iter().partition(is_old);
-    let (mut kept, mut files) = (total(&rest), rest.len() as u64);
-    if kept <= limits.max_bytes && files <= limits.max_files {
-        return gone;
+    let (mut to_remove, kept): (Vec<_>, Vec<_>) = objects.into_iter().partition(has_expired);
+    let (mut bytes, mut count) = (total(&kept), kept.len() as u64);
+    if bytes <= retention.max_bytes && count <= retention.max_objects {
+        return to_remove;
     }
-    let mut oldest_first: Vec<_> = rest.into_iter().filter(|item| item.name != Name::Passing).collect();
-    oldest_first.sort_by_key(|item| item.modified);
-    let [wanted, wanted_files] = [limits.max_bytes, limits.max_files].map(|most| most - most / ROOM);
-    for item in oldest_first {
-        if kept <= wanted && files <= wanted_files {
+    let mut oldest_first: Vec<_> = kept.into_iter().filter(|object| object.name != Name::Temporary).collect();
+    oldest_first.sort_by_key(|object| object.modified);
+    let [max_bytes, max_objects] =
+        [retention.max_bytes, retention.max_objects].map(|limit| limit - limit / SPARE_PART);
+    for object in oldest_first {
+        if bytes <= max_bytes && count <= max_objects {
             break;
         }
-        kept -= item.bytes;
-        files -= 1;
-        gone.push(item);
+        bytes -= object.bytes;
+        count -= 1;
+        to_remove.push(object);
     }
-    gone
+    to_remove
 }
 
 #[cfg(test)]
@@ -233,24 +217,25 @@ mod tests {
     use proptest::prelude::*;
     use uuid::Uuid;
 
+    use super::super::keys::Document;
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const RETENTION: Retention = Retention {
         ttl: Duration::from_secs(1000),
         blob_ttl: Duration::from_secs(1100),
         max_bytes: 5000,
-        max_files: 1000,
+        max_objects: 1000,
     };
 
-    fn item(kind: u8, bytes: u64, age: u64, number: u8) -> Item {
+    fn object(kind: u8, bytes: u64, age: u64, number: u8) -> Object {
         let hash = Hash::from([number; 32]);
         let name = match kind {
-            0 => Name::Kept(Key::Blob(hash)),
-            1 => Name::Kept(Key::Report(Uuid::from_u128(number.into()))),
-            2 => Name::Kept(Key::Entry(hash)),
-            _ => Name::Passing,
+            0 => Name::Key(Key::Blob(hash)),
+            1 => Name::Key(Key::Document(Document::Report(Uuid::from_u128(number.into())))),
+            2 => Name::Key(Key::Document(Document::Entry(hash))),
+            _ => Name::Temporary,
         };
-        Item { path: format!("{kind}/{number}"), name, bytes, modified: now() - Duration::from_secs(age) }
+        Object { path: format!("{kind}/{number}"), name, bytes, modified: now() - Duration::from_secs(age) }
     }
 
     fn now() -> SystemTime {
@@ -262,19 +247,19 @@ mod tests {
         fn what_stays_is_young_and_no_more_than_may_be(
             found in prop::collection::vec((0u8..4, 0u64..2000, 0u64..5000), 0..40)
         ) {
-            let items: Vec<_> = found.iter().zip(0..).map(|(&(kind, bytes, age), number)| item(kind, bytes, age, number)).collect();
-            let gone = plan(items.clone(), now(), LIMITS);
+            let items: Vec<_> = found.iter().zip(0..).map(|(&(kind, bytes, age), number)| object(kind, bytes, age, number)).collect();
+            let gone = plan(items.clone(), now(), RETENTION);
             let kept: Vec<_> = items.iter().filter(|item| !gone.contains(item)).collect();
-            let is_blob = |item: &Item| matches!(item.name, Name::Kept(Key::Blob(_)));
+            let is_blob = |item: &Object| matches!(item.name, Name::Key(Key::Blob(_)));
             for item in &kept {
-                let may = if is_blob(item) { LIMITS.blob_ttl } else if item.name == Name::Passing { LEFT_BEHIND } else { LIMITS.ttl };
+                let may = if is_blob(item) { RETENTION.blob_ttl } else if item.name == Name::Temporary { ABANDONED_AFTER } else { RETENTION.ttl };
                 prop_assert!(age(item.modified, now()) <= may);
             }
             let bytes: u64 = kept.iter().map(|item| item.bytes).sum();
-            let is_passing = |item: &Item| item.name == Name::Passing;
-            prop_assert!(bytes <= LIMITS.max_bytes || kept.iter().all(|item| is_passing(item)));
+            let is_passing = |item: &Object| item.name == Name::Temporary;
+            prop_assert!(bytes <= RETENTION.max_bytes || kept.iter().all(|item| is_passing(item)));
             // Nothing goes without a reason: what is older never stays for what is younger.
-            let young = |item: &&Item| !is_passing(item) && age(item.modified, now()) <= LIMITS.ttl;
+            let young = |item: &&Object| !is_passing(item) && age(item.modified, now()) <= RETENTION.ttl;
             let youngest_gone = gone.iter().filter(young).map(|item| item.modified).max();
             if let Some(limit) = youngest_gone {
                 prop_assert!(kept.iter().all(|item| is_passing(item) || item.modified >= limit));
@@ -284,32 +269,33 @@ mod tests {
 
     #[test]
     fn only_as_much_goes_as_has_to() {
-        let items: Vec<_> = (0..6).map(|number| item(0, 1000, u64::from(number), number)).collect();
-        let gone = plan(items.clone(), now(), LIMITS);
+        let items: Vec<_> = (0..6).map(|number| object(0, 1000, u64::from(number), number)).collect();
+        let gone = plan(items.clone(), now(), RETENTION);
         // Of 6,000 bytes down to nine tenths of 5,000.
         assert_eq!(gone, [items[5].clone(), items[4].clone()]);
-        assert!(plan(items[..5].to_vec(), now(), LIMITS).is_empty());
+        assert!(plan(items[..5].to_vec(), now(), RETENTION).is_empty());
     }
 
     #[test]
     fn reports_and_entries_make_room_too() {
         let items: Vec<_> =
-            (0..60u8).map(|number| item(number % 3, 100, u64::from(number), number)).collect();
-        let gone = plan(items.clone(), now(), LIMITS);
+            (0..60u8).map(|number| object(number % 3, 100, u64::from(number), number)).collect();
+        let gone = plan(items.clone(), now(), RETENTION);
         let oldest: Vec<_> = items[45..].iter().rev().cloned().collect();
         assert_eq!(gone, oldest);
     }
 
     #[test]
     fn a_clock_that_was_set_back_removes_nothing() {
-        let items: Vec<_> = (0..4).map(|kind| item(kind, 10, 0, kind)).collect();
-        assert!(plan(items, now() - Duration::from_hours(10_000), LIMITS).is_empty());
+        let items: Vec<_> = (0..4).map(|kind| object(kind, 10, 0, kind)).collect();
+        assert!(plan(items, now() - Duration::from_hours(10_000), RETENTION).is_empty());
     }
 
     #[test]
     fn there_are_no_more_files_than_may_be() {
-        let items: Vec<Item> = (0..20).map(|number| item(0, 1, 100 - u64::from(number), number)).collect();
-        let gone = plan(items, now(), Limits { max_files: 10, ..LIMITS });
+        let items: Vec<Object> =
+            (0..20).map(|number| object(0, 1, 100 - u64::from(number), number)).collect();
+        let gone = plan(items, now(), Retention { max_objects: 10, ..RETENTION });
         assert_eq!(gone.len(), 11);
         assert!(gone.iter().all(|gone| age(gone.modified, now()) > Duration::from_secs(88)));
     }

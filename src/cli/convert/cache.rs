@@ -21,7 +21,8 @@ use crate::conversion::{
 };
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Report};
 use crate::executor::workdir::ConversionFolder;
-use crate::storage::{self, Fetched, Storage};
+use crate::fs::blob::Blob;
+use crate::storage::{self, Storage};
 
 /// Longest sweep of the store at the end of a run; the user is waiting.
 const SWEEPING: Duration = Duration::from_secs(3);
@@ -109,7 +110,7 @@ impl Cache {
 
 /// Writes a stored result to the conversion's folder.
 async fn unpack(
-    content: Fetched,
+    content: Blob,
     about: cache::Result,
     report: Arc<Report>,
     folder: ConversionFolder,
@@ -123,22 +124,22 @@ async fn unpack(
 }
 
 /// Writes the stored content into the conversion's folder; unpacks a zip unless a zip was requested.
-fn write(mut content: Fetched, about: &cache::Result, folder: &ConversionFolder) -> io::Result<Vec<PathBuf>> {
+fn write(mut content: Blob, about: &cache::Result, folder: &ConversionFolder) -> io::Result<Vec<PathBuf>> {
     let out = folder.output();
     fs::create_dir_all(&out)?;
     let Some(main) = &about.main else {
         let path = out.join(about.file_name());
         let mut file = File::create(&path)?;
         match &mut content {
-            Fetched::Small(content) => io::copy(&mut &content[..], &mut file)?,
-            Fetched::File(content, _) => io::copy(content, &mut file)?,
+            Blob::Memory(content) => io::copy(&mut &content[..], &mut file)?,
+            Blob::File(content, _) => io::copy(content, &mut file)?,
         };
         return Ok(vec![path]);
     };
     let main = Path::new(&**main);
     match content {
-        Fetched::Small(content) => extract(io::Cursor::new(content), main, about.format, &out),
-        Fetched::File(content, _) => extract(content, main, about.format, &out),
+        Blob::Memory(content) => extract(io::Cursor::new(content), main, about.format, &out),
+        Blob::File(content, _) => extract(content, main, about.format, &out),
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use meshgate::cache::{Embedded, Entry, Index, OnRedis, Result};
 use meshgate::domain::{ConversionError, ErrorCode, Format};
-use meshgate::storage::{Document, Hash, Source, Storage};
+use meshgate::fs::blob::Blob;
+use meshgate::storage::{Document, Hash, Storage};
 use redis::Commands;
 
 use crate::gateway::LONG;
@@ -180,7 +181,7 @@ async fn what_is_rebuilt_fits_and_the_oldest_of_it_goes() {
         let storage = side.store.open();
         fill(&storage, 10).await;
         let blob = b"a result".as_slice();
-        storage.put_blob(Source::Bytes(blob.into()), &blake3::hash(blob)).await.unwrap();
+        storage.put_blob(Blob::Memory(blob.into()), &blake3::hash(blob)).await.unwrap();
         if side.store.is_folder() {
             for number in 0..10 {
                 let time = std::time::SystemTime::now() - Duration::from_secs(number * 60);
@@ -212,7 +213,7 @@ async fn what_a_sweep_removed_is_not_known_any_more() {
             let about = Result { hash: blake3::hash(&content), ..about };
             let (storage, index) = (&storage, &index);
             async move {
-                storage.put_blob(Source::Bytes(content.into()), &about.hash).await.unwrap();
+                storage.put_blob(Blob::Memory(content.into()), &about.hash).await.unwrap();
                 index.put(identity(number), Entry::Result(about)).await;
             }
         };

@@ -4,15 +4,16 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use meshgate::config::CloudOptions;
-use meshgate::storage::{Document, Error, Put, Source, Storage, Trouble};
+use meshgate::fs::blob::Blob;
+use meshgate::storage::{Document, Error, Storage, Stored, Trouble};
 use uuid::Uuid;
 
 use super::backend::{Backend, noise};
 use super::server::Server;
 use super::suite::{fetch, put};
 
-fn source(content: &[u8]) -> Source {
-    Source::Bytes(Bytes::copy_from_slice(content))
+fn source(content: &[u8]) -> Blob {
+    Blob::Memory(Bytes::copy_from_slice(content))
 }
 
 /// Checks that every operation fails with the same error, and returns it.
@@ -45,11 +46,11 @@ async fn large_results_go_in_parts_and_once() {
     let sent = |text: &str| Server::shared().requests(&format!("/{}/{text}", backend.bucket_name()));
     let part = format!("some/prefix/blobs/{}/{hash}?partNumber=", &hash.to_hex()[..2]);
     assert_eq!(sent(&part), 3);
-    assert_eq!(storage.put_blob(source(&content), &hash).await.unwrap(), Put::Present);
+    assert_eq!(storage.put_blob(source(&content), &hash).await.unwrap(), Stored::Present);
     assert_eq!(sent(&part), 3);
     // One that will not be kept as long as a new one would be is sent anew: that alone makes it younger.
     let strict = backend.open_with(|config| config.ttl = Duration::from_nanos(24));
-    assert_eq!(strict.put_blob(source(&content), &hash).await.unwrap(), Put::Stored);
+    assert_eq!(strict.put_blob(source(&content), &hash).await.unwrap(), Stored::New);
     assert_eq!(sent(&part), 6);
 }
 
@@ -61,7 +62,7 @@ async fn an_upload_ends_although_its_request_is_given_up() {
     let hash = blake3::hash(&content);
     let file = backend.source(&content);
     {
-        let mut upload = Box::pin(storage.put_blob(Source::File(file.clone()), &hash));
+        let mut upload = Box::pin(storage.put_blob(Blob::open(&file).unwrap(), &hash));
         // Until the first part is on its way.
         let begun = async {
             while Server::shared().requests(&format!("/{}/", backend.bucket_name())) == 0 {

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use meshgate::config::{self, Place};
-use meshgate::storage::{Document, Source, Storage, Trouble};
+use meshgate::fs::blob::Blob;
+use meshgate::storage::{Document, Storage, Trouble};
 use uuid::Uuid;
 
 use super::backend::{blob, noise};
@@ -27,13 +28,13 @@ async fn a_full_disk_is_told_and_leaves_no_halves() {
     let storage = store(&disk);
     let small = noise(1, 100_000);
     let hash = blake3::hash(&small);
-    storage.put_blob(Source::Bytes(small.clone().into()), &hash).await.unwrap();
+    storage.put_blob(Blob::Memory(small.clone().into()), &hash).await.unwrap();
 
     let elsewhere = tempfile::NamedTempFile::new().unwrap();
     let large = noise(2, 2 * DISK);
     std::fs::write(elsewhere.path(), &large).unwrap();
     let large_hash = blake3::hash(&large);
-    for source in [Source::File(elsewhere.path().to_owned()), Source::Bytes(large.into())] {
+    for source in [Blob::open(elsewhere.path()).unwrap(), Blob::Memory(large.into())] {
         let error = storage.put_blob(source, &large_hash).await.unwrap_err();
         assert_eq!(error.trouble, Trouble::Full);
         let expected = format!("{} is on a disk that is full", disk.0.join("store").display());
@@ -68,14 +69,14 @@ async fn a_disk_that_cannot_be_written_to_is_still_read() {
     let storage = store(&disk);
     let content = noise(3, 500_000);
     let hash = blake3::hash(&content);
-    let source = || Source::Bytes(content.clone().into());
+    let source = || Blob::Memory(content.clone().into());
     storage.put_blob(source(), &hash).await.unwrap();
     disk.set_writable(false);
 
     let fetched = storage.fetch(&hash, content.len() as u64, folder.path()).await.unwrap().unwrap();
     assert!(read(fetched) == content);
     let other = blake3::hash(b"other");
-    let error = storage.put_blob(Source::Bytes("other".into()), &other).await.unwrap_err();
+    let error = storage.put_blob(Blob::Memory("other".into()), &other).await.unwrap_err();
     assert_eq!(error.trouble, Trouble::ReadOnly);
     for result in [
         storage.check().await,

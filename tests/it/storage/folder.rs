@@ -5,7 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use meshgate::storage::{Document, Put, Source};
+use meshgate::fs::blob::Blob;
+use meshgate::storage::{Document, Stored};
 use uuid::Uuid;
 
 use super::backend::{Backend, blob, noise};
@@ -30,7 +31,7 @@ async fn a_result_on_the_same_disk_is_not_copied() {
     let hash = blake3::hash(&content);
     let source = backend.source(&content);
     set_age(&source, HOUR * 48);
-    assert_eq!(storage.put_blob(Source::File(source.clone()), &hash).await.unwrap(), Put::Stored);
+    assert_eq!(storage.put_blob(Blob::open(&source).unwrap(), &hash).await.unwrap(), Stored::New);
     let kept = backend.path(&blob(&hash));
     let (one, other) = (fs::metadata(&source).unwrap(), fs::metadata(&kept).unwrap());
     // They are one where the folder for temporary files is on one disk.
@@ -52,7 +53,7 @@ async fn a_result_on_another_disk_is_copied() {
     let hash = blake3::hash(&content);
     let source = disk.0.join("result");
     fs::write(&source, &content).unwrap();
-    assert_eq!(storage.put_blob(Source::File(source), &hash).await.unwrap(), Put::Stored);
+    assert_eq!(storage.put_blob(Blob::open(&source).unwrap(), &hash).await.unwrap(), Stored::New);
     assert_eq!(backend.names().await, [blob(&hash)]);
     assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
 }
@@ -110,8 +111,8 @@ async fn what_is_used_stays_longest() {
     }
     // The oldest is fetched, and the second one put again.
     assert!(fetch(&storage, &backend, &hashes[0], 1000).await.is_some());
-    let again = Source::Bytes(noise(1, 1000).into());
-    assert_eq!(storage.put_blob(again, &hashes[1]).await.unwrap(), Put::Present);
+    let again = Blob::Memory(noise(1, 1000).into());
+    assert_eq!(storage.put_blob(again, &hashes[1]).await.unwrap(), Stored::Present);
     assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().removed, 1);
     assert!(!backend.names().await.contains(&blob(&hashes[2])));
     // A day after their last use, not after they were made.

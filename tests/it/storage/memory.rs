@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use meshgate::storage::{Fetched, Put, Source};
+use meshgate::fs::blob::Blob;
+use meshgate::storage::Stored;
 
 use super::backend::Backend;
 
@@ -29,9 +30,9 @@ async fn in_a_process_of_its_own() {
         let hash =
             blake3::Hasher::new().update_reader(std::fs::File::open(&source).unwrap()).unwrap().finalize();
         let before = peak();
-        assert_eq!(storage.put_blob(Source::File(source), &hash).await.unwrap(), Put::Stored);
+        assert_eq!(storage.put_blob(Blob::open(&source).unwrap(), &hash).await.unwrap(), Stored::New);
         let fetched = storage.fetch(&hash, BYTES, backend.spool.path()).await.unwrap();
-        assert!(matches!(fetched, Some(Fetched::File(_, BYTES))));
+        assert!(matches!(fetched, Some(Blob::File(_, BYTES))));
         let used = peak() - before;
         assert!(used < MOST, "{used} bytes for a result of {BYTES}");
     }

@@ -4,7 +4,8 @@ use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use meshgate::storage::{Document, Fetched, Hash, Kind, Put, Source, Storage};
+use meshgate::fs::blob::Blob;
+use meshgate::storage::{Document, Hash, Kind, Storage, Stored};
 use uuid::Uuid;
 
 use super::backend::{Backend, blob, noise};
@@ -33,10 +34,10 @@ pub async fn fetch(storage: &Storage, backend: &Backend, hash: &Hash, bytes: usi
     Some(read(fetched))
 }
 
-pub fn read(fetched: Fetched) -> Vec<u8> {
+pub fn read(fetched: Blob) -> Vec<u8> {
     match fetched {
-        Fetched::Small(content) => content.to_vec(),
-        Fetched::File(mut file, bytes) => {
+        Blob::Memory(content) => content.to_vec(),
+        Blob::File(mut file, bytes) => {
             let mut content = Vec::new();
             file.read_to_end(&mut content).unwrap();
             assert_eq!(content.len() as u64, bytes);
@@ -47,7 +48,7 @@ pub fn read(fetched: Fetched) -> Vec<u8> {
 
 pub async fn put(storage: &Storage, content: &[u8]) -> Hash {
     let hash = blake3::hash(content);
-    storage.put_blob(Source::Bytes(Bytes::copy_from_slice(content)), &hash).await.unwrap();
+    storage.put_blob(Blob::Memory(Bytes::copy_from_slice(content)), &hash).await.unwrap();
     hash
 }
 
@@ -57,13 +58,13 @@ async fn what_is_put_is_fetched(backend: Backend) {
     for bytes in [0, 1, 256 << 10, (256 << 10) + 1, (1 << 20) + 1, 8 << 20, (8 << 20) + 1] {
         let content = noise(bytes as u64, bytes);
         let hash = blake3::hash(&content);
-        let source = Source::File(backend.source(&content));
-        assert_eq!(storage.put_blob(source, &hash).await.unwrap(), Put::Stored);
+        let source = Blob::open(&backend.source(&content)).unwrap();
+        assert_eq!(storage.put_blob(source, &hash).await.unwrap(), Stored::New);
         assert!(backend.names().await.contains(&blob(&hash)));
         let fetched = storage.fetch(&hash, bytes as u64, backend.spool.path()).await.unwrap().unwrap();
         // Between these it depends on the room that there is.
         if !((256 << 10) + 1..=2 << 20).contains(&bytes) {
-            assert_eq!(matches!(fetched, Fetched::Small(_)), bytes <= 256 << 10, "{bytes}");
+            assert_eq!(matches!(fetched, Blob::Memory(_)), bytes <= 256 << 10, "{bytes}");
         }
         assert!(read(fetched) == content, "{bytes} bytes are others");
     }
@@ -79,13 +80,13 @@ async fn a_large_file_is_kept_once(backend: Backend) {
     let storage = backend.open();
     let content = noise(2, 20 << 20);
     let hash = blake3::hash(&content);
-    let source = || Source::File(backend.source(&content));
-    assert_eq!(storage.put_blob(source(), &hash).await.unwrap(), Put::Stored);
-    assert_eq!(storage.put_blob(source(), &hash).await.unwrap(), Put::Present);
+    let source = || Blob::open(&backend.source(&content)).unwrap();
+    assert_eq!(storage.put_blob(source(), &hash).await.unwrap(), Stored::New);
+    assert_eq!(storage.put_blob(source(), &hash).await.unwrap(), Stored::Present);
     assert_eq!(backend.names().await, [blob(&hash)]);
     // Half of it is not it.
     backend.write(&blob(&hash), &content[..10 << 20]).await;
-    assert_eq!(storage.put_blob(source(), &hash).await.unwrap(), Put::Stored);
+    assert_eq!(storage.put_blob(source(), &hash).await.unwrap(), Stored::New);
     assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
 }
 
@@ -201,13 +202,13 @@ async fn many_put_the_same_at_once(backend: Backend) {
     let hash = blake3::hash(&content);
     let puts: Vec<_> = (0..8)
         .map(|_| {
-            let (storage, source) = (storage.clone(), Source::File(backend.source(&content)));
+            let (storage, source) = (storage.clone(), Blob::open(&backend.source(&content)).unwrap());
             tokio::spawn(async move { storage.put_blob(source, &hash).await })
         })
         .collect();
     let mut stored = 0;
     for put in puts {
-        stored += usize::from(put.await.unwrap().unwrap() == Put::Stored);
+        stored += usize::from(put.await.unwrap().unwrap() == Stored::New);
     }
     assert!(stored >= 1);
     assert_eq!(backend.names().await, [blob(&hash)]);
@@ -242,14 +243,21 @@ async fn what_others_have_there_stays(backend: Backend) {
 
 async fn a_source_that_is_gone_is_not_the_stores_fault(backend: Backend) {
     let storage = backend.open();
-    let hash = blake3::hash(b"x");
-    let source = || Source::File(backend.spool.path().join("nothing"));
-    let error = storage.put_blob(source(), &hash).await.unwrap_err();
-    assert!(error.detail.starts_with("could not read the result: "), "{error}");
-    std::os::unix::fs::symlink("/etc/hostname", backend.spool.path().join("nothing")).unwrap();
-    if backend.is_folder() {
-        assert!(storage.put_blob(source(), &hash).await.is_err());
+    let path = backend.spool.path().join("nothing");
+    assert!(Blob::open(&path).is_err());
+    std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
+    assert!(Blob::open(&path).is_err());
+    // A bucket reads the file, which has become shorter; a folder links it and finds out when it is read.
+    let content = noise(8, 1000);
+    let path = backend.source(&content);
+    let source = Blob::open(&path).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(10).unwrap();
+    let hash = blake3::hash(&content);
+    match storage.put_blob(source, &hash).await {
+        Ok(_) => assert!(backend.is_folder()),
+        Err(error) => assert!(error.detail.starts_with("could not read the result: "), "{error}"),
     }
+    assert!(fetch(&storage, &backend, &hash, content.len()).await.is_none());
     let content = noise(7, 1 << 20);
     let hash = put(&storage, &content).await;
     let nowhere = backend.spool.path().join("nowhere");
