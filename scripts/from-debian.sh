@@ -1,25 +1,25 @@
 # shellcheck shell=bash
-# To be sourced: files of Debian's packages for the tests, without root and without installing anything.
+# To be sourced: unpacks Debian packages for the tests, without root and without installing them.
 
-# unpack_debs FOLDER PACKAGE...: unpacks the packages into FOLDER. It fails where they cannot be had, and says why.
+# unpack_debs FOLDER PACKAGE...: unpacks the packages into FOLDER; fails and prints why if it cannot.
 unpack_debs() (
     folder=$1
     shift
-    type apt-get dpkg-deb >/dev/null 2>&1 || { echo "there is no apt here" && return 1; }
+    type apt-get dpkg-deb >/dev/null 2>&1 || { echo "apt is missing" && return 1; }
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
-    # Lists of its own where the system's are absent or old: only root may write those.
+    # Own package lists, if the system's are absent or old: only root may update those.
     lists=(-o "Dir::State=$work/state" -o "Dir::State::status=/var/lib/dpkg/status" -o "Dir::Cache=$work/cache"
         -o Debug::NoLocking=1)
     mkdir -p "$work/state/lists/partial" "$work/cache/archives/partial"
     apt() { (cd "$work" && timeout 120 apt-get -qq "$@" >/dev/null 2>&1); }
     apt download "$@" || { apt "${lists[@]}" update && apt "${lists[@]}" download "$@"; } ||
-        { echo "the packages $* cannot be had from here" && return 1; }
+        { echo "the packages $* cannot be downloaded" && return 1; }
     for deb in "$work"/*.deb; do dpkg-deb --extract "$deb" "$folder"; done
 )
 
-# get_tool NAME PROGRAM PACKAGE...: target/tools/NAME, from the system where it is there, else from the packages, in which it
-# is usr/PROGRAM. It fails where they cannot be had, and says why.
+# get_tool NAME PROGRAM PACKAGE...: creates target/tools/NAME, a link to the system's NAME, else usr/PROGRAM from the
+# packages; fails and prints why if they cannot be downloaded.
 get_tool() (
     name=$1 program=$2
     shift 2
@@ -35,7 +35,7 @@ get_tool() (
     unpack_debs "$work" "$@" || exit 1
     rm -rf "$tools/$name-files"
     mv "$work/usr" "$tools/$name-files" || exit 1
-    # A program may be another one that goes by the name that it is called.
+    # One program may serve several names, so it is started under this name.
     cat >"$work/$name" <<TOOL
 #!/usr/bin/env bash
 files=\$(dirname "\$(readlink -f "\$0")")/$name-files

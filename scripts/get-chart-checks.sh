@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts kube-score and helm-unittest into target/tools, for the tests of the chart. They are built from their Go modules, for no
-# package carries them; without Go it says so, and those tests are skipped.
+# Builds kube-score and helm-unittest from their Go modules into target/tools, for the tests of the chart; no package
+# contains them. Without Go it says so, and those tests are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,18 +9,18 @@ if ! command -v go >/dev/null; then
     exit
 fi
 
-# get MODULE SUM COMMAND: target/tools/COMMAND, from the module whose content has this sum.
+# get MODULE SUM COMMAND: builds target/tools/COMMAND from the module, after a check of its checksum.
 get() {
     local module=$1 sum=$2 command=$3 found folder
     [ ! -x "target/tools/$command" ] || return 0
     mkdir -p target/tools
     found=$(GOFLAGS=-mod=mod go mod download -json "$module")
     grep -qF "\"Sum\": \"$sum\"" <<<"$found" || {
-        echo "$module is not what it was: $found" >&2
+        echo "$module does not have the expected checksum: $found" >&2
         return 1
     }
     folder=$(sed -n 's/^\t"Dir": "\(.*\)",\?$/\1/p' <<<"$found")
-    # From inside of the module: as a main module, its replacements of others count.
+    # Built inside the module: its `replace` lines apply only to a main module.
     go build -C "$folder" -o "$PWD/target/tools/$command" "./cmd/$command"
 }
 

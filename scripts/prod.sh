@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Starts Meshgate for production, as .env.production says where that is there; run it again after a change.
+# Starts Meshgate for production, with the settings in .env.production if it exists; run it again after a change.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/compose.sh
 source scripts/production.sh
 
-# secret FILE: makes a password once. Containers of other users read it, so that only its folder keeps others out.
+# secret FILE: creates a password once. Containers run as other users and must read it, so only its folder protects it.
 secret() {
     [ -e "$1" ] && return
     mkdir -p "$(dirname "$1")"
     chmod 700 "$(dirname "$1")"
     od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$1"
     chmod 444 "$1"
-    echo "made a password: $1"
+    echo "created a password: $1"
 }
 
 secret secrets/redis_password

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# To be sourced after compose.sh: production's files and settings.
+# To be sourced after compose.sh: adds the compose file and settings of production.
 if [ -f .env.production ]; then
     compose+=(--env-file .env.production)
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the chart on a real Kubernetes, or measures it (`bench`); says aloud where there is none. The cluster, its ingress and
-# the Docker engine that builds the images are those of the kits beside the project; what is started here is stopped here.
+# Tests the chart on a real Kubernetes cluster, or measures it (`bench`); says SKIPPED if there is none. The cluster,
+# its ingress and the Docker engine come from kits beside the project; this script stops what it has started.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

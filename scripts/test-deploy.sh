@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Tests images and compose files on a real Docker engine; says aloud where there is none.
+# Tests images and compose files on a real Docker engine; says SKIPPED if there is none.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 kit=../shared/docker
-# A program of an earlier run must not be taken for this one's.
+# A program left by an earlier run must not be taken for this one's.
 rm -f target/image/meshgate
 if ! docker info >/dev/null 2>&1 && [ -x "$kit/up.sh" ]; then
-    # What is started here is stopped here; its images stay on disk.
+    # This script stops the engine that it starts; images stay on disk.
     trap '"$kit/down.sh" || true' EXIT
     "$kit/up.sh" rust nginx redis prometheus || echo "$kit/up.sh could not start an engine"
 fi
@@ -21,7 +21,7 @@ if ! docker compose version >/dev/null 2>&1; then
     exit
 fi
 .venv/bin/python -m pytest tests/deploy --durations=10 "$@"
-# What was built for it, for those who need a release of the program.
+# Copies the release build out of the image, for later steps.
 container=$(docker create meshgate:test)
 mkdir -p target/image
 docker cp "$container:/opt/meshgate/meshgate" target/image/meshgate

@@ -1,4 +1,4 @@
-//! Puts the parts together, from the settings, for every subcommand.
+//! Builds the parts of the program from the settings, for every subcommand.
 
 use std::env;
 use std::io;
@@ -19,20 +19,21 @@ use crate::redis::Redis;
 use crate::storage::Storage;
 use crate::telemetry::logging;
 
-/// Why the parts cannot be put together.
+/// An error of building the parts.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operator has to change the settings.
     #[error("{0}")]
     Settings(String),
-    #[error("could not count: {0}")]
+    #[error("could not register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
-/// The converter of this process, with `workers` slots of Blender. Blender starts with the first conversion that needs it.
+/// Builds the converter of this process, with `workers` slots of Blender. Blender starts with the first conversion that
+/// needs it.
 ///
 /// # Errors
-/// When there is no folder to work in.
+/// The error of opening the work folder.
 pub fn converter(
     workers: usize,
     admission: Admission,
@@ -44,15 +45,15 @@ pub fn converter(
     Ok(Converter::new(executor, work, limits(settings), admission))
 }
 
-/// How large models and results may be.
+/// The limits on the size of models and results.
 pub fn limits(settings: &Engine) -> Limits {
     Limits { max_unpacked: settings.max_unpacked, ..Limits::default() }
 }
 
-/// How to run the engine of this machine.
+/// Returns how to run the engine of this machine.
 ///
 /// # Errors
-/// When there is none.
+/// The error if there is no engine.
 pub fn engine(work: &WorkDir, settings: &Engine) -> Result<local::Settings, EngineError> {
     Ok(local::Settings {
         sandbox: settings.sandbox,
@@ -63,7 +64,8 @@ pub fn engine(work: &WorkDir, settings: &Engine) -> Result<local::Settings, Engi
     })
 }
 
-/// What only this machine can tell of the settings, a sentence for each mistake; nothing is made or asked.
+/// Returns the mistakes in the settings that show only on this machine, a sentence each. Makes nothing, and connects to
+/// nothing.
 pub fn mistakes(engine: &Engine, log: &config::Log) -> Vec<String> {
     let engines = places(engine).mistakes();
     let base = work_base(engine);
@@ -76,10 +78,10 @@ pub fn mistakes(engine: &Engine, log: &config::Log) -> Vec<String> {
     engines.iter().map(ToString::to_string).chain(places.map(|error| error.detail)).collect()
 }
 
-/// The folder to work in.
+/// Opens the work folder.
 ///
 /// # Errors
-/// When it cannot be made, or belongs to somebody else.
+/// The error if it cannot be made, or belongs to another user.
 pub fn work(settings: &Engine) -> Result<WorkDir, ConversionError> {
     let base = work_base(settings);
     WorkDir::open(&base).map_err(no_work(&base))
@@ -91,15 +93,15 @@ fn no_work(base: &Path) -> impl FnOnce(io::Error) -> ConversionError {
     }
 }
 
-/// The store of results. Nothing of it is asked yet.
+/// Opens the store of results, without connecting to it.
 ///
 /// # Errors
-/// What is wrong with the settings.
+/// The mistake in the settings.
 pub fn storage(settings: &config::Storage, engine: &Engine) -> Result<Storage, Error> {
     Storage::open(settings, &store_base(engine)).map_err(Error::Settings)
 }
 
-/// The metrics of this process.
+/// Makes the metrics of this process.
 ///
 /// # Errors
 /// None in practice: a name that Prometheus does not take.
@@ -107,10 +109,10 @@ pub fn metrics() -> Result<Arc<Metrics>, Error> {
     Ok(Arc::new(Metrics::new()?))
 }
 
-/// The connection to Redis, where there is one in the settings.
+/// Connects to Redis, if the settings name one.
 ///
 /// # Errors
-/// When its address cannot be used.
+/// The error if its address cannot be used.
 pub async fn redis(config: Option<&config::Redis>, metrics: &Arc<Metrics>) -> Result<Option<Redis>, Error> {
     let Some(config) = config else { return Ok(None) };
     let metrics = Arc::clone(metrics);
@@ -118,23 +120,23 @@ pub async fn redis(config: Option<&config::Redis>, metrics: &Arc<Metrics>) -> Re
     redis.map(Some).map_err(|error| Error::Settings(format!("the address of redis cannot be used: {error}")))
 }
 
-/// The index of the cache; `None`: the cache is off.
+/// Builds the index of the cache; `None` if the cache is off.
 pub fn index(
     cache: Option<config::Cache>,
     storage: &Storage,
     redis: Option<&Redis>,
 ) -> Option<Arc<dyn Index>> {
     let config::Cache { duration, max_bytes } = cache?;
-    // An entry that outlives its report would refer to one that is gone.
+    // An entry must not outlive its report, to which it refers.
     let duration = duration.min(storage.ttl());
-    let alone = Embedded::new(storage.clone(), duration, max_bytes);
+    let local_index = Embedded::new(storage.clone(), duration, max_bytes);
     Some(match redis {
-        None => Arc::new(alone),
-        Some(redis) => Arc::new(OnRedis::new(redis.clone(), duration, alone)),
+        None => Arc::new(local_index),
+        Some(redis) => Arc::new(OnRedis::new(redis.clone(), duration, local_index)),
     })
 }
 
-/// Where conversions happen on disk: below `DATA_DIR`, else in the user's cache folder, else in the temporary one.
+/// The base of work folders: below `DATA_DIR`, else in the user's cache folder, else in the temporary folder.
 pub fn work_base(settings: &Engine) -> PathBuf {
     match &settings.data_dir {
         Some(data) => data.join("work"),
@@ -142,7 +144,7 @@ pub fn work_base(settings: &Engine) -> PathBuf {
     }
 }
 
-/// Where results are kept unless `STORAGE_URL` says otherwise: beside that.
+/// The folder of results unless `STORAGE_URL` is set: beside the work folders.
 fn store_base(settings: &Engine) -> PathBuf {
     match &settings.data_dir {
         Some(data) => data.join("store"),
@@ -161,7 +163,7 @@ fn own_temporary() -> PathBuf {
 /// The user's cache folder: `$XDG_CACHE_HOME`, or below `$HOME`.
 fn cache_dir(cache_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
     let absolute = |folder: Option<&Path>| folder.filter(|folder| folder.is_absolute()).map(Path::to_owned);
-    // The XDG specification: a relative path is to be ignored.
+    // The XDG specification says to ignore a relative path.
     absolute(cache_home).or_else(|| Some(absolute(home)?.join(".cache")))
 }
 
@@ -170,7 +172,7 @@ fn path(name: &str) -> Option<PathBuf> {
     env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// Where the engine may be.
+/// The places to search for the engine.
 fn places(settings: &Engine) -> Places {
     let (python, blender) = (settings.python.clone(), settings.blender.clone());
     let places = Places { python, blender, ..Places::default() };
@@ -178,7 +180,7 @@ fn places(settings: &Engine) -> Places {
     places.with_usual(env::current_dir().ok().as_deref(), program.as_deref(), install_dir().as_deref())
 }
 
-/// Where `meshgate engine install` puts the engine unless told otherwise.
+/// The default folder of `meshgate engine install`.
 pub fn install_dir() -> Option<PathBuf> {
     locate::install_dir(path("XDG_DATA_HOME").as_deref(), path("HOME").as_deref())
 }
@@ -206,7 +208,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let usual = Config::load(&Sources::default()).unwrap().engine;
         let settings = Engine {
-            // Whatever can be executed.
+            // Any executable file.
             python: env::current_exe().ok(),
             data_dir: Some(folder.path().to_owned()),
             sandbox: SandboxMode::Require,

@@ -1,14 +1,14 @@
-//! What work on a model is given besides the model: whether somebody still waits for it, and memory for what it parses.
+//! The context of work on a model: cancellation, the memory budget and the client.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::domain::{Cancel, Client, ConversionError, HeldBytes};
 
-/// How often work that waits for memory looks whether it was cancelled.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often work that waits for memory checks for cancellation.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 
-/// Passed to everything that reads a model. The default is never cancelled and has a budget of its own without a limit.
+/// Passed to everything that reads a model. The default is never cancelled and has an unlimited budget of its own.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
     pub cancel: Cancel,
@@ -18,7 +18,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reserves memory for what is about to be parsed.
+    /// Reserves memory for data that is about to be parsed.
     ///
     /// # Errors
     /// `cancelled`
@@ -27,10 +27,9 @@ impl Context {
     }
 }
 
-/// Memory that all work of a process shares; clones share it, too.
+/// A memory budget for all work of a process; clones share it.
 ///
-/// Work reserves what it is about to parse in one step and holds one reservation at a time, so that no two wait for
-/// each other.
+/// Work makes one reservation at a time, for all that it is about to parse, so that no two wait for each other.
 #[derive(Debug, Clone)]
 pub struct MemoryBudget(Arc<Shared>);
 
@@ -41,7 +40,7 @@ struct Shared {
     freed: Condvar,
 }
 
-/// Memory that was reserved; it is given back when this is dropped.
+/// Reserved memory, released when this is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     shared: Arc<Shared>,
@@ -61,8 +60,8 @@ impl MemoryBudget {
         Self(Arc::new(Shared { limit, used: Mutex::default(), freed: Condvar::new() }))
     }
 
-    /// Waits until `bytes` are free, or three quarters of the limit where they are more than that. One client never has
-    /// more, so that another one's small models find room. Blocks the thread.
+    /// Waits until `bytes` are free; a larger request gets three quarters of the limit. One client never holds more
+    /// than that, so that small models of other clients find room. Blocks the thread.
     ///
     /// # Errors
     /// `cancelled`
@@ -77,7 +76,7 @@ impl MemoryBudget {
         let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
         while self.0.limit - used.all() < bytes || most - used.of(client) < bytes {
             cancel.check()?;
-            let woken = self.0.freed.wait_timeout(used, LOOK);
+            let woken = self.0.freed.wait_timeout(used, CHECK_EVERY);
             used = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         used.add(client, bytes);

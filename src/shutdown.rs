@@ -1,4 +1,4 @@
-//! Stopping: from the signal to the last answer.
+//! Shutdown, from the signal to the last response.
 
 use std::io;
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How long answers may still take to get to their clients when all work has ended or was given up.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// How long responses may still take to reach their clients after all work has ended or was cancelled.
+const LAST_RESPONSES: Duration = Duration::from_secs(2);
 
-/// The same, of an end at once.
-const LAST_ANSWERS_AT_ONCE: Duration = Duration::from_secs(1);
+/// The same for a forced stop.
+const LAST_RESPONSES_FORCED: Duration = Duration::from_secs(1);
 
-/// How long an end at once may take, before nothing is tidied up any more.
-const AT_ONCE: Duration = Duration::from_secs(2);
+/// How long a forced stop may take before the process exits without cleaning up.
+const FORCED_WITHIN: Duration = Duration::from_secs(2);
 
-/// The steps of a stop, each of which includes those before.
+/// The steps of a shutdown, each of which includes those before.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
-    /// Not ready any more; requests are still taken.
+    /// Not ready any more; requests are still accepted.
     pub draining: CancellationToken,
-    /// No connection is taken any more.
+    /// No new connection is accepted.
     pub closed: CancellationToken,
-    /// What still runs is given up.
+    /// Running conversions are cancelled.
     pub killed: CancellationToken,
-    /// Answers that were not taken are given up, too.
+    /// Responses that are still being sent are dropped, too.
     pub over: CancellationToken,
-    /// What the program ends with: 0, or 128 and the number of the second signal.
+    /// The exit code: 0, or 128 plus the number of the second signal.
     exit: Arc<AtomicU8>,
 }
 
@@ -38,7 +38,7 @@ impl Shutdown {
         self.draining.is_cancelled()
     }
 
-    /// The exit code of a process that was told to end at once.
+    /// The exit code of a forced stop, if there was one.
     pub fn forced(&self) -> Option<u8> {
         Some(self.exit.load(Ordering::Relaxed)).filter(|code| *code != 0)
     }
@@ -48,27 +48,28 @@ impl Shutdown {
         tokio::time::sleep(delay).await;
         self.closed.cancel();
         tokio::time::sleep(grace).await;
-        tracing::warn!("giving up what still runs");
+        tracing::warn!("grace period over; cancelling conversions");
         self.killed.cancel();
-        tokio::time::sleep(LAST_ANSWERS).await;
+        tokio::time::sleep(LAST_RESPONSES).await;
         self.over.cancel();
     }
 
-    /// Gives up what runs, so that everybody is answered, and those who do not take it soon.
-    async fn at_once(&self, code: u8) {
+    /// Cancels running conversions, so that every request is answered, and soon drops responses that are still being
+    /// sent.
+    async fn force(&self, code: u8) {
         self.exit.store(code, Ordering::Relaxed);
         for step in [&self.draining, &self.closed, &self.killed] {
             step.cancel();
         }
-        tokio::time::sleep(LAST_ANSWERS_AT_ONCE).await;
+        tokio::time::sleep(LAST_RESPONSES_FORCED).await;
         self.over.cancel();
     }
 }
 
-/// Drives a shutdown: the first signal starts it, a second one ends the process at once, with a moment for answers.
+/// Drives a shutdown: the first signal starts it, a second one forces the stop, with a moment for responses.
 ///
 /// # Errors
-/// As the system says.
+/// The error of the system.
 pub fn on_signals(shutdown: Shutdown, delay: Duration, grace: Duration) -> io::Result<JoinHandle<()>> {
     let mut signals = Signals::new()?;
     Ok(tokio::spawn(async move {
@@ -84,13 +85,13 @@ pub fn on_signals(shutdown: Shutdown, delay: Duration, grace: Duration) -> io::R
                 () = steps => return,
             }
         };
-        tracing::warn!(signal = name, "ending at once");
-        // A thread, since it is for the case that nothing else works: what is left dies with this process.
+        tracing::warn!(signal = name, "forced stop");
+        // A thread, in case the runtime is stuck. Child processes die with this process.
         std::thread::spawn(move || {
-            std::thread::sleep(AT_ONCE);
+            std::thread::sleep(FORCED_WITHIN);
             std::process::exit(i32::from(code));
         });
-        shutdown.at_once(code).await;
+        shutdown.force(code).await;
     }))
 }
 
@@ -104,7 +105,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The next signal's name, and the exit code of a process that it ends.
+    /// Waits for the next signal; returns its name, and the exit code of a process that it ends.
     async fn next(&mut self) -> (&'static str, u8) {
         tokio::select! {
             _ = self.terminate.recv() => ("SIGTERM", 143),
@@ -128,7 +129,7 @@ mod tests {
             [(hour, hour, 1), (Duration::ZERO, hour, 2), (Duration::ZERO, Duration::ZERO, 3)]
         {
             let stop = shutdown.in_steps(delay, grace);
-            // As far as it gets without an hour.
+            // The step reached without waiting an hour.
             tokio::select! {
                 () = stop => panic!("it is over"),
                 () = steps[step - 1].cancelled() => {}
@@ -136,13 +137,13 @@ mod tests {
             assert_eq!(reached(), step);
         }
         assert_eq!(shutdown.forced(), None);
-        // The last step is for answers, also of an end at once.
+        // The last step waits for responses, even in a forced stop.
         let shutdown = Shutdown::default();
         tokio::select! {
-            () = shutdown.at_once(143) => panic!("no time for answers"),
+            () = shutdown.force(143) => panic!("no time for answers"),
             () = shutdown.killed.cancelled() => assert!(!shutdown.over.is_cancelled()),
         }
-        shutdown.at_once(143).await;
+        shutdown.force(143).await;
         assert!(shutdown.over.is_cancelled() && shutdown.is_draining());
         assert_eq!(shutdown.forced(), Some(143));
     }

@@ -1,16 +1,16 @@
-//! Slots for work that takes its time, shared fairly between clients: the engine's, and those for reading models.
+//! Slots for slow work, shared fairly between clients: the engine's, and those for reading models.
 //!
-//! - A free slot goes to the waiting client that holds the fewest slots. Among those that hold as many, it goes to the
-//!   client that has gone without for the longest: since its oldest conversion came, or since it last gave a slot back.
-//!   Of one client's conversions, the oldest comes first.
-//! - No slot is free while somebody waits, but for the rule that comes last here. So a client that is alone uses all
-//!   slots, and clients that share a single slot take turns.
-//! - A client that waits for [`PATIENCE`] while another one holds two slots more than it takes one of them over: the
-//!   conversion that got its slot last is stopped there, and starts again when its client's turn comes. So nobody has to
-//!   wait for the end of long conversions of a client that has all slots; with one slot, everybody has to.
-//! - The client that lost a slot so does not get the last one back for as long, counted from the latest conversion of
-//!   another client: one that asks again and again waits once.
-//! - Where work cannot be stopped and begun again, one slot stays free for other clients instead.
+//! - A free slot goes to the waiting client that holds the fewest slots. Among equals, it goes to the client that has
+//!   been without longest: since its oldest conversion arrived, or since it last released a slot. Of one client's
+//!   conversions, the oldest comes first.
+//! - No slot is free while a conversion waits, except by the last two rules. So a client that is alone uses all slots,
+//!   and clients that share a single slot take turns.
+//! - A client that waits for [`PATIENCE`] while another client holds at least two slots more takes one of them over:
+//!   the conversion that got its slot last is stopped, and starts again at its client's next turn. So no client waits
+//!   for the long conversions of a client that holds all slots; with one slot, every client waits.
+//! - A client that lost a slot this way may not hold all slots for [`PATIENCE`] after the latest conversion of another
+//!   client. So a client that sends one request after another waits only once.
+//! - If work cannot be stopped and started again, one slot stays free for other clients instead.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::Client;
 
-/// How long a client waits before it takes over a slot of one that holds more: longer than most conversions take, since
-/// what has been done of the stopped one is lost.
+/// How long a client waits before it takes over a slot: longer than most conversions take, because the work of the
+/// stopped conversion is lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Clones are the same slots.
+/// A number of slots. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Slots(Arc<Mutex<State>>);
 
@@ -34,35 +34,35 @@ pub struct Slots(Arc<Mutex<State>>);
 struct State {
     slots: usize,
     free: usize,
-    /// Whether one client may hold all of them.
-    whole: bool,
-    /// The next number: of conversions as they come, of slots as they are given, of when they are given back.
+    /// Whether one client may hold all slots.
+    may_hold_all: bool,
+    /// A counter that orders the arrivals of conversions, the grants of slots and their releases.
     next: u64,
     /// Clients that hold slots or wait.
-    clients: HashMap<Client, Line>,
-    /// The client that lost a slot last, which may not hold all of them until then.
+    clients: HashMap<Client, ClientQueue>,
+    /// The client that last lost a slot, and until when it may not hold all slots.
     held_back: Option<(Client, Instant)>,
 }
 
 /// One client's conversions.
 #[derive(Debug, Default)]
-struct Line {
-    /// By when they were given; the token is cancelled when the slot is taken over.
+struct ClientQueue {
+    /// By the number of the grant; the token is cancelled when the slot is taken over.
     held: BTreeMap<u64, CancellationToken>,
-    /// By when the conversions came.
+    /// By the number of the arrival.
     waiting: BTreeMap<u64, oneshot::Sender<Slot>>,
-    /// When it last gave a slot back.
-    given_back: u64,
+    /// The number of its latest release.
+    last_release: u64,
 }
 
-/// A slot that a conversion holds, until it is dropped.
+/// A slot that a conversion holds until this is dropped.
 #[derive(Debug)]
 pub struct Slot {
     slots: Slots,
     client: Client,
-    /// When the conversion came.
+    /// The number of the conversion's arrival.
     came: u64,
-    /// When it got the slot.
+    /// The number of the grant.
     given: u64,
     taken_over: CancellationToken,
 }
@@ -70,18 +70,18 @@ pub struct Slot {
 impl Slots {
     pub fn new(slots: usize) -> Self {
         let clients = HashMap::new();
-        let state = State { slots, free: slots, whole: true, next: 0, clients, held_back: None };
+        let state = State { slots, free: slots, may_hold_all: true, next: 0, clients, held_back: None };
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// Slots of which one client holds all but one at most; two or more of them.
+    /// Makes two or more slots, of which one client holds all but one at most.
     pub fn with_one_for_others(slots: usize) -> Self {
         let all = Self::new(slots);
-        all.lock().whole = false;
+        all.lock().may_hold_all = false;
         all
     }
 
-    /// Waits for a slot. Dropping the future leaves the line.
+    /// Waits for a slot. Dropping the future leaves the queue.
     pub async fn acquire(&self, client: &Client) -> Slot {
         let came = self.lock().number();
         let waiting = self.wait(client, came);
@@ -97,7 +97,7 @@ impl Slots {
 
     /// Conversions that wait.
     pub fn waiting(&self) -> usize {
-        self.lock().clients.values().map(|line| line.waiting.len()).sum()
+        self.lock().clients.values().map(|queue| queue.waiting.len()).sum()
     }
 
     fn wait(&self, client: &Client, came: u64) -> Waiting {
@@ -108,40 +108,41 @@ impl Slots {
 
     fn hand_out(&self) {
         while let Some((grant, slot)) = self.next() {
-            // A conversion that is gone by now drops the slot, and so gives it back.
+            // If the conversion is gone, the slot is dropped and so released.
             drop(grant.send(slot));
         }
     }
 
-    /// Takes the next conversion out of its line, with its slot.
+    /// Takes the next conversion out of its queue, with its slot.
     fn next(&self) -> Option<(oneshot::Sender<Slot>, Slot)> {
         let mut state = self.lock();
         if state.free == 0 {
             return None;
         }
-        let last_of = |line: &Line| line.held.len() + 1 == state.slots;
-        let waiting = state.clients.iter().filter_map(|(client, line)| Some((line.rank()?, client, line)));
-        let waiting = waiting
-            .filter(|(_, client, line)| !last_of(line) || (state.whole && state.held_back(client).is_none()));
+        let last_of = |queue: &ClientQueue| queue.held.len() + 1 == state.slots;
+        let waiting = state.clients.iter().filter_map(|(client, queue)| Some((queue.rank()?, client, queue)));
+        let waiting = waiting.filter(|(_, client, queue)| {
+            !last_of(queue) || (state.may_hold_all && state.held_back(client).is_none())
+        });
         let client = waiting.min_by_key(|(rank, ..)| *rank)?.1.clone();
         let given = state.number();
-        let line = state.clients.get_mut(&client)?;
-        let (came, grant) = line.waiting.pop_first()?;
+        let queue = state.clients.get_mut(&client)?;
+        let (came, grant) = queue.waiting.pop_first()?;
         let taken_over = CancellationToken::new();
-        line.held.insert(given, taken_over.clone());
+        queue.held.insert(given, taken_over.clone());
         state.free -= 1;
         Some((grant, Slot { slots: self.clone(), client, came, given, taken_over }))
     }
 
-    /// Nothing happens the second time.
-    fn give_back(&self, slot: &Slot) {
+    /// Releases the slot; the second call does nothing.
+    fn release(&self, slot: &Slot) {
         let mut state = self.lock();
         let now = state.number();
-        let Some(line) = state.clients.get_mut(&slot.client) else { return };
-        if line.held.remove(&slot.given).is_none() {
+        let Some(queue) = state.clients.get_mut(&slot.client) else { return };
+        if queue.held.remove(&slot.given).is_none() {
             return;
         }
-        line.given_back = now;
+        queue.last_release = now;
         state.free += 1;
         if let Some((_, until)) = state.held_back.as_mut().filter(|(client, _)| *client != slot.client) {
             *until = (*until).max(Instant::now() + PATIENCE);
@@ -151,13 +152,14 @@ impl Slots {
         self.hand_out();
     }
 
-    /// Stops the youngest conversion of the client that holds most slots, if that has two more than this one.
+    /// Stops the youngest conversion of the client that holds most slots, if that client holds at least two more than
+    /// `client`.
     fn take_over(&self, client: &Client) {
         let mut state = self.lock();
-        let kept = |line: &Line| line.held.values().filter(|slot| !slot.is_cancelled()).count();
+        let kept = |queue: &ClientQueue| queue.held.values().filter(|slot| !slot.is_cancelled()).count();
         let mine = state.clients.get(client).map_or(0, kept);
-        let most = state.clients.iter().max_by_key(|(_, line)| kept(line));
-        if let Some((other, most)) = most.filter(|(_, line)| kept(line) >= mine + 2)
+        let most = state.clients.iter().max_by_key(|(_, queue)| kept(queue));
+        if let Some((other, most)) = most.filter(|(_, queue)| kept(queue) >= mine + 2)
             && let Some(youngest) = most.held.values().rfind(|slot| !slot.is_cancelled())
         {
             youngest.cancel();
@@ -177,7 +179,7 @@ impl State {
         self.next
     }
 
-    /// How long this client may not hold all slots.
+    /// How long this client may not hold all slots; `None` if it may.
     fn held_back(&self, client: &Client) -> Option<Duration> {
         let (_, until) = self.held_back.as_ref().filter(|(other, _)| other == client)?;
         Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
@@ -185,17 +187,17 @@ impl State {
 
     /// Forgets a client that neither holds a slot nor waits for one.
     fn forget(&mut self, client: &Client) {
-        if self.clients.get(client).is_some_and(|line| line.held.is_empty() && line.waiting.is_empty()) {
+        if self.clients.get(client).is_some_and(|queue| queue.held.is_empty() && queue.waiting.is_empty()) {
             self.clients.remove(client);
         }
     }
 }
 
-impl Line {
-    /// Its place among the clients that wait, the smallest first; `None` where it does not wait.
+impl ClientQueue {
+    /// The rank of the client among waiting clients, the smallest first; `None` if it does not wait.
     fn rank(&self) -> Option<(usize, u64)> {
         let (oldest, _) = self.waiting.first_key_value()?;
-        Some((self.held.len(), self.given_back.max(*oldest)))
+        Some((self.held.len(), self.last_release.max(*oldest)))
     }
 }
 
@@ -205,21 +207,21 @@ impl Slot {
         self.taken_over.cancelled().await;
     }
 
-    /// Gives the slot back and waits for another one, at the conversion's old place in its client's line.
+    /// Releases the slot and waits for another one, at the conversion's old place in its client's queue.
     pub async fn again(&mut self) {
         let waiting = self.slots.wait(&self.client, self.came);
-        self.slots.give_back(self);
+        self.slots.release(self);
         *self = waiting.turn().await;
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.give_back(self);
+        self.slots.release(self);
     }
 }
 
-/// A conversion in its client's line, until it is dropped.
+/// A conversion in its client's queue, until this is dropped.
 struct Waiting {
     slots: Slots,
     client: Client,
@@ -234,7 +236,7 @@ impl Waiting {
             let held_back = self.slots.lock().held_back(&self.client);
             match timeout(held_back.unwrap_or(PATIENCE), &mut self.granted).await {
                 Ok(Ok(slot)) => return slot,
-                // Only this leaves the line without a slot.
+                // Cannot happen: only dropping `self` leaves the queue without a slot.
                 Ok(Err(_)) => std::future::pending().await,
                 Err(_) if began.elapsed() >= PATIENCE => self.slots.take_over(&self.client),
                 Err(_) => {}
@@ -248,8 +250,8 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut state = self.slots.lock();
-        if let Some(line) = state.clients.get_mut(&self.client) {
-            line.waiting.remove(&self.came);
+        if let Some(queue) = state.clients.get_mut(&self.client) {
+            queue.waiting.remove(&self.came);
         }
         state.forget(&self.client);
     }
@@ -271,7 +273,7 @@ mod tests {
         Client::Key(name.into())
     }
 
-    /// A conversion of this client in its line.
+    /// Starts to wait for a slot for this client.
     fn waits(slots: &Slots, name: &str) -> Wait {
         let (slots, client) = (slots.clone(), client(name));
         let mut wait = Box::pin(async move { slots.acquire(&client).await });
@@ -304,7 +306,7 @@ mod tests {
     async fn clients_take_turns_at_one_slot() {
         let slots = Slots::new(1);
         let mut held = Some(slots.acquire(&client("a")).await);
-        // A flood, and then two others that wait for one answer before they ask again.
+        // A flood of requests, and two other clients that send the next request after each answer.
         let mut waiting: Vec<(&str, Wait)> = (0..6).map(|_| ("a", waits(&slots, "a"))).collect();
         waiting.extend(["b", "c"].map(|name| (name, waits(&slots, name))));
         let mut order = String::new();
@@ -325,7 +327,7 @@ mod tests {
                 waiting.push((name, waits(&slots, name)));
             }
         }
-        // Those who came while the flood was served are before it, and it is before those who were served since.
+        // Clients that came during the flood are served before it; clients served since are served after it.
         assert_eq!(order, "bcabcabc");
     }
 
@@ -340,7 +342,7 @@ mod tests {
         a.pop();
         let _b = got(&mut b).await.unwrap();
         a.pop();
-        // They hold one each, and the other one has just given one back.
+        // Both hold one, and `a` has just released one.
         let _second = got(&mut second).await.unwrap();
         assert!(got(&mut again).await.is_none());
         a.pop();
@@ -356,7 +358,7 @@ mod tests {
         assert_eq!(slots.waiting(), 1);
         let mut third = waits(&slots, "d");
         drop(held);
-        // It has been given the slot, and leaves without having looked.
+        // `c` was granted the slot, and is dropped before it is polled.
         drop(second);
         drop(got(&mut third).await.unwrap());
         assert_eq!((slots.busy(), slots.waiting(), slots.lock().clients.len()), (0, 0, 0));
@@ -372,17 +374,17 @@ mod tests {
         let more = tokio::spawn(async move { same.acquire(&mine).await });
         young.taken_over().await;
         assert!(old.taken_over().now_or_never().is_none());
-        // It keeps its place before what its client has asked for since.
+        // It keeps its place before later requests of its client.
         let again = tokio::spawn(async move {
             young.again().await;
             young
         });
         let b = b.await.unwrap();
-        // One each: nobody has too much.
+        // One each: no client has too many.
         tokio::time::sleep(10 * PATIENCE).await;
         assert!(old.taken_over().now_or_never().is_none() && b.taken_over().now_or_never().is_none());
         assert!(!again.is_finished() && !more.is_finished());
-        // What b asks for next finds its slot free, and so does what another one asks for.
+        // The next requests of `b` and of another client find the slot free.
         drop(b);
         for other in ["b", "c", "b"] {
             tokio::time::sleep(PATIENCE / 2).await;
@@ -438,8 +440,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes and goes: no slot is given twice, none is idle while somebody waits, and none goes to a client
-        /// that holds more than another one that waits.
+        /// In any sequence of steps, no slot is given twice, none is free while a conversion waits, and none goes to a
+        /// client that holds more than another waiting client.
         #[test]
         fn slots_are_shared_fairly(count in 1..4_usize, steps in prop::collection::vec(step(), 1..80)) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

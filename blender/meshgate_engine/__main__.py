@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# Started by its path, it does not find its own package.
+# A file that is started by its path does not find its own package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from meshgate_engine.runtime import zygote
@@ -22,5 +22,5 @@ def _load() -> None:
     formats.load_all()
 
 
-# Both import Blender, which a zygote loads when it has been greeted, and a cold one after it has forked.
+# Both import Blender: a warm zygote loads it after the hello, a cold one in each child.
 zygote.main(_run, _load)

@@ -1,4 +1,4 @@
-"""What files of each format hold, as Blender and its add-ons write them: one row a format.
+"""The capabilities of each format, as Blender and its add-ons write it: one row a format.
 
 ``src/domain/format.rs`` has the service's table; ``blender/tests/test_capabilities.py`` compares both.
 """
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Clips(Enum):
-    """Which of a scene's clips a file holds."""
+    """The clips of a scene that a file holds."""
 
     NONE = "none"
     TIMELINE = "what plays together"
@@ -19,20 +19,20 @@ class Clips(Enum):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a format holds. The defaults are for a scene that is only read, with no target."""
+    """The capabilities of a format. The defaults stand for no target: a scene that is only read."""
 
     # The module in ``formats`` that reads and writes it.
     module: str = ""
     clips: Clips = Clips.SCENE
     # One shape, without skeleton and pose.
     is_static: bool = False
-    # Motion of objects, and so of those that constraints, drivers and simulations move.
+    # Motion of objects, also by constraints, drivers and simulations.
     object_transforms: bool = True
     # Meshes whose shape changes over time.
     changing_meshes: bool = False
     # Values of blend shapes outside of clips.
     shape_values: bool = True
-    # What clips animate besides objects, bones and blend shapes: lights, cameras, visibility (``shown``).
+    # Parts of clips besides objects, bones and blend shapes: lights, cameras, visibility (``shown``).
     clip_parts: frozenset[str] = frozenset()
     # Blender's types of objects that stand in for a mesh; None where a file needs no mesh.
     instead_of_mesh: frozenset[str] | None = None
@@ -43,7 +43,7 @@ class Capabilities:
     material_features: frozenset[str] = frozenset()
     textured_features: bool = True
     textures: bool = False
-    # Textures are files beside the main one, which is of use without them.
+    # Textures are files beside the main one, which can be used without them.
     textures_beside: bool = False
     # Readers use the first UV layer and ignore transforms.
     first_uvs_only: bool = False
@@ -53,9 +53,9 @@ class Capabilities:
     tiles: bool = False
     # Expressions, springs and licence of an avatar.
     avatar: bool = False
-    # How many bones move a vertex at most.
+    # The most bones that move one vertex.
     bone_weights: int | None = None
-    # ``src/inspect/`` counts what is in a file; others are read back.
+    # The service counts the contents of a result (``src/inspect/``); other results are read back.
     counted_by_service: bool = False
 
     @property

@@ -1,4 +1,4 @@
-"""One conversion from the model's file to the result's: which steps it has, and in which order."""
+"""Converts one model: all steps, and their order."""
 
 import time
 from collections.abc import Callable
@@ -41,11 +41,11 @@ class Conversion(Job):
     # Counts of the input, and of the result where it is read back.
     counts: dict = field(default_factory=dict)
     result_counts: dict | None = None
-    # By how much the scene is scaled.
+    # The factor by which the scene is scaled.
     factor: float = 1.0
-    # Images made for the export -> the one that each is a channel of.
+    # Image made for the export -> the image that it is a channel of.
     baked_images: dict[bpy.types.Image, bpy.types.Image] = field(default_factory=dict)
-    # Names of the textures before the export, and as ``baked_images``.
+    # The names of the textures before the export, and those of ``baked_images``.
     texture_names: list[str] = field(default_factory=list)
     baked_names: dict[str, str] = field(default_factory=dict)
     merged_textures: int = 0
@@ -54,32 +54,28 @@ class Conversion(Job):
 
 @dataclass(frozen=True)
 class Pass:
-    """One step; ``applies`` is asked when its turn comes."""
+    """One step of a conversion; ``applies`` is called right before it, and decides whether it runs."""
 
-    stage: str
     name: str
     run: Callable[[Conversion], None]
     applies: Callable[[Conversion], bool] = lambda _job: True
 
 
 def run(task: dict, progress: Progress) -> dict:
-    """Does the ``task`` of the protocol; the working directory is the conversion's folder, the scene is empty.
+    """Carries out a ``task`` of the protocol; the working directory is the conversion's folder, the scene is empty.
 
-    Returns what ``report.json`` says of a success. Raises ConversionError.
+    Returns the fields of ``report.json`` for a success. Raises ConversionError.
     """
     job = Conversion.from_task(task)
     job.most_triangles, job.read_back = task["most_triangles"], task["read_back"]
-    seconds = dict.fromkeys(TIMINGS, 0.0)
-    stage = None
-    for step in PASSES:
-        if step.stage != stage:
-            stage = step.stage
-            if stage != "checking":
-                progress(stage, None)
+    milliseconds = {}
+    for stage, passes in PASSES.items():
+        if stage != "checking":
+            progress(stage, None)
         start = time.perf_counter()
-        if step.applies(job):
-            step.run(job)
-        seconds[stage] += time.perf_counter() - start
+        for step in passes:
+            _run_pass(step, job)
+        milliseconds[TIMINGS[stage]] = round((time.perf_counter() - start) * 1000, 3)
     return {
         "input": job.counts,
         "output": job.result_counts,
@@ -87,8 +83,18 @@ def run(task: dict, progress: Progress) -> dict:
         "packed_textures": job.merged_textures,
         "losses": list(dict.fromkeys(losses.sentence(loss, job.output_format) for loss in job.losses)),
         "warnings": job.warnings,
-        **{name: round(seconds[stage] * 1000, 3) for stage, name in TIMINGS.items()},
+        **milliseconds,
     }
+
+
+def _run_pass(step: Pass, job: Conversion) -> None:
+    try:
+        if step.applies(job):
+            step.run(job)
+    except Exception as error:
+        # The log shows it below the traceback.
+        error.add_note(f"in the step: {step.name}")
+        raise
 
 
 def _read(job: Conversion) -> None:
@@ -101,7 +107,7 @@ def _refuse_empty(job: Conversion) -> None:
 
 
 def _refuse_large(job: Conversion) -> None:
-    """Refuses a model whose result would surely be too large, before anything is made of it."""
+    """Refuses a model whose result is certain to be too large, before time is spent on it."""
     if job.most_triangles is not None and triangle_count.has_more_triangles(job.most_triangles):
         raise ConversionError("output_too_large", "the result is larger than allowed")
 
@@ -117,8 +123,8 @@ def _count(job: Conversion) -> None:
 
 
 def _refuse_without_mesh(job: Conversion) -> None:
-    stands_in = any(item.type in job.target.instead_of_mesh for item in scene.objects())
-    if not (stands_in or triangle_count.has_vertices()):
+    has_substitute = any(item.type in job.target.instead_of_mesh for item in scene.objects())
+    if not (has_substitute or triangle_count.has_vertices()):
         raise ConversionError("empty_model", "the model has no mesh")
 
 
@@ -133,8 +139,8 @@ def _choose_scale(job: Conversion) -> None:
     job.factor = job.scale if _stays_in_blender(job) else job.scale * scene.use_metres()
 
 
-def _keep_textures(job: Conversion) -> None:
-    """Notes which textures the exporter gets."""
+def _remember_texture_names(job: Conversion) -> None:
+    """Remembers the names of the textures that the exporter gets."""
     job.baked_names = {texture_files.name(made): texture_files.name(of) for made, of in job.baked_images.items()}
     job.texture_names = [name for name in texture_losses.names_in_scene() if name not in job.baked_names]
 
@@ -144,14 +150,14 @@ def _link_images(job: Conversion) -> None:
 
 
 def _count_merged(job: Conversion) -> None:
-    job.merged_textures = texture_usage.merged_by_gltf(texture_usage.materials(scene.objects()))
+    job.merged_textures = texture_usage.merged_by_gltf()
     if job.merged_textures:
         kept = "occlusion, metal and roughness, colour and alpha"
         job.warn(f"{counted(job.merged_textures, 'texture')} became channels of others, as glTF keeps {kept}")
 
 
 def _write(job: Conversion) -> None:
-    job.assigned_clips = [clip.name for clip in clips.find(bpy.context.scene) if clips.is_assigned(clip)]
+    job.assigned_clips = [clip.name for clip in clips.find() if clips.is_assigned(clip)]
     Path(job.output).parent.mkdir(parents=True, exist_ok=True)
     formats.module(job.output_format).write(job)
 
@@ -190,12 +196,28 @@ def _stays_in_blender(job: Conversion) -> bool:
     return job.output_format == "blend"
 
 
-def _from_blender(job: Conversion) -> bool:
-    return job.input_format == "blend" and _leaves_blender(job)
+def _comes_from_blender(job: Conversion) -> bool:
+    return job.input_format == "blend"
+
+
+def _changes_from_blender(job: Conversion) -> bool:
+    return _comes_from_blender(job) and _leaves_blender(job)
 
 
 def _is_scaled(job: Conversion) -> bool:
     return job.factor != 1.0
+
+
+def _needs_modifiers_applied(job: Conversion) -> bool:
+    return _leaves_blender(job) or _is_scaled(job) or bake_caches.still_reads_file(job.input_format)
+
+
+def _shows_textures(job: Conversion) -> bool:
+    return job.target.textures and job.read_back != job.target.counted_by_service
+
+
+def _may_lose_clips(job: Conversion) -> bool:
+    return job.target.clips is Clips.TIMELINE and job.read_back
 
 
 def _writes_materials(job: Conversion) -> bool:
@@ -206,78 +228,61 @@ def _writes_materials(job: Conversion) -> bool:
 # The report's name of the time that a stage took.
 TIMINGS = {"importing": "import_ms", "processing": "process_ms", "exporting": "export_ms", "checking": "check_ms"}
 
-PASSES = (
-    Pass("importing", "read the file", _read),
-    Pass("importing", "report other scenes", scene.report_other_scenes, lambda job: job.input_format == "blend"),
-    Pass("importing", "report motion of curves and particles", mesh_animation.report_lost_motion, _from_blender),
-    Pass("importing", "bake what constraints and drivers move", bake.bake_scene, _from_blender),
-    # Before hidden objects are removed: instanced objects often are hidden.
-    Pass("importing", "realize instances", realize_instances.realize, _from_blender),
-    Pass("importing", "remove hidden objects", visibility.remove_hidden, _from_blender),
-    Pass("importing", "refuse an empty model", _refuse_empty),
-    Pass("importing", "refuse a large model", _refuse_large),
-    # Again for a .blend, whose hidden objects may be visible now.
-    Pass("importing", "realize instances", realize_instances.realize, _leaves_blender),
-    Pass("importing", "find textures", _find_textures),
-    Pass("processing", "count the scene", _count),
-    Pass("processing", "report lost expressions and springs", vrm0_to_vrm1.report_losses),
-    Pass(
-        "processing",
-        "refuse a model without mesh",
-        _refuse_without_mesh,
-        lambda job: job.target.instead_of_mesh is not None,
+PASSES = {
+    "importing": (
+        Pass("read the file", _read),
+        Pass("report other scenes", scene.report_other_scenes, _comes_from_blender),
+        Pass("report motion of curves and particles", mesh_animation.report_lost_motion, _changes_from_blender),
+        Pass("bake what constraints and drivers move", bake.bake_scene, _changes_from_blender),
+        # Before hidden objects are removed: instanced objects often are hidden.
+        Pass("realize instances", realize_instances.realize, _changes_from_blender),
+        Pass("remove hidden objects", visibility.remove_hidden, _changes_from_blender),
+        Pass("refuse an empty model", _refuse_empty),
+        Pass("refuse a large model", _refuse_large),
+        # Again for a .blend, whose hidden objects may be visible now.
+        Pass("realize instances", realize_instances.realize, _leaves_blender),
+        Pass("find textures", _find_textures),
     ),
-    Pass("processing", "report lost objects", object_losses.report_losses, _leaves_blender),
-    Pass("processing", "remove animation", _remove_animation, lambda job: not job.animation),
-    Pass("processing", "refuse long motion", sample_limit.check),
-    Pass("processing", "choose the scale", _choose_scale),
-    Pass(
-        "processing",
-        "apply modifiers",
-        lambda job: modifiers.apply(job, scaled=_is_scaled(job)),
-        lambda job: _leaves_blender(job) or _is_scaled(job) or bake_caches.still_reads_file(job.input_format),
+    "processing": (
+        Pass("count the scene", _count),
+        Pass("report lost expressions and springs", vrm0_to_vrm1.report_losses),
+        Pass("refuse a model without mesh", _refuse_without_mesh, lambda job: job.target.instead_of_mesh is not None),
+        Pass("report lost objects", object_losses.report_losses, _leaves_blender),
+        Pass("remove animation", _remove_animation, lambda job: not job.animation),
+        Pass("refuse long motion", sample_limit.check),
+        Pass("choose the scale", _choose_scale),
+        Pass("apply modifiers", lambda job: modifiers.apply(job, scaled=_is_scaled(job)), _needs_modifiers_applied),
+        Pass("remove unused caches", lambda _job: bake_caches.remove_unused_caches(), _stays_in_blender),
+        Pass("scale", lambda job: unit_scale.scale(job, job.factor), _is_scaled),
+        # Other exporters triangulate by themselves.
+        Pass(
+            "triangulate",
+            lambda _job: triangulate.triangulate(),
+            lambda job: job.triangulate and _stays_in_blender(job),
+        ),
+        # A static result is the rest pose, and not the current frame.
+        Pass("go to rest", lambda _job: clip_playback.remove_animation(), lambda job: job.target.is_static),
+        Pass("detach outsiders", lambda _job: object_replacement.detach_outsiders(), lambda job: job.target.is_gltf),
+        Pass("report lost parts of clips", animation_losses.report_losses, _leaves_blender),
+        Pass("key static poses", lambda job: rest_pose.key_static_pose(job.target), _leaves_blender),
+        Pass("prepare clips", lambda job: clip_export.prepare(job.target)),
+        Pass("report poses", rest_pose.report_pose),
     ),
-    Pass("processing", "forget caches", lambda _job: bake_caches.remove_unused_caches(), _stays_in_blender),
-    Pass("processing", "scale", lambda job: unit_scale.scale(job, job.factor), _is_scaled),
-    Pass(
-        "processing",
-        "triangulate",
-        lambda _job: triangulate.triangulate(),
-        lambda job: job.triangulate and _stays_in_blender(job),
+    "exporting": (
+        Pass("split tiles", udim.split_tiles),
+        Pass("drop unreadable textures", texture_export.drop_unreadable),
+        Pass("report lost features of materials", material_losses.report_losses, _writes_materials),
+        Pass("bake UV transforms", uv_transforms.apply, _writes_materials),
+        Pass("link images directly", _link_images, _writes_materials),
+        Pass("write files of textures", texture_export.write_files),
+        Pass("remember names of textures", _remember_texture_names),
+        Pass("count merged textures", _count_merged, lambda job: job.target.is_gltf),
+        Pass("report lost bone weights", skin_weights.report_losses),
+        Pass("write the file", _write),
     ),
-    # The result is the rest pose, and not the current frame.
-    Pass("processing", "rest", lambda _job: clip_playback.remove_animation(), lambda job: job.target.is_static),
-    Pass(
-        "processing",
-        "detach objects of other scenes",
-        lambda _job: object_replacement.detach_outsiders(),
-        lambda job: job.target.is_gltf,
+    "checking": (
+        Pass("read the result", _read_back, lambda job: job.read_back),
+        Pass("report lost textures", _report_lost_textures, _shows_textures),
+        Pass("report lost clips", _report_lost_clips, _may_lose_clips),
     ),
-    Pass("processing", "report lost parts of clips", animation_losses.report_losses, _leaves_blender),
-    Pass("processing", "key static poses", lambda job: rest_pose.key_static_pose(job.target), _leaves_blender),
-    Pass("processing", "prepare clips", lambda job: clip_export.prepare(job.target)),
-    Pass("processing", "report poses", rest_pose.report_pose),
-    Pass("exporting", "split tiles", udim.split_tiles),
-    Pass("exporting", "drop unreadable textures", texture_export.drop_unreadable),
-    Pass("exporting", "report lost features of materials", material_losses.report_losses, _writes_materials),
-    Pass("exporting", "bake UV transforms", uv_transforms.apply, _writes_materials),
-    Pass("exporting", "link images directly", _link_images, _writes_materials),
-    Pass("exporting", "write files of textures", texture_export.write_files),
-    Pass("exporting", "keep the textures' names", _keep_textures),
-    Pass("exporting", "count merged textures", _count_merged, lambda job: job.target.is_gltf),
-    Pass("exporting", "report lost bone weights", skin_weights.report_losses),
-    Pass("exporting", "write the file", _write),
-    Pass("checking", "read the result", _read_back, lambda job: job.read_back),
-    Pass(
-        "checking",
-        "report lost textures",
-        _report_lost_textures,
-        lambda job: job.target.textures and job.read_back != job.target.counted_by_service,
-    ),
-    Pass(
-        "checking",
-        "report lost clips",
-        _report_lost_clips,
-        lambda job: job.target.clips is Clips.TIMELINE and job.read_back,
-    ),
-)
+}

@@ -1,24 +1,27 @@
-"""One conversion as all modules see it: files, formats, options, and what is lost."""
+"""One conversion as all modules see it: files, formats, options, losses and warnings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from . import capabilities
 
-# The most names in a sentence.
+# The options of a ``task`` that the engine uses; each is a field of ``Job``.
+OPTIONS = ("packaging", "animation", "scale", "triangulate", "draco")
+
+# The most names that a sentence lists.
 _MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Something that the target does not hold, and why; ``report/losses.py`` words kinds and reasons."""
+    """A part of the model that the target does not hold; ``report/losses.py`` has the words for kind and reason."""
 
     kind: str
     count: int
     reason: str
-    # The total, if a part of it is lost.
+    # How many there were, if some of them are left.
     total: int = 0
-    # Names of what is lost, as the wording needs them.
+    # Names that the wording uses.
     name: str = ""
     names: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
@@ -26,7 +29,10 @@ class Loss:
 
 @dataclass
 class Job:
-    """Paths are relative to the conversion's folder, which is the working directory."""
+    """The files, formats and options of one conversion, and its losses and warnings so far.
+
+    Paths are relative to the conversion's folder, which is the working directory.
+    """
 
     input: str
     input_format: str
@@ -43,30 +49,20 @@ class Job:
     # Losses that no count shows.
     losses: list[Loss] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    # (material, socket) -> colour that tints its texture, if the exporter does not write it.
+    # (material, socket) -> colour that tints its texture, where the exporter does not write it.
     tints: dict[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def target(self) -> capabilities.Capabilities:
-        """What the output format holds."""
+        """The capabilities of the output format."""
         return capabilities.of(self.output_format)
 
     @classmethod
     def from_task(cls, task: dict) -> "Job":
         """The job in a ``task`` of the protocol."""
-        options = task["options"]
-        return cls(
-            input=task["input"],
-            input_format=task["input_format"],
-            output=task["output"],
-            output_format=task["output_format"],
-            packaging=options["packaging"],
-            animation=options["animation"],
-            scale=options["scale"],
-            triangulate=options["triangulate"],
-            draco=options["draco"],
-            other_importer=task["importer"] == "other",
-        )
+        files = {name: task[name] for name in ("input", "input_format", "output", "output_format")}
+        options = {name: task["options"][name] for name in OPTIONS}
+        return cls(**files, **options, other_importer=task["importer"] == "other")
 
     def reading_back(self) -> "Job":
         """The job that imports this one's result."""
@@ -78,8 +74,9 @@ class Job:
             self.warnings.append(clause)
 
     def lose(self, kind: str, count: int, reason: str, **details: object) -> None:
-        """Adds a loss."""
-        self.losses.append(Loss(kind, count, reason, **details))
+        """Adds a loss, unless ``count`` is 0."""
+        if count:
+            self.losses.append(Loss(kind, count, reason, **details))
 
 
 def counted(number: int, noun: str) -> str:

@@ -37,7 +37,7 @@ def write_bvh(
 
 
 def parts(path: Path) -> tuple[list[list[float]], float, list[list[float]]]:
-    """Offsets, frame time and rows of a file."""
+    """The offsets, the frame time and the rows of a file."""
     text = path.read_text()
     offsets = [[float(word) for word in line.split()[1:]] for line in text.splitlines() if "OFFSET" in line]
     seconds = float(re.search(r"Frame Time: (\S+)", text).group(1))

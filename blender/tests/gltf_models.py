@@ -1,4 +1,4 @@
-"""Documents of glTF that the tests write themselves, so that materials are what their authors said."""
+"""glTF documents that the tests write themselves, so that no exporter changes their materials."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ IMAGES = (
 )
 ORM, NORMAL, GLOW, LEAF, DIRT = ({"index": index} for index in range(1, 6))
 
-# Of the triangle's corners, as glTF counts: down from the top.
+# UVs of the triangle's corners in glTF, whose v goes down from the top.
 UVS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
 SECOND_UVS = ((0.25, 0.5), (0.75, 0.5), (0.25, 1.0))
 
@@ -32,7 +32,7 @@ def _png(colour: tuple) -> str:
 
 
 def gltf(folder: Path, pbr: dict, *, coloured: bool = False, sampler: dict | None = None, **more: dict) -> Path:
-    """A triangle of one material, which has a red texture besides what is given; ``coloured`` by vertices."""
+    """A triangle with one material of the given properties and a red texture; ``coloured`` adds vertex colours."""
     uvs = [value for pair in UVS + SECOND_UVS for value in pair]
     content = struct.pack("<9f3H2x12f9f", 0, 0, 0, 1, 0, 0, 0, 1.8, 0, 0, 1, 2, *uvs, *[0.5] * 9)
     views = [(0, 36), (36, 6), (44, 24), (68, 24), (92, 36)]

@@ -50,7 +50,7 @@ zygote.main(run)
 
 @cache
 def seccomp_program() -> str:
-    """The product's own: from the environment, or from the example that prints it."""
+    """The seccomp program of the product: from the environment, or from the example that prints it."""
     given = os.environ.get("MESHGATE_TEST_SECCOMP")
     if given:
         return given
@@ -67,7 +67,7 @@ class Zygote:
         self.unread: list[dict] = []
         package = BLENDER_DIR
         if wrapper:
-            # Another user may not enter the folder that this project lies in.
+            # Another user may have no access to the project's folder.
             package = folder / "package"
             shutil.copytree(BLENDER_DIR / "meshgate_engine", package / "meshgate_engine")
         self.script = folder / "zygote.py"
@@ -109,7 +109,7 @@ class Zygote:
         return self.event()
 
     def start(self, code: str, **limits) -> int:
-        """Asks for a conversion that runs ``code``; its number."""
+        """Asks for a conversion that runs ``code``; returns its number."""
         self.number += 1
         folder = self.conversion(self.number)
         for name in ("in", "out", "tmp"):
@@ -152,7 +152,7 @@ class Zygote:
         return exited, None
 
     def result(self, code: str, **limits) -> str:
-        """What ``code`` left in ``result``."""
+        """The value that ``code`` left in ``result``."""
         exited, report = self.run(code, **limits)
         assert exited["end"] == {"how": "exit", "status": 0}, exited
         assert report["outcome"] == "succeeded", (report, exited["log"])

@@ -8,7 +8,7 @@ from mathutils import Vector
 LOW, HIGH = (-0.2, -0.25, 0.0), (0.3, 0.1, 1.8)
 BOUNDS = {"min": [-0.2, 0.0, -0.1], "max": [0.3, 1.8, 0.25]}
 
-# The last frame of clips that are looked at frame by frame.
+# The last frame of clips that are compared frame by frame.
 LAST = 21
 
 
@@ -33,7 +33,7 @@ def figure() -> bpy.types.Object:
 
 
 def material(name: str, image: bpy.types.Image | None = None) -> bpy.types.Material:
-    """A red material, with a picture as its colour when there is one."""
+    """A red material, whose colour is the picture if there is one."""
     made = bpy.data.materials.new(name)
     made.use_nodes = True
     shader = made.node_tree.nodes["Principled BSDF"]
@@ -111,7 +111,7 @@ def clip(rig: bpy.types.Object, name: str, last: int, *, shape: bpy.types.ID | N
 
 
 def keys(item: bpy.types.Object, path: str, places: dict[int, float], index: int = 0, name: str = "") -> None:
-    """A clip of the object, which becomes the current one; of a bone, where the path says so."""
+    """Makes a clip of the object, or of the bone in ``path``, and assigns it."""
     data = item.animation_data or item.animation_data_create()
     if not data.action or name:
         data.action = bpy.data.actions.new(name or f"{item.name}Action")

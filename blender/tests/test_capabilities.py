@@ -1,4 +1,4 @@
-"""What both sides say of formats is the same: the table here and ``src/domain/format.rs``."""
+"""The tables of formats of both sides agree: ``capabilities.py`` and ``src/domain/format.rs``."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_the_tables_have_the_same_formats_in_the_same_order():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_both_tables_say_the_same(name):
+def test_both_tables_agree(name):
     ours, theirs = TABLE[name], RUST[name]
     holds, needs = theirs["holds"], theirs["needs"]
     assert (ours.clips is not Clips.NONE) == ("Clips" in holds)

@@ -12,20 +12,20 @@ ARCHITECTURE = PACKAGE.parents[1] / "docs/ARCHITECTURE.md"
 
 
 def rows() -> list[list[str]]:
-    """The rooms of each row of the table, the lowest first; those of one row do not know each other."""
+    """The packages of each row of the table, the lowest first; those of one row must not import each other."""
     section = ARCHITECTURE.read_text().partition("\n## Python\n")[2].partition("\n## ")[0]
     cells = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
     return [re.findall(r"`(\w+)/?`", cell) for cell in cells]
 
 
 def modules() -> dict[str, Path]:
-    """Dotted name in the package -> file; a package is called like its folder."""
+    """Dotted name in the package -> file; a package has the name of its folder."""
     names = {path: path.relative_to(PACKAGE).with_suffix("").parts for path in PACKAGE.rglob("*.py")}
     return {".".join(part for part in parts if part != "__init__"): path for path, parts in names.items()}
 
 
 def imports(name: str, path: Path, known: set[str]) -> set[str]:
-    """The modules of the package that a module imports anywhere, in its functions as well."""
+    """The modules of the package that a module imports, also inside of functions."""
     here = path.relative_to(PACKAGE).parent.parts
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -55,7 +55,7 @@ def room(name: str) -> str:
 
 
 def forbidden(imported: dict[str, set[str]]) -> list[str]:
-    """The imports that lead to another room which is not in a lower row."""
+    """The imports of other packages that are not in a lower row."""
     row = {name: number for number, names in enumerate(rows()) for name in names}
     return [
         f"{name} imports {other}"

@@ -1,4 +1,4 @@
-//! What is remembered of a conversion.
+//! The cache entry of a conversion.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use uuid::Uuid;
 use crate::domain::{ConversionError, Format};
 use crate::storage::Hash;
 
-/// How long a failure that is the model's fault is remembered.
+/// Lifetime of a failure that is the model's fault.
 pub const FAILURE_LIFE: Duration = Duration::from_mins(1);
 
-/// How a conversion ended.
+/// The outcome of a conversion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
@@ -20,15 +20,15 @@ pub enum Entry {
     Failure(ConversionError),
 }
 
-/// A result that the store has.
+/// A stored result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Result {
     #[serde(with = "hex")]
     pub hash: Hash,
-    /// Of the one file.
+    /// Bytes of the one file.
     pub bytes: u64,
     pub format: Format,
-    /// The main file's name in the zip, where it is a zip of several files that were not asked for as one.
+    /// The main file's name in the zip, if the client did not ask for the zip.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub main: Option<Box<str>>,
     /// Whether it is a zip.
@@ -36,12 +36,12 @@ pub struct Result {
     /// The model's name without an extension.
     pub stem: Box<str>,
     pub report: Uuid,
-    /// How many things were lost.
+    /// Number of losses.
     pub losses: u32,
 }
 
 impl Result {
-    /// What the file may be called.
+    /// The file name for clients.
     pub fn file_name(&self) -> String {
         let extension = if self.zip { "zip" } else { self.format.info().extensions[0] };
         format!("{}.{extension}", self.stem)
@@ -51,7 +51,7 @@ impl Result {
         if self.zip { "application/zip" } else { self.format.info().media_type }
     }
 
-    /// The value of `Content-Disposition`, by RFC 6266: the name in plain letters for old clients, and the name itself for all
+    /// The value of `Content-Disposition`, by RFC 6266: an ASCII name for old clients, and the full name for all
     /// others.
     pub fn content_disposition(&self) -> String {
         let name = self.file_name();
@@ -83,18 +83,18 @@ const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 impl Entry {
-    /// As it is kept.
+    /// Returns the stored form.
     pub fn to_json(&self) -> Vec<u8> {
-        // There is nothing in it that cannot be written.
+        // Serialising it cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// What was kept, unless it is something else: written by another version, or cut off.
+    /// Reads the stored form; `None` if another version wrote it or it is cut off.
     pub fn from_json(json: &[u8]) -> Option<Entry> {
         serde_json::from_slice(json).ok()
     }
 
-    /// Bytes in the store.
+    /// Bytes of the result in the store.
     pub fn bytes(&self) -> u64 {
         match self {
             Entry::Result(result) => result.bytes,
@@ -102,7 +102,7 @@ impl Entry {
         }
     }
 
-    /// How long it is remembered, where results are for `duration`.
+    /// The lifetime of the entry, if that of results is `duration`.
     pub fn life(&self, duration: Duration) -> Duration {
         match self {
             Entry::Result(_) => duration,

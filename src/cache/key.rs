@@ -1,24 +1,24 @@
-//! What a conversion is known by: equal ones have equal results.
+//! The identity of a conversion: conversions with equal identities have equal results.
 
 use blake3::{Hash, Hasher};
 
 use crate::domain::{Format, Options};
 
-/// Another one where the encoding below, or what is kept under an identity, changes its meaning.
+/// Raised when the encoding below, or the meaning of what is stored under an identity, changes.
 const ENCODING: u64 = 2;
 
-/// All that a result depends on.
+/// Everything that a result depends on.
 #[derive(Debug, Clone)]
 pub struct Parts<'a> {
-    /// Of the engine and what it has loaded.
+    /// The versions of the engine and its add-ons.
     pub engine: &'a str,
-    /// The API key that the result belongs to; `None` where it is shared.
+    /// The API key that the result belongs to; `None` if it is shared.
     pub owner: Option<&'a str>,
     pub target: Format,
     pub options: &'a Options,
-    /// The model's main file, where it was named.
+    /// The model's main file, if the request names it.
     pub main: Option<&'a str>,
-    /// What the model is called, where its files do not say it.
+    /// The model's name, if its files do not tell it.
     pub called: Option<&'a str>,
     /// In any order.
     pub files: Vec<Part>,
@@ -27,13 +27,13 @@ pub struct Parts<'a> {
 /// A file of a model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Part {
-    /// As it was sent: other files refer to it by this, and results are called after it.
+    /// The name as it was sent: other files refer to it, and results are named after it.
     pub name: String,
     pub hash: [u8; 32],
     pub bytes: u64,
 }
 
-/// The identity of a conversion.
+/// Computes the identity of a conversion.
 pub fn identity(parts: &Parts) -> Hash {
     let mut text = Encoder(Hasher::new());
     text.number(ENCODING);
@@ -41,7 +41,7 @@ pub fn identity(parts: &Parts) -> Hash {
     text.text(parts.engine);
     text.optional(parts.owner);
     text.text(parts.target.name());
-    // Equal options have equal JSON; there is none that cannot be written.
+    // Equal options have equal JSON, and serialising them cannot fail.
     text.text(&serde_json::to_string(parts.options).unwrap_or_default());
     text.optional(parts.main);
     text.optional(parts.called);
@@ -56,7 +56,7 @@ pub fn identity(parts: &Parts) -> Hash {
     text.0.finalize()
 }
 
-/// Every value says where it ends, so that no two lists of values are written alike.
+/// Encodes every value with its length, so that no two lists of values have the same encoding.
 struct Encoder(Hasher);
 
 impl Encoder {
@@ -116,7 +116,7 @@ mod tests {
         }
     }
 
-    /// Few letters and few contents, so that what is compared is often nearly the same.
+    /// Few letters and few contents, so that compared values are often nearly equal.
     fn name() -> impl Strategy<Value = String> {
         "[ab/]{0,3}"
     }
@@ -219,7 +219,7 @@ mod tests {
         assert_ne!(of("a", None, vec![part("ab"), part("c")]), of("a", None, vec![part("a"), part("bc")]));
     }
 
-    /// A result that is found again by mistake is worse than one that is not.
+    /// A wrong hit is worse than a miss.
     #[test]
     fn it_stays_the_same_from_one_start_to_the_next() {
         let options = Options::default();

@@ -1,4 +1,4 @@
-//! The index of one process: in its memory, and in the store for the next one.
+//! The index of one process: in memory, and in the store for the next process.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,189 +11,190 @@ use lru::LruCache;
 use super::{Entry, Index, Lease};
 use crate::storage::{Document, Hash, Kind, Listed, Storage, age};
 
-/// Entries at most, however small their results: some 300 bytes each.
-const MOST: usize = 100_000;
+/// Most entries, however small their results; each takes some 300 bytes.
+const MAX_ENTRIES: usize = 100_000;
 
-/// Documents that are read at a time when the index is rebuilt.
+/// Documents read at a time when the index is rebuilt.
 const AT_ONCE: usize = 500;
 
-/// How often what is too old is forgotten.
-const TIDY_EVERY: Duration = Duration::from_mins(1);
+/// How often expired entries are removed.
+const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 
-/// Knows what this process did, and what lies in the store.
+/// The index in memory, with the store behind it.
 pub struct Embedded {
     storage: Storage,
     duration: Duration,
-    known: Arc<Mutex<Known>>,
+    index: Arc<Mutex<MemoryIndex>>,
     max_bytes: u64,
 }
 
-/// What is in memory, the latest used first.
-struct Known {
-    entries: LruCache<Hash, Remembered>,
-    /// Of all their results.
+/// The entries in memory, the most recently used first.
+struct MemoryIndex {
+    entries: LruCache<Hash, CachedEntry>,
+    /// Bytes of all their results.
     bytes: u64,
 }
 
-struct Remembered {
+struct CachedEntry {
     entry: Entry,
     since: Instant,
-    /// By a clock that nobody can set.
+    /// By the monotonic clock, which nobody can set.
     until: Instant,
 }
 
-/// Something that is remembered no longer.
-type Forgotten = (Hash, Entry);
+/// An evicted entry.
+type Evicted = (Hash, Entry);
 
 impl Embedded {
-    /// Remembers results for `duration`, and `max_bytes` of them.
+    /// Keeps results for `duration`, and at most `max_bytes` of them.
     pub fn new(storage: Storage, duration: Duration, max_bytes: u64) -> Self {
-        let known = Arc::new(Mutex::new(Known { entries: LruCache::unbounded(), bytes: 0 }));
-        let swept = Arc::clone(&known);
-        storage.after_sweeps(Box::new(move |blobs, listed| lock(&swept).forget_missing(blobs, listed)));
-        Self { storage, duration, known, max_bytes }
+        let index = Arc::new(Mutex::new(MemoryIndex { entries: LruCache::unbounded(), bytes: 0 }));
+        let swept = Arc::clone(&index);
+        storage.after_sweeps(Box::new(move |blobs, listed| lock(&swept).remove_missing(blobs, listed)));
+        Self { storage, duration, index, max_bytes }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        lock(&self.known)
+    fn index(&self) -> MutexGuard<'_, MemoryIndex> {
+        lock(&self.index)
     }
 
-    async fn look(&self, identity: Hash) -> Option<Entry> {
-        if let Some(found) = self.known().get(&identity) {
+    async fn find(&self, identity: Hash) -> Option<Entry> {
+        if let Some(found) = self.index().get(&identity) {
             return Some(found);
         }
-        // Another process may have put it there.
+        // Another process may have stored it.
         let kept = self.storage.get(Document::Entry(identity)).await.ok()??;
         let entry = Entry::from_json(&kept.content)?;
-        let left = self.left(kept.modified)?;
-        let forgotten = self.known().insert(identity, entry.clone(), left, self.max_bytes);
-        self.drop_all(forgotten).await;
+        let left = self.time_left(kept.modified)?;
+        let evicted = self.index().insert(identity, entry.clone(), left, self.max_bytes);
+        self.remove_stored(evicted).await;
         Some(entry)
     }
 
-    /// How long what was put at that time is still remembered.
-    fn left(&self, put: SystemTime) -> Option<Duration> {
+    /// The time left of an entry that was stored then; `None` if it has expired.
+    fn time_left(&self, put: SystemTime) -> Option<Duration> {
         self.duration.checked_sub(age(put, SystemTime::now())).filter(|left| !left.is_zero())
     }
 
-    async fn keep(&self, identity: Hash, entry: Entry) {
+    async fn store(&self, identity: Hash, entry: Entry) {
         if let Entry::Result(_) = entry {
-            // Where it fails, this process knows it all the same.
+            // If that fails, the entry is still in memory.
             let _ = self.storage.put(Document::Entry(identity), entry.to_json().into()).await;
         }
         let life = entry.life(self.duration);
-        let forgotten = self.known().insert(identity, entry, life, self.max_bytes);
-        self.drop_all(forgotten).await;
+        let evicted = self.index().insert(identity, entry, life, self.max_bytes);
+        self.remove_stored(evicted).await;
     }
 
-    /// Removes what there is no room for from the store, too.
-    async fn drop_all(&self, forgotten: Vec<Forgotten>) {
-        for (identity, entry) in forgotten {
+    /// Removes evicted entries and their results from the store.
+    async fn remove_stored(&self, evicted: Vec<Evicted>) {
+        for (identity, entry) in evicted {
             let _ = self.storage.remove(Document::Entry(identity)).await;
             if let Entry::Result(result) = entry {
-                // Another entry may have the same result; then that is a miss.
+                // Another entry may have the same result; it then becomes a miss.
                 let _ = self.storage.remove_blob(&result.hash).await;
             }
         }
     }
 
-    /// Reads what processes before this one have left, the latest first. What is looked for meanwhile is found, too.
+    /// Reads the entries that earlier processes stored, the latest first. Lookups meanwhile find them in the store.
     pub async fn rebuild(&self) {
         let Ok(mut listed) = self.storage.list(Kind::Entries).await else { return };
         listed.sort_unstable_by_key(|listed| std::cmp::Reverse(listed.modified));
-        listed.retain(|listed| self.left(listed.modified).is_some());
+        listed.retain(|listed| self.time_left(listed.modified).is_some());
         for some in listed.chunks(AT_ONCE) {
             let documents = some.iter().map(|listed| listed.document).collect();
             let Ok(contents) = self.storage.get_all(documents).await else { return };
-            let mut forgotten = Vec::new();
+            let mut evicted = Vec::new();
             for (Listed { document, modified, .. }, content) in some.iter().zip(contents) {
                 let (Document::Entry(identity), Some(content)) = (document, content) else { continue };
-                let (Some(entry), Some(left)) = (Entry::from_json(&content), self.left(*modified)) else {
+                let (Some(entry), Some(left)) = (Entry::from_json(&content), self.time_left(*modified))
+                else {
                     continue;
                 };
-                forgotten.extend(self.known().add_last(*identity, entry, left, self.max_bytes));
+                evicted.extend(self.index().add_last(*identity, entry, left, self.max_bytes));
             }
-            self.drop_all(forgotten).await;
+            self.remove_stored(evicted).await;
         }
-        tracing::debug!(entries = self.known().entries.len(), "rebuilt the cache's index");
+        tracing::debug!(entries = self.index().entries.len(), "rebuilt the cache's index");
     }
 }
 
-fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(index: &Mutex<MemoryIndex>) -> MutexGuard<'_, MemoryIndex> {
+    index.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Known {
+impl MemoryIndex {
     fn get(&mut self, identity: &Hash) -> Option<Entry> {
-        let remembered = self.entries.get(identity)?;
-        if remembered.until > Instant::now() {
-            return Some(remembered.entry.clone());
+        let cached = self.entries.get(identity)?;
+        if cached.until > Instant::now() {
+            return Some(cached.entry.clone());
         }
-        self.forget(identity);
+        self.remove(identity);
         None
     }
 
-    fn forget(&mut self, identity: &Hash) -> Option<Entry> {
-        let remembered = self.entries.pop(identity)?;
-        self.bytes -= remembered.entry.bytes();
-        Some(remembered.entry)
+    fn remove(&mut self, identity: &Hash) -> Option<Entry> {
+        let cached = self.entries.pop(identity)?;
+        self.bytes -= cached.entry.bytes();
+        Some(cached.entry)
     }
 
-    /// Tells what had to go for it: it alone, where it is more than all there may be.
-    fn insert(&mut self, identity: Hash, entry: Entry, life: Duration, most: u64) -> Vec<Forgotten> {
-        self.forget(&identity);
+    /// Returns the evicted entries; only the new one if it alone exceeds the limit.
+    fn insert(&mut self, identity: Hash, entry: Entry, life: Duration, most: u64) -> Vec<Evicted> {
+        self.remove(&identity);
         if entry.bytes() > most {
             return vec![(identity, entry)];
         }
         self.bytes += entry.bytes();
-        self.entries.put(identity, Remembered::new(entry, life));
-        let mut forgotten = Vec::new();
-        while self.bytes > most || self.entries.len() > MOST {
-            let Some((identity, Remembered { entry, .. })) = self.entries.pop_lru() else { break };
+        self.entries.put(identity, CachedEntry::new(entry, life));
+        let mut evicted = Vec::new();
+        while self.bytes > most || self.entries.len() > MAX_ENTRIES {
+            let Some((identity, CachedEntry { entry, .. })) = self.entries.pop_lru() else { break };
             self.bytes -= entry.bytes();
-            forgotten.push((identity, entry));
+            evicted.push((identity, entry));
         }
-        forgotten
+        evicted
     }
 
-    /// Adds what was used before all others, if there is room for it.
-    fn add_last(&mut self, identity: Hash, entry: Entry, life: Duration, most: u64) -> Option<Forgotten> {
+    /// Adds an entry as the least recently used; returns it if there is no room.
+    fn add_last(&mut self, identity: Hash, entry: Entry, life: Duration, most: u64) -> Option<Evicted> {
         if self.entries.contains(&identity) {
             return None;
         }
-        if self.bytes + entry.bytes() > most || self.entries.len() >= MOST {
+        if self.bytes + entry.bytes() > most || self.entries.len() >= MAX_ENTRIES {
             return Some((identity, entry));
         }
         self.bytes += entry.bytes();
-        self.entries.put(identity, Remembered::new(entry, life));
+        self.entries.put(identity, CachedEntry::new(entry, life));
         self.entries.demote(&identity);
         None
     }
 
-    fn tidy(&mut self) {
+    fn remove_expired(&mut self) {
         let now = Instant::now();
-        self.forget_all(|remembered| remembered.until <= now);
+        self.remove_where(|cached| cached.until <= now);
     }
 
-    /// Forgets results that are not in the store any more, by a list of its blobs that was begun then. What came later
-    /// need not be in it.
-    fn forget_missing(&mut self, blobs: &HashSet<Hash>, listed: Instant) {
-        self.forget_all(|Remembered { entry, since, .. }| match entry {
+    /// Removes results that are no longer in the store. `blobs` was listed from `listed` on, so later results need not
+    /// be in it.
+    fn remove_missing(&mut self, blobs: &HashSet<Hash>, listed: Instant) {
+        self.remove_where(|CachedEntry { entry, since, .. }| match entry {
             Entry::Result(result) => *since < listed && !blobs.contains(&result.hash),
             Entry::Failure(_) => false,
         });
     }
 
-    fn forget_all(&mut self, which: impl Fn(&Remembered) -> bool) {
-        let found = self.entries.iter().filter(|(_, remembered)| which(remembered));
+    fn remove_where(&mut self, which: impl Fn(&CachedEntry) -> bool) {
+        let found = self.entries.iter().filter(|(_, cached)| which(cached));
         let found: Vec<Hash> = found.map(|(identity, _)| *identity).collect();
         for identity in found {
-            self.forget(&identity);
+            self.remove(&identity);
         }
     }
 }
 
-impl Remembered {
+impl CachedEntry {
     fn new(entry: Entry, life: Duration) -> Self {
         let since = Instant::now();
         Self { entry, since, until: since + life }
@@ -202,16 +203,16 @@ impl Remembered {
 
 impl Index for Embedded {
     fn get(&self, identity: Hash) -> BoxFuture<'_, Option<Entry>> {
-        self.look(identity).boxed()
+        self.find(identity).boxed()
     }
 
     fn put(&self, identity: Hash, entry: Entry) -> BoxFuture<'_, ()> {
-        self.keep(identity, entry).boxed()
+        self.store(identity, entry).boxed()
     }
 
     fn remove(&self, identity: Hash) -> BoxFuture<'_, ()> {
         async move {
-            self.known().forget(&identity);
+            self.index().remove(&identity);
             let _ = self.storage.remove(Document::Entry(identity)).await;
         }
         .boxed()
@@ -222,15 +223,15 @@ impl Index for Embedded {
     }
 
     fn bytes(&self) -> Option<u64> {
-        Some(self.known().bytes)
+        Some(self.index().bytes)
     }
 
     fn tend(&self) -> BoxFuture<'_, ()> {
         async move {
             self.rebuild().await;
             loop {
-                tokio::time::sleep(TIDY_EVERY).await;
-                self.known().tidy();
+                tokio::time::sleep(EXPIRE_EVERY).await;
+                self.index().remove_expired();
             }
         }
         .boxed()
@@ -258,8 +259,8 @@ mod tests {
         })
     }
 
-    fn known() -> Known {
-        Known { entries: LruCache::unbounded(), bytes: 0 }
+    fn index() -> MemoryIndex {
+        MemoryIndex { entries: LruCache::unbounded(), bytes: 0 }
     }
 
     fn number(number: u8) -> Hash {
@@ -271,54 +272,54 @@ mod tests {
     proptest! {
         #[test]
         fn it_never_knows_more_than_it_may(steps in prop::collection::vec((0u8..10, 0u64..60, 0u8..4), 0..60)) {
-            let mut known = known();
+            let mut index = index();
             for (identity, bytes, what) in steps {
                 match what {
-                    0 => drop(known.get(&number(identity))),
-                    1 => drop(known.forget(&number(identity))),
-                    2 => drop(known.add_last(number(identity), entry(bytes), HOUR, 100)),
-                    _ => drop(known.insert(number(identity), entry(bytes), HOUR, 100)),
+                    0 => drop(index.get(&number(identity))),
+                    1 => drop(index.remove(&number(identity))),
+                    2 => drop(index.add_last(number(identity), entry(bytes), HOUR, 100)),
+                    _ => drop(index.insert(number(identity), entry(bytes), HOUR, 100)),
                 }
-                prop_assert!(known.bytes <= 100);
-                let sum: u64 = known.entries.iter().map(|(_, remembered)| remembered.entry.bytes()).sum();
-                prop_assert_eq!(known.bytes, sum);
+                prop_assert!(index.bytes <= 100);
+                let sum: u64 = index.entries.iter().map(|(_, cached)| cached.entry.bytes()).sum();
+                prop_assert_eq!(index.bytes, sum);
             }
         }
     }
 
     #[test]
     fn what_was_not_used_for_the_longest_time_goes_first() {
-        let mut known = known();
+        let mut index = index();
         for identity in 1..=3 {
-            assert!(known.insert(number(identity), entry(30), HOUR, 100).is_empty());
+            assert!(index.insert(number(identity), entry(30), HOUR, 100).is_empty());
         }
-        assert!(known.get(&number(1)).is_some());
-        assert!(known.add_last(number(4), entry(10), HOUR, 100).is_none());
-        let gone = known.insert(number(5), entry(50), HOUR, 100);
+        assert!(index.get(&number(1)).is_some());
+        assert!(index.add_last(number(4), entry(10), HOUR, 100).is_none());
+        let gone = index.insert(number(5), entry(50), HOUR, 100);
         assert_eq!(gone.iter().map(|(identity, _)| *identity).collect::<Vec<_>>(), [4, 2, 3].map(number));
-        assert!(known.get(&number(1)).is_some());
+        assert!(index.get(&number(1)).is_some());
     }
 
     #[test]
     fn what_is_larger_than_all_there_may_be_takes_no_other_s_room() {
-        let mut known = known();
+        let mut index = index();
         for identity in 1..=3 {
-            known.insert(number(identity), entry(30), HOUR, 100);
+            index.insert(number(identity), entry(30), HOUR, 100);
         }
-        let gone = known.insert(number(3), entry(101), HOUR, 100);
+        let gone = index.insert(number(3), entry(101), HOUR, 100);
         assert_eq!(gone, [(number(3), entry(101))]);
-        assert_eq!((known.entries.len(), known.bytes), (2, 60));
-        assert!(known.get(&number(3)).is_none());
+        assert_eq!((index.entries.len(), index.bytes), (2, 60));
+        assert!(index.get(&number(3)).is_none());
     }
 
     #[test]
     fn what_is_too_old_is_forgotten() {
-        let mut known = known();
-        known.insert(number(1), entry(10), Duration::ZERO, 100);
-        known.insert(number(2), entry(10), HOUR, 100);
-        assert_eq!((known.get(&number(1)), known.bytes), (None, 10));
-        known.insert(number(1), entry(10), Duration::ZERO, 100);
-        known.tidy();
-        assert_eq!((known.entries.len(), known.bytes), (1, 10));
+        let mut index = index();
+        index.insert(number(1), entry(10), Duration::ZERO, 100);
+        index.insert(number(2), entry(10), HOUR, 100);
+        assert_eq!((index.get(&number(1)), index.bytes), (None, 10));
+        index.insert(number(1), entry(10), Duration::ZERO, 100);
+        index.remove_expired();
+        assert_eq!((index.entries.len(), index.bytes), (1, 10));
     }
 }

@@ -1,14 +1,14 @@
-//! Conversions that need not be carried out again, and those that somebody carries out already.
+//! Finds the results of earlier conversions, and tells which conversions are running.
 //!
 //! ```text
 //!  identity ──▶ index ──▶ entry: the result's hash ──▶ store (`crate::storage`) ──▶ the result, checked
 //!     │                          or why there is none
-//!     └──────▶ lease: who carries it out now, so that others wait for the index to have it
+//!     └──────▶ lease: held by the process that converts now, while others wait for the entry
 //! ```
 //!
-//! `embedded` keeps the index in this process, and what it knows in the store, for the next one; `redis` keeps index and
-//! leases for all processes, and has the first at hand for when Redis is away. `flights` is for equal conversions of one
-//! process. All of it may be lost at any time, and costs a conversion then.
+//! `local` keeps the index in this process, and its entries in the store for the next process. `redis` keeps index and
+//! leases for all processes, and uses `local` while Redis is unreachable. `singleflight` joins equal conversions of one
+//! process. All of it may be lost at any time; the cost is a conversion.
 
 mod entry;
 pub mod key;
@@ -26,33 +26,34 @@ pub use singleflight::Flights;
 
 use crate::storage::Hash;
 
-/// What is known of conversions, by their identities.
+/// The outcomes of conversions, by their identities.
 pub trait Index: Send + Sync {
     fn get(&self, identity: Hash) -> BoxFuture<'_, Option<Entry>>;
 
-    /// In place of what was there.
+    /// Replaces the entry.
     fn put(&self, identity: Hash, entry: Entry) -> BoxFuture<'_, ()>;
 
     fn remove(&self, identity: Hash) -> BoxFuture<'_, ()>;
 
-    /// Asks to be the only one that carries this out; `None`: another process does. Whoever has no way to know may.
+    /// Claims the conversion for this process; `None` if another process has claimed it. A process that cannot know
+    /// gets the lease.
     fn claim(&self, identity: Hash) -> BoxFuture<'_, Option<Lease>>;
 
-    /// Bytes of the results that it knows, where it knows all of them.
+    /// Bytes of the indexed results; `None` if other processes share the index.
     fn bytes(&self) -> Option<u64>;
 
-    /// Looks after it, for ever.
+    /// Maintains the index; never returns.
     fn tend(&self) -> BoxFuture<'_, ()>;
 }
 
-/// The right to carry a conversion out, until it is dropped.
+/// The right to run a conversion, until it is dropped.
 #[derive(Debug)]
 pub struct Lease {
     _held: Option<redis::Held>,
 }
 
 impl Lease {
-    /// That nobody else knows of.
+    /// A lease that no other process knows.
     fn alone() -> Self {
         Self { _held: None }
     }

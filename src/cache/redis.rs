@@ -1,4 +1,4 @@
-//! The index and the leases of all processes, in Redis; `crate::redis` shows how they are kept there.
+//! The index and the leases of all processes, in Redis; `crate::redis` lists the keys.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use super::{Embedded, Entry, Index, Lease};
 use crate::redis::{Error, Redis};
 use crate::storage::Hash;
 
-/// Both are followed by an identity.
+/// Prefixes of keys; an identity follows.
 const ENTRY: &str = "meshgate:cache:";
 const LEASE: &str = "meshgate:lease:";
 
-/// A lease ends so long after its holder was seen for the last time, in milliseconds.
+/// Milliseconds after which a lease ends unless its holder renews it.
 const LEASE_LIFE: u64 = 1500;
 
-/// How often a holder shows itself.
+/// How often a holder renews its lease.
 const RENEW_EVERY: Duration = Duration::from_millis(400);
 
-/// Only its holder may lengthen or end a lease.
+/// Scripts that renew and release a lease, for its holder only.
 const RENEW: &str = "
     if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
     return 0";
@@ -32,17 +32,17 @@ const RELEASE: &str = "
     if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
     return 0";
 
-/// Knows what all processes know, and what this one does while Redis is away.
+/// The index that all processes share, with an index of this process for when Redis is unreachable.
 pub struct OnRedis {
     redis: Redis,
     duration: Duration,
-    alone: Embedded,
+    fallback: Embedded,
 }
 
 impl OnRedis {
-    /// Remembers results for `duration`.
-    pub fn new(redis: Redis, duration: Duration, alone: Embedded) -> Self {
-        Self { redis, duration, alone }
+    /// Keeps results for `duration`.
+    pub fn new(redis: Redis, duration: Duration, fallback: Embedded) -> Self {
+        Self { redis, duration, fallback }
     }
 
     async fn set(&self, identity: Hash, entry: &Entry) -> Result<(), Error> {
@@ -59,7 +59,7 @@ impl OnRedis {
         Ok(found.and_then(|json| Entry::from_json(&json)))
     }
 
-    async fn ask(&self, identity: Hash) -> Result<Option<Held>, Error> {
+    async fn acquire_lease(&self, identity: Hash) -> Result<Option<Held>, Error> {
         let (lease, token) = (key(LEASE, identity), Uuid::now_v7().to_string());
         let mut command = cmd("SET");
         command.arg(&lease).arg(&token).arg("NX").arg("PX").arg(LEASE_LIFE);
@@ -74,8 +74,8 @@ impl Index for OnRedis {
             match self.find(identity).await {
                 Ok(found) => found,
                 Err(error) => {
-                    tell(&error);
-                    self.alone.get(identity).await
+                    log_refused(&error);
+                    self.fallback.get(identity).await
                 }
             }
         }
@@ -85,8 +85,8 @@ impl Index for OnRedis {
     fn put(&self, identity: Hash, entry: Entry) -> BoxFuture<'_, ()> {
         async move {
             if let Err(error) = self.set(identity, &entry).await {
-                tell(&error);
-                self.alone.put(identity, entry).await;
+                log_refused(&error);
+                self.fallback.put(identity, entry).await;
             }
         }
         .boxed()
@@ -98,7 +98,7 @@ impl Index for OnRedis {
             command.arg(key(ENTRY, identity));
             let removed: Result<u64, Error> = self.redis.run(command).await;
             if removed.is_err() {
-                self.alone.remove(identity).await;
+                self.fallback.remove(identity).await;
             }
         }
         .boxed()
@@ -106,10 +106,10 @@ impl Index for OnRedis {
 
     fn claim(&self, identity: Hash) -> BoxFuture<'_, Option<Lease>> {
         async move {
-            match self.ask(identity).await {
+            match self.acquire_lease(identity).await {
                 Ok(held) => Some(Lease { _held: Some(held?) }),
                 Err(error) => {
-                    tell(&error);
+                    log_refused(&error);
                     Some(Lease::alone())
                 }
             }
@@ -122,14 +122,14 @@ impl Index for OnRedis {
     }
 
     fn tend(&self) -> BoxFuture<'_, ()> {
-        self.alone.tend()
+        self.fallback.tend()
     }
 }
 
-/// That Redis is away is in the log already.
-fn tell(error: &Error) {
+/// Logs a refused command. The connection logs that Redis is unreachable.
+fn log_refused(error: &Error) {
     if matches!(error, Error::Refused(_)) {
-        tracing::warn!(%error, "redis does not keep what the cache knows; this process does it alone");
+        tracing::warn!(%error, "redis refused a command of the cache; using in-process state");
     }
 }
 
@@ -137,7 +137,7 @@ fn key(prefix: &str, identity: Hash) -> String {
     format!("{prefix}{}", identity.to_hex())
 }
 
-/// A lease that is renewed until it is dropped, and given back then.
+/// A lease that is renewed until it is dropped, and then released.
 #[derive(Debug)]
 pub struct Held {
     redis: Redis,
@@ -159,7 +159,7 @@ async fn renew(redis: Redis, lease: String, token: String) {
         tokio::time::sleep(RENEW_EVERY).await;
         let mut script = SCRIPT.key(&lease);
         script.arg(&token).arg(LEASE_LIFE);
-        // Whoever takes it when it is lost does the same work once more, and no harm.
+        // If the lease is lost, another process does the same work once more, which is harmless.
         let _: Result<u64, Error> = redis.run_script(script).await;
     }
 }
@@ -167,7 +167,7 @@ async fn renew(redis: Redis, lease: String, token: String) {
 impl Drop for Held {
     fn drop(&mut self) {
         static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(RELEASE));
-        // Without it, the lease ends by itself.
+        // Without a runtime, the lease ends by itself.
         let Ok(runtime) = Handle::try_current() else { return };
         let mut script = SCRIPT.key(&self.lease);
         script.arg(&self.token);

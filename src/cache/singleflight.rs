@@ -1,4 +1,4 @@
-//! Equal conversions of this process: carried out once, for all who wait.
+//! Runs equal conversions of this process once, for all that wait.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,10 +11,10 @@ use tracing::Instrument;
 
 use crate::storage::Hash;
 
-/// Waits for the end. When the last of those who wait is dropped, the work is, too. `None`: it panicked.
+/// A running conversion, to be awaited; `None` if it panicked. Dropping the last clone cancels it.
 pub type Flight<T> = Shared<BoxFuture<'static, Option<T>>>;
 
-/// What goes on, by identity.
+/// Running conversions, by identity.
 pub struct Flights<T: Clone>(Mutex<HashMap<Hash, WeakShared<BoxFuture<'static, Option<T>>>>>);
 
 impl<T: Clone> Default for Flights<T> {
@@ -24,7 +24,7 @@ impl<T: Clone> Default for Flights<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
-    /// Waits with the others, or begins where there are none; says whether it was begun by this.
+    /// Joins the running conversion of this identity, or starts `work`; returns whether it was started.
     pub fn join<W>(&self, identity: Hash, work: impl FnOnce() -> W) -> (Flight<T>, bool)
     where
         W: Future<Output = T> + Send + 'static,
@@ -33,7 +33,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         if let Some(flight) = flights.get(&identity).and_then(WeakShared::upgrade) {
             return (flight, false);
         }
-        // A task of its own, so that it goes on whoever of those who wait is slow.
+        // A separate task, so that a slow waiter does not stop it.
         let task = AbortOnDropHandle::new(tokio::spawn(work().in_current_span()));
         let ended = async move {
             let ended = task.await;
@@ -49,7 +49,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         (flight, true)
     }
 
-    /// The one of this identity, if any: whoever has it keeps it, so that others still find it.
+    /// Returns the running conversion of this identity, if any. Holding it keeps it findable.
     pub fn find(&self, identity: Hash) -> Option<Flight<T>> {
         self.lock().get(&identity).and_then(WeakShared::upgrade)
     }
@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
 
-    /// Tells when it is dropped.
+    /// Notifies when it is dropped.
     struct Guard(Arc<Notify>);
 
     impl Drop for Guard {
@@ -95,7 +95,7 @@ mod tests {
         for (flight, _) in all {
             assert_eq!(flight.await, Some(0));
         }
-        // Nobody waits any more: the next one begins anew.
+        // Nobody waits any more: the next request starts anew.
         assert!(flights.find(identity()).is_none());
         assert_eq!(flights.join(identity(), || async { 7 }).0.await, Some(7));
     }

@@ -1,4 +1,4 @@
-//! The options of a conversion as flags, made from the one table of options.
+//! The options of a conversion as command-line flags, generated from the table of options.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command};
 use crate::domain::Options;
 use crate::domain::options::{OptionInfo, TABLE};
 
-/// The flags' values, checked.
+/// The checked values of the flags.
 #[derive(Debug, Clone, Default)]
 pub struct Flags(pub Options);
 
@@ -19,7 +19,7 @@ fn is_switch(info: &OptionInfo) -> bool {
     info.values == SWITCH
 }
 
-/// As the other arguments' sentences begin.
+/// The text with a capital first letter, like the help of the other arguments.
 pub fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
@@ -37,7 +37,7 @@ impl clap::Args for Flags {
                 // `--draco` alone means true; an optional value must not swallow the next file's name.
                 arg.num_args(0..=1).require_equals(true).default_missing_value("true")
             } else {
-                // So that a number that is none of these is said to be wrong, and not taken for a flag.
+                // `--scale -1` is then a wrong value, not an unknown flag.
                 arg.allow_negative_numbers(true)
             })
         })
@@ -66,7 +66,7 @@ impl clap::FromArgMatches for Flags {
     }
 }
 
-/// Writes `--animation false` as `--animation=false`, for switches only and for `true` and `false` only.
+/// Joins `--animation false` into `--animation=false`: only for switches followed by `true` or `false`.
 pub fn join_values(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut joined: Vec<OsString> = Vec::new();
     let mut only_files = false;

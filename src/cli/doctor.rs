@@ -1,4 +1,4 @@
-//! `meshgate doctor`: is this machine ready? A line for each thing that conversions need.
+//! `meshgate doctor`: checks this machine; prints a line for each thing that conversions need.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,23 +12,23 @@ use crate::executor::local::Blender;
 use crate::executor::workdir::WorkDir;
 use crate::redis;
 
-/// Less free space than this is trouble, in bytes.
+/// Least free space that passes, in bytes.
 const ENOUGH_DISK: u64 = 1 << 30;
 
-/// Check this machine: engine, sandbox, disk, store, and Redis where one is set. Exit code 1 on trouble.
+/// Check this machine: engine, sandbox, disk, store, and Redis if set. Exit code 1 if a check fails.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     engine: EngineArgs,
 }
 
-/// What was found: good news, or the trouble.
+/// The outcome of a check: what was found, or what is wrong.
 type Finding = Result<String, String>;
 
-/// Checks and prints.
+/// Runs the checks and prints their outcomes.
 ///
 /// # Errors
-/// When standard output is gone; trouble that was found is in the exit code.
+/// When standard output is closed. A failed check is in the exit code.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let (settings, (storage, redis)) =
         args.engine.check(|reader| (Storage::read(reader), Redis::read(reader)))?;
@@ -59,7 +59,7 @@ fn line(name: &str, finding: &Finding) -> String {
     }
 }
 
-/// Starts the engine as a conversion would.
+/// Checks the work folder, and starts the engine as a conversion would.
 async fn engine(
     work: &WorkDir,
     settings: &Engine,
@@ -86,7 +86,7 @@ async fn engine(
         if missing.is_empty() {
             Ok("complete".to_owned())
         } else {
-            Err(format!("this machine lacks {missing}; conversions are confined without it"))
+            Err(format!("this machine lacks {missing}; the sandbox runs without it"))
         },
     )?;
     blender.shutdown().await;
@@ -94,7 +94,7 @@ async fn engine(
 }
 
 fn disk(folder: &Path) -> Finding {
-    let status = rustix::fs::statvfs(folder).map_err(|error| format!("cannot be told: {error}"))?;
+    let status = rustix::fs::statvfs(folder).map_err(|error| format!("unknown: {error}"))?;
     let free = status.f_bavail.saturating_mul(status.f_frsize);
     let text = format!("{} free in {}", humanize::bytes(free), folder.display());
     if free >= ENOUGH_DISK { Ok(text) } else { Err(text) }

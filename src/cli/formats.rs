@@ -1,4 +1,4 @@
-//! `meshgate formats`: what each format can hold, and what goes to what.
+//! `meshgate formats`: what each format can hold, and which formats convert to which.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use super::{Failure, say, table};
 use crate::domain::format::TABLE;
 use crate::domain::{Feature, Format, options};
 
-/// Show the formats: what each can hold, and what goes to what.
+/// Show the formats: what each can hold, and which convert to which.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print JSON
@@ -20,7 +20,7 @@ pub struct Args {
 /// Prints the tables.
 ///
 /// # Errors
-/// When standard output is gone.
+/// When standard output is closed.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     say(if args.json { format!("{:#}", as_json()) } else { as_text() })?;
     Ok(ExitCode::SUCCESS)
@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 fn as_text() -> String {
     format!(
-        "The formats:\n\n{}\n\nWhat each can hold:\n\n{}\n\nWhat is converted to what (from the left to the top):\n\n{}\n\n{}",
+        "The formats:\n\n{}\n\nWhat each can hold:\n\n{}\n\nWhich formats convert to which (row to column):\n\n{}\n\n{}",
         titles(),
         grid(&Feature::ALL, |feature| feature.word().to_owned(), |feature, format| format.holds(*feature)),
         grid(&Format::all().collect::<Vec<_>>(), ToString::to_string, |source, target| source
@@ -47,7 +47,7 @@ fn titles() -> String {
     table::lines(&table).join("\n")
 }
 
-/// A dot where `rows` and formats meet.
+/// A table of `rows` by formats, with a dot in each cell where `meet` is true.
 fn grid<T>(rows: &[T], name: impl Fn(&T) -> String, meet: impl Fn(&T, Format) -> bool) -> String {
     let mut headings = vec![""];
     headings.extend(Format::all().map(Format::name));
@@ -63,7 +63,7 @@ fn grid<T>(rows: &[T], name: impl Fn(&T) -> String, meet: impl Fn(&T, Format) ->
     table::lines(&table).join("\n")
 }
 
-/// What a target needs, so that the gaps in the table explain themselves.
+/// Lists what each target needs, which explains the gaps in the table.
 fn reasons() -> String {
     let mut needing: Vec<(String, Vec<&str>)> = Vec::new();
     for row in TABLE.iter().filter(|row| !row.needs.is_empty()) {
@@ -76,7 +76,7 @@ fn reasons() -> String {
     }
     let lines = needing.iter().map(|(needs, names)| format!("  {needs}: {}", names.join(", ")));
     format!(
-        "Gaps are where the source cannot hold what the target needs:\n{}",
+        "A gap means that the source cannot hold what the target needs:\n{}",
         lines.collect::<Vec<_>>().join("\n")
     )
 }

@@ -1,4 +1,4 @@
-//! `meshgate healthcheck`: is the server on this machine well? For containers, which have nothing else to ask with.
+//! `meshgate healthcheck`: asks the server on this machine whether it is ready. For containers, which have no `curl`.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -9,15 +9,15 @@ use std::time::Duration;
 use super::{FAILED, Failure, say};
 use crate::config::{Reader, Sources, settings};
 
-/// How long the server may take to answer; it waits for nothing itself.
+/// Longest wait for the server's answer. Probes never block, so this is ample.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// No answer of a probe is longer, in bytes.
+/// Most bytes read of an answer; probes send fewer.
 const LARGEST: u64 = 64 << 10;
 
 /// Ask the server on this machine whether it is ready: exit code 0 or 1, and a line that says why
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Ask only whether it lives
+    /// Ask only /livez
     #[arg(long)]
     live: bool,
 
@@ -26,7 +26,7 @@ pub struct Args {
     config: Option<PathBuf>,
 }
 
-/// Asks and prints.
+/// Sends the probe and prints the answer.
 ///
 /// # Errors
 /// Wrong settings, or a server that does not answer.
@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     Ok(if status == "200" { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-/// Where a server is reached that listens on all addresses.
+/// The address to connect to: a server that listens on all addresses is reached on localhost.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -66,7 +66,7 @@ fn ask(address: SocketAddr, path: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// The status and the body of an answer; neither where it is none.
+/// The status and the first body line of an answer; "no HTTP" and nothing if it is not HTTP.
 fn parts(answer: &str) -> (&str, &str) {
     let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).unwrap_or("no HTTP");
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);

@@ -1,4 +1,4 @@
-//! Numbers and counts as people read them.
+//! Formats numbers, sizes, durations and names for people.
 
 use crate::domain::Contents;
 
@@ -48,13 +48,13 @@ pub fn duration(seconds: f64) -> String {
     format!("{} min {} s", whole / 60, whole % 60)
 }
 
-/// What a model holds, leaving out what it has none of: `1 mesh, 4 212 triangles, 2 clips`.
+/// What a model holds, without zero counts: `1 mesh, 4 212 triangles, 2 clips`.
 pub fn contents(contents: &Contents) -> String {
     let counts = &contents.counts;
     let parts = [
         (counts.meshes, "mesh", "meshes"),
         (counts.triangles, "triangle", "triangles"),
-        // Point clouds have nothing else to show.
+        // Point clouds have no other count.
         (if counts.triangles == 0 { counts.vertices } else { 0 }, "vertex", "vertices"),
         (counts.materials, "material", "materials"),
         (counts.textures, "texture", "textures"),
@@ -72,7 +72,7 @@ pub fn contents(contents: &Contents) -> String {
     if parts.is_empty() { count(counts.objects, "object", "objects") } else { parts.join(", ") }
 }
 
-/// A name on one line: what would move the cursor is written out (`\n`).
+/// A name on one line: control characters are escaped (`\n`).
 pub fn name(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -85,7 +85,7 @@ pub fn name(text: &str) -> String {
     shown
 }
 
-/// The text with `room` letters at most, its middle left out where it is longer: `models/…/duck.fbx`.
+/// The text shortened to `room` characters by leaving out its middle: `models/…/duck.fbx`.
 pub fn cut(text: &str, room: usize) -> String {
     let length = text.chars().count();
     if length <= room {
@@ -97,7 +97,7 @@ pub fn cut(text: &str, room: usize) -> String {
     text.chars().take(begin).chain(['…']).chain(text.chars().skip(length - end.min(length))).collect()
 }
 
-/// The sentence in lines of `width` letters, broken between words; the further ones are indented.
+/// The sentence wrapped between words to lines of `width` characters; all but the first are indented.
 pub fn wrap(sentence: &str, width: usize) -> Vec<String> {
     const INDENT: &str = "        ";
     let mut lines = Vec::new();

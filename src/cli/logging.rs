@@ -1,4 +1,4 @@
-//! What the program has to say besides its results: on standard error, and little unless `LOG_LEVEL` asks for more.
+//! The log of the command line: on standard error, and brief unless `LOG_LEVEL` asks for more.
 
 use std::io::{self, Write};
 
@@ -9,28 +9,28 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::Failure;
 use crate::config::{Reader, Sources, settings};
 
-/// What becomes of a conversion is in its result; these two have something to say besides.
+/// Only these two modules warn of things that no conversion's result reports.
 pub const WARNINGS: &str = "off,meshgate::executor::local::supervisor=warn,meshgate::executor::workdir=warn";
 pub const NOTHING: &str = "off";
 
-/// Starts logging, as `LOG_LEVEL` says or as is `usual`; lines that come while bars are drawn go above them.
+/// Starts logging with the filter in `LOG_LEVEL`, else `default`. Lines are printed above the progress bars.
 ///
 /// # Errors
-/// Wrong use when `LOG_LEVEL` is no filter.
-pub fn start(usual: &str, bars: &MultiProgress) -> Result<(), Failure> {
+/// A usage error when `LOG_LEVEL` is not a filter.
+pub fn start(default: &str, bars: &MultiProgress) -> Result<(), Failure> {
     let level = Reader::only(&Sources::environment(), &settings::LOG_LEVEL)?;
-    let filter = EnvFilter::new(level.as_deref().unwrap_or(usual));
+    let filter = EnvFilter::new(level.as_deref().unwrap_or(default));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(AboveBars(bars.clone()))
         .with_ansi(false)
         .with_target(false);
-    // Only a second call could fail, and then logging has started.
+    // Only a second call could fail, and by then logging has started.
     let _ = if level.is_none() { lines.without_time().try_init() } else { lines.try_init() };
     Ok(())
 }
 
-/// Standard error, with the bars taken away while something is written.
+/// Standard error; the bars are hidden while a line is written.
 struct AboveBars(MultiProgress);
 
 impl<'a> MakeWriter<'a> for AboveBars {

@@ -1,4 +1,4 @@
-//! The command line: one file per subcommand, and nothing but arguments and output in them: `crate::app` puts the parts together.
+//! The command line: one file per subcommand. They handle only arguments and output; `crate::app` assembles the parts.
 
 mod conversion_flags;
 mod convert;
@@ -27,20 +27,20 @@ use crate::app;
 use crate::config::Mistakes;
 use crate::domain::ConversionError;
 
-/// Exit code: something could not be done.
+/// Exit code of a run that failed.
 const FAILED: u8 = 1;
-/// Exit code of wrong use, as in sysexits.h.
-const WRONG_USE: u8 = 64;
-/// Exit code of a run that was interrupted, as shells count it (128 + SIGINT).
+/// Exit code of a usage error, `EX_USAGE` in sysexits.h.
+const USAGE_ERROR: u8 = 64;
+/// Exit code of an interrupted run, by the convention of shells (128 + SIGINT).
 const INTERRUPTED: u8 = 130;
 
 const EXAMPLES: &str = "\
 Examples:
   meshgate engine install                        get Blender, once
   meshgate convert duck.fbx -o duck.glb          one file
-  meshgate convert models -o out --to glb,usdz   a folder, its tree kept
+  meshgate convert models -o out --to glb,usdz   a folder and its subfolders
   meshgate serve                                 the same over HTTP
-  meshgate formats                               what goes to what
+  meshgate formats                               what converts to what
   meshgate doctor                                is this machine ready?";
 
 /// Converts 3D models and motions between formats, with Blender as its engine.
@@ -64,10 +64,10 @@ enum Command {
     Openapi(openapi::Args),
 }
 
-/// Why a subcommand did not do its work.
+/// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// The command line makes no sense.
+    /// A mistake in the arguments or the settings.
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -102,37 +102,37 @@ impl Failure {
         Failure::Failed(text.into())
     }
 
-    /// For `map_err`: an I/O error while doing `what` ("read the folder").
+    /// For `map_err`: an I/O error during `what` ("read the folder").
     fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Failure::Io { what, source }
     }
 }
 
-/// Parses the command line and carries it out.
+/// Parses and runs the command line.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(conversion_flags::join_values(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed pipe is nobody's loss here.
-            let _ = match wrong_use(&error) {
+            // An error on a closed stream is ignored.
+            let _ = match usage_error(&error) {
                 Some(line) => writeln!(io::stderr(), "meshgate: {line}"),
                 None => error.print(),
             };
-            return if error.use_stderr() { ExitCode::from(WRONG_USE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { ExitCode::from(USAGE_ERROR) } else { ExitCode::SUCCESS };
         }
     };
-    carry_out(cli.command).unwrap_or_else(|failure| {
-        complain(&failure);
+    execute(cli.command).unwrap_or_else(|failure| {
+        print_error(&failure);
         match failure {
-            Failure::Usage(_) => ExitCode::from(WRONG_USE),
+            Failure::Usage(_) => ExitCode::from(USAGE_ERROR),
             _ => ExitCode::from(FAILED),
         }
     })
 }
 
-/// What is wrong with the arguments, on one line; `None`: nothing is, or the help is all there is to say.
-fn wrong_use(error: &clap::Error) -> Option<String> {
+/// The error in the arguments, on one line; `None` when clap prints help or the version instead.
+fn usage_error(error: &clap::Error) -> Option<String> {
     let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if help || !error.use_stderr() {
         return None;
@@ -146,10 +146,10 @@ fn wrong_use(error: &clap::Error) -> Option<String> {
     Some(format!("{line}; for more, try --help"))
 }
 
-fn carry_out(command: Command) -> Result<ExitCode, Failure> {
+fn execute(command: Command) -> Result<ExitCode, Failure> {
     let bars = MultiProgress::new();
     match command {
-        // It starts its log itself, as it is configured.
+        // `serve` starts its own log, as configured.
         Command::Serve(_) => {}
         Command::Convert(_) => logging::start(logging::WARNINGS, &bars)?,
         _ => logging::start(logging::NOTHING, &bars)?,
@@ -166,8 +166,8 @@ fn carry_out(command: Command) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Prints the error with its causes on one line; several mistakes have a line each.
-fn complain(error: &dyn Error) {
+/// Prints the error with its causes on one line. A list of mistakes has a line for each.
+fn print_error(error: &dyn Error) {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -180,10 +180,10 @@ fn complain(error: &dyn Error) {
     }
 }
 
-/// Prints warnings, where there is no log for them.
+/// Prints warnings to standard error, for subcommands without a log.
 fn warn(warnings: &[String]) {
     for warning in warnings {
-        // Nothing can be done about a closed stream.
+        // An error on a closed stream is ignored.
         let _ = writeln!(io::stderr(), "meshgate: warning: {warning}");
     }
 }
@@ -191,12 +191,12 @@ fn warn(warnings: &[String]) {
 /// Writes a line to standard output.
 ///
 /// # Errors
-/// As the stream; a reader that went away (`| head`) included, so that the caller stops.
+/// When the stream fails. A closed pipe (`| head`) is an error too, so that the caller stops.
 fn say(line: impl fmt::Display) -> Result<(), Failure> {
     writeln!(io::stdout(), "{line}").map_err(Failure::io("write to standard output"))
 }
 
-/// The arguments of a test's command line.
+/// Parses a test's command line.
 #[cfg(test)]
 fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
     let arguments =

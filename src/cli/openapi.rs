@@ -1,4 +1,4 @@
-//! `meshgate openapi`: the document of the HTTP API, for programs that are made from it.
+//! `meshgate openapi`: prints the OpenAPI document of the HTTP API, for generators of clients.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -8,14 +8,14 @@ use crate::http;
 
 /// Print the OpenAPI document of the HTTP API.
 ///
-/// It is what a running server answers at /openapi.json.
+/// A running server serves the same document at /openapi.json.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// Prints it.
+/// Prints the document.
 ///
 /// # Errors
-/// When standard output is gone.
+/// When standard output is closed.
 pub fn run(_args: &Args) -> Result<ExitCode, Failure> {
     std::io::stdout()
         .write_all(http::openapi().as_bytes())

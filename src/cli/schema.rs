@@ -1,4 +1,4 @@
-//! `meshgate schema`: what a report looks like, for programs that read it.
+//! `meshgate schema`: prints the JSON Schema of a report, for programs that read reports.
 
 use std::process::ExitCode;
 
@@ -11,10 +11,10 @@ use crate::domain::Report;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-/// Prints it.
+/// Prints the schema.
 ///
 /// # Errors
-/// When standard output is gone.
+/// When standard output is closed.
 pub fn run(_args: &Args) -> Result<ExitCode, Failure> {
     say(text())?;
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! The settings that `convert` and `doctor` share with the server, as options that come before the environment.
+//! Settings of the server that `convert` and `doctor` take as options. Options override the environment.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use crate::config::{Cache, Engine, Mistakes, Reader, Redis, Sources, Storage};
 
 const HEADING: &str = "Engine settings (usually given by the environment)";
 
-/// What `convert` and `doctor` take alike: an option for each setting of the engine.
+/// The options that `convert` and `doctor` share: one for each setting of the engine.
 #[derive(Debug, Clone, Default)]
 pub struct EngineArgs(Vec<(&'static Info, OsString)>);
 
-/// What only `convert` takes.
+/// The options that only `convert` has.
 #[derive(Debug, Clone, Default)]
 pub struct RunArgs(Vec<(&'static Info, OsString)>);
 
-/// How many conversions run at once, and how long each may take.
+/// The settings of a run of `convert`: conversions at a time, time limit, cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunSettings {
     /// `None`: one for each processor.
@@ -30,20 +30,20 @@ pub struct RunSettings {
     pub known: Known,
 }
 
-/// Where what was converted before is known.
+/// The settings of the result cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     pub storage: Storage,
-    /// `None`: nowhere.
+    /// `None`: no cache.
     pub cache: Option<Cache>,
     pub redis: Option<Redis>,
 }
 
 impl EngineArgs {
-    /// Reads the values, and others that have no option.
+    /// Reads the settings of the engine, and with `others` settings that have no option.
     ///
     /// # Errors
-    /// Wrong use, a line for each mistake.
+    /// A usage error with a line for each mistake.
     pub fn check<T>(&self, others: impl FnOnce(&mut Reader) -> T) -> Result<(Engine, T), Failure> {
         Ok(self.read(environment(), others)?)
     }
@@ -53,7 +53,7 @@ impl EngineArgs {
         mut sources: Sources,
         others: impl FnOnce(&mut Reader) -> T,
     ) -> Result<(Engine, T), Mistakes> {
-        give(&mut sources, &self.0);
+        add_options(&mut sources, &self.0);
         let mut reader = Reader::new(&sources);
         let engine = Engine::read(&mut reader);
         let others = others(&mut reader);
@@ -62,20 +62,20 @@ impl EngineArgs {
 }
 
 impl RunArgs {
-    /// Reads the values, and those of the engine.
+    /// Reads these settings and those of the engine.
     ///
     /// # Errors
-    /// Wrong use, a line for each mistake.
+    /// A usage error with a line for each mistake.
     pub fn check(&self, engine: &EngineArgs) -> Result<(RunSettings, Engine), Failure> {
         Ok(self.read(engine, environment())?)
     }
 
     fn read(&self, engine: &EngineArgs, mut sources: Sources) -> Result<(RunSettings, Engine), Mistakes> {
-        give(&mut sources, &engine.0);
-        give(&mut sources, &self.0);
+        add_options(&mut sources, &engine.0);
+        add_options(&mut sources, &self.0);
         let mut reader = Reader::new(&sources);
         let engine = Engine::read(&mut reader);
-        // Unlike a server's, these have the whole machine unless told otherwise.
+        // Unlike a server, `convert` uses every processor by default.
         let at_once = reader.given(&settings::WORKERS).filter(|number| *number > 0);
         let timeout = reader.read(&settings::CONVERSION_TIMEOUT);
         let storage = Storage::read(&mut reader);
@@ -85,14 +85,14 @@ impl RunArgs {
     }
 }
 
-/// The environment, whose likely mistakes are printed.
+/// The environment; prints warnings of likely mistakes in it.
 fn environment() -> Sources {
     let sources = Sources::environment();
     warn(&sources.warnings());
     sources
 }
 
-fn give(sources: &mut Sources, options: &[(&'static Info, OsString)]) {
+fn add_options(sources: &mut Sources, options: &[(&'static Info, OsString)]) {
     for (info, value) in options {
         if let Some((option, _)) = info.option {
             sources.add_option(info, option, value.clone());
@@ -100,7 +100,7 @@ fn give(sources: &mut Sources, options: &[(&'static Info, OsString)]) {
     }
 }
 
-/// The option of a setting.
+/// The command-line option of a setting, if it has one.
 fn arg(info: &'static Info) -> Option<Arg> {
     let (option, value) = info.option?;
     let help = format!("{} [default: {}] [env: {}]", capitalised(info.help), info.shown_default(), info.name);

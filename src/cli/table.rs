@@ -1,8 +1,8 @@
-//! Tables as all subcommands draw them.
+//! The style of tables, shared by all subcommands.
 
 use comfy_table::{ContentArrangement, LineStyle, Table, presets};
 
-/// A table in the house style, with these headings.
+/// An empty table in this style with these headings.
 pub fn plain(headings: &[&str]) -> Table {
     let mut table = Table::new();
     table
@@ -10,13 +10,13 @@ pub fn plain(headings: &[&str]) -> Table {
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(headings.iter().map(ToString::to_string).collect::<Vec<_>>());
     for column in table.column_iter_mut() {
-        // One more is between columns anyway.
+        // The library adds one more space between columns.
         column.set_padding((0, 1));
     }
     table
 }
 
-/// The table's lines, with nothing behind their last letters, and the rule as long as the longest.
+/// The table's lines without trailing spaces; the rule is as long as the longest line.
 pub fn lines(table: &Table) -> Vec<String> {
     let is_rule = |line: &String| line.starts_with('─');
     let mut lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();

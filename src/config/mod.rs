@@ -1,7 +1,7 @@
-//! What the program is told before it starts: typed, checked, and in one place.
+//! The configuration: typed and checked before the program starts.
 //!
-//! `settings` is the one table of names, defaults and help; `sources` holds what was given, `reader` makes values of
-//! it and collects every mistake, `spelling` finds the names that were meant otherwise, `document` writes help.
+//! `settings` is the table of names, defaults and help; `sources` holds the texts from options, environment and file;
+//! `reader` parses them and collects every mistake; `suggestions` finds misspelled names; `reference` writes the help.
 
 mod reader;
 mod redis;
@@ -31,23 +31,23 @@ pub use values::Secret;
 
 use crate::domain::SandboxMode;
 
-/// Everything `meshgate serve` is told.
+/// The configuration of `meshgate serve`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub environment: Environment,
     pub engine: Engine,
     pub storage: Storage,
-    /// `None`: every conversion is carried out.
+    /// `None`: no cache; every conversion runs.
     pub cache: Option<Cache>,
     pub server: Server,
     pub access: Access,
-    /// What processes share; `None`: this one is alone.
+    /// The Redis that processes share; `None`: this process shares nothing.
     pub redis: Option<Redis>,
     pub log: Log,
     pub traces: Traces,
 }
 
-/// What the defaults are made for.
+/// The environment that the defaults suit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Environment {
     #[default]
@@ -55,21 +55,21 @@ pub enum Environment {
     Production,
 }
 
-/// The engine, and what a conversion may use.
+/// The engine, and the resources of a conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Engine {
     /// The Python with bpy.
     pub python: Option<PathBuf>,
-    /// The Blender to use instead.
+    /// The Blender to use instead of that Python.
     pub blender: Option<PathBuf>,
-    /// Where conversions work on disk, and results are kept.
+    /// The folder for running conversions and stored results.
     pub data_dir: Option<PathBuf>,
     pub sandbox: SandboxMode,
     /// Bytes of address space of one conversion.
     pub memory: u64,
-    /// Conversions after which Blender is started afresh.
+    /// Conversions after which Blender is restarted.
     pub max_requests: u64,
-    /// Bytes of a model once unpacked.
+    /// Largest size of an unpacked model, in bytes.
     pub max_unpacked: u64,
 }
 
@@ -77,44 +77,44 @@ pub struct Engine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     pub bind: SocketAddr,
-    /// Where `/metrics` is served apart from the rest; `None`: with the rest.
+    /// The separate address of `/metrics`; `None`: it is served at `bind`.
     pub metrics: Option<SocketAddr>,
     /// Conversions at a time.
     pub workers: usize,
-    /// Conversions that may wait.
+    /// Conversions that may be queued.
     pub queue_limit: usize,
-    /// For one conversion, its waiting included.
+    /// Time limit of one conversion, including its time in the queue.
     pub timeout: Duration,
-    /// Bytes of a request's body.
+    /// Largest request body, in bytes.
     pub max_file_size: u64,
-    /// Bytes of all bodies that have not come to their end.
+    /// Largest total size of unfinished uploads, in bytes.
     pub max_uploads_size: u64,
-    /// Between two chunks of a body, and for the headers.
+    /// Time limit of the headers, and of a pause in a body.
     pub read_timeout: Duration,
     /// Connections at a time.
     pub max_connections: usize,
-    /// How long new requests are still taken after the signal to stop.
+    /// How long new requests are accepted after the signal to stop.
     pub shutdown_delay: Duration,
-    /// How long running conversions are then waited for.
+    /// How long running conversions may then continue.
     pub shutdown_grace: Duration,
 }
 
-/// Who may use the server.
+/// The settings of access: proxies, origins, keys and limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// Whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Exact origins, or one `*`; empty: no CORS.
     pub cors_origins: Vec<String>,
-    /// Empty: nobody is asked for a key.
+    /// Empty: no key is required.
     pub api_keys: Vec<ApiKey>,
-    /// Whose results and reports a request finds.
+    /// The clients among which results and reports are shared.
     pub cache_scope: CacheScope,
-    /// Of each client that has no limit of its own.
+    /// The limit of each client whose key has none of its own.
     pub rate_limit: RateLimit,
 }
 
-/// Who shares cached results, and the reports of conversions.
+/// The clients that share cached results and reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheScope {
     /// Each API key has its own.
@@ -123,35 +123,35 @@ pub enum CacheScope {
     Shared,
 }
 
-/// How many conversions a client may ask for in how long.
+/// The number of conversions that a client may request in a window of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// 0: as many as it likes.
+    /// 0: no limit.
     pub requests: u32,
-    /// Whole seconds, one at least.
+    /// Whole seconds, at least one.
     pub window: Duration,
 }
 
-/// A client's key. Only its digest is kept.
+/// A client's key. Only its digest is stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    /// For logs and metrics.
+    /// The name in logs and metrics.
     pub name: String,
     /// BLAKE3 of the key; compare it in constant time.
     pub digest: [u8; 32],
-    /// How many conversions it may ask for in the window of [`RateLimit`], where that is its own; 0: as many as it likes.
+    /// The key's own limit in the window of [`RateLimit`], if it has one; 0: no limit.
     pub requests: Option<u32>,
 }
 
-/// What is written down.
+/// The settings of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// A filter of tracing, checked.
+    /// A valid filter of `tracing`.
     pub filter: String,
     pub format: LogFormat,
-    /// Written besides standard output; a new one each day.
+    /// A file to write in addition to standard output; a new one each day.
     pub file: Option<PathBuf>,
-    /// How many of them are kept.
+    /// The number of such files to keep.
     pub files: usize,
 }
 
@@ -162,31 +162,31 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where traces go.
+/// The settings of traces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Traces {
     /// The URL of an OTLP receiver (gRPC); `None`: no traces.
     pub endpoint: Option<String>,
 }
 
-/// How many may wait for each that is at work, unless something else is set.
-const WAITING_PER_WORKER: usize = 4;
+/// Default of `QUEUE_LIMIT`, for each worker.
+const QUEUED_PER_WORKER: usize = 4;
 
-/// How many of the largest bodies may be on their way, unless something else is set.
+/// Default of `MAX_UPLOADS_SIZE`, as a multiple of `MAX_FILE_SIZE`.
 const UPLOADS_AT_ONCE: u64 = 32;
 
 impl Config {
-    /// Reads everything.
+    /// Reads all settings.
     ///
     /// # Errors
-    /// Every mistake there is, not only the first.
+    /// All mistakes, not only the first.
     pub fn load(sources: &Sources) -> Result<Config, Mistakes> {
         let mut reader = Reader::new(sources);
         let config = Config::read(&mut reader);
         reader.finish(config)
     }
 
-    /// Reads everything; the reader has the mistakes, and what is wrong is as usual.
+    /// Reads all settings. The reader collects the mistakes; a wrong value is replaced by its default.
     pub fn read(reader: &mut Reader) -> Config {
         Config {
             environment: reader.environment(),
@@ -222,22 +222,22 @@ impl Server {
         let metrics = reader.given(&settings::METRICS_ADDRESS);
         if metrics.is_some_and(|metrics| clash(metrics, bind)) {
             reader.mistake(
-                "METRICS_ADDRESS has the port of BIND_ADDRESS: set another port, or unset it to have /metrics served there".to_owned(),
+                "METRICS_ADDRESS has the port of BIND_ADDRESS: set another port, or unset it to serve both there".to_owned(),
             );
         }
         let workers = reader.given_if(&settings::WORKERS, |workers| *workers > 0);
         let workers = workers.unwrap_or_else(|| reader.usual(&settings::WORKERS));
         let max_file_size = reader.read(&settings::MAX_FILE_SIZE);
         let max_uploads_size = reader.given(&settings::MAX_UPLOADS_SIZE);
-        // One client has half of it.
+        // A single client may use half of it.
         if max_uploads_size.is_some_and(|all| all / 2 < max_file_size) {
-            reader.mistake("MAX_UPLOADS_SIZE takes 2 × MAX_FILE_SIZE at least".to_owned());
+            reader.mistake("MAX_UPLOADS_SIZE must be at least 2 × MAX_FILE_SIZE".to_owned());
         }
         Server {
             bind,
             metrics,
             workers,
-            queue_limit: reader.given(&settings::QUEUE_LIMIT).unwrap_or(WAITING_PER_WORKER * workers),
+            queue_limit: reader.given(&settings::QUEUE_LIMIT).unwrap_or(QUEUED_PER_WORKER * workers),
             timeout: reader.read(&settings::CONVERSION_TIMEOUT),
             max_file_size,
             max_uploads_size: max_uploads_size.unwrap_or(max_file_size.saturating_mul(UPLOADS_AT_ONCE)),
@@ -249,25 +249,25 @@ impl Server {
     }
 }
 
-/// Whether only one of them can be listened on. Where `[::]` is, IPv4 is taken as well.
+/// Whether the two addresses cannot both be bound. `[::]` also covers IPv4.
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
-    let takes = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
     let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
-    // Port 0 is another one each time.
+    // Port 0 is a different free port each time.
     one.port() == other.port()
         && one.port() != 0
-        && (ip == other_ip || takes(ip, other_ip) || takes(other_ip, ip))
+        && (ip == other_ip || covers(ip, other_ip) || covers(other_ip, ip))
 }
 
 impl Access {
     fn read(reader: &mut Reader) -> Access {
         let api_keys: Vec<ApiKey> = reader.given(&settings::API_KEYS).unwrap_or_default();
-        let usual = if api_keys.is_empty() { CacheScope::Shared } else { CacheScope::Key };
+        let default = if api_keys.is_empty() { CacheScope::Shared } else { CacheScope::Key };
         Access {
             trusted_proxies: reader.given(&settings::TRUSTED_PROXIES).unwrap_or_default(),
             cors_origins: reader.given(&settings::CORS_ORIGINS).unwrap_or_default(),
             api_keys,
-            cache_scope: reader.given(&settings::CACHE_SCOPE).unwrap_or(usual),
+            cache_scope: reader.given(&settings::CACHE_SCOPE).unwrap_or(default),
             rate_limit: RateLimit {
                 requests: reader.read(&settings::RATE_LIMIT_REQUESTS),
                 window: reader.read(&settings::RATE_LIMIT_WINDOW),
@@ -288,7 +288,7 @@ impl Log {
 }
 
 impl fmt::Debug for ApiKey {
-    /// The digest of a weak key could be guessed from; it stays out of logs like the key.
+    /// Omits the digest: a weak key could be guessed from it.
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         let mut shown = out.debug_struct("ApiKey");
         shown.field("name", &self.name).field("requests", &self.requests).finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! Values from sources: every mistake is collected, none ends the reading.
+//! Reads typed values from the sources; collects every mistake instead of stopping at the first.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use super::settings::{self, Setting};
 use super::values::{Wrong, may_hold_secret};
 use super::{Environment, Sources};
 
-/// Everything that is wrong, a sentence each.
+/// All mistakes, a sentence each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Mistakes(pub Vec<String>);
 
 impl fmt::Display for Mistakes {
-    /// A line each.
+    /// Writes a line for each mistake.
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         out.write_str(&self.0.join("\n"))
     }
@@ -43,10 +43,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One value that was given, whatever is wrong with others.
+    /// Reads one setting and ignores mistakes in others.
     ///
     /// # Errors
-    /// When it is wrong.
+    /// When its value is wrong.
     pub fn only<T>(sources: &'a Sources, setting: &Setting<T>) -> Result<Option<T>, Mistakes> {
         let mut reader = Self::without_environment(sources);
         let value = reader.given(setting);
@@ -57,12 +57,12 @@ impl<'a> Reader<'a> {
         self.environment
     }
 
-    /// The value that was given; `None` also where it is wrong.
+    /// Returns the value if it is set and valid; notes a mistake if it is wrong.
     pub fn given<T>(&mut self, setting: &Setting<T>) -> Option<T> {
         self.given_if(setting, |_| true)
     }
 
-    /// The same of a setting that takes less here than elsewhere.
+    /// Like [`Reader::given`], for a setting with a further condition.
     pub fn given_if<T>(&mut self, setting: &Setting<T>, fits: impl Fn(&T) -> bool) -> Option<T> {
         #[cfg(test)]
         self.asked.push(setting.info.name);
@@ -98,15 +98,15 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// The value that was given, or the one that holds without.
+    /// Returns the value that is set, else the default.
     ///
     /// # Panics
-    /// When the setting's own default is no value for it, which a test excludes.
+    /// When the setting's own default is invalid, which a test excludes.
     pub fn read<T>(&mut self, setting: &Setting<T>) -> T {
         self.given(setting).unwrap_or_else(|| self.usual(setting))
     }
 
-    /// The value that holds where nothing was given.
+    /// Returns the default.
     ///
     /// # Panics
     /// As [`Reader::read`].
@@ -116,17 +116,17 @@ impl<'a> Reader<'a> {
             .unwrap_or_else(|wrong| panic!("the default of {} is wrong: {wrong:?}", setting.info.name))
     }
 
-    /// Whether anything was given, be it wrong.
+    /// Whether a value is set, valid or not.
     pub fn is_set<T>(&self, setting: &Setting<T>) -> bool {
         !matches!(self.sources.get(&setting.info), Ok(None))
     }
 
-    /// The variables whose names begin like this, which are no settings of ours.
+    /// Variables of other programs whose names begin with `prefix`.
     pub fn foreign(&self, prefix: &str) -> Vec<(String, String)> {
         self.sources.foreign(prefix)
     }
 
-    /// Such a variable that is a secret, or what is in the file that another one names.
+    /// A secret of another program: the variable `name`, or the content of the file in `NAME_FILE`.
     pub fn foreign_secret(&mut self, name: &str) -> Option<String> {
         match self.sources.foreign_secret(name) {
             Ok(given) => Some(given?.value.text().to_str()?.to_owned()),
@@ -137,15 +137,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes a mistake that only several values together make.
+    /// Notes a mistake in the combination of several settings.
     pub fn mistake(&mut self, sentence: String) {
         self.mistakes.push(sentence);
     }
 
-    /// What was made of the values.
+    /// Returns `value` if there are no mistakes.
     ///
     /// # Errors
-    /// When there were mistakes.
+    /// All mistakes.
     pub fn finish<T>(self, value: T) -> Result<T, Mistakes> {
         if self.mistakes.is_empty() { Ok(value) } else { Err(Mistakes(self.mistakes)) }
     }

@@ -1,45 +1,43 @@
-//! Where the Redis is that processes share.
+//! The settings of the Redis that processes share.
 
 use redis::ConnectionInfo;
 
 use super::values::Secret;
 use super::{Reader, settings};
 
-/// A Redis, and how to be let in.
+/// The address and credentials of a Redis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redis {
-    /// Checked; it may hold a password.
+    /// A valid URL, which may hold a password.
     pub url: Secret,
-    /// The password, where the URL has none.
+    /// The password, if it is not in the URL.
     pub password: Option<Secret>,
 }
 
 impl Redis {
-    /// The Redis that was named, if any.
+    /// Reads the settings; `None` if no Redis is set.
     pub fn read(reader: &mut Reader) -> Option<Redis> {
         let url = reader.given(&settings::REDIS_URL);
         let host = reader.given(&settings::REDIS_HOST);
         let port = reader.given(&settings::REDIS_PORT);
         let password = reader.given(&settings::REDIS_PASSWORD);
         if url.is_some() && host.is_some() {
-            reader.mistake("REDIS_URL and REDIS_HOST are both set; one of them must go".to_owned());
+            reader.mistake("REDIS_URL and REDIS_HOST are both set; unset one of them".to_owned());
         }
         if url.is_some() && port.is_some() {
-            reader.mistake("REDIS_URL and REDIS_PORT are both set; one of them must go".to_owned());
+            reader.mistake("REDIS_URL and REDIS_PORT are both set; unset one of them".to_owned());
         }
-        // Alone it does nothing, and each process would be alone, too.
+        // Without an address these would have no effect, and processes would silently share nothing.
         if !reader.is_set(&settings::REDIS_URL) && !reader.is_set(&settings::REDIS_HOST) {
             let alone = [("REDIS_PORT", port.is_some()), ("REDIS_PASSWORD", password.is_some())];
             for (name, _) in alone.into_iter().filter(|(_, set)| *set) {
-                reader.mistake(format!("{name} is set, and neither REDIS_HOST nor REDIS_URL is"));
+                reader.mistake(format!("{name} is set, but neither REDIS_HOST nor REDIS_URL is"));
             }
         }
         let port = port.unwrap_or_else(|| reader.usual(&settings::REDIS_PORT));
         let url = url.or_else(|| Some(Secret::new(format!("redis://{}:{port}", host?))))?;
         if password.is_some() && has_password(&url) {
-            reader.mistake(
-                "REDIS_URL has a password and REDIS_PASSWORD is set; one of them must go".to_owned(),
-            );
+            reader.mistake("REDIS_URL has a password and REDIS_PASSWORD is set; use only one".to_owned());
         }
         Some(Redis { url, password })
     }

@@ -1,11 +1,11 @@
-//! The table of settings as help and as a document.
+//! Renders the table of settings, as help and in Markdown.
 
 use std::fmt::Write;
 
 use super::settings::{Group, Info, TABLE, Usual};
 
 impl Info {
-    /// What holds where nothing is set, in words.
+    /// The default, as shown to people.
     pub fn shown_default(&self) -> String {
         match self.usual {
             Usual::Value(value) => value.to_owned(),
@@ -14,7 +14,7 @@ impl Info {
         }
     }
 
-    /// The other names, as a remark.
+    /// A remark on the other names of the setting.
     fn also(&self) -> String {
         match (self.alias, self.secret) {
             (Some(alias), _) => format!("; also {alias}"),
@@ -26,11 +26,10 @@ impl Info {
 
 /// Every setting with its default, for a terminal.
 pub fn help() -> String {
-    let mut text = String::from(
-        "Settings are read from the environment, else from FILE, where their names are in lower case:\n",
-    );
+    let mut text =
+        String::from("Settings are read from the environment, else from FILE, with names in lower case:\n");
     for group in Group::ALL {
-        // Writing to a text cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(text, "\n{}:", group.title());
         for info in TABLE.iter().filter(|info| info.group == group) {
             let _ = writeln!(text, "  {}", info.name);
@@ -38,7 +37,7 @@ pub fn help() -> String {
                 writeln!(text, "          {}{} [default: {}]", info.help, info.also(), info.shown_default());
         }
     }
-    text.push_str("\nMESHGATE_NAME means NAME and comes first. An empty variable is unset. docs/CONFIGURATION.md says more.");
+    text.push_str("\nMESHGATE_NAME overrides NAME. An empty variable is unset. See docs/CONFIGURATION.md.");
     text
 }
 
@@ -80,7 +79,7 @@ mod tests {
         if std::env::var_os("UPDATE").is_some_and(|value| value == "1") {
             return std::fs::write(&path, format!("{before}{BEGIN}{}{END}{after}", markdown())).unwrap();
         }
-        assert_eq!(tables, markdown(), "run: UPDATE=1 cargo test --lib config::document");
+        assert_eq!(tables, markdown(), "run: UPDATE=1 cargo test --lib config::reference");
     }
 
     #[test]

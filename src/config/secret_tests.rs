@@ -1,9 +1,9 @@
-//! What is wrong with a setting is told without what may be a secret.
+//! Messages about wrong settings contain nothing that may be a secret.
 
 use super::settings::TABLE;
 use super::{Config, Mistakes, Sources};
 
-/// A URL with a password is given to the wrong setting easily.
+/// Tries URLs with a password in every setting: such a mix-up is easy.
 #[test]
 fn no_value_that_may_hold_a_secret_is_shown() {
     let urls = [

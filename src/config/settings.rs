@@ -1,6 +1,6 @@
-//! The one table of settings: every name, what it takes, its default and what it is for.
+//! The table of settings: the name, accepted values, default and help of each.
 //!
-//! The values are parsed with it, `meshgate serve --help` and docs/CONFIGURATION.md are written from it.
+//! Values are parsed with it; `meshgate serve --help` and docs/CONFIGURATION.md are generated from it.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -14,40 +14,40 @@ use super::values::{self, ADDRESS, SIZE, Wrong};
 use super::{ApiKey, CacheScope, Environment, LogFormat, Secret};
 use crate::domain::SandboxMode;
 
-/// Before a name, it makes it this program's own.
+/// Prefix of variables that only this program reads; `MESHGATE_NAME` overrides `NAME`.
 pub const PREFIX: &str = "MESHGATE_";
-/// After the name of a secret: the file that holds it.
+/// Suffix of a secret's name that makes the value a path to a file with the secret.
 pub const FILE: &str = "_FILE";
 
-/// Blender takes 1.3 GB of addresses before it has read anything; with less than this, every conversion would fail.
+/// Least memory limit, in bytes. Blender needs 1.3 GB of address space before it reads anything.
 const LEAST_MEMORY: u64 = 1536 << 20;
 
-/// What there is to say of one setting.
+/// The description of a setting.
 #[derive(Debug)]
 pub struct Info {
-    /// The variable; in a file it is written in lower case.
+    /// The environment variable; in a file, its name in lower case.
     pub name: &'static str,
-    /// A name that means the same, for those who come from elsewhere.
+    /// Another name of the variable, for users of other programs.
     pub alias: Option<&'static str>,
-    /// Its option on the command line, where there is one, and what that calls its value.
+    /// The command-line option, if there is one, and the placeholder of its value.
     pub option: Option<(&'static str, &'static str)>,
     pub group: Group,
     /// Completes the sentence "NAME takes …".
     pub takes: &'static str,
     pub usual: Usual,
     pub help: &'static str,
-    /// Whether its value is never shown, and may be given as the name of a file.
+    /// Whether the value is never shown, and may be read from a file.
     pub secret: bool,
 }
 
-/// What holds where nothing is set.
+/// The default of a setting.
 #[derive(Debug, Clone, Copy)]
 pub enum Usual {
-    /// The value, as one would write it.
+    /// A value, in the text form of the setting.
     Value(&'static str),
-    /// One in development, the other in production.
+    /// The values in development and in production.
     Either(&'static str, &'static str),
-    /// No value; in words, what happens then.
+    /// No value; the text describes what applies instead.
     Unset(&'static str),
 }
 
@@ -57,12 +57,12 @@ pub struct Setting<T: 'static> {
     pub parse: fn(&OsStr) -> Result<T, Wrong>,
 }
 
-/// Whether the environment and the file may have this name.
+/// Whether the name is that of a setting, or of a secret's file.
 pub fn is_known(name: &str) -> bool {
     named(name).is_some()
 }
 
-/// The setting of this name, or the secret whose file it names.
+/// The setting with this name, or the secret with this `_FILE` name.
 pub fn named(name: &str) -> Option<&'static Info> {
     TABLE
         .iter()
@@ -70,7 +70,7 @@ pub fn named(name: &str) -> Option<&'static Info> {
         .find(|info| info.name == name || info.secret && name.strip_suffix(FILE) == Some(info.name))
 }
 
-/// What a setting is about.
+/// The topic of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
     Server,
@@ -83,7 +83,7 @@ pub enum Group {
 }
 
 impl Group {
-    /// In the order of the table.
+    /// All groups, in the order of the table.
     pub const ALL: [Group; 7] = [
         Group::Server,
         Group::Conversions,
@@ -108,7 +108,7 @@ impl Group {
 }
 
 impl Usual {
-    /// The value that holds, if there is one.
+    /// The default value in the environment, if there is one.
     pub fn value(self, environment: Environment) -> Option<&'static str> {
         match (self, environment) {
             (Usual::Value(text) | Usual::Either(text, _), Environment::Development)
@@ -142,7 +142,7 @@ macro_rules! settings {
             parse: $parse,
         };)*
 
-        /// Every setting, in the order in which they are listed to people.
+        /// Every setting, in the order in which they are shown.
         pub static TABLE: &[&Info] = &[$(&$name.info),*];
     };
     (@optional) => { None };
@@ -158,7 +158,7 @@ settings! {
         group: Server,
         takes: "development or production",
         usual: Value("development"),
-        help: "what the other defaults are made for",
+        help: "environment: sets other defaults",
         parse: |value| values::choice(value, &[
             ("development", Environment::Development),
             ("production", Environment::Production),
@@ -168,49 +168,49 @@ settings! {
         group: Server,
         takes: ADDRESS,
         usual: Either("127.0.0.1:5000", "0.0.0.0:5000"),
-        help: "where to listen; 0.0.0.0 or [::] are all addresses of the machine",
+        help: "address to listen on; 0.0.0.0 or [::] are all addresses of the machine",
         parse: values::address,
     }
     METRICS_ADDRESS: SocketAddr {
         group: Server,
         takes: ADDRESS,
         usual: Unset("on BIND_ADDRESS"),
-        help: "where to serve /metrics, apart from everything else; probes are answered there, too",
+        help: "separate address of /metrics, which also answers probes",
         parse: values::address,
     }
     MAX_FILE_SIZE: u64 {
         group: Server,
         takes: SIZE,
         usual: Value("100M"),
-        help: "how large a request's body may be, in bytes or like 100M",
+        help: "largest request body, in bytes or like 100M",
         parse: |value| values::size(value, 1),
     }
     MAX_UPLOADS_SIZE: u64 {
         group: Server,
         takes: SIZE,
         usual: Unset("32 × MAX_FILE_SIZE"),
-        help: "how large all unfinished uploads together may be, in bytes or like 4G; 2 × MAX_FILE_SIZE at least, as one client may have as much as it leaves free for others",
+        help: "largest total of unfinished uploads, in bytes or like 4G; at least 2 × MAX_FILE_SIZE, since one client may use as much as it leaves free for others",
         parse: |value| values::size(value, 1),
     }
     READ_TIMEOUT: Duration {
         group: Server,
         takes: values::SECONDS,
         usual: Value("30"),
-        help: "seconds that a client may take for the headers, and may wait within a body; of a body that came fast, up to four times as long",
+        help: "seconds that a client may take for the headers, and may pause within a body; up to four times as long after a fast start",
         parse: values::seconds,
     }
     MAX_CONNECTIONS: usize {
         group: Server,
         takes: "a number from 1 to 100000",
         usual: Value("1024"),
-        help: "connections at a time",
+        help: "most connections at a time",
         parse: |value| values::number(value, 1..=100_000),
     }
     SHUTDOWN_DELAY: Duration {
         group: Server,
         takes: values::SECONDS_OR_NONE,
         usual: Either("0", "5"),
-        help: "seconds after the signal to stop in which requests are still taken, so that load balancers notice",
+        help: "seconds after the signal to stop in which requests are still accepted, so that load balancers notice",
         parse: values::seconds_or_none,
     }
     SHUTDOWN_GRACE: Duration {
@@ -224,7 +224,7 @@ settings! {
         group: Conversions,
         alias: "GUNICORN_WORKERS",
         option: ("--jobs", "N"),
-        // To `convert`, 0 is one for each processor.
+        // For `convert`, 0 means one for each processor.
         takes: "a number from 1 to 256",
         usual: Value("2"),
         help: "conversions at a time",
@@ -234,7 +234,7 @@ settings! {
         group: Conversions,
         takes: "a number from 0 to 100000",
         usual: Unset("4 × WORKERS"),
-        help: "conversions that may wait; further ones are refused",
+        help: "queue length; more get 503",
         parse: |value| values::number(value, 0..=100_000),
     }
     CONVERSION_TIMEOUT: Duration {
@@ -242,14 +242,14 @@ settings! {
         option: ("--timeout", "S"),
         takes: values::SECONDS,
         usual: Value("600"),
-        help: "seconds that one conversion may take, its waiting included",
+        help: "seconds that one conversion may take, including its time in the queue",
         parse: values::seconds,
     }
     BLENDER_PYTHON: PathBuf {
         group: Engine,
         option: ("--blender-python", "FILE"),
         takes: "the name of a file",
-        usual: Unset("what `meshgate engine install` made"),
+        usual: Unset("the one of `meshgate engine install`"),
         help: "the Python 3.11 with bpy to use",
         parse: values::path,
     }
@@ -266,7 +266,7 @@ settings! {
         option: ("--data-dir", "DIR"),
         takes: "the name of a folder",
         usual: Unset("the user's cache folder"),
-        help: "where conversions work on disk, and results are kept",
+        help: "folder for running conversions and stored results",
         parse: values::path,
     }
     SANDBOX: SandboxMode {
@@ -274,7 +274,7 @@ settings! {
         option: ("--sandbox", "auto|require|off"),
         takes: "auto, require or off",
         usual: Either("auto", "require"),
-        help: "confine conversions as far as the machine can (auto), or refuse to start without (require), or not (off)",
+        help: "sandbox conversions as far as the machine can (auto), fully or refuse to start (require), or not at all (off)",
         parse: |value| values::choice(value, &[
             ("auto", SandboxMode::Auto),
             ("require", SandboxMode::Require),
@@ -284,9 +284,9 @@ settings! {
     WORKER_MEMORY_LIMIT: u64 {
         group: Engine,
         option: ("--worker-memory-limit", "SIZE"),
-        takes: "a number of bytes, or one like 4G, from 1536M on",
+        takes: "a number of bytes, or one like 4G, of at least 1536M",
         usual: Value("4G"),
-        help: "memory that one conversion may ask the system for, in bytes or like 4G; at least 1536M, as Blender alone asks for 1.3 GB. It uses about half of what it asks for",
+        help: "address space of one conversion, in bytes or like 4G; at least 1536M, since Blender alone needs 1.3 GB. About half of it is used as memory",
         parse: |value| values::size(value, LEAST_MEMORY),
     }
     WORKER_MAX_REQUESTS: u64 {
@@ -294,7 +294,7 @@ settings! {
         option: ("--worker-max-requests", "N"),
         takes: "a number above 0",
         usual: Value("1000"),
-        help: "conversions after which Blender is started afresh",
+        help: "conversions after which Blender is restarted",
         parse: |value| values::number(value, 1..=u64::MAX),
     }
     MAX_UNPACKED_SIZE: u64 {
@@ -302,21 +302,21 @@ settings! {
         option: ("--max-unpacked-size", "SIZE"),
         takes: SIZE,
         usual: Value("1G"),
-        help: "how large a model may be once unpacked, and a result in all, in bytes or like 512M or 4G",
+        help: "largest unpacked model, and largest result in all, in bytes or like 512M or 4G",
         parse: |value| values::size(value, 1),
     }
     STORAGE_URL: Url {
         group: Storage,
         takes: "a URL like file:///srv/meshgate, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix",
         usual: Unset("a folder below DATA_DIR"),
-        help: "where results and reports are kept: file:///FOLDER, s3://, gs:// or az://BUCKET/PREFIX",
+        help: "store of results and reports: file:///FOLDER, s3://, gs:// or az://BUCKET/PREFIX",
         parse: values::store,
     }
     CONVERSION_CACHE_DIR: PathBuf {
         group: Storage,
         takes: "the name of a folder",
-        usual: Unset("as STORAGE_URL says"),
-        help: "the folder in which results and reports are kept, instead of STORAGE_URL",
+        usual: Unset("none: STORAGE_URL applies"),
+        help: "folder of results and reports, instead of STORAGE_URL",
         parse: values::path,
     }
     RESULT_TTL: Duration {
@@ -330,85 +330,85 @@ settings! {
         group: Storage,
         takes: SIZE,
         usual: Value("10G"),
-        help: "how much is kept of results, reports and entries together, in bytes or like 10G; beyond it, what was not used for the longest time goes",
+        help: "largest store of results, reports and cache entries, in bytes or like 10G; beyond it, least recently used goes first",
         parse: |value| values::size(value, 1),
     }
     CACHE: bool {
         group: Storage,
         takes: values::SWITCH,
         usual: Value("on"),
-        help: "whether a conversion that was carried out before is answered with its result",
+        help: "serve repeated conversions from the cache",
         parse: values::switch,
     }
     CACHE_DURATION: Duration {
         group: Storage,
         takes: values::LIFETIME,
         usual: Value("3600"),
-        help: "seconds for which such a result is found again; RESULT_TTL where that is less",
+        help: "cache lifetime in seconds; RESULT_TTL if that is less",
         parse: values::lifetime,
     }
     CACHE_MAX_SIZE: u64 {
         group: Storage,
         takes: SIZE,
         usual: Value("5G"),
-        help: "how much of them a process without Redis remembers, in bytes or like 5G; beyond it, what was not used for the longest time goes, and a larger one is not remembered",
+        help: "largest total of cached results in a process without Redis, in bytes or like 5G; beyond it, least recently used goes first, and a larger result is not cached",
         parse: |value| values::size(value, 1),
     }
     PRESIGN_RESULTS: bool {
         group: Storage,
         takes: values::SWITCH,
         usual: Value("false"),
-        help: "send clients to the bucket itself for large results (s3:// and gs:// only)",
+        help: "redirect clients to the bucket for large results (s3:// and gs:// only)",
         parse: values::switch,
     }
     TRUSTED_PROXIES: Vec<IpNet> {
         group: Access,
-        takes: "addresses and networks like 10.0.0.0/8, with commas between them",
+        takes: "addresses and networks like 10.0.0.0/8, separated by commas",
         usual: Unset("none"),
-        help: "whose X-Forwarded-For is believed: addresses and networks, with commas between them",
+        help: "proxies whose X-Forwarded-For is trusted: addresses and networks, separated by commas",
         parse: values::networks,
     }
     CORS_ORIGINS: Vec<String> {
         group: Access,
-        takes: "origins like https://example.org, with commas between them, or a single *",
+        takes: "origins like https://example.org, separated by commas, or a single *",
         usual: Unset("none"),
-        help: "pages of which sites may call from a browser: origins like https://example.org, or * for all",
+        help: "sites whose pages may call from a browser: origins like https://example.org, or * for all",
         parse: values::origins,
     }
     #[secret]
     API_KEYS: Vec<ApiKey> {
         group: Access,
-        takes: "NAME:KEY or NAME@REQUESTS:KEY pairs, with commas or line ends between them",
+        takes: "NAME:KEY or NAME@REQUESTS:KEY pairs, separated by commas or line ends",
         usual: Unset("everybody may convert"),
-        help: "who may convert: NAME:KEY pairs, keys of 16 characters or more, with commas or line ends between them; NAME@REQUESTS:KEY has a limit of its own instead of RATE_LIMIT_REQUESTS",
+        help: "keys of clients: NAME:KEY pairs, keys of 16 characters or more, separated by commas or line ends; NAME@REQUESTS:KEY has its own limit instead of RATE_LIMIT_REQUESTS",
         parse: values::api_keys,
     }
     CACHE_SCOPE: CacheScope {
         group: Access,
         takes: "key or shared",
         usual: Unset("key with API_KEYS, else shared"),
-        help: "who shares cached results and reports: each API key has its own (key), or all clients have the same (shared)",
+        help: "sharing of cached results and reports: each API key has its own (key), or all clients share them (shared)",
         parse: |value| values::choice(value, &[("key", CacheScope::Key), ("shared", CacheScope::Shared)]),
     }
     RATE_LIMIT_REQUESTS: u32 {
         group: Access,
         takes: values::REQUESTS,
         usual: Either("0", "10"),
-        help: "conversions that one client may ask for within RATE_LIMIT_WINDOW: one API key, else one address (one /64 of IPv6); 0 is as many as it likes",
+        help: "conversions that one client may request in RATE_LIMIT_WINDOW; a client is an API key, else an address (one /64 of IPv6); 0 is no limit",
         parse: values::requests,
     }
     RATE_LIMIT_WINDOW: Duration {
         group: Access,
         takes: "a whole number of seconds from 1 to 86400",
         usual: Value("60"),
-        help: "seconds within which these are counted",
+        help: "seconds in which these are counted",
         parse: |value| values::number(value, 1..=86_400).map(Duration::from_secs),
     }
     #[secret]
     REDIS_URL: Secret {
         group: Redis,
         takes: values::REDIS_URL,
-        usual: Unset("none: each process is alone"),
+        usual: Unset("none: processes share nothing"),
         help: "the Redis that all processes share: redis://user:password@host:6379/0, rediss:// with TLS, or unix:///run/redis.sock",
         parse: values::redis_url,
     }
@@ -423,7 +423,7 @@ settings! {
         group: Redis,
         takes: "a number from 1 to 65535",
         usual: Value("6379"),
-        help: "its port on REDIS_HOST",
+        help: "the port on REDIS_HOST",
         parse: |value| values::number(value, 1..=u16::MAX),
     }
     #[secret]
@@ -438,35 +438,35 @@ settings! {
         group: Watching,
         takes: "error, warn, info, debug, trace, off or a filter of tracing like info,hyper=debug",
         usual: Value("info"),
-        help: "what is logged: error, warn, info, debug, trace, off or a filter of tracing like info,hyper=debug",
+        help: "least level to log: error, warn, info, debug, trace, off or a filter of tracing like info,hyper=debug",
         parse: values::filter,
     }
     LOG_FORMAT: LogFormat {
         group: Watching,
         takes: "plain or json",
         usual: Either("plain", "json"),
-        help: "lines for people (plain), or a JSON object each (json)",
+        help: "format of log lines: for people (plain), or JSON (json)",
         parse: |value| values::choice(value, &[("plain", LogFormat::Plain), ("json", LogFormat::Json)]),
     }
     LOG_FILE: PathBuf {
         group: Watching,
         takes: "the name of a file",
         usual: Unset("none"),
-        help: "a file to log to, besides standard output; a new one each day: app.log is app.2026-01-31.log",
+        help: "file to log to, besides standard output; a new one each day: app.log is app.2026-01-31.log",
         parse: values::file_name,
     }
     LOG_FILES: usize {
         group: Watching,
         takes: "a number from 1 to 1000",
         usual: Value("7"),
-        help: "how many of these files are kept; what is called otherwise is never removed",
+        help: "log files to keep; other files are never removed",
         parse: |value| values::number(value, 1..=1000),
     }
     OTEL_EXPORTER_OTLP_ENDPOINT: String {
         group: Watching,
         takes: "a URL like http://collector:4317",
         usual: Unset("no traces"),
-        help: "where to send OpenTelemetry traces by gRPC: a URL like http://collector:4317, or https:// where that has TLS; without a user, password or query",
+        help: "receiver of OpenTelemetry traces over gRPC: a URL like http://collector:4317, or https:// for TLS; without a user, password or query",
         parse: values::receiver,
     }
 }

@@ -1,4 +1,4 @@
-//! What was given: options of the command line, before the environment, before the file.
+//! The sources of settings: options override the environment, which overrides the file.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -12,24 +12,24 @@ use super::settings::{self, FILE, Info, PREFIX};
 use super::suggestions;
 use super::values::SWITCH;
 
-/// No settings and no secret are larger; what is, is another file. Bytes.
+/// Largest file of settings or secret, in bytes. A larger file is the wrong one.
 const LARGEST: u64 = 1 << 20;
 
-/// Everything that was given, as text. It may hold secrets and so has no `Debug`.
+/// All values, as text. They may be secrets, so there is no `Debug`.
 #[derive(Default)]
 pub struct Sources {
-    /// By setting, with the option as it was typed.
+    /// By name of the setting: the option as typed, and its value.
     options: BTreeMap<&'static str, (&'static str, OsString)>,
     environment: BTreeMap<OsString, OsString>,
-    /// By key, that is a name in lower case.
+    /// By key, which is a setting's name in lower case.
     file: BTreeMap<String, OsString>,
     file_name: String,
     mistakes: Vec<String>,
 }
 
-/// A value and where it is from.
+/// A value and its source.
 pub struct Given {
-    /// As it is called there, to begin a sentence with.
+    /// The name of the value there, such as `--jobs` or `workers in FILE`; messages begin with it.
     pub place: String,
     pub value: Value,
 }
@@ -54,7 +54,7 @@ impl Sources {
         Self::new(std::env::vars_os())
     }
 
-    /// Empty variables are unset, and so are those that Kubernetes makes for services.
+    /// Creates sources from environment variables; ignores empty ones and those that Kubernetes creates for services.
     pub fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let environment = environment
             .into_iter()
@@ -70,7 +70,7 @@ impl Sources {
         }
     }
 
-    /// Adds a file of settings. What is wrong with it is a mistake like others, told with them.
+    /// Adds a file of settings. Errors in the file are collected like other mistakes.
     pub fn add_file(&mut self, path: &Path) {
         self.file_name = path.display().to_string();
         let text = match read(path) {
@@ -80,10 +80,10 @@ impl Sources {
         let table = match toml::from_str::<toml::Table>(text.expose_secret()) {
             Ok(table) => table,
             Err(error) => {
-                // Its own text quotes the line, which may hold a secret; its message may quote the value.
+                // The error's text quotes the line, and its message may quote the value; either may be a secret.
                 let before = error.span().and_then(|span| text.expose_secret().get(..span.start));
                 let line = before.unwrap_or_default().matches('\n').count() + 1;
-                return self.mistakes.push(format!("{} is no TOML in line {line}", self.file_name));
+                return self.mistakes.push(format!("{} is not valid TOML: line {line}", self.file_name));
             }
         };
         for (key, value) in table {
@@ -94,13 +94,14 @@ impl Sources {
     fn add_key(&mut self, key: String, value: &toml::Value) {
         let name = key.to_ascii_uppercase();
         let Some(info) = settings::named(&name).filter(|_| key == key.to_ascii_lowercase()) else {
-            let meant = suggestions::likely(&name).map(|name| format!("; {} is", name.to_ascii_lowercase()));
+            let meant = suggestions::likely(&name)
+                .map(|name| format!("; did you mean {}?", name.to_ascii_lowercase()));
             let meant = meant.unwrap_or_default();
-            return self.mistakes.push(format!("{key} in {} is no setting{meant}", self.file_name));
+            return self.mistakes.push(format!("{key} in {} is not a setting{meant}", self.file_name));
         };
         let takes = if info.name == name { info.takes } else { "the name of a file" };
         match as_text(value) {
-            // To others it would be a text: `log_file = false` the name of a file.
+            // Only switches take a boolean; `log_file = false` must not name a file `false`.
             Some(_) if value.is_bool() && takes != SWITCH => {
                 self.mistakes.push(format!("{key} in {} takes {takes}, not {value}", self.file_name));
             }
@@ -108,22 +109,22 @@ impl Sources {
             Some(text) => {
                 self.file.insert(key, text.into());
             }
-            // Nothing is shown of it: it may hold a secret.
+            // The value is not shown, since it may hold a secret.
             None => self.mistakes.push(format!("{key} in {} takes {takes}", self.file_name)),
         }
     }
 
-    /// What is wrong with the sources themselves.
+    /// Mistakes in the sources themselves.
     pub fn mistakes(&self) -> &[String] {
         &self.mistakes
     }
 
-    /// The variables that are probably not what they were meant to be, a sentence each.
+    /// Warnings about variables that are probably misspelled, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
         self.environment.keys().filter_map(|name| suggestions::warning(name.to_str()?)).collect()
     }
 
-    /// The variables whose names begin like this, as far as they are text. Their values may be secrets.
+    /// Variables whose names begin with `prefix`, if they are valid UTF-8. Their values may be secrets.
     pub fn foreign(&self, prefix: &str) -> Vec<(String, String)> {
         let variables = self.environment.iter();
         let texts = variables.filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
@@ -133,7 +134,7 @@ impl Sources {
             .collect()
     }
 
-    /// A secret of somebody else's: in a variable, or in the file that a variable names.
+    /// A secret of another program: the variable `name`, or the content of the file in `NAME_FILE`.
     ///
     /// # Errors
     /// As [`Sources::get`].
@@ -145,10 +146,10 @@ impl Sources {
         Some((name.to_owned(), self.environment.get(OsStr::new(name))?.clone()))
     }
 
-    /// What was given for a setting, if anything.
+    /// The value of a setting, if one is set.
     ///
     /// # Errors
-    /// What is wrong, as a sentence: two places that contradict each other, or a secret's file that cannot be read.
+    /// A sentence: two names are both set, or a secret's file cannot be read.
     pub fn get(&self, setting: &Info) -> Result<Option<Given>, String> {
         if let Some((option, value)) = self.options.get(setting.name) {
             return Ok(Some(Given { place: (*option).to_owned(), value: Value::Plain(value.clone()) }));
@@ -160,7 +161,7 @@ impl Sources {
             self.file.get(&key).map(|value| (format!("{key} in {}", self.file_name), value.clone()))
         };
         if setting.secret {
-            // Both names of one place first: those of another may be another program's.
+            // Each pair of names is checked by itself: those without prefix may be another program's.
             if let Some(given) = secret(setting.name, own)? {
                 return Ok(Some(given));
             }
@@ -177,15 +178,15 @@ impl Sources {
     }
 }
 
-/// A secret itself or from its file, as `source` has them.
+/// Reads a secret, or the file that holds it, from `source`.
 fn secret(name: &str, source: impl Fn(&str) -> Option<(String, OsString)>) -> Result<Option<Given>, String> {
     let (place, value) = match (source(name), source(&format!("{name}{FILE}"))) {
         (None, None) => return Ok(None),
         (Some((place, _)), Some((file, _))) => {
-            return Err(format!("{place} and {file} are both set; one of them must go"));
+            return Err(format!("{place} and {file} are both set; unset one of them"));
         }
         (Some((place, value)), None) => {
-            let value = value.into_string().map_err(|_| format!("{place} is no text"))?;
+            let value = value.into_string().map_err(|_| format!("{place} is not valid UTF-8"))?;
             (place, SecretString::from(value))
         }
         (None, Some((place, path))) => {
@@ -194,7 +195,7 @@ fn secret(name: &str, source: impl Fn(&str) -> Option<(String, OsString)>) -> Re
                 read(path).map_err(|why| format!("{place}: could not read {}: {why}", path.display()))?;
             let line = text.expose_secret();
             let line = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
-            // As unset it would open what was to be closed.
+            // An empty secret must not count as unset: that would turn access control off.
             if line.trim().is_empty() {
                 return Err(format!("{place}: {} is empty", path.display()));
             }
@@ -208,7 +209,7 @@ fn is_empty(value: &OsStr) -> bool {
     value.to_str().is_some_and(|text| text.trim().is_empty())
 }
 
-/// A file's text, which may be secret.
+/// Reads a file's text, which may be secret.
 fn read(path: &Path) -> Result<SecretString, String> {
     let mut text = String::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
@@ -217,7 +218,7 @@ fn read(path: &Path) -> Result<SecretString, String> {
     if length as u64 > LARGEST { Err("it is too large".to_owned()) } else { Ok(text) }
 }
 
-/// As the environment would have it; a list has commas.
+/// A TOML value as the environment would hold it; lists are separated by commas.
 fn as_text(value: &toml::Value) -> Option<String> {
     match value {
         toml::Value::Array(values) => {

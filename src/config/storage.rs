@@ -1,4 +1,4 @@
-//! Where results are kept, and for how long.
+//! The settings of the store and the cache.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,34 +11,34 @@ use super::{Reader, settings};
 /// The store of results and reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
-    /// `None`: a folder beside the one where conversions work.
+    /// `None`: a folder beside the work folder.
     pub place: Option<Place>,
-    /// How long results and reports are kept.
+    /// Lifetime of results and reports.
     pub ttl: Duration,
-    /// Bytes of all that is kept.
+    /// Largest size of the store, in bytes.
     pub max_bytes: u64,
-    /// Clients may be sent to the bucket itself.
+    /// Whether clients are redirected to the bucket.
     pub presign: bool,
 }
 
-/// What is remembered of conversions.
+/// The limits of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cache {
-    /// How long a result is found again.
+    /// Lifetime of an entry.
     pub duration: Duration,
-    /// Bytes of the results that a process alone remembers.
+    /// Largest total size of the cached results in a process without Redis, in bytes.
     pub max_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     Folder(PathBuf),
-    /// `s3://`, `gs://` or `az://`, with what the environment says of that cloud.
+    /// An `s3://`, `gs://` or `az://` URL, with the cloud's variables from the environment.
     Bucket(Url, CloudOptions),
 }
 
-/// Variables of a cloud (`AWS_…`, `GOOGLE_…`, `AZURE_…`) with their values. They hold its secrets, so that nothing of
-/// them is ever shown.
+/// Variables of a cloud (`AWS_…`, `GOOGLE_…`, `AZURE_…`) with their values. They hold secrets, so values are never
+/// shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CloudOptions(pub Vec<(String, String)>);
 
@@ -48,7 +48,7 @@ impl Storage {
         let folder = reader.given(&settings::CONVERSION_CACHE_DIR);
         let place = match (url, folder) {
             (Some(_), Some(_)) => {
-                let both = "CONVERSION_CACHE_DIR and STORAGE_URL are both set; one of them must go";
+                let both = "CONVERSION_CACHE_DIR and STORAGE_URL are both set; unset one of them";
                 reader.mistake(both.to_owned());
                 None
             }
@@ -66,7 +66,7 @@ impl Storage {
 }
 
 impl Cache {
-    /// `None`: it is off.
+    /// Reads the settings; `None` if the cache is off.
     pub fn read(reader: &mut Reader) -> Option<Cache> {
         let on = reader.read(&settings::CACHE);
         let cache = Cache {
@@ -77,7 +77,7 @@ impl Cache {
     }
 }
 
-/// What clouds are shown that nobody may see: these can be in files, too, as secrets of ours.
+/// Secrets of clouds. `NAME_FILE` may name a file that holds one, as for Meshgate's own secrets.
 const SECRETS: [&str; 6] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -92,7 +92,7 @@ fn place(url: Url, reader: &mut Reader) -> Place {
         "s3" => "AWS_",
         "gs" => "GOOGLE_",
         "az" => "AZURE_",
-        // Whether it is a path was checked with the value.
+        // The parser has checked that the URL is a path.
         _ => return Place::Folder(url.to_file_path().unwrap_or_default()),
     };
     let mut options = reader.foreign(prefix);

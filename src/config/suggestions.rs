@@ -1,22 +1,22 @@
-//! Variables that look as if they were meant to be settings.
+//! Finds variables that are probably misspelled settings.
 
 use std::ffi::OsStr;
 
 use super::settings::{FILE, PREFIX, TABLE, is_known};
 
-/// Names shorter than this are near to too many others.
+/// Shortest name to suggest; shorter ones resemble too many others.
 const SHORTEST: usize = 6;
-/// Letters that may be wrong, missing or too many.
+/// Largest edit distance of a suggestion.
 const FURTHEST: usize = 2;
-/// Letters that two forms of a word have in common at least: ADDR and ADDRESS, PROXY and PROXIES.
+/// Least common prefix of two forms of a word: ADDR and ADDRESS, PROXY and PROXIES.
 const COMMON: usize = 4;
-/// Letters of the short form of a word at least: DIR of DIRECTORY.
+/// Least length of an abbreviated word: DIR of DIRECTORY.
 const SHORT: usize = 3;
 
-/// Variables of other programs that are near to a setting's name.
+/// Variables of other programs that resemble a setting's name.
 const OTHERS: [&str; 2] = ["APP_KEY", "APP_KEYS"];
 
-/// What to say about a variable, if it is likely a mistake.
+/// Returns a warning about a variable that is likely a mistake.
 pub fn warning(variable: &str) -> Option<String> {
     let own = variable.strip_prefix(PREFIX);
     let name = own.unwrap_or(variable);
@@ -25,9 +25,11 @@ pub fn warning(variable: &str) -> Option<String> {
         return None;
     }
     match (likely(name), own) {
-        (Some(likely), Some(_)) => Some(format!("{variable} is no setting; {PREFIX}{likely} or {likely} is")),
-        (Some(likely), None) => Some(format!("{variable} is no setting; {likely} is")),
-        (None, Some(_)) => Some(format!("{variable} is no setting")),
+        (Some(likely), Some(_)) => {
+            Some(format!("{variable} is not a setting; did you mean {PREFIX}{likely} or {likely}?"))
+        }
+        (Some(likely), None) => Some(format!("{variable} is not a setting; did you mean {likely}?")),
+        (None, Some(_)) => Some(format!("{variable} is not a setting")),
         (None, None) => None,
     }
 }
@@ -36,8 +38,7 @@ fn is_alias(name: &str) -> bool {
     TABLE.iter().any(|info| info.alias == Some(name))
 }
 
-/// The setting whose name, or whose other name, is the nearest to this one and near enough; or the name of a secret's
-/// file.
+/// Returns the closest similar name: of a setting, also by its alias, or of a secret's `_FILE` variable.
 pub fn likely(name: &str) -> Option<String> {
     let near = |known: &str| {
         let letters = (known.len() >= SHORTEST).then(|| distance(known, name))?;
@@ -48,7 +49,7 @@ pub fn likely(name: &str) -> Option<String> {
     nearest.or_else(|| names().find(|(known, _)| ends_otherwise(known, name)).map(|(_, meant)| meant))
 }
 
-/// Every name, with what it is written as.
+/// Every name, with the name to suggest for it; an alias suggests its setting.
 fn names() -> impl Iterator<Item = (String, String)> {
     TABLE.iter().flat_map(|info| {
         let file = info.secret.then(|| format!("{}{FILE}", info.name));
@@ -58,7 +59,7 @@ fn names() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// Whether only the last of several words differs, and is another form of the same.
+/// Whether only the last words differ, and are forms of the same word.
 fn ends_otherwise(one: &str, other: &str) -> bool {
     let (Some((before, one)), Some((other_before, other))) = (one.rsplit_once('_'), other.rsplit_once('_'))
     else {
@@ -69,7 +70,7 @@ fn ends_otherwise(one: &str, other: &str) -> bool {
     before == other_before && (common >= COMMON || common >= SHORT && common == shorter)
 }
 
-/// How many letters must be changed, added or taken away to make one of the other.
+/// The edit distance: letters to change, add or remove. Above `FURTHEST`, the result may be too small.
 fn distance(one: &str, other: &str) -> usize {
     if one.len().abs_diff(other.len()) > FURTHEST {
         return FURTHEST + 1;
@@ -90,7 +91,7 @@ fn distance(one: &str, other: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// Whether Kubernetes made this variable for a service: one that is called `meshgate` gives every pod beside it
+/// Whether Kubernetes created this variable for a service: one called `meshgate` gives every pod in its namespace
 /// `MESHGATE_PORT=tcp://…`, `MESHGATE_SERVICE_HOST` and more.
 pub fn is_service_link(name: &OsStr, value: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
@@ -163,27 +164,30 @@ mod tests {
     #[test]
     fn what_was_meant_is_told() {
         for (name, expected) in [
-            ("WORKRES", "WORKRES is no setting; WORKERS is"),
-            ("GUNICORN_WORKER", "GUNICORN_WORKER is no setting; WORKERS is"),
-            ("API_KEY", "API_KEY is no setting; API_KEYS is"),
-            ("API_KEY_FILE", "API_KEY_FILE is no setting; API_KEYS_FILE is"),
-            ("API_KEYS_FIEL", "API_KEYS_FIEL is no setting; API_KEYS_FILE is"),
-            ("REDIS_URL_FIL", "REDIS_URL_FIL is no setting; REDIS_URL_FILE is"),
-            ("REDIS_PASSWORD_FLE", "REDIS_PASSWORD_FLE is no setting; REDIS_PASSWORD_FILE is"),
+            ("WORKRES", "WORKRES is not a setting; did you mean WORKERS?"),
+            ("GUNICORN_WORKER", "GUNICORN_WORKER is not a setting; did you mean WORKERS?"),
+            ("API_KEY", "API_KEY is not a setting; did you mean API_KEYS?"),
+            ("API_KEY_FILE", "API_KEY_FILE is not a setting; did you mean API_KEYS_FILE?"),
+            ("API_KEYS_FIEL", "API_KEYS_FIEL is not a setting; did you mean API_KEYS_FILE?"),
+            ("REDIS_URL_FIL", "REDIS_URL_FIL is not a setting; did you mean REDIS_URL_FILE?"),
+            ("REDIS_PASSWORD_FLE", "REDIS_PASSWORD_FLE is not a setting; did you mean REDIS_PASSWORD_FILE?"),
             (
                 "MESHGATE_API_KEY_FILE",
-                "MESHGATE_API_KEY_FILE is no setting; MESHGATE_API_KEYS_FILE or API_KEYS_FILE is",
+                "MESHGATE_API_KEY_FILE is not a setting; did you mean MESHGATE_API_KEYS_FILE or API_KEYS_FILE?",
             ),
-            ("TRUSTED_PROXY", "TRUSTED_PROXY is no setting; TRUSTED_PROXIES is"),
-            ("METRICS_ADDR", "METRICS_ADDR is no setting; METRICS_ADDRESS is"),
-            ("BIND_ADDR", "BIND_ADDR is no setting; BIND_ADDRESS is"),
-            ("REDIS_PASS", "REDIS_PASS is no setting; REDIS_PASSWORD is"),
-            ("REDIS_HOSTNAME", "REDIS_HOSTNAME is no setting; REDIS_HOST is"),
-            ("DATA_DIRECTORY", "DATA_DIRECTORY is no setting; DATA_DIR is"),
-            ("APP_ENVIRONMENT", "APP_ENVIRONMENT is no setting; APP_ENV is"),
-            ("MESHGATE_SANDBX", "MESHGATE_SANDBX is no setting; MESHGATE_SANDBOX or SANDBOX is"),
-            ("MESHGATE_COLOUR", "MESHGATE_COLOUR is no setting"),
-            ("MESHGATE_WORKERS_FILE", "MESHGATE_WORKERS_FILE is no setting"),
+            ("TRUSTED_PROXY", "TRUSTED_PROXY is not a setting; did you mean TRUSTED_PROXIES?"),
+            ("METRICS_ADDR", "METRICS_ADDR is not a setting; did you mean METRICS_ADDRESS?"),
+            ("BIND_ADDR", "BIND_ADDR is not a setting; did you mean BIND_ADDRESS?"),
+            ("REDIS_PASS", "REDIS_PASS is not a setting; did you mean REDIS_PASSWORD?"),
+            ("REDIS_HOSTNAME", "REDIS_HOSTNAME is not a setting; did you mean REDIS_HOST?"),
+            ("DATA_DIRECTORY", "DATA_DIRECTORY is not a setting; did you mean DATA_DIR?"),
+            ("APP_ENVIRONMENT", "APP_ENVIRONMENT is not a setting; did you mean APP_ENV?"),
+            (
+                "MESHGATE_SANDBX",
+                "MESHGATE_SANDBX is not a setting; did you mean MESHGATE_SANDBOX or SANDBOX?",
+            ),
+            ("MESHGATE_COLOUR", "MESHGATE_COLOUR is not a setting"),
+            ("MESHGATE_WORKERS_FILE", "MESHGATE_WORKERS_FILE is not a setting"),
         ] {
             assert_eq!(warning(name).as_deref(), Some(expected));
         }

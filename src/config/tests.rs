@@ -26,7 +26,7 @@ fn with_file(variables: &[(&str, &str)], text: &str) -> Result<Config, Mistakes>
     fs::write(&path, text).unwrap();
     let mut sources = sources(variables);
     sources.add_file(&path);
-    // Where the folder is, nobody needs to know.
+    // The temporary folder is removed from the messages.
     Config::load(&sources).map_err(|Mistakes(lines)| {
         let folder = format!("{}/", folder.path().display());
         Mistakes(lines.into_iter().map(|line| line.replace(&folder, "")).collect())
@@ -191,7 +191,7 @@ fn two_addresses_that_are_one_are_a_mistake() {
         assert_eq!(
             lines,
             [
-                "METRICS_ADDRESS has the port of BIND_ADDRESS: set another port, or unset it to have /metrics served there"
+                "METRICS_ADDRESS has the port of BIND_ADDRESS: set another port, or unset it to serve both there"
             ]
         );
     }
@@ -229,7 +229,7 @@ fn the_store_is_where_one_of_two_settings_says() {
     assert_eq!(place(&[("STORAGE_URL", "file:///srv/with%20space")]), folder("/srv/with space"));
     assert_eq!(place(&[("CONVERSION_CACHE_DIR", "cache")]), folder("cache"));
     let both = [("STORAGE_URL", "file:///srv"), ("CONVERSION_CACHE_DIR", "cache")];
-    assert_eq!(wrong(&both), ["CONVERSION_CACHE_DIR and STORAGE_URL are both set; one of them must go"]);
+    assert_eq!(wrong(&both), ["CONVERSION_CACHE_DIR and STORAGE_URL are both set; unset one of them"]);
     let text = "storage_url = 's3://bucket/pre/fix'";
     let variables = [("AWS_REGION", "eu-west-1"), ("AWS_TOKEN", ""), ("AZURE_TOKEN", "x"), ("HOME", "/")];
     let options = CloudOptions(vec![("AWS_REGION".to_owned(), "eu-west-1".to_owned())]);
@@ -243,7 +243,7 @@ fn a_bucket_s_secret_can_be_in_a_file() {
     fs::write(&file, "s3cret\n").unwrap();
     let bucket = ("STORAGE_URL", "s3://bucket");
     let named = ("AWS_SECRET_ACCESS_KEY_FILE", file.path().to_str().unwrap());
-    // Which is one of the cloud's own, and stays.
+    // This `_FILE` variable belongs to the cloud and is passed on.
     let token = ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token");
     let Some(Place::Bucket(_, CloudOptions(mut options))) = load(&[bucket, named, token]).storage.place
     else {
@@ -255,7 +255,7 @@ fn a_bucket_s_secret_can_be_in_a_file() {
     let lines = wrong(&[bucket, named, ("AWS_SECRET_ACCESS_KEY", "other")]);
     assert_eq!(
         lines,
-        ["AWS_SECRET_ACCESS_KEY and AWS_SECRET_ACCESS_KEY_FILE are both set; one of them must go"]
+        ["AWS_SECRET_ACCESS_KEY and AWS_SECRET_ACCESS_KEY_FILE are both set; unset one of them"]
     );
 }
 
@@ -278,17 +278,17 @@ fn a_redis_is_named_once() {
     let url = ("REDIS_URL", "rediss://ada@cache/2");
     assert_eq!(secret(redis(&[url, password])), is("rediss://ada@cache/2", Some("p@ss/w:rd")));
 
-    assert_eq!(wrong(&[url, host]), ["REDIS_URL and REDIS_HOST are both set; one of them must go"]);
+    assert_eq!(wrong(&[url, host]), ["REDIS_URL and REDIS_HOST are both set; unset one of them"]);
     let port = ("REDIS_PORT", "7000");
-    assert_eq!(wrong(&[url, port]), ["REDIS_URL and REDIS_PORT are both set; one of them must go"]);
+    assert_eq!(wrong(&[url, port]), ["REDIS_URL and REDIS_PORT are both set; unset one of them"]);
     let alone = ["REDIS_PORT", "REDIS_PASSWORD"]
-        .map(|name| format!("{name} is set, and neither REDIS_HOST nor REDIS_URL is"));
+        .map(|name| format!("{name} is set, but neither REDIS_HOST nor REDIS_URL is"));
     assert_eq!(wrong(&[port, password]), alone);
-    // Of the one that is wrong, not of those that go with it.
+    // Only the wrong value is a mistake, not the settings that depend on it.
     assert_eq!(wrong(&[("REDIS_HOST", "cache:1"), port, password]).len(), 1);
     assert_eq!(redis(&[("REDIS_PORT", "tcp://10.0.0.1:6379")]), None);
     let lines = wrong(&[("REDIS_URL", "redis://:s3cret@cache"), password]);
-    assert_eq!(lines, ["REDIS_URL has a password and REDIS_PASSWORD is set; one of them must go"]);
+    assert_eq!(lines, ["REDIS_URL has a password and REDIS_PASSWORD is set; use only one"]);
     let lines = wrong(&[("REDIS_URL", "rediss://:s3cret@cache#insecure")]);
     assert!(lines[0].contains("SSL_CERT_FILE") && !lines[0].contains("s3cret"), "{lines:?}");
 }
@@ -333,7 +333,7 @@ fn a_switch_of_a_file_is_true_or_false_too() {
     assert!(config.cache.is_some() && !config.storage.presign);
     assert!(load(&[("CACHE", "false")]).cache.is_none());
     let told = |text: &str| with_file(&[], text).unwrap_err().0;
-    // Not a file of that name.
+    // `false` is not taken for the name of a file.
     let lines = told("log_file = false");
     assert_eq!(lines, ["log_file in meshgate.toml takes the name of a file, not false"]);
     let lines = told("api_keys_file = true");
@@ -345,7 +345,7 @@ fn a_switch_of_a_file_is_true_or_false_too() {
     assert!(line.starts_with("api_keys in meshgate.toml takes NAME:KEY or "), "{line}");
     assert!(!line.contains(KEY), "{line}");
     let lines = told("api_key_file = '/keys'");
-    assert_eq!(lines, ["api_key_file in meshgate.toml is no setting; api_keys_file is"]);
+    assert_eq!(lines, ["api_key_file in meshgate.toml is not a setting; did you mean api_keys_file?"]);
 }
 
 #[test]
@@ -353,12 +353,12 @@ fn mistakes_of_a_file_are_told_with_the_others() {
     let text = "worker = 1\nWORKERS = 1\ncolour = 1\nsandbox = true\nlog_files = 0\n[server]\nworkers = 1\n";
     let Mistakes(lines) = with_file(&[("SHUTDOWN_DELAY", "long")], text).unwrap_err();
     let expected = [
-        "WORKERS in meshgate.toml is no setting; workers is",
-        "colour in meshgate.toml is no setting",
+        "WORKERS in meshgate.toml is not a setting; did you mean workers?",
+        "colour in meshgate.toml is not a setting",
         "log_files in meshgate.toml takes a number from 1 to 1000, not \"0\"",
         "sandbox in meshgate.toml takes auto, require or off, not true",
-        "server in meshgate.toml is no setting",
-        "worker in meshgate.toml is no setting; workers is",
+        "server in meshgate.toml is not a setting",
+        "worker in meshgate.toml is not a setting; did you mean workers?",
     ];
     let mut of_file: Vec<_> = lines.iter().filter(|line| line.contains("meshgate.toml")).collect();
     of_file.sort();
@@ -367,7 +367,7 @@ fn mistakes_of_a_file_are_told_with_the_others() {
 
     let Mistakes(lines) =
         with_file(&[("WORKERS", "x")], &format!("workers = 1\napi_keys = \"ci:{KEY}\n")).unwrap_err();
-    assert_eq!(lines[0], "meshgate.toml is no TOML in line 2");
+    assert_eq!(lines[0], "meshgate.toml is not valid TOML: line 2");
     assert_eq!(lines.len(), 2);
 
     let mut sources = sources(&[]);
@@ -391,12 +391,12 @@ fn a_secret_can_be_in_a_file() {
     }
     assert_eq!(with_file(&[], &format!("api_keys_file = {name:?}")).unwrap().access.api_keys.len(), 1);
     let other = [("API_KEYS", "web:another-key-of-mine")];
-    // Two places are a precedence, not a contradiction.
+    // The environment overrides the file; that is no contradiction.
     let keys = with_file(&other, &format!("api_keys_file = {name:?}")).unwrap().access.api_keys;
     assert_eq!(keys[0].name, "web");
 
     let lines = wrong(&[other[0], ("API_KEYS_FILE", name)]);
-    assert_eq!(lines, ["API_KEYS and API_KEYS_FILE are both set; one of them must go"]);
+    assert_eq!(lines, ["API_KEYS and API_KEYS_FILE are both set; unset one of them"]);
     fs::write(&path, "\n").unwrap();
     assert!(wrong(&[("API_KEYS_FILE", name)])[0].ends_with("keys is empty"));
     let lines = wrong(&[("API_KEYS_FILE", "/nowhere/keys")]);
@@ -427,7 +427,7 @@ fn a_secret_of_another_program_does_no_harm() {
         }
     }
     let lines = wrong(&[("MESHGATE_API_KEYS", &key), ("MESHGATE_API_KEYS_FILE", &ours)]);
-    let both = "MESHGATE_API_KEYS and MESHGATE_API_KEYS_FILE are both set; one of them must go";
+    let both = "MESHGATE_API_KEYS and MESHGATE_API_KEYS_FILE are both set; unset one of them";
     assert_eq!(lines, [both]);
 }
 
@@ -437,7 +437,7 @@ fn unfinished_uploads_have_room_for_two_bodies_at_least() {
     let two = [("MAX_FILE_SIZE", "1G"), ("MAX_UPLOADS_SIZE", "2G")];
     assert_eq!(load(&two).server.max_uploads_size, 2 << 30);
     let lines = wrong(&[("MAX_FILE_SIZE", "1G"), ("MAX_UPLOADS_SIZE", "2047M")]);
-    assert_eq!(lines, ["MAX_UPLOADS_SIZE takes 2 × MAX_FILE_SIZE at least"]);
+    assert_eq!(lines, ["MAX_UPLOADS_SIZE must be at least 2 × MAX_FILE_SIZE"]);
 }
 
 #[test]
@@ -480,7 +480,10 @@ fn misspelled_variables_are_warned_about() {
         ("LOG_LEVLE", ""),
         ("HOME", "/root"),
     ]);
-    assert_eq!(sources.warnings(), ["MESHGATE_COLOUR is no setting", "WORKER is no setting; WORKERS is"]);
+    assert_eq!(
+        sources.warnings(),
+        ["MESHGATE_COLOUR is not a setting", "WORKER is not a setting; did you mean WORKERS?"]
+    );
     assert_eq!(Config::load(&sources).unwrap(), load(&[]));
 }
 

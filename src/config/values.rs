@@ -1,4 +1,4 @@
-//! From the text of a setting to its value.
+//! Parses the texts of settings.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -26,26 +26,26 @@ pub const REDIS_URL: &str =
 pub const REDIS_HOST: &str = "a host's name or address, without a port";
 pub const SECONDS_OR_NONE: &str = "a number of seconds from 0 to 1000000";
 
-/// The longest time that can be asked for: far beyond use, and far below what clocks can add.
+/// Longest time limit, in seconds: beyond any use, and far from overflow.
 const LONGEST: f64 = 1e6;
-/// The same of what is kept: three years.
+/// Longest lifetime of stored data, in seconds: three years.
 const LONGEST_KEPT: f64 = 1e8;
 
-/// More could not be kept apart without much memory: each is remembered for the length of the window.
+/// Most requests per window; each is held in memory for a window.
 const MOST_REQUESTS: u32 = 100_000;
 
-/// Shorter keys could be guessed.
+/// Least length of a key; shorter ones could be guessed.
 const KEY_LEAST: usize = 16;
 const KEY_NAME_MOST: usize = 64;
 
-/// What is wrong with a value.
+/// The part of a value that is wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// All of it.
+    /// The whole value.
     Value,
     /// This part.
     Part(String),
-    /// In words, for what must not be shown.
+    /// A reason in words, for a value that must not be shown.
     Because(String),
 }
 
@@ -59,7 +59,7 @@ pub fn path(value: &OsStr) -> Result<PathBuf, Wrong> {
     Ok(PathBuf::from(value))
 }
 
-/// A path with a name at its end that is a text.
+/// A path that ends in a file name in UTF-8.
 pub fn file_name(value: &OsStr) -> Result<PathBuf, Wrong> {
     let path = Path::new(value);
     let names_folder = value.as_encoded_bytes().ends_with(b"/");
@@ -72,7 +72,7 @@ pub fn choice<T: Copy>(value: &OsStr, choices: &[(&str, T)]) -> Result<T, Wrong>
     choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or(Wrong::Value)
 }
 
-/// `true` and `false` are what TOML and many programs call it.
+/// A switch. `true` and `false` are accepted because TOML and many programs use them.
 pub fn switch(value: &OsStr) -> Result<bool, Wrong> {
     choice(value, &[("on", true), ("off", false), ("true", true), ("false", false)])
 }
@@ -81,12 +81,12 @@ pub fn number<T: FromStr + PartialOrd>(value: &OsStr, range: RangeInclusive<T>) 
     digits(text(value)?).filter(|number| range.contains(number)).ok_or(Wrong::Value)
 }
 
-/// Digits only: no sign.
+/// Parses digits only, without a sign.
 fn digits<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// `1073741824`, `1024M`, `1G`, `1GB` and `1GiB` are the same, as for containers.
+/// A size: `1073741824`, `1024M`, `1G`, `1GB` and `1GiB` are equal, as for containers.
 pub fn size(value: &OsStr, least: u64) -> Result<u64, Wrong> {
     bytes(text(value)?).filter(|bytes| *bytes >= least).ok_or(Wrong::Value)
 }
@@ -127,7 +127,7 @@ fn seconds_up_to(value: &OsStr, longest: f64) -> Result<Duration, Wrong> {
         .ok_or(Wrong::Value)
 }
 
-/// How many requests a client may send.
+/// A number of requests in a window.
 pub fn requests(value: &OsStr) -> Result<u32, Wrong> {
     number(value, 0..=MOST_REQUESTS)
 }
@@ -136,7 +136,7 @@ pub fn address(value: &OsStr) -> Result<SocketAddr, Wrong> {
     text(value)?.parse().map_err(|_| Wrong::Value)
 }
 
-/// The parts of a list; one that is empty is none, so that a comma at the end does no harm.
+/// The parts of a list, without empty ones, so that a trailing comma is harmless.
 fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
@@ -148,7 +148,7 @@ pub fn networks(value: &OsStr) -> Result<Vec<IpNet>, Wrong> {
         .collect()
 }
 
-/// As the addresses that it is compared with: IPv4 is not written as IPv6.
+/// The network with IPv4-mapped IPv6 as IPv4, like the addresses that it is compared with.
 fn canonical(network: IpNet) -> IpNet {
     const MAPPED: u8 = 96;
     let network = network.trunc();
@@ -158,7 +158,7 @@ fn canonical(network: IpNet) -> IpNet {
     four.map_or(network, IpNet::V4)
 }
 
-/// Origins as browsers send them: scheme, host, port, no path.
+/// A list of origins as browsers send them: scheme, host, port, no path.
 pub fn origins(value: &OsStr) -> Result<Vec<String>, Wrong> {
     let origins: Vec<String> = parts(text(value)?).map(str::to_owned).collect();
     if origins == ["*"] {
@@ -166,7 +166,7 @@ pub fn origins(value: &OsStr) -> Result<Vec<String>, Wrong> {
     }
     for origin in &origins {
         let host = without_scheme(origin).unwrap_or_default();
-        // A browser sends lower case; what it never sends would never match.
+        // Browsers send lower case, so upper case would never match.
         if !is_host(host) || host.chars().any(|letter| letter.is_ascii_uppercase()) {
             return Err(Wrong::Part(origin.clone()));
         }
@@ -174,16 +174,16 @@ pub fn origins(value: &OsStr) -> Result<Vec<String>, Wrong> {
     Ok(origins)
 }
 
-/// Whether a value may be the address of something with a password in it, whatever setting it was given for.
+/// Whether the value of any setting may be a URL or connection string with a password.
 pub fn may_hold_secret(text: &str) -> bool {
     text.contains(['@', '?']) || text.contains('=') && text.contains(['/', ';', '#'])
 }
 
-/// The URL of a receiver of traces.
+/// The URL of a trace receiver.
 pub fn receiver(value: &OsStr) -> Result<String, Wrong> {
     let text = text(value)?;
     if text.contains(['@', '?', '#']) {
-        let why = "it has a user, a password, a ? or # in it; OTEL_EXPORTER_OTLP_HEADERS takes credentials";
+        let why = "it contains a user, password, ? or #; put credentials in OTEL_EXPORTER_OTLP_HEADERS";
         return Err(Wrong::Because(why.to_owned()));
     }
     let host = without_scheme(text).unwrap_or_default().split('/').next().unwrap_or_default();
@@ -197,10 +197,10 @@ pub fn store(value: &OsStr) -> Result<Url, Wrong> {
     let because = |why: &str| Wrong::Because(why.to_owned());
     let url: Url = text.parse().map_err(|_| Wrong::Value)?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(because("it has a user or a password in it; credentials have variables of their own"));
+        return Err(because("it contains a user or password; credentials have their own variables"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(because("it has a ? or # in it; credentials have variables of their own"));
+        return Err(because("it contains ? or #; credentials have their own variables"));
     }
     let is_sound = match url.scheme() {
         "file" => url.to_file_path().is_ok_and(|path| path.is_absolute()),
@@ -214,23 +214,23 @@ fn without_scheme(text: &str) -> Option<&str> {
     text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))
 }
 
-/// A host's name or address, and perhaps a port.
+/// Whether the text is a host name or address with an optional port.
 fn is_host(text: &str) -> bool {
     let after_bracket = text.rfind(']').unwrap_or_default();
     let (host, port) = match text.rsplit_once(':').filter(|(host, _)| host.len() > after_bracket) {
         Some((host, port)) => (host, port),
         None => (text, "1"),
     };
-    let known = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
     let host_is_sound = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.chars().all(known),
+        None => !host.is_empty() && host.chars().all(allowed),
     };
     host_is_sound && digits::<u16>(port).is_some_and(|port| port > 0)
 }
 
-/// A word that is no level is a filter of that name to tracing, and then nearly nothing is logged: refused, since it
-/// is a typing mistake nearly always.
+/// A filter of `tracing`. Refuses a word that is not a level, which is nearly always a typing mistake: `tracing` would
+/// take it for a target and log almost nothing.
 pub fn filter(value: &OsStr) -> Result<String, Wrong> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let text = text(value)?;
@@ -243,10 +243,10 @@ pub fn filter(value: &OsStr) -> Result<String, Wrong> {
     EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| Wrong::Value)
 }
 
-/// What is wrong is told by the pair's number: where name and key were swapped, the name is the secret.
+/// The list of API keys. Errors name a pair by its number: if name and key are swapped, the name is the secret.
 pub fn api_keys(value: &OsStr) -> Result<Vec<ApiKey>, Wrong> {
     let because = |why: fmt::Arguments| Wrong::Because(why.to_string());
-    let text = value.to_str().ok_or_else(|| because(format_args!("it is no text")))?;
+    let text = value.to_str().ok_or_else(|| because(format_args!("it is not valid UTF-8")))?;
     let mut keys: Vec<ApiKey> = Vec::new();
     let pairs = text.split([',', '\n']).map(str::trim).filter(|pair| !pair.is_empty());
     for (index, pair) in pairs.enumerate() {
@@ -263,8 +263,8 @@ pub fn api_keys(value: &OsStr) -> Result<Vec<ApiKey>, Wrong> {
                 }
             },
         };
-        let known = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
-        if name.is_empty() || name.len() > KEY_NAME_MOST || !name.chars().all(known) {
+        let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+        if name.is_empty() || name.len() > KEY_NAME_MOST || !name.chars().all(allowed) {
             return Err(because(format_args!(
                 "the name of pair {number} is not 1 to {KEY_NAME_MOST} letters, digits, dots, dashes or underscores"
             )));
@@ -276,7 +276,7 @@ pub fn api_keys(value: &OsStr) -> Result<Vec<ApiKey>, Wrong> {
         }
         if !key.chars().all(|letter| letter.is_ascii_graphic()) {
             return Err(because(format_args!(
-                "the key of pair {number} has characters that no header can hold"
+                "the key of pair {number} has characters that a header cannot hold"
             )));
         }
         let digest = *blake3::hash(key.as_bytes()).as_bytes();
@@ -288,10 +288,10 @@ pub fn api_keys(value: &OsStr) -> Result<Vec<ApiKey>, Wrong> {
         }
         keys.push(ApiKey { name: name.to_owned(), digest, requests });
     }
-    if keys.is_empty() { Err(because(format_args!("it has no pair"))) } else { Ok(keys) }
+    if keys.is_empty() { Err(because(format_args!("it is empty"))) } else { Ok(keys) }
 }
 
-/// What no log may show.
+/// A text that no log may show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -311,7 +311,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What is wrong is told without the URL, which may hold a password.
+/// The URL of a Redis. Errors do not quote it, since it may hold a password.
 pub fn redis_url(value: &OsStr) -> Result<Secret, Wrong> {
     let text = value.to_str().map(str::trim).ok_or(Wrong::Value)?;
     let info: ConnectionInfo = text.parse().map_err(|_| Wrong::Value)?;
@@ -319,26 +319,26 @@ pub fn redis_url(value: &OsStr) -> Result<Secret, Wrong> {
         return Err(Wrong::Value);
     }
     if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
-        let why = "#insecure is not taken; SSL_CERT_FILE names the certificates to trust";
+        let why = "#insecure is not allowed; SSL_CERT_FILE names the certificates to trust";
         return Err(Wrong::Because(why.to_owned()));
     }
     Ok(Secret(text.to_owned()))
 }
 
 pub fn secret(value: &OsStr) -> Result<Secret, Wrong> {
-    let text = value.to_str().ok_or_else(|| Wrong::Because("it is no text".to_owned()))?;
+    let text = value.to_str().ok_or_else(|| Wrong::Because("it is not valid UTF-8".to_owned()))?;
     Ok(Secret(text.to_owned()))
 }
 
-/// As a URL has it: an IPv6 address in brackets.
+/// The host in the form of a URL: an IPv6 address gets brackets.
 pub fn redis_host(value: &OsStr) -> Result<String, Wrong> {
     let text = value.to_str().map(str::trim).ok_or(Wrong::Value)?;
     if text.parse::<Ipv6Addr>().is_ok() {
         return Ok(format!("[{text}]"));
     }
-    let known = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
-    let sound = !text.is_empty() && text.chars().all(known);
-    // Such as 0.0.0.0, where one can listen but not call.
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+    let sound = !text.is_empty() && text.chars().all(allowed);
+    // 0.0.0.0, for one, can be bound but not connected to.
     let callable = format!("redis://{text}").parse::<ConnectionInfo>().is_ok();
     if sound && callable { Ok(text.to_owned()) } else { Err(Wrong::Value) }
 }

@@ -1,8 +1,8 @@
-//! Who may wait for the engine: so many at work, so many waiting, and nobody else.
+//! Limits the conversions that run or wait for the engine.
 //!
-//! Clients share the places: where all are taken, a client takes over the place of another one that has at least two
-//! more than it, and that has one waiting. So no client keeps others out of the queue, and one that is alone may fill
-//! it. The engine's slots decide who works next.
+//! Clients share the places. If all are taken, a client takes over a waiting place of another client that has at least
+//! two places more. So no client keeps others out of the queue, and a client that is alone may fill it. The engine's
+//! slots decide which conversion runs next.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Client, ConversionError, ErrorCode};
 
-/// How much the latest conversion counts for the expected duration of the next.
+/// Weight of the latest conversion in the average duration.
 const WEIGHT: f64 = 0.2;
 
-/// Bounds the conversions that work or wait.
+/// Limits the conversions that run or wait.
 #[derive(Debug)]
 pub struct Admission {
     workers: usize,
@@ -30,11 +30,11 @@ struct State {
     inside: usize,
     /// The places of clients that have any, the oldest first.
     clients: HashMap<Client, BTreeMap<u64, Taken>>,
-    /// What a conversion takes lately, waiting excluded.
-    usual: Option<Duration>,
+    /// Average duration of the latest conversions, waiting excluded.
+    average: Option<Duration>,
 }
 
-/// A place that somebody has.
+/// A place that is taken.
 #[derive(Debug)]
 struct Taken {
     works: bool,
@@ -52,25 +52,25 @@ pub struct Place {
 }
 
 impl Admission {
-    /// `workers` at work, and at most `waiting` behind them.
+    /// `workers` may run, and at most `waiting` may wait.
     pub fn new(workers: usize, waiting: usize) -> Self {
         let workers = workers.max(1);
         Self { workers, capacity: workers.saturating_add(waiting), state: Arc::default() }
     }
 
-    /// For a caller that bounds itself.
+    /// Admits everything, for a caller that sets its own limit.
     pub fn unbounded(workers: usize) -> Self {
         Self::new(workers, usize::MAX)
     }
 
-    /// Takes a place for this client, if need be from another one.
+    /// Takes a place for this client, if necessary from another client.
     ///
     /// # Errors
     /// `queue_full`.
     pub fn enter(&self, client: &Client) -> Result<Place, ConversionError> {
         let mut state = lock(&self.state);
         if state.inside == self.capacity {
-            let (other, number) = state.newest_of_most(client).ok_or_else(|| self.refusal())?;
+            let (other, number) = state.place_to_take_over(client).ok_or_else(|| self.refusal())?;
             if let Some(taken) = state.free(&other, number) {
                 taken.taken_over.cancel();
             }
@@ -93,39 +93,39 @@ impl Admission {
     /// Whether this client would get a place at this moment.
     pub fn has_room_for(&self, client: &Client) -> bool {
         let state = lock(&self.state);
-        state.inside < self.capacity || state.newest_of_most(client).is_some()
+        state.inside < self.capacity || state.place_to_take_over(client).is_some()
     }
 
-    /// How many work or wait at this moment.
+    /// How many run or wait at this moment.
     pub fn inside(&self) -> usize {
         lock(&self.state).inside
     }
 
-    /// How many may work at a time.
+    /// How many may run at a time.
     pub fn workers(&self) -> usize {
         self.workers
     }
 
     pub fn refusal(&self) -> ConversionError {
         let waiting = self.capacity.saturating_sub(self.workers);
-        let detail = format!("all {} workers are busy and {waiting} conversions wait already", self.workers);
+        let detail = format!("queue full: {} running, {waiting} waiting", self.workers);
         ConversionError::new(ErrorCode::QueueFull, detail)
     }
 
-    /// When those who are here now will be done, at the recent rate; a second at least.
+    /// Returns the expected time until all conversions inside have ended, between a second and an hour.
     pub fn retry_after(&self) -> Duration {
-        let (usual, inside) = {
+        let (average, inside) = {
             let state = lock(&self.state);
-            (state.usual.unwrap_or_default(), state.inside)
+            (state.average.unwrap_or_default(), state.inside)
         };
-        let seconds = usual.as_secs_f64() * inside as f64 / self.workers as f64;
+        let seconds = average.as_secs_f64() * inside as f64 / self.workers as f64;
         Duration::from_secs_f64(seconds.clamp(1.0, 3600.0))
     }
 }
 
 impl State {
-    /// The newest waiting place of the client that has most places, if these are two more than `client` has.
-    fn newest_of_most(&self, client: &Client) -> Option<(Client, u64)> {
+    /// The newest waiting place of the client that has most places, if these are at least two more than `client` has.
+    fn place_to_take_over(&self, client: &Client) -> Option<(Client, u64)> {
         let own = self.clients.get(client).map_or(0, BTreeMap::len);
         let waiting = self.clients.iter().filter_map(|(other, places)| {
             let newest = places.iter().rfind(|(_, taken)| !taken.works)?.0;
@@ -135,7 +135,7 @@ impl State {
         (places >= own + 2).then(|| (other.clone(), number))
     }
 
-    /// Frees a place, unless that was done before.
+    /// Frees a place, unless it is free already.
     fn free(&mut self, client: &Client, number: u64) -> Option<Taken> {
         let places = self.clients.get_mut(client)?;
         let taken = places.remove(&number)?;
@@ -146,14 +146,14 @@ impl State {
         Some(taken)
     }
 
-    fn took(&mut self, took: Duration) {
-        self.usual =
-            Some(self.usual.map_or(took, |usual| usual.mul_f64(1.0 - WEIGHT) + took.mul_f64(WEIGHT)));
+    fn record_duration(&mut self, took: Duration) {
+        self.average =
+            Some(self.average.map_or(took, |average| average.mul_f64(1.0 - WEIGHT) + took.mul_f64(WEIGHT)));
     }
 }
 
 impl Place {
-    /// The work begins, if it has not begun before: from now on the place stays its own.
+    /// Marks the work as begun; from now on no other client takes the place over.
     pub fn work(&self) {
         self.began.get_or_init(|| {
             let mut state = lock(&self.state);
@@ -165,7 +165,7 @@ impl Place {
         });
     }
 
-    /// Waits until another client takes the place over, and says so.
+    /// Waits until another client takes the place over, and returns the error.
     pub async fn taken_over(&self) -> ConversionError {
         self.taken_over.cancelled().await;
         let detail = "the queue is full, and another client took over a place from this client, which had more of them; \
@@ -173,10 +173,10 @@ impl Place {
         ConversionError::new(ErrorCode::QueueFull, detail)
     }
 
-    /// The work is done, if it ever began: the rate follows.
+    /// Ends the work; if it had begun, its duration counts for the average.
     pub fn leave(self) {
         if let Some(took) = self.began.get().map(Instant::elapsed) {
-            lock(&self.state).took(took);
+            lock(&self.state).record_duration(took);
         }
     }
 }
@@ -233,7 +233,7 @@ mod tests {
         let a: Vec<Place> = (0..4).map(|_| enter(&admission, "a").unwrap()).collect();
         a[0].work();
         let b = enter(&admission, "b").unwrap();
-        // Its newest one gave way, and then it has no more than one above b's.
+        // The newest place of `a` was taken over; now `a` has one more than `b`.
         assert_eq!(a.iter().map(is_taken_over).collect::<Vec<_>>(), [false, false, false, true]);
         let more = enter(&admission, "b").unwrap();
         assert!(is_taken_over(&a[2]) && !is_taken_over(&a[1]));
@@ -262,7 +262,7 @@ mod tests {
     fn the_wait_follows_what_conversions_take() {
         let admission = Admission::new(2, 4);
         assert_eq!(admission.retry_after(), Duration::from_secs(1));
-        lock(&admission.state).took(Duration::from_secs(10));
+        lock(&admission.state).record_duration(Duration::from_secs(10));
         let _inside: Vec<Place> = (0..6).map(|_| enter(&admission, "a").unwrap()).collect();
         assert_eq!(admission.retry_after(), Duration::from_secs(30));
     }
@@ -271,9 +271,9 @@ mod tests {
     fn the_latest_conversions_say_how_long_the_next_takes() {
         let mut state = State::default();
         for took in [10, 20] {
-            state.took(Duration::from_secs(took));
+            state.record_duration(Duration::from_secs(took));
         }
-        assert_eq!(state.usual, Some(Duration::from_secs(12)));
+        assert_eq!(state.average, Some(Duration::from_secs(12)));
     }
 
     #[test]
@@ -281,17 +281,17 @@ mod tests {
         let admission = Admission::unbounded(1);
         drop(enter(&admission, "a").unwrap());
         enter(&admission, "a").unwrap().leave();
-        assert_eq!(lock(&admission.state).usual, None);
+        assert_eq!(lock(&admission.state).average, None);
         let place = enter(&admission, "a").unwrap();
         place.work();
         place.leave();
-        assert!(lock(&admission.state).usual.is_some());
+        assert!(lock(&admission.state).average.is_some());
         assert!(!admission.is_full());
     }
 
     proptest! {
-        /// Whatever comes, works and goes: never more inside than may be, and nobody is refused while another client that
-        /// has two places more waits with one of them.
+        /// In any sequence of steps, the limit holds, and no client is refused while another client that has two places
+        /// more has a waiting one.
         #[test]
         fn places_are_shared_fairly(
             workers in 1..3_usize,

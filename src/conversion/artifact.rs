@@ -1,4 +1,4 @@
-//! A result as the one file that it is handed over and kept as.
+//! A result as the one file that is delivered and stored.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,13 +16,13 @@ use crate::domain::{Cancel, ConversionError};
 use crate::fs::zip::zip_below;
 use crate::storage::{self, Fetched, Hash, SMALL};
 
-/// Large results that this process packs at a time: the engine's slots are free again by then.
+/// Large results packed at a time; the engine's slots are free again by then.
 static PLACES: Semaphore = Semaphore::const_new(4);
 
-/// Results of so many bytes are packed in a second or less, and wait for no place.
+/// Results of up to this many bytes are packed in a second or less, and wait for no place.
 const QUICK: u64 = 16 << 20;
 
-/// Waits for a place to pack a result of `bytes`; it is to be held until the work has ended.
+/// Waits for a place to pack a result of `bytes`. The caller holds it until the work has ended.
 pub(super) async fn place(bytes: u64) -> Option<SemaphorePermit<'static>> {
     if bytes <= QUICK {
         return None;
@@ -31,12 +31,12 @@ pub(super) async fn place(bytes: u64) -> Option<SemaphorePermit<'static>> {
     PLACES.acquire().await.ok()
 }
 
-/// A finished conversion with its one file, shared by all who asked for it.
+/// A finished conversion with its one file, shared by all requests for it.
 #[derive(Debug)]
 pub struct Artifact {
     /// The conversion's own files.
     pub outcome: Outcome,
-    /// What is to be known of it.
+    /// The description that the cache keeps.
     pub about: cache::Result,
     /// The API key that it belongs to.
     pub owner: Option<Arc<str>>,
@@ -46,7 +46,7 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Packs several files into one, and hashes it. Dropping the future ends the work.
+    /// Packs several files into one, and hashes it. Dropping the future cancels the work.
     ///
     /// # Errors
     /// `io`, `disk_full`, `cancelled`.
@@ -75,7 +75,7 @@ impl Artifact {
         .await
     }
 
-    /// As if it were in the store already.
+    /// Opens the file like a stored result.
     ///
     /// # Errors
     /// `io`
@@ -91,7 +91,7 @@ impl Artifact {
         .await
     }
 
-    /// For the store.
+    /// Returns the file for the store.
     pub fn source(&self) -> storage::Source {
         match &self.small {
             Some(small) => storage::Source::Bytes(small.clone()),
@@ -100,7 +100,7 @@ impl Artifact {
     }
 }
 
-/// The only file, or a zip of several, whose main file is named then; and whether it is a zip.
+/// Returns the only file or a zip of several, whether it is a zip, and the main file's name if several were zipped.
 fn one_file(
     outcome: &Outcome,
     cancel: &Cancel,
@@ -118,7 +118,7 @@ fn one_file(
     Ok((path, true, main.map(|main| main.to_string_lossy().into())))
 }
 
-/// Bytes that are hashed between two looks at whether anybody waits for it still.
+/// Bytes hashed between two checks for cancellation.
 const CHUNK: u64 = 64 << 20;
 
 fn read(path: &Path, whole: bool, cancel: &Cancel) -> Result<(u64, Hash, Option<Bytes>), ConversionError> {

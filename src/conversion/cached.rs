@@ -1,14 +1,14 @@
-//! Conversions that are answered with what was made before, or with what is being made, or else carried out.
+//! Answers a conversion from the store, joins an equal one that is running, or runs it.
 //!
 //! ```text
 //!  identity? ─▶ index ─▶ in the store: hit
 //!                 │
 //!                 └─▶ in flight here: wait with the others ──────────────┐
-//!                       │ not                                             ├─▶ coalesced
-//!                       └─▶ lease, or wait for who has it ─▶ index again ─┘
+//!                       │ no                                              ├─▶ coalesced
+//!                       └─▶ lease, or wait for its holder ─▶ index again ─┘
 //!                                   │ nothing
-//!                                carry out ─▶ answer: miss
-//!                                   └─▶ behind it: report, result and entry are stored; then the lease goes
+//!                                 convert ─▶ answer: miss
+//!                                   └─▶ afterwards: report, result and entry are stored; the lease is released
 //! ```
 
 use std::path::PathBuf;
@@ -31,36 +31,36 @@ use crate::cache::{self, Entry, Flights, Index, Lease};
 use crate::domain::{ConversionError, ErrorCode, Report};
 use crate::storage::{Document, Fetched, Hash, Storage, Url};
 
-/// Results that are on their way to the store at a time: each keeps its conversion's folder. Further ones are not stored.
-const STORING: usize = 32;
+/// Results stored at a time; each keeps its conversion's folder until then. Further results are not stored.
+const MAX_STORING: usize = 32;
 
-/// How often it is looked whether another process has done what it holds the lease of: at first, and at most.
-const SHORTEST_LOOK: Duration = Duration::from_millis(10);
-const LONGEST_LOOK: Duration = Duration::from_millis(150);
+/// First and longest pause between two attempts to get the lease that another process holds.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(150);
 
-/// How long others wait at least for a result that is being stored; and no longer than it took to make it, since by then
-/// they could have it by themselves.
-const WORTH_WAITING: Duration = Duration::from_secs(1);
+/// Shortest time that the lease is held while a result is being stored. It is held longer if the conversion took
+/// longer: after that, another process could have converted by itself.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 
-/// How long an address in the bucket is good for: a client follows it at once.
-const ADDRESS_LIFE: Duration = Duration::from_mins(15);
+/// Lifetime of a presigned URL; a client follows it at once.
+const URL_LIFETIME: Duration = Duration::from_mins(15);
 
-/// How long what is still being stored may take when the service stops.
-const LAST_STORED: Duration = Duration::from_secs(3);
+/// How long the service waits at its end for results that are being stored.
+const FINISH_WITHIN: Duration = Duration::from_secs(3);
 
-/// Finds results that were stored, joins conversions that are under way, and stores what is converted. Clones share all of it.
+/// Finds stored results, joins running conversions, and stores new results. Clones share everything.
 #[derive(Clone)]
 pub struct ResultCache(Arc<Inner>);
 
 struct Inner {
-    /// None: the cache is off.
+    /// `None`: the cache is off.
     index: Option<Arc<dyn Index>>,
     storage: Storage,
     reports: Reports,
-    flights: Flights<Landed>,
+    flights: Flights<FlightOutcome>,
     storing: TaskTracker,
-    room: Arc<Semaphore>,
-    /// Where large results from a bucket are fetched to.
+    permits: Arc<Semaphore>,
+    /// Folder for large results that are fetched from a bucket.
     spool: PathBuf,
 }
 
@@ -70,39 +70,39 @@ pub(super) type Work = BoxFuture<'static, Result<Outcome, ConversionError>>;
 /// A result to look for.
 #[derive(Debug, Clone)]
 pub(super) struct Lookup {
-    /// `None` where it cannot be told: then the conversion runs.
+    /// `None` if it is unknown: then the conversion runs.
     pub identity: Option<Hash>,
     /// The API key that the report belongs to. The identity depends on it, too.
     pub owner: Option<Arc<str>>,
-    /// The conversion runs, whatever is stored or under way.
+    /// Converts, whatever is stored or running.
     pub fresh: bool,
-    /// What is stored cannot be read; an equal conversion that is under way is joined.
+    /// The stored result cannot be read: it is ignored, and a running equal conversion is joined.
     pub lost: bool,
-    /// For all of it, waiting included.
+    /// For the whole conversion, waiting included.
     pub timeout: Duration,
 }
 
-/// Where a result comes from.
+/// The source of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheStatus {
     Hit,
     Miss,
-    /// Another request had it converted.
+    /// Another request ran the conversion.
     Coalesced,
-    /// Nobody looked for it.
+    /// The cache was not used.
     Bypass,
 }
 
 impl Lookup {
-    /// Prepares another look, where what was stored could not be read: it joins equal conversions at first, and runs by
-    /// itself the next time.
+    /// Prepares another lookup after a stored result could not be read. The second lookup joins a running equal
+    /// conversion; the third converts by itself.
     pub fn again(&mut self) {
         self.fresh = self.lost;
         self.lost = true;
     }
 }
 
-/// A result that was found or made.
+/// A result that was converted or found.
 #[derive(Debug, Clone)]
 pub(super) enum Found {
     Made(Arc<Artifact>),
@@ -110,23 +110,23 @@ pub(super) enum Found {
     Stored(cache::Result),
 }
 
-/// How a conversion ended for all who wait for it.
+/// The outcome of a conversion, for all requests that wait for it.
 #[derive(Debug, Clone)]
-enum Landed {
+enum FlightOutcome {
     Made(Arc<Artifact>),
-    /// Another process was faster.
-    Known(Entry),
+    /// Another process has stored it.
+    Cached(Entry),
     Failed(ConversionError),
 }
 
-/// A report as the store has it.
+/// A stored report.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Record {
     report: Report,
-    /// The API key that it belongs to. Without one it belongs to those who share what is cached.
+    /// The API key that it belongs to; `None` if keys share the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<Arc<str>>,
-    /// What it takes to send the result again.
+    /// The description of the result, to send it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     result: Option<cache::Result>,
 }
@@ -144,7 +144,7 @@ impl CacheStatus {
 }
 
 impl ResultCache {
-    /// `index`: `None` where the cache is off. `spool`: a folder on this machine for large results from a bucket.
+    /// `index`: `None` if the cache is off. `spool`: a folder on this machine for large results from a bucket.
     pub fn new(index: Option<Arc<dyn Index>>, storage: Storage, spool: PathBuf) -> Self {
         Self(Arc::new(Inner {
             index,
@@ -152,7 +152,7 @@ impl ResultCache {
             reports: Reports::default(),
             flights: Flights::default(),
             storing: TaskTracker::new(),
-            room: Arc::new(Semaphore::new(STORING)),
+            permits: Arc::new(Semaphore::new(MAX_STORING)),
             spool,
         }))
     }
@@ -161,9 +161,9 @@ impl ResultCache {
         self.0.index.is_some()
     }
 
-    /// Whether a result can be had without a conversion.
+    /// Whether a result is available without a conversion.
     pub(super) async fn knows(&self, identity: Hash) -> bool {
-        // What has just been made may still be on its way to the index.
+        // A finished conversion may not be in the index yet.
         let made = self.0.flights.find(identity).is_some_and(|flight| flight.peek().is_some());
         made || match &self.0.index {
             Some(index) => self.entry(&**index, identity).await.is_some(),
@@ -171,7 +171,7 @@ impl ResultCache {
         }
     }
 
-    /// Bytes of the results that the index holds; where other processes share them, of all that the store keeps.
+    /// Bytes of the indexed results; if other processes share the index, of everything in the store.
     pub(super) fn bytes(&self) -> u64 {
         match &self.0.index {
             None => 0,
@@ -179,7 +179,7 @@ impl ResultCache {
         }
     }
 
-    /// The index's entry, unless its report is too old: the response refers to it.
+    /// Returns the index's entry, unless its report has expired: the response refers to the report.
     async fn entry(&self, index: &dyn Index, identity: Hash) -> Option<Entry> {
         index.get(identity).await.filter(|entry| match entry {
             Entry::Result(about) => !self.0.storage.has_expired(about.report, SystemTime::now()),
@@ -187,7 +187,7 @@ impl ResultCache {
         })
     }
 
-    /// Looks after the index, for ever.
+    /// Maintains the index; never returns.
     pub(super) async fn tend(&self) {
         match &self.0.index {
             Some(index) => index.tend().await,
@@ -195,16 +195,16 @@ impl ResultCache {
         }
     }
 
-    /// Waits until everything is stored, for a few seconds at most.
+    /// Waits until all results are stored, for a few seconds at most.
     pub(super) async fn finish(&self) {
         self.0.storing.close();
-        if timeout(LAST_STORED, self.0.storing.wait()).await.is_err() {
+        if timeout(FINISH_WITHIN, self.0.storing.wait()).await.is_err() {
             tracing::warn!("some results were not stored in time");
         }
     }
 
-    /// Finds a result, or has it made: `begin` returns the conversion for the time that is left. Dropping this future
-    /// gives the conversion up, unless others wait for it.
+    /// Finds a result or converts: `begin` returns the conversion for the time that is left. Dropping the future
+    /// cancels the conversion, unless other requests wait for it.
     pub(super) async fn find_or_convert(
         &self,
         lookup: &Lookup,
@@ -217,8 +217,8 @@ impl ResultCache {
         if lookup.fresh {
             return self.bypass(Some(identity), lookup, begin(lookup.timeout)).await;
         }
-        // A result on its way to the index is found here, though it may get there and be dropped in between.
-        let mut under_way = self.0.flights.find(identity);
+        // Held during the lookup, so that a result that is being stored is found here or in the index.
+        let mut running_flight = self.0.flights.find(identity);
         if !lookup.lost
             && let Some(entry) = self.entry(&**index, identity).await
         {
@@ -228,46 +228,47 @@ impl ResultCache {
             let left = lookup.timeout.saturating_sub(asked.elapsed());
             let work = || self.clone().lead(Arc::clone(index), identity, lookup.clone(), left, begin(left));
             let (flight, led) = self.0.flights.join(identity, work);
-            // A second turn is for another flight.
-            under_way.take();
+            // The next round joins another flight.
+            running_flight.take();
             let over = flight.peek().is_some();
             if !led && !over {
                 tracing::debug!("waiting for an equal conversion that is under way");
             }
-            let landed = match timeout(left + SPARE, flight).await {
-                Ok(Some(landed)) => landed,
-                Ok(None) => Landed::Failed(ConversionError::new(
+            let ended = match timeout(left + GRACE, flight).await {
+                Ok(Some(ended)) => ended,
+                Ok(None) => FlightOutcome::Failed(ConversionError::new(
                     ErrorCode::Internal,
                     "the conversion failed inside the gateway",
                 )),
-                Err(_) => Landed::Failed(late(lookup.timeout)),
+                Err(_) => FlightOutcome::Failed(late(lookup.timeout)),
             };
-            let status = match landed {
+            let status = match ended {
                 _ if over => CacheStatus::Hit,
-                Landed::Made(_) | Landed::Failed(_) if led => CacheStatus::Miss,
+                FlightOutcome::Made(_) | FlightOutcome::Failed(_) if led => CacheStatus::Miss,
                 _ => CacheStatus::Coalesced,
             };
-            let result = match landed {
-                Landed::Made(artifact) => Ok(Found::Made(artifact)),
-                Landed::Known(entry) => found(entry),
-                // The request that began it has run out of time or lost its place in the queue; this one may not have.
-                Landed::Failed(error)
+            let result = match ended {
+                FlightOutcome::Made(artifact) => Ok(Found::Made(artifact)),
+                FlightOutcome::Cached(entry) => found(entry),
+                // The request that started it ran out of time or lost its place in the queue; this one may still
+                // convert.
+                FlightOutcome::Failed(error)
                     if matches!(error.code, ErrorCode::Timeout | ErrorCode::QueueFull)
                         && !led
                         && asked.elapsed() < lookup.timeout =>
                 {
-                    // Others who wait for it let go of it, too.
+                    // Lets the other waiting requests release this flight, too.
                     tokio::task::yield_now().await;
                     continue;
                 }
-                Landed::Failed(error) if error.code == ErrorCode::Timeout => Err(late(lookup.timeout)),
-                Landed::Failed(error) => Err(error),
+                FlightOutcome::Failed(error) if error.code == ErrorCode::Timeout => Err(late(lookup.timeout)),
+                FlightOutcome::Failed(error) => Err(error),
             };
             return (status, result);
         }
     }
 
-    /// Converts without a look at what others do.
+    /// Converts without using stored results or running conversions.
     async fn bypass(
         &self,
         identity: Option<Hash>,
@@ -284,7 +285,7 @@ impl ResultCache {
         (CacheStatus::Bypass, result)
     }
 
-    /// Converts for all who wait, unless another process does.
+    /// Converts for all requests that wait, unless another process has done so.
     async fn lead(
         self,
         index: Arc<dyn Index>,
@@ -292,31 +293,31 @@ impl ResultCache {
         lookup: Lookup,
         left: Duration,
         work: Work,
-    ) -> Landed {
+    ) -> FlightOutcome {
         let Ok(lease) = timeout(left, claim(&*index, identity)).await else {
-            return Landed::Failed(late(left));
+            return FlightOutcome::Failed(late(left));
         };
         // Another process may have finished it in the meantime.
         if !lookup.lost
             && let Some(entry) = self.entry(&*index, identity).await
         {
-            return Landed::Known(entry);
+            return FlightOutcome::Cached(entry);
         }
         match self.convert(&lookup, work, left).await {
             Ok(artifact) => {
                 self.store(Some(identity), Ok(Arc::clone(&artifact)), Some(lease));
-                Landed::Made(artifact)
+                FlightOutcome::Made(artifact)
             }
             Err(error) => {
                 if error.code.is_models_fault() {
                     self.store(Some(identity), Err(error.clone()), Some(lease));
                 }
-                Landed::Failed(error)
+                FlightOutcome::Failed(error)
             }
         }
     }
 
-    /// Converts and packs the result within the `allowed` time, to which the work keeps by itself.
+    /// Converts and packs the result within the `allowed` time, which the work enforces itself.
     async fn convert(
         &self,
         lookup: &Lookup,
@@ -331,25 +332,25 @@ impl ResultCache {
         Ok(Arc::new(packing.await.unwrap_or_else(|_| Err(late(allowed)))?))
     }
 
-    /// Stores how it ended, behind the answer. Until then, the flight is found by equal ones, and the lease is held.
+    /// Stores the outcome in the background. Until then, equal requests find the flight, and the lease is held.
     fn store(
         &self,
         identity: Option<Hash>,
         ended: Result<Arc<Artifact>, ConversionError>,
         lease: Option<Lease>,
     ) {
-        let Ok(room) = Arc::clone(&self.0.room).try_acquire_owned() else {
-            tracing::debug!("the store is too slow: a result is not kept");
+        let Ok(permit) = Arc::clone(&self.0.permits).try_acquire_owned() else {
+            tracing::debug!("the store is too slow; a result is not stored");
             return;
         };
         let flight = identity.and_then(|identity| self.0.flights.find(identity));
         let this = self.clone();
         let storing = async move {
             let made_in = ended.as_ref().ok().map(|made| made.outcome.report.timings.total_ms);
-            let patience = Duration::from_secs_f64(made_in.unwrap_or_default() / 1000.0).max(WORTH_WAITING);
+            let patience = Duration::from_secs_f64(made_in.unwrap_or_default() / 1000.0).max(SHORTEST_LEASE);
             let mut keeping = pin!(async {
                 match &ended {
-                    Ok(made) => this.keep(identity, made).await,
+                    Ok(made) => this.write(identity, made).await,
                     Err(error) => {
                         if let (Some(index), Some(identity)) = (&this.0.index, identity) {
                             index.put(identity, Entry::Failure(error.clone())).await;
@@ -361,16 +362,16 @@ impl ResultCache {
                 drop(lease);
                 keeping.await;
             }
-            drop((room, flight));
+            drop((permit, flight));
         };
         self.0.storing.spawn(storing.in_current_span());
     }
 
-    /// That the store fails is told by the store.
-    async fn keep(&self, identity: Option<Hash>, made: &Artifact) {
+    /// Writes the result, its report and its entry. The store logs its own errors.
+    async fn write(&self, identity: Option<Hash>, made: &Artifact) {
         let storage = &self.0.storage;
         let cached = self.0.index.as_ref().zip(identity);
-        // What is referred to comes first.
+        // Report and entry refer to the result, so it is written first.
         if cached.is_some() && storage.put_blob(made.source(), &made.about.hash).await.is_err() {
             return;
         }
@@ -385,7 +386,8 @@ impl ResultCache {
         }
     }
 
-    /// Opens a stored result and checks it. `None`: the store does not have it any more; the index forgets it.
+    /// Opens a stored result and checks it. `None` if the store cannot return it; a missing result is removed from the
+    /// index.
     pub(super) async fn open(&self, identity: Hash, about: &cache::Result) -> Option<Fetched> {
         let found = self.0.storage.fetch(&about.hash, about.bytes, &self.0.spool).await;
         if let (Ok(None), Some(index)) = (&found, &self.0.index) {
@@ -394,14 +396,14 @@ impl ResultCache {
         found.ok().flatten()
     }
 
-    /// An address at which the client can fetch a stored result from the bucket, where that is wanted.
+    /// Returns a URL at which the client can fetch a stored result from the bucket, if the operator allows that.
     pub(super) async fn address(&self, about: &cache::Result) -> Option<Url> {
         let (disposition, media_type) = (about.content_disposition(), about.media_type());
-        let address = self.0.storage.presigned(&about.hash, &disposition, media_type, ADDRESS_LIFE);
+        let address = self.0.storage.presigned(&about.hash, &disposition, media_type, URL_LIFETIME);
         address.await.ok().flatten()
     }
 
-    /// The report of a conversion by any process, if it belongs to this owner; `None` where there is none, or none any more.
+    /// Returns the report of a conversion of any process, if it exists, has not expired and belongs to this owner.
     pub(super) async fn report(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
         if self.0.storage.has_expired(id, SystemTime::now()) {
             return None;
@@ -415,17 +417,17 @@ impl ResultCache {
     }
 }
 
-/// The conversion keeps to the time-out by itself, and ends a little later.
-const SPARE: Duration = Duration::from_secs(3);
+/// Extra time to wait: the conversion enforces its timeout itself, and ends a little later.
+const GRACE: Duration = Duration::from_secs(3);
 
 async fn claim(index: &dyn Index, identity: Hash) -> Lease {
-    let mut pause = SHORTEST_LOOK;
+    let mut pause = FIRST_PAUSE;
     loop {
         if let Some(lease) = index.claim(identity).await {
             return lease;
         }
         sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_LOOK);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

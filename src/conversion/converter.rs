@@ -1,4 +1,4 @@
-//! Converts models one at a time: reads each in, chooses the lane, and compares what comes out with what went in.
+//! Converts one model at a time: reads it, chooses the lane, and compares the result with the model.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +17,11 @@ use crate::intake::{self, Model};
 use crate::storage::Hash;
 use crate::{cache, repack, telemetry};
 
-/// The engine keeps to the time-out by itself, and answers when its child is dead; a conversion that has not ended so much
-/// later is given up from outside.
+/// The engine enforces the timeout itself, and answers when its child is dead. A conversion that has not ended this
+/// much later is cancelled.
 pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Converts models, and keeps nothing of them.
+/// Converts models and stores nothing.
 pub struct Converter {
     executor: Arc<dyn Executor>,
     work: WorkDir,
@@ -45,7 +45,7 @@ impl Converter {
         self.limits
     }
 
-    /// Bounds the conversions that work or wait for the engine.
+    /// The limit of conversions that work or wait for the engine.
     pub fn admission(&self) -> &Admission {
         &self.admission
     }
@@ -54,12 +54,12 @@ impl Converter {
         &*self.executor
     }
 
-    /// The folder in which conversions take place.
+    /// The folder in which conversions run.
     pub fn work(&self) -> &WorkDir {
         &self.work
     }
 
-    /// How many conversions wait for a slot; before the engine has started, all that were let in wait for that.
+    /// How many conversions wait for a slot. Before the engine has started, all that were admitted wait.
     pub fn waiting(&self) -> usize {
         self.executor
             .status()
@@ -67,7 +67,7 @@ impl Converter {
             .map_or_else(|| self.admission.inside(), |running| running.stats.waiting)
     }
 
-    /// All of the engine that results depend on, where it is known.
+    /// The versions of the engine that results depend on, if known.
     pub(super) fn engine_identity(&self) -> Option<String> {
         let version = self.executor.version()?;
         Some(format!("{}/{}", version.blender, version.vrm_addon))
@@ -76,7 +76,7 @@ impl Converter {
     /// Converts a model in a new folder. Dropping the future cancels the conversion.
     ///
     /// # Errors
-    /// Why the model could not be converted.
+    /// The error of the conversion.
     pub async fn convert(&self, spec: Spec, on_stage: OnStage<'_>) -> Result<Outcome, ConversionError> {
         let (folder, timeout) = (self.work.new_folder(), spec.timeout);
         let work = async {
@@ -86,10 +86,10 @@ impl Converter {
         within(timeout, work).await
     }
 
-    /// Reads a model in, and converts nothing yet. The folder may hold its files already.
+    /// Reads a model without converting it. The folder may hold its files already.
     ///
     /// # Errors
-    /// Why the model cannot be converted, as far as that is seen without an engine.
+    /// The errors that can be found without an engine.
     pub(super) async fn prepare(
         &self,
         folder: ConversionFolder,
@@ -101,7 +101,7 @@ impl Converter {
         options.check(target)?;
         let (limits, wanted) = (self.limits, options.clone());
         let prepared = self.reading.run(client, move |context| {
-            // No child that is confined to the conversion's folder reads it then.
+            // A model that is repacked may stay where it is: no sandboxed child has to read it.
             let in_place = |format| repack::can(format, target, &wanted);
             let input = folder.input();
             let model = intake::prepare(&sources, main.as_deref(), &input, limits, context, &in_place)?;
@@ -111,11 +111,11 @@ impl Converter {
         Ok(Prepared { folder, model, target, options, began })
     }
 
-    /// Converts a prepared model, by the native lane where that loses nothing, else by Blender. `facts` is filled in
-    /// with how far it got, however it ends.
+    /// Converts a prepared model, by the native lane if that loses nothing, else by Blender. Fills in `facts` as far as
+    /// the conversion gets.
     ///
     /// # Errors
-    /// Why the model could not be converted.
+    /// The error of the conversion.
     pub(super) async fn run(
         &self,
         prepared: Prepared,
@@ -152,7 +152,7 @@ impl Converter {
                 made = conversion.run_blender(&*self.executor, timeout, &place) => made,
                 error = place.taken_over() => Err(error),
             };
-            // The time of a failure counts for the expected wait, too.
+            // The duration of a failure counts for the expected wait, too.
             place.leave();
             made?
         };
@@ -160,13 +160,13 @@ impl Converter {
     }
 }
 
-/// Gives the work up when the time is over.
+/// Cancels the work when the time is over.
 pub(super) async fn within(
     timeout: Duration,
     work: impl Future<Output = Result<Outcome, ConversionError>>,
 ) -> Result<Outcome, ConversionError> {
     match tokio::time::timeout(timeout.saturating_add(KILLED_WITHIN), work).await {
-        // The engine knows only of the time that it was left.
+        // The engine's error names only the time that it was given.
         Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late(timeout)),
         Ok(result) => result,
         Err(_) => Err(late(timeout)),
@@ -184,10 +184,10 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// The identity of the conversion, found by reading the model.
+    /// Computes the identity of the conversion by hashing the model.
     ///
     /// # Errors
-    /// `io`, also where a file was changed meanwhile.
+    /// `io`, also if a file was changed meanwhile.
     pub(super) async fn identity(&self, engine: String) -> Result<Hash, ConversionError> {
         let Self { model, target, options, .. } = self.clone();
         blocking(move |cancel| {
@@ -203,7 +203,7 @@ impl Prepared {
                 });
             }
             model.check_unchanged()?;
-            // Of one file that was sent as it is, its name says all.
+            // A single file that was not in an archive is fully described by its name.
             let main = files.first().map(|file| file.name.clone()).unwrap_or_default();
             let alone =
                 files.len() == 1 && names::result_name(&main) == model.name && model.warnings.is_empty();

@@ -1,4 +1,4 @@
-//! What a result lacks of its source, in the field's words.
+//! Reports what a result lacks of its model.
 
 mod clip_lengths;
 
@@ -7,18 +7,18 @@ use std::collections::HashSet;
 use crate::domain::report::{Clip, Contents, Counts};
 use crate::domain::{ConversionError, ErrorCode, Feature, Format, Options};
 
-/// Compares what went in with what came out; one clause per loss.
+/// Compares the model with the result; returns one clause for each loss.
 ///
-/// `said` are the engine's own clauses, which know reasons that no count shows: what they say is not said again.
-/// `packed` textures are fewer since they became channels of others. Vertices are not compared: formats differ in how
-/// they split them at seams. Objects are not either: they are joined and split by the formats' own rules, and meshes,
-/// bones, cameras and lights are what they stand for.
+/// `reported` are the engine's own clauses, which give reasons that no count shows; their losses are not repeated.
+/// `packed` textures became channels of others and are not lost. Vertices are not compared, because formats split them
+/// at seams differently. Objects are not compared either, because formats join and split them by their own rules;
+/// meshes, bones, cameras and lights stand for them.
 pub fn losses(
     input: &Contents,
     output: &Contents,
     options: &Options,
     packed: u64,
-    said: &[String],
+    reported: &[String],
 ) -> Vec<String> {
     let (before, after, target) = (&input.counts, &output.counts, output.format);
     let joined = target.info().one_mesh && after.meshes == 1 && before.meshes > 1;
@@ -45,7 +45,7 @@ pub fn losses(
         // The layers of joined meshes are joined, too.
         let layers = |before: u64, after: u64| if joined && after > 0 { before.min(after) } else { before };
         let (uvs, colours) = (before.uv_layers, before.vertex_colours);
-        // Of textures that were not there a warning speaks.
+        // A warning reports textures that were missing in the model.
         let textures = before.textures.saturating_sub(before.missing_textures.len() as u64);
         let kept = if after.textures > 0 { after.textures.saturating_add(packed) } else { 0 };
         let rows = [
@@ -80,19 +80,19 @@ pub fn losses(
         losses.push(format!("the humanoid assignment: {target} holds none"));
     }
     if options.animation {
-        losses.extend(clips(before, after, target, said));
+        losses.extend(clips(before, after, target, reported));
         losses.extend(clip_lengths::losses(input, output));
     }
-    // Where the engine knows the names.
+    // Drops clauses that the engine reports with names.
     losses.retain(|clause| {
-        !said
+        !reported
             .iter()
             .any(|other| other.strip_prefix(clause.as_str()).is_some_and(|rest| rest.starts_with(": ")))
     });
     losses
 }
 
-fn clips(before: &Counts, after: &Counts, target: Format, said: &[String]) -> Option<String> {
+fn clips(before: &Counts, after: &Counts, target: Format, reported: &[String]) -> Option<String> {
     let (count, left) = (before.clips.len(), after.clips.len());
     // The engine itself names the clips that a bvh or vrma lacks.
     if left >= count || matches!(target, Format::Bvh | Format::Vrma) {
@@ -100,7 +100,7 @@ fn clips(before: &Counts, after: &Counts, target: Format, said: &[String]) -> Op
     }
     let noun = if count == 1 { "clip" } else { "clips" };
     let all = format!("{count} {noun}: ");
-    if said.iter().any(|clause| clause.starts_with(&all)) {
+    if reported.iter().any(|clause| clause.starts_with(&all)) {
         return None;
     }
     if !target.holds(Feature::Clips) {
@@ -109,7 +109,7 @@ fn clips(before: &Counts, after: &Counts, target: Format, said: &[String]) -> Op
     let there: HashSet<&str> = after.clips.iter().map(|clip| clip.name.as_str()).collect();
     let names_before = before.clips.iter().map(|clip: &Clip| clip.name.as_str());
     let gone: Vec<&str> = names_before.filter(|name| !there.contains(name)).collect();
-    // Names may change on the way; then only the number can be told.
+    // Names may change on the way; then only the number is known.
     let names = if gone.len() == count - left { listed(&gone) } else { String::new() };
     if left == 0 {
         return Some(format!("{count} {noun} did not come out: {}", listed(&gone)));
@@ -123,21 +123,21 @@ fn clips(before: &Counts, after: &Counts, target: Format, said: &[String]) -> Op
     })
 }
 
-/// So many names of a list are told.
+/// Most names in a clause.
 const MAX_NAMES: usize = 20;
 
 fn listed(names: &[&str]) -> String {
-    let told = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
+    let shown = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(MAX_NAMES) {
-        0 => told,
-        more => format!("{told} and {more} more"),
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 
-/// A result without the geometry that went in is no result.
+/// Refuses a result that lacks the model's geometry or animation.
 ///
 /// # Errors
-/// `geometry_lost`, `no_animation` for a target that is nothing but animation, `empty_model` when nothing went in.
+/// `geometry_lost`, `no_animation` for a target that holds only animation, `empty_model` if the model is empty.
 pub fn check(input: &Contents, output: &Contents) -> Result<(), ConversionError> {
     let (before, after, target) = (&input.counts, &output.counts, output.format);
     if before.objects == 0 && before.bones == 0 {
@@ -308,7 +308,7 @@ mod tests {
         };
         assert_eq!(compared(Format::Usdz, one, 0), ["1 of 2 clips (Wave): usdz holds one"]);
         assert_eq!(compared(Format::Abc, one, 0), ["1 of 2 clips (Wave): abc holds one"]);
-        // The engine has said it with the names, which a bvh has not.
+        // The engine reports it with the names, which a bvh lacks.
         assert!(compared(Format::Bvh, one, 0).is_empty());
         assert_eq!(
             compared(Format::Vrma, |after| after.bones = 18, 0),

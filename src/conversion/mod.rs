@@ -1,4 +1,4 @@
-//! The conversion path: what every way in (command line, HTTP, jobs) runs.
+//! The conversion path, shared by the command line, HTTP and jobs.
 
 mod admission;
 mod artifact;
@@ -28,16 +28,16 @@ use std::time::Duration;
 use crate::domain::{Cancel, ConversionError, ErrorCode};
 use crate::telemetry;
 
-/// That a conversion was not over in its time.
+/// The error of a conversion that did not end in time.
 fn late(timeout: Duration) -> ConversionError {
     let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
     ConversionError::new(ErrorCode::Timeout, detail)
 }
 
-/// Runs work on a thread where it may block. The flag that the work is given is set when this future is dropped.
+/// Runs work on a blocking thread. Dropping the future sets the flag that the work is given.
 ///
 /// # Errors
-/// What the work says; `internal` when it panicked.
+/// The error of the work; `internal` if it panicked.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Cancel) -> Result<T, ConversionError> + Send + 'static,
 ) -> Result<T, ConversionError> {

@@ -29,15 +29,15 @@ use crate::fs::zip::zip_below;
 use crate::intake::{Model, Source};
 use crate::{inspect, repack};
 
-/// What to convert, and to what.
+/// A model, its target format and the options.
 #[derive(Debug, Clone)]
 pub struct Spec {
     pub sources: Source,
-    /// The model's main file, where several could be.
+    /// The model's main file, if several are possible.
     pub main: Option<String>,
     pub target: Format,
     pub options: Options,
-    /// For all of it, waiting included.
+    /// For the whole conversion, waiting included.
     pub timeout: Duration,
 }
 
@@ -49,7 +49,7 @@ pub struct Outcome {
     pub folder: ConversionFolder,
     /// Absolute paths below `folder.output()`; the first is the main file, or the only one: the zip.
     pub files: Vec<PathBuf>,
-    /// Holds the only file, where it is on no disk; its path is then as long as this.
+    /// The only file, if it is in memory. Its path is valid as long as this is held.
     pub memory: Option<Memory>,
     /// The model's name without an extension.
     pub stem: String,
@@ -59,11 +59,11 @@ pub struct Outcome {
 #[derive(Default)]
 pub(super) struct RawResult {
     input: Counts,
-    /// Absent until the files are counted, unless the engine did so.
+    /// `None` until the files are counted, unless the engine did so.
     output: Option<Counts>,
     /// Absolute; the first is the main file.
     files: Vec<PathBuf>,
-    /// The only file, where it is on no disk.
+    /// The only file, if it is in memory.
     memory: Option<Memory>,
     /// Of all files.
     bytes: u64,
@@ -76,7 +76,7 @@ pub(super) struct RawResult {
 }
 
 impl RawResult {
-    /// Counts what is in the files, which are of the format `target`.
+    /// Counts the contents of the files, whose format is `target`.
     fn count(&mut self, target: Format, context: &Context) -> Result<(), ConversionError> {
         let counting = Instant::now();
         if self.output.is_none() {
@@ -95,10 +95,10 @@ impl RawResult {
     }
 }
 
-/// Called with each stage as it begins, and with how much of it is done, from 0 to 1, where that is known.
+/// Called with each stage as it begins, and with the part of it that is done, from 0 to 1, if known.
 pub type OnStage<'a> = &'a (dyn Fn(Stage, Option<f64>) + Send + Sync);
 
-/// Models from this size on are removed before their results are sent. Bytes.
+/// Models of this size or more, in bytes, are removed before their results are sent.
 const LARGE: u64 = 1 << 20;
 
 /// A conversion whose model is in its folder.
@@ -108,7 +108,7 @@ pub(super) struct Conversion<'a> {
     pub target: Format,
     pub options: Options,
     pub began: Instant,
-    /// How large the result may be, in bytes.
+    /// Largest result, in bytes.
     pub max_result: u64,
     pub client: &'a Client,
     pub facts: &'a Facts,
@@ -128,7 +128,7 @@ impl Conversion<'_> {
             let source = open(&model, context)?;
             let input = inspect::inspect_source(&source)?;
             let mut made = RawResult { input, engine: "native".to_owned(), ..RawResult::default() };
-            // What came in memory goes out in memory: it becomes one file of about its own size.
+            // A model in memory becomes a result in memory: one file of about the same size.
             if model.is_in_memory() && packaging != Packaging::Zip {
                 let memory =
                     Memory::new().map_err(|error| ConversionError::io("write the result", &error))?;
@@ -143,7 +143,7 @@ impl Conversion<'_> {
                 made.files = names.into_iter().map(|name| out.join(name)).collect();
             }
             made.timings.process_ms = Some(milliseconds(began));
-            // Its share of the memory is needed to look at the result.
+            // Releases its share of the memory budget, which counting the result needs.
             drop(source);
             made.count(target, context)?;
             model.check_unchanged()?;
@@ -152,7 +152,7 @@ impl Conversion<'_> {
         self.reading.run(self.client, work).await
     }
 
-    /// Has Blender convert. `place` learns when the work begins.
+    /// Converts with Blender. Marks `place` as working when the first stage begins.
     pub async fn run_blender(
         &self,
         executor: &dyn Executor,
@@ -161,7 +161,7 @@ impl Conversion<'_> {
     ) -> Result<RawResult, ConversionError> {
         let (model, target) = (&self.model, self.target);
         self.folder.furnish().map_err(|error| ConversionError::io("make a folder", &error))?;
-        // A gltf is a glb that the native lane takes apart.
+        // A gltf is written as a glb, which the native lane unpacks.
         let written = if target == Format::Gltf { Format::Glb } else { target };
         let output = Path::new("out").join(file_name(&model.name, written.info().extensions[0]));
         let task = Task {
@@ -220,7 +220,7 @@ impl Conversion<'_> {
         };
         let work = move |context: &Context| {
             made.files = if target == Format::Gltf {
-                take_apart(&main, most, &folder.output(), &name, packaging, context)?
+                unpack_glb(&main, most, &folder.output(), &name, packaging, context)?
             } else {
                 let listed = result_files::list(&folder.output(), main, target)?;
                 made.warnings.extend(listed.warning);
@@ -232,7 +232,7 @@ impl Conversion<'_> {
         self.reading.run(self.client, work).await
     }
 
-    /// Compares what came out with what went in, and packages it.
+    /// Compares the result with the model, and packages it.
     pub async fn finish(self, made: RawResult) -> Result<Outcome, ConversionError> {
         let Conversion { folder, model, target, options, began, on_stage, facts, .. } = self;
         let _ = facts.result_bytes.set(made.bytes);
@@ -242,7 +242,7 @@ impl Conversion<'_> {
             place = artifact::place(made.bytes).await;
         }
         let is_large = model.bytes >= LARGE;
-        // A model may have as many clips and names as fit into it, so that no step of this is for the async threads.
+        // Every step takes long for a model with many clips and names, so all run on a blocking thread.
         let outcome = blocking(move |cancel| {
             let _place = place;
             let stem = model.name.clone();
@@ -259,7 +259,8 @@ impl Conversion<'_> {
         })
         .await?;
         if is_large {
-            // The client may take hours for the result, and a large model would stay as long. Nobody waits for it.
+            // A client may take hours to download, and a large model should not stay as long. Nothing waits for the
+            // removal.
             let folder = outcome.folder.clone();
             tokio::task::spawn_blocking(move || folder.keep_result());
         }
@@ -267,7 +268,7 @@ impl Conversion<'_> {
     }
 }
 
-/// The report on what was made, its files, and the memory that holds the only one where it is on no disk.
+/// Returns the report and the files of the result, and the only file's memory if it is in memory.
 fn compare(
     model: Model,
     made: RawResult,
@@ -300,7 +301,7 @@ fn compare(
     let mut all_losses = losses::losses(&input, &output, options, packed_textures, &losses);
     all_losses.extend(losses);
     all_warnings.extend(warnings);
-    // They hold names from the model.
+    // The sentences contain names from the model.
     for sentence in all_losses.iter_mut().chain(&mut all_warnings) {
         *sentence = one_line(sentence);
     }
@@ -310,7 +311,7 @@ fn compare(
     Ok((report, files, memory))
 }
 
-/// The model for the native lane. Its main file need not lie at the top of its folder.
+/// Opens the model for the native lane. Its main file need not lie at the top of its folder.
 fn open(model: &Model, context: &Context) -> Result<Asset, ConversionError> {
     if let Some((main, folder)) = model.in_place() {
         return Asset::open_in(main.clone(), folder.cloned(), context);
@@ -320,8 +321,8 @@ fn open(model: &Model, context: &Context) -> Result<Asset, ConversionError> {
     Asset::open_in(Located::new(&folder, model.main.clone()), Some(folder), context)
 }
 
-/// A glb, as gltf; the glb goes.
-fn take_apart(
+/// Unpacks a glb into a gltf and its files, and removes the glb.
+fn unpack_glb(
     glb: &Path,
     most: u64,
     out: &Path,

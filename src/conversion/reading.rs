@@ -1,19 +1,20 @@
-//! Bounds what reading models may cost this process, whatever they are and whoever sends them.
+//! Limits the threads and the memory that reading models takes.
 
 use super::blocking;
 use crate::context::{Context, MemoryBudget};
 use crate::domain::{Client, ConversionError};
 use crate::slots::Slots;
 
-/// Models read at a time for each processor, since some wait for the disk; and at most. Each may hold 64 MiB of JSON.
+/// Models read at a time for each processor; some of them wait for the disk.
 const PER_PROCESSOR: usize = 2;
+/// Most models read at a time. Each may hold 64 MiB of JSON.
 const MOST: usize = 8;
 
-/// Memory for what is parsed of all of them together, in bytes.
+/// Memory for the parsed data of all of them together, in bytes.
 const MEMORY: u64 = 512 << 20;
 
-/// Where models are unpacked, looked into, repacked and counted: on threads that may block, so many at a time. Clients
-/// share the places, and one of these is free for another client at any time.
+/// Runs the unpacking, inspecting, repacking and counting of models on a limited number of blocking threads. Clients
+/// share the places; one place is always free for another client.
 #[derive(Debug)]
 pub(super) struct Reading {
     places: Slots,
@@ -29,11 +30,10 @@ impl Default for Reading {
 }
 
 impl Reading {
-    /// Waits for a place and runs the work. When this future is dropped, the work is cancelled; it keeps its place until
-    /// it has noticed.
+    /// Waits for a place and runs the work. Dropping the future cancels the work, which keeps its place until it ends.
     ///
     /// # Errors
-    /// What the work says; `internal` when it panicked.
+    /// The error of the work; `internal` if it panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         client: &Client,

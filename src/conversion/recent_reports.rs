@@ -1,4 +1,4 @@
-//! The reports of the latest conversions, for those who ask afterwards.
+//! The reports of the latest conversions, in memory.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::Report;
 
-/// How many are kept, and how much memory they take together, in bytes.
+/// Most reports kept, and most memory for all of them, in bytes.
 const KEPT: usize = 1000;
 const KEPT_BYTES: usize = 16 << 20;
 
@@ -20,11 +20,11 @@ struct Kept {
     bytes: usize,
 }
 
-/// The API key that a report belongs to, where keys do not share what is cached.
+/// The API key that a report belongs to; `None` if keys share the cache.
 type Owner = Option<Arc<str>>;
 
 impl Reports {
-    /// Keeps a report, and says under which number. The oldest ones give way.
+    /// Keeps a report and returns its ID. Drops the oldest reports above the limits.
     pub fn keep(&self, report: Arc<Report>, owner: Owner) -> Uuid {
         let id = Uuid::now_v7();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,7 +37,7 @@ impl Reports {
         id
     }
 
-    /// The report of this number, if it belongs to this owner.
+    /// Returns the report with this ID, if it belongs to this owner.
     pub fn get(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found =

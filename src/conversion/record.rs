@@ -1,4 +1,4 @@
-//! What a conversion has done so far, counted in the metrics however it ends.
+//! Counts conversions in the metrics, however they end.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::metrics::{Ended, Metrics};
 /// Counts one conversion, once: when it ends, or when it is dropped because nobody waits for it any more.
 pub struct Record {
     metrics: Arc<Metrics>,
-    /// Set when the service gives up what still runs.
+    /// Cancelled when the service cancels running conversions.
     killed: CancellationToken,
     target: Format,
     began: Instant,
@@ -20,19 +20,19 @@ pub struct Record {
     counted: bool,
 }
 
-/// Filled in as a conversion goes on; what is missing was not reached.
+/// Facts of a conversion, filled in as it goes on; a missing one was not reached.
 #[derive(Debug, Default)]
 pub struct Facts {
-    /// What the model is, found in its content, and its bytes.
+    /// The model's format, detected from its content, and its bytes.
     pub(super) model: OnceLock<(Format, u64)>,
     pub(super) lane: OnceLock<Lane>,
     /// Bytes of all files of the result.
     pub(super) result_bytes: OnceLock<u64>,
-    /// What it used of the engine.
+    /// The conversion's use of the engine.
     pub(super) usage: Arc<Usage>,
 }
 
-/// What converts a model.
+/// The part of the gateway that converts a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     Native,
@@ -50,7 +50,7 @@ impl Lane {
 }
 
 impl Record {
-    /// Of a conversion that was asked for at `began`.
+    /// Makes the record of a conversion that was requested at `began`.
     pub fn new(metrics: Arc<Metrics>, killed: CancellationToken, target: Format, began: Instant) -> Self {
         let facts = Facts::default();
         let memory = Arc::clone(&metrics);
@@ -62,12 +62,12 @@ impl Record {
         &self.facts
     }
 
-    /// The conversion succeeded (`None`) or failed.
+    /// Counts the conversion as succeeded (`None`) or failed.
     pub fn end(mut self, error: Option<ErrorCode>) {
         self.count(error);
     }
 
-    /// Leaves the conversion uncounted, and returns when it was asked for.
+    /// Leaves the conversion uncounted, and returns when it was requested.
     pub fn dismiss(mut self) -> Instant {
         self.counted = true;
         self.began

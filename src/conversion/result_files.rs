@@ -1,4 +1,4 @@
-//! The files of a result: those of an engine's that a client may get, under names that are harmless on its disk.
+//! Selects the files of a result: those that its format can have, under names that are harmless on a client's disk.
 
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
@@ -6,20 +6,20 @@ use std::path::{Component, Path, PathBuf};
 use crate::domain::{ConversionError, Format};
 use crate::fs::names;
 
-/// More names than these are not said.
-const SHOWN: usize = 5;
+/// Most names in a warning.
+const MAX_SHOWN: usize = 5;
 
-/// What an engine left in the folder of a result.
+/// The files in the folder of a result.
 #[derive(Debug)]
 pub struct Listed {
     /// The main file, then the others by name.
     pub files: Vec<PathBuf>,
-    /// Names those that are not among them.
+    /// Names the files that were left out.
     pub warning: Option<String>,
 }
 
-/// Lists the files in `out`. Those that a result of `format` cannot have are left out: an engine that was taken over by
-/// a model could leave a `.bashrc`.
+/// Lists the files in `out`, without those that a result of `format` cannot have: a model that took over the engine
+/// could leave a `.bashrc`.
 ///
 /// # Errors
 /// `io`
@@ -33,14 +33,14 @@ pub fn list(out: &Path, main: PathBuf, format: Format) -> Result<Listed, Convers
             continue;
         }
         let name = entry.path().strip_prefix(out).unwrap_or(entry.path());
-        // Windows and macOS keep one of two files whose names differ by their case.
+        // On Windows and macOS, names that differ only by case are the same file.
         if may_go_beside(name, format) && taken.insert(lower(name)) {
             files.push(entry.into_path());
         } else {
             left_out.push(names::quoted(&name.to_string_lossy()));
         }
     }
-    let warning = (!left_out.is_empty()).then(|| said(&left_out, format));
+    let warning = (!left_out.is_empty()).then(|| warning(&left_out, format));
     Ok(Listed { files, warning })
 }
 
@@ -50,7 +50,7 @@ pub fn may_go_beside(name: &Path, format: Format) -> bool {
     is_harmless(name) && format.may_have_beside(extension.unwrap_or_default())
 }
 
-/// Whether a relative path consists of names that can be made on every system, and do no harm there.
+/// Whether every part of a relative path is a safe name on every system.
 pub fn is_harmless(name: &Path) -> bool {
     name.components().all(|part| match part {
         Component::Normal(part) => part.to_str().is_some_and(|part| names::portable(part) == part),
@@ -62,9 +62,9 @@ fn lower(name: &Path) -> String {
     name.to_string_lossy().to_lowercase()
 }
 
-fn said(left_out: &[String], format: Format) -> String {
-    let shown = left_out.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = left_out.len().saturating_sub(SHOWN);
+fn warning(left_out: &[String], format: Format) -> String {
+    let shown = left_out.iter().take(MAX_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = left_out.len().saturating_sub(MAX_SHOWN);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("left out of the result, since {format} has no files with such names: {shown}{more}")
 }

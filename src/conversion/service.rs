@@ -1,7 +1,7 @@
-//! The one way to a result: [`Service::convert`] finds it or has it made, whoever asks.
+//! The one way to a result: [`Service::convert`] finds it or converts, for HTTP, jobs and the command line.
 //!
 //! ```text
-//!  request ─▶ identity ─▶ cached ──▶ stored, or under way ─────────────────────────────┐
+//!  request ─▶ identity ─▶ cached ──▶ stored, or running ───────────────────────────────┐
 //!                           │ neither                                                  ├─▶ open ─▶ answer
 //!                           └─▶ prepare ─▶ run (native lane, or admission ─▶ executor) ─┘
 //! ```
@@ -29,91 +29,92 @@ use crate::metrics::Metrics;
 use crate::storage::{Fetched, Hash, Url};
 use crate::{repack, telemetry};
 
-/// When a conversion may be tried again after the engine did not start.
-const ENGINE_BACK: Duration = Duration::from_secs(5);
-/// … and after this process has stopped: another one takes over.
-const STOPPED: Duration = Duration::from_secs(1);
+/// Retry delay after the engine did not start.
+const RETRY_ENGINE: Duration = Duration::from_secs(5);
+/// Retry delay after this process stops: another one takes over.
+const RETRY_STOPPED: Duration = Duration::from_secs(1);
 
-/// From this size on, a stored result is fetched from the bucket by the client itself, where that is wanted. Bytes.
+/// Stored results of this size or more, in bytes, are fetched from the bucket by the client itself, if the operator
+/// allows that.
 const LARGE: u64 = 1 << 20;
 
-/// Converts models, and remembers results. Clones share everything.
+/// Converts models and caches results. Clones share everything.
 #[derive(Clone)]
 pub struct Service {
     converter: Arc<Converter>,
     results: ResultCache,
     metrics: Arc<Metrics>,
-    /// Set when the process gives up what still runs.
+    /// Cancelled when the process cancels running conversions.
     killed: CancellationToken,
 }
 
-/// A conversion that somebody asks for.
+/// A request for a conversion.
 pub struct Request {
     pub input: Input,
-    /// The model's main file, where several could be.
+    /// The model's main file, if several are possible.
     pub main: Option<String>,
     pub target: Format,
     pub options: Options,
-    /// For all of it, waiting included.
+    /// For the whole conversion, waiting included.
     pub timeout: Duration,
-    /// Where the conversion takes place; it may hold uploads already.
+    /// The conversion's folder, which may hold uploads already.
     pub folder: ConversionFolder,
     pub client: Client,
-    /// The API key that result and report belong to; `None` where they are shared.
+    /// The API key that result and report belong to; `None` if they are shared.
     pub owner: Option<Arc<str>>,
-    /// When it was asked for, before anything was uploaded.
+    /// When the request began, before the upload.
     pub asked: Instant,
     /// Converts, whatever is stored.
     pub fresh: bool,
     pub accepts: Accepts,
 }
 
-/// Where the model comes from.
+/// The source of the model.
 pub enum Input {
-    /// In this order. They are known by their hashes, so that what is stored is found without reading them.
+    /// Uploaded files, in this order. Their hashes are known, so a stored result is found without reading them.
     Uploads(Vec<Upload>),
-    /// Files of this machine, read before anything is looked for.
+    /// Files of this machine, which are read before the lookup.
     Local(Source),
 }
 
-/// How the result of a request may be handed over.
+/// How the result may be delivered.
 #[derive(Debug, Default)]
 pub struct Accepts {
     /// Results that the client has already.
     pub has: Vec<Hash>,
     /// The client may be sent to the bucket.
     pub redirect: bool,
-    /// The report has to be there, too.
+    /// The client needs the report of a stored result, too.
     pub report: bool,
 }
 
-/// A result, or why there is none, and where it comes from.
+/// A result or an error, and its cache status.
 pub struct Answer {
     pub cache_status: CacheStatus,
     pub result: Result<Converted, ConversionError>,
 }
 
-/// A result.
+/// A result and its content.
 pub struct Converted {
     pub about: cache::Result,
     pub content: Content,
-    /// Of what was stored, where the request accepts nothing without it.
+    /// The report of a stored result, if the request needs it.
     pub report: Option<Arc<Report>>,
 }
 
 pub enum Content {
     /// Converted just now.
     Made(Arc<Artifact>),
-    /// Opened in the store, and checked.
+    /// Opened in the store and checked.
     Stored(Fetched),
-    /// At this address, for a while.
+    /// Available at this URL for a while.
     Elsewhere(Url),
     /// The client has it already.
     Unchanged,
 }
 
 impl Converted {
-    /// What the conversion took, where it took place for this answer.
+    /// Returns the timings of the conversion; those of a stored result are empty.
     pub fn timings(&self) -> Timings {
         match &self.content {
             Content::Made(artifact) => artifact.outcome.report.timings.clone(),
@@ -123,7 +124,7 @@ impl Converted {
 }
 
 impl Answer {
-    /// Whether a conversion was carried out, or at least begun, for this answer.
+    /// Whether a conversion was run, or at least begun, for this answer.
     pub fn is_from_work(&self) -> bool {
         let tried = |error: &ConversionError| {
             !matches!(
@@ -136,7 +137,7 @@ impl Answer {
 }
 
 impl Service {
-    /// `killed` gives up what still runs.
+    /// Cancelling `killed` cancels running conversions.
     pub fn new(
         converter: Arc<Converter>,
         results: ResultCache,
@@ -150,9 +151,9 @@ impl Service {
         &self.converter
     }
 
-    /// Returns what is stored of a conversion, or joins an equal one that is under way, or converts. Dropping the future
-    /// gives the conversion up, unless others wait for it. `on_stage` is called with each stage of a conversion as it
-    /// begins, and with how much of it is done.
+    /// Returns a stored result, joins a running equal conversion, or converts. Dropping the future cancels the
+    /// conversion, unless other requests wait for it. `on_stage` is called with each stage as it begins, and with the
+    /// part of it that is done.
     pub async fn convert(
         &self,
         request: Request,
@@ -190,7 +191,7 @@ impl Service {
                 }
                 Err(error) => Some(Err(error)),
             };
-            // What was stored is gone, or cannot be read.
+            // The stored result is gone, or cannot be read.
             let Some(result) = opened else {
                 lookup.timeout = timeout.saturating_sub(asked.elapsed());
                 lookup.again();
@@ -209,7 +210,7 @@ impl Service {
         }
     }
 
-    /// Refuses what cannot be converted at this moment: the queue is full, or the engine does not run. `named` is the
+    /// Refuses a conversion that cannot run now, because the queue is full or the engine does not run. `named` is the
     /// model's format as far as its name tells. Models that may be repacked are not refused.
     ///
     /// # Errors
@@ -232,42 +233,42 @@ impl Service {
         self.converter.executor().outage().map_or(Ok(()), Err)
     }
 
-    /// When a conversion that failed so may be tried again; `None`: it would fail again.
+    /// Returns the delay after which a failed conversion may be retried; `None` if it would fail again.
     pub fn retry_after(&self, error: &ConversionError) -> Option<Duration> {
         match error.code {
             ErrorCode::QueueFull => Some(self.converter.admission().retry_after()),
-            ErrorCode::EngineUnavailable => Some(ENGINE_BACK),
-            ErrorCode::ShuttingDown => Some(STOPPED),
+            ErrorCode::EngineUnavailable => Some(RETRY_ENGINE),
+            ErrorCode::ShuttingDown => Some(RETRY_STOPPED),
             _ => None,
         }
     }
 
-    /// Counts a conversion that is being asked for, until it is handed to [`Service::convert`].
+    /// Returns a record that counts the request until it is passed to [`Service::convert`].
     pub fn record(&self, target: Format) -> Record {
         Record::new(Arc::clone(&self.metrics), self.killed.clone(), target, Instant::now())
     }
 
-    /// Whether results are remembered.
+    /// Whether results are cached.
     pub fn has_cache(&self) -> bool {
         self.results.is_on()
     }
 
-    /// Bytes of the results that are remembered.
+    /// Bytes of the cached results.
     pub fn cached_bytes(&self) -> u64 {
         self.results.bytes()
     }
 
-    /// The report of a conversion by any process, if it belongs to this owner; `None` where there is none, or none any more.
+    /// Returns the report of a conversion of any process, if it exists, has not expired and belongs to this owner.
     pub async fn report(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
         self.results.report(id, owner).await
     }
 
-    /// Looks after the cache's index, for ever.
+    /// Maintains the cache's index; never returns.
     pub async fn tend(&self) {
         self.results.tend().await;
     }
 
-    /// Waits until everything is stored, for a few seconds at most.
+    /// Waits until all results are stored, for a few seconds at most.
     pub async fn finish(&self) {
         self.results.finish().await;
     }
@@ -277,7 +278,7 @@ impl Service {
         self.converter.prepare(request.folder.clone(), spec, &request.client).await
     }
 
-    /// The identity of a conversion of uploads, where it can be told.
+    /// The identity of a conversion of uploads, if known.
     fn identity(&self, request: &Request) -> Option<Hash> {
         let Input::Uploads(uploads) = &request.input else { return None };
         if !self.results.is_on() {
@@ -295,7 +296,7 @@ impl Service {
         }))
     }
 
-    /// The identity of the conversion of a model that has been read in.
+    /// The identity of a conversion whose model was read, if known.
     async fn identity_of(&self, prepared: &Prepared) -> Result<Option<Hash>, ConversionError> {
         match self.converter.engine_identity() {
             Some(engine) => prepared.identity(engine).await.map(Some),
@@ -303,7 +304,7 @@ impl Service {
         }
     }
 
-    /// Converts and counts, for all who wait for it by then.
+    /// Converts and counts, for all requests that wait for it.
     async fn run(
         self,
         request: Arc<Request>,
@@ -337,7 +338,7 @@ impl Service {
         result
     }
 
-    /// Makes what was found ready to be handed over; `None`: the store does not have it any more.
+    /// Opens a result for delivery; `None` if the store cannot return it.
     async fn open(&self, accepts: &Accepts, identity: Option<Hash>, found: Found) -> Option<Converted> {
         let about = match &found {
             Found::Made(artifact) => artifact.about.clone(),
@@ -375,7 +376,7 @@ impl Request {
     }
 }
 
-/// The error of a conversion that is given up because the process stops.
+/// The error of a conversion that is cancelled because the process stops.
 pub fn stopping() -> ConversionError {
     ConversionError::new(ErrorCode::ShuttingDown, "the service is stopping; send the request again")
 }

@@ -1,4 +1,4 @@
-//! A file that a client has sent, kept as it came until it is clear that it has to be converted.
+//! An uploaded file, kept as it was sent until it has to be converted.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ use crate::fs::open::Memory;
 use crate::intake::{Named, Sent};
 use crate::storage::Hash;
 
-/// The name of a model that came without one.
+/// The name of a model that was sent without one.
 const NAMELESS: &str = "model";
 
 #[derive(Debug)]
 pub struct Upload {
-    /// The sender's name for it; may hold folders, or be empty where a raw body came without one.
+    /// The client's name for it; may contain folders, or be empty for a raw body.
     pub name: String,
     pub bytes: u64,
     pub hash: Hash,
@@ -25,14 +25,14 @@ pub struct Upload {
 
 #[derive(Debug)]
 pub enum UploadContent {
-    /// In the conversion's folder.
+    /// A file in the conversion's folder.
     File(PathBuf),
-    /// As it came, with the permit to hold it.
+    /// The content, with the permit to hold it in memory.
     Memory { bytes: Vec<u8>, permit: Option<SemaphorePermit<'static>> },
 }
 
 impl Upload {
-    /// Its name in the conversion.
+    /// The name of the file in the conversion.
     pub fn model_name(&self) -> &str {
         if self.name.is_empty() { NAMELESS } else { &self.name }
     }
@@ -41,7 +41,7 @@ impl Upload {
         cache::Part { name: self.model_name().to_owned(), hash: *self.hash.as_bytes(), bytes: self.bytes }
     }
 
-    /// The file for intake.
+    /// Returns the file for intake.
     ///
     /// # Errors
     /// `io`

@@ -1,4 +1,4 @@
-//! Telling work on another thread that nobody waits for it any more.
+//! Cancels work on another thread when nobody waits for it any more.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub struct Cancel(Arc<AtomicBool>);
 pub struct CancelGuard(Cancel);
 
 impl Cancel {
-    /// The guard belongs to whoever waits for the work.
+    /// Returns a guard for the caller that waits for the work.
     pub fn guard(&self) -> CancelGuard {
         CancelGuard(self.clone())
     }
@@ -29,7 +29,7 @@ impl Cancel {
         Cancellable { inner, cancel: self.clone() }
     }
 
-    /// Called between the steps of long work, so that it ends soon after the client has gone.
+    /// Fails if the flag is set. Long work calls it between its steps, so that it ends soon after the client has gone.
     ///
     /// # Errors
     /// `cancelled`
@@ -41,7 +41,7 @@ impl Cancel {
     }
 }
 
-/// A reader that fails once it was cancelled; [`ConversionError::io`] finds out that this was why.
+/// A reader that fails once it is cancelled; [`ConversionError::io`] recognises its error.
 #[derive(Debug)]
 pub struct Cancellable<R> {
     inner: R,

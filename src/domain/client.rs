@@ -1,4 +1,4 @@
-//! Who asks for conversions.
+//! The clients that request conversions.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,14 +10,14 @@ use std::sync::Arc;
 pub enum Client {
     /// The owner of an API key, by name.
     Key(Arc<str>),
-    /// Of IPv6, the first address of the network; use [`Client::address`].
+    /// An address; for IPv6, the first address of the network. Use [`Client::address`].
     Address(IpAddr),
-    /// This process itself, as the command line.
+    /// This process itself, for the command line.
     #[default]
     Local,
 }
 
-/// The part of an IPv6 address that its owner cannot choose: a household or a server has a /64 at least.
+/// Bits of an IPv6 address that its owner cannot choose: a household or a server has a /64 at least.
 const NETWORK_BITS: u32 = 64;
 
 impl Client {
@@ -33,7 +33,7 @@ impl Client {
 }
 
 impl fmt::Display for Client {
-    /// One text for each, and no two the same.
+    /// Writes a text that is different for each client.
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Client::Key(name) => write!(out, "key:{name}"),
@@ -43,7 +43,7 @@ impl fmt::Display for Client {
     }
 }
 
-/// Bytes that clients hold of something they share: all of them together, and each.
+/// Bytes that clients hold of a shared resource, in total and for each client.
 #[derive(Debug, Default)]
 pub struct HeldBytes {
     all: u64,
@@ -64,7 +64,7 @@ impl HeldBytes {
         *self.by_client.entry(client.clone()).or_default() += bytes;
     }
 
-    /// Gives back what was added. A client that holds nothing is forgotten.
+    /// Releases bytes that were added. A client that holds nothing is removed.
     pub fn subtract(&mut self, client: &Client, bytes: u64) {
         self.all -= bytes;
         if let Some(of_client) = self.by_client.get_mut(client) {
@@ -78,7 +78,7 @@ impl HeldBytes {
 
 #[cfg(test)]
 impl HeldBytes {
-    /// Whether nobody is known to hold anything.
+    /// Whether no client holds anything.
     pub fn is_empty(&self) -> bool {
         self.all == 0 && self.by_client.is_empty()
     }

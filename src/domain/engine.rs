@@ -1,21 +1,21 @@
-//! Words of the engine that others have to know: how strict its sandbox is, and where a conversion is.
+//! Terms of the engine that others share: how strict its sandbox is, and the stages of a conversion.
 
 use serde::{Deserialize, Serialize};
 
-/// What happens when the kernel lacks a part of the sandbox.
+/// The behaviour if the kernel lacks a part of the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SandboxMode {
-    /// Use what there is and warn about what is missing.
+    /// Use the parts that exist, and warn about missing ones.
     #[default]
     Auto,
-    /// Refuse to start without all of it.
+    /// Refuse to start if a part is missing.
     Require,
     /// No sandbox.
     Off,
 }
 
-/// Where a conversion is.
+/// A stage of a conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {

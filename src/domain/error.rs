@@ -1,109 +1,109 @@
-//! What can go wrong with a conversion, as a stable list of codes and one sentence each.
+//! Errors of a conversion: a stable list of codes, with one sentence each.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The stable name of an error: clients match on it, documents list it.
+/// The stable name of an error, for clients to match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// An option that does not exist.
+    /// The option does not exist.
     UnknownOption,
-    /// An option's value is not of its kind.
+    /// The value of an option is invalid, or the target does not support the option.
     InvalidOption,
-    /// The target is no format we write.
+    /// The target format is not supported.
     UnsupportedOutputFormat,
-    /// The content is no format we know.
+    /// The content is not in a supported format.
     UnknownFormat,
-    /// The source cannot hold what the target needs.
+    /// The source format cannot hold content that the target format requires.
     UnsupportedPair,
-    /// The file has no bytes.
+    /// The file is empty.
     EmptyFile,
-    /// A zip that is damaged, nested or unsafe.
+    /// The zip is damaged, nested or unsafe.
     InvalidArchive,
-    /// A zip that asks for a password.
+    /// The zip is encrypted.
     EncryptedArchive,
-    /// A zip, file or model above a limit.
+    /// The request, a file, the zip or the model exceeds a limit.
     TooLarge,
-    /// More than one file could be the model, or different files have one name.
+    /// More than one file could be the model, or different files have the same name.
     AmbiguousModel,
-    /// Geometry that the model refers to was not sent.
+    /// The model refers to a file with geometry that was not sent.
     MissingFiles,
-    /// The file could not be read as what it is.
+    /// The file could not be read in its format.
     ImportFailed,
-    /// There is nothing in the model.
+    /// The model has no content, or none that the target can hold.
     EmptyModel,
-    /// The target is animation and the model has none.
+    /// The target requires animation, and the model has none.
     NoAnimation,
-    /// The target is an avatar and the skeleton is not human.
+    /// The target requires a humanoid skeleton, and the model has none.
     NotHumanoid,
-    /// The target could not be written.
+    /// The result could not be written in the target format.
     ExportFailed,
-    /// The result lacks the geometry that went in.
+    /// The result lacks geometry of the source.
     GeometryLost,
-    /// The conversion grew past its memory limit.
+    /// The conversion exceeded its memory limit.
     MemoryLimit,
-    /// The result grew past the limit on its size.
+    /// The result exceeds its size limit.
     OutputTooLarge,
-    /// The conversion took longer than allowed.
+    /// The conversion exceeded its time limit.
     Timeout,
-    /// The caller gave up.
+    /// The client hung up, or the conversion was interrupted.
     Cancelled,
-    /// Blender crashed or hung on this model, twice.
+    /// Blender crashed or hung twice on this model.
     EngineCrashed,
-    /// No engine is running at the moment.
+    /// The engine is not running.
     EngineUnavailable,
     /// The disk is full.
     DiskFull,
-    /// A result would replace an existing file.
+    /// The result would replace an existing file.
     OutputExists,
     /// A file could not be read or written.
     Io,
-    /// The request holds no file.
+    /// The request contains no file.
     NoFile,
-    /// A file was sent without a name.
+    /// A file was sent without a file name.
     NoFileName,
-    /// A file's name has no extension.
+    /// The file name has no extension.
     NoExtension,
     /// The request names no target format.
     NoOutputFormat,
-    /// The file's name says a format we do not read.
+    /// The file extension is not that of a supported format.
     UnsupportedInputFormat,
-    /// The request is not what HTTP or multipart allow.
+    /// The request, its multipart body or its query is malformed.
     MalformedRequest,
     /// The body has a transfer coding other than chunked.
     UnsupportedTransferCoding,
-    /// The request's address and headers are too long.
+    /// The request line and headers are too long.
     HeadTooLarge,
-    /// The body stopped coming.
+    /// The request body stopped or arrived too slowly.
     RequestTimeout,
-    /// Nothing is at this address.
+    /// The path or the report does not exist.
     NotFound,
-    /// It was here, and is older than anything is kept.
+    /// The report has expired.
     Expired,
-    /// The address does not take this method.
+    /// The path does not support this method.
     MethodNotAllowed,
-    /// The key is missing or wrong.
+    /// The API key is missing or wrong.
     Unauthorized,
-    /// The client has asked for as many conversions as it may for now.
+    /// The client has reached its rate limit.
     RateLimited,
-    /// As many conversions wait as may.
+    /// The queue is full.
     QueueFull,
-    /// As many connections are open as may.
+    /// The connection limit is reached.
     TooManyConnections,
-    /// Unfinished uploads, or reports that are being sent, take as many bytes as they may.
+    /// Unfinished uploads, or results or reports being sent, have reached their size limit.
     Overloaded,
     /// The service is stopping.
     ShuttingDown,
-    /// Our fault.
+    /// An internal error occurred.
     Internal,
 }
 
 impl ErrorCode {
-    /// Whether it lies in the model and in what was asked for, so that another try would end alike. What may come of
-    /// the load, of limits of time and memory, or of this machine is ours.
+    /// Whether the model and the request alone cause the error, so that a retry would fail alike. Errors that may come
+    /// from load, from limits of time and memory, or from this machine do not count.
     pub fn is_models_fault(self) -> bool {
         match self {
             ErrorCode::UnknownOption
@@ -124,7 +124,7 @@ impl ErrorCode {
             | ErrorCode::ExportFailed
             | ErrorCode::GeometryLost
             | ErrorCode::OutputTooLarge => true,
-            // A crash may be the system's, which kills what is largest when memory runs out.
+            // A crash may come from the kernel, which kills the largest process when memory runs out.
             ErrorCode::EngineCrashed
             | ErrorCode::MemoryLimit
             | ErrorCode::Timeout
@@ -136,7 +136,7 @@ impl ErrorCode {
             | ErrorCode::QueueFull
             | ErrorCode::ShuttingDown
             | ErrorCode::Internal
-            // And these are of requests, not of conversions.
+            // Errors of requests, not of conversions.
             | ErrorCode::NoFile
             | ErrorCode::NoFileName
             | ErrorCode::NoExtension
@@ -178,7 +178,7 @@ impl ConversionError {
         Self { code, detail: one_line(&detail.into()) }
     }
 
-    /// A result that would have more than `most` bytes.
+    /// The error of a result that would have more than `most` bytes.
     pub fn output_too_large(most: u64) -> Self {
         let detail = format!(
             "the result would be larger than {} MiB; give the model less detail or fewer copies of it, or raise \
@@ -188,9 +188,9 @@ impl ConversionError {
         Self::new(ErrorCode::OutputTooLarge, detail)
     }
 
-    /// An I/O error while doing `what` ("write the result"); a full disk gets its own code, and an error of ours that
-    /// came through a reader or writer is that error. Of paths that libraries put into their errors, none gets into the
-    /// sentence.
+    /// The error of an I/O failure while doing `what` ("write the result"). A full disk gets its own code. A
+    /// [`ConversionError`] that came through a reader or writer is returned as it is. Paths that libraries put into
+    /// their errors are left out.
     pub fn io(what: &str, error: &std::io::Error) -> Self {
         if let Some(ours) = error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()) {
             return ours.clone();
@@ -203,29 +203,29 @@ impl ConversionError {
     }
 }
 
-/// What is wrong with a file's JSON, without the names of our types. It may quote what the file says, which is cut.
+/// Describes an error in a file's JSON without the names of our types. The text is cut, because it may quote the file.
 pub fn of_json(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    let plain = match said.split_once(", expected struct ") {
+    let text = error.to_string();
+    let plain = match text.split_once(", expected struct ") {
         Some((before, after)) => {
             let place = after.find(' ').and_then(|end| after.get(end..)).unwrap_or_default();
             format!("{before}, expected an object{place}")
         }
-        None => said,
+        None => text,
     };
     plain.chars().take(200).collect()
 }
 
-/// The system's numbers of its errors tell a user nothing.
-fn without_number(said: &str) -> &str {
-    said.rsplit_once(" (os error ").map_or(said, |(words, _)| words)
+/// Removes the system's error number, which tells a user nothing.
+fn without_number(text: &str) -> &str {
+    text.rsplit_once(" (os error ").map_or(text, |(words, _)| words)
 }
 
-/// What an I/O error says, or the system's error behind it: directory walkers and temporary files add their paths.
+/// Returns the text of an I/O error without the paths that directory walkers and temporary files add.
 fn without_paths(error: &std::io::Error) -> String {
-    let said = error.to_string();
-    if !said.contains('/') {
-        return said;
+    let text = error.to_string();
+    if !text.contains('/') {
+        return text;
     }
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
@@ -237,8 +237,8 @@ fn without_paths(error: &std::io::Error) -> String {
     error.kind().to_string()
 }
 
-/// A sentence on one line, whatever names from a model are in it: no control characters, with which a name could
-/// break a log or write to a terminal as it likes, and none that turn the direction of the rest.
+/// Returns the text on one line. Names from a model may hold control characters, which could break a log or write to a
+/// terminal, and characters that turn the direction of text; both become spaces.
 pub fn one_line(text: &str) -> String {
     let harmful = |c: char| {
         c.is_control()

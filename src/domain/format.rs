@@ -36,7 +36,7 @@ pub enum Format {
     Blend,
 }
 
-/// Something that a format may be able to hold.
+/// A kind of content that a format may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {
@@ -104,22 +104,22 @@ pub struct FormatInfo {
     pub format: Format,
     /// Lower-case name, as in options and file names.
     pub name: &'static str,
-    /// What people call it.
+    /// The name for people.
     pub title: &'static str,
     pub media_type: &'static str,
     /// File name extensions, without the dot; the first is the one written.
     pub extensions: &'static [&'static str],
     /// What the format can hold.
     pub holds: &'static [Feature],
-    /// What a file of this format cannot be without; a source that cannot hold it makes no sensible pair.
+    /// What a file of this format must have. A format that cannot hold it cannot become this one.
     pub needs: &'static [Feature],
     /// Whether a result usually is several files (its textures or materials travel beside it).
     pub several_files: bool,
     /// Extensions of the files that a result may have beside the main one.
     pub beside: &'static [&'static [&'static str]],
-    /// The fewest bytes that a triangle takes for each copy of its mesh; 0 where copies share one.
+    /// Fewest bytes of a triangle in each copy of its mesh; 0 if copies share one mesh.
     pub triangle_bytes: u64,
-    /// Whether a file is one mesh, whatever went in.
+    /// Whether a file holds exactly one mesh.
     pub one_mesh: bool,
     /// Whether a file has one timeline, so that it holds one clip.
     pub one_clip: bool,
@@ -397,8 +397,8 @@ impl Format {
         known.any(|known| known.eq_ignore_ascii_case(extension))
     }
 
-    /// How many triangles surely fit into no result of `bytes` any more, copies counted; `None` where copies share
-    /// one mesh.
+    /// Returns the number of triangles, every copy counted, above which a result surely exceeds `bytes`; `None` if
+    /// copies share one mesh.
     pub fn most_triangles(self, bytes: u64) -> Option<u64> {
         bytes.checked_div(self.info().triangle_bytes)
     }
@@ -431,7 +431,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// The text is no format's name.
+/// The error of a text that is no format's name.
 #[derive(Debug, thiserror::Error)]
 #[error("unknown format: {0}")]
 pub struct UnknownFormat(pub String);

@@ -5,42 +5,42 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConversionError, ErrorCode, Format};
 
-/// How a result of several files is handed over.
+/// How results of several files are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Packaging {
-    /// One file when there is only one, else a zip.
+    /// The file itself, or a zip if there are several.
     #[default]
     Auto,
-    /// One file whatever the format; what does not fit into it is reported as lost.
+    /// Always one file; content that it cannot hold is reported as lost.
     Single,
     /// Always a zip.
     Zip,
 }
 
-/// Which engine may do the work.
+/// The engine that converts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineChoice {
-    /// The native lane where it loses nothing, else Blender.
+    /// Repack without Blender if lossless, otherwise use Blender.
     #[default]
     Auto,
     Blender,
 }
 
-/// The options of a conversion. Serialised, they are canonical: equal options have equal JSON.
+/// The options of a conversion. Equal options have equal JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Options {
     pub packaging: Packaging,
-    /// Whether clips are converted.
+    /// Whether to convert animation clips.
     pub animation: bool,
-    /// Factor on the size of the model; 1 leaves it as it is.
+    /// Factor by which the model is scaled.
     #[schemars(range(min = 1e-6, max = 1e6))]
     pub scale: f64,
-    /// Whether polygons are cut into triangles.
+    /// Whether to cut polygons into triangles.
     pub triangulate: bool,
-    /// Whether meshes are Draco-compressed (glb and gltf only).
+    /// Whether to compress meshes with Draco (glb and gltf only).
     pub draco: bool,
     pub engine: EngineChoice,
 }
@@ -58,7 +58,7 @@ impl Default for Options {
     }
 }
 
-/// What an option takes, for programs.
+/// The type of an option, with its range or values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Kind {
@@ -67,12 +67,12 @@ pub enum Kind {
     String { values: &'static [&'static str] },
 }
 
-/// What there is to say of one option, for help texts and the API document.
+/// The description of one option, for help texts and the API document.
 #[derive(Debug)]
 pub struct OptionInfo {
     pub name: &'static str,
     pub kind: Kind,
-    /// The same for people.
+    /// The possible values, for people.
     pub values: &'static str,
     pub default: &'static str,
     pub help: &'static str,
@@ -85,21 +85,21 @@ pub static TABLE: [OptionInfo; 6] = [
         kind: Kind::String { values: &["auto", "single", "zip"] },
         values: "auto|single|zip",
         default: "auto",
-        help: "how a result of several files is handed over",
+        help: "how results of several files are delivered",
     },
     OptionInfo {
         name: "animation",
         kind: Kind::Boolean,
         values: "true|false",
         default: "true",
-        help: "convert clips",
+        help: "convert animation clips",
     },
     OptionInfo {
         name: "scale",
         kind: Kind::Number { minimum: *SCALE_RANGE.start(), maximum: *SCALE_RANGE.end() },
         values: "number from 0.000001 to 1000000",
         default: "1",
-        help: "factor on the size of the model",
+        help: "scale the model by this factor",
     },
     OptionInfo {
         name: "triangulate",
@@ -113,14 +113,14 @@ pub static TABLE: [OptionInfo; 6] = [
         kind: Kind::Boolean,
         values: "true|false",
         default: "false",
-        help: "Draco-compress meshes (glb and gltf)",
+        help: "compress meshes with Draco (glb and gltf only)",
     },
     OptionInfo {
         name: "engine",
         kind: Kind::String { values: &["auto", "blender"] },
         values: "auto|blender",
         default: "auto",
-        help: "repack glb, gltf and vrm without Blender where nothing is lost (auto), or never (blender)",
+        help: "repack glb, gltf and vrm without Blender if lossless (auto), or always use Blender (blender)",
     },
 ];
 

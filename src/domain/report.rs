@@ -5,25 +5,25 @@ use serde::{Deserialize, Serialize};
 
 use super::Format;
 
-/// The report, the same for the command line, HTTP and jobs.
+/// The report of a conversion, the same on the command line and over HTTP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     pub input: Contents,
-    /// Counted from the file that was produced.
+    /// Counted in the file that was written.
     pub output: Contents,
-    /// What the result lacks of the source, one clause each: "2 clips: stl holds no animation".
+    /// Content of the source that the result lacks, one clause each: "2 clips: stl holds no animation".
     pub losses: Vec<String>,
-    /// What the reader should know besides, one clause each.
+    /// Other remarks about the conversion, one clause each.
     pub warnings: Vec<String>,
     /// `blender 5.0.1` or `native`.
     pub engine: String,
-    /// The importer that read the source, where the engine has several.
+    /// The importer that read the source, if the engine has several for its format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub importer: Option<String>,
     pub timings: Timings,
 }
 
-/// Most clips that a report names, and most of its other lists.
+/// Most clips in a report, and most entries of its other lists.
 const MAX_CLIPS: usize = 1000;
 const MAX_LISTED: usize = 200;
 
@@ -32,7 +32,7 @@ const MAX_NAME: usize = 200;
 const MAX_SENTENCE: usize = 1000;
 
 impl Report {
-    /// Shortens lists, names and sentences to what a person may want to read; how much was left out is said. A model
+    /// Shortens lists, names and sentences to what a person may want to read, and adds how much was left out. A model
     /// may hold as many names as it has bytes, and reports are kept in memory.
     pub fn shorten(&mut self) {
         for contents in [&mut self.input, &mut self.output] {
@@ -49,7 +49,7 @@ impl Report {
         }
     }
 
-    /// About how much memory it takes, in bytes.
+    /// Approximate memory of the report, in bytes.
     pub fn size(&self) -> usize {
         let texts =
             |texts: &[String]| texts.iter().map(|text| size_of::<String>() + text.len()).sum::<usize>();
@@ -62,14 +62,14 @@ impl Report {
     }
 }
 
-/// Ends a text that is too long with `…`, and gives back its memory.
+/// Cuts a text that is too long, ends it with `…`, and releases its memory.
 fn cut(text: &mut String, most: usize) {
     if let Some((end, _)) = text.char_indices().nth(most) {
         *text = format!("{}…", text.get(..end).unwrap_or_default());
     }
 }
 
-/// Cuts a list, and gives back its memory; how many entries were left out.
+/// Cuts a list, releases its memory, and returns how many entries were left out.
 fn cut_list<T>(list: &mut Vec<T>, most: usize) -> usize {
     let more = list.len().saturating_sub(most);
     if more > 0 {
@@ -79,49 +79,49 @@ fn cut_list<T>(list: &mut Vec<T>, most: usize) -> usize {
     more
 }
 
-/// What a model holds.
+/// The content of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Contents {
     pub format: Format,
-    /// Size of all the model's files together.
+    /// Total size of all files, in bytes.
     pub bytes: u64,
     pub files: u32,
     #[serde(flatten)]
     pub counts: Counts,
 }
 
-/// What is in a scene, whoever counted it.
+/// Counts of a scene's content, made by Blender or natively.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Counts {
     pub objects: u64,
-    /// Objects that are meshes (instances count each).
+    /// Mesh objects; each instance counts.
     pub meshes: u64,
-    /// Vertices as the format stores them: formats that split them at seams count more.
+    /// Vertices as stored in the file; formats that split vertices at seams have more.
     pub vertices: u64,
     pub triangles: u64,
     pub uv_layers: u64,
     pub vertex_colours: u64,
     pub materials: u64,
     pub textures: u64,
-    /// Names of textures that the model refers to and that were not there.
+    /// Names of textures that the model refers to but that are missing.
     pub missing_textures: Vec<String>,
-    /// Missing textures that are not listed, since there are too many.
+    /// Number of missing textures that are not listed, because there are too many.
     #[serde(skip_serializing_if = "is_zero")]
     pub more_missing_textures: u64,
     pub bones: u64,
-    /// Meshes that are bound to a skeleton.
+    /// Meshes bound to a skeleton.
     pub skins: u64,
     pub blend_shapes: u64,
     pub clips: Vec<Clip>,
-    /// Clips that are not listed, since there are too many.
+    /// Number of clips that are not listed, because there are too many.
     #[serde(skip_serializing_if = "is_zero")]
     pub more_clips: u64,
     pub cameras: u64,
     pub lights: u64,
-    /// Whether the skeleton carries a humanoid assignment.
+    /// Whether the skeleton has a humanoid bone mapping.
     pub humanoid: bool,
-    /// Corners of the box around all meshes in their rest pose, in metres, y up.
+    /// Bounding box of all meshes in rest pose, in metres, y up.
     pub bounds_m: Option<Bounds>,
 }
 
@@ -145,18 +145,18 @@ impl Counts {
     }
 }
 
-/// One animation.
+/// An animation clip.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Clip {
     pub name: String,
-    /// Number of frames, the first and the last included.
+    /// Number of frames, including the first and the last.
     pub frames: u64,
     pub seconds: f64,
     pub fps: f64,
 }
 
-/// An axis-aligned box: `[x, y, z]` in metres, y up.
+/// An axis-aligned box; its corners are `[x, y, z]` in metres, y up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Bounds {
     pub min: [f64; 3],
@@ -186,11 +186,11 @@ impl Bounds {
     }
 }
 
-/// Where the time went, in milliseconds; a stage that did not happen is absent.
+/// Duration of each stage in milliseconds; skipped stages are absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Timings {
-    /// Waiting for a free slot of the engine.
+    /// Waiting for an engine slot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,7 +199,7 @@ pub struct Timings {
     pub process_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export_ms: Option<f64>,
-    /// Counting what was produced.
+    /// Counting the result's content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub check_ms: Option<f64>,
     /// From the first byte of the model to the finished result.

@@ -1,6 +1,6 @@
-//! Carries out the conversions that need Blender, and keeps the folders in which it does so.
+//! Runs the conversions that need Blender, and keeps their work folders.
 //!
-//! [`Executor`] is what the conversion path asks. `local` runs Blender's processes on this machine.
+//! The conversion path calls [`Executor`]. `local` implements it with Blender processes on this machine.
 
 pub mod local;
 mod orphans;
@@ -18,32 +18,32 @@ use stats::{Stats, Usage};
 use task::{Done, Task, Version};
 use workdir::ConversionFolder;
 
-/// Carries out conversions that need Blender.
+/// Runs conversions that need Blender.
 pub trait Executor: Send + Sync {
-    /// Starts the engine, unless it runs. A caller that waited for a start that failed gets its error.
+    /// Starts the engine unless it runs. A caller that waited for a failed start returns that failure.
     ///
     /// # Errors
-    /// `engine_unavailable`, in words for clients; [`Executor::trouble`] has those for the operator.
+    /// `engine_unavailable`, worded for clients; [`Executor::trouble`] is worded for the operator.
     fn start(&self) -> BoxFuture<'_, Result<(), ConversionError>>;
 
-    /// Converts the model in the order's folder; starts the engine where that has not been done. Dropping the future
-    /// cancels the conversion; the folder stays until nothing writes to it any more, which may be a moment later.
+    /// Converts the model in the order's folder; starts the engine first if needed. Dropping the future cancels the
+    /// conversion. The folder stays until nothing writes to it any more, which may be a moment later.
     ///
     /// # Errors
-    /// One code and one sentence.
+    /// The error code and sentence for the client.
     fn convert<'a>(&'a self, order: Order<'a>) -> BoxFuture<'a, Result<Done, ConversionError>>;
 
-    /// Why a conversion would fail at this moment, without trying: `engine_unavailable`.
+    /// Returns `engine_unavailable` if a conversion would fail now; starts nothing.
     fn outage(&self) -> Option<ConversionError>;
 
-    /// Why the engine does not run, in words for the operator: with paths, and with the last lines that it printed.
-    /// `None` when it started, or has not been asked for yet.
+    /// Returns why the engine does not run, worded for the operator, with paths and the engine's last lines of output.
+    /// `None` if the engine started or was not needed yet.
     fn trouble(&self) -> Option<String>;
 
-    /// The version that runs; before the engine has started, the one that is installed, where that can be told.
+    /// The running version; before the start, the installed version if it is known.
     fn version(&self) -> Option<Version>;
 
-    /// The engine at this moment.
+    /// Returns a snapshot of the engine.
     fn status(&self) -> Status;
 
     /// Ends the engine and waits for it.
@@ -52,28 +52,28 @@ pub trait Executor: Send + Sync {
 
 /// One conversion, for an executor.
 pub struct Order<'a> {
-    /// Clients share the slots of an engine.
+    /// The client; clients share the slots fairly.
     pub client: Client,
     pub folder: &'a ConversionFolder,
     pub task: Task,
-    /// The time for all of it, waiting for a slot included.
+    /// The time for the whole conversion, waiting for a slot included.
     pub allowed: Duration,
-    /// Called with each stage as it begins, and with how much of it is done, from 0 to 1, where that is known.
+    /// Called with each stage as it begins, and with the part of it that is done, from 0 to 1, if known.
     pub progress: Box<dyn FnMut(Stage, Option<f64>) + Send + 'a>,
-    /// Filled in with what the conversion uses, however it ends.
+    /// Filled in with the conversion's use of the engine, however it ends.
     pub usage: Arc<Usage>,
 }
 
-/// The engine at a moment.
+/// A snapshot of the engine.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
     /// `None` until the engine has started.
     pub running: Option<Running>,
-    /// How often the engine was to be started for the first time in vain. [`Stats`] counts the starts of its successors.
+    /// Failed first starts of the engine. [`Stats`] counts the failed starts of later zygotes.
     pub failed_starts: u64,
 }
 
-/// An engine that was started.
+/// A running engine.
 #[derive(Debug, Clone)]
 pub struct Running {
     pub version: Version,

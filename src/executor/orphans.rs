@@ -1,13 +1,12 @@
-//! Kills what a killed program's conversions have left running.
+//! Kills processes that the conversions of a killed gateway left running.
 //!
-//! Zygote and children die with the program, by the kernel's doing. What a child itself started does not, when it
-//! left the child's session; with seccomp nothing can be started at all, so this is about `SANDBOX=off` and kernels
-//! without seccomp. Such a process gives itself away by its environment: `HOME` is a folder of the run that is gone.
-//! One that has been given another environment on purpose is not found.
+//! The kernel ends the zygote and its children with the gateway. It does not end a process that a child started in a
+//! session of its own. Seccomp forbids starting processes, so this concerns `SANDBOX=off` and kernels without seccomp.
+//! Such a process is recognised by its environment: its `HOME` is a folder of the dead gateway's run. A process with
+//! another `HOME` is not found.
 //!
-//! Why not at once: the kernel kills by parent-death signal a process that asked for it itself, and only it; a
-//! namespace that dies as a whole needs privileges that a container does not have; and a watcher that outlives the
-//! program would be one more process that nothing ends.
+//! They are not killed sooner because a parent-death signal reaches only the process that asked for it, a PID namespace
+//! needs privileges that a container lacks, and a watcher that outlives the gateway would itself need ending.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -16,12 +15,13 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-/// A process may start others while it is being looked for.
+/// Rounds of killing, because a process may start others during a round.
 const ROUNDS: usize = 20;
 
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Kills this user's processes whose home is `folder` or below it; nobody else's is in a folder of a random name.
+/// Kills this user's processes whose `HOME` is `folder` or below it. The folder's name is random, so no other process
+/// has it.
 pub fn kill_at_home_in(folder: &Path) {
     for _ in 0..ROUNDS {
         if kill_round(folder) == 0 {
@@ -29,10 +29,10 @@ pub fn kill_at_home_in(folder: &Path) {
         }
         std::thread::sleep(PAUSE);
     }
-    tracing::warn!(folder = %folder.display(), "processes of a killed program do not die");
+    tracing::warn!(folder = %folder.display(), "processes left by a killed gateway do not end");
 }
 
-/// Kills those that there are now; how many that were.
+/// Kills the processes found now and returns how many there were.
 fn kill_round(folder: &Path) -> usize {
     let Ok(processes) = fs::read_dir("/proc") else { return 0 };
     let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -40,16 +40,13 @@ fn kill_round(folder: &Path) -> usize {
 }
 
 fn kill(pid: Pid, folder: &Path) -> bool {
-    // Held before its environment is read, so that the number is not another's meanwhile.
+    // The handle is opened before the environment is read: the PID could be reused in between.
     let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return false };
     let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
     if !is_at_home_in(&environment, folder) {
         return false;
     }
-    tracing::info!(
-        pid = pid.as_raw_nonzero(),
-        "killed a process that a conversion of a killed program had started"
-    );
+    tracing::info!(pid = pid.as_raw_nonzero(), "killed a process left by a conversion of a killed gateway");
     rustix::process::pidfd_send_signal(process, Signal::KILL).is_ok()
 }
 

@@ -1,4 +1,4 @@
-//! What the supervisor counts.
+//! The supervisor's counters, and one conversion's use of the engine.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ pub enum RestartReason {
 }
 
 impl RestartReason {
-    /// For metrics.
+    /// The value of a metric's label.
     pub const fn word(self) -> &'static str {
         match self {
             RestartReason::Recycled => "recycled",
@@ -29,7 +29,7 @@ impl RestartReason {
     }
 }
 
-/// What went wrong with an attempt that was made again, or given up.
+/// The failure of an attempt that was retried or given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Setback {
     /// The child died.
@@ -51,31 +51,31 @@ pub struct PairStats {
 /// A snapshot; the counts start at zero with the process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Slots there are.
+    /// All slots.
     pub slots: usize,
     /// Slots in which a conversion runs.
     pub busy: usize,
     /// Conversions that wait for a slot.
     pub waiting: usize,
-    /// Whether conversions are taken.
+    /// Whether conversions are accepted.
     pub available: bool,
-    /// The process that is forked for conversions, while there is one.
+    /// PID of the warm zygote, while there is one.
     pub zygote: Option<u32>,
     pub restarts: BTreeMap<RestartReason, u64>,
-    /// Starts that failed.
+    /// Failed starts.
     pub failed_starts: u64,
     /// By source and target format; a pair with none is absent.
     pub setbacks: BTreeMap<(Format, Format), PairStats>,
 }
 
-/// What one conversion used of the engine, however it ends: it is written as the conversion goes.
+/// One conversion's wait for a slot and its children's memory, filled in as the conversion runs, however it ends.
 #[derive(Debug, Default)]
 pub struct Usage {
     waited: OnceLock<Duration>,
     observer: OnceLock<Observer>,
 }
 
-/// Told of the highest resident set of each child, in bytes, when the child is gone: which may be after the answer.
+/// Called with the highest resident set of each child, in bytes, when the child is gone, possibly after the response.
 struct Observer(Box<dyn Fn(u64) + Send + Sync>);
 
 impl fmt::Debug for Observer {
@@ -85,13 +85,13 @@ impl fmt::Debug for Observer {
 }
 
 impl Usage {
-    /// How long it waited for a slot, in vain or not; `None` before the end of the wait.
+    /// The time spent waiting for a slot, in vain or not; `None` until the wait ends.
     pub fn waited(&self) -> Option<Duration> {
         self.waited.get().copied()
     }
 
-    /// Calls `observe` with the highest resident set of each child, in bytes, when it is gone: that may be after the
-    /// conversion was answered. The first call counts.
+    /// Calls `observe` with the highest resident set of each child, in bytes, when the child is gone. That may be after
+    /// the conversion was answered. Only the first call of this method has an effect.
     pub fn observe_children(&self, observe: impl Fn(u64) + Send + Sync + 'static) {
         let _ = self.observer.set(Observer(Box::new(observe)));
     }
@@ -108,7 +108,7 @@ impl Usage {
     }
 }
 
-/// Measures a wait that may be given up.
+/// A guard that measures a wait, also one that is abandoned.
 pub(super) struct Waiting<'a> {
     usage: &'a Usage,
     began: Instant,
@@ -152,7 +152,7 @@ impl Counters {
         }
     }
 
-    /// What is counted here; the rest of it is the slots' and the zygote's.
+    /// Returns the counts kept here; the caller adds those of the slots and the zygote.
     pub fn snapshot(&self) -> Stats {
         let counts = self.counts();
         Stats {
@@ -164,7 +164,7 @@ impl Counters {
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        // Counting cannot leave it half done.
+        // A panic cannot leave the counts half updated.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! What Blender is asked to do, and what it tells of a conversion that succeeded.
+//! The task of one conversion in Blender, and the report of its success.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,21 +9,22 @@ use super::stats::Setback;
 use crate::domain::report::Counts;
 use crate::domain::{Format, Options};
 
-/// What Blender has to do. Paths are relative to the conversion's folder.
+/// One conversion in Blender. Paths are relative to the conversion's folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     pub input: PathBuf,
     pub input_format: Format,
     /// The main file of the result; others go beside it.
     pub output: PathBuf,
-    /// `gltf` never comes here: Blender writes glb and the native lane takes it apart.
+    /// Never `gltf`: Blender writes glb, and the native lane unpacks it.
     pub output_format: Format,
     pub options: Options,
     /// Whether the child counts `output` by reading it back (where the gateway has no safe reader for it).
     pub read_back: bool,
-    /// Which importer to use where there are several.
+    /// The importer to use, if the format has several.
     pub importer: Importer,
-    /// With more triangles, copies counted, the result would be larger than it may be. `None`: copies share one mesh.
+    /// The number of triangles, every copy counted, above which the result is surely too large. `None` if copies share
+    /// one mesh.
     pub most_triangles: Option<u64>,
 }
 
@@ -33,7 +34,7 @@ pub struct Task {
 pub enum Importer {
     #[default]
     Usual,
-    /// The other one (FBX: the one in Python), for a file on which the usual one crashed.
+    /// The alternative (FBX: the Python importer), for a file on which the usual importer crashed.
     Other,
 }
 
@@ -41,9 +42,9 @@ pub enum Importer {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Done {
     pub success: ChildSuccess,
-    /// Waiting for a slot.
+    /// Time spent waiting for a slot.
     pub queue: Duration,
-    /// Why there was more than one attempt.
+    /// The failure of the first attempt, if there were two.
     pub retried_after: Option<Setback>,
 }
 
@@ -57,7 +58,7 @@ pub struct ChildSuccess {
     pub output: Option<Counts>,
     /// The importer's name: `wm.fbx_import`
     pub importer: String,
-    /// How many textures fewer there are since some became channels of others: nothing of them is lost.
+    /// Textures that became channels of other textures, so that nothing of them is lost.
     #[serde(default)]
     pub packed_textures: u64,
     /// Losses that no count shows, one clause each.
@@ -71,11 +72,11 @@ pub struct ChildSuccess {
     pub check_ms: f64,
 }
 
-/// The version of an engine, with all that results depend on.
+/// The engine's version, as far as results depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Version {
     /// `5.0.1`
     pub blender: String,
-    /// `4.10.2`, or empty where the VRM add-on is missing.
+    /// `4.10.2`, or empty if the VRM add-on is missing.
     pub vrm_addon: String,
 }

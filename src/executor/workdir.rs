@@ -1,19 +1,19 @@
-//! Where conversions happen on disk: a folder per process, and in it a folder per conversion.
+//! The folders in which conversions run: one for each process, and in it one for each conversion.
 //!
 //! ```text
 //! <base>/
-//!   lock                     held while one of these folders is made or looked at
-//!   engine-<hash>/           the engine's package (`blender::package`)
+//!   lock                     held while a folder below is made or checked
+//!   engine-<hash>/           the engine's package (`local::python_package`)
 //!     lock                   shared by the processes that use it
 //!   run-<uuid>/              one per process
 //!     lock                   held (flock) as long as the process lives
 //!     <uuid>/                one per conversion
-//!       upload-<number>      what was sent, until it is prepared
+//!       upload-<number>      an uploaded file, until intake has prepared it
 //!       {in,out,tmp}/        the model, the result, and scratch: what a child sees
 //! ```
 //!
-//! A process that is killed leaves its run folder behind with nobody holding its lock; the next one to open the
-//! same base removes it, and ends what its conversions may have left running (`stragglers`).
+//! A killed process leaves its run folder behind, unlocked. The next process that opens the same base removes the
+//! folder and kills the processes that its conversions left running (`orphans`).
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
@@ -31,7 +31,7 @@ use crate::fs::remove_tree::remove_tree;
 const LOCK: &str = "lock";
 const RUN_PREFIX: &str = "run-";
 
-/// The run folder of this process. Clones are the same folder; it goes with the last of them.
+/// The run folder of this process. Clones share the folder; dropping the last one removes it.
 #[derive(Debug, Clone)]
 pub struct WorkDir(Arc<Run>);
 
@@ -39,21 +39,21 @@ pub struct WorkDir(Arc<Run>);
 struct Run {
     base: PathBuf,
     folder: PathBuf,
-    /// Its lock tells other processes that this one lives.
+    /// The lock file, whose lock tells other processes that this one is alive.
     _lock: File,
 }
 
 impl WorkDir {
-    /// Makes a run folder below `base` (made if missing), and removes those of processes that are gone,
-    /// with what their conversions left running.
+    /// Makes a run folder below `base`, which is made if missing. Removes the run folders of dead processes and kills
+    /// what their conversions left running.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The error of the file system.
     pub fn open(base: &Path) -> io::Result<WorkDir> {
         make_private(base)?;
         let base = base.canonicalize()?;
         check_owner(&base.metadata()?)?;
-        // Between making a run folder and locking it, nobody else may take it for an abandoned one.
+        // Until the new run folder is locked, another process would take it for an abandoned one.
         let gate = open_lock(&base)?;
         gate.lock()?;
         let abandoned = abandoned(&base)?;
@@ -62,23 +62,23 @@ impl WorkDir {
         let lock = open_lock(&folder)?;
         lock.lock()?;
         drop(gate);
-        // The locks of the abandoned folders are ours now, so that two processes do not remove the same one.
+        // `abandoned` has taken the locks, so no other process removes the same folders.
         for (path, lock) in abandoned {
             orphans::kill_at_home_in(&path);
             if let Err(error) = remove_tree(&path) {
-                tracing::warn!(path = %path.display(), %error, "an abandoned work folder stays");
+                tracing::warn!(path = %path.display(), %error, "could not remove an abandoned work folder");
             } else {
-                tracing::info!(path = %path.display(), "removed the work folder of a process that was killed");
+                tracing::info!(path = %path.display(), "removed the work folder of a killed process");
             }
             drop(lock);
         }
         Ok(WorkDir(Arc::new(Run { base, folder, _lock: lock })))
     }
 
-    /// Whether that can be done below `base`; nothing is made.
+    /// Checks whether [`WorkDir::open`] can work below `base`, without making anything.
     ///
     /// # Errors
-    /// As [`WorkDir::open`].
+    /// The error that [`WorkDir::open`] would return.
     pub fn check(base: &Path) -> io::Result<()> {
         match base.metadata() {
             Ok(data) => check_owner(&data)?,
@@ -98,18 +98,18 @@ impl WorkDir {
         &self.0.folder
     }
 
-    /// A new conversion's folder with `in/`, `out/` and `tmp/`.
+    /// Makes the folder of a new conversion, with `in/`, `out/` and `tmp/`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The error of the file system.
     pub fn conversion_folder(&self) -> io::Result<ConversionFolder> {
         let folder = self.new_folder();
         folder.furnish()?;
         Ok(folder)
     }
 
-    /// A new conversion's folder that is not there before something is put in it: small conversions need none, and
-    /// file systems take their time to make one and to remove it.
+    /// Names the folder of a new conversion without making it: small conversions need none, and making and removing a
+    /// folder takes time.
     pub fn new_folder(&self) -> ConversionFolder {
         let path = self.0.folder.join(Uuid::now_v7().simple().to_string());
         ConversionFolder(Arc::new(Folder { path, run: self.clone() }))
@@ -124,8 +124,8 @@ impl Drop for Run {
     }
 }
 
-/// The folder of one conversion. Clones are the same folder; it is removed with the last of them, so that a child
-/// that is still dying keeps it.
+/// The folder of one conversion. Clones share the folder; dropping the last one removes it, so a child that is still
+/// exiting keeps it.
 #[derive(Debug, Clone)]
 pub struct ConversionFolder(Arc<Folder>);
 
@@ -136,23 +136,23 @@ struct Folder {
 }
 
 impl ConversionFolder {
-    /// Absolute.
+    /// The absolute path.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// Makes `in/`, `out/` and `tmp/` where they are missing.
+    /// Makes `in/`, `out/` and `tmp/` if they are missing.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The error of the file system.
     pub fn furnish(&self) -> io::Result<()> {
         [self.input(), self.output(), self.scratch()].iter().try_for_each(|part| make_private(part))
     }
 
-    /// A new file for the `number`th of an upload, beside the parts that an engine sees.
+    /// Makes a new file for uploaded file `number`, outside the folders that the engine sees.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The error of the file system.
     pub fn upload(&self, number: usize) -> io::Result<(PathBuf, File)> {
         make_private(&self.0.path)?;
         let path = self.0.path.join(format!("upload-{number}"));
@@ -165,7 +165,7 @@ impl ConversionFolder {
         self.0.path.join("in")
     }
 
-    /// Removes the model and the scratch: only the result is wanted any longer.
+    /// Removes the model and the scratch folder; only the result is still needed.
     pub fn keep_result(&self) {
         for part in [self.input(), self.scratch()] {
             if let Err(error) = remove(&part) {
@@ -186,8 +186,8 @@ impl ConversionFolder {
 }
 
 impl Drop for Folder {
-    /// A model may have thousands of files: a thread that answers probes would be busy for seconds. The run folder stays
-    /// until it is done.
+    /// Removes the folder on a blocking thread: thousands of files would keep an async thread busy for seconds. The run
+    /// folder stays until that is done.
     fn drop(&mut self) {
         if !self.path.exists() {
             return;
@@ -206,7 +206,7 @@ impl Drop for Folder {
     }
 }
 
-/// In a folder that everybody may write to, somebody else may have been there first.
+/// Refuses a folder of another user, who may have made it first in a world-writable place.
 fn check_owner(base: &Metadata) -> io::Result<()> {
     if base.uid() == rustix::process::geteuid().as_raw() {
         return Ok(());
@@ -214,7 +214,7 @@ fn check_owner(base: &Metadata) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"))
 }
 
-/// Removes a folder, if nobody else was faster.
+/// Removes a folder; a folder that is gone already is no error.
 fn remove(path: &Path) -> io::Result<()> {
     match remove_tree(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -222,22 +222,22 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The lock file of a folder, made if missing.
+/// Opens the lock file of a folder; makes it if missing.
 ///
 /// # Errors
-/// What the file system says.
+/// The error of the file system.
 pub(super) fn open_lock(folder: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK))
 }
 
-/// Whether only a run folder has this name. What is merely called alike is a user's own.
+/// Whether the name is exactly that of a run folder. Folders with similar names are a user's own.
 fn is_run(name: &str) -> bool {
     let Some(number) = name.strip_prefix(RUN_PREFIX) else { return false };
     let uuid = Uuid::try_parse(number).ok().filter(|uuid| uuid.get_version_num() == 7);
     uuid.is_some_and(|uuid| uuid.simple().to_string() == number)
 }
 
-/// The run folders below `base` that belong to no living process, with their locks taken.
+/// Returns the run folders below `base` that belong to no living process, with their locks taken.
 fn abandoned(base: &Path) -> io::Result<Vec<(PathBuf, File)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(base)? {
@@ -246,7 +246,7 @@ fn abandoned(base: &Path) -> io::Result<Vec<(PathBuf, File)>> {
         if !is_ours || !entry.file_type()?.is_dir() {
             continue;
         }
-        // Without a lock file its maker died before it could make one: opening makes it.
+        // A missing lock file means that the process died before making it; opening makes it.
         let lock = match open_lock(&entry.path()) {
             Ok(lock) => lock,
             // Removed by another process a moment ago.
@@ -294,7 +294,7 @@ mod tests {
         let alive = WorkDir::open(base.path()).unwrap();
         let folder = alive.conversion_folder().unwrap();
         fs::write(folder.input().join("cube.obj"), "v 0 0 0").unwrap();
-        // What a killed process leaves: a run folder that nobody locks, with or without its lock file.
+        // Run folders of killed processes: unlocked, with or without a lock file.
         let left = [(); 2].map(|()| base.path().join(format!("run-{}", Uuid::now_v7().simple())));
         for folder in &left {
             fs::create_dir_all(folder.join("conversion/in")).unwrap();

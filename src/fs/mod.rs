@@ -1,4 +1,4 @@
-//! Files as this program needs them: opened without following links, in memory, packed, removed.
+//! File operations: opening without following links, files in memory, zips, removing folders.
 
 pub mod names;
 pub mod open;

@@ -1,4 +1,4 @@
-//! Names of files that others chose: made safe for a folder, for results on every system, and for a sentence.
+//! Makes file names that others chose safe: for a folder, for results on every system, and for a sentence.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::domain::Format;
 /// Longest file name in bytes; file systems stop at 255, and a suffix may follow.
 const MAX_NAME: usize = 200;
 
-/// What Windows does not let stand in a name, besides what is nowhere safe.
+/// Characters that Windows forbids in names, besides those that are safe nowhere.
 const NOT_ON_WINDOWS: &[char] = &['<', '>', ':', '"', '|', '?', '*'];
 
 /// Names that are devices on Windows, whatever extension follows.
@@ -16,10 +16,10 @@ const DEVICES: &[&str] = &["con", "prn", "aux", "nul", "conin$", "conout$", "clo
 /// Longest name in a sentence, in characters.
 const MAX_QUOTED: usize = 80;
 
-/// The text of bytes that say nothing of their encoding: UTF-8, else Shift-JIS, else Windows-1252.
+/// Decodes bytes of unknown encoding: as UTF-8, else Shift-JIS, else Windows-1252.
 ///
-/// Archives and material libraries of Japanese modelling tools are Shift-JIS to this day. The guess need not be
-/// right to be useful: a name and a reference to it are read alike.
+/// Archives and material libraries of Japanese modelling tools are Shift-JIS to this day. The guess need not be right
+/// to be useful: a name and a reference to it are decoded alike.
 pub fn decode(bytes: &[u8]) -> String {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return text.to_owned();
@@ -54,7 +54,7 @@ pub fn safe(name: &str) -> String {
 pub fn portable(name: &str) -> String {
     let name: String = name.chars().map(|c| if NOT_ON_WINDOWS.contains(&c) { '_' } else { c }).collect();
     let name = safe(&name);
-    // Windows looks at no more than what stands before the first dot.
+    // Windows checks only the part before the first dot.
     let device = name.split('.').next().unwrap_or_default().trim_end().to_ascii_lowercase();
     if !is_device(&device) {
         return name;
@@ -78,7 +78,7 @@ pub fn numbered(name: &str, number: u64) -> String {
     format!("{}{end}", cut(stem, MAX_NAME.saturating_sub(end.len())))
 }
 
-/// A relative path whose parts are [`portable`], without any that climb.
+/// A relative path whose parts are [`portable`], without `..`.
 pub fn portable_path(path: &Path) -> PathBuf {
     let parts = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(portable(&name.to_string_lossy())),
@@ -87,7 +87,7 @@ pub fn portable_path(path: &Path) -> PathBuf {
     parts.collect()
 }
 
-/// A name as it may stand in a sentence: quoted, on one line, not endless.
+/// Quotes a name for a sentence: on one line, and of limited length.
 pub fn quoted(name: &str) -> String {
     let mut shown: String = name.chars().filter(|c| !is_direction(*c)).take(MAX_QUOTED).collect();
     if name.chars().nth(MAX_QUOTED).is_some() {
@@ -96,7 +96,7 @@ pub fn quoted(name: &str) -> String {
     format!("{shown:?}")
 }
 
-/// The last component of a path that may be of any system.
+/// The last component of a path of any system.
 pub fn base_name(path: &str) -> &str {
     path.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or(path)
 }
@@ -149,19 +149,19 @@ fn is_direction(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The longest beginning of at most `bytes` bytes.
+/// The longest prefix of at most `bytes` bytes.
 fn cut(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
 }
 
-/// What a result may be called: the sent name without its extension, and without the `.stl` of an `a.stl.zip`.
+/// The name of a result: the sent name without its extension, and without the `.stl` of an `a.stl.zip`.
 pub fn result_name(sent: &str) -> String {
     let (stem, _) = split_extension(base_name(sent));
     let (inner, extension) = split_extension(stem);
     portable(if Format::from_extension(extension).is_some() { inner } else { stem })
 }
 
-/// Files that systems leave behind, and nobody means to send.
+/// Whether a file was left behind by a system and sent unintentionally.
 pub fn is_junk(parts: &[&str]) -> bool {
     parts.iter().any(|part| {
         part.starts_with('.')

@@ -1,4 +1,4 @@
-//! Opening what somebody else may change at the same time.
+//! Opens files and folders that others may change at the same time.
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind};
@@ -9,19 +9,19 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags};
 
-/// Makes a folder that only this user can look into; one that exists is left as it is.
+/// Makes a folder that only this user can read; an existing folder is left as it is.
 ///
 /// # Errors
-/// What the file system says.
+/// The error of the file system.
 pub fn make_private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// Whether the folder could be made or written to, as far as it is a question of its place: the disk may be full.
-/// Nothing of the trial is left, since what one user makes may be closed to the one who needs it later.
+/// Checks whether the folder could be made or written to; a full disk is no error. Leaves nothing behind, because a
+/// folder made by one user may be closed to the user that needs it later.
 ///
 /// # Errors
-/// What the file system says.
+/// The error of the file system.
 pub fn try_folder(folder: &Path) -> io::Result<()> {
     let there = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok());
     match tempfile::tempfile_in(there.unwrap_or(Path::new("."))) {
@@ -32,10 +32,10 @@ pub fn try_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// The same of a file that is appended to.
+/// Checks the same for a file to append to.
 ///
 /// # Errors
-/// What the file system says.
+/// The error of the file system.
 pub fn try_file(path: &Path) -> io::Result<()> {
     if path.symlink_metadata().is_err() {
         return try_folder(folder_of(path));
@@ -44,17 +44,15 @@ pub fn try_file(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::open(path, appended, Mode::empty()).map(drop)?)
 }
 
-/// Opens the regular file at `path`, by links or not, and nothing else in its place: of a pipe or a device no end
-/// would come.
+/// Opens the regular file at `path`, following links. Refuses anything else: a pipe or a device may never end.
 ///
 /// # Errors
-/// What the file system says; `InvalidInput` when it is something else.
+/// The error of the file system; `InvalidInput` if it is no regular file.
 pub fn regular(path: &Path) -> io::Result<File> {
     only_regular(rustix::fs::open(path, FILE, Mode::empty())?)
 }
 
-/// A folder below which no link is followed, whatever was seen there before: between a look and the opening, each
-/// part of a path can be replaced.
+/// An open folder below which no link is followed: each part of a path may be replaced between a check and the opening.
 #[derive(Debug)]
 pub struct Root(OwnedFd);
 
@@ -62,10 +60,10 @@ const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Root {
-    /// The folder itself may be reached by links.
+    /// Opens the folder, which may be reached by links.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The error of the file system.
     pub fn open(folder: &Path) -> io::Result<Root> {
         Ok(Root(rustix::fs::openat(CWD, folder, FOLDER, Mode::empty())?))
     }
@@ -73,7 +71,7 @@ impl Root {
     /// Opens the regular file at `relative`.
     ///
     /// # Errors
-    /// What the file system says; `InvalidInput` when it is something else, or the path is none below the folder.
+    /// The error of the file system; `InvalidInput` if it is no regular file or lies outside the folder.
     pub fn file(&self, relative: &Path) -> io::Result<File> {
         let outside = || io::Error::new(io::ErrorKind::InvalidInput, "it lies outside the folder");
         let mut parts = relative.components().map(|part| match part {
@@ -92,91 +90,91 @@ impl Root {
     }
 }
 
-/// A small file that is on no disk: file systems take their time to make files and to remove them.
+/// A small file in memory: making and removing a file on disk takes time.
 #[derive(Debug, Clone)]
 pub struct Memory(Arc<File>);
 
 impl Memory {
     /// # Errors
-    /// As the system says: out of memory or of descriptors.
+    /// The error of the system: out of memory or of descriptors.
     pub fn new() -> io::Result<Memory> {
         let made = rustix::fs::memfd_create(c"meshgate", MemfdFlags::CLOEXEC)?;
         Ok(Memory(Arc::new(File::from(made))))
     }
 
-    /// For this process, as long as it is held.
+    /// Returns a path that is valid in this process as long as the file is held.
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
     }
 
-    /// Opens it anew, with a place of its own.
+    /// Opens the file again, with its own position.
     ///
     /// # Errors
-    /// As the system says.
+    /// The error of the system.
     pub fn open(&self) -> io::Result<File> {
         File::open(self.path())
     }
 
-    /// What it is written with.
+    /// Returns the handle to write with.
     pub fn file(&self) -> &File {
         &self.0
     }
 }
 
-/// A file below a folder. Each time it is opened, it is so from there.
+/// A file in memory or below an open folder, from which it is opened each time.
 #[derive(Debug, Clone)]
-pub struct Located(Place);
+pub struct Located(Location);
 
 #[derive(Debug, Clone)]
-enum Place {
+enum Location {
     Below(Arc<Root>, PathBuf),
     Memory(Memory),
 }
 
 impl Located {
     pub fn new(root: &Arc<Root>, relative: PathBuf) -> Located {
-        Located(Place::Below(Arc::clone(root), relative))
+        Located(Location::Below(Arc::clone(root), relative))
     }
 
-    /// The file `path`; its folder may be reached by links, while the file must be none.
+    /// Locates the file at `path`. Its folder may be reached by links; the file itself must be no link.
     ///
     /// # Errors
-    /// What the file system says of the folder; `InvalidInput` when the path ends in no name.
+    /// The error of the file system for the folder; `InvalidInput` if the path ends in no name.
     pub fn at(path: &Path) -> io::Result<Located> {
         let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "it is no file");
         let name = path.file_name().ok_or_else(no_name)?;
-        Ok(Located(Place::Below(Arc::new(Root::open(folder_of(path))?), name.into())))
+        Ok(Located(Location::Below(Arc::new(Root::open(folder_of(path))?), name.into())))
     }
 
-    /// The folder that it is below.
+    /// The folder below which the file lies, unless it is in memory.
     pub fn root(&self) -> Option<&Arc<Root>> {
         match &self.0 {
-            Place::Below(root, _) => Some(root),
-            Place::Memory(_) => None,
+            Location::Below(root, _) => Some(root),
+            Location::Memory(_) => None,
         }
     }
 
     /// The path below the folder.
     pub fn relative(&self) -> &Path {
         match &self.0 {
-            Place::Below(_, relative) => relative,
-            Place::Memory(_) => Path::new(""),
+            Location::Below(_, relative) => relative,
+            Location::Memory(_) => Path::new(""),
         }
     }
 
     /// # Errors
-    /// As [`Root::file`].
+    /// The error of [`Root::file`].
     pub fn open(&self) -> io::Result<File> {
         match &self.0 {
-            Place::Below(root, relative) => root.file(relative),
-            Place::Memory(memory) => memory.open(),
+            Location::Below(root, relative) => root.file(relative),
+            Location::Memory(memory) => memory.open(),
         }
     }
 }
 
 impl From<Memory> for Located {
     fn from(memory: Memory) -> Located {
-        Located(Place::Memory(memory))
+        Located(Location::Memory(memory))
     }
 }
 
@@ -184,10 +182,10 @@ impl From<Memory> for Located {
 impl PartialEq for Located {
     fn eq(&self, other: &Located) -> bool {
         match (&self.0, &other.0) {
-            (Place::Below(root, relative), Place::Below(other_root, other)) => {
+            (Location::Below(root, relative), Location::Below(other_root, other)) => {
                 Arc::ptr_eq(root, other_root) && relative == other
             }
-            (Place::Memory(memory), Place::Memory(other)) => Arc::ptr_eq(&memory.0, &other.0),
+            (Location::Memory(memory), Location::Memory(other)) => Arc::ptr_eq(&memory.0, &other.0),
             _ => false,
         }
     }

@@ -1,4 +1,4 @@
-//! Removing a folder that a child may have filled as it liked.
+//! Removes folders that a child may have filled with anything.
 //!
 //! The standard library's `remove_dir_all` descends by recursion with a descriptor for each level, so that a tree a
 //! hundred thousand folders deep overflows the stack or the table of descriptors; and it stops at a folder whose mode
@@ -13,18 +13,18 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Descriptors held at a time; what lies deeper is first moved up.
+/// Descriptors held at a time; deeper folders are first moved up.
 const MAX_DEPTH: usize = 24;
 
-/// Removes the folder at `path` with all that is in it; of a link, the link.
+/// Removes the folder at `path` with all that is in it. A link is removed, not followed.
 ///
 /// # Errors
-/// What the file system says; `NotFound` when there is nothing.
+/// The error of the file system; `NotFound` if there is nothing.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let name = CString::new(path.as_os_str().as_bytes())?;
     match rustix::fs::unlinkat(CWD, &name, AtFlags::empty()) {
         Ok(()) => return Ok(()),
-        // What Linux and POSIX say of a folder.
+        // The errors of Linux and POSIX for a folder.
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
@@ -69,7 +69,7 @@ fn empty(top: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Removes the files and empty folders in a folder; the name of some other folder in it, if there is one.
+/// Removes the files and empty folders in a folder; returns the name of a folder that is not empty, if there is one.
 fn clear(folder: &OwnedFd) -> io::Result<Option<CString>> {
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
@@ -81,7 +81,7 @@ fn clear(folder: &OwnedFd) -> io::Result<Option<CString>> {
         if entry.file_type() != FileType::Directory {
             gone = rustix::fs::unlinkat(folder, name, AtFlags::empty());
         }
-        // Some file systems do not say beforehand what an entry is.
+        // Some file systems do not report the type of an entry.
         if matches!(gone, Err(Errno::ISDIR | Errno::PERM)) {
             gone = rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR);
         }
@@ -98,14 +98,14 @@ fn open(at: impl std::os::fd::AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(&at, name, flags, Mode::empty()) {
         Ok(folder) => {
-            // Without the right to write, its entries stay.
+            // Entries can be removed only if the folder is writable.
             let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode);
             if !mode.contains(Mode::RWXU) {
                 rustix::fs::fchmod(&folder, Mode::RWXU)?;
             }
             Ok(folder)
         }
-        // Only a folder of ours can be changed, and a link cannot be swapped in: the child is gone.
+        // `chmod` works only on our own folders. The child, which could swap in a link, is gone.
         Err(Errno::ACCESS) => {
             rustix::fs::chmodat(&at, name, Mode::RWXU, AtFlags::empty())?;
             Ok(rustix::fs::openat(&at, name, flags, Mode::empty())?)

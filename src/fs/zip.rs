@@ -1,4 +1,4 @@
-//! Results of several files as one zip, written alike for alike files.
+//! Packs results of several files into one zip; equal files give equal zips.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -13,13 +13,13 @@ use crate::domain::{Cancel, ConversionError};
 const COMPRESSED: &[&str] =
     &["png", "jpg", "jpeg", "webp", "exr", "ktx2", "dds", "usdz", "blend", "zip", "glb", "vrm", "vrma"];
 
-/// Bytes that are packed between two looks at whether anybody waits for it still: some ten milliseconds.
+/// Bytes packed between two checks for cancellation: some ten milliseconds.
 const CHUNK: u64 = 1 << 20;
 
 /// Beyond this size an entry needs the wide fields of zip64.
 const LARGE: u64 = u32::MAX as u64;
 
-/// Writes the zip `target` of `files` below `folder`, which are called in it as they are there.
+/// Writes `files` below `folder` to the zip `target`, under their paths relative to `folder`.
 ///
 /// # Errors
 /// `io`, `disk_full` or `cancelled`.
@@ -38,10 +38,10 @@ pub fn zip_below(
 /// Writes a zip of `files`, each a path and its name in the zip with `/` between folders.
 ///
 /// Equal files give equal bytes: the entries are sorted and carry no time, owner or system. Contents are streamed.
-/// `go_on` is asked again and again; its error ends the work.
+/// `go_on` is called between chunks; its error ends the work.
 ///
 /// # Errors
-/// `io`, `disk_full` or what `go_on` says; `out` then holds a part of a zip.
+/// `io`, `disk_full` or the error of `go_on`; `out` then holds an incomplete zip.
 pub fn zip_files(
     files: &[(PathBuf, String)],
     out: impl Write + Seek,

@@ -24,7 +24,7 @@ struct FormatEntry {
     media_type: &'static str,
     extensions: &'static [&'static str],
     holds: &'static [Feature],
-    /// What a file of this format can be converted to.
+    /// Formats that this format can be converted to.
     to: Vec<Format>,
 }
 
@@ -33,27 +33,27 @@ struct OptionEntry {
     name: &'static str,
     #[serde(flatten)]
     kind: Kind,
-    /// As its type has it: a number, a boolean or a text.
+    /// The default value, as a boolean, number or string.
     default: serde_json::Value,
     help: &'static str,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
 struct Limits {
-    /// Bytes of a request's body.
+    /// Largest request body, in bytes.
     max_file_size: u64,
-    /// Bytes of all unfinished uploads; one client may have as much of them as it leaves free.
+    /// Largest total of unfinished uploads, in bytes; one client may use as much as it leaves free.
     max_uploads_size: u64,
-    /// Bytes of a model once it is unpacked.
+    /// Largest unpacked model, in bytes.
     max_unpacked_size: u64,
-    /// Files of a model.
+    /// Most files of one model.
     max_files: usize,
     conversion_timeout_seconds: f64,
 }
 
-/// What goes to what
+/// List formats, options and limits
 ///
-/// Formats with their targets, options, and limits.
+/// Each format lists the formats that it can be converted to.
 #[utoipa::path(get, path = "/v1/formats", tag = "conversion")]
 pub async fn formats(State(gateway): State<Shared>) -> Json<Listing> {
     let formats = TABLE

@@ -11,9 +11,9 @@ use super::state::{Gateway, Shared};
 /// Paths of probes and metrics. They need no API key and work even when all regular connections are taken.
 pub const PATHS: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
 
-/// Whether the process answers
+/// Check that the process responds
 ///
-/// Nothing of the work is asked, so that work never fails it.
+/// Running conversions do not affect this probe.
 #[utoipa::path(get, path = "/livez", tag = "watching")]
 pub async fn live() -> Json<Status> {
     Json(Status { status: "ok" })
@@ -24,7 +24,7 @@ pub struct Status {
     status: &'static str,
 }
 
-/// Whether requests should come here, and each thing that decides it.
+/// Whether the server is ready for requests, with the result of each check.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Readiness {
     status: &'static str,
@@ -35,17 +35,17 @@ pub struct Readiness {
 struct Checks {
     engine: &'static str,
     accepting: &'static str,
-    /// Without it conversions are answered, too: it decides nothing.
+    /// State of the result store. Does not affect readiness: conversions work without the store.
     storage: &'static str,
-    /// Only where there is one. It decides nothing: without it, this process goes on by itself.
+    /// Present only if Redis is configured. Does not affect readiness: without Redis, the process uses its own state.
     #[serde(skip_serializing_if = "Option::is_none")]
     redis: Option<&'static str>,
 }
 
-/// Whether requests should come here
+/// Check that the server is ready for requests
 ///
-/// 200 only with a warm engine and while not stopping. A store that fails, or a Redis that is away, is told, and changes
-/// nothing.
+/// 200 if the engine is warm and the server is not stopping, otherwise 503. A failing store or Redis is reported, but
+/// does not affect the status.
 #[utoipa::path(get, path = "/readyz", tag = "watching")]
 pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness>) {
     let checks = Checks {
@@ -82,7 +82,7 @@ fn engine_status(gateway: &Gateway) -> &'static str {
     }
 }
 
-/// How the service is, for people.
+/// State of the server, for people.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Health {
     status: &'static str,
@@ -90,9 +90,9 @@ pub struct Health {
     uptime_seconds: u64,
     engine: Engine,
     queue: Queue,
-    /// The store of results: `ok`, or what kind of trouble it has.
+    /// State of the result store: `ok`, or the kind of failure.
     storage: &'static str,
-    /// Only where there is one.
+    /// Present only if Redis is configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     redis: Option<Redis>,
 }
@@ -116,11 +116,11 @@ struct Queue {
 #[derive(Debug, Serialize, JsonSchema)]
 struct Redis {
     status: &'static str,
-    /// Since when that is its status.
+    /// Seconds since the status last changed.
     for_seconds: u64,
 }
 
-/// How the service is, for people
+/// Show the state of the server, for people
 #[utoipa::path(get, path = "/health", tag = "watching")]
 pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
     let converter = gateway.service.converter();

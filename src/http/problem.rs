@@ -23,20 +23,20 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
 }
 
-/// An error, as RFC 9457 has it.
+/// An error, as defined by RFC 9457.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
 pub struct Body<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
-    /// The status of the answer.
+    /// The HTTP status of the response.
     status: u16,
     /// The stable name of the error, for programs.
     code: ErrorCode,
     /// One sentence for people.
     detail: &'a str,
-    /// The detail again, where the predecessor's clients look for it.
+    /// The same as `detail`, for the predecessor's clients.
     error: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,

@@ -23,16 +23,17 @@ use crate::telemetry;
 /// Delay before the first retry for a report that another process may be storing.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 
-/// The report of a recent conversion
+/// Get the report of a conversion
 ///
-/// What went in, what came out, and what the target could not hold. It is kept as long as results are (a day, unless the
-/// operator says otherwise), by whichever process it was made; where the store fails, the latest 1,000 of each process are.
-/// It belongs to the API key that the conversion was asked for with, unless keys share what is cached.
+/// The report lists the content of the source and of the result, and the content that was lost. The server keeps it
+/// as long as results, by default one day. Every process that shares the store serves it. If the store fails, each
+/// process keeps its latest 1,000 reports. Only the API key that requested the conversion can read the report, unless
+/// keys share the cache.
 #[utoipa::path(
     get,
     path = "/v1/reports/{id}",
     tag = "conversion",
-    params(("id" = String, Path, description = "As in the `Link` of the conversion's answer"))
+    params(("id" = String, Path, description = "The ID in the `Link` header of the conversion's response"))
 )]
 pub async fn report(
     State(gateway): State<Shared>,

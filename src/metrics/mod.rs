@@ -83,7 +83,7 @@ impl Metrics {
                 IntCounterVec::new(
                     opts(
                         "http_requests_total",
-                        "Requests that were answered, or given up by their client (499)",
+                        "Requests by status; 499 if the client hung up before the response",
                     ),
                     &["method", "route", "status"],
                 )?,
@@ -93,7 +93,7 @@ impl Metrics {
                 HistogramVec::new(
                     buckets(
                         "http_request_duration_seconds",
-                        "From a request's headers to the beginning of its answer",
+                        "Time from a request's headers to the start of its response",
                         SECONDS.to_vec(),
                     ),
                     &["method", "route"],
@@ -104,7 +104,7 @@ impl Metrics {
                 IntCounterVec::new(
                     opts(
                         "conversions_total",
-                        "Conversions that were asked for, by outcome: succeeded, cancelled, or an error's code",
+                        "Conversions by outcome: succeeded, or the code of the error, such as cancelled",
                     ),
                     &["input", "output", "engine", "outcome"],
                 )?,
@@ -114,8 +114,8 @@ impl Metrics {
                 HistogramVec::new(
                     buckets(
                         "conversion_duration_seconds",
-                        "Of conversions that got as far as an engine: from the request to the result, the upload \
-                         and the wait included",
+                        "Time of conversions that reached an engine, from the request to the result, including \
+                         upload and queue",
                         SECONDS.to_vec(),
                     ),
                     &["input", "output", "engine"],
@@ -125,7 +125,7 @@ impl Metrics {
                 to_registry,
                 Histogram::with_opts(buckets(
                     "conversion_input_bytes",
-                    "Size of models, unpacked",
+                    "Size of unpacked models",
                     prometheus::exponential_buckets(KIB, 4.0, 11)?,
                 ))?,
             )?,
@@ -133,7 +133,7 @@ impl Metrics {
                 to_registry,
                 Histogram::with_opts(buckets(
                     "conversion_output_bytes",
-                    "Size of results, before packing",
+                    "Size of all files of a result, before they are zipped",
                     prometheus::exponential_buckets(KIB, 4.0, 11)?,
                 ))?,
             )?,
@@ -141,7 +141,7 @@ impl Metrics {
                 to_registry,
                 Histogram::with_opts(buckets(
                     "queue_wait_seconds",
-                    "How long conversions waited for a slot of the engine, in vain or not",
+                    "Time that conversions waited for an engine slot, whether or not they got one",
                     [0.001].iter().chain(SECONDS).copied().collect(),
                 ))?,
             )?,
@@ -149,22 +149,23 @@ impl Metrics {
                 to_registry,
                 Histogram::with_opts(buckets(
                     "engine_child_peak_memory_bytes",
-                    "The highest resident set of the process that did a conversion",
+                    "Peak resident memory of the process that ran a conversion",
                     prometheus::exponential_buckets(64.0 * MIB, 2.0, 10)?,
                 ))?,
             )?,
             store_duration: store_duration(to_registry)?,
             cache_requests: cache_requests(to_registry)?,
-            panics: counter(to_registry, "panics_total", "Mistakes of the program itself that were caught")?,
+            panics: counter(to_registry, "panics_total", "Panics that were caught")?,
             rate_limited: counter(
                 to_registry,
                 "rate_limited_total",
-                "Requests that were refused as their client had sent as many as it may",
+                "Requests refused because the client reached its rate limit",
             )?,
             overloaded: counter(
                 to_registry,
                 "overloaded_total",
-                "Requests that were refused as uploads or reports take as much room as they may",
+                "Requests refused because unfinished uploads, or results or reports being sent, reached their \
+                 limit",
             )?,
             redis_duration: redis_duration(to_registry)?,
             registry,
@@ -251,8 +252,8 @@ impl Metrics {
 }
 
 fn store_duration(registry: &Registry) -> Result<HistogramVec> {
-    let help = "Operations of the store of results, by outcome: done, present, absent, corrupt, failed, or skipped \
-                because it was away";
+    let help = "Time of operations of the result store, by outcome: done, present, absent, corrupt, failed, or \
+                skipped because the store was unavailable";
     // A local folder is faster than all other operations here.
     let seconds = [0.000_25, 0.001, 0.0025].iter().chain(SECONDS).copied().collect();
     let opts = buckets("store_duration_seconds", help, seconds);
@@ -260,14 +261,14 @@ fn store_duration(registry: &Registry) -> Result<HistogramVec> {
 }
 
 fn redis_duration(registry: &Registry) -> Result<HistogramVec> {
-    let help = "Commands to Redis, by outcome: ok, error, or late where no answer was waited for any longer";
+    let help = "Time of Redis commands, by outcome: ok, error, or late if the command timed out";
     let opts = buckets("redis_command_duration_seconds", help, SHORT_SECONDS.to_vec());
     kept(registry, HistogramVec::new(opts, &["outcome"])?)
 }
 
 fn cache_requests(registry: &Registry) -> Result<IntCounterVec> {
-    let help = "Conversions that were asked for, by where their answers come from: hit, miss, coalesced (with one that \
-                somebody else had asked for), or bypass where it was not looked";
+    let help = "Requests for conversions, by cache result: hit, miss, coalesced with an equal request at the same \
+                time, or bypass if the cache was not read";
     let counters = IntCounterVec::new(opts("cache_requests_total", help), &["result"])?;
     for result in ["hit", "miss", "coalesced", "bypass"] {
         counters.with_label_values(&[result]);

@@ -39,35 +39,39 @@ impl State {
         let counters =
             |name, help, labels: &[&str]| kept(&registry, IntCounterVec::new(opts(name, help), labels)?);
 
-        gauge("ready", "1 while conversions are taken, 0 while the engine is not warm or the service stops")?
-            .set(self.ready.into());
-        gauge("queue_depth", "Conversions that wait for a slot of the engine")?.set(self.waiting as i64);
+        gauge(
+            "ready",
+            "1 if conversions are accepted, 0 if the engine is not warm or the service is stopping",
+        )?
+        .set(self.ready.into());
+        gauge("queue_depth", "Conversions that wait for an engine slot")?.set(self.waiting as i64);
 
-        let slots = gauges("engine_slots", "Slots of the engine", &["state"])?;
+        let slots = gauges("engine_slots", "Engine slots, by state: busy or free", &["state"])?;
         let busy = self.engine.busy.min(self.slots);
         slots.with_label_values(&["busy"]).set(busy as i64);
         slots.with_label_values(&["free"]).set((self.slots - busy) as i64);
 
-        let backends = gauges("backend_up", "1 while a backend works, 0 while it fails", &["backend"])?;
+        let backends = gauges("backend_up", "1 if the backend works, 0 if it fails", &["backend"])?;
         for (backend, up) in &self.backends {
             backends.with_label_values(&[*backend]).set((*up).into());
         }
 
-        let help =
-            "Bytes of the results that the cache may answer with; with Redis, of all that the store keeps";
+        let help = "Size of the results that the cache can serve; with Redis, of everything in the store";
         gauge("cache_bytes", help)?.set(self.cache_bytes as i64);
 
-        let restarts = counters("engine_restarts_total", "Blenders that were replaced", &["reason"])?;
+        let restarts =
+            counters("engine_restarts_total", "Blender processes that were replaced", &["reason"])?;
         for reason in [RestartReason::Recycled, RestartReason::Died, RestartReason::Unresponsive] {
             let count = self.engine.restarts.get(&reason).copied().unwrap_or_default();
             restarts.with_label_values(&[reason.word()]).inc_by(count);
         }
-        let help = "Blenders that did not start, or were not there to be started";
+        let help = "Starts of Blender that failed, also because Blender is not installed";
         counters("engine_failed_starts_total", help, &[])?
             .with_label_values::<&str>(&[])
             .inc_by(self.failed_starts + self.engine.failed_starts);
 
-        let help = "Attempts that ended in a crash or a hang of the child, or with their Blender";
+        let help =
+            "Attempts that failed because the child crashed or hung, or because its Blender process ended";
         let setbacks = counters("engine_setbacks_total", help, &["input", "output", "kind"])?;
         for ((input, output), pair) in &self.engine.setbacks {
             let (input, output) = (input.to_string(), output.to_string());
@@ -77,11 +81,11 @@ impl State {
             }
         }
 
-        let help = "Lines of the log that were lost, since what they go to did not take them";
+        let help = "Log lines dropped because the output did not accept them";
         counters("log_lines_lost_total", help, &[])?.with_label_values::<&str>(&[]).inc_by(self.lost_lines);
 
         let version = self.engine_version.as_deref().unwrap_or_default();
-        gauges("build_info", "The versions of the program and of its engine", &["version", "blender"])?
+        gauges("build_info", "Versions of Meshgate and Blender", &["version", "blender"])?
             .with_label_values(&[env!("CARGO_PKG_VERSION"), version])
             .set(1);
         Ok(registry.gather())

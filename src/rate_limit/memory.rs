@@ -1,4 +1,4 @@
-//! The requests of this process, in its memory.
+//! The limiter in the memory of this process.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -11,32 +11,32 @@ use futures_util::future::{BoxFuture, ready};
 use super::{Decision, Entry, Limiter, Quota, Ticket};
 use crate::domain::Client;
 
-/// How many clients are remembered at least, if they were the latest. Twice as many at most: some 50 MB where each has
-/// sent ten requests.
+/// Most clients on a page. Two full pages take some 50 MB at ten requests a client. The latest clients, this many, are
+/// always stored.
 const CLIENTS: usize = 50_000;
 
-/// Since when: a time that no change of the system's clock moves.
+/// A monotonic clock: the time since its start.
 type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 
-/// Counts in this process alone.
+/// Counts the requests of this process.
 pub struct Embedded {
     clock: Clock,
     logs: Mutex<Logs>,
 }
 
-/// What clients have sent. Those who sent nothing for a window are forgotten by turning a page: whoever comes is
-/// written on the new page, and when that has been in use for a window, all that is left on the old one has passed.
+/// The requests of all clients, on two pages. A client that sends a request moves to the current page. Once that page
+/// is a window old, every request left on the last page has expired, and the last page is dropped.
 #[derive(Default)]
 struct Logs {
     page: HashMap<Client, Log>,
     last_page: HashMap<Client, Log>,
     turned: Duration,
-    /// The longest window that was asked for.
+    /// The longest window of any quota so far.
     longest: Duration,
     tickets: u64,
 }
 
-/// The requests of one client, the oldest first: when each came, and its ticket.
+/// The requests of one client, oldest first: the time and the ticket of each.
 type Log = VecDeque<(Duration, u64)>;
 
 impl Default for Embedded {
@@ -47,14 +47,14 @@ impl Default for Embedded {
 }
 
 impl Embedded {
-    /// With a clock of its own, which must not go back.
+    /// Creates a limiter with this clock, which must not go back.
     pub fn with_clock(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self { clock: Box::new(clock), logs: Mutex::default() }
     }
 
     pub(super) fn decide(&self, who: &Client, quota: Quota) -> Decision {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock, so that times are written down in their order.
+        // Read the clock under the lock, so that times are stored in order.
         let now = (self.clock)();
         logs.tickets += 1;
         let ticket = logs.tickets;
@@ -67,7 +67,7 @@ impl Embedded {
         if free > 0 {
             log.push_back((now, ticket));
         }
-        // The one that has to pass before another may come: where the limit was higher before, not the oldest.
+        // The request that must expire before another is allowed: not the oldest, if the quota was higher before.
         let next = log[log.len().saturating_sub(most)].0;
         Decision {
             remaining: free.saturating_sub(1) as u32,
@@ -80,7 +80,7 @@ impl Embedded {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         let Logs { page, last_page, .. } = &mut *logs;
         let Some(log) = page.get_mut(who).or_else(|| last_page.get_mut(who)) else { return };
-        // It is among the latest.
+        // Search from the end: the ticket is recent.
         if let Some(index) = log.iter().rposition(|(_, number)| *number == ticket) {
             log.remove(index);
         }
@@ -88,7 +88,7 @@ impl Embedded {
 }
 
 impl Logs {
-    /// The client's log, on the page in use.
+    /// The client's log, moved to the current page.
     fn of(&mut self, who: &Client, now: Duration, window: Duration) -> &mut Log {
         self.longest = self.longest.max(window);
         if now >= self.turned + self.longest || self.page.len() >= CLIENTS {
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// A limiter, and its clock in seconds.
+    /// A limiter and its clock, in seconds.
     fn limiter() -> (Embedded, Arc<AtomicU64>) {
         let seconds = Arc::new(AtomicU64::new(0));
         let clock = Arc::clone(&seconds);
@@ -149,7 +149,7 @@ mod tests {
             assert!(limiter.decide(&client(number), quota(1, 60)).ticket.is_some());
         }
         assert!(remembered(&limiter) <= 2 * CLIENTS);
-        // The latest are still known.
+        // The latest are still stored.
         let latest = 5 * CLIENTS as u32 - 1;
         for number in [latest, latest - CLIENTS as u32 / 2] {
             assert!(limiter.decide(&client(number), quota(1, 60)).ticket.is_none(), "{number}");
@@ -162,7 +162,7 @@ mod tests {
         for number in 0..100 {
             limiter.decide(&client(number), quota(2, 60));
         }
-        // The one that stays is seen on every page, and its first request counts until its time.
+        // This client moves from page to page, and each of its requests counts for a whole window.
         for second in [59, 60, 61, 119, 120, 121, 180, 181] {
             seconds.store(second, Ordering::Relaxed);
             limiter.decide(&client(1000), quota(1, 60));
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(remembered(&limiter), 1);
         let refused = limiter.decide(&client(1000), quota(1, 60));
         assert!(refused.ticket.is_none());
-        // It came at 59, 119 and 180.
+        // Its requests at 59, 119 and 180 were allowed.
         assert_eq!(refused.reset, Duration::from_secs(59));
     }
 

@@ -1,8 +1,8 @@
-//! How many requests a client may send: so many in any stretch of time as long as the window, exactly.
+//! Rate limits: an exact sliding window of requests for each client.
 //!
-//! The times of a client's latest requests are kept, each until a window has passed: a request is let in while there
-//! are fewer than it may send. One that is refused is not kept, so that trying again costs nothing. `embedded` keeps
-//! them in this process; `redis` keeps them for all processes, and has the first at hand for when Redis is away.
+//! A limiter stores the times of a client's requests for the length of the window, and allows a request while fewer are
+//! stored than the quota. A refused request is not stored, so that retrying costs nothing. `memory` stores the times in
+//! this process; `redis` stores them for all processes, and uses the former while Redis is unavailable.
 
 mod memory;
 mod redis;
@@ -18,44 +18,45 @@ use crate::domain::Client;
 pub use memory::Embedded;
 pub use redis::OnRedis;
 
-/// Counts requests.
+/// Counts requests and refuses those above a quota.
 pub trait Limiter: Send + Sync {
-    /// A request came. It counts if it is let in, and until its ticket is given back.
+    /// Decides on a request. An allowed request counts until its ticket is given back.
     fn take<'a>(&'a self, who: &'a Client, quota: Quota) -> BoxFuture<'a, Decision>;
 
-    /// A request does not count after all.
+    /// Removes a request from the count.
     fn give_back(&self, ticket: Ticket) -> BoxFuture<'_, ()>;
 }
 
-/// How many requests in how long.
+/// The number of requests allowed in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
     pub requests: NonZeroU32,
     pub window: Duration,
 }
 
-/// What becomes of a request.
+/// The decision on a request.
 #[derive(Debug)]
 pub struct Decision {
-    /// How many more may come now.
+    /// The number of further requests allowed now.
     pub remaining: u32,
-    /// How long there will be no more than that; where the request is refused, when to try again.
+    /// Time until one more request is allowed; for a refused request, when to retry.
     pub reset: Duration,
-    /// What lets the request in; none: it is refused.
+    /// The ticket of an allowed request; `None` if it is refused.
     pub ticket: Option<Ticket>,
 }
 
-/// One request that counts.
+/// A counted request.
 #[derive(Debug)]
 pub struct Ticket {
     who: Client,
     entry: Entry,
 }
 
-/// Where it is written down.
+/// The place where a request is stored.
 #[derive(Debug)]
 enum Entry {
-    /// In this process, by number.
+    /// In this process, under a number.
     Here(u64),
+    /// In Redis, as this member of the client's set.
     Redis(Uuid),
 }

@@ -1,4 +1,4 @@
-//! The requests of all processes, in Redis; `crate::redis` shows how they are kept there.
+//! The limiter of all processes, in Redis; `crate::redis` documents the keys.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use super::{Decision, Embedded, Entry, Limiter, Quota, Ticket};
 use crate::domain::Client;
 use crate::redis::{Error, Redis};
 
-/// Followed by whose requests they are.
+/// Prefix of a client's key.
 const KEY: &str = "meshgate:limit:";
 
-/// How much longer than its window a log is kept, in milliseconds: Redis rounds what it keeps by the millisecond.
+/// Lifetime of a key beyond its window, in milliseconds, since Redis rounds lifetimes to milliseconds.
 const SPARE: u128 = 1000;
 
-/// Decides by Redis' own clock, since those of the processes differ.
+/// The script that decides. It uses the clock of Redis, since the clocks of the processes differ.
 ///
-/// When that clock goes back a little, time stands still for whoever sent requests meanwhile, so that no window has more
-/// than it may; when it goes back by more than a window, they start anew. Whatever happens, the key has an end.
+/// When that clock goes back by less than a window, the windows of recent clients pause, so that no quota is exceeded.
+/// When it goes back further, their counts restart. The key always expires.
 const TAKE: &str = r"
     local requests, window, life, ticket = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
     local time = redis.call('TIME')
@@ -45,15 +45,15 @@ const TAKE: &str = r"
     return {free, next + window - now}
 ";
 
-/// Counts for all processes, and for this one alone while Redis is away.
+/// Counts the requests of all processes; of this process only while Redis is unavailable.
 pub struct OnRedis {
     redis: Redis,
-    alone: Embedded,
+    fallback: Embedded,
 }
 
 impl OnRedis {
     pub fn new(redis: Redis) -> Self {
-        Self { redis, alone: Embedded::default() }
+        Self { redis, fallback: Embedded::default() }
     }
 
     async fn ask(&self, who: &Client, quota: Quota) -> Result<Decision, Error> {
@@ -81,11 +81,11 @@ impl Limiter for OnRedis {
                 Ok(decision) => return decision,
                 Err(error) => error,
             };
-            // That Redis is away is in the log already.
+            // An unavailable Redis is already in the log.
             if matches!(error, Error::Refused(_)) {
-                tracing::warn!(%error, "redis does not count requests; this process does it alone");
+                tracing::warn!(%error, "redis rejected the rate limit script; counting in this process");
             }
-            self.alone.decide(who, quota)
+            self.fallback.decide(who, quota)
         }
         .boxed()
     }
@@ -93,11 +93,11 @@ impl Limiter for OnRedis {
     fn give_back(&self, ticket: Ticket) -> BoxFuture<'_, ()> {
         async move {
             match ticket.entry {
-                Entry::Here(number) => self.alone.forget(&ticket.who, number),
+                Entry::Here(number) => self.fallback.forget(&ticket.who, number),
                 Entry::Redis(member) => {
                     let mut command = cmd("ZREM");
                     command.arg(key(&ticket.who)).arg(member.as_bytes());
-                    // Where it fails, the request counts.
+                    // On failure the request still counts.
                     let _: Result<(), Error> = self.redis.run(command).await;
                 }
             }

@@ -1,4 +1,4 @@
-//! What can go wrong with Redis.
+//! Errors of Redis.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use crate::domain::error::one_line;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It is known to be away, and was not asked.
-    #[error("redis is away")]
+    /// Redis is unavailable; no command was sent.
+    #[error("redis is unavailable")]
     Away,
     #[error("it did not answer within {} ms", .0.as_millis())]
     Late(Duration),
-    /// The connection broke, or Redis is in no state to serve.
+    /// The connection broke, or Redis cannot serve.
     #[error("{0}")]
     Unfit(String),
-    /// Redis is well, but not with this command.
+    /// Redis works, but rejects this command.
     #[error("{0}")]
     Refused(String),
 }
 
 impl Error {
-    /// Whether it says something of Redis, and not of one command alone.
+    /// Whether the error concerns Redis as a whole, not only one command.
     pub(super) fn is_of_redis(&self) -> bool {
         matches!(self, Error::Late(_) | Error::Unfit(_))
     }
 
-    /// As a label.
+    /// The label for metrics.
     pub(super) fn word(&self) -> &'static str {
         match self {
             Error::Late(_) => "late",

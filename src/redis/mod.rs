@@ -1,38 +1,37 @@
-//! The Redis that several processes share: one connection that all of a process use at once.
+//! The Redis that several processes share: one multiplexed connection for each process.
 //!
-//! It holds only what may be lost at any time: whoever asks for something has an answer of its own where Redis has
-//! none. Every key begins with `meshgate:` and ends by itself:
+//! Redis holds only data that may be lost at any time; callers fall back to the state of their process. Every key
+//! begins with `meshgate:` and expires:
 //!
 //! ```text
-//!  meshgate:probe                    text         written by every process to see that it may; a minute
-//!  meshgate:limit:key:NAME           sorted set   the requests of the API key NAME, or of an address, within the
+//!  meshgate:probe                    text         written by every process to check that it can; a minute
+//!  meshgate:limit:key:NAME           sorted set   requests of the API key NAME, or of an address, within the
 //!  meshgate:limit:address:ADDRESS                 window; until a window after the latest
-//!      member  16 bytes of the request's own
-//!      score   when it came, in µs of Redis' clock
-//!  meshgate:cache:IDENTITY           text         how that conversion ended: where its result is in the store
-//!                                                 (`CACHE_DURATION`), or why there is none (a minute); JSON
-//!  meshgate:lease:IDENTITY           text         a token of the process that carries it out, which lengthens it;
-//!                                                 1.5 s after it did so for the last time
+//!      member  16 bytes, unique to the request
+//!      score   its time, in µs of Redis' clock
+//!  meshgate:cache:IDENTITY           text         outcome of that conversion, as JSON: the key of its result in the
+//!                                                 store (`CACHE_DURATION`), or its error (a minute)
+//!  meshgate:lease:IDENTITY           text         a token of the process that runs it; expires 1.5 s after that
+//!                                                 process has last renewed it
 //! ```
 //!
-//! Each operation has one key, so that a cluster may put it where it likes; keys that are used together have to have
-//! the same text in `{braces}`. Neither a cluster nor Sentinel is spoken to: one address is.
+//! Each operation uses one key, so that keys may be on any node of a cluster; keys used together would need the same
+//! text in `{braces}`. Meshgate itself speaks to one address, not to a cluster or Sentinel.
 //!
-//! Nobody waits for a Redis that is known to be away:
+//! Requests never wait for a Redis that is known to be unavailable (`away` in `/readyz`):
 //!
 //! ```text
 //!      three late answers in a row, a connection that breaks, a refusal to write
 //!   up ───────────────────────────────────────────────────────────────────────▶ away
 //!    ▲                                                                            │  every command fails at once;
-//!    └──────────── the keeper has connected anew and could write ◀────────────────┘  the keeper tries, with pauses
+//!    └────────────── the keeper has reconnected and can write ◀───────────────────┘  the keeper retries, with pauses
 //! ```
 //!
-//! All of this has a thread of its own, with next to nothing to do: while all others are busy with conversions, answers
-//! still are sent for and read in time, and it is Redis that is late where one is.
+//! The connection has its own thread, which is nearly idle. So commands are sent and answers are read in time even
+//! while all other threads are busy with conversions, and a late answer is the fault of Redis.
 //!
-//! The crate's `ConnectionManager` would do the reconnecting, but for three things: after a wrong password, or while
-//! Redis still loads its data, it never tries again; a connection that is silent it keeps; and while it connects,
-//! requests wait for it.
+//! The crate's `ConnectionManager` also reconnects, but it never retries after a wrong password or while Redis loads
+//! its data; it keeps a silent connection; and requests wait while it connects.
 
 mod error;
 mod reconnect;
@@ -56,44 +55,44 @@ pub use error::Error;
 
 use crate::config;
 
-/// What every key begins with.
+/// Prefix of every key.
 pub const PREFIX: &str = "meshgate:";
 
-/// Written to see whether Redis takes what is written.
+/// The key that is written to check that Redis accepts writes.
 const PROBE: &str = "meshgate:probe";
-/// How long it stays, in milliseconds.
+/// Lifetime of that key, in milliseconds.
 const PROBE_LIFE: u32 = 60_000;
 
-/// How long an answer may take, which is the most that Redis can add to a request. A healthy one answers in less than a
-/// millisecond; on a machine that is busy with conversions, everything takes its time.
+/// Time limit of an answer: the most that Redis can delay a request. A healthy Redis answers within a millisecond; a
+/// machine that is busy with conversions needs more.
 pub const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
-/// So many late answers in a row, and nobody waits for another one. After the first, the keeper asks at once, so that
-/// this takes no longer than these.
+/// Late answers in a row that make Redis unavailable. After the first one the keeper probes at once, so that the
+/// decision does not wait for further requests.
 const TOO_MANY_LATE: u32 = 3;
 
-/// How long connecting may take, TLS and the password included. Nobody waits for it but the start.
+/// Time limit for connecting, including TLS and the password. Only the start of the program waits for it.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
-/// What is told of each command, for metrics: how it ended, and how long it took.
+/// A callback for metrics, called with the outcome and the duration of each command.
 pub type Observer = Box<dyn Fn(&str, Duration) + Send + Sync>;
 
-/// The shared connection. Cloning it is cheap.
+/// The shared connection. Clones are cheap.
 #[derive(Clone)]
 pub struct Redis {
     shared: Arc<Shared>,
     runtime: Handle,
-    /// The thread ends with the last clone.
+    /// Ends the thread when the last clone is dropped.
     _end: Arc<oneshot::Sender<()>>,
 }
 
-/// How Redis is.
+/// The state of Redis.
 #[derive(Debug, Clone)]
 pub struct Health {
     pub up: bool,
-    /// Since when that is so.
+    /// The start of this state.
     pub since: Instant,
-    /// Why it is away.
+    /// Why Redis is unavailable.
     pub error: Option<String>,
 }
 
@@ -105,38 +104,37 @@ impl std::fmt::Debug for Redis {
 
 struct Shared {
     client: Client,
-    /// Where it is, without a password.
+    /// The address without a password.
     address: String,
     observer: Observer,
     state: Mutex<State>,
-    /// Wakes the keeper: something is wrong with the link.
+    /// Wakes the keeper after an error on the link.
     doubt: Notify,
 }
 
 struct State {
-    /// None while it is away.
+    /// `None` while Redis is unavailable.
     link: Option<Link>,
-    /// How many links there were.
+    /// The number of links so far.
     links: u64,
     /// Late answers in a row.
     late: u32,
     health: Health,
 }
 
-/// A connection that answered.
+/// A connection that has passed the probe.
 #[derive(Clone)]
 struct Link {
     connection: MultiplexedConnection,
-    /// Tells it from those before and after it.
+    /// The number of the link, which tells it from earlier and later ones.
     number: u64,
 }
 
 impl Redis {
-    /// Connects, but does not insist: where Redis is away, the log says so, and it is tried again in the background.
-    /// Takes [`CONNECT_WITHIN`] at most.
+    /// Tries to connect for at most [`CONNECT_WITHIN`]. An unavailable Redis is logged, and retried in the background.
     ///
     /// # Errors
-    /// An address that is none, or no thread to be had.
+    /// When the address is invalid, or no thread can be started.
     pub async fn start(config: &config::Redis, observer: Observer) -> Result<Self, Error> {
         let info = info(config)?;
         let health = Health { up: false, since: Instant::now(), error: None };
@@ -158,26 +156,26 @@ impl Redis {
         self.shared.state().health.clone()
     }
 
-    /// Sends a command and gives its answer. Takes [`ANSWER_WITHIN`] at most, and no time while Redis is away.
+    /// Sends a command and returns its answer within [`ANSWER_WITHIN`]. Fails at once while Redis is unavailable.
     ///
     /// # Errors
-    /// Redis is away, or becomes so by this; or it refuses this command alone.
+    /// When Redis is or becomes unavailable, or rejects this command.
     pub async fn run<T: Answer>(&self, command: Cmd) -> Result<T, Error> {
         let (Link { mut connection, number }, shared) = (self.shared.link()?, Arc::clone(&self.shared));
-        self.there(async move { shared.settle(number, command.query_async(&mut connection)).await }).await
+        self.on_thread(async move { shared.settle(number, command.query_async(&mut connection)).await }).await
     }
 
-    /// Runs a script and gives its answer; otherwise as [`Redis::run`].
+    /// Runs a script and returns its answer, like [`Redis::run`].
     ///
     /// # Errors
     /// As [`Redis::run`].
     pub async fn run_script<T: Answer>(&self, script: ScriptInvocation<'static>) -> Result<T, Error> {
         let (Link { mut connection, number }, shared) = (self.shared.link()?, Arc::clone(&self.shared));
-        self.there(async move { shared.settle(number, script.invoke_async(&mut connection)).await }).await
+        self.on_thread(async move { shared.settle(number, script.invoke_async(&mut connection)).await }).await
     }
 
-    /// Carries something out on the thread.
-    async fn there<T: Answer>(
+    /// Runs `work` on the thread of the connection.
+    async fn on_thread<T: Answer>(
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
@@ -185,12 +183,12 @@ impl Redis {
     }
 }
 
-/// What can be made of an answer, and brought from one thread to another.
+/// Types that answers convert to, and that can be sent between threads.
 pub trait Answer: FromRedisValue + Send + 'static {}
 
 impl<T: FromRedisValue + Send + 'static> Answer for T {}
 
-/// A thread that ends when the sender is dropped.
+/// Starts a thread that ends when the returned sender is dropped.
 fn own_thread() -> io::Result<(Handle, oneshot::Sender<()>)> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
@@ -201,10 +199,10 @@ fn own_thread() -> io::Result<(Handle, oneshot::Sender<()>)> {
     Ok((handle, end))
 }
 
-/// Connects once and says what is there: its version, its address and how fast it answers.
+/// Connects once and describes Redis: its version, its address and its response time.
 ///
 /// # Errors
-/// Why it cannot be used.
+/// Why Redis cannot be used.
 pub async fn examine(config: &config::Redis) -> Result<String, String> {
     let info = info(config).map_err(|error| error.to_string())?;
     let address = info.addr().to_string();
@@ -213,7 +211,7 @@ pub async fn examine(config: &config::Redis) -> Result<String, String> {
         let began = Instant::now();
         probe(&mut connection).await?;
         let took = began.elapsed().as_secs_f64() * 1000.0;
-        // Users who may not ask for it can do without.
+        // The user may lack the right to run INFO; the version is optional.
         let about: String =
             ::redis::cmd("INFO").arg("server").query_async(&mut connection).await.unwrap_or_default();
         let version = about.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("Redis");
@@ -230,15 +228,15 @@ fn info(config: &config::Redis) -> Result<ConnectionInfo, Error> {
     if let Some(password) = &config.password {
         settings = settings.set_password(password.expose());
     }
-    // Commands are small and come one by one: to wait for more to send would cost 40 ms.
+    // Commands are small and sent one at a time; Nagle's algorithm would delay them by 40 ms.
     let tcp = info.tcp_settings().clone().set_nodelay(true);
     Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
 }
 
-/// A connection that is let in and can write.
+/// Connects, authenticates and checks that Redis accepts writes.
 async fn connect(client: &Client) -> Result<MultiplexedConnection, Error> {
     let connecting = async {
-        // Times are kept here, for all that is waited for.
+        // The time limits are applied here, not by the crate.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         in_time(probe(&mut connection)).await?;
@@ -247,21 +245,20 @@ async fn connect(client: &Client) -> Result<MultiplexedConnection, Error> {
     timeout(CONNECT_WITHIN, connecting).await.unwrap_or(Err(Error::Late(CONNECT_WITHIN)))
 }
 
-/// Writes by a script, as those do who use the connection: a Redis that is full, read-only or does not allow this user
-/// to do so is of no use.
+/// Writes through a script, as callers do. A Redis that is full, read-only or denies this user scripts or writes
+/// counts as unavailable.
 async fn probe(connection: &mut MultiplexedConnection) -> RedisResult<()> {
     const WRITE: &str = "return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])";
     Script::new(WRITE).key(PROBE).arg(PROBE_LIFE).invoke_async(connection).await
 }
 
-/// The answer, if it comes in time.
+/// Waits for an answer for at most [`ANSWER_WITHIN`].
 async fn in_time<T>(answer: impl Future<Output = RedisResult<T>>) -> Result<T, Error> {
     let mut answer = pin!(answer);
     if let Ok(answer) = timeout(ANSWER_WITHIN, answer.as_mut()).await {
         return Ok(answer?);
     }
-    // Perhaps it was this thread that was late, the machine being busy: then the answer is there by now, and has only
-    // to be read.
+    // This thread itself may have been late on a busy machine. Then the answer has arrived and only needs to be read.
     for _ in 0..3 {
         yield_now().await;
         if let Some(answer) = answer.as_mut().now_or_never() {
@@ -276,12 +273,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection.
+    /// The current link.
     fn link(&self) -> Result<Link, Error> {
         self.state().link.clone().ok_or(Error::Away)
     }
 
-    /// Waits for an answer, and draws the consequences.
+    /// Waits for an answer, reports it to the observer, and updates the state of the link.
     async fn settle<T>(&self, link: u64, answer: impl Future<Output = RedisResult<T>>) -> Result<T, Error> {
         let began = Instant::now();
         let answer = in_time(answer).await;
@@ -291,7 +288,7 @@ impl Shared {
         answer
     }
 
-    /// What an answer says of the link, if it still is the one in use.
+    /// Updates the state after an answer, if its link is still in use.
     fn judge(&self, link: u64, error: Option<&Error>) {
         let mut state = self.state();
         if state.link.as_ref().is_none_or(|current| current.number != link) {
@@ -301,35 +298,35 @@ impl Shared {
         let Some(error) = error.filter(|error| error.is_of_redis()) else { return };
         if state.late == 0 || state.late >= TOO_MANY_LATE {
             state.link = None;
-            self.away(&mut state, error);
+            self.mark_unavailable(&mut state, error);
         }
         self.doubt.notify_one();
     }
 
-    /// Connects, if it can.
+    /// Tries once to connect, and updates the state.
     async fn try_to_connect(&self) {
         let connected = connect(&self.client).await;
         let mut state = self.state();
         match connected {
             Ok(connection) => {
-                tracing::info!(address = self.address, "redis is there");
+                tracing::info!(address = self.address, "redis connected");
                 state.links += 1;
                 state.late = 0;
                 state.link = Some(Link { connection, number: state.links });
                 state.health = Health { up: true, since: Instant::now(), error: None };
             }
-            Err(error) => self.away(&mut state, &error),
+            Err(error) => self.mark_unavailable(&mut state, &error),
         }
     }
 
-    /// Notes why it is away, and says so where that is news.
-    fn away(&self, state: &mut State, error: &Error) {
+    /// Marks Redis as unavailable; logs the error unless it is the same as before.
+    fn mark_unavailable(&self, state: &mut State, error: &Error) {
         let error = error.to_string();
         let health = &mut state.health;
         if health.error.as_ref() == Some(&error) {
             return;
         }
-        tracing::warn!(address = self.address, error, "redis is away; this process goes on by itself");
+        tracing::warn!(address = self.address, error, "redis unavailable; using in-process state");
         let since = if health.up { Instant::now() } else { health.since };
         *health = Health { up: false, since, error: Some(error) };
     }

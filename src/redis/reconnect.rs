@@ -1,4 +1,4 @@
-//! Who looks after the connection, so that no request has to.
+//! The keeper: the background task that connects, probes and reconnects, so that requests need not.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,17 +7,17 @@ use tokio::time::{sleep, timeout};
 
 use super::{Link, Shared, probe};
 
-/// How often a connection that nobody may be using is tried.
+/// Interval between probes of a connection, which may be idle.
 const TRY_EVERY: Duration = Duration::from_secs(5);
 
-/// Between two attempts to connect: at first, and at most.
+/// Pause between two attempts to connect: at first, and at most.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// A connection that lasted so long was a good one: the next attempts begin with the shortest pause again.
+/// A connection that has lasted this long resets the pause to the shortest.
 const GOOD: Duration = Duration::from_secs(10);
 
-/// Connects whenever there is no connection, and tries the one that there is.
+/// Connects whenever there is no connection, and probes the current one.
 pub async fn keep(shared: Arc<Shared>) {
     let mut pause = SHORTEST_PAUSE;
     loop {
@@ -34,12 +34,12 @@ pub async fn keep(shared: Arc<Shared>) {
     }
 }
 
-/// Ends when the link is lost.
+/// Probes the link until it is lost.
 async fn watch(shared: &Shared, link: Link) {
     let Link { mut connection, number } = link;
     let in_use = || shared.link().is_ok_and(|link| link.number == number);
     while in_use() {
-        // Whoever uses it may find out before.
+        // An error in a request wakes the keeper early.
         let _ = timeout(TRY_EVERY, shared.doubt.notified()).await;
         if in_use() {
             let _ = shared.settle(number, probe(&mut connection)).await;

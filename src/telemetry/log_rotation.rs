@@ -1,7 +1,7 @@
-//! Files of which there is one for each day, and the end of the old ones.
+//! Daily log files, and the removal of old ones.
 //!
-//! Their folder may be full of other programs' files: only what is called exactly `STEM.YYYY-MM-DD.EXTENSION` is taken
-//! for ours and ever removed. Several processes may write to the same files.
+//! The folder may hold files of other programs: only files named exactly `STEM.YYYY-MM-DD.EXTENSION` are ever removed.
+//! Several processes may write to the same files.
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use tracing_appender::rolling::{InitError, RollingFileAppender, Rotation};
 
 use crate::fs::open::folder_of;
 
-/// What these files are called, and how many are kept.
+/// The names of the log files, and how many to keep.
 #[derive(Debug, Clone)]
 pub struct Days {
     folder: PathBuf,
@@ -22,20 +22,20 @@ pub struct Days {
 }
 
 impl Days {
-    /// Named after `path`: `log/gateway.log` is `log/gateway.2026-01-31.log`. `None`: it has no name, or one that is
-    /// no text.
+    /// Names the files after `path`: `log/gateway.log` becomes `log/gateway.2026-01-31.log`. `None` if `path` has no
+    /// file name in UTF-8.
     pub fn new(path: &Path, kept: usize) -> Option<Days> {
         let part = |part: Option<&std::ffi::OsStr>| part?.to_str().map(str::to_owned);
         let (stem, extension) = (part(path.file_stem())?, part(path.extension()));
         Some(Days { folder: folder_of(path).to_owned(), stem, extension, kept: kept.max(1) })
     }
 
-    /// Opens the file of today.
+    /// Opens today's file.
     ///
     /// # Errors
-    /// What the file system says.
+    /// When the file cannot be opened.
     pub fn writer(&self) -> Result<Writer, InitError> {
-        // It could remove old files, too, but those of others with them: it looks at how a name begins and ends.
+        // Its own removal of old files is not used: it matches only prefix and suffix, and so other programs' files.
         let mut files = RollingFileAppender::builder().rotation(Rotation::DAILY).filename_prefix(&self.stem);
         if let Some(extension) = &self.extension {
             files = files.filename_suffix(extension);
@@ -43,33 +43,35 @@ impl Days {
         Ok(Writer { files: files.build(&self.folder)?, days: self.clone(), day: today() })
     }
 
-    /// The file of today.
+    /// The path of today's file.
     pub fn current(&self) -> PathBuf {
         let extension = self.extension.as_ref().map(|extension| format!(".{extension}")).unwrap_or_default();
         self.folder.join(format!("{}.{}{extension}", self.stem, today()))
     }
 
-    /// Removes the oldest where there are too many.
+    /// Removes the oldest files if there are too many.
     pub fn tidy(&self) {
         let mut files = match self.old(today()) {
             Ok(files) => files,
             Err(error) => {
-                tracing::warn!(folder = %self.folder.display(), %error, "old log files stay");
+                tracing::warn!(folder = %self.folder.display(), %error, "could not list old log files");
                 return;
             }
         };
         files.sort_by_key(|(day, _)| std::cmp::Reverse(*day));
         for (_, path) in files.iter().skip(self.kept) {
             match fs::remove_file(path) {
-                // Another process was faster.
+                // Another process has removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => tracing::warn!(path = %path.display(), %error, "an old log file stays"),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "could not remove an old log file");
+                }
                 Ok(()) => {}
             }
         }
     }
 
-    /// Those of this day and of earlier ones. Whoever has later ones has another clock, and may be writing to them.
+    /// Files up to today. Skips later dates: a process with another clock may write to them.
     fn old(&self, today: Date) -> io::Result<Vec<(Date, PathBuf)>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -84,24 +86,24 @@ impl Days {
         Ok(found)
     }
 
-    /// The day of a file of that name, if it is one of these.
+    /// The day in a file name, if it is one of these files.
     fn day(&self, name: &str) -> Option<Date> {
         let mut text = name.strip_prefix(self.stem.as_str())?.strip_prefix('.')?;
         if let Some(extension) = &self.extension {
             text = text.strip_suffix(extension.as_str())?.strip_suffix('.')?;
         }
         let format = format_description::parse_borrowed::<2>("[year]-[month]-[day]").ok()?;
-        // A year may have a sign there.
+        // The parser also accepts a signed year.
         Date::parse(text, &format).ok().filter(|day| day.to_string() == text)
     }
 }
 
-/// As the files are named: the day of UTC.
+/// Today in UTC, as in the file names.
 fn today() -> Date {
     OffsetDateTime::now_utc().date()
 }
 
-/// Writes to the file of the day, whichever that is.
+/// Writes to today's file, and switches files at midnight UTC.
 #[derive(Debug)]
 pub struct Writer {
     files: RollingFileAppender,
@@ -112,7 +114,7 @@ pub struct Writer {
 
 impl Write for Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Asked before, it is the new day only where the file of that is there afterwards.
+        // Read the date before writing: if it is a new day, the write has surely created that day's file.
         let today = today();
         let written = self.files.write(line)?;
         if today != self.day {
@@ -138,7 +140,7 @@ mod tests {
         names.map(|name| name.into_string().unwrap()).collect()
     }
 
-    /// Writes a line on the first of a day, with all of these files there; gives those that are gone, and what is new.
+    /// Writes the first line of a day among the files `there`; returns the names removed and added.
     fn removed(path: &str, kept: usize, there: &[&str]) -> (Vec<String>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         for name in there {

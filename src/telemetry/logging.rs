@@ -1,7 +1,7 @@
-//! The log of a service: on standard output, and in a file for each day besides.
+//! The log of the service: on standard output, and in daily files if `LOG_FILE` is set.
 //!
-//! `LOG_FILE=/var/log/meshgate/gateway.log` writes `gateway.2026-01-31.log` in that folder (the day is UTC's), and
-//! removes the oldest of its kind when there are more than `LOG_FILES`.
+//! `LOG_FILE=/var/log/meshgate/gateway.log` writes `gateway.2026-01-31.log` in that folder (days are in UTC), and
+//! removes the oldest of these files when there are more than `LOG_FILES`.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -24,16 +24,16 @@ use super::log_rotation::Days;
 use super::otlp;
 use crate::config::{Log, LogFormat, Traces};
 
-/// Most lines that wait to be written to one place; further ones are lost.
+/// Most lines queued for one output; further ones are lost.
 const MAX_WAITING: usize = 1 << 14;
 
-/// How long lines may take to be written when all has ended.
+/// Longest wait at exit for queued lines to be written.
 const WRITTEN_WITHIN: Duration = Duration::from_millis(1500);
 
-/// Lines that found no room, of each place. There is one log of a process.
+/// Counters of lost lines, one for each output. A process has one log.
 static LOST: OnceLock<Vec<ErrorCounter>> = OnceLock::new();
 
-/// Why nothing can be written down.
+/// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("LOG_LEVEL takes error, warn, info, debug, trace, off or a filter of tracing, not {0:?}")]
@@ -46,7 +46,7 @@ pub enum Error {
     Endpoint(String),
 }
 
-/// Keeps the log and the traces going. Lines on their way are written before it is gone, if somebody takes them soon.
+/// Keeps log and traces running. Dropping it writes queued lines, unless an output is blocked for too long.
 #[derive(Debug)]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
@@ -54,10 +54,10 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Sends the traces that are on their way, for which it needs the runtime.
+    /// Sends the remaining traces. Needs the runtime.
     pub fn end_traces(&mut self) {
         if let Some(provider) = self.provider.take() {
-            // A collector that is away was told of in the log already.
+            // An unreachable collector is already in the log.
             let _ = provider.shutdown_with_timeout(otlp::SEND_WITHIN);
         }
     }
@@ -69,7 +69,7 @@ impl Drop for Guard {
         let (writing, written) = mpsc::channel::<()>();
         for guard in self.lines.drain(..) {
             let writing = writing.clone();
-            // The library prints to standard output that its lines find no room, and may wait there without end.
+            // On a full queue the library prints to standard output, where it may block forever.
             thread::spawn(move || {
                 drop(guard);
                 drop(writing);
@@ -80,17 +80,17 @@ impl Drop for Guard {
     }
 }
 
-/// How many lines of the log were lost, since nobody took them soon enough.
+/// The number of log lines lost because an output was too slow.
 pub fn lost_lines() -> u64 {
     LOST.get().into_iter().flatten().map(|counter| counter.dropped_lines() as u64).sum()
 }
 
 type Output = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Starts logging and, where an endpoint is set, tracing. Has to be called on a runtime.
+/// Starts logging and, if an endpoint is set, tracing. Must be called on a runtime.
 ///
 /// # Errors
-/// What of the settings cannot be done.
+/// The setting that cannot be applied.
 pub fn start(log: &Log, traces: &Traces) -> Result<Guard, Error> {
     let (writer, guard) = in_background(io::stdout());
     let (mut lost, mut guards) = (vec![writer.error_counter()], vec![guard]);
@@ -117,7 +117,7 @@ pub fn start(log: &Log, traces: &Traces) -> Result<Guard, Error> {
             Some(provider)
         }
     };
-    // Only a second call could fail, and then logging has started.
+    // Only a second call could fail, and by then logging has started.
     let _ = tracing_subscriber::registry().with(outputs).try_init();
     if let Some(days) = days {
         days.tidy();
@@ -126,30 +126,29 @@ pub fn start(log: &Log, traces: &Traces) -> Result<Guard, Error> {
     Ok(Guard { provider, lines: guards })
 }
 
-/// Lines are written by a thread of their own: a disk that is slow, or a pipe that nobody reads, keeps no request
-/// waiting.
+/// Writes lines in a thread of its own, so that a slow disk or an unread pipe does not block requests.
 fn in_background(writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(writer)
 }
 
-/// The file that is written today, where there is one.
+/// Today's log file, if `LOG_FILE` is set.
 pub fn current_file(log: &Log) -> Option<PathBuf> {
     Some(Days::new(log.file.as_ref()?, log.files)?.current())
 }
 
-/// Lines to one place.
+/// The layer that writes lines to one output.
 fn output<W>(log: &Log, writer: W) -> Result<Output, Error>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let wanted = EnvFilter::try_new(&log.filter).map_err(|_| Error::Filter(log.filter.clone()))?;
-    // The library of the store tells each request that it sends again: the store itself says in one line that it fails.
+    // The storage library logs each retry. Without debug lines, Meshgate's own line about the failure is enough.
     let retries = wanted.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
     let wanted = wanted.and(filter_fn(move |about| {
         retries || *about.level() < Level::INFO || !about.target().starts_with("object_store")
     }));
-    // A filter that leaves the spans of requests out would take their numbers off the lines that it lets through.
-    let filter = wanted.or(super::numbered_spans());
+    // Spans of requests always pass: without them, lines would lack their request ID.
+    let filter = wanted.or(super::spans_with_id());
     let lines = fmt::layer().with_writer(writer).with_ansi(false);
     Ok(match log.format {
         LogFormat::Plain => lines.with_target(false).with_filter(filter).boxed(),

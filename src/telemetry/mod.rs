@@ -9,29 +9,29 @@ use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterFn, filter_fn};
 
-/// The target of the spans of a request: the request itself, and its parts. Whatever the log's filter is, they are
-/// there, since every line of a request has to carry its number. They alone become traces.
+/// The target of the spans of a request and its parts. They exist whatever the log's filter is, since every line of a
+/// request carries its ID. Only these spans become traces.
 pub const REQUEST: &str = "meshgate::request";
 
-/// The target of the spans of probes and scrapes: for the log they are requests, but nobody looks for a trace of them.
+/// The target of the spans of probes and scrapes. They give log lines an ID, but do not become traces.
 pub const PROBE: &str = "meshgate::probe";
 
-/// Lets the spans of requests through, and nothing else.
+/// A filter that passes only spans of requests.
 fn request_spans() -> FilterFn {
     only(|about| about.is_span() && about.target() == REQUEST)
 }
 
-/// The same, with those of probes.
-fn numbered_spans() -> FilterFn {
+/// A filter that passes only spans of requests and probes.
+fn spans_with_id() -> FilterFn {
     only(|about| about.is_span() && [REQUEST, PROBE].contains(&about.target()))
 }
 
 fn only(wanted: fn(&Metadata<'_>) -> bool) -> FilterFn {
-    // They are errors to the levels, and nothing below has to be looked at.
+    // These spans have the level ERROR, so lower levels need not be checked.
     filter_fn(wanted).with_max_level_hint(LevelFilter::ERROR)
 }
 
-/// A span of a request, or with this target.
+/// Creates a span with the target [`REQUEST`], or with the given one.
 macro_rules! span {
     (target: $target:expr, $name:literal $(, $($field:tt)+)?) => {
         tracing::error_span!(target: $target, $name $(, $($field)+)?)
@@ -42,7 +42,7 @@ macro_rules! span {
 }
 pub(crate) use span;
 
-/// `work` in the span of whoever orders it, for threads that may block: they know nothing of it by themselves.
+/// Wraps `work` so that it runs in the caller's span, for threads that may block: spans do not follow to other threads.
 pub fn in_span<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let span = tracing::Span::current();
     move || span.in_scope(work)

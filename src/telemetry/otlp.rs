@@ -1,4 +1,4 @@
-//! Traces: the spans of requests, sent to a collector by OTLP over gRPC. A collector that is away costs its spans.
+//! Traces: sends the spans of requests to a collector by OTLP over gRPC. While it is unreachable, spans are lost.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
-/// How long the collector may take for a batch.
+/// Time limit for sending a batch to the collector.
 pub(super) const SEND_WITHIN: Duration = Duration::from_secs(3);
 
-/// Sends spans to `endpoint` (`http://host:4317`, or `https://` to whom the system trusts) in the background. Has to be
-/// called on a runtime.
+/// Sends spans to `endpoint` in the background: `http://host:4317`, or `https://` with a certificate that the system
+/// trusts. Must be called on a runtime.
 ///
 /// # Errors
-/// An endpoint that is no URL.
+/// When the endpoint is not a URL.
 pub fn provider(endpoint: &str) -> Result<SdkTracerProvider, ExporterBuildError> {
     let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(SEND_WITHIN);
     let exporter = if endpoint.starts_with("https://") {
@@ -36,7 +36,7 @@ pub fn provider(endpoint: &str) -> Result<SdkTracerProvider, ExporterBuildError>
     Ok(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build())
 }
 
-/// Makes traces of the spans of requests.
+/// The layer that turns spans of requests into traces.
 pub fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -49,10 +49,10 @@ where
         .with_filter(super::request_spans())
 }
 
-/// Makes the span a part of the trace that the request belongs to (W3C `traceparent`), where it names one.
+/// Makes the span part of the trace in the request's `traceparent` header (W3C), if there is one.
 pub fn continue_from(span: &Span, headers: &HeaderMap) {
     if headers.contains_key("traceparent") {
-        // It fails where nothing makes traces.
+        // Fails when tracing is off.
         let _ = span.set_parent(TraceContextPropagator::new().extract(&Headers(headers)));
     }
 }

@@ -1,10 +1,10 @@
-//! Panics, wherever they happen: counted, and in the log under the request's number.
+//! Counts and logs panics in any thread, with the request ID if there is one.
 
 use std::panic;
 
 use crate::domain::error::one_line;
 
-/// From now on every panic of the process is counted and logged, and not printed.
+/// Installs a hook that counts and logs every panic of the process instead of printing it.
 pub fn watch(count: impl Fn() + Send + Sync + 'static) {
     panic::set_hook(Box::new(move |panic| {
         count();

@@ -1,4 +1,4 @@
-//! The command line as a user meets it: words, exit codes, files.
+//! The command line as users see it: texts, exit codes, files.
 
 use std::fs;
 use std::io::Write;
@@ -104,7 +104,7 @@ fn wrong_use_is_64_with_one_sentence() {
         ("convert a.obj -o a.glb --scale 0", "option scale takes"),
         ("convert a.obj -o a.glb --draco=maybe", "option draco takes"),
         ("convert a.obj -o a.stl --draco", "option draco works for glb and gltf, not for stl"),
-        ("convert a.obj -o a.dae", "\"dae\" is no format"),
+        ("convert a.obj -o a.dae", "\"dae\" is not a format"),
         ("convert a.obj -o out --to dae", "unknown format: dae"),
         ("convert a.obj -o out", "--to FORMAT"),
         ("convert a.obj b.obj -o x.glb", "give a folder"),
@@ -160,7 +160,7 @@ fn what_exists_is_kept() {
     }
 }
 
-/// More than a pipe holds: when it is written, the other end reads.
+/// More bytes than a pipe holds: once written, the other end is reading.
 const MUCH: usize = 1 << 20;
 
 #[test]

@@ -1,4 +1,4 @@
-//! `meshgate serve` as far as its settings: help, mistakes, warnings.
+//! The settings of `meshgate serve`: help, mistakes, warnings.
 
 use std::fs;
 use std::process::Output;
@@ -6,7 +6,7 @@ use std::process::Output;
 use assert_cmd::Command;
 use meshgate::config::settings::TABLE;
 
-/// Runs the program with these variables only.
+/// Runs `serve` with only these variables.
 fn serve(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::cargo_bin("meshgate").unwrap();
     command.arg("serve").args(arguments).env_clear().envs(variables.iter().copied());
@@ -50,7 +50,8 @@ fn every_mistake_is_a_line_and_the_code_is_64() {
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(64), ""));
         let lines: Vec<_> = text(&output.stderr).lines().collect();
         assert_eq!(lines.len(), 6, "{lines:#?}");
-        let warning = "meshgate: warning: MESHGATE_SANDBX is no setting; MESHGATE_SANDBOX or SANDBOX is";
+        let warning =
+            "meshgate: warning: MESHGATE_SANDBX is not a setting; did you mean MESHGATE_SANDBOX or SANDBOX?";
         assert_eq!(lines[0], warning);
         assert!(lines.iter().all(|line| line.starts_with("meshgate: ")), "{lines:#?}");
         for expected in
@@ -102,7 +103,7 @@ fn what_the_machine_does_not_have_is_a_mistake_like_others() {
     }
 }
 
-/// By the program itself, whatever setting a URL with a password was given for.
+/// Tries URLs with a password in several settings of the program.
 #[test]
 fn no_password_in_a_url_is_printed() {
     for (name, url) in [
@@ -142,5 +143,8 @@ fn what_is_valid_is_said_to_be() {
     let output = serve(&["--check"], &variables);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "configuration is valid\n");
-    assert_eq!(text(&output.stderr), "meshgate: warning: LOG_LEVL is no setting; LOG_LEVEL is\n");
+    assert_eq!(
+        text(&output.stderr),
+        "meshgate: warning: LOG_LEVL is not a setting; did you mean LOG_LEVEL?\n"
+    );
 }

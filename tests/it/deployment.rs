@@ -1,4 +1,4 @@
-//! What is written more than once, in nginx's configuration, in compose files and in the program, is the same.
+//! Values repeated in nginx's configuration, compose files and the program are equal.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// What production is told: the compose file's environment with its defaults, as the program reads it.
+/// The configuration of production: the compose file's environment with its defaults, as the program reads it.
 fn production() -> Config {
     let compose = file("docker-compose.prod.yml");
     let (_, after) = compose.split_once("    environment:\n      APP_ENV: production\n").unwrap();
@@ -27,7 +27,7 @@ fn production() -> Config {
     Config::load(&sources).unwrap()
 }
 
-/// `${NAME:-4G}` is 4G where nothing is set.
+/// The default in a compose file: `4G` of `${NAME:-4G}`.
 fn usual(value: &str) -> String {
     match value.strip_prefix("${").and_then(|value| value.strip_suffix('}')) {
         Some(variable) => variable.split_once(":-").map(|(_, usual)| usual).unwrap_or_default().to_owned(),
@@ -35,20 +35,20 @@ fn usual(value: &str) -> String {
     }
 }
 
-/// The values of a directive, in every place of nginx.conf.
+/// All values of a directive in nginx.conf.
 fn directive(name: &str) -> Vec<String> {
     let text = file("nginx/nginx.conf");
     let lines = text.lines().map(str::trim).filter_map(|line| line.strip_suffix(';'));
     lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned)).collect()
 }
 
-/// The values of a key in a compose file.
+/// All values of a key in a compose file.
 fn key(compose: &str, name: &str) -> Vec<String> {
     let lines = compose.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(": "));
     lines.map(usual).collect()
 }
 
-/// Bytes of nginx's and Docker's sizes.
+/// A size of nginx or Docker in bytes.
 fn bytes(size: &str) -> u64 {
     let (number, unit) = size.split_at(size.len() - 1);
     let shift = match unit.to_ascii_lowercase().as_str() {

@@ -1,4 +1,4 @@
-//! What the documents promise is what the program has.
+//! The documents match the program.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ fn document(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// Every error code, from the schema that is made of the type.
+/// Every error code, from the schema of the type.
 fn codes() -> Vec<String> {
     let schema = schemars::schema_for!(ErrorCode);
     let variants = schema.as_value()["oneOf"].as_array().unwrap();
@@ -61,7 +61,7 @@ fn every_option_and_setting_of_the_help_is_in_the_readme() {
     assert!(counted > 25, "{counted}");
 }
 
-/// The rows of the table below `head`: the text of each cell.
+/// The rows of the table below `head`, as the texts of their cells.
 fn rows(text: &str, head: &str) -> Vec<Vec<String>> {
     let (_, table) = text.split_once(head).unwrap_or_else(|| panic!("no table {head:?}"));
     let lines = table.lines().skip(1).take_while(|line| line.starts_with('|'));
@@ -69,7 +69,7 @@ fn rows(text: &str, head: &str) -> Vec<Vec<String>> {
     lines.map(cells).filter(|row: &Vec<String>| !row[0].starts_with("---")).collect()
 }
 
-/// What the README says that a format holds, from the words it uses.
+/// The features in the words of a row in README's table of formats.
 fn promised(words: &str) -> Vec<Feature> {
     const WORDS: [(&str, Feature); 13] = [
         ("meshes", Feature::Mesh),

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::gateway::Gateway;
 
-/// Runs it with this address in its environment, and nothing else.
+/// Runs `healthcheck` with only this address in its environment.
 fn healthcheck(address: &str, arguments: &[&str]) -> Output {
     let mut command = assert_cmd::Command::cargo_bin("meshgate").unwrap();
     command.arg("healthcheck").args(arguments).env_clear().env("BIND_ADDRESS", address);

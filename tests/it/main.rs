@@ -1,6 +1,6 @@
-//! Tests over the real parts, in one binary.
+//! Integration tests with real components, in one binary.
 
-/// Runs each test against each side: a module for each with all of the tests, which are given it.
+/// Runs each test against each side: creates a module for each side, whose tests start it and call the test with it.
 macro_rules! suite {
     ({ $($side:ident: $start:expr),* $(,)? } $tests:tt) => {
         $(suite! { @$side $start, $tests })*

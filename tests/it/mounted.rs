@@ -1,13 +1,13 @@
-//! Disks that are small, or that cannot be written to.
+//! Small and read-only disks.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A small file system at a place, as long as this lives.
+/// A small mounted file system, unmounted when dropped.
 pub struct Mounted(pub PathBuf);
 
 impl Mounted {
-    /// Needs the right to mount: tests that use it are ignored unless asked for.
+    /// Mounts it. Needs the right to mount, so tests that use it are ignored by default.
     pub fn new(place: &Path, bytes: u64) -> Mounted {
         std::fs::create_dir_all(place).unwrap();
         let options = format!("size={bytes},mode=700");
@@ -17,7 +17,7 @@ impl Mounted {
         Mounted(place.to_owned())
     }
 
-    /// From now on nothing is written to it, or it is again.
+    /// Makes the file system writable or read-only.
     pub fn set_writable(&self, writable: bool) {
         let options = if writable { "remount,rw" } else { "remount,ro" };
         let mount = Command::new("mount").args(["-o", options]).arg(&self.0).status().unwrap();

@@ -7,26 +7,57 @@ outside of it, unless one clip moves both.
 from collections.abc import Iterator
 
 import bpy
+import numpy as np
 from mathutils import Matrix, Quaternion
 
-from ..blender_api import scene
+from ..blender_api import actions, scene
 from . import keyframes
 
 _PREFIX = 'pose.bones["'
 
 
-def needing_bake(*, within: bool) -> list[bpy.types.Object]:
-    """The skeletons with bones that something outside of them moves, or that move each other ``within``."""
+class BakedBone(keyframes.Baked):
+    """A bone with a key for each frame, in the space of its rest pose and parent."""
+
+    def __init__(self, bone: bpy.types.PoseBone, parent: "BakedBone | None" = None) -> None:
+        super().__init__(bone)
+        self._rest: dict[str, Matrix] = {"matrix_local": bone.bone.matrix_local.copy()}
+        if parent is not None:
+            self._rest["parent_matrix_local"] = parent.thing.bone.matrix_local.copy()
+        self._parent = parent
+        # The matrix of its latest row in the space of the skeleton.
+        self._pose = Matrix()
+
+    def row(self, evaluated: bpy.types.Object, before: np.ndarray | None) -> tuple[float, ...]:
+        # The parent's pose is that of its row: rows hold no shear, which constraints can cause.
+        space = self._rest | ({"parent_matrix": self._parent._pose} if self._parent else {})
+        convert = self.thing.bone.convert_local_to_pose
+        made = convert(evaluated.pose.bones[self.thing.name].matrix, invert=True, **space)
+        row = keyframes.transform_row(made, before)
+        self._pose = convert(Matrix.LocRotScale(row[:3], Quaternion(row[3:7]), row[7:]), **space)
+        return row
+
+    @staticmethod
+    def may_move(item: bpy.types.Object) -> bool:
+        """Whether bones of the skeleton move without any action."""
+        return bool(_drivers(item))
+
+    @staticmethod
+    def remove_movers(item: bpy.types.Object) -> None:
+        """Removes the constraints and drivers of a skeleton's bones."""
+        for curve in _drivers(item):
+            item.animation_data.drivers.remove(curve)
+        for bone in item.pose.bones:
+            for constraint in list(bone.constraints):
+                bone.constraints.remove(constraint)
+
+
+def find(*, within: bool) -> dict[bpy.types.Object, list[BakedBone]]:
+    """The bones, parents first, of skeletons that something outside moves, or that move their own bones ``within``."""
     worn = {mesh.find_armature() for mesh in scene.meshes() if mesh.visible_get()}
     # Blender does not evaluate hidden skeletons that no visible mesh uses.
     shown = [item for item in scene.armatures() if item.visible_get() or item in worn]
-    return [item for item in shown if _needs_bake(item, within=within)]
-
-
-def drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
-    """The drivers of the bones of a skeleton and of their constraints."""
-    data = item.animation_data
-    return [curve for curve in data.drivers if curve.data_path.startswith(_PREFIX)] if data else []
+    return {item: _baked(item) for item in shown if _needs_bake(item, within=within)}
 
 
 def targets(constraint: bpy.types.Constraint) -> Iterator[bpy.types.Object]:
@@ -36,52 +67,27 @@ def targets(constraint: bpy.types.Constraint) -> Iterator[bpy.types.Object]:
         yield target.target
 
 
+def _baked(item: bpy.types.Object) -> list[BakedBone]:
+    made: dict[str, BakedBone] = {}
+    # Blender lists the bones of an armature parents first, those of a pose in any order.
+    for bone in (item.pose.bones[each.name] for each in item.data.bones):
+        made[bone.name] = BakedBone(bone, made[bone.parent.name] if bone.parent else None)
+    return list(made.values())
+
+
+def _drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
+    """The drivers of the bones of a skeleton and of their constraints."""
+    return [curve for curve in actions.drivers(item) if curve.data_path.startswith(_PREFIX)]
+
+
 def _needs_bake(item: bpy.types.Object, *, within: bool) -> bool:
     constraints = [constraint for bone in item.pose.bones for constraint in bone.constraints if not constraint.mute]
     if within:
-        return bool(constraints or drivers(item))
+        return bool(constraints or _drivers(item))
     others = {target for constraint in constraints for target in targets(constraint)} - {item, None}
-    return bool(others) or any(_reads_outside(curve.driver, item) for curve in drivers(item))
+    return bool(others) or any(_reads_outside(curve.driver, item) for curve in _drivers(item))
 
 
 def _reads_outside(driver: bpy.types.Driver, item: bpy.types.Object) -> bool:
     read = [target.id for variable in driver.variables for target in variable.targets]
     return "frame" in driver.expression or any(source not in {item, item.data} for source in read)
-
-
-def depth_first(item: bpy.types.Object) -> list[bpy.types.PoseBone]:
-    """The bones of a skeleton, parents before children."""
-    ordered: list[bpy.types.PoseBone] = []
-    waiting = [bone for bone in item.pose.bones if not bone.parent]
-    while waiting:
-        bone = waiting.pop()
-        ordered.append(bone)
-        waiting += bone.children
-    return ordered
-
-
-def record(shown: bpy.types.Object, ordered: list[bpy.types.PoseBone], poses: dict, number: int) -> None:
-    """Adds the evaluated pose to the rows of the bones, each in the space of its rest pose and parent.
-
-    The parent is taken from its row and not from the pose: rows hold no shear, which constraints can cause.
-    """
-    made: dict[str, Matrix] = {}
-    for bone in ordered:
-        kept, above = poses[bone], bone.parent
-        rest: dict = {"matrix_local": bone.bone.matrix_local}
-        if above is not None:
-            rest |= {"parent_matrix": made[above.name], "parent_matrix_local": above.bone.matrix_local}
-        local = bone.bone.convert_local_to_pose(shown.pose.bones[bone.name].matrix, invert=True, **rest)
-        kept[number] = keyframes.transform_row(local, kept[number - 1] if number else None)
-        values = kept[number].tolist()
-        again = Matrix.LocRotScale(values[:3], Quaternion(values[3:7]), values[7:])
-        made[bone.name] = bone.bone.convert_local_to_pose(again, **rest)
-
-
-def remove_movers(item: bpy.types.Object) -> None:
-    """Removes the constraints and drivers of a skeleton's bones."""
-    for curve in drivers(item):
-        item.animation_data.drivers.remove(curve)
-    for bone in item.pose.bones:
-        for constraint in list(bone.constraints):
-            bone.constraints.remove(constraint)

@@ -1,6 +1,6 @@
-"""Bakes motion that Blender leaves in the imported file: USD and Alembic objects move by a constraint that reads it.
+"""Bakes motion that Blender reads from the imported file in each frame, by a constraint: of USD and Alembic objects.
 
-It becomes a clip like any other. Both formats have one timeline, so everything that moves is one clip.
+The motion becomes a clip like any other. Both formats have one timeline, so everything that moves is one clip.
 """
 
 import bpy
@@ -8,10 +8,10 @@ import numpy as np
 
 from .. import capabilities
 from ..blender_api import actions, scene
-from . import keyframes, sample_limit
+from . import bake_objects, keyframes, sample_limit
 
 _CONSTRAINT = "TRANSFORM_CACHE"
-_MODIFIER = "MESH_SEQUENCE_CACHE"
+MODIFIER = "MESH_SEQUENCE_CACHE"
 
 
 def has_motion() -> bool:
@@ -26,7 +26,7 @@ def has_cached_meshes() -> bool:
 
 def is_cached(item: bpy.types.Object) -> bool:
     """Whether Blender reads the shape of the mesh from its file in each frame."""
-    return any(modifier.type == _MODIFIER for modifier in item.modifiers)
+    return any(modifier.type == MODIFIER for modifier in item.modifiers)
 
 
 def still_reads_file(source: str) -> bool:
@@ -39,19 +39,15 @@ def remove_unused_caches() -> None:
     bpy.data.batch_remove([cache for cache in bpy.data.cache_files if not cache.users])
 
 
-def clip_of_cached_meshes() -> list[dict]:
-    """The clip of cached meshes, which is not an action of Blender's, as the report has it; empty without one."""
+def frames_of_cached_meshes() -> int:
+    """The frames after the first one of the clip of cached meshes, for which Blender has no action; 0 without one."""
     world = bpy.context.scene
-    if not has_cached_meshes() or world.frame_end <= world.frame_start:
-        return []
-    fps = scene.frame_rate()
-    last = world.frame_end - world.frame_start
-    return [{"name": "Animation", "frames": last + 1, "seconds": round(last / fps, 6), "fps": fps}]
+    return max(world.frame_end - world.frame_start, 0) if has_cached_meshes() else 0
 
 
 def bake_to_clip(name: str) -> None:
     """Makes one clip of everything that moves; ``name`` is its name if the file has none."""
-    cached = [item for item in scene.objects() if _constraints(item)]
+    cached = [_CachedObject(item) for item in scene.objects() if _constraints(item)]
     if cached:
         _bake(cached, name)
     _merge_actions()
@@ -67,22 +63,22 @@ def _constraints(item: bpy.types.Object) -> list[bpy.types.Constraint]:
     return [constraint for constraint in item.constraints if constraint.type == _CONSTRAINT]
 
 
-def _bake(cached: list[bpy.types.Object], name: str) -> None:
+class _CachedObject(bake_objects.BakedObject):
+    def row(self, evaluated: bpy.types.Object, before: np.ndarray | None) -> tuple[float, ...]:
+        basis = evaluated.matrix_parent_inverse.inverted_safe() @ evaluated.matrix_local
+        return keyframes.transform_row(basis, before)
+
+
+def _bake(cached: list[_CachedObject], name: str) -> None:
     world = bpy.context.scene
     sample_limit.check_frames(world.frame_start, world.frame_end, len(cached))
     frames = range(world.frame_start, world.frame_end + 1)
-    poses = {item: np.empty((len(frames), 10), dtype=np.float32) for item in cached}
-    for row, frame in enumerate(frames):
-        world.frame_set(frame)
-        graph = bpy.context.evaluated_depsgraph_get()
-        for item, rows in poses.items():
-            basis = item.matrix_parent_inverse.inverted_safe() @ item.evaluated_get(graph).matrix_local
-            rows[row] = keyframes.transform_row(basis, rows[row - 1] if row else None)
-    for item, rows in poses.items():
-        for constraint in _constraints(item):
-            item.constraints.remove(constraint)
-        keyframes.set_transform(item, rows[0])
-    moving = {item: rows for item, rows in poses.items() if keyframes.differ(rows)}
+    poses = keyframes.record(((baked.owner, [baked]) for baked in cached), frames)
+    for baked, rows in poses.items():
+        for constraint in _constraints(baked.thing):
+            baked.thing.constraints.remove(constraint)
+        baked.set(rows[0])
+    moving = {baked: rows for baked, rows in poses.items() if keyframes.differ(rows)}
     if moving:
         keyframes.new_clip(name, frames, moving)
     world.frame_set(world.frame_start)
@@ -96,15 +92,12 @@ def _merge_actions() -> None:
     if len({owner.animation_data.action for owner in owners}) < 2:
         return
     kept = owners[0].animation_data.action
-    strip = kept.layers[0].strips[0]
     for owner in owners:
         action, old = owner.animation_data.action, owner.animation_data.action_slot
         if action == kept:
             continue
         slot = kept.slots.new(owner.id_type, owner.name)
-        bag = strip.channelbag(slot, ensure=True)
-        for curve in action.layers[0].strips[0].channelbag(old).fcurves:
-            bag.fcurves.new_from_fcurve(curve)
+        actions.copy_curves((action, old), (kept, slot))
         actions.assign(owner, kept, slot)
     for action in list(bpy.data.actions):
         if action != kept and not action.users:

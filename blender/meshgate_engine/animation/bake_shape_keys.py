@@ -3,29 +3,42 @@
 import bpy
 import numpy as np
 
-from ..blender_api import scene
+from ..blender_api import actions, scene
+from . import keyframes
 
 
-def driven() -> dict[bpy.types.Key, list[bpy.types.ShapeKey]]:
+class BakedShapeKey(keyframes.Baked):
+    """A blend shape with a key for each frame; a row has its value alone."""
+
+    properties = (("value", 1),)
+    rest = np.zeros(1, dtype=np.float32)
+
+    def set(self, row: np.ndarray) -> None:
+        self.thing.value = row[0]
+
+    def row(self, evaluated: bpy.types.Key, _before: np.ndarray | None) -> tuple[float]:
+        return (evaluated.key_blocks[self.thing.name].value,)
+
+    @staticmethod
+    def may_move(_key: bpy.types.Key) -> bool:
+        """Whether values change without any action; a driver may change them."""
+        return True
+
+    @staticmethod
+    def remove_movers(key: bpy.types.Key) -> None:
+        """Removes the drivers of the values of blend shapes."""
+        for block in key.key_blocks:
+            for curve in _drivers(block):
+                key.animation_data.drivers.remove(curve)
+
+
+def find() -> dict[bpy.types.Key, list[BakedShapeKey]]:
     """The blend shapes with drivers, of visible meshes, by their shape keys."""
-    found = {item.data.shape_keys for item in scene.meshes() if item.data.shape_keys and item.visible_get()}
-    shapes = {key: [block for block in key.key_blocks if _drivers(key, block)] for key in found}
-    return {key: blocks for key, blocks in shapes.items() if blocks}
+    keys = {item.data.shape_keys for item in scene.meshes() if item.data.shape_keys and item.visible_get()}
+    found = {key: [BakedShapeKey(block) for block in key.key_blocks if _drivers(block)] for key in keys}
+    return {key: driven for key, driven in found.items() if driven}
 
 
-def record(shown: bpy.types.Key, blocks: list[bpy.types.ShapeKey], poses: dict, number: int) -> None:
-    """Adds the evaluated values to the rows of the blend shapes."""
-    for block in blocks:
-        poses[block][number] = np.float32(shown.key_blocks[block.name].value)
-
-
-def remove_drivers(key: bpy.types.Key, blocks: list[bpy.types.ShapeKey]) -> None:
-    """Removes the drivers of the blend shapes."""
-    for block in blocks:
-        for curve in _drivers(key, block):
-            key.animation_data.drivers.remove(curve)
-
-
-def _drivers(key: bpy.types.Key, block: bpy.types.ShapeKey) -> list[bpy.types.FCurve]:
+def _drivers(block: bpy.types.ShapeKey) -> list[bpy.types.FCurve]:
     path = f"{block.path_from_id()}.value"
-    return [curve for curve in key.animation_data.drivers if curve.data_path == path] if key.animation_data else []
+    return [curve for curve in actions.drivers(block.id_data) if curve.data_path == path]

@@ -3,8 +3,9 @@
 import math
 
 import bpy
+import numpy as np
 
-from ..blender_api import actions, arrays
+from ..blender_api import actions
 from ..capabilities import Capabilities, Clips
 from ..job import Job
 from . import clip_playback, clips, nla
@@ -12,50 +13,48 @@ from . import clip_playback, clips, nla
 
 def choose_one(job: Job, item: bpy.types.Object, found: list[clips.Clip]) -> clips.Clip | None:
     """The clip of a skeleton for a target that holds one clip; None without clips. Reports the others as lost."""
-    mine = [clip for clip in found if any(owner == item for owner, _slot in clip.parts)]
+    mine = [clip for clip in found if clip.slots_of(item)]
     if not mine:
         return None
     current = item.animation_data.action if item.animation_data else None
     chosen = next((clip for clip in mine if clip.action == current), mine[0])
-    if len(found) > 1:
-        names = tuple(clip.name for clip in found if clip is not chosen)
-        job.lose("other clips", len(names), "one clip", total=len(found), names=names)
+    names = tuple(clip.name for clip in found if clip is not chosen)
+    job.lose("other clips", len(names), "one clip", total=len(found), names=names)
     return chosen
 
 
 def prepare(target: Capabilities) -> None:
     """Sets the scene's frame range; for glTF puts every clip on a track of its own, for one timeline assigns it."""
     scene = bpy.context.scene
-    found = clips.find(scene)
+    found = clips.find()
     if not found or target.clips is Clips.SCENE:
         return
     if any(clip.start < 0 for clip in found):
         _shift_all(scene, -math.floor(min(clip.start for clip in found)))
-        found = clips.find(scene)
+        found = clips.find()
     if target.is_gltf:
-        nla.lay_on_tracks(scene, found)
+        nla.lay_on_tracks(found)
     shown = clips.exported_to(target, found)
     scene.frame_start = int(min(clip.start for clip in shown))
     scene.frame_end = max(scene.frame_start, round(max(clip.end for clip in shown)))
     if target.clips is Clips.TIMELINE:
-        clip_playback.activate_all(scene, shown)
+        clip_playback.activate(*shown)
         scene.frame_set(scene.frame_start)
 
 
 def _shift_all(scene: bpy.types.Scene, frames: int) -> None:
     """Moves all clips by ``frames``: exporters leave out what lies before frame 0."""
+
+    def shift(points: np.ndarray) -> None:
+        points[:, 0] += frames
+
+    for curve in actions.all_curves():
+        actions.change_keys(curve, shift)
     for action in bpy.data.actions:
-        for slot in action.slots:
-            for curve in actions.curves(action, slot):
-                for name in ("handle_left", "co", "handle_right"):
-                    points = arrays.get(curve.keyframe_points, name, 2)
-                    points[:, 0] += frames
-                    arrays.put(curve.keyframe_points, name, points)
-                curve.update()
         if action.use_frame_range:
             action.frame_end += frames
             action.frame_start += frames
-    for owner in clips.owners(scene):
+    for owner in clips.owners():
         for track in owner.animation_data.nla_tracks if owner.animation_data else ():
             # From the last to the first: strips must not overlap.
             for strip in reversed(track.strips):

@@ -6,19 +6,16 @@ from collections.abc import Callable, Container, Iterator
 
 import bpy
 
-from ..blender_api import actions
-from ..blender_api import scene as model
+from ..blender_api import actions, scene
 from . import clips
 
 
-def activate(scene: bpy.types.Scene, clip: clips.Clip | None) -> None:
-    """Assigns the clip to everything that it moves, and no clip to anything else."""
-    activate_all(scene, [clip] if clip else [])
+def activate(*playing: clips.Clip) -> None:
+    """Assigns clips to everything that they move, and no clip to anything else.
 
-
-def activate_all(scene: bpy.types.Scene, playing: list[clips.Clip]) -> None:
-    """Assigns clips that play together, and no clip to anything else; the first wins where several move one thing."""
-    for owner in clips.owners(scene):
+    Of several clips that move one thing, the first is assigned to it.
+    """
+    for owner in clips.owners():
         data = owner.animation_data
         if data:
             # NLA tracks play other clips.
@@ -26,9 +23,9 @@ def activate_all(scene: bpy.types.Scene, playing: list[clips.Clip]) -> None:
         if data and data.action:
             data.action = None
             # Otherwise the next clip begins with the blend shapes of this one.
-            _reset_pose(owner)
-    for armature in model.armatures():
-        _reset_pose(armature)
+            reset_pose(owner)
+    for armature in scene.armatures():
+        reset_pose(armature)
     for clip in reversed(playing):
         for owner, slot in clip.parts:
             actions.assign(owner, clip.action, slot)
@@ -41,14 +38,14 @@ def play(clip: clips.Clip, keeping: Container[bpy.types.Object]) -> None:
     """
     for owner, slot in clip.parts:
         if owner not in keeping or owner.animation_data is None or owner.animation_data.action != clip.action:
-            _reset_pose(owner)
+            reset_pose(owner)
         actions.assign(owner, clip.action, slot)
         # NLA tracks play other clips.
         owner.animation_data.use_nla = False
 
 
-def _reset_pose(owner: bpy.types.ID) -> None:
-    """Resets the pose of a skeleton, or the values of blend shapes."""
+def reset_pose(owner: bpy.types.ID | None) -> None:
+    """Resets the pose of a skeleton, or the values of blend shapes; does nothing to anything else."""
     for block in getattr(owner, "key_blocks", ()):
         block.value = 0.0
     for bone in owner.pose.bones if getattr(owner, "pose", None) else ():
@@ -56,15 +53,15 @@ def _reset_pose(owner: bpy.types.ID) -> None:
 
 
 @contextlib.contextmanager
-def restoring(scene: bpy.types.Scene) -> Iterator[Callable[[], None]]:
+def restoring() -> Iterator[Callable[[], None]]:
     """Restores assigned clips, poses and the frame at the end; the function that it yields does so earlier."""
-    owners = list(clips.owners(scene))
+    owners = list(clips.owners())
     found = [(owner, owner.animation_data) for owner in owners if owner.animation_data]
     assigned = {owner: (data.action, data.action_slot, data.use_nla) for owner, data in found}
-    places = {item: item.matrix_basis.copy() for item in scene.objects if item.animation_data}
-    poses = {bone: bone.matrix_basis.copy() for rig in model.armatures() for bone in rig.pose.bones}
+    places = {item: item.matrix_basis.copy() for item in scene.objects() if item.animation_data}
+    poses = {bone: bone.matrix_basis.copy() for rig in scene.armatures() for bone in rig.pose.bones}
     shapes = {block: block.value for owner in owners for block in getattr(owner, "key_blocks", ())}
-    frame = scene.frame_current
+    frame = bpy.context.scene.frame_current
 
     def put() -> None:
         for owner in owners:
@@ -83,24 +80,18 @@ def restoring(scene: bpy.types.Scene) -> Iterator[Callable[[], None]]:
         yield put
     finally:
         put()
-        scene.frame_set(frame)
+        bpy.context.scene.frame_set(frame)
 
 
 def remove_animation() -> None:
     """Removes all animation, at the first frame of the clips; skeletons and blend shapes go to rest."""
-    scene = bpy.context.scene
-    found = clips.find(scene)
+    found = clips.find()
     moving = {owner for clip in found for owner, _slot in clip.parts}
     if found:
-        scene.frame_set(math.floor(min(clip.start for clip in found)))
-    for owner in clips.owners(scene):
+        bpy.context.scene.frame_set(math.floor(min(clip.start for clip in found)))
+    for owner in clips.owners():
         owner.animation_data_clear()
     for action in list(bpy.data.actions):
         bpy.data.actions.remove(action)
     for owner in moving:
-        if owner.id_type == "KEY":
-            for block in owner.key_blocks:
-                block.value = 0.0
-        elif getattr(owner, "pose", None):
-            for bone in owner.pose.bones:
-                bone.matrix_basis.identity()
+        reset_pose(owner)

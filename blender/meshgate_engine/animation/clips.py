@@ -14,7 +14,7 @@ from ..blender_api import actions, arrays, scene
 from ..capabilities import Capabilities, Clips
 from . import frame_rate
 
-# What changes less does not move; metres or radians.
+# Smaller changes are no motion; metres or radians.
 _TOLERANCE = 1e-6
 
 
@@ -29,10 +29,14 @@ class Clip:
     end: float
     parts: tuple[tuple[bpy.types.ID, bpy.types.ActionSlot], ...]
 
+    def slots_of(self, owner: bpy.types.ID) -> list[bpy.types.ActionSlot]:
+        """The slots whose curves move an object, shape keys, camera or light."""
+        return [slot for moved, slot in self.parts if moved == owner]
 
-def find(scene: bpy.types.Scene) -> list[Clip]:
+
+def find() -> list[Clip]:
     """The clips of the scene, sorted by name."""
-    movable = list(owners(scene))
+    movable = list(owners())
     found = []
     for action in bpy.data.actions:
         parts = _parts(action, movable)
@@ -89,16 +93,14 @@ def snap_to_frames() -> None:
     Times in seconds are floats: frame 30 comes back as 29.999998, and an exporter that rounds down loses it.
     """
     fps = scene.frame_rate()
-    for action in bpy.data.actions:
-        for slot in action.slots:
-            for curve in actions.curves(action, slot):
-                points = arrays.get(curve.keyframe_points, "co", 2)
-                frames, whole = points[:, 0], np.round(points[:, 0])
-                near = (frames != whole) & (np.abs(frames - whole) <= frame_rate.tolerance(fps, whole / fps))
-                if near.any():
-                    points[:, 0] = np.where(near, whole, frames)
-                    arrays.put(curve.keyframe_points, "co", points)
-                    curve.update()
+    for curve in actions.all_curves():
+        points = arrays.get(curve.keyframe_points, "co", 2)
+        frames, whole = points[:, 0], np.round(points[:, 0])
+        near = (frames != whole) & (np.abs(frames - whole) <= frame_rate.tolerance(fps, whole / fps))
+        if near.any():
+            points[:, 0] = np.where(near, whole, frames)
+            arrays.put(curve.keyframe_points, "co", points)
+            curve.update()
 
 
 def exported_to(target: Capabilities, found: list[Clip]) -> list[Clip]:
@@ -109,7 +111,7 @@ def exported_to(target: Capabilities, found: list[Clip]) -> list[Clip]:
 
 
 def last_key(clip: Clip) -> float:
-    """The frame of the last key, which may be behind the end that Blender gives the clip."""
+    """The frame of the last key, which may be later than the end that Blender gives the clip."""
     curves = [curve for _owner, slot in clip.parts for curve in actions.curves(clip.action, slot)]
     return max((float(curve.range()[1]) for curve in curves), default=clip.end)
 
@@ -119,10 +121,10 @@ def playing_together(found: list[Clip]) -> list[Clip]:
     return list(filter(is_assigned, found)) or found[:1]
 
 
-def owners(scene: bpy.types.Scene) -> Iterator[bpy.types.ID]:
+def owners() -> Iterator[bpy.types.ID]:
     """Everything in the scene that a clip can move: objects, shape keys, cameras, lights."""
     seen = set()
-    for item in scene.objects:
+    for item in scene.objects():
         shapes = getattr(item.data, "shape_keys", None)
         for owner in (item, shapes, item.data if item.type in {"CAMERA", "LIGHT"} else None):
             if owner is not None and owner not in seen:
@@ -136,13 +138,9 @@ def _parts(action: bpy.types.Action, owners: list[bpy.types.ID]) -> list[tuple[b
         curves = actions.curves(action, slot)
         if not curves:
             continue
-        users = set(slot.users())
-        kind = slot.target_id_type
-        users = users & set(owners) or {
-            owner for owner in owners if owner.id_type == kind and owner.name == slot.identifier[2:]
-        }
-        if not users:
-            users = {owner for owner in owners if owner.id_type == kind and _has_paths(owner, curves)}
+        fitting = [owner for owner in owners if owner.id_type == slot.target_id_type]
+        users = set(slot.users()) & set(owners) or {owner for owner in fitting if owner.name == slot.identifier[2:]}
+        users = users or {owner for owner in fitting if _has_paths(owner, curves)}
         parts += [(owner, slot) for owner in owners if owner in users]
     return parts
 

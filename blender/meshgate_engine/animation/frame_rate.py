@@ -7,14 +7,14 @@ import numpy as np
 # Tried in this order when the keys are too few or too far apart to show a rate; frames per second.
 _COMMON = (24.0, 30.0, 25.0, 60.0, 50.0, 120.0)
 
-# Slower rates than this are keys set by hand, unless there are many of them at even distances.
+# Keys at a slower rate were set by hand, unless many of them have even distances.
 _SLOWEST = 10.0
 _MANY = 8
 
-# Keys that are not on every frame may be very close: no faster rate is believed of them.
+# The fastest rate for keys that are not on every frame, since two of them may be close by chance.
 _FASTEST = 240.0
 
-# The limits of frame rates, as of BVH files.
+# The slowest and the fastest rate, as in BVH files.
 _POSSIBLE = (1e-3, 1e4)
 
 # The error of a time stored as a 32-bit float, per second of it.
@@ -38,7 +38,7 @@ class _Vote:
 
 
 def rate(clips: list[list[Curve]]) -> float | None:
-    """The frames per second of clips, each a list of curves; None when no key shows it.
+    """The frames per second of clips, each a list of curves; None when the keys show none.
 
     It is the rate on whose frames most keys lie: 60 where some clips have 30 and others 60.
     """

@@ -1,10 +1,6 @@
-"""Keys for every frame: of the transform of an object or pose bone, or of the value of a blend shape.
+"""Keys for every frame, as rows: a row has the values of one thing in one frame."""
 
-A row holds the values of one frame: location, rotation as a quaternion (w, x, y, z) and scale, ten numbers; or the
-value of a blend shape alone.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import bpy
 import numpy as np
@@ -12,29 +8,63 @@ from mathutils import Matrix
 
 from ..blender_api import actions, arrays
 
-Animated = bpy.types.Object | bpy.types.PoseBone | bpy.types.ShapeKey
-
-_TRANSFORM = (("location", 3), ("rotation_quaternion", 4), ("scale", 3))
-_VALUE = (("value", 1),)
-
 # Smaller changes of a value are none.
 TOLERANCE = 1e-6
 
-_AT_REST = np.float32([[0, 0, 0, 1, 0, 0, 0, 1, 1, 1]])
+
+class Baked:
+    """A thing that gets a key for each frame; its subclasses say how each kind of thing is read and set.
+
+    The row of an object or bone has ten numbers: location, rotation as a quaternion (w, x, y, z), and scale.
+    """
+
+    # Properties with the number of their values, in the order of a row, and the row of a thing at rest.
+    properties: tuple[tuple[str, int], ...] = (("location", 3), ("rotation_quaternion", 4), ("scale", 3))
+    rest = np.float32([0, 0, 0, 1, 0, 0, 0, 1, 1, 1])
+
+    # Whether exporters begin each clip with the thing at rest; otherwise they begin with its place in the scene.
+    starts_at_rest = True
+
+    def __init__(self, thing: bpy.types.Object | bpy.types.PoseBone | bpy.types.ShapeKey) -> None:
+        self.thing = thing
+        # The data block that an action is assigned to.
+        self.owner: bpy.types.ID = thing.id_data
+
+    @property
+    def path(self) -> str:
+        """The beginning of the RNA paths of its curves."""
+        return f"{self.thing.path_from_id()}."
+
+    def row(self, evaluated: bpy.types.ID, before: np.ndarray | None) -> Sequence[float]:
+        """The row of the thing in its evaluated owner; ``before`` is the row of the frame before, None in the first."""
+        raise NotImplementedError
+
+    def set(self, row: np.ndarray) -> None:
+        """Gives the thing the values of a row."""
+        self.thing.rotation_mode = "QUATERNION"
+        self.thing.location, self.thing.rotation_quaternion, self.thing.scale = row[:3], row[3:7], row[7:]
 
 
-def rest_row(thing: Animated) -> np.ndarray:
-    """The row of an object or bone without transform, or of a blend shape with value 0: shape (1, width)."""
-    return np.zeros((1, 1), dtype=np.float32) if _is_shape(thing) else _AT_REST
+# The rows of each thing: shape (frames, values).
+Rows = dict[Baked, np.ndarray]
 
 
-def empty_rows(thing: Animated, frames: int) -> np.ndarray:
-    """Rows without values: shape (frames, width)."""
-    return np.empty((frames, rest_row(thing).shape[1]), dtype=np.float32)
-
-
-def _is_shape(thing: Animated) -> bool:
-    return isinstance(thing, bpy.types.ShapeKey)
+def record(groups: Iterable[tuple[bpy.types.ID, Sequence[Baked]]], frames: Sequence[int]) -> Rows:
+    """Plays the frames and records the rows of everything in ``groups``, which have an owner each."""
+    groups = list(groups)
+    rows = {
+        baked: np.empty((len(frames), len(baked.rest)), dtype=np.float32)
+        for _owner, all_of in groups
+        for baked in all_of
+    }
+    for number, frame in enumerate(frames):
+        bpy.context.scene.frame_set(frame)
+        graph = bpy.context.evaluated_depsgraph_get()
+        for owner, all_of in groups:
+            evaluated = owner.evaluated_get(graph)
+            for baked in all_of:
+                rows[baked][number] = baked.row(evaluated, rows[baked][number - 1] if number else None)
+    return rows
 
 
 def transform_row(matrix: Matrix, before: np.ndarray | None) -> tuple[float, ...]:
@@ -45,46 +75,31 @@ def transform_row(matrix: Matrix, before: np.ndarray | None) -> tuple[float, ...
     return (*location, *rotation, *scale)
 
 
-def set_transform(thing: Animated, values: np.ndarray) -> None:
-    """Sets the transform, or the value, to a row."""
-    if _is_shape(thing):
-        thing.value = values[0]
-        return
-    thing.rotation_mode = "QUATERNION"
-    thing.location, thing.rotation_quaternion, thing.scale = values[:3], values[3:7], values[7:]
-
-
 def differ(rows: np.ndarray) -> bool:
     """Whether any value changes from row to row."""
     return bool(np.ptp(rows, axis=0).max() >= TOLERANCE)
 
 
-def path(thing: Animated) -> str:
-    """The beginning of the RNA paths of its curves."""
-    return "" if isinstance(thing, bpy.types.Object) else f"{thing.path_from_id()}."
-
-
-def write_rows(bag: bpy.types.ActionChannelbag, thing: Animated, frames: Sequence[int], rows: np.ndarray) -> None:
+def write_rows(bag: bpy.types.ActionChannelbag, baked: Baked, frames: Sequence[float], rows: np.ndarray) -> None:
     """Adds curves with a key for each frame and row."""
-    curves = _VALUE if _is_shape(thing) else _TRANSFORM
-    paths = [(path(thing) + name, index) for name, count in curves for index in range(count)]
-    for column, (name, index) in enumerate(paths):
-        _fill(bag.fcurves.new(name, index=index), frames, rows[:, column])
+    paths = [(baked.path + name, index) for name, count in baked.properties for index in range(count)]
+    for column, (path, index) in enumerate(paths):
+        _fill(bag.fcurves.new(path, index=index), frames, rows[:, column])
 
 
-def new_clip(name: str, frames: Sequence[int], rows: dict[Animated, np.ndarray]) -> None:
+def new_clip(name: str, frames: Sequence[int], rows: Rows) -> None:
     """Makes a clip of rows and assigns it to their owners."""
     action = bpy.data.actions.new(name)
-    strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
-    for owner in dict.fromkeys(thing.id_data for thing in rows):
+    action.layers.new("Layer").strips.new(type="KEYFRAME")
+    for owner in dict.fromkeys(baked.owner for baked in rows):
         slot = action.slots.new(owner.id_type, owner.name)
-        bag = strip.channelbag(slot, ensure=True)
-        for thing in [thing for thing in rows if thing.id_data == owner]:
-            write_rows(bag, thing, frames, rows[thing])
+        bag = actions.channelbag(action, slot)
+        for baked in [baked for baked in rows if baked.owner == owner]:
+            write_rows(bag, baked, frames, rows[baked])
         actions.assign(owner, action, slot)
 
 
-def _fill(curve: bpy.types.FCurve, frames: Sequence[int], values: np.ndarray) -> None:
+def _fill(curve: bpy.types.FCurve, frames: Sequence[float], values: np.ndarray) -> None:
     if np.ptp(values) < TOLERANCE:
         frames, values = frames[:1], values[:1]
     curve.keyframe_points.add(len(frames))

@@ -1,40 +1,40 @@
 """Finds geometry whose shape changes over time by modifiers, or because it is a curve, text or metaball."""
 
-import contextlib
-from collections.abc import Iterator
-
 import bpy
 import numpy as np
 
-from ..blender_api import arrays, scene
+from ..blender_api import actions, arrays, attributes, scene
 from ..capabilities import Clips
 from ..job import Job
 from . import clip_playback, clips
 
-# Blender's types of objects that become meshes, and kinds of particles that become objects: neither keeps its motion.
+# Blender's types of objects that become meshes, and kinds of particles that become objects: both lose their motion.
 _SURFACES = {"CURVE", "SURFACE", "FONT", "META"}
 _INSTANCES = {"OBJECT", "COLLECTION"}
 _SKELETON = "ARMATURE"
 
-# Simulations need every frame in order, so that looking at some frames shows nothing.
+# Simulations need every frame in order, so comparing some frames would show nothing.
 _SIMULATING = {"CLOTH", "SOFT_BODY"}
-_BY_THEMSELVES = {"WAVE", "OCEAN", "BUILD", "EXPLODE", "MESH_CACHE", "NODES", "FLUID"}
+
+# These may change a mesh over time without any keys.
+_TIME_DEPENDENT = {"WAVE", "OCEAN", "BUILD", "EXPLODE", "MESH_CACHE", "NODES", "FLUID"}
 
 # How many frames of a clip, and how many clips, are compared.
 _MOST_FRAMES, _MOST_CLIPS = 5, 8
 
-# In metres: vertices that move less stay.
+# Smaller motions of a vertex are none; metres.
 _TOLERANCE = 1e-5
 
 
 def changing_meshes() -> set[bpy.types.Object]:
     """The visible meshes whose geometry changes over time, apart from skinning and blend shapes."""
-    found = clips.find(bpy.context.scene)
+    found = clips.find()
     suspects = [item for item in scene.meshes() if item.visible_get() and _may_change(item, found)]
     changing = {item for item in suspects if any(modifier.type in _SIMULATING for modifier in _visible_modifiers(item))}
     suspects = [item for item in suspects if item not in changing]
     if suspects:
-        with _without_skins_and_shapes(suspects):
+        skeletons = [modifier for item in suspects for modifier in item.modifiers if modifier.type == _SKELETON]
+        with attributes.changed(skeletons, show_viewport=False), attributes.without_shape_keys(suspects):
             changing |= _find_changing(suspects, found)
     return changing
 
@@ -48,16 +48,14 @@ def report_lost_motion(job: Job) -> None:
     """Reports motion that is lost when curves become meshes and particles become objects."""
     if not job.animation or job.target.clips not in {Clips.TIMELINE, Clips.ALL}:
         return
-    found = clips.find(bpy.context.scene)
+    found = clips.find()
     shown = [item for item in scene.objects() if item.visible_get()]
     surfaces = [
         item for item in shown if item.type in _SURFACES and (_has_motion(item.data) or _may_change(item, found))
     ]
     changing = _find_changing(surfaces, found) if surfaces else ()
-    emitters = sum(map(_emitter_count, shown))
-    for kind, count in (("surface motion", len(changing)), ("particle motion", emitters)):
-        if count:
-            job.lose(kind, count, "no such thing")
+    job.lose("surface motion", len(changing), "no such thing")
+    job.lose("particle motion", sum(map(_emitter_count, shown)), "no such thing")
 
 
 def _has_motion(data: bpy.types.ID) -> bool:
@@ -80,38 +78,18 @@ def _visible_modifiers(item: bpy.types.Object) -> list[bpy.types.Modifier]:
 def _may_change(item: bpy.types.Object, found: list[clips.Clip]) -> bool:
     shown = _visible_modifiers(item)
     if any(
-        modifier.type in _SIMULATING | _BY_THEMSELVES or any(scene.referenced_objects(modifier)) for modifier in shown
+        modifier.type in _SIMULATING | _TIME_DEPENDENT or any(scene.referenced_objects(modifier)) for modifier in shown
     ):
         return True
-    parts = [clips.paths(clip.action, slot) for clip in found for owner, slot in clip.parts if owner == item]
-    drivers = item.animation_data.drivers if item.animation_data else ()
-    paths = set().union(*parts, (curve.data_path for curve in drivers))
+    parts = [clips.paths(clip.action, slot) for clip in found for slot in clip.slots_of(item)]
+    paths = set().union(*parts, (curve.data_path for curve in actions.drivers(item)))
     return bool(shown) and any(path.startswith("modifiers[") for path in paths)
-
-
-@contextlib.contextmanager
-def _without_skins_and_shapes(items: list[bpy.types.Object]) -> Iterator[None]:
-    """Turns the skeletons and blend shapes of the objects off."""
-    skeletons = [modifier for item in items for modifier in item.modifiers if modifier.type == _SKELETON]
-    shown = [modifier.show_viewport for modifier in skeletons]
-    shapes = [(item, item.show_only_shape_key, item.active_shape_key_index) for item in items if item.data.shape_keys]
-    for modifier in skeletons:
-        modifier.show_viewport = False
-    for item, _only, _index in shapes:
-        item.active_shape_key_index, item.show_only_shape_key = 0, True
-    try:
-        yield
-    finally:
-        for modifier, show in zip(skeletons, shown, strict=True):
-            modifier.show_viewport = show
-        for item, only, index in shapes:
-            item.show_only_shape_key, item.active_shape_key_index = only, index
 
 
 def _find_changing(items: list[bpy.types.Object], found: list[clips.Clip]) -> set[bpy.types.Object]:
     world = bpy.context.scene
     changing: set[bpy.types.Object] = set()
-    with clip_playback.restoring(world) as put_back:
+    with clip_playback.restoring() as put_back:
         for clip in found[:_MOST_CLIPS] or [None]:
             put_back()
             start, end = world.frame_start, world.frame_end

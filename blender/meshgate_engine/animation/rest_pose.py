@@ -1,25 +1,24 @@
-"""Models that are not in their rest pose, and targets that cannot hold one."""
-
-from collections.abc import Iterator
+"""Keeps poses where the target holds them in clips only, and reports poses that it cannot hold."""
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
-from ..blender_api import scene
+from ..blender_api import actions, scene
 from ..capabilities import Capabilities, Clips
 from ..job import Job
-from . import clips, keyframes
+from . import bake_bones, clips, keyframes
 
 # Smaller differences in a bone's matrix are none.
 _TOLERANCE = 1e-4
 
 
 def report_pose(job: Job) -> None:
-    """Reports what becomes of the pose, once the clips are prepared for the target.
+    """Reports a pose that is lost or that the bounds do not show; call it once the clips are prepared for the target.
 
     A report's bounds are those of the rest pose wherever a format has one.
     """
-    moving = bool(clips.find(bpy.context.scene))
+    moving = bool(clips.find())
     if job.output_format == "abc" and moving and (_bones_are_posed() or _shapes_are_set()):
         job.warn("bounds_m of the result is the box at the clip's first frame: abc holds no rest pose")
     elif (job.target.is_static or job.output_format == "abc") and (_bones_are_posed() or _shapes_are_set()):
@@ -32,25 +31,19 @@ def report_pose(job: Job) -> None:
 
 def key_static_pose(target: Capabilities) -> None:
     """Adds a key for each bone that is posed and that no clip moves: exporters begin clips with all bones at rest."""
-    found = clips.find(bpy.context.scene)
+    found = clips.find()
     for rig in scene.armatures() if found else ():
-        own = [(clip, slot) for clip in found for owner, slot in clip.parts if owner == rig]
+        own = [(clip, slot) for clip in found for slot in clip.slots_of(rig)]
         if not own and target.clips is Clips.SKELETON:
             continue
         moved = {path for clip, slot in own for path in clips.paths(clip.action, slot)}
         moved = {path.rpartition("]")[0] for path in moved if path.startswith("pose.")}
-        for bone in [bone for bone in _posed_bones(rig) if keyframes.path(bone).rpartition("]")[0] not in moved]:
-            row = np.float32([keyframes.transform_row(bone.matrix_basis, None)])
-            keyframes.set_transform(bone, row[0])
+        posed = map(bake_bones.BakedBone, (bone for bone in rig.pose.bones if _differ(bone.matrix_basis, np.eye(4))))
+        for baked in [baked for baked in posed if baked.path.rpartition("]")[0] not in moved]:
+            row = np.float32([keyframes.transform_row(baked.thing.matrix_basis, None)])
+            baked.set(row[0])
             for clip, slot in own or [(clip, _slot(clip, rig)) for clip in found]:
-                bag = clip.action.layers[0].strips[0].channelbag(slot, ensure=True)
-                keyframes.write_rows(bag, bone, [clip.start], row)
-
-
-def _posed_bones(rig: bpy.types.Object) -> Iterator[bpy.types.PoseBone]:
-    for bone in rig.pose.bones:
-        if np.abs(np.array(bone.matrix_basis) - np.eye(4)).max() > _TOLERANCE:
-            yield bone
+                keyframes.write_rows(actions.channelbag(clip.action, slot), baked, [clip.start], row)
 
 
 def _slot(clip: clips.Clip, rig: bpy.types.Object) -> bpy.types.ActionSlot:
@@ -62,17 +55,14 @@ def _slot(clip: clips.Clip, rig: bpy.types.Object) -> bpy.types.ActionSlot:
 def _bones_are_posed() -> bool:
     bpy.context.view_layer.update()
     skeletons = {mesh.find_armature() for mesh in scene.meshes()} - {None}
-    return any(_is_posed(bone) for item in skeletons for bone in item.pose.bones)
+    return any(_differ(bone.matrix, bone.bone.matrix_local) for item in skeletons for bone in item.pose.bones)
 
 
-def _is_posed(bone: bpy.types.PoseBone) -> bool:
-    rest = bone.bone.matrix_local
-    return any(
-        abs(bone.matrix[row][column] - rest[row][column]) > _TOLERANCE for row in range(4) for column in range(4)
-    )
+def _differ(one: np.ndarray | Matrix, other: np.ndarray | Matrix) -> bool:
+    return bool((np.abs(np.array(one) - np.array(other)) > _TOLERANCE).any())
 
 
 def _shapes_are_set() -> bool:
     """Whether a blend shape has a value; the first shape key is the basis."""
-    keyframes = [item.data.shape_keys for item in scene.meshes() if item.data.shape_keys]
-    return any(block.value and not block.mute for key in keyframes for block in key.key_blocks[1:])
+    keys = [item.data.shape_keys for item in scene.meshes() if item.data.shape_keys]
+    return any(block.value and not block.mute for key in keys for block in key.key_blocks[1:])

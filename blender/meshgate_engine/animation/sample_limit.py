@@ -13,8 +13,8 @@ from . import clips, mesh_animation
 # Blender's last frame; exporters leave out what comes after it.
 LAST_FRAME = 1_048_574
 
-# Samples, one for each frame of each thing that moves, that a conversion may take. FBX takes ten minutes for as many of
-# a skeleton's bones; an hour of 46 bones has them at 60 frames per second.
+# The most samples of a conversion, one for each frame of each thing that moves. FBX takes ten minutes for as many of a
+# skeleton's bones; an hour of 46 bones at 60 frames per second has that many.
 MOST_SAMPLES = 10_000_000
 
 # The same for targets of one timeline, which take a tenth of the time.
@@ -27,7 +27,7 @@ def check(job: Job) -> None:
     # A .blend keeps the keys, and static targets have no motion; writers of one skeleton check their clip themselves.
     if target.is_static or target.clips in {Clips.SCENE, Clips.SKELETON}:
         return
-    found = clips.find(bpy.context.scene)
+    found = clips.find()
     if target.clips is Clips.TIMELINE:
         check_clips(clips.playing_together(found), most=MOST_PLAYED)
         if mesh_animation.has_modifiers():

@@ -19,6 +19,11 @@ def put(elements: bpy.types.bpy_prop_collection, attribute: str, values: np.ndar
     elements.foreach_set(attribute, np.ascontiguousarray(values, dtype=dtype).ravel())
 
 
+def put_pixels(image: bpy.types.Image, values: np.ndarray) -> None:
+    """Sets the pixels of an image to values of the shape that ``pixels`` returns."""
+    image.pixels.foreach_set(values.ravel())
+
+
 def pixels(image: bpy.types.Image) -> np.ndarray:
     """The pixels of an image: shape (n, 4), red, green, blue, alpha."""
     values = np.empty(image.size[0] * image.size[1] * 4, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Calls Blender's operators, and turns what goes wrong into one sentence.
+"""Calls Blender's operators, and turns their failures into one sentence.
 
 Operators fail in three ways: they raise RuntimeError with their reports, they let an exception of the add-on through
 as a RuntimeError with its traceback, or they return ``CANCELLED`` and say why on standard output, if at all.
@@ -49,13 +49,13 @@ def exporting(job: Job, operator: Callable[..., set[str]], **parameters: object)
     if not written.is_file() or written.stat().st_size == 0:
         raise ConversionError("export_failed", reason)
     if bpy.data.filepath:
-        _forget_folder(written)
+        _erase_folder(written)
 
 
-def _forget_folder(written: Path) -> None:
-    """Overwrites the path of the conversion's folder: FBX and Alembic note which .blend they were made from.
+def _erase_folder(written: Path) -> None:
+    """Overwrites the path of the conversion's folder: FBX and Alembic contain the path of the .blend in the scene.
 
-    Slashes take its place, as many as it has characters, since these formats store lengths.
+    It writes as many slashes as the path has bytes, since these formats store lengths.
     """
     folder = os.fsencode(os.getcwd())
     with written.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:

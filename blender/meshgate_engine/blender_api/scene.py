@@ -29,10 +29,28 @@ def referenced_objects(what: bpy.types.Constraint | bpy.types.Modifier) -> Itera
             yield getattr(what, attribute.identifier)
 
 
+def unlink(item: bpy.types.Object) -> None:
+    """Takes an object out of all collections; its data stays, since other objects may use it."""
+    for collection in list(item.users_collection):
+        collection.objects.unlink(item)
+
+
+def unlink_meshes() -> None:
+    """Takes all meshes out of the scene, since evaluating them in every frame takes longer than the skeleton."""
+    for mesh in meshes():
+        unlink(mesh)
+
+
+def metres_per_unit() -> float:
+    """The length of the scene's unit in metres."""
+    units = bpy.context.scene.unit_settings
+    return 1.0 if units.system == "NONE" else units.scale_length
+
+
 def use_metres() -> float:
     """Makes the metre the scene's unit; returns the factor by which everything has to be scaled."""
+    factor = metres_per_unit()
     units = bpy.context.scene.unit_settings
-    factor = 1.0 if units.system == "NONE" else units.scale_length
     units.system, units.scale_length = "METRIC", 1.0
     return factor
 
@@ -68,6 +86,12 @@ def embedded_data() -> Iterator[bpy.types.ID]:
                 yield found
 
 
+def unlink_socket(socket: bpy.types.NodeSocket) -> None:
+    """Removes the links to or from a socket."""
+    for link in list(socket.links):
+        socket.id_data.links.remove(link)
+
+
 def node_trees() -> list[bpy.types.NodeTree]:
     """All node trees that are not linked from another file."""
     trees = [found for found in embedded_data() if isinstance(found, bpy.types.NodeTree)]
@@ -81,6 +105,5 @@ def clear() -> None:
 
 def report_other_scenes(job: Job) -> None:
     """Reports that scenes besides the active one are lost; a .blend keeps them."""
-    others = len(bpy.data.scenes) - 1
-    if others and job.output_format != "blend":
-        job.lose("other scenes", others, "active scene")
+    if job.output_format != "blend":
+        job.lose("other scenes", len(bpy.data.scenes) - 1, "active scene")

@@ -20,11 +20,10 @@ def remove_hidden(job: Job) -> None:
     hidden = [item for item in scene.objects() if not item.visible_get(view_layer=layer)]
     left_out = [item for item in hidden if _shows_geometry(item)]
     if left_out and len(left_out) == sum(map(_shows_geometry, scene.objects())):
-        # All geometry is hidden, which nobody means.
+        # Nobody hides all geometry on purpose.
         left_out = []
     for item in left_out:
-        for collection in list(item.users_collection):
-            collection.objects.unlink(item)
+        scene.unlink(item)
     for item in hidden:
         if item not in left_out:
             _show(item)

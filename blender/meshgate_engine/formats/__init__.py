@@ -6,9 +6,9 @@ To add a format, write a module here with
 - ``write(job) -> None``: export the scene to ``job.output``;
 
 and give it a row in ``TABLE`` of ``capabilities.py`` and one in ``TABLE`` of ``src/domain/format.rs``. Blender's
-operators are called by ``operators.importing`` and ``operators.exporting``, which turn what they say into a
-``ConversionError``. What the target cannot hold and no count shows goes to ``job.losses``, what the reader should know
-besides to ``job.warnings``. ``write`` may change the scene as it likes: nothing is done with it afterwards.
+operators are called by ``operators.importing`` and ``operators.exporting``, which turn their errors into a
+``ConversionError``. Call ``job.lose`` for a loss that no count shows, and ``job.warn`` for anything else that the user
+should know. ``write`` may change the scene: nothing uses it afterwards.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from types import ModuleType
 
 from ..capabilities import TABLE
 
-# More than a hundred modules, which take longer than a small conversion.
+# These import more than a hundred modules, which takes longer than a small conversion.
 _AT_FIRST_USE = (
     "io_scene_gltf2.blender.exp.export",
     "io_scene_gltf2.blender.imp.blender_gltf",
@@ -34,7 +34,7 @@ def module(name: str) -> ModuleType:
 
 
 def load_all() -> None:
-    """Imports every module and what the add-ons import at their first use: a zygote's children find it all loaded."""
+    """Imports every module, and those that add-ons import at their first use, before a zygote forks children."""
     for name in TABLE:
         module(name)
     for name in _AT_FIRST_USE:

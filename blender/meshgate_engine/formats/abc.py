@@ -37,7 +37,7 @@ def _frames_per_second(path: Path) -> float:
 def write(job: Job) -> None:
     """Exports the scene: the first clip baked into the meshes, or one frame when nothing moves."""
     scene = bpy.context.scene
-    moving = bool(clips.find(scene)) or (job.animation and mesh_animation.has_modifiers())
+    moving = bool(clips.find()) or (job.animation and mesh_animation.has_modifiers())
     _colour_corners()
     exporting(
         job,

@@ -26,7 +26,7 @@ def write(job: Job) -> None:
         if image.source in {"FILE", "TILED"} and not image.packed_file and not texture_files.is_missing(image):
             _pack(job, image)
         if image.packed_file and not image.filepath_raw.startswith("//"):
-            # The result must not tell paths of this machine.
+            # The result must not contain paths of this machine.
             image.filepath_raw = f"//textures/{texture_files.base_name(image.filepath_raw) or image.name}"
     external_files.report_unpacked(job)
     external_files.make_paths_relative(job)

@@ -19,18 +19,13 @@ _ORDERS = {"XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX"}
 
 def write(job: Job) -> None:
     """Writes the skeleton with one clip: y up, facing +z."""
-    found = clips.find(bpy.context.scene)
+    found = clips.find()
     item = _moving_armature(found)
     clip = clip_export.choose_one(job, item, found)
     sample_limit.check_clips([clip])
-    clip_playback.activate(bpy.context.scene, clip)
-    for mesh in scene.meshes():
-        # The skeleton needs no mesh, and evaluating the meshes in every frame takes most of the time.
-        for collection in list(mesh.users_collection):
-            collection.objects.unlink(mesh)
-    unit = job.source_unit
-    keep_orders = job.input_format == "bvh"
-    text = _file(item, round(clip.start), round(clip.end), unit, keep_orders)
+    clip_playback.activate(clip)
+    scene.unlink_meshes()
+    text = _file(item, round(clip.start), round(clip.end), job.source_unit, keep_orders=job.input_format == "bvh")
     try:
         Path(job.output).write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
@@ -38,7 +33,7 @@ def write(job: Job) -> None:
 
 
 def _moving_armature(found: list[clips.Clip]) -> bpy.types.Object:
-    moving = [item for item in scene.armatures() if any(owner == item for clip in found for owner, _slot in clip.parts)]
+    moving = [item for item in scene.armatures() if any(clip.slots_of(item) for clip in found)]
     if not scene.armatures():
         raise ConversionError("no_animation", "the model has no skeleton")
     if not moving:
@@ -48,7 +43,8 @@ def _moving_armature(found: list[clips.Clip]) -> bpy.types.Object:
 
 
 def _file(item: bpy.types.Object, start: int, end: int, unit: float, keep_orders: bool) -> str:
-    bones = _depth_first(item.data)
+    # Blender lists them depth first.
+    bones = list(item.data.bones)
     index = {bone.name: number for number, bone in enumerate(bones)}
     parents = [index[bone.parent.name] if bone.parent else -1 for bone in bones]
     orders = [_order(item.pose.bones[bone.name].rotation_mode if keep_orders else "") for bone in bones]
@@ -75,12 +71,28 @@ def _file(item: bpy.types.Object, start: int, end: int, unit: float, keep_orders
     moves = is_root | (np.abs(local_place - offsets).max(axis=(0, 2)) > 1e-4 * size)
 
     lines = ["HIERARCHY"]
+
+    def add_joint(number: int, depth: int, kind: str) -> None:
+        tabs = "\t" * depth
+        turning = " ".join(f"{axis}rotation" for axis in orders[number])
+        moving = "6 Xposition Yposition Zposition" if moves[number] else "3"
+        lines.extend((f"{tabs}{kind} {_word(bones[number].name)}", f"{tabs}{{"))
+        lines.append(f"{tabs}\tOFFSET {_numbers(offsets[number])}")
+        lines.append(f"{tabs}\tCHANNELS {moving} {turning}")
+        children = [child for child, parent in enumerate(parents) if parent == number]
+        for child in children:
+            add_joint(child, depth + 1, "JOINT")
+        if not children:
+            tip = _numbers(tails[number] - rest[number])
+            lines.extend((f"{tabs}\tEnd Site", f"{tabs}\t{{", f"{tabs}\t\tOFFSET {tip}", f"{tabs}\t}}"))
+        lines.append(f"{tabs}}}")
+
     several = int(is_root.sum()) > 1
     if several:
         lines += [f"ROOT {_word(item.name)}", "{", "\tOFFSET 0.0 0.0 0.0"]
         lines.append("\tCHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation")
     for root in np.flatnonzero(is_root):
-        _joint(lines, int(root), int(several), several, bones, parents, offsets, tails, rest, moves, orders)
+        add_joint(int(root), int(several), "JOINT" if several else "ROOT")
     if several:
         lines.append("}")
 
@@ -99,31 +111,8 @@ def _file(item: bpy.types.Object, start: int, end: int, unit: float, keep_orders
     return "\n".join(lines) + "\n"
 
 
-def _joint(lines, number, depth, nested, bones, parents, offsets, tails, rest, moves, orders) -> None:
-    tabs = "\t" * depth
-    kind = "JOINT" if nested else "ROOT"
-    lines += [f"{tabs}{kind} {_word(bones[number].name)}", f"{tabs}{{"]
-    lines.append(f"{tabs}\tOFFSET " + " ".join(f"{value:.6f}" for value in offsets[number]))
-    turning = " ".join(f"{axis}rotation" for axis in orders[number])
-    moving = "6 Xposition Yposition Zposition" if moves[number] else "3"
-    lines.append(f"{tabs}\tCHANNELS {moving} {turning}")
-    children = [child for child, parent in enumerate(parents) if parent == number]
-    for child in children:
-        _joint(lines, child, depth + 1, True, bones, parents, offsets, tails, rest, moves, orders)
-    if not children:
-        tip = " ".join(f"{value:.6f}" for value in tails[number] - rest[number])
-        lines += [f"{tabs}\tEnd Site", f"{tabs}\t{{", f"{tabs}\t\tOFFSET {tip}", f"{tabs}\t}}"]
-    lines.append(f"{tabs}}}")
-
-
-def _depth_first(data: bpy.types.Armature) -> list[bpy.types.Bone]:
-    ordered: list[bpy.types.Bone] = []
-    waiting = [bone for bone in data.bones if not bone.parent][::-1]
-    while waiting:
-        bone = waiting.pop()
-        ordered.append(bone)
-        waiting += list(bone.children)[::-1]
-    return ordered
+def _numbers(values: np.ndarray) -> str:
+    return " ".join(f"{value:.6f}" for value in values)
 
 
 def _world(item: bpy.types.Object, matrices: list[Matrix], unit: float) -> tuple[np.ndarray, np.ndarray]:

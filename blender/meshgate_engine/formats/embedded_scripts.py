@@ -26,16 +26,14 @@ def _remove_drivers(job: Job) -> None:
             if curve.driver.type == "SCRIPTED" and not curve.driver.is_simple_expression:
                 dropped.append(f"{owner.name} {curve.data_path}")
                 owner.animation_data.drivers.remove(curve)
-    if dropped:
-        job.lose("drivers", len(dropped), "names", names=tuple(dropped))
+    job.lose("drivers", len(dropped), "names", names=tuple(dropped))
 
 
 def _unmark_texts(job: Job) -> None:
     marked = [text for text in bpy.data.texts if text.use_module]
     for text in marked:
         text.use_module = False
-    if marked:
-        job.lose("text marks", len(marked), "names", names=tuple(text.name for text in marked))
+    job.lose("text marks", len(marked), "names", names=tuple(text.name for text in marked))
 
 
 def _remove_script_nodes(job: Job) -> None:
@@ -44,8 +42,7 @@ def _remove_script_nodes(job: Job) -> None:
         for node in [node for node in tree.nodes if node.bl_idname == "ShaderNodeScript"]:
             tree.nodes.remove(node)
             count += 1
-    if count:
-        job.lose("script nodes", count, "would run")
+    job.lose("script nodes", count, "would run")
 
 
 def _remove_freestyle_modules(job: Job) -> None:
@@ -54,8 +51,7 @@ def _remove_freestyle_modules(job: Job) -> None:
         for module in list(layer.freestyle_settings.modules):
             layer.freestyle_settings.modules.remove(module)
             count += 1
-    if count:
-        job.lose("Freestyle modules", count, "would run")
+    job.lose("Freestyle modules", count, "would run")
 
 
 def _animated() -> Iterator[bpy.types.ID]:

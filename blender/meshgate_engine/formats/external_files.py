@@ -1,4 +1,4 @@
-"""Files that a .blend refers to: none outside of the model is read, and no path of this machine gets into a result."""
+"""Files that a .blend refers to: none outside of the model is read, and results contain no path of this machine."""
 
 import os
 
@@ -11,7 +11,7 @@ from ..materials import texture_files
 # Nodes that read a file when a mesh is evaluated: text, tables, meshes, volumes.
 _READING_NODES = "GeometryNodeImport"
 
-# Nearly as long as a folder and a name may be, which some paths are split into.
+# Nearly as long as the longest folder and the longest name: Blender splits some paths into both.
 _FILLING = "/" * 760 + "x" * 250
 
 
@@ -32,17 +32,15 @@ def remove_outside(job: Job) -> None:
 
 
 def _empty_computed_paths(job: Job) -> None:
-    """Unlinks paths that nodes or modifiers compute: they cannot be checked before they are read."""
+    """Unlinks paths that nodes or modifiers compute: they cannot be checked before Blender reads the files."""
     count = 0
     for tree in scene.node_trees():
         for node in [node for node in tree.nodes if node.bl_idname.startswith(_READING_NODES)]:
             for socket in [socket for socket in node.inputs if socket.type == "STRING" and socket.is_linked]:
-                for link in list(socket.links):
-                    tree.links.remove(link)
+                scene.unlink_socket(socket)
                 socket.default_value = ""
                 count += 1
-    if count:
-        job.lose("computed paths", count, "computed")
+    job.lose("computed paths", count, "computed")
 
 
 def _empty_paths(job: Job) -> None:
@@ -51,7 +49,11 @@ def _empty_paths(job: Job) -> None:
 
     def visit(owner: bpy.types.ID, path: str, _meta: object) -> str | None:
         # The path of a text is only a name: its content is in the .blend.
-        if isinstance(owner, bpy.types.Image | bpy.types.Text | bpy.types.Library) or not path or _is_inside(path):
+        if (
+            isinstance(owner, bpy.types.Image | bpy.types.Text | bpy.types.Library)
+            or not path
+            or texture_files.is_inside(path)
+        ):
             return None
         emptied.setdefault(owner, []).append(texture_files.base_name(path))
         return ""
@@ -61,7 +63,7 @@ def _empty_paths(job: Job) -> None:
     for tree in scene.node_trees():
         for node in tree.nodes:
             path = getattr(node, "filepath", "")
-            if path and not _is_inside(path):
+            if path and not texture_files.is_inside(path):
                 node.filepath = ""
                 emptied.setdefault(tree, []).append(texture_files.base_name(path))
     for owner, names in emptied.items():
@@ -73,11 +75,11 @@ def _empty_paths(job: Job) -> None:
 
 
 def make_paths_relative(job: Job) -> None:
-    """Makes paths in the conversion's folder relative to the result, so that they tell nothing of this machine."""
+    """Makes paths in the conversion's folder relative to the result, so that they reveal nothing of this machine."""
     folder = os.path.realpath(os.path.dirname(job.input))
 
     def visit(_owner: bpy.types.ID, path: str, _meta: object) -> str | None:
-        if not path or path.startswith("//") or not _is_inside(path):
+        if not path or path.startswith("//") or not texture_files.is_inside(path):
             return None
         relative = os.path.relpath(os.path.realpath(path), folder)
         return f"//{texture_files.base_name(path) if relative.startswith('..') else relative}"
@@ -86,11 +88,11 @@ def make_paths_relative(job: Job) -> None:
     for image in bpy.data.images:
         for packed in image.packed_files:
             packed.filepath = f"//textures/{texture_files.base_name(packed.filepath) or image.name}"
-    _clear_behind_paths()
+    _clear_remains_of_paths()
 
 
-def _clear_behind_paths() -> None:
-    """Overwrites what longer paths have left behind shorter ones: Blender saves all bytes that a path may have."""
+def _clear_remains_of_paths() -> None:
+    """Overwrites the remains of longer paths behind shorter ones: Blender saves the whole buffer of a path."""
     paths = []
 
     def fill(_owner: bpy.types.ID, path: str, _meta: object) -> str:
@@ -110,7 +112,7 @@ def _clear_behind_paths() -> None:
 
 
 def make_libraries_local() -> None:
-    """Copies what is linked from other files of the model into this one, since the result is one file."""
+    """Copies data that is linked from other files of the model into this one, since the result is one file."""
     if not bpy.data.libraries:
         return
     for block in [block for block in scene.all_data() if block.library]:
@@ -121,12 +123,5 @@ def make_libraries_local() -> None:
 def report_unpacked(job: Job) -> None:
     """Reports image sequences and movies, which a .blend cannot pack."""
     left = [image for image in bpy.data.images if image.source in {"SEQUENCE", "MOVIE"} and image.users]
-    if left:
-        names = sorted(texture_files.name(image) for image in left)
-        job.lose("moving images", len(left), "files of images", names=tuple(names))
-
-
-def _is_inside(path: str) -> bool:
-    """Whether a path leads into the conversion's folder, to a file that exists or not."""
-    real = os.path.realpath(bpy.path.abspath(path))
-    return real.startswith(os.path.realpath(os.getcwd()) + os.sep)
+    names = sorted(texture_files.name(image) for image in left)
+    job.lose("moving images", len(left), "files of images", names=tuple(names))

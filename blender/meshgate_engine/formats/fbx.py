@@ -94,11 +94,11 @@ def _write_clips(scene_data: tuple) -> tuple[list, set, float, float]:
     animations: list = []
     animated: set = set()
     first, last = 1e100, -1e100
-    for clip in clips.find(scene):
+    for clip in clips.find():
         if not _is_written(clip):
             # The add-on would write a take in which nothing moves.
             continue
-        clip_playback.activate(scene, clip)
+        clip_playback.activate(clip)
         made = export_fbx_bin.fbx_animations_do(scene_data, clip.action, clip.start, clip.end, True, force_keep=True)
         if made is None:
             continue
@@ -107,7 +107,7 @@ def _write_clips(scene_data: tuple) -> tuple[list, set, float, float]:
         for element, (_layer, nodes) in made[1].items():
             animated.update((element, name) for name in nodes)
     if animations:
-        clip_playback.activate(scene, None)
+        clip_playback.activate()
         # The rest pose of bones without a skin is their current pose: it has to be updated.
         scene.frame_set(scene.frame_current)
     return animations, animated, first, last

@@ -53,12 +53,16 @@ def load(path: Path) -> tuple[dict, bytes]:
     return document, buffer
 
 
-def save(path: Path, document: dict, buffer: bytes) -> None:
-    """Writes a file."""
+def _json_chunk(document: dict) -> bytes:
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
+    return _CHUNK.pack(len(text), b"JSON") + text
+
+
+def save(path: Path, document: dict, buffer: bytes) -> None:
+    """Writes a file."""
     buffer += b"\0" * (-len(buffer) % 4)
-    chunks = _CHUNK.pack(len(text), b"JSON") + text
+    chunks = _json_chunk(document)
     if buffer:
         chunks += _CHUNK.pack(len(buffer), b"BIN\0") + buffer
     path.write_bytes(_HEADER.pack(b"glTF", 2, _HEADER.size + len(chunks)) + chunks)
@@ -75,13 +79,12 @@ def buffer_place(path: Path) -> tuple[int, int]:
 
 def extend(path: Path, document: dict, more: bytes) -> None:
     """Replaces the JSON of a file and appends ``more`` to its buffer, without reading the buffer into memory."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
+    chunk = _json_chunk(document)
     start, length = buffer_place(path)
     new = path.with_name(path.name + ".new")
     with path.open("rb") as old, new.open("wb") as file:
-        size = _HEADER.size + 2 * _CHUNK.size + len(text) + length + len(more)
-        file.write(_HEADER.pack(b"glTF", 2, size) + _CHUNK.pack(len(text), b"JSON") + text)
+        size = _HEADER.size + len(chunk) + _CHUNK.size + length + len(more)
+        file.write(_HEADER.pack(b"glTF", 2, size) + chunk)
         file.write(_CHUNK.pack(length + len(more), b"BIN\0"))
         old.seek(start)
         shutil.copyfileobj(old, file)

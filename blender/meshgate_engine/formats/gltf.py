@@ -1,4 +1,4 @@
-"""glTF 2.0: reads glb and gltf, writes glb. The service makes a gltf of that by itself."""
+"""glTF 2.0: reads glb and gltf, writes glb. The service converts that to gltf itself."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from io_scene_gltf2.io.imp.gltf2_io_binary import BinaryData
 from io_scene_gltf2.io.imp.gltf2_io_gltf import glTFImporter
 
 from ..animation import clips, frame_rate
-from ..blender_api import scene, visibility
+from ..blender_api import attributes, scene, visibility
 from ..blender_api.addon_patches import patched
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
@@ -93,7 +93,7 @@ def write(job: Job) -> None:
             export_extras=True,
             export_skins=True,
             # Without clips the pose is part of the model; with them it is a frame of one.
-            export_rest_position_armature=bool(clips.find(bpy.context.scene)),
+            export_rest_position_armature=bool(clips.find()),
             export_morph=True,
             export_morph_normal=True,
             # Point clouds and wireframes have no faces.
@@ -170,7 +170,7 @@ def _curves(gltf: glTFImporter, animation: Animation) -> list[frame_rate.Curve]:
 
 def _restore_still_keys(path: Path) -> None:
     """Restores the keys of clips in which nothing moves: the add-on keeps two, so that a clip would have two frames."""
-    frames = {clip.name: int(clip.end) - int(clip.start) + 1 for clip in clips.find(bpy.context.scene)}
+    frames = {clip.name: int(clip.end) - int(clip.start) + 1 for clip in clips.find()}
     if max(frames.values(), default=0) <= 2:
         return
     _version, text = glb_container.version_and_json(path)
@@ -205,19 +205,13 @@ def _restore_still_keys(path: Path) -> None:
     glb_container.extend(path, document, more)
 
 
-@contextlib.contextmanager
-def _fps_base_inverted() -> Iterator[None]:
+def _fps_base_inverted() -> contextlib.AbstractContextManager[None]:
     """Inverts ``fps_base`` for the add-on, which multiplies by it where Blender divides: 29.97 would become 30.03.
 
     Blender 5.0; it can go when ``fps * fps_base`` is gone from the add-on.
     """
     render = bpy.context.scene.render
-    base = render.fps_base
-    render.fps_base = 1 / base
-    try:
-        yield
-    finally:
-        render.fps_base = base
+    return attributes.changed([render], fps_base=1 / render.fps_base)
 
 
 def _remove_orphans(job: Job) -> None:

@@ -13,15 +13,11 @@ def check(path: Path, longest: int, end: int | None = None) -> None:
         if size <= longest:
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            _check(content, longest, size if end is None else min(end, size))
-
-
-def _check(content: mmap.mmap, longest: int, end: int) -> None:
-    position = 0
-    # The last line end within the limit will do: all lines before it are shorter.
-    while end - position > longest:
-        line_end = content.rfind(b"\n", position, position + longest)
-        if line_end < 0:
-            detail = f"it has a line of more than {longest >> 10} KiB, which blender cannot read; break it up"
-            raise ConversionError("import_failed", detail)
-        position = line_end + 1
+            end = size if end is None else min(end, size)
+            position = 0
+            # The last line end within the limit is enough: all lines before it are shorter.
+            while end - position > longest:
+                position = content.rfind(b"\n", position, position + longest) + 1
+                if position == 0:
+                    detail = f"it has a line of more than {longest >> 10} KiB, which blender cannot read; break it up"
+                    raise ConversionError("import_failed", detail)

@@ -13,8 +13,8 @@ from . import line_length
 # The importer's buffer, in bytes: it leaves out everything after a longer line.
 _LONGEST_LINE = 256 << 10
 
-# White space but for spaces, control characters, and a backslash at the end.
-_NO_WORD = re.compile(r"[^\S ]|[\x00-\x1f\x7f]|\\$")
+# White space except spaces, control characters, and a backslash at the end.
+_NOT_IN_NAMES = re.compile(r"[^\S ]|[\x00-\x1f\x7f]|\\$")
 
 _COLOURS = {"Base Color": "Kd", "Emission Color": "Ke"}
 
@@ -30,7 +30,7 @@ def read(job: Job) -> str:
 
 def write(job: Job) -> None:
     """Exports the scene; packaging ``single`` leaves out the materials, which are a second file."""
-    _make_names_words(job)
+    _replace_unsafe_characters(job)
     exporting(
         job,
         bpy.ops.wm.obj_export,
@@ -46,14 +46,16 @@ def write(job: Job) -> None:
         _add_tints(job, library)
 
 
-def _make_names_words(job: Job) -> None:
-    """Replaces what would end a name's line, or carry it on: the exporter replaces spaces only, so that a name of the
-    model could add statements to the result."""
+def _replace_unsafe_characters(job: Job) -> None:
+    """Replaces characters in names that would end the line or continue it.
+
+    The exporter replaces only spaces, so that a name in the model could add statements to the result.
+    """
     for item in [*bpy.data.objects, *bpy.data.meshes, *bpy.data.materials]:
         before = item.name
-        if not _NO_WORD.search(before):
+        if not _NOT_IN_NAMES.search(before):
             continue
-        item.name = _NO_WORD.sub("_", before)
+        item.name = _NOT_IN_NAMES.sub("_", before)
         if isinstance(item, bpy.types.Material):
             tints = job.tints.items()
             job.tints = {(item.name if name == before else name, socket): tint for (name, socket), tint in tints}

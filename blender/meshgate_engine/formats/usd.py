@@ -62,7 +62,7 @@ def _load_pxr() -> ModuleType:
 
 def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
-    found = clips.find(bpy.context.scene)
+    found = clips.find()
     moving = bool(found) or mesh_animation.has_modifiers()
     _whiten_lights()
     exporting(
@@ -86,14 +86,14 @@ def write(job: Job) -> None:
         evaluation_mode="VIEWPORT",
     )
     if job.animation and any(clips.is_assigned(clip) and clips.has_still_part(clip) for clip in found):
-        _hold_poses(Path(job.output))
+        _repeat_poses(Path(job.output))
 
 
-def _hold_poses(path: Path) -> None:
+def _repeat_poses(path: Path) -> None:
     """Repeats poses that do not change at the clip's end: readers take a single value, as exported, for no clip."""
     pxr = _load_pxr()
     if path.suffix != ".usdz":
-        _hold_in_layer(pxr, path)
+        _repeat_in_layer(pxr, path)
         return
     package = pxr.Sdf.ZipFile.Open(str(path))
     made = path.with_name("held.usdz")
@@ -104,13 +104,13 @@ def _hold_poses(path: Path) -> None:
             file.write_bytes(package.GetFile(name))
             if number == 0:
                 # The first file of a usdz is the model.
-                _hold_in_layer(pxr, file)
+                _repeat_in_layer(pxr, file)
             writer.AddFile(str(file), name)
     writer.Save()
     made.replace(path)
 
 
-def _hold_in_layer(pxr: ModuleType, path: Path) -> None:
+def _repeat_in_layer(pxr: ModuleType, path: Path) -> None:
     layer = pxr.Sdf.Layer.FindOrOpen(str(path))
     paths = []
     layer.Traverse("/", paths.append)

@@ -18,7 +18,7 @@ from . import glb_container, gltf
 
 
 def read(job: Job) -> str:
-    """Imports the avatar. The add-on does not ask for its licence: who sends a file may use it."""
+    """Imports the avatar. The add-on does not ask about the licence, since the sender of a file may use it."""
     os.environ["BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION"] = "true"
     with bone_mapping.without_candidate_updates():
         importing(
@@ -42,10 +42,9 @@ def write(job: Job) -> None:
     bone_mapping.assign(item, job)
     if len(scene.armatures()) > 1:
         job.warn(f"of {len(scene.armatures())} skeletons the one with most bones became the avatar's: {item.name}")
-    clip_playback.activate(bpy.context.scene, None)
+    clip_playback.activate()
     for mesh in scene.meshes():
-        for block in mesh.data.shape_keys.key_blocks if mesh.data.shape_keys else ():
-            block.value = 0.0
+        clip_playback.reset_pose(mesh.data.shape_keys)
     vrm = item.data.vrm_addon_extension.vrm1
     # Otherwise the add-on poses the skeleton, and the mesh, in its idea of a T-pose.
     vrm.humanoid.pose = "restPositionPose"
@@ -63,7 +62,7 @@ def write(job: Job) -> None:
             export_try_sparse_sk=True,
             ignore_warning=True,
         )
-    _finish(job, vrm.meta.contact_information)
+    _check(job, vrm.meta.contact_information)
 
 
 @contextlib.contextmanager
@@ -84,7 +83,8 @@ def _active_vertex_colours() -> Iterator[None]:
         yield
 
 
-def _finish(job: Job, contact: str) -> None:
+def _check(job: Job, contact: str) -> None:
+    """Checks that the file is an avatar, and adds contact information, which VRM add-on 4.10.2 does not write."""
     try:
         document, buffer = glb_container.load(Path(job.output))
         vrm = document["extensions"]["VRMC_vrm"]
@@ -96,6 +96,5 @@ def _finish(job: Job, contact: str) -> None:
     if not document.get("meshes"):
         raise ConversionError("geometry_lost", "the vrm file written has no mesh")
     if contact and "contactInformation" not in meta:
-        # VRM add-on 4.10.2 does not write it.
         meta["contactInformation"] = contact
         glb_container.save(Path(job.output), document, buffer)

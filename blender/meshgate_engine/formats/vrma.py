@@ -95,21 +95,19 @@ def _above(item: bpy.types.Object) -> list[bpy.types.Object]:
 def write(job: Job) -> None:
     """Exports one clip of the human in the scene."""
     item = bone_mapping.armature()
-    clip = clip_export.choose_one(job, item, clips.find(bpy.context.scene))
+    clip = clip_export.choose_one(job, item, clips.find())
     if clip is None:
         raise ConversionError("no_animation", "the model has no animation")
     sample_limit.check_clips([clip])
     bone_mapping.assign(item, job)
-    for mesh in scene.meshes():
-        for collection in list(mesh.users_collection):
-            collection.objects.unlink(mesh)
-    clip_playback.activate(bpy.context.scene, clip)
+    scene.unlink_meshes()
+    clip_playback.activate(clip)
     _only_slot(item, clip)
     bpy.context.scene.frame_start, bpy.context.scene.frame_end = round(clip.start), round(clip.end)
     bpy.context.view_layer.objects.active = item
     with _cached_human_bones():
         exporting(job, bpy.ops.export_scene.vrma, armature_object_name=item.name)
-    _finish(job, clip.name)
+    _check(job, clip.name)
 
 
 @contextlib.contextmanager
@@ -136,12 +134,11 @@ def _cached_human_bones() -> Iterator[None]:
 
 def _only_slot(item: bpy.types.Object, clip: clips.Clip) -> None:
     """Removes the other slots of the clip: the add-on evaluates the first one, which may be of blend shapes."""
-    keep = next(slot for owner, slot in clip.parts if owner == item)
-    for slot in [slot for slot in clip.action.slots if slot != keep]:
+    for slot in [slot for slot in clip.action.slots if slot != clip.slots_of(item)[0]]:
         clip.action.slots.remove(slot)
 
 
-def _finish(job: Job, name: str) -> None:
+def _check(job: Job, name: str) -> None:
     """Checks the file and adds the clip's name, which VRM add-on 4.10.2 does not write."""
     try:
         document, buffer = glb_container.load(Path(job.output))

@@ -1,4 +1,4 @@
-"""Keeps faces that share all their vertices, as the two sides of a leaf: Blender's validation removes all but one."""
+"""Keeps faces that share all their vertices, like the two sides of a leaf: Blender's validation removes all but one."""
 
 import bpy
 import numpy as np
@@ -7,39 +7,33 @@ from ..blender_api import arrays
 
 
 def separate() -> None:
-    """Gives such faces vertices of their own, and validates every mesh."""
+    """Gives coincident faces vertices of their own, and validates every mesh."""
     for mesh in bpy.data.meshes:
-        twins = _find_coincident(mesh)
-        if len(twins):
-            _separate(mesh, twins)
+        if len(mesh.polygons) > 1:
+            # Much faster than by ``loops``.
+            corners = arrays.get(mesh.attributes[".corner_vert"].data, "value", dtype=np.int32)
+            starts = arrays.get(mesh.polygons, "loop_start", dtype=np.int32)
+            later = _find_coincident(len(mesh.vertices), corners, starts)
+            if len(later):
+                _separate(mesh, later, corners, starts)
         mesh.validate()
 
 
-def _find_coincident(mesh: bpy.types.Mesh) -> np.ndarray:
+def _find_coincident(vertices: int, corners: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """The indices of faces that have the same vertices as an earlier face, in any order."""
-    if len(mesh.polygons) < 2:
-        return np.empty(0, dtype=np.int64)
-    # Much faster than by ``loops``.
-    corners = arrays.get(mesh.attributes[".corner_vert"].data, "value", dtype=np.int32)
-    starts = arrays.get(mesh.polygons, "loop_start", dtype=np.int32)
     # Each vertex gets a random number: faces with equal sums have equal vertices.
-    numbers = np.random.default_rng(0).integers(0, 1 << 63, len(mesh.vertices), dtype=np.uint64)
+    numbers = np.random.default_rng(0).integers(0, 1 << 63, vertices, dtype=np.uint64)
     sums = np.add.reduceat(numbers[corners], starts)
     if len(np.unique(sums)) == len(sums):
         return np.empty(0, dtype=np.int64)
     _, first = np.unique(sums, return_index=True)
-    later = np.ones(len(sums), dtype=bool)
-    later[first] = False
-    return np.flatnonzero(later)
+    return np.setdiff1d(np.arange(len(sums)), first)
 
 
-def _separate(mesh: bpy.types.Mesh, twins: np.ndarray) -> None:
-    # Much faster than by ``loops``.
-    corners = arrays.get(mesh.attributes[".corner_vert"].data, "value", dtype=np.int32)
-    starts = arrays.get(mesh.polygons, "loop_start", dtype=np.int32)
+def _separate(mesh: bpy.types.Mesh, later: np.ndarray, corners: np.ndarray, starts: np.ndarray) -> None:
     ends = np.append(starts[1:], len(corners))
     normals = [corner.vector.copy() for corner in mesh.corner_normals] if mesh.has_custom_normals else None
-    moved = np.concatenate([np.arange(starts[face], ends[face]) for face in twins])
+    moved = np.concatenate([np.arange(starts[face], ends[face]) for face in later])
     old, count = corners[moved], len(mesh.vertices)
     values = [(arrays.get(mesh.vertices, "co", 3), "co", None)]
     colours = [layer.name for layer in mesh.color_attributes if layer.domain == "POINT"]

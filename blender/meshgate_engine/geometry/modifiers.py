@@ -2,12 +2,10 @@
 
 import bpy
 
-from ..animation import clips, mesh_animation
-from ..blender_api import scene
+from ..animation import bake_caches, clips, mesh_animation
+from ..blender_api import attributes, scene
 from ..capabilities import Clips
 from ..job import Job
-
-_CACHE = "MESH_SEQUENCE_CACHE"
 
 # Skinning stays, as targets hold it.
 _KEPT = {"ARMATURE"}
@@ -19,32 +17,32 @@ def apply(job: Job, *, scaled: bool) -> None:
     Where the target holds meshes that change over time, these keep the modifiers that change them.
     """
     target = job.output_format
-    kept = _KEPT | {_CACHE} if job.target.changing_meshes else _KEPT
+    kept = _KEPT | {bake_caches.MODIFIER} if job.target.changing_meshes else _KEPT
     modified = [item for item in scene.meshes() if _to_apply(item, kept)]
     if not modified:
         return
-    cached = [item for item in modified if any(modifier.type == _CACHE for modifier in item.modifiers)]
-    # The target holds motion, but not of meshes.
+    cached = list(filter(bake_caches.is_cached, modified))
+    # The target holds motion, but no meshes that change.
     other_motion = job.target.clips in {Clips.ALL, Clips.SCENE}
     moves = job.animation and (job.target.changing_meshes or other_motion)
     changing = mesh_animation.changing_meshes() if moves else set()
     lost = [item for item in modified if item in changing and (scaled or other_motion or not _is_kept(item, target))]
     if cached and job.animation and other_motion:
-        # The source has one timeline: all of its clip is lost, or a part of the clip that is left.
+        # The source has one timeline: it loses the meshes' part of its clip, or the whole clip.
         lost = list(dict.fromkeys([*lost, *cached]))
-        if clips.find(bpy.context.scene):
+        if clips.find():
             job.lose("mesh motion", len(lost), "changing meshes")
         else:
             job.lose("clips", 1, "changing meshes")
-    elif lost and other_motion:
+    elif other_motion:
         job.lose("mesh motion", len(lost), "changing meshes")
-    elif lost:
+    else:
         job.lose("mesh motion by modifiers", len(lost), "scaled" if scaled else "skinned")
     modified = [item for item in modified if item in lost or item not in changing]
     for item in [item for item in modified if item.data.shape_keys]:
         _report_lost(job, item, kept)
         modified.remove(item)
-    _make_real(modified, kept)
+    _apply(modified, kept)
 
 
 def _is_kept(item: bpy.types.Object, target: str) -> bool:
@@ -54,9 +52,9 @@ def _is_kept(item: bpy.types.Object, target: str) -> bool:
 
 def apply_or_remove(job: Job, item: bpy.types.Object) -> None:
     """Applies the modifiers of a mesh whose instances became objects; with blend shapes, removes them."""
-    kept = _KEPT | {_CACHE}
+    kept = _KEPT | {bake_caches.MODIFIER}
     if not item.data.shape_keys:
-        _make_real([item], kept)
+        _apply([item], kept)
         return
     _report_lost(job, item, kept)
     for modifier in _to_apply(item, kept):
@@ -68,23 +66,19 @@ def _report_lost(job: Job, item: bpy.types.Object, kept: set[str]) -> None:
     job.lose("modifiers", 1, "blend shapes", name=item.name, names=names)
 
 
-def _make_real(modified: list[bpy.types.Object], kept: set[str]) -> None:
+def _apply(modified: list[bpy.types.Object], kept: set[str]) -> None:
     muted = [modifier for item in modified for modifier in item.modifiers if modifier.type in kept]
-    shown = [modifier.show_viewport for modifier in muted]
-    for modifier in muted:
-        modifier.show_viewport = False
-    graph = bpy.context.evaluated_depsgraph_get()
-    made = [
-        bpy.data.meshes.new_from_object(item.evaluated_get(graph), preserve_all_data_layers=True, depsgraph=graph)
-        for item in modified
-    ]
-    for item, mesh in zip(modified, made, strict=True):
-        mesh.name = item.data.name
-        item.data = mesh
-        for modifier in [modifier for modifier in item.modifiers if modifier.type not in kept]:
-            item.modifiers.remove(modifier)
-    for modifier, show in zip(muted, shown, strict=True):
-        modifier.show_viewport = show
+    with attributes.changed(muted, show_viewport=False):
+        graph = bpy.context.evaluated_depsgraph_get()
+        made = [
+            bpy.data.meshes.new_from_object(item.evaluated_get(graph), preserve_all_data_layers=True, depsgraph=graph)
+            for item in modified
+        ]
+        for item, mesh in zip(modified, made, strict=True):
+            mesh.name = item.data.name
+            item.data = mesh
+            for modifier in [modifier for modifier in item.modifiers if modifier.type not in kept]:
+                item.modifiers.remove(modifier)
 
 
 def _to_apply(item: bpy.types.Object, kept: set[str]) -> list[bpy.types.Modifier]:

@@ -5,6 +5,7 @@ report counts them as they are written.
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 import bpy
 from mathutils import Matrix
@@ -108,8 +109,8 @@ def _realize_collections() -> None:
 
 
 def _realize_collection(collection: bpy.types.Collection, holder: bpy.types.Object) -> list[bpy.types.Object]:
-    shown: dict[bpy.types.Object, None] = {}
-    _collect_visible(collection, shown)
+    # Once each, in order.
+    shown = list(dict.fromkeys(_visible_objects(collection)))
     copies = {source: source.copy() for source in collection.all_objects}
     offset = Matrix.Translation(-collection.instance_offset)
     for source, made in copies.items():
@@ -132,11 +133,11 @@ def _realize_collection(collection: bpy.types.Collection, holder: bpy.types.Obje
     return opened
 
 
-def _collect_visible(collection: bpy.types.Collection, shown: dict[bpy.types.Object, None]) -> None:
-    shown.update(dict.fromkeys(item for item in collection.objects if not item.hide_viewport))
+def _visible_objects(collection: bpy.types.Collection) -> Iterator[bpy.types.Object]:
+    yield from (item for item in collection.objects if not item.hide_viewport)
     for child in collection.children:
         if not child.hide_viewport:
-            _collect_visible(child, shown)
+            yield from _visible_objects(child)
 
 
 def _redirect(part: bpy.types.bpy_struct, copies: dict[bpy.types.Object, bpy.types.Object]) -> None:

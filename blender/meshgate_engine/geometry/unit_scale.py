@@ -11,7 +11,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ..animation import bake_caches
-from ..blender_api import arrays, scene
+from ..blender_api import actions, arrays, scene
 from ..job import Job
 
 _LOCATIONS = ("location", "delta_location")
@@ -77,7 +77,7 @@ def _multiply(thing: bpy.types.bpy_struct, attributes: tuple[str, ...], factor: 
 
 
 def _scale_cached_mesh(item: bpy.types.Object, factor: float) -> None:
-    """Scales a mesh whose shape Blender reads from its file in each frame, by a modifier after the one that reads."""
+    """Scales a mesh whose shape Blender reads from its file in each frame, by a modifier behind the cache."""
     tree = bpy.data.node_groups.new("Scale", "GeometryNodeTree")
     for way in ("INPUT", "OUTPUT"):
         tree.interface.new_socket("Geometry", in_out=way, socket_type="NodeSocketGeometry")
@@ -123,8 +123,7 @@ def _warn_of_unscaled(job: Job) -> None:
     driven = [
         item.name
         for item in scene.objects()
-        if item.animation_data
-        and any(curve.data_path.rpartition(".")[2] in _LOCATIONS for curve in item.animation_data.drivers)
+        if any(curve.data_path.rpartition(".")[2] in _LOCATIONS for curve in actions.drivers(item))
     ]
     volumes = [item.name for item in scene.objects() if item.type == "VOLUME"]
     for what, names in (("places that drivers set", driven), ("volumes", volumes)):
@@ -133,18 +132,9 @@ def _warn_of_unscaled(job: Job) -> None:
 
 
 def _scale_curves(factor: float) -> None:
-    for action in bpy.data.actions:
-        for layer in action.layers:
-            for strip in layer.strips:
-                for bag in strip.channelbags:
-                    for curve in bag.fcurves:
-                        if curve.data_path.rpartition(".")[2] in _LOCATIONS:
-                            _scale_curve(curve, factor)
-
-
-def _scale_curve(curve: bpy.types.FCurve, factor: float) -> None:
-    for name in ("handle_left", "co", "handle_right"):
-        points = arrays.get(curve.keyframe_points, name, 2)
+    def multiply(points: np.ndarray) -> None:
         points[:, 1] = points[:, 1].astype(np.float64) * factor
-        arrays.put(curve.keyframe_points, name, points)
-    curve.update()
+
+    for curve in actions.all_curves():
+        if curve.data_path.rpartition(".")[2] in _LOCATIONS:
+            actions.change_keys(curve, multiply)

@@ -123,7 +123,7 @@ def write(item: bpy.types.Object, found: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def without_candidate_updates() -> Iterator[None]:
-    """Updates the candidates in the add-on's menus once at the end, and not after each bone that is set.
+    """Updates the candidates in the add-on's menus once at the end instead of after each bone.
 
     An update takes a tenth of a second, which is seconds for an avatar. VRM add-on 4.10.2; it can go when the add-on
     updates its menus when they are drawn.

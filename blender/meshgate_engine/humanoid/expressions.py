@@ -49,16 +49,16 @@ def add_from_blend_shapes(vrm: bpy.types.PropertyGroup) -> None:
 
 
 def all_expressions(vrm: bpy.types.PropertyGroup) -> list[bpy.types.PropertyGroup]:
-    """The expressions of a VRM 1.0, with those that do nothing."""
+    """All expressions of a VRM 1.0, including those without effect."""
     presets = vrm.expressions.preset
     return [*(getattr(presets, name) for name in (*VRM0_PRESETS.values(), "surprised")), *vrm.expressions.custom]
 
 
 def effects(expression: bpy.types.PropertyGroup) -> list[bpy.types.PropertyGroup]:
-    """What an expression changes: blend shapes, colours of materials, places of textures."""
+    """The lists of an expression's effects: on blend shapes, colours of materials, and places of textures."""
     return [expression.morph_target_binds, expression.material_color_binds, expression.texture_transform_binds]
 
 
 def used(vrm: bpy.types.PropertyGroup) -> list[bpy.types.PropertyGroup]:
-    """The expressions of a VRM 1.0 that do something."""
+    """The expressions of a VRM 1.0 with an effect."""
     return [expression for expression in all_expressions(vrm) if any(len(part) for part in effects(expression))]

@@ -1,6 +1,7 @@
 """Converts the licence of a VRM 0.x avatar to the terms of VRM 1.0.
 
-The result allows nothing that the source does not allow; where that is silent, VRM 1.0's most restrictive term stands.
+The result allows nothing that the source does not allow. Where the source says nothing, it gets VRM 1.0's most
+restrictive term.
 """
 
 from pathlib import Path

@@ -53,9 +53,8 @@ def report_losses(job: Job) -> None:
         else:
             expression_count += len(expressions.used(extension.vrm1))
             spring_count += len(extension.spring_bone1.springs)
-    for count, kind in ((expression_count, "expressions"), (spring_count, "springs")):
-        if count:
-            job.lose(kind, count, "holds none")
+    job.lose("expressions", expression_count, "holds none")
+    job.lose("springs", spring_count, "holds none")
 
 
 def _is_used(group: bpy.types.PropertyGroup) -> bool:
@@ -83,8 +82,7 @@ def _upgrade_expressions(
     lost = said - sum(
         len(part) for expression in expressions.used(newer) for part in expressions.effects(expression)[1:]
     )
-    if lost > 0:
-        job.lose("expression materials", lost, "not in VRM 1.0", total=said)
+    job.lose("expression materials", max(lost, 0), "not in VRM 1.0", total=said)
 
 
 def _assign_presets(groups: bpy.types.bpy_prop_collection) -> None:

@@ -5,7 +5,7 @@ import bpy
 from ..job import Job
 from . import texture_usage
 
-# Source formats with another model of highlights: the values are made up by their importers.
+# Source formats with another model of highlights, for which importers invent the values.
 _OTHER_HIGHLIGHTS = {"fbx", "obj"}
 
 # Input of a Principled BSDF that is 0 without the feature -> name of the feature.
@@ -24,7 +24,7 @@ _TINTS = {
     "Coat Tint": "clearcoat colour",
 }
 
-# The defaults of Blender 5.0 and of older files. Above ``MOST_IOR``, an importer meant a mirror and no material.
+# The defaults of Blender 5.0 and of older files. Importers set more than ``MOST_IOR`` for a mirror.
 _USUAL_IORS = (1.5, 1.45)
 MOST_IOR = 100.0
 

@@ -1,4 +1,4 @@
-"""File formats of images: which one a file has, and converting it to one that USDZ allows."""
+"""File formats of images: recognizes them, and converts images to those that USDZ allows."""
 
 from pathlib import Path
 
@@ -7,19 +7,34 @@ import numpy as np
 
 from ..blender_api import arrays
 
-# The first bytes of a file.
-_PNG, _JPEG, _EXR = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\x76\x2f\x31\x01"
+EXTENSIONS = {"png", "jpg", "jpeg", "webp", "tga", "bmp", "tif", "tiff", "exr", "hdr", "dds", "jp2", "psd", "gif"}
+
+# The first bytes of a file -> extension.
+_MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"\xff\xd8\xff": "jpg",
+    b"RIFF": "webp",
+    b"BM": "bmp",
+    b"II*": "tif",
+    b"DDS": "dds",
+    b"v/1\x01": "exr",
+}
 
 # Radiance HDR; other images that Blender holds as floats have at most 16 bits a channel, which PNG holds.
 _HDR = b"#?"
 
 
-def kind(content: bytes) -> str | None:
+def extension(content: bytes) -> str | None:
+    """The extension of a file of a known format; None for any other."""
+    return next((found for start, found in _MAGIC.items() if content.startswith(start)), None)
+
+
+def extension_in_usdz(content: bytes) -> str | None:
     """The extension of a file in a format that the USDZ specification allows; None for any other."""
-    for start, extension in ((_PNG, "png"), (_JPEG, "jpg"), (_EXR, "exr")):
-        if content.startswith(start):
-            return extension
-    return "avif" if content[4:12] in {b"ftypavif", b"ftypavis"} else None
+    if content[4:12] in {b"ftypavif", b"ftypavis"}:
+        return "avif"
+    found = extension(content)
+    return found if found in {"png", "jpg", "exr"} else None
 
 
 def png_or_exr(image: bpy.types.Image, content: bytes) -> tuple[bytes, str] | None:
@@ -35,7 +50,7 @@ def png_or_exr(image: bpy.types.Image, content: bytes) -> tuple[bytes, str] | No
         colours[:] = _srgb(colours)
     made = bpy.data.images.new("made", width, height, alpha=True, float_buffer=wide, is_data=wide)
     try:
-        made.pixels.foreach_set(pixels.ravel())
+        arrays.put_pixels(made, pixels)
         file = Path("tmp/made").absolute()
         file.parent.mkdir(parents=True, exist_ok=True)
         made.file_format = "OPEN_EXR" if wide else "PNG"
@@ -49,16 +64,3 @@ def png_or_exr(image: bpy.types.Image, content: bytes) -> tuple[bytes, str] | No
 def _srgb(linear: np.ndarray) -> np.ndarray:
     linear = np.clip(linear, 0.0, 1.0)
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-EXTENSIONS = {"png", "jpg", "jpeg", "webp", "tga", "bmp", "tif", "tiff", "exr", "hdr", "dds", "jp2", "psd", "gif"}
-
-MAGIC = (
-    (b"\x89PNG", "png"),
-    (b"\xff\xd8", "jpg"),
-    (b"RIFF", "webp"),
-    (b"BM", "bmp"),
-    (b"II*", "tif"),
-    (b"DDS", "dds"),
-    (b"v/1\x01", "exr"),
-)

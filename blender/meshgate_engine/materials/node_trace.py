@@ -25,6 +25,11 @@ class Source:
     # Other nodes change it, too.
     has_other_nodes: bool = False
 
+    @property
+    def is_tinted_image(self) -> bool:
+        """Whether it is an image or a channel, times a colour, and nothing else."""
+        return self.image is not None and not self.has_other_nodes and not self.vertex_coloured
+
     def times(self, other: "Source") -> "Source":
         """The product of both; of two images the first one stays."""
         return Source(
@@ -56,12 +61,9 @@ class Trace:
                 continue
             link = socket.links[0]
             node = link.from_node
-            if node.type == "GROUP":
-                inside = _inside(node, link.from_socket)
-                waiting += [(inside, (*groups, node))] if inside else []
-            elif node.type == "GROUP_INPUT":
-                outside = _outside(link.from_socket, groups)
-                waiting += [(outside, groups[:-1])] if outside else []
+            if node.type in {"GROUP", "GROUP_INPUT"}:
+                to, around = _across_group(node, link.from_socket, groups)
+                waiting += [(to, around)] if to else []
             else:
                 yield node, groups
                 waiting += [(each, groups) for each in node.inputs if each.type == "SHADER" or node.type == "REROUTE"]
@@ -83,12 +85,9 @@ class Trace:
             return Source(factor=rgb(output.default_value))
         if node.type == "REROUTE":
             return self.source(node.inputs[0], groups)
-        if node.type == "GROUP":
-            inside = _inside(node, output)
-            return self.source(inside, (*groups, node)) if inside else Source(has_other_nodes=True)
-        if node.type == "GROUP_INPUT":
-            outside = _outside(output, groups)
-            return self.source(outside, groups[:-1]) if outside else Source(has_other_nodes=True)
+        if node.type in {"GROUP", "GROUP_INPUT"}:
+            to, groups = _across_group(node, output, groups)
+            return self.source(to, groups) if to else Source(has_other_nodes=True)
         if node.type in {"SEPARATE_COLOR", "SEPRGB"} and getattr(node, "mode", "RGB") == "RGB":
             whole = self.source(node.inputs[0], groups)
             index = list(node.outputs).index(output)
@@ -120,14 +119,16 @@ def rgb(value: object) -> tuple[float, ...]:
     return tuple(value)[:3] if hasattr(value, "__len__") else (float(value),) * 3
 
 
-def _inside(node: bpy.types.ShaderNode, output: bpy.types.NodeSocket) -> bpy.types.NodeSocket | None:
-    """The socket inside of a group that an output of the group's node stands for."""
-    ends = node.node_tree.nodes if node.node_tree else ()
-    end = next((each for each in ends if each.type == "GROUP_OUTPUT" and each.is_active_output), None)
-    return next((each for each in end.inputs if each.identifier == output.identifier), None) if end else None
-
-
-def _outside(output: bpy.types.NodeSocket, groups: Groups) -> bpy.types.NodeSocket | None:
-    """The input of a group's node that an output inside of the group stands for."""
-    inputs = groups[-1].inputs if groups else ()
-    return next((each for each in inputs if each.identifier == output.identifier), None)
+def _across_group(
+    node: bpy.types.ShaderNode, output: bpy.types.NodeSocket, groups: Groups
+) -> tuple[bpy.types.NodeSocket | None, Groups]:
+    """The socket inside of a group for an output of its node, or outside for one of its input; with its groups."""
+    if node.type == "GROUP":
+        ends = node.node_tree.nodes if node.node_tree else ()
+        end = next((each for each in ends if each.type == "GROUP_OUTPUT" and each.is_active_output), None)
+        around = (*groups, node)
+    else:
+        end = groups[-1] if groups else None
+        around = groups[:-1]
+    inputs = end.inputs if end else ()
+    return next((each for each in inputs if each.identifier == output.identifier), None), around

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import bpy
 
+from ..blender_api import scene
 from ..job import Job, counted
 from . import features, node_trace, texture_baking, texture_usage
 
@@ -39,7 +40,7 @@ def link_images_directly(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     """
     baked = texture_baking.BakedImages()
     counts = _Counts()
-    for material in texture_usage.materials(bpy.context.scene.objects):
+    for material in texture_usage.scene_materials():
         if material.node_tree and material.is_editable:
             made = _Material(job, material, baked, counts)
             if job.target.is_gltf:
@@ -57,14 +58,10 @@ def _report(job: Job, counts: _Counts) -> None:
         verb, beside = ("s that tint", "them") if counts.tinted > 1 else (" that tints", "it")
         both = f"not every reader of {target} multiplies them"
         job.warn(f"the colour{verb} {counted(counts.tinted, 'texture')} came out beside {beside}: {both}")
-    if counts.vertex_coloured:
-        job.lose("texture tint", counts.vertex_coloured, "no mix")
-    if counts.has_other_nodes:
-        job.lose("texture nodes", counts.has_other_nodes, "as they are")
-    if counts.cut:
-        job.lose("feature", counts.cut, "no cutoff", name="sharp edges of alpha")
-    if counts.unlit:
-        job.lose("unlit", counts.unlit, "lit only")
+    job.lose("texture tint", counts.vertex_coloured, "no mix")
+    job.lose("texture nodes", counts.has_other_nodes, "as they are")
+    job.lose("feature", counts.cut, "no cutoff", name="sharp edges of alpha")
+    job.lose("unlit", counts.unlit, "lit only")
 
 
 class _Material:
@@ -166,8 +163,7 @@ class _Material:
             return
         if source.image is None or max(source.factor) < 1e-6:
             if not source.has_other_nodes:
-                for link in list(to.links):
-                    self.tree.links.remove(link)
+                scene.unlink_socket(to)
                 to.default_value = (*source.factor, 1.0)
             return
         self.counts.vertex_coloured += source.vertex_coloured
@@ -200,12 +196,7 @@ class _Material:
                 if not socket.is_linked or socket.links[0].from_node.type != "VECT_MATH":
                     continue
                 source = self.trace.source(socket, ())
-                if (
-                    source.image is None
-                    or source.has_other_nodes
-                    or source.vertex_coloured
-                    or source.channel is not None
-                ):
+                if not source.is_tinted_image or source.channel is not None:
                     continue
                 mix = self.tree.nodes.new("ShaderNodeMix")
                 mix.data_type, mix.blend_type = "RGBA", "MULTIPLY"
@@ -215,13 +206,11 @@ class _Material:
                 self.tree.links.new(next(each for each in mix.outputs if each.enabled), socket)
 
     def _link_value(self, source: node_trace.Source, to: bpy.types.NodeSocket, name: str) -> None:
-        factor = source.factor[0]
-        if source.image is None or source.has_other_nodes or source.vertex_coloured:
+        node, factor = source.image, source.factor[0]
+        if not source.is_tinted_image:
             return
-        node = source.image
         if factor == 0.0:
-            for link in list(to.links):
-                self.tree.links.remove(link)
+            scene.unlink_socket(to)
             to.default_value = 0.0
             return
         if source.channel is not None or factor != 1.0:

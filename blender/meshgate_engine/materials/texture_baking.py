@@ -70,7 +70,7 @@ class BakedImages:
         texture_files.copy_settings(made, image)
         made.filepath_raw = f"//{stem}_{name}.png"
         made.file_format = "PNG"
-        made.pixels.foreach_set(pixels.ravel())
+        arrays.put_pixels(made, pixels)
         made.pack()
         self.made[made] = image
         self._cache[image, *key] = made

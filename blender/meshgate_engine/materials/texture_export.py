@@ -13,37 +13,37 @@ _DEVICES = r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u00b9\u00b2
 
 
 def drop_unreadable(job: Job) -> None:
-    """Removes images that the exporter would fail on, or write as black."""
+    """Removes images that the exporter would fail on or write as black, and all if the result is a single file."""
     if job.output_format != "blend":
         _drop([image for image in bpy.data.images if texture_files.is_missing(image)])
     # glTF's exporter decodes images, and leaves out those it cannot; the others copy what they are given.
     if job.target.is_gltf:
-        damaged = [
-            image
-            for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
-            if _is_damaged(image)
-        ]
+        damaged = list(filter(_is_damaged, texture_usage.scene_images()))
         for image in damaged:
             job.warn(f"a texture could not be read: {texture_files.base_name(image.filepath_raw or image.name)}")
         _drop(damaged)
     if job.packaging == "single" and job.target.textures_beside:
-        _drop_all(job)
+        unwanted = texture_usage.scene_images()
+        _drop(list(unwanted))
+        job.lose("textures", len(unwanted), "single file")
 
 
 def write_files(job: Job) -> None:
-    """Writes the images as files, for exporters that copy them."""
-    # Exporters that take the names of files mix up images that share one, or that have none.
-    if job.target.materials and not job.target.is_gltf:
-        _write_files(job, Path("tmp/textures"))
+    """Writes every image to a file with a unique name, for exporters that copy files.
 
-
-def _drop_all(job: Job) -> None:
-    """Removes all textures from a result that is a single file and cannot hold them."""
-    unwanted = texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
-    if not unwanted:
+    Such exporters mix up images that share a file's name, or that have none.
+    """
+    if not job.target.materials or job.target.is_gltf:
         return
-    _drop(list(unwanted))
-    job.lose("textures", len(unwanted), "single file")
+    folder = Path("tmp/textures")
+    taken: set[str] = set()
+    changed = []
+    for image in texture_usage.scene_images():
+        if image.source in {"FILE", "GENERATED"}:
+            _write_file(job, image, folder, taken, changed)
+    if changed:
+        verb = "s were made PNG or EXR" if len(changed) > 1 else " was made PNG or EXR"
+        job.warn(f"{len(changed)} texture{verb}, as usdz allows: {listed(sorted(changed))}")
 
 
 def _is_damaged(image: bpy.types.Image) -> bool:
@@ -60,53 +60,41 @@ def _drop(without_pixels: list[bpy.types.Image]) -> None:
         bpy.data.images.remove(image)
 
 
-def _write_files(job: Job, folder: Path) -> None:
-    """Writes every image to a file with a unique name, by which exporters copy it."""
-    taken: set[str] = set()
-    changed = []
-    for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects)):
-        if image.source not in {"FILE", "GENERATED"}:
-            continue
-        if image.source == "GENERATED":
-            # Blender packs a generated image only when a pixel was set.
-            image.pixels[0] = image.pixels[0]
-        if image.is_dirty and not image.packed_file:
-            image.pack()
-        packed = image.packed_file
-        content = packed.data if packed else Path(bpy.path.abspath(image.filepath_raw)).read_bytes()
-        extension = None
-        if job.output_format == "usdz":
-            extension = image_encoding.kind(content)
-            made = None if extension else image_encoding.png_or_exr(image, content)
-            if made:
-                content, extension = made
-                changed.append(texture_files.name(image))
-            elif extension is None:
-                job.warn(f"a texture could not be read: {texture_files.name(image)}")
-        free = _free_name(image, content, taken, extension)
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / free
-        file.write_bytes(content)
-        while image.packed_file:
-            image.unpack(method="REMOVE")
-        image.source = "FILE"
-        image.filepath_raw = str(file.absolute())
-        if job.target.module == "usd" and image.colorspace_settings.name == "Linear Rec.709":
-            # Written as ``raw``; for the other name the exporter writes nothing, and readers assume sRGB.
-            image.colorspace_settings.name = "Non-Color"
-    if changed:
-        verb = "s were made PNG or EXR" if len(changed) > 1 else " was made PNG or EXR"
-        job.warn(f"{len(changed)} texture{verb}, as usdz allows: {listed(sorted(changed))}")
+def _write_file(job: Job, image: bpy.types.Image, folder: Path, taken: set[str], changed: list[str]) -> None:
+    """Writes an image in a format of the target; ``changed`` gets its name if the format changed."""
+    if image.source == "GENERATED":
+        # Blender packs a generated image only when a pixel was set.
+        image.pixels[0] = image.pixels[0]
+    if image.is_dirty and not image.packed_file:
+        image.pack()
+    packed = image.packed_file
+    content = packed.data if packed else Path(bpy.path.abspath(image.filepath_raw)).read_bytes()
+    extension = None
+    if job.output_format == "usdz":
+        extension = image_encoding.extension_in_usdz(content)
+        made = None if extension else image_encoding.png_or_exr(image, content)
+        if made:
+            content, extension = made
+            changed.append(texture_files.name(image))
+        elif extension is None:
+            job.warn(f"a texture could not be read: {texture_files.name(image)}")
+    file = folder / _free_name(image, content, taken, extension)
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    while image.packed_file:
+        image.unpack(method="REMOVE")
+    image.source = "FILE"
+    image.filepath_raw = str(file.absolute())
+    if job.target.module == "usd" and image.colorspace_settings.name == "Linear Rec.709":
+        # The exporter writes "Non-Color" as ``raw``, but nothing for this name, and readers would assume sRGB.
+        image.colorspace_settings.name = "Non-Color"
 
 
 def _free_name(image: bpy.types.Image, content: bytes, taken: set[str], wanted: str | None) -> str:
     """A file name that no other image has, and that is safe in an .mtl file."""
     stem, _, extension = texture_files.name(image).rpartition(".")
     if not stem or extension.lower() not in image_encoding.EXTENSIONS:
-        stem, extension = (
-            texture_files.name(image),
-            next((known for magic, known in image_encoding.MAGIC if content.startswith(magic)), "png"),
-        )
+        stem, extension = texture_files.name(image), image_encoding.extension(content) or "png"
     if wanted and (wanted, extension.lower()) != ("jpg", "jpeg"):
         extension = wanted
     stem = _portable(stem)

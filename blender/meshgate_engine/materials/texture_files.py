@@ -1,4 +1,4 @@
-"""The files of textures: which ones exist, and finding them within the model by name."""
+"""The files of textures: finds them within the model by name, and tells which are missing."""
 
 import filecmp
 import os
@@ -102,8 +102,13 @@ def tile_path(pattern: str, number: int) -> str:
 
 def is_within(path: str) -> bool:
     """Whether a path of Blender's leads to a file in the conversion's folder; other files are not the model's."""
+    return is_inside(path) and os.path.isfile(os.path.realpath(bpy.path.abspath(path)))
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path of Blender's leads into the conversion's folder, to a file that exists or not."""
     real = os.path.realpath(bpy.path.abspath(path))
-    return real.startswith(os.path.realpath(os.getcwd()) + os.sep) and os.path.isfile(real)
+    return real.startswith(os.path.realpath(os.getcwd()) + os.sep)
 
 
 def copy_settings(made: bpy.types.Image, image: bpy.types.Image) -> None:

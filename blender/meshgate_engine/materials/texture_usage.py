@@ -4,13 +4,25 @@ from collections.abc import Iterable, Iterator
 
 import bpy
 
+from ..blender_api import scene
+
 # Inputs that glTF keeps in the channels of one image.
-_ONE_PICTURE = (("Metallic", "Roughness"), ("Base Color", "Alpha"))
+_ONE_IMAGE = (("Metallic", "Roughness"), ("Base Color", "Alpha"))
 
 
 def materials(objects: Iterable[bpy.types.Object]) -> set[bpy.types.Material]:
     """The materials that the objects use."""
     return {slot.material for item in objects for slot in item.material_slots if slot.material}
+
+
+def scene_materials() -> set[bpy.types.Material]:
+    """The materials that the scene uses."""
+    return materials(scene.objects())
+
+
+def scene_images() -> set[bpy.types.Image]:
+    """The images that the scene's materials use."""
+    return images(scene_materials())
 
 
 def images(used: Iterable[bpy.types.Material]) -> set[bpy.types.Image]:
@@ -33,21 +45,20 @@ def nodes(used: Iterable[bpy.types.Material]) -> Iterator[bpy.types.ShaderNode]:
                 trees.append(node.node_tree)
 
 
-def merged_by_gltf(used: Iterable[bpy.types.Material]) -> int:
-    """How many images disappear when glTF's exporter merges those that it keeps as channels of one."""
+def merged_by_gltf() -> int:
+    """How many of the scene's images disappear when glTF's exporter merges those that it keeps as channels of one."""
     sets: list[set[bpy.types.Image]] = []
-    for material in used:
-        shaders = (
-            [node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED"] if material.node_tree else []
-        )
-        for names in _ONE_PICTURE if shaders else ():
+    for material in scene_materials():
+        nodes = material.node_tree.nodes if material.node_tree else ()
+        shaders = [node for node in nodes if node.type == "BSDF_PRINCIPLED"]
+        for names in _ONE_IMAGE if shaders else ():
             found = [_images_into(shaders[0].inputs[name]) for name in names]
             together = set().union(*found)
             if all(len(each) == 1 for each in found) and len(together) > 1:
                 sets = _joined(sets, together)
         for socket in occlusion_sockets(material) if shaders else ():
             # Occlusion joins metal or roughness if the images have one size.
-            found = [_images_into(each) for each in (socket, *(shaders[0].inputs[name] for name in _ONE_PICTURE[0]))]
+            found = [_images_into(each) for each in (socket, *(shaders[0].inputs[name] for name in _ONE_IMAGE[0]))]
             together = set().union(*found)
             if found[0] and len(together) > len(found[0]) and len({tuple(image.size) for image in together}) == 1:
                 sets = _joined(sets, together)

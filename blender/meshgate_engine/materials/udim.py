@@ -17,7 +17,7 @@ def split_tiles(job: Job) -> None:
     """Makes each tile an image with a material for its faces, if the target holds no tiles."""
     if not job.target.materials or job.target.tiles:
         return
-    tiled = {image for image in _used() if image.source == "TILED"}
+    tiled = _tiled_images()
     if not tiled:
         return
     tiles = _Tiles(job)
@@ -26,20 +26,19 @@ def split_tiles(job: Job) -> None:
             if material and material.is_editable and any(_tiled(node) for node in _nodes(material)):
                 tiles.split(mesh, index, material)
     # The others are in node groups, or belong to no mesh.
-    left = {image for image in _used() if image.source == "TILED"}
+    left = _tiled_images()
     for image in left:
         first = tiles.image(image, _FIRST)
         if first:
             image.user_remap(first)
-    if left:
-        job.lose("tiles", len(left), "no tiles")
+    job.lose("tiles", len(left), "no tiles")
     if len(left) < len(tiled):
         count = counted(len(tiled), "texture")
         job.warn(f"the tiles of {count} became textures, with a material each: {job.output_format} holds no tiles")
 
 
-def _used() -> set[bpy.types.Image]:
-    return texture_usage.images(texture_usage.materials(scene.objects()))
+def _tiled_images() -> set[bpy.types.Image]:
+    return {image for image in texture_usage.scene_images() if image.source == "TILED"}
 
 
 def _nodes(material: bpy.types.Material) -> list[bpy.types.ShaderNode]:

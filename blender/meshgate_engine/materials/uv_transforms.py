@@ -1,4 +1,4 @@
-"""Bakes UV transforms and second UV layers into the first layer, for targets whose readers know no other UVs.
+"""Bakes UV transforms and second UV layers into the first layer, for targets whose readers use no other UVs.
 
 Also reports textures that nodes place without UVs, and wrap modes that a target does not hold.
 """
@@ -41,7 +41,7 @@ class _Counts:
 def apply(job: Job) -> None:
     """Bakes the placement of textures into the UVs if the target needs it, and reports what the target cannot hold."""
     target = job.target
-    images = {material: _images(material) for material in texture_usage.materials(scene.objects())}
+    images = {material: _images(material) for material in texture_usage.scene_materials()}
     if target.first_uvs_only and any(node.inputs["Vector"].is_linked for nodes in images.values() for node in nodes):
         _separate_meshes()
     users = defaultdict(dict)
@@ -75,10 +75,8 @@ def apply(job: Job) -> None:
 
 def _report(job: Job, counts: _Counts) -> None:
     target = job.output_format
-    if counts.placed_by_nodes:
-        job.lose("texture placement", counts.placed_by_nodes, "UVs only")
-    if counts.other_uvs:
-        job.lose("texture UVs", counts.other_uvs, "UVs of the colour")
+    job.lose("texture placement", counts.placed_by_nodes, "UVs only")
+    job.lose("texture UVs", counts.other_uvs, "UVs of the colour")
     if counts.transformed:
         own = "places of their own" if counts.transformed > 1 else "a place of its own"
         count = counted(counts.transformed, "texture")
@@ -188,8 +186,7 @@ def _bake(
             counts.transformed += 1
             continue
         counts.other_uvs += (placement.layer, placement.matrix) != (main.layer, main.matrix)
-        for link in list(node.inputs["Vector"].links):
-            node.id_data.links.remove(link)
+        scene.unlink_socket(node.inputs["Vector"])
 
 
 def _bake_into_first_layer(mesh: bpy.types.Mesh, slots: set[int], placement: _Placement, rendered: str) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import bpy
 
 from ..animation import clips
-from ..blender_api import scene
 from ..capabilities import Clips
 from ..job import Job
 from ..materials import texture_usage
@@ -14,10 +13,10 @@ from ..materials import texture_usage
 _PARTS = ("lights", "cameras", "shown")
 
 # Smaller differences of speed and repetition are none.
-_SAME = 1e-3
+_TOLERANCE = 1e-3
 
-# Paths that only the viewport shows.
-_OF_NO_ACCOUNT = {"color"}
+# RNA paths that only the viewport shows.
+_VIEWPORT_ONLY = {"color"}
 
 
 def report_losses(job: Job) -> None:
@@ -25,20 +24,19 @@ def report_losses(job: Job) -> None:
     if not job.animation:
         return
     if job.target.clips in {Clips.TIMELINE, Clips.ALL}:
-        found = clips.find(bpy.context.scene)
+        found = clips.find()
         groups = [clips.playing_together(found)] if job.target.clips is Clips.TIMELINE else [[clip] for clip in found]
         changed = [set(_changed_parts(group)) for group in groups]
         not_held = set(_PARTS) - job.target.clip_parts
         for part in _PARTS:
             # A clip that has nothing else is missing in the counts.
             lost = sum(part in kinds and bool(kinds - not_held) for kinds in changed)
-            if lost and part in not_held:
+            if part in not_held:
                 job.lose(part, lost, "no such motion")
-    changing = sum(map(_is_animated, texture_usage.materials(scene.objects())))
-    strips = _arranged_strips()
-    if strips and job.target.clips not in {Clips.NONE, Clips.SCENE}:
-        job.lose("strips", strips, "clips as they are")
-    if changing and job.target.materials:
+    if job.target.clips not in {Clips.NONE, Clips.SCENE}:
+        job.lose("strips", _arranged_strips(), "clips as they are")
+    if job.target.materials:
+        changing = sum(map(_is_animated, texture_usage.scene_materials()))
         job.lose("material changes", changing, "changing materials")
 
 
@@ -55,13 +53,13 @@ def _arranged_strips() -> int:
 
 def _is_altered(strip: bpy.types.NlaStrip) -> bool:
     mixed = strip.blend_type != "REPLACE" or strip.use_animated_influence
-    return mixed or strip.use_reverse or any(abs(each - 1) > _SAME for each in (strip.scale, strip.repeat))
+    return mixed or strip.use_reverse or any(abs(each - 1) > _TOLERANCE for each in (strip.scale, strip.repeat))
 
 
 def _changed_parts(group: list[clips.Clip]) -> Iterator[str]:
     for clip in group:
         for owner, slot in clip.parts:
-            for path in clips.changed_paths(clip.action, slot) - _OF_NO_ACCOUNT:
+            for path in clips.changed_paths(clip.action, slot) - _VIEWPORT_ONLY:
                 if owner.id_type == "LIGHT":
                     yield "lights"
                 elif owner.id_type == "CAMERA":

@@ -4,9 +4,9 @@ from ..job import Job
 
 
 def report_lost(job: Job, before: list[str], shown: list[str], after: list[str]) -> None:
-    """Reports what becomes of several clips; ``shown`` are those that play together in the scene.
+    """Reports which of several clips are lost; ``shown`` are those that play together in the scene.
 
-    The clip may have another name in the result: USD changes names that are not identifiers, and Alembic has none.
+    The clip of the result may have another name: USD changes names that are not identifiers, and Alembic has none.
     """
     if len(after) != 1:
         return

@@ -1,4 +1,4 @@
-"""The wording of losses: one sentence for each, and no sentence about a loss elsewhere.
+"""The wording of losses, all of it: one sentence for each loss.
 
 ``{count}`` things of ``{total}`` are lost; ``{name}`` and ``{names}`` say which, ``{first}`` the first five of the
 names; ``{target}`` is the format.

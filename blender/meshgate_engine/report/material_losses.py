@@ -2,8 +2,6 @@
 
 from collections import Counter
 
-import bpy
-
 from ..job import Job
 from ..materials import features, texture_usage
 
@@ -15,11 +13,10 @@ def report_losses(job: Job) -> None:
     """Reports features of the scene's materials that the target does not hold."""
     row = job.target
     lost = Counter()
-    for material in texture_usage.materials(bpy.context.scene.objects):
+    for material in texture_usage.scene_materials():
         for word, is_texture in features.found_in(job, material).items():
             held = word in row.material_features and (row.textured_features or not is_texture)
             lost[word] += not held
     for word, count in sorted(lost.items()):
-        if count:
-            reason = "written without" if row.module == "usd" and word in _UNWRITTEN else "holds none"
-            job.lose("feature", count, reason, name=word)
+        reason = "written without" if row.module == "usd" and word in _UNWRITTEN else "holds none"
+        job.lose("feature", count, reason, name=word)

@@ -17,13 +17,12 @@ def report_losses(job: Job) -> None:
     if objects and len(lost) == len(objects):
         raise ConversionError("empty_model", f"the model has nothing that {job.output_format} holds")
     counts = {kind: sum(item.type == kind for item in lost) for kind in _KINDS}
-    counts["hair particles"] = sum(map(_hairs, scene.meshes()))
+    counts["hair particles"] = sum(map(_hair_systems, scene.meshes()))
     for kind, count in counts.items():
-        if count:
-            job.lose(kind, count, "holds none")
+        job.lose(kind, count, "holds none")
 
 
-def _hairs(item: bpy.types.Object) -> int:
+def _hair_systems(item: bpy.types.Object) -> int:
     return sum(
         modifier.type == "PARTICLE_SYSTEM"
         and modifier.show_viewport

@@ -12,8 +12,7 @@ def report_losses(job: Job) -> None:
     if most is None:
         return
     count = sum(_vertices_above(most, item) for item in scene.meshes() if item.find_armature())
-    if count:
-        job.lose("bone weights", count, "largest weights", name=str(most))
+    job.lose("bone weights", count, "largest weights", name=str(most))
 
 
 def _vertices_above(most: int, item: bpy.types.Object) -> int:

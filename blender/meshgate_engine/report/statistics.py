@@ -7,7 +7,7 @@ import bpy
 import numpy as np
 
 from ..animation import bake_caches, clips
-from ..blender_api import arrays, scene
+from ..blender_api import arrays, attributes, scene
 from ..materials import texture_usage
 
 # The corners of an empty box.
@@ -34,7 +34,7 @@ def counts(missing_textures: list[str]) -> dict:
         "bones": sum(len(armature.bones) for armature in armatures),
         "skins": sum(_is_skinned(item) for item in objects if item.type == "MESH"),
         "blend_shapes": sum(len(mesh.shape_keys.key_blocks) - 1 for mesh in meshes if mesh.shape_keys),
-        "clips": _clips() or bake_caches.clip_of_cached_meshes(),
+        "clips": _clips(),
         "cameras": sum(item.type == "CAMERA" for item in objects),
         "lights": sum(item.type == "LIGHT" for item in objects),
         "humanoid": any(_is_humanoid(armature) for armature in armatures),
@@ -42,15 +42,14 @@ def counts(missing_textures: list[str]) -> dict:
 
 
 def _clips() -> list[dict]:
+    """The name and length of each clip; meshes that are read from the file in each frame are a clip, too."""
     fps = scene.frame_rate()
+    found = [(clip.name, clip.end - clip.start) for clip in clips.find()]
+    if not found and (cached := bake_caches.frames_of_cached_meshes()):
+        found = [("Animation", cached)]
     return [
-        {
-            "name": clip.name,
-            "frames": round(clip.end - clip.start) + 1,
-            "seconds": round((clip.end - clip.start) / fps, 6),
-            "fps": fps,
-        }
-        for clip in clips.find(bpy.context.scene)
+        {"name": name, "frames": round(length) + 1, "seconds": round(length / fps, 6), "fps": fps}
+        for name, length in found
     ]
 
 
@@ -74,22 +73,9 @@ def _is_humanoid(armature: bpy.types.Armature) -> bool:
 @contextlib.contextmanager
 def at_rest() -> Iterator[None]:
     """Puts skeletons into their rest pose and turns blend shapes off."""
-    armatures = {item.data: item.data.pose_position for item in scene.armatures()}
-    shaped = [item for item in scene.meshes() if item.data.shape_keys]
-    shapes = [(item, item.show_only_shape_key, item.active_shape_key_index) for item in shaped]
-    for armature in armatures:
-        armature.pose_position = "REST"
-    for item in shaped:
-        item.active_shape_key_index = 0
-        item.show_only_shape_key = True
-    try:
+    armatures = {item.data for item in scene.armatures()}
+    with attributes.changed(armatures, pose_position="REST"), attributes.without_shape_keys(scene.meshes()):
         yield
-    finally:
-        for armature, position in armatures.items():
-            armature.pose_position = position
-        for item, only, index in shapes:
-            item.show_only_shape_key = only
-            item.active_shape_key_index = index
 
 
 def _geometry() -> dict:
@@ -125,9 +111,9 @@ def _points(mesh: bpy.types.Mesh) -> np.ndarray | None:
 def _y_up(low: np.ndarray, high: np.ndarray) -> dict | None:
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         return None
-    metres = bpy.context.scene.unit_settings.scale_length if bpy.context.scene.unit_settings.system != "NONE" else 1.0
-    # Adding 0 turns -0 into 0.
+    metres = scene.metres_per_unit()
     low, high = low * metres, high * metres
+    # Adding 0 turns -0 into 0.
     return {
         "min": [round(float(value), 6) + 0.0 for value in (low[0], low[2], -high[1])],
         "max": [round(float(value), 6) + 0.0 for value in (high[0], high[2], -low[1])],

@@ -1,9 +1,7 @@
-"""Reports textures that did not come out, by name."""
+"""Reports lost textures, by name."""
 
 import re
 from pathlib import Path
-
-import bpy
 
 from ..formats import glb_container
 from ..job import Job
@@ -12,23 +10,20 @@ from ..materials import image_encoding, texture_files, texture_usage
 
 def names_in_scene() -> list[str]:
     """The names of the scene's textures."""
-    return sorted(
-        texture_files.name(image) for image in texture_usage.images(texture_usage.materials(bpy.context.scene.objects))
-    )
+    return sorted(map(texture_files.name, texture_usage.scene_images()))
 
 
 def report_lost(job: Job, before: list[str], after: list[str], parts: dict[str, str]) -> None:
-    """Reports textures that did not come out; nothing when exporters changed names, so that they do not match.
+    """Reports textures that are not in the result; nothing if names do not match because the exporter changed them.
 
-    ``parts`` are textures made for the export -> the one that each is a channel of.
+    ``parts`` maps the name of a texture made for the export to the name of the texture that it is a channel of.
     """
     of = {_plain(part): _plain(whole) for part, whole in parts.items()}
     left = sorted(_plain(name) for name in after if _plain(name) not in of)
     left += {of[_plain(name)] for name in after if _plain(name) in of} - set(left)
     gone = [name for name in before if _plain(name) not in left]
-    if not gone or len(gone) != len(before) - len(left):
-        return
-    job.lose("textures", len(gone), "names", total=len(before) if left else 0, names=tuple(gone))
+    if len(gone) == len(before) - len(left):
+        job.lose("textures", len(gone), "names", total=len(before) if left else 0, names=tuple(gone))
 
 
 def names_in_result(job: Job) -> list[str]:

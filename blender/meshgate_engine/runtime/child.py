@@ -1,10 +1,9 @@
-"""What a child does: it enters the sandbox, runs one conversion, and writes its report.
+"""Runs in a child: enters the sandbox, runs one conversion, and writes its report.
 
-No model may keep a child from ending. Of what a child leaves, only ``report.json`` and ``out/`` are read.
+A child always ends, whatever its model. The service reads only ``report.json`` and ``out/`` of its files.
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import json
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import ConversionError
-from . import preload, protocol, sandbox
+from . import linux, preload, protocol, sandbox
 
 Progress = Callable[[str, float | None], None]
 Run = Callable[[dict, Progress], dict]
@@ -28,25 +27,21 @@ Run = Callable[[dict, Progress], dict]
 NO_REPORT = 70
 NO_SPACE = 28
 
-# The progress pipe in the child. Only 0, 1 and 2 are open besides, and until the sandbox is entered the channel
-# through which the zygote gets its listener (``runtime/thread_limit.py``).
+# The descriptors that a child has besides 0, 1 and 2: its progress pipe, and until it is in the sandbox the channel to
+# the zygote (``runtime/thread_limit.py``).
 PROGRESS_FD = 3
 _CHANNEL_FD = 4
 
-# The difference of hard and soft memory limit, in bytes: reporting that the soft one was met takes memory.
+# The difference between hard and soft memory limit, in bytes: a report that the soft one was met takes memory.
 _MEMORY_RESERVE = 32 << 20
 
 # A disk with fewer free bytes is full.
 _NO_ROOM = 64 << 10
 
-_PR_SET_PDEATHSIG = 1
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 @dataclass(frozen=True)
 class Setup:
-    """What all children of a zygote share; ``load`` loads Blender in a child of a cold one."""
+    """The settings that all children of a zygote share; ``load`` loads Blender in a child of a cold zygote."""
 
     sandboxed: bool
     program: bytes
@@ -57,7 +52,7 @@ class Setup:
     run: Run
 
 
-def live(command: dict, setup: Setup, zygote: int, log: int, progress: int, channel: int) -> None:
+def main(command: dict, setup: Setup, zygote: int, log: int, progress: int, channel: int) -> None:
     """Runs a child, right after the fork. Never returns."""
     status = NO_REPORT
     try:
@@ -71,7 +66,7 @@ def live(command: dict, setup: Setup, zygote: int, log: int, progress: int, chan
             flush()
         if status == 0:
             # The report can be read before the kernel frees this process's memory, which takes a while. If the pipe is
-            # full, the end of the process says the same.
+            # full, the end of the process tells the zygote.
             with contextlib.suppress(BaseException):
                 os.write(PROGRESS_FD, b"finished\n")
         os._exit(status)
@@ -82,15 +77,10 @@ def flush() -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
-    _libc.fflush(None)
+    linux.libc.fflush(None)
 
 
-def die_with_parent() -> None:
-    """Asks the kernel to kill this process when the thread that started it ends."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def settle_signals() -> None:
+def reset_signals() -> None:
     """Sets the signal handlers that all children inherit."""
     # Blender's handlers would walk a stack on a broken heap.
     for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU):
@@ -101,13 +91,13 @@ def settle_signals() -> None:
 
 def _detach(zygote: int, log: int, progress: int, channel: int) -> None:
     os.setsid()
-    die_with_parent()
+    linux.die_with_parent()
     if os.getppid() != zygote:
         os._exit(NO_REPORT)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
-    # To high numbers first, so that none is overwritten before it is copied.
+    # First to high numbers, so that no descriptor is overwritten before it is copied.
     log, progress, channel = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (log, progress, channel))
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
@@ -126,7 +116,7 @@ def _work(command: dict, setup: Setup) -> int:
         os.remove("report.json")
     scratch = os.path.join(folder, "tmp")
     os.environ.update(HOME=scratch, TMPDIR=scratch, BLENDER_USER_RESOURCES=scratch)
-    # Python may remember the zygote's choice.
+    # Python may remember the zygote's temporary folder.
     tempfile.tempdir = None
     _set_limits(limits)
     with socket.socket(fileno=_CHANNEL_FD) as channel:
@@ -137,13 +127,13 @@ def _work(command: dict, setup: Setup) -> int:
     def progress(name: str, fraction: float | None = None) -> None:
         nonlocal stage
         stage = name
-        # If the pipe is full, a step of progress is lost.
+        # A full pipe loses a step of progress.
         with contextlib.suppress(OSError):
             os.write(PROGRESS_FD, f"{name} {'-' if fraction is None else f'{fraction:.4f}'}\n".encode())
 
     try:
         blender = setup.load() if setup.load else setup.blender
-        _settle_blender(blender, command["task"], scratch)
+        _configure_blender(blender, command["task"], scratch)
         report = {"outcome": "succeeded", **setup.run(command["task"], progress)}
         if set(report) != protocol.REPORTS["succeeded"] | {"outcome"}:
             raise TypeError(f"a report with {sorted(report)}")
@@ -158,7 +148,7 @@ def _work(command: dict, setup: Setup) -> int:
 
 
 def _set_limits(limits: dict) -> None:
-    # Without memory, the kernel kills the child before the service.
+    # When memory runs out, the kernel kills the child and not the service.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
     memory = limits["memory_bytes"]
@@ -177,7 +167,7 @@ def _limit(kind: int, soft: int, hard: int) -> None:
     resource.setrlimit(kind, (soft, hard))
 
 
-def _settle_blender(blender: preload.Blender, task: dict, scratch: str) -> None:
+def _configure_blender(blender: preload.Blender, task: dict, scratch: str) -> None:
     bpy = sys.modules.get("bpy")
     if bpy is None:
         return
@@ -194,7 +184,7 @@ def _check_sizes(largest: int) -> None:
 
 
 def _failure(error: BaseException, stage: str) -> ConversionError:
-    """The error that the caller gets; the traceback goes to the log."""
+    """The code and sentence for the report; the traceback goes to the log."""
     causes = _causes(error)
     numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
     # Operators of Blender put the traceback of an add-on into the text of a RuntimeError.
@@ -203,10 +193,9 @@ def _failure(error: BaseException, stage: str) -> ConversionError:
         return ConversionError("memory_limit", "the conversion needs more memory than allowed")
     if errno.EFBIG in numbers or os.strerror(errno.EFBIG) in texts:
         return ConversionError("output_too_large", "the result is larger than allowed")
-    if numbers & {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in texts:
-        return ConversionError("disk_full", "the disk is full")
+    full = numbers & {errno.ENOSPC, errno.EDQUOT} or os.strerror(errno.ENOSPC) in texts
     # Writers in C do not report a full disk, but their files cannot be read back.
-    if stage != "importing" and _disk_is_full():
+    if full or (stage != "importing" and _disk_is_full()):
         return ConversionError("disk_full", "the disk is full")
     if isinstance(error, ConversionError):
         return error

@@ -6,7 +6,7 @@ import re
 import signal
 import time
 
-from . import disk_usage, protocol
+from . import disk_usage, linux, protocol
 
 # How much of a child's output is kept, in bytes.
 _LOG_KEPT = 4096
@@ -17,7 +17,7 @@ _TURN = 1 << 16
 # Longer lines are not progress, in bytes.
 _LINE = 64
 
-# A child writes this to its progress pipe when its report is there.
+# A child writes this line to its progress pipe once it has written its report.
 _FINISHED = b"finished"
 
 # How often, and how many seconds apart, a killed child is checked for running threads.
@@ -29,7 +29,7 @@ _PF_EXITING = 0x4
 # Steps of progress that may follow each other at once, and how many more a second.
 _BURST, _RATE = 32.0, 20.0
 
-# Messages about lacking memory of C++, Blender, Python and glibc.
+# Messages of C++, Blender, Python and glibc when memory runs out.
 _NO_MEMORY = re.compile(
     r"bad_alloc|[cm]alloc\w* returns null|MemoryError|out of memory|cannot allocate memory", re.IGNORECASE
 )
@@ -57,7 +57,7 @@ class Child:
         self.hangs = False
         self.finished = False
         self.killed = False
-        # How often it was refused another thread.
+        # How many threads were refused.
         self.refused_threads = 0
         self._log = bytearray()
         self._line = bytearray()
@@ -128,7 +128,7 @@ class Child:
         if now < self._check_at:
             return
         if now - self._check_at >= hang_after:
-            # We did not run for as long, as when a container is paused: idle time counts from now.
+            # This process did not run either, as in a paused container: idle time counts from now.
             self._cpu_since = now
         self._check_at = now + min(1.0, hang_after) / 4
         if now >= self._measure_at:
@@ -181,7 +181,7 @@ class Child:
         if self.hangs:
             return {"how": "hang"}
         if self.finished:
-            # It had finished, whether it exited first or was killed.
+            # It counts as finished, whether it exited or was killed afterwards.
             return {"how": "exit", "status": 0}
         if os.WIFEXITED(status):
             return {"how": "exit", "status": os.WEXITSTATUS(status)}
@@ -240,9 +240,8 @@ def _read(fd: int) -> bytes | None:
 
 def _state(pid: int) -> tuple[bool, int] | None:
     """Whether the process sleeps or is stopped, and its processor time of all threads, in clock ticks."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
-        # The name, in parentheses, may hold anything.
-        fields = file.read().rpartition(")")[2].split()
+    with contextlib.suppress(OSError):
+        fields = linux.stat(f"/proc/{pid}/stat")
         return fields[0] in {"S", "T", "t"}, int(fields[11]) + int(fields[12])
     return None
 
@@ -255,8 +254,7 @@ def _all_exiting(pid: int) -> bool:
         return False
     for thread in threads:
         try:
-            with open(f"/proc/{pid}/task/{thread}/stat") as file:
-                flags = int(file.read().rpartition(")")[2].split()[6])
+            flags = int(linux.stat(f"/proc/{pid}/task/{thread}/stat")[6])
         except (FileNotFoundError, ProcessLookupError):
             continue
         if not flags & _PF_EXITING:

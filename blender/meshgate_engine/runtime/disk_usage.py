@@ -40,7 +40,7 @@ def used(folder: str) -> int | None:
 
 
 def held(pid: int) -> int:
-    """Bytes of files that a process keeps open and has removed; mapped files are bounded by its memory limit."""
+    """Bytes of removed files that a process keeps open; its memory limit bounds files that it maps."""
     files: dict[tuple[int, int], int] = {}
     with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as found:
         for entry in found:

@@ -4,19 +4,19 @@ import contextlib
 import ctypes
 import os
 
+from . import linux
+
 # Variables that Python, the dynamic linker and Blender need to start, by prefix; none is a secret.
 _KEPT = ("PATH", "HOME", "LANG", "LC_", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHON", "BLENDER_", "OCIO", "XDG_")
 
 
 def remove_secrets() -> None:
-    """Removes all other variables, also from the memory that ``/proc/self/environ`` shows."""
+    """Removes all variables but those in ``_KEPT``, also from the memory that ``/proc/self/environ`` shows."""
     for name in list(os.environ):
         if not name.startswith(_KEPT):
             del os.environ[name]
     with contextlib.suppress(OSError, ValueError, IndexError):
-        with open("/proc/self/stat") as file:
-            # Fields 50 and 51, counted from behind the name, which is in parentheses and may contain anything.
-            start, end = map(int, file.read().rpartition(")")[2].split()[47:49])
+        start, end = map(int, linux.stat("/proc/self/stat")[47:49])
         position = start
         for entry in ctypes.string_at(start, end - start).split(b"\0") if 0 < start < end else ():
             if not entry.decode("utf-8", "replace").startswith(_KEPT):
@@ -27,6 +27,6 @@ def remove_secrets() -> None:
 def set_for_children() -> None:
     """Replaces the environment by what all children need."""
     os.environ.clear()
-    # Also variables that libraries have set.
+    # Python does not know of variables that libraries have set.
     ctypes.CDLL(None).clearenv()
     os.environ.update(LANG="C.UTF-8", PATH="/usr/bin", BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION="true")

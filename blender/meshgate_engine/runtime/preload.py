@@ -1,4 +1,4 @@
-"""Loads Blender once, in the state in which children need it."""
+"""Loads Blender once, and prepares it for the children."""
 
 import contextlib
 import ctypes
@@ -47,8 +47,8 @@ def load() -> Blender:
         return Blender(bpy.app.version_string.split()[0], vrm_addon, tuple(_disable_vrm_handlers(bpy)))
 
 
-def settle() -> None:
-    """Prepares a loaded Blender for forks: no threads that children would wait for, no temporary folder."""
+def prepare_for_forks() -> None:
+    """Prepares a loaded Blender for forks: removes threads that children would wait for, and the temporary folder."""
     bpy = sys.modules["bpy"]
     _stop_openexr_threads()
     # Each child has its own temporary folder; a killed zygote would leave this one behind.
@@ -64,11 +64,11 @@ def tidy() -> None:
     gc.freeze()
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-    _gather_pages()
+    _collapse_into_huge_pages()
 
 
-def _gather_pages() -> None:
-    """Collapses our memory into huge pages.
+def _collapse_into_huge_pages() -> None:
+    """Collapses the memory of this process into huge pages.
 
     A fork copies a table entry for each page, and the end of a child frees it: with 30,000 small pages that is half the
     time of a small conversion. A page that a child writes to is split, for that child alone. Linux 6.1 and later;

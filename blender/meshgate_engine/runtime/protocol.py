@@ -32,7 +32,7 @@ EVENTS = {
     "exited": {"id", "end", "peak_memory_bytes", "cpu_seconds", "stage", "log"},
 }
 
-# What "task" and "limits" of a convert hold.
+# The fields of "task" and "limits" of a convert.
 TASK = {"input", "input_format", "output", "output_format", "options", "read_back", "importer", "most_triangles"}
 LIMITS = {"memory_bytes", "cpu_seconds", "file_bytes", "disk_bytes", "open_files"}
 
@@ -43,7 +43,7 @@ ENDS = {
 
 STAGES = ("importing", "processing", "exporting", "packing")
 
-# What a child leaves in report.json, by its "outcome".
+# The fields of report.json, by its "outcome".
 REPORTS = {
     "succeeded": {
         "input", "output", "importer", "packed_textures", "losses", "warnings",

@@ -17,14 +17,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import thread_limit
+from . import linux, thread_limit
 
 LANDLOCK = "landlock"
 SECCOMP = "seccomp"
 THREADS = "the thread limit"
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
 
 # System calls; their numbers are the same on every architecture.
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
@@ -32,7 +29,6 @@ _LANDLOCK_CREATE_RULESET_VERSION = 1
 _LANDLOCK_RULE_PATH_BENEATH = 1
 
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
-_PR_SET_NO_NEW_PRIVS = 38
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
@@ -64,10 +60,6 @@ class _Ruleset(ctypes.Structure):
 class _PathBeneath(ctypes.Structure):
     _pack_ = 1
     _fields_ = (("access", ctypes.c_uint64), ("parent", ctypes.c_int32))
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
 class _CapabilityHeader(ctypes.Structure):
@@ -111,10 +103,10 @@ def enter(
     The zygote gets the listener that decides about threads through ``channel``. Raises OSError when a part that is not
     in ``missing`` is not available.
     """
-    _call(_libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    linux.refuse_new_privileges()
     _drop_capabilities()
     if THREADS not in missing:
-        thread_limit.hand_over(channel)
+        thread_limit.enter(channel)
     if LANDLOCK not in missing:
         _enter_landlock(folder, readable)
     if SECCOMP not in missing:
@@ -123,15 +115,13 @@ def enter(
 
 def missing(program: str) -> list[str]:
     """The parts that are not available here, found by trying each in a process of its own."""
-    parts = []
+    parts = (LANDLOCK, SECCOMP, THREADS)
+
+    def enter_part(part: str) -> None:
+        enter(folder, [], decode(program) if part == SECCOMP else b"", [other for other in parts if other != part])
+
     with tempfile.TemporaryDirectory() as folder:
-        if not _works(lambda: enter(folder, [], b"", [SECCOMP, THREADS])):
-            parts.append(LANDLOCK)
-        if not _works(lambda: enter(folder, [], decode(program), [LANDLOCK, THREADS])):
-            parts.append(SECCOMP)
-        if not _works(lambda: enter(folder, [], b"", [LANDLOCK, SECCOMP])):
-            parts.append(THREADS)
-    return parts
+        return [part for part in parts if not _works(lambda part=part: enter_part(part))]
 
 
 def decode(program: str) -> bytes:
@@ -144,7 +134,9 @@ def decode(program: str) -> bytes:
 
 def landlock_version() -> int:
     """Landlock's version in this kernel, 0 without it."""
-    return max(0, _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION))
+    with contextlib.suppress(OSError):
+        return linux.call("syscall", _LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
+    return 0
 
 
 def _works(attempt) -> bool:
@@ -164,14 +156,14 @@ def _enter_landlock(folder: str, readable: Sequence[str]) -> None:
         raise OSError("this kernel has no landlock")
     handled = _Ruleset(*(_known(table, version) for table in (_HANDLED_FS, _HANDLED_NET, _HANDLED_SCOPE)))
     size = 24 if version >= 6 else 16 if version >= 4 else 8
-    ruleset = _call(_libc.syscall, _LANDLOCK_CREATE_RULESET, ctypes.byref(handled), ctypes.c_size_t(size), 0)
+    ruleset = linux.call("syscall", _LANDLOCK_CREATE_RULESET, ctypes.byref(handled), ctypes.c_size_t(size), 0)
     try:
         for path in (*_SYSTEM, *readable):
             _allow(ruleset, path, _READ & handled.fs)
         for path in _SYSTEM_WRITABLE:
             _allow(ruleset, path, (_READ_FILE | _WRITE_FILE | _TRUNCATE) & handled.fs)
         _allow(ruleset, folder, _CHANGE & handled.fs)
-        _call(_libc.syscall, _LANDLOCK_RESTRICT_SELF, ruleset, 0)
+        linux.call("syscall", _LANDLOCK_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
@@ -192,7 +184,7 @@ def _allow(ruleset: int, path: str, access: int) -> None:
         if not stat.S_ISDIR(os.fstat(parent).st_mode):
             access &= _ONLY_FILES
         rule = _PathBeneath(access, parent)
-        _call(_libc.syscall, _LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
+        linux.call("syscall", _LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
     finally:
         os.close(parent)
 
@@ -200,18 +192,9 @@ def _allow(ruleset: int, path: str, access: int) -> None:
 def _enter_seccomp(program: bytes) -> None:
     if not program:
         raise OSError("no seccomp program for this machine")
-    loaded = _Program(len(program) // 8, program)
-    _call(_libc.prctl, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(loaded), 0, 0)
+    linux.call("prctl", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, linux.seccomp_filter(program), 0, 0)
 
 
 def _drop_capabilities() -> None:
     """Drops all capabilities: root without them cannot raise its limits or ignore permissions of files."""
-    _call(_libc.capset, ctypes.byref(_OWN_CAPABILITIES), _NO_CAPABILITIES)
-
-
-def _call(function, *arguments) -> int:
-    result = function(*arguments)
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
+    linux.call("capset", ctypes.byref(_OWN_CAPABILITIES), _NO_CAPABILITIES)

@@ -6,7 +6,6 @@ start 20,000 threads in a quarter of a second, which leaves none for the contain
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -17,12 +16,11 @@ import struct
 import time
 from collections.abc import Iterator
 
-from . import child_monitor
+from . import child_monitor, linux
 
 # Blender, its libraries and Python need fewer: each library may start one thread for each processor.
 LIMIT = 64 + 4 * len(os.sched_getaffinity(0))
 
-_PR_SET_NO_NEW_PRIVS = 38
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SYS_CLONE = {"x86_64": 56, "aarch64": 220}
 _SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
@@ -45,19 +43,12 @@ _PATIENCE = 0.25
 # A child with more refused requests is killed, as each answer takes time of the zygote.
 _MOST_REFUSALS = 1000
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
 
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
-
-
-def hand_over(channel: socket.socket | None) -> None:
+def enter(channel: socket.socket | None) -> None:
     """Makes this process ask before each new thread, for good, and sends the listener through ``channel``.
 
-    Without a channel nobody answers, so that it gets no more threads. Raises OSError when the kernel lacks this, or
-    when a container's listener watches this process already.
+    Without a channel nobody answers, and the process gets no more threads. Raises OSError when the kernel cannot do
+    this, or when a container's listener watches this process already.
     """
     machine = platform.machine()
     if machine not in _SYS_CLONE:
@@ -69,13 +60,9 @@ def hand_over(channel: socket.socket | None) -> None:
         (_RETURN, 0, 0, _RET_ALLOW),
     )
     program = b"".join(struct.pack("=HBBI", *step) for step in steps)
-    loaded = _Program(len(steps), program)
-    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    arguments = (_SYS_SECCOMP[machine], _SET_MODE_FILTER, _NEW_LISTENER, ctypes.byref(loaded))
-    listener = _libc.syscall(*arguments)
-    if listener < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    linux.refuse_new_privileges()
+    loaded = linux.seccomp_filter(program)
+    listener = linux.call("syscall", _SYS_SECCOMP[machine], _SET_MODE_FILTER, _NEW_LISTENER, loaded)
     try:
         if channel is not None:
             socket.send_fds(channel, [b"l"], [listener])
@@ -188,7 +175,6 @@ class Gate:
 def _threads(pid: int) -> int:
     """How many threads a process has; 0 when it is gone."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[17])
+        return int(linux.stat(f"/proc/{pid}/stat")[17])
     except (OSError, ValueError, IndexError):
         return 0

@@ -5,7 +5,6 @@ in one system call; with children it checks them once a second.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import gc
 import importlib
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from . import child, child_monitor, disk_usage, environment, preload, protocol, sandbox, thread_limit
+from . import child, child_monitor, disk_usage, environment, linux, preload, protocol, sandbox, thread_limit
 from .child import Run
 
 # How often the children are checked, in seconds.
@@ -29,8 +28,6 @@ _TICK = 1.0
 _IDLE = 0.1
 _CONVERSIONS_BEFORE_TIDYING = 8
 
-_PR_SET_CHILD_SUBREAPER = 36
-
 
 class _StartError(Exception):
     """The zygote cannot serve, for a reason in one sentence."""
@@ -39,9 +36,9 @@ class _StartError(Exception):
 def main(run: Run, load: Callable[[], None] = lambda: None) -> NoReturn:
     """Serves until the supervisor hangs up.
 
-    ``run`` is what children do. ``load`` imports all that it uses: before the first fork, but in a cold zygote.
+    Children call ``run``. A warm zygote calls ``load`` before the first fork, which imports everything that it uses.
     """
-    child.die_with_parent()
+    linux.die_with_parent()
     # Loading modules makes no garbage, and collecting it would take a tenth of the time.
     gc.disable()
     _compile_ahead()
@@ -77,7 +74,7 @@ def _compile_ahead() -> None:
     if "bpy" in sys.modules or os.fork() != 0:
         return
     try:
-        child.die_with_parent()
+        linux.die_with_parent()
         # An open standard stream would keep its reader waiting.
         os.closerange(0, 3)
         importlib.import_module("compileall").compile_dir(Path(__file__).parents[1], quiet=2)
@@ -115,12 +112,12 @@ def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Set
         blender = preload.find() if hello["cold"] else preload.load()
         if not hello["cold"]:
             load()
-            preload.settle()
+            preload.prepare_for_forks()
     except ImportError as error:
         traceback.print_exc()
         raise _StartError(f"blender could not be loaded: {error}") from error
     environment.set_for_children()
-    # Every child would print what is in a buffer at the fork.
+    # Every child would print the text that is in a buffer at the fork.
     child.flush()
     setup = child.Setup(
         sandboxed=sandboxed,
@@ -153,10 +150,10 @@ class _Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         # Ctrl-C reaches all processes of a terminal; the supervisor decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        child.settle_signals()
+        child.reset_signals()
         self._alarm = thread_limit.Alarm()
         # Processes that outlive a child become ours, and are killed.
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        linux.adopt_orphans()
 
     def serve(self) -> None:
         """Serves until the supervisor hangs up; kills the children then."""
@@ -235,7 +232,7 @@ class _Zygote:
             return
         log, log_end, progress, progress_end, channel, channel_end = pipes
         if pid == 0:
-            child.live(command, self._setup, zygote, log_end, progress_end, channel_end)
+            child.main(command, self._setup, zygote, log_end, progress_end, channel_end)
         for fd in (log_end, progress_end, channel_end):
             os.close(fd)
         each = child_monitor.Child(command, pid, before, log, progress)

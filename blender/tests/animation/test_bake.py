@@ -1,4 +1,4 @@
-"""Objects that constraints and drivers move go the same ways in every format, in the clips of those that move them."""
+"""Objects that constraints and drivers move have the same motion in every format, in the clips of what moves them."""
 
 import bpy
 import pytest
@@ -15,7 +15,7 @@ def _empty(name: str) -> bpy.types.Object:
 
 
 def _keys(item: bpy.types.Object, name: str, last: int, path: str, index: int, end: float) -> None:
-    """A clip of the object, which becomes the current one."""
+    """Makes a clip of the object and assigns it."""
     action = bpy.data.actions.new(name)
     action.use_fake_user = True
     data = item.animation_data or item.animation_data_create()
@@ -39,7 +39,7 @@ def _follower() -> None:
 
 
 def _weapon() -> None:
-    """Held by a bone, and by a constraint to it."""
+    """Cubes on a bone: one by a constraint, one as the bone's child."""
     rig = skinned_figure()
     clip(rig, "Nod", 31).use_fake_user = True
     clip(rig, "Walk", 16).use_fake_user = True
@@ -53,7 +53,7 @@ def _weapon() -> None:
 
 
 def _spinning() -> None:
-    """An action of its own, and a constraint."""
+    """A cube with an action of its own and a constraint."""
     cube = _cube()
     _keys(cube, "Rise", 21, "location", 2, 4.0)
     limit = cube.constraints.new("LIMIT_LOCATION")
@@ -86,20 +86,20 @@ def _driven() -> None:
 
 
 def _ways(path: str) -> dict:
-    """Where the cubes are at some moments of each clip, in metres."""
+    """The places of the cubes at some moments of each clip, in metres."""
     from meshgate_engine import formats
     from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job
 
     target = path.rpartition(".")[2]
-    # As the .blend itself, since all other targets would see what is tested here.
+    # The target is the file's own format: importing for another one would bake the motion.
     formats.module(target).read(Job(path, target, path, target))
     world = bpy.context.scene
-    takes = clips.find(world)
+    takes = clips.find()
     found = {}
     for take in takes or [None]:
         if take:
-            clip_playback.activate(world, take)
+            clip_playback.activate(take)
         start, end = (take.start, take.end) if take else (world.frame_start, world.frame_end)
         for moment in MOMENTS:
             world.frame_set(round(start + moment * (end - start)))
@@ -113,7 +113,7 @@ def _ways(path: str) -> dict:
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "usda", "abc"])
 @pytest.mark.parametrize("builder", [_follower, _weapon, _spinning, _driven, _on_a_path])
-def test_they_go_the_same_ways(tmp_path, builder, target):
+def test_motion_is_the_same_in_every_format(tmp_path, builder, target):
     source = build(tmp_path, builder)
     report = convert(tmp_path / "c", source, target)
     before, after = in_child(_ways, str(source)), in_child(_ways, str(tmp_path / f"c/out/model.{target}"))
@@ -124,7 +124,7 @@ def test_they_go_the_same_ways(tmp_path, builder, target):
         assert {name or "Animation" for name, _item in before} == {name for name, _item in after}
     assert any(ways[0] != pytest.approx(ways[1], abs=0.1) for ways in before.values())
     for (name, item), ways in after.items():
-        # USD and Alembic hold one clip, of no name.
+        # USD and Alembic hold one clip, without a name.
         expected = [before[key] for key in before if key[1] == item and key[0] in {name, None}]
         expected = expected or [ways for key, ways in before.items() if key[1] == item]
         assert any(
@@ -149,13 +149,13 @@ def _held_back() -> None:
 
 
 @pytest.mark.parametrize("target", ["glb", "usda", "stl"])
-def test_what_only_stands_gets_no_clip(tmp_path, target):
+def test_a_motionless_scene_gets_no_clip(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _held_back), target)
     assert report["input"]["clips"] == report["output"]["clips"] == []
     assert report["output"]["bounds_m"]["max"] == pytest.approx([0.5, 1.5, 0.5], abs=1e-4)
 
 
-def test_motion_that_was_not_wanted(tmp_path):
+def test_without_animation_nothing_moves(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _follower), "glb", animation=False)
     assert report["output"]["clips"] == []
     assert report["output"]["bounds_m"]["max"] == pytest.approx([0.5, 0.5, 0.5], abs=1e-4)

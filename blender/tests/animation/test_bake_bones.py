@@ -1,4 +1,4 @@
-"""Bones that constraints and drivers move go the same ways in every format: in each frame as Blender shows them."""
+"""Bones that constraints and drivers move have in every format and frame the pose that Blender shows."""
 
 import os
 from functools import partial
@@ -56,14 +56,14 @@ def _reaching() -> bpy.types.Object:
 
 
 def _reaching_with_a_clip() -> None:
-    """The arm's own action and that of what it reaches for play together."""
+    """The arm has an action, and so has its target; both play together."""
     rig = _reaching()
     keys(rig, 'pose.bones["Hand"].rotation_euler', {1: 0.0, 6: 1.0, LAST: -1.0}, 2)
     keys(rig, 'pose.bones["Thumb"].location', {1: 0.0, LAST: 0.5}, 1)
 
 
 def _reaching_within() -> None:
-    """For a bone of its own, as most rigs do."""
+    """The arm reaches for a bone of its own skeleton, as in most rigs."""
     rig = _arm()
     bpy.ops.object.mode_set(mode="EDIT")
     goal = rig.data.edit_bones.new("Goal")
@@ -104,13 +104,13 @@ def _driven() -> None:
 
 
 def _driven_by_the_frame() -> None:
-    """Without any action."""
+    """A driver moves a bone by the frame number, and there is no action."""
     driver = _arm().pose.bones["Lower"].driver_add("rotation_euler", 2).driver
     driver.type, driver.expression = "SCRIPTED", "frame * 0.05"
 
 
 def _copied_from_another() -> None:
-    """A skeleton that another one leads, as rigs of controls do."""
+    """A skeleton whose bones copy those of another one, like a rig of controls."""
     rig = _arm()
     lead = rig.copy()
     lead.name, lead.data, lead.location = "Controls", rig.data.copy(), (0, 0, 2)
@@ -125,14 +125,14 @@ def _copied_from_another() -> None:
 
 
 def _reaching_for_one_of_two() -> None:
-    """Of the clips of what it reaches for, with a bone that is posed and has no keys."""
+    """The target for which the arm reaches has two clips, and a bone is posed without keys."""
     rig = _reaching()
     rig.pose.bones["Hand"].rotation_euler.z = 0.8
     keys(bpy.data.objects["Target"], "location", {1: 0.0, 11: -0.8, LAST: 1.0}, 0, name="Sideways")
 
 
 def _sharing_a_clip() -> None:
-    """Two arms with one action that reach for something, and one that does not."""
+    """Three arms share an action; two of them reach for something."""
     rig = _reaching()
     keys(rig, 'pose.bones["Hand"].rotation_euler', {1: 0.0, LAST: 1.0}, 2)
     for height in (2, 4):
@@ -145,7 +145,7 @@ def _sharing_a_clip() -> None:
 
 
 def _on_tracks() -> None:
-    """What the arm and its target do is pushed down onto tracks."""
+    """The actions of the arm and its target are on NLA tracks."""
     rig = _reaching()
     keys(rig, 'pose.bones["Hand"].rotation_euler', {1: 0.0, LAST: 1.0}, 2)
     for item in (rig, bpy.data.objects["Target"]):
@@ -165,7 +165,7 @@ NEAR_WITH_SCALES = {"usdc": 0.03}
 
 
 def _shown(path: str, clip: str | None = None) -> dict:
-    """Where the bones' heads and the skin's corners are in each frame, in metres."""
+    """The places of the bones' heads and the skin's corners in each frame, in metres."""
     from meshgate_engine import formats
     from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job
@@ -175,15 +175,15 @@ def _shown(path: str, clip: str | None = None) -> dict:
     if target == "blend":
         bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
         world, start, end = bpy.context.scene, 1, LAST
-        for take in clips.find(world):
+        for take in clips.find():
             if take.name == clip:
                 clip_playback.play(take, keeping=list(world.objects))
     else:
         formats.module(target).read(Job(path, target, path, target))
-        takes = {take.name: take for take in clips.find(world)}
+        takes = {take.name: take for take in clips.find()}
         if takes:
             take = takes[clip] if clip in takes else next(iter(takes.values()))
-            clip_playback.activate(world, take)
+            clip_playback.activate(take)
             start, end = round(take.start), round(take.end)
         else:
             start, end = world.frame_start, world.frame_end
@@ -203,13 +203,13 @@ def _shown(path: str, clip: str | None = None) -> dict:
     return {"heads": np.array(heads), "corners": np.array(corners)}
 
 
-# Those whose exporter bakes what is evaluated anyway need not be asked each time.
+# A few builders are enough for formats whose exporters bake the evaluated pose anyway.
 PAIRS = [(builder, target) for builder in BUILDERS for target in ("glb", "fbx", "usdc")]
 PAIRS += [(builder, target) for builder in BUILDERS[:2] + BUILDERS[-2:] for target in ("abc", "bvh")]
 
 
 @pytest.mark.parametrize(("builder", "target"), PAIRS)
-def test_they_go_the_same_ways(tmp_path, builder, target):
+def test_motion_is_the_same_in_every_format(tmp_path, builder, target):
     source = build(tmp_path, builder)
     report = convert(tmp_path / "c", source, target)
     near = NEAR_WITH_SCALES.get(target, NEAR) if builder == _stretching else NEAR
@@ -256,7 +256,7 @@ def _arms(path: str) -> np.ndarray:
     os.chdir(os.path.dirname(path))
     formats.module(target).read(Job(path, target, path, "blend"))
     world = bpy.context.scene
-    (take,) = clips.find(world)
+    (take,) = clips.find()
     (rig,) = [item for item in world.objects if item.type == "ARMATURE"]
     bones = [rig.pose.bones[RIGS["unity"][name]] for name in ("leftUpperArm", "leftLowerArm", "leftHand", "rightHand")]
     found = []

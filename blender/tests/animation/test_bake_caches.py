@@ -1,4 +1,4 @@
-"""Meshes that change with time, which USD and Alembic hold: kept by these, lost once and with a reason elsewhere."""
+"""USD and Alembic keep meshes that change over time; other formats report the loss once, with its reason."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_the_motion_of_meshes_is_lost_with_a_reason(tmp_path, moving, target):
     assert report["losses"] == [f"1 clip: {target} holds no meshes that change with time"]
 
 
-def test_what_moves_besides_is_kept(tmp_path, moving):
+def test_other_motion_is_kept(tmp_path, moving):
     report = convert(tmp_path / "c", moving["both"], "glb")
     assert [made["frames"] for made in report["output"]["clips"]] == [31]
     assert report["losses"] == ["the motion of 1 mesh: glb holds no meshes that change with time"]
@@ -46,11 +46,11 @@ def test_what_moves_besides_is_kept(tmp_path, moving):
 
 @pytest.mark.parametrize("target", ["stl", "obj"])
 def test_formats_without_animation_give_no_other_reason(tmp_path, moving, target):
-    # That they hold none is said where the counts are compared.
+    # The service reports from the counts that these formats hold no clips.
     assert convert(tmp_path / "c", moving["mesh"], target)["losses"] == []
 
 
-def test_motion_that_was_not_wanted_is_not_lost(tmp_path, moving):
+def test_without_animation_no_motion_is_reported_lost(tmp_path, moving):
     report = convert(tmp_path / "c", moving["mesh"], "glb", animation=False)
     assert report["losses"] == []
 

@@ -1,4 +1,4 @@
-"""A clip is what Blender shows of it in each frame, and what a target cannot hold of it is said."""
+"""A clip plays in every format as in Blender, and the report names its parts that the target cannot hold."""
 
 import bpy
 import numpy as np
@@ -35,7 +35,7 @@ def _shape_driven_by_another() -> None:
 
 
 def _shape_driven_by_a_bone() -> None:
-    """One of a mesh that only its modifier ties to the skeleton."""
+    """A bone drives a blend shape of a mesh that only its modifier ties to the skeleton."""
     rig = skinned_figure()
     _cube().hide_viewport = True
     clip(rig, "Nod", LAST)
@@ -45,7 +45,7 @@ def _shape_driven_by_a_bone() -> None:
 
 
 def _shape_driven_by_a_steered_bone() -> None:
-    """Which has other curves when its motion is its own."""
+    """A driver from outside turns the bone that drives a blend shape, so that the bone is baked as well."""
     rig, lead = skinned_figure(), empty("Lead", (0, 0, 0))
     _cube().hide_viewport = True
     bone = rig.pose.bones["High"]
@@ -59,7 +59,7 @@ def _shape_driven_by_a_steered_bone() -> None:
 
 
 def _shape_driven_by_the_frame() -> None:
-    """Without any clip."""
+    """The frame number drives a blend shape, and there is no clip."""
     driver = _raised(_cube()).driver_add("value").driver
     driver.type, driver.expression = "SCRIPTED", "frame * 0.04"
 
@@ -73,7 +73,7 @@ def _posed_without_keys() -> None:
 
 
 def _posed_beside_a_clip() -> None:
-    """By a skeleton that no clip moves."""
+    """A mesh is posed by a skeleton that no clip moves, beside an object with a clip."""
     rig = skinned_figure()
     bone = rig.pose.bones["Low"]
     bone.rotation_mode, bone.rotation_euler = "XYZ", (0, 0.5, 0)
@@ -95,7 +95,7 @@ BUILDERS = (
 
 
 def _shown(path: str, name: str | None = None) -> dict:
-    """The extents of each mesh in each frame of a clip, in metres; of the .blend as it is."""
+    """The extents of each mesh in each frame of a clip, in metres; a .blend is played as it is."""
     from meshgate_engine import formats
     from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job
@@ -104,9 +104,9 @@ def _shown(path: str, name: str | None = None) -> dict:
     formats.module(target).read(Job(path, target, path, "blend"))
     world = bpy.context.scene
     start, end = world.frame_start, world.frame_end
-    for take in clips.find(world) if target != "blend" else ():
+    for take in clips.find() if target != "blend" else ():
         if take.name == name:
-            clip_playback.activate(world, take)
+            clip_playback.activate(take)
             start, end = round(take.start), round(take.end)
     found: dict[str, list] = {}
     for frame in range(start, end + 1):
@@ -131,7 +131,7 @@ def _assert_as_before(tmp_path, source, target, report) -> None:
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "usdc", "abc"])
 @pytest.mark.parametrize("builder", BUILDERS)
-def test_a_clip_is_what_is_shown(tmp_path, builder, target):
+def test_a_clip_plays_as_in_blender(tmp_path, builder, target):
     source = build(tmp_path, builder)
     report = convert(tmp_path / "c", source, target)
     _assert_as_before(tmp_path, source, target, report)
@@ -139,7 +139,7 @@ def test_a_clip_is_what_is_shown(tmp_path, builder, target):
 
 
 def _two_that_move() -> None:
-    """Each by an action of its own, as Blender makes them, and one that is not played."""
+    """Two objects with an action each, and an action that is not assigned."""
     left, right = _cube("Left"), _cube("Right")
     keys(right, "location", {1: 0.0, LAST: -3.0}, 1, name="Not now")
     keys(left, "location", {1: 0.0, LAST: 2.0})
@@ -147,7 +147,7 @@ def _two_that_move() -> None:
 
 
 @pytest.mark.parametrize("target", ["usdc", "abc"])
-def test_what_plays_together_is_one_timeline(tmp_path, target):
+def test_clips_that_play_together_become_one_timeline(tmp_path, target):
     source = build(tmp_path, _two_that_move)
     report = convert(tmp_path / "c", source, target)
     _assert_as_before(tmp_path, source, target, report)
@@ -165,7 +165,7 @@ def _on_tracks() -> None:
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "usdc", "abc"])
-def test_what_is_on_tracks_is_no_part_of_other_clips(tmp_path, target):
+def test_nla_tracks_do_not_change_other_clips(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _on_tracks), target)
     assert not any("strip" in loss for loss in report["losses"])
     names = [each["name"] for each in report["output"]["clips"]]
@@ -193,7 +193,7 @@ def _in_a_row() -> None:
 
 @pytest.mark.parametrize("builder", [_faster, _in_a_row])
 @pytest.mark.parametrize("target", ["glb", "fbx", "usdc"])
-def test_how_strips_are_played_is_lost(tmp_path, builder, target):
+def test_arranged_strips_are_reported(tmp_path, builder, target):
     report = convert(tmp_path / "c", build(tmp_path, builder), target)
     said = f"how 2 strips of NLA tracks are played: {target} holds each clip as it is"
     assert said in report["losses"]
@@ -267,13 +267,13 @@ MATERIALS = "the changes of 1 material: {} holds none that change with time"
     ],
 )
 @pytest.mark.parametrize("target", ["glb", "fbx", "usdc", "abc"])
-def test_the_part_of_a_clip_that_is_lost_is_said(tmp_path, builder, said, lacking, target):
+def test_lost_parts_of_clips_are_reported(tmp_path, builder, said, lacking, target):
     report = convert(tmp_path / "c", build(tmp_path, builder), target)
     assert report["losses"] == ([said.format(target)] if target in lacking else [])
-    # One of which nothing is left is told where clips are counted.
+    # A clip of which nothing is left shows in the counts.
     assert len(report["output"]["clips"]) == (0 if builder == _lamp_that_stands else 1)
 
 
 @pytest.mark.parametrize("builder", [_lamp, _blushing])
-def test_parts_that_were_not_wanted_are_not_lost(tmp_path, builder):
+def test_without_animation_no_part_is_reported_lost(tmp_path, builder):
     assert convert(tmp_path / "c", build(tmp_path, builder), "glb", animation=False)["losses"] == []

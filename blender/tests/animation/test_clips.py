@@ -22,8 +22,8 @@ def poses(path: Path) -> dict:
     formats.module(target).read(Job(str(path), target, "", ""))
     scene = bpy.context.scene
     found = {}
-    for take in clips.find(scene):
-        clip_playback.activate(scene, take)
+    for take in clips.find():
+        clip_playback.activate(take)
         corners = []
         for moment in MOMENTS:
             scene.frame_set(round(take.start) + round(moment * (take.end - take.start)))
@@ -83,7 +83,7 @@ def keyed(path: Path) -> dict:
 
     target = path.suffix[1:]
     formats.module(target).read(Job(str(path), target, "", ""))
-    return {take.name: (take.start, take.end) for take in clips.find(bpy.context.scene)}
+    return {take.name: (take.start, take.end) for take in clips.find()}
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb", "usdc", "usdz", "abc", "bvh"])
@@ -103,7 +103,7 @@ def test_clips_that_begin_before_frame_0_are_whole(tmp_path, target):
 
 
 def _in_tracks() -> None:
-    """A box that tracks of clips move, from before frame 0 on."""
+    """A box that NLA tracks move, from before frame 0 on."""
     item = box("Box")
     for frame, place in ((-10, 0.0), (20, 3.0)):
         item.location.x = place

@@ -1,4 +1,4 @@
-"""Clips keep the frames and the rate that they were made with, however slow, however fast, and where nothing moves."""
+"""Clips keep their frames and their rate, however slow or fast, also where nothing moves."""
 
 import json
 
@@ -37,14 +37,14 @@ def test_whole_rates_are_whole():
         ([even(500, 30), even(100, 60)], 60),
         ([even(500, 10), even(20, 30)], 30),
         ([even(500, 25), even(20, 30)], 25),
-        # The keys that are left of frames.
+        # Some frames have no keys.
         ([at(0, 0.1, 0.3, 0.4, 1.2)], 10),
         ([[*at(0, 1), *at(0, 0.5, 1), *at(0.2, 0.7, 0.7 + 1 / 30)]], 30),
-        # A channel beside the frames of the others.
+        # A channel with keys between the frames of the others.
         ([[*even(60, 30), *at(0, 1.98)]], 30),
         # Milliseconds.
         ([at(*(round(frame / 24, 3) for frame in range(50)))], pytest.approx(24, rel=1e-3)),
-        # Few and far between: as in an editor, not as on film.
+        # Few distant keys: set by hand, not sampled.
         ([at(0, 1, 2)], 24),
         ([at(0, 1.25, 2.5, 3.708333)], 24),
         ([at(*range(20), smooth=True)], 24),
@@ -55,7 +55,7 @@ def test_whole_rates_are_whole():
         ([at(1 / 30)], pytest.approx(30)),
         ([at(0)], 24),
         ([at(0, 0.123, 1.7)], None),
-        # No motion, and not to be sampled as one.
+        # It is no motion, and must not be sampled.
         ([at(0, 0.001), at(0, 100)], 24),
         ([at(*(step * 1e30 for step in range(9)))], 24),
         ([at(*(step * 1e-5 for step in range(9)))], 24),
@@ -81,7 +81,7 @@ def test_slow_and_fast_motion_keeps_its_frames(tmp_path, between, frame_time):
 
 
 def still(folder, frames: int):
-    """A motion of which every frame is the same."""
+    """A motion whose frames are all the same."""
     path = write_bvh(folder, frames=frames, frame_time="0.04")
     head, time, rows = path.read_text().partition("Frame Time: 0.04\n")
     path.write_text(head + time + rows.splitlines(keepends=True)[-1] * frames)

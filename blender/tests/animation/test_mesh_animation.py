@@ -1,4 +1,4 @@
-"""Meshes that modifiers change with time: kept by USD and Alembic, said to be lost elsewhere, and no false alarm."""
+"""USD and Alembic keep meshes that modifiers change over time; other formats report the loss, and only a real one."""
 
 import bpy
 import numpy as np
@@ -29,7 +29,7 @@ def _hooked() -> None:
 
 
 def _waving() -> None:
-    """Without any clip."""
+    """Waves that a modifier makes, without a clip."""
     _cube().modifiers.new("Wave", "WAVE")
 
 
@@ -65,7 +65,7 @@ def test_formats_that_hold_it_keep_it(tmp_path, builder, target):
 
 @pytest.mark.parametrize("target", ["glb", "fbx"])
 @pytest.mark.parametrize("builder", [_tapered, _hooked, _waving])
-def test_others_say_that_it_is_lost(tmp_path, builder, target):
+def test_other_formats_report_the_loss(tmp_path, builder, target):
     report = convert(tmp_path / "c", build(tmp_path, builder), target)
     assert report["losses"] == [f"the motion of 1 mesh: {target} holds no meshes that change with time"]
     assert len(report["output"]["clips"]) == (1 if builder == _hooked else 0)
@@ -88,17 +88,17 @@ def test_usd_holds_it_only_without_a_skin(tmp_path):
     assert "the motion of 1 mesh by modifiers: usdc holds none beside a skeleton or blend shapes" in report["losses"]
 
 
-def test_of_a_scaled_model_it_is_lost(tmp_path):
+def test_a_scaled_model_loses_it(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _hooked), "usdc", scale=2.0)
     assert report["losses"] == ["the motion of 1 mesh by modifiers: the model is scaled"]
 
 
-def test_motion_that_was_not_wanted_is_not_lost(tmp_path):
+def test_without_animation_no_motion_is_reported_lost(tmp_path):
     assert convert(tmp_path / "c", build(tmp_path, _tapered), "glb", animation=False)["losses"] == []
 
 
 def _changed_once() -> None:
-    """Modifiers that refer to others, which move along or not at all."""
+    """A mesh with modifiers whose objects move along with it."""
     cube, lead = _cube(), empty("Lead", (1, 0, 0))
     lead.parent = cube
     mirror = cube.modifiers.new("Mirror", "MIRROR")
@@ -147,7 +147,7 @@ def _spraying() -> None:
 
 
 def _only_a_path() -> None:
-    """And a text that moves as a whole."""
+    """A curve whose path alone is animated, and a text that moves as a whole."""
     curve = bpy.data.curves.new("Path", "CURVE")
     curve.bevel_depth = 0.1
     curve.splines.new("POLY").points.add(1)
@@ -172,7 +172,7 @@ def _only_a_path() -> None:
     ],
 )
 @pytest.mark.parametrize("target", ["glb", "usdc"])
-def test_the_motion_of_what_becomes_meshes_is_said_to_be_lost(tmp_path, builder, lost, target):
+def test_motion_of_curves_and_particles_is_reported_lost(tmp_path, builder, lost, target):
     report = convert(tmp_path / "c", build(tmp_path, builder), target)
     assert report["losses"] == [clause.format(target) for clause in lost]
     assert convert(tmp_path / "d", tmp_path / "source.blend", target, animation=False)["losses"] == []

@@ -10,7 +10,7 @@ from meshgate_engine.animation import sample_limit
 from meshgate_engine.errors import ConversionError
 from models import box, empty, keys
 
-# Longer than reading a model of two keys takes on a busy machine, and much less than sampling it, in seconds.
+# Seconds: more than reading a model of two keys takes on a busy machine, and much less than sampling it.
 AT_ONCE = 30
 
 
@@ -73,7 +73,7 @@ def test_a_long_skeleton(tmp_path):
         refused(tmp_path / target, source, target)
 
 
-def test_what_others_move_is_not_recorded_for_hours(tmp_path):
+def test_long_motion_is_refused_before_it_is_baked(tmp_path):
     def follow():
         box("Leader")
         keys(bpy.data.objects["Leader"], "location", {0: 0.0, 1_000_000: 1.0})
@@ -89,7 +89,7 @@ def test_what_others_move_is_not_recorded_for_hours(tmp_path):
 @pytest.mark.parametrize(
     ("frames", "moving", "most"),
     [
-        # Ten thousand frames of a skeleton, and an hour at 60 frames per second of what can be done in the time.
+        # Ten thousand frames of a skeleton, and an hour at 60 frames per second of as many things as time allows.
         (10_000, 61, sample_limit.MOST_SAMPLES),
         (216_000, 46, sample_limit.MOST_SAMPLES),
         (216_000, 61, sample_limit.MOST_PLAYED),

@@ -1,4 +1,4 @@
-"""What operators say becomes one sentence, or nothing."""
+"""Messages of operators become one sentence, or nothing."""
 
 import pytest
 from meshgate_engine.blender_api.operators import sentence

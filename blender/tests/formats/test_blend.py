@@ -14,7 +14,7 @@ def malicious(folder):
         item = bpy.data.objects["Figure"]
         driver = item.driver_add("location", 0).driver
         driver.type = "SCRIPTED"
-        # Only a sandbox-less evaluation of Python can call this.
+        # Blender's own evaluator of simple expressions cannot call this, only Python can.
         driver.expression = f"(lambda: open({str(folder / 'ran-driver')!r}, 'w').close() or 0.0)()"
         text = bpy.data.texts.new("start.py")
         text.write(f"open({str(folder / 'ran-text')!r}, 'w').close()")
@@ -72,7 +72,7 @@ def test_hidden_objects_are_left_out(tmp_path):
 
 
 def _family(hidden: str):
-    """A builder of a figure on a base, one of them hidden."""
+    """A builder of a figure on a base; one of the two is hidden."""
 
     def builder():
         figure()

@@ -146,7 +146,7 @@ def _two_roots() -> None:
 
 
 def _joints(path: str, frame: int) -> dict[str, list[float]]:
-    """Where the bones begin, y up, at a frame counted from the clip's first."""
+    """The heads of the bones, y up, at a frame counted from the clip's first."""
     from meshgate_engine import formats
     from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job
@@ -154,8 +154,8 @@ def _joints(path: str, frame: int) -> dict[str, list[float]]:
     target = path.rpartition(".")[2]
     formats.module(target).read(Job(path, target, "", ""))
     scene = bpy.context.scene
-    (take,) = clips.find(scene)
-    clip_playback.activate(scene, take)
+    (take,) = clips.find()
+    clip_playback.activate(take)
     scene.frame_set(round(take.start) + frame)
     (rig,) = [item for item in scene.objects if item.type == "ARMATURE"]
     places = {bone.name: rig.matrix_world @ bone.head for bone in rig.pose.bones}

@@ -1,4 +1,4 @@
-"""What a .blend names outside of itself is not read, and a .blend that is made runs nothing and names no folder."""
+"""Files that a .blend names elsewhere are not read; a .blend that is written runs nothing and names no folder."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ TRIANGLE = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 
 
 def reading(path: str, how: str):
-    """A builder of a figure to which geometry nodes add what ``path`` holds."""
+    """A builder of a figure to which geometry nodes add the content of ``path``."""
 
     def builder():
         figure()
@@ -104,7 +104,7 @@ def test_images_elsewhere_are_not_read(tmp_path, kind, target):
 
 
 def of_everything(folder: Path):
-    """A builder of a scene in which as much as can be names a file."""
+    """A builder of a scene that refers to files in every way that the test knows."""
 
     def builder():
         figure()
@@ -168,7 +168,7 @@ def running(folder: Path):
 
 
 def _opened(path: Path) -> tuple:
-    """What is in a file that is opened by somebody who lets scripts run."""
+    """The content of a file after opening it with scripts enabled."""
     bpy.app.driver_namespace["open"] = open
     bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False, use_scripts=True)
     bpy.context.scene.frame_set(2)
@@ -193,7 +193,7 @@ def test_a_result_runs_nothing(tmp_path):
 
     cleaned()
     in_child(_opened, source)
-    # So they would run.
+    # This is how they would run.
     assert {"ran-object", "ran-tree", "ran-text"} <= cleaned()
     report = convert(tmp_path / "c", source, "blend")
     assert cleaned() == set()
@@ -245,7 +245,7 @@ def test_a_result_names_no_folder_of_this_machine(tmp_path, kind):
     source, beside = _beside(tmp_path / "s", kind)
     report = convert(tmp_path / "c", source, "blend", beside=beside)
     content = plain(tmp_path / "c/out/model.blend")
-    # Not even the end of it, behind a shorter path.
+    # Not even its end, behind a shorter path.
     assert tmp_path.name.encode() not in content and b"/c/in/" not in content
     assert b"skin" in content
     if kind in {"SEQUENCE", "MOVIE"}:

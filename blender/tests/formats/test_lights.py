@@ -1,4 +1,4 @@
-"""Lights shine as they did, whatever writes down their colour."""
+"""Lights keep their colour and strength, however the source stores them."""
 
 import bpy
 import pytest
@@ -21,7 +21,7 @@ def _warm() -> None:
 
 
 def _warm_without() -> None:
-    """The warm lamp, its temperature in its colour."""
+    """The warm lamp, with its temperature folded into its colour."""
     warm = tuple(_lamp(3000.0, switched_on=True).temperature_color)
     light = bpy.data.lights["Lamp"]
     light.use_temperature = False
@@ -37,7 +37,7 @@ def _plain() -> None:
 
 
 def _light(path) -> tuple[list[float], list[float]]:
-    """The colour of a light, and how much it gives of each."""
+    """The colour of a light, and its strength in each channel."""
     document, _buffer = glb_container.load(path)
     (light,) = document["extensions"]["KHR_lights_punctual"]["lights"]
     colour = light.get("color", [1.0, 1.0, 1.0])

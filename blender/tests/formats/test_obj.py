@@ -1,4 +1,4 @@
-"""What a model's names may do to an OBJ: nothing."""
+"""Names in a model add nothing to an OBJ."""
 
 from helpers import build, convert
 from models import box, material

@@ -1,4 +1,4 @@
-"""VRM avatars and VRM animations are real ones, and what they cannot hold is said."""
+"""Results are valid VRM avatars and VRM animations, and reports name what those cannot hold."""
 
 import struct
 
@@ -74,7 +74,7 @@ def test_the_tint_of_a_drawn_skin_comes_out(tmp_path, target):
         assert "inputs:scale = (0.75, 0.5, 0.25, 1)" in (tmp_path / "b/out/model.usda").read_text()
 
 
-def test_an_avatar_stays_what_it_is(tmp_path):
+def test_an_avatar_keeps_its_settings(tmp_path):
     convert(tmp_path / "a", build(tmp_path, person), "vrm")
     first = result(tmp_path / "a", "vrm")
     document, buffer = glb_container.load(first)
@@ -102,7 +102,7 @@ def _nameless():
     person("nameless")
 
 
-def test_a_guess_is_called_one(tmp_path):
+def test_a_guessed_mapping_is_a_warning(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _nameless), "vrm")
     assert report["output"]["humanoid"]
     assert report["warnings"][0].startswith("the human bones were guessed")
@@ -201,7 +201,7 @@ def test_slow_and_fast_motion_passes_through_a_vrm_animation(tmp_path, frame_tim
 
 
 def _lookups(folder, source) -> int:
-    """How often the add-on makes its table of human bones in a conversion to vrma."""
+    """The number of times that the add-on makes its table of human bones in a conversion to vrma."""
     import os
 
     from helpers import OPTIONS

@@ -1,4 +1,4 @@
-"""Faces on the same vertices all come out, and what else is odd about a mesh does no harm."""
+"""Faces on the same vertices are all kept, and other oddities of a mesh do no harm."""
 
 import math
 import struct
@@ -22,7 +22,7 @@ def _obj(folder: Path, text: str) -> Path:
 
 
 def _read(path: str) -> tuple:
-    """Of each face its corners, their colours and its normals, as they came out of the importer."""
+    """The corners, colours and normals of each face, as the importer made them."""
     from meshgate_engine import formats
     from meshgate_engine.job import Job
 

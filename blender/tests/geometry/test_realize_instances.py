@@ -1,4 +1,4 @@
-"""What Blender only shows comes out as if it were there: surfaces that are no meshes, and instances."""
+"""Surfaces that are no meshes become meshes, and instances become objects."""
 
 import bpy
 import pytest
@@ -182,7 +182,7 @@ def _instanced_from_an_excluded_collection() -> None:
 
 
 def _nodes_that_put(thing: bpy.types.Object | None) -> bpy.types.NodeTree:
-    """On each point a cube, or an object."""
+    """Nodes that put a cube, or an object, on each point."""
     tree = bpy.data.node_groups.new("Put", "GeometryNodeTree")
     for way in ("INPUT", "OUTPUT"):
         tree.interface.new_socket("Geometry", in_out=way, socket_type="NodeSocketGeometry")

@@ -1,4 +1,4 @@
-"""Scaling reaches everything that is a length, and what it does not reach is named."""
+"""Scaling changes every length, and the report names what it does not change."""
 
 import bpy
 import pytest

@@ -74,7 +74,7 @@ def _unit_and_height(path: Path) -> tuple[float, float]:
     (model,) = (element for element in objects if element.id == b"Model")
     (geometry,) = (element for element in objects if element.id == b"Geometry")
     (vertices,) = (element.props[0] for element in geometry.elems if element.id == b"Vertices")
-    # In the mesh's own space z is up; the object's rotation brings it to the y of the file.
+    # In the mesh's own space z is up; the object's rotation turns it to the file's y.
     return settings[b"UnitScaleFactor"], max(vertices[2::3]) * _properties(model)[b"Lcl Scaling"]
 
 

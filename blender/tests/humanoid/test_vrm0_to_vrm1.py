@@ -1,4 +1,4 @@
-"""What a VRM 0.x says beyond its body is said by the VRM 1.0 that is made of it, and else named as lost."""
+"""A VRM 1.0 that is made of a VRM 0.x keeps its settings, and the report names those that it loses."""
 
 import bpy
 import pytest
@@ -31,7 +31,7 @@ def older_avatar(licence: str = "CC_BY_NC") -> None:
     for part, bone in MIXAMO.items():
         human = older.humanoid.human_bones.add()
         human.bone, human.node.bone_name = part, bone
-    # One that is called like a preset is one.
+    # An expression with the name of a preset is that preset.
     for name, preset, value in (("Joy", "joy", 1.0), ("Wow", "unknown", 0.5), ("Sorrow", "unknown", 0.25)):
         group = older.blend_shape_master.blend_shape_groups.add()
         group.name, group.preset_name = name, preset
@@ -65,7 +65,7 @@ def _export(path: str, licence: str) -> None:
 
 @pytest.fixture(scope="module")
 def older_file(tmp_path_factory):
-    """The same as a file, made once for each licence."""
+    """The avatar as a file, made once for each licence."""
     made = {}
 
     def make(licence="CC_BY_NC"):
@@ -107,7 +107,7 @@ def test_everything_is_carried_over(tmp_path, older_file):
     assert (names(document, [annotation["node"]]), annotation["type"]) == (["Body"], "thirdPersonOnly")
     look = vrm["lookAt"]
     assert look["rangeMapHorizontalInner"] == {"inputMaxValue": 70, "outputScale": 12}
-    # 10 cm to one side, 30 cm up, 20 cm ahead: the side is the other one, since VRM 1.0 looks the other way.
+    # 10 cm to one side, 30 cm up, 20 cm ahead; VRM 1.0 faces the other way, so the side is mirrored.
     assert look["offsetFromHeadBone"] == pytest.approx([-0.1, 0.3, 0.2], abs=1e-5)
 
     springs = document["extensions"]["VRMC_springBone"]
@@ -138,7 +138,7 @@ def test_everything_is_carried_over(tmp_path, older_file):
 )
 def test_the_addresses_of_licence_and_permission_are_both_terms(licence, permission, expected):
     found = in_child(_terms, licence, permission)
-    # References are other works, and no terms.
+    # A reference names another work, and not the terms.
     assert found == (expected, [])
 
 
@@ -172,7 +172,7 @@ def test_an_expression_without_a_name_has_its_presets():
 
 
 def _gaze(by_expression: bool) -> tuple[str, list, list[float], list[float]]:
-    """Gaze of an avatar that names no bone for the first person: its type, offset, and two of its ranges."""
+    """The look-at of an avatar without a first-person bone: its type, offset, and two of its ranges."""
     from meshgate_engine.humanoid import vrm0_to_vrm1
     from meshgate_engine.job import Job
 
@@ -198,7 +198,7 @@ def test_the_gaze_needs_no_bone_of_the_first_person(by_expression, kind, usual):
 @pytest.mark.parametrize(
     ("licence", "expected"),
     [
-        # What the add-on would ask a person about: it neither hangs nor fails.
+        # The add-on would ask a person; the conversion neither hangs nor fails.
         ("CC_BY_NC_ND", (True, "prohibited", "https://creativecommons.org/licenses/by-nc-nd/4.0/")),
         ("Other", (False, "prohibited", "https://example.org/licence")),
     ],
@@ -209,7 +209,7 @@ def test_a_restricted_licence_stays_one(tmp_path, older_file, licence, expected)
     assert (meta["allowRedistribution"], meta["modification"], meta["otherLicenseUrl"]) == expected
 
 
-def test_what_is_carried_over_once_stays(tmp_path, older_file):
+def test_an_upgraded_avatar_stays_the_same(tmp_path, older_file):
     convert(tmp_path / "a", older_file(), "vrm")
     report = convert(tmp_path / "b", result(tmp_path / "a", "vrm"), "vrm")
     assert (report["losses"], report["warnings"]) == ([], [])
@@ -224,13 +224,13 @@ def test_what_is_carried_over_once_stays(tmp_path, older_file):
 
 
 @pytest.mark.parametrize("target", ["fbx", "usdc"])
-def test_what_no_other_format_holds_is_named(tmp_path, older_file, target):
+def test_expressions_and_springs_are_reported_lost(tmp_path, older_file, target):
     report = convert(tmp_path / "c", older_file(), target)
     assert report["losses"] == [f"3 expressions: {target} holds none", f"1 spring: {target} holds none"]
     output = report["output"]
     assert (output["meshes"], output["blend_shapes"], output["skins"]) == (1, 1, 1)
 
 
-def test_what_a_scene_never_had_is_not_lost(tmp_path):
+def test_a_scene_without_an_avatar_loses_nothing(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, person), "fbx")
     assert report["losses"] == []

@@ -1,4 +1,4 @@
-"""What glTF's materials are made of comes out of each target, or the report says that it does not."""
+"""Each target keeps the features of glTF materials, or the report names them."""
 
 from math import cos, sin
 
@@ -96,7 +96,7 @@ def test_a_texture_of_a_glow_that_is_off_does_not_glow(tmp_path, target):
     assert made.get("emissiveFactor", [0, 0, 0]) == [0, 0, 0]
 
 
-def test_a_cutoff_sees_the_alpha_times_its_factor(tmp_path):
+def test_a_cutoff_applies_to_alpha_times_its_factor(tmp_path):
     source = gltf(tmp_path, CLEARER, alphaMode="MASK", alphaCutoff=0.3)
     assert convert(tmp_path / "a", source, USD)["losses"] == []
     report = convert(tmp_path / "b", tmp_path / "a/out/model.usdz", "glb")
@@ -141,7 +141,7 @@ def _colour_beside(path: str) -> tuple:
 
 
 def _uvs(path: str) -> list:
-    """Those of the first layer, in the order of the triangle's corners."""
+    """The UVs of the first layer, in the order of the triangle's corners."""
     _read(path)
     (item,) = [each for each in bpy.context.scene.objects if each.type == "MESH"]
     found = {}
@@ -152,7 +152,7 @@ def _uvs(path: str) -> list:
 
 
 def _transformed(uvs: tuple) -> list:
-    """As KHR_texture_transform says."""
+    """UVs as KHR_texture_transform defines them."""
     moved = [(cos(0.5) * 2 * u + sin(0.5) * 3 * v + 0.25, -sin(0.5) * 2 * u + cos(0.5) * 3 * v + 0.5) for u, v in uvs]
     return [pytest.approx(uv, abs=1e-4) for uv in moved]
 
@@ -170,7 +170,7 @@ MOVED = {"extensions": {"KHR_texture_transform": {"offset": [0.25, 0.5], "rotati
         (MOVED | {"texCoord": 1}, _transformed(SECOND_UVS)),
     ],
 )
-def test_textures_lie_where_they_did_by_the_first_uvs(tmp_path, target, place, expected):
+def test_uv_transforms_are_baked_into_the_first_uvs(tmp_path, target, place, expected):
     pbr = {"baseColorTexture": {"index": 0, **place}, "metallicRoughnessTexture": {**ORM, **place}}
     report = convert(tmp_path / "c", gltf(tmp_path, pbr, normalTexture={**NORMAL, **place}), target)
     assert report["losses"] == report["warnings"] == []
@@ -219,13 +219,13 @@ def test_objects_of_one_mesh_have_the_uvs_of_their_own_material(tmp_path, target
         (MOVED, [], ["1 texture came out with a place of its own beside: not every reader of {} asks for it"]),
     ],
 )
-def test_textures_that_lie_apart_are_told(tmp_path, target, place, losses, warnings):
+def test_textures_with_other_uvs_are_reported(tmp_path, target, place, losses, warnings):
     report = convert(tmp_path / "c", gltf(tmp_path, {}, normalTexture={**NORMAL, **place}), target)
     assert report["losses"] == [clause.format(target) for clause in losses]
     assert report["warnings"] == [clause.format(target) for clause in warnings]
 
 
-def test_usd_and_glb_keep_where_textures_lie(tmp_path):
+def test_usd_and_glb_keep_uv_transforms(tmp_path):
     pbr = {"baseColorTexture": {"index": 0, "texCoord": 1, **MOVED}}
     report = convert(tmp_path / "a", gltf(tmp_path, pbr), USD)
     assert report["losses"] == report["warnings"] == []
@@ -255,7 +255,7 @@ KINDS = {
 
 @pytest.mark.parametrize("target", [*ALL, "glb"])
 @pytest.mark.parametrize("word", KINDS)
-def test_what_a_target_does_not_hold_is_said(tmp_path, target, word):
+def test_features_that_a_target_does_not_hold_are_reported(tmp_path, target, word):
     more, holders = KINDS[word]
     # The image of the occlusion is also that of the metal, so that no count shows its loss.
     report = convert(tmp_path / "c", gltf(tmp_path, {"metallicRoughnessTexture": ORM}, **more), target)
@@ -266,7 +266,7 @@ def test_what_a_target_does_not_hold_is_said(tmp_path, target, word):
 
 
 @pytest.mark.parametrize("target", [*ALL, "glb"])
-def test_what_a_material_names_but_has_not_is_no_loss(tmp_path, target):
+def test_features_without_effect_are_no_loss(tmp_path, target):
     nothing = _khr(
         transmission={"transmissionFactor": 0},
         clearcoat={"clearcoatFactor": 0, "clearcoatRoughnessFactor": 0.5},
@@ -285,7 +285,7 @@ def test_what_a_material_names_but_has_not_is_no_loss(tmp_path, target):
 
 
 @pytest.mark.parametrize("target", [FBX, OBJ])
-def test_the_cutoff_of_alpha_is_said_and_its_image_comes_out(tmp_path, target):
+def test_an_alpha_cutoff_is_reported_and_its_image_kept(tmp_path, target):
     report = convert(tmp_path / "c", gltf(tmp_path, {"baseColorTexture": LEAF}, alphaMode="MASK"), target)
     assert report["losses"] == [f"1 material loses its sharp edges of alpha: {target} holds no cutoff"]
     value = in_child(_socket, str(tmp_path / f"c/out/model.{target}"), "Alpha")
@@ -304,7 +304,7 @@ MIRRORED = {"wrapS": 33648, "wrapT": 33648}
         ({"wrapS": 33071, "wrapT": 10497}, MOVED, {FBX, OBJ}),
     ],
 )
-def test_images_that_go_on_otherwise_are_told_where_it_shows(tmp_path, sampler, place, targets):
+def test_unsupported_wrap_modes_are_reported_where_they_show(tmp_path, sampler, place, targets):
     for target in (FBX, OBJ):
         source = gltf(tmp_path, {"baseColorTexture": {"index": 0, **place}}, sampler=sampler)
         report = convert(tmp_path / target, source, target)
@@ -313,7 +313,7 @@ def test_images_that_go_on_otherwise_are_told_where_it_shows(tmp_path, sampler, 
 
 
 @pytest.mark.parametrize("target", ALL)
-def test_sharp_pixels_are_told(tmp_path, target):
+def test_sharp_pixels_are_reported(tmp_path, target):
     report = convert(tmp_path / "c", gltf(tmp_path, {}, sampler={"magFilter": 9728, "minFilter": 9728}), target)
     assert report["warnings"] == [f"1 texture may look smoothed: {target} holds no sharp pixels"]
 

@@ -1,4 +1,4 @@
-"""Textures come out of materials that tint, pack or do not light them, and what a target cannot hold of it is said."""
+"""Textures of tinted, packed and unlit materials are kept, and the report names what a target cannot hold."""
 
 import bpy
 import pytest
@@ -81,7 +81,7 @@ def test_packed_channels_come_out_as_images_of_their_own(tmp_path, target):
 
 
 def _packed_and_coat() -> None:
-    """One texture of two channels, and one that FBX and OBJ cannot hold."""
+    """A material with a texture of two channels, and with one that FBX and OBJ cannot hold."""
     item = box("Box")
     made = material("Metal", picture("colour.png"))
     item.data.materials.append(made)
@@ -162,6 +162,6 @@ def _in_a_circle() -> None:
     tree.links.new(before.outputs["Color"], tree.nodes["Principled BSDF"].inputs["Base Color"])
 
 
-def test_nodes_without_an_end_come_to_one(tmp_path):
+def test_circular_nodes_end_the_search(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _in_a_circle), "fbx")
     assert report["losses"] == ["1 texture did not come out: colour.png"]

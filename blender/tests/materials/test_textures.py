@@ -1,4 +1,4 @@
-"""Textures are found by name, travel with the result, and never stop a conversion when they are missing."""
+"""Textures are found by name and written with the result; missing ones never stop a conversion."""
 
 import zipfile
 from pathlib import Path
@@ -109,7 +109,7 @@ def _two_of_one_name() -> None:
         item.data.materials.append(material(f"Skin{index}", image))
 
 
-def test_the_file_whose_folders_agree_is_taken(tmp_path):
+def test_the_file_with_the_longest_common_path_suffix_is_taken(tmp_path):
     model, materials = obj_with_texture(tmp_path / "s", "C:\\art\\Head\\green.png")
     green, other = png(tmp_path / "s"), tmp_path / "s" / "other.png"
     other.write_bytes(green.read_bytes() + b"behind the end")
@@ -126,7 +126,7 @@ def test_the_file_whose_folders_agree_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["obj", "usda", "usdz", "fbx", "glb", "blend"])
-def test_two_packed_textures_of_one_name_both_travel(tmp_path, target):
+def test_two_packed_textures_of_one_name_are_both_kept(tmp_path, target):
     source = build(tmp_path, _two_of_one_name)
     report = convert(tmp_path / "c", source, target)
     assert report["input"]["textures"] == 2
@@ -134,7 +134,7 @@ def test_two_packed_textures_of_one_name_both_travel(tmp_path, target):
     assert report["output"]["missing_textures"] == []
 
 
-# Names of textures that would do harm on the disk of whoever gets the result, and what they become.
+# Names of textures that would do harm on a user's disk -> the names in the result.
 _HARMFUL = {
     ".x": "x.png", "..\\y.png": "y.png", "aux.png": "_aux.png", "C:z.png": "z.png", "nul": "_nul.png",
     "two\nlines.png": "two_lines.png", "turned\u202egnp.exe": "turned_gnp.exe.png", "  .hidden.png": "hidden.png",
@@ -156,7 +156,7 @@ def test_textures_get_names_that_do_no_harm_and_are_found_by_them(tmp_path, targ
     assert report["output"]["missing_textures"] == []
     assert report["losses"] == []
     files = [path.name for path in (tmp_path / "c/out").rglob("*.png")]
-    # Which of two that differ by their case gets the number is left open.
+    # Either of two names that differ in case may get the number.
     assert sorted(name.casefold() for name in files) == sorted(name.casefold() for name in _HARMFUL.values())
 
 
@@ -165,7 +165,7 @@ def _generated() -> None:
 
 
 @pytest.mark.parametrize("target", ["obj", "usda", "fbx", "glb", "blend"])
-def test_pictures_that_nobody_has_painted_on_travel(tmp_path, target):
+def test_generated_images_are_kept(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _generated), target)
     assert report["input"]["textures"] == 1
     assert report["losses"] == []
@@ -231,7 +231,7 @@ def _of_every_format() -> None:
         image = bpy.data.images.load(made.filepath_raw)
         image.pack()
         box(extension).data.materials.append(material(extension, image))
-    # Floats in a file, and not those of light.
+    # The file has floats, but no linear light.
     deep = bpy.data.images.load(str(_sixteen_bits(Path("deep.tif").absolute())))
     deep.pack()
     box("deep").data.materials.append(material("deep", deep))
@@ -291,7 +291,7 @@ def test_other_targets_get_images_as_they_are(tmp_path):
 
 
 def _three_on_one_material() -> None:
-    """Two textures that every format holds, and one of a kind that OBJ and FBX exporters pass over."""
+    """Two textures that every format holds, and one that the exporters of OBJ and FBX leave out."""
     item = box("Box")
     made = material("Skin", picture("colour.png"))
     item.data.materials.append(made)

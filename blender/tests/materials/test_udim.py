@@ -73,7 +73,7 @@ def _in_group() -> None:
 
 
 def _faces(path: str) -> dict[float, int]:
-    """How many triangles show which blue."""
+    """The number of triangles by the blue that they show."""
     from meshgate_engine import formats
     from meshgate_engine.job import Job
 
@@ -134,7 +134,7 @@ def test_tiles_elsewhere_are_never_taken(tmp_path):
     assert report["output"]["textures"] == 0
 
 
-def test_of_tiles_in_a_group_the_first_comes_out(tmp_path):
+def test_tiles_in_a_group_become_the_first_tile(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path / "s", _in_group), "glb")
     assert report["losses"] == ["all tiles but the first of 1 texture: glb holds no tiles"]
     assert in_child(_faces, str(tmp_path / "c/out/model.glb")) == {0.2: 12}

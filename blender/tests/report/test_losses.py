@@ -1,4 +1,4 @@
-"""A report says what is lost, and nothing that is not."""
+"""A report names every loss, and nothing else."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ POSED = "the model is posed or has blend shapes set: the result is that shape, b
 
 
 @pytest.mark.parametrize("target", ["stl", "abc"])
-def test_a_pose_is_the_shape_of_what_has_no_skeleton(tmp_path, target):
+def test_static_results_have_the_shape_of_the_pose(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _posed), target)
     assert report["input"]["bounds_m"] == BOUNDS
     assert report["output"]["bounds_m"]["max"] == pytest.approx([0.8, 1.652780, 0.771006], abs=1e-4)
@@ -38,7 +38,7 @@ def test_a_model_at_rest_is_not_called_posed(tmp_path, builder):
     assert report["warnings"] == []
 
 
-def test_shapes_that_a_target_cannot_hold_out_of_clips(tmp_path):
+def test_blend_shape_values_outside_of_clips_are_reported(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _posed), "usdc")
     assert report["losses"] == ["the values of blend shapes: usdc holds them in clips only"]
 
@@ -67,7 +67,7 @@ def _two_scenes(path: Path, **shown: int) -> Path:
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "obj", "usda", "blend", "stl"])
-def test_another_scene_is_told(tmp_path, target):
+def test_other_scenes_are_reported(tmp_path, target):
     report = convert(tmp_path / "c", _two_scenes(tmp_path / "a.gltf", scene=1), target, read_back=target != "glb")
     if target == "glb":
         document, _buffer = glb_container.load(tmp_path / "c/out/model.glb")
@@ -82,7 +82,7 @@ def test_another_scene_is_told(tmp_path, target):
     assert [loss for loss in report["losses"] if "scene" in loss] == (said if target != "blend" else [])
 
 
-def test_scenes_of_which_none_is_shown_are_all_converted(tmp_path):
+def test_without_a_default_scene_all_scenes_are_converted(tmp_path):
     report = convert(tmp_path / "c", _two_scenes(tmp_path / "a.gltf"), "fbx")
     assert report["output"]["triangles"] >= 2
     assert report["losses"] == []
@@ -127,7 +127,7 @@ def _coloured_points() -> None:
 
 
 def _coloured_corners() -> None:
-    """What USD's importer makes of its colours."""
+    """Colours on corners, as USD's importer makes them."""
     _coloured("Col", kind="FLOAT_COLOR", domain="CORNER")
 
 
@@ -198,7 +198,7 @@ def _five_bones() -> None:
     body = bpy.data.objects["Body"]
     for number in range(4):
         body.vertex_groups.new(name=f"Extra{number}").add([0, 1, 2], 0.1, "REPLACE")
-    # Of no bone, and so no weight.
+    # The group has no bone, so its weights do not count.
     body.vertex_groups.new(name="Selection").add(range(8), 1.0, "REPLACE")
 
 
@@ -217,7 +217,7 @@ def _with_an_empty_mesh() -> None:
 
 
 @pytest.mark.parametrize("target", ["glb", "obj"])
-def test_a_mesh_of_nothing_is_none(tmp_path, target):
+def test_an_empty_mesh_does_not_count(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _with_an_empty_mesh), target)
     assert report["input"]["meshes"] == 1
 
@@ -245,7 +245,7 @@ def _vanishing() -> None:
     _changes(box("Box"), "Vanish", "hide_render", (False, True))
 
 
-def test_clips_of_what_an_fbx_cannot_hold_are_not_there(tmp_path):
+def test_fbx_has_no_clips_of_parts_that_it_cannot_hold(tmp_path):
     report = convert(tmp_path / "a", build(tmp_path, _lit), "fbx")
     assert [clip["name"] for clip in report["input"]["clips"]] == ["Fade", "Track", "Vanish", "Zoom"]
     assert [clip["name"] for clip in report["output"]["clips"]] == ["Track", "Zoom"]
@@ -262,14 +262,14 @@ def _oddly_named() -> None:
 
 
 @pytest.mark.parametrize(("target", "name"), [("usda", "Run_fast"), ("usdz", "Run_fast"), ("abc", "Animation")])
-def test_lost_clips_are_named_where_the_other_has_another_name(tmp_path, target, name):
+def test_lost_clips_are_named_if_the_kept_one_is_renamed(tmp_path, target, name):
     report = convert(tmp_path / "c", build(tmp_path, _oddly_named), target)
     assert [(made["name"], made["frames"]) for made in report["output"]["clips"]] == [(name, 16)]
     assert report["losses"] == [f"2 of 3 clips: {target} holds one: without Hop, Nod"]
 
 
 @pytest.mark.parametrize("target", ["usda", "blend", "glb"])
-def test_clips_that_keep_their_names_are_told_by_the_counts(tmp_path, target):
+def test_counts_show_lost_clips_if_names_stay(tmp_path, target):
     assert convert(tmp_path / "c", build(tmp_path, lively_figure), target)["losses"] == []
 
 
@@ -307,7 +307,7 @@ PARTICLES = "1 hair particle system: {0} holds none"
         ("blend", []),
     ],
 )
-def test_kinds_that_no_count_tells_are_named(tmp_path, target, losses):
+def test_lost_objects_are_reported_by_kind(tmp_path, target, losses):
     report = convert(tmp_path / "c", build(tmp_path, _all_kinds), target)
     assert report["losses"] == [clause.format(target) for clause in losses]
     assert report["input"]["materials"] == report["output"]["materials"] == 0
@@ -326,7 +326,7 @@ def test_a_hidden_drawing_is_left_out_like_other_hidden_objects(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "usda", "usdz"])
-def test_nothing_that_the_target_holds_is_no_success(tmp_path, target):
+def test_a_model_without_anything_that_the_target_holds_fails(tmp_path, target):
     with pytest.raises(ConversionError) as raised:
         convert(tmp_path / "c", build(tmp_path, _drawing), target)
     assert raised.value.code == "empty_model"
@@ -345,7 +345,7 @@ def _lattice() -> None:
     ("builder", "target"),
     [(_nothing, "obj"), (_nothing, "ply"), (_nothing, "stl"), (_nothing, "abc"), (_lattice, "fbx")],
 )
-def test_a_result_without_anything_is_no_success(tmp_path, builder, target):
+def test_an_empty_result_is_a_failure(tmp_path, builder, target):
     with pytest.raises(ConversionError) as raised:
         convert(tmp_path / "c", build(tmp_path, builder), target)
     assert raised.value.code == "empty_model"

@@ -1,4 +1,4 @@
-"""The room that a child takes, and what would hide some of it."""
+"""A child's disk usage, also where it tries to hide it."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ def write(path, size=MIB) -> None:
     path.write_bytes(b"x" * size)
 
 
-def test_files_count_wherever_they_lie(tmp_path):
+def test_files_in_all_folders_count(tmp_path):
     empty = disk_usage.used(str(tmp_path))
     write(tmp_path / "out" / "a")
     write(tmp_path / "tmp" / "b" / "c" / ".d")
@@ -24,7 +24,7 @@ def test_files_count_wherever_they_lie(tmp_path):
     assert disk_usage.used(str(tmp_path / "none")) == 0
 
 
-def test_what_cannot_be_looked_at_is_too_much(tmp_path, monkeypatch):
+def test_unreadable_folders_count_as_too_much(tmp_path, monkeypatch):
     deep = tmp_path / "deep"
     deep.mkdir()
     here = os.getcwd()
@@ -50,7 +50,7 @@ def test_what_cannot_be_looked_at_is_too_much(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", path)
 
-    # Root may look everywhere, so the mode of a folder would show nothing.
+    # Root may read every folder, so a folder's mode would show nothing.
     monkeypatch.setattr(os, "scandir", refuse)
     assert disk_usage.used(str(tmp_path)) is None
 

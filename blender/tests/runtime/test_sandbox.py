@@ -1,4 +1,4 @@
-"""What a child cannot do, each tried from inside a real child of a real zygote."""
+"""The limits of the sandbox, each tried from inside a real child of a real zygote."""
 
 import os
 import shutil
@@ -13,11 +13,11 @@ from meshgate_engine.runtime import thread_limit
 
 SECRET = "a-secret-of-the-service"
 
-# A capability would help none of the wrapped, and as little would another start.
+# ``setpriv`` without any capabilities, and without a way to get them back.
 NO_CAPABILITIES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 ORDINARY_USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *NO_CAPABILITIES[1:])
 
-# A Python that lies in a closed home is shown to the other user in a mount namespace of its own.
+# Python may be in a home that the other user cannot enter: a mount namespace shows it to that user.
 SHOWN = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"')
 
 PRELUDE = """
@@ -128,7 +128,7 @@ def start(who: str, folder: Path) -> Zygote:
     return Zygote(folder, wrapper=wrapper, python=python, environment=environment)
 
 
-def test_the_user_is_the_one_meant(zygote, request):
+def test_the_child_has_the_expected_user(zygote, request):
     who = request.node.callspec.params["zygote"]
     uid, capabilities = eval(
         zygote.result(
@@ -145,7 +145,7 @@ def test_the_user_is_the_one_meant(zygote, request):
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_a_child_cannot(zygote, what):
     outcome = zygote.result(PRELUDE + f"result = attempt({FORBIDDEN[what]})")
-    # No such call: the C library does without.
+    # The call answers that it does not exist, and the C library does without it.
     refused = ("EPERM", "EACCES", "EXDEV", *(["ENOSYS"] if what == "reserve room by its own call" else []))
     assert outcome in refused
 
@@ -174,7 +174,7 @@ def unbound(tmp_path_factory):
 
 
 def test_the_environment_holds_no_secret(unbound):
-    # Even where nothing keeps the child from looking.
+    # Nothing keeps this child from looking.
     result = unbound.result(
         "import os, ctypes; ctypes.CDLL(None).getenv.restype = ctypes.c_char_p\n"
         "result = (open('/proc/self/environ').read(), open(f'/proc/{os.getppid()}/environ').read(), "
@@ -207,7 +207,7 @@ def test_only_its_own_descriptors_are_open(zygote):
         except OSError:
             pass
     """
-    # Null, the log twice, and the progress pipe.
+    # /dev/null, the log twice, and the progress pipe.
     assert zygote.result(code) == "[0, 1, 2, 3]"
 
 
@@ -291,7 +291,7 @@ def test_no_way_to_grow_a_file_passes_its_limit(zygote, way):
 
 THREADS = """
 import _thread, os, threading, time
-# Of small stacks, so that no limit of memory meets them.
+# The stacks are small, so that the threads meet no memory limit.
 threading.stack_size(32 << 10)
 def more():
     try:
@@ -302,7 +302,7 @@ def more():
 made = 0
 while made < 900 and more():
     made += 1
-# Its entries may not be read, but they are counted.
+# The child may not list the folder of its threads, but its link count shows their number.
 result = made, os.stat("/proc/self/task").st_nlink - 2
 """
 
@@ -313,7 +313,7 @@ def test_threads_are_limited(zygote):
 
 
 def test_threads_that_come_at_once_are_limited(zygote):
-    # Each of them starts others as fast as it can.
+    # Each thread starts others as fast as it can.
     code = """
     import _thread, os, time
     def more():
@@ -346,7 +346,7 @@ def test_a_child_that_goes_on_asking_for_threads_is_killed(zygote):
 
 
 def test_requests_that_are_withdrawn_do_not_hold_up_the_others(zygote):
-    # A timer interrupts the thread that asks, again and again.
+    # A timer interrupts the asking thread again and again.
     code = """
     import ctypes, signal, threading
     signal.signal(signal.SIGALRM, lambda *_: None)
@@ -371,7 +371,7 @@ def test_cpu_time_is_limited(zygote):
     exited, report = zygote.run("while True: pass", cpu_seconds=1)
     assert exited["end"] == {"how": "cpu_limit"}
     assert report is None
-    # The kernel counts the limit by ticks, and more exactly in the end.
+    # The kernel checks the limit by ticks, but reports the exact time at the end.
     assert exited["cpu_seconds"] > 0.5
 
 

@@ -71,7 +71,7 @@ def test_a_python_without_blender_is_broken(tmp_path, cold):
 def test_the_package_starts_by_its_path(tmp_path):
     entry = str(BLENDER_DIR / "meshgate_engine" / "__main__.py")
     with Zygote(tmp_path, script=f"import runpy; runpy.run_path({entry!r}, run_name='__main__')") as zygote:
-        # The version is refused before anything else: enough to see that it listens.
+        # The zygote checks the version first, so a refusal shows that it listens.
         assert zygote.hello(protocol=0)["type"] == "broken"
 
 
@@ -101,7 +101,7 @@ def test_a_conversion_from_start_to_end(zygote):
     with contextlib.suppress(StopIteration):
         while True:
             steps.append(zygote.unread.pop(next(i for i, e in enumerate(zygote.unread) if e.get("id") == number)))
-    # Steps that come together may be passed on as one.
+    # The zygote may forward steps that come together as one.
     assert {"type": "progress", "id": number, "stage": "exporting", "fraction": None} in steps
     assert exited["end"] == {"how": "exit", "status": 0}
     assert (exited["stage"], exited["log"]) == ("exporting", "a word")
@@ -109,8 +109,8 @@ def test_a_conversion_from_start_to_end(zygote):
     assert gone(started["pid"])
 
 
-def test_who_says_to_be_finished_is(zygote):
-    # One that goes on, in several threads; had it not been killed, it would never exit.
+def test_a_child_that_reports_its_end_is_finished(zygote):
+    # This child goes on in several threads; it would never exit if it were not killed.
     number = zygote.start(
         """
         import os, threading
@@ -134,7 +134,7 @@ def test_who_says_to_be_finished_is(zygote):
     assert not (zygote.conversion(number) / "report.json").exists()
 
 
-def test_cancelling_what_is_finished_is_nothing(zygote):
+def test_cancelling_a_finished_conversion_does_nothing(zygote):
     number = zygote.start("result = 1")
     zygote.wait_until_over(number)
     zygote.send("cancel", id=number)
@@ -203,11 +203,11 @@ def test_endless_progress_hurts_nobody(zygote):
     zygote.event("exited", noisy)
     steps = [event for event in zygote.unread if event.get("id") == noisy]
     zygote.unread.clear()
-    # Some at once and 20 a second: far from what was written.
+    # The zygote forwards some at once and 20 a second, far fewer than were written.
     assert 1 <= len(steps) < 50 + 20 * (time.monotonic() - begin)
 
 
-def test_progress_that_is_none_goes_nowhere(zygote):
+def test_invalid_progress_is_not_forwarded(zygote):
     forged = rb"b'{\"type\": \"ready\"}\nimporting 2\nexporting nan\nnothing 0.5\n\x00\x00\x00\x05\n' + b'y' * 70000"
     number = zygote.start(f"import os\nos.set_blocking(3, True)\nos.write(3, {forged.decode()})")
     exited = zygote.event("exited", number)
@@ -215,7 +215,7 @@ def test_progress_that_is_none_goes_nowhere(zygote):
     assert [event["type"] for event in zygote.unread if event.get("id") == number] == ["started"]
 
 
-def test_what_is_printed_is_made_harmless(zygote):
+def test_the_log_has_no_control_characters(zygote):
     exited, _ = zygote.run(r"import os; os.write(1, b'\xff\x1b[31m\x00red\n'); os.write(1, b'\xe3\x83\xa2')")
     assert exited["log"] == "\ufffd\ufffd[31m\ufffdred\nモ"
 
@@ -247,12 +247,12 @@ def test_a_hang_is_found(tmp_path):
         exited, report = zygote.run("import threading; threading.Lock().acquire(); threading.Event().wait()")
         assert exited["end"] == {"how": "hang"}
         assert report is None
-        # What works for longer than that is left alone.
+        # A child that works for longer than that is left alone.
         code = "import time\nend = time.process_time() + 1.5\nwhile time.process_time() < end: pass\nresult = 'worked'"
         assert zygote.result(code) == "worked"
 
 
-def test_one_that_was_stopped_hangs(tmp_path):
+def test_a_stopped_child_counts_as_hung(tmp_path):
     with Zygote(tmp_path) as zygote:
         zygote.hello(hang_after_s=0.5)
         number = zygote.start("while True: pass")
@@ -269,7 +269,7 @@ def test_a_pause_of_the_whole_engine_is_no_hang(tmp_path, monkeypatch):
             time.sleep(0.01)
         child = child_monitor.Child(command, sleeper.pid, 0, -1, -1)
         found = []
-        # It has slept for 3 s when nobody runs for a minute, and then for 5 s more.
+        # The child sleeps for 3 s, then no process runs for a minute, then it sleeps for 5 s more.
         for clock[0] in [*range(4), *range(64, 70)]:
             child.check(5.0)
             found.append(child.hangs)
@@ -303,7 +303,7 @@ def test_the_vrm_addon_adds_nothing_to_other_models(zygote):
 
 def test_cancel_takes_the_descendants_too(tmp_path):
     with Zygote(tmp_path) as zygote:
-        # Without a sandbox, for in it there are no descendants.
+        # Without a sandbox, which allows no descendants.
         zygote.hello(sandbox="off", seccomp="")
         code = """
         import os, time
@@ -330,7 +330,7 @@ def test_cancel_takes_the_descendants_too(tmp_path):
         assert len(descendants) == 2
 
 
-def test_cancelling_what_is_not_there_is_nothing(zygote):
+def test_cancelling_an_unknown_conversion_does_nothing(zygote):
     zygote.send("cancel", id=1_000_000)
     assert zygote.result("result = 1") == "1"
 
@@ -364,7 +364,7 @@ def test_children_die_with_a_killed_zygote(tmp_path):
 
 
 def test_everything_dies_with_a_killed_supervisor(tmp_path):
-    # A supervisor whose end of the socket stays open elsewhere: only the parent-death signal tells.
+    # The supervisor's end of the socket stays open elsewhere: only the parent-death signal ends the zygote.
     code = f"""
 import os, socket, sys
 sys.path[:0] = [{str(BLENDER_DIR)!r}, {str(BLENDER_DIR / "tests")!r}]
@@ -405,11 +405,11 @@ def test_an_idle_zygote_sleeps_and_leaves_nothing_in_the_temporary_folder(tmp_pa
 
         def sleeps() -> bool:
             before = switches()
-            # Twice the time after which the children, if there were any, would be looked at.
+            # Twice the time between two checks of children, if there were any.
             time.sleep(2)
             return switches() - before <= 1
 
-        # At first it tidies up, once.
+        # It tidies up once at first.
         assert any(sleeps() for _ in range(3))
         assert int(status.read_text().partition("VmRSS:")[2].split()[0]) < 300 * 1024
 

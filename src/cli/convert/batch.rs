@@ -1,4 +1,4 @@
-//! Carries out the planned conversions, some at a time, and ends quickly when asked to.
+//! Runs the planned conversions, several at a time, and ends quickly when interrupted.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,28 +21,28 @@ use crate::cli::{Failure, INTERRUPTED, warn};
 use crate::conversion::{Admission, Converter, Spec};
 use crate::domain::{ConversionError, ErrorCode};
 
-/// How long each part of an interrupted run may take to clean up; all of it stays below a second.
+/// Longest clean-up of each part of an interrupted run; all parts together take less than a second.
 const CLEAN_UP: Duration = Duration::from_millis(400);
 
-/// What all conversions share.
+/// State that all conversions share.
 struct Shared {
     converter: Arc<Converter>,
-    /// `None`: everything is converted.
+    /// `None`: no cache; everything is converted.
     cache: Option<cache::Cache>,
     settings: Settings,
     interrupt: Interrupt,
-    /// File work that goes on when its conversion is dropped.
+    /// File work that continues after its conversion is dropped.
     files: TaskTracker,
     spool: tempfile::TempDir,
-    /// Standard input as a file, read once however many formats are made of it.
+    /// Standard input as a file; read once, even for several formats.
     stdin: tokio::sync::OnceCell<PathBuf>,
 }
 
-/// Carries out all `jobs` and prints how each went.
+/// Runs all `jobs` and prints the outcome of each.
 ///
 /// # Errors
-/// What keeps every conversion from starting, or printing from going on.
-pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) -> Result<Tally, Failure> {
+/// Why no conversion can start, or why output fails.
+pub async fn run(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) -> Result<Tally, Failure> {
     let mut signals = Signals::new()?;
     let progress = Progress::new(jobs.len(), bars);
     let mut printer = print::Printer::new(&jobs, &settings, progress.is_drawn());
@@ -70,7 +70,7 @@ pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) 
         {
             let bar = progress.start(&job);
             let (shared, bar) = (Arc::clone(&shared), Arc::new(bar));
-            running.spawn(async move { shared.one(index, job, &bar).await });
+            running.spawn(async move { shared.run_job(index, job, &bar).await });
         }
         let done = tokio::select! {
             done = running.join_next() => done,
@@ -82,21 +82,21 @@ pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) 
         let done = match done {
             None => break Ok(()),
             Some(Ok(done)) => done,
-            // A panic is our fault; the others go on.
+            // A panic ends one conversion; the others continue.
             Some(Err(error)) => {
                 tally.failed += 1;
-                let said = progress.print(|| print::mishap(&error));
-                if said.is_err() {
-                    break said;
+                let printed = progress.print(|| print::panicked(&error));
+                if printed.is_err() {
+                    break printed;
                 }
                 continue;
             }
         };
         progress.advance();
         printer.count(&done, &mut tally);
-        let said = progress.print(|| printer.done(done));
-        if said.is_err() {
-            break said;
+        let printed = progress.print(|| printer.done(done));
+        if printed.is_err() {
+            break printed;
         }
     };
     if tally.interrupted {
@@ -109,9 +109,9 @@ pub async fn carry_out(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) 
     Ok(tally)
 }
 
-/// Stops what still runs and the engine.
+/// Stops the running conversions and the engine.
 async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signals, hurry: bool) {
-    // Whoever presses Ctrl-C again does not want to wait for the cleaning up.
+    // A second Ctrl-C skips the clean-up.
     let impatient = tokio::spawn(async move {
         signals.next().await;
         std::process::exit(i32::from(INTERRUPTED));
@@ -126,14 +126,14 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signa
     if let Some(cache) = shared.cache.as_ref().filter(|_| !hurry)
         && let Err(trouble) = cache.finish().await
     {
-        warn(&[format!("the store fails, and results may not be found again: {trouble}")]);
+        warn(&[format!("the store fails; results may not be cached: {trouble}")]);
     }
     let _ = timeout(limit, shared.converter.executor().shutdown()).await;
     impatient.abort();
 }
 
 impl Shared {
-    async fn one(self: Arc<Self>, index: usize, job: Job, bar: &Arc<Bar>) -> Done {
+    async fn run_job(self: Arc<Self>, index: usize, job: Job, bar: &Arc<Bar>) -> Done {
         let started = Instant::now();
         let result = self.convert(&job, bar).await;
         Done { index, job, seconds: started.elapsed().as_secs_f64(), result }
@@ -152,11 +152,11 @@ impl Shared {
             options: self.settings.options_for(job.target),
             timeout: self.settings.timeout,
         };
-        let result = self.result(spec, bar).await.map_err(|error| self.in_full(error))?;
+        let result = self.result(spec, bar).await.map_err(|error| self.with_cause(error))?;
         let output = job.output.clone();
         let (force, interrupt) = (self.settings.force, self.interrupt.clone());
         let placed = self.files.spawn_blocking(move || {
-            // All of it moves here: the folder has to stay until the files are copied.
+            // `result` moves here: its folder must exist until the files are copied.
             let written = write::place(&result.paths, &output, force, &interrupt);
             written.map(|written| Success { report: result.report, written, cached: result.cached })
         });
@@ -173,8 +173,8 @@ impl Shared {
         Ok(cache::Files::of(outcome))
     }
 
-    /// Whoever types the command is the operator, and may read what keeps the engine from starting.
-    fn in_full(&self, error: ConversionError) -> ConversionError {
+    /// Replaces `engine_unavailable` by its cause: the user of the command line is the operator and may read it.
+    fn with_cause(&self, error: ConversionError) -> ConversionError {
         match self.converter.executor().trouble() {
             Some(trouble) if error.code == ErrorCode::EngineUnavailable => {
                 ConversionError::new(error.code, trouble)
@@ -195,7 +195,7 @@ impl Shared {
     }
 }
 
-/// The signals that mean "stop".
+/// The signals that interrupt a run: SIGINT and SIGTERM.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,

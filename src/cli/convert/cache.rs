@@ -1,4 +1,4 @@
-//! What the command line converted before, or a service that shares its store.
+//! The result cache of the command line, which a service may share.
 
 use std::any::Any;
 use std::fs::{self, File};
@@ -23,10 +23,10 @@ use crate::domain::{Client, ConversionError, ErrorCode, Format, Report};
 use crate::executor::workdir::ConversionFolder;
 use crate::storage::{self, Fetched, Storage};
 
-/// How long the end of a run may take for sweeping the store: nobody waits for it with pleasure.
+/// Longest sweep of the store at the end of a run; the user is waiting.
 const SWEEPING: Duration = Duration::from_secs(3);
 
-/// What was converted before, and where it is kept.
+/// Serves repeated conversions from the store.
 pub struct Cache {
     service: Service,
     storage: Storage,
@@ -37,16 +37,16 @@ pub struct Files {
     pub report: Report,
     /// The main file first.
     pub paths: Vec<PathBuf>,
-    /// Whether it was known, and nothing converted.
+    /// Whether the result was cached, so that nothing was converted.
     pub cached: bool,
-    /// What keeps them where they are.
+    /// Guards that keep the files on disk.
     _kept: Box<dyn Any + Send>,
 }
 
-/// What is known; `None`: everything is to be converted.
+/// Opens the cache; `None` if it is off.
 ///
 /// # Errors
-/// What is wrong with the settings.
+/// A mistake in the settings.
 pub async fn open(settings: &Settings, converter: &Arc<Converter>) -> Result<Option<Cache>, Failure> {
     let known = &settings.known;
     let Some(cache) = known.cache else { return Ok(None) };
@@ -60,15 +60,15 @@ pub async fn open(settings: &Settings, converter: &Arc<Converter>) -> Result<Opt
 }
 
 impl Cache {
-    /// Waits until everything is stored, and sees to it that the store does not grow without end where no service does.
+    /// Waits until everything is stored, and sweeps the store, since no service may run to do so.
     ///
     /// # Errors
-    /// What is wrong with the store, for which nothing but a word is due: all conversions are done.
+    /// Why the store fails. The conversions have succeeded, so a warning is enough.
     pub async fn finish(&self) -> Result<(), storage::Error> {
         self.service.finish().await;
         if self.storage.trouble().is_none() {
             let sweep = self.storage.sweep_if_due(SystemTime::now());
-            // What is removed by then stays so.
+            // What it has removed by the timeout stays removed.
             if let Ok(done) = tokio::time::timeout(SWEEPING, sweep).await {
                 done?;
             }
@@ -76,7 +76,7 @@ impl Cache {
         self.storage.trouble().map_or(Ok(()), Err)
     }
 
-    /// The result of a conversion, converted only where it is not stored.
+    /// Returns the result from the store, or converts.
     ///
     /// # Errors
     /// Why the model could not be converted.
@@ -102,7 +102,7 @@ impl Cache {
         match (content, report) {
             (Content::Made(artifact), _) => Ok(Files::made(artifact)),
             (Content::Stored(content), Some(report)) => unpack(content, about, report, folder).await,
-            _ => Err(ConversionError::new(ErrorCode::Internal, "the result came without its report")),
+            _ => Err(ConversionError::new(ErrorCode::Internal, "the stored result has no report")),
         }
     }
 }
@@ -122,7 +122,7 @@ async fn unpack(
     files.await
 }
 
-/// Makes files of what was kept, in the conversion's own folder; a zip that nobody asked for is taken apart.
+/// Writes the stored content into the conversion's folder; unpacks a zip unless a zip was requested.
 fn write(mut content: Fetched, about: &cache::Result, folder: &ConversionFolder) -> io::Result<Vec<PathBuf>> {
     let out = folder.output();
     fs::create_dir_all(&out)?;
@@ -142,7 +142,7 @@ fn write(mut content: Fetched, about: &cache::Result, folder: &ConversionFolder)
     }
 }
 
-/// Makes the files of a zip in the folder `out`; the main one is the first of them.
+/// Unpacks a zip into the folder `out`; returns its files, the main one first.
 fn extract(
     content: impl io::Read + io::Seek,
     main: &Path,
@@ -154,12 +154,12 @@ fn extract(
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index)?;
         let name = PathBuf::from(entry.name()?.into_owned());
-        // Other programs may write to the store.
+        // Names are checked, since other programs may write to the store.
         let is_main = name == main;
         if !(if is_main { is_harmless(&name) } else { may_go_beside(&name, format) }) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "the stored result has a file that no result has",
+                "the stored result has a file that does not belong",
             ));
         }
         let path = out.join(name);
@@ -174,7 +174,7 @@ fn extract(
 }
 
 impl Files {
-    /// Of a conversion that was carried out.
+    /// The files of a conversion that has just run.
     pub fn of(outcome: Outcome) -> Self {
         let Outcome { report, folder, files, memory, .. } = outcome;
         Self { report, paths: files, cached: false, _kept: Box::new((folder, memory)) }

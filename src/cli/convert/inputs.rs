@@ -1,4 +1,4 @@
-//! Finds the models among the files and folders that were given.
+//! Finds the models in the files and folders of the command line.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -11,10 +11,11 @@ use crate::cli::Failure;
 use crate::domain::Format;
 use crate::intake::{Named, Sent, Source};
 
-/// That all of `given` exist: what is no file may be the value of a flag that takes none, which other sentences would hide.
+/// Checks that all of `given` exist. A missing file may be a value after a switch (`--draco maybe`); other errors would
+/// hide that.
 ///
 /// # Errors
-/// Wrong use when one is not there.
+/// A usage error when one does not exist.
 pub fn are_there(given: &[PathBuf]) -> Result<(), Failure> {
     given
         .iter()
@@ -22,10 +23,10 @@ pub fn are_there(given: &[PathBuf]) -> Result<(), Failure> {
         .try_for_each(|path| is_folder(path).map(drop))
 }
 
-/// Lists the models in `given`; folders are walked, all but hidden files and the folder `out` itself.
+/// Lists the models in `given`. Walks folders, but skips hidden files and the folder `out`.
 ///
 /// # Errors
-/// Wrong use when something is not there, is no file, or a folder holds no model.
+/// A usage error when a path does not exist or is not a file, or a folder holds no model.
 pub fn gather(given: &[PathBuf], out: &Path) -> Result<Vec<Input>, Failure> {
     let out = out.canonicalize().ok();
     let mut inputs = Vec::new();
@@ -43,10 +44,10 @@ pub fn gather(given: &[PathBuf], out: &Path) -> Result<Vec<Input>, Failure> {
     Ok(inputs)
 }
 
-/// The one model that was given: a file, standard input, or a folder as a whole.
+/// Returns the only input as one model: a file, standard input, or a whole folder.
 ///
 /// # Errors
-/// Wrong use when it is not there.
+/// A usage error when it does not exist.
 pub fn single(given: &Path) -> Result<Input, Failure> {
     if given == Path::new("-") {
         return Ok(Input { origin: Origin::Stdin, relative: PathBuf::from("model") });
@@ -90,7 +91,7 @@ fn walk(folder: &Path, out: Option<&Path>, inputs: &mut Vec<Input>) -> Result<()
         let entry = entry.map_err(|error| {
             Failure::failed(format!("could not read the folder {}: {error}", folder.display()))
         })?;
-        // A link to a file is as good as the file; links to folders are not followed, so that no walk is endless.
+        // Links to files count as files. Links to folders are not followed, so that every walk ends.
         if !entry.path().is_file() || !is_model(entry.path()) {
             continue;
         }
@@ -107,7 +108,7 @@ fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
 
-/// Where the model of a job is read from; `spooled` holds what came from standard input.
+/// The files to read a job's model from; `spooled` is the file with the content of standard input.
 pub fn source(origin: &Origin, spooled: Option<PathBuf>) -> Source {
     match (origin, spooled) {
         (_, Some(path)) => Source::Files(vec![Named { name: file_name(&path), file: Sent::Theirs(path) }]),
@@ -121,7 +122,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
 }
 
-/// The name under which standard input is kept.
+/// The file name for the content of standard input.
 pub fn stdin_name(from: Option<Format>) -> String {
     from.map_or_else(|| "model".to_owned(), |format| format!("model.{}", extension(format)))
 }

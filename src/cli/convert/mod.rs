@@ -1,4 +1,4 @@
-//! `meshgate convert`: the arguments, and from them to conversions and an exit code.
+//! `meshgate convert`: turns its arguments into conversions, runs them and returns an exit code.
 
 mod batch;
 mod cache;
@@ -31,27 +31,27 @@ const EXAMPLES: &str = "\
 Examples:
   meshgate convert duck.fbx -o duck.glb            the target is taken from the name
   meshgate convert duck.fbx -o duck.glb --draco    smaller
-  meshgate convert models -o out --to glb          every model in a folder, its tree kept
+  meshgate convert models -o out --to glb          every model in a folder and its subfolders
   meshgate convert a.fbx b.obj -o out --to glb,usdz
   meshgate convert scene.zip -o scene.glb --main scene.gltf
   meshgate convert duck.fbx -o duck.zip --to obj   obj, mtl and textures in one zip
   cat duck.fbx | meshgate convert - -o - --to glb >duck.glb
 
 In a folder, two models that differ only in their extension keep it: a.fbx and a.obj become a.fbx.glb
-and a.obj.glb. A result of several files gets a folder of its own, unless --packaging says otherwise.
+and a.obj.glb. A result of several files gets its own folder, or as --packaging says.
 
-Exit code: 0 all converted, 1 some failed, 64 wrong use, 130 interrupted. With several formats, pairs
-that make no sense (an obj has no skeleton for vrm) are skipped and do not count as failed.";
+Exit code: 0 all converted, 1 some failed, 64 usage error, 130 interrupted. With several formats,
+impossible pairs (an obj has no skeleton for vrm) are skipped and do not count as failed.";
 
-/// How long removing the folders of conversions may go on when everything else has ended.
+/// Longest removal of the conversions' folders after everything else has ended.
 const LAST_WORK: Duration = Duration::from_secs(10);
-/// The same of an interrupted run: a read of standard input cannot be interrupted, and ends with the process.
+/// The same for an interrupted run: a blocked read of standard input ends only with the process.
 const LAST_WORK_INTERRUPTED: Duration = Duration::from_millis(50);
 
 /// Convert models and motions, one or many
 ///
 /// IN is a file, a zip, a folder, or - for standard input. OUT is a file, a folder, or - for standard
-/// output. What a file is, its content tells, not its name.
+/// output. The format is detected from the content, not the name.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct Args {
@@ -59,19 +59,19 @@ pub struct Args {
     #[arg(required = true, value_name = "IN")]
     inputs: Vec<PathBuf>,
 
-    /// Where to: a file whose extension is the target, a .zip, a folder, or - for standard output
+    /// A file whose extension is the target format, a .zip, a folder, or - for standard output
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
 
-    /// The target format; several, with commas between them, need a folder
+    /// The target format; several, separated by commas, need a folder
     #[arg(long, value_name = "FORMAT", value_delimiter = ',')]
     to: Vec<Format>,
 
-    /// The format of standard input, where its content could be several
+    /// The format of standard input, if detection is ambiguous
     #[arg(long, value_name = "FORMAT")]
     from: Option<Format>,
 
-    /// Which file of a zip or folder is the model
+    /// The file of a zip or folder that is the model
     #[arg(long, value_name = "NAME")]
     main: Option<String>,
 
@@ -82,11 +82,11 @@ pub struct Args {
     #[arg(short, long)]
     force: bool,
 
-    /// Convert even what was converted before, and remember nothing
+    /// Convert even if the result is cached, and cache nothing
     #[arg(long)]
     no_cache: bool,
 
-    /// Print one JSON object a line for each conversion
+    /// Print a line of JSON for each conversion
     #[arg(long)]
     json: bool,
 
@@ -97,10 +97,10 @@ pub struct Args {
     pub engine: EngineArgs,
 }
 
-/// Converts what was asked for.
+/// Runs the conversions.
 ///
 /// # Errors
-/// Wrong use, or what keeps every conversion from starting. A conversion that fails is in the exit code.
+/// A usage error, or why no conversion can start. A failed conversion is in the exit code.
 pub fn run(mut args: Args, bars: MultiProgress) -> Result<ExitCode, Failure> {
     let (wanted, engine) = args.run.check(&args.engine)?;
     let jobs = plan(&mut args)?;
@@ -122,7 +122,7 @@ pub fn run(mut args: Args, bars: MultiProgress) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::io("start the runtime"))?;
-    let tally = runtime.block_on(batch::carry_out(jobs, settings, bars));
+    let tally = runtime.block_on(batch::run(jobs, settings, bars));
     let interrupted = tally.as_ref().map_or(true, |tally| tally.interrupted);
     runtime.shutdown_timeout(if interrupted { LAST_WORK_INTERRUPTED } else { LAST_WORK });
     Ok(exit_code(&tally?))
@@ -142,7 +142,7 @@ fn exit_code(tally: &Tally) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Reads the arguments into a list of conversions.
+/// Turns the arguments into a list of conversions.
 fn plan(args: &mut Args) -> Result<Vec<Job>, Failure> {
     inputs::are_there(&args.inputs)?;
     let targets = without_repeats(&args.to);
@@ -153,7 +153,7 @@ fn plan(args: &mut Args) -> Result<Vec<Job>, Failure> {
 
     let from_stdin = inputs.iter().any(|input| input.origin == Origin::Stdin);
     if args.from.is_some() && !from_stdin {
-        return Err(Failure::usage("--from is for standard input; a file's content tells what it is"));
+        return Err(Failure::usage("--from is only for standard input; files are detected by content"));
     }
     if destination == Destination::Stdout && args.json {
         return Err(Failure::usage("--json and the model cannot both go to standard output"));
@@ -167,7 +167,7 @@ fn plan(args: &mut Args) -> Result<Vec<Job>, Failure> {
         _ => {}
     }
     for target in &targets {
-        // With several targets, an option is fine when one of them takes it.
+        // With several targets, one that supports the option is enough.
         if let Err(error) = args.flags.0.check(*target)
             && !targets.iter().any(|target| args.flags.0.check(*target).is_ok())
         {
@@ -184,7 +184,7 @@ fn find_inputs(given: &[PathBuf], out: &Path, destination: &Destination) -> Resu
     }
 }
 
-/// Whether OUT is a file's name: then a folder given as IN is one model.
+/// Whether OUT names a file; a folder as IN is then one model.
 fn looks_like_file(out: &Path) -> bool {
     !out.is_dir() && (out == Path::new("-") || plan::is_model(out))
 }

@@ -1,4 +1,4 @@
-//! How conversions ended.
+//! The outcomes of conversions.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,10 @@ use super::plan::Job;
 use crate::cli::humanize;
 use crate::domain::{ConversionError, Report};
 
-/// A conversion that is over.
+/// A finished conversion.
 #[derive(Debug)]
 pub struct Done {
-    /// Its place in the plan.
+    /// The index of its job in the plan.
     pub index: usize,
     pub job: Job,
     pub seconds: f64,
@@ -19,39 +19,39 @@ pub struct Done {
 #[derive(Debug)]
 pub struct Success {
     pub report: Report,
-    /// What was written, the main file first; nothing when it went to standard output.
+    /// The files written, the main one first; empty when the result went to standard output.
     pub written: Vec<PathBuf>,
-    /// Whether it was converted before, and only copied now.
+    /// Whether the result came from the cache.
     pub cached: bool,
 }
 
-/// How many went which way.
+/// Counts of conversions by outcome.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tally {
     pub planned: usize,
     pub succeeded: usize,
-    /// Pairs that make no sense, where several targets were asked for.
+    /// Impossible pairs in a run with several targets.
     pub skipped: usize,
     pub failed: usize,
     pub interrupted: bool,
 }
 
-/// How a conversion ended, as people and exit codes see it.
+/// The outcome of a conversion, for people and exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     Succeeded,
-    /// The pair makes no sense, and other formats were asked for as well.
+    /// The pair is impossible, and the run has other targets.
     Skipped,
     Failed,
 }
 
-/// The main file that was written, or would have been.
+/// The main file that was written, or that a failed conversion would have written.
 pub fn output(done: &Done) -> String {
     let written = done.result.as_ref().ok().and_then(|success| success.written.first());
     written.map_or_else(|| done.job.output.name(), |path| path.display().to_string())
 }
 
-/// `an obj file has no skeleton`, or the sentence with its code.
+/// The error for people: `an obj file has no skeleton` if skipped, else the sentence with its code.
 pub fn reason(error: &ConversionError, ending: Ending) -> String {
     match ending {
         Ending::Skipped => humanize::name(&error.detail),

@@ -1,4 +1,4 @@
-//! From the command line to a list of conversions: what is read, what is written. Touches no disk.
+//! Plans the conversions: which files are read and written. Touches no disk.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::Format;
 
-/// Why no plan can be made: wrong use, in one sentence.
+/// A usage error, in one sentence.
 type Usage = String;
 
-/// Where the results go.
+/// The destination of all results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     Stdout,
-    /// This file, with companions beside it.
+    /// This file; further files go beside it.
     File(PathBuf),
     /// This zip.
     Zip(PathBuf),
-    /// A tree below this folder.
+    /// A folder, with the subfolders of the inputs.
     Folder(PathBuf),
 }
 
-/// What was given as one input.
+/// The source of one input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     Stdin,
@@ -34,18 +34,18 @@ pub enum Origin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
     pub origin: Origin,
-    /// Its place in the tree of results: relative to the folder that was given, or the file's own name.
+    /// Its path in the folder of results: relative to the folder given as IN, or the file's name.
     pub relative: PathBuf,
 }
 
-/// Where one result goes.
+/// The destination of one result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     Stdout,
-    /// Companions go beside it.
+    /// Further files go beside it.
     File(PathBuf),
     Zip(PathBuf),
-    /// `file` when the result is one file, else all of them into the folder `bundle`.
+    /// `file` if the result is one file, else the folder `bundle` with all files.
     Tree {
         file: PathBuf,
         bundle: PathBuf,
@@ -60,9 +60,9 @@ pub struct Job {
     pub output: Output,
 }
 
-/// Decides what `-o OUT` means and which formats are written.
+/// Interprets `-o OUT` and `--to`: returns the destination and the target formats.
 ///
-/// `single` says that exactly one input was given, `is_folder` that OUT is an existing folder.
+/// `single` means that there is exactly one input, `is_folder` that OUT is an existing folder.
 ///
 /// # Errors
 /// One sentence that says what to type instead.
@@ -96,20 +96,22 @@ pub fn destination(
             }
             (Some(_), [target]) => Err(format!("--to {target} contradicts the name {name}")),
             (None, [target]) => Ok((Destination::Zip(out.to_owned()), vec![*target])),
-            (None, []) => Err(format!("what shall {name} hold? say --to FORMAT")),
+            (None, []) => Err(format!("no target format for {name}; add --to FORMAT")),
             _ => Err(format!("several formats do not fit one file; give a folder instead of {name}")),
         };
     }
     if to.is_empty() {
         return Err(match extension {
             Some(extension) => {
-                format!("{extension:?} is no format (see `meshgate formats`); say --to FORMAT")
+                format!("{extension:?} is not a format (see `meshgate formats`); add --to FORMAT")
             }
-            None => "which format shall it be? say --to FORMAT".to_owned(),
+            None => "no target format; add --to FORMAT".to_owned(),
         });
     }
     if extension.is_some() && single && to.len() == 1 {
-        return Err(format!("is {name} a file or a folder? end it with a format's extension, or with /"));
+        return Err(format!(
+            "{name} may mean a file or a folder; end it with a format's extension, or with /"
+        ));
     }
     Ok((Destination::Folder(out.to_owned()), to.to_vec()))
 }
@@ -118,7 +120,7 @@ fn ends_with_slash(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().last() == Some(&b'/')
 }
 
-/// Whether a file found in a folder is a model (and not a texture or another companion).
+/// Whether a file found in a folder is a model (and not a texture or the like).
 pub fn is_model(path: &Path) -> bool {
     path.extension().is_some_and(|extension| {
         let extension = extension.to_string_lossy();
@@ -129,7 +131,7 @@ pub fn is_model(path: &Path) -> bool {
 /// Lists the conversions, input by input.
 ///
 /// # Errors
-/// When two of them would write the same file, in spite of all.
+/// When two conversions would still write the same file.
 pub fn jobs(
     inputs: &[Input],
     destination: &Destination,
@@ -147,7 +149,7 @@ pub fn jobs(
                 Destination::Zip(path) => Output::Zip(path.clone()),
                 Destination::Folder(folder) => {
                     let stem = stem(&input.relative);
-                    // a.fbx and a.obj: both results are kept, with the source's extension in the name.
+                    // The results of a.fbx and a.obj keep the source's extension in their names.
                     let stem = if shared.contains_key(&stem) { input.relative.clone() } else { stem };
                     in_tree(&folder.join(stem), target, several, as_zip)
                 }
@@ -164,17 +166,17 @@ fn in_tree(stem: &Path, target: Format, several: bool, as_zip: bool) -> Output {
     if as_zip {
         return Output::Zip(with_suffix(&file, ".zip"));
     }
-    // With several targets, each has a folder of its own: their textures may bear the same names.
+    // Each of several targets has its own folder, since their textures may have equal names.
     let bundle = if several { with_suffix(stem, &format!("-{target}")) } else { stem.to_owned() };
     Output::Tree { file, bundle }
 }
 
-/// The extension that a file of this format gets.
+/// The file extension for results of this format.
 pub fn extension(format: Format) -> &'static str {
     format.info().extensions.first().copied().unwrap_or(format.name())
 }
 
-/// The path without the extension of a model; another extension is part of the name.
+/// The path without a model's extension; any other extension is part of the name.
 fn stem(path: &Path) -> PathBuf {
     if is_model(path) { path.with_extension("") } else { path.to_owned() }
 }
@@ -185,7 +187,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The stems that more than one input has.
+/// Counts of the stems that several inputs share.
 fn shared_names(inputs: &[Input]) -> HashMap<PathBuf, usize> {
     let mut names = HashMap::new();
     for input in inputs {
@@ -214,7 +216,7 @@ fn clash(jobs: &[Job]) -> Result<(), Usage> {
 }
 
 impl Input {
-    /// How it is called to people.
+    /// The name to show to people.
     pub fn name(&self) -> String {
         match &self.origin {
             Origin::Stdin => "-".to_owned(),
@@ -224,12 +226,12 @@ impl Input {
 }
 
 impl Output {
-    /// Whether the model itself goes to standard output, so that nothing else may.
+    /// Whether the model goes to standard output, so that nothing else may.
     pub fn is_stdout(&self) -> bool {
         *self == Output::Stdout
     }
 
-    /// How it is called to people before it exists.
+    /// The name to show to people before the file exists.
     pub fn name(&self) -> String {
         match self {
             Output::Stdout => "-".to_owned(),

@@ -57,7 +57,7 @@ fn what_looks_like_a_file_may_be_a_folder() {
     assert_eq!(decide("x.glb", true, true, "glb").unwrap().0, folder("x.glb"));
     assert_eq!(decide("x.glb/", false, true, "glb").unwrap().0, folder("x.glb/"));
     assert!(decide("x.foo", false, true, "glb").unwrap_err().contains("a file or a folder"));
-    assert!(decide("x.foo", false, true, "").unwrap_err().contains("\"foo\" is no format"));
+    assert!(decide("x.foo", false, true, "").unwrap_err().contains("\"foo\" is not a format"));
     assert!(decide("out", true, true, "").unwrap_err().contains("--to"));
 }
 

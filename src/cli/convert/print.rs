@@ -1,4 +1,4 @@
-//! Says how conversions went: a block for one, lines and a table for many, or JSON.
+//! Prints the outcomes of conversions: a block for one, lines and a table for many, or JSON.
 
 use std::fmt::Display;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use super::summary;
 use crate::cli::{Failure, humanize, say};
 use crate::domain::{ErrorCode, Report};
 
-/// A longer table helps nobody.
+/// Most conversions shown in a table.
 const LONGEST_TABLE: usize = 200;
 
 /// One conversion as a line of JSON.
@@ -32,27 +32,27 @@ struct Line<'a> {
 
 pub struct Printer {
     mode: Mode,
-    /// Whether several formats were asked for.
+    /// Whether the run has several target formats.
     several_formats: bool,
-    /// Whether the user watches bars, and the table will tell all.
+    /// Whether lines are omitted: progress bars are visible, and the table follows.
     quiet: bool,
-    /// OUT, as people are told.
+    /// OUT, as shown to people.
     out: String,
-    /// For the table.
+    /// The rows of the table.
     kept: Vec<(Done, Ending)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Json,
-    /// The model goes to standard output, so words go to standard error.
+    /// The model goes to standard output, so text goes to standard error.
     Aside,
     One,
     Many,
 }
 
 impl Printer {
-    /// `watched` says that bars are drawn on this terminal.
+    /// Creates a printer; `watched`: progress bars are drawn on this terminal.
     pub fn new(jobs: &[Job], settings: &Settings, watched: bool) -> Self {
         let mode = match jobs {
             _ if settings.json => Mode::Json,
@@ -79,7 +79,7 @@ impl Printer {
         }
     }
 
-    /// Counts a conversion that is over.
+    /// Counts a finished conversion.
     pub fn count(&self, done: &Done, tally: &mut Tally) {
         match self.ending(done) {
             Ending::Succeeded => tally.succeeded += 1,
@@ -88,16 +88,16 @@ impl Printer {
         }
     }
 
-    /// Prints a conversion that is over.
+    /// Prints the outcome of a finished conversion.
     ///
     /// # Errors
-    /// When standard output is gone.
+    /// When standard output is closed.
     pub fn done(&mut self, done: Done) -> Result<(), Failure> {
         let ending = self.ending(&done);
         match self.mode {
             Mode::Json => return say(json(&done, ending)),
             Mode::One if done.result.is_ok() => return say(block(&done)),
-            // What failed is an error message.
+            // A failure goes to standard error.
             Mode::One | Mode::Aside => aside(block(&done)),
             Mode::Many => {
                 if !self.quiet {
@@ -109,10 +109,10 @@ impl Printer {
         Ok(())
     }
 
-    /// Prints what there is to say at the end.
+    /// Prints the table and the summary of the run.
     ///
     /// # Errors
-    /// When standard output is gone.
+    /// When standard output is closed.
     pub fn end(mut self, tally: &Tally) -> Result<(), Failure> {
         if self.mode == Mode::Many && !self.kept.is_empty() {
             self.kept.sort_by_key(|(done, _)| done.index);
@@ -133,13 +133,13 @@ fn aside(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// A conversion panicked.
+/// Prints that a conversion panicked.
 ///
 /// # Errors
 /// None; the type fits the callers.
 #[allow(clippy::unnecessary_wraps)]
-pub fn mishap(error: &tokio::task::JoinError) -> Result<(), Failure> {
-    aside(format!("meshgate: a conversion broke off by our fault: {error}"));
+pub fn panicked(error: &tokio::task::JoinError) -> Result<(), Failure> {
+    aside(format!("meshgate: internal error in a conversion: {error}"));
     Ok(())
 }
 
@@ -162,7 +162,7 @@ fn json(done: &Done, ending: Ending) -> String {
     serde_json::to_string(&line).unwrap_or_else(|error| format!("{{\"detail\":{:?}}}", error.to_string()))
 }
 
-/// One conversion among many.
+/// The line for one of several conversions.
 fn line(done: &Done, ending: Ending) -> String {
     let pair = format!("{} → {}", humanize::name(&done.job.input.name()), humanize::name(&output(done)));
     match &done.result {
@@ -185,14 +185,14 @@ fn line(done: &Done, ending: Ending) -> String {
     }
 }
 
-/// A single conversion, in full.
+/// The block for the only conversion, with its losses and warnings.
 fn block(done: &Done) -> String {
     let pair = format!("{} → {}", name(&done.job.input.name()), name(&output(done)));
     match &done.result {
         Ok(success) => format!(
             "{pair}  {}  {}\n{}",
             humanize::duration(done.seconds),
-            if success.cached { "converted before" } else { &success.report.engine },
+            if success.cached { "cached" } else { &success.report.engine },
             details(success)
         ),
         Err(error) => format!("{pair}: {}", reason(error, Ending::Failed)),
@@ -221,7 +221,7 @@ fn details(success: &Success) -> String {
     lines.join("\n")
 }
 
-/// The last line: how many of each.
+/// The last line: the count of each outcome.
 fn summary(kept: &[(Done, Ending)], tally: &Tally, out: &str) -> String {
     let into = if tally.succeeded > 0 { format!(" into {out}") } else { String::new() };
     let mut parts = vec![format!("{} converted{into}", tally.succeeded)];

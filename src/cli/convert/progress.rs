@@ -1,4 +1,4 @@
-//! Shows how far the conversions are: bars on a terminal, a few plain lines elsewhere. All on standard error.
+//! Shows the progress of conversions on standard error: bars on a terminal, a few plain lines elsewhere.
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -10,19 +10,19 @@ use super::plan::Job;
 use crate::cli::{Failure, humanize};
 use crate::domain::Stage;
 
-/// Without a terminal, a conversion says where it is this often at most.
+/// Shortest interval between progress lines of a conversion without a terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// Steps of a bar: a hundredth each.
+/// Steps of a bar.
 const STEPS: f64 = 100.0;
 
 pub struct Progress {
-    /// `None` where there is no terminal.
+    /// `None` without a terminal.
     bars: Option<MultiProgress>,
     overall: Option<ProgressBar>,
 }
 
-/// One conversion's progress; its bar goes when this is dropped.
+/// One conversion's progress; dropping it removes its bar.
 pub struct Bar {
     kind: Kind,
 }
@@ -33,7 +33,7 @@ enum Kind {
 }
 
 impl Progress {
-    /// Draws into `bars` where there is a terminal.
+    /// Draws into `bars` if there is a terminal.
     pub fn new(total: usize, bars: MultiProgress) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self { bars: None, overall: None };
@@ -45,19 +45,19 @@ impl Progress {
         Self { bars: Some(bars), overall }
     }
 
-    /// Whether the user sees how far it is.
+    /// Whether bars are drawn.
     pub fn is_drawn(&self) -> bool {
         self.bars.is_some()
     }
 
-    /// A conversion starts.
+    /// Adds a bar for a conversion that starts.
     pub fn start(&self, job: &Job) -> Bar {
         let label = format!("{} → {}", humanize::name(&job.input.name()), job.target);
         let Some(bars) = &self.bars else {
             return Bar { kind: Kind::Plain { label, last: Mutex::new(Instant::now()) } };
         };
         let bar = ProgressBar::new(STEPS as u64)
-            // The message is cut where the line ends.
+            // `wide_msg` truncates the message at the end of the line.
             .with_style(style("{spinner} {bar:20} {prefix:11} {wide_msg}"))
             .with_prefix("waiting")
             .with_message(label);
@@ -69,17 +69,17 @@ impl Progress {
         Bar { kind: Kind::Drawn(bar) }
     }
 
-    /// One more conversion is over.
+    /// Counts one more finished conversion.
     pub fn advance(&self) {
         if let Some(overall) = &self.overall {
             overall.inc(1);
         }
     }
 
-    /// Prints something with the bars out of the way.
+    /// Hides the bars while `print` runs.
     ///
     /// # Errors
-    /// As `print`.
+    /// The error of `print`.
     pub fn print(&self, print: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
         match &self.bars {
             Some(bars) => bars.suspend(print),
@@ -87,17 +87,17 @@ impl Progress {
         }
     }
 
-    /// Takes all bars away; none is drawn from then on.
+    /// Removes all bars and draws none from now on.
     pub fn end(&self) {
         if let Some(bars) = &self.bars {
-            // The terminal may be gone; then there is nothing to take away.
+            // An error means that the terminal is gone, and the bars with it.
             let _ = bars.clear();
             bars.set_draw_target(ProgressDrawTarget::hidden());
         }
     }
 
-    /// Leaves the bars as they are: the terminal has written `^C` among them, and whoever clears lines now clears
-    /// the wrong ones.
+    /// Stops drawing and leaves the bars on the screen. The terminal has written `^C` among them, so clearing lines
+    /// would clear the wrong ones.
     pub fn freeze(&self) {
         if let Some(bars) = &self.bars {
             bars.set_draw_target(ProgressDrawTarget::hidden());
@@ -107,7 +107,7 @@ impl Progress {
 }
 
 impl Bar {
-    /// The conversion is at `stage`, and that far in it where that is known.
+    /// Shows that the conversion has reached `stage`, and `fraction` of it if known.
     pub fn stage(&self, stage: Stage, fraction: Option<f64>) {
         match &self.kind {
             Kind::Drawn(bar) => {
@@ -142,7 +142,7 @@ fn word(stage: Stage) -> &'static str {
     }
 }
 
-/// How much of a usual conversion is over, from 0 to 1.
+/// The progress of a typical conversion, from 0 to 1.
 fn overall(stage: Stage, fraction: Option<f64>) -> f64 {
     let (start, share) = match stage {
         Stage::Importing => (0.0, 0.4),

@@ -7,7 +7,7 @@ use crate::cli::setting_flags::Known;
 use crate::config::Engine;
 use crate::domain::{Format, Options};
 
-/// What holds for every conversion of the run.
+/// The settings of every conversion in the run.
 #[derive(Debug)]
 pub struct Settings {
     pub options: Options,
@@ -15,7 +15,7 @@ pub struct Settings {
     /// OUT.
     pub output: PathBuf,
     pub main: Option<String>,
-    /// The format of standard input, as a hint.
+    /// The format of standard input, if given.
     pub from: Option<Format>,
     pub timeout: Duration,
     pub at_once: usize,
@@ -25,7 +25,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// With several targets, an option that a target does not take is left out for it.
+    /// The options for `target`, without those that it does not support.
     pub fn options_for(&self, target: Format) -> Options {
         let mut options = self.options.clone();
         if options.check(target).is_err() {

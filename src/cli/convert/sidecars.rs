@@ -1,5 +1,5 @@
-//! What goes beside a named file, where files of other models may lie: a material library is called like its obj, and
-//! what is there already is replaced only when it is this model's.
+//! Further files beside a named result, where other models may have files too. The material library takes the name of
+//! its obj, and an existing file is replaced only if it belongs to this model.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::plan::Output;
 use crate::domain::{ConversionError, ErrorCode};
 
-/// Comments and the library come first in an obj; a statement of anything else ends the search.
+/// Most bytes of an obj to search for its library. Only comments precede it; any other statement ends the search.
 const MAX_HEAD: u64 = 4096;
 
-/// The library of an obj, and what it is called beside the result.
+/// The material library of an obj: its name in the result, and its name at the destination.
 #[derive(Debug)]
 pub struct Library {
     old: String,
@@ -19,7 +19,7 @@ pub struct Library {
 }
 
 impl Library {
-    /// `None` where the result has none, or both names are the same.
+    /// Returns the library to rename; `None` if there is none, or both names are equal.
     pub fn of(files: &[PathBuf], main: &Path, output: &Output) -> Option<Library> {
         let Output::File(target) = output else { return None };
         let library = main.with_extension("mtl");
@@ -28,20 +28,20 @@ impl Library {
         }
         let old = library.file_name()?.to_str()?.to_owned();
         let new = target.with_extension("mtl").file_name()?.to_str()?.to_owned();
-        // A line cannot hold every name.
+        // A `mtllib` line cannot hold every name.
         let fits = new.trim() == new && !new.contains(|c: char| c.is_control());
         (fits && new != old).then_some(Library { old, new })
     }
 
-    /// What the companion `name` is called.
+    /// The name at the destination of the file `name` of the result.
     pub fn rename(&self, name: PathBuf) -> PathBuf {
         if name == Path::new(&self.old) { PathBuf::from(&self.new) } else { name }
     }
 
-    /// Copies the beginning of the obj, in which the library gets its name; the rest is left in `from`.
+    /// Copies the head of the obj and renames the library in it; leaves the rest in `from`.
     ///
     /// # Errors
-    /// As the two ends.
+    /// When reading or writing fails.
     pub fn copy_head(&self, from: &mut impl BufRead, to: &mut impl Write) -> io::Result<()> {
         let mut line = Vec::new();
         let mut left = MAX_HEAD;
@@ -59,10 +59,10 @@ impl Library {
     }
 }
 
-/// Whether two files hold the same.
+/// Whether two files have equal content.
 ///
 /// # Errors
-/// What the file system says of either.
+/// When one of them cannot be read.
 pub fn are_equal(one: &Path, other: &Path) -> io::Result<bool> {
     let (one, other) = (File::open(one)?, File::open(other)?);
     if one.metadata()?.len() != other.metadata()?.len() {
@@ -83,12 +83,10 @@ pub fn are_equal(one: &Path, other: &Path) -> io::Result<bool> {
     }
 }
 
-/// That a texture of another model would be lost.
+/// The error that a file of another model would be overwritten.
 pub fn foreign(target: &Path) -> ConversionError {
-    let detail = format!(
-        "{} exists, differs, and may be another model's; give this one a folder of its own",
-        target.display()
-    );
+    let detail =
+        format!("{} exists, differs, and may belong to another model; use another folder", target.display());
     ConversionError::new(ErrorCode::OutputExists, detail)
 }
 

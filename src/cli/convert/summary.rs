@@ -1,4 +1,4 @@
-//! The table at the end of a run: for each model what went in, what came out, what was lost.
+//! The table at the end of a run: the input, the results and the losses of each model.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use crate::cli::humanize;
 use crate::cli::table::{lines, plain};
 use crate::domain::{Contents, Report};
 
-/// The width where there is no terminal to ask.
+/// The width without a terminal.
 const WIDTH: u16 = 100;
 
 const NONE: &str = "–";
 
-/// Names of models are cut down to this, at most.
+/// Least width of the column of names.
 const NARROWEST_NAME: usize = 18;
 
 fn width() -> usize {
@@ -31,7 +31,7 @@ struct Count {
 const COUNTS: [Count; 8] = [
     Count { heading: "meshes", of: |contents| contents.counts.meshes },
     Count { heading: "triangles", of: |contents| contents.counts.triangles },
-    // Point clouds have nothing else to show.
+    // Point clouds have no other count.
     Count { heading: "points", of: points },
     Count { heading: "materials", of: |contents| contents.counts.materials },
     Count { heading: "textures", of: |contents| contents.counts.textures },
@@ -47,7 +47,7 @@ fn points(contents: &Contents) -> u64 {
 /// A line of the table.
 enum Row<'a> {
     Gap,
-    /// In columns: a name, what is there, what is said of it at the end.
+    /// Cells: a name, the counts of its contents, and the last two columns.
     Cells {
         name: String,
         contents: Option<&'a Contents>,
@@ -57,7 +57,7 @@ enum Row<'a> {
     Text(String),
 }
 
-/// For each model what went in, and below it for each format what came out, what was lost, how long it took.
+/// Draws for each model a row of its input, and below it for each format its result, losses and duration.
 pub fn table(rows: &[(Done, Ending)]) -> String {
     draw(&rows_of(rows), width())
 }
@@ -88,7 +88,7 @@ fn rows_of(dones: &[(Done, Ending)]) -> Vec<Row<'_>> {
     rows
 }
 
-/// What each of several reports warns of is about the model, and said once.
+/// The warnings that all of several reports share; they are about the model, and printed once.
 fn shared_notes<'a>(reports: &[&'a Report]) -> Vec<&'a str> {
     let [first, others @ ..] = reports else { return Vec::new() };
     let everywhere = |text: &&String| others.iter().all(|report| report.warnings.contains(text));
@@ -103,7 +103,7 @@ fn note(text: &str) -> Row<'static> {
     Row::Text(format!("  note  {}", humanize::name(text)))
 }
 
-/// What became of one conversion.
+/// The rows of one conversion; `said` are warnings already printed for its model.
 fn result<'a>(done: &'a Done, ending: Ending, said: &[&str]) -> Vec<Row<'a>> {
     let name = format!("→ {}", target(done));
     let report = match &done.result {
@@ -122,13 +122,13 @@ fn result<'a>(done: &'a Done, ending: Ending, said: &[&str]) -> Vec<Row<'a>> {
     rows
 }
 
-/// The format, where the file's name follows from it; else that name.
+/// The format if the file has the default name, else the file's name.
 fn target(done: &Done) -> String {
     let format = done.job.target;
     let written = output(done);
     let file = Path::new(&written).file_name().unwrap_or_default();
-    let usual = done.job.input.relative.with_extension(plan::extension(format));
-    if done.result.is_err() || usual.file_name() == Some(file) {
+    let default = done.job.input.relative.with_extension(plan::extension(format));
+    if done.result.is_err() || default.file_name() == Some(file) {
         return format.to_string();
     }
     humanize::name(&file.to_string_lossy())
@@ -167,7 +167,7 @@ fn draw(rows: &[Row<'_>], width: usize) -> String {
         lines(&table)
     };
     let longest = |lines: &[String]| lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
-    // How much the other columns need is known when the names need next to nothing.
+    // The width of the other columns is measured with the shortest names.
     let others = longest(&grid(1)).saturating_sub(NARROWEST_NAME);
     let mut grid = grid(width.saturating_sub(others).max(NARROWEST_NAME)).into_iter();
 

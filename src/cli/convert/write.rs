@@ -1,4 +1,4 @@
-//! Puts results where they were asked for: written aside and renamed, all of a result's files or none.
+//! Writes results to their destination: under temporary names first, then renamed, all files or none.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, Write};
@@ -12,16 +12,16 @@ use super::sidecars::{self, Library};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::fs::zip::zip_files;
 
-/// Between two looks at the interrupt, in bytes.
+/// Bytes copied between two checks for an interrupt.
 const CHUNK: u64 = 16 << 20;
 
-/// Ends a copy half-way when the user wants to stop.
+/// Stops a copy when the user interrupts the run.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(pub CancellationToken);
 
 impl Interrupt {
     /// # Errors
-    /// `cancelled`, when it was asked to stop.
+    /// `cancelled` after an interrupt.
     fn check(&self) -> Result<(), ConversionError> {
         if self.0.is_cancelled() {
             return Err(ConversionError::new(ErrorCode::Cancelled, "interrupted"));
@@ -32,7 +32,7 @@ impl Interrupt {
     /// Copies all of `from`.
     ///
     /// # Errors
-    /// As the two ends; `Interrupted` when it was asked to stop.
+    /// When reading or writing fails; `Interrupted` after an interrupt.
     pub fn copy(&self, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
         loop {
             if self.0.is_cancelled() {
@@ -45,7 +45,7 @@ impl Interrupt {
     }
 }
 
-/// Fails when a result surely has no place, so that nothing is converted in vain.
+/// Fails early if the destination exists, so that nothing is converted in vain.
 ///
 /// # Errors
 /// `output_exists`.
@@ -67,11 +67,11 @@ fn free(path: &Path) -> Result<(), ConversionError> {
     ))
 }
 
-/// Puts the result's `files` (the first is the main one) where `output` says, and names what was written, or is there
-/// as it would have been.
+/// Writes the result's `files` (the main one first) to `output`. Returns the files written, and those that were there
+/// with equal content.
 ///
 /// # Errors
-/// `output_exists`, `disk_full`, `io`; nothing is left behind then.
+/// `output_exists`, `disk_full`, `io`; then no file is left behind.
 pub fn place(
     files: &[PathBuf],
     output: &Output,
@@ -92,7 +92,7 @@ pub fn place(
     for (_, target) in &layout {
         refuse_links(target, output)?;
     }
-    // Then what lies there beside it is an earlier result of this model.
+    // If the main file exists, the files beside it are an earlier result of this model.
     let again = layout.first().is_some_and(|(_, target)| target.symlink_metadata().is_ok());
     let mut placing = Placing::new(force);
     let mut kept = Vec::new();
@@ -124,7 +124,7 @@ pub fn place(
     Ok(written)
 }
 
-/// A zip of several files that go to standard output, which cannot seek.
+/// Writes several files as a zip to a temporary file, because standard output cannot seek.
 fn zipped(files: &[PathBuf], main: &Path, interrupt: &Interrupt) -> Result<File, ConversionError> {
     let failed = |error| ConversionError::io("write the zip", &error);
     let mut zip = tempfile::tempfile().map_err(failed)?;
@@ -137,7 +137,7 @@ fn zipped(files: &[PathBuf], main: &Path, interrupt: &Interrupt) -> Result<File,
     Ok(zip)
 }
 
-/// The files with their names relative to the main file's folder.
+/// The files, each with its name relative to the main file's folder.
 fn named(files: &[PathBuf], main: &Path) -> Vec<(PathBuf, PathBuf)> {
     let base = main.parent().unwrap_or(main);
     files
@@ -150,7 +150,7 @@ fn named(files: &[PathBuf], main: &Path) -> Vec<(PathBuf, PathBuf)> {
         .collect()
 }
 
-/// Refuses a folder of the result itself that is a link: it leads elsewhere, and may be another's doing.
+/// Refuses links among the folders of the result: they lead elsewhere, and another user may have made them.
 ///
 /// # Errors
 /// `output_exists`
@@ -171,7 +171,7 @@ fn refuse_links(target: &Path, output: &Output) -> Result<(), ConversionError> {
     Ok(())
 }
 
-/// Where each file goes.
+/// Pairs of each file and its destination.
 fn layout(
     files: &[PathBuf],
     main: &Path,
@@ -202,10 +202,10 @@ fn parent(path: &Path) -> PathBuf {
     path.parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// Files written aside; dropped without [`Placing::commit`], they and the folders made for them are gone.
+/// Files under temporary names. Without [`Placing::commit`], dropping it removes them and the folders created for them.
 struct Placing {
     force: bool,
-    /// The partial file and its final name.
+    /// Temporary and final path of each file.
     staged: Vec<(PathBuf, PathBuf)>,
     made: Vec<PathBuf>,
 }
@@ -236,8 +236,8 @@ impl Placing {
     ) -> io::Result<()> {
         let folder = parent(target);
         self.make_folder(&folder)?;
-        let name = target.file_name().ok_or_else(|| io::Error::other("not a file's name"))?.to_string_lossy();
-        // A file name may have 255 bytes; the random end alone tells partial files apart.
+        let name = target.file_name().ok_or_else(|| io::Error::other("not a file name"))?.to_string_lossy();
+        // File names are limited to 255 bytes; the UUID alone makes the name unique.
         let short: String = name.chars().take(50).collect();
         let partial = folder.join(format!(".{short}.partial-{}", uuid::Uuid::now_v7().simple()));
         let mut aside = OpenOptions::new().read(true).write(true).create_new(true).open(&partial)?;
@@ -252,14 +252,15 @@ impl Placing {
         self.make_folder(&parent(folder))?;
         match fs::create_dir(folder) {
             Ok(()) => self.made.push(folder.to_owned()),
-            // Another conversion was faster.
+            // Another conversion has created it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// Gives all files their names, the main one (staged first) last, so that who sees it sees the others.
+    /// Renames all files to their final names. The main one, staged first, comes last, so that the others exist when it
+    /// appears.
     fn commit(mut self) -> Result<Vec<PathBuf>, ConversionError> {
         let mut done: Vec<PathBuf> = Vec::new();
         for (partial, target) in self.staged.iter().rev() {
@@ -290,7 +291,7 @@ impl Drop for Placing {
             let _ = fs::remove_file(partial);
         }
         for folder in self.made.iter().rev() {
-            // Stays when another conversion has put something there.
+            // Fails if another conversion has written a file there.
             let _ = fs::remove_dir(folder);
         }
     }
@@ -302,7 +303,7 @@ fn rename(from: &Path, to: &Path, replace: bool) -> io::Result<()> {
     }
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
-        // The file system does not know the flag; a link does not replace either.
+        // The file system lacks the flag; a hard link does not replace a file either.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
             fs::hard_link(from, to).and_then(|()| fs::remove_file(from))
         }

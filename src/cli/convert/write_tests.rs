@@ -1,6 +1,6 @@
 use super::*;
 
-/// A result of the given files, and an empty place for it.
+/// A folder for a result's files, and an empty destination.
 struct Case {
     source: tempfile::TempDir,
     out: tempfile::TempDir,
@@ -31,7 +31,7 @@ impl Case {
         Output::Tree { file: self.out("deep/x.obj"), bundle: self.out("deep/x") }
     }
 
-    /// Every file below the output folder, hidden ones too.
+    /// Every file below the output folder, including hidden ones.
     fn found(&self) -> Vec<String> {
         walkdir::WalkDir::new(self.out.path())
             .sort_by_file_name()
@@ -91,7 +91,7 @@ fn a_texture_of_another_model_is_kept_and_an_equal_one_shared() {
     }
     assert_eq!(case.found(), ["a.mtl", "a.obj", "b.mtl", "b.obj", "skin.png"]);
     assert_eq!(fs::read_to_string(case.out("skin.png")).unwrap(), "skin.png");
-    // Of a model that is there already, it is this one's own.
+    // The model exists already, so the texture is its own.
     go(&files, &Output::File(case.out("a.obj")), true).unwrap();
     assert_eq!(fs::read_to_string(case.out("skin.png")).unwrap(), "another");
 }

@@ -1,4 +1,4 @@
-//! `meshgate engine install`: gets Blender as a Python module, once, with everything pinned.
+//! `meshgate engine install`: installs Blender as a Python module, with every package pinned.
 
 mod python;
 mod venv;
@@ -14,11 +14,11 @@ use super::{Failure, humanize, say};
 use crate::app;
 use python::Python;
 
-/// The packages and their hashes; the same file that a developer's environment is made from.
+/// The packages and their hashes; developers' environments use the same file.
 const REQUIREMENTS: &str = include_str!("../../../blender/requirements.txt");
 
-/// Prints one line for each package that is not installed in full. A package that was cut off half-way has no
-/// list of its files yet (pip writes that last), and pip would stumble over what it knows of it so far: that goes.
+/// Python code that prints a line for each package that is not fully installed. An interrupted installation has no list
+/// of files yet (pip writes it last), and its metadata would confuse pip; the code removes that metadata.
 const CHECK: &str = "\
 import importlib.metadata as metadata, shutil, sys
 for pin in sys.argv[1:]:
@@ -43,12 +43,12 @@ pub enum Command {
 
 /// Install Blender (as a Python module) and its VRM add-on into a folder of their own
 ///
-/// Does what is missing and nothing else, so that it can be run again at any time. Needs Python 3.11,
+/// Installs only what is missing, so that it can be run again at any time. Needs Python 3.11,
 /// network, and about 1 GB of disk. Blender and the add-on are free software under the GPL.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Install {
-    /// Where to [default: ~/.local/share/meshgate/engine, or below `$XDG_DATA_HOME`]
+    /// Folder to install into [default: ~/.local/share/meshgate/engine, or below `$XDG_DATA_HOME`]
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
 
@@ -57,10 +57,10 @@ pub struct Install {
     python: Option<PathBuf>,
 }
 
-/// Carries out the subcommand.
+/// Runs the subcommand.
 ///
 /// # Errors
-/// What is missing, and the line to type for it.
+/// What is missing, and the command that installs it.
 pub fn run(command: &Command) -> Result<ExitCode, Failure> {
     let Command::Install(args) = command;
     let folder = args.folder.clone().or_else(app::install_dir).ok_or_else(|| {
@@ -82,7 +82,7 @@ fn install(folder: &Path, python: Option<&Path>) -> Result<(), Failure> {
     say(format!("blender {version} is ready in {}", folder.display()))
 }
 
-/// A working virtual environment at `folder`, made or mended where needed.
+/// The Python of a working virtual environment in `folder`, which is created or repaired if needed.
 fn environment(folder: &Path, python: Option<&Path>) -> Result<PathBuf, Failure> {
     let engine = folder.join("bin/python");
     let ours = folder.join("pyvenv.cfg").is_file();
@@ -94,28 +94,28 @@ fn environment(folder: &Path, python: Option<&Path>) -> Result<PathBuf, Failure>
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(Failure::io(format!("look into {}", folder.display()))(error));
         }
-        // Whoever makes it may take such a path for that of another folder, of which nobody knows what is in it.
+        // Python would resolve the `..` to another folder, and clear that one.
         Err(_) if folder.components().any(|part| part == Component::ParentDir) => {
-            let detail = format!("{} is not there; to make it, name it without ..", folder.display());
+            let detail = format!("{} does not exist; name it without .. to create it", folder.display());
             return Err(Failure::failed(detail));
         }
         Err(_) => false,
     };
     if occupied && !ours {
         return Err(Failure::failed(format!(
-            "{} is not empty and no virtual environment; choose another folder",
+            "{} is not empty and not a virtual environment; choose another folder",
             folder.display()
         )));
     }
     let python = python::find(python)?;
     venv::ensure_venv(&python)?;
-    say(format!("making a virtual environment of Python {} in {}", python.version, folder.display()))?;
-    // What is of no use in one that is ours goes; there is nothing else.
+    say(format!("creating a virtual environment of Python {} in {}", python.version, folder.display()))?;
+    // Only an environment of ours is cleared; any other folder here is empty.
     let clear = ours.then_some("--clear");
     let output = output(Process::new(&python.path).args(["-m", "venv"]).args(clear).arg(folder))?;
     if !output.status.success() {
         return Err(Failure::failed(format!(
-            "python could not make the environment: {}",
+            "python could not create the environment: {}",
             last_words(&output)
         )));
     }
@@ -126,7 +126,7 @@ fn has_pip(engine: &Path) -> bool {
     output(Process::new(engine).args(["-I", "-c", "import pip"])).is_ok_and(|output| output.status.success())
 }
 
-/// The `name==version` of every package that is wanted.
+/// The `name==version` of every required package.
 fn pins() -> impl Iterator<Item = &'static str> {
     REQUIREMENTS.lines().filter_map(|line| line.split_whitespace().next().filter(|word| word.contains("==")))
 }
@@ -135,7 +135,7 @@ fn missing_packages(engine: &Path) -> Result<Vec<String>, Failure> {
     let output = output(Process::new(engine).args(["-I", "-c", CHECK]).args(pins()))?;
     if !output.status.success() {
         return Err(Failure::failed(format!(
-            "could not look at the engine's packages: {}",
+            "could not list the engine's packages: {}",
             last_words(&output)
         )));
     }
@@ -151,7 +151,7 @@ fn install_packages(engine: &Path, missing: &[String]) -> Result<(), Failure> {
         .suffix(".txt")
         .tempfile()
         .map_err(Failure::io("make a temporary file"))?;
-    // Only what is missing: what was cut off half-way must be installed anew, what is there must not.
+    // Only missing and partly installed packages; complete ones must not be installed again.
     std::fs::write(requirements.path(), only(missing)).map_err(Failure::io("write a temporary file"))?;
 
     let spinner = ProgressBar::new_spinner();
@@ -167,14 +167,14 @@ fn install_packages(engine: &Path, missing: &[String]) -> Result<(), Failure> {
     let output = output?;
     if !output.status.success() {
         return Err(Failure::failed(format!(
-            "pip could not install the engine: {}; run the same command again to go on",
+            "pip could not install the engine: {}; run the same command again to continue",
             last_words(&output)
         )));
     }
     say(format!("installed in {}", humanize::duration(started.elapsed().as_secs_f64())))
 }
 
-/// The part of the requirements that speaks of these packages.
+/// The lines of the requirements for these packages.
 fn only(pins: &[String]) -> String {
     let mut text = String::new();
     let mut wanted = false;
@@ -190,13 +190,13 @@ fn only(pins: &[String]) -> String {
     text
 }
 
-/// Runs a program to its end with nothing on its standard input.
+/// Runs a program to its end with empty standard input.
 fn output(process: &mut Process) -> Result<Output, Failure> {
     let program = process.get_program().to_string_lossy().into_owned();
     process.stdin(Stdio::null()).output().map_err(Failure::io(format!("run {program}")))
 }
 
-/// The last line of what a program complained, without addresses: where packages come from is nobody's business.
+/// The last error line of a program's output, without URLs: the package index may be private.
 fn last_words(output: &Output) -> String {
     let text = [output.stderr.as_slice(), output.stdout.as_slice()].map(String::from_utf8_lossy).join("\n");
     let line = text.lines().map(str::trim).rfind(|line| line.starts_with("ERROR") || line.contains("Error:"));

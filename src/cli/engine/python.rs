@@ -1,4 +1,4 @@
-//! Finds a Python that Blender can live in.
+//! Finds a Python that can load Blender's module.
 
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
@@ -18,7 +18,7 @@ pub struct Python {
 }
 
 impl Python {
-    /// Asks the interpreter at `path` what it is; `None` when it does not run.
+    /// Asks the interpreter at `path` for its version; `None` when it does not run.
     pub fn at(path: &Path) -> Option<Python> {
         let output = output(Process::new(path).args(["-I", "-c", ASK])).ok()?;
         if !output.status.success() {
@@ -33,16 +33,16 @@ impl Python {
         })
     }
 
-    /// Whether Blender's module was built for it.
+    /// Whether Blender's module is built for this Python.
     pub fn fits(&self) -> bool {
         self.implementation == "cpython" && self.version.starts_with("3.11.")
     }
 }
 
-/// The first of `named`, `$PYTHON`, `python3.11` and `python3` that fits; one that was named has to.
+/// Returns `named` or `$PYTHON` if set, else the first of `python3.11` and `python3` that fits.
 ///
 /// # Errors
-/// One sentence that says what to install.
+/// What to install; that `named` or `$PYTHON` does not fit.
 pub fn find(named: Option<&Path>) -> Result<Python, Failure> {
     let set = std::env::var_os("PYTHON").filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(path) = named.map(Path::to_owned).or(set) {
@@ -54,7 +54,7 @@ pub fn find(named: Option<&Path>) -> Result<Python, Failure> {
                 python.implementation,
                 python.version
             ))),
-            None => Err(Failure::failed(format!("{} is no Python that runs", path.display()))),
+            None => Err(Failure::failed(format!("{} is not a working Python", path.display()))),
         };
     }
     ["python3.11", "python3"].iter().find_map(|name| Python::at(Path::new(name)).filter(Python::fits)).ok_or_else(

@@ -1,4 +1,4 @@
-//! What the engine needs of the system: shared libraries, and Debian's half of `venv`.
+//! The engine's system packages: shared libraries, and Debian's `venv`.
 
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
@@ -10,13 +10,13 @@ use crate::cli::say;
 /// Debian's packages of the shared libraries that Blender's module links.
 const LIBRARIES: &[&str] = &["libgl1", "libsm6", "libxfixes3", "libxi6", "libxkbcommon0", "libxrender1"];
 
-/// Debian's package without which its Python makes no virtual environments.
+/// The Debian package that lets its Python create virtual environments.
 const VENV: &[&str] = &["python3.11-venv"];
 
-/// Makes sure that `python` can make virtual environments.
+/// Ensures that `python` can create virtual environments.
 ///
 /// # Errors
-/// The line to type where it cannot and we may not install it.
+/// The command to type, where this process may not install packages.
 pub fn ensure_venv(python: &Python) -> Result<(), Failure> {
     let works = || {
         output(Process::new(&python.path).args(["-I", "-c", "import venv, ensurepip"]))
@@ -35,10 +35,10 @@ pub fn ensure_venv(python: &Python) -> Result<(), Failure> {
     )))
 }
 
-/// Starts Blender once and gives its version; missing libraries are installed where we may.
+/// Starts Blender once and returns its version; installs missing libraries if allowed.
 ///
 /// # Errors
-/// What is missing and the line to type, or why Blender does not start.
+/// What is missing and the command to type, or why Blender does not start.
 pub fn start(engine: &Path) -> Result<String, Failure> {
     match try_start(engine)? {
         Ok(version) => return Ok(version),
@@ -50,9 +50,9 @@ pub fn start(engine: &Path) -> Result<String, Failure> {
     try_start(engine)?.map_err(|reason| Failure::failed(format!("blender does not start: {reason}")))
 }
 
-/// The version, or Python's last words.
+/// Blender's version, or Python's last error line.
 fn try_start(engine: &Path) -> Result<Result<String, String>, Failure> {
-    // Blender prints as it likes; the version is the line that we mark.
+    // Blender prints lines of its own; `version=` marks ours.
     let program = "import bpy; print('\\nversion=' + '.'.join(map(str, bpy.app.version)))";
     let output = output(Process::new(engine).args(["-I", "-c", program]))?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -66,7 +66,7 @@ fn missing_library(reason: &str) -> Option<&str> {
     before.rsplit(' ').next()
 }
 
-/// Installs Debian packages as root or by a sudo that asks for no password; else says what to type.
+/// Installs Debian packages as root or with passwordless sudo; otherwise the error is the command to type.
 fn install(what: &str, packages: &[&str]) -> Result<(), Failure> {
     let list = packages.join(" ");
     let succeeds = |process: &mut Process| {
@@ -74,7 +74,7 @@ fn install(what: &str, packages: &[&str]) -> Result<(), Failure> {
         process.status().is_ok_and(|status| status.success())
     };
     if !succeeds(Process::new("apt-get").arg("--version")) {
-        return Err(Failure::failed(format!("{what} is missing; install what Debian calls {list}")));
+        return Err(Failure::failed(format!("{what} is missing; install the equivalent of Debian's {list}")));
     }
     let root = rustix::process::geteuid().is_root();
     if !root && !succeeds(Process::new("sudo").args(["-n", "true"])) {
@@ -90,7 +90,7 @@ fn install(what: &str, packages: &[&str]) -> Result<(), Failure> {
         }
         output(process.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
     };
-    // The lists may be absent or old; when they cannot be had, the packages may still be.
+    // The package lists may be absent or old. Without new ones, the installation may still work.
     let _ = apt(&["update", "-qq"]);
     let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
     arguments.extend(packages);

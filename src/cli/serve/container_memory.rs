@@ -1,14 +1,14 @@
-//! Whether a container has the memory that its conversions may use.
+//! Checks that the container has the memory that its conversions may use.
 
 use std::fs;
 use std::path::Path;
 
 use crate::config::Config;
 
-/// Files of a control group's limit, of both versions.
+/// Names of the file that holds a control group's limit, in both versions.
 const LIMITS: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
 
-/// What to say where conversions may use more memory than the container: then one of them can end all.
+/// A warning if conversions together may use more memory than the container; running out would kill all of them.
 pub fn warning(config: &Config) -> Option<String> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let limit = limit(Path::new("/sys/fs/cgroup"), &groups)?;
@@ -19,17 +19,17 @@ fn too_little(limit: u64, workers: usize, each: u64) -> Option<String> {
     let wanted = each.saturating_mul(workers as u64);
     (wanted > limit).then(|| {
         format!(
-            "this container may use {} MiB of memory, and {workers} conversions (WORKERS) {} MiB each \
-             (WORKER_MEMORY_LIMIT): one that takes them may end all; set one of these lower, or the container's \
-             limit higher",
+            "this container may use {} MiB of memory, but {workers} conversions (WORKERS) may use {} MiB each \
+             (WORKER_MEMORY_LIMIT); running out kills all of them: lower one of these, or raise the \
+             container's limit",
             limit >> 20,
             each >> 20
         )
     })
 }
 
-/// The least limit, in bytes, of the control groups that `groups` (`/proc/self/cgroup`) names and of those above them, which
-/// are folders below `root`. A container may not see its own group there: then the limit is in the topmost folder.
+/// The lowest memory limit, in bytes, among the control groups in `groups` (`/proc/self/cgroup`) and their ancestors,
+/// which are folders below `root`. A container may not see its own group; then the topmost folder has the limit.
 fn limit(root: &Path, groups: &str) -> Option<u64> {
     let mut limits = Vec::new();
     for line in groups.lines() {
@@ -38,7 +38,7 @@ fn limit(root: &Path, groups: &str) -> Option<u64> {
             continue;
         };
         let root = match controllers {
-            // The second version has one tree for all controllers.
+            // Version 2 has one tree for all controllers.
             "" => root.to_owned(),
             _ if controllers.split(',').any(|name| name == "memory") => root.join("memory"),
             _ => continue,
@@ -69,7 +69,7 @@ mod tests {
         write("pod/app/memory.max", "max\n");
         assert_eq!(limit("0::/pod/app"), Some(5 << 30));
         assert_eq!(limit("0::/"), None);
-        // The first version.
+        // Version 1.
         write("memory/memory.limit_in_bytes", "1073741824\n");
         assert_eq!(limit("9:pids:/a\n4:cpu,memory:/gone"), Some(1 << 30));
         assert_eq!(limit("9:pids:/a"), None);
@@ -79,6 +79,6 @@ mod tests {
     fn it_is_said_where_all_conversions_do_not_fit() {
         assert_eq!(too_little(5 << 30, 2, 2 << 30), None);
         let said = too_little(512 << 20, 2, 2 << 30).unwrap();
-        assert!(said.starts_with("this container may use 512 MiB of memory, and 2 conversions"), "{said}");
+        assert!(said.starts_with("this container may use 512 MiB of memory, but 2 conversions"), "{said}");
     }
 }

@@ -1,4 +1,4 @@
-//! Runs the gateway: the parts wired together, from the first socket to the last answer.
+//! Runs the gateway: assembles its parts, serves, and shuts down in order.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -18,31 +18,31 @@ use crate::storage::Storage;
 use crate::telemetry::logging::{self, Guard};
 use crate::telemetry::panic_hook;
 
-/// How long to wait after the engine did not start, at first and at most.
+/// Pause after a failed start of the engine, at first and at most.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
-/// Descriptors that a connection takes at most, most of the time: its own, another to see it hang up, its model and
-/// its result; and those of everything else.
+/// Descriptors that a connection usually needs at most: its socket, a copy that detects a hang-up, its model and its
+/// result. Below: those of everything else.
 const DESCRIPTORS: usize = 4;
 const OWN_DESCRIPTORS: usize = 128;
 
-/// Results that are being sent may take so many times what one may.
+/// Limit of all results being sent, as a multiple of the largest result.
 const RESULTS: u64 = 8;
 
-/// How long work on files may go on when everything else has ended.
+/// How long blocking file work may continue after everything else has ended.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
-/// Serves until told to stop.
+/// Serves until a signal stops it.
 ///
 /// # Errors
-/// What keeps the gateway from serving at all: no folder to work in, an address in use.
+/// Why the gateway cannot serve: no work folder, an address in use.
 pub fn run(config: &Config, storage: Storage, warnings: &[String]) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
     let ended = runtime.block_on(serve(config, storage, warnings));
-    // What still blocks a thread (work on files of conversions that were given up) is not waited for without end.
+    // Threads may still be blocked by file work of cancelled conversions; the wait is bounded.
     runtime.shutdown_timeout(LAST_WORK);
-    // The log last: it has what was said until now.
+    // The log is dropped last, so that it has every line.
     ended.map(|(code, _log)| code)
 }
 
@@ -57,18 +57,18 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     let server = &config.server;
     raise_descriptors(server.max_connections);
     let shutdown = Shutdown::default();
-    // Signals first: one that comes while the engine starts stops that, too.
+    // Signals first: one that arrives while the engine starts stops the start as well.
     let stopping = shutdown::on_signals(shutdown.clone(), server.shutdown_delay, server.shutdown_grace)
         .map_err(Failure::io("listen for signals"))?;
     let gateway = Arc::new(gateway(config, storage.clone(), shutdown.clone()).await?);
     let listener = bind(server.bind, config).await?;
-    let address = listener.address().map_err(Failure::io("tell the address"))?;
+    let address = listener.address().map_err(Failure::io("get the local address"))?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     let metrics = match server.metrics {
         None => None,
         Some(address) => {
             let metrics = bind(address, config).await?;
-            let address = metrics.address().map_err(Failure::io("tell the address"))?;
+            let address = metrics.address().map_err(Failure::io("get the local address"))?;
             tracing::info!(%address, "metrics");
             Some(metrics)
         }
@@ -76,7 +76,7 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
     let service = gateway.service.clone();
     let tending = tokio::spawn(async move { tokio::join!(storage.tend(), service.tend()) });
-    // Metrics are there until the last request has its answer.
+    // Metrics are served until the last request is answered.
     let answered = Shutdown::default();
     let metrics = metrics.map(|metrics| {
         let (router, counts) = (http::metrics_router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
@@ -101,19 +101,19 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
         log.end_traces();
         log
     });
-    let log = sent.await.map_err(|error| Failure::io("end the traces")(error.into()))?;
+    let log = sent.await.map_err(|error| Failure::io("flush the traces")(error.into()))?;
     Ok((code, log))
 }
 
-/// Takes as many descriptors as the system allows: what it gives unasked is for programs that use `select`, and fewer
-/// than `MAX_CONNECTIONS` may be.
+/// Raises the limit of open files to the hard limit. The soft limit is low for programs that use `select`, and may be
+/// too low for `MAX_CONNECTIONS`.
 fn raise_descriptors(connections: usize) {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let allowed = if raised.is_ok() { limit.maximum } else { limit.current };
     let needed = connections.saturating_mul(DESCRIPTORS).saturating_add(OWN_DESCRIPTORS) as u64;
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
-        tracing::warn!(allowed, needed, "MAX_CONNECTIONS is more than the limit of open files can serve");
+        tracing::warn!(allowed, needed, "the limit of open files is too low for MAX_CONNECTIONS");
     }
 }
 
@@ -166,12 +166,12 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
     })
 }
 
-/// Starts the engine before the first conversion asks for it; again and again, where it does not start.
+/// Starts the engine before the first conversion needs it, and retries until the start succeeds.
 async fn warm_up(gateway: Arc<Gateway>) {
     let mut delay = FIRST_RETRY;
     let executor = gateway.service.converter().executor();
     if let Some(error) = executor.trouble() {
-        tracing::error!(error, "there is no engine; only what needs none is converted");
+        tracing::error!(error, "there is no engine; only conversions that need none will succeed");
     }
     while executor.start().await.is_err() {
         tokio::time::sleep(delay).await;

@@ -1,4 +1,4 @@
-//! `meshgate serve`: reads the configuration, all of it before a socket opens.
+//! `meshgate serve`: checks the whole configuration, then runs the gateway.
 
 mod container_memory;
 mod gateway;
@@ -14,19 +14,19 @@ use crate::config::{Config, Reader, Sources, reference};
 #[derive(Debug, clap::Args)]
 #[command(after_help = reference::help())]
 pub struct Args {
-    /// Read settings from this TOML file too; the environment comes before it
+    /// Read settings from this TOML file too; the environment overrides it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Only check the settings: exit code 64 where one is wrong
+    /// Only check the settings: exit code 64 if one is wrong
     #[arg(long)]
     check: bool,
 }
 
-/// Serves until it is told to stop.
+/// Serves until a signal stops it.
 ///
 /// # Errors
-/// Wrong settings, a line for each mistake, or what keeps it from serving.
+/// Wrong settings, a line for each mistake; or why the server cannot run.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut sources = Sources::environment();
     if let Some(file) = &args.config {
@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         reader.mistake(mistake);
     }
     let config = reader.finish(config).inspect_err(|_| {
-        // A misspelled name may be why another one is missing.
+        // A misspelled name may explain a missing setting.
         warn(&warnings);
     })?;
     warnings.extend(container_memory::warning(&config));

@@ -1,22 +1,24 @@
-//! Clips that came out, and are not as long as they were.
+//! Reports clips whose length changed.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::domain::Format;
 use crate::domain::report::{Clip, Contents};
 
-/// More clips nobody reads about.
+/// Most clips named in a clause.
 const MOST_NAMES: usize = 5;
 
-/// Where nothing is known of a clip's frames, in frames per second.
+/// Frames per second of clips whose rate is unknown.
 const USUAL_FPS: f64 = 24.0;
 
-/// Formats of frames at a fixed rate. In others clips have keys at any time, and frames are what these look like.
+/// Whether the format stores frames at a fixed rate. In other formats keys may be at any time, and frames are only
+/// derived.
 fn has_frames(format: Format) -> bool {
     matches!(format, Format::Bvh | Format::Blend)
 }
 
-/// One clause on all clips that changed their length by more than a frame, or where both formats have frames, by any.
+/// Returns one clause on all clips whose length changed by more than a frame, or by any frame if both formats store
+/// frames.
 pub fn losses(input: &Contents, output: &Contents) -> Option<String> {
     let frames_count = has_frames(input.format) && has_frames(output.format);
     let changed: Vec<_> = pairs(&input.counts.clips, &output.counts.clips)
@@ -59,7 +61,8 @@ fn same_rate(before: &Clip, after: &Clip) -> bool {
     (before.fps - after.fps).abs() < 0.01 * before.fps
 }
 
-/// The clips of one name; of several the first with the first. A format may call its only clip otherwise.
+/// Pairs the clips of each name in their order. The only clips of two models are a pair whatever their names, because a
+/// format may rename its only clip.
 fn pairs<'a>(before: &'a [Clip], after: &'a [Clip]) -> Vec<(&'a Clip, &'a Clip)> {
     if let ([only], [other]) = (before, after) {
         return vec![(only, other)];
@@ -71,7 +74,7 @@ fn pairs<'a>(before: &'a [Clip], after: &'a [Clip]) -> Vec<(&'a Clip, &'a Clip)>
     before.iter().filter_map(|clip| Some((clip, by_name.get_mut(clip.name.as_str())?.pop_front()?))).collect()
 }
 
-/// At most three digits behind the point, at least one.
+/// The length in seconds, with one to three decimals.
 fn seconds(clip: &Clip) -> String {
     let text = format!("{:.3}", clip.seconds);
     let short = text.trim_end_matches('0');
@@ -121,12 +124,12 @@ mod tests {
         assert_eq!(compared((Format::Glb, &all), (Format::Fbx, &fewer)), None);
         let said = compared((Format::Blend, &all), (Format::Bvh, &fewer)).unwrap();
         assert_eq!(said, "clip \"Run\" became shorter: 1.0 s → 0.958 s");
-        // Another rate has other frames.
+        // Frames at different rates are not compared.
         assert_eq!(compared((Format::Blend, &all), (Format::Bvh, &[clip("Run", 31, 30.0)])), None);
         let same_time = [Clip { frames: 24, ..all[0].clone() }];
         let said = compared((Format::Blend, &all), (Format::Bvh, &same_time)).unwrap();
         assert_eq!(said, "clip \"Run\" became shorter: 25 frames → 24");
-        // One that is gone is no pair; and what has no rate is compared by a usual one.
+        // A clip that is gone has no pair; clips without a rate are compared at a usual one.
         assert_eq!(compared((Format::Glb, &all), (Format::Stl, &[])), None);
         let still = [Clip { fps: 0.0, ..clip("Run", 1, 24.0) }];
         assert_eq!(compared((Format::Glb, &still), (Format::Fbx, &still)), None);

@@ -1,4 +1,4 @@
-//! One conversion in a slot: an attempt, at most one more after a crash or a hang, and what its end means.
+//! One conversion in a slot: an attempt, at most one retry after a crash or a hang, and the result of both.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,42 +19,41 @@ use crate::executor::workdir::ConversionFolder;
 use crate::slots::Slot;
 use crate::telemetry;
 
-/// How long a zygote may take to report that it killed a child, before it is killed itself. The caller was promised
+/// How long a zygote may take to report that it killed a child, before it is killed itself. The supervisor guarantees
 /// that everything is gone within a second.
 const CANCEL_WITHIN: Duration = Duration::from_millis(700);
 
-/// How long the memory of a child that has finished or was killed may take to be given back: a second or two when it is many
-/// GB.
+/// How long the kernel may take to release the memory of a finished or killed child: a second or two for many GB.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often a child that is being taken apart is looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often to check whether an exiting child is gone.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// The exit status of a child that had no room for its report.
 const NO_SPACE: i32 = 28;
 
 /// Linux's number of the signal for a file above the size limit.
 const SIGXFSZ: i32 = 25;
-/// … and of the one that the kernel sends when memory runs out.
+/// Linux's number of the signal that the OOM killer sends.
 const SIGKILL: i32 = 9;
 
-/// What a conversion needs to run by itself.
+/// A conversion that runs in a task of its own.
 pub(super) struct Conversion {
-    /// As the first field it is free before the folder's removal takes its time.
+    /// The first field, so that the slot is free before the folder is removed.
     pub slot: Slot,
     pub id: u64,
     pub folder: ConversionFolder,
     pub task: Task,
     pub limits: Limits,
-    /// What the caller allowed in all.
+    /// The caller's timeout, for the whole conversion.
     pub allowed: Duration,
     pub deadline: Instant,
     /// How long a zygote may take to fork.
     pub start_within: Duration,
     pub queue: Duration,
-    /// The caller is gone, or the program ends.
+    /// Cancelled when the caller is gone or the program ends.
     pub cancel: CancellationToken,
-    /// The program ends.
+    /// Cancelled when the program ends.
     pub stop: CancellationToken,
     pub progress: mpsc::Sender<(Stage, Option<f64>)>,
     pub pool: Arc<Pool>,
@@ -65,7 +64,7 @@ pub(super) struct Conversion {
 /// How an attempt ended.
 enum Attempt {
     Exited(Exited),
-    /// It succeeded; its end is still to come.
+    /// It succeeded; the child has not exited yet.
     Finished(Box<ChildSuccess>, mpsc::UnboundedReceiver<Event>),
     /// The zygote went down; `started` says whether there was a child.
     Lost {
@@ -77,31 +76,31 @@ enum Attempt {
     TakenOver,
 }
 
-/// The zygote of a child that has finished, and what will tell of its end.
-type Leaving = (Arc<Zygote>, mpsc::UnboundedReceiver<Event>);
+/// A finished child that has not exited yet: its zygote and its events.
+type ExitingChild = (Arc<Zygote>, mpsc::UnboundedReceiver<Event>);
 
-/// What an exit means.
+/// How the conversion goes on after an exit.
 enum Verdict {
     Final(Result<Box<ChildSuccess>, ConversionError>),
     Again(Setback),
 }
 
 impl Conversion {
-    /// Answers as soon as the outcome is known, and returns when the child is gone: until then the slot is taken.
+    /// Sends the result as soon as it is known, and returns when the child is gone; the slot is held until then.
     pub async fn run(mut self, answer: oneshot::Sender<Result<Done, ConversionError>>) {
-        let mut leaving = None;
-        let result = self.outcome(&mut leaving).await;
-        // A caller that is gone does not want it.
+        let mut exiting = None;
+        let result = self.outcome(&mut exiting).await;
+        // The send fails if the caller is gone.
         let _ = answer.send(result);
-        if let Some((zygote, events)) = leaving {
-            self.see_off(&zygote, events).await;
+        if let Some((zygote, events)) = exiting {
+            self.wait_for_exit(&zygote, events).await;
         }
     }
 
-    /// Makes the attempts. Where the last one's child is not gone yet, what it takes to wait for that is `leaving`.
-    async fn outcome(&mut self, leaving: &mut Option<Leaving>) -> Result<Done, ConversionError> {
+    /// Makes the attempts. Sets `exiting` if the last attempt's child has not exited yet.
+    async fn outcome(&mut self, exiting: &mut Option<ExitingChild>) -> Result<Done, ConversionError> {
         let mut retried_after = None;
-        let (mut cold, mut lost, mut unlucky) = (false, false, 0);
+        let (mut cold, mut lost, mut lost_before_start) = (false, false, 0);
         loop {
             let zygote = self.zygote(cold).await?;
             match self.attempt(&zygote).await {
@@ -110,12 +109,12 @@ impl Conversion {
                         self.log(&zygote, &exited, result.as_ref().err());
                         return result.map(|success| self.done(*success, retried_after));
                     }
-                    // Some writers crash when a write finds no room.
+                    // Some writers crash when the disk is full.
                     Verdict::Again(Setback::Crash) if child_result::disk_is_full(self.folder.path()) => {
                         return Err(ConversionError::new(ErrorCode::DiskFull, "the disk is full"));
                     }
                     Verdict::Again(setback) => {
-                        self.note(&exited, setback, cold);
+                        self.record_setback(&exited, setback, cold);
                         if cold {
                             return Err(crashed(setback, &exited));
                         }
@@ -127,17 +126,17 @@ impl Conversion {
                     }
                 },
                 Attempt::Finished(success, events) => {
-                    *leaving = Some((zygote, events));
+                    *exiting = Some((zygote, events));
                     return Ok(self.done(*success, retried_after));
                 }
-                // It went down before it got to us.
-                Attempt::Lost { started: false } if unlucky < 3 => {
-                    unlucky += 1;
+                // The zygote went down before it started the child.
+                Attempt::Lost { started: false } if lost_before_start < 3 => {
+                    lost_before_start += 1;
                     continue;
                 }
                 Attempt::Lost { .. } => {
                     self.counters.setback(self.pair(), Setback::EngineLost);
-                    tracing::warn!(conversion = self.id, pair = %self.words(), again = !lost, "a zygote went down");
+                    tracing::warn!(conversion = self.id, pair = %self.pair_name(), again = !lost, "a zygote went down");
                     if lost || cold {
                         let detail = "blender went down while converting this model, twice";
                         return Err(ConversionError::new(ErrorCode::EngineCrashed, detail));
@@ -146,17 +145,17 @@ impl Conversion {
                     retried_after = Some(Setback::EngineLost);
                 }
                 Attempt::TimedOut => {
-                    tracing::info!(conversion = self.id, pair = %self.words(), "out of time");
+                    tracing::info!(conversion = self.id, pair = %self.pair_name(), "a conversion timed out");
                     return Err(self.timed_out());
                 }
                 Attempt::Cancelled => {
-                    tracing::debug!(conversion = self.id, pair = %self.words(), "cancelled");
+                    tracing::debug!(conversion = self.id, pair = %self.pair_name(), "a conversion was cancelled");
                     return Err(self.cancelled());
                 }
                 Attempt::TakenOver => {
-                    let what = "another client takes the slot over; this conversion starts again later";
-                    tracing::info!(conversion = self.id, pair = %self.words(), "{what}");
-                    self.wait_again().await?;
+                    let what = "another client took over the slot; this conversion starts again later";
+                    tracing::info!(conversion = self.id, pair = %self.pair_name(), "{what}");
+                    self.wait_for_slot().await?;
                 }
             }
             self.blocking(child_result::clean).await??;
@@ -167,8 +166,8 @@ impl Conversion {
         Done { success, queue: self.queue, retried_after }
     }
 
-    /// Gives the slot to the client that takes it over, and waits for another one.
-    async fn wait_again(&mut self) -> Result<(), ConversionError> {
+    /// Gives the slot to the client that takes it over, and waits for another slot.
+    async fn wait_for_slot(&mut self) -> Result<(), ConversionError> {
         let began = Instant::now();
         tokio::select! {
             slot = timeout_at(self.deadline, self.slot.again()) => slot.map_err(|_| self.timed_out())?,
@@ -205,12 +204,12 @@ impl Conversion {
                     }
                     Some(Event::Started { pid, .. }) => (started, child) = (true, Some(pid)),
                     Some(Event::Progress { stage, fraction, .. }) => {
-                        // A reader that is slow misses some.
+                        // A slow reader misses some events.
                         let fraction = fraction.filter(|fraction| (0.0..=1.0).contains(fraction));
                         let _ = self.progress.try_send((stage, fraction));
                     }
                     Some(Event::Finished { .. }) => {
-                        // Whatever else it is, the child's end is waited for.
+                        // With any other outcome, the child's exit is awaited.
                         if let Some(Left::Succeeded(Ok(success))) = self.left().await {
                             return Attempt::Finished(success, events);
                         }
@@ -221,7 +220,8 @@ impl Conversion {
                 () = sleep_until(start_by), if !started => {
                     zygote.kill("start a conversion");
                     self.exit(&mut events).await;
-                    // That it started is not known, and that it is to blame is likely enough.
+                    // Whether the child started is unknown; it counts as started, because the model is the likely
+                    // cause.
                     return Attempt::Lost { started: true };
                 }
                 () = sleep_until(self.deadline) => break Attempt::TimedOut,
@@ -230,34 +230,34 @@ impl Conversion {
             }
         };
         zygote.cancel(self.id);
-        if !self.is_gone(child, &mut events).await {
+        if !self.exits_in_time(child, &mut events).await {
             zygote.kill("cancel a conversion");
             self.exit(&mut events).await;
         }
         stopped
     }
 
-    /// Waits for the end of a child that was killed; `false`: it was not, in time. The kernel takes a second for each
-    /// few gigabytes of one that was.
-    async fn is_gone(&self, child: Option<u32>, events: &mut mpsc::UnboundedReceiver<Event>) -> bool {
+    /// Waits until a killed child is gone. Returns `false` if the zygote did not kill it in time. The kernel takes a
+    /// second for each few gigabytes of a killed child.
+    async fn exits_in_time(&self, child: Option<u32>, events: &mut mpsc::UnboundedReceiver<Event>) -> bool {
         let last = Instant::now() + GONE_WITHIN;
         let mut patience = CANCEL_WITHIN;
         while timeout(patience, self.exit(events)).await.is_err() {
             if Instant::now() > last || !child.is_some_and(is_dying) {
                 return false;
             }
-            patience = LOOK_AGAIN;
+            patience = CHECK_EVERY;
         }
         true
     }
 
-    /// What the child has left.
+    /// Reads the child's report and checks its result.
     async fn left(&self) -> Option<Left> {
         let (output, most_bytes) = (self.task.output.clone(), self.limits.file_bytes);
         self.blocking(move |folder| child_result::left(folder, &output, most_bytes)).await.ok().flatten()
     }
 
-    /// Works on the folder, which may hold much, where that keeps nobody waiting.
+    /// Works on the folder, which may be large, on a blocking thread.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Path) -> T + Send + 'static,
@@ -270,8 +270,8 @@ impl Conversion {
         })
     }
 
-    /// Waits until a child that has finished is gone.
-    async fn see_off(&self, zygote: &Zygote, mut events: mpsc::UnboundedReceiver<Event>) {
+    /// Waits until a finished child has exited.
+    async fn wait_for_exit(&self, zygote: &Zygote, mut events: mpsc::UnboundedReceiver<Event>) {
         let patience = async {
             tokio::select! {
                 () = sleep(GONE_WITHIN) => {}
@@ -281,7 +281,7 @@ impl Conversion {
         let exited = tokio::select! {
             exited = self.exit(&mut events) => exited,
             () = patience => {
-                zygote.kill("see off a child");
+                zygote.kill("reap a child");
                 self.exit(&mut events).await
             }
         };
@@ -290,16 +290,16 @@ impl Conversion {
         }
     }
 
-    /// What the end of the child means for the conversion.
+    /// Decides from the exit of the child how the conversion goes on.
     async fn judge(&self, exited: &Exited) -> Verdict {
         let failed = |code, detail: String| Verdict::Final(Err(ConversionError::new(code, detail)));
         match exited.end {
             End::Exit { status } => match self.left().await {
-                // It knows that a write was refused, and not what can be done about it.
+                // The child knows that a write was refused; this error also says what to do.
                 Some(Left::Failed(error)) if error.code == ErrorCode::OutputTooLarge => {
                     Verdict::Final(Err(self.too_large()))
                 }
-                // It may not know at all: libraries print that they got no memory, and go on.
+                // The child may not know: libraries print that memory ran out, and go on.
                 Some(Left::Failed(error))
                     if error.code == ErrorCode::MemoryLimit
                         || matches!(error.code, ErrorCode::ImportFailed | ErrorCode::ExportFailed)
@@ -367,11 +367,11 @@ impl Conversion {
         ConversionError::new(ErrorCode::Cancelled, "the conversion was cancelled")
     }
 
-    fn note(&self, exited: &Exited, setback: Setback, cold: bool) {
+    fn record_setback(&self, exited: &Exited, setback: Setback, cold: bool) {
         self.counters.setback(self.pair(), setback);
         tracing::warn!(
             conversion = self.id,
-            pair = %self.words(),
+            pair = %self.pair_name(),
             end = ?exited.end,
             stage = ?exited.stage,
             peak_memory_bytes = exited.peak_memory_bytes,
@@ -386,14 +386,14 @@ impl Conversion {
     fn log(&self, zygote: &Zygote, exited: &Exited, error: Option<&ConversionError>) {
         tracing::info!(
             conversion = self.id,
-            pair = %self.words(),
+            pair = %self.pair_name(),
             zygote = zygote.pid,
             peak_memory_bytes = exited.peak_memory_bytes,
             cpu_seconds = exited.cpu_seconds,
             code = error.map(|error| error.code.to_string()),
             "a conversion ended",
         );
-        // Clients are told a code and a sentence; whoever looks into it needs what Blender said.
+        // Clients get a code and a sentence; the operator needs Blender's output.
         if error.is_some() {
             tracing::warn!(conversion = self.id, log = exited.log, "what the child printed");
         }
@@ -403,7 +403,7 @@ impl Conversion {
         (self.task.input_format, self.task.output_format)
     }
 
-    /// Waits for the child's end, or for its zygote's.
+    /// Waits for the exit of the child; `None` if its zygote ended first.
     async fn exit(&self, events: &mut mpsc::UnboundedReceiver<Event>) -> Option<Exited> {
         loop {
             if let Event::Exited(exited) = events.recv().await? {
@@ -413,22 +413,22 @@ impl Conversion {
         }
     }
 
-    fn words(&self) -> String {
+    fn pair_name(&self) -> String {
         format!("{}-{}", self.task.input_format, self.task.output_format)
     }
 }
 
-/// Whether a process runs nothing of its own any more: it is being taken apart, or gone.
+/// Whether a process is exiting or gone.
 fn is_dying(pid: u32) -> bool {
     const EXITING: u32 = 0x4;
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    // Behind the name, which may hold anything: the state, and six fields later the flags.
+    // After the name, which may contain anything, comes the state, and six fields later come the flags.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
     let flags = fields.split_ascii_whitespace().nth(6).and_then(|flags| flags.parse::<u32>().ok());
     flags.is_none_or(|flags| flags & EXITING != 0)
 }
 
-/// Whether C++ or Blender printed that they got no memory.
+/// Whether C++ or Blender printed that an allocation failed.
 fn no_memory(log: &str) -> bool {
     ["bad_alloc", "alloc returns null"].iter().any(|words| log.contains(words))
 }
@@ -464,7 +464,7 @@ mod tests {
         let mut waiting = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         assert!(!is_dying(waiting.id()));
         waiting.kill().unwrap();
-        // Until it is reaped, its number is its own.
+        // Its PID is not reused before it is reaped.
         while !is_dying(waiting.id()) {
             std::thread::yield_now();
         }

@@ -1,4 +1,4 @@
-//! What a child left in its folder. Nothing there is to be trusted: the child has read somebody's file.
+//! Reads what a child left in its folder. Nothing there is trusted: the child has read a stranger's file.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -15,33 +15,33 @@ use crate::fs::remove_tree::remove_tree;
 
 const REPORT: &str = "report.json";
 
-/// A longer report is nothing that our own code wrote.
+/// Longest report, in bytes. Our own code writes none that is longer.
 const MAX_REPORT: u64 = 8 << 20;
 
-/// More files and folders are no result: the largest real ones have some hundred textures.
+/// Most files and folders of a result; the largest real results have some hundred textures.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Longer paths of all files together are no result either, in bytes.
+/// Longest paths of a result, all files together, in bytes.
 const MAX_PATHS: usize = 1 << 20;
 
-/// Results have folders in folders no deeper than this.
+/// Deepest nesting of folders in a result.
 const MAX_DEPTH: usize = 8;
 
-/// A disk with less room than this is full, in bytes.
+/// A disk with less free space counts as full, in bytes.
 const NO_ROOM: u64 = 64 << 10;
 
-/// A longer sentence is none.
+/// Longest sentence of a report, in characters.
 const MAX_DETAIL: usize = 500;
 
-/// What a child says of its conversion.
+/// The outcome that a child reported.
 #[derive(Debug)]
 pub(super) enum Left {
     Failed(ConversionError),
-    /// The error says why its result is none.
+    /// The error says why its result is refused.
     Succeeded(Result<Box<ChildSuccess>, ConversionError>),
 }
 
-/// Reads what the child left, or `None` when there is no report that can be understood. Takes its time.
+/// Reads the child's report and checks its result; `None` if there is no readable report. Blocks.
 pub(super) fn left(folder: &Path, output: &Path, most_bytes: u64) -> Option<Left> {
     Some(match report(folder)? {
         ChildReport::Failed { code, detail } => Left::Failed(ConversionError::new(code, detail)),
@@ -51,7 +51,7 @@ pub(super) fn left(folder: &Path, output: &Path, most_bytes: u64) -> Option<Left
     })
 }
 
-/// Reads the child's report, or `None` when it left none that can be understood.
+/// Reads the child's report; `None` if there is no readable one.
 fn report(folder: &Path) -> Option<ChildReport> {
     let text = match read_report(&folder.join(REPORT)) {
         Ok(text) => text,
@@ -68,14 +68,14 @@ fn report(folder: &Path) -> Option<ChildReport> {
         }
         Ok(report) => Some(report),
         Err(error) => {
-            tracing::warn!(%error, "a child's report is not one");
+            tracing::warn!(%error, "a child's report is invalid");
             None
         }
     }
 }
 
 fn read_report(path: &Path) -> io::Result<Vec<u8>> {
-    // Neither a link to somewhere else, nor a pipe that makes us wait.
+    // Neither follows a link nor waits for a pipe.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
@@ -92,8 +92,8 @@ fn one_sentence(text: &str) -> String {
     one_line(text).chars().take(MAX_DETAIL).collect()
 }
 
-/// Whether the result of a success is there: `output` below the folder, with something in it, and nothing beside
-/// it but files and folders, of `most_bytes` together. A file counts with its length, whatever room it takes.
+/// Checks the result of a success: `output` lies below the folder and is not empty, and beside it are only files and
+/// folders, of `most_bytes` together. A file counts with its length, even if it is sparse.
 ///
 /// # Errors
 /// `export_failed`, `output_too_large`.
@@ -115,7 +115,7 @@ fn check_result(
             continue;
         }
         let data = entry.metadata().map_err(|_| failed("blender left a result that cannot be read"))?;
-        // Another name of a file may be outside of the result, and be used to change it.
+        // A second hard link may lie outside the result, and the file could be changed through it.
         if !data.is_file() || data.nlink() > 1 {
             return Err(failed("blender left a result with links in it"));
         }
@@ -124,7 +124,7 @@ fn check_result(
     if bytes > most_bytes {
         return Err(ConversionError::output_too_large(most_bytes));
     }
-    // `out` itself is no link, as was just seen, so this file is inside.
+    // The walk has shown that `out` is no link, so this file is inside.
     match fs::symlink_metadata(folder.join(output)) {
         Ok(data) if data.is_file() && data.len() > 0 => Ok(success),
         Ok(data) if data.is_file() => Err(failed("blender wrote an empty file")),
@@ -132,7 +132,7 @@ fn check_result(
     }
 }
 
-/// Whether there is no more room where the folder lies.
+/// Whether the folder's disk is full.
 pub(super) fn disk_is_full(folder: &Path) -> bool {
     rustix::fs::statvfs(folder).is_ok_and(|disk| {
         disk.f_bavail.saturating_mul(disk.f_frsize) < NO_ROOM || (disk.f_files > 0 && disk.f_favail == 0)
@@ -253,7 +253,7 @@ mod tests {
             checked.map_err(|error| error.code)
         };
         fresh();
-        // As many bytes as may be, none of which is on the disk.
+        // As many bytes as allowed, none of which is on the disk.
         let sparse = |name: &str, length: u64| File::create(out.join(name)).unwrap().set_len(length).unwrap();
         sparse("a.png", (1 << 20) - 7);
         assert_eq!(code(), Ok(success()));

@@ -1,10 +1,10 @@
-//! Why there is no engine.
+//! Errors of finding and starting the engine.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why Blender cannot be used. The sentences are for the operator, who may read paths.
+/// An error that keeps Blender from running. The sentences are for the operator, who may read paths.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     #[error("no engine found: run `meshgate engine install`, or set BLENDER_PYTHON or BLENDER_BIN")]
@@ -19,10 +19,10 @@ pub enum EngineError {
     SandboxMissing(Vec<String>),
     #[error("could not start {}: {error}", program.display())]
     Spawn { program: PathBuf, error: io::Error },
-    /// The engine said itself why it cannot serve.
+    /// The engine reported why it cannot serve.
     #[error("the engine is broken: {reason}{}", tail(.log))]
     Broken { reason: String, log: Vec<String> },
-    /// It ended before it was ready; `log` has the last lines of what it printed.
+    /// The engine ended before it was ready; `log` has the last lines of its output.
     #[error("the engine does not start ({status}){}", tail(.log))]
     Exited { status: String, log: Vec<String> },
     #[error("the engine was not ready after {} s{}", waited.as_secs(), tail(.log))]
@@ -34,10 +34,10 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// The reason in words for clients: no path, nothing that the engine printed.
+    /// The reason worded for clients: without paths and without the engine's output.
     pub fn public(&self) -> String {
         match self {
-            // What Python says of a file or a library may name its place.
+            // Python's message may contain the path of a file or library.
             EngineError::Broken { reason, .. } if reason.contains('/') => "the engine is broken".to_owned(),
             EngineError::Broken { reason, .. } => format!("the engine is broken: {reason}"),
             EngineError::Exited { status, .. } => format!("the engine does not start ({status})"),
@@ -56,7 +56,7 @@ impl EngineError {
         }
     }
 
-    /// The last lines of what the engine printed, oldest first.
+    /// The last lines of the engine's output, oldest first.
     pub fn log(&self) -> &[String] {
         match self {
             EngineError::Broken { log, .. }
@@ -68,7 +68,7 @@ impl EngineError {
     }
 }
 
-/// The end of a log in one line: a Python error is in the last one, its place in the two before.
+/// The last three lines of a log as one: a Python error is in the last line, its location in the two before.
 fn tail(log: &[String]) -> String {
     let lines: Vec<&str> = log.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
     let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default();

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::locate::Engine;
 use super::python_package::Package;
 
-/// What a zygote is started from.
+/// The program and files that a zygote starts from.
 #[derive(Debug, Clone)]
 pub(super) struct Program {
     pub engine: Engine,
@@ -45,7 +45,7 @@ impl Program {
         command
             .arg(self.code())
             .current_dir(&self.home)
-            // No secret of ours reaches Blender, and nobody's settings do.
+            // Blender gets neither our secrets nor a user's settings.
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", &self.home)
@@ -55,7 +55,7 @@ impl Program {
             .stdin(Stdio::from(OwnedFd::from(socket)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // Ctrl-C in a terminal is for us to decide about, not for the whole foreground group to die of.
+            // Ctrl-C in a terminal must reach only this process, not the whole foreground group.
             .process_group(0)
             .kill_on_drop(true);
         command
@@ -77,17 +77,17 @@ fn python_string(path: &Path) -> String {
     serde_json::Value::from(path.to_string_lossy()).to_string()
 }
 
-/// A zygote's process with its two ends.
+/// A started zygote: its process, socket and log.
 pub(super) struct Started {
     pub process: Child,
     pub socket: tokio::net::UnixStream,
     pub log: Log,
 }
 
-/// The thread that all zygotes are started from.
+/// The thread that starts all zygotes.
 ///
-/// A zygote asks the kernel to die with its parent, and for the kernel the parent is the *thread* that forked. A
-/// thread of tokio's may end at any time and would take the zygote with it; this one lives as long as its owner.
+/// A zygote asks the kernel to die with its parent, and for the kernel the parent is the *thread* that forked. A tokio
+/// thread may end at any time and would take the zygote with it; this one lives as long as its owner.
 #[derive(Debug)]
 pub(super) struct Launcher {
     requests: mpsc::Sender<Request>,
@@ -99,14 +99,14 @@ struct Request {
 }
 
 impl Launcher {
-    /// Starts the thread. Call it in a tokio runtime, which will watch over the processes.
+    /// Starts the thread. Call it in a tokio runtime, which then watches the processes.
     pub fn new() -> io::Result<Launcher> {
         let runtime = tokio::runtime::Handle::current();
         let (requests, received) = mpsc::channel::<Request>();
         std::thread::Builder::new().name("zygotes".to_owned()).spawn(move || {
             for Request { mut command, answer } in received {
                 let _inside = runtime.enter();
-                // A caller that is gone drops the child, which kills it.
+                // If the caller is gone, the child is dropped, which kills it.
                 let _ = answer.send(command.spawn());
             }
         })?;
@@ -125,7 +125,7 @@ impl Launcher {
     }
 }
 
-/// The last lines of what a zygote printed.
+/// The last lines of a zygote's output.
 pub(super) struct Log {
     lines: Arc<Mutex<VecDeque<String>>>,
     reader: Option<JoinHandle<()>>,
@@ -141,7 +141,8 @@ impl Log {
         Log { lines, reader }
     }
 
-    /// The lines so far, oldest first. After the process has ended, waits a moment for what is still in the pipe.
+    /// Returns the lines so far, oldest first. If the process has `ended`, waits a moment for what is still in the
+    /// pipe.
     pub async fn last_lines(&mut self, ended: bool) -> Vec<String> {
         if let Some(reader) = &mut self.reader
             && ended

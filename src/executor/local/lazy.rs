@@ -14,7 +14,7 @@ use crate::domain::{ConversionError, ErrorCode};
 use crate::executor::task::{Done, Version};
 use crate::executor::{Executor, Order, Running, Status};
 
-/// Starts Blender when it is first needed: what is repacked works without.
+/// Starts Blender when a conversion first needs it; repacking needs none.
 pub struct LocalExecutor {
     settings: Option<Settings>,
     /// Why there is no engine: none was found, or the last start failed.
@@ -25,7 +25,7 @@ pub struct LocalExecutor {
 }
 
 impl LocalExecutor {
-    /// With how to run Blender, or why that cannot be told.
+    /// `settings` say how to run Blender, or why there is no engine.
     pub fn new(settings: Result<Settings, EngineError>) -> Self {
         let (settings, trouble) = match settings {
             Ok(settings) => (Some(settings), None),
@@ -40,7 +40,7 @@ impl LocalExecutor {
         }
     }
 
-    /// Blender, started by the first call. A caller that waited for a start that failed does not start it again.
+    /// Returns Blender, which the first call starts. A caller that waited for a failed start returns that failure.
     async fn blender(&self) -> Result<&Blender, ConversionError> {
         let failed_before = self.failed_starts.load(Ordering::Relaxed);
         self.blender.get_or_try_init(|| self.try_start(failed_before)).await
@@ -113,7 +113,7 @@ impl Executor for LocalExecutor {
         if let Some(installed) = self.installed.get() {
             return Some(installed.clone());
         }
-        // Every package that is installed is looked at for it.
+        // Kept, because the lookup lists all installed packages.
         let installed = self.settings.as_ref()?.engine.installed()?;
         Some(self.installed.get_or_init(|| installed).clone())
     }

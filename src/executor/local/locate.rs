@@ -22,7 +22,7 @@ impl Engine {
         }
     }
 
-    /// Its version, as far as that can be told without starting it: by what Python's package manager has noted.
+    /// Returns the installed version without starting the engine, from the metadata of Python's packages.
     pub fn installed(&self) -> Option<Version> {
         let Engine::Python(_) = self else { return None };
         let versions = std::fs::read_dir(self.home()?.join("lib")).ok()?;
@@ -40,7 +40,7 @@ impl Engine {
         Some(version).filter(|version| !version.blender.is_empty())
     }
 
-    /// What its children have to read besides the system's libraries: the virtual environment, or Blender's folder.
+    /// The folder that children must read besides the system's libraries: the virtual environment, or Blender's folder.
     pub fn home(&self) -> Option<PathBuf> {
         match self {
             Engine::Python(path) => path.parent()?.parent().map(Path::to_owned),
@@ -49,7 +49,7 @@ impl Engine {
     }
 }
 
-/// Where to look, in this order.
+/// Places to search for the engine, in this order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Places {
     /// `BLENDER_PYTHON`
@@ -61,8 +61,8 @@ pub struct Places {
 }
 
 impl Places {
-    /// Adds the virtual environments to look at: the current folder's, the project's when the program runs from
-    /// its `target/`, those beside the program, and the one that `meshgate engine install` makes.
+    /// Adds the virtual environments to search: the current folder's, the project's when the program runs from its
+    /// `target/`, those beside the program, and the one that `meshgate engine install` makes.
     #[must_use]
     pub fn with_usual(
         mut self,
@@ -79,10 +79,10 @@ impl Places {
         self
     }
 
-    /// The first engine there is. What was asked for by name must be there.
+    /// Returns the first engine found. An engine named by a setting must exist.
     ///
     /// # Errors
-    /// `NotExecutable` for an explicit one that cannot run, `NotFound` when there is none at all.
+    /// `NotExecutable` for a named engine that cannot run, `NotFound` if there is no engine.
     pub fn locate(&self) -> Result<Engine, EngineError> {
         if let Some(path) = &self.python {
             return Ok(Engine::Python(explicit("BLENDER_PYTHON", path)?));
@@ -92,25 +92,25 @@ impl Places {
         }
         self.environments
             .iter()
-            // The link itself, not what it leads to: Python finds its environment by the name it was called by.
+            // The link is not resolved: Python finds its environment by the path that it was started with.
             .filter_map(|environment| std::path::absolute(environment.join("bin/python")).ok())
             .find(|python| is_executable(python))
             .map(Engine::Python)
             .ok_or(EngineError::NotFound)
     }
 
-    /// What is wrong with those that were asked for by name. That there is none at all is no mistake: much needs none.
+    /// Returns what is wrong with the engines named by settings. A missing engine is no mistake: repacking works
+    /// without one.
     pub fn mistakes(&self) -> Vec<EngineError> {
         let named = [("BLENDER_PYTHON", &self.python), ("BLENDER_BIN", &self.blender)];
         named.into_iter().filter_map(|(setting, path)| explicit(setting, path.as_deref()?).err()).collect()
     }
 }
 
-/// Where `meshgate engine install` puts the engine unless told otherwise: `$XDG_DATA_HOME/meshgate/engine`, or
-/// below `$HOME/.local/share`.
+/// The default folder of `meshgate engine install`: `$XDG_DATA_HOME/meshgate/engine`, or below `$HOME/.local/share`.
 pub fn install_dir(data_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
     let data = match data_home {
-        // The XDG specification: a relative path is to be ignored.
+        // The XDG specification says to ignore a relative path.
         Some(folder) if folder.is_absolute() => folder.to_owned(),
         _ => home.filter(|folder| folder.is_absolute())?.join(".local/share"),
     };

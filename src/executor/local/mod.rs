@@ -1,13 +1,13 @@
 //! Blender as the engine: a supervised zygote that forks one sandboxed child per conversion.
 //!
 //! ```text
-//! lazy         starts it for the first conversion that needs it
-//! supervisor   the face: slots, start, shutdown
-//! └─ attempts     one conversion: attempts, time-out, cancel, what its end means
-//!    ├─ child_result what a child leaves in its folder
+//! lazy         starts it with the first conversion that needs it
+//! supervisor   slots, start, shutdown
+//! └─ attempts     one conversion: attempts, timeout, cancel, result
+//!    ├─ child_result reads a child's report and result
 //!    └─ pool         the warm zygote and its successors
-//!       └─ zygote       one process: socket, orders, events
-//!          └─ launch       how it is started; what it prints
+//!       └─ zygote       one process: socket, requests, events
+//!          └─ launch       starts the process, keeps its output
 //! ```
 
 mod attempts;

@@ -1,4 +1,5 @@
-//! Keeps one warm zygote ready: replaces it when it is worn or gone, and backs off when that fails.
+//! Keeps one warm zygote ready: replaces it after its number of conversions or when it died, and backs off when starts
+//! fail.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +17,10 @@ use crate::executor::stats::{Counters, RestartReason};
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
-/// What conversions find when they ask for a zygote.
+/// The state of the warm zygote.
 enum Current {
     Ready(Arc<Zygote>),
-    /// There will be one in a moment; waiting is worth it.
+    /// A start is under way; callers wait for it.
     Starting,
     /// Starts fail, for this reason.
     Unavailable(String),
@@ -30,14 +31,14 @@ pub(super) struct Pool {
     recipe: Recipe,
     max_requests: u64,
     current: watch::Sender<Current>,
-    /// Tells the keeper that the current zygote has had its number of conversions.
-    worn: Notify,
+    /// Notified when the current zygote has served `max_requests`.
+    recycle: Notify,
     counters: Arc<Counters>,
     stop: CancellationToken,
 }
 
 impl Pool {
-    /// Starts the first zygote and the task that looks after its successors, until `stop`.
+    /// Starts the first zygote and the task that replaces it, until `stop`.
     pub async fn start(
         recipe: Recipe,
         max_requests: u64,
@@ -47,13 +48,13 @@ impl Pool {
         let first = Arc::new(Zygote::start(&recipe, false).await?);
         let tracker = recipe.tracker.clone();
         let current = watch::Sender::new(Current::Ready(Arc::clone(&first)));
-        let worn = Notify::new();
-        let pool = Arc::new(Pool { recipe, max_requests, current, worn, counters, stop });
-        tracker.spawn(Arc::clone(&pool).keep(first));
+        let recycle = Notify::new();
+        let pool = Arc::new(Pool { recipe, max_requests, current, recycle, counters, stop });
+        tracker.spawn(Arc::clone(&pool).replace_zygotes(first));
         Ok(pool)
     }
 
-    /// The warm zygote. Waits while one is being started, but not while starts fail.
+    /// Returns the warm zygote. Waits during a start, but not while starts fail.
     ///
     /// # Errors
     /// `engine_unavailable`
@@ -72,7 +73,7 @@ impl Pool {
         }
     }
 
-    /// A zygote of its own for one conversion, in which nothing that a fork can break was ever loaded.
+    /// Starts a separate zygote for one conversion. It forks before it loads anything that a fork can break.
     ///
     /// # Errors
     /// `engine_unavailable`
@@ -87,7 +88,7 @@ impl Pool {
         }
     }
 
-    /// Whether asking for a zygote makes sense now.
+    /// Checks whether a zygote is ready or starting.
     ///
     /// # Errors
     /// `engine_unavailable`
@@ -99,7 +100,7 @@ impl Pool {
         }
     }
 
-    /// The process of the warm zygote.
+    /// PID of the warm zygote.
     pub fn pid(&self) -> Option<u32> {
         match &*self.current.borrow() {
             Current::Ready(zygote) if !zygote.has_ended() => Some(zygote.pid),
@@ -107,7 +108,7 @@ impl Pool {
         }
     }
 
-    /// Gives the zygote a conversion.
+    /// Starts a conversion in the zygote, and has the zygote replaced after `max_requests`.
     pub fn convert(
         &self,
         zygote: &Zygote,
@@ -115,31 +116,31 @@ impl Pool {
     ) -> tokio::sync::mpsc::UnboundedReceiver<super::protocol::Event> {
         let events = zygote.convert(convert);
         if zygote.served() >= self.max_requests {
-            self.worn.notify_one();
+            self.recycle.notify_one();
         }
         events
     }
 
-    async fn keep(self: Arc<Self>, mut zygote: Arc<Zygote>) {
+    async fn replace_zygotes(self: Arc<Self>, mut zygote: Arc<Zygote>) {
         let mut delay = Duration::ZERO;
         loop {
             let died = tokio::select! {
                 ending = zygote.ended() => {
-                    self.lost(&zygote, &ending);
+                    self.record_end(&zygote, &ending);
                     true
                 }
-                () = self.worn.notified() => false,
+                () = self.recycle.notified() => false,
                 () = self.stop.cancelled() => break,
             };
             if !died && zygote.served() < self.max_requests {
-                // Meant for a predecessor.
+                // The notification was for a predecessor.
                 continue;
             }
             if zygote.served() > 0 {
                 delay = Duration::ZERO;
             } else {
-                // One that gets ready and dies at once is no better than one that does not start.
-                delay = longer(delay);
+                // A zygote that dies before its first conversion counts as a failed start.
+                delay = next_delay(delay);
                 self.current.send_replace(Current::Unavailable("the engine died at once".to_owned()));
             }
             let Some(next) = self.successor(&zygote, died, delay).await else { break };
@@ -149,7 +150,7 @@ impl Pool {
         self.current.send_replace(Current::Stopped);
     }
 
-    /// Starts zygotes until one gets ready, while `old` serves as long as it lives. `None` at the stop.
+    /// Starts zygotes until one is ready; meanwhile `old` serves if it lives. `None` when stopped.
     async fn successor(
         &self,
         old: &Zygote,
@@ -167,7 +168,7 @@ impl Pool {
                     started = &mut start => break started,
                     ending = old.ended(), if !died => {
                         died = true;
-                        self.lost(old, &ending);
+                        self.record_end(old, &ending);
                     }
                     () = self.stop.cancelled() => return None,
                 }
@@ -186,7 +187,7 @@ impl Pool {
                     return Some((Arc::new(zygote), delay));
                 }
                 Err(error) => {
-                    delay = longer(delay);
+                    delay = next_delay(delay);
                     self.counters.failed_start();
                     let again_in_s = delay.as_secs_f64();
                     tracing::error!(%error, log = ?error.log(), again_in_s, "a zygote does not start");
@@ -198,8 +199,8 @@ impl Pool {
         }
     }
 
-    /// Notes the end of the current zygote.
-    fn lost(&self, zygote: &Zygote, ending: &Ending) {
+    /// Logs and counts the end of the current zygote.
+    fn record_end(&self, zygote: &Zygote, ending: &Ending) {
         let reason = match ending {
             Ending::Unresponsive(missed) => {
                 tracing::error!(pid = zygote.pid, "killed a zygote that did not {missed}");
@@ -209,7 +210,7 @@ impl Pool {
                 tracing::error!(pid = zygote.pid, what, "a zygote died");
                 RestartReason::Died
             }
-            // It cannot leave while we hold it.
+            // It leaves only when its last handle is dropped, and we hold one.
             Ending::Left => RestartReason::Died,
         };
         self.counters.restart(reason);
@@ -217,7 +218,7 @@ impl Pool {
     }
 }
 
-fn longer(delay: Duration) -> Duration {
+fn next_delay(delay: Duration) -> Duration {
     (delay * 2).clamp(FIRST_DELAY, LONGEST_DELAY)
 }
 
@@ -238,7 +239,7 @@ mod tests {
         let mut delay = Duration::ZERO;
         let mut delays = Vec::new();
         for _ in 0..9 {
-            delay = longer(delay);
+            delay = next_delay(delay);
             delays.push(delay.as_millis());
         }
         assert_eq!(delays, [250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);

@@ -13,7 +13,7 @@
 //!     │ ◀─────────────────────────── started {id} │
 //!     │ ◀────────────────────────── progress {id} │  any number
 //!     │  cancel {id} ───────────────────────────▶ │  at any time; kills the child's session
-//!     │ ◀────────────────────────── finished {id} │  at most one, where the child said that its report is there
+//!     │ ◀────────────────────────── finished {id} │  at most one, when the child has written its report
 //!     │ ◀──────────────────────────── exited {id} │  exactly one per convert
 //!     │  (end of stream) ───────────────────────▶ │  kills its children and exits
 //! ```
@@ -32,7 +32,7 @@ use crate::executor::task::{ChildSuccess, Task};
 /// Raised with every incompatible change; both ends refuse another number.
 pub const VERSION: u32 = 2;
 
-/// A longer frame is a broken peer.
+/// A longer frame means a broken peer.
 const MAX_FRAME: u32 = 1 << 20;
 
 /// From the supervisor to the zygote.
@@ -44,19 +44,19 @@ pub enum Command {
     Cancel { id: u64 },
 }
 
-/// The first message: how the zygote has to work.
+/// The first message: settings of the zygote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     pub protocol: u32,
     pub sandbox: SandboxMode,
-    /// The seccomp program of the children, base64 of an array of `struct sock_filter`; empty where the
-    /// sandbox is off or the machine is not supported.
+    /// The seccomp program of the children, base64 of an array of `struct sock_filter`; empty if the sandbox is off or
+    /// the machine is not supported.
     pub seccomp: String,
     /// Folders that children may read, besides the engine's own and the system's libraries.
     pub readable: Vec<PathBuf>,
     /// A cold zygote forks before it imports bpy: slower, and free of everything that a fork can break.
     pub cold: bool,
-    /// A child that uses no CPU time for so long, asleep, hangs. Seconds.
+    /// Seconds without CPU time after which a sleeping child counts as hung.
     pub hang_after_s: f64,
 }
 
@@ -70,7 +70,7 @@ pub struct Convert {
     pub limits: Limits,
 }
 
-/// Limits of one child: rlimits, but for `disk_bytes`, which the zygote watches over.
+/// Limits of one child: rlimits, except for `disk_bytes`, which the zygote checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Address space in bytes.
@@ -78,7 +78,7 @@ pub struct Limits {
     pub cpu_seconds: u64,
     /// The largest file it may write, in bytes.
     pub file_bytes: u64,
-    /// What its folder may grow by.
+    /// Bytes by which its folder may grow.
     pub disk_bytes: u64,
     pub open_files: u64,
 }
@@ -99,12 +99,12 @@ pub enum Event {
     Progress {
         id: u64,
         stage: Stage,
-        /// 0 to 1 within the stage, where it is known.
+        /// 0 to 1 within the stage, if known.
         #[serde(default)]
         fraction: Option<f64>,
     },
-    /// A child that said that its report is there has been killed and can change nothing any more. Its memory is
-    /// still being given back, so its slot is not free before it has `exited`.
+    /// The child said that its report is written, and was killed, so it can change nothing any more. Its slot stays
+    /// taken until it has `exited`, because its memory is still being released.
     Finished {
         id: u64,
     },
@@ -117,13 +117,13 @@ pub struct Ready {
     pub protocol: u32,
     /// `5.0.1`
     pub blender: String,
-    /// `4.10.2`, or empty where the VRM add-on is missing.
+    /// `4.10.2`, or empty if the VRM add-on is missing.
     pub vrm_addon: String,
     /// Parts of the sandbox that this kernel or machine lacks: `landlock`, `seccomp`, …
     pub sandbox_missing: Vec<String>,
 }
 
-/// A child is gone, reaped, and its session with it.
+/// A child is reaped and its session is gone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Exited {
     pub id: u64,
@@ -134,7 +134,7 @@ pub struct Exited {
     /// The last stage it reported.
     #[serde(default)]
     pub stage: Option<Stage>,
-    /// The last lines (at most 4 KiB) of what it printed.
+    /// The last lines of its output, at most 4 KiB.
     pub log: String,
 }
 
@@ -142,9 +142,9 @@ pub struct Exited {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "snake_case")]
 pub enum End {
-    /// By itself, or by our hand after it had finished; the outcome is in `report.json`.
+    /// It exited, or was killed after it had finished; the outcome is in `report.json`.
     Exit { status: i32 },
-    /// By a signal that nobody here sent.
+    /// It died by a signal that the zygote did not send.
     Signal { signal: i32 },
     /// It asked for more memory than allowed.
     MemoryLimit,
@@ -162,10 +162,10 @@ pub enum End {
     NotStarted,
 }
 
-/// What a child leaves in `report.json`.
+/// The content of `report.json`, which a child writes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-// One at a time, read and taken apart at once: a box would gain nothing.
+// Only one exists at a time, and briefly: a box would gain nothing.
 #[allow(clippy::large_enum_variant)]
 pub enum ChildReport {
     Succeeded(ChildSuccess),
@@ -175,7 +175,7 @@ pub enum ChildReport {
 /// Reads the next frame; `None` at the end of the stream.
 ///
 /// # Errors
-/// `InvalidData` when the peer does not speak this protocol, else what the stream says.
+/// `InvalidData` if the peer does not speak this protocol, else the error of the stream.
 pub async fn read<T, R>(reader: &mut R) -> io::Result<Option<T>>
 where
     T: serde::de::DeserializeOwned,
@@ -197,7 +197,7 @@ where
 /// Writes one frame.
 ///
 /// # Errors
-/// What the stream says.
+/// The error of the stream.
 pub async fn write<T, W>(writer: &mut W, message: &T) -> io::Result<()>
 where
     T: Serialize,

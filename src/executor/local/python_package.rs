@@ -1,4 +1,4 @@
-//! The Python side travels inside this program and is written to disk once.
+//! The Python package: embedded in this program and written to disk once.
 
 use std::fs::{self, TryLockError};
 use std::io;
@@ -19,16 +19,16 @@ const PREFIX: &str = "engine-";
 
 /// Hexadecimal digits of the hash in a folder's name.
 const DIGITS: usize = 16;
-/// Before the letters at the end of a name, as long as not all is written.
-const ASIDE: &str = ".new-";
-/// These letters.
+/// Stands between the hash and random letters in the name of a half-written folder.
+const STAGING: &str = ".new-";
+/// Number of those letters.
 const LETTERS: usize = 6;
 
-/// The package on disk. It stays there as long as there is a clone of this.
+/// The package on disk. It is not removed while a clone of this exists.
 #[derive(Debug, Clone)]
 pub struct Package {
     folder: PathBuf,
-    /// Its lock, shared with other processes, tells those of another version that it is in use.
+    /// A shared lock: processes of other versions do not remove a locked package.
     _lock: Arc<fs::File>,
 }
 
@@ -39,13 +39,13 @@ impl Package {
     }
 }
 
-/// Writes the package to `<base>/engine-<hash of the contents>` unless it is there, and removes those of other
+/// Writes the package to `<base>/engine-<hash of the contents>` unless it is there, and removes packages of other
 /// versions that no process uses.
 ///
-/// It appears whole, by rename: a process that is killed leaves no half of it.
+/// The complete folder is renamed into place, so a killed process leaves no half-written package there.
 ///
 /// # Errors
-/// What the file system says.
+/// The error of the file system.
 pub fn unpack(base: &Path) -> io::Result<Package> {
     let files = sources(&PACKAGE);
     let folder = base.join(format!("{PREFIX}{}", hash(&files)));
@@ -57,35 +57,35 @@ pub fn unpack(base: &Path) -> io::Result<Package> {
     let lock = open_lock(&folder)?;
     lock.lock_shared()?;
     if let Err(error) = remove_others(base, &folder) {
-        tracing::warn!(path = %base.display(), %error, "an old version of the engine's package stays");
+        tracing::warn!(path = %base.display(), %error, "could not remove an old version of the engine's package");
     }
     drop(gate);
     Ok(Package { folder, _lock: Arc::new(lock) })
 }
 
 fn write(files: &[&File], base: &Path, folder: &Path) -> io::Result<()> {
-    let aside = aside(base, folder)?;
+    let staging = staging(base, folder)?;
     for file in files {
-        let path = aside.path().join(NAME).join(file.path());
+        let path = staging.path().join(NAME).join(file.path());
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
         fs::write(path, file.contents())?;
     }
-    fs::rename(aside.path(), folder)?;
-    // It has moved: there is nothing left to clean up.
-    let _ = aside.keep();
+    fs::rename(staging.path(), folder)?;
+    // It was renamed: nothing is left to clean up.
+    let _ = staging.keep();
     Ok(())
 }
 
-/// Where `folder` is made before it is whole.
-fn aside(base: &Path, folder: &Path) -> io::Result<TempDir> {
+/// Makes the folder that is renamed to `folder` when complete.
+fn staging(base: &Path, folder: &Path) -> io::Result<TempDir> {
     let mut prefix = folder.file_name().unwrap_or_default().to_owned();
-    prefix.push(ASIDE);
+    prefix.push(STAGING);
     tempfile::Builder::new().prefix(&prefix).rand_bytes(LETTERS).tempdir_in(base)
 }
 
-/// Removes the packages that nobody has locked, half-written ones too: with the gate held, nobody writes one.
+/// Removes unlocked packages, half-written ones too: the caller holds the gate, so no process is writing one.
 fn remove_others(base: &Path, ours: &Path) -> io::Result<()> {
     for entry in fs::read_dir(base)? {
         let entry = entry?;
@@ -107,10 +107,11 @@ fn remove_others(base: &Path, ours: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether only a package has this name, be it written or half-written. What is merely called alike is a user's own.
+/// Whether the name is exactly that of a package, complete or half-written. Folders with similar names are a user's
+/// own.
 fn is_package(name: &str) -> bool {
     let Some(name) = name.strip_prefix(PREFIX) else { return false };
-    let (hash, letters) = name.split_once(ASIDE).unzip();
+    let (hash, letters) = name.split_once(STAGING).unzip();
     let hash = hash.unwrap_or(name);
     let is_hash =
         hash.len() == DIGITS && hash.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
@@ -120,7 +121,7 @@ fn is_package(name: &str) -> bool {
     is_hash && letters.is_none_or(is_random)
 }
 
-/// The package's own files in a fixed order; what Python leaves beside them does not count.
+/// The package's source files in a fixed order, without Python's caches.
 fn sources(dir: &'static Dir) -> Vec<&'static File<'static>> {
     let mut files: Vec<_> = dir
         .files()
@@ -184,7 +185,7 @@ mod tests {
         let half = other("engine-0123456789abcde3.new-a1B2c3");
         let holder = open_lock(&used).unwrap();
         holder.lock_shared().unwrap();
-        // Some of ours are gone, one is not: the package is in use.
+        // One handle is dropped and one is held: the package is in use.
         let ours = unpack(base.path()).unwrap();
         drop(unpack(base.path()).unwrap());
         assert!(ours.folder().is_dir() && used.is_dir() && !old.exists() && !half.exists());
@@ -221,14 +222,14 @@ mod tests {
         }
     }
 
-    /// Half of one is removed only if it is recognised.
+    /// A half-written package is removed only if its name is recognised.
     #[test]
     fn its_names_are_its_own() {
         let base = tempfile::tempdir().unwrap();
         let name = unpack(base.path()).unwrap().folder().file_name().unwrap().to_str().unwrap().to_owned();
-        assert!(is_package(&name) && !is_package(&format!("{name}{ASIDE}")), "{name}");
-        let aside = aside(base.path(), &base.path().join(&name)).unwrap();
-        assert!(is_package(aside.path().file_name().unwrap().to_str().unwrap()), "{aside:?}");
+        assert!(is_package(&name) && !is_package(&format!("{name}{STAGING}")), "{name}");
+        let staging = staging(base.path(), &base.path().join(&name)).unwrap();
+        assert!(is_package(staging.path().file_name().unwrap().to_str().unwrap()), "{staging:?}");
     }
 
     #[test]

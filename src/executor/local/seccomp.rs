@@ -1,13 +1,13 @@
-//! Which system calls the children of a zygote may make, as a seccomp program.
+//! The seccomp program that limits the system calls of a zygote's children.
 //!
-//! A child needs files, memory and threads. The list names what it must not do rather than what it may, since what
-//! Blender and the drivers under it call differs from release to release; the numbers above those known here are
-//! refused as a whole. Files are landlock's to guard (`blender/meshgate_engine/runtime/sandbox.py`, which also loads this
-//! program); this program closes what landlock does not see: other processes, sockets, and the attributes of files.
+//! A child needs files, memory and threads. The lists name refused calls rather than allowed ones, because the calls of
+//! Blender and its drivers differ from release to release; numbers above the known ones are refused as a whole.
+//! Landlock guards files (`blender/meshgate_engine/runtime/sandbox.py`, which also loads this program). This program
+//! guards what landlock does not: other processes, sockets, and the attributes of files.
 //!
-//! Three answers are given. `EPERM` to what no honest conversion tries; `ENOSYS` to what the C library tries first
-//! and does without; success, with nothing done, to changes of modes, owners and times, which add-ons ask for when
-//! they copy a texture, and which would reach files outside the conversion's folder.
+//! There are three answers. Calls that no honest conversion makes get `EPERM`. Calls that the C library tries first and
+//! does without get `ENOSYS`. Changes of modes, owners and times get success and are not made: add-ons ask for them
+//! when they copy a texture, and they would reach files outside the conversion's folder.
 
 use std::collections::BTreeMap;
 
@@ -19,26 +19,26 @@ use seccompiler::{
     TargetArch, sock_filter,
 };
 
-/// System calls from this number on came after Linux 5.17 and are refused unseen; so are those of the x32 ABI, whose
+/// System calls from this number on came after Linux 5.17 and are all refused; so are those of the x32 ABI, whose
 /// numbers are the usual ones with bit 30 set. From 424 on all architectures share their numbers.
 const FIRST_UNKNOWN: c_long = 450;
 
-/// What the C library does without.
+/// Calls answered with `ENOSYS`; the C library does without them.
 const ABSENT: &[c_long] = &[
-    // Its flags are behind a pointer, where no filter sees them; the C library turns to `clone`.
+    // Its flags are behind a pointer, where no filter sees them; the C library falls back to `clone`.
     libc::SYS_clone3,
     libc::SYS_openat2,
-    // Does by a queue what is refused as a call.
+    // Makes refused calls through a queue.
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
-    // Takes the whole disk faster than anybody could look; writing takes its time. (`ioctl` does the same, below.)
+    // Fills the disk faster than the zygote checks it, unlike writing. (`ioctl` can do the same, see below.)
     libc::SYS_fallocate,
-    // Writes that go on after the end of who asked for them.
+    // Starts writes that go on after the process has ended.
     libc::SYS_io_setup,
 ];
 
-/// What is answered with success and not done.
+/// Calls that get success but are not made.
 const PRETENDED: &[c_long] = &[
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
@@ -51,7 +51,7 @@ const PRETENDED: &[c_long] = &[
     libc::SYS_removexattr,
     libc::SYS_lremovexattr,
     libc::SYS_fremovexattr,
-    // Would reach other processes of the same user; thread libraries ask for it for themselves.
+    // Reach other processes of the same user; thread libraries call them for themselves.
     libc::SYS_sched_setaffinity,
     libc::SYS_sched_setattr,
     libc::SYS_sched_setparam,
@@ -72,7 +72,7 @@ const PRETENDED: &[c_long] = &[
     libc::SYS_futimesat,
 ];
 
-/// What is refused whatever its arguments.
+/// Calls refused whatever their arguments.
 const REFUSED: &[c_long] = &[
     // Sockets of every kind.
     libc::SYS_socket,
@@ -110,7 +110,7 @@ const REFUSED: &[c_long] = &[
     libc::SYS_migrate_pages,
     libc::SYS_perf_event_open,
     libc::SYS_get_robust_list,
-    // Names that would be followed by whoever reads the result, and files that landlock does not see.
+    // Links that a reader of the result would follow, and files that landlock does not see.
     libc::SYS_symlinkat,
     libc::SYS_linkat,
     libc::SYS_mknodat,
@@ -122,7 +122,7 @@ const REFUSED: &[c_long] = &[
     libc::SYS_fanotify_mark,
     libc::SYS_quotactl,
     libc::SYS_quotactl_fd,
-    // Memory that no limit of the process counts, or that outlives it.
+    // Memory that no limit of the process counts, or that outlives the process.
     libc::SYS_memfd_create,
     libc::SYS_memfd_secret,
     libc::SYS_shmget,
@@ -217,10 +217,10 @@ const REFUSED: &[c_long] = &[
     libc::SYS__sysctl,
 ];
 
-/// The program for this machine, base64 of an array of `struct sock_filter`; empty where it is not supported.
+/// The program for this machine, base64 of an array of `struct sock_filter`; empty if it is not supported.
 ///
 /// # Errors
-/// When the program cannot be compiled, which is a mistake in this file.
+/// The error of compiling the program, which is a mistake in this file.
 pub fn seccomp_program() -> Result<String, seccompiler::Error> {
     let Ok(machine) = TargetArch::try_from(std::env::consts::ARCH) else {
         return Ok(String::new());
@@ -237,7 +237,7 @@ pub fn seccomp_program() -> Result<String, seccompiler::Error> {
 fn program(machine: TargetArch) -> Result<BpfProgram, seccompiler::Error> {
     let filter = SeccompFilter::new(refused_by_argument()?, SeccompAction::Allow, refuse(), machine)?;
     let filter: BpfProgram = filter.try_into()?;
-    // Its jumps are relative, so what goes before does not disturb it; it also loads its data itself, and kills on
+    // The filter's jumps are relative and it loads its own data, so a prologue does not disturb it. It also kills on
     // the calls of another architecture.
     Ok([prologue(), filter].concat())
 }
@@ -249,9 +249,9 @@ fn refuse() -> SeccompAction {
 /// Calls between two jumps of the prologue.
 const GROUP: usize = 16;
 
-/// What is answered whatever its arguments. The compiler of filters knows one answer besides "allowed", and compares one
-/// call after the other: the kernel, which tries every call once when a filter is installed, took half a millisecond
-/// of each conversion for that. Here a call passes one jump for each group before its own.
+/// Answers the calls whose arguments do not matter. `seccompiler` knows one answer besides "allowed" and compares one
+/// call after the other. The kernel tries every call once when a filter is installed, which took half a millisecond of
+/// each conversion. Here a call passes one jump for each group before its own.
 fn prologue() -> BpfProgram {
     let all = |numbers: &'static [c_long], answer: SeccompAction| {
         numbers.iter().map(move |number| (*number, u32::from(answer.clone())))
@@ -262,7 +262,7 @@ fn prologue() -> BpfProgram {
     let answers: Vec<_> = answers.into_iter().collect();
 
     let mut groups = BpfProgram::new();
-    // Each jumps over those that follow it, so the last is written first.
+    // Each group jumps over those that follow it, so the last is written first.
     for group in answers.chunks(GROUP).rev() {
         let last = group[group.len() - 1].0;
         let beyond = 2 * group.len() as u8 + 1;
@@ -295,20 +295,20 @@ const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
-/// What is refused with some arguments only.
+/// Calls refused with some arguments only.
 fn refused_by_argument() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, seccompiler::Error> {
     use SeccompCmpOp::{Eq, MaskedEq, Ne};
 
     let any_of = |argument, values: &[u64]| {
         values.iter().map(|value| rule(argument, Eq, *value)).collect::<Result<Vec<_>, _>>()
     };
-    // Opened for reading, a file would be emptied all the same, and landlock asks no right for it before version 3.
+    // `O_TRUNC` empties even a file that is opened for reading, and landlock checks no right for it before version 3.
     let emptied = (libc::O_ACCMODE | libc::O_TRUNC) as u64;
     let truncating = |argument| rule(argument, MaskedEq(emptied), libc::O_TRUNC as u64);
     let mut rules = BTreeMap::from([
-        // Threads, and no process.
+        // Threads only, no processes.
         (libc::SYS_clone, vec![rule(0, MaskedEq(libc::CLONE_THREAD as u64), 0)?]),
-        // Its own limits, which it cannot raise.
+        // Only its own limits, which it cannot raise.
         (libc::SYS_prlimit64, vec![rule(0, Ne, 0)?]),
         // Signals through the owner of a descriptor.
         (libc::SYS_fcntl, any_of(1, &[libc::F_SETOWN as u64, F_SETSIG, F_SETOWN_EX])?),
@@ -336,9 +336,9 @@ fn refused_by_argument() -> Result<BTreeMap<c_long, Vec<SeccompRule>>, seccompil
 const F_SETSIG: u64 = 10;
 const F_SETOWN_EX: u64 = 15;
 
-/// The requests that `ioctl` may make. The C library and Python ask whether a file is a terminal and how wide it is, how
+/// The allowed requests of `ioctl`. The C library and Python ask whether a file is a terminal and how wide it is, how
 /// much there is to read, and set flags of descriptors. Requests of file systems (`FS_IOC_RESVSP`, `FS_IOC_ZERO_RANGE`,
-/// `FICLONE` and others) reserve room that no limit of the process counts, or change attributes of files.
+/// `FICLONE` and others) reserve space that no limit of the process counts, or change attributes of files.
 const ALLOWED_IOCTLS: &[libc::Ioctl] =
     &[libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX];
 
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn the_program_is_one_the_kernel_takes() {
         let program = program(TargetArch::try_from(std::env::consts::ARCH).unwrap()).unwrap();
-        // BPF_MAXINSNS, and an allowed call pays for the whole of it.
+        // Below BPF_MAXINSNS; an allowed call runs through all of it.
         assert!(program.len() < 1024, "{} instructions", program.len());
         assert_eq!(STANDARD.decode(seccomp_program().unwrap()).unwrap().len(), program.len() * 8);
     }

@@ -1,12 +1,13 @@
-//! Blender as the rest of the program sees it: a number of slots, each taking one conversion at a time.
+//! Blender as a number of slots, each of which runs one conversion at a time.
 //!
-//! What it promises:
+//! Guarantees:
 //! - a slot is free the moment its child is gone;
-//! - a time-out, and dropping the future of a conversion, kill the child's whole session within a second;
-//! - a child that crashes or hangs is given one more chance, in a Blender that was freshly started;
-//! - the zygote is replaced before it is worn and when it is sick, and a broken engine is answered for at once;
-//! - nothing outlives this process, and nothing polls. (After a `kill -9` without seccomp: what a child started in a
-//!   session of its own stays until the next start, see `executor::orphans`.)
+//! - a timeout and a dropped future kill the child's whole session within a second;
+//! - a conversion whose child crashes or hangs is retried once, in a freshly started Blender;
+//! - the zygote is replaced after a number of conversions and when it fails; while the engine is broken, conversions
+//!   fail at once;
+//! - no process outlives this one, and nothing polls. (Without seccomp, after a `kill -9`, a process that a child
+//!   started in a session of its own runs until the next start; see `executor::orphans`.)
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,27 +36,27 @@ use crate::executor::workdir::WorkDir;
 use crate::slots::Slots;
 use crate::telemetry;
 
-/// How long a shutdown waits for everything to be gone.
+/// How long a shutdown waits for all processes to end.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(4);
 
-/// How Blender is run.
+/// How to run Blender.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub engine: Engine,
     pub work: WorkDir,
-    /// Conversions at once.
+    /// Concurrent conversions.
     pub workers: usize,
     /// Conversions after which a zygote is replaced.
     pub max_requests: u64,
     pub sandbox: SandboxMode,
     /// Address space of a child.
     pub memory_bytes: u64,
-    /// How large a result may be, and with it each file that a child writes; all of them together may take twice as
+    /// Largest result, and largest file that a child writes, in bytes. All files of a child together may take twice as
     /// much.
     pub file_bytes: u64,
-    /// Processor time of a child; by default what all processors can give until the time-out.
+    /// CPU seconds of a child; by default those of all processors until the timeout.
     pub cpu_seconds: Option<u64>,
-    /// A child that uses no processor time for so long hangs.
+    /// A child that uses no CPU time for this long counts as hung.
     pub hang_after: Duration,
     /// How long a zygote may take to get ready.
     pub ready_within: Duration,
@@ -84,7 +85,7 @@ impl Settings {
     }
 }
 
-/// A running Blender. Dropping it stops everything in the background; [`Blender::shutdown`] waits for it.
+/// A running Blender. Dropping it stops everything in the background; [`Blender::shutdown`] waits for that.
 pub struct Blender {
     pool: Arc<Pool>,
     slots: Slots,
@@ -102,7 +103,7 @@ impl Blender {
     /// Starts the engine and waits until it is warm. Call it in a tokio runtime.
     ///
     /// # Errors
-    /// What is broken, with the last lines of what the engine printed.
+    /// The cause, with the engine's last lines of output.
     pub async fn start(settings: Settings) -> Result<Blender, EngineError> {
         let package = python_package::unpack(settings.work.base()).map_err(EngineError::Package)?;
         let program = Program {
@@ -158,14 +159,14 @@ impl Blender {
         })
     }
 
-    /// Converts the model in the order's folder, as [`crate::executor::Executor::convert`] says.
+    /// Converts the model in the order's folder; see [`crate::executor::Executor::convert`].
     ///
     /// # Errors
-    /// One code and one sentence.
+    /// The error code and sentence for the client.
     pub async fn convert(&self, order: Order<'_>) -> Result<Done, ConversionError> {
         let Order { client, folder, task, allowed, mut progress, usage } = order;
         let began = Instant::now();
-        // A time-out beyond what a clock can hold is none.
+        // A deadline beyond what the clock can hold becomes a year.
         let deadline = began.checked_add(allowed).unwrap_or_else(|| began + Duration::from_hours(24 * 365));
         self.pool.available()?;
         let slot = {
@@ -199,7 +200,7 @@ impl Blender {
             counters: Arc::clone(&self.counters),
             usage,
         };
-        // A task of its own, since the child has to be seen off when this future is dropped.
+        // A separate task, because the child must be reaped even if this future is dropped.
         self.tracker.spawn(conversion.run(answer).instrument(telemetry::span!("convert")));
         loop {
             tokio::select! {
@@ -224,7 +225,7 @@ impl Blender {
         &self.ready.sandbox_missing
     }
 
-    /// Whether conversions are taken at this moment.
+    /// Checks whether the engine accepts conversions now.
     ///
     /// # Errors
     /// `engine_unavailable`
@@ -243,12 +244,12 @@ impl Blender {
         }
     }
 
-    /// Cancels what runs, ends the engine, and waits (a few seconds at most) until nothing is left.
+    /// Cancels running conversions, ends the engine, and waits a few seconds at most for its processes.
     pub async fn shutdown(&self) {
         self.stop.cancel();
         self.tracker.close();
         if timeout(SHUTDOWN_WITHIN, self.tracker.wait()).await.is_err() {
-            tracing::warn!("the engine is slow to end");
+            tracing::warn!("the engine did not end in time");
         }
     }
 
@@ -258,7 +259,7 @@ impl Blender {
             memory_bytes: self.settings.memory_bytes,
             cpu_seconds: self.settings.cpu_seconds.unwrap_or(all_processors).min(u64::from(u32::MAX)),
             file_bytes: self.settings.file_bytes,
-            // The result, and what was made on the way to it.
+            // The result and intermediate files.
             disk_bytes: self.settings.file_bytes.saturating_mul(2),
             open_files: 256,
         }
@@ -270,7 +271,7 @@ fn no_slot(allowed: Duration) -> ConversionError {
     ConversionError::new(ErrorCode::Timeout, detail)
 }
 
-/// The children's seccomp program.
+/// The children's seccomp program; empty if the sandbox is off.
 fn seccomp(mode: SandboxMode) -> Result<String, EngineError> {
     if mode == SandboxMode::Off {
         return Ok(String::new());

@@ -1,8 +1,8 @@
 //! One zygote: its process, its socket, and the conversions that run in its children.
 //!
-//! A task of its own drives it. The handle sends it orders; when the last handle is dropped the socket is closed and
-//! the zygote leaves. However it ends, the conversions still in it learn so when their channel closes, and by then
-//! their children are dead.
+//! A separate task drives the process. The handle sends it requests; when the last handle is dropped, the task closes
+//! the socket and the zygote exits. When the zygote ends, however it ends, the channels of its unfinished conversions
+//! close; by then their children are dead.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,52 +21,52 @@ use super::error::EngineError;
 use super::launch::{Launcher, Log, Program, Started};
 use super::protocol::{self, Command, Convert, Event, Hello, Ready};
 
-/// How long a zygote that was told to leave may take.
-const LEAVE_WITHIN: Duration = Duration::from_secs(2);
-/// A zygote that does not read its socket for so long is stuck.
+/// How long a zygote may take to exit by itself.
+const EXIT_WITHIN: Duration = Duration::from_secs(2);
+/// A zygote that does not read its socket for this long is stuck.
 const WRITE_WITHIN: Duration = Duration::from_secs(1);
-/// How long children of a dead zygote may take to follow it.
-const FOLLOW_WITHIN: Duration = Duration::from_millis(500);
+/// How long the children of a dead zygote may take to die.
+const CHILDREN_EXIT_WITHIN: Duration = Duration::from_millis(500);
 
-/// Everything that is needed to start a zygote.
+/// Everything needed to start a zygote.
 pub(super) struct Recipe {
     pub launcher: Arc<Launcher>,
     pub program: Program,
     pub hello: Hello,
     pub ready_within: Duration,
-    /// Knows every driver, so that a shutdown can wait for them.
+    /// Tracks the driver tasks, so that a shutdown can wait for them.
     pub tracker: TaskTracker,
 }
 
 /// How a zygote ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// Nobody needed it any more.
+    /// It exited after its last handle was dropped.
     Left,
-    /// By itself: what is known about it.
+    /// It ended by itself; holds the exit status and the last line of output.
     Died(String),
-    /// We killed it, because it did not do this.
+    /// It was killed because it did not do this.
     Unresponsive(&'static str),
 }
 
 /// A zygote that is ready.
 #[derive(Debug)]
 pub(super) struct Zygote {
-    orders: mpsc::UnboundedSender<Order>,
+    requests: mpsc::UnboundedSender<Request>,
     ending: watch::Receiver<Option<Ending>>,
     served: AtomicU64,
     pub ready: Ready,
     pub pid: u32,
 }
 
-enum Order {
+enum Request {
     Convert(Box<Convert>, mpsc::UnboundedSender<Event>),
     Cancel(u64),
     Kill(&'static str),
 }
 
 impl Zygote {
-    /// Starts one and waits until it is ready. Dropping the future kills it.
+    /// Starts a zygote and waits until it is ready. Dropping the future kills it.
     pub async fn start(recipe: &Recipe, cold: bool) -> Result<Zygote, EngineError> {
         let began = tokio::time::Instant::now();
         let Started { mut process, socket, mut log } =
@@ -77,7 +77,7 @@ impl Zygote {
         let (mut reader, mut writer) = socket.into_split();
         let hello = Command::Hello(Hello { cold, ..recipe.hello.clone() });
         let greeting = async {
-            // A zygote that dies before it reads is found by the read that follows.
+            // If the zygote has died, the read below finds out.
             let _ = protocol::write(&mut writer, &hello).await;
             protocol::read::<Event, _>(&mut reader).await
         };
@@ -92,7 +92,7 @@ impl Zygote {
                 return Err(EngineError::Protocol { what, log: log.last_lines(false).await });
             }
             Ok(Some(Event::Broken { reason })) => {
-                let _ = timeout(LEAVE_WITHIN, process.wait()).await;
+                let _ = timeout(EXIT_WITHIN, process.wait()).await;
                 return Err(EngineError::Broken { reason, log: log.last_lines(true).await });
             }
             Ok(Some(_)) => {
@@ -107,7 +107,7 @@ impl Zygote {
             }
             // The end of the stream, or a reset.
             Ok(None) | Err(_) => {
-                let status = match timeout(LEAVE_WITHIN, process.wait()).await {
+                let status = match timeout(EXIT_WITHIN, process.wait()).await {
                     Ok(Ok(status)) => status.to_string(),
                     Ok(Err(error)) => error.to_string(),
                     Err(_) => "it closed its socket".to_owned(),
@@ -118,53 +118,53 @@ impl Zygote {
         let pid = process.id().unwrap_or_default();
         tracing::debug!(pid, cold, seconds = began.elapsed().as_secs_f64(), "a zygote is ready");
 
-        let (orders, received) = mpsc::unbounded_channel();
+        let (requests, received) = mpsc::unbounded_channel();
         let (ended, ending) = watch::channel(None);
         let driver = Driver {
             process,
             log,
             writer,
-            events: pump(reader),
-            orders: received,
+            events: read_events(reader),
+            requests: received,
             running: HashMap::new(),
-            // As long as there is a zygote, the thread that it is a child of has to live.
+            // The zygote dies with the thread that started it.
             _launcher: Arc::clone(&recipe.launcher),
         };
         recipe.tracker.spawn(async move {
             driver.run(ended).await;
         });
-        Ok(Zygote { orders, ending, served: AtomicU64::new(0), ready, pid })
+        Ok(Zygote { requests, ending, served: AtomicU64::new(0), ready, pid })
     }
 
-    /// Has the conversion done in a child. Its events end with `exited`, or without it when the zygote ended first.
+    /// Runs the conversion in a child. Its events end with `exited`, or without it if the zygote ends first.
     pub fn convert(&self, convert: Convert) -> mpsc::UnboundedReceiver<Event> {
         self.served.fetch_add(1, Ordering::Relaxed);
         let (events, received) = mpsc::unbounded_channel();
-        // Sent to a zygote that has ended, the order is dropped with the sender in it.
-        let _ = self.orders.send(Order::Convert(Box::new(convert), events));
+        // If the zygote has ended, the request is dropped with its sender, and the events end.
+        let _ = self.requests.send(Request::Convert(Box::new(convert), events));
         received
     }
 
-    /// Has the conversion's child killed.
+    /// Kills the conversion's child.
     pub fn cancel(&self, id: u64) {
-        let _ = self.orders.send(Order::Cancel(id));
+        let _ = self.requests.send(Request::Cancel(id));
     }
 
-    /// Kills the zygote and its children, because it does not do what `missed` says.
+    /// Kills the zygote and its children; `missed` names what the zygote did not do.
     pub fn kill(&self, missed: &'static str) {
-        let _ = self.orders.send(Order::Kill(missed));
+        let _ = self.requests.send(Request::Kill(missed));
     }
 
-    /// How many conversions it was given.
+    /// Number of conversions started in it.
     pub fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
 
     pub fn has_ended(&self) -> bool {
-        self.orders.is_closed()
+        self.requests.is_closed()
     }
 
-    /// Waits for its end.
+    /// Waits until the zygote has ended.
     pub async fn ended(&self) -> Ending {
         let mut ending = self.ending.clone();
         match ending.wait_for(Option::is_some).await.as_deref() {
@@ -174,8 +174,8 @@ impl Zygote {
     }
 }
 
-/// Reads events in a task of its own, as reading half a frame cannot be given up.
-fn pump(mut reader: OwnedReadHalf) -> mpsc::Receiver<Event> {
+/// Reads events in a separate task, because cancelling a read loses part of a frame.
+fn read_events(mut reader: OwnedReadHalf) -> mpsc::Receiver<Event> {
     let (events, received) = mpsc::channel(64);
     tokio::spawn(async move {
         loop {
@@ -205,7 +205,7 @@ struct Driver {
     log: Log,
     writer: OwnedWriteHalf,
     events: mpsc::Receiver<Event>,
-    orders: mpsc::UnboundedReceiver<Order>,
+    requests: mpsc::UnboundedReceiver<Request>,
     running: HashMap<u64, Running>,
     _launcher: Arc<Launcher>,
 }
@@ -219,30 +219,30 @@ struct Running {
 impl Driver {
     async fn run(mut self, ended: watch::Sender<Option<Ending>>) {
         let mut ending = self.serve().await;
-        // From here on orders are refused, and conversions look for another zygote.
-        self.orders.close();
+        // From here on requests are refused, and conversions ask for another zygote.
+        self.requests.close();
         match &mut ending {
-            Ending::Left => self.leave().await,
+            Ending::Left => self.let_exit().await,
             Ending::Died(what) => {
-                self.destroy().await;
+                self.kill_all().await;
                 let log = self.log.last_lines(true).await;
                 if let Some(line) = log.last() {
                     what.push_str(": ");
                     what.push_str(line);
                 }
             }
-            Ending::Unresponsive(_) => self.destroy().await,
+            Ending::Unresponsive(_) => self.kill_all().await,
         }
         let _ = ended.send(Some(ending));
-        // Dropped now, the senders in `running` tell the conversions.
+        // Dropping `running` closes the channels of the conversions.
     }
 
     async fn serve(&mut self) -> Ending {
         loop {
             tokio::select! {
-                order = self.orders.recv() => match order {
+                request = self.requests.recv() => match request {
                     None => return Ending::Left,
-                    Some(order) => if let Err(ending) = self.obey(order).await { return ending },
+                    Some(request) => if let Err(ending) = self.send(request).await { return ending },
                 },
                 event = self.events.recv() => match event {
                     Some(event) => self.route(event),
@@ -254,7 +254,7 @@ impl Driver {
                     }
                 },
                 status = self.process.wait() => {
-                    // What it said before it died still counts.
+                    // Events sent before its death still count.
                     while let Ok(Some(event)) = timeout(Duration::from_millis(100), self.events.recv()).await {
                         self.route(event);
                     }
@@ -264,18 +264,18 @@ impl Driver {
         }
     }
 
-    async fn obey(&mut self, order: Order) -> Result<(), Ending> {
-        let command = match order {
-            Order::Kill(missed) => return Err(Ending::Unresponsive(missed)),
-            Order::Cancel(id) => Command::Cancel { id },
-            Order::Convert(convert, events) => {
+    async fn send(&mut self, request: Request) -> Result<(), Ending> {
+        let command = match request {
+            Request::Kill(missed) => return Err(Ending::Unresponsive(missed)),
+            Request::Cancel(id) => Command::Cancel { id },
+            Request::Convert(convert, events) => {
                 self.running.insert(convert.id, Running { events, pid: None });
                 Command::Convert(*convert)
             }
         };
         match timeout(WRITE_WITHIN, protocol::write(&mut self.writer, &command)).await {
             Ok(Ok(())) => Ok(()),
-            // It hung up; why shows when its process ends.
+            // The socket is closed; the exit status tells why.
             Ok(Err(error)) => match timeout(WRITE_WITHIN, self.process.wait()).await {
                 Ok(status) => Err(died(status)),
                 Err(_) => Err(Ending::Died(error.to_string())),
@@ -289,7 +289,7 @@ impl Driver {
             Event::Started { id, .. } | Event::Progress { id, .. } | Event::Finished { id } => *id,
             Event::Exited(exited) => exited.id,
             Event::Ready(_) | Event::Broken { .. } => {
-                tracing::warn!("a zygote greets twice");
+                tracing::warn!("a zygote sent a second greeting");
                 return;
             }
         };
@@ -298,27 +298,27 @@ impl Driver {
             running.pid = i32::try_from(*pid).ok().and_then(Pid::from_raw);
         }
         let over = matches!(event, Event::Exited(_));
-        // A conversion that does not listen any more is one that has given up on this zygote.
+        // A conversion that no longer listens has given up on this zygote.
         let _ = running.events.send(event);
         if over {
             self.running.remove(&id);
         }
     }
 
-    /// Lets the zygote go by itself.
-    async fn leave(&mut self) {
+    /// Closes the socket and waits for the zygote to exit; kills it if it does not.
+    async fn let_exit(&mut self) {
         if tokio::io::AsyncWriteExt::shutdown(&mut self.writer).await.is_err()
-            || timeout(LEAVE_WITHIN, self.process.wait()).await.is_err()
+            || timeout(EXIT_WITHIN, self.process.wait()).await.is_err()
         {
-            self.destroy().await;
+            self.kill_all().await;
         }
     }
 
-    /// Kills the zygote and whatever runs in it, and waits for the end of all of them.
-    async fn destroy(&mut self) {
+    /// Kills the zygote and its children, and waits until all are dead.
+    async fn kill_all(&mut self) {
         let children: Vec<Pid> = self.running.values().filter_map(|running| running.pid).collect();
-        // The children first, with everything in their sessions: as long as the zygote has not reaped them, their
-        // numbers are theirs.
+        // The children come first, with everything in their sessions: their PIDs cannot be reused before the zygote
+        // reaps them.
         for pid in &children {
             let _ = rustix::process::kill_process_group(*pid, Signal::KILL);
         }
@@ -331,14 +331,14 @@ impl Driver {
                 }
             }
         };
-        if timeout(FOLLOW_WITHIN, gone).await.is_err() {
-            tracing::warn!("a child of a dead zygote takes long to die");
+        if timeout(CHILDREN_EXIT_WITHIN, gone).await.is_err() {
+            tracing::warn!("a child of a dead zygote is still alive");
         }
     }
 }
 
-/// Whether a process that was a zygote's child still exists. Where we are the init of a container its remains come
-/// to us, and nobody else would bury them.
+/// Whether a former child of a zygote still exists. If this process is a container's init, it inherits the child and
+/// must reap it.
 fn is_alive(pid: Pid) -> bool {
     match rustix::process::waitpid(Some(pid), WaitOptions::NOHANG) {
         Ok(Some(_)) => false,

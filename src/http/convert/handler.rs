@@ -24,8 +24,8 @@ use crate::telemetry;
 
 /// Convert a model
 ///
-/// The conversion runs while the client waits; one that hangs up ends it, unless another one waits for the same.
-/// `/v1/convert` is the same.
+/// The conversion runs while the client waits. If the client hangs up, the conversion is cancelled, unless another
+/// request waits for the same result. `/v1/convert` is the same operation.
 #[utoipa::path(post, path = "/convert", tag = "conversion")]
 pub async fn convert(
     State(gateway): State<Shared>,

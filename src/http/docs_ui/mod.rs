@@ -23,9 +23,9 @@ const FILES: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// This document, for people
+/// Browse this document
 ///
-/// Swagger UI; it asks nothing of the internet.
+/// Swagger UI; the page loads nothing from other servers.
 #[utoipa::path(get, path = "/apidocs/", tag = "document")]
 pub async fn page() -> Response {
     respond("text/html; charset=utf-8", Bytes::from(PAGE.replace("{version}", env!("CARGO_PKG_VERSION"))))

@@ -59,21 +59,21 @@ fn parameters(schemas: &mut Schemas) -> Vec<Value> {
             "name": "output_format",
             "in": "query",
             "required": true,
-            "description": "The format of the result.",
+            "description": "The target format.",
             "schema": { "type": "string", "enum": names },
             "example": "glb",
         }),
         json!({
             "name": "filename",
             "in": "query",
-            "description": "What a raw body is called; its extension says its format. Parts of a form have names of their own.",
+            "description": "The file name of a raw body; form parts have their own file names.",
             "schema": { "type": "string" },
             "example": "triangle.obj",
         }),
         json!({
             "name": "main",
             "in": "query",
-            "description": "Which of several files is the model itself, where that is not plain.",
+            "description": "The name of the main file, if several files could be the model.",
             "schema": { "type": "string" },
         }),
     ];
@@ -98,13 +98,13 @@ fn parameters(schemas: &mut Schemas) -> Vec<Value> {
         json!({
             "name": "If-None-Match",
             "in": "header",
-            "description": "`ETag`s of results that the client has: one of these is not sent again.",
+            "description": "`ETag`s of results that the client has; if the result is one of them, the response is 304.",
             "schema": { "type": "string" },
         }),
         json!({
             "name": "Cache-Control",
             "in": "header",
-            "description": "With `no-cache`, the conversion is carried out, whatever is known of it.",
+            "description": "With `no-cache`, the server converts even if the result is cached.",
             "schema": { "type": "string" },
         }),
     ]);
@@ -114,8 +114,8 @@ fn parameters(schemas: &mut Schemas) -> Vec<Value> {
 fn body() -> Value {
     json!({
         "required": true,
-        "description": "The model: one or more parts named `file` (several are one model of several files; a zip is \
-            unpacked), or the bytes of one file under any other media type, with `filename`.",
+        "description": "The model: a form with one or more parts named `file`, or the bytes of one file with any other \
+            media type, named by `filename`. Several parts are the files of one model; a zip is unpacked.",
         "content": {
             "multipart/form-data": { "schema": {
                 "type": "object",
@@ -140,7 +140,7 @@ fn result() -> Value {
         .map(|name| (name.to_owned(), json!({ "schema": { "type": "string", "format": "binary" } })))
         .collect();
     json!({
-        "description": "The file, or a zip of several (see `packaging`).",
+        "description": "The converted file, or a zip of several files (see `packaging`).",
         "headers": named(&HEADERS),
         "content": content,
     })
@@ -150,12 +150,15 @@ fn redirect() -> Value {
     let mut headers = named(&HEADERS);
     headers.extend(named(&["Location"]));
     json!({
-        "description": "The file is at `Location` for a while. Only where the operator sends clients to the store itself for \
-            large results.",
+        "description": "A large result, at `Location` for a limited time; only if the operator redirects clients to \
+            the bucket.",
         "headers": headers,
     })
 }
 
 fn not_modified() -> Value {
-    json!({ "description": "The file is one that `If-None-Match` names.", "headers": named(&HEADERS) })
+    json!({
+        "description": "The client has the result: `If-None-Match` names its `ETag`.",
+        "headers": named(&HEADERS),
+    })
 }

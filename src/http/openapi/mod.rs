@@ -21,23 +21,30 @@ const ABOUT: &str = "\
 Converts 3D models and motions between formats, with Blender as its engine.
 
 Every error is an `application/problem+json` (RFC 9457) with a stable `code`; `error` repeats its `detail`. Besides \
-what is listed with each call, an address that does not exist answers 404 (`not_found`) and a method that an address \
-does not take 405 (`method_not_allowed`, with `Allow`), what is no HTTP request 400 (`malformed_request`), a head above \
-its limit 431 (`head_too_large`), a body that is announced as longer than can be counted 413 (`too_large`), one with a \
-transfer coding besides chunked 501 (`unsupported_transfer_coding`), where as many connections are open as may, every call but the probes 503 \
-(`too_many_connections`, with `Retry-After`), and a mistake of the server's own 500 (`internal`).
+the errors listed with each operation, any request may get:
 
-Where the operator has set API keys, calls marked with a lock need one. `X-Request-Id` is taken from the request where \
-it is 1 to 128 letters, digits or `-_.:/`, else made; it is in every answer and in the server's log. Behind trusted \
-proxies, the client is read from `X-Forwarded-For`; `Forwarded` is not read.
+- 400 `malformed_request`: the request is not valid HTTP.
+- 404 `not_found`: the path does not exist.
+- 405 `method_not_allowed`: the path does not support the method; `Allow` lists the methods that it supports.
+- 413 `too_large`: the announced length of the body is too large.
+- 431 `head_too_large`: the request line and headers are too long.
+- 500 `internal`: an internal error occurred.
+- 501 `unsupported_transfer_coding`: the body has a transfer coding other than chunked.
+- 503 `too_many_connections`: the connection limit is reached; retry after `Retry-After` seconds. Probes and \
+`/metrics` are exempt.
 
-Where the operator has set a limit, a client (an API key, else an address; of IPv6 a /64) may ask for so many conversions \
-in any stretch of time of a certain length: `RateLimit-Policy` says how many and how long, `RateLimit` how many are left. \
-One more is answered 429 (`rate_limited`) with `Retry-After`, before a body of more than 256 KiB is read. Only \
-conversions count: neither what is known already, nor what is refused, nor reports.
+If the operator has set API keys, operations marked with a lock require one. The server takes the request ID from \
+`X-Request-Id` if that has 1 to 128 letters, digits or `-_.:/`, and otherwise generates one; the ID is in every \
+response and in the server's log. Behind trusted proxies, the server reads the client's address from \
+`X-Forwarded-For` and ignores `Forwarded`.
 
-Caches may not keep what is answered (`Cache-Control: no-store`), except results, which only their client may keep \
-(`private, no-cache`) to ask with `If-None-Match` whether they are still the same, and the parts of `/apidocs/`.";
+If the operator has set a rate limit, it applies to each client: an API key, or otherwise an IP address (of IPv6 a \
+/64). `RateLimit-Policy` shows how many conversions a client may request in a sliding window, and `RateLimit` how \
+many are left. Further requests get 429 (`rate_limited`) with `Retry-After`, before a body of more than 256 KiB is \
+read. Only conversions count; cached results, refused requests and reports do not.
+
+Responses must not be cached (`Cache-Control: no-store`), with two exceptions. Clients may cache results (`private, \
+no-cache`), and revalidate them with `If-None-Match` before each use. The files of `/apidocs/` may be cached, too.";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -54,16 +61,16 @@ Caches may not keep what is answered (`Cache-Control: no-store`), except results
         super::docs_ui::page,
     ),
     tags(
-        (name = "conversion", description = "A model in, a file out"),
-        (name = "watching", description = "For operators and their machines; needs no key"),
-        (name = "document", description = "This document"),
+        (name = "conversion", description = "Conversions, formats and reports"),
+        (name = "watching", description = "Probes and metrics for operators; no API key needed"),
+        (name = "document", description = "The OpenAPI document"),
     )
 )]
 struct Operations;
 
-/// Figures for Prometheus
+/// Get metrics for Prometheus
 ///
-/// In its text format. Where the operator gave figures an address of their own, there is nothing here.
+/// Prometheus' text format. If the operator serves metrics at a separate address, this path is 404.
 #[utoipa::path(get, path = "/metrics", tag = "watching")]
 #[allow(dead_code)]
 fn metrics() {}
@@ -102,9 +109,9 @@ pub fn document() -> Value {
     ] {
         let operation = &mut paths[path]["get"];
         let mut responses = errors(codes, locked);
-        responses.insert("200".to_owned(), answers.response("As asked."));
+        responses.insert("200".to_owned(), answers.response("Success."));
         if path == "/readyz" {
-            responses.insert("503".to_owned(), answers.response("Not ready; `checks` says why."));
+            responses.insert("503".to_owned(), answers.response("Not ready; `checks` shows why."));
         }
         operation["responses"] = responses.into();
         if locked {
@@ -116,7 +123,12 @@ pub fn document() -> Value {
         "headers": responses::headers(),
         "securitySchemes": {
             "bearer": { "type": "http", "scheme": "bearer", "description": "An API key" },
-            "key": { "type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "The same, for clients without `Authorization`" },
+            "key": {
+                "type": "apiKey",
+                "in": "header",
+                "name": "X-Api-Key",
+                "description": "An API key, in another header",
+            },
         },
     });
     document
@@ -128,9 +140,9 @@ pub fn text() -> &'static str {
     &TEXT
 }
 
-/// This document
+/// Get this document
 ///
-/// OpenAPI 3.1; `meshgate openapi` prints the same.
+/// OpenAPI 3.1; `meshgate openapi` prints the same document.
 #[utoipa::path(get, path = "/openapi.json", tag = "document")]
 pub async fn openapi() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], text())

@@ -101,68 +101,68 @@ pub fn headers() -> Value {
     let text = json!({ "type": "string" });
     json!({
         (REQUEST_ID): {
-            "description": "The request's number, as in the server's log.",
+            "description": "The request ID, as in the server's log.",
             "required": true,
             "schema": { "type": "string", "pattern": "^[A-Za-z0-9_.:/-]{1,128}$" },
         },
         "Content-Disposition": {
-            "description": "The input's name with the new extension (RFC 6266, RFC 8187).",
+            "description": "The input's file name with the new extension (RFC 6266, RFC 8187).",
             "required": true,
             "schema": text,
         },
         "Server-Timing": {
-            "description": "Milliseconds of `receive`, `queue`, `convert` and `check`; 0 where it was not done for this answer.",
+            "description": "Milliseconds of the stages `receive`, `queue`, `convert` and `check`; 0 for \
+                skipped stages.",
             "required": true,
             "schema": text,
         },
         "Meshgate-Losses": {
-            "description": "How many things the result lacks of the source; the report names them.",
+            "description": "Number of losses; the report lists them.",
             "required": true,
             "schema": { "type": "integer", "minimum": 0 },
         },
         "Meshgate-Cache": {
-            "description": "Where the answer comes from: a conversion that was carried out before (`hit`), or for this \
-                request (`miss`), or for an equal one at the same time (`coalesced`). Of errors, only of those of a conversion \
-                itself.",
+            "description": "The conversion that the response comes from: an earlier one (`hit`), one for this request \
+                (`miss`), or one for an equal request at the same time (`coalesced`). Errors have this header only \
+                if the conversion itself failed.",
             "schema": { "type": "string", "enum": ["hit", "miss", "coalesced"] },
         },
         "Cache-Control": {
-            "description": "Who may keep the answer: of a result, its client alone, who then asks with `If-None-Match`.",
+            "description": "Only the client may cache a result, and revalidates it with `If-None-Match`.",
             "required": true,
             "schema": text,
         },
         "ETag": {
-            "description": "The BLAKE3 of the file, for `If-None-Match`.",
+            "description": "The BLAKE3 hash of the file, for `If-None-Match`.",
             "required": true,
             "schema": { "type": "string", "pattern": "^\"[0-9a-f]{64}\"$" },
         },
         "Location": {
-            "description": "Where the file is.",
+            "description": "The URL of the file.",
             "required": true,
             "schema": { "type": "string", "format": "uri" },
         },
         "Link": {
-            "description": "Where the report is: `</v1/reports/{id}>; rel=\"describedby\"`.",
+            "description": "The path of the report: `</v1/reports/{id}>; rel=\"describedby\"`.",
             "required": true,
             "schema": text,
         },
         "Retry-After": {
-            "description": "Seconds after which it may be worth trying again, where that can be said.",
+            "description": "Seconds after which to retry, if known.",
             "schema": { "type": "integer", "minimum": 1 },
         },
         "RateLimit": {
-            "description": "How many more conversions the client may ask for now (`r`), and for how many seconds there will be \
-                no more than that (`t`), as draft-ietf-httpapi-ratelimit-headers has it. Where the operator has set no \
-                limit, it is not there.",
+            "description": "The number of conversions left (`r`), and the seconds until more become available \
+                (`t`), as in draft-ietf-httpapi-ratelimit-headers. Absent if the operator has set no limit.",
             "schema": { "type": "string", "pattern": "^\"default\";r=[0-9]+;t=[0-9]+$" },
         },
         "RateLimit-Policy": {
-            "description": "How many conversions the client may ask for (`q`) within how many seconds (`w`). It is there \
-                with `RateLimit`.",
+            "description": "The number of conversions (`q`) that the client may request in a window of seconds (`w`). \
+                Present with `RateLimit`.",
             "schema": { "type": "string", "pattern": "^\"default\";q=[0-9]+;w=[0-9]+$" },
         },
         "WWW-Authenticate": {
-            "description": "How to show a key.",
+            "description": "The authentication scheme for the API key.",
             "required": true,
             "schema": text,
         },

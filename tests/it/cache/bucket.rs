@@ -1,4 +1,4 @@
-//! Results in a bucket: found there, fetched from there, and lost with it.
+//! Cached results in a bucket, and their loss with it.
 
 use reqwest::redirect::Policy;
 use rustix::process::Signal;
@@ -10,7 +10,7 @@ use crate::redis::RedisServer;
 use crate::storage::backend::Backend;
 use crate::storage::server::Server;
 
-/// A service on a bucket of that server.
+/// Starts a service that stores in the backend's bucket on the server.
 pub fn start(backend: &Backend, server: &Server, more: &[(&str, &str)]) -> Gateway {
     let url = format!("s3://{}/some/prefix", backend.bucket_name());
     let usual = [

@@ -18,7 +18,7 @@ fn command(data: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Converts, and gives the report.
+/// Converts with `--json` and returns the report.
 fn convert(data: &Path, arguments: &[&str]) -> Value {
     let output = command(data, arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
@@ -31,7 +31,7 @@ fn entries(data: &Path) -> usize {
     whole(&data.join("store/entries")).len()
 }
 
-/// Every file below a folder, with its name.
+/// The name and content of every file below a folder.
 fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = whole(folder)
         .into_iter()
@@ -122,7 +122,7 @@ async fn it_and_a_service_know_the_same() {
     assert_eq!(how(&answer), "hit");
 }
 
-/// Models that no engine is needed for, in a folder, each with so many bytes that are its own.
+/// Writes models that need no engine into a folder, each with this many bytes of unique content.
 fn models(folder: &Path, number: u8, bytes: usize) -> Vec<String> {
     let paths = (0..number).map(|number| {
         let path = folder.join(format!("{number}.gltf")).to_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! One service: what clients are told, and what is carried out.
+//! The cache of one service: its answers, and the conversions that run.
 
 use std::fs;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::gateway::raw::head;
 use crate::gateway::{Gateway, LONG, TRIANGLE, nothing_stays, report, until};
 use crate::redis::RedisServer;
 
-/// Waits until as many results are in the store.
+/// Waits until the store has this many results.
 fn until_stored(gateway: &Gateway, number: usize) {
     until("it is stored", || stored(gateway, "entries").len() == number);
 }
@@ -150,7 +150,7 @@ async fn equal_conversions_in_flight_run_once() {
     nothing_stays(&gateway);
 }
 
-/// A model that takes the engine a while.
+/// A model that is slow to convert.
 pub fn large() -> String {
     use std::fmt::Write;
 
@@ -305,7 +305,7 @@ async fn it_can_be_turned_off() {
     assert!(stored(&gateway, "entries").is_empty() && stored(&gateway, "blobs").is_empty());
 }
 
-/// One that remembers two results, and how many bytes each of them has.
+/// A gateway whose cache holds two results, and the size of a result in bytes.
 async fn with_room_for_two() -> (Gateway, usize) {
     let probe = Gateway::start(&[]);
     let bytes = conversion(&probe).send().await.unwrap().bytes().await.unwrap().len();

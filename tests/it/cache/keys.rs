@@ -1,4 +1,4 @@
-//! What the owner of one API key learns of the conversions of another one: nothing, unless keys share the cache.
+//! API keys see nothing of each other's conversions, unless they share the cache.
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
@@ -16,7 +16,7 @@ async fn send(request: RequestBuilder, key: &str) -> Response {
     request.header("x-api-key", key).send().await.unwrap()
 }
 
-/// The status and the code of what is at this address for the owner of the key.
+/// The status and the error code of a GET with the key.
 async fn found(gateway: &Gateway, path: &str, key: &str) -> (u16, String) {
     let answer = send(gateway.client.get(gateway.url(path)), key).await;
     let status = answer.status().as_u16();

@@ -1,4 +1,4 @@
-//! Conversions that are answered with what was made before: over HTTP, by several processes, from the command line.
+//! Conversions that are served from the cache: over HTTP, by several processes, and on the command line.
 
 pub mod bucket;
 mod command_line;
@@ -15,29 +15,29 @@ use reqwest::{RequestBuilder, Response};
 
 use crate::gateway::{Gateway, LONG, PAUSE, TRIANGLE, scrape};
 
-/// The value of a series, 0 where it is not there.
+/// The value of a series, 0 if absent.
 pub async fn count(gateway: &Gateway, series: &str) -> u64 {
     let text = scrape(gateway).await;
     let values = text.lines().filter(|line| line.starts_with(series));
     values.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
 }
 
-/// Conversions that were carried out, however they ended.
+/// The number of conversions that have run, successful or not.
 pub async fn conversions(gateway: &Gateway) -> u64 {
     count(gateway, "meshgate_conversions_total{").await
 }
 
-/// Requests that were answered from there.
+/// The number of requests with this result of the cache lookup.
 pub async fn answered(gateway: &Gateway, from: &str) -> u64 {
     count(gateway, &format!("meshgate_cache_requests_total{{result=\"{from}\"}}")).await
 }
 
-/// A conversion by Blender.
+/// A conversion of a triangle by Blender.
 pub fn conversion(gateway: &Gateway) -> RequestBuilder {
     model(gateway, TRIANGLE)
 }
 
-/// The same of another model.
+/// A conversion of this model by Blender.
 pub fn model(gateway: &Gateway, content: &str) -> RequestBuilder {
     gateway.client.post(gateway.url("/convert?output_format=stl&filename=a.obj")).body(content.to_owned())
 }
@@ -46,12 +46,12 @@ pub fn header(answer: &Response, name: &str) -> String {
     answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
 }
 
-/// Where an answer comes from.
+/// The answer's `Meshgate-Cache`.
 pub fn how(answer: &Response) -> String {
     header(answer, "meshgate-cache")
 }
 
-/// Waits until the series is there and not 0.
+/// Waits until the series is above 0.
 pub async fn until_counted(gateway: &Gateway, series: &str) {
     let began = Instant::now();
     while count(gateway, series).await == 0 {
@@ -60,19 +60,18 @@ pub async fn until_counted(gateway: &Gateway, series: &str) {
     }
 }
 
-/// Waits until something is in the index. Before that, what was made is a hit for equal requests as well, but nothing
-/// says yet that it can be stored.
+/// Waits until the index has an entry. Before that, a new result is a hit too, but may not be stored yet.
 pub async fn until_known(gateway: &Gateway) {
     until_counted(gateway, "meshgate_cache_bytes").await;
 }
 
-/// Files of the store, below the folder of this name.
+/// The files in this folder of the store.
 pub fn stored(gateway: &Gateway, folder: &str) -> Vec<PathBuf> {
     let root = gateway.folder.path().join("store").join(folder);
     whole(&root)
 }
 
-/// All files there that are not being written.
+/// All complete files below `root`.
 pub fn whole(root: &Path) -> Vec<PathBuf> {
     let files = walkdir::WalkDir::new(root).into_iter().filter_map(Result::ok);
     let files = files.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path);

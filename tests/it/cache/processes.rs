@@ -22,7 +22,7 @@ fn keys(server: &RedisServer, prefix: &str) -> Vec<String> {
 const ENTRIES: &str = "meshgate:cache:";
 const LEASES: &str = "meshgate:lease:";
 
-/// A conversion that takes a while.
+/// A slow conversion.
 fn slow(gateway: &Gateway) -> reqwest::RequestBuilder {
     gateway.client.post(gateway.url("/convert?output_format=fbx&filename=a.bvh")).body(motion())
 }

@@ -1,4 +1,4 @@
-//! What holds for both indexes, and what for one.
+//! Tests of both indexes, and tests of one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -40,7 +40,7 @@ impl Side {
         Side { server: Some(RedisServer::start()), ..Side::here() }
     }
 
-    /// The index of one more process.
+    /// Opens the index as another process would.
     async fn index(&self, duration: Duration) -> Arc<dyn Index> {
         let alone = Embedded::new(self.store.open(), duration, ROOM);
         match &self.server {
@@ -49,7 +49,7 @@ impl Side {
         }
     }
 
-    /// Replaces what is kept of this identity.
+    /// Replaces the entry of this identity.
     async fn write(&self, identity: Hash, content: &[u8]) {
         match &self.server {
             None => self.store.write(&document(identity), content).await,

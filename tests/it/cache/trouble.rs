@@ -1,4 +1,4 @@
-//! Redis and the store in every trouble there is: no conversion fails for it.
+//! Faults of Redis and the store: no conversion fails because of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::gateway::{Gateway, LONG};
 use crate::mounted::Mounted;
 use crate::redis::{Proxy, RedisServer};
 
-/// How many there were of each status, and from where.
+/// Counts of answers by status and `Meshgate-Cache`.
 type Answers = BTreeMap<(u16, String), u64>;
 
-/// Conversions of a few models over and over, four at a time, until it is stopped.
+/// Converts a few models repeatedly, four at a time, until stopped.
 struct Load {
     over: Arc<AtomicBool>,
     clients: JoinSet<Answers>,
@@ -59,7 +59,7 @@ impl Load {
     }
 }
 
-/// Waits until the gateway sees this backend so.
+/// Waits until the gateway reports this status of the backend.
 async fn until_seen(gateway: &Gateway, backend: &str, status: &str) {
     let began = Instant::now();
     while gateway.json("/readyz").await["checks"][backend] != status {
@@ -68,7 +68,7 @@ async fn until_seen(gateway: &Gateway, backend: &str, status: &str) {
     }
 }
 
-/// Waits until so many more are answered from the cache.
+/// Waits for 20 more answers from the cache.
 async fn hits(gateway: &Gateway) {
     let before = super::answered(gateway, "hit").await;
     let began = Instant::now();

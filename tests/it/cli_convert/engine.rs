@@ -1,4 +1,4 @@
-//! The engine behind the command line: there, not there, broken, confined, shared.
+//! The engine behind the command line: present, missing, broken, sandboxed, shared.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use super::{Desk, Ran, TRIANGLE, engine};
 
-/// A glTF of one triangle, all in one file.
+/// A self-contained glTF of one triangle.
 const TRIANGLE_GLTF: &str = r#"{
   "asset": { "version": "2.0" },
   "scene": 0, "scenes": [{ "nodes": [0] }], "nodes": [{ "mesh": 0 }],
@@ -88,7 +88,7 @@ fn settings_come_from_the_environment() {
     assert!(ran.err.ends_with("(too_large)\n"), "{}", ran.err);
 }
 
-/// Stands in for Python on a kernel without landlock: the engine, started with `-I -c CODE`, finds it missing.
+/// Writes a Python that simulates a kernel without landlock: the engine, started with `-I -c CODE`, finds it missing.
 fn put_python_without_landlock(desk: &Desk) {
     let prelude = "import runpy
 run_path = runpy.run_path

@@ -9,13 +9,13 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::{Desk, Ran};
 use crate::at_work::{alive, children, converting, motion};
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any step here takes on a busy machine.
 const LONG: Duration = Duration::from_mins(1);
 
-/// The promise is one second; a busy machine gets another.
+/// The promised second, and one more for a busy machine.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Converts two models that take many seconds, in a group of processes of its own.
+/// Starts the conversion of two slow models, in a process group of its own.
 fn start(desk: &Desk) -> Child {
     desk.put("a.bvh", motion(30_000));
     desk.put("b.bvh", motion(30_000));
@@ -27,7 +27,7 @@ fn start(desk: &Desk) -> Child {
         .unwrap()
 }
 
-/// Waits until there are zygotes that are as they should be; their processes.
+/// Waits until the zygotes satisfy `reached`; returns them and their children.
 fn until(child: &mut Child, reached: impl Fn(&[i32]) -> bool) -> Vec<i32> {
     let began = Instant::now();
     loop {
@@ -41,7 +41,7 @@ fn until(child: &mut Child, reached: impl Fn(&[i32]) -> bool) -> Vec<i32> {
     }
 }
 
-/// Presses Ctrl-C, which a terminal sends to the whole group in front, and sees what is left.
+/// Sends SIGINT to the process group, as a terminal does on Ctrl-C, and checks that nothing is left.
 fn interrupt(desk: &Desk, child: Child, engine: &[i32]) {
     let asked = Instant::now();
     kill_process_group(Pid::from_child(&child), Signal::INT).unwrap();

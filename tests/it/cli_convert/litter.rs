@@ -1,4 +1,4 @@
-//! What a child leaves beside its result (`tests/engine/litter.py`) and what of it reaches the user's disk.
+//! Files that a child leaves beside its result (`tests/engine/litter.py`), and those that reach the user's disk.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Desk, Ran, TRIANGLE};
 use crate::at_work::engine;
 
-/// A program that is the engine's Python but for the script that a zygote runs.
+/// A program like the engine's Python, but zygotes run another script.
 fn littering(desk: &Desk) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/litter.py");
     let (python, script) = (engine().display().to_string(), script.display().to_string());

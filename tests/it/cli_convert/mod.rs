@@ -17,12 +17,12 @@ use crate::at_work::engine;
 /// An OBJ of one triangle.
 const TRIANGLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";
 
-/// A folder to work in, with the program's own data in a place of its own.
+/// A working folder, and a separate folder for the program's data.
 struct Desk {
     folder: tempfile::TempDir,
 }
 
-/// What a run left to see.
+/// The exit code and output of a run.
 struct Ran {
     code: Option<i32>,
     out: String,
@@ -44,14 +44,14 @@ impl Desk {
         fs::write(path, content).unwrap();
     }
 
-    /// The example of an OBJ with its material and texture, as `crate/`.
+    /// Copies the example of an OBJ with material and texture to `crate/`.
     fn put_crate(&self) {
         for name in ["crate.obj", "crate.mtl", "crate wood.png"] {
             self.put(&format!("crate/{name}"), fs::read(example(&format!("crate/{name}"))).unwrap());
         }
     }
 
-    /// The program with the engine of this project, and no setting of whoever runs the tests.
+    /// The program with the project's engine, without settings from the tests' environment.
     fn command(&self, arguments: &[&str]) -> Command {
         self.command_of(&assert_cmd::cargo::cargo_bin("meshgate"), arguments)
     }
@@ -74,7 +74,7 @@ impl Desk {
         Ran::of(&self.command(arguments).output().unwrap())
     }
 
-    /// Every file below a folder, with `/` between folders; the program's own data left out.
+    /// The path of every file below a folder, without the program's data.
     fn files(&self, folder: &str) -> Vec<String> {
         let base = if folder == "." { self.folder.path().to_owned() } else { self.path(folder) };
         walkdir::WalkDir::new(&base)
@@ -87,7 +87,7 @@ impl Desk {
             .collect()
     }
 
-    /// The folders of processes that convert, or did and left them behind.
+    /// The number of run folders, of running processes or left behind.
     fn run_folders(&self) -> usize {
         let Ok(entries) = fs::read_dir(self.path("data/work")) else { return 0 };
         entries
@@ -117,7 +117,7 @@ impl Ran {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// What it said on standard error besides where conversions are: a busy machine makes it tell that, too.
+    /// The lines of standard error without progress, which slow conversions print.
     fn said(&self) -> Vec<&str> {
         let stages = [": importing", ": processing", ": exporting", ": packing"];
         self.err.lines().filter(|line| !stages.iter().any(|stage| line.ends_with(stage))).collect()
@@ -128,7 +128,7 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
 }
 
-/// The report in a line of `--json`: everything in it is as typed, and nothing else is in it.
+/// The report in a line of `--json`, after a check that it has exactly the fields of the type.
 #[track_caller]
 fn report(line: &Value) -> Report {
     let report: Report = serde_json::from_value(line["report"].clone()).unwrap();

@@ -1,4 +1,4 @@
-//! What comes in, what comes out, and where it goes.
+//! Inputs, results, and their destinations.
 
 use std::fs;
 use std::io::Write;

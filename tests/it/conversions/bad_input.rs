@@ -1,4 +1,4 @@
-//! Models that cannot be converted: one sentence and a code each, and the next conversion works.
+//! Models that cannot be converted: each fails with a sentence and a code, and the next conversion works.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::at_work::engine;
 pub const CUBE: &str = "o cube\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1\n\
     f 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n";
 
-/// What is sent, its name, the target, the code, and a word of the sentence.
+/// The name and content of a file, the target, the code, and a word of the sentence.
 type Row = (&'static str, &'static [u8], Format, ErrorCode, &'static str);
 
 const STILL_BVH: &[u8] =

@@ -1,4 +1,4 @@
-//! A disk that is full: its own code, and everything works again when there is room.
+//! A full disk has its own error code, and conversions work again when there is room.
 
 use std::time::Duration;
 

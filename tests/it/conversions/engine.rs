@@ -1,4 +1,4 @@
-//! An engine that is not there: clients learn that, the operator learns why.
+//! A missing engine: clients learn that it is missing, the operator learns why.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use meshgate::intake::{Limits, Source};
 use super::bad_input::CUBE;
 use super::{LONG, Lab};
 
-/// What a client and what the operator are told.
+/// The error for a client, and the reason for the operator.
 async fn told(engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>) -> (ConversionError, String) {
     let lab = Lab::new();
     let work = WorkDir::open(&lab.path("other")).unwrap();

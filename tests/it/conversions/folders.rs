@@ -1,4 +1,4 @@
-//! Models whose files lie in folders beside each other.
+//! Models whose files are in sibling folders.
 
 use meshgate::domain::{ErrorCode, Format};
 
@@ -6,7 +6,7 @@ use super::bad_input::run_python;
 use super::{Lab, example};
 use crate::intake::zip_of;
 
-/// A triangle with a texture, as sites for models pack it.
+/// A triangle with a texture, in the layout of model sites.
 const SOURCE: &str = r#"{"asset":{"version":"2.0"},"scene":0,"scenes":[{"nodes":[0]}],"nodes":[{"mesh":0}],
     "meshes":[{"primitives":[{"attributes":{"POSITION":0},"material":0}]}],
     "materials":[{"pbrMetallicRoughness":{"baseColorTexture":{"index":0}}}],"textures":[{"source":0}],
@@ -46,8 +46,8 @@ async fn a_gltf_finds_its_files_in_folders_beside_its_own() {
     lab.converter.executor().shutdown().await;
 }
 
-/// Two planes with textures of one name, as a .blend or an .fbx with the paths of another machine. Behind it the
-/// pictures: of 4 pixels for the body, 8 for the head.
+/// Python code that saves two planes, with textures of one name and paths of another machine, as .blend or .fbx. It
+/// also writes the images: 4 pixels wide for the body, 8 for the head.
 const TWO_OF_ONE_NAME: &str = r#"
 import bpy, os, sys
 bpy.ops.wm.read_factory_settings(use_empty=True)

@@ -1,4 +1,4 @@
-//! Reports of whole conversions claim no loss that is none, and name what a count does not show.
+//! Reports of whole conversions list no false losses, and list losses that counts do not show.
 
 use meshgate::domain::report::Report;
 use meshgate::domain::{Feature, Format};

@@ -1,4 +1,4 @@
-//! Models made to do harm: each gets its sentence, nothing of this machine gets out, and the next conversion works.
+//! Hostile models: each fails with a sentence, none reads files of this machine, and the next conversion works.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use meshgate::intake::Source;
 use super::bad_input::CUBE;
 use super::{LONG, Lab};
 
-/// Converts it and expects `code`, with `word` in the sentence; then something harmless.
+/// Expects that a conversion fails with `code` and `word` in the sentence, and that a harmless one then succeeds.
 pub async fn refused(lab: &Lab, model: &Path, target: Format, code: ErrorCode, word: &str) {
     let name = model.file_name().unwrap().to_string_lossy().into_owned();
     let error = lab.convert(model, target).await.err().unwrap_or_else(|| panic!("{name} was converted"));
@@ -25,7 +25,7 @@ fn deep_json() -> Vec<u8> {
     format!(r#"{{"asset":{{"version":"2.0"}},"extras":{}"#, "[".repeat(200_000)).into_bytes()
 }
 
-/// Four billion frames of a skeleton that has no channels, and so needs no numbers for them.
+/// Four billion frames of a skeleton without channels, which need no numbers.
 const ENDLESS_BVH: &str = "HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nCHANNELS 0\nEnd Site\n{\nOFFSET 0 1 0\n}\n}\nMOTION\n\
     Frames: 4000000000\nFrame Time: 0.033\n";
 
@@ -164,7 +164,7 @@ async fn a_model_that_takes_for_ever_ends_with_its_time() {
     lab.converter.executor().shutdown().await;
 }
 
-/// Small files whose parts lie upon each other or are named again and again.
+/// Tries small files with overlapping or repeatedly referenced parts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_repeats_itself_is_not_multiplied() {
     let lab = Lab::new();
@@ -195,7 +195,7 @@ async fn a_model_that_repeats_itself_is_not_multiplied() {
     lab.convert(&clips, Format::Glb).await.unwrap();
 }
 
-/// A .blend with a driver, and a text block that registers a handler: each would leave a file in the result.
+/// A .blend with a driver and a text block that registers a handler; if run, each would leave a file in the result.
 const SCRIPTED_BLEND: &str = r#"
 import bpy, sys
 bpy.ops.wm.read_factory_settings(use_empty=True)

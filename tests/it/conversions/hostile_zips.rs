@@ -1,4 +1,4 @@
-//! Zips and folders made to do harm, through the whole product.
+//! Hostile zips and folders, converted end to end.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 

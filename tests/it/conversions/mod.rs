@@ -1,4 +1,4 @@
-//! Whole conversions on the real engine: every pair, the options, models that are broken.
+//! Whole conversions with the real engine: every pair, the options, broken models.
 
 pub mod bad_input;
 mod disk;
@@ -23,10 +23,10 @@ use meshgate::executor::local::locate::Places;
 use meshgate::executor::workdir::WorkDir;
 use meshgate::intake::{Limits, Source};
 
-/// Longer than any conversion here takes, on a machine that is busy with other things.
+/// Longer than any conversion here takes on a busy machine.
 const LONG: Duration = Duration::from_mins(2);
 
-/// A converter with a place to put models.
+/// A converter and a folder for models.
 struct Lab {
     folder: tempfile::TempDir,
     converter: Converter,
@@ -42,7 +42,7 @@ impl Lab {
         Lab { folder, converter }
     }
 
-    /// Other limits from now on.
+    /// Changes the limits.
     fn limit(&mut self, limits: Limits) {
         self.converter = Lab::converter(&self.folder, limits);
     }
@@ -104,7 +104,7 @@ impl Lab {
         result
     }
 
-    /// Converts and keeps the result's files in a folder of their own; the main one's path.
+    /// Converts, copies the result's files to a folder of their own, and returns the path of the main one.
     async fn make(&self, model: &Path, target: Format) -> PathBuf {
         let outcome = self.convert(model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
         let folder = self.path(&format!("made-{target}"));

@@ -1,4 +1,4 @@
-//! Truncated and bit-flipped files of every format: an answer each, and the next conversion works.
+//! Truncated and bit-flipped files of every format: each gets an answer, and the next conversion works.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use meshgate::domain::{ErrorCode, Format};
 
 use super::{Lab, example};
 
-/// How many of each kind and format.
+/// Mutations of each kind and format.
 const MUTATIONS: u64 = 50;
 
-/// A small generator with a seed, so that a failure can be seen again.
+/// A seeded random generator, so that failures are reproducible.
 struct Random(u64);
 
 impl Random {
@@ -63,7 +63,7 @@ fn flipped(whole: &[u8], seed: u64) -> Vec<u8> {
     damaged
 }
 
-/// Converts it; a failure is one sentence with a code that blames the file.
+/// Converts the file; a failure must be one sentence with a code that blames the file.
 async fn answer(lab: &Lab, format: Format, seed: u64, how: &str, content: &[u8]) {
     let model = lab.put(&format!("{how}/{format}-{seed}.{format}"), content);
     let target = if format.refusal(Format::Glb).is_some() { Format::Bvh } else { Format::Fbx };

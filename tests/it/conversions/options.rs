@@ -1,4 +1,4 @@
-//! What options do, seen on the result.
+//! The effects of options on results.
 
 use meshgate::domain::{ErrorCode, Format};
 

@@ -1,4 +1,4 @@
-//! Blender's own files, packed as its versions do it, with their textures beside them.
+//! Compressed .blend files of all Blender versions, with their textures beside them.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use meshgate::domain::Format;
 use super::bad_input::run_python;
 use super::{Lab, example};
 
-/// A plane with a texture that lay on another machine; packed, and not.
+/// Python code that saves a plane, with a texture path of another machine, compressed and uncompressed.
 const WITH_A_TEXTURE: &str = r#"
 import bpy, sys
 bpy.ops.wm.read_factory_settings(use_empty=True)

@@ -1,14 +1,14 @@
-//! Every pair of the table: it converts, or it says why it cannot.
+//! Every pair of formats converts, or fails with the reason.
 
 use meshgate::domain::report::Report;
 use meshgate::domain::{ErrorCode, Feature, Format};
 
 use super::{LONG, Lab, example};
 
-/// How tall the example's figure stands, in metres.
+/// The height of the example's figure, in metres.
 const HEIGHT: f64 = 1.8;
 
-/// One model of each format, all of the same figure or the same walk.
+/// A model of each format, all with the same figure or the same walk.
 async fn models(lab: &Lab) -> Vec<(Format, std::path::PathBuf)> {
     let mut models = Vec::new();
     for format in Format::all() {
@@ -54,7 +54,7 @@ async fn every_pair_converts_or_says_why_not() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What is wrong with a report of the figure or the walk, if anything.
+/// The first mistake in a report of the figure or the walk, if any.
 fn fault(source: Format, target: Format, report: &Report) -> Option<String> {
     let (input, output) = (&report.input.counts, &report.output.counts);
     if report.input.format != source || report.output.format != target {

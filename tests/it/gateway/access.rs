@@ -1,4 +1,4 @@
-//! Who may ask: keys, origins, and what every answer forbids.
+//! Access: keys, origins, and security headers.
 
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -118,7 +118,7 @@ async fn a_body_that_nobody_asked_for_fills_nothing() {
     assert!(grown < 32 << 20, "grew by {grown} bytes");
 }
 
-/// The most bytes that were resident.
+/// The peak resident memory, in bytes.
 fn memory(gateway: &Gateway) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();

@@ -1,4 +1,4 @@
-//! Who may work, who may wait, and who is told to come again.
+//! Admission: running, queued and refused conversions.
 
 use super::engine::{motion, send};
 use super::raw::head;
@@ -70,7 +70,7 @@ async fn a_full_queue_is_said_early_and_hinders_nobody_else() {
     gateway.until_idle().await;
 }
 
-/// Does this when a conversion is at work.
+/// Runs `then` once a conversion is running.
 async fn waiting_after_child<T>(gateway: &Gateway, then: impl Future<Output = T>) -> T {
     gateway.until_busy().await;
     then.await

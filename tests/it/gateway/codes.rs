@@ -1,4 +1,4 @@
-//! Nothing is promised that nobody has seen: every status and every code that the document lists, brought about over HTTP.
+//! Every status and error code in the OpenAPI document is tested over HTTP.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -25,13 +25,13 @@ use crate::storage::server::Server;
 
 const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 
-/// Both names of the call that converts.
+/// Both paths of the conversion call.
 const BOTH: [&str; 2] = ["/convert", "/v1/convert"];
 
-/// What takes a disk of its own, which not everybody may mount: `disk::a_full_disk_answers_507_and_is_survived`.
+/// The code that needs a mounted disk; `disk::a_full_disk_answers_507_and_is_survived` tests it.
 const ELSEWHERE: ErrorCode = ErrorCode::DiskFull;
 
-/// What no answer has: the first is of the command line, and nobody is there any more to read the other.
+/// Codes that no HTTP answer has: one of the command line, and one whose client is gone.
 const NOWHERE: [ErrorCode; 2] = [ErrorCode::OutputExists, ErrorCode::Cancelled];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,13 +62,13 @@ async fn whatever_the_document_lists_is_answered() {
     assert_eq!(answered.chain(others).collect::<BTreeSet<_>>(), codes());
 }
 
-/// What a call answers.
+/// A call with its status and error code.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Listed {
     /// `POST /convert`
     call: String,
     status: u16,
-    /// Empty where it is no error.
+    /// Empty if the answer is not an error.
     code: String,
 }
 
@@ -76,7 +76,7 @@ fn answer(method: &str, path: &str, status: u16, code: &str) -> Listed {
     Listed { call: format!("{method} {path}"), status, code: code.to_owned() }
 }
 
-/// All that the document lists.
+/// All answers in the document.
 fn listed() -> BTreeSet<Listed> {
     let document: Value = serde_json::from_str(DOCUMENT).unwrap();
     let mut all = BTreeSet::new();
@@ -100,19 +100,19 @@ fn listed() -> BTreeSet<Listed> {
     all
 }
 
-/// All that there are.
+/// All error codes of the type.
 fn codes() -> BTreeSet<String> {
     let schema = schemars::schema_for!(ErrorCode).to_value();
     let variants = schema["oneOf"].as_array().unwrap();
     variants.iter().map(|variant| variant["const"].as_str().unwrap().to_owned()).collect()
 }
 
-/// What was answered.
+/// The answers seen so far.
 #[derive(Default)]
 struct Seen(BTreeSet<Listed>);
 
 impl Seen {
-    /// Notes an answer, after a look at it: problems are as they are to be, and are one sentence.
+    /// Records an answer, after a check that problems are well-formed and one sentence.
     fn note(&mut self, expected: Listed, status: u16, media_type: &str, body: &[u8]) {
         let is_problem = media_type == "application/problem+json";
         let code = if is_problem {
@@ -140,7 +140,7 @@ impl Seen {
         self.take(response, answer("GET", path, status, code)).await;
     }
 
-    /// A conversion by both names of the call.
+    /// Converts by both paths of the call.
     async fn convert(&mut self, gateway: &Gateway, query: &str, model: &[u8], status: u16, code: &str) {
         for path in BOTH {
             let response = ask(gateway, path, query, model).send().await.unwrap();
@@ -148,12 +148,12 @@ impl Seen {
         }
     }
 
-    /// The next answer on a connection, to a conversion.
+    /// Reads the next answer on a connection, to a conversion.
     fn read(&mut self, raw: &mut Raw, path: &str, status: u16, code: &str) {
         self.next(raw, answer("POST", path, status, code));
     }
 
-    /// The next answer on a connection.
+    /// Reads the next answer on a connection.
     fn next(&mut self, raw: &mut Raw, expected: Listed) {
         let got = raw.answer().unwrap_or_else(|| panic!("none: {expected:?}"));
         let media_type = got.header("content-type").unwrap().to_owned();
@@ -165,7 +165,7 @@ fn ask(gateway: &Gateway, path: &str, query: &str, model: &[u8]) -> reqwest::Req
     gateway.client.post(gateway.url(&format!("{path}?{query}"))).body(model.to_owned())
 }
 
-/// Begins a request whose body has this length.
+/// Sends the head of a request with this content length.
 fn begin(gateway: &Gateway, path: &str, headers: &str, length: usize) -> Raw {
     let line = format!("POST {path}?output_format=fbx&filename=a.bvh HTTP/1.1\r\nhost: a\r\n");
     let mut raw = gateway.raw();
@@ -173,14 +173,14 @@ fn begin(gateway: &Gateway, path: &str, headers: &str, length: usize) -> Raw {
     raw
 }
 
-/// The engine goes on, whatever was before.
+/// Checks that a conversion still succeeds.
 async fn works(gateway: &Gateway) {
     let request = ask(gateway, BOTH[0], "output_format=stl&filename=a.obj", TRIANGLE.as_bytes());
     let response = request.header("cache-control", "no-cache").send().await.unwrap();
     assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
 }
 
-/// What needs no conversion.
+/// Tests the answers that need no conversion.
 async fn requests(seen: &mut Seen) {
     let gateway = Gateway::start_cold(&[("MAX_FILE_SIZE", "100000"), ("READ_TIMEOUT", "1")]);
     for path in ["/v1/formats", "/health", "/livez", "/metrics", "/openapi.json", "/apidocs/"] {
@@ -218,7 +218,7 @@ async fn requests(seen: &mut Seen) {
     }
 }
 
-/// Makes a model that no format of text can hold: of a thousand million cubes.
+/// Python code for a model of a thousand million cubes, too large for any text format.
 const LARGE: &str = r#"
 import bpy, sys
 bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -228,7 +228,7 @@ for _ in range(3):
 bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
 "#;
 
-/// The query, the model, and the code that it is refused with.
+/// Queries and models with the code that refuses them.
 fn unconvertible() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let obj = TRIANGLE.as_bytes();
     let folder = tempfile::tempdir().unwrap();
@@ -270,14 +270,14 @@ fn unconvertible() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     ]
 }
 
-/// What cannot be packed: a zip that shrinks by much is refused.
+/// Incompressible bytes, since zips with a high compression ratio are refused.
 fn noise(bytes: usize) -> Vec<u8> {
     let mut content = vec![0; bytes];
     blake3::Hasher::new().finalize_xof().fill(&mut content);
     content
 }
 
-/// What comes of models, and of their conversions' children and folders.
+/// Tests the answers that depend on models, children and folders.
 async fn models(seen: &mut Seen) {
     let gateway = Gateway::start(&[("WORKER_MEMORY_LIMIT", "1536M")]);
     seen.get(&gateway, "/readyz", 200, "").await;
@@ -330,7 +330,7 @@ async fn models(seen: &mut Seen) {
     nothing_stays(&gateway);
 }
 
-/// What a client is told who may not, or not now.
+/// Tests the refusals of clients.
 async fn refusals(seen: &mut Seen) {
     let mut gateway = Gateway::start_cold(&[
         ("API_KEYS", "studio:s3cret-s3cret-s3cret"),
@@ -363,7 +363,7 @@ async fn refusals(seen: &mut Seen) {
     }
 }
 
-/// An engine that has enough to do, and a service that stops meanwhile.
+/// Tests the answers of a busy engine, and of a service that stops.
 async fn a_busy_engine(seen: &mut Seen) {
     let mut gateway = Gateway::start(&[
         ("WORKERS", "2"),
@@ -406,15 +406,15 @@ async fn a_busy_engine(seen: &mut Seen) {
     assert_eq!(gateway.end().code(), Some(0));
 }
 
-/// Stops so many children as soon as they are at work.
+/// Stops this many children as soon as they run conversions.
 fn stop(gateway: &Gateway, number: usize) {
     let told = || gateway.zygotes().into_iter().all(at_work::sleeps);
     until("all are at work", || gateway.converting().len() == number && told());
     gateway.converting().into_iter().for_each(|child| send(child, Signal::STOP));
 }
 
-/// The engine with mistakes in our own code, and an exporter of Blender's that fails and one that loses everything: there
-/// is none of which we know.
+/// An engine with bugs that the real one is not known to have: in Meshgate's code, in an exporter that fails, and in
+/// one that loses everything.
 const MISTAKES: &str = r#"
 import runpy
 run_path = runpy.run_path
@@ -460,7 +460,7 @@ async fn a_faulty_engine(seen: &mut Seen) {
     }
 }
 
-/// A result that its client gets from a bucket.
+/// Tests a redirect to the bucket.
 async fn results_elsewhere(seen: &mut Seen) {
     let backend = Backend::bucket_on(Server::shared(), &[]).await;
     let mut gateway = bucket::start(&backend, Server::shared(), &[("PRESIGN_RESULTS", "true")]);

@@ -1,4 +1,4 @@
-//! Connections that are slow, many, or not as HTTP asks for.
+//! Connections that are slow, many, or violate HTTP.
 
 use std::io::Write;
 use std::process::Command;
@@ -71,7 +71,7 @@ fn what_is_no_request_is_refused_in_the_words_of_all_errors() {
     assert_eq!(counted, [11, 3, 3]);
 }
 
-/// However its first bytes come: hyper has nothing to say to some of them.
+/// Splits the first bytes in every way; hyper does not answer some of them.
 #[test]
 fn http_2_is_told_what_is_spoken_here() {
     let gateway = Gateway::start_cold(&[]);
@@ -94,7 +94,7 @@ fn http_2_is_told_what_is_spoken_here() {
     assert_eq!(answered(&gateway, "other", "unmatched", 400), 4);
 }
 
-/// How many requests were counted as answered like this.
+/// The number of counted requests with this method, route and status.
 fn answered(gateway: &Gateway, method: &str, route: &str, status: u16) -> u64 {
     let metrics = gateway.raw().send("GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n").answer().unwrap();
     let metrics = String::from_utf8(metrics.body).unwrap();
@@ -107,7 +107,7 @@ fn post(header: &str) -> String {
     format!("POST /convert?output_format=glb HTTP/1.1\r\nhost: a\r\n{header}\r\n\r\n")
 }
 
-/// A length and chunks: whoever is in front of us may see another end of the request than we do.
+/// Sends a length and chunks: a proxy may see another end of the request than the server.
 #[test]
 fn nothing_behind_a_request_with_two_ends_is_taken_for_a_request() {
     let gateway = Gateway::start_cold(&[]);
@@ -137,7 +137,7 @@ fn nothing_behind_a_request_with_two_ends_is_taken_for_a_request() {
     assert!(raw.closes());
 }
 
-/// hyper takes the chunks off and leaves the rest: compressed bytes would be taken for a model.
+/// hyper decodes only chunks; compressed bytes would be taken for a model.
 #[test]
 fn a_body_with_another_transfer_coding_is_refused() {
     let gateway = Gateway::start_cold(&[]);
@@ -192,7 +192,7 @@ fn slow_clients_are_cut() {
     assert_eq!(kept.send(GET_LIVE).answer().unwrap().status, 200);
 }
 
-/// A glb with a texture of so many bytes, which nobody can compress or leave out.
+/// A glb with a texture of this many incompressible bytes.
 pub fn large_glb(bytes: usize) -> Vec<u8> {
     let bin = bytes.next_multiple_of(4) + 36;
     let json = format!(
@@ -332,7 +332,7 @@ fn a_request_says_whom_it_asks() {
     }
 }
 
-/// As `nc -N` does.
+/// Shuts down the sending side, like `nc -N`.
 #[test]
 fn a_client_that_has_ended_its_side_gets_what_is_there() {
     let gateway = Gateway::start_cold(&[]);

@@ -1,4 +1,4 @@
-//! A disk that is full while a model comes in, and while a result is written.
+//! A disk that is full while a model is received, and while a result is written.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! The document and its page come from the program alone.
+//! The program serves the OpenAPI document and its page without other servers.
 
 use super::Gateway;
 

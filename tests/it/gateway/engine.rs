@@ -1,4 +1,4 @@
-//! The engine of a gateway, seen from outside: its processes, stopped and killed at will.
+//! Helpers that observe, stop and kill the engine's processes of a gateway.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Gateway, LONG, PAUSE};
 use crate::at_work::{self, children, converting, sleeps};
 
-/// A motion that takes the engine long enough to be met at work.
+/// A motion that is slow enough to be observed during its conversion.
 pub fn motion() -> Vec<u8> {
     at_work::motion(4000).into_bytes()
 }
@@ -24,12 +24,12 @@ impl Gateway {
         children(&[self.pid().cast_signed()])
     }
 
-    /// The children in which conversions run.
+    /// The children that run conversions.
     pub fn converting(&self) -> Vec<i32> {
         converting(&self.zygotes())
     }
 
-    /// Waits for a child at work of which the gateway has been told: its zygote sleeps again.
+    /// Waits for a running child that the gateway knows of: its zygote is idle again.
     pub async fn child(&self) -> i32 {
         let began = Instant::now();
         loop {
@@ -43,7 +43,7 @@ impl Gateway {
         }
     }
 
-    /// Stops the zygote of a conversion at work, so that its end is not noticed: it keeps its slot, until this is dropped.
+    /// Stops the zygote of a running conversion, so that the conversion keeps its slot until [`Held`] is dropped.
     pub async fn hold(&self) -> Held {
         self.child().await;
         let zygotes = self.zygotes();
@@ -58,7 +58,7 @@ impl Gateway {
         self.client.get(self.url(path)).send().await.unwrap().json().await.unwrap()
     }
 
-    /// Asks again and again, for as long as things may take, without holding up what the task does besides.
+    /// Polls until the answer satisfies `so`; does not block the task.
     pub async fn until_says(&self, path: &str, what: &str, so: impl Fn(&Value) -> bool) {
         let began = Instant::now();
         while !so(&self.json(path).await) {
@@ -67,23 +67,23 @@ impl Gateway {
         }
     }
 
-    /// Waits until so many conversions wait for a slot.
+    /// Waits until this many conversions are queued.
     pub async fn until_waiting(&self, number: u64) {
         self.until_says("/health", "so many wait", |health| health["queue"]["waiting"] == number).await;
     }
 
-    /// Waits until a conversion is at work.
+    /// Waits until a conversion is running.
     pub async fn until_busy(&self) {
         self.until_says("/health", "busy", |health| health["engine"]["busy"] != 0).await;
     }
 
-    /// Waits until no conversion is at work: a child is still there for a moment after its conversion was answered.
+    /// Waits until no conversion is running; a child exits shortly after its conversion is answered.
     pub async fn until_idle(&self) {
         self.until_says("/health", "idle", |health| health["engine"]["busy"] == 0).await;
     }
 }
 
-/// Zygotes that were stopped; they go on when this is dropped.
+/// Stopped zygotes, which continue when this is dropped.
 pub struct Held(Vec<i32>);
 
 impl Drop for Held {

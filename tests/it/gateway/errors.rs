@@ -1,4 +1,4 @@
-//! Errors are problems of RFC 9457, wherever they arise, and as the document lists them.
+//! Errors from every layer are problems of RFC 9457, and listed in the OpenAPI document.
 
 use reqwest::Method;
 use serde_json::Value;

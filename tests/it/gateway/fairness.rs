@@ -1,4 +1,4 @@
-//! Clients share the engine and the queue, whoever came first.
+//! Clients share the engine and the queue fairly, regardless of order.
 
 use std::sync::Mutex;
 
@@ -9,13 +9,13 @@ use super::{Gateway, TRIANGLE, nothing_stays};
 
 const KEYS: (&str, &str) = ("API_KEYS", "a:aaaaaaaaaaaaaaaa,b:bbbbbbbbbbbbbbbb,c:cccccccccccccccc");
 
-/// A conversion for the owner of a key.
+/// A conversion with the key of this owner.
 fn asks(gateway: &Gateway, owner: &str, name: &str, model: Vec<u8>) -> RequestBuilder {
     let url = gateway.url(&format!("/convert?output_format=fbx&filename={name}"));
     gateway.client.post(url).header("x-api-key", owner.repeat(16)).body(model)
 }
 
-/// Holds the engine with a conversion of `a` until `then` is over; returns how that conversion was answered.
+/// Occupies the engine with a conversion of `a` while `then` runs; returns the status of that conversion.
 async fn while_a_works(gateway: &Gateway, then: impl AsyncFnOnce()) -> StatusCode {
     let works = asks(gateway, "a", "a.bvh", motion()).send();
     let meanwhile = async {

@@ -1,4 +1,4 @@
-//! Every line of a request has its number, on standard output and in the file.
+//! Every log line of a request has its ID, on standard output and in the file.
 
 use std::io::Read;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Gateway, TRIANGLE};
 
-/// A binary FBX that begins well.
+/// A binary FBX with a valid head and a broken rest.
 fn broken_fbx() -> Vec<u8> {
     [b"Kaydara FBX Binary  \0\x1a\0\xe8\x1c\0\0".as_slice(), &[7; 500]].concat()
 }
@@ -108,7 +108,7 @@ async fn a_filter_does_not_take_the_number_away() {
     assert!(line.contains("DEBUG") && line.contains("status=200"), "{line}");
 }
 
-/// A glb of one mesh of so many triangles, too many for the buffers of a connection.
+/// A glb of one mesh with this many triangles, too large for the buffers of a connection.
 fn large_glb(triangles: usize) -> Vec<u8> {
     let vertices = triangles * 3;
     let bytes = vertices * 12;
@@ -164,7 +164,7 @@ async fn an_answer_that_is_cut_says_so() {
     assert!(line.contains("timing=\"receive;dur="), "{line}");
 }
 
-/// What the operator has to mend is an error of its own in the log, with its reason.
+/// Operator errors are logged as errors, with their reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_of_ours_says_why() {
     let data = tempfile::tempdir().unwrap();

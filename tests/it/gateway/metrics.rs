@@ -1,4 +1,4 @@
-//! What is counted, read as Prometheus reads it.
+//! The metrics, as Prometheus scrapes them.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use super::raw::{Raw, head};
 use super::{Gateway, LONG, PAUSE, TRIANGLE, scrape};
 use crate::redis::RedisServer;
 
-/// The value, a whole number, of the series with this name and these labels; absent: 0.
+/// The integer value of the series with this name and these labels, 0 if absent.
 fn value(text: &str, series: &str) -> i64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map_or(0, |value| value.parse::<f64>().unwrap() as i64)
@@ -27,7 +27,7 @@ async fn until(gateway: &Gateway, series: &str, wanted: i64) -> String {
     }
 }
 
-/// Waits until so many starts of the engine, which never is ready, are counted as failed.
+/// Waits until this many failed starts of the engine are counted.
 pub async fn until_starts_failed(gateway: &Gateway, least: i64) {
     let end = Instant::now() + LONG;
     loop {
@@ -43,7 +43,7 @@ pub async fn until_starts_failed(gateway: &Gateway, least: i64) {
 
 const BUSY: &str = "meshgate_engine_slots{state=\"busy\"}";
 
-/// A model that takes the engine a while.
+/// A model that is slow to convert.
 fn large_grid() -> String {
     use std::fmt::Write;
 
@@ -63,14 +63,14 @@ fn large_grid() -> String {
     text
 }
 
-/// A conversion that began, and whose client can hang up: that is, drop it.
+/// Starts a conversion; dropping the connection hangs up.
 fn begun(gateway: &Gateway, model: &str) -> Raw {
     let mut raw = gateway.raw();
     raw.send(head("output_format=fbx&filename=a.obj", model.len())).send(model);
     raw
 }
 
-/// A conversion that fails, and how it is to be counted.
+/// A failing conversion, and its expected count.
 struct Failure {
     target: &'static str,
     name: &'static str,
@@ -94,7 +94,7 @@ fn failures() -> [Failure; 4] {
     ]
 }
 
-/// One life of a service, with all that can happen to a conversion; each test of its counts would need the same.
+/// Runs one service through every outcome of a conversion, since separate tests would each need all of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_is_counted() {
     let redis = RedisServer::start();
@@ -207,7 +207,7 @@ async fn metrics_can_have_an_address_of_their_own() {
     assert_eq!(get(format!("http://{address}/v1/formats")).await.unwrap().status(), 404);
 }
 
-/// The seats of the other address may all be taken, and the spare ones, too.
+/// Fills all connections of the main address, including the spare ones.
 #[tokio::test]
 async fn probes_are_answered_beside_metrics_however_many_connections_are_open() {
     let gateway = Gateway::start_cold(&[("METRICS_ADDRESS", "127.0.0.1:0"), ("MAX_CONNECTIONS", "1")]);

@@ -1,4 +1,4 @@
-//! The real binary on a real port, with the real engine.
+//! The gateway: the real binary on a real port, with the real engine.
 
 mod access;
 mod admission;
@@ -30,12 +30,12 @@ use std::time::{Duration, Instant};
 
 use crate::at_work::conversions_below;
 
-/// Longer than anything here takes, on a machine that is busy with other things.
+/// Longer than any step here takes on a busy machine.
 pub const LONG: Duration = Duration::from_mins(2);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_meshgate");
 
-/// How long to wait before asking again.
+/// Pause between two polls.
 pub const PAUSE: Duration = Duration::from_millis(5);
 
 /// A running `meshgate serve`; killed when dropped.
@@ -44,13 +44,13 @@ pub struct Gateway {
     /// `http://127.0.0.1:PORT`
     pub address: String,
     pub folder: tempfile::TempDir,
-    /// What it says, line by line.
+    /// The lines of its output.
     lines: mpsc::Receiver<String>,
     pub client: reqwest::Client,
 }
 
 impl Gateway {
-    /// Starts it with these variables besides the usual ones, and waits until the engine is warm.
+    /// Starts it with these variables in addition to the usual ones, and waits until the engine is warm.
     pub fn start(variables: &[(&str, &str)]) -> Gateway {
         let gateway = Gateway::start_cold(variables);
         gateway.wait_for("the engine is warm");
@@ -64,7 +64,7 @@ impl Gateway {
         Gateway::start_by(command, variables)
     }
 
-    /// As [`Gateway::start_cold`], by a command that runs the program with the arguments that are added to it.
+    /// Like [`Gateway::start_cold`], with `command`, which runs the program with the arguments that are appended.
     fn start_by(mut command: Command, variables: &[(&str, &str)]) -> Gateway {
         let folder = tempfile::tempdir().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
@@ -94,7 +94,7 @@ impl Gateway {
         gateway
     }
 
-    /// The next line that holds `text`; those before it are gone.
+    /// Waits for the next line with `text`; discards the lines before it.
     pub fn wait_for(&self, text: &str) -> String {
         let mut seen = Vec::new();
         loop {
@@ -106,7 +106,7 @@ impl Gateway {
         }
     }
 
-    /// What it has said and nobody has waited for, until now; until its end after it was stopped.
+    /// The remaining lines: until now, or until the end of a stopped gateway.
     pub fn said(&self) -> Vec<String> {
         self.lines.try_iter().collect()
     }
@@ -124,12 +124,12 @@ impl Gateway {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Its exit status, waiting for the end.
+    /// Waits for its end and returns the exit status.
     pub fn end(&mut self) -> std::process::ExitStatus {
         self.process.wait().unwrap()
     }
 
-    /// Conversion folders that are there now.
+    /// The folders of conversions on disk.
     pub fn conversions_on_disk(&self) -> Vec<PathBuf> {
         conversions_below(&self.folder.path().join("work"))
     }
@@ -149,7 +149,7 @@ impl Drop for Gateway {
     }
 }
 
-/// Asks again and again, for as long as things may take. Blocks the task, and what it does besides.
+/// Polls until `reached`; blocks the task.
 pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
     let began = Instant::now();
     while !reached() {
@@ -158,18 +158,18 @@ pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until no conversion's folder is left. An engine that starts has folders there for a moment, too.
+/// Waits until no folder of a conversion is left. A starting engine briefly has such folders, too.
 pub fn nothing_stays(gateway: &Gateway) {
     until("no folder", || gateway.conversions_on_disk().is_empty());
 }
 
-/// Where an answer says that its report is.
+/// The address of the report in an answer.
 pub fn report(answer: &reqwest::Response) -> String {
     let link = answer.headers()["link"].to_str().unwrap();
     link.strip_prefix('<').unwrap().split_once('>').unwrap().0.to_owned()
 }
 
-/// Everything that is counted.
+/// Scrapes all metrics.
 pub async fn scrape(gateway: &Gateway) -> String {
     let answer = gateway.client.get(gateway.url("/metrics")).send().await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -182,5 +182,5 @@ pub fn example(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)).unwrap()
 }
 
-/// A triangle as OBJ, the smallest model there is.
+/// A triangle as OBJ, the smallest model.
 pub const TRIANGLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";

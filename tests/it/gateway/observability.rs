@@ -8,7 +8,7 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/observability").join(name)
 }
 
-/// Every metric of ours, and of the process, that the alerts and the dashboard ask for.
+/// Every metric of Meshgate and the process in the alerts and the dashboard.
 pub fn metrics_asked_for() -> BTreeSet<String> {
     let mut asked = BTreeSet::new();
     for name in ["alerts.yml", "dashboard.json"] {
@@ -22,7 +22,7 @@ pub fn metrics_asked_for() -> BTreeSet<String> {
     asked
 }
 
-/// Whether the list of metrics has this one.
+/// Whether the list of metrics in the documents contains this one.
 pub fn is_listed(metric: &str) -> bool {
     let text = std::fs::read_to_string(file("README.md")).unwrap();
     text.lines().filter(|line| line.starts_with("| `")).any(|line| line.contains(&format!("`{metric}`")))

@@ -1,7 +1,7 @@
-//! What Prometheus' own tool says of alerts and metrics.
+//! Checks of alerts and metrics with Prometheus' promtool.
 //!
-//! The tool cannot be had everywhere, so these are ignored unless they are asked for: `make test` does so where it has
-//! got the tool, and says where it has not.
+//! The tool is not available everywhere, so these tests are ignored by default. `make test` runs them if it has the
+//! tool, and says so if not.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use super::engine::{motion, send};
 use super::{Gateway, TRIANGLE, scrape};
 
-/// Runs it in the folder of the alerts.
+/// Runs promtool in the folder of the alerts.
 fn promtool(arguments: &[&str], input: &str) -> Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tool = root.join("target/tools/promtool");
@@ -40,8 +40,7 @@ fn it_takes_the_alerts() {
 #[ignore = "needs promtool, which make test gets where it can"]
 async fn it_takes_the_metrics() {
     let gateway = Gateway::start(&[]);
-    // Some are there only once something has happened. The first child is the one that is killed: an earlier one might still
-    // be there.
+    // Some series appear only after an event. The first child is killed, since an earlier one might still exist.
     let killed = async { send(gateway.child().await, rustix::process::Signal::KILL) };
     let (answer, ()) = tokio::join!(gateway.convert("output_format=fbx", "a.bvh", motion()), killed);
     assert_eq!(answer.status(), 200);

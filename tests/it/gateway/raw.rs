@@ -1,11 +1,11 @@
-//! Requests byte by byte, as no client library would write them, and what comes back.
+//! Raw requests, byte by byte, which no client library would send, and their answers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use super::{Gateway, LONG};
 
-/// An answer, read to its end.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -25,7 +25,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
     }
 
-    /// The body as a problem: checked to be one, and to tell nothing of the server.
+    /// The body as a problem, after a check that it is one and reveals nothing of the server.
     pub fn problem(&self) -> Problem {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.head);
         Problem::of(self.status, &self.body)
@@ -37,7 +37,7 @@ impl Answer {
 pub struct Problem(pub u16, pub String, pub String);
 
 impl Problem {
-    /// Reads a problem, and makes sure that nothing of the server's inside is in it.
+    /// Parses a problem, and checks that it reveals nothing of the server.
     pub fn of(status: u16, body: &[u8]) -> Problem {
         let text = String::from_utf8(body.to_vec()).unwrap();
         for inside in [
@@ -69,7 +69,7 @@ impl Problem {
 /// One connection.
 pub struct Raw {
     pub stream: TcpStream,
-    /// What was read beyond the latest answer.
+    /// Bytes read beyond the latest answer.
     read: Vec<u8>,
 }
 
@@ -88,7 +88,7 @@ impl Raw {
         self
     }
 
-    /// Sends `head` and then as much of the body as the other side takes, reading meanwhile as browsers do.
+    /// Sends `head` and as much of the body as the server accepts, and reads meanwhile, as browsers do.
     pub fn send_while_reading(mut self, head: &str, body: Vec<u8>) -> Answer {
         let mut writer = self.stream.try_clone().unwrap();
         self.send(head);
@@ -102,7 +102,7 @@ impl Raw {
         answer
     }
 
-    /// The next answer; `None` at the end of the connection.
+    /// Reads the next answer; `None` at the end of the connection.
     pub fn answer(&mut self) -> Option<Answer> {
         let end = loop {
             if let Some(at) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -126,12 +126,12 @@ impl Raw {
         Some(answer)
     }
 
-    /// Whether the other side closes the connection, with nothing more to say.
+    /// Whether the server closes the connection without further bytes.
     pub fn closes(&mut self) -> bool {
         self.answer().is_none()
     }
 
-    /// Reads on; whether there was more.
+    /// Reads more bytes; returns whether there were any.
     fn more(&mut self) -> bool {
         let mut buffer = [0; 16 << 10];
         let read = match self.stream.read(&mut buffer) {
@@ -151,7 +151,7 @@ pub fn head(query: &str, length: usize) -> String {
     format!("POST /convert?{query} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n")
 }
 
-/// `POST` to `path` with these header lines (each with its line end) and a body of known length.
+/// Sends a `POST` to `path` with these header lines (each with its line end) and a body of known length.
 pub fn post(gateway: &Gateway, path: &str, headers: &str, body: impl AsRef<[u8]>) -> Answer {
     let body = body.as_ref();
     let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n", body.len());

@@ -1,4 +1,4 @@
-//! Bodies: how models may be sent, and what becomes of bodies that are wrong.
+//! Request bodies: the ways to send models, and errors in bodies.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::raw::{MULTIPART, Problem, file, head, multipart, post};
 use super::{Gateway, PAUSE, TRIANGLE, example, nothing_stays, until};
 
-/// A triangle as glb: what goes from there to gltf needs no engine.
+/// A triangle as glb; its conversion to gltf needs no engine.
 pub fn triangle() -> Vec<u8> {
     let document = json!({
         "asset": {"version": "2.0"},
@@ -23,7 +23,7 @@ pub fn triangle() -> Vec<u8> {
     crate::intake::glb_of(&document.to_string(), &binary)
 }
 
-/// What a result of the glb family is called that was sent as a part with this header.
+/// The name of the result for a glb in a part with this header.
 fn result_of(gateway: &Gateway, disposition: &[u8]) -> String {
     let mut body = b"--B\r\n".to_vec();
     body.extend_from_slice(disposition);
@@ -291,7 +291,7 @@ fn a_body_that_trickles_is_cut() {
     nothing_stays(&gateway);
 }
 
-/// What comes fast earns some patience, not hours of it.
+/// A fast start extends the allowed pauses by a bounded time.
 #[test]
 fn a_body_that_began_fast_and_then_trickles_is_cut() {
     let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "1")]);

@@ -1,4 +1,4 @@
-//! The real server answers as its document says, whatever it is asked: schemathesis makes up the requests.
+//! The real server answers as its OpenAPI document says; schemathesis generates the requests.
 
 use std::path::Path;
 use std::process::Command;

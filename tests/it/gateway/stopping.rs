@@ -1,4 +1,4 @@
-//! From the signal to the last answer.
+//! The shutdown, from the signal to the last answer.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -110,7 +110,7 @@ async fn a_second_signal_ends_everything_at_once_and_answers_everybody() {
     }
 }
 
-/// What is no conversion may have to wait, too: here, for a bucket that says nothing.
+/// Tests a request other than a conversion, which waits for a silent bucket.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_still_waits_at_the_end_is_answered() {
     for (grace, second, code) in [("0", None, 0), ("600", Some(Signal::TERM), 143)] {
@@ -126,7 +126,7 @@ async fn whatever_still_waits_at_the_end_is_answered() {
     }
 }
 
-/// A gateway, a connection on which a report was asked for, and the bucket, which says nothing to that.
+/// A gateway, a connection with a request for a report, and the bucket, which does not answer.
 pub fn waits_for_a_bucket(grace: &str) -> (Gateway, Raw, impl Sized) {
     let bucket = TcpListener::bind("127.0.0.1:0").unwrap();
     let gateway = Gateway::start_cold(&[
@@ -164,7 +164,7 @@ async fn connections_that_do_nothing_hold_up_nothing() {
     assert!(fresh.iter_mut().chain(&mut kept).all(super::raw::Raw::closes));
 }
 
-/// Conversions from many clients, on kept and on fresh connections, when the signal comes.
+/// Sends the signal while many clients convert, on reused and on new connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_loses_no_answer() {
     // All ask for the same.

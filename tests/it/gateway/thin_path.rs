@@ -1,4 +1,4 @@
-//! A model in, a file out.
+//! The simplest conversions over HTTP.
 
 use super::{Gateway, TRIANGLE, nothing_stays, report};
 

@@ -1,4 +1,4 @@
-//! Traces, as a collector gets them.
+//! Traces, as a collector receives them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::{Gateway, LONG, TRIANGLE};
 
-/// What gRPC's other end gets. Protocol buffers are not compressed: names and numbers stand in them as they are.
+/// A fake gRPC receiver and its bytes. Protocol buffers are not compressed, so names and IDs can be searched in them.
 fn receiver() -> (String, mpsc::Receiver<Vec<u8>>) {
     let (address, received) = receiver_behind(|stream| stream);
     (format!("http://{address}"), received)
 }
 
-/// The same, behind what makes a stream of a connection.
+/// Like [`receiver`], with `open` to turn each connection into a stream.
 fn receiver_behind<S: Read + Write>(
     open: impl Fn(TcpStream) -> S + Send + 'static,
 ) -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
@@ -83,7 +83,7 @@ async fn the_parts_of_a_request_are_spans_of_the_clients_trace() {
     }
 }
 
-/// What a collector with a certificate of its own gets of a request, from a gateway that trusts it or another.
+/// The bytes that a collector with its own certificate receives, from a gateway that trusts this one or another.
 async fn sent_by_tls(trusted: bool) -> Vec<u8> {
     let sign = || rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (signed, other) = (sign(), sign());

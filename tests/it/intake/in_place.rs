@@ -1,4 +1,4 @@
-//! A user's own file that need not be copied, and files that are the conversion's own.
+//! Input files that are read in place, and files that a conversion owns.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,7 +17,7 @@ fn gltf(uri: &str) -> String {
     format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":4,"uri":"{uri}"}}]}}"#)
 }
 
-/// Prepares `a.gltf` of the desk for an engine that reads glTF where it lies.
+/// Prepares `a.gltf` of the desk for an engine that reads glTF in place.
 fn in_place(desk: &Desk) -> Model {
     let source = Source::FileWithSiblings(desk.sent().join("a.gltf"));
     let into = desk.folder.path().join("in");
@@ -89,7 +89,7 @@ fn files_of_the_conversions_own_are_moved() {
     assert_eq!(refused(desk.put("b.zip", zip), "a.zip"), ErrorCode::Io);
 }
 
-/// Repacks as a glb what stayed in its place; its bytes.
+/// Repacks a model read in place as glb; returns its bytes.
 fn repacked(model: &Model) -> Result<Vec<u8>, ErrorCode> {
     let out = tempfile::tempdir().unwrap();
     let (main, folder) = model.in_place().unwrap();

@@ -1,4 +1,4 @@
-//! Models as people send them, good and bad.
+//! Intake of good and bad models.
 
 mod archives;
 mod detection;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-/// A place for what is sent and for what becomes of it.
+/// Folders for inputs and for prepared models.
 struct Desk {
     folder: TempDir,
 }
@@ -46,14 +46,14 @@ impl Desk {
         prepare(source, main, &into, limits, &Context::default(), &|_| false)
     }
 
-    /// One uploaded file.
+    /// Prepares one uploaded file.
     fn upload(&self, name: &str, content: impl AsRef<[u8]>) -> Result<Model, ConversionError> {
         let path = self.put("upload", content);
         let named = Named { file: Sent::Theirs(path), name: name.to_owned() };
         self.prepare(&Source::Files(vec![named]), None, Limits::default())
     }
 
-    /// Several uploaded files.
+    /// Prepares several uploaded files.
     fn upload_all(&self, files: &[(&str, &[u8])]) -> Result<Model, ConversionError> {
         let named = |(index, (name, content)): (usize, &(&str, &[u8]))| Named {
             file: Sent::Theirs(self.put(&format!("upload-{index}"), content)),

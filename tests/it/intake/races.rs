@@ -1,4 +1,4 @@
-//! Files that somebody changes while they are read. (What can be had without a race is tested in `intake::model_files`.)
+//! Files that change while they are read. (`intake::model_files` has the tests that need no race.)
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +9,7 @@ use rustix::fs::{CWD, RenameFlags};
 
 use super::{Desk, OBJ, listing};
 
-/// Enough for the unlucky moment to come many times over when there is one.
+/// Enough attempts to hit a race many times, if there is one.
 const TRIES: usize = 300;
 
 #[test]

@@ -254,7 +254,7 @@ fn usd_layers_are_followed_and_what_lies_outside_is_not() {
     }
 }
 
-/// A binary layer of nothing but words, with a zero byte behind each: compressed, but not made smaller.
+/// A binary USD layer of these words, each with a zero byte after it, in the compressed form but no smaller.
 fn usdc(words: &[u8]) -> Vec<u8> {
     let numbers =
         |numbers: &[u64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! Over HTTP: what clients are told, and who is one.
+//! Rate limits over HTTP: the headers, and the identity of clients.
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::gateway::receive::triangle;
 use crate::gateway::{Gateway, TRIANGLE, scrape};
 use crate::redis::RedisServer;
 
-/// Conversions that need no engine do not wait for one.
+/// A variable that disables the engine; conversions that need none still work.
 const NO_ENGINE: (&str, &str) = ("BLENDER_PYTHON", "/bin/false");
 
 /// A conversion that succeeds without an engine.

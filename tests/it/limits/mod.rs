@@ -1,4 +1,4 @@
-//! How many requests a client may send: one suite for both who count them, and what only one of them has to do.
+//! Rate limits: one suite for both limiters, and tests of each.
 
 mod gateway;
 mod model;
@@ -16,16 +16,16 @@ use meshgate::rate_limit::{Embedded, Limiter, OnRedis, Quota};
 
 use super::redis::{RedisServer, connect};
 
-/// What counts, and how time passes for it without anybody waiting.
+/// A limiter, and a way to advance its time without waiting.
 pub trait Side {
     fn limiter(&self) -> Arc<dyn Limiter>;
     fn pass(&self, time: Duration);
 }
 
-/// This process by itself.
+/// The limiter in memory.
 pub struct Here {
     limiter: Arc<Embedded>,
-    /// Milliseconds.
+    /// The time in milliseconds.
     clock: Arc<AtomicU64>,
 }
 
@@ -49,7 +49,7 @@ impl Side for Here {
     }
 }
 
-/// By Redis.
+/// The limiter in Redis.
 pub struct There {
     pub server: RedisServer,
     limiter: Arc<OnRedis>,
@@ -63,8 +63,8 @@ impl There {
     }
 }
 
-/// Makes all that was written down older. For Redis that is as if time had passed, and the time that does pass besides
-/// is short against the windows of the suite.
+/// A script that makes all stored requests older, as if time had passed. The real time that passes is short against the
+/// windows of the suite.
 const AGE: &str = "
     for _, key in ipairs(redis.call('KEYS', 'meshgate:limit:*')) do
         for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do

@@ -1,4 +1,4 @@
-//! Both sides against the plainest model there is: a list of all that ever came.
+//! Compares both limiters with a simple model: a list of all requests.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use tokio::task::block_in_place;
 
 use super::{Side, key, quota};
 
-/// In seconds. Steps are whole tenths of it, so that what passes besides makes no difference.
+/// The window in seconds. Steps are whole tenths of it, so that the real time that passes does not matter.
 const WINDOW: u64 = 1000;
 const STEP: u64 = WINDOW / 10;
 
-/// What can happen, to one of two clients.
+/// An event for one of two clients.
 #[derive(Debug, Clone)]
 enum Event {
     Takes {
         client: usize,
     },
-    /// The request of this number, if it was let in and is not given back yet.
+    /// Gives back the request with this number, if it was allowed and still counts.
     GivesBack {
         request: usize,
     },
@@ -37,7 +37,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A request that was let in, and was not given back.
+/// A request that was allowed and not given back.
 struct Counted {
     client: usize,
     came: u64,
@@ -47,7 +47,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     block_in_place(|| Handle::current().block_on(future))
 }
 
-/// Whether every event has the same consequences for both.
+/// Checks that the limiter and the model agree after every event.
 pub fn compare(side: &impl Side) {
     let limiter = side.limiter();
     let run = Cell::new(0_u32);

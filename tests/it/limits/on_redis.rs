@@ -1,4 +1,4 @@
-//! What is in Redis, and what happens without it.
+//! Stored data in Redis, and behaviour without Redis.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::redis::{RedisServer, connect, until_up};
 const KEY: &str = "meshgate:limit:key:ci";
 
 impl There {
-    /// How long the key still lives, in milliseconds: -1 is for ever, -2 is gone.
+    /// The remaining lifetime of the key in milliseconds: -1 is forever, -2 is gone.
     fn life(&self) -> i64 {
         cmd("PTTL").arg(KEY).query(&mut self.server.look()).unwrap()
     }
@@ -22,7 +22,7 @@ impl There {
         seconds * 1_000_000 + micros
     }
 
-    /// A request that came then, by that clock.
+    /// Adds a request at this time of Redis' clock.
     fn came(&self, name: &str, at: u64) {
         self.server.look().zadd::<_, _, _, ()>(KEY, name, at).unwrap();
     }

@@ -1,4 +1,4 @@
-//! What holds whoever counts.
+//! Tests of both limiters.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ suite! {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Rounded up to whole steps of 100 s, as here all takes: on a Redis, a little time passes besides.
+/// Seconds, rounded up to the tests' steps of 100 s, since real time passes with Redis.
 fn seconds(time: Duration) -> u64 {
     (time.as_secs_f64() / 100.0).ceil() as u64 * 100
 }

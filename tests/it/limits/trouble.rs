@@ -1,4 +1,4 @@
-//! Redis in every trouble there is, while conversions run: none fails for it.
+//! Faults of Redis while conversions run: none fails because of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use super::gateway::conversion;
 use crate::gateway::{Gateway, LONG};
 use crate::redis::{Proxy, RedisServer};
 
-/// Far more than are sent.
+/// A limit far above the requests that are sent.
 const MANY: (&str, &str) = ("RATE_LIMIT_REQUESTS", "100000");
 const NO_ENGINE: (&str, &str) = ("BLENDER_PYTHON", "/bin/false");
 
-/// Conversions one after the other, four at a time, until it is stopped.
+/// Converts repeatedly, four at a time, until stopped.
 struct Load {
     over: Arc<AtomicBool>,
     clients: JoinSet<BTreeMap<u16, usize>>,
@@ -42,7 +42,7 @@ impl Load {
         Load { over, clients }
     }
 
-    /// How many answers there were of each status.
+    /// Stops and returns the counts of answers by status.
     async fn end(self) -> BTreeMap<u16, usize> {
         self.over.store(true, Ordering::Relaxed);
         let mut sum = BTreeMap::new();
@@ -55,7 +55,7 @@ impl Load {
     }
 }
 
-/// Waits until the gateway sees Redis like this.
+/// Waits until the gateway reports this status of Redis.
 async fn until(gateway: &Gateway, status: &str) {
     let began = Instant::now();
     while gateway.json("/readyz").await["checks"]["redis"] != status {
@@ -73,7 +73,7 @@ fn configure(server: &RedisServer, name: &str, value: &str) {
     cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut server.look()).unwrap();
 }
 
-/// How many requests Redis has counted.
+/// The number of requests that Redis has counted.
 fn counted(server: &RedisServer) -> u64 {
     server.look().zcard("meshgate:limit:address:127.0.0.1").unwrap()
 }

@@ -1,4 +1,4 @@
-//! The connection by itself.
+//! The connection to Redis, without a gateway.
 
 use std::sync::LazyLock;
 use std::time::Duration;

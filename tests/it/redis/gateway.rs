@@ -1,4 +1,4 @@
-//! What the program says of its Redis: at the start, by its probes, and by the doctor.
+//! Reports of Redis at the start, in probes, and by `doctor`.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn meshgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     command.args(arguments).current_dir(root).envs(variables.iter().copied()).output().unwrap()
 }
 
-/// What the doctor says of Redis, and what it ends with.
+/// The line of Redis in `doctor`, and its exit code.
 fn doctor(variables: &[(&str, &str)]) -> (Option<String>, Option<i32>) {
     let output = meshgate(&["doctor"], variables);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -46,8 +46,8 @@ async fn a_start_with_a_wrong_password_says_so_once_and_goes_on() {
     let ready: serde_json::Value = ready.json().await.unwrap();
     assert_eq!((&ready["status"], &ready["checks"]["redis"]), (&"ok".into(), &"away".into()));
     assert_eq!(gateway.convert("output_format=glb", "a.obj", TRIANGLE.into()).await.status(), 200);
-    until("it is in the log", || !lines_of_the_log(folder.path(), "redis is away").is_empty());
-    let said = lines_of_the_log(folder.path(), "redis is away");
+    until("it is in the log", || !lines_of_the_log(folder.path(), "redis unavailable").is_empty());
+    let said = lines_of_the_log(folder.path(), "redis unavailable");
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("it does not let this user in with this password"), "{said:?}");
     assert!(lines_of_the_log(folder.path(), "-secret").is_empty());
@@ -99,12 +99,12 @@ fn the_doctor_knows_how_redis_is() {
     assert!(line.as_ref().is_some_and(|line| line.starts_with("✗ redis: 127.0.0.1:1: ")), "{line:?}");
 }
 
-/// A file of the certificates that are made for this: the one of `server.pem` has the key, and is for `localhost`.
+/// The path of a test certificate. `server.pem` is for `localhost`, and its key is present.
 fn certificate(name: &str) -> String {
     format!("{}/tests/it/redis/tls/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A Redis that is spoken to by TLS, and its address.
+/// A Redis with TLS, and its address.
 fn with_tls() -> (RedisServer, String) {
     // It cannot be told to take any port, and a port that is free now may not be so any more.
     for _ in 0..20 {

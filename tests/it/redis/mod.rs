@@ -1,4 +1,4 @@
-//! A real Redis, and the connection to it: away, back, slow, full, locked.
+//! A real Redis and the connection to it: unreachable, back, slow, full, locked.
 
 mod connection;
 mod gateway;
@@ -17,7 +17,7 @@ pub use proxy::Proxy;
 
 use super::gateway::{LONG, until};
 
-/// A `redis-server` of our own, at a socket in a folder of its own; killed when dropped. What it holds goes with it.
+/// A `redis-server` at a socket in its own folder. Dropping it kills the server and deletes its data.
 pub struct RedisServer {
     process: Child,
     folder: tempfile::TempDir,
@@ -29,7 +29,7 @@ impl RedisServer {
         RedisServer::with(&[])
     }
 
-    /// With these arguments besides the usual ones.
+    /// Starts a server with these arguments in addition to the usual ones.
     pub fn with(arguments: &[&str]) -> RedisServer {
         let folder = tempfile::tempdir().unwrap();
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
@@ -58,12 +58,12 @@ impl RedisServer {
         format!("unix://{}", self.socket().display())
     }
 
-    /// A connection that looks at it, or changes it.
+    /// A connection to inspect or change its data.
     pub fn look(&self) -> redis::Connection {
         Client::open(self.url()).unwrap().get_connection().unwrap()
     }
 
-    /// Every key that there is.
+    /// All keys.
     pub fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.look().keys("*").unwrap();
         keys.sort();
@@ -77,13 +77,13 @@ impl RedisServer {
         let _ = std::fs::remove_file(self.socket());
     }
 
-    /// After a kill: the same again, with what was saved.
+    /// Restarts the killed server with its saved data.
     pub fn again(&mut self) {
         self.process = spawn(self.folder.path(), &self.arguments);
         self.until_there();
     }
 
-    /// After a kill: the same again, with other arguments.
+    /// Restarts the killed server with other arguments.
     pub fn again_with(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
         self.again();
@@ -122,7 +122,7 @@ fn spawn(folder: &Path, arguments: &[String]) -> Child {
         .unwrap()
 }
 
-/// The settings of a Redis at this address.
+/// The settings for a Redis at this address.
 pub fn settings(url: &str) -> config::Redis {
     Config::load(&Sources::new([("REDIS_URL".into(), url.into())])).unwrap().redis.unwrap()
 }
@@ -132,7 +132,7 @@ pub async fn connect(url: &str) -> Redis {
     Redis::start(&settings(url), Box::new(|_, _| {})).await.unwrap()
 }
 
-/// Waits until Redis is seen as up, or as away.
+/// Waits until Redis counts as up, or as unavailable.
 pub async fn until_up(redis: &Redis, up: bool) {
     let began = Instant::now();
     while redis.health().up != up {

@@ -1,4 +1,4 @@
-//! A way to Redis that takes its time.
+//! A proxy that delays the answers of Redis.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::RedisServer;
 
-/// A TCP port that leads to a Redis, whose answers can be held up.
+/// A TCP proxy for a Redis that can delay answers.
 pub struct Proxy {
     pub port: u16,
     delay: Arc<AtomicU64>,
@@ -38,12 +38,12 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Answers come so much later from now on.
+    /// Delays answers from now on.
     pub fn delay(&self, by: Duration) {
         self.delay.store(by.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// How many connections there were.
+    /// The number of connections so far.
     pub fn connections(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! A store of either kind, and a way to it behind its back.
+//! A store of either kind, with direct access to its data.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,19 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::server::Server;
 
-/// As in `Server::place`.
+/// The prefix in `Server::place`.
 const PREFIX: &str = "some/prefix/";
 
 pub struct Backend {
     pub config: config::Storage,
     raw: Raw,
-    /// Where results are fetched to, and where sources come from.
+    /// The folder for fetched results and for source files.
     pub spool: tempfile::TempDir,
 }
 
 enum Raw {
     Folder(tempfile::TempDir),
-    /// The bucket's URL, and its objects.
+    /// The bucket's URL, and direct access to its objects.
     Bucket(String, Box<dyn ObjectStore>),
 }
 
@@ -80,7 +80,7 @@ impl Backend {
         matches!(self.raw, Raw::Folder(_))
     }
 
-    /// Where a name is on this machine.
+    /// The path of a name in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         let Raw::Folder(folder) = &self.raw else { panic!("it is in a bucket") };
         folder.path().join("store").join(name)
@@ -100,7 +100,7 @@ impl Backend {
         assert_eq!(self.try_to_remove_bucket().await, 204);
     }
 
-    /// The server's answer: 409 where something was put meanwhile.
+    /// Returns the server's status: 409 if an object was written meanwhile.
     pub async fn try_to_remove_bucket(&self) -> u16 {
         for name in self.names().await {
             self.remove(&name).await;
@@ -109,7 +109,7 @@ impl Backend {
         reqwest::Client::new().delete(url).send().await.unwrap().status().as_u16()
     }
 
-    /// Everything that is there, by its name below the root, in order.
+    /// The sorted names of all objects, relative to the root.
     pub async fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = match &self.raw {
             Raw::Folder(_) => {
@@ -150,7 +150,7 @@ impl Backend {
         }
     }
 
-    /// A file with this content, as a conversion leaves it.
+    /// Writes a file with this content, like a conversion.
     pub fn source(&self, content: &[u8]) -> PathBuf {
         let path = self.spool.path().join(uuid::Uuid::now_v7().simple().to_string());
         fs::write(&path, content).unwrap();
@@ -162,7 +162,7 @@ fn location(name: &str) -> Location {
     Location::parse(format!("{PREFIX}{name}")).unwrap()
 }
 
-/// Bytes that look like no others of another seed.
+/// Random bytes, different for each seed.
 pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut content = vec![0; bytes];
     let mut hasher = blake3::Hasher::new();

@@ -1,4 +1,4 @@
-//! What can happen to a bucket, and what only buckets can do.
+//! Faults of buckets, and features of buckets only.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +15,7 @@ fn source(content: &[u8]) -> Source {
     Source::Bytes(Bytes::copy_from_slice(content))
 }
 
-/// Fails at everything, with the same trouble.
+/// Checks that every operation fails with the same error, and returns it.
 async fn fails(storage: &Storage, backend: &Backend) -> Error {
     let (small, large) = (noise(1, 100), noise(2, 12 << 20));
     let report = Document::Report(Uuid::now_v7());
@@ -218,7 +218,7 @@ async fn clients_can_be_sent_to_the_bucket() {
     assert_eq!(storage.presigned(&hash, name, media_type, minute).await.unwrap(), None);
 }
 
-/// With two implementations of cryptography in one program, this would panic.
+/// Would panic with two cryptography providers in one program.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_is_reached_by_tls() {
     let server = Server::start(&["--port", "0", "--ssl"], &[]);

@@ -1,4 +1,4 @@
-//! Disks that are full, or that cannot be written to.
+//! Full and read-only disks.
 
 use std::path::Path;
 use std::time::Duration;

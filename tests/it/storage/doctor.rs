@@ -1,4 +1,4 @@
-//! What `doctor` says of the store, and which settings are refused before anything is asked.
+//! The store in `doctor`, and settings that are refused before any request.
 
 use std::process::Output;
 
@@ -15,7 +15,7 @@ fn meshgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     command.envs(variables.iter().copied()).output().unwrap()
 }
 
-/// The line of the store.
+/// The line of the store in `doctor`.
 fn storage(variables: &[(&str, &str)]) -> String {
     let output = meshgate(&["doctor"], variables);
     assert_eq!(output.status.code(), Some(1), "there is no engine, too");
@@ -63,7 +63,7 @@ async fn a_bucket_that_works_and_one_that_does_not() {
     assert_eq!(said, format!("✗ storage: {missing} does not exist (NoSuchBucket)"));
 }
 
-/// The implementation of cryptography is chosen where the program begins, which tests in this process do not see.
+/// Runs the program, since its start chooses the cryptography provider; tests in this process skip that.
 #[test]
 fn a_bucket_is_reached_by_tls() {
     let server = Server::start(&["--port", "0", "--ssl"], &[]);
@@ -104,7 +104,7 @@ fn what_makes_no_sense_is_refused_with_one_line() {
             &[("STORAGE_URL", "gs://bucket"), ("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key")],
             "GOOGLE_APPLICATION_CREDENTIALS: could not read /nowhere/key: No such file",
         ),
-        (&[("REDIS_PASSWORD", "hunter22")], "REDIS_PASSWORD is set, and neither REDIS_HOST nor REDIS_URL is"),
+        (&[("REDIS_PASSWORD", "hunter22")], "REDIS_PASSWORD is set, but neither REDIS_HOST nor REDIS_URL is"),
     ] {
         for arguments in [&["serve"][..], &["serve", "--check"], &["doctor"]] {
             let output = meshgate(arguments, variables);

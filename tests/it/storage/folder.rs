@@ -1,4 +1,4 @@
-//! What a folder can do better, and what crashes leave in one.
+//! Features of folders only, and leftovers of crashes in them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

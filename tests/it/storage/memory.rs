@@ -1,4 +1,4 @@
-//! A large result passes through a bounded part of the memory, on its way there and back.
+//! Storing and fetching a large result takes bounded memory.
 
 use std::process::Command;
 
@@ -8,10 +8,10 @@ use super::backend::Backend;
 
 const BYTES: u64 = 128 << 20;
 
-/// What may be used for it: a few parts of 8 MiB on their way, and what the allocator keeps.
+/// Most memory to use, in bytes: a few parts of 8 MiB, and the allocator's reserve.
 const MOST: u64 = 64 << 20;
 
-/// Bytes of memory that this process has used at most.
+/// The peak memory of this process, in bytes.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -1,4 +1,4 @@
-//! The store of results: one suite for folders and buckets, and what only one of them can do or suffer.
+//! The store of results: one suite for folders and buckets, and tests of each.
 
 pub mod backend;
 mod bucket;

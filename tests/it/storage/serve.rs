@@ -1,4 +1,4 @@
-//! A service whose store works, and one whose store does not.
+//! Services with a working and with a failing store.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,4 +1,4 @@
-//! A real S3 server, as a process of its own.
+//! An S3 server in its own process.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use meshgate::config::{CloudOptions, Place};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// moto, on a port of its own; it ends when this is dropped, or with this process.
+/// moto on its own port; it ends when this is dropped, or with this process.
 pub struct Server {
     process: Child,
     /// `http://127.0.0.1:PORT`
@@ -17,7 +17,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// The one that tests share, each with a bucket of its own.
+    /// The server that tests share; each test has its own bucket.
     pub fn shared() -> &'static Server {
         static SHARED: OnceLock<Server> = OnceLock::new();
         SHARED.get_or_init(|| Server::start(&["--port", "0"], &[]))
@@ -53,7 +53,7 @@ impl Server {
         Server { process, address, lines }
     }
 
-    /// Requests so far that hold `text`: method and address, as the server logs them.
+    /// The number of logged requests so far whose method and address contain `text`.
     pub fn requests(&self, text: &str) -> usize {
         self.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
     }
@@ -62,7 +62,7 @@ impl Server {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    /// The key and the secret of a new user who may do everything.
+    /// Creates a user with all rights; returns its key and secret.
     pub async fn new_user(&self) -> (String, String) {
         // By the service in these, which are not checked yet, it knows what it is asked for.
         let credentials = "AWS4-HMAC-SHA256 Credential=id/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, \
@@ -92,7 +92,7 @@ impl Server {
         (part("AccessKeyId"), part("SecretAccessKey"))
     }
 
-    /// The settings of a store in this bucket.
+    /// The settings for a store in this bucket.
     pub fn place(&self, bucket: &str, options: &[(&str, &str)]) -> Place {
         let usual = [
             ("AWS_ENDPOINT", self.address.as_str()),

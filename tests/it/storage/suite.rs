@@ -1,4 +1,4 @@
-//! What every store does.
+//! Tests of every store.
 
 use std::io::Read;
 use std::time::{Duration, SystemTime};
@@ -27,7 +27,7 @@ suite! {
     }
 }
 
-/// Fetches and reads.
+/// Fetches a result and reads it.
 pub async fn fetch(storage: &Storage, backend: &Backend, hash: &Hash, bytes: usize) -> Option<Vec<u8>> {
     let fetched = storage.fetch(hash, bytes as u64, backend.spool.path()).await.unwrap()?;
     Some(read(fetched))

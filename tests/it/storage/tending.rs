@@ -1,4 +1,4 @@
-//! What looks after the store by itself. The clock of these tests stands still but while everybody waits for it.
+//! The store's background task. The clock of these tests advances only while all tasks wait for it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a test needs: an engine with scripted faults, conversions for it, and a look at processes.
+//! Test helpers: an engine with scripted faults, conversions for it, and observation of processes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use meshgate::executor::local::{Blender, EngineError, Settings};
 use meshgate::executor::task::{Done, Importer, Task};
 use meshgate::executor::workdir::{ConversionFolder, WorkDir};
 
-/// Longer than anything takes that does end, on a machine that is busy with other things.
+/// Longer than any step takes on a busy machine.
 pub const LONG: Duration = Duration::from_mins(1);
 
-/// What the promise of "within a second" is held to: a second, and some for a busy machine.
+/// The limit for the promise "within a second", with a margin for a busy machine.
 pub const A_SECOND: Duration = Duration::from_millis(1500);
 
 const CUBE: &str = "o cube\nv 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 2 4\nf 1 3 4\nf 2 3 4\n";
 
-/// The real engine; there are no such tests without it.
+/// The real engine, which these tests need.
 pub fn engine() -> Engine {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let places =
@@ -32,7 +32,7 @@ pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine").join(name)
 }
 
-/// A folder for one test, with a supervisor's settings for it.
+/// A folder and a supervisor's settings for one test.
 pub struct Bench {
     pub base: tempfile::TempDir,
     pub settings: Settings,
@@ -40,7 +40,7 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Bench {
-        // Shown where a test fails: what the supervisor says of it.
+        // The supervisor's log is shown when a test fails.
         let _ = tracing_subscriber::fmt().with_env_filter("meshgate=debug").with_test_writer().try_init();
         let base = tempfile::tempdir().unwrap();
         let work = WorkDir::open(base.path()).unwrap();
@@ -50,7 +50,7 @@ impl Bench {
         Bench { base, settings }
     }
 
-    /// An engine whose script is `source`.
+    /// Creates an engine that runs the script `source`.
     pub fn scripted(source: &str) -> Bench {
         let mut bench = Bench::new();
         let path = bench.base.path().join("entry.py");
@@ -67,12 +67,12 @@ impl Bench {
         Blender::start(self.settings.clone()).await
     }
 
-    /// A conversion that does what `fault` says in `tests/engine/faulty.py`.
+    /// A conversion with the behaviour `fault` of `tests/engine/faulty.py`.
     pub fn job(&self, fault: &str) -> Job {
         Job::new(&self.settings.work, fault)
     }
 
-    /// The conversion folders there are.
+    /// The number of folders of conversions.
     pub fn folders(&self) -> usize {
         let entries = std::fs::read_dir(self.settings.work.path()).unwrap().map(Result::unwrap);
         entries.filter(|entry| entry.path().join("in").is_dir()).count()
@@ -104,7 +104,7 @@ impl Job {
         Job { folder, task }
     }
 
-    /// The order for it. `on_stage` is called with each stage as it begins.
+    /// The order of the conversion. `on_stage` is called when a stage begins.
     pub fn order<'a>(&'a self, allowed: Duration, mut on_stage: impl FnMut(Stage) + Send + 'a) -> Order<'a> {
         Order {
             client: Client::Local,
@@ -124,7 +124,7 @@ impl Job {
         self.run(blender, allowed).await.expect_err("it was to fail").code
     }
 
-    /// Runs it and waits until its child has begun.
+    /// Starts the conversion and waits until its child runs.
     pub async fn begin<'a>(&'a self, blender: &'a Blender) -> Begun<'a> {
         let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
         let mut run: Running = Box::pin(blender.convert(self.order(LONG, move |stage| {
@@ -137,14 +137,14 @@ impl Job {
         Begun { run, pid: self.pid("pid") }
     }
 
-    /// A process number that the child has left in its folder.
+    /// A process ID that the child has written to its folder.
     pub fn pid(&self, name: &str) -> i32 {
         let path = self.folder.path().join("in").join(name);
         let text = std::fs::read_to_string(path).unwrap();
         text.parse().unwrap()
     }
 
-    /// Lets a child that waits go on.
+    /// Lets a waiting child continue.
     pub fn go(&self) {
         std::fs::write(self.folder.path().join("in/go"), "").unwrap();
     }
@@ -156,7 +156,7 @@ impl Job {
 
 type Running<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Done, ConversionError>> + Send + 'a>>;
 
-/// A conversion whose child runs.
+/// A conversion with a running child.
 pub struct Begun<'a> {
     pub run: Running<'a>,
     pub pid: i32,
@@ -170,7 +170,7 @@ pub fn zygote(blender: &Blender) -> i32 {
     i32::try_from(blender.stats().zygote.expect("there is a zygote")).unwrap()
 }
 
-/// Looks again and again until it is so; how long that took.
+/// Polls until `is_so`; returns the time that took.
 pub async fn until(what: &str, limit: Duration, mut is_so: impl FnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !is_so() {

@@ -1,4 +1,4 @@
-//! Slots, time-outs, cancels, crashes and hangs: promises 1 to 3.
+//! Slots, timeouts, cancellations, crashes and hangs: promises 1 to 3.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The end of the program, orderly or not: promise 5, and what an idle engine costs.
+//! Orderly and sudden ends of the program: promise 5; and the cost of an idle engine.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,10 +13,10 @@ use super::bench::{A_SECOND, Bench, Job, LONG, signal, until, zygote};
 use crate::at_work::alive;
 
 const HELPER: &str = "MESHGATE_TEST_KILLED_IN";
-/// Set where the helper has to convert without a sandbox, with descendants that leave their session.
+/// A variable that makes the helper convert without a sandbox, with descendants that leave their session.
 const ESTRANGED: &str = "MESHGATE_TEST_ESTRANGED";
 
-/// Not a test but the process that others kill.
+/// A helper process for other tests to kill, not a test.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run by another test, in a process of its own"]
 async fn process_to_be_killed() {
@@ -68,7 +68,7 @@ async fn kill_minus_nine_leaves_nothing() {
     assert_eq!(runs(), 0);
 }
 
-/// Nothing dies with a descendant's parent; the next start finds it.
+/// A descendant outlives its parent; the next start finds and kills it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_left_its_session_without_a_sandbox_goes_at_the_next_start() {
     let base = tempfile::tempdir().unwrap();
@@ -103,7 +103,7 @@ fn start_helper(base: &Path, estranged: bool) -> Child {
         .unwrap()
 }
 
-/// Does not outlive a test that fails.
+/// Kills the process even when its test fails.
 struct Killed(Child);
 
 impl Drop for Killed {

@@ -1,4 +1,4 @@
-//! Between a child's report and its end: the caller has its answer, the slot is still taken.
+//! The time between a child's report and its exit: the caller has its answer, the slot is still in use.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::bench::{Bench, Job, LONG, signal, until, zygote};
 use crate::at_work::alive;
 
-/// A zygote whose children finish at once and are gone when told so.
+/// A zygote whose children finish at once and exit only on command.
 const SLOW_TO_GO: &str = r#"
 import json, os, socket, time
 from pathlib import Path

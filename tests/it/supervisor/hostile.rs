@@ -1,4 +1,4 @@
-//! A child that has been taken over: what it tries comes to nothing, and leaves nothing.
+//! A compromised child: its attacks fail and leave no trace.
 
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
@@ -20,14 +20,14 @@ fn hostile() -> Bench {
     bench
 }
 
-/// An attack whose outcome the test looks at.
+/// Runs an attack and returns its outcome.
 async fn attack(bench: &Bench, blender: &Blender, name: &str) -> Result<String, ConversionError> {
     let job = bench.job(name);
     job.run(blender, LONG).await?;
     Ok(std::fs::read_to_string(job.result()).unwrap())
 }
 
-/// What a child needs to know for its attempts to mean anything.
+/// Targets for the attacks of a child.
 struct Bait {
     _listeners: (TcpListener, UnixListener, UnixListener),
     _home: tempfile::TempDir,
@@ -77,7 +77,7 @@ async fn a_hostile_child_can_do_nothing() {
     blender.shutdown().await;
 }
 
-/// The attempts are real ones: without a sandbox, most of them succeed.
+/// Checks that the attacks are real: without a sandbox, most of them succeed.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_sandbox_a_hostile_child_could() {
     let mut bench = hostile();

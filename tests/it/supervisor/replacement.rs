@@ -1,4 +1,4 @@
-//! How zygotes come and go: promise 4.
+//! Replacement of zygotes: promise 4.
 
 use std::time::{Duration, Instant};
 
