@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* Short enough for what Kubernetes puts behind the name of a StatefulSet: labels have 63 characters. */}}
+{{/* Short enough for the suffix that Kubernetes adds to a StatefulSet's name: labels have 63 characters. */}}
 {{- define "meshgate.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" -}}
@@ -13,7 +13,7 @@
 {{- end -}}
 {{- end }}
 
-{{/* What pods are selected by; never changes. Takes a list of the root and a component. */}}
+{{/* The labels that select pods; never changes. Takes a list of the root and a component. */}}
 {{- define "meshgate.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ include "meshgate.name" $root }}
@@ -40,7 +40,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end }}
 
-{{/* An image by digest or tag. Takes a list of its values and the usual tag. */}}
+{{/* An image by digest or tag. Takes a list of its values and the default tag. */}}
 {{- define "meshgate.image" -}}
 {{- $image := index . 0 -}}
 {{- if $image.digest -}}
@@ -59,7 +59,7 @@ imagePullSecrets:
 {{- end -}}
 {{- end }}
 
-{{/* A value as text: large whole numbers of a file of values are floats to Helm. */}}
+{{/* A value as text: Helm reads large integers of a values file as floats. */}}
 {{- define "meshgate.text" -}}
 {{- if kindIs "float64" . -}}
 {{- if eq (floor .) . }}{{ printf "%.0f" . }}{{ else }}{{ . }}{{ end -}}
@@ -97,7 +97,7 @@ imagePullSecrets:
 {{- if and .Values.persistence.enabled (not .Values.storage.url) }}true{{ end -}}
 {{- end }}
 
-{{/* The most pods that there may be. */}}
+{{/* The highest possible number of pods. */}}
 {{- define "meshgate.mostReplicas" -}}
 {{- if .Values.autoscaling.enabled -}}
 {{- .Values.autoscaling.maxReplicas -}}
@@ -121,7 +121,7 @@ bundled
 {{- default (printf "%s-redis" (include "meshgate.fullname" .)) .Values.redis.existingSecret -}}
 {{- end }}
 
-{{/* The namespaces from which the http port is reached: those that are named, and those of the gateways. */}}
+{{/* The namespaces that may reach the http port: those of the values, and those of the gateways. */}}
 {{- define "meshgate.ingressNamespaces" -}}
 {{- $names := .Values.networkPolicy.ingressNamespaces -}}
 {{- if .Values.httpRoute.enabled -}}
@@ -132,7 +132,7 @@ bundled
 {{- toJson ($names | uniq) -}}
 {{- end }}
 
-{{/* The ports of what is outside of the cluster or in other namespaces: a JSON list, empty where there is nothing. */}}
+{{/* The ports of backends outside of the cluster or in other namespaces: a JSON list, possibly empty. */}}
 {{- define "meshgate.egressPorts" -}}
 {{- $ports := list -}}
 {{- $urls := list -}}
@@ -152,12 +152,12 @@ bundled
 {{- toJson ($ports | uniq) -}}
 {{- end }}
 
-{{/* Seconds until a pod that stops is killed: what the server takes, and some to end. */}}
+{{/* Seconds until a stopping pod is killed: the server's delay and grace, and 10 more. */}}
 {{- define "meshgate.gracePeriod" -}}
 {{- add .Values.shutdown.delay .Values.shutdown.grace 10 -}}
 {{- end }}
 
-{{/* Requests and limits of the server: what is set, and what follows from the other values. */}}
+{{/* Requests and limits of the server: those of the values, and computed ones. */}}
 {{- define "meshgate.resources" -}}
 {{- $worker := include "meshgate.mebibytes" .Values.workerMemoryLimit | int64 -}}
 {{- $memory := printf "%dMi" (add (mul (int64 .Values.workers) $worker) 1024) -}}

@@ -1,22 +1,22 @@
 {{/*
-What would install and then not work, or lose something, is refused here with the sentence that says what to set.
+Refuses values that would install but not work, or lose data, with a sentence that says what to set.
 */}}
 {{- define "meshgate.refusals" -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "meshgate.fullname" .)) -}}
-{{- fail (printf "%s cannot be the name of a service, which begins with a small letter and has small letters, digits and hyphens: set fullnameOverride, or another name of the release" (include "meshgate.fullname" .)) -}}
+{{- fail (printf "%s cannot be a service name, which begins with a lower-case letter and has only lower-case letters, digits and hyphens: set fullnameOverride, or rename the release" (include "meshgate.fullname" .)) -}}
 {{- end -}}
 {{- range $name := list "name" "instance" "component" -}}
 {{- $label := printf "app.kubernetes.io/%s" $name -}}
 {{- if or (hasKey $.Values.podLabels $label) (hasKey $.Values.commonLabels $label) -}}
-{{- fail (printf "%s is the label that pods are found by: leave it out of podLabels and commonLabels" $label) -}}
+{{- fail (printf "%s selects the pods: remove it from podLabels and commonLabels" $label) -}}
 {{- end -}}
 {{- end -}}
 {{- if eq (int .Values.metrics.port) 5000 -}}
-{{- fail "metrics.port is 5000, which is the server's own: set another one" -}}
+{{- fail "metrics.port is 5000, the server's own port: set another one" -}}
 {{- end -}}
 {{- $uploads := mul 4 (include "meshgate.mebibytes" .Values.maxFileSize | int) | int -}}
 {{- if lt (include "meshgate.mebibytes" .Values.workSizeLimit | int) $uploads -}}
-{{- fail (printf "workSizeLimit is %s, and uploads of %s need room for four of them: set it to %dMi at least" .Values.workSizeLimit .Values.maxFileSize $uploads) -}}
+{{- fail (printf "workSizeLimit is %s, and four uploads of %s must fit: set it to %dMi at least" .Values.workSizeLimit .Values.maxFileSize $uploads) -}}
 {{- end -}}
 {{- range $kind, $scaler := dict "autoscaling" .Values.autoscaling "keda" .Values.keda -}}
 {{- if and $scaler.enabled (gt (int $scaler.minReplicas) (int $scaler.maxReplicas)) -}}
@@ -25,40 +25,40 @@ What would install and then not work, or lose something, is refused here with th
 {{- end -}}
 {{- $most := include "meshgate.mostReplicas" . | int -}}
 {{- if and .Values.autoscaling.enabled .Values.keda.enabled -}}
-{{- fail "autoscaling.enabled and keda.enabled are both true, and only one may say how many pods there are: set one of them to false" -}}
+{{- fail "autoscaling.enabled and keda.enabled are both true, and only one may set the number of pods: set one of them to false" -}}
 {{- end -}}
 {{- if and (gt $most 1) (not .Values.storage.url) (not (include "meshgate.sharedClaim" .)) -}}
-{{- fail (printf "%d pods need a store that all of them share, or a report made by one is not found by the others: set storage.url (s3://, gs:// or az://), or persistence.accessModes to [ReadWriteMany]" $most) -}}
+{{- fail (printf "%d pods need a shared store, or each misses the reports of the others: set storage.url (s3://, gs:// or az://), or persistence.accessModes to [ReadWriteMany]" $most) -}}
 {{- end -}}
 {{- if and (gt $most 1) (not (include "meshgate.redis" .)) -}}
-{{- fail (printf "%d pods need one Redis, or each has limits of its own and converts what others have converted: set redis.enabled to true, or externalRedis.host" $most) -}}
+{{- fail (printf "%d pods need one Redis, or each has its own limits and repeats the others' conversions: set redis.enabled to true, or externalRedis.host" $most) -}}
 {{- end -}}
 {{- if and .Values.autoscaling.enabled (not .Values.guaranteed) (not (dig "requests" "cpu" "" .Values.resources)) -}}
-{{- fail "autoscaling.enabled compares processor time with what is requested, and 250m are requested unless you say otherwise: set guaranteed to true, or resources.requests.cpu" -}}
+{{- fail "autoscaling.enabled compares processor time with the request, which is only 250m by default: set guaranteed to true, or resources.requests.cpu" -}}
 {{- end -}}
 {{- if and .Values.externalRedis.url .Values.externalRedis.host -}}
 {{- fail "externalRedis.url and externalRedis.host are both set: set one of them" -}}
 {{- end -}}
 {{- if and (not (include "meshgate.redis" . | eq "external")) (or .Values.externalRedis.existingSecret .Values.externalRedis.caSecret) -}}
-{{- fail "externalRedis has a secret and no address: set externalRedis.url or externalRedis.host" -}}
+{{- fail "externalRedis has a secret but no address: set externalRedis.url or externalRedis.host" -}}
 {{- end -}}
 {{- if and .Values.externalRedis.caSecret (not (hasPrefix "rediss://" .Values.externalRedis.url)) -}}
-{{- fail "externalRedis.caSecret is for TLS, which only a URL asks for: set externalRedis.url to rediss://HOST:PORT" -}}
+{{- fail "externalRedis.caSecret is for TLS, which needs a URL: set externalRedis.url to rediss://HOST:PORT" -}}
 {{- end -}}
 {{- if and .Values.redis.existingSecret (eq (include "meshgate.redis" .) "external") -}}
-{{- fail "redis.existingSecret is for the bundled Redis, and externalRedis takes its place: set externalRedis.existingSecret" -}}
+{{- fail "redis.existingSecret is for the bundled Redis, which externalRedis replaces: set externalRedis.existingSecret" -}}
 {{- end -}}
 {{- if and .Values.redis.existingSecret (not .Values.redis.enabled) -}}
-{{- fail "redis.existingSecret is set, and redis.enabled is false: leave one of them out" -}}
+{{- fail "redis.existingSecret is set, but redis.enabled is false: remove one of them" -}}
 {{- end -}}
 {{- if regexMatch "[@?]" .Values.storage.url -}}
-{{- fail "storage.url holds more than a bucket, and everybody may read it who may read a Deployment: put keys into a secret and set storage.existingSecret" -}}
+{{- fail "storage.url holds more than a bucket, and everybody who can read Deployments can read it: put keys into a secret and set storage.existingSecret" -}}
 {{- end -}}
 {{- if regexMatch "(://.*:.*@|[?])" .Values.externalRedis.url -}}
-{{- fail "externalRedis.url holds a password, which everybody may read who may read a Deployment: set externalRedis.existingSecret" -}}
+{{- fail "externalRedis.url holds a password, which everybody who can read Deployments can read: set externalRedis.existingSecret" -}}
 {{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
-{{- fail "httpRoute.enabled is true, and no gateway is named: set httpRoute.parentRefs, as [{name: my-gateway}]" -}}
+{{- fail "httpRoute.enabled is true, but no gateway is set: set httpRoute.parentRefs, as in [{name: my-gateway}]" -}}
 {{- end -}}
 {{- $worker := include "meshgate.mebibytes" .Values.workerMemoryLimit | int -}}
 {{- if lt $worker 1536 -}}
@@ -67,29 +67,29 @@ What would install and then not work, or lose something, is refused here with th
 {{- $limit := dig "limits" "memory" "" .Values.resources -}}
 {{- $least := add $worker 512 | int -}}
 {{- if and $limit (lt (include "meshgate.mebibytes" $limit | int) $least) -}}
-{{- fail (printf "resources.limits.memory is %s, and one conversion may take %s: then it ends the whole pod. Set it to %dMi at least, or leave it out" (include "meshgate.text" $limit) .Values.workerMemoryLimit $least) -}}
+{{- fail (printf "resources.limits.memory is %s, and one conversion may use %s, which would kill the whole pod. Set it to %dMi at least, or remove it" (include "meshgate.text" $limit) .Values.workerMemoryLimit $least) -}}
 {{- end -}}
 {{- if and .Values.storage.existingSecret (not .Values.storage.url) -}}
-{{- fail "storage.existingSecret is set, and storage.url is empty: set storage.url to the bucket that the keys are for" -}}
+{{- fail "storage.existingSecret is set, but storage.url is empty: set storage.url to the bucket of the keys" -}}
 {{- end -}}
 {{- $own := dict "WORKERS" "workers" "GUNICORN_WORKERS" "workers" "WORKER_MEMORY_LIMIT" "workerMemoryLimit" "CONVERSION_TIMEOUT" "conversionTimeout" "MAX_FILE_SIZE" "maxFileSize" "SHUTDOWN_DELAY" "shutdown.delay" "SHUTDOWN_GRACE" "shutdown.grace" "TRUSTED_PROXIES" "trustedProxies" "STORAGE_URL" "storage.url" "METRICS_ADDRESS" "metrics.port" "CONVERSION_CACHE_DIR" "persistence or storage.url" "REDIS_URL" "externalRedis.url" "REDIS_HOST" "externalRedis.host" "REDIS_PORT" "externalRedis.port" -}}
 {{- $secret := dict "API_KEYS" "apiKeys.existingSecret" "REDIS_PASSWORD" "externalRedis.existingSecret" -}}
 {{- range $name, $value := .Values.config -}}
 {{- $bare := trimPrefix "MESHGATE_" $name -}}
 {{- if hasKey $own $bare -}}
-{{- fail (printf "config.%s is a value of its own: set %s" $name (get $own $bare)) -}}
+{{- fail (printf "config.%s is a chart value: set %s" $name (get $own $bare)) -}}
 {{- end -}}
 {{- if hasKey $secret $bare -}}
-{{- fail (printf "config.%s is a secret, and values are shown to many: set %s" $name (get $secret $bare)) -}}
+{{- fail (printf "config.%s is a secret, and many can read values: set %s" $name (get $secret $bare)) -}}
 {{- end -}}
 {{- if has $bare (list "APP_ENV" "BIND_ADDRESS" "DATA_DIR" "SSL_CERT_DIR") -}}
-{{- fail (printf "config.%s is what the chart itself relies on: leave it out" $name) -}}
+{{- fail (printf "config.%s is set by the chart: remove it" $name) -}}
 {{- end -}}
 {{- if regexMatch "://.*:.*@" (toString $value) -}}
-{{- fail (printf "config.%s holds a password, and values are shown to many: put it into a secret and use extraEnv" $name) -}}
+{{- fail (printf "config.%s holds a password, and many can read values: put it into a secret and use extraEnv" $name) -}}
 {{- end -}}
 {{- if and (regexMatch "(SECRET|PASSWORD|_KEY$|ACCESS_KEY_ID|SAS|TOKEN$|CONNECTION_STRING|_HEADERS$)" $name) (not (hasSuffix "_FILE" $name)) -}}
-{{- fail (printf "config.%s is a secret, and values are shown to many: put it into a secret and set storage.existingSecret and storage.secretKeys, or extraEnv" $name) -}}
+{{- fail (printf "config.%s is a secret, and many can read values: put it into a secret and set storage.existingSecret and storage.secretKeys, or extraEnv" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (hasPrefix "http://" (get .Values.config "AWS_ENDPOINT_URL" | toString)) (not (eq (get .Values.config "AWS_ALLOW_HTTP" | toString) "true")) -}}
@@ -99,7 +99,7 @@ What would install and then not work, or lose something, is refused here with th
 {{- range .Values.ingress.hosts -}}
 {{- range .paths -}}
 {{- if not (or (eq .path "/") (regexMatch "^/(convert|v1|apidocs|openapi[.]json|health)" .path)) -}}
-{{- fail (printf "ingress.hosts: the server has nothing at %s: set the path to /, or the annotation nginx.ingress.kubernetes.io/rewrite-target" .path) -}}
+{{- fail (printf "ingress.hosts: the server does not serve %s: set the path to /, or the annotation nginx.ingress.kubernetes.io/rewrite-target" .path) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-{{/* What the server is told; docs/CONFIGURATION.md knows each name. Secrets are files. */}}
+{{/* The server's settings; docs/CONFIGURATION.md lists each name. Secrets are files. */}}
 {{- define "meshgate.settings" -}}
 APP_ENV: production
 BIND_ADDRESS: 0.0.0.0:5000
@@ -9,7 +9,7 @@ CONVERSION_TIMEOUT: {{ .Values.conversionTimeout | quote }}
 MAX_FILE_SIZE: {{ .Values.maxFileSize }}B
 SHUTDOWN_DELAY: {{ .Values.shutdown.delay | quote }}
 SHUTDOWN_GRACE: {{ .Values.shutdown.grace | quote }}
-{{- /* Where anybody reaches the pods, nobody is to be believed unless the values say so. */}}
+{{- /* If anybody can reach the pods, trust only proxies that the values name. */}}
 {{- $inside := and (eq .Values.service.type "ClusterIP") .Values.networkPolicy.enabled }}
 {{- with default (ternary (list "10.0.0.0/8" "172.16.0.0/12" "192.168.0.0/16" "fc00::/7") list $inside) .Values.trustedProxies }}
 TRUSTED_PROXIES: {{ join "," . | quote }}
@@ -17,7 +17,7 @@ TRUSTED_PROXIES: {{ join "," . | quote }}
 DATA_DIR: /var/lib/meshgate
 {{- $work := include "meshgate.mebibytes" .Values.workSizeLimit | int64 }}
 {{- if not (hasKey .Values.config "MAX_UPLOADS_SIZE") }}
-# Unfinished uploads take half of the work folder's room at most.
+# Unfinished uploads take half of the work folder's space at most.
 MAX_UPLOADS_SIZE: {{ min (mul 32 (include "meshgate.mebibytes" .Values.maxFileSize | int64)) (div $work 2) }}MiB
 {{- end }}
 {{- if not (hasKey .Values.config "DATA_MAX_SIZE") }}
@@ -25,7 +25,7 @@ MAX_UPLOADS_SIZE: {{ min (mul 32 (include "meshgate.mebibytes" .Values.maxFileSi
 # Results take five of six parts of the claim.
 DATA_MAX_SIZE: {{ div (mul 5 (include "meshgate.mebibytes" .Values.persistence.size | int64)) 6 }}MiB
 {{- else if not .Values.storage.url }}
-# Results lie beside the work, and take a quarter of its room.
+# Results are beside the work, and take a quarter of its space.
 DATA_MAX_SIZE: {{ div $work 4 }}MiB
 {{- end }}
 {{- end }}
@@ -65,7 +65,7 @@ SSL_CERT_DIR: /etc/ssl/certs:/run/secrets/meshgate/redis-ca
 {{- end }}
 {{- end }}
 
-{{/* The keys of the secret for the store, which are the names of settings. */}}
+{{/* The keys of the store's secret, named like settings. */}}
 {{- define "meshgate.storageKeys" -}}
 {{- if .Values.storage.secretKeys -}}
 {{- toJson .Values.storage.secretKeys -}}
@@ -78,7 +78,7 @@ SSL_CERT_DIR: /etc/ssl/certs:/run/secrets/meshgate/redis-ca
 {{- end -}}
 {{- end }}
 
-{{/* The secrets that are mounted: their names in the pod, and in the cluster. */}}
+{{/* The mounted secrets: their names in the pod and in the cluster. */}}
 {{- define "meshgate.secrets" -}}
 {{- $redis := include "meshgate.redis" . -}}
 {{- if eq $redis "bundled" }}
@@ -97,8 +97,8 @@ storage: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* The password that the chart makes of the bundled Redis: once, and an upgrade finds it. It is the same wherever it is asked
-for in one rendering. */}}
+{{/* The generated password of the bundled Redis. Upgrades reuse it, and it is the same throughout one
+rendering. */}}
 {{- define "meshgate.redisPassword" -}}
 {{- if not (hasKey .Values.redis "made") -}}
 {{- $found := lookup "v1" "Secret" .Release.Namespace (printf "%s-redis" (include "meshgate.fullname" .)) -}}
@@ -108,7 +108,7 @@ for in one rendering. */}}
 {{- .Values.redis.made -}}
 {{- end }}
 
-{{/* The contents of the secrets that the server reads, as far as they are there while this is rendered. */}}
+{{/* The contents of the server's secrets, if they exist at rendering. */}}
 {{- define "meshgate.secretsChecksum" -}}
 {{- $own := printf "%s-redis" (include "meshgate.fullname" .) -}}
 {{- range $_, $name := include "meshgate.secrets" . | fromYaml -}}
