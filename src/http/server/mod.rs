@@ -53,9 +53,6 @@ const UNSENT: u32 = 32 << 10;
 /// Bytes of a connection's read buffer and of its write buffer. All of them together stay small beside the conversions.
 const BUFFER: usize = 64 << 10;
 
-/// How long to read the rest of a request whose client has already hung up.
-const READ_AFTER_HANG_UP: Duration = Duration::from_secs(2);
-
 /// A listening socket with its connection limit.
 pub struct Server {
     listener: TcpListener,
@@ -316,19 +313,11 @@ impl Common {
     }
 }
 
-/// Returns when the client has hung up. hyper detects this only by reading, and does not read while bytes of the next
-/// request wait. If the client closed its side after sending all of the request, the handler gets some time to read it.
+/// Returns when a client that has sent its request hangs up. hyper detects this only by reading, and does not read while
+/// bytes of the next request wait.
 async fn hung_up(exchange: &Exchange, socket: &Socket) {
-    let mut hang_up = std::pin::pin!(socket.hung_up());
-    let watched = tokio::select! {
-        biased;
-        () = exchange.read_to_end() => hang_up.await,
-        watched = &mut hang_up => {
-            let _ = tokio::time::timeout(READ_AFTER_HANG_UP, exchange.read_to_end()).await;
-            watched
-        }
-    };
-    if let Err(error) = watched {
+    exchange.read_to_end().await;
+    if let Err(error) = socket.hung_up().await {
         tracing::warn!(%error, "cannot detect whether the client hangs up");
         std::future::pending::<()>().await;
     }

@@ -19,11 +19,17 @@ const MAX_DISCARDED: u64 = 16 << 10;
 /// Yields that let the connection, which runs in the same task, deliver what it has received.
 const YIELDS: usize = 3;
 
+/// A body of more pieces than this is refused if they are smaller on average than [`SMALL_PIECE`] bytes: a piece costs a
+/// microsecond, and the system may hold millions of them for a client that has hung up.
+const MAX_SMALL_PIECES: u64 = 150_000;
+const SMALL_PIECE: u64 = 16;
+
 /// A body with its limits.
 pub struct Incoming {
     stream: BodyDataStream,
     limits: Limits,
     received: u64,
+    pieces: u64,
     patience: Patience,
     upload: Share,
 }
@@ -31,7 +37,7 @@ pub struct Incoming {
 impl Incoming {
     pub fn new(body: Body, limits: Limits, upload: Share) -> Self {
         let patience = Patience::new(limits.wait);
-        Self { stream: body.into_data_stream(), limits, received: 0, patience, upload }
+        Self { stream: body.into_data_stream(), limits, received: 0, pieces: 0, patience, upload }
     }
 
     /// Returns the next bytes, or `None` at the end.
@@ -58,6 +64,10 @@ impl Incoming {
         self.received += chunk.len() as u64;
         if self.received > self.limits.bytes {
             return Err(too_large(self.limits.bytes));
+        }
+        self.pieces += 1;
+        if self.pieces > MAX_SMALL_PIECES && self.received < self.pieces * SMALL_PIECE {
+            return Err(Problem::new(ErrorCode::MalformedRequest, "the body comes in too many small pieces"));
         }
         self.upload.add(chunk.len() as u64)?;
         Ok(Some(chunk))
