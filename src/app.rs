@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::cache::{Embedded, Index, OnRedis};
+use crate::cache::{Index, LocalIndex, RedisIndex};
 use crate::config::{self, Engine};
 use crate::conversion::{Admission, Converter};
 use crate::domain::ConversionError;
@@ -129,10 +129,10 @@ pub fn index(
     let config::Cache { duration, max_bytes } = cache?;
     // An entry must not outlive its report, to which it refers.
     let duration = duration.min(storage.ttl());
-    let local_index = Embedded::new(storage.clone(), duration, max_bytes);
+    let local_index = LocalIndex::new(storage.clone(), duration, max_bytes);
     Some(match redis {
         None => Arc::new(local_index),
-        Some(redis) => Arc::new(OnRedis::new(redis.clone(), duration, local_index)),
+        Some(redis) => Arc::new(RedisIndex::new(redis.clone(), duration, local_index)),
     })
 }
 

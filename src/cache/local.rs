@@ -21,7 +21,7 @@ const AT_ONCE: usize = 500;
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 
 /// The index in memory, with the store behind it.
-pub struct Embedded {
+pub struct LocalIndex {
     storage: Storage,
     duration: Duration,
     index: Arc<Mutex<MemoryIndex>>,
@@ -45,7 +45,7 @@ struct CachedEntry {
 /// An evicted entry.
 type Evicted = (Hash, Entry);
 
-impl Embedded {
+impl LocalIndex {
     /// Keeps results for `duration`, and at most `max_bytes` of them.
     pub fn new(storage: Storage, duration: Duration, max_bytes: u64) -> Self {
         let index = Arc::new(Mutex::new(MemoryIndex { entries: LruCache::unbounded(), bytes: 0 }));
@@ -201,7 +201,7 @@ impl CachedEntry {
     }
 }
 
-impl Index for Embedded {
+impl Index for LocalIndex {
     fn get(&self, identity: Hash) -> BoxFuture<'_, Option<Entry>> {
         self.find(identity).boxed()
     }

@@ -20,8 +20,8 @@ use futures_util::future::BoxFuture;
 
 pub use entry::{Entry, Result};
 pub use key::{Part, Parts, identity};
-pub use local::Embedded;
-pub use redis::OnRedis;
+pub use local::LocalIndex;
+pub use redis::RedisIndex;
 pub use singleflight::Flights;
 
 use crate::storage::Hash;

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use super::{Embedded, Entry, Index, Lease};
+use super::{Entry, Index, Lease, LocalIndex};
 use crate::redis::{Error, Redis};
 use crate::storage::Hash;
 
@@ -33,15 +33,15 @@ const RELEASE: &str = "
     return 0";
 
 /// The index that all processes share, with an index of this process for when Redis is unreachable.
-pub struct OnRedis {
+pub struct RedisIndex {
     redis: Redis,
     duration: Duration,
-    fallback: Embedded,
+    fallback: LocalIndex,
 }
 
-impl OnRedis {
+impl RedisIndex {
     /// Keeps results for `duration`.
-    pub fn new(redis: Redis, duration: Duration, fallback: Embedded) -> Self {
+    pub fn new(redis: Redis, duration: Duration, fallback: LocalIndex) -> Self {
         Self { redis, duration, fallback }
     }
 
@@ -68,7 +68,7 @@ impl OnRedis {
     }
 }
 
-impl Index for OnRedis {
+impl Index for RedisIndex {
     fn get(&self, identity: Hash) -> BoxFuture<'_, Option<Entry>> {
         async move {
             match self.find(identity).await {

@@ -32,7 +32,7 @@ fn as_text() -> String {
         titles(),
         grid(&Feature::ALL, |feature| feature.word().to_owned(), |feature, format| format.holds(*feature)),
         grid(&Format::all().collect::<Vec<_>>(), ToString::to_string, |source, target| source
-            .refusal(target)
+            .unsupported_reason(target)
             .is_none()),
         reasons()
     )
@@ -90,10 +90,12 @@ fn as_json() -> Value {
         .iter()
         .map(|row| {
             let refused: serde_json::Map<String, Value> = Format::all()
-                .filter_map(|target| Some((target.to_string(), row.format.refusal(target)?.into())))
+                .filter_map(|target| {
+                    Some((target.to_string(), row.format.unsupported_reason(target)?.into()))
+                })
                 .collect();
             let targets: Vec<_> =
-                Format::all().filter(|target| row.format.refusal(*target).is_none()).collect();
+                Format::all().filter(|target| row.format.unsupported_reason(*target).is_none()).collect();
             json!({
                 "name": row.name,
                 "title": row.title,

@@ -226,7 +226,7 @@ impl Server {
             );
         }
         let workers = reader.given_if(&settings::WORKERS, |workers| *workers > 0);
-        let workers = workers.unwrap_or_else(|| reader.usual(&settings::WORKERS));
+        let workers = workers.unwrap_or_else(|| reader.default(&settings::WORKERS));
         let max_file_size = reader.read(&settings::MAX_FILE_SIZE);
         let max_uploads_size = reader.given(&settings::MAX_UPLOADS_SIZE);
         // A single client may use half of it.

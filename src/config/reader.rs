@@ -103,16 +103,16 @@ impl<'a> Reader<'a> {
     /// # Panics
     /// When the setting's own default is invalid, which a test excludes.
     pub fn read<T>(&mut self, setting: &Setting<T>) -> T {
-        self.given(setting).unwrap_or_else(|| self.usual(setting))
+        self.given(setting).unwrap_or_else(|| self.default(setting))
     }
 
     /// Returns the default.
     ///
     /// # Panics
     /// As [`Reader::read`].
-    pub fn usual<T>(&self, setting: &Setting<T>) -> T {
-        let usual = setting.info.usual.value(self.environment).unwrap_or_default();
-        (setting.parse)(usual.as_ref())
+    pub fn default<T>(&self, setting: &Setting<T>) -> T {
+        let default = setting.info.default.value(self.environment).unwrap_or_default();
+        (setting.parse)(default.as_ref())
             .unwrap_or_else(|wrong| panic!("the default of {} is wrong: {wrong:?}", setting.info.name))
     }
 

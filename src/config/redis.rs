@@ -34,7 +34,7 @@ impl Redis {
                 reader.mistake(format!("{name} is set, but neither REDIS_HOST nor REDIS_URL is"));
             }
         }
-        let port = port.unwrap_or_else(|| reader.usual(&settings::REDIS_PORT));
+        let port = port.unwrap_or_else(|| reader.default(&settings::REDIS_PORT));
         let url = url.or_else(|| Some(Secret::new(format!("redis://{}:{port}", host?))))?;
         if password.is_some() && has_password(&url) {
             reader.mistake("REDIS_URL has a password and REDIS_PASSWORD is set; use only one".to_owned());

@@ -2,15 +2,17 @@
 
 use std::fmt::Write;
 
-use super::settings::{Group, Info, TABLE, Usual};
+use super::settings::{DefaultValue, Group, Info, TABLE};
 
 impl Info {
     /// The default, as shown to people.
     pub fn shown_default(&self) -> String {
-        match self.usual {
-            Usual::Value(value) => value.to_owned(),
-            Usual::Either(development, production) => format!("{development}; in production {production}"),
-            Usual::Unset(words) => words.to_owned(),
+        match self.default {
+            DefaultValue::Value(value) => value.to_owned(),
+            DefaultValue::Either(development, production) => {
+                format!("{development}; in production {production}")
+            }
+            DefaultValue::Unset(words) => words.to_owned(),
         }
     }
 

@@ -34,7 +34,7 @@ pub struct Info {
     pub group: Group,
     /// Completes the sentence "NAME takes …".
     pub takes: &'static str,
-    pub usual: Usual,
+    pub default: DefaultValue,
     pub help: &'static str,
     /// Whether the value is never shown, and may be read from a file.
     pub secret: bool,
@@ -42,7 +42,7 @@ pub struct Info {
 
 /// The default of a setting.
 #[derive(Debug, Clone, Copy)]
-pub enum Usual {
+pub enum DefaultValue {
     /// A value, in the text form of the setting.
     Value(&'static str),
     /// The values in development and in production.
@@ -107,13 +107,15 @@ impl Group {
     }
 }
 
-impl Usual {
+impl DefaultValue {
     /// The default value in the environment, if there is one.
     pub fn value(self, environment: Environment) -> Option<&'static str> {
         match (self, environment) {
-            (Usual::Value(text) | Usual::Either(text, _), Environment::Development)
-            | (Usual::Value(text) | Usual::Either(_, text), Environment::Production) => Some(text),
-            (Usual::Unset(_), _) => None,
+            (DefaultValue::Value(text) | DefaultValue::Either(text, _), Environment::Development)
+            | (DefaultValue::Value(text) | DefaultValue::Either(_, text), Environment::Production) => {
+                Some(text)
+            }
+            (DefaultValue::Unset(_), _) => None,
         }
     }
 }
@@ -124,7 +126,7 @@ macro_rules! settings {
         $(alias: $alias:literal,)?
         $(option: $option:expr,)?
         takes: $takes:expr,
-        usual: $usual:expr,
+        default: $default:expr,
         help: $help:literal,
         parse: $parse:expr,
     })*) => {
@@ -135,7 +137,7 @@ macro_rules! settings {
                 option: settings!(@optional $($option)?),
                 group: Group::$group,
                 takes: $takes,
-                usual: $usual,
+                default: $default,
                 help: $help,
                 secret: settings!(@secret $($attribute)?),
             },
@@ -151,13 +153,13 @@ macro_rules! settings {
     (@secret secret) => { true };
 }
 
-use Usual::{Either, Unset, Value};
+use DefaultValue::{Either, Unset, Value};
 
 settings! {
     APP_ENV: Environment {
         group: Server,
         takes: "development or production",
-        usual: Value("development"),
+        default: Value("development"),
         help: "environment: sets other defaults",
         parse: |value| values::choice(value, &[
             ("development", Environment::Development),
@@ -167,56 +169,56 @@ settings! {
     BIND_ADDRESS: SocketAddr {
         group: Server,
         takes: ADDRESS,
-        usual: Either("127.0.0.1:5000", "0.0.0.0:5000"),
+        default: Either("127.0.0.1:5000", "0.0.0.0:5000"),
         help: "address to listen on; 0.0.0.0 or [::] are all addresses of the machine",
         parse: values::address,
     }
     METRICS_ADDRESS: SocketAddr {
         group: Server,
         takes: ADDRESS,
-        usual: Unset("on BIND_ADDRESS"),
+        default: Unset("on BIND_ADDRESS"),
         help: "separate address of /metrics, which also answers probes",
         parse: values::address,
     }
     MAX_FILE_SIZE: u64 {
         group: Server,
         takes: SIZE,
-        usual: Value("100M"),
+        default: Value("100M"),
         help: "largest request body, in bytes or like 100M",
         parse: |value| values::size(value, 1),
     }
     MAX_UPLOADS_SIZE: u64 {
         group: Server,
         takes: SIZE,
-        usual: Unset("32 × MAX_FILE_SIZE"),
+        default: Unset("32 × MAX_FILE_SIZE"),
         help: "largest total of unfinished uploads, in bytes or like 4G; at least 2 × MAX_FILE_SIZE, since one client may use as much as it leaves free for others",
         parse: |value| values::size(value, 1),
     }
     READ_TIMEOUT: Duration {
         group: Server,
         takes: values::SECONDS,
-        usual: Value("30"),
+        default: Value("30"),
         help: "seconds that a client may take for the headers, and may pause within a body; up to four times as long after a fast start",
         parse: values::seconds,
     }
     MAX_CONNECTIONS: usize {
         group: Server,
         takes: "a number from 1 to 100000",
-        usual: Value("1024"),
+        default: Value("1024"),
         help: "most connections at a time",
         parse: |value| values::number(value, 1..=100_000),
     }
     SHUTDOWN_DELAY: Duration {
         group: Server,
         takes: values::SECONDS_OR_NONE,
-        usual: Either("0", "5"),
+        default: Either("0", "5"),
         help: "seconds after the signal to stop in which requests are still accepted, so that load balancers notice",
         parse: values::seconds_or_none,
     }
     SHUTDOWN_GRACE: Duration {
         group: Server,
         takes: values::SECONDS_OR_NONE,
-        usual: Value("60"),
+        default: Value("60"),
         help: "seconds that running conversions then have to finish",
         parse: values::seconds_or_none,
     }
@@ -226,14 +228,14 @@ settings! {
         option: ("--jobs", "N"),
         // For `convert`, 0 means one for each processor.
         takes: "a number from 1 to 256",
-        usual: Value("2"),
+        default: Value("2"),
         help: "conversions at a time",
         parse: |value| values::number(value, 0..=256),
     }
     QUEUE_LIMIT: usize {
         group: Conversions,
         takes: "a number from 0 to 100000",
-        usual: Unset("4 × WORKERS"),
+        default: Unset("4 × WORKERS"),
         help: "queue length; more get 503",
         parse: |value| values::number(value, 0..=100_000),
     }
@@ -241,7 +243,7 @@ settings! {
         group: Conversions,
         option: ("--timeout", "S"),
         takes: values::SECONDS,
-        usual: Value("600"),
+        default: Value("600"),
         help: "seconds that one conversion may take, including its time in the queue",
         parse: values::seconds,
     }
@@ -249,7 +251,7 @@ settings! {
         group: Engine,
         option: ("--blender-python", "FILE"),
         takes: "the name of a file",
-        usual: Unset("the one of `meshgate engine install`"),
+        default: Unset("the one of `meshgate engine install`"),
         help: "the Python 3.11 with bpy to use",
         parse: values::path,
     }
@@ -257,7 +259,7 @@ settings! {
         group: Engine,
         option: ("--blender-bin", "FILE"),
         takes: "the name of a file",
-        usual: Unset("none"),
+        default: Unset("none"),
         help: "the Blender 5 to use instead of a Python with bpy",
         parse: values::path,
     }
@@ -265,7 +267,7 @@ settings! {
         group: Engine,
         option: ("--data-dir", "DIR"),
         takes: "the name of a folder",
-        usual: Unset("the user's cache folder"),
+        default: Unset("the user's cache folder"),
         help: "folder for running conversions and stored results",
         parse: values::path,
     }
@@ -273,7 +275,7 @@ settings! {
         group: Engine,
         option: ("--sandbox", "auto|require|off"),
         takes: "auto, require or off",
-        usual: Either("auto", "require"),
+        default: Either("auto", "require"),
         help: "sandbox conversions as far as the machine can (auto), fully or refuse to start (require), or not at all (off)",
         parse: |value| values::choice(value, &[
             ("auto", SandboxMode::Auto),
@@ -285,7 +287,7 @@ settings! {
         group: Engine,
         option: ("--worker-memory-limit", "SIZE"),
         takes: "a number of bytes, or one like 4G, of at least 1536M",
-        usual: Value("4G"),
+        default: Value("4G"),
         help: "address space of one conversion, in bytes or like 4G; at least 1536M, since Blender alone needs 1.3 GB. About half of it is used as memory",
         parse: |value| values::size(value, LEAST_MEMORY),
     }
@@ -293,7 +295,7 @@ settings! {
         group: Engine,
         option: ("--worker-max-requests", "N"),
         takes: "a number above 0",
-        usual: Value("1000"),
+        default: Value("1000"),
         help: "conversions after which Blender is restarted",
         parse: |value| values::number(value, 1..=u64::MAX),
     }
@@ -301,77 +303,77 @@ settings! {
         group: Engine,
         option: ("--max-unpacked-size", "SIZE"),
         takes: SIZE,
-        usual: Value("1G"),
+        default: Value("1G"),
         help: "largest unpacked model, and largest result in all, in bytes or like 512M or 4G",
         parse: |value| values::size(value, 1),
     }
     STORAGE_URL: Url {
         group: Storage,
         takes: "a URL like file:///srv/meshgate, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix",
-        usual: Unset("a folder below DATA_DIR"),
+        default: Unset("a folder below DATA_DIR"),
         help: "store of results and reports: file:///FOLDER, s3://, gs:// or az://BUCKET/PREFIX",
         parse: values::store,
     }
     CONVERSION_CACHE_DIR: PathBuf {
         group: Storage,
         takes: "the name of a folder",
-        usual: Unset("none: STORAGE_URL applies"),
+        default: Unset("none: STORAGE_URL applies"),
         help: "folder of results and reports, instead of STORAGE_URL",
         parse: values::path,
     }
     RESULT_TTL: Duration {
         group: Storage,
         takes: values::LIFETIME,
-        usual: Value("86400"),
+        default: Value("86400"),
         help: "seconds that results and reports are kept",
         parse: values::lifetime,
     }
     DATA_MAX_SIZE: u64 {
         group: Storage,
         takes: SIZE,
-        usual: Value("10G"),
+        default: Value("10G"),
         help: "largest store of results, reports and cache entries, in bytes or like 10G; beyond it, least recently used goes first",
         parse: |value| values::size(value, 1),
     }
     CACHE: bool {
         group: Storage,
         takes: values::SWITCH,
-        usual: Value("on"),
+        default: Value("on"),
         help: "serve repeated conversions from the cache",
         parse: values::switch,
     }
     CACHE_DURATION: Duration {
         group: Storage,
         takes: values::LIFETIME,
-        usual: Value("3600"),
+        default: Value("3600"),
         help: "cache lifetime in seconds; RESULT_TTL if that is less",
         parse: values::lifetime,
     }
     CACHE_MAX_SIZE: u64 {
         group: Storage,
         takes: SIZE,
-        usual: Value("5G"),
+        default: Value("5G"),
         help: "largest total of cached results in a process without Redis, in bytes or like 5G; beyond it, least recently used goes first, and a larger result is not cached",
         parse: |value| values::size(value, 1),
     }
     PRESIGN_RESULTS: bool {
         group: Storage,
         takes: values::SWITCH,
-        usual: Value("false"),
+        default: Value("false"),
         help: "redirect clients to the bucket for large results (s3:// and gs:// only)",
         parse: values::switch,
     }
     TRUSTED_PROXIES: Vec<IpNet> {
         group: Access,
         takes: "addresses and networks like 10.0.0.0/8, separated by commas",
-        usual: Unset("none"),
+        default: Unset("none"),
         help: "proxies whose X-Forwarded-For is trusted: addresses and networks, separated by commas",
         parse: values::networks,
     }
     CORS_ORIGINS: Vec<String> {
         group: Access,
         takes: "origins like https://example.org, separated by commas, or a single *",
-        usual: Unset("none"),
+        default: Unset("none"),
         help: "sites whose pages may call from a browser: origins like https://example.org, or * for all",
         parse: values::origins,
     }
@@ -379,28 +381,28 @@ settings! {
     API_KEYS: Vec<ApiKey> {
         group: Access,
         takes: "NAME:KEY or NAME@REQUESTS:KEY pairs, separated by commas or line ends",
-        usual: Unset("everybody may convert"),
+        default: Unset("everybody may convert"),
         help: "keys of clients: NAME:KEY pairs, keys of 16 characters or more, separated by commas or line ends; NAME@REQUESTS:KEY has its own limit instead of RATE_LIMIT_REQUESTS",
         parse: values::api_keys,
     }
     CACHE_SCOPE: CacheScope {
         group: Access,
         takes: "key or shared",
-        usual: Unset("key with API_KEYS, else shared"),
+        default: Unset("key with API_KEYS, else shared"),
         help: "sharing of cached results and reports: each API key has its own (key), or all clients share them (shared)",
         parse: |value| values::choice(value, &[("key", CacheScope::Key), ("shared", CacheScope::Shared)]),
     }
     RATE_LIMIT_REQUESTS: u32 {
         group: Access,
         takes: values::REQUESTS,
-        usual: Either("0", "10"),
+        default: Either("0", "10"),
         help: "conversions that one client may request in RATE_LIMIT_WINDOW; a client is an API key, else an address (one /64 of IPv6); 0 is no limit",
         parse: values::requests,
     }
     RATE_LIMIT_WINDOW: Duration {
         group: Access,
         takes: "a whole number of seconds from 1 to 86400",
-        usual: Value("60"),
+        default: Value("60"),
         help: "seconds in which these are counted",
         parse: |value| values::number(value, 1..=86_400).map(Duration::from_secs),
     }
@@ -408,21 +410,21 @@ settings! {
     REDIS_URL: Secret {
         group: Redis,
         takes: values::REDIS_URL,
-        usual: Unset("none: processes share nothing"),
+        default: Unset("none: processes share nothing"),
         help: "the Redis that all processes share: redis://user:password@host:6379/0, rediss:// with TLS, or unix:///run/redis.sock",
         parse: values::redis_url,
     }
     REDIS_HOST: String {
         group: Redis,
         takes: values::REDIS_HOST,
-        usual: Unset("none"),
+        default: Unset("none"),
         help: "the host of that Redis, instead of REDIS_URL",
         parse: values::redis_host,
     }
     REDIS_PORT: u16 {
         group: Redis,
         takes: "a number from 1 to 65535",
-        usual: Value("6379"),
+        default: Value("6379"),
         help: "the port on REDIS_HOST",
         parse: |value| values::number(value, 1..=u16::MAX),
     }
@@ -430,42 +432,42 @@ settings! {
     REDIS_PASSWORD: Secret {
         group: Redis,
         takes: "a password",
-        usual: Unset("none"),
+        default: Unset("none"),
         help: "the password, for REDIS_HOST or a REDIS_URL without one",
         parse: values::secret,
     }
     LOG_LEVEL: String {
         group: Watching,
         takes: "error, warn, info, debug, trace, off or a filter of tracing like info,hyper=debug",
-        usual: Value("info"),
+        default: Value("info"),
         help: "least level to log: error, warn, info, debug, trace, off or a filter of tracing like info,hyper=debug",
         parse: values::filter,
     }
     LOG_FORMAT: LogFormat {
         group: Watching,
         takes: "plain or json",
-        usual: Either("plain", "json"),
+        default: Either("plain", "json"),
         help: "format of log lines: for people (plain), or JSON (json)",
         parse: |value| values::choice(value, &[("plain", LogFormat::Plain), ("json", LogFormat::Json)]),
     }
     LOG_FILE: PathBuf {
         group: Watching,
         takes: "the name of a file",
-        usual: Unset("none"),
+        default: Unset("none"),
         help: "file to log to, besides standard output; a new one each day: app.log is app.2026-01-31.log",
         parse: values::file_name,
     }
     LOG_FILES: usize {
         group: Watching,
         takes: "a number from 1 to 1000",
-        usual: Value("7"),
+        default: Value("7"),
         help: "log files to keep; other files are never removed",
         parse: |value| values::number(value, 1..=1000),
     }
     OTEL_EXPORTER_OTLP_ENDPOINT: String {
         group: Watching,
         takes: "a URL like http://collector:4317",
-        usual: Unset("no traces"),
+        default: Unset("no traces"),
         help: "receiver of OpenTelemetry traces over gRPC: a URL like http://collector:4317, or https:// for TLS; without a user, password or query",
         parse: values::receiver,
     }

@@ -2,6 +2,8 @@
 
 use std::ffi::OsStr;
 
+use strsim::levenshtein;
+
 use super::settings::{FILE, PREFIX, TABLE, is_known};
 
 /// Shortest name to suggest; shorter ones resemble too many others.
@@ -41,7 +43,7 @@ fn is_alias(name: &str) -> bool {
 /// Returns the closest similar name: of a setting, also by its alias, or of a secret's `_FILE` variable.
 pub fn likely(name: &str) -> Option<String> {
     let near = |known: &str| {
-        let letters = (known.len() >= SHORTEST).then(|| distance(known, name))?;
+        let letters = (known.len() >= SHORTEST).then(|| levenshtein(known, name))?;
         (letters <= FURTHEST).then_some(letters)
     };
     let nearest = names().filter_map(|(known, meant)| Some((near(&known)?, meant)));
@@ -70,27 +72,6 @@ fn ends_otherwise(one: &str, other: &str) -> bool {
     before == other_before && (common >= COMMON || common >= SHORT && common == shorter)
 }
 
-/// The edit distance: letters to change, add or remove. Above `FURTHEST`, the result may be too small.
-fn distance(one: &str, other: &str) -> usize {
-    if one.len().abs_diff(other.len()) > FURTHEST {
-        return FURTHEST + 1;
-    }
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (done, letter) in one.bytes().enumerate() {
-        let mut diagonal = done;
-        let mut left = done + 1;
-        for (cell, against) in row.iter_mut().zip(std::iter::once(None).chain(other.bytes().map(Some))) {
-            let above = *cell;
-            *cell = match against {
-                None => done + 1,
-                Some(against) => (diagonal + usize::from(against != letter)).min(above + 1).min(left + 1),
-            };
-            (diagonal, left) = (above, *cell);
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 /// Whether Kubernetes created this variable for a service: one called `meshgate` gives every pod in its namespace
 /// `MESHGATE_PORT=tcp://…`, `MESHGATE_SERVICE_HOST` and more.
 pub fn is_service_link(name: &OsStr, value: &OsStr) -> bool {
@@ -112,21 +93,6 @@ pub fn is_service_link(name: &OsStr, value: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn letters_are_counted() {
-        for (one, other, letters) in [
-            ("", "", 0),
-            ("WORKERS", "WORKERS", 0),
-            ("WORKERS", "WORKER", 1),
-            ("WORKERS", "WROKERS", 2),
-            ("AB", "", 2),
-        ] {
-            assert_eq!((distance(one, other), distance(other, one)), (letters, letters), "{one} {other}");
-        }
-        assert!(distance("SANDBOX", "SUNDAY") > FURTHEST);
-        assert!(distance("WORKERS", "WOR") > FURTHEST);
-    }
 
     #[test]
     fn no_setting_is_taken_for_another() {

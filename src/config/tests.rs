@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::settings::{TABLE, Usual};
+use super::settings::{DefaultValue, TABLE};
 use super::*;
 
 const KEY: &str = "0123456789abcdef";
@@ -297,7 +297,7 @@ fn a_redis_is_named_once() {
 fn the_queue_grows_with_the_workers() {
     assert_eq!(load(&[("WORKERS", "5")]).server.queue_limit, 20);
     assert_eq!(load(&[("WORKERS", "5"), ("QUEUE_LIMIT", "0")]).server.queue_limit, 0);
-    assert!(matches!(settings::QUEUE_LIMIT.info.usual, Usual::Unset("4 × WORKERS")));
+    assert!(matches!(settings::QUEUE_LIMIT.info.default, DefaultValue::Unset("4 × WORKERS")));
 }
 
 #[test]

@@ -310,7 +310,7 @@ impl ResultCache {
                 FlightOutcome::Made(artifact)
             }
             Err(error) => {
-                if error.code.is_models_fault() {
+                if error.code.is_permanent() {
                     self.store(Some(identity), Err(error.clone()), Some(lease));
                 }
                 FlightOutcome::Failed(error)

@@ -126,7 +126,7 @@ impl Converter {
     ) -> Result<Outcome, ConversionError> {
         let Prepared { folder, model, target, options, began } = prepared;
         let _ = facts.model.set((model.format, model.bytes));
-        if let Some(reason) = model.format.refusal(target) {
+        if let Some(reason) = model.format.unsupported_reason(target) {
             return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
         }
         let (max_result, reading) = (self.limits.max_result(), &self.reading);

@@ -104,7 +104,7 @@ pub enum ErrorCode {
 impl ErrorCode {
     /// Whether the model and the request alone cause the error, so that a retry would fail alike. Errors that may come
     /// from load, from limits of time and memory, or from this machine do not count.
-    pub fn is_models_fault(self) -> bool {
+    pub fn is_permanent(self) -> bool {
         match self {
             ErrorCode::UnknownOption
             | ErrorCode::InvalidOption

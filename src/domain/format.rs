@@ -406,7 +406,7 @@ impl Format {
     /// Why a file of this format cannot become one of `target`, or `None` when the pair makes sense.
     ///
     /// The reason is a clause such as `a bvh file has no mesh`.
-    pub fn refusal(self, target: Format) -> Option<String> {
+    pub fn unsupported_reason(self, target: Format) -> Option<String> {
         let missing = target.info().needs.iter().find(|feature| !self.holds(**feature))?;
         Some(format!("{} {self} file has no {}", self.article(), missing.word()))
     }
@@ -490,9 +490,9 @@ mod tests {
 
     #[test]
     fn a_pair_that_makes_no_sense_says_why() {
-        assert_eq!(Format::Bvh.refusal(Format::Stl).unwrap(), "a bvh file has no mesh");
-        assert_eq!(Format::Stl.refusal(Format::Bvh).unwrap(), "an stl file has no skeleton");
-        assert_eq!(Format::Vrma.refusal(Format::Glb), None);
-        assert_eq!(Format::Vrm.refusal(Format::Bvh).unwrap(), "a vrm file has no animation");
+        assert_eq!(Format::Bvh.unsupported_reason(Format::Stl).unwrap(), "a bvh file has no mesh");
+        assert_eq!(Format::Stl.unsupported_reason(Format::Bvh).unwrap(), "an stl file has no skeleton");
+        assert_eq!(Format::Vrma.unsupported_reason(Format::Glb), None);
+        assert_eq!(Format::Vrm.unsupported_reason(Format::Bvh).unwrap(), "a vrm file has no animation");
     }
 }

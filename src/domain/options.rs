@@ -184,7 +184,7 @@ impl Options {
     }
 
     /// Whether the options leave the model itself as it is, so that repacking is enough.
-    pub fn leave_model_alone(&self) -> bool {
+    pub fn allows_repack(&self) -> bool {
         self.animation && (self.scale - 1.0).abs() < f64::EPSILON && !self.triangulate && !self.draco
     }
 }

@@ -67,7 +67,7 @@ pub async fn formats(State(gateway): State<Shared>) -> Json<Listing> {
             to: TABLE
                 .iter()
                 .map(|info| info.format)
-                .filter(|to| info.format.refusal(*to).is_none())
+                .filter(|to| info.format.unsupported_reason(*to).is_none())
                 .collect(),
         })
         .collect();

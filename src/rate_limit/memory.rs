@@ -19,7 +19,7 @@ const CLIENTS: usize = 50_000;
 type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 
 /// Counts the requests of this process.
-pub struct Embedded {
+pub struct MemoryLimiter {
     clock: Clock,
     logs: Mutex<Logs>,
 }
@@ -39,14 +39,14 @@ struct Logs {
 /// The requests of one client, oldest first: the time and the ticket of each.
 type Log = VecDeque<(Duration, u64)>;
 
-impl Default for Embedded {
+impl Default for MemoryLimiter {
     fn default() -> Self {
         let start = Instant::now();
         Self::with_clock(move || start.elapsed())
     }
 }
 
-impl Embedded {
+impl MemoryLimiter {
     /// Creates a limiter with this clock, which must not go back.
     pub fn with_clock(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self { clock: Box::new(clock), logs: Mutex::default() }
@@ -100,7 +100,7 @@ impl Logs {
     }
 }
 
-impl Limiter for Embedded {
+impl Limiter for MemoryLimiter {
     fn take<'a>(&'a self, who: &'a Client, quota: Quota) -> BoxFuture<'a, Decision> {
         ready(self.decide(who, quota)).boxed()
     }
@@ -123,10 +123,10 @@ mod tests {
     use super::*;
 
     /// A limiter and its clock, in seconds.
-    fn limiter() -> (Embedded, Arc<AtomicU64>) {
+    fn limiter() -> (MemoryLimiter, Arc<AtomicU64>) {
         let seconds = Arc::new(AtomicU64::new(0));
         let clock = Arc::clone(&seconds);
-        (Embedded::with_clock(move || Duration::from_secs(clock.load(Ordering::Relaxed))), seconds)
+        (MemoryLimiter::with_clock(move || Duration::from_secs(clock.load(Ordering::Relaxed))), seconds)
     }
 
     fn quota(requests: u32, seconds: u64) -> Quota {
@@ -137,7 +137,7 @@ mod tests {
         Client::address(IpAddr::V4(Ipv4Addr::from_bits(number)))
     }
 
-    fn remembered(limiter: &Embedded) -> usize {
+    fn remembered(limiter: &MemoryLimiter) -> usize {
         let logs = limiter.logs.lock().unwrap();
         logs.page.len() + logs.last_page.len()
     }

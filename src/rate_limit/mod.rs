@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::domain::Client;
 
-pub use memory::Embedded;
-pub use redis::OnRedis;
+pub use memory::MemoryLimiter;
+pub use redis::RedisLimiter;
 
 /// Counts requests and refuses those above a quota.
 pub trait Limiter: Send + Sync {

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use super::{Decision, Embedded, Entry, Limiter, Quota, Ticket};
+use super::{Decision, Entry, Limiter, MemoryLimiter, Quota, Ticket};
 use crate::domain::Client;
 use crate::redis::{Error, Redis};
 
@@ -46,14 +46,14 @@ const TAKE: &str = r"
 ";
 
 /// Counts the requests of all processes; of this process only while Redis is unavailable.
-pub struct OnRedis {
+pub struct RedisLimiter {
     redis: Redis,
-    fallback: Embedded,
+    fallback: MemoryLimiter,
 }
 
-impl OnRedis {
+impl RedisLimiter {
     pub fn new(redis: Redis) -> Self {
-        Self { redis, fallback: Embedded::default() }
+        Self { redis, fallback: MemoryLimiter::default() }
     }
 
     async fn ask(&self, who: &Client, quota: Quota) -> Result<Decision, Error> {
@@ -74,7 +74,7 @@ impl OnRedis {
     }
 }
 
-impl Limiter for OnRedis {
+impl Limiter for RedisLimiter {
     fn take<'a>(&'a self, who: &'a Client, quota: Quota) -> BoxFuture<'a, Decision> {
         async move {
             let error = match self.ask(who, quota).await {

@@ -20,7 +20,7 @@ pub fn can(input: Format, output: Format, options: &Options) -> bool {
     input.is_gltf_family()
         && matches!(output, Format::Gltf | Format::Glb)
         && options.engine == EngineChoice::Auto
-        && options.leave_model_alone()
+        && options.allows_repack()
 }
 
 /// Repacks `source` as `name.glb` or `name.gltf` in the existing folder `output_dir`.

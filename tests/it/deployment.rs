@@ -121,7 +121,7 @@ fn the_example_of_an_environment_is_what_holds_without_it() {
         let (name, value) = line.split_once('=').unwrap();
         if let Some(info) = meshgate::config::settings::TABLE.iter().find(|info| info.name == name) {
             let environment = meshgate::config::Environment::Production;
-            assert_eq!(info.usual.value(environment), Some(value), "{name}");
+            assert_eq!(info.default.value(environment), Some(value), "{name}");
             checked += 1;
         }
         // Compose's own, and those that it passes on with a default.

@@ -12,7 +12,7 @@ use crate::cli::Failure;
 use crate::config::Config;
 use crate::conversion::{Admission, ResultCache, Service};
 use crate::http::{self, Gateway, Server};
-use crate::rate_limit::{Embedded, Limiter, OnRedis};
+use crate::rate_limit::{Limiter, MemoryLimiter, RedisLimiter};
 use crate::shutdown::{self, Shutdown};
 use crate::storage::Storage;
 use crate::telemetry::logging::{self, Guard};
@@ -140,8 +140,8 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
     let converter = Arc::new(app::converter(server.workers, admission, &config.engine)?);
     let redis = app::redis(config.redis.as_ref(), &metrics).await?;
     let limiter: Arc<dyn Limiter> = match &redis {
-        None => Arc::new(Embedded::default()),
-        Some(redis) => Arc::new(OnRedis::new(redis.clone())),
+        None => Arc::new(MemoryLimiter::default()),
+        Some(redis) => Arc::new(RedisLimiter::new(redis.clone())),
     };
     let index = app::index(config.cache, &storage, redis.as_ref());
     let results = ResultCache::new(index, storage.clone(), converter.work().path().to_owned());

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, Sources};
     use crate::http::state::Gateway;
-    use crate::rate_limit::Embedded;
+    use crate::rate_limit::MemoryLimiter;
 
     /// Routes that respond with work (`/work`) and without (`/cached`).
     fn router(gateway: &Shared) -> Router {
@@ -147,7 +147,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let limit = [("RATE_LIMIT_REQUESTS".into(), "2".into()), ("RATE_LIMIT_WINDOW".into(), "3600".into())];
         let access = Config::load(&Sources::new(limit)).unwrap().access;
-        let gateway = Gateway::without_engine(folder.path(), access, Arc::new(Embedded::default()));
+        let gateway = Gateway::without_engine(folder.path(), access, Arc::new(MemoryLimiter::default()));
         let router = router(&gateway);
         for (path, status, left) in [
             ("/cached", 200, "r=2"),

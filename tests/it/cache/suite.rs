@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use meshgate::cache::{Embedded, Entry, Index, OnRedis, Result};
+use meshgate::cache::{Entry, Index, LocalIndex, RedisIndex, Result};
 use meshgate::domain::{ConversionError, ErrorCode, Format};
 use meshgate::fs::blob::Blob;
 use meshgate::storage::{Document, Hash, Storage};
@@ -43,10 +43,10 @@ impl Side {
 
     /// Opens the index as another process would.
     async fn index(&self, duration: Duration) -> Arc<dyn Index> {
-        let alone = Embedded::new(self.store.open(), duration, ROOM);
+        let alone = LocalIndex::new(self.store.open(), duration, ROOM);
         match &self.server {
             None => Arc::new(alone),
-            Some(server) => Arc::new(OnRedis::new(connect(&server.url()).await, duration, alone)),
+            Some(server) => Arc::new(RedisIndex::new(connect(&server.url()).await, duration, alone)),
         }
     }
 
@@ -165,7 +165,7 @@ async fn ten_thousand_entries_are_known_again_after_a_start() {
     let side = Side::here();
     fill(&side.store.open(), 10_000).await;
     side.store.write("entries/somebody's", b"else").await;
-    let index = Embedded::new(side.store.open(), HOUR, ROOM);
+    let index = LocalIndex::new(side.store.open(), HOUR, ROOM);
     index.rebuild().await;
     assert_eq!(index.bytes(), Some(100_000));
     // From memory alone.
@@ -189,7 +189,7 @@ async fn what_is_rebuilt_fits_and_the_oldest_of_it_goes() {
                 file.set_modified(time).unwrap();
             }
         }
-        let index = Embedded::new(storage, HOUR, 45);
+        let index = LocalIndex::new(storage, HOUR, 45);
         index.rebuild().await;
         assert_eq!(index.bytes(), Some(40));
         let names = side.store.names().await;
@@ -206,7 +206,7 @@ async fn what_is_rebuilt_fits_and_the_oldest_of_it_goes() {
 async fn what_a_sweep_removed_is_not_known_any_more() {
     for side in [Side::here(), Side { store: Backend::bucket().await, server: None }] {
         let storage = side.store.open_with(|config| config.max_bytes = 3000);
-        let index = Embedded::new(storage.clone(), HOUR, ROOM);
+        let index = LocalIndex::new(storage.clone(), HOUR, ROOM);
         let put = |number: u64| {
             let content = noise(number, 500);
             let Entry::Result(about) = result(number, 500) else { panic!() };

@@ -66,7 +66,7 @@ fn flipped(whole: &[u8], seed: u64) -> Vec<u8> {
 /// Converts the file; a failure must be one sentence with a code that blames the file.
 async fn answer(lab: &Lab, format: Format, seed: u64, how: &str, content: &[u8]) {
     let model = lab.put(&format!("{how}/{format}-{seed}.{format}"), content);
-    let target = if format.refusal(Format::Glb).is_some() { Format::Bvh } else { Format::Fbx };
+    let target = if format.unsupported_reason(Format::Glb).is_some() { Format::Bvh } else { Format::Fbx };
     let result = lab.convert(Path::new(&model), target).await;
     let Err(error) = result else { return };
     let ours = [ErrorCode::Internal, ErrorCode::Io, ErrorCode::EngineUnavailable, ErrorCode::Timeout];

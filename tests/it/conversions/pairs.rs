@@ -38,7 +38,7 @@ async fn every_pair_converts_or_says_why_not() {
             let [first, second] = results;
             let (first, second) = tokio::join!(first, second);
             for (target, result) in pair.iter().zip([first, second]) {
-                let complaint = match (source.refusal(*target), result) {
+                let complaint = match (source.unsupported_reason(*target), result) {
                     (Some(reason), Err(error)) if error.code == ErrorCode::UnsupportedPair => {
                         (error.detail != reason).then_some(error.detail)
                     }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use meshgate::domain::Client;
-use meshgate::rate_limit::{Embedded, Limiter, OnRedis, Quota};
+use meshgate::rate_limit::{Limiter, MemoryLimiter, Quota, RedisLimiter};
 
 use super::redis::{RedisServer, connect};
 
@@ -24,7 +24,7 @@ pub trait Side {
 
 /// The limiter in memory.
 pub struct Here {
-    limiter: Arc<Embedded>,
+    limiter: Arc<MemoryLimiter>,
     /// The time in milliseconds.
     clock: Arc<AtomicU64>,
 }
@@ -34,7 +34,7 @@ impl Here {
     pub async fn start() -> Here {
         let clock = Arc::new(AtomicU64::new(0));
         let now = Arc::clone(&clock);
-        let limiter = Embedded::with_clock(move || Duration::from_millis(now.load(Ordering::Relaxed)));
+        let limiter = MemoryLimiter::with_clock(move || Duration::from_millis(now.load(Ordering::Relaxed)));
         Here { limiter: Arc::new(limiter), clock }
     }
 }
@@ -52,13 +52,13 @@ impl Side for Here {
 /// The limiter in Redis.
 pub struct There {
     pub server: RedisServer,
-    limiter: Arc<OnRedis>,
+    limiter: Arc<RedisLimiter>,
 }
 
 impl There {
     pub async fn start() -> There {
         let server = RedisServer::start();
-        let limiter = Arc::new(OnRedis::new(connect(&server.url()).await));
+        let limiter = Arc::new(RedisLimiter::new(connect(&server.url()).await));
         There { server, limiter }
     }
 }

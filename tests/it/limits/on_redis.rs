@@ -105,7 +105,7 @@ async fn a_clock_that_went_ahead_lets_everybody_in() {
 async fn this_process_counts_while_redis_is_away() {
     let mut server = RedisServer::start();
     let redis = connect(&server.url()).await;
-    let limiter = meshgate::rate_limit::OnRedis::new(redis.clone());
+    let limiter = meshgate::rate_limit::RedisLimiter::new(redis.clone());
     let count = |server: &RedisServer| server.look().zcard::<_, u32>(KEY).unwrap();
     let take = async || limiter.take(&key("ci"), quota(3, 600)).await;
     assert_eq!(take().await.remaining, 2);
@@ -132,8 +132,8 @@ async fn this_process_counts_while_redis_is_away() {
 #[tokio::test]
 async fn two_processes_count_together() {
     let server = RedisServer::start();
-    let [one, other] =
-        [connect(&server.url()).await, connect(&server.url()).await].map(meshgate::rate_limit::OnRedis::new);
+    let [one, other] = [connect(&server.url()).await, connect(&server.url()).await]
+        .map(meshgate::rate_limit::RedisLimiter::new);
     assert_eq!(one.take(&key("ci"), quota(3, 600)).await.remaining, 2);
     let second = other.take(&key("ci"), quota(3, 600)).await;
     assert_eq!(second.remaining, 1);
