@@ -428,9 +428,8 @@ def mistaken(*arguments, **named):
         if job.output_format == "glb":
             for mesh in bpy.data.meshes:
                 mesh.clear_geometry()
-    last = max(number for number, each in enumerate(conversion.PASSES) if each.stage == "processing")
-    mistake = conversion.Pass("processing", "a mistake", fail)
-    conversion.PASSES = (*conversion.PASSES[:last + 1], mistake, *conversion.PASSES[last + 1:])
+    mistake = conversion.Pass("a mistake", fail)
+    conversion.PASSES["processing"] = (*conversion.PASSES["processing"], mistake)
     exporting = abc.exporting
     abc.exporting = lambda job, operator, **options: exporting(job, operator, nothing=options)
     return run_path(*arguments, **named)
