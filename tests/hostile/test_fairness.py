@@ -116,7 +116,7 @@ def test_a_client_that_floods_leaves_the_others_their_share(start):
         assert times[0] < PATIENCE + SMALL, times
         # The slot that it waited for at first is kept for it and others.
         assert max(times[1:]) < PATIENCE, times
-        assert "takes the slot over" in server.log.read_text()
+        assert "another client took over the slot" in server.log.read_text()
         refused = [after for status, after in flood.statuses if status == 503]
         assert refused, flood.statuses
         assert all(refused), "without Retry-After"
