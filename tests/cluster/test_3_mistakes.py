@@ -67,7 +67,7 @@ def test_more_memory_than_any_node_has(mistaken):
 
 def test_an_ingress_class_that_is_nowhere(mistaken):
     release, notes = mistaken("no-class", "ingress.className=nowhere")
-    assert "without one, no controller has class nowhere" in notes
+    assert "none: no controller has class nowhere" in notes
     release.rolled_out()
     [ingress] = get(SPACE, "ingress", "no-class")
     assert not ingress["status"].get("loadBalancer"), ingress["status"]
