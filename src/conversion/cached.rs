@@ -133,8 +133,8 @@ struct Record {
 }
 
 impl CacheStatus {
-    /// The value of a metric's label.
-    pub(super) const fn word(self) -> &'static str {
+    /// The value of a metric's label, and of a header.
+    pub const fn word(self) -> &'static str {
         match self {
             CacheStatus::Hit => "hit",
             CacheStatus::Miss => "miss",

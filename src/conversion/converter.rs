@@ -10,8 +10,8 @@ use super::reading::Reading;
 use super::record::{Facts, Lane};
 use super::{Admission, blocking, late};
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
-use crate::executor::Executor;
 use crate::executor::workdir::{ConversionFolder, WorkDir};
+use crate::executor::{Executor, Status};
 use crate::fs::names;
 use crate::intake::{self, Model};
 use crate::storage::Hash;
@@ -59,12 +59,10 @@ impl Converter {
         &self.work
     }
 
-    /// How many conversions wait for a slot. Before the engine has started, all that were admitted wait.
-    pub fn waiting(&self) -> usize {
-        self.executor
-            .status()
-            .running
-            .map_or_else(|| self.admission.inside(), |running| running.stats.waiting)
+    /// How many conversions wait for a slot of the engine. Before it runs, all that were admitted wait.
+    pub fn waiting(&self, engine: &Status) -> usize {
+        let running = engine.running.as_ref();
+        running.map_or_else(|| self.admission.inside(), |running| running.stats.waiting)
     }
 
     /// The versions of the engine that results depend on, if known.

@@ -35,9 +35,9 @@ const RETRY_ENGINE: Duration = Duration::from_secs(5);
 /// Retry delay after this process stops: another one takes over.
 const RETRY_STOPPED: Duration = Duration::from_secs(1);
 
-/// Stored results of this size or more, in bytes, are fetched from the bucket by the client itself, if the operator
-/// allows that.
-const LARGE: u64 = 1 << 20;
+/// Results of this size or more, in bytes, are large: stored ones are fetched from the bucket by the client itself, if the
+/// operator allows that, and those that are not stored count while they are sent.
+pub const LARGE_RESULT: u64 = 1 << 20;
 
 /// Converts models and caches results. Clones share everything.
 #[derive(Clone)]
@@ -162,19 +162,9 @@ impl Service {
     ) -> Answer {
         let asked = Instant::now();
         let request = Arc::new(request);
-        let prepared = match &request.input {
-            Input::Uploads(_) => None,
-            Input::Local(source) => match self.prepare(&request, source.clone()).await {
-                Ok(prepared) => Some(prepared),
-                Err(error) => return Answer { cache_status: CacheStatus::Bypass, result: Err(error) },
-            },
-        };
-        let identity = match &prepared {
-            None => self.identity(&request),
-            Some(prepared) => match self.identity_of(prepared).await {
-                Ok(identity) => identity,
-                Err(error) => return Answer { cache_status: CacheStatus::Bypass, result: Err(error) },
-            },
+        let (prepared, identity) = match self.identify(&request).await {
+            Ok(identified) => identified,
+            Err(error) => return Answer { cache_status: CacheStatus::Bypass, result: Err(error) },
         };
         let begin = |left| {
             let (service, request) = (self.clone(), Arc::clone(&request));
@@ -244,9 +234,10 @@ impl Service {
         }
     }
 
-    /// Returns a record that counts the request until it is passed to [`Service::convert`].
-    pub fn record(&self, target: Format) -> Record {
-        Record::new(Arc::clone(&self.metrics), self.killed.clone(), target, Instant::now())
+    /// Returns a record that counts a conversion which was requested at `began`: the caller's until it is passed to
+    /// [`Service::convert`], then the service's own.
+    pub fn record(&self, target: Format, began: Instant) -> Record {
+        Record::new(Arc::clone(&self.metrics), self.killed.clone(), target, began)
     }
 
     /// Whether results are cached.
@@ -274,9 +265,30 @@ impl Service {
         self.results.finish().await;
     }
 
-    async fn prepare(&self, request: &Request, sources: Source) -> Result<Prepared, ConversionError> {
-        let spec = request.spec(sources, request.timeout);
+    async fn prepare(&self, request: &Request) -> Result<Prepared, ConversionError> {
+        let Request { main, target, options, timeout, .. } = request;
+        let sources = match &request.input {
+            Input::Local(source) => source.clone(),
+            Input::Uploads(uploads) => {
+                Source::Files(uploads.iter().map(Upload::named).collect::<Result<_, _>>()?)
+            }
+        };
+        let (main, options) = (main.clone(), options.clone());
+        let spec = Spec { sources, main, target: *target, options, timeout: *timeout };
         self.converter.prepare(request.folder.clone(), spec, &request.client).await
+    }
+
+    /// Returns the identity of a conversion, if known. Local files are read for it.
+    async fn identify(&self, request: &Request) -> Result<(Option<Prepared>, Option<Hash>), ConversionError> {
+        if let Input::Uploads(_) = request.input {
+            return Ok((None, self.identity(request)));
+        }
+        let prepared = self.prepare(request).await?;
+        let identity = match self.converter.engine_identity() {
+            Some(engine) => Some(prepared.identity(engine).await?),
+            None => None,
+        };
+        Ok((Some(prepared), identity))
     }
 
     /// The identity of a conversion of uploads, if known.
@@ -297,14 +309,6 @@ impl Service {
         }))
     }
 
-    /// The identity of a conversion whose model was read, if known.
-    async fn identity_of(&self, prepared: &Prepared) -> Result<Option<Hash>, ConversionError> {
-        match self.converter.engine_identity() {
-            Some(engine) => prepared.identity(engine).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
     /// Converts and counts, for all requests that wait for it.
     async fn run(
         self,
@@ -313,16 +317,11 @@ impl Service {
         left: Duration,
         on_stage: impl Fn(Stage, Option<f64>) + Send + Sync,
     ) -> Result<Outcome, ConversionError> {
-        let record =
-            Record::new(Arc::clone(&self.metrics), self.killed.clone(), request.target, request.asked);
+        let record = self.record(request.target, request.asked);
         let work = async {
-            let prepared = match (prepared, &request.input) {
-                (Some(prepared), _) => prepared,
-                (None, Input::Local(source)) => self.prepare(&request, source.clone()).await?,
-                (None, Input::Uploads(uploads)) => {
-                    let files = uploads.iter().map(Upload::named).collect::<Result<_, _>>()?;
-                    self.prepare(&request, Source::Files(files)).await?
-                }
+            let prepared = match prepared {
+                Some(prepared) => prepared,
+                None => self.prepare(&request).await?,
             };
             self.converter.run(prepared, left, &request.client, record.facts(), &on_stage).await
         };
@@ -363,17 +362,10 @@ impl Service {
     }
 
     async fn address(&self, accepts: &Accepts, about: &cache::Result) -> Option<Url> {
-        if !accepts.redirect || about.bytes < LARGE {
+        if !accepts.redirect || about.bytes < LARGE_RESULT {
             return None;
         }
         self.results.address(about).await
-    }
-}
-
-impl Request {
-    fn spec(&self, sources: Source, timeout: Duration) -> Spec {
-        let Self { main, target, options, .. } = self;
-        Spec { sources, main: main.clone(), target: *target, options: options.clone(), timeout }
     }
 }
 

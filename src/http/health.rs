@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::state::{Gateway, Shared};
+use crate::executor::Status as EngineStatus;
 
 /// Paths of probes and metrics. They need no API key and work even when all regular connections are taken.
 pub const PATHS: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
@@ -49,7 +50,7 @@ struct Checks {
 #[utoipa::path(get, path = "/readyz", tag = "watching")]
 pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness>) {
     let checks = Checks {
-        engine: engine_status(&gateway),
+        engine: engine_status(&gateway, &gateway.service.converter().executor().status()),
         accepting: if gateway.shutdown.is_draining() { "draining" } else { OK },
         storage: storage_status(&gateway),
         redis: gateway.redis.as_ref().map(|redis| if redis.health().up { OK } else { AWAY }),
@@ -59,9 +60,9 @@ pub async fn ready(State(gateway): State<Shared>) -> (StatusCode, Json<Readiness
     (status, Json(Readiness { status: if ready { "ok" } else { "unavailable" }, checks }))
 }
 
-/// Whether `/readyz` reports ready.
-pub fn is_ready(gateway: &Gateway) -> bool {
-    engine_status(gateway) == OK && !gateway.shutdown.is_draining()
+/// Whether `/readyz` reports ready when the engine is in this state.
+pub fn is_ready(gateway: &Gateway, engine: &EngineStatus) -> bool {
+    engine_status(gateway, engine) == OK && !gateway.shutdown.is_draining()
 }
 
 const OK: &str = "ok";
@@ -71,11 +72,10 @@ fn storage_status(gateway: &Gateway) -> &'static str {
     gateway.storage.trouble().map_or(OK, |error| error.trouble.word())
 }
 
-fn engine_status(gateway: &Gateway) -> &'static str {
-    let executor = gateway.service.converter().executor();
-    let running = executor.status().running;
+fn engine_status(gateway: &Gateway, engine: &EngineStatus) -> &'static str {
+    let running = engine.running.as_ref();
     let warm = running.is_some_and(|running| running.stats.available && running.stats.zygote.is_some());
-    match (warm, executor.outage()) {
+    match (warm, gateway.service.converter().executor().outage()) {
         (true, _) => OK,
         (false, None) => "starting",
         (false, Some(_)) => "not running",
@@ -124,8 +124,10 @@ struct Redis {
 #[utoipa::path(get, path = "/health", tag = "watching")]
 pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
     let converter = gateway.service.converter();
-    let running = converter.executor().status().running;
-    let engine = engine_status(&gateway);
+    let snapshot = converter.executor().status();
+    let engine = engine_status(&gateway, &snapshot);
+    let waiting = converter.waiting(&snapshot);
+    let running = snapshot.running;
     let storage = storage_status(&gateway);
     let redis = gateway.redis.as_ref().map(crate::redis::Redis::health);
     let all_ok = engine == OK && storage == OK && redis.as_ref().is_none_or(|redis| redis.up);
@@ -145,7 +147,7 @@ pub async fn health(State(gateway): State<Shared>) -> Json<Health> {
             busy: running.as_ref().map(|running| running.stats.busy).unwrap_or_default(),
             sandbox_missing: running.map(|running| running.sandbox_missing),
         },
-        queue: Queue { waiting: converter.waiting(), full: converter.admission().is_full() },
+        queue: Queue { waiting, full: converter.admission().is_full() },
         storage,
         redis: redis.map(|redis| Redis {
             status: if redis.up { OK } else { AWAY },

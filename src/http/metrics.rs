@@ -18,8 +18,8 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
     let redis = gateway.redis.as_ref().map(|redis| ("redis", redis.health().up));
     let backends = redis.into_iter().chain([("storage", gateway.storage.trouble().is_none())]).collect();
     let now = Now {
-        ready: health::is_ready(&gateway),
-        waiting: converter.waiting(),
+        ready: health::is_ready(&gateway, &engine),
+        waiting: converter.waiting(&engine),
         slots: converter.admission().workers(),
         failed_starts: engine.failed_starts,
         engine_version: engine.running.as_ref().map(|running| running.version.blender.clone()),

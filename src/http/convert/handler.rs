@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
@@ -12,7 +13,7 @@ use tracing::Instrument;
 use super::query::{ConvertQuery, Parameters, cut};
 use super::response;
 use crate::conversion::{self, Accepts, Input, Upload};
-use crate::domain::{ErrorCode, Format};
+use crate::domain::{Client, ErrorCode, Format};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::names;
 use crate::http::middleware;
@@ -54,9 +55,10 @@ async fn respond(
         Ok(query) => query,
         Err(problem) => return (rate_limited_or(problem).into_response(), false),
     };
-    let record = gateway.service.record(query.target);
+    let client = middleware::client(&parts.extensions).unwrap_or_default();
+    let record = gateway.service.record(query.target, Instant::now());
     let received = tokio::select! {
-        received = receive(gateway, &query, parts, body) => received,
+        received = receive(gateway, &query, &client, &parts.headers, body) => received,
         () = gateway.shutdown.killed.cancelled() => Err(gateway.problem(conversion::stopping())),
     };
     let (folder, uploads, receive) = match received {
@@ -69,7 +71,6 @@ async fn respond(
             return (rate_limited_or(problem).into_response(), false);
         }
     };
-    let client = middleware::client(&parts.extensions).unwrap_or_default();
     let request = conversion::Request {
         input: Input::Uploads(uploads),
         main: query.main,
@@ -104,11 +105,10 @@ async fn respond(
 async fn receive(
     gateway: &Gateway,
     query: &ConvertQuery,
-    parts: &Parts,
+    client: &Client,
+    headers: &HeaderMap,
     body: Body,
 ) -> Result<(ConversionFolder, Vec<Upload>, Duration), Problem> {
-    let headers = &parts.headers;
-    let client = middleware::client(&parts.extensions).unwrap_or_default();
     let converter = gateway.service.converter();
     let limits = upload::Limits {
         bytes: gateway.settings.max_file_size,
@@ -128,7 +128,7 @@ async fn receive(
             return Ok(());
         }
         let format = named.or(name).and_then(|name| Format::from_extension(&names::extension(name)));
-        let room = gateway.service.check_capacity(&client, format, query.target, &query.options);
+        let room = gateway.service.check_capacity(client, format, query.target, &query.options);
         room.map_err(|error| gateway.problem(error))
     };
     if let Err(problem) = refuse(None) {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::body;
 use crate::cache;
-use crate::conversion::{Answer, CacheStatus, Content, Converted};
+use crate::conversion::{Answer, CacheStatus, Content, Converted, LARGE_RESULT};
 use crate::domain::Client;
 use crate::domain::report::Timings;
 use crate::http::problem::Problem;
@@ -18,9 +18,6 @@ use crate::storage::Hash;
 pub const CACHE: HeaderName = HeaderName::from_static("meshgate-cache");
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const LOSSES: HeaderName = HeaderName::from_static("meshgate-losses");
-
-/// Smallest result outside the store that counts towards the results being sent. Bytes.
-const LARGE: u64 = 1 << 20;
 
 /// The `Cache-Control` of a result: only the client may cache it, and revalidates it with its `ETag`.
 const KEPT_BY_CLIENT: HeaderValue = HeaderValue::from_static("private, no-cache");
@@ -53,16 +50,10 @@ pub async fn respond(gateway: &Gateway, answer: Answer, client: Client, receive:
         Err(error) => Err(gateway.problem(error)),
     };
     let mut response = response.into_response();
-    response.headers_mut().insert(CACHE, HeaderValue::from_static(word(cache_status)));
+    // Clients need not know why nothing was looked up.
+    let status = if cache_status == CacheStatus::Bypass { CacheStatus::Miss } else { cache_status };
+    response.headers_mut().insert(CACHE, HeaderValue::from_static(status.word()));
     response
-}
-
-const fn word(status: CacheStatus) -> &'static str {
-    match status {
-        CacheStatus::Hit => "hit",
-        CacheStatus::Coalesced => "coalesced",
-        CacheStatus::Miss | CacheStatus::Bypass => "miss",
-    }
 }
 
 async fn send(
@@ -82,7 +73,7 @@ async fn send(
         Content::Made(artifact) => {
             // Unlike a stored result, this one takes extra space until it is sent.
             let held = match about.bytes {
-                ..LARGE => None,
+                ..LARGE_RESULT => None,
                 bytes => Some(gateway.results.hold(client, about.hash, bytes)?),
             };
             file(&about, body::body(artifact.content().await?, (artifact, held)))
