@@ -36,6 +36,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const LINGER: Duration = Duration::from_secs(30);
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 const LINGER_BYTES: u64 = 256 << 20;
+/// Reads of 16 KiB before other tasks get their turn.
+const READS_IN_A_TURN: usize = 4;
 /// Total time of reading on at shutdown.
 const LINGER_AT_STOP: Duration = Duration::from_secs(1);
 
@@ -371,8 +373,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             return Poll::Ready(());
         }
         let mut scratch = [0; 16 << 10];
-        // Then yield to other tasks.
-        for _ in 0..64 {
+        // Then yield to other tasks. While this goes on, the runtime looks for new events only after some sixty turns.
+        for _ in 0..READS_IN_A_TURN {
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(&mut self.inner).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
