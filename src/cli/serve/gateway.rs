@@ -38,7 +38,12 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 /// # Errors
 /// Why the gateway cannot serve: no work folder, an address in use.
 pub fn run(config: &Config, storage: Storage, warnings: &[String]) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Probes are noticed after so many turns of busy tasks; the usual 61 are a fifth of a second of them.
+        .event_interval(8)
+        .build()
+        .map_err(Failure::io("start the runtime"))?;
     let ended = runtime.block_on(serve(config, storage, warnings));
     // Threads may still be blocked by file work of cancelled conversions; the wait is bounded.
     runtime.shutdown_timeout(LAST_WORK);

@@ -4,6 +4,7 @@
 //! request gets `503`. When the spare seats are taken too, new connections wait in the system's backlog, even those of
 //! probes. `METRICS_ADDRESS` is not affected: it is another [`Server`].
 
+mod linger;
 mod socket;
 mod stream;
 

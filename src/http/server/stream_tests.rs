@@ -147,6 +147,32 @@ async fn unread_bytes_are_read_before_the_connection_closes() {
 }
 
 #[tokio::test]
+async fn bytes_without_content_come_to_an_end() {
+    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    let _answering = exchange.request(true);
+    let sending = async { while client.write_all(&[b'0'; 512]).await.is_ok() {} };
+    let reading = async {
+        for _ in 0..MAX_FRAMING {
+            read(&mut wire).await;
+            exchange.content_read();
+        }
+        let mut bytes = 0;
+        loop {
+            match wire.read(&mut [0; 128]).await {
+                Ok(read) => bytes += read as u64,
+                Err(error) => break (bytes, error.kind()),
+            }
+        }
+    };
+    let (bytes, error) = tokio::select! {
+        read = reading => read,
+        () = sending => panic!("the client's write failed"),
+    };
+    assert_eq!(error, io::ErrorKind::InvalidData);
+    assert!((MAX_FRAMING - 128..=MAX_FRAMING + 128).contains(&bytes), "{bytes}");
+}
+
+#[tokio::test]
 async fn a_connection_without_unread_bytes_closes_at_once() {
     let (mut wire, _client, exchange, _) = wire(SHORT);
     let answering = exchange.request(true);
@@ -165,7 +191,7 @@ async fn a_shutdown_shortens_the_reading_on() {
     tokio::select! {
         ended = wire.shutdown() => ended.unwrap(),
         () = sending => panic!("the client's write failed"),
-        () = tokio::time::sleep(LINGER / 2) => panic!("still reading on"),
+        () = tokio::time::sleep(super::super::linger::LONGEST / 2) => panic!("still reading on"),
     }
 }
 
