@@ -33,10 +33,16 @@ def rate(host: str, port: int) -> float:
 
 
 def memory(component: str) -> int:
-    """The most memory that a pod of this kind has, in MiB, as the kubelet counts it."""
+    """The most memory that a pod of this kind has, in MiB, as the kubelet counts it; 0 until it does."""
     selector = f"app.kubernetes.io/component={component}"
-    lines = kubectl("-n", SPACE, "top", "pod", "--no-headers", "-l", selector).splitlines()
-    return max(int(re.search(r"(\d+)Mi", line)[1]) for line in lines)
+    lines = kubectl("-n", SPACE, "top", "pod", "--no-headers", "-l", selector, check=False).splitlines()
+    return max((int(re.search(r"(\d+)Mi", line)[1]) for line in lines), default=0)
+
+
+def memories() -> dict[str, int]:
+    """The memory of each kind of pod; empty until all are known."""
+    found = {one: memory(one) for one in ("server", "redis")}
+    return found if all(found.values()) else {}
 
 
 def one_pod() -> list[tuple[str, str, str]]:
@@ -49,8 +55,7 @@ def one_pod() -> list[tuple[str, str, str]]:
         ("`helm install` with nothing set to the first converted file", f"{time.monotonic() - began:.1f} s", "")
     )
     # The kubelet looks at memory now and then.
-    idle = until("there are figures", lambda: kubectl("-n", SPACE, "top", "pod", check=False) and
-                 {one: memory(one) for one in ("server", "redis")}, 120)  # fmt: skip
+    idle = until("there are figures", memories, 120)
     address = release.pods()[0]["status"]["podIP"]
     rates = [(rate("127.0.0.1", INGRESS_PORT), rate(address, 5000)) for _ in range(ROUNDS)]
     through, direct = (statistics.median(each) for each in zip(*rates, strict=True))
@@ -60,14 +65,21 @@ def one_pod() -> list[tuple[str, str, str]]:
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         working = pool.submit(lambda: [rate(address, 5000) for _ in range(4)])
         time.sleep(3 * SECONDS)
-        loaded = {one: memory(one) for one in ("server", "redis")}
+        loaded = memories()
         working.result()
     rows += [
         (f"memory of the {one}'s pod, idle and at work", f"{idle[one]} MiB, {loaded[one]} MiB", "") for one in idle
     ]
+    before = {pod["metadata"]["name"] for pod in release.pods()}
     with Load(release, clients=2) as load:
         time.sleep(2)
         release.put("upgrade", "config.LOG_LEVEL=debug")
+        release.rolled_out()
+        release.is_served()
+        # Silence counts once it has ended.
+        answered = len(load.answers)
+        until("both clients have answers again", lambda: 200 in [one for _, one in load.answers[answered + 2 :]])
+    assert before.isdisjoint(pod["metadata"]["name"] for pod in release.pods())
     rows.append(("nobody answers while the only pod is replaced", f"{load.longest_silence():.1f} s", ""))
     release.helm("uninstall", "--wait")
     return rows
