@@ -89,7 +89,7 @@ fn parameters(schemas: &mut Schemas) -> Vec<Value> {
             // Swagger UI shows a plain enum better than a reference to one with a description for each value.
             if schema.remove("$ref").is_some() {
                 schema.insert("type".to_owned(), json!("string"));
-                schema.insert("enum".to_owned(), info.values.split('|').collect());
+                schema.insert("enum".to_owned(), info.values().split('|').collect());
             }
         }
         json!({ "name": info.name, "in": "query", "description": format!("{help}."), "schema": schema })
