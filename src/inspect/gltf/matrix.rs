@@ -39,8 +39,7 @@ impl Matrix {
 
     /// The product `self · other`, which applies `other` first.
     pub fn times(&self, other: &Matrix) -> Matrix {
-        let Matrix(a) = self;
-        let Matrix(b) = other;
+        let (Matrix(a), Matrix(b)) = (self, other);
         Matrix(std::array::from_fn(|index| {
             let (column, row) = (index / 4, index % 4);
             (0..4).map(|k| a[k * 4 + row] * b[column * 4 + k]).sum()
