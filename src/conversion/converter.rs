@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tracing::Instrument;
 
-use super::pipeline::{Conversion, OnStage, Outcome, Spec};
+use super::pipeline::{Conversion, OnStage, Outcome, Prepared, Spec};
 use super::reading::Reading;
-use super::record::{Facts, Lane};
+use super::record::Facts;
 use super::{Admission, blocking, late};
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
 use crate::executor::workdir::{ConversionFolder, WorkDir};
@@ -122,29 +122,18 @@ impl Converter {
         facts: &Facts,
         on_stage: OnStage<'_>,
     ) -> Result<Outcome, ConversionError> {
-        let Prepared { folder, model, target, options, began } = prepared;
+        let Prepared { model, target, options, .. } = &prepared;
         let _ = facts.model.set((model.format, model.bytes));
-        if let Some(reason) = model.format.unsupported_reason(target) {
+        if let Some(reason) = model.format.unsupported_reason(*target) {
             return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
         }
+        let can_repack = repack::can(model.format, *target, options);
+        let _ = facts.engine.set(if can_repack { "native" } else { "blender" });
         let (max_result, reading) = (self.limits.max_result(), &self.reading);
-        let conversion = Conversion {
-            folder,
-            model,
-            target,
-            options,
-            began,
-            max_result,
-            client,
-            facts,
-            reading,
-            on_stage,
-        };
-        let made = if repack::can(conversion.model.format, target, &conversion.options) {
-            let _ = facts.lane.set(Lane::Native);
+        let conversion = Conversion { prepared, max_result, client, facts, reading, on_stage };
+        let made = if can_repack {
             conversion.repack().instrument(telemetry::span!("convert")).await?
         } else {
-            let _ = facts.lane.set(Lane::Blender);
             let place = self.admission.enter(client)?;
             let made = tokio::select! {
                 made = conversion.run_blender(&*self.executor, timeout, &place) => made,
@@ -169,16 +158,6 @@ pub(super) async fn within(
         Ok(result) => result,
         Err(_) => Err(late(timeout)),
     }
-}
-
-/// A conversion whose model is in its folder, or can be read where it is.
-#[derive(Debug, Clone)]
-pub(super) struct Prepared {
-    folder: ConversionFolder,
-    model: Model,
-    target: Format,
-    options: Options,
-    began: Instant,
 }
 
 impl Prepared {
