@@ -170,9 +170,9 @@ impl Prepared {
         blocking(move |cancel| {
             let mut files = Vec::new();
             for (name, file) in model.open_parts()? {
-                cancel.check()?;
                 let mut hasher = blake3::Hasher::new();
-                hasher.update_reader(file).map_err(|error| ConversionError::io("read the model", &error))?;
+                let hashed = hasher.update_reader(cancel.reader(file));
+                hashed.map_err(|error| ConversionError::io("read the model", &error))?;
                 files.push(cache::Part {
                     name: name.to_owned(),
                     hash: *hasher.finalize().as_bytes(),

@@ -20,7 +20,7 @@ pub use converter::Converter;
 pub use pipeline::{Outcome, Spec};
 pub use record::Record;
 pub use result_files::{is_harmless, may_go_beside};
-pub use service::{Accepts, Answer, Content, Converted, Input, LARGE_RESULT, Request, Service, stopping};
+pub use service::{Accepts, Content, Converted, Input, LARGE_RESULT, Request, Response, Service, stopping};
 pub use upload::{Upload, UploadContent};
 
 use std::time::Duration;

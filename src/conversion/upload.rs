@@ -30,7 +30,7 @@ pub enum UploadContent {
 
 impl Upload {
     /// The name of the file in the conversion: `model` if it was sent without one.
-    pub fn model_name(&self) -> &str {
+    fn model_name(&self) -> &str {
         if self.name.is_empty() { "model" } else { &self.name }
     }
 
