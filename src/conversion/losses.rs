@@ -4,6 +4,7 @@ mod clip_lengths;
 
 use std::collections::HashSet;
 
+use super::listed;
 use crate::domain::report::{Clip, Contents, Counts};
 use crate::domain::{ConversionError, ErrorCode, Feature, Format, Options};
 
@@ -108,9 +109,9 @@ fn clips(before: &Counts, after: &Counts, target: Format, reported: &[String]) -
     let names_before = before.clips.iter().map(|clip: &Clip| clip.name.as_str());
     let gone: Vec<&str> = names_before.filter(|name| !there.contains(name)).collect();
     // Names may change on the way; then only the number is known.
-    let names = if gone.len() == count - left { listed(&gone) } else { String::new() };
+    let names = if gone.len() == count - left { listed(&gone, MAX_NAMES) } else { String::new() };
     if left == 0 {
-        return Some(format!("{count} {noun} did not come out: {}", listed(&gone)));
+        return Some(format!("{count} {noun} did not come out: {}", listed(&gone, MAX_NAMES)));
     }
     let number = count - left;
     Some(match (target.info().one_clip && left == 1, names.is_empty()) {
@@ -123,14 +124,6 @@ fn clips(before: &Counts, after: &Counts, target: Format, reported: &[String]) -
 
 /// Most names in a clause.
 const MAX_NAMES: usize = 20;
-
-fn listed(names: &[&str]) -> String {
-    let shown = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MAX_NAMES) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
 
 /// Refuses a result that lacks the model's geometry or animation.
 ///

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
+use super::listed;
 use crate::domain::{ConversionError, Format};
 use crate::fs::names;
 
@@ -35,7 +36,10 @@ pub fn list(
             left_out.push(names::quoted(&name.to_string_lossy()));
         }
     }
-    let warning = (!left_out.is_empty()).then(|| warning(&left_out, format));
+    let warning = (!left_out.is_empty()).then(|| {
+        let names = listed(&left_out, MAX_SHOWN);
+        format!("left out of the result, since {format} has no files with such names: {names}")
+    });
     Ok((files, warning))
 }
 
@@ -55,13 +59,6 @@ pub fn is_harmless(name: &Path) -> bool {
 
 fn lower(name: &Path) -> String {
     name.to_string_lossy().to_lowercase()
-}
-
-fn warning(left_out: &[String], format: Format) -> String {
-    let shown = left_out.iter().take(MAX_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = left_out.len().saturating_sub(MAX_SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("left out of the result, since {format} has no files with such names: {shown}{more}")
 }
 
 #[cfg(test)]

@@ -38,9 +38,7 @@ pub fn can_inspect(format: Format) -> bool {
 pub fn inspect(path: &Path, format: Format, context: &Context) -> Result<Counts, ConversionError> {
     let cancel = &context.cancel;
     match format {
-        Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => {
-            gltf::inspect_source(&Asset::open(path, context)?)
-        }
+        _ if format.is_gltf_family() => gltf::inspect_source(&Asset::open(path, context)?),
         Format::Obj => obj::inspect(path, cancel),
         Format::Stl => stl::inspect(path, cancel),
         Format::Ply => ply::inspect(path, cancel),

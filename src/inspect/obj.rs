@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// Most libraries that are read, and most searches for libraries and textures.
 const MAX_LIBRARIES: usize = 2000;
-const MAX_LOOKS: usize = 20_000;
+const MAX_SEARCHES: usize = 20_000;
 
 /// A set of names of bounded size; it ignores further names.
 #[derive(Default)]
@@ -32,7 +32,7 @@ struct Names {
 }
 
 impl Names {
-    fn note(&mut self, name: String) {
+    fn add(&mut self, name: String) {
         if self.all.len() < MAX_NAMES && self.bytes + name.len() <= MAX_BYTES {
             self.bytes += name.len();
             self.all.insert(name);
@@ -110,8 +110,8 @@ impl Reader {
             }
             b"l" | b"p" => self.object.elements = true,
             b"o" => self.next_object(),
-            b"usemtl" => self.used.note(String::from_utf8_lossy(rest).into_owned()),
-            b"mtllib" => self.libraries.note(String::from_utf8_lossy(rest).into_owned()),
+            b"usemtl" => self.used.add(String::from_utf8_lossy(rest).into_owned()),
+            b"mtllib" => self.libraries.add(String::from_utf8_lossy(rest).into_owned()),
             b"vt" | b"vn" | b"vp" | b"g" | b"s" => {}
             // Comments, and statements of curves and of other programs.
             _ => return Ok(()),
@@ -143,17 +143,17 @@ impl Reader {
         self.counts.meshes = self.counts.objects;
         self.counts.materials = self.used.all.len() as u64;
         self.counts.bounds_m = self.extent.0;
-        let mut looks = MAX_LOOKS;
+        let mut searches = MAX_SEARCHES;
         // A file may have many names, but is read once.
         let mut libraries = BTreeSet::new();
         for library in &self.libraries.all {
-            mtl::files(folder, library, &mut looks, &mut libraries, cancel)?;
+            mtl::files(folder, library, &mut searches, &mut libraries, cancel)?;
         }
         let mut textures = Names::default();
         for library in libraries.iter().take(MAX_LIBRARIES) {
-            mtl::read(library, &self.used.all, |texture| textures.note(texture), cancel)?;
+            mtl::read(library, &self.used.all, |texture| textures.add(texture), cancel)?;
         }
-        for texture in textures.all.iter().take(looks) {
+        for texture in textures.all.iter().take(searches) {
             cancel.check()?;
             if mtl::beside(folder, texture).is_none() {
                 self.counts.missing_textures.push(texture.clone());

@@ -295,16 +295,14 @@ impl Data<'_> {
 
 /// The layout of the accessor `index`.
 pub fn layout(index: usize, accessor: &Accessor) -> Result<Layout, ConversionError> {
-    Layout::new(accessor.component_type, accessor.normalized, &accessor.element_type)
-        .ok_or_else(|| unknown_type(index))
+    let layout = Layout::new(accessor.component_type, accessor.normalized, &accessor.element_type);
+    known(index, layout)
 }
 
 fn index_layout(index: usize, part: &SparsePart) -> Result<Layout, ConversionError> {
-    part.component_type
-        .and_then(|component_type| Layout::new(component_type, false, "SCALAR"))
-        .ok_or_else(|| unknown_type(index))
+    known(index, part.component_type.and_then(|code| Layout::new(code, false, "SCALAR")))
 }
 
-fn unknown_type(index: usize) -> ConversionError {
-    malformed(format!("accessor {index} of the file has an unknown type"))
+fn known(index: usize, layout: Option<Layout>) -> Result<Layout, ConversionError> {
+    layout.ok_or_else(|| malformed(format!("accessor {index} of the file has an unknown type")))
 }

@@ -88,13 +88,13 @@ fn worlds(nodes: &[Node]) -> Result<Vec<Matrix>, ConversionError> {
     // Every node has at most one parent, so a walk from the roots visits each node once and no node of a cycle.
     let mut worlds: Vec<Option<Matrix>> = vec![None; nodes.len()];
     let roots = (0..nodes.len()).filter(|index| !is_child[*index]);
-    let mut open: Vec<(usize, Matrix)> = roots.map(|root| (root, Matrix::IDENTITY)).collect();
-    while let Some((index, parent)) = open.pop() {
+    let mut pending: Vec<(usize, Matrix)> = roots.map(|root| (root, Matrix::IDENTITY)).collect();
+    while let Some((index, parent)) = pending.pop() {
         // A root or a child: both are nodes.
         let node = &nodes[index];
         let world = parent.times(&Matrix::local(node));
         worlds[index] = Some(world);
-        open.extend(node.children.iter().map(|child| (*child, world)));
+        pending.extend(node.children.iter().map(|child| (*child, world)));
     }
     let cyclic = |index| malformed(format!("node {index} of the file is its own ancestor"));
     worlds.into_iter().enumerate().map(|(index, world)| world.ok_or_else(|| cyclic(index))).collect()
