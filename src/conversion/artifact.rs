@@ -94,10 +94,8 @@ fn one_file(
     outcome: &Outcome,
     cancel: &Cancel,
 ) -> Result<(PathBuf, bool, Option<Box<str>>), ConversionError> {
-    let zip_name = format!("{}.zip", outcome.stem);
     if let [only] = outcome.files.as_slice() {
-        let zip = only.file_name().is_some_and(|name| name == zip_name.as_str());
-        return Ok((only.clone(), zip, None));
+        return Ok((only.clone(), only.ends_with(format!("{}.zip", outcome.stem)), None));
     }
     // Beside the files, not among them.
     let path = outcome.folder.path().join("result.zip");

@@ -164,10 +164,8 @@ impl ResultCache {
 
     /// Bytes of the indexed results; if other processes share the index, of everything in the store.
     pub fn bytes(&self) -> u64 {
-        match &self.0.index {
-            None => 0,
-            Some(index) => index.bytes().unwrap_or_else(|| self.0.storage.kept_bytes()),
-        }
+        let bytes = |index: &Arc<dyn Index>| index.bytes().unwrap_or_else(|| self.0.storage.kept_bytes());
+        self.0.index.as_ref().map_or(0, bytes)
     }
 
     /// Returns the index's entry, unless its report has expired: the response refers to the report.

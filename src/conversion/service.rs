@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use uuid::Uuid;
 
 use super::cached::{CacheStatus, Found, Lookup, ResultCache, Reuse};
 use super::converter::{Converter, Prepared, within};

@@ -13,7 +13,7 @@ const MAX_LINE: u64 = 32 << 20;
 
 /// Reads lines into one buffer.
 pub struct Lines {
-    reader: CancellableFile,
+    pub reader: CancellableFile,
     line: Vec<u8>,
     /// The number of the last line, from 1.
     number: u64,
@@ -51,10 +51,6 @@ impl Lines {
     /// The error of the last line: "line 3 …".
     pub fn error(&self, reason: &str) -> ConversionError {
         malformed(format!("the file cannot be read: line {} {reason}", self.number))
-    }
-
-    pub fn into_reader(self) -> CancellableFile {
-        self.reader
     }
 }
 

@@ -51,7 +51,7 @@ struct Element {
 pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
     let mut lines = Lines::open(path, cancel)?;
     let (encoding, elements) = header(&mut lines)?;
-    let mut values = Values { reader: lines.into_reader(), encoding };
+    let mut values = Values { reader: lines.reader, encoding };
     let mut counts = Counts::default();
     let mut extent = Extent::default();
     // An element without properties takes no bytes, so that nothing would bound its count.

@@ -199,10 +199,8 @@ impl Data<'_> {
     pub fn check(&self) -> Result<(), ConversionError> {
         for (index, view) in self.document.buffer_views.iter().enumerate() {
             let buffer = indexed(&self.buffers, "buffer", view.buffer)?;
-            let end = view.byte_offset.checked_add(view.byte_length);
-            if let Some(buffer) = buffer
-                && end.is_none_or(|end| end > buffer.length())
-            {
+            let end = view.byte_offset.saturating_add(view.byte_length);
+            if buffer.as_ref().is_some_and(|buffer| end > buffer.length()) {
                 return Err(malformed(format!("buffer view {index} of the file reaches past its buffer")));
             }
         }
