@@ -9,13 +9,12 @@ use super::pipeline::{Conversion, OnStage, Outcome, Prepared, Spec};
 use super::reading::Reading;
 use super::record::Facts;
 use super::{Admission, blocking, late};
-use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
+use crate::domain::{Client, ConversionError, ErrorCode};
 use crate::executor::workdir::{ConversionFolder, WorkDir};
 use crate::executor::{Executor, Status};
 use crate::fs::names;
-use crate::intake::{self, Model};
 use crate::storage::Hash;
-use crate::{cache, repack, telemetry};
+use crate::{cache, intake, repack, telemetry};
 
 /// The engine enforces the timeout itself, and answers when its child is dead. A conversion that has not ended this
 /// much later is cancelled.
