@@ -15,7 +15,6 @@ use crate::domain::{Client, ConversionError, ErrorCode};
 /// Weight of the latest conversion in the average duration.
 const WEIGHT: f64 = 0.2;
 
-/// Limits the conversions that run or wait.
 #[derive(Debug)]
 pub struct Admission {
     workers: usize,

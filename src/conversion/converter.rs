@@ -39,7 +39,6 @@ impl Converter {
         Self { executor, work, limits, admission, reading: Reading::default() }
     }
 
-    /// The limits for models.
     pub fn limits(&self) -> intake::Limits {
         self.limits
     }
@@ -71,9 +70,6 @@ impl Converter {
     }
 
     /// Converts a model in a new folder. Dropping the future cancels the conversion.
-    ///
-    /// # Errors
-    /// The error of the conversion.
     pub async fn convert(&self, spec: Spec, on_stage: OnStage<'_>) -> Result<Outcome, ConversionError> {
         let (folder, timeout) = (self.work.new_folder(), spec.timeout);
         let work = async {
@@ -110,9 +106,6 @@ impl Converter {
 
     /// Converts a prepared model, by the native lane if that loses nothing, else by Blender. Fills in `facts` as far as
     /// the conversion gets.
-    ///
-    /// # Errors
-    /// The error of the conversion.
     pub(super) async fn run(
         &self,
         prepared: Prepared,

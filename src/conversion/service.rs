@@ -48,7 +48,6 @@ pub struct Service {
     killed: CancellationToken,
 }
 
-/// A request for a conversion.
 pub struct Request {
     pub input: Input,
     /// The model's main file, if several are possible.

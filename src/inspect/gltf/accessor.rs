@@ -98,9 +98,6 @@ impl Elements {
     }
 
     /// Passes on the first three numbers of each remaining element.
-    ///
-    /// # Errors
-    /// As [`Elements::next`].
     pub fn each_point(&mut self, mut each: impl FnMut([f64; 3])) -> Result<(), ConversionError> {
         // Nearly all positions are plain floats, for which there is a fast path.
         if let (Some(run), None, 0) = (&mut self.run, &self.sparse, self.index)
@@ -170,10 +167,6 @@ impl Data<'_> {
         BUDGET.saturating_add(lengths.values().sum::<u64>() / 4)
     }
 
-    /// The accessor `index`.
-    ///
-    /// # Errors
-    /// `import_failed` when there is none.
     pub fn accessor(&self, index: usize) -> Result<&Accessor, ConversionError> {
         indexed(&self.document.accessors, "accessor", index)
     }
