@@ -18,25 +18,23 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reserves memory for data that is about to be parsed. Waits until `bytes` are free; a larger request gets three
+    /// Reserves memory for data that is about to be parsed: waits until `bytes` are free; a larger request gets three
     /// quarters of the limit. One client never holds more than that, so that small models of other clients find room.
     /// Blocks the thread.
     ///
     /// # Errors
     /// `cancelled`
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, ConversionError> {
-        let (budget, client) = (Arc::clone(&self.memory.0), self.client.clone());
-        let most = budget.limit / 4 * 3;
+        let Shared { limit, used, freed } = &*self.memory.0;
+        let most = limit / 4 * 3;
         let bytes = bytes.min(most);
-        let mut used = budget.used.lock().unwrap_or_else(PoisonError::into_inner);
-        while budget.limit - used.all() < bytes || most - used.of(&client) < bytes {
+        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        while limit - used.all() < bytes || most - used.of(&self.client) < bytes {
             self.cancel.check()?;
-            let woken = budget.freed.wait_timeout(used, CHECK_EVERY);
-            used = woken.unwrap_or_else(PoisonError::into_inner).0;
+            used = freed.wait_timeout(used, CHECK_EVERY).unwrap_or_else(PoisonError::into_inner).0;
         }
-        used.add(&client, bytes);
-        drop(used);
-        Ok(Reservation { shared: budget, client, bytes })
+        used.add(&self.client, bytes);
+        Ok(Reservation { context: self.clone(), bytes })
     }
 }
 
@@ -53,12 +51,11 @@ struct Shared {
     freed: Condvar,
 }
 
-/// Reserved memory, released when this is dropped.
-#[derive(Debug)]
-pub struct Reservation {
-    shared: Arc<Shared>,
-    client: Client,
-    bytes: u64,
+impl MemoryBudget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: u64) -> Self {
+        Self(Arc::new(Shared { limit, used: Mutex::default(), freed: Condvar::new() }))
+    }
 }
 
 impl Default for MemoryBudget {
@@ -67,19 +64,18 @@ impl Default for MemoryBudget {
     }
 }
 
-impl MemoryBudget {
-    /// A budget of `limit` bytes.
-    pub fn new(limit: u64) -> Self {
-        Self(Arc::new(Shared { limit, used: Mutex::default(), freed: Condvar::new() }))
-    }
+/// Reserved memory, released when this is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    context: Context,
+    bytes: u64,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut used = self.shared.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.subtract(&self.client, self.bytes);
-        drop(used);
-        self.shared.freed.notify_all();
+        let Shared { used, freed, .. } = &*self.context.memory.0;
+        used.lock().unwrap_or_else(PoisonError::into_inner).subtract(&self.context.client, self.bytes);
+        freed.notify_all();
     }
 }
 
@@ -90,13 +86,13 @@ mod tests {
     use super::*;
     use crate::domain::ErrorCode;
 
-    /// The context of a client with this number.
-    fn context(memory: &MemoryBudget, number: u8) -> Context {
-        let client = Client::address([192, 0, 2, number].into());
-        Context { cancel: Cancel::default(), memory: memory.clone(), client }
+    fn context(memory: &MemoryBudget, client: u8) -> Context {
+        let client = Client::address([192, 0, 2, client].into());
+        Context { memory: memory.clone(), client, cancel: Cancel::default() }
     }
 
-    fn cancelled(context: Context) -> Context {
+    fn cancelled(memory: &MemoryBudget, client: u8) -> Context {
+        let context = context(memory, client);
         drop(context.cancel.guard());
         context
     }
@@ -121,16 +117,14 @@ mod tests {
     fn one_client_leaves_room_for_others() {
         let budget = MemoryBudget::new(100);
         let _most = context(&budget, 1).reserve(75).unwrap();
-        let error = cancelled(context(&budget, 1)).reserve(1).unwrap_err();
-        assert_eq!(error.code, ErrorCode::Cancelled);
-        assert_eq!(cancelled(context(&budget, 2)).reserve(25).unwrap().bytes, 25);
+        assert_eq!(cancelled(&budget, 1).reserve(1).unwrap_err().code, ErrorCode::Cancelled);
+        assert_eq!(cancelled(&budget, 2).reserve(25).unwrap().bytes, 25);
     }
 
     #[test]
     fn cancelled_work_does_not_wait() {
         let budget = MemoryBudget::new(100);
         let _some = context(&budget, 1).reserve(60).unwrap();
-        let error = cancelled(context(&budget, 2)).reserve(50).unwrap_err();
-        assert_eq!(error.code, ErrorCode::Cancelled);
+        assert_eq!(cancelled(&budget, 2).reserve(50).unwrap_err().code, ErrorCode::Cancelled);
     }
 }

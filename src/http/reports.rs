@@ -73,7 +73,7 @@ async fn text(gateway: &Gateway, asked: Asked) -> Result<Option<Text>, Problem> 
     if let Some(text) = sending.find(&asked) {
         return Ok(Some(text));
     }
-    let Some(report) = gateway.service.report(asked.id, asked.owner.as_deref()).await else {
+    let Some(report) = gateway.service.cache().report(asked.id, asked.owner.as_deref()).await else {
         return Ok(None);
     };
     let write = move || serde_json::to_vec(&*report);

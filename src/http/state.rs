@@ -55,7 +55,7 @@ const MAX_LOOKUP_BODY: u64 = 256 << 10;
 impl Gateway {
     /// Whether to read a body for a cache lookup before refusing the request: a cache hit costs no work.
     pub(super) fn may_know(&self, body: &Body) -> bool {
-        self.service.has_cache() && body.size_hint().upper().is_some_and(|bytes| bytes <= MAX_LOOKUP_BODY)
+        self.service.cache().is_on() && body.size_hint().upper().is_some_and(|bytes| bytes <= MAX_LOOKUP_BODY)
     }
 
     /// Returns the error response, with its `Retry-After`.

@@ -66,7 +66,7 @@ impl Cache {
     /// # Errors
     /// Why the store fails. The conversions have succeeded, so a warning is enough.
     pub async fn finish(&self) -> Result<(), storage::Error> {
-        self.service.finish().await;
+        self.service.cache().finish().await;
         if self.storage.trouble().is_none() {
             let sweep = self.storage.sweep_if_due(SystemTime::now());
             // What it has removed by the timeout stays removed.

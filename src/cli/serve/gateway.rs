@@ -80,7 +80,7 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     }
     let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
     let service = gateway.service.clone();
-    let tending = tokio::spawn(async move { tokio::join!(storage.tend(), service.tend()) });
+    let tending = tokio::spawn(async move { tokio::join!(storage.tend(), service.cache().maintain_index()) });
     let (router, counts) = (http::router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
     listener.run(router, counts, shutdown.clone()).await;
     answered.closed.cancel();
@@ -88,7 +88,7 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
         let _ = metrics.await;
     }
     if shutdown.forced().is_none() {
-        gateway.service.finish().await;
+        gateway.service.cache().finish().await;
     }
     warming.abort();
     tending.abort();

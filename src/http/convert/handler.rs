@@ -87,7 +87,7 @@ async fn respond(
     };
     let work = async {
         if let Some(Over(limit)) = over
-            && !gateway.service.knows(&request).await
+            && !gateway.service.has_result(&request).await
         {
             return (limit.clone().into_response(), false);
         }

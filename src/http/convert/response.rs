@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::body;
 use crate::cache;
-use crate::conversion::{Answer, CacheStatus, Content, Converted, LARGE_RESULT};
+use crate::conversion::{self, CacheStatus, Content, Converted, LARGE_RESULT};
 use crate::domain::Client;
 use crate::domain::report::Timings;
 use crate::http::problem::Problem;
@@ -43,8 +43,13 @@ fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 }
 
 /// Returns the response to a conversion; `receive` is the duration of the upload.
-pub async fn respond(gateway: &Gateway, answer: Answer, client: Client, receive: Duration) -> Response {
-    let Answer { cache_status, result } = answer;
+pub async fn respond(
+    gateway: &Gateway,
+    answer: conversion::Response,
+    client: Client,
+    receive: Duration,
+) -> Response {
+    let conversion::Response { cache_status, result } = answer;
     let response = match result {
         Ok(converted) => send(gateway, converted, client, receive).await,
         Err(error) => Err(gateway.problem(error)),
