@@ -191,7 +191,7 @@ impl ResultCache {
     /// Maintains the index; never returns.
     pub(super) async fn tend(&self) {
         match &self.0.index {
-            Some(index) => index.tend().await,
+            Some(index) => index.maintain().await,
             None => std::future::pending().await,
         }
     }

@@ -75,7 +75,7 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     };
     let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
     let service = gateway.service.clone();
-    let tending = tokio::spawn(async move { tokio::join!(storage.tend(), service.tend()) });
+    let tending = tokio::spawn(async move { tokio::join!(storage.maintain(), service.tend()) });
     // Metrics are served until the last request is answered.
     let answered = Shutdown::default();
     let metrics = metrics.map(|metrics| {
