@@ -179,7 +179,7 @@ impl ResultCache {
     /// Maintains the index; never returns.
     pub async fn maintain_index(&self) {
         match &self.0.index {
-            Some(index) => index.tend().await,
+            Some(index) => index.maintain().await,
             None => std::future::pending().await,
         }
     }
