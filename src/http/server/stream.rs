@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
+use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::ErrorCode;
 use crate::http::patience::Patience;
@@ -119,11 +121,8 @@ impl Exchange {
     /// # Errors
     /// `InvalidData` if the body yielded no content for more than `MAX_FRAMING` bytes.
     fn count_framing(&self, bytes: usize) -> io::Result<()> {
-        if !self.is_unread() {
-            return Ok(());
-        }
-        let framing = self.framing.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
-        if framing > MAX_FRAMING {
+        let bytes = bytes as u64;
+        if self.is_unread() && self.framing.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_FRAMING {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the head of a chunk does not end"));
         }
         Ok(())
@@ -188,7 +187,7 @@ enum Awaited {
 }
 
 /// A stream with timeouts.
-pub struct Wire<T> {
+pub struct TimedStream<T> {
     inner: T,
     exchange: Arc<Exchange>,
     /// Limits the wait for a request's head, and for the client to read part of a response.
@@ -200,7 +199,8 @@ pub struct Wire<T> {
     /// The number of that response.
     response: u64,
     blocked: Option<Blocked>,
-    refusal: Option<Refusal>,
+    /// The rest of a refusal that is being sent: hyper's own response, completed with a body.
+    refusal: Bytes,
     /// Called at most once, for a request that cannot be parsed or does not arrive in time.
     on_refusal: Option<OnRefusal>,
     lingering: Option<Lingering>,
@@ -210,12 +210,6 @@ pub struct Wire<T> {
 /// Callback with the error code of a refused request, and the request ID of the response if there is one.
 pub type OnRefusal = Box<dyn FnOnce(ErrorCode, Option<&str>) + Send>;
 
-/// A refusal that is being sent: hyper's own response, completed with a body.
-struct Refusal {
-    bytes: Vec<u8>,
-    sent: usize,
-}
-
 /// A write that waits for the client to read.
 struct Blocked {
     since: Instant,
@@ -224,13 +218,12 @@ struct Blocked {
 
 /// Progress of reading on after an early response.
 struct Lingering {
-    end: Pin<Box<Sleep>>,
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
     pause: Pin<Box<Sleep>>,
     bytes: u64,
-    stopping: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> TimedStream<T> {
     /// Wraps `inner`; `stopping` shortens the reading on after an early response.
     pub fn new(
         inner: T,
@@ -244,11 +237,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             exchange,
             patience,
             awaited: None,
-            read_deadline: Box::pin(tokio::time::sleep(patience)),
+            read_deadline: Box::pin(sleep(patience)),
             write_credit: Patience::new(patience),
             response: 0,
             blocked: None,
-            refusal: None,
+            refusal: Bytes::new(),
             on_refusal: Some(on_refusal),
             lingering: None,
             stopping,
@@ -297,12 +290,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             return Poll::Ready(result);
         }
         let left = self.write_credit.left();
-        let blocked = self.blocked.get_or_insert_with(|| Blocked {
-            since: Instant::now(),
-            deadline: Box::pin(tokio::time::sleep(left)),
-        });
+        let blocked = self
+            .blocked
+            .get_or_insert_with(|| Blocked { since: Instant::now(), deadline: Box::pin(sleep(left)) });
         ready!(blocked.deadline.as_mut().poll(context));
-        let why = if self.write_credit.is_of_speed() {
+        let why = if self.write_credit.is_too_slow() {
             "the client reads its response too slowly"
         } else {
             "the client stopped reading its response"
@@ -312,31 +304,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
 
     /// Sends the rest of a refusal.
     fn poll_refusal(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(refusal) = &mut self.refusal {
-            let rest = refusal.bytes.get(refusal.sent..).unwrap_or_default();
-            if rest.is_empty() {
-                self.refusal = None;
-                break;
-            }
-            let written = Pin::new(&mut self.inner).poll_write(context, rest);
+        while !self.refusal.is_empty() {
+            let written = Pin::new(&mut self.inner).poll_write(context, &self.refusal);
             match ready!(self.timed(context, written))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                bytes => {
-                    if let Some(refusal) = &mut self.refusal {
-                        refusal.sent += bytes;
-                    }
-                }
+                bytes => self.refusal.advance(bytes),
             }
         }
         Poll::Ready(Ok(()))
-    }
-
-    /// Replaces a response that hyper generated itself; returns whether it did.
-    fn complete(&mut self, written: &[u8]) -> bool {
-        let too_long = self.exchange.announces_too_much();
-        let Some(completed) = reject::with_body(written, too_long) else { return false };
-        self.begin_refusal(completed);
-        true
     }
 
     fn begin_refusal(&mut self, Completed { bytes, code, id }: Completed) {
@@ -344,7 +319,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             on_refusal(code, Some(&id));
         }
         self.exchange.unread.store(true, Ordering::Relaxed);
-        self.refusal = Some(Refusal { bytes, sent: 0 });
+        self.refusal = bytes.into();
     }
 
     /// Responds in place of hyper, and ends the connection.
@@ -356,19 +331,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
 
     /// Reads and discards bytes until the client closes its side or a limit is reached.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let stopping = &self.stopping;
-        let linger = self.lingering.get_or_insert_with(|| Lingering {
-            end: Box::pin(tokio::time::sleep(LINGER)),
-            pause: Box::pin(tokio::time::sleep(LINGER_PAUSE)),
-            bytes: 0,
-            stopping: Some(Box::pin(stopping.clone().cancelled_owned())),
+        let linger = self.lingering.get_or_insert_with(|| {
+            let stopping = self.stopping.clone();
+            let end = timeout(LINGER, async move {
+                stopping.cancelled().await;
+                sleep(LINGER_AT_STOP).await;
+            });
+            Lingering { end: Box::pin(end.map(drop)), pause: Box::pin(sleep(LINGER_PAUSE)), bytes: 0 }
         });
-        if linger.stopping.as_mut().is_some_and(|stopping| stopping.as_mut().poll(context).is_ready()) {
-            linger.stopping = None;
-            let soon = Instant::now() + LINGER_AT_STOP;
-            let end = linger.end.deadline().min(soon);
-            linger.end.as_mut().reset(end);
-        }
         if linger.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
@@ -393,7 +363,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for TimedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -416,18 +386,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_refusal(context))?;
-        if self.complete(bytes) {
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.timed(context, written)
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -438,8 +399,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         ready!(self.poll_refusal(context))?;
         let mut filled = slices.iter().filter(|slice| !slice.is_empty());
         if let (Some(only), None) = (filled.next(), filled.next())
-            && self.complete(only)
+            && let Some(completed) = reject::with_body(only, self.exchange.announces_too_much())
         {
+            self.begin_refusal(completed);
             return Poll::Ready(Ok(only.len()));
         }
         let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
