@@ -82,7 +82,7 @@ pub async fn formats(State(gateway): State<Shared>) -> Json<Listing> {
         .collect();
     let limits = Limits {
         max_file_size: gateway.settings.max_file_size,
-        max_uploads_size: gateway.uploads.most(),
+        max_uploads_size: gateway.uploads.most,
         max_unpacked_size: gateway.service.converter().limits().max_unpacked,
         max_files: gateway.service.converter().limits().max_entries,
         conversion_timeout_seconds: gateway.settings.timeout.as_secs_f64(),
