@@ -158,8 +158,12 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
 
 /// Prints the error with its causes on one line. A list of mistakes has a line for each.
 fn print_error(error: &dyn Error) {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
     for line in text.lines() {
         let _ = writeln!(io::stderr(), "meshgate: {line}");
     }

@@ -159,8 +159,9 @@ impl Sources {
         };
         if setting.secret {
             // Each pair of names is checked by itself: those without prefix may be another program's.
-            let places: [&dyn Fn(&str) -> Option<(String, OsString)>; 3] = [&own, &plain, &key];
-            return places.iter().find_map(|place| secret(setting.name, place).transpose()).transpose();
+            let first = secret(setting.name, own).transpose();
+            let then = || secret(setting.name, plain).transpose();
+            return first.or_else(then).or_else(|| secret(setting.name, key).transpose()).transpose();
         }
         let variable = |name: &str| own(name).or_else(|| plain(name));
         Ok(variable(setting.name)

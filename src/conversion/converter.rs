@@ -163,8 +163,8 @@ impl Prepared {
             let mut files = Vec::new();
             for (name, file) in model.open_parts()? {
                 let mut hasher = blake3::Hasher::new();
-                let hashed = hasher.update_reader(cancel.reader(file));
-                hashed.map_err(|error| ConversionError::io("read the model", &error))?;
+                let read = hasher.update_reader(cancel.reader(file));
+                read.map_err(|error| ConversionError::io("read the model", &error))?;
                 files.push(cache::Part {
                     name: name.to_owned(),
                     hash: *hasher.finalize().as_bytes(),

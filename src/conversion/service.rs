@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::cached::{CacheStatus, Found, Lookup, ResultCache, Reuse};
-use super::converter::{Converter, Prepared, within};
-use super::pipeline::{Outcome, Spec};
+use super::converter::{Converter, within};
+use super::pipeline::{Outcome, Prepared, Spec};
 use super::record::Record;
 use super::{Artifact, Upload};
 use crate::cache::{self, Parts, identity};

@@ -105,8 +105,8 @@ pub fn prepare(
         let (other, name) = (names::quoted(other), names::quoted(&original));
         warnings.push(format!("main names {other}, but the model is the one file {name}"));
     }
-    let content = match content {
-        Some(content) => content,
+    let detected = match content {
+        Some(detected) => detected,
         None => detect::detect_file(&files.path(index).unwrap_or_default(), &original, &context.cancel)
             .map_err(|error| {
                 let several = files.items().len() > 1;
@@ -114,8 +114,8 @@ pub fn prepare(
                 ConversionError::new(error.code, error.detail.replacen("the file", &subject, 1))
             })?,
     };
-    let Content::Model(format) = content else { return Err(nested(container)) };
-    warnings.extend(detect::name_mismatch(content, &original));
+    let Content::Model(format) = detected else { return Err(nested(container)) };
+    warnings.extend(detect::name_mismatch(detected, &original));
     files.stay(in_place(format));
     files.take(index)?;
     if Format::from_extension(&names::extension(&original)) != Some(format) {
@@ -288,7 +288,7 @@ fn main_file(files: &mut Files, main: Option<&str>, container: &str) -> Result<u
             let shown = several.iter().take(MAX_NAMED).map(|index| names::quoted(files.name(*index)));
             let mut shown = shown.collect::<Vec<_>>().join(", ");
             if let Some(more @ 1..) = count.checked_sub(MAX_NAMED) {
-                shown += &format!(" and {more} more");
+                shown = format!("{shown} and {more} more");
             }
             let detail = format!("{container} holds {count} models; name one with --main or main=: {shown}");
             (ErrorCode::AmbiguousModel, detail)

@@ -85,14 +85,14 @@ pub async fn run(
                 Done { index, job, seconds: started.elapsed().as_secs_f64(), result }
             });
         }
-        let done = tokio::select! {
-            done = running.join_next() => done,
+        let next = tokio::select! {
+            next = running.join_next() => next,
             _ = signals.next() => {
                 tally.interrupted = true;
                 break Ok(());
             }
         };
-        let printed = match done {
+        let line = match next {
             None => break Ok(()),
             Some(Ok(done)) => {
                 progress.advance();
@@ -106,8 +106,8 @@ pub async fn run(
                 Ok(())
             }
         };
-        if printed.is_err() {
-            break printed;
+        if line.is_err() {
+            break line;
         }
     };
     if tally.interrupted {

@@ -23,8 +23,10 @@ fn width() -> usize {
     usize::from(rustix::termios::tcgetwinsize(std::io::stdout()).map_or(WIDTH, |size| size.ws_col.max(60)))
 }
 
+type Count = fn(&Counts) -> u64;
+
 /// The counts that have columns of their own.
-const COUNTS: [(&str, fn(&Counts) -> u64); 8] = [
+const COUNTS: [(&str, Count); 8] = [
     ("meshes", |counts| counts.meshes),
     ("triangles", |counts| counts.triangles),
     ("points", humanize::points),

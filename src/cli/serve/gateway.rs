@@ -80,7 +80,8 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     }
     let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
     let service = gateway.service.clone();
-    let tending = tokio::spawn(async move { tokio::join!(storage.maintain(), service.cache().maintain_index()) });
+    let tending =
+        tokio::spawn(async move { tokio::join!(storage.maintain(), service.cache().maintain_index()) });
     let (router, counts) = (http::router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
     listener.run(router, counts, shutdown.clone()).await;
     answered.closed.cancel();

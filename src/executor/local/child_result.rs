@@ -61,7 +61,7 @@ fn report(folder: &Path) -> Option<ChildReport> {
             let detail = one_line(&detail).chars().take(MAX_DETAIL).collect();
             Some(ChildReport::Failed { code, detail })
         }
-        report => Some(report),
+        report @ ChildReport::Succeeded(_) => Some(report),
     }
 }
 

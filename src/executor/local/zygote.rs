@@ -231,13 +231,13 @@ impl Driver {
                     None => return Ending::Left,
                     Some(request) => if let Err(ending) = self.send(request).await { return ending },
                 },
-                event = self.events.recv() => match event {
-                    Some(event) => self.route(event),
-                    None => {
+                event = self.events.recv() => {
+                    let Some(event) = event else {
                         let exit = timeout(WRITE_WITHIN, self.process.wait()).await;
                         return exit.map_or(Ending::Unresponsive("keep its socket open"), died);
-                    }
-                },
+                    };
+                    self.route(event);
+                }
                 status = self.process.wait() => {
                     // Events sent before its death still count.
                     while let Ok(Some(event)) = timeout(Duration::from_millis(100), self.events.recv()).await {

@@ -76,10 +76,10 @@ fn parameters(schemas: &mut SchemaGenerator) -> Vec<Value> {
         "example": "glb",
     });
     let about = "The file name of a raw body; form parts have their own file names.";
-    let mut file_name = parameter("filename", "query", about, text.clone());
+    let mut file_name = parameter("filename", "query", about, &text);
     file_name["example"] = json!("triangle.obj");
     let about = "The name of the main file, if several files could be the model.";
-    let mut parameters = vec![target, file_name, parameter("main", "query", about, text.clone())];
+    let mut parameters = vec![target, file_name, parameter("main", "query", about, &text)];
     let mut properties = Options::json_schema(schemas).to_value()["properties"].take();
     parameters.extend(options::TABLE.iter().map(|info| {
         let mut help = info.help.to_owned();
@@ -95,7 +95,7 @@ fn parameters(schemas: &mut SchemaGenerator) -> Vec<Value> {
                 schema.insert("enum".to_owned(), info.values().split('|').collect());
             }
         }
-        parameter(info.name, "query", &format!("{help}."), schema)
+        parameter(info.name, "query", &format!("{help}."), &schema)
     }));
     for (name, about) in [
         (
@@ -104,12 +104,12 @@ fn parameters(schemas: &mut SchemaGenerator) -> Vec<Value> {
         ),
         ("Cache-Control", "With `no-cache`, the server converts even if the result is cached."),
     ] {
-        parameters.push(parameter(name, "header", about, text.clone()));
+        parameters.push(parameter(name, "header", about, &text));
     }
     parameters
 }
 
-fn parameter(name: &str, place: &str, description: &str, schema: Value) -> Value {
+fn parameter(name: &str, place: &str, description: &str, schema: &Value) -> Value {
     json!({ "name": name, "in": place, "description": description, "schema": schema })
 }
 

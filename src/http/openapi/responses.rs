@@ -80,14 +80,14 @@ pub fn headers() -> Value {
     let pattern = |pattern: &str| json!({ "type": "string", "pattern": pattern });
     let number = |minimum: u8| json!({ "type": "integer", "minimum": minimum });
     json!({
-        (REQUEST_ID): required("The request ID, as in the server's log.", pattern("^[A-Za-z0-9_.:/-]{1,128}$")),
+        (REQUEST_ID): required("The request ID, as in the server's log.", &pattern("^[A-Za-z0-9_.:/-]{1,128}$")),
         "Content-Disposition":
-            required("The input's file name with the new extension (RFC 6266, RFC 8187).", text.clone()),
+            required("The input's file name with the new extension (RFC 6266, RFC 8187).", &text),
         "Server-Timing": required(
             "Milliseconds of the stages `receive`, `queue`, `convert` and `check`; 0 for skipped stages.",
-            text.clone(),
+            &text,
         ),
-        "Meshgate-Losses": required("Number of losses; the report lists them.", number(0)),
+        "Meshgate-Losses": required("Number of losses; the report lists them.", &number(0)),
         "Meshgate-Cache": optional(
             "The conversion that the response comes from: an earlier one (`hit`), one for this request (`miss`), or \
              one for an equal request at the same time (`coalesced`). Errors have this header only if the conversion \
@@ -96,13 +96,13 @@ pub fn headers() -> Value {
         ),
         "Cache-Control": required(
             "Only the client may cache a result, and revalidates it with `If-None-Match`.",
-            text.clone(),
+            &text,
         ),
-        "ETag": required("The BLAKE3 hash of the file, for `If-None-Match`.", pattern("^\"[0-9a-f]{64}\"$")),
-        "Location": required("The URL of the file.", json!({ "type": "string", "format": "uri" })),
+        "ETag": required("The BLAKE3 hash of the file, for `If-None-Match`.", &pattern("^\"[0-9a-f]{64}\"$")),
+        "Location": required("The URL of the file.", &json!({ "type": "string", "format": "uri" })),
         "Link": required(
             "The path of the report: `</v1/reports/{id}>; rel=\"describedby\"`.",
-            text.clone(),
+            &text,
         ),
         "Retry-After": optional("Seconds after which to retry, if known.", number(1)),
         "RateLimit": optional(
@@ -115,11 +115,11 @@ pub fn headers() -> Value {
              `RateLimit`.",
             pattern("^\"default\";q=[0-9]+;w=[0-9]+$"),
         ),
-        "WWW-Authenticate": required("The authentication scheme for the API key.", text),
+        "WWW-Authenticate": required("The authentication scheme for the API key.", &text),
     })
 }
 
-fn required(description: &str, schema: Value) -> Value {
+fn required(description: &str, schema: &Value) -> Value {
     json!({ "description": description, "required": true, "schema": schema })
 }
 

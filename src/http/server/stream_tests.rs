@@ -149,17 +149,17 @@ async fn unread_bytes_are_read_before_the_connection_closes() {
 
 #[tokio::test]
 async fn bytes_without_content_come_to_an_end() {
-    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    let (mut stream, mut client, exchange, _) = stream(SHORT);
     let _answering = exchange.request(true);
     let sending = async { while client.write_all(&[b'0'; 512]).await.is_ok() {} };
     let reading = async {
         for _ in 0..MAX_FRAMING {
-            read(&mut wire).await;
+            read(&mut stream).await;
             exchange.content_read();
         }
         let mut bytes = 0;
         loop {
-            match wire.read(&mut [0; 128]).await {
+            match stream.read(&mut [0; 128]).await {
                 Ok(read) => bytes += read as u64,
                 Err(error) => break (bytes, error.kind()),
             }

@@ -79,7 +79,9 @@ fn resolve_words(
     }
     // Materials and images often have the names of their files.
     missing.retain(|name| !there.contains(&names::base_name(name).to_lowercase()));
-    missing.iter().for_each(|name| findings.missing_texture(name));
+    for name in &missing {
+        findings.missing_texture(name);
+    }
     Ok(layers)
 }
 
