@@ -64,7 +64,9 @@ pub fn unpack(sent: &Sent, files: &mut Files) -> Result<(), ConversionError> {
         if !matches!(entry.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
             return Err(invalid(format!("the zip packs {shown} in a way that cannot be read")));
         }
-        files.create_with(&parts, |_, _, file| budget.copy(&mut entry, file))?;
+        let (index, mut file) = files.create(&parts)?;
+        let bytes = budget.copy(&mut entry, &mut file)?;
+        files.set_size(index, bytes);
     }
     Ok(())
 }

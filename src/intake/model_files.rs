@@ -142,13 +142,18 @@ impl Files {
         let (index, mut created) = self.create(name)?;
         let path = self.folder.join(&self.items[index].stored);
         match fill(self, &path, &mut created) {
-            Ok(bytes) => self.items[index].bytes = bytes,
+            Ok(bytes) => self.set_size(index, bytes),
             Err(error) => {
                 self.forget_last();
                 return Err(error);
             }
         }
         Ok(index)
+    }
+
+    /// Notes the size of a file that was written.
+    pub fn set_size(&mut self, index: usize, bytes: u64) {
+        self.items[index].bytes = bytes;
     }
 
     /// Copies the rest of a file within the limit, as the file may grow in the meantime.
