@@ -67,7 +67,8 @@ impl Bench {
 
     pub async fn convert(&self, blender: &Blender, work: &WorkDir) -> Result<Duration> {
         let began = Instant::now();
-        let folder = work.conversion_folder()?;
+        let folder = work.new_folder();
+        folder.furnish()?;
         fs::copy(self.model("cube.fbx"), folder.input().join("cube.fbx"))?;
         let task = Task {
             input: "in/cube.fbx".into(),
@@ -157,7 +158,8 @@ impl Bench {
             copies.push(began.elapsed());
             fs::remove_file(&copy)?;
 
-            let folder = work.conversion_folder()?;
+            let folder = work.new_folder();
+            folder.furnish()?;
             let began = Instant::now();
             let source = Asset::open(&self.model("big.gltf"), &Context::default())?;
             let room = repack::SizeLimit { model: 50 << 20, most: 1 << 30 };

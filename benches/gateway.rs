@@ -256,7 +256,8 @@ impl Bench {
                 if number >= DISTINCT {
                     return Ok::<(), Box<dyn std::error::Error>>(());
                 }
-                let folder = work.conversion_folder()?;
+                let folder = work.new_folder();
+                folder.furnish()?;
                 fs::write(folder.input().join("a.obj"), distinct(first + number))?;
                 let task = Task {
                     input: "in/a.obj".into(),

@@ -10,15 +10,16 @@ use super::show;
 pub struct Row {
     what: &'static str,
     measured: String,
-    ratio: f64,
-    /// `≤ 1.3`, and whether the ratio keeps it.
+    /// A ratio, or a number in the unit that `what` names.
+    value: f64,
+    /// `≤ 1.3`, and whether the value keeps it.
     goal: String,
     kept: bool,
 }
 
 impl Row {
-    pub fn at_most(what: &'static str, measured: String, ratio: f64, goal: f64) -> Row {
-        Row { what, measured, ratio, goal: format!("≤ {goal}"), kept: ratio <= goal }
+    pub fn at_most(what: &'static str, measured: String, value: f64, goal: f64) -> Row {
+        Row { what, measured, value, goal: format!("≤ {goal}"), kept: value <= goal }
     }
 
     /// What one median adds to another, in ms.
@@ -27,16 +28,16 @@ impl Row {
         Row::at_most(what, format!("{} / {}", show(with), show(without)), added, goal)
     }
 
-    pub fn at_least(what: &'static str, measured: String, ratio: f64, goal: f64) -> Row {
-        Row { what, measured, ratio, goal: format!("≥ {goal}"), kept: ratio >= goal }
+    pub fn at_least(what: &'static str, measured: String, value: f64, goal: f64) -> Row {
+        Row { what, measured, value, goal: format!("≥ {goal}"), kept: value >= goal }
     }
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Row { what, measured, ratio, goal, kept } = self;
+        let Row { what, measured, value, goal, kept } = self;
         let kept = if *kept { "kept" } else { "missed" };
-        write!(f, "| {what} | {measured} | {ratio:.2} | {goal} | {kept} |")
+        write!(f, "| {what} | {measured} | {value:.2} | {goal} | {kept} |")
     }
 }
 
@@ -48,10 +49,10 @@ pub fn document(rows: &[Row]) -> io::Result<String> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut document = format!(
         "# Benchmarks\n\nWritten by `make bench`. What is compared is measured in turns within one run; the medians \
-         are shown. Times\ndepend on the machine, ratios much less. Folders of conversions are in memory, unless it says \
+         are shown. The value is their ratio, or a number in the unit that the row names. Times\ndepend on the machine, ratios much less. Folders of conversions are in memory, unless it says \
          otherwise or there is no room:\nsome file systems need half a millisecond for a file when many were removed in \
          the last minutes, and a\nconversion makes ten.\n\nMachine: {model}, {cores} cores, Linux {}.\n\n\
-         | what | measured | ratio | goal | |\n| --- | --- | --- | --- | --- |\n",
+         | what | measured | value | goal | |\n| --- | --- | --- | --- | --- |\n",
         kernel.trim()
     );
     for row in rows {

@@ -19,16 +19,6 @@ use crate::redis::Redis;
 use crate::storage::Storage;
 use crate::telemetry::logging;
 
-/// An error of building the parts.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The operator has to change the settings.
-    #[error("{0}")]
-    Settings(String),
-    #[error("could not register the metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
-}
-
 /// Builds the converter of this process, with `workers` slots of Blender. Blender starts with the first conversion that
 /// needs it.
 ///
@@ -97,27 +87,19 @@ fn no_work(base: &Path) -> impl FnOnce(io::Error) -> ConversionError {
 ///
 /// # Errors
 /// The mistake in the settings.
-pub fn storage(settings: &config::Storage, engine: &Engine) -> Result<Storage, Error> {
-    Storage::open(settings, &store_base(engine)).map_err(Error::Settings)
-}
-
-/// Makes the metrics of this process.
-///
-/// # Errors
-/// None in practice: a name that Prometheus does not take.
-pub fn metrics() -> Result<Arc<Metrics>, Error> {
-    Ok(Arc::new(Metrics::new()?))
+pub fn storage(settings: &config::Storage, engine: &Engine) -> Result<Storage, String> {
+    Storage::open(settings, &store_base(engine))
 }
 
 /// Connects to Redis, if the settings name one.
 ///
 /// # Errors
-/// The error if its address cannot be used.
-pub async fn redis(config: Option<&config::Redis>, metrics: &Arc<Metrics>) -> Result<Option<Redis>, Error> {
+/// The mistake in the settings: an address that cannot be used.
+pub async fn redis(config: Option<&config::Redis>, metrics: &Arc<Metrics>) -> Result<Option<Redis>, String> {
     let Some(config) = config else { return Ok(None) };
     let metrics = Arc::clone(metrics);
     let redis = Redis::start(config, Box::new(move |outcome, took| metrics.redis(outcome, took))).await;
-    redis.map(Some).map_err(|error| Error::Settings(format!("the address of redis cannot be used: {error}")))
+    redis.map(Some).map_err(|error| format!("the address of redis cannot be used: {error}"))
 }
 
 /// Builds the index of the cache; `None` if the cache is off.
@@ -138,22 +120,18 @@ pub fn index(
 
 /// The base of work folders: below `DATA_DIR`, else in the user's cache folder, else in the temporary folder.
 pub fn work_base(settings: &Engine) -> PathBuf {
-    match &settings.data_dir {
-        Some(data) => data.join("work"),
-        None => user_cache().map_or_else(own_temporary, |cache| cache.join("work")),
-    }
+    data_dir(settings).map_or_else(own_temporary, |data| data.join("work"))
 }
 
 /// The folder of results unless `STORAGE_URL` is set: beside the work folders.
 fn store_base(settings: &Engine) -> PathBuf {
-    match &settings.data_dir {
-        Some(data) => data.join("store"),
-        None => user_cache().map_or_else(|| own_temporary().join("store"), |cache| cache.join("store")),
-    }
+    data_dir(settings).unwrap_or_else(own_temporary).join("store")
 }
 
-fn user_cache() -> Option<PathBuf> {
-    cache_dir(path("XDG_CACHE_HOME").as_deref(), path("HOME").as_deref()).map(|cache| cache.join("meshgate"))
+fn data_dir(settings: &Engine) -> Option<PathBuf> {
+    let (cache, home) = (path_variable("XDG_CACHE_HOME"), path_variable("HOME"));
+    let user_cache = || Some(cache_dir(cache.as_deref(), home.as_deref())?.join("meshgate"));
+    settings.data_dir.clone().or_else(user_cache)
 }
 
 fn own_temporary() -> PathBuf {
@@ -168,7 +146,7 @@ fn cache_dir(cache_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> 
 }
 
 /// The path in an environment variable that is set and not empty.
-fn path(name: &str) -> Option<PathBuf> {
+pub fn path_variable(name: &str) -> Option<PathBuf> {
     env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
@@ -182,7 +160,7 @@ fn places(settings: &Engine) -> Places {
 
 /// The default folder of `meshgate engine install`.
 pub fn install_dir() -> Option<PathBuf> {
-    locate::install_dir(path("XDG_DATA_HOME").as_deref(), path("HOME").as_deref())
+    locate::install_dir(path_variable("XDG_DATA_HOME").as_deref(), path_variable("HOME").as_deref())
 }
 
 #[cfg(test)]

@@ -18,12 +18,23 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reserves memory for data that is about to be parsed.
+    /// Reserves memory for data that is about to be parsed: waits until `bytes` are free; a larger request gets three
+    /// quarters of the limit. One client never holds more than that, so that small models of other clients find room.
+    /// Blocks the thread.
     ///
     /// # Errors
     /// `cancelled`
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, ConversionError> {
-        self.memory.reserve(bytes, &self.client, &self.cancel)
+        let Shared { limit, used, freed } = &*self.memory.0;
+        let most = limit / 4 * 3;
+        let bytes = bytes.min(most);
+        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        while limit - used.all() < bytes || most - used.of(&self.client) < bytes {
+            self.cancel.check()?;
+            used = freed.wait_timeout(used, CHECK_EVERY).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        used.add(&self.client, bytes);
+        Ok(Reservation { context: self.clone(), bytes })
     }
 }
 
@@ -40,12 +51,11 @@ struct Shared {
     freed: Condvar,
 }
 
-/// Reserved memory, released when this is dropped.
-#[derive(Debug)]
-pub struct Reservation {
-    shared: Arc<Shared>,
-    client: Client,
-    bytes: u64,
+impl MemoryBudget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: u64) -> Self {
+        Self(Arc::new(Shared { limit, used: Mutex::default(), freed: Condvar::new() }))
+    }
 }
 
 impl Default for MemoryBudget {
@@ -54,42 +64,18 @@ impl Default for MemoryBudget {
     }
 }
 
-impl MemoryBudget {
-    /// A budget of `limit` bytes.
-    pub fn new(limit: u64) -> Self {
-        Self(Arc::new(Shared { limit, used: Mutex::default(), freed: Condvar::new() }))
-    }
-
-    /// Waits until `bytes` are free; a larger request gets three quarters of the limit. One client never holds more
-    /// than that, so that small models of other clients find room. Blocks the thread.
-    ///
-    /// # Errors
-    /// `cancelled`
-    pub fn reserve(
-        &self,
-        bytes: u64,
-        client: &Client,
-        cancel: &Cancel,
-    ) -> Result<Reservation, ConversionError> {
-        let most = self.0.limit / 4 * 3;
-        let bytes = bytes.min(most);
-        let mut used = self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.0.limit - used.all() < bytes || most - used.of(client) < bytes {
-            cancel.check()?;
-            let woken = self.0.freed.wait_timeout(used, CHECK_EVERY);
-            used = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        used.add(client, bytes);
-        Ok(Reservation { shared: Arc::clone(&self.0), client: client.clone(), bytes })
-    }
+/// Reserved memory, released when this is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    context: Context,
+    bytes: u64,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut used = self.shared.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.subtract(&self.client, self.bytes);
-        drop(used);
-        self.shared.freed.notify_all();
+        let Shared { used, freed, .. } = &*self.context.memory.0;
+        used.lock().unwrap_or_else(PoisonError::into_inner).subtract(&self.context.client, self.bytes);
+        freed.notify_all();
     }
 }
 
@@ -100,42 +86,45 @@ mod tests {
     use super::*;
     use crate::domain::ErrorCode;
 
-    fn client(number: u8) -> Client {
-        Client::address([192, 0, 2, number].into())
+    fn context(memory: &MemoryBudget, client: u8) -> Context {
+        let client = Client::address([192, 0, 2, client].into());
+        Context { memory: memory.clone(), client, cancel: Cancel::default() }
+    }
+
+    fn cancelled(memory: &MemoryBudget, client: u8) -> Context {
+        let context = context(memory, client);
+        drop(context.cancel.guard());
+        context
     }
 
     #[test]
     fn what_does_not_fit_waits_for_what_is_given_back() {
         let budget = MemoryBudget::new(100);
-        let first = budget.reserve(60, &client(1), &Cancel::default()).unwrap();
+        let first = context(&budget, 1).reserve(60).unwrap();
         let waiting = thread::spawn({
-            let budget = budget.clone();
-            move || budget.reserve(50, &client(1), &Cancel::default()).map(|reserved| reserved.bytes)
+            let context = context(&budget, 1);
+            move || context.reserve(50).map(|reserved| reserved.bytes)
         });
-        let beside = budget.reserve(40, &client(2), &Cancel::default()).unwrap();
+        let beside = context(&budget, 2).reserve(40).unwrap();
         assert!(!waiting.is_finished());
         drop((first, beside));
         assert_eq!(waiting.join().unwrap(), Ok(50));
-        assert_eq!(budget.reserve(1000, &client(1), &Cancel::default()).unwrap().bytes, 75);
+        assert_eq!(context(&budget, 1).reserve(1000).unwrap().bytes, 75);
         assert!(budget.0.used.lock().unwrap().is_empty());
     }
 
     #[test]
     fn one_client_leaves_room_for_others() {
         let budget = MemoryBudget::new(100);
-        let _most = budget.reserve(75, &client(1), &Cancel::default()).unwrap();
-        let cancel = Cancel::default();
-        drop(cancel.guard());
-        assert_eq!(budget.reserve(1, &client(1), &cancel).unwrap_err().code, ErrorCode::Cancelled);
-        assert_eq!(budget.reserve(25, &client(2), &cancel).unwrap().bytes, 25);
+        let _most = context(&budget, 1).reserve(75).unwrap();
+        assert_eq!(cancelled(&budget, 1).reserve(1).unwrap_err().code, ErrorCode::Cancelled);
+        assert_eq!(cancelled(&budget, 2).reserve(25).unwrap().bytes, 25);
     }
 
     #[test]
     fn cancelled_work_does_not_wait() {
         let budget = MemoryBudget::new(100);
-        let _some = budget.reserve(60, &client(1), &Cancel::default()).unwrap();
-        let cancel = Cancel::default();
-        drop(cancel.guard());
-        assert_eq!(budget.reserve(50, &client(2), &cancel).unwrap_err().code, ErrorCode::Cancelled);
+        let _some = context(&budget, 1).reserve(60).unwrap();
+        assert_eq!(cancelled(&budget, 2).reserve(50).unwrap_err().code, ErrorCode::Cancelled);
     }
 }

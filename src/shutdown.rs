@@ -75,15 +75,13 @@ pub fn on_signals(shutdown: Shutdown, delay: Duration, grace: Duration) -> io::R
     Ok(tokio::spawn(async move {
         let (name, _) = signals.next().await;
         tracing::info!(signal = name, "stopping");
-        let (name, code) = {
-            let steps = async {
-                shutdown.in_steps(delay, grace).await;
-                std::future::pending::<()>().await;
-            };
-            tokio::select! {
-                again = signals.next() => again,
-                () = steps => return,
-            }
+        let steps = async {
+            shutdown.in_steps(delay, grace).await;
+            std::future::pending().await
+        };
+        let (name, code) = tokio::select! {
+            again = signals.next() => again,
+            never = steps => never,
         };
         tracing::warn!(signal = name, "forced stop");
         // A thread, in case the runtime is stuck. Child processes die with this process.
@@ -95,18 +93,21 @@ pub fn on_signals(shutdown: Shutdown, delay: Duration, grace: Duration) -> io::R
     }))
 }
 
-struct Signals {
+/// The signals that stop a process: SIGTERM and SIGINT.
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    /// # Errors
+    /// The error of the system.
+    pub fn new() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     /// Waits for the next signal; returns its name, and the exit code of a process that it ends.
-    async fn next(&mut self) -> (&'static str, u8) {
+    pub async fn next(&mut self) -> (&'static str, u8) {
         tokio::select! {
             _ = self.terminate.recv() => ("SIGTERM", 143),
             _ = self.interrupt.recv() => ("SIGINT", 130),

@@ -3,31 +3,19 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import bpy
 
-from . import formats
+from . import capabilities, formats
 from .animation import bake, bake_caches, clip_export, clip_playback, clips, mesh_animation, rest_pose, sample_limit
 from .blender_api import object_replacement, scene, visibility
 from .capabilities import Clips
 from .errors import ConversionError
-from .geometry import modifiers, realize_instances, triangle_count, triangulate, unit_scale
+from .geometry import modifiers, realize_instances, triangles, unit_scale
 from .humanoid import vrm0_to_vrm1
 from .job import Job, counted
 from .materials import principled, texture_export, texture_files, texture_usage, udim, uv_transforms
-from .report import (
-    animation_losses,
-    clip_losses,
-    losses,
-    material_losses,
-    object_losses,
-    skin_weights,
-    statistics,
-    texture_losses,
-)
-
-Progress = Callable[[str, float | None], None]
+from .report import animation_losses, losses, object_losses, statistics, texture_losses
 
 
 @dataclass
@@ -38,11 +26,9 @@ class Conversion(Job):
     read_back: bool = False
     importer: str = ""
     missing_textures: list[str] = field(default_factory=list)
-    # Counts of the input, and of the result where it is read back.
-    counts: dict = field(default_factory=dict)
-    result_counts: dict | None = None
-    # The factor by which the scene is scaled.
-    factor: float = 1.0
+    counts: dict = field(default_factory=dict)  # of the input
+    result_counts: dict | None = None  # None where the result is not read back
+    factor: float = 1.0  # by which the scene is scaled
     # Image made for the export -> the image that it is a channel of.
     baked_images: dict[bpy.types.Image, bpy.types.Image] = field(default_factory=dict)
     # The names of the textures before the export, and those of ``baked_images``.
@@ -61,7 +47,7 @@ class Pass:
     applies: Callable[[Conversion], bool] = lambda _job: True
 
 
-def run(task: dict, progress: Progress) -> dict:
+def run(task: dict, progress: Callable[[str, float | None], None]) -> dict:
     """Carries out a ``task`` of the protocol; the working directory is the conversion's folder, the scene is empty.
 
     Returns the fields of ``report.json`` for a success. Raises ConversionError.
@@ -74,7 +60,13 @@ def run(task: dict, progress: Progress) -> dict:
             progress(stage, None)
         start = time.perf_counter()
         for step in passes:
-            _run_pass(step, job)
+            try:
+                if step.applies(job):
+                    step.run(job)
+            except Exception as error:
+                # The log shows it below the traceback.
+                error.add_note(f"in the step: {step.name}")
+                raise
         milliseconds[TIMINGS[stage]] = round((time.perf_counter() - start) * 1000, 3)
     return {
         "input": job.counts,
@@ -85,16 +77,6 @@ def run(task: dict, progress: Progress) -> dict:
         "warnings": job.warnings,
         **milliseconds,
     }
-
-
-def _run_pass(step: Pass, job: Conversion) -> None:
-    try:
-        if step.applies(job):
-            step.run(job)
-    except Exception as error:
-        # The log shows it below the traceback.
-        error.add_note(f"in the step: {step.name}")
-        raise
 
 
 def _read(job: Conversion) -> None:
@@ -108,7 +90,7 @@ def _refuse_empty(job: Conversion) -> None:
 
 def _refuse_large(job: Conversion) -> None:
     """Refuses a model whose result is certain to be too large, before time is spent on it."""
-    if job.most_triangles is not None and triangle_count.has_more_triangles(job.most_triangles):
+    if job.most_triangles is not None and triangles.has_more_than(job.most_triangles):
         raise ConversionError("output_too_large", "the result is larger than allowed")
 
 
@@ -124,7 +106,7 @@ def _count(job: Conversion) -> None:
 
 def _refuse_without_mesh(job: Conversion) -> None:
     has_substitute = any(item.type in job.target.instead_of_mesh for item in scene.objects())
-    if not (has_substitute or triangle_count.has_vertices()):
+    if not (has_substitute or triangles.has_vertices()):
         raise ConversionError("empty_model", "the model has no mesh")
 
 
@@ -136,7 +118,7 @@ def _remove_animation(job: Conversion) -> None:
 
 def _choose_scale(job: Conversion) -> None:
     """A .blend keeps its unit; in everything else one unit is a metre."""
-    job.factor = job.scale if _stays_in_blender(job) else job.scale * scene.use_metres()
+    job.factor = job.scale if _to_blend(job) else job.scale * scene.use_metres()
 
 
 def _remember_texture_names(job: Conversion) -> None:
@@ -158,7 +140,6 @@ def _count_merged(job: Conversion) -> None:
 
 def _write(job: Conversion) -> None:
     job.assigned_clips = [clip.name for clip in clips.find() if clips.is_assigned(clip)]
-    Path(job.output).parent.mkdir(parents=True, exist_ok=True)
     formats.module(job.output_format).write(job)
 
 
@@ -169,7 +150,8 @@ def _read_back(job: Conversion) -> None:
     try:
         scene.clear()
         # A file without a frame rate was written with the one of the scene.
-        bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = rate
+        render = bpy.context.scene.render
+        render.fps, render.fps_base = rate
         formats.module(job.output_format).read(job.reading_back())
     except ConversionError as error:
         raise ConversionError("export_failed", f"the {job.output_format} file written cannot be read") from error
@@ -185,23 +167,19 @@ def _report_lost_textures(job: Conversion) -> None:
 
 def _report_lost_clips(job: Conversion) -> None:
     before, after = ([clip["name"] for clip in each["clips"]] for each in (job.counts, job.result_counts))
-    clip_losses.report_lost(job, before, job.assigned_clips, after)
+    animation_losses.report_lost_clips(job, before, job.assigned_clips, after)
 
 
-def _leaves_blender(job: Conversion) -> bool:
-    return job.output_format != "blend"
-
-
-def _stays_in_blender(job: Conversion) -> bool:
+def _to_blend(job: Conversion) -> bool:
     return job.output_format == "blend"
 
 
-def _comes_from_blender(job: Conversion) -> bool:
-    return job.input_format == "blend"
+def _to_others(job: Conversion) -> bool:
+    return job.output_format != "blend"
 
 
-def _changes_from_blender(job: Conversion) -> bool:
-    return _comes_from_blender(job) and _leaves_blender(job)
+def _blend_to_others(job: Conversion) -> bool:
+    return job.input_format == "blend" and _to_others(job)
 
 
 def _is_scaled(job: Conversion) -> bool:
@@ -209,15 +187,13 @@ def _is_scaled(job: Conversion) -> bool:
 
 
 def _needs_modifiers_applied(job: Conversion) -> bool:
-    return _leaves_blender(job) or _is_scaled(job) or bake_caches.still_reads_file(job.input_format)
+    # Blender reads meshes that change over time from the file, which does not go with a .blend.
+    has_caches = capabilities.of(job.input_format).changing_meshes and bake_caches.has_cached_meshes()
+    return _to_others(job) or _is_scaled(job) or has_caches
 
 
 def _shows_textures(job: Conversion) -> bool:
     return job.target.textures and job.read_back != job.target.counted_by_service
-
-
-def _may_lose_clips(job: Conversion) -> bool:
-    return job.target.clips is Clips.TIMELINE and job.read_back
 
 
 def _writes_materials(job: Conversion) -> bool:
@@ -231,58 +207,54 @@ TIMINGS = {"importing": "import_ms", "processing": "process_ms", "exporting": "e
 PASSES = {
     "importing": (
         Pass("read the file", _read),
-        Pass("report other scenes", scene.report_other_scenes, _comes_from_blender),
-        Pass("report motion of curves and particles", mesh_animation.report_lost_motion, _changes_from_blender),
-        Pass("bake what constraints and drivers move", bake.bake_scene, _changes_from_blender),
+        Pass("report other scenes", scene.report_other_scenes, _blend_to_others),
+        Pass("report motion of curves and particles", mesh_animation.report_lost_motion, _blend_to_others),
+        Pass("bake what constraints and drivers move", bake.bake_scene, _blend_to_others),
         # Before hidden objects are removed: instanced objects often are hidden.
-        Pass("realize instances", realize_instances.realize, _changes_from_blender),
-        Pass("remove hidden objects", visibility.remove_hidden, _changes_from_blender),
+        Pass("realize instances", realize_instances.realize, _blend_to_others),
+        Pass("remove hidden objects", visibility.remove_hidden, _blend_to_others),
         Pass("refuse an empty model", _refuse_empty),
         Pass("refuse a large model", _refuse_large),
         # Again for a .blend, whose hidden objects may be visible now.
-        Pass("realize instances", realize_instances.realize, _leaves_blender),
+        Pass("realize instances", realize_instances.realize, _to_others),
         Pass("find textures", _find_textures),
     ),
     "processing": (
         Pass("count the scene", _count),
         Pass("report lost expressions and springs", vrm0_to_vrm1.report_losses),
         Pass("refuse a model without mesh", _refuse_without_mesh, lambda job: job.target.instead_of_mesh is not None),
-        Pass("report lost objects", object_losses.report_losses, _leaves_blender),
+        Pass("report lost objects", object_losses.report_lost_objects, _to_others),
         Pass("remove animation", _remove_animation, lambda job: not job.animation),
         Pass("refuse long motion", sample_limit.check),
         Pass("choose the scale", _choose_scale),
         Pass("apply modifiers", lambda job: modifiers.apply(job, scaled=_is_scaled(job)), _needs_modifiers_applied),
-        Pass("remove unused caches", lambda _job: bake_caches.remove_unused_caches(), _stays_in_blender),
+        Pass("remove unused caches", lambda _job: bake_caches.remove_unused_caches(), _to_blend),
         Pass("scale", lambda job: unit_scale.scale(job, job.factor), _is_scaled),
         # Other exporters triangulate by themselves.
-        Pass(
-            "triangulate",
-            lambda _job: triangulate.triangulate(),
-            lambda job: job.triangulate and _stays_in_blender(job),
-        ),
+        Pass("triangulate", lambda _job: triangles.triangulate(), lambda job: job.triangulate and _to_blend(job)),
         # A static result is the rest pose, and not the current frame.
         Pass("go to rest", lambda _job: clip_playback.remove_animation(), lambda job: job.target.is_static),
         Pass("detach outsiders", lambda _job: object_replacement.detach_outsiders(), lambda job: job.target.is_gltf),
-        Pass("report lost parts of clips", animation_losses.report_losses, _leaves_blender),
-        Pass("key static poses", lambda job: rest_pose.key_static_pose(job.target), _leaves_blender),
+        Pass("report lost parts of clips", animation_losses.report_losses, _to_others),
+        Pass("key static poses", lambda job: rest_pose.key_static_pose(job.target), _to_others),
         Pass("prepare clips", lambda job: clip_export.prepare(job.target)),
         Pass("report poses", rest_pose.report_pose),
     ),
     "exporting": (
         Pass("split tiles", udim.split_tiles),
         Pass("drop unreadable textures", texture_export.drop_unreadable),
-        Pass("report lost features of materials", material_losses.report_losses, _writes_materials),
+        Pass("report lost features of materials", object_losses.report_lost_features, _writes_materials),
         Pass("bake UV transforms", uv_transforms.apply, _writes_materials),
         Pass("link images directly", _link_images, _writes_materials),
         Pass("write files of textures", texture_export.write_files),
         Pass("remember names of textures", _remember_texture_names),
         Pass("count merged textures", _count_merged, lambda job: job.target.is_gltf),
-        Pass("report lost bone weights", skin_weights.report_losses),
+        Pass("report lost bone weights", object_losses.report_lost_weights),
         Pass("write the file", _write),
     ),
     "checking": (
         Pass("read the result", _read_back, lambda job: job.read_back),
         Pass("report lost textures", _report_lost_textures, _shows_textures),
-        Pass("report lost clips", _report_lost_clips, _may_lose_clips),
+        Pass("report lost clips", _report_lost_clips, lambda job: job.read_back and job.target.clips is Clips.TIMELINE),
     ),
 }

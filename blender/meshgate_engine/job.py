@@ -5,9 +5,6 @@ from dataclasses import dataclass, field
 
 from . import capabilities
 
-# The options of a ``task`` that the engine uses; each is a field of ``Job``.
-OPTIONS = ("packaging", "animation", "scale", "triangulate", "draco")
-
 # The most names that a sentence lists.
 _MOST_NAMES = 5
 
@@ -61,7 +58,8 @@ class Job:
     def from_task(cls, task: dict) -> "Job":
         """The job in a ``task`` of the protocol."""
         files = {name: task[name] for name in ("input", "input_format", "output", "output_format")}
-        options = {name: task["options"][name] for name in OPTIONS}
+        # The service itself has chosen the engine.
+        options = {name: value for name, value in task["options"].items() if name != "engine"}
         return cls(**files, **options, other_importer=task["importer"] == "other")
 
     def reading_back(self) -> "Job":

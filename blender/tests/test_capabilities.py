@@ -15,7 +15,10 @@ def rust_rows() -> dict[str, dict]:
     constants["&Feature::ALL"] = re.search(r"ALL: \[Feature; \d+\] = \[(.*?)\];", text, re.DOTALL).group(1)
     rows = {}
     for body in re.findall(r"^    FormatInfo \{(.*?)^    \},", text, re.MULTILINE | re.DOTALL):
-        fields = dict(re.findall(r"^        (\w+): (.*?),$(?=\n        \w+:|\s*\Z)", body, re.MULTILINE | re.DOTALL))
+        given = dict(
+            re.findall(r"^        (\w+): (.*?),$(?=\n        (?:\w+:|\.\.ROW))", body, re.MULTILINE | re.DOTALL)
+        )
+        fields = {"needs": "", "several_files": "false", "one_clip": "false"} | given
         for name in ("holds", "needs"):
             fields[name] = set(re.findall(r"\w+", constants.get(fields[name], fields[name])))
         rows[fields["name"].strip('"')] = fields

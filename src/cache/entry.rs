@@ -31,12 +31,10 @@ pub struct Result {
     /// The main file's name in the zip, if the client did not ask for the zip.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub main: Option<Box<str>>,
-    /// Whether it is a zip.
     pub zip: bool,
     /// The model's name without an extension.
     pub stem: Box<str>,
     pub report: Uuid,
-    /// Number of losses.
     pub losses: u32,
 }
 
@@ -55,10 +53,8 @@ impl Result {
     /// others.
     pub fn content_disposition(&self) -> String {
         let name = self.file_name();
-        let plain: String = name
-            .chars()
-            .map(|c| if c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ' { c } else { '_' })
-            .collect();
+        let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' ';
+        let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
         if plain == name {
             return format!("attachment; filename=\"{plain}\"");
         }

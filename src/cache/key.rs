@@ -33,7 +33,6 @@ pub struct Part {
     pub bytes: u64,
 }
 
-/// Computes the identity of a conversion.
 pub fn identity(parts: &Parts) -> Hash {
     let mut text = Encoder(Hasher::new());
     text.number(ENCODING);

@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, ready};
 use lru::LruCache;
 
 use super::{Entry, Index, Lease};
-use crate::storage::{Document, Hash, Kind, ListedDocument, Storage, age};
+use crate::storage::{Document, Hash, Storage, age};
 
 /// Most entries, however small their results; each takes some 300 bytes.
 const MAX_ENTRIES: usize = 100_000;
@@ -25,14 +25,14 @@ pub struct LocalIndex {
     storage: Storage,
     duration: Duration,
     index: Arc<Mutex<MemoryIndex>>,
-    max_bytes: u64,
 }
 
 /// The entries in memory, the most recently used first.
 struct MemoryIndex {
     entries: LruCache<Hash, CachedEntry>,
-    /// Bytes of all their results.
+    /// Bytes of all their results, and how many there may be.
     bytes: u64,
+    max_bytes: u64,
 }
 
 struct CachedEntry {
@@ -42,48 +42,24 @@ struct CachedEntry {
     until: Instant,
 }
 
-/// An evicted entry.
 type Evicted = (Hash, Entry);
 
 impl LocalIndex {
     /// Keeps results for `duration`, and at most `max_bytes` of them.
     pub fn new(storage: Storage, duration: Duration, max_bytes: u64) -> Self {
-        let index = Arc::new(Mutex::new(MemoryIndex { entries: LruCache::unbounded(), bytes: 0 }));
+        let index = Arc::new(Mutex::new(MemoryIndex::new(max_bytes)));
         let swept = Arc::clone(&index);
         storage.after_sweeps(Box::new(move |blobs, listed| lock(&swept).remove_missing(blobs, listed)));
-        Self { storage, duration, index, max_bytes }
+        Self { storage, duration, index }
     }
 
     fn index(&self) -> MutexGuard<'_, MemoryIndex> {
         lock(&self.index)
     }
 
-    async fn find(&self, identity: Hash) -> Option<Entry> {
-        if let Some(found) = self.index().get(&identity) {
-            return Some(found);
-        }
-        // Another process may have stored it.
-        let kept = self.storage.get(Document::Entry(identity)).await.ok()??;
-        let entry = Entry::from_json(&kept.content)?;
-        let left = self.time_left(kept.modified)?;
-        let evicted = self.index().insert(identity, entry.clone(), left, self.max_bytes);
-        self.remove_stored(evicted).await;
-        Some(entry)
-    }
-
     /// The time left of an entry that was stored then; `None` if it has expired.
     fn time_left(&self, put: SystemTime) -> Option<Duration> {
         self.duration.checked_sub(age(put, SystemTime::now())).filter(|left| !left.is_zero())
-    }
-
-    async fn store(&self, identity: Hash, entry: Entry) {
-        if let Entry::Result(_) = entry {
-            // If that fails, the entry is still in memory.
-            let _ = self.storage.put(Document::Entry(identity), entry.to_json().into()).await;
-        }
-        let life = entry.life(self.duration);
-        let evicted = self.index().insert(identity, entry, life, self.max_bytes);
-        self.remove_stored(evicted).await;
     }
 
     /// Removes evicted entries and their results from the store.
@@ -99,20 +75,17 @@ impl LocalIndex {
 
     /// Reads the entries that earlier processes stored, the latest first. Lookups meanwhile find them in the store.
     pub async fn rebuild(&self) {
-        let Ok(mut listed) = self.storage.list(Kind::Entries).await else { return };
-        listed.sort_unstable_by_key(|listed| std::cmp::Reverse(listed.modified));
-        listed.retain(|listed| self.time_left(listed.modified).is_some());
+        let Ok(mut listed) = self.storage.list_entries().await else { return };
+        listed.sort_unstable_by_key(|(_, stored)| std::cmp::Reverse(*stored));
+        listed.retain(|(_, stored)| self.time_left(*stored).is_some());
         for some in listed.chunks(AT_ONCE) {
-            let documents = some.iter().map(|listed| listed.document).collect();
+            let documents = some.iter().map(|(identity, _)| Document::Entry(*identity)).collect();
             let Ok(contents) = self.storage.get_all(documents).await else { return };
             let mut evicted = Vec::new();
-            for (ListedDocument { document, modified, .. }, content) in some.iter().zip(contents) {
-                let (Document::Entry(identity), Some(content)) = (document, content) else { continue };
-                let (Some(entry), Some(left)) = (Entry::from_json(&content), self.time_left(*modified))
-                else {
-                    continue;
-                };
-                evicted.extend(self.index().add_last(*identity, entry, left, self.max_bytes));
+            for ((identity, stored), content) in some.iter().zip(contents) {
+                let entry = content.and_then(|content| Entry::from_json(&content));
+                let (Some(entry), Some(left)) = (entry, self.time_left(*stored)) else { continue };
+                evicted.extend(self.index().add_last(*identity, entry, left));
             }
             self.remove_stored(evicted).await;
         }
@@ -125,6 +98,10 @@ fn lock(index: &Mutex<MemoryIndex>) -> MutexGuard<'_, MemoryIndex> {
 }
 
 impl MemoryIndex {
+    fn new(max_bytes: u64) -> Self {
+        Self { entries: LruCache::unbounded(), bytes: 0, max_bytes }
+    }
+
     fn get(&mut self, identity: &Hash) -> Option<Entry> {
         let cached = self.entries.get(identity)?;
         if cached.until > Instant::now() {
@@ -141,15 +118,15 @@ impl MemoryIndex {
     }
 
     /// Returns the evicted entries; only the new one if it alone exceeds the limit.
-    fn insert(&mut self, identity: Hash, entry: Entry, life: Duration, most: u64) -> Vec<Evicted> {
+    fn insert(&mut self, identity: Hash, entry: Entry, life: Duration) -> Vec<Evicted> {
         self.remove(&identity);
-        if entry.bytes() > most {
+        if entry.bytes() > self.max_bytes {
             return vec![(identity, entry)];
         }
         self.bytes += entry.bytes();
         self.entries.put(identity, CachedEntry::new(entry, life));
         let mut evicted = Vec::new();
-        while self.bytes > most || self.entries.len() > MAX_ENTRIES {
+        while self.bytes > self.max_bytes || self.entries.len() > MAX_ENTRIES {
             let Some((identity, CachedEntry { entry, .. })) = self.entries.pop_lru() else { break };
             self.bytes -= entry.bytes();
             evicted.push((identity, entry));
@@ -158,11 +135,11 @@ impl MemoryIndex {
     }
 
     /// Adds an entry as the least recently used; returns it if there is no room.
-    fn add_last(&mut self, identity: Hash, entry: Entry, life: Duration, most: u64) -> Option<Evicted> {
+    fn add_last(&mut self, identity: Hash, entry: Entry, life: Duration) -> Option<Evicted> {
         if self.entries.contains(&identity) {
             return None;
         }
-        if self.bytes + entry.bytes() > most || self.entries.len() >= MAX_ENTRIES {
+        if self.bytes + entry.bytes() > self.max_bytes || self.entries.len() >= MAX_ENTRIES {
             return Some((identity, entry));
         }
         self.bytes += entry.bytes();
@@ -203,11 +180,32 @@ impl CachedEntry {
 
 impl Index for LocalIndex {
     fn get(&self, identity: Hash) -> BoxFuture<'_, Option<Entry>> {
-        self.find(identity).boxed()
+        async move {
+            if let Some(found) = self.index().get(&identity) {
+                return Some(found);
+            }
+            // Another process may have stored it.
+            let kept = self.storage.get(Document::Entry(identity)).await.ok()??;
+            let entry = Entry::from_json(&kept.content)?;
+            let left = self.time_left(kept.modified)?;
+            let evicted = self.index().insert(identity, entry.clone(), left);
+            self.remove_stored(evicted).await;
+            Some(entry)
+        }
+        .boxed()
     }
 
     fn put(&self, identity: Hash, entry: Entry) -> BoxFuture<'_, ()> {
-        self.store(identity, entry).boxed()
+        async move {
+            if let Entry::Result(_) = entry {
+                // If that fails, the entry is still in memory.
+                let _ = self.storage.put(Document::Entry(identity), entry.to_json().into()).await;
+            }
+            let life = entry.life(self.duration);
+            let evicted = self.index().insert(identity, entry, life);
+            self.remove_stored(evicted).await;
+        }
+        .boxed()
     }
 
     fn remove(&self, identity: Hash) -> BoxFuture<'_, ()> {
@@ -226,7 +224,7 @@ impl Index for LocalIndex {
         Some(self.index().bytes)
     }
 
-    fn tend(&self) -> BoxFuture<'_, ()> {
+    fn maintain(&self) -> BoxFuture<'_, ()> {
         async move {
             self.rebuild().await;
             loop {
@@ -260,7 +258,7 @@ mod tests {
     }
 
     fn index() -> MemoryIndex {
-        MemoryIndex { entries: LruCache::unbounded(), bytes: 0 }
+        MemoryIndex::new(100)
     }
 
     fn number(number: u8) -> Hash {
@@ -277,8 +275,8 @@ mod tests {
                 match what {
                     0 => drop(index.get(&number(identity))),
                     1 => drop(index.remove(&number(identity))),
-                    2 => drop(index.add_last(number(identity), entry(bytes), HOUR, 100)),
-                    _ => drop(index.insert(number(identity), entry(bytes), HOUR, 100)),
+                    2 => drop(index.add_last(number(identity), entry(bytes), HOUR)),
+                    _ => drop(index.insert(number(identity), entry(bytes), HOUR)),
                 }
                 prop_assert!(index.bytes <= 100);
                 let sum: u64 = index.entries.iter().map(|(_, cached)| cached.entry.bytes()).sum();
@@ -291,11 +289,11 @@ mod tests {
     fn what_was_not_used_for_the_longest_time_goes_first() {
         let mut index = index();
         for identity in 1..=3 {
-            assert!(index.insert(number(identity), entry(30), HOUR, 100).is_empty());
+            assert!(index.insert(number(identity), entry(30), HOUR).is_empty());
         }
         assert!(index.get(&number(1)).is_some());
-        assert!(index.add_last(number(4), entry(10), HOUR, 100).is_none());
-        let gone = index.insert(number(5), entry(50), HOUR, 100);
+        assert!(index.add_last(number(4), entry(10), HOUR).is_none());
+        let gone = index.insert(number(5), entry(50), HOUR);
         assert_eq!(gone.iter().map(|(identity, _)| *identity).collect::<Vec<_>>(), [4, 2, 3].map(number));
         assert!(index.get(&number(1)).is_some());
     }
@@ -304,9 +302,9 @@ mod tests {
     fn what_is_larger_than_all_there_may_be_takes_no_other_s_room() {
         let mut index = index();
         for identity in 1..=3 {
-            index.insert(number(identity), entry(30), HOUR, 100);
+            index.insert(number(identity), entry(30), HOUR);
         }
-        let gone = index.insert(number(3), entry(101), HOUR, 100);
+        let gone = index.insert(number(3), entry(101), HOUR);
         assert_eq!(gone, [(number(3), entry(101))]);
         assert_eq!((index.entries.len(), index.bytes), (2, 60));
         assert!(index.get(&number(3)).is_none());
@@ -315,10 +313,10 @@ mod tests {
     #[test]
     fn what_is_too_old_is_forgotten() {
         let mut index = index();
-        index.insert(number(1), entry(10), Duration::ZERO, 100);
-        index.insert(number(2), entry(10), HOUR, 100);
+        index.insert(number(1), entry(10), Duration::ZERO);
+        index.insert(number(2), entry(10), HOUR);
         assert_eq!((index.get(&number(1)), index.bytes), (None, 10));
-        index.insert(number(1), entry(10), Duration::ZERO, 100);
+        index.insert(number(1), entry(10), Duration::ZERO);
         index.remove_expired();
         assert_eq!((index.entries.len(), index.bytes), (1, 10));
     }

@@ -43,7 +43,7 @@ pub trait Index: Send + Sync {
     fn bytes(&self) -> Option<u64>;
 
     /// Maintains the index; never returns.
-    fn tend(&self) -> BoxFuture<'_, ()>;
+    fn maintain(&self) -> BoxFuture<'_, ()>;
 }
 
 /// The right to run a conversion, until it is dropped.

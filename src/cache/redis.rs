@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use ::redis::{Script, cmd};
+use ::redis::{Cmd, FromRedisValue, Script, cmd};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
@@ -40,43 +40,27 @@ pub struct RedisIndex {
 }
 
 impl RedisIndex {
-    /// Keeps results for `duration`.
     pub fn new(redis: Redis, duration: Duration, fallback: LocalIndex) -> Self {
         Self { redis, duration, fallback }
     }
 
-    async fn set(&self, identity: Hash, entry: &Entry) -> Result<(), Error> {
-        let life = entry.life(self.duration).as_millis().max(1);
-        let mut command = cmd("SET");
-        command.arg(key(ENTRY, identity)).arg(entry.to_json()).arg("PX").arg(life.to_string());
-        self.redis.run(command).await
-    }
-
-    async fn find(&self, identity: Hash) -> Result<Option<Entry>, Error> {
-        let mut command = cmd("GET");
-        command.arg(key(ENTRY, identity));
-        let found: Option<Vec<u8>> = self.redis.run(command).await?;
-        Ok(found.and_then(|json| Entry::from_json(&json)))
-    }
-
-    async fn acquire_lease(&self, identity: Hash) -> Result<Option<Held>, Error> {
-        let (lease, token) = (key(LEASE, identity), Uuid::now_v7().to_string());
-        let mut command = cmd("SET");
-        command.arg(&lease).arg(&token).arg("NX").arg("PX").arg(LEASE_LIFE);
-        let granted: Option<String> = self.redis.run(command).await?;
-        Ok(granted.map(|_| Held::new(self.redis.clone(), lease, token)))
+    /// Runs a command; `None` if that fails, and this process's own state is to be used.
+    async fn run<T: FromRedisValue + Send + 'static>(&self, command: Cmd) -> Option<T> {
+        let answer = self.redis.run(command).await;
+        // The connection logs that Redis is unreachable.
+        if let Err(error @ Error::Refused(_)) = &answer {
+            tracing::warn!(%error, "redis refused a command of the cache; using in-process state");
+        }
+        answer.ok()
     }
 }
 
 impl Index for RedisIndex {
     fn get(&self, identity: Hash) -> BoxFuture<'_, Option<Entry>> {
         async move {
-            match self.find(identity).await {
-                Ok(found) => found,
-                Err(error) => {
-                    log_refused(&error);
-                    self.fallback.get(identity).await
-                }
+            match self.run::<Option<Vec<u8>>>(Cmd::get(key(ENTRY, identity))).await {
+                Some(found) => Entry::from_json(&found?),
+                None => self.fallback.get(identity).await,
             }
         }
         .boxed()
@@ -84,8 +68,10 @@ impl Index for RedisIndex {
 
     fn put(&self, identity: Hash, entry: Entry) -> BoxFuture<'_, ()> {
         async move {
-            if let Err(error) = self.set(identity, &entry).await {
-                log_refused(&error);
+            let life = entry.life(self.duration).as_millis().max(1).to_string();
+            let mut set = cmd("SET");
+            set.arg(key(ENTRY, identity)).arg(entry.to_json()).arg("PX").arg(life);
+            if self.run::<()>(set).await.is_none() {
                 self.fallback.put(identity, entry).await;
             }
         }
@@ -94,9 +80,7 @@ impl Index for RedisIndex {
 
     fn remove(&self, identity: Hash) -> BoxFuture<'_, ()> {
         async move {
-            let mut command = cmd("DEL");
-            command.arg(key(ENTRY, identity));
-            let removed: Result<u64, Error> = self.redis.run(command).await;
+            let removed: Result<u64, Error> = self.redis.run(Cmd::del(key(ENTRY, identity))).await;
             if removed.is_err() {
                 self.fallback.remove(identity).await;
             }
@@ -106,13 +90,11 @@ impl Index for RedisIndex {
 
     fn claim(&self, identity: Hash) -> BoxFuture<'_, Option<Lease>> {
         async move {
-            match self.acquire_lease(identity).await {
-                Ok(held) => Some(Lease { _held: Some(held?) }),
-                Err(error) => {
-                    log_refused(&error);
-                    Some(Lease::alone())
-                }
-            }
+            let (lease, token) = (key(LEASE, identity), Uuid::now_v7().to_string());
+            let mut set = cmd("SET");
+            set.arg(&lease).arg(&token).arg("NX").arg("PX").arg(LEASE_LIFE);
+            let Some(granted) = self.run::<Option<String>>(set).await else { return Some(Lease::alone()) };
+            granted.map(|_| Lease { _held: Some(Held::new(self.redis.clone(), lease, token)) })
         }
         .boxed()
     }
@@ -121,15 +103,8 @@ impl Index for RedisIndex {
         None
     }
 
-    fn tend(&self) -> BoxFuture<'_, ()> {
-        self.fallback.tend()
-    }
-}
-
-/// Logs a refused command. The connection logs that Redis is unreachable.
-fn log_refused(error: &Error) {
-    if matches!(error, Error::Refused(_)) {
-        tracing::warn!(%error, "redis refused a command of the cache; using in-process state");
+    fn maintain(&self) -> BoxFuture<'_, ()> {
+        self.fallback.maintain()
     }
 }
 

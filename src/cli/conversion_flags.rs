@@ -6,17 +6,16 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
 
 use crate::domain::Options;
-use crate::domain::options::{OptionInfo, TABLE};
+use crate::domain::options::{Kind, OptionInfo, TABLE};
 
 /// The checked values of the flags.
 #[derive(Debug, Clone, Default)]
 pub struct Flags(pub Options);
 
 const HEADING: &str = "Conversion options";
-const SWITCH: &str = "true|false";
 
 fn is_switch(info: &OptionInfo) -> bool {
-    info.values == SWITCH
+    matches!(info.kind, Kind::Boolean)
 }
 
 /// The text with a capital first letter, like the help of the other arguments.
@@ -30,8 +29,8 @@ impl clap::Args for Flags {
         TABLE.iter().fold(command, |command, info| {
             let arg = Arg::new(info.name)
                 .long(info.name)
-                .value_name(info.values)
-                .help(format!("{} [default: {}]", capitalised(info.help), info.default))
+                .value_name(info.values())
+                .help(format!("{} [default: {}]", capitalised(info.help), info.default_text()))
                 .help_heading(HEADING);
             command.arg(if is_switch(info) {
                 // `--draco` alone means true; an optional value must not swallow the next file's name.
@@ -56,7 +55,7 @@ impl clap::FromArgMatches for Flags {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for info in &TABLE {
+        for info in TABLE {
             let Some(value) = matches.get_one::<String>(info.name) else { continue };
             self.0
                 .set(info.name, value)

@@ -30,14 +30,16 @@ type Finding = Result<String, String>;
 /// # Errors
 /// When standard output is closed. A failed check is in the exit code.
 pub fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let (settings, (storage, redis)) =
-        args.engine.check(|reader| (Storage::read(reader), Redis::read(reader)))?;
-    let storage = app::storage(&storage, &settings)?;
+    let (settings, storage, redis) =
+        args.engine.check(|reader| (Engine::read(reader), Storage::read(reader), Redis::read(reader)))?;
+    let storage = app::storage(&storage, &settings).map_err(Failure::Usage)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
     let mut trouble = false;
     let mut report = |name: &str, finding: Finding| {
         trouble |= finding.is_err();
-        say(line(name, &finding))
+        let mark = if finding.is_ok() { '✓' } else { '✗' };
+        let (Ok(text) | Err(text)) = finding;
+        say(format!("{mark} {name}: {text}"))
     };
     match app::work(&settings) {
         Ok(work) => runtime.block_on(engine(&work, &settings, &mut report))?,
@@ -50,13 +52,6 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         report("redis", runtime.block_on(redis::examine(&redis)))?;
     }
     Ok(if trouble { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
-}
-
-fn line(name: &str, finding: &Finding) -> String {
-    match finding {
-        Ok(text) => format!("✓ {name}: {text}"),
-        Err(text) => format!("✗ {name}: {text}"),
-    }
 }
 
 /// Checks the work folder, and starts the engine as a conversion would.
@@ -80,15 +75,11 @@ async fn engine(
     report("engine starts", Ok(format!("Blender {} in {took}", blender.version().blender)))?;
     let addon = blender.version().vrm_addon;
     report("VRM add-on", if addon.is_empty() { Err("missing".to_owned()) } else { Ok(addon) })?;
-    let missing = blender.sandbox_missing().join(", ");
-    report(
-        "sandbox",
-        if missing.is_empty() {
-            Ok("complete".to_owned())
-        } else {
-            Err(format!("this machine lacks {missing}; the sandbox runs without it"))
-        },
-    )?;
+    let sandbox = match &blender.sandbox_missing().join(", ")[..] {
+        "" => Ok("complete".to_owned()),
+        missing => Err(format!("this machine lacks {missing}; the sandbox runs without it")),
+    };
+    report("sandbox", sandbox)?;
     blender.shutdown().await;
     Ok(())
 }

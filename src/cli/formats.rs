@@ -40,7 +40,7 @@ fn as_text() -> String {
 
 fn titles() -> String {
     let mut table = table::plain(&["format", "", "file names"]);
-    for row in &TABLE {
+    for row in TABLE {
         let names: Vec<_> = row.extensions.iter().map(|extension| format!("*.{extension}")).collect();
         table.add_row([row.name.to_owned(), row.title.to_owned(), names.join(" ")]);
     }
@@ -112,7 +112,7 @@ fn as_json() -> Value {
     let options: Vec<_> = options::TABLE
         .iter()
         .map(|info| {
-            json!({ "name": info.name, "values": info.values, "default": info.default, "help": info.help })
+            json!({ "name": info.name, "values": info.values(), "default": info.default_text(), "help": info.help })
         })
         .collect();
     json!({ "formats": formats, "options": options })

@@ -1,18 +1,13 @@
 //! Formats numbers, sizes, durations and names for people.
 
 use crate::domain::Contents;
+use crate::domain::report::Counts;
 
 /// `4 212`
 pub fn number(value: u64) -> String {
     let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(" ")
 }
 
 /// `1 mesh`, `2 meshes`
@@ -22,18 +17,13 @@ pub fn count(value: u64, one: &str, many: &str) -> String {
 
 /// `12 bytes`, `3.4 kB`, `1.2 MB`
 pub fn bytes(value: u64) -> String {
-    let mut size = value as f64;
-    if value < 1000 {
-        return count(value, "byte", "bytes");
-    }
-    for unit in ["kB", "MB", "GB"] {
-        size /= 1000.0;
+    match value {
+        0..1000 => count(value, "byte", "bytes"),
         // 999.95 would be shown as 1000.0.
-        if size < 999.95 || unit == "GB" {
-            return format!("{size:.1} {unit}");
-        }
+        1000..999_950 => format!("{:.1} kB", value as f64 / 1e3),
+        999_950..999_950_000 => format!("{:.1} MB", value as f64 / 1e6),
+        _ => format!("{:.1} GB", value as f64 / 1e9),
     }
-    count(value, "byte", "bytes")
 }
 
 /// `0.06 s`, `12.3 s`, `2 min 5 s`
@@ -48,14 +38,18 @@ pub fn duration(seconds: f64) -> String {
     format!("{} min {} s", whole / 60, whole % 60)
 }
 
+/// The vertices of a point cloud, which has no other count; 0 if there are triangles.
+pub fn points(counts: &Counts) -> u64 {
+    if counts.triangles == 0 { counts.vertices } else { 0 }
+}
+
 /// What a model holds, without zero counts: `1 mesh, 4 212 triangles, 2 clips`.
 pub fn contents(contents: &Contents) -> String {
     let counts = &contents.counts;
     let parts = [
         (counts.meshes, "mesh", "meshes"),
         (counts.triangles, "triangle", "triangles"),
-        // Point clouds have no other count.
-        (if counts.triangles == 0 { counts.vertices } else { 0 }, "vertex", "vertices"),
+        (points(counts), "vertex", "vertices"),
         (counts.materials, "material", "materials"),
         (counts.textures, "texture", "textures"),
         (counts.bones, "bone", "bones"),
@@ -64,25 +58,16 @@ pub fn contents(contents: &Contents) -> String {
         (counts.cameras, "camera", "cameras"),
         (counts.lights, "light", "lights"),
     ];
-    let parts: Vec<_> = parts
-        .iter()
-        .filter(|(value, ..)| *value > 0)
-        .map(|(value, one, many)| count(*value, one, many))
-        .collect();
+    let parts = parts.iter().filter(|(value, ..)| *value > 0);
+    let parts: Vec<_> = parts.map(|(value, one, many)| count(*value, one, many)).collect();
     if parts.is_empty() { count(counts.objects, "object", "objects") } else { parts.join(", ") }
 }
 
 /// A name on one line: control characters are escaped (`\n`).
 pub fn name(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_control() {
-            shown.extend(letter.escape_default());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
+    let shown =
+        |letter: char| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() };
+    text.chars().map(shown).collect()
 }
 
 /// The text shortened to `room` characters by leaving out its middle: `models/…/duck.fbx`.

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::Failure;
 use crate::config::{Reader, Sources, settings};
@@ -20,9 +19,10 @@ pub const NOTHING: &str = "off";
 pub fn start(default: &str, bars: &MultiProgress) -> Result<(), Failure> {
     let level = Reader::only(&Sources::environment(), &settings::LOG_LEVEL)?;
     let filter = EnvFilter::new(level.as_deref().unwrap_or(default));
+    let bars = bars.clone();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(AboveBars(bars.clone()))
+        .with_writer(move || AboveBars(bars.clone()))
         .with_ansi(false)
         .with_target(false);
     // Only a second call could fail, and by then logging has started.
@@ -33,15 +33,7 @@ pub fn start(default: &str, bars: &MultiProgress) -> Result<(), Failure> {
 /// Standard error; the bars are hidden while a line is written.
 struct AboveBars(MultiProgress);
 
-impl<'a> MakeWriter<'a> for AboveBars {
-    type Writer = &'a AboveBars;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self
-    }
-}
-
-impl Write for &AboveBars {
+impl Write for AboveBars {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.suspend(|| io::stderr().write_all(line)).map(|()| line.len())
     }

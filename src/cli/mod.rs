@@ -8,7 +8,6 @@ mod formats;
 mod healthcheck;
 mod humanize;
 mod logging;
-mod openapi;
 mod schema;
 mod serve;
 mod setting_flags;
@@ -23,9 +22,9 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use indicatif::MultiProgress;
 
-use crate::app;
 use crate::config::Mistakes;
 use crate::domain::ConversionError;
+use crate::http;
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
@@ -60,8 +59,14 @@ enum Command {
     Healthcheck(healthcheck::Args),
     #[command(subcommand)]
     Engine(engine::Command),
-    Schema(schema::Args),
-    Openapi(openapi::Args),
+    /// Print the JSON Schema of a conversion's report.
+    ///
+    /// The report is the same on the command line (`convert --json`, key "report") and in the HTTP API.
+    Schema,
+    /// Print the OpenAPI document of the HTTP API.
+    ///
+    /// A running server serves the same document at /openapi.json.
+    Openapi,
 }
 
 /// Why a subcommand failed.
@@ -76,6 +81,8 @@ enum Failure {
     Conversion(#[from] ConversionError),
     #[error("could not {what}")]
     Io { what: String, source: io::Error },
+    #[error("could not register the metrics")]
+    Metrics(#[from] prometheus::Error),
 }
 
 impl From<Mistakes> for Failure {
@@ -84,22 +91,9 @@ impl From<Mistakes> for Failure {
     }
 }
 
-impl From<app::Error> for Failure {
-    fn from(error: app::Error) -> Self {
-        match error {
-            app::Error::Settings(text) => Failure::Usage(text),
-            app::Error::Metrics(_) => Failure::Failed(error.to_string()),
-        }
-    }
-}
-
 impl Failure {
-    fn usage(text: impl Into<String>) -> Self {
-        Failure::Usage(text.into())
-    }
-
-    fn failed(text: impl Into<String>) -> Self {
-        Failure::Failed(text.into())
+    fn usage(text: &str) -> Self {
+        Failure::Usage(text.to_owned())
     }
 
     /// For `map_err`: an I/O error during `what` ("read the folder").
@@ -124,10 +118,7 @@ pub fn main() -> ExitCode {
     };
     execute(cli.command).unwrap_or_else(|failure| {
         print_error(&failure);
-        match failure {
-            Failure::Usage(_) => ExitCode::from(USAGE_ERROR),
-            _ => ExitCode::from(FAILED),
-        }
+        ExitCode::from(if matches!(failure, Failure::Usage(_)) { USAGE_ERROR } else { FAILED })
     })
 }
 
@@ -138,12 +129,11 @@ fn usage_error(error: &clap::Error) -> Option<String> {
         return None;
     }
     let text = error.render().to_string();
-    let said = text.strip_prefix("error: ").unwrap_or(&text).split("\n\n").map(str::trim);
-    let said =
-        said.take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more information"));
+    let parts = text.strip_prefix("error: ").unwrap_or(&text).split("\n\n").map(str::trim);
+    let is_end = |part: &&str| part.starts_with("Usage:") || part.starts_with("For more information");
     let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line = said.filter(|part| !part.is_empty()).map(words).collect::<Vec<_>>().join("; ");
-    Some(format!("{line}; for more, try --help"))
+    let said = parts.take_while(|part| !is_end(part)).filter(|part| !part.is_empty()).map(words);
+    Some(format!("{}; for more, try --help", said.collect::<Vec<_>>().join("; ")))
 }
 
 fn execute(command: Command) -> Result<ExitCode, Failure> {
@@ -161,8 +151,8 @@ fn execute(command: Command) -> Result<ExitCode, Failure> {
         Command::Doctor(args) => doctor::run(&args),
         Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Engine(command) => engine::run(&command),
-        Command::Schema(args) => schema::run(&args),
-        Command::Openapi(args) => openapi::run(&args),
+        Command::Schema => say(schema::text()).map(|()| ExitCode::SUCCESS),
+        Command::Openapi => say(http::openapi().trim_end()).map(|()| ExitCode::SUCCESS),
     }
 }
 
@@ -171,8 +161,7 @@ fn print_error(error: &dyn Error) {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        text = format!("{text}: {error}");
         cause = error.source();
     }
     for line in text.lines() {

@@ -1,26 +1,8 @@
 //! `meshgate schema`: prints the JSON Schema of a report, for programs that read reports.
 
-use std::process::ExitCode;
-
-use super::{Failure, say};
 use crate::domain::Report;
 
-/// Print the JSON Schema of a conversion's report.
-///
-/// The report is the same on the command line (`convert --json`, key "report") and in the HTTP API.
-#[derive(Debug, clap::Args)]
-pub struct Args {}
-
-/// Prints the schema.
-///
-/// # Errors
-/// When standard output is closed.
-pub fn run(_args: &Args) -> Result<ExitCode, Failure> {
-    say(text())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn text() -> String {
+pub fn text() -> String {
     format!("{:#}", schemars::schema_for!(Report).as_value())
 }
 

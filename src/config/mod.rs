@@ -34,7 +34,6 @@ use crate::domain::SandboxMode;
 /// The configuration of `meshgate serve`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    pub environment: Environment,
     pub engine: Engine,
     pub storage: Storage,
     /// `None`: no cache; every conversion runs.
@@ -189,7 +188,6 @@ impl Config {
     /// Reads all settings. The reader collects the mistakes; a wrong value is replaced by its default.
     pub fn read(reader: &mut Reader) -> Config {
         Config {
-            environment: reader.environment(),
             engine: Engine::read(reader),
             storage: Storage::read(reader),
             cache: Cache::read(reader),
@@ -222,7 +220,7 @@ impl Server {
         let metrics = reader.given(&settings::METRICS_ADDRESS);
         if metrics.is_some_and(|metrics| clash(metrics, bind)) {
             reader.mistake(
-                "METRICS_ADDRESS has the port of BIND_ADDRESS: set another port, or unset it to serve both there".to_owned(),
+                "METRICS_ADDRESS has the port of BIND_ADDRESS: set another port, or unset it to serve both there",
             );
         }
         let workers = reader.given_if(&settings::WORKERS, |workers| *workers > 0);
@@ -231,7 +229,7 @@ impl Server {
         let max_uploads_size = reader.given(&settings::MAX_UPLOADS_SIZE);
         // A single client may use half of it.
         if max_uploads_size.is_some_and(|all| all / 2 < max_file_size) {
-            reader.mistake("MAX_UPLOADS_SIZE must be at least 2 × MAX_FILE_SIZE".to_owned());
+            reader.mistake("MAX_UPLOADS_SIZE must be at least 2 × MAX_FILE_SIZE");
         }
         Server {
             bind,

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::Environment;
 use super::settings::{self, Setting};
+use super::sources::{Given, Sources};
 use super::values::{Wrong, may_hold_secret};
-use super::{Environment, Sources};
 
 /// All mistakes, a sentence each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +20,7 @@ impl fmt::Display for Mistakes {
 
 /// Reads settings, each once.
 pub struct Reader<'a> {
-    sources: &'a Sources,
+    pub(super) sources: &'a Sources,
     environment: Environment,
     mistakes: Vec<String>,
     #[cfg(test)]
@@ -53,10 +54,6 @@ impl<'a> Reader<'a> {
         reader.finish(value)
     }
 
-    pub fn environment(&self) -> Environment {
-        self.environment
-    }
-
     /// Returns the value if it is set and valid; notes a mistake if it is wrong.
     pub fn given<T>(&mut self, setting: &Setting<T>) -> Option<T> {
         self.given_if(setting, |_| true)
@@ -66,36 +63,29 @@ impl<'a> Reader<'a> {
     pub fn given_if<T>(&mut self, setting: &Setting<T>, fits: impl Fn(&T) -> bool) -> Option<T> {
         #[cfg(test)]
         self.asked.push(setting.info.name);
-        let given = match self.sources.get(&setting.info) {
-            Ok(given) => given?,
-            Err(mistake) => {
-                self.mistakes.push(mistake);
-                return None;
-            }
-        };
+        let given = self.found(self.sources.get(&setting.info))?;
         let text = given.value.text();
         let wrong = match (setting.parse)(text) {
             Ok(value) if fits(&value) => return Some(value),
             Ok(_) => Wrong::Value,
             Err(wrong) => wrong,
         };
-        let (place, takes) = (given.place, setting.info.takes);
-        let shown = match wrong {
-            Wrong::Because(why) => {
-                self.mistakes.push(format!("{place} takes {takes}: {why}"));
-                return None;
-            }
-            Wrong::Part(part) => part,
-            Wrong::Value => text.to_string_lossy().trim().to_owned(),
+        let detail = match wrong {
+            Wrong::Because(why) => format!(": {why}"),
+            _ if setting.info.secret => String::new(),
+            Wrong::Part(part) => quoted(&part),
+            Wrong::Value => quoted(text.to_string_lossy().trim()),
         };
-        self.mistakes.push(if setting.info.secret {
-            format!("{place} takes {takes}")
-        } else if may_hold_secret(&shown) {
-            format!("{place} takes {takes}; its value is not shown, as it may hold a secret")
-        } else {
-            format!("{place} takes {takes}, not {shown:?}")
-        });
+        self.mistakes.push(format!("{} takes {}{detail}", given.place, setting.info.takes));
         None
+    }
+
+    /// Notes the mistake if the sources could not say what is set.
+    fn found(&mut self, given: Result<Option<Given>, String>) -> Option<Given> {
+        given.unwrap_or_else(|mistake| {
+            self.mistakes.push(mistake);
+            None
+        })
     }
 
     /// Returns the value that is set, else the default.
@@ -121,25 +111,15 @@ impl<'a> Reader<'a> {
         !matches!(self.sources.get(&setting.info), Ok(None))
     }
 
-    /// Variables of other programs whose names begin with `prefix`.
-    pub fn foreign(&self, prefix: &str) -> Vec<(String, String)> {
-        self.sources.foreign(prefix)
-    }
-
     /// A secret of another program: the variable `name`, or the content of the file in `NAME_FILE`.
     pub fn foreign_secret(&mut self, name: &str) -> Option<String> {
-        match self.sources.foreign_secret(name) {
-            Ok(given) => Some(given?.value.text().to_str()?.to_owned()),
-            Err(sentence) => {
-                self.mistakes.push(sentence);
-                None
-            }
-        }
+        let given = self.found(self.sources.foreign_secret(name))?;
+        Some(given.value.text().to_str()?.to_owned())
     }
 
     /// Notes a mistake in the combination of several settings.
-    pub fn mistake(&mut self, sentence: String) {
-        self.mistakes.push(sentence);
+    pub fn mistake(&mut self, sentence: impl Into<String>) {
+        self.mistakes.push(sentence.into());
     }
 
     /// Returns `value` if there are no mistakes.
@@ -149,4 +129,12 @@ impl<'a> Reader<'a> {
     pub fn finish<T>(self, value: T) -> Result<T, Mistakes> {
         if self.mistakes.is_empty() { Ok(value) } else { Err(Mistakes(self.mistakes)) }
     }
+}
+
+/// The wrong value as the end of a sentence.
+fn quoted(value: &str) -> String {
+    if may_hold_secret(value) {
+        return "; its value is not shown, as it may hold a secret".to_owned();
+    }
+    format!(", not {value:?}")
 }

@@ -21,23 +21,23 @@ impl Redis {
         let host = reader.given(&settings::REDIS_HOST);
         let port = reader.given(&settings::REDIS_PORT);
         let password = reader.given(&settings::REDIS_PASSWORD);
-        if url.is_some() && host.is_some() {
-            reader.mistake("REDIS_URL and REDIS_HOST are both set; unset one of them".to_owned());
-        }
-        if url.is_some() && port.is_some() {
-            reader.mistake("REDIS_URL and REDIS_PORT are both set; unset one of them".to_owned());
+        for (name, is_set) in [("REDIS_HOST", host.is_some()), ("REDIS_PORT", port.is_some())] {
+            if is_set && url.is_some() {
+                reader.mistake(format!("REDIS_URL and {name} are both set; unset one of them"));
+            }
         }
         // Without an address these would have no effect, and processes would silently share nothing.
         if !reader.is_set(&settings::REDIS_URL) && !reader.is_set(&settings::REDIS_HOST) {
-            let alone = [("REDIS_PORT", port.is_some()), ("REDIS_PASSWORD", password.is_some())];
-            for (name, _) in alone.into_iter().filter(|(_, set)| *set) {
-                reader.mistake(format!("{name} is set, but neither REDIS_HOST nor REDIS_URL is"));
+            for (name, is_set) in [("REDIS_PORT", port.is_some()), ("REDIS_PASSWORD", password.is_some())] {
+                if is_set {
+                    reader.mistake(format!("{name} is set, but neither REDIS_HOST nor REDIS_URL is"));
+                }
             }
         }
         let port = port.unwrap_or_else(|| reader.default(&settings::REDIS_PORT));
         let url = url.or_else(|| Some(Secret::new(format!("redis://{}:{port}", host?))))?;
         if password.is_some() && has_password(&url) {
-            reader.mistake("REDIS_URL has a password and REDIS_PASSWORD is set; use only one".to_owned());
+            reader.mistake("REDIS_URL has a password and REDIS_PASSWORD is set; use only one");
         }
         Some(Redis { url, password })
     }

@@ -2,17 +2,16 @@
 
 use std::fmt::Write;
 
-use super::settings::{DefaultValue, Group, Info, TABLE};
+use super::settings::{DefaultValue, GROUPS, Info, TABLE};
 
 impl Info {
     /// The default, as shown to people.
     pub fn shown_default(&self) -> String {
         match self.default {
-            DefaultValue::Value(value) => value.to_owned(),
+            DefaultValue::Value(text) | DefaultValue::Unset(text) => text.to_owned(),
             DefaultValue::Either(development, production) => {
                 format!("{development}; in production {production}")
             }
-            DefaultValue::Unset(words) => words.to_owned(),
         }
     }
 
@@ -30,13 +29,12 @@ impl Info {
 pub fn help() -> String {
     let mut text =
         String::from("Settings are read from the environment, else from FILE, with names in lower case:\n");
-    for group in Group::ALL {
+    for group in GROUPS {
         // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "\n{}:", group.title());
-        for info in TABLE.iter().filter(|info| info.group == group) {
-            let _ = writeln!(text, "  {}", info.name);
-            let _ =
-                writeln!(text, "          {}{} [default: {}]", info.help, info.also(), info.shown_default());
+        let _ = writeln!(text, "\n{group}:");
+        for info in TABLE.iter().filter(|info| info.group == *group) {
+            let (name, help, also, default) = (info.name, info.help, info.also(), info.shown_default());
+            let _ = writeln!(text, "  {name}\n          {help}{also} [default: {default}]");
         }
     }
     text.push_str("\nMESHGATE_NAME overrides NAME. An empty variable is unset. See docs/CONFIGURATION.md.");
@@ -46,17 +44,11 @@ pub fn help() -> String {
 /// Every setting as a table in Markdown.
 pub fn markdown() -> String {
     let mut text = String::new();
-    for group in Group::ALL {
-        let _ = writeln!(text, "### {}\n\n| name | default | |\n| --- | --- | --- |", group.title());
-        for info in TABLE.iter().filter(|info| info.group == group) {
-            let _ = writeln!(
-                text,
-                "| `{}` | {} | {}{} |",
-                info.name,
-                info.shown_default(),
-                info.help,
-                info.also()
-            );
+    for group in GROUPS {
+        let _ = writeln!(text, "### {group}\n\n| name | default | |\n| --- | --- | --- |");
+        for info in TABLE.iter().filter(|info| info.group == *group) {
+            let (name, help, also, default) = (info.name, info.help, info.also(), info.shown_default());
+            let _ = writeln!(text, "| `{name}` | {default} | {help}{also} |");
         }
         text.push('\n');
     }
@@ -93,8 +85,8 @@ mod tests {
             assert!(line.contains(info.help), "{line}");
             assert!(line.ends_with(&format!("[default: {}]", info.shown_default())), "{line}");
         }
-        for group in Group::ALL {
-            assert_eq!(help.matches(&format!("\n{}:\n", group.title())).count(), 1);
+        for group in GROUPS {
+            assert_eq!(help.matches(&format!("\n{group}:\n")).count(), 1);
         }
     }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use DefaultValue::{Either, Unset, Value};
+
 use super::values::{self, ADDRESS, SIZE, Wrong};
 use super::{ApiKey, CacheScope, Environment, LogFormat, Secret};
 use crate::domain::SandboxMode;
@@ -29,9 +31,10 @@ pub struct Info {
     pub name: &'static str,
     /// Another name of the variable, for users of other programs.
     pub alias: Option<&'static str>,
-    /// The command-line option, if there is one, and the placeholder of its value.
+    /// The command-line option of a setting of the engine, and the placeholder of its value.
     pub option: Option<(&'static str, &'static str)>,
-    pub group: Group,
+    /// The title of its topic.
+    pub group: &'static str,
     /// Completes the sentence "NAME takes …".
     pub takes: &'static str,
     pub default: DefaultValue,
@@ -57,95 +60,50 @@ pub struct Setting<T: 'static> {
     pub parse: fn(&OsStr) -> Result<T, Wrong>,
 }
 
-/// Whether the name is that of a setting, or of a secret's file.
-pub fn is_known(name: &str) -> bool {
-    named(name).is_some()
-}
-
 /// The setting with this name, or the secret with this `_FILE` name.
 pub fn named(name: &str) -> Option<&'static Info> {
-    TABLE
-        .iter()
-        .copied()
-        .find(|info| info.name == name || info.secret && name.strip_suffix(FILE) == Some(info.name))
-}
-
-/// The topic of a setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
-    Server,
-    Conversions,
-    Engine,
-    Storage,
-    Access,
-    Redis,
-    Watching,
-}
-
-impl Group {
-    /// All groups, in the order of the table.
-    pub const ALL: [Group; 7] = [
-        Group::Server,
-        Group::Conversions,
-        Group::Engine,
-        Group::Storage,
-        Group::Access,
-        Group::Redis,
-        Group::Watching,
-    ];
-
-    pub fn title(self) -> &'static str {
-        match self {
-            Group::Server => "Server",
-            Group::Conversions => "Conversions",
-            Group::Engine => "Engine",
-            Group::Storage => "Results",
-            Group::Access => "Access",
-            Group::Redis => "Redis",
-            Group::Watching => "Logs and traces",
-        }
-    }
+    let is_file_of = |info: &Info| info.secret && name.strip_suffix(FILE) == Some(info.name);
+    TABLE.iter().copied().find(|info| info.name == name || is_file_of(info))
 }
 
 impl DefaultValue {
     /// The default value in the environment, if there is one.
     pub fn value(self, environment: Environment) -> Option<&'static str> {
         match (self, environment) {
-            (DefaultValue::Value(text) | DefaultValue::Either(text, _), Environment::Development)
-            | (DefaultValue::Value(text) | DefaultValue::Either(_, text), Environment::Production) => {
-                Some(text)
-            }
-            (DefaultValue::Unset(_), _) => None,
+            (Value(text), _)
+            | (Either(text, _), Environment::Development)
+            | (Either(_, text), Environment::Production) => Some(text),
+            (Unset(_), _) => None,
         }
     }
 }
 
 macro_rules! settings {
-    ($($(#[$attribute:ident])? $name:ident: $type:ty {
-        group: $group:ident,
+    ($([$group:literal] $($(#[$attribute:ident])? $name:ident: $type:ty {
         $(alias: $alias:literal,)?
         $(option: $option:expr,)?
         takes: $takes:expr,
         default: $default:expr,
         help: $help:literal,
         parse: $parse:expr,
-    })*) => {
-        $(pub static $name: Setting<$type> = Setting {
+    })*)*) => {
+        $($(pub static $name: Setting<$type> = Setting {
             info: Info {
                 name: stringify!($name),
                 alias: settings!(@optional $($alias)?),
                 option: settings!(@optional $($option)?),
-                group: Group::$group,
+                group: $group,
                 takes: $takes,
                 default: $default,
                 help: $help,
                 secret: settings!(@secret $($attribute)?),
             },
             parse: $parse,
-        };)*
+        };)*)*
 
-        /// Every setting, in the order in which they are shown.
-        pub static TABLE: &[&Info] = &[$(&$name.info),*];
+        /// Every group, and every setting, in the order in which they are shown.
+        pub static GROUPS: &[&str] = &[$($group),*];
+        pub static TABLE: &[&Info] = &[$($(&$name.info),*),*];
     };
     (@optional) => { None };
     (@optional $value:expr) => { Some($value) };
@@ -153,11 +111,9 @@ macro_rules! settings {
     (@secret secret) => { true };
 }
 
-use DefaultValue::{Either, Unset, Value};
-
 settings! {
+    ["Server"]
     APP_ENV: Environment {
-        group: Server,
         takes: "development or production",
         default: Value("development"),
         help: "environment: sets other defaults",
@@ -167,65 +123,57 @@ settings! {
         ]),
     }
     BIND_ADDRESS: SocketAddr {
-        group: Server,
         takes: ADDRESS,
         default: Either("127.0.0.1:5000", "0.0.0.0:5000"),
         help: "address to listen on; 0.0.0.0 or [::] are all addresses of the machine",
         parse: values::address,
     }
     METRICS_ADDRESS: SocketAddr {
-        group: Server,
         takes: ADDRESS,
         default: Unset("on BIND_ADDRESS"),
         help: "separate address of /metrics, which also answers probes",
         parse: values::address,
     }
     MAX_FILE_SIZE: u64 {
-        group: Server,
         takes: SIZE,
         default: Value("100M"),
         help: "largest request body, in bytes or like 100M",
         parse: |value| values::size(value, 1),
     }
     MAX_UPLOADS_SIZE: u64 {
-        group: Server,
         takes: SIZE,
         default: Unset("32 × MAX_FILE_SIZE"),
         help: "largest total of unfinished uploads, in bytes or like 4G; at least 2 × MAX_FILE_SIZE, since one client may use as much as it leaves free for others",
         parse: |value| values::size(value, 1),
     }
     READ_TIMEOUT: Duration {
-        group: Server,
         takes: values::SECONDS,
         default: Value("30"),
         help: "seconds that a client may take for the headers, and may pause within a body; up to four times as long after a fast start",
         parse: values::seconds,
     }
     MAX_CONNECTIONS: usize {
-        group: Server,
         takes: "a number from 1 to 100000",
         default: Value("1024"),
         help: "most connections at a time",
         parse: |value| values::number(value, 1..=100_000),
     }
     SHUTDOWN_DELAY: Duration {
-        group: Server,
         takes: values::SECONDS_OR_NONE,
         default: Either("0", "5"),
         help: "seconds after the signal to stop in which requests are still accepted, so that load balancers notice",
         parse: values::seconds_or_none,
     }
     SHUTDOWN_GRACE: Duration {
-        group: Server,
         takes: values::SECONDS_OR_NONE,
         default: Value("60"),
         help: "seconds that running conversions then have to finish",
         parse: values::seconds_or_none,
     }
+
+    ["Conversions"]
     WORKERS: usize {
-        group: Conversions,
         alias: "GUNICORN_WORKERS",
-        option: ("--jobs", "N"),
         // For `convert`, 0 means one for each processor.
         takes: "a number from 1 to 256",
         default: Value("2"),
@@ -233,22 +181,20 @@ settings! {
         parse: |value| values::number(value, 0..=256),
     }
     QUEUE_LIMIT: usize {
-        group: Conversions,
         takes: "a number from 0 to 100000",
         default: Unset("4 × WORKERS"),
         help: "queue length; more get 503",
         parse: |value| values::number(value, 0..=100_000),
     }
     CONVERSION_TIMEOUT: Duration {
-        group: Conversions,
-        option: ("--timeout", "S"),
         takes: values::SECONDS,
         default: Value("600"),
         help: "seconds that one conversion may take, including its time in the queue",
         parse: values::seconds,
     }
+
+    ["Engine"]
     BLENDER_PYTHON: PathBuf {
-        group: Engine,
         option: ("--blender-python", "FILE"),
         takes: "the name of a file",
         default: Unset("the one of `meshgate engine install`"),
@@ -256,7 +202,6 @@ settings! {
         parse: values::path,
     }
     BLENDER_BIN: PathBuf {
-        group: Engine,
         option: ("--blender-bin", "FILE"),
         takes: "the name of a file",
         default: Unset("none"),
@@ -264,7 +209,6 @@ settings! {
         parse: values::path,
     }
     DATA_DIR: PathBuf {
-        group: Engine,
         option: ("--data-dir", "DIR"),
         takes: "the name of a folder",
         default: Unset("the user's cache folder"),
@@ -272,7 +216,6 @@ settings! {
         parse: values::path,
     }
     SANDBOX: SandboxMode {
-        group: Engine,
         option: ("--sandbox", "auto|require|off"),
         takes: "auto, require or off",
         default: Either("auto", "require"),
@@ -284,7 +227,6 @@ settings! {
         ]),
     }
     WORKER_MEMORY_LIMIT: u64 {
-        group: Engine,
         option: ("--worker-memory-limit", "SIZE"),
         takes: "a number of bytes, or one like 4G, of at least 1536M",
         default: Value("4G"),
@@ -292,7 +234,6 @@ settings! {
         parse: |value| values::size(value, LEAST_MEMORY),
     }
     WORKER_MAX_REQUESTS: u64 {
-        group: Engine,
         option: ("--worker-max-requests", "N"),
         takes: "a number above 0",
         default: Value("1000"),
@@ -300,78 +241,71 @@ settings! {
         parse: |value| values::number(value, 1..=u64::MAX),
     }
     MAX_UNPACKED_SIZE: u64 {
-        group: Engine,
         option: ("--max-unpacked-size", "SIZE"),
         takes: SIZE,
         default: Value("1G"),
         help: "largest unpacked model, and largest result in all, in bytes or like 512M or 4G",
         parse: |value| values::size(value, 1),
     }
+
+    ["Results"]
     STORAGE_URL: Url {
-        group: Storage,
         takes: "a URL like file:///srv/meshgate, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix",
         default: Unset("a folder below DATA_DIR"),
         help: "store of results and reports: file:///FOLDER, s3://, gs:// or az://BUCKET/PREFIX",
         parse: values::store,
     }
     CONVERSION_CACHE_DIR: PathBuf {
-        group: Storage,
         takes: "the name of a folder",
         default: Unset("none: STORAGE_URL applies"),
         help: "folder of results and reports, instead of STORAGE_URL",
         parse: values::path,
     }
     RESULT_TTL: Duration {
-        group: Storage,
         takes: values::LIFETIME,
         default: Value("86400"),
         help: "seconds that results and reports are kept",
         parse: values::lifetime,
     }
     DATA_MAX_SIZE: u64 {
-        group: Storage,
         takes: SIZE,
         default: Value("10G"),
         help: "largest store of results, reports and cache entries, in bytes or like 10G; beyond it, least recently used goes first",
         parse: |value| values::size(value, 1),
     }
     CACHE: bool {
-        group: Storage,
         takes: values::SWITCH,
         default: Value("on"),
         help: "serve repeated conversions from the cache",
         parse: values::switch,
     }
     CACHE_DURATION: Duration {
-        group: Storage,
         takes: values::LIFETIME,
         default: Value("3600"),
         help: "cache lifetime in seconds; RESULT_TTL if that is less",
         parse: values::lifetime,
     }
     CACHE_MAX_SIZE: u64 {
-        group: Storage,
         takes: SIZE,
         default: Value("5G"),
         help: "largest total of cached results in a process without Redis, in bytes or like 5G; beyond it, least recently used goes first, and a larger result is not cached",
         parse: |value| values::size(value, 1),
     }
     PRESIGN_RESULTS: bool {
-        group: Storage,
         takes: values::SWITCH,
         default: Value("false"),
         help: "redirect clients to the bucket for large results (s3:// and gs:// only)",
         parse: values::switch,
     }
+
+    ["Access"]
     TRUSTED_PROXIES: Vec<IpNet> {
-        group: Access,
         takes: "addresses and networks like 10.0.0.0/8, separated by commas",
         default: Unset("none"),
         help: "proxies whose X-Forwarded-For is trusted: addresses and networks, separated by commas",
         parse: values::networks,
     }
     CORS_ORIGINS: Vec<String> {
-        group: Access,
         takes: "origins like https://example.org, separated by commas, or a single *",
         default: Unset("none"),
         help: "sites whose pages may call from a browser: origins like https://example.org, or * for all",
@@ -379,50 +313,45 @@ settings! {
     }
     #[secret]
     API_KEYS: Vec<ApiKey> {
-        group: Access,
         takes: "NAME:KEY or NAME@REQUESTS:KEY pairs, separated by commas or line ends",
         default: Unset("everybody may convert"),
         help: "keys of clients: NAME:KEY pairs, keys of 16 characters or more, separated by commas or line ends; NAME@REQUESTS:KEY has its own limit instead of RATE_LIMIT_REQUESTS",
         parse: values::api_keys,
     }
     CACHE_SCOPE: CacheScope {
-        group: Access,
         takes: "key or shared",
         default: Unset("key with API_KEYS, else shared"),
         help: "sharing of cached results and reports: each API key has its own (key), or all clients share them (shared)",
         parse: |value| values::choice(value, &[("key", CacheScope::Key), ("shared", CacheScope::Shared)]),
     }
     RATE_LIMIT_REQUESTS: u32 {
-        group: Access,
         takes: values::REQUESTS,
         default: Either("0", "10"),
         help: "conversions that one client may request in RATE_LIMIT_WINDOW; a client is an API key, else an address (one /64 of IPv6); 0 is no limit",
         parse: values::requests,
     }
     RATE_LIMIT_WINDOW: Duration {
-        group: Access,
         takes: "a whole number of seconds from 1 to 86400",
         default: Value("60"),
         help: "seconds in which these are counted",
         parse: |value| values::number(value, 1..=86_400).map(Duration::from_secs),
     }
+
+    ["Redis"]
     #[secret]
     REDIS_URL: Secret {
-        group: Redis,
         takes: values::REDIS_URL,
         default: Unset("none: processes share nothing"),
         help: "the Redis that all processes share: redis://user:password@host:6379/0, rediss:// with TLS, or unix:///run/redis.sock",
         parse: values::redis_url,
     }
     REDIS_HOST: String {
-        group: Redis,
         takes: values::REDIS_HOST,
         default: Unset("none"),
         help: "the host of that Redis, instead of REDIS_URL",
         parse: values::redis_host,
     }
     REDIS_PORT: u16 {
-        group: Redis,
         takes: "a number from 1 to 65535",
         default: Value("6379"),
         help: "the port on REDIS_HOST",
@@ -430,42 +359,38 @@ settings! {
     }
     #[secret]
     REDIS_PASSWORD: Secret {
-        group: Redis,
         takes: "a password",
         default: Unset("none"),
         help: "the password, for REDIS_HOST or a REDIS_URL without one",
         parse: values::secret,
     }
+
+    ["Logs and traces"]
     LOG_LEVEL: String {
-        group: Watching,
         takes: "error, warn, info, debug, trace, off or a filter of tracing like info,hyper=debug",
         default: Value("info"),
         help: "least level to log: error, warn, info, debug, trace, off or a filter of tracing like info,hyper=debug",
         parse: values::filter,
     }
     LOG_FORMAT: LogFormat {
-        group: Watching,
         takes: "plain or json",
         default: Either("plain", "json"),
         help: "format of log lines: for people (plain), or JSON (json)",
         parse: |value| values::choice(value, &[("plain", LogFormat::Plain), ("json", LogFormat::Json)]),
     }
     LOG_FILE: PathBuf {
-        group: Watching,
         takes: "the name of a file",
         default: Unset("none"),
         help: "file to log to, besides standard output; a new one each day: app.log is app.2026-01-31.log",
         parse: values::file_name,
     }
     LOG_FILES: usize {
-        group: Watching,
         takes: "a number from 1 to 1000",
         default: Value("7"),
         help: "log files to keep; other files are never removed",
         parse: |value| values::number(value, 1..=1000),
     }
     OTEL_EXPORTER_OTLP_ENDPOINT: String {
-        group: Watching,
         takes: "a URL like http://collector:4317",
         default: Unset("no traces"),
         help: "receiver of OpenTelemetry traces over gRPC: a URL like http://collector:4317, or https:// for TLS; without a user, password or query",

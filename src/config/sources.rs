@@ -94,9 +94,8 @@ impl Sources {
     fn add_key(&mut self, key: String, value: &toml::Value) {
         let name = key.to_ascii_uppercase();
         let Some(info) = settings::named(&name).filter(|_| key == key.to_ascii_lowercase()) else {
-            let meant = suggestions::likely(&name)
-                .map(|name| format!("; did you mean {}?", name.to_ascii_lowercase()));
-            let meant = meant.unwrap_or_default();
+            let likely = suggestions::likely(&name).map(|name| name.to_ascii_lowercase());
+            let meant = likely.map(|likely| format!("; did you mean {likely}?")).unwrap_or_default();
             return self.mistakes.push(format!("{key} in {} is not a setting{meant}", self.file_name));
         };
         let takes = if info.name == name { info.takes } else { "the name of a file" };
@@ -126,12 +125,10 @@ impl Sources {
 
     /// Variables whose names begin with `prefix`, if they are valid UTF-8. Their values may be secrets.
     pub fn foreign(&self, prefix: &str) -> Vec<(String, String)> {
-        let variables = self.environment.iter();
-        let texts = variables.filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
-        texts
-            .filter(|(name, _)| name.starts_with(prefix))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
+        let texts =
+            self.environment.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+        let foreign = texts.filter(|(name, _)| name.starts_with(prefix));
+        foreign.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     /// A secret of another program: the variable `name`, or the content of the file in `NAME_FILE`.
@@ -162,13 +159,9 @@ impl Sources {
         };
         if setting.secret {
             // Each pair of names is checked by itself: those without prefix may be another program's.
-            if let Some(given) = secret(setting.name, own)? {
-                return Ok(Some(given));
-            }
-            return match secret(setting.name, plain)? {
-                Some(given) => Ok(Some(given)),
-                None => secret(setting.name, key),
-            };
+            let first = secret(setting.name, own).transpose();
+            let then = || secret(setting.name, plain).transpose();
+            return first.or_else(then).or_else(|| secret(setting.name, key).transpose()).transpose();
         }
         let variable = |name: &str| own(name).or_else(|| plain(name));
         Ok(variable(setting.name)
@@ -212,21 +205,20 @@ fn is_empty(value: &OsStr) -> bool {
 /// Reads a file's text, which may be secret.
 fn read(path: &Path) -> Result<SecretString, String> {
     let mut text = String::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let length = file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    let length = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text));
     let text = SecretString::from(text);
-    if length as u64 > LARGEST { Err("it is too large".to_owned()) } else { Ok(text) }
+    match length {
+        Ok(length) if length as u64 > LARGEST => Err("it is too large".to_owned()),
+        Ok(_) => Ok(text),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// A TOML value as the environment would hold it; lists are separated by commas.
 fn as_text(value: &toml::Value) -> Option<String> {
-    match value {
-        toml::Value::Array(values) => {
-            let texts: Option<Vec<_>> = values.iter().map(one_as_text).collect();
-            Some(texts?.join(","))
-        }
-        _ => one_as_text(value),
-    }
+    let toml::Value::Array(values) = value else { return one_as_text(value) };
+    let texts: Option<Vec<_>> = values.iter().map(one_as_text).collect();
+    Some(texts?.join(","))
 }
 
 fn one_as_text(value: &toml::Value) -> Option<String> {

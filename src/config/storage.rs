@@ -48,8 +48,7 @@ impl Storage {
         let folder = reader.given(&settings::CONVERSION_CACHE_DIR);
         let place = match (url, folder) {
             (Some(_), Some(_)) => {
-                let both = "CONVERSION_CACHE_DIR and STORAGE_URL are both set; unset one of them";
-                reader.mistake(both.to_owned());
+                reader.mistake("CONVERSION_CACHE_DIR and STORAGE_URL are both set; unset one of them");
                 None
             }
             (Some(url), None) => Some(place(url, reader)),
@@ -95,7 +94,7 @@ fn place(url: Url, reader: &mut Reader) -> Place {
         // The parser has checked that the URL is a path.
         _ => return Place::Folder(url.to_file_path().unwrap_or_default()),
     };
-    let mut options = reader.foreign(prefix);
+    let mut options = reader.sources.foreign(prefix);
     for secret in SECRETS.iter().filter(|name| name.starts_with(prefix)) {
         options.retain(|(name, _)| name.strip_suffix("_FILE").unwrap_or(name) != *secret);
         options.extend(reader.foreign_secret(secret).map(|value| ((*secret).to_owned(), value)));

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use strsim::levenshtein;
 
-use super::settings::{FILE, PREFIX, TABLE, is_known};
+use super::settings::{FILE, PREFIX, TABLE, named};
 
 /// Shortest name to suggest; shorter ones resemble too many others.
 const SHORTEST: usize = 6;
@@ -23,21 +23,17 @@ pub fn warning(variable: &str) -> Option<String> {
     let own = variable.strip_prefix(PREFIX);
     let name = own.unwrap_or(variable);
     let others = own.is_none() && OTHERS.contains(&name.strip_suffix(FILE).unwrap_or(name));
-    if is_known(name) || is_alias(name) || others {
+    let is_alias = TABLE.iter().any(|info| info.alias == Some(name));
+    if named(name).is_some() || is_alias || others {
         return None;
     }
-    match (likely(name), own) {
-        (Some(likely), Some(_)) => {
-            Some(format!("{variable} is not a setting; did you mean {PREFIX}{likely} or {likely}?"))
-        }
-        (Some(likely), None) => Some(format!("{variable} is not a setting; did you mean {likely}?")),
-        (None, Some(_)) => Some(format!("{variable} is not a setting")),
-        (None, None) => None,
-    }
-}
-
-fn is_alias(name: &str) -> bool {
-    TABLE.iter().any(|info| info.alias == Some(name))
+    let meant = match (likely(name), own) {
+        (Some(likely), Some(_)) => format!("; did you mean {PREFIX}{likely} or {likely}?"),
+        (Some(likely), None) => format!("; did you mean {likely}?"),
+        (None, Some(_)) => String::new(),
+        (None, None) => return None,
+    };
+    Some(format!("{variable} is not a setting{meant}"))
 }
 
 /// Returns the closest similar name: of a setting, also by its alias, or of a secret's `_FILE` variable.
@@ -63,10 +59,8 @@ fn names() -> impl Iterator<Item = (String, String)> {
 
 /// Whether only the last words differ, and are forms of the same word.
 fn ends_otherwise(one: &str, other: &str) -> bool {
-    let (Some((before, one)), Some((other_before, other))) = (one.rsplit_once('_'), other.rsplit_once('_'))
-    else {
-        return false;
-    };
+    let words = one.rsplit_once('_').zip(other.rsplit_once('_'));
+    let Some(((before, one), (other_before, other))) = words else { return false };
     let common = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
     let shorter = one.len().min(other.len());
     before == other_before && (common >= COMMON || common >= SHORT && common == shorter)
@@ -76,12 +70,11 @@ fn ends_otherwise(one: &str, other: &str) -> bool {
 /// `MESHGATE_PORT=tcp://…`, `MESHGATE_SERVICE_HOST` and more.
 pub fn is_service_link(name: &OsStr, value: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
-    let is_url = value
-        .to_str()
-        .is_some_and(|value| ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme)));
+    let begins = |text: &str, words: [&str; 3]| words.iter().any(|word| text.starts_with(word));
+    let is_url = value.to_str().is_some_and(|value| begins(value, ["tcp://", "udp://", "sctp://"]));
     let of_port = name.split_once("_PORT_").is_some_and(|(_, rest)| {
-        let rest = rest.trim_start_matches(|letter: char| letter.is_ascii_digit());
-        ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| rest.starts_with(protocol))
+        let protocol = rest.trim_start_matches(|letter: char| letter.is_ascii_digit());
+        begins(protocol, ["_TCP", "_UDP", "_SCTP"])
     });
     name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")

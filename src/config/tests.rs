@@ -38,7 +38,6 @@ fn the_defaults_of_development() {
     let config = load(&[]);
     let address = |text: &str| text.parse::<SocketAddr>().unwrap();
     let expected = Config {
-        environment: Environment::Development,
         engine: Engine {
             python: None,
             blender: None,
@@ -80,7 +79,6 @@ fn the_defaults_of_development() {
 #[test]
 fn the_defaults_of_production() {
     let config = load(&[("APP_ENV", "production")]);
-    assert_eq!(config.environment, Environment::Production);
     assert_eq!(config.engine.sandbox, SandboxMode::Require);
     assert_eq!(config.server.bind, "0.0.0.0:5000".parse().unwrap());
     assert_eq!(config.server.shutdown_delay, Duration::from_secs(5));

@@ -49,6 +49,12 @@ pub enum Wrong {
     Because(String),
 }
 
+impl Wrong {
+    fn because(why: &str) -> Self {
+        Wrong::Because(why.to_owned())
+    }
+}
+
 /// The text without the spaces around it.
 fn text(value: &OsStr) -> Result<&str, Wrong> {
     value.to_str().map(str::trim).ok_or(Wrong::Value)
@@ -107,7 +113,7 @@ fn bytes(text: &str) -> Option<u64> {
 }
 
 pub fn seconds(value: &OsStr) -> Result<Duration, Wrong> {
-    seconds_or_none(value).ok().filter(|time| !time.is_zero()).ok_or(Wrong::Value)
+    above_zero(seconds_or_none(value)?)
 }
 
 pub fn seconds_or_none(value: &OsStr) -> Result<Duration, Wrong> {
@@ -115,16 +121,16 @@ pub fn seconds_or_none(value: &OsStr) -> Result<Duration, Wrong> {
 }
 
 pub fn lifetime(value: &OsStr) -> Result<Duration, Wrong> {
-    seconds_up_to(value, LONGEST_KEPT).ok().filter(|time| !time.is_zero()).ok_or(Wrong::Value)
+    above_zero(seconds_up_to(value, LONGEST_KEPT)?)
+}
+
+fn above_zero(time: Duration) -> Result<Duration, Wrong> {
+    if time.is_zero() { Err(Wrong::Value) } else { Ok(time) }
 }
 
 fn seconds_up_to(value: &OsStr, longest: f64) -> Result<Duration, Wrong> {
-    text(value)?
-        .parse()
-        .ok()
-        .filter(|seconds| (0.0..=longest).contains(seconds))
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or(Wrong::Value)
+    let seconds = text(value)?.parse().ok().filter(|seconds| (0.0..=longest).contains(seconds));
+    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or(Wrong::Value)
 }
 
 /// A number of requests in a window.
@@ -161,17 +167,14 @@ fn canonical(network: IpNet) -> IpNet {
 /// A list of origins as browsers send them: scheme, host, port, no path.
 pub fn origins(value: &OsStr) -> Result<Vec<String>, Wrong> {
     let origins: Vec<String> = parts(text(value)?).map(str::to_owned).collect();
-    if origins == ["*"] {
-        return Ok(origins);
+    // Browsers send lower case, so upper case would never match.
+    let is_upper = |letter: char| letter.is_ascii_uppercase();
+    let is_sound = |host: &str| is_host(host) && !host.contains(is_upper);
+    let wrong = origins.iter().find(|origin| !without_scheme(origin).is_some_and(is_sound));
+    match wrong {
+        Some(origin) if origins != ["*"] => Err(Wrong::Part(origin.clone())),
+        _ => Ok(origins),
     }
-    for origin in &origins {
-        let host = without_scheme(origin).unwrap_or_default();
-        // Browsers send lower case, so upper case would never match.
-        if !is_host(host) || host.chars().any(|letter| letter.is_ascii_uppercase()) {
-            return Err(Wrong::Part(origin.clone()));
-        }
-    }
-    Ok(origins)
 }
 
 /// Whether the value of any setting may be a URL or connection string with a password.
@@ -184,7 +187,7 @@ pub fn receiver(value: &OsStr) -> Result<String, Wrong> {
     let text = text(value)?;
     if text.contains(['@', '?', '#']) {
         let why = "it contains a user, password, ? or #; put credentials in OTEL_EXPORTER_OTLP_HEADERS";
-        return Err(Wrong::Because(why.to_owned()));
+        return Err(Wrong::because(why));
     }
     let host = without_scheme(text).unwrap_or_default().split('/').next().unwrap_or_default();
     let is_sound = text.bytes().all(|letter| letter.is_ascii_graphic()) && text.parse::<hyper::Uri>().is_ok();
@@ -193,14 +196,12 @@ pub fn receiver(value: &OsStr) -> Result<String, Wrong> {
 
 /// The URL of a store.
 pub fn store(value: &OsStr) -> Result<Url, Wrong> {
-    let text = text(value)?;
-    let because = |why: &str| Wrong::Because(why.to_owned());
-    let url: Url = text.parse().map_err(|_| Wrong::Value)?;
+    let url: Url = text(value)?.parse().map_err(|_| Wrong::Value)?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(because("it contains a user or password; credentials have their own variables"));
+        return Err(Wrong::because("it contains a user or password; credentials have their own variables"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(because("it contains ? or #; credentials have their own variables"));
+        return Err(Wrong::because("it contains ? or #; credentials have their own variables"));
     }
     let is_sound = match url.scheme() {
         "file" => url.to_file_path().is_ok_and(|path| path.is_absolute()),
@@ -217,16 +218,19 @@ fn without_scheme(text: &str) -> Option<&str> {
 /// Whether the text is a host name or address with an optional port.
 fn is_host(text: &str) -> bool {
     let after_bracket = text.rfind(']').unwrap_or_default();
-    let (host, port) = match text.rsplit_once(':').filter(|(host, _)| host.len() > after_bracket) {
-        Some((host, port)) => (host, port),
-        None => (text, "1"),
-    };
-    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+    let parts = text.rsplit_once(':').filter(|(host, _)| host.len() > after_bracket);
+    let (host, port) = parts.unwrap_or((text, "1"));
     let host_is_sound = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.chars().all(allowed),
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => is_name(host),
     };
     host_is_sound && digits::<u16>(port).is_some_and(|port| port > 0)
+}
+
+/// Whether the text may be the name of a host or an API key.
+fn is_name(text: &str) -> bool {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
+    !text.is_empty() && text.chars().all(allowed)
 }
 
 /// A filter of `tracing`. Refuses a word that is not a level, which is nearly always a typing mistake: `tracing` would
@@ -245,50 +249,40 @@ pub fn filter(value: &OsStr) -> Result<String, Wrong> {
 
 /// The list of API keys. Errors name a pair by its number: if name and key are swapped, the name is the secret.
 pub fn api_keys(value: &OsStr) -> Result<Vec<ApiKey>, Wrong> {
-    let because = |why: fmt::Arguments| Wrong::Because(why.to_string());
-    let text = value.to_str().ok_or_else(|| because(format_args!("it is not valid UTF-8")))?;
     let mut keys: Vec<ApiKey> = Vec::new();
-    let pairs = text.split([',', '\n']).map(str::trim).filter(|pair| !pair.is_empty());
-    for (index, pair) in pairs.enumerate() {
-        let number = index + 1;
-        let Some((name, key)) = pair.split_once(':') else {
-            return Err(because(format_args!("pair {number} has no colon")));
-        };
-        let (name, requests) = match name.split_once('@') {
-            None => (name, None),
-            Some((name, limit)) => match requests(OsStr::new(limit)) {
-                Ok(requests) => (name, Some(requests)),
-                Err(_) => {
-                    return Err(because(format_args!("the limit of pair {number} is not {REQUESTS}")));
-                }
-            },
-        };
-        let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
-        if name.is_empty() || name.len() > KEY_NAME_MOST || !name.chars().all(allowed) {
-            return Err(because(format_args!(
-                "the name of pair {number} is not 1 to {KEY_NAME_MOST} letters, digits, dots, dashes or underscores"
-            )));
+    let pairs = text(value)?.split([',', '\n']).map(str::trim).filter(|pair| !pair.is_empty());
+    for (pair, number) in pairs.zip(1..) {
+        let key = api_key(pair, number).map_err(Wrong::Because)?;
+        if let Some(other) = keys.iter().position(|other| other.name == key.name) {
+            return Err(Wrong::Because(format!("pairs {} and {number} have the same name", other + 1)));
         }
-        if key.len() < KEY_LEAST {
-            return Err(because(format_args!(
-                "the key of pair {number} has fewer than {KEY_LEAST} characters"
-            )));
+        if let Some(other) = keys.iter().position(|other| other.digest == key.digest) {
+            return Err(Wrong::Because(format!("pairs {} and {number} have the same key", other + 1)));
         }
-        if !key.chars().all(|letter| letter.is_ascii_graphic()) {
-            return Err(because(format_args!(
-                "the key of pair {number} has characters that a header cannot hold"
-            )));
-        }
-        let digest = *blake3::hash(key.as_bytes()).as_bytes();
-        if let Some(other) = keys.iter().position(|other| other.name == name) {
-            return Err(because(format_args!("pairs {} and {number} have the same name", other + 1)));
-        }
-        if let Some(other) = keys.iter().position(|other| other.digest == digest) {
-            return Err(because(format_args!("pairs {} and {number} have the same key", other + 1)));
-        }
-        keys.push(ApiKey { name: name.to_owned(), digest, requests });
+        keys.push(key);
     }
-    if keys.is_empty() { Err(because(format_args!("it is empty"))) } else { Ok(keys) }
+    if keys.is_empty() { Err(Wrong::because("it is empty")) } else { Ok(keys) }
+}
+
+/// The API key of the `number`th pair; the error does not quote it.
+fn api_key(pair: &str, number: usize) -> Result<ApiKey, String> {
+    let (name, key) = pair.split_once(':').ok_or_else(|| format!("pair {number} has no colon"))?;
+    let (name, limit) = name.split_once('@').map_or((name, None), |(name, limit)| (name, Some(limit)));
+    let requests = limit.map(|limit| requests(limit.as_ref())).transpose();
+    let requests = requests.map_err(|_| format!("the limit of pair {number} is not {REQUESTS}"))?;
+    if !is_name(name) || name.len() > KEY_NAME_MOST {
+        return Err(format!(
+            "the name of pair {number} is not 1 to {KEY_NAME_MOST} letters, digits, dots, dashes or underscores"
+        ));
+    }
+    if key.len() < KEY_LEAST {
+        return Err(format!("the key of pair {number} has fewer than {KEY_LEAST} characters"));
+    }
+    if !key.chars().all(|letter| letter.is_ascii_graphic()) {
+        return Err(format!("the key of pair {number} has characters that a header cannot hold"));
+    }
+    let digest = *blake3::hash(key.as_bytes()).as_bytes();
+    Ok(ApiKey { name: name.to_owned(), digest, requests })
 }
 
 /// A text that no log may show.
@@ -313,34 +307,31 @@ impl fmt::Debug for Secret {
 
 /// The URL of a Redis. Errors do not quote it, since it may hold a password.
 pub fn redis_url(value: &OsStr) -> Result<Secret, Wrong> {
-    let text = value.to_str().map(str::trim).ok_or(Wrong::Value)?;
+    let text = text(value)?;
     let info: ConnectionInfo = text.parse().map_err(|_| Wrong::Value)?;
     if info.redis_settings().db() < 0 {
         return Err(Wrong::Value);
     }
     if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
         let why = "#insecure is not allowed; SSL_CERT_FILE names the certificates to trust";
-        return Err(Wrong::Because(why.to_owned()));
+        return Err(Wrong::because(why));
     }
     Ok(Secret(text.to_owned()))
 }
 
 pub fn secret(value: &OsStr) -> Result<Secret, Wrong> {
-    let text = value.to_str().ok_or_else(|| Wrong::Because("it is not valid UTF-8".to_owned()))?;
-    Ok(Secret(text.to_owned()))
+    value.to_str().map(|text| Secret(text.to_owned())).ok_or(Wrong::Value)
 }
 
 /// The host in the form of a URL: an IPv6 address gets brackets.
 pub fn redis_host(value: &OsStr) -> Result<String, Wrong> {
-    let text = value.to_str().map(str::trim).ok_or(Wrong::Value)?;
+    let text = text(value)?;
     if text.parse::<Ipv6Addr>().is_ok() {
         return Ok(format!("[{text}]"));
     }
-    let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
-    let sound = !text.is_empty() && text.chars().all(allowed);
     // 0.0.0.0, for one, can be bound but not connected to.
     let callable = format!("redis://{text}").parse::<ConnectionInfo>().is_ok();
-    if sound && callable { Ok(text.to_owned()) } else { Err(Wrong::Value) }
+    if is_name(text) && callable { Ok(text.to_owned()) } else { Err(Wrong::Value) }
 }
 
 #[cfg(test)]

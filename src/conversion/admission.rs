@@ -15,16 +15,15 @@ use crate::domain::{Client, ConversionError, ErrorCode};
 /// Weight of the latest conversion in the average duration.
 const WEIGHT: f64 = 0.2;
 
-/// Limits the conversions that run or wait.
 #[derive(Debug)]
 pub struct Admission {
     workers: usize,
     capacity: usize,
-    state: Arc<Mutex<State>>,
+    queue: Arc<Mutex<Queue>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Queue {
     /// The number of the next place.
     next: u64,
     inside: usize,
@@ -44,7 +43,7 @@ struct Taken {
 /// The right to wait and work, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    state: Arc<Mutex<State>>,
+    queue: Arc<Mutex<Queue>>,
     client: Client,
     number: u64,
     began: OnceLock<Instant>,
@@ -55,7 +54,7 @@ impl Admission {
     /// `workers` may run, and at most `waiting` may wait.
     pub fn new(workers: usize, waiting: usize) -> Self {
         let workers = workers.max(1);
-        Self { workers, capacity: workers.saturating_add(waiting), state: Arc::default() }
+        Self { workers, capacity: workers.saturating_add(waiting), queue: Arc::default() }
     }
 
     /// Admits everything, for a caller that sets its own limit.
@@ -68,21 +67,19 @@ impl Admission {
     /// # Errors
     /// `queue_full`.
     pub fn enter(&self, client: &Client) -> Result<Place, ConversionError> {
-        let mut state = lock(&self.state);
-        if state.inside == self.capacity {
-            let (other, number) = state.place_to_take_over(client).ok_or_else(|| self.refusal())?;
-            if let Some(taken) = state.free(&other, number) {
-                taken.taken_over.cancel();
-            }
+        let mut queue = lock(&self.queue);
+        if queue.inside == self.capacity {
+            let (other, number) = queue.place_to_take_over(client).ok_or_else(|| self.refusal())?;
+            queue.free(&other, number);
         }
-        let number = state.next;
-        state.next += 1;
-        state.inside += 1;
+        let number = queue.next;
+        queue.next += 1;
+        queue.inside += 1;
         let taken_over = CancellationToken::new();
         let taken = Taken { works: false, taken_over: taken_over.clone() };
-        state.clients.entry(client.clone()).or_default().insert(number, taken);
-        let (state, client) = (Arc::clone(&self.state), client.clone());
-        Ok(Place { state, client, number, began: OnceLock::new(), taken_over })
+        queue.clients.entry(client.clone()).or_default().insert(number, taken);
+        let (queue, client) = (Arc::clone(&self.queue), client.clone());
+        Ok(Place { queue, client, number, began: OnceLock::new(), taken_over })
     }
 
     /// Whether all places are taken at this moment.
@@ -92,13 +89,13 @@ impl Admission {
 
     /// Whether this client would get a place at this moment.
     pub fn has_room_for(&self, client: &Client) -> bool {
-        let state = lock(&self.state);
-        state.inside < self.capacity || state.place_to_take_over(client).is_some()
+        let queue = lock(&self.queue);
+        queue.inside < self.capacity || queue.place_to_take_over(client).is_some()
     }
 
     /// How many run or wait at this moment.
     pub fn inside(&self) -> usize {
-        lock(&self.state).inside
+        lock(&self.queue).inside
     }
 
     /// How many may run at a time.
@@ -114,16 +111,14 @@ impl Admission {
 
     /// Returns the expected time until all conversions inside have ended, between a second and an hour.
     pub fn retry_after(&self) -> Duration {
-        let (average, inside) = {
-            let state = lock(&self.state);
-            (state.average.unwrap_or_default(), state.inside)
-        };
-        let seconds = average.as_secs_f64() * inside as f64 / self.workers as f64;
+        let queue = lock(&self.queue);
+        let average = queue.average.unwrap_or_default().as_secs_f64();
+        let seconds = average * queue.inside as f64 / self.workers as f64;
         Duration::from_secs_f64(seconds.clamp(1.0, 3600.0))
     }
 }
 
-impl State {
+impl Queue {
     /// The newest waiting place of the client that has most places, if these are at least two more than `client` has.
     fn place_to_take_over(&self, client: &Client) -> Option<(Client, u64)> {
         let own = self.clients.get(client).map_or(0, BTreeMap::len);
@@ -135,15 +130,15 @@ impl State {
         (places >= own + 2).then(|| (other.clone(), number))
     }
 
-    /// Frees a place, unless it is free already.
-    fn free(&mut self, client: &Client, number: u64) -> Option<Taken> {
-        let places = self.clients.get_mut(client)?;
-        let taken = places.remove(&number)?;
+    /// Frees a place, unless it is free already, and tells the conversion that had it.
+    fn free(&mut self, client: &Client, number: u64) {
+        let Some(places) = self.clients.get_mut(client) else { return };
+        let Some(taken) = places.remove(&number) else { return };
+        taken.taken_over.cancel();
         if places.is_empty() {
             self.clients.remove(client);
         }
         self.inside -= 1;
-        Some(taken)
     }
 
     fn record_duration(&mut self, took: Duration) {
@@ -156,9 +151,9 @@ impl Place {
     /// Marks the work as begun; from now on no other client takes the place over.
     pub fn work(&self) {
         self.began.get_or_init(|| {
-            let mut state = lock(&self.state);
-            if let Some(taken) = state.clients.get_mut(&self.client).and_then(|own| own.get_mut(&self.number))
-            {
+            let mut queue = lock(&self.queue);
+            let places = queue.clients.get_mut(&self.client);
+            if let Some(taken) = places.and_then(|places| places.get_mut(&self.number)) {
                 taken.works = true;
             }
             Instant::now()
@@ -176,20 +171,20 @@ impl Place {
     /// Ends the work; if it had begun, its duration counts for the average.
     pub fn leave(self) {
         if let Some(took) = self.began.get().map(Instant::elapsed) {
-            lock(&self.state).record_duration(took);
+            lock(&self.queue).record_duration(took);
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        lock(&self.state).free(&self.client, self.number);
+        lock(&self.queue).free(&self.client, self.number);
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     // Nothing in here can panic half-way.
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -246,7 +241,7 @@ mod tests {
         assert!(enter(&admission, "d").is_ok_and(|_| is_taken_over(&a[1])));
         drop((a, b, c, more));
         assert_eq!(admission.inside(), 0);
-        assert!(lock(&admission.state).clients.is_empty());
+        assert!(lock(&admission.queue).clients.is_empty());
     }
 
     #[test]
@@ -262,18 +257,18 @@ mod tests {
     fn the_wait_follows_what_conversions_take() {
         let admission = Admission::new(2, 4);
         assert_eq!(admission.retry_after(), Duration::from_secs(1));
-        lock(&admission.state).record_duration(Duration::from_secs(10));
+        lock(&admission.queue).record_duration(Duration::from_secs(10));
         let _inside: Vec<Place> = (0..6).map(|_| enter(&admission, "a").unwrap()).collect();
         assert_eq!(admission.retry_after(), Duration::from_secs(30));
     }
 
     #[test]
     fn the_latest_conversions_say_how_long_the_next_takes() {
-        let mut state = State::default();
+        let mut queue = Queue::default();
         for took in [10, 20] {
-            state.record_duration(Duration::from_secs(took));
+            queue.record_duration(Duration::from_secs(took));
         }
-        assert_eq!(state.average, Some(Duration::from_secs(12)));
+        assert_eq!(queue.average, Some(Duration::from_secs(12)));
     }
 
     #[test]
@@ -281,11 +276,11 @@ mod tests {
         let admission = Admission::unbounded(1);
         drop(enter(&admission, "a").unwrap());
         enter(&admission, "a").unwrap().leave();
-        assert_eq!(lock(&admission.state).average, None);
+        assert_eq!(lock(&admission.queue).average, None);
         let place = enter(&admission, "a").unwrap();
         place.work();
         place.leave();
-        assert!(lock(&admission.state).average.is_some());
+        assert!(lock(&admission.queue).average.is_some());
         assert!(!admission.is_full());
     }
 
@@ -323,7 +318,7 @@ mod tests {
                 prop_assert!(inside.len() <= workers + waiting);
             }
             inside.clear();
-            prop_assert!(lock(&admission.state).clients.is_empty());
+            prop_assert!(lock(&admission.queue).clients.is_empty());
         }
     }
 }

@@ -1,7 +1,6 @@
 //! A result as the one file that is delivered and stored.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -95,10 +94,8 @@ fn one_file(
     outcome: &Outcome,
     cancel: &Cancel,
 ) -> Result<(PathBuf, bool, Option<Box<str>>), ConversionError> {
-    let zip_name = format!("{}.zip", outcome.stem);
     if let [only] = outcome.files.as_slice() {
-        let zip = only.file_name().is_some_and(|name| name == zip_name.as_str());
-        return Ok((only.clone(), zip, None));
+        return Ok((only.clone(), only.ends_with(format!("{}.zip", outcome.stem)), None));
     }
     // Beside the files, not among them.
     let path = outcome.folder.path().join("result.zip");
@@ -108,25 +105,14 @@ fn one_file(
     Ok((path, true, main.map(|main| main.to_string_lossy().into())))
 }
 
-/// Bytes hashed between two checks for cancellation.
-const CHUNK: u64 = 64 << 20;
-
 fn read(path: &Path, whole: bool, cancel: &Cancel) -> Result<(u64, Hash, Option<Bytes>), ConversionError> {
     let failed = |error| ConversionError::io("read the result", &error);
     let file = File::open(path).map_err(failed)?;
-    let bytes = file.metadata().map_err(failed)?.len();
-    if whole || bytes <= SMALL {
+    if whole || file.metadata().map_err(failed)?.len() <= SMALL {
         let content = std::fs::read(path).map_err(failed)?;
         return Ok((content.len() as u64, blake3::hash(&content), Some(content.into())));
     }
     let mut hasher = Hasher::new();
-    while hasher.count() < bytes {
-        cancel.check()?;
-        let before = hasher.count();
-        hasher.update_reader((&file).take(CHUNK)).map_err(failed)?;
-        if hasher.count() == before {
-            break;
-        }
-    }
+    hasher.update_reader(cancel.reader(file)).map_err(failed)?;
     Ok((hasher.count(), hasher.finalize(), None))
 }

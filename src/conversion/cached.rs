@@ -58,7 +58,7 @@ struct Inner {
     index: Option<Arc<dyn Index>>,
     storage: Storage,
     reports: Reports,
-    flights: Flights<FlightOutcome>,
+    flights: Flights<LookupResult>,
     storing: TaskTracker,
     permits: Arc<Semaphore>,
     /// Folder for large results that are fetched from a bucket.
@@ -75,12 +75,19 @@ pub(super) struct Lookup {
     pub identity: Option<Hash>,
     /// The API key that the report belongs to. The identity depends on it, too.
     pub owner: Option<Arc<str>>,
-    /// Converts, whatever is stored or running.
-    pub fresh: bool,
-    /// The stored result cannot be read: it is ignored, and a running equal conversion is joined.
-    pub lost: bool,
+    pub reuse: Reuse,
     /// For the whole conversion, waiting included.
     pub timeout: Duration,
+}
+
+/// What a lookup may use instead of a new conversion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reuse {
+    /// A stored result, or a running equal conversion.
+    All,
+    /// A running equal conversion: the stored result cannot be read.
+    Running,
+    Nothing,
 }
 
 /// The source of a result.
@@ -94,15 +101,6 @@ pub enum CacheStatus {
     Bypass,
 }
 
-impl Lookup {
-    /// Prepares another lookup after a stored result could not be read. The second lookup joins a running equal
-    /// conversion; the third converts by itself.
-    pub fn again(&mut self) {
-        self.fresh = self.lost;
-        self.lost = true;
-    }
-}
-
 /// A result that was converted or found.
 #[derive(Debug, Clone)]
 pub(super) enum Found {
@@ -111,18 +109,12 @@ pub(super) enum Found {
     Stored(cache::Result),
 }
 
-/// The outcome of a conversion, for all requests that wait for it.
-#[derive(Debug, Clone)]
-enum FlightOutcome {
-    Made(Arc<Artifact>),
-    /// Another process has stored it.
-    Cached(Entry),
-    Failed(ConversionError),
-}
+/// The result of a lookup and its source. A flight has the source for the request that started it.
+pub(super) type LookupResult = (CacheStatus, Result<Found, ConversionError>);
 
 /// A stored report.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Record {
+struct StoredReport {
     report: Report,
     /// The API key that it belongs to; `None` if keys share the cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,46 +150,42 @@ impl ResultCache {
         }))
     }
 
-    pub(super) fn is_on(&self) -> bool {
+    /// Whether results are cached.
+    pub fn is_on(&self) -> bool {
         self.0.index.is_some()
     }
 
     /// Whether a result is available without a conversion.
-    pub(super) async fn knows(&self, identity: Hash) -> bool {
+    pub(super) async fn has_result(&self, identity: Hash) -> bool {
         // A finished conversion may not be in the index yet.
         let made = self.0.flights.find(identity).is_some_and(|flight| flight.peek().is_some());
-        made || match &self.0.index {
-            Some(index) => self.entry(&**index, identity).await.is_some(),
-            None => false,
-        }
+        made || self.entry(identity).await.is_some()
     }
 
     /// Bytes of the indexed results; if other processes share the index, of everything in the store.
-    pub(super) fn bytes(&self) -> u64 {
-        match &self.0.index {
-            None => 0,
-            Some(index) => index.bytes().unwrap_or_else(|| self.0.storage.kept_bytes()),
-        }
+    pub fn bytes(&self) -> u64 {
+        let bytes = |index: &Arc<dyn Index>| index.bytes().unwrap_or_else(|| self.0.storage.kept_bytes());
+        self.0.index.as_ref().map_or(0, bytes)
     }
 
     /// Returns the index's entry, unless its report has expired: the response refers to the report.
-    async fn entry(&self, index: &dyn Index, identity: Hash) -> Option<Entry> {
-        index.get(identity).await.filter(|entry| match entry {
+    async fn entry(&self, identity: Hash) -> Option<Entry> {
+        self.0.index.as_ref()?.get(identity).await.filter(|entry| match entry {
             Entry::Result(about) => !self.0.storage.has_expired(about.report, SystemTime::now()),
             Entry::Failure(_) => true,
         })
     }
 
     /// Maintains the index; never returns.
-    pub(super) async fn tend(&self) {
+    pub async fn maintain_index(&self) {
         match &self.0.index {
-            Some(index) => index.tend().await,
+            Some(index) => index.maintain().await,
             None => std::future::pending().await,
         }
     }
 
     /// Waits until all results are stored, for a few seconds at most.
-    pub(super) async fn finish(&self) {
+    pub async fn finish(&self) {
         self.0.storing.close();
         if timeout(FINISH_WITHIN, self.0.storing.wait()).await.is_err() {
             tracing::warn!("some results were not stored in time");
@@ -210,18 +198,20 @@ impl ResultCache {
         &self,
         lookup: &Lookup,
         begin: impl Fn(Duration) -> Work,
-    ) -> (CacheStatus, Result<Found, ConversionError>) {
+    ) -> LookupResult {
         let asked = Instant::now();
-        let (Some(index), Some(identity)) = (&self.0.index, lookup.identity) else {
-            return self.bypass(None, lookup, begin(lookup.timeout)).await;
+        let cache = self.0.index.as_ref().zip(lookup.identity);
+        let Some((index, identity)) = cache.filter(|_| lookup.reuse != Reuse::Nothing) else {
+            let made = self.convert(lookup, begin(lookup.timeout), lookup.timeout).await;
+            if made.is_ok() {
+                self.store(lookup.identity, made.clone(), None);
+            }
+            return (CacheStatus::Bypass, made.map(Found::Made));
         };
-        if lookup.fresh {
-            return self.bypass(Some(identity), lookup, begin(lookup.timeout)).await;
-        }
         // Held during the lookup, so that a result that is being stored is found here or in the index.
         let mut running_flight = self.0.flights.find(identity);
-        if !lookup.lost
-            && let Some(entry) = self.entry(&**index, identity).await
+        if lookup.reuse == Reuse::All
+            && let Some(entry) = self.entry(identity).await
         {
             return (CacheStatus::Hit, found(entry));
         }
@@ -235,55 +225,36 @@ impl ResultCache {
             if !led && !over {
                 tracing::debug!("waiting for an equal conversion that is under way");
             }
-            let ended = match timeout(left + GRACE, flight).await {
+            let (source, result) = match timeout(left + GRACE, flight).await {
                 Ok(Some(ended)) => ended,
-                Ok(None) => FlightOutcome::Failed(ConversionError::new(
-                    ErrorCode::Internal,
-                    "the conversion failed inside the gateway",
-                )),
-                Err(_) => FlightOutcome::Failed(late(lookup.timeout)),
+                Ok(None) => {
+                    let detail = "the conversion failed inside the gateway";
+                    (CacheStatus::Miss, Err(ConversionError::new(ErrorCode::Internal, detail)))
+                }
+                Err(_) => (CacheStatus::Miss, Err(late(lookup.timeout))),
             };
-            let status = match ended {
-                _ if over => CacheStatus::Hit,
-                FlightOutcome::Made(_) | FlightOutcome::Failed(_) if led => CacheStatus::Miss,
-                _ => CacheStatus::Coalesced,
+            let status = match (over, led) {
+                (true, _) => CacheStatus::Hit,
+                (false, true) => source,
+                (false, false) => CacheStatus::Coalesced,
             };
-            let result = match ended {
-                FlightOutcome::Made(artifact) => Ok(Found::Made(artifact)),
-                FlightOutcome::Cached(entry) => found(entry),
+            match result {
                 // The request that started it ran out of time or lost its place in the queue; this one may still
                 // convert.
-                FlightOutcome::Failed(error)
+                Err(error)
                     if matches!(error.code, ErrorCode::Timeout | ErrorCode::QueueFull)
                         && !led
                         && asked.elapsed() < lookup.timeout =>
                 {
                     // Lets the other waiting requests release this flight, too.
                     tokio::task::yield_now().await;
-                    continue;
                 }
-                FlightOutcome::Failed(error) if error.code == ErrorCode::Timeout => Err(late(lookup.timeout)),
-                FlightOutcome::Failed(error) => Err(error),
-            };
-            return (status, result);
-        }
-    }
-
-    /// Converts without using stored results or running conversions.
-    async fn bypass(
-        &self,
-        identity: Option<Hash>,
-        lookup: &Lookup,
-        work: Work,
-    ) -> (CacheStatus, Result<Found, ConversionError>) {
-        let result = match self.convert(lookup, work, lookup.timeout).await {
-            Ok(artifact) => {
-                self.store(identity, Ok(Arc::clone(&artifact)), None);
-                Ok(Found::Made(artifact))
+                Err(error) if error.code == ErrorCode::Timeout => {
+                    return (status, Err(late(lookup.timeout)));
+                }
+                result => return (status, result),
             }
-            Err(error) => Err(error),
-        };
-        (CacheStatus::Bypass, result)
+        }
     }
 
     /// Converts for all requests that wait, unless another process has done so.
@@ -294,28 +265,21 @@ impl ResultCache {
         lookup: Lookup,
         left: Duration,
         work: Work,
-    ) -> FlightOutcome {
+    ) -> LookupResult {
         let Ok(lease) = timeout(left, claim(&*index, identity)).await else {
-            return FlightOutcome::Failed(late(left));
+            return (CacheStatus::Miss, Err(late(left)));
         };
         // Another process may have finished it in the meantime.
-        if !lookup.lost
-            && let Some(entry) = self.entry(&*index, identity).await
+        if lookup.reuse == Reuse::All
+            && let Some(entry) = self.entry(identity).await
         {
-            return FlightOutcome::Cached(entry);
+            return (CacheStatus::Coalesced, found(entry));
         }
-        match self.convert(&lookup, work, left).await {
-            Ok(artifact) => {
-                self.store(Some(identity), Ok(Arc::clone(&artifact)), Some(lease));
-                FlightOutcome::Made(artifact)
-            }
-            Err(error) => {
-                if error.code.is_permanent() {
-                    self.store(Some(identity), Err(error.clone()), Some(lease));
-                }
-                FlightOutcome::Failed(error)
-            }
+        let made = self.convert(&lookup, work, left).await;
+        if made.as_ref().err().is_none_or(|error| error.code.is_permanent()) {
+            self.store(Some(identity), made.clone(), Some(lease));
         }
+        (CacheStatus::Miss, made.map(Found::Made))
     }
 
     /// Converts and packs the result within the `allowed` time, which the work enforces itself.
@@ -347,18 +311,9 @@ impl ResultCache {
         let flight = identity.and_then(|identity| self.0.flights.find(identity));
         let this = self.clone();
         let storing = async move {
-            let made_in = ended.as_ref().ok().map(|made| made.outcome.report.timings.total_ms);
-            let patience = Duration::from_secs_f64(made_in.unwrap_or_default() / 1000.0).max(SHORTEST_LEASE);
-            let mut keeping = pin!(async {
-                match &ended {
-                    Ok(made) => this.write(identity, made).await,
-                    Err(error) => {
-                        if let (Some(index), Some(identity)) = (&this.0.index, identity) {
-                            index.put(identity, Entry::Failure(error.clone())).await;
-                        }
-                    }
-                }
-            });
+            let made_in = ended.as_ref().map_or(0.0, |made| made.outcome.report.timings.total_ms);
+            let patience = Duration::from_secs_f64(made_in / 1000.0).max(SHORTEST_LEASE);
+            let mut keeping = pin!(this.write(identity, &ended));
             if timeout(patience, keeping.as_mut()).await.is_err() {
                 drop(lease);
                 keeping.await;
@@ -368,10 +323,19 @@ impl ResultCache {
         self.0.storing.spawn(storing.in_current_span());
     }
 
-    /// Writes the result, its report and its entry. The store logs its own errors.
-    async fn write(&self, identity: Option<Hash>, made: &Artifact) {
+    /// Writes the result, its report and its entry, or the entry of a failure. The store logs its own errors.
+    async fn write(&self, identity: Option<Hash>, ended: &Result<Arc<Artifact>, ConversionError>) {
         let storage = &self.0.storage;
         let cached = self.0.index.as_ref().zip(identity);
+        let made = match ended {
+            Ok(made) => made,
+            Err(error) => {
+                if let Some((index, identity)) = cached {
+                    index.put(identity, Entry::Failure(error.clone())).await;
+                }
+                return;
+            }
+        };
         // Report and entry refer to the result, so it is written first.
         if cached.is_some() {
             let Ok(content) = made.content().await else { return };
@@ -380,8 +344,8 @@ impl ResultCache {
             }
         }
         let result = cached.is_some().then(|| made.about.clone());
-        let record = Record { report: made.outcome.report.clone(), owner: made.owner.clone(), result };
-        let Ok(json) = serde_json::to_vec(&record) else { return };
+        let stored = StoredReport { report: made.outcome.report.clone(), owner: made.owner.clone(), result };
+        let Ok(json) = serde_json::to_vec(&stored) else { return };
         if storage.put(Document::Report(made.about.report), json.into()).await.is_err() {
             return;
         }
@@ -401,14 +365,14 @@ impl ResultCache {
     }
 
     /// Returns a URL at which the client can fetch a stored result from the bucket, if the operator allows that.
-    pub(super) async fn address(&self, about: &cache::Result) -> Option<Url> {
+    pub(super) async fn url(&self, about: &cache::Result) -> Option<Url> {
         let (disposition, media_type) = (about.content_disposition(), about.media_type());
-        let address = self.0.storage.presigned(&about.hash, &disposition, media_type, URL_LIFETIME);
-        address.await.ok().flatten()
+        let url = self.0.storage.presigned(&about.hash, &disposition, media_type, URL_LIFETIME);
+        url.await.ok().flatten()
     }
 
     /// Returns the report of a conversion of any process, if it exists, has not expired and belongs to this owner.
-    pub(super) async fn report(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
+    pub async fn report(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
         if self.0.storage.has_expired(id, SystemTime::now()) {
             return None;
         }
@@ -416,8 +380,8 @@ impl ResultCache {
             return Some(report);
         }
         let kept = self.0.storage.get(Document::Report(id)).await.ok()??;
-        let record: Record = serde_json::from_slice(&kept.content).ok()?;
-        (record.owner.as_deref() == owner).then(|| Arc::new(record.report))
+        let stored: StoredReport = serde_json::from_slice(&kept.content).ok()?;
+        (stored.owner.as_deref() == owner).then(|| Arc::new(stored.report))
     }
 }
 

@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 
 use tracing::Instrument;
 
-use super::pipeline::{Conversion, OnStage, Outcome, Spec};
+use super::pipeline::{Conversion, OnStage, Outcome, Prepared, Spec};
 use super::reading::Reading;
-use super::record::{Facts, Lane};
+use super::record::Facts;
 use super::{Admission, blocking, late};
-use crate::domain::{Client, ConversionError, ErrorCode, Format, Options};
+use crate::domain::{Client, ConversionError, ErrorCode};
 use crate::executor::workdir::{ConversionFolder, WorkDir};
 use crate::executor::{Executor, Status};
 use crate::fs::names;
-use crate::intake::{self, Model};
 use crate::storage::Hash;
-use crate::{cache, repack, telemetry};
+use crate::{cache, intake, repack, telemetry};
 
 /// The engine enforces the timeout itself, and answers when its child is dead. A conversion that has not ended this
 /// much later is cancelled.
@@ -40,7 +39,6 @@ impl Converter {
         Self { executor, work, limits, admission, reading: Reading::default() }
     }
 
-    /// The limits for models.
     pub fn limits(&self) -> intake::Limits {
         self.limits
     }
@@ -72,9 +70,6 @@ impl Converter {
     }
 
     /// Converts a model in a new folder. Dropping the future cancels the conversion.
-    ///
-    /// # Errors
-    /// The error of the conversion.
     pub async fn convert(&self, spec: Spec, on_stage: OnStage<'_>) -> Result<Outcome, ConversionError> {
         let (folder, timeout) = (self.work.new_folder(), spec.timeout);
         let work = async {
@@ -111,9 +106,6 @@ impl Converter {
 
     /// Converts a prepared model, by the native lane if that loses nothing, else by Blender. Fills in `facts` as far as
     /// the conversion gets.
-    ///
-    /// # Errors
-    /// The error of the conversion.
     pub(super) async fn run(
         &self,
         prepared: Prepared,
@@ -122,29 +114,18 @@ impl Converter {
         facts: &Facts,
         on_stage: OnStage<'_>,
     ) -> Result<Outcome, ConversionError> {
-        let Prepared { folder, model, target, options, began } = prepared;
+        let Prepared { model, target, options, .. } = &prepared;
         let _ = facts.model.set((model.format, model.bytes));
-        if let Some(reason) = model.format.unsupported_reason(target) {
+        if let Some(reason) = model.format.unsupported_reason(*target) {
             return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
         }
+        let can_repack = repack::can(model.format, *target, options);
+        let _ = facts.engine.set(if can_repack { "native" } else { "blender" });
         let (max_result, reading) = (self.limits.max_result(), &self.reading);
-        let conversion = Conversion {
-            folder,
-            model,
-            target,
-            options,
-            began,
-            max_result,
-            client,
-            facts,
-            reading,
-            on_stage,
-        };
-        let made = if repack::can(conversion.model.format, target, &conversion.options) {
-            let _ = facts.lane.set(Lane::Native);
+        let conversion = Conversion { prepared, max_result, client, facts, reading, on_stage };
+        let made = if can_repack {
             conversion.repack().instrument(telemetry::span!("convert")).await?
         } else {
-            let _ = facts.lane.set(Lane::Blender);
             let place = self.admission.enter(client)?;
             let made = tokio::select! {
                 made = conversion.run_blender(&*self.executor, timeout, &place) => made,
@@ -171,16 +152,6 @@ pub(super) async fn within(
     }
 }
 
-/// A conversion whose model is in its folder, or can be read where it is.
-#[derive(Debug, Clone)]
-pub(super) struct Prepared {
-    folder: ConversionFolder,
-    model: Model,
-    target: Format,
-    options: Options,
-    began: Instant,
-}
-
 impl Prepared {
     /// Computes the identity of the conversion by hashing the model.
     ///
@@ -191,9 +162,9 @@ impl Prepared {
         blocking(move |cancel| {
             let mut files = Vec::new();
             for (name, file) in model.open_parts()? {
-                cancel.check()?;
                 let mut hasher = blake3::Hasher::new();
-                hasher.update_reader(file).map_err(|error| ConversionError::io("read the model", &error))?;
+                let read = hasher.update_reader(cancel.reader(file));
+                read.map_err(|error| ConversionError::io("read the model", &error))?;
                 files.push(cache::Part {
                     name: name.to_owned(),
                     hash: *hasher.finalize().as_bytes(),

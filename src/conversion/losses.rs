@@ -4,6 +4,7 @@ mod clip_lengths;
 
 use std::collections::HashSet;
 
+use super::listed;
 use crate::domain::report::{Clip, Contents, Counts};
 use crate::domain::{ConversionError, ErrorCode, Feature, Format, Options};
 
@@ -22,11 +23,14 @@ pub fn losses(
 ) -> Vec<String> {
     let (before, after, target) = (&input.counts, &output.counts, output.format);
     let joined = target.info().one_mesh && after.meshes == 1 && before.meshes > 1;
-    let compare = |feature: Feature, before: u64, after: u64, one: &str, many: &str| {
-        let noun = if before == 1 { one } else { many };
+    let compare = |(feature, before, after, noun): (Feature, u64, u64, &str)| {
+        let noun = plural(before, noun);
         (after < before).then(|| {
-            if after > 0 {
-                format!("{} of {before} {noun} did not come out", before - after)
+            let gone = before - after;
+            if (feature, target) == (Feature::Skeleton, Format::Vrma) {
+                format!("{gone} of {before} {noun}: {target} holds only a human's")
+            } else if after > 0 {
+                format!("{gone} of {before} {noun} did not come out")
             } else if target.holds(feature) {
                 format!("{before} {noun} did not come out")
             } else {
@@ -35,47 +39,36 @@ pub fn losses(
         })
     };
     let mut losses: Vec<String> = Vec::new();
+    let mut rows = Vec::new();
     if joined {
         losses.push(format!("{} meshes became one: {target} holds no more", before.meshes));
     } else {
-        losses.extend(compare(Feature::Mesh, before.meshes, after.meshes, "mesh", "meshes"));
+        rows.push((Feature::Mesh, before.meshes, after.meshes, "mesh"));
     }
     if after.meshes > 0 {
-        losses.extend(compare(Feature::Mesh, before.triangles, after.triangles, "triangle", "triangles"));
         // The layers of joined meshes are joined, too.
         let layers = |before: u64, after: u64| if joined && after > 0 { before.min(after) } else { before };
-        let (uvs, colours) = (before.uv_layers, before.vertex_colours);
+        let uvs = layers(before.uv_layers, after.uv_layers);
+        let colours = layers(before.vertex_colours, after.vertex_colours);
         // A warning reports textures that were missing in the model.
         let textures = before.textures.saturating_sub(before.missing_textures.len() as u64);
         let kept = if after.textures > 0 { after.textures.saturating_add(packed) } else { 0 };
-        let rows = [
-            (Feature::Uvs, layers(uvs, after.uv_layers), after.uv_layers, "UV layer", "UV layers"),
-            (
-                Feature::VertexColours,
-                layers(colours, after.vertex_colours),
-                after.vertex_colours,
-                "vertex colour layer",
-                "vertex colour layers",
-            ),
-            (Feature::Materials, before.materials, after.materials, "material", "materials"),
-            (Feature::Textures, textures, kept, "texture", "textures"),
-            (Feature::Skin, before.skins, after.skins, "skinned mesh", "skinned meshes"),
-            (Feature::BlendShapes, before.blend_shapes, after.blend_shapes, "blend shape", "blend shapes"),
-        ];
-        losses
-            .extend(rows.into_iter().filter_map(|(feature, before, after, one, many)| {
-                compare(feature, before, after, one, many)
-            }));
+        rows.extend([
+            (Feature::Mesh, before.triangles, after.triangles, "triangle"),
+            (Feature::Uvs, uvs, after.uv_layers, "UV layer"),
+            (Feature::VertexColours, colours, after.vertex_colours, "vertex colour layer"),
+            (Feature::Materials, before.materials, after.materials, "material"),
+            (Feature::Textures, textures, kept, "texture"),
+            (Feature::Skin, before.skins, after.skins, "skinned mesh"),
+            (Feature::BlendShapes, before.blend_shapes, after.blend_shapes, "blend shape"),
+        ]);
     }
-    if target == Format::Vrma && after.bones < before.bones {
-        let noun = if before.bones == 1 { "bone" } else { "bones" };
-        let gone = before.bones - after.bones;
-        losses.push(format!("{gone} of {} {noun}: {target} holds only a human's", before.bones));
-    } else {
-        losses.extend(compare(Feature::Skeleton, before.bones, after.bones, "bone", "bones"));
-    }
-    losses.extend(compare(Feature::Cameras, before.cameras, after.cameras, "camera", "cameras"));
-    losses.extend(compare(Feature::Lights, before.lights, after.lights, "light", "lights"));
+    rows.extend([
+        (Feature::Skeleton, before.bones, after.bones, "bone"),
+        (Feature::Cameras, before.cameras, after.cameras, "camera"),
+        (Feature::Lights, before.lights, after.lights, "light"),
+    ]);
+    losses.extend(rows.into_iter().filter_map(compare));
     if before.humanoid && !after.humanoid {
         losses.push(format!("the humanoid assignment: {target} holds none"));
     }
@@ -92,13 +85,19 @@ pub fn losses(
     losses
 }
 
+/// `noun` as it stands after a number.
+fn plural(count: u64, noun: &str) -> String {
+    let ending = if noun.ends_with("sh") { "es" } else { "s" };
+    if count == 1 { noun.to_owned() } else { format!("{noun}{ending}") }
+}
+
 fn clips(before: &Counts, after: &Counts, target: Format, reported: &[String]) -> Option<String> {
     let (count, left) = (before.clips.len(), after.clips.len());
     // The engine itself names the clips that a bvh or vrma lacks.
     if left >= count || matches!(target, Format::Bvh | Format::Vrma) {
         return None;
     }
-    let noun = if count == 1 { "clip" } else { "clips" };
+    let noun = plural(count as u64, "clip");
     let all = format!("{count} {noun}: ");
     if reported.iter().any(|clause| clause.starts_with(&all)) {
         return None;
@@ -110,9 +109,9 @@ fn clips(before: &Counts, after: &Counts, target: Format, reported: &[String]) -
     let names_before = before.clips.iter().map(|clip: &Clip| clip.name.as_str());
     let gone: Vec<&str> = names_before.filter(|name| !there.contains(name)).collect();
     // Names may change on the way; then only the number is known.
-    let names = if gone.len() == count - left { listed(&gone) } else { String::new() };
+    let names = if gone.len() == count - left { listed(&gone, MAX_NAMES) } else { String::new() };
     if left == 0 {
-        return Some(format!("{count} {noun} did not come out: {}", listed(&gone)));
+        return Some(format!("{count} {noun} did not come out: {}", listed(&gone, MAX_NAMES)));
     }
     let number = count - left;
     Some(match (target.info().one_clip && left == 1, names.is_empty()) {
@@ -126,14 +125,6 @@ fn clips(before: &Counts, after: &Counts, target: Format, reported: &[String]) -
 /// Most names in a clause.
 const MAX_NAMES: usize = 20;
 
-fn listed(names: &[&str]) -> String {
-    let shown = names.iter().take(MAX_NAMES).copied().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MAX_NAMES) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
-
 /// Refuses a result that lacks the model's geometry or animation.
 ///
 /// # Errors
@@ -143,22 +134,17 @@ pub fn check(input: &Contents, output: &Contents) -> Result<(), ConversionError>
     if before.objects == 0 && before.bones == 0 {
         return Err(ConversionError::new(ErrorCode::EmptyModel, "the model has no object"));
     }
-    if target.holds(Feature::Mesh) {
-        let lost = (before.meshes > 0 && after.meshes == 0)
-            || (before.triangles > 0 && after.triangles == 0)
-            || (before.vertices > 0 && after.vertices == 0);
-        if lost {
-            return Err(ConversionError::new(
-                ErrorCode::GeometryLost,
-                format!(
-                    "the {target} file came out without the model's geometry ({} vertices, {} triangles went in)",
-                    before.vertices, before.triangles
-                ),
-            ));
-        }
+    let lost = (before.meshes > 0 && after.meshes == 0)
+        || (before.triangles > 0 && after.triangles == 0)
+        || (before.vertices > 0 && after.vertices == 0);
+    if target.holds(Feature::Mesh) && lost {
+        let detail = format!(
+            "the {target} file came out without the model's geometry ({} vertices, {} triangles went in)",
+            before.vertices, before.triangles
+        );
+        return Err(ConversionError::new(ErrorCode::GeometryLost, detail));
     }
-    let is_motion = target.info().needs.contains(&Feature::Clips);
-    if is_motion && after.clips.is_empty() {
+    if target.info().needs.contains(&Feature::Clips) && after.clips.is_empty() {
         return Err(ConversionError::new(ErrorCode::NoAnimation, "the model has no animation"));
     }
     Ok(())

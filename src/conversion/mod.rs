@@ -20,7 +20,7 @@ pub use converter::Converter;
 pub use pipeline::{Outcome, Spec};
 pub use record::Record;
 pub use result_files::{is_harmless, may_go_beside};
-pub use service::{Accepts, Answer, Content, Converted, Input, LARGE_RESULT, Request, Service, stopping};
+pub use service::{Accepts, Content, Converted, Input, LARGE_RESULT, Request, Response, Service, stopping};
 pub use upload::{Upload, UploadContent};
 
 use std::time::Duration;
@@ -32,6 +32,15 @@ use crate::telemetry;
 fn late(timeout: Duration) -> ConversionError {
     let detail = format!("the conversion took longer than {} s", timeout.as_secs_f64());
     ConversionError::new(ErrorCode::Timeout, detail)
+}
+
+/// Lists the first `most` names, and how many more there are.
+fn listed(names: &[impl AsRef<str>], most: usize) -> String {
+    let shown = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// Runs work on a blocking thread. Dropping the future sets the flag that the work is given.

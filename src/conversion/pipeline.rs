@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use super::admission::Place;
 use super::reading::Reading;
@@ -80,17 +81,18 @@ impl RawResult {
     fn count(&mut self, target: Format, context: &Context) -> Result<(), ConversionError> {
         let counting = Instant::now();
         if self.output.is_none() {
-            self.output = Some(match (&self.memory, self.files.first()) {
-                (Some(memory), _) => {
+            let main = self.files.first().map_or(Path::new(""), PathBuf::as_path);
+            self.output = Some(match &self.memory {
+                Some(memory) => {
                     inspect::inspect_source(&Asset::open_in(memory.clone().into(), None, context)?)?
                 }
-                (None, main) => {
-                    inspect::inspect(main.map_or(Path::new(""), PathBuf::as_path), target, context)?
-                }
+                None => inspect::inspect(main, target, context)?,
             });
         }
-        self.bytes = total_size(&self.files)?;
-        self.timings.check_ms = Some(self.timings.check_ms.unwrap_or_default() + milliseconds(counting));
+        let sizes = self.files.iter().map(|file| Ok(file.metadata()?.len()));
+        let bytes = sizes.sum::<io::Result<u64>>();
+        self.bytes = bytes.map_err(|error| ConversionError::io("measure the result", &error))?;
+        *self.timings.check_ms.get_or_insert_default() += milliseconds(counting);
         Ok(())
     }
 }
@@ -101,13 +103,19 @@ pub type OnStage<'a> = &'a (dyn Fn(Stage, Option<f64>) + Send + Sync);
 /// Models of this size or more, in bytes, are removed before their results are sent.
 const LARGE: u64 = 1 << 20;
 
-/// A conversion whose model is in its folder.
-pub(super) struct Conversion<'a> {
+/// A conversion whose model is in its folder, or can be read where it is.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
     pub folder: ConversionFolder,
     pub model: Model,
     pub target: Format,
     pub options: Options,
     pub began: Instant,
+}
+
+/// A running conversion.
+pub(super) struct Conversion<'a> {
+    pub prepared: Prepared,
     /// Largest result, in bytes.
     pub max_result: u64,
     pub client: &'a Client,
@@ -120,8 +128,8 @@ impl Conversion<'_> {
     /// Converts within the glTF family: buffers are copied, JSON stays as it was written.
     pub async fn repack(&self) -> Result<RawResult, ConversionError> {
         (self.on_stage)(Stage::Packing, None);
-        let (folder, model) = (self.folder.clone(), self.model.clone());
-        let (target, packaging) = (self.target, self.options.packaging);
+        let Prepared { folder, model, target, options, .. } = self.prepared.clone();
+        let packaging = options.packaging;
         let room = repack::SizeLimit { model: model.bytes, most: self.max_result };
         let work = move |context: &Context| {
             let began = Instant::now();
@@ -137,8 +145,7 @@ impl Conversion<'_> {
                 made.memory = Some(memory);
             } else {
                 let out = folder.output();
-                std::fs::create_dir_all(&out)
-                    .map_err(|error| ConversionError::io("make a folder", &error))?;
+                fs::create_dir_all(&out).map_err(|error| ConversionError::io("make a folder", &error))?;
                 let names = repack::repack(&source, room, &out, &model.name, target, packaging)?;
                 made.files = names.into_iter().map(|name| out.join(name)).collect();
             }
@@ -159,37 +166,35 @@ impl Conversion<'_> {
         timeout: Duration,
         place: &Place,
     ) -> Result<RawResult, ConversionError> {
-        let (model, target) = (&self.model, self.target);
-        self.folder.furnish().map_err(|error| ConversionError::io("make a folder", &error))?;
+        let Prepared { folder, model, target, options, began } = &self.prepared;
+        let (target, packaging, most) = (*target, options.packaging, self.max_result);
+        folder.furnish().map_err(|error| ConversionError::io("make a folder", &error))?;
         // A gltf is written as a glb, which the native lane unpacks.
         let written = if target == Format::Gltf { Format::Glb } else { target };
-        let output = Path::new("out").join(file_name(&model.name, written.info().extensions[0]));
+        let output = Path::new("out").join(format!("{}.{}", model.name, written.info().extensions[0]));
+        let main = folder.path().join(&output);
         let task = Task {
             input: Path::new("in").join(&model.main),
             input_format: model.format,
-            output: output.clone(),
+            output,
             output_format: written,
-            options: self.options.clone(),
+            options: options.clone(),
             read_back: !inspect::can_inspect(target),
             importer: Importer::Usual,
-            most_triangles: target.most_triangles(self.max_result),
-        };
-        let left = timeout.saturating_sub(self.began.elapsed());
-        let progress = |stage, fraction| {
-            place.work();
-            (self.on_stage)(stage, fraction);
+            most_triangles: target.most_triangles(most),
         };
         let order = Order {
             client: self.client.clone(),
-            folder: &self.folder,
+            folder,
             task,
-            allowed: left,
-            progress: Box::new(progress),
+            allowed: timeout.saturating_sub(began.elapsed()),
+            progress: Box::new(|stage, fraction| {
+                place.work();
+                (self.on_stage)(stage, fraction);
+            }),
             usage: Arc::clone(&self.facts.usage),
         };
         let done = executor.convert(order).await?;
-        let (folder, main) = (self.folder.clone(), self.folder.path().join(&output));
-        let (name, packaging, most) = (model.name.clone(), self.options.packaging, self.max_result);
         let mut warnings = Vec::new();
         if let Some(setback) = done.retried_after {
             let what = match setback {
@@ -218,14 +223,19 @@ impl Conversion<'_> {
             },
             ..RawResult::default()
         };
+        let (folder, name) = (folder.clone(), model.name.clone());
         let work = move |context: &Context| {
-            made.files = if target == Format::Gltf {
-                unpack_glb(&main, most, &folder.output(), &name, packaging, context)?
+            let out = folder.output();
+            if target == Format::Gltf {
+                let names = repack::glb_to_gltf(&main, most, &out, &name, packaging, context)?;
+                let removed = fs::remove_file(&main);
+                removed.map_err(|error| ConversionError::io("remove an intermediate file", &error))?;
+                made.files = names.into_iter().map(|name| out.join(name)).collect();
             } else {
-                let listed = result_files::list(&folder.output(), main, target)?;
-                made.warnings.extend(listed.warning);
-                listed.files
-            };
+                let (files, warning) = result_files::list(&out, main, target)?;
+                made.files = files;
+                made.warnings.extend(warning);
+            }
             made.count(target, context)?;
             Ok(made)
         };
@@ -234,11 +244,11 @@ impl Conversion<'_> {
 
     /// Compares the result with the model, and packages it.
     pub async fn finish(self, made: RawResult) -> Result<Outcome, ConversionError> {
-        let Conversion { folder, model, target, options, began, on_stage, facts, .. } = self;
-        let _ = facts.result_bytes.set(made.bytes);
+        let Prepared { folder, model, target, options, began } = self.prepared;
+        let _ = self.facts.result_bytes.set(made.bytes);
         let mut place = None;
         if options.packaging == Packaging::Zip {
-            on_stage(Stage::Packing, None);
+            (self.on_stage)(Stage::Packing, None);
             place = artifact::place(made.bytes).await;
         }
         let is_large = model.bytes >= LARGE;
@@ -250,7 +260,7 @@ impl Conversion<'_> {
             cancel.check()?;
             if options.packaging == Packaging::Zip {
                 let out = folder.output();
-                let zip = out.join(file_name(&stem, "zip"));
+                let zip = out.join(format!("{stem}.zip"));
                 zip_below(&out, &files, &zip, cancel)?;
                 files = vec![zip];
             }
@@ -275,38 +285,25 @@ fn compare(
     target: Format,
     options: &Options,
 ) -> Result<(Report, Vec<PathBuf>, Option<Memory>), ConversionError> {
-    let RawResult {
-        mut input,
-        output,
-        files,
-        memory,
-        bytes,
-        engine,
-        importer,
-        packed_textures,
-        losses,
-        warnings,
-        timings,
-    } = made;
-    let mut all_warnings = model.warnings;
-    let known: HashSet<String> = input.missing_textures.iter().cloned().collect();
+    let RawResult { input: mut counts, files, memory, engine, importer, timings, .. } = made;
+    let mut warnings = model.warnings;
+    let known: HashSet<String> = counts.missing_textures.iter().cloned().collect();
     for name in model.missing_textures.into_iter().filter(|name| !known.contains(name)) {
-        all_warnings.push(format!("a texture was not found: {name}"));
-        input.missing_textures.push(name);
+        warnings.push(format!("a texture was not found: {name}"));
+        counts.missing_textures.push(name);
     }
-    let input = Contents { format: model.format, bytes: model.bytes, files: model.files, counts: input };
-    let output =
-        Contents { format: target, bytes, files: files.len() as u32, counts: output.unwrap_or_default() };
+    warnings.extend(made.warnings);
+    let input = Contents { format: model.format, bytes: model.bytes, files: model.files, counts };
+    let counts = made.output.unwrap_or_default();
+    let output = Contents { format: target, bytes: made.bytes, files: files.len() as u32, counts };
     losses::check(&input, &output)?;
-    let mut all_losses = losses::losses(&input, &output, options, packed_textures, &losses);
-    all_losses.extend(losses);
-    all_warnings.extend(warnings);
+    let mut losses = losses::losses(&input, &output, options, made.packed_textures, &made.losses);
+    losses.extend(made.losses);
     // The sentences contain names from the model.
-    for sentence in all_losses.iter_mut().chain(&mut all_warnings) {
+    for sentence in losses.iter_mut().chain(&mut warnings) {
         *sentence = one_line(sentence);
     }
-    let mut report =
-        Report { input, output, losses: all_losses, warnings: all_warnings, engine, importer, timings };
+    let mut report = Report { input, output, losses, warnings, engine, importer, timings };
     report.shorten();
     Ok((report, files, memory))
 }
@@ -319,32 +316,6 @@ fn open(model: &Model, context: &Context) -> Result<Asset, ConversionError> {
     let folder = Root::open(&model.folder).map_err(|error| ConversionError::io("open the model", &error))?;
     let folder = Arc::new(folder);
     Asset::open_in(Located::new(&folder, model.main.clone()), Some(folder), context)
-}
-
-/// Unpacks a glb into a gltf and its files, and removes the glb.
-fn unpack_glb(
-    glb: &Path,
-    most: u64,
-    out: &Path,
-    name: &str,
-    packaging: Packaging,
-    context: &Context,
-) -> Result<Vec<PathBuf>, ConversionError> {
-    let names = repack::glb_to_gltf(glb, most, out, name, packaging, context)?;
-    std::fs::remove_file(glb).map_err(|error| ConversionError::io("remove an intermediate file", &error))?;
-    Ok(names.into_iter().map(|name| out.join(name)).collect())
-}
-
-fn total_size(files: &[PathBuf]) -> Result<u64, ConversionError> {
-    let mut bytes = 0;
-    for file in files {
-        bytes += file.metadata().map_err(|error| ConversionError::io("measure the result", &error))?.len();
-    }
-    Ok(bytes)
-}
-
-fn file_name(stem: &str, extension: &str) -> String {
-    format!("{stem}.{extension}")
 }
 
 fn milliseconds(since: Instant) -> f64 {

@@ -16,16 +16,14 @@ pub struct Reports(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    reports: VecDeque<(Uuid, Owner, Arc<Report>)>,
+    /// Each with the API key that it belongs to; `None` if keys share the cache.
+    reports: VecDeque<(Uuid, Option<Arc<str>>, Arc<Report>)>,
     bytes: usize,
 }
 
-/// The API key that a report belongs to; `None` if keys share the cache.
-type Owner = Option<Arc<str>>;
-
 impl Reports {
     /// Keeps a report and returns its ID. Drops the oldest reports above the limits.
-    pub fn keep(&self, report: Arc<Report>, owner: Owner) -> Uuid {
+    pub fn keep(&self, report: Arc<Report>, owner: Option<Arc<str>>) -> Uuid {
         let id = Uuid::now_v7();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes += report.size();
@@ -40,8 +38,8 @@ impl Reports {
     /// Returns the report with this ID, if it belongs to this owner.
     pub fn get(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found =
-            kept.reports.iter().rev().find(|(each, theirs, _)| *each == id && theirs.as_deref() == owner);
+        let mut latest = kept.reports.iter().rev();
+        let found = latest.find(|(each, theirs, _)| *each == id && theirs.as_deref() == owner);
         found.map(|(_, _, report)| Arc::clone(report))
     }
 }

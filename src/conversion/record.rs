@@ -16,37 +16,21 @@ pub struct Record {
     killed: CancellationToken,
     target: Format,
     began: Instant,
-    facts: Facts,
+    pub(super) facts: Facts,
     counted: bool,
 }
 
-/// Facts of a conversion, filled in as it goes on; a missing one was not reached.
+/// What is known of a conversion, filled in as it goes on; a missing fact was not reached.
 #[derive(Debug, Default)]
 pub struct Facts {
     /// The model's format, detected from its content, and its bytes.
     pub(super) model: OnceLock<(Format, u64)>,
-    pub(super) lane: OnceLock<Lane>,
+    /// `native` or `blender`.
+    pub(super) engine: OnceLock<&'static str>,
     /// Bytes of all files of the result.
     pub(super) result_bytes: OnceLock<u64>,
     /// The conversion's use of the engine.
     pub(super) usage: Arc<Usage>,
-}
-
-/// The part of the gateway that converts a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
-    Native,
-    Blender,
-}
-
-impl Lane {
-    /// The value of a metric's label.
-    const fn word(self) -> &'static str {
-        match self {
-            Lane::Native => "native",
-            Lane::Blender => "blender",
-        }
-    }
 }
 
 impl Record {
@@ -56,10 +40,6 @@ impl Record {
         let memory = Arc::clone(&metrics);
         facts.usage.observe_children(move |bytes| memory.child_memory(bytes));
         Self { metrics, killed, target, began, facts, counted: false }
-    }
-
-    pub(super) fn facts(&self) -> &Facts {
-        &self.facts
     }
 
     /// Counts the conversion as succeeded (`None`) or failed.
@@ -75,11 +55,11 @@ impl Record {
 
     fn count(&mut self, error: Option<ErrorCode>) {
         self.counted = true;
-        let Facts { model, lane, result_bytes, usage } = &self.facts;
+        let Facts { model, engine, result_bytes, usage } = &self.facts;
         self.metrics.conversion(&Ended {
             model: model.get().copied(),
             target: self.target,
-            engine: lane.get().map(|lane| lane.word()),
+            engine: engine.get().copied(),
             error,
             took: self.began.elapsed(),
             result_bytes: result_bytes.get().copied(),

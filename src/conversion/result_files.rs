@@ -3,27 +3,23 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
+use super::listed;
 use crate::domain::{ConversionError, Format};
 use crate::fs::names;
 
 /// Most names in a warning.
 const MAX_SHOWN: usize = 5;
 
-/// The files in the folder of a result.
-#[derive(Debug)]
-pub struct Listed {
-    /// The main file, then the others by name.
-    pub files: Vec<PathBuf>,
-    /// Names the files that were left out.
-    pub warning: Option<String>,
-}
-
-/// Lists the files in `out`, without those that a result of `format` cannot have: a model that took over the engine
-/// could leave a `.bashrc`.
+/// Lists the files in `out`, the main file first, then the others by name; the warning names those that were left out
+/// because a result of `format` cannot have them: a model that took over the engine could leave a `.bashrc`.
 ///
 /// # Errors
 /// `io`
-pub fn list(out: &Path, main: PathBuf, format: Format) -> Result<Listed, ConversionError> {
+pub fn list(
+    out: &Path,
+    main: PathBuf,
+    format: Format,
+) -> Result<(Vec<PathBuf>, Option<String>), ConversionError> {
     let mut taken = HashSet::from([lower(main.strip_prefix(out).unwrap_or(&main))]);
     let mut files = vec![main];
     let mut left_out = Vec::new();
@@ -40,8 +36,11 @@ pub fn list(out: &Path, main: PathBuf, format: Format) -> Result<Listed, Convers
             left_out.push(names::quoted(&name.to_string_lossy()));
         }
     }
-    let warning = (!left_out.is_empty()).then(|| warning(&left_out, format));
-    Ok(Listed { files, warning })
+    let warning = (!left_out.is_empty()).then(|| {
+        let names = listed(&left_out, MAX_SHOWN);
+        format!("left out of the result, since {format} has no files with such names: {names}")
+    });
+    Ok((files, warning))
 }
 
 /// Whether a result of `format` may have a file with this name beside its main one.
@@ -60,13 +59,6 @@ pub fn is_harmless(name: &Path) -> bool {
 
 fn lower(name: &Path) -> String {
     name.to_string_lossy().to_lowercase()
-}
-
-fn warning(left_out: &[String], format: Format) -> String {
-    let shown = left_out.iter().take(MAX_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = left_out.len().saturating_sub(MAX_SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("left out of the result, since {format} has no files with such names: {shown}{more}")
 }
 
 #[cfg(test)]
@@ -107,21 +99,21 @@ mod tests {
         }
         put(OsStr::from_bytes(b"not\xffutf-8.png"));
 
-        let listed = list(out, out.join("a.obj"), Format::Obj).unwrap();
-        let names: Vec<_> = listed.files.iter().map(|path| path.strip_prefix(out).unwrap()).collect();
+        let (files, warning) = list(out, out.join("a.obj"), Format::Obj).unwrap();
+        let names: Vec<_> = files.iter().map(|path| path.strip_prefix(out).unwrap()).collect();
         // `A.MTL` comes first by name, and one of the two is kept.
         assert_eq!(names, ["a.obj", "A.MTL", "textures/木 1.png", "wood.JPG"].map(Path::new));
-        let warning = listed.warning.unwrap();
+        let warning = warning.unwrap();
         assert!(warning.starts_with("left out of the result, since obj has no files"), "{warning}");
         assert!(warning.contains("\"..\\\\x.png\", ") && warning.ends_with(" more"), "{warning}");
         assert!(!warning.contains('\n') && warning.len() < 300, "{warning}");
 
         // A single file of a format without others.
-        let listed = list(out, out.join("a.obj"), Format::Stl).unwrap();
-        assert_eq!(listed.files, [out.join("a.obj")]);
+        let (files, _) = list(out, out.join("a.obj"), Format::Stl).unwrap();
+        assert_eq!(files, [out.join("a.obj")]);
         let alone = tempfile::tempdir().unwrap();
         fs::write(alone.path().join("a.stl"), "x").unwrap();
-        assert!(list(alone.path(), alone.path().join("a.stl"), Format::Stl).unwrap().warning.is_none());
+        assert!(list(alone.path(), alone.path().join("a.stl"), Format::Stl).unwrap().1.is_none());
     }
 
     #[test]

@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use uuid::Uuid;
 
-use super::cached::{CacheStatus, Found, Lookup, ResultCache};
-use super::converter::{Converter, Prepared, within};
-use super::pipeline::{Outcome, Spec};
+use super::cached::{CacheStatus, Found, Lookup, ResultCache, Reuse};
+use super::converter::{Converter, within};
+use super::pipeline::{Outcome, Prepared, Spec};
 use super::record::Record;
 use super::{Artifact, Upload};
 use crate::cache::{self, Parts, identity};
@@ -43,13 +42,12 @@ pub const LARGE_RESULT: u64 = 1 << 20;
 #[derive(Clone)]
 pub struct Service {
     converter: Arc<Converter>,
-    results: ResultCache,
+    cache: ResultCache,
     metrics: Arc<Metrics>,
     /// Cancelled when the process cancels running conversions.
     killed: CancellationToken,
 }
 
-/// A request for a conversion.
 pub struct Request {
     pub input: Input,
     /// The model's main file, if several are possible.
@@ -90,7 +88,7 @@ pub struct Accepts {
 }
 
 /// A result or an error, and its cache status.
-pub struct Answer {
+pub struct Response {
     pub cache_status: CacheStatus,
     pub result: Result<Converted, ConversionError>,
 }
@@ -124,16 +122,12 @@ impl Converted {
     }
 }
 
-impl Answer {
-    /// Whether a conversion was run, or at least begun, for this answer.
+impl Response {
+    /// Whether a conversion was run, or at least begun, for this response.
     pub fn is_from_work(&self) -> bool {
-        let tried = |error: &ConversionError| {
-            !matches!(
-                error.code,
-                ErrorCode::QueueFull | ErrorCode::EngineUnavailable | ErrorCode::ShuttingDown
-            )
-        };
-        self.cache_status != CacheStatus::Hit && self.result.as_ref().err().is_none_or(tried)
+        let refusals = [ErrorCode::QueueFull, ErrorCode::EngineUnavailable, ErrorCode::ShuttingDown];
+        let was_refused = self.result.as_ref().is_err_and(|error| refusals.contains(&error.code));
+        self.cache_status != CacheStatus::Hit && !was_refused
     }
 }
 
@@ -141,11 +135,15 @@ impl Service {
     /// Cancelling `killed` cancels running conversions.
     pub fn new(
         converter: Arc<Converter>,
-        results: ResultCache,
+        cache: ResultCache,
         metrics: Arc<Metrics>,
         killed: CancellationToken,
     ) -> Self {
-        Self { converter, results, metrics, killed }
+        Self { converter, cache, metrics, killed }
+    }
+
+    pub fn cache(&self) -> &ResultCache {
+        &self.cache
     }
 
     pub fn converter(&self) -> &Converter {
@@ -159,22 +157,22 @@ impl Service {
         &self,
         request: Request,
         on_stage: impl Fn(Stage, Option<f64>) + Clone + Send + Sync + 'static,
-    ) -> Answer {
+    ) -> Response {
         let asked = Instant::now();
         let request = Arc::new(request);
         let (prepared, identity) = match self.identify(&request).await {
             Ok(identified) => identified,
-            Err(error) => return Answer { cache_status: CacheStatus::Bypass, result: Err(error) },
+            Err(error) => return Response { cache_status: CacheStatus::Bypass, result: Err(error) },
         };
         let begin = |left| {
             let (service, request) = (self.clone(), Arc::clone(&request));
             service.run(request, prepared.clone(), left, on_stage.clone()).boxed()
         };
         let Request { owner, fresh, timeout, .. } = &*request;
-        let mut lookup =
-            Lookup { identity, owner: owner.clone(), fresh: *fresh, lost: false, timeout: *timeout };
+        let reuse = if *fresh { Reuse::Nothing } else { Reuse::All };
+        let mut lookup = Lookup { identity, owner: owner.clone(), reuse, timeout: *timeout };
         loop {
-            let (cache_status, found) = self.results.find_or_convert(&lookup, &begin).await;
+            let (cache_status, found) = self.cache.find_or_convert(&lookup, &begin).await;
             let opened = match found {
                 Ok(found) => {
                     let open = self.open(&request.accepts, identity, found);
@@ -182,21 +180,20 @@ impl Service {
                 }
                 Err(error) => Some(Err(error)),
             };
-            // The stored result is gone, or cannot be read.
-            let Some(result) = opened else {
-                lookup.timeout = timeout.saturating_sub(asked.elapsed());
-                lookup.again();
-                continue;
-            };
-            self.metrics.cached(cache_status.word());
-            return Answer { cache_status, result };
+            if let Some(result) = opened {
+                self.metrics.cached(cache_status.word());
+                return Response { cache_status, result };
+            }
+            // The stored result is gone, or cannot be read: first joins a running equal conversion, then converts.
+            lookup.reuse = if lookup.reuse == Reuse::All { Reuse::Running } else { Reuse::Nothing };
+            lookup.timeout = timeout.saturating_sub(asked.elapsed());
         }
     }
 
     /// Whether a request can be answered without a conversion.
-    pub async fn knows(&self, request: &Request) -> bool {
+    pub async fn has_result(&self, request: &Request) -> bool {
         match self.identity(request).filter(|_| !request.fresh) {
-            Some(identity) => self.results.knows(identity).await,
+            Some(identity) => self.cache.has_result(identity).await,
             None => false,
         }
     }
@@ -240,31 +237,6 @@ impl Service {
         Record::new(Arc::clone(&self.metrics), self.killed.clone(), target, began)
     }
 
-    /// Whether results are cached.
-    pub fn has_cache(&self) -> bool {
-        self.results.is_on()
-    }
-
-    /// Bytes of the cached results.
-    pub fn cached_bytes(&self) -> u64 {
-        self.results.bytes()
-    }
-
-    /// Returns the report of a conversion of any process, if it exists, has not expired and belongs to this owner.
-    pub async fn report(&self, id: Uuid, owner: Option<&str>) -> Option<Arc<Report>> {
-        self.results.report(id, owner).await
-    }
-
-    /// Maintains the cache's index; never returns.
-    pub async fn tend(&self) {
-        self.results.tend().await;
-    }
-
-    /// Waits until all results are stored, for a few seconds at most.
-    pub async fn finish(&self) {
-        self.results.finish().await;
-    }
-
     async fn prepare(&self, request: &Request) -> Result<Prepared, ConversionError> {
         let Request { main, target, options, timeout, .. } = request;
         let sources = match &request.input {
@@ -294,7 +266,7 @@ impl Service {
     /// The identity of a conversion of uploads, if known.
     fn identity(&self, request: &Request) -> Option<Hash> {
         let Input::Uploads(uploads) = &request.input else { return None };
-        if !self.results.is_on() {
+        if !self.cache.is_on() {
             return None;
         }
         let engine = self.converter.engine_identity()?;
@@ -323,7 +295,7 @@ impl Service {
                 Some(prepared) => prepared,
                 None => self.prepare(&request).await?,
             };
-            self.converter.run(prepared, left, &request.client, record.facts(), &on_stage).await
+            self.converter.run(prepared, left, &request.client, &record.facts, &on_stage).await
         };
         let result = tokio::select! {
             result = within(left, work) => result,
@@ -331,7 +303,7 @@ impl Service {
         };
         let error = result.as_ref().err();
         if let Some(error) = error {
-            let waited = record.facts().usage.waited().map(|waited| waited.as_secs_f64() * 1000.0);
+            let waited = record.facts.usage.waited().map(|waited| waited.as_secs_f64() * 1000.0);
             tracing::info!(code = %error.code, queue_ms = waited, "a conversion failed");
         }
         record.end(error.map(|error| error.code));
@@ -340,32 +312,24 @@ impl Service {
 
     /// Opens a result for delivery; `None` if the store cannot return it.
     async fn open(&self, accepts: &Accepts, identity: Option<Hash>, found: Found) -> Option<Converted> {
-        let about = match &found {
-            Found::Made(artifact) => artifact.about.clone(),
-            Found::Stored(about) => about.clone(),
+        let (about, artifact) = match found {
+            Found::Made(artifact) => (artifact.about.clone(), Some(artifact)),
+            Found::Stored(about) => (about, None),
         };
         if accepts.has.contains(&about.hash) {
             return Some(Converted { about, content: Content::Unchanged, report: None });
         }
-        let mut report = None;
-        if accepts.report && matches!(found, Found::Stored(_)) {
-            report = Some(self.results.report(about.report, None).await?);
+        if let Some(artifact) = artifact {
+            return Some(Converted { about, content: Content::Made(artifact), report: None });
         }
-        let content = match found {
-            Found::Made(artifact) => Content::Made(artifact),
-            Found::Stored(_) => match self.address(accepts, &about).await {
-                Some(address) => Content::Elsewhere(address),
-                None => Content::Stored(self.results.open(identity?, &about).await?),
-            },
+        let report = if accepts.report { Some(self.cache.report(about.report, None).await?) } else { None };
+        let may_redirect = accepts.redirect && about.bytes >= LARGE_RESULT;
+        let url = if may_redirect { self.cache.url(&about).await } else { None };
+        let content = match url {
+            Some(url) => Content::Elsewhere(url),
+            None => Content::Stored(self.cache.open(identity?, &about).await?),
         };
         Some(Converted { about, content, report })
-    }
-
-    async fn address(&self, accepts: &Accepts, about: &cache::Result) -> Option<Url> {
-        if !accepts.redirect || about.bytes < LARGE_RESULT {
-            return None;
-        }
-        self.results.address(about).await
     }
 }
 

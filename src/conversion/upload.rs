@@ -1,6 +1,6 @@
 //! An uploaded file, kept as it was sent until it has to be converted.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use tokio::sync::SemaphorePermit;
@@ -10,9 +10,6 @@ use crate::domain::ConversionError;
 use crate::fs::open::Memory;
 use crate::intake::{Named, Sent};
 use crate::storage::Hash;
-
-/// The name of a model that was sent without one.
-const NAMELESS: &str = "model";
 
 #[derive(Debug)]
 pub struct Upload {
@@ -32,9 +29,9 @@ pub enum UploadContent {
 }
 
 impl Upload {
-    /// The name of the file in the conversion.
-    pub fn model_name(&self) -> &str {
-        if self.name.is_empty() { NAMELESS } else { &self.name }
+    /// The name of the file in the conversion: `model` if it was sent without one.
+    fn model_name(&self) -> &str {
+        if self.name.is_empty() { "model" } else { &self.name }
     }
 
     pub(super) fn part(&self) -> cache::Part {
@@ -48,16 +45,11 @@ impl Upload {
     pub(super) fn named(&self) -> Result<Named, ConversionError> {
         let file = match &self.content {
             UploadContent::File(path) => Sent::Owned(path.clone()),
-            UploadContent::Memory { bytes, .. } => Sent::Memory(
-                in_memory(bytes).map_err(|error| ConversionError::io("hold the upload", &error))?,
-            ),
+            UploadContent::Memory { bytes, .. } => {
+                let memory = Memory::new().and_then(|memory| memory.file().write_all(bytes).map(|()| memory));
+                Sent::Memory(memory.map_err(|error| ConversionError::io("hold the upload", &error))?)
+            }
         };
         Ok(Named { name: self.model_name().to_owned(), file })
     }
-}
-
-fn in_memory(bytes: &[u8]) -> io::Result<Memory> {
-    let memory = Memory::new()?;
-    memory.file().write_all(bytes)?;
-    Ok(memory)
 }

@@ -1,8 +1,7 @@
 //! The table of formats: what each one is called, can hold, and needs.
 //!
-//! Everything that speaks of formats derives from [`TABLE`]: which pairs make sense, the help texts,
-//! the losses of a report. Adding a format is one row here, one in
-//! `blender/meshgate_engine/capabilities.py`, and one module in `blender/meshgate_engine/formats/`.
+//! Everything that speaks of formats derives from [`TABLE`]: which pairs make sense, the help texts, the losses of a
+//! report. `docs/ADDING.md` shows how to add one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -98,6 +97,14 @@ pub const IMAGES: &[&str] = &[
     "basis", "jp2", "psd", "gif", "sgi", "cin", "dpx",
 ];
 
+/// The beginning of a file.
+#[derive(Debug)]
+pub enum Signature {
+    Bytes(&'static [u8]),
+    /// The first word of a text, in any case.
+    Word(&'static str),
+}
+
 /// One row of the table.
 #[derive(Debug)]
 pub struct FormatInfo {
@@ -109,6 +116,8 @@ pub struct FormatInfo {
     pub media_type: &'static str,
     /// File name extensions, without the dot; the first is the one written.
     pub extensions: &'static [&'static str],
+    /// The beginnings of its files, if these tell it from all others. Formats that need more are in `intake/detect.rs`.
+    pub signatures: &'static [Signature],
     /// What the format can hold.
     pub holds: &'static [Feature],
     /// What a file of this format must have. A format that cannot hold it cannot become this one.
@@ -140,21 +149,32 @@ const EVERYTHING_BUT_HUMANOID: &[Feature] = &[
     Lights,
 ];
 
+/// A row's fields that most formats share.
+const ROW: FormatInfo = FormatInfo {
+    format: Format::Fbx,
+    name: "",
+    title: "",
+    media_type: "application/octet-stream",
+    extensions: &[],
+    signatures: &[],
+    holds: &[],
+    needs: &[],
+    several_files: false,
+    beside: &[],
+    triangle_bytes: 0,
+    one_mesh: false,
+    one_clip: false,
+};
+
 /// The table, in the order in which formats are listed to people.
-pub static TABLE: [FormatInfo; 15] = [
+pub static TABLE: &[FormatInfo] = &[
     FormatInfo {
         format: Format::Fbx,
         name: "fbx",
         title: "Autodesk FBX",
-        media_type: "application/octet-stream",
         extensions: &["fbx"],
         holds: EVERYTHING_BUT_HUMANOID,
-        needs: &[],
-        several_files: false,
-        beside: &[],
-        triangle_bytes: 0,
-        one_mesh: false,
-        one_clip: false,
+        ..ROW
     },
     FormatInfo {
         format: Format::Obj,
@@ -167,8 +187,7 @@ pub static TABLE: [FormatInfo; 15] = [
         several_files: true,
         beside: &[&["mtl"], IMAGES],
         triangle_bytes: 5,
-        one_mesh: false,
-        one_clip: false,
+        ..ROW
     },
     FormatInfo {
         format: Format::Gltf,
@@ -177,12 +196,8 @@ pub static TABLE: [FormatInfo; 15] = [
         media_type: "model/gltf+json",
         extensions: &["gltf"],
         holds: EVERYTHING_BUT_HUMANOID,
-        needs: &[],
-        several_files: false,
         beside: &[&["bin"], IMAGES],
-        triangle_bytes: 0,
-        one_mesh: false,
-        one_clip: false,
+        ..ROW
     },
     FormatInfo {
         format: Format::Glb,
@@ -191,12 +206,7 @@ pub static TABLE: [FormatInfo; 15] = [
         media_type: "model/gltf-binary",
         extensions: &["glb"],
         holds: EVERYTHING_BUT_HUMANOID,
-        needs: &[],
-        several_files: false,
-        beside: &[],
-        triangle_bytes: 0,
-        one_mesh: false,
-        one_clip: false,
+        ..ROW
     },
     FormatInfo {
         format: Format::Vrm,
@@ -217,11 +227,7 @@ pub static TABLE: [FormatInfo; 15] = [
             Humanoid,
         ],
         needs: &[Mesh, Skeleton],
-        several_files: false,
-        beside: &[],
-        triangle_bytes: 0,
-        one_mesh: false,
-        one_clip: false,
+        ..ROW
     },
     FormatInfo {
         format: Format::Vrma,
@@ -231,25 +237,19 @@ pub static TABLE: [FormatInfo; 15] = [
         extensions: &["vrma"],
         holds: &[Skeleton, Clips, Humanoid],
         needs: &[Skeleton, Clips],
-        several_files: false,
-        beside: &[],
-        triangle_bytes: 0,
-        one_mesh: false,
         one_clip: true,
+        ..ROW
     },
     FormatInfo {
         format: Format::Bvh,
         name: "bvh",
         title: "Biovision motion",
-        media_type: "application/octet-stream",
         extensions: &["bvh"],
+        signatures: &[Signature::Word("HIERARCHY")],
         holds: &[Skeleton, Clips],
         needs: &[Skeleton, Clips],
-        several_files: false,
-        beside: &[],
-        triangle_bytes: 0,
-        one_mesh: false,
         one_clip: true,
+        ..ROW
     },
     FormatInfo {
         format: Format::Usd,
@@ -258,12 +258,10 @@ pub static TABLE: [FormatInfo; 15] = [
         media_type: "model/vnd.usd",
         extensions: &["usd"],
         holds: EVERYTHING_BUT_HUMANOID,
-        needs: &[],
         several_files: true,
         beside: &[&["vdb"], IMAGES],
-        triangle_bytes: 0,
-        one_mesh: false,
         one_clip: true,
+        ..ROW
     },
     FormatInfo {
         format: Format::Usda,
@@ -271,13 +269,13 @@ pub static TABLE: [FormatInfo; 15] = [
         title: "USD (text)",
         media_type: "model/vnd.usda",
         extensions: &["usda"],
+        signatures: &[Signature::Word("#usda")],
         holds: EVERYTHING_BUT_HUMANOID,
-        needs: &[],
         several_files: true,
         beside: &[&["vdb"], IMAGES],
         triangle_bytes: 3,
-        one_mesh: false,
         one_clip: true,
+        ..ROW
     },
     FormatInfo {
         format: Format::Usdc,
@@ -285,13 +283,12 @@ pub static TABLE: [FormatInfo; 15] = [
         title: "USD (binary)",
         media_type: "model/vnd.usd",
         extensions: &["usdc"],
+        signatures: &[Signature::Bytes(b"PXR-USDC")],
         holds: EVERYTHING_BUT_HUMANOID,
-        needs: &[],
         several_files: true,
         beside: &[&["vdb"], IMAGES],
-        triangle_bytes: 0,
-        one_mesh: false,
         one_clip: true,
+        ..ROW
     },
     FormatInfo {
         format: Format::Usdz,
@@ -300,12 +297,8 @@ pub static TABLE: [FormatInfo; 15] = [
         media_type: "model/vnd.usdz+zip",
         extensions: &["usdz"],
         holds: EVERYTHING_BUT_HUMANOID,
-        needs: &[],
-        several_files: false,
-        beside: &[],
-        triangle_bytes: 0,
-        one_mesh: false,
         one_clip: true,
+        ..ROW
     },
     FormatInfo {
         format: Format::Stl,
@@ -315,39 +308,32 @@ pub static TABLE: [FormatInfo; 15] = [
         extensions: &["stl"],
         holds: &[Mesh],
         needs: &[Mesh],
-        several_files: false,
-        beside: &[],
         triangle_bytes: 50,
         one_mesh: true,
-        one_clip: false,
+        ..ROW
     },
     FormatInfo {
         format: Format::Ply,
         name: "ply",
         title: "Stanford PLY",
-        media_type: "application/octet-stream",
         extensions: &["ply"],
+        signatures: &[Signature::Bytes(b"ply\n"), Signature::Bytes(b"ply\r")],
         holds: &[Mesh, Normals, Uvs, VertexColours],
         needs: &[Mesh],
-        several_files: false,
-        beside: &[],
         triangle_bytes: 4,
         one_mesh: true,
-        one_clip: false,
+        ..ROW
     },
     FormatInfo {
         format: Format::Abc,
         name: "abc",
         title: "Alembic",
-        media_type: "application/octet-stream",
         extensions: &["abc"],
+        signatures: &[Signature::Bytes(b"Ogawa")],
         holds: &[Mesh, Normals, Uvs, VertexColours, Clips, Cameras],
         needs: &[Mesh],
-        several_files: false,
-        beside: &[],
-        triangle_bytes: 0,
-        one_mesh: false,
         one_clip: true,
+        ..ROW
     },
     FormatInfo {
         format: Format::Blend,
@@ -355,13 +341,9 @@ pub static TABLE: [FormatInfo; 15] = [
         title: "Blender file",
         media_type: "application/x-blender",
         extensions: &["blend"],
+        signatures: &[Signature::Bytes(b"BLENDER")],
         holds: &Feature::ALL,
-        needs: &[],
-        several_files: false,
-        beside: &[],
-        triangle_bytes: 0,
-        one_mesh: false,
-        one_clip: false,
+        ..ROW
     },
 ];
 
@@ -417,10 +399,11 @@ impl Format {
     }
 
     fn article(self) -> &'static str {
-        match self {
-            // Spelled out when spoken: "an F-B-X file", "an S-T-L file", "an O-B-J file", "an A-B-C file".
-            Format::Fbx | Format::Obj | Format::Stl | Format::Abc => "an",
-            _ => "a",
+        // Spelled out when spoken: "an F-B-X file", "a U-S-D file".
+        if self.name().starts_with(['a', 'e', 'f', 'h', 'i', 'l', 'm', 'n', 'o', 'r', 's', 'x']) {
+            "an"
+        } else {
+            "a"
         }
     }
 }
@@ -464,7 +447,7 @@ mod tests {
 
     #[test]
     fn what_a_format_needs_it_can_hold() {
-        for row in &TABLE {
+        for row in TABLE {
             assert!(row.needs.iter().all(|feature| row.holds.contains(feature)), "{}", row.name);
         }
     }

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{ConversionError, ErrorCode, Format};
 
@@ -70,62 +71,76 @@ pub enum Kind {
 /// The description of one option, for help texts and the API document.
 #[derive(Debug)]
 pub struct OptionInfo {
+    /// The name of its field in [`Options`].
     pub name: &'static str,
     pub kind: Kind,
-    /// The possible values, for people.
-    pub values: &'static str,
-    pub default: &'static str,
     pub help: &'static str,
 }
 
 /// Every option, in the order in which they are listed to people.
-pub static TABLE: [OptionInfo; 6] = [
+pub static TABLE: &[OptionInfo] = &[
     OptionInfo {
         name: "packaging",
         kind: Kind::String { values: &["auto", "single", "zip"] },
-        values: "auto|single|zip",
-        default: "auto",
         help: "how results of several files are delivered",
     },
-    OptionInfo {
-        name: "animation",
-        kind: Kind::Boolean,
-        values: "true|false",
-        default: "true",
-        help: "convert animation clips",
-    },
+    OptionInfo { name: "animation", kind: Kind::Boolean, help: "convert animation clips" },
     OptionInfo {
         name: "scale",
-        kind: Kind::Number { minimum: *SCALE_RANGE.start(), maximum: *SCALE_RANGE.end() },
-        values: "number from 0.000001 to 1000000",
-        default: "1",
+        kind: Kind::Number { minimum: SMALLEST_SCALE, maximum: LARGEST_SCALE },
         help: "scale the model by this factor",
     },
-    OptionInfo {
-        name: "triangulate",
-        kind: Kind::Boolean,
-        values: "true|false",
-        default: "false",
-        help: "cut polygons into triangles",
-    },
-    OptionInfo {
-        name: "draco",
-        kind: Kind::Boolean,
-        values: "true|false",
-        default: "false",
-        help: "compress meshes with Draco (glb and gltf only)",
-    },
+    OptionInfo { name: "triangulate", kind: Kind::Boolean, help: "cut polygons into triangles" },
+    OptionInfo { name: "draco", kind: Kind::Boolean, help: "compress meshes with Draco (glb and gltf only)" },
     OptionInfo {
         name: "engine",
         kind: Kind::String { values: &["auto", "blender"] },
-        values: "auto|blender",
-        default: "auto",
         help: "repack glb, gltf and vrm without Blender if lossless (auto), or always use Blender (blender)",
     },
 ];
 
 /// The range of `scale`: beyond it floats lose the model.
-const SCALE_RANGE: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+const SMALLEST_SCALE: f64 = 1e-6;
+const LARGEST_SCALE: f64 = 1e6;
+
+impl OptionInfo {
+    /// The possible values, for people: `auto|single|zip`, `number from 0 to 1`.
+    pub fn values(&self) -> String {
+        match self.kind {
+            Kind::Boolean => "true|false".to_owned(),
+            Kind::Number { minimum, maximum } => format!("number from {minimum} to {maximum}"),
+            Kind::String { values } => values.join("|"),
+        }
+    }
+
+    /// The value that a conversion has if none is given.
+    pub fn default(&self) -> Value {
+        let mut defaults = serde_json::to_value(Options::default()).unwrap_or_default();
+        defaults.get_mut(self.name).map(Value::take).unwrap_or_default()
+    }
+
+    /// The default as people write it.
+    pub fn default_text(&self) -> String {
+        match self.default() {
+            Value::String(text) => text,
+            // Without the decimals of a whole number.
+            Value::Number(number) => number.as_f64().unwrap_or_default().to_string(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Reads a value as people write it; `None` if it is not possible.
+    fn parse(&self, text: &str) -> Option<Value> {
+        match self.kind {
+            Kind::Boolean => text.parse::<bool>().ok().map(Value::from),
+            Kind::Number { minimum, maximum } => {
+                let number = text.parse::<f64>().ok();
+                number.filter(|number| (minimum..=maximum).contains(number)).map(Value::from)
+            }
+            Kind::String { values } => values.contains(&text).then(|| Value::from(text)),
+        }
+    }
+}
 
 impl Options {
     pub fn exists(name: &str) -> bool {
@@ -135,37 +150,24 @@ impl Options {
     /// Sets the option `name` from its text.
     ///
     /// # Errors
-    /// `unknown_option` or `invalid_option`; the sentence names the option and what it takes.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConversionError> {
+    /// `unknown_option` or `invalid_option`; the sentence names the option and its values.
+    pub fn set(&mut self, name: &str, text: &str) -> Result<(), ConversionError> {
         let Some(info) = TABLE.iter().find(|info| info.name == name) else {
-            let known = TABLE.each_ref().map(|info| info.name).join(", ");
-            return Err(ConversionError::new(
-                ErrorCode::UnknownOption,
-                format!("unknown option {name:?}; the options are {known}"),
-            ));
+            let names: Vec<_> = TABLE.iter().map(|info| info.name).collect();
+            let detail = format!("unknown option {name:?}; the options are {}", names.join(", "));
+            return Err(ConversionError::new(ErrorCode::UnknownOption, detail));
         };
+        let changed = info.parse(text).and_then(|value| {
+            let mut options = serde_json::to_value(&*self).ok()?;
+            *options.get_mut(name)? = value;
+            serde_json::from_value(options).ok()
+        });
         let invalid = || {
             let article = if matches!(info.kind, Kind::Number { .. }) { "a " } else { "" };
-            ConversionError::new(
-                ErrorCode::InvalidOption,
-                format!("option {name} takes {article}{}, not {value:?}", info.values),
-            )
+            let detail = format!("option {name} takes {article}{}, not {text:?}", info.values());
+            ConversionError::new(ErrorCode::InvalidOption, detail)
         };
-        match name {
-            "packaging" => self.packaging = word(value).ok_or_else(invalid)?,
-            "animation" => self.animation = value.parse().map_err(|_| invalid())?,
-            "scale" => {
-                self.scale = value
-                    .parse()
-                    .ok()
-                    .filter(|scale: &f64| SCALE_RANGE.contains(scale))
-                    .ok_or_else(invalid)?;
-            }
-            "triangulate" => self.triangulate = value.parse().map_err(|_| invalid())?,
-            "draco" => self.draco = value.parse().map_err(|_| invalid())?,
-            "engine" => self.engine = word(value).ok_or_else(invalid)?,
-            _ => return Err(invalid()),
-        }
+        *self = changed.ok_or_else(invalid)?;
         Ok(())
     }
 
@@ -189,11 +191,6 @@ impl Options {
     }
 }
 
-/// Reads one of an enum's lower-case words.
-fn word<T: serde::de::DeserializeOwned>(value: &str) -> Option<T> {
-    serde_json::from_value(serde_json::Value::String(value.to_owned())).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,8 +198,8 @@ mod tests {
     #[test]
     fn every_option_of_the_table_can_be_set() {
         let mut options = Options::default();
-        for info in &TABLE {
-            options.set(info.name, info.default).unwrap();
+        for info in TABLE {
+            options.set(info.name, &info.default_text()).unwrap();
         }
         assert_eq!(options, Options::default());
     }
@@ -210,20 +207,16 @@ mod tests {
     #[test]
     fn every_value_that_is_listed_is_taken_and_no_other() {
         let mut options = Options::default();
-        for info in &TABLE {
+        for info in TABLE {
             let (taken, refused) = match info.kind {
                 Kind::Boolean => (vec!["true".to_owned(), "false".to_owned()], vec!["yes".to_owned()]),
                 Kind::String { values } => {
-                    assert_eq!(values.join("|"), info.values);
                     (values.iter().map(ToString::to_string).collect(), vec!["other".to_owned()])
                 }
-                Kind::Number { minimum, maximum } => {
-                    assert_eq!(info.values, format!("number from {minimum} to {maximum}"));
-                    (
-                        vec![minimum.to_string(), maximum.to_string()],
-                        vec![(minimum / 2.0).to_string(), (maximum * 2.0).to_string()],
-                    )
-                }
+                Kind::Number { minimum, maximum } => (
+                    vec![minimum.to_string(), maximum.to_string()],
+                    vec![(minimum / 2.0).to_string(), (maximum * 2.0).to_string()],
+                ),
             };
             assert!(taken.iter().all(|value| options.set(info.name, value).is_ok()), "{}", info.name);
             assert!(refused.iter().all(|value| options.set(info.name, value).is_err()), "{}", info.name);

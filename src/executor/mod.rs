@@ -20,17 +20,12 @@ use workdir::ConversionFolder;
 
 /// Runs conversions that need Blender.
 pub trait Executor: Send + Sync {
-    /// Starts the engine unless it runs. A caller that waited for a failed start returns that failure.
-    ///
-    /// # Errors
-    /// `engine_unavailable`, worded for clients; [`Executor::trouble`] is worded for the operator.
+    /// Starts the engine unless it runs. A caller that waited for a failed start returns that failure. Its error is
+    /// worded for clients; [`Executor::trouble`] is worded for the operator.
     fn start(&self) -> BoxFuture<'_, Result<(), ConversionError>>;
 
     /// Converts the model in the order's folder; starts the engine first if needed. Dropping the future cancels the
     /// conversion. The folder stays until nothing writes to it any more, which may be a moment later.
-    ///
-    /// # Errors
-    /// The error code and sentence for the client.
     fn convert<'a>(&'a self, order: Order<'a>) -> BoxFuture<'a, Result<Done, ConversionError>>;
 
     /// Returns `engine_unavailable` if a conversion would fail now; starts nothing.
@@ -43,7 +38,6 @@ pub trait Executor: Send + Sync {
     /// The running version; before the start, the installed version if it is known.
     fn version(&self) -> Option<Version>;
 
-    /// Returns a snapshot of the engine.
     fn status(&self) -> Status;
 
     /// Ends the engine and waits for it.
@@ -73,7 +67,6 @@ pub struct Status {
     pub failed_starts: u64,
 }
 
-/// A running engine.
 #[derive(Debug, Clone)]
 pub struct Running {
     pub version: Version,

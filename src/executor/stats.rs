@@ -40,7 +40,6 @@ pub enum Setback {
     EngineLost,
 }
 
-/// The counts of one pair of formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PairStats {
     pub crashes: u64,
@@ -51,7 +50,6 @@ pub struct PairStats {
 /// A snapshot; the counts start at zero with the process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// All slots.
     pub slots: usize,
     /// Slots in which a conversion runs.
     pub busy: usize,
@@ -62,25 +60,21 @@ pub struct Stats {
     /// PID of the warm zygote, while there is one.
     pub zygote: Option<u32>,
     pub restarts: BTreeMap<RestartReason, u64>,
-    /// Failed starts.
     pub failed_starts: u64,
     /// By source and target format; a pair with none is absent.
     pub setbacks: BTreeMap<(Format, Format), PairStats>,
 }
 
 /// One conversion's wait for a slot and its children's memory, filled in as the conversion runs, however it ends.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Usage {
     waited: OnceLock<Duration>,
-    observer: OnceLock<Observer>,
+    child_observer: OnceLock<Box<dyn Fn(u64) + Send + Sync>>,
 }
 
-/// Called with the highest resident set of each child, in bytes, when the child is gone, possibly after the response.
-struct Observer(Box<dyn Fn(u64) + Send + Sync>);
-
-impl fmt::Debug for Observer {
+impl fmt::Debug for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Observer")
+        f.debug_struct("Usage").field("waited", &self.waited).finish_non_exhaustive()
     }
 }
 
@@ -93,11 +87,11 @@ impl Usage {
     /// Calls `observe` with the highest resident set of each child, in bytes, when the child is gone. That may be after
     /// the conversion was answered. Only the first call of this method has an effect.
     pub fn observe_children(&self, observe: impl Fn(u64) + Send + Sync + 'static) {
-        let _ = self.observer.set(Observer(Box::new(observe)));
+        let _ = self.child_observer.set(Box::new(observe));
     }
 
     pub(super) fn child_used(&self, bytes: u64) {
-        if let Some(Observer(observe)) = self.observer.get().filter(|_| bytes > 0) {
+        if let Some(observe) = self.child_observer.get().filter(|_| bytes > 0) {
             observe(bytes);
         }
     }
@@ -122,16 +116,7 @@ impl Drop for Waiting<'_> {
 
 /// The counters behind [`Stats`].
 #[derive(Debug, Default)]
-pub(super) struct Counters {
-    counts: Mutex<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    restarts: BTreeMap<RestartReason, u64>,
-    failed_starts: u64,
-    setbacks: BTreeMap<(Format, Format), PairStats>,
-}
+pub(super) struct Counters(Mutex<Stats>);
 
 impl Counters {
     pub fn restart(&self, reason: RestartReason) {
@@ -154,17 +139,11 @@ impl Counters {
 
     /// Returns the counts kept here; the caller adds those of the slots and the zygote.
     pub fn snapshot(&self) -> Stats {
-        let counts = self.counts();
-        Stats {
-            restarts: counts.restarts.clone(),
-            failed_starts: counts.failed_starts,
-            setbacks: counts.setbacks.clone(),
-            ..Stats::default()
-        }
+        self.counts().clone()
     }
 
-    fn counts(&self) -> MutexGuard<'_, Counts> {
+    fn counts(&self) -> MutexGuard<'_, Stats> {
         // A panic cannot leave the counts half updated.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -73,7 +73,7 @@ pub struct ChildSuccess {
 }
 
 /// The engine's version, as far as results depend on it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     /// `5.0.1`
     pub blender: String,

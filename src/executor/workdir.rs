@@ -15,7 +15,7 @@
 //! A killed process leaves its run folder behind, unlocked. The next process that opens the same base removes the
 //! folder and kills the processes that its conversions left running (`orphans`).
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, DirEntry, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::orphans;
-use crate::fs::open::{make_private, try_folder};
+use crate::fs::open::{if_present, make_private, try_folder};
 use crate::fs::remove_tree::remove_tree;
 
 const LOCK: &str = "lock";
@@ -46,9 +46,6 @@ struct Run {
 impl WorkDir {
     /// Makes a run folder below `base`, which is made if missing. Removes the run folders of dead processes and kills
     /// what their conversions left running.
-    ///
-    /// # Errors
-    /// The error of the file system.
     pub fn open(base: &Path) -> io::Result<WorkDir> {
         make_private(base)?;
         let base = base.canonicalize()?;
@@ -56,7 +53,7 @@ impl WorkDir {
         // Until the new run folder is locked, another process would take it for an abandoned one.
         let gate = open_lock(&base)?;
         gate.lock()?;
-        let abandoned = abandoned(&base)?;
+        let abandoned: Vec<_> = unlocked(&base, is_run)?.collect::<io::Result<_>>()?;
         let folder = base.join(format!("{RUN_PREFIX}{}", Uuid::now_v7().simple()));
         DirBuilder::new().mode(0o700).create(&folder)?;
         let lock = open_lock(&folder)?;
@@ -75,15 +72,10 @@ impl WorkDir {
         Ok(WorkDir(Arc::new(Run { base, folder, _lock: lock })))
     }
 
-    /// Checks whether [`WorkDir::open`] can work below `base`, without making anything.
-    ///
-    /// # Errors
-    /// The error that [`WorkDir::open`] would return.
+    /// Returns the error that [`WorkDir::open`] would return, without making anything.
     pub fn check(base: &Path) -> io::Result<()> {
-        match base.metadata() {
-            Ok(data) => check_owner(&data)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if let Some(data) = if_present(base.metadata())? {
+            check_owner(&data)?;
         }
         try_folder(base)
     }
@@ -98,16 +90,6 @@ impl WorkDir {
         &self.0.folder
     }
 
-    /// Makes the folder of a new conversion, with `in/`, `out/` and `tmp/`.
-    ///
-    /// # Errors
-    /// The error of the file system.
-    pub fn conversion_folder(&self) -> io::Result<ConversionFolder> {
-        let folder = self.new_folder();
-        folder.furnish()?;
-        Ok(folder)
-    }
-
     /// Names the folder of a new conversion without making it: small conversions need none, and making and removing a
     /// folder takes time.
     pub fn new_folder(&self) -> ConversionFolder {
@@ -118,9 +100,7 @@ impl WorkDir {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.folder) {
-            tracing::warn!(path = %self.folder.display(), %error, "could not remove the work folder");
-        }
+        remove(&self.folder, "the work folder");
     }
 }
 
@@ -142,17 +122,11 @@ impl ConversionFolder {
     }
 
     /// Makes `in/`, `out/` and `tmp/` if they are missing.
-    ///
-    /// # Errors
-    /// The error of the file system.
     pub fn furnish(&self) -> io::Result<()> {
         [self.input(), self.output(), self.scratch()].iter().try_for_each(|part| make_private(part))
     }
 
     /// Makes a new file for uploaded file `number`, outside the folders that the engine sees.
-    ///
-    /// # Errors
-    /// The error of the file system.
     pub fn upload(&self, number: usize) -> io::Result<(PathBuf, File)> {
         make_private(&self.0.path)?;
         let path = self.0.path.join(format!("upload-{number}"));
@@ -168,9 +142,7 @@ impl ConversionFolder {
     /// Removes the model and the scratch folder; only the result is still needed.
     pub fn keep_result(&self) {
         for part in [self.input(), self.scratch()] {
-            if let Err(error) = remove(&part) {
-                tracing::warn!(path = %part.display(), %error, "could not remove a part of a conversion's folder");
-            }
+            remove(&part, "a part of a conversion's folder");
         }
     }
 
@@ -194,9 +166,7 @@ impl Drop for Folder {
         }
         let (path, run) = (self.path.clone(), self.run.clone());
         let remove = move || {
-            if let Err(error) = remove(&path) {
-                tracing::warn!(path = %path.display(), %error, "could not remove a conversion's folder");
-            }
+            remove(&path, "a conversion's folder");
             drop(run);
         };
         match Handle::try_current() {
@@ -214,18 +184,14 @@ fn check_owner(base: &Metadata) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"))
 }
 
-/// Removes a folder; a folder that is gone already is no error.
-fn remove(path: &Path) -> io::Result<()> {
-    match remove_tree(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+/// Removes a folder, if it is there; `what` names it in the log.
+fn remove(path: &Path, what: &str) {
+    if let Err(error) = if_present(remove_tree(path)) {
+        tracing::warn!(path = %path.display(), %error, "could not remove {what}");
     }
 }
 
 /// Opens the lock file of a folder; makes it if missing.
-///
-/// # Errors
-/// The error of the file system.
 pub(super) fn open_lock(folder: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK))
 }
@@ -237,29 +203,26 @@ fn is_run(name: &str) -> bool {
     uuid.is_some_and(|uuid| uuid.simple().to_string() == number)
 }
 
-/// Returns the run folders below `base` that belong to no living process, with their locks taken.
-fn abandoned(base: &Path) -> io::Result<Vec<(PathBuf, File)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(base)? {
+/// Returns the folders below `base` that have such a name and are used by no living process, with their locks taken.
+pub(super) fn unlocked(
+    base: &Path,
+    has_name: fn(&str) -> bool,
+) -> io::Result<impl Iterator<Item = io::Result<(PathBuf, File)>>> {
+    let take = move |entry: io::Result<DirEntry>| -> io::Result<Option<_>> {
         let entry = entry?;
-        let is_ours = entry.file_name().to_str().is_some_and(is_run);
-        if !is_ours || !entry.file_type()?.is_dir() {
-            continue;
+        if !entry.file_name().to_str().is_some_and(has_name) || !entry.file_type()?.is_dir() {
+            return Ok(None);
         }
-        // A missing lock file means that the process died before making it; opening makes it.
-        let lock = match open_lock(&entry.path()) {
-            Ok(lock) => lock,
-            // Removed by another process a moment ago.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
+        // A missing lock file means that the process died before making it; opening makes it. A missing folder was
+        // removed by another process a moment ago.
+        let Some(lock) = if_present(open_lock(&entry.path()))? else { return Ok(None) };
         match lock.try_lock() {
-            Ok(()) => found.push((entry.path(), lock)),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => Ok(Some((entry.path(), lock))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
         }
-    }
-    Ok(found)
+    };
+    Ok(fs::read_dir(base)?.filter_map(move |entry| take(entry).transpose()))
 }
 
 #[cfg(test)]
@@ -275,7 +238,8 @@ mod tests {
     fn folders_go_with_their_last_holder() {
         let base = tempfile::tempdir().unwrap();
         let work = WorkDir::open(base.path()).unwrap();
-        let folder = work.conversion_folder().unwrap();
+        let folder = work.new_folder();
+        folder.furnish().unwrap();
         let also = folder.clone();
         assert!(folder.input().is_dir() && folder.output().is_dir() && folder.scratch().is_dir());
         let path = folder.path().to_owned();
@@ -292,7 +256,8 @@ mod tests {
     fn only_abandoned_folders_are_removed() {
         let base = tempfile::tempdir().unwrap();
         let alive = WorkDir::open(base.path()).unwrap();
-        let folder = alive.conversion_folder().unwrap();
+        let folder = alive.new_folder();
+        folder.furnish().unwrap();
         fs::write(folder.input().join("cube.obj"), "v 0 0 0").unwrap();
         // Run folders of killed processes: unlocked, with or without a lock file.
         let left = [(); 2].map(|()| base.path().join(format!("run-{}", Uuid::now_v7().simple())));

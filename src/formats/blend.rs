@@ -7,7 +7,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::errors::FrameDecoderError;
+use ruzstd::decoding::errors::ReadFrameHeaderError::SkipFrame;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::domain::Cancel;
@@ -51,7 +52,9 @@ fn unpack<'a>(mut file: impl BufRead + 'a, limit: u64) -> io::Result<Box<dyn Rea
     let head = file.fill_buf()?.get(..ZSTD.len()).unwrap_or_default().to_owned();
     let packed = Packed { file, waste: Rc::clone(&waste) };
     Ok(if head.starts_with(ZSTD) {
-        Box::new(UntilError { reader: Frames::new(packed), waste }.take(limit))
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(MAX_WINDOW);
+        Box::new(UntilError { reader: Frames { file: packed, decoder }, waste }.take(limit))
     } else if head.starts_with(GZIP) {
         Box::new(UntilError { reader: MultiGzDecoder::new(packed), waste }.take(limit))
     } else {
@@ -107,23 +110,6 @@ struct Frames<R> {
     decoder: FrameDecoder,
 }
 
-impl<R: BufRead> Frames<R> {
-    fn new(file: R) -> Frames<R> {
-        let mut decoder = FrameDecoder::new();
-        decoder.set_max_window_size(MAX_WINDOW);
-        Frames { file, decoder }
-    }
-
-    fn begin_next(&mut self) -> io::Result<()> {
-        match self.decoder.init(&mut self.file) {
-            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
-                length, ..
-            })) => io::copy(&mut self.file.by_ref().take(length.into()), &mut io::sink()).map(drop),
-            begun => begun.map_err(io::Error::other),
-        }
-    }
-}
-
 impl<R: BufRead> Read for Frames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.decoder.can_collect() == 0 {
@@ -134,7 +120,12 @@ impl<R: BufRead> Read for Frames<R> {
             } else if self.file.fill_buf()?.is_empty() {
                 return Ok(0);
             } else {
-                self.begin_next()?;
+                match self.decoder.init(&mut self.file) {
+                    Err(FrameDecoderError::ReadFrameHeaderError(SkipFrame { length, .. })) => {
+                        io::copy(&mut self.file.by_ref().take(length.into()), &mut io::sink())?;
+                    }
+                    begun => begun.map_err(io::Error::other)?,
+                }
             }
         }
         self.decoder.read(buffer)

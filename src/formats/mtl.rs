@@ -2,21 +2,11 @@
 
 use super::text::statement;
 
-/// Options of a texture statement and how many values each takes at most.
-const OPTIONS: &[(&str, usize)] = &[
-    ("-blendu", 1),
-    ("-blendv", 1),
-    ("-bm", 1),
-    ("-boost", 1),
-    ("-cc", 1),
-    ("-clamp", 1),
-    ("-imfchan", 1),
-    ("-mm", 2),
-    ("-o", 3),
-    ("-s", 3),
-    ("-t", 3),
-    ("-texres", 1),
-    ("-type", 1),
+/// How many values the options of a texture statement take at most.
+const OPTIONS: [(usize, &[&str]); 3] = [
+    (1, &["-blendu", "-blendv", "-bm", "-boost", "-cc", "-clamp", "-imfchan", "-texres", "-type"]),
+    (2, &["-mm"]),
+    (3, &["-o", "-s", "-t"]),
 ];
 
 /// Splits a texture statement such as `map_Kd -s 2 2 my wood.png` before the name of the file; `None` for other lines.
@@ -29,7 +19,8 @@ pub fn texture_name(line: &[u8]) -> Option<(&[u8], &[u8])> {
         return None;
     }
     while let (option, after) = statement(rest)
-        && let Some((_, most)) = OPTIONS.iter().find(|(name, _)| option == name.as_bytes())
+        && let Some((most, _)) =
+            OPTIONS.iter().find(|(_, names)| names.iter().any(|name| option == name.as_bytes()))
     {
         rest = after;
         for number in 0..*most {

@@ -16,10 +16,7 @@ pub enum Blob {
 }
 
 impl Blob {
-    /// Opens the regular file `path`, which must not be a link.
-    ///
-    /// # Errors
-    /// What the file system says; `InvalidInput` when it is something else.
+    /// Opens the regular file `path`, which must not be a link. Anything else is `InvalidInput`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = Located::at(path)?.open()?;
         let length = file.metadata()?.len();

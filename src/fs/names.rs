@@ -33,9 +33,9 @@ pub fn decode(bytes: &[u8]) -> String {
 /// One file or folder name that is safe to create: no separators, no control or direction characters,
 /// no leading dot, at most 200 bytes with its extension kept. Letters of any script stay.
 pub fn safe(name: &str) -> String {
-    let kept: String = name.chars().filter(|c| !is_harmful(*c) && !matches!(c, '/' | '\\')).collect();
-    let trimmed = kept.trim_start_matches(|c: char| c == '.' || c.is_whitespace());
-    let trimmed = trimmed.trim_end_matches(|c: char| c == '.' || c.is_whitespace());
+    let harmful = |c: char| c.is_control() || is_direction(c) || matches!(c, '/' | '\\');
+    let kept: String = name.chars().filter(|c| !harmful(*c)).collect();
+    let trimmed = kept.trim_matches(|c: char| c == '.' || c.is_whitespace());
     if trimmed.is_empty() {
         return "unnamed".to_owned();
     }
@@ -56,18 +56,14 @@ pub fn portable(name: &str) -> String {
     let name = safe(&name);
     // Windows checks only the part before the first dot.
     let device = name.split('.').next().unwrap_or_default().trim_end().to_ascii_lowercase();
-    if !is_device(&device) {
-        return name;
-    }
-    safe(&format!("_{name}"))
+    if is_device(&device) { safe(&format!("_{name}")) } else { name }
 }
 
 fn is_device(stem: &str) -> bool {
     let numbered = stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt"));
-    let is_number = |rest: &str| {
-        matches!(rest.chars().next(), Some('0'..='9' | '¹' | '²' | '³')) && rest.chars().count() == 1
-    };
-    DEVICES.contains(&stem) || numbered.is_some_and(is_number)
+    let is_digit = |c| matches!(c, '0'..='9' | '¹' | '²' | '³');
+    DEVICES.contains(&stem)
+        || numbered.is_some_and(|rest| rest.starts_with(is_digit) && rest.chars().count() == 1)
 }
 
 /// The file's name with a number before its extension, no longer than a name may be.
@@ -138,10 +134,6 @@ pub fn has_scheme_or_drive(path: &str) -> bool {
     let Some((scheme, _)) = path.split_once(':') else { return false };
     scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
-}
-
-fn is_harmful(c: char) -> bool {
-    c.is_control() || is_direction(c)
 }
 
 /// Invisible characters that change how the rest of a line is shown.

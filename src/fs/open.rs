@@ -9,19 +9,21 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags};
 
+/// Returns `None` for the error of a missing file or folder.
+pub fn if_present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 /// Makes a folder that only this user can read; an existing folder is left as it is.
-///
-/// # Errors
-/// The error of the file system.
 pub fn make_private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Checks whether the folder could be made or written to; a full disk is no error. Leaves nothing behind, because a
 /// folder made by one user may be closed to the user that needs it later.
-///
-/// # Errors
-/// The error of the file system.
 pub fn try_folder(folder: &Path) -> io::Result<()> {
     let there = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok());
     match tempfile::tempfile_in(there.unwrap_or(Path::new("."))) {
@@ -33,9 +35,6 @@ pub fn try_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Checks the same for a file to append to.
-///
-/// # Errors
-/// The error of the file system.
 pub fn try_file(path: &Path) -> io::Result<()> {
     if path.symlink_metadata().is_err() {
         return try_folder(folder_of(path));
@@ -44,10 +43,8 @@ pub fn try_file(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::open(path, appended, Mode::empty()).map(drop)?)
 }
 
-/// Opens the regular file at `path`, following links. Refuses anything else: a pipe or a device may never end.
-///
-/// # Errors
-/// The error of the file system; `InvalidInput` if it is no regular file.
+/// Opens the regular file at `path`, following links. Refuses anything else, with `InvalidInput`: a pipe or a device
+/// may never end.
 pub fn regular(path: &Path) -> io::Result<File> {
     only_regular(rustix::fs::open(path, FILE, Mode::empty())?)
 }
@@ -61,19 +58,13 @@ const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEX
 
 impl Root {
     /// Opens the folder, which may be reached by links.
-    ///
-    /// # Errors
-    /// The error of the file system.
     pub fn open(folder: &Path) -> io::Result<Root> {
         Ok(Root(rustix::fs::openat(CWD, folder, FOLDER, Mode::empty())?))
     }
 
-    /// Opens the regular file at `relative`.
-    ///
-    /// # Errors
-    /// The error of the file system; `InvalidInput` if it is no regular file or lies outside the folder.
+    /// Opens the regular file at `relative`. Anything else, and a file outside the folder, is `InvalidInput`.
     pub fn file(&self, relative: &Path) -> io::Result<File> {
-        let outside = || io::Error::new(io::ErrorKind::InvalidInput, "it lies outside the folder");
+        let outside = || io::Error::new(ErrorKind::InvalidInput, "it lies outside the folder");
         let mut parts = relative.components().map(|part| match part {
             Component::Normal(name) => Ok(name),
             _ => Err(outside()),
@@ -95,8 +86,6 @@ impl Root {
 pub struct Memory(Arc<File>);
 
 impl Memory {
-    /// # Errors
-    /// The error of the system: out of memory or of descriptors.
     pub fn new() -> io::Result<Memory> {
         let made = rustix::fs::memfd_create(c"meshgate", MemfdFlags::CLOEXEC)?;
         Ok(Memory(Arc::new(File::from(made))))
@@ -108,9 +97,6 @@ impl Memory {
     }
 
     /// Opens the file again, with its own position.
-    ///
-    /// # Errors
-    /// The error of the system.
     pub fn open(&self) -> io::Result<File> {
         File::open(self.path())
     }
@@ -123,69 +109,61 @@ impl Memory {
 
 /// A file in memory or below an open folder, from which it is opened each time.
 #[derive(Debug, Clone)]
-pub struct Located(Location);
-
-#[derive(Debug, Clone)]
-enum Location {
+pub enum Located {
     Below(Arc<Root>, PathBuf),
     Memory(Memory),
 }
 
 impl Located {
     pub fn new(root: &Arc<Root>, relative: PathBuf) -> Located {
-        Located(Location::Below(Arc::clone(root), relative))
+        Located::Below(Arc::clone(root), relative)
     }
 
     /// Locates the file at `path`. Its folder may be reached by links; the file itself must be no link.
-    ///
-    /// # Errors
-    /// The error of the file system for the folder; `InvalidInput` if the path ends in no name.
     pub fn at(path: &Path) -> io::Result<Located> {
-        let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "it is no file");
+        let no_name = || io::Error::new(ErrorKind::InvalidInput, "it is no file");
         let name = path.file_name().ok_or_else(no_name)?;
-        Ok(Located(Location::Below(Arc::new(Root::open(folder_of(path))?), name.into())))
+        Ok(Located::Below(Arc::new(Root::open(folder_of(path))?), name.into()))
     }
 
     /// The folder below which the file lies, unless it is in memory.
     pub fn root(&self) -> Option<&Arc<Root>> {
-        match &self.0 {
-            Location::Below(root, _) => Some(root),
-            Location::Memory(_) => None,
+        match self {
+            Located::Below(root, _) => Some(root),
+            Located::Memory(_) => None,
         }
     }
 
     /// The path below the folder.
     pub fn relative(&self) -> &Path {
-        match &self.0 {
-            Location::Below(_, relative) => relative,
-            Location::Memory(_) => Path::new(""),
+        match self {
+            Located::Below(_, relative) => relative,
+            Located::Memory(_) => Path::new(""),
         }
     }
 
-    /// # Errors
-    /// The error of [`Root::file`].
     pub fn open(&self) -> io::Result<File> {
-        match &self.0 {
-            Location::Below(root, relative) => root.file(relative),
-            Location::Memory(memory) => memory.open(),
+        match self {
+            Located::Below(root, relative) => root.file(relative),
+            Located::Memory(memory) => memory.open(),
         }
     }
 }
 
 impl From<Memory> for Located {
     fn from(memory: Memory) -> Located {
-        Located(Location::Memory(memory))
+        Located::Memory(memory)
     }
 }
 
 /// Two are equal when they are the same path below the same opened folder, or the same memory.
 impl PartialEq for Located {
     fn eq(&self, other: &Located) -> bool {
-        match (&self.0, &other.0) {
-            (Location::Below(root, relative), Location::Below(other_root, other)) => {
+        match (self, other) {
+            (Located::Below(root, relative), Located::Below(other_root, other)) => {
                 Arc::ptr_eq(root, other_root) && relative == other
             }
-            (Location::Memory(memory), Location::Memory(other)) => Arc::ptr_eq(&memory.0, &other.0),
+            (Located::Memory(memory), Located::Memory(other)) => Arc::ptr_eq(&memory.0, &other.0),
             _ => false,
         }
     }
@@ -201,7 +179,7 @@ pub fn folder_of(path: &Path) -> &Path {
 fn only_regular(opened: OwnedFd) -> io::Result<File> {
     let file = File::from(opened);
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
     }
     Ok(file)
 }

@@ -17,9 +17,6 @@ use rustix::io::Errno;
 const MAX_DEPTH: usize = 24;
 
 /// Removes the folder at `path` with all that is in it. A link is removed, not followed.
-///
-/// # Errors
-/// The error of the file system; `NotFound` if there is nothing.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let name = CString::new(path.as_os_str().as_bytes())?;
     match rustix::fs::unlinkat(CWD, &name, AtFlags::empty()) {

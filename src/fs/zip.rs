@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use zip::CompressionMethod::{Deflated, Stored};
 use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, DateTime, System, ZipWriter};
+use zip::{DateTime, System, ZipWriter};
 
 use crate::domain::{Cancel, ConversionError};
 
@@ -20,9 +21,6 @@ const CHUNK: u64 = 1 << 20;
 const LARGE: u64 = u32::MAX as u64;
 
 /// Writes `files` below `folder` to the zip `target`, under their paths relative to `folder`.
-///
-/// # Errors
-/// `io`, `disk_full` or `cancelled`.
 pub fn zip_below(
     folder: &Path,
     files: &[PathBuf],
@@ -38,42 +36,39 @@ pub fn zip_below(
 /// Writes a zip of `files`, each a path and its name in the zip with `/` between folders.
 ///
 /// Equal files give equal bytes: the entries are sorted and carry no time, owner or system. Contents are streamed.
-/// `go_on` is called between chunks; its error ends the work.
-///
-/// # Errors
-/// `io`, `disk_full` or the error of `go_on`; `out` then holds an incomplete zip.
+/// `go_on` is called between chunks; its error ends the work. After an error, `out` holds an incomplete zip.
 pub fn zip_files(
     files: &[(PathBuf, String)],
     out: impl Write + Seek,
     go_on: impl Fn() -> Result<(), ConversionError>,
 ) -> Result<(), ConversionError> {
-    let failed = |error: io::Error| ConversionError::io("write the zip", &error);
     let mut sorted: Vec<&(PathBuf, String)> = files.iter().collect();
     sorted.sort_by(|a, b| a.1.cmp(&b.1));
-    let mut zip = ZipWriter::new(out);
-    for (path, name) in sorted {
-        go_on()?;
-        let file = File::open(path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
-        let extension = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-        let method = if COMPRESSED.contains(&extension.as_str()) {
-            CompressionMethod::Stored
-        } else {
-            CompressionMethod::Deflated
-        };
-        let options = SimpleFileOptions::default()
-            .compression_method(method)
-            .compression_level((method == CompressionMethod::Deflated).then_some(6))
-            .last_modified_time(DateTime::DEFAULT)
-            .system(System::Unix)
-            .unix_permissions(0o644)
-            .large_file(length >= LARGE);
-        zip.start_file(name, options).map_err(|error| failed(error.into()))?;
-        while io::copy(&mut (&file).take(CHUNK), &mut zip).map_err(failed)? > 0 {
+    let go_on = || go_on().map_err(io::Error::other);
+    let write = || -> io::Result<()> {
+        let mut zip = ZipWriter::new(out);
+        for (path, name) in sorted {
             go_on()?;
+            let file = File::open(path)?;
+            let length = file.metadata()?.len();
+            let extension = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+            let method = if COMPRESSED.contains(&extension.as_str()) { Stored } else { Deflated };
+            let options = SimpleFileOptions::default()
+                .compression_method(method)
+                .compression_level((method == Deflated).then_some(6))
+                .last_modified_time(DateTime::DEFAULT)
+                .system(System::Unix)
+                .unix_permissions(0o644)
+                .large_file(length >= LARGE);
+            zip.start_file(name, options)?;
+            while io::copy(&mut (&file).take(CHUNK), &mut zip)? > 0 {
+                go_on()?;
+            }
         }
-    }
-    zip.finish().map(|_| ()).map_err(|error| failed(error.into()))
+        zip.finish()?;
+        Ok(())
+    };
+    write().map_err(|error| ConversionError::io("write the zip", &error))
 }
 
 #[cfg(test)]
@@ -113,8 +108,8 @@ mod tests {
         let mut text = String::new();
         archive.by_name("b.obj").unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text.len(), 800);
-        assert_eq!(archive.by_name("tex/猫.png").unwrap().compression(), CompressionMethod::Stored);
-        assert_eq!(archive.by_name("b.obj").unwrap().compression(), CompressionMethod::Deflated);
+        assert_eq!(archive.by_name("tex/猫.png").unwrap().compression(), Stored);
+        assert_eq!(archive.by_name("b.obj").unwrap().compression(), Deflated);
         assert!(archive.by_name("b.obj").unwrap().extra_data().is_none_or(|data| data.is_empty()));
     }
 

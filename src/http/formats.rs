@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::state::Shared;
 use crate::domain::Format;
 use crate::domain::format::{Feature, TABLE};
-use crate::domain::options::{self, Kind, OptionInfo};
+use crate::domain::options::{self, Kind};
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Listing {
@@ -73,22 +73,19 @@ pub async fn formats(State(gateway): State<Shared>) -> Json<Listing> {
         .collect();
     let options = options::TABLE
         .iter()
-        .map(|info| OptionEntry { name: info.name, kind: info.kind, default: default(info), help: info.help })
+        .map(|info| OptionEntry {
+            name: info.name,
+            kind: info.kind,
+            default: info.default(),
+            help: info.help,
+        })
         .collect();
     let limits = Limits {
         max_file_size: gateway.settings.max_file_size,
-        max_uploads_size: gateway.uploads.most(),
+        max_uploads_size: gateway.uploads.most,
         max_unpacked_size: gateway.service.converter().limits().max_unpacked,
         max_files: gateway.service.converter().limits().max_entries,
         conversion_timeout_seconds: gateway.settings.timeout.as_secs_f64(),
     };
     Json(Listing { formats, options, limits })
-}
-
-fn default(info: &OptionInfo) -> serde_json::Value {
-    match info.kind {
-        Kind::String { .. } => info.default.into(),
-        // JSON and a query spell both alike.
-        Kind::Boolean | Kind::Number { .. } => serde_json::from_str(info.default).unwrap_or_default(),
-    }
 }

@@ -25,7 +25,7 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
         engine_version: engine.running.as_ref().map(|running| running.version.blender.clone()),
         engine: engine.running.map(|running| running.stats).unwrap_or_default(),
         backends,
-        cache_bytes: gateway.service.cached_bytes(),
+        cache_bytes: gateway.service.cache().bytes(),
         lost_lines: logging::lost_lines(),
     };
     let text = gateway.metrics.render(&now).map_err(|error| {

@@ -20,8 +20,8 @@ mod state;
 mod upload;
 
 pub use openapi::text as openapi;
-pub use report_texts::Sending;
+pub use report_texts::ReportTexts;
 pub use router::{metrics_router, router};
 pub use server::Server;
-pub use shares::{Results, Shares};
-pub use state::{Gateway, Settings};
+pub use shares::{ResultShares, Shares};
+pub use state::Gateway;

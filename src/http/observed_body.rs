@@ -3,57 +3,47 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use axum::body::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
+use axum::Error;
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, SizeHint};
 
 /// The result of polling a body: a frame, an error, or its end (`None`).
-pub type Part<'a, E> = Option<&'a Result<Frame<Bytes>, E>>;
+pub type Polled<'a> = Option<&'a Result<Frame<Bytes>, Error>>;
 
-/// A body that calls `observe` with each frame and whether it was the last one. `observe` lives as long as the body.
-pub struct Seen<B, F> {
-    inner: B,
+/// Returns the body, which now calls `observe` with each frame and whether it was the last one. It owns `observe`.
+pub fn observed(body: Body, observe: impl FnMut(Polled, bool) + Send + Unpin + 'static) -> Body {
+    Body::new(Observed { body, observe })
+}
+
+struct Observed<F> {
+    body: Body,
     observe: F,
 }
 
-impl<B, F> Seen<B, F>
-where
-    B: Body<Data = Bytes> + Unpin,
-    F: FnMut(Part<B::Error>, bool) + Unpin,
-{
-    pub fn new(inner: B, observe: F) -> Self {
-        Self { inner, observe }
-    }
-}
-
-impl<B, F> Body for Seen<B, F>
-where
-    B: Body<Data = Bytes> + Unpin,
-    F: FnMut(Part<B::Error>, bool) + Unpin,
-{
+impl<F: FnMut(Polled, bool) + Unpin> HttpBody for Observed<F> {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let part = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        let ended = part.is_none() || self.inner.is_end_stream();
-        (self.observe)(part.as_ref(), ended);
-        Poll::Ready(part)
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let ended = polled.is_none() || self.body.is_end_stream();
+        (self.observe)(polled.as_ref(), ended);
+        Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.body.size_hint()
     }
 }
 
 /// Bytes of data in a frame.
-pub fn length<E>(part: Part<E>) -> u64 {
-    let data = part.and_then(|part| part.as_ref().ok()?.data_ref());
-    data.map_or(0, |data| data.len() as u64)
+pub fn length(polled: Polled) -> u64 {
+    polled.and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, |data| data.len() as u64)
 }

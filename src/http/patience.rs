@@ -31,7 +31,7 @@ impl Patience {
     }
 
     /// Whether a client that used up [`left`](Self::left) was too slow on average, rather than silent for too long.
-    pub fn is_of_speed(&self) -> bool {
+    pub fn is_too_slow(&self) -> bool {
         self.credit < self.longest_pause
     }
 
@@ -83,7 +83,7 @@ mod tests {
         let mut patience = Patience::new(PAUSE);
         patience.earn(100 << 20);
         assert_eq!(patience.left(), PAUSE);
-        assert!(!patience.is_of_speed());
+        assert!(!patience.is_too_slow());
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
         patience.earn(100 << 20);
         let served = served(&mut patience, Duration::from_secs(1), 1).unwrap();
         assert!((4 * PAUSE..5 * PAUSE).contains(&served), "{served:?}");
-        assert!(patience.is_of_speed());
+        assert!(patience.is_too_slow());
     }
 
     #[test]

@@ -14,9 +14,8 @@ use crate::domain::{ConversionError, ErrorCode};
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// An error response; [`add_request_id`] adds the request ID.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{error}")]
+/// An error response; [`add_request_id`] adds the request ID to its body.
+#[derive(Debug, Clone)]
 pub struct Problem {
     pub error: ConversionError,
     /// When it may be worth trying again.
@@ -47,36 +46,31 @@ impl Problem {
         ConversionError::new(code, detail).into()
     }
 
-    /// Returns the response body.
-    pub fn json(&self, id: Option<&str>) -> Vec<u8> {
-        let status = status(self.error.code);
-        let body = Body {
-            kind: "about:blank",
-            title: status.canonical_reason().unwrap_or_default(),
-            status: status.as_u16(),
-            code: self.error.code,
-            detail: &self.error.detail,
-            error: &self.error.detail,
-            request_id: id,
-        };
-        serde_json::to_vec(&body).unwrap_or_default()
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(ErrorCode::MalformedRequest, detail)
     }
 
-    /// Returns the response, with the request ID in its body.
-    pub fn response(&self, id: Option<&RequestId>) -> Response {
-        // Counted as a hang-up, but a client that closed only its write side gets an explanation.
-        let incomplete = (self.error.code == ErrorCode::Cancelled)
-            .then(|| Problem::new(ErrorCode::MalformedRequest, "the body ended before it was complete"));
-        let shown = incomplete.as_ref().unwrap_or(self);
-        let status = status(shown.error.code);
-        let body = shown.json(id.map(RequestId::as_str));
-        let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
-        if let Some(after) = self.retry_after {
-            let seconds = after.as_secs_f64().ceil() as u64;
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    pub fn with_retry_after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
+    /// Returns the code and the detail that the client sees. A body that ended early counts as a hang-up, but a client
+    /// that closed only its write side gets an explanation.
+    fn shown(&self) -> (ErrorCode, &str) {
+        match self.error.code {
+            ErrorCode::Cancelled => (ErrorCode::MalformedRequest, "the body ended before it was complete"),
+            code => (code, self.error.detail.as_str()),
         }
-        response.extensions_mut().insert(self.clone());
-        response
+    }
+
+    /// Returns the response body.
+    pub fn json(&self, request_id: Option<&str>) -> Vec<u8> {
+        let (code, detail) = self.shown();
+        let status = status(code);
+        let title = status.canonical_reason().unwrap_or_default();
+        let status = status.as_u16();
+        let body = Body { kind: "about:blank", title, status, code, detail, error: detail, request_id };
+        serde_json::to_vec(&body).unwrap_or_default()
     }
 }
 
@@ -88,7 +82,14 @@ impl From<ConversionError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        self.response(None)
+        let status = status(self.shown().0);
+        let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], self.json(None)).into_response();
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_secs_f64().ceil() as u64;
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        response.extensions_mut().insert(self);
+        response
     }
 }
 
@@ -142,16 +143,15 @@ pub fn status(code: ErrorCode) -> StatusCode {
     }
 }
 
-/// Adds the request ID to an error response.
+/// Adds the request ID to the body of an error response.
 pub async fn add_request_id(request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().cloned();
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions().get::<Problem>() {
-        // Only the body is replaced, so that headers added by inner layers stay.
-        let (parts, body) = problem.response(id.as_ref()).into_parts();
+        debug_assert_eq!(status(problem.shown().0), response.status());
+        let json = problem.json(id.as_ref().map(RequestId::as_str));
         response.headers_mut().remove(header::CONTENT_LENGTH);
-        *response.body_mut() = body;
-        debug_assert_eq!(parts.status, response.status());
+        *response.body_mut() = json.into();
     }
     response
 }

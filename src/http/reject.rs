@@ -10,11 +10,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
-use super::problem::Problem;
+use super::problem::{Problem, status};
 use super::state::Shared;
 use crate::conversion;
 use crate::domain::ErrorCode;
-use crate::shutdown::Shutdown;
 
 /// Extension of a request that the server has refused, with the problem to respond with.
 #[derive(Debug, Clone)]
@@ -28,16 +27,15 @@ pub async fn refuse(State(gateway): State<Shared>, request: Request, next: Next)
     if let Some(Refused(problem)) = request.extensions().get() {
         return problem.clone().into_response();
     }
+    let service_ends = async {
+        gateway.shutdown.killed.cancelled().await;
+        tokio::time::sleep(CANCEL_GRACE).await;
+    };
     tokio::select! {
         biased;
         response = next.run(request) => response,
-        () = service_ends(&gateway.shutdown) => gateway.problem(conversion::stopping()).into_response(),
+        () = service_ends => gateway.problem(conversion::stopping()).into_response(),
     }
-}
-
-async fn service_ends(shutdown: &Shutdown) {
-    shutdown.killed.cancelled().await;
-    tokio::time::sleep(CANCEL_GRACE).await;
 }
 
 /// A complete response in place of hyper's own.
@@ -68,43 +66,40 @@ pub fn with_body(written: &[u8], too_long: bool) -> Option<Completed> {
     if !head.contains(EMPTY) || head.contains("x-request-id") || head.contains(END) {
         return None;
     }
-    if too_long && matches!(status, 400 | 431) {
-        let problem = Problem::new(ErrorCode::TooLarge, "the announced length of the body is too large");
-        let (_, headers) = head.split_once("\r\n")?;
-        return Some(completed(&format!("HTTP/1.1 413 Payload Too Large\r\n{headers}"), &problem));
-    }
     let problem = match status {
-        400 => Problem::new(ErrorCode::MalformedRequest, "the request is not as HTTP asks for"),
+        400 | 431 if too_long => {
+            Problem::new(ErrorCode::TooLarge, "the announced length of the body is too large")
+        }
+        400 => Problem::malformed("the request is not as HTTP asks for"),
         431 => {
             Problem::new(ErrorCode::HeadTooLarge, "the request's address and headers are above their limit")
         }
         // hyper never sends 414: such a long address exceeds the limit of the head first.
         _ => return None,
     };
-    Some(completed(&head, &problem))
+    let (_, headers) = head.split_once("\r\n")?;
+    Some(completed(headers, &problem))
 }
 
 /// Returns the response to a client that begins with HTTP/2, where hyper just closes the connection. HTTP/2 clients
 /// recognize an HTTP/1.1 response and report it.
 pub fn http2() -> Completed {
-    let problem = Problem::new(ErrorCode::MalformedRequest, "HTTP/2 is not supported; use HTTP/1.1");
-    completed(&format!("HTTP/1.1 400 Bad Request\r\n{EMPTY}"), &problem)
+    completed(EMPTY, &Problem::malformed("HTTP/2 is not supported; use HTTP/1.1"))
 }
 
-/// Completes the head of an empty response with the problem as its body.
-fn completed(head: &str, problem: &Problem) -> Completed {
-    let id = Uuid::now_v7().simple().to_string();
+/// Completes the headers of an empty response with the problem as its body.
+fn completed(headers: &str, problem: &Problem) -> Completed {
+    let (code, id) = (problem.error.code, Uuid::now_v7().simple().to_string());
     let body = problem.json(Some(&id));
-    let close = if head.contains("connection: close\r\n") { "" } else { "connection: close\r\n" };
+    let close = if headers.contains("connection: close\r\n") { "" } else { "connection: close\r\n" };
     let length = body.len();
-    let headers = format!(
+    let added = format!(
         "content-length: {length}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n\
          x-content-type-options: nosniff\r\ncache-control: no-store\r\n{close}"
     );
-    let mut response = head.replacen(EMPTY, &headers, 1).into_bytes();
-    response.extend_from_slice(b"\r\n");
-    response.extend_from_slice(&body);
-    Completed { bytes: response, code: problem.error.code, id }
+    let headers = headers.replacen(EMPTY, &added, 1);
+    let head = format!("HTTP/1.1 {}\r\n{headers}\r\n", status(code));
+    Completed { bytes: [head.as_bytes(), &body].concat(), code, id }
 }
 
 #[cfg(test)]

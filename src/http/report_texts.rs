@@ -1,14 +1,14 @@
 //! The texts of reports that are being sent. Concurrent readers share a text, and the total size is bounded.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use super::problem::Problem;
+use super::shares::{WeakMap, get_or_make};
 use crate::domain::ErrorCode;
 
 /// Largest total size of the texts being sent, in bytes.
@@ -22,113 +22,72 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// A report and the API key that asks for it: keys do not share texts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Asked {
+pub struct TextKey {
     pub id: Uuid,
     pub owner: Option<Arc<str>>,
 }
 
 /// The texts of reports that are being sent.
 #[derive(Debug)]
-pub struct Sending {
-    store: Arc<Store>,
+pub struct ReportTexts {
+    texts: WeakMap<TextKey, Text>,
+    max_bytes: usize,
+    /// A permit for each byte of a text.
+    room: Arc<Semaphore>,
     /// Permits to fetch and serialize a report.
     pub writing: Semaphore,
 }
 
-#[derive(Debug)]
-struct Store {
-    max_bytes: usize,
-    texts: Mutex<Texts>,
-}
-
-#[derive(Debug, Default)]
-struct Texts {
-    bytes: usize,
-    by_request: HashMap<Asked, Weak<SharedText>>,
-}
-
 /// A text; its bytes count until the last reader drops it.
 #[derive(Debug)]
-struct SharedText {
+struct Text {
     json: Vec<u8>,
-    asked: Asked,
-    store: Arc<Store>,
+    _room: OwnedSemaphorePermit,
 }
 
 /// One reader's handle to a text.
-#[derive(Debug, Clone)]
-pub struct Text(Arc<SharedText>);
+struct Reader(Arc<Text>);
 
-impl Default for Sending {
+impl AsRef<[u8]> for Reader {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.json
+    }
+}
+
+impl Default for ReportTexts {
     fn default() -> Self {
         Self::new(MAX_BYTES)
     }
 }
 
-impl Sending {
+impl ReportTexts {
     fn new(max_bytes: usize) -> Self {
-        Self {
-            store: Arc::new(Store { max_bytes, texts: Mutex::default() }),
-            writing: Semaphore::new(MAX_WRITING),
-        }
+        let room = Arc::new(Semaphore::new(max_bytes));
+        Self { texts: Mutex::default(), max_bytes, room, writing: Semaphore::new(MAX_WRITING) }
     }
 
-    /// Returns a text that is being sent.
-    pub fn find(&self, asked: &Asked) -> Option<Text> {
-        self.store.texts().by_request.get(asked)?.upgrade().map(Text)
+    /// Returns a text that is being sent, without copying it.
+    pub fn find(&self, key: &TextKey) -> Option<Bytes> {
+        let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = texts.get(key).and_then(Weak::upgrade)?;
+        Some(Bytes::from_owner(Reader(text)))
     }
 
     /// Shares a text with later requests for it, as long as it is being sent.
     ///
     /// # Errors
     /// `overloaded` if all texts together would exceed the limit.
-    pub fn share(&self, asked: Asked, json: Vec<u8>) -> Result<Text, Problem> {
-        if let Some(text) = self.find(&asked) {
-            return Ok(text);
-        }
-        let mut texts = self.store.texts();
-        // A text above the limit is sent alone.
-        if texts.bytes > 0 && texts.bytes + json.len() > self.store.max_bytes {
-            let detail = "too many reports are being sent; try again in a moment";
-            return Err(Problem {
-                retry_after: Some(TRY_AGAIN),
-                ..Problem::new(ErrorCode::Overloaded, detail)
-            });
-        }
-        texts.bytes += json.len();
-        let text = Arc::new(SharedText { json, asked: asked.clone(), store: Arc::clone(&self.store) });
-        texts.by_request.insert(asked, Arc::downgrade(&text));
-        Ok(Text(text))
-    }
-}
-
-impl Store {
-    fn texts(&self) -> MutexGuard<'_, Texts> {
-        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for SharedText {
-    fn drop(&mut self) {
-        let mut texts = self.store.texts();
-        texts.bytes -= self.json.len();
-        // A new text of the same report may have replaced this one.
-        if texts.by_request.get(&self.asked).is_some_and(|text| text.strong_count() == 0) {
-            texts.by_request.remove(&self.asked);
-        }
-    }
-}
-
-impl Text {
-    /// Returns the text without copying it.
-    pub fn bytes(self) -> Bytes {
-        Bytes::from_owner(self)
-    }
-}
-
-impl AsRef<[u8]> for Text {
-    fn as_ref(&self) -> &[u8] {
-        &self.0.json
+    pub fn share(&self, key: TextKey, json: Vec<u8>) -> Result<Bytes, Problem> {
+        let text = get_or_make(&self.texts, key, || {
+            // A text above the limit is sent alone.
+            let bytes = json.len().min(self.max_bytes) as u32;
+            let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| {
+                let detail = "too many reports are being sent; try again in a moment";
+                Problem::new(ErrorCode::Overloaded, detail).with_retry_after(TRY_AGAIN)
+            })?;
+            Ok(Text { json, _room: room })
+        })?;
+        Ok(Bytes::from_owner(Reader(text)))
     }
 }
 
@@ -136,48 +95,49 @@ impl AsRef<[u8]> for Text {
 mod tests {
     use super::*;
 
-    fn asked(owner: Option<&str>) -> Asked {
-        Asked { id: Uuid::now_v7(), owner: owner.map(Arc::from) }
+    fn key(owner: Option<&str>) -> TextKey {
+        TextKey { id: Uuid::now_v7(), owner: owner.map(Arc::from) }
     }
 
     #[test]
     fn keys_do_not_share_texts() {
-        let sending = Sending::new(1000);
-        let own = asked(Some("one"));
-        let _reading = sending.share(own.clone(), vec![b'a'; 600]).unwrap();
-        assert!(sending.find(&own).is_some());
-        assert!(sending.find(&Asked { owner: Some("two".into()), ..own }).is_none());
+        let texts = ReportTexts::new(1000);
+        let own = key(Some("one"));
+        let _reading = texts.share(own.clone(), vec![b'a'; 600]).unwrap();
+        assert!(texts.find(&own).is_some());
+        assert!(texts.find(&TextKey { owner: Some("two".into()), ..own }).is_none());
     }
 
     #[test]
     fn readers_of_one_report_share_its_text() {
-        let sending = Sending::new(1000);
-        let asked = asked(None);
-        let first = sending.share(asked.clone(), vec![b'a'; 600]).unwrap().bytes();
-        let readers: Vec<_> = (0..1000).map(|_| sending.find(&asked).unwrap().bytes()).collect();
+        let texts = ReportTexts::new(1000);
+        let key = key(None);
+        let first = texts.share(key.clone(), vec![b'a'; 600]).unwrap();
+        let readers: Vec<_> = (0..1000).map(|_| texts.find(&key).unwrap()).collect();
         assert!(readers.iter().all(|text| text.as_ptr() == first.as_ptr()));
         // A report serialized twice at the same time is stored once.
-        let second = sending.share(asked.clone(), vec![b'a'; 600]).unwrap().bytes();
+        let second = texts.share(key.clone(), vec![b'a'; 600]).unwrap();
         assert_eq!(second.as_ptr(), first.as_ptr());
-        assert_eq!(sending.store.texts().bytes, 600);
+        assert_eq!(texts.room.available_permits(), 400);
         drop((first, second));
-        assert!(sending.find(&asked).is_some(), "it is still being read");
+        assert!(texts.find(&key).is_some(), "it is still being read");
         drop(readers);
-        assert!(sending.find(&asked).is_none());
-        let texts = sending.store.texts();
-        assert_eq!((texts.bytes, texts.by_request.len()), (0, 0));
+        assert!(texts.find(&key).is_none());
+        assert_eq!(texts.room.available_permits(), 1000);
+        let _other = texts.share(TextKey { id: Uuid::now_v7(), ..key }, vec![b'a'; 600]).unwrap();
+        assert_eq!(texts.texts.lock().unwrap().len(), 1, "the entry of the first is left");
     }
 
     #[test]
     fn all_texts_together_are_bounded() {
-        let sending = Sending::new(1000);
-        let large = sending.share(asked(None), vec![b'a'; 2000]).unwrap();
-        let refused = sending.share(asked(None), vec![b'a'; 1]).unwrap_err();
+        let texts = ReportTexts::new(1000);
+        let large = texts.share(key(None), vec![b'a'; 2000]).unwrap();
+        let refused = texts.share(key(None), vec![b'a'; 1]).unwrap_err();
         assert_eq!((refused.error.code, refused.retry_after), (ErrorCode::Overloaded, Some(TRY_AGAIN)));
         drop(large);
-        let texts: Vec<_> = (0..10).map(|_| sending.share(asked(None), vec![b'a'; 100]).unwrap()).collect();
-        assert!(sending.share(asked(None), vec![b'a'; 1]).is_err());
-        drop(texts);
-        assert!(sending.share(asked(None), vec![b'a'; 1]).is_ok());
+        let many: Vec<_> = (0..10).map(|_| texts.share(key(None), vec![b'a'; 100]).unwrap()).collect();
+        assert!(texts.share(key(None), vec![b'a'; 1]).is_err());
+        drop(many);
+        assert!(texts.share(key(None), vec![b'a'; 1]).is_ok());
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use axum::body::Body;
+use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{Extensions, header};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::middleware;
 use super::problem::Problem;
-use super::report_texts::{Asked, Text};
+use super::report_texts::TextKey;
 use super::state::{Gateway, Shared};
 use crate::domain::ErrorCode;
 use crate::telemetry;
@@ -37,19 +37,18 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 )]
 pub async fn report(
     State(gateway): State<Shared>,
-    id: Result<Path<String>, PathRejection>,
+    id: Result<Path<Uuid>, PathRejection>,
     extensions: Extensions,
 ) -> Result<Response, Problem> {
-    let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
     let absent = || Problem::new(ErrorCode::NotFound, "no report has this ID");
-    let id = id.ok_or_else(absent)?;
+    let Path(id) = id.map_err(|_| absent())?;
     if gateway.storage.has_expired(id, SystemTime::now()) {
         return Err(Problem::new(ErrorCode::Expired, "the report with this ID has expired"));
     }
-    let asked = Asked { id, owner: middleware::owner(&extensions, &gateway.settings.access) };
+    let key = TextKey { id, owner: middleware::owner(&extensions, &gateway.access) };
     let mut pause = FIRST_RETRY;
     let text = loop {
-        if let Some(text) = text(&gateway, asked.clone()).await? {
+        if let Some(text) = text(&gateway, &key).await? {
             break text;
         }
         // Another process may have responded to the conversion and still be storing its report.
@@ -59,27 +58,26 @@ pub async fn report(
         sleep(pause).await;
         pause *= 2;
     };
-    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(text.bytes())).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 /// Returns the text of a report, or `None` if there is no such report.
-async fn text(gateway: &Gateway, asked: Asked) -> Result<Option<Text>, Problem> {
-    let sending = &gateway.sending;
-    if let Some(text) = sending.find(&asked) {
+async fn text(gateway: &Gateway, key: &TextKey) -> Result<Option<Bytes>, Problem> {
+    let texts = &gateway.report_texts;
+    if let Some(text) = texts.find(key) {
         return Ok(Some(text));
     }
-    let _permit = sending.writing.acquire().await.map_err(|_| failed())?;
+    let _permit = texts.writing.acquire().await.map_err(|_| failed())?;
     // Another request may have fetched it meanwhile.
-    if let Some(text) = sending.find(&asked) {
+    if let Some(text) = texts.find(key) {
         return Ok(Some(text));
     }
-    let Some(report) = gateway.service.report(asked.id, asked.owner.as_deref()).await else {
+    let Some(report) = gateway.service.cache().report(key.id, key.owner.as_deref()).await else {
         return Ok(None);
     };
     let write = move || serde_json::to_vec(&*report);
     let written = tokio::task::spawn_blocking(telemetry::in_span(write)).await.map_err(|_| failed())?;
-    let json = written.map_err(|_| failed())?;
-    sending.share(asked, json).map(Some)
+    texts.share(key.clone(), written.map_err(|_| failed())?).map(Some)
 }
 
 fn failed() -> Problem {

@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::middleware::{api_keys, cors, log_request, rate_limit, real_ip, request_id};
@@ -22,7 +23,7 @@ const SMALL_BODY: usize = 64 << 10;
 
 /// The whole API.
 pub fn router(gateway: Shared) -> Router {
-    let router = if gateway.settings.metrics_apart { Router::new() } else { metrics_routes() };
+    let router = if gateway.settings.metrics.is_some() { Router::new() } else { metrics_routes() };
     // Only conversions have a rate limit.
     let limit = from_fn_with_state(Arc::clone(&gateway), rate_limit::check);
     let convert = post(convert::convert).route_layer(limit);
@@ -56,19 +57,15 @@ fn metrics_routes() -> Router<Shared> {
 
 /// Adds the fallbacks and the middleware of all routes; the layer added last is the outermost.
 fn add_layers(router: Router<Shared>, gateway: Shared) -> Router {
-    let router = router
+    router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(SMALL_BODY))
         .layer(from_fn_with_state(Arc::clone(&gateway), api_keys::check))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(Arc::clone(&gateway), reject::refuse));
-    // Outside the key check: a browser's preflight request has no key.
-    let router = match cors::layer(&gateway.settings.access.cors_origins) {
-        Some(cors) => router.layer(cors),
-        None => router,
-    };
-    router
+        .layer(from_fn_with_state(Arc::clone(&gateway), reject::refuse))
+        // Outside the key check: a browser's preflight request has no key.
+        .layer(option_layer(cors::layer(&gateway.access.cors_origins)))
         .layer(from_fn(safe_headers))
         .layer(from_fn(problem::add_request_id))
         .layer(from_fn_with_state(Arc::clone(&gateway), log_request::watch))

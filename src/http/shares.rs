@@ -17,7 +17,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 pub struct Shares {
     /// The name of its contents for errors: "unfinished uploads".
     contents: &'static str,
-    most: u64,
+    /// The limit in bytes.
+    pub most: u64,
     held: Mutex<HeldBytes>,
 }
 
@@ -33,11 +34,6 @@ impl Shares {
     /// `most` is in bytes.
     pub fn new(contents: &'static str, most: u64) -> Self {
         Self { contents, most, held: Mutex::default() }
-    }
-
-    /// Returns the limit in bytes.
-    pub fn most(&self) -> u64 {
-        self.most
     }
 
     /// Begins an empty share of the client.
@@ -61,14 +57,10 @@ impl Share {
         let all = held.all().saturating_add(bytes);
         if of_client > self.shares.most.saturating_sub(all) {
             let whose = if of_client > all / 2 { "this client's" } else { "all clients'" };
-            let detail = format!(
-                "{whose} {} have reached their size limit; send the request again later",
-                self.shares.contents
-            );
-            return Err(Problem {
-                retry_after: Some(TRY_AGAIN),
-                ..Problem::new(ErrorCode::Overloaded, detail)
-            });
+            let what = self.shares.contents;
+            let detail =
+                format!("{whose} {what} have reached their size limit; send the request again later");
+            return Err(Problem::new(ErrorCode::Overloaded, detail).with_retry_after(TRY_AGAIN));
         }
         held.add(&self.client, bytes);
         drop(held);
@@ -77,14 +69,33 @@ impl Share {
     }
 }
 
-/// Results being sent, each counted once however many clients receive it.
-#[derive(Debug)]
-pub struct Results {
-    shares: Arc<Shares>,
-    held: Mutex<HashMap<Hash, Weak<Share>>>,
+/// Values that several responses share: each is dropped with the last of them.
+pub type WeakMap<K, V> = Mutex<HashMap<K, Weak<V>>>;
+
+/// Returns the value that responses share under the key, or makes it.
+pub fn get_or_make<K: std::hash::Hash + Eq, V>(
+    map: &WeakMap<K, V>,
+    key: K,
+    make: impl FnOnce() -> Result<V, Problem>,
+) -> Result<Arc<V>, Problem> {
+    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(value) = map.get(&key).and_then(Weak::upgrade) {
+        return Ok(value);
+    }
+    let value = Arc::new(make()?);
+    map.retain(|_, value| value.strong_count() > 0);
+    map.insert(key, Arc::downgrade(&value));
+    Ok(value)
 }
 
-impl Results {
+/// The shares of results being sent: one for each result, however many clients receive it.
+#[derive(Debug)]
+pub struct ResultShares {
+    shares: Arc<Shares>,
+    held: WeakMap<Hash, Share>,
+}
+
+impl ResultShares {
     /// `most` is in bytes.
     pub fn new(most: u64) -> Self {
         Self { shares: Arc::new(Shares::new("results being sent", most)), held: Mutex::default() }
@@ -95,16 +106,10 @@ impl Results {
     /// # Errors
     /// `overloaded` if the client or all clients together would exceed their limit.
     pub fn hold(&self, client: Client, hash: Hash, bytes: u64) -> Result<Arc<Share>, Problem> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = held.get(&hash).and_then(Weak::upgrade) {
-            return Ok(share);
-        }
-        let mut share = self.shares.begin(client);
-        share.add(bytes)?;
-        let share = Arc::new(share);
-        held.retain(|_, share| share.strong_count() > 0);
-        held.insert(hash, Arc::downgrade(&share));
-        Ok(share)
+        get_or_make(&self.held, hash, || {
+            let mut share = self.shares.begin(client);
+            share.add(bytes).map(|()| share)
+        })
     }
 }
 
@@ -163,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_result_counts_once_and_until_it_is_sent() {
-        let results = Results::new(100);
+        let results = ResultShares::new(100);
         let hash = |number: u8| Hash::from_bytes([number; 32]);
         let first = results.hold(client(1), hash(1), 50).unwrap();
         let second = results.hold(client(2), hash(1), 50).unwrap();

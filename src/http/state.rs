@@ -1,14 +1,14 @@
 //! The state that all requests share.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
 
 use super::problem::Problem;
-use super::report_texts::Sending;
-use super::shares::{Results, Shares};
-use crate::config::Access;
+use super::report_texts::ReportTexts;
+use super::shares::{ResultShares, Shares};
+use crate::config::{Access, Server};
 use crate::conversion::Service;
 use crate::domain::ConversionError;
 use crate::metrics::Metrics;
@@ -16,21 +16,6 @@ use crate::rate_limit::Limiter;
 use crate::redis::Redis;
 use crate::shutdown::Shutdown;
 use crate::storage::Storage;
-
-/// Limits and access rules of requests.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Time limit of a conversion, including its wait in the queue.
-    pub timeout: Duration,
-    /// Largest request body, in bytes.
-    pub max_file_size: u64,
-    /// Time limit for the next part of a body, and for a request's headers.
-    pub read_timeout: Duration,
-    /// Whether metrics have their own address, and only that.
-    pub metrics_apart: bool,
-    /// API keys, rate limits, CORS origins and trusted proxies.
-    pub access: Access,
-}
 
 pub struct Gateway {
     pub service: Service,
@@ -40,9 +25,10 @@ pub struct Gateway {
     /// `None` if no Redis is configured.
     pub redis: Option<Redis>,
     pub uploads: Arc<Shares>,
-    pub results: Results,
-    pub sending: Sending,
-    pub settings: Settings,
+    pub results: ResultShares,
+    pub report_texts: ReportTexts,
+    pub settings: Server,
+    pub access: Access,
     pub shutdown: Shutdown,
     pub started: Instant,
 }
@@ -54,8 +40,8 @@ const MAX_LOOKUP_BODY: u64 = 256 << 10;
 
 impl Gateway {
     /// Whether to read a body for a cache lookup before refusing the request: a cache hit costs no work.
-    pub(super) fn may_know(&self, body: &Body) -> bool {
-        self.service.has_cache() && body.size_hint().upper().is_some_and(|bytes| bytes <= MAX_LOOKUP_BODY)
+    pub(super) fn may_be_cached(&self, body: &Body) -> bool {
+        self.service.cache().is_on() && body.size_hint().upper().is_some_and(|bytes| bytes <= MAX_LOOKUP_BODY)
     }
 
     /// Returns the error response, with its `Retry-After`.
@@ -69,9 +55,11 @@ impl Gateway {
     /// A gateway without an engine, for tests.
     pub(super) fn without_engine(
         folder: &std::path::Path,
-        access: Access,
+        config: crate::config::Config,
         limiter: Arc<dyn Limiter>,
     ) -> Shared {
+        use std::time::Duration;
+
         use crate::conversion::{Admission, Converter, ResultCache};
         use crate::executor::local::{EngineError, LocalExecutor};
         use crate::executor::workdir::WorkDir;
@@ -101,15 +89,10 @@ impl Gateway {
             limiter,
             redis: None,
             uploads: Arc::new(Shares::new("uploads", 1 << 20)),
-            results: Results::new(1 << 20),
-            sending: Sending::default(),
-            settings: Settings {
-                timeout: Duration::from_mins(1),
-                max_file_size: 1 << 20,
-                read_timeout: Duration::from_secs(30),
-                metrics_apart: false,
-                access,
-            },
+            results: ResultShares::new(1 << 20),
+            report_texts: ReportTexts::default(),
+            settings: config.server,
+            access: config.access,
             shutdown,
             started: Instant::now(),
         })

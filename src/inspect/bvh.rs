@@ -1,17 +1,17 @@
 //! Counts a BVH: joints and one clip. `bones` are the root and its joints; an `End Site` is not a bone.
 
 use std::path::Path;
+use std::str::FromStr;
 
 use super::lines::{Lines, number, words};
-use super::tidy_fps;
+use super::{malformed, tidy_fps};
 use crate::domain::report::{Clip, Counts};
 use crate::domain::{Cancel, ConversionError};
 
 pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
     let mut lines = Lines::open(path, cancel)?;
     let mut counts = Counts::default();
-    let mut channels = 0;
-
+    let mut channels: u64 = 0;
     let mut head = false;
     loop {
         let Some(line) = lines.next_text()? else {
@@ -29,8 +29,8 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
                         break;
                     }
                     "CHANNELS" => {
-                        let count: u64 = words.next().and_then(|count| count.parse().ok()).unwrap_or(0);
-                        channels = u64::saturating_add(channels, count);
+                        let count = words.next().and_then(|count| count.parse().ok());
+                        channels = channels.saturating_add(count.unwrap_or(0));
                     }
                     _ => {}
                 }
@@ -46,11 +46,9 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
     if counts.bones == 0 {
         return Err(lines.error("comes before any joint"));
     }
-    let frames = labelled(&mut lines, "frames:")?;
-    let frame_time = labelled(&mut lines, "frame time:")?;
-    let (Some(frames), Some(frame_time)) =
-        (number::<u64>(frames.as_bytes()), number::<f64>(frame_time.as_bytes()))
-    else {
+    let frames = labelled::<u64>(&mut lines, "frames:")?;
+    let frame_time = labelled::<f64>(&mut lines, "frame time:")?;
+    let Some((frames, frame_time)) = frames.zip(frame_time) else {
         return Err(lines.error("does not follow a number of frames and their time"));
     };
     if !frame_time.is_finite() || frame_time < 0.0 {
@@ -68,37 +66,25 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
     Ok(counts)
 }
 
-/// Returns the text after `label` on the next line.
-fn labelled(lines: &mut Lines<impl std::io::BufRead>, label: &str) -> Result<String, ConversionError> {
-    let line = lines.next_text()?.unwrap_or_default();
-    let lower = line.to_ascii_lowercase();
-    match lower.strip_prefix(label) {
-        Some(rest) => Ok(rest.trim().to_owned()),
+/// Returns the number after `label` on the next line, `None` if something else is there.
+fn labelled<T: FromStr>(lines: &mut Lines, label: &str) -> Result<Option<T>, ConversionError> {
+    let line = lines.next_text()?.unwrap_or_default().to_ascii_lowercase();
+    match line.strip_prefix(label) {
+        Some(rest) => Ok(rest.trim().parse().ok()),
         None => Err(lines.error(&format!("is not {label:?}"))),
     }
 }
 
 /// Checks that no value of any frame is missing; line ends do not matter.
-fn check_frames(
-    lines: &mut Lines<impl std::io::BufRead>,
-    frames: u64,
-    channels: u64,
-) -> Result<(), ConversionError> {
+fn check_frames(lines: &mut Lines, frames: u64, channels: u64) -> Result<(), ConversionError> {
     let expected = frames.saturating_mul(channels);
     let mut seen: u64 = 0;
     while seen < expected {
-        let mut wrong = false;
         let Some(line) = lines.next()? else {
             let found = seen / channels.max(1);
-            return Err(super::malformed(format!(
-                "the file is truncated: {found} of {frames} frames are there"
-            )));
+            return Err(malformed(format!("the file is truncated: {found} of {frames} frames are there")));
         };
-        for word in words(line) {
-            seen += 1;
-            wrong |= number::<f64>(word).is_none();
-        }
-        if wrong {
+        if !words(line).inspect(|_| seen += 1).all(|word| number::<f64>(word).is_some()) {
             return Err(lines.error("holds something that is no number"));
         }
     }

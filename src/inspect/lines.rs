@@ -1,32 +1,29 @@
 //! Reads text files line by line in bounded memory; unlike `formats::text`, it refuses lines that are too long.
 
+use std::fs::File;
 use std::io::{BufRead, Read};
 use std::path::Path;
 use std::str::FromStr;
 
-use super::{CancellableFile, malformed, reading};
+use super::{CancellableFile, buffered, malformed, reading};
 use crate::domain::{Cancel, ConversionError};
 
 /// Longest line, in bytes: a polygon of a million corners is 20 MB of text.
 const MAX_LINE: u64 = 32 << 20;
 
 /// Reads lines into one buffer.
-pub struct Lines<R> {
-    reader: R,
+pub struct Lines {
+    pub reader: CancellableFile,
     line: Vec<u8>,
     /// The number of the last line, from 1.
     number: u64,
 }
 
-impl Lines<CancellableFile> {
+impl Lines {
+    /// Opens a file; reading it fails once it is cancelled.
     pub fn open(path: &Path, cancel: &Cancel) -> Result<Self, ConversionError> {
-        Ok(Lines::new(super::open(path, cancel)?))
-    }
-}
-
-impl<R: BufRead> Lines<R> {
-    pub fn new(reader: R) -> Self {
-        Self { reader, line: Vec::new(), number: 0 }
+        let reader = buffered(File::open(path).map_err(reading)?, cancel);
+        Ok(Self { reader, line: Vec::new(), number: 0 })
     }
 
     /// Returns the next line without white space around it, `None` at the end of the file.
@@ -38,10 +35,7 @@ impl<R: BufRead> Lines<R> {
         if count as u64 == MAX_LINE {
             return Err(self.error("is too long"));
         }
-        if count == 0 {
-            return Ok(None);
-        }
-        Ok(Some(self.line.trim_ascii()))
+        Ok((count > 0).then(|| self.line.trim_ascii()))
     }
 
     /// Returns the next line that is not empty; invalid UTF-8 becomes replacement characters.
@@ -57,10 +51,6 @@ impl<R: BufRead> Lines<R> {
     /// The error of the last line: "line 3 …".
     pub fn error(&self, reason: &str) -> ConversionError {
         malformed(format!("the file cannot be read: line {} {reason}", self.number))
-    }
-
-    pub fn into_reader(self) -> R {
-        self.reader
     }
 }
 

@@ -38,9 +38,7 @@ pub fn can_inspect(format: Format) -> bool {
 pub fn inspect(path: &Path, format: Format, context: &Context) -> Result<Counts, ConversionError> {
     let cancel = &context.cancel;
     match format {
-        Format::Gltf | Format::Glb | Format::Vrm | Format::Vrma => {
-            gltf::inspect_source(&Asset::open(path, context)?)
-        }
+        _ if format.is_gltf_family() => gltf::inspect_source(&Asset::open(path, context)?),
         Format::Obj => obj::inspect(path, cancel),
         Format::Stl => stl::inspect(path, cancel),
         Format::Ply => ply::inspect(path, cancel),
@@ -49,16 +47,11 @@ pub fn inspect(path: &Path, format: Format, context: &Context) -> Result<Counts,
     }
 }
 
-/// Opens a file; reading it fails once it is cancelled.
-fn open(path: &Path, cancel: &Cancel) -> Result<CancellableFile, ConversionError> {
-    Ok(buffered(File::open(path).map_err(reading)?, cancel))
-}
+type CancellableFile = BufReader<Cancellable<File>>;
 
 fn buffered(file: File, cancel: &Cancel) -> CancellableFile {
     BufReader::with_capacity(1 << 16, cancel.reader(file))
 }
-
-type CancellableFile = BufReader<Cancellable<File>>;
 
 /// The error of reading a file: the file is to blame when it ends early or is damaged.
 #[allow(clippy::needless_pass_by_value)] // the signature of `map_err`
@@ -68,6 +61,14 @@ fn reading(error: io::Error) -> ConversionError {
         io::ErrorKind::InvalidData => malformed(format!("the file is damaged: {error}")),
         _ => ConversionError::io("read the file", &error),
     }
+}
+
+/// Reads three little-endian floats; missing bytes count as 0.
+fn three_floats(bytes: &[u8]) -> [f64; 3] {
+    [bytes.get(..4), bytes.get(4..8), bytes.get(8..12)].map(|bytes| {
+        let four = bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
+        f64::from(f32::from_le_bytes(four))
+    })
 }
 
 /// A bounding box that grows with every point.

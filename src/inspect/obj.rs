@@ -12,6 +12,7 @@ use super::lines::{Lines, number, point, words};
 use super::{Extent, malformed};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
+use crate::formats::text::statement;
 
 /// Most different materials or libraries that are counted; the largest real models have some thousand.
 const MAX_NAMES: usize = 200_000;
@@ -21,7 +22,7 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// Most libraries that are read, and most searches for libraries and textures.
 const MAX_LIBRARIES: usize = 2000;
-const MAX_LOOKS: usize = 20_000;
+const MAX_SEARCHES: usize = 20_000;
 
 /// A set of names of bounded size; it ignores further names.
 #[derive(Default)]
@@ -31,7 +32,7 @@ struct Names {
 }
 
 impl Names {
-    fn note(&mut self, name: String) {
+    fn add(&mut self, name: String) {
         if self.all.len() < MAX_NAMES && self.bytes + name.len() <= MAX_BYTES {
             self.bytes += name.len();
             self.all.insert(name);
@@ -77,23 +78,18 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
             reader.line(line)
         } else {
             continued.extend_from_slice(line);
-            let whole = std::mem::take(&mut continued);
-            reader.line(&whole)
+            reader.line(&std::mem::take(&mut continued))
         };
-        if let Err(what) = understood {
-            return Err(lines.error(what));
-        }
+        understood.map_err(|what| lines.error(what))?;
     }
     reader.finish(path.parent().unwrap_or(Path::new("")), cancel)
 }
 
 impl Reader {
     fn line(&mut self, line: &[u8]) -> Result<(), &'static str> {
-        let mut words = words(line);
-        let Some(word) = words.next() else { return Ok(()) };
-        let rest =
-            || String::from_utf8_lossy(line.get(word.len()..).unwrap_or_default().trim_ascii()).into_owned();
-        match word {
+        let (keyword, rest) = statement(line);
+        let mut words = words(rest);
+        match keyword {
             b"v" => {
                 self.extent.add(point(&mut words).ok_or("has a vertex without three numbers")?);
                 self.counts.vertices += 1;
@@ -104,10 +100,8 @@ impl Reader {
                 let mut corners = 0_u64;
                 for corner in words {
                     let mut indices = corner.split(|byte| *byte == b'/');
-                    indices
-                        .next()
-                        .and_then(number::<i64>)
-                        .ok_or("has a face whose corners are no numbers")?;
+                    let vertex = indices.next().and_then(number::<i64>);
+                    vertex.ok_or("has a face whose corners are no numbers")?;
                     self.object.uvs |= indices.next().is_some_and(|uv| !uv.is_empty());
                     corners += 1;
                 }
@@ -116,8 +110,8 @@ impl Reader {
             }
             b"l" | b"p" => self.object.elements = true,
             b"o" => self.next_object(),
-            b"usemtl" => self.used.note(rest()),
-            b"mtllib" => self.libraries.note(rest()),
+            b"usemtl" => self.used.add(String::from_utf8_lossy(rest).into_owned()),
+            b"mtllib" => self.libraries.add(String::from_utf8_lossy(rest).into_owned()),
             b"vt" | b"vn" | b"vp" | b"g" | b"s" => {}
             // Comments, and statements of curves and of other programs.
             _ => return Ok(()),
@@ -128,9 +122,7 @@ impl Reader {
 
     fn next_object(&mut self) {
         let object = std::mem::take(&mut self.object);
-        if !self.named && object.colours {
-            self.shared_colours = true;
-        }
+        self.shared_colours |= !self.named && object.colours;
         self.named = true;
         if object.elements {
             self.counts.objects += 1;
@@ -151,24 +143,23 @@ impl Reader {
         self.counts.meshes = self.counts.objects;
         self.counts.materials = self.used.all.len() as u64;
         self.counts.bounds_m = self.extent.0;
-        let mut looks = MAX_LOOKS;
+        let mut searches = MAX_SEARCHES;
         // A file may have many names, but is read once.
         let mut libraries = BTreeSet::new();
         for library in &self.libraries.all {
-            mtl::files(folder, library, &mut looks, &mut libraries, cancel)?;
+            mtl::files(folder, library, &mut searches, &mut libraries, cancel)?;
         }
         let mut textures = Names::default();
         for library in libraries.iter().take(MAX_LIBRARIES) {
-            mtl::read(library, &self.used.all, |texture| textures.note(texture), cancel)?;
+            mtl::read(library, &self.used.all, |texture| textures.add(texture), cancel)?;
         }
-        let textures = textures.all;
-        for texture in textures.iter().take(looks) {
+        for texture in textures.all.iter().take(searches) {
             cancel.check()?;
             if mtl::beside(folder, texture).is_none() {
                 self.counts.missing_textures.push(texture.clone());
             }
         }
-        self.counts.textures = (textures.len() - self.counts.missing_textures.len()) as u64;
+        self.counts.textures = (textures.all.len() - self.counts.missing_textures.len()) as u64;
         Ok(self.counts)
     }
 }

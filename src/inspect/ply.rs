@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 
-use super::lines::{Lines, number, words};
+use super::lines::{Lines, number};
 use super::{CancellableFile, Extent, malformed, reading};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
@@ -51,27 +51,36 @@ struct Element {
 pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
     let mut lines = Lines::open(path, cancel)?;
     let (encoding, elements) = header(&mut lines)?;
-    let mut values = Values { reader: lines.into_reader(), encoding };
+    let mut values = Values { reader: lines.reader, encoding };
     let mut counts = Counts::default();
     let mut extent = Extent::default();
-    for element in &elements {
-        if element.properties.is_empty() {
-            continue;
+    // An element without properties takes no bytes, so that nothing would bound its count.
+    for element in elements.iter().filter(|element| !element.properties.is_empty()) {
+        let (is_vertex, is_face) = (element.name == "vertex", element.name == "face");
+        if is_vertex {
+            let has = |name: &str| element.properties.iter().any(|property| property.name == name);
+            counts.vertices = element.count;
+            counts.vertex_colours = u64::from(has("red") && has("green") && has("blue"));
+            let layers = [["s", "t"], ["u", "v"], ["texture_u", "texture_v"]];
+            counts.uv_layers = u64::from(layers.iter().any(|[s, t]| has(s) && has(t)));
         }
-        let has = |name: &str| element.properties.iter().any(|property| property.name == name);
-        match element.name.as_str() {
-            "vertex" => {
-                counts.vertices = element.count;
-                counts.vertex_colours = u64::from(has("red") && has("green") && has("blue"));
-                let layers = [["s", "t"], ["u", "v"], ["texture_u", "texture_v"]];
-                counts.uv_layers = u64::from(layers.iter().any(|[s, t]| has(s) && has(t)));
-                read_vertices(&mut values, element, &mut extent)?;
-            }
-            "face" => counts.triangles += read_faces(&mut values, element)?,
-            _ => {
-                for _ in 0..element.count {
-                    values.element(element, |_, _| {})?;
+        for _ in 0..element.count {
+            let mut point = [f64::NAN; 3];
+            for property in &element.properties {
+                let value = values.property(property)?;
+                match property.name.as_str() {
+                    "x" => point[0] = value,
+                    "y" => point[1] = value,
+                    "z" => point[2] = value,
+                    "vertex_indices" | "vertex_index" if is_face => {
+                        let triangles = (value as u64).saturating_sub(2);
+                        counts.triangles = counts.triangles.saturating_add(triangles);
+                    }
+                    _ => {}
                 }
+            }
+            if is_vertex {
+                extent.add_z_up(point);
             }
         }
     }
@@ -81,7 +90,7 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
     Ok(counts)
 }
 
-fn header(lines: &mut Lines<CancellableFile>) -> Result<(Encoding, Vec<Element>), ConversionError> {
+fn header(lines: &mut Lines) -> Result<(Encoding, Vec<Element>), ConversionError> {
     if lines.next()?.unwrap_or_default() != b"ply" {
         return Err(malformed("the file is no PLY: it does not begin with \"ply\""));
     }
@@ -103,22 +112,9 @@ fn header(lines: &mut Lines<CancellableFile>) -> Result<(Encoding, Vec<Element>)
                     count.parse().map_err(|_| lines.error("does not say how many elements there are"))?;
                 elements.push(Element { name: (*name).to_owned(), count, properties: Vec::new() });
             }
-            ["property", rest @ ..] => {
-                let (length, rest) = match rest {
-                    ["list", length, rest @ ..] => (Some(number_type(length)), rest),
-                    _ => (None, rest),
-                };
-                let property = match (length, rest) {
-                    (Some(None), _) => None,
-                    (length, [number, name]) => number_type(number).map(|number| Property {
-                        name: (*name).to_owned(),
-                        number,
-                        length: length.flatten(),
-                    }),
-                    _ => None,
-                };
+            ["property", words @ ..] => {
                 let element = elements.last_mut().filter(|element| element.properties.len() < MAX_PROPERTIES);
-                let (Some(property), Some(element)) = (property, element) else {
+                let (Some(property), Some(element)) = (property(words), element) else {
                     return Err(lines.error("is a property that cannot be read"));
                 };
                 element.properties.push(property);
@@ -131,51 +127,22 @@ fn header(lines: &mut Lines<CancellableFile>) -> Result<(Encoding, Vec<Element>)
     Ok((encoding, elements))
 }
 
-fn read_vertices(
-    values: &mut Values<impl BufRead>,
-    element: &Element,
-    extent: &mut Extent,
-) -> Result<(), ConversionError> {
-    for _ in 0..element.count {
-        let mut point = [f64::NAN; 3];
-        values.element(element, |name, value| {
-            if let Some(axis) = ["x", "y", "z"].iter().position(|axis| *axis == name) {
-                point[axis] = value;
-            }
-        })?;
-        extent.add_z_up(point);
-    }
-    Ok(())
-}
-
-/// Reads faces; returns the number of their triangles.
-fn read_faces(values: &mut Values<impl BufRead>, element: &Element) -> Result<u64, ConversionError> {
-    let mut triangles: u64 = 0;
-    for _ in 0..element.count {
-        values.element(element, |name, value| {
-            if matches!(name, "vertex_indices" | "vertex_index") {
-                triangles = triangles.saturating_add((value as u64).saturating_sub(2));
-            }
-        })?;
-    }
-    Ok(triangles)
+fn property(words: &[&str]) -> Option<Property> {
+    let (length, number, name) = match words {
+        ["list", length, number, name] => (Some(number_type(length)?), number, name),
+        [number, name] => (None, number, name),
+        _ => return None,
+    };
+    Some(Property { name: (*name).to_owned(), number: number_type(number)?, length })
 }
 
 /// Reads the numbers of the body one after the other.
-struct Values<R> {
-    reader: R,
+struct Values {
+    reader: CancellableFile,
     encoding: Encoding,
 }
 
-impl<R: BufRead> Values<R> {
-    /// Reads an element; calls `each` with the names and values of its properties.
-    fn element(&mut self, element: &Element, mut each: impl FnMut(&str, f64)) -> Result<(), ConversionError> {
-        for property in &element.properties {
-            each(&property.name, self.property(property)?);
-        }
-        Ok(())
-    }
-
+impl Values {
     /// Reads a property; returns its value, or the length of a list.
     fn property(&mut self, property: &Property) -> Result<f64, ConversionError> {
         let Some(length) = property.length else { return self.number(property.number) };
@@ -215,26 +182,22 @@ impl<R: BufRead> Values<R> {
     fn word(&mut self) -> Result<f64, ConversionError> {
         let mut word = [0; 64];
         let mut length = 0;
-        loop {
-            let block = self.reader.fill_buf().map_err(reading)?;
-            let Some(&byte) = block.first() else { break };
+        while let Some(&byte) = self.reader.fill_buf().map_err(reading)?.first() {
             self.reader.consume(1);
-            if byte.is_ascii_whitespace() {
-                if length > 0 {
-                    break;
+            match (byte.is_ascii_whitespace(), word.get_mut(length)) {
+                (true, _) if length > 0 => break,
+                (true, _) => {}
+                (false, Some(place)) => {
+                    *place = byte;
+                    length += 1;
                 }
-                continue;
+                (false, None) => return Err(malformed("a number in the file is too long")),
             }
-            let Some(place) = word.get_mut(length) else {
-                return Err(malformed("a number in the file is too long"));
-            };
-            *place = byte;
-            length += 1;
         }
         if length == 0 {
             return Err(reading(io::ErrorKind::UnexpectedEof.into()));
         }
         let text = word.get(..length).unwrap_or_default();
-        words(text).next().and_then(number).ok_or_else(|| malformed("a number in the file cannot be read"))
+        number(text).ok_or_else(|| malformed("a number in the file cannot be read"))
     }
 }

@@ -1,11 +1,11 @@
 //! Counts an STL, binary or text. It is z up; every triangle has three vertices of its own.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::Path;
 
 use super::lines::{Lines, point, words};
-use super::{CancellableFile, Extent, malformed, reading};
+use super::{Extent, buffered, malformed, reading, three_floats};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
 
@@ -18,22 +18,23 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
     let mut head = Vec::new();
     (&mut file).take(HEADER).read_to_end(&mut head).map_err(reading)?;
     // A binary header may begin with "solid", too, so the size of the file decides.
-    let announced = head.get(80..84).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
-    let expected = announced.map(|count| HEADER + u64::from(count) * RECORD);
-    if expected == Some(size) {
-        return binary(file, u64::from(announced.unwrap_or_default()), cancel);
+    let count = head.get(80..84).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+    let announced = u64::from(count);
+    let expected = HEADER + announced * RECORD;
+    if expected == size {
+        return binary(file, announced, cancel);
     }
     if head.trim_ascii_start().get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"solid")) {
         return text(Lines::open(path, cancel)?);
     }
-    match (announced, expected) {
-        (Some(announced), Some(expected)) if expected > size => {
-            let found = size.saturating_sub(HEADER) / RECORD;
-            Err(malformed(format!("the file is truncated: {found} of {announced} triangles are there")))
-        }
-        (Some(announced), _) if announced > 0 => binary(file, u64::from(announced), cancel),
-        _ => Err(malformed("the file is no STL: it has no triangles")),
+    if announced == 0 {
+        return Err(malformed("the file is no STL: it has no triangles"));
     }
+    if expected > size {
+        let found = size.saturating_sub(HEADER) / RECORD;
+        return Err(malformed(format!("the file is truncated: {found} of {announced} triangles are there")));
+    }
+    binary(file, announced, cancel)
 }
 
 fn counted(triangles: u64, solids: u64, extent: &Extent) -> Counts {
@@ -47,22 +48,16 @@ fn counted(triangles: u64, solids: u64, extent: &Extent) -> Counts {
     }
 }
 
-fn binary(mut file: File, triangles: u64, cancel: &Cancel) -> Result<Counts, ConversionError> {
-    file.seek(SeekFrom::Start(HEADER)).map_err(reading)?;
-    let mut reader = super::buffered(file, cancel);
+/// Counts the triangles after the header, which was just read.
+fn binary(file: File, triangles: u64, cancel: &Cancel) -> Result<Counts, ConversionError> {
+    let mut reader = buffered(file, cancel);
     let mut extent = Extent::default();
     let mut record = [0; RECORD as usize];
     for _ in 0..triangles {
         reader.read_exact(&mut record).map_err(reading)?;
         // A normal, three corners, an attribute.
-        let (corners, _) = record[12..48].as_chunks::<12>();
-        for corner in corners {
-            let (numbers, _) = corner.as_chunks::<4>();
-            let mut point = [0.0; 3];
-            for (value, bytes) in point.iter_mut().zip(numbers) {
-                *value = f64::from(f32::from_le_bytes(*bytes));
-            }
-            extent.add_z_up(point);
+        for corner in record[12..48].as_chunks::<12>().0 {
+            extent.add_z_up(three_floats(corner));
         }
     }
     Ok(counted(triangles, u64::from(triangles > 0), &extent))
@@ -82,12 +77,10 @@ struct Solids {
     open: bool,
 }
 
-fn text(mut lines: Lines<CancellableFile>) -> Result<Counts, ConversionError> {
+fn text(mut lines: Lines) -> Result<Counts, ConversionError> {
     let mut seen = Solids::default();
     while let Some(line) = lines.next()? {
-        if let Err(what) = seen.line(line) {
-            return Err(lines.error(what));
-        }
+        seen.line(line).map_err(|what| lines.error(what))?;
     }
     if seen.open {
         return Err(malformed("the file is truncated: its solid has no end"));

@@ -50,33 +50,25 @@ pub fn unpack(sent: &Sent, files: &mut Files) -> Result<(), ConversionError> {
         let mut entry = entry.map_err(of_zip)?;
         let name = names::decode(entry.name_raw());
         let kind = entry.unix_mode().unwrap_or_default() & FILE_TYPE;
-        let Some(parts) = names::components(&name).filter(|_| !climbs(&name)) else {
-            return Err(invalid(format!(
-                "the zip names a file outside its folder: {}",
-                names::quoted(&name)
-            )));
+        let shown = names::quoted(&name);
+        let climbs = name.split(['/', '\\']).any(|part| part == "..");
+        let Some(parts) = names::components(&name).filter(|_| !climbs) else {
+            return Err(invalid(format!("the zip names a file outside its folder: {shown}")));
         };
         if !matches!(kind, 0 | 0o100_000 | 0o040_000) {
-            return Err(invalid(format!("the zip holds a link or special file: {}", names::quoted(&name))));
+            return Err(invalid(format!("the zip holds a link or special file: {shown}")));
         }
         if entry.is_dir() || name.ends_with('\\') || parts.is_empty() || names::is_junk(&parts) {
             continue;
         }
         if !matches!(entry.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
-            return Err(invalid(format!(
-                "the zip packs {} in a way that cannot be read",
-                names::quoted(&name)
-            )));
+            return Err(invalid(format!("the zip packs {shown} in a way that cannot be read")));
         }
         let (index, mut file) = files.create(&parts)?;
         let bytes = budget.copy(&mut entry, &mut file)?;
-        files.written(index, bytes);
+        files.set_size(index, bytes);
     }
     Ok(())
-}
-
-fn climbs(name: &str) -> bool {
-    name.split(['/', '\\']).any(|part| part == "..")
 }
 
 /// Refuses reads that are too long: the library allocates as much as a record of the zip claims.
@@ -120,22 +112,16 @@ impl Budget {
             };
             self.cancel.check()?;
             bytes += count as u64;
-            self.spend(count as u64)?;
-            to.write_all(buffer.get(..count).unwrap_or_default())
-                .map_err(|error| ConversionError::io("unpack the zip", &error))?;
+            self.unpacked += count as u64;
+            if self.unpacked > self.limits.max_unpacked {
+                return Err(self.limits.too_large());
+            }
+            if self.unpacked > RATIO_FREE && self.unpacked / MAX_RATIO > self.packed {
+                let detail = format!("the zip unpacks to more than {MAX_RATIO} times its size");
+                return Err(ConversionError::new(ErrorCode::TooLarge, detail));
+            }
+            to.write_all(&buffer[..count]).map_err(|error| ConversionError::io("unpack the zip", &error))?;
         }
-    }
-
-    fn spend(&mut self, bytes: u64) -> Result<(), ConversionError> {
-        self.unpacked += bytes;
-        if self.unpacked > self.limits.max_unpacked {
-            return Err(self.limits.too_large());
-        }
-        if self.unpacked > RATIO_FREE && self.unpacked / MAX_RATIO > self.packed {
-            let detail = format!("the zip unpacks to more than {MAX_RATIO} times its size");
-            return Err(ConversionError::new(ErrorCode::TooLarge, detail));
-        }
-        Ok(())
     }
 }
 
@@ -151,10 +137,8 @@ fn invalid(detail: impl Into<String>) -> ConversionError {
 fn of_zip(error: ZipError) -> ConversionError {
     match error {
         ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) | ZipError::InvalidPassword => {
-            ConversionError::new(
-                ErrorCode::EncryptedArchive,
-                "the zip asks for a password; send it without one",
-            )
+            let detail = "the zip asks for a password; send it without one";
+            ConversionError::new(ErrorCode::EncryptedArchive, detail)
         }
         ZipError::UnsupportedArchive(_) | ZipError::CompressionMethodNotSupported(_) => {
             invalid("the zip is packed in a way that cannot be read")

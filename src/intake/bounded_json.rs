@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error, Unexpected};
 use serde_json::Number;
 
-use crate::domain::{ConversionError, ErrorCode, error};
+use crate::domain::{ConversionError, error};
 use crate::formats::gltf::json_scanner::{Kind, MAX_VALUES, Scanner};
+use crate::formats::gltf::malformed;
 
 /// Approximate length to which strings are cut, in bytes: longer ones are embedded data and not references.
 const MAX_STRING: usize = 4096;
@@ -17,8 +18,6 @@ const MAX_DEPTH: u32 = 120;
 
 /// Largest JSON of a model; the beginnings of its strings are kept in memory.
 pub const MOST: Size = Size { values: MAX_VALUES, text: 128 << 20 };
-
-const TOO_DEEP: &str = "its JSON is nested too deeply";
 
 /// Parses the JSON in `reader` as a `T`; `extension` names the kind of file in errors.
 ///
@@ -38,10 +37,7 @@ pub fn read<T: DeserializeOwned>(reader: impl Read, extension: &str) -> Result<T
             }
             _ => format!("its JSON is wrong: {}", error::of_json(&error)),
         };
-        ConversionError::new(
-            ErrorCode::ImportFailed,
-            format!("the {extension} file cannot be read: {reason}"),
-        )
+        malformed(format!("the {extension} file cannot be read: {reason}"))
     })
 }
 
@@ -133,7 +129,7 @@ impl<R: BufRead> Read for Shortened<R> {
             }
             self.inner.consume(count);
             if self.filter.scanner.deepest > MAX_DEPTH {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, TOO_DEEP));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "its JSON is nested too deeply"));
             }
         }
         Ok(written)
@@ -162,6 +158,7 @@ impl<'de> Deserialize<'de> for Count {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ErrorCode;
     use crate::formats::gltf::{MAX_ENTRIES, bounded_list};
 
     #[derive(Default, Deserialize)]

@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::source::unreadable;
 use super::{bounded_json, unsupported};
+use crate::domain::format::{Signature, TABLE};
 use crate::domain::{Cancel, ConversionError, ErrorCode, Format};
 use crate::formats::blend;
 use crate::formats::gltf::glb::{self, Container};
@@ -59,7 +60,7 @@ pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Content, Conv
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"PK\x05\x06") {
         return Ok(if is_usdz(&head, &extension) { Content::Model(Format::Usdz) } else { Content::Zip });
     }
-    if let Some(format) = by_magic(&head, &extension)? {
+    if let Some(format) = by_signature(&head, &extension)? {
         if format == Format::Ply {
             check_ply(&head, length)?;
         }
@@ -100,30 +101,27 @@ pub fn name_mismatch(content: Content, name: &str) -> Option<String> {
     (claimed != actual).then(|| format!("the name says {claimed} but the content is {actual}"))
 }
 
-fn by_magic(head: &[u8], extension: &str) -> Result<Option<Format>, ConversionError> {
+fn by_signature(head: &[u8], extension: &str) -> Result<Option<Format>, ConversionError> {
+    if head.starts_with(b"\x89HDF\r\n\x1a\n") {
+        return Err(malformed("the file is HDF5, the old kind of Alembic; only the Ogawa kind can be read"));
+    }
     let text = trimmed(head);
-    let usd = |format| if extension == "usd" { Format::Usd } else { format };
-    Ok(Some(match head {
-        _ if head.starts_with(b"Kaydara FBX Binary  \0") => {
-            let version = u32_at(head, 23).unwrap_or_default();
-            if version < OLDEST_FBX {
-                return Err(too_old_fbx(version));
-            }
-            Format::Fbx
-        }
-        _ if is_ascii_fbx(text) => Format::Fbx,
-        _ if head.starts_with(b"PXR-USDC") => usd(Format::Usdc),
-        _ if text.starts_with(b"#usda") => usd(Format::Usda),
-        _ if head.starts_with(b"ply\n") || head.starts_with(b"ply\r") => Format::Ply,
-        _ if head.starts_with(b"Ogawa") => Format::Abc,
-        _ if head.starts_with(b"\x89HDF\r\n\x1a\n") => {
-            let detail = "the file is HDF5, the old kind of Alembic; only the Ogawa kind can be read";
-            return Err(malformed(detail));
-        }
-        _ if head.starts_with(blend::BLEND) => Format::Blend,
-        _ if starts_with_word(text, b"HIERARCHY") => Format::Bvh,
-        _ => return Ok(None),
-    }))
+    if head.starts_with(b"Kaydara FBX Binary  \0") {
+        let version = u32_at(head, 23).unwrap_or_default();
+        return if version < OLDEST_FBX { Err(too_old_fbx(version)) } else { Ok(Some(Format::Fbx)) };
+    }
+    if is_ascii_fbx(text) {
+        return Ok(Some(Format::Fbx));
+    }
+    let fits = |signature: &Signature| match signature {
+        Signature::Bytes(bytes) => head.starts_with(bytes),
+        Signature::Word(word) => starts_with_word(text, word.as_bytes()),
+    };
+    let format = TABLE.iter().find(|row| row.signatures.iter().any(fits)).map(|row| row.format);
+    Ok(match format {
+        Some(Format::Usda | Format::Usdc) if extension == "usd" => Some(Format::Usd),
+        other => other,
+    })
 }
 
 fn too_old_fbx(version: u32) -> ConversionError {

@@ -20,21 +20,11 @@ pub struct Originals {
     used: Vec<(Located, Stamp)>,
 }
 
-/// Metadata that changes when the file changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    /// Seconds and nanoseconds of `ctime`, which, unlike `mtime`, cannot be set back.
-    changed: (i64, i64),
-}
+/// Device, inode, bytes and `ctime` of a file, which change when the file does; `mtime` could be set back.
+type Stamp = (u64, u64, u64, (i64, i64));
 
-impl Stamp {
-    fn of(file: &Metadata) -> Stamp {
-        let changed = (file.ctime(), file.ctime_nsec());
-        Stamp { device: file.dev(), inode: file.ino(), bytes: file.len(), changed }
-    }
+fn stamp(file: &Metadata) -> Stamp {
+    (file.dev(), file.ino(), file.len(), (file.ctime(), file.ctime_nsec()))
 }
 
 impl Originals {
@@ -51,7 +41,7 @@ impl Originals {
 
     /// Adds a file that is about to be read and its metadata before that.
     pub fn add(&mut self, file: Located, before: &Metadata) {
-        self.used.push((file, Stamp::of(before)));
+        self.used.push((file, stamp(before)));
     }
 
     /// Checks that no used file has changed.
@@ -59,11 +49,13 @@ impl Originals {
     /// # Errors
     /// `io` with the first one that has.
     pub fn check(&self) -> Result<(), ConversionError> {
-        let now = |file: &Located| file.open().and_then(|file| file.metadata());
-        let is_same =
-            |(file, stamp): &&(Located, Stamp)| now(file).is_ok_and(|now| Stamp::of(&now) == *stamp);
-        let Some((file, _)) = self.used.iter().find(|used| !is_same(used)) else { return Ok(()) };
-        let name = names::quoted(&file.relative().file_name().unwrap_or_default().to_string_lossy());
-        Err(ConversionError::new(ErrorCode::Io, format!("{name} was changed while it was read")))
+        for (file, before) in &self.used {
+            if !file.open().and_then(|file| file.metadata()).is_ok_and(|now| stamp(&now) == *before) {
+                let name = file.relative().file_name().unwrap_or_default().to_string_lossy();
+                let detail = format!("{} was changed while it was read", names::quoted(&name));
+                return Err(ConversionError::new(ErrorCode::Io, detail));
+            }
+        }
+        Ok(())
     }
 }

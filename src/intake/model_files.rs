@@ -3,7 +3,8 @@
 mod budget;
 mod lookup;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +17,7 @@ pub use lookup::{Found, Resolved};
 use walkdir::WalkDir;
 
 use super::in_place::Originals;
-use super::source::{Limits, Part, unreadable};
+use super::source::{Limits, unreadable};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::fs::names;
@@ -30,61 +31,49 @@ const MAX_DEPTH: usize = 64;
 const MAX_PATH: usize = 2000;
 
 /// One file of a model.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Item {
     /// Path inside the model in the sender's spelling, with `/` between components.
     pub name: String,
     /// Path inside the conversion's folder, with safe components.
     pub stored: PathBuf,
     /// The location of a file that has not been copied into the folder.
-    outside: Option<Located>,
+    pub outside: Option<Located>,
     /// Whether it belongs to the model; an offered file may not.
     used: bool,
     pub bytes: u64,
 }
 
 /// The files of a model and the folder that holds them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Files {
     folder: PathBuf,
     limits: Limits,
     context: Context,
     items: Vec<Item>,
-    taken: HashSet<PathBuf>,
-    /// The number for the next file that asks for a taken path.
-    next_number: HashMap<PathBuf, u64>,
+    /// Paths that files have, each with the number for the next file that asks for it.
+    taken: HashMap<PathBuf, u64>,
     by_path: HashMap<String, Vec<usize>>,
     by_base: HashMap<String, Vec<usize>>,
-    /// A file of the user's own whose siblings have not been offered yet.
-    around: Option<PathBuf>,
+    /// A file of the user's own whose siblings have not been offered yet, and its folder.
+    siblings_of: Option<(PathBuf, Arc<Root>)>,
     /// Whether used files stay where they are.
     stay: bool,
     /// `Some` when the main file lies outside of the folder.
     originals: Option<Originals>,
+    /// Bytes that may be unpacked to find references in packed files.
+    unpacking_left: u64,
     budget: Budget,
 }
 
 impl Files {
     /// `folder` is made together with the first file in it.
     pub fn new(folder: &Path, limits: Limits, context: Context) -> Self {
-        Self {
-            folder: folder.to_owned(),
-            limits,
-            context,
-            budget: Budget::new(limits),
-            items: Vec::new(),
-            taken: HashSet::new(),
-            next_number: HashMap::new(),
-            by_path: HashMap::new(),
-            by_base: HashMap::new(),
-            around: None,
-            stay: false,
-            originals: None,
-        }
+        let (folder, unpacking_left) = (folder.to_owned(), limits.max_unpacked);
+        Self { folder, limits, context, unpacking_left, ..Self::default() }
     }
 
-    /// Creates an empty file for the sender's `name`, a path of harmless components. The caller writes it and then
-    /// calls [`Files::written`] with its size.
+    /// Creates an empty file for the sender's `name`, a path of harmless components.
     ///
     /// # Errors
     /// `too_large`, `invalid_archive`, `cancelled`, `io`
@@ -104,21 +93,14 @@ impl Files {
             return Err(too_long());
         }
         let path = self.folder.join(&stored);
-        let created = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create_new(&path));
-        let file = created.map_err(|error| match error.kind() {
+        let file = create_file(&path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => ConversionError::new(
                 ErrorCode::InvalidArchive,
                 format!("{} is both a file and a folder in the model", names::quoted(&name.join("/"))),
             ),
-            _ => ConversionError::io("store the model", &error),
+            _ => storing(error),
         })?;
         Ok((self.add(name.join("/"), stored, None, 0), file))
-    }
-
-    pub fn written(&mut self, index: usize, bytes: u64) {
-        if let Some(item) = self.items.get_mut(index) {
-            item.bytes = bytes;
-        }
     }
 
     /// Copies an open file into the folder. After an error nothing is left of it.
@@ -149,36 +131,39 @@ impl Files {
 
     /// Creates a file that `fill` writes, or replaces by another one; `fill` returns its size. After an error nothing
     /// is left of it.
-    fn create_with(
+    ///
+    /// # Errors
+    /// The errors of [`Files::create`] and of `fill`.
+    pub fn create_with(
         &mut self,
         name: &[&str],
         fill: impl FnOnce(&Files, &Path, &mut File) -> Result<u64, ConversionError>,
     ) -> Result<usize, ConversionError> {
         let (index, mut created) = self.create(name)?;
-        let stored = self.path(index).unwrap_or_default();
-        match fill(self, &stored, &mut created) {
-            Ok(bytes) => {
-                self.written(index, bytes);
-                Ok(index)
-            }
+        let path = self.folder.join(&self.items[index].stored);
+        match fill(self, &path, &mut created) {
+            Ok(bytes) => self.set_size(index, bytes),
             Err(error) => {
                 self.forget_last();
-                Err(error)
+                return Err(error);
             }
         }
+        Ok(index)
+    }
+
+    /// Notes the size of a file that was written.
+    pub fn set_size(&mut self, index: usize, bytes: u64) {
+        self.items[index].bytes = bytes;
     }
 
     /// Copies the rest of a file within the limit, as the file may grow in the meantime.
     fn copy_within(&self, from: &mut File, to: &mut File) -> Result<u64, ConversionError> {
         let left = self.room_left();
-        let mut copy = || -> io::Result<(u64, usize)> {
-            let bytes = io::copy(&mut from.by_ref().take(left), to)?;
-            Ok((bytes, if bytes < left { 0 } else { from.read(&mut [0])? }))
-        };
-        match copy().map_err(|error| ConversionError::io("store the model", &error))? {
-            (bytes, 0) => Ok(bytes),
-            _ => Err(self.limits.too_large()),
+        let bytes = io::copy(&mut from.by_ref().take(left), to).map_err(storing)?;
+        if bytes == left && from.read(&mut [0]).map_err(storing)? > 0 {
+            return Err(self.limits.too_large());
         }
+        Ok(bytes)
     }
 
     /// The cancel flag and the memory budget of the work on this model.
@@ -196,8 +181,8 @@ impl Files {
     pub fn offer_main(&mut self, path: &Path, name: &str) -> Result<(), ConversionError> {
         let originals = Originals::open(path).map_err(unreadable)?;
         self.offer(originals.main.clone(), &[name], 0);
+        self.siblings_of = originals.folder.clone().map(|folder| (path.to_owned(), folder));
         self.originals = Some(originals);
-        self.around = Some(path.to_owned());
         Ok(())
     }
 
@@ -207,29 +192,32 @@ impl Files {
         self.originals = Some(Originals::alone(file));
     }
 
-    /// Adds the siblings of the main file, if it is the user's own.
+    /// Adds the siblings of the main file, if it is the user's own: the files in its folder, and in two levels of
+    /// folders below it, without links.
     pub fn offer_siblings(&mut self) {
-        let Some(root) = self.originals.as_ref().and_then(|originals| originals.folder.clone()) else {
-            return;
-        };
-        if let Some(path) = self.around.take() {
-            offer_around(&path, &root, self);
+        let Some((path, root)) = self.siblings_of.take() else { return };
+        let folder = folder_of(&path);
+        let walk = WalkDir::new(folder).min_depth(1).max_depth(3).sort_by_file_name();
+        for entry in walk.into_iter().filter_map(Result::ok).take(MAX_SIBLINGS) {
+            let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+            let relative = inside.to_string_lossy();
+            let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
+            let is_main = parts.len() == 1 && entry.path().file_name() == path.file_name();
+            if entry.file_type().is_file() && !is_main && !names::is_junk(&parts) {
+                let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
+                self.offer(Located::new(&root, inside.to_owned()), &parts, bytes);
+            }
         }
     }
 
-    /// Sets whether files that are taken from now on stay where they are.
+    /// Sets whether files that are taken from now on stay where they are, if the main file lies outside of the folder.
     pub fn stay(&mut self, stay: bool) {
-        self.stay = stay;
+        self.stay = stay && self.originals.is_some();
     }
 
     /// Whether files that are taken stay where they are.
     pub fn stays(&self) -> bool {
         self.stay
-    }
-
-    /// Whether the main file lies outside of the folder.
-    pub fn has_originals(&self) -> bool {
-        self.originals.is_some()
     }
 
     /// The files that stayed where they were.
@@ -243,7 +231,8 @@ impl Files {
             return Ok(());
         }
         for index in 0..self.items.len() {
-            if let Some(item) = self.items.get_mut(index).filter(|item| item.used && item.outside.is_some()) {
+            let item = &mut self.items[index];
+            if item.used && item.outside.is_some() {
                 item.used = false;
                 self.take(index)?;
             }
@@ -253,34 +242,26 @@ impl Files {
 
     /// Makes the file at `index` part of the model and, unless files stay, copies it into the folder.
     pub fn take(&mut self, index: usize) -> Result<(), ConversionError> {
-        let Some(Item { outside: Some(file), used: false, stored, .. }) = self.items.get(index) else {
+        let Item { outside: Some(file), used: false, stored, .. } = &self.items[index] else {
             return Ok(());
         };
         let copying = |error| ConversionError::io("copy a file of the model", &error);
         // The file may have changed since it was offered.
         let mut from = file.open().map_err(copying)?;
-        let metadata = from.metadata().map_err(copying)?;
-        let (file, path) = (file.clone(), self.folder.join(stored));
-        self.room_for(metadata.len())?;
+        let before = from.metadata().map_err(copying)?;
+        let (file, path, mut bytes) = (file.clone(), self.folder.join(stored), before.len());
+        self.room_for(bytes)?;
         if let Some(originals) = self.originals.as_mut().filter(|_| self.stay) {
-            originals.add(file, &metadata);
-            if let Some(item) = self.items.get_mut(index) {
-                item.used = true;
-                item.bytes = metadata.len();
-            }
-            return Ok(());
-        }
-        // The path may be a hard link to another file (`references::scan`), which must not be overwritten.
-        let _ = fs::remove_file(&path);
-        let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| File::create_new(&path));
-        let bytes = self.copy_within(&mut from, &mut made.map_err(copying)?).inspect_err(|_| {
+            originals.add(file, &before);
+        } else {
+            // The path may be a hard link to another file (`references::scan`), which must not be overwritten.
             let _ = fs::remove_file(&path);
-        })?;
-        if let Some(item) = self.items.get_mut(index) {
-            item.outside = None;
-            item.used = true;
-            item.bytes = bytes;
+            let mut to = create_file(&path).map_err(copying)?;
+            bytes = self.copy_within(&mut from, &mut to).inspect_err(|_| _ = fs::remove_file(&path))?;
+            self.items[index].outside = None;
         }
+        let item = &mut self.items[index];
+        (item.used, item.bytes) = (true, bytes);
         Ok(())
     }
 
@@ -292,39 +273,31 @@ impl Files {
         self.items.get(index)
     }
 
-    /// The name of the file at `index`; empty where there is none.
     pub fn name(&self, index: usize) -> &str {
-        self.items.get(index).map_or("", |item| &item.name)
+        &self.items[index].name
     }
 
     /// Opens the file at `index`, inside or outside of the folder.
     pub fn open(&self, index: usize) -> io::Result<File> {
-        match self.items.get(index) {
-            Some(Item { outside: Some(file), .. }) => file.open(),
-            Some(Item { stored, .. }) => File::open(self.folder.join(stored)),
-            None => Err(io::ErrorKind::NotFound.into()),
-        }
+        let item = &self.items[index];
+        item.outside.as_ref().map_or_else(|| File::open(self.folder.join(&item.stored)), Located::open)
     }
 
     /// The path of the file at `index` in the folder; `None` while it lies outside.
     pub fn path(&self, index: usize) -> Option<PathBuf> {
-        let item = self.items.get(index).filter(|item| item.outside.is_none())?;
-        Some(self.folder.join(&item.stored))
+        let item = &self.items[index];
+        item.outside.is_none().then(|| self.folder.join(&item.stored))
     }
 
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The model's files with their names, the main file first.
-    pub(super) fn parts(&self, main: usize) -> Vec<(String, Part)> {
-        let mut parts: Vec<_> = self.items.iter().enumerate().filter(|(_, item)| item.used).collect();
-        parts.sort_by_key(|(index, _)| *index != main);
-        let part = |item: &Item| match &item.outside {
-            Some(located) => Part::InPlace(located.clone()),
-            None => Part::Stored(item.stored.clone()),
-        };
-        parts.into_iter().map(|(_, item)| (item.name.clone(), part(item))).collect()
+    /// The model's files, the main file first.
+    pub fn used(&self, main: usize) -> Vec<Item> {
+        let mut used: Vec<_> = self.items.iter().enumerate().filter(|(_, item)| item.used).collect();
+        used.sort_by_key(|(index, _)| *index != main);
+        used.into_iter().map(|(_, item)| item.clone()).collect()
     }
 
     /// Number and bytes of the model's files.
@@ -335,19 +308,14 @@ impl Files {
 
     /// Renames the stored file to an extension by which engines recognise its format.
     pub fn set_extension(&mut self, index: usize, extension: &str) -> Result<(), ConversionError> {
-        let Some(item) = self.items.get(index).filter(|item| item.outside.is_none()) else { return Ok(()) };
-        let old = item.stored.clone();
-        let stem = old.file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
-        let name = format!("{stem}.{extension}");
-        let folder = old.parent().and_then(Path::to_str).unwrap_or_default();
-        let parts: Vec<&str> =
-            folder.split('/').filter(|part| !part.is_empty()).chain([name.as_str()]).collect();
-        let new = self.free_path(&parts);
-        fs::rename(self.folder.join(&old), self.folder.join(&new))
-            .map_err(|error| ConversionError::io("store the model", &error))?;
-        if let Some(item) = self.items.get_mut(index) {
-            item.stored = new;
+        if self.items[index].outside.is_some() {
+            return Ok(());
         }
+        let old = self.items[index].stored.clone();
+        let wanted = old.with_extension(extension);
+        let new = self.free_path(&wanted.iter().filter_map(OsStr::to_str).collect::<Vec<_>>());
+        fs::rename(self.folder.join(&old), self.folder.join(&new)).map_err(storing)?;
+        self.items[index].stored = new;
         Ok(())
     }
 
@@ -374,36 +342,27 @@ impl Files {
     /// Reserves a safe path for `name` that no other file has.
     fn free_path(&mut self, name: &[&str]) -> PathBuf {
         let safe: PathBuf = name.iter().map(|part| names::safe(part)).collect();
-        if self.taken.insert(safe.clone()) {
-            return safe;
-        }
-        let file = safe.file_name().and_then(|file| file.to_str()).unwrap_or_default();
-        let next = self.next_number.entry(safe.clone()).or_insert(2);
-        loop {
-            let free = safe.with_file_name(names::numbered(file, *next));
+        let file = safe.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let mut free = safe.clone();
+        while self.taken.contains_key(&free) {
+            let next = self.taken.entry(safe.clone()).or_insert(2);
+            free = safe.with_file_name(names::numbered(file, *next));
             *next += 1;
-            if self.taken.insert(free.clone()) {
-                return free;
-            }
         }
+        self.taken.insert(free.clone(), 2);
+        free
     }
 }
 
-/// Adds the files in the folder of `path`, which is open as `root`, and in two levels of folders below it, without
-/// links.
-fn offer_around(path: &Path, root: &Arc<Root>, files: &mut Files) {
-    let folder = folder_of(path);
-    let walk = WalkDir::new(folder).min_depth(1).max_depth(3).sort_by_file_name();
-    for entry in walk.into_iter().filter_map(Result::ok).take(MAX_SIBLINGS) {
-        let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-        let relative = inside.to_string_lossy().into_owned();
-        let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
-        let is_main = parts.len() == 1 && entry.path().file_name() == path.file_name();
-        if entry.file_type().is_file() && !is_main && !names::is_junk(&parts) {
-            let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
-            files.offer(Located::new(root, inside.to_owned()), &parts, bytes);
-        }
-    }
+#[allow(clippy::needless_pass_by_value)] // the signature of `map_err`
+fn storing(error: io::Error) -> ConversionError {
+    ConversionError::io("store the model", &error)
+}
+
+/// Creates a file that does not exist yet, and the folders above it.
+fn create_file(path: &Path) -> io::Result<File> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    File::create_new(path)
 }
 
 #[cfg(test)]

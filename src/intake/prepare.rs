@@ -10,9 +10,9 @@ use walkdir::WalkDir;
 use super::archive;
 use super::detect::{self, Content};
 use super::in_place::Originals;
-use super::model_files::Files;
+use super::model_files::{Files, Item};
 use super::references::{self, Findings};
-use super::source::{Limits, Named, Part, Sent, Source, unreadable};
+use super::source::{Limits, Named, Sent, Source, unreadable};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::fs::names;
@@ -35,7 +35,8 @@ pub struct Model {
     /// The name for a result, without extension.
     pub name: String,
     originals: Option<Originals>,
-    parts: Vec<(String, Part)>,
+    /// All files, the main one first.
+    items: Vec<Item>,
 }
 
 impl Model {
@@ -44,11 +45,11 @@ impl Model {
     /// # Errors
     /// `io`
     pub fn open_parts(&self) -> Result<Vec<(&str, File)>, ConversionError> {
-        let open = |part: &Part| match part {
-            Part::InPlace(located) => located.open(),
-            Part::Stored(stored) => open::regular(&self.folder.join(stored)),
+        let open = |item: &Item| match &item.outside {
+            Some(located) => located.open(),
+            None => open::regular(&self.folder.join(&item.stored)),
         };
-        let opened = self.parts.iter().map(|(name, part)| Ok((name.as_str(), open(part)?)));
+        let opened = self.items.iter().map(|item| Ok((item.name.as_str(), open(item)?)));
         opened.collect::<io::Result<_>>().map_err(unreadable)
     }
 
@@ -72,26 +73,8 @@ impl Model {
     }
 }
 
-/// Most links and special files that are named in warnings.
-const MAX_WARNINGS: usize = 5;
-
-/// The origin of the files, for sentences.
-#[derive(Clone, Copy)]
-enum Container {
-    Upload,
-    Zip,
-    Folder,
-}
-
-impl Container {
-    fn word(self) -> &'static str {
-        match self {
-            Container::Upload => "the upload",
-            Container::Zip => "the zip",
-            Container::Folder => "the folder",
-        }
-    }
-}
+/// Most files of one kind that a sentence, or sentences, name.
+const MAX_NAMED: usize = 5;
 
 /// Copies the model into the folder `into` and makes it ready for an engine. `main` names the main file where several
 /// files could be it. `into` must be the caller's own; after an error it may hold files.
@@ -112,25 +95,28 @@ pub fn prepare(
 ) -> Result<Model, ConversionError> {
     let mut files = Files::new(into, limits, context.clone());
     let mut warnings = Vec::new();
-    let Gathered { container, name, content: known } = gather(source, &mut files, &mut warnings, in_place)?;
-    let with_siblings = matches!((source, container), (Source::FileWithSiblings(_), Container::Upload));
+    let Gathered { container, name, content } = gather(source, &mut files, &mut warnings, in_place)?;
+    // Unless it was a zip, the file itself is the model.
+    let with_siblings = matches!(source, Source::FileWithSiblings(_)) && content.is_some();
     let index = if with_siblings { 0 } else { main_file(&mut files, main, container)? };
-    let original = files.item(index).map(|item| item.name.clone()).unwrap_or_default();
+    let original = files.name(index).to_owned();
     let is_same = |main: &&str| names::base_name(main).to_lowercase() == original.to_lowercase();
     if let Some(other) = main.filter(|main| with_siblings && !is_same(main)) {
         let (other, name) = (names::quoted(other), names::quoted(&original));
         warnings.push(format!("main names {other}, but the model is the one file {name}"));
     }
-    let detected = match known {
-        Some(known) => known,
+    let detected = match content {
+        Some(detected) => detected,
         None => detect::detect_file(&files.path(index).unwrap_or_default(), &original, &context.cancel)
-            .map_err(|error| about(error, &original, files.items().len()))?,
+            .map_err(|error| {
+                let several = files.items().len() > 1;
+                let subject = if several { names::quoted(&original) } else { "the file".to_owned() };
+                ConversionError::new(error.code, error.detail.replacen("the file", &subject, 1))
+            })?,
     };
-    let Content::Model(format) = detected else {
-        return Err(nested(container));
-    };
+    let Content::Model(format) = detected else { return Err(nested(container)) };
     warnings.extend(detect::name_mismatch(detected, &original));
-    files.stay(files.has_originals() && in_place(format));
+    files.stay(in_place(format));
     files.take(index)?;
     if Format::from_extension(&names::extension(&original)) != Some(format) {
         files.set_extension(index, format.name())?;
@@ -140,21 +126,22 @@ pub fn prepare(
     let (count, bytes) = files.totals();
     Ok(Model {
         folder: into.to_owned(),
-        main: files.item(index).map(|item| item.stored.clone()).unwrap_or_default(),
+        main: files.items()[index].stored.clone(),
         format,
         bytes,
         files: count,
         warnings,
         missing_textures,
         name: names::result_name(name.as_deref().unwrap_or(&original)),
-        parts: files.parts(index),
+        items: files.used(index),
         originals: files.into_originals(),
     })
 }
 
-/// The files of a model, gathered.
+/// What is known of the files of a model once all are added.
 struct Gathered {
-    container: Container,
+    /// The origin of the files, for sentences.
+    container: &'static str,
     /// The name of the container or of the only file.
     name: Option<String>,
     /// The content of the only file, if it was detected already.
@@ -171,26 +158,43 @@ fn gather(
     match source {
         Source::Files(sent) => match sent.as_slice() {
             [] => Err(ConversionError::new(ErrorCode::EmptyFile, "no file was sent")),
-            [only] => gather_one(only, files, in_place),
+            [only] => gather_one(only, files, |files, content| {
+                let stays = matches!(content, Content::Model(format) if in_place(format));
+                let located = if stays { only.file.located().map_err(unreadable)? } else { None };
+                let Some(located) = located else { return store(only, files) };
+                files.offer_alone(located, names::base_name(&only.name));
+                Ok(())
+            }),
             several => gather_several(several, files),
         },
-        Source::FileWithSiblings(path) => gather_with_siblings(path, files),
+        Source::FileWithSiblings(path) => {
+            let name = file_name(path).unwrap_or_else(|| "model".to_owned());
+            let only = Named { file: Sent::Theirs(path.clone()), name };
+            gather_one(&only, files, |files, _| files.offer_main(path, &only.name))
+        }
         Source::Folder(folder) => gather_folder(folder, files, warnings),
     }
 }
 
+fn file_name(path: &Path) -> Option<String> {
+    path.file_name().map(|name| name.to_string_lossy().into_owned())
+}
+
+/// Unpacks the only file if it is a zip; else detects its content and calls `add`.
 fn gather_one(
     only: &Named,
     files: &mut Files,
-    in_place: &dyn Fn(Format) -> bool,
+    add: impl FnOnce(&mut Files, Content) -> Result<(), ConversionError>,
 ) -> Result<Gathered, ConversionError> {
-    let gathered = detect_or_unpack(only, files)?;
-    match gathered.content {
-        Some(Content::Model(format)) if in_place(format) => store_or_offer(only, files)?,
-        Some(_) => store(only, files)?,
-        None => {}
+    let name = Some(only.name.clone());
+    let opened = only.file.open().map_err(unreadable)?;
+    let content = detect::detect(&mut files.context().cancel.reader(opened), &only.name)?;
+    if content == Content::Zip {
+        archive::unpack(&only.file, files)?;
+        return Ok(Gathered { container: "the zip", name, content: None });
     }
-    Ok(gathered)
+    add(files, content)?;
+    Ok(Gathered { container: "the upload", name, content: Some(content) })
 }
 
 fn gather_several(several: &[Named], files: &mut Files) -> Result<Gathered, ConversionError> {
@@ -204,17 +208,7 @@ fn gather_several(several: &[Named], files: &mut Files) -> Result<Gathered, Conv
         }
         store(file, files)?;
     }
-    Ok(Gathered { container: Container::Upload, name: None, content: None })
-}
-
-fn gather_with_siblings(path: &Path, files: &mut Files) -> Result<Gathered, ConversionError> {
-    let name = file_name(path).unwrap_or_else(|| "model".to_owned());
-    let only = Named { file: Sent::Theirs(path.to_owned()), name };
-    let gathered = detect_or_unpack(&only, files)?;
-    if gathered.content.is_some() {
-        files.offer_main(path, &only.name)?;
-    }
-    Ok(gathered)
+    Ok(Gathered { container: "the upload", name: None, content: None })
 }
 
 fn gather_folder(
@@ -222,37 +216,43 @@ fn gather_folder(
     files: &mut Files,
     warnings: &mut Vec<String>,
 ) -> Result<Gathered, ConversionError> {
-    copy_folder(folder, files, warnings)?;
-    let full = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-    let name = file_name(&full).map(|name| format!("{name}.folder"));
-    Ok(Gathered { container: Container::Folder, name, content: None })
-}
-
-fn file_name(path: &Path) -> Option<String> {
-    path.file_name().map(|name| name.to_string_lossy().into_owned())
-}
-
-/// Detects the content of the only file, or unpacks it if it is a zip.
-fn detect_or_unpack(only: &Named, files: &mut Files) -> Result<Gathered, ConversionError> {
-    let name = Some(only.name.clone());
-    let opened = only.file.open().map_err(unreadable)?;
-    let content = detect::detect(&mut files.context().cancel.reader(opened), &only.name)?;
-    if content != Content::Zip {
-        return Ok(Gathered { container: Container::Upload, name, content: Some(content) });
-    }
-    archive::unpack(&only.file, files)?;
-    Ok(Gathered { container: Container::Zip, name, content: None })
-}
-
-/// Leaves a file of the conversion's own where it is; stores another one.
-fn store_or_offer(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
-    match file.file.located().map_err(unreadable)? {
-        None => store(file, files),
-        Some(located) => {
-            files.offer_alone(located, names::base_name(&file.name));
-            Ok(())
+    let mut skipped = 0;
+    let mut skip = |path: &Path, why: &str| {
+        skipped += 1;
+        if skipped <= MAX_NAMED {
+            let inside = path.strip_prefix(folder).unwrap_or(path).to_string_lossy();
+            warnings.push(format!("{} {why} and was left out", names::quoted(&inside)));
+        }
+    };
+    let root = Root::open(folder).map_err(|error| ConversionError::io("read the folder", &error))?;
+    for entry in WalkDir::new(folder).sort_by_file_name() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) if error.depth() > 0 => {
+                skip(error.path().unwrap_or(folder), "cannot be read");
+                continue;
+            }
+            Err(error) => return Err(ConversionError::io("read the folder", &error.into())),
+        };
+        let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+        let relative = inside.to_string_lossy();
+        let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
+        if parts.is_empty() || entry.file_type().is_dir() || names::is_junk(&parts) {
+            continue;
+        }
+        if !entry.file_type().is_file() {
+            skip(entry.path(), "is a link or special file");
+            continue;
+        }
+        match files.copy(root.file(inside), &parts) {
+            // A folder may hold files that are not the model's.
+            Err(error) if error.code == ErrorCode::Io => skip(entry.path(), "cannot be read"),
+            other => _ = other?,
         }
     }
+    let full = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let name = file_name(&full).map(|name| format!("{name}.folder"));
+    Ok(Gathered { container: "the folder", name, content: None })
 }
 
 /// Moves or copies a file into the model's folder.
@@ -266,46 +266,8 @@ fn store(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
     .map(|_| ())
 }
 
-fn copy_folder(folder: &Path, files: &mut Files, warnings: &mut Vec<String>) -> Result<(), ConversionError> {
-    let mut skipped = 0;
-    let mut skip = |relative: &str, why: &str| {
-        skipped += 1;
-        if skipped <= MAX_WARNINGS {
-            warnings.push(format!("{} {why} and was left out", names::quoted(relative)));
-        }
-    };
-    let below = |path: &Path| path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned();
-    let root = Root::open(folder).map_err(|error| ConversionError::io("read the folder", &error))?;
-    for entry in WalkDir::new(folder).sort_by_file_name() {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) if error.depth() > 0 => {
-                skip(&error.path().map(below).unwrap_or_default(), "cannot be read");
-                continue;
-            }
-            Err(error) => return Err(ConversionError::io("read the folder", &error.into())),
-        };
-        let relative = below(entry.path());
-        let parts: Vec<&str> = relative.split('/').filter(|part| !part.is_empty()).collect();
-        if parts.is_empty() || entry.file_type().is_dir() || names::is_junk(&parts) {
-            continue;
-        }
-        if !entry.file_type().is_file() {
-            skip(&relative, "is a link or special file");
-            continue;
-        }
-        let inside = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-        match files.copy(root.file(inside), &parts) {
-            // A folder may hold files that are not the model's.
-            Err(error) if error.code == ErrorCode::Io => skip(&relative, "cannot be read"),
-            other => _ = other?,
-        }
-    }
-    Ok(())
-}
-
 /// Finds the index of the only file that can be the main file.
-fn main_file(files: &mut Files, main: Option<&str>, container: Container) -> Result<usize, ConversionError> {
+fn main_file(files: &mut Files, main: Option<&str>, container: &str) -> Result<usize, ConversionError> {
     if let Some(main) = main {
         return named_main(files, main, container);
     }
@@ -314,84 +276,66 @@ fn main_file(files: &mut Files, main: Option<&str>, container: Container) -> Res
         references::drop_referenced(files, &mut candidates)?;
     }
     let items = files.items();
-    let archives = items.iter().filter(|item| names::extension(&item.name) == "zip").count();
-    match candidates.as_slice() {
-        [only] => Ok(*only),
-        [] if archives > 0 => Err(nested(container)),
-        [] => {
-            let found = if items.is_empty() { "is empty" } else { "holds no model" };
-            let detail = format!("{} {found}", container.word());
-            Err(ConversionError::new(ErrorCode::UnknownFormat, detail))
+    let (code, detail) = match candidates.as_slice() {
+        [only] => return Ok(*only),
+        [] if items.iter().any(|item| names::extension(&item.name) == "zip") => {
+            return Err(nested(container));
         }
+        [] if items.is_empty() => (ErrorCode::UnknownFormat, format!("{container} is empty")),
+        [] => (ErrorCode::UnknownFormat, format!("{container} holds no model")),
         several => {
-            Err(ambiguous(&several.iter().map(|index| files.name(*index)).collect::<Vec<_>>(), container))
+            let count = several.len();
+            let shown = several.iter().take(MAX_NAMED).map(|index| names::quoted(files.name(*index)));
+            let mut shown = shown.collect::<Vec<_>>().join(", ");
+            if let Some(more @ 1..) = count.checked_sub(MAX_NAMED) {
+                shown = format!("{shown} and {more} more");
+            }
+            let detail = format!("{container} holds {count} models; name one with --main or main=: {shown}");
+            (ErrorCode::AmbiguousModel, detail)
         }
-    }
+    };
+    Err(ConversionError::new(code, detail))
+}
+
+fn named_main(files: &Files, main: &str, container: &str) -> Result<usize, ConversionError> {
+    let wanted = main.trim_start_matches("./").to_lowercase();
+    let by = |test: &dyn Fn(&str) -> bool| files.items().iter().position(|item| test(&item.name));
+    by(&|name| name == main)
+        .or_else(|| by(&|name| name.to_lowercase() == wanted))
+        .or_else(|| by(&|name| names::base_name(name).to_lowercase() == wanted))
+        .ok_or_else(|| {
+            let detail = format!("{container} holds no file named {}", names::quoted(main));
+            ConversionError::new(ErrorCode::InvalidOption, detail)
+        })
 }
 
 /// The indices of the files that could be the main file.
 fn candidates(files: &Files) -> Result<Vec<usize>, ConversionError> {
     let items = files.items();
-    let all = || 0..items.len();
-    let named: Vec<usize> = all()
-        .filter(|index| Format::from_extension(&names::extension(files.name(*index))).is_some())
-        .collect();
+    let has_known_extension =
+        |index: &usize| Format::from_extension(&names::extension(&items[*index].name)).is_some();
+    let named: Vec<usize> = (0..items.len()).filter(has_known_extension).collect();
     if !named.is_empty() {
         return Ok(named);
     }
     // No name has a known extension: try the contents. A single file is always a candidate, for a better error.
+    let cancel = &files.context().cancel;
+    let is_model = |index| {
+        let detected = files.path(index).map(|path| detect::detect_file(&path, files.name(index), cancel));
+        matches!(detected, Some(Ok(Content::Model(_))))
+    };
     let mut models = Vec::new();
-    for index in all() {
-        files.context().cancel.check()?;
-        if items.len() == 1 || is_model(files, index) {
+    for index in 0..items.len() {
+        cancel.check()?;
+        if items.len() == 1 || is_model(index) {
             models.push(index);
         }
     }
-    files.context().cancel.check()?;
+    cancel.check()?;
     Ok(models)
 }
 
-fn named_main(files: &Files, main: &str, container: Container) -> Result<usize, ConversionError> {
-    let wanted = main.trim_start_matches("./").to_lowercase();
-    let items = files.items();
-    let by = |test: &dyn Fn(&str) -> bool| items.iter().position(|item| test(&item.name));
-    by(&|name| name == main)
-        .or_else(|| by(&|name| name.to_lowercase() == wanted))
-        .or_else(|| by(&|name| names::base_name(name).to_lowercase() == wanted))
-        .ok_or_else(|| {
-            let detail = format!("{} holds no file named {}", container.word(), names::quoted(main));
-            ConversionError::new(ErrorCode::InvalidOption, detail)
-        })
-}
-
-fn is_model(files: &Files, index: usize) -> bool {
-    let (Some(path), Some(item)) = (files.path(index), files.item(index)) else { return false };
-    matches!(detect::detect_file(&path, &item.name, &files.context().cancel), Ok(Content::Model(_)))
-}
-
-fn ambiguous(candidates: &[&str], container: Container) -> ConversionError {
-    const SHOWN: usize = 5;
-    let shown: Vec<String> = candidates.iter().take(SHOWN).map(|name| names::quoted(name)).collect();
-    let more = candidates.len().checked_sub(SHOWN).filter(|more| *more > 0);
-    let more = more.map_or(String::new(), |more| format!(" and {more} more"));
-    let detail = format!(
-        "{} holds {} models; name one with --main or main=: {}{more}",
-        container.word(),
-        candidates.len(),
-        shown.join(", ")
-    );
-    ConversionError::new(ErrorCode::AmbiguousModel, detail)
-}
-
-fn nested(container: Container) -> ConversionError {
-    let detail = format!("{} holds another zip instead of a model", container.word());
+fn nested(container: &str) -> ConversionError {
+    let detail = format!("{container} holds another zip instead of a model");
     ConversionError::new(ErrorCode::InvalidArchive, detail)
-}
-
-/// Puts the name of the file into the error where there are several files.
-fn about(error: ConversionError, name: &str, files: usize) -> ConversionError {
-    if files <= 1 {
-        return error;
-    }
-    ConversionError::new(error.code, error.detail.replacen("the file", &names::quoted(name), 1))
 }

@@ -22,13 +22,10 @@ impl Default for Limits {
     }
 }
 
-/// The limit for results where the limit for models is smaller, in bytes.
-const LEAST_RESULT: u64 = 64 << 20;
-
 impl Limits {
-    /// Largest size of all files of a result together, in bytes: that of a model.
+    /// Largest size of all files of a result together, in bytes: that of a model, but at least 64 MiB.
     pub fn max_result(self) -> u64 {
-        self.max_unpacked.max(LEAST_RESULT)
+        self.max_unpacked.max(64 << 20)
     }
 
     pub(super) fn too_large(self) -> ConversionError {
@@ -83,14 +80,6 @@ pub enum Source {
     FileWithSiblings(PathBuf),
     /// A folder of the user's own that holds one model.
     Folder(PathBuf),
-}
-
-/// The location of a file of a prepared model.
-#[derive(Debug, Clone)]
-pub(super) enum Part {
-    InPlace(Located),
-    /// In the model's folder.
-    Stored(PathBuf),
 }
 
 /// The error of reading a file of a model.

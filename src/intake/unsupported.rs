@@ -63,11 +63,8 @@ pub fn describe(head: &[u8]) -> &'static str {
         Some([_, _, _, _, b'f', b't', b'y', b'p', ..]) => return "a video",
         _ => {}
     }
-    if head.starts_with(b"BM") && !is_text(head) {
-        return "a BMP image";
-    }
     if !is_text(head) {
-        return "no 3D format we know";
+        return if head.starts_with(b"BM") { "a BMP image" } else { "no 3D format we know" };
     }
     let text = String::from_utf8_lossy(head).to_ascii_lowercase();
     WORDS

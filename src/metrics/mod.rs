@@ -76,101 +76,93 @@ impl Metrics {
     /// None in practice: an invalid or duplicate name.
     pub fn new() -> Result<Self> {
         let registry = Registry::new();
-        let to_registry = &registry;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let counter = |name, help| kept(&registry, IntCounter::with_opts(opts(name, help))?);
+        let counters =
+            |name, help, labels: &[&str]| kept(&registry, IntCounterVec::new(opts(name, help), labels)?);
+        let histogram =
+            |name, help, limits: &[f64]| kept(&registry, Histogram::with_opts(buckets(name, help, limits))?);
+        let histograms = |name, help, limits: &[f64], labels: &[&str]| {
+            kept(&registry, HistogramVec::new(buckets(name, help, limits), labels)?)
+        };
+        let sizes = prometheus::exponential_buckets(KIB, 4.0, 11)?;
+        let memory = prometheus::exponential_buckets(64.0 * MIB, 2.0, 10)?;
+        let waits = [&[0.001], SECONDS].concat();
+        // A local folder is faster than all other operations here.
+        let store = [&[0.000_25, 0.001, 0.0025], SECONDS].concat();
         let metrics = Self {
-            requests: kept(
-                to_registry,
-                IntCounterVec::new(
-                    opts(
-                        "http_requests_total",
-                        "Requests by status; 499 if the client hung up before the response",
-                    ),
-                    &["method", "route", "status"],
-                )?,
+            requests: counters(
+                "http_requests_total",
+                "Requests by status; 499 if the client hung up before the response",
+                &["method", "route", "status"],
             )?,
-            request_duration: kept(
-                to_registry,
-                HistogramVec::new(
-                    buckets(
-                        "http_request_duration_seconds",
-                        "Time from a request's headers to the start of its response",
-                        SECONDS.to_vec(),
-                    ),
-                    &["method", "route"],
-                )?,
+            request_duration: histograms(
+                "http_request_duration_seconds",
+                "Time from a request's headers to the start of its response",
+                SECONDS,
+                &["method", "route"],
             )?,
-            conversions: kept(
-                to_registry,
-                IntCounterVec::new(
-                    opts(
-                        "conversions_total",
-                        "Conversions by outcome: succeeded, or the code of the error, such as cancelled",
-                    ),
-                    &["input", "output", "engine", "outcome"],
-                )?,
+            conversions: counters(
+                "conversions_total",
+                "Conversions by outcome: succeeded, or the code of the error, such as cancelled",
+                &["input", "output", "engine", "outcome"],
             )?,
-            conversion_duration: kept(
-                to_registry,
-                HistogramVec::new(
-                    buckets(
-                        "conversion_duration_seconds",
-                        "Time of conversions that reached an engine, from the request to the result, including \
-                         upload and queue",
-                        SECONDS.to_vec(),
-                    ),
-                    &["input", "output", "engine"],
-                )?,
+            conversion_duration: histograms(
+                "conversion_duration_seconds",
+                "Time of conversions that reached an engine, from the request to the result, including upload and \
+                 queue",
+                SECONDS,
+                &["input", "output", "engine"],
             )?,
-            input_bytes: kept(
-                to_registry,
-                Histogram::with_opts(buckets(
-                    "conversion_input_bytes",
-                    "Size of unpacked models",
-                    prometheus::exponential_buckets(KIB, 4.0, 11)?,
-                ))?,
+            input_bytes: histogram("conversion_input_bytes", "Size of unpacked models", &sizes)?,
+            output_bytes: histogram(
+                "conversion_output_bytes",
+                "Size of all files of a result, before they are zipped",
+                &sizes,
             )?,
-            output_bytes: kept(
-                to_registry,
-                Histogram::with_opts(buckets(
-                    "conversion_output_bytes",
-                    "Size of all files of a result, before they are zipped",
-                    prometheus::exponential_buckets(KIB, 4.0, 11)?,
-                ))?,
+            queue_wait: histogram(
+                "queue_wait_seconds",
+                "Time that conversions waited for an engine slot, whether or not they got one",
+                &waits,
             )?,
-            queue_wait: kept(
-                to_registry,
-                Histogram::with_opts(buckets(
-                    "queue_wait_seconds",
-                    "Time that conversions waited for an engine slot, whether or not they got one",
-                    [0.001].iter().chain(SECONDS).copied().collect(),
-                ))?,
+            peak_memory: histogram(
+                "engine_child_peak_memory_bytes",
+                "Peak resident memory of the process that ran a conversion",
+                &memory,
             )?,
-            peak_memory: kept(
-                to_registry,
-                Histogram::with_opts(buckets(
-                    "engine_child_peak_memory_bytes",
-                    "Peak resident memory of the process that ran a conversion",
-                    prometheus::exponential_buckets(64.0 * MIB, 2.0, 10)?,
-                ))?,
+            store_duration: histograms(
+                "store_duration_seconds",
+                "Time of operations of the result store, by outcome: done, present, absent, corrupt, failed, or \
+                 skipped because the store was unavailable",
+                &store,
+                &["operation", "outcome"],
             )?,
-            store_duration: store_duration(to_registry)?,
-            cache_requests: cache_requests(to_registry)?,
-            panics: counter(to_registry, "panics_total", "Panics that were caught")?,
+            cache_requests: counters(
+                "cache_requests_total",
+                "Requests for conversions, by cache result: hit, miss, coalesced with an equal request at the same \
+                 time, or bypass if the cache was not read",
+                &["result"],
+            )?,
+            panics: counter("panics_total", "Panics that were caught")?,
             rate_limited: counter(
-                to_registry,
                 "rate_limited_total",
                 "Requests refused because the client reached its rate limit",
             )?,
             overloaded: counter(
-                to_registry,
                 "overloaded_total",
-                "Requests refused because unfinished uploads, or results or reports being sent, reached their \
-                 limit",
+                "Requests refused because unfinished uploads, or results or reports being sent, reached their limit",
             )?,
-            redis_duration: redis_duration(to_registry)?,
+            redis_duration: histograms(
+                "redis_command_duration_seconds",
+                "Time of Redis commands, by outcome: ok, error, or late if the command timed out",
+                SHORT_SECONDS,
+                &["outcome"],
+            )?,
             registry,
         };
-        metrics.registry.register(Box::new(ProcessCollector::for_self()))?;
+        for result in ["hit", "miss", "coalesced", "bypass"] {
+            metrics.cache_requests.with_label_values(&[result]);
+        }
         Ok(metrics)
     }
 
@@ -251,41 +243,12 @@ impl Metrics {
     }
 }
 
-fn store_duration(registry: &Registry) -> Result<HistogramVec> {
-    let help = "Time of operations of the result store, by outcome: done, present, absent, corrupt, failed, or \
-                skipped because the store was unavailable";
-    // A local folder is faster than all other operations here.
-    let seconds = [0.000_25, 0.001, 0.0025].iter().chain(SECONDS).copied().collect();
-    let opts = buckets("store_duration_seconds", help, seconds);
-    kept(registry, HistogramVec::new(opts, &["operation", "outcome"])?)
-}
-
-fn redis_duration(registry: &Registry) -> Result<HistogramVec> {
-    let help = "Time of Redis commands, by outcome: ok, error, or late if the command timed out";
-    let opts = buckets("redis_command_duration_seconds", help, SHORT_SECONDS.to_vec());
-    kept(registry, HistogramVec::new(opts, &["outcome"])?)
-}
-
-fn cache_requests(registry: &Registry) -> Result<IntCounterVec> {
-    let help = "Requests for conversions, by cache result: hit, miss, coalesced with an equal request at the same \
-                time, or bypass if the cache was not read";
-    let counters = IntCounterVec::new(opts("cache_requests_total", help), &["result"])?;
-    for result in ["hit", "miss", "coalesced", "bypass"] {
-        counters.with_label_values(&[result]);
-    }
-    kept(registry, counters)
-}
-
 fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("meshgate")
 }
 
-fn buckets(name: &str, help: &str, buckets: Vec<f64>) -> HistogramOpts {
-    HistogramOpts::new(name, help).namespace("meshgate").buckets(buckets)
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
-    kept(registry, IntCounter::with_opts(opts(name, help))?)
+fn buckets(name: &str, help: &str, limits: &[f64]) -> HistogramOpts {
+    HistogramOpts::new(name, help).namespace("meshgate").buckets(limits.to_vec())
 }
 
 /// Registers a metric.

@@ -77,15 +77,13 @@ impl RedisLimiter {
 impl Limiter for RedisLimiter {
     fn take<'a>(&'a self, who: &'a Client, quota: Quota) -> BoxFuture<'a, Decision> {
         async move {
-            let error = match self.ask(who, quota).await {
-                Ok(decision) => return decision,
-                Err(error) => error,
-            };
-            // An unavailable Redis is already in the log.
-            if matches!(error, Error::Refused(_)) {
-                tracing::warn!(%error, "redis rejected the rate limit script; counting in this process");
-            }
-            self.fallback.decide(who, quota)
+            self.ask(who, quota).await.unwrap_or_else(|error| {
+                // An unavailable Redis is already in the log.
+                if matches!(error, Error::Refused(_)) {
+                    tracing::warn!(%error, "redis rejected the rate limit script; counting in this process");
+                }
+                self.fallback.decide(who, quota)
+            })
         }
         .boxed()
     }

@@ -273,7 +273,6 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The current link.
     fn link(&self) -> Result<Link, Error> {
         self.state().link.clone().ok_or(Error::Away)
     }

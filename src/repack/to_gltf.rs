@@ -3,16 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
 
 use super::SizeLimit;
-use super::to_glb::{add_member, media_type, writing};
+use super::to_glb::{media_type, writing};
 use crate::domain::{Cancel, ConversionError, Format};
 use crate::formats::gltf::asset::{Asset, Reference, uri_of};
 use crate::formats::gltf::byte_range::ByteRange;
-use crate::formats::gltf::json_text::{self, Edits, Members, Piece};
+use crate::formats::gltf::json_text::{EditedJson, Edits, Members, Piece};
 use crate::fs::names;
 
 /// Files that are written beside the result, with their paths relative to it.
@@ -45,14 +46,10 @@ impl SeparateFiles {
 
     /// Reserves `first`, or the first of its numbered names that collides with no other file on any system.
     fn free_path(&mut self, first: &Path) -> PathBuf {
-        let name = first.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let next = self.numbers.entry(first.to_string_lossy().to_lowercase()).or_insert(1);
+        let name = first.file_name().unwrap_or_default().to_string_lossy();
+        let next = self.numbers.entry(first.to_string_lossy().to_lowercase()).or_insert(2);
+        let mut path = first.to_owned();
         loop {
-            let path = match *next {
-                1 => first.to_owned(),
-                number => first.with_file_name(names::numbered(&name, number)),
-            };
-            *next += 1;
             let plain = path.to_string_lossy().to_lowercase();
             let folders = || plain.match_indices('/').filter_map(|(at, _)| plain.get(..at));
             let collides = self.taken.contains(&plain)
@@ -63,6 +60,8 @@ impl SeparateFiles {
                 self.taken.insert(plain);
                 return path;
             }
+            path = first.with_file_name(names::numbered(&name, *next));
+            *next += 1;
         }
     }
 }
@@ -91,9 +90,24 @@ fn harmless(path: &Path, content: &ByteRange) -> Result<PathBuf, ConversionError
 /// # Errors
 /// `missing_files` or `import_failed` when bytes of the model are missing, `output_too_large` when it repeats them.
 pub fn write_embedded(source: &Asset, target: &Path, limit: SizeLimit) -> Result<(), ConversionError> {
-    let pieces = embedded(source)?;
-    limit.check(json_text::length(&source.json, &pieces))?;
-    write(source, &pieces, target).map_err(writing)
+    const BUFFER: &str = "application/octet-stream";
+    let root = Members::parse(source.json.text())?;
+    let mut edits = Edits::new(&source.json);
+    let chunk = for_each_file(source, &root, |file| {
+        let uri = match file.buffer {
+            Some(bytes) => data_uri(BUFFER, bytes),
+            None => data_uri(&media_type(&file.content, "", Some(&file.path))?, file.content),
+        };
+        edits.replace(file.uri, uri.into());
+        Ok(())
+    })?;
+    if let Some((buffer, bytes)) = chunk {
+        let name = Piece::New(r#""uri":"#.to_owned());
+        edits.add_member(&buffer, iter::once(name).chain(data_uri(BUFFER, bytes)).collect());
+    }
+    let json = edits.apply();
+    limit.check(json.length())?;
+    write(source, &json, target).map_err(writing)
 }
 
 /// Writes `source` as `name.gltf` in `folder` with separate files; returns the paths of all files relative to `folder`.
@@ -108,12 +122,28 @@ pub fn write_separated(
     name: &str,
     limit: SizeLimit,
 ) -> Result<Vec<PathBuf>, ConversionError> {
-    let (pieces, separate) = separated(source, name)?;
-    let main = PathBuf::from(format!("{name}.gltf"));
-    let others = separate.files.iter().map(|(_, content)| content.length());
-    limit.check(others.fold(json_text::length(&source.json, &pieces), u64::saturating_add))?;
-    write(source, &pieces, &folder.join(&main)).map_err(writing)?;
-    let mut written = vec![main];
+    let root = Members::parse(source.json.text())?;
+    let mut edits = Edits::new(&source.json);
+    let mut separate = SeparateFiles::default();
+    let chunk = for_each_file(source, &root, |file| {
+        let before = file.path.strip_prefix(source.base()).map(Path::to_owned);
+        let after = separate.add(source, file.path, file.content)?;
+        let climbs = file.uri.get().contains("..");
+        if climbs || before.is_ok_and(|before| before != after) {
+            edits.replace_text(file.uri, quoted_uri(&after));
+        }
+        Ok(())
+    })?;
+    if let Some((buffer, bytes)) = chunk {
+        let path = separate.free_path(Path::new(&format!("{name}.bin")));
+        edits.add_member(&buffer, vec![Piece::New(format!(r#""uri":{}"#, quoted_uri(&path)))]);
+        separate.files.push((path, bytes));
+    }
+    let json = edits.apply();
+    let lengths = separate.files.iter().map(|(_, content)| content.length());
+    limit.check(lengths.fold(json.length(), u64::saturating_add))?;
+    let mut written = vec![PathBuf::from(format!("{name}.gltf"))];
+    write(source, &json, &folder.join(&written[0])).map_err(writing)?;
     for (path, content) in separate.files {
         copy(&content, &folder.join(&path), &source.cancel).map_err(writing)?;
         written.push(path);
@@ -156,68 +186,19 @@ fn for_each_file<'a>(
     Ok(chunk)
 }
 
-/// The JSON with every file and the binary chunk embedded as `data:` URIs.
-fn embedded(source: &Asset) -> Result<Vec<Piece>, ConversionError> {
-    const BUFFER: &str = "application/octet-stream";
-    let root = Members::parse(source.json.text())?;
-    let mut edits = Edits::default();
-    let chunk = for_each_file(source, &root, |file| {
-        let uri = match file.buffer {
-            Some(bytes) => data_uri(BUFFER, bytes),
-            None => data_uri(&media_type(&file.content, "", Some(&file.path))?, file.content),
-        };
-        edits.replace(source.json.span(file.uri), uri);
-        Ok(())
-    })?;
-    if let Some((buffer, bytes)) = chunk
-        && let Some((_, last)) = buffer.0.last()
-    {
-        let end = source.json.span(last).end;
-        let mut pieces = vec![Piece::New(r#","uri":"#.to_owned())];
-        pieces.extend(data_uri(BUFFER, bytes));
-        edits.replace(end..end, pieces);
-    }
-    Ok(edits.apply(&source.json))
-}
-
-/// The JSON with references to files beside it, and these files; the binary chunk becomes `name.bin`.
-fn separated(source: &Asset, name: &str) -> Result<(Vec<Piece>, SeparateFiles), ConversionError> {
-    let root = Members::parse(source.json.text())?;
-    let mut edits = Edits::default();
-    let mut files = SeparateFiles::default();
-    let chunk = for_each_file(source, &root, |file| {
-        let before = file.path.strip_prefix(source.base()).map(Path::to_owned);
-        let after = files.add(source, file.path, file.content)?;
-        let climbs = file.uri.get().contains("..");
-        if climbs || before.is_ok_and(|before| before != after) {
-            edits.replace(source.json.span(file.uri), vec![Piece::New(quoted_uri(&after))]);
-        }
-        Ok(())
-    })?;
-    if let Some((buffer, bytes)) = chunk {
-        let path = files.free_path(Path::new(&format!("{name}.bin")));
-        add_member(source, &buffer, &format!(r#""uri":{}"#, quoted_uri(&path)), &mut edits);
-        files.files.push((path, bytes));
-    }
-    Ok((edits.apply(&source.json), files))
-}
-
 fn quoted_uri(path: &Path) -> String {
     format!("\"{}\"", uri_of(&path.to_string_lossy()))
 }
 
 /// A JSON string with `content` as base64.
-fn data_uri(media_type: &str, content: ByteRange) -> Vec<Piece> {
-    vec![
-        Piece::New(format!(r#""data:{media_type};base64,"#)),
-        Piece::Base64(content),
-        Piece::New("\"".to_owned()),
-    ]
+fn data_uri(media_type: &str, content: ByteRange) -> [Piece; 3] {
+    let head = format!(r#""data:{media_type};base64,"#);
+    [Piece::New(head), Piece::Base64(content), Piece::New("\"".to_owned())]
 }
 
-fn write(source: &Asset, pieces: &[Piece], target: &Path) -> io::Result<()> {
+fn write(source: &Asset, json: &EditedJson, target: &Path) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, File::create(target)?);
-    json_text::write(&source.json, pieces, &source.main, &source.cancel, &mut out)?;
+    json.write(&source.main, &source.cancel, &mut out)?;
     out.flush()
 }
 

@@ -52,9 +52,8 @@ pub trait Backend: Send + Sync {
     fn fetch_blob<'a>(&'a self, path: String, hash: Hash, length: u64, spool: &'a Path)
     -> Pending<'a, Found>;
 
-    /// Returns a URL from which clients can download the blob for `valid_for`, with these values of
-    /// `Content-Disposition` and `Content-Type`. `None`: the blob is absent or expires earlier, or the backend has no
-    /// such URLs.
+    /// Returns the URL of [`Storage::presigned`](super::Storage::presigned), unless the blob is absent or expires earlier,
+    /// or the backend has no such URLs.
     fn presign<'a>(
         &'a self,
         _path: String,

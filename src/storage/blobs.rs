@@ -30,10 +30,7 @@ impl Storage {
     }
 
     /// Returns the result of this hash and length, checked. A large one from a bucket is downloaded to a file without a
-    /// name in the folder `spool`. `None`: it is absent, or was damaged and is removed now.
-    ///
-    /// # Errors
-    /// Those of the store, or of the folder `spool`.
+    /// name in the folder `spool`, whose errors are returned, too. `None`: it is absent, or was damaged and is removed now.
     pub async fn fetch(&self, hash: &Hash, length: u64, spool: &Path) -> Result<Option<Blob>, Error> {
         let (backend, path) = (&self.0.backend, Key::Blob(*hash).path());
         let work = async {

@@ -56,10 +56,8 @@ pub fn of_azure(key: AzureConfigKey) -> ValueKind {
     }
 }
 
-/// Checks every variable that the library knows.
-///
-/// # Errors
-/// What is wrong with the first wrong one, in one sentence without its value.
+/// Checks every variable that the library knows. The error says what is wrong with the first wrong one, in one sentence
+/// without its value.
 pub fn check<K: FromStr>(options: &CloudOptions, kind: fn(K) -> ValueKind) -> Result<(), String> {
     for (name, value) in &options.0 {
         let Ok(key) = name.to_ascii_lowercase().parse() else { continue };

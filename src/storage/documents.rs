@@ -2,27 +2,14 @@
 
 use std::time::SystemTime;
 
+use blake3::Hash;
 use bytes::Bytes;
 
 use super::backend::StoredDocument;
 use super::error::Error;
-use super::keys::{Document, ENTRIES, Key, Name, REPORTS, age};
+use super::keys::{Document, ENTRIES, Key, Name, age};
 use super::operation::{Operation, Outcome};
 use super::store::Storage;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Reports,
-    Entries,
-}
-
-/// A document without its content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListedDocument {
-    pub document: Document,
-    pub bytes: u64,
-    pub modified: SystemTime,
-}
 
 impl Storage {
     /// Stores a document; replaces the one that is there.
@@ -62,21 +49,16 @@ impl Storage {
         self.tracked(Operation::Remove, work).await
     }
 
-    /// Lists all documents of a kind in no order; some may have expired and not be swept yet.
-    pub async fn list(&self, kind: Kind) -> Result<Vec<ListedDocument>, Error> {
-        let folders = match kind {
-            Kind::Reports => &[REPORTS],
-            Kind::Entries => &[ENTRIES],
-        };
+    /// Lists all entries of the cache in no order, by identity and the time when they were stored; some may have expired
+    /// and not be swept yet.
+    pub async fn list_entries(&self) -> Result<Vec<(Hash, SystemTime)>, Error> {
         let work = async {
-            let objects = self.0.backend.list(folders).await?.into_iter();
-            let listed = objects.filter_map(|object| match object.name {
-                Name::Key(Key::Document(document)) => {
-                    Some(ListedDocument { document, bytes: object.bytes, modified: object.modified })
-                }
+            let objects = self.0.backend.list(&[ENTRIES]).await?.into_iter();
+            let entries = objects.filter_map(|object| match object.name {
+                Name::Key(Key::Document(Document::Entry(identity))) => Some((identity, object.modified)),
                 _ => None,
             });
-            Ok((Outcome::Done, listed.collect()))
+            Ok((Outcome::Done, entries.collect()))
         };
         self.tracked(Operation::List, work).await
     }

@@ -1,7 +1,7 @@
 //! Errors of the store, each one sentence for operators.
 
 use std::error::Error as StdError;
-use std::io;
+use std::io::{self, ErrorKind};
 
 use object_store::client::{HttpError, HttpErrorKind};
 
@@ -79,36 +79,35 @@ impl Error {
 
     /// An error of the store's file system.
     pub fn io(store: &str, error: &io::Error) -> Self {
-        match of_io(error.kind()) {
-            Some((trouble, what)) => Self { trouble, detail: format!("{store} {what}") },
-            None => Self::other(store, &error.to_string()),
-        }
+        let (trouble, what) = match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => (Trouble::Full, "is on a disk that is full"),
+            ErrorKind::ReadOnlyFilesystem => (Trouble::ReadOnly, "is on a disk that cannot be written to"),
+            ErrorKind::PermissionDenied => (Trouble::Denied, "cannot be written to or read by this user"),
+            _ => return Self::other(store, &error.to_string()),
+        };
+        Self { trouble, detail: format!("{store} {what}") }
     }
 
     /// An error of the library, whose own text is for programmers and holds pages of XML.
     pub fn of_library(store: &str, error: &object_store::Error) -> Self {
+        use object_store::Error::{PermissionDenied, Unauthenticated};
         let text = error.to_string();
         let code = code(&text);
         let because = code.map(|code| format!(" ({code})")).unwrap_or_default();
         let new = |trouble, what: &str| Self { trouble, detail: format!("{store} {what}{because}") };
-        if code.is_some_and(|code| NO_BUCKET.contains(&code)) {
+        let is_one_of = |codes: &[&str]| code.is_some_and(|code| codes.contains(&code));
+        if is_one_of(&NO_BUCKET) {
             return new(Trouble::NoBucket, "does not exist");
         }
-        if code.is_some_and(|code| FULL.contains(&code)) {
+        if is_one_of(&FULL) {
             return new(Trouble::Full, "is full");
         }
         if METADATA.iter().any(|path| text.contains(path)) {
-            return new(
-                Trouble::Denied,
-                "needs credentials, and neither the environment nor the machine has any",
-            );
+            let what = "needs credentials, and neither the environment nor the machine has any";
+            return new(Trouble::Denied, what);
         }
-        let is_denied = matches!(
-            error,
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
-        );
         // When a listing is denied, only the code tells so.
-        if is_denied || code.is_some_and(|code| DENIED.contains(&code)) {
+        if matches!(error, PermissionDenied { .. } | Unauthenticated { .. }) || is_one_of(&DENIED) {
             return new(Trouble::Denied, "refuses the credentials");
         }
         for cause in causes(error) {
@@ -150,23 +149,10 @@ pub fn is_absent(error: &object_store::Error) -> bool {
     !code(&source.to_string()).is_some_and(|code| NO_BUCKET.contains(&code))
 }
 
-fn of_io(kind: io::ErrorKind) -> Option<(Trouble, &'static str)> {
-    Some(match kind {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            (Trouble::Full, "is on a disk that is full")
-        }
-        io::ErrorKind::ReadOnlyFilesystem => (Trouble::ReadOnly, "is on a disk that cannot be written to"),
-        io::ErrorKind::PermissionDenied => (Trouble::Denied, "cannot be written to or read by this user"),
-        _ => return None,
-    })
-}
-
 /// The error code in the XML of a response.
 fn code(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("<Code>")?;
-    let (code, _) = rest.split_once("</Code>")?;
-    let is_code =
-        !code.is_empty() && code.len() < 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let (code, _) = text.split_once("<Code>")?.1.split_once("</Code>")?;
+    let is_code = (1..64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
     is_code.then_some(code)
 }
 

@@ -33,10 +33,8 @@ struct Failure {
 }
 
 impl Health {
-    /// Whether an operation may ask the store now.
-    ///
-    /// # Errors
-    /// The error that showed it unreachable, during the pause.
+    /// Admits an operation that is about to ask the store. During the pause, returns the error that showed it
+    /// unreachable.
     pub fn admit(&self, now: Instant) -> Result<(), Error> {
         for failure in self.lock().iter_mut().flatten().filter(|failure| failure.is_unreachable()) {
             if now.saturating_duration_since(failure.asked) < PAUSE {

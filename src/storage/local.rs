@@ -20,7 +20,7 @@ use super::keys::{Name, Object, age};
 use super::read_cache::{ReadCache, Stamp};
 use crate::domain::Cancel;
 use crate::fs::blob::Blob;
-use crate::fs::open::make_private;
+use crate::fs::open::{if_present, make_private};
 
 /// Blobs of up to this many bytes are returned in memory while [`MEMORY_PERMITS`] has permits.
 const MIDDLE: u64 = 2 << 20;
@@ -142,16 +142,8 @@ impl Backend for Local {
     }
 }
 
-/// Returns `None` for a missing file.
-fn if_present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    match found {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        found => found.map(Some),
-    }
-}
-
 fn put_blob(target: &Path, content: &Blob) -> io::Result<Stored> {
-    if renew(target, content.length()) {
+    if renew(target, content.length()).unwrap_or(false) {
         return Ok(Stored::Present);
     }
     make_private(target.parent().unwrap_or(target))?;
@@ -169,16 +161,13 @@ fn put_blob(target: &Path, content: &Blob) -> io::Result<Stored> {
 }
 
 /// Makes the file young again, if it is there in its full length; returns whether it is.
-fn renew(target: &Path, length: u64) -> bool {
-    let renew = || -> io::Result<bool> {
-        let file = File::open(target)?;
-        let is_whole = file.metadata()?.len() == length;
-        if is_whole {
-            file.set_modified(SystemTime::now())?;
-        }
-        Ok(is_whole)
-    };
-    renew().unwrap_or(false)
+fn renew(target: &Path, length: u64) -> io::Result<bool> {
+    let file = File::open(target)?;
+    let is_whole = file.metadata()?.len() == length;
+    if is_whole {
+        file.set_modified(SystemTime::now())?;
+    }
+    Ok(is_whole)
 }
 
 fn put(target: &Path, content: &[u8]) -> io::Result<()> {

@@ -33,7 +33,6 @@ mod sweep;
 
 pub use backend::{SMALL, Stored, StoredDocument};
 pub use blake3::Hash;
-pub use documents::{Kind, ListedDocument};
 pub use error::{Error, Trouble};
 pub use keys::{Document, age};
 pub use operation::{Operation, Outcome};

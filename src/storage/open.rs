@@ -10,7 +10,7 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::ClientConfigKey;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::signer::Signer;
-use object_store::{BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig};
+use object_store::{ObjectStore, ObjectStoreScheme, RetryConfig};
 use url::Url;
 
 use super::backend::Backend;
@@ -52,18 +52,14 @@ fn bucket(url: &Url, options: &CloudOptions, ttl: Duration) -> Result<Bucket, St
         ObjectStoreScheme::GoogleCloudStorage => {
             let builder = GoogleCloudStorageBuilder::new().with_retry(retries()).with_url(url.as_str());
             let with = GoogleCloudStorageBuilder::with_config;
-            as_both(
-                configure(builder, options, of_gcs, GoogleConfigKey::Client, with)?.build().map_err(wrong)?,
-            )
+            let builder = configure(builder, options, of_gcs, GoogleConfigKey::Client, with)?;
+            as_both(builder.build().map_err(wrong)?)
         }
         ObjectStoreScheme::MicrosoftAzure => {
             let builder = MicrosoftAzureBuilder::new().with_retry(retries()).with_url(url.as_str());
             let with = MicrosoftAzureBuilder::with_config;
-            as_both(
-                configure(builder, options, of_azure, AzureConfigKey::Client, with)?
-                    .build()
-                    .map_err(wrong)?,
-            )
+            let builder = configure(builder, options, of_azure, AzureConfigKey::Client, with)?;
+            as_both(builder.build().map_err(wrong)?)
         }
         // The configuration accepts no other scheme.
         _ => return Err(format!("{name} is no store")),
@@ -103,7 +99,7 @@ fn configure<B, K: FromStr>(
 }
 
 fn retries() -> RetryConfig {
-    RetryConfig { backoff: BackoffConfig::default(), max_retries: RETRIES, retry_timeout: RETRY_WITHIN }
+    RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_WITHIN, ..RetryConfig::default() }
 }
 
 fn as_both<S: ObjectStore + Signer>(store: S) -> (Arc<dyn ObjectStore>, Arc<dyn Signer>) {
@@ -114,15 +110,10 @@ fn as_both<S: ObjectStore + Signer>(store: S) -> (Arc<dyn ObjectStore>, Arc<dyn 
 /// Returns the text of the innermost cause, without the library's "Generic S3 error: ".
 fn reason(error: &object_store::Error) -> String {
     let innermost = innermost(error);
-    match innermost.downcast_ref::<serde_json::Error>() {
-        // The text of this error may quote the credentials.
-        Some(json) => format!(
-            "the credentials are not as Google writes them (line {}, column {})",
-            json.line(),
-            json.column()
-        ),
-        None => innermost.to_string(),
-    }
+    let Some(json) = innermost.downcast_ref::<serde_json::Error>() else { return innermost.to_string() };
+    // The text of this error may quote the credentials.
+    let (line, column) = (json.line(), json.column());
+    format!("the credentials are not as Google writes them (line {line}, column {column})")
 }
 
 #[cfg(test)]

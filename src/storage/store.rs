@@ -54,10 +54,8 @@ pub type Observer = Box<dyn Fn(Operation, Outcome, Duration) + Send + Sync>;
 pub type SweepListener = Box<dyn Fn(&HashSet<Hash>, Instant) + Send + Sync>;
 
 impl Storage {
-    /// Opens the store of the settings, or of the folder `default` where they name none. Sends no request yet.
-    ///
-    /// # Errors
-    /// What is wrong with the settings, in one sentence.
+    /// Opens the store of the settings, or of the folder `default` where they name none. Sends no request yet. The
+    /// error says in one sentence what is wrong with the settings.
     pub fn open(config: &config::Storage, default: &Path) -> Result<Self, String> {
         Ok(Self::new(open::open(config, default)?, config))
     }
@@ -109,16 +107,14 @@ impl Storage {
 
     /// Whether the report of this ID, a UUID of version 7, is too old to be kept.
     pub fn has_expired(&self, id: Uuid, now: SystemTime) -> bool {
-        created_at(id)
-            .and_then(|created| now.duration_since(created).ok())
-            .is_some_and(|age| age > self.0.ttl)
+        created_at(id).is_some_and(|created| keys::age(created, now) > self.0.ttl)
     }
 
     /// Whether this ID is so new that another process may still be storing its report.
     pub fn is_new(&self, id: Uuid, now: SystemTime) -> bool {
-        let age = created_at(id)
-            .map(|created| now.duration_since(created).unwrap_or_else(|error| error.duration()));
-        age.is_some_and(|age| age < STORED_WITHIN)
+        // Clocks of two machines differ a little.
+        let apart = |created| now.duration_since(created).unwrap_or_else(|error| error.duration());
+        created_at(id).is_some_and(|created| apart(created) < STORED_WITHIN)
     }
 
     /// Writes a small object, reads it back and removes it. Asks even an unreachable store, and so finds out that it is
@@ -161,7 +157,7 @@ impl Storage {
     ) -> Result<T, Error> {
         let began = Instant::now();
         // The library panics at states that it holds to be impossible. The panic hook counts and logs that; here it is
-        // a failure like any other, and ends neither the request nor the task that tends the store.
+        // a failure like any other, and ends neither the request nor the task that maintains the store.
         let done = AssertUnwindSafe(work).catch_unwind().await;
         let done = done.unwrap_or_else(|_| Err(Error::other(self.name(), "the program itself panicked")));
         let now = Instant::now();
@@ -239,7 +235,7 @@ mod tests {
         }));
         let seen = async { [told.recv().await.unwrap(), told.recv().await.unwrap()] };
         tokio::select! {
-            () = storage.tend() => unreachable!("it has no end"),
+            () = storage.maintain() => unreachable!("it has no end"),
             seen = seen => {
                 let expected = [Operation::Check, Operation::Sweep];
                 assert_eq!(seen, expected.map(|operation| (operation, Outcome::Failed)));

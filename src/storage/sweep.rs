@@ -87,8 +87,8 @@ impl Storage {
         self.tracked(Operation::Sweep, work).await
     }
 
-    /// Tends the store for ever: sweeps it at intervals and when it is too large, and checks it while it fails.
-    pub async fn tend(&self) {
+    /// Maintains the store for ever: sweeps it at intervals and when it is too large, and checks it while it fails.
+    pub async fn maintain(&self) {
         let _ = self.check().await;
         let interval = self.interval();
         let mut due = Instant::now();

@@ -14,20 +14,20 @@ use crate::fs::open::folder_of;
 
 /// The names of the log files, and how many to keep.
 #[derive(Debug, Clone)]
-pub struct Days {
+pub struct DailyFiles {
     folder: PathBuf,
     stem: String,
     extension: Option<String>,
     kept: usize,
 }
 
-impl Days {
+impl DailyFiles {
     /// Names the files after `path`: `log/gateway.log` becomes `log/gateway.2026-01-31.log`. `None` if `path` has no
     /// file name in UTF-8.
-    pub fn new(path: &Path, kept: usize) -> Option<Days> {
+    pub fn new(path: &Path, kept: usize) -> Option<DailyFiles> {
         let part = |part: Option<&std::ffi::OsStr>| part?.to_str().map(str::to_owned);
         let (stem, extension) = (part(path.file_stem())?, part(path.extension()));
-        Some(Days { folder: folder_of(path).to_owned(), stem, extension, kept: kept.max(1) })
+        Some(DailyFiles { folder: folder_of(path).to_owned(), stem, extension, kept: kept.max(1) })
     }
 
     /// Opens today's file.
@@ -50,7 +50,7 @@ impl Days {
     }
 
     /// Removes the oldest files if there are too many.
-    pub fn tidy(&self) {
+    pub fn remove_old(&self) {
         let mut files = match self.old(today()) {
             Ok(files) => files,
             Err(error) => {
@@ -60,13 +60,11 @@ impl Days {
         };
         files.sort_by_key(|(day, _)| std::cmp::Reverse(*day));
         for (_, path) in files.iter().skip(self.kept) {
-            match fs::remove_file(path) {
-                // Another process has removed it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "could not remove an old log file");
-                }
-                Ok(()) => {}
+            // Another process may have removed it.
+            if let Err(error) = fs::remove_file(path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "could not remove an old log file");
             }
         }
     }
@@ -76,12 +74,12 @@ impl Days {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let name = entry.file_name();
-            let day = name.to_str().and_then(|name| self.day(name)).filter(|day| *day <= today);
-            let Some(day) = day.filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())) else {
-                continue;
-            };
-            found.push((day, entry.path()));
+            let day = entry.file_name().to_str().and_then(|name| self.day(name)).filter(|day| *day <= today);
+            if let Some(day) = day
+                && entry.file_type().is_ok_and(|kind| kind.is_file())
+            {
+                found.push((day, entry.path()));
+            }
         }
         Ok(found)
     }
@@ -107,7 +105,7 @@ fn today() -> Date {
 #[derive(Debug)]
 pub struct Writer {
     files: RollingFileAppender,
-    days: Days,
+    days: DailyFiles,
     /// The day of the last line.
     day: Date,
 }
@@ -119,7 +117,7 @@ impl Write for Writer {
         let written = self.files.write(line)?;
         if today != self.day {
             self.day = today;
-            self.days.tidy();
+            self.days.remove_old();
         }
         Ok(written)
     }
@@ -147,7 +145,7 @@ mod tests {
             fs::write(folder.path().join(name), "").unwrap();
         }
         let before = names(folder.path());
-        let days = Days::new(&folder.path().join(path), kept).unwrap();
+        let days = DailyFiles::new(&folder.path().join(path), kept).unwrap();
         let mut writer = days.writer().unwrap();
         writer.write_all(b"a line\n").unwrap();
         assert!(names(folder.path()).is_superset(&before), "the day is the same");
@@ -203,7 +201,7 @@ mod tests {
         std::os::unix::fs::symlink("elsewhere", at("app.2020-01-02.log")).unwrap();
         fs::write(at("app.2020-01-03.log"), "").unwrap();
         fs::write(at("app.2020-01-04.log"), "").unwrap();
-        Days::new(&at("app.log"), 1).unwrap().tidy();
+        DailyFiles::new(&at("app.log"), 1).unwrap().remove_old();
         let left = ["app.2020-01-01.log", "app.2020-01-02.log", "app.2020-01-04.log"];
         assert_eq!(names(folder.path()), left.map(str::to_owned).into());
     }
@@ -211,7 +209,7 @@ mod tests {
     #[test]
     fn a_path_without_a_name_is_none() {
         for path in ["/", "..", "log/..", ""] {
-            assert!(Days::new(Path::new(path), 1).is_none(), "{path}");
+            assert!(DailyFiles::new(Path::new(path), 1).is_none(), "{path}");
         }
     }
 }

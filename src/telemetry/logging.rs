@@ -15,12 +15,11 @@ use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_appender::rolling::InitError;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
-use super::log_rotation::Days;
+use super::log_rotation::DailyFiles;
 use super::otlp;
 use crate::config::{Log, LogFormat, Traces};
 
@@ -92,55 +91,46 @@ type Output = Box<dyn Layer<Registry> + Send + Sync>;
 /// # Errors
 /// The setting that cannot be applied.
 pub fn start(log: &Log, traces: &Traces) -> Result<Guard, Error> {
-    let (writer, guard) = in_background(io::stdout());
-    let (mut lost, mut guards) = (vec![writer.error_counter()], vec![guard]);
-    let mut outputs = vec![output(log, writer)?];
-    let days = match &log.file {
-        None => None,
-        Some(path) => Some(Days::new(path, log.files).ok_or_else(|| Error::NoName(path.clone()))?),
-    };
-    if let Some(days) = &days {
-        let writer = days.writer().map_err(|source| Error::File { file: days.current(), source })?;
-        let (writer, guard) = in_background(writer);
+    let (mut lost, mut guards, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut add_output = |writer: Box<dyn Write + Send>| -> Result<(), Error> {
+        // A thread of its own, so that a slow disk or an unread pipe does not block requests.
+        let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(writer);
         lost.push(writer.error_counter());
         guards.push(guard);
         outputs.push(output(log, writer)?);
-    }
-    let provider = match &traces.endpoint {
-        None => None,
-        Some(endpoint) => {
-            let provider = otlp::provider(endpoint).map_err(|error| {
-                // The library quotes the URL, whose path may be a key.
-                Error::Endpoint(error.to_string().replace(endpoint.as_str(), "this one"))
-            })?;
-            outputs.push(otlp::layer(&provider).boxed());
-            Some(provider)
-        }
+        Ok(())
     };
+    add_output(Box::new(io::stdout()))?;
+    let days = |path: &PathBuf| DailyFiles::new(path, log.files).ok_or_else(|| Error::NoName(path.clone()));
+    let days = log.file.as_ref().map(days).transpose()?;
+    if let Some(days) = &days {
+        let writer = days.writer().map_err(|source| Error::File { file: days.current(), source })?;
+        add_output(Box::new(writer))?;
+    }
+    let provider = traces.endpoint.as_ref().map(|endpoint| {
+        otlp::provider(endpoint).map_err(|error| {
+            // The library quotes the URL, whose path may be a key.
+            Error::Endpoint(error.to_string().replace(endpoint.as_str(), "this one"))
+        })
+    });
+    let provider = provider.transpose()?;
+    outputs.extend(provider.as_ref().map(|provider| otlp::layer(provider).boxed()));
     // Only a second call could fail, and by then logging has started.
     let _ = tracing_subscriber::registry().with(outputs).try_init();
     if let Some(days) = days {
-        days.tidy();
+        days.remove_old();
     }
     let _ = LOST.set(lost);
     Ok(Guard { provider, lines: guards })
 }
 
-/// Writes lines in a thread of its own, so that a slow disk or an unread pipe does not block requests.
-fn in_background(writer: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default().buffered_lines_limit(MAX_WAITING).finish(writer)
-}
-
 /// Today's log file, if `LOG_FILE` is set.
 pub fn current_file(log: &Log) -> Option<PathBuf> {
-    Some(Days::new(log.file.as_ref()?, log.files)?.current())
+    Some(DailyFiles::new(log.file.as_ref()?, log.files)?.current())
 }
 
 /// The layer that writes lines to one output.
-fn output<W>(log: &Log, writer: W) -> Result<Output, Error>
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
+fn output(log: &Log, writer: NonBlocking) -> Result<Output, Error> {
     let wanted = EnvFilter::try_new(&log.filter).map_err(|_| Error::Filter(log.filter.clone()))?;
     // The storage library logs each retry. Without debug lines, Meshgate's own line about the failure is enough.
     let retries = wanted.max_level_hint().is_none_or(|level| level > LevelFilter::INFO);
@@ -148,7 +138,7 @@ where
         retries || *about.level() < Level::INFO || !about.target().starts_with("object_store")
     }));
     // Spans of requests always pass: without them, lines would lack their request ID.
-    let filter = wanted.or(super::spans_with_id());
+    let filter = wanted.or(super::only_spans(&[super::REQUEST, super::PROBE]));
     let lines = fmt::layer().with_writer(writer).with_ansi(false);
     Ok(match log.format {
         LogFormat::Plain => lines.with_target(false).with_filter(filter).boxed(),

@@ -16,19 +16,11 @@ pub const REQUEST: &str = "meshgate::request";
 /// The target of the spans of probes and scrapes. They give log lines an ID, but do not become traces.
 pub const PROBE: &str = "meshgate::probe";
 
-/// A filter that passes only spans of requests.
-fn request_spans() -> FilterFn {
-    only(|about| about.is_span() && about.target() == REQUEST)
-}
-
-/// A filter that passes only spans of requests and probes.
-fn spans_with_id() -> FilterFn {
-    only(|about| about.is_span() && [REQUEST, PROBE].contains(&about.target()))
-}
-
-fn only(wanted: fn(&Metadata<'_>) -> bool) -> FilterFn {
+/// A filter that passes only spans with these targets.
+fn only_spans(targets: &'static [&'static str]) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     // These spans have the level ERROR, so lower levels need not be checked.
-    filter_fn(wanted).with_max_level_hint(LevelFilter::ERROR)
+    filter_fn(move |about: &Metadata<'_>| about.is_span() && targets.contains(&about.target()))
+        .with_max_level_hint(LevelFilter::ERROR)
 }
 
 /// Creates a span with the target [`REQUEST`], or with the given one.

@@ -1,10 +1,11 @@
 //! Traces: sends the spans of requests to a collector by OTLP over gRPC. While it is unreachable, spans are lost.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
 use opentelemetry::KeyValue;
-use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
 use opentelemetry_otlp::{ExporterBuildError, SpanExporter, WithExportConfig, WithTonicConfig};
@@ -46,25 +47,16 @@ where
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        .with_filter(super::request_spans())
+        .with_filter(super::only_spans(&[super::REQUEST]))
 }
 
 /// Makes the span part of the trace in the request's `traceparent` header (W3C), if there is one.
 pub fn continue_from(span: &Span, headers: &HeaderMap) {
     if headers.contains_key("traceparent") {
+        let header = |name: &str| Some((name.to_owned(), headers.get(name)?.to_str().ok()?.to_owned()));
+        let values = ["traceparent", "tracestate"].into_iter().filter_map(header);
+        let context = TraceContextPropagator::new().extract(&values.collect::<HashMap<_, _>>());
         // Fails when tracing is off.
-        let _ = span.set_parent(TraceContextPropagator::new().extract(&Headers(headers)));
-    }
-}
-
-struct Headers<'a>(&'a HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(axum::http::HeaderName::as_str).collect()
+        let _ = span.set_parent(context);
     }
 }

@@ -16,7 +16,6 @@ from ..job import Job
 from . import bake_bones, bake_objects, bake_shape_keys, clip_playback, clips, keyframes, sample_limit
 
 Kind = type[bake_objects.BakedObject] | type[bake_bones.BakedBone] | type[bake_shape_keys.BakedShapeKey]
-
 # (object or shape keys, kind) -> what is baked of it: the object itself, its bones, or blend shapes.
 Groups = dict[tuple[bpy.types.ID, Kind], list[keyframes.Baked]]
 
@@ -64,14 +63,12 @@ def bake_scene(job: Job) -> None:
 
 def _find(job: Job) -> Groups:
     """Everything that the target needs baked."""
-    target = job.target
-    found: list[dict[bpy.types.ID, list[keyframes.Baked]]] = []
-    if target.object_transforms:
-        found.append(bake_objects.find())
-    if target.clips is not Clips.NONE:
-        found.append(bake_bones.find(within=target.module == "vrma"))
-    if target.clips is not Clips.NONE and target.object_transforms:
-        found.append(bake_shape_keys.find())
+    target, holds_clips = job.target, job.target.clips is not Clips.NONE
+    found = [
+        bake_objects.find() if target.object_transforms else {},
+        bake_bones.find(within=target.module == "vrma") if holds_clips else {},
+        bake_shape_keys.find() if holds_clips and target.object_transforms else {},
+    ]
     return {(owner, type(things[0])): things for groups in found for owner, things in groups.items() if things}
 
 
@@ -86,14 +83,12 @@ def _leaves_rest(rows: np.ndarray, rest: np.ndarray) -> bool:
 def _record_clips(groups: Groups) -> list[_Recording]:
     """Plays each clip and records everything that it affects, while all other clips play as in the file."""
     world = bpy.context.scene
-    found = clips.find()
     # Assigned clips first: the first clip written becomes the current one.
-    found.sort(key=lambda clip: not clips.is_assigned(clip))
-    related = {owner: _dependencies(owner) for owner, _kind in groups}
-    clips_of = {
-        owner: [clip for clip in found if any(moved in around for moved, _slot in clip.parts)] or found
-        for owner, around in related.items()
-    }
+    found = sorted(clips.find(), key=lambda clip: not clips.is_assigned(clip))
+    clips_of = {}
+    for owner, _kind in groups:
+        related = _dependencies(owner)
+        clips_of[owner] = [clip for clip in found if any(moved in related for moved, _slot in clip.parts)] or found
     recorded: list[_Recording] = []
     samples = 0
     with clip_playback.restoring() as put_back:
@@ -102,18 +97,15 @@ def _record_clips(groups: Groups) -> list[_Recording]:
             if affected:
                 put_back()
                 clip_playback.play(clip, keeping={owner for owner, kind in affected if kind.starts_at_rest})
-                samples = sample_limit.check_frames(clip.start, clip.end, _count(affected), samples)
+                moving = sum(map(len, affected.values()))
+                samples = sample_limit.check_frames(clip.start, clip.end, moving, samples)
                 frames = range(math.floor(clip.start), math.ceil(clip.end) + 1)
                 recorded.append(_Recording(clip, frames, _record(affected, frames)))
         if not found and (bpy.data.actions or any(kind.may_move(owner) for owner, kind in groups)):
-            sample_limit.check_frames(world.frame_start, world.frame_end, _count(groups))
+            sample_limit.check_frames(world.frame_start, world.frame_end, sum(map(len, groups.values())))
             frames = range(world.frame_start, world.frame_end + 1)
             recorded.append(_Recording(None, frames, _record(groups, frames)))
     return recorded
-
-
-def _count(groups: Groups) -> int:
-    return sum(map(len, groups.values()))
 
 
 def _dependencies(item: bpy.types.ID) -> set[bpy.types.ID]:
@@ -143,7 +135,7 @@ def _record(groups: Groups, frames: Sequence[int]) -> keyframes.Rows:
         # A simulation needs every frame before the first one.
         for frame in range(bpy.context.scene.rigidbody_world.point_cache.frame_start, frames[0]):
             bpy.context.scene.frame_set(frame)
-    return keyframes.record(((owner, things) for (owner, _kind), things in groups.items()), frames)
+    return keyframes.record([(owner, things) for (owner, _kind), things in groups.items()], frames)
 
 
 def _write_to_clip(recording: _Recording, rest: keyframes.Rows) -> None:

@@ -13,8 +13,6 @@ from mathutils import Matrix, Quaternion
 from ..blender_api import actions, scene
 from . import keyframes
 
-_PREFIX = 'pose.bones["'
-
 
 class BakedBone(keyframes.Baked):
     """A bone with a key for each frame, in the space of its rest pose and parent."""
@@ -77,7 +75,7 @@ def _baked(item: bpy.types.Object) -> list[BakedBone]:
 
 def _drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:
     """The drivers of the bones of a skeleton and of their constraints."""
-    return [curve for curve in actions.drivers(item) if curve.data_path.startswith(_PREFIX)]
+    return [curve for curve in actions.drivers(item) if curve.data_path.startswith('pose.bones["')]
 
 
 def _needs_bake(item: bpy.types.Object, *, within: bool) -> bool:

@@ -6,7 +6,6 @@ The motion becomes a clip like any other. Both formats have one timeline, so eve
 import bpy
 import numpy as np
 
-from .. import capabilities
 from ..blender_api import actions, scene
 from . import bake_objects, keyframes, sample_limit
 
@@ -29,34 +28,22 @@ def is_cached(item: bpy.types.Object) -> bool:
     return any(modifier.type == MODIFIER for modifier in item.modifiers)
 
 
-def still_reads_file(source: str) -> bool:
-    """Whether the scene still needs the file of format ``source`` that it was imported from."""
-    return capabilities.of(source).changing_meshes and has_cached_meshes()
-
-
 def remove_unused_caches() -> None:
     """Removes references to the imported file, which a .blend would carry to machines that do not have it."""
     bpy.data.batch_remove([cache for cache in bpy.data.cache_files if not cache.users])
 
 
-def frames_of_cached_meshes() -> int:
-    """The frames after the first one of the clip of cached meshes, for which Blender has no action; 0 without one."""
+def bake_to_clip() -> None:
+    """Makes one clip of everything that moves, if anything does."""
     world = bpy.context.scene
-    return max(world.frame_end - world.frame_start, 0) if has_cached_meshes() else 0
-
-
-def bake_to_clip(name: str) -> None:
-    """Makes one clip of everything that moves; ``name`` is its name if the file has none."""
     cached = [_CachedObject(item) for item in scene.objects() if _constraints(item)]
     if cached:
-        _bake(cached, name)
+        _bake(cached, world)
     _merge_actions()
-    world = bpy.context.scene
-    for action in bpy.data.actions:
-        # These files leave out keys that change nothing, so that the length comes from the scene.
-        if world.frame_start < world.frame_end:
-            action.use_frame_range = True
-            action.frame_start, action.frame_end = world.frame_start, world.frame_end
+    # These files leave out keys that change nothing, so that the length comes from the scene.
+    for action in bpy.data.actions if world.frame_start < world.frame_end else ():
+        action.use_frame_range = True
+        action.frame_start, action.frame_end = world.frame_start, world.frame_end
 
 
 def _constraints(item: bpy.types.Object) -> list[bpy.types.Constraint]:
@@ -69,24 +56,23 @@ class _CachedObject(bake_objects.BakedObject):
         return keyframes.transform_row(basis, before)
 
 
-def _bake(cached: list[_CachedObject], name: str) -> None:
-    world = bpy.context.scene
+def _bake(cached: list[_CachedObject], world: bpy.types.Scene) -> None:
     sample_limit.check_frames(world.frame_start, world.frame_end, len(cached))
     frames = range(world.frame_start, world.frame_end + 1)
-    poses = keyframes.record(((baked.owner, [baked]) for baked in cached), frames)
+    poses = keyframes.record([(baked.owner, [baked]) for baked in cached], frames)
     for baked, rows in poses.items():
         for constraint in _constraints(baked.thing):
             baked.thing.constraints.remove(constraint)
         baked.set(rows[0])
     moving = {baked: rows for baked, rows in poses.items() if keyframes.differ(rows)}
     if moving:
-        keyframes.new_clip(name, frames, moving)
+        keyframes.new_clip("Animation", frames, moving)
     world.frame_set(world.frame_start)
 
 
 def _merge_actions() -> None:
     """Moves the curves of all actions into one: a skeleton's, or else the first."""
-    owners = [*scene.armatures(), *(item for item in scene.objects() if item.type != "ARMATURE")]
+    owners = sorted(scene.objects(), key=lambda item: item.type != "ARMATURE")
     owners += [*bpy.data.shape_keys, *bpy.data.cameras, *bpy.data.lights]
     owners = [owner for owner in owners if owner.animation_data and owner.animation_data.action_slot]
     if len({owner.animation_data.action for owner in owners}) < 2:
@@ -94,11 +80,10 @@ def _merge_actions() -> None:
     kept = owners[0].animation_data.action
     for owner in owners:
         action, old = owner.animation_data.action, owner.animation_data.action_slot
-        if action == kept:
-            continue
-        slot = kept.slots.new(owner.id_type, owner.name)
-        actions.copy_curves((action, old), (kept, slot))
-        actions.assign(owner, kept, slot)
+        if action != kept:
+            slot = kept.slots.new(owner.id_type, owner.name)
+            actions.copy_curves((action, old), (kept, slot))
+            actions.assign(owner, kept, slot)
     for action in list(bpy.data.actions):
         if action != kept and not action.users:
             bpy.data.actions.remove(action)

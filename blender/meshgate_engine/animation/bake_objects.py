@@ -7,11 +7,11 @@ from mathutils import Matrix
 from ..blender_api import actions, scene
 from . import keyframes
 
-_ROTATIONS = ("rotation_euler", "rotation_quaternion", "rotation_axis_angle")
-_DELTAS = ("delta_location", "delta_rotation_euler", "delta_rotation_quaternion", "delta_scale")
-
 # The properties that a key of the whole transform replaces.
-TRANSFORM = {"location", "scale", *_ROTATIONS, *_DELTAS}
+TRANSFORM = {
+    *("location", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale"),
+    *("delta_location", "delta_rotation_euler", "delta_rotation_quaternion", "delta_scale"),
+}
 
 
 class BakedObject(keyframes.Baked):
@@ -42,20 +42,18 @@ class BakedObject(keyframes.Baked):
 
 def find() -> dict[bpy.types.Object, list[BakedObject]]:
     """The visible objects that constraints, drivers or a simulation move."""
-    return {item: [BakedObject(item)] for item in scene.objects() if item.visible_get() and _needs_bake(item)}
+    return {
+        item: [BakedObject(item)]
+        for item in scene.objects()
+        if item.visible_get() and (not all(each.mute for each in item.constraints) or BakedObject.may_move(item))
+    }
 
 
 def is_simulated(item: bpy.types.Object) -> bool:
     """Whether the object is a rigid body that the simulation moves."""
     simulation, body = bpy.context.scene.rigidbody_world, item.rigid_body
-    if not simulation or not simulation.enabled or not body:
-        return False
     # The property ``kinematic`` may be animated, so it decides nothing.
-    return body.type == "ACTIVE" and body.enabled
-
-
-def _needs_bake(item: bpy.types.Object) -> bool:
-    return any(not constraint.mute for constraint in item.constraints) or BakedObject.may_move(item)
+    return bool(simulation and simulation.enabled and body and body.type == "ACTIVE" and body.enabled)
 
 
 def _drivers(item: bpy.types.Object) -> list[bpy.types.FCurve]:

@@ -35,8 +35,7 @@ class BakedShapeKey(keyframes.Baked):
 def find() -> dict[bpy.types.Key, list[BakedShapeKey]]:
     """The blend shapes with drivers, of visible meshes, by their shape keys."""
     keys = {item.data.shape_keys for item in scene.meshes() if item.data.shape_keys and item.visible_get()}
-    found = {key: [BakedShapeKey(block) for block in key.key_blocks if _drivers(block)] for key in keys}
-    return {key: driven for key, driven in found.items() if driven}
+    return {key: [BakedShapeKey(block) for block in key.key_blocks if _drivers(block)] for key in keys}
 
 
 def _drivers(block: bpy.types.ShapeKey) -> list[bpy.types.FCurve]:

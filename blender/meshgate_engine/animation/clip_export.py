@@ -8,18 +8,18 @@ import numpy as np
 from ..blender_api import actions
 from ..capabilities import Capabilities, Clips
 from ..job import Job
-from . import clip_playback, clips, nla
+from . import clip_playback, clips
 
 
 def choose_one(job: Job, item: bpy.types.Object, found: list[clips.Clip]) -> clips.Clip | None:
     """The clip of a skeleton for a target that holds one clip; None without clips. Reports the others as lost."""
-    mine = [clip for clip in found if clip.slots_of(item)]
-    if not mine:
-        return None
     current = item.animation_data.action if item.animation_data else None
-    chosen = next((clip for clip in mine if clip.action == current), mine[0])
-    names = tuple(clip.name for clip in found if clip is not chosen)
-    job.lose("other clips", len(names), "one clip", total=len(found), names=names)
+    mine = [clip for clip in found if clip.slots_of(item)]
+    # The one that is assigned, or else the first.
+    chosen = min(mine, key=lambda clip: clip.action != current, default=None)
+    if chosen:
+        names = tuple(clip.name for clip in found if clip is not chosen)
+        job.lose("other clips", len(names), "one clip", total=len(found), names=names)
     return chosen
 
 
@@ -33,13 +33,28 @@ def prepare(target: Capabilities) -> None:
         _shift_all(scene, -math.floor(min(clip.start for clip in found)))
         found = clips.find()
     if target.is_gltf:
-        nla.lay_on_tracks(found)
+        _lay_on_tracks(found)
     shown = clips.exported_to(target, found)
     scene.frame_start = int(min(clip.start for clip in shown))
     scene.frame_end = max(scene.frame_start, round(max(clip.end for clip in shown)))
     if target.clips is Clips.TIMELINE:
         clip_playback.activate(*shown)
         scene.frame_set(scene.frame_start)
+
+
+def _lay_on_tracks(found: list[clips.Clip]) -> None:
+    """Puts each clip on a muted track of its own, where glTF's exporter looks for it; other tracks are removed."""
+    clip_playback.activate()
+    for data in [owner.animation_data for owner in clips.owners() if owner.animation_data]:
+        for track in list(data.nla_tracks):
+            data.nla_tracks.remove(track)
+    for clip in found:
+        for owner, slot in clip.parts:
+            data = owner.animation_data or owner.animation_data_create()
+            track = data.nla_tracks.new()
+            track.name = clip.name
+            track.strips.new(clip.name, round(clip.start), clip.action).action_slot = slot
+            track.mute = True
 
 
 def _shift_all(scene: bpy.types.Scene, frames: int) -> None:

@@ -15,13 +15,11 @@ def activate(*playing: clips.Clip) -> None:
 
     Of several clips that move one thing, the first is assigned to it.
     """
-    for owner in clips.owners():
-        data = owner.animation_data
-        if data:
-            # NLA tracks play other clips.
-            data.use_nla = False
-        if data and data.action:
-            data.action = None
+    for owner in [owner for owner in clips.owners() if owner.animation_data]:
+        # NLA tracks play other clips.
+        owner.animation_data.use_nla = False
+        if owner.animation_data.action:
+            owner.animation_data.action = None
             # Otherwise the next clip begins with the blend shapes of this one.
             reset_pose(owner)
     for armature in scene.armatures():
@@ -58,28 +56,28 @@ def restoring() -> Iterator[Callable[[], None]]:
     owners = list(clips.owners())
     found = [(owner, owner.animation_data) for owner in owners if owner.animation_data]
     assigned = {owner: (data.action, data.action_slot, data.use_nla) for owner, data in found}
-    places = {item: item.matrix_basis.copy() for item in scene.objects() if item.animation_data}
-    poses = {bone: bone.matrix_basis.copy() for rig in scene.armatures() for bone in rig.pose.bones}
-    shapes = {block: block.value for owner in owners for block in getattr(owner, "key_blocks", ())}
+    things = [item for item in scene.objects() if item.animation_data]
+    things += [bone for rig in scene.armatures() for bone in rig.pose.bones]
+    transforms = [(thing, thing.matrix_basis.copy()) for thing in things]
+    shapes = [(block, block.value) for owner in owners for block in getattr(owner, "key_blocks", ())]
     frame = bpy.context.scene.frame_current
 
-    def put() -> None:
-        for owner in owners:
+    def put_back() -> None:
+        for owner in [owner for owner in owners if owner.animation_data]:
             data = owner.animation_data
-            if data:
-                action, slot, data.use_nla = assigned.get(owner, (None, None, True))
-                data.action = action
-                if action:
-                    data.action_slot = slot
-        for thing, matrix in (*places.items(), *poses.items()):
+            action, slot, data.use_nla = assigned.get(owner, (None, None, True))
+            data.action = action
+            if action:
+                data.action_slot = slot
+        for thing, matrix in transforms:
             thing.matrix_basis = matrix
-        for block, value in shapes.items():
+        for block, value in shapes:
             block.value = value
 
     try:
-        yield put
+        yield put_back
     finally:
-        put()
+        put_back()
         bpy.context.scene.frame_set(frame)
 
 

@@ -4,6 +4,7 @@ A clip is an action. Importers make one action of each animation of a file, with
 (an object, a skeleton's pose, the blend shapes of a mesh). A thing has one action assigned at a time.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,8 +15,7 @@ from ..blender_api import actions, arrays, scene
 from ..capabilities import Capabilities, Clips
 from . import frame_rate
 
-# Smaller changes are no motion; metres or radians.
-_TOLERANCE = 1e-6
+_TOLERANCE = 1e-6  # metres or radians; smaller changes are no motion
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,8 @@ class Clip:
 
     name: str
     action: bpy.types.Action
-    # Frames; the end is included.
-    start: float
-    end: float
+    start: float  # frame
+    end: float  # frame, which is included
     parts: tuple[tuple[bpy.types.ID, bpy.types.ActionSlot], ...]
 
     def slots_of(self, owner: bpy.types.ID) -> list[bpy.types.ActionSlot]:
@@ -51,11 +50,6 @@ def is_assigned(clip: Clip) -> bool:
     return any(owner.animation_data and owner.animation_data.action == clip.action for owner, _slot in clip.parts)
 
 
-def has_still_part(clip: Clip) -> bool:
-    """Whether something in the clip keeps its values from the first to the last key."""
-    return any(not changed_paths(clip.action, slot) for _owner, slot in clip.parts)
-
-
 def changed_paths(action: bpy.types.Action, slot: bpy.types.ActionSlot) -> set[str]:
     """The RNA paths, from the owner, of the values that a slot of a clip changes."""
     found = set()
@@ -77,11 +71,10 @@ def strip_object_names() -> None:
     A name stays where the scene has no such object, or where two clips would get one name.
     """
     owners = {item.name for item in bpy.data.objects}
-    short: dict[str, list[bpy.types.Action]] = {}
+    short = defaultdict(list)
     for action in bpy.data.actions:
         owner, _, rest = action.name.partition("|")
-        name = rest if owner in owners and rest else action.name
-        short.setdefault(name, []).append(action)
+        short[rest if owner in owners and rest else action.name].append(action)
     for name, alike in short.items():
         if len(alike) == 1:
             alike[0].name = name
@@ -107,13 +100,7 @@ def exported_to(target: Capabilities, found: list[Clip]) -> list[Clip]:
     """The clips that an exporter writes."""
     if target.clips is Clips.TIMELINE:
         return playing_together(found)
-    return found if target.clips is Clips.ALL else list(filter(is_assigned, found))[:1] or found[:1]
-
-
-def last_key(clip: Clip) -> float:
-    """The frame of the last key, which may be later than the end that Blender gives the clip."""
-    curves = [curve for _owner, slot in clip.parts for curve in actions.curves(clip.action, slot)]
-    return max((float(curve.range()[1]) for curve in curves), default=clip.end)
+    return found if target.clips is Clips.ALL else playing_together(found)[:1]
 
 
 def playing_together(found: list[Clip]) -> list[Clip]:
@@ -135,13 +122,11 @@ def owners() -> Iterator[bpy.types.ID]:
 def _parts(action: bpy.types.Action, owners: list[bpy.types.ID]) -> list[tuple[bpy.types.ID, bpy.types.ActionSlot]]:
     parts = []
     for slot in action.slots:
-        curves = actions.curves(action, slot)
-        if not curves:
-            continue
-        fitting = [owner for owner in owners if owner.id_type == slot.target_id_type]
-        users = set(slot.users()) & set(owners) or {owner for owner in fitting if owner.name == slot.identifier[2:]}
-        users = users or {owner for owner in fitting if _has_paths(owner, curves)}
-        parts += [(owner, slot) for owner in owners if owner in users]
+        if curves := actions.curves(action, slot):
+            fitting = [owner for owner in owners if owner.id_type == slot.target_id_type]
+            users = set(slot.users()) & set(owners) or {each for each in fitting if each.name == slot.identifier[2:]}
+            users = users or {owner for owner in fitting if _has_paths(owner, curves)}
+            parts += [(owner, slot) for owner in owners if owner in users]
     return parts
 
 

@@ -6,17 +6,12 @@ import numpy as np
 
 # Tried in this order when the keys are too few or too far apart to show a rate; frames per second.
 _COMMON = (24.0, 30.0, 25.0, 60.0, 50.0, 120.0)
-
 # Keys at a slower rate were set by hand, unless many of them have even distances.
-_SLOWEST = 10.0
-_MANY = 8
-
+_SLOWEST, _MANY = 10.0, 8
 # The fastest rate for keys that are not on every frame, since two of them may be close by chance.
 _FASTEST = 240.0
-
 # The slowest and the fastest rate, as in BVH files.
 _POSSIBLE = (1e-3, 1e4)
-
 # The error of a time stored as a 32-bit float, per second of it.
 _FLOAT_ERROR = 2.4e-7
 
@@ -25,8 +20,7 @@ _FLOAT_ERROR = 2.4e-7
 class Curve:
     """The times of the keys of one animated value."""
 
-    # Seconds, ascending, at least one.
-    times: np.ndarray
+    times: np.ndarray  # seconds, ascending, at least one
     smooth: bool = False
 
 
@@ -44,7 +38,9 @@ def rate(clips: list[list[Curve]]) -> float | None:
     """
     known = [(_densest(curves).times, vote) for curves in clips if curves and (vote := _vote(curves))]
     if not known:
-        return _common_rate([curve.times for curves in clips for curve in curves])
+        # The first common rate on whose frames all keys lie.
+        times = np.concatenate([np.empty(0), *(curve.times for curves in clips for curve in curves)])
+        return next((each for each in _COMMON if len(times) and _whole(times * each, each, times)), None)
     # Any two keys have a rate, so clips with more keys decide.
     votes = [vote for _times, vote in known if vote.keys > 2] or [vote for _times, vote in known]
     # Of equal rates the longest clip's is the most exact.
@@ -64,10 +60,9 @@ def tolerance(rate: float, seconds: np.ndarray) -> np.ndarray:
 
 
 def _vote(curves: list[Curve]) -> _Vote | None:
-    densest = _densest(curves)
     times = np.unique(np.concatenate([curve.times for curve in curves]))
-    smooth = any(curve.smooth for curve in curves)
-    return _vote_for(times, smooth) or _vote_for(densest.times, densest.smooth)
+    densest = _densest(curves)
+    return _vote_for(times, any(curve.smooth for curve in curves)) or _vote_for(densest.times, densest.smooth)
 
 
 def _densest(curves: list[Curve]) -> Curve:
@@ -89,12 +84,10 @@ def _vote_for(times: np.ndarray, smooth: bool) -> _Vote | None:
     found = _rounded(float(counts.sum()) / span, times)
     if not _fits(times, found):
         return None
-    if counts.max() > 1 or len(times) == 2:
-        good = _SLOWEST <= found <= _FASTEST
-    else:
-        slowest = _POSSIBLE[0] if len(times) >= _MANY and not smooth else _SLOWEST
-        good = slowest <= found <= _POSSIBLE[1]
-    return _Vote(found, len(times), span) if good else None
+    slowest, fastest = _SLOWEST, _FASTEST
+    if counts.max() <= 1 and len(times) > 2:
+        slowest, fastest = _POSSIBLE[0] if len(times) >= _MANY and not smooth else _SLOWEST, _POSSIBLE[1]
+    return _Vote(found, len(times), span) if slowest <= found <= fastest else None
 
 
 def _rounded(rate: float, times: np.ndarray) -> float:
@@ -113,9 +106,3 @@ def _fits(times: np.ndarray, rate: float) -> bool:
 
 def _whole(frames: np.ndarray, rate: float, times: np.ndarray) -> bool:
     return bool((np.abs(frames - np.round(frames)) <= tolerance(rate, times)).all())
-
-
-def _common_rate(keys: list[np.ndarray]) -> float | None:
-    """The first common rate on whose frames all keys lie."""
-    times = np.concatenate([*keys, np.empty(0)])
-    return next((rate for rate in _COMMON if len(times) and _whole(times * rate, rate, times)), None)

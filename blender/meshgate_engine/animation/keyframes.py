@@ -1,6 +1,6 @@
 """Keys for every frame, as rows: a row has the values of one thing in one frame."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import bpy
 import numpy as np
@@ -49,20 +49,16 @@ class Baked:
 Rows = dict[Baked, np.ndarray]
 
 
-def record(groups: Iterable[tuple[bpy.types.ID, Sequence[Baked]]], frames: Sequence[int]) -> Rows:
+def record(groups: list[tuple[bpy.types.ID, list[Baked]]], frames: Sequence[int]) -> Rows:
     """Plays the frames and records the rows of everything in ``groups``, which have an owner each."""
-    groups = list(groups)
-    rows = {
-        baked: np.empty((len(frames), len(baked.rest)), dtype=np.float32)
-        for _owner, all_of in groups
-        for baked in all_of
-    }
+    everything = [baked for _owner, group in groups for baked in group]
+    rows = {baked: np.empty((len(frames), len(baked.rest)), dtype=np.float32) for baked in everything}
     for number, frame in enumerate(frames):
         bpy.context.scene.frame_set(frame)
         graph = bpy.context.evaluated_depsgraph_get()
-        for owner, all_of in groups:
+        for owner, group in groups:
             evaluated = owner.evaluated_get(graph)
-            for baked in all_of:
+            for baked in group:
                 rows[baked][number] = baked.row(evaluated, rows[baked][number - 1] if number else None)
     return rows
 
@@ -81,10 +77,16 @@ def differ(rows: np.ndarray) -> bool:
 
 
 def write_rows(bag: bpy.types.ActionChannelbag, baked: Baked, frames: Sequence[float], rows: np.ndarray) -> None:
-    """Adds curves with a key for each frame and row."""
+    """Adds curves with a key for each frame and row; one key for a value that does not change."""
+    linear = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value
     paths = [(baked.path + name, index) for name, count in baked.properties for index in range(count)]
-    for column, (path, index) in enumerate(paths):
-        _fill(bag.fcurves.new(path, index=index), frames, rows[:, column])
+    for (path, index), values in zip(paths, rows.T, strict=True):
+        count = 1 if np.ptp(values) < TOLERANCE else len(frames)
+        curve = bag.fcurves.new(path, index=index)
+        curve.keyframe_points.add(count)
+        arrays.put(curve.keyframe_points, "co", np.column_stack((frames[:count], values[:count])))
+        arrays.put(curve.keyframe_points, "interpolation", np.full(count, linear))
+        curve.update()
 
 
 def new_clip(name: str, frames: Sequence[int], rows: Rows) -> None:
@@ -97,13 +99,3 @@ def new_clip(name: str, frames: Sequence[int], rows: Rows) -> None:
         for baked in [baked for baked in rows if baked.owner == owner]:
             write_rows(bag, baked, frames, rows[baked])
         actions.assign(owner, action, slot)
-
-
-def _fill(curve: bpy.types.FCurve, frames: Sequence[float], values: np.ndarray) -> None:
-    if np.ptp(values) < TOLERANCE:
-        frames, values = frames[:1], values[:1]
-    curve.keyframe_points.add(len(frames))
-    arrays.put(curve.keyframe_points, "co", np.column_stack((frames, values)))
-    linear = bpy.types.Keyframe.bl_rna.properties["interpolation"].enum_items["LINEAR"].value
-    arrays.put(curve.keyframe_points, "interpolation", np.full(len(frames), linear))
-    curve.update()

@@ -9,21 +9,14 @@ from ..job import Job
 from . import clip_playback, clips
 
 # Blender's types of objects that become meshes, and kinds of particles that become objects: both lose their motion.
-_SURFACES = {"CURVE", "SURFACE", "FONT", "META"}
-_INSTANCES = {"OBJECT", "COLLECTION"}
-_SKELETON = "ARMATURE"
-
+_SURFACES, _INSTANCES = {"CURVE", "SURFACE", "FONT", "META"}, {"OBJECT", "COLLECTION"}
 # Simulations need every frame in order, so comparing some frames would show nothing.
 _SIMULATING = {"CLOTH", "SOFT_BODY"}
-
 # These may change a mesh over time without any keys.
 _TIME_DEPENDENT = {"WAVE", "OCEAN", "BUILD", "EXPLODE", "MESH_CACHE", "NODES", "FLUID"}
-
 # How many frames of a clip, and how many clips, are compared.
 _MOST_FRAMES, _MOST_CLIPS = 5, 8
-
-# Smaller motions of a vertex are none; metres.
-_TOLERANCE = 1e-5
+_TOLERANCE = 1e-5  # metres; smaller motions of a vertex are none
 
 
 def changing_meshes() -> set[bpy.types.Object]:
@@ -32,11 +25,9 @@ def changing_meshes() -> set[bpy.types.Object]:
     suspects = [item for item in scene.meshes() if item.visible_get() and _may_change(item, found)]
     changing = {item for item in suspects if any(modifier.type in _SIMULATING for modifier in _visible_modifiers(item))}
     suspects = [item for item in suspects if item not in changing]
-    if suspects:
-        skeletons = [modifier for item in suspects for modifier in item.modifiers if modifier.type == _SKELETON]
-        with attributes.changed(skeletons, show_viewport=False), attributes.without_shape_keys(suspects):
-            changing |= _find_changing(suspects, found)
-    return changing
+    skeletons = [modifier for item in suspects for modifier in item.modifiers if modifier.type == "ARMATURE"]
+    with attributes.changed(skeletons, show_viewport=False), attributes.without_shape_keys(suspects):
+        return changing | _find_changing(suspects, found)
 
 
 def has_modifiers() -> bool:
@@ -50,11 +41,9 @@ def report_lost_motion(job: Job) -> None:
         return
     found = clips.find()
     shown = [item for item in scene.objects() if item.visible_get()]
-    surfaces = [
-        item for item in shown if item.type in _SURFACES and (_has_motion(item.data) or _may_change(item, found))
-    ]
-    changing = _find_changing(surfaces, found) if surfaces else ()
-    job.lose("surface motion", len(changing), "no such thing")
+    surfaces = [item for item in shown if item.type in _SURFACES]
+    surfaces = [item for item in surfaces if _has_motion(item.data) or _may_change(item, found)]
+    job.lose("surface motion", len(_find_changing(surfaces, found)), "no such thing")
     job.lose("particle motion", sum(map(_emitter_count, shown)), "no such thing")
 
 
@@ -72,14 +61,12 @@ def _emitter_count(item: bpy.types.Object) -> int:
 
 
 def _visible_modifiers(item: bpy.types.Object) -> list[bpy.types.Modifier]:
-    return [modifier for modifier in item.modifiers if modifier.show_viewport and modifier.type != _SKELETON]
+    return [modifier for modifier in item.modifiers if modifier.show_viewport and modifier.type != "ARMATURE"]
 
 
 def _may_change(item: bpy.types.Object, found: list[clips.Clip]) -> bool:
     shown = _visible_modifiers(item)
-    if any(
-        modifier.type in _SIMULATING | _TIME_DEPENDENT or any(scene.referenced_objects(modifier)) for modifier in shown
-    ):
+    if any(each.type in _SIMULATING | _TIME_DEPENDENT or any(scene.referenced_objects(each)) for each in shown):
         return True
     parts = [clips.paths(clip.action, slot) for clip in found for slot in clip.slots_of(item)]
     paths = set().union(*parts, (curve.data_path for curve in actions.drivers(item)))
@@ -87,8 +74,9 @@ def _may_change(item: bpy.types.Object, found: list[clips.Clip]) -> bool:
 
 
 def _find_changing(items: list[bpy.types.Object], found: list[clips.Clip]) -> set[bpy.types.Object]:
-    world = bpy.context.scene
-    changing: set[bpy.types.Object] = set()
+    world, changing = bpy.context.scene, set()
+    if not items:
+        return changing
     with clip_playback.restoring() as put_back:
         for clip in found[:_MOST_CLIPS] or [None]:
             put_back()

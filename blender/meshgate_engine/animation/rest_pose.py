@@ -9,8 +9,7 @@ from ..capabilities import Capabilities, Clips
 from ..job import Job
 from . import bake_bones, clips, keyframes
 
-# Smaller differences in a bone's matrix are none.
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-4  # smaller differences in a bone's matrix are none
 
 
 def report_pose(job: Job) -> None:
@@ -18,13 +17,11 @@ def report_pose(job: Job) -> None:
 
     A report's bounds are those of the rest pose wherever a format has one.
     """
-    moving = bool(clips.find())
-    if job.output_format == "abc" and moving and (_bones_are_posed() or _shapes_are_set()):
-        job.warn("bounds_m of the result is the box at the clip's first frame: abc holds no rest pose")
-    elif (job.target.is_static or job.output_format == "abc") and (_bones_are_posed() or _shapes_are_set()):
-        job.warn(
-            "the model is posed or has blend shapes set: the result is that shape, bounds_m of the input is at rest"
-        )
+    moving, is_alembic = bool(clips.find()), job.output_format == "abc"
+    if (job.target.is_static or is_alembic) and (_bones_are_posed() or _shapes_are_set()):
+        shape = "the model is posed or has blend shapes set: the result is that shape, bounds_m of the input is at rest"
+        frame = "bounds_m of the result is the box at the clip's first frame: abc holds no rest pose"
+        job.warn(frame if is_alembic and moving else shape)
     elif not job.target.shape_values and not moving and _shapes_are_set():
         job.lose("blend shape values", 1, "clips only")
 
@@ -48,8 +45,7 @@ def key_static_pose(target: Capabilities) -> None:
 
 def _slot(clip: clips.Clip, rig: bpy.types.Object) -> bpy.types.ActionSlot:
     """The slot of a clip for a skeleton, made if the clip does not move it."""
-    name = f"OB{rig.name}"
-    return clip.action.slots.get(name) or clip.action.slots.new("OBJECT", rig.name)
+    return clip.action.slots.get(f"OB{rig.name}") or clip.action.slots.new("OBJECT", rig.name)
 
 
 def _bones_are_posed() -> bool:

@@ -4,7 +4,7 @@ import math
 
 import bpy
 
-from ..blender_api import scene
+from ..blender_api import actions, scene
 from ..capabilities import Clips
 from ..errors import ConversionError
 from ..job import Job
@@ -12,11 +12,9 @@ from . import clips, mesh_animation
 
 # Blender's last frame; exporters leave out what comes after it.
 LAST_FRAME = 1_048_574
-
 # The most samples of a conversion, one for each frame of each thing that moves. FBX takes ten minutes for as many of a
 # skeleton's bones; an hour of 46 bones at 60 frames per second has that many.
 MOST_SAMPLES = 10_000_000
-
 # The same for targets of one timeline, which take a tenth of the time.
 MOST_PLAYED = 100_000_000
 
@@ -43,9 +41,13 @@ def check_clips(taken: list[clips.Clip], least: int = 1, most: int = MOST_SAMPLE
     """Raises ``import_failed`` when clips take more than ``most`` samples; each moves ``least`` things or more."""
     samples = 0
     for clip in taken:
-        owners = {owner for owner, _slot in clip.parts}
-        moving = max(sum(_moving_parts(owner) for owner in owners), least)
-        samples = check_frames(clip.start, max(clip.end, clips.last_key(clip)), moving, samples, most)
+        # A skeleton is sampled with each of its bones, anything else alone.
+        poses = [getattr(owner, "pose", None) for owner in {owner for owner, _slot in clip.parts}]
+        moving = max(sum(1 + len(pose.bones) if pose else 1 for pose in poses), least)
+        # The last key may be later than the end that Blender gives the clip.
+        curves = [curve for _owner, slot in clip.parts for curve in actions.curves(clip.action, slot)]
+        end = max([clip.end, *(float(curve.range()[1]) for curve in curves)])
+        samples = check_frames(clip.start, end, moving, samples, most)
 
 
 def check_frames(start: float, end: float, moving: int, samples: int = 0, most: int = MOST_SAMPLES) -> int:
@@ -53,17 +55,10 @@ def check_frames(start: float, end: float, moving: int, samples: int = 0, most: 
     # Clips that begin before frame 0 are moved to it.
     last = end - min(start, 0.0)
     samples += math.ceil((end - start + 1) * moving)
-    what = None
+    if last < LAST_FRAME and samples <= most:
+        return samples
+    what = f"it takes {samples} samples, one for each frame of each thing that moves, and {most} are the most"
     if last >= LAST_FRAME:
         what = f"it goes on to frame {last:.0f}, and Blender's last one is {LAST_FRAME}"
-    elif samples > most:
-        what = f"it takes {samples} samples, one for each frame of each thing that moves, and {most} are the most"
-    if what:
-        advice = "convert shorter clips, or to blend, or with animation=false"
-        raise ConversionError("import_failed", f"the motion is too long: {what}; {advice}")
-    return samples
-
-
-def _moving_parts(owner: bpy.types.ID) -> int:
-    """How many things are sampled: a skeleton with each of its bones, anything else alone."""
-    return 1 + len(owner.pose.bones) if getattr(owner, "pose", None) else 1
+    advice = "convert shorter clips, or to blend, or with animation=false"
+    raise ConversionError("import_failed", f"the motion is too long: {what}; {advice}")

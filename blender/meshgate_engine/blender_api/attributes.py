@@ -9,18 +9,14 @@ import bpy
 @contextlib.contextmanager
 def changed(things: Iterable[bpy.types.bpy_struct], **values: object) -> Iterator[None]:
     """Sets attributes of all things, and restores each at the end."""
-    before = [(thing, {name: getattr(thing, name) for name in values}) for thing in things]
-    _set((thing, values) for thing, _own in before)
+    before = [(thing, name, getattr(thing, name)) for thing in things for name in values]
+    for thing, name, _own in before:
+        setattr(thing, name, values[name])
     try:
         yield
     finally:
-        _set(before)
-
-
-def _set(changes: Iterable[tuple[bpy.types.bpy_struct, dict[str, object]]]) -> None:
-    for thing, values in changes:
-        for name, value in values.items():
-            setattr(thing, name, value)
+        for thing, name, own in before:
+            setattr(thing, name, own)
 
 
 def without_shape_keys(items: Iterable[bpy.types.Object]) -> contextlib.AbstractContextManager[None]:

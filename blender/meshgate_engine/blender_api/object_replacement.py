@@ -13,7 +13,6 @@ _TRANSFORM = (
     *("delta_rotation_quaternion", "delta_scale", "hide_render"),
 )
 
-
 Children = dict[bpy.types.Object | None, list[bpy.types.Object]]
 
 

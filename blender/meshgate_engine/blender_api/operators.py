@@ -15,36 +15,27 @@ import bpy
 from ..errors import ConversionError
 from ..job import Job
 
+_LONGEST_MESSAGE = 200  # characters; longer ones are cut
+
 # Messages of add-ons that help a user, and our words for them.
-_KNOWN = (
+_KNOWN_MESSAGES = (
     (r"glTF version must be 2\.0|Only glTF", "it is glTF 1.0; only 2.0 can be read"),
-    (
-        r"Extension (\w{1,80}) is not available on this addon version",
-        "it needs the extension {0}, which cannot be read",
-    ),
+    (r"Extension (\w{1,80}) is not available on this addon", "it needs the extension {0}, which cannot be read"),
     (r"primitive mode unimplemented", "it has primitives of a kind that does not exist"),
     (r"FBX in-between Shapes are not currently supported", "it has in-between blend shapes, which cannot be read"),
 )
 
-# Longer messages are cut.
-_MAX_DETAIL = 200
 
-
-def importing(job: Job, operator: Callable[..., set[str]], **parameters: object) -> None:
-    """Runs an importer on ``job.input``. Raises ``import_failed``."""
-    _run(
-        "import_failed",
-        f"not a readable {job.input_format} file",
-        operator,
-        filepath=_absolute(job.input),
-        **parameters,
-    )
+def importing(job: Job, operator: Callable[..., set[str]], **parameters: object) -> str:
+    """Runs an importer on ``job.input``, and returns its name (``wm.fbx_import``). Raises ``import_failed``."""
+    _run("import_failed", f"not a readable {job.input_format} file", operator, job.input, parameters)
+    return operator.idname_py()
 
 
 def exporting(job: Job, operator: Callable[..., set[str]], **parameters: object) -> None:
     """Runs an exporter to ``job.output``. Raises ``export_failed``, also when there is no file afterwards."""
     reason = f"the {job.output_format} file could not be written"
-    _run("export_failed", reason, operator, filepath=_absolute(job.output), **parameters)
+    _run("export_failed", reason, operator, job.output, parameters)
     written = Path(job.output)
     if not written.is_file() or written.stat().st_size == 0:
         raise ConversionError("export_failed", reason)
@@ -65,23 +56,19 @@ def _erase_folder(written: Path) -> None:
             place = content.find(folder, place + len(folder))
 
 
-def _absolute(path: str) -> str:
-    # Some operators resolve relative paths against the .blend, and there may be none.
-    return str(Path(path).absolute())
-
-
-def _run(code: str, otherwise: str, operator: Callable[..., set[str]], **parameters: object) -> None:
+def _run(code: str, failure: str, operator: Callable[..., set[str]], path: str, parameters: dict[str, object]) -> None:
     try:
-        result = operator(**parameters)
+        # Some operators resolve relative paths against the .blend, and there may be none.
+        result = operator(filepath=str(Path(path).absolute()), **parameters)
     except MemoryError:
         raise
     except Exception as error:
         if "MemoryError" in str(error):
             raise MemoryError from error
         reason = sentence(str(error))
-        raise ConversionError(code, f"{otherwise}: {reason}" if reason else otherwise) from error
+        raise ConversionError(code, f"{failure}: {reason}" if reason else failure) from error
     if "FINISHED" not in result:
-        raise ConversionError(code, otherwise)
+        raise ConversionError(code, failure)
 
 
 def sentence(text: str) -> str:
@@ -91,18 +78,17 @@ def sentence(text: str) -> str:
     'please select only one glTF file'
     """
     text = text.strip()
-    for pattern, known in _KNOWN:
+    for pattern, words in _KNOWN_MESSAGES:
         if found := re.search(pattern, text):
-            return known.format(*found.groups())
+            return words.format(*found.groups())
     if "Traceback" in text or "Location: " in text:
         # A traceback is for programmers.
         return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    line = re.sub(r"^(?:Error|Warning): *", "", lines[0]) if lines else ""
+    line = re.sub(r"^(?:Error|Warning): *", "", text.splitlines()[0].strip() if text else "")
     line = re.sub(r"^(?:\w+ )?(?:[A-Z]+ )?(?:Import|Importer|Export): *", "", line)
     if re.search(r"[/\\]|Failed to load|Cannot import file|Unable to open|\bpoll\(\)|\bobject at 0x", line):
         # A message with a path says only that the file could not be read.
         return ""
-    line = line.rstrip(" .:")[:_MAX_DETAIL]
+    line = line.rstrip(" .:")[:_LONGEST_MESSAGE]
     # Proper names and abbreviations keep their capitals.
     return line[:1].lower() + line[1:] if line[1:2].islower() else line

@@ -15,13 +15,11 @@ from ..job import Job
 
 
 def read(job: Job) -> str:
-    """Imports the file."""
     # Alembic has seconds, and the importer converts them to frames of the scene.
     model.set_frame_rate(_frames_per_second(Path(job.input)))
-    importing(job, bpy.ops.wm.alembic_import, as_background_job=False, validate_meshes=True)
-    if bake_caches.has_motion():
-        bake_caches.bake_to_clip("Animation")
-    return "wm.alembic_import"
+    importer = importing(job, bpy.ops.wm.alembic_import, as_background_job=False, validate_meshes=True)
+    bake_caches.bake_to_clip()
+    return importer
 
 
 def _frames_per_second(path: Path) -> float:
@@ -42,7 +40,6 @@ def write(job: Job) -> None:
     exporting(
         job,
         bpy.ops.wm.alembic_export,
-        check_existing=False,
         as_background_job=False,
         start=scene.frame_start if moving else scene.frame_current,
         end=scene.frame_end if moving else scene.frame_current,

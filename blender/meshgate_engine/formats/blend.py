@@ -11,11 +11,11 @@ from . import embedded_scripts, external_files
 
 def read(job: Job) -> str:
     """Opens the file with scripts disabled, and removes references to files outside of the model."""
-    importing(job, bpy.ops.wm.open_mainfile, load_ui=False, use_scripts=False)
+    importer = importing(job, bpy.ops.wm.open_mainfile, load_ui=False, use_scripts=False)
     if bpy.app.autoexec_fail:
         job.warn("scripts and drivers in the file were not run")
     external_files.remove_outside(job)
-    return "wm.open_mainfile"
+    return importer
 
 
 def write(job: Job) -> None:
@@ -30,7 +30,7 @@ def write(job: Job) -> None:
             image.filepath_raw = f"//textures/{texture_files.base_name(image.filepath_raw) or image.name}"
     external_files.report_unpacked(job)
     external_files.make_paths_relative(job)
-    exporting(job, bpy.ops.wm.save_as_mainfile, check_existing=False, compress=True, copy=True, relative_remap=False)
+    exporting(job, bpy.ops.wm.save_as_mainfile, compress=True, copy=True, relative_remap=False)
 
 
 def _pack(job: Job, image: bpy.types.Image) -> None:

@@ -1,6 +1,7 @@
 """Files that a .blend refers to: none outside of the model is read, and results contain no path of this machine."""
 
 import os
+from collections import defaultdict, deque
 
 import bpy
 
@@ -10,7 +11,6 @@ from ..materials import texture_files
 
 # Nodes that read a file when a mesh is evaluated: text, tables, meshes, volumes.
 _READING_NODES = "GeometryNodeImport"
-
 # Nearly as long as the longest folder and the longest name: Blender splits some paths into both.
 _FILLING = "/" * 760 + "x" * 250
 
@@ -33,29 +33,24 @@ def remove_outside(job: Job) -> None:
 
 def _empty_computed_paths(job: Job) -> None:
     """Unlinks paths that nodes or modifiers compute: they cannot be checked before Blender reads the files."""
-    count = 0
-    for tree in scene.node_trees():
-        for node in [node for node in tree.nodes if node.bl_idname.startswith(_READING_NODES)]:
-            for socket in [socket for socket in node.inputs if socket.type == "STRING" and socket.is_linked]:
-                scene.unlink_socket(socket)
-                socket.default_value = ""
-                count += 1
-    job.lose("computed paths", count, "computed")
+    nodes = [node for tree in scene.node_trees() for node in tree.nodes if node.bl_idname.startswith(_READING_NODES)]
+    sockets = [each for node in nodes for each in node.inputs if each.type == "STRING" and each.is_linked]
+    for socket in sockets:
+        scene.unlink_socket(socket)
+        socket.default_value = ""
+    job.lose("computed paths", len(sockets), "computed")
 
 
 def _empty_paths(job: Job) -> None:
     """Empties all other paths out of the conversion's folder: of nodes, modifiers, caches and strips."""
-    emptied: dict[bpy.types.ID, list[str]] = {}
+    emptied = defaultdict(list)
+    # The path of a text is only a name: its content is in the .blend.
+    others = bpy.types.Image | bpy.types.Text | bpy.types.Library
 
     def visit(owner: bpy.types.ID, path: str, _meta: object) -> str | None:
-        # The path of a text is only a name: its content is in the .blend.
-        if (
-            isinstance(owner, bpy.types.Image | bpy.types.Text | bpy.types.Library)
-            or not path
-            or texture_files.is_inside(path)
-        ):
+        if isinstance(owner, others) or not path or texture_files.is_inside(path):
             return None
-        emptied.setdefault(owner, []).append(texture_files.base_name(path))
+        emptied[owner].append(texture_files.base_name(path))
         return ""
 
     bpy.data.file_path_foreach(visit)
@@ -65,7 +60,7 @@ def _empty_paths(job: Job) -> None:
             path = getattr(node, "filepath", "")
             if path and not texture_files.is_inside(path):
                 node.filepath = ""
-                emptied.setdefault(tree, []).append(texture_files.base_name(path))
+                emptied[tree].append(texture_files.base_name(path))
     for owner, names in emptied.items():
         owner.update_tag()
         for name in names:
@@ -85,30 +80,20 @@ def make_paths_relative(job: Job) -> None:
         return f"//{texture_files.base_name(path) if relative.startswith('..') else relative}"
 
     bpy.data.file_path_foreach(visit, flags=set())
-    for image in bpy.data.images:
-        for packed in image.packed_files:
-            packed.filepath = f"//textures/{texture_files.base_name(packed.filepath) or image.name}"
-    _clear_remains_of_paths()
-
-
-def _clear_remains_of_paths() -> None:
-    """Overwrites the remains of longer paths behind shorter ones: Blender saves the whole buffer of a path."""
-    paths = []
+    # Blender saves the whole buffer of a path: the filling overwrites the remains of longer paths behind shorter ones.
+    paths = deque()
 
     def fill(_owner: bpy.types.ID, path: str, _meta: object) -> str:
         paths.append(path)
         return _FILLING
 
-    def restore(_owner: bpy.types.ID, _path: str, _meta: object) -> str:
-        return next(before)
-
     bpy.data.file_path_foreach(fill, flags=set())
-    before = iter(paths)
-    bpy.data.file_path_foreach(restore, flags=set())
+    bpy.data.file_path_foreach(lambda *_: paths.popleft(), flags=set())
     for image in bpy.data.images:
         for packed in image.packed_files:
-            path, packed.filepath = packed.filepath, _FILLING
-            packed.filepath = path
+            name = texture_files.base_name(packed.filepath) or image.name
+            packed.filepath = _FILLING
+            packed.filepath = f"//textures/{name}"
 
 
 def make_libraries_local() -> None:
@@ -123,5 +108,4 @@ def make_libraries_local() -> None:
 def report_unpacked(job: Job) -> None:
     """Reports image sequences and movies, which a .blend cannot pack."""
     left = [image for image in bpy.data.images if image.source in {"SEQUENCE", "MOVIE"} and image.users]
-    names = sorted(texture_files.name(image) for image in left)
-    job.lose("moving images", len(left), "files of images", names=tuple(names))
+    job.lose("moving images", len(left), "files of images", names=tuple(sorted(map(texture_files.name, left))))

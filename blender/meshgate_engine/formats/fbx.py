@@ -13,22 +13,18 @@ from ..errors import ConversionError
 from ..job import Job
 from ..materials import texture_files
 
-_OLDEST = 3000
-
 
 def read(job: Job) -> str:
-    """Imports the file."""
     version = _version(Path(job.input))
-    if version < _OLDEST:
+    if version < 3000:
         raise ConversionError("import_failed", f"the file is FBX {version / 1000:g}; 3.0 and newer can be read")
     if job.other_importer:
         _restore_cast_shadow()
-        importing(job, bpy.ops.import_scene.fbx, use_image_search=False, use_custom_props=True)
-        clips.strip_object_names()
-        return "import_scene.fbx"
-    importing(job, bpy.ops.wm.fbx_import)
+        importer = importing(job, bpy.ops.import_scene.fbx, use_image_search=False)
+    else:
+        importer = importing(job, bpy.ops.wm.fbx_import)
     clips.strip_object_names()
-    return "wm.fbx_import"
+    return importer
 
 
 def _restore_cast_shadow() -> None:
@@ -61,7 +57,6 @@ def write(job: Job) -> None:
         exporting(
             job,
             bpy.ops.export_scene.fbx,
-            check_existing=False,
             # Otherwise every round trip adds a bone at each end of a skeleton.
             add_leaf_bones=False,
             path_mode="COPY",
@@ -92,25 +87,18 @@ def _write_clips(scene_data: tuple) -> tuple[list, set, float, float]:
     """
     scene = scene_data.scene
     animations: list = []
-    animated: set = set()
-    first, last = 1e100, -1e100
-    for clip in clips.find():
-        if not _is_written(clip):
-            # The add-on would write a take in which nothing moves.
-            continue
+    # The add-on would write a take in which nothing moves of other clips.
+    for clip in filter(_is_written, clips.find()):
         clip_playback.activate(clip)
         made = export_fbx_bin.fbx_animations_do(scene_data, clip.action, clip.start, clip.end, True, force_keep=True)
-        if made is None:
-            continue
-        animations.append(made)
-        first, last = min(first, made[4]), max(last, made[5])
-        for element, (_layer, nodes) in made[1].items():
-            animated.update((element, name) for name in nodes)
+        animations += [made] if made else []
+    animated = {(element, name) for made in animations for element, (_, nodes) in made[1].items() for name in nodes}
     if animations:
         clip_playback.activate()
         # The rest pose of bones without a skin is their current pose: it has to be updated.
         scene.frame_set(scene.frame_current)
-    return animations, animated, first, last
+    starts, ends = [made[4] for made in animations], [made[5] for made in animations]
+    return animations, animated, min(starts, default=1e100), max(ends, default=-1e100)
 
 
 def _is_written(clip: clips.Clip) -> bool:

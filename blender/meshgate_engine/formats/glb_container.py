@@ -6,26 +6,18 @@ import shutil
 import struct
 from pathlib import Path
 
-_HEADER = struct.Struct("<4sII")
-_CHUNK = struct.Struct("<I4s")
-
-
-def version_and_json(path: Path) -> tuple[int, bytes] | None:
-    """The container's version and its JSON as text, without reading the buffer; None for other files."""
-    with path.open("rb") as file:
-        head = file.read(_HEADER.size + _CHUNK.size)
-        if len(head) < _HEADER.size + _CHUNK.size or head[:4] != b"glTF":
-            return None
-        length, _kind = _CHUNK.unpack_from(head, _HEADER.size)
-        return _HEADER.unpack_from(head)[1], file.read(length)
+_HEADER, _CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
 
 
 def document(path: Path) -> dict:
-    """The JSON of a gltf or glb file; empty when it is damaged, which the importer reports."""
+    """The JSON of a gltf or glb file, read without the buffer; empty when it is damaged, which the importer reports."""
     try:
-        version, text = version_and_json(path) or (2, path.read_bytes())
-        if version == 1:
-            return {"asset": {"version": "1.0"}}
+        with path.open("rb") as file:
+            head = file.read(_HEADER.size + _CHUNK.size)
+            is_glb = len(head) == _HEADER.size + _CHUNK.size and head[:4] == b"glTF"
+            if is_glb and _HEADER.unpack_from(head)[1] == 1:
+                return {"asset": {"version": "1.0"}}
+            text = file.read(_CHUNK.unpack_from(head, _HEADER.size)[0]) if is_glb else head + file.read()
         found = json.loads(text)
     except (OSError, ValueError, RecursionError):
         return {}
@@ -37,20 +29,16 @@ def load(path: Path) -> tuple[dict, bytes]:
     content = path.read_bytes()
     if len(content) < _HEADER.size + _CHUNK.size or content[:4] != b"glTF":
         raise ValueError("not a glb")
-    document, buffer = None, b""
+    chunks: dict[bytes, bytes] = {}
     at = _HEADER.size
     while at + _CHUNK.size <= len(content):
         length, kind = _CHUNK.unpack_from(content, at)
-        at += _CHUNK.size
-        chunk = content[at : at + length]
-        if kind == b"JSON" and document is None:
-            document = json.loads(chunk)
-        elif kind == b"BIN\0" and not buffer:
-            buffer = chunk
-        at += length
+        at += _CHUNK.size + length
+        chunks.setdefault(kind, content[at - length : at])
+    document = json.loads(chunks.get(b"JSON", b"null"))
     if not isinstance(document, dict):
         raise ValueError("no JSON in the glb")
-    return document, buffer
+    return document, chunks.get(b"BIN\0", b"")
 
 
 def _json_chunk(document: dict) -> bytes:

@@ -1,7 +1,6 @@
 """glTF 2.0: reads glb and gltf, writes glb. The service converts that to gltf itself."""
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,14 +29,11 @@ _UNREAD = {
     "KHR_materials_dispersion": ("dispersion", "dispersion"),
     "KHR_materials_diffuse_transmission": ("diffuse transmission", "diffuseTransmissionFactor"),
 }
-
-
 # Numbers in a key of a channel; blend shapes are scalars.
 _FLOATS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 
 
 def read(job: Job) -> str:
-    """Imports the file."""
     document = glb_container.document(Path(job.input))
     version = str((document.get("asset") or {}).get("version", "")) if document else ""
     if version.startswith("1."):
@@ -46,23 +42,26 @@ def read(job: Job) -> str:
     # scene, which some exporters write.
     apart = len(document.get("scenes") or []) > 1 and document.get("scene") is not None
     with _frame_rate_from_keys():
-        importing(
+        importer = importing(
             job,
             bpy.ops.import_scene.gltf,
             # Otherwise every bone adds a sphere to the scene.
             disable_bone_shape=True,
-            bone_heuristic="BLENDER",
-            import_pack_images=True,
             import_webp_texture=True,
             import_scene_as_collection=not apart,
         )
     if apart:
-        _remove_orphans(job)
+        collections = bpy.context.view_layer.layer_collection.children
+        orphans = [collection for collection in collections if collection.name.startswith("Orphan Nodes")]
+        for collection in orphans:
+            collection.exclude = True
+        if orphans:
+            visibility.remove_hidden(job)
         scene.report_other_scenes(job)
     report_unread(job, document)
     clips.snap_to_frames()
     _remove_leftover_empties()
-    return "import_scene.gltf"
+    return importer
 
 
 def report_unread(job: Job, document: dict) -> None:
@@ -79,33 +78,24 @@ def report_unread(job: Job, document: dict) -> None:
 def write(job: Job) -> None:
     """Exports the scene as glb, with every clip under its name."""
     _normalise_lights()
+    without_faces = any(item.data.vertices and not item.data.polygons for item in scene.meshes())
     with _fps_base_inverted(), chosen_refraction(job):
         exporting(
             job,
             bpy.ops.export_scene.gltf,
-            check_existing=False,
             export_format="GLB",
             # Otherwise the file gets all scenes.
             use_active_scene=True,
-            export_yup=True,
             export_cameras=True,
             export_lights=True,
             export_extras=True,
-            export_skins=True,
             # Without clips the pose is part of the model; with them it is a frame of one.
             export_rest_position_armature=bool(clips.find()),
-            export_morph=True,
-            export_morph_normal=True,
             # Point clouds and wireframes have no faces.
-            use_mesh_vertices=_without_faces(),
-            use_mesh_edges=_without_faces(),
+            use_mesh_vertices=without_faces,
+            use_mesh_edges=without_faces,
             export_vertex_color="ACTIVE",
-            export_all_vertex_colors=True,
             export_animations=job.animation,
-            export_animation_mode="ACTIONS",
-            export_merge_animation="ACTION",
-            export_force_sampling=True,
-            export_optimize_animation_size=True,
             export_draco_mesh_compression_enable=job.draco,
         )
     _restore_still_keys(Path(job.output))
@@ -122,7 +112,7 @@ def chosen_refraction(job: Job) -> Iterator[None]:
     chosen = set()
 
     def export(material: bpy.types.Material, extensions: dict, settings: dict) -> object:
-        if not features.has_ior(job, material):
+        if "index of refraction" not in features.found_in(job, material):
             return export_ior(material, extensions, settings)
         chosen.add(material.name)
         return export_ior(material, {**extensions, "KHR_materials_specular": None}, settings)
@@ -139,8 +129,7 @@ def chosen_refraction(job: Job) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _frame_rate_from_keys() -> Iterator[None]:
+def _frame_rate_from_keys() -> contextlib.AbstractContextManager[None]:
     """Sets the scene's frame rate to that of the keys before the add-on makes the clips.
 
     The add-on uses the scene's rate as it is. Blender 5.0; it can go when the add-on guesses the rate.
@@ -154,8 +143,7 @@ def _frame_rate_from_keys() -> Iterator[None]:
         with _fps_base_inverted():
             create_animations(gltf)
 
-    with patched(BlenderScene, create_animations=create):
-        yield
+    return patched(BlenderScene, create_animations=create)
 
 
 def _curves(gltf: glTFImporter, animation: Animation) -> list[frame_rate.Curve]:
@@ -173,8 +161,7 @@ def _restore_still_keys(path: Path) -> None:
     frames = {clip.name: int(clip.end) - int(clip.start) + 1 for clip in clips.find()}
     if max(frames.values(), default=0) <= 2:
         return
-    _version, text = glb_container.version_and_json(path)
-    document = json.loads(text)
+    document = glb_container.document(path)
     accessors = document.get("accessors", [])
     still = []
     for animation in document.get("animations", []):
@@ -214,15 +201,6 @@ def _fps_base_inverted() -> contextlib.AbstractContextManager[None]:
     return attributes.changed([render], fps_base=1 / render.fps_base)
 
 
-def _remove_orphans(job: Job) -> None:
-    collections = bpy.context.view_layer.layer_collection.children
-    orphans = [collection for collection in collections if collection.name.startswith("Orphan Nodes")]
-    for collection in orphans:
-        collection.exclude = True
-    if orphans:
-        visibility.remove_hidden(job)
-
-
 def _remove_leftover_empties() -> None:
     """Removes empties that the importer leaves where it moved an animated skinned mesh to its skeleton.
 
@@ -236,18 +214,12 @@ def _remove_leftover_empties() -> None:
             mesh.name = name
 
 
-def _without_faces() -> bool:
-    return any(item.data.vertices and not item.data.polygons for item in scene.meshes())
-
-
 def _normalise_lights() -> None:
     """Converts colour temperatures, and strengths that grow with the size, to plain colour and strength.
 
     Lights from USD have both, and Blender 5.0's exporter fails on them. It can go when the exporter does not.
     """
-    for item in scene.objects():
-        if item.type != "LIGHT":
-            continue
+    for item in [item for item in scene.objects() if item.type == "LIGHT"]:
         light = item.data
         if not light.normalize:
             light.energy *= light.area(matrix_world=item.matrix_world)

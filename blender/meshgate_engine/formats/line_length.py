@@ -9,11 +9,10 @@ from ..errors import ConversionError
 def check(path: Path, longest: int, end: int | None = None) -> None:
     """Raises ``import_failed`` when a line before ``end`` has more than ``longest`` bytes with its line end."""
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        if size <= longest:
+        if file.seek(0, 2) <= longest:
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            end = size if end is None else min(end, size)
+            end = len(content) if end is None else min(end, len(content))
             position = 0
             # The last line end within the limit is enough: all lines before it are shorter.
             while end - position > longest:

@@ -12,20 +12,17 @@ from . import line_length
 
 # The importer's buffer, in bytes: it leaves out everything after a longer line.
 _LONGEST_LINE = 256 << 10
-
 # White space except spaces, control characters, and a backslash at the end.
 _NOT_IN_NAMES = re.compile(r"[^\S ]|[\x00-\x1f\x7f]|\\$")
-
 _COLOURS = {"Base Color": "Kd", "Emission Color": "Ke"}
 
 
 def read(job: Job) -> str:
-    """Imports the file."""
     line_length.check(Path(job.input), _LONGEST_LINE)
     # The importer's validation removes faces that share all vertices.
-    importing(job, bpy.ops.wm.obj_import, validate_meshes=False)
+    importer = importing(job, bpy.ops.wm.obj_import, validate_meshes=False)
     coincident_faces.separate()
-    return "wm.obj_import"
+    return importer
 
 
 def write(job: Job) -> None:
@@ -34,7 +31,6 @@ def write(job: Job) -> None:
     exporting(
         job,
         bpy.ops.wm.obj_export,
-        check_existing=False,
         export_materials=job.packaging != "single",
         export_pbr_extensions=True,
         export_colors=True,
@@ -53,12 +49,11 @@ def _replace_unsafe_characters(job: Job) -> None:
     """
     for item in [*bpy.data.objects, *bpy.data.meshes, *bpy.data.materials]:
         before = item.name
-        if not _NOT_IN_NAMES.search(before):
-            continue
-        item.name = _NOT_IN_NAMES.sub("_", before)
-        if isinstance(item, bpy.types.Material):
-            tints = job.tints.items()
-            job.tints = {(item.name if name == before else name, socket): tint for (name, socket), tint in tints}
+        if _NOT_IN_NAMES.search(before):
+            item.name = _NOT_IN_NAMES.sub("_", before)
+            if isinstance(item, bpy.types.Material):
+                tints = job.tints.items()
+                job.tints = {(item.name if name == before else name, socket): tint for (name, socket), tint in tints}
 
 
 def _add_tints(job: Job, library: Path) -> None:

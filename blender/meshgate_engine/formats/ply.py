@@ -16,17 +16,15 @@ _LONGEST_LINE = 64 << 10
 
 
 def read(job: Job) -> str:
-    """Imports the file."""
     path = Path(job.input)
     line_length.check(path, _LONGEST_LINE, _end_of_text(path))
     try:
-        importing(job, bpy.ops.wm.ply_import, import_colors="SRGB")
+        return importing(job, bpy.ops.wm.ply_import, import_colors="SRGB")
     except ConversionError as error:
         head, _, _ = path.read_bytes().partition(b"end_header")
         if re.search(rb"^element\s+vertex\s+0+\s*$", head, re.MULTILINE):
             raise ConversionError("empty_model", "the model has no vertices") from error
         raise
-    return "wm.ply_import"
 
 
 def _end_of_text(path: Path) -> int | None:
@@ -43,7 +41,6 @@ def write(job: Job) -> None:
     exporting(
         job,
         bpy.ops.wm.ply_export,
-        check_existing=False,
         ascii_format=False,
         export_uv=True,
         export_normals=True,

@@ -6,19 +6,18 @@ import bpy
 
 from ..blender_api.operators import exporting, importing
 from ..errors import ConversionError
-from ..geometry import triangle_count
+from ..geometry import triangles
 from ..job import Job
 
 
 def read(job: Job) -> str:
-    """Imports the file."""
     # The importer refuses empty text files as unreadable, and makes an empty object of binary ones.
     before = _triangles(Path(job.input).read_bytes())
-    importing(job, bpy.ops.wm.stl_import)
+    importer = importing(job, bpy.ops.wm.stl_import)
     after = sum(len(mesh.polygons) for mesh in bpy.data.meshes)
     if after < before:
         job.warn(f"{before - after} of {before} triangles were not read: they have no area, or lie on another")
-    return "wm.stl_import"
+    return importer
 
 
 def _triangles(content: bytes) -> int:
@@ -37,6 +36,6 @@ def _triangles(content: bytes) -> int:
 
 def write(job: Job) -> None:
     """Exports the scene as binary STL."""
-    if not triangle_count.has_more_triangles(0):
+    if not triangles.has_more_than(0):
         raise ConversionError("empty_model", "the model has no faces, and an stl file holds nothing else")
-    exporting(job, bpy.ops.wm.stl_export, check_existing=False, ascii_format=False)
+    exporting(job, bpy.ops.wm.stl_export, ascii_format=False)

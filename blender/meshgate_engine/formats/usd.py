@@ -12,16 +12,13 @@ from ..blender_api import scene
 from ..blender_api.operators import exporting, importing
 from ..job import Job
 
-# Kelvin: white in USD, almost white in Blender.
-_WHITE = 6500.0
-
+_WHITE = 6500.0  # kelvin: white in USD, almost white in Blender
 # The attributes of a SkelAnimation.
 _ANIMATED = {"translations", "rotations", "scales", "blendShapeWeights"}
 
 
 def read(job: Job) -> str:
-    """Imports the file."""
-    importing(
+    importer = importing(
         job,
         bpy.ops.wm.usd_import,
         set_frame_range=True,
@@ -32,12 +29,10 @@ def read(job: Job) -> str:
     for item in scene.objects():
         if item.type == "LIGHT" and abs(item.data.temperature - _WHITE) < 1.0:
             item.data.use_temperature = False
-    moves = bake_caches.has_motion()
-    if moves or bake_caches.has_cached_meshes():
+    if bake_caches.has_motion() or bake_caches.has_cached_meshes():
         scene.set_frame_rate(_frames_per_second(job.input))
-    if moves:
-        bake_caches.bake_to_clip("Animation")
-    return "wm.usd_import"
+    bake_caches.bake_to_clip()
+    return importer
 
 
 def _frames_per_second(path: str) -> float:
@@ -63,13 +58,14 @@ def _load_pxr() -> ModuleType:
 def write(job: Job) -> None:
     """Exports the scene in metres, y up, with the clip that is assigned."""
     found = clips.find()
-    moving = bool(found) or mesh_animation.has_modifiers()
-    _whiten_lights()
+    # Blender 5.0 writes unused colour temperatures as if they were used. It can go when the exporter does not.
+    for item in scene.objects():
+        if item.type == "LIGHT" and not item.data.use_temperature:
+            item.data.temperature = _WHITE
     exporting(
         job,
         bpy.ops.wm.usd_export,
-        check_existing=False,
-        export_animation=job.animation and moving,
+        export_animation=job.animation and (bool(found) or mesh_animation.has_modifiers()),
         export_armatures=True,
         export_shapekeys=True,
         export_textures_mode="NEW",
@@ -85,7 +81,8 @@ def write(job: Job) -> None:
         triangulate_meshes=job.triangulate,
         evaluation_mode="VIEWPORT",
     )
-    if job.animation and any(clips.is_assigned(clip) and clips.has_still_part(clip) for clip in found):
+    parts = [(clip.action, slot) for clip in found if clips.is_assigned(clip) for _owner, slot in clip.parts]
+    if job.animation and not all(clips.changed_paths(action, slot) for action, slot in parts):
         _repeat_poses(Path(job.output))
 
 
@@ -122,13 +119,3 @@ def _repeat_in_layer(pxr: ModuleType, path: Path) -> None:
             for time in (layer.startTimeCode, layer.endTimeCode):
                 layer.SetTimeSample(place, time, value)
     layer.Save()
-
-
-def _whiten_lights() -> None:
-    """Sets unused colour temperatures to white, since Blender 5.0 writes them as if they were used.
-
-    It can go when the exporter heeds ``use_temperature``.
-    """
-    for item in scene.objects():
-        if item.type == "LIGHT" and not item.data.use_temperature:
-            item.data.temperature = _WHITE

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
@@ -21,7 +20,7 @@ def read(job: Job) -> str:
     """Imports the avatar. The add-on does not ask about the licence, since the sender of a file may use it."""
     os.environ["BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION"] = "true"
     with bone_mapping.without_candidate_updates():
-        importing(
+        importer = importing(
             job,
             bpy.ops.import_scene.vrm,
             use_addon_preferences=False,
@@ -32,7 +31,7 @@ def read(job: Job) -> str:
     gltf.report_unread(job, glb_container.document(Path(job.input)))
     # A VRM has no clips; the add-on makes one of its T-pose.
     clip_playback.remove_animation()
-    return "import_scene.vrm"
+    return importer
 
 
 def write(job: Job) -> None:
@@ -65,8 +64,7 @@ def write(job: Job) -> None:
     _check(job, vrm.meta.contact_information)
 
 
-@contextlib.contextmanager
-def _active_vertex_colours() -> Iterator[None]:
+def _active_vertex_colours() -> contextlib.AbstractContextManager[None]:
     """Makes the VRM add-on export the active vertex colours; by default glTF's exporter adds a white layer first.
 
     VRM add-on 4.10.2; it can go when the add-on has an option for ``export_vertex_color``.
@@ -79,8 +77,7 @@ def _active_vertex_colours() -> Iterator[None]:
         arguments.export_vertex_color = "ACTIVE"
         return invoke(arguments)
 
-    with patched(io_scene_gltf2_support, _invoke_export_scene_gltf=export):
-        yield
+    return patched(io_scene_gltf2_support, _invoke_export_scene_gltf=export)
 
 
 def _check(job: Job, contact: str) -> None:

@@ -5,7 +5,7 @@ of the file with such a skin.
 """
 
 import contextlib
-from collections.abc import Iterator
+import functools
 from pathlib import Path
 
 import bpy
@@ -45,21 +45,24 @@ def read(job: Job) -> str:
         nodes[index]["name"] = _unique(nodes[index].get("name") or titles.get(index) or f"node{index}", index, nodes)
     names = {name: nodes[index]["name"] for name, index in bones.items()}
     document["skins"] = [{"joints": joints}]
-    copy = Path("tmp") / "motion.glb"
+    copy = Path("tmp/motion.glb")
     copy.parent.mkdir(exist_ok=True)
     glb_container.save(copy, document, buffer)
-    as_glb = Job(str(copy), "glb", job.output, job.output_format)
     try:
-        gltf.read(as_glb)
+        importer = gltf.read(Job(str(copy), "glb", job.output, job.output_format))
     except ConversionError as error:
         raise ConversionError(error.code, error.detail.replace("glb", "vrma")) from error
 
     item = bone_mapping.armature()
-    for other in [other for other in scene.objects() if other != item and other not in _above(item)]:
+    kept, above = {item}, item.parent
+    while above:
+        kept.add(above)
+        above = above.parent
+    for other in [other for other in scene.objects() if other not in kept]:
         bpy.data.objects.remove(other)
     bone_mapping.write(item, {name: bone for name, bone in names.items() if bone in item.data.bones})
     bone_mapping.assign(item)
-    return "import_scene.gltf"
+    return importer
 
 
 def _joints(nodes: list[dict], human: set[int], hips: int) -> list[int]:
@@ -84,14 +87,6 @@ def _unique(name: str, index: int, nodes: list[dict]) -> str:
     return f"{name}_{index}" if same else name
 
 
-def _above(item: bpy.types.Object) -> list[bpy.types.Object]:
-    above = []
-    while item.parent:
-        item = item.parent
-        above.append(item)
-    return above
-
-
 def write(job: Job) -> None:
     """Exports one clip of the human in the scene."""
     item = bone_mapping.armature()
@@ -102,7 +97,9 @@ def write(job: Job) -> None:
     bone_mapping.assign(item, job)
     scene.unlink_meshes()
     clip_playback.activate(clip)
-    _only_slot(item, clip)
+    # The add-on evaluates the first slot of the clip, which may be of blend shapes.
+    for slot in [slot for slot in clip.action.slots if slot != clip.slots_of(item)[0]]:
+        clip.action.slots.remove(slot)
     bpy.context.scene.frame_start, bpy.context.scene.frame_end = round(clip.start), round(clip.end)
     bpy.context.view_layer.objects.active = item
     with _cached_human_bones():
@@ -110,8 +107,7 @@ def write(job: Job) -> None:
     _check(job, clip.name)
 
 
-@contextlib.contextmanager
-def _cached_human_bones() -> Iterator[None]:
+def _cached_human_bones() -> contextlib.AbstractContextManager[None]:
     """Caches the table of human bones, which the add-on rebuilds for each bone of each frame.
 
     Nothing assigns bones during the export, and rebuilding took four fifths of the time. VRM add-on 4.10.2; it can go
@@ -119,23 +115,7 @@ def _cached_human_bones() -> Iterator[None]:
     """
     from io_scene_vrm.editor.vrm1.property_group import Vrm1HumanBonesPropertyGroup as Group
 
-    table_of = Group.human_bone_name_to_human_bone
-    made: dict[int, dict] = {}
-
-    def remembered(group: bpy.types.PropertyGroup) -> dict:
-        key = group.as_pointer()
-        if key not in made:
-            made[key] = table_of(group)
-        return made[key]
-
-    with patched(Group, human_bone_name_to_human_bone=remembered):
-        yield
-
-
-def _only_slot(item: bpy.types.Object, clip: clips.Clip) -> None:
-    """Removes the other slots of the clip: the add-on evaluates the first one, which may be of blend shapes."""
-    for slot in [slot for slot in clip.action.slots if slot != clip.slots_of(item)[0]]:
-        clip.action.slots.remove(slot)
+    return patched(Group, human_bone_name_to_human_bone=functools.cache(Group.human_bone_name_to_human_bone))
 
 
 def _check(job: Job, name: str) -> None:

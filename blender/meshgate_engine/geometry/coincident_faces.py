@@ -24,6 +24,7 @@ def _find_coincident(vertices: int, corners: np.ndarray, starts: np.ndarray) -> 
     # Each vertex gets a random number: faces with equal sums have equal vertices.
     numbers = np.random.default_rng(0).integers(0, 1 << 63, vertices, dtype=np.uint64)
     sums = np.add.reduceat(numbers[corners], starts)
+    # Quicker than with the indices, which few meshes need.
     if len(np.unique(sums)) == len(sums):
         return np.empty(0, dtype=np.int64)
     _, first = np.unique(sums, return_index=True)
@@ -35,13 +36,13 @@ def _separate(mesh: bpy.types.Mesh, later: np.ndarray, corners: np.ndarray, star
     normals = [corner.vector.copy() for corner in mesh.corner_normals] if mesh.has_custom_normals else None
     moved = np.concatenate([np.arange(starts[face], ends[face]) for face in later])
     old, count = corners[moved], len(mesh.vertices)
-    values = [(arrays.get(mesh.vertices, "co", 3), "co", None)]
-    colours = [layer.name for layer in mesh.color_attributes if layer.domain == "POINT"]
-    values += [(arrays.get(mesh.color_attributes[name].data, "color", 4), "color", name) for name in colours]
+    positions = arrays.get(mesh.vertices, "co", 3)
+    names = [layer.name for layer in mesh.color_attributes if layer.domain == "POINT"]
+    colours = {name: arrays.get(mesh.color_attributes[name].data, "color", 4) for name in names}
     mesh.vertices.add(len(moved))
-    for found, what, name in values:
-        data = mesh.color_attributes[name].data if name else mesh.vertices
-        arrays.put(data, what, np.concatenate([found, found[old]]))
+    arrays.put(mesh.vertices, "co", np.concatenate([positions, positions[old]]))
+    for name, values in colours.items():
+        arrays.put(mesh.color_attributes[name].data, "color", np.concatenate([values, values[old]]))
     corners[moved] = np.arange(count, count + len(moved))
     arrays.put(mesh.loops, "vertex_index", corners)
     mesh.update(calc_edges=True)

@@ -7,8 +7,7 @@ from ..blender_api import attributes, scene
 from ..capabilities import Clips
 from ..job import Job
 
-# Skinning stays, as targets hold it.
-_KEPT = {"ARMATURE"}
+_KEPT = {"ARMATURE"}  # skinning, which targets hold
 
 
 def apply(job: Job, *, scaled: bool) -> None:
@@ -21,28 +20,21 @@ def apply(job: Job, *, scaled: bool) -> None:
     modified = [item for item in scene.meshes() if _to_apply(item, kept)]
     if not modified:
         return
-    cached = list(filter(bake_caches.is_cached, modified))
     # The target holds motion, but no meshes that change.
     other_motion = job.target.clips in {Clips.ALL, Clips.SCENE}
     moves = job.animation and (job.target.changing_meshes or other_motion)
     changing = mesh_animation.changing_meshes() if moves else set()
     lost = [item for item in modified if item in changing and (scaled or other_motion or not _is_kept(item, target))]
-    if cached and job.animation and other_motion:
-        # The source has one timeline: it loses the meshes' part of its clip, or the whole clip.
-        lost = list(dict.fromkeys([*lost, *cached]))
-        if clips.find():
-            job.lose("mesh motion", len(lost), "changing meshes")
-        else:
-            job.lose("clips", 1, "changing meshes")
+    cached = list(filter(bake_caches.is_cached, modified)) if job.animation and other_motion else []
+    lost = list(dict.fromkeys([*lost, *cached]))
+    if cached and not clips.find():
+        # The source has one timeline: it loses the whole clip, and not only the meshes' part of it.
+        job.lose("clips", 1, "changing meshes")
     elif other_motion:
         job.lose("mesh motion", len(lost), "changing meshes")
     else:
         job.lose("mesh motion by modifiers", len(lost), "scaled" if scaled else "skinned")
-    modified = [item for item in modified if item in lost or item not in changing]
-    for item in [item for item in modified if item.data.shape_keys]:
-        _report_lost(job, item, kept)
-        modified.remove(item)
-    _apply(modified, kept)
+    _apply(job, [item for item in modified if item in lost or item not in changing], kept)
 
 
 def _is_kept(item: bpy.types.Object, target: str) -> bool:
@@ -53,20 +45,17 @@ def _is_kept(item: bpy.types.Object, target: str) -> bool:
 def apply_or_remove(job: Job, item: bpy.types.Object) -> None:
     """Applies the modifiers of a mesh whose instances became objects; with blend shapes, removes them."""
     kept = _KEPT | {bake_caches.MODIFIER}
-    if not item.data.shape_keys:
-        _apply([item], kept)
-        return
-    _report_lost(job, item, kept)
+    _apply(job, [item], kept)
     for modifier in _to_apply(item, kept):
         item.modifiers.remove(modifier)
 
 
-def _report_lost(job: Job, item: bpy.types.Object, kept: set[str]) -> None:
-    names = tuple(modifier.name for modifier in _to_apply(item, kept))
-    job.lose("modifiers", 1, "blend shapes", name=item.name, names=names)
-
-
-def _apply(modified: list[bpy.types.Object], kept: set[str]) -> None:
+def _apply(job: Job, items: list[bpy.types.Object], kept: set[str]) -> None:
+    """Applies the modifiers of meshes, and reports those of meshes with blend shapes as lost."""
+    for item in [item for item in items if item.data.shape_keys]:
+        names = tuple(modifier.name for modifier in _to_apply(item, kept))
+        job.lose("modifiers", 1, "blend shapes", name=item.name, names=names)
+    modified = [item for item in items if not item.data.shape_keys]
     muted = [modifier for item in modified for modifier in item.modifiers if modifier.type in kept]
     with attributes.changed(muted, show_viewport=False):
         graph = bpy.context.evaluated_depsgraph_get()

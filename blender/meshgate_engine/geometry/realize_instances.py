@@ -14,17 +14,18 @@ from ..blender_api import object_replacement, scene
 from ..job import Job
 from . import modifiers
 
-# Blender's types of objects that show a mesh without being one.
+# Blender's types of objects that show a mesh without being one, and its modifiers that make instances.
 _SURFACES = {"CURVE", "SURFACE", "FONT", "META", "CURVES", "POINTCLOUD", "VOLUME"}
-
-# Modifiers that make instances.
 _INSTANCING = {"NODES", "PARTICLE_SYSTEM"}
 
 
 def realize(job: Job) -> None:
     """Makes meshes of all surfaces, and objects of all instances."""
     _realize_collections()
-    if not any(_shows_others(item) for item in scene.objects()):
+    if not any(
+        item.type in _SURFACES or item.instance_type != "NONE" or _instancing_modifiers(item)
+        for item in scene.objects()
+    ):
         return
     children = object_replacement.children()
     for holder, shown in _shown_meshes().items():
@@ -37,21 +38,28 @@ def realize(job: Job) -> None:
                 item = object_replacement.replace(holder, own, children)
                 shown = [(mesh, matrix) for mesh, matrix in shown if mesh != own]
             else:
-                for modifier in [modifier for modifier in item.modifiers if modifier.type in _INSTANCING]:
+                for modifier in _instancing_modifiers(item):
                     item.modifiers.remove(modifier)
         elif holder.type == "MESH":
-            _remove_instancing(job, holder)
+            if _instancing_modifiers(holder):
+                modifiers.apply_or_remove(job, holder)
+            if not holder.show_instancer_for_viewport or not len(holder.data.vertices):
+                # Blender hides it: it becomes the instances' parent, without a mesh that a report would count.
+                holder.data = bpy.data.meshes.new(holder.data.name)
         for mesh, matrix in shown:
-            _add_object(mesh, item, matrix)
+            made = bpy.data.objects.new(mesh.name, mesh)
+            made.parent = item
+            # Unlike location, rotation and scale, this holds any matrix.
+            made.matrix_parent_inverse = matrix
+            bpy.context.scene.collection.objects.link(made)
         item.instance_type = "NONE"
     # Only the first metaball of a family has a surface; if it went alone, the next would get one.
     for item in [item for item in scene.objects() if item.type == "META" and item.visible_get()]:
         object_replacement.replace(item, None, children)
 
 
-def _shows_others(item: bpy.types.Object) -> bool:
-    instancing = any(modifier.type in _INSTANCING for modifier in item.modifiers)
-    return item.type in _SURFACES or item.instance_type != "NONE" or instancing
+def _instancing_modifiers(item: bpy.types.Object) -> list[bpy.types.Modifier]:
+    return [modifier for modifier in item.modifiers if modifier.type in _INSTANCING]
 
 
 def _shown_meshes() -> dict[bpy.types.Object, list[tuple[bpy.types.Mesh, Matrix]]]:
@@ -66,35 +74,14 @@ def _shown_meshes() -> dict[bpy.types.Object, list[tuple[bpy.types.Mesh, Matrix]
         if mesh is None:
             mesh = copies[data.as_pointer()] = data.copy()
             mesh.name = entry.instance_object.name
-            _take_materials(mesh, entry.object)
+            # The materials that the object uses instead.
+            for index, slot in enumerate(entry.object.material_slots):
+                if slot.link == "OBJECT" and slot.material and index < len(mesh.materials):
+                    mesh.materials[index] = slot.material.original
         own = entry.parent.matrix_world
         place = Matrix.Identity(4) if entry.matrix_world == own else own.inverted_safe() @ entry.matrix_world
         found[entry.parent.original].append((mesh, place))
     return found
-
-
-def _take_materials(mesh: bpy.types.Mesh, item: bpy.types.Object) -> None:
-    """Gives the mesh the materials that its object uses instead."""
-    for index, slot in enumerate(item.material_slots):
-        if slot.link == "OBJECT" and slot.material and index < len(mesh.materials):
-            mesh.materials[index] = slot.material.original
-
-
-def _remove_instancing(job: Job, item: bpy.types.Object) -> None:
-    """Removes what makes instances from a mesh."""
-    if any(modifier.type in _INSTANCING for modifier in item.modifiers):
-        modifiers.apply_or_remove(job, item)
-    if not item.show_instancer_for_viewport or not len(item.data.vertices):
-        # Blender hides it: it becomes the instances' parent, without a mesh that a report would count.
-        item.data = bpy.data.meshes.new(item.data.name)
-
-
-def _add_object(mesh: bpy.types.Mesh, holder: bpy.types.Object, matrix: Matrix) -> None:
-    made = bpy.data.objects.new(mesh.name, mesh)
-    made.parent = holder
-    # Unlike location, rotation and scale, this holds any matrix.
-    made.matrix_parent_inverse = matrix
-    bpy.context.scene.collection.objects.link(made)
 
 
 def _realize_collections() -> None:

@@ -4,8 +4,6 @@ A uniform scale commutes with rotations and other scales, so that scaling the le
 skeletons, locations of objects and bones, and the curves that move them.
 """
 
-from collections.abc import Iterator
-
 import bpy
 import numpy as np
 from mathutils import Matrix
@@ -14,10 +12,7 @@ from ..animation import bake_caches
 from ..blender_api import actions, arrays, scene
 from ..job import Job
 
-_LOCATIONS = ("location", "delta_location")
-
 _BOUNDS = tuple(f"{bound}_{axis}" for axis in "xyz" for bound in ("min", "max"))
-
 # Constraint -> its properties that are lengths.
 _LENGTHS = {
     "LIMIT_LOCATION": _BOUNDS,
@@ -27,7 +22,6 @@ _LENGTHS = {
     "PIVOT": ("offset",),
     "SHRINKWRAP": ("distance",),
 }
-
 _TEXT = ("size", "offset_x", "offset_y", "extrude", "offset", "bevel_depth")
 
 
@@ -50,8 +44,7 @@ def scale(job: Job, factor: float) -> None:
         _multiply(ball, ("resolution", "render_resolution"), factor)
     for other in (*bpy.data.armatures, *bpy.data.metaballs, *bpy.data.lattices):
         other.transform(matrix)
-    for points in _points():
-        _scale_points(points, factor)
+    _scale_points(factor)
     for item in bpy.data.objects:
         item.location *= factor
         item.delta_location *= factor
@@ -66,7 +59,12 @@ def scale(job: Job, factor: float) -> None:
         collection.instance_offset *= factor
     for camera in bpy.data.cameras:
         _multiply(camera, ("clip_start", "clip_end", "ortho_scale"), factor)
-    _scale_curves(factor)
+
+    def multiply(points: np.ndarray) -> None:
+        points[:, 1] = points[:, 1].astype(np.float64) * factor
+
+    for curve in filter(_is_location, actions.all_curves()):
+        actions.change_keys(curve, multiply)
     _warn_of_unscaled(job)
     bpy.context.view_layer.update()
 
@@ -89,19 +87,14 @@ def _scale_cached_mesh(item: bpy.types.Object, factor: float) -> None:
     item.modifiers.new("Scale", "NODES").node_group = tree
 
 
-def _points() -> Iterator[bpy.types.AttributeGroupMesh]:
-    """The attributes of point clouds, hair curves and grease pencil drawings."""
-    yield from (cloud.attributes for cloud in bpy.data.pointclouds)
-    yield from (hair.attributes for hair in bpy.data.hair_curves)
-    for drawing in bpy.data.grease_pencils:
-        yield from (frame.drawing.attributes for layer in drawing.layers for frame in layer.frames)
-
-
-def _scale_points(attributes: bpy.types.AttributeGroupMesh, factor: float) -> None:
-    for name, kind, size in (("position", "vector", 3), ("radius", "value", 1)):
-        attribute = attributes.get(name)
-        if attribute is not None:
-            arrays.put(attribute.data, kind, arrays.get(attribute.data, kind, size) * np.float32(factor))
+def _scale_points(factor: float) -> None:
+    """Scales point clouds, hair curves and grease pencil drawings."""
+    drawings = (frame.drawing for each in bpy.data.grease_pencils for layer in each.layers for frame in layer.frames)
+    for owner in (*bpy.data.pointclouds, *bpy.data.hair_curves, *drawings):
+        for name, kind, size in (("position", "vector", 3), ("radius", "value", 1)):
+            attribute = owner.attributes.get(name)
+            if attribute is not None:
+                arrays.put(attribute.data, kind, arrays.get(attribute.data, kind, size) * np.float32(factor))
 
 
 def _scale_constraints(owner: bpy.types.Object | bpy.types.PoseBone, factor: float) -> None:
@@ -120,21 +113,12 @@ def _scale_constraints(owner: bpy.types.Object | bpy.types.PoseBone, factor: flo
 
 
 def _warn_of_unscaled(job: Job) -> None:
-    driven = [
-        item.name
-        for item in scene.objects()
-        if any(curve.data_path.rpartition(".")[2] in _LOCATIONS for curve in actions.drivers(item))
-    ]
+    driven = [item.name for item in scene.objects() if any(map(_is_location, actions.drivers(item)))]
     volumes = [item.name for item in scene.objects() if item.type == "VOLUME"]
     for what, names in (("places that drivers set", driven), ("volumes", volumes)):
         if names:
             job.warn(f"{what} were not scaled: {', '.join(sorted(names)[:5])}")
 
 
-def _scale_curves(factor: float) -> None:
-    def multiply(points: np.ndarray) -> None:
-        points[:, 1] = points[:, 1].astype(np.float64) * factor
-
-    for curve in actions.all_curves():
-        if curve.data_path.rpartition(".")[2] in _LOCATIONS:
-            actions.change_keys(curve, multiply)
+def _is_location(curve: bpy.types.FCurve) -> bool:
+    return curve.data_path.rpartition(".")[2] in {"location", "delta_location"}

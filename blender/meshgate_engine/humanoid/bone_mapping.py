@@ -46,6 +46,12 @@ _PREFIX = re.compile(
 )
 _SIDES = {"l": "left", "left": "left", "lft": "left", "左": "left", "r": "right", "right": "right", "右": "right"}
 
+# Human bone of VRM 0.x -> VRM 1.0's, where they differ.
+_VRM0_THUMBS = {
+    "leftThumbProximal": "leftThumbMetacarpal", "leftThumbIntermediate": "leftThumbProximal",
+    "rightThumbProximal": "rightThumbMetacarpal", "rightThumbIntermediate": "rightThumbProximal",
+}  # fmt: skip
+
 # Each bone has to be below the one before it, or its name is ignored.
 _CHAINS = [
     ["hips", "spine", "chest", "upperChest", "neck", "head"],
@@ -77,9 +83,9 @@ def assign(item: bpy.types.Object, job: Job | None = None) -> dict[str, str]:
         contradicted = any(guess.get(name) != bone for name, bone in found.items() if name in REQUIRED)
         if not contradicted or len(found) < 3:
             found, guessed = guess, True
-    missing = _missing(found)
-    if missing:
-        raise ConversionError("not_humanoid", f"the skeleton has no {', '.join(_words(name) for name in missing)}")
+    if missing := _missing(found):
+        words = re.sub(r"[A-Z]", lambda letter: f" {letter[0].lower()}", ", ".join(missing))
+        raise ConversionError("not_humanoid", f"the skeleton has no {words}")
     if guessed and job is not None:
         job.warn("the human bones were guessed from the skeleton's structure, since the bones' names do not tell them")
     extension.spec_version = "1.0"
@@ -90,35 +96,23 @@ def assign(item: bpy.types.Object, job: Job | None = None) -> dict[str, str]:
 def assigned(item: bpy.types.Object) -> dict[str, str]:
     """The mapping that the armature has, of VRM 1.0 or else 0.x; human bone -> bone."""
     extension = item.data.vrm_addon_extension
-    found = {
-        _camel(name): getattr(extension.vrm1.humanoid.human_bones, name).node.bone_name
-        for name in _properties(extension)
-    }
-    found = {name: bone for name, bone in found.items() if bone in item.data.bones}
-    if found:
-        return found
-    older = {bone.bone: bone.node.bone_name for bone in extension.vrm0.humanoid.human_bones}
-    renamed = {"ThumbProximal": "ThumbMetacarpal", "ThumbIntermediate": "ThumbProximal"}
-    for name, bone in older.items():
-        side = next((side for side in ("left", "right") if name.startswith(side)), "")
-        part = name.removeprefix(side)
-        if bone in item.data.bones:
-            found[side + renamed.get(part, part) if side else name] = bone
+    found = {name: node.bone_name for name, node in _nodes(extension).items() if node.bone_name in item.data.bones}
+    if not found:
+        older = {bone.bone: bone.node.bone_name for bone in extension.vrm0.humanoid.human_bones}
+        found = {_VRM0_THUMBS.get(name, name): bone for name, bone in older.items() if bone in item.data.bones}
     return found
 
 
 def write(item: bpy.types.Object, found: dict[str, str]) -> None:
     """Writes a mapping into the add-on's properties."""
     extension = item.data.vrm_addon_extension
-    bones = extension.vrm1.humanoid.human_bones
     # Otherwise the add-on guesses a mapping when it sees the armature, which can take a minute.
-    bones.initial_automatic_bone_assignment = False
+    extension.vrm1.humanoid.human_bones.initial_automatic_bone_assignment = False
     extension.vrm0.humanoid.initial_automatic_bone_assignment = False
     with without_candidate_updates():
-        for name in _properties(extension):
-            node, bone = getattr(bones, name).node, found.get(_camel(name), "")
-            if node.bone_name != bone:
-                node.bone_name = bone
+        for name, node in _nodes(extension).items():
+            if node.bone_name != found.get(name, ""):
+                node.bone_name = found.get(name, "")
 
 
 @contextlib.contextmanager
@@ -158,13 +152,11 @@ def by_name(data: bpy.types.Armature) -> dict[str, str]:
     _resolve_spine(found)
     for chain in _CHAINS:
         above = None
-        for name in chain:
-            if name not in found:
-                continue
-            if above is not None and above not in found[name].parent_recursive:
+        for name in [name for name in chain if name in found]:
+            if above is None or above in found[name].parent_recursive:
+                above = found[name]
+            else:
                 del found[name]
-                continue
-            above = found[name]
     return {name: bone.name for name, bone in found.items()}
 
 
@@ -189,7 +181,7 @@ def _human_name(name: str) -> str | None:
     finger = _FINGER.match(part)
     if not finger:
         return None
-    which, joint = finger.group(1).capitalize(), int(finger.group(2)) - 1
+    which, joint = finger[1].capitalize(), int(finger[2]) - 1
     joints = ("Metacarpal", "Proximal", "Distal") if which == "Thumb" else ("Proximal", "Intermediate", "Distal")
     return f"{side}{'Little' if which == 'Pinky' else which}{joints[joint]}"
 
@@ -241,15 +233,7 @@ def _missing(found: dict[str, str]) -> list[str]:
     return [name for name in REQUIRED if name not in found]
 
 
-def _properties(extension: bpy.types.PropertyGroup) -> list[str]:
-    bones = extension.vrm1.humanoid.human_bones
-    return [name for name in list(bones.bl_rna.properties.keys()) if hasattr(getattr(bones, name), "node")]
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.capitalize() for word in others)
-
-
-def _words(name: str) -> str:
-    return re.sub(r"([A-Z])", lambda letter: " " + letter.group(1).lower(), name)
+def _nodes(extension: bpy.types.PropertyGroup) -> dict[str, bpy.types.PropertyGroup]:
+    """The properties of VRM 1.0 that name bones, by human bone."""
+    bones = extension.vrm1.humanoid.human_bones.human_bone_name_to_human_bone()
+    return {name.value: bone.node for name, bone in bones.items()}

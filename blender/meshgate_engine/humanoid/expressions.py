@@ -34,18 +34,13 @@ def add_from_blend_shapes(vrm: bpy.types.PropertyGroup) -> None:
     presets = vrm.expressions.preset
     if any(len(getattr(presets, name).morph_target_binds) for name in _BLEND_SHAPES):
         return
-    for mesh in scene.meshes():
-        if not mesh.data.shape_keys:
-            continue
+    for mesh in [mesh for mesh in scene.meshes() if mesh.data.shape_keys]:
         for block in mesh.data.shape_keys.key_blocks[1:]:
             plain = "".join(letter for letter in block.name.rpartition(".")[2].lower() if letter.isalnum())
-            expression = next((name for name, words in _BLEND_SHAPES.items() if plain in words), None)
-            if expression is None:
-                continue
-            bind = getattr(presets, expression).morph_target_binds.add()
-            bind.node.mesh_object_name = mesh.name
-            bind.index = block.name
-            bind.weight = 1.0
+            if expression := next((name for name, words in _BLEND_SHAPES.items() if plain in words), None):
+                bind = getattr(presets, expression).morph_target_binds.add()
+                bind.node.mesh_object_name = mesh.name
+                bind.index, bind.weight = block.name, 1.0
 
 
 def all_expressions(vrm: bpy.types.PropertyGroup) -> list[bpy.types.PropertyGroup]:

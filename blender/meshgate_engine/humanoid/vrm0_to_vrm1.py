@@ -12,9 +12,7 @@ from ..blender_api import scene
 from ..job import Job
 from . import bone_mapping, expressions
 
-# Metres from the last bone of a VRM 0.x spring to its end.
-_TAIL = 0.07
-
+_TAIL = 0.07  # metres from the last bone of a VRM 0.x spring to its end
 _RANDOM_SUFFIX = re.compile(r"-?[0-9a-f]{32}$")
 
 
@@ -25,7 +23,7 @@ def upgrade(job: Job, item: bpy.types.Object) -> None:
         return
     older, newer = extension.vrm0, extension.vrm1
     if len(older.blend_shape_master.blend_shape_groups):
-        _upgrade_expressions(job, item, older, newer)
+        _upgrade_expressions(job, item)
     newer.first_person.mesh_annotations.clear()
     for annotation in older.first_person.mesh_annotations:
         made = newer.first_person.mesh_annotations.add()
@@ -61,15 +59,14 @@ def _is_used(group: bpy.types.PropertyGroup) -> bool:
     return bool(len(group.binds) or len(group.material_values))
 
 
-def _upgrade_expressions(
-    job: Job, item: bpy.types.Object, older: bpy.types.PropertyGroup, newer: bpy.types.PropertyGroup
-) -> None:
+def _upgrade_expressions(job: Job, item: bpy.types.Object) -> None:
+    newer = item.data.vrm_addon_extension.vrm1
+    groups = item.data.vrm_addon_extension.vrm0.blend_shape_master.blend_shape_groups
     # The add-on may have guessed expressions from names of blend shapes, and would prefer them to the file's.
     for expression in expressions.all_expressions(newer):
         for part in expressions.effects(expression):
             part.clear()
     newer.expressions.custom.clear()
-    groups = older.blend_shape_master.blend_shape_groups
     _assign_presets(groups)
     bpy.ops.vrm.assign_vrm1_expressions_from_vrm0(armature_object_name=item.name)
     custom = {expression.custom_name: expression for expression in newer.expressions.custom}
@@ -78,11 +75,10 @@ def _upgrade_expressions(
         made = getattr(newer.expressions.preset, preset) if preset else custom.get(group.name)
         if made is not None:
             made.is_binary = group.is_binary
-    said = sum(len(group.material_values) for group in groups)
-    lost = said - sum(
-        len(part) for expression in expressions.used(newer) for part in expressions.effects(expression)[1:]
-    )
-    job.lose("expression materials", max(lost, 0), "not in VRM 1.0", total=said)
+    before = sum(len(group.material_values) for group in groups)
+    on_materials = [part for expression in expressions.used(newer) for part in expressions.effects(expression)[1:]]
+    lost = max(before - sum(map(len, on_materials)), 0)
+    job.lose("expression materials", lost, "not in VRM 1.0", total=before)
 
 
 def _assign_presets(groups: bpy.types.bpy_prop_collection) -> None:
@@ -129,14 +125,13 @@ def _upgrade_springs(item: bpy.types.Object, newer: bpy.types.PropertyGroup) -> 
             across, ahead, up = joint.gravity_dir
             joint.gravity_dir = (-across, -ahead, up)
         end = spring.joints[-1] if len(spring.joints) else None
-        if end is None or end.node.bone_name not in tails:
-            continue
-        bone = tails[end.node.bone_name]
-        values = {name: getattr(end, name) for name in ("hit_radius", "stiffness", "gravity_power", "drag_force")}
-        joint = spring.joints.add()
-        joint.node.bone_name = bone
-        for name, value in values.items():
-            setattr(joint, name, value)
+        if end and end.node.bone_name in tails:
+            bone = tails[end.node.bone_name]
+            values = {name: getattr(end, name) for name in ("hit_radius", "stiffness", "gravity_power", "drag_force")}
+            joint = spring.joints.add()
+            joint.node.bone_name = bone
+            for name, value in values.items():
+                setattr(joint, name, value)
 
 
 def _add_tails(item: bpy.types.Object, ends: set[str]) -> dict[str, str]:

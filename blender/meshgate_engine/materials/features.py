@@ -7,6 +7,8 @@ from . import texture_usage
 
 # Source formats with another model of highlights, for which importers invent the values.
 _OTHER_HIGHLIGHTS = {"fbx", "obj"}
+# The defaults of Blender 5.0 and of older files. Importers set more than ``MOST_IOR`` for a mirror.
+_USUAL_IORS, MOST_IOR = (1.5, 1.45), 100.0
 
 # Input of a Principled BSDF that is 0 without the feature -> name of the feature.
 _INPUTS = {
@@ -19,19 +21,7 @@ _INPUTS = {
 }
 
 # Input of a Principled BSDF that is white without the feature -> name of the feature.
-_TINTS = {
-    "Sheen Tint": "sheen colour",
-    "Coat Tint": "clearcoat colour",
-}
-
-# The defaults of Blender 5.0 and of older files. Importers set more than ``MOST_IOR`` for a mirror.
-_USUAL_IORS = (1.5, 1.45)
-MOST_IOR = 100.0
-
-
-def has_ior(job: Job, material: bpy.types.Material) -> bool:
-    """Whether the index of refraction is an author's choice."""
-    return "index of refraction" in found_in(job, material)
+_TINTS = {"Sheen Tint": "sheen colour", "Coat Tint": "clearcoat colour"}
 
 
 def found_in(job: Job, material: bpy.types.Material) -> dict[str, bool]:
@@ -53,10 +43,7 @@ def found_in(job: Job, material: bpy.types.Material) -> dict[str, bool]:
 
 
 def _inputs(inputs: bpy.types.NodeInputs) -> dict[str, bool]:
-    found = {}
-    for name, word in _INPUTS.items():
-        if _differs(inputs[name], 0.0):
-            found[word] = inputs[name].is_linked
+    found = {word: inputs[name].is_linked for name, word in _INPUTS.items() if _differs(inputs[name], 0.0)}
     for name, word in _TINTS.items():
         if _differs(inputs[name.replace("Tint", "Weight")], 0.0) and _differs(inputs[name], 1.0):
             found[word] = False
@@ -67,19 +54,14 @@ def _inputs(inputs: bpy.types.NodeInputs) -> dict[str, bool]:
 
 
 def _highlights(inputs: bpy.types.NodeInputs) -> dict[str, bool]:
-    found = {}
-    if _differs(inputs["Specular Tint"], 1.0):
-        found["specular colour"] = False
-    if _differs(inputs["Specular IOR Level"], 0.5):
-        found["specular strength"] = False
-    if _has_ior(inputs["IOR"]):
-        found["index of refraction"] = False
-    return found
-
-
-def _has_ior(socket: bpy.types.NodeSocket) -> bool:
-    unusual = all(_differs(socket, usual) for usual in _USUAL_IORS)
-    return unusual and not socket.is_linked and socket.default_value < MOST_IOR
+    ior = inputs["IOR"]
+    unusual_ior = not ior.is_linked and all(_differs(ior, usual) for usual in _USUAL_IORS)
+    features = {
+        "specular colour": _differs(inputs["Specular Tint"], 1.0),
+        "specular strength": _differs(inputs["Specular IOR Level"], 0.5),
+        "index of refraction": unusual_ior and ior.default_value < MOST_IOR,
+    }
+    return {word: False for word, is_used in features.items() if is_used}
 
 
 def _differs(socket: bpy.types.NodeSocket, usual: float) -> bool:

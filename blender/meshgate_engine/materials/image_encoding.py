@@ -8,20 +8,11 @@ import numpy as np
 from ..blender_api import arrays
 
 EXTENSIONS = {"png", "jpg", "jpeg", "webp", "tga", "bmp", "tif", "tiff", "exr", "hdr", "dds", "jp2", "psd", "gif"}
-
 # The first bytes of a file -> extension.
 _MAGIC = {
-    b"\x89PNG\r\n\x1a\n": "png",
-    b"\xff\xd8\xff": "jpg",
-    b"RIFF": "webp",
-    b"BM": "bmp",
-    b"II*": "tif",
-    b"DDS": "dds",
+    b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp", b"BM": "bmp", b"II*": "tif", b"DDS": "dds",
     b"v/1\x01": "exr",
-}
-
-# Radiance HDR; other images that Blender holds as floats have at most 16 bits a channel, which PNG holds.
-_HDR = b"#?"
+}  # fmt: skip
 
 
 def extension(content: bytes) -> str | None:
@@ -42,15 +33,16 @@ def png_or_exr(image: bpy.types.Image, content: bytes) -> tuple[bytes, str] | No
     width, height = image.size
     if width * height == 0:
         return None
-    wide = content.startswith(_HDR)
+    # Radiance HDR; other images that Blender holds as floats have at most 16 bits a channel, which PNG holds.
+    wide = content.startswith(b"#?")
     pixels = arrays.pixels(image)
     if image.is_float and not wide and image.colorspace_settings.name == "sRGB":
         # Blender's floats are linear, a PNG's values are sRGB.
-        colours = pixels[:, :3]
-        colours[:] = _srgb(colours)
+        linear = np.clip(pixels[:, :3], 0.0, 1.0)
+        pixels[:, :3] = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     made = bpy.data.images.new("made", width, height, alpha=True, float_buffer=wide, is_data=wide)
     try:
-        arrays.put_pixels(made, pixels)
+        made.pixels.foreach_set(pixels.ravel())
         file = Path("tmp/made").absolute()
         file.parent.mkdir(parents=True, exist_ok=True)
         made.file_format = "OPEN_EXR" if wide else "PNG"
@@ -59,8 +51,3 @@ def png_or_exr(image: bpy.types.Image, content: bytes) -> tuple[bytes, str] | No
         return file.read_bytes(), "exr" if wide else "png"
     finally:
         bpy.data.images.remove(made)
-
-
-def _srgb(linear: np.ndarray) -> np.ndarray:
-    linear = np.clip(linear, 0.0, 1.0)
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)

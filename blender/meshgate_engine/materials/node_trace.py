@@ -7,9 +7,7 @@ import bpy
 
 # The most nodes on the way: a graph may have circles, and very many ways to one node.
 _MOST_STEPS = 200
-
 WHITE = (1.0, 1.0, 1.0)
-
 # The nodes of the groups that a socket is in, outermost first.
 Groups = tuple[bpy.types.ShaderNode, ...]
 
@@ -22,8 +20,7 @@ class Source:
     channel: int | None = None
     factor: tuple[float, ...] = WHITE
     vertex_coloured: bool = False
-    # Other nodes change it, too.
-    has_other_nodes: bool = False
+    has_other_nodes: bool = False  # that change it, too
 
     @property
     def is_tinted_image(self) -> bool:

@@ -5,7 +5,7 @@ unlit shader. The exporters of FBX and OBJ leave out images behind such nodes, U
 understands all of them but those that USD's importer makes.
 """
 
-from dataclasses import dataclass
+from collections import Counter
 
 import bpy
 
@@ -16,20 +16,8 @@ from . import features, node_trace, texture_baking, texture_usage
 _COLOURS = ("Base Color", "Emission Color")
 _VALUES = ("Metallic", "Roughness", "Specular IOR Level")
 _USD_VALUES = ("Metallic", "Roughness", "Coat Weight", "Coat Roughness")
-
 # Operations of math nodes that make alpha either 0 or 1.
 _CUTOFFS = {"ROUND", "GREATER_THAN", "LESS_THAN"}
-
-
-@dataclass
-class _Counts:
-    """Numbers of textures and materials, by the kind of loss or warning."""
-
-    tinted: int = 0
-    vertex_coloured: int = 0
-    has_other_nodes: int = 0
-    unlit: int = 0
-    cut: int = 0
 
 
 def link_images_directly(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
@@ -39,7 +27,7 @@ def link_images_directly(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     ``job.tints`` afterwards, except for USD and glTF, which hold them beside a texture.
     """
     baked = texture_baking.BakedImages()
-    counts = _Counts()
+    counts = Counter()
     for material in texture_usage.scene_materials():
         if material.node_tree and material.is_editable:
             made = _Material(job, material, baked, counts)
@@ -51,28 +39,26 @@ def link_images_directly(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     return baked.made
 
 
-def _report(job: Job, counts: _Counts) -> None:
-    target = job.output_format
-    if counts.tinted:
+def _report(job: Job, counts: Counter) -> None:
+    if counts["tinted"]:
         # Readers differ in what they do with a texture and a colour.
-        verb, beside = ("s that tint", "them") if counts.tinted > 1 else (" that tints", "it")
-        both = f"not every reader of {target} multiplies them"
-        job.warn(f"the colour{verb} {counted(counts.tinted, 'texture')} came out beside {beside}: {both}")
-    job.lose("texture tint", counts.vertex_coloured, "no mix")
-    job.lose("texture nodes", counts.has_other_nodes, "as they are")
-    job.lose("feature", counts.cut, "no cutoff", name="sharp edges of alpha")
-    job.lose("unlit", counts.unlit, "lit only")
+        verb, beside = ("s that tint", "them") if counts["tinted"] > 1 else (" that tints", "it")
+        both = f"not every reader of {job.output_format} multiplies them"
+        job.warn(f"the colour{verb} {counted(counts['tinted'], 'texture')} came out beside {beside}: {both}")
+    job.lose("texture tint", counts["vertex coloured"], "no mix")
+    job.lose("texture nodes", counts["other nodes"], "as they are")
+    job.lose("feature", counts["cut off"], "no cutoff", name="sharp edges of alpha")
+    job.lose("unlit", counts["unlit"], "lit only")
 
 
 class _Material:
     def __init__(
-        self, job: Job, material: bpy.types.Material, baked: texture_baking.BakedImages, counts: _Counts
+        self, job: Job, material: bpy.types.Material, baked: texture_baking.BakedImages, counts: Counter
     ) -> None:
         self.job, self.material, self.tree = job, material, material.node_tree
         self.baked, self.counts = baked, counts
         self.trace = node_trace.Trace()
-        self.is_usd = job.target.module == "usd"
-        self.is_fbx = job.target.module == "fbx"
+        self.is_usd, self.is_fbx = job.target.module == "usd", job.target.module == "fbx"
 
     def link_images_directly(self) -> None:
         output = self.tree.get_output_node("ALL")
@@ -85,7 +71,9 @@ class _Material:
         node, groups = shader
         principled = node
         if node.type != "BSDF_PRINCIPLED" or groups:
-            if not self._is_image_or_plain(node, groups):
+            source = self.trace.source(node.inputs.get("Base Color") or node.inputs["Color"], groups)
+            if source.image is None and source.has_other_nodes:
+                # Its colour is neither an image nor plain.
                 return
             principled = self._principled(node)
         if found[0][0] != principled:
@@ -96,7 +84,8 @@ class _Material:
             socket = node.inputs.get(name) or (node.inputs.get("Color") if name == "Base Color" else None)
             if socket and socket.is_linked:
                 source = self.trace.source(socket, groups)
-                if name == "Base Color" and self._is_toon():
+                vrm = getattr(self.material, "vrm_addon_extension", None)
+                if name == "Base Color" and vrm is not None and vrm.mtoon1.enabled:
                     # The VRM add-on keeps the tint in the value that the link hides.
                     source = source.times(node_trace.Source(factor=node_trace.rgb(socket.default_value)))
                 strength = node.inputs.get("Emission Strength")
@@ -119,22 +108,13 @@ class _Material:
         if self.is_usd:
             self._bake_normal_strength(principled.inputs["Normal"])
 
-    def _is_toon(self) -> bool:
-        extension = getattr(self.material, "vrm_addon_extension", None)
-        return extension is not None and extension.mtoon1.enabled
-
-    def _is_image_or_plain(self, node: bpy.types.ShaderNode, groups: node_trace.Groups) -> bool:
-        """Whether a shader's colour comes from an image, or is a plain colour."""
-        source = self.trace.source(node.inputs.get("Base Color") or node.inputs["Color"], groups)
-        return source.image is not None or not source.has_other_nodes
-
     def _principled(self, node: bpy.types.ShaderNode) -> bpy.types.ShaderNode:
         """A new Principled BSDF with the values of another shader, or of one in a group."""
         made = self.tree.nodes.new("ShaderNodeBsdfPrincipled")
         if node.type == "EMISSION":
             made.inputs["Roughness"].default_value = 1.0
             made.inputs["Specular IOR Level"].default_value = 0.0
-            self.counts.unlit += 1
+            self.counts["unlit"] += 1
         for socket in node.inputs:
             to = made.inputs.get("Base Color" if socket.name == "Color" else socket.name)
             if to and hasattr(socket, "default_value") and to.type == socket.type:
@@ -145,13 +125,12 @@ class _Material:
         """Links the factor of a mix with a transparent shader to alpha."""
         if principled.inputs["Alpha"].is_linked:
             return
-        for node, groups in found:
-            if node.type != "MIX_SHADER" or groups or not node.inputs[0].is_linked or not node.inputs[1].is_linked:
-                continue
-            factor = node.inputs[0].links[0].from_socket
-            if node.inputs[1].links[0].from_node.type == "BSDF_TRANSPARENT" and factor.node.type != "LIGHT_PATH":
-                self.tree.links.new(factor, principled.inputs["Alpha"])
-                return
+        for node in [node for node, groups in found if node.type == "MIX_SHADER" and not groups]:
+            if node.inputs[0].is_linked and node.inputs[1].is_linked:
+                factor, shader = node.inputs[0].links[0].from_socket, node.inputs[1].links[0].from_node
+                if shader.type == "BSDF_TRANSPARENT" and factor.node.type != "LIGHT_PATH":
+                    self.tree.links.new(factor, principled.inputs["Alpha"])
+                    return
 
     def _link_colour(self, source: node_trace.Source, to: bpy.types.NodeSocket, socket: bpy.types.NodeSocket) -> None:
         tint = max(abs(one - 1.0) for one in source.factor) > 1e-6
@@ -166,44 +145,36 @@ class _Material:
                 scene.unlink_socket(to)
                 to.default_value = (*source.factor, 1.0)
             return
-        self.counts.vertex_coloured += source.vertex_coloured
-        self.counts.has_other_nodes += source.has_other_nodes
-        node = self._copy_node(source.image)
-        if source.channel is not None:
-            node.image = self.baked.channel(node.image, source.channel) or node.image
-        colour = node.outputs["Color"]
+        self.counts["vertex coloured"] += source.vertex_coloured
+        self.counts["other nodes"] += source.has_other_nodes
+        made = None if source.channel is None else self.baked.channel(source.image.image, source.channel)
+        colour = self._copy_node(source.image, made).outputs["Color"]
         if tint and self.is_usd:
-            colour = self._scaled_colour(colour, source.factor)
+            # USD's exporter writes this node as the texture's scale.
+            scale = self.tree.nodes.new("ShaderNodeVectorMath")
+            scale.operation = "MULTIPLY_ADD"
+            self.tree.links.new(colour, scale.inputs[0])
+            scale.inputs[1].default_value, scale.inputs[2].default_value = source.factor, (0.0, 0.0, 0.0)
+            colour = scale.outputs["Vector"]
         elif tint:
-            self.counts.tinted += 1
+            self.counts["tinted"] += 1
             self.job.tints[self.material.name, to.name] = source.factor
         self.tree.links.new(colour, to)
         to.default_value = (*source.factor, 1.0)
 
-    def _scaled_colour(self, colour: bpy.types.NodeSocket, factor: tuple[float, ...]) -> bpy.types.NodeSocket:
-        """Adds the node that USD's exporter writes as the texture's scale."""
-        scale = self.tree.nodes.new("ShaderNodeVectorMath")
-        scale.operation = "MULTIPLY_ADD"
-        self.tree.links.new(colour, scale.inputs[0])
-        scale.inputs[1].default_value, scale.inputs[2].default_value = factor, (0.0, 0.0, 0.0)
-        return scale.outputs["Vector"]
-
     def tint_for_gltf(self) -> None:
         """Replaces the scales of USD's textures by the mix nodes that glTF's exporter reads."""
         for shader in [node for node in self.tree.nodes if node.type == "BSDF_PRINCIPLED"]:
-            for name in _COLOURS:
-                socket = shader.inputs[name]
-                if not socket.is_linked or socket.links[0].from_node.type != "VECT_MATH":
-                    continue
+            scaled = [shader.inputs[name] for name in _COLOURS if shader.inputs[name].is_linked]
+            for socket in [each for each in scaled if each.links[0].from_node.type == "VECT_MATH"]:
                 source = self.trace.source(socket, ())
-                if not source.is_tinted_image or source.channel is not None:
-                    continue
-                mix = self.tree.nodes.new("ShaderNodeMix")
-                mix.data_type, mix.blend_type = "RGBA", "MULTIPLY"
-                factor, one, two = (each for each in mix.inputs if each.enabled)
-                factor.default_value, two.default_value = 1.0, (*source.factor, 1.0)
-                self.tree.links.new(source.image.outputs["Color"], one)
-                self.tree.links.new(next(each for each in mix.outputs if each.enabled), socket)
+                if source.is_tinted_image and source.channel is None:
+                    mix = self.tree.nodes.new("ShaderNodeMix")
+                    mix.data_type, mix.blend_type = "RGBA", "MULTIPLY"
+                    factor, one, two = (each for each in mix.inputs if each.enabled)
+                    factor.default_value, two.default_value = 1.0, (*source.factor, 1.0)
+                    self.tree.links.new(source.image.outputs["Color"], one)
+                    self.tree.links.new(next(each for each in mix.outputs if each.enabled), socket)
 
     def _link_value(self, source: node_trace.Source, to: bpy.types.NodeSocket, name: str) -> None:
         node, factor = source.image, source.factor[0]
@@ -214,13 +185,11 @@ class _Material:
             to.default_value = 0.0
             return
         if source.channel is not None or factor != 1.0:
-            made = self.baked.channel(
-                node.image, source.channel, factor, name.removesuffix(" IOR Level").replace(" ", "_").lower()
-            )
+            file_name = name.removesuffix(" IOR Level").replace(" ", "_").lower()
+            made = self.baked.channel(node.image, source.channel, factor, file_name)
             if made is None:
                 return
-            node = self._copy_node(node)
-            node.image = made
+            node = self._copy_node(node, made)
         elif node.id_data != self.tree:
             node = self._copy_node(node)
         self.tree.links.new(node.outputs["Color"], to)
@@ -237,23 +206,20 @@ class _Material:
             # USD holds a cutoff, and its exporter finds the node.
             to = cut
         elif cut:
-            self.counts.cut += 1
+            self.counts["cut off"] += 1
         if source.channel != 3:
             if not self.is_usd or factor != 1.0:
                 self._link_value(source, to, "Alpha")
             return
         made = self.baked.with_alpha_factor(node.image, factor) if factor != 1.0 else None
         if made:
-            image = node.image
-            node = self._copy_node(node)
-            node.image = made
+            image, node = node.image, self._copy_node(node, made)
             # Most readers take colour and alpha from one image.
             for other in [each for each in self.tree.nodes if each.type == "TEX_IMAGE" and each.image == image]:
                 links = list(other.outputs["Color"].links)
-                own = self._copy_node(other) if links else other
+                colour = self._copy_node(other, made).outputs["Color"] if links else None
                 for link in links:
-                    self.tree.links.new(own.outputs["Color"], link.to_socket)
-                own.image = made if links else own.image
+                    self.tree.links.new(colour, link.to_socket)
         self.tree.links.new(node.outputs["Alpha"], to)
 
     def _bake_normal_strength(self, normal: bpy.types.NodeSocket) -> None:
@@ -267,15 +233,15 @@ class _Material:
             return
         made = self.baked.with_normal_strength(node.image, strength)
         if made:
-            node = self._copy_node(node)
-            node.image = made
             bump.inputs["Strength"].default_value = 1.0
-            self.tree.links.new(node.outputs["Color"], colour)
+            self.tree.links.new(self._copy_node(node, made).outputs["Color"], colour)
 
-    def _copy_node(self, node: bpy.types.ShaderNodeTexImage) -> bpy.types.ShaderNodeTexImage:
-        """A new node in this material with the same image, settings and UVs, and without links from it."""
+    def _copy_node(
+        self, node: bpy.types.ShaderNodeTexImage, image: bpy.types.Image | None = None
+    ) -> bpy.types.ShaderNodeTexImage:
+        """A new node in this material: settings and UVs of another, its image or ``image``, and no links from it."""
         made = self.tree.nodes.new("ShaderNodeTexImage")
-        made.image, made.extension, made.interpolation = node.image, node.extension, node.interpolation
+        made.image, made.extension, made.interpolation = image or node.image, node.extension, node.interpolation
         if node.id_data == self.tree and node.inputs["Vector"].is_linked:
             self.tree.links.new(node.inputs["Vector"].links[0].from_socket, made.inputs["Vector"])
         return made

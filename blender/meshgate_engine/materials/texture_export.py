@@ -1,6 +1,7 @@
 """Prepares textures for the exporter: without unreadable images, and as files with portable names."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import bpy
@@ -8,6 +9,7 @@ import bpy
 from ..job import Job, listed
 from . import image_encoding, texture_files, texture_usage
 
+_FOLDER = Path("tmp/textures")
 # Names of devices on Windows, with any extension.
 _DEVICES = r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|$)"
 
@@ -18,13 +20,14 @@ def drop_unreadable(job: Job) -> None:
         _drop([image for image in bpy.data.images if texture_files.is_missing(image)])
     # glTF's exporter decodes images, and leaves out those it cannot; the others copy what they are given.
     if job.target.is_gltf:
-        damaged = list(filter(_is_damaged, texture_usage.scene_images()))
+        # The size decodes the image.
+        damaged = [image for image in texture_usage.scene_images() if image.source == "FILE" and image.size[0] == 0]
         for image in damaged:
             job.warn(f"a texture could not be read: {texture_files.base_name(image.filepath_raw or image.name)}")
         _drop(damaged)
     if job.packaging == "single" and job.target.textures_beside:
         unwanted = texture_usage.scene_images()
-        _drop(list(unwanted))
+        _drop(unwanted)
         job.lose("textures", len(unwanted), "single file")
 
 
@@ -35,40 +38,37 @@ def write_files(job: Job) -> None:
     """
     if not job.target.materials or job.target.is_gltf:
         return
-    folder = Path("tmp/textures")
+    _FOLDER.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
-    changed = []
+    changed: list[str] = []
     for image in texture_usage.scene_images():
         if image.source in {"FILE", "GENERATED"}:
-            _write_file(job, image, folder, taken, changed)
+            _write_file(job, image, taken, changed)
     if changed:
         verb = "s were made PNG or EXR" if len(changed) > 1 else " was made PNG or EXR"
         job.warn(f"{len(changed)} texture{verb}, as usdz allows: {listed(sorted(changed))}")
 
 
-def _is_damaged(image: bpy.types.Image) -> bool:
-    # The size decodes the image, which only some exporters do anyway.
-    return image.source == "FILE" and image.size[0] == 0
-
-
-def _drop(without_pixels: list[bpy.types.Image]) -> None:
+def _drop(images: Iterable[bpy.types.Image]) -> None:
     """Removes images and their nodes, so that the material's plain colour takes their place."""
-    for image in without_pixels:
-        for tree in _trees():
+    owners = [*bpy.data.materials, *bpy.data.worlds, *bpy.data.lights]
+    trees = [owner.node_tree for owner in owners if owner.node_tree] + list(bpy.data.node_groups)
+    for image in images:
+        for tree in trees:
             for node in [node for node in tree.nodes if getattr(node, "image", None) == image]:
                 tree.nodes.remove(node)
         bpy.data.images.remove(image)
 
 
-def _write_file(job: Job, image: bpy.types.Image, folder: Path, taken: set[str], changed: list[str]) -> None:
+def _write_file(job: Job, image: bpy.types.Image, taken: set[str], changed: list[str]) -> None:
     """Writes an image in a format of the target; ``changed`` gets its name if the format changed."""
     if image.source == "GENERATED":
         # Blender packs a generated image only when a pixel was set.
         image.pixels[0] = image.pixels[0]
     if image.is_dirty and not image.packed_file:
         image.pack()
-    packed = image.packed_file
-    content = packed.data if packed else Path(bpy.path.abspath(image.filepath_raw)).read_bytes()
+    packed, path = image.packed_file, bpy.path.abspath(image.filepath_raw)
+    content = packed.data if packed else Path(path).read_bytes()
     extension = None
     if job.output_format == "usdz":
         extension = image_encoding.extension_in_usdz(content)
@@ -78,8 +78,7 @@ def _write_file(job: Job, image: bpy.types.Image, folder: Path, taken: set[str],
             changed.append(texture_files.name(image))
         elif extension is None:
             job.warn(f"a texture could not be read: {texture_files.name(image)}")
-    file = folder / _free_name(image, content, taken, extension)
-    folder.mkdir(parents=True, exist_ok=True)
+    file = _FOLDER / _free_name(image, content, taken, extension)
     file.write_bytes(content)
     while image.packed_file:
         image.unpack(method="REMOVE")
@@ -112,8 +111,3 @@ def _portable(stem: str) -> str:
     # The limit is in bytes, and leaves room for a number and an extension.
     stem = stem[:80].encode("utf-8", "replace")[:170].decode("utf-8", "ignore").rstrip(". ") or "texture"
     return f"_{stem}" if re.match(_DEVICES, stem, re.IGNORECASE) else stem
-
-
-def _trees() -> list[bpy.types.NodeTree]:
-    owners = [*bpy.data.materials, *bpy.data.worlds, *bpy.data.lights]
-    return [owner.node_tree for owner in owners if owner.node_tree] + list(bpy.data.node_groups)

@@ -3,6 +3,7 @@
 import filecmp
 import os
 import re
+from collections import defaultdict
 from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote
@@ -11,9 +12,6 @@ import bpy
 
 from ..job import Job
 
-# Sources of images without a file.
-_WITHOUT_FILE = {"GENERATED", "VIEWER"}
-
 
 def relink(job: Job) -> list[str]:
     """Finds the files of images within the model by name; returns the names of missing ones.
@@ -21,14 +19,13 @@ def relink(job: Job) -> list[str]:
     Models have paths of the machine that wrote them (``C:\\art\\tex.png``), percent-encoded or in another case. Of
     several files with one name it takes the one that shares the longest path suffix.
     """
-    files: dict[str, list[Path]] | None = None
+    lost = [image for image in bpy.data.images if is_missing(image)]
+    files = _files(Path(job.input)) if lost else {}
     names = []
-    for image in [image for image in bpy.data.images if is_missing(image)]:
+    for image in lost:
         if image.source == "TILED":
             names += [base_name(tile_path(image.filepath_raw, tile.number)) for tile in image.tiles]
             continue
-        if files is None:
-            files = _files(Path(job.input))
         path = image.filepath_raw or image.name
         name = base_name(path)
         found = _best_matches(path, files) or _best_matches(unquote(path), files)
@@ -47,7 +44,7 @@ def _best_matches(path: str, files: dict[str, list[Path]]) -> list[Path]:
 
     def agreeing(file: Path) -> int:
         pairs = zip((part.casefold() for part in file.parts[::-1]), wanted, strict=False)
-        return sum(1 for _pair in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
     longest = max(map(agreeing, found), default=0)
     return [file for file in found if agreeing(file) == longest]
@@ -75,10 +72,10 @@ def name(image: bpy.types.Image) -> str:
 
 def _files(main: Path) -> dict[str, list[Path]]:
     """All files of the model by lower-case name, those nearest to its main file first."""
-    found: dict[str, list[Path]] = {}
+    found = defaultdict(list)
     for parent, _folders, names in os.walk(main.parts[0]):
         for name in names:
-            found.setdefault(name.casefold(), []).append(Path(parent, name))
+            found[name.casefold()].append(Path(parent, name))
     for files in found.values():
         files.sort(key=lambda file: (len(Path(os.path.relpath(file, main.parent)).parts), file))
     return found
@@ -86,7 +83,8 @@ def _files(main: Path) -> dict[str, list[Path]]:
 
 def is_missing(image: bpy.types.Image) -> bool:
     """Whether an image has a file, or files, and none of them is in the conversion's folder."""
-    if image.source in _WITHOUT_FILE or image.type in {"RENDER_RESULT", "COMPOSITING"} or image.packed_file:
+    without_file = image.source in {"GENERATED", "VIEWER"} or image.type in {"RENDER_RESULT", "COMPOSITING"}
+    if without_file or image.packed_file:
         # An importer's placeholder for a missing file is generated, and has the file's path.
         return image.source == "GENERATED" and bool(image.filepath_raw) and not image.packed_file
     if image.source == "TILED":

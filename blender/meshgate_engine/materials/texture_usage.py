@@ -36,13 +36,10 @@ def nodes(used: Iterable[bpy.types.Material]) -> Iterator[bpy.types.ShaderNode]:
     seen = set()
     while trees:
         tree = trees.pop()
-        if tree in seen:
-            continue
-        seen.add(tree)
-        for node in tree.nodes:
-            yield node
-            if node.type == "GROUP" and node.node_tree:
-                trees.append(node.node_tree)
+        if tree not in seen:
+            seen.add(tree)
+            yield from tree.nodes
+            trees += [node.node_tree for node in tree.nodes if node.type == "GROUP" and node.node_tree]
 
 
 def merged_by_gltf() -> int:
@@ -50,15 +47,17 @@ def merged_by_gltf() -> int:
     sets: list[set[bpy.types.Image]] = []
     for material in scene_materials():
         nodes = material.node_tree.nodes if material.node_tree else ()
-        shaders = [node for node in nodes if node.type == "BSDF_PRINCIPLED"]
-        for names in _ONE_IMAGE if shaders else ():
-            found = [_images_into(shaders[0].inputs[name]) for name in names]
+        shader = next((node for node in nodes if node.type == "BSDF_PRINCIPLED"), None)
+        if shader is None:
+            continue
+        for names in _ONE_IMAGE:
+            found = [_images_into(shader.inputs[name]) for name in names]
             together = set().union(*found)
             if all(len(each) == 1 for each in found) and len(together) > 1:
                 sets = _joined(sets, together)
-        for socket in occlusion_sockets(material) if shaders else ():
+        for socket in occlusion_sockets(material):
             # Occlusion joins metal or roughness if the images have one size.
-            found = [_images_into(each) for each in (socket, *(shaders[0].inputs[name] for name in _ONE_IMAGE[0]))]
+            found = [_images_into(each) for each in (socket, *(shader.inputs[name] for name in _ONE_IMAGE[0]))]
             together = set().union(*found)
             if found[0] and len(together) > len(found[0]) and len({tuple(image.size) for image in together}) == 1:
                 sets = _joined(sets, together)

@@ -1,5 +1,6 @@
 """Splits UDIM textures, whose tiles each cover one unit of the UVs: only USD and .blend hold them."""
 
+import functools
 from pathlib import Path
 
 import bpy
@@ -9,8 +10,7 @@ from ..blender_api import arrays, scene
 from ..job import Job, counted
 from . import texture_files, texture_usage
 
-# The number of the tile at the UVs from 0 to 1.
-_FIRST = 1001
+_FIRST = 1001  # the tile at the UVs from 0 to 1
 
 
 def split_tiles(job: Job) -> None:
@@ -28,8 +28,7 @@ def split_tiles(job: Job) -> None:
     # The others are in node groups, or belong to no mesh.
     left = _tiled_images()
     for image in left:
-        first = tiles.image(image, _FIRST)
-        if first:
+        if first := tiles.image(image, _FIRST):
             image.user_remap(first)
     job.lose("tiles", len(left), "no tiles")
     if len(left) < len(tiled):
@@ -54,51 +53,43 @@ class _Tiles:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self._images: dict[tuple[bpy.types.Image, int], bpy.types.Image | None] = {}
-        self._materials: dict[tuple[bpy.types.Material, int], bpy.types.Material] = {}
+        self.image = functools.cache(self._load)
+        self._material = functools.cache(self._copy)
 
     def split(self, mesh: bpy.types.Mesh, index: int, material: bpy.types.Material) -> None:
         """Gives the faces of a material the material of their tile."""
         indices = arrays.get(mesh.polygons, "material_index", dtype=np.int32)
         numbers = _tile_numbers(mesh)
         places = indices == index
-        for order, number in enumerate(np.unique(numbers[places]) if places.any() else [_FIRST]):
-            made = self._material(material, int(number))
-            if order == 0:
-                mesh.materials[index] = made
-                continue
+        first, *others = np.unique(numbers[places]) if places.any() else [_FIRST]
+        mesh.materials[index] = self._material(material, int(first))
+        for number in others:
             indices[places & (numbers == number)] = len(mesh.materials)
-            mesh.materials.append(made)
+            mesh.materials.append(self._material(material, int(number)))
         arrays.put(mesh.polygons, "material_index", indices)
         mesh.update()
 
-    def _material(self, material: bpy.types.Material, number: int) -> bpy.types.Material:
-        if (material, number) not in self._materials:
-            made = self._materials[material, number] = material.copy()
-            made.name = f"{material.name}.{number}"
-            for node in [node for node in _nodes(made) if _tiled(node)]:
-                image = self.image(node.image, number)
-                if image is None:
-                    made.node_tree.nodes.remove(node)
-                else:
-                    # The UVs keep their whole numbers, so the image has to repeat.
-                    node.image, node.extension = image, "REPEAT"
-        return self._materials[material, number]
-
-    def image(self, tiled: bpy.types.Image, number: int) -> bpy.types.Image | None:
-        """The image of a tile; None when its file is missing."""
-        if (tiled, number) not in self._images:
-            self._images[tiled, number] = self._load(tiled, number)
-        return self._images[tiled, number]
+    def _copy(self, material: bpy.types.Material, number: int) -> bpy.types.Material:
+        made = material.copy()
+        made.name = f"{material.name}.{number}"
+        for node in [node for node in _nodes(made) if _tiled(node)]:
+            image = self.image(node.image, number)
+            if image is None:
+                made.node_tree.nodes.remove(node)
+            else:
+                # The UVs keep their whole numbers, so the image has to repeat.
+                node.image, node.extension = image, "REPEAT"
+        return made
 
     def _load(self, tiled: bpy.types.Image, number: int) -> bpy.types.Image | None:
+        """The image of a tile; None when its file is missing."""
         path = texture_files.tile_path(tiled.filepath_raw, number)
         name = texture_files.base_name(path)
         content = next((each.packed_file.data for each in tiled.packed_files if each.tile_number == number), None)
         if content is None and texture_files.is_within(path):
             content = Path(bpy.path.abspath(path)).read_bytes()
         if content is None:
-            if number in [tile.number for tile in tiled.tiles]:
+            if any(tile.number == number for tile in tiled.tiles):
                 self.job.warn(f"a texture was not found: {name}")
             return None
         image = bpy.data.images.new(name, 1, 1)

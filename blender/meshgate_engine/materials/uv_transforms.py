@@ -3,7 +3,7 @@
 Also reports textures that nodes place without UVs, and wrap modes that a target does not hold.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
 import bpy
@@ -13,8 +13,7 @@ from ..blender_api import arrays, scene
 from ..job import Job, counted
 from . import texture_usage
 
-# The most nodes between a texture and its UVs.
-_MOST_STEPS = 50
+_MOST_STEPS = 50  # nodes between a texture and its UVs
 
 
 @dataclass(frozen=True)
@@ -23,19 +22,7 @@ class _Placement:
 
     layer: str = ""
     matrix: tuple[tuple[float, ...], ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-    # The axes have different wrap modes.
-    wraps_differ: bool = False
-
-
-@dataclass
-class _Counts:
-    """Numbers of textures, by the kind of loss or warning."""
-
-    placed_by_nodes: int = 0
-    other_uvs: int = 0
-    transformed: int = 0
-    wrapped: int = 0
-    unsmoothed: int = 0
+    wraps_differ: bool = False  # whether the axes have different wrap modes
 
 
 def apply(job: Job) -> None:
@@ -49,42 +36,37 @@ def apply(job: Job) -> None:
         for index, slot in enumerate(item.material_slots):
             if slot.material:
                 users[slot.material].setdefault(item.data, set()).add(index)
-    rendered = {mesh: _render_layer(mesh) for used in users.values() for mesh in used}
-    counts = _Counts()
+    used = {mesh for meshes in users.values() for mesh in meshes}
+    rendered = {mesh: next((layer.name for layer in mesh.uv_layers if layer.active_render), "") for mesh in used}
+    counts = Counter()
     for material, meshes in users.items():
-        nodes = images[material]
-        if not nodes:
-            continue
-        placements = {node: _placement(node) for node in nodes}
+        placements = {node: _placement(node) for node in images[material]}
         for node, placement in placements.items():
             if placement and all(rendered[mesh] == placement.layer for mesh in meshes):
                 placements[node] = replace(placement, layer="")
-        counts.placed_by_nodes += sum(placement is None for placement in placements.values())
+        counts["placed by nodes"] += sum(placement is None for placement in placements.values())
         if target.first_uvs_only and material.is_editable:
             _bake(placements, meshes, rendered, counts)
         if target.wrap_modes is not None:
-            counts.unsmoothed += sum(node.interpolation == "Closest" for node in nodes)
-            unsupported = [
-                node for node in nodes if _has_unsupported_wrap_mode(node, placements[node], target.wrap_modes)
-            ]
-            counts.wrapped += (
-                len(unsupported) if unsupported and any(_exceeds_unit_square(mesh) for mesh in meshes) else 0
-            )
+            counts["unsmoothed"] += sum(node.interpolation == "Closest" for node in placements)
+            by_uvs = [(node, placement) for node, placement in placements.items() if placement]
+            wrapped = sum(each.wraps_differ or node.extension not in target.wrap_modes for node, each in by_uvs)
+            if wrapped and any(map(_exceeds_unit_square, meshes)):
+                counts["wrapped"] += wrapped
     _report(job, counts)
 
 
-def _report(job: Job, counts: _Counts) -> None:
-    target = job.output_format
-    job.lose("texture placement", counts.placed_by_nodes, "UVs only")
-    job.lose("texture UVs", counts.other_uvs, "UVs of the colour")
-    if counts.transformed:
-        own = "places of their own" if counts.transformed > 1 else "a place of its own"
-        count = counted(counts.transformed, "texture")
-        job.warn(f"{count} came out with {own} beside: not every reader of {target} asks for it")
-    if counts.wrapped:
-        job.warn(f"{counted(counts.wrapped, 'texture')} may repeat otherwise beyond the edges: {target} holds not how")
-    if counts.unsmoothed:
-        job.warn(f"{counted(counts.unsmoothed, 'texture')} may look smoothed: {target} holds no sharp pixels")
+def _report(job: Job, counts: Counter) -> None:
+    target, textures = job.output_format, {kind: counted(count, "texture") for kind, count in counts.items()}
+    job.lose("texture placement", counts["placed by nodes"], "UVs only")
+    job.lose("texture UVs", counts["other UVs"], "UVs of the colour")
+    if counts["transformed"]:
+        own = "places of their own" if counts["transformed"] > 1 else "a place of its own"
+        job.warn(f"{textures['transformed']} came out with {own} beside: not every reader of {target} asks for it")
+    if counts["wrapped"]:
+        job.warn(f"{textures['wrapped']} may repeat otherwise beyond the edges: {target} holds not how")
+    if counts["unsmoothed"]:
+        job.warn(f"{textures['unsmoothed']} may look smoothed: {target} holds no sharp pixels")
 
 
 def _separate_meshes() -> None:
@@ -163,12 +145,8 @@ def _separated_vector(node: bpy.types.ShaderNode) -> bpy.types.ShaderNode | None
     return source
 
 
-def _render_layer(mesh: bpy.types.Mesh) -> str:
-    return next((layer.name for layer in mesh.uv_layers if layer.active_render), "")
-
-
 def _bake(
-    placements: dict, meshes: dict[bpy.types.Mesh, set[int]], rendered: dict[bpy.types.Mesh, str], counts: _Counts
+    placements: dict, meshes: dict[bpy.types.Mesh, set[int]], rendered: dict[bpy.types.Mesh, str], counts: Counter
 ) -> None:
     """Bakes the placement of the first image into the first UV layer of the material's meshes."""
     main = next((placement for placement in placements.values() if placement), None)
@@ -177,16 +155,13 @@ def _bake(
     plain = main.matrix == _Placement().matrix
     for mesh, slots in meshes.items():
         _bake_into_first_layer(mesh, slots, main, rendered[mesh])
-    for node, placement in placements.items():
-        if placement is None:
-            continue
-        same_layer = placement.layer == main.layer
-        if same_layer and plain and placement.matrix != main.matrix:
+    for node, placement in [(node, placement) for node, placement in placements.items() if placement]:
+        if placement.layer == main.layer and plain and placement.matrix != main.matrix:
             # FBX and OBJ hold a transform beside the texture.
-            counts.transformed += 1
-            continue
-        counts.other_uvs += (placement.layer, placement.matrix) != (main.layer, main.matrix)
-        scene.unlink_socket(node.inputs["Vector"])
+            counts["transformed"] += 1
+        else:
+            counts["other UVs"] += (placement.layer, placement.matrix) != (main.layer, main.matrix)
+            scene.unlink_socket(node.inputs["Vector"])
 
 
 def _bake_into_first_layer(mesh: bpy.types.Mesh, slots: set[int], placement: _Placement, rendered: str) -> None:
@@ -204,10 +179,8 @@ def _bake_into_first_layer(mesh: bpy.types.Mesh, slots: set[int], placement: _Pl
     counts = arrays.get(mesh.polygons, "loop_total", dtype=np.int32)
     chosen = np.repeat(np.isin(indices, list(slots)), counts)
     before, there = arrays.get(first.uv, "vector", 2), arrays.get(used.uv, "vector", 2)
-    placed = there
-    if not plain:
-        matrix = np.array(placement.matrix)
-        placed = there @ matrix[:2, :2].T + matrix[:2, 2]
+    matrix = np.array(placement.matrix)
+    placed = there if plain else there @ matrix[:2, :2].T + matrix[:2, 2]
     # By ``layer.uv``, which is quicker, Blender 5.0 writes into the copies that other meshes share.
     if first.name != name:
         # The first layer's UVs move to the other layer.
@@ -216,15 +189,7 @@ def _bake_into_first_layer(mesh: bpy.types.Mesh, slots: set[int], placement: _Pl
     first.active_render = True
 
 
-def _has_unsupported_wrap_mode(
-    node: bpy.types.ShaderNodeTexImage, placement: _Placement | None, held: frozenset[str]
-) -> bool:
-    return bool(placement) and (placement.wraps_differ or node.extension not in held)
-
-
 def _exceeds_unit_square(mesh: bpy.types.Mesh) -> bool:
     edges = 0.001
-    return any(
-        len(layer.uv) and ((found := arrays.get(layer.uv, "vector", 2)).min() < -edges or found.max() > 1 + edges)
-        for layer in mesh.uv_layers
-    )
+    layers = (arrays.get(layer.uv, "vector", 2) for layer in mesh.uv_layers if len(layer.uv))
+    return any(points.min() < -edges or points.max() > 1 + edges for points in layers)

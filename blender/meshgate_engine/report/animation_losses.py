@@ -1,4 +1,4 @@
-"""Reports parts of clips that a target cannot hold while it holds the rest, which no count shows."""
+"""Reports clips, and parts of clips, that a target cannot hold and that no count shows."""
 
 from collections.abc import Iterator
 
@@ -11,12 +11,7 @@ from ..materials import texture_usage
 
 # Parts of clips, in the order of the report.
 _PARTS = ("lights", "cameras", "shown")
-
-# Smaller differences of speed and repetition are none.
-_TOLERANCE = 1e-3
-
-# RNA paths that only the viewport shows.
-_VIEWPORT_ONLY = {"color"}
+_TOLERANCE = 1e-3  # smaller differences of speed and repetition are none
 
 
 def report_losses(job: Job) -> None:
@@ -27,17 +22,31 @@ def report_losses(job: Job) -> None:
         found = clips.find()
         groups = [clips.playing_together(found)] if job.target.clips is Clips.TIMELINE else [[clip] for clip in found]
         changed = [set(_changed_parts(group)) for group in groups]
-        not_held = set(_PARTS) - job.target.clip_parts
-        for part in _PARTS:
+        not_held = [part for part in _PARTS if part not in job.target.clip_parts]
+        for part in not_held:
             # A clip that has nothing else is missing in the counts.
-            lost = sum(part in kinds and bool(kinds - not_held) for kinds in changed)
-            if part in not_held:
-                job.lose(part, lost, "no such motion")
+            lost = sum(part in kinds and bool(kinds.difference(not_held)) for kinds in changed)
+            job.lose(part, lost, "no such motion")
     if job.target.clips not in {Clips.NONE, Clips.SCENE}:
         job.lose("strips", _arranged_strips(), "clips as they are")
     if job.target.materials:
         changing = sum(map(_is_animated, texture_usage.scene_materials()))
         job.lose("material changes", changing, "changing materials")
+
+
+def report_lost_clips(job: Job, before: list[str], shown: list[str], after: list[str]) -> None:
+    """Reports which of several clips a format of one timeline loses; ``shown`` are those that play together.
+
+    The clip of the result may have another name: USD changes names that are not identifiers, and Alembic has none.
+    """
+    if len(after) != 1:
+        return
+    lost = [name for name in before if name not in shown]
+    if len(shown) > 1:
+        reason = "played together without" if lost else "played together"
+        job.lose("clips", len(before), reason, names=tuple(shown), others=tuple(lost))
+    elif after[0] not in before and len(lost) == len(before) - 1 > 0:
+        job.lose("clips", len(lost), "one clip of the others", total=len(before), names=tuple(lost))
 
 
 def _arranged_strips() -> int:
@@ -59,20 +68,13 @@ def _is_altered(strip: bpy.types.NlaStrip) -> bool:
 def _changed_parts(group: list[clips.Clip]) -> Iterator[str]:
     for clip in group:
         for owner, slot in clip.parts:
-            for path in clips.changed_paths(clip.action, slot) - _VIEWPORT_ONLY:
-                if owner.id_type == "LIGHT":
-                    yield "lights"
-                elif owner.id_type == "CAMERA":
-                    yield "cameras"
-                elif path in {"hide_viewport", "hide_render"}:
-                    yield "shown"
-                else:
-                    yield "rest"
+            # Only the viewport shows the colour of an object.
+            for path in clips.changed_paths(clip.action, slot) - {"color"}:
+                visibility = path in {"hide_viewport", "hide_render"}
+                yield {"LIGHT": "lights", "CAMERA": "cameras"}.get(owner.id_type, "shown" if visibility else "rest")
 
 
 def _is_animated(material: bpy.types.Material) -> bool:
-    for owner in (material, material.node_tree):
-        data = owner.animation_data if owner else None
-        if data and data.action and data.action_slot and clips.changed_paths(data.action, data.action_slot):
-            return True
-    return False
+    owners = [owner for owner in (material, material.node_tree) if owner and owner.animation_data]
+    parts = [(owner.animation_data.action, owner.animation_data.action_slot) for owner in owners]
+    return any(action and slot and clips.changed_paths(action, slot) for action, slot in parts)

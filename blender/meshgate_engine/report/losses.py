@@ -29,10 +29,7 @@ KINDS = {
     "blend shape values": ("the values of blend shapes",),
     "mesh motion": ("the motion of 1 mesh", "the motion of {count} meshes"),
     "mesh motion by modifiers": ("the motion of 1 mesh by modifiers", "the motion of {count} meshes by modifiers"),
-    "surface motion": (
-        "the motion of 1 curve, text or metaball",
-        "the motion of {count} curves, texts or metaballs",
-    ),
+    "surface motion": ("the motion of 1 curve, text or metaball", "the motion of {count} curves, texts or metaballs"),
     "particle motion": ("the motion of 1 particle system", "the motion of {count} particle systems"),
     "material changes": ("the changes of 1 material", "the changes of {count} materials"),
     # Materials and textures.
@@ -108,16 +105,8 @@ REASONS = {
 
 def sentence(loss: Loss, target: str) -> str:
     """A loss in words, as the clause of a report."""
-    values = {
-        "count": loss.count,
-        "total": loss.total,
-        "name": loss.name,
-        "names": ", ".join(loss.names),
-        "first": listed(loss.names),
-        "others": ", ".join(loss.others),
-        "target": target,
-    }
-    kind = KINDS[loss.kind]
+    names = {"names": ", ".join(loss.names), "first": listed(loss.names), "others": ", ".join(loss.others)}
+    values = {"count": loss.count, "total": loss.total, "name": loss.name, "target": target, **names}
+    kind, reason = KINDS[loss.kind], REASONS[loss.reason]
     what = kind[2] if loss.total else kind[0] if loss.count == 1 else kind[1]
-    reason = REASONS[loss.reason]
     return f"{what.format(**values)}: {reason[0 if loss.count == 1 else -1].format(**values)}"

@@ -1,17 +1,11 @@
 """Counts what the scene holds: the ``Counts`` of ``src/domain/report.rs``."""
 
-import contextlib
-from collections.abc import Iterator
-
 import bpy
 import numpy as np
 
 from ..animation import bake_caches, clips
 from ..blender_api import arrays, attributes, scene
 from ..materials import texture_usage
-
-# The corners of an empty box.
-_NOTHING = (np.full(3, np.inf), np.full(3, -np.inf))
 
 
 def counts(missing_textures: list[str]) -> dict:
@@ -21,7 +15,7 @@ def counts(missing_textures: list[str]) -> dict:
     armatures = {item.data for item in objects if item.type == "ARMATURE"}
     # Materials of grease pencil drawings are pens.
     used = texture_usage.materials(item for item in objects if item.type != "GREASEPENCIL")
-    with at_rest():
+    with attributes.changed(armatures, pose_position="REST"), attributes.without_shape_keys(scene.meshes()):
         geometry = _geometry()
     return {
         "objects": len(objects),
@@ -43,10 +37,10 @@ def counts(missing_textures: list[str]) -> dict:
 
 def _clips() -> list[dict]:
     """The name and length of each clip; meshes that are read from the file in each frame are a clip, too."""
-    fps = scene.frame_rate()
+    fps, world = scene.frame_rate(), bpy.context.scene
     found = [(clip.name, clip.end - clip.start) for clip in clips.find()]
-    if not found and (cached := bake_caches.frames_of_cached_meshes()):
-        found = [("Animation", cached)]
+    if not found and bake_caches.has_cached_meshes() and world.frame_end > world.frame_start:
+        found = [("Animation", world.frame_end - world.frame_start)]
     return [
         {"name": name, "frames": round(length) + 1, "seconds": round(length / fps, 6), "fps": fps}
         for name, length in found
@@ -54,10 +48,8 @@ def _clips() -> list[dict]:
 
 
 def _is_skinned(item: bpy.types.Object) -> bool:
-    if not item.vertex_groups:
-        return False
     by_modifier = any(modifier.type == "ARMATURE" and modifier.object for modifier in item.modifiers)
-    return by_modifier or (item.parent_type == "ARMATURE" and item.parent is not None)
+    return bool(item.vertex_groups) and (by_modifier or (item.parent_type == "ARMATURE" and item.parent is not None))
 
 
 def _is_humanoid(armature: bpy.types.Armature) -> bool:
@@ -70,42 +62,24 @@ def _is_humanoid(armature: bpy.types.Armature) -> bool:
     return bool(hips) or any(bone.bone == "hips" and bone.node.bone_name for bone in older)
 
 
-@contextlib.contextmanager
-def at_rest() -> Iterator[None]:
-    """Puts skeletons into their rest pose and turns blend shapes off."""
-    armatures = {item.data for item in scene.armatures()}
-    with attributes.changed(armatures, pose_position="REST"), attributes.without_shape_keys(scene.meshes()):
-        yield
-
-
 def _geometry() -> dict:
     meshes = vertices = triangles = 0
-    low, high = _NOTHING
+    low, high = np.full(3, np.inf), np.full(3, -np.inf)
     for instance in bpy.context.evaluated_depsgraph_get().object_instances:
-        # The surface of a curve, text or metaball is an instance beside the object.
-        if instance.object.type != "MESH":
-            continue
         mesh = instance.object.data
-        # Empty meshes do not count, as most formats cannot hold them.
-        meshes += bool(len(mesh.vertices))
+        # Surfaces of curves, texts and metaballs are instances beside them. Most formats cannot hold empty meshes.
+        if instance.object.type != "MESH" or not len(mesh.vertices):
+            continue
+        meshes += 1
         vertices += len(mesh.vertices)
         triangles += len(mesh.loops) - 2 * len(mesh.polygons)
-        points = _points(mesh)
-        if points is None:
-            continue
-        matrix = np.array(instance.matrix_world)
-        placed = points @ matrix[:3, :3].T + matrix[:3, 3]
-        low = np.minimum(low, placed.min(axis=0))
-        high = np.maximum(high, placed.max(axis=0))
+        points = arrays.get(mesh.attributes["position"].data, "vector", 3)
+        points = points[np.isfinite(points).all(axis=1)].astype(np.float64)
+        if len(points):
+            matrix = np.array(instance.matrix_world)
+            placed = points @ matrix[:3, :3].T + matrix[:3, 3]
+            low, high = np.minimum(low, placed.min(axis=0)), np.maximum(high, placed.max(axis=0))
     return {"meshes": meshes, "vertices": vertices, "triangles": triangles, "bounds_m": _y_up(low, high)}
-
-
-def _points(mesh: bpy.types.Mesh) -> np.ndarray | None:
-    if not len(mesh.vertices):
-        return None
-    points = arrays.get(mesh.attributes["position"].data, "vector", 3)
-    points = points[np.isfinite(points).all(axis=1)]
-    return points.astype(np.float64) if len(points) else None
 
 
 def _y_up(low: np.ndarray, high: np.ndarray) -> dict | None:

@@ -19,8 +19,9 @@ def report_lost(job: Job, before: list[str], after: list[str], parts: dict[str, 
     ``parts`` maps the name of a texture made for the export to the name of the texture that it is a channel of.
     """
     of = {_plain(part): _plain(whole) for part, whole in parts.items()}
-    left = sorted(_plain(name) for name in after if _plain(name) not in of)
-    left += {of[_plain(name)] for name in after if _plain(name) in of} - set(left)
+    after = list(map(_plain, after))
+    left = [name for name in after if name not in of]
+    left += {of[name] for name in after if name in of} - set(left)
     gone = [name for name in before if _plain(name) not in left]
     if len(gone) == len(before) - len(left):
         job.lose("textures", len(gone), "names", total=len(before) if left else 0, names=tuple(gone))

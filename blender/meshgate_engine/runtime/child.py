@@ -24,37 +24,31 @@ Progress = Callable[[str, float | None], None]
 Run = Callable[[dict, Progress], dict]
 
 # Exit statuses of a child that could not even write its report.
-NO_REPORT = 70
-NO_SPACE = 28
-
+_NO_REPORT, _NO_SPACE = 70, 28
 # The descriptors that a child has besides 0, 1 and 2: its progress pipe, and until it is in the sandbox the channel to
 # the zygote (``runtime/thread_limit.py``).
-PROGRESS_FD = 3
-_CHANNEL_FD = 4
-
+_PROGRESS_FD, _CHANNEL_FD = 3, 4
 # The difference between hard and soft memory limit, in bytes: a report that the soft one was met takes memory.
 _MEMORY_RESERVE = 32 << 20
-
 # A disk with fewer free bytes is full.
 _NO_ROOM = 64 << 10
 
 
 @dataclass(frozen=True)
 class Setup:
-    """The settings that all children of a zygote share; ``load`` loads Blender in a child of a cold zygote."""
+    """The settings that all children of a zygote share; ``load`` returns Blender once it is loaded."""
 
     sandboxed: bool
     program: bytes
     readable: tuple[str, ...]
     missing: tuple[str, ...]
-    blender: preload.Blender
-    load: Callable[[], preload.Blender] | None
+    load: Callable[[], preload.Blender]
     run: Run
 
 
 def main(command: dict, setup: Setup, zygote: int, log: int, progress: int, channel: int) -> None:
     """Runs a child, right after the fork. Never returns."""
-    status = NO_REPORT
+    status = _NO_REPORT
     try:
         _detach(zygote, log, progress, channel)
         status = _work(command, setup)
@@ -64,11 +58,10 @@ def main(command: dict, setup: Setup, zygote: int, log: int, progress: int, chan
     finally:
         with contextlib.suppress(BaseException):
             flush()
-        if status == 0:
-            # The report can be read before the kernel frees this process's memory, which takes a while. If the pipe is
-            # full, the end of the process tells the zygote.
-            with contextlib.suppress(BaseException):
-                os.write(PROGRESS_FD, b"finished\n")
+            if status == 0:
+                # The report can be read before the kernel frees this process's memory, which takes a while. If the
+                # pipe is full, the end of the process tells the zygote.
+                os.write(_PROGRESS_FD, b"finished\n")
         os._exit(status)
 
 
@@ -80,33 +73,21 @@ def flush() -> None:
     linux.libc.fflush(None)
 
 
-def reset_signals() -> None:
-    """Sets the signal handlers that all children inherit."""
-    # Blender's handlers would walk a stack on a broken heap.
-    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU):
-        signal.signal(number, signal.SIG_DFL)
-    # A file that is too large must be an error to report; Python ignores the signal, but a full Blender may not.
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-
 def _detach(zygote: int, log: int, progress: int, channel: int) -> None:
     os.setsid()
     linux.die_with_parent()
     if os.getppid() != zygote:
-        os._exit(NO_REPORT)
+        os._exit(_NO_REPORT)
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     # First to high numbers, so that no descriptor is overwritten before it is copied.
     log, progress, channel = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (log, progress, channel))
     null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.dup2(progress, PROGRESS_FD)
-    os.dup2(channel, _CHANNEL_FD)
+    for fd, number in ((null, 0), (log, 1), (log, 2), (progress, _PROGRESS_FD), (channel, _CHANNEL_FD)):
+        os.dup2(fd, number)
     os.closerange(_CHANNEL_FD + 1, os.sysconf("SC_OPEN_MAX"))
-    os.set_blocking(PROGRESS_FD, False)
+    os.set_blocking(_PROGRESS_FD, False)
 
 
 def _work(command: dict, setup: Setup) -> int:
@@ -129,12 +110,16 @@ def _work(command: dict, setup: Setup) -> int:
         stage = name
         # A full pipe loses a step of progress.
         with contextlib.suppress(OSError):
-            os.write(PROGRESS_FD, f"{name} {'-' if fraction is None else f'{fraction:.4f}'}\n".encode())
+            os.write(_PROGRESS_FD, f"{name} {'-' if fraction is None else f'{fraction:.4f}'}\n".encode())
 
     try:
-        blender = setup.load() if setup.load else setup.blender
-        _configure_blender(blender, command["task"], scratch)
-        report = {"outcome": "succeeded", **setup.run(command["task"], progress)}
+        task, blender = command["task"], setup.load()
+        if "bpy" in sys.modules:
+            sys.modules["bpy"].context.preferences.filepaths.temporary_directory = scratch
+            if {"vrm", "vrma"} & {task["input_format"], task["output_format"]}:
+                for handlers, disabled in blender.vrm_handlers:
+                    handlers.extend(disabled)
+        report = {"outcome": "succeeded", **setup.run(task, progress)}
         if set(report) != protocol.REPORTS["succeeded"] | {"outcome"}:
             raise TypeError(f"a report with {sorted(report)}")
         _check_sizes(limits["file_bytes"])
@@ -151,29 +136,18 @@ def _set_limits(limits: dict) -> None:
     # When memory runs out, the kernel kills the child and not the service.
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
-    memory = limits["memory_bytes"]
-    _limit(resource.RLIMIT_AS, max(0, memory - _MEMORY_RESERVE), memory)
-    _limit(resource.RLIMIT_CPU, limits["cpu_seconds"], limits["cpu_seconds"] + 1)
-    _limit(resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"])
-    _limit(resource.RLIMIT_NOFILE, limits["open_files"], limits["open_files"])
-    _limit(resource.RLIMIT_CORE, 0, 0)
-
-
-def _limit(kind: int, soft: int, hard: int) -> None:
-    """Sets a limit, but not above the one of this process."""
-    given = resource.getrlimit(kind)[1]
-    if given != resource.RLIM_INFINITY:
-        soft, hard = min(soft, given), min(hard, given)
-    resource.setrlimit(kind, (soft, hard))
-
-
-def _configure_blender(blender: preload.Blender, task: dict, scratch: str) -> None:
-    bpy = sys.modules.get("bpy")
-    if bpy is None:
-        return
-    bpy.context.preferences.filepaths.temporary_directory = scratch
-    if {"vrm", "vrma"} & {task["input_format"], task["output_format"]}:
-        blender.enable_vrm_handlers()
+    for kind, soft, hard in (
+        (resource.RLIMIT_AS, max(0, limits["memory_bytes"] - _MEMORY_RESERVE), limits["memory_bytes"]),
+        (resource.RLIMIT_CPU, limits["cpu_seconds"], limits["cpu_seconds"] + 1),
+        (resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"]),
+        (resource.RLIMIT_NOFILE, limits["open_files"], limits["open_files"]),
+        (resource.RLIMIT_CORE, 0, 0),
+    ):
+        # No limit can be above the one of this process.
+        given = resource.getrlimit(kind)[1]
+        if given != resource.RLIM_INFINITY:
+            soft, hard = min(soft, given), min(hard, given)
+        resource.setrlimit(kind, (soft, hard))
 
 
 def _check_sizes(largest: int) -> None:
@@ -235,5 +209,5 @@ def _write_report(report: dict) -> int:
         os.rename("report.json.new", "report.json")
     except OSError as error:
         traceback.print_exc()
-        return NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else NO_REPORT
+        return _NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else _NO_REPORT
     return 0

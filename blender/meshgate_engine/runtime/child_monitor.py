@@ -8,38 +8,26 @@ import time
 
 from . import disk_usage, linux, protocol
 
-# How much of a child's output is kept, in bytes.
-_LOG_KEPT = 4096
-
-# How much of a pipe is read at a time, in bytes.
-_TURN = 1 << 16
-
-# Longer lines are not progress, in bytes.
-_LINE = 64
-
+_LOG_KEPT = 4096  # bytes of a child's output
+_READ_SIZE = 1 << 16  # bytes
+_LONGEST_LINE = 64  # bytes; longer lines are not progress
+_DISK_TICK = 1.0  # seconds between two measurements of a child's disk usage
 # A child writes this line to its progress pipe once it has written its report.
 _FINISHED = b"finished"
-
 # How often, and how many seconds apart, a killed child is checked for running threads.
 _STOP_CHECKS, _STOP_CHECK_PAUSE = 10, 0.0002
-
 # The flag in a thread's stat that it is exiting: it runs no more instructions of its own.
 _PF_EXITING = 0x4
-
 # Steps of progress that may follow each other at once, and how many more a second.
 _BURST, _RATE = 32.0, 20.0
+# A child that crashed above this share of its memory limit has met the limit.
+_NEAR_LIMIT = 0.95
 
 # Messages of C++, Blender, Python and glibc when memory runs out.
 _NO_MEMORY = re.compile(
     r"bad_alloc|[cm]alloc\w* returns null|MemoryError|out of memory|cannot allocate memory", re.IGNORECASE
 )
 _CRASHES = {signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP, signal.SIGFPE}
-
-# How often a child's disk usage is measured, in seconds.
-_DISK_TICK = 1.0
-
-# A child that crashed above this share of its memory limit has met the limit.
-_NEAR_LIMIT = 0.95
 
 
 class Child:
@@ -50,26 +38,18 @@ class Child:
         self.number = command["id"]
         self.pid = pid
         self.limits = command["limits"]
-        self.log_fd = log
-        self.progress_fd = progress
+        self.log_fd, self.progress_fd = log, progress
         self.stage: str | None = None
-        self.cancelled = False
-        self.hangs = False
-        self.finished = False
-        self.killed = False
-        # How many threads were refused.
+        self.cancelled = self.hangs = self.finished = self.killed = False
         self.refused_threads = 0
-        self._log = bytearray()
-        self._line = bytearray()
+        self._log = self._line = b""
         self._waiting: tuple[str, float | None] | None = None
         self._budget, self._budget_at = _BURST, time.monotonic()
         self._cpu_ticks, self._cpu_since = -1, time.monotonic()
         self._check_at = self._measure_at = 0.0
         self._folder = command["folder"]
         self._allowed = (before or 0) + self.limits["disk_bytes"]
-        self._overfull = False
-        self._address_space = 0
-        self._oom_kills = oom_kills()
+        self._overfull, self._address_space, self._oom_kills = False, 0, oom_kills()
 
     def kill(self) -> None:
         """Kills the child and its session. Only before it is reaped: afterwards the process ID may be another's."""
@@ -86,10 +66,6 @@ class Child:
             time.sleep(_STOP_CHECK_PAUSE)
         return False
 
-    def close(self) -> None:
-        os.close(self.log_fd)
-        os.close(self.progress_fd)
-
     def read_log(self) -> bool:
         """Reads output and keeps its end; False at the end of the pipe."""
         chunk = _read(self.log_fd)
@@ -102,12 +78,11 @@ class Child:
         chunk = _read(self.progress_fd)
         if not chunk:
             return chunk is None
-        *lines, rest = bytes(self._line + chunk).split(b"\n")
-        self._line = bytearray(rest[: _LINE + 1])
+        *lines, rest = (self._line + chunk).split(b"\n")
+        self._line = rest[: _LONGEST_LINE + 1]
         for line in lines:
             self.finished = self.finished or line == _FINISHED
-            step = parse_progress(line)
-            if step is not None:
+            if step := parse_progress(line):
                 self.stage, self._waiting = step[0], step
         return True
 
@@ -154,23 +129,16 @@ class Child:
         return self._overfull
 
     def end(self, status: int, usage) -> dict:
-        """The ``exited`` event of a reaped child."""
+        """The fields of the ``exited`` event of a reaped child."""
         # Its last output is still in the pipes, which hold no more than one read.
         self.read_log()
         self.read_progress()
-        cpu = usage.ru_utime + usage.ru_stime
-        peak = usage.ru_maxrss * 1024
-        return {
-            "id": self.number,
-            "end": self._how(status, cpu, peak),
-            "peak_memory_bytes": peak,
-            "cpu_seconds": round(cpu, 3),
-            "stage": self.stage,
-            "log": self.log(),
-        }
+        cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+        end = {"id": self.number, "end": self._how(status, cpu, peak), "stage": self.stage, "log": self.log()}
+        return {**end, "peak_memory_bytes": peak, "cpu_seconds": round(cpu, 3)}
 
     def log(self) -> str:
-        text = bytes(self._log).decode("utf-8", "replace")
+        text = self._log.decode("utf-8", "replace")
         return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text).strip()
 
     def _how(self, status: int, cpu: float, peak: int) -> dict:
@@ -198,26 +166,15 @@ class Child:
         return {"how": "signal", "signal": number}
 
 
-def not_started(number: int, reason: str) -> dict:
-    """The ``exited`` event of a child that could not be forked."""
-    return {
-        "id": number, "end": {"how": "not_started"}, "peak_memory_bytes": 0, "cpu_seconds": 0.0, "stage": None,
-        "log": reason,
-    }  # fmt: skip
-
-
 def parse_progress(line: bytes) -> tuple[str, float | None] | None:
     """The stage and the fraction of a line ``stage fraction``; None for any other line."""
-    if len(line) > _LINE:
-        return None
     stage, _, number = line.decode("ascii", "replace").partition(" ")
-    if stage not in protocol.STAGES:
+    if len(line) > _LONGEST_LINE or stage not in protocol.STAGES:
         return None
     if number == "-":
         return stage, None
-    if not re.fullmatch(r"[01](\.[0-9]{1,9})?", number) or float(number) > 1:
-        return None
-    return stage, float(number)
+    valid = re.fullmatch(r"[01](\.[0-9]{1,9})?", number) and float(number) <= 1
+    return (stage, float(number)) if valid else None
 
 
 def oom_kills() -> int:
@@ -233,7 +190,7 @@ def oom_kills() -> int:
 def _read(fd: int) -> bytes | None:
     """The bytes that are there; empty at the end of the pipe, None when there are none now."""
     try:
-        return os.read(fd, _TURN)
+        return os.read(fd, _READ_SIZE)
     except BlockingIOError:
         return None
 

@@ -6,13 +6,10 @@ import os
 import stat
 
 # More or deeper entries are not measured: models have 2,000 files at most, in folders nested 64 deep.
-_MOST_ENTRIES = 20_000
-_DEEPEST = 96
-
+_MOST_ENTRIES, _DEEPEST = 20_000, 96
 # Errors of folders that exist and cannot be read.
 _HIDDEN = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP}
-
-_BLOCK = 512
+_BLOCK = 512  # bytes
 
 
 def used(folder: str) -> int | None:

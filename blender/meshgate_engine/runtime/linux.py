@@ -6,8 +6,7 @@ import signal
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
-
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 class _Program(ctypes.Structure):
@@ -28,11 +27,6 @@ def call(name: str, *arguments: object) -> int:
 def seccomp_filter(program: bytes) -> object:
     """A reference to a seccomp program of eight bytes a step, as system calls take it."""
     return ctypes.byref(_Program(len(program) // 8, program))
-
-
-def refuse_new_privileges() -> None:
-    """Keeps this process from gaining privileges, for good; seccomp and landlock ask for it."""
-    call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def die_with_parent() -> None:

@@ -11,12 +11,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-_VRM_ADDON = "io_scene_vrm"
-_VRM_DISTRIBUTION = "bpy-vrm-format"
+from . import linux
 
-_HUGE = 2 << 20
-_MADV_COLLAPSE = 25
+_VRM_ADDON, _VRM_DISTRIBUTION = "io_scene_vrm", "bpy-vrm-format"
+_HUGE_PAGE, _MADV_COLLAPSE = 2 << 20, 25
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,8 @@ class Blender:
 
     version: str
     vrm_addon: str
-    # Blender's lists of handlers, each with those that were removed from it.
+    # Blender's lists of handlers, each with those that were removed from it; conversions from or to VRM need them.
     vrm_handlers: tuple[tuple[list, list], ...] = ()
-
-    def enable_vrm_handlers(self) -> None:
-        """Restores the VRM add-on's handlers, for a conversion from or to VRM."""
-        for handlers, disabled in self.vrm_handlers:
-            handlers.extend(disabled)
 
 
 def load() -> Blender:
@@ -63,7 +58,7 @@ def tidy() -> None:
     gc.collect()
     gc.freeze()
     with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        linux.libc.malloc_trim(0)
     _collapse_into_huge_pages()
 
 
@@ -74,14 +69,13 @@ def _collapse_into_huge_pages() -> None:
     time of a small conversion. A page that a child writes to is split, for that child alone. Linux 6.1 and later;
     elsewhere the call does nothing.
     """
-    madvise = ctypes.CDLL(None).madvise
     with open("/proc/self/maps") as maps:
         regions = [line.split() for line in maps if " rw-p " in line and line.split()[4] == "0"]
     for region in regions:
         start, end = (int(address, 16) for address in region[0].split("-"))
-        start, end = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
+        start, end = -(-start // _HUGE_PAGE) * _HUGE_PAGE, end // _HUGE_PAGE * _HUGE_PAGE
         if start < end:
-            madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
+            linux.libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
 
 
 def _disable_vrm_handlers(bpy) -> Iterator[tuple[list, list]]:
@@ -102,9 +96,8 @@ def find() -> Blender:
     """The Blender that ``load`` would load, without loading it. Raises ImportError without Blender."""
     if importlib.util.find_spec("bpy") is None:
         raise ImportError("no module named bpy")
-    if "bpy" in sys.modules:
-        return Blender(sys.modules["bpy"].app.version_string.split()[0], _vrm_version())
-    return Blender(importlib.metadata.version("bpy"), _vrm_version())
+    bpy = sys.modules.get("bpy")
+    return Blender(bpy.app.version_string.split()[0] if bpy else importlib.metadata.version("bpy"), _vrm_version())
 
 
 def _enable_vrm(bpy) -> str:
@@ -124,30 +117,14 @@ def _vrm_version() -> str:
 
 def _stop_openexr_threads() -> None:
     """Empties OpenEXR's thread pool: a forked child does not have its threads, and would wait for them for ever."""
-    for path in _openexr_libraries():
-        with contextlib.suppress(OSError):
-            library = ctypes.CDLL(path)
-            for symbol in _symbols(path):
-                with contextlib.suppress(AttributeError):
-                    getattr(library, symbol)(0)
-
-
-def _openexr_libraries() -> set[str]:
-    """The paths of loaded OpenEXR libraries."""
     with open("/proc/self/maps") as maps:
         paths = {line.split(maxsplit=5)[5].strip() for line in maps if line.count("/")}
-    return {path for path in paths if "libOpenEXR.so" in path or "libOpenEXR-" in path}
-
-
-def _symbols(path: str) -> set[str]:
-    """The mangled names of ``Imf::setGlobalThreadCount(int)``, whose namespace contains the version."""
-    marker = b"setGlobalThreadCountEi"
-    symbols = set()
-    with open(path, "rb") as file:
-        content = file.read()
-    position = content.find(marker)
-    while position >= 0:
-        start = content.rfind(b"\0", 0, position) + 1
-        symbols.add(content[start : position + len(marker)].decode("ascii", "replace"))
-        position = content.find(marker, position + 1)
-    return symbols
+    # The mangled name of ``Imf::setGlobalThreadCount(int)``, whose namespace contains the version.
+    name = b"setGlobalThreadCountEi"
+    for path in (path for path in paths if "libOpenEXR.so" in path or "libOpenEXR-" in path):
+        with contextlib.suppress(OSError):
+            library = ctypes.CDLL(path)
+            for before in Path(path).read_bytes().split(name)[:-1]:
+                symbol = before.rpartition(b"\0")[2] + name
+                with contextlib.suppress(AttributeError):
+                    getattr(library, symbol.decode("ascii", "replace"))(0)

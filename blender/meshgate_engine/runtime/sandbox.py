@@ -19,38 +19,30 @@ from pathlib import Path
 
 from . import linux, thread_limit
 
-LANDLOCK = "landlock"
-SECCOMP = "seccomp"
-THREADS = "the thread limit"
-
+LANDLOCK, SECCOMP, THREADS = "landlock", "seccomp", "the thread limit"
+_PARTS = (LANDLOCK, SECCOMP, THREADS)
 # System calls; their numbers are the same on every architecture.
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
-_LANDLOCK_CREATE_RULESET_VERSION = 1
-_LANDLOCK_RULE_PATH_BENEATH = 1
-
-_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+_LANDLOCK_CREATE_RULESET_VERSION, _LANDLOCK_RULE_PATH_BENEATH = 1, 1
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, _PR_SET_NO_NEW_PRIVS = 22, 2, 38
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
-
 # Rights that are refused unless a rule grants them, by the version of landlock that added them. No rule grants making
 # devices, sockets, pipes and symbolic links, so that a reader of the result follows no link and waits for no pipe.
 _HANDLED_FS = {1: (1 << 13) - 1, 2: _REFER, 3: _TRUNCATE, 5: 1 << 15}
 _HANDLED_NET = {4: 0b11}
 _HANDLED_SCOPE = {6: 0b11}
 _ONLY_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15
-
 _READ = _READ_FILE | _READ_DIR
 _CHANGE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _REFER | _TRUNCATE
 
 # Readable besides the engine: shared libraries with their cache, the number of processors, and common devices.
 _LIBRARIES = ("/usr/lib", "/usr/lib64", "/lib", "/lib64")
 _SYSTEM = (*_LIBRARIES, "/etc/ld.so.cache", "/sys/devices/system/cpu", "/dev/urandom", "/dev/zero")
-
 # Folders that the engine shares with other programs are not readable; its own files are in other folders.
 _SHARED = {"/", "/usr", "/usr/bin", "/usr/games", "/usr/local", "/usr/local/bin"}
-_SYSTEM_WRITABLE = ("/dev/null",)
 
 
 class _Ruleset(ctypes.Structure):
@@ -92,36 +84,31 @@ def engine_paths(home: Sequence[str]) -> list[str]:
 
 
 def enter(
-    folder: str,
-    readable: Sequence[str],
-    program: bytes,
-    missing: Sequence[str] = (),
-    channel: socket.socket | None = None,
+    folder: str, readable: Sequence[str], program: bytes, missing: Sequence[str], channel: socket.socket | None = None
 ) -> None:
     """Restricts this process for good: it can read ``readable`` and what every program reads, and write in ``folder``.
 
     The zygote gets the listener that decides about threads through ``channel``. Raises OSError when a part that is not
     in ``missing`` is not available.
     """
-    linux.refuse_new_privileges()
-    _drop_capabilities()
+    # Seccomp and landlock ask for it.
+    linux.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # Root without capabilities cannot raise its limits or ignore permissions of files.
+    linux.call("capset", ctypes.byref(_OWN_CAPABILITIES), _NO_CAPABILITIES)
     if THREADS not in missing:
         thread_limit.enter(channel)
     if LANDLOCK not in missing:
         _enter_landlock(folder, readable)
     if SECCOMP not in missing:
-        _enter_seccomp(program)
+        if not program:
+            raise OSError("no seccomp program for this machine")
+        linux.call("prctl", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, linux.seccomp_filter(program), 0, 0)
 
 
 def missing(program: str) -> list[str]:
     """The parts that are not available here, found by trying each in a process of its own."""
-    parts = (LANDLOCK, SECCOMP, THREADS)
-
-    def enter_part(part: str) -> None:
-        enter(folder, [], decode(program) if part == SECCOMP else b"", [other for other in parts if other != part])
-
     with tempfile.TemporaryDirectory() as folder:
-        return [part for part in parts if not _works(lambda part=part: enter_part(part))]
+        return [part for part in _PARTS if not _can_enter(part, folder, program)]
 
 
 def decode(program: str) -> bytes:
@@ -132,47 +119,33 @@ def decode(program: str) -> bytes:
     return decoded
 
 
-def landlock_version() -> int:
-    """Landlock's version in this kernel, 0 without it."""
-    with contextlib.suppress(OSError):
-        return linux.call("syscall", _LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
-    return 0
-
-
-def _works(attempt) -> bool:
+def _can_enter(part: str, folder: str, program: str) -> bool:
     pid = os.fork()
     if pid == 0:
         status = 1
         with contextlib.suppress(Exception):
-            attempt()
+            others = [other for other in _PARTS if other != part]
+            enter(folder, [], decode(program) if part == SECCOMP else b"", others)
             status = 0
         os._exit(status)
     return os.waitpid(pid, 0)[1] == 0
 
 
 def _enter_landlock(folder: str, readable: Sequence[str]) -> None:
-    version = landlock_version()
-    if version == 0:
-        raise OSError("this kernel has no landlock")
-    handled = _Ruleset(*(_known(table, version) for table in (_HANDLED_FS, _HANDLED_NET, _HANDLED_SCOPE)))
+    # Raises OSError where the kernel has no landlock.
+    version = linux.call("syscall", _LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
+    rights = (_HANDLED_FS, _HANDLED_NET, _HANDLED_SCOPE)
+    handled = _Ruleset(*(sum(added for since, added in each.items() if since <= version) for each in rights))
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = linux.call("syscall", _LANDLOCK_CREATE_RULESET, ctypes.byref(handled), ctypes.c_size_t(size), 0)
     try:
         for path in (*_SYSTEM, *readable):
             _allow(ruleset, path, _READ & handled.fs)
-        for path in _SYSTEM_WRITABLE:
-            _allow(ruleset, path, (_READ_FILE | _WRITE_FILE | _TRUNCATE) & handled.fs)
+        _allow(ruleset, "/dev/null", (_READ_FILE | _WRITE_FILE | _TRUNCATE) & handled.fs)
         _allow(ruleset, folder, _CHANGE & handled.fs)
         linux.call("syscall", _LANDLOCK_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
-
-
-def _known(table: dict[int, int], version: int) -> int:
-    rights = 0
-    for since, added in table.items():
-        rights |= added if since <= version else 0
-    return rights
 
 
 def _allow(ruleset: int, path: str, access: int) -> None:
@@ -187,14 +160,3 @@ def _allow(ruleset: int, path: str, access: int) -> None:
         linux.call("syscall", _LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
     finally:
         os.close(parent)
-
-
-def _enter_seccomp(program: bytes) -> None:
-    if not program:
-        raise OSError("no seccomp program for this machine")
-    linux.call("prctl", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, linux.seccomp_filter(program), 0, 0)
-
-
-def _drop_capabilities() -> None:
-    """Drops all capabilities: root without them cannot raise its limits or ignore permissions of files."""
-    linux.call("capset", ctypes.byref(_OWN_CAPABILITIES), _NO_CAPABILITIES)

@@ -20,9 +20,8 @@ from . import child_monitor, linux
 
 # Blender, its libraries and Python need fewer: each library may start one thread for each processor.
 LIMIT = 64 + 4 * len(os.sched_getaffinity(0))
-
-_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
-_SYS_CLONE = {"x86_64": 56, "aarch64": 220}
+# The numbers of the system calls ``seccomp`` and ``clone``.
+_SYSTEM_CALLS = {"x86_64": (317, 56), "aarch64": (277, 220)}
 _SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
 _RET_USER_NOTIF, _RET_ALLOW = 0x7FC00000, 0x7FFF0000
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
@@ -36,10 +35,8 @@ _CONTINUE = 1
 
 # A thread appears within so many seconds after the permission; until then the permission counts as a thread.
 _APPEARS_WITHIN = 0.02
-
 # How long the zygote waits for a request that the kernel announced, in seconds.
 _PATIENCE = 0.25
-
 # A child with more refused requests is killed, as each answer takes time of the zygote.
 _MOST_REFUSALS = 1000
 
@@ -50,19 +47,17 @@ def enter(channel: socket.socket | None) -> None:
     Without a channel nobody answers, and the process gets no more threads. Raises OSError when the kernel cannot do
     this, or when a container's listener watches this process already.
     """
-    machine = platform.machine()
-    if machine not in _SYS_CLONE:
+    if platform.machine() not in _SYSTEM_CALLS:
         raise OSError(errno.ENOSYS, "the thread limit is not supported on this machine")
+    seccomp, clone = _SYSTEM_CALLS[platform.machine()]
     steps = (
         (_LOAD, 0, 0, 0),
-        (_JUMP_IF_EQUAL, 0, 1, _SYS_CLONE[machine]),
+        (_JUMP_IF_EQUAL, 0, 1, clone),
         (_RETURN, 0, 0, _RET_USER_NOTIF),
         (_RETURN, 0, 0, _RET_ALLOW),
     )
-    program = b"".join(struct.pack("=HBBI", *step) for step in steps)
-    linux.refuse_new_privileges()
-    loaded = linux.seccomp_filter(program)
-    listener = linux.call("syscall", _SYS_SECCOMP[machine], _SET_MODE_FILTER, _NEW_LISTENER, loaded)
+    program = linux.seccomp_filter(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    listener = linux.call("syscall", seccomp, _SET_MODE_FILTER, _NEW_LISTENER, program)
     try:
         if channel is not None:
             socket.send_fds(channel, [b"l"], [listener])
@@ -99,10 +94,8 @@ class Gate:
     """Answers the requests of one child, in the zygote."""
 
     def __init__(self, child: child_monitor.Child, channel: socket.socket, alarm: Alarm) -> None:
-        self._channel = channel
-        self._alarm = alarm
+        self._child, self._channel, self._alarm = child, channel, alarm
         self.listener: int | None = None
-        self._child = child
         # Thread -> when it got permission to start another; it starts one at a time.
         self._granted: dict[int, float] = {}
 
@@ -140,14 +133,9 @@ class Gate:
             self._child.kill()
         return True
 
-    def descriptors(self) -> list[int]:
-        """The file descriptors that a selector may wait for."""
-        return [self._channel.fileno()] + ([] if self.listener is None else [self.listener])
-
-    def close(self) -> None:
-        self._channel.close()
-        if self.listener is not None:
-            os.close(self.listener)
+    def detach(self) -> list[int]:
+        """The file descriptors that it has open, which the caller has to close."""
+        return [self._channel.detach()] + ([] if self.listener is None else [self.listener])
 
     def _pending(self) -> int:
         since = time.monotonic() - _APPEARS_WITHIN
@@ -165,16 +153,13 @@ class Gate:
         return _NOTIFICATION.unpack_from(request)
 
     def _respond(self, identity: int, error: int, flags: int) -> None:
-        try:
+        # The thread that asked may be gone.
+        with contextlib.suppress(FileNotFoundError):
             fcntl.ioctl(self.listener, _SEND, _RESPONSE.pack(identity, 0, error, flags))
-        except FileNotFoundError:
-            # The thread that asked is gone.
-            return
 
 
 def _threads(pid: int) -> int:
     """How many threads a process has; 0 when it is gone."""
-    try:
+    with contextlib.suppress(OSError, ValueError, IndexError):
         return int(linux.stat(f"/proc/{pid}/stat")[17])
-    except (OSError, ValueError, IndexError):
-        return 0
+    return 0

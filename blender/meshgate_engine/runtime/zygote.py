@@ -21,12 +21,9 @@ from typing import NoReturn
 from . import child, child_monitor, disk_usage, environment, linux, preload, protocol, sandbox, thread_limit
 from .child import Run
 
-# How often the children are checked, in seconds.
-_TICK = 1.0
-
+_TICK = 1.0  # seconds between two checks of the children
 # A new zygote tidies up once it was idle for so many seconds, or at the latest before this conversion.
-_IDLE = 0.1
-_CONVERSIONS_BEFORE_TIDYING = 8
+_IDLE, _CONVERSIONS_BEFORE_TIDYING = 0.1, 8
 
 
 class _StartError(Exception):
@@ -84,13 +81,12 @@ def _compile_ahead() -> None:
 
 def _take_socket() -> socket.socket:
     """Moves the socket off standard input, so that nothing printed or inherited reaches it."""
-    private = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 10)
+    peer = socket.socket(fileno=fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 10))
+    peer.setblocking(True)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
-    peer = socket.socket(fileno=private)
-    peer.setblocking(True)
     return peer
 
 
@@ -124,8 +120,7 @@ def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Set
         program=b"" if sandbox.SECCOMP in missing or not sandboxed else sandbox.decode(hello["seccomp"]),
         readable=tuple(sandbox.engine_paths(hello["readable"])),
         missing=tuple(missing),
-        blender=blender,
-        load=preload.load if hello["cold"] else None,
+        load=preload.load if hello["cold"] else lambda: blender,
         run=run,
     )
     return setup, {"blender": blender.version, "vrm_addon": blender.vrm_addon, "sandbox_missing": missing}
@@ -133,10 +128,8 @@ def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Set
 
 class _Zygote:
     def __init__(self, peer: socket.socket, setup: child.Setup, hang_after: float, needs_tidying: bool) -> None:
-        self._peer = peer
-        self._setup = setup
-        self._hang_after = hang_after
-        self._tick = min(_TICK, hang_after / 4)
+        self._peer, self._setup = peer, setup
+        self._hang_after, self._tick = hang_after, min(_TICK, hang_after / 4)
         self._needs_tidying = needs_tidying
         self._forked = 0
         self._children: dict[int, child_monitor.Child] = {}
@@ -150,7 +143,11 @@ class _Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         # Ctrl-C reaches all processes of a terminal; the supervisor decides.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        child.reset_signals()
+        # Children inherit the rest. Blender's handlers would walk a stack on a broken heap.
+        for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU):
+            signal.signal(number, signal.SIG_DFL)
+        # A file that is too large must be an error to report; Python ignores the signal, but a full Blender may not.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         self._alarm = thread_limit.Alarm()
         # Processes that outlive a child become ours, and are killed.
         linux.adopt_orphans()
@@ -169,7 +166,8 @@ class _Zygote:
             self._kill_orphans()
 
     def _serve_once(self) -> bool:
-        ready = self._selector.select(self._select_timeout())
+        idle = _IDLE if self._needs_tidying else None
+        ready = self._selector.select(self._tick if self._children else idle)
         if not ready and not self._children:
             self._tidy()
         for key, _ in ready:
@@ -184,14 +182,12 @@ class _Zygote:
             each.check(self._hang_after)
             self._forward_progress(each)
             if each.finished and not each.killed:
-                self._finish(each)
+                # Its end is told before the kernel has freed its memory.
+                each.kill()
+                if each.has_stopped() and not each.takes_too_much():
+                    self._send("finished", id=each.number)
         self._reap()
         return True
-
-    def _select_timeout(self) -> float | None:
-        if self._children:
-            return self._tick
-        return _IDLE if self._needs_tidying else None
 
     def _tidy(self) -> None:
         if self._needs_tidying:
@@ -218,8 +214,7 @@ class _Zygote:
         if self._forked == _CONVERSIONS_BEFORE_TIDYING:
             self._tidy()
         pipes: list[int] = []
-        zygote = os.getpid()
-        before = disk_usage.used(command["folder"])
+        zygote, before = os.getpid(), disk_usage.used(command["folder"])
         try:
             pipes += os.pipe2(os.O_CLOEXEC)
             pipes += os.pipe2(os.O_CLOEXEC)
@@ -228,7 +223,9 @@ class _Zygote:
         except OSError as error:
             for fd in pipes:
                 os.close(fd)
-            self._send("exited", **child_monitor.not_started(command["id"], f"cannot fork: {error.strerror}"))
+            log = f"cannot fork: {error.strerror}"
+            no_usage = {"peak_memory_bytes": 0, "cpu_seconds": 0.0, "stage": None}
+            self._send("exited", id=command["id"], end={"how": "not_started"}, log=log, **no_usage)
             return
         log, log_end, progress, progress_end, channel, channel_end = pipes
         if pid == 0:
@@ -252,15 +249,8 @@ class _Zygote:
         return False
 
     def _forward_progress(self, each: child_monitor.Child) -> None:
-        step = each.take_progress()
-        if step is not None:
+        if step := each.take_progress():
             self._send("progress", id=each.number, stage=step[0], fraction=step[1])
-
-    def _finish(self, each: child_monitor.Child) -> None:
-        """Kills a child that has written its report, and says so before the kernel has freed its memory."""
-        each.kill()
-        if each.has_stopped() and not each.takes_too_much():
-            self._send("finished", id=each.number)
 
     def _reap(self) -> None:
         for each in list(self._children.values()):
@@ -272,12 +262,10 @@ class _Zygote:
             del self._children[each.pid]
             event = each.end(status, usage)
             self._forward_progress(each)
-            gate = self._gates.pop(each.pid)
-            for fd in (each.log_fd, each.progress_fd, *gate.descriptors()):
+            for fd in (each.log_fd, each.progress_fd, *self._gates.pop(each.pid).detach()):
                 with contextlib.suppress(KeyError):
                     self._selector.unregister(fd)
-            each.close()
-            gate.close()
+                os.close(fd)
             self._kill_orphans()
             self._send("exited", **event)
 

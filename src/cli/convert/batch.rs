@@ -5,21 +5,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::MultiProgress;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::args::Args;
 use super::outcome::{Done, Success, Tally};
-use super::plan::{Job, Origin};
+use super::plan::{self, Job, Origin};
 use super::progress::{Bar, Progress};
-use super::settings::Settings;
-use super::write::{self, Interrupt};
-use super::{cache, inputs, print};
+use super::{cache, print, write};
 use crate::app;
+use crate::cli::setting_flags::RunSettings;
 use crate::cli::{Failure, INTERRUPTED, warn};
 use crate::conversion::{Admission, Converter, Spec};
-use crate::domain::{ConversionError, ErrorCode};
+use crate::domain::{Cancel, ConversionError, ErrorCode};
+use crate::intake::{Named, Sent, Source};
+use crate::shutdown::Signals;
 
 /// Longest clean-up of each part of an interrupted run; all parts together take less than a second.
 const CLEAN_UP: Duration = Duration::from_millis(400);
@@ -29,8 +30,10 @@ struct Shared {
     converter: Arc<Converter>,
     /// `None`: no cache; everything is converted.
     cache: Option<cache::Cache>,
-    settings: Settings,
-    interrupt: Interrupt,
+    args: Args,
+    timeout: Duration,
+    /// Set when the user interrupts the run.
+    interrupt: Cancel,
     /// File work that continues after its conversion is dropped.
     files: TaskTracker,
     spool: tempfile::TempDir,
@@ -42,18 +45,25 @@ struct Shared {
 ///
 /// # Errors
 /// Why no conversion can start, or why output fails.
-pub async fn run(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) -> Result<Tally, Failure> {
-    let mut signals = Signals::new()?;
+pub async fn run(
+    jobs: Vec<Job>,
+    args: Args,
+    settings: &RunSettings,
+    bars: MultiProgress,
+) -> Result<Tally, Failure> {
+    let mut signals = Signals::new().map_err(Failure::io("listen for signals"))?;
     let progress = Progress::new(jobs.len(), bars);
-    let mut printer = print::Printer::new(&jobs, &settings, progress.is_drawn());
+    let mut printer = print::Printer::new(&jobs, &args, progress.is_drawn());
     let mut tally = Tally { planned: jobs.len(), ..Tally::default() };
-    let at_once = settings.at_once;
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    let at_once = settings.at_once.unwrap_or_else(processors).min(jobs.len()).max(1);
     let converter = Arc::new(app::converter(at_once, Admission::unbounded(at_once), &settings.engine)?);
     let shared = Arc::new(Shared {
-        cache: cache::open(&settings, &converter).await?,
+        cache: cache::open(settings, &converter).await?,
         converter,
-        settings,
-        interrupt: Interrupt::default(),
+        args,
+        timeout: settings.timeout,
+        interrupt: Cancel::default(),
         files: TaskTracker::new(),
         spool: tempfile::Builder::new()
             .prefix("meshgate-")
@@ -68,35 +78,36 @@ pub async fn run(jobs: Vec<Job>, settings: Settings, bars: MultiProgress) -> Res
         while running.len() < at_once
             && let Some((index, job)) = waiting.next()
         {
-            let bar = progress.start(&job);
-            let (shared, bar) = (Arc::clone(&shared), Arc::new(bar));
-            running.spawn(async move { shared.run_job(index, job, &bar).await });
+            let (shared, bar) = (Arc::clone(&shared), Arc::new(progress.start(&job)));
+            running.spawn(async move {
+                let started = Instant::now();
+                let result = shared.convert(&job, &bar).await;
+                Done { index, job, seconds: started.elapsed().as_secs_f64(), result }
+            });
         }
-        let done = tokio::select! {
-            done = running.join_next() => done,
-            () = signals.next() => {
+        let next = tokio::select! {
+            next = running.join_next() => next,
+            _ = signals.next() => {
                 tally.interrupted = true;
                 break Ok(());
             }
         };
-        let done = match done {
+        let line = match next {
             None => break Ok(()),
-            Some(Ok(done)) => done,
+            Some(Ok(done)) => {
+                progress.advance();
+                printer.count(&done, &mut tally);
+                progress.print(|| printer.done(done))
+            }
             // A panic ends one conversion; the others continue.
             Some(Err(error)) => {
                 tally.failed += 1;
-                let outcome = progress.print(|| print::panicked(&error));
-                if outcome.is_err() {
-                    break outcome;
-                }
-                continue;
+                progress.print(|| print::panicked(&error));
+                Ok(())
             }
         };
-        progress.advance();
-        printer.count(&done, &mut tally);
-        let outcome = progress.print(|| printer.done(done));
-        if outcome.is_err() {
-            break outcome;
+        if line.is_err() {
+            break line;
         }
     };
     if tally.interrupted {
@@ -117,7 +128,8 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signa
         std::process::exit(i32::from(INTERRUPTED));
     });
     if hurry {
-        shared.interrupt.0.cancel();
+        // Dropping the guard sets the flag.
+        drop(shared.interrupt.guard());
     }
     running.shutdown().await;
     shared.files.close();
@@ -133,28 +145,31 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signa
 }
 
 impl Shared {
-    async fn run_job(self: Arc<Self>, index: usize, job: Job, bar: &Arc<Bar>) -> Done {
-        let started = Instant::now();
-        let result = self.convert(&job, bar).await;
-        Done { index, job, seconds: started.elapsed().as_secs_f64(), result }
-    }
-
     async fn convert(&self, job: &Job, bar: &Arc<Bar>) -> Result<Success, ConversionError> {
-        write::check_free(&job.output, self.settings.force)?;
-        let spooled = match job.input.origin {
-            Origin::Stdin => Some(self.stdin.get_or_try_init(|| self.spool_stdin()).await?.clone()),
-            Origin::File(_) | Origin::Folder(_) => None,
+        write::check_free(&job.output, self.args.force)?;
+        let sources = match &job.input.origin {
+            Origin::File(path) => Source::FileWithSiblings(path.clone()),
+            Origin::Folder(path) => Source::Folder(path.clone()),
+            Origin::Stdin => {
+                let path = self.stdin.get_or_try_init(|| self.spool_stdin()).await?.clone();
+                Source::Files(vec![Named { name: self.stdin_name(), file: Sent::Theirs(path) }])
+            }
         };
         let spec = Spec {
-            sources: inputs::source(&job.input.origin, spooled),
-            main: self.settings.main.clone(),
+            sources,
+            main: self.args.main.clone(),
             target: job.target,
-            options: self.settings.options_for(job.target),
-            timeout: self.settings.timeout,
+            options: self.args.options_for(job.target),
+            timeout: self.timeout,
         };
-        let result = self.result(spec, bar).await.map_err(|error| self.with_cause(error))?;
+        let on_stage = |stage, fraction| bar.stage(stage, fraction);
+        let result = match &self.cache {
+            Some(cache) => cache.result(spec, bar).await,
+            None => self.converter.convert(spec, &on_stage).await.map(cache::Files::of),
+        };
+        let result = result.map_err(|error| self.with_cause(error))?;
         let output = job.output.clone();
-        let (force, interrupt) = (self.settings.force, self.interrupt.clone());
+        let (force, interrupt) = (self.args.force, self.interrupt.clone());
         let placed = self.files.spawn_blocking(move || {
             // `result` moves here: its folder must exist until the files are copied.
             let written = write::place(&result.paths, &output, force, &interrupt);
@@ -163,14 +178,6 @@ impl Shared {
         placed.await.unwrap_or_else(|error| {
             Err(ConversionError::new(ErrorCode::Internal, format!("could not write the result: {error}")))
         })
-    }
-
-    async fn result(&self, spec: Spec, bar: &Arc<Bar>) -> Result<cache::Files, ConversionError> {
-        if let Some(cache) = &self.cache {
-            return cache.result(spec, bar).await;
-        }
-        let outcome = self.converter.convert(spec, &|stage, fraction| bar.stage(stage, fraction)).await?;
-        Ok(cache::Files::of(outcome))
     }
 
     /// Replaces `engine_unavailable` by its cause: the user of the command line is the operator and may read it.
@@ -184,7 +191,7 @@ impl Shared {
     }
 
     async fn spool_stdin(&self) -> Result<PathBuf, ConversionError> {
-        let path = self.spool.path().join(inputs::stdin_name(self.settings.from));
+        let path = self.spool.path().join(self.stdin_name());
         let copy = async {
             let mut file = tokio::fs::File::create(&path).await?;
             tokio::io::copy(&mut tokio::io::stdin(), &mut file).await?;
@@ -193,24 +200,11 @@ impl Shared {
         copy.await.map_err(|error| ConversionError::io("read standard input", &error))?;
         Ok(path)
     }
-}
 
-/// The signals that interrupt a run: SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(Failure::io("listen for signals"));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
+    /// The file name for the content of standard input.
+    fn stdin_name(&self) -> String {
+        self.args
+            .from
+            .map_or_else(|| "model".to_owned(), |format| format!("model.{}", plan::extension(format)))
     }
 }

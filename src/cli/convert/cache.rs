@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use zip::ZipArchive;
 
 use super::progress::Bar;
-use super::settings::Settings;
 use crate::app;
 use crate::cache;
 use crate::cli::Failure;
+use crate::cli::setting_flags::RunSettings;
 use crate::conversion::{
     Accepts, Artifact, Content, Converted, Converter, Input, Outcome, Request, ResultCache, Service, Spec,
     blocking, is_harmless, may_go_beside,
@@ -22,6 +22,7 @@ use crate::conversion::{
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Report};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::blob::Blob;
+use crate::metrics::Metrics;
 use crate::storage::{self, Storage};
 
 /// Longest sweep of the store at the end of a run; the user is waiting.
@@ -48,12 +49,11 @@ pub struct Files {
 ///
 /// # Errors
 /// A mistake in the settings.
-pub async fn open(settings: &Settings, converter: &Arc<Converter>) -> Result<Option<Cache>, Failure> {
-    let known = &settings.known;
-    let Some(cache) = known.cache else { return Ok(None) };
-    let storage = app::storage(&known.storage, &settings.engine)?;
-    let metrics = app::metrics()?;
-    let redis = app::redis(known.redis.as_ref(), &metrics).await?;
+pub async fn open(settings: &RunSettings, converter: &Arc<Converter>) -> Result<Option<Cache>, Failure> {
+    let Some(cache) = settings.cache else { return Ok(None) };
+    let storage = app::storage(&settings.storage, &settings.engine).map_err(Failure::Usage)?;
+    let metrics = Arc::new(Metrics::new()?);
+    let redis = app::redis(settings.redis.as_ref(), &metrics).await.map_err(Failure::Usage)?;
     let index = app::index(Some(cache), &storage, redis.as_ref());
     let results = ResultCache::new(index, storage.clone(), converter.work().path().to_owned());
     let service = Service::new(Arc::clone(converter), results, metrics, CancellationToken::new());
@@ -66,7 +66,7 @@ impl Cache {
     /// # Errors
     /// Why the store fails. The conversions have succeeded, so a warning is enough.
     pub async fn finish(&self) -> Result<(), storage::Error> {
-        self.service.finish().await;
+        self.service.cache().finish().await;
         if self.storage.trouble().is_none() {
             let sweep = self.storage.sweep_if_due(SystemTime::now());
             // What it has removed by the timeout stays removed.
@@ -100,40 +100,30 @@ impl Cache {
         let bar = Arc::clone(bar);
         let answer = self.service.convert(request, move |stage, fraction| bar.stage(stage, fraction)).await;
         let Converted { about, content, report } = answer.result?;
-        match (content, report) {
-            (Content::Made(artifact), _) => Ok(Files::made(artifact)),
-            (Content::Stored(content), Some(report)) => unpack(content, about, report, folder).await,
-            _ => Err(ConversionError::new(ErrorCode::Internal, "the stored result has no report")),
-        }
+        let (content, report) = match (content, report) {
+            (Content::Made(artifact), _) => return Ok(Files::made(artifact)),
+            (Content::Stored(content), Some(report)) => (content, report),
+            _ => return Err(ConversionError::new(ErrorCode::Internal, "the stored result has no report")),
+        };
+        let files = blocking(move |_| {
+            let written = write(content, &about, &folder);
+            let paths = written.map_err(|error| ConversionError::io("write the result", &error))?;
+            Ok(Files { report: (*report).clone(), paths, cached: true, _kept: Box::new(folder) })
+        });
+        files.await
     }
 }
 
-/// Writes a stored result to the conversion's folder.
-async fn unpack(
-    content: Blob,
-    about: cache::Result,
-    report: Arc<Report>,
-    folder: ConversionFolder,
-) -> Result<Files, ConversionError> {
-    let files = blocking(move |_| {
-        let written = write(content, &about, &folder);
-        let paths = written.map_err(|error| ConversionError::io("write the result", &error))?;
-        Ok(Files { report: (*report).clone(), paths, cached: true, _kept: Box::new(folder) })
-    });
-    files.await
-}
-
 /// Writes the stored content into the conversion's folder; unpacks a zip unless a zip was requested.
-fn write(mut content: Blob, about: &cache::Result, folder: &ConversionFolder) -> io::Result<Vec<PathBuf>> {
+fn write(content: Blob, about: &cache::Result, folder: &ConversionFolder) -> io::Result<Vec<PathBuf>> {
     let out = folder.output();
     fs::create_dir_all(&out)?;
     let Some(main) = &about.main else {
         let path = out.join(about.file_name());
-        let mut file = File::create(&path)?;
-        match &mut content {
-            Blob::Memory(content) => io::copy(&mut &content[..], &mut file)?,
-            Blob::File(content, _) => io::copy(content, &mut file)?,
-        };
+        match content {
+            Blob::Memory(content) => fs::write(&path, content)?,
+            Blob::File(mut content, _) => io::copy(&mut content, &mut File::create(&path)?).map(drop)?,
+        }
         return Ok(vec![path]);
     };
     let main = Path::new(&**main);
@@ -150,6 +140,7 @@ fn extract(
     format: Format,
     out: &Path,
 ) -> io::Result<Vec<PathBuf>> {
+    let wrong = |what| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut archive = ZipArchive::new(content)?;
     let mut files = Vec::new();
     for index in 0..archive.len() {
@@ -158,10 +149,7 @@ fn extract(
         // Names are checked, since other programs may write to the store.
         let is_main = name == main;
         if !(if is_main { is_harmless(&name) } else { may_go_beside(&name, format) }) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the stored result has a file that does not belong",
-            ));
+            return Err(wrong("the stored result has a file that does not belong"));
         }
         let path = out.join(name);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
@@ -169,7 +157,7 @@ fn extract(
         files.insert(if is_main { 0 } else { files.len() }, path);
     }
     if files.first() != Some(&out.join(main)) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the stored result lacks its main file"));
+        return Err(wrong("the stored result lacks its main file"));
     }
     Ok(files)
 }
@@ -177,17 +165,12 @@ fn extract(
 impl Files {
     /// The files of a conversion that has just run.
     pub fn of(outcome: Outcome) -> Self {
-        let Outcome { report, folder, files, memory, .. } = outcome;
-        Self { report, paths: files, cached: false, _kept: Box::new((folder, memory)) }
+        let Outcome { report, folder, files: paths, memory, .. } = outcome;
+        Self { report, paths, cached: false, _kept: Box::new((folder, memory)) }
     }
 
     fn made(made: Arc<Artifact>) -> Self {
-        let outcome = &made.outcome;
-        Self {
-            report: outcome.report.clone(),
-            paths: outcome.files.clone(),
-            cached: false,
-            _kept: Box::new(made),
-        }
+        let (report, paths) = (made.outcome.report.clone(), made.outcome.files.clone());
+        Self { report, paths, cached: false, _kept: Box::new(made) }
     }
 }

@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::plan::{Input, Origin, extension, is_model};
+use super::plan::{Input, Origin, is_model};
 use crate::cli::Failure;
-use crate::domain::Format;
-use crate::intake::{Named, Sent, Source};
 
 /// Checks that all of `given` exist. A missing file may be a value after a switch (`--draco maybe`); other errors would
 /// hide that.
@@ -17,10 +15,7 @@ use crate::intake::{Named, Sent, Source};
 /// # Errors
 /// A usage error when one does not exist.
 pub fn are_there(given: &[PathBuf]) -> Result<(), Failure> {
-    given
-        .iter()
-        .filter(|path| path.as_path() != Path::new("-"))
-        .try_for_each(|path| is_folder(path).map(drop))
+    given.iter().try_for_each(|path| single(path).map(drop))
 }
 
 /// Lists the models in `given`. Walks folders, but skips hidden files and the folder `out`.
@@ -31,12 +26,9 @@ pub fn gather(given: &[PathBuf], out: &Path) -> Result<Vec<Input>, Failure> {
     let out = out.canonicalize().ok();
     let mut inputs = Vec::new();
     for path in given {
-        if path == Path::new("-") {
-            inputs.push(Input { origin: Origin::Stdin, relative: PathBuf::from("model") });
-        } else if is_folder(path)? {
-            walk(path, out.as_deref(), &mut inputs)?;
-        } else {
-            inputs.push(file(path, PathBuf::from(name(path))));
+        match single(path)? {
+            Input { origin: Origin::Folder(folder), .. } => walk(&folder, out.as_deref(), &mut inputs)?,
+            input => inputs.push(input),
         }
     }
     let mut seen = HashSet::new();
@@ -50,34 +42,19 @@ pub fn gather(given: &[PathBuf], out: &Path) -> Result<Vec<Input>, Failure> {
 /// A usage error when it does not exist.
 pub fn single(given: &Path) -> Result<Input, Failure> {
     if given == Path::new("-") {
-        return Ok(Input { origin: Origin::Stdin, relative: PathBuf::from("model") });
+        return Ok(Input { origin: Origin::Stdin, relative: "model".into() });
     }
-    let relative = PathBuf::from(name(given));
-    if is_folder(given)? {
-        return Ok(Input { origin: Origin::Folder(given.to_owned()), relative });
-    }
-    Ok(file(given, relative))
-}
-
-fn file(path: &Path, relative: PathBuf) -> Input {
-    Input { origin: Origin::File(path.to_owned()), relative }
-}
-
-fn name(path: &Path) -> &OsStr {
-    path.file_name().unwrap_or(OsStr::new("model"))
-}
-
-fn is_folder(path: &Path) -> Result<bool, Failure> {
-    let metadata = path
+    let metadata = given
         .metadata()
-        .map_err(|error| Failure::usage(format!("could not open {}: {error}", path.display())))?;
-    if metadata.is_dir() {
-        return Ok(true);
-    }
-    if !metadata.is_file() {
-        return Err(Failure::usage(format!("{} is neither a file nor a folder", path.display())));
-    }
-    Ok(false)
+        .map_err(|error| Failure::Usage(format!("could not open {}: {error}", given.display())))?;
+    let origin = if metadata.is_dir() {
+        Origin::Folder(given.to_owned())
+    } else if metadata.is_file() {
+        Origin::File(given.to_owned())
+    } else {
+        return Err(Failure::Usage(format!("{} is neither a file nor a folder", given.display())));
+    };
+    Ok(Input { origin, relative: given.file_name().unwrap_or(OsStr::new("model")).into() })
 }
 
 fn walk(folder: &Path, out: Option<&Path>, inputs: &mut Vec<Input>) -> Result<(), Failure> {
@@ -89,42 +66,23 @@ fn walk(folder: &Path, out: Option<&Path>, inputs: &mut Vec<Input>) -> Result<()
     });
     for entry in entries {
         let entry = entry.map_err(|error| {
-            Failure::failed(format!("could not read the folder {}: {error}", folder.display()))
+            Failure::Failed(format!("could not read the folder {}: {error}", folder.display()))
         })?;
+        let path = entry.into_path();
         // Links to files count as files. Links to folders are not followed, so that every walk ends.
-        if !entry.path().is_file() || !is_model(entry.path()) {
-            continue;
+        if path.is_file() && is_model(&path) {
+            let relative = path.strip_prefix(folder).unwrap_or(&path).to_owned();
+            inputs.push(Input { origin: Origin::File(path), relative });
         }
-        let relative = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-        inputs.push(file(entry.path(), relative.to_owned()));
     }
     if inputs.len() == before {
-        return Err(Failure::usage(format!("there is no model in the folder {}", folder.display())));
+        return Err(Failure::Usage(format!("there is no model in the folder {}", folder.display())));
     }
     Ok(())
 }
 
 fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
-}
-
-/// The files to read a job's model from; `spooled` is the file with the content of standard input.
-pub fn source(origin: &Origin, spooled: Option<PathBuf>) -> Source {
-    match (origin, spooled) {
-        (_, Some(path)) => Source::Files(vec![Named { name: file_name(&path), file: Sent::Theirs(path) }]),
-        (Origin::Folder(path), None) => Source::Folder(path.clone()),
-        (Origin::File(path), None) => Source::FileWithSiblings(path.clone()),
-        (Origin::Stdin, None) => Source::Files(Vec::new()),
-    }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned()
-}
-
-/// The file name for the content of standard input.
-pub fn stdin_name(from: Option<Format>) -> String {
-    from.map_or_else(|| "model".to_owned(), |format| format!("model.{}", extension(format)))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::plan::Job;
 use crate::cli::humanize;
 use crate::domain::{ConversionError, Report};
@@ -37,7 +39,8 @@ pub struct Tally {
 }
 
 /// The outcome of a conversion, for people and exit codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Ending {
     Succeeded,
     /// The pair is impossible, and the run has other targets.

@@ -12,11 +12,8 @@ type Usage = String;
 /// The destination of all results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    Stdout,
-    /// This file; further files go beside it.
-    File(PathBuf),
-    /// This zip.
-    Zip(PathBuf),
+    /// The only result.
+    One(Output),
     /// A folder, with the subfolders of the inputs.
     Folder(PathBuf),
 }
@@ -74,7 +71,7 @@ pub fn destination(
 ) -> Result<(Destination, Vec<Format>), Usage> {
     if out == Path::new("-") {
         return match to {
-            [target] if single => Ok((Destination::Stdout, vec![*target])),
+            [target] if single => Ok((Destination::One(Output::Stdout), vec![*target])),
             [_] => Err("only one model fits standard output; give a folder: -o FOLDER".to_owned()),
             _ => Err("standard output takes one format: --to FORMAT".to_owned()),
         };
@@ -90,12 +87,11 @@ pub fn destination(
             return Err(format!("several models do not fit one file; give a folder instead of {name}"));
         }
         return match (format, to) {
-            (Some(format), []) => Ok((Destination::File(out.to_owned()), vec![format])),
-            (Some(format), [target]) if format == *target => {
-                Ok((Destination::File(out.to_owned()), vec![format]))
+            (Some(format), [target]) if format != *target => {
+                Err(format!("--to {target} contradicts the name {name}"))
             }
-            (Some(_), [target]) => Err(format!("--to {target} contradicts the name {name}")),
-            (None, [target]) => Ok((Destination::Zip(out.to_owned()), vec![*target])),
+            (Some(format), [] | [_]) => Ok((Destination::One(Output::File(out.to_owned())), vec![format])),
+            (None, [target]) => Ok((Destination::One(Output::Zip(out.to_owned())), vec![*target])),
             (None, []) => Err(format!("no target format for {name}; add --to FORMAT")),
             _ => Err(format!("several formats do not fit one file; give a folder instead of {name}")),
         };
@@ -140,17 +136,18 @@ pub fn jobs(
 ) -> Result<Vec<Job>, Usage> {
     let several = targets.len() > 1;
     let mut jobs = Vec::new();
-    let shared = shared_names(inputs);
+    let mut uses: HashMap<PathBuf, usize> = HashMap::new();
+    for input in inputs {
+        *uses.entry(stem(&input.relative)).or_default() += 1;
+    }
     for input in inputs {
         for &target in targets {
             let output = match destination {
-                Destination::Stdout => Output::Stdout,
-                Destination::File(path) => Output::File(path.clone()),
-                Destination::Zip(path) => Output::Zip(path.clone()),
+                Destination::One(output) => output.clone(),
                 Destination::Folder(folder) => {
                     let stem = stem(&input.relative);
                     // The results of a.fbx and a.obj keep the source's extension in their names.
-                    let stem = if shared.contains_key(&stem) { input.relative.clone() } else { stem };
+                    let stem = if uses[&stem] > 1 { input.relative.clone() } else { stem };
                     in_tree(&folder.join(stem), target, several, as_zip)
                 }
             };
@@ -162,13 +159,16 @@ pub fn jobs(
 }
 
 fn in_tree(stem: &Path, target: Format, several: bool, as_zip: bool) -> Output {
-    let file = with_suffix(stem, &format!(".{}", extension(target)));
+    let file = stem.with_added_extension(extension(target));
     if as_zip {
-        return Output::Zip(with_suffix(&file, ".zip"));
+        return Output::Zip(file.with_added_extension("zip"));
     }
-    // Each of several targets has its own folder, since their textures may have equal names.
-    let bundle = if several { with_suffix(stem, &format!("-{target}")) } else { stem.to_owned() };
-    Output::Tree { file, bundle }
+    let mut bundle = stem.as_os_str().to_owned();
+    if several {
+        // Each target has its own folder, since their textures may have equal names.
+        bundle.push(format!("-{target}"));
+    }
+    Output::Tree { file, bundle: bundle.into() }
 }
 
 /// The file extension for results of this format.
@@ -181,28 +181,10 @@ fn stem(path: &Path) -> PathBuf {
     if is_model(path) { path.with_extension("") } else { path.to_owned() }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Counts of the stems that several inputs share.
-fn shared_names(inputs: &[Input]) -> HashMap<PathBuf, usize> {
-    let mut names = HashMap::new();
-    for input in inputs {
-        *names.entry(stem(&input.relative)).or_insert(0) += 1;
-    }
-    names.retain(|_, count| *count > 1);
-    names
-}
-
 fn clash(jobs: &[Job]) -> Result<(), Usage> {
     let mut seen: HashMap<&Path, &Job> = HashMap::new();
     for job in jobs {
-        let (Output::File(path) | Output::Zip(path) | Output::Tree { file: path, .. }) = &job.output else {
-            continue;
-        };
+        let Some(path) = job.output.path() else { continue };
         if let Some(other) = seen.insert(path, job) {
             return Err(format!(
                 "{} and {} would both become {}; convert them into different folders",
@@ -226,19 +208,17 @@ impl Input {
 }
 
 impl Output {
-    /// Whether the model goes to standard output, so that nothing else may.
-    pub fn is_stdout(&self) -> bool {
-        *self == Output::Stdout
+    /// The file of a result that is one file; `None` for standard output.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Output::Stdout => None,
+            Output::File(path) | Output::Zip(path) | Output::Tree { file: path, .. } => Some(path),
+        }
     }
 
     /// The name to show to people before the file exists.
     pub fn name(&self) -> String {
-        match self {
-            Output::Stdout => "-".to_owned(),
-            Output::File(path) | Output::Zip(path) | Output::Tree { file: path, .. } => {
-                path.display().to_string()
-            }
-        }
+        self.path().map_or_else(|| "-".to_owned(), |path| path.display().to_string())
     }
 }
 

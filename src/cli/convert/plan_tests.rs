@@ -30,7 +30,7 @@ fn outputs(relatives: &[&str], formats: &str) -> Result<Vec<String>, String> {
 
 #[test]
 fn one_file_takes_the_target_from_its_name() {
-    let expected = (Destination::File("x.GLB".into()), "glb".to_owned());
+    let expected = (Destination::One(Output::File("x.GLB".into())), "glb".to_owned());
     assert_eq!(decide("x.GLB", false, true, "").unwrap(), expected);
     assert_eq!(decide("x.GLB", false, true, "glb").unwrap(), expected);
     assert!(decide("x.glb", false, true, "fbx").unwrap_err().contains("contradicts"));
@@ -38,7 +38,7 @@ fn one_file_takes_the_target_from_its_name() {
 
 #[test]
 fn a_zip_needs_to_know_its_content() {
-    assert_eq!(decide("x.zip", false, true, "obj").unwrap().0, Destination::Zip("x.zip".into()));
+    assert_eq!(decide("x.zip", false, true, "obj").unwrap().0, Destination::One(Output::Zip("x.zip".into())));
     assert!(decide("x.zip", false, true, "").unwrap_err().contains("--to"));
     assert!(decide("x.zip", false, true, "obj,glb").unwrap_err().contains("several formats"));
 }
@@ -63,7 +63,7 @@ fn what_looks_like_a_file_may_be_a_folder() {
 
 #[test]
 fn standard_output_takes_one_model_in_one_format() {
-    assert_eq!(decide("-", false, true, "glb").unwrap().0, Destination::Stdout);
+    assert_eq!(decide("-", false, true, "glb").unwrap().0, Destination::One(Output::Stdout));
     for (single, formats) in [(true, ""), (true, "glb,fbx"), (false, "glb")] {
         assert!(decide("-", false, single, formats).is_err());
     }

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::args::Args;
 use super::outcome::{Done, Ending, Success, Tally, output, reason};
-use super::plan::Job;
-use super::settings::Settings;
+use super::plan::{Job, Output};
 use super::summary;
 use crate::cli::{Failure, humanize, say};
 use crate::domain::{ErrorCode, Report};
@@ -22,7 +22,7 @@ const LONGEST_TABLE: usize = 200;
 struct Line<'a> {
     input: String,
     output: String,
-    outcome: &'static str,
+    outcome: Ending,
     code: Option<ErrorCode>,
     detail: Option<&'a str>,
     seconds: f64,
@@ -53,20 +53,18 @@ enum Mode {
 
 impl Printer {
     /// Creates a printer; `watched`: progress bars are drawn on this terminal.
-    pub fn new(jobs: &[Job], settings: &Settings, watched: bool) -> Self {
+    pub fn new(jobs: &[Job], args: &Args, watched: bool) -> Self {
         let mode = match jobs {
-            _ if settings.json => Mode::Json,
-            [job] if job.output.is_stdout() => Mode::Aside,
+            _ if args.json => Mode::Json,
+            [job] if job.output == Output::Stdout => Mode::Aside,
             [_] => Mode::One,
             _ => Mode::Many,
         };
-        let first = jobs.first().map(|job| job.target);
-        let several_formats = jobs.iter().any(|job| Some(job.target) != first);
         Self {
             mode,
-            several_formats,
+            several_formats: jobs.iter().any(|job| job.target != jobs[0].target),
             quiet: watched && jobs.len() <= LONGEST_TABLE && io::stdout().is_terminal(),
-            out: humanize::name(&settings.output.display().to_string()),
+            out: humanize::name(&args.output.display().to_string()),
             kept: Vec::new(),
         }
     }
@@ -134,30 +132,21 @@ fn aside(text: impl Display) {
 }
 
 /// Prints that a conversion panicked.
-///
-/// # Errors
-/// None; the type fits the callers.
-#[allow(clippy::unnecessary_wraps)]
-pub fn panicked(error: &tokio::task::JoinError) -> Result<(), Failure> {
+pub fn panicked(error: &tokio::task::JoinError) {
     aside(format!("meshgate: internal error in a conversion: {error}"));
-    Ok(())
 }
 
 fn json(done: &Done, ending: Ending) -> String {
-    let error = done.result.as_ref().err();
+    let (success, error) = (done.result.as_ref().ok(), done.result.as_ref().err());
     let line = Line {
         input: done.job.input.name(),
         output: output(done),
-        outcome: match ending {
-            Ending::Succeeded => "succeeded",
-            Ending::Skipped => "skipped",
-            Ending::Failed => "failed",
-        },
+        outcome: ending,
         code: error.map(|error| error.code),
         detail: error.map(|error| error.detail.as_str()),
         seconds: (done.seconds * 1000.0).round() / 1000.0,
-        cached: done.result.as_ref().is_ok_and(|success| success.cached),
-        report: done.result.as_ref().ok().map(|success| &success.report),
+        cached: success.is_some_and(|success| success.cached),
+        report: success.map(|success| &success.report),
     };
     serde_json::to_string(&line).unwrap_or_else(|error| format!("{{\"detail\":{:?}}}", error.to_string()))
 }
@@ -167,13 +156,11 @@ fn line(done: &Done, ending: Ending) -> String {
     let pair = format!("{} → {}", humanize::name(&done.job.input.name()), humanize::name(&output(done)));
     match &done.result {
         Ok(success) => {
+            let Report { losses, warnings, .. } = &success.report;
             let mut line = format!("✓ {pair}  {}", humanize::duration(done.seconds));
-            for (number, one, many) in [
-                (success.report.losses.len(), "loss", "losses"),
-                (success.report.warnings.len(), "warning", "warnings"),
-            ] {
-                if number > 0 {
-                    let _ = write!(line, "  {}", humanize::count(number as u64, one, many));
+            for (list, one, many) in [(losses, "loss", "losses"), (warnings, "warning", "warnings")] {
+                if !list.is_empty() {
+                    let _ = write!(line, "  {}", humanize::count(list.len() as u64, one, many));
                 }
             }
             line
@@ -224,24 +211,21 @@ fn details(success: &Success) -> String {
 /// The last line: the count of each outcome.
 fn summary(kept: &[(Done, Ending)], tally: &Tally, out: &str) -> String {
     let into = if tally.succeeded > 0 { format!(" into {out}") } else { String::new() };
-    let mut parts = vec![format!("{} converted{into}", tally.succeeded)];
-    if tally.skipped > 0 {
-        parts.push(format!("{} skipped", tally.skipped));
+    let mut text = format!("{} converted{into}", tally.succeeded);
+    let reports = kept.iter().filter_map(|(done, _)| Some(&done.result.as_ref().ok()?.report));
+    let with_losses = reports.clone().filter(|report| !report.losses.is_empty()).count();
+    let with_warnings = reports.filter(|report| !report.warnings.is_empty()).count();
+    for (count, what) in [
+        (tally.skipped, "skipped"),
+        (tally.failed, "failed"),
+        (with_losses, "with losses"),
+        (with_warnings, "with warnings"),
+    ] {
+        if count > 0 {
+            let _ = write!(text, ", {count} {what}");
+        }
     }
-    if tally.failed > 0 {
-        parts.push(format!("{} failed", tally.failed));
-    }
-    let reports =
-        || kept.iter().filter_map(|(done, _)| done.result.as_ref().ok()).map(|success| &success.report);
-    let with_losses = reports().filter(|report| !report.losses.is_empty()).count();
-    if with_losses > 0 {
-        parts.push(format!("{with_losses} with losses"));
-    }
-    let with_warnings = reports().filter(|report| !report.warnings.is_empty()).count();
-    if with_warnings > 0 {
-        parts.push(format!("{with_warnings} with warnings"));
-    }
-    parts.join(", ")
+    text
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cli::convert::plan::{Input, Origin, Output};
-use crate::cli::setting_flags::Known;
+use crate::cli::convert::args::parsed;
+use crate::cli::convert::plan::{Input, Origin};
 use crate::domain::report::{Clip, Contents, Counts, Timings};
 use crate::domain::{ConversionError, Format, Report};
 
@@ -54,22 +54,6 @@ fn failed(code: ErrorCode) -> Done {
     Done { index: 1, job: job(Format::Vrm), seconds: 0.01, result }
 }
 
-fn settings() -> Settings {
-    let config = crate::config::Config::load(&crate::config::Sources::default()).unwrap();
-    Settings {
-        options: crate::domain::Options::default(),
-        engine: config.engine,
-        known: Known { storage: config.storage, cache: None, redis: None },
-        output: "out".into(),
-        main: None,
-        from: None,
-        timeout: std::time::Duration::from_secs(1),
-        at_once: 1,
-        force: false,
-        json: true,
-    }
-}
-
 #[test]
 fn one_conversion_is_told_in_full() {
     let text = block(&succeeded(&["2 clips: stl holds no animation"], &["the name lies"]));
@@ -117,11 +101,10 @@ fn json_has_every_key_every_time() {
 
 #[test]
 fn a_pair_without_sense_is_skipped_only_among_several_formats() {
-    let mut tally = Tally::default();
-    Printer::new(&[job(Format::Vrm)], &settings(), false)
-        .count(&failed(ErrorCode::UnsupportedPair), &mut tally);
+    let (args, mut tally) = (parsed("convert models -o out --json"), Tally::default());
+    Printer::new(&[job(Format::Vrm)], &args, false).count(&failed(ErrorCode::UnsupportedPair), &mut tally);
     assert_eq!((tally.failed, tally.skipped), (1, 0));
-    let printer = Printer::new(&[job(Format::Vrm), job(Format::Stl)], &settings(), false);
+    let printer = Printer::new(&[job(Format::Vrm), job(Format::Stl)], &args, false);
     printer.count(&failed(ErrorCode::UnsupportedPair), &mut tally);
     printer.count(&failed(ErrorCode::NotHumanoid), &mut tally);
     assert_eq!((tally.failed, tally.skipped), (2, 1));

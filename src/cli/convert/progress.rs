@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::plan::Job;
-use crate::cli::{Failure, humanize};
+use crate::cli::humanize;
 use crate::domain::Stage;
 
 /// Shortest interval between progress lines of a conversion without a terminal.
@@ -23,13 +23,13 @@ pub struct Progress {
 }
 
 /// One conversion's progress; dropping it removes its bar.
-pub struct Bar {
-    kind: Kind,
-}
-
-enum Kind {
+pub enum Bar {
     Drawn(ProgressBar),
-    Plain { label: String, last: Mutex<Instant> },
+    /// Without a terminal; `last` is the time of the latest line.
+    Plain {
+        label: String,
+        last: Mutex<Instant>,
+    },
 }
 
 impl Progress {
@@ -38,10 +38,8 @@ impl Progress {
         if !std::io::stderr().is_terminal() {
             return Self { bars: None, overall: None };
         }
-        let overall = (total > 1).then(|| {
-            let bar = ProgressBar::new(total as u64).with_style(style("{bar:30} {pos} of {len}  {elapsed}"));
-            bars.add(bar)
-        });
+        let bar = || ProgressBar::new(total as u64).with_style(style("{bar:30} {pos} of {len}  {elapsed}"));
+        let overall = (total > 1).then(|| bars.add(bar()));
         Self { bars: Some(bars), overall }
     }
 
@@ -54,7 +52,7 @@ impl Progress {
     pub fn start(&self, job: &Job) -> Bar {
         let label = format!("{} → {}", humanize::name(&job.input.name()), job.target);
         let Some(bars) = &self.bars else {
-            return Bar { kind: Kind::Plain { label, last: Mutex::new(Instant::now()) } };
+            return Bar::Plain { label, last: Mutex::new(Instant::now()) };
         };
         let bar = ProgressBar::new(STEPS as u64)
             // `wide_msg` truncates the message at the end of the line.
@@ -66,7 +64,7 @@ impl Progress {
             None => bars.add(bar),
         };
         bar.enable_steady_tick(Duration::from_millis(120));
-        Bar { kind: Kind::Drawn(bar) }
+        Bar::Drawn(bar)
     }
 
     /// Counts one more finished conversion.
@@ -77,10 +75,7 @@ impl Progress {
     }
 
     /// Hides the bars while `print` runs.
-    ///
-    /// # Errors
-    /// The error of `print`.
-    pub fn print(&self, print: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    pub fn print<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.bars {
             Some(bars) => bars.suspend(print),
             None => print(),
@@ -109,12 +104,12 @@ impl Progress {
 impl Bar {
     /// Shows that the conversion has reached `stage`, and `fraction` of it if known.
     pub fn stage(&self, stage: Stage, fraction: Option<f64>) {
-        match &self.kind {
-            Kind::Drawn(bar) => {
+        match self {
+            Bar::Drawn(bar) => {
                 bar.set_prefix(word(stage));
                 bar.set_position((overall(stage, fraction) * STEPS) as u64);
             }
-            Kind::Plain { label, last } => {
+            Bar::Plain { label, last } => {
                 let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 if last.elapsed() >= PLAIN_EVERY {
                     *last = Instant::now();
@@ -127,7 +122,7 @@ impl Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        if let Kind::Drawn(bar) = &self.kind {
+        if let Bar::Drawn(bar) = self {
             bar.finish_and_clear();
         }
     }

@@ -6,7 +6,6 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::plan::Output;
-use crate::domain::{ConversionError, ErrorCode};
 
 /// Most bytes of an obj to search for its library. Only comments precede it; any other statement ends the search.
 const MAX_HEAD: u64 = 4096;
@@ -20,8 +19,9 @@ pub struct Library {
 
 impl Library {
     /// Returns the library to rename; `None` if there is none, or both names are equal.
-    pub fn of(files: &[PathBuf], main: &Path, output: &Output) -> Option<Library> {
+    pub fn of(files: &[PathBuf], output: &Output) -> Option<Library> {
         let Output::File(target) = output else { return None };
+        let main = files.first()?;
         let library = main.with_extension("mtl");
         if main.extension()? != "obj" || !files.contains(&library) {
             return None;
@@ -34,8 +34,8 @@ impl Library {
     }
 
     /// The name at the destination of the file `name` of the result.
-    pub fn rename(&self, name: PathBuf) -> PathBuf {
-        if name == Path::new(&self.old) { PathBuf::from(&self.new) } else { name }
+    pub fn rename<'a>(&'a self, name: &'a Path) -> &'a Path {
+        if name == Path::new(&self.old) { Path::new(&self.new) } else { name }
     }
 
     /// Copies the head of the obj and renames the library in it; leaves the rest in `from`.
@@ -83,13 +83,6 @@ pub fn are_equal(one: &Path, other: &Path) -> io::Result<bool> {
     }
 }
 
-/// The error that a file of another model would be overwritten.
-pub fn foreign(target: &Path) -> ConversionError {
-    let detail =
-        format!("{} exists, differs, and may belong to another model; use another folder", target.display());
-    ConversionError::new(ErrorCode::OutputExists, detail)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,13 +109,13 @@ mod tests {
     #[test]
     fn only_the_library_of_a_named_obj_is_renamed() {
         let files = ["out/a.obj", "out/a.mtl", "out/b.mtl"].map(PathBuf::from);
-        let of = |target: &str| Library::of(&files, &files[0], &Output::File(target.into()));
+        let of = |target: &str| Library::of(&files, &Output::File(target.into()));
         let library = of("there/x y.obj").unwrap();
-        assert_eq!(library.rename("a.mtl".into()), Path::new("x y.mtl"));
-        assert_eq!(library.rename("b.mtl".into()), Path::new("b.mtl"));
+        assert_eq!(library.rename(Path::new("a.mtl")), Path::new("x y.mtl"));
+        assert_eq!(library.rename(Path::new("b.mtl")), Path::new("b.mtl"));
         assert!(of("there/a.obj").is_none() && of("a\nb.obj").is_none());
-        assert!(Library::of(&files, &files[0], &Output::Zip("x.zip".into())).is_none());
-        assert!(Library::of(&files[..1], &files[0], &Output::File("x.obj".into())).is_none());
+        assert!(Library::of(&files, &Output::Zip("x.zip".into())).is_none());
+        assert!(Library::of(&files[..1], &Output::File("x.obj".into())).is_none());
     }
 
     #[test]

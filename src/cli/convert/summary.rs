@@ -4,11 +4,12 @@ use std::path::Path;
 
 use comfy_table::CellAlignment;
 
-use super::outcome::{Done, Ending, output, reason};
+use super::outcome::{Done, Ending, Success, output, reason};
 use super::plan;
 use crate::cli::humanize;
 use crate::cli::table::{lines, plain};
-use crate::domain::{Contents, Report};
+use crate::domain::Report;
+use crate::domain::report::Counts;
 
 /// The width without a terminal.
 const WIDTH: u16 = 100;
@@ -22,35 +23,27 @@ fn width() -> usize {
     usize::from(rustix::termios::tcgetwinsize(std::io::stdout()).map_or(WIDTH, |size| size.ws_col.max(60)))
 }
 
-/// A count that has a column of its own.
-struct Count {
-    heading: &'static str,
-    of: fn(&Contents) -> u64,
-}
+type Count = fn(&Counts) -> u64;
 
-const COUNTS: [Count; 8] = [
-    Count { heading: "meshes", of: |contents| contents.counts.meshes },
-    Count { heading: "triangles", of: |contents| contents.counts.triangles },
-    // Point clouds have no other count.
-    Count { heading: "points", of: points },
-    Count { heading: "materials", of: |contents| contents.counts.materials },
-    Count { heading: "textures", of: |contents| contents.counts.textures },
-    Count { heading: "bones", of: |contents| contents.counts.bones },
-    Count { heading: "shapes", of: |contents| contents.counts.blend_shapes },
-    Count { heading: "clips", of: |contents| contents.counts.clip_count() },
+/// The counts that have columns of their own.
+const COUNTS: [(&str, Count); 8] = [
+    ("meshes", |counts| counts.meshes),
+    ("triangles", |counts| counts.triangles),
+    ("points", humanize::points),
+    ("materials", |counts| counts.materials),
+    ("textures", |counts| counts.textures),
+    ("bones", |counts| counts.bones),
+    ("shapes", |counts| counts.blend_shapes),
+    ("clips", Counts::clip_count),
 ];
-
-fn points(contents: &Contents) -> u64 {
-    if contents.counts.triangles == 0 { contents.counts.vertices } else { 0 }
-}
 
 /// A line of the table.
 enum Row<'a> {
     Gap,
-    /// Cells: a name, the counts of its contents, and the last two columns.
+    /// The name, the counts, and the last two columns.
     Cells {
         name: String,
-        contents: Option<&'a Contents>,
+        counts: Option<&'a Counts>,
         end: [String; 2],
     },
     /// A sentence across all columns.
@@ -77,8 +70,8 @@ fn rows_of(dones: &[(Done, Ending)]) -> Vec<Row<'_>> {
         let name = if unique { input.relative.to_string_lossy().into_owned() } else { input.name() };
         let reports: Vec<_> =
             group.iter().filter_map(|(done, _)| Some(&done.result.as_ref().ok()?.report)).collect();
-        let contents = reports.first().map(|report| &report.input);
-        rows.push(Row::Cells { name: humanize::name(&name), contents, end: Default::default() });
+        let counts = reports.first().map(|report| &report.input.counts);
+        rows.push(Row::Cells { name: humanize::name(&name), counts, end: Default::default() });
         let shared = shared_notes(&reports);
         rows.extend(shared.iter().map(|text| note(text)));
         for (done, ending) in group {
@@ -92,11 +85,8 @@ fn rows_of(dones: &[(Done, Ending)]) -> Vec<Row<'_>> {
 fn shared_notes<'a>(reports: &[&'a Report]) -> Vec<&'a str> {
     let [first, others @ ..] = reports else { return Vec::new() };
     let everywhere = |text: &&String| others.iter().all(|report| report.warnings.contains(text));
-    if others.is_empty() {
-        Vec::new()
-    } else {
-        first.warnings.iter().filter(everywhere).map(String::as_str).collect()
-    }
+    let warnings = if others.is_empty() { &[][..] } else { &first.warnings };
+    warnings.iter().filter(everywhere).map(String::as_str).collect()
 }
 
 fn note(text: &str) -> Row<'static> {
@@ -106,17 +96,16 @@ fn note(text: &str) -> Row<'static> {
 /// The rows of one conversion; `said` are warnings already printed for its model.
 fn result<'a>(done: &'a Done, ending: Ending, said: &[&str]) -> Vec<Row<'a>> {
     let name = format!("→ {}", target(done));
-    let report = match &done.result {
-        Ok(success) => &success.report,
+    let Success { report, cached, .. } = match &done.result {
+        Ok(success) => success,
         Err(error) => {
             let word = if ending == Ending::Skipped { "skipped" } else { "failed" };
             return vec![Row::Text(format!("{name}  {word}: {}", reason(error, ending)))];
         }
     };
     let lost = if report.losses.is_empty() { NONE.to_owned() } else { report.losses.len().to_string() };
-    let cached = done.result.as_ref().is_ok_and(|success| success.cached);
-    let end = [lost, if cached { "cached".to_owned() } else { humanize::duration(done.seconds) }];
-    let mut rows = vec![Row::Cells { name, contents: Some(&report.output), end }];
+    let end = [lost, if *cached { "cached".to_owned() } else { humanize::duration(done.seconds) }];
+    let mut rows = vec![Row::Cells { name, counts: Some(&report.output.counts), end }];
     rows.extend(report.losses.iter().map(|loss| Row::Text(format!("  lost  {}", humanize::name(loss)))));
     rows.extend(report.warnings.iter().filter(|text| !said.contains(&text.as_str())).map(|text| note(text)));
     rows
@@ -135,31 +124,22 @@ fn target(done: &Done) -> String {
 }
 
 fn draw(rows: &[Row<'_>], width: usize) -> String {
-    let all =
-        || rows.iter().filter_map(|row| if let Row::Cells { contents, .. } = row { *contents } else { None });
-    let counts: Vec<_> =
-        COUNTS.iter().filter(|count| all().any(|contents| (count.of)(contents) > 0)).collect();
-    let mut headings = vec!["went in → came out"];
-    headings.extend(counts.iter().map(|count| count.heading));
-    headings.extend(["lost", "time"]);
-
-    let cells = |name: &str, contents: Option<&Contents>, end: &[String; 2]| {
-        let number = |count: &&Count| match contents.map(count.of) {
-            None => String::new(),
-            Some(0) => NONE.to_owned(),
-            Some(value) => humanize::number(value),
-        };
-        let mut cells = vec![name.to_owned()];
-        cells.extend(counts.iter().map(number));
-        cells.extend(end.iter().cloned());
-        cells
+    let is_shown = |(_, count): &(&str, fn(&Counts) -> u64)| {
+        let holds = |row: &Row<'_>| matches!(row, Row::Cells { counts: Some(all), .. } if count(all) > 0);
+        rows.iter().any(holds)
     };
+    let (names, columns): (Vec<_>, Vec<_>) = COUNTS.into_iter().filter(is_shown).unzip();
+    let headings = [vec!["went in → came out"], names, vec!["lost", "time"]].concat();
     let grid = |room: usize| {
         let mut table = plain(&headings);
         for row in rows {
-            if let Row::Cells { name, contents, end } = row {
-                table.add_row(cells(&humanize::cut(name, room), *contents, end));
-            }
+            let Row::Cells { name, counts, end } = row else { continue };
+            let numbers = columns.iter().map(|count| match counts.map(count) {
+                None => String::new(),
+                Some(0) => NONE.to_owned(),
+                Some(value) => humanize::number(value),
+            });
+            table.add_row([humanize::cut(name, room)].into_iter().chain(numbers).chain(end.clone()));
         }
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);

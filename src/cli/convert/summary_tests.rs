@@ -1,8 +1,7 @@
 use super::*;
-use crate::cli::convert::outcome::Success;
 use crate::cli::convert::plan::{Input, Job, Origin, Output};
-use crate::domain::report::{Clip, Counts, Timings};
-use crate::domain::{ConversionError, ErrorCode, Format, Report};
+use crate::domain::report::{Clip, Timings};
+use crate::domain::{Contents, ConversionError, ErrorCode, Format, Report};
 
 fn contents(format: Format, clips: usize) -> Contents {
     let counts = Counts {

@@ -44,7 +44,7 @@ impl Case {
 }
 
 fn go(files: &[PathBuf], output: &Output, force: bool) -> Result<Vec<PathBuf>, ConversionError> {
-    place(files, output, force, &Interrupt::default())
+    place(files, output, force, &Cancel::default())
 }
 
 #[test]
@@ -129,8 +129,8 @@ fn a_file_that_appears_meanwhile_is_kept() {
 #[test]
 fn an_interrupted_copy_leaves_nothing() {
     let case = Case::new();
-    let interrupt = Interrupt::default();
-    interrupt.0.cancel();
+    let interrupt = Cancel::default();
+    drop(interrupt.guard());
     let error = place(&case.files(&["m.obj", "m.mtl"]), &case.tree(), false, &interrupt).unwrap_err();
     assert_eq!(error.code, ErrorCode::Cancelled);
     assert!(case.found().is_empty());
@@ -149,7 +149,7 @@ fn a_failure_half_way_leaves_nothing() {
 fn several_files_for_standard_output_are_a_zip() {
     let case = Case::new();
     let files = case.files(&["m.obj", "tex/a.png"]);
-    let archive = zip::ZipArchive::new(zipped(&files, &files[0], &Interrupt::default()).unwrap()).unwrap();
+    let archive = zip::ZipArchive::new(zipped(&files, &Cancel::default()).unwrap()).unwrap();
     let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
     assert_eq!(names, ["m.obj", "tex/a.png"]);
 }

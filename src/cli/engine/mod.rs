@@ -63,9 +63,8 @@ pub struct Install {
 /// What is missing, and the command that installs it.
 pub fn run(command: &Command) -> Result<ExitCode, Failure> {
     let Command::Install(args) = command;
-    let folder = args.folder.clone().or_else(app::install_dir).ok_or_else(|| {
-        Failure::usage("neither XDG_DATA_HOME nor HOME is set; name a folder: meshgate engine install DIR")
-    })?;
+    let unknown = "neither XDG_DATA_HOME nor HOME is set; name a folder: meshgate engine install DIR";
+    let folder = args.folder.clone().or_else(app::install_dir).ok_or_else(|| Failure::usage(unknown))?;
     install(&folder, args.python.as_deref())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -86,7 +85,7 @@ fn install(folder: &Path, python: Option<&Path>) -> Result<(), Failure> {
 fn environment(folder: &Path, python: Option<&Path>) -> Result<PathBuf, Failure> {
     let engine = folder.join("bin/python");
     let ours = folder.join("pyvenv.cfg").is_file();
-    if ours && Python::at(&engine).is_some_and(|python| python.fits()) && has_pip(&engine) {
+    if ours && Python::at(&engine).is_some_and(|python| python.fits()) && works(&engine, "import pip") {
         return Ok(engine);
     }
     let occupied = match folder.read_dir() {
@@ -96,13 +95,15 @@ fn environment(folder: &Path, python: Option<&Path>) -> Result<PathBuf, Failure>
         }
         // Python would resolve the `..` to another folder, and clear that one.
         Err(_) if folder.components().any(|part| part == Component::ParentDir) => {
-            let detail = format!("{} does not exist; name it without .. to create it", folder.display());
-            return Err(Failure::failed(detail));
+            return Err(Failure::Failed(format!(
+                "{} does not exist; name it without .. to create it",
+                folder.display()
+            )));
         }
         Err(_) => false,
     };
     if occupied && !ours {
-        return Err(Failure::failed(format!(
+        return Err(Failure::Failed(format!(
             "{} is not empty and not a virtual environment; choose another folder",
             folder.display()
         )));
@@ -113,32 +114,23 @@ fn environment(folder: &Path, python: Option<&Path>) -> Result<PathBuf, Failure>
     // Only an environment of ours is cleared; any other folder here is empty.
     let clear = ours.then_some("--clear");
     let output = output(Process::new(&python.path).args(["-m", "venv"]).args(clear).arg(folder))?;
-    if !output.status.success() {
-        return Err(Failure::failed(format!(
-            "python could not create the environment: {}",
-            last_words(&output)
-        )));
-    }
+    succeeded(&output, "python could not create the environment")?;
     Ok(engine)
-}
-
-fn has_pip(engine: &Path) -> bool {
-    output(Process::new(engine).args(["-I", "-c", "import pip"])).is_ok_and(|output| output.status.success())
 }
 
 /// The `name==version` of every required package.
 fn pins() -> impl Iterator<Item = &'static str> {
-    REQUIREMENTS.lines().filter_map(|line| line.split_whitespace().next().filter(|word| word.contains("==")))
+    REQUIREMENTS.lines().filter_map(pin)
+}
+
+/// The `name==version` at the beginning of a line.
+fn pin(line: &str) -> Option<&str> {
+    line.split_whitespace().next().filter(|word| word.contains("=="))
 }
 
 fn missing_packages(engine: &Path) -> Result<Vec<String>, Failure> {
-    let output = output(Process::new(engine).args(["-I", "-c", CHECK]).args(pins()))?;
-    if !output.status.success() {
-        return Err(Failure::failed(format!(
-            "could not list the engine's packages: {}",
-            last_words(&output)
-        )));
-    }
+    let output = output(isolated(engine, CHECK).args(pins()))?;
+    succeeded(&output, "could not list the engine's packages")?;
     Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
 }
 
@@ -146,11 +138,8 @@ fn install_packages(engine: &Path, missing: &[String]) -> Result<(), Failure> {
     let large = missing.iter().any(|pin| pin.starts_with("bpy=="));
     let note = if large { " (some 400 MB to download, a minute or two)" } else { "" };
     say(format!("installing {}{note}", missing.join(", ")))?;
-    let requirements = tempfile::Builder::new()
-        .prefix("meshgate-")
-        .suffix(".txt")
-        .tempfile()
-        .map_err(Failure::io("make a temporary file"))?;
+    let requirements = tempfile::Builder::new().prefix("meshgate-").suffix(".txt").tempfile();
+    let requirements = requirements.map_err(Failure::io("make a temporary file"))?;
     // Only missing and partly installed packages; complete ones must not be installed again.
     std::fs::write(requirements.path(), only(missing)).map_err(Failure::io("write a temporary file"))?;
 
@@ -166,7 +155,7 @@ fn install_packages(engine: &Path, missing: &[String]) -> Result<(), Failure> {
     spinner.finish_and_clear();
     let output = output?;
     if !output.status.success() {
-        return Err(Failure::failed(format!(
+        return Err(Failure::Failed(format!(
             "pip could not install the engine: {}; run the same command again to continue",
             last_words(&output)
         )));
@@ -176,24 +165,42 @@ fn install_packages(engine: &Path, missing: &[String]) -> Result<(), Failure> {
 
 /// The lines of the requirements for these packages.
 fn only(pins: &[String]) -> String {
-    let mut text = String::new();
     let mut wanted = false;
-    for line in REQUIREMENTS.lines().filter(|line| !line.starts_with('#')) {
-        if let Some(pin) = line.split_whitespace().next().filter(|word| word.contains("==")) {
+    let lines = REQUIREMENTS.split_inclusive('\n').filter(|line| !line.starts_with('#'));
+    let lines = lines.filter(|line| {
+        if let Some(pin) = pin(line) {
             wanted = pins.iter().any(|wanted| wanted == pin);
         }
-        if wanted {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-    text
+        wanted
+    });
+    lines.collect()
 }
 
 /// Runs a program to its end with empty standard input.
 fn output(process: &mut Process) -> Result<Output, Failure> {
     let program = process.get_program().to_string_lossy().into_owned();
     process.stdin(Stdio::null()).output().map_err(Failure::io(format!("run {program}")))
+}
+
+/// Python code as a program that no variable and no file of the user affects.
+fn isolated(python: &Path, code: &str) -> Process {
+    let mut process = Process::new(python);
+    process.args(["-I", "-c", code]);
+    process
+}
+
+/// Whether the code runs without an error.
+fn works(python: &Path, code: &str) -> bool {
+    output(&mut isolated(python, code)).is_ok_and(|output| output.status.success())
+}
+
+/// # Errors
+/// `what`, and the program's last words, if it has failed.
+fn succeeded(output: &Output, what: &str) -> Result<(), Failure> {
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!("{what}: {}", last_words(output))))
 }
 
 /// The last error line of a program's output, without URLs: the package index may be private.

@@ -1,9 +1,9 @@
 //! Finds a Python that can load Blender's module.
 
 use std::path::{Path, PathBuf};
-use std::process::Command as Process;
 
-use super::{Failure, output};
+use super::{Failure, isolated, output};
+use crate::app;
 
 const ASK: &str = "import sys; print(sys.implementation.name, '.'.join(map(str, sys.version_info[:3])))";
 
@@ -20,17 +20,11 @@ pub struct Python {
 impl Python {
     /// Asks the interpreter at `path` for its version; `None` when it does not run.
     pub fn at(path: &Path) -> Option<Python> {
-        let output = output(Process::new(path).args(["-I", "-c", ASK])).ok()?;
-        if !output.status.success() {
-            return None;
-        }
+        let output = output(&mut isolated(path, ASK)).ok().filter(|output| output.status.success())?;
         let text = String::from_utf8(output.stdout).ok()?;
         let (implementation, version) = text.trim().split_once(' ')?;
-        Some(Python {
-            path: path.to_owned(),
-            implementation: implementation.to_owned(),
-            version: version.to_owned(),
-        })
+        let (implementation, version) = (implementation.to_owned(), version.to_owned());
+        Some(Python { path: path.to_owned(), implementation, version })
     }
 
     /// Whether Blender's module is built for this Python.
@@ -44,27 +38,20 @@ impl Python {
 /// # Errors
 /// What to install; that `named` or `$PYTHON` does not fit.
 pub fn find(named: Option<&Path>) -> Result<Python, Failure> {
-    let set = std::env::var_os("PYTHON").filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(path) = named.map(Path::to_owned).or(set) {
+    if let Some(path) = named.map(Path::to_owned).or_else(|| app::path_variable("PYTHON")) {
+        let shown = path.display();
         return match Python::at(&path) {
             Some(python) if python.fits() => Ok(python),
-            Some(python) => Err(Failure::failed(format!(
-                "{} is {} {}, and Blender needs CPython 3.11",
-                path.display(),
-                python.implementation,
-                python.version
+            Some(Python { implementation, version, .. }) => Err(Failure::Failed(format!(
+                "{shown} is {implementation} {version}, and Blender needs CPython 3.11"
             ))),
-            None => Err(Failure::failed(format!("{} is not a working Python", path.display()))),
+            None => Err(Failure::Failed(format!("{shown} is not a working Python"))),
         };
     }
-    ["python3.11", "python3"].iter().find_map(|name| Python::at(Path::new(name)).filter(Python::fits)).ok_or_else(
-        || {
-            Failure::failed(
-                "Python 3.11 was not found; install it (Debian 12: apt-get install python3.11 python3.11-venv) \
-                 or name it with --python FILE",
-            )
-        },
-    )
+    let mut found = ["python3.11", "python3"].iter().filter_map(|name| Python::at(Path::new(name)));
+    let missing = "Python 3.11 was not found; install it (Debian 12: apt-get install python3.11 python3.11-venv) \
+                   or name it with --python FILE";
+    found.find(Python::fits).ok_or_else(|| Failure::Failed(missing.to_owned()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
 use super::python::Python;
-use super::{Failure, last_words, output};
+use super::{Failure, isolated, last_words, output, succeeded, works};
 use crate::cli::say;
 
 /// Debian's packages of the shared libraries that Blender's module links.
@@ -18,21 +18,16 @@ const VENV: &[&str] = &["python3.11-venv"];
 /// # Errors
 /// The command to type, where this process may not install packages.
 pub fn ensure_venv(python: &Python) -> Result<(), Failure> {
-    let works = || {
-        output(Process::new(&python.path).args(["-I", "-c", "import venv, ensurepip"]))
-            .is_ok_and(|output| output.status.success())
-    };
-    if works() {
+    let has_venv = || works(&python.path, "import venv, ensurepip");
+    if has_venv() {
         return Ok(());
     }
     install("Python's venv module", VENV)?;
-    if works() {
+    if has_venv() {
         return Ok(());
     }
-    Err(Failure::failed(format!(
-        "{} still has no venv module; name another with --python",
-        python.path.display()
-    )))
+    let path = python.path.display();
+    Err(Failure::Failed(format!("{path} still has no venv module; name another with --python")))
 }
 
 /// Starts Blender once and returns its version; installs missing libraries if allowed.
@@ -40,21 +35,21 @@ pub fn ensure_venv(python: &Python) -> Result<(), Failure> {
 /// # Errors
 /// What is missing and the command to type, or why Blender does not start.
 pub fn start(engine: &Path) -> Result<String, Failure> {
-    match try_start(engine)? {
-        Ok(version) => return Ok(version),
-        Err(reason) => match missing_library(&reason) {
-            Some(library) => install(&format!("the library {library}"), LIBRARIES)?,
-            None => return Err(Failure::failed(format!("blender does not start: {reason}"))),
-        },
+    let mut started = try_start(engine)?;
+    if let Err(reason) = &started
+        && let Some(library) = missing_library(reason)
+    {
+        install(&format!("the library {library}"), LIBRARIES)?;
+        started = try_start(engine)?;
     }
-    try_start(engine)?.map_err(|reason| Failure::failed(format!("blender does not start: {reason}")))
+    started.map_err(|reason| Failure::Failed(format!("blender does not start: {reason}")))
 }
 
 /// Blender's version, or Python's last error line.
 fn try_start(engine: &Path) -> Result<Result<String, String>, Failure> {
     // Blender prints lines of its own; `version=` marks ours.
     let program = "import bpy; print('\\nversion=' + '.'.join(map(str, bpy.app.version)))";
-    let output = output(Process::new(engine).args(["-I", "-c", program]))?;
+    let output = output(&mut isolated(engine, program))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.lines().find_map(|line| line.strip_prefix("version="));
     Ok(version.map(str::to_owned).ok_or_else(|| last_words(&output)))
@@ -74,17 +69,17 @@ fn install(what: &str, packages: &[&str]) -> Result<(), Failure> {
         process.status().is_ok_and(|status| status.success())
     };
     if !succeeds(Process::new("apt-get").arg("--version")) {
-        return Err(Failure::failed(format!("{what} is missing; install the equivalent of Debian's {list}")));
+        return Err(Failure::Failed(format!("{what} is missing; install the equivalent of Debian's {list}")));
     }
     let root = rustix::process::geteuid().is_root();
     if !root && !succeeds(Process::new("sudo").args(["-n", "true"])) {
-        return Err(Failure::failed(format!(
+        return Err(Failure::Failed(format!(
             "{what} is missing; type this, then run the same command again: sudo apt-get install -y {list}"
         )));
     }
     say(format!("{what} is missing: installing {list}"))?;
     let apt = |arguments: &[&str]| {
-        let mut process = if root { Process::new("apt-get") } else { Process::new("sudo") };
+        let mut process = Process::new(if root { "apt-get" } else { "sudo" });
         if !root {
             process.args(["-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
         }
@@ -92,13 +87,8 @@ fn install(what: &str, packages: &[&str]) -> Result<(), Failure> {
     };
     // The package lists may be absent or old. Without new ones, the installation may still work.
     let _ = apt(&["update", "-qq"]);
-    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
-    arguments.extend(packages);
-    let output = apt(&arguments)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(Failure::failed(format!("apt-get could not install {list}: {}", last_words(&output))))
+    let arguments = [&["install", "-y", "-qq", "--no-install-recommends"][..], packages].concat();
+    succeeded(&apt(&arguments)?, &format!("apt-get could not install {list}"))
 }
 
 #[cfg(test)]

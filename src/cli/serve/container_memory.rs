@@ -33,10 +33,7 @@ fn too_little(limit: u64, workers: usize, each: u64) -> Option<String> {
 fn limit(root: &Path, groups: &str) -> Option<u64> {
     let mut limits = Vec::new();
     for line in groups.lines() {
-        let Some((controllers, path)) = line.split_once(':').and_then(|(_, rest)| rest.split_once(':'))
-        else {
-            continue;
-        };
+        let [_, controllers, path] = line.splitn(3, ':').collect::<Vec<_>>()[..] else { continue };
         let root = match controllers {
             // Version 2 has one tree for all controllers.
             "" => root.to_owned(),

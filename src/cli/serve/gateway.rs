@@ -12,6 +12,7 @@ use crate::cli::Failure;
 use crate::config::Config;
 use crate::conversion::{Admission, ResultCache, Service};
 use crate::http::{self, Gateway, Server};
+use crate::metrics::Metrics;
 use crate::rate_limit::{Limiter, MemoryLimiter, RedisLimiter};
 use crate::shutdown::{self, Shutdown};
 use crate::storage::Storage;
@@ -53,8 +54,8 @@ pub fn run(config: &Config, storage: Storage, warnings: &[String]) -> Result<Exi
 
 async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result<(ExitCode, Guard), Failure> {
     let mut log = logging::start(&config.log, &config.traces).map_err(|error| match error {
-        logging::Error::File { .. } => Failure::failed(with_cause(&error)),
-        _ => Failure::usage(with_cause(&error)),
+        logging::Error::File { .. } => Failure::Failed(with_cause(&error)),
+        _ => Failure::Usage(with_cause(&error)),
     })?;
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -66,35 +67,29 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     let stopping = shutdown::on_signals(shutdown.clone(), server.shutdown_delay, server.shutdown_grace)
         .map_err(Failure::io("listen for signals"))?;
     let gateway = Arc::new(gateway(config, storage.clone(), shutdown.clone()).await?);
-    let listener = bind(server.bind, config).await?;
-    let address = listener.address().map_err(Failure::io("get the local address"))?;
+    let (listener, address) = bind(server.bind, config).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    let metrics = match server.metrics {
-        None => None,
-        Some(address) => {
-            let metrics = bind(address, config).await?;
-            let address = metrics.address().map_err(Failure::io("get the local address"))?;
-            tracing::info!(%address, "metrics");
-            Some(metrics)
-        }
-    };
-    let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
-    let service = gateway.service.clone();
-    let tending = tokio::spawn(async move { tokio::join!(storage.tend(), service.tend()) });
     // Metrics are served until the last request is answered.
     let answered = Shutdown::default();
-    let metrics = metrics.map(|metrics| {
+    let mut metrics = None;
+    if let Some(address) = server.metrics {
+        let (listener, address) = bind(address, config).await?;
+        tracing::info!(%address, "metrics");
         let (router, counts) = (http::metrics_router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
-        tokio::spawn(metrics.run(router, counts, answered.clone()))
-    });
-    let counts = Arc::clone(&gateway.metrics);
-    listener.run(http::router(Arc::clone(&gateway)), counts, shutdown.clone()).await;
+        metrics = Some(tokio::spawn(listener.run(router, counts, answered.clone())));
+    }
+    let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
+    let service = gateway.service.clone();
+    let tending =
+        tokio::spawn(async move { tokio::join!(storage.maintain(), service.cache().maintain_index()) });
+    let (router, counts) = (http::router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
+    listener.run(router, counts, shutdown.clone()).await;
     answered.closed.cancel();
     if let Some(metrics) = metrics {
         let _ = metrics.await;
     }
     if shutdown.forced().is_none() {
-        gateway.service.finish().await;
+        gateway.service.cache().finish().await;
     }
     warming.abort();
     tending.abort();
@@ -102,12 +97,11 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     stopping.abort();
     tracing::info!("stopped");
     let code = shutdown.forced().map_or(ExitCode::SUCCESS, ExitCode::from);
-    let sent = tokio::task::spawn_blocking(move || {
+    let ended = tokio::task::spawn_blocking(move || {
         log.end_traces();
-        log
+        (code, log)
     });
-    let log = sent.await.map_err(|error| Failure::io("flush the traces")(error.into()))?;
-    Ok((code, log))
+    ended.await.map_err(|error| Failure::io("flush the traces")(error.into()))
 }
 
 /// Raises the limit of open files to the hard limit. The soft limit is low for programs that use `select`, and may be
@@ -126,15 +120,17 @@ fn with_cause(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
-async fn bind(address: SocketAddr, config: &Config) -> Result<Server, Failure> {
-    Server::bind(address, config.server.max_connections, config.server.read_timeout)
-        .await
-        .map_err(Failure::io(format!("listen on {address} (BIND_ADDRESS)")))
+/// Listens on the address; returns the local one, too.
+async fn bind(address: SocketAddr, config: &Config) -> Result<(Server, SocketAddr), Failure> {
+    let bound = Server::bind(address, config.server.max_connections, config.server.read_timeout).await;
+    let server = bound.map_err(Failure::io(format!("listen on {address} (BIND_ADDRESS)")))?;
+    let local = server.address().map_err(Failure::io("get the local address"))?;
+    Ok((server, local))
 }
 
 async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Result<Gateway, Failure> {
     let server = &config.server;
-    let metrics = app::metrics()?;
+    let metrics = Arc::new(Metrics::new()?);
     let counter = Arc::clone(&metrics);
     panic_hook::watch(move || counter.panicked());
     let counts = Arc::clone(&metrics);
@@ -143,7 +139,7 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
     }));
     let admission = Admission::new(server.workers, server.queue_limit);
     let converter = Arc::new(app::converter(server.workers, admission, &config.engine)?);
-    let redis = app::redis(config.redis.as_ref(), &metrics).await?;
+    let redis = app::redis(config.redis.as_ref(), &metrics).await.map_err(Failure::Usage)?;
     let limiter: Arc<dyn Limiter> = match &redis {
         None => Arc::new(MemoryLimiter::default()),
         Some(redis) => Arc::new(RedisLimiter::new(redis.clone())),
@@ -157,15 +153,10 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
         limiter,
         redis,
         uploads: Arc::new(http::Shares::new("unfinished uploads", server.max_uploads_size)),
-        results: http::Results::new(RESULTS.saturating_mul(config.engine.max_unpacked)),
-        sending: http::Sending::default(),
-        settings: http::Settings {
-            timeout: server.timeout,
-            max_file_size: server.max_file_size,
-            read_timeout: server.read_timeout,
-            metrics_apart: server.metrics.is_some(),
-            access: config.access.clone(),
-        },
+        results: http::ResultShares::new(RESULTS.saturating_mul(config.engine.max_unpacked)),
+        report_texts: http::ReportTexts::default(),
+        settings: server.clone(),
+        access: config.access.clone(),
         shutdown,
         started: Instant::now(),
     })

@@ -36,16 +36,14 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     let mut reader = Reader::new(&sources);
     let config = Config::read(&mut reader);
     let storage = app::storage(&config.storage, &config.engine);
-    let of_storage = storage.as_ref().err().map(ToString::to_string);
+    let of_storage = storage.as_ref().err().cloned();
     for mistake in app::mistakes(&config.engine, &config.log).into_iter().chain(of_storage) {
         reader.mistake(mistake);
     }
-    let config = reader.finish(config).inspect_err(|_| {
-        // A misspelled name may explain a missing setting.
-        warn(&warnings);
-    })?;
+    // A misspelled name may explain a missing setting.
+    let config = reader.finish(config).inspect_err(|_| warn(&warnings))?;
     warnings.extend(container_memory::warning(&config));
-    let storage = storage?;
+    let storage = storage.map_err(Failure::Usage)?;
     if args.check {
         warn(&warnings);
         say("configuration is valid")?;

@@ -31,12 +31,9 @@ pub fn losses(input: &Contents, output: &Contents) -> Option<String> {
                 || (frames_count && before.frames != after.frames && same_rate(before, after))
         })
         .collect();
-    let how = |(before, after): &(&Clip, &Clip)| {
-        let (old, new) = (seconds(before), seconds(after));
-        if old == new {
-            return format!("{} frames → {}", before.frames, after.frames);
-        }
-        format!("{old} s → {new} s")
+    let how = |(before, after): &(&Clip, &Clip)| match (seconds(before), seconds(after)) {
+        (old, new) if old == new => format!("{} frames → {}", before.frames, after.frames),
+        (old, new) => format!("{old} s → {new} s"),
     };
     match changed.as_slice() {
         [] => None,
@@ -46,9 +43,8 @@ pub fn losses(input: &Contents, output: &Contents) -> Option<String> {
             Some(format!("clip {:?} became {became}: {}", before.name, how(only)))
         }
         several => {
-            let named = several.iter().take(MOST_NAMES);
-            let mut list: Vec<String> =
-                named.map(|pair| format!("{:?} {}", pair.0.name, how(pair))).collect();
+            let named = several.iter().map(|pair| format!("{:?} {}", pair.0.name, how(pair)));
+            let mut list: Vec<String> = named.take(MOST_NAMES).collect();
             if several.len() > MOST_NAMES {
                 list.push(format!("and {} more", several.len() - MOST_NAMES));
             }

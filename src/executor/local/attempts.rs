@@ -8,12 +8,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::child_result::{self, Left};
+use super::child_result::{self, Reported};
 use super::pool::{Pool, stopping};
-use super::protocol::{Convert, End, Event, Exited, Limits};
-use super::zygote::Zygote;
+use super::protocol::{ChildLimits, Convert, End, Event, Exited};
+use super::zygote::{Events, Zygote};
 use crate::domain::{ConversionError, ErrorCode, Format, Stage};
-use crate::executor::stats::{Counters, Setback, Usage};
+use crate::executor::stats::{Setback, Usage};
 use crate::executor::task::{ChildSuccess, Done, Importer, Task};
 use crate::executor::workdir::ConversionFolder;
 use crate::slots::Slot;
@@ -32,11 +32,6 @@ const CHECK_EVERY: Duration = Duration::from_millis(100);
 /// The exit status of a child that had no room for its report.
 const NO_SPACE: i32 = 28;
 
-/// Linux's number of the signal for a file above the size limit.
-const SIGXFSZ: i32 = 25;
-/// Linux's number of the signal that the OOM killer sends.
-const SIGKILL: i32 = 9;
-
 /// A conversion that runs in a task of its own.
 pub(super) struct Conversion {
     /// The first field, so that the slot is free before the folder is removed.
@@ -44,7 +39,7 @@ pub(super) struct Conversion {
     pub id: u64,
     pub folder: ConversionFolder,
     pub task: Task,
-    pub limits: Limits,
+    pub limits: ChildLimits,
     /// The caller's timeout, for the whole conversion.
     pub allowed: Duration,
     pub deadline: Instant,
@@ -53,11 +48,8 @@ pub(super) struct Conversion {
     pub queue: Duration,
     /// Cancelled when the caller is gone or the program ends.
     pub cancel: CancellationToken,
-    /// Cancelled when the program ends.
-    pub stop: CancellationToken,
     pub progress: mpsc::Sender<(Stage, Option<f64>)>,
     pub pool: Arc<Pool>,
-    pub counters: Arc<Counters>,
     pub usage: Arc<Usage>,
 }
 
@@ -65,7 +57,7 @@ pub(super) struct Conversion {
 enum Attempt {
     Exited(Exited),
     /// It succeeded; the child has not exited yet.
-    Finished(Box<ChildSuccess>, mpsc::UnboundedReceiver<Event>),
+    Finished(Box<ChildSuccess>, Events),
     /// The zygote went down; `started` says whether there was a child.
     Lost {
         started: bool,
@@ -77,7 +69,7 @@ enum Attempt {
 }
 
 /// A finished child that has not exited yet: its zygote and its events.
-type ExitingChild = (Arc<Zygote>, mpsc::UnboundedReceiver<Event>);
+type ExitingChild = (Arc<Zygote>, Events);
 
 /// How the conversion goes on after an exit.
 enum Verdict {
@@ -111,7 +103,7 @@ impl Conversion {
                     }
                     // Some writers crash when the disk is full.
                     Verdict::Again(Setback::Crash) if child_result::disk_is_full(self.folder.path()) => {
-                        return Err(ConversionError::new(ErrorCode::DiskFull, "the disk is full"));
+                        return Err(disk_full());
                     }
                     Verdict::Again(setback) => {
                         self.record_setback(&exited, setback, cold);
@@ -135,7 +127,7 @@ impl Conversion {
                     continue;
                 }
                 Attempt::Lost { .. } => {
-                    self.counters.setback(self.pair(), Setback::EngineLost);
+                    self.pool.counters.setback(self.pair(), Setback::EngineLost);
                     tracing::warn!(conversion = self.id, pair = %self.pair_name(), again = !lost, "a zygote went down");
                     if lost || cold {
                         let detail = "blender went down while converting this model, twice";
@@ -194,7 +186,7 @@ impl Conversion {
         };
         let mut events = self.pool.convert(zygote, convert);
         let start_by = Instant::now() + self.start_within;
-        let (mut started, mut child) = (false, None);
+        let mut child = None;
         let stopped = loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -202,7 +194,7 @@ impl Conversion {
                         self.usage.child_used(exited.peak_memory_bytes);
                         return Attempt::Exited(exited);
                     }
-                    Some(Event::Started { pid, .. }) => (started, child) = (true, Some(pid)),
+                    Some(Event::Started { pid, .. }) => child = Some(pid),
                     Some(Event::Progress { stage, fraction, .. }) => {
                         // A slow reader misses some events.
                         let fraction = fraction.filter(|fraction| (0.0..=1.0).contains(fraction));
@@ -210,14 +202,14 @@ impl Conversion {
                     }
                     Some(Event::Finished { .. }) => {
                         // With any other outcome, the child's exit is awaited.
-                        if let Some(Left::Succeeded(Ok(success))) = self.left().await {
+                        if let Some(Reported::Success(Ok(success))) = self.reported().await {
                             return Attempt::Finished(success, events);
                         }
                     }
                     Some(Event::Ready(_) | Event::Broken { .. }) => {}
-                    None => return Attempt::Lost { started },
+                    None => return Attempt::Lost { started: child.is_some() },
                 },
-                () = sleep_until(start_by), if !started => {
+                () = sleep_until(start_by), if child.is_none() => {
                     zygote.kill("start a conversion");
                     self.exit(&mut events).await;
                     // Whether the child started is unknown; it counts as started, because the model is the likely
@@ -239,7 +231,7 @@ impl Conversion {
 
     /// Waits until a killed child is gone. Returns `false` if the zygote did not kill it in time. The kernel takes a
     /// second for each few gigabytes of a killed child.
-    async fn exits_in_time(&self, child: Option<u32>, events: &mut mpsc::UnboundedReceiver<Event>) -> bool {
+    async fn exits_in_time(&self, child: Option<u32>, events: &mut Events) -> bool {
         let last = Instant::now() + GONE_WITHIN;
         let mut patience = CANCEL_WITHIN;
         while timeout(patience, self.exit(events)).await.is_err() {
@@ -252,9 +244,9 @@ impl Conversion {
     }
 
     /// Reads the child's report and checks its result.
-    async fn left(&self) -> Option<Left> {
+    async fn reported(&self) -> Option<Reported> {
         let (output, most_bytes) = (self.task.output.clone(), self.limits.file_bytes);
-        self.blocking(move |folder| child_result::left(folder, &output, most_bytes)).await.ok().flatten()
+        self.blocking(move |folder| child_result::read(folder, &output, most_bytes)).await.ok().flatten()
     }
 
     /// Works on the folder, which may be large, on a blocking thread.
@@ -271,11 +263,11 @@ impl Conversion {
     }
 
     /// Waits until a finished child has exited.
-    async fn wait_for_exit(&self, zygote: &Zygote, mut events: mpsc::UnboundedReceiver<Event>) {
+    async fn wait_for_exit(&self, zygote: &Zygote, mut events: Events) {
         let patience = async {
             tokio::select! {
                 () = sleep(GONE_WITHIN) => {}
-                () = self.stop.cancelled() => sleep(CANCEL_WITHIN).await,
+                () = self.pool.stop.cancelled() => sleep(CANCEL_WITHIN).await,
             }
         };
         let exited = tokio::select! {
@@ -292,51 +284,48 @@ impl Conversion {
 
     /// Decides from the exit of the child how the conversion goes on.
     async fn judge(&self, exited: &Exited) -> Verdict {
-        let failed = |code, detail: String| Verdict::Final(Err(ConversionError::new(code, detail)));
-        match exited.end {
-            End::Exit { status } => match self.left().await {
-                // The child knows that a write was refused; this error also says what to do.
-                Some(Left::Failed(error)) if error.code == ErrorCode::OutputTooLarge => {
-                    Verdict::Final(Err(self.too_large()))
-                }
-                // The child may not know: libraries print that memory ran out, and go on.
-                Some(Left::Failed(error))
-                    if error.code == ErrorCode::MemoryLimit
-                        || matches!(error.code, ErrorCode::ImportFailed | ErrorCode::ExportFailed)
-                            && no_memory(&exited.log) =>
-                {
-                    Verdict::Final(Err(self.memory_limit()))
-                }
-                Some(Left::Failed(error)) => Verdict::Final(Err(error)),
-                Some(Left::Succeeded(result)) if status == 0 => Verdict::Final(result),
-                None if status == NO_SPACE => failed(ErrorCode::DiskFull, "the disk is full".to_owned()),
-                Some(Left::Succeeded(_)) | None => Verdict::Again(Setback::Crash),
+        let error = match exited.end {
+            End::Exit { status } => match self.reported().await {
+                Some(Reported::Success(result)) if status == 0 => return Verdict::Final(result),
+                Some(Reported::Failure(error)) => match error.code {
+                    // The child knows that a write was refused; this error also says what to do.
+                    ErrorCode::OutputTooLarge => self.too_large(),
+                    ErrorCode::MemoryLimit => self.memory_limit(),
+                    // The child may not know: libraries print that memory ran out, and go on.
+                    ErrorCode::ImportFailed | ErrorCode::ExportFailed if no_memory(&exited.log) => {
+                        self.memory_limit()
+                    }
+                    _ => error,
+                },
+                None if status == NO_SPACE => disk_full(),
+                Some(Reported::Success(_)) | None => return Verdict::Again(Setback::Crash),
             },
-            End::Signal { signal: SIGXFSZ } => Verdict::Final(Err(self.too_large())),
-            End::Signal { .. } => Verdict::Again(Setback::Crash),
-            End::Hang => Verdict::Again(Setback::Hang),
-            End::MemoryLimit => Verdict::Final(Err(self.memory_limit())),
-            End::CpuLimit => failed(
-                ErrorCode::Timeout,
-                format!("the conversion used more than {} s of processor time", self.limits.cpu_seconds),
-            ),
-            End::DiskLimit => failed(
-                ErrorCode::OutputTooLarge,
-                format!(
-                    "the conversion wrote more files than allowed, or more than {} MiB",
-                    self.limits.disk_bytes >> 20
-                ),
-            ),
-            End::ThreadLimit => failed(
-                ErrorCode::EngineCrashed,
-                "the conversion asked for more threads than it may have".to_owned(),
-            ),
-            End::Cancelled => Verdict::Final(Err(self.cancelled())),
-            End::NotStarted => failed(
-                ErrorCode::EngineUnavailable,
-                "the engine could not start a process for the conversion".to_owned(),
-            ),
-        }
+            // It wrote a file above the size limit.
+            End::Signal { signal: libc::SIGXFSZ } => self.too_large(),
+            End::Signal { .. } => return Verdict::Again(Setback::Crash),
+            End::Hang => return Verdict::Again(Setback::Hang),
+            End::MemoryLimit => self.memory_limit(),
+            End::CpuLimit => {
+                let most = self.limits.cpu_seconds;
+                let detail = format!("the conversion used more than {most} s of processor time");
+                ConversionError::new(ErrorCode::Timeout, detail)
+            }
+            End::DiskLimit => {
+                let most = self.limits.disk_bytes >> 20;
+                let detail = format!("the conversion wrote more files than allowed, or more than {most} MiB");
+                ConversionError::new(ErrorCode::OutputTooLarge, detail)
+            }
+            End::ThreadLimit => {
+                let detail = "the conversion asked for more threads than it may have";
+                ConversionError::new(ErrorCode::EngineCrashed, detail)
+            }
+            End::Cancelled => self.cancelled(),
+            End::NotStarted => {
+                let detail = "the engine could not start a process for the conversion";
+                ConversionError::new(ErrorCode::EngineUnavailable, detail)
+            }
+        };
+        Verdict::Final(Err(error))
     }
 
     fn crashed_in_fbx_import(&self, exited: &Exited, setback: Setback) -> bool {
@@ -361,14 +350,14 @@ impl Conversion {
     }
 
     fn cancelled(&self) -> ConversionError {
-        if self.stop.is_cancelled() {
+        if self.pool.stop.is_cancelled() {
             return stopping();
         }
         ConversionError::new(ErrorCode::Cancelled, "the conversion was cancelled")
     }
 
     fn record_setback(&self, exited: &Exited, setback: Setback, cold: bool) {
-        self.counters.setback(self.pair(), setback);
+        self.pool.counters.setback(self.pair(), setback);
         tracing::warn!(
             conversion = self.id,
             pair = %self.pair_name(),
@@ -404,7 +393,7 @@ impl Conversion {
     }
 
     /// Waits for the exit of the child; `None` if its zygote ended first.
-    async fn exit(&self, events: &mut mpsc::UnboundedReceiver<Event>) -> Option<Exited> {
+    async fn exit(&self, events: &mut Events) -> Option<Exited> {
         loop {
             if let Event::Exited(exited) = events.recv().await? {
                 self.usage.child_used(exited.peak_memory_bytes);
@@ -433,6 +422,10 @@ fn no_memory(log: &str) -> bool {
     ["bad_alloc", "alloc returns null"].iter().any(|words| log.contains(words))
 }
 
+fn disk_full() -> ConversionError {
+    ConversionError::new(ErrorCode::DiskFull, "the disk is full")
+}
+
 fn crashed(setback: Setback, exited: &Exited) -> ConversionError {
     let doing = match exited.stage {
         None => "starting on",
@@ -443,7 +436,8 @@ fn crashed(setback: Setback, exited: &Exited) -> ConversionError {
     };
     let detail = match (setback, exited.end) {
         (Setback::Hang, _) => format!("blender hung while {doing} this model, in a fresh process too"),
-        (_, End::Signal { signal: SIGKILL }) => {
+        // The signal that the OOM killer sends.
+        (_, End::Signal { signal: libc::SIGKILL }) => {
             format!(
                 "blender was killed while {doing} this model, twice; most likely the machine ran out of memory"
             )

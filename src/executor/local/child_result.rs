@@ -1,16 +1,15 @@
 //! Reads what a child left in its folder. Nothing there is trusted: the child has read a stranger's file.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-use rustix::fs::{Mode, OFlags};
 
 use super::protocol::ChildReport;
 use crate::domain::error::one_line;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::executor::task::ChildSuccess;
+use crate::fs::open::{Located, if_present};
 use crate::fs::remove_tree::remove_tree;
 
 const REPORT: &str = "report.json";
@@ -33,54 +32,42 @@ const NO_ROOM: u64 = 64 << 10;
 /// Longest sentence of a report, in characters.
 const MAX_DETAIL: usize = 500;
 
-/// The outcome that a child reported.
+/// What a child reported.
 #[derive(Debug)]
-pub(super) enum Left {
-    Failed(ConversionError),
+pub(super) enum Reported {
+    Failure(ConversionError),
     /// The error says why its result is refused.
-    Succeeded(Result<Box<ChildSuccess>, ConversionError>),
+    Success(Result<Box<ChildSuccess>, ConversionError>),
 }
 
 /// Reads the child's report and checks its result; `None` if there is no readable report. Blocks.
-pub(super) fn left(folder: &Path, output: &Path, most_bytes: u64) -> Option<Left> {
+pub(super) fn read(folder: &Path, output: &Path, most_bytes: u64) -> Option<Reported> {
     Some(match report(folder)? {
-        ChildReport::Failed { code, detail } => Left::Failed(ConversionError::new(code, detail)),
+        ChildReport::Failed { code, detail } => Reported::Failure(ConversionError::new(code, detail)),
         ChildReport::Succeeded(success) => {
-            Left::Succeeded(check_result(folder, output, success, most_bytes).map(Box::new))
+            let checked = check_result(folder, output, most_bytes);
+            Reported::Success(checked.map(|()| Box::new(success)))
         }
     })
 }
 
 /// Reads the child's report; `None` if there is no readable one.
 fn report(folder: &Path) -> Option<ChildReport> {
-    let text = match read_report(&folder.join(REPORT)) {
-        Ok(text) => text,
-        Err(error) => {
-            if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(%error, "a child's report cannot be read");
-            }
-            return None;
+    let read = if_present(read_report(&folder.join(REPORT)));
+    let text = read.inspect_err(|error| tracing::warn!(%error, "a child's report cannot be read")).ok()??;
+    let report = serde_json::from_slice(&text);
+    match report.inspect_err(|error| tracing::warn!(%error, "a child's report is invalid")).ok()? {
+        ChildReport::Failed { code, detail } => {
+            let detail = one_line(&detail).chars().take(MAX_DETAIL).collect();
+            Some(ChildReport::Failed { code, detail })
         }
-    };
-    match serde_json::from_slice(&text) {
-        Ok(ChildReport::Failed { code, detail }) => {
-            Some(ChildReport::Failed { code, detail: one_sentence(&detail) })
-        }
-        Ok(report) => Some(report),
-        Err(error) => {
-            tracing::warn!(%error, "a child's report is invalid");
-            None
-        }
+        report @ ChildReport::Succeeded(_) => Some(report),
     }
 }
 
 fn read_report(path: &Path) -> io::Result<Vec<u8>> {
     // Neither follows a link nor waits for a pipe.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file"));
-    }
+    let file = Located::at(path)?.open()?;
     let mut text = Vec::new();
     if file.take(MAX_REPORT + 1).read_to_end(&mut text)? as u64 > MAX_REPORT {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
@@ -88,21 +75,9 @@ fn read_report(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn one_sentence(text: &str) -> String {
-    one_line(text).chars().take(MAX_DETAIL).collect()
-}
-
 /// Checks the result of a success: `output` lies below the folder and is not empty, and beside it are only files and
 /// folders, of `most_bytes` together. A file counts with its length, even if it is sparse.
-///
-/// # Errors
-/// `export_failed`, `output_too_large`.
-fn check_result(
-    folder: &Path,
-    output: &Path,
-    success: ChildSuccess,
-    most_bytes: u64,
-) -> Result<ChildSuccess, ConversionError> {
+fn check_result(folder: &Path, output: &Path, most_bytes: u64) -> Result<(), ConversionError> {
     let failed = |detail: &str| ConversionError::new(ErrorCode::ExportFailed, detail);
     let (mut bytes, mut paths) = (0_u64, 0);
     for (number, entry) in walkdir::WalkDir::new(folder.join("out")).into_iter().enumerate() {
@@ -126,7 +101,7 @@ fn check_result(
     }
     // The walk has shown that `out` is no link, so this file is inside.
     match fs::symlink_metadata(folder.join(output)) {
-        Ok(data) if data.is_file() && data.len() > 0 => Ok(success),
+        Ok(data) if data.is_file() && data.len() > 0 => Ok(()),
         Ok(data) if data.is_file() => Err(failed("blender wrote an empty file")),
         _ => Err(failed("blender wrote no file")),
     }
@@ -140,31 +115,24 @@ pub(super) fn disk_is_full(folder: &Path) -> bool {
 }
 
 /// Removes what an attempt left, so that the next one starts from the model alone.
-///
-/// # Errors
-/// `io` or `disk_full`.
 pub(super) fn clean(folder: &Path) -> Result<(), ConversionError> {
+    let remove = |name: &str| if_present(remove_tree(&folder.join(name)));
     let clean = || {
         for name in ["out", "tmp"] {
-            let path = folder.join(name);
-            remove(remove_tree(&path))?;
-            fs::create_dir(&path)?;
+            remove(name)?;
+            fs::create_dir(folder.join(name))?;
         }
-        remove(remove_tree(&folder.join(REPORT)))
+        remove(REPORT)
     };
-    clean().map_err(|error| ConversionError::io("clean the conversion's folder", &error))
-}
-
-fn remove(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    clean().map(drop).map_err(|error| ConversionError::io("clean the conversion's folder", &error))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::symlink;
+
+    use rustix::fs::Mode;
 
     use super::*;
 
@@ -216,15 +184,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
         fs::create_dir(&out).unwrap();
-        let check = || {
-            check_result(folder.path(), Path::new("out/a.glb"), success(), 1 << 20)
-                .map_err(|error| error.detail)
-        };
+        let check =
+            || check_result(folder.path(), Path::new("out/a.glb"), 1 << 20).map_err(|error| error.detail);
         assert_eq!(check().unwrap_err(), "blender wrote no file");
         fs::write(out.join("a.glb"), "").unwrap();
         assert_eq!(check().unwrap_err(), "blender wrote an empty file");
         fs::write(out.join("a.glb"), "glTF").unwrap();
-        assert_eq!(check(), Ok(success()));
+        assert_eq!(check(), Ok(()));
         symlink("/etc/passwd", out.join("texture.png")).unwrap();
         assert_eq!(check().unwrap_err(), "blender left a result with links in it");
 
@@ -248,15 +214,13 @@ mod tests {
             fs::create_dir(&out).unwrap();
             fs::write(out.join("a.obj"), "v 0 0 0").unwrap();
         };
-        let code = || {
-            let checked = check_result(folder.path(), Path::new("out/a.obj"), success(), 1 << 20);
-            checked.map_err(|error| error.code)
-        };
+        let code =
+            || check_result(folder.path(), Path::new("out/a.obj"), 1 << 20).map_err(|error| error.code);
         fresh();
         // As many bytes as allowed, none of which is on the disk.
         let sparse = |name: &str, length: u64| File::create(out.join(name)).unwrap().set_len(length).unwrap();
         sparse("a.png", (1 << 20) - 7);
-        assert_eq!(code(), Ok(success()));
+        assert_eq!(code(), Ok(()));
         sparse("b.png", 1);
         assert_eq!(code(), Err(ErrorCode::OutputTooLarge));
 
@@ -274,7 +238,7 @@ mod tests {
 
         fresh();
         fs::create_dir_all(out.join(["d"; MAX_DEPTH].join("/"))).unwrap();
-        assert_eq!(code(), Ok(success()));
+        assert_eq!(code(), Ok(()));
         fs::create_dir_all(out.join(["d"; MAX_DEPTH + 1].join("/"))).unwrap();
         assert_eq!(code(), Err(ErrorCode::ExportFailed));
     }

@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::error::EngineError;
 use super::locate::Engine;
 use super::python_package::Package;
 
 /// The program and files that a zygote starts from.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Program {
     pub engine: Engine,
     pub package: Package,
@@ -61,6 +62,10 @@ impl Program {
         command
     }
 
+    fn failed(&self, error: io::Error) -> EngineError {
+        EngineError::Spawn { program: self.engine.program().to_owned(), error }
+    }
+
     /// The Python code that puts the package on the path and becomes the zygote.
     fn code(&self) -> String {
         let package = python_string(self.package.folder());
@@ -90,6 +95,7 @@ pub(super) struct Started {
 /// thread may end at any time and would take the zygote with it; this one lives as long as its owner.
 #[derive(Debug)]
 pub(super) struct Launcher {
+    program: Program,
     requests: mpsc::Sender<Request>,
 }
 
@@ -100,25 +106,31 @@ struct Request {
 
 impl Launcher {
     /// Starts the thread. Call it in a tokio runtime, which then watches the processes.
-    pub fn new() -> io::Result<Launcher> {
+    pub fn new(program: Program) -> Result<Launcher, EngineError> {
         let runtime = tokio::runtime::Handle::current();
         let (requests, received) = mpsc::channel::<Request>();
-        std::thread::Builder::new().name("zygotes".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("zygotes".to_owned()).spawn(move || {
             for Request { mut command, answer } in received {
                 let _inside = runtime.enter();
                 // If the caller is gone, the child is dropped, which kills it.
                 let _ = answer.send(command.spawn());
             }
-        })?;
-        Ok(Launcher { requests })
+        });
+        thread.map_err(|error| program.failed(error))?;
+        Ok(Launcher { program, requests })
     }
 
-    pub async fn start(&self, program: &Program) -> io::Result<Started> {
+    /// Starts a zygote.
+    pub async fn start(&self) -> Result<Started, EngineError> {
+        self.spawn().await.map_err(|error| self.program.failed(error))
+    }
+
+    async fn spawn(&self) -> io::Result<Started> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (answer, started) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts processes is gone");
-        self.requests.send(Request { command: program.command(theirs), answer }).map_err(|_| gone())?;
+        self.requests.send(Request { command: self.program.command(theirs), answer }).map_err(|_| gone())?;
         let mut process = started.await.map_err(|_| gone())??;
         let log = Log::follow(process.stderr.take());
         Ok(Started { process, socket: tokio::net::UnixStream::from_std(ours)?, log })
@@ -128,7 +140,7 @@ impl Launcher {
 /// The last lines of a zygote's output.
 pub(super) struct Log {
     lines: Arc<Mutex<VecDeque<String>>>,
-    reader: Option<JoinHandle<()>>,
+    reader: Option<AbortOnDropHandle<()>>,
 }
 
 const LOG_LINES: usize = 30;
@@ -137,7 +149,8 @@ const LOG_LINE_BYTES: usize = 400;
 impl Log {
     fn follow(stderr: Option<ChildStderr>) -> Log {
         let lines = Arc::new(Mutex::new(VecDeque::new()));
-        let reader = stderr.map(|stderr| tokio::spawn(read_lines(stderr, Arc::clone(&lines))));
+        let reader =
+            stderr.map(|stderr| AbortOnDropHandle::new(tokio::spawn(read_lines(stderr, Arc::clone(&lines)))));
         Log { lines, reader }
     }
 
@@ -155,23 +168,11 @@ impl Log {
     }
 }
 
-impl Drop for Log {
-    fn drop(&mut self) {
-        if let Some(reader) = &self.reader {
-            reader.abort();
-        }
-    }
-}
-
 /// Keeps the last lines of a stream that may never end or never hold a line break.
 async fn read_lines(mut stream: impl tokio::io::AsyncRead + Unpin, lines: Arc<Mutex<VecDeque<String>>>) {
     let mut chunk = [0; 4096];
     let mut line = Vec::new();
-    loop {
-        let count = match stream.read(&mut chunk).await {
-            Ok(0) | Err(_) => break,
-            Ok(count) => count,
-        };
+    while let Ok(count @ 1..) = stream.read(&mut chunk).await {
         for &byte in chunk.iter().take(count) {
             if byte == b'\n' {
                 keep(&lines, &mut line);

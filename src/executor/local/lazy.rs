@@ -47,28 +47,22 @@ impl LocalExecutor {
     }
 
     async fn try_start(&self, failed_before: u64) -> Result<Blender, ConversionError> {
-        let failure = || unavailable(self.last_error().as_deref().unwrap_or(&EngineError::NotFound));
-        if self.failed_starts.load(Ordering::Relaxed) != failed_before {
-            return Err(failure());
-        }
-        let started = match self.settings.clone() {
-            Some(settings) => Blender::start(settings).await.map_err(Some),
-            None => Err(None),
-        };
-        match started {
-            Ok(blender) => {
-                self.set_error(None);
-                Ok(blender)
-            }
-            Err(error) => {
-                if let Some(error) = error {
-                    tracing::error!(%error, "the engine does not start");
-                    self.set_error(Some(error));
+        if self.failed_starts.load(Ordering::Relaxed) == failed_before {
+            if let Some(settings) = self.settings.clone() {
+                match Blender::start(settings).await {
+                    Ok(blender) => {
+                        self.set_error(None);
+                        return Ok(blender);
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the engine does not start");
+                        self.set_error(Some(error));
+                    }
                 }
-                self.failed_starts.fetch_add(1, Ordering::Relaxed);
-                Err(failure())
             }
+            self.failed_starts.fetch_add(1, Ordering::Relaxed);
         }
+        Err(unavailable(self.last_error().as_deref().unwrap_or(&EngineError::NotFound)))
     }
 
     fn last_error(&self) -> Option<Arc<EngineError>> {
@@ -107,15 +101,12 @@ impl Executor for LocalExecutor {
     }
 
     fn version(&self) -> Option<Version> {
-        if let Some(blender) = self.blender.get() {
-            return Some(blender.version());
-        }
-        if let Some(installed) = self.installed.get() {
-            return Some(installed.clone());
-        }
-        // Kept, because the lookup lists all installed packages.
-        let installed = self.settings.as_ref()?.engine.installed()?;
-        Some(self.installed.get_or_init(|| installed).clone())
+        let known = self.blender.get().map(Blender::version).or_else(|| self.installed.get().cloned());
+        known.or_else(|| {
+            let installed = self.settings.as_ref()?.engine.installed()?;
+            // Kept, because the lookup lists all installed packages.
+            Some(self.installed.get_or_init(|| installed).clone())
+        })
     }
 
     fn status(&self) -> Status {

@@ -27,11 +27,10 @@ impl Engine {
         let Engine::Python(_) = self else { return None };
         let versions = std::fs::read_dir(self.home()?.join("lib")).ok()?;
         let packages = versions.flatten().map(|python| python.path().join("site-packages"));
-        let mut version = Version { blender: String::new(), vrm_addon: String::new() };
+        let mut version = Version::default();
         for entry in packages.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten() {
             let name = entry.file_name();
-            let noted = name.to_str().and_then(|name| name.strip_suffix(".dist-info")?.split_once('-'));
-            match noted {
+            match name.to_str().and_then(|name| name.strip_suffix(".dist-info")?.split_once('-')) {
                 Some(("bpy", number)) => number.clone_into(&mut version.blender),
                 Some(("bpy_vrm_format", number)) => number.clone_into(&mut version.vrm_addon),
                 _ => {}
@@ -109,11 +108,9 @@ impl Places {
 
 /// The default folder of `meshgate engine install`: `$XDG_DATA_HOME/meshgate/engine`, or below `$HOME/.local/share`.
 pub fn install_dir(data_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
-    let data = match data_home {
-        // The XDG specification says to ignore a relative path.
-        Some(folder) if folder.is_absolute() => folder.to_owned(),
-        _ => home.filter(|folder| folder.is_absolute())?.join(".local/share"),
-    };
+    // The XDG specification says to ignore a relative path.
+    let [data_home, home] = [data_home, home].map(|folder| folder.filter(|folder| folder.is_absolute()));
+    let data = data_home.map(Path::to_owned).or_else(|| Some(home?.join(".local/share")))?;
     Some(data.join("meshgate/engine"))
 }
 
@@ -124,9 +121,8 @@ fn project_of(folder: &Path) -> Option<&Path> {
 }
 
 fn explicit(setting: &'static str, path: &Path) -> Result<PathBuf, EngineError> {
-    let wrong = || EngineError::NotExecutable { setting, path: path.to_owned() };
-    let absolute = std::path::absolute(path).map_err(|_| wrong())?;
-    if is_executable(&absolute) { Ok(absolute) } else { Err(wrong()) }
+    let absolute = std::path::absolute(path).ok().filter(|path| is_executable(path));
+    absolute.ok_or_else(|| EngineError::NotExecutable { setting, path: path.to_owned() })
 }
 
 fn is_executable(path: &Path) -> bool {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::EngineError;
 use super::protocol::Convert;
-use super::zygote::{Ending, Recipe, Zygote};
+use super::zygote::{Ending, Events, Recipe, Zygote};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::executor::stats::{Counters, RestartReason};
 
@@ -33,8 +33,9 @@ pub(super) struct Pool {
     current: watch::Sender<Current>,
     /// Notified when the current zygote has served `max_requests`.
     recycle: Notify,
-    counters: Arc<Counters>,
-    stop: CancellationToken,
+    pub counters: Counters,
+    /// Cancelled when the program ends.
+    pub stop: CancellationToken,
 }
 
 impl Pool {
@@ -42,56 +43,41 @@ impl Pool {
     pub async fn start(
         recipe: Recipe,
         max_requests: u64,
-        counters: Arc<Counters>,
         stop: CancellationToken,
     ) -> Result<Arc<Pool>, EngineError> {
         let first = Arc::new(Zygote::start(&recipe, false).await?);
-        let tracker = recipe.tracker.clone();
         let current = watch::Sender::new(Current::Ready(Arc::clone(&first)));
-        let recycle = Notify::new();
+        let (recycle, counters) = (Notify::new(), Counters::default());
         let pool = Arc::new(Pool { recipe, max_requests, current, recycle, counters, stop });
-        tracker.spawn(Arc::clone(&pool).replace_zygotes(first));
+        pool.recipe.tracker.spawn(Arc::clone(&pool).replace_zygotes(first));
         Ok(pool)
     }
 
-    /// Returns the warm zygote. Waits during a start, but not while starts fail.
-    ///
-    /// # Errors
-    /// `engine_unavailable`
+    /// Returns the warm zygote. Waits during a start, but not while starts fail: that is `engine_unavailable`.
     pub async fn zygote(&self) -> Result<Arc<Zygote>, ConversionError> {
         let mut current = self.current.subscribe();
-        loop {
-            match &*current.borrow_and_update() {
-                Current::Ready(zygote) if !zygote.has_ended() => return Ok(Arc::clone(zygote)),
-                Current::Ready(_) | Current::Starting => {}
-                Current::Unavailable(reason) => return Err(unavailable(reason)),
-                Current::Stopped => return Err(stopping()),
-            }
-            if current.changed().await.is_err() {
-                return Err(stopping());
-            }
+        let is_known = |current: &Current| match current {
+            Current::Ready(zygote) => !zygote.has_ended(),
+            Current::Starting => false,
+            Current::Unavailable(_) | Current::Stopped => true,
+        };
+        match current.wait_for(is_known).await.as_deref() {
+            Ok(Current::Ready(zygote)) => Ok(Arc::clone(zygote)),
+            Ok(Current::Unavailable(reason)) => Err(unavailable(reason)),
+            _ => Err(stopping()),
         }
     }
 
     /// Starts a separate zygote for one conversion. It forks before it loads anything that a fork can break.
-    ///
-    /// # Errors
-    /// `engine_unavailable`
     pub async fn cold_zygote(&self) -> Result<Arc<Zygote>, ConversionError> {
-        match Zygote::start(&self.recipe, true).await {
-            Ok(zygote) => Ok(Arc::new(zygote)),
-            Err(error) => {
-                self.counters.failed_start();
-                tracing::error!(%error, log = ?error.log(), "a cold zygote does not start");
-                Err(unavailable(&error.public()))
-            }
-        }
+        Zygote::start(&self.recipe, true).await.map(Arc::new).map_err(|error| {
+            self.counters.failed_start();
+            tracing::error!(%error, log = ?error.log(), "a cold zygote does not start");
+            unavailable(&error.public())
+        })
     }
 
-    /// Checks whether a zygote is ready or starting.
-    ///
-    /// # Errors
-    /// `engine_unavailable`
+    /// Returns `engine_unavailable` unless a zygote is ready or starting.
     pub fn available(&self) -> Result<(), ConversionError> {
         match &*self.current.borrow() {
             Current::Ready(_) | Current::Starting => Ok(()),
@@ -100,7 +86,6 @@ impl Pool {
         }
     }
 
-    /// PID of the warm zygote.
     pub fn pid(&self) -> Option<u32> {
         match &*self.current.borrow() {
             Current::Ready(zygote) if !zygote.has_ended() => Some(zygote.pid),
@@ -109,11 +94,7 @@ impl Pool {
     }
 
     /// Starts a conversion in the zygote, and has the zygote replaced after `max_requests`.
-    pub fn convert(
-        &self,
-        zygote: &Zygote,
-        convert: Convert,
-    ) -> tokio::sync::mpsc::UnboundedReceiver<super::protocol::Event> {
+    pub fn convert(&self, zygote: &Zygote, convert: Convert) -> Events {
         let events = zygote.convert(convert);
         if zygote.served() >= self.max_requests {
             self.recycle.notify_one();
@@ -177,12 +158,8 @@ impl Pool {
                 Ok(zygote) => {
                     if !died {
                         self.counters.restart(RestartReason::Recycled);
-                        tracing::info!(
-                            old = old.pid,
-                            new = zygote.pid,
-                            served = old.served(),
-                            "recycled a zygote"
-                        );
+                        let (new, served) = (zygote.pid, old.served());
+                        tracing::info!(old = old.pid, new, served, "recycled a zygote");
                     }
                     return Some((Arc::new(zygote), delay));
                 }
@@ -199,7 +176,6 @@ impl Pool {
         }
     }
 
-    /// Logs and counts the end of the current zygote.
     fn record_end(&self, zygote: &Zygote, ending: &Ending) {
         let reason = match ending {
             Ending::Unresponsive(missed) => {

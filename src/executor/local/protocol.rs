@@ -23,11 +23,12 @@
 use std::io;
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::domain::{ErrorCode, SandboxMode, Stage};
-use crate::executor::task::{ChildSuccess, Task};
+use crate::executor::task::{ChildSuccess, Task, Version};
 
 /// Raised with every incompatible change; both ends refuse another number.
 pub const VERSION: u32 = 2;
@@ -67,12 +68,12 @@ pub struct Convert {
     /// The conversion's own folder, absolute: `in/` holds the model, `out/` takes the result, `tmp/` is scratch.
     pub folder: PathBuf,
     pub task: Task,
-    pub limits: Limits,
+    pub limits: ChildLimits,
 }
 
 /// Limits of one child: rlimits, except for `disk_bytes`, which the zygote checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct ChildLimits {
     /// Address space in bytes.
     pub memory_bytes: u64,
     pub cpu_seconds: u64,
@@ -115,10 +116,8 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ready {
     pub protocol: u32,
-    /// `5.0.1`
-    pub blender: String,
-    /// `4.10.2`, or empty if the VRM add-on is missing.
-    pub vrm_addon: String,
+    #[serde(flatten)]
+    pub version: Version,
     /// Parts of the sandbox that this kernel or machine lacks: `landlock`, `seccomp`, …
     pub sandbox_missing: Vec<String>,
 }
@@ -172,15 +171,9 @@ pub enum ChildReport {
     Failed { code: ErrorCode, detail: String },
 }
 
-/// Reads the next frame; `None` at the end of the stream.
-///
-/// # Errors
-/// `InvalidData` if the peer does not speak this protocol, else the error of the stream.
-pub async fn read<T, R>(reader: &mut R) -> io::Result<Option<T>>
-where
-    T: serde::de::DeserializeOwned,
-    R: AsyncRead + Unpin,
-{
+/// Reads the next frame; `None` at the end of the stream. Fails with `InvalidData` if the peer does not speak this
+/// protocol.
+pub async fn read<T: DeserializeOwned>(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<T>> {
     let length = match reader.read_u32().await {
         Ok(length) => length,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -195,14 +188,7 @@ where
 }
 
 /// Writes one frame.
-///
-/// # Errors
-/// The error of the stream.
-pub async fn write<T, W>(writer: &mut W, message: &T) -> io::Result<()>
-where
-    T: Serialize,
-    W: AsyncWrite + Unpin,
-{
+pub async fn write(writer: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
     let body = serde_json::to_vec(message)?;
     let length = u32::try_from(body.len())
         .ok()
@@ -226,7 +212,7 @@ mod tests {
         all[kind].as_array().unwrap().clone()
     }
 
-    fn there_and_back<T: Serialize + serde::de::DeserializeOwned>(kind: &str) {
+    fn there_and_back<T: Serialize + DeserializeOwned>(kind: &str) {
         for example in examples(kind) {
             let message: T = serde_json::from_value(example.clone()).unwrap();
             assert_eq!(serde_json::to_value(message).unwrap(), example);
@@ -252,14 +238,14 @@ mod tests {
         let sent = Event::Started { id: 7, pid: 42 };
         write(&mut near, &sent).await.unwrap();
         drop(near);
-        assert_eq!(read::<Event, _>(&mut far).await.unwrap(), Some(sent));
-        assert_eq!(read::<Event, _>(&mut far).await.unwrap(), None);
+        assert_eq!(read::<Event>(&mut far).await.unwrap(), Some(sent));
+        assert_eq!(read::<Event>(&mut far).await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn a_huge_frame_is_refused() {
         let mut stream: &[u8] = &[0xff, 0xff, 0xff, 0xff, b'{'];
-        let error = read::<Event, _>(&mut stream).await.unwrap_err();
+        let error = read::<Event>(&mut stream).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }

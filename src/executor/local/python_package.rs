@@ -1,14 +1,13 @@
 //! The Python package: embedded in this program and written to disk once.
 
-use std::fs::{self, TryLockError};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use include_dir::{Dir, File, include_dir};
 use tempfile::TempDir;
 
-use crate::executor::workdir::open_lock;
+use crate::executor::workdir::{open_lock, unlocked};
 use crate::fs::remove_tree::remove_tree;
 
 static PACKAGE: Dir = include_dir!("$CARGO_MANIFEST_DIR/blender/meshgate_engine");
@@ -24,12 +23,12 @@ const STAGING: &str = ".new-";
 /// Number of those letters.
 const LETTERS: usize = 6;
 
-/// The package on disk. It is not removed while a clone of this exists.
-#[derive(Debug, Clone)]
+/// The package on disk. It is not removed while this exists.
+#[derive(Debug)]
 pub struct Package {
     folder: PathBuf,
     /// A shared lock: processes of other versions do not remove a locked package.
-    _lock: Arc<fs::File>,
+    _lock: fs::File,
 }
 
 impl Package {
@@ -43,9 +42,6 @@ impl Package {
 /// versions that no process uses.
 ///
 /// The complete folder is renamed into place, so a killed process leaves no half-written package there.
-///
-/// # Errors
-/// The error of the file system.
 pub fn unpack(base: &Path) -> io::Result<Package> {
     let files = sources(&PACKAGE);
     let folder = base.join(format!("{PREFIX}{}", hash(&files)));
@@ -60,7 +56,7 @@ pub fn unpack(base: &Path) -> io::Result<Package> {
         tracing::warn!(path = %base.display(), %error, "could not remove an old version of the engine's package");
     }
     drop(gate);
-    Ok(Package { folder, _lock: Arc::new(lock) })
+    Ok(Package { folder, _lock: lock })
 }
 
 fn write(files: &[&File], base: &Path, folder: &Path) -> io::Result<()> {
@@ -87,21 +83,11 @@ fn staging(base: &Path, folder: &Path) -> io::Result<TempDir> {
 
 /// Removes unlocked packages, half-written ones too: the caller holds the gate, so no process is writing one.
 fn remove_others(base: &Path, ours: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(base)? {
-        let entry = entry?;
-        let path = entry.path();
-        let is_package = entry.file_name().to_str().is_some_and(is_package);
-        if path == ours || !is_package || !entry.file_type()?.is_dir() {
-            continue;
-        }
-        let lock = open_lock(&path)?;
-        match lock.try_lock() {
-            Ok(()) => {
-                remove_tree(&path)?;
-                tracing::info!(path = %path.display(), "removed an old version of the engine's package");
-            }
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(error),
+    for package in unlocked(base, is_package)? {
+        let (path, _lock) = package?;
+        if path != ours {
+            remove_tree(&path)?;
+            tracing::info!(path = %path.display(), "removed an old version of the engine's package");
         }
     }
     Ok(())
@@ -112,13 +98,9 @@ fn remove_others(base: &Path, ours: &Path) -> io::Result<()> {
 fn is_package(name: &str) -> bool {
     let Some(name) = name.strip_prefix(PREFIX) else { return false };
     let (hash, letters) = name.split_once(STAGING).unzip();
-    let hash = hash.unwrap_or(name);
-    let is_hash =
-        hash.len() == DIGITS && hash.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    let is_random = |letters: &str| {
-        letters.len() == LETTERS && letters.bytes().all(|letter| letter.is_ascii_alphanumeric())
-    };
-    is_hash && letters.is_none_or(is_random)
+    let is = |text: &str, length, of: fn(&u8) -> bool| text.len() == length && text.as_bytes().iter().all(of);
+    is(hash.unwrap_or(name), DIGITS, |digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        && letters.is_none_or(|letters| is(letters, LETTERS, u8::is_ascii_alphanumeric))
 }
 
 /// The package's source files in a fixed order, without Python's caches.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use libc::c_long;
+use libc::{c_int, c_long};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, sock_filter,
@@ -24,203 +24,82 @@ use seccompiler::{
 const FIRST_UNKNOWN: c_long = 450;
 
 /// Calls answered with `ENOSYS`; the C library does without them.
-const ABSENT: &[c_long] = &[
-    // Its flags are behind a pointer, where no filter sees them; the C library falls back to `clone`.
-    libc::SYS_clone3,
-    libc::SYS_openat2,
+const ABSENT: &[&[c_long]] = &[
+    // Their flags are behind a pointer, where no filter sees them; instead of `clone3`, the C library uses `clone`.
+    &[libc::SYS_clone3, libc::SYS_openat2],
     // Makes refused calls through a queue.
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
+    &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register],
     // Fills the disk faster than the zygote checks it, unlike writing. (`ioctl` can do the same, see below.)
-    libc::SYS_fallocate,
+    &[libc::SYS_fallocate],
     // Starts writes that go on after the process has ended.
-    libc::SYS_io_setup,
+    &[libc::SYS_io_setup],
 ];
 
 /// Calls that get success but are not made.
-const PRETENDED: &[c_long] = &[
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    libc::SYS_fchown,
-    libc::SYS_fchownat,
-    libc::SYS_utimensat,
-    libc::SYS_setxattr,
-    libc::SYS_lsetxattr,
-    libc::SYS_fsetxattr,
-    libc::SYS_removexattr,
-    libc::SYS_lremovexattr,
-    libc::SYS_fremovexattr,
+const PRETENDED: &[&[c_long]] = &[
+    &[libc::SYS_fchmod, libc::SYS_fchmodat, libc::SYS_fchown, libc::SYS_fchownat, libc::SYS_utimensat],
+    &[libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr],
+    &[libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr],
     // Reach other processes of the same user; thread libraries call them for themselves.
-    libc::SYS_sched_setaffinity,
-    libc::SYS_sched_setattr,
-    libc::SYS_sched_setparam,
-    libc::SYS_sched_setscheduler,
-    libc::SYS_setpriority,
-    libc::SYS_ioprio_set,
+    &[libc::SYS_sched_setaffinity, libc::SYS_sched_setattr, libc::SYS_sched_setparam],
+    &[libc::SYS_sched_setscheduler, libc::SYS_setpriority, libc::SYS_ioprio_set],
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_chmod,
+    &[libc::SYS_chmod, libc::SYS_chown, libc::SYS_lchown],
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_chown,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_lchown,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_utime,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_utimes,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_futimesat,
+    &[libc::SYS_utime, libc::SYS_utimes, libc::SYS_futimesat],
 ];
 
 /// Calls refused whatever their arguments.
-const REFUSED: &[c_long] = &[
+const REFUSED: &[&[c_long]] = &[
     // Sockets of every kind.
-    libc::SYS_socket,
-    libc::SYS_socketpair,
-    libc::SYS_connect,
-    libc::SYS_bind,
-    libc::SYS_listen,
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
+    &[libc::SYS_socket, libc::SYS_socketpair, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen],
+    &[libc::SYS_accept, libc::SYS_accept4, libc::SYS_sendto, libc::SYS_sendmsg, libc::SYS_sendmmsg],
     // Other programs and processes. (`clone` below.)
-    libc::SYS_execve,
-    libc::SYS_execveat,
-    libc::SYS_setsid,
-    libc::SYS_setpgid,
+    &[libc::SYS_execve, libc::SYS_execveat, libc::SYS_setsid, libc::SYS_setpgid],
     // Signals. A C library that may not send itself SIGABRT ends by an illegal instruction instead.
-    libc::SYS_kill,
-    libc::SYS_tkill,
-    libc::SYS_tgkill,
-    libc::SYS_rt_sigqueueinfo,
-    libc::SYS_rt_tgsigqueueinfo,
-    libc::SYS_pidfd_open,
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_pidfd_getfd,
+    &[libc::SYS_kill, libc::SYS_tkill, libc::SYS_tgkill],
+    &[libc::SYS_rt_sigqueueinfo, libc::SYS_rt_tgsigqueueinfo],
+    &[libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal, libc::SYS_pidfd_getfd],
     // The memory and the state of other processes.
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_process_madvise,
-    libc::SYS_process_mrelease,
-    libc::SYS_kcmp,
-    libc::SYS_move_pages,
-    libc::SYS_migrate_pages,
-    libc::SYS_perf_event_open,
-    libc::SYS_get_robust_list,
+    &[libc::SYS_process_vm_readv, libc::SYS_process_vm_writev],
+    &[libc::SYS_process_madvise, libc::SYS_process_mrelease, libc::SYS_move_pages, libc::SYS_migrate_pages],
+    &[libc::SYS_ptrace, libc::SYS_kcmp, libc::SYS_perf_event_open, libc::SYS_get_robust_list],
     // Links that a reader of the result would follow, and files that landlock does not see.
-    libc::SYS_symlinkat,
-    libc::SYS_linkat,
-    libc::SYS_mknodat,
-    libc::SYS_truncate,
-    libc::SYS_name_to_handle_at,
-    libc::SYS_open_by_handle_at,
-    libc::SYS_inotify_add_watch,
-    libc::SYS_fanotify_init,
-    libc::SYS_fanotify_mark,
-    libc::SYS_quotactl,
-    libc::SYS_quotactl_fd,
+    &[libc::SYS_symlinkat, libc::SYS_linkat, libc::SYS_mknodat, libc::SYS_truncate],
+    &[libc::SYS_name_to_handle_at, libc::SYS_open_by_handle_at, libc::SYS_quotactl, libc::SYS_quotactl_fd],
+    &[libc::SYS_inotify_add_watch, libc::SYS_fanotify_init, libc::SYS_fanotify_mark],
     // Memory that no limit of the process counts, or that outlives the process.
-    libc::SYS_memfd_create,
-    libc::SYS_memfd_secret,
-    libc::SYS_shmget,
-    libc::SYS_shmat,
-    libc::SYS_shmctl,
-    libc::SYS_semget,
-    libc::SYS_semop,
-    libc::SYS_semtimedop,
-    libc::SYS_semctl,
-    libc::SYS_msgget,
-    libc::SYS_msgsnd,
-    libc::SYS_msgrcv,
-    libc::SYS_msgctl,
-    libc::SYS_mq_open,
-    libc::SYS_mq_unlink,
-    libc::SYS_mlockall,
+    &[libc::SYS_memfd_create, libc::SYS_memfd_secret, libc::SYS_mlockall],
+    &[libc::SYS_shmget, libc::SYS_shmat, libc::SYS_shmctl],
+    &[libc::SYS_semget, libc::SYS_semop, libc::SYS_semtimedop, libc::SYS_semctl],
+    &[libc::SYS_msgget, libc::SYS_msgsnd, libc::SYS_msgrcv, libc::SYS_msgctl],
+    &[libc::SYS_mq_open, libc::SYS_mq_unlink],
     // Identity and further privileges.
-    libc::SYS_setuid,
-    libc::SYS_setgid,
-    libc::SYS_setreuid,
-    libc::SYS_setregid,
-    libc::SYS_setresuid,
-    libc::SYS_setresgid,
-    libc::SYS_setfsuid,
-    libc::SYS_setfsgid,
-    libc::SYS_setgroups,
-    libc::SYS_capset,
-    libc::SYS_personality,
-    libc::SYS_seccomp,
-    libc::SYS_keyctl,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
+    &[libc::SYS_setuid, libc::SYS_setreuid, libc::SYS_setresuid, libc::SYS_setfsuid],
+    &[libc::SYS_setgid, libc::SYS_setregid, libc::SYS_setresgid, libc::SYS_setfsgid, libc::SYS_setgroups],
+    &[libc::SYS_capset, libc::SYS_personality, libc::SYS_seccomp],
+    &[libc::SYS_keyctl, libc::SYS_add_key, libc::SYS_request_key],
     // Namespaces and mounts.
-    libc::SYS_unshare,
-    libc::SYS_setns,
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_move_mount,
-    libc::SYS_open_tree,
-    libc::SYS_mount_setattr,
+    &[libc::SYS_unshare, libc::SYS_setns, libc::SYS_pivot_root, libc::SYS_chroot],
+    &[libc::SYS_mount, libc::SYS_umount2, libc::SYS_move_mount, libc::SYS_open_tree, libc::SYS_mount_setattr],
+    &[libc::SYS_fsopen, libc::SYS_fsconfig, libc::SYS_fsmount, libc::SYS_fspick],
     // The kernel.
-    libc::SYS_bpf,
-    libc::SYS_userfaultfd,
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
-    libc::SYS_reboot,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_acct,
-    libc::SYS_syslog,
-    libc::SYS_lookup_dcookie,
-    libc::SYS_nfsservctl,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_adjtimex,
-    libc::SYS_clock_adjtime,
-    libc::SYS_vhangup,
+    &[libc::SYS_bpf, libc::SYS_userfaultfd, libc::SYS_acct, libc::SYS_syslog, libc::SYS_vhangup],
+    &[libc::SYS_init_module, libc::SYS_finit_module, libc::SYS_delete_module],
+    &[libc::SYS_kexec_load, libc::SYS_kexec_file_load, libc::SYS_reboot],
+    &[libc::SYS_swapon, libc::SYS_swapoff, libc::SYS_lookup_dcookie, libc::SYS_nfsservctl],
+    &[libc::SYS_sethostname, libc::SYS_setdomainname, libc::SYS_settimeofday],
+    &[libc::SYS_clock_settime, libc::SYS_clock_adjtime, libc::SYS_adjtimex],
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_fork,
+    &[libc::SYS_fork, libc::SYS_vfork, libc::SYS_symlink, libc::SYS_link, libc::SYS_mknod],
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_vfork,
+    &[libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_modify_ldt, libc::SYS_uselib],
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_symlink,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_link,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_mknod,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_iopl,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_ioperm,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_modify_ldt,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_uselib,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_ustat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_sysfs,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS__sysctl,
+    &[libc::SYS_ustat, libc::SYS_sysfs, libc::SYS__sysctl],
 ];
 
-/// The program for this machine, base64 of an array of `struct sock_filter`; empty if it is not supported.
-///
-/// # Errors
-/// The error of compiling the program, which is a mistake in this file.
+/// The program for this machine, base64 of an array of `struct sock_filter`; empty if it is not supported. An error is a
+/// mistake in this file.
 pub fn seccomp_program() -> Result<String, seccompiler::Error> {
     let Ok(machine) = TargetArch::try_from(std::env::consts::ARCH) else {
         return Ok(String::new());
@@ -235,15 +114,12 @@ pub fn seccomp_program() -> Result<String, seccompiler::Error> {
 }
 
 fn program(machine: TargetArch) -> Result<BpfProgram, seccompiler::Error> {
-    let filter = SeccompFilter::new(refused_by_argument()?, SeccompAction::Allow, refuse(), machine)?;
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    let filter = SeccompFilter::new(refused_by_argument()?, SeccompAction::Allow, refuse, machine)?;
     let filter: BpfProgram = filter.try_into()?;
     // The filter's jumps are relative and it loads its own data, so a prologue does not disturb it. It also kills on
     // the calls of another architecture.
     Ok([prologue(), filter].concat())
-}
-
-fn refuse() -> SeccompAction {
-    SeccompAction::Errno(libc::EPERM as u32)
 }
 
 /// Calls between two jumps of the prologue.
@@ -253,13 +129,12 @@ const GROUP: usize = 16;
 /// call after the other. The kernel tries every call once when a filter is installed, which took half a millisecond of
 /// each conversion. Here a call passes one jump for each group before its own.
 fn prologue() -> BpfProgram {
-    let all = |numbers: &'static [c_long], answer: SeccompAction| {
-        numbers.iter().map(move |number| (*number, u32::from(answer.clone())))
-    };
-    let absent = SeccompAction::Errno(libc::ENOSYS as u32);
-    let answers = all(ABSENT, absent.clone()).chain(all(PRETENDED, SeccompAction::Errno(0)));
-    let answers: BTreeMap<c_long, u32> = answers.chain(all(REFUSED, refuse())).collect();
-    let answers: Vec<_> = answers.into_iter().collect();
+    let answer = |errno: c_int| u32::from(SeccompAction::Errno(errno as u32));
+    let mut answers = BTreeMap::new();
+    for (calls, errno) in [(ABSENT, libc::ENOSYS), (PRETENDED, 0), (REFUSED, libc::EPERM)] {
+        answers.extend(calls.concat().into_iter().map(|number| (number, answer(errno))));
+    }
+    let answers: Vec<(c_long, u32)> = answers.into_iter().collect();
 
     let mut groups = BpfProgram::new();
     // Each group jumps over those that follow it, so the last is written first.
@@ -279,7 +154,7 @@ fn prologue() -> BpfProgram {
     let unknown = [
         instruction(LOAD_NUMBER, 0, 0, 0),
         instruction(JUMP_IF_AT_LEAST, 0, 1, FIRST_UNKNOWN as u32),
-        instruction(ANSWER, 0, 0, absent.into()),
+        instruction(ANSWER, 0, 0, answer(libc::ENOSYS)),
     ];
     [unknown.to_vec(), groups].concat()
 }
@@ -369,7 +244,7 @@ mod tests {
 
     #[test]
     fn no_call_has_two_answers() {
-        let mut numbers: Vec<_> = [ABSENT, PRETENDED, REFUSED].concat();
+        let mut numbers = [ABSENT, PRETENDED, REFUSED].concat().concat();
         numbers.extend(refused_by_argument().unwrap().keys());
         let count = numbers.len();
         numbers.sort_unstable();

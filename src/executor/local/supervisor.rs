@@ -25,12 +25,13 @@ use super::error::EngineError;
 use super::launch::{Launcher, Program};
 use super::locate::Engine;
 use super::pool::{Pool, stopping};
-use super::protocol::{self, Hello, Limits, Ready};
+use super::protocol::{self, ChildLimits, Hello, Ready};
+use super::python_package;
+use super::seccomp::seccomp_program;
 use super::zygote::Recipe;
-use super::{python_package, seccomp};
 use crate::domain::{ConversionError, ErrorCode, SandboxMode};
 use crate::executor::Order;
-use crate::executor::stats::{Counters, Stats};
+use crate::executor::stats::Stats;
 use crate::executor::task::{Done, Version};
 use crate::executor::workdir::WorkDir;
 use crate::slots::Slots;
@@ -89,52 +90,42 @@ impl Settings {
 pub struct Blender {
     pool: Arc<Pool>,
     slots: Slots,
-    counters: Arc<Counters>,
     settings: Settings,
     processors: u64,
     ready: Ready,
     next_id: AtomicU64,
     tracker: TaskTracker,
-    stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
 
 impl Blender {
     /// Starts the engine and waits until it is warm. Call it in a tokio runtime.
-    ///
-    /// # Errors
-    /// The cause, with the engine's last lines of output.
     pub async fn start(settings: Settings) -> Result<Blender, EngineError> {
         let package = python_package::unpack(settings.work.base()).map_err(EngineError::Package)?;
-        let program = Program {
-            engine: settings.engine.clone(),
-            package: package.clone(),
-            entry: settings.entry.clone(),
-            home: settings.work.path().to_owned(),
+        let seccomp = match settings.sandbox {
+            SandboxMode::Off => String::new(),
+            _ => seccomp_program().map_err(|error| EngineError::Sandbox(error.to_string()))?,
         };
-        let launcher = Launcher::new()
-            .map_err(|error| EngineError::Spawn { program: settings.engine.program().to_owned(), error })?;
         let hello = Hello {
             protocol: protocol::VERSION,
             sandbox: settings.sandbox,
-            seccomp: seccomp(settings.sandbox)?,
+            seccomp,
             readable: settings.engine.home().into_iter().chain([package.folder().to_owned()]).collect(),
             cold: false,
             hang_after_s: settings.hang_after.as_secs_f64(),
         };
+        let launcher = Arc::new(Launcher::new(Program {
+            engine: settings.engine.clone(),
+            package,
+            entry: settings.entry.clone(),
+            home: settings.work.path().to_owned(),
+        })?);
         let tracker = TaskTracker::new();
-        let recipe = Recipe {
-            launcher: Arc::new(launcher),
-            program,
-            hello,
-            ready_within: settings.ready_within,
-            tracker: tracker.clone(),
-        };
-        let counters = Arc::new(Counters::default());
+        let recipe =
+            Recipe { launcher, hello, ready_within: settings.ready_within, tracker: tracker.clone() };
         let stop = CancellationToken::new();
         let stop_on_drop = stop.clone().drop_guard();
-        let max_requests = settings.max_requests.max(1);
-        let pool = Pool::start(recipe, max_requests, Arc::clone(&counters), stop.clone()).await?;
+        let pool = Pool::start(recipe, settings.max_requests.max(1), stop).await?;
         let ready = pool.zygote().await.map_err(|_| EngineError::Stopped)?.ready.clone();
         if !ready.sandbox_missing.is_empty() {
             if settings.sandbox == SandboxMode::Require {
@@ -148,21 +139,16 @@ impl Blender {
         Ok(Blender {
             pool,
             slots: Slots::new(settings.workers.max(1)),
-            counters,
             processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
             settings,
             ready,
             next_id: AtomicU64::new(1),
             tracker,
-            stop,
             _stop_on_drop: stop_on_drop,
         })
     }
 
     /// Converts the model in the order's folder; see [`crate::executor::Executor::convert`].
-    ///
-    /// # Errors
-    /// The error code and sentence for the client.
     pub async fn convert(&self, order: Order<'_>) -> Result<Done, ConversionError> {
         let Order { client, folder, task, allowed, mut progress, usage } = order;
         let began = Instant::now();
@@ -174,12 +160,15 @@ impl Blender {
             let slot =
                 timeout_at(deadline, self.slots.acquire(&client)).instrument(telemetry::span!("queue"));
             tokio::select! {
-                slot = slot => slot.map_err(|_| no_slot(allowed))?,
-                () = self.stop.cancelled() => return Err(stopping()),
+                slot = slot => slot.map_err(|_| {
+                    let detail = format!("no slot of the engine was free within {} s", allowed.as_secs_f64());
+                    ConversionError::new(ErrorCode::Timeout, detail)
+                })?,
+                () = self.pool.stop.cancelled() => return Err(stopping()),
             }
         };
 
-        let cancel = self.stop.child_token();
+        let cancel = self.pool.stop.child_token();
         let _cancel_on_drop = cancel.clone().drop_guard();
         let (steps, mut received) = mpsc::channel(16);
         let (answer, mut answered) = oneshot::channel();
@@ -194,10 +183,8 @@ impl Blender {
             start_within: self.settings.start_within,
             queue: began.elapsed(),
             cancel,
-            stop: self.stop.clone(),
             progress: steps,
             pool: Arc::clone(&self.pool),
-            counters: Arc::clone(&self.counters),
             usage,
         };
         // A separate task, because the child must be reaped even if this future is dropped.
@@ -217,7 +204,7 @@ impl Blender {
     }
 
     pub fn version(&self) -> Version {
-        Version { blender: self.ready.blender.clone(), vrm_addon: self.ready.vrm_addon.clone() }
+        self.ready.version.clone()
     }
 
     /// The parts of the sandbox that this machine lacks.
@@ -225,10 +212,7 @@ impl Blender {
         &self.ready.sandbox_missing
     }
 
-    /// Checks whether the engine accepts conversions now.
-    ///
-    /// # Errors
-    /// `engine_unavailable`
+    /// Returns `engine_unavailable` unless the engine accepts conversions now.
     pub fn available(&self) -> Result<(), ConversionError> {
         self.pool.available()
     }
@@ -240,22 +224,22 @@ impl Blender {
             waiting: self.slots.waiting(),
             available: self.pool.available().is_ok(),
             zygote: self.pool.pid(),
-            ..self.counters.snapshot()
+            ..self.pool.counters.snapshot()
         }
     }
 
     /// Cancels running conversions, ends the engine, and waits a few seconds at most for its processes.
     pub async fn shutdown(&self) {
-        self.stop.cancel();
+        self.pool.stop.cancel();
         self.tracker.close();
         if timeout(SHUTDOWN_WITHIN, self.tracker.wait()).await.is_err() {
             tracing::warn!("the engine did not end in time");
         }
     }
 
-    fn limits(&self, allowed: Duration) -> Limits {
+    fn limits(&self, allowed: Duration) -> ChildLimits {
         let all_processors = allowed.as_secs().saturating_add(1).saturating_mul(self.processors);
-        Limits {
+        ChildLimits {
             memory_bytes: self.settings.memory_bytes,
             cpu_seconds: self.settings.cpu_seconds.unwrap_or(all_processors).min(u64::from(u32::MAX)),
             file_bytes: self.settings.file_bytes,
@@ -264,17 +248,4 @@ impl Blender {
             open_files: 256,
         }
     }
-}
-
-fn no_slot(allowed: Duration) -> ConversionError {
-    let detail = format!("no slot of the engine was free within {} s", allowed.as_secs_f64());
-    ConversionError::new(ErrorCode::Timeout, detail)
-}
-
-/// The children's seccomp program; empty if the sandbox is off.
-fn seccomp(mode: SandboxMode) -> Result<String, EngineError> {
-    if mode == SandboxMode::Off {
-        return Ok(String::new());
-    }
-    seccomp::seccomp_program().map_err(|error| EngineError::Sandbox(error.to_string()))
 }

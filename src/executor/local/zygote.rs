@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::error::EngineError;
-use super::launch::{Launcher, Log, Program, Started};
+use super::launch::{Launcher, Log, Started};
 use super::protocol::{self, Command, Convert, Event, Hello, Ready};
 
 /// How long a zygote may take to exit by itself.
@@ -31,12 +32,14 @@ const CHILDREN_EXIT_WITHIN: Duration = Duration::from_millis(500);
 /// Everything needed to start a zygote.
 pub(super) struct Recipe {
     pub launcher: Arc<Launcher>,
-    pub program: Program,
     pub hello: Hello,
     pub ready_within: Duration,
     /// Tracks the driver tasks, so that a shutdown can wait for them.
     pub tracker: TaskTracker,
 }
+
+/// The events of one conversion.
+pub(super) type Events = mpsc::UnboundedReceiver<Event>;
 
 /// How a zygote ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,52 +72,19 @@ impl Zygote {
     /// Starts a zygote and waits until it is ready. Dropping the future kills it.
     pub async fn start(recipe: &Recipe, cold: bool) -> Result<Zygote, EngineError> {
         let began = tokio::time::Instant::now();
-        let Started { mut process, socket, mut log } =
-            recipe.launcher.start(&recipe.program).await.map_err(|error| EngineError::Spawn {
-                program: recipe.program.engine.program().to_owned(),
-                error,
-            })?;
+        let Started { mut process, socket, mut log } = recipe.launcher.start().await?;
         let (mut reader, mut writer) = socket.into_split();
         let hello = Command::Hello(Hello { cold, ..recipe.hello.clone() });
         let greeting = async {
             // If the zygote has died, the read below finds out.
             let _ = protocol::write(&mut writer, &hello).await;
-            protocol::read::<Event, _>(&mut reader).await
+            protocol::read(&mut reader).await
         };
         let Ok(answer) = timeout(recipe.ready_within, greeting).await else {
             let log = log.last_lines(false).await;
             return Err(EngineError::NotReady { waited: recipe.ready_within, log });
         };
-        let ready = match answer {
-            Ok(Some(Event::Ready(ready))) if ready.protocol == protocol::VERSION => ready,
-            Ok(Some(Event::Ready(ready))) => {
-                let what = format!("version {} instead of {}", ready.protocol, protocol::VERSION);
-                return Err(EngineError::Protocol { what, log: log.last_lines(false).await });
-            }
-            Ok(Some(Event::Broken { reason })) => {
-                let _ = timeout(EXIT_WITHIN, process.wait()).await;
-                return Err(EngineError::Broken { reason, log: log.last_lines(true).await });
-            }
-            Ok(Some(_)) => {
-                let what = "its first message was not `ready`".to_owned();
-                return Err(EngineError::Protocol { what, log: log.last_lines(false).await });
-            }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(EngineError::Protocol {
-                    what: error.to_string(),
-                    log: log.last_lines(false).await,
-                });
-            }
-            // The end of the stream, or a reset.
-            Ok(None) | Err(_) => {
-                let status = match timeout(EXIT_WITHIN, process.wait()).await {
-                    Ok(Ok(status)) => status.to_string(),
-                    Ok(Err(error)) => error.to_string(),
-                    Err(_) => "it closed its socket".to_owned(),
-                };
-                return Err(EngineError::Exited { status, log: log.last_lines(true).await });
-            }
-        };
+        let ready = check_ready(answer, &mut process, &mut log).await?;
         let pid = process.id().unwrap_or_default();
         tracing::debug!(pid, cold, seconds = began.elapsed().as_secs_f64(), "a zygote is ready");
 
@@ -130,14 +100,12 @@ impl Zygote {
             // The zygote dies with the thread that started it.
             _launcher: Arc::clone(&recipe.launcher),
         };
-        recipe.tracker.spawn(async move {
-            driver.run(ended).await;
-        });
+        recipe.tracker.spawn(driver.run(ended));
         Ok(Zygote { requests, ending, served: AtomicU64::new(0), ready, pid })
     }
 
     /// Runs the conversion in a child. Its events end with `exited`, or without it if the zygote ends first.
-    pub fn convert(&self, convert: Convert) -> mpsc::UnboundedReceiver<Event> {
+    pub fn convert(&self, convert: Convert) -> Events {
         self.served.fetch_add(1, Ordering::Relaxed);
         let (events, received) = mpsc::unbounded_channel();
         // If the zygote has ended, the request is dropped with its sender, and the events end.
@@ -155,7 +123,6 @@ impl Zygote {
         let _ = self.requests.send(Request::Kill(missed));
     }
 
-    /// Number of conversions started in it.
     pub fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
     }
@@ -174,26 +141,46 @@ impl Zygote {
     }
 }
 
+/// Checks the first message of a zygote.
+async fn check_ready(
+    answer: io::Result<Option<Event>>,
+    process: &mut Child,
+    log: &mut Log,
+) -> Result<Ready, EngineError> {
+    let what = match answer {
+        Ok(Some(Event::Ready(ready))) if ready.protocol == protocol::VERSION => return Ok(ready),
+        Ok(Some(Event::Ready(ready))) => {
+            format!("version {} instead of {}", ready.protocol, protocol::VERSION)
+        }
+        Ok(Some(Event::Broken { reason })) => {
+            let _ = timeout(EXIT_WITHIN, process.wait()).await;
+            return Err(EngineError::Broken { reason, log: log.last_lines(true).await });
+        }
+        Ok(Some(_)) => "its first message was not `ready`".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => error.to_string(),
+        // The end of the stream, or a reset.
+        Ok(None) | Err(_) => {
+            let exit = timeout(EXIT_WITHIN, process.wait()).await;
+            let status = exit.map_or_else(|_| "it closed its socket".to_owned(), describe);
+            return Err(EngineError::Exited { status, log: log.last_lines(true).await });
+        }
+    };
+    Err(EngineError::Protocol { what, log: log.last_lines(false).await })
+}
+
 /// Reads events in a separate task, because cancelling a read loses part of a frame.
 fn read_events(mut reader: OwnedReadHalf) -> mpsc::Receiver<Event> {
     let (events, received) = mpsc::channel(64);
     tokio::spawn(async move {
         loop {
             let event = tokio::select! {
-                event = protocol::read::<Event, _>(&mut reader) => event,
+                event = protocol::read(&mut reader) => event,
                 () = events.closed() => return,
             };
-            match event {
-                Ok(Some(event)) => {
-                    if events.send(event).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "a zygote's socket failed");
-                    return;
-                }
+            let event = event.inspect_err(|error| tracing::warn!(%error, "a zygote's socket failed"));
+            let Ok(Some(event)) = event else { return };
+            if events.send(event).await.is_err() {
+                return;
             }
         }
     });
@@ -244,15 +231,13 @@ impl Driver {
                     None => return Ending::Left,
                     Some(request) => if let Err(ending) = self.send(request).await { return ending },
                 },
-                event = self.events.recv() => match event {
-                    Some(event) => self.route(event),
-                    None => {
-                        return match timeout(WRITE_WITHIN, self.process.wait()).await {
-                            Ok(status) => died(status),
-                            Err(_) => Ending::Unresponsive("keep its socket open"),
-                        };
-                    }
-                },
+                event = self.events.recv() => {
+                    let Some(event) = event else {
+                        let exit = timeout(WRITE_WITHIN, self.process.wait()).await;
+                        return exit.map_or(Ending::Unresponsive("keep its socket open"), died);
+                    };
+                    self.route(event);
+                }
                 status = self.process.wait() => {
                     // Events sent before its death still count.
                     while let Ok(Some(event)) = timeout(Duration::from_millis(100), self.events.recv()).await {
@@ -276,10 +261,10 @@ impl Driver {
         match timeout(WRITE_WITHIN, protocol::write(&mut self.writer, &command)).await {
             Ok(Ok(())) => Ok(()),
             // The socket is closed; the exit status tells why.
-            Ok(Err(error)) => match timeout(WRITE_WITHIN, self.process.wait()).await {
-                Ok(status) => Err(died(status)),
-                Err(_) => Err(Ending::Died(error.to_string())),
-            },
+            Ok(Err(error)) => {
+                let exit = timeout(WRITE_WITHIN, self.process.wait()).await;
+                Err(exit.map_or_else(|_| Ending::Died(error.to_string()), died))
+            }
             Err(_) => Err(Ending::Unresponsive("read its socket")),
         }
     }
@@ -289,8 +274,7 @@ impl Driver {
             Event::Started { id, .. } | Event::Progress { id, .. } | Event::Finished { id } => *id,
             Event::Exited(exited) => exited.id,
             Event::Ready(_) | Event::Broken { .. } => {
-                tracing::warn!("a zygote sent a second greeting");
-                return;
+                return tracing::warn!("a zygote sent a second greeting");
             }
         };
         let Some(running) = self.running.get_mut(&id) else { return };
@@ -347,9 +331,10 @@ fn is_alive(pid: Pid) -> bool {
     }
 }
 
-fn died(status: io::Result<std::process::ExitStatus>) -> Ending {
-    Ending::Died(match status {
-        Ok(status) => status.to_string(),
-        Err(error) => error.to_string(),
-    })
+fn died(status: io::Result<ExitStatus>) -> Ending {
+    Ending::Died(describe(status))
+}
+
+fn describe(status: io::Result<ExitStatus>) -> String {
+    status.map_or_else(|error| error.to_string(), |status| status.to_string())
 }

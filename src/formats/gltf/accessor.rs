@@ -5,19 +5,6 @@ use crate::formats::number::Number;
 /// An element, wide enough for a 4 × 4 matrix; unused numbers are 0.
 pub type Element = [f64; 16];
 
-/// The type of numbers with the code `componentType`.
-fn number(component_type: u64) -> Option<Number> {
-    Some(match component_type {
-        5120 => Number::I8,
-        5121 => Number::U8,
-        5122 => Number::I16,
-        5123 => Number::U16,
-        5125 => Number::U32,
-        5126 => Number::F32,
-        _ => return None,
-    })
-}
-
 /// The layout of the elements of an accessor.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
@@ -32,6 +19,15 @@ impl Layout {
     /// The layout for the members `componentType`, `normalized` and `type`; `None` for values that glTF 2.0 does not
     /// have.
     pub fn new(component_type: u64, normalized: bool, element_type: &str) -> Option<Self> {
+        let number = match component_type {
+            5120 => Number::I8,
+            5121 => Number::U8,
+            5122 => Number::I16,
+            5123 => Number::U16,
+            5125 => Number::U32,
+            5126 => Number::F32,
+            _ => return None,
+        };
         let (rows, columns) = match element_type {
             "SCALAR" => (1, 1),
             "VEC2" => (2, 1),
@@ -42,7 +38,7 @@ impl Layout {
             "MAT4" => (4, 4),
             _ => return None,
         };
-        Some(Self { number: number(component_type)?, normalized, rows, columns })
+        Some(Self { number, normalized, rows, columns })
     }
 
     fn column_size(self) -> usize {

@@ -87,16 +87,11 @@ impl Asset {
         };
         let json = Json::read(&mut file, range, &context.cancel)?;
         let memory = context.reserve(json.parsed_bytes())?;
-        let cancel = context.cancel.clone();
-        let asset = Asset { main, folder, json, container, cancel, _memory: memory };
-        asset.check_version()?;
-        Ok(asset)
-    }
-
-    fn check_version(&self) -> Result<(), ConversionError> {
-        let head: Head = serde_json::from_str(self.json.text())
+        let head: Head = serde_json::from_str(json.text())
             .map_err(|error| malformed(format!("the file's JSON is wrong: {}", error::of_json(&error))))?;
-        check_version(head.asset.version.map(|version| version.get().trim_matches('"')))
+        check_version(head.asset.version.map(|version| version.get().trim_matches('"')))?;
+        let cancel = context.cancel.clone();
+        Ok(Asset { main, folder, json, container, cancel, _memory: memory })
     }
 
     /// Finds the target of `uri`. A path that could leave the folder is never opened: it counts as missing.

@@ -77,16 +77,10 @@ pub struct ByteRange {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Encoding {
+    /// As they are.
     Bytes,
-    /// Base64 without anything in between, which takes `encoded` bytes of the file.
-    Base64 {
-        encoded: u64,
-    },
-    /// Base64 with escapes or white space in between.
-    Mixed {
-        encoded: u64,
-        checkpoints: Vec<Checkpoint>,
-    },
+    /// Base64 that takes `encoded` bytes of the file; with checkpoints if escapes or white space are in between.
+    Base64 { encoded: u64, checkpoints: Option<Vec<Checkpoint>> },
 }
 
 impl ByteRange {
@@ -95,17 +89,11 @@ impl ByteRange {
     }
 
     pub fn base64(file: &Located, payload: &Payload) -> Self {
-        let encoded = payload.range.end - payload.range.start;
-        Self {
-            file: file.clone(),
-            start: payload.range.start,
-            length: payload.characters / 4 * 3 + (payload.characters % 4).saturating_sub(1),
-            encoding: if payload.plain {
-                Encoding::Base64 { encoded }
-            } else {
-                Encoding::Mixed { encoded, checkpoints: payload.checkpoints.clone() }
-            },
-        }
+        let Range { start, end } = payload.range;
+        let length = payload.characters / 4 * 3 + (payload.characters % 4).saturating_sub(1);
+        let checkpoints = (!payload.plain).then(|| payload.checkpoints.clone());
+        let encoding = Encoding::Base64 { encoded: end - start, checkpoints };
+        Self { file: file.clone(), start, length, encoding }
     }
 
     pub fn length(&self) -> u64 {
@@ -130,25 +118,24 @@ impl ByteRange {
         let offset = offset.min(self.length);
         let length = length.min(self.length - offset);
         let mut file = self.file.open()?;
-        match &self.encoding {
-            Encoding::Bytes => {
-                file.seek(SeekFrom::Start(self.start + offset))?;
-                Ok(Box::new(file.take(length)))
+        let Encoding::Base64 { encoded, checkpoints } = &self.encoding else {
+            file.seek(SeekFrom::Start(self.start + offset))?;
+            return Ok(Box::new(file.take(length)));
+        };
+        let from = match checkpoints {
+            None => Checkpoint { characters: offset / 3 * 4, offset: self.start + offset / 3 * 4 },
+            Some(all) => {
+                let after = all.partition_point(|checkpoint| checkpoint.characters / 4 * 3 <= offset);
+                let start = Checkpoint { characters: 0, offset: self.start };
+                all[..after].last().copied().unwrap_or(start)
             }
-            Encoding::Base64 { encoded } => {
-                let before = offset / 3 * 4;
-                file.seek(SeekFrom::Start(self.start + before))?;
-                let text = BufReader::new(file.take(encoded.saturating_sub(before)));
-                decoded(text, offset % 3, length)
-            }
-            Encoding::Mixed { encoded, checkpoints } => {
-                let after = checkpoints.partition_point(|checkpoint| checkpoint.characters / 4 * 3 <= offset);
-                let from = after.checked_sub(1).and_then(|last| checkpoints.get(last)).copied();
-                let from = from.unwrap_or(Checkpoint { characters: 0, offset: self.start });
-                file.seek(SeekFrom::Start(from.offset))?;
-                let text = BufReader::new(file.take((self.start + encoded).saturating_sub(from.offset)));
-                decoded(OnlyBase64(text), offset - from.characters / 4 * 3, length)
-            }
+        };
+        file.seek(SeekFrom::Start(from.offset))?;
+        let text = BufReader::new(file.take((self.start + encoded).saturating_sub(from.offset)));
+        let skipped = offset - from.characters / 4 * 3;
+        match checkpoints {
+            None => decoded(text, skipped, length),
+            Some(_) => decoded(OnlyBase64(text), skipped, length),
         }
     }
 
@@ -157,25 +144,22 @@ impl ByteRange {
     /// # Errors
     /// `UnexpectedEof` when the file holds fewer bytes, other errors of the file system, and cancellation.
     pub fn copy_to(&self, out: &mut impl Write, cancel: &Cancel) -> io::Result<()> {
-        let copied = match self.encoding {
-            Encoding::Bytes => {
-                let mut file = self.file.open()?;
-                file.seek(SeekFrom::Start(self.start))?;
-                let mut copied = 0;
-                loop {
-                    cancel.check().map_err(io::Error::other)?;
-                    let part = (self.length - copied).min(COPIED);
-                    let count = io::copy(&mut (&mut file).take(part), out)?;
-                    copied += count;
-                    if count == 0 || copied >= self.length {
-                        break copied;
-                    }
+        let mut copied = 0;
+        if let Encoding::Base64 { .. } = self.encoding {
+            copied = io::copy(&mut cancel.reader(self.open(0, self.length)?), out)?;
+        } else {
+            let mut file = self.file.open()?;
+            file.seek(SeekFrom::Start(self.start))?;
+            loop {
+                cancel.check().map_err(io::Error::other)?;
+                let part = (self.length - copied).min(COPIED);
+                let count = io::copy(&mut (&mut file).take(part), out)?;
+                copied += count;
+                if count == 0 || copied >= self.length {
+                    break;
                 }
             }
-            Encoding::Base64 { .. } | Encoding::Mixed { .. } => {
-                io::copy(&mut cancel.reader(self.open(0, self.length)?), out)?
-            }
-        };
+        }
         if copied < self.length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -197,19 +181,15 @@ impl<R: Read> Read for OnlyBase64<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let count = self.0.read(buffer)?;
-            let Some(bytes) = buffer.get_mut(..count).filter(|bytes| !bytes.is_empty()) else { return Ok(0) };
             let mut kept = 0;
-            for index in 0..bytes.len() {
-                let byte = bytes.get(index).copied().unwrap_or_default();
-                if byte == b'\\' || byte.is_ascii_whitespace() {
-                    continue;
+            for index in 0..count {
+                let byte = buffer[index];
+                if byte != b'\\' && !byte.is_ascii_whitespace() {
+                    buffer[kept] = byte;
+                    kept += 1;
                 }
-                if let Some(slot) = bytes.get_mut(kept) {
-                    *slot = byte;
-                }
-                kept += 1;
             }
-            if kept > 0 {
+            if kept > 0 || count == 0 {
                 return Ok(kept);
             }
         }

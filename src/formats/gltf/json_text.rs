@@ -268,93 +268,111 @@ pub enum Piece {
     Base64(ByteRange),
 }
 
-impl From<String> for Piece {
-    fn from(text: String) -> Self {
-        Piece::New(text)
-    }
+/// Replacements in the text of a JSON.
+#[derive(Debug)]
+pub struct Edits<'a> {
+    json: &'a Json,
+    /// Positions in the text, and what stands there instead.
+    replaced: Vec<(Range<usize>, Vec<Piece>)>,
 }
 
-/// Replacements in a text.
-#[derive(Debug, Default)]
-pub struct Edits(Vec<(Range<usize>, Vec<Piece>)>);
-
-impl Edits {
-    /// Replaces `span` by `pieces`; spans of different edits must not overlap.
-    pub fn replace(&mut self, span: Range<usize>, pieces: Vec<Piece>) {
-        self.0.push((span, pieces));
+impl<'a> Edits<'a> {
+    pub fn new(json: &'a Json) -> Self {
+        Self { json, replaced: Vec::new() }
     }
 
-    pub fn insert(&mut self, at: usize, text: String) {
-        self.replace(at..at, vec![Piece::New(text)]);
+    /// Replaces `value`, a piece of the text, by `pieces`; different edits must not overlap.
+    pub fn replace(&mut self, value: &RawValue, pieces: Vec<Piece>) {
+        self.replaced.push((self.json.span(value), pieces));
     }
 
-    /// The pieces of the edited text, in order and without the white space around it.
-    pub fn apply(mut self, json: &Json) -> Vec<Piece> {
-        self.0.sort_by_key(|(span, _)| span.start);
-        let text = json.text();
-        let start = text.len() - text.trim_start().len();
-        let end = text.trim_end().len().max(start);
-        let mut copied = start;
+    pub fn replace_text(&mut self, value: &RawValue, text: String) {
+        self.replace(value, vec![Piece::New(text)]);
+    }
+
+    /// Adds `text` before the closing bracket of `list`.
+    pub fn extend_list(&mut self, list: &RawValue, text: String) {
+        let end = self.json.span(list).end - 1;
+        self.replaced.push((end..end, vec![Piece::New(text)]));
+    }
+
+    /// Adds `member` at the end of `object`, which has other members.
+    pub fn add_member(&mut self, object: &Members, mut member: Vec<Piece>) {
+        if let Some((_, last)) = object.0.last() {
+            let end = self.json.span(last).end;
+            member.insert(0, Piece::New(",".to_owned()));
+            self.replaced.push((end..end, member));
+        }
+    }
+
+    /// The edited text, without the white space around it.
+    pub fn apply(mut self) -> EditedJson<'a> {
+        self.replaced.sort_by_key(|(span, _)| span.start);
+        let text = self.json.text();
+        let mut copied = text.len() - text.trim_start().len();
+        let end = text.trim_end().len();
         let mut pieces = Vec::new();
-        for (span, new) in self.0 {
+        for (span, new) in self.replaced {
             pieces.push(Piece::Kept(copied..span.start.max(copied)));
             pieces.extend(new);
             copied = span.end.max(copied);
         }
         pieces.push(Piece::Kept(copied..end.max(copied)));
-        pieces
+        EditedJson { json: self.json, pieces }
     }
 }
 
-/// The length of `pieces` in bytes when written.
-pub fn length(json: &Json, pieces: &[Piece]) -> u64 {
-    let length = |piece: &Piece| match piece {
-        Piece::New(text) => text.len() as u64,
-        Piece::Kept(span) => {
-            let payloads = json.payloads_in(span).iter().map(|payload| &payload.range);
-            span.len() as u64 + payloads.map(|range| range.end - range.start).sum::<u64>()
-        }
-        Piece::Base64(bytes) => bytes.length().div_ceil(3) * 4,
-    };
-    pieces.iter().map(length).sum()
+/// JSON text whose pieces are in memory or in files.
+pub struct EditedJson<'a> {
+    json: &'a Json,
+    pieces: Vec<Piece>,
 }
 
-/// Writes `pieces`; `source` is the file that `json` was read from.
-///
-/// # Errors
-/// Errors of reading and writing, and cancellation.
-pub fn write(
-    json: &Json,
-    pieces: &[Piece],
-    source: &Located,
-    cancel: &Cancel,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    let mut file = source.open()?;
-    let outside = || io::Error::new(io::ErrorKind::InvalidInput, "a piece outside of the text");
-    for piece in pieces {
-        match piece {
-            Piece::New(text) => out.write_all(text.as_bytes())?,
+impl EditedJson<'_> {
+    /// Its length in bytes when written.
+    pub fn length(&self) -> u64 {
+        let length = |piece: &Piece| match piece {
+            Piece::New(text) => text.len() as u64,
             Piece::Kept(span) => {
-                let mut written = span.start;
-                for payload in json.payloads_in(span) {
-                    out.write_all(json.text.get(written..payload.at).ok_or_else(outside)?.as_bytes())?;
-                    written = payload.at;
-                    if payload.range.is_empty() {
-                        continue;
-                    }
-                    file.seek(SeekFrom::Start(payload.range.start))?;
-                    let bytes = (&mut file).take(payload.range.end - payload.range.start);
-                    io::copy(&mut cancel.reader(bytes), out)?;
-                }
-                out.write_all(json.text.get(written..span.end).ok_or_else(outside)?.as_bytes())?;
+                let payloads = self.json.payloads_in(span).iter().map(|payload| &payload.range);
+                span.len() as u64 + payloads.map(|range| range.end - range.start).sum::<u64>()
             }
-            Piece::Base64(bytes) => {
-                let mut encoder = EncoderWriter::new(&mut *out, &STANDARD);
-                bytes.copy_to(&mut encoder, cancel)?;
-                encoder.finish()?;
+            Piece::Base64(bytes) => bytes.length().div_ceil(3) * 4,
+        };
+        self.pieces.iter().map(length).sum()
+    }
+
+    /// Writes the text; `source` is the file that the JSON was read from.
+    ///
+    /// # Errors
+    /// Errors of reading and writing, and cancellation.
+    pub fn write(&self, source: &Located, cancel: &Cancel, out: &mut impl Write) -> io::Result<()> {
+        let mut file = source.open()?;
+        let outside = || io::Error::new(io::ErrorKind::InvalidInput, "a piece outside of the text");
+        let kept = |span: Range<usize>| self.json.text.get(span).ok_or_else(outside);
+        for piece in &self.pieces {
+            match piece {
+                Piece::New(text) => out.write_all(text.as_bytes())?,
+                Piece::Kept(span) => {
+                    let mut written = span.start;
+                    for payload in self.json.payloads_in(span) {
+                        out.write_all(kept(written..payload.at)?.as_bytes())?;
+                        written = payload.at;
+                        if !payload.range.is_empty() {
+                            file.seek(SeekFrom::Start(payload.range.start))?;
+                            let bytes = (&mut file).take(payload.range.end - payload.range.start);
+                            io::copy(&mut cancel.reader(bytes), out)?;
+                        }
+                    }
+                    out.write_all(kept(written..span.end)?.as_bytes())?;
+                }
+                Piece::Base64(bytes) => {
+                    let mut encoder = EncoderWriter::new(&mut *out, &STANDARD);
+                    bytes.copy_to(&mut encoder, cancel)?;
+                    encoder.finish()?;
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }

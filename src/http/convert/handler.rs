@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
@@ -17,10 +18,10 @@ use crate::domain::{Client, ErrorCode, Format};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::names;
 use crate::http::middleware;
-use crate::http::middleware::rate_limit::{Counted, Over};
+use crate::http::middleware::rate_limit::{Over, TookWork};
 use crate::http::problem::Problem;
 use crate::http::state::{Gateway, Shared};
-use crate::http::upload;
+use crate::http::upload::{self, Incoming};
 use crate::telemetry;
 
 /// Convert a model
@@ -32,29 +33,22 @@ pub async fn convert(
     State(gateway): State<Shared>,
     query: Result<Query<Parameters>, QueryRejection>,
     request: Request,
-) -> Response {
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let (response, converted) = respond(&gateway, query, &parts, body).await;
-    if !converted && let Some(counted) = parts.extensions.get::<Counted>() {
-        counted.give_back().await;
-    }
-    response
+    let over = parts.extensions.get::<Over>();
+    let response = respond(&gateway, query, &parts, body, over).await;
+    // Above the rate limit, that is the only error to report.
+    response.map_err(|problem| over.map_or(problem, |Over(limit)| limit.clone()))
 }
 
-/// Returns the response, and whether a conversion was carried out for it.
 async fn respond(
     gateway: &Gateway,
     query: Result<Query<Parameters>, QueryRejection>,
     parts: &Parts,
     body: Body,
-) -> (Response, bool) {
-    let over = parts.extensions.get::<Over>();
-    // Above the rate limit, that is the only error to report.
-    let rate_limited_or = |problem| over.map_or(problem, |Over(limit)| limit.clone());
-    let query = match ConvertQuery::read(query) {
-        Ok(query) => query,
-        Err(problem) => return (rate_limited_or(problem).into_response(), false),
-    };
+    over: Option<&Over>,
+) -> Result<Response, Problem> {
+    let query = ConvertQuery::read(query)?;
     let client = middleware::client(&parts.extensions).unwrap_or_default();
     let record = gateway.service.record(query.target, Instant::now());
     let received = tokio::select! {
@@ -68,7 +62,7 @@ async fn respond(
                 Some(_) => drop(record.dismiss()),
                 None => record.end(Some(problem.error.code)),
             }
-            return (rate_limited_or(problem).into_response(), false);
+            return Err(problem);
         }
     };
     let request = conversion::Request {
@@ -79,7 +73,7 @@ async fn respond(
         timeout: gateway.settings.timeout,
         folder,
         client: client.clone(),
-        owner: middleware::owner(&parts.extensions, &gateway.settings.access),
+        owner: middleware::owner(&parts.extensions, &gateway.access),
         // The service counts the conversion from here on.
         asked: record.dismiss(),
         fresh: response::wants_fresh(&parts.headers),
@@ -87,18 +81,18 @@ async fn respond(
     };
     let work = async {
         if let Some(Over(limit)) = over
-            && !gateway.service.knows(&request).await
+            && !gateway.service.has_result(&request).await
         {
-            return (limit.clone().into_response(), false);
+            return limit.clone().into_response();
         }
         let answer = gateway.service.convert(request, |_, _| ()).await;
-        let from_work = answer.is_from_work();
-        (response::respond(gateway, answer, client, receive).await, from_work)
+        let took_work = answer.is_from_work().then_some(Extension(TookWork));
+        (took_work, response::respond(gateway, answer, client, receive).await).into_response()
     };
-    tokio::select! {
+    Ok(tokio::select! {
         response = work => response,
-        () = gateway.shutdown.killed.cancelled() => (gateway.problem(conversion::stopping()).into_response(), false),
-    }
+        () = gateway.shutdown.killed.cancelled() => gateway.problem(conversion::stopping()).into_response(),
+    })
 }
 
 /// Receives the files of a request; returns their folder, the files sorted by name, and the duration of the upload.
@@ -110,21 +104,17 @@ async fn receive(
     body: Body,
 ) -> Result<(ConversionFolder, Vec<Upload>, Duration), Problem> {
     let converter = gateway.service.converter();
-    let limits = upload::Limits {
-        bytes: gateway.settings.max_file_size,
-        files: converter.limits().max_entries,
-        wait: gateway.settings.read_timeout,
-    };
+    let max_bytes = gateway.settings.max_file_size;
     // The predecessor's order of checks, except that checks without the body come first.
-    upload::check_headers(headers, &body, limits)?;
+    upload::check_headers(headers, &body, max_bytes)?;
     if !upload::is_multipart(headers) {
         check_names(query.file_name.as_deref())?;
     }
-    let may_know = gateway.may_know(&body);
+    let may_be_cached = gateway.may_be_cached(&body);
     let named = query.main.as_deref().or(query.file_name.as_deref());
     // `name` is the name of the first file, if it is known yet.
     let refuse = |name: Option<&str>| {
-        if may_know {
+        if may_be_cached {
             return Ok(());
         }
         let format = named.or(name).and_then(|name| Format::from_extension(&names::extension(name)));
@@ -132,16 +122,15 @@ async fn receive(
         room.map_err(|error| gateway.problem(error))
     };
     if let Err(problem) = refuse(None) {
-        upload::pass_over(body).await;
+        upload::discard(body).await;
         return Err(problem);
     }
     let began = Instant::now();
     let folder = converter.work().new_folder();
     let share = gateway.uploads.begin(client.clone());
-    let mut files =
-        upload::receive(headers, body, query.file_name.as_deref(), &folder, limits, share, |name| {
-            refuse(Some(name))
-        })
+    let body = Incoming::new(body, max_bytes, gateway.settings.read_timeout, share);
+    let (name, max_files) = (query.file_name.as_deref(), converter.limits().max_entries);
+    let mut files = upload::receive(headers, body, name, &folder, max_files, |name| refuse(Some(name)))
         .instrument(telemetry::span!("receive"))
         .await?;
     check_names(files.iter().map(|file| file.name.as_str()))?;
@@ -163,11 +152,9 @@ fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Probl
     if extensions.is_empty() || extensions.iter().any(known) {
         return Ok(());
     }
-    match extensions.iter().find(|extension| !extension.is_empty()) {
-        None => Err(Problem::new(ErrorCode::NoExtension, "File has no extension")),
-        Some(extension) => Err(Problem::new(
-            ErrorCode::UnsupportedInputFormat,
-            format!("Unsupported input format: {}", cut(extension)),
-        )),
-    }
+    let Some(extension) = extensions.iter().find(|extension| !extension.is_empty()) else {
+        return Err(Problem::new(ErrorCode::NoExtension, "File has no extension"));
+    };
+    let detail = format!("Unsupported input format: {}", cut(extension));
+    Err(Problem::new(ErrorCode::UnsupportedInputFormat, detail))
 }

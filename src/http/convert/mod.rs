@@ -1,6 +1,5 @@
 //! `POST /convert`: a model in, a file out.
 
-mod body;
 mod handler;
 mod query;
 pub mod response;

@@ -19,7 +19,6 @@ const OWN: [&str; 3] = [OUTPUT_FORMAT, FILE_NAME, MAIN];
 /// The query parameters in their order.
 pub type Parameters = Vec<(String, String)>;
 
-/// A parsed query.
 #[derive(Debug)]
 pub struct ConvertQuery {
     pub target: Format,
@@ -36,8 +35,7 @@ impl ConvertQuery {
     /// # Errors
     /// `malformed_request`, `no_output_format`, `unsupported_output_format`, `unknown_option`, `invalid_option`.
     pub fn read(query: Result<Query<Parameters>, QueryRejection>) -> Result<Self, Problem> {
-        let Query(parameters) =
-            query.map_err(|_| Problem::new(ErrorCode::MalformedRequest, "the query cannot be read"))?;
+        let Query(parameters) = query.map_err(|_| Problem::malformed("the query cannot be read"))?;
         let mut read = Self { target: Format::Glb, options: Options::default(), file_name: None, main: None };
         let mut target = None;
         let mut seen = HashSet::new();
@@ -53,8 +51,7 @@ impl ConvertQuery {
                 _ => read.options.set(cut(&name), cut(&value))?,
             }
             if let Some(twice) = seen.replace(name) {
-                let detail = format!("the query repeats {twice}");
-                return Err(Problem::new(ErrorCode::MalformedRequest, detail));
+                return Err(Problem::malformed(format!("the query repeats {twice}")));
             }
         }
         let Some(target) = target else {

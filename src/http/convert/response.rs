@@ -3,14 +3,17 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use tokio_util::io::ReaderStream;
 
-use super::body;
 use crate::cache;
-use crate::conversion::{Answer, CacheStatus, Content, Converted, LARGE_RESULT};
+use crate::conversion::{self, CacheStatus, Content, Converted, LARGE_RESULT};
 use crate::domain::Client;
 use crate::domain::report::Timings;
+use crate::fs::blob::Blob;
 use crate::http::problem::Problem;
 use crate::http::state::Gateway;
 use crate::storage::Hash;
@@ -21,6 +24,9 @@ const LOSSES: HeaderName = HeaderName::from_static("meshgate-losses");
 
 /// The `Cache-Control` of a result: only the client may cache it, and revalidates it with its `ETag`.
 const KEPT_BY_CLIENT: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+/// Bytes of a large file that are read at a time; a slow client keeps about four such chunks in memory.
+const CHUNK: usize = 64 << 10;
 
 /// Whether the client wants a new conversion instead of a stored result.
 pub fn wants_fresh(headers: &HeaderMap) -> bool {
@@ -43,8 +49,13 @@ fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 }
 
 /// Returns the response to a conversion; `receive` is the duration of the upload.
-pub async fn respond(gateway: &Gateway, answer: Answer, client: Client, receive: Duration) -> Response {
-    let Answer { cache_status, result } = answer;
+pub async fn respond(
+    gateway: &Gateway,
+    answer: conversion::Response,
+    client: Client,
+    receive: Duration,
+) -> Response {
+    let conversion::Response { cache_status, result } = answer;
     let response = match result {
         Ok(converted) => send(gateway, converted, client, receive).await,
         Err(error) => Err(gateway.problem(error)),
@@ -69,14 +80,14 @@ async fn send(
         Content::Elsewhere(url) => {
             (StatusCode::SEE_OTHER, [(header::LOCATION, url.to_string())]).into_response()
         }
-        Content::Stored(content) => file(&about, body::body(content, ())),
+        Content::Stored(content) => file(&about, content, ()),
         Content::Made(artifact) => {
             // Unlike a stored result, this one takes extra space until it is sent.
             let held = match about.bytes {
                 ..LARGE_RESULT => None,
                 bytes => Some(gateway.results.hold(client, about.hash, bytes)?),
             };
-            file(&about, body::body(artifact.content().await?, (artifact, held)))
+            file(&about, artifact.content().await?, (artifact, held))
         }
     };
     let tag = format!("\"{}\"", about.hash.to_hex());
@@ -98,7 +109,18 @@ async fn send(
     Ok(response)
 }
 
-fn file(about: &cache::Result, (length, body): (u64, axum::body::Body)) -> Response {
+/// Returns a response whose body reads the content from the disk as it is sent. The body owns `kept`.
+fn file(about: &cache::Result, content: Blob, kept: impl Send + 'static) -> Response {
+    let (length, body) = match content {
+        Blob::Memory(content) => (content.len() as u64, Body::from(content)),
+        Blob::File(file, length) => {
+            let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK);
+            let stream = stream.inspect(move |_| {
+                let _kept = &kept;
+            });
+            (length, Body::from_stream(stream))
+        }
+    };
     let headers =
         [(header::CONTENT_TYPE, about.media_type().to_owned()), (header::CONTENT_LENGTH, length.to_string())];
     (headers, body).into_response()

@@ -1,9 +1,8 @@
 //! `/apidocs/`: Swagger UI for the OpenAPI document, without external resources.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::header;
@@ -28,7 +27,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 /// Swagger UI; the page loads nothing from other servers.
 #[utoipa::path(get, path = "/apidocs/", tag = "document")]
 pub async fn page() -> Response {
-    respond("text/html; charset=utf-8", Bytes::from(PAGE.replace("{version}", env!("CARGO_PKG_VERSION"))))
+    respond("text/html; charset=utf-8", PAGE.replace("{version}", env!("CARGO_PKG_VERSION")))
 }
 
 /// Redirects `/apidocs` to `/apidocs/`: relative addresses in the page need the slash.
@@ -38,32 +37,25 @@ pub async fn to_page() -> Redirect {
 
 pub async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
     let name = name.map(|Path(name)| name).unwrap_or_default();
-    match name.as_str() {
-        "start.js" => {
-            return Ok(respond("text/javascript; charset=utf-8", Bytes::from_static(START.as_bytes())));
+    let file = match name.as_str() {
+        "start.js" => Some(respond("text/javascript; charset=utf-8", START)),
+        "style.css" => Some(respond("text/css; charset=utf-8", STYLE)),
+        name if FILES.contains(&name) => {
+            let file = utoipa_swagger_ui::serve(name, Arc::default()).ok().flatten();
+            file.map(|file| respond(&file.content_type, file.bytes))
         }
-        "style.css" => return Ok(respond("text/css; charset=utf-8", Bytes::from_static(STYLE.as_bytes()))),
-        _ => (),
-    }
-    let file = FILES.contains(&name.as_str()).then(|| swagger_file(&name)).flatten();
+        _ => None,
+    };
     file.ok_or_else(|| Problem::new(ErrorCode::NotFound, "/apidocs/ has no such file"))
 }
 
-fn swagger_file(name: &str) -> Option<Response> {
-    let file = utoipa_swagger_ui::serve(name, Arc::default()).ok().flatten()?;
-    let bytes = match file.bytes {
-        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
-        Cow::Owned(bytes) => Bytes::from(bytes),
-    };
-    Some(respond(&file.content_type, bytes))
-}
-
-fn respond(media_type: &str, content: Bytes) -> Response {
+fn respond(media_type: &str, content: impl Into<Body>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, media_type),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         // Files of different versions do not fit together.
         (header::CACHE_CONTROL, "no-cache"),
     ];
+    let content: Body = content.into();
     (headers, content).into_response()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use axum::body::{Body, HttpBody};
+use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -19,7 +19,7 @@ use super::request_id::RequestId;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::http::convert::response::SERVER_TIMING;
 use crate::http::health;
-use crate::http::observed_body::{Part, Seen, length};
+use crate::http::observed_body::{Polled, length, observed};
 use crate::http::problem::{Problem, status};
 use crate::http::state::{Gateway, Shared};
 use crate::metrics::Metrics;
@@ -31,42 +31,38 @@ const UNMATCHED: &str = "unmatched";
 /// The `method` label of unknown or unreadable methods.
 const OTHER: &str = "other";
 
+/// Methods that are labels of their own; clients can invent any number of others.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
 /// Longest path in the log, in characters.
 const MAX_LOGGED: usize = 200;
 
 pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
-    let span = span(id, is_probe(route(&request)));
+    let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str);
+    // Adds the request ID to each log line, and the name of the API key once it is checked.
+    let key = tracing::field::Empty;
+    let span = if is_probe(route) {
+        telemetry::span!(target: telemetry::PROBE, "request", request_id = id, key)
+    } else {
+        telemetry::span!("request", request_id = id, key)
+    };
     otlp::continue_from(&span, request.headers());
-    let mut log = RequestLog::new(&request, span.clone(), &gateway);
+    let mut log = RequestLog::new(&request, route, span.clone(), &gateway);
     let received = Arc::clone(&log.received);
     let request = request.map(|body| {
-        Body::new(Seen::new(body, move |part, _| {
-            received.fetch_add(length(part), Ordering::Relaxed);
-        }))
+        observed(body, move |polled, _| {
+            received.fetch_add(length(polled), Ordering::Relaxed);
+        })
     });
     let response = next.run(request).instrument(span).await;
     log.response_began(&response);
     // The log line is written when the body is dropped.
-    response.map(|body| Body::new(Seen::new(body, move |part, ended| log.body_frame(part, ended))))
-}
-
-/// Returns the pattern of the request's route.
-fn route(request: &Request) -> &str {
-    request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str)
+    response.map(|body| observed(body, move |polled, ended| log.body_frame(polled, ended)))
 }
 
 fn is_probe(route: &str) -> bool {
     health::PATHS.contains(&route)
-}
-
-/// Creates the span that adds the request ID to each log line. The name of the API key is added once it is checked.
-fn span(id: &str, probe: bool) -> Span {
-    let key = tracing::field::Empty;
-    if probe {
-        return telemetry::span!(target: telemetry::PROBE, "request", request_id = id, key);
-    }
-    telemetry::span!("request", request_id = id, key)
 }
 
 /// The log line of a request, written on drop: when the response was sent or given up.
@@ -76,6 +72,8 @@ struct RequestLog {
     /// Cancelled when the service ends: requests without a response get none.
     over: CancellationToken,
     began: Instant,
+    /// The metric label of the method.
+    method_label: &'static str,
     method: Method,
     route: String,
     path: String,
@@ -96,17 +94,19 @@ struct RequestLog {
 }
 
 impl RequestLog {
-    fn new(request: &Request, span: Span, gateway: &Gateway) -> Self {
-        let extensions = request.extensions();
+    fn new(request: &Request, route: &str, span: Span, gateway: &Gateway) -> Self {
+        let method = request.method();
+        let known = METHODS.into_iter().find(|known| *known == method.as_str());
         let log = Self {
             span,
             metrics: Arc::clone(&gateway.metrics),
             over: gateway.shutdown.over.clone(),
             began: Instant::now(),
-            method: request.method().clone(),
-            route: route(request).to_owned(),
+            method_label: known.unwrap_or(OTHER),
+            method: method.clone(),
+            route: route.to_owned(),
             path: request.uri().path().chars().take(MAX_LOGGED).collect(),
-            client: extensions.get::<Address>().copied(),
+            client: request.extensions().get::<Address>().copied(),
             received: Arc::default(),
             status: None,
             error: None,
@@ -115,7 +115,7 @@ impl RequestLog {
             sent: 0,
             complete: false,
         };
-        log.span.set_attribute("http.request.method", method_label(&log.method));
+        log.span.set_attribute("http.request.method", log.method_label);
         log.span.set_attribute("http.route", log.route.clone());
         log
     }
@@ -134,9 +134,9 @@ impl RequestLog {
     }
 
     /// Counts the bytes of a body frame.
-    fn body_frame(&mut self, part: Part<axum::Error>, ended: bool) {
-        self.sent += length(part);
-        match part {
+    fn body_frame(&mut self, polled: Polled, ended: bool) {
+        self.sent += length(polled);
+        match polled {
             Some(Err(error)) => {
                 self.span.in_scope(|| tracing::warn!(%error, "failed to read a response body"));
             }
@@ -147,7 +147,7 @@ impl RequestLog {
 
     fn count(&mut self, status: StatusCode) {
         self.status = Some(status);
-        self.metrics.request(method_label(&self.method), &self.route, status.as_u16(), self.began.elapsed());
+        self.metrics.request(self.method_label, &self.route, status.as_u16(), self.began.elapsed());
         self.span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
         if let Some(error) = &self.error {
             self.span.set_attribute("error.type", error.code.to_string());
@@ -217,18 +217,4 @@ pub fn refused(metrics: &Metrics, client: SocketAddr, code: ErrorCode, id: Optio
             "refused"
         );
     });
-}
-
-/// Returns the metric label of a method. Unknown methods share one, since clients can invent any number.
-fn method_label(method: &Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "PATCH" => "PATCH",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        _ => OTHER,
-    }
 }

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use axum::http::Extensions;
 
 pub use api_keys::KeyName;
-pub use rate_limit::Counted;
 pub use real_ip::Address;
 
 use crate::config::{Access, CacheScope};

@@ -1,8 +1,6 @@
 //! Rate limit of conversions by client, checked before the request body is read.
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{Extensions, HeaderName, HeaderValue, StatusCode};
@@ -13,66 +11,58 @@ use crate::config::Access;
 use crate::domain::{Client, ErrorCode};
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
-use crate::http::upload::pass_over;
-use crate::rate_limit::{Limiter, Quota, Ticket};
+use crate::http::upload::discard;
+use crate::rate_limit::{Decision, Quota};
 
 /// Headers of draft-ietf-httpapi-ratelimit-headers.
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Extension of a request that counts. A handler that responds without work gives the ticket back.
+/// Extension of a response that took work. Other responses do not count.
 #[derive(Clone)]
-pub struct Counted {
-    limiter: Arc<dyn Limiter>,
-    /// `None` once it was given back.
-    ticket: Arc<Mutex<Option<Ticket>>>,
-}
+pub struct TookWork;
 
 /// Extension of a request above the rate limit: the response to it, unless its result is cached.
 #[derive(Clone)]
 pub struct Over(pub Problem);
 
-impl Counted {
-    /// Stops counting the request; further calls do nothing.
-    pub async fn give_back(&self) {
-        let ticket = self.ticket.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ticket) = ticket {
-            self.limiter.give_back(ticket).await;
-        }
-    }
-
-    fn was_given_back(&self) -> bool {
-        self.ticket.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-}
-
 /// Enforces the rate limit, and adds its headers to responses.
 pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Next) -> Response {
-    let Some((who, quota)) = client_quota(request.extensions(), &gateway.settings.access) else {
+    let Some((who, quota)) = client_quota(request.extensions(), &gateway.access) else {
         return next.run(request).await;
     };
-    let decision = gateway.limiter.take(&who, quota).await;
-    let Some(ticket) = decision.ticket else {
-        let problem = refusal(quota, decision.reset);
-        let mut response = if gateway.may_know(request.body()) {
+    let Decision { mut remaining, reset, ticket } = gateway.limiter.take(&who, quota).await;
+    let mut response = if let Some(ticket) = ticket {
+        let response = next.run(request).await;
+        if response.extensions().get::<TookWork>().is_none() {
+            gateway.limiter.give_back(ticket).await;
+            remaining = remaining.saturating_add(1);
+        }
+        response
+    } else {
+        let seconds = quota.window.as_secs();
+        let detail = format!("more than {} conversions were asked for in {seconds} s", quota.requests);
+        let problem = Problem::new(ErrorCode::RateLimited, detail).with_retry_after(reset);
+        if gateway.may_be_cached(request.body()) {
             request.extensions_mut().insert(Over(problem));
             next.run(request).await
         } else {
-            pass_over(request.into_body()).await;
+            discard(request.into_body()).await;
             problem.into_response()
-        };
-        if response.status() == StatusCode::TOO_MANY_REQUESTS {
-            gateway.metrics.rate_limited();
         }
-        add_headers(&mut response, quota, 0, decision.reset);
-        return response;
     };
-    let limiter = Arc::clone(&gateway.limiter);
-    let counted = Counted { limiter, ticket: Arc::new(Mutex::new(Some(ticket))) };
-    request.extensions_mut().insert(counted.clone());
-    let mut response = next.run(request).await;
-    let back = u32::from(counted.was_given_back());
-    add_headers(&mut response, quota, decision.remaining.saturating_add(back), decision.reset);
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        gateway.metrics.rate_limited();
+    }
+    // Rounded up, like `Retry-After`.
+    let seconds = reset.as_secs_f64().ceil();
+    let limit = format!("\"default\";r={remaining};t={seconds}");
+    let policy = format!("\"default\";q={};w={}", quota.requests, quota.window.as_secs());
+    for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
     response
 }
 
@@ -90,30 +80,13 @@ fn client_quota(request: &Extensions, access: &Access) -> Option<(Client, Quota)
     Some((client, Quota { requests: NonZeroU32::new(requests)?, window: common.window }))
 }
 
-fn refusal(quota: Quota, retry_after: Duration) -> Problem {
-    let seconds = quota.window.as_secs();
-    let detail = format!("more than {} conversions were asked for in {seconds} s", quota.requests);
-    Problem { retry_after: Some(retry_after), ..Problem::new(ErrorCode::RateLimited, detail) }
-}
-
-fn add_headers(response: &mut Response, quota: Quota, remaining: u32, reset: Duration) {
-    // Rounded up, like `Retry-After`.
-    let seconds = reset.as_secs_f64().ceil();
-    let policy = format!("\"default\";q={};w={}", quota.requests, quota.window.as_secs());
-    for (name, value) in
-        [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, format!("\"default\";r={remaining};t={seconds}"))]
-    {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            response.headers_mut().insert(name, value);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use axum::body::Body;
     use axum::routing::post;
-    use axum::{Router, middleware};
+    use axum::{Extension, Router, middleware};
     use tower::ServiceExt;
 
     use super::*;
@@ -123,14 +96,9 @@ mod tests {
 
     /// Routes that respond with work (`/work`) and without (`/cached`).
     fn router(gateway: &Shared) -> Router {
-        let cached = async |request: Request| {
-            let counted: Counted = request.extensions().get().cloned().unwrap();
-            counted.give_back().await;
-            counted.give_back().await;
-        };
         Router::new()
-            .route("/work", post(async || ()))
-            .route("/cached", post(cached))
+            .route("/work", post(async || Extension(TookWork)))
+            .route("/cached", post(async || ()))
             .route_layer(middleware::from_fn_with_state(Arc::clone(gateway), check))
     }
 
@@ -146,8 +114,8 @@ mod tests {
     async fn a_response_without_work_does_not_count() {
         let folder = tempfile::tempdir().unwrap();
         let limit = [("RATE_LIMIT_REQUESTS".into(), "2".into()), ("RATE_LIMIT_WINDOW".into(), "3600".into())];
-        let access = Config::load(&Sources::new(limit)).unwrap().access;
-        let gateway = Gateway::without_engine(folder.path(), access, Arc::new(MemoryLimiter::default()));
+        let config = Config::load(&Sources::new(limit)).unwrap();
+        let gateway = Gateway::without_engine(folder.path(), config, Arc::new(MemoryLimiter::default()));
         let router = router(&gateway);
         for (path, status, left) in [
             ("/cached", 200, "r=2"),

@@ -26,8 +26,7 @@ pub struct Address(pub IpAddr);
 /// Adds the client's address to the request and its response.
 pub async fn note(State(gateway): State<Shared>, mut request: Request, next: Next) -> Response {
     let Some(Peer(peer)) = request.extensions().get().copied() else { return next.run(request).await };
-    let client =
-        Address(client_address(peer.ip(), request.headers(), &gateway.settings.access.trusted_proxies));
+    let client = Address(client_address(peer.ip(), request.headers(), &gateway.access.trusted_proxies));
     request.extensions_mut().insert(client);
     let mut response = next.run(request).await;
     response.extensions_mut().insert(client);
@@ -39,15 +38,12 @@ pub async fn note(State(gateway): State<Shared>, mut request: Request, next: Nex
 fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut client = peer.to_canonical();
-    let lines = headers.get_all(FORWARDED_FOR);
-    let entries: Vec<&[u8]> =
-        lines.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).collect();
-    for entry in entries.into_iter().rev() {
-        if !is_trusted(&client) {
-            break;
+    let lines = headers.get_all(FORWARDED_FOR).iter();
+    for entry in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).rev() {
+        match address(entry) {
+            Some(address) if is_trusted(&client) => client = address,
+            _ => break,
         }
-        let Some(address) = address(entry) else { break };
-        client = address;
     }
     client
 }

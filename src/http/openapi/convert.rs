@@ -1,9 +1,9 @@
 //! The operation `POST /convert`: parameters (from the tables of options and formats), request bodies, and responses.
 
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::responses::{codes, count, errors, named, security};
-use super::schemas::Schemas;
+use super::responses::{add_headers, codes, errors, named, security};
 use crate::domain::format::TABLE;
 use crate::domain::{ErrorCode, Options, options};
 
@@ -32,83 +32,85 @@ const HEADERS: [&str; 8] = [
     "Link",
 ];
 
-pub fn describe(operation: &mut Value, schemas: &mut Schemas) {
+pub fn describe(operation: &mut Value, schemas: &mut SchemaGenerator) {
     operation["parameters"] = parameters(schemas).into();
     operation["requestBody"] = body();
     let possible: Vec<_> =
         codes().into_iter().map(|(code, _)| code).filter(|code| !EXCLUDED.contains(code)).collect();
     let mut responses = errors(&possible, true);
-    responses.insert("200".to_owned(), result());
-    responses.insert("303".to_owned(), redirect());
-    responses.insert("304".to_owned(), not_modified());
-    // Requests without a key are not counted.
-    responses.iter_mut().filter(|(status, _)| *status != "401").for_each(|(_, response)| count(response));
-    for status in ["415", "422", "500", "503", "504", "507"] {
-        if let Some(headers) = responses[status]["headers"].as_object_mut() {
-            headers.extend(named(&["Meshgate-Cache"]));
+    let without_body = |description: &str| json!({ "description": description, "headers": named(&HEADERS) });
+    let mut result = without_body("The converted file, or a zip of several files (see `packaging`).");
+    let types = TABLE.iter().map(|info| info.media_type).chain(["application/zip"]);
+    let binary = json!({ "schema": { "type": "string", "format": "binary" } });
+    result["content"] = types.map(|name| (name.to_owned(), binary.clone())).collect::<Map<_, _>>().into();
+    responses.insert("200".to_owned(), result);
+    let mut redirect = without_body(
+        "A large result, at `Location` for a limited time; only if the operator redirects clients to the bucket.",
+    );
+    add_headers(&mut redirect, &["Location"]);
+    responses.insert("303".to_owned(), redirect);
+    let not_modified = without_body("The client has the result: `If-None-Match` names its `ETag`.");
+    responses.insert("304".to_owned(), not_modified);
+    for (status, response) in &mut responses {
+        // Requests without a key are not counted.
+        if status != "401" {
+            add_headers(response, &["RateLimit", "RateLimit-Policy"]);
+        }
+        if ["415", "422", "500", "503", "504", "507"].contains(&status.as_str()) {
+            add_headers(response, &["Meshgate-Cache"]);
         }
     }
     operation["responses"] = responses.into();
     operation["security"] = security();
 }
 
-fn parameters(schemas: &mut Schemas) -> Vec<Value> {
+fn parameters(schemas: &mut SchemaGenerator) -> Vec<Value> {
+    let text = json!({ "type": "string" });
     let names: Vec<_> = TABLE.iter().map(|info| info.name).collect();
-    let mut parameters = vec![
-        json!({
-            "name": "output_format",
-            "in": "query",
-            "required": true,
-            "description": "The target format.",
-            "schema": { "type": "string", "enum": names },
-            "example": "glb",
-        }),
-        json!({
-            "name": "filename",
-            "in": "query",
-            "description": "The file name of a raw body; form parts have their own file names.",
-            "schema": { "type": "string" },
-            "example": "triangle.obj",
-        }),
-        json!({
-            "name": "main",
-            "in": "query",
-            "description": "The name of the main file, if several files could be the model.",
-            "schema": { "type": "string" },
-        }),
-    ];
-    let mut properties = schemas.properties::<Options>();
+    let target = json!({
+        "name": "output_format",
+        "in": "query",
+        "required": true,
+        "description": "The target format.",
+        "schema": { "type": "string", "enum": names },
+        "example": "glb",
+    });
+    let about = "The file name of a raw body; form parts have their own file names.";
+    let mut file_name = parameter("filename", "query", about, &text);
+    file_name["example"] = json!("triangle.obj");
+    let about = "The name of the main file, if several files could be the model.";
+    let mut parameters = vec![target, file_name, parameter("main", "query", about, &text)];
+    let mut properties = Options::json_schema(schemas).to_value()["properties"].take();
     parameters.extend(options::TABLE.iter().map(|info| {
         let mut help = info.help.to_owned();
         if let Some(first) = help.get_mut(..1) {
             first.make_ascii_uppercase();
         }
-        let mut schema = properties.remove(info.name).unwrap_or_default();
+        let mut schema = properties[info.name].take();
         if let Some(schema) = schema.as_object_mut() {
             schema.remove("description");
             // Swagger UI shows a plain enum better than a reference to one with a description for each value.
             if schema.remove("$ref").is_some() {
                 schema.insert("type".to_owned(), json!("string"));
-                schema.insert("enum".to_owned(), info.values.split('|').collect());
+                schema.insert("enum".to_owned(), info.values().split('|').collect());
             }
         }
-        json!({ "name": info.name, "in": "query", "description": format!("{help}."), "schema": schema })
+        parameter(info.name, "query", &format!("{help}."), &schema)
     }));
-    parameters.extend([
-        json!({
-            "name": "If-None-Match",
-            "in": "header",
-            "description": "`ETag`s of results that the client has; if the result is one of them, the response is 304.",
-            "schema": { "type": "string" },
-        }),
-        json!({
-            "name": "Cache-Control",
-            "in": "header",
-            "description": "With `no-cache`, the server converts even if the result is cached.",
-            "schema": { "type": "string" },
-        }),
-    ]);
+    for (name, about) in [
+        (
+            "If-None-Match",
+            "`ETag`s of results that the client has; if the result is one of them, the response is 304.",
+        ),
+        ("Cache-Control", "With `no-cache`, the server converts even if the result is cached."),
+    ] {
+        parameters.push(parameter(name, "header", about, &text));
+    }
     parameters
+}
+
+fn parameter(name: &str, place: &str, description: &str, schema: &Value) -> Value {
+    json!({ "name": name, "in": place, "description": description, "schema": schema })
 }
 
 fn body() -> Value {
@@ -131,34 +133,5 @@ fn body() -> Value {
                 "example": EXAMPLE,
             },
         },
-    })
-}
-
-fn result() -> Value {
-    let types = TABLE.iter().map(|info| info.media_type).chain(["application/zip"]);
-    let content: Map<String, Value> = types
-        .map(|name| (name.to_owned(), json!({ "schema": { "type": "string", "format": "binary" } })))
-        .collect();
-    json!({
-        "description": "The converted file, or a zip of several files (see `packaging`).",
-        "headers": named(&HEADERS),
-        "content": content,
-    })
-}
-
-fn redirect() -> Value {
-    let mut headers = named(&HEADERS);
-    headers.extend(named(&["Location"]));
-    json!({
-        "description": "A large result, at `Location` for a limited time; only if the operator redirects clients to \
-            the bucket.",
-        "headers": headers,
-    })
-}
-
-fn not_modified() -> Value {
-    json!({
-        "description": "The client has the result: `If-None-Match` names its `ETag`.",
-        "headers": named(&HEADERS),
     })
 }

@@ -2,20 +2,21 @@
 
 mod convert;
 mod responses;
-mod schemas;
 
 use std::sync::LazyLock;
 
 use axum::http::header;
 use axum::response::IntoResponse;
+use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::{convert as convert_handler, formats, health, reports};
-use responses::{Answer, errors};
-use schemas::Schemas;
+use crate::domain::{ErrorCode, Report};
+use crate::http::problem;
+use responses::{errors, response};
 
-use crate::domain::ErrorCode;
+const JSON: &str = "application/json";
 
 const ABOUT: &str = "\
 Converts 3D models and motions between formats, with Blender as its engine.
@@ -77,7 +78,11 @@ fn metrics() {}
 
 /// The whole document.
 pub fn document() -> Value {
-    let mut schemas = Schemas::default();
+    // OpenAPI 3.1 uses JSON Schema 2020-12, with shared schemas in another place.
+    let mut schemas = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into())
+        .for_serialize()
+        .into_generator();
     let mut document = serde_json::to_value(Operations::openapi()).unwrap_or_default();
     document["info"] = json!({
         "title": "Meshgate",
@@ -92,34 +97,34 @@ pub fn document() -> Value {
     for path in ["/convert", "/v1/convert"] {
         convert::describe(&mut paths[path]["post"], &mut schemas);
     }
-    for (path, answers, codes, locked) in [
-        ("/v1/formats", Answer::json::<formats::Listing>(&mut schemas), &[][..], true),
-        (
-            "/v1/reports/{id}",
-            Answer::json::<crate::domain::Report>(&mut schemas),
-            &[ErrorCode::NotFound, ErrorCode::Expired, ErrorCode::ShuttingDown, ErrorCode::Overloaded],
-            true,
-        ),
-        ("/health", Answer::json::<health::Health>(&mut schemas), &[], false),
-        ("/livez", Answer::json::<health::Status>(&mut schemas), &[], false),
-        ("/readyz", Answer::json::<health::Readiness>(&mut schemas), &[], false),
-        ("/metrics", Answer::text("text/plain"), &[ErrorCode::NotFound], false),
-        ("/openapi.json", Answer::object(), &[], false),
-        ("/apidocs/", Answer::text("text/html"), &[], false),
+    let text = json!({ "type": "string" });
+    let report_errors =
+        [ErrorCode::NotFound, ErrorCode::Expired, ErrorCode::ShuttingDown, ErrorCode::Overloaded];
+    for (path, media_type, schema, codes, locked) in [
+        ("/v1/formats", JSON, schemas.subschema_for::<formats::Listing>().to_value(), &[][..], true),
+        ("/v1/reports/{id}", JSON, schemas.subschema_for::<Report>().to_value(), &report_errors, true),
+        ("/health", JSON, schemas.subschema_for::<health::Health>().to_value(), &[], false),
+        ("/livez", JSON, schemas.subschema_for::<health::Status>().to_value(), &[], false),
+        ("/readyz", JSON, schemas.subschema_for::<health::Readiness>().to_value(), &[], false),
+        ("/metrics", "text/plain", text.clone(), &[ErrorCode::NotFound], false),
+        ("/openapi.json", JSON, json!({ "type": "object" }), &[], false),
+        ("/apidocs/", "text/html", text, &[], false),
     ] {
         let operation = &mut paths[path]["get"];
         let mut responses = errors(codes, locked);
-        responses.insert("200".to_owned(), answers.response("Success."));
+        responses.insert("200".to_owned(), response("Success.", media_type, &schema));
         if path == "/readyz" {
-            responses.insert("503".to_owned(), answers.response("Not ready; `checks` shows why."));
+            let not_ready = response("Not ready; `checks` shows why.", media_type, &schema);
+            responses.insert("503".to_owned(), not_ready);
         }
         operation["responses"] = responses.into();
         if locked {
             operation["security"] = responses::security();
         }
     }
+    schemas.subschema_for::<problem::Body>();
     document["components"] = json!({
-        "schemas": schemas.finish(),
+        "schemas": schemas.take_definitions(true),
         "headers": responses::headers(),
         "securitySchemes": {
             "bearer": { "type": "http", "scheme": "bearer", "description": "An API key" },
@@ -145,7 +150,7 @@ pub fn text() -> &'static str {
 /// OpenAPI 3.1; `meshgate openapi` prints the same document.
 #[utoipa::path(get, path = "/openapi.json", tag = "document")]
 pub async fn openapi() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], text())
+    ([(header::CONTENT_TYPE, JSON)], text())
 }
 
 #[cfg(test)]

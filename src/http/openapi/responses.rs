@@ -1,41 +1,21 @@
 //! Responses in the document: bodies, headers, and errors with their codes.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
-use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
-use super::schemas::Schemas;
 use crate::domain::ErrorCode;
 use crate::http::problem::status;
 
 const REQUEST_ID: &str = "X-Request-Id";
 
-/// The body of a successful response.
-pub struct Answer {
-    media_type: &'static str,
-    schema: Value,
-}
-
-impl Answer {
-    pub fn json<T: JsonSchema>(schemas: &mut Schemas) -> Self {
-        Self { media_type: "application/json", schema: schemas.of::<T>() }
-    }
-
-    pub fn object() -> Self {
-        Self { media_type: "application/json", schema: json!({ "type": "object" }) }
-    }
-
-    pub fn text(media_type: &'static str) -> Self {
-        Self { media_type, schema: json!({ "type": "string" }) }
-    }
-
-    pub fn response(&self, description: &str) -> Value {
-        let mut content = Map::new();
-        content.insert(self.media_type.to_owned(), json!({ "schema": self.schema }));
-        json!({ "description": description, "headers": named(&[REQUEST_ID]), "content": content })
-    }
+/// Returns a response with a body.
+pub fn response(description: &str, media_type: &str, schema: &Value) -> Value {
+    json!({
+        "description": description,
+        "headers": named(&[REQUEST_ID]),
+        "content": { (media_type): { "schema": schema } },
+    })
 }
 
 /// Returns every error code with its explanation, both from the type's schema.
@@ -61,10 +41,7 @@ pub fn errors(wanted: &[ErrorCode], locked: bool) -> Map<String, Value> {
 }
 
 fn problem(status: u16, codes: &[(ErrorCode, String)]) -> Value {
-    let mut description = String::new();
-    for (code, meaning) in codes {
-        let _ = writeln!(description, "- `{code}`: {meaning}");
-    }
+    let meanings: Vec<_> = codes.iter().map(|(code, meaning)| format!("- `{code}`: {meaning}")).collect();
     let headers = match status {
         401 => &[REQUEST_ID, "WWW-Authenticate"][..],
         429 | 503 => &[REQUEST_ID, "Retry-After"],
@@ -72,7 +49,7 @@ fn problem(status: u16, codes: &[(ErrorCode, String)]) -> Value {
     };
     let codes: Vec<_> = codes.iter().map(|(code, _)| code).collect();
     json!({
-        "description": description.trim_end(),
+        "description": meanings.join("\n"),
         "headers": named(headers),
         "content": { "application/problem+json": { "schema": {
             "allOf": [{ "$ref": "#/components/schemas/Problem" }],
@@ -81,10 +58,10 @@ fn problem(status: u16, codes: &[(ErrorCode, String)]) -> Value {
     })
 }
 
-/// Adds the rate limit headers to a response.
-pub fn count(response: &mut Value) {
+/// Adds references to these headers of [`headers`].
+pub fn add_headers(response: &mut Value, names: &[&str]) {
     if let Some(headers) = response["headers"].as_object_mut() {
-        headers.extend(named(&["RateLimit", "RateLimit-Policy"]));
+        headers.extend(named(names));
     }
 }
 
@@ -98,75 +75,52 @@ pub fn named(names: &[&str]) -> Map<String, Value> {
 
 /// Returns every header worth documenting that a response may have.
 pub fn headers() -> Value {
+    let optional = |description: &str, schema: Value| json!({ "description": description, "schema": schema });
     let text = json!({ "type": "string" });
+    let pattern = |pattern: &str| json!({ "type": "string", "pattern": pattern });
+    let number = |minimum: u8| json!({ "type": "integer", "minimum": minimum });
     json!({
-        (REQUEST_ID): {
-            "description": "The request ID, as in the server's log.",
-            "required": true,
-            "schema": { "type": "string", "pattern": "^[A-Za-z0-9_.:/-]{1,128}$" },
-        },
-        "Content-Disposition": {
-            "description": "The input's file name with the new extension (RFC 6266, RFC 8187).",
-            "required": true,
-            "schema": text,
-        },
-        "Server-Timing": {
-            "description": "Milliseconds of the stages `receive`, `queue`, `convert` and `check`; 0 for \
-                skipped stages.",
-            "required": true,
-            "schema": text,
-        },
-        "Meshgate-Losses": {
-            "description": "Number of losses; the report lists them.",
-            "required": true,
-            "schema": { "type": "integer", "minimum": 0 },
-        },
-        "Meshgate-Cache": {
-            "description": "The conversion that the response comes from: an earlier one (`hit`), one for this request \
-                (`miss`), or one for an equal request at the same time (`coalesced`). Errors have this header only \
-                if the conversion itself failed.",
-            "schema": { "type": "string", "enum": ["hit", "miss", "coalesced"] },
-        },
-        "Cache-Control": {
-            "description": "Only the client may cache a result, and revalidates it with `If-None-Match`.",
-            "required": true,
-            "schema": text,
-        },
-        "ETag": {
-            "description": "The BLAKE3 hash of the file, for `If-None-Match`.",
-            "required": true,
-            "schema": { "type": "string", "pattern": "^\"[0-9a-f]{64}\"$" },
-        },
-        "Location": {
-            "description": "The URL of the file.",
-            "required": true,
-            "schema": { "type": "string", "format": "uri" },
-        },
-        "Link": {
-            "description": "The path of the report: `</v1/reports/{id}>; rel=\"describedby\"`.",
-            "required": true,
-            "schema": text,
-        },
-        "Retry-After": {
-            "description": "Seconds after which to retry, if known.",
-            "schema": { "type": "integer", "minimum": 1 },
-        },
-        "RateLimit": {
-            "description": "The number of conversions left (`r`), and the seconds until more become available \
-                (`t`), as in draft-ietf-httpapi-ratelimit-headers. Absent if the operator has set no limit.",
-            "schema": { "type": "string", "pattern": "^\"default\";r=[0-9]+;t=[0-9]+$" },
-        },
-        "RateLimit-Policy": {
-            "description": "The number of conversions (`q`) that the client may request in a window of seconds (`w`). \
-                Present with `RateLimit`.",
-            "schema": { "type": "string", "pattern": "^\"default\";q=[0-9]+;w=[0-9]+$" },
-        },
-        "WWW-Authenticate": {
-            "description": "The authentication scheme for the API key.",
-            "required": true,
-            "schema": text,
-        },
+        (REQUEST_ID): required("The request ID, as in the server's log.", &pattern("^[A-Za-z0-9_.:/-]{1,128}$")),
+        "Content-Disposition":
+            required("The input's file name with the new extension (RFC 6266, RFC 8187).", &text),
+        "Server-Timing": required(
+            "Milliseconds of the stages `receive`, `queue`, `convert` and `check`; 0 for skipped stages.",
+            &text,
+        ),
+        "Meshgate-Losses": required("Number of losses; the report lists them.", &number(0)),
+        "Meshgate-Cache": optional(
+            "The conversion that the response comes from: an earlier one (`hit`), one for this request (`miss`), or \
+             one for an equal request at the same time (`coalesced`). Errors have this header only if the conversion \
+             itself failed.",
+            json!({ "type": "string", "enum": ["hit", "miss", "coalesced"] }),
+        ),
+        "Cache-Control": required(
+            "Only the client may cache a result, and revalidates it with `If-None-Match`.",
+            &text,
+        ),
+        "ETag": required("The BLAKE3 hash of the file, for `If-None-Match`.", &pattern("^\"[0-9a-f]{64}\"$")),
+        "Location": required("The URL of the file.", &json!({ "type": "string", "format": "uri" })),
+        "Link": required(
+            "The path of the report: `</v1/reports/{id}>; rel=\"describedby\"`.",
+            &text,
+        ),
+        "Retry-After": optional("Seconds after which to retry, if known.", number(1)),
+        "RateLimit": optional(
+            "The number of conversions left (`r`), and the seconds until more become available (`t`), as in \
+             draft-ietf-httpapi-ratelimit-headers. Absent if the operator has set no limit.",
+            pattern("^\"default\";r=[0-9]+;t=[0-9]+$"),
+        ),
+        "RateLimit-Policy": optional(
+            "The number of conversions (`q`) that the client may request in a window of seconds (`w`). Present with \
+             `RateLimit`.",
+            pattern("^\"default\";q=[0-9]+;w=[0-9]+$"),
+        ),
+        "WWW-Authenticate": required("The authentication scheme for the API key.", &text),
     })
+}
+
+fn required(description: &str, schema: &Value) -> Value {
+    json!({ "description": description, "required": true, "schema": schema })
 }
 
 /// Returns the security of a locked operation: a key in either header, or none if no keys are configured.

@@ -10,6 +10,7 @@ mod stream;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,14 +31,14 @@ use tower::ServiceExt;
 use super::health;
 use super::middleware::log_request;
 use super::middleware::real_ip::Peer;
-use super::observed_body::Seen;
+use super::observed_body::observed;
 use super::problem::Problem;
 use super::reject::{self, Refused};
 use crate::domain::ErrorCode;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use socket::Socket;
-use stream::{Exchange, MAX_HEAD, Wire};
+use stream::{Exchange, MAX_HEAD, TimedStream};
 
 const MAX_HEADERS: usize = 100;
 
@@ -69,12 +70,21 @@ struct Seat {
 }
 
 /// The state that all connections share.
-#[derive(Clone)]
 struct Common {
     router: Router,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     patience: Duration,
+}
+
+/// A connection and its current exchange.
+struct Connection {
+    common: Arc<Common>,
+    socket: Socket,
+    peer: SocketAddr,
+    /// `None` for a connection that was still in the backlog at shutdown.
+    seat: Option<Seat>,
+    exchange: Arc<Exchange>,
 }
 
 impl Server {
@@ -103,25 +113,26 @@ impl Server {
 
     /// Serves until `shutdown.closed`; then returns when every response is sent, or at `shutdown.over`.
     pub async fn run(self, router: Router, metrics: Arc<Metrics>, shutdown: Shutdown) {
-        let common = Common { router, metrics, shutdown: shutdown.clone(), patience: self.patience };
+        let closed = shutdown.closed.clone();
+        let common = Arc::new(Common { router, metrics, shutdown, patience: self.patience });
         let connections = TaskTracker::new();
         tokio::select! {
             () = self.accept(&common, &connections) => {}
-            () = shutdown.closed.cancelled() => {}
+            () = closed.cancelled() => {}
         }
         self.accept_backlog(&common, &connections);
         connections.close();
         connections.wait().await;
     }
 
-    async fn accept(&self, common: &Common, connections: &TaskTracker) {
+    async fn accept(&self, common: &Arc<Common>, connections: &TaskTracker) {
         loop {
             let Some(seat) = self.seat().await else { return };
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     // A regular seat may be free by now.
                     let seat = if seat.spare { self.free_seat().unwrap_or(seat) } else { seat };
-                    connections.spawn(common.clone().serve(stream, peer, Some(seat)));
+                    connections.spawn(Connection::new(common, stream, peer, Some(seat)).serve());
                 }
                 Err(error) => {
                     // Out of file descriptors, or the client is already gone: keep accepting, but do not spin.
@@ -134,10 +145,10 @@ impl Server {
 
     /// Returns a seat that is free now: a regular one if possible, otherwise a spare one.
     fn free_seat(&self) -> Option<Seat> {
-        [(&self.seats, false), (&self.spare, true)].into_iter().find_map(|(seats, spare)| {
-            let permit = Arc::clone(seats).try_acquire_owned().ok()?;
-            Some(Seat { _permit: permit, spare })
-        })
+        let seat = |seats: &Arc<Semaphore>, spare| {
+            Some(Seat { _permit: Arc::clone(seats).try_acquire_owned().ok()?, spare })
+        };
+        seat(&self.seats, false).or_else(|| seat(&self.spare, true))
     }
 
     async fn seat(&self) -> Option<Seat> {
@@ -145,194 +156,174 @@ impl Server {
             return Some(seat);
         }
         tracing::warn!("all connections are taken; new ones wait");
-        let (regular, spare) = (Arc::clone(&self.seats), Arc::clone(&self.spare));
-        tokio::select! {
-            permit = regular.acquire_owned() => Some(Seat { _permit: permit.ok()?, spare: false }),
-            permit = spare.acquire_owned() => Some(Seat { _permit: permit.ok()?, spare: true }),
-        }
+        let (permit, spare) = tokio::select! {
+            permit = Arc::clone(&self.seats).acquire_owned() => (permit, false),
+            permit = Arc::clone(&self.spare).acquire_owned() => (permit, true),
+        };
+        Some(Seat { _permit: permit.ok()?, spare })
     }
 
     /// Serves the connections left in the system's backlog, then closes the listener.
-    fn accept_backlog(self, common: &Common, connections: &TaskTracker) {
+    fn accept_backlog(self, common: &Arc<Common>, connections: &TaskTracker) {
         let Ok(listener) = self.listener.into_std() else { return };
         while let Ok((stream, peer)) = listener.accept() {
-            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-            if let Ok(stream) = stream {
-                connections.spawn(common.clone().serve(stream, peer, None));
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                connections.spawn(Connection::new(common, stream, peer, None).serve());
             }
         }
     }
 }
 
-/// Returns the problem of a request that must not reach a handler: it has a spare seat, or a proxy may read its end or
-/// its host differently.
-fn reject_reason(exchange: &Exchange, request: &Parts, spare: bool) -> Option<Problem> {
-    let hosts = request.headers.get_all(header::HOST).iter().count();
-    // RFC 9112, 3.2
-    if hosts > 1 || (hosts == 0 && request.version == Version::HTTP_11) {
-        return Some(Problem::new(ErrorCode::MalformedRequest, "exactly one Host header is required"));
-    }
-    if let Some(problem) = transfer_coding_problem(exchange, request) {
-        return Some(problem);
-    }
-    if !spare || health::PATHS.contains(&request.uri.path()) {
-        return None;
-    }
-    let detail = "connection limit reached; try again in a moment";
-    Some(Problem {
-        retry_after: Some(Duration::from_secs(1)),
-        ..Problem::new(ErrorCode::TooManyConnections, detail)
-    })
-}
-
-/// Returns the problem of a request whose body is not just chunked once: hyper decodes nothing else.
-fn transfer_coding_problem(exchange: &Exchange, request: &Parts) -> Option<Problem> {
-    let mut lines = request.headers.get_all(header::TRANSFER_ENCODING).iter().peekable();
-    lines.peek()?;
-    if exchange.announces_length() {
-        let detail = "the request announces both a length and chunks";
-        return Some(Problem::new(ErrorCode::MalformedRequest, detail));
-    }
-    let codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    let codings = codings.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
-    let (chunked, others): (Vec<_>, Vec<_>) =
-        codings.partition(|coding| coding.eq_ignore_ascii_case(b"chunked"));
-    // RFC 9112, 6.1
-    if !others.is_empty() {
-        let detail = "the body has a transfer coding besides chunked; send it without, or send a zip";
-        return Some(Problem::new(ErrorCode::UnsupportedTransferCoding, detail));
-    }
-    (chunked.len() > 1).then(|| Problem::new(ErrorCode::MalformedRequest, "the body is chunked twice"))
-}
-
-impl Common {
-    /// Serves one connection to its end.
-    async fn serve(self, stream: TcpStream, peer: SocketAddr, seat: Option<Seat>) {
+impl Connection {
+    fn new(common: &Arc<Common>, stream: TcpStream, peer: SocketAddr, seat: Option<Seat>) -> Self {
         let _ = stream.set_nodelay(true);
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
-        let exchange = Arc::new(Exchange::default());
-        let spare = seat.as_ref().is_some_and(|seat| seat.spare);
-        let shutdown = self.shutdown.clone();
-        let socket = Socket::new(stream);
-        let metrics = Arc::clone(&self.metrics);
-        let wire = Wire::new(
-            socket.clone(),
-            Arc::clone(&exchange),
-            self.patience,
+        let (common, socket) = (Arc::clone(common), Socket::new(stream));
+        Self { common, socket, peer, seat, exchange: Arc::default() }
+    }
+
+    /// Serves the connection to its end.
+    async fn serve(self) {
+        let mut served = pin!(self.serve_requests());
+        tokio::select! {
+            // Polled first, so that requests already received are served.
+            biased;
+            () = &mut served => {}
+            () = self.common.shutdown.over.cancelled() => {
+                if self.exchange.is_answering() {
+                    tracing::warn!(peer = %self.peer, "connection cut before its response was sent");
+                }
+            }
+        }
+    }
+
+    async fn serve_requests(&self) {
+        let Common { metrics, shutdown, patience, .. } = &*self.common;
+        let (metrics, peer) = (Arc::clone(metrics), self.peer);
+        let stream = TimedStream::new(
+            self.socket.clone(),
+            Arc::clone(&self.exchange),
+            *patience,
             shutdown.closed.clone(),
             Box::new(move |code, id| log_request::refused(&metrics, peer, code, id)),
         );
-        let (common, exchange_ref, socket) = (&self, &exchange, &socket);
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
-            common.respond(request, exchange_ref, socket, peer, spare)
-        });
         let mut connection = http1::Builder::new()
-            // `Wire` has its own timeouts, which distinguish idle connections from slow ones.
+            // The stream has its own timeouts, which distinguish idle connections from slow ones.
             .header_read_timeout(None)
             // A client that only closed its write side still gets a response that is ready; `hung_up` cancels others.
             .half_close(true)
             .max_header_size(MAX_HEAD)
             .max_buf_size(BUFFER)
             .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(wire), service);
+            .serve_connection(TokioIo::new(stream), service_fn(move |request| self.respond(request)));
+        let idle_at_shutdown = async {
+            shutdown.closed.cancelled().await;
+            tokio::time::sleep(IDLE_AT_SHUTDOWN).await;
+        };
         let ended = tokio::select! {
-            // Polled first, so that requests already received are served.
             biased;
             ended = &mut connection => ended,
-            () = shutdown.over.cancelled() => return log_cut(&exchange, peer),
-            () = idle_at_shutdown(&shutdown) => {
+            () = idle_at_shutdown => {
                 // This would drop a partial head. The response to that request closes the connection anyway.
-                if !exchange.is_asking() {
-                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                if !self.exchange.is_asking() {
+                    Pin::new(&mut connection).graceful_shutdown();
                 }
-                if exchange.is_fresh() {
+                if self.exchange.is_fresh() {
                     return;
                 }
-                tokio::select! {
-                    ended = &mut connection => ended,
-                    () = shutdown.over.cancelled() => return log_cut(&exchange, peer),
-                }
+                (&mut connection).await
             }
         };
         if let Err(error) = ended {
             tracing::debug!(%error, %peer, "connection failed");
             if error.is_parse_version_h2() {
                 // The only bad request for which hyper sends no response.
-                let wire = connection.into_parts().io.into_inner();
-                tokio::select! {
-                    () = wire.refuse(reject::http2()) => {}
-                    () = shutdown.over.cancelled() => {}
-                }
+                connection.into_parts().io.into_inner().refuse(reject::http2()).await;
             }
         }
-        drop(seat);
     }
 
     /// Responds to one request; fails if the client hangs up first.
-    async fn respond(
-        &self,
-        request: hyper::Request<Incoming>,
-        exchange: &Arc<Exchange>,
-        socket: &Socket,
-        peer: SocketAddr,
-        spare: bool,
-    ) -> io::Result<Response> {
+    async fn respond(&self, request: hyper::Request<Incoming>) -> io::Result<Response> {
         let (mut parts, body) = request.into_parts();
-        if let Some(problem) = reject_reason(exchange, &parts, spare) {
+        if let Some(problem) = self.reject_reason(&parts) {
             parts.extensions.insert(Refused(problem));
         }
-        let answering = exchange.request(!body.is_end_stream());
-        let observed = Arc::clone(exchange);
-        let body = Seen::new(body, move |_, ended| {
-            observed.content_read();
+        let answering = self.exchange.request(!body.is_end_stream());
+        let exchange = Arc::clone(&self.exchange);
+        let body = observed(Body::new(body), move |_, ended| {
+            exchange.content_read();
             if ended {
-                observed.all_read();
+                exchange.all_read();
             }
         });
-        parts.extensions.insert(Peer(peer));
+        parts.extensions.insert(Peer(self.peer));
         // Given both a length and chunks, hyper uses the chunks, but a proxy may have used the length. That is not
         // always visible here, so bytes after a chunked body must not be read as a request (request smuggling).
         let chunked = parts.headers.contains_key(header::TRANSFER_ENCODING);
-        let request = hyper::Request::from_parts(parts, Body::new(body));
+        let request = hyper::Request::from_parts(parts, body);
         let mut response: Response = tokio::select! {
             // Polled first, since most responses are ready at once.
             biased;
-            Ok(response) = self.router.clone().oneshot(request) => response,
-            () = hung_up(exchange, socket) => return Err(io::ErrorKind::ConnectionAborted.into()),
+            Ok(response) = self.common.router.clone().oneshot(request) => response,
+            () = self.hung_up() => return Err(io::ErrorKind::ConnectionAborted.into()),
         };
         // A connection with unread bytes cannot be reused. Without this header, the client would try.
-        let unread = exchange.is_unread();
-        if unread || chunked || spare || self.shutdown.is_draining() {
+        let unread = self.exchange.is_unread();
+        if unread || chunked || self.is_spare() || self.common.shutdown.is_draining() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         // The exchange ends when the response body is dropped.
         Ok(response.map(|body| {
-            Body::new(Seen::new(body, move |_, _| {
+            observed(body, move |_, _| {
                 let _answering = &answering;
-            }))
+            })
         }))
     }
-}
 
-/// Returns when a client that has sent its request hangs up. hyper detects this only by reading, and does not read while
-/// bytes of the next request wait.
-async fn hung_up(exchange: &Exchange, socket: &Socket) {
-    exchange.read_to_end().await;
-    if let Err(error) = socket.hung_up().await {
-        tracing::warn!(%error, "cannot detect whether the client hangs up");
-        std::future::pending::<()>().await;
+    fn is_spare(&self) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.spare)
     }
-}
 
-/// Returns when idle connections are to be closed at shutdown.
-async fn idle_at_shutdown(shutdown: &Shutdown) {
-    shutdown.closed.cancelled().await;
-    tokio::time::sleep(IDLE_AT_SHUTDOWN).await;
-}
+    /// Returns the problem of a request that must not reach a handler: it has a spare seat, or a proxy may read its end
+    /// or its host differently.
+    fn reject_reason(&self, request: &Parts) -> Option<Problem> {
+        let hosts = request.headers.get_all(header::HOST).iter().count();
+        // RFC 9112, 3.2
+        if hosts > 1 || (hosts == 0 && request.version == Version::HTTP_11) {
+            return Some(Problem::malformed("exactly one Host header is required"));
+        }
+        if request.headers.contains_key(header::TRANSFER_ENCODING) && self.exchange.announces_length() {
+            return Some(Problem::malformed("the request announces both a length and chunks"));
+        }
+        let lines = request.headers.get_all(header::TRANSFER_ENCODING).iter();
+        let codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+        let codings = codings.map(<[u8]>::trim_ascii).filter(|coding| !coding.is_empty());
+        let (chunked, others): (Vec<_>, Vec<_>) =
+            codings.partition(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+        // RFC 9112, 6.1. hyper decodes a body that is chunked once, and nothing else.
+        if !others.is_empty() {
+            let detail = "the body has a transfer coding besides chunked; send it without, or send a zip";
+            return Some(Problem::new(ErrorCode::UnsupportedTransferCoding, detail));
+        }
+        if chunked.len() > 1 {
+            return Some(Problem::malformed("the body is chunked twice"));
+        }
+        if !self.is_spare() || health::PATHS.contains(&request.uri.path()) {
+            return None;
+        }
+        let problem =
+            Problem::new(ErrorCode::TooManyConnections, "connection limit reached; try again in a moment");
+        Some(problem.with_retry_after(Duration::from_secs(1)))
+    }
 
-/// Logs a connection that is cut before its response was sent.
-fn log_cut(exchange: &Exchange, peer: SocketAddr) {
-    if exchange.is_answering() {
-        tracing::warn!(%peer, "connection cut before its response was sent");
+    /// Returns when a client that has sent its request hangs up. hyper detects this only by reading, and does not read
+    /// while bytes of the next request wait.
+    async fn hung_up(&self) {
+        self.exchange.read_to_end().await;
+        if let Err(error) = self.socket.hung_up().await {
+            tracing::warn!(%error, "cannot detect whether the client hangs up");
+            std::future::pending::<()>().await;
+        }
     }
 }

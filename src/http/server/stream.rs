@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::linger::Lingering;
@@ -192,7 +193,7 @@ enum Awaited {
 }
 
 /// A stream with timeouts.
-pub struct Wire<T> {
+pub struct TimedStream<T> {
     inner: T,
     exchange: Arc<Exchange>,
     /// Limits the wait for a request's head, and for the client to read part of a response.
@@ -204,7 +205,8 @@ pub struct Wire<T> {
     /// The number of that response.
     response: u64,
     blocked: Option<Blocked>,
-    refusal: Option<Refusal>,
+    /// The rest of a refusal that is being sent: hyper's own response, completed with a body.
+    refusal: Bytes,
     /// Called at most once, for a request that cannot be parsed or does not arrive in time.
     on_refusal: Option<OnRefusal>,
     lingering: Option<Lingering>,
@@ -216,19 +218,13 @@ pub struct Wire<T> {
 /// Callback with the error code of a refused request, and the request ID of the response if there is one.
 pub type OnRefusal = Box<dyn FnOnce(ErrorCode, Option<&str>) + Send>;
 
-/// A refusal that is being sent: hyper's own response, completed with a body.
-struct Refusal {
-    bytes: Vec<u8>,
-    sent: usize,
-}
-
 /// A write that waits for the client to read.
 struct Blocked {
     since: Instant,
     deadline: Pin<Box<Sleep>>,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> TimedStream<T> {
     /// Wraps `inner`; `stopping` shortens the reading on after an early response.
     pub fn new(
         inner: T,
@@ -242,11 +238,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             exchange,
             patience,
             awaited: None,
-            read_deadline: Box::pin(tokio::time::sleep(patience)),
+            read_deadline: Box::pin(sleep(patience)),
             write_credit: Patience::new(patience),
             response: 0,
             blocked: None,
-            refusal: None,
+            refusal: Bytes::new(),
             on_refusal: Some(on_refusal),
             lingering: None,
             stopping,
@@ -296,12 +292,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             return Poll::Ready(result);
         }
         let left = self.write_credit.left();
-        let blocked = self.blocked.get_or_insert_with(|| Blocked {
-            since: Instant::now(),
-            deadline: Box::pin(tokio::time::sleep(left)),
-        });
+        let blocked = self
+            .blocked
+            .get_or_insert_with(|| Blocked { since: Instant::now(), deadline: Box::pin(sleep(left)) });
         ready!(blocked.deadline.as_mut().poll(context));
-        let why = if self.write_credit.is_of_speed() {
+        let why = if self.write_credit.is_too_slow() {
             "the client reads its response too slowly"
         } else {
             "the client stopped reading its response"
@@ -311,31 +306,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
 
     /// Sends the rest of a refusal.
     fn poll_refusal(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(refusal) = &mut self.refusal {
-            let rest = refusal.bytes.get(refusal.sent..).unwrap_or_default();
-            if rest.is_empty() {
-                self.refusal = None;
-                break;
-            }
-            let written = Pin::new(&mut self.inner).poll_write(context, rest);
+        while !self.refusal.is_empty() {
+            let written = Pin::new(&mut self.inner).poll_write(context, &self.refusal);
             match ready!(self.timed(context, written))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                bytes => {
-                    if let Some(refusal) = &mut self.refusal {
-                        refusal.sent += bytes;
-                    }
-                }
+                bytes => self.refusal.advance(bytes),
             }
         }
         Poll::Ready(Ok(()))
-    }
-
-    /// Replaces a response that hyper generated itself; returns whether it did.
-    fn complete(&mut self, written: &[u8]) -> bool {
-        let too_long = self.exchange.announces_too_much();
-        let Some(completed) = reject::with_body(written, too_long) else { return false };
-        self.begin_refusal(completed);
-        true
     }
 
     fn begin_refusal(&mut self, Completed { bytes, code, id }: Completed) {
@@ -343,7 +321,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             on_refusal(code, Some(&id));
         }
         self.exchange.unread.store(true, Ordering::Relaxed);
-        self.refusal = Some(Refusal { bytes, sent: 0 });
+        self.refusal = bytes.into();
     }
 
     /// Responds in place of hyper, and ends the connection.
@@ -375,7 +353,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for TimedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -403,18 +381,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_refusal(context))?;
-        if self.complete(bytes) {
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.timed(context, written)
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedStream<T> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -425,8 +394,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         ready!(self.poll_refusal(context))?;
         let mut filled = slices.iter().filter(|slice| !slice.is_empty());
         if let (Some(only), None) = (filled.next(), filled.next())
-            && self.complete(only)
+            && let Some(completed) = reject::with_body(only, self.exchange.announces_too_much())
         {
+            self.begin_refusal(completed);
             return Poll::Ready(Ok(only.len()));
         }
         let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);

@@ -4,31 +4,32 @@ use super::*;
 
 const SHORT: Duration = Duration::from_millis(50);
 
-fn wire(patience: Duration) -> (Wire<DuplexStream>, DuplexStream, Arc<Exchange>, CancellationToken) {
+fn stream(patience: Duration) -> (TimedStream<DuplexStream>, DuplexStream, Arc<Exchange>, CancellationToken) {
     let (ours, theirs) = duplex(1024);
     let (exchange, stopping) = (Arc::new(Exchange::default()), CancellationToken::new());
-    let wire = Wire::new(ours, Arc::clone(&exchange), patience, stopping.clone(), Box::new(|_, _| ()));
-    (wire, theirs, exchange, stopping)
+    let stream =
+        TimedStream::new(ours, Arc::clone(&exchange), patience, stopping.clone(), Box::new(|_, _| ()));
+    (stream, theirs, exchange, stopping)
 }
 
-async fn read(wire: &mut Wire<DuplexStream>) -> usize {
-    wire.read(&mut [0; 128]).await.unwrap()
+async fn read(stream: &mut TimedStream<DuplexStream>) -> usize {
+    stream.read(&mut [0; 128]).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_head_must_arrive_in_time() {
-    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    let (mut stream, mut client, exchange, _) = stream(SHORT);
     assert!(exchange.is_fresh());
-    assert_eq!(read(&mut wire).await, 0, "still open after the deadline");
+    assert_eq!(read(&mut stream).await, 0, "still open after the deadline");
     client.write_all(b"GET").await.unwrap();
-    assert_eq!(read(&mut wire).await, 3);
+    assert_eq!(read(&mut stream).await, 3);
     assert!(exchange.is_asking() && !exchange.is_fresh());
-    assert_eq!(read(&mut wire).await, 0, "still open while the rest is missing");
+    assert_eq!(read(&mut stream).await, 0, "still open while the rest is missing");
 }
 
 #[tokio::test]
 async fn a_content_length_counts_only_in_the_head() {
-    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    let (mut stream, mut client, exchange, _) = stream(SHORT);
     for (head, announces) in [
         ("POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n", true),
         ("\r\nPOST / HTTP/1.1\r\nhost: a\r\ncontent-length:4\r\n\r\nbody", true),
@@ -39,7 +40,7 @@ async fn a_content_length_counts_only_in_the_head() {
         for size in [head.len(), 5] {
             for part in head.as_bytes().chunks(size) {
                 client.write_all(part).await.unwrap();
-                read(&mut wire).await;
+                read(&mut stream).await;
             }
             assert_eq!(exchange.announces_length(), announces, "{head}");
             drop(exchange.request(false));
@@ -50,12 +51,12 @@ async fn a_content_length_counts_only_in_the_head() {
 
 #[tokio::test]
 async fn the_head_timeout_does_not_apply_during_or_right_after_an_exchange() {
-    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    let (mut stream, mut client, exchange, _) = stream(SHORT);
     client.write_all(b"GET / HTTP/1.1").await.unwrap();
-    read(&mut wire).await;
+    read(&mut stream).await;
     let answering = exchange.request(false);
     for _ in 0..2 {
-        let late = tokio::time::timeout(SHORT * 4, read(&mut wire)).await;
+        let late = tokio::time::timeout(SHORT * 4, read(&mut stream)).await;
         assert!(late.is_err(), "closed too early");
         assert!(!exchange.is_asking());
         // The second round is between two requests.
@@ -66,8 +67,8 @@ async fn the_head_timeout_does_not_apply_during_or_right_after_an_exchange() {
 
 #[tokio::test]
 async fn a_response_that_is_not_read_fails() {
-    let (mut wire, mut client, _, _) = wire(SHORT);
-    let error = wire.write_all(&[0; 4096]).await.unwrap_err();
+    let (mut stream, mut client, _, _) = stream(SHORT);
+    let error = stream.write_all(&[0; 4096]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     // A response that is read slowly but steadily does not.
     client.read_exact(&mut [0; 1024]).await.unwrap();
@@ -77,14 +78,14 @@ async fn a_response_that_is_not_read_fails() {
             client.read_exact(&mut [0; 512]).await.unwrap();
         }
     };
-    let (written, ()) = tokio::join!(wire.write_all(&[0; 4096]), slow);
+    let (written, ()) = tokio::join!(stream.write_all(&[0; 4096]), slow);
     written.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_response_that_is_read_too_slowly_fails() {
     let patience = Duration::from_secs(30);
-    let (mut wire, mut client, exchange, _) = wire(patience);
+    let (mut stream, mut client, exchange, _) = stream(patience);
     let _answering = exchange.request(false);
     // No pause is too long. The client reads 1 KiB per second at first, and later a quarter of that.
     let reading = async {
@@ -100,11 +101,11 @@ async fn a_response_that_is_read_too_slowly_fails() {
     let writing = async {
         let began = Instant::now();
         let error = loop {
-            if let Err(error) = wire.write_all(&[0; 4096]).await {
+            if let Err(error) = stream.write_all(&[0; 4096]).await {
                 break error;
             }
         };
-        drop(wire);
+        drop(stream);
         (error, began.elapsed())
     };
     let ((error, took), _) = tokio::join!(writing, reading);
@@ -116,23 +117,23 @@ async fn a_response_that_is_read_too_slowly_fails() {
 #[tokio::test(start_paused = true)]
 async fn each_response_begins_with_the_same_credit() {
     let patience = Duration::from_secs(30);
-    let (mut wire, mut client, exchange, _) = wire(patience);
+    let (mut stream, mut client, exchange, _) = stream(patience);
     for _ in 0..5 {
         let _answering = exchange.request(false);
         let reading = async {
             tokio::time::sleep(patience * 3 / 4).await;
             client.read_exact(&mut [0; 2048]).await.unwrap();
         };
-        let (written, ()) = tokio::join!(wire.write_all(&[0; 2048]), reading);
+        let (written, ()) = tokio::join!(stream.write_all(&[0; 2048]), reading);
         written.unwrap();
     }
 }
 
 #[tokio::test]
 async fn unread_bytes_are_read_before_the_connection_closes() {
-    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    let (mut stream, mut client, exchange, _) = stream(SHORT);
     let answering = exchange.request(true);
-    wire.write_all(b"no").await.unwrap();
+    stream.write_all(b"no").await.unwrap();
     drop(answering);
     let sending = async {
         client.write_all(&[0; 10_000]).await.unwrap();
@@ -141,24 +142,24 @@ async fn unread_bytes_are_read_before_the_connection_closes() {
         drop(client);
         response
     };
-    let (ended, response) = tokio::join!(wire.shutdown(), sending);
+    let (ended, response) = tokio::join!(stream.shutdown(), sending);
     ended.unwrap();
     assert_eq!(response, b"no");
 }
 
 #[tokio::test]
 async fn bytes_without_content_come_to_an_end() {
-    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    let (mut stream, mut client, exchange, _) = stream(SHORT);
     let _answering = exchange.request(true);
     let sending = async { while client.write_all(&[b'0'; 512]).await.is_ok() {} };
     let reading = async {
         for _ in 0..MAX_FRAMING {
-            read(&mut wire).await;
+            read(&mut stream).await;
             exchange.content_read();
         }
         let mut bytes = 0;
         loop {
-            match wire.read(&mut [0; 128]).await {
+            match stream.read(&mut [0; 128]).await {
                 Ok(read) => bytes += read as u64,
                 Err(error) => break (bytes, error.kind()),
             }
@@ -174,22 +175,22 @@ async fn bytes_without_content_come_to_an_end() {
 
 #[tokio::test]
 async fn a_connection_without_unread_bytes_closes_at_once() {
-    let (mut wire, _client, exchange, _) = wire(SHORT);
+    let (mut stream, _client, exchange, _) = stream(SHORT);
     let answering = exchange.request(true);
     exchange.all_read();
     drop(answering);
-    wire.shutdown().await.unwrap();
+    stream.shutdown().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_shutdown_shortens_the_reading_on() {
-    let (mut wire, mut client, exchange, stopping) = wire(SHORT);
+    let (mut stream, mut client, exchange, stopping) = stream(SHORT);
     drop(exchange.request(true));
     stopping.cancel();
     // A client that never stops sending.
     let sending = async { while client.write_all(&[0; 512]).await.is_ok() {} };
     tokio::select! {
-        ended = wire.shutdown() => ended.unwrap(),
+        ended = stream.shutdown() => ended.unwrap(),
         () = sending => panic!("the client's write failed"),
         () = tokio::time::sleep(super::super::linger::LONGEST / 2) => panic!("still reading on"),
     }
@@ -197,8 +198,8 @@ async fn a_shutdown_shortens_the_reading_on() {
 
 #[tokio::test]
 async fn the_response_of_hyper_gets_a_body() {
-    let (mut wire, mut client, exchange, _) = wire(SHORT);
-    wire.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    let (mut stream, mut client, exchange, _) = stream(SHORT);
+    stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     assert!(exchange.unread.load(Ordering::Relaxed), "the rest of the request may still come");
     let reading = async {
         let mut response = String::new();
@@ -206,21 +207,21 @@ async fn the_response_of_hyper_gets_a_body() {
         drop(client);
         response
     };
-    let (ended, response) = tokio::join!(wire.shutdown(), reading);
+    let (ended, response) = tokio::join!(stream.shutdown(), reading);
     ended.unwrap();
     assert!(response.contains("\"code\":\"malformed_request\""), "{response}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_request_has_its_own_deadline() {
-    let (mut wire, mut client, exchange, _) = wire(SHORT);
+    let (mut stream, mut client, exchange, _) = stream(SHORT);
     for times in [SHORT, KEEP_ALIVE, KEEP_ALIVE] {
-        let waited = tokio::time::timeout(times * 3 / 4, read(&mut wire)).await;
+        let waited = tokio::time::timeout(times * 3 / 4, read(&mut stream)).await;
         assert!(waited.is_err(), "closed too early");
         client.write_all(b"GET / HTTP/1.1").await.unwrap();
-        read(&mut wire).await;
+        read(&mut stream).await;
         // The exchange ends before the next read.
         drop(exchange.request(false));
     }
-    assert_eq!(read(&mut wire).await, 0, "still open after the deadline");
+    assert_eq!(read(&mut stream).await, 0, "still open after the deadline");
 }

@@ -38,61 +38,34 @@ impl Parameters {
         if let Some(name) = self.get("filename*").and_then(extended) {
             return Some(name);
         }
-        self.get("filename").map(|raw| names::decode(&unescaped(raw)))
+        let name = names::decode(self.get("filename")?).replace("%22", "\"");
+        // Browsers encode quotes and line breaks of a name so, but not `%` itself.
+        Some(["%0D", "%0d", "%0A", "%0a"].iter().fold(name, |name, code| name.replace(code, "\n")))
     }
 }
 
 /// Returns the bytes after the first `byte`.
 fn after(text: &[u8], byte: u8) -> &[u8] {
-    let at = text.iter().position(|each| *each == byte);
-    at.and_then(|at| text.get(at + 1..)).unwrap_or_default()
+    text.splitn(2, |each| *each == byte).nth(1).unwrap_or_default()
 }
 
 /// Parses a value, quoted or not; returns it and the rest.
 fn content(text: &[u8]) -> (Vec<u8>, &[u8]) {
-    let Some(quoted) = text.strip_prefix(b"\"") else {
+    let Some(mut rest) = text.strip_prefix(b"\"") else {
         let (content, tail) = text.split_at(text.iter().position(|byte| *byte == b';').unwrap_or(text.len()));
         return (content.trim_ascii_end().to_vec(), tail);
     };
     let mut content = Vec::new();
-    let mut rest = quoted;
     loop {
-        match rest {
+        let (byte, tail) = match rest {
             // Browsers do not escape the backslashes of `C:\a.fbx`, so `\` escapes only these two.
-            [b'\\', escaped @ (b'"' | b'\\'), tail @ ..] => {
-                content.push(*escaped);
-                rest = tail;
-            }
+            [b'\\', escaped @ (b'"' | b'\\'), tail @ ..] => (escaped, tail),
             [b'"', tail @ ..] => return (content, tail),
-            [byte, tail @ ..] => {
-                content.push(*byte);
-                rest = tail;
-            }
+            [byte, tail @ ..] => (byte, tail),
             [] => return (content, rest),
-        }
-    }
-}
-
-/// Decodes `%22`, `%0D` and `%0A`: browsers encode quotes and line breaks of a name so, but not `%` itself.
-fn unescaped(raw: &[u8]) -> Vec<u8> {
-    let mut name = Vec::with_capacity(raw.len());
-    let mut rest = raw;
-    loop {
-        rest = match rest {
-            [b'%', b'2', b'2', tail @ ..] => {
-                name.push(b'"');
-                tail
-            }
-            [b'%', b'0', b'D' | b'd' | b'A' | b'a', tail @ ..] => {
-                name.push(b'\n');
-                tail
-            }
-            [byte, tail @ ..] => {
-                name.push(*byte);
-                tail
-            }
-            [] => return name,
         };
+        content.push(*byte);
+        rest = tail;
     }
 }
 

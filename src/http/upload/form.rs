@@ -3,7 +3,7 @@
 use super::limited_body::Incoming;
 use super::multipart::Parts;
 use super::spool::Spool;
-use super::{NO_FILE, NO_NAME, Upload};
+use super::{Upload, no_file};
 use crate::domain::ErrorCode;
 use crate::executor::workdir::ConversionFolder;
 use crate::http::problem::Problem;
@@ -17,57 +17,50 @@ const MAX_OTHER_PARTS: usize = 100;
 
 /// Writes the parts named `file` into the folder.
 pub async fn files(
-    incoming: Incoming,
+    body: Incoming,
     media_type: &[u8],
     folder: &ConversionFolder,
-    most: usize,
+    max_files: usize,
     refuse: impl Fn(&str) -> Result<(), Problem> + Send,
 ) -> Result<Vec<Upload>, Problem> {
-    let mut parts = Parts::new(incoming, media_type)?;
+    // The sentence is the predecessor's, whose clients may match it.
+    let no_name = || Problem::new(ErrorCode::NoFileName, "No file selected");
+    let too_large = |detail: &str| Err(Problem::new(ErrorCode::TooLarge, detail));
+    let mut parts = Parts::new(body, media_type)?;
     let mut files = Vec::new();
-    let mut others = 0;
-    let mut names = MAX_NAMES;
-    let mut nameless = false;
+    let (mut others, mut name_bytes, mut nameless) = (0, 0, false);
     while let Some(parameters) = parts.next().await? {
-        let is_file = parameters.get("name") == Some(FILE_FIELD);
-        let Some(name) = parameters.file_name().filter(|name| is_file && !name.is_empty()) else {
+        let name = parameters.file_name().filter(|_| parameters.get("name") == Some(FILE_FIELD));
+        let Some(name) = name.as_deref().filter(|name| !name.is_empty()) else {
             // A file field without a chosen file has an empty name and no content.
-            if is_file && parameters.file_name().is_some() {
-                nameless = true;
-                if parts.data().await?.is_some() {
-                    return Err(Problem::new(ErrorCode::NoFileName, NO_NAME));
-                }
+            nameless |= name.is_some();
+            if name.is_some() && parts.data().await?.is_some() {
+                return Err(no_name());
             }
             others += 1;
             if others > MAX_OTHER_PARTS {
-                return Err(too_many());
+                return too_large("the request has too many parts");
             }
             continue;
         };
-        if files.len() == most {
-            return Err(too_many());
+        if files.len() == max_files {
+            return too_large("the request has too many parts");
         }
-        let Some(left) = names.checked_sub(name.len()) else {
-            let detail = "the file names together exceed 1 MiB";
-            return Err(Problem::new(ErrorCode::TooLarge, detail));
-        };
-        names = left;
+        name_bytes += name.len();
+        if name_bytes > MAX_NAMES {
+            return too_large("the file names together exceed 1 MiB");
+        }
         if files.is_empty() {
-            refuse(&name)?;
+            refuse(name)?;
         }
-        let mut spool = Spool::new(folder, files.len(), &name);
+        let mut spool = Spool::new(folder, files.len(), name);
         while let Some(chunk) = parts.data().await? {
             spool.write(&chunk).await?;
         }
         files.push(spool.finish().await?);
     }
-    match files.is_empty() {
-        false => Ok(files),
-        true if nameless => Err(Problem::new(ErrorCode::NoFileName, NO_NAME)),
-        true => Err(Problem::new(ErrorCode::NoFile, NO_FILE)),
+    if files.is_empty() {
+        return Err(if nameless { no_name() } else { no_file() });
     }
-}
-
-fn too_many() -> Problem {
-    Problem::new(ErrorCode::TooLarge, "the request has too many parts")
+    Ok(files)
 }

@@ -3,12 +3,11 @@
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::iter;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
 use futures_util::StreamExt;
 
-use super::Limits;
 use crate::domain::ErrorCode;
 use crate::http::patience::{Patience, SLOWEST};
 use crate::http::problem::Problem;
@@ -24,20 +23,21 @@ const YIELDS: usize = 3;
 const MAX_SMALL_PIECES: u64 = 150_000;
 const SMALL_PIECE: u64 = 16;
 
-/// A body with its limits.
 pub struct Incoming {
     stream: BodyDataStream,
-    limits: Limits,
+    max_bytes: u64,
+    longest_pause: Duration,
+    patience: Patience,
     received: u64,
     pieces: u64,
-    patience: Patience,
-    upload: Share,
+    share: Share,
 }
 
 impl Incoming {
-    pub fn new(body: Body, limits: Limits, upload: Share) -> Self {
-        let patience = Patience::new(limits.wait);
-        Self { stream: body.into_data_stream(), limits, received: 0, pieces: 0, patience, upload }
+    /// The received bytes count in `share` until the body is dropped.
+    pub fn new(body: Body, max_bytes: u64, longest_pause: Duration, share: Share) -> Self {
+        let (stream, patience) = (body.into_data_stream(), Patience::new(longest_pause));
+        Self { stream, max_bytes, longest_pause, patience, received: 0, pieces: 0, share }
     }
 
     /// Returns the next bytes, or `None` at the end.
@@ -47,12 +47,11 @@ impl Incoming {
     /// malformed chunks.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         let began = Instant::now();
-        let next = tokio::time::timeout(self.patience.left(), self.stream.next()).await;
-        let Ok(next) = next else {
-            let detail = if self.patience.is_of_speed() {
+        let Ok(next) = tokio::time::timeout(self.patience.left(), self.stream.next()).await else {
+            let detail = if self.patience.is_too_slow() {
                 format!("the body comes too slowly, with fewer than {SLOWEST} bytes a second")
             } else {
-                format!("no data came for {} s", self.limits.wait.as_secs_f64())
+                format!("no data came for {} s", self.longest_pause.as_secs_f64())
             };
             return Err(Problem::new(ErrorCode::RequestTimeout, detail));
         };
@@ -62,21 +61,21 @@ impl Incoming {
         let chunk = chunk.map_err(|error| unreadable(&error))?;
         self.patience.earn(chunk.len());
         self.received += chunk.len() as u64;
-        if self.received > self.limits.bytes {
-            return Err(too_large(self.limits.bytes));
+        if self.received > self.max_bytes {
+            return Err(too_large(self.max_bytes));
         }
         self.pieces += 1;
         if self.pieces > MAX_SMALL_PIECES && self.received < self.pieces * SMALL_PIECE {
-            return Err(Problem::new(ErrorCode::MalformedRequest, "the body comes in too many small pieces"));
+            return Err(Problem::malformed("the body comes in too many small pieces"));
         }
-        self.upload.add(chunk.len() as u64)?;
+        self.share.add(chunk.len() as u64)?;
         Ok(Some(chunk))
     }
 }
 
 /// Discards an unused body that came right behind its head, as small ones do. A connection with unread bytes cannot be
 /// reused, and opening a new one is most of the work of a refusal. Does not wait for bytes still to arrive.
-pub async fn pass_over(body: Body) {
+pub async fn discard(body: Body) {
     if body.size_hint().upper().is_none_or(|bytes| bytes > MAX_DISCARDED) {
         return;
     }
@@ -100,7 +99,7 @@ fn unreadable(error: &(dyn Error + 'static)) -> Problem {
     let kind = causes.find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
     match kind {
         Some(ErrorKind::InvalidInput | ErrorKind::InvalidData) => {
-            Problem::new(ErrorCode::MalformedRequest, "the body's chunks are not as HTTP asks for")
+            Problem::malformed("the body's chunks are not as HTTP asks for")
         }
         _ => Problem::new(ErrorCode::Cancelled, "the client hung up during the upload"),
     }

@@ -6,46 +6,27 @@ mod limited_body;
 mod multipart;
 mod spool;
 
-use std::time::Duration;
-
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::problem::Problem;
-use super::shares::Share;
 use crate::conversion::Upload;
 use crate::domain::ErrorCode;
 use crate::executor::workdir::ConversionFolder;
-use limited_body::Incoming;
-pub use limited_body::pass_over;
+pub use limited_body::{Incoming, discard};
 use spool::Spool;
-
-/// Sentences of the predecessor, whose clients may match them.
-const NO_FILE: &str = "No file provided";
-const NO_NAME: &str = "No file selected";
-
-/// Limits of a request body.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Bytes of the whole body.
-    pub bytes: u64,
-    /// Number of files.
-    pub files: usize,
-    /// Time limit for the next part of the body.
-    pub wait: Duration,
-}
 
 /// Checks the headers, before any of the body is read.
 ///
 /// # Errors
 /// `too_large`, `no_file`, or `unknown_format` for a body with a content encoding.
-pub fn check_headers(headers: &HeaderMap, body: &Body, limits: Limits) -> Result<(), Problem> {
+pub fn check_headers(headers: &HeaderMap, body: &Body, max_bytes: u64) -> Result<(), Problem> {
     if body.is_end_stream() {
-        return Err(Problem::new(ErrorCode::NoFile, NO_FILE));
+        return Err(no_file());
     }
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|bytes: u64| bytes > limits.bytes) {
-        return Err(limited_body::too_large(limits.bytes));
+    if announced.is_some_and(|bytes: u64| bytes > max_bytes) {
+        return Err(limited_body::too_large(max_bytes));
     }
     let plain = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
     if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
@@ -65,25 +46,23 @@ fn media_type(headers: &HeaderMap) -> &[u8] {
 }
 
 /// Writes the files of a request into the folder; `file_name` is the name of a raw body. For a form, calls `refuse`
-/// with the name of the first file. The received bytes count in `upload` until the upload ends.
+/// with the name of the first file.
 ///
 /// # Errors
 /// The error of `refuse`, `too_large`, `overloaded`, `request_timeout`, `cancelled`, `no_file`, `no_file_name`,
 /// `malformed_request`, `disk_full`, `io`.
 pub async fn receive(
     headers: &HeaderMap,
-    body: Body,
+    body: Incoming,
     file_name: Option<&str>,
     folder: &ConversionFolder,
-    limits: Limits,
-    upload: Share,
+    max_files: usize,
     refuse: impl Fn(&str) -> Result<(), Problem> + Send,
 ) -> Result<Vec<Upload>, Problem> {
-    let incoming = Incoming::new(body, limits, upload);
     let files = if is_multipart(headers) {
-        form::files(incoming, media_type(headers), folder, limits.files, refuse).await?
+        form::files(body, media_type(headers), folder, max_files, refuse).await?
     } else {
-        raw(incoming, file_name.unwrap_or_default(), folder).await?
+        vec![raw(body, file_name.unwrap_or_default(), folder).await?]
     };
     for file in &files {
         tracing::debug!(name = file.name, bytes = file.bytes, hash = %file.hash, "received");
@@ -92,11 +71,16 @@ pub async fn receive(
 }
 
 /// Reads a body that is one file.
-async fn raw(mut incoming: Incoming, name: &str, folder: &ConversionFolder) -> Result<Vec<Upload>, Problem> {
+async fn raw(mut body: Incoming, name: &str, folder: &ConversionFolder) -> Result<Upload, Problem> {
     let mut spool = Spool::new(folder, 0, name);
-    while let Some(chunk) = incoming.chunk().await? {
+    while let Some(chunk) = body.chunk().await? {
         spool.write(&chunk).await?;
     }
     let file = spool.finish().await?;
-    if file.bytes == 0 { Err(Problem::new(ErrorCode::NoFile, NO_FILE)) } else { Ok(vec![file]) }
+    if file.bytes == 0 { Err(no_file()) } else { Ok(file) }
+}
+
+/// The sentence is the predecessor's, whose clients may match it.
+fn no_file() -> Problem {
+    Problem::new(ErrorCode::NoFile, "No file provided")
 }

@@ -8,7 +8,6 @@ use memchr::memmem;
 
 use super::content_disposition::Parameters;
 use super::limited_body::Incoming;
-use crate::domain::ErrorCode;
 use crate::http::problem::Problem;
 
 /// Largest headers of one part, in bytes.
@@ -19,7 +18,7 @@ const MAX_BOUNDARY: usize = 70;
 
 /// The parts of a body.
 pub struct Parts {
-    incoming: Incoming,
+    body: Incoming,
     buffer: BytesMut,
     /// The end of a part: `\r\n--boundary`
     delimiter: Vec<u8>,
@@ -32,27 +31,27 @@ impl Parts {
     ///
     /// # Errors
     /// `malformed_request` if the media type is not `multipart/form-data` with a boundary.
-    pub fn new(incoming: Incoming, media_type: &[u8]) -> Result<Self, Problem> {
+    pub fn new(body: Incoming, media_type: &[u8]) -> Result<Self, Problem> {
         let kind = media_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         if !kind.eq_ignore_ascii_case(b"multipart/form-data") {
-            return Err(malformed("of the multipart types, only multipart/form-data is supported"));
+            return Err(Problem::malformed("of the multipart types, only multipart/form-data is supported"));
         }
         let parameters = Parameters::of(media_type);
         let boundary = parameters.get("boundary").filter(|boundary| !boundary.is_empty());
-        let boundary = boundary.ok_or_else(|| malformed("the content type names no boundary"))?;
+        let boundary = boundary.ok_or_else(|| Problem::malformed("the content type names no boundary"))?;
         if boundary.len() > MAX_BOUNDARY {
-            return Err(malformed("the boundary is longer than 70 characters"));
+            return Err(Problem::malformed("the boundary is longer than 70 characters"));
         }
         let delimiter = [b"\r\n--", boundary].concat();
         // The first delimiter may have no line break before it.
-        Ok(Self { incoming, buffer: BytesMut::from(&b"\r\n"[..]), delimiter, inside: true })
+        Ok(Self { body, buffer: BytesMut::from(&b"\r\n"[..]), delimiter, inside: true })
     }
 
     /// Skips the rest of the current part; returns the `Content-Disposition` parameters of the next one.
     pub async fn next(&mut self) -> Result<Option<Parameters>, Problem> {
         while self.data().await?.is_some() {}
         if self.at_end().await? {
-            while self.incoming.chunk().await?.is_some() {}
+            while self.body.chunk().await?.is_some() {}
             return Ok(None);
         }
         let headers = self.headers().await?;
@@ -98,6 +97,7 @@ impl Parts {
 
     /// Reads the lines up to the empty one, including the rest of the delimiter's line.
     async fn headers(&mut self) -> Result<Bytes, Problem> {
+        let too_long = || Problem::malformed("the headers of a part are too long");
         let mut searched = 0;
         let end = loop {
             let rest = self.buffer.get(searched..).unwrap_or_default();
@@ -118,16 +118,15 @@ impl Parts {
         let _ = self.buffer.split_to(4);
         // Only blanks may follow the boundary; otherwise, it is the prefix of another one.
         let line = headers.split(|byte| *byte == b'\r').next().unwrap_or_default();
-        if line.trim_ascii().is_empty() {
-            Ok(headers)
-        } else {
-            Err(malformed("the multipart body is damaged"))
+        if !line.trim_ascii().is_empty() {
+            return Err(Problem::malformed("the multipart body is damaged"));
         }
+        Ok(headers)
     }
 
     async fn read_more(&mut self) -> Result<(), Problem> {
-        let chunk = self.incoming.chunk().await?;
-        self.buffer.extend_from_slice(&chunk.ok_or_else(|| malformed("the multipart body ends early"))?);
+        let ended = || Problem::malformed("the multipart body ends early");
+        self.buffer.extend_from_slice(&self.body.chunk().await?.ok_or_else(ended)?);
         Ok(())
     }
 }
@@ -140,14 +139,6 @@ fn disposition(headers: &[u8]) -> Parameters {
     Parameters::of(value.unwrap_or_default())
 }
 
-fn malformed(detail: &str) -> Problem {
-    Problem::new(ErrorCode::MalformedRequest, detail)
-}
-
-fn too_long() -> Problem {
-    malformed("the headers of a part are too long")
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -156,14 +147,14 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
+    use crate::domain::ErrorCode;
     use crate::http::shares::Share;
-    use crate::http::upload::Limits;
 
     /// Returns the field name, file name and content of each part of a body in chunks of `size` bytes.
     async fn read(body: &[u8], size: usize) -> Result<Vec<(String, Option<String>, Vec<u8>)>, Problem> {
         let chunks: Vec<_> = body.chunks(size).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect();
-        let limits = Limits { bytes: 1 << 30, files: 10, wait: Duration::from_mins(1) };
-        let incoming = Incoming::new(Body::from_stream(stream::iter(chunks)), limits, Share::alone());
+        let body = Body::from_stream(stream::iter(chunks));
+        let incoming = Incoming::new(body, 1 << 30, Duration::from_mins(1), Share::alone());
         let mut parts = Parts::new(incoming, b"Multipart/Form-Data; charset=x; boundary=\"b-\"")?;
         let mut all = Vec::new();
         while let Some(parameters) = parts.next().await? {
@@ -223,8 +214,8 @@ mod tests {
             counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Ok::<_, std::io::Error>(part.clone())
         }));
-        let limits = Limits { bytes: 1 << 30, files: 10, wait: Duration::from_mins(1) };
-        let incoming = Incoming::new(Body::from_stream(chunks), limits, Share::alone());
+        let body = Body::from_stream(chunks);
+        let incoming = Incoming::new(body, 1 << 30, Duration::from_mins(1), Share::alone());
         let mut parts = Parts::new(incoming, b"multipart/form-data; boundary=b-").unwrap();
         for part in 0..200 {
             parts.next().await.unwrap().unwrap();

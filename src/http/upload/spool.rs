@@ -89,12 +89,8 @@ impl Spool {
         self.permit = None;
         let (folder, number) = (self.folder.clone(), self.number);
         let write = move || -> io::Result<(Sink, Vec<u8>)> {
-            let mut sink = if let Some(sink) = sink {
-                sink
-            } else {
-                let (path, file) = folder.upload(number)?;
-                Sink { path, file, hasher: blake3::Hasher::new() }
-            };
+            let open = |(path, file)| Sink { path, file, hasher: blake3::Hasher::new() };
+            let mut sink = sink.map_or_else(|| folder.upload(number).map(open), Ok)?;
             sink.hasher.update(&pending);
             sink.file.write_all(&pending)?;
             drop(folder);
@@ -106,12 +102,8 @@ impl Spool {
             tracing::error!(%error, "the task that writes an upload failed");
             Problem::new(ErrorCode::Internal, "the upload could not be written")
         })?;
-        let (sink, pending) = written.map_err(|error| write_error(&error))?;
+        let (sink, pending) = written.map_err(|error| ConversionError::io("write the upload", &error))?;
         (self.sink, self.pending) = (Some(sink), pending);
         Ok(())
     }
-}
-
-fn write_error(error: &io::Error) -> ConversionError {
-    ConversionError::io("write the upload", error)
 }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 
-use super::document::{Accessor, BufferView, Document, SparsePart};
+use super::document::{Accessor, BufferView, Document, SparsePart, indexed};
 use crate::domain::{Cancel, ConversionError};
 use crate::formats::gltf::accessor::{Element, Layout};
 use crate::formats::gltf::byte_range::ByteRange;
-use crate::inspect::{malformed, reading};
+use crate::inspect::{malformed, reading, three_floats};
 
 /// Approximate number of bytes that are read at a time.
 const BLOCK: usize = 1 << 16;
@@ -56,13 +56,7 @@ impl Run {
     /// Passes on all remaining elements, which must be three floats each.
     fn each_point(&mut self, mut each: impl FnMut([f64; 3])) -> Result<(), ConversionError> {
         while self.fill()? {
-            for bytes in self.block.chunks(self.stride) {
-                let [x, y, z] = [bytes.get(..4), bytes.get(4..8), bytes.get(8..12)].map(|bytes| {
-                    let four = bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
-                    f64::from(f32::from_le_bytes(four))
-                });
-                each([x, y, z]);
-            }
+            self.block.chunks(self.stride).for_each(|bytes| each(three_floats(bytes)));
         }
         Ok(())
     }
@@ -72,11 +66,12 @@ impl Run {
 pub struct Elements {
     /// `None` where all elements are 0 except the sparse ones.
     run: Option<Run>,
-    left: u64,
+    count: u64,
+    /// The index of the next element.
+    index: u64,
     sparse: Option<(Run, Run)>,
     /// The index and the value of the next element that is replaced.
     replacement: Option<(u64, Element)>,
-    index: u64,
 }
 
 impl Elements {
@@ -85,7 +80,7 @@ impl Elements {
     /// # Errors
     /// `import_failed` when the file ends early.
     pub fn next(&mut self) -> Result<Option<Element>, ConversionError> {
-        if self.left == 0 {
+        if self.index == self.count {
             return Ok(None);
         }
         let mut element = match &mut self.run {
@@ -99,20 +94,16 @@ impl Elements {
             self.next_replacement()?;
         }
         self.index += 1;
-        self.left -= 1;
         Ok(Some(element))
     }
 
     /// Passes on the first three numbers of each remaining element.
-    ///
-    /// # Errors
-    /// As [`Elements::next`].
     pub fn each_point(&mut self, mut each: impl FnMut([f64; 3])) -> Result<(), ConversionError> {
         // Nearly all positions are plain floats, for which there is a fast path.
         if let (Some(run), None, 0) = (&mut self.run, &self.sparse, self.index)
             && run.layout.is_point()
         {
-            self.left = 0;
+            self.index = self.count;
             return run.each_point(each);
         }
         while let Some([x, y, z, ..]) = self.next()? {
@@ -130,25 +121,18 @@ impl Elements {
     /// Skips elements without bytes: they are all 0, and one of them is enough to measure.
     pub fn skip_zeros(&mut self) {
         if self.run.is_none() {
-            let next = self.replacement.map_or(u64::MAX, |(index, _)| index);
-            let skipped = next.saturating_sub(self.index).min(self.left);
-            self.index += skipped;
-            self.left -= skipped;
+            let next = self.replacement.map_or(self.count, |(index, _)| index);
+            self.index = next.clamp(self.index, self.count);
         }
     }
 
     fn next_replacement(&mut self) -> Result<(), ConversionError> {
         let Some((indices, values)) = &mut self.sparse else { return Ok(()) };
-        let index = indices.next()?;
-        let value = values.next()?;
-        let before = self.replacement.map(|(index, _)| index);
-        self.replacement = index.zip(value).map(|(index, value)| (index[0] as u64, value));
-        match (before, self.replacement) {
-            (Some(before), Some((index, _))) if index <= before => {
-                Err(malformed("a sparse accessor in the file is not in order"))
-            }
-            _ => Ok(()),
-        }
+        let next = indices.next()?.zip(values.next()?).map(|(index, value)| (index[0] as u64, value));
+        let ascends = |((last, _), (next, _)): ((u64, Element), (u64, Element))| last < next;
+        let in_order = self.replacement.zip(next).is_none_or(ascends);
+        self.replacement = next;
+        if in_order { Ok(()) } else { Err(malformed("a sparse accessor in the file is not in order")) }
     }
 }
 
@@ -183,15 +167,8 @@ impl Data<'_> {
         BUDGET.saturating_add(lengths.values().sum::<u64>() / 4)
     }
 
-    /// The accessor `index`.
-    ///
-    /// # Errors
-    /// `import_failed` when there is none.
     pub fn accessor(&self, index: usize) -> Result<&Accessor, ConversionError> {
-        self.document
-            .accessors
-            .get(index)
-            .ok_or_else(|| malformed(format!("the file has no accessor {index}")))
+        indexed(&self.document.accessors, "accessor", index)
     }
 
     /// Cost of reading the accessor `index`, in elements; 0 where there is none.
@@ -202,10 +179,8 @@ impl Data<'_> {
             count.saturating_mul(1 + view.byte_stride.unwrap_or_default() / READ_PER_ELEMENT)
         };
         let sparse = accessor.sparse.as_ref().map_or(0, |sparse| {
-            [sparse.indices.buffer_view, sparse.values.buffer_view]
-                .map(|view| cost(Some(view), sparse.count))
-                .into_iter()
-                .fold(0, u64::saturating_add)
+            let part = |part: &SparsePart| cost(Some(part.buffer_view), sparse.count);
+            part(&sparse.indices).saturating_add(part(&sparse.values))
         });
         cost(accessor.buffer_view, accessor.count).saturating_add(sparse).saturating_add(OPENING)
     }
@@ -216,14 +191,9 @@ impl Data<'_> {
     /// `import_failed` with the first one that does not.
     pub fn check(&self) -> Result<(), ConversionError> {
         for (index, view) in self.document.buffer_views.iter().enumerate() {
-            let buffer = self
-                .buffers
-                .get(view.buffer)
-                .ok_or_else(|| malformed(format!("the file has no buffer {}", view.buffer)))?;
-            let end = view.byte_offset.checked_add(view.byte_length);
-            if let Some(buffer) = buffer
-                && end.is_none_or(|end| end > buffer.length())
-            {
+            let buffer = indexed(&self.buffers, "buffer", view.buffer)?;
+            let end = view.byte_offset.saturating_add(view.byte_length);
+            if buffer.as_ref().is_some_and(|buffer| end > buffer.length()) {
                 return Err(malformed(format!("buffer view {index} of the file reaches past its buffer")));
             }
         }
@@ -256,7 +226,8 @@ impl Data<'_> {
                 return Ok(None);
             }
         }
-        let mut elements = Elements { run, left: accessor.count, sparse: None, replacement: None, index: 0 };
+        let count = accessor.count;
+        let mut elements = Elements { run, count, index: 0, sparse: None, replacement: None };
         if let Some(sparse) = &accessor.sparse {
             let indices = index_layout(index, &sparse.indices)?;
             let run = |part: &SparsePart, layout| {
@@ -304,37 +275,25 @@ impl Data<'_> {
         layout: Layout,
     ) -> Result<Option<Run>, ConversionError> {
         let (view, stride) = self.locate(accessor, view, offset, count, layout)?;
-        let Some(Some(buffer)) = self.buffers.get(view.buffer) else { return Ok(None) };
-        if view.extensions.meshopt.is_some() {
-            return Ok(None);
-        }
+        let buffer = self.buffers.get(view.buffer).and_then(Option::as_ref);
+        let Some(buffer) = buffer.filter(|_| view.extensions.meshopt.is_none()) else { return Ok(None) };
         let start = view.byte_offset.saturating_add(offset);
-        let reader = buffer.open(start, view.byte_length.saturating_sub(offset));
-        let reader = reader.map_err(reading)?;
-        Ok(Some(Run {
-            reader,
-            layout,
-            stride,
-            block: Vec::new(),
-            used: 0,
-            left: count,
-            cancel: self.cancel.clone(),
-        }))
+        let reader = buffer.open(start, view.byte_length.saturating_sub(offset)).map_err(reading)?;
+        let (block, cancel) = (Vec::new(), self.cancel.clone());
+        Ok(Some(Run { reader, layout, stride, block, used: 0, left: count, cancel }))
     }
 }
 
 /// The layout of the accessor `index`.
 pub fn layout(index: usize, accessor: &Accessor) -> Result<Layout, ConversionError> {
-    Layout::new(accessor.component_type, accessor.normalized, &accessor.element_type)
-        .ok_or_else(|| unknown_type(index))
+    let layout = Layout::new(accessor.component_type, accessor.normalized, &accessor.element_type);
+    known(index, layout)
 }
 
 fn index_layout(index: usize, part: &SparsePart) -> Result<Layout, ConversionError> {
-    part.component_type
-        .and_then(|component_type| Layout::new(component_type, false, "SCALAR"))
-        .ok_or_else(|| unknown_type(index))
+    known(index, part.component_type.and_then(|code| Layout::new(code, false, "SCALAR")))
 }
 
-fn unknown_type(index: usize) -> ConversionError {
-    malformed(format!("accessor {index} of the file has an unknown type"))
+fn known(index: usize, layout: Option<Layout>) -> Result<Layout, ConversionError> {
+    layout.ok_or_else(|| malformed(format!("accessor {index} of the file has an unknown type")))
 }

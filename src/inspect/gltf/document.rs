@@ -6,8 +6,9 @@ use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::formats::gltf::bounded_list;
+use crate::domain::ConversionError;
 use crate::formats::gltf::json_text::Members;
+use crate::formats::gltf::{bounded_list, malformed};
 
 #[derive(Debug, Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
@@ -121,15 +122,21 @@ pub struct BufferView {
     pub byte_length: u64,
     pub byte_stride: Option<u64>,
     #[serde(default)]
-    pub extensions: ViewExtensions,
+    pub extensions: Extensions,
 }
 
-/// A compressed view has no readable bytes.
+/// The extensions of views, primitives and nodes.
 #[derive(Debug, Deserialize, Default)]
 #[serde(default)]
-pub struct ViewExtensions {
+pub struct Extensions {
+    /// Of a compressed view, which has no readable bytes.
     #[serde(rename = "EXT_meshopt_compression", alias = "KHR_meshopt_compression")]
     pub meshopt: Option<IgnoredAny>,
+    /// Of a compressed primitive, whose accessors have no bytes.
+    #[serde(rename = "KHR_draco_mesh_compression")]
+    pub draco: Option<IgnoredAny>,
+    #[serde(rename = "KHR_lights_punctual")]
+    pub light: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -156,11 +163,9 @@ impl Texture<'_> {
             source: usize,
         }
         let members = self.extensions.and_then(|extensions| Members::parse(extensions.get()).ok());
-        let of = |extension: &RawValue| serde_json::from_str::<Extension>(extension.get()).ok();
-        let others = members.into_iter().flat_map(|members| members.0);
-        self.source
-            .into_iter()
-            .chain(others.filter_map(move |(_, extension)| of(extension)).map(|e| e.source))
+        let members = members.into_iter().flat_map(|members| members.0);
+        let others = members.filter_map(|(_, value)| serde_json::from_str::<Extension>(value.get()).ok());
+        self.source.into_iter().chain(others.map(|extension| extension.source))
     }
 }
 
@@ -178,15 +183,7 @@ pub struct Primitive {
     #[serde(default)]
     pub targets: Vec<IgnoredAny>,
     #[serde(default)]
-    pub extensions: PrimitiveExtensions,
-}
-
-/// A Draco-compressed primitive has accessors without bytes.
-#[derive(Debug, Deserialize, Default)]
-#[serde(default)]
-pub struct PrimitiveExtensions {
-    #[serde(rename = "KHR_draco_mesh_compression")]
-    pub draco: Option<IgnoredAny>,
+    pub extensions: Extensions,
 }
 
 impl Primitive {
@@ -198,7 +195,7 @@ impl Primitive {
 
 /// The accessors of a primitive's attributes by name. They are few: a list is smaller and faster than a map.
 #[derive(Debug, Default)]
-pub struct Attributes(Vec<(Box<str>, usize)>);
+pub struct Attributes(pub Vec<(Box<str>, usize)>);
 
 /// Most attributes of a primitive; real models have a dozen.
 const MAX_ATTRIBUTES: usize = 100;
@@ -207,10 +204,14 @@ impl Attributes {
     pub fn get(&self, name: &str) -> Option<usize> {
         self.0.iter().find(|(own, _)| **own == *name).map(|(_, accessor)| *accessor)
     }
+}
 
-    pub fn accessors(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().map(|(_, accessor)| *accessor)
-    }
+/// Returns the item with an `index` that stands in the file.
+///
+/// # Errors
+/// `import_failed` when there is none.
+pub fn indexed<'a, T>(list: &'a [T], noun: &str, index: usize) -> Result<&'a T, ConversionError> {
+    list.get(index).ok_or_else(|| malformed(format!("the file has no {noun} {index}")))
 }
 
 impl<'de> Deserialize<'de> for Attributes {
@@ -252,14 +253,7 @@ pub struct Node {
     pub mesh: Option<usize>,
     pub skin: Option<usize>,
     pub camera: Option<usize>,
-    pub extensions: NodeExtensions,
-}
-
-#[derive(Debug, Deserialize, Default)]
-#[serde(default)]
-pub struct NodeExtensions {
-    #[serde(rename = "KHR_lights_punctual")]
-    pub light: Option<IgnoredAny>,
+    pub extensions: Extensions,
 }
 
 #[derive(Debug, Deserialize, Default)]

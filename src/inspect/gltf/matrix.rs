@@ -14,33 +14,25 @@ impl Matrix {
         if let Some(matrix) = &node.matrix {
             return Matrix(**matrix);
         }
-        let [tx, ty, tz] = node.translation.as_deref().copied().unwrap_or_default();
+        let translation = node.translation.as_deref().copied().unwrap_or_default();
         let [x, y, z, w] = node.rotation.as_deref().copied().unwrap_or([0., 0., 0., 1.]);
-        let [sx, sy, sz] = node.scale.as_deref().copied().unwrap_or([1.; 3]);
-        Matrix([
-            (1. - 2. * (y * y + z * z)) * sx,
-            2. * (x * y + z * w) * sx,
-            2. * (x * z - y * w) * sx,
-            0.,
-            2. * (x * y - z * w) * sy,
-            (1. - 2. * (x * x + z * z)) * sy,
-            2. * (y * z + x * w) * sy,
-            0.,
-            2. * (x * z + y * w) * sz,
-            2. * (y * z - x * w) * sz,
-            (1. - 2. * (x * x + y * y)) * sz,
-            0.,
-            tx,
-            ty,
-            tz,
-            1.,
-        ])
+        let scale = node.scale.as_deref().copied().unwrap_or([1.; 3]);
+        let rotation = [
+            [1. - 2. * (y * y + z * z), 2. * (x * y + z * w), 2. * (x * z - y * w)],
+            [2. * (x * y - z * w), 1. - 2. * (x * x + z * z), 2. * (y * z + x * w)],
+            [2. * (x * z + y * w), 2. * (y * z - x * w), 1. - 2. * (x * x + y * y)],
+        ];
+        Matrix(std::array::from_fn(|index| match (index / 4, index % 4) {
+            (3, 3) => 1.,
+            (_, 3) => 0.,
+            (3, row) => translation[row],
+            (column, row) => rotation[column][row] * scale[column],
+        }))
     }
 
     /// The product `self · other`, which applies `other` first.
     pub fn times(&self, other: &Matrix) -> Matrix {
-        let Matrix(a) = self;
-        let Matrix(b) = other;
+        let (Matrix(a), Matrix(b)) = (self, other);
         Matrix(std::array::from_fn(|index| {
             let (column, row) = (index / 4, index % 4);
             (0..4).map(|k| a[k * 4 + row] * b[column * 4 + k]).sum()

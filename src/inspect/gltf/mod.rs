@@ -13,8 +13,10 @@ mod matrix;
 
 use std::collections::{HashMap, HashSet};
 
+use indexmap::IndexSet;
+
 use accessor::Data;
-use document::{Animation, Document, Mesh, Primitive};
+use document::{Animation, Document, Mesh, Primitive, RootExtensions, Texture, indexed};
 
 use super::{malformed, tidy_fps};
 use crate::domain::report::{Clip, Counts};
@@ -53,13 +55,6 @@ pub fn inspect_source(source: &Asset) -> Result<Counts, ConversionError> {
     Ok(counts)
 }
 
-/// The size of a mesh, which counts for each use.
-#[derive(Clone, Copy, Default)]
-struct Size {
-    vertices: u64,
-    triangles: u64,
-}
-
 fn count_meshes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> {
     let mut sizes = Vec::new();
     for mesh in &data.document.meshes {
@@ -71,45 +66,45 @@ fn count_meshes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError>
         counts.blend_shapes += most(&|primitive| primitive.targets.len() as u64);
     }
     for mesh in data.document.nodes.iter().filter_map(|node| node.mesh) {
-        let size = sizes.get(mesh).ok_or_else(|| malformed(format!("the file has no mesh {mesh}")))?;
+        let (vertices, triangles) = indexed(&sizes, "mesh", mesh)?;
         counts.meshes += 1;
-        counts.vertices = counts.vertices.saturating_add(size.vertices);
-        counts.triangles = counts.triangles.saturating_add(size.triangles);
+        counts.vertices = counts.vertices.saturating_add(*vertices);
+        counts.triangles = counts.triangles.saturating_add(*triangles);
     }
     Ok(())
 }
 
-fn size(data: &Data, mesh: &Mesh) -> Result<Size, ConversionError> {
-    let mut size = Size::default();
+/// Returns the number of vertices and of triangles in a mesh.
+fn size(data: &Data, mesh: &Mesh) -> Result<(u64, u64), ConversionError> {
+    let (mut vertices, mut triangles) = (0_u64, 0_u64);
     let mut seen = HashSet::new();
     for primitive in &mesh.primitives {
-        for index in primitive.attributes.accessors() {
-            data.accessor(index)?;
+        for (_, index) in &primitive.attributes.0 {
+            data.accessor(*index)?;
         }
         let Some(position) = primitive.attributes.get("POSITION") else { continue };
-        let vertices = data.accessor(position)?.count;
+        let positions = data.accessor(position)?.count;
         if seen.insert(position) {
-            size.vertices = size.vertices.saturating_add(vertices);
+            vertices = vertices.saturating_add(positions);
         }
         let corners = match primitive.indices {
             Some(indices) => data.accessor(indices)?.count,
-            None => vertices,
+            None => positions,
         };
-        size.triangles = size.triangles.saturating_add(match primitive.mode.unwrap_or(4) {
+        triangles = triangles.saturating_add(match primitive.mode.unwrap_or(4) {
             4 => corners / 3,
             5 | 6 => corners.saturating_sub(2),
             _ => 0,
         });
     }
-    Ok(size)
+    Ok((vertices, triangles))
 }
 
 fn count_nodes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> {
     let document = data.document;
-    let extensions = &document.extensions;
-    let avatars = [&extensions.vrm0, &extensions.vrm1, &extensions.vrma];
-    let human: Vec<usize> =
-        avatars.into_iter().flatten().flat_map(|avatar| avatar.humanoid.nodes()).collect();
+    let RootExtensions { vrm0, vrm1, vrma } = &document.extensions;
+    let avatars = [vrm0, vrm1, vrma].into_iter().flatten();
+    let human: Vec<usize> = avatars.flat_map(|avatar| avatar.humanoid.nodes()).collect();
     counts.humanoid = !human.is_empty();
     let mut bones: HashSet<usize> = document.skins.iter().flat_map(|skin| &skin.joints).copied().collect();
     if let Some(bone) = bones.iter().find(|bone| **bone >= document.nodes.len()) {
@@ -129,19 +124,18 @@ fn count_nodes(data: &Data, counts: &mut Counts) -> Result<(), ConversionError> 
 
 /// Returns the number of images that textures show, and the names of missing images.
 fn textures(source: &Asset, document: &Document) -> Result<(u64, Vec<String>), ConversionError> {
-    let used: HashSet<usize> = document.textures.iter().flat_map(document::Texture::images).collect();
-    let mut missing = Vec::new();
-    let mut seen = HashSet::new();
+    let used: HashSet<usize> = document.textures.iter().flat_map(Texture::images).collect();
+    let mut missing = IndexSet::new();
     for image in &document.images {
         source.cancel.check()?;
         if let Some(uri) = image.uri
             && let Reference::Missing(name) = source.resolve(uri)?
-            && seen.insert(name.clone())
         {
-            missing.push(name);
+            missing.insert(name);
         }
     }
-    Ok((used.into_iter().filter(|index| *index < document.images.len()).count() as u64, missing))
+    let shown = used.into_iter().filter(|index| *index < document.images.len()).count();
+    Ok((shown as u64, missing.into_iter().collect()))
 }
 
 /// Highest rate of frames: closer keys are noise.
@@ -175,11 +169,9 @@ fn clip(
     for sampler in &animation.samplers {
         data.cancel.check()?;
         data.accessor(sampler.output)?;
-        let times = if let Some(times) = keys.times.get(&sampler.input) {
-            *times
-        } else {
-            let times = times(data, sampler.input, &mut keys.budget)?;
-            *keys.times.entry(sampler.input).or_insert(times)
+        let times = match keys.times.get(&sampler.input) {
+            Some(times) => *times,
+            None => *keys.times.entry(sampler.input).or_insert(times(data, sampler.input, &mut keys.budget)?),
         };
         if times.count == 0 || !times.first.is_finite() || !times.last.is_finite() {
             continue;

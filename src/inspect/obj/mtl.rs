@@ -9,22 +9,22 @@ use crate::formats::mtl::texture_name;
 use crate::formats::text::statement;
 
 /// Adds the files that `library`, the argument of `mtllib`, names: one name that may hold spaces, else several names.
-/// Each search takes one of `looks`; without any left, nothing more is found. A missing library is ignored, as Blender
-/// does.
+/// Each search takes one of `searches`; without any left, nothing more is found. A missing library is ignored, as
+/// Blender does.
 ///
 /// # Errors
 /// `cancelled`
 pub fn files(
     folder: &Path,
     library: &str,
-    looks: &mut usize,
+    searches: &mut usize,
     found: &mut BTreeSet<PathBuf>,
     cancel: &Cancel,
 ) -> Result<(), ConversionError> {
     for name in std::iter::once(library).chain(library.split_ascii_whitespace()) {
         cancel.check()?;
-        let Some(left) = looks.checked_sub(1) else { return Ok(()) };
-        *looks = left;
+        let Some(left) = searches.checked_sub(1) else { return Ok(()) };
+        *searches = left;
         let Some(path) = beside(folder, name) else { continue };
         found.insert(path);
         if name == library {

@@ -18,11 +18,9 @@ const MAX_STEPS: usize = 1_000_000;
 /// Most hard links that are made at paths of references, and folders for them.
 const MAX_LINKS: usize = 8000;
 
-/// The rest of the limits of one model.
-#[derive(Debug)]
+/// What one model has used of its limits.
+#[derive(Debug, Default)]
 pub(super) struct Budget {
-    /// Bytes that may be unpacked to find references in packed files.
-    unpacking: u64,
     /// Number of bytes by which files have grown since they were sent.
     grown: u64,
     steps: usize,
@@ -32,17 +30,8 @@ pub(super) struct Budget {
     folders: usize,
 }
 
-impl Budget {
-    pub fn new(limits: Limits) -> Self {
-        Self {
-            unpacking: limits.max_unpacked,
-            grown: 0,
-            steps: MAX_STEPS,
-            links: MAX_LINKS,
-            names: MAX_NAMES,
-            folders: MAX_FOLDERS,
-        }
-    }
+fn too_large(detail: impl Into<String>) -> ConversionError {
+    ConversionError::new(ErrorCode::TooLarge, detail)
 }
 
 impl Files {
@@ -53,10 +42,7 @@ impl Files {
     pub fn room_for(&self, bytes: u64) -> Result<(), ConversionError> {
         let (files, _) = self.totals();
         if files as usize >= self.limits.max_entries {
-            return Err(ConversionError::new(
-                ErrorCode::TooLarge,
-                format!("the model has more than {} files", self.limits.max_entries),
-            ));
+            return Err(too_large(format!("the model has more than {} files", self.limits.max_entries)));
         }
         if bytes > self.room_left() {
             return Err(self.limits.too_large());
@@ -78,22 +64,20 @@ impl Files {
     /// # Errors
     /// `too_large`
     pub(super) fn count_name(&mut self, name: &[&str]) -> Result<(), ConversionError> {
-        let length = name.iter().map(|part| part.len() + 1).sum();
-        self.budget.names = self.budget.names.checked_sub(length).ok_or_else(|| {
-            let detail = "the names of the model's files are longer than 1 MiB together";
-            ConversionError::new(ErrorCode::TooLarge, detail)
-        })?;
-        self.budget.folders =
-            self.budget.folders.checked_sub(name.len().saturating_sub(1)).ok_or_else(|| {
-                let detail = format!("the model's files are in more than {MAX_FOLDERS} folders");
-                ConversionError::new(ErrorCode::TooLarge, detail)
-            })?;
+        self.budget.names += name.iter().map(|part| part.len() + 1).sum::<usize>();
+        if self.budget.names > MAX_NAMES {
+            return Err(too_large("the names of the model's files are longer than 1 MiB together"));
+        }
+        self.budget.folders += name.len().saturating_sub(1);
+        if self.budget.folders > MAX_FOLDERS {
+            return Err(too_large(format!("the model's files are in more than {MAX_FOLDERS} folders")));
+        }
         Ok(())
     }
 
     /// Number of bytes that may still be unpacked to find references; all packed files of the model share it.
     pub fn unpacking_left(&mut self) -> &mut u64 {
-        &mut self.budget.unpacking
+        &mut self.unpacking_left
     }
 
     /// Counts steps of resolving references before they are taken.
@@ -102,18 +86,17 @@ impl Files {
     /// `too_large` when no honest model needs as many, `cancelled`.
     pub fn count_steps(&mut self, steps: usize) -> Result<(), ConversionError> {
         self.context.cancel.check()?;
-        self.budget.steps = self.budget.steps.checked_sub(steps).ok_or_else(|| {
-            let detail = "the model refers to other files too often, or to too many of one name";
-            ConversionError::new(ErrorCode::TooLarge, detail)
-        })?;
+        if steps > MAX_STEPS - self.budget.steps {
+            return Err(too_large("the model refers to other files too often, or to too many of one name"));
+        }
+        self.budget.steps += steps;
         Ok(())
     }
 
     /// Whether another hard link may be made at a path of so many `parts`; counts it.
     pub fn may_link(&mut self, parts: usize) -> bool {
-        let left = self.budget.links.checked_sub(parts);
-        self.budget.links = left.unwrap_or(0);
-        left.is_some()
+        self.budget.links += parts;
+        self.budget.links <= MAX_LINKS
     }
 
     /// Counts the growth of a rewritten file that now has `bytes`; the reported size of the model stays what was sent.

@@ -66,8 +66,7 @@ impl Files {
             is_relative(reference).then(|| names::components(&joined).map(|parts| parts.join("/"))).flatten();
         if let Some(path) = &inside {
             let same = self.by_path.get(&path.to_lowercase()).map(Vec::as_slice).unwrap_or_default();
-            let exact =
-                same.iter().find(|index| self.items.get(**index).is_some_and(|item| item.name == *path));
+            let exact = same.iter().find(|index| self.name(**index) == path);
             if let Some(index) = exact.or(same.first()) {
                 return Ok(Found::Exactly(*index));
             }

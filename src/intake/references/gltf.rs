@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::gltf_checks::{Buffer, Doc};
 use super::{Findings, TOO_MANY, beginning, relative, rewrite, too_large};
@@ -18,8 +18,6 @@ use crate::fs::names;
 use crate::intake::bounded_json;
 use crate::intake::model_files::{Files, Resolved};
 use crate::intake::source::unreadable;
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Most memory that a value of the JSON takes while it is read, and while it is rewritten, in bytes.
 const READ_VALUE: u64 = 128;
@@ -35,32 +33,28 @@ const PLACEHOLDER: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAA
 
 /// Positions of the JSON and of the binary chunk in the file.
 #[derive(Debug)]
-struct Layout {
+struct FileLayout {
     /// `None` for a text file.
     container: Option<Container>,
     json: Range<u64>,
 }
 
-impl Layout {
-    fn read(files: &Files, index: usize) -> Result<Layout, ConversionError> {
+impl FileLayout {
+    fn read(files: &Files, index: usize) -> Result<FileLayout, ConversionError> {
         let mut file = files.open(index).map_err(unreadable)?;
         let container = Container::read(&mut file)?;
         let json = if let Some(container) = &container {
             container.json.clone()
         } else {
-            let start = if beginning(files, index)?.starts_with(BYTE_ORDER_MARK) { 3 } else { 0 };
+            // After a byte order mark.
+            let start = if beginning(files, index)?.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
             start..file.metadata().map_err(unreadable)?.len()
         };
-        Ok(Layout { container, json })
+        Ok(FileLayout { container, json })
     }
 
     fn json_length(&self) -> u64 {
         self.json.end - self.json.start
-    }
-
-    /// Whether the file begins with a byte order mark. Repacking skips it, Blender's importer does not.
-    fn has_byte_order_mark(&self) -> bool {
-        self.container.is_none() && self.json.start > 0
     }
 }
 
@@ -77,23 +71,15 @@ struct Changes {
 }
 
 impl Changes {
-    /// The new URI of a file; `None` if the old one is right.
+    /// The new URI of the file `found`, which lies at `path`; `None` if the old one is right.
     ///
     /// # Errors
     /// `too_large`
-    fn new_uri(
-        &mut self,
-        files: &Files,
-        index: usize,
-        found: usize,
-        uri: &str,
-    ) -> Result<Option<Rc<str>>, ConversionError> {
-        let path = relative(files, index, found);
+    fn new_uri(&mut self, found: usize, path: &str, uri: &str) -> Result<Option<Rc<str>>, ConversionError> {
         if decoded(uri) == path {
             return Ok(None);
         }
-        let escape = || uri_of(&path).into();
-        let path = Rc::clone(self.paths.entry(found).or_insert_with(escape));
+        let path = Rc::clone(self.paths.entry(found).or_insert_with(|| uri_of(path).into()));
         self.bytes += path.len() as u64;
         if self.bytes > MAX_NEW_PATHS {
             return Err(too_large(TOO_MANY));
@@ -103,7 +89,7 @@ impl Changes {
 }
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
-    let layout = Layout::read(files, index)?;
+    let layout = FileLayout::read(files, index)?;
     let size = measure(files, index, &layout)?;
     let reserved = files.context().reserve(size.values.saturating_mul(READ_VALUE) + size.text)?;
     let kind = if layout.container.is_some() { "glb" } else { "gltf" };
@@ -116,24 +102,21 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
     }
     let mut changes = Changes::default();
     for (number, buffer) in doc.buffers.iter().enumerate() {
-        match &buffer.uri {
-            None => match &layout.container {
-                Some(container) if number == 0 => check_chunk(buffer, container)?,
-                _ => {}
-            },
-            Some(uri) if is_data(uri) => {}
-            Some(uri) => {
-                let found = find_buffer(files, index, uri, buffer)?;
-                let new = changes.new_uri(files, index, found, uri)?;
+        match (&buffer.uri, &layout.container) {
+            (None, Some(container)) if number == 0 => check_chunk(buffer, container)?,
+            (Some(uri), _) if !is_data(uri) => {
+                let found = find_buffer(files, index, uri, buffer.byte_length.0)?;
+                let new = changes.new_uri(found, &relative(files, index, found), uri)?;
                 changes.buffers.extend(new.map(|new| (number, new)));
             }
+            _ => {}
         }
     }
     for (number, image) in doc.images.iter().enumerate() {
         let Some(uri) = image.uri.as_ref().filter(|uri| !is_data(uri)) else { continue };
         if let Resolved::Found(found) = find(files, index, uri)? {
             files.take(found)?;
-            let new = changes.new_uri(files, index, found, uri)?;
+            let new = changes.new_uri(found, &relative(files, index, found), uri)?;
             changes.images.extend(new.map(|new| (number, new)));
         } else {
             findings.missing_texture(&decoded(uri));
@@ -141,11 +124,14 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
         }
     }
     if changes.buffers.is_empty() && changes.images.is_empty() && changes.missing_images.is_empty() {
-        return if layout.has_byte_order_mark() && !files.stays() {
-            drop_byte_order_mark(files, index)
-        } else {
-            Ok(())
-        };
+        // Repacking skips a byte order mark, Blender's importer does not.
+        if layout.container.is_none() && layout.json.start > 0 && !files.stays() {
+            rewrite(files, index, |reader, writer| {
+                reader.seek(SeekFrom::Start(layout.json.start))?;
+                io::copy(reader, writer).map(drop)
+            })?;
+        }
+        return Ok(());
     }
     drop((doc, reserved));
     files.copy_in()?;
@@ -153,7 +139,7 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
 }
 
 /// Opens the JSON of the file.
-fn json(files: &Files, index: usize, layout: &Layout) -> Result<impl Read, ConversionError> {
+fn json(files: &Files, index: usize, layout: &FileLayout) -> Result<impl Read, ConversionError> {
     let open = || -> io::Result<_> {
         let mut file = files.open(index)?;
         file.seek(SeekFrom::Start(layout.json.start))?;
@@ -163,11 +149,11 @@ fn json(files: &Files, index: usize, layout: &Layout) -> Result<impl Read, Conve
 }
 
 /// Measures the JSON before it is parsed, and refuses one that is too large.
-fn measure(files: &Files, index: usize, layout: &Layout) -> Result<bounded_json::Size, ConversionError> {
+fn measure(files: &Files, index: usize, layout: &FileLayout) -> Result<bounded_json::Size, ConversionError> {
     let measured = bounded_json::measure(json(files, index, layout)?);
     let size = measured.map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => malformed(format!("the file cannot be read: {error}")),
-        _ => ConversionError::io("read the model", &error),
+        _ => unreadable(error),
     })?;
     check_size("values", size.values, bounded_json::MOST.values)?;
     check_size("bytes", size.text, bounded_json::MOST.text)?;
@@ -184,18 +170,15 @@ fn check_size(of_what: &str, count: u64, most: u64) -> Result<(), ConversionErro
 fn check_chunk(buffer: &Buffer, container: &Container) -> Result<(), ConversionError> {
     let claimed = buffer.byte_length.0;
     let available = container.bin.as_ref().map_or(0, |bin| bin.end - bin.start);
-    if available >= claimed {
-        return Ok(());
+    if available < claimed {
+        return Err(malformed(format!(
+            "the glb file claims {claimed} bytes of geometry and holds {available}"
+        )));
     }
-    Err(malformed(format!("the glb file claims {claimed} bytes of geometry and holds {available}")))
+    Ok(())
 }
 
-fn find_buffer(
-    files: &mut Files,
-    index: usize,
-    uri: &str,
-    buffer: &Buffer,
-) -> Result<usize, ConversionError> {
+fn find_buffer(files: &mut Files, index: usize, uri: &str, claimed: u64) -> Result<usize, ConversionError> {
     let shown = names::quoted(&decoded(uri));
     let missing =
         |why: &str| ConversionError::new(ErrorCode::MissingFiles, format!("the buffer {shown} {why}"));
@@ -205,11 +188,9 @@ fn find_buffer(
         Resolved::Outside => return Err(missing("lies outside the model and was not opened")),
     };
     files.take(found)?;
-    let claimed = buffer.byte_length.0;
-    let available = files.item(found).map_or(0, |item| item.bytes);
+    let available = files.items()[found].bytes;
     if available < claimed {
-        let detail = format!("the buffer {shown} should have {claimed} bytes and has {available}");
-        return Err(malformed(detail));
+        return Err(malformed(format!("the buffer {shown} should have {claimed} bytes and has {available}")));
     }
     Ok(found)
 }
@@ -238,7 +219,7 @@ fn is_data(uri: &str) -> bool {
 fn apply(
     files: &mut Files,
     index: usize,
-    layout: &Layout,
+    layout: &FileLayout,
     values: u64,
     changes: &Changes,
 ) -> Result<(), ConversionError> {
@@ -247,15 +228,18 @@ fn apply(
     let values = values.saturating_mul(REWRITTEN_VALUE);
     let _reserved = files.context().reserve(values + layout.json_length() + changes.bytes)?;
     let reader = BufReader::with_capacity(1 << 16, json(files, index, layout)?);
-    let parsed: Result<Value, _> = serde_json::from_reader(reader);
-    let mut root = parsed.map_err(|error| {
-        if error.is_io() {
-            return ConversionError::io("read the model", &error.into());
-        }
-        malformed("the gltf file cannot be read: its JSON is wrong")
+    let mut root: Value = serde_json::from_reader(reader).map_err(|error| {
+        let wrong = "the gltf file cannot be read: its JSON is wrong";
+        if error.is_io() { unreadable(error.into()) } else { malformed(wrong) }
     })?;
-    set_uris(&mut root, "buffers", changes.buffers.iter().cloned());
-    set_uris(&mut root, "images", changes.images.iter().cloned());
+    for (list, uris) in [("buffers", &changes.buffers), ("images", &changes.images)] {
+        let entries = entries(&mut root, list);
+        for (number, uri) in uris {
+            if let Some(Value::Object(entry)) = entries.get_mut(*number) {
+                entry.insert("uri".to_owned(), Value::String(uri.as_ref().to_owned()));
+            }
+        }
+    }
     remove_images(&mut root, &changes.missing_images);
     rewrite(files, index, |reader, writer| {
         if layout.container.is_none() {
@@ -288,29 +272,13 @@ impl Write for Counted {
     }
 }
 
-fn drop_byte_order_mark(files: &mut Files, index: usize) -> Result<(), ConversionError> {
-    rewrite(files, index, |reader, writer| {
-        reader.seek(SeekFrom::Start(BYTE_ORDER_MARK.len() as u64))?;
-        io::copy(reader, writer).map(drop)
-    })
-}
-
 fn entries<'a>(root: &'a mut Value, list: &str) -> &'a mut [Value] {
     root.get_mut(list).and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default()
 }
 
-fn set_uris<T: AsRef<str>>(root: &mut Value, list: &str, uris: impl IntoIterator<Item = (usize, T)>) {
-    let entries = entries(root, list);
-    for (number, uri) in uris {
-        if let Some(Value::Object(entry)) = entries.get_mut(number) {
-            entry.insert("uri".to_owned(), Value::String(uri.as_ref().to_owned()));
-        }
-    }
-}
-
 /// Removes missing images from every material. Their entries stay, since others are referred to by index.
 fn remove_images(root: &mut Value, missing: &HashSet<usize>) {
-    let is_missing = |value: &Value| as_index(value).is_some_and(|index| missing.contains(&index));
+    let is_missing = |value: &Value| is_in(value, missing);
     let mut gone = HashSet::new();
     for (number, texture) in entries(root, "textures").iter_mut().enumerate() {
         let Value::Object(texture) = texture else { continue };
@@ -337,9 +305,9 @@ fn remove_images(root: &mut Value, missing: &HashSet<usize>) {
     if let Some(vrm) = root.pointer_mut("/extensions/VRM") {
         remove_vrm_textures(vrm, &gone);
     }
-    set_uris(root, "images", missing.iter().map(|number| (*number, PLACEHOLDER)));
     for number in missing {
         if let Some(Value::Object(image)) = entries(root, "images").get_mut(*number) {
+            image.insert("uri".to_owned(), PLACEHOLDER.into());
             image.remove("mimeType");
         }
     }
@@ -349,11 +317,9 @@ fn remove_images(root: &mut Value, missing: &HashSet<usize>) {
 fn remove_textures(value: &mut Value, gone: &HashSet<usize>) {
     match value {
         Value::Object(object) => {
-            let shows = |name: &str, value: &Value| {
-                name.ends_with("Texture")
-                    && value.get("index").and_then(as_index).is_some_and(|i| gone.contains(&i))
-            };
-            object.retain(|name, value| !shows(name, value));
+            object.retain(|name, value| {
+                !(name.ends_with("Texture") && value.get("index").is_some_and(|index| is_in(index, gone)))
+            });
             object.values_mut().for_each(|value| remove_textures(value, gone));
         }
         Value::Array(list) => list.iter_mut().for_each(|value| remove_textures(value, gone)),
@@ -363,22 +329,19 @@ fn remove_textures(value: &mut Value, gone: &HashSet<usize>) {
 
 /// Removes the textures `gone` from the metadata of VRM 0.x, which refers to them by bare numbers.
 fn remove_vrm_textures(vrm: &mut Value, gone: &HashSet<usize>) {
-    let is_gone = |value: &Value| as_index(value).is_some_and(|index| gone.contains(&index));
-    let forget = |object: &mut Map<String, Value>| object.retain(|_, value| !is_gone(value));
-    if let Some(properties) = vrm.get_mut("materialProperties").and_then(Value::as_array_mut) {
-        for property in properties {
-            if let Some(Value::Object(textures)) = property.get_mut("textureProperties") {
-                forget(textures);
-            }
+    for property in vrm.get_mut("materialProperties").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(Value::Object(textures)) = property.get_mut("textureProperties") {
+            textures.retain(|_, value| !is_in(value, gone));
         }
     }
     if let Some(Value::Object(meta)) = vrm.get_mut("meta")
-        && meta.get("texture").is_some_and(is_gone)
+        && meta.get("texture").is_some_and(|texture| is_in(texture, gone))
     {
         meta.remove("texture");
     }
 }
 
-fn as_index(value: &Value) -> Option<usize> {
-    value.as_u64().and_then(|index| usize::try_from(index).ok())
+/// Whether `value` is the index of one of `entries`.
+fn is_in(value: &Value, entries: &HashSet<usize>) -> bool {
+    value.as_u64().and_then(|index| usize::try_from(index).ok()).is_some_and(|index| entries.contains(&index))
 }

@@ -91,45 +91,38 @@ impl Doc {
                 return Err(malformed(format!("buffer view {index} reaches beyond its buffer")));
             }
         }
-        self.accessors
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, accessor)| self.check_accessor(index, accessor))
+        for (index, accessor) in self.accessors.iter().enumerate() {
+            self.check_accessor(accessor).map_err(|flaw| malformed(format!("accessor {index} {flaw}")))?;
+        }
+        Ok(())
     }
 
-    fn check_accessor(&self, index: usize, accessor: &Accessor) -> Result<(), ConversionError> {
+    /// Returns the flaw of an accessor in words.
+    fn check_accessor(&self, accessor: &Accessor) -> Result<(), String> {
         let count = accessor.count.0;
-        let Some(size) = element_size(accessor.component_type, &accessor.element_type) else {
-            return Err(malformed(format!("accessor {index} holds elements of an unknown type")));
-        };
-        let claim = || format!("accessor {index} claims {count} elements");
+        let size = element_size(accessor.component_type, &accessor.element_type)
+            .ok_or("holds elements of an unknown type")?;
         match accessor.buffer_view {
             Some(view) if !self.holds(view, accessor.byte_offset, size, count) => {
-                return Err(malformed(format!("{}, more than its buffer holds", claim())));
+                return Err(format!("claims {count} elements, more than its buffer holds"));
             }
             None if count > MAX_WITHOUT_BYTES => {
-                return Err(malformed(format!("{}, more than any model has", claim())));
+                return Err(format!("claims {count} elements, more than any model has"));
             }
             _ => {}
         }
-        let Some(sparse) = &accessor.sparse else { return Ok(()) };
-        let replaced = sparse.count.0;
-        let index_type = sparse.indices.component_type;
-        let Some(index_size) = index_type.and_then(|component_type| element_size(component_type, "SCALAR"))
-        else {
-            return Err(malformed(format!("accessor {index} holds sparse indices of an unknown type")));
-        };
-        let indices = &sparse.indices;
-        let values = &sparse.values;
-        let held = replaced <= count
-            && self.holds(indices.buffer_view, indices.byte_offset, index_size, replaced)
-            && self.holds(values.buffer_view, values.byte_offset, size, replaced);
-        if held {
-            return Ok(());
+        let Some(Sparse { count: replaced, indices, values }) = &accessor.sparse else { return Ok(()) };
+        let index_type = indices.component_type;
+        let index_size = index_type
+            .and_then(|component_type| element_size(component_type, "SCALAR"))
+            .ok_or("holds sparse indices of an unknown type")?;
+        let held = replaced.0 <= count
+            && self.holds(indices.buffer_view, indices.byte_offset, index_size, replaced.0)
+            && self.holds(values.buffer_view, values.byte_offset, size, replaced.0);
+        if !held {
+            return Err(format!("claims {} sparse elements, more than its buffer holds", replaced.0));
         }
-        Err(malformed(format!(
-            "accessor {index} claims {replaced} sparse elements, more than its buffer holds"
-        )))
+        Ok(())
     }
 
     fn buffer(&self, view: &View) -> Option<&Buffer> {

@@ -75,7 +75,8 @@ pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findin
         Format::Usd | Format::Usda | Format::Usdc => usd::resolve(files, index, &mut findings)?,
         Format::Fbx => scan::resolve(files, index, true, &mut findings)?,
         Format::Blend => scan::resolve(files, index, false, &mut findings)?,
-        Format::Bvh | Format::Usdz | Format::Stl | Format::Ply | Format::Abc => {}
+        // The others refer to no files.
+        _ => {}
     }
     Ok(findings)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::{BufReader, Write};
 
 use indexmap::IndexSet;
 
@@ -22,20 +22,13 @@ const MAX_STATEMENTS: usize = 1000;
 const MAX_TEXTURES: usize = 20_000;
 
 pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
-    let mut statements = Statements::new(MAX_STATEMENTS);
-    let mut any = false;
-    scan(files, index, |line| {
-        if is_mtllib(line) {
-            any = true;
-            statements.note(line);
-        }
-    })?;
+    let mut statements = find_statements(files, index, MAX_STATEMENTS, is_mtllib)?;
     let mut libraries = BTreeSet::new();
-    let changed =
-        statements.resolve(files, |files, line| library(files, index, line, &mut libraries, findings))?;
-    if !any {
+    if statements.is_empty() {
         libraries.extend(own_library(files, index)?);
     }
+    let changed =
+        statements.resolve(files, |files, line| library(files, index, line, &mut libraries, findings))?;
     if changed {
         write_changed(files, index, &statements, is_mtllib)?;
     }
@@ -43,6 +36,25 @@ pub fn resolve(files: &mut Files, index: usize, findings: &mut Findings) -> Resu
         textures(files, library, findings)?;
     }
     Ok(())
+}
+
+/// Collects up to `most` different statements of the file.
+fn find_statements(
+    files: &Files,
+    index: usize,
+    most: usize,
+    is_statement: impl Fn(&[u8]) -> bool,
+) -> Result<Statements, ConversionError> {
+    let mut statements = Statements::new(most);
+    let file = File::open(files.path(index).unwrap_or_default()).map_err(unreadable)?;
+    let mut reader = BufReader::with_capacity(1 << 16, files.context().cancel.reader(file));
+    let read = text::for_each(&mut reader, |line, whole| {
+        if whole && is_statement(line) {
+            statements.note(line);
+        }
+        Ok(())
+    });
+    read.map(|()| statements).map_err(unreadable)
 }
 
 /// Rewrites the file with its changed statements, without statements beyond the limits, which were not resolved.
@@ -76,13 +88,11 @@ fn library(
 ) -> Result<Change, ConversionError> {
     let text = names::decode(text::statement(line).1);
     let whole = unquoted(&text);
-    let wanted = match files.resolve(index, whole)? {
-        Resolved::Found(_) => vec![whole],
-        _ if text.to_lowercase().matches(".mtl").count() > 1 => {
-            text.split_whitespace().map(unquoted).collect()
-        }
-        _ => vec![whole],
-    };
+    let mut wanted = vec![whole];
+    let is_found = matches!(files.resolve(index, whole)?, Resolved::Found(_));
+    if !is_found && text.to_lowercase().matches(".mtl").count() > 1 {
+        wanted = text.split_whitespace().map(unquoted).collect();
+    }
     let mut found = IndexSet::new();
     for name in &wanted {
         match files.resolve(index, name)? {
@@ -90,13 +100,11 @@ fn library(
                 files.take(library)?;
                 found.insert(library);
             }
-            Resolved::Missing => {
-                findings.warn(format!("material library {} was not found", names::quoted(name)));
+            absent => {
+                let outside = absent == Resolved::Outside;
+                let why = if outside { "lies outside the model and was not opened" } else { "was not found" };
+                findings.warn(format!("material library {} {why}", names::quoted(name)));
             }
-            Resolved::Outside => findings.warn(format!(
-                "material library {} lies outside the model and was not opened",
-                names::quoted(name)
-            )),
         }
     }
     libraries.extend(&found);
@@ -106,19 +114,13 @@ fn library(
     {
         return Ok(None);
     }
-    let mut new = Vec::new();
-    for library in found {
-        new.extend_from_slice(b"mtllib ");
-        new.extend_from_slice(relative(files, index, library).as_bytes());
-        new.push(b'\n');
-    }
-    Ok(Some(new))
+    let lines = found.into_iter().map(|library| format!("mtllib {}\n", relative(files, index, library)));
+    Ok(Some(lines.collect::<String>().into_bytes()))
 }
 
 /// Finds the library with the name of the OBJ, which Blender reads when the OBJ names none.
 fn own_library(files: &mut Files, index: usize) -> Result<Option<usize>, ConversionError> {
-    let Some(item) = files.item(index) else { return Ok(None) };
-    let name = format!("{}.mtl", names::split_extension(names::base_name(&item.name)).0);
+    let name = format!("{}.mtl", names::split_extension(names::base_name(files.name(index))).0);
     let Resolved::Found(library) = files.resolve(index, &name)? else { return Ok(None) };
     files.take(library)?;
     Ok(Some(library))
@@ -126,14 +128,10 @@ fn own_library(files: &mut Files, index: usize) -> Result<Option<usize>, Convers
 
 /// Resolves the textures of the library at `index`.
 fn textures(files: &mut Files, index: usize, findings: &mut Findings) -> Result<(), ConversionError> {
-    let mut statements = Statements::new(MAX_TEXTURES);
-    scan(files, index, |line| {
-        if texture_name(line).is_some() {
-            statements.note(line);
-        }
-    })?;
+    let is_texture = |line: &[u8]| texture_name(line).is_some();
+    let mut statements = find_statements(files, index, MAX_TEXTURES, is_texture)?;
     if statements.resolve(files, |files, line| texture(files, index, line, findings))? {
-        write_changed(files, index, &statements, |line| texture_name(line).is_some())?;
+        write_changed(files, index, &statements, is_texture)?;
     }
     Ok(())
 }
@@ -164,20 +162,4 @@ fn texture(
 
 fn unquoted(name: &str) -> &str {
     name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name)
-}
-
-/// Calls `each` with every whole line of the file at `index`.
-fn scan(files: &Files, index: usize, mut each: impl FnMut(&[u8])) -> Result<(), ConversionError> {
-    let Some(path) = files.path(index) else { return Ok(()) };
-    let run = || -> io::Result<()> {
-        let source = files.context().cancel.reader(File::open(path)?);
-        let mut reader = BufReader::with_capacity(1 << 16, source);
-        text::for_each(&mut reader, |line, whole| {
-            if whole {
-                each(line);
-            }
-            Ok(())
-        })
-    };
-    run().map_err(unreadable)
 }

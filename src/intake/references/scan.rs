@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::Path;
 
 use super::Findings;
 use crate::domain::ConversionError;
@@ -37,9 +36,9 @@ const MAX_FOLDERS: usize = 512;
 /// Most files that are taken where a path may mean any of them.
 const MAX_RIVALS: usize = 4;
 
-/// Finds the textures that the file at `index` names. With `beside`, puts each next to it under the name it uses, where
-/// the FBX importer looks last, except where several files may be meant: the engine then tells these apart by their
-/// folders.
+/// Finds the textures that the file at `index` names. With `beside`, puts each next to it under every name it uses,
+/// where the FBX importer looks last, except where several files may be meant: the engine then tells these apart by
+/// their folders, and a warning says where the importer may take the wrong one.
 pub fn resolve(
     files: &mut Files,
     index: usize,
@@ -52,82 +51,55 @@ pub fn resolve(
     let mut named: Vec<Paths> = named_files(files, index, TEXTURES)?.into_values().collect();
     named.sort();
     for paths in named {
-        let candidates = Candidates::find(files, index, &paths)?;
-        for texture in candidates.all() {
-            files.take(texture)?;
+        let (exact, likely) = find_candidates(files, index, &paths)?;
+        let candidates: Vec<usize> = exact.union(&likely).copied().collect();
+        for texture in &candidates {
+            files.take(*texture)?;
         }
-        if beside {
-            place_beside(files, index, &paths, &candidates, findings)?;
+        if !beside {
+            continue;
+        }
+        let own_names: BTreeSet<&str> = paths.iter().map(|path| names::base_name(path)).collect();
+        let folder = |index: usize| files.items()[index].stored.parent();
+        match candidates[..] {
+            [only] => {
+                for name in own_names {
+                    link_to_name(files, index, name, only)?;
+                }
+            }
+            // The importer takes a file in its own folder for every path that does not exist.
+            [_, _, ..] if candidates.iter().any(|texture| folder(*texture) == folder(index)) => {
+                if let (Some(name), false) = (own_names.first(), likely.is_subset(&exact)) {
+                    // The engine uses this warning as well (`materials/texture_files.py`).
+                    findings
+                        .warn(format!("several files may be the texture {name}; it may be the wrong one"));
+                }
+            }
+            _ => {}
         }
     }
     Ok(())
 }
 
-/// Files that paths with one name may mean.
-struct Candidates {
-    /// Files whose path is one of these.
-    exact: BTreeSet<usize>,
-    /// Files that share the longest path suffix with one of these.
-    likely: BTreeSet<usize>,
-}
-
-impl Candidates {
-    fn find(files: &mut Files, index: usize, paths: &Paths) -> Result<Candidates, ConversionError> {
-        let is_suffix = |path: &str| {
-            paths.iter().any(|other| other.strip_suffix(path).is_some_and(|folders| folders.ends_with('/')))
-        };
-        let (mut exact, mut likely) = (BTreeSet::new(), BTreeSet::new());
-        for path in paths {
-            match files.find(index, path)? {
-                Found::Exactly(found) => _ = exact.insert(found),
-                Found::Likely(found) if !is_suffix(path) => likely.extend(found.into_iter().take(MAX_RIVALS)),
-                _ => {}
-            }
-        }
-        Ok(Candidates { exact, likely })
-    }
-
-    fn all(&self) -> impl Iterator<Item = usize> {
-        self.exact.union(&self.likely).copied()
-    }
-}
-
-/// Puts the only candidate next to the file at `index` under each of its names; warns where the importer may take the
-/// wrong one of several.
-fn place_beside(
+/// Finds the files that paths with one name may mean: those whose path is one of these, and those that share the
+/// longest path suffix with one of these.
+fn find_candidates(
     files: &mut Files,
     index: usize,
     paths: &Paths,
-    candidates: &Candidates,
-    findings: &mut Findings,
-) -> Result<(), ConversionError> {
-    let own_names: BTreeSet<&str> = paths.iter().map(|path| names::base_name(path)).collect();
-    match candidates.all().collect::<Vec<_>>()[..] {
-        [only] => {
-            for name in own_names {
-                link_to_name(files, index, name, only)?;
-            }
+) -> Result<(BTreeSet<usize>, BTreeSet<usize>), ConversionError> {
+    let is_suffix = |path: &str| {
+        paths.iter().any(|other| other.strip_suffix(path).is_some_and(|folders| folders.ends_with('/')))
+    };
+    let (mut exact, mut likely) = (BTreeSet::new(), BTreeSet::new());
+    for path in paths {
+        match files.find(index, path)? {
+            Found::Exactly(found) => _ = exact.insert(found),
+            Found::Likely(found) if !is_suffix(path) => likely.extend(found.into_iter().take(MAX_RIVALS)),
+            _ => {}
         }
-        // The importer takes a file in its own folder for every path that does not exist.
-        [_, _, ..] if candidates.all().any(|texture| lie_together(files, index, texture)) => {
-            if let (Some(name), false) = (own_names.first(), candidates.likely.is_subset(&candidates.exact)) {
-                findings.warn(ambiguous(name));
-            }
-        }
-        _ => {}
     }
-    Ok(())
-}
-
-/// The warning that the engine uses as well (`materials/texture_files.py`).
-fn ambiguous(name: &str) -> String {
-    format!("several files may be the texture {name}; it may be the wrong one")
-}
-
-/// Whether two files lie in the same folder.
-fn lie_together(files: &Files, one: usize, other: usize) -> bool {
-    let folder = |index: usize| files.item(index).map(|item| item.stored.parent().map(Path::to_owned));
-    folder(one) == folder(other)
+    Ok((exact, likely))
 }
 
 /// Links the file `found` to the path `name` where the binary file at `index` looks for it. Beyond the limit on such
@@ -141,14 +113,15 @@ pub fn link_to_name(
     name: &str,
     found: usize,
 ) -> Result<(), ConversionError> {
-    let (Some(main), Some(source)) = (files.item(index), files.path(found)) else { return Ok(()) };
+    let Some(source) = files.path(found) else { return Ok(()) };
     // The name comes from the file itself: only a harmless one may be made.
     let Some(parts) =
         names::components(name).filter(|parts| parts.iter().all(|part| names::safe(part) == *part))
     else {
         return Ok(());
     };
-    let wanted = files.folder().join(main.stored.with_file_name("")).join(parts.join("/"));
+    let folder = files.items()[index].stored.with_file_name("");
+    let wanted = files.folder().join(folder).join(parts.join("/"));
     if wanted.exists() || !files.may_link(parts.len()) {
         return Ok(());
     }
@@ -156,20 +129,18 @@ pub fn link_to_name(
         Ok(()) => Ok(()),
         // The path cannot exist, such as where a folder would be a file: nothing can look there either.
         Err(error) if UNUSABLE.contains(&error.kind()) => Ok(()),
-        Err(_) => copy_to(files, &source, &wanted),
+        // The file system has no hard links: the copy counts as the model's.
+        Err(_) => {
+            let copying = |error: io::Error| ConversionError::io("copy a texture", &error);
+            files.count_copy(fs::metadata(&source).map_err(copying)?.len())?;
+            fs::copy(&source, &wanted).map(drop).map_err(copying)
+        }
     }
 }
 
 /// Errors of the file system for a path that cannot exist.
 const UNUSABLE: [ErrorKind; 3] =
     [ErrorKind::AlreadyExists, ErrorKind::NotADirectory, ErrorKind::InvalidFilename];
-
-/// Copies a file where the file system has no hard links; the copy counts as the model's.
-fn copy_to(files: &mut Files, source: &Path, wanted: &Path) -> Result<(), ConversionError> {
-    let copying = |error: io::Error| ConversionError::io("copy a texture", &error);
-    files.count_copy(fs::metadata(source).map_err(copying)?.len())?;
-    fs::copy(source, wanted).map(drop).map_err(copying)
-}
 
 /// Finds the names with one of `extensions` in the file at `index`; returns them in lower case, each with the paths
 /// that end in it, as far as these are recognised. Unpacking counts against the limit of the whole model.
@@ -185,14 +156,7 @@ pub fn named_files(
     let Some(path) = files.path(index) else { return Ok(HashMap::new()) };
     let limit = *files.unpacking_left();
     let mut reader = blend::open(&path, limit, &cancel).map_err(unreadable)?;
-    let mut words = Words {
-        extensions,
-        folders: Vec::new(),
-        name: Vec::new(),
-        named: HashMap::new(),
-        paths: 0,
-        noted: 0,
-    };
+    let mut words = Words { extensions, ..Words::default() };
     let mut chunk = vec![0; 1 << 16];
     let mut unpacked = 0;
     while words.named.len() < MAX_NAMES {
@@ -201,9 +165,7 @@ pub fn named_files(
             break;
         }
         unpacked += count as u64;
-        for byte in chunk.iter().take(count) {
-            words.add(*byte);
-        }
+        chunk.iter().take(count).for_each(|byte| words.add(*byte));
         files.count_steps(std::mem::take(&mut words.noted))?;
     }
     words.note();
@@ -218,6 +180,7 @@ pub fn named_files(
 pub type Paths = BTreeSet<String>;
 
 /// Collects names from bytes that come one by one.
+#[derive(Default)]
 struct Words<'a> {
     extensions: &'a [&'a str],
     /// The folders before the name, each with a `/` at its end.
@@ -267,23 +230,20 @@ impl Words<'_> {
         }
         let dots = bytes.iter().enumerate().filter(|(at, byte)| *at > 0 && **byte == b'.');
         for (dot, _) in dots.rev().take(MAX_DOTS) {
-            let rest = bytes.get(dot + 1..).unwrap_or_default();
+            let rest = &bytes[dot + 1..];
             let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
             // The byte after a binary string may look like a letter.
             for extension in self.extensions {
                 let fits = length == extension.len() || length == extension.len() + 1;
-                if fits
-                    && rest
-                        .get(..extension.len())
-                        .is_some_and(|start| start.eq_ignore_ascii_case(extension.as_bytes()))
-                {
-                    let name = names::decode(bytes.get(..=dot + extension.len()).unwrap_or_default());
-                    self.noted += 1;
-                    let paths = self.named.entry(name.to_lowercase()).or_default();
-                    if paths.is_empty() || (self.paths < MAX_PATHS && paths.len() < MAX_PATHS_OF_ONE) {
-                        let new = paths.insert(names::decode(&self.folders) + &name);
-                        self.paths += usize::from(new);
-                    }
+                if !fits || !rest[..extension.len()].eq_ignore_ascii_case(extension.as_bytes()) {
+                    continue;
+                }
+                let name = names::decode(&bytes[..=dot + extension.len()]);
+                self.noted += 1;
+                let paths = self.named.entry(name.to_lowercase()).or_default();
+                if paths.is_empty() || (self.paths < MAX_PATHS && paths.len() < MAX_PATHS_OF_ONE) {
+                    let new = paths.insert(names::decode(&self.folders) + &name);
+                    self.paths += usize::from(new);
                 }
             }
         }

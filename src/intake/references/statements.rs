@@ -38,6 +38,10 @@ impl Statements {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     /// Calls `resolve` for the replacement of each statement; returns whether any of them changes.
     ///
     /// # Errors

@@ -73,8 +73,8 @@ fn resolve_words(
                     layers.push(found);
                 }
             }
-            Resolved::Missing | Resolved::Outside if is_layer || name.contains("<UDIM>") => {}
-            Resolved::Missing | Resolved::Outside => missing.push(name),
+            _ if is_layer || name.contains("<UDIM>") => {}
+            _ => missing.push(name),
         }
     }
     // Materials and images often have the names of their files.
@@ -92,18 +92,15 @@ fn resolve_layer(
     findings: &mut Findings,
 ) -> Result<Vec<usize>, ConversionError> {
     let mut paths = Statements::new(MAX_PATHS);
-    let source = File::open(files.path(index).unwrap_or_default());
-    source
-        .and_then(|file| {
-            let source = files.context().cancel.reader(file);
-            for_each_token(&mut BufReader::with_capacity(1 << 16, source), |part| {
-                if let Token::Path(path) = part {
-                    paths.note(path);
-                }
-                Ok(())
-            })
-        })
-        .map_err(unreadable)?;
+    let file = File::open(files.path(index).unwrap_or_default()).map_err(unreadable)?;
+    let mut reader = BufReader::with_capacity(1 << 16, files.context().cancel.reader(file));
+    let noted = for_each_token(&mut reader, |part| {
+        if let Token::Path(path) = part {
+            paths.note(path);
+        }
+        Ok(())
+    });
+    noted.map_err(unreadable)?;
     let mut layers = Vec::new();
     let changed = paths.resolve(files, |files, path| {
         let (new, layer) = resolve_path(files, index, &names::decode(path), findings)?;
@@ -148,10 +145,9 @@ fn resolve_path(
         }
         Resolved::Missing if pattern => Ok((None, None)),
         missing if is_layer => {
-            let why = if missing == Resolved::Outside {
-                "lies outside the model and was not opened"
-            } else {
-                "is missing; send it together with the model"
+            let why = match missing {
+                Resolved::Outside => "lies outside the model and was not opened",
+                _ => "is missing; send it together with the model",
             };
             let detail = format!("the layer {} {why}", names::quoted(outer));
             Err(ConversionError::new(ErrorCode::MissingFiles, detail))
@@ -200,19 +196,12 @@ fn for_each_token(
 enum State {
     #[default]
     Plain,
+    /// It ends with the line.
     Comment,
     /// After `count` equal delimiters: one or three begin a string or path, two are an empty one.
-    Opening {
-        delimiter: u8,
-        count: usize,
-    },
+    Opening { delimiter: u8, count: usize },
     /// In a string or path that ends with `count` delimiters; the last `seen` bytes were delimiters.
-    Inside {
-        delimiter: u8,
-        count: usize,
-        seen: usize,
-        escaped: bool,
-    },
+    Inside { delimiter: u8, count: usize, seen: usize, escaped: bool },
 }
 
 /// Tells paths from strings and comments, byte by byte; it holds one path at most.
@@ -254,8 +243,7 @@ impl Lexer {
                 let is_path = delimiter == b'@';
                 if seen == count {
                     if is_path {
-                        let (path, end) =
-                            self.pending.split_at_checked(self.pending.len() - count).unwrap_or_default();
+                        let (path, end) = self.pending.split_at(self.pending.len() - count);
                         each(Token::Path(path))?;
                         each(Token::Text(end))?;
                         self.pending.clear();

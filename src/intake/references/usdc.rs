@@ -59,7 +59,8 @@ impl Section {
             self.file.seek(SeekFrom::Start(self.start))?;
             let mut section = vec![0; self.packed as usize];
             self.file.read_exact(&mut section)?;
-            Ok(decompress(&section, self.unpacked as usize))
+            let Some([0, block @ ..]) = section.get(24..) else { return Ok(None) };
+            Ok(lz4_flex::block::decompress(block, self.unpacked as usize).ok())
         };
         none_if_damaged(read())
     }
@@ -76,42 +77,32 @@ fn none_if_damaged<T>(read: io::Result<Option<T>>) -> io::Result<Option<T>> {
 }
 
 fn section(mut file: File) -> io::Result<Option<Section>> {
-    let mut head = [0; 24];
+    let mut head = [0; 16];
     file.read_exact(&mut head)?;
-    let [major, minor] = [head[8], head[9]];
-    if !head.starts_with(MAGIC) || (major, minor) < COMPRESSED_SINCE {
+    let contents = read_u64(&mut file)?;
+    if !head.starts_with(MAGIC) || (head[8], head[9]) < COMPRESSED_SINCE {
         return Ok(None);
     }
-    file.seek(SeekFrom::Start(number(&head[16..]).unwrap_or_default()))?;
-    let mut count = [0; 8];
-    file.read_exact(&mut count)?;
-    for _ in 0..u64::from_le_bytes(count).min(MAX_SECTIONS) {
-        let mut entry = [0; 32];
-        file.read_exact(&mut entry)?;
-        if !entry.starts_with(b"TOKENS\0") {
+    file.seek(SeekFrom::Start(contents))?;
+    for _ in 0..read_u64(&mut file)?.min(MAX_SECTIONS) {
+        let mut name = [0; 16];
+        file.read_exact(&mut name)?;
+        let (start, packed) = (read_u64(&mut file)?, read_u64(&mut file)?);
+        if !name.starts_with(b"TOKENS\0") {
             continue;
         }
-        let (Some(start), Some(packed)) = (number(&entry[16..]), number(&entry[24..])) else {
-            return Ok(None);
-        };
         file.seek(SeekFrom::Start(start.saturating_add(8)))?;
-        let mut unpacked = [0; 8];
-        file.read_exact(&mut unpacked)?;
-        let unpacked = u64::from_le_bytes(unpacked);
+        let unpacked = read_u64(&mut file)?;
         let fits = packed <= MAX_WORDS && unpacked <= MAX_WORDS.min(packed.saturating_mul(MAX_RATIO));
         return Ok(fits.then_some(Section { file, start, packed, unpacked }));
     }
     Ok(None)
 }
 
-fn decompress(section: &[u8], bytes: usize) -> Option<Vec<u8>> {
-    let compressed = section.get(24..)?;
-    let (0, block) = compressed.split_first()? else { return None };
-    lz4_flex::block::decompress(block, bytes).ok()
-}
-
-fn number(bytes: &[u8]) -> Option<u64> {
-    bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+fn read_u64(file: &mut File) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    file.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 #[cfg(test)]

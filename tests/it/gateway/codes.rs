@@ -47,7 +47,7 @@ async fn whatever_the_document_lists_is_answered() {
 
     let mut elsewhere: BTreeSet<Listed> =
         BOTH.map(|path| answer("POST", path, 507, &ELSEWHERE.to_string())).into();
-    // It takes more than 64 MiB of reports: `http::reports::tests::all_texts_together_are_bounded`.
+    // It takes more than 64 MiB of reports: `http::report_texts::tests::all_texts_together_are_bounded`.
     elsewhere.insert(answer("GET", "/v1/reports/{id}", 503, "overloaded"));
     let listed = listed();
     let missing: Vec<_> = listed.difference(&seen).filter(|each| !elsewhere.contains(each)).collect();

@@ -96,9 +96,9 @@ impl Gateway {
 
     /// Waits for the next line with `text`; discards the lines before it.
     pub fn wait_for(&self, text: &str) -> String {
-        let mut seen = Vec::new();
+        let (mut seen, end) = (Vec::new(), Instant::now() + LONG);
         loop {
-            match self.lines.recv_timeout(LONG) {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) if line.contains(text) => return line,
                 Ok(line) => seen.push(line),
                 Err(error) => panic!("{error}: no line with {text:?} in {seen:#?}"),

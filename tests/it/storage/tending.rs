@@ -23,7 +23,7 @@ impl Tended {
             let _ = sender.send((operation, outcome));
         }));
         let tended = storage.clone();
-        Tended { storage, events, task: tokio::spawn(async move { tended.tend().await }) }
+        Tended { storage, events, task: tokio::spawn(async move { tended.maintain().await }) }
     }
 
     async fn next(&mut self) -> (Operation, Outcome) {

@@ -88,7 +88,8 @@ pub struct Job {
 
 impl Job {
     pub fn new(work: &WorkDir, fault: &str) -> Job {
-        let folder = work.conversion_folder().unwrap();
+        let folder = work.new_folder();
+        folder.furnish().unwrap();
         let name = format!("in/{fault}.obj");
         std::fs::write(folder.path().join(&name), CUBE).unwrap();
         let task = Task {
