@@ -26,7 +26,7 @@ use ipnet::IpNet;
 pub use reader::{Mistakes, Reader};
 pub use redis::Redis;
 pub use sources::Sources;
-pub use storage::{Cache, CloudOptions, Place, Storage};
+pub use storage::{Cache, CloudOptions, Location, Storage};
 pub use values::Secret;
 
 use crate::domain::SandboxMode;

@@ -12,7 +12,7 @@ use super::{Reader, settings};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
     /// `None`: a folder beside the work folder.
-    pub place: Option<Place>,
+    pub location: Option<Location>,
     /// Lifetime of results and reports.
     pub ttl: Duration,
     /// Largest size of the store, in bytes.
@@ -31,7 +31,7 @@ pub struct Cache {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     Folder(PathBuf),
     /// An `s3://`, `gs://` or `az://` URL, with the cloud's variables from the environment.
     Bucket(Url, CloudOptions),
@@ -46,17 +46,17 @@ impl Storage {
     pub fn read(reader: &mut Reader) -> Storage {
         let url = reader.given(&settings::STORAGE_URL);
         let folder = reader.given(&settings::CONVERSION_CACHE_DIR);
-        let place = match (url, folder) {
+        let location = match (url, folder) {
             (Some(_), Some(_)) => {
                 reader.mistake("CONVERSION_CACHE_DIR and STORAGE_URL are both set; unset one of them");
                 None
             }
-            (Some(url), None) => Some(place(url, reader)),
-            (None, Some(folder)) => Some(Place::Folder(folder)),
+            (Some(url), None) => Some(location(url, reader)),
+            (None, Some(folder)) => Some(Location::Folder(folder)),
             (None, None) => None,
         };
         Storage {
-            place,
+            location,
             ttl: reader.read(&settings::RESULT_TTL),
             max_bytes: reader.read(&settings::DATA_MAX_SIZE),
             presign: reader.read(&settings::PRESIGN_RESULTS),
@@ -86,20 +86,20 @@ const SECRETS: [&str; 6] = [
     "GOOGLE_SERVICE_ACCOUNT_KEY",
 ];
 
-fn place(url: Url, reader: &mut Reader) -> Place {
+fn location(url: Url, reader: &mut Reader) -> Location {
     let prefix = match url.scheme() {
         "s3" => "AWS_",
         "gs" => "GOOGLE_",
         "az" => "AZURE_",
         // The parser has checked that the URL is a path.
-        _ => return Place::Folder(url.to_file_path().unwrap_or_default()),
+        _ => return Location::Folder(url.to_file_path().unwrap_or_default()),
     };
     let mut options = reader.sources.foreign(prefix);
     for secret in SECRETS.iter().filter(|name| name.starts_with(prefix)) {
         options.retain(|(name, _)| name.strip_suffix("_FILE").unwrap_or(name) != *secret);
         options.extend(reader.foreign_secret(secret).map(|value| ((*secret).to_owned(), value)));
     }
-    Place::Bucket(url, CloudOptions(options))
+    Location::Bucket(url, CloudOptions(options))
 }
 
 impl fmt::Debug for CloudOptions {

@@ -47,7 +47,12 @@ fn the_defaults_of_development() {
             max_requests: 1000,
             max_unpacked: 1 << 30,
         },
-        storage: Storage { place: None, ttl: Duration::from_hours(24), max_bytes: 10 << 30, presign: false },
+        storage: Storage {
+            location: None,
+            ttl: Duration::from_hours(24),
+            max_bytes: 10 << 30,
+            presign: false,
+        },
         cache: Some(Cache { duration: Duration::from_hours(1), max_bytes: 5 << 30 }),
         server: Server {
             bind: address("127.0.0.1:5000"),
@@ -221,9 +226,9 @@ fn a_log_has_a_name() {
 
 #[test]
 fn the_store_is_where_one_of_two_settings_says() {
-    let place = |variables: &[(&str, &str)]| load(variables).storage.place;
+    let place = |variables: &[(&str, &str)]| load(variables).storage.location;
     assert_eq!(place(&[]), None);
-    let folder = |path: &str| Some(Place::Folder(path.into()));
+    let folder = |path: &str| Some(Location::Folder(path.into()));
     assert_eq!(place(&[("STORAGE_URL", "file:///srv/with%20space")]), folder("/srv/with space"));
     assert_eq!(place(&[("CONVERSION_CACHE_DIR", "cache")]), folder("cache"));
     let both = [("STORAGE_URL", "file:///srv"), ("CONVERSION_CACHE_DIR", "cache")];
@@ -231,8 +236,8 @@ fn the_store_is_where_one_of_two_settings_says() {
     let text = "storage_url = 's3://bucket/pre/fix'";
     let variables = [("AWS_REGION", "eu-west-1"), ("AWS_TOKEN", ""), ("AZURE_TOKEN", "x"), ("HOME", "/")];
     let options = CloudOptions(vec![("AWS_REGION".to_owned(), "eu-west-1".to_owned())]);
-    let expected = Place::Bucket("s3://bucket/pre/fix".parse().unwrap(), options);
-    assert_eq!(with_file(&variables, text).unwrap().storage.place, Some(expected));
+    let expected = Location::Bucket("s3://bucket/pre/fix".parse().unwrap(), options);
+    assert_eq!(with_file(&variables, text).unwrap().storage.location, Some(expected));
 }
 
 #[test]
@@ -243,7 +248,7 @@ fn a_bucket_s_secret_can_be_in_a_file() {
     let named = ("AWS_SECRET_ACCESS_KEY_FILE", file.path().to_str().unwrap());
     // This `_FILE` variable belongs to the cloud and is passed on.
     let token = ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token");
-    let Some(Place::Bucket(_, CloudOptions(mut options))) = load(&[bucket, named, token]).storage.place
+    let Some(Location::Bucket(_, CloudOptions(mut options))) = load(&[bucket, named, token]).storage.location
     else {
         panic!("it is a bucket")
     };

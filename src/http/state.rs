@@ -67,7 +67,7 @@ impl Gateway {
         let work = WorkDir::open(folder).unwrap();
         let limits = crate::intake::Limits::default();
         let stored = crate::config::Storage {
-            place: None,
+            location: None,
             ttl: Duration::from_hours(1),
             max_bytes: 1 << 20,
             presign: false,

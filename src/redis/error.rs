@@ -10,12 +10,12 @@ use crate::domain::error::one_line;
 pub enum Error {
     /// Redis is unavailable; no command was sent.
     #[error("redis is unavailable")]
-    Away,
+    Unavailable,
     #[error("it did not answer within {} ms", .0.as_millis())]
-    Late(Duration),
+    TimedOut(Duration),
     /// The connection broke, or Redis cannot serve.
     #[error("{0}")]
-    Unfit(String),
+    Failed(String),
     /// Redis works, but rejects this command.
     #[error("{0}")]
     Refused(String),
@@ -24,14 +24,14 @@ pub enum Error {
 impl Error {
     /// Whether the error concerns Redis as a whole, not only one command.
     pub(super) fn is_of_redis(&self) -> bool {
-        matches!(self, Error::Late(_) | Error::Unfit(_))
+        matches!(self, Error::TimedOut(_) | Error::Failed(_))
     }
 
     /// The label for metrics.
     pub(super) fn word(&self) -> &'static str {
         match self {
-            Error::Late(_) => "late",
-            Error::Away | Error::Unfit(_) | Error::Refused(_) => "error",
+            Error::TimedOut(_) => "late",
+            Error::Unavailable | Error::Failed(_) | Error::Refused(_) => "error",
         }
     }
 }
@@ -55,7 +55,7 @@ impl From<RedisError> for Error {
             ErrorKind::UnexpectedReturnType => true,
             _ => false,
         };
-        if of_the_command { Error::Refused(text) } else { Error::Unfit(text) }
+        if of_the_command { Error::Refused(text) } else { Error::Failed(text) }
     }
 }
 
@@ -84,6 +84,9 @@ mod tests {
     fn errors_are_sentences_of_one_line() {
         assert_eq!(of("OOM", "command not allowed\nnow").to_string(), "OOM command not allowed now");
         assert_eq!(of("NOAUTH", "Authentication required.").to_string(), "it asks for a password");
-        assert_eq!(Error::Late(Duration::from_millis(250)).to_string(), "it did not answer within 250 ms");
+        assert_eq!(
+            Error::TimedOut(Duration::from_millis(250)).to_string(),
+            "it did not answer within 250 ms"
+        );
     }
 }

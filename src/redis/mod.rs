@@ -145,7 +145,7 @@ impl Redis {
             state: Mutex::new(State { link: None, links: 0, late: 0, health }),
             doubt: Notify::new(),
         });
-        let (runtime, end) = own_thread().map_err(|error| Error::Unfit(error.to_string()))?;
+        let (runtime, end) = own_thread().map_err(|error| Error::Failed(error.to_string()))?;
         let first = Arc::clone(&shared);
         let _ = runtime.spawn(async move { first.try_to_connect().await }).await;
         runtime.spawn(reconnect::keep(Arc::clone(&shared)));
@@ -160,7 +160,7 @@ impl Redis {
     ///
     /// # Errors
     /// When Redis is or becomes unavailable, or rejects this command.
-    pub async fn run<T: Answer>(&self, command: Cmd) -> Result<T, Error> {
+    pub async fn run<T: Reply>(&self, command: Cmd) -> Result<T, Error> {
         let (Link { mut connection, number }, shared) = (self.shared.link()?, Arc::clone(&self.shared));
         self.on_thread(async move { shared.settle(number, command.query_async(&mut connection)).await }).await
     }
@@ -169,24 +169,24 @@ impl Redis {
     ///
     /// # Errors
     /// As [`Redis::run`].
-    pub async fn run_script<T: Answer>(&self, script: ScriptInvocation<'static>) -> Result<T, Error> {
+    pub async fn run_script<T: Reply>(&self, script: ScriptInvocation<'static>) -> Result<T, Error> {
         let (Link { mut connection, number }, shared) = (self.shared.link()?, Arc::clone(&self.shared));
         self.on_thread(async move { shared.settle(number, script.invoke_async(&mut connection)).await }).await
     }
 
     /// Runs `work` on the thread of the connection.
-    async fn on_thread<T: Answer>(
+    async fn on_thread<T: Reply>(
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        self.runtime.spawn(work).await.unwrap_or(Err(Error::Away))
+        self.runtime.spawn(work).await.unwrap_or(Err(Error::Unavailable))
     }
 }
 
 /// Types that answers convert to, and that can be sent between threads.
-pub trait Answer: FromRedisValue + Send + 'static {}
+pub trait Reply: FromRedisValue + Send + 'static {}
 
-impl<T: FromRedisValue + Send + 'static> Answer for T {}
+impl<T: FromRedisValue + Send + 'static> Reply for T {}
 
 /// Starts a thread that ends when the returned sender is dropped.
 fn own_thread() -> io::Result<(Handle, oneshot::Sender<()>)> {
@@ -218,7 +218,7 @@ pub async fn examine(config: &config::Redis) -> Result<String, String> {
         Ok(format!("{version} at {address}, answers in {took:.1} ms"))
     };
     let found: Result<String, Error> =
-        timeout(2 * CONNECT_WITHIN, found).await.unwrap_or(Err(Error::Late(2 * CONNECT_WITHIN)));
+        timeout(2 * CONNECT_WITHIN, found).await.unwrap_or(Err(Error::TimedOut(2 * CONNECT_WITHIN)));
     found.map_err(|error| format!("{address}: {error}"))
 }
 
@@ -242,7 +242,7 @@ async fn connect(client: &Client) -> Result<MultiplexedConnection, Error> {
         in_time(probe(&mut connection)).await?;
         Ok(connection)
     };
-    timeout(CONNECT_WITHIN, connecting).await.unwrap_or(Err(Error::Late(CONNECT_WITHIN)))
+    timeout(CONNECT_WITHIN, connecting).await.unwrap_or(Err(Error::TimedOut(CONNECT_WITHIN)))
 }
 
 /// Writes through a script, as callers do. A Redis that is full, read-only or denies this user scripts or writes
@@ -265,7 +265,7 @@ async fn in_time<T>(answer: impl Future<Output = RedisResult<T>>) -> Result<T, E
             return Ok(answer?);
         }
     }
-    Err(Error::Late(ANSWER_WITHIN))
+    Err(Error::TimedOut(ANSWER_WITHIN))
 }
 
 impl Shared {
@@ -274,7 +274,7 @@ impl Shared {
     }
 
     fn link(&self) -> Result<Link, Error> {
-        self.state().link.clone().ok_or(Error::Away)
+        self.state().link.clone().ok_or(Error::Unavailable)
     }
 
     /// Waits for an answer, reports it to the observer, and updates the state of the link.
@@ -293,7 +293,7 @@ impl Shared {
         if state.link.as_ref().is_none_or(|current| current.number != link) {
             return;
         }
-        state.late = if let Some(Error::Late(_)) = error { state.late + 1 } else { 0 };
+        state.late = if let Some(Error::TimedOut(_)) = error { state.late + 1 } else { 0 };
         let Some(error) = error.filter(|error| error.is_of_redis()) else { return };
         if state.late == 0 || state.late >= TOO_MANY_LATE {
             state.link = None;

@@ -35,10 +35,10 @@ const RETRY_WITHIN: Duration = Duration::from_secs(10);
 /// Opens the backend of the settings, or a folder `default` where they name none. Sends no request yet. The
 /// error says in one sentence what is wrong with the settings.
 pub fn open(config: &config::Storage, default: &Path) -> Result<Box<dyn Backend>, String> {
-    Ok(match &config.place {
+    Ok(match &config.location {
         None => Box::new(Local::open(default)?),
-        Some(config::Place::Folder(path)) => Box::new(Local::open(path)?),
-        Some(config::Place::Bucket(url, options)) => Box::new(bucket(url, options, config.ttl)?),
+        Some(config::Location::Folder(path)) => Box::new(Local::open(path)?),
+        Some(config::Location::Bucket(url, options)) => Box::new(bucket(url, options, config.ttl)?),
     })
 }
 

@@ -187,7 +187,7 @@ impl Pool {
                 RestartReason::Died
             }
             // It leaves only when its last handle is dropped, and we hold one.
-            Ending::Left => RestartReason::Died,
+            Ending::Exited => RestartReason::Died,
         };
         self.counters.restart(reason);
         self.current.send_replace(Current::Starting);

@@ -45,7 +45,7 @@ pub(super) type Events = mpsc::UnboundedReceiver<Event>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
     /// It exited after its last handle was dropped.
-    Left,
+    Exited,
     /// It ended by itself; holds the exit status and the last line of output.
     Died(String),
     /// It was killed because it did not do this.
@@ -136,7 +136,7 @@ impl Zygote {
         let mut ending = self.ending.clone();
         match ending.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(ending)) => ending.clone(),
-            _ => Ending::Left,
+            _ => Ending::Exited,
         }
     }
 }
@@ -209,7 +209,7 @@ impl Driver {
         // From here on requests are refused, and conversions ask for another zygote.
         self.requests.close();
         match &mut ending {
-            Ending::Left => self.let_exit().await,
+            Ending::Exited => self.let_exit().await,
             Ending::Died(what) => {
                 self.kill_all().await;
                 let log = self.log.last_lines(true).await;
@@ -228,7 +228,7 @@ impl Driver {
         loop {
             tokio::select! {
                 request = self.requests.recv() => match request {
-                    None => return Ending::Left,
+                    None => return Ending::Exited,
                     Some(request) => if let Err(ending) = self.send(request).await { return ending },
                 },
                 event = self.events.recv() => {

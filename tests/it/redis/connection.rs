@@ -34,7 +34,7 @@ async fn it_is_used_again_when_it_is_back() {
         until_up(&redis, false).await;
         let health = redis.health();
         assert!(health.error.is_some(), "{health:?}");
-        assert_eq!(redis.run::<String>(cmd("PING")).await, Err(Error::Away));
+        assert_eq!(redis.run::<String>(cmd("PING")).await, Err(Error::Unavailable));
         server.again();
         until_up(&redis, true).await;
         assert_eq!(redis.run::<String>(cmd("PING")).await.unwrap(), "PONG");
@@ -49,13 +49,13 @@ async fn nobody_waits_for_one_that_is_silent_but_the_first_few() {
     server.stop();
     // The keeper asks meanwhile, too.
     let mut late = 0;
-    while redis.run::<String>(cmd("PING")).await == Err(Error::Late(ANSWER_WITHIN)) {
+    while redis.run::<String>(cmd("PING")).await == Err(Error::TimedOut(ANSWER_WITHIN)) {
         late += 1;
     }
     assert!((1..=3).contains(&late), "{late}");
     // It is not asked any more, so that these are no different on a slow machine.
     for _ in 0..100 {
-        assert_eq!(redis.run::<String>(cmd("PING")).await, Err(Error::Away));
+        assert_eq!(redis.run::<String>(cmd("PING")).await, Err(Error::Unavailable));
     }
     server.go_on();
     until_up(&redis, true).await;
@@ -68,7 +68,7 @@ async fn a_silent_one_is_found_out_without_a_request() {
     let redis = connect(&server.url()).await;
     server.stop();
     until_up(&redis, false).await;
-    assert_eq!(redis.health().error, Some(Error::Late(ANSWER_WITHIN).to_string()));
+    assert_eq!(redis.health().error, Some(Error::TimedOut(ANSWER_WITHIN).to_string()));
     server.go_on();
     until_up(&redis, true).await;
 }
@@ -83,7 +83,7 @@ async fn a_slow_one_is_away_until_it_is_quick() {
     proxy.delay(ANSWER_WITHIN / 5);
     assert_eq!(redis.run::<String>(cmd("PING")).await.unwrap(), "PONG");
     proxy.delay(4 * ANSWER_WITHIN);
-    assert!(matches!(redis.run::<String>(cmd("PING")).await, Err(Error::Late(_))));
+    assert!(matches!(redis.run::<String>(cmd("PING")).await, Err(Error::TimedOut(_))));
     until_up(&redis, false).await;
     proxy.delay(Duration::ZERO);
     until_up(&redis, true).await;

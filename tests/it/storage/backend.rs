@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use meshgate::config::{self, Place};
+use meshgate::config;
 use meshgate::storage::{Hash, Storage};
 
 use object_store::aws::AmazonS3Builder;
@@ -14,7 +14,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::server::Server;
 
-/// The prefix in `Server::place`.
+/// The prefix in `Server::location`.
 const PREFIX: &str = "some/prefix/";
 
 pub struct Backend {
@@ -33,8 +33,8 @@ enum Raw {
 impl Backend {
     pub fn folder() -> Backend {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::Folder(folder.path().join("store"));
-        Backend::new(place, Raw::Folder(folder))
+        let location = config::Location::Folder(folder.path().join("store"));
+        Backend::new(location, Raw::Folder(folder))
     }
 
     pub async fn bucket() -> Backend {
@@ -51,14 +51,14 @@ impl Backend {
             .with_secret_access_key("secret")
             .with_bucket_name(&bucket);
         let objects = Box::new(objects.build().unwrap());
-        let backend = Backend::new(server.place(&bucket, options), Raw::Bucket(url, objects));
+        let backend = Backend::new(server.location(&bucket, options), Raw::Bucket(url, objects));
         backend.make_bucket().await;
         backend
     }
 
-    fn new(place: Place, raw: Raw) -> Backend {
+    fn new(location: config::Location, raw: Raw) -> Backend {
         let config = config::Storage {
-            place: Some(place),
+            location: Some(location),
             ttl: Duration::from_hours(24),
             max_bytes: 1 << 30,
             presign: false,

@@ -108,7 +108,7 @@ async fn wrong_credentials_are_told() {
     let (id, secret) = server.new_user().await;
     let user = |secret| [("AWS_ACCESS_KEY_ID", id.as_str()), ("AWS_SECRET_ACCESS_KEY", secret)];
     let open = |options: &[(&str, &str)]| {
-        backend.open_with(|config| config.place = Some(server.place(backend.bucket_name(), options)))
+        backend.open_with(|config| config.location = Some(server.location(backend.bucket_name(), options)))
     };
     let storage = open(&user(&secret));
     put(&storage, b"a result").await;
@@ -126,7 +126,7 @@ async fn wrong_credentials_are_told() {
 async fn without_credentials_it_is_said_that_there_are_none() {
     let backend = Backend::bucket().await;
     let storage = backend.open_with(|config| {
-        let Some(meshgate::config::Place::Bucket(_, CloudOptions(options))) = &mut config.place else {
+        let Some(meshgate::config::Location::Bucket(_, CloudOptions(options))) = &mut config.location else {
             panic!("it is a bucket")
         };
         options.retain(|(name, _)| !name.contains("KEY"));
@@ -177,7 +177,7 @@ async fn a_server_that_says_nothing_is_not_waited_for() {
     let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", deaf.local_addr().unwrap());
     let storage = backend.open_with(|config| {
-        let Some(meshgate::config::Place::Bucket(_, CloudOptions(options))) = &mut config.place else {
+        let Some(meshgate::config::Location::Bucket(_, CloudOptions(options))) = &mut config.location else {
             panic!("it is a bucket")
         };
         let sooner = [("AWS_ENDPOINT", address.as_str()), ("AWS_READ_TIMEOUT", "200ms")];
@@ -224,10 +224,10 @@ async fn clients_can_be_sent_to_the_bucket() {
 async fn a_bucket_is_reached_by_tls() {
     let server = Server::start(&["--port", "0", "--ssl"], &[]);
     assert!(server.address.starts_with("https://"), "{}", server.address);
-    let place = |options| server.place("bucket", options);
+    let location = |options| server.location("bucket", options);
     let open = |options| {
         let config = meshgate::config::Storage {
-            place: Some(place(options)),
+            location: Some(location(options)),
             ttl: Duration::from_hours(1),
             max_bytes: 1,
             presign: false,

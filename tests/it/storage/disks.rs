@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use meshgate::config::{self, Place};
+use meshgate::config::{self, Location};
 use meshgate::fs::blob::Blob;
 use meshgate::storage::{Document, Storage, Trouble};
 use uuid::Uuid;
@@ -15,8 +15,9 @@ use crate::mounted::Mounted;
 const DISK: usize = 2 << 20;
 
 fn store(disk: &Mounted) -> Storage {
-    let place = Some(Place::Folder(disk.0.join("store")));
-    let config = config::Storage { place, ttl: Duration::from_hours(24), max_bytes: 1 << 30, presign: false };
+    let location = Some(Location::Folder(disk.0.join("store")));
+    let config =
+        config::Storage { location, ttl: Duration::from_hours(24), max_bytes: 1 << 30, presign: false };
     Storage::open(&config, Path::new("/unused")).unwrap()
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use meshgate::config::{CloudOptions, Place};
+use meshgate::config::{CloudOptions, Location};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// moto on its own port; it ends when this is dropped, or with this process.
@@ -93,7 +93,7 @@ impl Server {
     }
 
     /// The settings for a store in this bucket.
-    pub fn place(&self, bucket: &str, options: &[(&str, &str)]) -> Place {
+    pub fn location(&self, bucket: &str, options: &[(&str, &str)]) -> Location {
         let usual = [
             ("AWS_ENDPOINT", self.address.as_str()),
             ("AWS_ALLOW_HTTP", "true"),
@@ -102,7 +102,7 @@ impl Server {
         ];
         let all = usual.iter().chain(options);
         let all = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Place::Bucket(format!("s3://{bucket}/some/prefix").parse().unwrap(), CloudOptions(all))
+        Location::Bucket(format!("s3://{bucket}/some/prefix").parse().unwrap(), CloudOptions(all))
     }
 }
 
