@@ -4,9 +4,9 @@ mod clip_lengths;
 
 use std::collections::HashSet;
 
-use super::listed;
 use crate::domain::report::{Clip, Contents, Counts};
 use crate::domain::{ConversionError, ErrorCode, Feature, Format, Options};
+use crate::fs::names;
 
 /// Compares the model with the result; returns one clause for each loss.
 ///
@@ -109,9 +109,9 @@ fn clips(before: &Counts, after: &Counts, target: Format, reported: &[String]) -
     let names_before = before.clips.iter().map(|clip: &Clip| clip.name.as_str());
     let gone: Vec<&str> = names_before.filter(|name| !there.contains(name)).collect();
     // Names may change on the way; then only the number is known.
-    let names = if gone.len() == count - left { listed(&gone, MAX_NAMES) } else { String::new() };
+    let names = if gone.len() == count - left { names::listed(&gone, MAX_NAMES) } else { String::new() };
     if left == 0 {
-        return Some(format!("{count} {noun} did not come out: {}", listed(&gone, MAX_NAMES)));
+        return Some(format!("{count} {noun} did not come out: {}", names::listed(&gone, MAX_NAMES)));
     }
     let number = count - left;
     Some(match (target.info().one_clip && left == 1, names.is_empty()) {

@@ -34,15 +34,6 @@ fn late(timeout: Duration) -> ConversionError {
     ConversionError::new(ErrorCode::Timeout, detail)
 }
 
-/// Lists the first `most` names, and how many more there are.
-fn listed(names: &[impl AsRef<str>], most: usize) -> String {
-    let shown = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(most) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
-
 /// Runs work on a blocking thread. Dropping the future sets the flag that the work is given.
 ///
 /// # Errors

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use super::listed;
 use crate::domain::{ConversionError, Format};
 use crate::fs::names;
 
@@ -37,7 +36,7 @@ pub fn list(
         }
     }
     let warning = (!left_out.is_empty()).then(|| {
-        let names = listed(&left_out, MAX_SHOWN);
+        let names = names::listed(&left_out, MAX_SHOWN);
         format!("left out of the result, since {format} has no files with such names: {names}")
     });
     Ok((files, warning))

@@ -20,6 +20,11 @@ impl Cancel {
         CancelGuard(self.clone())
     }
 
+    /// Sets the flag.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -63,7 +68,7 @@ impl<R: Seek> Seek for Cancellable<R> {
 
 impl Drop for CancelGuard {
     fn drop(&mut self) {
-        self.0.0.store(true, Ordering::Relaxed);
+        self.0.cancel();
     }
 }
 

@@ -185,6 +185,13 @@ impl Options {
         Ok(())
     }
 
+    /// The same options without those that [`check`](Options::check) refuses for `target`.
+    #[must_use]
+    pub fn supported_by(mut self, target: Format) -> Self {
+        self.draco &= self.check(target).is_ok();
+        self
+    }
+
     /// Whether the options leave the model itself as it is, so that repacking is enough.
     pub fn allows_repack(&self) -> bool {
         self.animation && (self.scale - 1.0).abs() < f64::EPSILON && !self.triangulate && !self.draco

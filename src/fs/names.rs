@@ -163,6 +163,15 @@ pub fn is_junk(parts: &[&str]) -> bool {
     })
 }
 
+/// Lists the first `most` names, and how many more there are.
+pub fn listed(names: &[impl AsRef<str>], most: usize) -> String {
+    let shown = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

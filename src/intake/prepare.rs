@@ -284,12 +284,8 @@ fn main_file(files: &mut Files, main: Option<&str>, container: &str) -> Result<u
         [] if items.is_empty() => (ErrorCode::UnknownFormat, format!("{container} is empty")),
         [] => (ErrorCode::UnknownFormat, format!("{container} holds no model")),
         several => {
-            let count = several.len();
-            let shown = several.iter().take(MAX_NAMED).map(|index| names::quoted(files.name(*index)));
-            let mut shown = shown.collect::<Vec<_>>().join(", ");
-            if let Some(more @ 1..) = count.checked_sub(MAX_NAMED) {
-                shown = format!("{shown} and {more} more");
-            }
+            let named: Vec<_> = several.iter().map(|index| names::quoted(files.name(*index))).collect();
+            let (count, shown) = (named.len(), names::listed(&named, MAX_NAMED));
             let detail = format!("{container} holds {count} models; name one with --main or main=: {shown}");
             (ErrorCode::AmbiguousModel, detail)
         }

@@ -74,11 +74,7 @@ pub struct Args {
 impl Args {
     /// The options for `target`, without those that it does not support.
     pub fn options_for(&self, target: Format) -> Options {
-        let mut options = self.flags.0.clone();
-        if options.check(target).is_err() {
-            options.draco = false;
-        }
-        options
+        self.flags.0.clone().supported_by(target)
     }
 }
 

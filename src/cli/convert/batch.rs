@@ -128,8 +128,7 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signa
         std::process::exit(i32::from(INTERRUPTED));
     });
     if hurry {
-        // Dropping the guard sets the flag.
-        drop(shared.interrupt.guard());
+        shared.interrupt.cancel();
     }
     running.shutdown().await;
     shared.files.close();

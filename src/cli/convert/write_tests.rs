@@ -130,7 +130,7 @@ fn a_file_that_appears_meanwhile_is_kept() {
 fn an_interrupted_copy_leaves_nothing() {
     let case = Case::new();
     let interrupt = Cancel::default();
-    drop(interrupt.guard());
+    interrupt.cancel();
     let error = place(&case.files(&["m.obj", "m.mtl"]), &case.tree(), false, &interrupt).unwrap_err();
     assert_eq!(error.code, ErrorCode::Cancelled);
     assert!(case.found().is_empty());

@@ -67,13 +67,13 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     let stopping = shutdown::on_signals(shutdown.clone(), server.shutdown_delay, server.shutdown_grace)
         .map_err(Failure::io("listen for signals"))?;
     let gateway = Arc::new(gateway(config, storage.clone(), shutdown.clone()).await?);
-    let (listener, address) = bind(server.bind, config).await?;
+    let (listener, address) = bind(server.bind, "BIND_ADDRESS", config).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     // Metrics are served until the last request is answered.
     let answered = Shutdown::default();
     let mut metrics = None;
     if let Some(address) = server.metrics {
-        let (listener, address) = bind(address, config).await?;
+        let (listener, address) = bind(address, "METRICS_ADDRESS", config).await?;
         tracing::info!(%address, "metrics");
         let (router, counts) = (http::metrics_router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
         metrics = Some(tokio::spawn(listener.run(router, counts, answered.clone())));
@@ -120,10 +120,10 @@ fn with_cause(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
-/// Listens on the address; returns the local one, too.
-async fn bind(address: SocketAddr, config: &Config) -> Result<(Server, SocketAddr), Failure> {
+/// Listens on the address of this setting; returns the local one, too.
+async fn bind(address: SocketAddr, setting: &str, config: &Config) -> Result<(Server, SocketAddr), Failure> {
     let bound = Server::bind(address, config.server.max_connections, config.server.read_timeout).await;
-    let server = bound.map_err(Failure::io(format!("listen on {address} (BIND_ADDRESS)")))?;
+    let server = bound.map_err(Failure::io(format!("listen on {address} ({setting})")))?;
     let local = server.address().map_err(Failure::io("get the local address"))?;
     Ok((server, local))
 }
