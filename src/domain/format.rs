@@ -101,6 +101,8 @@ pub const IMAGES: &[&str] = &[
 #[derive(Debug)]
 pub enum Signature {
     Bytes(&'static [u8]),
+    /// The beginning of a text, after white space.
+    Text(&'static str),
     /// The first word of a text, in any case.
     Word(&'static str),
 }
@@ -269,7 +271,7 @@ pub static TABLE: &[FormatInfo] = &[
         title: "USD (text)",
         media_type: "model/vnd.usda",
         extensions: &["usda"],
-        signatures: &[Signature::Word("#usda")],
+        signatures: &[Signature::Text("#usda")],
         holds: EVERYTHING_BUT_HUMANOID,
         several_files: true,
         beside: &[&["vdb"], IMAGES],

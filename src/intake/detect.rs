@@ -102,9 +102,6 @@ pub fn name_mismatch(content: Content, name: &str) -> Option<String> {
 }
 
 fn by_signature(head: &[u8], extension: &str) -> Result<Option<Format>, ConversionError> {
-    if head.starts_with(b"\x89HDF\r\n\x1a\n") {
-        return Err(malformed("the file is HDF5, the old kind of Alembic; only the Ogawa kind can be read"));
-    }
     let text = trimmed(head);
     if head.starts_with(b"Kaydara FBX Binary  \0") {
         let version = u32_at(head, 23).unwrap_or_default();
@@ -113,8 +110,12 @@ fn by_signature(head: &[u8], extension: &str) -> Result<Option<Format>, Conversi
     if is_ascii_fbx(text) {
         return Ok(Some(Format::Fbx));
     }
+    if head.starts_with(b"\x89HDF\r\n\x1a\n") {
+        return Err(malformed("the file is HDF5, the old kind of Alembic; only the Ogawa kind can be read"));
+    }
     let fits = |signature: &Signature| match signature {
         Signature::Bytes(bytes) => head.starts_with(bytes),
+        Signature::Text(start) => text.starts_with(start.as_bytes()),
         Signature::Word(word) => starts_with_word(text, word.as_bytes()),
     };
     let format = TABLE.iter().find(|row| row.signatures.iter().any(fits)).map(|row| row.format);

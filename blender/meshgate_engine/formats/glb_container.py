@@ -29,16 +29,18 @@ def load(path: Path) -> tuple[dict, bytes]:
     content = path.read_bytes()
     if len(content) < _HEADER.size + _CHUNK.size or content[:4] != b"glTF":
         raise ValueError("not a glb")
-    chunks: dict[bytes, bytes] = {}
+    # Of each kind, the first that is not empty.
+    chunks = {b"JSON": b"", b"BIN\0": b""}
     at = _HEADER.size
     while at + _CHUNK.size <= len(content):
         length, kind = _CHUNK.unpack_from(content, at)
         at += _CHUNK.size + length
-        chunks.setdefault(kind, content[at - length : at])
-    document = json.loads(chunks.get(b"JSON", b"null"))
+        if chunks.get(kind) == b"":
+            chunks[kind] = content[at - length : at]
+    document = json.loads(chunks[b"JSON"] or b"null")
     if not isinstance(document, dict):
         raise ValueError("no JSON in the glb")
-    return document, chunks.get(b"BIN\0", b"")
+    return document, chunks[b"BIN\0"]
 
 
 def _json_chunk(document: dict) -> bytes:

@@ -162,6 +162,8 @@ def _restore_still_keys(path: Path) -> None:
     if max(frames.values(), default=0) <= 2:
         return
     document = glb_container.document(path)
+    if not document:
+        raise ConversionError("export_failed", "the glb that was written cannot be read")
     accessors = document.get("accessors", [])
     still = []
     for animation in document.get("animations", []):

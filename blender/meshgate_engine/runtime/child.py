@@ -58,7 +58,8 @@ def main(command: dict, setup: Setup, zygote: int, log: int, progress: int, chan
     finally:
         with contextlib.suppress(BaseException):
             flush()
-            if status == 0:
+        if status == 0:
+            with contextlib.suppress(BaseException):
                 # The report can be read before the kernel frees this process's memory, which takes a while. If the
                 # pipe is full, the end of the process tells the zygote.
                 os.write(_PROGRESS_FD, b"finished\n")

@@ -44,6 +44,7 @@ fn formats() -> Vec<(Vec<u8>, &'static str, Content)> {
         (b"FBXHeaderExtension:  {\n".to_vec(), "a", Model(Format::Fbx)),
         (OBJ.into(), "a", Model(Format::Obj)),
         (b"# nothing but a comment\n".to_vec(), "empty.obj", Model(Format::Obj)),
+        (b"#USDA export\nv 0 0 0\n".to_vec(), "a.obj", Model(Format::Obj)),
         (b"mtllib a.mtl\no box\n".to_vec(), "a.txt", Model(Format::Obj)),
         (json("").into(), "a", Model(Format::Gltf)),
         (format!("\u{feff} {}", json("")).into(), "a.gltf", Model(Format::Gltf)),
