@@ -228,7 +228,7 @@ impl ResultCache {
             let (source, result) = match timeout(left + GRACE, flight).await {
                 Ok(Some(ended)) => ended,
                 Ok(None) => {
-                    let detail = "the conversion failed inside the gateway";
+                    let detail = "internal error during the conversion";
                     (CacheStatus::Miss, Err(ConversionError::new(ErrorCode::Internal, detail)))
                 }
                 Err(_) => (CacheStatus::Miss, Err(late(lookup.timeout))),
