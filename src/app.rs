@@ -61,7 +61,7 @@ pub fn mistakes(engine: &Engine, log: &config::Log) -> Vec<String> {
     let base = work_base(engine);
     let work = WorkDir::check(&base).map_err(no_work(&base));
     let log = logging::current_file(log).map_or(Ok(()), |file| {
-        let what = format!("write a log to {} (LOG_FILE names another place)", file.display());
+        let what = format!("write a log to {} (set LOG_FILE to write elsewhere)", file.display());
         try_file(&file).map_err(|error| ConversionError::io(&what, &error))
     });
     let places = [work, log].into_iter().filter_map(Result::err);
@@ -79,7 +79,7 @@ pub fn work(settings: &Engine) -> Result<WorkDir, ConversionError> {
 
 fn no_work(base: &Path) -> impl FnOnce(io::Error) -> ConversionError {
     move |error| {
-        ConversionError::io(&format!("work in {} (DATA_DIR names another place)", base.display()), &error)
+        ConversionError::io(&format!("work in {} (set DATA_DIR to work elsewhere)", base.display()), &error)
     }
 }
 

@@ -16,9 +16,10 @@ pub struct Parts<'a> {
     pub owner: Option<&'a str>,
     pub target: Format,
     pub options: &'a Options,
-    /// The model's main file, if the request names it.
+    /// The model's main file, if the request names it. For local files, unless the model is one file with its own name.
     pub main: Option<&'a str>,
-    /// The model's name, if its files do not tell it.
+    /// For local files: what intake found besides the files, which is the model's name, its warnings and its missing
+    /// textures, as text. `None` if the model is one file with its own name, and for uploads.
     pub called: Option<&'a str>,
     /// In any order.
     pub files: Vec<Part>,

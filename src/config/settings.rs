@@ -244,7 +244,7 @@ settings! {
         option: ("--max-unpacked-size", "SIZE"),
         takes: SIZE,
         default: Value("1G"),
-        help: "largest unpacked model, and largest result in all, in bytes or like 512M or 4G",
+        help: "largest unpacked model, and largest result (at least 64M), in bytes or like 512M or 4G",
         parse: |value| values::size(value, 1),
     }
 

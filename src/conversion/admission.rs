@@ -163,8 +163,7 @@ impl Place {
     /// Waits until another client takes the place over, and returns the error.
     pub async fn taken_over(&self) -> ConversionError {
         self.taken_over.cancelled().await;
-        let detail = "the queue is full, and another client took over a place from this client, which had more of them; \
-                      send the request again later";
+        let detail = "queue full: this place went to a client with fewer conversions; retry later";
         ConversionError::new(ErrorCode::QueueFull, detail)
     }
 

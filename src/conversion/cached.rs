@@ -39,8 +39,8 @@ const MAX_STORING: usize = 32;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(150);
 
-/// Shortest time that the lease is held while a result is being stored. It is held longer if the conversion took
-/// longer: after that, another process could have converted by itself.
+/// While a result is being stored, the lease is held as long as the conversion took, at least this; after that,
+/// converting again is faster than waiting.
 const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 
 /// Lifetime of a presigned URL; a client follows it at once.
@@ -228,7 +228,7 @@ impl ResultCache {
             let (source, result) = match timeout(left + GRACE, flight).await {
                 Ok(Some(ended)) => ended,
                 Ok(None) => {
-                    let detail = "the conversion failed inside the gateway";
+                    let detail = "internal error during the conversion";
                     (CacheStatus::Miss, Err(ConversionError::new(ErrorCode::Internal, detail)))
                 }
                 Err(_) => (CacheStatus::Miss, Err(late(lookup.timeout))),

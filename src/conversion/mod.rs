@@ -1,4 +1,4 @@
-//! The conversion path, shared by the command line, HTTP and jobs.
+//! The conversion path, shared by the command line and HTTP.
 
 mod admission;
 mod artifact;

@@ -1,9 +1,11 @@
 //! One conversion from the user's files to the result's.
 //!
 //! ```text
-//! sources ─▶ intake ─▶ pair and options ─▶ native lane ───────────────▶ count ─▶ compare ─▶ package
-//!            (in/)      (refused here)  └▶ Blender's child ─▶ glb→gltf ┘  (output)   (losses)
+//! options ─▶ sources ─▶ intake ─▶ pair ─▶ native lane ───────────────▶ count ─▶ compare ─▶ package
+//! (checked)             (in/) (checked)└▶ Blender's child ─▶ glb→gltf ┘  (output)   (losses)
 //! ```
+//!
+//! `Converter::prepare` checks the options and reads the model; `Converter::run` checks the pair and chooses the lane.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The one way to a result: [`Service::convert`] finds it or converts, for HTTP, jobs and the command line.
+//! The one way to a result: [`Service::convert`] finds it or converts, for HTTP and the command line.
 //!
 //! ```text
 //!  request ─▶ identity ─▶ cached ──▶ stored, or running ───────────────────────────────┐

@@ -95,7 +95,7 @@ pub static TABLE: &[OptionInfo] = &[
     OptionInfo {
         name: "engine",
         kind: Kind::String { values: &["auto", "blender"] },
-        help: "repack glb, gltf and vrm without Blender if lossless (auto), or always use Blender (blender)",
+        help: "repack glb, gltf, vrm and vrma without Blender if lossless (auto), or always use Blender (blender)",
     },
 ];
 

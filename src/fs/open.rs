@@ -121,7 +121,7 @@ impl Located {
 
     /// Locates the file at `path`. Its folder may be reached by links; the file itself must be no link.
     pub fn at(path: &Path) -> io::Result<Located> {
-        let no_name = || io::Error::new(ErrorKind::InvalidInput, "it is no file");
+        let no_name = || io::Error::new(ErrorKind::InvalidInput, "it is not a file");
         let name = path.file_name().ok_or_else(no_name)?;
         Ok(Located::Below(Arc::new(Root::open(folder_of(path))?), name.into()))
     }
@@ -179,7 +179,7 @@ pub fn folder_of(path: &Path) -> &Path {
 fn only_regular(opened: OwnedFd) -> io::Result<File> {
     let file = File::from(opened);
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
     }
     Ok(file)
 }

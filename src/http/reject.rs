@@ -70,7 +70,7 @@ pub fn with_body(written: &[u8], too_long: bool) -> Option<Completed> {
         400 | 431 if too_long => {
             Problem::new(ErrorCode::TooLarge, "the announced length of the body is too large")
         }
-        400 => Problem::malformed("the request is not as HTTP asks for"),
+        400 => Problem::malformed("malformed HTTP request"),
         431 => {
             Problem::new(ErrorCode::HeadTooLarge, "the request's address and headers are above their limit")
         }

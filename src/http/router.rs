@@ -75,11 +75,11 @@ fn add_layers(router: Router<Shared>, gateway: Shared) -> Router {
 }
 
 async fn not_found() -> Problem {
-    Problem::new(ErrorCode::NotFound, "nothing is at this address; /apidocs/ lists what there is")
+    Problem::new(ErrorCode::NotFound, "no such path; see /apidocs/")
 }
 
 async fn method_not_allowed() -> Problem {
-    Problem::new(ErrorCode::MethodNotAllowed, "this address does not take this method")
+    Problem::new(ErrorCode::MethodNotAllowed, "method not allowed")
 }
 
 fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {

@@ -85,7 +85,7 @@ fn check_frames(lines: &mut Lines, frames: u64, channels: u64) -> Result<(), Con
             return Err(malformed(format!("the file is truncated: {found} of {frames} frames are there")));
         };
         if !words(line).inspect(|_| seen += 1).all(|word| number::<f64>(word).is_some()) {
-            return Err(lines.error("holds something that is no number"));
+            return Err(lines.error("holds something that is not a number"));
         }
     }
     Ok(())

@@ -134,7 +134,7 @@ impl Reader {
     fn finish(mut self, folder: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
         self.next_object();
         if self.statements == 0 {
-            return Err(malformed("the file is no OBJ: not one line of it could be understood"));
+            return Err(malformed("the file is not an OBJ: not one line of it could be understood"));
         }
         if self.counts.objects == 0 && self.counts.vertices > 0 {
             self.counts.objects = 1;

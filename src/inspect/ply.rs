@@ -92,7 +92,7 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
 
 fn header(lines: &mut Lines) -> Result<(Encoding, Vec<Element>), ConversionError> {
     if lines.next()?.unwrap_or_default() != b"ply" {
-        return Err(malformed("the file is no PLY: it does not begin with \"ply\""));
+        return Err(malformed("the file is not a PLY: it does not begin with \"ply\""));
     }
     let mut encoding = None;
     let mut elements: Vec<Element> = Vec::new();

@@ -28,7 +28,7 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
         return text(Lines::open(path, cancel)?);
     }
     if announced == 0 {
-        return Err(malformed("the file is no STL: it has no triangles"));
+        return Err(malformed("the file is not an STL: it has no triangles"));
     }
     if expected > size {
         let found = size.saturating_sub(HEADER) / RECORD;

@@ -261,7 +261,7 @@ fn glb(file: &mut (impl Read + Seek), json: &Range<u64>) -> Result<Format, Conve
 
 fn gltf(file: &mut (impl Read + Seek), head: &[u8], extension: &str) -> Result<Format, ConversionError> {
     let claims = extension == "gltf" || (contains(head, b"\"asset\"") && contains(head, b"\"version\""));
-    let other = || ConversionError::new(ErrorCode::UnknownFormat, "the file is JSON that is no glTF");
+    let other = || ConversionError::new(ErrorCode::UnknownFormat, "the file is JSON, but not glTF");
     let skipped = head.len() - trimmed(head).len();
     file.seek(SeekFrom::Start(skipped as u64)).map_err(unreadable)?;
     match bounded_json::read::<Probe>(file, "gltf") {

@@ -43,7 +43,7 @@ const WORDS: &[(&str, &str)] = &[
     ("<!doctype html", "a web page"),
     ("<html", "a web page"),
     ("<svg", "an SVG drawing"),
-    ("<?xml", "XML that is no 3D format we know"),
+    ("<?xml", "XML in an unknown format"),
     ("version https://git-lfs", "a Git LFS pointer instead of the file itself"),
 ];
 
@@ -52,7 +52,7 @@ pub fn by_magic(head: &[u8]) -> Option<&'static str> {
     BEGINNINGS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, what)| *what)
 }
 
-/// Describes the beginning of a file's content by a clause such as `a PNG image`.
+/// Describes the beginning of a file's content; completes the sentence "the file is …".
 pub fn describe(head: &[u8]) -> &'static str {
     if let Some(description) = by_magic(head) {
         return description;
@@ -64,13 +64,10 @@ pub fn describe(head: &[u8]) -> &'static str {
         _ => {}
     }
     if !is_text(head) {
-        return if head.starts_with(b"BM") { "a BMP image" } else { "no 3D format we know" };
+        return if head.starts_with(b"BM") { "a BMP image" } else { "in an unknown format" };
     }
     let text = String::from_utf8_lossy(head).to_ascii_lowercase();
-    WORDS
-        .iter()
-        .find(|(word, _)| text.contains(word))
-        .map_or("text that is no 3D format we know", |(_, what)| what)
+    WORDS.iter().find(|(word, _)| text.contains(word)).map_or("text in an unknown format", |(_, what)| what)
 }
 
 /// Whether the bytes look like text in an encoding that extends ASCII.

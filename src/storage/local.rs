@@ -52,7 +52,7 @@ impl Local {
         let wrong = |why: &dyn std::fmt::Display| format!("the store cannot be in {name}: {why}");
         let root = std::path::absolute(path).map_err(|error| wrong(&error))?;
         // Paths of objects are text.
-        root.to_str().ok_or_else(|| wrong(&"its name is no text"))?;
+        root.to_str().ok_or_else(|| wrong(&"its path is not valid UTF-8"))?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             name,

@@ -62,7 +62,7 @@ fn bucket(url: &Url, options: &CloudOptions, ttl: Duration) -> Result<Bucket, St
             as_both(builder.build().map_err(wrong)?)
         }
         // The configuration accepts no other scheme.
-        _ => return Err(format!("{name} is no store")),
+        _ => return Err(format!("{name} is not a store")),
     };
     Ok(Bucket { name, store, signer, base, ttl })
 }

@@ -71,7 +71,7 @@ def change(path, before: str, after: str) -> None:
 
 
 def test_a_change_in_rust_is_live(development):
-    change(development.folder / "src/http/router.rs", "nothing is at this address", "nothing is here")
+    change(development.folder / "src/http/router.rs", "no such path", "nothing is here")
 
     def changed():
         return "nothing is here" in ask(PORT, "/nowhere").json()["detail"]

@@ -88,11 +88,11 @@ fn what_the_machine_does_not_have_is_a_mistake_like_others() {
         let mut lines: Vec<_> = text(&output.stderr).lines().collect();
         lines.sort_unstable();
         let expected = [
-            "BLENDER_BIN is /nowhere/blender, which is no executable file",
-            "BLENDER_PYTHON is /nowhere/python, which is no executable file",
+            "BLENDER_BIN is /nowhere/blender, which is not an executable file",
+            "BLENDER_PYTHON is /nowhere/python, which is not an executable file",
             "METRICS_ADDRESS has the port of BIND_ADDRESS",
             "WORKERS takes a number from 1 to 256, not \"abc\"",
-            &format!("could not work in {data}/work (DATA_DIR names another place): "),
+            &format!("could not work in {data}/work (set DATA_DIR to work elsewhere): "),
             &format!("could not write a log to {}/gateway.", at("file")),
             "s3://bucket: ",
         ];

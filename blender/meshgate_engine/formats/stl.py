@@ -16,7 +16,7 @@ def read(job: Job) -> str:
     importer = importing(job, bpy.ops.wm.stl_import)
     after = sum(len(mesh.polygons) for mesh in bpy.data.meshes)
     if after < before:
-        job.warn(f"{before - after} of {before} triangles were not read: they have no area, or lie on another")
+        job.warn(f"{before - after} of {before} triangles were skipped: zero area or duplicate")
     return importer
 
 

@@ -87,7 +87,7 @@ def _check(job: Job, contact: str) -> None:
         vrm = document["extensions"]["VRMC_vrm"]
         bones, meta = vrm["humanoid"]["humanBones"], vrm["meta"]
     except (ValueError, LookupError, TypeError) as error:
-        raise ConversionError("export_failed", "the vrm file written is no avatar") from error
+        raise ConversionError("export_failed", "the vrm file written is not an avatar") from error
     if any(name not in bones for name in bone_mapping.REQUIRED):
         raise ConversionError("export_failed", "the vrm file written has an incomplete humanoid")
     if not document.get("meshes"):

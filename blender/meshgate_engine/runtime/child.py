@@ -178,7 +178,7 @@ def _failure(error: BaseException, stage: str) -> ConversionError:
         return ConversionError("import_failed", "blender could not read the model")
     if stage == "exporting":
         return ConversionError("export_failed", "blender could not write the result")
-    return ConversionError("internal", "the conversion failed for a reason that is not the model's")
+    return ConversionError("internal", "internal error")
 
 
 def _disk_is_full() -> bool:

@@ -97,7 +97,7 @@ def _send_broken(peer: socket.socket, reason: str) -> None:
 
 def _prepare(hello: dict, run: Run, load: Callable[[], None]) -> tuple[child.Setup, dict]:
     if hello.get("type") != "hello":
-        raise _StartError("the first message is no hello")
+        raise _StartError("the first message is not a hello")
     if hello["protocol"] != protocol.VERSION:
         raise _StartError(f"the supervisor speaks protocol {hello['protocol']}, this engine {protocol.VERSION}")
     sandboxed = hello["sandbox"] != "off"

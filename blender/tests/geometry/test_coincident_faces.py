@@ -67,7 +67,7 @@ def test_faces_that_an_stl_loses_are_told(tmp_path, text):
         path.write_bytes(bytes(80) + struct.pack("<I", 3) + b"".join(facets))
     report = convert(tmp_path / "c", path, "glb")
     assert report["input"]["triangles"] == report["output"]["triangles"] == 2
-    assert report["warnings"] == ["1 of 3 triangles were not read: they have no area, or lie on another"]
+    assert report["warnings"] == ["1 of 3 triangles were skipped: zero area or duplicate"]
 
 
 def test_faces_back_to_back_keep_what_they_have(tmp_path):

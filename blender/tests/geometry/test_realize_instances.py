@@ -110,7 +110,7 @@ def _skinned_tube() -> None:
 
 def test_the_skin_of_a_curve_is_lost_with_a_reason(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _skinned_tube), "glb")
-    assert report["losses"] == ["the skin of Tube: it is no mesh in the source"]
+    assert report["losses"] == ["the skin of Tube: it is not a mesh in the source"]
     assert (report["output"]["meshes"], report["output"]["skins"]) == (2, 1)
 
 

@@ -52,7 +52,7 @@ def test_another_protocol_is_refused(tmp_path):
 def test_without_a_hello_it_is_broken(tmp_path):
     with Zygote(tmp_path) as zygote:
         zygote.send("cancel", id=1)
-        assert zygote.event() == {"type": "broken", "reason": "the first message is no hello"}
+        assert zygote.event() == {"type": "broken", "reason": "the first message is not a hello"}
 
 
 @pytest.mark.parametrize("cold", [False, True])

@@ -73,7 +73,7 @@ imagePullSecrets:
 {{- $text := include "meshgate.text" . -}}
 {{- $units := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
 {{- $unit := regexFind "[A-Za-z]*$" $text -}}
-{{- if not (hasKey $units $unit) }}{{ fail (printf "%s is no quantity of bytes: write it like 512Mi or 4Gi" $text) }}{{ end -}}
+{{- if not (hasKey $units $unit) }}{{ fail (printf "%s is not a quantity of bytes: write it like 512Mi or 4Gi" $text) }}{{ end -}}
 {{- divf (mulf (regexFind "^[0-9.]+" $text | float64) (get $units $unit)) 1048576.0 | floor | int64 -}}
 {{- end }}
 

@@ -19,8 +19,9 @@ Examples:
 In a folder, two models that differ only in their extension keep it: a.fbx and a.obj become a.fbx.glb
 and a.obj.glb. A result of several files gets its own folder, or as --packaging says.
 
-Exit code: 0 all converted, 1 some failed, 64 usage error, 130 interrupted. With several formats,
-impossible pairs (an obj has no skeleton for vrm) are skipped and do not count as failed.";
+Exit code: 0 all converted, 1 if any failed or none was converted, 64 usage error, 130 interrupted.
+With several formats, impossible pairs (an obj has no skeleton for vrm) are skipped and do not count
+as failed.";
 
 /// Convert models and motions, one or many
 ///

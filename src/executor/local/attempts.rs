@@ -384,7 +384,7 @@ impl Conversion {
         );
         // Clients get a code and a sentence; the operator needs Blender's output.
         if error.is_some() {
-            tracing::warn!(conversion = self.id, log = exited.log, "what the child printed");
+            tracing::warn!(conversion = self.id, log = exited.log, "Blender output");
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub enum EngineError {
     #[error("no engine found: run `meshgate engine install`, or set BLENDER_PYTHON or BLENDER_BIN")]
     NotFound,
-    #[error("{setting} is {}, which is no executable file", path.display())]
+    #[error("{setting} is {}, which is not an executable file", path.display())]
     NotExecutable { setting: &'static str, path: PathBuf },
     #[error("could not write the engine's package: {0}")]
     Package(#[source] io::Error),

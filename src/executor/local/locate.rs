@@ -158,7 +158,7 @@ mod tests {
         fs::set_permissions(&python, fs::Permissions::from_mode(0o644)).unwrap();
         places.python = Some(python.clone());
         let error = places.locate().unwrap_err().to_string();
-        assert_eq!(error, format!("BLENDER_PYTHON is {}, which is no executable file", python.display()));
+        assert_eq!(error, format!("BLENDER_PYTHON is {}, which is not an executable file", python.display()));
     }
 
     #[test]

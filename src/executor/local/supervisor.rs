@@ -196,7 +196,7 @@ impl Blender {
                 result = &mut answered => {
                     return result.unwrap_or_else(|_| {
                         tracing::error!("a conversion's task failed");
-                        Err(ConversionError::new(ErrorCode::Internal, "the conversion failed inside the gateway"))
+                        Err(ConversionError::new(ErrorCode::Internal, "internal error during the conversion"))
                     });
                 }
             }

@@ -33,8 +33,8 @@ pub async fn note(State(gateway): State<Shared>, mut request: Request, next: Nex
     response
 }
 
-/// Returns the rightmost address that is no trusted proxy. The search ends, with the last proxy, at an entry that is no
-/// address: no trusted proxy wrote what is left of it.
+/// Returns the rightmost untrusted address. Stops at an unparsable entry and returns the last trusted proxy: entries
+/// further left may be forged.
 fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut client = peer.to_canonical();

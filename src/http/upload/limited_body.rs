@@ -99,7 +99,7 @@ fn unreadable(error: &(dyn Error + 'static)) -> Problem {
     let kind = causes.find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
     match kind {
         Some(ErrorKind::InvalidInput | ErrorKind::InvalidData) => {
-            Problem::malformed("the body's chunks are not as HTTP asks for")
+            Problem::malformed("malformed chunked body")
         }
         _ => Problem::new(ErrorCode::Cancelled, "the client hung up during the upload"),
     }

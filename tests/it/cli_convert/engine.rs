@@ -55,7 +55,7 @@ fn a_broken_engine_is_one_sentence() {
     for (python, expected) in [
         ("python", "No module named 'bpy'"),
         ("a.obj", "BLENDER_PYTHON is "),
-        ("/nowhere/python", "BLENDER_PYTHON is /nowhere/python, which is no executable file"),
+        ("/nowhere/python", "BLENDER_PYTHON is /nowhere/python, which is not an executable file"),
     ] {
         let mut command = desk.command(&["convert", "a.obj", "-o", "a.glb"]);
         let ran = Ran::of(&command.env("BLENDER_PYTHON", python).output().unwrap());

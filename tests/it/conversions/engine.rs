@@ -41,7 +41,7 @@ async fn clients_learn_that_there_is_no_engine_and_the_operator_why() {
     let (error, why) =
         told(|_| Err(EngineError::NotExecutable { setting: "BLENDER_PYTHON", path: path.into() })).await;
     assert_eq!(error.detail, "the engine does not start");
-    assert_eq!(why, "BLENDER_PYTHON is /nowhere/python, which is no executable file");
+    assert_eq!(why, "BLENDER_PYTHON is /nowhere/python, which is not an executable file");
 
     let (error, why) = told(|work| Ok(Settings::new(Engine::Python("/bin/ls".into()), work.clone()))).await;
     assert_eq!(error.detail, "the engine does not start (exit status: 2)");

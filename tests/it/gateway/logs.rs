@@ -65,7 +65,7 @@ async fn lines_are_json_and_have_the_number_of_their_request() {
     assert_eq!((&worked["cut"], &worked["code"]), (&Value::Null, &Value::Null));
 
     // What Blender said of the model stands under the same number, for the operator only.
-    let printed = lines.iter().find(|line| line["message"] == "what the child printed").unwrap();
+    let printed = lines.iter().find(|line| line["message"] == "Blender output").unwrap();
     assert_eq!((number_of(printed), &printed["level"]), (Some("it-fails-1"), &Value::from("WARN")));
     let said = printed["log"].as_str().unwrap();
     assert!(said.contains("Failed to load"), "{said}");
@@ -98,7 +98,7 @@ async fn a_filter_does_not_take_the_number_away() {
     let gateway = Gateway::start(&[("LOG_LEVEL", filter)]);
     let answer = convert(&gateway, "some/number:3", "a.fbx", broken_fbx()).await;
     assert_eq!(answer.status(), 422);
-    let line = gateway.wait_for("what the child printed");
+    let line = gateway.wait_for("Blender output");
     assert!(line.contains("request{request_id=\"some/number:3\"}"), "{line}");
     let line = gateway.wait_for("answered");
     assert!(line.contains("request{request_id=\"some/number:3\"}"), "{line}");

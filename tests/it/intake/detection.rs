@@ -99,18 +99,8 @@ fn what_is_no_model_gets_one_sentence() {
     let packed = gzip(&binary_stl(40));
     let cases: [(&[u8], &str, ErrorCode, &str); 16] = [
         (b"", "a.fbx", ErrorCode::EmptyFile, "the file is empty"),
-        (
-            b"Dear diary,\n",
-            "a.fbx",
-            ErrorCode::UnknownFormat,
-            "the file is text that is no 3D format we know",
-        ),
-        (
-            b"Dear diary,\n",
-            "a.obj",
-            ErrorCode::UnknownFormat,
-            "the file is text that is no 3D format we know",
-        ),
+        (b"Dear diary,\n", "a.fbx", ErrorCode::UnknownFormat, "the file is text in an unknown format"),
+        (b"Dear diary,\n", "a.obj", ErrorCode::UnknownFormat, "the file is text in an unknown format"),
         (b"\x89PNG\r\n\x1a\n\0\0", "a.fbx", ErrorCode::UnknownFormat, "the file is a PNG image"),
         (b"%PDF-1.7", "a.glb", ErrorCode::UnknownFormat, "the file is a PDF document"),
         (
@@ -125,7 +115,7 @@ fn what_is_no_model_gets_one_sentence() {
             ErrorCode::UnknownFormat,
             "the file is a material library (mtl) without its model",
         ),
-        (b"{\"a\":1}", "a.json", ErrorCode::UnknownFormat, "the file is JSON that is no glTF"),
+        (b"{\"a\":1}", "a.json", ErrorCode::UnknownFormat, "the file is JSON, but not glTF"),
         (
             b"{\"asset\":{\"version\":\"1.0\"}}",
             "a.gltf",
@@ -158,7 +148,7 @@ fn what_is_no_model_gets_one_sentence() {
             ErrorCode::UnknownFormat,
             "the file is zstd-compressed data; unpack it first",
         ),
-        (b"\0\x01\x02\x03", "a.abc", ErrorCode::UnknownFormat, "the file is no 3D format we know"),
+        (b"\0\x01\x02\x03", "a.abc", ErrorCode::UnknownFormat, "the file is in an unknown format"),
     ];
     for (content, name, code, detail) in cases {
         let error = Desk::new().upload(name, content).unwrap_err();
