@@ -116,15 +116,18 @@ impl OptionInfo {
     /// The value that a conversion has if none is given.
     pub fn default(&self) -> Value {
         let mut defaults = serde_json::to_value(Options::default()).unwrap_or_default();
-        defaults.get_mut(self.name).map(Value::take).unwrap_or_default()
+        let default = defaults.get_mut(self.name).map(Value::take).unwrap_or_default();
+        // A whole number has no decimals.
+        match default.as_f64() {
+            Some(number) if number.fract() == 0.0 => Value::from(number as i64),
+            _ => default,
+        }
     }
 
     /// The default as people write it.
     pub fn default_text(&self) -> String {
         match self.default() {
             Value::String(text) => text,
-            // Without the decimals of a whole number.
-            Value::Number(number) => number.as_f64().unwrap_or_default().to_string(),
             other => other.to_string(),
         }
     }

@@ -17,8 +17,8 @@ const MOST_BYTES: u64 = 256 << 20;
 /// Total time of reading on at shutdown.
 const LONGEST_AT_STOP: Duration = Duration::from_secs(1);
 
-/// Bytes that are read before a rest, and its length, which make 64 MB a second: nobody needs these bytes, and the client
-/// may send as fast as it can.
+/// Bytes that are read before a rest, and its length, which make 32 to 64 MB a second: nobody needs these bytes, and the
+/// client may send as fast as it can. At shutdown there is no time for rests.
 const TURN: usize = 64 << 10;
 const REST: Duration = Duration::from_millis(1);
 
@@ -67,7 +67,9 @@ impl Lingering {
             }
             self.pause.as_mut().reset(Instant::now() + LONGEST_PAUSE);
         }
-        self.rest.as_mut().reset(Instant::now() + REST);
+        if self.stopping.is_some() {
+            self.rest.as_mut().reset(Instant::now() + REST);
+        }
         if self.rest.as_mut().poll(context).is_ready() {
             context.waker().wake_by_ref();
         }

@@ -27,8 +27,9 @@ const MAX_COUNTABLE_BODY: u64 = u64::MAX - 2;
 
 /// Bytes that are read of a head, and with it of a body, before its handler gets its turn.
 const HEAD_TURN: usize = 8 << 10;
-/// Bytes of a body that may follow bytes without content: hyper does not limit the length of a chunk's head.
-const MAX_FRAMING: u64 = 16 << 10;
+/// Bytes of a body that may follow bytes without content, such as trailers, which hyper limits to those of a head. It does
+/// not limit the length of a chunk's head.
+const MAX_FRAMING: u64 = MAX_HEAD as u64 + (1 << 10);
 /// Bytes of such framing that are read before other tasks get their turn: hyper takes 0.4 µs for each.
 const FRAMING_TURN: usize = 1 << 10;
 

@@ -467,7 +467,7 @@ async fn formats_options_and_limits_are_listed_for_programs() {
     );
     assert_eq!(
         option("scale"),
-        json!({"name": "scale", "type": "number", "minimum": 1e-6, "maximum": 1e6, "default": 1.0})
+        json!({"name": "scale", "type": "number", "minimum": 1e-6, "maximum": 1e6, "default": 1})
     );
 }
 
