@@ -68,7 +68,7 @@ impl Bench {
     pub async fn convert(&self, blender: &Blender, work: &WorkDir) -> Result<Duration> {
         let began = Instant::now();
         let folder = work.new_folder();
-        folder.furnish()?;
+        folder.create_subfolders()?;
         fs::copy(self.model("cube.fbx"), folder.input().join("cube.fbx"))?;
         let task = Task {
             input: "in/cube.fbx".into(),
@@ -159,7 +159,7 @@ impl Bench {
             fs::remove_file(&copy)?;
 
             let folder = work.new_folder();
-            folder.furnish()?;
+            folder.create_subfolders()?;
             let began = Instant::now();
             let source = Asset::open(&self.model("big.gltf"), &Context::default())?;
             let room = repack::SizeLimit { model: 50 << 20, most: 1 << 30 };

@@ -257,7 +257,7 @@ impl Bench {
                     return Ok::<(), Box<dyn std::error::Error>>(());
                 }
                 let folder = work.new_folder();
-                folder.furnish()?;
+                folder.create_subfolders()?;
                 fs::write(folder.input().join("a.obj"), distinct(first + number))?;
                 let task = Task {
                     input: "in/a.obj".into(),

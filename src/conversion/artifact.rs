@@ -37,7 +37,7 @@ pub struct Artifact {
     /// The conversion's own files.
     pub outcome: Outcome,
     /// The description that the cache keeps.
-    pub about: cache::Result,
+    pub info: cache::ResultInfo,
     /// The API key that it belongs to.
     pub owner: Option<Arc<str>>,
     /// The one file, unless it is small.
@@ -60,7 +60,7 @@ impl Artifact {
             let _place = place;
             let (path, zip, main) = one_file(&outcome, cancel)?;
             let (bytes, hash, small) = read(&path, outcome.memory.is_some(), cancel)?;
-            let about = cache::Result {
+            let info = cache::ResultInfo {
                 hash,
                 bytes,
                 format: outcome.report.output.format,
@@ -70,7 +70,7 @@ impl Artifact {
                 report,
                 losses: outcome.report.losses.len() as u32,
             };
-            Ok(Artifact { outcome, about, owner, path, small })
+            Ok(Artifact { outcome, info, owner, path, small })
         })
         .await
     }

@@ -168,7 +168,7 @@ impl Conversion<'_> {
     ) -> Result<RawResult, ConversionError> {
         let Prepared { folder, model, target, options, began } = &self.prepared;
         let (target, packaging, most) = (*target, options.packaging, self.max_result);
-        folder.furnish().map_err(|error| ConversionError::io("make a folder", &error))?;
+        folder.create_subfolders().map_err(|error| ConversionError::io("make a folder", &error))?;
         // A gltf is written as a glb, which the native lane unpacks.
         let written = if target == Format::Gltf { Format::Glb } else { target };
         let output = Path::new("out").join(format!("{}.{}", model.name, written.info().extensions[0]));
@@ -272,7 +272,7 @@ impl Conversion<'_> {
             // A client may take hours to download, and a large model should not stay as long. Nothing waits for the
             // removal.
             let folder = outcome.folder.clone();
-            tokio::task::spawn_blocking(move || folder.keep_result());
+            tokio::task::spawn_blocking(move || folder.remove_all_but_result());
         }
         Ok(outcome)
     }

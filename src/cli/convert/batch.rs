@@ -19,7 +19,7 @@ use crate::cli::setting_flags::RunSettings;
 use crate::cli::{Failure, INTERRUPTED, warn};
 use crate::conversion::{Admission, Converter, Spec};
 use crate::domain::{Cancel, ConversionError, ErrorCode};
-use crate::intake::{Named, Sent, Source};
+use crate::intake::{NamedFile, Sent, Source};
 use crate::shutdown::Signals;
 
 /// Longest clean-up of each part of an interrupted run; all parts together take less than a second.
@@ -152,7 +152,7 @@ impl Shared {
             Origin::Folder(path) => Source::Folder(path.clone()),
             Origin::Stdin => {
                 let path = self.stdin.get_or_try_init(|| self.spool_stdin()).await?.clone();
-                Source::Files(vec![Named { name: self.stdin_name(), file: Sent::Theirs(path) }])
+                Source::Files(vec![NamedFile { name: self.stdin_name(), file: Sent::UserFile(path) }])
             }
         };
         let spec = Spec {

@@ -75,9 +75,9 @@ async fn respond(
         client: client.clone(),
         owner: middleware::owner(&parts.extensions, &gateway.access),
         // The service counts the conversion from here on.
-        asked: record.dismiss(),
-        fresh: response::wants_fresh(&parts.headers),
-        accepts: Accepts { has: response::tags(&parts.headers), redirect: true, report: false },
+        requested_at: record.dismiss(),
+        bypass_cache: response::wants_fresh(&parts.headers),
+        accepts: Accepts { if_none_match: response::tags(&parts.headers), redirect: true, report: false },
     };
     let work = async {
         if let Some(Over(limit)) = over

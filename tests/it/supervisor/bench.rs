@@ -89,7 +89,7 @@ pub struct Job {
 impl Job {
     pub fn new(work: &WorkDir, fault: &str) -> Job {
         let folder = work.new_folder();
-        folder.furnish().unwrap();
+        folder.create_subfolders().unwrap();
         let name = format!("in/{fault}.obj");
         std::fs::write(folder.path().join(&name), CUBE).unwrap();
         let task = Task {
