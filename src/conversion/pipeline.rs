@@ -20,10 +20,10 @@ use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
 use crate::domain::report::{Contents, Counts, Report, Timings};
 use crate::domain::{Client, ConversionError, Format, Options, Stage};
-use crate::executor::stats::Setback;
+use crate::executor::stats::AttemptFailure;
 use crate::executor::task::{Importer, Task};
 use crate::executor::workdir::ConversionFolder;
-use crate::executor::{Executor, Order};
+use crate::executor::{EngineRequest, Executor};
 use crate::formats::gltf::asset::Asset;
 use crate::fs::open::{Located, Memory, Root};
 use crate::fs::zip::zip_below;
@@ -180,10 +180,10 @@ impl Conversion<'_> {
             output_format: written,
             options: options.clone(),
             read_back: !inspect::can_inspect(target),
-            importer: Importer::Usual,
+            importer: Importer::Default,
             most_triangles: target.most_triangles(most),
         };
-        let order = Order {
+        let request = EngineRequest {
             client: self.client.clone(),
             folder,
             task,
@@ -194,13 +194,13 @@ impl Conversion<'_> {
             }),
             usage: Arc::clone(&self.facts.usage),
         };
-        let done = executor.convert(order).await?;
+        let done = executor.convert(request).await?;
         let mut warnings = Vec::new();
-        if let Some(setback) = done.retried_after {
-            let what = match setback {
-                Setback::Crash => "crashed on this model at first",
-                Setback::Hang => "hung on this model at first",
-                Setback::EngineLost => "went down at first",
+        if let Some(failure) = done.retried_after {
+            let what = match failure {
+                AttemptFailure::Crash => "crashed on this model at first",
+                AttemptFailure::Hang => "hung on this model at first",
+                AttemptFailure::EngineLost => "went down at first",
             };
             warnings.push(format!("the engine {what}; a fresh one converted it"));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshgate::domain::{Client, ConversionError, ErrorCode, Format, Options, Stage};
-use meshgate::executor::Order;
+use meshgate::executor::EngineRequest;
 use meshgate::executor::local::locate::{Engine, Places};
 use meshgate::executor::local::{Blender, EngineError, Settings};
 use meshgate::executor::task::{Done, Importer, Task};
@@ -99,15 +99,19 @@ impl Job {
             output_format: Format::Stl,
             options: Options::default(),
             read_back: false,
-            importer: Importer::Usual,
+            importer: Importer::Default,
             most_triangles: None,
         };
         Job { folder, task }
     }
 
-    /// The order of the conversion. `on_stage` is called when a stage begins.
-    pub fn order<'a>(&'a self, allowed: Duration, mut on_stage: impl FnMut(Stage) + Send + 'a) -> Order<'a> {
-        Order {
+    /// The request of the conversion. `on_stage` is called when a stage begins.
+    pub fn engine_request<'a>(
+        &'a self,
+        allowed: Duration,
+        mut on_stage: impl FnMut(Stage) + Send + 'a,
+    ) -> EngineRequest<'a> {
+        EngineRequest {
             client: Client::Local,
             folder: &self.folder,
             task: self.task.clone(),
@@ -118,7 +122,7 @@ impl Job {
     }
 
     pub async fn run(&self, blender: &Blender, allowed: Duration) -> Result<Done, ConversionError> {
-        blender.convert(self.order(allowed, |_| ())).await
+        blender.convert(self.engine_request(allowed, |_| ())).await
     }
 
     pub async fn code(&self, blender: &Blender, allowed: Duration) -> ErrorCode {
@@ -128,7 +132,7 @@ impl Job {
     /// Starts the conversion and waits until its child runs.
     pub async fn begin<'a>(&'a self, blender: &'a Blender) -> Begun<'a> {
         let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
-        let mut run: Running = Box::pin(blender.convert(self.order(LONG, move |stage| {
+        let mut run: Running = Box::pin(blender.convert(self.engine_request(LONG, move |stage| {
             let _ = begun.send(stage);
         })));
         tokio::select! {
