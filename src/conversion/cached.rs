@@ -217,12 +217,13 @@ impl ResultCache {
         }
         loop {
             let left = lookup.timeout.saturating_sub(asked.elapsed());
-            let work = || self.clone().lead(Arc::clone(index), identity, lookup.clone(), left, begin(left));
-            let (flight, led) = self.0.flights.join(identity, work);
+            let work =
+                || self.clone().run_as_leader(Arc::clone(index), identity, lookup.clone(), left, begin(left));
+            let (flight, is_leader) = self.0.flights.join(identity, work);
             // The next round joins another flight.
             running_flight.take();
-            let over = flight.peek().is_some();
-            if !led && !over {
+            let already_finished = flight.peek().is_some();
+            if !is_leader && !already_finished {
                 tracing::debug!("waiting for an equal conversion that is under way");
             }
             let (source, result) = match timeout(left + GRACE, flight).await {
@@ -233,7 +234,7 @@ impl ResultCache {
                 }
                 Err(_) => (CacheStatus::Miss, Err(late(lookup.timeout))),
             };
-            let status = match (over, led) {
+            let status = match (already_finished, is_leader) {
                 (true, _) => CacheStatus::Hit,
                 (false, true) => source,
                 (false, false) => CacheStatus::Coalesced,
@@ -243,7 +244,7 @@ impl ResultCache {
                 // convert.
                 Err(error)
                     if matches!(error.code, ErrorCode::Timeout | ErrorCode::QueueFull)
-                        && !led
+                        && !is_leader
                         && asked.elapsed() < lookup.timeout =>
                 {
                     // Lets the other waiting requests release this flight, too.
@@ -258,7 +259,7 @@ impl ResultCache {
     }
 
     /// Converts for all requests that wait, unless another process has done so.
-    async fn lead(
+    async fn run_as_leader(
         self,
         index: Arc<dyn Index>,
         identity: Hash,

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use super::admission::Place;
+use super::admission::QueuePlace;
 use super::reading::Reading;
-use super::record::Facts;
+use super::record::Observed;
 use super::{artifact, blocking, losses, result_files};
 use crate::context::Context;
 use crate::domain::error::one_line;
@@ -119,7 +119,7 @@ pub(super) struct Conversion<'a> {
     /// Largest result, in bytes.
     pub max_result: u64,
     pub client: &'a Client,
-    pub facts: &'a Facts,
+    pub observed: &'a Observed,
     pub reading: &'a Reading,
     pub on_stage: OnStage<'a>,
 }
@@ -164,7 +164,7 @@ impl Conversion<'_> {
         &self,
         executor: &dyn Executor,
         timeout: Duration,
-        place: &Place,
+        place: &QueuePlace,
     ) -> Result<RawResult, ConversionError> {
         let Prepared { folder, model, target, options, began } = &self.prepared;
         let (target, packaging, most) = (*target, options.packaging, self.max_result);
@@ -192,7 +192,7 @@ impl Conversion<'_> {
                 place.work();
                 (self.on_stage)(stage, fraction);
             }),
-            usage: Arc::clone(&self.facts.usage),
+            usage: Arc::clone(&self.observed.usage),
         };
         let done = executor.convert(request).await?;
         let mut warnings = Vec::new();
@@ -245,16 +245,16 @@ impl Conversion<'_> {
     /// Compares the result with the model, and packages it.
     pub async fn finish(self, made: RawResult) -> Result<Outcome, ConversionError> {
         let Prepared { folder, model, target, options, began } = self.prepared;
-        let _ = self.facts.result_bytes.set(made.bytes);
-        let mut place = None;
+        let _ = self.observed.result_bytes.set(made.bytes);
+        let mut packing_permit = None;
         if options.packaging == Packaging::Zip {
             (self.on_stage)(Stage::Packing, None);
-            place = artifact::place(made.bytes).await;
+            packing_permit = artifact::packing_permit(made.bytes).await;
         }
         let is_large = model.bytes >= LARGE;
         // Every step takes long for a model with many clips and names, so all run on a blocking thread.
         let outcome = blocking(move |cancel| {
-            let _place = place;
+            let _packing_permit = packing_permit;
             let stem = model.name.clone();
             let (mut report, mut files, memory) = compare(model, made, target, &options)?;
             cancel.check()?;

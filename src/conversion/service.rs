@@ -45,7 +45,7 @@ pub struct Service {
     cache: ResultCache,
     metrics: Arc<Metrics>,
     /// Cancelled when the process cancels running conversions.
-    killed: CancellationToken,
+    cancelling: CancellationToken,
 }
 
 pub struct Request {
@@ -132,14 +132,14 @@ impl Response {
 }
 
 impl Service {
-    /// Cancelling `killed` cancels running conversions.
+    /// `cancelling` cancels running conversions.
     pub fn new(
         converter: Arc<Converter>,
         cache: ResultCache,
         metrics: Arc<Metrics>,
-        killed: CancellationToken,
+        cancelling: CancellationToken,
     ) -> Self {
-        Self { converter, cache, metrics, killed }
+        Self { converter, cache, metrics, cancelling }
     }
 
     pub fn cache(&self) -> &ResultCache {
@@ -234,7 +234,7 @@ impl Service {
     /// Returns a record that counts a conversion which was requested at `began`: the caller's until it is passed to
     /// [`Service::convert`], then the service's own.
     pub fn record(&self, target: Format, began: Instant) -> Record {
-        Record::new(Arc::clone(&self.metrics), self.killed.clone(), target, began)
+        Record::new(Arc::clone(&self.metrics), self.cancelling.clone(), target, began)
     }
 
     async fn prepare(&self, request: &Request) -> Result<Prepared, ConversionError> {
@@ -295,15 +295,15 @@ impl Service {
                 Some(prepared) => prepared,
                 None => self.prepare(&request).await?,
             };
-            self.converter.run(prepared, left, &request.client, &record.facts, &on_stage).await
+            self.converter.run(prepared, left, &request.client, &record.observed, &on_stage).await
         };
         let result = tokio::select! {
             result = within(left, work) => result,
-            () = self.killed.cancelled() => Err(stopping()),
+            () = self.cancelling.cancelled() => Err(stopping()),
         };
         let error = result.as_ref().err();
         if let Some(error) = error {
-            let waited = record.facts.usage.waited().map(|waited| waited.as_secs_f64() * 1000.0);
+            let waited = record.observed.usage.waited().map(|waited| waited.as_secs_f64() * 1000.0);
             tracing::info!(code = %error.code, queue_ms = waited, "a conversion failed");
         }
         record.end(error.map(|error| error.code));

@@ -172,7 +172,7 @@ impl Shared {
         let (force, interrupt) = (self.args.force, self.interrupt.clone());
         let placed = self.files.spawn_blocking(move || {
             // `result` moves here: its folder must exist until the files are copied.
-            let written = write::place(&result.paths, &output, force, &interrupt);
+            let written = write::write_files(&result.paths, &output, force, &interrupt);
             written.map(|written| Success { report: result.report, written, cached: result.cached })
         });
         placed.await.unwrap_or_else(|error| {

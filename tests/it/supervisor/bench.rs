@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use meshgate::domain::{Client, ConversionError, ErrorCode, Format, Options, Stage};
 use meshgate::executor::EngineRequest;
-use meshgate::executor::local::locate::{Engine, Places};
+use meshgate::executor::local::locate::{Engine, EngineCandidates};
 use meshgate::executor::local::{Blender, EngineError, Settings};
 use meshgate::executor::task::{Done, Importer, Task};
 use meshgate::executor::workdir::{ConversionFolder, WorkDir};
@@ -22,10 +22,12 @@ const CUBE: &str = "o cube\nv 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 2 4
 /// The real engine, which these tests need.
 pub fn engine() -> Engine {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let places =
-        Places { python: std::env::var_os("BLENDER_PYTHON").map(PathBuf::from), ..Places::default() }
-            .with_usual(Some(root), None, None);
-    places.locate().unwrap_or_else(|error| panic!("these tests run the real engine: {error}"))
+    let candidates = EngineCandidates {
+        python: std::env::var_os("BLENDER_PYTHON").map(PathBuf::from),
+        ..EngineCandidates::default()
+    }
+    .with_usual(Some(root), None, None);
+    candidates.locate().unwrap_or_else(|error| panic!("these tests run the real engine: {error}"))
 }
 
 pub fn script(name: &str) -> PathBuf {
