@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use meshgate::cache::{Entry, Result as Kept};
+use meshgate::cache::{Entry, ResultInfo as Kept};
 use meshgate::domain::Format;
 use rustix::process::{Pid, Signal, kill_process};
 

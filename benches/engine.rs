@@ -11,7 +11,7 @@ use meshgate::context::Context;
 use meshgate::conversion::{Admission, Converter, Spec};
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{Client, Format, Options};
-use meshgate::executor::Order;
+use meshgate::executor::EngineRequest;
 use meshgate::executor::local::{Blender, LocalExecutor};
 use meshgate::executor::task::{Importer, Task};
 use meshgate::executor::workdir::{ConversionFolder, WorkDir};
@@ -68,7 +68,7 @@ impl Bench {
     pub async fn convert(&self, blender: &Blender, work: &WorkDir) -> Result<Duration> {
         let began = Instant::now();
         let folder = work.new_folder();
-        folder.furnish()?;
+        folder.create_subfolders()?;
         fs::copy(self.model("cube.fbx"), folder.input().join("cube.fbx"))?;
         let task = Task {
             input: "in/cube.fbx".into(),
@@ -77,10 +77,10 @@ impl Bench {
             output_format: Format::Glb,
             options: Options::default(),
             read_back: false,
-            importer: Importer::Usual,
+            importer: Importer::Default,
             most_triangles: None,
         };
-        blender.convert(order(&folder, task)).await?;
+        blender.convert(engine_request(&folder, task)).await?;
         Ok(began.elapsed())
     }
 
@@ -159,7 +159,7 @@ impl Bench {
             fs::remove_file(&copy)?;
 
             let folder = work.new_folder();
-            folder.furnish()?;
+            folder.create_subfolders()?;
             let began = Instant::now();
             let source = Asset::open(&self.model("big.gltf"), &Context::default())?;
             let room = repack::SizeLimit { model: 50 << 20, most: 1 << 30 };
@@ -236,9 +236,9 @@ impl Bench {
     }
 }
 
-/// An order that nothing watches.
-pub fn order(folder: &ConversionFolder, task: Task) -> Order<'_> {
-    Order {
+/// A request that nothing watches.
+pub fn engine_request(folder: &ConversionFolder, task: Task) -> EngineRequest<'_> {
+    EngineRequest {
         client: Client::Local,
         folder,
         task,

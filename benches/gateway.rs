@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::engine::order;
+use super::engine::engine_request;
 use super::table::Row;
 use super::{Bench, Result, median, percentile, show};
 
@@ -257,7 +257,7 @@ impl Bench {
                     return Ok::<(), Box<dyn std::error::Error>>(());
                 }
                 let folder = work.new_folder();
-                folder.furnish()?;
+                folder.create_subfolders()?;
                 fs::write(folder.input().join("a.obj"), distinct(first + number))?;
                 let task = Task {
                     input: "in/a.obj".into(),
@@ -266,10 +266,10 @@ impl Bench {
                     output_format: Format::Glb,
                     options: Options::default(),
                     read_back: false,
-                    importer: Importer::Usual,
+                    importer: Importer::Default,
                     most_triangles: None,
                 };
-                blender.convert(order(&folder, task)).await?;
+                blender.convert(engine_request(&folder, task)).await?;
             }
         };
         let began = Instant::now();

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use meshgate::executor::local::Settings;
-use meshgate::executor::local::locate::Places;
+use meshgate::executor::local::locate::EngineCandidates;
 use meshgate::executor::workdir::WorkDir;
 
 use table::Row;
@@ -152,7 +152,8 @@ impl Bench {
     }
 
     fn settings(&self, work: &WorkDir, workers: usize) -> Result<Settings> {
-        let engine = Places { python: Some(self.python()), ..Places::default() }.locate()?;
+        let engine =
+            EngineCandidates { python: Some(self.python()), ..EngineCandidates::default() }.locate()?;
         Ok(Settings { workers, ..Settings::new(engine, work.clone()) })
     }
 

@@ -9,7 +9,7 @@ use crate::cache::{Index, LocalIndex, RedisIndex};
 use crate::config::{self, Engine};
 use crate::conversion::{Admission, Converter};
 use crate::domain::ConversionError;
-use crate::executor::local::locate::{self, Places};
+use crate::executor::local::locate::{self, EngineCandidates};
 use crate::executor::local::{self, EngineError, LocalExecutor};
 use crate::executor::workdir::WorkDir;
 use crate::fs::open::try_file;
@@ -50,14 +50,14 @@ pub fn engine(work: &WorkDir, settings: &Engine) -> Result<local::Settings, Engi
         memory_bytes: settings.memory,
         file_bytes: limits(settings).max_result(),
         max_requests: settings.max_requests,
-        ..local::Settings::new(places(settings).locate()?, work.clone())
+        ..local::Settings::new(engine_candidates(settings).locate()?, work.clone())
     })
 }
 
 /// Returns the mistakes in the settings that show only on this machine, a sentence each. Makes nothing, and connects to
 /// nothing.
 pub fn mistakes(engine: &Engine, log: &config::Log) -> Vec<String> {
-    let engines = places(engine).mistakes();
+    let engines = engine_candidates(engine).mistakes();
     let base = work_base(engine);
     let work = WorkDir::check(&base).map_err(no_work(&base));
     let log = logging::current_file(log).map_or(Ok(()), |file| {
@@ -151,11 +151,11 @@ pub fn path_variable(name: &str) -> Option<PathBuf> {
 }
 
 /// The places to search for the engine.
-fn places(settings: &Engine) -> Places {
+fn engine_candidates(settings: &Engine) -> EngineCandidates {
     let (python, blender) = (settings.python.clone(), settings.blender.clone());
-    let places = Places { python, blender, ..Places::default() };
+    let candidates = EngineCandidates { python, blender, ..EngineCandidates::default() };
     let program = env::current_exe().ok();
-    places.with_usual(env::current_dir().ok().as_deref(), program.as_deref(), install_dir().as_deref())
+    candidates.with_usual(env::current_dir().ok().as_deref(), program.as_deref(), install_dir().as_deref())
 }
 
 /// The default folder of `meshgate engine install`.

@@ -26,9 +26,9 @@ pub struct Shutdown {
     /// No new connection is accepted.
     pub closed: CancellationToken,
     /// Running conversions are cancelled.
-    pub killed: CancellationToken,
+    pub cancelling: CancellationToken,
     /// Responses that are still being sent are dropped, too.
-    pub over: CancellationToken,
+    pub dropping_responses: CancellationToken,
     /// The exit code: 0, or 128 plus the number of the second signal.
     exit: Arc<AtomicU8>,
 }
@@ -49,20 +49,20 @@ impl Shutdown {
         self.closed.cancel();
         tokio::time::sleep(grace).await;
         tracing::warn!("grace period over; cancelling conversions");
-        self.killed.cancel();
+        self.cancelling.cancel();
         tokio::time::sleep(LAST_RESPONSES).await;
-        self.over.cancel();
+        self.dropping_responses.cancel();
     }
 
     /// Cancels running conversions, so that every request is answered, and soon drops responses that are still being
     /// sent.
     async fn force(&self, code: u8) {
         self.exit.store(code, Ordering::Relaxed);
-        for step in [&self.draining, &self.closed, &self.killed] {
+        for step in [&self.draining, &self.closed, &self.cancelling] {
             step.cancel();
         }
         tokio::time::sleep(LAST_RESPONSES_FORCED).await;
-        self.over.cancel();
+        self.dropping_responses.cancel();
     }
 }
 
@@ -122,7 +122,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_step_includes_those_before() {
         let shutdown = Shutdown::default();
-        let steps = [&shutdown.draining, &shutdown.closed, &shutdown.killed, &shutdown.over];
+        let steps =
+            [&shutdown.draining, &shutdown.closed, &shutdown.cancelling, &shutdown.dropping_responses];
         let reached = || steps.iter().filter(|step| step.is_cancelled()).count();
         assert_eq!(reached(), 0);
         let hour = Duration::from_hours(1);
@@ -142,10 +143,10 @@ mod tests {
         let shutdown = Shutdown::default();
         tokio::select! {
             () = shutdown.force(143) => panic!("no time for answers"),
-            () = shutdown.killed.cancelled() => assert!(!shutdown.over.is_cancelled()),
+            () = shutdown.cancelling.cancelled() => assert!(!shutdown.dropping_responses.is_cancelled()),
         }
         shutdown.force(143).await;
-        assert!(shutdown.over.is_cancelled() && shutdown.is_draining());
+        assert!(shutdown.dropping_responses.is_cancelled() && shutdown.is_draining());
         assert_eq!(shutdown.forced(), Some(143));
     }
 }

@@ -61,9 +61,9 @@ pub struct Slot {
     slots: Slots,
     client: Client,
     /// The number of the conversion's arrival.
-    came: u64,
+    arrival: u64,
     /// The number of the grant.
-    given: u64,
+    grant: u64,
     taken_over: CancellationToken,
 }
 
@@ -83,10 +83,10 @@ impl Slots {
 
     /// Waits for a slot. Dropping the future leaves the queue.
     pub async fn acquire(&self, client: &Client) -> Slot {
-        let came = self.lock().number();
-        let waiting = self.wait(client, came);
+        let arrival = self.lock().next_number();
+        let waiting = self.wait(client, arrival);
         self.hand_out();
-        waiting.turn().await
+        waiting.granted().await
     }
 
     /// Slots that are held.
@@ -100,21 +100,21 @@ impl Slots {
         self.lock().clients.values().map(|queue| queue.waiting.len()).sum()
     }
 
-    fn wait(&self, client: &Client, came: u64) -> Waiting {
-        let (grant, granted) = oneshot::channel();
-        self.lock().clients.entry(client.clone()).or_default().waiting.insert(came, grant);
-        Waiting { slots: self.clone(), client: client.clone(), came, granted }
+    fn wait(&self, client: &Client, arrival: u64) -> Waiting {
+        let (sender, granted) = oneshot::channel();
+        self.lock().clients.entry(client.clone()).or_default().waiting.insert(arrival, sender);
+        Waiting { slots: self.clone(), client: client.clone(), arrival, granted }
     }
 
     fn hand_out(&self) {
-        while let Some((grant, slot)) = self.next() {
+        while let Some((sender, slot)) = self.grant_next() {
             // If the conversion is gone, the slot is dropped and so released.
-            drop(grant.send(slot));
+            drop(sender.send(slot));
         }
     }
 
     /// Takes the next conversion out of its queue, with its slot.
-    fn next(&self) -> Option<(oneshot::Sender<Slot>, Slot)> {
+    fn grant_next(&self) -> Option<(oneshot::Sender<Slot>, Slot)> {
         let mut state = self.lock();
         if state.free == 0 {
             return None;
@@ -125,21 +125,21 @@ impl Slots {
             !last_of(queue) || (state.may_hold_all && state.held_back(client).is_none())
         });
         let client = waiting.min_by_key(|(rank, ..)| *rank)?.1.clone();
-        let given = state.number();
+        let grant = state.next_number();
         let queue = state.clients.get_mut(&client)?;
-        let (came, grant) = queue.waiting.pop_first()?;
+        let (arrival, sender) = queue.waiting.pop_first()?;
         let taken_over = CancellationToken::new();
-        queue.held.insert(given, taken_over.clone());
+        queue.held.insert(grant, taken_over.clone());
         state.free -= 1;
-        Some((grant, Slot { slots: self.clone(), client, came, given, taken_over }))
+        Some((sender, Slot { slots: self.clone(), client, arrival, grant, taken_over }))
     }
 
     /// Releases the slot; the second call does nothing.
     fn release(&self, slot: &Slot) {
         let mut state = self.lock();
-        let now = state.number();
+        let now = state.next_number();
         let Some(queue) = state.clients.get_mut(&slot.client) else { return };
-        if queue.held.remove(&slot.given).is_none() {
+        if queue.held.remove(&slot.grant).is_none() {
             return;
         }
         queue.last_release = now;
@@ -174,7 +174,7 @@ impl Slots {
 }
 
 impl State {
-    fn number(&mut self) -> u64 {
+    fn next_number(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
@@ -208,10 +208,10 @@ impl Slot {
     }
 
     /// Releases the slot and waits for another one, at the conversion's old place in its client's queue.
-    pub async fn again(&mut self) {
-        let waiting = self.slots.wait(&self.client, self.came);
+    pub async fn requeue(&mut self) {
+        let waiting = self.slots.wait(&self.client, self.arrival);
         self.slots.release(self);
-        *self = waiting.turn().await;
+        *self = waiting.granted().await;
     }
 }
 
@@ -225,12 +225,12 @@ impl Drop for Slot {
 struct Waiting {
     slots: Slots,
     client: Client,
-    came: u64,
+    arrival: u64,
     granted: oneshot::Receiver<Slot>,
 }
 
 impl Waiting {
-    async fn turn(mut self) -> Slot {
+    async fn granted(mut self) -> Slot {
         let began = Instant::now();
         loop {
             let held_back = self.slots.lock().held_back(&self.client);
@@ -251,7 +251,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let mut state = self.slots.lock();
         if let Some(queue) = state.clients.get_mut(&self.client) {
-            queue.waiting.remove(&self.came);
+            queue.waiting.remove(&self.arrival);
         }
         state.forget(&self.client);
     }
@@ -376,7 +376,7 @@ mod tests {
         assert!(old.taken_over().now_or_never().is_none());
         // It keeps its place before later requests of its client.
         let again = tokio::spawn(async move {
-            young.again().await;
+            young.requeue().await;
             young
         });
         let b = b.await.unwrap();

@@ -59,7 +59,7 @@ class Capabilities:
     counted_by_service: bool = False
 
     @property
-    def is_gltf(self) -> bool:
+    def uses_gltf_exporter(self) -> bool:
         """Whether glTF's add-on writes it."""
         return self.module in {"gltf", "vrm"}
 

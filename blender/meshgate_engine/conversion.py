@@ -20,15 +20,15 @@ from .report import animation_losses, losses, object_losses, statistics, texture
 
 @dataclass
 class Conversion(Job):
-    """A job and the values that its passes hand to later ones."""
+    """A job and the values that its steps hand to later ones."""
 
     most_triangles: int | None = None
     read_back: bool = False
     importer: str = ""
     missing_textures: list[str] = field(default_factory=list)
-    counts: dict = field(default_factory=dict)  # of the input
+    input_counts: dict = field(default_factory=dict)  # of the input
     result_counts: dict | None = None  # None where the result is not read back
-    factor: float = 1.0  # by which the scene is scaled
+    scene_scale: float = 1.0  # by which the scene is scaled
     # Image made for the export -> the image that it is a channel of.
     baked_images: dict[bpy.types.Image, bpy.types.Image] = field(default_factory=dict)
     # The names of the textures before the export, and those of ``baked_images``.
@@ -39,7 +39,7 @@ class Conversion(Job):
 
 
 @dataclass(frozen=True)
-class Pass:
+class Step:
     """One step of a conversion; ``applies`` is called right before it, and decides whether it runs."""
 
     name: str
@@ -55,11 +55,11 @@ def run(task: dict, progress: Callable[[str, float | None], None]) -> dict:
     job = Conversion.from_task(task)
     job.most_triangles, job.read_back = task["most_triangles"], task["read_back"]
     milliseconds = {}
-    for stage, passes in PASSES.items():
+    for stage, steps in STEPS.items():
         if stage != "checking":
             progress(stage, None)
         start = time.perf_counter()
-        for step in passes:
+        for step in steps:
             try:
                 if step.applies(job):
                     step.run(job)
@@ -69,7 +69,7 @@ def run(task: dict, progress: Callable[[str, float | None], None]) -> dict:
                 raise
         milliseconds[TIMINGS[stage]] = round((time.perf_counter() - start) * 1000, 3)
     return {
-        "input": job.counts,
+        "input": job.input_counts,
         "output": job.result_counts,
         "importer": job.importer,
         "packed_textures": job.merged_textures,
@@ -101,7 +101,7 @@ def _find_textures(job: Conversion) -> None:
 
 
 def _count(job: Conversion) -> None:
-    job.counts = statistics.counts(job.missing_textures)
+    job.input_counts = statistics.counts(job.missing_textures)
 
 
 def _refuse_without_mesh(job: Conversion) -> None:
@@ -118,7 +118,7 @@ def _remove_animation(job: Conversion) -> None:
 
 def _choose_scale(job: Conversion) -> None:
     """A .blend keeps its unit; in everything else one unit is a metre."""
-    job.factor = job.scale if _to_blend(job) else job.scale * scene.use_metres()
+    job.scene_scale = job.scale if _to_blend(job) else job.scale * scene.use_metres()
 
 
 def _remember_texture_names(job: Conversion) -> None:
@@ -166,7 +166,7 @@ def _report_lost_textures(job: Conversion) -> None:
 
 
 def _report_lost_clips(job: Conversion) -> None:
-    before, after = ([clip["name"] for clip in each["clips"]] for each in (job.counts, job.result_counts))
+    before, after = ([clip["name"] for clip in each["clips"]] for each in (job.input_counts, job.result_counts))
     animation_losses.report_lost_clips(job, before, job.assigned_clips, after)
 
 
@@ -174,22 +174,22 @@ def _to_blend(job: Conversion) -> bool:
     return job.output_format == "blend"
 
 
-def _to_others(job: Conversion) -> bool:
+def _to_other_formats(job: Conversion) -> bool:
     return job.output_format != "blend"
 
 
-def _blend_to_others(job: Conversion) -> bool:
-    return job.input_format == "blend" and _to_others(job)
+def _blend_to_other_formats(job: Conversion) -> bool:
+    return job.input_format == "blend" and _to_other_formats(job)
 
 
 def _is_scaled(job: Conversion) -> bool:
-    return job.factor != 1.0
+    return job.scene_scale != 1.0
 
 
 def _needs_modifiers_applied(job: Conversion) -> bool:
     # Blender reads meshes that change over time from the file, which does not go with a .blend.
     has_caches = capabilities.of(job.input_format).changing_meshes and bake_caches.has_cached_meshes()
-    return _to_others(job) or _is_scaled(job) or has_caches
+    return _to_other_formats(job) or _is_scaled(job) or has_caches
 
 
 def _shows_textures(job: Conversion) -> bool:
@@ -204,57 +204,61 @@ def _writes_materials(job: Conversion) -> bool:
 # The report's name of the time that a stage took.
 TIMINGS = {"importing": "import_ms", "processing": "process_ms", "exporting": "export_ms", "checking": "check_ms"}
 
-PASSES = {
+STEPS = {
     "importing": (
-        Pass("read the file", _read),
-        Pass("report other scenes", scene.report_other_scenes, _blend_to_others),
-        Pass("report motion of curves and particles", mesh_animation.report_lost_motion, _blend_to_others),
-        Pass("bake what constraints and drivers move", bake.bake_scene, _blend_to_others),
+        Step("read the file", _read),
+        Step("report other scenes", scene.report_other_scenes, _blend_to_other_formats),
+        Step("report motion of curves and particles", mesh_animation.report_lost_motion, _blend_to_other_formats),
+        Step("bake what constraints and drivers move", bake.bake_scene, _blend_to_other_formats),
         # Before hidden objects are removed: instanced objects often are hidden.
-        Pass("realize instances", realize_instances.realize, _blend_to_others),
-        Pass("remove hidden objects", visibility.remove_hidden, _blend_to_others),
-        Pass("refuse an empty model", _refuse_empty),
-        Pass("refuse a large model", _refuse_large),
+        Step("realize instances", realize_instances.realize, _blend_to_other_formats),
+        Step("remove hidden objects", visibility.remove_hidden, _blend_to_other_formats),
+        Step("refuse an empty model", _refuse_empty),
+        Step("refuse a large model", _refuse_large),
         # Again for a .blend, whose hidden objects may be visible now.
-        Pass("realize instances", realize_instances.realize, _to_others),
-        Pass("find textures", _find_textures),
+        Step("realize instances", realize_instances.realize, _to_other_formats),
+        Step("find textures", _find_textures),
     ),
     "processing": (
-        Pass("count the scene", _count),
-        Pass("report lost expressions and springs", vrm0_to_vrm1.report_losses),
-        Pass("refuse a model without mesh", _refuse_without_mesh, lambda job: job.target.instead_of_mesh is not None),
-        Pass("report lost objects", object_losses.report_lost_objects, _to_others),
-        Pass("remove animation", _remove_animation, lambda job: not job.animation),
-        Pass("refuse long motion", sample_limit.check),
-        Pass("choose the scale", _choose_scale),
-        Pass("apply modifiers", lambda job: modifiers.apply(job, scaled=_is_scaled(job)), _needs_modifiers_applied),
-        Pass("remove unused caches", lambda _job: bake_caches.remove_unused_caches(), _to_blend),
-        Pass("scale", lambda job: unit_scale.scale(job, job.factor), _is_scaled),
+        Step("count the scene", _count),
+        Step("report lost expressions and springs", vrm0_to_vrm1.report_losses),
+        Step("refuse a model without mesh", _refuse_without_mesh, lambda job: job.target.instead_of_mesh is not None),
+        Step("report lost objects", object_losses.report_lost_objects, _to_other_formats),
+        Step("remove animation", _remove_animation, lambda job: not job.animation),
+        Step("refuse long motion", sample_limit.check),
+        Step("choose the scale", _choose_scale),
+        Step("apply modifiers", lambda job: modifiers.apply(job, scaled=_is_scaled(job)), _needs_modifiers_applied),
+        Step("remove unused caches", lambda _job: bake_caches.remove_unused_caches(), _to_blend),
+        Step("scale", lambda job: unit_scale.scale(job, job.scene_scale), _is_scaled),
         # Other exporters triangulate by themselves.
-        Pass("triangulate", lambda _job: triangles.triangulate(), lambda job: job.triangulate and _to_blend(job)),
+        Step("triangulate", lambda _job: triangles.triangulate(), lambda job: job.triangulate and _to_blend(job)),
         # A static result is the rest pose, and not the current frame.
-        Pass("go to rest", lambda _job: clip_playback.remove_animation(), lambda job: job.target.is_static),
-        Pass("detach outsiders", lambda _job: object_replacement.detach_outsiders(), lambda job: job.target.is_gltf),
-        Pass("report lost parts of clips", animation_losses.report_losses, _to_others),
-        Pass("key static poses", lambda job: rest_pose.key_static_pose(job.target), _to_others),
-        Pass("prepare clips", lambda job: clip_export.prepare(job.target)),
-        Pass("report poses", rest_pose.report_pose),
+        Step("go to rest", lambda _job: clip_playback.remove_animation(), lambda job: job.target.is_static),
+        Step(
+            "detach outsiders",
+            lambda _job: object_replacement.detach_outsiders(),
+            lambda job: job.target.uses_gltf_exporter,
+        ),
+        Step("report lost parts of clips", animation_losses.report_losses, _to_other_formats),
+        Step("key static poses", lambda job: rest_pose.key_static_pose(job.target), _to_other_formats),
+        Step("prepare clips", lambda job: clip_export.prepare(job.target)),
+        Step("report poses", rest_pose.report_pose),
     ),
     "exporting": (
-        Pass("split tiles", udim.split_tiles),
-        Pass("drop unreadable textures", texture_export.drop_unreadable),
-        Pass("report lost features of materials", object_losses.report_lost_features, _writes_materials),
-        Pass("bake UV transforms", uv_transforms.apply, _writes_materials),
-        Pass("link images directly", _link_images, _writes_materials),
-        Pass("write files of textures", texture_export.write_files),
-        Pass("remember names of textures", _remember_texture_names),
-        Pass("count merged textures", _count_merged, lambda job: job.target.is_gltf),
-        Pass("report lost bone weights", object_losses.report_lost_weights),
-        Pass("write the file", _write),
+        Step("split tiles", udim.split_tiles),
+        Step("drop unreadable textures", texture_export.drop_unreadable),
+        Step("report lost features of materials", object_losses.report_lost_features, _writes_materials),
+        Step("bake UV transforms", uv_transforms.apply, _writes_materials),
+        Step("link images directly", _link_images, _writes_materials),
+        Step("write files of textures", texture_export.write_files),
+        Step("remember names of textures", _remember_texture_names),
+        Step("count merged textures", _count_merged, lambda job: job.target.uses_gltf_exporter),
+        Step("report lost bone weights", object_losses.report_lost_weights),
+        Step("write the file", _write),
     ),
     "checking": (
-        Pass("read the result", _read_back, lambda job: job.read_back),
-        Pass("report lost textures", _report_lost_textures, _shows_textures),
-        Pass("report lost clips", _report_lost_clips, lambda job: job.read_back and job.target.clips is Clips.TIMELINE),
+        Step("read the result", _read_back, lambda job: job.read_back),
+        Step("report lost textures", _report_lost_textures, _shows_textures),
+        Step("report lost clips", _report_lost_clips, lambda job: job.read_back and job.target.clips is Clips.TIMELINE),
     ),
 }

@@ -40,7 +40,7 @@ class Job:
     scale: float = 1.0
     triangulate: bool = False
     draco: bool = False
-    other_importer: bool = False
+    fallback_importer: bool = False
     # Metres per unit of a BVH that was read, so that a BVH that is written has the same numbers.
     source_unit: float = 1.0
     # Losses that no count shows.
@@ -60,7 +60,7 @@ class Job:
         files = {name: task[name] for name in ("input", "input_format", "output", "output_format")}
         # The service itself has chosen the engine.
         options = {name: value for name, value in task["options"].items() if name != "engine"}
-        return cls(**files, **options, other_importer=task["importer"] == "other")
+        return cls(**files, **options, fallback_importer=task["importer"] == "other")
 
     def reading_back(self) -> "Job":
         """The job that imports this one's result."""

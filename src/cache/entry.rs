@@ -16,13 +16,13 @@ pub const FAILURE_LIFE: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
-    Result(Result),
+    Result(ResultInfo),
     Failure(ConversionError),
 }
 
 /// A stored result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Result {
+pub struct ResultInfo {
     #[serde(with = "hex")]
     pub hash: Hash,
     /// Bytes of the one file.
@@ -38,7 +38,7 @@ pub struct Result {
     pub losses: u32,
 }
 
-impl Result {
+impl ResultInfo {
     /// The file name for clients.
     pub fn file_name(&self) -> String {
         let extension = if self.zip { "zip" } else { self.format.info().extensions[0] };
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn names_survive_in_content_disposition() {
         let disposition = |stem: &str| {
-            let result = Result {
+            let result = ResultInfo {
                 hash: blake3::hash(b""),
                 bytes: 0,
                 format: Format::Glb,

@@ -241,11 +241,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cache::Result;
+    use crate::cache::ResultInfo;
     use crate::domain::Format;
 
     fn entry(bytes: u64) -> Entry {
-        Entry::Result(Result {
+        Entry::Result(ResultInfo {
             hash: blake3::hash(b""),
             bytes,
             format: Format::Glb,

@@ -91,7 +91,7 @@ mod tests {
                 flights.join(identity(), || async move { began.fetch_add(1, Ordering::Relaxed) })
             })
             .collect();
-        assert_eq!(all.iter().filter(|(_, led)| *led).count(), 1);
+        assert_eq!(all.iter().filter(|(_, is_leader)| *is_leader).count(), 1);
         for (flight, _) in all {
             assert_eq!(flight.await, Some(0));
         }
@@ -112,10 +112,10 @@ mod tests {
                 5
             })
         };
-        let (first, led) = begin(&go, &over);
-        assert!(led);
-        let (second, led) = flights.join(identity(), || async { 6 });
-        assert!(!led);
+        let (first, is_leader) = begin(&go, &over);
+        assert!(is_leader);
+        let (second, is_leader) = flights.join(identity(), || async { 6 });
+        assert!(!is_leader);
         drop(first);
         go.notify_one();
         assert_eq!(second.await, Some(5));
@@ -132,9 +132,9 @@ mod tests {
     async fn what_panics_does_so_for_all_and_is_forgotten() {
         let flights: Flights<u8> = Flights::default();
         let panics = || async { std::panic::resume_unwind(Box::new(())) };
-        let ((first, _), (second, led)) =
+        let ((first, _), (second, is_leader)) =
             (flights.join(identity(), panics), flights.join(identity(), panics));
-        assert!(!led);
+        assert!(!is_leader);
         assert_eq!((first.await, second.await), (None, None));
         assert_eq!(flights.join(identity(), || async { 1 }).0.await, Some(1));
     }

@@ -42,7 +42,7 @@ struct Taken {
 
 /// The right to wait and work, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct QueuePlace {
     queue: Arc<Mutex<Queue>>,
     client: Client,
     number: u64,
@@ -66,7 +66,7 @@ impl Admission {
     ///
     /// # Errors
     /// `queue_full`.
-    pub fn enter(&self, client: &Client) -> Result<Place, ConversionError> {
+    pub fn enter(&self, client: &Client) -> Result<QueuePlace, ConversionError> {
         let mut queue = lock(&self.queue);
         if queue.inside == self.capacity {
             let (other, number) = queue.place_to_take_over(client).ok_or_else(|| self.refusal())?;
@@ -79,7 +79,7 @@ impl Admission {
         let taken = Taken { works: false, taken_over: taken_over.clone() };
         queue.clients.entry(client.clone()).or_default().insert(number, taken);
         let (queue, client) = (Arc::clone(&self.queue), client.clone());
-        Ok(Place { queue, client, number, began: OnceLock::new(), taken_over })
+        Ok(QueuePlace { queue, client, number, began: OnceLock::new(), taken_over })
     }
 
     /// Whether all places are taken at this moment.
@@ -147,7 +147,7 @@ impl Queue {
     }
 }
 
-impl Place {
+impl QueuePlace {
     /// Marks the work as begun; from now on no other client takes the place over.
     pub fn work(&self) {
         self.began.get_or_init(|| {
@@ -175,7 +175,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         lock(&self.queue).free(&self.client, self.number);
     }
@@ -197,7 +197,7 @@ mod tests {
         Client::Key(name.into())
     }
 
-    fn enter(admission: &Admission, name: &str) -> Result<Place, ConversionError> {
+    fn enter(admission: &Admission, name: &str) -> Result<QueuePlace, ConversionError> {
         let client = client(name);
         let room = admission.has_room_for(&client);
         let place = admission.enter(&client);
@@ -205,14 +205,14 @@ mod tests {
         place
     }
 
-    fn is_taken_over(place: &Place) -> bool {
+    fn is_taken_over(place: &QueuePlace) -> bool {
         place.taken_over().now_or_never().is_some_and(|error| error.code == ErrorCode::QueueFull)
     }
 
     #[test]
     fn so_many_and_no_more() {
         let admission = Admission::new(2, 1);
-        let mut inside: Vec<Place> = (0..3).map(|_| enter(&admission, "a").unwrap()).collect();
+        let mut inside: Vec<QueuePlace> = (0..3).map(|_| enter(&admission, "a").unwrap()).collect();
         assert!(admission.is_full());
         assert_eq!(enter(&admission, "a").unwrap_err().code, ErrorCode::QueueFull);
         inside.pop();
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_full_queue_is_shared_with_clients_that_come_later() {
         let admission = Admission::new(1, 3);
-        let a: Vec<Place> = (0..4).map(|_| enter(&admission, "a").unwrap()).collect();
+        let a: Vec<QueuePlace> = (0..4).map(|_| enter(&admission, "a").unwrap()).collect();
         a[0].work();
         let b = enter(&admission, "b").unwrap();
         // The newest place of `a` was taken over; now `a` has one more than `b`.
@@ -246,8 +246,8 @@ mod tests {
     #[test]
     fn what_is_at_work_keeps_its_place() {
         let admission = Admission::new(2, 0);
-        let a: Vec<Place> = (0..2).map(|_| enter(&admission, "a").unwrap()).collect();
-        a.iter().for_each(Place::work);
+        let a: Vec<QueuePlace> = (0..2).map(|_| enter(&admission, "a").unwrap()).collect();
+        a.iter().for_each(QueuePlace::work);
         assert!(enter(&admission, "b").is_err());
         assert!(!a.iter().any(is_taken_over));
     }
@@ -257,7 +257,7 @@ mod tests {
         let admission = Admission::new(2, 4);
         assert_eq!(admission.retry_after(), Duration::from_secs(1));
         lock(&admission.queue).record_duration(Duration::from_secs(10));
-        let _inside: Vec<Place> = (0..6).map(|_| enter(&admission, "a").unwrap()).collect();
+        let _inside: Vec<QueuePlace> = (0..6).map(|_| enter(&admission, "a").unwrap()).collect();
         assert_eq!(admission.retry_after(), Duration::from_secs(30));
     }
 
@@ -293,14 +293,14 @@ mod tests {
             steps in prop::collection::vec((0..4_u8, 0..3_u8, any::<prop::sample::Index>()), 1..100),
         ) {
             let admission = Admission::new(workers, waiting);
-            let mut inside: Vec<(String, Place)> = Vec::new();
+            let mut inside: Vec<(String, QueuePlace)> = Vec::new();
             for (what, who, index) in steps {
                 let name = who.to_string();
                 match what {
                     0 | 1 => {
                         let full = inside.len() == workers + waiting;
                         let has = |name: &str| inside.iter().filter(|(other, _)| other == name).count();
-                        let idle = |(_, place): &&(String, Place)| place.began.get().is_none();
+                        let idle = |(_, place): &&(String, QueuePlace)| place.began.get().is_none();
                         let most = inside.iter().filter(idle).map(|(other, _)| has(other)).max().unwrap_or_default();
                         let entered = enter(&admission, &name);
                         prop_assert_eq!(entered.is_ok(), !full || most >= has(&name) + 2);

@@ -17,18 +17,18 @@ use crate::fs::zip::zip_below;
 use crate::storage::{Hash, SMALL};
 
 /// Large results packed at a time; the engine's slots are free again by then.
-static PLACES: Semaphore = Semaphore::const_new(4);
+static PACKING_PERMITS: Semaphore = Semaphore::const_new(4);
 
 /// Results of up to this many bytes are packed in a second or less, and wait for no place.
 const QUICK: u64 = 16 << 20;
 
 /// Waits for a place to pack a result of `bytes`. The caller holds it until the work has ended.
-pub(super) async fn place(bytes: u64) -> Option<SemaphorePermit<'static>> {
+pub(super) async fn packing_permit(bytes: u64) -> Option<SemaphorePermit<'static>> {
     if bytes <= QUICK {
         return None;
     }
-    // The places are never closed.
-    PLACES.acquire().await.ok()
+    // The semaphore is never closed.
+    PACKING_PERMITS.acquire().await.ok()
 }
 
 /// A finished conversion with its one file, shared by all requests for it.
@@ -37,7 +37,7 @@ pub struct Artifact {
     /// The conversion's own files.
     pub outcome: Outcome,
     /// The description that the cache keeps.
-    pub about: cache::Result,
+    pub info: cache::ResultInfo,
     /// The API key that it belongs to.
     pub owner: Option<Arc<str>>,
     /// The one file, unless it is small.
@@ -55,12 +55,12 @@ impl Artifact {
         report: Uuid,
         owner: Option<Arc<str>>,
     ) -> Result<Artifact, ConversionError> {
-        let place = place(outcome.report.output.bytes).await;
+        let packing_permit = packing_permit(outcome.report.output.bytes).await;
         blocking(move |cancel| {
-            let _place = place;
+            let _packing_permit = packing_permit;
             let (path, zip, main) = one_file(&outcome, cancel)?;
             let (bytes, hash, small) = read(&path, outcome.memory.is_some(), cancel)?;
-            let about = cache::Result {
+            let info = cache::ResultInfo {
                 hash,
                 bytes,
                 format: outcome.report.output.format,
@@ -70,7 +70,7 @@ impl Artifact {
                 report,
                 losses: outcome.report.losses.len() as u32,
             };
-            Ok(Artifact { outcome, about, owner, path, small })
+            Ok(Artifact { outcome, info, owner, path, small })
         })
         .await
     }

@@ -106,7 +106,7 @@ pub enum CacheStatus {
 pub(super) enum Found {
     Made(Arc<Artifact>),
     /// The store should have it: [`ResultCache::open`].
-    Stored(cache::Result),
+    Stored(cache::ResultInfo),
 }
 
 /// The result of a lookup and its source. A flight has the source for the request that started it.
@@ -121,7 +121,7 @@ struct StoredReport {
     owner: Option<Arc<str>>,
     /// The description of the result, to send it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    result: Option<cache::Result>,
+    result: Option<cache::ResultInfo>,
 }
 
 impl CacheStatus {
@@ -171,7 +171,7 @@ impl ResultCache {
     /// Returns the index's entry, unless its report has expired: the response refers to the report.
     async fn entry(&self, identity: Hash) -> Option<Entry> {
         self.0.index.as_ref()?.get(identity).await.filter(|entry| match entry {
-            Entry::Result(about) => !self.0.storage.has_expired(about.report, SystemTime::now()),
+            Entry::Result(info) => !self.0.storage.has_expired(info.report, SystemTime::now()),
             Entry::Failure(_) => true,
         })
     }
@@ -217,12 +217,13 @@ impl ResultCache {
         }
         loop {
             let left = lookup.timeout.saturating_sub(asked.elapsed());
-            let work = || self.clone().lead(Arc::clone(index), identity, lookup.clone(), left, begin(left));
-            let (flight, led) = self.0.flights.join(identity, work);
+            let work =
+                || self.clone().run_as_leader(Arc::clone(index), identity, lookup.clone(), left, begin(left));
+            let (flight, is_leader) = self.0.flights.join(identity, work);
             // The next round joins another flight.
             running_flight.take();
-            let over = flight.peek().is_some();
-            if !led && !over {
+            let already_finished = flight.peek().is_some();
+            if !is_leader && !already_finished {
                 tracing::debug!("waiting for an equal conversion that is under way");
             }
             let (source, result) = match timeout(left + GRACE, flight).await {
@@ -233,7 +234,7 @@ impl ResultCache {
                 }
                 Err(_) => (CacheStatus::Miss, Err(late(lookup.timeout))),
             };
-            let status = match (over, led) {
+            let status = match (already_finished, is_leader) {
                 (true, _) => CacheStatus::Hit,
                 (false, true) => source,
                 (false, false) => CacheStatus::Coalesced,
@@ -243,7 +244,7 @@ impl ResultCache {
                 // convert.
                 Err(error)
                     if matches!(error.code, ErrorCode::Timeout | ErrorCode::QueueFull)
-                        && !led
+                        && !is_leader
                         && asked.elapsed() < lookup.timeout =>
                 {
                     // Lets the other waiting requests release this flight, too.
@@ -258,7 +259,7 @@ impl ResultCache {
     }
 
     /// Converts for all requests that wait, unless another process has done so.
-    async fn lead(
+    async fn run_as_leader(
         self,
         index: Arc<dyn Index>,
         identity: Hash,
@@ -339,25 +340,25 @@ impl ResultCache {
         // Report and entry refer to the result, so it is written first.
         if cached.is_some() {
             let Ok(content) = made.content().await else { return };
-            if storage.put_blob(content, &made.about.hash).await.is_err() {
+            if storage.put_blob(content, &made.info.hash).await.is_err() {
                 return;
             }
         }
-        let result = cached.is_some().then(|| made.about.clone());
+        let result = cached.is_some().then(|| made.info.clone());
         let stored = StoredReport { report: made.outcome.report.clone(), owner: made.owner.clone(), result };
         let Ok(json) = serde_json::to_vec(&stored) else { return };
-        if storage.put(Document::Report(made.about.report), json.into()).await.is_err() {
+        if storage.put(Document::Report(made.info.report), json.into()).await.is_err() {
             return;
         }
         if let Some((index, identity)) = cached {
-            index.put(identity, Entry::Result(made.about.clone())).await;
+            index.put(identity, Entry::Result(made.info.clone())).await;
         }
     }
 
     /// Opens a stored result and checks it. `None` if the store cannot return it; a missing result is removed from the
     /// index.
-    pub(super) async fn open(&self, identity: Hash, about: &cache::Result) -> Option<Blob> {
-        let found = self.0.storage.fetch(&about.hash, about.bytes, &self.0.spool).await;
+    pub(super) async fn open(&self, identity: Hash, info: &cache::ResultInfo) -> Option<Blob> {
+        let found = self.0.storage.fetch(&info.hash, info.bytes, &self.0.spool).await;
         if let (Ok(None), Some(index)) = (&found, &self.0.index) {
             index.remove(identity).await;
         }
@@ -365,9 +366,9 @@ impl ResultCache {
     }
 
     /// Returns a URL at which the client can fetch a stored result from the bucket, if the operator allows that.
-    pub(super) async fn url(&self, about: &cache::Result) -> Option<Url> {
-        let (disposition, media_type) = (about.content_disposition(), about.media_type());
-        let url = self.0.storage.presigned(&about.hash, &disposition, media_type, URL_LIFETIME);
+    pub(super) async fn url(&self, info: &cache::ResultInfo) -> Option<Url> {
+        let (disposition, media_type) = (info.content_disposition(), info.media_type());
+        let url = self.0.storage.presigned(&info.hash, &disposition, media_type, URL_LIFETIME);
         url.await.ok().flatten()
     }
 
@@ -401,7 +402,7 @@ async fn claim(index: &dyn Index, identity: Hash) -> Lease {
 
 fn found(entry: Entry) -> Result<Found, ConversionError> {
     match entry {
-        Entry::Result(about) => Ok(Found::Stored(about)),
+        Entry::Result(info) => Ok(Found::Stored(info)),
         Entry::Failure(error) => Err(error),
     }
 }

@@ -7,7 +7,7 @@ use tracing::Instrument;
 
 use super::pipeline::{Conversion, OnStage, Outcome, Prepared, Spec};
 use super::reading::Reading;
-use super::record::Facts;
+use super::record::Observed;
 use super::{Admission, blocking, late};
 use crate::domain::{Client, ConversionError, ErrorCode};
 use crate::executor::workdir::{ConversionFolder, WorkDir};
@@ -74,7 +74,7 @@ impl Converter {
         let (folder, timeout) = (self.work.new_folder(), spec.timeout);
         let work = async {
             let prepared = self.prepare(folder, spec, &Client::Local).await?;
-            self.run(prepared, timeout, &Client::Local, &Facts::default(), on_stage).await
+            self.run(prepared, timeout, &Client::Local, &Observed::default(), on_stage).await
         };
         within(timeout, work).await
     }
@@ -104,25 +104,25 @@ impl Converter {
         Ok(Prepared { folder, model, target, options, began })
     }
 
-    /// Converts a prepared model, by the native lane if that loses nothing, else by Blender. Fills in `facts` as far as
-    /// the conversion gets.
+    /// Converts a prepared model, by the native lane if that loses nothing, else by Blender. Fills in `observed` as far
+    /// as the conversion gets.
     pub(super) async fn run(
         &self,
         prepared: Prepared,
         timeout: Duration,
         client: &Client,
-        facts: &Facts,
+        observed: &Observed,
         on_stage: OnStage<'_>,
     ) -> Result<Outcome, ConversionError> {
         let Prepared { model, target, options, .. } = &prepared;
-        let _ = facts.model.set((model.format, model.bytes));
+        let _ = observed.model.set((model.format, model.bytes));
         if let Some(reason) = model.format.unsupported_reason(*target) {
             return Err(ConversionError::new(ErrorCode::UnsupportedPair, reason));
         }
         let can_repack = repack::can(model.format, *target, options);
-        let _ = facts.engine.set(if can_repack { "native" } else { "blender" });
+        let _ = observed.engine.set(if can_repack { "native" } else { "blender" });
         let (max_result, reading) = (self.limits.max_result(), &self.reading);
-        let conversion = Conversion { prepared, max_result, client, facts, reading, on_stage };
+        let conversion = Conversion { prepared, max_result, client, observed, reading, on_stage };
         let made = if can_repack {
             conversion.repack().instrument(telemetry::span!("convert")).await?
         } else {

@@ -13,19 +13,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use super::admission::Place;
+use super::admission::QueuePlace;
 use super::reading::Reading;
-use super::record::Facts;
+use super::record::Observed;
 use super::{artifact, blocking, losses, result_files};
 use crate::context::Context;
 use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
 use crate::domain::report::{Contents, Counts, Report, Timings};
 use crate::domain::{Client, ConversionError, Format, Options, Stage};
-use crate::executor::stats::Setback;
+use crate::executor::stats::AttemptFailure;
 use crate::executor::task::{Importer, Task};
 use crate::executor::workdir::ConversionFolder;
-use crate::executor::{Executor, Order};
+use crate::executor::{EngineRequest, Executor};
 use crate::formats::gltf::asset::Asset;
 use crate::fs::open::{Located, Memory, Root};
 use crate::fs::zip::zip_below;
@@ -121,7 +121,7 @@ pub(super) struct Conversion<'a> {
     /// Largest result, in bytes.
     pub max_result: u64,
     pub client: &'a Client,
-    pub facts: &'a Facts,
+    pub observed: &'a Observed,
     pub reading: &'a Reading,
     pub on_stage: OnStage<'a>,
 }
@@ -166,11 +166,11 @@ impl Conversion<'_> {
         &self,
         executor: &dyn Executor,
         timeout: Duration,
-        place: &Place,
+        place: &QueuePlace,
     ) -> Result<RawResult, ConversionError> {
         let Prepared { folder, model, target, options, began } = &self.prepared;
         let (target, packaging, most) = (*target, options.packaging, self.max_result);
-        folder.furnish().map_err(|error| ConversionError::io("make a folder", &error))?;
+        folder.create_subfolders().map_err(|error| ConversionError::io("make a folder", &error))?;
         // A gltf is written as a glb, which the native lane unpacks.
         let written = if target == Format::Gltf { Format::Glb } else { target };
         let output = Path::new("out").join(format!("{}.{}", model.name, written.info().extensions[0]));
@@ -182,10 +182,10 @@ impl Conversion<'_> {
             output_format: written,
             options: options.clone(),
             read_back: !inspect::can_inspect(target),
-            importer: Importer::Usual,
+            importer: Importer::Default,
             most_triangles: target.most_triangles(most),
         };
-        let order = Order {
+        let request = EngineRequest {
             client: self.client.clone(),
             folder,
             task,
@@ -194,15 +194,15 @@ impl Conversion<'_> {
                 place.work();
                 (self.on_stage)(stage, fraction);
             }),
-            usage: Arc::clone(&self.facts.usage),
+            usage: Arc::clone(&self.observed.usage),
         };
-        let done = executor.convert(order).await?;
+        let done = executor.convert(request).await?;
         let mut warnings = Vec::new();
-        if let Some(setback) = done.retried_after {
-            let what = match setback {
-                Setback::Crash => "crashed on this model at first",
-                Setback::Hang => "hung on this model at first",
-                Setback::EngineLost => "went down at first",
+        if let Some(failure) = done.retried_after {
+            let what = match failure {
+                AttemptFailure::Crash => "crashed on this model at first",
+                AttemptFailure::Hang => "hung on this model at first",
+                AttemptFailure::EngineLost => "went down at first",
             };
             warnings.push(format!("the engine {what}; a fresh one converted it"));
         }
@@ -247,16 +247,16 @@ impl Conversion<'_> {
     /// Compares the result with the model, and packages it.
     pub async fn finish(self, made: RawResult) -> Result<Outcome, ConversionError> {
         let Prepared { folder, model, target, options, began } = self.prepared;
-        let _ = self.facts.result_bytes.set(made.bytes);
-        let mut place = None;
+        let _ = self.observed.result_bytes.set(made.bytes);
+        let mut packing_permit = None;
         if options.packaging == Packaging::Zip {
             (self.on_stage)(Stage::Packing, None);
-            place = artifact::place(made.bytes).await;
+            packing_permit = artifact::packing_permit(made.bytes).await;
         }
         let is_large = model.bytes >= LARGE;
         // Every step takes long for a model with many clips and names, so all run on a blocking thread.
         let outcome = blocking(move |cancel| {
-            let _place = place;
+            let _packing_permit = packing_permit;
             let stem = model.name.clone();
             let (mut report, mut files, memory) = compare(model, made, target, &options)?;
             cancel.check()?;
@@ -274,7 +274,7 @@ impl Conversion<'_> {
             // A client may take hours to download, and a large model should not stay as long. Nothing waits for the
             // removal.
             let folder = outcome.folder.clone();
-            tokio::task::spawn_blocking(move || folder.keep_result());
+            tokio::task::spawn_blocking(move || folder.remove_all_but_result());
         }
         Ok(outcome)
     }

@@ -13,16 +13,16 @@ use crate::metrics::{Ended, Metrics};
 pub struct Record {
     metrics: Arc<Metrics>,
     /// Cancelled when the service cancels running conversions.
-    killed: CancellationToken,
+    cancelling: CancellationToken,
     target: Format,
     began: Instant,
-    pub(super) facts: Facts,
+    pub(super) observed: Observed,
     counted: bool,
 }
 
 /// What is known of a conversion, filled in as it goes on; a missing fact was not reached.
 #[derive(Debug, Default)]
-pub struct Facts {
+pub struct Observed {
     /// The model's format, detected from its content, and its bytes.
     pub(super) model: OnceLock<(Format, u64)>,
     /// `native` or `blender`.
@@ -35,11 +35,11 @@ pub struct Facts {
 
 impl Record {
     /// Makes the record of a conversion that was requested at `began`.
-    pub fn new(metrics: Arc<Metrics>, killed: CancellationToken, target: Format, began: Instant) -> Self {
-        let facts = Facts::default();
+    pub fn new(metrics: Arc<Metrics>, cancelling: CancellationToken, target: Format, began: Instant) -> Self {
+        let observed = Observed::default();
         let memory = Arc::clone(&metrics);
-        facts.usage.observe_children(move |bytes| memory.child_memory(bytes));
-        Self { metrics, killed, target, began, facts, counted: false }
+        observed.usage.observe_children(move |bytes| memory.child_memory(bytes));
+        Self { metrics, cancelling, target, began, observed, counted: false }
     }
 
     /// Counts the conversion as succeeded (`None`) or failed.
@@ -48,14 +48,14 @@ impl Record {
     }
 
     /// Leaves the conversion uncounted, and returns when it was requested.
-    pub fn dismiss(mut self) -> Instant {
+    pub fn disarm(mut self) -> Instant {
         self.counted = true;
         self.began
     }
 
     fn count(&mut self, error: Option<ErrorCode>) {
         self.counted = true;
-        let Facts { model, engine, result_bytes, usage } = &self.facts;
+        let Observed { model, engine, result_bytes, usage } = &self.observed;
         self.metrics.conversion(&Ended {
             model: model.get().copied(),
             target: self.target,
@@ -75,7 +75,7 @@ impl Drop for Record {
         }
         let error = if std::thread::panicking() {
             ErrorCode::Internal
-        } else if self.killed.is_cancelled() {
+        } else if self.cancelling.is_cancelled() {
             ErrorCode::ShuttingDown
         } else {
             ErrorCode::Cancelled
@@ -94,11 +94,11 @@ mod tests {
     #[test]
     fn every_end_is_counted_once() {
         let metrics = Arc::new(Metrics::new().unwrap());
-        let killed = CancellationToken::new();
-        let record = || Record::new(Arc::clone(&metrics), killed.clone(), Format::Glb, Instant::now());
+        let cancelling = CancellationToken::new();
+        let record = || Record::new(Arc::clone(&metrics), cancelling.clone(), Format::Glb, Instant::now());
         record().end(None);
         record().end(Some(ErrorCode::EmptyModel));
-        record().dismiss();
+        record().disarm();
         drop(record());
         let panicking = record();
         let panic = catch_unwind(AssertUnwindSafe(move || {
@@ -106,7 +106,7 @@ mod tests {
             std::panic::resume_unwind(Box::new(()));
         }));
         assert!(panic.is_err());
-        killed.cancel();
+        cancelling.cancel();
         drop(record());
         let text = metrics.render(&State::default()).unwrap();
         for outcome in ["succeeded", "empty_model", "cancelled", "internal", "shutting_down"] {

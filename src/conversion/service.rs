@@ -45,7 +45,7 @@ pub struct Service {
     cache: ResultCache,
     metrics: Arc<Metrics>,
     /// Cancelled when the process cancels running conversions.
-    killed: CancellationToken,
+    cancelling: CancellationToken,
 }
 
 pub struct Request {
@@ -62,9 +62,9 @@ pub struct Request {
     /// The API key that result and report belong to; `None` if they are shared.
     pub owner: Option<Arc<str>>,
     /// When the request began, before the upload.
-    pub asked: Instant,
+    pub requested_at: Instant,
     /// Converts, whatever is stored.
-    pub fresh: bool,
+    pub bypass_cache: bool,
     pub accepts: Accepts,
 }
 
@@ -80,7 +80,7 @@ pub enum Input {
 #[derive(Debug, Default)]
 pub struct Accepts {
     /// Results that the client has already.
-    pub has: Vec<Hash>,
+    pub if_none_match: Vec<Hash>,
     /// The client may be sent to the bucket.
     pub redirect: bool,
     /// The client needs the report of a stored result, too.
@@ -95,7 +95,7 @@ pub struct Response {
 
 /// A result and its content.
 pub struct Converted {
-    pub about: cache::Result,
+    pub info: cache::ResultInfo,
     pub content: Content,
     /// The report of a stored result, if the request needs it.
     pub report: Option<Arc<Report>>,
@@ -132,14 +132,14 @@ impl Response {
 }
 
 impl Service {
-    /// Cancelling `killed` cancels running conversions.
+    /// `cancelling` cancels running conversions.
     pub fn new(
         converter: Arc<Converter>,
         cache: ResultCache,
         metrics: Arc<Metrics>,
-        killed: CancellationToken,
+        cancelling: CancellationToken,
     ) -> Self {
-        Self { converter, cache, metrics, killed }
+        Self { converter, cache, metrics, cancelling }
     }
 
     pub fn cache(&self) -> &ResultCache {
@@ -168,8 +168,8 @@ impl Service {
             let (service, request) = (self.clone(), Arc::clone(&request));
             service.run(request, prepared.clone(), left, on_stage.clone()).boxed()
         };
-        let Request { owner, fresh, timeout, .. } = &*request;
-        let reuse = if *fresh { Reuse::Nothing } else { Reuse::All };
+        let Request { owner, bypass_cache, timeout, .. } = &*request;
+        let reuse = if *bypass_cache { Reuse::Nothing } else { Reuse::All };
         let mut lookup = Lookup { identity, owner: owner.clone(), reuse, timeout: *timeout };
         loop {
             let (cache_status, found) = self.cache.find_or_convert(&lookup, &begin).await;
@@ -192,7 +192,7 @@ impl Service {
 
     /// Whether a request can be answered without a conversion.
     pub async fn has_result(&self, request: &Request) -> bool {
-        match self.identity(request).filter(|_| !request.fresh) {
+        match self.identity(request).filter(|_| !request.bypass_cache) {
             Some(identity) => self.cache.has_result(identity).await,
             None => false,
         }
@@ -234,7 +234,7 @@ impl Service {
     /// Returns a record that counts a conversion which was requested at `began`: the caller's until it is passed to
     /// [`Service::convert`], then the service's own.
     pub fn record(&self, target: Format, began: Instant) -> Record {
-        Record::new(Arc::clone(&self.metrics), self.killed.clone(), target, began)
+        Record::new(Arc::clone(&self.metrics), self.cancelling.clone(), target, began)
     }
 
     async fn prepare(&self, request: &Request) -> Result<Prepared, ConversionError> {
@@ -242,7 +242,7 @@ impl Service {
         let sources = match &request.input {
             Input::Local(source) => source.clone(),
             Input::Uploads(uploads) => {
-                Source::Files(uploads.iter().map(Upload::named).collect::<Result<_, _>>()?)
+                Source::Files(uploads.iter().map(Upload::to_intake_file).collect::<Result<_, _>>()?)
             }
         };
         let (main, options) = (main.clone(), options.clone());
@@ -289,21 +289,21 @@ impl Service {
         left: Duration,
         on_stage: impl Fn(Stage, Option<f64>) + Send + Sync,
     ) -> Result<Outcome, ConversionError> {
-        let record = self.record(request.target, request.asked);
+        let record = self.record(request.target, request.requested_at);
         let work = async {
             let prepared = match prepared {
                 Some(prepared) => prepared,
                 None => self.prepare(&request).await?,
             };
-            self.converter.run(prepared, left, &request.client, &record.facts, &on_stage).await
+            self.converter.run(prepared, left, &request.client, &record.observed, &on_stage).await
         };
         let result = tokio::select! {
             result = within(left, work) => result,
-            () = self.killed.cancelled() => Err(stopping()),
+            () = self.cancelling.cancelled() => Err(stopping()),
         };
         let error = result.as_ref().err();
         if let Some(error) = error {
-            let waited = record.facts.usage.waited().map(|waited| waited.as_secs_f64() * 1000.0);
+            let waited = record.observed.usage.waited().map(|waited| waited.as_secs_f64() * 1000.0);
             tracing::info!(code = %error.code, queue_ms = waited, "a conversion failed");
         }
         record.end(error.map(|error| error.code));
@@ -312,24 +312,24 @@ impl Service {
 
     /// Opens a result for delivery; `None` if the store cannot return it.
     async fn open(&self, accepts: &Accepts, identity: Option<Hash>, found: Found) -> Option<Converted> {
-        let (about, artifact) = match found {
-            Found::Made(artifact) => (artifact.about.clone(), Some(artifact)),
-            Found::Stored(about) => (about, None),
+        let (info, artifact) = match found {
+            Found::Made(artifact) => (artifact.info.clone(), Some(artifact)),
+            Found::Stored(info) => (info, None),
         };
-        if accepts.has.contains(&about.hash) {
-            return Some(Converted { about, content: Content::Unchanged, report: None });
+        if accepts.if_none_match.contains(&info.hash) {
+            return Some(Converted { info, content: Content::Unchanged, report: None });
         }
         if let Some(artifact) = artifact {
-            return Some(Converted { about, content: Content::Made(artifact), report: None });
+            return Some(Converted { info, content: Content::Made(artifact), report: None });
         }
-        let report = if accepts.report { Some(self.cache.report(about.report, None).await?) } else { None };
-        let may_redirect = accepts.redirect && about.bytes >= LARGE_RESULT;
-        let url = if may_redirect { self.cache.url(&about).await } else { None };
+        let report = if accepts.report { Some(self.cache.report(info.report, None).await?) } else { None };
+        let may_redirect = accepts.redirect && info.bytes >= LARGE_RESULT;
+        let url = if may_redirect { self.cache.url(&info).await } else { None };
         let content = match url {
             Some(url) => Content::Elsewhere(url),
-            None => Content::Stored(self.cache.open(identity?, &about).await?),
+            None => Content::Stored(self.cache.open(identity?, &info).await?),
         };
-        Some(Converted { about, content, report })
+        Some(Converted { info, content, report })
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::SemaphorePermit;
 use crate::cache;
 use crate::domain::ConversionError;
 use crate::fs::open::Memory;
-use crate::intake::{Named, Sent};
+use crate::intake::{NamedFile, Sent};
 use crate::storage::Hash;
 
 #[derive(Debug)]
@@ -42,14 +42,14 @@ impl Upload {
     ///
     /// # Errors
     /// `io`
-    pub(super) fn named(&self) -> Result<Named, ConversionError> {
+    pub(super) fn to_intake_file(&self) -> Result<NamedFile, ConversionError> {
         let file = match &self.content {
-            UploadContent::File(path) => Sent::Owned(path.clone()),
+            UploadContent::File(path) => Sent::ConversionFile(path.clone()),
             UploadContent::Memory { bytes, .. } => {
                 let memory = Memory::new().and_then(|memory| memory.file().write_all(bytes).map(|()| memory));
                 Sent::Memory(memory.map_err(|error| ConversionError::io("hold the upload", &error))?)
             }
         };
-        Ok(Named { name: self.model_name().to_owned(), file })
+        Ok(NamedFile { name: self.model_name().to_owned(), file })
     }
 }

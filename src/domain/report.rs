@@ -164,22 +164,6 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The smallest box around `points`, or `None` when there are none (or none is finite).
-    pub fn around(points: impl IntoIterator<Item = [f64; 3]>) -> Option<Bounds> {
-        let mut bounds: Option<Bounds> = None;
-        for point in points {
-            if !point.iter().all(|value| value.is_finite()) {
-                continue;
-            }
-            let grown = bounds.get_or_insert(Bounds { min: point, max: point });
-            for (axis, value) in point.into_iter().enumerate() {
-                grown.min[axis] = grown.min[axis].min(value);
-                grown.max[axis] = grown.max[axis].max(value);
-            }
-        }
-        bounds
-    }
-
     /// The extent on each axis in metres.
     pub fn size(&self) -> [f64; 3] {
         std::array::from_fn(|axis| self.max[axis] - self.min[axis])

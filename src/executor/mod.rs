@@ -24,9 +24,9 @@ pub trait Executor: Send + Sync {
     /// worded for clients; [`Executor::trouble`] is worded for the operator.
     fn start(&self) -> BoxFuture<'_, Result<(), ConversionError>>;
 
-    /// Converts the model in the order's folder; starts the engine first if needed. Dropping the future cancels the
+    /// Converts the model in the request's folder; starts the engine first if needed. Dropping the future cancels the
     /// conversion. The folder stays until nothing writes to it any more, which may be a moment later.
-    fn convert<'a>(&'a self, order: Order<'a>) -> BoxFuture<'a, Result<Done, ConversionError>>;
+    fn convert<'a>(&'a self, request: EngineRequest<'a>) -> BoxFuture<'a, Result<Done, ConversionError>>;
 
     /// Returns `engine_unavailable` if a conversion would fail now; starts nothing.
     fn outage(&self) -> Option<ConversionError>;
@@ -45,7 +45,7 @@ pub trait Executor: Send + Sync {
 }
 
 /// One conversion, for an executor.
-pub struct Order<'a> {
+pub struct EngineRequest<'a> {
     /// The client; clients share the slots fairly.
     pub client: Client,
     pub folder: &'a ConversionFolder,

@@ -31,7 +31,7 @@ impl RestartReason {
 
 /// The failure of an attempt that was retried or given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Setback {
+pub enum AttemptFailure {
     /// The child died.
     Crash,
     /// The child slept without end.
@@ -62,7 +62,7 @@ pub struct Stats {
     pub restarts: BTreeMap<RestartReason, u64>,
     pub failed_starts: u64,
     /// By source and target format; a pair with none is absent.
-    pub setbacks: BTreeMap<(Format, Format), PairStats>,
+    pub attempt_failures: BTreeMap<(Format, Format), PairStats>,
 }
 
 /// One conversion's wait for a slot and its children's memory, filled in as the conversion runs, however it ends.
@@ -127,13 +127,13 @@ impl Counters {
         self.counts().failed_starts += 1;
     }
 
-    pub fn setback(&self, pair: (Format, Format), setback: Setback) {
+    pub fn attempt_failure(&self, pair: (Format, Format), failure: AttemptFailure) {
         let mut counts = self.counts();
-        let pair = counts.setbacks.entry(pair).or_default();
-        match setback {
-            Setback::Crash => pair.crashes += 1,
-            Setback::Hang => pair.hangs += 1,
-            Setback::EngineLost => pair.engine_losses += 1,
+        let pair = counts.attempt_failures.entry(pair).or_default();
+        match failure {
+            AttemptFailure::Crash => pair.crashes += 1,
+            AttemptFailure::Hang => pair.hangs += 1,
+            AttemptFailure::EngineLost => pair.engine_losses += 1,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::stats::Setback;
+use super::stats::AttemptFailure;
 use crate::domain::report::Counts;
 use crate::domain::{Format, Options};
 
@@ -30,12 +30,13 @@ pub struct Task {
 
 /// The choice among importers of one format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 pub enum Importer {
     #[default]
-    Usual,
+    #[serde(rename = "usual")]
+    Default,
     /// The alternative (FBX: the Python importer), for a file on which the usual importer crashed.
-    Other,
+    #[serde(rename = "other")]
+    Fallback,
 }
 
 /// A conversion that succeeded.
@@ -45,7 +46,7 @@ pub struct Done {
     /// Time spent waiting for a slot.
     pub queue: Duration,
     /// The failure of the first attempt, if there were two.
-    pub retried_after: Option<Setback>,
+    pub retried_after: Option<AttemptFailure>,
 }
 
 /// The part of the report that only the child can know.

@@ -122,7 +122,7 @@ impl ConversionFolder {
     }
 
     /// Makes `in/`, `out/` and `tmp/` if they are missing.
-    pub fn furnish(&self) -> io::Result<()> {
+    pub fn create_subfolders(&self) -> io::Result<()> {
         [self.input(), self.output(), self.scratch()].iter().try_for_each(|part| make_private(part))
     }
 
@@ -140,7 +140,7 @@ impl ConversionFolder {
     }
 
     /// Removes the model and the scratch folder; only the result is still needed.
-    pub fn keep_result(&self) {
+    pub fn remove_all_but_result(&self) {
         for part in [self.input(), self.scratch()] {
             remove(&part, "a part of a conversion's folder");
         }
@@ -239,7 +239,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let work = WorkDir::open(base.path()).unwrap();
         let folder = work.new_folder();
-        folder.furnish().unwrap();
+        folder.create_subfolders().unwrap();
         let also = folder.clone();
         assert!(folder.input().is_dir() && folder.output().is_dir() && folder.scratch().is_dir());
         let path = folder.path().to_owned();
@@ -257,7 +257,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let alive = WorkDir::open(base.path()).unwrap();
         let folder = alive.new_folder();
-        folder.furnish().unwrap();
+        folder.create_subfolders().unwrap();
         fs::write(folder.input().join("cube.obj"), "v 0 0 0").unwrap();
         // Run folders of killed processes: unlocked, with or without a lock file.
         let left = [(); 2].map(|()| base.path().join(format!("run-{}", Uuid::now_v7().simple())));

@@ -23,12 +23,12 @@ pub struct Refused(pub Problem);
 const CANCEL_GRACE: Duration = Duration::from_millis(250);
 
 /// Responds to requests that the server has refused, and to those still unfinished when the service ends.
-pub async fn refuse(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
+pub async fn reject_refused(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
     if let Some(Refused(problem)) = request.extensions().get() {
         return problem.clone().into_response();
     }
     let service_ends = async {
-        gateway.shutdown.killed.cancelled().await;
+        gateway.shutdown.cancelling.cancelled().await;
         tokio::time::sleep(CANCEL_GRACE).await;
     };
     tokio::select! {

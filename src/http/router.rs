@@ -25,7 +25,7 @@ const SMALL_BODY: usize = 64 << 10;
 pub fn router(gateway: Shared) -> Router {
     let router = if gateway.settings.metrics.is_some() { Router::new() } else { metrics_routes() };
     // Only conversions have a rate limit.
-    let limit = from_fn_with_state(Arc::clone(&gateway), rate_limit::check);
+    let limit = from_fn_with_state(Arc::clone(&gateway), rate_limit::limit_rate);
     let convert = post(convert::convert).route_layer(limit);
     let router = probe_routes(router)
         .route("/convert", convert.clone())
@@ -61,16 +61,16 @@ fn add_layers(router: Router<Shared>, gateway: Shared) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(SMALL_BODY))
-        .layer(from_fn_with_state(Arc::clone(&gateway), api_keys::check))
+        .layer(from_fn_with_state(Arc::clone(&gateway), api_keys::require_api_key))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(Arc::clone(&gateway), reject::refuse))
+        .layer(from_fn_with_state(Arc::clone(&gateway), reject::reject_refused))
         // Outside the key check: a browser's preflight request has no key.
         .layer(option_layer(cors::layer(&gateway.access.cors_origins)))
         .layer(from_fn(safe_headers))
         .layer(from_fn(problem::add_request_id))
-        .layer(from_fn_with_state(Arc::clone(&gateway), log_request::watch))
-        .layer(from_fn_with_state(Arc::clone(&gateway), real_ip::note))
-        .layer(from_fn(request_id::number))
+        .layer(from_fn_with_state(Arc::clone(&gateway), log_request::log))
+        .layer(from_fn_with_state(Arc::clone(&gateway), real_ip::set_client_address))
+        .layer(from_fn(request_id::set_request_id))
         .with_state(gateway)
 }
 
@@ -120,7 +120,7 @@ mod tests {
             .route("/", get(panics))
             .layer(CatchPanicLayer::custom(panicked))
             .layer(from_fn(problem::add_request_id))
-            .layer(from_fn(request_id::number));
+            .layer(from_fn(request_id::set_request_id));
         for _ in 0..2 {
             let request =
                 Request::builder().uri("/").header("x-request-id", "17").body(Body::empty()).unwrap();

@@ -82,7 +82,7 @@ impl Gateway {
                 Arc::new(converter),
                 ResultCache::new(None, storage.clone(), results_folder),
                 Arc::clone(&metrics),
-                shutdown.killed.clone(),
+                shutdown.cancelling.clone(),
             ),
             metrics,
             storage,

@@ -14,6 +14,6 @@ mod source;
 mod unsupported;
 
 pub use detect::{Content, detect_file};
-pub use model_files::MAX_NAMES;
+pub use model_files::MAX_NAME_BYTES;
 pub use prepare::{Model, prepare};
-pub use source::{Limits, Named, Sent, Source};
+pub use source::{Limits, NamedFile, Sent, Source};

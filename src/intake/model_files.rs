@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use budget::Budget;
-pub use budget::MAX_NAMES;
+pub use budget::MAX_NAME_BYTES;
 pub use lookup::{Found, Resolved};
 use walkdir::WalkDir;
 

@@ -12,7 +12,7 @@ use super::detect::{self, Content};
 use super::in_place::Originals;
 use super::model_files::{Files, Item};
 use super::references::{self, Findings};
-use super::source::{Limits, Named, Sent, Source, unreadable};
+use super::source::{Limits, NamedFile, Sent, Source, unreadable};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::fs::names;
@@ -169,7 +169,7 @@ fn gather(
         },
         Source::FileWithSiblings(path) => {
             let name = file_name(path).unwrap_or_else(|| "model".to_owned());
-            let only = Named { file: Sent::Theirs(path.clone()), name };
+            let only = NamedFile { file: Sent::UserFile(path.clone()), name };
             gather_one(&only, files, |files, _| files.offer_main(path, &only.name))
         }
         Source::Folder(folder) => gather_folder(folder, files, warnings),
@@ -182,7 +182,7 @@ fn file_name(path: &Path) -> Option<String> {
 
 /// Unpacks the only file if it is a zip; else detects its content and calls `add`.
 fn gather_one(
-    only: &Named,
+    only: &NamedFile,
     files: &mut Files,
     add: impl FnOnce(&mut Files, Content) -> Result<(), ConversionError>,
 ) -> Result<Gathered, ConversionError> {
@@ -197,7 +197,7 @@ fn gather_one(
     Ok(Gathered { container: "the upload", name, content: Some(content) })
 }
 
-fn gather_several(several: &[Named], files: &mut Files) -> Result<Gathered, ConversionError> {
+fn gather_several(several: &[NamedFile], files: &mut Files) -> Result<Gathered, ConversionError> {
     for file in several {
         let cancel = &files.context().cancel;
         let is_zip =
@@ -256,12 +256,12 @@ fn gather_folder(
 }
 
 /// Moves or copies a file into the model's folder.
-fn store(file: &Named, files: &mut Files) -> Result<(), ConversionError> {
+fn store(file: &NamedFile, files: &mut Files) -> Result<(), ConversionError> {
     let parts = names::components(&file.name).filter(|parts| !parts.is_empty());
     let parts = parts.unwrap_or_else(|| vec![names::base_name(&file.name)]);
     match &file.file {
-        Sent::Owned(path) => files.adopt(path, &parts),
-        Sent::Theirs(_) | Sent::Memory(_) => files.copy(file.file.open(), &parts),
+        Sent::ConversionFile(path) => files.adopt(path, &parts),
+        Sent::UserFile(_) | Sent::Memory(_) => files.copy(file.file.open(), &parts),
     }
     .map(|_| ())
 }

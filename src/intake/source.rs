@@ -36,7 +36,7 @@ impl Limits {
 
 /// A file and its sender's name for it, which may hold folders.
 #[derive(Debug, Clone)]
-pub struct Named {
+pub struct NamedFile {
     pub file: Sent,
     pub name: String,
 }
@@ -45,27 +45,27 @@ pub struct Named {
 #[derive(Debug, Clone)]
 pub enum Sent {
     /// The user's own file: it is copied and never changed.
-    Theirs(PathBuf),
+    UserFile(PathBuf),
     /// The conversion's own file, not a link. It is moved if both folders are on one file system. A zip, and a model
     /// that can be read in place, stay where they are. After an error it may have been moved.
-    Owned(PathBuf),
-    /// As `Owned`, but in memory.
+    ConversionFile(PathBuf),
+    /// As `ConversionFile`, but in memory.
     Memory(Memory),
 }
 
 impl Sent {
     pub(super) fn located(&self) -> io::Result<Option<Located>> {
         match self {
-            Sent::Theirs(_) => Ok(None),
-            Sent::Owned(path) => Located::at(path).map(Some),
+            Sent::UserFile(_) => Ok(None),
+            Sent::ConversionFile(path) => Located::at(path).map(Some),
             Sent::Memory(memory) => Ok(Some(memory.clone().into())),
         }
     }
 
     pub(super) fn open(&self) -> io::Result<File> {
         match self {
-            Sent::Theirs(path) => open::regular(path),
-            Sent::Owned(path) => Located::at(path)?.open(),
+            Sent::UserFile(path) => open::regular(path),
+            Sent::ConversionFile(path) => Located::at(path)?.open(),
             Sent::Memory(memory) => memory.open(),
         }
     }
@@ -75,7 +75,7 @@ impl Sent {
 #[derive(Debug, Clone)]
 pub enum Source {
     /// Uploaded or piped: one file, which may be a zip, or several.
-    Files(Vec<Named>),
+    Files(Vec<NamedFile>),
     /// One file of the user's own; files that it refers to are taken from its folder. Never used for uploads.
     FileWithSiblings(PathBuf),
     /// A folder of the user's own that holds one model.

@@ -73,7 +73,7 @@ impl State {
         let help =
             "Attempts that failed because the child crashed or hung, or because its Blender process ended";
         let setbacks = counters("engine_setbacks_total", help, &["input", "output", "kind"])?;
-        for ((input, output), pair) in &self.engine.setbacks {
+        for ((input, output), pair) in &self.engine.attempt_failures {
             let (input, output) = (input.to_string(), output.to_string());
             let kinds = [("crash", pair.crashes), ("hang", pair.hangs), ("engine_lost", pair.engine_losses)];
             for (kind, count) in kinds {

@@ -32,7 +32,7 @@ def prepare(target: Capabilities) -> None:
     if any(clip.start < 0 for clip in found):
         _shift_all(scene, -math.floor(min(clip.start for clip in found)))
         found = clips.find()
-    if target.is_gltf:
+    if target.uses_gltf_exporter:
         _lay_on_tracks(found)
     shown = clips.exported_to(target, found)
     scene.frame_start = int(min(clip.start for clip in shown))

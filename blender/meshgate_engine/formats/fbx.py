@@ -18,7 +18,7 @@ def read(job: Job) -> str:
     version = _version(Path(job.input))
     if version < 3000:
         raise ConversionError("import_failed", f"the file is FBX {version / 1000:g}; 3.0 and newer can be read")
-    if job.other_importer:
+    if job.fallback_importer:
         _restore_cast_shadow()
         importer = importing(job, bpy.ops.import_scene.fbx, use_image_search=False)
     else:

@@ -31,7 +31,7 @@ def link_images_directly(job: Job) -> dict[bpy.types.Image, bpy.types.Image]:
     for material in texture_usage.scene_materials():
         if material.node_tree and material.is_editable:
             made = _Material(job, material, baked, counts)
-            if job.target.is_gltf:
+            if job.target.uses_gltf_exporter:
                 made.tint_for_gltf()
             else:
                 made.link_images_directly()

@@ -19,7 +19,7 @@ def drop_unreadable(job: Job) -> None:
     if job.output_format != "blend":
         _drop([image for image in bpy.data.images if texture_files.is_missing(image)])
     # glTF's exporter decodes images, and leaves out those it cannot; the others copy what they are given.
-    if job.target.is_gltf:
+    if job.target.uses_gltf_exporter:
         # The size decodes the image.
         damaged = [image for image in texture_usage.scene_images() if image.source == "FILE" and image.size[0] == 0]
         for image in damaged:
@@ -36,7 +36,7 @@ def write_files(job: Job) -> None:
 
     Such exporters mix up images that share a file's name, or that have none.
     """
-    if not job.target.materials or job.target.is_gltf:
+    if not job.target.materials or job.target.uses_gltf_exporter:
         return
     _FOLDER.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()

@@ -19,7 +19,7 @@ use crate::cli::setting_flags::RunSettings;
 use crate::cli::{Failure, INTERRUPTED, warn};
 use crate::conversion::{Admission, Converter, Spec};
 use crate::domain::{Cancel, ConversionError, ErrorCode};
-use crate::intake::{Named, Sent, Source};
+use crate::intake::{NamedFile, Sent, Source};
 use crate::shutdown::Signals;
 
 /// Longest clean-up of each part of an interrupted run; all parts together take less than a second.
@@ -151,7 +151,7 @@ impl Shared {
             Origin::Folder(path) => Source::Folder(path.clone()),
             Origin::Stdin => {
                 let path = self.stdin.get_or_try_init(|| self.spool_stdin()).await?.clone();
-                Source::Files(vec![Named { name: self.stdin_name(), file: Sent::Theirs(path) }])
+                Source::Files(vec![NamedFile { name: self.stdin_name(), file: Sent::UserFile(path) }])
             }
         };
         let spec = Spec {
@@ -171,7 +171,7 @@ impl Shared {
         let (force, interrupt) = (self.args.force, self.interrupt.clone());
         let placed = self.files.spawn_blocking(move || {
             // `result` moves here: its folder must exist until the files are copied.
-            let written = write::place(&result.paths, &output, force, &interrupt);
+            let written = write::write_files(&result.paths, &output, force, &interrupt);
             written.map(|written| Success { report: result.report, written, cached: result.cached })
         });
         placed.await.unwrap_or_else(|error| {

@@ -93,20 +93,20 @@ impl Cache {
             folder: folder.clone(),
             client: Client::Local,
             owner: None,
-            asked: Instant::now(),
-            fresh: false,
+            requested_at: Instant::now(),
+            bypass_cache: false,
             accepts: Accepts { report: true, ..Accepts::default() },
         };
         let bar = Arc::clone(bar);
         let answer = self.service.convert(request, move |stage, fraction| bar.stage(stage, fraction)).await;
-        let Converted { about, content, report } = answer.result?;
+        let Converted { info, content, report } = answer.result?;
         let (content, report) = match (content, report) {
             (Content::Made(artifact), _) => return Ok(Files::made(artifact)),
             (Content::Stored(content), Some(report)) => (content, report),
             _ => return Err(ConversionError::new(ErrorCode::Internal, "the stored result has no report")),
         };
         let files = blocking(move |_| {
-            let written = write(content, &about, &folder);
+            let written = write(content, &info, &folder);
             let paths = written.map_err(|error| ConversionError::io("write the result", &error))?;
             Ok(Files { report: (*report).clone(), paths, cached: true, _kept: Box::new(folder) })
         });
@@ -115,11 +115,11 @@ impl Cache {
 }
 
 /// Writes the stored content into the conversion's folder; unpacks a zip unless a zip was requested.
-fn write(content: Blob, about: &cache::Result, folder: &ConversionFolder) -> io::Result<Vec<PathBuf>> {
+fn write(content: Blob, info: &cache::ResultInfo, folder: &ConversionFolder) -> io::Result<Vec<PathBuf>> {
     let out = folder.output();
     fs::create_dir_all(&out)?;
-    let Some(main) = &about.main else {
-        let path = out.join(about.file_name());
+    let Some(main) = &info.main else {
+        let path = out.join(info.file_name());
         match content {
             Blob::Memory(content) => fs::write(&path, content)?,
             Blob::File(mut content, _) => io::copy(&mut content, &mut File::create(&path)?).map(drop)?,
@@ -128,8 +128,8 @@ fn write(content: Blob, about: &cache::Result, folder: &ConversionFolder) -> io:
     };
     let main = Path::new(&**main);
     match content {
-        Blob::Memory(content) => extract(io::Cursor::new(content), main, about.format, &out),
-        Blob::File(content, _) => extract(content, main, about.format, &out),
+        Blob::Memory(content) => extract(io::Cursor::new(content), main, info.format, &out),
+        Blob::File(content, _) => extract(content, main, info.format, &out),
     }
 }
 

@@ -49,7 +49,7 @@ fn exists(detail: String) -> ConversionError {
 ///
 /// # Errors
 /// `output_exists`, `disk_full`, `io`; then no file is left behind.
-pub fn place(
+pub fn write_files(
     files: &[PathBuf],
     output: &Output,
     force: bool,

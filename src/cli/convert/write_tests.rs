@@ -44,7 +44,7 @@ impl Case {
 }
 
 fn go(files: &[PathBuf], output: &Output, force: bool) -> Result<Vec<PathBuf>, ConversionError> {
-    place(files, output, force, &Cancel::default())
+    write_files(files, output, force, &Cancel::default())
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn an_interrupted_copy_leaves_nothing() {
     let case = Case::new();
     let interrupt = Cancel::default();
     interrupt.cancel();
-    let error = place(&case.files(&["m.obj", "m.mtl"]), &case.tree(), false, &interrupt).unwrap_err();
+    let error = write_files(&case.files(&["m.obj", "m.mtl"]), &case.tree(), false, &interrupt).unwrap_err();
     assert_eq!(error.code, ErrorCode::Cancelled);
     assert!(case.found().is_empty());
 }

@@ -147,7 +147,7 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
     let index = app::index(config.cache, &storage, redis.as_ref());
     let results = ResultCache::new(index, storage.clone(), converter.work().path().to_owned());
     Ok(Gateway {
-        service: Service::new(converter, results, Arc::clone(&metrics), shutdown.killed.clone()),
+        service: Service::new(converter, results, Arc::clone(&metrics), shutdown.cancelling.clone()),
         storage,
         metrics,
         limiter,

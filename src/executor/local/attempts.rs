@@ -13,7 +13,7 @@ use super::pool::{Pool, stopping};
 use super::protocol::{ChildLimits, Convert, End, Event, Exited};
 use super::zygote::{Events, Zygote};
 use crate::domain::{ConversionError, ErrorCode, Format, Stage};
-use crate::executor::stats::{Setback, Usage};
+use crate::executor::stats::{AttemptFailure, Usage};
 use crate::executor::task::{ChildSuccess, Done, Importer, Task};
 use crate::executor::workdir::ConversionFolder;
 use crate::slots::Slot;
@@ -33,7 +33,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(100);
 const NO_SPACE: i32 = 28;
 
 /// A conversion that runs in a task of its own.
-pub(super) struct Conversion {
+pub(super) struct ChildRun {
     /// The first field, so that the slot is free before the folder is removed.
     pub slot: Slot,
     pub id: u64,
@@ -72,12 +72,12 @@ enum Attempt {
 type ExitingChild = (Arc<Zygote>, Events);
 
 /// How the conversion goes on after an exit.
-enum Verdict {
+enum NextStep {
     Final(Result<Box<ChildSuccess>, ConversionError>),
-    Again(Setback),
+    Again(AttemptFailure),
 }
 
-impl Conversion {
+impl ChildRun {
     /// Sends the result as soon as it is known, and returns when the child is gone; the slot is held until then.
     pub async fn run(mut self, answer: oneshot::Sender<Result<Done, ConversionError>>) {
         let mut exiting = None;
@@ -96,25 +96,27 @@ impl Conversion {
         loop {
             let zygote = self.zygote(cold).await?;
             match self.attempt(&zygote).await {
-                Attempt::Exited(exited) => match self.judge(&exited).await {
-                    Verdict::Final(result) => {
+                Attempt::Exited(exited) => match self.classify(&exited).await {
+                    NextStep::Final(result) => {
                         self.log(&zygote, &exited, result.as_ref().err());
                         return result.map(|success| self.done(*success, retried_after));
                     }
                     // Some writers crash when the disk is full.
-                    Verdict::Again(Setback::Crash) if child_result::disk_is_full(self.folder.path()) => {
+                    NextStep::Again(AttemptFailure::Crash)
+                        if child_result::disk_is_full(self.folder.path()) =>
+                    {
                         return Err(disk_full());
                     }
-                    Verdict::Again(setback) => {
-                        self.record_setback(&exited, setback, cold);
+                    NextStep::Again(failure) => {
+                        self.record_failure(&exited, failure, cold);
                         if cold {
-                            return Err(crashed(setback, &exited));
+                            return Err(crashed(failure, &exited));
                         }
-                        if self.crashed_in_fbx_import(&exited, setback) {
-                            self.task.importer = Importer::Other;
+                        if self.crashed_in_fbx_import(&exited, failure) {
+                            self.task.importer = Importer::Fallback;
                         }
                         cold = true;
-                        retried_after = Some(setback);
+                        retried_after = Some(failure);
                     }
                 },
                 Attempt::Finished(success, events) => {
@@ -127,14 +129,14 @@ impl Conversion {
                     continue;
                 }
                 Attempt::Lost { .. } => {
-                    self.pool.counters.setback(self.pair(), Setback::EngineLost);
+                    self.pool.counters.attempt_failure(self.pair(), AttemptFailure::EngineLost);
                     tracing::warn!(conversion = self.id, pair = %self.pair_name(), again = !lost, "a zygote went down");
                     if lost || cold {
                         let detail = "blender went down while converting this model, twice";
                         return Err(ConversionError::new(ErrorCode::EngineCrashed, detail));
                     }
                     lost = true;
-                    retried_after = Some(Setback::EngineLost);
+                    retried_after = Some(AttemptFailure::EngineLost);
                 }
                 Attempt::TimedOut => {
                     tracing::info!(conversion = self.id, pair = %self.pair_name(), "a conversion timed out");
@@ -154,7 +156,7 @@ impl Conversion {
         }
     }
 
-    fn done(&self, success: ChildSuccess, retried_after: Option<Setback>) -> Done {
+    fn done(&self, success: ChildSuccess, retried_after: Option<AttemptFailure>) -> Done {
         Done { success, queue: self.queue, retried_after }
     }
 
@@ -162,7 +164,7 @@ impl Conversion {
     async fn wait_for_slot(&mut self) -> Result<(), ConversionError> {
         let began = Instant::now();
         tokio::select! {
-            slot = timeout_at(self.deadline, self.slot.again()) => slot.map_err(|_| self.timed_out())?,
+            slot = timeout_at(self.deadline, self.slot.requeue()) => slot.map_err(|_| self.timed_out())?,
             () = self.cancel.cancelled() => return Err(self.cancelled()),
         }
         self.queue += began.elapsed();
@@ -283,10 +285,10 @@ impl Conversion {
     }
 
     /// Decides from the exit of the child how the conversion goes on.
-    async fn judge(&self, exited: &Exited) -> Verdict {
+    async fn classify(&self, exited: &Exited) -> NextStep {
         let error = match exited.end {
             End::Exit { status } => match self.reported().await {
-                Some(Reported::Success(result)) if status == 0 => return Verdict::Final(result),
+                Some(Reported::Success(result)) if status == 0 => return NextStep::Final(result),
                 Some(Reported::Failure(error)) => match error.code {
                     // The child knows that a write was refused; this error also says what to do.
                     ErrorCode::OutputTooLarge => self.too_large(),
@@ -298,12 +300,12 @@ impl Conversion {
                     _ => error,
                 },
                 None if status == NO_SPACE => disk_full(),
-                Some(Reported::Success(_)) | None => return Verdict::Again(Setback::Crash),
+                Some(Reported::Success(_)) | None => return NextStep::Again(AttemptFailure::Crash),
             },
             // It wrote a file above the size limit.
             End::Signal { signal: libc::SIGXFSZ } => self.too_large(),
-            End::Signal { .. } => return Verdict::Again(Setback::Crash),
-            End::Hang => return Verdict::Again(Setback::Hang),
+            End::Signal { .. } => return NextStep::Again(AttemptFailure::Crash),
+            End::Hang => return NextStep::Again(AttemptFailure::Hang),
             End::MemoryLimit => self.memory_limit(),
             End::CpuLimit => {
                 let most = self.limits.cpu_seconds;
@@ -325,11 +327,11 @@ impl Conversion {
                 ConversionError::new(ErrorCode::EngineUnavailable, detail)
             }
         };
-        Verdict::Final(Err(error))
+        NextStep::Final(Err(error))
     }
 
-    fn crashed_in_fbx_import(&self, exited: &Exited, setback: Setback) -> bool {
-        setback == Setback::Crash
+    fn crashed_in_fbx_import(&self, exited: &Exited, failure: AttemptFailure) -> bool {
+        failure == AttemptFailure::Crash
             && self.task.input_format == Format::Fbx
             && matches!(exited.stage, None | Some(Stage::Importing))
     }
@@ -356,8 +358,8 @@ impl Conversion {
         ConversionError::new(ErrorCode::Cancelled, "the conversion was cancelled")
     }
 
-    fn record_setback(&self, exited: &Exited, setback: Setback, cold: bool) {
-        self.pool.counters.setback(self.pair(), setback);
+    fn record_failure(&self, exited: &Exited, failure: AttemptFailure, cold: bool) {
+        self.pool.counters.attempt_failure(self.pair(), failure);
         tracing::warn!(
             conversion = self.id,
             pair = %self.pair_name(),
@@ -368,7 +370,7 @@ impl Conversion {
             log = exited.log,
             again = !cold,
             "a child {}",
-            if setback == Setback::Hang { "hung" } else { "crashed" },
+            if failure == AttemptFailure::Hang { "hung" } else { "crashed" },
         );
     }
 
@@ -426,7 +428,7 @@ fn disk_full() -> ConversionError {
     ConversionError::new(ErrorCode::DiskFull, "the disk is full")
 }
 
-fn crashed(setback: Setback, exited: &Exited) -> ConversionError {
+fn crashed(failure: AttemptFailure, exited: &Exited) -> ConversionError {
     let doing = match exited.stage {
         None => "starting on",
         Some(Stage::Importing) => "importing",
@@ -434,8 +436,8 @@ fn crashed(setback: Setback, exited: &Exited) -> ConversionError {
         Some(Stage::Exporting) => "exporting",
         Some(Stage::Packing) => "packing",
     };
-    let detail = match (setback, exited.end) {
-        (Setback::Hang, _) => format!("blender hung while {doing} this model, in a fresh process too"),
+    let detail = match (failure, exited.end) {
+        (AttemptFailure::Hang, _) => format!("blender hung while {doing} this model, in a fresh process too"),
         // The signal that the OOM killer sends.
         (_, End::Signal { signal: libc::SIGKILL }) => {
             format!(

@@ -21,7 +21,7 @@ const MAX_REPORT: u64 = 8 << 20;
 const MAX_ENTRIES: usize = 10_000;
 
 /// Longest paths of a result, all files together, in bytes.
-const MAX_PATHS: usize = 1 << 20;
+const MAX_PATH_BYTES: usize = 1 << 20;
 
 /// Deepest nesting of folders in a result.
 const MAX_DEPTH: usize = 8;
@@ -83,7 +83,7 @@ fn check_result(folder: &Path, output: &Path, most_bytes: u64) -> Result<(), Con
     for (number, entry) in walkdir::WalkDir::new(folder.join("out")).into_iter().enumerate() {
         let entry = entry.map_err(|_| failed("blender left a result that cannot be read"))?;
         paths += entry.path().as_os_str().len().saturating_sub(folder.as_os_str().len());
-        if number > MAX_ENTRIES || paths > MAX_PATHS || entry.depth() > MAX_DEPTH {
+        if number > MAX_ENTRIES || paths > MAX_PATH_BYTES || entry.depth() > MAX_DEPTH {
             return Err(failed("blender left more files than a result can have, or longer names"));
         }
         if entry.file_type().is_dir() {
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(code(), Err(ErrorCode::ExportFailed));
 
         fresh();
-        for number in 0..MAX_PATHS / 200 {
+        for number in 0..MAX_PATH_BYTES / 200 {
             fs::write(out.join(format!("{number:0200}.png")), "").unwrap();
         }
         assert_eq!(code(), Err(ErrorCode::ExportFailed));

@@ -12,7 +12,7 @@ use super::error::EngineError;
 use super::supervisor::{Blender, Settings};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::executor::task::{Done, Version};
-use crate::executor::{Executor, Order, Running, Status};
+use crate::executor::{EngineRequest, Executor, Running, Status};
 
 /// Starts Blender when a conversion first needs it; repacking needs none.
 pub struct LocalExecutor {
@@ -79,12 +79,12 @@ impl Executor for LocalExecutor {
         async { self.blender().await.map(|_| ()) }.boxed()
     }
 
-    fn convert<'a>(&'a self, order: Order<'a>) -> BoxFuture<'a, Result<Done, ConversionError>> {
+    fn convert<'a>(&'a self, request: EngineRequest<'a>) -> BoxFuture<'a, Result<Done, ConversionError>> {
         async move {
             let began = Instant::now();
             let blender = self.blender().await?;
-            let allowed = order.allowed.saturating_sub(began.elapsed());
-            blender.convert(Order { allowed, ..order }).await
+            let allowed = request.allowed.saturating_sub(began.elapsed());
+            blender.convert(EngineRequest { allowed, ..request }).await
         }
         .boxed()
     }

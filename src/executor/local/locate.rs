@@ -50,7 +50,7 @@ impl Engine {
 
 /// Places to search for the engine, in this order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct EngineCandidates {
     /// `BLENDER_PYTHON`
     pub python: Option<PathBuf>,
     /// `BLENDER_BIN`
@@ -59,7 +59,7 @@ pub struct Places {
     pub environments: Vec<PathBuf>,
 }
 
-impl Places {
+impl EngineCandidates {
     /// Adds the virtual environments to search: the current folder's, the project's when the program runs from its
     /// `target/`, those beside the program, and the one that `meshgate engine install` makes.
     #[must_use]
@@ -148,16 +148,19 @@ mod tests {
         let python = program(&root.path().join("python3.11"));
         let blender = program(&root.path().join("blender"));
         program(&root.path().join(".venv/bin/python"));
-        let mut places =
-            Places { python: Some(python.clone()), blender: Some(blender.clone()), ..Places::default() }
-                .with_usual(Some(root.path()), None, None);
-        assert_eq!(places.locate().unwrap(), Engine::Python(python.clone()));
-        places.python = None;
-        assert_eq!(places.locate().unwrap(), Engine::Blender(blender));
+        let mut candidates = EngineCandidates {
+            python: Some(python.clone()),
+            blender: Some(blender.clone()),
+            ..EngineCandidates::default()
+        }
+        .with_usual(Some(root.path()), None, None);
+        assert_eq!(candidates.locate().unwrap(), Engine::Python(python.clone()));
+        candidates.python = None;
+        assert_eq!(candidates.locate().unwrap(), Engine::Blender(blender));
 
         fs::set_permissions(&python, fs::Permissions::from_mode(0o644)).unwrap();
-        places.python = Some(python.clone());
-        let error = places.locate().unwrap_err().to_string();
+        candidates.python = Some(python.clone());
+        let error = candidates.locate().unwrap_err().to_string();
         assert_eq!(error, format!("BLENDER_PYTHON is {}, which is not an executable file", python.display()));
     }
 
@@ -166,7 +169,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
         let found = || {
-            Places::default()
+            EngineCandidates::default()
                 .with_usual(
                     Some(&at("here")),
                     Some(&at("project/target/release/meshgate")),

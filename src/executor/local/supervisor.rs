@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::attempts::Conversion;
+use super::attempts::ChildRun;
 use super::error::EngineError;
 use super::launch::{Launcher, Program};
 use super::locate::Engine;
@@ -30,7 +30,7 @@ use super::python_package;
 use super::seccomp::seccomp_program;
 use super::zygote::Recipe;
 use crate::domain::{ConversionError, ErrorCode, SandboxMode};
-use crate::executor::Order;
+use crate::executor::EngineRequest;
 use crate::executor::stats::Stats;
 use crate::executor::task::{Done, Version};
 use crate::executor::workdir::WorkDir;
@@ -148,9 +148,9 @@ impl Blender {
         })
     }
 
-    /// Converts the model in the order's folder; see [`crate::executor::Executor::convert`].
-    pub async fn convert(&self, order: Order<'_>) -> Result<Done, ConversionError> {
-        let Order { client, folder, task, allowed, mut progress, usage } = order;
+    /// Converts the model in the request's folder; see [`crate::executor::Executor::convert`].
+    pub async fn convert(&self, request: EngineRequest<'_>) -> Result<Done, ConversionError> {
+        let EngineRequest { client, folder, task, allowed, mut progress, usage } = request;
         let began = Instant::now();
         // A deadline beyond what the clock can hold becomes a year.
         let deadline = began.checked_add(allowed).unwrap_or_else(|| began + Duration::from_hours(24 * 365));
@@ -172,7 +172,7 @@ impl Blender {
         let _cancel_on_drop = cancel.clone().drop_guard();
         let (steps, mut received) = mpsc::channel(16);
         let (answer, mut answered) = oneshot::channel();
-        let conversion = Conversion {
+        let conversion = ChildRun {
             slot,
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             folder: folder.clone(),

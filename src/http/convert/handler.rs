@@ -18,7 +18,7 @@ use crate::domain::{Client, ErrorCode, Format};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::names;
 use crate::http::middleware;
-use crate::http::middleware::rate_limit::{Over, TookWork};
+use crate::http::middleware::rate_limit::{OverLimit, TookWork};
 use crate::http::problem::Problem;
 use crate::http::state::{Gateway, Shared};
 use crate::http::upload::{self, Incoming};
@@ -35,10 +35,10 @@ pub async fn convert(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let over = parts.extensions.get::<Over>();
-    let response = respond(&gateway, query, &parts, body, over).await;
+    let over_limit = parts.extensions.get::<OverLimit>();
+    let response = respond(&gateway, query, &parts, body, over_limit).await;
     // Above the rate limit, that is the only error to report.
-    response.map_err(|problem| over.map_or(problem, |Over(limit)| limit.clone()))
+    response.map_err(|problem| over_limit.map_or(problem, |OverLimit(limit)| limit.clone()))
 }
 
 async fn respond(
@@ -46,20 +46,20 @@ async fn respond(
     query: Result<Query<Parameters>, QueryRejection>,
     parts: &Parts,
     body: Body,
-    over: Option<&Over>,
+    over_limit: Option<&OverLimit>,
 ) -> Result<Response, Problem> {
     let query = ConvertQuery::read(query)?;
     let client = middleware::client(&parts.extensions).unwrap_or_default();
     let record = gateway.service.record(query.target, Instant::now());
     let received = tokio::select! {
         received = receive(gateway, &query, &client, &parts.headers, body) => received,
-        () = gateway.shutdown.killed.cancelled() => Err(gateway.problem(conversion::stopping())),
+        () = gateway.shutdown.cancelling.cancelled() => Err(gateway.problem(conversion::stopping())),
     };
     let (folder, uploads, receive) = match received {
         Ok(received) => received,
         Err(problem) => {
-            match over {
-                Some(_) => drop(record.dismiss()),
+            match over_limit {
+                Some(_) => drop(record.disarm()),
                 None => record.end(Some(problem.error.code)),
             }
             return Err(problem);
@@ -75,12 +75,12 @@ async fn respond(
         client: client.clone(),
         owner: middleware::owner(&parts.extensions, &gateway.access),
         // The service counts the conversion from here on.
-        asked: record.dismiss(),
-        fresh: response::wants_fresh(&parts.headers),
-        accepts: Accepts { has: response::tags(&parts.headers), redirect: true, report: false },
+        requested_at: record.disarm(),
+        bypass_cache: response::wants_fresh(&parts.headers),
+        accepts: Accepts { if_none_match: response::tags(&parts.headers), redirect: true, report: false },
     };
     let work = async {
-        if let Some(Over(limit)) = over
+        if let Some(OverLimit(limit)) = over_limit
             && !gateway.service.has_result(&request).await
         {
             return limit.clone().into_response();
@@ -91,7 +91,7 @@ async fn respond(
     };
     Ok(tokio::select! {
         response = work => response,
-        () = gateway.shutdown.killed.cancelled() => gateway.problem(conversion::stopping()).into_response(),
+        () = gateway.shutdown.cancelling.cancelled() => gateway.problem(conversion::stopping()).into_response(),
     })
 }
 

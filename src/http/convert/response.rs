@@ -74,28 +74,28 @@ async fn send(
     receive: Duration,
 ) -> Result<Response, Problem> {
     let timing = server_timing(&converted.timings(), receive);
-    let Converted { about, content, .. } = converted;
+    let Converted { info, content, .. } = converted;
     let mut response = match content {
         Content::Unchanged => StatusCode::NOT_MODIFIED.into_response(),
         Content::Elsewhere(url) => {
             (StatusCode::SEE_OTHER, [(header::LOCATION, url.to_string())]).into_response()
         }
-        Content::Stored(content) => file(&about, content, ()),
+        Content::Stored(content) => file(&info, content, ()),
         Content::Made(artifact) => {
             // Unlike a stored result, this one takes extra space until it is sent.
-            let held = match about.bytes {
+            let held = match info.bytes {
                 ..LARGE_RESULT => None,
-                bytes => Some(gateway.results.hold(client, about.hash, bytes)?),
+                bytes => Some(gateway.results.hold(client, info.hash, bytes)?),
             };
-            file(&about, artifact.content().await?, (artifact, held))
+            file(&info, artifact.content().await?, (artifact, held))
         }
     };
-    let tag = format!("\"{}\"", about.hash.to_hex());
+    let tag = format!("\"{}\"", info.hash.to_hex());
     for (name, value) in [
-        (header::CONTENT_DISPOSITION, about.content_disposition()),
+        (header::CONTENT_DISPOSITION, info.content_disposition()),
         (SERVER_TIMING, timing),
-        (LOSSES, about.losses.to_string()),
-        (header::LINK, format!("</v1/reports/{}>; rel=\"describedby\"", about.report)),
+        (LOSSES, info.losses.to_string()),
+        (header::LINK, format!("</v1/reports/{}>; rel=\"describedby\"", info.report)),
         (header::ETAG, tag),
     ] {
         if let Ok(value) = HeaderValue::from_str(&value) {
@@ -110,7 +110,7 @@ async fn send(
 }
 
 /// Returns a response whose body reads the content from the disk as it is sent. The body owns `kept`.
-fn file(about: &cache::Result, content: Blob, kept: impl Send + 'static) -> Response {
+fn file(info: &cache::ResultInfo, content: Blob, kept: impl Send + 'static) -> Response {
     let (length, body) = match content {
         Blob::Memory(content) => (content.len() as u64, Body::from(content)),
         Blob::File(file, length) => {
@@ -122,7 +122,7 @@ fn file(about: &cache::Result, content: Blob, kept: impl Send + 'static) -> Resp
         }
     };
     let headers =
-        [(header::CONTENT_TYPE, about.media_type().to_owned()), (header::CONTENT_LENGTH, length.to_string())];
+        [(header::CONTENT_TYPE, info.media_type().to_owned()), (header::CONTENT_LENGTH, length.to_string())];
     (headers, body).into_response()
 }
 

@@ -25,7 +25,7 @@ const OPEN: [&str; 2] = ["/openapi.json", "/apidocs"];
 pub struct KeyName(pub Arc<str>);
 
 /// Rejects requests without a valid key before their body is read, if keys are configured.
-pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Next) -> Response {
+pub async fn require_api_key(State(gateway): State<Shared>, mut request: Request, next: Next) -> Response {
     let keys = &gateway.access.api_keys;
     if keys.is_empty() || is_open(request.uri().path()) {
         return next.run(request).await;

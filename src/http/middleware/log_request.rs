@@ -37,7 +37,7 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 /// Longest path in the log, in characters.
 const MAX_LOGGED: usize = 200;
 
-pub async fn watch(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
+pub async fn log(State(gateway): State<Shared>, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str);
     let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str);
     // Adds the request ID to each log line, and the name of the API key once it is checked.
@@ -70,7 +70,7 @@ struct RequestLog {
     span: Span,
     metrics: Arc<Metrics>,
     /// Cancelled when the service ends: requests without a response get none.
-    over: CancellationToken,
+    dropping_responses: CancellationToken,
     began: Instant,
     /// The metric label of the method.
     method_label: &'static str,
@@ -100,7 +100,7 @@ impl RequestLog {
         let log = Self {
             span,
             metrics: Arc::clone(&gateway.metrics),
-            over: gateway.shutdown.over.clone(),
+            dropping_responses: gateway.shutdown.dropping_responses.clone(),
             began: Instant::now(),
             method_label: known.unwrap_or(OTHER),
             method: method.clone(),
@@ -189,7 +189,7 @@ impl Drop for RequestLog {
     fn drop(&mut self) {
         let status = self.status.unwrap_or_else(|| {
             // There was no response: the client hung up, or the service ended.
-            let (code, detail) = if self.over.is_cancelled() {
+            let (code, detail) = if self.dropping_responses.is_cancelled() {
                 (ErrorCode::ShuttingDown, "the service has ended")
             } else {
                 (ErrorCode::Cancelled, "the client hung up")

@@ -24,10 +24,10 @@ pub struct TookWork;
 
 /// Extension of a request above the rate limit: the response to it, unless its result is cached.
 #[derive(Clone)]
-pub struct Over(pub Problem);
+pub struct OverLimit(pub Problem);
 
 /// Enforces the rate limit, and adds its headers to responses.
-pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Next) -> Response {
+pub async fn limit_rate(State(gateway): State<Shared>, mut request: Request, next: Next) -> Response {
     let Some((who, quota)) = client_quota(request.extensions(), &gateway.access) else {
         return next.run(request).await;
     };
@@ -44,7 +44,7 @@ pub async fn check(State(gateway): State<Shared>, mut request: Request, next: Ne
         let detail = format!("more than {} conversions were asked for in {seconds} s", quota.requests);
         let problem = Problem::new(ErrorCode::RateLimited, detail).with_retry_after(reset);
         if gateway.may_be_cached(request.body()) {
-            request.extensions_mut().insert(Over(problem));
+            request.extensions_mut().insert(OverLimit(problem));
             next.run(request).await
         } else {
             discard(request.into_body()).await;
@@ -99,7 +99,7 @@ mod tests {
         Router::new()
             .route("/work", post(async || Extension(TookWork)))
             .route("/cached", post(async || ()))
-            .route_layer(middleware::from_fn_with_state(Arc::clone(gateway), check))
+            .route_layer(middleware::from_fn_with_state(Arc::clone(gateway), limit_rate))
     }
 
     async fn ask(router: &Router, path: &str) -> (u16, String) {

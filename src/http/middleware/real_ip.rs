@@ -24,7 +24,7 @@ pub struct Peer(pub SocketAddr);
 pub struct Address(pub IpAddr);
 
 /// Adds the client's address to the request and its response.
-pub async fn note(State(gateway): State<Shared>, mut request: Request, next: Next) -> Response {
+pub async fn set_client_address(State(gateway): State<Shared>, mut request: Request, next: Next) -> Response {
     let Some(Peer(peer)) = request.extensions().get().copied() else { return next.run(request).await };
     let client = Address(client_address(peer.ip(), request.headers(), &gateway.access.trusted_proxies));
     request.extensions_mut().insert(client);

@@ -31,7 +31,7 @@ impl RequestId {
 }
 
 /// Adds a request ID to the request and its response.
-pub async fn number(mut request: Request, next: Next) -> Response {
+pub async fn set_request_id(mut request: Request, next: Next) -> Response {
     let id = RequestId::from_request(&request);
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;

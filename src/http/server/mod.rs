@@ -111,7 +111,7 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `shutdown.closed`; then returns when every response is sent, or at `shutdown.over`.
+    /// Serves until `shutdown.closed`; then returns when every response is sent, or at `shutdown.dropping_responses`.
     pub async fn run(self, router: Router, metrics: Arc<Metrics>, shutdown: Shutdown) {
         let closed = shutdown.closed.clone();
         let common = Arc::new(Common { router, metrics, shutdown, patience: self.patience });
@@ -189,7 +189,7 @@ impl Connection {
             // Polled first, so that requests already received are served.
             biased;
             () = &mut served => {}
-            () = self.common.shutdown.over.cancelled() => {
+            () = self.common.shutdown.dropping_responses.cancelled() => {
                 if self.exchange.is_answering() {
                     tracing::warn!(peer = %self.peer, "connection cut before its response was sent");
                 }

@@ -7,7 +7,7 @@ use super::{Upload, no_file};
 use crate::domain::ErrorCode;
 use crate::executor::workdir::ConversionFolder;
 use crate::http::problem::Problem;
-use crate::intake::MAX_NAMES;
+use crate::intake::MAX_NAME_BYTES;
 
 /// The field name of files; other parts are skipped.
 const FILE_FIELD: &[u8] = b"file";
@@ -47,7 +47,7 @@ pub async fn files(
             return too_large("the request has too many parts");
         }
         name_bytes += name.len();
-        if name_bytes > MAX_NAMES {
+        if name_bytes > MAX_NAME_BYTES {
             return too_large("the file names together exceed 1 MiB");
         }
         if files.is_empty() {

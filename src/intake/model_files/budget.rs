@@ -5,7 +5,7 @@ use crate::domain::{ConversionError, ErrorCode};
 use crate::intake::source::Limits;
 
 /// Most bytes of the names of all files together.
-pub const MAX_NAMES: usize = 1 << 20;
+pub const MAX_NAME_BYTES: usize = 1 << 20;
 
 /// Most folders of all files together, counted for each file separately: making and removing folders takes longer than
 /// files.
@@ -65,7 +65,7 @@ impl Files {
     /// `too_large`
     pub(super) fn count_name(&mut self, name: &[&str]) -> Result<(), ConversionError> {
         self.budget.names += name.iter().map(|part| part.len() + 1).sum::<usize>();
-        if self.budget.names > MAX_NAMES {
+        if self.budget.names > MAX_NAME_BYTES {
             return Err(too_large("the names of the model's files are longer than 1 MiB together"));
         }
         self.budget.folders += name.len().saturating_sub(1);

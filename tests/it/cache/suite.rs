@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use meshgate::cache::{Entry, Index, LocalIndex, RedisIndex, Result};
+use meshgate::cache::{Entry, Index, LocalIndex, RedisIndex, ResultInfo};
 use meshgate::domain::{ConversionError, ErrorCode, Format};
 use meshgate::fs::blob::Blob;
 use meshgate::storage::{Document, Hash, Storage};
@@ -68,7 +68,7 @@ fn document(identity: Hash) -> String {
 }
 
 fn result(number: u64, bytes: u64) -> Entry {
-    Entry::Result(Result {
+    Entry::Result(ResultInfo {
         hash: identity(number),
         bytes,
         format: Format::Obj,
@@ -209,12 +209,12 @@ async fn what_a_sweep_removed_is_not_known_any_more() {
         let index = LocalIndex::new(storage.clone(), HOUR, ROOM);
         let put = |number: u64| {
             let content = noise(number, 500);
-            let Entry::Result(about) = result(number, 500) else { panic!() };
-            let about = Result { hash: blake3::hash(&content), ..about };
+            let Entry::Result(info) = result(number, 500) else { panic!() };
+            let info = ResultInfo { hash: blake3::hash(&content), ..info };
             let (storage, index) = (&storage, &index);
             async move {
-                storage.put_blob(Blob::Memory(content.into()), &about.hash).await.unwrap();
-                index.put(identity(number), Entry::Result(about)).await;
+                storage.put_blob(Blob::Memory(content.into()), &info.hash).await.unwrap();
+                index.put(identity(number), Entry::Result(info)).await;
             }
         };
         for number in 0..20 {

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use meshgate::conversion::{Outcome, Spec};
 use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
-use meshgate::intake::{Named, Sent, Source};
+use meshgate::intake::{NamedFile, Sent, Source};
 
 use super::bad_input::CUBE;
 use super::hostile_input::refused;
@@ -104,7 +104,8 @@ async fn names_of_files_cannot_be_taken_for_anything_else() {
         "%s%n.obj",
     ] {
         let path = lab.put(name, CUBE);
-        let sent = Source::Files(vec![Named { file: Sent::Theirs(path.clone()), name: name.to_owned() }]);
+        let sent =
+            Source::Files(vec![NamedFile { file: Sent::UserFile(path.clone()), name: name.to_owned() }]);
         for sources in [sent, Source::FileWithSiblings(path)] {
             let outcome = send(&lab, sources).await.unwrap_or_else(|error| panic!("{name:?}: {error}"));
             assert_eq!(outcome.report.output.counts.triangles, 12, "{name:?}");

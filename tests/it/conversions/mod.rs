@@ -19,7 +19,7 @@ use std::time::Duration;
 use meshgate::conversion::{Admission, Converter, Outcome, Spec};
 use meshgate::domain::{ConversionError, Format, Options};
 use meshgate::executor::local;
-use meshgate::executor::local::locate::Places;
+use meshgate::executor::local::locate::EngineCandidates;
 use meshgate::executor::workdir::WorkDir;
 use meshgate::intake::{Limits, Source};
 
@@ -49,11 +49,13 @@ impl Lab {
 
     fn converter(folder: &tempfile::TempDir, limits: Limits) -> Converter {
         let work = WorkDir::open(&folder.path().join("work")).unwrap();
-        let places =
-            Places { python: std::env::var_os("BLENDER_PYTHON").map(PathBuf::from), ..Places::default() }
-                .with_usual(Some(Path::new(env!("CARGO_MANIFEST_DIR"))), None, None);
+        let candidates = EngineCandidates {
+            python: std::env::var_os("BLENDER_PYTHON").map(PathBuf::from),
+            ..EngineCandidates::default()
+        }
+        .with_usual(Some(Path::new(env!("CARGO_MANIFEST_DIR"))), None, None);
         let engine =
-            places.locate().unwrap_or_else(|error| panic!("these tests run the real engine: {error}"));
+            candidates.locate().unwrap_or_else(|error| panic!("these tests run the real engine: {error}"));
         let settings = local::Settings::new(engine, work.clone());
         let executor = Arc::new(local::LocalExecutor::new(Ok(settings)));
         Converter::new(executor, work, limits, Admission::unbounded(2))

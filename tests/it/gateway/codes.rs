@@ -428,8 +428,8 @@ def mistaken(*arguments, **named):
         if job.output_format == "glb":
             for mesh in bpy.data.meshes:
                 mesh.clear_geometry()
-    mistake = conversion.Pass("a mistake", fail)
-    conversion.PASSES["processing"] = (*conversion.PASSES["processing"], mistake)
+    mistake = conversion.Step("a mistake", fail)
+    conversion.STEPS["processing"] = (*conversion.STEPS["processing"], mistake)
     exporting = abc.exporting
     abc.exporting = lambda job, operator, **options: exporting(job, operator, nothing=options)
     return run_path(*arguments, **named)

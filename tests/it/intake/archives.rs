@@ -2,7 +2,7 @@ use std::fs;
 use std::io::{Cursor, Write};
 
 use meshgate::domain::{ErrorCode, Format};
-use meshgate::intake::{Limits, Named, Sent, Source};
+use meshgate::intake::{Limits, NamedFile, Sent, Source};
 use proptest::prelude::*;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -10,7 +10,10 @@ use zip::write::SimpleFileOptions;
 use super::{Desk, OBJ, listing, zip_of};
 
 fn sent(desk: &Desk, zip: &[u8]) -> Source {
-    Source::Files(vec![Named { file: Sent::Theirs(desk.put("sent.zip", zip)), name: "sent.zip".to_owned() }])
+    Source::Files(vec![NamedFile {
+        file: Sent::UserFile(desk.put("sent.zip", zip)),
+        name: "sent.zip".to_owned(),
+    }])
 }
 
 #[test]

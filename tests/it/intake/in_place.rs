@@ -8,7 +8,7 @@ use meshgate::context::Context;
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{ErrorCode, Format};
 use meshgate::formats::gltf::asset::Asset;
-use meshgate::intake::{Limits, Model, Named, Sent, Source, prepare};
+use meshgate::intake::{Limits, Model, NamedFile, Sent, Source, prepare};
 use meshgate::repack;
 
 use super::{Desk, listing, main_text, zip_of};
@@ -71,7 +71,7 @@ fn a_model_whose_references_must_be_rewritten_is_copied() {
 fn files_of_the_conversions_own_are_moved() {
     let desk = Desk::new();
     let (main, bin) = (desk.put("1", gltf("a.bin")), desk.put("2", "1234"));
-    let named = |path, name: &str| Named { file: Sent::Owned(path), name: name.to_owned() };
+    let named = |path, name: &str| NamedFile { file: Sent::ConversionFile(path), name: name.to_owned() };
     let source = Source::Files(vec![named(main, "a.gltf"), named(bin, "a.bin")]);
     let model = desk.prepare(&source, None, Limits::default()).unwrap();
     assert_eq!(listing(&model.folder), ["a.bin", "a.gltf"]);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshgate::domain::{Client, ConversionError, ErrorCode, Format, Options, Stage};
-use meshgate::executor::Order;
-use meshgate::executor::local::locate::{Engine, Places};
+use meshgate::executor::EngineRequest;
+use meshgate::executor::local::locate::{Engine, EngineCandidates};
 use meshgate::executor::local::{Blender, EngineError, Settings};
 use meshgate::executor::task::{Done, Importer, Task};
 use meshgate::executor::workdir::{ConversionFolder, WorkDir};
@@ -22,10 +22,12 @@ const CUBE: &str = "o cube\nv 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 2 4
 /// The real engine, which these tests need.
 pub fn engine() -> Engine {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let places =
-        Places { python: std::env::var_os("BLENDER_PYTHON").map(PathBuf::from), ..Places::default() }
-            .with_usual(Some(root), None, None);
-    places.locate().unwrap_or_else(|error| panic!("these tests run the real engine: {error}"))
+    let candidates = EngineCandidates {
+        python: std::env::var_os("BLENDER_PYTHON").map(PathBuf::from),
+        ..EngineCandidates::default()
+    }
+    .with_usual(Some(root), None, None);
+    candidates.locate().unwrap_or_else(|error| panic!("these tests run the real engine: {error}"))
 }
 
 pub fn script(name: &str) -> PathBuf {
@@ -89,7 +91,7 @@ pub struct Job {
 impl Job {
     pub fn new(work: &WorkDir, fault: &str) -> Job {
         let folder = work.new_folder();
-        folder.furnish().unwrap();
+        folder.create_subfolders().unwrap();
         let name = format!("in/{fault}.obj");
         std::fs::write(folder.path().join(&name), CUBE).unwrap();
         let task = Task {
@@ -99,15 +101,19 @@ impl Job {
             output_format: Format::Stl,
             options: Options::default(),
             read_back: false,
-            importer: Importer::Usual,
+            importer: Importer::Default,
             most_triangles: None,
         };
         Job { folder, task }
     }
 
-    /// The order of the conversion. `on_stage` is called when a stage begins.
-    pub fn order<'a>(&'a self, allowed: Duration, mut on_stage: impl FnMut(Stage) + Send + 'a) -> Order<'a> {
-        Order {
+    /// The request of the conversion. `on_stage` is called when a stage begins.
+    pub fn engine_request<'a>(
+        &'a self,
+        allowed: Duration,
+        mut on_stage: impl FnMut(Stage) + Send + 'a,
+    ) -> EngineRequest<'a> {
+        EngineRequest {
             client: Client::Local,
             folder: &self.folder,
             task: self.task.clone(),
@@ -118,7 +124,7 @@ impl Job {
     }
 
     pub async fn run(&self, blender: &Blender, allowed: Duration) -> Result<Done, ConversionError> {
-        blender.convert(self.order(allowed, |_| ())).await
+        blender.convert(self.engine_request(allowed, |_| ())).await
     }
 
     pub async fn code(&self, blender: &Blender, allowed: Duration) -> ErrorCode {
@@ -128,7 +134,7 @@ impl Job {
     /// Starts the conversion and waits until its child runs.
     pub async fn begin<'a>(&'a self, blender: &'a Blender) -> Begun<'a> {
         let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
-        let mut run: Running = Box::pin(blender.convert(self.order(LONG, move |stage| {
+        let mut run: Running = Box::pin(blender.convert(self.engine_request(LONG, move |stage| {
             let _ = begun.send(stage);
         })));
         tokio::select! {

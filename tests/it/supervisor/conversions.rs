@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use meshgate::domain::{ErrorCode, Format};
 use meshgate::domain::{SandboxMode, Stage};
-use meshgate::executor::Order;
-use meshgate::executor::stats::Setback;
+use meshgate::executor::EngineRequest;
+use meshgate::executor::stats::AttemptFailure;
 
 use super::bench::{A_SECOND, Bench, LONG, until};
 use crate::at_work::alive;
@@ -18,8 +18,8 @@ async fn a_model_is_converted() {
     let job = bench.job("cube");
     let mut stages = Vec::new();
     let progress = Box::new(|stage, fraction| stages.push((stage, fraction)));
-    let order = Order { progress, ..job.order(LONG, |_| ()) };
-    let done = blender.convert(order).await.unwrap();
+    let request = EngineRequest { progress, ..job.engine_request(LONG, |_| ()) };
+    let done = blender.convert(request).await.unwrap();
     assert_eq!(done.success.input.objects, 1);
     assert_eq!(done.retried_after, None);
     assert!(std::fs::metadata(job.result()).unwrap().len() > 84);
@@ -118,7 +118,7 @@ async fn a_crash_is_retried_in_a_fresh_process() {
     let zygote = blender.stats().zygote;
     let job = bench.job("crash_once");
     let done = job.run(&blender, LONG).await.unwrap();
-    assert_eq!(done.retried_after, Some(Setback::Crash));
+    assert_eq!(done.retried_after, Some(AttemptFailure::Crash));
     assert!(job.result().is_file());
 
     // Twice is enough.
@@ -129,7 +129,7 @@ async fn a_crash_is_retried_in_a_fresh_process() {
     assert_eq!(bench.job("exit").code(&blender, LONG).await, ErrorCode::EngineCrashed);
 
     let stats = blender.stats();
-    assert_eq!(stats.setbacks[&(Format::Obj, Format::Stl)].crashes, 5);
+    assert_eq!(stats.attempt_failures[&(Format::Obj, Format::Stl)].crashes, 5);
     assert_eq!(stats.zygote, zygote, "the warm zygote is not to blame");
 }
 
@@ -152,13 +152,13 @@ async fn a_hang_is_retried_long_before_the_time_out() {
     let bench = Bench::new();
     let blender = bench.start().await;
     let done = bench.job("hang_once").run(&blender, LONG).await.unwrap();
-    assert_eq!(done.retried_after, Some(Setback::Hang));
+    assert_eq!(done.retried_after, Some(AttemptFailure::Hang));
     let began = Instant::now();
     let error = bench.job("hang").run(&blender, LONG).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::EngineCrashed);
     assert_eq!(error.detail, "blender hung while importing this model, in a fresh process too");
     assert!(began.elapsed() < LONG / 2, "{:?}", began.elapsed());
-    assert_eq!(blender.stats().setbacks[&(Format::Obj, Format::Stl)].hangs, 3);
+    assert_eq!(blender.stats().attempt_failures[&(Format::Obj, Format::Stl)].hangs, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,7 +172,7 @@ async fn the_retry_respects_the_time_that_is_left() {
     let error = job.run(&blender, Duration::from_millis(1500)).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Timeout);
     assert!(began.elapsed() < Duration::from_millis(1500) + A_SECOND, "{:?}", began.elapsed());
-    assert_eq!(blender.stats().setbacks[&(Format::Obj, Format::Stl)].hangs, 1);
+    assert_eq!(blender.stats().attempt_failures[&(Format::Obj, Format::Stl)].hangs, 1);
     assert!(!alive(job.pid("pid")));
 }
 
@@ -190,7 +190,7 @@ async fn limits_and_refusals_are_not_retried() {
     let error = bench.job("refuse").run(&blender, LONG).await.unwrap_err();
     assert_eq!((error.code, error.detail.as_str()), (ErrorCode::EmptyModel, "the model has no object"));
     assert_eq!(bench.job("lie").code(&blender, LONG).await, ErrorCode::ExportFailed);
-    assert!(blender.stats().setbacks.is_empty(), "{:?}", blender.stats());
+    assert!(blender.stats().attempt_failures.is_empty(), "{:?}", blender.stats());
     bench.job("cube").run(&blender, LONG).await.unwrap();
 }
 

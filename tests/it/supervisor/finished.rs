@@ -80,7 +80,7 @@ async fn a_zygote_that_dies_after_the_answer_costs_nothing_but_itself() {
     jobs[0].run(&blender, LONG).await.unwrap();
     signal(zygote(&blender), Signal::KILL);
     jobs[1].run(&blender, LONG).await.unwrap();
-    assert!(blender.stats().setbacks.is_empty(), "{:?}", blender.stats());
+    assert!(blender.stats().attempt_failures.is_empty(), "{:?}", blender.stats());
     jobs[1].go();
     blender.shutdown().await;
 }

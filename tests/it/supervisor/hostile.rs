@@ -120,7 +120,7 @@ async fn limits_hold_while_others_convert() {
         assert_eq!(other.unwrap(), "[]", "beside {name}");
     }
     assert_eq!(attack(&bench, &blender, "write_enough").await.unwrap(), "[]");
-    assert!(blender.stats().setbacks.is_empty(), "{:?}", blender.stats());
+    assert!(blender.stats().attempt_failures.is_empty(), "{:?}", blender.stats());
     blender.shutdown().await;
     until("its folder is gone", LONG, || bench.folders() == 0).await;
 }

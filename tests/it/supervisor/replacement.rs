@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use meshgate::domain::ErrorCode;
-use meshgate::executor::stats::{RestartReason, Setback};
+use meshgate::executor::stats::{AttemptFailure, RestartReason};
 use rustix::process::Signal;
 
 use super::bench::{A_SECOND, Bench, LONG, script, signal, until, zygote};
@@ -48,7 +48,7 @@ async fn a_dead_zygote_is_replaced_and_its_conversions_run_again() {
     until("its child dies with it", A_SECOND, || !alive(running.pid)).await;
     job.go();
     let done = (&mut running.run).await.unwrap();
-    assert_eq!(done.retried_after, Some(Setback::EngineLost));
+    assert_eq!(done.retried_after, Some(AttemptFailure::EngineLost));
     assert_ne!(zygote(&blender), old);
     assert_eq!(blender.stats().restarts[&RestartReason::Died], 1);
 
@@ -105,7 +105,7 @@ async fn a_zygote_that_does_not_start_conversions_is_replaced() {
     let old = zygote(&blender);
     signal(old, Signal::STOP);
     let done = bench.job("cube").run(&blender, LONG).await.unwrap();
-    assert_eq!(done.retried_after, Some(Setback::EngineLost));
+    assert_eq!(done.retried_after, Some(AttemptFailure::EngineLost));
     assert!(!alive(old));
     assert_eq!(blender.stats().restarts[&RestartReason::Unresponsive], 1);
 }
