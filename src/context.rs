@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_waits_for_what_is_given_back() {
+    fn a_reservation_waits_until_memory_is_released() {
         let budget = MemoryBudget::new(100);
         let first = context(&budget, 1).reserve(60).unwrap();
         let waiting = thread::spawn({

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn each_step_includes_those_before() {
+    async fn each_shutdown_step_includes_the_earlier_steps() {
         let shutdown = Shutdown::default();
         let steps =
             [&shutdown.draining, &shutdown.closed, &shutdown.cancelling, &shutdown.dropping_responses];

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_is_alone_has_all_slots_oldest_first() {
+    async fn a_lone_client_gets_all_slots_in_order() {
         let slots = Slots::new(2);
         let (one, two) = (slots.acquire(&client("a")).await, slots.acquire(&client("a")).await);
         let (mut third, mut fourth) = (waits(&slots, "a"), waits(&slots, "a"));
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_leaves_leaves_nothing() {
+    async fn a_dropped_request_frees_its_slot_and_client() {
         let slots = Slots::new(1);
         let held = slots.acquire(&client("a")).await;
         let (first, second) = (waits(&slots, "b"), waits(&slots, "c"));
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_waits_too_long_takes_a_slot_over() {
+    async fn a_slot_is_taken_over_after_a_long_wait() {
         let slots = Slots::new(2);
         let (old, mut young) = (slots.acquire(&client("a")).await, slots.acquire(&client("a")).await);
         let (others, mine) = (slots.clone(), client("b"));
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_slot_may_stay_free_for_others() {
+    async fn one_slot_can_be_reserved_for_other_clients() {
         let slots = Slots::with_one_for_others(2);
         let held = slots.acquire(&client("a")).await;
         let mut more = waits(&slots, "a");
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_slot_is_taken_from_nobody() {
+    async fn a_single_slot_is_never_taken_over() {
         let slots = Slots::new(1);
         let held = slots.acquire(&client("a")).await;
         let (others, mine) = (slots.clone(), client("b"));

@@ -166,13 +166,13 @@ mod tests {
         }
 
         #[test]
-        fn whatever_differs_has_another_identity(one in owned(), other in owned()) {
+        fn different_requests_have_different_identities(one in owned(), other in owned()) {
             let same = one.clone().sorted() == other.clone().sorted();
             prop_assert_eq!(one.identity() == other.identity(), same);
         }
 
         #[test]
-        fn each_single_change_is_seen(owned in owned(), options in options(), file in part(), at: prop::sample::Index) {
+        fn any_single_change_changes_the_identity(owned in owned(), options in options(), file in part(), at: prop::sample::Index) {
             let before = owned.identity();
             let mut changes = vec![
                 Owned { engine: format!("{}x", owned.engine), ..owned.clone() },
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_value_gives_another_cannot_take() {
+    fn adjacent_values_are_not_confused() {
         let part = |name: &str| Part { name: name.into(), hash: [0; 32], bytes: 1 };
         let of = |engine: &str, main: Option<&str>, files: Vec<Part>| {
             let options = Options::default();
@@ -221,7 +221,7 @@ mod tests {
 
     /// A wrong hit is worse than a miss.
     #[test]
-    fn it_stays_the_same_from_one_start_to_the_next() {
+    fn the_identity_is_stable_across_restarts() {
         let options = Options::default();
         let files = vec![Part { name: "a.obj".into(), hash: *blake3::hash(b"x").as_bytes(), bytes: 1 }];
         let parts = Parts {

@@ -269,7 +269,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_never_knows_more_than_it_may(steps in prop::collection::vec((0u8..10, 0u64..60, 0u8..4), 0..60)) {
+        fn the_index_never_exceeds_its_limit(steps in prop::collection::vec((0u8..10, 0u64..60, 0u8..4), 0..60)) {
             let mut index = index();
             for (identity, bytes, what) in steps {
                 match what {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_for_the_longest_time_goes_first() {
+    fn the_least_recently_used_entry_is_evicted_first() {
         let mut index = index();
         for identity in 1..=3 {
             assert!(index.insert(number(identity), entry(30), HOUR).is_empty());
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_all_there_may_be_takes_no_other_s_room() {
+    fn an_oversized_entry_evicts_no_others() {
         let mut index = index();
         for identity in 1..=3 {
             index.insert(number(identity), entry(30), HOUR);
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_is_forgotten() {
+    fn expired_entries_are_removed() {
         let mut index = index();
         index.insert(number(1), entry(10), Duration::ZERO);
         index.insert(number(2), entry(10), HOUR);

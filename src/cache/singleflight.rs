@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn equal_ones_are_carried_out_once() {
+    async fn equal_requests_run_once() {
         let flights = Flights::default();
         let began = Arc::new(AtomicUsize::new(0));
         let all: Vec<_> = (0..20)
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_goes_on_without_who_began_it_and_ends_with_the_last() {
+    async fn a_flight_runs_until_its_last_waiter_leaves() {
         let flights = Flights::default();
         let (go, over) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let begin = |go: &Arc<Notify>, over: &Arc<Notify>| {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_panics_does_so_for_all_and_is_forgotten() {
+    async fn a_panic_reaches_all_waiters_and_ends_the_flight() {
         let flights: Flights<u8> = Flights::default();
         let panics = || async { std::panic::resume_unwind(Box::new(())) };
         let ((first, _), (second, is_leader)) =
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_are_over_take_no_room() {
+    async fn finished_flights_take_no_memory() {
         let flights = Flights::default();
         for number in 0..10_000_u32 {
             flights.join(blake3::hash(&number.to_le_bytes()), || async {}).0.await;

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_takes_its_value_and_no_file() {
+    fn a_switch_takes_a_boolean_but_no_file() {
         assert_eq!(join("x --animation false a.fbx"), "x --animation=false a.fbx");
         assert_eq!(join("x --draco a.fbx"), "x --draco a.fbx");
         assert_eq!(join("x --draco true true"), "x --draco=true true");

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_is_not_there_is_trouble() {
+    fn a_missing_folder_is_an_error() {
         assert!(disk(Path::new("/nowhere")).is_err());
     }
 }

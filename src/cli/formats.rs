@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_explain_themselves() {
+    fn unsupported_pairs_are_explained() {
         assert!(reasons().contains("skeleton and animation: vrma, bvh"), "{}", reasons());
     }
 

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_addresses_are_reached_by_this_machines_own() {
+    fn wildcard_addresses_are_reached_by_loopback() {
         for (bound, asked) in [
             ("0.0.0.0:5000", "127.0.0.1:5000"),
             ("[::]:80", "[::1]:80"),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_its_status_and_one_line() {
+    fn a_response_is_shown_as_status_and_one_line() {
         let answer = "HTTP/1.1 503 Service Unavailable\r\nx: y\r\n\r\n{\"status\":\"unavailable\"}\nmore";
         assert_eq!(parts(answer), ("503", "{\"status\":\"unavailable\"}"));
         assert_eq!(parts("SSH-2.0"), ("no HTTP", ""));

@@ -109,7 +109,7 @@ mod tests {
     use crate::domain::report::{Clip, Counts};
 
     #[test]
-    fn numbers_are_grouped() {
+    fn numbers_have_grouped_digits() {
         assert_eq!(number(0), "0");
         assert_eq!(number(999), "999");
         assert_eq!(number(4212), "4 212");
@@ -128,13 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_stays_on_its_line() {
+    fn control_characters_in_names_are_escaped() {
         assert_eq!(name("a\nb\u{1b}[2J.fbx"), "a\\nb\\u{1b}[2J.fbx");
         assert_eq!(name("猫 2.fbx"), "猫 2.fbx");
     }
 
     #[test]
-    fn long_names_lose_their_middle() {
+    fn long_names_are_shortened_in_the_middle() {
         assert_eq!(cut("duck.fbx", 8), "duck.fbx");
         let short = cut("models/animals/birds/duck.fbx", 18);
         assert_eq!((short.chars().count(), short.as_str()), (18, "models…ds/duck.fbx"));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn sentences_break_between_words() {
+    fn lines_wrap_between_words() {
         assert_eq!(wrap("  lost  2 clips", 40), ["  lost  2 clips"]);
         assert_eq!(
             wrap("  lost  2 clips: stl holds none", 20),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn contents_leave_out_what_is_not_there() {
+    fn contents_omit_zero_counts() {
         let mut contents_of = Contents { format: Format::Fbx, bytes: 1, files: 1, counts: Counts::default() };
         assert_eq!(contents(&contents_of), "0 objects");
         contents_of.counts = Counts {

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_set_or_empty_is_usual() {
+    fn unset_and_empty_settings_use_the_default() {
         let run = read(" --sandbox=", &[("WORKERS", ""), ("WORKER_MEMORY_LIMIT", " ")]).unwrap();
         let engine = &run.engine;
         assert_eq!(*engine, EngineArgs::default().read(environment(&[]), Engine::read).unwrap());
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_comes_before_its_variable() {
+    fn an_option_overrides_its_variable() {
         let variables = [("SANDBOX", "off"), ("MESHGATE_WORKERS", "3"), ("CONVERSION_TIMEOUT", "5")];
         let run = read(" --sandbox require -j 7 --timeout 0.5", &variables).unwrap();
         assert_eq!(run.engine.sandbox, SandboxMode::Require);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_by_what_was_typed() {
+    fn errors_name_the_option_or_variable_that_was_used() {
         let Mistakes(lines) =
             read(" --sandbox maybe --jobs 257", &[("MAX_UNPACKED_SIZE", "-1")]).unwrap_err();
         assert_eq!(lines.len(), 3, "{lines:?}");

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_has_every_name_with_its_default() {
+    fn the_help_lists_every_setting_with_its_default() {
         let help = help();
         for info in TABLE {
             let (_, after) = help.split_once(&format!("\n  {}\n", info.name)).unwrap();

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_setting_is_taken_for_another() {
+    fn valid_names_cause_no_warning() {
         for info in TABLE {
             assert_eq!(warning(info.name), None);
             assert_eq!(warning(&format!("{PREFIX}{}", info.name)), None);
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_meant_is_told() {
+    fn misspelled_settings_get_a_suggestion() {
         for (name, expected) in [
             ("WORKRES", "WORKRES is not a setting; did you mean WORKERS?"),
             ("GUNICORN_WORKER", "GUNICORN_WORKER is not a setting; did you mean WORKERS?"),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_kubernetes_are_known() {
+    fn kubernetes_service_variables_are_recognised() {
         for (name, value) in [
             ("MESHGATE_SERVICE_HOST", "10.0.0.1"),
             ("MESHGATE_SERVICE_PORT", "80"),

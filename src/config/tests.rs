@@ -34,7 +34,7 @@ fn with_file(variables: &[(&str, &str)], text: &str) -> Result<Config, Mistakes>
 }
 
 #[test]
-fn the_defaults_of_development() {
+fn development_defaults_are_as_documented() {
     let config = load(&[]);
     let address = |text: &str| text.parse::<SocketAddr>().unwrap();
     let expected = Config {
@@ -82,7 +82,7 @@ fn the_defaults_of_development() {
 }
 
 #[test]
-fn the_defaults_of_production() {
+fn production_defaults_are_as_documented() {
     let config = load(&[("APP_ENV", "production")]);
     assert_eq!(config.engine.sandbox, SandboxMode::Require);
     assert_eq!(config.server.bind, "0.0.0.0:5000".parse().unwrap());
@@ -95,7 +95,7 @@ fn the_defaults_of_production() {
 }
 
 #[test]
-fn every_setting_is_read_and_every_reading_is_in_the_table() {
+fn every_setting_in_the_table_is_read_once() {
     let sources = sources(&[]);
     let mut reader = Reader::new(&sources);
     Engine::read(&mut reader);
@@ -152,7 +152,7 @@ const WRONG: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn every_wrong_value_has_its_line() {
+fn every_invalid_value_is_reported_on_one_line() {
     let anything =
         ["BLENDER_PYTHON", "BLENDER_BIN", "DATA_DIR", "CONVERSION_CACHE_DIR", "LOG_FILE", "REDIS_PASSWORD"];
     assert_eq!(WRONG.len() + anything.len(), TABLE.len());
@@ -169,7 +169,7 @@ fn every_wrong_value_has_its_line() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once() {
+fn all_invalid_settings_are_reported_together() {
     let lines = wrong(WRONG);
     assert_eq!(lines.len(), WRONG.len(), "{lines:#?}");
     for (name, _) in WRONG {
@@ -179,7 +179,7 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
-fn two_addresses_that_are_one_are_a_mistake() {
+fn overlapping_bind_and_metrics_addresses_are_refused() {
     let both = |bind, metrics| [("BIND_ADDRESS", bind), ("METRICS_ADDRESS", metrics)];
     for (bind, metrics) in [
         ("127.0.0.1:9000", "127.0.0.1:9000"),
@@ -209,14 +209,14 @@ fn two_addresses_that_are_one_are_a_mistake() {
 }
 
 #[test]
-fn a_server_has_a_worker() {
+fn zero_workers_are_refused() {
     assert_eq!(wrong(&[("WORKERS", "0")]), ["WORKERS takes a number from 1 to 256, not \"0\""]);
     let lines = wrong(&[("GUNICORN_WORKERS", "0")]);
     assert_eq!(lines, ["GUNICORN_WORKERS takes a number from 1 to 256, not \"0\""]);
 }
 
 #[test]
-fn a_log_has_a_name() {
+fn a_log_file_needs_a_file_name() {
     for path in ["/", "..", "/var/log/..", "/var/log/"] {
         let expected = format!("LOG_FILE takes the name of a file, not {path:?}");
         assert_eq!(wrong(&[("LOG_FILE", path)]), [expected]);
@@ -225,7 +225,7 @@ fn a_log_has_a_name() {
 }
 
 #[test]
-fn the_store_is_where_one_of_two_settings_says() {
+fn either_of_two_settings_locates_the_store() {
     let place = |variables: &[(&str, &str)]| load(variables).storage.location;
     assert_eq!(place(&[]), None);
     let folder = |path: &str| Some(Location::Folder(path.into()));
@@ -241,7 +241,7 @@ fn the_store_is_where_one_of_two_settings_says() {
 }
 
 #[test]
-fn a_bucket_s_secret_can_be_in_a_file() {
+fn a_bucket_secret_can_be_in_a_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(&file, "s3cret\n").unwrap();
     let bucket = ("STORAGE_URL", "s3://bucket");
@@ -263,7 +263,7 @@ fn a_bucket_s_secret_can_be_in_a_file() {
 }
 
 #[test]
-fn a_redis_is_named_once() {
+fn redis_takes_either_a_url_or_a_host() {
     let redis = |variables: &[(&str, &str)]| load(variables).redis;
     let secret = |redis: Option<Redis>| {
         redis.map(|redis| {
@@ -304,7 +304,7 @@ fn the_queue_grows_with_the_workers() {
 }
 
 #[test]
-fn the_own_name_comes_before_the_plain_one_and_that_before_the_other_one() {
+fn prefixed_names_override_plain_names_and_those_override_aliases() {
     let workers = |variables: &[(&str, &str)]| load(variables).server.workers;
     let other = ("GUNICORN_WORKERS", "3");
     assert_eq!(workers(&[other]), 3);
@@ -316,7 +316,7 @@ fn the_own_name_comes_before_the_plain_one_and_that_before_the_other_one() {
 }
 
 #[test]
-fn a_file_comes_after_the_environment() {
+fn the_environment_overrides_the_configuration_file() {
     let text = "max_file_size = \"10M\"\nworkers = 7\nread_timeout = 1.5\n\
                 trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nlog_level = \"\"\n";
     let config = with_file(&[("WORKERS", "3")], text).unwrap();
@@ -329,7 +329,7 @@ fn a_file_comes_after_the_environment() {
 }
 
 #[test]
-fn a_switch_of_a_file_is_true_or_false_too() {
+fn switches_in_a_file_may_be_booleans() {
     let config = with_file(&[], "cache = false\npresign_results = true").unwrap();
     assert!(config.cache.is_none() && config.storage.presign);
     let config = with_file(&[], "cache = 'on'\npresign_results = 'off'").unwrap();
@@ -352,7 +352,7 @@ fn a_switch_of_a_file_is_true_or_false_too() {
 }
 
 #[test]
-fn mistakes_of_a_file_are_told_with_the_others() {
+fn file_errors_are_reported_with_all_others() {
     let text = "worker = 1\nWORKERS = 1\ncolour = 1\nsandbox = true\nlog_files = 0\n[server]\nworkers = 1\n";
     let Mistakes(lines) = with_file(&[("SHUTDOWN_DELAY", "long")], text).unwrap_err();
     let expected = [
@@ -410,7 +410,7 @@ fn a_secret_can_be_in_a_file() {
 }
 
 #[test]
-fn a_secret_of_another_program_does_no_harm() {
+fn variables_of_other_programs_do_not_matter() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -435,7 +435,7 @@ fn a_secret_of_another_program_does_no_harm() {
 }
 
 #[test]
-fn unfinished_uploads_have_room_for_two_bodies_at_least() {
+fn max_uploads_size_is_at_least_two_bodies() {
     assert_eq!(load(&[("MAX_FILE_SIZE", "1G")]).server.max_uploads_size, 32 << 30);
     let two = [("MAX_FILE_SIZE", "1G"), ("MAX_UPLOADS_SIZE", "2G")];
     assert_eq!(load(&two).server.max_uploads_size, 2 << 30);
@@ -462,7 +462,7 @@ fn secrets_are_not_shown() {
 }
 
 #[test]
-fn what_is_no_text_is_a_mistake_and_a_path() {
+fn only_paths_may_have_invalid_utf_8() {
     use std::os::unix::ffi::OsStringExt;
     let bytes = || std::ffi::OsString::from_vec(vec![b'a', 0xff]);
     let sources = |name: &str| Sources::new([(name.into(), bytes())]);
@@ -491,7 +491,7 @@ fn misspelled_variables_are_warned_about() {
 }
 
 #[test]
-fn keys_share_nothing_unless_they_are_told_to() {
+fn api_keys_do_not_share_the_cache_by_default() {
     let keys = ("API_KEYS", "studio:s3cret-s3cret-s3cret");
     assert_eq!(load(&[keys]).access.cache_scope, CacheScope::Key);
     assert_eq!(load(&[keys, ("CACHE_SCOPE", "shared")]).access.cache_scope, CacheScope::Shared);

@@ -5,7 +5,7 @@ fn of<T>(parse: impl Fn(&OsStr) -> Result<T, Wrong>) -> impl Fn(&str) -> Result<
 }
 
 #[test]
-fn sizes_are_read_as_containers_do() {
+fn sizes_accept_the_same_units_as_containers() {
     let size = of(|text| size(text, 1));
     for (text, bytes) in [
         ("1", 1),
@@ -26,7 +26,7 @@ fn sizes_are_read_as_containers_do() {
 }
 
 #[test]
-fn times_are_above_nothing_or_not_below() {
+fn times_are_positive_or_at_least_zero() {
     assert_eq!(of(seconds)("0.5"), Ok(Duration::from_millis(500)));
     assert_eq!(of(seconds_or_none)("0"), Ok(Duration::ZERO));
     for text in ["0", "-1", "nan", "inf", "1e300", "1000001", "soon", "1e-30"] {
@@ -38,7 +38,7 @@ fn times_are_above_nothing_or_not_below() {
 }
 
 #[test]
-fn networks_are_addresses_too() {
+fn a_network_may_be_a_single_address() {
     let expected: Vec<IpNet> =
         ["10.0.0.0/8", "192.168.0.1/32", "fd00::/8"].map(|net| net.parse().unwrap()).into();
     assert_eq!(of(networks)("10.1.2.3/8, 192.168.0.1,fd00::/8,"), Ok(expected));
@@ -47,7 +47,7 @@ fn networks_are_addresses_too() {
 }
 
 #[test]
-fn networks_of_ipv4_are_so_however_they_are_written() {
+fn mapped_ipv4_networks_become_ipv4_networks() {
     let expected: Vec<IpNet> =
         ["127.0.0.0/8", "10.0.0.1/32", "0.0.0.0/0"].map(|net| net.parse().unwrap()).into();
     assert_eq!(of(networks)("::ffff:127.0.0.0/104,::ffff:10.0.0.1,::ffff:0:0/96"), Ok(expected));
@@ -56,7 +56,7 @@ fn networks_of_ipv4_are_so_however_they_are_written() {
 }
 
 #[test]
-fn the_url_of_a_store_has_no_secret_and_shows_none() {
+fn store_urls_with_secrets_are_refused_without_quoting_them() {
     for right in ["file:///srv/a@b", "s3://bucket/a/b", "az://container"] {
         assert_eq!(of(store)(right).unwrap().as_str(), right);
     }
@@ -79,7 +79,7 @@ fn the_url_of_a_store_has_no_secret_and_shows_none() {
 }
 
 #[test]
-fn origins_are_as_browsers_send_them() {
+fn origins_are_accepted_as_browsers_send_them() {
     let origins = of(origins);
     assert_eq!(origins("*"), Ok(vec!["*".to_owned()]));
     let two = "https://example.org, http://[::1]:3000";
@@ -105,7 +105,7 @@ fn origins_are_as_browsers_send_them() {
 }
 
 #[test]
-fn a_url_has_a_scheme_and_a_host() {
+fn a_url_needs_a_scheme_and_a_host() {
     for right in ["http://collector:4317", "https://otlp.example.org/v1", "http://[::1]:4317"] {
         assert_eq!(of(receiver)(right).as_deref(), Ok(right));
     }
@@ -138,7 +138,7 @@ fn a_filter_that_would_log_nothing_is_refused() {
 }
 
 #[test]
-fn keys_become_digests() {
+fn api_keys_are_stored_as_digests() {
     let keys = of(api_keys)("ci:0123456789abcdef,\nweb.1:a:key:with:colons:in:it\n").unwrap();
     assert_eq!(keys[0].digest, *blake3::hash(b"0123456789abcdef").as_bytes());
     assert_eq!(keys[1].digest, *blake3::hash(b"a:key:with:colons:in:it").as_bytes());
@@ -146,7 +146,7 @@ fn keys_become_digests() {
 }
 
 #[test]
-fn a_key_can_have_a_limit_of_its_own() {
+fn an_api_key_can_have_its_own_rate_limit() {
     let keys =
         of(api_keys)("ci@600:0123456789abcdef,web:x@y:key:with:colons:in:it,all@0:fedcba9876543210").unwrap();
     let limits: Vec<_> = keys.iter().map(|key| (key.name.as_str(), key.requests)).collect();
@@ -156,7 +156,7 @@ fn a_key_can_have_a_limit_of_its_own() {
 }
 
 #[test]
-fn what_is_wrong_with_keys_is_told_without_them() {
+fn errors_about_api_keys_do_not_quote_them() {
     const KEY: &str = "0123456789abcdef";
     for (text, expected) in [
         (KEY.to_owned(), "pair 1 has no colon"),
@@ -181,7 +181,7 @@ fn what_is_wrong_with_keys_is_told_without_them() {
 }
 
 #[test]
-fn every_kind_of_redis_can_be_named() {
+fn every_kind_of_redis_url_is_accepted() {
     for text in [
         "redis://cache",
         "redis://10.0.0.1:7000/3",
@@ -195,7 +195,7 @@ fn every_kind_of_redis_can_be_named() {
 }
 
 #[test]
-fn what_is_no_redis_is_refused() {
+fn invalid_redis_urls_are_refused() {
     for text in [
         "cache:6379",
         "http://cache",
@@ -214,7 +214,7 @@ fn what_is_no_redis_is_refused() {
 }
 
 #[test]
-fn a_host_is_one() {
+fn only_host_names_and_addresses_are_accepted() {
     for (text, expected) in [("cache", "cache"), ("10.0.0.1", "10.0.0.1"), ("fd00::1", "[fd00::1]")] {
         assert_eq!(redis_host(OsStr::new(text)).as_deref(), Ok(expected));
     }

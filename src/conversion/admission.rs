@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_and_no_more() {
+    fn the_queue_limit_is_exact() {
         let admission = Admission::new(2, 1);
         let mut inside: Vec<QueuePlace> = (0..3).map(|_| enter(&admission, "a").unwrap()).collect();
         assert!(admission.is_full());
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_is_shared_with_clients_that_come_later() {
+    fn a_full_queue_makes_room_for_new_clients() {
         let admission = Admission::new(1, 3);
         let a: Vec<QueuePlace> = (0..4).map(|_| enter(&admission, "a").unwrap()).collect();
         a[0].work();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_at_work_keeps_its_place() {
+    fn a_running_conversion_is_not_displaced() {
         let admission = Admission::new(2, 0);
         let a: Vec<QueuePlace> = (0..2).map(|_| enter(&admission, "a").unwrap()).collect();
         a.iter().for_each(QueuePlace::work);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_follows_what_conversions_take() {
+    fn retry_after_follows_the_average_duration() {
         let admission = Admission::new(2, 4);
         assert_eq!(admission.retry_after(), Duration::from_secs(1));
         lock(&admission.queue).record_duration(Duration::from_secs(10));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_conversions_say_how_long_the_next_takes() {
+    fn the_average_duration_follows_recent_conversions() {
         let mut queue = Queue::default();
         for took in [10, 20] {
             queue.record_duration(Duration::from_secs(took));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_given_up_says_nothing_of_the_rate() {
+    fn an_abandoned_place_does_not_change_the_average() {
         let admission = Admission::unbounded(1);
         drop(enter(&admission, "a").unwrap());
         enter(&admission, "a").unwrap().leave();

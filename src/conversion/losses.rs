@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_target_cannot_hold_is_named() {
+    fn features_the_target_cannot_hold_are_named() {
         let bare = Counts { objects: 1, meshes: 1, vertices: 120, triangles: 180, ..Counts::default() };
         let losses = losses(
             &contents(Format::Vrm, figure()),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clip_that_is_gone_is_named() {
+    fn a_lost_clip_is_named() {
         let mut after = figure();
         after.clips.remove(0);
         let losses = losses(
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clip_of_which_the_engine_has_spoken_is_lost_once() {
+    fn a_clip_reported_by_the_engine_is_counted_once() {
         let before = Counts { clips: vec![Clip { name: "Animation".into(), ..Clip::default() }], ..figure() };
         let after = Counts { clips: Vec::new(), ..figure() };
         let (input, output) = (contents(Format::Abc, before), contents(Format::Glb, after));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn textures_that_the_engine_names_are_lost_once() {
+    fn textures_reported_by_the_engine_are_counted_once() {
         let (before, after) = (Counts { textures: 4, ..figure() }, Counts { textures: 3, ..figure() });
         let (input, output) = (contents(Format::Fbx, before), contents(Format::Obj, after));
         let counted = |said: &str| {
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn clips_that_were_not_wanted_are_no_loss() {
+    fn clips_excluded_by_option_are_not_a_loss() {
         let after = Counts { clips: Vec::new(), ..figure() };
         let options = Options { animation: false, ..Options::default() };
         let losses =
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_joined_is_not_lost() {
+    fn joined_meshes_are_not_reported_as_lost() {
         let joined = compared(
             Format::Ply,
             |after| {
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn textures_that_became_channels_of_others_are_not_lost() {
+    fn textures_merged_into_channels_are_not_lost() {
         let fewer = |left: u64| move |after: &mut Counts| after.textures = left;
         assert!(compared(Format::Glb, fewer(3), 1).is_empty());
         assert_eq!(compared(Format::Glb, fewer(2), 1), ["1 of 4 textures did not come out"]);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn textures_that_were_not_there_are_not_lost_again() {
+    fn missing_textures_are_not_reported_as_lost() {
         let mut before = figure();
         before.missing_textures = vec!["skin.png".into()];
         let after = Counts { textures: 0, ..figure() };
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_of_one_clip_say_so() {
+    fn single_clip_formats_explain_the_lost_clips() {
         let one = |after: &mut Counts| {
             after.clips.pop();
         };
@@ -303,14 +303,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_it_is_an_empty_model() {
+    fn a_model_without_objects_is_empty() {
         let nothing = contents(Format::Glb, Counts::default());
         let error = check(&nothing, &contents(Format::Gltf, Counts::default())).unwrap_err();
         assert_eq!((error.code, error.detail.as_str()), (ErrorCode::EmptyModel, "the model has no object"));
     }
 
     #[test]
-    fn more_of_something_is_no_loss() {
+    fn higher_counts_are_not_a_loss() {
         let mut after = figure();
         after.vertices = 1;
         after.materials = 3;

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_thousand_are_kept() {
+    fn the_latest_thousand_reports_are_kept() {
         let reports = Reports::default();
         let ids: Vec<Uuid> = (0..1001).map(|number| reports.keep(Arc::new(report(number)), None)).collect();
         assert!(reports.get(ids[0], None).is_none());
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_bytes_are_kept() {
+    fn the_stored_bytes_are_limited() {
         let large = Report { losses: vec!["x".repeat(1 << 20)], ..report(1) };
         let reports = Reports::default();
         let ids: Vec<Uuid> = (0..30).map(|_| reports.keep(Arc::new(large.clone()), None)).collect();
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_its_owner_s() {
+    fn only_its_owner_gets_a_report() {
         let reports = Reports::default();
         let id = reports.keep(Arc::new(report(1)), Some("studio".into()));
         assert!(reports.get(id, Some("studio")).is_some());

@@ -92,7 +92,7 @@ mod tests {
     use crate::metrics::State;
 
     #[test]
-    fn every_end_is_counted_once() {
+    fn every_outcome_is_counted_once() {
         let metrics = Arc::new(Metrics::new().unwrap());
         let cancelling = CancellationToken::new();
         let record = || Record::new(Arc::clone(&metrics), cancelling.clone(), Format::Glb, Instant::now());

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guard_that_is_dropped_cancels() {
+    fn dropping_the_guard_cancels() {
         let cancel = Cancel::default();
         let guard = cancel.guard();
         assert_eq!(cancel.check(), Ok(()));

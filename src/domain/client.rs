@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_is_one_client() {
+    fn an_ipv6_network_is_one_client() {
         let client = |text: &str| Client::address(text.parse().unwrap());
         assert_eq!(client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff:ffff:ffff:ffff"));
         assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));

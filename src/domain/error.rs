@@ -252,13 +252,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sentences_are_one_line() {
+    fn error_messages_are_one_line() {
         let error = ConversionError::new(ErrorCode::Internal, "a\nb\x1b[2Jc\u{202e}d \u{732b}\u{200d}");
         assert_eq!(error.detail, "a b [2Jc d \u{732b}\u{200d}");
     }
 
     #[test]
-    fn no_error_of_a_library_brings_a_path() {
+    fn library_errors_do_not_show_paths() {
         let walked = walkdir::WalkDir::new("/nowhere").into_iter().next().unwrap().unwrap_err();
         let temporary = tempfile::NamedTempFile::new_in("/nowhere").unwrap_err();
         for error in [walked.into(), temporary] {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn no_type_of_ours_is_named() {
+    fn json_errors_do_not_name_internal_types() {
         #[derive(Debug, Deserialize)]
         struct View {
             #[expect(dead_code, reason = "only its type matters")]

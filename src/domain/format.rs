@@ -438,7 +438,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_follows_the_enum() {
+    fn the_format_table_matches_the_enum() {
         for (index, row) in TABLE.iter().enumerate() {
             assert_eq!(row.format as usize, index, "{}", row.name);
             assert_eq!(row.format.info().name, row.name);
@@ -448,14 +448,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_format_needs_it_can_hold() {
+    fn every_format_can_hold_what_it_needs() {
         for row in TABLE {
             assert!(row.needs.iter().all(|feature| row.holds.contains(feature)), "{}", row.name);
         }
     }
 
     #[test]
-    fn only_some_results_have_files_beside_them() {
+    fn only_some_formats_allow_companion_files() {
         for (format, extension, may) in [
             (Format::Obj, "MTL", true),
             (Format::Obj, "png", true),
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_that_makes_no_sense_says_why() {
+    fn an_unsupported_pair_has_a_reason() {
         assert_eq!(Format::Bvh.unsupported_reason(Format::Stl).unwrap(), "a bvh file has no mesh");
         assert_eq!(Format::Stl.unsupported_reason(Format::Bvh).unwrap(), "an stl file has no skeleton");
         assert_eq!(Format::Vrma.unsupported_reason(Format::Glb), None);

@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_option_of_the_table_can_be_set() {
+    fn every_option_accepts_its_default() {
         let mut options = Options::default();
         for info in TABLE {
             options.set(info.name, &info.default_text()).unwrap();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_that_is_listed_is_taken_and_no_other() {
+    fn only_listed_option_values_are_accepted() {
         let mut options = Options::default();
         for info in TABLE {
             let (taken, refused) = match info.kind {

@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_shortened_and_says_so() {
+    fn a_long_report_is_shortened_and_says_so() {
         let clip = Clip { name: "猫".repeat(15_000), ..Clip::default() };
         let counts = Counts {
             clips: vec![clip; 4000],
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_was_read_is_written_as_it_was() {
+    fn a_report_survives_reading_and_writing() {
         let text = r#"{"queue_ms":0.026106999999999998,"import_ms":0.026107,"total_ms":73.2048}"#;
         let timings: Timings = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&timings).unwrap(), text);

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_home_in_the_folder_counts() {
+    fn orphans_are_recognised_by_their_home_folder() {
         let is = |environment: &[u8]| is_at_home_in(environment, Path::new("/data/run-1"));
         assert!(is(b"PATH=/bin\0HOME=/data/run-1/2/tmp\0"));
         assert!(is(b"HOME=/data/run-1"));

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_go_with_their_last_holder() {
+    fn a_folder_is_removed_with_its_last_handle() {
         let base = tempfile::tempdir().unwrap();
         let work = WorkDir::open(base.path()).unwrap();
         let folder = work.new_folder();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_called_alike_stays_as_it_is() {
+    fn folders_with_similar_names_are_not_removed() {
         let base = tempfile::tempdir().unwrap();
         let number = Uuid::now_v7();
         let names = [

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn all_frames_are_read() {
+    fn all_zstd_frames_are_read() {
         let (first, second) = ("wood.png ".repeat(50_000).into_bytes(), b"stone.png".to_vec());
         let both = [first.as_slice(), &second].concat();
         let packed = [frame(&first).as_slice(), &frame(b""), TABLE, &frame(&second), TABLE].concat();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_packed_of_nothing_ends() {
+    fn reading_stops_at_too_many_empty_blocks() {
         let content = b"wood.png".repeat(1 << 20);
         let honest = [frame(&content).as_slice(), &frame(b"")].concat();
         assert_eq!(unpacked(&honest, u64::MAX).len(), content.len());
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_before_a_damage_counts() {
+    fn content_before_damage_is_read() {
         let frame = frame(b"wood.png");
         for damage in [TABLE.get(..6).unwrap(), b"no frame", frame.get(..5).unwrap(), frame.get(..9).unwrap()]
         {

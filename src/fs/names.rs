@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_any_script_stay_and_control_characters_go() {
+    fn names_keep_any_script_but_lose_control_characters() {
         assert_eq!(safe("初音ミク.vrm"), "初音ミク.vrm");
         assert_eq!(safe("two\nlines\t.fbx"), "twolines.fbx");
         assert_eq!(safe("../../etc/passwd"), "etcpasswd");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_results_can_be_unpacked_everywhere() {
+    fn result_names_are_safe_on_every_system() {
         for (name, expected) in [
             ("wood.png", "wood.png"),
             ("初音ミク 2.0.png", "初音ミク 2.0.png"),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn components_never_leave_the_model() {
+    fn path_components_never_leave_the_model_folder() {
         assert_eq!(components("a/./b//../c.png"), Some(vec!["a", "c.png"]));
         assert_eq!(components("a\\b.png"), Some(vec!["a", "b.png"]));
         for outside in [
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn shift_jis_is_read() {
+    fn shift_jis_names_are_decoded() {
         assert_eq!(decode(b"\x83\x65\x83\x4e.png"), "テク.png");
         assert_eq!(decode(b"caf\xe9.png"), "café.png");
         assert_eq!(decode("猫".as_bytes()), "猫");

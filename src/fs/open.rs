@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_written_is_told_and_nothing_is_made() {
+    fn checking_for_write_access_creates_no_files() {
         let folder = tempfile::tempdir().unwrap();
         let at = |path: &str| folder.path().join(path);
         fs::write(at("file"), "text").unwrap();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn no_part_of_a_path_is_a_link_or_leads_outside() {
+    fn links_and_outside_paths_are_not_opened() {
         let folder = tempfile::tempdir().unwrap();
         let at = |path: &str| folder.path().join(path);
         fs::create_dir_all(at("root/sub")).unwrap();

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bottomless_tree_goes() {
+    fn a_very_deep_tree_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let top = folder.path().join("top");
         fs::create_dir(&top).unwrap();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_that_shut_out_their_owner_go_and_links_are_not_followed() {
+    fn unreadable_folders_are_removed_without_following_links() {
         let folder = tempfile::tempdir().unwrap();
         let outside = folder.path().join("outside");
         fs::create_dir(&outside).unwrap();

@@ -114,13 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_gone_is_an_error() {
+    fn packing_a_missing_file_fails() {
         let missing = (PathBuf::from("/nonexistent/a"), "a".to_owned());
         assert!(zip_files(&[missing], Cursor::new(Vec::new()), || Ok(())).is_err());
     }
 
     #[test]
-    fn packing_ends_between_two_chunks() {
+    fn packing_can_be_cancelled_within_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let long = folder.path().join("a.bmp");
         File::create(&long).unwrap().set_len(50 * CHUNK).unwrap();

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_of_the_slowest_speed_is_served_to_its_end() {
+    fn a_client_at_the_minimum_speed_is_never_cut() {
         for pause in [1, 10, 29] {
             let bytes = pause * SLOWEST as usize;
             let pause = Duration::from_secs(pause as u64);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_bounded_whatever_came_before() {
+    fn a_single_pause_is_bounded_despite_high_credit() {
         let mut patience = Patience::new(PAUSE);
         patience.earn(100 << 20);
         assert_eq!(patience.left(), PAUSE);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fast_start_earns_minutes_and_not_hours() {
+    fn a_fast_start_earns_only_bounded_credit() {
         let mut patience = Patience::new(PAUSE);
         patience.earn(100 << 20);
         let served = served(&mut patience, Duration::from_secs(1), 1).unwrap();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_earns_its_time() {
+    fn credit_does_not_depend_on_read_sizes() {
         let mut one_by_one = Patience::new(PAUSE);
         one_by_one.spend(PAUSE);
         let mut at_once = one_by_one;

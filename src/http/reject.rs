@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_response_gets_its_body() {
+    fn an_empty_error_response_gets_a_body() {
         for (status, code) in [
             ("400 Bad Request", "malformed_request"),
             ("431 Request Header Fields Too Large", "head_too_large"),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_too_long_to_count_is_too_large() {
+    fn an_overflowing_content_length_gets_413() {
         for status in ["400 Bad Request", "431 Request Header Fields Too Large"] {
             let bare = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\ndate: today\r\n\r\n");
             let Completed { bytes: response, code, .. } = with_body(bare.as_bytes(), true).unwrap();

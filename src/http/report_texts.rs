@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_do_not_share_texts() {
+    fn owners_do_not_share_report_texts() {
         let texts = ReportTexts::new(1000);
         let own = key(Some("one"));
         let _reading = texts.share(own.clone(), vec![b'a'; 600]).unwrap();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn all_texts_together_are_bounded() {
+    fn the_total_size_of_report_texts_is_limited() {
         let texts = ReportTexts::new(1000);
         let large = texts.share(key(None), vec![b'a'; 2000]).unwrap();
         let refused = texts.share(key(None), vec![b'a'; 1]).unwrap_err();

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_responds_like_every_error() {
+    async fn a_panic_gets_the_same_response_as_other_errors() {
         async fn panics() {
             panic!("of its own accord, with /a/path");
         }

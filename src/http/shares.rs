@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn one_client_holds_at_most_half_and_others_still_send() {
+    fn one_client_gets_at_most_half_of_the_budget() {
         let uploads = Arc::new(Shares::new("unfinished uploads", 800));
         let mut greedy: Vec<_> = (0..5).map(|_| uploads.begin(client(1))).collect();
         for upload in &mut greedy[..4] {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_uploads_that_have_ended() {
+    fn ended_uploads_release_their_share() {
         let uploads = Arc::new(Shares::new("unfinished uploads", 100));
         for number in 0..10 {
             let mut upload = uploads.begin(client(number));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_counts_once_and_until_it_is_sent() {
+    fn a_shared_result_counts_once_until_sent() {
         let results = ResultShares::new(100);
         let hash = |number: u8| Hash::from_bytes([number; 32]);
         let first = results.hold(client(1), hash(1), 50).unwrap();

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_one_sentence() {
+    fn deep_nesting_is_refused_with_a_clear_error() {
         for open in ["[", "{\"a\":"] {
             let text = format!(r#"{{"asset":{{}},"extras":{}"#, open.repeat(100_000));
             let error = read::<serde::de::IgnoredAny>(text.as_bytes(), "gltf").unwrap_err();
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_lists_are_refused() {
+    fn lists_with_too_many_entries_are_refused() {
         let text = format!("[{}0]", "0,".repeat(MAX_ENTRIES));
         let error = read::<Doc>(format!(r#"{{"list":{text}}}"#).as_bytes(), "gltf").err().unwrap();
         assert!(error.detail.contains("more than a million"), "{}", error.detail);

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn many_clients_take_no_more_than_so_much_memory() {
+    fn many_clients_take_bounded_memory() {
         let (limiter, _) = limiter();
         for number in 0..5 * CLIENTS as u32 {
             assert!(limiter.decide(&client(number), quota(1, 60)).ticket.is_some());
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_went_are_forgotten_and_others_are_not() {
+    fn inactive_clients_are_removed_and_active_ones_kept() {
         let (limiter, seconds) = limiter();
         for number in 0..100 {
             limiter.decide(&client(number), quota(2, 60));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_of_a_page_before_can_be_given_back() {
+    fn a_ticket_of_the_previous_page_can_be_returned() {
         let (limiter, seconds) = limiter();
         seconds.store(50, Ordering::Relaxed);
         let ticket = limiter.decide(&client(1), quota(1, 60)).ticket.unwrap();

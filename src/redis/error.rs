@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn one_wrong_command_is_not_the_end_of_redis() {
+    fn only_server_errors_make_redis_unavailable() {
         assert!(!of("WRONGTYPE", "Operation against a key").is_of_redis());
         for code in ["OOM", "MISCONF", "NOAUTH", "BUSY", "READONLY"] {
             assert!(of(code, "").is_of_redis(), "{code}");
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_sentences_of_one_line() {
+    fn error_messages_are_one_line() {
         assert_eq!(of("OOM", "command not allowed\nnow").to_string(), "OOM command not allowed now");
         assert_eq!(of("NOAUTH", "Authentication required.").to_string(), "it asks for a password");
         assert_eq!(

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_the_url_of_a_server() {
+    fn an_endpoint_must_be_an_http_url() {
         for name in ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS"] {
             for right in
                 ["http://minio:9000", "https://s3.example.org/", "http://[::1]:9000", "https://a_b/c"]
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_what_a_header_can_hold() {
+    fn credentials_must_be_valid_in_a_header() {
         for (kept, line, strange) in [
             ("hunter22", "hunter22\n", "hunter22\0"),
             ("a b+/=", "hunter22\r\n", "hunter22é"),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_named() {
+    fn a_missing_credentials_file_is_named() {
         for name in ["GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_SERVICE_ACCOUNT"] {
             let said = refused(of_gcs, name, "/nowhere/key.json").unwrap();
             assert!(

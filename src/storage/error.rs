@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_of_disks_are_known() {
+    fn disk_errors_are_classified() {
         let full = Error::io("/srv", &io::ErrorKind::StorageFull.into());
         assert_eq!((full.trouble, full.detail.as_str()), (Trouble::Full, "/srv is on a disk that is full"));
         let inner = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told_by_their_codes() {
+    fn bucket_errors_are_classified_by_code() {
         for (code, trouble) in [
             ("NoSuchBucket", Trouble::NoBucket),
             ("QuotaExceeded", Trouble::Full),

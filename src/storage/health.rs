@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn one_at_a_time_asks_a_store_that_is_away() {
+    fn an_unreachable_store_gets_one_request_at_a_time() {
         let health = Health::default();
         let now = Instant::now();
         let away = Error::late("s3://b", 10);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_here_is_not_wrong_there() {
+    fn a_local_error_does_not_mark_the_store_failing() {
         let health = Health::default();
         let error = Error::not_of_store("read the result", &std::io::ErrorKind::NotFound.into());
         health.failed(Access::Write, &error, Instant::now());

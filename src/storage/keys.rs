@@ -121,7 +121,7 @@ mod tests {
         }
 
         #[test]
-        fn no_name_of_others_is_taken_for_ours(path in "(blobs|reports|entries|check|x)?/?[0-9a-f]{0,2}/?[0-9a-f#.-]{0,70}(.json)?") {
+        fn foreign_file_names_are_not_recognised_as_keys(path in "(blobs|reports|entries|check|x)?/?[0-9a-f]{0,2}/?[0-9a-f#.-]{0,70}(.json)?") {
             if let Some(Name::Key(key)) = Name::parse(&path) {
                 prop_assert_eq!(key.path(), path);
             }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_check_leaves_is_known() {
+    fn leftovers_of_a_check_are_recognised() {
         let id = Uuid::now_v7();
         for path in [format!("check/{id}"), format!("check/{id}#1")] {
             assert_eq!(Name::parse(&path), Some(Name::Temporary));

@@ -356,7 +356,7 @@ mod tests {
 
         /// Lengths around those at which something changes: blocks of the hash, and what is given out as a file.
         #[test]
-        fn only_what_was_kept_is_given_out(
+        fn damaged_blobs_are_never_returned(
             length in prop_oneof![
                 0usize..5000,
                 (SMALL as usize - 70)..(SMALL as usize + 2000),
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_some_in_memory() {
+    fn only_a_few_blobs_are_held_in_memory() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("blob");
         let content = vec![7; MIDDLE as usize];
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_may_be_called_as_it_likes() {
+    fn a_folder_may_have_special_characters() {
         let local = Local::open(Path::new("/srv/a b#1/100%")).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(local.folder(), Some(Path::new("/srv/a b#1/100%")));
         let strange = Path::new(std::ffi::OsStr::from_bytes(b"/srv/\xff"));

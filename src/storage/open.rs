@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cloud_has_its_prefix() {
+    fn every_cloud_keeps_the_path_prefix() {
         let key = ("AWS_ACCESS_KEY_ID", "id");
         let s3 = [key, ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_REGION", "eu-west-1")];
         let gcs = [("GOOGLE_SKIP_SIGNATURE", "true")];
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_cloud_options_are_refused() {
         for (options, expected) in [
             (&[("AWS_ACCESS_KEY_ID", "id")][..], "SecretAccessKey"),
             (&[("AWS_ALLOW_HTTP", "maybe")], "maybe"),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_cannot_be_read_are_not_quoted() {
+    fn malformed_credentials_are_not_quoted() {
         let error = open("gs://bucket", &[("GOOGLE_SERVICE_ACCOUNT_KEY", "\"hunter22\"")]).err().unwrap();
         assert_eq!(error, "gs://bucket: the credentials are not as Google writes them (line 1, column 10)");
         let key = [("GOOGLE_SERVICE_ACCOUNT_KEY", "{\"private_key\": {\"hunter22\": 1}}")];
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_library_would_panic_at_is_refused() {
+    fn options_that_would_panic_are_refused() {
         let key = [("AWS_ACCESS_KEY_ID", "id\n"), ("AWS_SECRET_ACCESS_KEY", "secret")];
         for (url, options, expected) in [
             ("s3://bucket", &key[..], "AWS_ACCESS_KEY_ID ends "),

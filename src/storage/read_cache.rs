@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_has_changed_is_to_be_read_again() {
+    fn a_changed_file_is_read_again() {
         let cache = ReadCache::default();
         put(&cache, 1, 10);
         let hash = [1; 32].into();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_asked_for_makes_room() {
+    fn unused_entries_are_evicted_first() {
         let cache = ReadCache::default();
         for number in 0..4 {
             put(&cache, number, MAX_BYTES / 4);

@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_of_the_library_is_a_failure_and_the_store_is_tended_on() {
+    async fn a_library_panic_is_a_failure_and_maintenance_continues() {
         // Which no settings bring about.
         let bucket = AmazonS3Builder::new()
             .with_bucket_name("bucket")
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn only_numbers_of_their_time_expire() {
+    fn only_time_based_ids_expire() {
         let config = config::Config::load(&config::Sources::default()).unwrap().storage;
         let storage = Storage::open(&config, Path::new("/unused")).unwrap_or_else(|error| panic!("{error}"));
         let id = Uuid::now_v7();

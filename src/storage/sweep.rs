@@ -244,7 +244,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_stays_is_young_and_no_more_than_may_be(
+        fn kept_objects_meet_the_age_and_size_limits(
             found in prop::collection::vec((0u8..4, 0u64..2000, 0u64..5000), 0..40)
         ) {
             let items: Vec<_> = found.iter().zip(0..).map(|(&(kind, bytes, age), number)| object(kind, bytes, age, number)).collect();
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn only_as_much_goes_as_has_to() {
+    fn a_sweep_removes_no_more_than_needed() {
         let items: Vec<_> = (0..6).map(|number| object(0, 1000, u64::from(number), number)).collect();
         let gone = plan(items.clone(), now(), RETENTION);
         // Of 6,000 bytes down to nine tenths of 5,000.
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_and_entries_make_room_too() {
+    fn reports_and_entries_are_removed_by_age_too() {
         let items: Vec<_> =
             (0..60u8).map(|number| object(number % 3, 100, u64::from(number), number)).collect();
         let gone = plan(items.clone(), now(), RETENTION);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_more_files_than_may_be() {
+    fn the_number_of_files_is_limited() {
         let items: Vec<Object> =
             (0..20).map(|number| object(0, 1, 100 - u64::from(number), number)).collect();
         let gone = plan(items, now(), Retention { max_objects: 10, ..RETENTION });

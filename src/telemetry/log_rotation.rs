@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_and_the_newest_stay() {
+    fn the_oldest_log_files_are_removed() {
         let there = ["app.2020-02-29.log", "app.2019-12-31.log", "app.2020-01-01.log", "app.9999-12-31.log"];
         let new = vec![format!("app.{}.log", today())];
         assert_eq!(removed("app.log", 4, &there), (vec![], new.clone()));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_other_programs_stay() {
+    fn files_of_other_programs_are_kept() {
         let there = [
             "application.log",
             "app.log",
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_stays() {
+    fn folders_and_links_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("app.2020-01-01.log")).unwrap();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_without_a_name_is_none() {
+    fn a_log_path_without_a_name_is_refused() {
         for path in ["/", "..", "log/..", ""] {
             assert!(DailyFiles::new(Path::new(path), 1).is_none(), "{path}");
         }

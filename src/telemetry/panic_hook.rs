@@ -22,7 +22,7 @@ mod tests {
 
     #[test]
     #[ignore = "run by another test, in a process of its own"]
-    fn in_a_process_of_its_own() {
+    fn child_process_that_panics() {
         let panics = Arc::new(AtomicU32::new(0));
         let counter = Arc::clone(&panics);
         watch(move || {
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_counted() {
-        let name = "telemetry::panic_hook::tests::in_a_process_of_its_own";
+        let name = "telemetry::panic_hook::tests::child_process_that_panics";
         let mut tests = Command::new(std::env::current_exe().unwrap());
         let output = tests.args(["--exact", "--ignored", name]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);

@@ -44,7 +44,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn help_teaches() {
+fn help_shows_an_example_and_every_flag() {
     let folder = folder_with(&[]);
     let (code, out, _) = meshgate(&["--help"], folder.path());
     assert_eq!(code, 0);
@@ -57,7 +57,7 @@ fn help_teaches() {
 }
 
 #[test]
-fn what_is_wrong_with_the_arguments_is_one_line() {
+fn argument_errors_are_one_line() {
     let folder = folder_with(&["a.obj"]);
     for (line, said) in [
         ("convert a.obj", "the following required arguments were not provided: --output <OUT>"),
@@ -83,7 +83,7 @@ fn what_is_wrong_with_the_arguments_is_one_line() {
 }
 
 #[test]
-fn formats_are_told_to_people_and_programs() {
+fn formats_are_listed_as_text_and_json() {
     let folder = folder_with(&[]);
     let (code, out, _) = meshgate(&["formats"], folder.path());
     assert_eq!(code, 0);
@@ -94,7 +94,7 @@ fn formats_are_told_to_people_and_programs() {
 }
 
 #[test]
-fn wrong_use_is_64_with_one_sentence() {
+fn wrong_usage_exits_64_with_one_line() {
     let folder = folder_with(&["a.obj", "b.obj", "empty/readme.txt"]);
     for (line, expected) in [
         ("fly", "fly"),
@@ -122,7 +122,7 @@ fn wrong_use_is_64_with_one_sentence() {
 }
 
 #[test]
-fn a_pair_without_sense_says_why() {
+fn an_unsupported_pair_says_why() {
     let folder = folder_with(&["a.obj"]);
     let (code, out, err) = meshgate(&["convert", "a.obj", "-o", "a.vrm"], folder.path());
     assert_eq!((code, out.as_str()), (1, ""));
@@ -131,7 +131,7 @@ fn a_pair_without_sense_says_why() {
 }
 
 #[test]
-fn among_several_formats_such_a_pair_is_skipped() {
+fn an_unsupported_pair_is_skipped_among_several_formats() {
     let folder = folder_with(&["a.obj"]);
     let line = ["convert", "a.obj", "-o", "out", "--to", "vrm,bvh", "--json"];
     let (code, out, _) = meshgate(&line, folder.path());
@@ -149,7 +149,7 @@ fn among_several_formats_such_a_pair_is_skipped() {
 }
 
 #[test]
-fn what_exists_is_kept() {
+fn existing_files_are_kept() {
     let folder = folder_with(&["a.obj", "a.glb", "out/a.glb"]);
     for (line, kept) in [("convert a.obj -o a.glb", "a.glb"), ("convert a.obj -o out --to glb", "out/a.glb")]
     {
@@ -164,7 +164,7 @@ fn what_exists_is_kept() {
 const MUCH: usize = 1 << 20;
 
 #[test]
-fn ctrl_c_stops_at_once_and_leaves_nothing() {
+fn ctrl_c_stops_at_once_and_leaves_no_files() {
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
         let folder = folder_with(&["tmp/.keep"]);
         let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("meshgate"))
@@ -192,7 +192,7 @@ fn ctrl_c_stops_at_once_and_leaves_nothing() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_panic() {
+fn a_closed_pipe_causes_no_panic() {
     let folder = folder_with(&[]);
     let program = assert_cmd::cargo::cargo_bin("meshgate");
     let (reader, writer) = std::io::pipe().unwrap();
@@ -223,7 +223,7 @@ fn without_an_engine_the_doctor_says_how_to_get_one() {
 }
 
 #[test]
-fn the_engine_spares_a_folder_of_something_else() {
+fn engine_install_does_not_touch_an_unrelated_folder() {
     let folder = folder_with(&["mine/thesis.txt"]);
     let (code, _, err) = meshgate(&["engine", "install", "mine"], folder.path());
     assert_eq!(code, 1);

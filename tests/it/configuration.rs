@@ -33,7 +33,7 @@ fn help_has_every_setting_with_its_default() {
 }
 
 #[test]
-fn every_mistake_is_a_line_and_the_code_is_64() {
+fn every_invalid_setting_is_one_line_and_exits_64() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("meshgate.toml");
     fs::write(&file, "colour = \"red\"\nlog_files = 0\n").unwrap();
@@ -65,7 +65,7 @@ fn every_mistake_is_a_line_and_the_code_is_64() {
 }
 
 #[test]
-fn what_the_machine_does_not_have_is_a_mistake_like_others() {
+fn missing_files_and_folders_are_configuration_errors() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     fs::write(at("file"), "").unwrap();
@@ -128,7 +128,7 @@ fn no_password_in_a_url_is_printed() {
 }
 
 #[test]
-fn a_check_makes_nothing() {
+fn a_check_creates_no_files() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (data, log) = (at("data"), at("log/gateway.log"));
@@ -138,7 +138,7 @@ fn a_check_makes_nothing() {
 }
 
 #[test]
-fn what_is_valid_is_said_to_be() {
+fn a_valid_configuration_is_confirmed() {
     let variables = [("APP_ENV", "production"), ("GUNICORN_WORKERS", "3"), ("LOG_LEVL", "info")];
     let output = serve(&["--check"], &variables);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));

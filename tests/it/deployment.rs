@@ -64,7 +64,7 @@ fn seconds(time: &str) -> Duration {
 }
 
 #[test]
-fn nginx_and_the_server_take_the_same_and_wait_as_long() {
+fn nginx_and_the_server_have_the_same_limits() {
     let config = production();
     let limit = directive("client_max_body_size");
     assert_eq!(limit.iter().map(|size| bytes(size)).collect::<Vec<_>>(), [config.server.max_file_size]);
@@ -86,7 +86,7 @@ fn nginx_and_the_server_take_the_same_and_wait_as_long() {
 }
 
 #[test]
-fn nginx_has_the_servers_codes() {
+fn nginx_uses_error_codes_of_the_server() {
     let text = file("nginx/nginx.conf");
     let (_, map) = text.split_once("map $status $code {\n").unwrap();
     let rows: Vec<_> = map.lines().take_while(|line| line.trim() != "}").collect();
@@ -99,7 +99,7 @@ fn nginx_has_the_servers_codes() {
 }
 
 #[test]
-fn compose_gives_a_server_the_time_and_memory_that_it_may_use() {
+fn compose_allows_enough_shutdown_time_and_memory() {
     let config = production();
     let compose = file("docker-compose.prod.yml");
     let stop: Vec<_> = key(&compose, "stop_grace_period").iter().map(|time| seconds(time)).collect();
@@ -113,7 +113,7 @@ fn compose_gives_a_server_the_time_and_memory_that_it_may_use() {
 }
 
 #[test]
-fn the_example_of_an_environment_is_what_holds_without_it() {
+fn the_example_environment_lists_the_defaults() {
     let text = file(".env.production.example");
     let compose = file("docker-compose.prod.yml");
     let mut checked = 0;

@@ -26,7 +26,7 @@ fn codes() -> Vec<String> {
 }
 
 #[test]
-fn every_error_code_is_explained() {
+fn every_error_code_is_in_the_troubleshooting_guide() {
     let text = document("docs/TROUBLESHOOTING.md");
     let codes = codes();
     for code in &codes {
@@ -47,7 +47,7 @@ fn help(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn every_option_and_setting_of_the_help_is_in_the_readme() {
+fn the_readme_has_every_option_and_setting() {
     let text = document("README.md");
     let help = help(&["convert"]);
     let flags = help.split_whitespace().filter(|word| word.starts_with("--"));
@@ -96,7 +96,7 @@ fn promised(words: &str) -> Vec<Feature> {
 }
 
 #[test]
-fn the_table_of_formats_in_the_readme_is_the_programs() {
+fn the_readme_lists_the_formats_correctly() {
     let rows = rows(&document("README.md"), "| format | holds |");
     let listed: Vec<&str> = rows.iter().flat_map(|row| row[0].split(", ")).collect();
     for info in TABLE {
@@ -117,7 +117,7 @@ fn the_table_of_formats_in_the_readme_is_the_programs() {
 }
 
 #[test]
-fn the_options_in_the_readme_are_the_programs() {
+fn the_readme_lists_the_options_correctly() {
     let rows = rows(&document("README.md"), "| option | values | default | |");
     for info in options::TABLE {
         let flag = format!("`--{}`", info.name);
@@ -128,7 +128,7 @@ fn the_options_in_the_readme_are_the_programs() {
 }
 
 #[test]
-fn the_servers_settings_in_the_readme_are_the_programs() {
+fn the_readme_lists_the_server_settings_correctly() {
     let rows = rows(&document("README.md"), "| variable | default | |");
     assert!(rows.len() > 10, "{rows:?}");
     for row in rows {

@@ -20,7 +20,7 @@ fn one_line(bytes: &[u8]) -> &str {
 }
 
 #[test]
-fn it_says_what_the_server_says() {
+fn healthcheck_prints_the_readiness_of_the_server() {
     let mut gateway = Gateway::start(&[("SHUTDOWN_DELAY", "60")]);
     let address = gateway.address.trim_start_matches("http://").to_owned();
     let ready = healthcheck(&address, &[]);
@@ -48,7 +48,7 @@ fn it_says_what_the_server_says() {
 }
 
 #[test]
-fn it_knows_the_servers_file_of_settings() {
+fn healthcheck_reads_the_server_configuration_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("meshgate.toml");
     // A port that nobody listens on: the error names it.

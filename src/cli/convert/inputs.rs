@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_gives_its_models_only() {
+    fn only_the_models_of_a_folder_are_converted() {
         let folder = tempfile::tempdir().unwrap();
         for name in
             ["b/c.fbx", "a.glb", "a.png", "m.mtl", ".hidden.glb", ".git/x.obj", "out/old.glb", "z.ZIP"]
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_taken_whatever_its_name() {
+    fn a_named_file_may_have_any_extension() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scan.42");
         touch(&path);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_results_may_be_the_folder_of_models() {
+    fn the_output_folder_may_be_the_input_folder() {
         let folder = tempfile::tempdir().unwrap();
         touch(&folder.path().join("a.fbx"));
         let inputs = gather(&[folder.path().to_owned()], folder.path()).unwrap();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_named() {
+    fn a_missing_input_is_named_in_the_error() {
         let folder = tempfile::tempdir().unwrap();
         let missing = gather(&[folder.path().join("no.fbx")], Path::new("out")).unwrap_err();
         assert!(missing.to_string().contains("no.fbx"));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_a_file_for_output_is_one_model() {
+    fn a_folder_with_an_output_file_is_one_model() {
         let folder = tempfile::tempdir().unwrap();
         let input = single(folder.path()).unwrap();
         assert_eq!(input.origin, Origin::Folder(folder.path().to_owned()));

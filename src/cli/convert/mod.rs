@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_flags() {
+    fn every_option_has_a_flag() {
         let args = parsed("convert a.fbx -o b.glb --draco --animation false --scale 0.01 --packaging single");
         assert!(args.flags.0.draco && !args.flags.0.animation);
         assert!((args.flags.0.scale - 0.01).abs() < 1e-12);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_leaves_the_files_alone() {
+    fn a_switch_does_not_take_the_next_file_name() {
         let args = parsed("convert -o b.glb --draco a.fbx");
         assert_eq!(args.inputs, [Path::new("a.fbx")]);
         assert!(args.flags.0.draco);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_wrong_use() {
+    fn contradicting_arguments_are_refused() {
         assert!(wrong("convert - -o - --to glb --json").contains("--json"));
         assert!(wrong("convert - -o x.obj --packaging zip").contains("x.obj.zip"));
         assert!(wrong("convert - -o x.obj --draco").contains("draco"));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zip_is_packed_as_one() {
+    fn an_output_named_zip_is_packed_as_a_zip() {
         let mut args = parsed("convert - -o x.zip --to obj");
         plan(&mut args).unwrap();
         assert_eq!(args.flags.0.packaging, Packaging::Zip);

@@ -29,7 +29,7 @@ fn outputs(relatives: &[&str], formats: &str) -> Result<Vec<String>, String> {
 }
 
 #[test]
-fn one_file_takes_the_target_from_its_name() {
+fn the_target_follows_the_output_extension() {
     let expected = (Destination::One(Output::File("x.GLB".into())), "glb".to_owned());
     assert_eq!(decide("x.GLB", false, true, "").unwrap(), expected);
     assert_eq!(decide("x.GLB", false, true, "glb").unwrap(), expected);
@@ -37,7 +37,7 @@ fn one_file_takes_the_target_from_its_name() {
 }
 
 #[test]
-fn a_zip_needs_to_know_its_content() {
+fn a_zip_output_needs_a_target_format() {
     assert_eq!(decide("x.zip", false, true, "obj").unwrap().0, Destination::One(Output::Zip("x.zip".into())));
     assert!(decide("x.zip", false, true, "").unwrap_err().contains("--to"));
     assert!(decide("x.zip", false, true, "obj,glb").unwrap_err().contains("several formats"));
@@ -53,7 +53,7 @@ fn several_models_or_formats_need_a_folder() {
 }
 
 #[test]
-fn what_looks_like_a_file_may_be_a_folder() {
+fn an_output_with_an_extension_may_be_a_folder() {
     assert_eq!(decide("x.glb", true, true, "glb").unwrap().0, folder("x.glb"));
     assert_eq!(decide("x.glb/", false, true, "glb").unwrap().0, folder("x.glb/"));
     assert!(decide("x.foo", false, true, "glb").unwrap_err().contains("a file or a folder"));
@@ -70,13 +70,13 @@ fn standard_output_takes_one_model_in_one_format() {
 }
 
 #[test]
-fn the_tree_is_kept() {
+fn the_folder_structure_is_kept() {
     assert_eq!(outputs(&["a/b/c.fbx", "d.zip"], "glb").unwrap(), ["out/a/b/c.glb", "out/d.glb"]);
     assert_eq!(outputs(&["a.fbx"], "glb,usdz").unwrap(), ["out/a.glb", "out/a.usdz"]);
 }
 
 #[test]
-fn a_name_is_cut_only_at_a_models_extension() {
+fn only_a_model_extension_is_removed_from_a_name() {
     assert_eq!(
         outputs(&["robot.v2.fbx", "scan.42"], "glb").unwrap(),
         ["out/robot.v2.glb", "out/scan.42.glb"]
@@ -84,13 +84,13 @@ fn a_name_is_cut_only_at_a_models_extension() {
 }
 
 #[test]
-fn equal_names_of_different_formats_are_told_apart() {
+fn equal_names_of_different_formats_get_different_outputs() {
     let names = outputs(&["a.fbx", "a.obj", "b.fbx"], "glb").unwrap();
     assert_eq!(names, ["out/a.fbx.glb", "out/a.obj.glb", "out/b.glb"]);
 }
 
 #[test]
-fn two_models_for_one_file_are_named() {
+fn two_models_with_the_same_output_are_both_named() {
     let error = outputs(&["x:a.fbx", "y:a.fbx"], "glb").unwrap_err();
     assert!(
         error.contains("x:a.fbx") && error.contains("y:a.fbx") && error.contains("out/a.fbx.glb"),
@@ -99,7 +99,7 @@ fn two_models_for_one_file_are_named() {
 }
 
 #[test]
-fn results_of_several_files_get_a_folder_of_their_own() {
+fn multi_file_results_get_their_own_folder() {
     let bundle = |formats: &str| {
         let jobs = jobs(&files(&["a.fbx"]), &folder("out"), &to(formats), false).unwrap();
         match jobs[0].output.clone() {
@@ -112,13 +112,13 @@ fn results_of_several_files_get_a_folder_of_their_own() {
 }
 
 #[test]
-fn in_a_folder_zips_bear_the_formats_name() {
+fn zips_in_a_folder_are_named_by_format() {
     let jobs = jobs(&files(&["a.fbx"]), &folder("out"), &to("obj"), true).unwrap();
     assert_eq!(jobs[0].output, Output::Zip("out/a.obj.zip".into()));
 }
 
 #[test]
-fn companions_are_no_models() {
+fn companion_files_are_not_models() {
     for name in ["a.fbx", "A.GLB", "b.zip", "c.usda"] {
         assert!(is_model(Path::new(name)), "{name}");
     }

@@ -55,7 +55,7 @@ fn failed(code: ErrorCode) -> Done {
 }
 
 #[test]
-fn one_conversion_is_told_in_full() {
+fn a_single_conversion_is_printed_in_full() {
     let text = block(&succeeded(&["2 clips: stl holds no animation"], &["the name lies"]));
     assert_eq!(
         text,
@@ -69,7 +69,7 @@ fn one_conversion_is_told_in_full() {
 }
 
 #[test]
-fn many_conversions_get_a_line_each() {
+fn each_of_several_conversions_is_one_line() {
     let line_of = |done: &Done, ending| line(done, ending);
     assert_eq!(
         line_of(&succeeded(&["a", "b"], &["c"]), Ending::Succeeded),
@@ -86,7 +86,7 @@ fn many_conversions_get_a_line_each() {
 }
 
 #[test]
-fn json_has_every_key_every_time() {
+fn json_lines_always_have_every_key() {
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let good: Value = serde_json::from_str(&json(&succeeded(&[], &[]), Ending::Succeeded)).unwrap();
     let bad: Value = serde_json::from_str(&json(&failed(ErrorCode::NotHumanoid), Ending::Failed)).unwrap();
@@ -100,7 +100,7 @@ fn json_has_every_key_every_time() {
 }
 
 #[test]
-fn a_pair_without_sense_is_skipped_only_among_several_formats() {
+fn an_unsupported_pair_is_skipped_only_with_several_formats() {
     let (args, mut tally) = (parsed("convert models -o out --json"), Tally::default());
     Printer::new(&[job(Format::Vrm)], &args, false).count(&failed(ErrorCode::UnsupportedPair), &mut tally);
     assert_eq!((tally.failed, tally.skipped), (1, 0));
@@ -111,7 +111,7 @@ fn a_pair_without_sense_is_skipped_only_among_several_formats() {
 }
 
 #[test]
-fn the_last_line_counts() {
+fn the_last_line_counts_the_outcomes() {
     let rows = [
         (succeeded(&["2 clips: stl holds no animation"], &[]), Ending::Succeeded),
         (failed(ErrorCode::UnsupportedPair), Ending::Skipped),

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bar_only_grows() {
+    fn progress_never_goes_backwards() {
         let mut last = -1.0;
         for stage in [Stage::Importing, Stage::Processing, Stage::Exporting, Stage::Packing] {
             for fraction in [None, Some(0.5), Some(1.0)] {

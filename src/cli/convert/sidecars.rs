@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_library_gets_its_name_and_nothing_else_changes() {
+    fn renaming_the_library_changes_nothing_else() {
         let head = "# Blender\n#\nmtllib far.mtl\no a\nmtllib far.mtl\n";
         assert_eq!(copied(head), head.replacen("far", "near by", 1));
         for same in ["", "# only", "o a\nmtllib far.mtl\n", "# a\nmtllib farther.mtl\nv 0 0 0\n"] {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_files_are_equal() {
+    fn files_are_compared_by_content() {
         let folder = tempfile::tempdir().unwrap();
         let put = |name: &str, content: &[u8]| {
             let path = folder.path().join(name);

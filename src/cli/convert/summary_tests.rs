@@ -53,7 +53,7 @@ fn rows() -> Vec<(Done, Ending)> {
 }
 
 #[test]
-fn a_line_for_each_conversion_below_its_model() {
+fn each_conversion_is_a_line_below_its_model() {
     let text = draw(&rows_of(&rows()), 100);
     let expected = "\
 went in → came out  meshes  triangles  bones  clips  lost    time
@@ -71,7 +71,7 @@ b.fbx
 }
 
 #[test]
-fn long_names_are_cut_so_that_lines_fit() {
+fn long_names_are_shortened_to_fit_the_line() {
     let name = format!("{}/duck.fbx", "animals".repeat(30));
     let rows = [(done(&name, Format::Glb, "out/x.glb", Ok(report(Format::Glb, &[]))), Ending::Succeeded)];
     let text = draw(&rows_of(&rows), 100);
@@ -80,7 +80,7 @@ fn long_names_are_cut_so_that_lines_fit() {
 }
 
 #[test]
-fn what_is_noted_of_the_model_is_said_once() {
+fn a_note_on_the_model_is_printed_once() {
     let row = |target: Format, written: &str, notes: &[&str]| {
         let warnings = notes.iter().map(ToString::to_string).collect();
         let done = done("a.bvh", target, written, Ok(Report { warnings, ..report(target, &[]) }));
@@ -94,7 +94,7 @@ fn what_is_noted_of_the_model_is_said_once() {
 }
 
 #[test]
-fn models_of_the_same_name_are_told_apart() {
+fn models_with_equal_names_show_their_folders() {
     let mut rows = rows();
     rows.push((
         done("duck.fbx", Format::Glb, "out/duck.glb", Ok(report(Format::Glb, &[]))),

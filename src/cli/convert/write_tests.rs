@@ -48,7 +48,7 @@ fn go(files: &[PathBuf], output: &Output, force: bool) -> Result<Vec<PathBuf>, C
 }
 
 #[test]
-fn a_single_file_stands_alone() {
+fn a_single_file_result_gets_no_folder() {
     let case = Case::new();
     let written = go(&case.files(&["m.obj"]), &case.tree(), false).unwrap();
     assert_eq!(written, [case.out("deep/x.obj")]);
@@ -56,7 +56,7 @@ fn a_single_file_stands_alone() {
 }
 
 #[test]
-fn several_files_get_their_folder() {
+fn a_multi_file_result_gets_its_own_folder() {
     let case = Case::new();
     let written = go(&case.files(&["m.obj", "m.mtl", "tex/a.png"]), &case.tree(), false).unwrap();
     assert_eq!(written[0], case.out("deep/x/x.obj"));
@@ -75,7 +75,7 @@ fn companions_go_beside_a_named_file() {
 }
 
 #[test]
-fn a_texture_of_another_model_is_kept_and_an_equal_one_shared() {
+fn different_textures_are_kept_and_equal_ones_shared() {
     let case = Case::new();
     let files = case.files(&["m.obj", "m.mtl", "skin.png"]);
     let written = go(&files, &Output::File(case.out("a.obj")), false).unwrap();
@@ -113,7 +113,7 @@ fn an_existing_file_is_kept_and_nothing_else_is_written() {
 }
 
 #[test]
-fn a_file_that_appears_meanwhile_is_kept() {
+fn a_file_created_meanwhile_is_not_replaced() {
     let case = Case::new();
     let mut placing = Placing::new(false);
     for name in ["main", "companion"] {
@@ -127,7 +127,7 @@ fn a_file_that_appears_meanwhile_is_kept() {
 }
 
 #[test]
-fn an_interrupted_copy_leaves_nothing() {
+fn an_interrupted_copy_leaves_no_files() {
     let case = Case::new();
     let interrupt = Cancel::default();
     interrupt.cancel();
@@ -137,7 +137,7 @@ fn an_interrupted_copy_leaves_nothing() {
 }
 
 #[test]
-fn a_failure_half_way_leaves_nothing() {
+fn a_failed_write_leaves_no_files() {
     let case = Case::new();
     let mut files = case.files(&["m.obj"]);
     files.push(case.source.path().join("not-there.mtl"));
@@ -146,7 +146,7 @@ fn a_failure_half_way_leaves_nothing() {
 }
 
 #[test]
-fn several_files_for_standard_output_are_a_zip() {
+fn multi_file_results_go_to_standard_output_as_zip() {
     let case = Case::new();
     let files = case.files(&["m.obj", "tex/a.png"]);
     let archive = zip::ZipArchive::new(zipped(&files, &Cancel::default()).unwrap()).unwrap();
@@ -155,7 +155,7 @@ fn several_files_for_standard_output_are_a_zip() {
 }
 
 #[test]
-fn a_place_that_is_taken_is_known_beforehand() {
+fn an_existing_output_is_found_before_converting() {
     let case = Case::new();
     let output = Output::File(case.out("y.obj"));
     check_free(&output, false).unwrap();
@@ -165,7 +165,7 @@ fn a_place_that_is_taken_is_known_beforehand() {
 }
 
 #[test]
-fn nothing_is_written_through_a_link_in_place_of_a_folder() {
+fn writing_does_not_follow_a_linked_folder() {
     let elsewhere = tempfile::tempdir().unwrap();
     let case = Case::new();
     let files = case.files(&["m.obj", "m.mtl"]);

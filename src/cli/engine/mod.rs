@@ -232,21 +232,21 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_missing_is_asked_for() {
+    fn only_missing_packages_are_requested() {
         let text = only(&["bpy-vrm-format==4.10.2".to_owned()]);
         assert!(text.starts_with("bpy-vrm-format==4.10.2 \\\n    --hash="), "{text}");
         assert_eq!(text.lines().count(), 2);
     }
 
     #[test]
-    fn hosts_are_not_told() {
+    fn host_names_are_removed_from_errors() {
         let line =
             "HTTPSConnectionPool(host='packages.example', port=443): see https://packages.example/simple/";
         assert!(!without_hosts(line).contains("packages.example"));
     }
 
     #[test]
-    fn a_folder_of_something_else_is_left_alone() {
+    fn an_unrelated_folder_is_not_touched() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("thesis.txt"), "mine").unwrap();
         let error = environment(folder.path(), None).unwrap_err();

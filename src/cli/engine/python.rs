@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn only_cpython_3_11_fits() {
+    fn only_cpython_3_11_is_accepted() {
         assert!(python("cpython", "3.11.2").fits());
         for (implementation, version) in [("cpython", "3.12.1"), ("pypy", "3.11.2"), ("cpython", "3.1.1")] {
             assert!(!python(implementation, version).fits(), "{implementation} {version}");
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_named_has_to_run() {
+    fn a_named_python_must_run() {
         let error = find(Some(Path::new("/nowhere/python"))).unwrap_err();
         assert!(error.to_string().contains("/nowhere/python"));
         assert_eq!(Python::at(Path::new("/bin/false")), None);

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_limit_above_a_process_counts() {
+    fn the_lowest_cgroup_limit_applies() {
         let root = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let file = root.path().join(path);
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_where_all_conversions_do_not_fit() {
+    fn a_memory_limit_below_the_workers_needs_is_reported() {
         assert_eq!(too_little(5 << 30, 2, 2 << 30), None);
         let said = too_little(512 << 20, 2, 2 << 30).unwrap();
         assert!(said.starts_with("this container may use 512 MiB of memory, but 2 conversions"), "{said}");

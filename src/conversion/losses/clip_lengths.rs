@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clip_that_changed_its_length_is_told() {
+    fn a_changed_clip_length_is_reported() {
         let run = [clip("Run", 25, 24.0), clip("Walk", 49, 24.0)];
         let short = [clip("Walk", 49, 24.0), clip("Run", 17, 24.0)];
         let said = compared((Format::Glb, &run), (Format::Fbx, &short)).unwrap();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_counts_where_frames_are_kept() {
+    fn one_frame_matters_in_formats_that_store_frames() {
         let (all, fewer) = ([clip("Run", 25, 24.0)], [clip("Run", 24, 24.0)]);
         assert_eq!(compared((Format::Glb, &all), (Format::Fbx, &fewer)), None);
         let said = compared((Format::Blend, &all), (Format::Bvh, &fewer)).unwrap();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn clips_of_one_name_are_compared_in_their_order() {
+    fn clips_with_equal_names_are_compared_in_order() {
         let two = [clip("Run", 25, 24.0), clip("Run", 49, 24.0)];
         assert_eq!(compared((Format::Glb, &two), (Format::Gltf, &two)), None);
     }

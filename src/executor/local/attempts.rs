@@ -456,7 +456,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_has_ended_is_dying_and_one_that_waits_is_not() {
+    fn only_a_killed_process_counts_as_dying() {
         let mut waiting = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         assert!(!is_dying(waiting.id()));
         waiting.kill().unwrap();

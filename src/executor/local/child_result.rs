@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_are_read_with_suspicion() {
+    fn invalid_reports_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(REPORT);
         assert_eq!(report(folder.path()), None);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_a_file_with_something_in_it() {
+    fn a_result_must_be_a_non_empty_regular_file() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
         fs::create_dir(&out).unwrap();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_has_bounds() {
+    fn the_size_of_a_result_is_limited() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
         let fresh = || {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn cleaning_leaves_the_model() {
+    fn cleaning_keeps_the_input_model() {
         let folder = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
         fs::write(elsewhere.path().join("kept"), "").unwrap();

@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_log_is_bounded() {
+    async fn the_engine_log_is_bounded() {
         let lines = (0..100).map(|number| format!("\nline {number}"));
         let text = "x".repeat(1 << 20) + &lines.collect::<String>();
         let lines = Arc::new(Mutex::new(VecDeque::new()));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_survive_as_python() {
+    fn paths_become_valid_python_strings() {
         let path = Path::new("/tmp/it's \"quoted\" \\ 日本");
         assert_eq!(python_string(path), r#""/tmp/it's \"quoted\" \\ 日本""#);
     }

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn environments_are_looked_at_in_order() {
+    fn environments_are_searched_in_order() {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
         let found = || {

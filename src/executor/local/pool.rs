@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_to_their_limit() {
+    fn restart_delays_double_up_to_a_limit() {
         let mut delay = Duration::ZERO;
         let mut delays = Vec::new();
         for _ in 0..9 {

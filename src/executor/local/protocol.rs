@@ -212,7 +212,7 @@ mod tests {
         all[kind].as_array().unwrap().clone()
     }
 
-    fn there_and_back<T: Serialize + DeserializeOwned>(kind: &str) {
+    fn check_examples<T: Serialize + DeserializeOwned>(kind: &str) {
         for example in examples(kind) {
             let message: T = serde_json::from_value(example.clone()).unwrap();
             assert_eq!(serde_json::to_value(message).unwrap(), example);
@@ -220,20 +220,20 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_are_understood() {
-        there_and_back::<Command>("commands");
-        there_and_back::<Event>("events");
-        there_and_back::<ChildReport>("reports");
+    fn the_protocol_examples_survive_reading_and_writing() {
+        check_examples::<Command>("commands");
+        check_examples::<Event>("events");
+        check_examples::<ChildReport>("reports");
     }
 
     #[test]
-    fn the_version_is_the_examples_version() {
+    fn the_protocol_version_matches_the_examples() {
         assert_eq!(examples("commands")[0]["protocol"], VERSION);
         assert_eq!(examples("events")[0]["protocol"], VERSION);
     }
 
     #[tokio::test]
-    async fn frames_pass_a_stream() {
+    async fn frames_survive_a_stream() {
         let (mut near, mut far) = tokio::io::duplex(64);
         let sent = Event::Started { id: 7, pid: 42 };
         write(&mut near, &sent).await.unwrap();

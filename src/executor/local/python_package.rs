@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_once_even_by_many() {
+    fn concurrent_starts_write_the_package_once() {
         let base = tempfile::tempdir().unwrap();
         let packages: Vec<Package> = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..8).map(|_| scope.spawn(|| unpack(base.path()).unwrap())).collect();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn other_versions_stay_as_long_as_they_are_used() {
+    fn other_versions_stay_while_in_use() {
         let base = tempfile::tempdir().unwrap();
         let other = |name: &str| {
             let folder = base.path().join(name);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_called_alike_stays_as_it_is() {
+    fn folders_with_similar_names_are_not_removed() {
         let base = tempfile::tempdir().unwrap();
         let names = [
             "engine-mine",
@@ -206,7 +206,7 @@ mod tests {
 
     /// A half-written package is removed only if its name is recognised.
     #[test]
-    fn its_names_are_its_own() {
+    fn package_and_staging_names_are_recognised() {
         let base = tempfile::tempdir().unwrap();
         let name = unpack(base.path()).unwrap().folder().file_name().unwrap().to_str().unwrap().to_owned();
         assert!(is_package(&name) && !is_package(&format!("{name}{STAGING}")), "{name}");
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn compiled_files_are_left_out() {
+    fn compiled_python_files_are_left_out() {
         let files = sources(&PACKAGE);
         assert!(files.iter().any(|file| file.path() == Path::new("__init__.py")));
         assert!(files.iter().all(|file| !file.path().to_string_lossy().contains("__pycache__")));

@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_is_one_the_kernel_takes() {
+    fn the_seccomp_program_fits_the_kernel_limit() {
         let program = program(TargetArch::try_from(std::env::consts::ARCH).unwrap()).unwrap();
         // Below BPF_MAXINSNS; an allowed call runs through all of it.
         assert!(program.len() < 1024, "{} instructions", program.len());
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn no_call_has_two_answers() {
+    fn no_system_call_is_listed_twice() {
         let mut numbers = [ABSENT, PRETENDED, REFUSED].concat().concat();
         numbers.extend(refused_by_argument().unwrap().keys());
         let count = numbers.len();

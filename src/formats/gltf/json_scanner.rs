@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_the_same_however_the_text_is_split_into_blocks() {
+    fn block_sizes_do_not_change_the_pieces() {
         let text = br#"{"a\"\u00e9,[":[1,{"b":"\\"}],"c":"d"}"#;
         for size in 1..text.len() {
             let mut scanner = Scanner::default();

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_name_the_results_that_the_client_has() {
+    fn if_none_match_lists_the_client_s_results() {
         let hash = blake3::hash(b"a");
         let quoted = format!("\"{}\"", hash.to_hex());
         for (value, has) in [
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn skipped_stages_take_no_time() {
+    fn skipped_stages_are_shown_as_zero_time() {
         let timings =
             Timings { queue_ms: Some(1.0), check_ms: Some(0.5), total_ms: 5.0, ..Timings::default() };
         for (timings, expected) in [

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_in_either_header() {
+    fn an_api_key_is_read_from_either_header() {
         for (pairs, key) in [
             (&[("authorization", "Bearer abc")][..], Some(&b"abc"[..])),
             (&[("authorization", "bearer  abc ")], Some(b"abc")),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_exact_key_has_a_name() {
+    fn only_an_exact_key_matches() {
         let key = |name: &str, key: &str| ApiKey {
             name: name.to_owned(),
             digest: *blake3::hash(key.as_bytes()).as_bytes(),

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere() {
+    fn every_reference_has_a_target() {
         fn walk<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
             match value {
                 Value::Object(map) => {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn every_code_of_http_is_with_an_operation() {
+    fn every_http_error_code_belongs_to_an_operation() {
         let document = document();
         let text = document["paths"].to_string();
         for (code, _) in responses::codes() {

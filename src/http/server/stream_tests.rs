@@ -50,7 +50,7 @@ async fn a_content_length_counts_only_in_the_head() {
 }
 
 #[tokio::test]
-async fn the_head_timeout_does_not_apply_during_or_right_after_an_exchange() {
+async fn the_head_timeout_pauses_during_and_after_an_exchange() {
     let (mut stream, mut client, exchange, _) = stream(SHORT);
     client.write_all(b"GET / HTTP/1.1").await.unwrap();
     read(&mut stream).await;
@@ -148,7 +148,7 @@ async fn unread_bytes_are_read_before_the_connection_closes() {
 }
 
 #[tokio::test]
-async fn bytes_without_content_come_to_an_end() {
+async fn framing_without_content_is_limited() {
     let (mut stream, mut client, exchange, _) = stream(SHORT);
     let _answering = exchange.request(true);
     let sending = async { while client.write_all(&[b'0'; 512]).await.is_ok() {} };
@@ -183,7 +183,7 @@ async fn a_connection_without_unread_bytes_closes_at_once() {
 }
 
 #[tokio::test]
-async fn a_shutdown_shortens_the_reading_on() {
+async fn a_shutdown_stops_reading_the_rest() {
     let (mut stream, mut client, exchange, stopping) = stream(SHORT);
     drop(exchange.request(true));
     stopping.cancel();
@@ -197,7 +197,7 @@ async fn a_shutdown_shortens_the_reading_on() {
 }
 
 #[tokio::test]
-async fn the_response_of_hyper_gets_a_body() {
+async fn an_error_response_of_hyper_gets_a_body() {
     let (mut stream, mut client, exchange, _) = stream(SHORT);
     stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
     assert!(exchange.unread.load(Ordering::Relaxed), "the rest of the request may still come");

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_all_senders_are_read() {
+    fn file_names_of_all_senders_are_decoded() {
         assert_eq!(name("form-data; filename=\"猫.fbx\"").unwrap(), "猫.fbx");
         assert_eq!(name("form-data; filename=plain.fbx; name=file").unwrap(), "plain.fbx");
         assert_eq!(name("form-data; filename=\"a%22b%0D%0A100%25.fbx\"").unwrap(), "a\"b\n\n100%25.fbx");

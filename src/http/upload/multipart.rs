@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn endless_headers_are_refused() {
+    async fn oversized_part_headers_are_refused() {
         let endless = [b"--b-\r\nX: ".as_slice(), &vec![b'x'; 1 << 20]].concat();
         let error = read(&endless, 4096).await.unwrap_err();
         assert_eq!(error.error.detail, "the headers of a part are too long");

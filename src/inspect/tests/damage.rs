@@ -36,14 +36,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn noise_is_answered(content in vec(any::<u8>(), 0..300)) {
+    fn random_bytes_cause_no_panic(content in vec(any::<u8>(), 0..300)) {
         for (name, _) in sound_files() {
             answers(name, &content)?;
         }
     }
 
     #[test]
-    fn flipped_and_cut_files_are_answered(
+    fn damaged_and_truncated_files_cause_no_panic(
         cut in proptest::option::of(0.0..1.0_f64),
         flips in vec((0.0..1.0_f64, any::<u8>()), 1..5),
     ) {
@@ -63,7 +63,7 @@ proptest! {
 
     /// Digits are where indices and counts are: exchanging these finds what flips of any byte rarely do.
     #[test]
-    fn other_numbers_are_answered(places in vec((0.0..1.0_f64, b'0'..=b'9'), 1..6)) {
+    fn changed_digits_cause_no_panic(places in vec((0.0..1.0_f64, b'0'..=b'9'), 1..6)) {
         for (name, mut content) in sound_files() {
             let digits: Vec<usize> = (0..content.len()).filter(|at| content[*at].is_ascii_digit()).collect();
             for (place, digit) in &places {

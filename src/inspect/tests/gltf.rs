@@ -92,7 +92,7 @@ pub fn everything() -> Vec<u8> {
 }
 
 #[test]
-fn everything_is_counted_once() {
+fn every_part_of_a_gltf_is_counted_once() {
     let counts = read("a.glb", &everything()).unwrap();
     assert_eq!((counts.objects, counts.meshes, counts.vertices, counts.triangles), (2, 1, 3, 2));
     assert_eq!((counts.bones, counts.skins, counts.blend_shapes), (2, 1, 1));
@@ -117,7 +117,7 @@ fn rigid(model: &mut Builder, position: usize, parent: &Value, child: &Value) {
 }
 
 #[test]
-fn nodes_turn_scale_and_move_in_that_order() {
+fn node_transforms_apply_in_gltf_order() {
     let mut model = Builder::new();
     let position = model.floats("VEC3", 3, &TRIANGLE);
     let half = std::f64::consts::FRAC_1_SQRT_2;
@@ -153,7 +153,7 @@ fn quantised_interleaved_and_sparse_vertices_are_read() {
 }
 
 #[test]
-fn compressed_vertices_are_taken_by_their_box() {
+fn compressed_vertices_use_their_accessor_bounds() {
     let mut model = Builder::new();
     let limits =
         json!({"componentType": 5126, "type": "VEC3", "count": 3, "min": [-1, 0, 0], "max": [1, 2, 0]});
@@ -168,7 +168,7 @@ fn compressed_vertices_are_taken_by_their_box() {
 }
 
 #[test]
-fn many_instances_of_one_mesh_take_no_hours() {
+fn many_instances_of_a_mesh_are_counted_quickly() {
     let mut model = Builder::new();
     let position = model.floats("VEC3", 30_000, &TRIANGLE.repeat(10_000));
     model.json["accessors"][0]["min"] = json!([0, 0, 0]);
@@ -184,7 +184,7 @@ fn many_instances_of_one_mesh_take_no_hours() {
 type Change<'a> = &'a dyn Fn(&mut Builder, usize);
 
 #[test]
-fn what_points_nowhere_is_refused() {
+fn invalid_gltf_indices_are_refused() {
     let with = |change: Change| {
         let mut model = Builder::new();
         let position = model.floats("VEC3", 3, &TRIANGLE);
@@ -210,7 +210,7 @@ fn what_points_nowhere_is_refused() {
 }
 
 #[test]
-fn deep_json_is_no_trouble() {
+fn deeply_nested_json_is_handled() {
     let deep = "[".repeat(100_000);
     let ends = "]".repeat(100_000);
     let text = format!(r#"{{"asset":{{"version":"2.0"}},"extras":{deep}{ends}}}"#);
@@ -219,7 +219,7 @@ fn deep_json_is_no_trouble() {
 }
 
 #[test]
-fn keys_that_all_but_coincide_are_no_frame_rate() {
+fn nearly_coincident_keyframes_give_no_frame_rate() {
     let mut model = Builder::new();
     let close = model.floats("SCALAR", 3, &[0., 1e-43, 2e-43]);
     let long = model.floats("SCALAR", 2, &[0., 2.]);
@@ -230,7 +230,7 @@ fn keys_that_all_but_coincide_are_no_frame_rate() {
 }
 
 #[test]
-fn vertices_of_many_blocks_are_all_looked_at() {
+fn bounds_include_the_vertices_of_every_block() {
     // More than are read at a time, with the outermost ones first, last and about where blocks meet.
     for outermost in [0, 5461, 5462, 16383, 19_999] {
         let mut model = Builder::new();

@@ -48,7 +48,7 @@ const MTL: &str =
     "newmtl wood\nmap_Kd -s 1 1 1 my wood.png\nmap_Bump -bm 0.2 gone.png\nnewmtl unused\nmap_Kd unused.png\n";
 
 #[test]
-fn an_obj_is_counted_with_its_materials() {
+fn obj_counts_include_materials() {
     let counts = read_with("a.obj", OBJ.as_bytes(), &[("m.mtl", MTL), ("my wood.png", "x")]).unwrap();
     assert_eq!((counts.objects, counts.meshes, counts.vertices, counts.triangles), (2, 2, 7, 3));
     assert_eq!((counts.uv_layers, counts.vertex_colours, counts.materials, counts.textures), (1, 1, 1, 1));
@@ -57,7 +57,7 @@ fn an_obj_is_counted_with_its_materials() {
 }
 
 #[test]
-fn an_obj_never_reads_outside_of_its_folder() {
+fn files_outside_the_obj_folder_are_never_read() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("in")).unwrap();
     fs::write(folder.path().join("m.mtl"), MTL).unwrap();
@@ -82,7 +82,7 @@ fn binary_stl() -> Vec<u8> {
 }
 
 #[test]
-fn an_stl_is_z_up_whether_text_or_binary() {
+fn stl_files_are_read_as_z_up() {
     for content in [ASCII_STL.as_bytes(), &binary_stl()] {
         let counts = read("a.stl", content).unwrap();
         assert_eq!((counts.objects, counts.vertices, counts.triangles), (1, 3, 1));
@@ -121,7 +121,7 @@ fn binary_ply(big: bool) -> Vec<u8> {
 }
 
 #[test]
-fn a_ply_is_z_up_however_it_is_coded() {
+fn ply_files_of_every_encoding_are_z_up() {
     let counts = read("a.ply", ASCII_PLY.as_bytes()).unwrap();
     assert_eq!((counts.vertices, counts.triangles, counts.vertex_colours, counts.uv_layers), (4, 2, 1, 1));
     near(counts.bounds_m, [0., 0., -2.], [1., 3., 0.]);
@@ -145,7 +145,7 @@ const BVH: &str = "HIERARCHY\nROOT Hips\n{\n\tOFFSET 0 0 0\n\tCHANNELS 6 Xpositi
     0 0 0 0 0 0 0 0 0\n0 0 0 0 0 0 1e1 0 0\n0 0 0 0 0 0 20 0 0\n";
 
 #[test]
-fn a_bvh_is_joints_and_one_clip() {
+fn a_bvh_has_joints_and_one_clip() {
     let counts = read("walk.bvh", BVH.as_bytes()).unwrap();
     assert_eq!((counts.objects, counts.meshes, counts.bones), (1, 0, 2));
     assert_eq!(counts.clips, [Clip { name: "walk".to_owned(), frames: 3, seconds: 2.0 / 24.0, fps: 24.0 }]);
@@ -164,7 +164,7 @@ fn a_bvh_is_joints_and_one_clip() {
 }
 
 #[test]
-fn formats_of_the_engine_are_not_read_here() {
+fn engine_formats_cannot_be_inspected_natively() {
     assert_eq!(read("a.fbx", b"").unwrap_err().code, ErrorCode::Internal);
     for format in Format::all() {
         assert_eq!(
@@ -176,7 +176,7 @@ fn formats_of_the_engine_are_not_read_here() {
 }
 
 #[test]
-fn frame_rates_lose_their_noise_and_keep_their_meaning() {
+fn frame_rates_are_rounded_to_common_values() {
     for (raw, tidy) in [(1.0 / 0.041_667, 24.0), (1.0 / 0.008_333, 120.0), (23.976, 23.976), (29.97, 29.97)] {
         assert!((tidy_fps(raw) - tidy).abs() < 1e-9, "{raw}");
     }

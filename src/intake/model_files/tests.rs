@@ -15,7 +15,7 @@ fn files(names: &[&str]) -> (tempfile::TempDir, Files) {
 }
 
 #[test]
-fn references_find_their_file_whatever_machine_wrote_them() {
+fn references_from_any_system_find_their_file() {
     let (_folder, mut files) =
         files(&["scene/a.gltf", "textures/Skin.PNG", "scene/textures/skin.png", "scene/b.bin"]);
     let mut resolve = |reference| files.resolve(0, reference).unwrap();
@@ -59,7 +59,7 @@ impl Offered {
 }
 
 #[test]
-fn a_link_or_a_pipe_swapped_in_is_not_read() {
+fn a_file_replaced_by_a_link_is_not_read() {
     use std::os::unix::fs::symlink;
     let secret = tempfile::tempdir().unwrap();
     fs::write(secret.path().join("skin.png"), "secret").unwrap();
@@ -88,7 +88,7 @@ fn a_link_or_a_pipe_swapped_in_is_not_read() {
 }
 
 #[test]
-fn what_grew_or_shrank_counts_as_it_is_now() {
+fn a_changed_file_counts_by_its_current_size() {
     let grown = |bytes| {
         let mut offered = Offered::new();
         fs::write(offered.place.path().join("sub/skin.png"), "x".repeat(bytes)).unwrap();
@@ -101,7 +101,7 @@ fn what_grew_or_shrank_counts_as_it_is_now() {
 }
 
 #[test]
-fn what_grows_while_it_is_read_is_copied_up_to_the_limit() {
+fn a_growing_file_is_copied_up_to_the_limit() {
     // Files of the kernel say that they are empty, as a file that grows later does.
     let endless = Path::new("/proc/self/maps");
     assert_eq!(endless.metadata().unwrap().len(), 0);
@@ -116,7 +116,7 @@ fn what_grows_while_it_is_read_is_copied_up_to_the_limit() {
 }
 
 #[test]
-fn nothing_is_left_of_what_cannot_be_read_to_its_end() {
+fn a_partly_unreadable_file_leaves_no_copy() {
     let mut offered = Offered::new();
     // Opens, and fails when it is read.
     let error = offered.files.copy(File::open("/proc/self/mem"), &["a.obj"]).unwrap_err();
@@ -129,7 +129,7 @@ fn nothing_is_left_of_what_cannot_be_read_to_its_end() {
 }
 
 #[test]
-fn what_is_copied_after_all_must_be_what_was_looked_at() {
+fn a_file_changed_before_copying_is_refused() {
     let brought = |change: &dyn Fn(&Path)| {
         let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let main = place.path().join("a.gltf");
@@ -158,7 +158,7 @@ fn what_is_copied_after_all_must_be_what_was_looked_at() {
 }
 
 #[test]
-fn what_is_moved_is_a_file_and_leaves_nothing_when_it_is_too_large() {
+fn only_regular_files_within_the_limit_are_moved() {
     let mut offered = Offered::new();
     let own = offered.place.path().join("own");
     fs::write(&own, "x".repeat(101)).unwrap();

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_path_the_end_is_kept_and_of_many_paths_not_all() {
+    fn long_paths_keep_their_end_and_excess_is_dropped() {
         let long = format!("{}body/a.png", "deep/".repeat(10_000));
         let noise = format!("{}/b.png\0", "x".repeat(1000));
         let many = (0..1000).map(|number| format!("{number}/c.png\0")).collect::<Vec<_>>().concat();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_found_among_bytes() {
+    fn file_names_are_found_in_binary_data() {
         let named = named_in(
             b"\x00\x05C:\\art\\Skin Tone.PNGS\x10\x00//textures/b.jpg\x00x.txt\x00\"c.tga\"\xff\xfe",
         );

@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_told_from_strings_and_comments() {
+    fn asset_paths_are_distinguished_from_strings_and_comments() {
         let text = br#"#usda 1.0
 # mail@host @no@
 ( doc = "a@b @c@" subLayers = [@./a.usda@, @@@b@c.usda@@@] )

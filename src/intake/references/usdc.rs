@@ -151,14 +151,14 @@ mod tests {
     const WORDS: &[u8] = b"Mesh\0./textures/wood.png\0inputs:file\0";
 
     #[test]
-    fn words_are_found() {
+    fn usdc_tokens_are_read() {
         assert_eq!(read(&layer(WORDS, &literals(WORDS))).unwrap(), WORDS);
         assert_eq!(read(b"#usda 1.0"), None);
     }
 
     proptest! {
         #[test]
-        fn whatever_is_damaged_is_read_or_not(at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
+        fn damaged_usdc_files_cause_no_panic(at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
             let mut layer = layer(WORDS, &literals(WORDS));
             let at = at.index(layer.len());
             layer[at] = byte;

@@ -70,7 +70,7 @@ fn refused(files: &[(&str, &[u8])]) -> (ErrorCode, String) {
 }
 
 #[test]
-fn the_lane_takes_the_family_unless_the_model_has_to_change() {
+fn gltf_formats_are_repacked_unless_an_option_prevents_it() {
     let options = Options::default();
     for input in [Format::Gltf, Format::Glb, Format::Vrm, Format::Vrma] {
         assert!(can(input, Format::Glb, &options) && can(input, Format::Gltf, &options));
@@ -83,7 +83,7 @@ fn the_lane_takes_the_family_unless_the_model_has_to_change() {
 }
 
 #[test]
-fn what_is_not_edited_stays_as_it_was_written() {
+fn unedited_json_is_kept_byte_for_byte() {
     let text = format!(
         "{{ \"asset\": {{\"version\":\"2.0\"}},\n {ODD},\n \"buffers\":[{{\"byteLength\":3,\"uri\":\"a%20b.bin\"}}] }}\n"
     );
@@ -109,7 +109,7 @@ fn avatars_are_copied_byte_for_byte() {
 }
 
 #[test]
-fn a_glb_with_files_beside_it_becomes_whole() {
+fn a_glb_embeds_its_external_images() {
     let json =
         json!({"asset": {"version": "2.0"}, "images": [{"uri": "t/a.png", "name": "a"}, {"uri": "t/a.png"}]});
     let folder = folder_with(&[("model.glb", &glb(&json, b"")), ("t/a.png", PNG)]);
@@ -123,7 +123,7 @@ fn a_glb_with_files_beside_it_becomes_whole() {
 }
 
 #[test]
-fn files_in_other_folders_of_the_model_are_found_and_no_others() {
+fn only_files_within_the_model_are_found() {
     let text = r#"{"asset":{"version":"2.0"},"buffers":[{"uri":"../data/m.bin","byteLength":4}],
         "bufferViews":[{"buffer":0,"byteLength":4}],"images":[{"uri":"../maps/t.png"},{"uri":"maps/t.png"},
         {"uri":"../../outside.png"},{"uri":"../../model/maps/t.png"},{"uri":"../link/outside.png"}]}"#;
@@ -176,7 +176,7 @@ fn files_in_other_folders_of_the_model_are_found_and_no_others() {
 }
 
 #[test]
-fn a_gltf_is_one_file_or_takes_its_files_along() {
+fn a_gltf_is_written_as_single_or_several_files() {
     let text = r#"{"asset":{"version":"2.0"},"buffers":[{"uri":"d/m.bin","byteLength":4}],
         "bufferViews":[{"buffer":0,"byteLength":4}],"images":[{"uri":"d/t.png"},{"uri":"gone.png"}]}"#;
     let folder = folder_with(&[("m.gltf", text.as_bytes()), ("d/m.bin", b"1234"), ("d/t.png", PNG)]);
@@ -194,7 +194,7 @@ fn a_gltf_is_one_file_or_takes_its_files_along() {
 }
 
 #[test]
-fn what_blender_wrote_is_taken_apart() {
+fn a_glb_from_blender_becomes_gltf_and_bin() {
     let json = json!({"asset": {"version": "2.0"}, "buffers": [{"byteLength": 4}]});
     let folder = folder_with(&[("scratch.glb", &glb(&json, b"1234"))]);
     let written = glb_to_gltf(
@@ -212,7 +212,7 @@ fn what_blender_wrote_is_taken_apart() {
 }
 
 #[test]
-fn the_bytes_of_a_compressed_view_move_with_it() {
+fn compressed_buffer_views_keep_their_bytes() {
     let text = r#"{"asset":{"version":"2.0"},
         "buffers":[{"byteLength":8,"extras":{"fallback":true}},{"byteLength":2,"uri":"a.bin"},{"byteLength":3,"uri":"b.bin"}],
         "bufferViews":[{"buffer":0,"byteLength":8,"extensions":{"EXT_meshopt_compression":{"buffer":2,"byteLength":3}}}]}"#;
@@ -232,7 +232,7 @@ fn the_bytes_of_a_compressed_view_move_with_it() {
 }
 
 #[test]
-fn every_flaw_has_its_sentence() {
+fn every_invalid_input_has_its_error_message() {
     let version = |version: &str| format!(r#"{{"asset":{{"version":"{version}"}}}}"#).into_bytes();
     let one_buffer = |uri: &str| {
         format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":9,"uri":"{uri}"}}]}}"#)
@@ -262,7 +262,7 @@ fn every_flaw_has_its_sentence() {
 }
 
 #[test]
-fn nothing_outside_of_the_folder_is_opened() {
+fn files_outside_the_folder_are_not_opened() {
     let folder = folder_with(&[("secret.bin", b"123456789"), ("in/link.txt", b"")]);
     let inner = folder.path().join("in");
     std::os::unix::fs::symlink(folder.path().join("secret.bin"), inner.join("link.bin")).unwrap();
@@ -277,7 +277,7 @@ fn nothing_outside_of_the_folder_is_opened() {
 }
 
 #[test]
-fn files_that_go_beside_a_gltf_have_names_that_do_no_harm() {
+fn companion_files_of_a_gltf_get_safe_names() {
     let names = [
         ".bashrc",
         "..\\x",
@@ -332,7 +332,7 @@ fn files_that_go_beside_a_gltf_have_names_that_do_no_harm() {
 }
 
 #[test]
-fn no_result_is_larger_than_results_may_be() {
+fn oversized_results_are_refused() {
     let text = r#"{"asset":{"version":"2.0"},"buffers":[{"uri":"a.bin","byteLength":3000}]}"#;
     let folder = folder_with(&[("m.gltf", text.as_bytes()), ("a.bin", &[7; 3000])]);
     let room = |most| SizeLimit { model: 3100, most };

@@ -122,7 +122,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn there_and_back(model in model()) {
+    fn glb_to_gltf_and_back_is_lossless(model in model()) {
         let folder = model.write();
         let original = Loaded::read(&folder.path().join("m.gltf"));
         let (glb, _) = convert(folder.path(), "m.gltf", Format::Glb, Packaging::Auto);
@@ -141,7 +141,7 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_an_error_and_no_panic(
+    fn damaged_files_cause_no_panic(
         model in model(), cut in 0_usize..600, flips in vec((any::<usize>(), any::<u8>()), 0..4), binary in any::<bool>(),
     ) {
         let folder = model.write();
@@ -167,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn base64_is_read_from_any_place(
+    fn base64_is_read_from_any_offset(
         content in vec(any::<u8>(), 1..200),
         copies in prop_oneof![Just(1), 1..300_usize],
         from in any::<prop::sample::Index>(),
@@ -195,7 +195,7 @@ proptest! {
 }
 
 #[test]
-fn a_chunk_of_an_unknown_kind_survives() {
+fn unknown_glb_chunks_are_kept() {
     let json = serde_json::json!({"asset": {"version": "2.0"}, "images": [{"uri": "i.png"}]});
     let mut file = glb(&json, b"");
     file.extend(b"\x04\0\0\0WHATmore");

@@ -24,7 +24,7 @@ pub fn start(backend: &Backend, server: &Server, more: &[(&str, &str)]) -> Gatew
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_may_be_emptied_deleted_and_made_again() {
+async fn conversions_survive_an_emptied_or_deleted_bucket() {
     let backend = Backend::bucket_on(Server::shared(), &[]).await;
     let gateway = start(&backend, Server::shared(), &[]);
     assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
@@ -50,7 +50,7 @@ async fn a_bucket_may_be_emptied_deleted_and_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_results_are_fetched_from_the_bucket_where_that_is_wanted() {
+async fn presigned_large_results_are_fetched_from_the_bucket() {
     let backend = Backend::bucket_on(Server::shared(), &[]).await;
     let gateway = start(&backend, Server::shared(), &[("PRESIGN_RESULTS", "true")]);
     let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
@@ -82,7 +82,7 @@ async fn large_results_are_fetched_from_the_bucket_where_that_is_wanted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_that_hangs_holds_up_no_other_process() {
+async fn a_hanging_bucket_does_not_block_other_processes() {
     let (server, redis) = (Server::start(&["--port", "0"], &[]), RedisServer::start());
     let backend = Backend::bucket_on(&server, &[]).await;
     let url = redis.url();

@@ -45,7 +45,7 @@ fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn it_does_not_convert_twice_and_gives_all_files_again() {
+fn a_repeated_conversion_is_served_from_the_cache() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let data = folder.path().join("data");
@@ -86,7 +86,7 @@ fn it_does_not_convert_twice_and_gives_all_files_again() {
 }
 
 #[test]
-fn it_may_be_told_to_convert_and_to_remember_nothing() {
+fn the_no_cache_flag_bypasses_the_cache() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let data = folder.path().join("data");
@@ -102,7 +102,7 @@ fn it_may_be_told_to_convert_and_to_remember_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_and_a_service_know_the_same() {
+async fn the_command_line_and_the_server_share_the_cache() {
     let gateway = Gateway::start(&[]);
     let data = gateway.folder.path();
     let folder = tempfile::tempdir().unwrap();
@@ -147,7 +147,7 @@ fn kept_bytes(data: &Path) -> u64 {
 }
 
 #[test]
-fn it_keeps_no_more_than_may_be_without_any_service() {
+fn the_command_line_keeps_the_store_within_its_limit() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let out = folder.path().join("out.glb");
@@ -184,7 +184,7 @@ fn it_keeps_no_more_than_may_be_without_any_service() {
 }
 
 #[test]
-fn a_store_that_fails_is_said_once_and_fails_nothing() {
+fn a_failing_store_is_one_warning_and_no_failure() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     fs::create_dir(&data).unwrap();

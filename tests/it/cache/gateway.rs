@@ -11,7 +11,7 @@ use super::{
 };
 use crate::gateway::engine::motion;
 use crate::gateway::raw::head;
-use crate::gateway::{Gateway, LONG, TRIANGLE, nothing_stays, report, until};
+use crate::gateway::{Gateway, LONG, TRIANGLE, report, until, until_no_folder_is_left};
 use crate::redis::RedisServer;
 
 /// Waits until the store has this many results.
@@ -20,7 +20,7 @@ fn until_stored(gateway: &Gateway, number: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_converted_is_not_converted_again() {
+async fn a_repeated_conversion_is_a_cache_hit() {
     let gateway = Gateway::start(&[("RATE_LIMIT_REQUESTS", "10"), ("RATE_LIMIT_WINDOW", "3600")]);
     let first = conversion(&gateway).send().await.unwrap();
     assert_eq!((first.status().as_u16(), how(&first)), (200, "miss".to_owned()));
@@ -45,11 +45,11 @@ async fn what_was_converted_is_not_converted_again() {
     assert_eq!((conversions(&gateway).await, answered(&gateway, "hit").await), (1, 2));
     assert_eq!((answered(&gateway, "miss").await, answered(&gateway, "bypass").await), (1, 0));
     assert_eq!(super::count(&gateway, "meshgate_cache_bytes").await, content.len() as u64);
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_has_it_is_not_sent_it_again() {
+async fn a_matching_etag_gets_304() {
     let gateway = Gateway::start(&[]);
     let first = conversion(&gateway).send().await.unwrap();
     let tag = header(&first, "etag");
@@ -74,7 +74,7 @@ async fn a_client_that_has_it_is_not_sent_it_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_wants_a_fresh_one_gets_it_and_it_takes_the_place() {
+async fn a_no_cache_request_replaces_the_entry() {
     let gateway = Gateway::start(&[]);
     let first = conversion(&gateway).send().await.unwrap();
     until_stored(&gateway, 1);
@@ -93,7 +93,7 @@ async fn who_wants_a_fresh_one_gets_it_and_it_takes_the_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_differs_is_another_conversion() {
+async fn different_requests_are_different_conversions() {
     let gateway = Gateway::start(&[]);
     let form = |files: &[(&str, &str)]| {
         files.iter().fold(reqwest::multipart::Form::new(), |form, (name, content)| {
@@ -147,7 +147,7 @@ async fn equal_conversions_in_flight_run_once() {
     assert_eq!(all.iter().filter(|(how, _)| how == "miss").count(), 1, "{all:?}");
     assert!(all.iter().all(|(_, hash)| *hash == all[0].1));
     assert_eq!(conversions(&gateway).await, 1);
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 /// A model that is slow to convert.
@@ -165,7 +165,7 @@ pub fn large() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_hangs_up_takes_it_from_nobody() {
+async fn a_disconnect_does_not_cancel_a_shared_conversion() {
     // Long enough to be met at work.
     const SLOW: &str = "output_format=fbx&filename=a.bvh";
     let gateway = Gateway::start(&[("LOG_LEVEL", "info,meshgate::conversion=debug")]);
@@ -204,11 +204,11 @@ async fn whoever_hangs_up_takes_it_from_nobody() {
     gateway.until_idle().await;
     let cancelled = "meshgate_conversions_total{engine=\"blender\",input=\"bvh\",outcome=\"cancelled\"";
     until_counted(&gateway, cancelled).await;
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_s_own_failure_is_known_and_ours_is_not() {
+async fn model_failures_are_cached_and_server_failures_are_not() {
     let gateway = Gateway::start(&[("CONVERSION_TIMEOUT", "0.001")]);
     let send = async |content: &'static str| {
         let answer = model(&gateway, content).send().await.unwrap();
@@ -232,7 +232,7 @@ async fn a_model_s_own_failure_is_known_and_ours_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_damaged_or_gone_is_made_again() {
+async fn damaged_or_missing_results_are_converted_again() {
     let gateway = Gateway::start(&[]);
     let first = conversion(&gateway).send().await.unwrap().bytes().await.unwrap();
     until_stored(&gateway, 1);
@@ -260,7 +260,7 @@ async fn what_is_damaged_or_gone_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_process_knows_what_this_one_did() {
+async fn the_cache_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let store = [("CONVERSION_CACHE_DIR", folder.path().to_str().unwrap())];
     let entries = || whole(&folder.path().join("entries"));
@@ -294,7 +294,7 @@ async fn the_next_process_knows_what_this_one_did() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_can_be_turned_off() {
+async fn the_cache_can_be_turned_off() {
     let gateway = Gateway::start(&[("CACHE", "off")]);
     for _ in 0..2 {
         let answer = conversion(&gateway).send().await.unwrap();
@@ -315,7 +315,7 @@ async fn with_room_for_two() -> (Gateway, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_used_for_the_longest_time_makes_room() {
+async fn the_least_recently_used_result_is_evicted() {
     let (gateway, _) = with_room_for_two().await;
     let content = |number: u32| TRIANGLE.replacen("v 1", &format!("v {number}"), 1);
     for number in 1..=3 {
@@ -331,7 +331,7 @@ async fn what_was_not_used_for_the_longest_time_makes_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_that_is_too_large_to_be_remembered_leaves_the_others() {
+async fn a_result_too_large_to_cache_evicts_no_others() {
     let (gateway, bytes) = with_room_for_two().await;
     assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
     until_stored(&gateway, 1);
@@ -353,7 +353,7 @@ async fn a_result_that_is_too_large_to_be_remembered_leaves_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_leads_to_a_report_that_is_too_old() {
+async fn expired_reports_are_never_linked() {
     let server = RedisServer::start();
     let url = server.url();
     for redis in [None, Some(("REDIS_URL", url.as_str()))] {

@@ -64,7 +64,7 @@ async fn each_key_has_its_own_results_and_reports() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn equal_conversions_of_two_keys_are_not_one() {
+async fn equal_conversions_of_two_keys_run_separately() {
     let gateway = Gateway::start(&[KEYS, ("WORKERS", "1")]);
     let slow = || {
         let url = gateway.url("/convert?output_format=fbx&filename=a.bvh");
@@ -117,7 +117,7 @@ async fn the_owner_of_a_report_is_stored_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_may_share() {
+async fn keys_share_results_with_shared_cache_scope() {
     let gateway = Gateway::start(&[KEYS, ("CACHE_SCOPE", "shared")]);
     let first = send(conversion(&gateway), STUDIO).await;
     until_counted(&gateway, "meshgate_cache_bytes").await;
@@ -131,7 +131,7 @@ async fn keys_may_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failures_are_each_key_s_own() {
+async fn failures_are_cached_for_each_key() {
     let gateway = Gateway::start(&[KEYS]);
     for (key, expected) in [(STUDIO, "miss"), (STUDIO, "hit"), (ROBOT, "miss")] {
         let answer = send(model(&gateway, "what is this?"), key).await;

@@ -69,7 +69,7 @@ async fn equal_conversions_run_once_in_all_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_is_there_at_once_whichever_process_is_asked() {
+async fn a_report_is_available_at_once_in_every_process() {
     let (server, store) = (RedisServer::start(), tempfile::tempdir().unwrap());
     let [first, second] = [start(&server, &store), start(&server, &store)];
     for number in 0..10 {
@@ -108,7 +108,7 @@ async fn a_lease_ends_with_its_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_another_process_takes_no_place_and_keeps_its_time() {
+async fn waiting_for_another_process_takes_no_place() {
     let (server, store) = (RedisServer::start(), tempfile::tempdir().unwrap());
     let first = start(&server, &store);
     let second = Gateway::start(&[

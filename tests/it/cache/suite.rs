@@ -14,13 +14,13 @@ use crate::redis::{RedisServer, connect};
 use crate::storage::backend::{Backend, noise};
 
 suite! {
-    { here: super::Side::here(), there: super::Side::there() }
+    { in_process: super::Side::here(), on_redis: super::Side::there() }
     {
-        what_was_put_is_there_until_it_is_replaced_or_removed
-        another_process_knows_results
-        what_is_too_old_is_not_known
-        what_nobody_can_read_is_not_known
-        many_at_once_know_the_same
+        an_entry_stays_until_replaced_or_removed
+        other_processes_find_the_results
+        expired_entries_are_not_found
+        unreadable_entries_are_not_found
+        concurrent_puts_and_gets_agree
     }
 }
 
@@ -88,7 +88,7 @@ fn identity(number: u64) -> Hash {
     blake3::hash(&number.to_le_bytes())
 }
 
-async fn what_was_put_is_there_until_it_is_replaced_or_removed(side: Side) {
+async fn an_entry_stays_until_replaced_or_removed(side: Side) {
     let index = side.index(HOUR).await;
     assert_eq!(index.get(identity(1)).await, None);
     for entry in [result(1, 10), result(2, 20), failure(), result(3, 30)] {
@@ -103,7 +103,7 @@ async fn what_was_put_is_there_until_it_is_replaced_or_removed(side: Side) {
     }
 }
 
-async fn another_process_knows_results(side: Side) {
+async fn other_processes_find_the_results(side: Side) {
     let (one, other) = (side.index(HOUR).await, side.index(HOUR).await);
     one.put(identity(1), result(1, 10)).await;
     assert_eq!(other.get(identity(1)).await, Some(result(1, 10)));
@@ -112,7 +112,7 @@ async fn another_process_knows_results(side: Side) {
     assert_eq!(side.index(HOUR).await.get(identity(2)).await, None);
 }
 
-async fn what_is_too_old_is_not_known(side: Side) {
+async fn expired_entries_are_not_found(side: Side) {
     let index = side.index(Duration::from_millis(200)).await;
     for entry in [result(1, 10), failure()] {
         index.put(identity(1), entry).await;
@@ -124,7 +124,7 @@ async fn what_is_too_old_is_not_known(side: Side) {
     }
 }
 
-async fn what_nobody_can_read_is_not_known(side: Side) {
+async fn unreadable_entries_are_not_found(side: Side) {
     let whole = String::from_utf8(result(1, 10).to_json()).unwrap();
     let cut = &whole[..whole.len() / 2];
     for (number, content) in
@@ -140,7 +140,7 @@ async fn what_nobody_can_read_is_not_known(side: Side) {
     assert_eq!(side.index(HOUR).await.get(identity(100)).await, Some(result(1, 10)));
 }
 
-async fn many_at_once_know_the_same(side: Side) {
+async fn concurrent_puts_and_gets_agree(side: Side) {
     let index = side.index(HOUR).await;
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..200 {
@@ -161,7 +161,7 @@ async fn fill(storage: &Storage, number: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_entries_are_known_again_after_a_start() {
+async fn ten_thousand_entries_are_restored_at_start() {
     let side = Side::here();
     fill(&side.store.open(), 10_000).await;
     side.store.write("entries/somebody's", b"else").await;
@@ -176,7 +176,7 @@ async fn ten_thousand_entries_are_known_again_after_a_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_rebuilt_fits_and_the_oldest_of_it_goes() {
+async fn a_rebuilt_index_fits_by_dropping_the_oldest() {
     for side in [Side::here(), Side { store: Backend::bucket().await, server: None }] {
         let storage = side.store.open();
         fill(&storage, 10).await;
@@ -203,7 +203,7 @@ async fn what_is_rebuilt_fits_and_the_oldest_of_it_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_sweep_removed_is_not_known_any_more() {
+async fn swept_results_are_removed_from_the_index() {
     for side in [Side::here(), Side { store: Backend::bucket().await, server: None }] {
         let storage = side.store.open_with(|config| config.max_bytes = 3000);
         let index = LocalIndex::new(storage.clone(), HOUR, ROOM);
@@ -235,7 +235,7 @@ async fn what_a_sweep_removed_is_not_known_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_has_one_holder_and_ends_with_it() {
+async fn a_lease_has_one_holder_and_ends_when_dropped() {
     let side = Side::there();
     let (one, other) = (side.index(HOUR).await, side.index(HOUR).await);
     let lease = one.claim(identity(1)).await.unwrap();

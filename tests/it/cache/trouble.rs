@@ -79,7 +79,7 @@ async fn hits(gateway: &Gateway) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_may_die_come_back_hang_be_slow_and_lock_its_door() {
+async fn conversions_survive_every_kind_of_redis_failure() {
     let mut server = RedisServer::start();
     let proxy = Proxy::to(&server);
     let port = proxy.port.to_string();
@@ -117,7 +117,7 @@ async fn redis_may_die_come_back_hang_be_slow_and_lock_its_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redis_may_throw_everything_away() {
+async fn conversions_survive_redis_evictions() {
     let server = RedisServer::with(&["--maxmemory", "1mb", "--maxmemory-policy", "allkeys-lru"]);
     let gateway = Gateway::start(&[("REDIS_URL", &server.url())]);
     let load = Load::on(&gateway);
@@ -130,7 +130,7 @@ async fn redis_may_throw_everything_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the right to mount a disk; make test runs it where it has that"]
-async fn the_store_s_disk_may_be_full_or_closed() {
+async fn conversions_survive_a_full_or_read_only_disk() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Mounted::new(folder.path(), 2 << 20);
     let store = disk.0.join("store");

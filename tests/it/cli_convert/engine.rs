@@ -20,7 +20,7 @@ const TRIANGLE_GLTF: &str = r#"{
 }"#;
 
 #[test]
-fn without_an_engine_the_native_lane_works_and_the_rest_says_what_to_do() {
+fn without_an_engine_only_the_native_lane_works() {
     let desk = Desk::new();
     desk.put("a.obj", TRIANGLE);
     desk.put("a.gltf", TRIANGLE_GLTF);
@@ -48,7 +48,7 @@ fn put_program(desk: &Desk, name: &str, script: &str) {
 }
 
 #[test]
-fn a_broken_engine_is_one_sentence() {
+fn a_broken_engine_is_a_one_line_error() {
     let desk = Desk::new();
     desk.put("a.obj", TRIANGLE);
     put_program(&desk, "python", "echo \"ModuleNotFoundError: No module named 'bpy'\" >&2\nexit 1\n");
@@ -125,7 +125,7 @@ fn a_missing_part_of_the_sandbox_is_named_once() {
 }
 
 #[test]
-fn wrong_settings_are_64_with_a_line_each() {
+fn wrong_settings_exit_64_with_one_line_each() {
     let desk = Desk::new();
     desk.put("a.obj", TRIANGLE);
     let wrong = [

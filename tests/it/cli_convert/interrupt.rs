@@ -59,7 +59,7 @@ fn interrupt(desk: &Desk, child: Child, engine: &[i32]) {
 }
 
 #[test]
-fn ctrl_c_ends_a_conversion_within_a_second_and_leaves_nothing() {
+fn ctrl_c_ends_a_conversion_within_a_second() {
     let desk = Desk::new();
     let mut child = start(&desk);
     let engine = until(&mut child, |zygotes| !converting(zygotes).is_empty());
@@ -68,7 +68,7 @@ fn ctrl_c_ends_a_conversion_within_a_second_and_leaves_nothing() {
 }
 
 #[test]
-fn ctrl_c_ends_an_engine_that_starts() {
+fn ctrl_c_ends_a_starting_engine() {
     let desk = Desk::new();
     let mut child = start(&desk);
     let engine = until(&mut child, |zygotes| !zygotes.is_empty());

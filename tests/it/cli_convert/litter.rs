@@ -31,7 +31,7 @@ fn run(desk: &Desk, arguments: &[&str]) -> Ran {
 }
 
 #[test]
-fn names_that_a_child_chooses_reach_no_disk() {
+fn unsafe_names_from_a_child_are_left_out() {
     let desk = Desk::new();
     desk.put("in/names.obj", TRIANGLE);
     // Carried out, and then out of the store.
@@ -59,7 +59,7 @@ fn names_that_a_child_chooses_reach_no_disk() {
 }
 
 #[test]
-fn results_with_more_than_results_have_are_refused() {
+fn results_beyond_the_limits_are_refused() {
     let desk = Desk::new();
     for (name, detail) in [
         ("many", "more files than a result can have"),

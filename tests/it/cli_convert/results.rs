@@ -10,7 +10,7 @@ use meshgate::fs::zip::zip_files;
 use super::{Desk, Ran, TRIANGLE, example, report};
 
 #[test]
-fn one_file_is_told_in_full() {
+fn a_single_conversion_is_printed_in_full() {
     let desk = Desk::new();
     let figure = example("humanoid.fbx");
     let ran = desk.run(&["convert", figure.to_str().unwrap(), "-o", "figure.stl"]).succeeded();
@@ -25,7 +25,7 @@ fn one_file_is_told_in_full() {
 }
 
 #[test]
-fn a_tree_keeps_its_shape_and_names_keep_theirs() {
+fn a_folder_tree_keeps_its_structure_and_names() {
     let desk = Desk::new();
     let names =
         ["a.obj", "deep/two words.obj", "deep/日本 猫.obj", "deep/er/line\nbreak.obj", "deep/er/note.txt"];
@@ -51,7 +51,7 @@ fn a_tree_keeps_its_shape_and_names_keep_theirs() {
 }
 
 #[test]
-fn json_is_a_line_for_each_conversion_with_its_report() {
+fn json_has_a_line_per_conversion_with_its_report() {
     let desk = Desk::new();
     desk.put_crate();
     desk.put("broken.glb", "glTF and nothing more");
@@ -95,7 +95,7 @@ fn json_is_a_line_for_each_conversion_with_its_report() {
 }
 
 #[test]
-fn one_that_fails_does_not_keep_the_others() {
+fn a_failed_conversion_does_not_stop_the_others() {
     let desk = Desk::new();
     desk.put("good.obj", TRIANGLE);
     desk.put("bad.fbx", "this is no model");
@@ -123,7 +123,7 @@ fn piped(desk: &Desk, arguments: &[&str], input: Vec<u8>) -> (Option<i32>, Vec<u
 }
 
 #[test]
-fn from_standard_input_to_standard_output() {
+fn standard_input_is_converted_to_standard_output() {
     let desk = Desk::new();
     let model = fs::read(example("humanoid.fbx")).unwrap();
     let (code, out, err) = piped(&desk, &["convert", "-", "-o", "-", "--to", "glb"], model);
@@ -141,7 +141,7 @@ fn from_standard_input_to_standard_output() {
 }
 
 #[test]
-fn a_zip_goes_in_and_a_zip_comes_out() {
+fn a_zip_is_converted_to_a_zip() {
     let desk = Desk::new();
     let files = ["crate.obj", "crate.mtl", "crate wood.png"]
         .map(|name| (example(&format!("crate/{name}")), format!("things/{name}")));
@@ -160,7 +160,7 @@ fn a_zip_goes_in_and_a_zip_comes_out() {
 }
 
 #[test]
-fn companions_go_beside_a_named_file_or_into_a_folder_of_their_own() {
+fn companions_go_beside_a_file_or_in_a_folder() {
     let desk = Desk::new();
     desk.put_crate();
     desk.run(&["convert", "crate/crate.obj", "-o", "beside/box.obj"]).succeeded();
@@ -176,7 +176,7 @@ fn companions_go_beside_a_named_file_or_into_a_folder_of_their_own() {
 }
 
 #[test]
-fn a_file_that_exists_is_replaced_by_force_only() {
+fn an_existing_file_is_replaced_only_with_force() {
     let desk = Desk::new();
     desk.put("a.obj", TRIANGLE);
     desk.put("a.glb", "mine");
@@ -190,7 +190,7 @@ fn a_file_that_exists_is_replaced_by_force_only() {
 }
 
 #[test]
-fn a_binary_usd_keeps_the_textures_beside_it_and_names_those_that_are_gone() {
+fn a_binary_usd_keeps_textures_and_names_missing_ones() {
     let desk = Desk::new();
     desk.put_crate();
     for name in ["crate.usdc", "crate.usd"] {

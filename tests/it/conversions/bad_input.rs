@@ -61,7 +61,7 @@ const ROWS: &[Row] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_models_get_one_sentence() {
+async fn invalid_models_get_a_one_line_error() {
     let lab = Lab::new();
     let cube = lab.put("good.obj", CUBE);
     for (name, content, target, code, word) in ROWS {
@@ -77,7 +77,7 @@ async fn bad_models_get_one_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn skeletons_that_are_not_human_are_named_so() {
+async fn skeletons_that_are_not_human_are_refused_for_vrm() {
     let lab = Lab::new();
     let python = b"import bpy, sys\n\
         bpy.ops.wm.read_factory_settings(use_empty=True)\n\
@@ -125,7 +125,7 @@ async fn a_gltf_that_needs_draco_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_of_all_kinds_survive() {
+async fn unusual_file_names_are_kept() {
     let lab = Lab::new();
     for (name, stem) in
         [("キューブ 立方体.obj", "キューブ 立方体"), ("two\nlines.obj", "two lines"), ("..obj", "model")]
@@ -150,7 +150,7 @@ async fn names_of_all_kinds_survive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conversion_ends_with_its_time() {
+async fn a_conversion_ends_at_its_timeout() {
     let lab = Lab::new();
     let spec = Spec {
         sources: Source::FileWithSiblings(example("humanoid.fbx")),

@@ -13,7 +13,7 @@ use crate::mounted::Mounted;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the right to mount a disk; make test runs it where it has that"]
-async fn a_full_disk_is_said_and_survived() {
+async fn a_full_disk_is_reported_and_survived() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Mounted::new(&folder.path().join("work"), 6 << 20);
     let lab = Lab::in_folder(folder);

@@ -36,7 +36,7 @@ async fn told(engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_learn_that_there_is_no_engine_and_the_operator_why() {
+async fn only_the_operator_learns_why_the_engine_fails() {
     let path = "/nowhere/python";
     let (error, why) =
         told(|_| Err(EngineError::NotExecutable { setting: "BLENDER_PYTHON", path: path.into() })).await;

@@ -15,7 +15,7 @@ const SOURCE: &str = r#"{"asset":{"version":"2.0"},"scene":0,"scenes":[{"nodes":
     "type":"VEC3","min":[0,0,0],"max":[1,1,0]}]}"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gltf_finds_its_files_in_folders_beside_its_own() {
+async fn a_gltf_finds_its_files_in_sibling_folders() {
     let lab = Lab::new();
     let corners: Vec<u8> =
         [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0_f32].iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -92,7 +92,7 @@ fn widths(model: &std::path::Path) -> Vec<(String, usize)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_textures_of_one_name_each_is_found_by_its_folder() {
+async fn textures_with_equal_names_are_found_by_folder() {
     let lab = Lab::new();
     let script = lab.put("make.py", TWO_OF_ONE_NAME);
     let right = [("body".to_owned(), 4), ("head".to_owned(), 8)];

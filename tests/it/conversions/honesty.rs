@@ -13,7 +13,7 @@ async fn report(lab: &Lab, model: &str, target: Format) -> Report {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn losses_are_those_of_the_target_and_no_others() {
+async fn only_losses_of_the_target_format_are_reported() {
     let lab = Lab::new();
     for target in [Format::Fbx, Format::Glb, Format::Usdz, Format::Abc, Format::Ply] {
         let report = report(&lab, "humanoid.vrm", target).await;
@@ -37,7 +37,7 @@ async fn losses_are_those_of_the_target_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alembic_holds_the_clip_that_is_baked_into_it() {
+async fn an_alembic_file_holds_its_baked_clip() {
     let lab = Lab::new();
     let report = report(&lab, "humanoid.fbx", Format::Abc).await;
     let [clip] = &report.output.counts.clips[..] else { panic!("{:?}", report.output.counts.clips) };

@@ -33,7 +33,7 @@ const NO_MOTION_BVH: &str = "HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nCHANNELS 3 Xrot
     OFFSET 0 1 0\n}\n}\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn harmful_models_get_one_sentence() {
+async fn harmful_models_get_a_one_line_error() {
     let lab = Lab::new();
     let fbx = |version: u32| {
         [b"Kaydara FBX Binary  \0\x1a\0".as_slice(), &version.to_le_bytes(), &[0; 400]].concat()
@@ -61,7 +61,7 @@ async fn harmful_models_get_one_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_file_of_this_machine_gets_into_a_result() {
+async fn local_files_never_get_into_a_result() {
     let lab = Lab::new();
     let secret = lab.put("secret.png", b"\x89PNG\r\n\x1a\nthe-secret-of-this-machine");
     let secret = secret.to_str().unwrap();
@@ -143,7 +143,7 @@ async fn names_inside_a_model_cannot_write_to_a_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_takes_for_ever_ends_with_its_time() {
+async fn a_slow_model_ends_at_its_timeout() {
     let lab = Lab::new();
     lab.converter.executor().start().await.unwrap();
     // One bone that moves in three million frames, each a key to be made.
@@ -166,7 +166,7 @@ async fn a_model_that_takes_for_ever_ends_with_its_time() {
 
 /// Tries small files with overlapping or repeatedly referenced parts.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_repeats_itself_is_not_multiplied() {
+async fn repeated_references_do_not_multiply_the_result() {
     let lab = Lab::new();
     let again = |what: &str, times: usize| vec![what; times].join(",");
     lab.put("images/a.png", [b"\x89PNG\r\n\x1a\n".as_slice(), &vec![0; 4 << 20]].concat());
@@ -218,7 +218,7 @@ bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_in_a_blend_runs() {
+async fn scripts_in_a_blend_do_not_run() {
     let lab = Lab::new();
     std::fs::create_dir(lab.path("out")).unwrap();
     let blend = lab.path("scripted.blend");

@@ -12,7 +12,7 @@ use super::{LONG, Lab};
 use crate::intake::zip_of;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn harmful_zips_get_one_sentence() {
+async fn harmful_zips_get_a_one_line_error() {
     let lab = Lab::new();
     let cube = CUBE.as_bytes();
     let mut encrypted = zip_of(&[("a.obj", cube)]);
@@ -49,7 +49,7 @@ async fn send(lab: &Lab, sources: Source) -> Result<Outcome, ConversionError> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_of_traps_is_a_model_without_them() {
+async fn unsafe_files_in_a_folder_are_left_out() {
     let lab = Lab::new();
     lab.put("sent/model.obj", format!("mtllib model.mtl\nusemtl a\n{CUBE}"));
     lab.put(
@@ -91,7 +91,7 @@ async fn a_folder_of_traps_is_a_model_without_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_of_files_cannot_be_taken_for_anything_else() {
+async fn file_names_are_never_read_as_options_or_commands() {
     let lab = Lab::new();
     let long = format!("{}.obj", "猫".repeat(83));
     for name in [
@@ -116,7 +116,7 @@ async fn names_of_files_cannot_be_taken_for_anything_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_is_read_within_the_limits() {
+async fn a_folder_beyond_the_limits_is_refused() {
     let mut lab = Lab::new();
     lab.put("sent/a.obj", CUBE);
     lab.put("sent/texture.png", vec![0; 3 << 20]);

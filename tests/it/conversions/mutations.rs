@@ -23,7 +23,7 @@ impl Random {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damaged_files_of_every_format_get_an_answer() {
+async fn damaged_files_of_every_format_get_a_clear_outcome() {
     let lab = Lab::new();
     // Small, so that a flipped bit hits something that matters.
     let cube = lab.put("cube.obj", super::bad_input::CUBE);

@@ -37,7 +37,7 @@ async fn options_change_the_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn packaging_says_how_many_files_come() {
+async fn packaging_decides_how_many_files_are_written() {
     let lab = Lab::new();
     let model = example("crate/crate.obj");
     let files = |target, packaging: &'static str| {
@@ -93,7 +93,7 @@ async fn the_native_lane_and_blender_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn options_that_make_no_sense_are_named() {
+async fn options_unsuitable_for_the_target_are_refused() {
     let lab = Lab::new();
     let error =
         lab.convert_with(&example("humanoid.fbx"), Format::Stl, &[("draco", "true")]).await.unwrap_err();

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Gateway, TRIANGLE};
 
 #[tokio::test]
-async fn a_key_is_asked_for_before_the_body_is_read() {
+async fn the_api_key_is_checked_before_the_body() {
     let gateway = Gateway::start_cold(&[("API_KEYS", "studio:s3cret-s3cret-s3cret,robot:b0lts-b0lts-b0lts")]);
     let client = &gateway.client;
     for path in ["/health", "/livez", "/openapi.json", "/apidocs/", "/apidocs/swagger-ui.css"] {
@@ -42,7 +42,7 @@ async fn a_key_is_asked_for_before_the_body_is_read() {
 }
 
 #[tokio::test]
-async fn other_origins_are_let_in_by_name() {
+async fn only_configured_origins_are_allowed() {
     let gateway = Gateway::start_cold(&[
         ("CORS_ORIGINS", "https://a.example"),
         ("API_KEYS", "studio:s3cret-s3cret-s3cret"),
@@ -75,7 +75,7 @@ async fn other_origins_are_let_in_by_name() {
 }
 
 #[tokio::test]
-async fn every_answer_forbids_what_no_answer_needs() {
+async fn every_response_has_the_security_headers() {
     let gateway = Gateway::start(&[]);
     let converted = gateway.convert("output_format=stl", "a.obj", TRIANGLE.into()).await;
     assert_eq!(converted.status(), 200);
@@ -103,7 +103,7 @@ async fn every_answer_forbids_what_no_answer_needs() {
 }
 
 #[tokio::test]
-async fn a_body_that_nobody_asked_for_fills_nothing() {
+async fn an_unexpected_body_takes_no_memory() {
     const CHUNK: usize = 1 << 20;
     let gateway = Gateway::start_cold(&[]);
     let before = memory(&gateway);

@@ -2,14 +2,14 @@
 
 use super::engine::{motion, send};
 use super::raw::head;
-use super::{Gateway, TRIANGLE, nothing_stays, until};
+use super::{Gateway, TRIANGLE, until, until_no_folder_is_left};
 use crate::at_work::alive;
 
 const FBX: &str = "output_format=fbx";
 const KNOWN: &str = "output_format=glb&filename=a.obj";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_is_said_early_and_hinders_nobody_else() {
+async fn a_full_queue_refuses_early_and_blocks_no_others() {
     let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "1")]);
     let glb = gateway.convert(KNOWN, "a.obj", TRIANGLE.into()).await.bytes().await.unwrap();
     // Its child is gone a moment after the answer, and is not the one to be held.
@@ -77,7 +77,7 @@ async fn waiting_after_child<T>(gateway: &Gateway, then: impl Future<Output = T>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn those_who_wait_are_served_oldest_first() {
+async fn waiting_requests_are_served_oldest_first() {
     // Equal conversions would be one.
     let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "3"), ("CACHE", "off")]);
     let order = std::sync::Mutex::new(Vec::new());
@@ -101,7 +101,7 @@ async fn those_who_wait_are_served_oldest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_takes_its_time_holds_no_place() {
+async fn a_slow_upload_takes_no_queue_place() {
     let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "0")]);
     // Large enough to be seen on the disk before it is complete.
     let model = "# a comment\n".repeat(200_000) + TRIANGLE;
@@ -119,7 +119,7 @@ async fn an_upload_that_takes_its_time_holds_no_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_time_out_covers_waiting_and_converting_and_ends_with_a_dead_child() {
+async fn the_timeout_covers_waiting_and_kills_the_child() {
     let gateway = Gateway::start(&[("WORKERS", "1"), ("CONVERSION_TIMEOUT", "3")]);
     let running = async {
         let answer = gateway.convert(FBX, "a.bvh", motion()).await;
@@ -140,5 +140,5 @@ async fn the_time_out_covers_waiting_and_converting_and_ends_with_a_dead_child()
     // It came later, and may have got the slot for what was left of its time.
     assert!(matches!(waiting.status().as_u16(), 200 | 504), "{}", waiting.status());
     assert_eq!(gateway.convert(FBX, "c.obj", TRIANGLE.into()).await.status(), 200);
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }

@@ -15,7 +15,7 @@ use super::errors::{Case, cases};
 use super::raw::{GET_LIVE, Problem, Raw};
 use super::receive::triangle;
 use super::stopping::waits_for_a_bucket;
-use super::{Gateway, TRIANGLE, nothing_stays, report, until};
+use super::{Gateway, TRIANGLE, report, until, until_no_folder_is_left};
 use crate::at_work;
 use crate::cache::bucket;
 use crate::conversions::bad_input::run_python;
@@ -28,14 +28,14 @@ const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 /// Both paths of the conversion call.
 const BOTH: [&str; 2] = ["/convert", "/v1/convert"];
 
-/// The code that needs a mounted disk; `disk::a_full_disk_answers_507_and_is_survived` tests it.
+/// The code that needs a mounted disk; `disk::a_full_disk_gets_507_and_is_survived` tests it.
 const ELSEWHERE: ErrorCode = ErrorCode::DiskFull;
 
 /// Codes that no HTTP answer has: one of the command line, and one whose client is gone.
 const NOWHERE: [ErrorCode; 2] = [ErrorCode::OutputExists, ErrorCode::Cancelled];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_the_document_lists_is_answered() {
+async fn every_documented_response_occurs() {
     let mut seen = Seen::default();
     requests(&mut seen).await;
     models(&mut seen).await;
@@ -47,7 +47,7 @@ async fn whatever_the_document_lists_is_answered() {
 
     let mut elsewhere: BTreeSet<Listed> =
         BOTH.map(|path| answer("POST", path, 507, &ELSEWHERE.to_string())).into();
-    // It takes more than 64 MiB of reports: `http::report_texts::tests::all_texts_together_are_bounded`.
+    // It takes more than 64 MiB of reports: `http::report_texts::tests::the_total_size_of_report_texts_is_limited`.
     elsewhere.insert(answer("GET", "/v1/reports/{id}", 503, "overloaded"));
     let listed = listed();
     let missing: Vec<_> = listed.difference(&seen).filter(|each| !elsewhere.contains(each)).collect();
@@ -206,7 +206,7 @@ async fn requests(seen: &mut Seen) {
         coded.send(format!("POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n"));
         seen.read(&mut coded, path, 501, "unsupported_transfer_coding");
     }
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
     let gateway = Gateway::start_cold(&[("MAX_FILE_SIZE", "1M"), ("MAX_UPLOADS_SIZE", "2M")]);
     let mut unfinished = begin(&gateway, BOTH[0], "", 1 << 20);
     unfinished.send(vec![b'#'; 900_000]);
@@ -315,7 +315,7 @@ async fn models(seen: &mut Seen) {
     }
 
     // A link to itself is where its folder was. What is still to be removed there would not be found.
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
     let work = gateway.folder.path().join("work");
     let names = std::fs::read_dir(&work).unwrap().map(|entry| entry.unwrap().path());
     let runs: Vec<_> = names.filter(|path| path.to_string_lossy().contains("/run-")).collect();
@@ -327,7 +327,7 @@ async fn models(seen: &mut Seen) {
     std::fs::remove_file(run).unwrap();
     std::fs::rename(work.join("away"), run).unwrap();
     works(&gateway).await;
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 /// Tests the refusals of clients.

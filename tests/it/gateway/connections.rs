@@ -5,10 +5,10 @@ use std::process::Command;
 
 use super::raw::{GET_LIVE, head};
 use super::receive::triangle;
-use super::{Gateway, PROGRAM, TRIANGLE, nothing_stays, until};
+use super::{Gateway, PROGRAM, TRIANGLE, until, until_no_folder_is_left};
 
 #[test]
-fn an_early_answer_reaches_a_client_that_still_sends() {
+fn an_early_response_reaches_a_client_still_sending() {
     let gateway = Gateway::start_cold(&[("MAX_FILE_SIZE", "1000")]);
     let body = vec![b'x'; 16 << 20];
     let mut raw = gateway.raw();
@@ -27,7 +27,7 @@ fn an_early_answer_reaches_a_client_that_still_sends() {
 }
 
 #[test]
-fn what_is_no_request_is_refused_in_the_words_of_all_errors() {
+fn malformed_requests_get_problem_responses() {
     let gateway = Gateway::start_cold(&[]);
     let long = "x".repeat(40_000);
     let many = "x: 1\r\n".repeat(101);
@@ -73,7 +73,7 @@ fn what_is_no_request_is_refused_in_the_words_of_all_errors() {
 
 /// Splits the first bytes in every way; hyper does not answer some of them.
 #[test]
-fn http_2_is_told_what_is_spoken_here() {
+fn http_2_requests_are_refused_with_an_explanation() {
     let gateway = Gateway::start_cold(&[]);
     let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     for (before, at) in [("", 0), (GET_LIVE, 0), ("", 3), ("", 20)] {
@@ -109,7 +109,7 @@ fn post(header: &str) -> String {
 
 /// Sends a length and chunks: a proxy may see another end of the request than the server.
 #[test]
-fn nothing_behind_a_request_with_two_ends_is_taken_for_a_request() {
+fn a_request_with_two_lengths_smuggles_no_second_one() {
     let gateway = Gateway::start_cold(&[]);
     for headers in [
         "content-length: 4\r\ntransfer-encoding: chunked",
@@ -160,7 +160,7 @@ fn a_body_with_another_transfer_coding_is_refused() {
 }
 
 #[test]
-fn requests_one_behind_the_other_are_answered_in_order() {
+fn pipelined_requests_are_answered_in_order() {
     let gateway = Gateway::start_cold(&[]);
     let mut raw = gateway.raw();
     raw.send(GET_LIVE.repeat(2) + "GET /nowhere HTTP/1.1\r\nhost: a\r\n\r\n" + GET_LIVE);
@@ -173,7 +173,7 @@ fn requests_one_behind_the_other_are_answered_in_order() {
 }
 
 #[test]
-fn slow_clients_are_cut() {
+fn slow_clients_are_disconnected() {
     let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "0.5")]);
     let (mut silent, mut slow) = (gateway.raw(), gateway.raw());
     slow.send(&GET_LIVE[..20]);
@@ -220,7 +220,7 @@ pub fn large_glb(bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_client_that_does_not_take_its_answer_is_cut_and_its_folder_goes() {
+fn a_client_that_does_not_read_is_disconnected() {
     // From the store, it would be sent without a folder.
     let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "3"), ("CACHE", "off")]);
     let glb = large_glb(24 << 20);
@@ -233,18 +233,18 @@ fn a_client_that_does_not_take_its_answer_is_cut_and_its_folder_goes() {
     let answer = taken.answer().unwrap();
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     assert!(answer.body.len() > glb.len());
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 
     let mut left = ask();
     // It has begun.
     left.stream.peek(&mut [0]).unwrap();
     assert!(!gateway.conversions_on_disk().is_empty());
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
     assert!(left.stream.flush().is_ok());
 }
 
 #[test]
-fn connections_beyond_the_limit_are_told_so_and_probes_still_work() {
+fn connections_beyond_the_limit_get_503_except_probes() {
     let gateway = Gateway::start_cold(&[("MAX_CONNECTIONS", "3")]);
     let mut open: Vec<_> = (0..3).map(|_| gateway.raw()).collect();
     for raw in &mut open {
@@ -271,7 +271,7 @@ fn connections_beyond_the_limit_are_told_so_and_probes_still_work() {
 }
 
 #[test]
-fn whoever_comes_later_has_the_room_of_those_who_left() {
+fn a_closed_connection_makes_room_for_the_next() {
     let gateway = Gateway::start_cold(&[("MAX_CONNECTIONS", "1")]);
     let ask = || {
         let mut raw = gateway.raw();
@@ -285,7 +285,7 @@ fn whoever_comes_later_has_the_room_of_those_who_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_and_slow_uploads_hinder_nobody() {
+async fn idle_connections_and_slow_uploads_block_no_others() {
     let gateway = Gateway::start(&[]);
     let idle: Vec<_> = (0..100).map(|_| gateway.raw()).collect();
     let mut slow: Vec<_> = (0..50).map(|_| gateway.raw()).collect();
@@ -300,11 +300,11 @@ async fn idle_connections_and_slow_uploads_hinder_nobody() {
     }
     // Uploads that are given up leave nothing.
     drop((idle, slow));
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_connections_are_served_than_the_system_allows_unasked() {
+async fn the_soft_file_limit_does_not_limit_connections() {
     let mut few = Command::new("sh");
     few.args(["-c", r#"ulimit -S -n 64 && exec "$0" "$@""#, PROGRAM]);
     let gateway = Gateway::start_by(few, &[]);
@@ -315,7 +315,7 @@ async fn more_connections_are_served_than_the_system_allows_unasked() {
 }
 
 #[test]
-fn a_request_says_whom_it_asks() {
+fn a_request_needs_exactly_one_host() {
     let gateway = Gateway::start_cold(&[]);
     for (request, status) in [
         ("GET /livez HTTP/1.1\r\n\r\n", 400),
@@ -334,7 +334,7 @@ fn a_request_says_whom_it_asks() {
 
 /// Shuts down the sending side, like `nc -N`.
 #[test]
-fn a_client_that_has_ended_its_side_gets_what_is_there() {
+fn a_half_closed_connection_still_gets_its_response() {
     let gateway = Gateway::start_cold(&[]);
     for path in ["/livez", "/health", "/metrics", "/v1/formats", "/openapi.json", "/apidocs/", "/nothing"] {
         let mut raw = gateway.raw();
@@ -352,5 +352,5 @@ fn a_client_that_has_ended_its_side_gets_what_is_there() {
         assert_eq!((problem.0, problem.1.as_str()), (400, "malformed_request"));
         assert!(gateway.wait_for("route=\"/convert\"").contains("status=499 code=cancelled"));
     }
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }

@@ -1,14 +1,14 @@
 //! The predecessor's contract, word by word.
 
 use super::raw::{MULTIPART, Problem, file, multipart, post};
-use super::{Gateway, TRIANGLE, example, nothing_stays};
+use super::{Gateway, TRIANGLE, example, until_no_folder_is_left};
 
 fn refused(status: u16, code: &str, detail: &str) -> Problem {
     Problem(status, code.to_owned(), detail.to_owned())
 }
 
 #[test]
-fn its_messages_and_statuses_are_the_same() {
+fn messages_and_statuses_match_the_predecessor() {
     let gateway = Gateway::start_cold(&[]);
     let to =
         |query: &str, body: &[u8]| post(&gateway, &format!("/convert{query}"), MULTIPART, body).problem();
@@ -39,11 +39,11 @@ fn its_messages_and_statuses_are_the_same() {
     );
     let liar = to(glb, &multipart(&[(&*file("a.fbx"), "\u{89}hello")]));
     assert_eq!((liar.0, liar.1.as_str()), (415, "unknown_format"));
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[test]
-fn long_texts_of_clients_do_not_come_back_whole() {
+fn long_client_texts_are_shortened_in_errors() {
     let gateway = Gateway::start_cold(&[]);
     let long = "猫".repeat(1300);
     for query in ["output_format=glb".to_owned(), format!("output_format=x{}", "y".repeat(4000))] {

@@ -9,13 +9,13 @@ use rustix::process::Signal;
 use super::engine::{motion, send};
 use super::metrics::until_starts_failed;
 use super::raw::{GET_LIVE, head};
-use super::{Gateway, PROGRAM, TRIANGLE, nothing_stays, report, until};
+use super::{Gateway, PROGRAM, TRIANGLE, report, until, until_no_folder_is_left};
 use crate::at_work::alive;
 
 const FBX: &str = "output_format=fbx";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_hangs_up_ends_its_conversion() {
+async fn a_disconnect_cancels_the_conversion() {
     let gateway = Gateway::start(&[("WORKERS", "1")]);
     let model = motion();
     // Alone, and with a next request behind it: in the same bytes, and in later ones.
@@ -32,7 +32,7 @@ async fn a_client_that_hangs_up_ends_its_conversion() {
         until("the child is gone", || !alive(child));
         // The promise is one second; a busy machine gets another.
         assert!(hung_up.elapsed() < Duration::from_secs(2), "{:?}", hung_up.elapsed());
-        nothing_stays(&gateway);
+        until_no_folder_is_left(&gateway);
         // Said as soon as it is noticed.
         let line = gateway.wait_for("code=cancelled");
         assert!(line.contains("status=499"), "{line}");
@@ -45,7 +45,7 @@ async fn a_client_that_hangs_up_ends_its_conversion() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_child_and_a_killed_zygote_are_made_good() {
+async fn conversions_survive_a_killed_child_or_zygote() {
     let gateway = Gateway::start(&[("CACHE", "off")]);
     for zygote in [false, true] {
         gateway.until_idle().await;
@@ -62,11 +62,11 @@ async fn a_killed_child_and_a_killed_zygote_are_made_good() {
         let warnings = report["warnings"].to_string();
         assert!(warnings.contains("a fresh one converted it"), "{warnings}");
     }
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn that_there_is_no_engine_is_in_the_log_with_what_to_do() {
+async fn a_missing_engine_is_logged_with_the_fix() {
     let away = tempfile::tempdir().unwrap();
     // Away from the project, or the program would find the engine of the project.
     let program = away.path().join("meshgate");
@@ -85,7 +85,7 @@ async fn that_there_is_no_engine_is_in_the_log_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_does_not_start_is_said_and_waited_for() {
+async fn a_failing_engine_is_logged_and_started_again() {
     let bin = tempfile::tempdir().unwrap();
     let python = bin.path().join("python");
     let write = |content: &str| {

@@ -8,7 +8,7 @@ use crate::mounted::Mounted;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the right to mount a disk; make test runs it where it has that"]
-async fn a_full_disk_answers_507_and_is_survived() {
+async fn a_full_disk_gets_507_and_is_survived() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Mounted::new(folder.path(), 6 << 20);
     // What is known needs no room.

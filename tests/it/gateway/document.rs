@@ -3,7 +3,7 @@
 use super::Gateway;
 
 #[tokio::test]
-async fn the_document_and_its_page_are_served() {
+async fn the_openapi_document_and_its_page_are_served() {
     let gateway = Gateway::start_cold(&[]);
     let get = |path: &str| gateway.client.get(gateway.url(path)).send();
     let document = get("/openapi.json").await.unwrap();

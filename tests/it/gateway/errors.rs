@@ -71,7 +71,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn errors_are_as_the_document_lists_them() {
+async fn errors_match_the_openapi_document() {
     let gateway = Gateway::start_cold(&[]);
     let document: Value =
         gateway.client.get(gateway.url("/openapi.json")).send().await.unwrap().json().await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use reqwest::{RequestBuilder, StatusCode};
 
 use super::engine::motion;
-use super::{Gateway, TRIANGLE, nothing_stays};
+use super::{Gateway, TRIANGLE, until_no_folder_is_left};
 
 const KEYS: (&str, &str) = ("API_KEYS", "a:aaaaaaaaaaaaaaaa,b:bbbbbbbbbbbbbbbb,c:cccccccccccccccc");
 
@@ -45,11 +45,11 @@ async fn clients_take_turns_at_one_worker() {
     assert_eq!(tokio::join!(works, all).0, 200);
     // What `a` had at work counts as its first turn.
     assert_eq!(*order.lock().unwrap(), "babaa");
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_fills_the_queue_gives_way() {
+async fn a_client_filling_the_queue_yields_to_others() {
     let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "2"), ("CACHE", "off"), KEYS]);
     let waits = async |number: u64, owner: &str| {
         gateway.until_busy().await;
@@ -89,11 +89,11 @@ async fn a_client_that_fills_the_queue_gives_way() {
     let (works, first, other, ()) = tokio::join!(works, first, other, told);
     assert_eq!((works, first.status(), other.status()), (StatusCode::OK, StatusCode::OK, StatusCode::OK));
     gateway.until_idle().await;
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_hangs_up_while_waiting_leaves_the_queue() {
+async fn a_disconnected_client_leaves_the_queue() {
     let gateway = Gateway::start(&[("WORKERS", "1"), ("QUEUE_LIMIT", "4"), ("CACHE", "off"), KEYS]);
     let works = while_a_works(&gateway, async || {
         let waiting: Vec<_> = ["a", "b", "b", "a"]
@@ -108,11 +108,11 @@ async fn whoever_hangs_up_while_waiting_leaves_the_queue() {
     assert_eq!(works.await, 200);
     gateway.until_idle().await;
     assert_eq!(asks(&gateway, "b", "a.obj", TRIANGLE.into()).send().await.unwrap().status(), 200);
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_place_that_is_taken_over_is_not_missed_by_others_who_wait_for_the_same() {
+async fn coalesced_requests_survive_a_displaced_queue_place() {
     let gateway = Gateway::start(&[
         ("WORKERS", "1"),
         ("QUEUE_LIMIT", "2"),
@@ -155,5 +155,5 @@ async fn a_place_that_is_taken_over_is_not_missed_by_others_who_wait_for_the_sam
     let (works, _first, second, (same_as_second, third)) = tokio::join!(works, waits(0, "a"), second, others);
     assert_eq!((works, second), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));
     assert_eq!((same_as_second, third), (StatusCode::OK, StatusCode::OK));
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }

@@ -21,7 +21,7 @@ fn number_of(line: &Value) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn lines_are_json_and_have_the_number_of_their_request() {
+async fn log_lines_are_json_with_the_request_id() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("log/gateway.log");
     let mut gateway = Gateway::start(&[("LOG_FORMAT", "json"), ("LOG_FILE", file.to_str().unwrap())]);
@@ -73,7 +73,7 @@ async fn lines_are_json_and_have_the_number_of_their_request() {
 }
 
 #[tokio::test]
-async fn old_logs_go_and_files_of_others_stay() {
+async fn old_logs_are_removed_and_other_files_kept() {
     let folder = tempfile::tempdir().unwrap();
     let others = ["messages", "mail.err", "m.1", "m.2020-01-01.log"];
     for name in others.iter().chain(&["m.2020-01-01", "m.2020-01-02"]) {
@@ -93,7 +93,7 @@ async fn old_logs_go_and_files_of_others_stay() {
 }
 
 #[tokio::test]
-async fn a_filter_does_not_take_the_number_away() {
+async fn a_log_filter_keeps_the_request_id() {
     let filter = "off,meshgate::cli=info,meshgate::executor=warn,meshgate::access=debug";
     let gateway = Gateway::start(&[("LOG_LEVEL", filter)]);
     let answer = convert(&gateway, "some/number:3", "a.fbx", broken_fbx()).await;
@@ -134,7 +134,7 @@ fn large_glb(triangles: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_cut_says_so() {
+async fn an_incomplete_response_is_logged() {
     let gateway = Gateway::start_cold(&[]);
     let model = large_glb(400_000);
     let mut raw = gateway.raw();
@@ -166,7 +166,7 @@ async fn an_answer_that_is_cut_says_so() {
 
 /// Operator errors are logged as errors, with their reason.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_of_ours_says_why() {
+async fn server_errors_are_logged_with_their_reason() {
     let data = tempfile::tempdir().unwrap();
     let gateway = Gateway::start(&[("DATA_DIR", data.path().to_str().unwrap()), ("CACHE", "off")]);
     let work = data.path().join("work");

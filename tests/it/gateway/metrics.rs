@@ -96,7 +96,7 @@ fn failures() -> [Failure; 4] {
 
 /// Runs one service through every outcome of a conversion, since separate tests would each need all of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happens_is_counted() {
+async fn every_outcome_is_counted_in_metrics() {
     let redis = RedisServer::start();
     let gateway = Gateway::start(&[
         ("LOG_LEVEL", "info,meshgate::access=off"),
@@ -195,7 +195,7 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
-async fn metrics_can_have_an_address_of_their_own() {
+async fn metrics_can_have_their_own_address() {
     let gateway = Gateway::start_cold(&[("METRICS_ADDRESS", "127.0.0.1:0")]);
     let line = gateway.wait_for("metrics address=");
     let address = line.split_once("address=").unwrap().1;
@@ -209,7 +209,7 @@ async fn metrics_can_have_an_address_of_their_own() {
 
 /// Fills all connections of the main address, including the spare ones.
 #[tokio::test]
-async fn probes_are_answered_beside_metrics_however_many_connections_are_open() {
+async fn probes_on_the_metrics_address_ignore_the_connection_limit() {
     let gateway = Gateway::start_cold(&[("METRICS_ADDRESS", "127.0.0.1:0"), ("MAX_CONNECTIONS", "1")]);
     let line = gateway.wait_for("metrics address=");
     let address = line.split_once("address=").unwrap().1;

@@ -159,7 +159,7 @@ pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
 }
 
 /// Waits until no folder of a conversion is left. A starting engine briefly has such folders, too.
-pub fn nothing_stays(gateway: &Gateway) {
+pub fn until_no_folder_is_left(gateway: &Gateway) {
     until("no folder", || gateway.conversions_on_disk().is_empty());
 }
 

@@ -43,7 +43,7 @@ fn every_alert_has_a_test() {
 }
 
 #[test]
-fn the_dashboard_is_one_for_any_data_source() {
+fn the_dashboard_works_with_any_data_source() {
     let text = std::fs::read_to_string(file("dashboard.json")).unwrap();
     let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
     let variables = dashboard["templating"]["list"].as_array().unwrap();

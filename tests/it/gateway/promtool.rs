@@ -29,7 +29,7 @@ fn promtool(arguments: &[&str], input: &str) -> Output {
 
 #[test]
 #[ignore = "needs promtool, which make test gets where it can"]
-fn it_takes_the_alerts() {
+fn promtool_accepts_the_alerts() {
     for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]] {
         let output = promtool(&arguments, "");
         assert!(output.status.success(), "{arguments:?}: {output:?}");
@@ -38,7 +38,7 @@ fn it_takes_the_alerts() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs promtool, which make test gets where it can"]
-async fn it_takes_the_metrics() {
+async fn promtool_accepts_the_metrics() {
     let gateway = Gateway::start(&[]);
     // Some series appear only after an event. The first child is killed, since an earlier one might still exist.
     let killed = async { send(gateway.child().await, rustix::process::Signal::KILL) };

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::json;
 
 use super::raw::{MULTIPART, Problem, file, head, multipart, post};
-use super::{Gateway, PAUSE, TRIANGLE, example, nothing_stays, until};
+use super::{Gateway, PAUSE, TRIANGLE, example, until, until_no_folder_is_left};
 
 /// A triangle as glb; its conversion to gltf needs no engine.
 pub fn triangle() -> Vec<u8> {
@@ -36,7 +36,7 @@ fn result_of(gateway: &Gateway, disposition: &[u8]) -> String {
 }
 
 #[test]
-fn names_of_parts_are_read_as_they_are_sent() {
+fn file_names_of_parts_are_decoded() {
     let gateway = Gateway::start_cold(&[]);
     let named = |name: &str| result_of(&gateway, file(name).as_bytes());
     assert_eq!(named("../../x.glb"), "filename=\"x.gltf\"");
@@ -55,11 +55,11 @@ fn names_of_parts_are_read_as_they_are_sent() {
     let extended =
         b"content-disposition:form-data;filename*=UTF-8''%E7%8C%AB.glb;filename=\"_.glb\";name=\"file\"";
     assert_eq!(result_of(&gateway, extended), "filename=\"_.gltf\"; filename*=UTF-8''%E7%8C%AB.gltf");
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[test]
-fn a_raw_body_is_a_file() {
+fn a_raw_body_is_one_file() {
     let gateway = Gateway::start_cold(&[]);
     let raw = |query: &str, headers: &str| {
         post(&gateway, &format!("/v1/convert?output_format=gltf{query}"), headers, triangle())
@@ -88,7 +88,7 @@ fn a_raw_body_is_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_files_are_one_model() {
+async fn several_files_make_one_model() {
     let gateway = Gateway::start(&[]);
     let names = ["crate.obj", "crate.mtl", "crate wood.png"];
     let contents = names.map(|name| example(&format!("crate/{name}")));
@@ -146,7 +146,7 @@ async fn several_files_are_one_model() {
     let answer = convert("&main=b.obj");
     assert_eq!(answer.header("content-disposition"), Some("attachment; filename=\"b.stl\""));
     assert_eq!(convert("&main=../../etc/passwd").problem().0, 400);
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[test]
@@ -194,11 +194,11 @@ fn broken_multipart_bodies_are_refused() {
     assert_eq!((problem.0, problem.1.as_str()), (413, "too_large"));
 
     assert_eq!(to(MULTIPART, &good).status, 200);
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[test]
-fn a_thousand_files_are_a_model() {
+fn a_model_may_have_a_thousand_files() {
     let gateway = Gateway::start_cold(&[]);
     let mut headers: Vec<String> = (0..999).map(|number| file(&format!("{number}.png"))).collect();
     headers.push(file("a.glb"));
@@ -211,7 +211,7 @@ fn a_thousand_files_are_a_model() {
 }
 
 #[test]
-fn large_bodies_are_refused_the_moment_they_are() {
+fn oversized_bodies_are_refused_as_soon_as_possible() {
     let gateway = Gateway::start_cold(&[("MAX_FILE_SIZE", "100000")]);
     let announced = |length: &str| {
         format!("POST /convert?output_format=gltf HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
@@ -235,11 +235,11 @@ fn large_bodies_are_refused_the_moment_they_are() {
     connection.send(&chunk);
     connection.send("1\r\nx\r\n");
     too_large(connection.answer().unwrap().problem());
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[test]
-fn a_large_body_is_never_whole_in_memory() {
+fn a_large_body_is_not_buffered_in_memory() {
     let gateway = Gateway::start(&[]);
     let kilobytes = |what: &str| -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
@@ -256,7 +256,7 @@ fn a_large_body_is_never_whole_in_memory() {
 }
 
 #[test]
-fn a_body_that_stops_coming_is_cut() {
+fn a_stalled_body_times_out() {
     let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "1")]);
     for (headers, body) in
         [("", "v 0 0 0"), (MULTIPART, "--B\r\nContent-Disp"), (MULTIPART, "--B--\r\n"), ("", "")]
@@ -268,11 +268,11 @@ fn a_body_that_stops_coming_is_cut() {
         let Problem(status, code, detail) = connection.answer().unwrap().problem();
         assert_eq!((status, code.as_str()), (408, "request_timeout"), "{detail}");
     }
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[test]
-fn a_body_that_trickles_is_cut() {
+fn a_trickling_body_times_out() {
     let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "2")]);
     let mut raw = gateway.raw();
     raw.send(head("output_format=glb&filename=a.obj", 1 << 20));
@@ -288,12 +288,12 @@ fn a_body_that_trickles_is_cut() {
     assert!(detail.contains("too slowly"), "{detail}");
     raw.stream.shutdown(std::net::Shutdown::Both).unwrap();
     trickle.join().unwrap();
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 /// A fast start extends the allowed pauses by a bounded time.
 #[test]
-fn a_body_that_began_fast_and_then_trickles_is_cut() {
+fn a_body_slowing_after_a_fast_start_times_out() {
     let gateway = Gateway::start_cold(&[("READ_TIMEOUT", "1")]);
     let mut raw = gateway.raw();
     raw.send(head("output_format=glb&filename=a.obj", 90 << 20));
@@ -310,11 +310,11 @@ fn a_body_that_began_fast_and_then_trickles_is_cut() {
     assert!(detail.contains("too slowly"), "{detail}");
     raw.stream.shutdown(std::net::Shutdown::Both).unwrap();
     trickle.join().unwrap();
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[test]
-fn unfinished_uploads_are_bounded_together() {
+fn the_total_size_of_unfinished_uploads_is_limited() {
     let keys = "one:0123456789abcdef,other:fedcba9876543210";
     let gateway =
         Gateway::start_cold(&[("MAX_FILE_SIZE", "1M"), ("MAX_UPLOADS_SIZE", "2M"), ("API_KEYS", keys)]);
@@ -344,11 +344,11 @@ fn unfinished_uploads_are_bounded_together() {
     assert_eq!(first.send_while_reading("", vec![b'x'; 100_000]).status, 415);
     let answer = begin(one, 1_000_000).send_while_reading("", vec![b'x'; 1_000_000]);
     assert_eq!(answer.status, 415, "{answer:?}");
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }
 
 #[test]
-fn a_client_that_leaves_in_mid_body_leaves_nothing() {
+fn an_aborted_upload_leaves_no_files() {
     let gateway = Gateway::start(&[]);
     let lengths = ["Content-Length: 10000000", "Transfer-Encoding: chunked"];
     for (times, length) in (1..).zip([lengths, lengths].concat()) {
@@ -358,7 +358,7 @@ fn a_client_that_leaves_in_mid_body_leaves_nothing() {
         // The upload has begun on the disk.
         until("an upload", || !gateway.conversions_on_disk().is_empty());
         drop(connection);
-        nothing_stays(&gateway);
+        until_no_folder_is_left(&gateway);
         // It is nobody's mistake.
         let line = gateway.wait_for("route=\"/convert\"");
         assert!(line.contains("status=499 code=cancelled"), "{line}");
@@ -377,7 +377,7 @@ fn a_client_that_leaves_in_mid_body_leaves_nothing() {
 }
 
 #[test]
-fn all_ways_of_http_to_send_a_body_work() {
+fn every_http_body_encoding_works() {
     let gateway = Gateway::start_cold(&[]);
     let body = multipart(&[(&*file("a.glb"), triangle())]);
     let head = |headers: &str| {
@@ -426,7 +426,7 @@ fn all_ways_of_http_to_send_a_body_work() {
 }
 
 #[tokio::test]
-async fn other_methods_are_told_which_there_is() {
+async fn other_methods_get_405_with_allow() {
     let gateway = Gateway::start_cold(&[]);
     for method in
         [reqwest::Method::HEAD, reqwest::Method::OPTIONS, reqwest::Method::GET, reqwest::Method::PUT]
@@ -442,7 +442,7 @@ async fn other_methods_are_told_which_there_is() {
 }
 
 #[tokio::test]
-async fn formats_options_and_limits_are_listed_for_programs() {
+async fn v1_formats_lists_formats_options_and_limits() {
     let gateway = Gateway::start_cold(&[("MAX_FILE_SIZE", "12345")]);
     let list: serde_json::Value =
         gateway.client.get(gateway.url("/v1/formats")).send().await.unwrap().json().await.unwrap();
@@ -472,7 +472,7 @@ async fn formats_options_and_limits_are_listed_for_programs() {
 }
 
 #[test]
-fn files_of_one_name_have_one_content() {
+fn equal_names_with_different_content_are_refused() {
     let gateway = Gateway::start(&[]);
     let send = |second: &str| {
         let parts = [(&*file("a.obj"), TRIANGLE), (&*file("a.mtl"), "newmtl a\n"), (&*file("a.mtl"), second)];

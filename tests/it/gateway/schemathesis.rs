@@ -6,7 +6,7 @@ use std::process::Command;
 use super::Gateway;
 
 #[test]
-fn the_server_is_as_its_document_says() {
+fn the_server_conforms_to_its_openapi_document() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let program = root.join(".venv/schemathesis/bin/schemathesis");
     assert!(program.exists(), "run: make setup");

@@ -19,7 +19,7 @@ fn run_folders(gateway: &Gateway) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_runs_is_finished_and_what_comes_meanwhile_is_served() {
+async fn draining_finishes_running_and_new_requests() {
     let mut gateway = Gateway::start(&[("SHUTDOWN_DELAY", "3"), ("WORKERS", "2")]);
     let mut kept = gateway.raw();
     assert_eq!(kept.send(GET_LIVE).answer().unwrap().header("connection"), None);
@@ -58,7 +58,7 @@ async fn what_runs_is_finished_and_what_comes_meanwhile_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_takes_too_long_is_killed_and_answered() {
+async fn conversions_beyond_the_grace_period_get_503() {
     let mut gateway = Gateway::start(&[("SHUTDOWN_GRACE", "0.5")]);
     let mut upload = gateway.raw();
     upload.send(head(FBX, 1000)).send("v 0");
@@ -80,7 +80,7 @@ async fn what_takes_too_long_is_killed_and_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_everything_at_once_and_answers_everybody() {
+async fn a_second_signal_ends_all_requests_with_a_response() {
     for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut gateway = Gateway::start(&[]);
         let (mut raw, mut upload) = (gateway.raw(), gateway.raw());
@@ -112,7 +112,7 @@ async fn a_second_signal_ends_everything_at_once_and_answers_everybody() {
 
 /// Tests a request other than a conversion, which waits for a silent bucket.
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_still_waits_at_the_end_is_answered() {
+async fn requests_still_waiting_at_the_end_get_503() {
     for (grace, second, code) in [("0", None, 0), ("600", Some(Signal::TERM), 143)] {
         let (mut gateway, mut raw, _bucket) = waits_for_a_bucket(grace);
         gateway.signal(Signal::TERM);
@@ -152,7 +152,7 @@ pub fn waits_for_a_bucket(grace: &str) -> (Gateway, Raw, impl Sized) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_do_nothing_hold_up_nothing() {
+async fn idle_connections_do_not_delay_the_shutdown() {
     let mut gateway = Gateway::start_cold(&[("SHUTDOWN_GRACE", "600")]);
     let mut fresh: Vec<_> = (0..20).map(|_| gateway.raw()).collect();
     let mut kept: Vec<_> = (0..20).map(|_| gateway.raw()).collect();
@@ -166,7 +166,7 @@ async fn connections_that_do_nothing_hold_up_nothing() {
 
 /// Sends the signal while many clients convert, on reused and on new connections.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_under_load_loses_no_answer() {
+async fn a_shutdown_under_load_loses_no_response() {
     // All ask for the same.
     let mut gateway = Gateway::start(&[("QUEUE_LIMIT", "4"), ("CACHE", "off")]);
     let fresh = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();

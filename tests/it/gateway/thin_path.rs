@@ -1,9 +1,9 @@
 //! The simplest conversions over HTTP.
 
-use super::{Gateway, TRIANGLE, nothing_stays, report};
+use super::{Gateway, TRIANGLE, report, until_no_folder_is_left};
 
 #[tokio::test]
-async fn a_model_goes_in_and_a_file_comes_out() {
+async fn a_model_is_converted_with_all_response_headers() {
     let gateway = Gateway::start(&[]);
     let answer = gateway.convert("output_format=glb", "三角.obj", TRIANGLE.into()).await;
     assert_eq!(answer.status(), 200);
@@ -26,5 +26,5 @@ async fn a_model_goes_in_and_a_file_comes_out() {
         gateway.client.get(gateway.url(&report)).send().await.unwrap().json().await.unwrap();
     assert_eq!(report["output"]["triangles"], 1);
     assert_eq!(report["losses"].as_array().unwrap().len(), losses);
-    nothing_stays(&gateway);
+    until_no_folder_is_left(&gateway);
 }

@@ -40,7 +40,7 @@ fn holds(all: &[u8], part: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn the_parts_of_a_request_are_spans_of_the_clients_trace() {
+async fn request_stages_are_spans_of_the_client_trace() {
     let (address, received) = receiver();
     let mut gateway = Gateway::start(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &address),
@@ -115,14 +115,14 @@ async fn sent_by_tls(trusted: bool) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_collector_with_a_certificate_is_sent_to_where_it_is_trusted() {
+async fn spans_are_sent_only_to_a_trusted_collector() {
     let all = sent_by_tls(true).await;
     assert!(all.starts_with(b"PRI * HTTP/2.0") && holds(&all, b"/v1/formats"));
     assert!(sent_by_tls(false).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_hurts_no_request() {
+async fn an_unreachable_collector_affects_no_request() {
     // Nobody listens there.
     let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut gateway = Gateway::start(&[

@@ -17,7 +17,7 @@ fn sent(desk: &Desk, zip: &[u8]) -> Source {
 }
 
 #[test]
-fn a_zip_with_one_model_is_that_model() {
+fn a_zip_with_one_model_needs_no_main_file() {
     let desk = Desk::new();
     let zip = zip_of(&[
         ("__MACOSX/._a.obj", b"junk"),
@@ -37,7 +37,7 @@ fn a_zip_with_one_model_is_that_model() {
 }
 
 #[test]
-fn bad_zips_get_one_sentence() {
+fn invalid_zips_get_a_one_line_error() {
     let inner = zip_of(&[("a.obj", OBJ.as_bytes())]);
     let cases: Vec<(&str, Vec<u8>, ErrorCode, &str)> = vec![
         (
@@ -122,7 +122,7 @@ fn bad_zips_get_one_sentence() {
 }
 
 #[test]
-fn an_encrypted_zip_says_so() {
+fn an_encrypted_zip_is_refused() {
     let mut zip = zip_of(&[("a.obj", OBJ.as_bytes())]);
     let directory = zip.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
     zip[6] |= 1;
@@ -133,7 +133,7 @@ fn an_encrypted_zip_says_so() {
 }
 
 #[test]
-fn a_flipped_byte_in_the_data_is_noticed() {
+fn a_flipped_byte_in_a_zip_is_detected() {
     let mut zip = zip_of(&[("a.obj", OBJ.repeat(50).as_bytes())]);
     let at = 30 + "a.obj".len() + 10;
     zip[at] ^= 0x40;
@@ -152,7 +152,7 @@ fn links_in_a_zip_are_refused() {
 }
 
 #[test]
-fn a_bomb_is_refused_while_it_unpacks() {
+fn a_zip_bomb_is_refused_while_unpacking() {
     let desk = Desk::new();
     let bomb = zip_of(&[("a.obj", &vec![b' '; 64 << 20])]);
     assert!(bomb.len() < 1 << 20);
@@ -214,7 +214,7 @@ fn names_in_japanese_and_with_newlines_work() {
 }
 
 #[test]
-fn a_model_named_for_something_else_is_found_by_content() {
+fn a_model_without_extension_is_found_by_content() {
     let model =
         Desk::new().upload("sent.zip", zip_of(&[("model", OBJ.as_bytes()), ("t.txt", b"x")])).unwrap();
     assert_eq!(model.main.to_str(), Some("model.obj"));
@@ -244,7 +244,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn entries_never_escape(names in proptest::collection::vec(r"[./\\a:\n猫]{1,12}", 1..6)) {
+    fn zip_entries_never_leave_their_folder(names in proptest::collection::vec(r"[./\\a:\n猫]{1,12}", 1..6)) {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         for name in &names {
             // The writer refuses equal names.

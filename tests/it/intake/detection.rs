@@ -76,7 +76,7 @@ fn formats() -> Vec<(Vec<u8>, &'static str, Content)> {
 }
 
 #[test]
-fn every_format_is_known_by_its_content() {
+fn every_format_is_detected_by_its_content() {
     for (content, name, expected) in formats() {
         let start = String::from_utf8_lossy(&content[..content.len().min(24)]).into_owned();
         assert_eq!(detect(&mut Cursor::new(content), name).unwrap(), expected, "{name} {start:?}");
@@ -84,7 +84,7 @@ fn every_format_is_known_by_its_content() {
 }
 
 #[test]
-fn a_name_that_lies_is_a_warning() {
+fn a_wrong_extension_is_a_warning() {
     let model = Desk::new().upload("figure.fbx", glb_of(r#"{"asset":{"version":"2.0"}}"#, b"")).unwrap();
     assert_eq!(model.format, Format::Glb);
     assert_eq!(model.warnings, ["the name says fbx but the content is glb"]);
@@ -95,7 +95,7 @@ fn a_name_that_lies_is_a_warning() {
 }
 
 #[test]
-fn what_is_no_model_gets_one_sentence() {
+fn files_that_are_not_models_get_clear_errors() {
     let packed = gzip(&binary_stl(40));
     let cases: [(&[u8], &str, ErrorCode, &str); 16] = [
         (b"", "a.fbx", ErrorCode::EmptyFile, "the file is empty"),
@@ -161,7 +161,7 @@ fn what_is_no_model_gets_one_sentence() {
 }
 
 #[test]
-fn json_of_a_hundred_thousand_brackets_is_one_sentence() {
+fn deeply_nested_json_is_refused_with_one_line() {
     for text in ["[".repeat(100_000), format!("{{\"asset\":{}", "[".repeat(100_000))] {
         for name in ["a.gltf", "a"] {
             let error = Desk::new().upload(name, &text).unwrap_err();

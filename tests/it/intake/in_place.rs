@@ -26,7 +26,7 @@ fn in_place(desk: &Desk) -> Model {
 }
 
 #[test]
-fn a_sound_model_stays_where_it_is() {
+fn a_valid_model_is_read_in_place() {
     let desk = Desk::new();
     let main = desk.put("a.gltf", gltf("parts/a%20b.bin"));
     desk.put("parts/a b.bin", "1234");
@@ -39,7 +39,7 @@ fn a_sound_model_stays_where_it_is() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read_is_an_error() {
+fn a_file_changed_during_reading_is_an_error() {
     let desk = Desk::new();
     desk.put("a.gltf", gltf("a.bin"));
     let bin = desk.put("a.bin", "1234");
@@ -68,7 +68,7 @@ fn a_model_whose_references_must_be_rewritten_is_copied() {
 }
 
 #[test]
-fn files_of_the_conversions_own_are_moved() {
+fn uploaded_files_are_moved_instead_of_copied() {
     let desk = Desk::new();
     let (main, bin) = (desk.put("1", gltf("a.bin")), desk.put("2", "1234"));
     let named = |path, name: &str| NamedFile { file: Sent::ConversionFile(path), name: name.to_owned() };
@@ -101,7 +101,7 @@ fn repacked(model: &Model) -> Result<Vec<u8>, ErrorCode> {
 }
 
 #[test]
-fn no_link_that_is_swapped_in_is_followed_where_files_stay() {
+fn files_read_in_place_cannot_become_links() {
     let swap = |what: &str, secret: &str| {
         let desk = Desk::new();
         desk.put("a.gltf", gltf("sub/a.bin"));
@@ -121,7 +121,7 @@ fn no_link_that_is_swapped_in_is_followed_where_files_stay() {
 }
 
 #[test]
-fn a_main_file_may_be_named_by_a_link_and_refers_to_what_is_beside_the_link() {
+fn a_linked_main_file_finds_files_beside_the_link() {
     let desk = Desk::new();
     desk.put("../store/0001", gltf("a.bin"));
     desk.put("../store/a.bin", "else");
@@ -133,7 +133,7 @@ fn a_main_file_may_be_named_by_a_link_and_refers_to_what_is_beside_the_link() {
 }
 
 #[test]
-fn what_is_beside_a_file_by_a_link_is_no_part_of_its_model() {
+fn linked_files_beside_a_model_are_not_included() {
     let desk = Desk::new();
     desk.put("a.gltf", gltf("a.bin"));
     symlink(desk.put("../secret.bin", "secr"), desk.sent().join("a.bin")).unwrap();

@@ -13,7 +13,7 @@ use super::{Desk, OBJ, listing};
 const TRIES: usize = 300;
 
 #[test]
-fn no_link_is_followed_whenever_it_is_put_in_place_of_a_folder_or_file() {
+fn links_swapped_in_at_any_time_are_not_followed() {
     let desk = Desk::new();
     let secret = desk.folder.path().join("secret");
     fs::create_dir(&secret).unwrap();

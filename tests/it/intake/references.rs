@@ -47,7 +47,7 @@ fn a_missing_buffer_is_named() {
 }
 
 #[test]
-fn references_are_rewritten_to_what_is_there_and_the_rest_is_kept() {
+fn references_are_rewritten_and_the_rest_is_kept() {
     let json = gltf(
         r#","zebra":{"b":1,"a":[2.50,1e3]},"buffers":[{"uri":"Data/MESH.bin","byteLength":4}],"images":[
         {"uri":"C:\\art\\Skin%20Tone.PNG","name":"skin"},{"uri":"data:image/png;base64,AAAA"},{"uri":"ok.png"}]"#,
@@ -71,14 +71,14 @@ fn references_are_rewritten_to_what_is_there_and_the_rest_is_kept() {
 }
 
 #[test]
-fn a_model_with_nothing_to_change_is_left_byte_for_byte() {
+fn an_unchanged_model_is_kept_byte_for_byte() {
     let json = gltf(" , \"buffers\" : [ {\"uri\":\"a%20b.bin\", \"byteLength\": 4.0} ]  ");
     let (_desk, model) = send(&[("a.gltf", json.as_bytes()), ("a b.bin", b"1234")]);
     assert_eq!(main_text(&model.unwrap()), json);
 }
 
 #[test]
-fn a_gltf_loses_its_byte_order_mark_and_nothing_else() {
+fn only_the_byte_order_mark_is_removed() {
     let desk = Desk::new();
     let json = gltf(" ,  \"extras\": 1.0");
     let main = desk.put("a.gltf", format!("\u{feff}{json}"));
@@ -88,7 +88,7 @@ fn a_gltf_loses_its_byte_order_mark_and_nothing_else() {
 }
 
 #[test]
-fn missing_images_leave_every_material() {
+fn missing_images_are_removed_from_every_material() {
     let json = gltf(
         r#","images":[{"uri":"gone.png","mimeType":"image/png"},{"uri":"here.png"},{"uri":"../../etc/shadow"}],
         "textures":[{"source":0},{"source":1},{"source":0,"extensions":{"EXT_texture_webp":{"source":1}}},{"source":2}],
@@ -142,7 +142,7 @@ fn a_glb_keeps_its_geometry_when_its_json_is_rewritten() {
 }
 
 #[test]
-fn absurd_claims_are_refused() {
+fn impossible_accessor_counts_are_refused() {
     let view = r#","buffers":[{"byteLength":8}],"bufferViews":[{"buffer":0,"byteLength":8}]"#;
     let accessor =
         |rest: &str| format!(r#"{view},"accessors":[{{"componentType":5126,"type":"VEC3",{rest}}}]"#);
@@ -219,7 +219,7 @@ fn material_libraries_are_found_or_left_out() {
 }
 
 #[test]
-fn usd_layers_are_followed_and_what_lies_outside_is_not() {
+fn usd_layers_are_followed_only_inside_the_model() {
     let main = "#usda 1.0\n( subLayers = [@./Parts/body.usda@] )\ndef \"a\" { asset t = @/etc/passwd@\n asset u = @tex/A.PNG@\n doc = \"m@x @y@\" }\n";
     let body =
         "#usda 1.0\ndef \"b\" { asset t = @C:\\tex\\b.png@ asset g = @gone.png@ asset u = @t.<UDIM>.png@ }\n";
@@ -266,7 +266,7 @@ fn usdc(words: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn words_of_a_binary_usd_may_be_anything() {
+fn references_are_found_among_tokens_of_binary_usd() {
     let words = b"Mesh\0./art/wood.png\0a.usdc/wood.png\0../wood.png\0gone.png\0/etc/passwd\0.png\0";
     let (_desk, model) = send(&[("a.usdc", &usdc(words)), ("tex/wood.png", b"x")]);
     let model = model.unwrap();
@@ -275,7 +275,7 @@ fn words_of_a_binary_usd_may_be_anything() {
 }
 
 #[test]
-fn names_of_an_obj_may_be_written_like_those_of_urls() {
+fn obj_references_may_be_percent_encoded() {
     let (_desk, model) = send(&[
         ("a.obj", format!("mtllib m%20x.mtl\n{OBJ}").as_bytes()),
         ("m x.mtl", b"newmtl m\nmap_Kd my%20wood.png\nmap_Ks 100%25.png\n"),
@@ -289,7 +289,7 @@ fn names_of_an_obj_may_be_written_like_those_of_urls() {
 }
 
 #[test]
-fn a_file_on_the_command_line_brings_what_it_names_and_nothing_else() {
+fn a_local_file_brings_only_the_files_it_names() {
     let desk = Desk::new();
     let main = desk.put("a.obj", format!("mtllib a.mtl\n{OBJ}"));
     desk.put("a.mtl", "newmtl m\nmap_Kd textures/T.png\nmap_Ks ../outside.png\n");
@@ -313,7 +313,7 @@ fn a_file_on_the_command_line_brings_what_it_names_and_nothing_else() {
 }
 
 #[test]
-fn an_fbx_gets_its_textures_beside_it_under_the_names_it_uses() {
+fn an_fbx_gets_its_textures_under_the_referenced_names() {
     let desk = Desk::new();
     let fbx = b"; FBX 7.4.0 project file\n RelativeFilename: \"..\\tex\\Skin.PNG\"\n Filename: \"C:\\x\\gone.png\"\n";
     let (_desk, model) = send(&[("m/a.fbx", fbx), ("textures/skin.png", b"x")]);
@@ -327,7 +327,7 @@ fn an_fbx_gets_its_textures_beside_it_under_the_names_it_uses() {
 }
 
 #[test]
-fn textures_of_one_name_are_all_brought_and_none_is_put_beside_an_fbx() {
+fn textures_with_equal_names_keep_their_folders() {
     let fbx = b"; FBX 7.4.0 project file\n \"C:\\x\\body\\d.png\" \"..\\head\\D.png\" \"Video::d.png\"\n";
     let two = [("body/d.png", b"x".as_slice()), ("head/d.png", b"y"), ("old/d.png", b"z")];
     let desk = Desk::new();
@@ -348,7 +348,7 @@ fn textures_of_one_name_are_all_brought_and_none_is_put_beside_an_fbx() {
 }
 
 #[test]
-fn a_main_file_that_is_not_the_one_sent_is_told() {
+fn naming_another_main_file_is_a_warning() {
     let desk = Desk::new();
     desk.put("other.ply", "ply\n");
     let source = Source::FileWithSiblings(desk.put("R.obj", OBJ));
@@ -362,7 +362,7 @@ fn a_main_file_that_is_not_the_one_sent_is_told() {
 }
 
 #[test]
-fn a_large_obj_is_streamed_and_long_lines_pass() {
+fn long_lines_of_a_large_obj_are_kept() {
     let long = format!("# {}\n", "x".repeat(200_000));
     let obj = format!("mtllib gone.mtl\n{long}{}", OBJ.repeat(1000));
     let desk = Desk::new();

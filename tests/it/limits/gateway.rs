@@ -32,7 +32,7 @@ fn told(answer: &Response, parameter: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_hundred_requests_to_two_processes_exactly_so_many_are_let_in() {
+async fn two_processes_together_allow_exactly_the_limit() {
     let server = RedisServer::start();
     let start = || {
         let url = server.url();
@@ -74,7 +74,7 @@ async fn of_a_hundred_requests_to_two_processes_exactly_so_many_are_let_in() {
 }
 
 #[tokio::test]
-async fn clients_are_told_how_many_are_left() {
+async fn responses_show_the_remaining_requests() {
     let gateway =
         Gateway::start_cold(&[("RATE_LIMIT_REQUESTS", "3"), ("RATE_LIMIT_WINDOW", "3600"), NO_ENGINE]);
     let client = &gateway.client;
@@ -131,7 +131,7 @@ async fn clients_are_told_how_many_are_left() {
 }
 
 #[tokio::test]
-async fn what_is_known_is_answered_beyond_the_limit() {
+async fn cached_results_do_not_count_against_the_limit() {
     let gateway = Gateway::start_cold(&[("RATE_LIMIT_REQUESTS", "1")]);
     assert_eq!(conversion(&gateway).send().await.unwrap().status(), 200);
     // Stored behind the answer; until then it is in flight.
@@ -158,7 +158,7 @@ async fn what_is_known_is_answered_beyond_the_limit() {
 }
 
 #[tokio::test]
-async fn one_too_many_is_refused_before_its_body_is_read() {
+async fn requests_beyond_the_limit_are_refused_before_reading() {
     let gateway = Gateway::start_cold(&[("RATE_LIMIT_REQUESTS", "1"), NO_ENGINE]);
     assert_eq!(conversion(&gateway).send().await.unwrap().status(), 200);
     let mut connection = gateway.raw();
@@ -174,7 +174,7 @@ async fn one_too_many_is_refused_before_its_body_is_read() {
 }
 
 #[tokio::test]
-async fn there_is_no_limit_unless_one_is_set_but_in_production() {
+async fn only_production_has_a_default_limit() {
     let gateway = Gateway::start_cold(&[NO_ENGINE]);
     for _ in 0..20 {
         let answer = conversion(&gateway).send().await.unwrap();
@@ -191,7 +191,7 @@ async fn there_is_no_limit_unless_one_is_set_but_in_production() {
 }
 
 #[tokio::test]
-async fn a_client_is_an_address_and_a_network_of_ipv6() {
+async fn limits_apply_per_ipv4_address_or_ipv6_network() {
     let limit = [("RATE_LIMIT_REQUESTS", "1"), ("RATE_LIMIT_WINDOW", "3600"), NO_ENGINE];
     let status = async |gateway: &Gateway, forwarded: &str| {
         conversion(gateway).header("x-forwarded-for", forwarded).send().await.unwrap().status().as_u16()
@@ -221,7 +221,7 @@ async fn a_client_is_an_address_and_a_network_of_ipv6() {
 }
 
 #[tokio::test]
-async fn each_key_has_a_limit_of_its_own() {
+async fn each_key_has_its_own_limit() {
     let server = RedisServer::start();
     let gateway = Gateway::start_cold(&[
         ("REDIS_URL", &server.url()),
@@ -250,7 +250,7 @@ async fn each_key_has_a_limit_of_its_own() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_may_read_what_is_left() {
+async fn allowed_origins_can_read_the_limit_headers() {
     let gateway = Gateway::start_cold(&[
         ("RATE_LIMIT_REQUESTS", "1"),
         ("CORS_ORIGINS", "https://a.example"),

@@ -29,7 +29,7 @@ impl There {
 }
 
 #[tokio::test]
-async fn no_key_lives_for_ever() {
+async fn every_redis_key_expires() {
     let there = There::start().await;
     let (limiter, quota) = (there.limiter(), quota(2, 60));
     let alive = 1..=61_000;
@@ -56,7 +56,7 @@ async fn no_key_lives_for_ever() {
 }
 
 #[tokio::test]
-async fn it_is_gone_when_its_time_is_over() {
+async fn a_redis_key_is_removed_after_its_window() {
     let there = There::start().await;
     let quota = quota(1, 1);
     assert!(there.limiter().take(&key("ci"), quota).await.ticket.is_some());
@@ -65,7 +65,7 @@ async fn it_is_gone_when_its_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_clock_that_went_back_a_little_lets_nobody_more_in() {
+async fn a_clock_set_back_slightly_allows_no_extra_requests() {
     let there = There::start().await;
     let quota = quota(3, 60);
     let ahead = there.now() + 30_000_000;
@@ -81,7 +81,7 @@ async fn a_clock_that_went_back_a_little_lets_nobody_more_in() {
 }
 
 #[tokio::test]
-async fn a_clock_that_went_back_far_locks_nobody_out() {
+async fn a_clock_set_back_far_locks_no_client_out() {
     let there = There::start().await;
     let year = 365 * 24 * 3600 * 1_000_000;
     for name in ["a", "b", "c"] {
@@ -93,7 +93,7 @@ async fn a_clock_that_went_back_far_locks_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_clock_that_went_ahead_lets_everybody_in() {
+async fn a_clock_set_ahead_resets_the_limit() {
     let there = There::start().await;
     for name in ["a", "b", "c"] {
         there.came(name, there.now() - 3600 * 1_000_000);
@@ -102,7 +102,7 @@ async fn a_clock_that_went_ahead_lets_everybody_in() {
 }
 
 #[tokio::test]
-async fn this_process_counts_while_redis_is_away() {
+async fn requests_are_counted_locally_while_redis_is_unavailable() {
     let mut server = RedisServer::start();
     let redis = connect(&server.url()).await;
     let limiter = meshgate::rate_limit::RedisLimiter::new(redis.clone());
@@ -130,7 +130,7 @@ async fn this_process_counts_while_redis_is_away() {
 }
 
 #[tokio::test]
-async fn two_processes_count_together() {
+async fn two_processes_share_a_limit() {
     let server = RedisServer::start();
     let [one, other] = [connect(&server.url()).await, connect(&server.url()).await]
         .map(meshgate::rate_limit::RedisLimiter::new);
@@ -144,7 +144,7 @@ async fn two_processes_count_together() {
 }
 
 #[tokio::test]
-async fn a_key_that_holds_something_else_is_nobody_s_end() {
+async fn requests_are_counted_locally_if_the_key_is_invalid() {
     let there = There::start().await;
     there.server.look().set::<_, _, ()>(KEY, "what is this?").unwrap();
     assert_eq!(there.limiter().take(&key("ci"), quota(3, 600)).await.remaining, 2);

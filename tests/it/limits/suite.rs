@@ -8,17 +8,17 @@ use tokio::task::JoinSet;
 use super::{Here, Side, There, key, quota};
 
 suite! {
-    { here: super::Here::start().await, there: super::There::start().await }
+    { in_process: super::Here::start().await, on_redis: super::There::start().await }
     {
-        so_many_are_let_in_and_no_more
-        a_refusal_costs_nothing
+        exactly_the_limit_is_allowed
+        refused_requests_do_not_count
         the_window_slides
-        clients_do_not_share
-        what_is_given_back_does_not_count
-        a_ticket_can_be_given_back_when_its_time_is_over
-        a_lower_limit_holds_at_once
-        of_many_at_once_exactly_so_many_are_let_in
-        as_the_model_says
+        clients_have_separate_limits
+        returned_tickets_do_not_count
+        an_expired_ticket_can_be_returned
+        a_lowered_limit_applies_at_once
+        concurrent_requests_get_exactly_the_limit
+        decisions_match_the_model
     }
 }
 
@@ -29,7 +29,7 @@ fn seconds(time: Duration) -> u64 {
     (time.as_secs_f64() / 100.0).ceil() as u64 * 100
 }
 
-async fn so_many_are_let_in_and_no_more(side: impl Side) {
+async fn exactly_the_limit_is_allowed(side: impl Side) {
     let (limiter, who, quota) = (side.limiter(), key("ci"), quota(3, 600));
     for remaining in [2, 1, 0] {
         let decision = limiter.take(&who, quota).await;
@@ -45,7 +45,7 @@ async fn so_many_are_let_in_and_no_more(side: impl Side) {
     assert!(limiter.take(&who, quota).await.ticket.is_some());
 }
 
-async fn a_refusal_costs_nothing(side: impl Side) {
+async fn refused_requests_do_not_count(side: impl Side) {
     let (limiter, who) = (side.limiter(), key("ci"));
     limiter.take(&who, quota(1, 600)).await;
     for _ in 0..5 {
@@ -69,7 +69,7 @@ async fn the_window_slides(side: impl Side) {
     assert_eq!(let_in, [0, 100, 600, 700, 1200, 1300, 1800, 1900]);
 }
 
-async fn clients_do_not_share(side: impl Side) {
+async fn clients_have_separate_limits(side: impl Side) {
     let limiter = side.limiter();
     let address = |text: &str| Client::address(text.parse().unwrap());
     let clients = [
@@ -88,7 +88,7 @@ async fn clients_do_not_share(side: impl Side) {
     }
 }
 
-async fn what_is_given_back_does_not_count(side: impl Side) {
+async fn returned_tickets_do_not_count(side: impl Side) {
     let (limiter, who, quota) = (side.limiter(), key("ci"), quota(2, 600));
     let first = limiter.take(&who, quota).await.ticket.unwrap();
     side.pass(100 * SECOND);
@@ -105,7 +105,7 @@ async fn what_is_given_back_does_not_count(side: impl Side) {
     assert_eq!(limiter.take(&who, quota).await.remaining, 1);
 }
 
-async fn a_ticket_can_be_given_back_when_its_time_is_over(side: impl Side) {
+async fn an_expired_ticket_can_be_returned(side: impl Side) {
     let (limiter, who, quota) = (side.limiter(), key("ci"), quota(2, 600));
     let old = limiter.take(&who, quota).await.ticket.unwrap();
     side.pass(600 * SECOND);
@@ -115,7 +115,7 @@ async fn a_ticket_can_be_given_back_when_its_time_is_over(side: impl Side) {
     assert!(limiter.take(&who, quota).await.ticket.is_none());
 }
 
-async fn a_lower_limit_holds_at_once(side: impl Side) {
+async fn a_lowered_limit_applies_at_once(side: impl Side) {
     let (limiter, who) = (side.limiter(), key("ci"));
     for _ in 0..5 {
         assert!(limiter.take(&who, quota(5, 600)).await.ticket.is_some());
@@ -129,7 +129,7 @@ async fn a_lower_limit_holds_at_once(side: impl Side) {
     assert_eq!(limiter.take(&who, quota(2, 600)).await.remaining, 0);
 }
 
-async fn of_many_at_once_exactly_so_many_are_let_in(side: impl Side) {
+async fn concurrent_requests_get_exactly_the_limit(side: impl Side) {
     for round in 0..5 {
         let mut requests = JoinSet::new();
         for _ in 0..100 {
@@ -143,6 +143,6 @@ async fn of_many_at_once_exactly_so_many_are_let_in(side: impl Side) {
     }
 }
 
-async fn as_the_model_says(side: impl Side) {
+async fn decisions_match_the_model(side: impl Side) {
     super::model::compare(&side);
 }

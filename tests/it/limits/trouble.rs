@@ -79,7 +79,7 @@ fn counted(server: &RedisServer) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_conversion_fails_for_it() {
+async fn no_conversion_fails_during_redis_failures() {
     let mut server = RedisServer::start();
     let proxy = Proxy::to(&server);
     let port = proxy.port.to_string();
@@ -137,7 +137,7 @@ async fn no_conversion_fails_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_conversion_fails_while_redis_throws_everything_away() {
+async fn no_conversion_fails_while_redis_evicts_keys() {
     let server = RedisServer::with(&["--maxmemory", "1mb", "--maxmemory-policy", "allkeys-lru"]);
     let gateway = Gateway::start_cold(&[("REDIS_URL", &server.url()), MANY, NO_ENGINE]);
     let load = Load::on(&gateway);
@@ -159,7 +159,7 @@ async fn no_conversion_fails_while_redis_throws_everything_away() {
 }
 
 #[tokio::test]
-async fn the_limit_holds_in_each_process_while_redis_is_away() {
+async fn each_process_limits_alone_while_redis_is_unavailable() {
     let mut server = RedisServer::start();
     server.kill();
     let start = || {

@@ -11,7 +11,7 @@ use super::{Proxy, RedisServer, connect, until_up};
 static ADD: LazyLock<Script> = LazyLock::new(|| Script::new("return ARGV[1] + redis.call('INCR', KEYS[1])"));
 
 #[tokio::test]
-async fn a_redis_that_is_there_is_used_at_once() {
+async fn an_available_redis_is_used_at_once() {
     let server = RedisServer::start();
     let redis = connect(&server.url()).await;
     assert!(redis.health().up);
@@ -26,7 +26,7 @@ async fn a_redis_that_is_there_is_used_at_once() {
 }
 
 #[tokio::test]
-async fn it_is_used_again_when_it_is_back() {
+async fn a_restarted_redis_is_used_again() {
     let mut server = RedisServer::start();
     let redis = connect(&server.url()).await;
     for _ in 0..3 {
@@ -43,7 +43,7 @@ async fn it_is_used_again_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_one_that_is_silent_but_the_first_few() {
+async fn only_the_first_commands_wait_for_a_silent_redis() {
     let server = RedisServer::start();
     let redis = connect(&server.url()).await;
     server.stop();
@@ -63,7 +63,7 @@ async fn nobody_waits_for_one_that_is_silent_but_the_first_few() {
 }
 
 #[tokio::test]
-async fn a_silent_one_is_found_out_without_a_request() {
+async fn a_silent_redis_is_detected_without_a_request() {
     let server = RedisServer::start();
     let redis = connect(&server.url()).await;
     server.stop();
@@ -74,7 +74,7 @@ async fn a_silent_one_is_found_out_without_a_request() {
 }
 
 #[tokio::test]
-async fn a_slow_one_is_away_until_it_is_quick() {
+async fn a_slow_redis_is_unavailable_until_it_is_fast() {
     let server = RedisServer::start();
     let proxy = Proxy::to(&server);
     let redis = connect(&proxy.url()).await;
@@ -93,7 +93,7 @@ async fn a_slow_one_is_away_until_it_is_quick() {
 }
 
 #[tokio::test]
-async fn a_start_without_it_goes_on_and_finds_it_later() {
+async fn a_redis_that_starts_later_is_used() {
     let mut server = RedisServer::start();
     server.kill();
     let redis = connect(&server.url()).await;
@@ -103,7 +103,7 @@ async fn a_start_without_it_goes_on_and_finds_it_later() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_and_mended() {
+async fn a_wrong_password_is_reported_until_it_is_right() {
     let server = RedisServer::start();
     let mut look = server.look();
     let require = |password: &str| {
@@ -126,7 +126,7 @@ async fn a_wrong_password_is_told_and_mended() {
 }
 
 #[tokio::test]
-async fn users_and_databases_are_kept_to() {
+async fn the_configured_user_and_database_are_used() {
     let server = RedisServer::start();
     let mut look = server.look();
     // What docs/OPERATIONS.md says is enough.
@@ -161,7 +161,7 @@ async fn users_and_databases_are_kept_to() {
 }
 
 #[tokio::test]
-async fn one_that_takes_no_writes_is_away() {
+async fn a_redis_that_refuses_writes_is_unavailable() {
     let server = RedisServer::start();
     let redis = connect(&server.url()).await;
     // It cannot make room: nothing in it may be evicted.
@@ -184,7 +184,7 @@ async fn one_that_takes_no_writes_is_away() {
 }
 
 #[tokio::test]
-async fn one_that_still_loads_is_waited_for() {
+async fn a_loading_redis_is_used_once_it_is_ready() {
     let mut server = RedisServer::start();
     let mut look = server.look();
     let many: Vec<_> = (0..20_000).map(|number| (format!("other:{number}"), 1)).collect();

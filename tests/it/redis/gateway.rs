@@ -33,7 +33,7 @@ fn lines_of_the_log(folder: &Path, text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_start_with_a_wrong_password_says_so_once_and_goes_on() {
+async fn a_wrong_password_is_logged_once_at_start() {
     let server = RedisServer::with(&["--requirepass", "right-secret"]);
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("gateway.log");
@@ -54,7 +54,7 @@ async fn a_start_with_a_wrong_password_says_so_once_and_goes_on() {
 }
 
 #[test]
-fn an_address_that_is_none_is_a_mistake() {
+fn an_invalid_redis_address_is_refused() {
     for (variables, expected) in [
         (&[("REDIS_URL", "redis//:s3cret@cache")][..], "meshgate: REDIS_URL takes a URL like redis://"),
         (&[("REDIS_URL", "redis://:s3cret@cache/x")], "meshgate: REDIS_URL takes a URL like redis://"),
@@ -74,7 +74,7 @@ fn an_address_that_is_none_is_a_mistake() {
 }
 
 #[test]
-fn the_doctor_knows_how_redis_is() {
+fn the_doctor_reports_the_state_of_redis() {
     assert_eq!(doctor(&[NO_ENGINE]).0, None);
     let server = RedisServer::with(&["--requirepass", "s3cret"]);
     let url = server.url();
@@ -128,7 +128,7 @@ fn with_tls() -> (RedisServer, String) {
 }
 
 #[test]
-fn tls_is_spoken_with_those_who_are_trusted() {
+fn tls_requires_a_trusted_certificate() {
     let (_server, url) = with_tls();
     let ask =
         |trusted: &str| doctor(&[("REDIS_URL", &url), ("SSL_CERT_FILE", &certificate(trusted)), NO_ENGINE]);

@@ -38,7 +38,7 @@ async fn fails(storage: &Storage, backend: &Backend) -> Error {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_results_go_in_parts_and_once() {
+async fn large_results_are_uploaded_once_in_parts() {
     let backend = Backend::bucket().await;
     let storage = backend.open();
     let content = noise(3, 20 << 20);
@@ -55,7 +55,7 @@ async fn large_results_go_in_parts_and_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_ends_although_its_request_is_given_up() {
+async fn an_upload_finishes_after_its_request_is_dropped() {
     let backend = Backend::bucket().await;
     let storage = backend.open();
     let content = noise(4, 12 << 20);
@@ -82,7 +82,7 @@ async fn an_upload_ends_although_its_request_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_that_is_missing_or_deleted_is_told() {
+async fn a_deleted_bucket_is_reported() {
     let backend = Backend::bucket().await;
     let storage = backend.open();
     let content = noise(5, 2 << 20);
@@ -101,7 +101,7 @@ async fn a_bucket_that_is_missing_or_deleted_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_credentials_are_told() {
+async fn wrong_credentials_are_reported() {
     // After so many requests it wants to know who asks: the bucket is made, and three for a user who may do everything.
     let server = Server::start(&["--port", "0"], &[("INITIAL_NO_AUTH_ACTION_COUNT", "4")]);
     let backend = Backend::bucket_on(&server, &[]).await;
@@ -123,7 +123,7 @@ async fn wrong_credentials_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_credentials_it_is_said_that_there_are_none() {
+async fn missing_credentials_are_reported() {
     let backend = Backend::bucket().await;
     let storage = backend.open_with(|config| {
         let Some(meshgate::config::Location::Bucket(_, CloudOptions(options))) = &mut config.location else {
@@ -144,7 +144,7 @@ fn unused_address() -> std::net::SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_away_is_asked_once_and_found_again() {
+async fn an_unreachable_server_gets_one_request_until_it_returns() {
     let server = Server::start(&["--port", "0"], &[]);
     let port = server.address.rsplit(':').next().unwrap().to_owned();
     let backend = Backend::bucket_on(&server, &[]).await;
@@ -172,7 +172,7 @@ async fn a_server_that_is_away_is_asked_once_and_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_says_nothing_is_not_waited_for() {
+async fn a_silent_server_times_out() {
     let backend = Backend::bucket().await;
     let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", deaf.local_addr().unwrap());
@@ -189,7 +189,7 @@ async fn a_server_that_says_nothing_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_can_be_sent_to_the_bucket() {
+async fn presigned_urls_serve_results_from_the_bucket() {
     let backend = Backend::bucket().await;
     let content = noise(6, 300_000);
     let hash = blake3::hash(&content);
@@ -221,7 +221,7 @@ async fn clients_can_be_sent_to_the_bucket() {
 
 /// Would panic with two cryptography providers in one program.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_is_reached_by_tls() {
+async fn a_bucket_is_reached_over_tls() {
     let server = Server::start(&["--port", "0", "--ssl"], &[]);
     assert!(server.address.starts_with("https://"), "{}", server.address);
     let location = |options| server.location("bucket", options);

@@ -23,7 +23,7 @@ fn store(disk: &Mounted) -> Storage {
 
 #[tokio::test]
 #[ignore = "needs the right to mount a disk; make test runs it where it has that"]
-async fn a_full_disk_is_told_and_leaves_no_halves() {
+async fn a_full_disk_leaves_no_partial_files() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Mounted::new(folder.path(), DISK as u64);
     let storage = store(&disk);
@@ -64,7 +64,7 @@ async fn a_full_disk_is_told_and_leaves_no_halves() {
 
 #[tokio::test]
 #[ignore = "needs the right to mount a disk; make test runs it where it has that"]
-async fn a_disk_that_cannot_be_written_to_is_still_read() {
+async fn a_read_only_disk_is_still_read() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Mounted::new(folder.path(), DISK as u64);
     let storage = store(&disk);

@@ -27,7 +27,7 @@ fn storage(variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_folder_that_works_and_one_that_does_not() {
+fn the_doctor_reports_working_and_failing_folders() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     let name = path.to_str().unwrap();
@@ -41,7 +41,7 @@ fn a_folder_that_works_and_one_that_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_that_works_and_one_that_does_not() {
+async fn the_doctor_reports_working_and_failing_buckets() {
     let server = Server::shared();
     let backend = Backend::bucket().await;
     let url = |bucket: &str| format!("s3://{bucket}/some/prefix");
@@ -65,7 +65,7 @@ async fn a_bucket_that_works_and_one_that_does_not() {
 
 /// Runs the program, since its start chooses the cryptography provider; tests in this process skip that.
 #[test]
-fn a_bucket_is_reached_by_tls() {
+fn the_doctor_reaches_a_bucket_over_tls() {
     let server = Server::start(&["--port", "0", "--ssl"], &[]);
     let line = storage(&[
         ("STORAGE_URL", "s3://bucket"),
@@ -78,7 +78,7 @@ fn a_bucket_is_reached_by_tls() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_one_line() {
+fn invalid_storage_settings_are_refused_with_one_line() {
     let http = ("AWS_ENDPOINT", "http://minio:9000");
     let url = ("STORAGE_URL", "s3://bucket");
     for (variables, expected) in [

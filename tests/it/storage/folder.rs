@@ -59,7 +59,7 @@ async fn a_result_on_another_disk_is_copied() {
 }
 
 #[tokio::test]
-async fn nobody_else_can_look_into_it() {
+async fn other_users_cannot_read_the_store() {
     let backend = Backend::folder();
     let storage = backend.open();
     storage.check().await.unwrap();
@@ -73,7 +73,7 @@ async fn nobody_else_can_look_into_it() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_is_swept_and_what_is_being_written_is_not() {
+async fn a_sweep_removes_old_but_not_recent_partial_files() {
     let backend = Backend::folder();
     let storage = backend.open();
     let hash = put(&storage, b"a result").await;
@@ -100,7 +100,7 @@ async fn what_a_crash_left_is_swept_and_what_is_being_written_is_not() {
 }
 
 #[tokio::test]
-async fn what_is_used_stays_longest() {
+async fn recently_used_results_stay_longest() {
     let backend = Backend::folder();
     let storage = backend.open_with(|config| config.max_bytes = 4500);
     let mut hashes = Vec::new();
@@ -121,7 +121,7 @@ async fn what_is_used_stays_longest() {
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_costs_no_more_than_what_is_kept() {
+async fn a_clock_jump_at_most_empties_the_store() {
     let backend = Backend::folder();
     let storage = backend.open();
     let hash = put(&storage, b"a result").await;
@@ -137,7 +137,7 @@ async fn a_clock_that_jumps_costs_no_more_than_what_is_kept() {
 }
 
 #[tokio::test]
-async fn a_folder_that_was_emptied_by_hand_is_as_good_as_new() {
+async fn a_folder_emptied_by_hand_works_like_new() {
     let backend = Backend::folder();
     let storage = backend.open();
     let hash = put(&storage, b"a result").await;

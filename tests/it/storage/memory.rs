@@ -21,7 +21,7 @@ fn peak() -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run by another test, in a process of its own"]
-async fn in_a_process_of_its_own() {
+async fn child_process_that_stores_a_large_result() {
     for backend in [Backend::bucket().await, Backend::folder()] {
         let storage = backend.open();
         let source = backend.source(b"");
@@ -40,7 +40,7 @@ async fn in_a_process_of_its_own() {
 
 #[test]
 fn a_large_result_takes_little_memory() {
-    let name = "storage::memory::in_a_process_of_its_own";
+    let name = "storage::memory::child_process_that_stores_a_large_result";
     let mut tests = Command::new(std::env::current_exe().unwrap());
     let output = tests.args(["--exact", "--ignored", name]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

@@ -19,7 +19,7 @@ const UP: &str = "meshgate_backend_up{backend=\"storage\"} ";
 const CHECKED: &str = "meshgate_store_duration_seconds_count{operation=\"check\",outcome=";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_fails_is_told_and_conversions_go_on() {
+async fn a_failing_store_is_reported_and_conversions_continue() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
     let url = format!("file://{}/file/store", folder.path().display());
@@ -42,7 +42,7 @@ async fn a_store_that_fails_is_told_and_conversions_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_works_is_told_and_swept() {
+async fn a_working_store_is_reported_and_swept() {
     let backend = Backend::folder();
     let hash = blake3::hash(b"x");
     backend.write(&blob(&hash), b"x").await;
@@ -64,7 +64,7 @@ async fn a_store_that_works_is_told_and_swept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_that_comes_back_is_noticed() {
+async fn a_bucket_that_returns_is_detected() {
     let server = Server::start(&["--port", "0"], &[]);
     let gateway = Gateway::start_cold(&[
         ("STORAGE_URL", "s3://bucket"),
@@ -83,7 +83,7 @@ async fn a_bucket_that_comes_back_is_noticed() {
 }
 
 #[test]
-fn a_bucket_that_is_away_has_one_line_and_not_one_for_each_try() {
+fn an_unreachable_bucket_is_logged_once() {
     let folder = tempfile::tempdir().unwrap();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut gateway = Gateway::start_cold(&[

@@ -13,18 +13,18 @@ use super::backend::{Backend, blob, noise};
 suite! {
     { in_a_folder: super::Backend::folder(), in_a_bucket: super::Backend::bucket().await }
     {
-        what_is_put_is_fetched
-        a_large_file_is_kept_once
-        what_is_damaged_is_removed
-        what_has_vanished_is_not_there
-        documents_are_put_and_found
-        old_things_are_swept_and_others_are_not
-        too_much_is_swept
-        a_sweep_takes_nothing_from_a_download
-        many_put_the_same_at_once
-        a_check_leaves_nothing
-        what_others_have_there_stays
-        a_source_that_is_gone_is_not_the_stores_fault
+        stored_results_are_fetched_unchanged
+        a_large_file_is_stored_once
+        damaged_results_are_removed
+        a_deleted_result_is_reported_as_missing
+        documents_are_stored_and_found
+        only_expired_objects_are_swept
+        the_oldest_results_beyond_the_limit_are_swept
+        a_sweep_does_not_break_a_download
+        concurrent_puts_store_one_result
+        a_check_leaves_no_files
+        foreign_files_are_kept
+        a_broken_source_does_not_mark_the_store_failing
     }
 }
 
@@ -52,7 +52,7 @@ pub async fn put(storage: &Storage, content: &[u8]) -> Hash {
     hash
 }
 
-async fn what_is_put_is_fetched(backend: Backend) {
+async fn stored_results_are_fetched_unchanged(backend: Backend) {
     let storage = backend.open();
     // Around what is given out in memory, what is asked for first, and what goes in parts.
     for bytes in [0, 1, 256 << 10, (256 << 10) + 1, (1 << 20) + 1, 8 << 20, (8 << 20) + 1] {
@@ -76,7 +76,7 @@ async fn what_is_put_is_fetched(backend: Backend) {
     assert_eq!(std::fs::read_dir(backend.spool.path()).unwrap().count(), 7);
 }
 
-async fn a_large_file_is_kept_once(backend: Backend) {
+async fn a_large_file_is_stored_once(backend: Backend) {
     let storage = backend.open();
     let content = noise(2, 20 << 20);
     let hash = blake3::hash(&content);
@@ -90,7 +90,7 @@ async fn a_large_file_is_kept_once(backend: Backend) {
     assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
 }
 
-async fn what_is_damaged_is_removed(backend: Backend) {
+async fn damaged_results_are_removed(backend: Backend) {
     let storage = backend.open();
     for bytes in [1000, 1 << 20] {
         let content = noise(3, bytes);
@@ -109,7 +109,7 @@ async fn what_is_damaged_is_removed(backend: Backend) {
     assert_eq!(storage.trouble(), None);
 }
 
-async fn what_has_vanished_is_not_there(backend: Backend) {
+async fn a_deleted_result_is_reported_as_missing(backend: Backend) {
     let storage = backend.open();
     let content = noise(4, 3 << 20);
     assert!(fetch(&storage, &backend, &blake3::hash(&content), content.len()).await.is_none());
@@ -121,7 +121,7 @@ async fn what_has_vanished_is_not_there(backend: Backend) {
     assert_eq!(storage.trouble(), None);
 }
 
-async fn documents_are_put_and_found(backend: Backend) {
+async fn documents_are_stored_and_found(backend: Backend) {
     let storage = backend.open();
     let report = Document::Report(Uuid::now_v7());
     let identity = blake3::hash(b"identity");
@@ -154,7 +154,7 @@ async fn documents_are_put_and_found(backend: Backend) {
     assert_eq!(backend.names().await, [""; 0]);
 }
 
-async fn old_things_are_swept_and_others_are_not(backend: Backend) {
+async fn only_expired_objects_are_swept(backend: Backend) {
     let storage = backend.open();
     put(&storage, b"a result").await;
     storage.put(Document::Report(Uuid::now_v7()), "{}".into()).await.unwrap();
@@ -170,7 +170,7 @@ async fn old_things_are_swept_and_others_are_not(backend: Backend) {
     assert_eq!((swept.removed, swept.kept), (0, 0));
 }
 
-async fn too_much_is_swept(backend: Backend) {
+async fn the_oldest_results_beyond_the_limit_are_swept(backend: Backend) {
     let storage = backend.open_with(|config| config.max_bytes = 10_000);
     for number in 0..12 {
         put(&storage, &noise(number, 1000)).await;
@@ -184,7 +184,7 @@ async fn too_much_is_swept(backend: Backend) {
     assert_eq!(storage.sweep(SystemTime::now()).await.unwrap().removed, 0);
 }
 
-async fn a_sweep_takes_nothing_from_a_download(backend: Backend) {
+async fn a_sweep_does_not_break_a_download(backend: Backend) {
     let storage = backend.open();
     let content = noise(5, 2 << 20);
     let hash = put(&storage, &content).await;
@@ -195,7 +195,7 @@ async fn a_sweep_takes_nothing_from_a_download(backend: Backend) {
     assert!(fetch(&storage, &backend, &hash, content.len()).await.is_none());
 }
 
-async fn many_put_the_same_at_once(backend: Backend) {
+async fn concurrent_puts_store_one_result(backend: Backend) {
     let storage = backend.open();
     let content = noise(6, 2 << 20);
     let hash = blake3::hash(&content);
@@ -214,14 +214,14 @@ async fn many_put_the_same_at_once(backend: Backend) {
     assert!(fetch(&storage, &backend, &hash, content.len()).await == Some(content));
 }
 
-async fn a_check_leaves_nothing(backend: Backend) {
+async fn a_check_leaves_no_files(backend: Backend) {
     let storage = backend.open();
     storage.check().await.unwrap();
     assert_eq!(backend.names().await, [""; 0]);
     assert_eq!(storage.trouble(), None);
 }
 
-async fn what_others_have_there_stays(backend: Backend) {
+async fn foreign_files_are_kept(backend: Backend) {
     let storage = backend.open_with(|config| config.max_bytes = 1);
     let hash = blake3::hash(b"x").to_hex();
     let others = ["blobs/readme", "notes.txt", "reports/2024.json", &format!("blobs/00/{hash}")];
@@ -240,7 +240,7 @@ async fn what_others_have_there_stays(backend: Backend) {
     assert_eq!(backend.names().await, expected);
 }
 
-async fn a_source_that_is_gone_is_not_the_stores_fault(backend: Backend) {
+async fn a_broken_source_does_not_mark_the_store_failing(backend: Backend) {
     let storage = backend.open();
     let path = backend.spool.path().join("nothing");
     assert!(Blob::open(&path).is_err());

@@ -41,7 +41,7 @@ const CHECKED: (Operation, Outcome) = (Operation::Check, Outcome::Done);
 const SWEPT: (Operation, Outcome) = (Operation::Sweep, Outcome::Done);
 
 #[tokio::test(start_paused = true)]
-async fn it_is_swept_at_the_start_and_from_time_to_time() {
+async fn the_store_is_swept_at_start_and_periodically() {
     for (ttl, interval) in [
         (Duration::from_hours(24), Duration::from_hours(1)),
         (Duration::from_hours(1), Duration::from_mins(1) * 5 / 2),
@@ -61,7 +61,7 @@ async fn it_is_swept_at_the_start_and_from_time_to_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_swept_when_it_is_too_full() {
+async fn a_store_above_its_limit_is_swept() {
     let backend = Backend::folder();
     let mut tended = Tended::start(backend.open_with(|config| config.max_bytes = 10_000));
     assert_eq!((tended.next().await, tended.next().await), (CHECKED, SWEPT));
@@ -84,7 +84,7 @@ async fn it_is_swept_when_it_is_too_full() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_is_looked_at_until_it_works() {
+async fn a_failing_store_is_checked_until_it_works() {
     let backend = Backend::folder();
     let root = backend.path("");
     std::fs::write(root.to_str().unwrap().trim_end_matches('/'), "a file in the way").unwrap();

@@ -29,7 +29,7 @@ async fn a_model_is_converted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slots_are_exact_and_free_at_once() {
+async fn a_freed_slot_is_used_at_once() {
     let mut bench = Bench::new();
     bench.settings.workers = 2;
     let blender = bench.start().await;
@@ -57,7 +57,7 @@ async fn slots_are_exact_and_free_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_time_out_covers_waiting_for_a_slot() {
+async fn the_timeout_covers_waiting_for_a_slot() {
     let mut bench = Bench::new();
     bench.settings.workers = 1;
     let blender = bench.start().await;
@@ -75,7 +75,7 @@ async fn the_time_out_covers_waiting_for_a_slot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_time_out_kills_the_child() {
+async fn a_timeout_kills_the_child() {
     let bench = Bench::new();
     let blender = bench.start().await;
     let job = bench.job("burn");
@@ -148,7 +148,7 @@ async fn a_crash_while_importing_fbx_tries_the_other_importer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hang_is_retried_long_before_the_time_out() {
+async fn a_hang_is_retried_long_before_the_timeout() {
     let bench = Bench::new();
     let blender = bench.start().await;
     let done = bench.job("hang_once").run(&blender, LONG).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_hang_is_retried_long_before_the_time_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_retry_respects_the_time_that_is_left() {
+async fn a_retry_respects_the_remaining_time() {
     let mut bench = Bench::new();
     bench.settings.hang_after = Duration::from_millis(800);
     let blender = bench.start().await;
@@ -177,7 +177,7 @@ async fn the_retry_respects_the_time_that_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_and_refusals_are_not_retried() {
+async fn exceeded_limits_and_refused_models_are_not_retried() {
     let mut bench = Bench::new();
     bench.settings.memory_bytes = 2 << 30;
     bench.settings.cpu_seconds = Some(4);
@@ -195,7 +195,7 @@ async fn limits_and_refusals_are_not_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_child_leaves_is_not_trusted() {
+async fn files_and_output_of_a_child_are_not_trusted() {
     let mut bench = Bench::new();
     bench.settings.sandbox = SandboxMode::Off;
     let blender = bench.start().await;

@@ -42,7 +42,7 @@ async fn process_to_be_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kill_minus_nine_leaves_nothing() {
+async fn sigkill_leaves_no_processes_or_folders() {
     let base = tempfile::tempdir().unwrap();
     let mut process = Killed(start_helper(base.path(), false));
     let pids = base.path().join("pids");
@@ -70,7 +70,7 @@ async fn kill_minus_nine_leaves_nothing() {
 
 /// A descendant outlives its parent; the next start finds and kills it.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_left_its_session_without_a_sandbox_goes_at_the_next_start() {
+async fn the_next_start_kills_escaped_descendants() {
     let base = tempfile::tempdir().unwrap();
     let mut process = Killed(start_helper(base.path(), true));
     let pids = base.path().join("pids");
@@ -114,7 +114,7 @@ impl Drop for Killed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shutdown_leaves_nothing() {
+async fn a_shutdown_leaves_no_processes() {
     let bench = Bench::new();
     let blender = bench.start().await;
     let job = bench.job("wait");
@@ -129,7 +129,7 @@ async fn a_shutdown_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_supervisor_leaves_nothing() {
+async fn a_dropped_supervisor_leaves_no_zygote() {
     let bench = Bench::new();
     let blender = bench.start().await;
     let zygote = zygote(&blender);
@@ -138,7 +138,7 @@ async fn a_dropped_supervisor_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ctrl_c_in_the_terminal_is_not_for_the_engine() {
+async fn ctrl_c_does_not_reach_the_engine() {
     let bench = Bench::new();
     let blender = bench.start().await;
     let pid = zygote(&blender);
@@ -150,7 +150,7 @@ async fn a_ctrl_c_in_the_terminal_is_not_for_the_engine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_engine_is_one_process_that_sleeps() {
+async fn an_idle_engine_is_one_sleeping_process() {
     let bench = Bench::new();
     let blender = bench.start().await;
     bench.job("cube").run(&blender, LONG).await.unwrap();

@@ -47,7 +47,7 @@ fn slow_to_go() -> Bench {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_does_not_wait_for_the_child_to_be_gone() {
+async fn a_result_does_not_wait_for_child_exit() {
     let bench = slow_to_go();
     let blender = bench.start().await;
     let job = bench.job("cube");
@@ -73,7 +73,7 @@ async fn an_answer_does_not_wait_for_the_child_to_be_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zygote_that_dies_after_the_answer_costs_nothing_but_itself() {
+async fn a_zygote_killed_after_the_result_costs_no_conversion() {
     let bench = slow_to_go();
     let blender = bench.start().await;
     let jobs: Vec<Job> = (0..2).map(|_| bench.job("cube")).collect();
@@ -86,7 +86,7 @@ async fn a_zygote_that_dies_after_the_answer_costs_nothing_but_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shutdown_does_not_wait_for_a_child_that_stays() {
+async fn a_shutdown_does_not_wait_for_a_lingering_child() {
     let bench = slow_to_go();
     let blender = bench.start().await;
     let pid = zygote(&blender);
@@ -98,7 +98,7 @@ async fn a_shutdown_does_not_wait_for_a_child_that_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_child_that_stays_takes_its_slot_for_a_while_only() {
+async fn a_lingering_child_is_killed_to_free_its_slot() {
     let bench = slow_to_go();
     let blender = bench.start().await;
     let old = zygote(&blender);

@@ -79,7 +79,7 @@ async fn a_hostile_child_can_do_nothing() {
 
 /// Checks that the attacks are real: without a sandbox, most of them succeed.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_sandbox_a_hostile_child_could() {
+async fn without_a_sandbox_the_attacks_succeed() {
     let mut bench = hostile();
     bench.settings.sandbox = SandboxMode::Off;
     let blender = bench.start().await;
@@ -126,7 +126,7 @@ async fn limits_hold_while_others_convert() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_hostile_child_leaves_is_refused_and_removed() {
+async fn files_of_a_hostile_child_are_refused_and_removed() {
     let bench = hostile();
     let blender = bench.start().await;
     for (name, code) in [

@@ -10,7 +10,7 @@ use super::bench::{A_SECOND, Bench, LONG, script, signal, until, zygote};
 use crate::at_work::alive;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worn_zygote_is_replaced_and_nobody_waits() {
+async fn a_worn_zygote_is_replaced_without_delay() {
     let mut bench = Bench::new();
     bench.settings.max_requests = 2;
     let blender = bench.start().await;
@@ -61,7 +61,7 @@ async fn a_dead_zygote_is_replaced_and_its_conversions_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_model_that_takes_the_zygote_down_twice_is_given_up() {
+async fn a_model_that_kills_the_zygote_twice_fails() {
     let bench = Bench::new();
     let blender = bench.start().await;
     let job = bench.job("wait");
@@ -125,7 +125,7 @@ async fn a_zygote_that_does_not_cancel_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failing_starts_are_answered_for_at_once_and_recover() {
+async fn failing_engine_starts_fail_fast_and_recover() {
     let faulty = script("faulty.py");
     let mut bench = Bench::new();
     let (entry, flag) = (bench.base.path().join("entry.py"), bench.base.path().join("broken"));

@@ -9,7 +9,7 @@ use super::bench::{Bench, LONG, until, zygote};
 use crate::at_work::alive;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_engine_says_what_is_broken() {
+async fn a_broken_engine_reports_its_error() {
     let broken = Bench::scripted("raise ImportError('libGL.so.1: cannot open shared object file')");
     let error = broken.try_start().await.err().unwrap();
     let said = error.to_string();
@@ -21,7 +21,7 @@ async fn a_broken_engine_says_what_is_broken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_says_so_itself_is_broken() {
+async fn an_engine_can_report_that_it_is_broken() {
     let bench = Bench::scripted(
         "import sys\nsys.modules['bpy'] = None\nfrom meshgate_engine.runtime import zygote\nzygote.main(run=print)",
     );
@@ -31,7 +31,7 @@ async fn an_engine_that_says_so_itself_is_broken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_does_not_answer_is_given_up() {
+async fn an_engine_that_does_not_answer_is_killed() {
     let mut bench = Bench::scripted(
         "import os, sys, time\nprint('looking for a display', file=sys.stderr, flush=True)\n\
          open(os.environ['HOME'] + '/pid', 'w').write(str(os.getpid()))\ntime.sleep(1e6)",
@@ -46,7 +46,7 @@ async fn an_engine_that_does_not_answer_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_chatters_on_the_socket_is_refused() {
+async fn unexpected_output_on_the_socket_is_refused() {
     let bench =
         Bench::scripted("import os\nos.write(0, b'Blender 5.0.1 (hash a3db93c5b259)')\nos.read(0, 1)");
     let error = bench.try_start().await.err().unwrap();
@@ -54,7 +54,7 @@ async fn an_engine_that_chatters_on_the_socket_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_is_no_engine_is_named() {
+async fn a_program_that_is_not_an_engine_is_named() {
     let mut bench = Bench::new();
     bench.settings.engine = Engine::Python("/dev/null".into());
     let error = bench.try_start().await.err().unwrap().to_string();
@@ -65,7 +65,7 @@ async fn a_program_that_is_no_engine_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_blender_is_called_by_its_own_arguments() {
+async fn a_full_blender_gets_its_own_arguments() {
     use std::os::unix::fs::PermissionsExt;
     // There is no full Blender to be had here; this one understands the arguments and is Python.
     let mut bench = Bench::new();
@@ -83,7 +83,7 @@ async fn a_full_blender_is_called_by_its_own_arguments() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_reaches_the_engine() {
+async fn secrets_do_not_reach_the_engine() {
     let bench = Bench::new();
     let blender = bench.start().await;
     let environment = std::fs::read(format!("/proc/{}/environ", zygote(&blender))).unwrap();
@@ -99,7 +99,7 @@ async fn no_secret_reaches_the_engine() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_package_is_locked_as_long_as_it_is_used() {
+async fn a_package_is_locked_while_in_use() {
     let bench = Bench::new();
     let blender = bench.start().await;
     let paths = std::fs::read_dir(bench.base.path()).unwrap().map(|entry| entry.unwrap().path());
