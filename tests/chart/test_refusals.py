@@ -1,4 +1,4 @@
-"""Values that would install and then not work, or lose or tell something."""
+"""Values that would install but not work, lose data or expose secrets are refused."""
 
 import re
 
@@ -78,7 +78,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("version", HELMS)
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_would_not_work_is_refused_with_what_to_set(case, version):
+def test_invalid_values_are_refused_with_a_fix(case, version):
     values, sentence = REFUSED[case]
     said = refusal(*sets(*values), version=version)
     assert re.search(sentence, said), said
