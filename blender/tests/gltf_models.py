@@ -1,4 +1,4 @@
-"""glTF documents that the tests write themselves, so that no exporter changes their materials."""
+"""glTF documents that the tests write without an exporter, which could change materials."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ IMAGES = (
 )
 ORM, NORMAL, GLOW, LEAF, DIRT = ({"index": index} for index in range(1, 6))
 
-# UVs of the triangle's corners in glTF, whose v goes down from the top.
+# The triangle's UVs in glTF, where v points down.
 UVS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
 SECOND_UVS = ((0.25, 0.5), (0.75, 0.5), (0.25, 1.0))
 

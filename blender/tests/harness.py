@@ -33,7 +33,7 @@ NO_COUNTS = {
     "process_ms": 0.0, "export_ms": 0.0, "check_ms": 0.0,
 }  # fmt: skip
 
-# Runs what the test wrote as the body of ``run(task, progress)``; what it returns goes into the report as a loss.
+# Runs the code of the test as the body of ``run(task, progress)``; its result goes into the report as a loss.
 _SCRIPT = """
 import sys
 sys.path.insert(0, {path!r})
@@ -50,7 +50,7 @@ zygote.main(run)
 
 @cache
 def seccomp_program() -> str:
-    """The seccomp program of the product: from the environment, or from the example that prints it."""
+    """The product's seccomp program, from the environment or from the example that prints it."""
     given = os.environ.get("MESHGATE_TEST_SECCOMP")
     if given:
         return given
@@ -126,7 +126,7 @@ class Zygote:
         return self.folder / f"conversion-{number}"
 
     def event(self, kind: str | None = None, number: int | None = None) -> dict:
-        """The next event, of a kind and about a conversion if these are given; others are kept for later."""
+        """The next event, optionally of one kind and conversion; other events are kept for later."""
         for index, event in enumerate(self.unread):
             if kind in (None, event["type"]) and number in (None, event.get("id")):
                 return self.unread.pop(index)
@@ -138,7 +138,7 @@ class Zygote:
             self.unread.append(event)
 
     def wait_until_over(self, number: int) -> None:
-        """Waits for ``finished``, which a busy machine may leave out, or for ``exited``, which is kept."""
+        """Waits for ``finished``, which may be missing on a busy machine, or for ``exited``, which is kept."""
         while not any(e.get("id") == number and e["type"] in {"finished", "exited"} for e in self.unread):
             (length,) = struct.unpack(">I", self._receive(4))
             self.unread.append(json.loads(self._receive(length)))

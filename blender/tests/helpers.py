@@ -1,4 +1,4 @@
-"""Running Blender in tests: all of it in forked children, since its state is global and its crashes are real."""
+"""Runs Blender in forked children, since its state is global and it may crash."""
 
 import os
 import pickle
@@ -26,7 +26,7 @@ OPTIONS = {
 
 
 class ChildError(Exception):
-    """The child raised, crashed or did not end."""
+    """The child raised an exception, crashed or timed out."""
 
 
 def in_child(work: Callable[..., Any], *arguments: Any, timeout: float = 120, **named: Any) -> Any:
@@ -102,9 +102,9 @@ def convert(
 
 
 def build(folder: Path, builder: Callable[[], None], name: str = "source.blend", *, as_blender_does=False) -> Path:
-    """Saves what ``builder`` makes in an empty scene as ``folder/name``, in the format that the name says.
+    """Saves what ``builder`` makes in an empty scene as ``folder/name``, in the format of its extension.
 
-    A .blend is saved like a result, without scripts and with its textures inside, or ``as_blender_does``.
+    A .blend is saved like a result, without scripts and with packed textures, or ``as_blender_does``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name

@@ -1,4 +1,4 @@
-"""Human skeletons that the tests build: one body under the names of many rigs."""
+"""Human skeletons for tests: one body with the bone names of many rigs."""
 
 import bpy
 
@@ -66,7 +66,7 @@ RIGS = {
 
 
 def skeleton(names: dict[str, str]) -> bpy.types.Object:
-    """An armature of the parts that ``names`` names."""
+    """An armature of the parts in ``names``."""
     data = bpy.data.armatures.new("Rig")
     rig = bpy.data.objects.new("Rig", data)
     bpy.context.scene.collection.objects.link(rig)

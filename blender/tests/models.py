@@ -3,7 +3,7 @@
 import bpy
 from mathutils import Vector
 
-# The figure: 1.8 m tall, upright, facing -y in Blender (+z in the y-up world of reports), and different on every side,
+# The figure: 1.8 m tall, upright, facing -y in Blender (+z in the y-up world of reports), and asymmetric on every axis,
 # so that its bounds show a wrong unit, a wrong axis and a mirrored axis alike.
 LOW, HIGH = (-0.2, -0.25, 0.0), (0.3, 0.1, 1.8)
 BOUNDS = {"min": [-0.2, 0.0, -0.1], "max": [0.3, 1.8, 0.25]}
@@ -33,7 +33,7 @@ def figure() -> bpy.types.Object:
 
 
 def material(name: str, image: bpy.types.Image | None = None) -> bpy.types.Material:
-    """A red material, whose colour is the picture if there is one."""
+    """A red material, or one with the picture as its colour."""
     made = bpy.data.materials.new(name)
     made.use_nodes = True
     shader = made.node_tree.nodes["Principled BSDF"]
@@ -125,7 +125,7 @@ def keys(item: bpy.types.Object, path: str, places: dict[int, float], index: int
 
 
 def empty(name: str, place: tuple) -> bpy.types.Object:
-    """An object without anything, in the scene."""
+    """An empty object in the scene."""
     item = bpy.data.objects.new(name, None)
     item.location = place
     bpy.context.scene.collection.objects.link(item)

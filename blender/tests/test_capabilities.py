@@ -1,4 +1,4 @@
-"""The tables of formats of both sides agree: ``capabilities.py`` and ``src/domain/format.rs``."""
+"""The format tables in ``capabilities.py`` and ``src/domain/format.rs`` agree."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_the_tables_have_the_same_formats_in_the_same_order():
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_both_tables_agree(name):
+def test_both_tables_hold_the_same_capabilities(name):
     ours, theirs = TABLE[name], RUST[name]
     holds, needs = theirs["holds"], theirs["needs"]
     assert (ours.clips is not Clips.NONE) == ("Clips" in holds)

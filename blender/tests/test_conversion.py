@@ -1,4 +1,4 @@
-"""Options, names, clips and errors of conversions on the real engine."""
+"""Options, names, clips and errors of conversions with the real engine."""
 
 import json
 import struct
@@ -17,7 +17,7 @@ def names(clips):
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "blend"])
-def test_all_clips_survive_with_names_and_lengths(tmp_path, target):
+def test_all_clips_keep_names_and_lengths(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, lively_figure), target)
     assert names(report["input"]["clips"]) == [("Nod", 31), ("Walk", 16)]
     assert report["output"]["clips"] == report["input"]["clips"]
@@ -25,7 +25,7 @@ def test_all_clips_survive_with_names_and_lengths(tmp_path, target):
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb"])
-def test_clips_do_not_grow_by_round_trips(tmp_path, target):
+def test_round_trips_do_not_lengthen_clips(tmp_path, target):
     path = build(tmp_path, lively_figure, f"source.{target}")
     for trip in range(2):
         report = convert(tmp_path / str(trip), path, target)
@@ -51,14 +51,14 @@ def _moving_box() -> None:
 
 
 @pytest.mark.parametrize("target", ["usdc", "abc", "fbx", "glb"])
-def test_moving_objects_stay_moving(tmp_path, target):
+def test_object_animation_is_kept(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _moving_box), target)
     (clip,) = report["output"]["clips"]
     assert (clip["frames"], clip["seconds"], clip["fps"]) == (51, 2.0, 25)
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "usdc", "abc", "blend"])
-def test_without_animation(tmp_path, target):
+def test_animation_off_writes_no_clips(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, lively_figure), target, animation=False)
     assert len(report["input"]["clips"]) == 2
     assert report["output"]["clips"] == []
@@ -67,7 +67,7 @@ def test_without_animation(tmp_path, target):
 
 @pytest.mark.parametrize("target", ["fbx", "obj", "usdc", "abc", "ply", "blend"])
 @pytest.mark.parametrize("triangulate", [False, True])
-def test_triangulate(tmp_path, target, triangulate):
+def test_triangulate_writes_triangles_only(tmp_path, target, triangulate):
     convert(tmp_path / "c", build(tmp_path, skinned_figure), target, triangulate=triangulate)
     sides = in_child(_sides, str(tmp_path / "c/out" / f"model.{target}"))
     assert sides == ({3} if triangulate else {4})
@@ -82,7 +82,7 @@ def _sides(path: str) -> set[int]:
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb", "usdc", "blend"])
-def test_everything_survives(tmp_path, target):
+def test_conversion_keeps_all_model_features(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, skinned_figure), target)
     same = ("meshes", "triangles", "uv_layers", "vertex_colours", "materials", "textures", "bones", "blend_shapes")
     assert {key: report["output"][key] for key in same} == {key: report["input"][key] for key in same}
@@ -91,12 +91,12 @@ def test_everything_survives(tmp_path, target):
 
 
 @pytest.mark.parametrize("target", ["obj", "ply"])
-def test_vertex_colours_survive(tmp_path, target):
+def test_conversion_keeps_vertex_colours(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, skinned_figure), target)
     assert report["output"]["vertex_colours"] == 1
 
 
-def test_glb_holds_nothing_that_was_not_there(tmp_path):
+def test_glb_adds_no_nodes(tmp_path):
     first = build(tmp_path, lively_figure, "source.glb")
     convert(tmp_path / "c", first, "glb")
     assert sorted(node["name"] for node in glb_container.document(tmp_path / "c/out/model.glb")["nodes"]) == [
@@ -104,7 +104,7 @@ def test_glb_holds_nothing_that_was_not_there(tmp_path):
     ]  # fmt: skip
 
 
-def test_draco(tmp_path):
+def test_draco_compresses_glb(tmp_path):
     source = build(tmp_path, figure)
     report = convert(tmp_path / "c", source, "glb", draco=True)
     assert "KHR_draco_mesh_compression" in glb_container.document(tmp_path / "c/out/model.glb")["extensionsRequired"]
@@ -130,7 +130,7 @@ def test_a_single_obj_is_one_file(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "obj", "usda", "ply", "stl", "abc", "blend"])
-def test_names_of_any_script(tmp_path, target):
+def test_names_in_any_script_are_kept(tmp_path, target):
     def named():
         item = box("立方体 one\ntwo")
         item.data.materials.append(material("素材 \n1", picture("肌 テクスチャ.png")))
@@ -141,7 +141,7 @@ def test_names_of_any_script(tmp_path, target):
     assert report["output"]["missing_textures"] == []
 
 
-def test_a_point_cloud(tmp_path):
+def test_a_point_cloud_becomes_glb_but_not_stl(tmp_path):
     source = tmp_path / "points.ply"
     source.write_text(
         "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\n"
@@ -207,7 +207,7 @@ end_header
         ("a.blend", b"BLENDER-v300", "import_failed", ""),
     ],
 )
-def test_bad_files_get_one_sentence(tmp_path, name, content, code, detail):
+def test_invalid_files_fail_with_one_sentence(tmp_path, name, content, code, detail):
     source = tmp_path / name
     source.write_bytes(content)
     with pytest.raises(ConversionError) as failure:
@@ -220,7 +220,7 @@ def test_bad_files_get_one_sentence(tmp_path, name, content, code, detail):
 
 
 @pytest.mark.parametrize("target", ["obj", "stl", "ply", "abc"])
-def test_a_model_without_a_mesh(tmp_path, target):
+def test_a_model_without_a_mesh_fails(tmp_path, target):
     with pytest.raises(ConversionError) as failure:
         convert(tmp_path / "c", build(tmp_path, _a_light), target)
     assert (failure.value.code, failure.value.detail) == ("empty_model", "the model has no mesh")

@@ -1,4 +1,4 @@
-"""Modules of the package import only what is below them: docs/ARCHITECTURE.md has the order, section "Python"."""
+"""Modules of the package import only modules in lower rows of the table in docs/ARCHITECTURE.md, section "Python"."""
 
 import ast
 import re
@@ -65,20 +65,20 @@ def forbidden(imported: dict[str, set[str]]) -> list[str]:
     ]
 
 
-def test_the_table_has_every_room():
+def test_the_table_lists_every_package():
     assert sorted(name for names in rows() for name in names) == sorted({room(name) for name in modules() if name})
 
 
-def test_no_import_leads_up():
+def test_imports_lead_only_to_lower_rows():
     assert forbidden(graph()) == []
 
 
-def test_no_circle():
+def test_imports_have_no_cycle():
     try:
         TopologicalSorter(graph()).prepare()
     except CycleError as error:
         raise AssertionError(" -> ".join(error.args[1])) from None
 
 
-def test_a_forbidden_import_is_found():
+def test_a_forbidden_import_is_detected():
     assert forbidden({"animation.clips": {"job", "formats.gltf"}}) == ["animation.clips imports formats.gltf"]

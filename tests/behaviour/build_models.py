@@ -1,4 +1,4 @@
-"""Builds the models of these tests: `build_models.py FOLDER`. It is a program, for Blender is loaded once a process."""
+"""Builds the models of these tests: `build_models.py FOLDER`. A program, since Blender loads only once per process."""
 # ruff: noqa: E402
 
 import sys
@@ -21,7 +21,7 @@ def link(name: str, data: bpy.types.ID | None) -> bpy.types.Object:
 
 
 def surfaces() -> None:
-    """What Blender shows and few formats hold: curves, texts, metaballs, instances, modifiers, hidden things."""
+    """Features that few formats hold: curves, texts, metaballs, instances, modifiers, hidden objects."""
     tube = bpy.data.curves.new("Tube", "CURVE")
     tube.dimensions = "3D"
     tube.bevel_depth = 0.1
@@ -50,7 +50,7 @@ def surfaces() -> None:
 
 
 def motions() -> None:
-    """Things that move: by keys, by a constraint, by a driver, by a modifier; cameras and lights of each kind."""
+    """Objects moved by keys, a constraint, a driver or a modifier; cameras and lights of each kind."""
     bpy.context.scene.render.fps = 24
     for kind in ("POINT", "SUN", "SPOT", "AREA"):
         light = link(kind.title(), bpy.data.lights.new(kind.title(), kind))
@@ -69,7 +69,7 @@ def motions() -> None:
 
 
 def materials(folder: Path) -> None:
-    """A glTF whose material has a texture in every place, and most extensions of Khronos."""
+    """A glTF whose material has a texture in every slot and most Khronos extensions."""
     extensions = {
         "KHR_materials_clearcoat": {"clearcoatFactor": 0.5},
         "KHR_materials_transmission": {"transmissionFactor": 0.3},

@@ -1,6 +1,6 @@
-"""Behaviour that no change of the code's layout may change, held in `snapshots/`.
+"""Behaviour that refactoring must not change, recorded in `snapshots/`.
 
-`UPDATE=1` before the tests writes the snapshots anew: look at the difference before you commit it.
+Run the tests with `UPDATE=1` to rewrite the snapshots; review the diff before you commit it.
 """
 
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / (os.environ.get("MESHGATE_PROGRAM") or "target/release/meshgate")
 SNAPSHOTS = Path(__file__).resolve().parent / "snapshots"
-# Settings of the caller's shell change neither help texts nor conversions.
+# The caller's environment must not affect help texts or conversions.
 ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 
 
 def check(name: str, now: str) -> None:
-    """Compares a text with the snapshot of this name."""
+    """Compares a text with the named snapshot."""
     path = SNAPSHOTS / name
     if os.environ.get("UPDATE"):
         path.write_text(now)

@@ -1,4 +1,4 @@
-"""What people and programs read of Meshgate: help texts, codes, metrics, documents."""
+"""Meshgate's public interfaces: help texts, exit and error codes, metrics, documents."""
 
 import json
 import re
@@ -31,18 +31,18 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess:
     )
 
 
-def test_help_says_the_same():
+def test_help_text_matches_the_snapshot():
     said = {f"meshgate {name}".rstrip(): run(*name.split(), "--help") for name in SUBCOMMANDS}
     assert all(done.returncode == 0 for done in said.values())
     snapshot.check("help.txt", "".join(f"$ {command} --help\n{done.stdout}\n" for command, done in said.items()))
 
 
-def test_documents_are_those_that_are_committed():
+def test_generated_documents_match_the_committed_ones():
     assert json.loads(run("openapi").stdout) == json.loads((snapshot.ROOT / "docs/openapi.json").read_text())
     assert json.loads(run("schema").stdout) == json.loads((snapshot.ROOT / "docs/report.schema.json").read_text())
 
 
-def test_exit_codes_are_the_same(tmp_path):
+def test_exit_codes_match_the_snapshot(tmp_path):
     empty = tmp_path / "empty.fbx"
     empty.touch()
     folder = tmp_path / "nothing"
@@ -63,8 +63,8 @@ def test_exit_codes_are_the_same(tmp_path):
     snapshot.check("exit-codes.txt", "".join(f"{run(*of, PORT='1').returncode} {case}\n" for case, of in cases.items()))
 
 
-def test_error_codes_are_the_same():
-    """Codes and the statuses that come with them, as the API's document has them."""
+def test_error_codes_match_the_snapshot():
+    """Error codes and HTTP statuses from the OpenAPI document."""
     document = json.loads(run("openapi").stdout)
     codes = [code["const"] for code in document["components"]["schemas"]["ErrorCode"]["oneOf"]]
     statuses = {
@@ -77,7 +77,7 @@ def test_error_codes_are_the_same():
     snapshot.check("answers.txt", "".join(f"{line}\n" for line in told))
 
 
-def test_metrics_have_the_same_names_and_labels():
+def test_metric_names_and_labels_match_the_snapshot():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -99,7 +99,7 @@ def test_metrics_have_the_same_names_and_labels():
 
 
 def scrape(url: str) -> str:
-    """The metrics once a model was converted, refused, and answered from the cache."""
+    """The metrics after a conversion, a refusal and a cache hit."""
     for _ in range(240):
         try:
             urllib.request.urlopen(f"{url}/readyz", timeout=5)

@@ -1,4 +1,4 @@
-"""The reports of every pair of formats, on the examples and on models that show what can be lost."""
+"""Reports of every pair of formats, for the examples and for models that show losses."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import snapshot
 
 FORMATS = sorted("fbx obj gltf glb vrm vrma bvh usd usda usdc usdz stl ply abc blend".split())  # noqa: SIM905
 EXAMPLES = ["humanoid.blend", "humanoid.fbx", "humanoid.vrm", "walk.bvh", "crate/crate.obj"]
-# Different from run to run, or from machine to machine. The seconds of clips stay.
+# Values that differ between runs or machines. Clip durations are kept.
 UNSTEADY = {"timings", "bytes", "engine"}
 
 
@@ -37,7 +37,7 @@ def convert(inputs: list[Path], out: Path, *options: str) -> list[dict]:
 
 
 def steady(value: object) -> object:
-    """The same without what differs between runs, and without what is nothing."""
+    """The same without empty values and values that differ between runs."""
     if isinstance(value, dict):
         kept = {name: steady(inner) for name, inner in value.items() if name not in UNSTEADY}
         return {name: inner for name, inner in kept.items() if inner not in (0, None, False, [], {})}
@@ -49,7 +49,7 @@ def steady(value: object) -> object:
 
 
 def told(lines: list[dict], *folders: Path) -> str:
-    """A line for each conversion, with ``…`` in place of the folders."""
+    """A line for each conversion, with folders replaced by ``…``."""
     texts = [json.dumps(steady(line | {"seconds": 0}), ensure_ascii=False) for line in lines]
     for folder in folders:
         texts = [text.replace(str(folder), "…") for text in texts]
@@ -58,25 +58,25 @@ def told(lines: list[dict], *folders: Path) -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-    """The folder of the models that the engine's tests build."""
+    """The folder of models from `build_models.py`."""
     folder = tmp_path_factory.mktemp("models")
     models = str(Path(__file__).with_name("build_models.py"))
     subprocess.run([sys.executable, models, str(folder)], check=True, timeout=300)
     return folder
 
 
-def test_every_pair_of_the_examples_is_reported_as_before(tmp_path):
+def test_reports_of_the_examples_match_the_snapshot(tmp_path):
     examples = [snapshot.ROOT / "examples" / name for name in EXAMPLES]
     snapshot.check("examples.jsonl", told(convert(examples, tmp_path), snapshot.ROOT / "examples", tmp_path))
 
 
-def test_every_pair_of_the_models_is_reported_as_before(built, tmp_path):
+def test_reports_of_the_models_match_the_snapshot(built, tmp_path):
     lines = convert(sorted(built.iterdir()), tmp_path)
     snapshot.check("models.jsonl", told(lines, built, tmp_path))
 
 
-def test_every_format_is_read_as_before(built, tmp_path):
-    """What was made of one model in each format, to each format."""
+def test_reports_of_every_source_format_match_the_snapshot(built, tmp_path):
+    """Converts one model to each format, and each result to each format again."""
     first = convert([built / "person.blend"], tmp_path / "first")
     made = [Path(line["output"]) for line in first if line["outcome"] == "succeeded"]
     assert len(made) == len(FORMATS)
@@ -85,6 +85,6 @@ def test_every_format_is_read_as_before(built, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--animation=false", "--scale=2"])
-def test_every_option_does_as_before(built, tmp_path, option):
+def test_reports_with_options_match_the_snapshot(built, tmp_path, option):
     lines = convert([built / "person.blend", built / "leaf.gltf"], tmp_path, option)
     snapshot.check(f"option{option.split('=')[0][1:]}.jsonl", told(lines, built, tmp_path))

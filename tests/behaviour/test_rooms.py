@@ -1,4 +1,4 @@
-"""Rust's rooms know only the rooms below them, and no file is in a circle of imports."""
+"""Rust modules import only modules in lower rows of the table "Rooms" in ARCHITECTURE.md, without cycles."""
 
 import re
 
@@ -10,13 +10,13 @@ TESTS = re.compile(r"\n#\[cfg\(test\)\]\n(?:#\[path = .*\n)?mod tests\b[\s\S]*")
 
 
 def rooms() -> list[str]:
-    """The rooms of ARCHITECTURE's table, from the bottom to the top."""
+    """The rooms of the table in ARCHITECTURE.md, from bottom to top."""
     table = (ROOT / "docs/ARCHITECTURE.md").read_text().split("\n## Rooms\n")[1].split("\n## ")[0]
     return [re.sub(r"\.rs$|/$", "", name) for name in re.findall(r"^\| `src/([\w./]+)`", table, re.MULTILINE)]
 
 
 def modules() -> dict[tuple[str, ...], str]:
-    """The text of every module of the library, by its path; without tests."""
+    """The source of every library module by path, without tests."""
     found = {}
     for path in SOURCE.rglob("*.rs"):
         parts = path.relative_to(SOURCE).with_suffix("").parts
@@ -45,7 +45,7 @@ def flatten(tree: str) -> list[str]:
 
 
 def absolute(path: str, module: tuple[str, ...]) -> tuple[str, ...] | None:
-    """What `crate::…`, `super::…` or `self::…` in a module means; `None` for other crates."""
+    """Resolves `crate::…`, `super::…` or `self::…` in a module; `None` for other crates."""
     parts = re.sub(r"\s+as\s+\w+$", "", path).split("::")
     base = list(module)
     if parts[0] == "crate":
@@ -59,7 +59,7 @@ def absolute(path: str, module: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def imports() -> dict[tuple[str, ...], set[tuple[str, ...]]]:
-    """The modules that each module takes something from: by `use`, and by paths in its code."""
+    """The modules that each module imports by `use` or names in paths."""
     known = modules()
     found = {}
     for module, text in known.items():
@@ -71,7 +71,7 @@ def imports() -> dict[tuple[str, ...], set[tuple[str, ...]]]:
             parts = absolute(path, module)
             while parts and parts not in known:
                 parts = parts[:-1]
-            # A `mod.rs` that a child takes a name from only hands it on, unless it says it itself.
+            # Names that a child imports from a `mod.rs` are re-exports, unless it defines them itself.
             if parts and parts != module:
                 targets.add(parts)
         found[module] = targets
@@ -83,12 +83,12 @@ def room_of(module: tuple[str, ...], names: list[str]) -> str:
     return max((name for name in names if path == name or path.startswith(f"{name}/")), key=len, default="")
 
 
-def test_every_module_has_a_room():
+def test_the_architecture_table_lists_every_module():
     names = rooms()
     assert [module for module in modules() if not room_of(module, names)] == []
 
 
-def test_rooms_know_only_rooms_below_them():
+def test_modules_import_only_lower_modules():
     names = rooms()
     wrong = [
         f"{'/'.join(module)} -> {'/'.join(target)}"
@@ -99,7 +99,7 @@ def test_rooms_know_only_rooms_below_them():
     assert sorted(wrong) == []
 
 
-def test_no_file_is_in_a_circle():
+def test_imports_have_no_cycle():
     graph = imports()
     done: set[tuple[str, ...]] = set()
 
@@ -110,7 +110,7 @@ def test_no_file_is_in_a_circle():
         if module in done:
             return
         for target in sorted(graph.get(module, ())):
-            # A folder's `mod.rs` declares its children and hands their names on.
+            # A folder's `mod.rs` declares its children and re-exports their names.
             is_parent = module[: len(target)] == target
             is_child = target[: len(module)] == module
             if not is_parent and not is_child:
@@ -121,11 +121,11 @@ def test_no_file_is_in_a_circle():
         walk(module, [])
 
 
-# A reader follows a request from the router to the result through so many files at most.
+# The most files that a request passes from the router to the result.
 WAY = 35
 
 
-def test_the_way_of_a_request_is_as_documented():
+def test_the_documented_path_of_a_request_exists():
     table = (
         (ROOT / "docs/ARCHITECTURE.md").read_text().split("\n### From the request to the result\n")[1].split("\n## ")[0]
     )

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "meshgate"
 TOOLS = ROOT / "target" / "tools"
 HELMS = ["helm", "helm3"]
-# The oldest and the newest that the chart is for.
+# The oldest and the newest supported version.
 KUBERNETES = ["1.28", "1.37"]
 CASES = sorted((CHART / "ci").glob("*-values.yaml"))
 
@@ -22,12 +22,12 @@ def helm(*arguments: str, version: str = "helm") -> subprocess.CompletedProcess:
 
 
 def sets(*values: str) -> list[str]:
-    """Arguments that set values, as `replicaCount=3`."""
+    """`--set` arguments for values such as `replicaCount=3`."""
     return [part for value in values for part in ("--set", value)]
 
 
 def check_schema(found: list[dict], kubernetes: str, folder: Path) -> None:
-    """That this version of Kubernetes knows every field of these objects."""
+    """Checks that this version of Kubernetes knows every field of these objects."""
     manifests = folder / "manifests.yaml"
     manifests.write_text(yaml.safe_dump_all(found))
     validate = Path(sys.executable).with_name("kubernetes-validate")
@@ -37,20 +37,20 @@ def check_schema(found: list[dict], kubernetes: str, folder: Path) -> None:
 
 
 def rendered(*arguments: str, version: str = "helm", name: str = "m") -> str:
-    """The manifests of a release `name`; `arguments` as those of `helm template`."""
+    """The manifests of a release `name`; `arguments` go to `helm template`."""
     done = helm("template", name, str(CHART), "--namespace", "models", *arguments, version=version)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def objects(*arguments: str, **options) -> dict[str, dict]:
-    """What is rendered, by kind and name: `Deployment/m-meshgate`."""
+    """The rendered objects by kind and name, such as `Deployment/m-meshgate`."""
     found = [document for document in yaml.safe_load_all(rendered(*arguments, **options)) if document]
     return {f"{document['kind']}/{document['metadata']['name']}": document for document in found}
 
 
 def refusal(*arguments: str, version: str = "helm") -> str:
-    """Why these values are refused."""
+    """The error message for refused values."""
     done = helm("template", "m", str(CHART), *arguments, version=version)
     assert done.returncode != 0, "it was taken"
     return re.sub(r"\s+", " ", done.stderr)

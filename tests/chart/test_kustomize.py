@@ -1,4 +1,4 @@
-"""The overlays of k8s/, compared with what the chart renders for the same values."""
+"""The overlays in k8s/ match the chart's manifests for the same values."""
 
 import json
 import subprocess
@@ -16,12 +16,12 @@ REPLICATED = [
     "externalRedis.existingSecret=meshgate-redis",
 ]
 OVERLAYS = {"single": [], "replicated": sets(*REPLICATED)}
-# A release has them and an overlay does not: a secret that is made by hand, and what `helm test` runs.
+# Only in a release: the generated secret (created by hand for overlays) and the objects of `helm test`.
 ONLY_IN_THE_CHART = {"Secret/meshgate-redis", "Pod/meshgate-test", "NetworkPolicy/meshgate-test"}
 
 
 def built(overlay: str) -> dict[str, dict]:
-    """What an overlay renders, by kind and name; the checksum is taken off the names of ConfigMaps."""
+    """The objects of an overlay by kind and name, without the checksum in ConfigMap names."""
     command = [str(TOOLS / "kubectl"), "kustomize", str(ROOT / "k8s/overlays" / overlay)]
     text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     found = {}
@@ -33,9 +33,9 @@ def built(overlay: str) -> dict[str, dict]:
 
 
 def without_labels(thing):
-    """Labels and annotations are told apart: the chart's name releases, and pods have checksums by other means."""
+    """Removes labels, which differ: the chart's contain the release name."""
     if isinstance(thing, list):
-        # The order of volumes and of what is mounted means nothing.
+        # The order of volumes and mounts is irrelevant.
         return sorted((without_labels(item) for item in thing), key=lambda item: json.dumps(item, sort_keys=True))
     if isinstance(thing, dict):
         return {name: without_labels(value) for name, value in thing.items() if name != "labels"}
@@ -50,7 +50,7 @@ def what_matters(name: str, thing: dict) -> dict:
     if kind in ("Deployment", "StatefulSet"):
         thing["spec"]["template"].pop("metadata", None)
         for container in thing["spec"]["template"]["spec"]["containers"]:
-            # The chart tells a pod its settings, an overlay by a ConfigMap whose name changes with them.
+            # The chart sets settings in the pod, an overlay in a ConfigMap whose name changes with them.
             for settings in ("env", "envFrom"):
                 container.pop(settings, None)
     if kind == "NetworkPolicy":
@@ -61,7 +61,7 @@ def what_matters(name: str, thing: dict) -> dict:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_it_is_what_the_chart_renders(overlay):
+def test_overlays_match_the_chart(overlay):
     of_chart = objects(*OVERLAYS[overlay], name="meshgate")
     of_overlay = built(overlay)
     told = of_overlay.pop("ConfigMap/meshgate")["data"]
@@ -74,5 +74,5 @@ def test_it_is_what_the_chart_renders(overlay):
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 @pytest.mark.parametrize("kubernetes", KUBERNETES)
-def test_every_kubernetes_takes_it(overlay, kubernetes, tmp_path):
+def test_overlays_are_valid_for_every_kubernetes_version(overlay, kubernetes, tmp_path):
     check_schema(list(built(overlay).values()), kubernetes, tmp_path)

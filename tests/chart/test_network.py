@@ -1,10 +1,10 @@
-"""Who reaches the pods, and whom they reach."""
+"""Network policies limit connections to and from the pods."""
 
 import pytest
 from kit import objects, sets
 
 
-def test_only_the_ingress_and_prometheus_come_in_and_little_goes_out():
+def test_network_policy_limits_ingress_and_egress():
     policy = objects()["NetworkPolicy/m-meshgate"]["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     namespaces = [
@@ -24,7 +24,7 @@ def test_only_the_ingress_and_prometheus_come_in_and_little_goes_out():
 
 
 def outside(policy: dict) -> list[dict]:
-    """The rules that let a pod out to any address."""
+    """The rules that allow connections to any address."""
     return [rule for rule in policy["egress"] if any("ipBlock" in target for target in rule["to"])]
 
 
@@ -44,13 +44,13 @@ def outside(policy: dict) -> list[dict]:
         (["storage.url=s3://b", "networkPolicy.egressPorts={8443}"], {443, 8443}),
     ],
 )
-def test_the_ports_that_are_needed_are_open(values, ports):
+def test_network_policy_opens_the_needed_egress_ports(values, ports):
     found = objects(*sets(*values))
     [rule] = outside(found["NetworkPolicy/m-meshgate"]["spec"])
     assert {each["port"] for each in rule["ports"]} == ports
 
 
-def test_who_is_in_front_is_let_in():
+def test_network_policy_admits_load_balancers_and_gateways():
     def let_in(*values: str) -> list[dict]:
         found = objects(*sets(*values))
         rules = found["NetworkPolicy/m-meshgate"]["spec"]["ingress"]

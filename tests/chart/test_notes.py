@@ -29,7 +29,7 @@ def notes(*values: str) -> str:
         ),
     ],
 )
-def test_the_notes_have_the_line_for_these_values(values, url):
+def test_install_notes_show_the_matching_url(values, url):
     said = notes(*values)
     assert f'"{url}output_format=glb"' in said, said
     assert "X-Api-Key" not in said and "X-Api-Key: KEY" in notes(*values, "apiKeys.existingSecret=k")

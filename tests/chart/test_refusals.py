@@ -1,4 +1,4 @@
-"""Values that would install and then not work, or lose or tell something."""
+"""Values that would install but not work, lose data or expose secrets are refused."""
 
 import re
 
@@ -6,47 +6,50 @@ import pytest
 from kit import HELMS, refusal, sets
 
 REFUSED = {
-    "pods without a common store": (["replicaCount=2"], "set storage.url .* or persistence.accessModes"),
+    "pods without a shared store": (["replicaCount=2"], "set storage.url .* or persistence.accessModes"),
     "pods without a store at all": (["replicaCount=2", "persistence.enabled=false"], "set storage.url"),
-    "an autoscaler on one claim": (["autoscaling.enabled=true"], "6 pods need a shared store"),
+    "an autoscaler without a shared store": (["autoscaling.enabled=true"], "6 pods need a shared store"),
     "pods without Redis": (
         ["replicaCount=2", "storage.url=s3://b", "redis.enabled=false"],
         "set redis.enabled to true",
     ),
     "two autoscalers": (["autoscaling.enabled=true", "keda.enabled=true"], "only one may set the number of pods"),
-    "a key of the bucket without one": (["storage.existingSecret=s"], "set storage.url to the bucket"),
+    "bucket credentials without a bucket": (["storage.existingSecret=s"], "set storage.url to the bucket"),
     "a secret in config": (["config.API_KEYS=a:b"], "set apiKeys.existingSecret"),
-    "a cloud's secret in config": (["config.AWS_SECRET_ACCESS_KEY=b"], "is a secret, and many can read values"),
+    "a cloud secret in config": (["config.AWS_SECRET_ACCESS_KEY=b"], "is a secret, and many can read values"),
     "a password in a URL": (["externalRedis.url=redis://:secret@cache"], "set externalRedis.existingSecret"),
     "two Redis": (["externalRedis.url=redis://a", "externalRedis.host=a"], "set one of them"),
-    "a value in config": (["config.WORKERS=3"], "config.WORKERS is a chart value: set workers"),
-    "little memory": (["workerMemoryLimit=1Gi"], "set it to 1536Mi at least"),
-    "a pod that one conversion ends": (["resources.limits.memory=512Mi"], "Set it to 2560Mi at least"),
-    "a pod that one conversion ends, in bytes": (["resources.limits.memory=1G"], "Set it to 2560Mi at least"),
-    "uploads without room": (["maxFileSize=4Gi"], "set it to 16384Mi at least"),
-    "a port that is taken": (["metrics.port=5000"], "set another one"),
-    "a name of no service": (["fullnameOverride=3d"], "begins with a lower-case letter"),
-    "another label to be found by": (
+    "a setting in config that is a chart value": (["config.WORKERS=3"], "config.WORKERS is a chart value: set workers"),
+    "too little memory per worker": (["workerMemoryLimit=1Gi"], "set it to 1536Mi at least"),
+    "a memory limit below one conversion": (["resources.limits.memory=512Mi"], "Set it to 2560Mi at least"),
+    "a memory limit below one conversion, in bytes": (["resources.limits.memory=1G"], "Set it to 2560Mi at least"),
+    "a disk limit below the upload limit": (["maxFileSize=4Gi"], "set it to 16384Mi at least"),
+    "a port in use": (["metrics.port=5000"], "set another one"),
+    "an invalid service name": (["fullnameOverride=3d"], "begins with a lower-case letter"),
+    "a changed selector label": (
         ["podLabels.app\\.kubernetes\\.io/component=web"],
         "remove it from podLabels and commonLabels",
     ),
-    "an address of its own": (["config.BIND_ADDRESS=0.0.0.0:8080"], "remove it"),
-    "fewer pods at most than at least": (
+    "a bind address in config": (["config.BIND_ADDRESS=0.0.0.0:8080"], "remove it"),
+    "minReplicas above maxReplicas": (
         ["storage.url=s3://b", "autoscaling.enabled=true", "guaranteed=true", "autoscaling.minReplicas=8"],
         "autoscaling.minReplicas is 8, more than",
     ),
-    "an autoscaler on next to nothing": (
+    "an autoscaler on small requests": (
         ["storage.url=s3://b", "autoscaling.enabled=true"],
         "set guaranteed to true, or resources.requests.cpu",
     ),
-    "a password of no Redis": (["externalRedis.existingSecret=s"], "set externalRedis.url or externalRedis.host"),
-    "a secret of the Redis that is not bundled": (
+    "a Redis password without a Redis": (
+        ["externalRedis.existingSecret=s"],
+        "set externalRedis.url or externalRedis.host",
+    ),
+    "a bundled Redis secret for an external Redis": (
         ["externalRedis.host=c", "redis.existingSecret=s"],
         "set externalRedis.existingSecret",
     ),
-    "a value that is taken away": (["workers=null"], "workers"),
-    "one below that is taken away": (["image.repository=null"], "repository"),
-    "an authority of no TLS": (
+    "a removed value": (["workers=null"], "workers"),
+    "a removed nested value": (["image.repository=null"], "repository"),
+    "a Redis CA without TLS": (
         ["externalRedis.host=c", "externalRedis.caSecret=s"],
         "set externalRedis.url to rediss://HOST:PORT",
     ),
@@ -60,7 +63,7 @@ REFUSED = {
         ["storage.url=s3://b", "config.AWS_ENDPOINT_URL=http://minio:9000"],
         "or config.AWS_ALLOW_HTTP to true",
     ),
-    "a path that the server does not have": (
+    "a path that the server does not serve": (
         [
             "ingress.hosts[0].host=a",
             "ingress.hosts[0].paths[0].path=/mesh",
@@ -69,16 +72,16 @@ REFUSED = {
         "the server does not serve /mesh",
     ),
     "credentials in headers": (["config.OTEL_EXPORTER_OTLP_HEADERS=Authorization=x"], "is a secret"),
-    "a route to nowhere": (["httpRoute.enabled=true"], "set httpRoute.parentRefs"),
+    "a route without a gateway": (["httpRoute.enabled=true"], "set httpRoute.parentRefs"),
     "a misspelled value": (["workrs=3"], "workrs"),
-    "a misspelled value below": (["redis.enable=false"], "enable"),
-    "a size of another kind": (["maxFileSize=100MB"], "maxFileSize"),
+    "a misspelled nested value": (["redis.enable=false"], "enable"),
+    "a size in an unknown unit": (["maxFileSize=100MB"], "maxFileSize"),
 }
 
 
 @pytest.mark.parametrize("version", HELMS)
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_would_not_work_is_refused_with_what_to_set(case, version):
+def test_invalid_values_are_refused_with_a_fix(case, version):
     values, sentence = REFUSED[case]
     said = refusal(*sets(*values), version=version)
     assert re.search(sentence, said), said

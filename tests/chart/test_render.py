@@ -1,4 +1,4 @@
-"""What the chart makes of values, and which it refuses."""
+"""Manifests that the chart renders from values."""
 
 import base64
 import hashlib
@@ -11,7 +11,7 @@ import pytest
 import yaml
 from kit import CASES, CHART, HELMS, KUBERNETES, ROOT, check_schema, helm, mebibytes, objects, rendered, sets
 
-# Kinds of others, whose schemas no package carries.
+# Third-party kinds without packaged schemas.
 CUSTOM = {"HTTPRoute", "ServiceMonitor", "PrometheusRule", "ScaledObject"}
 
 
@@ -27,15 +27,15 @@ def pods(found: dict[str, dict]) -> dict[str, dict]:
 
 
 @pytest.mark.parametrize("version", HELMS)
-def test_it_is_well_made(version):
+def test_helm_lint_passes(version):
     done = helm("lint", "--strict", str(CHART), version=version)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.removesuffix("-values.yaml"))
-def test_every_kubernetes_takes_it(case, tmp_path):
+def test_manifests_are_valid_for_every_kubernetes_version(case, tmp_path):
     found = [objects("--values", str(case), version=version) for version in HELMS]
-    # A password is made up each time, and pods have its checksum.
+    # The password is generated at each render, and pods carry its checksum.
     found = [{name: thing for name, thing in of_one.items() if thing["kind"] != "Secret"} for of_one in found]
     for of_one in found:
         for thing in of_one.values():
@@ -50,7 +50,7 @@ def test_every_kubernetes_takes_it(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.removesuffix("-values.yaml"))
-def test_no_pod_may_more_than_it_needs(case):
+def test_pods_run_with_least_privilege(case):
     for name, pod in pods(objects("--values", str(case))).items():
         assert pod["automountServiceAccountToken"] is False, name
         assert pod["enableServiceLinks"] is False, name
@@ -74,7 +74,7 @@ def test_no_pod_may_more_than_it_needs(case):
 
 
 @pytest.mark.parametrize("version", HELMS)
-def test_a_cluster_may_choose_the_users(version):
+def test_user_ids_can_be_left_to_the_cluster(version):
     ids = [
         f"{of}odSecurityContext.{name}=null"
         for of in ("p", "redis.p")
@@ -92,17 +92,17 @@ def settings(found: dict[str, dict]) -> dict[str, str]:
     return {variable["name"]: variable["value"] for variable in container["env"]}
 
 
-def test_one_number_is_in_all_places():
-    """Sizes and times of the server, of the ingress, of the route and of the pod."""
+def test_timeouts_and_sizes_are_consistent_across_objects():
+    """Sizes and timeouts of server, ingress, route and pod."""
     sizes = "conversionTimeout=1200,maxFileSize=2Gi,workSizeLimit=20Gi,shutdown.delay=7,shutdown.grace=100"
     found = objects("--set", sizes, "--set", "httpRoute.enabled=true,httpRoute.parentRefs[0].name=g")
     told = settings(found)
     assert (told["CONVERSION_TIMEOUT"], told["MAX_FILE_SIZE"]) == ("1200", "2GiB")
     annotations = found["Ingress/m-meshgate"]["metadata"]["annotations"]
     of_nginx = {name.split("/")[1]: value for name, value in annotations.items()}
-    # A little more, so that the server says why it gives up.
+    # Slightly longer, so that the client gets the server's own timeout error.
     assert of_nginx["proxy-read-timeout"] == of_nginx["proxy-send-timeout"] == "1230"
-    # Far above, so that the server refuses in its own words.
+    # Far larger, so that the client gets the server's own error.
     assert of_nginx["proxy-body-size"] == "20480m"
     assert (of_nginx["proxy-request-buffering"], of_nginx["proxy-buffering"]) == ("off", "off")
     [rule] = found["HTTPRoute/m-meshgate"]["spec"]["rules"]
@@ -110,7 +110,7 @@ def test_one_number_is_in_all_places():
     assert pods(found)["Deployment/m-meshgate"]["terminationGracePeriodSeconds"] == 7 + 100 + 10
 
 
-def test_the_usual_numbers_are_those_of_nginx_and_compose():
+def test_chart_defaults_match_nginx_and_compose():
     told = settings(objects())
     nginx = (ROOT / "nginx/nginx.conf").read_text()
     assert told["MAX_FILE_SIZE"] == "100MiB" and "client_max_body_size 100m;" in nginx
@@ -124,7 +124,7 @@ def test_the_usual_numbers_are_those_of_nginx_and_compose():
     assert container["image"] == "redis:7-bookworm" and "redis:7-bookworm" in compose["services"]["redis"]["image"]
 
 
-def test_memory_follows_from_workers():
+def test_memory_resources_follow_the_worker_count():
     def memory(*values: str) -> tuple[int, int]:
         found = objects(*sets(*values))
         resources = pods(found)["Deployment/m-meshgate"]["containers"][0]["resources"]
@@ -139,14 +139,14 @@ def test_memory_follows_from_workers():
     assert resources["requests"] == resources["limits"]
 
 
-def test_nothing_set_fits_on_a_laptop():
+def test_default_resource_requests_fit_on_a_laptop():
     containers = [container for pod in pods(objects()).values() for container in pod["containers"]]
     memory = sum(mebibytes(container["resources"]["requests"]["memory"]) for container in containers)
     cpu = sum(int(container["resources"]["requests"]["cpu"].removesuffix("m")) for container in containers)
     assert memory <= 2048 and cpu <= 500, (memory, cpu)
 
 
-def test_helm_test_converts_a_model_and_knows_a_key():
+def test_helm_test_converts_a_model_with_its_api_key():
     def test(*values: str) -> dict:
         return pods(objects(*values))["Pod/m-meshgate-test"]
 
@@ -156,7 +156,7 @@ def test_helm_test_converts_a_model_and_knows_a_key():
     assert volume["secret"]["secretName"] == "keys"
 
 
-def test_two_pods_never_want_one_claim():
+def test_pods_sharing_one_claim_are_recreated():
     def strategy(*values: str) -> str:
         found = objects(*sets(*values))
         return found["Deployment/m-meshgate"]["spec"]["strategy"]["type"]
@@ -167,13 +167,13 @@ def test_two_pods_never_want_one_claim():
     assert strategy("persistence.accessModes={ReadWriteMany}") == "RollingUpdate"
 
 
-def test_an_autoscaler_rules_alone():
+def test_an_autoscaler_leaves_the_replica_count_unset():
     values = "storage.url=s3://b,autoscaling.enabled=true,guaranteed=true"
     assert "replicas" not in objects("--set", values)["Deployment/m-meshgate"]["spec"]
     assert objects()["Deployment/m-meshgate"]["spec"]["replicas"] == 1
 
 
-def test_nothing_secret_is_told_where_all_can_read():
+def test_secrets_are_mounted_as_files():
     found = objects("--values", str(CHART / "ci/replicated-values.yaml"))
     told = settings(found)
     assert told["REDIS_PASSWORD_FILE"] == "/run/secrets/meshgate/redis/redis-password"
@@ -185,8 +185,8 @@ def test_nothing_secret_is_told_where_all_can_read():
     assert not [name for name in found if name.startswith("Secret/")]
 
 
-def test_pods_keep_what_they_were_told():
-    """Settings are a part of the pod's template: a pod of an earlier revision never reads those of a later one."""
+def test_settings_are_part_of_the_pod_template():
+    """Pods of an earlier revision never read settings of a later one."""
     found = objects("--set-string", "extraEnv[0].name=WORKERS,extraEnv[0].value=7")
     container = pods(found)["Deployment/m-meshgate"]["containers"][0]
     names = [variable["name"] for variable in container["env"]]
@@ -195,7 +195,7 @@ def test_pods_keep_what_they_were_told():
     assert not [name for name in found if name.startswith("ConfigMap/")]
 
 
-def test_nobody_is_believed_where_everybody_comes_in():
+def test_open_services_trust_no_proxy():
     assert "10.0.0.0/8" in settings(objects())["TRUSTED_PROXIES"]
     for values in ("service.type=NodePort", "service.type=LoadBalancer", "networkPolicy.enabled=false"):
         assert "TRUSTED_PROXIES" not in settings(objects("--set", values)), values
@@ -203,14 +203,14 @@ def test_nobody_is_believed_where_everybody_comes_in():
     assert settings(found)["TRUSTED_PROXIES"] == "10.1.0.0/16"
 
 
-def test_pods_change_with_the_password_that_is_made():
+def test_the_pod_template_changes_with_the_generated_password():
     found = objects()
     password = base64.b64decode(found["Secret/m-meshgate-redis"]["data"]["redis-password"])
     annotations = found["StatefulSet/m-meshgate-redis"]["spec"]["template"]["metadata"]["annotations"]
     assert annotations["checksum/secret"] == hashlib.sha256(password).hexdigest()
 
 
-def test_large_numbers_stay_numbers(tmp_path):
+def test_large_numbers_are_not_rewritten(tmp_path):
     values = tmp_path / "values.yaml"
     values.write_text(
         "config: {CACHE_MAX_SIZE: 5368709120, MAX_CONNECTIONS: 1000000, CACHE: true, QUEUE_TIMEOUT: 1.5}\n"
@@ -220,7 +220,7 @@ def test_large_numbers_stay_numbers(tmp_path):
     assert wanted.items() <= told.items()
 
 
-def test_no_request_is_above_its_limit():
+def test_resource_requests_stay_below_their_limits():
     def resources(*values: str) -> dict:
         found = objects(*sets(*values))
         return pods(found)["Deployment/m-meshgate"]["containers"][0]["resources"]
@@ -230,7 +230,7 @@ def test_no_request_is_above_its_limit():
     assert resources("resources.limits.cpu=2")["requests"]["cpu"] == "250m"
 
 
-def test_what_is_kept_fits_where_it_is_kept():
+def test_data_max_size_fits_the_volume():
     def kept(*values: str) -> str:
         return settings(objects(*sets(*values))).get("DATA_MAX_SIZE")
 
@@ -241,14 +241,14 @@ def test_what_is_kept_fits_where_it_is_kept():
     assert kept("config.DATA_MAX_SIZE=3G") == "3G"
 
 
-def test_a_new_chart_alone_replaces_no_pod():
+def test_a_new_chart_version_alone_replaces_no_pod():
     found = objects()
     for name in ("Deployment/m-meshgate", "StatefulSet/m-meshgate-redis"):
         labels = found[name]["spec"]["template"]["metadata"]["labels"]
         assert set(labels) == {f"app.kubernetes.io/{label}" for label in ("name", "instance", "component")}, name
 
 
-def test_metrics_are_where_the_ingress_does_not_lead():
+def test_the_ingress_does_not_expose_metrics():
     found = objects()
     [rule] = found["Ingress/m-meshgate"]["spec"]["rules"]
     for path in rule["http"]["paths"]:
@@ -257,7 +257,7 @@ def test_metrics_are_where_the_ingress_does_not_lead():
     assert settings(found)["METRICS_ADDRESS"] == "0.0.0.0:9464"
 
 
-def test_alerts_and_dashboard_are_those_of_the_documents():
+def test_alerts_and_dashboard_match_the_documentation():
     for name in ("alerts.yml", "dashboard.json"):
         assert (CHART / "files" / name).read_bytes() == (ROOT / "docs/observability" / name).read_bytes(), name
     found = objects("--values", str(CHART / "ci/watched-values.yaml"))
@@ -267,7 +267,7 @@ def test_alerts_and_dashboard_are_those_of_the_documents():
     assert json.loads(dashboard) == json.loads((ROOT / "docs/observability/dashboard.json").read_text())
 
 
-def test_every_setting_that_is_told_is_one():
+def test_pods_get_only_known_settings():
     known = set(re.findall(r"^    ([A-Z_]+): ", (ROOT / "src/config/settings.rs").read_text(), re.MULTILINE))
     of_clouds = ("AWS_", "AZURE_", "GOOGLE_", "SSL_CERT_DIR")
     for case in CASES:
@@ -278,13 +278,13 @@ def test_every_setting_that_is_told_is_one():
             assert bare in known or name.startswith(of_clouds), name
 
 
-def test_versions_are_those_of_the_program():
+def test_chart_versions_match_the_program():
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
     assert (chart["version"], chart["appVersion"]) == (version, version)
 
 
-def test_what_is_added_is_there():
+def test_extra_objects_and_containers_are_rendered():
     found = objects("--values", str(CHART / "ci/extras-values.yaml"))
     assert {"ConfigMap/m-converter-more", "ConfigMap/m-text"} <= found.keys()
     pod = pods(found)["Deployment/m-converter"]
@@ -304,18 +304,18 @@ def leaves(values: dict, above: str = "") -> list[str]:
     return names
 
 
-def test_the_readme_has_every_value():
+def test_the_readme_lists_every_value():
     section = (CHART / "README.md").read_text().split("\n## Values\n")[1]
     table = re.findall(r"^\| ([\w.-]+)(?:\[\d\])* \| \w+ \| `", section, re.MULTILINE)
     names = leaves(yaml.safe_load((CHART / "values.yaml").read_text()))
-    # A map that is one value has one line.
+    # A map that is documented as one value has one line.
     lines = {line for line in table if any(name == line or name.startswith(f"{line}.") for name in names)}
     missing = [name for name in names if not any(name == line or name.startswith(f"{line}.") for line in lines)]
     assert not missing, missing
     assert not set(table) - lines
 
 
-def test_the_schema_knows_every_value():
+def test_the_schema_lists_every_value():
     schema = json.loads((CHART / "values.schema.json").read_text())
 
     def check(values: dict, schema: dict, above: str) -> None:
@@ -325,14 +325,14 @@ def test_the_schema_knows_every_value():
             inner = schema["properties"][name]
             if value and "properties" in inner:
                 check(value, inner, f"{above}{name}.")
-        # A chart that has this one as a part may turn it off.
+        # A parent chart may disable this chart.
         assert set(schema["properties"]) - ({"enabled"} if not above else set()) == set(values), above
 
     check(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")
 
 
-def test_what_is_installed_with_nothing_set_is_as_it_was():
-    """`UPDATE=1` before the test writes it anew: look at the difference before you commit it."""
+def test_default_manifests_match_the_snapshot():
+    """Run the test with `UPDATE=1` to rewrite the snapshot; review the diff before you commit it."""
     snapshot = ROOT / "tests/chart/default.yaml"
     now = re.sub(
         r"(redis-password: |checksum/secrets?: )\S+", r"\1MADE-AT-THE-FIRST-INSTALL", rendered(name="meshgate")

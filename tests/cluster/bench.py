@@ -1,6 +1,6 @@
 """Measures the chart on a cluster; `make bench-cluster` writes it into docs/BENCHMARKS.md.
 
-What is compared is measured in turns, in one run. `scripts/test-cluster.sh` brings the cluster up and the images in.
+Compared setups are measured alternately in one run. `scripts/test-cluster.sh` starts the cluster and loads the images.
 """
 
 import concurrent.futures
@@ -22,7 +22,7 @@ CLIENTS = 4
 SECONDS = 8
 ROUNDS = 5
 SPACE = "bench"
-# Many replicas of one worker are small; nobody is limited; results are not kept.
+# Small pods with one worker each, without rate limits and without stored results.
 SMALL = [
     "workers=1", "workerMemoryLimit=1536Mi", "resources.requests.memory=384Mi", "resources.requests.cpu=50m",
     "config.RATE_LIMIT_REQUESTS=0", "config.QUEUE_LIMIT=32",
@@ -34,21 +34,21 @@ def rate(host: str, port: int, clients: int = CLIENTS) -> float:
 
 
 def memory(component: str) -> int:
-    """The most memory that a pod of this kind has, in MiB, as the kubelet counts it; 0 until it does."""
+    """The largest memory use of a pod of this kind in MiB, from the kubelet; 0 while unknown."""
     selector = f"app.kubernetes.io/component={component}"
     lines = kubectl("-n", SPACE, "top", "pod", "--no-headers", "-l", selector, check=False).splitlines()
     return max((int(re.search(r"(\d+)Mi", line)[1]) for line in lines), default=0)
 
 
 def memories() -> dict[str, int]:
-    """The memory of each kind of pod; empty until all are known."""
+    """The memory use of each kind of pod; empty until all are known."""
     found = {one: memory(one) for one in ("server", "redis")}
     return found if all(found.values()) else {}
 
 
 @dataclass
 class Processors:
-    """How busy this machine's processors are, all programs together."""
+    """Processor use of the whole machine."""
 
     part: float = 0.0
 
@@ -75,7 +75,7 @@ def one_pod() -> list[tuple[str, str, str]]:
     rows.append(
         ("`helm install` with nothing set to the first converted file", f"{time.monotonic() - began:.1f} s", "")
     )
-    # The kubelet looks at memory now and then.
+    # The kubelet measures memory at intervals.
     idle = until("there are figures", memories, 120)
     address = release.pods()[0]["status"]["podIP"]
     rates = [(rate("127.0.0.1", INGRESS_PORT), rate(address, 5000)) for _ in range(ROUNDS)]
@@ -97,7 +97,7 @@ def one_pod() -> list[tuple[str, str, str]]:
         release.put("upgrade", "config.LOG_LEVEL=debug")
         release.rolled_out()
         release.is_served()
-        # Silence counts once it has ended.
+        # A gap between answers counts once it has ended.
         answered = len(load.answers)
         until("both clients have answers again", lambda: 200 in [one for _, one in load.answers[answered + 2 :]])
     assert before.isdisjoint(pod["metadata"]["name"] for pod in release.pods())
@@ -107,20 +107,20 @@ def one_pod() -> list[tuple[str, str, str]]:
 
 
 def two_pods() -> list[tuple[str, str, str]]:
-    """Pods of one worker each, without a store: nothing is asked for twice."""
+    """Pods with one worker each and no store: no request repeats."""
     release = Release(SPACE, name="meshgate-two", values=[*SMALL, "persistence.enabled=false"])
     release.put("install")
     rates, busy = [], []
     for _ in range(3):
         both = []
         for count in (1, 2):
-            # The chart refuses two pods without a store that they share; here no report is asked for.
+            # The chart refuses two pods without a shared store; this benchmark requests no reports.
             kubectl("-n", SPACE, "scale", "deployment/meshgate-two", f"--replicas={count}")
             release.rolled_out()
             until("as many are there", lambda count=count: len(release.pods()) == count)
             time.sleep(3)
             with Processors() as processors:
-                # Enough clients that neither pod ever waits for one.
+                # Enough clients to keep both pods busy.
                 both.append(rate("127.0.0.1", INGRESS_PORT, 3 * CLIENTS))
         rates.append(both)
         busy.append(processors.part)

@@ -1,4 +1,4 @@
-"""What the tests on a cluster share: commands, releases of the chart, and requests through the ingress."""
+"""Helpers of the cluster tests: commands, chart releases, and requests through the ingress."""
 
 import contextlib
 import itertools
@@ -15,7 +15,7 @@ from kit import ROOT, Answer, ask, run, triangle, until
 CHART = str(ROOT / "charts/meshgate")
 TOOLS = ROOT / "target/tools"
 INGRESS_PORT = int(os.environ.get("MESHGATE_CLUSTER_HTTP_PORT", "18080"))
-# How long pods may take to be ready on a busy machine.
+# The longest wait for ready pods on a busy machine.
 READY = "300s"
 
 
@@ -50,7 +50,7 @@ def get(space: str, kind: str, *names: str, selector: str = "") -> list[dict]:
 
 @dataclass
 class Release:
-    """The chart, installed."""
+    """An installed release of the chart."""
 
     space: str
     host: str = "any.test"
@@ -62,7 +62,7 @@ class Release:
         return helm(verb, self.name, *arguments, "-n", self.space, version=self.version, check=check)
 
     def put(self, verb: str, *values: str, wait: bool = True) -> str:
-        """Installs or upgrades, and waits until the ingress, too, has seen that it is ready."""
+        """Installs or upgrades, and waits until the ingress serves the release."""
         given = [part for value in (*self.values, *values) for part in ("--set", value)]
         waiting = ["--wait", "--timeout", READY] if wait else []
         said = self.helm(verb, CHART, *given, *waiting).stdout
@@ -71,11 +71,11 @@ class Release:
         return said
 
     def is_served(self) -> None:
-        """Waits until the ingress leads to it."""
+        """Waits until the ingress routes to the release."""
         until("the ingress leads to it", lambda: self.ask("/livez").status == 200, 30)
 
     def pods(self, component: str = "server") -> list[dict]:
-        """Its pods that are not on their way out."""
+        """Its pods, except terminating ones."""
         selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
         found = get(self.space, "pods", selector=selector)
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
@@ -87,7 +87,7 @@ class Release:
         kubectl("-n", self.space, "rollout", "status", f"deployment/{self.name}", f"--timeout={timeout}")
 
     def said(self) -> str:
-        """What its pods have in their logs."""
+        """The logs of its pods."""
         return kubectl("-n", self.space, "logs", f"deployment/{self.name}", check=False)
 
     def inside(self, *command: str, check: bool = True) -> str:
@@ -107,7 +107,7 @@ class Release:
 
 @dataclass
 class Load:
-    """Clients that convert one after the other until they are told to stop; each failure is kept."""
+    """Clients that convert repeatedly until stopped; failures are recorded."""
 
     release: Release
     clients: int = 4
@@ -142,13 +142,13 @@ class Load:
         return [answer for _, answer in self.answers if answer != 200]
 
     def longest_silence(self) -> float:
-        """The longest time between two answers of the server itself, in seconds."""
+        """The longest time between two answers of the server, in seconds."""
         own = sorted(moment for moment, answer in self.answers if answer in (200, 401))
         return max((later - earlier for earlier, later in itertools.pairwise(own)), default=float("inf"))
 
 
 def pod(name: str, image: str, *command: str, labels: dict | None = None, **container) -> dict:
-    """A pod of one container that may do nothing special."""
+    """A pod with one unprivileged container."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -181,7 +181,7 @@ def image() -> str:
     return f"meshgate:{version}"
 
 
-# Says what becomes of a connection within three seconds.
+# Prints whether a connection succeeds within three seconds.
 REACHES = (
     "import socket, sys\n"
     "try:\n"

@@ -1,11 +1,11 @@
-"""Tests on a cluster that is there: `scripts/test-cluster.sh` brings one up and loads the images."""
+"""Tests on a running cluster: `scripts/test-cluster.sh` starts one and loads the images."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-# Waiting, requests and models are those of the tests of images.
+# Helpers for waiting, requests and models come from the image tests.
 sys.path.append(str(Path(__file__).resolve().parents[1] / "deploy"))
 
 from cluster import kubectl, namespace
@@ -13,12 +13,12 @@ from cluster import kubectl, namespace
 
 @pytest.fixture(scope="session", autouse=True)
 def images():
-    """What is to be tested is in the cluster; pods of another run are not."""
+    """Waits until the nodes, which have the images, are ready."""
     kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")
 
 
 @pytest.fixture(scope="module")
 def models():
-    """A namespace under the strictest of Kubernetes' standards for pods."""
+    """A namespace that enforces the pod security standard `restricted`."""
     with namespace("models", restricted=True):
         yield "models"

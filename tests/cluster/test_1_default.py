@@ -1,4 +1,4 @@
-"""The chart with nothing set, on a cluster whose namespace enforces the standard `restricted`."""
+"""The chart with default values, in a namespace that enforces the pod security standard `restricted`."""
 
 import base64
 import concurrent.futures
@@ -24,14 +24,14 @@ def release(models):
     return release
 
 
-def test_it_is_ready_and_its_own_test_passes(release):
+def test_a_default_release_passes_helm_test(release):
     said = release.helm("test", "--logs").stdout
     assert "a triangle came back as a GLB of" in said, said
     doctor = release.inside("meshgate", "doctor")
     assert "✓ sandbox: complete" in doctor and "✗" not in doctor, doctor
 
 
-def test_models_come_through_the_ingress(release):
+def test_the_ingress_serves_conversions(release):
     model = (ROOT / "examples/humanoid.fbx").read_bytes()
     answer = release.convert("glb", model, "humanoid.fbx")
     assert answer.status == 200 and answer.body.startswith(b"glTF"), answer
@@ -44,7 +44,7 @@ def test_models_come_through_the_ingress(release):
 
 
 def large_glb(size: int) -> bytes:
-    """A triangle, and an image of as many bytes as make the file so large."""
+    """A GLB of `size` bytes: a triangle and an image that fills the rest."""
     corners = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
     content = corners + b"\x89PNG\r\n\x1a\n" + b"x" * (size - 2048)
     content += bytes(-len(content) % 4)
@@ -61,10 +61,10 @@ def large_glb(size: int) -> bytes:
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
-def test_a_large_model_passes_and_one_that_is_too_large_is_refused_in_the_server_s_words(release):
+def test_the_server_refuses_models_above_the_size_limit(release):
     answer = release.convert("gltf", large_glb(90_000_000), "a.glb")
     assert answer.status == 200 and len(answer.body) > 80_000_000, (answer.status, answer.body[:300])
-    # One is a little too large, the other much: nginx, too, has a limit.
+    # One is slightly too large, the other far too large: nginx has a limit, too.
     for size in (101 << 20, 250 << 20):
         answer = release.convert("gltf", bytes(size), "a.glb")
         assert (answer.status, answer.problem()["code"]) == (413, "too_large")
@@ -72,7 +72,7 @@ def test_a_large_model_passes_and_one_that_is_too_large_is_refused_in_the_server
 
 @pytest.fixture(scope="module")
 def unlimited(release):
-    """The same, with as many conversions a minute as a client likes: all clients have the address of the node here."""
+    """The release without a rate limit: all clients here share the node's address."""
     release.values.append("config.RATE_LIMIT_REQUESTS=0")
     release.put("upgrade")
     return release
@@ -100,7 +100,7 @@ scrape_configs:
 """
 
 
-def test_metrics_are_for_prometheus_and_not_for_the_ingress(release):
+def test_prometheus_can_scrape_metrics_and_the_ingress_cannot(release):
     for path in ("/metrics", "/metrics/"):
         assert release.ask(path).status == 404
     with namespace("monitoring"):
@@ -131,7 +131,7 @@ def test_metrics_are_for_prometheus_and_not_for_the_ingress(release):
         assert rules == {rule["alert"] for group in groups for rule in group["rules"]}
 
 
-def test_strangers_reach_nothing_and_the_server_reaches_nobody(release):
+def test_network_policies_block_other_connections(release):
     [server] = release.pods()
     [redis] = release.pods("redis")
     address = server["status"]["podIP"]
@@ -144,7 +144,7 @@ def test_strangers_reach_nothing_and_the_server_reaches_nobody(release):
         def from_stranger(host: str, port: int) -> str:
             return kubectl("-n", "strangers", "exec", "stranger", "--", "python3.11", "-c", REACHES, host, str(port))
 
-        # That it could reach something, were it let.
+        # The stranger can connect where no policy forbids it.
         assert from_stranger(listener, 8000) == "reached\n"
         for host, port in [(address, 9464), (address, 5000), (redis["status"]["podIP"], 6379)]:
             assert from_stranger(host, port).startswith("not reached"), (host, port)
@@ -154,7 +154,7 @@ def test_strangers_reach_nothing_and_the_server_reaches_nobody(release):
         assert own == "reached\n", own
 
 
-def test_no_request_fails_while_redis_is_replaced(unlimited):
+def test_requests_succeed_while_redis_is_replaced(unlimited):
     with Load(unlimited, clients=2) as load:
         time.sleep(2)
         kubectl("-n", unlimited.space, "delete", "pod", "meshgate-redis-0", "--wait")
@@ -164,7 +164,7 @@ def test_no_request_fails_while_redis_is_replaced(unlimited):
     until("Redis is used again", lambda: "✓ redis" in unlimited.inside("meshgate", "doctor", check=False), 60)
 
 
-def test_a_model_that_eats_memory_fails_alone(unlimited):
+def test_an_out_of_memory_conversion_fails_alone(unlimited):
     unlimited.inside("/opt/meshgate/engine/bin/python", "-c", MAKE_EATER)
     eater = base64.b64decode(unlimited.inside("base64", "/tmp/eater.blend"))
     answer = unlimited.convert("glb", eater, "eater.blend")
@@ -173,7 +173,7 @@ def test_a_model_that_eats_memory_fails_alone(unlimited):
     unlimited.converts()
 
 
-def test_an_upgrade_asks_for_keys_and_a_rollback_does_not(unlimited):
+def test_an_upgrade_adds_api_keys_and_rollback_removes_them(unlimited):
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"},
               "stringData": {"api-keys": "studio:s3cret-key-of-the-studio\n"}}  # fmt: skip
     apply(unlimited.space, secret)
@@ -193,7 +193,7 @@ def test_an_upgrade_asks_for_keys_and_a_rollback_does_not(unlimited):
     print(f"\nno answer for {silence:.1f} s while the only pod was replaced")
 
 
-def test_helm_3_upgrades_what_it_installed(models):
+def test_helm_3_upgrades_its_own_release(models):
     other = Release(models, host="three.test", name="three-meshgate", version="helm3", values=[
         "ingress.hosts[0].host=three.test", "workers=1", "workerMemoryLimit=1536Mi",
         "resources.requests.memory=512Mi", "persistence.enabled=false", "config.RATE_LIMIT_REQUESTS=0",
@@ -205,7 +205,7 @@ def test_helm_3_upgrades_what_it_installed(models):
     other.helm("uninstall", "--wait")
 
 
-def test_nothing_but_the_claim_is_left(release):
+def test_uninstalling_leaves_only_the_claim(release):
     release.helm("uninstall", "--wait")
     kinds = "deploy,sts,rs,pods,svc,cm,secret,sa,ingress,netpol,pdb,pvc,hpa,role,rolebinding"
     usual = {"configmap/kube-root-ca.crt", "serviceaccount/default", "secret/keys"}

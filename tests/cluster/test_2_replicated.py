@@ -1,4 +1,4 @@
-"""Three pods on a bucket and one Redis: they answer for each other, and are replaced while clients convert."""
+"""Three pods with a bucket and one Redis share results, and are replaced while clients convert."""
 
 import time
 import urllib.request
@@ -7,7 +7,7 @@ import pytest
 from cluster import Load, Release, apply, get, kubectl, namespace, pod
 from kit import ask, triangle, until
 
-# A conversion that runs has so long when its pod stops, and the ingress as long to notice.
+# How long a stopping pod lets its conversions run, after the delay for the ingress to notice.
 SHUTDOWN = ["shutdown.delay=5", "shutdown.grace=30"]
 KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "of-tests"}
 
@@ -41,7 +41,7 @@ def release(models, store):
     release.helm("uninstall", "--wait")
 
 
-def test_what_one_made_the_others_have(release):
+def test_pods_share_results_and_reports(release):
     addresses = [pod["status"]["podIP"] for pod in release.pods()]
     assert len(addresses) == 3
     made = ask(5000, "/convert?output_format=fbx&filename=a.obj", triangle(1), host=addresses[0])
@@ -55,7 +55,7 @@ def test_what_one_made_the_others_have(release):
         assert (again.status, again.header("meshgate-cache")) == (200, "hit"), again
 
 
-def test_no_request_fails_while_all_are_replaced(release):
+def test_requests_succeed_while_all_pods_are_replaced(release):
     before = {pod["metadata"]["name"] for pod in release.pods()}
     with Load(release) as load:
         began = time.monotonic()
@@ -67,7 +67,7 @@ def test_no_request_fails_while_all_are_replaced(release):
     print(f"\n{len(load.answers)} conversions, none failed; no answer for {load.longest_silence():.1f} s at most")
 
 
-def test_no_request_fails_when_a_pod_goes(release):
+def test_requests_succeed_while_a_pod_is_deleted(release):
     with Load(release) as load:
         time.sleep(5)
         gone = release.pods()[0]["metadata"]["name"]

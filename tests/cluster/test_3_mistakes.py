@@ -1,4 +1,4 @@
-"""Set-ups that do not work: what the operator sees says what to do."""
+"""Broken installations: the operator sees what to fix."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from cluster import Release, apply, get, namespace
 from kit import triangle, until
 
 SPACE = "mistakes"
-# A small pod that starts soon and keeps nothing.
+# A small pod that starts quickly and stores nothing.
 SMALL = [
     "persistence.enabled=false", "redis.enabled=false", "workers=1", "workerMemoryLimit=1536Mi",
     "resources.requests.memory=256Mi", "resources.requests.cpu=20m",
@@ -23,7 +23,7 @@ def space():
 
 @pytest.fixture
 def mistaken(space):
-    """Installs the chart with a mistake, without waiting for it."""
+    """Installs the chart with a mistake, without waiting until it is ready."""
     releases = []
 
     def install(name: str, *values: str) -> tuple[Release, str]:
@@ -38,7 +38,7 @@ def mistaken(space):
 
 
 def warned(name: str, sentence: str) -> None:
-    """Kubernetes says so of an object whose name begins so."""
+    """Waits for a Kubernetes event with `sentence` about an object whose name starts with `name`."""
 
     def there() -> bool:
         events = get(SPACE, "events")
@@ -48,34 +48,34 @@ def warned(name: str, sentence: str) -> None:
     until(f"{sentence!r} about {name}", there, 60)
 
 
-def test_an_image_that_is_nowhere(mistaken):
+def test_a_missing_image_is_reported(mistaken):
     _, notes = mistaken("unknown-image", "image.tag=none")
     assert "describe pod -l app.kubernetes.io/instance=unknown-image" in notes
     warned("unknown-image", 'Failed to pull image "meshgate:none"')
 
 
-def test_a_claim_that_nobody_can_fill(mistaken):
+def test_an_unknown_storage_class_is_reported(mistaken):
     mistaken("no-claim", "persistence.enabled=true", "persistence.storageClass=nowhere")
     warned("no-claim", 'storageclass.storage.k8s.io "nowhere" not found')
     warned("no-claim", "unbound immediate PersistentVolumeClaims")
 
 
-def test_more_memory_than_any_node_has(mistaken):
+def test_insufficient_memory_is_reported(mistaken):
     mistaken("too-large", "resources.requests.memory=900Gi", "resources.limits.memory=900Gi")
     warned("too-large", "Insufficient memory")
 
 
-def test_an_ingress_class_that_is_nowhere(mistaken):
+def test_an_unknown_ingress_class_is_reported(mistaken):
     release, notes = mistaken("no-class", "ingress.className=nowhere")
     assert "none: no controller has class nowhere" in notes
     release.rolled_out()
     [ingress] = get(SPACE, "ingress", "no-class")
     assert not ingress["status"].get("loadBalancer"), ingress["status"]
-    # The server is well: only nobody leads to it.
+    # The server is healthy, but no ingress routes to it.
     assert release.ask("/livez").status == 404
 
 
-def test_a_wrong_password_of_redis(mistaken):
+def test_a_wrong_redis_password_is_logged(mistaken):
     right, _ = mistaken("right", "redis.enabled=true", "networkPolicy.enabled=false")
     right.rolled_out()
     apply(SPACE, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "wrong"},
@@ -84,11 +84,11 @@ def test_a_wrong_password_of_redis(mistaken):
     release.rolled_out()
     until("the log says it", lambda: "does not let this user in with this password" in release.said(), 60)
     release.is_served()
-    # It goes on by itself.
+    # The server continues without Redis.
     assert release.convert("fbx", triangle(), "a.obj").status == 200
 
 
-# Where the kubelet of the kit's cluster looks for profiles of seccomp.
+# The seccomp profile folder of the test cluster's kubelet.
 PROFILES = Path("/var/lib/meshgate-cluster/kubelet/seccomp")
 WITHOUT_LANDLOCK = {
     "defaultAction": "SCMP_ACT_ALLOW",
@@ -96,7 +96,7 @@ WITHOUT_LANDLOCK = {
 }
 
 
-def test_a_node_without_landlock(mistaken):
+def test_a_node_without_landlock_keeps_the_pod_unready(mistaken):
     if not PROFILES.parent.is_dir():
         pytest.skip("the node's folder for profiles of seccomp is not known")
     PROFILES.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What `kubectl apply -k` makes, without Helm."""
+"""Installation with `kubectl apply -k`, without Helm."""
 
 import pytest
 from cluster import Release, apply, kubectl, namespace
@@ -11,7 +11,7 @@ def space():
         yield "plain"
 
 
-def test_the_overlay_single_converts(space):
+def test_the_single_overlay_converts_a_model(space):
     apply(space, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "meshgate-redis"},
                   "stringData": {"redis-password": "of-tests"}})  # fmt: skip
     kubectl("-n", space, "apply", "-k", str(ROOT / "k8s/overlays/single"))

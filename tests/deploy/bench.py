@@ -1,6 +1,6 @@
 """Measures the image and the service in containers; `make bench-deploy` writes it into docs/BENCHMARKS.md.
 
-What is compared is measured in turns. With `--quick` nothing is built: the image of `make test-deploy` is measured.
+Compared setups are measured alternately. `--quick` measures the image of `make test-deploy` instead of building one.
 """
 
 import concurrent.futures
@@ -38,7 +38,7 @@ def build(tree: Path, *options: str) -> float:
 
 
 def layers() -> list[tuple[str, float]]:
-    """What the image is made of, and how many MB each part takes."""
+    """The parts of the image and their sizes in MB."""
     known = {
         "COPY /src/target/release/meshgate": "the program",
         "/opt/meshgate #": "Blender as a Python module, numpy, the VRM add-on",

@@ -8,7 +8,7 @@ from kit import COMPILING, IMAGE, ROOT, Stack, free, run
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory):
-    """A copy of the project as it would be checked out, to build from and to change."""
+    """A copy of the checked-out project that tests may build and change."""
     folder = tmp_path_factory.mktemp("deploy") / "meshgate"
     names = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).stdout.splitlines()
     for name in names:
@@ -20,7 +20,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def image(tree):
-    """The production image, built with BuildKit; or the one that TEST_IMAGE names, which saves the time."""
+    """The production image, built with BuildKit unless TEST_IMAGE names one."""
     if ready := os.environ.get("TEST_IMAGE"):
         run("docker", "tag", ready, IMAGE)
         return IMAGE
@@ -31,7 +31,7 @@ def image(tree):
 
 @pytest.fixture(scope="session")
 def production(tree, image):
-    """Production, as the README says it is started; on another port where 80 is taken."""
+    """Production, started as in the README; on another port if 80 is taken."""
     (tree / ".env.production").write_text("RATE_LIMIT_REQUESTS=0\n")
     port = os.environ.get("TEST_HTTP_PORT") or str(free(80, 18080))
     variables = {"HTTP_PORT": port, "WORKER_MEMORY_LIMIT": "2G"}

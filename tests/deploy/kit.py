@@ -1,4 +1,4 @@
-"""What the tests of images and compose files share: commands, requests, and waiting for what is to come."""
+"""Helpers of the image and compose tests: commands, requests and waiting."""
 
 import concurrent.futures
 import contextlib
@@ -16,15 +16,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "meshgate:test"
-# Longer than anything here takes on a busy machine, in seconds. Compiling has its own limit.
+# Timeout in seconds for a busy machine. Compiling has its own.
 LONG = 180
 COMPILING = 3600
-# Where compose is only a part of docker, its old name still has to work for what is told to be typed.
+# Without a separate docker-compose, the commands of the README still need that name.
 SPELLING = "" if shutil.which("docker-compose") else 'docker-compose() { docker compose "$@"; }; '
 
 
 def run(*command: str, check: bool = True, timeout: float = LONG, **options) -> subprocess.CompletedProcess:
-    """Runs a command; what it says is in the error when it fails."""
+    """Runs a command; errors include its output."""
     options.setdefault("stdin", subprocess.DEVNULL)
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, **options)
     if check and done.returncode != 0:
@@ -33,7 +33,7 @@ def run(*command: str, check: bool = True, timeout: float = LONG, **options) -> 
 
 
 def until(what: str, reached, timeout: float = LONG):
-    """Asks again until there is an answer that counts, and returns it."""
+    """Calls `reached` until it returns a true value, and returns that."""
     end = time.monotonic() + timeout
     while True:
         try:
@@ -46,9 +46,9 @@ def until(what: str, reached, timeout: float = LONG):
 
 
 def free(port: int, other: int) -> int:
-    """The port that the README names, or another one where that is taken on the machine that tests."""
+    """The README's port, or another one if that is taken."""
     with socket.socket() as probe:
-        # As Docker itself would: what was closed a moment ago is free.
+        # Like Docker: a port that was just closed counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", port))
@@ -64,7 +64,7 @@ class Answer:
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """The value of a header, which must not be there twice."""
+        """The value of a header, which must not occur twice."""
         found = [value for key, value in self.headers if key.lower() == name.lower()]
         assert len(found) <= 1, f"{name} is there {len(found)} times: {found}"
         return found[0] if found else None
@@ -73,7 +73,7 @@ class Answer:
         return json.loads(self.body)
 
     def problem(self) -> dict:
-        """The error that the answer is."""
+        """The problem document of an error response."""
         assert self.header("content-type") == "application/problem+json", self
         problem = self.json()
         assert problem["status"] == self.status and problem["error"] == problem["detail"], problem
@@ -94,7 +94,7 @@ def ask(port: int, path: str, body: bytes | None = None, host: str = "127.0.0.1"
 
 
 def write_section(heading: str, text: str) -> None:
-    """Puts a section into docs/BENCHMARKS.md, where it was or at the end; the others stay."""
+    """Replaces a section of docs/BENCHMARKS.md, or adds it at the end."""
     document = ROOT / "docs/BENCHMARKS.md"
     before, found, rest = document.read_text().partition(f"\n## {heading}\n")
     _, next_one, after = rest.partition("\n## ") if found else ("", "", "")
@@ -103,12 +103,12 @@ def write_section(heading: str, text: str) -> None:
 
 
 def triangle(number: int = 0) -> bytes:
-    """The smallest model there is; another one for each number."""
+    """A minimal model; each number gives a different one."""
     return f"v 0 0 {number}\nv 1 0 0\nv 0 1 0\nf 1 2 3\n".encode()
 
 
 def grid(side: int) -> bytes:
-    """An OBJ that takes some seconds to be converted."""
+    """An OBJ that takes some seconds to convert."""
     points = "".join(f"v {x} {y} {x * y % 7}\n" for y in range(side) for x in range(side))
     lines = [
         f"f {corner} {corner + 1} {corner + side + 1} {corner + side}\n"
@@ -131,7 +131,7 @@ MODELS = itertools.count(1)
 
 
 def rate(host: str, port: int, clients: int, seconds: float, **headers: str) -> float:
-    """Conversions a second by several clients, each of another model."""
+    """Conversions per second of several clients, each of a different model."""
     end = time.monotonic() + seconds
 
     def client() -> int:
@@ -154,14 +154,14 @@ def inspect(name: str, template: str) -> str:
 
 
 def kill(pid: str) -> None:
-    """Ends a process of this machine at once, in a container or not, whoever runs the tests."""
+    """Kills a process, also one of another user or in a container."""
     run("docker", "run", "--rm", "--pid", "host", "--privileged", "--user", "0", "--entrypoint", "sh", IMAGE,
         "-c", f"kill -9 {pid}")  # fmt: skip
 
 
 @dataclass
 class Stack:
-    """The services of compose files in a copy of the project, under a project's name of their own."""
+    """The services of compose files in a copy of the project, with their own project name."""
 
     folder: Path
     name: str
@@ -175,13 +175,13 @@ class Stack:
     def shell(
         self, line: str, check: bool = True, timeout: float = LONG, folder: Path | None = None
     ) -> subprocess.CompletedProcess:
-        """Runs a line as one would type it."""
+        """Runs a shell command line."""
         where = folder or self.folder
         return run("bash", "-euc", SPELLING + line, check=check, timeout=timeout, cwd=where, env=self.environment)
 
     @contextlib.contextmanager
     def meanwhile(self, line: str):
-        """Runs a line that stays in the foreground; it has to end by itself what it has begun."""
+        """Runs a command line in the foreground; it must stop by itself."""
         with tempfile.TemporaryFile("w+") as said:
             process = subprocess.Popen(["bash", "-euc", SPELLING + line], cwd=self.folder, env=self.environment,
                                        stdin=subprocess.DEVNULL, stdout=said, stderr=said)  # fmt: skip

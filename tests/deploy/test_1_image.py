@@ -1,4 +1,4 @@
-"""The production image by itself."""
+"""The production image without other services."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def server(image):
         run("docker", "rm", "--force", "--volumes", *names)
 
 
-def test_it_is_small_and_says_what_it_is(image):
+def test_the_image_is_small_and_labelled(image):
     size = int(inspect(IMAGE, "{{.Size}}"))
     print(run("docker", "history", "--format", "{{.Size}}\t{{.CreatedBy}}", IMAGE).stdout)
     assert size <= LARGEST, f"{size / 1e6:.0f} MB"
@@ -43,7 +43,7 @@ def test_it_is_small_and_says_what_it_is(image):
     assert inspect(IMAGE, "{{.Config.User}}") == "10001:0"
 
 
-def test_nothing_to_build_with_is_in_it(image):
+def test_the_image_holds_no_build_tools_or_caches(image):
     tools = "for tool in gcc cc ld cargo rustc pip pip3 curl wget; do command -v $tool; done"
     caches = "ls -A /var/lib/apt/lists /root/.cache /tmp; find /var/cache/apt -name '*.deb'"
     modules = "find / -xdev -type d '(' -name pip -o -name setuptools ')'"
@@ -53,14 +53,14 @@ def test_nothing_to_build_with_is_in_it(image):
     assert set(found) <= headings, found
 
 
-def test_the_sandbox_is_whole_without_any_right(image):
+def test_the_sandbox_is_complete_without_capabilities(image):
     confined = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--tmpfs", "/tmp")
     found = inside("meshgate", "doctor", options=(*confined, "--tmpfs", "/var/lib/meshgate")).stdout
     assert "✓ sandbox: complete" in found and "✗" not in found, found
 
 
 def test_every_pair_of_formats_converts(image, tmp_path):
-    """With the engine as it was pruned: an example to every format, and each of these to every format again."""
+    """With the pruned engine: an example to every format, and each result to every format again."""
     (tmp_path / "source").mkdir()
     shutil.copy(ROOT / "examples/humanoid.fbx", tmp_path / "source")
     tmp_path.chmod(0o777)
@@ -83,7 +83,7 @@ def test_every_pair_of_formats_converts(image, tmp_path):
     assert wanted <= worked, sorted(wanted - worked)
 
 
-def test_a_user_that_the_platform_chooses(server):
+def test_the_image_runs_as_an_arbitrary_user(server):
     name = server("--user", "1234567890:0", "--read-only", "--cap-drop", "ALL", "--tmpfs", "/tmp",
                   "--volume", "/var/lib/meshgate", "--publish", "127.0.0.1::5000")  # fmt: skip
     until("ready", lambda: inspect(name, "{{.State.Health.Status}}") == "healthy")
@@ -92,10 +92,10 @@ def test_a_user_that_the_platform_chooses(server):
     assert ask(port, "/convert?output_format=glb&filename=a.fbx", model).body[:4] == b"glTF"
 
 
-def test_an_init_passes_signals_on_and_reaps(server):
+def test_the_init_forwards_signals_and_reaps_orphans(server):
     name = server("--env", "SHUTDOWN_DELAY=0")
     until("ready", lambda: inspect(name, "{{.State.Health.Status}}") == "healthy")
-    # A process whose parent is gone becomes a child of process 1, which has to take notice of its end.
+    # Orphaned processes become children of process 1, which must reap them.
     run("docker", "exec", name, "sh", "-c", "sh -c 'sleep 0.2 &'")
     count = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
     until("the orphan is gone", lambda: "sleep" not in run("docker", "exec", name, "sh", "-c",
@@ -108,7 +108,7 @@ def test_an_init_passes_signals_on_and_reaps(server):
     assert "stopped" in run("docker", "logs", name).stdout
 
 
-def test_old_log_files_go(server):
+def test_old_log_files_are_deleted(server):
     volume = run("docker", "volume", "create").stdout.strip()
     try:
         mount = ("--volume", f"{volume}:/var/log/blender")
@@ -139,8 +139,8 @@ def clock(image):
     run("docker", "rmi", name)
 
 
-def test_a_new_day_has_a_new_log_file(clock, server):
-    """The day changes while the server works."""
+def test_a_new_day_starts_a_new_log_file(clock, server):
+    """Midnight passes while the server runs."""
     variables = {
         "LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
         "FAKETIME": "@2026-01-31 23:59:50",
@@ -177,16 +177,16 @@ def test_a_new_day_has_a_new_log_file(clock, server):
         (("--env", "LOG_FILE=/proc/app.log"), 64, "could not write a log to"),
     ],
 )  # fmt: skip
-def test_a_bad_set_up_is_told_in_a_line_each(image, options, code, words):
+def test_invalid_configuration_is_reported_line_by_line(image, options, code, words):
     done = run("docker", "run", "--rm", *options, IMAGE, check=False)
     lines = [line for line in done.stderr.splitlines() if line]
     assert done.returncode == code and any(words in line for line in lines), done
     assert all(line.startswith("meshgate: ") for line in lines) and len(lines) <= 2, lines
 
 
-def test_the_classic_builder_builds_it_too(tree, image):
-    """Up to the engine, whose stages have all that two builders could see differently. What follows is cargo and
-    COPY as before, and compiling once more takes as long as all other tests: TEST_CLASSIC=whole does it."""
+def test_the_classic_builder_builds_the_image(tree, image):
+    """Builds up to the engine: only those stages could differ between builders. The rest is cargo and
+    COPY, and compiling again takes as long as all other tests: TEST_CLASSIC=whole includes it."""
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
     target = "production" if os.environ.get("TEST_CLASSIC") == "whole" else "base"
     run("docker", "build", "--target", target, "--tag", f"{IMAGE}-classic", ".", cwd=tree, env=environment,

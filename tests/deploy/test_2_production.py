@@ -1,4 +1,4 @@
-"""Production as the README starts it: nginx, two or more servers, Redis. The tests of this file follow each other."""
+"""Production as in the README: nginx, two or more servers, Redis. The tests of this file depend on their order."""
 
 import base64
 import concurrent.futures
@@ -14,12 +14,12 @@ import pytest
 from kit import COMPILING, IMAGE, MAKE_EATER, ROOT, Stack, ask, grid, inspect, kill, run, triangle, until
 
 HUMANOID = ROOT / "examples/humanoid.fbx"
-# As nginx and the server count.
+# Like nginx and the server.
 MEGABYTE = 1 << 20
 
 
 def lines_of(heading: str) -> list[str]:
-    """The lines that the README tells to type below a heading."""
+    """The commands of a README section."""
     text = (ROOT / "README.md").read_text()
     _, section = text.split(f"#### {heading}\n", 1)
     block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
@@ -39,18 +39,18 @@ numbers = itertools.count(1)
 
 
 def works(port: int) -> bool:
-    """A model that nobody has converted before is converted."""
+    """Whether a new model is converted."""
     answer = convert(port, "glb", triangle(next(numbers)), "a.obj")
     return answer.status == 200 and answer.header("meshgate-cache") == "miss"
 
 
-def test_the_steps_of_the_readme(production, port):
+def test_the_production_steps_of_the_readme_work(production, port):
     first, *steps = lines_of("Production")
     file = "docker-compose -f docker-compose.prod.yml"
     assert steps == [f"{file} up -d --build", "curl http://localhost/health", f"{file} ps", f"{file} logs nginx",
                      f"{file} logs api", f"{file} down"]  # fmt: skip
     for step in [first, *steps[:-1]]:
-        # Another port where that one is taken on the machine that tests.
+        # Another port if port 80 is taken.
         line = step if port == 80 else step.replace("http://localhost/", f"http://localhost:{port}/")
         if os.environ.get("TEST_IMAGE"):
             line = line.replace(" --build", "")
@@ -67,7 +67,7 @@ def test_the_steps_of_the_readme(production, port):
         until(service, lambda service=service: production.is_healthy(service))
 
 
-def test_models_pass_through_nginx(port):
+def test_nginx_serves_conversions(port):
     answer = convert(port, "glb", HUMANOID.read_bytes(), "humanoid.fbx", X_Request_Id="deploy-1")
     assert answer.status == 200 and answer.body[:4] == b"glTF", answer
     assert answer.header("x-request-id") == "deploy-1" and answer.header("content-encoding") is None
@@ -82,21 +82,21 @@ def test_models_pass_through_nginx(port):
     assert {name.rsplit(".")[-1] for name in names} >= {"obj", "mtl"}, names
 
 
-def test_a_form_with_several_files(production, port):
+def test_a_form_with_several_files_converts(production, port):
     fields = " ".join(f"-F 'file=@{path}'" for path in sorted((ROOT / "examples/crate").iterdir()))
     line = f"curl -fsS {fields} -o form.glb 'http://localhost:{port}/convert?output_format=glb'"
     production.shell(line)
     assert (production.folder / "form.glb").read_bytes()[:4] == b"glTF"
 
 
-def test_a_hundred_megabytes_pass_and_more_do_not(port):
+def test_uploads_above_100_megabytes_are_refused(port):
     model = triangle() + b"#\n" * (51 * MEGABYTE)
     assert convert(port, "stl", model[: 100 * MEGABYTE], "a.obj").status == 200
     answer = convert(port, "stl", model[: 101 * MEGABYTE], "a.obj")
     assert (answer.status, answer.problem()["code"]) == (413, "too_large")
 
 
-def test_headers_and_compression(port):
+def test_nginx_sets_headers_and_compresses_text(port):
     for path in ("/health", "/nowhere", "/metrics"):
         answer = ask(port, path)
         assert answer.header("x-frame-options") == "DENY" and answer.header("x-content-type-options") == "nosniff"
@@ -111,15 +111,15 @@ def test_headers_and_compression(port):
     assert model.header("content-encoding") is None and model.body[:4] == b"glTF"
 
 
-def test_nginx_says_its_own_errors_like_the_server(port):
+def test_nginx_errors_have_the_server_s_format(port):
     assert (ask(port, "/metrics").status, ask(port, "/metrics").problem()["code"]) == (404, "not_found")
     long = ask(port, "/health", X_Long="a" * 40_000)
     assert (long.status, long.problem()["code"]) == (431, "head_too_large")
-    # A number that is none is replaced, in the error and in the log.
+    # An invalid request ID is replaced, in the error and in the log.
     assert ask(port, "/metrics", X_Request_Id='"},{').problem()["request_id"] != '"},{'
 
 
-def test_the_log_of_nginx_is_json_with_the_number(production, port):
+def test_the_nginx_log_is_json_with_request_ids(production, port):
     ask(port, "/v1/formats", X_Request_Id="look-for-me")
 
     def logged():
@@ -131,7 +131,7 @@ def test_the_log_of_nginx_is_json_with_the_number(production, port):
     assert "look-for-me" in production.compose("logs api").stdout
 
 
-def test_the_log_of_the_server_is_also_a_file(production, port):
+def test_the_server_log_is_also_written_to_a_file(production, port):
     ask(port, "/v1/formats", X_Request_Id="look-in-the-file")
 
     def written():
@@ -141,12 +141,12 @@ def test_the_log_of_the_server_is_also_a_file(production, port):
     assert until("a line in the file", written)[0]["route"] == "/v1/formats"
 
 
-def test_only_nginx_is_to_be_reached(production):
+def test_only_nginx_is_reachable(production):
     for service, private in (("api", "5000"), ("redis", "6379")):
         name = production.container(service)
         assert inspect(name, "{{json .HostConfig.PortBindings}}") in ("{}", "null")
         assert run("docker", "port", name).stdout == "", private
-    # From nginx' network there is no way to Redis, neither by its name nor by its address.
+    # nginx cannot reach Redis by name or by address.
     address = inspect(production.container("redis"), "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
     for host in ("redis", address):
         line = f"timeout 5 bash -c '</dev/tcp/{host}/6379'"
@@ -154,7 +154,7 @@ def test_only_nginx_is_to_be_reached(production):
         assert done.returncode != 0, host
 
 
-def test_everything_is_confined(production):
+def test_all_containers_are_confined(production):
     for service in ("nginx", "api", "redis"):
         host = json.loads(inspect(production.container(service), "{{json .HostConfig}}"))
         assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and host["RestartPolicy"]["Name"] == "always"
@@ -169,7 +169,7 @@ def test_everything_is_confined(production):
     assert "536870912" in config.stdout and "allkeys-lru" in config.stdout, config.stdout
     refused = production.compose("exec -T redis redis-cli ping", check=False)
     assert "NOAUTH" in refused.stdout
-    # Neither a list of processes nor an environment shows the password.
+    # Process lists and environments do not show the password.
     password = (production.folder / "secrets/redis_password").read_text().strip()
     for service in ("nginx", "api", "redis"):
         shown = run("docker", "inspect", production.container(service)).stdout
@@ -178,7 +178,7 @@ def test_everything_is_confined(production):
     assert password not in run("docker", "top", production.container("redis"), "-eo", "pid,args").stdout
 
 
-def test_a_model_that_eats_memory_fails_alone(production, port):
+def test_an_out_of_memory_conversion_fails_alone(production, port):
     name = production.container("api")
     run("docker", "exec", name, "/opt/meshgate/engine/bin/python", "-c", MAKE_EATER)
     eater = production.folder / "eater.blend"
@@ -199,7 +199,7 @@ def file_of(name: str, path: str) -> bytes:
 
 
 def kills(name: str) -> int:
-    """How many processes of the container the kernel has killed for want of memory."""
+    """The number of processes of the container that the OOM killer ended."""
     script = "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null; true"
     counts = re.findall(r"^oom_kill (\d+)", run("docker", "exec", name, "sh", "-c", script).stdout, re.MULTILINE)
     assert counts, "the kernel says nothing of it"
@@ -207,12 +207,12 @@ def kills(name: str) -> int:
 
 
 @pytest.mark.parametrize("service", ["api", "nginx", "redis"])
-def test_what_is_killed_comes_back(production, port, service):
+def test_killed_services_restart(production, port, service):
     before = production.started()
     name = production.container(service)
     pid = inspect(name, "{{.State.Pid}}")
     if service == "api":
-        # Process 1 there is the init; the program itself is its child.
+        # Process 1 is the init; the server is its child.
         listed = run("docker", "top", name, "-eo", "pid,comm").stdout.splitlines()
         pid = next(line.split()[0] for line in listed if line.split()[1] == "meshgate")
     kill(pid)
@@ -229,7 +229,7 @@ def test_what_is_killed_comes_back(production, port, service):
         until("the server uses it again", shared)
 
 
-# Has an address belong to a card that is not there, or ends that: packets to it are lost.
+# Adds or removes an ARP entry for a network card that does not exist, so that packets to the address are lost.
 LOSE = """
 import fcntl, socket, struct, sys
 request, address = {"lose": 0x8955, "find": 0x8953}[sys.argv[1]], socket.inet_aton(sys.argv[2])
@@ -240,7 +240,7 @@ fcntl.ioctl(socket.socket(socket.AF_INET, socket.SOCK_DGRAM), request, entry)
 """
 
 
-def test_a_server_that_is_not_reached_is_away_and_not_late(production, port):
+def test_an_unreachable_server_gives_502_and_a_silent_one_504(production, port):
     host = address(production, 1)
 
     def route(verb: str):
@@ -254,7 +254,7 @@ def test_a_server_that_is_not_reached_is_away_and_not_late(production, port):
         route("find")
     assert (away.status, away.problem()["code"], away.header("retry-after")) == (502, "engine_unavailable", "5")
     until("requests work again", lambda: works(port))
-    # One that is reached and says nothing is late. A probe waits ten seconds.
+    # A server that accepts the connection but does not answer gives 504. A probe waits ten seconds.
     run("docker", "pause", production.container("api"))
     try:
         late = ask(port, "/health")
@@ -264,12 +264,12 @@ def test_a_server_that_is_not_reached_is_away_and_not_late(production, port):
     until("requests work again", lambda: works(port))
 
 
-def test_a_server_at_another_address_is_found(production, port):
+def test_nginx_finds_a_server_whose_address_changed(production, port):
     before = address(production, 1)
     production.compose("stop api")
     away = ask(port, "/v1/formats")
     assert (away.status, away.problem()["code"], away.header("retry-after")) == (502, "engine_unavailable", "5")
-    # Somebody else takes the address meanwhile.
+    # Another container takes the address meanwhile.
     squatter = run("docker", "run", "--detach", "--network", f"{production.name}_front", "--entrypoint", "sleep",
                    IMAGE, "infinity").stdout.strip()  # fmt: skip
     try:
@@ -281,7 +281,7 @@ def test_a_server_at_another_address_is_found(production, port):
         run("docker", "rm", "--force", squatter)
 
 
-def test_stopping_loses_no_request(production, port):
+def test_stopping_finishes_accepted_requests(production, port):
     slow = grid(350)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(convert, port, "fbx", slow + f"# {number}\n".encode(), "a.obj") for number in range(4)]
@@ -299,13 +299,13 @@ def test_stopping_loses_no_request(production, port):
 
 
 def address(stack: Stack, index: int) -> str:
-    """Of a server, in the network that nginx reaches it by."""
+    """A server's address in the network it shares with nginx."""
     template = f'{{{{(index .NetworkSettings.Networks "{stack.name}_front").IPAddress}}}}'
     return inspect(stack.container("api", index), template)
 
 
 def conversions(host: str) -> int:
-    """How many a server has carried out."""
+    """The number of conversions of a server."""
     text = ask(5000, "/metrics", host=host).body.decode()
     assert "meshgate_cache_requests_total" in text
     return sum(int(count) for count in re.findall(r"^meshgate_conversions_total\{.*\} (\d+)$", text, re.MULTILINE))
@@ -319,7 +319,7 @@ def test_two_servers_share_the_work(production, port):
     assert len(set(hosts)) == 2
 
     def equal_ones():
-        """Equal requests at the same time; whether both servers had a part of them."""
+        """Sends equal requests at the same time; true if both servers got some."""
         number = next(numbers)
         before = sum(conversions(host) for host in hosts)
         model = grid(100) + f"# {number}\n".encode()
@@ -340,7 +340,7 @@ def test_two_servers_share_the_work(production, port):
         return until("all are in the log", served) == {f"{host}:5000" for host in hosts} and answers
 
     answers = until("both have served", equal_ones)
-    # Whoever has written a report, the other one reads it as well.
+    # Both servers can read each report.
     for link in {answer.header("link") for answer in answers}:
         path = re.match(r"<(/v1/reports/[^>]+)>", link)[1]
         reports = [ask(5000, path, host=host) for host in hosts]
@@ -348,14 +348,14 @@ def test_two_servers_share_the_work(production, port):
         assert reports[0].json() == reports[1].json() == ask(port, path).json()
 
 
-def test_what_was_kept_outlives_down(production, port):
+def test_volumes_survive_compose_down(production, port):
     production.shell(lines_of("Production")[-1])
     assert production.compose("ps --all --quiet").stdout == ""
     volumes = run("docker", "volume", "ls", "--quiet").stdout.split()
     assert f"{production.name}_data" in volumes and f"{production.name}_logs" in volumes
 
 
-def test_a_bad_set_up_is_told(tree, image):
+def test_invalid_configuration_is_reported(tree, image):
     stack = Stack(tree, "meshgate-bad", ["docker-compose.prod.yml"], {"HTTP_PORT": "18099"})
     try:
         stack.variables["REDIS_PASSWORD_SECRET"] = "./secrets/none"

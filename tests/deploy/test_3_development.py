@@ -1,4 +1,4 @@
-"""Development as the README starts it: sources are mounted, and a change of them is live."""
+"""Development as in the README: sources are mounted, and changes take effect."""
 
 import json
 import os
@@ -13,14 +13,14 @@ PORT = int(os.environ.get("TEST_PORT") or free(5000, 15000))
 
 @pytest.fixture(scope="module")
 def development(tree, tmp_path_factory):
-    # A copy of its own, since sources are changed.
+    # A separate copy, since the tests change sources.
     folder = shutil.copytree(tree, tmp_path_factory.mktemp("development") / "meshgate")
     stack = Stack(folder, "meshgate-test-dev", ["docker-compose.yml"], {"PORT": str(PORT)})
     yield stack
     stack.compose("down --volumes --timeout 5", check=False)
 
 
-def test_the_steps_of_the_readme(development):
+def test_the_development_steps_of_the_readme_work(development):
     before = unnamed_volumes()
     up, look, logs, down = lines_of("Development")
     plan = (
@@ -41,7 +41,7 @@ def test_the_steps_of_the_readme(development):
         until("it answers", answers, COMPILING)
         until("the engine is warm", lambda: json.loads(development.shell(look).stdout)["status"] == "healthy")
         assert convert_triangle(PORT).status == 200
-        # Plain lines, for people.
+        # Human-readable lines, not JSON.
         said = development.shell(f"{logs} --no-log-prefix").stdout
         assert any("listening" in line and not line.startswith("{") for line in said.splitlines()), said
         development.shell(down)
@@ -50,16 +50,16 @@ def test_the_steps_of_the_readme(development):
 
 
 def unnamed_volumes() -> set[str]:
-    """Those that nobody finds again."""
+    """Volumes without a name."""
     names = run("docker", "volume", "ls", "--quiet").stdout.split()
     return {name for name in names if len(name) == 64}
 
 
-def test_the_script_starts_it_and_says_where_it_is(development, tmp_path):
-    # What was compiled is kept in volumes.
+def test_the_script_starts_development_and_prints_its_address(development, tmp_path):
+    # Volumes keep compiled code.
     done = development.shell(f"'{development.folder}/scripts/dev.sh'", timeout=COMPILING, folder=tmp_path)
     assert f"http://localhost:{PORT} " in done.stdout, done.stdout
-    # It has waited: the very first request is answered.
+    # The script waited until ready: the very first request is answered.
     assert convert_triangle(PORT).status == 200
     assert development.is_healthy("api") and development.is_healthy("redis")
 
@@ -70,7 +70,7 @@ def change(path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after))
 
 
-def test_a_change_in_rust_is_live(development):
+def test_changed_rust_code_is_rebuilt(development):
     change(development.folder / "src/http/router.rs", "no such path", "nothing is here")
 
     def changed():
@@ -79,7 +79,7 @@ def test_a_change_in_rust_is_live(development):
     until("the change is live", changed, COMPILING)
 
 
-def test_a_change_that_does_not_compile_is_told_and_mended(development):
+def test_compile_errors_are_shown_and_can_be_fixed(development):
     source = development.folder / "src/http/router.rs"
     change(source, "nothing is here", 'nothing is here" oops "')
     until("an error", lambda: "oops" in development.compose("logs --no-log-prefix api").stderr
@@ -88,12 +88,12 @@ def test_a_change_that_does_not_compile_is_told_and_mended(development):
     until("the change is live", lambda: "nothing was here" in ask(PORT, "/nowhere").json()["detail"], COMPILING)
 
 
-def test_a_change_in_python_is_live(development):
+def test_changed_python_code_is_reloaded(development):
     until("it converts", lambda: convert_triangle(PORT).status == 200)
     child = development.folder / "blender/meshgate_engine/runtime/child.py"
     before = child.read_text()
     child.write_text(before + "\nraise RuntimeError('changed')\n")
-    # The same model as before: no result of older code is found for it.
+    # The same model as before: the cache does not return results of older code.
     until("the change is live", lambda: convert_triangle(PORT).status != 200, COMPILING)
     child.write_text(before)
     until("it converts again", lambda: convert_triangle(PORT).status == 200, COMPILING)

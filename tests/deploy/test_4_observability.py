@@ -1,4 +1,4 @@
-"""Production with Prometheus beside it. Grafana's image cannot be had everywhere: its files are read here instead."""
+"""Production with Prometheus. Grafana's image is not available everywhere, so its files are checked instead."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def watched(tree, image):
     stack.compose("down --volumes --timeout 5", check=False)
 
 
-def test_prometheus_scrapes_and_knows_the_alerts(watched):
+def test_prometheus_scrapes_metrics_and_loads_the_alerts(watched):
     assert convert_triangle(HTTP_PORT).status == 200
 
     def found():
@@ -38,11 +38,11 @@ def test_prometheus_scrapes_and_knows_the_alerts(watched):
     rules = [rule for group in groups for rule in group["rules"]]
     assert {"MeshgateNotReady", "MeshgateConversionsFail"} <= {rule["name"] for rule in rules}
     assert all(rule["health"] in ("ok", "unknown") for rule in rules), rules
-    # Not a way around nginx: it keeps the numbers to itself.
+    # nginx still does not serve the metrics.
     assert ask(HTTP_PORT, "/metrics").status == 404
 
 
-def test_grafana_is_given_files_that_are_there(watched):
+def test_grafana_mounts_existing_files(watched):
     shown = json.loads(watched.compose("config --format json").stdout)
     mounts = shown["services"]["grafana"]["volumes"]
     sources = {mount["target"]: mount["source"] for mount in mounts if mount["type"] == "bind"}

@@ -1,6 +1,6 @@
-"""A zygote whose children do what the name of their model says, for faults that do not happen on demand.
+"""A zygote whose children cause the fault that the name of the model selects.
 
-It is the engine's own zygote; only the conversion is another.
+It is the engine's own zygote; only the conversion is replaced.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ def run(task: dict, progress: Progress) -> dict:
 
 
 def convert(task: dict, progress: Progress) -> dict:
-    """What Blender does, as short as it can be done."""
+    """A minimal conversion."""
     import bpy
 
     bpy.ops.wm.obj_import(filepath=os.path.abspath(task["input"]))
@@ -55,11 +55,11 @@ def report(importer: str, objects: int) -> dict:
 
 
 def first_time() -> bool:
-    """Whether this is the first attempt. What is in ``in/`` stays for the second."""
+    """Whether this is the first attempt. Files in ``in/`` are kept for the second."""
     marker = Path("in/tried")
     if marker.exists():
         return False
-    # Not touch(): in the sandbox setting a time only seems to work, and nothing is made.
+    # Not touch(): in the sandbox, setting times is ignored, so that no file would be created.
     marker.write_text("")
     return True
 
@@ -67,7 +67,7 @@ def first_time() -> bool:
 def crash() -> None:
     Path("out/half-written").write_text("")
     Path("tmp/scratch").write_text("")
-    # The sandbox lets nobody send a signal, not even to oneself.
+    # The sandbox forbids signals, even to the own process.
     ctypes.string_at(0)
 
 
@@ -88,13 +88,13 @@ def fault_crash_once(task: dict, progress: Progress) -> None:
 
 
 def fault_crash_usual(task: dict, progress: Progress) -> None:
-    """As files do on which the importer in C++ dies."""
+    """Crashes like a file that the C++ importer cannot handle."""
     if task["importer"] == "usual":
         crash()
 
 
 def fault_crash_exporting(task: dict, progress: Progress) -> None:
-    """A crash for which the importer is not to blame."""
+    """Crashes outside the importer."""
     if first_time():
         progress("exporting", None)
         crash()
@@ -119,7 +119,7 @@ def fault_burn(task: dict, progress: Progress) -> None:
 
 
 def fault_wait(task: dict, progress: Progress) -> None:
-    """Works, as far as anybody can see, until told to go on."""
+    """Stays busy until told to continue."""
     while not Path("in/go").exists():
         busy_until = time.process_time() + 0.002
         while time.process_time() < busy_until:
@@ -128,7 +128,7 @@ def fault_wait(task: dict, progress: Progress) -> None:
 
 
 def fault_family(task: dict, progress: Progress) -> None:
-    """With a descendant, where the sandbox allows one."""
+    """Starts a descendant, if the sandbox allows it."""
     pid = os.fork()
     if pid == 0:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -139,7 +139,7 @@ def fault_family(task: dict, progress: Progress) -> None:
 
 
 def fault_estranged(task: dict, progress: Progress) -> None:
-    """With descendants that leave the session: one that stays what the child is, one that becomes a program."""
+    """Starts descendants in other sessions: one only forked, one that executes a program."""
     pid = os.fork()
     if pid == 0:
         os.setsid()
@@ -169,7 +169,7 @@ def fault_refuse(task: dict, progress: Progress) -> None:
 
 
 def fault_swallow(task: dict, progress: Progress) -> None:
-    """What a library does that gets no memory, prints so, and goes on."""
+    """Prints that memory is exhausted and continues, like some libraries."""
     print("Exception thrown while opening layer: std::bad_alloc", file=sys.stderr, flush=True)
     raise ConversionError("export_failed", "the usda file written cannot be read")
 

@@ -1,6 +1,6 @@
-"""A zygote whose children try to break out, and say what they could do.
+"""A zygote whose children try to escape the sandbox and report which attempts worked.
 
-It is the engine's own zygote; only the conversion is another: the name of the model says what it tries.
+It is the engine's own zygote; only the conversion is replaced: the name of the model selects the attempt.
 """
 
 import _thread
@@ -37,12 +37,12 @@ def run(task: dict, progress: Callable[[str, float | None], None]) -> dict:
 
 
 def try_escape(progress) -> list[str]:
-    """The names of what was possible, which is to be nothing."""
+    """The names of the attempts that worked; should be none."""
     return [name for name, attempt in attempts().items() if possible(attempt)]
 
 
 def try_harmless(progress) -> list[str]:
-    """Those of the attempts that do no harm where there is no sandbox."""
+    """The attempts that are harmless without a sandbox."""
     harmless = ("read", "open /proc", "list", "connect", "have a pair")
     return [name for name, attempt in attempts().items() if name.startswith(harmless) and possible(attempt)]
 
@@ -75,7 +75,7 @@ def attempts() -> dict[str, Callable[[], object]]:
     orders = json.loads(Path("in/orders.json").read_text())
 
     def processes():
-        """What can be seen of the parent and of the supervisor."""
+        """What the child can read about the parent and the supervisor."""
         for pid in (parent, orders["supervisor"]):
             for name in ("environ", "mem", "maps", "cmdline", "root/etc/passwd", "cwd/x"):
                 yield f"open /proc/{pid}/{name}", lambda pid=pid, name=name: peek(f"/proc/{pid}/{name}")
@@ -158,14 +158,14 @@ def descriptors() -> list[int]:
 
 
 def in_memory(reversed_token: bytes) -> bool:
-    """Looks for the token, spelt backwards here, where the first environment was."""
+    """Searches the memory of the initial environment for the token, which is spelt backwards here."""
     with open("/proc/self/stat") as file:
         start, end = map(int, file.read().rpartition(")")[2].split()[47:49])
     return reversed_token[::-1] in ctypes.string_at(start, end - start)
 
 
 def try_flood(progress) -> list[str]:
-    """Into both pipes, more than anybody wants to read."""
+    """Writes far too much into both pipes."""
     for _ in range(200):
         with contextlib.suppress(OSError):
             os.write(3, b"exporting 0.5\n" * 4000)
@@ -176,7 +176,7 @@ def try_flood(progress) -> list[str]:
 
 
 def try_finish_early(progress) -> list[str]:
-    """Says that the report is there, and goes on."""
+    """Announces the report, and continues."""
     os.set_blocking(3, True)
     os.write(3, b"finished\n")
     while True:
@@ -190,7 +190,7 @@ def try_litter(progress) -> list[str]:
 
 
 def try_deep(progress) -> list[str]:
-    """A tree that no path reaches the end of, and folders that shut out their owner."""
+    """A tree too deep for any path, and folders that their owner cannot open."""
     os.mkdir("out/closed", 0o700)
     os.mkdir("out/closed/inner", 0o300)
     Path("out/closed/inner/file").write_text("")
@@ -237,7 +237,7 @@ def write_files(*folders: str) -> list[int]:
 
 
 def wait_for_the_end() -> None:
-    """Uses some time of the processor, lest it is taken to hang."""
+    """Uses some processor time, so as not to count as hung."""
     while True:
         busy_until = time.process_time() + 0.002
         while time.process_time() < busy_until:
@@ -271,7 +271,7 @@ def try_write_and_remove(progress) -> list[str]:
 
 
 def try_threads(progress) -> list[str]:
-    """As many as there can be, with the smallest of stacks."""
+    """Starts as many threads as possible, with minimal stacks."""
     threading.stack_size(32 << 10)
     while True:
         with contextlib.suppress(RuntimeError):

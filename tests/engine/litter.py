@@ -1,6 +1,6 @@
-"""A zygote whose children convert as usual, and leave more in their folder: the name of the model says what.
+"""A zygote whose children convert normally and leave extra files: the name of the model selects them.
 
-It is the engine's own zygote and conversion. A test starts it by a program that stands in for Python (`stand_in`).
+It is the engine's own zygote and conversion. Tests start it through a replacement for Python (`stand_in`).
 """
 
 import os
@@ -13,7 +13,7 @@ from meshgate_engine.runtime import zygote
 
 OUT = Path("out")
 
-# What no result may bring onto somebody's disk or into a zip.
+# File names that no result may contain, on disk or in a zip.
 NAMES = (
     ".bashrc", ".ssh/authorized_keys", ".git/hooks/pre-commit", "..\\x.png", "a\\b.png", "C:x.png", "two\nlines.png",
     "\x1b[2J.png", "run.sh", "x.desktop", "no extension", "aux.png", "nul", "turned\u202egnp.exe", "end.png ",
@@ -30,7 +30,7 @@ def run(task: dict, progress: Callable[[str, float | None], None]) -> dict:
 
 
 def leave_names(_main: Path) -> None:
-    """Names that do harm, beside a texture that does none."""
+    """Files with harmful names, and a harmless texture."""
     for name in (*NAMES, "fine.png", "FINE.png"):
         put(name)
     Path(os.fsdecode(b"out/not\xffutf-8.png")).write_bytes(b"x")
@@ -43,12 +43,12 @@ def put(name: str, content: bytes = b"x") -> None:
 
 
 def leave_linked(main: Path) -> None:
-    """A second name of the result."""
+    """A hard link to the result."""
     os.link(main, OUT / "second.png")
 
 
 def leave_link_elsewhere(main: Path) -> None:
-    """A result that has another name outside of the result."""
+    """A result that is hard-linked to a file outside of it."""
     os.link(main, "tmp/second")
 
 
@@ -67,7 +67,7 @@ def leave_deep(_main: Path) -> None:
 
 
 def leave_sparse(_main: Path) -> None:
-    """Long files that take no room."""
+    """Large sparse files."""
     for number in range(8):
         sparse(f"{number}.bmp", 200 << 20)
 
@@ -78,7 +78,7 @@ def leave_sparse_main(main: Path) -> None:
 
 
 def leave_slow_to_pack(_main: Path) -> None:
-    """Nothing on the disk, and half a minute of work in a zip."""
+    """A sparse file that takes half a minute to zip."""
     sparse("a.bmp", 8 << 30)
 
 

@@ -1,4 +1,4 @@
-"""One server for all trials: what one of them leaves behind, the next one finds."""
+"""One server for all tests: leftovers of a test affect the next one."""
 
 import pytest
 from kit import Gateway
@@ -15,7 +15,7 @@ def gateway():
 
 @pytest.fixture
 def start():
-    """Starts servers of other settings, which end with the test."""
+    """Starts servers with other settings; they are stopped after the test."""
     servers = []
 
     def begin(**variables) -> Gateway:

@@ -1,4 +1,4 @@
-"""What one model may cost the server itself: memory, room on the disk, processor time."""
+"""Limits on what one model costs the server itself: memory, disk space, processor time."""
 
 import os
 import threading
@@ -6,16 +6,16 @@ import time
 
 from kit import Gateway, at_once
 
-# What the server itself may have while it works on two of these, in bytes.
+# The most memory of the server itself while it handles two such models, in bytes.
 MOST_MEMORY = 900 << 20
-# What one may take on the disk: `MAX_UNPACKED_SIZE` for the model and for what is written anew of it, and the zip.
+# The most disk space of one model: the zip, and `MAX_UNPACKED_SIZE` each for the model and its rewritten files.
 MOST_DISK = (2 << 30) + (64 << 20)
-# Pauses between looks at the disk, in seconds: short enough to see the peak.
+# Seconds between disk measurements: short enough to see the peak.
 LOOK = 0.05
 
 
 class Disk:
-    """The most that a server's folder has held while this is entered, above what it held before: bytes and entries."""
+    """The peak growth of a server's folder during this context, in bytes and entries."""
 
     def __init__(self, gateway: Gateway):
         self.folder, self.over = gateway.folder.name, threading.Event()
@@ -23,7 +23,7 @@ class Disk:
         self.looking = threading.Thread(target=self.look)
 
     def held(self) -> tuple[int, int]:
-        """Bytes and entries at this moment."""
+        """The current bytes and entries."""
         total, entries, folders = 0, 0, [self.folder]
         while folders:
             try:
@@ -66,7 +66,7 @@ def costs_little(
     most_memory: int = MOST_MEMORY,
     most_seconds: float = 60,
 ) -> None:
-    """Two clients send it at once: it is converted or refused, and costs no more than other models."""
+    """Sends the model from two clients at once; checks the answers and that it costs no more than others."""
     with gateway.watched() as watch, Disk(gateway) as disk:
         gateway.peak_memory()
         before, began = gateway.processor_seconds(), time.monotonic()

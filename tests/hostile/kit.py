@@ -1,4 +1,4 @@
-"""The release binary in a cgroup like the one compose gives it, and what must hold of it whatever a client does."""
+"""The release binary in a cgroup like that of compose, and checks that must hold whatever a client does."""
 
 import base64
 import contextlib
@@ -20,24 +20,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / (os.environ.get("MESHGATE_PROGRAM") or "target/release/meshgate")
-# Longer than anything here takes on a busy machine, in seconds.
+# Timeout in seconds for a busy machine.
 LONG = 120
-# docker-compose.prod.yml gives these to the server and its conversions together.
+# The limits of docker-compose.prod.yml for the server and its conversions together.
 MEMORY = 9 << 30
 PIDS = 512
-# What the server may keep above its idle memory once an attack is over: 32 MiB of small results, 16 MiB of reports, and
-# what the allocator holds back for threads that may be needed again.
+# Memory that the server may keep after an attack, above its idle memory: 32 MiB of small results, 16 MiB of reports,
+# and what the allocator keeps for later threads.
 KEPT_MEMORY = 160 << 20
 TRIANGLE = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 
 
-# Three corners, and the accessor that reads them from the first buffer view.
+# Three vertices, and the accessor that reads them from the first buffer view.
 CORNERS = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
 POSITIONS = {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3", "min": [0, 0, 0], "max": [1, 1, 0]}
 
 
 def triangle_gltf(content: bytes, **parts) -> dict:
-    """A glTF of one triangle whose buffer holds `content` as text, and of what is given instead or besides."""
+    """A glTF of one triangle whose buffer embeds `content`; keyword arguments add or replace properties."""
     uri = "data:application/octet-stream;base64," + base64.b64encode(content).decode()
     return {
         "asset": {"version": "2.0"},
@@ -53,7 +53,7 @@ def triangle_gltf(content: bytes, **parts) -> dict:
 
 
 def gltf(**parts) -> bytes:
-    """A glTF of one triangle, and of what is given."""
+    """A glTF of one triangle, with the given properties."""
     return json.dumps(triangle_gltf(CORNERS, **parts), separators=(",", ":")).encode()
 
 
@@ -66,13 +66,13 @@ def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
 
 
 def packed_small(files: dict[str, bytes]) -> bytes:
-    """A packed zip of them, and of as much that cannot be packed as makes it no bomb."""
+    """A compressed zip of them, with enough incompressible data not to count as a zip bomb."""
     filling = os.urandom(sum(map(len, files.values())) // 150)
     return zipped({**files, "filling": filling}, zipfile.ZIP_DEFLATED)
 
 
 class Cgroup:
-    """A cgroup with limits on memory and processes; `missing` says why there is none."""
+    """A cgroup with memory and process limits; `missing` is the reason if it could not be created."""
 
     def __init__(self, memory: int = MEMORY, pids: int = PIDS):
         self.folders: list[Path] = []
@@ -96,7 +96,7 @@ class Cgroup:
             (folder / name).write_text(str(value))
 
     def enter(self) -> None:
-        """Puts the calling process in; for `preexec_fn`."""
+        """Moves the calling process into the cgroup; for `preexec_fn`."""
         for folder in self.folders:
             (folder / "cgroup.procs").write_text(str(os.getpid()))
 
@@ -113,7 +113,7 @@ class Cgroup:
 
 
 def environment(folder: str, **variables: str) -> dict[str, str]:
-    """What a server in that folder is told, with what is given besides."""
+    """The environment of a server in that folder, with additional settings."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": folder,
@@ -135,11 +135,11 @@ class Answer:
 
     @property
     def code(self) -> str | None:
-        """The code of the problem that it is, if it is one."""
+        """The error code, if the answer is an error."""
         return self.json()["code"] if self.headers.get("content-type") == "application/problem+json" else None
 
 
-# Answers whatever it is asked at once: what it takes longer is the machine's doing.
+# A server that always answers immediately: any delay comes from the machine.
 ECHO = """
 import socket
 with socket.create_server(("127.0.0.1", 0)) as server:
@@ -154,7 +154,7 @@ with socket.create_server(("127.0.0.1", 0)) as server:
 
 @dataclass
 class Watch:
-    """What `/livez` took while something went on, and in turns with it a process that does nothing else; in seconds."""
+    """Response times of `/livez`, alternating with those of an idle reference process, in seconds."""
 
     times: list[float] = field(default_factory=list)
     echoes: list[float] = field(default_factory=list)
@@ -165,14 +165,14 @@ class Watch:
         return max(self.times, default=0.0)
 
     def late(self, part: float) -> float:
-        """How much more `/livez` took than the process beside it, where so much of the times lies below."""
+        """The difference between `/livez` and the reference process at this quantile."""
         at = [sorted(times)[int((len(times) - 1) * part)] for times in (self.times, self.echoes)]
         return at[0] - at[1]
 
 
 @dataclass(frozen=True)
 class State:
-    """What a server holds at a moment."""
+    """The resources that a server holds."""
 
     memory: int
     descriptors: int
@@ -199,7 +199,7 @@ class Gateway:
             )
         self.port = int(self._said(r"listening.*?127\.0\.0\.1:(\d+)"))
         until("the engine is warm", lambda: self.get("/readyz").status == 200)
-        # What a first conversion sets up once is not an attack's doing.
+        # The setup of a first conversion must not count as part of an attack.
         self.convert_triangle()
         self.idle = self.state()
 
@@ -230,11 +230,11 @@ class Gateway:
         return self.ask("GET", path, **headers)
 
     def convert(self, name: str, body: bytes, target: str = "glb", timeout: float = LONG, **headers: str) -> Answer:
-        """Converts a raw body that is called `name`."""
+        """Converts a raw body with the file name `name`."""
         return self.ask("POST", f"/convert?output_format={target}&filename={name}", body, timeout, **headers)
 
     def convert_triangle(self, **headers: str) -> Answer:
-        """Another client's small model, through Blender and not from the cache."""
+        """Converts a small model of another client with Blender, not from the cache."""
         answer = self.convert("a.obj", TRIANGLE, "fbx", Cache_Control="no-cache", **headers)
         assert answer.status == 200, (answer.status, answer.body[:500])
         return answer
@@ -243,7 +243,7 @@ class Gateway:
         process = Path(f"/proc/{self.process.pid}")
         resident = re.search(r"VmRSS:\s+(\d+) kB", (process / "status").read_text())
         assert resident, "the server has no memory"
-        # Folders may go while they are listed, which `walk` passes over.
+        # `walk` ignores folders that are removed while it lists them.
         work = f"{self.folder.name}/data/work"
         depth = work.count("/")
         conversions = sum(
@@ -252,7 +252,7 @@ class Gateway:
         return State(int(resident[1]) << 10, len(list((process / "fd").iterdir())), conversions)
 
     def peak_memory(self) -> int:
-        """The most that the server itself has had, in bytes, since it was asked last."""
+        """The peak memory of the server itself in bytes, since the last call."""
         process = Path(f"/proc/{self.process.pid}")
         peak = re.search(r"VmHWM:\s+(\d+) kB", (process / "status").read_text())
         (process / "clear_refs").write_text("5")
@@ -266,7 +266,7 @@ class Gateway:
 
     @contextlib.contextmanager
     def watched(self, slowest_probe: float = 1.0):
-        """Asks `/livez` all along; afterwards the server is as it was, and converts for others."""
+        """Probes `/livez` all the time; afterwards checks that the server is idle again and converts for others."""
         watch, over = Watch(), threading.Event()
         echo = subprocess.Popen([sys.executable, "-c", ECHO], stdout=subprocess.PIPE, text=True)
         echo_port = int(echo.stdout.readline())
@@ -299,7 +299,7 @@ class Gateway:
         self.is_idle_again()
 
     def rests_without_its_client(self, name: str, model: bytes, after: float) -> None:
-        """A client hangs up while it waits for its answer: soon after, nothing is done for it any more."""
+        """A client disconnects while it waits: soon after, the server no longer works for it."""
         try:
             self.convert(name, model, timeout=after, Cache_Control="no-cache")
         except OSError:
@@ -311,7 +311,7 @@ class Gateway:
         assert self.processor_seconds() - before < 1
 
     def is_idle_again(self) -> None:
-        """Memory, descriptors and folders go back to what they were before the attack."""
+        """Waits until memory, descriptors and folders are as before the attack."""
 
         def idle() -> bool:
             now = self.state()
@@ -328,7 +328,7 @@ class Gateway:
 
 
 def ask(port: int, method: str, path: str, body=None, timeout: float = LONG, **headers: str) -> Answer:
-    """A request on a connection of its own; `body` is bytes or an iterable of them."""
+    """Sends a request on a new connection; `body` is bytes or an iterable of them."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -341,7 +341,7 @@ def ask(port: int, method: str, path: str, body=None, timeout: float = LONG, **h
 
 
 def until(what: str, reached, timeout: float = LONG):
-    """Asks again until there is an answer that counts, and returns it."""
+    """Calls `reached` until it returns a true value, and returns that."""
     end = time.monotonic() + timeout
     while True:
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -352,7 +352,7 @@ def until(what: str, reached, timeout: float = LONG):
 
 
 def at_once(*calls):
-    """Makes calls at the same time, and returns what each returned."""
+    """Makes calls in parallel, and returns their results."""
     results: list = [None] * len(calls)
 
     def run(index: int, call) -> None:

@@ -1,4 +1,4 @@
-"""Files that unpack to far more than they are, where the gateway looks into them."""
+"""Files that unpack to far more than their size, where the gateway reads them."""
 
 import gzip
 import io
@@ -12,7 +12,7 @@ from costs import costs_little
 from kit import TRIANGLE, at_once, gltf, packed_small, until, zipped
 
 GIB = 1 << 30
-# What the server itself may have while it reads two models of 95 MB, in bytes.
+# The most memory of the server itself while it reads two models of 95 MB, in bytes.
 MOST_MEMORY = 300 << 20
 
 
@@ -38,7 +38,7 @@ def gzip_bomb(size: int) -> bytes:
 
 @pytest.mark.parametrize("bomb", [zstandard_bomb, gzip_bomb], ids=["zstandard", "gzip"])
 @pytest.mark.parametrize("count", [3, 50])
-def test_candidates_that_unpack_to_gigabytes(gateway, bomb, count):
+def test_unpacking_of_many_candidate_models_is_limited(gateway, bomb, count):
     content = bomb(GIB if bomb is zstandard_bomb else GIB // 4)
     model = zipped({f"{number}.blend": content for number in range(count)})
     before = gateway.processor_seconds()
@@ -46,12 +46,12 @@ def test_candidates_that_unpack_to_gigabytes(gateway, bomb, count):
         answer = gateway.convert("a.zip", model)
         assert (answer.status, answer.code) == (422, "ambiguous_model"), answer
     spent = gateway.processor_seconds() - before
-    # One gigabyte is unpacked at most, whatever their number: 50 of them took more than two minutes.
+    # At most one gigabyte is unpacked in total: unpacking 50 of them took more than two minutes.
     assert spent < 45, spent
     print(f"{len(model) >> 10} KiB: {spent:.1f} s, /livez at most {watch.worst * 1000:.0f} ms")
 
 
-def test_unpacking_ends_when_the_client_is_gone(gateway):
+def test_unpacking_stops_when_the_client_disconnects(gateway):
     model = zipped({f"{number}.blend": zstandard_bomb(GIB) for number in range(4)})
 
     def hang_up() -> None:
@@ -70,7 +70,7 @@ def test_unpacking_ends_when_the_client_is_gone(gateway):
         assert gateway.processor_seconds() - before < 1
 
 
-def test_others_do_not_wait_for_one_client_that_has_much_unpacked(start):
+def test_unpacking_for_one_client_does_not_delay_others(start):
     gateway = start(TRUSTED_PROXIES="127.0.0.1")
     model = zipped({f"{number}.blend": zstandard_bomb(GIB) for number in range(3)})
     ended, over = [], threading.Event()
@@ -78,7 +78,7 @@ def test_others_do_not_wait_for_one_client_that_has_much_unpacked(start):
 
     def flood(number: int) -> None:
         while not over.is_set():
-            # Each sends something else than the others, so that none waits for another one's answer.
+            # Each sends a different model, so that no request is coalesced with another.
             own = model + bytes(number)
             answer = gateway.convert("a.zip", own, X_Forwarded_For="192.0.2.1", Cache_Control="no-cache")
             assert answer.status in (422, 503), answer
@@ -94,19 +94,19 @@ def test_others_do_not_wait_for_one_client_that_has_much_unpacked(start):
 
     with gateway.watched():
         *_, meanwhile = at_once(*[lambda number=number: flood(number) for number in range(flooders)], other)
-    # In the order in which they came, each of its three would wait for all of the flood.
+    # Served in order of arrival, each of its three requests would wait for the whole flood.
     assert meanwhile < flooders * turns / 2, meanwhile
     print(f"{meanwhile} of the flood were done meanwhile")
 
 
 def end_of_zip(record_at: int) -> bytes:
-    """The end of a zip whose directory is told of by a record at that place (APPNOTE 4.3.15 and 4.3.16)."""
+    """The end of a zip whose locator points to an end record at this offset (APPNOTE 4.3.15 and 4.3.16)."""
     locator = struct.pack("<IIQI", 0x07064B50, 0, record_at, 1)
     return locator + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
 
 
 def full_of_records() -> bytes:
-    """Each four bytes may be the record, if one does not look where the end says."""
+    """Every four bytes may be the record, unless the reader follows the locator."""
     return b"PK\3\4" + b"PK\6\6" * 24_000_000 + end_of_zip(1)
 
 
@@ -117,12 +117,12 @@ def one_large_record() -> bytes:
 
 
 @pytest.mark.parametrize("model", [full_of_records, one_large_record])
-def test_a_zip_whose_end_leads_astray(gateway, model):
+def test_a_zip_with_a_misleading_end_record_is_refused(gateway, model):
     costs_little(gateway, model(), "invalid_archive", "a.zip", most_memory=MOST_MEMORY, most_seconds=20)
 
 
-def test_what_is_packed_of_nothing(gateway):
-    """Gzip members and deflate blocks without content, as many as fit into a request."""
+def test_empty_compressed_blocks_cost_little(gateway):
+    """As many empty gzip members and deflate blocks as fit into a request."""
     member = gzip.compress(b"", mtime=0)
     costs_little(
         gateway,
@@ -144,15 +144,15 @@ def test_what_is_packed_of_nothing(gateway):
 
 
 def deflated(name: bytes, packed: bytes, content: bytes) -> bytes:
-    """A zip of one entry that says it is `content`."""
+    """A zip of one entry whose header describes `content`."""
     head = struct.pack("<HHHHHIIIHH", 20, 0, 8, 0, 0, zlib.crc32(content), len(packed), len(content), len(name), 0)
     entry = b"PK\3\4" + head + name + packed
     directory = b"PK\1\2" + struct.pack("<H", 20) + head + struct.pack("<HHHII", 0, 0, 0, 0, 0) + name
     return entry + directory + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 1, 1, len(directory), len(entry), 0)
 
 
-def test_blocks_that_are_nothing_but_tables(gateway):
-    """40 MiB of Zstandard blocks of 15 bytes for one byte of content, each with a Huffman table of 2,048 entries."""
+def test_zstandard_blocks_of_huffman_tables_cost_little(gateway):
+    """40 MiB of Zstandard blocks of 15 bytes, each with one byte of content and a Huffman table of 2,048 entries."""
     weights = [11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
     tree = bytes([127 + 11]) + bytes(high << 4 | low for high, low in zip(weights[::2], weights[1::2], strict=True))
     literals = (2 | 1 << 4 | (len(tree) + 1) << 14).to_bytes(3, "little") + tree + b"\3"
@@ -164,7 +164,7 @@ def test_blocks_that_are_nothing_but_tables(gateway):
 
 
 def test_files_in_many_folders_are_refused(gateway):
-    """Each in sixty of its own, which take longer to make and to remove than the files."""
+    """Each file is below sixty folders of its own, which take longer to create and remove than the files."""
     folders = "/".join(["d"] * 59)
     model = zipped({f"{number}/{folders}/a": b"" for number in range(1_990)} | {"a.gltf": gltf()})
     costs_little(gateway, model, "too_large", most_seconds=20)

@@ -1,4 +1,4 @@
-"""Models of little text over large buffers: what is read of them, and who waits for that."""
+"""Models with little JSON and large buffers: how much is read, and whether other clients wait."""
 
 import io
 import json
@@ -12,12 +12,12 @@ from costs import costs_little
 from kit import CORNERS, at_once, gltf, triangle_gltf, until
 
 MEBIBYTE = 1 << 20
-# The longest distance from one element to the next that is taken, in bytes.
+# The largest accepted byte stride of elements.
 FAR = 1 << 16
 
 
 def over_zeros(megabytes: int, document: dict, more: bytes = b"") -> bytes:
-    """A zip of the document and of the buffer of zeros that it has, with what keeps it from being a bomb."""
+    """A zip of the document and its buffer of zeros, with enough incompressible data not to count as a zip bomb."""
     document["buffers"] = [{"byteLength": megabytes * MEBIBYTE, "uri": "b.bin"}]
     text = json.dumps(document, separators=(",", ":")).encode()
     with io.BytesIO() as packed:
@@ -43,7 +43,7 @@ def keys_far_apart(megabytes: int, samplers: int) -> bytes:
 
 
 def matrices_far_apart(megabytes: int, nodes: int, values: int = 0) -> bytes:
-    """Many nodes of one skin, whose matrices are far apart; and so many values that nobody looks at."""
+    """Many nodes of one skin, whose matrices are far apart, and as many unused values as given."""
     document = triangle_gltf(CORNERS)
     count = megabytes * MEBIBYTE // FAR
     document["bufferViews"].append({"buffer": 0, "byteLength": megabytes * MEBIBYTE, "byteStride": FAR})
@@ -54,7 +54,7 @@ def matrices_far_apart(megabytes: int, nodes: int, values: int = 0) -> bytes:
 
 
 def skinned_vertices(megabytes: int) -> bytes:
-    """One primitive that is all of the buffer, with four sets of joints and weights over the same bytes."""
+    """One primitive that uses the whole buffer, with four sets of joints and weights over the same bytes."""
     document = triangle_gltf(CORNERS)
     count = megabytes * MEBIBYTE // 16
     document["bufferViews"] = [{"buffer": 0, "byteLength": megabytes * MEBIBYTE}]
@@ -74,23 +74,23 @@ def skinned_vertices(megabytes: int) -> bytes:
     [keys_far_apart(400, 15_000), matrices_far_apart(400, 15_000)],
     ids=["keys", "matrices"],
 )
-def test_elements_that_are_far_apart_are_not_read_again_and_again(gateway, model):
+def test_distant_buffer_elements_are_not_read_repeatedly(gateway, model):
     costs_little(gateway, model, None)
 
 
-def test_a_large_primitive_is_not_read_for_a_client_that_is_gone(gateway):
+def test_reading_a_large_primitive_stops_when_the_client_disconnects(gateway):
     model = skinned_vertices(900)
     with gateway.watched():
         for after in (3, 6):
             try:
                 gateway.rests_without_its_client("a.zip", model, after)
             except AssertionError as error:
-                # A fast machine has answered by then.
+                # A fast machine may have answered already.
                 assert "at once" in str(error)
 
 
-def test_memory_for_what_is_parsed_is_left_for_other_clients(start):
-    """One client sends two models that together take all memory there is for parsing."""
+def test_one_client_cannot_use_all_parsing_memory(start):
+    """One client sends two models that together would use all memory for parsing."""
     server = start(TRUSTED_PROXIES="127.0.0.0/8", CACHE="off")
     models = [matrices_far_apart(400, 15_000, 3_300_000), matrices_far_apart(400, 15_000, 1_000_000)]
     others = []
@@ -114,8 +114,8 @@ def test_memory_for_what_is_parsed_is_left_for_other_clients(start):
     assert others and set(others) == {200}, others
 
 
-def test_results_on_their_way_take_no_more_of_the_disk_than_they_may(start):
-    """Many models become large results, which their one client takes slowly."""
+def test_results_being_sent_stay_within_the_disk_limit(start):
+    """One client converts many models to large results, and reads them slowly."""
     server = start(MAX_UNPACKED_SIZE="64M", CACHE="off")
     models = [over_zeros(60, triangle_gltf(CORNERS) | {"extras": number}) for number in range(12)]
     head = b"POST /convert?output_format=glb&filename=%d.zip HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
@@ -126,12 +126,12 @@ def test_results_on_their_way_take_no_more_of_the_disk_than_they_may(start):
         until("models are gone", lambda: used(server.folder.name) < 5 * 64 * MEBIBYTE)
         for reader in readers:
             reader.close()
-    # Results may take eight times what one may, and one client half of that.
+    # All results may take eight times the limit of one, and one client half of that.
     assert statuses.count(b"200") in range(1, 5) and set(statuses) == {b"200", b"503"}, statuses
 
 
 class Slow:
-    """A client that has asked, and takes no more of its answer than the status."""
+    """A client that reads only the status of its answer."""
 
     def __init__(self, port: int, request: bytes):
         self.connection = socket.socket()
@@ -148,6 +148,6 @@ class Slow:
 
 
 def used(folder: str) -> int:
-    """Bytes of all files in it."""
+    """The bytes of all files in the folder."""
     paths = (os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
     return sum(os.path.getsize(path) for path in paths if os.path.exists(path))

@@ -1,4 +1,4 @@
-"""Models against the child that reads them: files it should not read, code it should not pass on, lines it dies of."""
+"""Models that attack the child: forbidden files, code in results, lines that crash an importer."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-# Reads a file by nodes and an image, runs Python by a driver and by a text, and packs an image.
+# A .blend whose nodes and image read a file, whose driver and text run Python, and which packs an image.
 HOSTILE = """
 import sys
 import bpy
@@ -42,7 +42,7 @@ start.use_module = True
 bpy.ops.wm.save_as_mainfile(filepath=target)
 """
 
-# Opens a result as somebody does who lets scripts run, and says what it holds.
+# Opens a result with scripts enabled, and prints its content.
 OPEN = """
 import sys
 import bpy
@@ -60,13 +60,13 @@ def blender(code: str, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory) -> bytes:
     folder = tmp_path_factory.mktemp("hostile")
-    # Everybody may read it, so that only the sandbox keeps it.
+    # Readable for every user, so that only the sandbox protects it.
     path = folder / "a.blend"
     blender(HOSTILE, "/etc/passwd", str(path))
     return path.read_bytes()
 
 
-def test_a_blend_reads_no_file_and_runs_nothing(gateway, hostile, tmp_path):
+def test_a_blend_reads_no_file_and_runs_no_code(gateway, hostile, tmp_path):
     with gateway.watched():
         answer = gateway.convert("a.blend", hostile, "blend")
         others = [gateway.convert("a.blend", hostile, target) for target in ("glb", "usdz", "obj")]
@@ -111,7 +111,7 @@ LONG = {
 
 
 @pytest.mark.parametrize("name", LONG)
-def test_a_line_too_long_is_one_sentence(gateway, name):
+def test_a_line_that_is_too_long_fails_with_one_sentence(gateway, name):
     before = gateway.log.read_text(errors="replace").count("a child crashed")
     with gateway.watched():
         answer = gateway.convert(name, LONG[name])

@@ -12,14 +12,14 @@ import time
 import pytest
 from kit import until
 
-# The engine stops what a client has too much of when another one has waited this long, in seconds.
+# Seconds that a client waits before the engine stops a conversion of one with more than its share.
 PATIENCE = 10
-# What a small conversion takes when it need not wait, on a busy machine.
+# Seconds of a small conversion without waiting, on a busy machine.
 SMALL = 12
 
 
 def two_keys(seconds: float, name: str = "clip") -> bytes:
-    """A triangle that moves from one place to another for so long, as glTF."""
+    """A glTF of a triangle that moves for the given time."""
     floats = (0.0, seconds, *(0, 0, 0, 1, 0, 0), *(0, 0, 0, 1, 0, 0, 0, 1, 0))
     buffer = base64.b64encode(struct.pack(f"<{len(floats)}f", *floats)).decode()
     accessors = [
@@ -49,7 +49,7 @@ def two_keys(seconds: float, name: str = "clip") -> bytes:
 
 
 class Flood:
-    """A client that keeps the engine busy with tiny models that take long; it hangs up at the end."""
+    """A client that keeps the engine busy with tiny, slow models; it disconnects at the end."""
 
     def __init__(self, server, count: int, **headers: str):
         self.port, self.statuses = server.port, []
@@ -58,7 +58,7 @@ class Flood:
         self.threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(count)]
 
     def _ask(self, number: int) -> None:
-        # 700,000 frames, in a clip of its own name: equal ones would be one.
+        # 700,000 frames, in a clip with a unique name: equal requests would be coalesced.
         model = two_keys(29_000, f"clip{number}")
         while not self.over.is_set():
             connection = self.connections[number] = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
@@ -89,7 +89,7 @@ def health(server) -> dict:
 
 
 @pytest.mark.parametrize("target", ["fbx", "usdc", "abc"])
-def test_a_tiny_model_of_endless_motion_is_refused_at_once(gateway, target):
+def test_a_tiny_model_with_endless_motion_is_refused_immediately(gateway, target):
     with gateway.watched():
         began = time.monotonic()
         answer = gateway.convert("a.gltf", two_keys(1e9), target, Cache_Control="no-cache")
@@ -99,8 +99,8 @@ def test_a_tiny_model_of_endless_motion_is_refused_at_once(gateway, target):
     assert took < SMALL, f"{took:.1f} s"
 
 
-def test_a_client_that_floods_leaves_the_others_their_share(start):
-    """Both workers and the whole queue are one client's when the other one comes, known by their addresses."""
+def test_other_clients_keep_their_share_during_a_flood(start):
+    """One client fills both workers and the queue before another one comes; clients are told apart by address."""
     server = start(TRUSTED_PROXIES="127.0.0.1", WORKERS="2", QUEUE_LIMIT="6")
     with server.watched():
         with Flood(server, 10, X_Forwarded_For="198.51.100.1") as flood:
@@ -110,11 +110,11 @@ def test_a_client_that_floods_leaves_the_others_their_share(start):
                 began = time.monotonic()
                 server.convert_triangle(X_Forwarded_For="198.51.100.2")
                 times.append(time.monotonic() - began)
-            # The flood goes on with the slot that it still has.
+            # The flood continues with its remaining slot.
             assert health(server)["engine"]["busy"] >= 1
         print("the other client's conversions took", times)
         assert times[0] < PATIENCE + SMALL, times
-        # The slot that it waited for at first is kept for it and others.
+        # The slot that was freed at first stays available to other clients.
         assert max(times[1:]) < PATIENCE, times
         assert "another client took over the slot" in server.log.read_text()
         refused = [after for status, after in flood.statuses if status == 503]

@@ -1,4 +1,4 @@
-"""A log whose reader stands still."""
+"""A log whose reader is stuck."""
 
 import re
 import signal
@@ -10,8 +10,8 @@ from kit import LONG, PROGRAM, ROOT, ask, environment
 LOST = re.compile(r"^meshgate_log_lines_lost_total (\d+)$", re.MULTILINE)
 
 
-def test_a_log_that_nobody_reads_stops_nothing():
-    """The pipe is full after a few hundred lines; then as many wait as may, and further ones are lost and counted."""
+def test_an_unread_log_does_not_block_the_server():
+    """The pipe is full after a few hundred lines; then the queue fills, and further lines are dropped and counted."""
     with tempfile.TemporaryDirectory(prefix="meshgate-hostile-") as folder:
         server = subprocess.Popen(
             [PROGRAM, "serve"],

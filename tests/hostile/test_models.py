@@ -1,4 +1,4 @@
-"""Models made to cost the gateway itself time or memory: what it reads, compares and reports outside of the engine."""
+"""Models that cost the gateway itself time or memory, while it reads, compares and reports outside the engine."""
 
 import base64
 import threading
@@ -6,8 +6,8 @@ import time
 
 from kit import CORNERS, at_once, gltf, packed_small, until
 
-# What the server itself may have at most while it works on such a model: four models of 64 MiB of JSON, the budget for
-# what is parsed of them, and about as much again for what the allocator has not given back yet.
+# The most memory of the server itself while it handles such models: four models of 64 MiB of JSON, the budget for
+# parsing, and about as much again for memory that the allocator has not released yet.
 MOST_MEMORY = 1400 << 20
 
 
@@ -16,7 +16,7 @@ def empty_animations(count: int, name: str = "{}") -> bytes:
     return gltf(animations=clips)
 
 
-def test_many_clips_are_compared_in_time(gateway):
+def test_many_clips_are_compared_quickly(gateway):
     model = empty_animations(100_000)
     before = gateway.processor_seconds()
     with gateway.watched() as watch:
@@ -27,8 +27,8 @@ def test_many_clips_are_compared_in_time(gateway):
     print(f"/livez at most {watch.worst * 1000:.0f} ms, {gateway.processor_seconds() - before:.1f} s of processor")
 
 
-def test_a_client_that_is_gone_costs_no_more(gateway):
-    """A client sends something large and hangs up: soon after, the server does nothing any more."""
+def test_work_stops_when_the_client_disconnects(gateway):
+    """A client sends a large model and disconnects: soon after, the server is idle."""
     model = empty_animations(300_000)
     with gateway.watched():
         for _ in range(3):
@@ -42,8 +42,8 @@ def test_a_client_that_is_gone_costs_no_more(gateway):
         assert gateway.processor_seconds() - before < 1
 
 
-def test_human_bones_of_no_avatar_take_little_memory(gateway):
-    """60 MB of small objects where 55 are expected."""
+def test_excess_human_bones_take_little_memory(gateway):
+    """60 MB of small objects where 55 objects are expected."""
     bones = b'"humanBones":[' + b'{"a":{}},' * (60_000_000 // 9) + b"{}]"
     few = b'"humanBones":[' + b'{"a":{}},' * 1_200_000 + b"{}]"
     extra = b'"extensions":{"VRM":{"humanoid":{%s}}},'
@@ -52,7 +52,7 @@ def test_human_bones_of_no_avatar_take_little_memory(gateway):
         refused = gateway.convert("a.gltf", b"{" + extra % bones + gltf()[1:])
         assert (refused.status, refused.code) == (413, "too_large"), refused
         assert b"values" in refused.body
-        # As many as may be are counted, at four clients at once.
+        # The largest accepted number, from four clients at once.
         model = b"{" + extra % few + gltf()[1:]
         answers = at_once(*[lambda: gateway.convert("a.gltf", model, Cache_Control="no-cache")] * 4)
         assert [answer.status for answer in answers] == [200] * 4, answers
@@ -61,8 +61,8 @@ def test_human_bones_of_no_avatar_take_little_memory(gateway):
     print(f"{peak >> 20} MB at most, /livez at most {watch.worst * 1000:.0f} ms")
 
 
-def test_lists_of_everything_take_little_memory(gateway):
-    """The smallest text for the most memory, in every list that is looked at."""
+def test_long_gltf_lists_take_little_memory(gateway):
+    """Every list that is parsed, with items that take the most memory for the least text."""
     lists = {
         "nodes": b"{}",
         "meshes": b'{"primitives":[]}',
@@ -88,7 +88,7 @@ def test_lists_of_everything_take_little_memory(gateway):
     print(f"{peak >> 20} MB at most, /livez at most {watch.worst * 1000:.0f} ms")
 
 
-def test_images_in_the_json_take_little_memory(gateway):
+def test_embedded_images_take_little_memory(gateway):
     model = gltf()[:-1] + b',"images":[' + b'{"uri":"data:;base64,AA"},' * 400_000 + b"{}]}"
     with gateway.watched() as watch:
         gateway.peak_memory()
@@ -100,8 +100,8 @@ def test_images_in_the_json_take_little_memory(gateway):
     print(f"{peak >> 20} MB at most, /livez at most {watch.worst * 1000:.0f} ms")
 
 
-def test_base64_with_something_in_between_is_decoded_once(gateway):
-    """5,000 pieces of 40 MB with one escaped slash: each was decoded from the beginning of all of it."""
+def test_base64_with_an_escaped_slash_is_decoded_once(gateway):
+    """5,000 slices of 40 MB with one escaped slash: each slice was once decoded from the start."""
     count, stride = 5000, 8000
     size = count * stride
     views = [{"buffer": 0, "byteOffset": number * stride, "byteLength": 36} for number in range(count)]
@@ -126,8 +126,8 @@ def test_base64_with_something_in_between_is_decoded_once(gateway):
     print(f"{spent:.1f} s of processor, /livez at most {watch.worst * 1000:.0f} ms")
 
 
-def test_reports_are_short_and_few_bytes_are_kept(gateway):
-    """Reports of 4,000 clips with 15 kB names, more of them than fit into what is kept, and slow readers of one."""
+def test_report_size_and_stored_reports_are_limited(gateway):
+    """Reports of 4,000 clips with 15 kB names, more than can be stored, and many readers of one."""
     names = ["x" * 15_000 + str(number) for number in range(4000)]
     model = gltf(animations=[{"name": name, "samplers": [], "channels": []} for name in names])
     with gateway.watched() as watch:
@@ -145,8 +145,8 @@ def test_reports_are_short_and_few_bytes_are_kept(gateway):
     print(f"{len(report.body) >> 10} KiB, /livez at most {watch.worst * 1000:.0f} ms")
 
 
-def test_probes_are_answered_at_once(gateway):
-    """What a probe takes while large models are counted, against what it takes when nothing happens."""
+def test_large_models_do_not_delay_probes(gateway):
+    """Compares probe times while large models are parsed with those of an idle reference."""
     models = [empty_animations(100_000), empty_animations(20_000, "clip {}" + "x" * 500)]
     over = threading.Event()
 
@@ -162,12 +162,12 @@ def test_probes_are_answered_at_once(gateway):
         over.set()
         for attacker in attackers:
             attacker.join()
-    # One in a hundred may be late because of the machine.
+    # One in a hundred may be late because the machine is busy.
     assert watch.late(0.99) <= 0.05, sorted(watch.times)[-5:]
 
 
-def test_payloads_everywhere(gateway):
-    """7 million strings that may be `data:` URIs, as names and as values."""
+def test_millions_of_data_uris_cost_little(gateway):
+    """7 million strings that look like `data:` URIs, as names and as values."""
     model = b'{"extras":{' + b'"data:,":"data:,",' * 3_500_000 + b'"a":0},' + gltf()[1:]
     with gateway.watched() as watch:
         gateway.peak_memory()
@@ -179,8 +179,8 @@ def test_payloads_everywhere(gateway):
     print(f"{peak >> 20} MB, {spent:.1f} s of processor, /livez at most {watch.worst * 1000:.0f} ms")
 
 
-def test_one_mesh_of_tiny_parts_in_many_places(gateway):
-    """2 million looks at one vertex each, for the box around all; a large buffer allows many looks."""
+def test_many_instances_of_one_mesh_cost_little(gateway):
+    """2 million reads of one vertex for the bounding box; a large buffer allows many reads."""
     size = 60 << 20
     accessor = {"bufferView": 0, "componentType": 5126, "count": 1, "type": "VEC3", "min": [0] * 3, "max": [0] * 3}
     model = gltf(
@@ -190,7 +190,7 @@ def test_one_mesh_of_tiny_parts_in_many_places(gateway):
         bufferViews=[{"buffer": 0, "byteLength": size}],
         buffers=[{"byteLength": size, "uri": "data:;base64,@"}],
     )
-    # Text that is not plain base64 is found from the nearest mark.
+    # In text that is not plain base64, decoding starts from the nearest checkpoint.
     model = model.replace(b"@", b"A" * (size // 3 * 4) + b"AA\\/A")
     with gateway.watched() as watch:
         before = gateway.processor_seconds()
@@ -201,8 +201,8 @@ def test_one_mesh_of_tiny_parts_in_many_places(gateway):
     print(f"{spent:.1f} s of processor, /livez at most {watch.worst * 1000:.0f} ms")
 
 
-def test_a_large_payload_costs_nothing_without_its_client(gateway):
-    """900 MB in one `data:` URI that is no base64, while it is read, counted and written."""
+def test_reading_a_data_uri_stops_when_the_client_disconnects(gateway):
+    """900 MB in one `data:` URI without base64; the client disconnects at two moments."""
     model = packed_small({"a.gltf": b'{"extras":"data:,' + b"!!" * (450 << 20) + b'",' + gltf()[1:]})
     with gateway.watched():
         for after in (4, 8):

@@ -1,4 +1,4 @@
-"""That the suite sees what it is there to see."""
+"""Checks that the suite detects a blocked server."""
 
 import os
 import signal
@@ -8,8 +8,8 @@ import time
 import pytest
 
 
-def test_a_server_that_stands_still_is_seen(gateway):
-    """A stopped process is what a blocked one looks like to a client."""
+def test_a_stopped_server_is_detected(gateway):
+    """To a client, a stopped process looks like a blocked one."""
 
     def stop() -> None:
         os.kill(gateway.process.pid, signal.SIGSTOP)

@@ -1,6 +1,6 @@
-"""What comes out: files that a child chose to leave, results that are far larger than their models, and packing them.
+"""Results: unexpected files of a child, results far larger than their models, and packing.
 
-`tests/engine/litter.py` is the real engine whose children leave more in their folder: the model's name says what.
+`tests/engine/litter.py` is the real engine whose children leave extra files: the model's name selects them.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ import pytest
 from kit import CORNERS, ROOT, TRIANGLE, at_once, triangle_gltf, zipped
 
 PNG = b"\x89PNG\r\n\x1a\n"
-# In zips; intake takes no names there that begin with a dot or lead out of the zip.
+# For zips, where names must not begin with a dot or lead out of the zip.
 HARMFUL = ("1:t.png", "aux.png", "run.sh", "hooks/pre-commit", "two\nlines.png", "what?.png", "COM1")
 
 
 @pytest.fixture
 def littering(start, tmp_path):
-    """Starts servers whose children leave more than a result."""
+    """Starts servers whose children leave extra files."""
     python, script = ROOT / ".venv/bin/python", ROOT / "tests/engine/litter.py"
     stand_in = tmp_path / "python"
     stand_in.write_text(
@@ -50,7 +50,7 @@ def is_harmless(name: str) -> bool:
     )
 
 
-def test_names_that_a_child_chooses_are_in_no_zip(littering):
+def test_unsafe_file_names_of_a_child_are_left_out(littering):
     server = littering()
     with server.watched():
         for _ in ("carried out", "out of the cache"):
@@ -61,14 +61,14 @@ def test_names_that_a_child_chooses_are_in_no_zip(littering):
         assert any(".bashrc" in warning for warning in report["warnings"]), report["warnings"]
 
 
-def test_more_than_a_result_has_is_refused(littering):
+def test_results_with_excessive_files_or_sizes_are_refused(littering):
     server = littering()
     with server.watched():
         for name, code in [
             ("many", "export_failed"),
             ("long_names", "export_failed"),
             ("deep", "export_failed"),
-            # 1.6 GB of nothing, which takes no room and would take its length in every zip.
+            # 1.6 GB of sparse files, which take no disk space but would count in full in every zip.
             ("sparse", "output_too_large"),
         ]:
             answer = server.convert(f"{name}.obj", TRIANGLE, "obj")
@@ -76,7 +76,7 @@ def test_more_than_a_result_has_is_refused(littering):
 
 
 def gltf_with_files(files: dict[str, bytes], main: dict) -> bytes:
-    """A zip of a gltf and the files that it refers to."""
+    """A zip of a glTF and the files that it refers to."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("m.gltf", json.dumps(main))
@@ -85,8 +85,8 @@ def gltf_with_files(files: dict[str, bytes], main: dict) -> bytes:
     return packed.getvalue()
 
 
-def test_names_in_a_model_are_harmless_in_the_result_and_still_lead_to_its_files(gateway):
-    """By the native lane; what Blender writes is tried in blender/tests/materials/test_textures.py."""
+def test_names_in_results_are_safe_and_stay_linked(gateway):
+    """Without Blender; Blender's results are tested in blender/tests/materials/test_textures.py."""
     contents = {name: PNG + bytes([index]) for index, name in enumerate(HARMFUL)}
     main = {
         "asset": {"version": "2.0"},
@@ -138,8 +138,8 @@ def copies(count: int, side: int) -> bytes:
     return head + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
 
 
-def test_a_small_model_of_many_copies_is_refused_before_it_is_written(gateway):
-    """200 million triangles would be 10 GB of STL, of which one was written before that was seen."""
+def test_a_model_with_many_copies_is_refused_before_writing(gateway):
+    """200 million triangles would be 10 GB of STL; once, 1 GB was written before the refusal."""
     model = copies(10_000, 100)
     assert len(model) < 800_000
     with gateway.watched():
@@ -147,13 +147,13 @@ def test_a_small_model_of_many_copies_is_refused_before_it_is_written(gateway):
         answer = gateway.convert("grid.glb", model, "stl")
         assert (answer.status, answer.code) == (422, "output_too_large"), answer.body[:300]
         assert "larger than 1024 MiB" in answer.json()["detail"]
-        # Writing until the limit took three quarters of a minute.
+        # Writing up to the limit took 45 seconds.
         assert time.monotonic() - began < 25
-        # Where copies share a mesh, there is nothing against them.
+        # Copies are accepted if the target can share their mesh.
         assert gateway.convert("grid.glb", copies(300, 200), "fbx").status == 200
 
 
-def test_packing_ends_with_its_client_and_with_its_time(littering):
+def test_packing_stops_on_disconnect_and_timeout(littering):
     server = littering(CONVERSION_TIMEOUT="5", MAX_UNPACKED_SIZE="9G")
     with server.watched():
         for packaging in ("auto", "zip"):
@@ -171,8 +171,8 @@ def test_packing_ends_with_its_client_and_with_its_time(littering):
             assert time.monotonic() - began < 12
 
 
-def test_a_large_known_result_is_checked_for_few_at_a_time(gateway):
-    """A small zip of a large known result is asked for and given up again and again, by many at once."""
+def test_few_requests_check_a_large_cached_result_at_once(gateway):
+    """Many clients repeatedly request a large cached result with a small zip and disconnect."""
     document = triangle_gltf(CORNERS)
     document["images"] = [{"uri": "b.bin"}] * 44
     model = zipped({"a.gltf": json.dumps(document).encode(), "b.bin": bytes(1 << 20)}, zipfile.ZIP_DEFLATED)
@@ -190,6 +190,6 @@ def test_a_large_known_result_is_checked_for_few_at_a_time(gateway):
         before = gateway.processor_seconds()
         at_once(*[ask_and_go] * 30)
         spent = gateway.processor_seconds() - before
-    # Each would take 0.05 s to check all of it.
+    # Each full check would take 0.05 s.
     assert spent < 1200 * 0.05 / 3, spent
     print(f"1,200 requests: {spent:.1f} s of processor, /livez at most {watch.worst * 1000:.0f} ms")

@@ -1,4 +1,4 @@
-"""Clients that take their answers as slowly as they may, or slower."""
+"""Clients that read their answers as slowly as allowed, or slower."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from kit import CORNERS, POSITIONS, triangle_gltf, until
 
 
 def large_glb(length: int) -> bytes:
-    """A triangle with a texture of so many bytes, which nobody can compress."""
+    """A triangle with an incompressible texture of the given size."""
     binary = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0) + b"\7" * length
     document = {
         "asset": {"version": "2.0"},
@@ -37,7 +37,7 @@ def large_glb(length: int) -> bytes:
 
 
 def ask(gateway, request: bytes) -> socket.socket:
-    """Sends a request over a connection on which little can be on its way."""
+    """Sends a request over a connection with a small receive buffer."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
@@ -48,7 +48,7 @@ def ask(gateway, request: bytes) -> socket.socket:
 
 
 class Reader(threading.Thread):
-    """Takes an answer at so many bytes a second, until its end or until it is told to stop."""
+    """Reads an answer at the given bytes per second, until its end or until stopped."""
 
     def __init__(self, connection: socket.socket, speed: int):
         super().__init__(daemon=True)
@@ -66,8 +66,8 @@ class Reader(threading.Thread):
         self.connection.close()
 
 
-def test_readers_that_are_too_slow_are_cut(start):
-    """They have a connection, descriptors and a folder each, for as long as they like."""
+def test_readers_that_are_too_slow_are_disconnected(start):
+    """Each holds a connection, descriptors and a folder."""
     gateway = start(READ_TIMEOUT="3", CACHE="off")
     model = large_glb(12 << 20)
     request = b"POST /convert?output_format=gltf&filename=a.glb HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
@@ -91,8 +91,8 @@ def test_readers_that_are_too_slow_are_cut(start):
             reader.stop()
 
 
-def test_a_slow_reader_keeps_little_in_memory(gateway):
-    """1.2 MB each, before: a thousand connections were more than the server's part of its container."""
+def test_a_slow_reader_uses_little_memory(gateway):
+    """Once it was 1.2 MB each: a thousand connections exceeded the server's memory share of its container."""
     model = large_glb(12 << 20)
     assert gateway.convert("a.glb", model, "gltf").status == 200
     request = b"POST /convert?output_format=gltf&filename=a.glb HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
@@ -112,8 +112,8 @@ def test_a_slow_reader_keeps_little_in_memory(gateway):
     assert grown < 640 << 10, f"{grown >> 10} kB for each"
 
 
-def test_readers_of_one_report_share_it(gateway):
-    """A report with many clips, read by many clients at a time of which none takes it."""
+def test_readers_of_one_report_share_its_memory(gateway):
+    """Many clients request a report with many clips at once, and none reads it."""
     answer = gateway.convert("a.gltf", gltf_with_clips(), "glb", Cache_Control="no-cache")
     assert answer.status == 200, answer.body[:500]
     path = answer.headers["link"].split("<")[1].split(">")[0]
@@ -126,7 +126,7 @@ def test_readers_of_one_report_share_it(gateway):
         for connection in connections:
             assert connection.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 200"
         time.sleep(0.5)
-        # What a connection itself takes, and one text for all.
+        # Memory of the connections themselves, and one shared text.
         allowed = 100 * (128 << 10) + 4 * len(report.body)
         grown = gateway.state().memory - before
         for connection in connections:
@@ -135,10 +135,10 @@ def test_readers_of_one_report_share_it(gateway):
 
 
 def gltf_with_clips(number: int = 400) -> bytes:
-    """A triangle that is moved by many clips with long names."""
+    """A triangle with many clips that have long names."""
     name = "clip " * 100
     document = triangle_gltf(
-        # Two moments and two places behind the corners.
+        # Two times and two positions after the vertices.
         CORNERS + struct.pack("<8f", 0, 1, 0, 0, 0, 1, 2, 3),
         accessors=[
             POSITIONS,

@@ -1,4 +1,4 @@
-"""Bodies that are never meant to come to their end."""
+"""Request bodies that never end."""
 
 import contextlib
 import os
@@ -20,15 +20,15 @@ def begin(gateway, headers: str) -> socket.socket:
 
 
 def status(connection: socket.socket) -> int:
-    """What the next answer says, or 0 where there is none."""
+    """The status of the next answer, or 0 if there is none."""
     with contextlib.suppress(OSError):
         return int(connection.recv(4096)[9:12] or 0)
     return 0
 
 
-def test_pieces_of_one_byte_cost_no_more_than_their_bytes(gateway):
-    """Each piece used to keep a buffer of the connection: 60 MB for 131 kB that came byte by byte."""
-    # Little enough to stay in memory, all of it.
+def test_one_byte_chunks_take_no_extra_memory(gateway):
+    """Each chunk once kept a connection buffer: 60 MB for 131 kB sent byte by byte."""
+    # Small enough to stay in memory.
     length = BATCH - 100
     with gateway.watched():
         before = gateway.state().memory
@@ -51,12 +51,12 @@ def test_pieces_of_one_byte_cost_no_more_than_their_bytes(gateway):
         grown = gateway.peak_memory() - before
         for connection in chunked + plain:
             connection.close()
-    # Buffers of the connections, and what the allocator keeps at hand.
+    # Connection buffers, and memory that the allocator keeps.
     assert grown < 40 << 20, f"{grown >> 10} kB for {24 * length >> 10} kB"
 
 
 def all_is_read(gateway) -> None:
-    """Waits until the server has nothing to do but to answer probes."""
+    """Waits until the server only answers probes."""
 
     def rests() -> bool:
         before = gateway.processor_seconds()
@@ -66,8 +66,8 @@ def all_is_read(gateway) -> None:
     until("all is read", rests)
 
 
-def test_a_fast_start_does_not_earn_hours(start):
-    """90 MB at once are 25 hours at the slowest speed."""
+def test_a_fast_start_does_not_extend_the_read_timeout(start):
+    """90 MB sent at once correspond to 25 hours at the slowest allowed speed."""
     gateway = start(READ_TIMEOUT="2")
     with gateway.watched():
         connection = begin(gateway, f"content-length: {100 << 20}")
@@ -85,8 +85,8 @@ def test_a_fast_start_does_not_earn_hours(start):
         connection.close()
 
 
-def test_unfinished_uploads_are_bounded_together(start):
-    """40 uploads of 9 MB, of which none ends, where 48 MB may be: half of it for this client."""
+def test_unfinished_uploads_are_limited_in_total(start):
+    """40 unfinished uploads of 9 MB with a limit of 48 MB, half of it for one client."""
     gateway = start(MAX_FILE_SIZE="10M", MAX_UPLOADS_SIZE="48M", READ_TIMEOUT="10")
     with gateway.watched():
         answers: list[int] = []
@@ -112,14 +112,14 @@ def test_unfinished_uploads_are_bounded_together(start):
             thread.join()
         assert most <= 26 << 20, f"{most >> 20} MB on the disk"
         assert answers.count(503) >= 37, answers
-        # Nothing is on the disk of those that were refused.
+        # Refused uploads leave nothing on the disk.
         until("only the others are left", lambda: size_below(work) <= 24 << 20, 10)
         for connection in open_:
             connection.close()
 
 
 def size_below(folder: str) -> int:
-    """Bytes of uploads. Folders may go while they are listed, which `walk` passes over."""
+    """The bytes of uploads. `walk` ignores folders that are removed while it lists them."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -129,8 +129,8 @@ def size_below(folder: str) -> int:
     return total
 
 
-def test_the_head_of_a_chunk_comes_to_an_end(gateway):
-    """Zeros or blanks without end kept both async threads for as long as they came; no limit counted them."""
+def test_an_endless_chunk_header_costs_little(gateway):
+    """Endless zeros or spaces once kept both async threads busy, and no limit applied."""
     with gateway.watched():
         began = gateway.processor_seconds()
         for start, rest in [("", b"0"), ("5", b" ")]:
@@ -138,7 +138,7 @@ def test_the_head_of_a_chunk_comes_to_an_end(gateway):
             for connection in connections:
                 with contextlib.suppress(OSError):
                     connection.sendall(start.encode())
-                    # Far more than the server reads of it: then it closes.
+                    # Far more than the server reads before it closes the connection.
                     for _ in range(64):
                         connection.sendall(rest * (1 << 20))
                 connection.close()
@@ -146,8 +146,8 @@ def test_the_head_of_a_chunk_comes_to_an_end(gateway):
         assert gateway.convert_triangle().status == 200
 
 
-def test_a_body_in_small_pieces_comes_to_an_end(gateway):
-    """The server took minutes for the millions of pieces that the system held for clients that were gone."""
+def test_tiny_chunks_of_disconnected_clients_are_dropped(gateway):
+    """The server once took minutes to read millions of chunks buffered by the kernel for disconnected clients."""
     pieces = b"1\r\n#\r\n" * 10_000
     with gateway.watched():
         connections = [begin(gateway, "transfer-encoding: chunked") for _ in range(30)]

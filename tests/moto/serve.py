@@ -1,4 +1,4 @@
-"""An S3 server for tests. It ends with its standard input, that is with whoever started it, however that ends."""
+"""An S3 server for tests. It ends when its standard input closes, so with the process that started it."""
 
 import os
 import sys

@@ -1,14 +1,14 @@
-"""What the document cannot say of requests."""
+"""Constraints on requests that the OpenAPI document cannot express."""
 
 import schemathesis
 
-# Formats that are not compressed by Draco.
+# Formats without Draco compression.
 OTHERS = ("fbx", "obj", "vrm", "vrma", "bvh", "usd", "usda", "usdc", "usdz", "stl", "ply", "abc", "blend")
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Asks for a format that Draco goes with: else that would refuse the request, whatever else is wrong with it."""
+    """Selects a format that supports Draco: otherwise the server always refuses requests with Draco."""
     query = case.query or {}
     if query.get("draco") in (True, "true") and query.get("output_format") in OTHERS:
         query["output_format"] = "glb"

@@ -1,4 +1,4 @@
-"""Objects that constraints and drivers move have the same motion in every format, in the clips of what moves them."""
+"""Every format keeps the motion of objects moved by constraints and drivers, in the clips of their targets."""
 
 import bpy
 import pytest
@@ -86,13 +86,13 @@ def _driven() -> None:
 
 
 def _ways(path: str) -> dict:
-    """The places of the cubes at some moments of each clip, in metres."""
+    """The positions of the cubes at some frames of each clip, in metres."""
     from meshgate_engine import formats
     from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job
 
     target = path.rpartition(".")[2]
-    # The target is the file's own format: importing for another one would bake the motion.
+    # The target is the file's own format, since other targets would bake the motion on import.
     formats.module(target).read(Job(path, target, path, target))
     world = bpy.context.scene
     takes = clips.find()
@@ -124,7 +124,7 @@ def test_motion_is_the_same_in_every_format(tmp_path, builder, target):
         assert {name or "Animation" for name, _item in before} == {name for name, _item in after}
     assert any(ways[0] != pytest.approx(ways[1], abs=0.1) for ways in before.values())
     for (name, item), ways in after.items():
-        # USD and Alembic hold one clip, without a name.
+        # USD and Alembic hold one unnamed clip.
         expected = [before[key] for key in before if key[1] == item and key[0] in {name, None}]
         expected = expected or [ways for key, ways in before.items() if key[1] == item]
         assert any(
@@ -135,7 +135,7 @@ def test_motion_is_the_same_in_every_format(tmp_path, builder, target):
     assert [loss for loss in report["losses"] if not loss.startswith(one_clip)] == report["warnings"] == []
 
 
-def test_the_current_clip_stays_the_one_that_is_written(tmp_path):
+def test_usd_holds_the_current_clip(tmp_path):
     source = build(tmp_path, _follower)
     report = convert(tmp_path / "c", source, "usda")
     assert [each["frames"] for each in report["output"]["clips"]] == [21]
@@ -155,7 +155,7 @@ def test_a_motionless_scene_gets_no_clip(tmp_path, target):
     assert report["output"]["bounds_m"]["max"] == pytest.approx([0.5, 1.5, 0.5], abs=1e-4)
 
 
-def test_without_animation_nothing_moves(tmp_path):
+def test_animation_off_writes_a_still_model(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _follower), "glb", animation=False)
     assert report["output"]["clips"] == []
     assert report["output"]["bounds_m"]["max"] == pytest.approx([0.5, 0.5, 0.5], abs=1e-4)

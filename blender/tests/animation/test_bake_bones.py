@@ -1,4 +1,4 @@
-"""Bones that constraints and drivers move have in every format and frame the pose that Blender shows."""
+"""In every format and frame, bones moved by constraints and drivers have the same pose as in Blender."""
 
 import os
 from functools import partial
@@ -56,14 +56,14 @@ def _reaching() -> bpy.types.Object:
 
 
 def _reaching_with_a_clip() -> None:
-    """The arm has an action, and so has its target; both play together."""
+    """The arm and its target each have an action; both play together."""
     rig = _reaching()
     keys(rig, 'pose.bones["Hand"].rotation_euler', {1: 0.0, 6: 1.0, LAST: -1.0}, 2)
     keys(rig, 'pose.bones["Thumb"].location', {1: 0.0, LAST: 0.5}, 1)
 
 
 def _reaching_within() -> None:
-    """The arm reaches for a bone of its own skeleton, as in most rigs."""
+    """The arm's target is a bone of the same skeleton, as in most rigs."""
     rig = _arm()
     bpy.ops.object.mode_set(mode="EDIT")
     goal = rig.data.edit_bones.new("Goal")
@@ -110,7 +110,7 @@ def _driven_by_the_frame() -> None:
 
 
 def _copied_from_another() -> None:
-    """A skeleton whose bones copy those of another one, like a rig of controls."""
+    """A skeleton whose bones copy those of another one, like a control rig."""
     rig = _arm()
     lead = rig.copy()
     lead.name, lead.data, lead.location = "Controls", rig.data.copy(), (0, 0, 2)
@@ -125,14 +125,14 @@ def _copied_from_another() -> None:
 
 
 def _reaching_for_one_of_two() -> None:
-    """The target for which the arm reaches has two clips, and a bone is posed without keys."""
+    """The arm's target has two clips, and one bone is posed without keys."""
     rig = _reaching()
     rig.pose.bones["Hand"].rotation_euler.z = 0.8
     keys(bpy.data.objects["Target"], "location", {1: 0.0, 11: -0.8, LAST: 1.0}, 0, name="Sideways")
 
 
 def _sharing_a_clip() -> None:
-    """Three arms share an action; two of them reach for something."""
+    """Three arms share an action; two of them have a target."""
     rig = _reaching()
     keys(rig, 'pose.bones["Hand"].rotation_euler', {1: 0.0, LAST: 1.0}, 2)
     for height in (2, 4):
@@ -159,13 +159,13 @@ BUILDERS = (
     *(_driven_by_the_frame, _copied_from_another, _reaching_for_one_of_two, _sharing_a_clip, _on_tracks),
 )
 
-# Metres. USD's exporter leaves out changes of scales below a hundredth.
+# Metres. USD's exporter omits scale changes below 1%.
 NEAR = 2e-3
 NEAR_WITH_SCALES = {"usdc": 0.03}
 
 
 def _shown(path: str, clip: str | None = None) -> dict:
-    """The places of the bones' heads and the skin's corners in each frame, in metres."""
+    """The positions of bone heads and skin vertices in each frame, in metres."""
     from meshgate_engine import formats
     from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job
@@ -268,7 +268,7 @@ def _arms(path: str) -> np.ndarray:
 
 @pytest.mark.parametrize("within", [False, True])
 @pytest.mark.usefixtures("vrm_addon")
-def test_a_human_reaches_as_far_without_an_avatar(tmp_path, within):
+def test_vrma_keeps_arm_positions_of_a_model_without_avatar(tmp_path, within):
     source = build(tmp_path, partial(_human, within))
     convert(tmp_path / "c", source, "vrma", read_back=False)
     before, after = in_child(_arms, str(source)), in_child(_arms, str(tmp_path / "c/out/model.vrma"))

@@ -9,7 +9,7 @@ from models import box, clip, skinned_figure
 
 
 def _save(path: str, also_an_object: bool) -> None:
-    """The skinned figure in motion, which Alembic holds as a mesh of 31 shapes."""
+    """Saves the animated skinned figure as Alembic, which stores a mesh for each of 31 frames."""
     rig = skinned_figure()
     bpy.context.scene.render.fps = 30
     clip(rig, "Nod", 31)
@@ -31,32 +31,32 @@ def moving(tmp_path_factory):
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "blend"])
-def test_the_motion_of_meshes_is_lost_with_a_reason(tmp_path, moving, target):
+def test_lost_mesh_motion_is_reported_with_its_reason(tmp_path, moving, target):
     report = convert(tmp_path / "c", moving["mesh"], target)
     (taken,) = report["input"]["clips"]
     assert (taken["frames"], report["output"]["clips"]) == (31, [])
     assert report["losses"] == [f"1 clip: {target} holds no meshes that change with time"]
 
 
-def test_other_motion_is_kept(tmp_path, moving):
+def test_glb_keeps_bone_motion_beside_lost_mesh_motion(tmp_path, moving):
     report = convert(tmp_path / "c", moving["both"], "glb")
     assert [made["frames"] for made in report["output"]["clips"]] == [31]
     assert report["losses"] == ["the motion of 1 mesh: glb holds no meshes that change with time"]
 
 
 @pytest.mark.parametrize("target", ["stl", "obj"])
-def test_formats_without_animation_give_no_other_reason(tmp_path, moving, target):
-    # The service reports from the counts that these formats hold no clips.
+def test_formats_without_animation_report_no_lost_mesh_motion(tmp_path, moving, target):
+    # The service itself reports lost clips for these formats, from the counts.
     assert convert(tmp_path / "c", moving["mesh"], target)["losses"] == []
 
 
-def test_without_animation_no_motion_is_reported_lost(tmp_path, moving):
+def test_animation_off_reports_no_lost_motion(tmp_path, moving):
     report = convert(tmp_path / "c", moving["mesh"], "glb", animation=False)
     assert report["losses"] == []
 
 
 def _extents(path: Path) -> list[float]:
-    """How far ahead the figure reaches at the first, the middle and the last frame."""
+    """The front bound of the figure at the first, the middle and the last frame."""
     from meshgate_engine import formats
     from meshgate_engine.job import Job
     from meshgate_engine.report import statistics
@@ -76,7 +76,7 @@ def _extents(path: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("target", ["abc", "usdc", "usdz"])
-def test_formats_that_hold_it_keep_it(tmp_path, moving, target):
+def test_usd_and_alembic_keep_mesh_motion(tmp_path, moving, target):
     report = convert(tmp_path / "c", moving["mesh"], target)
     assert [(made["frames"], made["fps"]) for made in report["output"]["clips"]] == [(31, 30)]
     assert report["losses"] == []
@@ -85,7 +85,7 @@ def test_formats_that_hold_it_keep_it(tmp_path, moving, target):
     assert in_child(_extents, tmp_path / "c/out" / f"model.{target}") == pytest.approx(before, abs=1e-3)
 
 
-def test_a_blend_does_not_refer_to_the_file_it_came_from(tmp_path, moving):
+def test_a_blend_does_not_refer_to_its_source_file(tmp_path, moving):
     convert(tmp_path / "c", moving["mesh"], "blend", read_back=False)
     assert in_child(_cache_files, str(tmp_path / "c/out/model.blend")) == 0
 

@@ -35,7 +35,7 @@ def _shape_driven_by_another() -> None:
 
 
 def _shape_driven_by_a_bone() -> None:
-    """A bone drives a blend shape of a mesh that only its modifier ties to the skeleton."""
+    """A bone drives a blend shape of a mesh that belongs to the skeleton only by its modifier."""
     rig = skinned_figure()
     _cube().hide_viewport = True
     clip(rig, "Nod", LAST)
@@ -44,8 +44,8 @@ def _shape_driven_by_a_bone() -> None:
     _drive(body.data.shape_keys.key_blocks["Wide"], rig, 'pose.bones["High"].rotation_euler[0]')
 
 
-def _shape_driven_by_a_steered_bone() -> None:
-    """A driver from outside turns the bone that drives a blend shape, so that the bone is baked as well."""
+def _shape_driven_by_a_driven_bone() -> None:
+    """Another object drives the bone that drives a blend shape, so that the bone is baked as well."""
     rig, lead = skinned_figure(), empty("Lead", (0, 0, 0))
     _cube().hide_viewport = True
     bone = rig.pose.bones["High"]
@@ -73,7 +73,7 @@ def _posed_without_keys() -> None:
 
 
 def _posed_beside_a_clip() -> None:
-    """A mesh is posed by a skeleton that no clip moves, beside an object with a clip."""
+    """A mesh is posed by a skeleton without clips, beside an object with a clip."""
     rig = skinned_figure()
     bone = rig.pose.bones["Low"]
     bone.rotation_mode, bone.rotation_euler = "XYZ", (0, 0.5, 0)
@@ -89,13 +89,13 @@ def _falling() -> None:
 
 
 BUILDERS = (
-    *(_shape_driven_by_another, _shape_driven_by_a_bone, _shape_driven_by_a_steered_bone, _shape_driven_by_the_frame),
+    *(_shape_driven_by_another, _shape_driven_by_a_bone, _shape_driven_by_a_driven_bone, _shape_driven_by_the_frame),
     *(_posed_without_keys, _posed_beside_a_clip, _falling),
 )
 
 
 def _shown(path: str, name: str | None = None) -> dict:
-    """The extents of each mesh in each frame of a clip, in metres; a .blend is played as it is."""
+    """The extents of each mesh in each frame of a clip, in metres; a .blend is played directly."""
     from meshgate_engine import formats
     from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job
@@ -139,7 +139,7 @@ def test_a_clip_plays_as_in_blender(tmp_path, builder, target):
 
 
 def _two_that_move() -> None:
-    """Two objects with an action each, and an action that is not assigned."""
+    """Two objects with one action each, and an unassigned action."""
     left, right = _cube("Left"), _cube("Right")
     keys(right, "location", {1: 0.0, LAST: -3.0}, 1, name="Not now")
     keys(left, "location", {1: 0.0, LAST: 2.0})
@@ -147,7 +147,7 @@ def _two_that_move() -> None:
 
 
 @pytest.mark.parametrize("target", ["usdc", "abc"])
-def test_clips_that_play_together_become_one_timeline(tmp_path, target):
+def test_simultaneous_clips_become_one_timeline(tmp_path, target):
     source = build(tmp_path, _two_that_move)
     report = convert(tmp_path / "c", source, target)
     _assert_as_before(tmp_path, source, target, report)
@@ -193,7 +193,7 @@ def _in_a_row() -> None:
 
 @pytest.mark.parametrize("builder", [_faster, _in_a_row])
 @pytest.mark.parametrize("target", ["glb", "fbx", "usdc"])
-def test_arranged_strips_are_reported(tmp_path, builder, target):
+def test_lost_nla_strip_settings_are_reported(tmp_path, builder, target):
     report = convert(tmp_path / "c", build(tmp_path, builder), target)
     said = f"how 2 strips of NLA tracks are played: {target} holds each clip as it is"
     assert said in report["losses"]
@@ -270,10 +270,10 @@ MATERIALS = "the changes of 1 material: {} holds none that change with time"
 def test_lost_parts_of_clips_are_reported(tmp_path, builder, said, lacking, target):
     report = convert(tmp_path / "c", build(tmp_path, builder), target)
     assert report["losses"] == ([said.format(target)] if target in lacking else [])
-    # A clip of which nothing is left shows in the counts.
+    # A clip that is lost entirely shows in the counts.
     assert len(report["output"]["clips"]) == (0 if builder == _lamp_that_stands else 1)
 
 
 @pytest.mark.parametrize("builder", [_lamp, _blushing])
-def test_without_animation_no_part_is_reported_lost(tmp_path, builder):
+def test_animation_off_reports_no_lost_clip_parts(tmp_path, builder):
     assert convert(tmp_path / "c", build(tmp_path, builder), "glb", animation=False)["losses"] == []

@@ -1,4 +1,4 @@
-"""Clips do not only keep their names: the figure goes through the same poses in every format."""
+"""Clips keep the poses of the figure in every format, not only their names."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ MOMENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def poses(path: Path) -> dict:
-    """The corners of the figure at some moments of each clip, in metres."""
+    """The vertices of the figure at some frames of each clip, in metres."""
     from meshgate_engine import formats
     from meshgate_engine.animation import clip_playback, clips
     from meshgate_engine.job import Job
@@ -33,7 +33,7 @@ def poses(path: Path) -> dict:
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb", "blend", "usdc"])
-def test_poses_survive(tmp_path, target):
+def test_conversion_keeps_poses(tmp_path, target):
     source = build(tmp_path, lively_figure)
     before = in_child(poses, source)
     convert(tmp_path / "c", source, target)
@@ -47,7 +47,7 @@ def test_poses_survive(tmp_path, target):
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb"])
-def test_poses_survive_scaling(tmp_path, target):
+def test_scaling_keeps_poses(tmp_path, target):
     source = build(tmp_path, lively_figure)
     before = in_child(poses, source)
     convert(tmp_path / "c", source, target, scale=3.0)
@@ -87,7 +87,7 @@ def keyed(path: Path) -> dict:
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb", "usdc", "usdz", "abc", "bvh"])
-def test_clips_that_begin_before_frame_0_are_whole(tmp_path, target):
+def test_clips_starting_before_frame_0_are_not_cut(tmp_path, target):
     source = build(tmp_path, _before_zero)
     assert in_child(keyed, source) == {"Nod": (-19, 11), "Walk": (-4, 11)}
     before = in_child(poses, source)["Nod"]
@@ -103,7 +103,7 @@ def test_clips_that_begin_before_frame_0_are_whole(tmp_path, target):
 
 
 def _in_tracks() -> None:
-    """A box that NLA tracks move, from before frame 0 on."""
+    """A box animated by NLA tracks that start before frame 0."""
     item = box("Box")
     for frame, place in ((-10, 0.0), (20, 3.0)):
         item.location.x = place
@@ -133,7 +133,7 @@ def _shifted() -> tuple[list[float], list[float]]:
     return before, places(0)
 
 
-def test_tracks_move_with_their_clips():
+def test_nla_strips_shift_with_their_clips():
     before, after = in_child(_shifted)
     assert max(before) == pytest.approx(3)
     assert after == pytest.approx(before)

@@ -1,4 +1,4 @@
-"""Clips keep their frames and their rate, however slow or fast, also where nothing moves."""
+"""Clips keep their frames and frame rate, however slow or fast, and even if constant."""
 
 import json
 
@@ -22,11 +22,11 @@ def at(*seconds: float, smooth: bool = False) -> list[Curve]:
 
 @pytest.mark.parametrize("fps", [0.5, 1, 5, 10, 12, 24, 29.97, 30 / 1.001, 30, 120.0048, 240, 1000])
 @pytest.mark.parametrize("frames", [8, 96, 30_000])
-def test_keys_on_every_frame_tell_the_rate(fps, frames):
+def test_frame_rate_is_read_from_keys_on_every_frame(fps, frames):
     assert rate([even(frames, fps)]) == pytest.approx(fps, rel=2e-6)
 
 
-def test_whole_rates_are_whole():
+def test_integer_frame_rates_stay_exact():
     assert [rate([even(40, fps, 100_000)]) for fps in (10, 24, 30, 120)] == [10, 24, 30, 120]
 
 
@@ -55,7 +55,7 @@ def test_whole_rates_are_whole():
         ([at(1 / 30)], pytest.approx(30)),
         ([at(0)], 24),
         ([at(0, 0.123, 1.7)], None),
-        # It is no motion, and must not be sampled.
+        # A single frame is no motion, and must not be sampled.
         ([at(0, 0.001), at(0, 100)], 24),
         ([at(*(step * 1e30 for step in range(9)))], 24),
         ([at(*(step * 1e-5 for step in range(9)))], 24),
@@ -65,7 +65,7 @@ def test_whole_rates_are_whole():
         ([], None),
     ],
 )
-def test_the_rate_is_the_one_on_whose_frames_the_keys_lie(clips, expected):
+def test_frame_rate_matches_sparse_or_uneven_keys(clips, expected):
     assert rate(clips) == expected
 
 
@@ -81,7 +81,7 @@ def test_slow_and_fast_motion_keeps_its_frames(tmp_path, between, frame_time):
 
 
 def still(folder, frames: int):
-    """A motion whose frames are all the same."""
+    """A BVH motion with equal frames."""
     path = write_bvh(folder, frames=frames, frame_time="0.04")
     head, time, rows = path.read_text().partition("Frame Time: 0.04\n")
     path.write_text(head + time + rows.splitlines(keepends=True)[-1] * frames)
@@ -90,7 +90,7 @@ def still(folder, frames: int):
 
 @pytest.mark.parametrize("frames", [1, 2, 10])
 @pytest.mark.parametrize("between", ["glb", "fbx", "blend", "usda", "usdz"])
-def test_motion_that_stands_still_keeps_its_frames(tmp_path, between, frames):
+def test_constant_motion_keeps_its_frames(tmp_path, between, frames):
     source = still(tmp_path, frames)
     convert(tmp_path / "a", source, between, read_back=False)
     report = convert(tmp_path / "b", tmp_path / "a" / "out" / f"model.{between}", "bvh", read_back=False)
@@ -114,7 +114,7 @@ def _still_and_moving() -> None:
                 curve.update()
 
 
-def test_clips_that_stand_still_keep_the_keys_of_one_channel(tmp_path):
+def test_constant_clips_keep_the_keys_of_one_channel(tmp_path):
     convert(tmp_path / "c", build(tmp_path, _still_and_moving), "glb", read_back=False)
     path = tmp_path / "c" / "out" / "model.glb"
     document, buffer = glb_container.load(path)
@@ -140,7 +140,7 @@ def _standing() -> None:
 
 
 @pytest.mark.parametrize("target", ["usdc", "usdz"])
-def test_a_figure_that_stands_still_is_whole(tmp_path, target):
+def test_a_model_with_a_constant_clip_is_complete(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _standing), target)
     for name in ("clips", "bones", "skins", "materials", "textures", "blend_shapes", "triangles"):
         assert report["output"][name] == report["input"][name]

@@ -1,4 +1,4 @@
-"""USD and Alembic keep meshes that modifiers change over time; other formats report the loss, and only a real one."""
+"""USD and Alembic keep meshes that modifiers change over time; other formats report the loss, if there is one."""
 
 import bpy
 import numpy as np
@@ -29,7 +29,7 @@ def _hooked() -> None:
 
 
 def _waving() -> None:
-    """Waves that a modifier makes, without a clip."""
+    """A mesh with a wave modifier, without a clip."""
     _cube().modifiers.new("Wave", "WAVE")
 
 
@@ -53,7 +53,7 @@ def _shown(path: str) -> np.ndarray:
 
 @pytest.mark.parametrize("target", ["usdc", "abc"])
 @pytest.mark.parametrize("builder", [_tapered, _hooked, _waving])
-def test_formats_that_hold_it_keep_it(tmp_path, builder, target):
+def test_usd_and_alembic_keep_modifier_motion(tmp_path, builder, target):
     source = build(tmp_path, builder)
     report = convert(tmp_path / "c", source, target)
     before, after = in_child(_shown, str(source)), in_child(_shown, str(tmp_path / f"c/out/model.{target}"))
@@ -65,7 +65,7 @@ def test_formats_that_hold_it_keep_it(tmp_path, builder, target):
 
 @pytest.mark.parametrize("target", ["glb", "fbx"])
 @pytest.mark.parametrize("builder", [_tapered, _hooked, _waving])
-def test_other_formats_report_the_loss(tmp_path, builder, target):
+def test_other_formats_report_lost_modifier_motion(tmp_path, builder, target):
     report = convert(tmp_path / "c", build(tmp_path, builder), target)
     assert report["losses"] == [f"the motion of 1 mesh: {target} holds no meshes that change with time"]
     assert len(report["output"]["clips"]) == (1 if builder == _hooked else 0)
@@ -83,22 +83,22 @@ def _tapered_in_a_skin() -> None:
         modifier.keyframe_insert("factor", frame=frame)
 
 
-def test_usd_holds_it_only_without_a_skin(tmp_path):
+def test_usd_keeps_modifier_motion_only_without_a_skin(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _tapered_in_a_skin), "usdc")
     assert "the motion of 1 mesh by modifiers: usdc holds none beside a skeleton or blend shapes" in report["losses"]
 
 
-def test_a_scaled_model_loses_it(tmp_path):
+def test_scaling_loses_modifier_motion(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _hooked), "usdc", scale=2.0)
     assert report["losses"] == ["the motion of 1 mesh by modifiers: the model is scaled"]
 
 
-def test_without_animation_no_motion_is_reported_lost(tmp_path):
+def test_animation_off_reports_no_lost_motion(tmp_path):
     assert convert(tmp_path / "c", build(tmp_path, _tapered), "glb", animation=False)["losses"] == []
 
 
 def _changed_once() -> None:
-    """A mesh with modifiers whose objects move along with it."""
+    """A mesh with modifiers whose target objects move along with it."""
     cube, lead = _cube(), empty("Lead", (1, 0, 0))
     lead.parent = cube
     mirror = cube.modifiers.new("Mirror", "MIRROR")
@@ -111,7 +111,7 @@ def _changed_once() -> None:
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "usdc"])
-def test_modifiers_that_stay_the_same_are_no_motion(tmp_path, target):
+def test_constant_modifiers_do_not_count_as_motion(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _changed_once), target)
     assert report["losses"] == report["warnings"] == []
 

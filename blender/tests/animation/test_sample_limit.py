@@ -1,4 +1,4 @@
-"""Motion that would be sampled for hours is refused at once, and real long motion is not."""
+"""Motion that would take hours to sample is refused immediately; realistic long motion is accepted."""
 
 import time
 
@@ -10,12 +10,12 @@ from meshgate_engine.animation import sample_limit
 from meshgate_engine.errors import ConversionError
 from models import box, empty, keys
 
-# Seconds: more than reading a model of two keys takes on a busy machine, and much less than sampling it.
+# Seconds: more than reading a model with two keys takes on a busy machine, and much less than sampling it.
 AT_ONCE = 30
 
 
 def moving(last: int, *, count: int = 1, still: int = 0, takes: int = 1, first: int = 0):
-    """Makes boxes that move from one place to another in each of the clips, and others that do not."""
+    """Makes boxes that move from one place to another in each clip, and boxes that do not move."""
     for number in range(count):
         item = box(f"Moving{number}")
         for take in range(takes):
@@ -36,12 +36,12 @@ def refused(folder, source, target: str, **options) -> str:
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb", "usdc", "abc"])
-def test_more_frames_than_blender_has(tmp_path, target):
+def test_clips_longer_than_blender_allows_are_refused(tmp_path, target):
     source = build(tmp_path / "source", lambda: moving(2_000_000))
     assert "frame 2000000" in refused(tmp_path, source, target)
 
 
-def test_targets_that_take_no_samples_take_any_motion(tmp_path):
+def test_targets_without_sampling_accept_motion_of_any_length(tmp_path):
     source = build(tmp_path / "source", lambda: moving(2_000_000))
     assert convert(tmp_path / "blend", source, "blend")["output"]["clips"]
     convert(tmp_path / "stl", source, "stl")
@@ -58,7 +58,7 @@ def test_targets_that_take_no_samples_take_any_motion(tmp_path):
         ("usdc", {"count": 101}),
     ],
 )
-def test_more_samples_than_can_be_taken(tmp_path, target, model):
+def test_too_many_samples_are_refused(tmp_path, target, model):
     source = build(tmp_path / "source", lambda: moving(1_000_000, **model))
     assert "samples" in refused(tmp_path, source, target)
 
@@ -89,12 +89,12 @@ def test_long_motion_is_refused_before_it_is_baked(tmp_path):
 @pytest.mark.parametrize(
     ("frames", "moving", "most"),
     [
-        # Ten thousand frames of a skeleton, and an hour at 60 frames per second of as many things as time allows.
+        # Ten thousand frames of a skeleton, and an hour at 60 frames per second of as many objects as the limit allows.
         (10_000, 61, sample_limit.MOST_SAMPLES),
         (216_000, 46, sample_limit.MOST_SAMPLES),
         (216_000, 61, sample_limit.MOST_PLAYED),
         (sample_limit.LAST_FRAME - 1, 9, sample_limit.MOST_SAMPLES),
     ],
 )
-def test_real_long_motion_passes(frames, moving, most):
+def test_realistic_long_motion_is_accepted(frames, moving, most):
     assert sample_limit.check_frames(1, frames, moving, 0, most) == frames * moving

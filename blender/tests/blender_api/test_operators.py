@@ -1,4 +1,4 @@
-"""Messages of operators become one sentence, or nothing."""
+"""Operator messages become one sentence or an empty string."""
 
 import pytest
 from meshgate_engine.blender_api.operators import sentence
@@ -26,5 +26,5 @@ from meshgate_engine.blender_api.operators import sentence
         ("Error: Python: Traceback (most recent call last):\nRuntimeError: tables are made of wood\n", ""),
     ],
 )
-def test_sentences(text, expected):
+def test_operator_messages_become_one_sentence(text, expected):
     assert sentence(text) == expected

@@ -1,4 +1,4 @@
-"""What a .blend file carries besides the model never runs and never reaches out of the conversion's folder."""
+"""Code in a .blend file never runs, and its references never lead out of the conversion's folder."""
 
 import bpy
 import pytest
@@ -88,7 +88,7 @@ def _family(hidden: str):
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "usdc"])
 @pytest.mark.parametrize("hidden", ["Base", "Figure"])
-def test_of_a_family_only_the_hidden_are_left_out(tmp_path, hidden, target):
+def test_visible_parents_and_children_of_hidden_objects_are_kept(tmp_path, hidden, target):
     report = convert(tmp_path / "c", build(tmp_path / "s", _family(hidden)), target)
     assert report["warnings"] == [f"hidden objects were left out: {hidden}"]
     for counts in (report["input"], report["output"]):
@@ -123,7 +123,7 @@ def test_modifiers_are_applied(tmp_path):
         assert report["input"]["triangles"] == report["output"]["triangles"] == 36
 
 
-def test_units_of_the_scene_count(tmp_path):
+def test_scene_units_scale_the_model(tmp_path):
     def in_centimetres():
         figure()
         item = bpy.data.objects["Figure"]

@@ -1,4 +1,4 @@
-"""BVH keeps its frames, its frame time and its numbers, and stands upright in every format."""
+"""BVH keeps frames, frame time and values, and is upright in every format."""
 
 import bpy
 import pytest
@@ -9,7 +9,7 @@ from meshgate_engine.errors import ConversionError
 from models import clip, lively_figure
 
 
-def test_a_bvh_that_becomes_a_bvh_keeps_its_numbers(tmp_path):
+def test_bvh_to_bvh_keeps_all_values(tmp_path):
     source = write_bvh(tmp_path)
     report = convert(tmp_path / "c", source, "bvh")
     before, after = parts(source), parts(tmp_path / "c" / "out" / "model.bvh")
@@ -21,7 +21,7 @@ def test_a_bvh_that_becomes_a_bvh_keeps_its_numbers(tmp_path):
 
 @pytest.mark.parametrize("between", ["glb", "fbx", "blend", "usdc"])
 @pytest.mark.parametrize("frame_time", ["0.0083333", "0.01", "0.0333667"])
-def test_frames_and_frame_time_pass_through(tmp_path, between, frame_time):
+def test_other_formats_keep_frames_and_frame_time(tmp_path, between, frame_time):
     source = write_bvh(tmp_path, frame_time=frame_time)
     convert(tmp_path / "a", source, between, read_back=False)
     convert(tmp_path / "b", tmp_path / "a" / "out" / f"model.{between}", "bvh", read_back=False)
@@ -41,7 +41,7 @@ def test_metres_stay_metres(tmp_path):
 
 
 @pytest.mark.parametrize("motion", ["", "MOTION\n", "MOTION\nFrames: 0\nFrame Time: 0.01\n"])
-def test_no_motion_is_no_animation(tmp_path, motion):
+def test_a_bvh_without_motion_fails_with_no_animation(tmp_path, motion):
     path = tmp_path / "still.bvh"
     path.write_text(HEAD.format(hips=90, spine=45, nose=10) + motion)
     with pytest.raises(ConversionError) as caught:
@@ -50,7 +50,7 @@ def test_no_motion_is_no_animation(tmp_path, motion):
 
 
 @pytest.mark.parametrize("content", ["hello", "HIERARCHY\nROOT Hips\n{\nMOTION\nFrames: 1\nFrame Time: 0.1\n1 2\n"])
-def test_other_text_is_import_failed(tmp_path, content):
+def test_invalid_bvh_text_fails_with_import_failed(tmp_path, content):
     path = tmp_path / "odd.bvh"
     path.write_text(content)
     with pytest.raises(ConversionError) as caught:
@@ -60,7 +60,7 @@ def test_other_text_is_import_failed(tmp_path, content):
 
 @pytest.mark.parametrize("announced", [12, 7])
 @pytest.mark.parametrize("target", ["glb", "bvh"])
-def test_a_wrong_number_of_frames_is_a_warning(tmp_path, announced, target):
+def test_a_wrong_frame_count_gives_a_warning(tmp_path, announced, target):
     source = write_bvh(tmp_path, frames=10, head=f"Frames: {announced}", unit=1)
     report = convert(tmp_path / "c", source, target)
     assert report["input"]["clips"][0]["frames"] == 10
@@ -69,7 +69,7 @@ def test_a_wrong_number_of_frames_is_a_warning(tmp_path, announced, target):
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_a_last_frame_that_is_cut_is_left_out(tmp_path, line_end):
+def test_a_truncated_last_frame_is_dropped_with_a_warning(tmp_path, line_end):
     whole = write_bvh(tmp_path, frames=10, unit=1)
     source = tmp_path / "cut" / "take.bvh"
     source.parent.mkdir()
@@ -101,7 +101,7 @@ def _two_clips() -> None:
             rig.pose.bones[0].keyframe_insert("location", frame=frame)
 
 
-def test_of_several_clips_one_is_written_and_the_others_are_lost(tmp_path):
+def test_bvh_holds_one_clip_and_reports_the_others(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _two_clips), "bvh")
     assert report["losses"] == ["1 of 2 clips (Nod): bvh holds one"]
     assert report["output"]["clips"][0]["frames"] == 21
@@ -120,7 +120,7 @@ def _two_rigs() -> None:
         clip(other, name, 11).use_fake_user = True
 
 
-def test_the_clips_of_other_skeletons_are_lost_too(tmp_path):
+def test_clips_of_other_skeletons_are_reported_lost(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _two_rigs), "bvh")
     assert len(report["input"]["clips"]) == 4
     assert report["losses"] == ["3 of 4 clips (Hop, Nod, Skip): bvh holds one"]
@@ -162,7 +162,7 @@ def _joints(path: str, frame: int) -> dict[str, list[float]]:
     return {name: [place.x, place.z, -place.y] for name, place in places.items()}
 
 
-def test_a_skeleton_with_several_roots_gets_one_above_them(tmp_path):
+def test_several_root_bones_get_a_common_root(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _two_roots), "bvh")
     path = tmp_path / "c" / "out" / "model.bvh"
     assert path.read_text().count("ROOT") == 1
@@ -173,7 +173,7 @@ def test_a_skeleton_with_several_roots_gets_one_above_them(tmp_path):
         assert joints["RightTop"] == pytest.approx([0.5, 0.9, 0], abs=1e-4)
 
 
-def test_a_figure_is_as_tall_as_before_after_fbx_and_bvh(tmp_path):
+def test_fbx_and_bvh_round_trips_keep_the_height(tmp_path):
     source = build(tmp_path, person, "source.fbx")
     convert(tmp_path / "a", source, "bvh")
     convert(tmp_path / "b", tmp_path / "a" / "out" / "model.bvh", "fbx")

@@ -1,4 +1,4 @@
-"""Files that a .blend names elsewhere are not read; a .blend that is written runs nothing and names no folder."""
+"""Files outside the model are not read; a written .blend runs no code and contains no local folder names."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def secret(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("target", ["glb", "usdc", "blend", "stl"])
-def test_nodes_read_no_file_elsewhere(tmp_path, secret, target):
+def test_nodes_read_no_file_outside_the_model(tmp_path, secret, target):
     source = build(tmp_path / "s", reading(str(secret), "constant"), as_blender_does=True)
     report = convert(tmp_path / "c", source, target)
     assert "a file was not found: secret.obj" in report["warnings"]
@@ -54,7 +54,7 @@ def test_nodes_read_no_file_elsewhere(tmp_path, secret, target):
 
 
 @pytest.mark.parametrize("target", ["glb", "blend"])
-def test_nodes_read_no_computed_path(tmp_path, secret, target):
+def test_nodes_do_not_read_computed_paths(tmp_path, secret, target):
     source = build(tmp_path / "s", reading(str(secret), "computed"), as_blender_does=True)
     report = convert(tmp_path / "c", source, target)
     assert "1 node reading files: paths that are computed are not followed" in report["losses"]
@@ -69,7 +69,7 @@ def test_nodes_read_files_of_the_model(tmp_path, secret):
 
 
 def of_an_image(path: Path, source: str, folder: str | None = None):
-    """A builder of a figure with an image of a kind, whose files it makes in ``path``; they are named in ``folder``."""
+    """A builder of a figure with an image of this kind; creates its files in ``path``, but names them in ``folder``."""
 
     def builder():
         for name in ("skin.png", "skin.1001.png"):
@@ -89,7 +89,7 @@ def of_an_image(path: Path, source: str, folder: str | None = None):
 
 @pytest.mark.parametrize("target", ["glb", "usdz", "fbx", "obj", "blend"])
 @pytest.mark.parametrize("kind", ["FILE", "SEQUENCE", "MOVIE", "TILED"])
-def test_images_elsewhere_are_not_read(tmp_path, kind, target):
+def test_images_outside_the_model_are_not_read(tmp_path, kind, target):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     source = build(tmp_path / "s", of_an_image(folder, kind), as_blender_does=True)
@@ -104,7 +104,7 @@ def test_images_elsewhere_are_not_read(tmp_path, kind, target):
 
 
 def of_everything(folder: Path):
-    """A builder of a scene that refers to files in every way that the test knows."""
+    """A builder of a scene with every known kind of file reference."""
 
     def builder():
         figure()
@@ -125,7 +125,7 @@ def of_everything(folder: Path):
     return builder
 
 
-def test_a_result_names_no_file_elsewhere(tmp_path):
+def test_a_result_names_no_file_outside_the_model(tmp_path):
     folder = tmp_path / "elsewhere"
     source = build(tmp_path / "s", of_everything(folder), as_blender_does=True)
     assert str(folder).encode() in plain(source)
@@ -136,7 +136,7 @@ def test_a_result_names_no_file_elsewhere(tmp_path):
 
 
 def running(folder: Path):
-    """A builder of a file that writes ``folder/ran-…`` where it is opened and trusted."""
+    """A builder of a file that writes ``folder/ran-…`` when opened with scripts enabled."""
 
     def builder():
         figure()
@@ -180,7 +180,7 @@ def _opened(path: Path) -> tuple:
     return drivers, kinds, texts, lines
 
 
-def test_a_result_runs_nothing(tmp_path):
+def test_opening_a_result_runs_no_code(tmp_path):
     traces = tmp_path / "traces"
     traces.mkdir()
     source = build(tmp_path / "s", running(traces), as_blender_does=True)
@@ -193,7 +193,7 @@ def test_a_result_runs_nothing(tmp_path):
 
     cleaned()
     in_child(_opened, source)
-    # This is how they would run.
+    # With scripts enabled, the source does run its code.
     assert {"ran-object", "ran-tree", "ran-text"} <= cleaned()
     report = convert(tmp_path / "c", source, "blend")
     assert cleaned() == set()
@@ -209,7 +209,7 @@ def test_a_result_runs_nothing(tmp_path):
     ]  # fmt: skip
 
 
-def test_what_is_linked_becomes_part_of_the_result(tmp_path):
+def test_linked_libraries_are_embedded_in_the_result(tmp_path):
     traces = tmp_path / "traces"
     traces.mkdir()
     library = build(tmp_path / "s", running(traces), "library.blend", as_blender_does=True)
@@ -234,18 +234,18 @@ def test_what_is_linked_becomes_part_of_the_result(tmp_path):
 
 
 def _beside(folder: Path, kind: str) -> tuple[Path, dict[str, Path]]:
-    """A file with an image beside it, and the files beside it by their names."""
+    """A file that refers to an image, and the files beside it by name."""
     folder.mkdir()
     source = build(folder, of_an_image(folder, kind, "/"), as_blender_does=True)
     return source, {path.name: path for path in folder.glob("*.png")}
 
 
 @pytest.mark.parametrize("kind", ["FILE", "SEQUENCE", "MOVIE", "TILED"])
-def test_a_result_names_no_folder_of_this_machine(tmp_path, kind):
+def test_a_result_names_no_local_folder(tmp_path, kind):
     source, beside = _beside(tmp_path / "s", kind)
     report = convert(tmp_path / "c", source, "blend", beside=beside)
     content = plain(tmp_path / "c/out/model.blend")
-    # Not even its end, behind a shorter path.
+    # Not even the end of the folder's path.
     assert tmp_path.name.encode() not in content and b"/c/in/" not in content
     assert b"skin" in content
     if kind in {"SEQUENCE", "MOVIE"}:
@@ -255,7 +255,7 @@ def test_a_result_names_no_folder_of_this_machine(tmp_path, kind):
 
 
 @pytest.mark.parametrize("between", ["fbx", "glb", "usdz", "usdc", "obj", "abc"])
-def test_a_result_from_another_format_names_no_folder(tmp_path, between):
+def test_a_result_from_another_format_names_no_local_folder(tmp_path, between):
     first, images = _beside(tmp_path / "s", "FILE")
     convert(tmp_path / "b", first, between, beside=images)
     made = tmp_path / "b" / "out"

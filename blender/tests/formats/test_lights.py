@@ -46,7 +46,7 @@ def _light(path) -> tuple[list[float], list[float]]:
 
 @pytest.mark.parametrize("way", [["glb"], ["usdz", "glb"]])
 @pytest.mark.parametrize(("builder", "like"), [(_warm, _warm_without), (_switched_off, _plain)])
-def test_a_light_looks_as_before(tmp_path, builder, like, way):
+def test_lights_keep_colour_and_strength(tmp_path, builder, like, way):
     shone = []
     for name, made in (("a", builder), ("b", like)):
         source = build(tmp_path / name, made)

@@ -1,4 +1,4 @@
-"""Lines that do not fit into the buffers of Blender's importers, and those that just fit."""
+"""Lines longer than the buffers of Blender's importers are refused; lines that just fit are read."""
 
 import struct
 import time
@@ -50,7 +50,7 @@ SHORT_ENOUGH = {
 
 
 @pytest.mark.parametrize("name", TOO_LONG)
-def test_a_line_that_is_too_long_is_said(tmp_path, name):
+def test_a_line_that_is_too_long_is_refused(tmp_path, name):
     source = tmp_path / f"source.{name[-3:]}"
     source.write_bytes(TOO_LONG[name])
     with pytest.raises(ConversionError) as raised:
@@ -66,7 +66,7 @@ def test_a_line_that_just_fits_is_read(tmp_path, name):
     assert convert(tmp_path / "c", source, "glb", read_back=False)["input"]["triangles"] == 1
 
 
-def test_many_lines_take_little_time(tmp_path):
+def test_four_million_short_lines_are_checked_quickly(tmp_path):
     source = tmp_path / "a.obj"
     source.write_bytes(b"v 0 0 0\n" * (4 << 20))
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Names in a model add nothing to an OBJ."""
+"""Names in a model cannot inject statements into an OBJ."""
 
 from helpers import build, convert
 from models import box, material
@@ -13,7 +13,7 @@ def _named(name: str):
     return builder
 
 
-def test_names_add_no_statements(tmp_path):
+def test_material_names_cannot_inject_obj_statements(tmp_path):
     name = "b\nmap_Kd\t/etc/passwd\nmtllib\t/etc/passwd\nf\t1\t2\t3"
     report = convert(tmp_path / "c", build(tmp_path, _named(name)), "obj")
     for path in (tmp_path / "c/out").iterdir():
@@ -24,13 +24,13 @@ def test_names_add_no_statements(tmp_path):
     assert report["output"]["missing_textures"] == []
 
 
-def test_a_backslash_carries_no_line_on(tmp_path):
+def test_a_backslash_in_a_name_does_not_continue_the_line(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _named("b\\")), "obj")
     assert report["output"]["triangles"] == 12
     assert report["output"]["materials"] == 1
 
 
-def test_a_tint_follows_its_renamed_material(tmp_path):
+def test_a_renamed_material_keeps_its_tint(tmp_path):
     def builder() -> None:
         from models import picture
 

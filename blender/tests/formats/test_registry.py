@@ -1,4 +1,4 @@
-"""The registry and the formats that the domain knows are the same."""
+"""The registry has every format of the domain, and no other."""
 
 import re
 from pathlib import Path
@@ -10,12 +10,12 @@ from meshgate_engine.capabilities import TABLE
 FORMAT_RS = Path(__file__).parents[3] / "src/domain/format.rs"
 
 
-def test_every_format_of_the_domain_has_a_module():
+def test_every_format_has_a_module():
     names = re.findall(r'^        name: "(\w+)",$', FORMAT_RS.read_text(), re.MULTILINE)
     assert names == list(TABLE)
 
 
-def test_every_module_reads_and_writes():
+def test_every_format_module_reads_and_writes():
     assert in_child(_incomplete) == []
 
 

@@ -40,7 +40,7 @@ def _coloured_person():
         value.color = (1.0, 0.0, 0.0, 1.0)
 
 
-def test_vertex_colours_stay_the_only_ones(tmp_path):
+def test_vrm_adds_no_vertex_colours(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _coloured_person), "vrm")
     assert report["input"]["vertex_colours"] == report["output"]["vertex_colours"] == 1
     document, buffer = glb_container.load(result(tmp_path / "c", "vrm"))
@@ -62,7 +62,7 @@ def _toon_person():
 
 
 @pytest.mark.parametrize("target", ["fbx", "obj", "usda"])
-def test_the_tint_of_a_drawn_skin_comes_out(tmp_path, target):
+def test_the_tint_of_a_toon_material_is_kept(tmp_path, target):
     convert(tmp_path / "a", build(tmp_path, _toon_person), "vrm")
     report = convert(tmp_path / "b", result(tmp_path / "a", "vrm"), target)
     assert report["output"]["textures"] == 1
@@ -113,7 +113,7 @@ def _still():
 
 
 @pytest.mark.parametrize("target", ["vrma", "bvh"])
-def test_no_clip_is_no_animation(tmp_path, target):
+def test_a_model_without_clips_fails_with_no_animation(tmp_path, target):
     with pytest.raises(ConversionError) as caught:
         convert(tmp_path / "c", build(tmp_path, _still), target)
     assert (caught.value.code, caught.value.detail) == ("no_animation", "the model has no animation")
@@ -132,7 +132,7 @@ def test_one_clip_becomes_a_vrm_animation(tmp_path, source):
     assert report["output"]["humanoid"]
 
 
-def test_motion_capture_becomes_a_vrm_animation_and_comes_back(tmp_path):
+def test_bvh_survives_a_round_trip_through_vrma(tmp_path):
     convert(tmp_path / "a", build(tmp_path, lambda: person("motion capture")), "bvh")
     first = convert(tmp_path / "b", result(tmp_path / "a", "bvh"), "vrma")
     back = convert(tmp_path / "c", result(tmp_path / "b", "vrma"), "bvh")
@@ -144,7 +144,7 @@ def test_motion_capture_becomes_a_vrm_animation_and_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["extension", "animations", "hips"])
-def test_a_broken_vrm_animation_is_one_sentence(tmp_path, change):
+def test_a_damaged_vrm_animation_fails_with_one_sentence(tmp_path, change):
     convert(tmp_path / "a", build(tmp_path, person), "vrma", read_back=False)
     path = result(tmp_path / "a", "vrma")
     document, buffer = glb_container.load(path)
@@ -161,7 +161,7 @@ def test_a_broken_vrm_animation_is_one_sentence(tmp_path, change):
     assert "\n" not in caught.value.detail
 
 
-def test_expressions_of_a_vrm_animation_are_named_as_lost(tmp_path):
+def test_lost_expressions_of_a_vrm_animation_are_named(tmp_path):
     convert(tmp_path / "a", build(tmp_path, person), "vrma", read_back=False)
     path = result(tmp_path / "a", "vrma")
     document, buffer = glb_container.load(path)
@@ -179,7 +179,7 @@ def _odd_rate():
 
 
 @pytest.mark.parametrize("between", ["vrma", "fbx"])
-def test_a_rate_that_is_no_whole_number_passes_through(tmp_path, between):
+def test_fractional_frame_rates_are_kept(tmp_path, between):
     convert(tmp_path / "a", build(tmp_path, _odd_rate), "bvh")
     first = convert(tmp_path / "b", result(tmp_path / "a", "bvh"), between)
     back = convert(tmp_path / "c", result(tmp_path / "b", between), "bvh")
@@ -189,7 +189,7 @@ def test_a_rate_that_is_no_whole_number_passes_through(tmp_path, between):
 
 
 @pytest.mark.parametrize("frame_time", ["1", "0.1", "0.002"])
-def test_slow_and_fast_motion_passes_through_a_vrm_animation(tmp_path, frame_time):
+def test_vrma_keeps_the_frames_of_slow_and_fast_motion(tmp_path, frame_time):
     convert(tmp_path / "a", build(tmp_path, lambda: person("motion capture")), "bvh", read_back=False)
     head, _, rows = result(tmp_path / "a", "bvh").read_text().partition("Frame Time: ")
     source = tmp_path / "take.bvh"
@@ -201,7 +201,7 @@ def test_slow_and_fast_motion_passes_through_a_vrm_animation(tmp_path, frame_tim
 
 
 def _lookups(folder, source) -> int:
-    """The number of times that the add-on makes its table of human bones in a conversion to vrma."""
+    """How often the add-on builds its table of human bones in a conversion to vrma."""
     import os
 
     from helpers import OPTIONS
@@ -220,7 +220,7 @@ def _lookups(folder, source) -> int:
     return len(calls)
 
 
-def test_a_long_motion_does_not_look_its_bones_up_in_each_frame(tmp_path):
+def test_bones_are_not_looked_up_in_each_frame(tmp_path):
     convert(tmp_path / "a", build(tmp_path, lambda: person("motion capture")), "bvh")
     short = result(tmp_path / "a", "bvh")
     head, _, motion = short.read_text().partition("Frames: 31\n")

@@ -1,4 +1,4 @@
-"""Faces on the same vertices are all kept, and other oddities of a mesh do no harm."""
+"""Faces on the same vertices are all kept, and invalid faces are read safely."""
 
 import math
 import struct
@@ -22,7 +22,7 @@ def _obj(folder: Path, text: str) -> Path:
 
 
 def _read(path: str) -> tuple:
-    """The corners, colours and normals of each face, as the importer made them."""
+    """The vertices, colours and normals of each imported face."""
     from meshgate_engine import formats
     from meshgate_engine.job import Job
 
@@ -45,7 +45,7 @@ BACK_TO_BACK = "f 1/1/1 2/2/1 3/3/1\nf 3/3/2 2/2/2 1/1/2\nf 2/1/1 4/2/1 3/3/1\n"
 
 
 @pytest.mark.parametrize("target", ["glb", "obj", "fbx", "usdz", "abc", "ply"])
-def test_faces_back_to_back_come_out(tmp_path, target):
+def test_back_to_back_faces_are_kept(tmp_path, target):
     report = convert(tmp_path / "c", _obj(tmp_path, BACK_TO_BACK), target)
     assert report["input"]["triangles"] == 3
     assert report["output"]["triangles"] == 3
@@ -55,7 +55,7 @@ FACET = "facet normal 0 0 1\nouter loop\n{}endloop\nendfacet\n"
 
 
 @pytest.mark.parametrize("text", [True, False])
-def test_faces_that_an_stl_loses_are_told(tmp_path, text):
+def test_skipped_stl_triangles_are_reported(tmp_path, text):
     corners = [(0, 0, 0), (1, 0, 0), (0, 1, 0)]
     sides = [corners, corners[::-1], [(2, 0, 0), (3, 0, 0), (2, 1, 0)]]
     path = tmp_path / "model.stl"
@@ -70,7 +70,7 @@ def test_faces_that_an_stl_loses_are_told(tmp_path, text):
     assert report["warnings"] == ["1 of 3 triangles were skipped: zero area or duplicate"]
 
 
-def test_faces_back_to_back_keep_what_they_have(tmp_path):
+def test_back_to_back_faces_keep_their_colours_and_normals(tmp_path):
     faces, vertices = in_child(_read, str(_obj(tmp_path, BACK_TO_BACK)))
     assert vertices == 7
     front, back, other = faces
@@ -81,7 +81,7 @@ def test_faces_back_to_back_keep_what_they_have(tmp_path):
     assert set(back[2]) == {(0.0, -0.6, -0.8)}
 
 
-def test_faces_of_other_vertices_share_them(tmp_path):
+def test_other_faces_share_their_vertices(tmp_path):
     faces, vertices = in_child(_read, str(_obj(tmp_path, "f 1 2 3\nf 2 4 3\nf 1 2 5 3\n")))
     assert (len(faces), vertices) == (3, 5)
 
@@ -96,7 +96,7 @@ def test_faces_of_other_vertices_share_them(tmp_path):
         ("v nan inf 0\nf 1 2 6\nf 6 2 1\n", 2),
     ],
 )
-def test_odd_faces_do_no_harm(tmp_path, text, count):
+def test_invalid_faces_are_read_safely(tmp_path, text, count):
     faces, _vertices = in_child(_read, str(_obj(tmp_path, text)))
     assert len(faces) == count
     assert all(math.isfinite(value) for places, *_ in faces for place in places for value in place)

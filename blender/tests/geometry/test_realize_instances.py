@@ -1,4 +1,4 @@
-"""Surfaces that are no meshes become meshes, and instances become objects."""
+"""Curves, texts and other surfaces become meshes, and instances become objects."""
 
 import bpy
 import pytest
@@ -48,7 +48,7 @@ def _tube_on_a_box() -> None:
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "usda", "abc", "obj", "stl"])
 @pytest.mark.parametrize("builder", [_tube, _text, _metaballs, _tube_and_box, _tube_on_a_box])
-def test_surfaces_that_are_no_meshes_come_out_once(tmp_path, builder, target):
+def test_surfaces_other_than_meshes_are_written_once(tmp_path, builder, target):
     report = convert(tmp_path / "c", build(tmp_path, builder), target)
     before, after = report["input"], report["output"]
     assert before["meshes"] == (2 if builder in {_tube_and_box, _tube_on_a_box} else 1)
@@ -81,7 +81,7 @@ def _tree(path: str) -> dict:
     }
 
 
-def test_a_curve_keeps_its_name_its_clip_and_its_children(tmp_path):
+def test_a_curve_keeps_its_name_clip_and_children(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _moving_tube), "glb")
     assert [clip["frames"] for clip in report["input"]["clips"]] == [31]
     assert [clip["frames"] for clip in report["output"]["clips"]] == [31]
@@ -97,7 +97,7 @@ def _bent_box() -> None:
     modifier.object = tube
 
 
-def test_what_is_bent_along_a_curve_stays_bent(tmp_path):
+def test_a_mesh_bent_along_a_curve_stays_bent(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _bent_box), "stl")
     assert report["output"]["bounds_m"]["max"] == pytest.approx([0.1, 4.0, 0.1], abs=1e-3)
     assert report["output"]["bounds_m"]["min"][0] == pytest.approx(-0.1, abs=1e-3)
@@ -108,7 +108,7 @@ def _skinned_tube() -> None:
     _tube().modifiers.new("Armature", "ARMATURE").object = rig
 
 
-def test_the_skin_of_a_curve_is_lost_with_a_reason(tmp_path):
+def test_the_lost_skin_of_a_curve_is_reported(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _skinned_tube), "glb")
     assert report["losses"] == ["the skin of Tube: it is not a mesh in the source"]
     assert (report["output"]["meshes"], report["output"]["skins"]) == (2, 1)
@@ -120,7 +120,7 @@ def _path_and_box() -> None:
 
 
 @pytest.mark.parametrize("target", ["glb", "usda", "stl"])
-def test_a_curve_without_a_surface_is_no_mesh(tmp_path, target):
+def test_a_curve_without_a_surface_does_not_become_a_mesh(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _path_and_box), target)
     assert report["input"]["meshes"] == report["output"]["meshes"] == 1
 
@@ -134,7 +134,7 @@ def _hair() -> None:
 
 
 @pytest.mark.parametrize(("builder", "target"), [(_path, "obj"), (_path, "abc"), (_hair, "abc"), (_path, "usda")])
-def test_curves_are_kept_where_they_can_be(tmp_path, builder, target):
+def test_formats_with_curves_keep_them(tmp_path, builder, target):
     report = convert(tmp_path / "c", build(tmp_path, builder), target)
     assert report["input"]["meshes"] == 0
     kinds = [kind for kind, _parent, _place in in_child(_tree, str(tmp_path / f"c/out/model.{target}")).values()]
@@ -164,7 +164,7 @@ def _instance(of: bpy.types.Collection, name: str) -> bpy.types.Object:
 
 
 def _instanced() -> None:
-    """A box in an instance of an instance, between two collections' offsets."""
+    """A box in nested collection instances, both collections with an offset."""
     inner = _collection(box("Box", (3, 0, 0), (4, 1, 1)))
     inner.instance_offset = (3, 0, 0)
     holder = _instance(inner, "Inner")
@@ -252,7 +252,7 @@ def _figures() -> None:
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx"])
-def test_instances_of_a_skeleton_have_one_of_their_own(tmp_path, target):
+def test_instances_of_a_skeleton_get_their_own_skeletons(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _figures), target)
     after = report["output"]
     assert report["input"]["skins"] == after["skins"] == 2
@@ -262,7 +262,7 @@ def test_instances_of_a_skeleton_have_one_of_their_own(tmp_path, target):
 
 
 def _copies() -> None:
-    """36 boxes: 4 objects of one mesh that a modifier repeats, and 20 in 5 instances of a collection."""
+    """36 boxes: 4 objects sharing a mesh that a modifier repeats, and 20 in 5 instances of a collection."""
     first = box("Box")
     first.modifiers.new("Array", "ARRAY").count = 4
     for index in range(3):
@@ -279,7 +279,7 @@ def _copies() -> None:
 
 
 @pytest.mark.parametrize("target", ["stl", "ply", "obj", "usda"])
-def test_a_model_of_too_many_copies_is_refused_before_it_is_written(tmp_path, target):
+def test_a_model_with_too_many_copies_is_refused_before_writing(tmp_path, target):
     source = build(tmp_path, _copies)
     report = convert(tmp_path / "c", source, target, most_triangles=36 * 12)
     assert report["input"]["triangles"] == 36 * 12

@@ -1,4 +1,4 @@
-"""Scaling changes every length, and the report names what it does not change."""
+"""Scaling applies to every length, and the report names exceptions."""
 
 import bpy
 import pytest
@@ -14,7 +14,7 @@ def _save_moving(path: str) -> None:
 
 
 def _boxes(path: str) -> list[list[float]]:
-    """The upper corner of the model at the first and the middle frame."""
+    """The maximum of the bounds at the first and the middle frame."""
     from meshgate_engine import formats
     from meshgate_engine.job import Job
     from meshgate_engine.report import statistics
@@ -29,7 +29,7 @@ def _boxes(path: str) -> list[list[float]]:
 
 
 @pytest.mark.parametrize("target", ["abc", "usda", "usdz"])
-def test_meshes_that_change_with_time(tmp_path, target):
+def test_scaling_applies_to_animated_meshes(tmp_path, target):
     source = tmp_path / "moving.abc"
     in_child(_save_moving, str(source))
     report = convert(tmp_path / "c", source, target, scale=2.0)
@@ -87,7 +87,7 @@ def _held_child() -> None:
 
 @pytest.mark.parametrize("target", ["blend", "glb", "usda"])
 @pytest.mark.parametrize("builder", [_text, _metaball, _instanced, _limited, _held_child])
-def test_lengths(tmp_path, builder, target):
+def test_scaling_applies_to_all_lengths(tmp_path, builder, target):
     report = convert(tmp_path / "c", build(tmp_path, builder), target, scale=2.0)
     before, after = report["input"]["bounds_m"], report["output"]["bounds_m"]
     for corner in ("min", "max"):
@@ -108,7 +108,7 @@ def _sizes(path: str) -> dict:
     return {item.type: max(item.dimensions) for item in bpy.context.scene.objects}
 
 
-def test_points_and_strokes_of_a_blend(tmp_path):
+def test_scaling_applies_to_points_and_strokes(tmp_path):
     source = build(tmp_path, _points)
     convert(tmp_path / "c", source, "blend", scale=2.0)
     before, after = in_child(_sizes, str(source)), in_child(_sizes, str(tmp_path / "c/out/model.blend"))
@@ -121,6 +121,6 @@ def _driven() -> None:
     driver.type = "SUM"
 
 
-def test_a_driver_is_not_scaled_and_named(tmp_path):
+def test_unscaled_drivers_are_reported(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _driven), "blend", scale=2.0)
     assert report["warnings"] == ["places that drivers set were not scaled: Box"]

@@ -19,7 +19,7 @@ def assert_upright(counts, factor=1.0):
 
 
 @pytest.mark.parametrize("target", MESH_FORMATS)
-def test_there_and_back(tmp_path, target):
+def test_a_round_trip_keeps_size_and_axes(tmp_path, target):
     source = build(tmp_path, figure)
     there = convert(tmp_path / "there", source, target)
     assert_upright(there["input"])
@@ -32,7 +32,7 @@ def test_there_and_back(tmp_path, target):
 
 @pytest.mark.parametrize("target", SKELETAL)
 @pytest.mark.parametrize("builder", [skinned_figure, lively_figure])
-def test_with_a_skeleton(tmp_path, target, builder):
+def test_a_skinned_model_keeps_size_and_axes(tmp_path, target, builder):
     source = build(tmp_path, builder)
     report = convert(tmp_path / "c", source, target)
     assert_upright(report["output"])
@@ -42,7 +42,7 @@ def test_with_a_skeleton(tmp_path, target, builder):
 
 
 @pytest.mark.parametrize("importer", ["usual", "other"])
-def test_both_fbx_importers_agree(tmp_path, importer):
+def test_both_fbx_importers_keep_size_and_axes(tmp_path, importer):
     source = build(tmp_path, lively_figure, "source.fbx")
     report = convert(tmp_path / "c", source, "glb", importer=importer)
     assert_upright(report["input"])
@@ -50,14 +50,14 @@ def test_both_fbx_importers_agree(tmp_path, importer):
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "stl", "obj", "usdz", "abc", "blend"])
-def test_scale(tmp_path, target):
+def test_the_scale_option_scales_every_format(tmp_path, target):
     source = build(tmp_path, lively_figure)
     report = convert(tmp_path / "c", source, target, scale=2.5)
     assert_upright(report["input"])
     assert_upright(report["output"], 2.5)
 
 
-def test_an_fbx_is_in_centimetres_for_readers_that_ignore_its_unit(tmp_path):
+def test_an_fbx_stores_centimetres(tmp_path):
     path = build(tmp_path, figure, "source.fbx")
     unit, height = in_child(_unit_and_height, path)
     assert unit == 1.0
@@ -83,7 +83,7 @@ def _properties(element) -> dict:
     return {prop.props[0]: prop.props[-1] for prop in block.elems}
 
 
-def test_an_fbx_in_metres_is_read_as_such(tmp_path):
+def test_an_fbx_in_metres_is_read_in_metres(tmp_path):
     path = build(tmp_path, figure, "source.fbx")
     content = path.read_bytes()
     unit = b"UnitScaleFactor"

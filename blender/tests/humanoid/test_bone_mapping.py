@@ -1,4 +1,4 @@
-"""Humans are found under the names of many rigs, and nothing else is taken for one."""
+"""Human skeletons are recognised by the bone names of many rigs; other skeletons are refused."""
 
 import bpy
 import pytest
@@ -31,7 +31,7 @@ def test_missing_bones_are_named():
     assert "left hand" in caught.value.detail
 
 
-def test_a_chain_is_no_human():
+def test_a_bone_chain_is_not_humanoid():
     names = {"hips": "Bone", "spine": "Bone.001", "chest": "Bone.002"}
     with pytest.raises(ConversionError) as caught:
         in_child(_assign, names)
@@ -43,7 +43,7 @@ def _without_names():
     return _assign({part: f"b{index:02}" for index, part in enumerate(PARTS)})
 
 
-def test_nameless_bones_are_told_by_their_structure():
+def test_unnamed_bones_are_mapped_by_structure():
     found = in_child(_without_names)
     assert found["hips"] == "b00"
     assert found["leftHand"] == f"b{list(PARTS).index('leftHand'):02}"
@@ -56,7 +56,7 @@ def _lying_names():
     return bone_mapping.by_name(skeleton(names).data)
 
 
-def test_names_that_contradict_the_hierarchy_are_not_believed():
+def test_bone_names_that_contradict_the_hierarchy_are_ignored():
     assert "leftHand" not in in_child(_lying_names) or "leftUpperArm" not in in_child(_lying_names)
 
 
@@ -73,6 +73,6 @@ def _older_assignment():
     return bone_mapping.assign(rig), names
 
 
-def test_the_assignment_of_a_vrm_0_is_kept():
+def test_the_bone_mapping_of_a_vrm_0_is_kept():
     found, names = in_child(_older_assignment)
     assert found == names

@@ -1,4 +1,4 @@
-"""A VRM 1.0 that is made of a VRM 0.x keeps its settings, and the report names those that it loses."""
+"""An upgrade from VRM 0.x to VRM 1.0 keeps settings, and the report names lost ones."""
 
 import bpy
 import pytest
@@ -13,7 +13,7 @@ MIXAMO = RIGS["mixamo"]
 
 
 def older_avatar(licence: str = "CC_BY_NC") -> None:
-    """A person with everything that a VRM 0.x can have, in the add-on's properties for it."""
+    """A person with all VRM 0.x features, set in the add-on's properties."""
     rig = person()
     body = bpy.data.objects["Body"]
     body.data.materials.append(material("Skin"))
@@ -31,7 +31,7 @@ def older_avatar(licence: str = "CC_BY_NC") -> None:
     for part, bone in MIXAMO.items():
         human = older.humanoid.human_bones.add()
         human.bone, human.node.bone_name = part, bone
-    # An expression with the name of a preset is that preset.
+    # An expression named like a preset becomes that preset.
     for name, preset, value in (("Joy", "joy", 1.0), ("Wow", "unknown", 0.5), ("Sorrow", "unknown", 0.25)):
         group = older.blend_shape_master.blend_shape_groups.add()
         group.name, group.preset_name = name, preset
@@ -82,7 +82,7 @@ def names(document, indices):
     return [document["nodes"][index]["name"] for index in indices]
 
 
-def test_everything_is_carried_over(tmp_path, older_file):
+def test_an_upgrade_to_vrm_1_keeps_all_metadata(tmp_path, older_file):
     report = convert(tmp_path / "c", older_file(), "vrm")
     document, _ = glb_container.load(result(tmp_path / "c", "vrm"))
     vrm = document["extensions"]["VRMC_vrm"]
@@ -91,7 +91,7 @@ def test_everything_is_carried_over(tmp_path, older_file):
     assert (meta["contactInformation"], meta["references"]) == ("ada@example.org", ["https://example.org/original"])
     assert (meta["avatarPermission"], meta["allowExcessivelyViolentUsage"]) == ("everyone", True)
     assert meta["allowExcessivelySexualUsage"] is False
-    # The licence says non-commercial, whatever else the file says.
+    # The licence is non-commercial, which overrides other fields.
     assert (meta["commercialUsage"], meta["allowRedistribution"]) == ("personalNonProfit", True)
     assert meta["otherLicenseUrl"] == "https://creativecommons.org/licenses/by-nc/4.0/"
     assert document["images"][meta["thumbnailImage"]]
@@ -136,9 +136,9 @@ def test_everything_is_carried_over(tmp_path, older_file):
         ("https://example.org/a", "https://example.org/b", "'https://example.org/a', 'https://example.org/b'"),
     ],
 )
-def test_the_addresses_of_licence_and_permission_are_both_terms(licence, permission, expected):
+def test_licence_and_permission_urls_are_both_kept(licence, permission, expected):
     found = in_child(_terms, licence, permission)
-    # A reference names another work, and not the terms.
+    # References are for other works, not for terms.
     assert found == (expected, [])
 
 
@@ -167,7 +167,7 @@ def _nameless() -> float:
     return extension.vrm1.expressions.preset.happy.morph_target_binds[0].weight
 
 
-def test_an_expression_without_a_name_has_its_presets():
+def test_an_unnamed_expression_still_sets_its_preset():
     assert in_child(_nameless) == 1.0
 
 
@@ -189,7 +189,7 @@ def _gaze(by_expression: bool) -> tuple[str, list, list[float], list[float]]:
 
 
 @pytest.mark.parametrize(("by_expression", "kind", "usual"), [(False, "bone", 10), (True, "expression", 1)])
-def test_the_gaze_needs_no_bone_of_the_first_person(by_expression, kind, usual):
+def test_look_at_needs_no_first_person_bone(by_expression, kind, usual):
     found = in_child(_gaze, by_expression)
     assert (found[0], found[2], found[3]) == (kind, [70, 12], [90, usual])
     assert found[1] == pytest.approx([-0.1, 0.3, 0.2])
@@ -198,18 +198,18 @@ def test_the_gaze_needs_no_bone_of_the_first_person(by_expression, kind, usual):
 @pytest.mark.parametrize(
     ("licence", "expected"),
     [
-        # The add-on would ask a person; the conversion neither hangs nor fails.
+        # The add-on would show a dialog; the conversion must neither hang nor fail.
         ("CC_BY_NC_ND", (True, "prohibited", "https://creativecommons.org/licenses/by-nc-nd/4.0/")),
         ("Other", (False, "prohibited", "https://example.org/licence")),
     ],
 )
-def test_a_restricted_licence_stays_one(tmp_path, older_file, licence, expected):
+def test_a_restricted_licence_stays_restricted(tmp_path, older_file, licence, expected):
     convert(tmp_path / "c", older_file(licence), "vrm")
     meta = glb_container.load(result(tmp_path / "c", "vrm"))[0]["extensions"]["VRMC_vrm"]["meta"]
     assert (meta["allowRedistribution"], meta["modification"], meta["otherLicenseUrl"]) == expected
 
 
-def test_an_upgraded_avatar_stays_the_same(tmp_path, older_file):
+def test_converting_an_upgraded_avatar_again_changes_nothing(tmp_path, older_file):
     convert(tmp_path / "a", older_file(), "vrm")
     report = convert(tmp_path / "b", result(tmp_path / "a", "vrm"), "vrm")
     assert (report["losses"], report["warnings"]) == ([], [])
@@ -231,6 +231,6 @@ def test_expressions_and_springs_are_reported_lost(tmp_path, older_file, target)
     assert (output["meshes"], output["blend_shapes"], output["skins"]) == (1, 1, 1)
 
 
-def test_a_scene_without_an_avatar_loses_nothing(tmp_path):
+def test_a_scene_without_an_avatar_reports_no_losses(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, person), "fbx")
     assert report["losses"] == []

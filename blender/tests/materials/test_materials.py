@@ -27,7 +27,7 @@ def _read(path: str) -> bpy.types.Material:
 
 
 def _socket(path: str, name: str) -> tuple:
-    """The first pixel of the image that leads to a socket of the only material, or else the plain value."""
+    """The first pixel of the image linked to a socket of the only material, or else the socket's value."""
     socket = _read(path).node_tree.nodes["Principled BSDF"].inputs[name]
     while socket.is_linked:
         node = socket.links[0].from_node
@@ -53,7 +53,7 @@ CLEARER = {"baseColorTexture": LEAF, "baseColorFactor": [1, 1, 1, 0.5]}
         (CLEARER, {"alphaMode": "BLEND"}, "Base Color", 3, 0.5 * 140 / 255),
     ],
 )
-def test_factors_beside_textures_come_out(tmp_path, target, pbr, more, socket, at, expected):
+def test_factors_of_textures_are_kept(tmp_path, target, pbr, more, socket, at, expected):
     convert(tmp_path / "c", gltf(tmp_path, pbr, **more), target)
     value = in_child(_socket, str(tmp_path / f"c/out/model.{target}"), socket)
     assert value[at] == pytest.approx(expected, abs=0.004)
@@ -62,12 +62,12 @@ def test_factors_beside_textures_come_out(tmp_path, target, pbr, more, socket, a
 @pytest.mark.parametrize(
     ("more", "socket", "expected"),
     [
-        # 160 is a quarter of the way from the middle to the side, and 230 most of the way to the front.
+        # In a normal map, 160 is a quarter of the way to the side, and 230 most of the way to the front.
         ({"normalTexture": NORMAL | {"scale": 0.4}}, "Normal", (144 / 255, 128 / 255, 254 / 255)),
         (_khr(clearcoat={"clearcoatFactor": 0.5, "clearcoatTexture": GLOW}), "Coat Weight", (100 / 255,)),
     ],
 )
-def test_usd_gets_factors_in_the_pixels(tmp_path, more, socket, expected):
+def test_usd_multiplies_factors_into_the_pixels(tmp_path, more, socket, expected):
     report = convert(tmp_path / "c", gltf(tmp_path, {}, **more), USD)
     assert report["losses"] == report["warnings"] == []
     value = in_child(_socket, str(tmp_path / "c/out/model.usdz"), socket)
@@ -75,7 +75,7 @@ def test_usd_gets_factors_in_the_pixels(tmp_path, more, socket, expected):
 
 
 @pytest.mark.parametrize("target", [*ALL, "glb"])
-def test_the_strength_of_a_glow_comes_back(tmp_path, target):
+def test_emission_strength_survives_a_round_trip(tmp_path, target):
     shining = _khr(emissive_strength={"emissiveStrength": 5})
     source = gltf(tmp_path, {}, emissiveTexture=GLOW, emissiveFactor=[1, 1, 1], **shining)
     assert convert(tmp_path / "a", source, target)["losses"] == []
@@ -88,7 +88,7 @@ def test_the_strength_of_a_glow_comes_back(tmp_path, target):
 
 
 @pytest.mark.parametrize("target", ALL)
-def test_a_texture_of_a_glow_that_is_off_does_not_glow(tmp_path, target):
+def test_a_texture_with_zero_emission_does_not_glow(tmp_path, target):
     convert(tmp_path / "a", gltf(tmp_path, {}, emissiveTexture=GLOW), target)
     out = tmp_path / "a/out"
     convert(tmp_path / "b", out / f"model.{target}", "glb", beside={file.name: file for file in out.iterdir()})
@@ -96,7 +96,7 @@ def test_a_texture_of_a_glow_that_is_off_does_not_glow(tmp_path, target):
     assert made.get("emissiveFactor", [0, 0, 0]) == [0, 0, 0]
 
 
-def test_a_cutoff_applies_to_alpha_times_its_factor(tmp_path):
+def test_alpha_cutoff_applies_to_alpha_times_its_factor(tmp_path):
     source = gltf(tmp_path, CLEARER, alphaMode="MASK", alphaCutoff=0.3)
     assert convert(tmp_path / "a", source, USD)["losses"] == []
     report = convert(tmp_path / "b", tmp_path / "a/out/model.usdz", "glb")
@@ -108,7 +108,7 @@ def test_a_cutoff_applies_to_alpha_times_its_factor(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["glb", USD])
-def test_an_index_of_refraction_comes_back(tmp_path, target):
+def test_index_of_refraction_survives_a_round_trip(tmp_path, target):
     convert(tmp_path / "a", gltf(tmp_path, {}, **_khr(ior={"ior": 1.3})), target)
     convert(tmp_path / "b", tmp_path / f"a/out/model.{target}", "glb")
     document = glb_container.load(tmp_path / "b/out/model.glb")[0]
@@ -116,7 +116,7 @@ def test_an_index_of_refraction_comes_back(tmp_path, target):
     assert document["extensionsUsed"] == ["KHR_materials_ior"]
 
 
-def test_gloss_is_no_mirror_in_usd(tmp_path):
+def test_usd_converts_specular_gloss_to_an_index_of_refraction(tmp_path):
     glossy = {"diffuseFactor": [1, 1, 1, 1], "specularFactor": [0.25, 0.25, 0.25], "glossinessFactor": 0.7}
     convert(tmp_path / "c", gltf(tmp_path, {}, **_khr(pbrSpecularGlossiness=glossy)), USD)
     # (1 + root of a quarter) / (1 - root of a quarter)
@@ -178,7 +178,7 @@ def test_uv_transforms_are_baked_into_the_first_uvs(tmp_path, target, place, exp
 
 
 def _two_of_one_mesh() -> None:
-    """Two objects of one mesh, whose materials ask for one layer of its UVs each."""
+    """Two objects sharing a mesh, whose materials each use a different UV layer."""
     first = box("First")
     small = first.data.uv_layers.new(name="Small")
     for uv in small.uv:
@@ -204,7 +204,7 @@ def _highest_uvs(path: str) -> dict:
 
 
 @pytest.mark.parametrize("target", [FBX, OBJ])
-def test_objects_of_one_mesh_have_the_uvs_of_their_own_material(tmp_path, target):
+def test_objects_sharing_a_mesh_keep_their_own_uvs(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _two_of_one_mesh), target)
     assert report["losses"] == report["warnings"] == []
     found = in_child(_highest_uvs, str(tmp_path / f"c/out/model.{target}"))
@@ -237,7 +237,7 @@ def test_usd_and_glb_keep_uv_transforms(tmp_path):
 
 
 GLASS = {"transmission": {"transmissionFactor": 1}}
-# Word -> the material that has it, and the targets that hold it.
+# Feature -> a material with it, and the targets that support it.
 KINDS = {
     "transmission": (_khr(**GLASS), {"glb", OBJ}),
     "volume": (_khr(volume={"thicknessFactor": 1, "attenuationColor": [1, 0, 0], "attenuationDistance": 1}), {"glb"}),
@@ -255,9 +255,9 @@ KINDS = {
 
 @pytest.mark.parametrize("target", [*ALL, "glb"])
 @pytest.mark.parametrize("word", KINDS)
-def test_features_that_a_target_does_not_hold_are_reported(tmp_path, target, word):
+def test_unsupported_material_features_are_reported(tmp_path, target, word):
     more, holders = KINDS[word]
-    # The image of the occlusion is also that of the metal, so that no count shows its loss.
+    # Occlusion and metal share an image, so that the counts do not show the loss.
     report = convert(tmp_path / "c", gltf(tmp_path, {"metallicRoughnessTexture": ORM}, **more), target)
     why = f"{target} holds none" if holders else "it is not read"
     if target == USD and word in {"ambient occlusion", "specular colour"}:
@@ -266,7 +266,7 @@ def test_features_that_a_target_does_not_hold_are_reported(tmp_path, target, wor
 
 
 @pytest.mark.parametrize("target", [*ALL, "glb"])
-def test_features_without_effect_are_no_loss(tmp_path, target):
+def test_material_features_without_effect_are_not_reported(tmp_path, target):
     nothing = _khr(
         transmission={"transmissionFactor": 0},
         clearcoat={"clearcoatFactor": 0, "clearcoatRoughnessFactor": 0.5},
@@ -285,7 +285,7 @@ def test_features_without_effect_are_no_loss(tmp_path, target):
 
 
 @pytest.mark.parametrize("target", [FBX, OBJ])
-def test_an_alpha_cutoff_is_reported_and_its_image_kept(tmp_path, target):
+def test_lost_alpha_cutoff_is_reported_and_its_image_kept(tmp_path, target):
     report = convert(tmp_path / "c", gltf(tmp_path, {"baseColorTexture": LEAF}, alphaMode="MASK"), target)
     assert report["losses"] == [f"1 material loses its sharp edges of alpha: {target} holds no cutoff"]
     value = in_child(_socket, str(tmp_path / f"c/out/model.{target}"), "Alpha")
@@ -304,7 +304,7 @@ MIRRORED = {"wrapS": 33648, "wrapT": 33648}
         ({"wrapS": 33071, "wrapT": 10497}, MOVED, {FBX, OBJ}),
     ],
 )
-def test_unsupported_wrap_modes_are_reported_where_they_show(tmp_path, sampler, place, targets):
+def test_unsupported_wrap_modes_are_reported_if_visible(tmp_path, sampler, place, targets):
     for target in (FBX, OBJ):
         source = gltf(tmp_path, {"baseColorTexture": {"index": 0, **place}}, sampler=sampler)
         report = convert(tmp_path / target, source, target)
@@ -313,12 +313,12 @@ def test_unsupported_wrap_modes_are_reported_where_they_show(tmp_path, sampler, 
 
 
 @pytest.mark.parametrize("target", ALL)
-def test_sharp_pixels_are_reported(tmp_path, target):
+def test_textures_with_nearest_filtering_give_a_warning(tmp_path, target):
     report = convert(tmp_path / "c", gltf(tmp_path, {}, sampler={"magFilter": 9728, "minFilter": 9728}), target)
     assert report["warnings"] == [f"1 texture may look smoothed: {target} holds no sharp pixels"]
 
 
-def test_occlusion_that_joins_metal_and_roughness_is_not_lost(tmp_path):
+def test_occlusion_packed_with_metal_and_roughness_is_kept(tmp_path):
     source = gltf(tmp_path, {"metallicRoughnessTexture": ORM}, occlusionTexture=DIRT)
     report = convert(tmp_path / "c", source, "glb")
     assert report["packed_textures"] == 1

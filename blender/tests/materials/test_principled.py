@@ -12,7 +12,7 @@ PACKED = {"metallicRoughnessTexture": {"index": 1}, "roughnessFactor": 0.5}
 
 
 def _sockets(path: str) -> dict:
-    """The image and the value at its first pixel, or the plain value, of the sockets of the only material."""
+    """For each socket of the only material, the image and its first pixel, or the socket's value."""
     from meshgate_engine import formats
     from meshgate_engine.job import Job
 
@@ -33,7 +33,7 @@ def _beside(target: str) -> str:
 
 
 @pytest.mark.parametrize("target", ["fbx", "obj"])
-def test_a_tinted_texture_comes_out_with_its_colour_beside_it(tmp_path, target):
+def test_a_tinted_texture_keeps_its_tint_as_a_colour(tmp_path, target):
     source = gltf(tmp_path, {"baseColorFactor": [0.8, 0.5, 0.25, 1]})
     report = convert(tmp_path / "c", source, target)
     assert (report["losses"], report["warnings"]) == ([], [_beside(target)])
@@ -43,7 +43,7 @@ def test_a_tinted_texture_comes_out_with_its_colour_beside_it(tmp_path, target):
 
 
 @pytest.mark.parametrize("also", [{}, {"emissiveTexture": {"index": 1}, "emissiveFactor": [0.5, 0.25, 0.125]}])
-def test_usd_holds_the_colour_of_a_tinted_texture(tmp_path, also):
+def test_usd_holds_the_tint_of_a_texture(tmp_path, also):
     source = gltf(tmp_path, {"baseColorFactor": [0.8, 0.5, 0.25, 1]}, **also)
     report = convert(tmp_path / "a", source, "usdz")
     assert report["losses"] == report["warnings"] == []
@@ -54,7 +54,7 @@ def test_usd_holds_the_colour_of_a_tinted_texture(tmp_path, also):
 
 
 @pytest.mark.parametrize("target", ["fbx", "obj", "usdz"])
-def test_a_texture_that_vertices_tint_comes_out(tmp_path, target):
+def test_a_texture_tinted_by_vertex_colours_is_kept(tmp_path, target):
     report = convert(tmp_path / "c", gltf(tmp_path, {}, coloured=True), target)
     assert report["losses"] == [f"the tint of 1 texture by vertex colours: {target} holds no mix of them"]
     assert report["output"]["textures"] == report["output"]["vertex_colours"] == 1
@@ -62,7 +62,7 @@ def test_a_texture_that_vertices_tint_comes_out(tmp_path, target):
 
 @pytest.mark.parametrize("target", ["fbx", "obj", "usdz"])
 @pytest.mark.parametrize("blend", [{}, {"alphaMode": "BLEND"}])
-def test_an_unlit_texture_comes_out(tmp_path, target, blend):
+def test_an_unlit_texture_is_kept(tmp_path, target, blend):
     report = convert(tmp_path / "c", gltf(tmp_path, {}, **UNLIT, **blend), target)
     assert report["losses"] == [f"1 unlit material became lit: {target} holds no other"]
     found = in_child(_sockets, str(tmp_path / f"c/out/model.{target}"))
@@ -71,7 +71,7 @@ def test_an_unlit_texture_comes_out(tmp_path, target, blend):
 
 
 @pytest.mark.parametrize("target", ["fbx", "obj"])
-def test_packed_channels_come_out_as_images_of_their_own(tmp_path, target):
+def test_packed_channels_become_separate_images(tmp_path, target):
     report = convert(tmp_path / "c", gltf(tmp_path, PACKED), target)
     assert report["losses"] == report["warnings"] == []
     found = in_child(_sockets, str(tmp_path / f"c/out/model.{target}"))
@@ -97,7 +97,7 @@ def _packed_and_coat() -> None:
 
 
 @pytest.mark.parametrize(("target", "read_back"), [("obj", False), ("fbx", True)])
-def test_channels_do_not_make_up_for_a_texture_that_is_lost(tmp_path, target, read_back):
+def test_separated_channels_do_not_hide_a_lost_texture(tmp_path, target, read_back):
     report = convert(tmp_path / "c", build(tmp_path, _packed_and_coat), target, read_back=read_back)
     assert report["losses"] == ["1 of 3 textures did not come out: coat.png"]
 
@@ -112,13 +112,13 @@ def _only_coat() -> None:
 
 
 @pytest.mark.parametrize("target", ["fbx", "usdc"])
-def test_the_only_texture_is_named_when_it_is_lost(tmp_path, target):
+def test_a_lost_only_texture_is_named(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _only_coat), target)
     assert report["losses"] == ["1 texture did not come out: coat.png"]
 
 
 def _in_a_group() -> None:
-    """A shader in a node group, which gets its texture from outside of it and makes it darker."""
+    """A shader in a node group, which darkens a texture from outside the group."""
     item = box("Box")
     made = material("Skin", picture("colour.png"))
     item.data.materials.append(made)
@@ -140,14 +140,14 @@ def _in_a_group() -> None:
 
 
 @pytest.mark.parametrize("target", ["fbx", "obj", "usdz"])
-def test_a_texture_comes_out_of_a_group(tmp_path, target):
+def test_a_texture_in_a_node_group_is_kept(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _in_a_group), target)
     assert report["losses"] == [f"what nodes make of 1 texture: {target} holds it as it is"]
     assert in_child(_sockets, str(tmp_path / f"c/out/model.{target}"))["Base Color"][0] == "colour"
 
 
 def _in_a_circle() -> None:
-    """Nodes that double the ways to a texture each, and lead back to themselves."""
+    """Circular nodes, each of which doubles the number of paths to a texture."""
     item = box("Box")
     made = material("Skin", picture("colour.png"))
     item.data.materials.append(made)

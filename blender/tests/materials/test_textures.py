@@ -54,7 +54,7 @@ def _save_png(path: Path) -> None:
         ("/somewhere/else/肌.png", "肌.png"),
     ],
 )
-def test_found_by_name(tmp_path, reference, place):
+def test_textures_are_found_by_name(tmp_path, reference, place):
     model, materials = obj_with_texture(tmp_path / "s", reference)
     beside = {"model.mtl": materials, place: png(tmp_path / "s")}
     report = convert(tmp_path / "c", model, "glb", beside=beside)
@@ -64,7 +64,7 @@ def test_found_by_name(tmp_path, reference, place):
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "obj", "usdz", "usda", "stl", "ply", "abc", "blend"])
-def test_a_missing_texture_is_reported_and_its_material_stays(tmp_path, target):
+def test_a_missing_texture_is_reported_and_its_material_kept(tmp_path, target):
     model, materials = obj_with_texture(tmp_path / "s", "C:\\art\\skin.png")
     report = convert(tmp_path / "c", model, target, beside={"model.mtl": materials})
     assert report["input"]["textures"] == 1
@@ -83,7 +83,7 @@ def test_a_damaged_texture_is_reported(tmp_path):
     assert pbr["baseColorFactor"][0] > 3 * pbr["baseColorFactor"][1]
 
 
-def test_a_missing_texture_leaves_the_plain_colour(tmp_path):
+def test_a_material_without_its_texture_keeps_its_colour(tmp_path):
     model, materials = obj_with_texture(tmp_path / "s", "skin.png")
     convert(tmp_path / "c", model, "glb", beside={"model.mtl": materials})
     document = glb_container.document(tmp_path / "c/out/model.glb")
@@ -92,7 +92,7 @@ def test_a_missing_texture_leaves_the_plain_colour(tmp_path):
     assert pbr["baseColorFactor"][0] > 3 * pbr["baseColorFactor"][1]
 
 
-def test_files_elsewhere_are_never_taken(tmp_path):
+def test_textures_outside_the_model_are_never_read(tmp_path):
     secret = png(tmp_path / "elsewhere")
     model, materials = obj_with_texture(tmp_path / "s", str(secret))
     report = convert(tmp_path / "c", model, "blend", beside={"model.mtl": materials})
@@ -109,7 +109,7 @@ def _two_of_one_name() -> None:
         item.data.materials.append(material(f"Skin{index}", image))
 
 
-def test_the_file_with_the_longest_common_path_suffix_is_taken(tmp_path):
+def test_the_file_with_the_longest_common_suffix_is_used(tmp_path):
     model, materials = obj_with_texture(tmp_path / "s", "C:\\art\\Head\\green.png")
     green, other = png(tmp_path / "s"), tmp_path / "s" / "other.png"
     other.write_bytes(green.read_bytes() + b"behind the end")
@@ -126,7 +126,7 @@ def test_the_file_with_the_longest_common_path_suffix_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["obj", "usda", "usdz", "fbx", "glb", "blend"])
-def test_two_packed_textures_of_one_name_are_both_kept(tmp_path, target):
+def test_packed_textures_with_equal_names_are_both_kept(tmp_path, target):
     source = build(tmp_path, _two_of_one_name)
     report = convert(tmp_path / "c", source, target)
     assert report["input"]["textures"] == 2
@@ -134,7 +134,7 @@ def test_two_packed_textures_of_one_name_are_both_kept(tmp_path, target):
     assert report["output"]["missing_textures"] == []
 
 
-# Names of textures that would do harm on a user's disk -> the names in the result.
+# Texture names that are unsafe on a user's disk -> the names in the result.
 _HARMFUL = {
     ".x": "x.png", "..\\y.png": "y.png", "aux.png": "_aux.png", "C:z.png": "z.png", "nul": "_nul.png",
     "two\nlines.png": "two_lines.png", "turned\u202egnp.exe": "turned_gnp.exe.png", "  .hidden.png": "hidden.png",
@@ -150,13 +150,13 @@ def _harmfully_named() -> None:
 
 
 @pytest.mark.parametrize("target", ["obj", "usda"])
-def test_textures_get_names_that_do_no_harm_and_are_found_by_them(tmp_path, target):
+def test_textures_get_safe_names_and_stay_linked(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _harmfully_named), target)
     assert report["input"]["textures"] == report["output"]["textures"] == len(_HARMFUL)
     assert report["output"]["missing_textures"] == []
     assert report["losses"] == []
     files = [path.name for path in (tmp_path / "c/out").rglob("*.png")]
-    # Either of two names that differ in case may get the number.
+    # Of two names that differ only in case, either may get the number.
     assert sorted(name.casefold() for name in files) == sorted(name.casefold() for name in _HARMFUL.values())
 
 
@@ -172,21 +172,21 @@ def test_generated_images_are_kept(tmp_path, target):
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb", "usdz", "blend"])
-def test_one_file_holds_its_textures(tmp_path, target):
+def test_single_file_formats_embed_their_textures(tmp_path, target):
     source = build(tmp_path, _two_of_one_name)
     convert(tmp_path / "c", source, target)
     assert [path.name for path in (tmp_path / "c/out").iterdir()] == [f"model.{target}"]
 
 
 @pytest.mark.parametrize("target", ["fbx", "abc", "glb", "usda"])
-def test_no_path_of_this_machine_is_in_the_result(tmp_path, target):
+def test_a_result_holds_no_local_path(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _two_of_one_name), target)
     assert report["output"]["triangles"] == 24
     for path in (tmp_path / "c/out").rglob("*.*"):
         assert str(tmp_path).encode() not in path.read_bytes()
 
 
-def test_no_path_of_this_machine_is_in_a_blend(tmp_path):
+def test_a_blend_holds_no_local_path(tmp_path):
     fbx = convert(tmp_path / "c", build(tmp_path, _two_of_one_name), "fbx") and tmp_path / "c/out/model.fbx"
     convert(tmp_path / "d", fbx, "blend")
     paths = in_child(_image_paths, str(tmp_path / "d/out/model.blend"))
@@ -213,7 +213,7 @@ def test_textures_in_node_groups_are_counted(tmp_path):
     assert report["input"]["textures"] == report["output"]["textures"] == 1
 
 
-# Extension -> Blender's name of the format, the red of the picture, and what USDZ gets.
+# Extension -> Blender's name of the format, the red value of the picture, and its format in USDZ.
 FORMATS = {
     "png": ("PNG", 0.4, "png"), "jpeg": ("JPEG", 0.4, "jpeg"), "exr": ("OPEN_EXR", 4.0, "exr"),
     "hdr": ("HDR", 4.0, "exr"), "bmp": ("BMP", 0.4, "png"), "tga": ("TARGA", 0.4, "png"), "tif": ("TIFF", 0.4, "png"),
@@ -231,7 +231,7 @@ def _of_every_format() -> None:
         image = bpy.data.images.load(made.filepath_raw)
         image.pack()
         box(extension).data.materials.append(material(extension, image))
-    # The file has floats, but no linear light.
+    # The file holds floats, but not linear colours.
     deep = bpy.data.images.load(str(_sixteen_bits(Path("deep.tif").absolute())))
     deep.pack()
     box("deep").data.materials.append(material("deep", deep))
@@ -255,14 +255,14 @@ def _reds(path: str) -> dict[str, float]:
 
 @pytest.fixture
 def images(tmp_path, monkeypatch):
-    """A working directory for images; OpenEXR as the zygote leaves it before it forks."""
+    """A working directory for images; OpenEXR is set up as in the zygote before it forks."""
     preload._stop_openexr_threads()
     (tmp_path / "images").mkdir()
     monkeypatch.chdir(tmp_path / "images")
 
 
 @pytest.mark.usefixtures("images")
-def test_usdz_holds_only_formats_that_its_readers_know(tmp_path):
+def test_usdz_holds_only_supported_image_formats(tmp_path):
     source = build(tmp_path, _of_every_format)
     report = convert(tmp_path / "c", source, "usdz")
     assert report["losses"] == []
@@ -283,7 +283,7 @@ def test_usdz_holds_only_formats_that_its_readers_know(tmp_path):
 
 
 @pytest.mark.usefixtures("images")
-def test_other_targets_get_images_as_they_are(tmp_path):
+def test_usd_keeps_image_formats(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _of_every_format), "usda")
     assert report["warnings"] == []
     names = sorted(path.name for path in (tmp_path / "c/out/textures").iterdir())
@@ -291,7 +291,7 @@ def test_other_targets_get_images_as_they_are(tmp_path):
 
 
 def _three_on_one_material() -> None:
-    """Two textures that every format holds, and one that the exporters of OBJ and FBX leave out."""
+    """Two textures that every format supports, and one that the OBJ and FBX exporters omit."""
     item = box("Box")
     made = material("Skin", picture("colour.png"))
     item.data.materials.append(made)
@@ -306,12 +306,12 @@ def _three_on_one_material() -> None:
 
 
 @pytest.mark.parametrize(("target", "read_back"), [("obj", False), ("glb", False), ("fbx", True), ("usdc", True)])
-def test_a_texture_that_does_not_come_out_is_named(tmp_path, target, read_back):
+def test_lost_textures_are_named(tmp_path, target, read_back):
     report = convert(tmp_path / "c", build(tmp_path, _three_on_one_material), target, read_back=read_back)
     assert report["losses"] == ["1 of 3 textures did not come out: coat.png"]
 
 
-def test_textures_that_come_out_are_not_named(tmp_path):
+def test_kept_textures_are_not_reported(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path, _two_of_one_name), "obj", read_back=False)
     assert report["losses"] == []
 
@@ -328,5 +328,5 @@ def test_textures_that_come_out_are_not_named(tmp_path):
         "tex.png",
     ],
 )
-def test_the_name_of_a_path_of_any_system(path):
+def test_file_names_are_read_from_paths_of_any_system(path):
     assert texture_files.base_name(path) == "tex.png"

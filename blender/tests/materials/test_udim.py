@@ -1,4 +1,4 @@
-"""Textures of several images, one for each unit of the UVs, lose no image, and no face its own."""
+"""UDIM textures keep all their tiles, and every face keeps its tile."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from helpers import build, convert, in_child
 from models import box, material
 
-# Blue of each tile's picture.
+# The blue value of each tile's picture.
 BLUES = {1001: 0.2, 1002: 0.6, 1011: 1.0}
 
 
@@ -73,7 +73,7 @@ def _in_group() -> None:
 
 
 def _faces(path: str) -> dict[float, int]:
-    """The number of triangles by the blue that they show."""
+    """The number of triangles by the blue value of their tile."""
     from meshgate_engine import formats
     from meshgate_engine.job import Job
 
@@ -126,7 +126,7 @@ def test_a_missing_tile_is_named(tmp_path):
     assert in_child(_faces, str(tmp_path / "c/out/model.glb")) == {0.2: 6, 0.6: 4, None: 2}
 
 
-def test_tiles_elsewhere_are_never_taken(tmp_path):
+def test_tiles_outside_the_model_are_never_read(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path / "s", _beside, as_blender_does=True), "glb")
     assert [warning for warning in report["warnings"] if "not found" in warning] == [
         f"a texture was not found: skin.{number}.png" for number in BLUES
@@ -134,7 +134,7 @@ def test_tiles_elsewhere_are_never_taken(tmp_path):
     assert report["output"]["textures"] == 0
 
 
-def test_tiles_in_a_group_become_the_first_tile(tmp_path):
+def test_tiles_in_a_node_group_become_the_first_tile(tmp_path):
     report = convert(tmp_path / "c", build(tmp_path / "s", _in_group), "glb")
     assert report["losses"] == ["all tiles but the first of 1 texture: glb holds no tiles"]
     assert in_child(_faces, str(tmp_path / "c/out/model.glb")) == {0.2: 12}

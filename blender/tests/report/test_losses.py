@@ -1,4 +1,4 @@
-"""A report names every loss, and nothing else."""
+"""Reports name every loss, and only losses."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ POSED = "the model is posed or has blend shapes set: the result is that shape, b
 
 
 @pytest.mark.parametrize("target", ["stl", "abc"])
-def test_static_results_have_the_shape_of_the_pose(tmp_path, target):
+def test_static_results_keep_the_pose(tmp_path, target):
     report = convert(tmp_path / "c", build(tmp_path, _posed), target)
     assert report["input"]["bounds_m"] == BOUNDS
     assert report["output"]["bounds_m"]["max"] == pytest.approx([0.8, 1.652780, 0.771006], abs=1e-4)
@@ -32,7 +32,7 @@ def test_static_results_have_the_shape_of_the_pose(tmp_path, target):
 
 
 @pytest.mark.parametrize("builder", [skinned_figure, lively_figure])
-def test_a_model_at_rest_is_not_called_posed(tmp_path, builder):
+def test_a_model_at_rest_is_not_reported_as_posed(tmp_path, builder):
     report = convert(tmp_path / "c", build(tmp_path, builder), "stl")
     assert report["output"]["bounds_m"]["max"] == pytest.approx(BOUNDS["max"], abs=1e-4)
     assert report["warnings"] == []
@@ -89,7 +89,7 @@ def test_without_a_default_scene_all_scenes_are_converted(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["fbx", "glb"])
-def test_a_pose_survives(tmp_path, target):
+def test_conversion_keeps_a_pose(tmp_path, target):
     report = convert(tmp_path / "a", build(tmp_path, _posed), target)
     assert report["losses"] == report["warnings"] == []
     again = convert(tmp_path / "b", tmp_path / "a/out" / f"model.{target}", "stl")
@@ -127,7 +127,7 @@ def _coloured_points() -> None:
 
 
 def _coloured_corners() -> None:
-    """Colours on corners, as USD's importer makes them."""
+    """Colours on face corners, as from USD's importer."""
     _coloured("Col", kind="FLOAT_COLOR", domain="CORNER")
 
 
@@ -147,14 +147,14 @@ def _colours(path: str) -> list:
 
 
 @pytest.mark.parametrize(("builder", "count"), [(_coloured_points, 1), (_coloured_corners, 1), (_coloured_twice, 2)])
-def test_alembic_holds_the_colours_of_vertices(tmp_path, builder, count):
+def test_alembic_holds_vertex_colours(tmp_path, builder, count):
     report = convert(tmp_path / "c", build(tmp_path, builder), "abc")
     assert report["output"]["vertex_colours"] == count
     found = in_child(_colours, str(tmp_path / "c/out/model.abc"))
     assert found == [pytest.approx([index / 8 for index in range(8)], abs=0.02)] * count
 
 
-def test_alembic_holds_the_colours_that_usd_held(tmp_path):
+def test_alembic_holds_face_corner_colours_from_usd(tmp_path):
     convert(tmp_path / "a", build(tmp_path, _coloured_corners), "usdz")
     report = convert(tmp_path / "b", tmp_path / "a/out/model.usdz", "abc")
     assert report["input"]["vertex_colours"] == report["output"]["vertex_colours"] == 1
@@ -180,7 +180,7 @@ def _glowing() -> None:
 
 
 @pytest.mark.parametrize(("builder", "before", "after", "packed"), [(_metal, 3, 2, 1), (_glowing, 2, 2, 0)])
-def test_textures_that_become_channels_are_counted(tmp_path, builder, before, after, packed):
+def test_textures_packed_into_channels_are_counted(tmp_path, builder, before, after, packed):
     report = convert(tmp_path / "c", build(tmp_path, builder), "glb")
     counts = report["input"]["textures"], report["output"]["textures"], report["packed_textures"]
     assert counts == (before, after, packed)
@@ -198,11 +198,11 @@ def _five_bones() -> None:
     body = bpy.data.objects["Body"]
     for number in range(4):
         body.vertex_groups.new(name=f"Extra{number}").add([0, 1, 2], 0.1, "REPLACE")
-    # The group has no bone, so its weights do not count.
+    # The group has no bone, so its weights are ignored.
     body.vertex_groups.new(name="Selection").add(range(8), 1.0, "REPLACE")
 
 
-def test_weights_that_are_left_out_are_named(tmp_path):
+def test_dropped_bone_weights_are_reported(tmp_path):
     source = build(tmp_path, _five_bones)
     report = convert(tmp_path / "a", source, "glb")
     assert report["losses"] == ["bone weights of 3 vertices: glb is written with the 4 largest of each"]
@@ -245,7 +245,7 @@ def _vanishing() -> None:
     _changes(box("Box"), "Vanish", "hide_render", (False, True))
 
 
-def test_fbx_has_no_clips_of_parts_that_it_cannot_hold(tmp_path):
+def test_fbx_drops_clips_of_unsupported_objects(tmp_path):
     report = convert(tmp_path / "a", build(tmp_path, _lit), "fbx")
     assert [clip["name"] for clip in report["input"]["clips"]] == ["Fade", "Track", "Vanish", "Zoom"]
     assert [clip["name"] for clip in report["output"]["clips"]] == ["Track", "Zoom"]
@@ -269,7 +269,7 @@ def test_lost_clips_are_named_if_the_kept_one_is_renamed(tmp_path, target, name)
 
 
 @pytest.mark.parametrize("target", ["usda", "blend", "glb"])
-def test_counts_show_lost_clips_if_names_stay(tmp_path, target):
+def test_lost_clips_are_left_to_the_counts_if_names_stay(tmp_path, target):
     assert convert(tmp_path / "c", build(tmp_path, lively_figure), target)["losses"] == []
 
 
@@ -326,7 +326,7 @@ def test_a_hidden_drawing_is_left_out_like_other_hidden_objects(tmp_path):
 
 
 @pytest.mark.parametrize("target", ["glb", "fbx", "usda", "usdz"])
-def test_a_model_without_anything_that_the_target_holds_fails(tmp_path, target):
+def test_a_model_with_only_unsupported_objects_fails(tmp_path, target):
     with pytest.raises(ConversionError) as raised:
         convert(tmp_path / "c", build(tmp_path, _drawing), target)
     assert raised.value.code == "empty_model"
@@ -345,7 +345,7 @@ def _lattice() -> None:
     ("builder", "target"),
     [(_nothing, "obj"), (_nothing, "ply"), (_nothing, "stl"), (_nothing, "abc"), (_lattice, "fbx")],
 )
-def test_an_empty_result_is_a_failure(tmp_path, builder, target):
+def test_an_empty_result_fails(tmp_path, builder, target):
     with pytest.raises(ConversionError) as raised:
         convert(tmp_path / "c", build(tmp_path, builder), target)
     assert raised.value.code == "empty_model"

@@ -1,4 +1,4 @@
-"""Every loss that the package reports has words, and every word is used."""
+"""Every loss that the package reports has a text, and every text is used."""
 
 import ast
 from pathlib import Path
@@ -12,7 +12,7 @@ SOURCES = [path.read_text() for path in Path(meshgate_engine.__file__).parent.rg
 STRINGS = {node.value for text in SOURCES for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)}
 
 
-def test_every_kind_and_reason_is_used():
+def test_every_loss_kind_and_reason_is_used():
     assert {*KINDS, *REASONS} <= STRINGS
 
 
@@ -22,7 +22,7 @@ def test_every_kind_and_reason_is_used():
     for call in ast.walk(ast.parse(text))
     if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "lose"
 ], ids=ast.unparse)  # fmt: skip
-def test_every_loss_has_words(arguments):
+def test_every_reported_loss_has_a_text(arguments):
     kind, _count, reason = arguments
     assert not isinstance(kind, ast.Constant) or kind.value in KINDS
     assert not isinstance(reason, ast.Constant) or reason.value in REASONS
@@ -44,5 +44,5 @@ def test_every_loss_has_words(arguments):
         ),
     ],
 )
-def test_words_agree_with_the_count(loss, words):
+def test_loss_texts_use_singular_and_plural_correctly(loss, words):
     assert sentence(loss, "usda") == words

@@ -1,4 +1,4 @@
-"""A child's disk usage, also where it tries to hide it."""
+"""A child's disk usage is measured even if the child tries to hide it."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ def write(path, size=MIB) -> None:
     path.write_bytes(b"x" * size)
 
 
-def test_files_in_all_folders_count(tmp_path):
+def test_disk_usage_counts_files_in_all_folders(tmp_path):
     empty = disk_usage.used(str(tmp_path))
     write(tmp_path / "out" / "a")
     write(tmp_path / "tmp" / "b" / "c" / ".d")
@@ -24,7 +24,7 @@ def test_files_in_all_folders_count(tmp_path):
     assert disk_usage.used(str(tmp_path / "none")) == 0
 
 
-def test_unreadable_folders_count_as_too_much(tmp_path, monkeypatch):
+def test_disk_usage_of_unreadable_folders_is_unknown(tmp_path, monkeypatch):
     deep = tmp_path / "deep"
     deep.mkdir()
     here = os.getcwd()
@@ -36,7 +36,7 @@ def test_unreadable_folders_count_as_too_much(tmp_path, monkeypatch):
     finally:
         os.chdir(here)
     used = disk_usage.used(str(deep))
-    # pytest's own cleaning, some runs later, would run out of stack.
+    # pytest's later cleanup of temporary folders would overflow the stack.
     subprocess.run(["rm", "-rf", deep], check=True)
     assert used is None
 
@@ -50,12 +50,12 @@ def test_unreadable_folders_count_as_too_much(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", path)
 
-    # Root may read every folder, so a folder's mode would show nothing.
+    # Root can read every folder, so a folder's mode would have no effect.
     monkeypatch.setattr(os, "scandir", refuse)
     assert disk_usage.used(str(tmp_path)) is None
 
 
-def test_removed_files_count_as_long_as_they_are_open(tmp_path):
+def test_disk_usage_counts_deleted_files_while_open(tmp_path):
     before = disk_usage.held(os.getpid())
     write(tmp_path / "a")
     with open(tmp_path / "a") as file:

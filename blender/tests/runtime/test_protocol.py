@@ -1,4 +1,4 @@
-"""The examples of the protocol hold both sides together; the Rust side reads the same file."""
+"""Both sides of the protocol are tested with the same examples; the Rust tests read the same file."""
 
 import json
 import socket
@@ -12,7 +12,7 @@ EXAMPLES = json.loads((Path(__file__).parents[1] / "protocol.json").read_text())
 
 
 @pytest.mark.parametrize("example", EXAMPLES["commands"], ids=lambda example: example["type"])
-def test_commands_are_understood(example):
+def test_example_commands_are_decoded(example):
     assert protocol.decode(json.dumps(example).encode()) == example
     if example["type"] == "convert":
         assert set(example["task"]) == protocol.TASK
@@ -20,7 +20,7 @@ def test_commands_are_understood(example):
 
 
 @pytest.mark.parametrize("example", EXAMPLES["events"], ids=lambda example: example["type"])
-def test_events_are_written(example):
+def test_events_are_encoded_like_the_examples(example):
     fields = {name: value for name, value in example.items() if name != "type"}
     frame = protocol.encode(example["type"], **fields)
     assert json.loads(frame[4:]) == example
@@ -36,12 +36,12 @@ def test_every_message_has_an_example():
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"type": "cancel"}', b'{"type": "cancel", "id": 1, "x": 2}', b"\xff"])
-def test_other_messages_are_refused(body):
+def test_invalid_messages_are_refused(body):
     with pytest.raises(protocol.ProtocolError):
         protocol.decode(body)
 
 
-def test_a_stream_ends_with_none():
+def test_a_closed_stream_returns_none():
     near, far = socket.socketpair()
     body = json.dumps({"type": "cancel", "id": 3}).encode()
     near.sendall(struct.pack(">I", len(body)) + body + b"\x00\x00")

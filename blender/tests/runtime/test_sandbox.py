@@ -1,4 +1,4 @@
-"""The limits of the sandbox, each tried from inside a real child of a real zygote."""
+"""The limits of the sandbox, each tested from inside a real child of a real zygote."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ SECRET = "a-secret-of-the-service"
 NO_CAPABILITIES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 ORDINARY_USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *NO_CAPABILITIES[1:])
 
-# Python may be in a home that the other user cannot enter: a mount namespace shows it to that user.
+# Python may be in a home that the other user cannot read: a mount namespace makes it visible to that user.
 SHOWN = ("unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"')
 
 PRELUDE = """
@@ -43,12 +43,12 @@ FORBIDDEN = {
     "read /etc/passwd": "open, '/etc/passwd'",
     "list /": "os.listdir, '/'",
     "list programs": "os.listdir, '/usr/bin'",
-    "read what programs share": "os.listdir, '/usr/share'",
-    "read what an administrator installed": "os.listdir, '/usr/local'",
+    "read /usr/share": "os.listdir, '/usr/share'",
+    "read /usr/local": "os.listdir, '/usr/local'",
     "read the engine's other programs": "os.listdir, os.path.join(__import__('sys').base_prefix, 'bin')",
     "list the other folders": "os.listdir, '..'",
     "read another conversion's folder": "open, '../other/in/model'",
-    "read its own first environment": "open, '/proc/self/environ'",
+    "read its own initial environment": "open, '/proc/self/environ'",
     "read the parent's environment": "open, f'/proc/{parent}/environ'",
     "open the parent's memory": "open, f'/proc/{parent}/mem', 'rb'",
     "see the parent's descriptors": "os.listdir, f'/proc/{parent}/fd'",
@@ -72,23 +72,23 @@ FORBIDDEN = {
     "fork": "lambda: os.fork() or os._exit(0),",
     "spawn": "os.posix_spawn, '/bin/true', ['true'], {}",
     "signal the parent": "os.kill, parent, 0",
-    "signal everybody": "os.kill, -1, 0",
+    "signal all processes": "os.kill, -1, 0",
     "open the parent as a descriptor": "os.pidfd_open, parent",
     "trace the parent": "call, 'ptrace', 16, parent, 0, 0",
     "limit the parent": "lambda: resource.prlimit(parent, resource.RLIMIT_NOFILE, (64, 64)),",
     "leave its session": "call, 'setpgid', 0, 0",
     "outlive the parent": "call, 'prctl', 1, 0, 0, 0, 0",
-    "become somebody else": "call, 'setresuid', 1, 1, 1",
-    "make a namespace": "call, 'unshare', 0x10000000",
+    "change its user": "call, 'setresuid', 1, 1, 1",
+    "create a namespace": "call, 'unshare', 0x10000000",
     "mount": "call, 'mount', None, b'/mnt', b'tmpfs', 0, None",
-    "keep memory in a file of no folder": "os.memfd_create, 'x'",
+    "create an anonymous memory file": "os.memfd_create, 'x'",
     "share memory": "call, 'shmget', 0, 4096, 0o1600",
-    "reserve room": "ioctl, 0x40305828, struct.pack('=hh4xqqiI16x', 0, 0, 0, 1 << 30, 0, 0)",
-    "reserve room, as others do it": "ioctl, 0x4030582a, struct.pack('=hh4xqqiI16x', 0, 0, 0, 1 << 30, 0, 0)",
-    "reserve room by zeroes": "ioctl, 0x40305839, struct.pack('=hh4xqqiI16x', 0, 0, 0, 1 << 30, 0, 0)",
-    "share another file's room": "ioctl, 0x40049409, 1",
-    "make a file that nobody can change": "ioctl, 0x40086602, struct.pack('=q', 0x10)",
-    "reserve room by its own call": "os.posix_fallocate, os.open('out/a', os.O_CREAT | os.O_RDWR), 0, 1 << 30",
+    "reserve disk space": "ioctl, 0x40305828, struct.pack('=hh4xqqiI16x', 0, 0, 0, 1 << 30, 0, 0)",
+    "reserve disk space by the 64-bit call": "ioctl, 0x4030582a, struct.pack('=hh4xqqiI16x', 0, 0, 0, 1 << 30, 0, 0)",
+    "reserve disk space as zeroes": "ioctl, 0x40305839, struct.pack('=hh4xqqiI16x', 0, 0, 0, 1 << 30, 0, 0)",
+    "share another file's blocks": "ioctl, 0x40049409, 1",
+    "make a file immutable": "ioctl, 0x40086602, struct.pack('=q', 0x10)",
+    "call posix_fallocate": "os.posix_fallocate, os.open('out/a', os.O_CREAT | os.O_RDWR), 0, 1 << 30",
     "send signals through a descriptor": "lambda: __import__('fcntl').fcntl(1, 8, parent),",
 }
 
@@ -128,7 +128,7 @@ def start(who: str, folder: Path) -> Zygote:
     return Zygote(folder, wrapper=wrapper, python=python, environment=environment)
 
 
-def test_the_child_has_the_expected_user(zygote, request):
+def test_the_child_has_the_expected_user_and_no_capabilities(zygote, request):
     who = request.node.callspec.params["zygote"]
     uid, capabilities = eval(
         zygote.result(
@@ -143,23 +143,23 @@ def test_the_child_has_the_expected_user(zygote, request):
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
-def test_a_child_cannot(zygote, what):
+def test_the_sandbox_refuses_forbidden_calls(zygote, what):
     outcome = zygote.result(PRELUDE + f"result = attempt({FORBIDDEN[what]})")
-    # The call answers that it does not exist, and the C library does without it.
-    refused = ("EPERM", "EACCES", "EXDEV", *(["ENOSYS"] if what == "reserve room by its own call" else []))
+    # The call fails as unsupported, and the C library uses its fallback.
+    refused = ("EPERM", "EACCES", "EXDEV", *(["ENOSYS"] if what == "call posix_fallocate" else []))
     assert outcome in refused
 
 
 @pytest.mark.parametrize(
     "what",
     [
-        "read /etc/passwd", "read another conversion's folder", "read its own first environment",
+        "read /etc/passwd", "read another conversion's folder", "read its own initial environment",
         "write beside its folder", "open a TCP socket", "open a Unix socket", "fork", "signal the parent",
-        "leave a symbolic link", "keep memory in a file of no folder", "empty a file by its name",
-        "list programs", "read what an administrator installed",
+        "leave a symbolic link", "create an anonymous memory file", "empty a file by its name",
+        "list programs", "read /usr/local",
     ],
 )  # fmt: skip
-def test_without_a_sandbox_it_could(unbound, what):
+def test_forbidden_calls_work_without_a_sandbox(unbound, what):
     assert unbound.result(PRELUDE + f"result = attempt({FORBIDDEN[what]})") == "done"
 
 
@@ -174,7 +174,7 @@ def unbound(tmp_path_factory):
 
 
 def test_the_environment_holds_no_secret(unbound):
-    # Nothing keeps this child from looking.
+    # This child has no sandbox, so it can read these files.
     result = unbound.result(
         "import os, ctypes; ctypes.CDLL(None).getenv.restype = ctypes.c_char_p\n"
         "result = (open('/proc/self/environ').read(), open(f'/proc/{os.getppid()}/environ').read(), "
@@ -184,7 +184,7 @@ def test_the_environment_holds_no_secret(unbound):
     assert "API_KEYS" not in result
 
 
-def test_changes_of_modes_and_times_do_nothing(zygote):
+def test_changing_modes_and_times_has_no_effect(zygote):
     other = zygote.folder / "other" / "in" / "model"
     before = other.stat()
     zygote.result(
@@ -196,7 +196,7 @@ def test_changes_of_modes_and_times_do_nothing(zygote):
     assert (before.st_mode, before.st_uid, before.st_mtime) == (after.st_mode, after.st_uid, after.st_mtime)
 
 
-def test_only_its_own_descriptors_are_open(zygote):
+def test_a_child_inherits_no_other_descriptors(zygote):
     code = """
     import os
     result = []
@@ -211,7 +211,7 @@ def test_only_its_own_descriptors_are_open(zygote):
     assert zygote.result(code) == "[0, 1, 2, 3]"
 
 
-def test_what_a_conversion_needs_is_there(zygote):
+def test_the_sandbox_allows_normal_conversions(zygote):
     code = """
     import os, subprocess, tempfile, threading, bpy
     thread = threading.Thread(target=lambda: None)
@@ -234,7 +234,7 @@ def test_what_a_conversion_needs_is_there(zygote):
     assert zygote.result(code) == "(['a.blend', 'a.fbx', 'a.glb', 'a.usdz'], 1)"
 
 
-def test_memory_is_limited_and_the_zygote_lives(zygote):
+def test_memory_is_limited_and_the_zygote_survives(zygote):
     exited, report = zygote.run("held = bytearray(4 << 30)", memory_bytes=3 << 30)
     assert exited["end"] == {"how": "exit", "status": 0}
     assert report == {
@@ -243,27 +243,27 @@ def test_memory_is_limited_and_the_zygote_lives(zygote):
     assert zygote.result("result = 'alive'") == "alive"
 
 
-def test_memory_creeps_up_to_its_limit(zygote):
+def test_slow_memory_growth_hits_the_limit(zygote):
     _, report = zygote.run("held = []\nwhile True: held.append(bytes(1 << 16))", memory_bytes=2 << 30)
     assert report["code"] == "memory_limit"
 
 
-def test_a_crash_for_want_of_memory_is_told_from_others(zygote):
+def test_out_of_memory_crashes_are_reported_as_memory_limit(zygote):
     crash = "import os, ctypes; os.write(2, b'Calloc returns null: len=9'); ctypes.string_at(0)"
     assert zygote.run(crash)[0]["end"] == {"how": "memory_limit"}
 
 
-def test_a_limit_cannot_be_raised(zygote):
+def test_a_child_cannot_raise_its_limit(zygote):
     code = PRELUDE + "try: resource.setrlimit(resource.RLIMIT_AS, (-1, -1))\nexcept ValueError: result = 'refused'"
     assert zygote.result(code) == "refused"
 
 
-def test_a_file_is_limited(zygote):
+def test_file_size_is_limited(zygote):
     _, report = zygote.run("open('out/a', 'wb').write(bytes(2 << 20))", file_bytes=1 << 20)
     assert report["code"] == "output_too_large"
 
 
-def test_a_file_cut_short_silently_is_noticed(zygote):
+def test_silently_truncated_files_are_detected(zygote):
     code = "import os; fd = os.open('out/a', os.O_CREAT | os.O_WRONLY); os.write(fd, bytes(2 << 20))"
     _, report = zygote.run(code, file_bytes=1 << 20)
     assert report["code"] == "output_too_large"
@@ -271,15 +271,15 @@ def test_a_file_cut_short_silently_is_noticed(zygote):
 
 GROWING = {
     "write": "os.write(fd, bytes(2 << 20))",
-    "write at a place": "os.pwrite(fd, b'x', 2 << 20)",
-    "make it longer": "os.ftruncate(fd, 2 << 20)",
+    "write at an offset": "os.pwrite(fd, b'x', 2 << 20)",
+    "extend it": "os.ftruncate(fd, 2 << 20)",
     "copy a file into it": "os.copy_file_range(source, fd, 2 << 20)",
     "send a file into it": "os.sendfile(fd, source, 0, 2 << 20)",
 }
 
 
 @pytest.mark.parametrize("way", GROWING)
-def test_no_way_to_grow_a_file_passes_its_limit(zygote, way):
+def test_every_way_to_grow_a_file_is_limited(zygote, way):
     code = PRELUDE + (
         "open('in/source', 'wb').write(bytes(1 << 20))\n"
         "source, fd = os.open('in/source', os.O_RDONLY), os.open('out/a', os.O_CREAT | os.O_WRONLY)\n"
@@ -307,12 +307,12 @@ result = made, os.stat("/proc/self/task").st_nlink - 2
 """
 
 
-def test_threads_are_limited(zygote):
+def test_thread_count_is_limited(zygote):
     made, alive = eval(zygote.result(THREADS))
     assert (made, alive) == (thread_limit.LIMIT - 1, thread_limit.LIMIT)
 
 
-def test_threads_that_come_at_once_are_limited(zygote):
+def test_simultaneously_started_threads_are_limited(zygote):
     # Each thread starts others as fast as it can.
     code = """
     import _thread, os, time
@@ -334,18 +334,18 @@ def test_threads_that_come_at_once_are_limited(zygote):
     assert 16 < int(zygote.result(code)) <= thread_limit.LIMIT
 
 
-def test_a_crash_for_want_of_threads_is_told_from_others(zygote):
+def test_crashes_at_the_thread_limit_are_reported_as_thread_limit(zygote):
     exited, _report = zygote.run(THREADS + "os.abort()")
     assert exited["end"] == {"how": "thread_limit"}
 
 
-def test_a_child_that_goes_on_asking_for_threads_is_killed(zygote):
+def test_a_child_that_keeps_requesting_threads_is_killed(zygote):
     exited, _report = zygote.run(THREADS + "while True: more()")
     assert exited["end"] == {"how": "thread_limit"}
     assert zygote.result("result = 'alive'") == "alive"
 
 
-def test_requests_that_are_withdrawn_do_not_hold_up_the_others(zygote):
+def test_interrupted_thread_requests_do_not_block_other_conversions(zygote):
     # A timer interrupts the asking thread again and again.
     code = """
     import ctypes, signal, threading
@@ -363,7 +363,7 @@ def test_requests_that_are_withdrawn_do_not_hold_up_the_others(zygote):
     assert zygote.event("exited", number)["end"]["how"] in ("cancelled", "thread_limit")
 
 
-def test_without_a_sandbox_threads_are_not_limited(unbound):
+def test_threads_are_not_limited_without_a_sandbox(unbound):
     assert eval(unbound.result(THREADS))[0] == 900
 
 
@@ -375,17 +375,17 @@ def test_cpu_time_is_limited(zygote):
     assert exited["cpu_seconds"] > 0.5
 
 
-def test_ignoring_the_cpu_limit_does_not_help(zygote):
+def test_a_child_ignoring_the_cpu_limit_signal_is_killed(zygote):
     code = "import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
     assert zygote.run(code, cpu_seconds=1)[0]["end"] == {"how": "cpu_limit"}
 
 
-def test_abort_still_ends_a_child(zygote):
+def test_abort_ends_a_child_with_a_signal(zygote):
     end = zygote.run("import os; os.abort()")[0]["end"]
     assert end["how"] == "signal"
 
 
-def test_a_cold_child_is_bound_too(tmp_path):
+def test_a_cold_child_is_sandboxed_too(tmp_path):
     with Zygote(tmp_path) as zygote:
         ready = zygote.hello(cold=True)
         assert (ready["blender"], ready["sandbox_missing"]) == ("5.0.1", [])
@@ -395,14 +395,14 @@ def test_a_cold_child_is_bound_too(tmp_path):
         assert (zygote.conversion(1) / "out" / "a.glb").stat().st_size > 0
 
 
-def test_a_required_sandbox_that_is_missing_is_refused(tmp_path):
+def test_a_missing_required_sandbox_part_refuses_to_start(tmp_path):
     with Zygote(tmp_path) as zygote:
         answer = zygote.hello(seccomp="")
         assert answer["type"] == "broken"
         assert "seccomp" in answer["reason"]
 
 
-def test_a_missing_part_is_named_and_the_others_hold(tmp_path):
+def test_a_missing_sandbox_part_is_named_and_others_apply(tmp_path):
     with Zygote(tmp_path) as zygote:
         assert zygote.hello(seccomp="", sandbox="auto")["sandbox_missing"] == ["seccomp"]
         assert zygote.result(PRELUDE + "result = attempt(open, '/etc/passwd')") == "EACCES"

@@ -1,4 +1,4 @@
-"""How a real zygote starts, how its children end, and that nothing outlives it."""
+"""A real zygote starts, its children end, and no process outlives it."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ def zygote(tmp_path_factory):
 
 
 def gone(pid: int, within: float = 20.0) -> bool:
-    """Whether a process is gone, or a zombie that somebody else has to reap."""
+    """Whether a process is gone, or a zombie that another process must reap."""
     end = time.monotonic() + within
     while time.monotonic() < end:
         try:
@@ -34,7 +34,7 @@ def gone(pid: int, within: float = 20.0) -> bool:
     return False
 
 
-def test_a_warm_zygote_says_what_it_is(tmp_path):
+def test_a_warm_zygote_reports_its_versions(tmp_path):
     with Zygote(tmp_path) as zygote:
         assert zygote.hello() == {
             "type": "ready", "protocol": protocol.VERSION, "blender": "5.0.1", "vrm_addon": "4.10.2",
@@ -42,21 +42,21 @@ def test_a_warm_zygote_says_what_it_is(tmp_path):
         }  # fmt: skip
 
 
-def test_another_protocol_is_refused(tmp_path):
+def test_another_protocol_version_is_refused(tmp_path):
     with Zygote(tmp_path) as zygote:
         answer = zygote.hello(protocol=1)
         assert answer == {"type": "broken", "reason": "the supervisor speaks protocol 1, this engine 2"}
         assert zygote.process.wait(20) == 1
 
 
-def test_without_a_hello_it_is_broken(tmp_path):
+def test_a_zygote_without_a_hello_reports_broken(tmp_path):
     with Zygote(tmp_path) as zygote:
         zygote.send("cancel", id=1)
         assert zygote.event() == {"type": "broken", "reason": "the first message is not a hello"}
 
 
 @pytest.mark.parametrize("cold", [False, True])
-def test_a_python_without_blender_is_broken(tmp_path, cold):
+def test_a_python_without_blender_reports_broken(tmp_path, cold):
     # The same Python outside its virtual environment.
     path = f"import sys; sys.path.insert(0, {str(BLENDER_DIR)!r})"
     script = f"{path}\nfrom meshgate_engine.runtime import zygote; zygote.main(print)"
@@ -68,14 +68,14 @@ def test_a_python_without_blender_is_broken(tmp_path, cold):
         assert zygote.process.wait(20) == 1
 
 
-def test_the_package_starts_by_its_path(tmp_path):
+def test_the_package_can_be_started_by_path(tmp_path):
     entry = str(BLENDER_DIR / "meshgate_engine" / "__main__.py")
     with Zygote(tmp_path, script=f"import runpy; runpy.run_path({entry!r}, run_name='__main__')") as zygote:
         # The zygote checks the version first, so a refusal shows that it listens.
         assert zygote.hello(protocol=0)["type"] == "broken"
 
 
-def test_standard_output_is_not_the_socket(tmp_path):
+def test_output_and_input_are_separate_from_the_socket(tmp_path):
     script = (
         f"import sys; sys.path.insert(0, {str(BLENDER_DIR)!r})\nfrom meshgate_engine.runtime import preload, zygote\n"
         "import os\n"
@@ -92,7 +92,7 @@ def test_standard_output_is_not_the_socket(tmp_path):
     assert "inherited" in text
 
 
-def test_a_conversion_from_start_to_end(zygote):
+def test_a_conversion_sends_started_progress_and_exited(zygote):
     number = zygote.start("progress('importing', 0.25); progress('exporting', None); print('a word')")
     started = zygote.event("started", number)
     zygote.wait_until_over(number)
@@ -101,7 +101,7 @@ def test_a_conversion_from_start_to_end(zygote):
     with contextlib.suppress(StopIteration):
         while True:
             steps.append(zygote.unread.pop(next(i for i, e in enumerate(zygote.unread) if e.get("id") == number)))
-    # The zygote may forward steps that come together as one.
+    # The zygote may merge steps that arrive together.
     assert {"type": "progress", "id": number, "stage": "exporting", "fraction": None} in steps
     assert exited["end"] == {"how": "exit", "status": 0}
     assert (exited["stage"], exited["log"]) == ("exporting", "a word")
@@ -109,8 +109,8 @@ def test_a_conversion_from_start_to_end(zygote):
     assert gone(started["pid"])
 
 
-def test_a_child_that_reports_its_end_is_finished(zygote):
-    # This child goes on in several threads; it would never exit if it were not killed.
+def test_a_child_that_reports_finished_is_killed(zygote):
+    # This child continues in several threads, and would never exit by itself.
     number = zygote.start(
         """
         import os, threading
@@ -159,7 +159,7 @@ def test_cancelling_a_finished_conversion_does_nothing(zygote):
         ("raise SystemExit(3)", "import_failed", "SystemExit"),
     ],
 )
-def test_a_failure_is_a_report(zygote, code, expected, logged):
+def test_a_failed_conversion_writes_a_report(zygote, code, expected, logged):
     exited, report = zygote.run(code)
     assert exited["end"] == {"how": "exit", "status": 0}
     assert (report["outcome"], report["code"]) == ("failed", expected)
@@ -167,7 +167,7 @@ def test_a_failure_is_a_report(zygote, code, expected, logged):
     assert logged in exited["log"]
 
 
-def test_no_report_of_an_earlier_attempt_is_left(zygote):
+def test_reports_of_earlier_attempts_are_removed(zygote):
     folder = zygote.conversion(zygote.number + 1)
     folder.mkdir()
     (folder / "report.json").write_text("{}")
@@ -184,7 +184,7 @@ def test_a_segmentation_fault_ends_one_child_only(zygote):
     assert zygote.result("result = 1") == "1"
 
 
-def test_endless_printing_hurts_nobody(zygote):
+def test_endless_output_does_not_affect_other_conversions(zygote):
     noisy = zygote.start("import os\nwhile True: os.write(1, b'x' * 65536)")
     zygote.event("started", noisy)
     assert zygote.result("result = 'served'") == "served"
@@ -194,7 +194,7 @@ def test_endless_printing_hurts_nobody(zygote):
     assert 0 < len(exited["log"]) <= 4096
 
 
-def test_endless_progress_hurts_nobody(zygote):
+def test_endless_progress_is_rate_limited(zygote):
     begin = time.monotonic()
     noisy = zygote.start(
         "import time\nend = time.process_time() + 1\n"
@@ -203,7 +203,7 @@ def test_endless_progress_hurts_nobody(zygote):
     zygote.event("exited", noisy)
     steps = [event for event in zygote.unread if event.get("id") == noisy]
     zygote.unread.clear()
-    # The zygote forwards some at once and 20 a second, far fewer than were written.
+    # The zygote forwards a burst and then 20 a second, far fewer than were written.
     assert 1 <= len(steps) < 50 + 20 * (time.monotonic() - begin)
 
 
@@ -237,17 +237,17 @@ def test_the_log_has_no_control_characters(zygote):
         (b"\xff\xfe", None),
     ],
 )
-def test_progress_is_checked(line, step):
+def test_progress_lines_are_validated(line, step):
     assert child_monitor.parse_progress(line) == step
 
 
-def test_a_hang_is_found(tmp_path):
+def test_a_hang_is_detected(tmp_path):
     with Zygote(tmp_path) as zygote:
         zygote.hello(hang_after_s=0.5)
         exited, report = zygote.run("import threading; threading.Lock().acquire(); threading.Event().wait()")
         assert exited["end"] == {"how": "hang"}
         assert report is None
-        # A child that works for longer than that is left alone.
+        # A child that is busy for longer than that is not killed.
         code = "import time\nend = time.process_time() + 1.5\nwhile time.process_time() < end: pass\nresult = 'worked'"
         assert zygote.result(code) == "worked"
 
@@ -260,7 +260,7 @@ def test_a_stopped_child_counts_as_hung(tmp_path):
         assert zygote.event("exited", number)["end"] == {"how": "hang"}
 
 
-def test_a_pause_of_the_whole_engine_is_no_hang(tmp_path, monkeypatch):
+def test_a_pause_of_the_whole_engine_is_not_a_hang(tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(child_monitor.time, "monotonic", lambda: clock[0])
     command = {"id": 1, "folder": str(tmp_path), "limits": {"disk_bytes": 1 << 30}}
@@ -301,7 +301,7 @@ def test_the_vrm_addon_adds_nothing_to_other_models(zygote):
     assert zygote.result(code) == "(1, 0, 0)"
 
 
-def test_cancel_takes_the_descendants_too(tmp_path):
+def test_cancelling_kills_descendants_too(tmp_path):
     with Zygote(tmp_path) as zygote:
         # Without a sandbox, which allows no descendants.
         zygote.hello(sandbox="off", seccomp="")
@@ -335,7 +335,7 @@ def test_cancelling_an_unknown_conversion_does_nothing(zygote):
     assert zygote.result("result = 1") == "1"
 
 
-def test_conversions_run_beside_each_other(zygote):
+def test_conversions_run_in_parallel(zygote):
     first = zygote.start("open('out/waits', 'w').close()\nwhile True: pass")
     zygote.event("started", first)
     assert zygote.result("result = 2") == "2"
@@ -343,7 +343,7 @@ def test_conversions_run_beside_each_other(zygote):
     assert zygote.event("exited", first)["end"] == {"how": "cancelled"}
 
 
-def test_hanging_up_ends_everything(tmp_path):
+def test_closing_the_socket_ends_zygote_and_children(tmp_path):
     with Zygote(tmp_path) as zygote:
         zygote.hello()
         number = zygote.start("import time; time.sleep(600)")
@@ -353,7 +353,7 @@ def test_hanging_up_ends_everything(tmp_path):
         assert gone(pid, 0.5)
 
 
-def test_children_die_with_a_killed_zygote(tmp_path):
+def test_killing_the_zygote_kills_its_children(tmp_path):
     with Zygote(tmp_path) as zygote:
         zygote.hello()
         number = zygote.start("progress('importing', None)\nimport time; time.sleep(600)")
@@ -363,7 +363,7 @@ def test_children_die_with_a_killed_zygote(tmp_path):
         assert gone(pid)
 
 
-def test_everything_dies_with_a_killed_supervisor(tmp_path):
+def test_killing_the_supervisor_kills_zygote_and_children(tmp_path):
     # The supervisor's end of the socket stays open elsewhere: only the parent-death signal ends the zygote.
     code = f"""
 import os, socket, sys
@@ -390,7 +390,7 @@ zygote.process.wait()
         os.close(kept[0])
 
 
-def test_an_idle_zygote_sleeps_and_leaves_nothing_in_the_temporary_folder(tmp_path):
+def test_an_idle_zygote_sleeps_and_leaves_no_temporary_files(tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     environment = {**os.environ, "TMPDIR": str(scratch)}
@@ -405,16 +405,16 @@ def test_an_idle_zygote_sleeps_and_leaves_nothing_in_the_temporary_folder(tmp_pa
 
         def sleeps() -> bool:
             before = switches()
-            # Twice the time between two checks of children, if there were any.
+            # Twice the interval of the checks that run while there are children.
             time.sleep(2)
             return switches() - before <= 1
 
-        # It tidies up once at first.
+        # The zygote cleans up once at first.
         assert any(sleeps() for _ in range(3))
         assert int(status.read_text().partition("VmRSS:")[2].split()[0]) < 300 * 1024
 
 
-def test_a_child_that_cannot_be_forked_is_told(tmp_path):
+def test_a_failed_fork_is_reported(tmp_path):
     script = f"""
 import errno, os, sys
 sys.path.insert(0, {str(BLENDER_DIR)!r})
