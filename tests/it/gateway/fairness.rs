@@ -74,7 +74,7 @@ async fn a_client_filling_the_queue_yields_to_others() {
         assert!((1..=3600).contains(&after), "{after}");
         let problem: serde_json::Value = second.json().await.unwrap();
         assert_eq!(problem["code"], "queue_full");
-        assert!(problem["detail"].as_str().unwrap().contains("another client"), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("fewer conversions"), "{problem}");
         // The place went from one to the other: there are no more than before, and no further one is taken.
         gateway.until_waiting(2).await;
         let refused = asks(&gateway, "b", "a.obj", TRIANGLE.into()).send().await.unwrap();
