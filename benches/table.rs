@@ -49,9 +49,10 @@ pub fn document(rows: &[Row]) -> io::Result<String> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let mut document = format!(
         "# Benchmarks\n\nWritten by `make bench`. What is compared is measured in turns within one run; the medians \
-         are shown. The value is their ratio, or a number in the unit that the row names. Times\ndepend on the machine, ratios much less. Folders of conversions are in memory, unless it says \
-         otherwise or there is no room:\nsome file systems need half a millisecond for a file when many were removed in \
-         the last minutes, and a\nconversion makes ten.\n\nMachine: {model}, {cores} cores, Linux {}.\n\n\
+         are shown. The\nvalue is their ratio, or a number in the unit that the row names. Times depend on the machine, \
+         ratios much less.\nFolders of conversions are in memory, unless it says otherwise or there is no room: some file \
+         systems need half a\nmillisecond for a file when many were removed in the last minutes, and a conversion makes \
+         ten.\n\nMachine: {model}, {cores} cores, Linux {}.\n\n\
          | what | measured | value | goal | |\n| --- | --- | --- | --- | --- |\n",
         kernel.trim()
     );

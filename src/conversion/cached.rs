@@ -199,7 +199,7 @@ impl ResultCache {
         lookup: &Lookup,
         begin: impl Fn(Duration) -> Work,
     ) -> LookupResult {
-        let asked = Instant::now();
+        let start = Instant::now();
         let cache = self.0.index.as_ref().zip(lookup.identity);
         let Some((index, identity)) = cache.filter(|_| lookup.reuse != Reuse::Nothing) else {
             let made = self.convert(lookup, begin(lookup.timeout), lookup.timeout).await;
@@ -216,7 +216,7 @@ impl ResultCache {
             return (CacheStatus::Hit, found(entry));
         }
         loop {
-            let left = lookup.timeout.saturating_sub(asked.elapsed());
+            let left = lookup.timeout.saturating_sub(start.elapsed());
             let work =
                 || self.clone().run_as_leader(Arc::clone(index), identity, lookup.clone(), left, begin(left));
             let (flight, is_leader) = self.0.flights.join(identity, work);
@@ -245,7 +245,7 @@ impl ResultCache {
                 Err(error)
                     if matches!(error.code, ErrorCode::Timeout | ErrorCode::QueueFull)
                         && !is_leader
-                        && asked.elapsed() < lookup.timeout =>
+                        && start.elapsed() < lookup.timeout =>
                 {
                     // Lets the other waiting requests release this flight, too.
                     tokio::task::yield_now().await;

@@ -158,7 +158,7 @@ impl Service {
         request: Request,
         on_stage: impl Fn(Stage, Option<f64>) + Clone + Send + Sync + 'static,
     ) -> Response {
-        let asked = Instant::now();
+        let start = Instant::now();
         let request = Arc::new(request);
         let (prepared, identity) = match self.identify(&request).await {
             Ok(identified) => identified,
@@ -186,7 +186,7 @@ impl Service {
             }
             // The stored result is gone, or cannot be read: first joins a running equal conversion, then converts.
             lookup.reuse = if lookup.reuse == Reuse::All { Reuse::Running } else { Reuse::Nothing };
-            lookup.timeout = timeout.saturating_sub(asked.elapsed());
+            lookup.timeout = timeout.saturating_sub(start.elapsed());
         }
     }
 

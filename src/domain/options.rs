@@ -179,7 +179,7 @@ impl Options {
     /// # Errors
     /// `invalid_option` when one does not.
     pub fn check(&self, target: Format) -> Result<(), ConversionError> {
-        if self.draco && !matches!(target, Format::Glb | Format::Gltf) {
+        if self.draco && !supports_draco(target) {
             return Err(ConversionError::new(
                 ErrorCode::InvalidOption,
                 format!("option draco works for glb and gltf, not for {target}"),
@@ -191,7 +191,7 @@ impl Options {
     /// The same options without those that [`check`](Options::check) refuses for `target`.
     #[must_use]
     pub fn supported_by(mut self, target: Format) -> Self {
-        self.draco &= self.check(target).is_ok();
+        self.draco &= supports_draco(target);
         self
     }
 
@@ -199,6 +199,10 @@ impl Options {
     pub fn allows_repack(&self) -> bool {
         self.animation && (self.scale - 1.0).abs() < f64::EPSILON && !self.triangulate && !self.draco
     }
+}
+
+fn supports_draco(target: Format) -> bool {
+    matches!(target, Format::Glb | Format::Gltf)
 }
 
 #[cfg(test)]

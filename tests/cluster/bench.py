@@ -8,7 +8,6 @@ import re
 import statistics
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "deploy"))
@@ -46,24 +45,10 @@ def memories() -> dict[str, int]:
     return found if all(found.values()) else {}
 
 
-@dataclass
-class Processors:
-    """Processor use of the whole machine."""
-
-    part: float = 0.0
-
-    @staticmethod
-    def _times() -> tuple[int, int]:
-        times = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-        return sum(times), times[3] + times[4]
-
-    def __enter__(self):
-        self.began = self._times()
-        return self
-
-    def __exit__(self, *_):
-        (before, idle_before), (after, idle_after) = self.began, self._times()
-        self.part = 1 - (idle_after - idle_before) / (after - before)
+def processor_times() -> tuple[int, int]:
+    """The time of all processors since the machine started, and the idle part of it, in ticks."""
+    times = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(times), times[3] + times[4]
 
 
 def one_pod() -> list[tuple[str, str, str]]:
@@ -119,11 +104,12 @@ def two_pods() -> list[tuple[str, str, str]]:
             release.rolled_out()
             until("as many are there", lambda count=count: len(release.pods()) == count)
             time.sleep(3)
-            with Processors() as processors:
-                # Enough clients to keep both pods busy.
-                both.append(rate("127.0.0.1", INGRESS_PORT, 3 * CLIENTS))
+            before, idle_before = processor_times()
+            # Enough clients to keep both pods busy.
+            both.append(rate("127.0.0.1", INGRESS_PORT, 3 * CLIENTS))
+            after, idle_after = processor_times()
         rates.append(both)
-        busy.append(processors.part)
+        busy.append(1 - (idle_after - idle_before) / (after - before))
     ratio = statistics.median(two / one for one, two in rates)
     one, two = (statistics.median(each) for each in zip(*rates, strict=True))
     with Load(release) as load:

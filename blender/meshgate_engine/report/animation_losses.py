@@ -35,7 +35,7 @@ def report_losses(job: Job) -> None:
 
 
 def report_lost_clips(job: Job, before: list[str], shown: list[str], after: list[str]) -> None:
-    """Reports which of several clips a format of one timeline loses; ``shown`` are those that play together.
+    """Reports the clips that a format of one timeline loses; ``shown`` are those that play together.
 
     The clip of the result may have another name: USD changes names that are not identifiers, and Alembic has none.
     """

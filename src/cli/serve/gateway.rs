@@ -41,7 +41,8 @@ const LAST_WORK: Duration = Duration::from_secs(1);
 pub fn run(config: &Config, storage: Storage, warnings: &[String]) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Probes are noticed after so many turns of busy tasks; the usual 61 are a fifth of a second of them.
+        // Turns of busy tasks before the runtime looks for new events, such as probes: its default of 61 can take a
+        // fifth of a second.
         .event_interval(8)
         .build()
         .map_err(Failure::io("start the runtime"))?;
@@ -80,7 +81,7 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     }
     let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
     let service = gateway.service.clone();
-    let tending =
+    let maintenance =
         tokio::spawn(async move { tokio::join!(storage.maintain(), service.cache().maintain_index()) });
     let (router, counts) = (http::router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
     listener.run(router, counts, shutdown.clone()).await;
@@ -92,7 +93,7 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
         gateway.service.cache().finish().await;
     }
     warming.abort();
-    tending.abort();
+    maintenance.abort();
     gateway.service.converter().executor().shutdown().await;
     stopping.abort();
     tracing::info!("stopped");

@@ -50,7 +50,8 @@ pub struct Exchange {
     begun: AtomicU64,
     /// The latest request has unread bytes.
     unread: AtomicBool,
-    /// Bytes of its body that were read since it last yielded content; 1 for all of the first read.
+    /// Bytes of its body that were read since it last yielded content. A read right after content counts as 1: it may
+    /// hold content, too.
     framing: AtomicU64,
     /// Wakes the task that waits for the end of the request.
     read: Notify,
@@ -212,7 +213,7 @@ pub struct TimedStream<T> {
     on_refusal: Option<OnRefusal>,
     lingering: Option<Lingering>,
     stopping: CancellationToken,
-    /// Other tasks had their turn since the last of a few bytes.
+    /// Whether the connection's task has yielded to others since its last short read.
     yielded: bool,
 }
 
@@ -332,15 +333,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> TimedStream<T> {
         let _ = self.shutdown().await;
     }
 
-    /// Reads at most `turn` bytes. Other tasks had their turn since the last ones.
+    /// Reads at most `turn` bytes, and yields to other tasks before every such read of a request but the first.
     fn poll_read_few(
         &mut self,
         turn: usize,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let goes_on = self.exchange.is_asking() || self.exchange.is_answering();
-        if goes_on && !std::mem::replace(&mut self.yielded, true) {
+        let has_begun = self.exchange.is_asking() || self.exchange.is_answering();
+        if has_begun && !std::mem::replace(&mut self.yielded, true) {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
