@@ -1,0 +1,202 @@
+//! A job as plain data.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+use uuid::Uuid;
+
+use super::queue::{Attempt, GiveBack};
+use crate::cache::ResultInfo;
+use crate::domain::{Client, ConversionError, Format, Options, Stage};
+use crate::storage::Hash;
+
+/// Most events of a job. Progress replaces the progress before it, so that only attempts add events.
+pub const MAX_EVENTS: usize = 32;
+
+/// A point in time, in milliseconds since 1970, by the clock of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+/// A conversion that was accepted for later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// A UUID of version 7.
+    pub id: Uuid,
+    pub spec: JobSpec,
+    pub state: State,
+    /// Increases with every change; the `ETag`, and the ID of the latest event.
+    pub version: u64,
+    pub created_at: Timestamp,
+    /// The start of the latest attempt.
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    /// When the job expires, or is removed if it has ended.
+    pub expires_at: Timestamp,
+    /// Attempts that began, except those that were given back through no fault of the job.
+    pub attempts: u32,
+    pub progress: Option<Progress>,
+    /// Present once it has succeeded.
+    pub result: Option<JobResult>,
+    /// Present once it has failed.
+    pub error: Option<ConversionError>,
+    /// A running job whose client wants it cancelled.
+    pub cancel_requested: bool,
+    /// The memory limit of the next attempt, as a multiple of `WORKER_MEMORY_LIMIT`.
+    pub memory_factor: u32,
+    /// The latest changes, oldest first; see [`MAX_EVENTS`].
+    pub events: Vec<Event>,
+    /// Attempts to deliver the webhook, oldest first.
+    pub deliveries: Vec<Attempt>,
+}
+
+/// The part of a job that never changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    pub client: Client,
+    #[serde(default)]
+    pub priority: Priority,
+    /// The files of the model, in the order of the conversion's identity.
+    pub input: Vec<InputFile>,
+    /// The name of the main file among several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main: Option<String>,
+    pub target: Format,
+    pub options: Options,
+    /// Converts, whatever is cached.
+    #[serde(default)]
+    pub bypass_cache: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<Url>,
+    /// The ID of the request that submitted the job, for logs.
+    pub request_id: String,
+    /// The W3C `traceparent` of that request, so that the worker continues its trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_parent: Option<String>,
+    /// The job that this one retries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<Uuid>,
+}
+
+/// A file of the model. Its content is in the store, by the job and its place in the list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// The client's name for it; empty if it was sent without one.
+    pub name: String,
+    #[serde(with = "crate::cache::hex")]
+    pub hash: Hash,
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+    /// Not begun within `JOBS_TTL`.
+    Expired,
+}
+
+/// A client's jobs of normal priority go before its own ones of low priority. Between clients, it makes no difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    Low,
+    #[default]
+    Normal,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    pub stage: Stage,
+    /// The part of the stage that is done, from 0 to 1, if known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fraction: Option<f64>,
+}
+
+/// The result of a job that succeeded. Content and report are in the store, by the job and the token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobResult {
+    pub info: ResultInfo,
+    /// The token of the attempt that wrote them.
+    pub token: u64,
+}
+
+/// A change of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The job's version after the change.
+    pub id: u64,
+    pub at: Timestamp,
+    pub state: State,
+    /// The attempt, from 1; 0 before the first.
+    pub attempt: u32,
+    /// Present if only the progress changed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub progress: Option<Progress>,
+    /// Why a job that was running is queued again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<GiveBack>,
+}
+
+impl State {
+    pub const ALL: [State; 6] =
+        [State::Queued, State::Running, State::Succeeded, State::Failed, State::Cancelled, State::Expired];
+
+    /// The name in the API, in metrics and in the record.
+    pub const fn word(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Running => "running",
+            State::Succeeded => "succeeded",
+            State::Failed => "failed",
+            State::Cancelled => "cancelled",
+            State::Expired => "expired",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.word() == word)
+    }
+
+    /// Whether the state never changes any more.
+    pub const fn has_ended(self) -> bool {
+        !matches!(self, State::Queued | State::Running)
+    }
+}
+
+impl JobSpec {
+    /// Bytes of all files of the model.
+    pub fn bytes(&self) -> u64 {
+        self.input.iter().map(|file| file.bytes).sum()
+    }
+}
+
+impl Job {
+    /// Adds an event for the change that led to the current version.
+    pub fn record_event(&mut self, at: Timestamp, progress: Option<Progress>, reason: Option<GiveBack>) {
+        if progress.is_some() {
+            self.events.pop_if(|last| last.progress.is_some());
+        }
+        let event = Event { id: self.version, at, state: self.state, attempt: self.attempts, progress, reason };
+        self.events.push(event);
+        let excess = self.events.len().saturating_sub(MAX_EVENTS);
+        self.events.drain(..excess);
+    }
+}
+
+impl Timestamp {
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self(since.as_millis() as u64)
+    }
+
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_millis() as u64))
+    }
+}

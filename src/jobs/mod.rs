@@ -1,0 +1,32 @@
+//! Durable jobs: conversions that are accepted for later, and survive the death of any process.
+//!
+//! ```text
+//!            submit                  take                        finish
+//!  client ──────────▶ queued ────────────────▶ running ──────────────────────▶ succeeded or failed
+//!                      │  ▲                     │  │ │
+//!                      │  └── given back, ──────┘  │ └─ three attempts lost ──▶ failed (engine_crashed)
+//!                      │      or lease lost        │
+//!                      ├── cancel ─────────────────┴─ cancel, learned by the next renewal ──▶ cancelled
+//!                      └── not begun within JOBS_TTL ──▶ expired
+//! ```
+//!
+//! - **The record is the truth.** A [`Queue`] keeps it: SQLite in `DATA_DIR`, or a Redis that persists. Hints
+//!   ([`Queue::hints`]) only save time; everything that waits for one also asks again after a while.
+//! - **A lease** belongs to the worker that runs a job. The worker renews it once a second. When a lease ends, the job
+//!   is queued again. Leases are measured by the clock of the queue, never by that of a worker.
+//! - **A token** numbers the attempts of a job. Whoever lost its lease has an old token, and can neither renew, nor
+//!   finish, nor give back the job. It writes its result under a name with its token, which no record refers to.
+//! - **Model, result and report** lie in the store (`storage::JobObject`), so that any worker can take any job. They
+//!   are removed with the record; [`Queue::sweep`] says which records are gone.
+//! - **End states never change.** A retry is a new job with the same model.
+
+pub mod job;
+pub mod queue;
+mod service;
+
+pub use job::{Event, InputFile, Job, JobResult, JobSpec, Priority, Progress, State};
+pub use queue::{
+    Attempt, Claim, Delivery, End, GiveBack, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page, Pending,
+    Queue, QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
+};
+pub use service::{Jobs, SubmitError};

@@ -1,0 +1,329 @@
+//! The trait of what keeps jobs, and the data that it takes and returns.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+use url::Url;
+use uuid::Uuid;
+
+use super::job::{Job, JobResult, JobSpec, Progress, State, Timestamp};
+use crate::domain::{Client, ConversionError};
+use crate::storage::Hash;
+
+/// How long a worker has a job without renewing it.
+pub const LEASE: Duration = Duration::from_secs(10);
+
+/// Attempts of a job, unless they are given back through no fault of the job.
+pub const MAX_ATTEMPTS: u32 = 3;
+
+/// How long a key for idempotency is kept after the job was submitted.
+pub const IDEMPOTENCY_LIFE: Duration = Duration::from_hours(24);
+
+/// How long a key stays reserved without being renewed, while its request is being received.
+pub const RESERVATION_LIFE: Duration = Duration::from_secs(30);
+
+/// The future of an operation.
+pub type Pending<'a, T> = BoxFuture<'a, Result<T, QueueError>>;
+
+/// Keeps jobs, hands them to workers, and takes their results. Each operation is one atomic step, and durable when it
+/// returns. An error says nothing about whether the step was done.
+pub trait Queue: Send + Sync {
+    /// The file or address, for people.
+    fn name(&self) -> &str;
+
+    /// Reserves a client's key while its request is received, for [`RESERVATION_LIFE`]; again with the same `token` to
+    /// renew it. A key that was used for a job is free: [`Queue::submit`] compares the contents.
+    fn reserve<'a>(&'a self, key: &'a Key, token: Uuid) -> Pending<'a, Reservation>;
+
+    /// Gives up a reservation, if `token` still holds it.
+    fn release<'a>(&'a self, key: &'a Key, token: Uuid) -> Pending<'a, ()>;
+
+    /// Records a job whose model is in the store.
+    fn submit(&self, job: NewJob) -> Pending<'_, Submission>;
+
+    fn job(&self, id: Uuid) -> Pending<'_, Option<Job>>;
+
+    /// Returns how many queued jobs of the same client a queued job waits for, plus one; `None` if it is not queued.
+    fn position(&self, id: Uuid) -> Pending<'_, Option<u64>>;
+
+    /// Lists a client's jobs, newest first: at most `size` that are older than the job `before`.
+    fn list<'a>(
+        &'a self,
+        client: &'a Client,
+        state: Option<State>,
+        before: Option<Uuid>,
+        size: usize,
+    ) -> Pending<'a, Page>;
+
+    /// Takes the next job for [`LEASE`], if there is one. The client with the fewest running jobs is next; among equals,
+    /// the one that was served longest ago. `worker` is for people.
+    fn take<'a>(&'a self, worker: &'a str) -> Pending<'a, Option<Claim>>;
+
+    /// Renews the lease, and records progress.
+    fn renew(&self, id: Uuid, token: u64, progress: Option<Progress>) -> Pending<'_, Hold>;
+
+    /// Ends a running job, and records the delivery of its webhook. `false`: the lease was lost, and nothing changed. A
+    /// job that was to be cancelled ends as cancelled, whatever `end` is, unless it has succeeded.
+    fn finish(&self, id: Uuid, token: u64, end: End) -> Pending<'_, bool>;
+
+    /// Queues a running job again, before all others of its client and priority; the worker cannot end it. A job whose
+    /// attempts are used up fails instead, and one that was to be cancelled is cancelled. `false`: the lease was lost.
+    fn give_back(&self, id: Uuid, token: u64, reason: GiveBack) -> Pending<'_, bool>;
+
+    /// Cancels a queued job; asks the worker of a running one to cancel it. Returns the job after that. A job that has
+    /// ended stays as it is.
+    fn cancel(&self, id: Uuid) -> Pending<'_, Option<Job>>;
+
+    /// Removes the record of a job, whatever its state; its worker loses the lease. `None`: there was none.
+    fn remove(&self, id: Uuid) -> Pending<'_, Option<Removed>>;
+
+    /// Queues jobs whose lease has ended, expires and removes what is too old. Any process may call it at any time.
+    fn sweep(&self) -> Pending<'_, Swept>;
+
+    /// Returns which of these jobs have no record, to remove their objects.
+    fn unknown<'a>(&'a self, ids: &'a [Uuid]) -> Pending<'a, Vec<Uuid>>;
+
+    fn stats(&self) -> Pending<'_, Stats>;
+
+    /// Takes a webhook that is due, for [`LEASE`].
+    fn take_delivery(&self) -> Pending<'_, Option<Delivery>>;
+
+    /// Records an attempt to deliver, and when the next one is due. `false`: the lease was lost.
+    fn end_attempt<'a>(
+        &'a self,
+        delivery: &'a Delivery,
+        attempt: Attempt,
+        next: NextAttempt,
+    ) -> Pending<'a, bool>;
+
+    /// Makes the webhook of a job that has ended due at once, whether or not it was delivered. `false`: there is none.
+    fn redeliver(&self, id: Uuid) -> Pending<'_, bool>;
+
+    /// Returns a receiver of hints from now on. Hints may be lost; a receiver that lags has to ask about everything.
+    fn hints(&self) -> broadcast::Receiver<Hint>;
+}
+
+/// The queue cannot be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct QueueError(pub String);
+
+/// A client's key for idempotency, and the path that it was sent to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub client: Client,
+    pub path: &'static str,
+    /// At most 255 characters.
+    pub key: String,
+}
+
+/// A key, and the content that it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    pub key: Key,
+    /// The token of its reservation.
+    pub token: Uuid,
+    /// The BLAKE3 of everything that the request asks for.
+    pub fingerprint: Hash,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reservation {
+    Reserved,
+    /// Another request with the same key is in flight.
+    InFlight,
+}
+
+/// A job to be recorded.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    pub id: Uuid,
+    pub spec: JobSpec,
+    pub idempotency: Option<Idempotency>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Submission {
+    New(Job),
+    /// The job that was submitted earlier with the same key and the same content.
+    Replayed(Job),
+    Refused(Refusal),
+}
+
+/// Why a job is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The key was used with another content.
+    KeyReused,
+    /// The reservation was lost to another request with the same key.
+    KeyInFlight,
+    /// The client has as many queued jobs as it may have.
+    ClientJobs,
+    /// The queue is full.
+    Jobs,
+    /// The models of the client's queued jobs are too large together.
+    ClientBytes,
+    /// The models of all queued jobs are too large together.
+    Bytes,
+}
+
+/// The limits of queued and running jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub jobs: u64,
+    pub client_jobs: u64,
+    /// Bytes of their models.
+    pub bytes: u64,
+    pub client_bytes: u64,
+    /// How long a job may wait to be begun, and how long it is kept after its end.
+    pub ttl: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Page {
+    pub jobs: Vec<Job>,
+    /// The last of these jobs, if there are more.
+    pub next: Option<Uuid>,
+}
+
+/// A job that a worker has taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    pub job: Job,
+    /// Increases with every take of this job.
+    pub token: u64,
+}
+
+/// The answer to a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    Held,
+    /// The lease is held, and the client wants the job cancelled.
+    Cancelled,
+    /// The lease ended, or the record was removed.
+    Lost,
+}
+
+/// How a worker ends a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    Succeeded(JobResult),
+    Failed(ConversionError),
+    Cancelled,
+}
+
+/// Why a job is queued again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GiveBack {
+    /// The worker stops. Not an attempt.
+    Stopping,
+    /// The worker has no engine. Not an attempt.
+    EngineUnavailable,
+    /// The store could not be reached. Not an attempt.
+    StoreUnavailable,
+    /// It ran out of memory; the next attempt may use twice as much.
+    OutOfMemory,
+    /// The worker did not renew its lease. Only [`Queue::sweep`] uses it.
+    WorkerLost,
+}
+
+impl GiveBack {
+    /// Whether the attempt counts.
+    pub const fn counts(self) -> bool {
+        matches!(self, GiveBack::OutOfMemory | GiveBack::WorkerLost)
+    }
+
+    /// The value of a metric's label.
+    pub const fn word(self) -> &'static str {
+        match self {
+            GiveBack::Stopping => "stopping",
+            GiveBack::EngineUnavailable => "engine_unavailable",
+            GiveBack::StoreUnavailable => "store_unavailable",
+            GiveBack::OutOfMemory => "out_of_memory",
+            GiveBack::WorkerLost => "worker_lost",
+        }
+    }
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Jobs that were queued again because their lease ended.
+    pub requeued: Vec<Uuid>,
+    /// Jobs that ended because their lease did: attempts used up, or cancelled.
+    pub ended: Vec<Uuid>,
+    /// Jobs that expired.
+    pub expired: Vec<Uuid>,
+    /// Records that were removed; their objects are to be removed, too.
+    pub removed: Vec<Removed>,
+}
+
+/// A record that was removed, and what its objects are called after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Removed {
+    pub id: Uuid,
+    /// Files of the model.
+    pub files: usize,
+    /// The token of the latest attempt; 0 if there was none.
+    pub token: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// The number of jobs in each state, in the order of [`State::ALL`].
+    pub jobs: [u64; 6],
+    /// Bytes of the models of queued and running jobs.
+    pub bytes: u64,
+    /// When the job that has been queued longest was submitted.
+    pub oldest_queued_at: Option<Timestamp>,
+    /// Webhooks that are not delivered yet.
+    pub deliveries: u64,
+}
+
+/// A webhook to send.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// The same for all attempts.
+    pub id: Uuid,
+    pub job: Job,
+    pub url: Url,
+    /// When the job ended.
+    pub occurred_at: Timestamp,
+    /// Attempts before this one.
+    pub attempts: u32,
+    /// Increases with every take of this delivery.
+    pub token: u64,
+}
+
+/// An attempt to deliver a webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub at: Timestamp,
+    /// The status of the response, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<u16>,
+    /// Why it failed; `None` if it was delivered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextAttempt {
+    /// Delivered, or given up.
+    Never,
+    After(Duration),
+}
+
+/// Says that something has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// A job is queued.
+    Queued,
+    /// A job has a new version, or is to be cancelled.
+    Changed(Uuid),
+    /// A webhook is due.
+    Delivery,
+}

@@ -1,0 +1,179 @@
+//! What HTTP may do with jobs: submit, find, wait, cancel, retry, remove, and read results.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::job::{InputFile, Job, JobSpec};
+use super::queue::{Hint, Idempotency, NewJob, Queue, QueueError, Removed, Submission};
+use crate::conversion::Upload;
+use crate::domain::{ConversionError, Report};
+use crate::fs::blob::Blob;
+use crate::storage::{self, JobObject, Storage};
+
+/// How often whoever waits for a change asks for it, whatever hints there are.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+
+/// Objects of a job that are removed at a time.
+const REMOVED_AT_ONCE: usize = 8;
+
+/// The jobs of this service. Clones share everything.
+#[derive(Clone)]
+pub struct Jobs {
+    queue: Arc<dyn Queue>,
+    storage: Storage,
+    /// Folder for large objects that are fetched from a bucket.
+    spool: PathBuf,
+}
+
+/// Why a job could not be submitted, apart from refusals.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Store(#[from] storage::Error),
+    #[error(transparent)]
+    Upload(#[from] ConversionError),
+}
+
+impl Jobs {
+    /// `spool`: a folder on this machine for large objects from a bucket.
+    pub fn new(queue: Arc<dyn Queue>, storage: Storage, spool: PathBuf) -> Self {
+        Self { queue, storage, spool }
+    }
+
+    pub fn queue(&self) -> &dyn Queue {
+        &*self.queue
+    }
+
+    /// Stores the model, and records the job. `spec.input` is filled in from the uploads. When it returns, both are
+    /// durable. What was stored for a job that is not recorded is removed.
+    pub async fn submit(
+        &self,
+        mut spec: JobSpec,
+        uploads: &[Upload],
+        idempotency: Option<Idempotency>,
+    ) -> Result<Submission, SubmitError> {
+        let id = Uuid::now_v7();
+        spec.input = uploads.iter().map(InputFile::of).collect();
+        for (number, upload) in uploads.iter().enumerate() {
+            let stored = self.storage.put_job_object(JobObject::Model(id, number), upload.blob().await?).await;
+            if let Err(error) = stored {
+                self.remove_objects(Removed { id, files: number, token: 0 }).await;
+                return Err(error.into());
+            }
+        }
+        self.record(NewJob { id, spec, idempotency }).await
+    }
+
+    /// Submits a job like `job`, with a copy of its model. `None`: the model is gone.
+    pub async fn retry(&self, job: &Job, request_id: &str) -> Result<Option<Submission>, SubmitError> {
+        let id = Uuid::now_v7();
+        for (number, file) in job.spec.input.iter().enumerate() {
+            let copied = self.copy_model(job.id, id, number, file).await;
+            if !matches!(copied, Ok(true)) {
+                self.remove_objects(Removed { id, files: number, token: 0 }).await;
+                return copied.map(|_| None).map_err(SubmitError::from);
+            }
+        }
+        let spec = JobSpec { retry_of: Some(job.id), request_id: request_id.to_owned(), ..job.spec.clone() };
+        self.record(NewJob { id, spec, idempotency: None }).await.map(Some)
+    }
+
+    /// Opens the result of a job that has succeeded, and checks it. `None`: the store does not have it any more.
+    pub async fn open_result(&self, job: &Job) -> Result<Option<Blob>, storage::Error> {
+        let Some(result) = &job.result else { return Ok(None) };
+        let object = JobObject::Result(job.id, result.token);
+        self.storage.fetch_job_object(object, &result.info.hash, result.info.bytes, &self.spool).await
+    }
+
+    /// Returns the report of a job that has succeeded. `None`: the store does not have it any more.
+    pub async fn report(&self, job: &Job) -> Result<Option<Report>, storage::Error> {
+        let Some(result) = &job.result else { return Ok(None) };
+        let json = self.storage.read_job_object(JobObject::Report(job.id, result.token)).await?;
+        Ok(json.and_then(|json| serde_json::from_slice(&json).ok()))
+    }
+
+    /// Waits until a job has a later version than `version`, for `within` at most; returns it as it is then. `None`:
+    /// there is no such job.
+    pub async fn changed(&self, id: Uuid, version: u64, within: Duration) -> Result<Option<Job>, QueueError> {
+        let deadline = Instant::now() + within;
+        // Before the first look, so that no change between the two is missed.
+        let mut hints = self.queue.hints();
+        loop {
+            let job = self.queue.job(id).await?;
+            let now = Instant::now();
+            if job.as_ref().is_none_or(|job| job.version > version) || now >= deadline {
+                return Ok(job);
+            }
+            let until = deadline.min(now + ASK_EVERY);
+            loop {
+                match timeout_at(until, hints.recv()).await {
+                    Ok(Ok(Hint::Changed(changed))) if changed == id => break,
+                    Ok(Ok(_)) => {}
+                    Ok(Err(RecvError::Lagged(_))) | Err(_) => break,
+                    // Nobody hints any more: the process ends.
+                    Ok(Err(RecvError::Closed)) => {
+                        tokio::time::sleep_until(until).await;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Removes a job and all that is stored for it; a worker that runs it cancels it. Returns whether it was there.
+    pub async fn remove(&self, id: Uuid) -> Result<bool, QueueError> {
+        let Some(removed) = self.queue.remove(id).await? else { return Ok(false) };
+        self.remove_objects(removed).await;
+        Ok(true)
+    }
+
+    /// Removes the objects of a job without a record. What cannot be removed now is found later, by its age.
+    pub(super) async fn remove_objects(&self, removed: Removed) {
+        use futures_util::{StreamExt, stream};
+        let Removed { id, files, token } = removed;
+        let models = (0..files).map(move |number| JobObject::Model(id, number));
+        let results =
+            (1..=token).flat_map(move |token| [JobObject::Result(id, token), JobObject::Report(id, token)]);
+        stream::iter(models.chain(results))
+            .for_each_concurrent(REMOVED_AT_ONCE, |object| async move {
+                let _ = self.storage.remove_job_object(object).await;
+            })
+            .await;
+    }
+
+    async fn record(&self, new: NewJob) -> Result<Submission, SubmitError> {
+        let unused = Removed { id: new.id, files: new.spec.input.len(), token: 0 };
+        let submission = self.queue.submit(new).await;
+        match &submission {
+            Ok(Submission::New(_)) => {}
+            Ok(_) => self.remove_objects(unused).await,
+            // Nobody knows whether it was recorded. If not, its objects are removed later.
+            Err(_) => {}
+        }
+        Ok(submission?)
+    }
+
+    /// Copies a file of the model of one job to another; `false`: it is gone.
+    async fn copy_model(
+        &self,
+        from: Uuid,
+        to: Uuid,
+        number: usize,
+        file: &InputFile,
+    ) -> Result<bool, storage::Error> {
+        let found = JobObject::Model(from, number);
+        let Some(content) = self.storage.fetch_job_object(found, &file.hash, file.bytes, &self.spool).await?
+        else {
+            return Ok(false);
+        };
+        self.storage.put_job_object(JobObject::Model(to, number), content).await?;
+        Ok(true)
+    }
+}
