@@ -12,8 +12,9 @@ use crate::domain::ConversionError;
 use crate::executor::local::locate::{self, EngineCandidates};
 use crate::executor::local::{self, EngineError, LocalExecutor};
 use crate::executor::workdir::WorkDir;
-use crate::fs::open::try_file;
+use crate::fs::open::{make_private, try_file};
 use crate::intake::Limits;
+use crate::jobs::{self, Jobs, SqliteQueue};
 use crate::metrics::Metrics;
 use crate::redis::Redis;
 use crate::storage::Storage;
@@ -116,6 +117,29 @@ pub fn index(
         None => Arc::new(local_index),
         Some(redis) => Arc::new(RedisIndex::new(redis.clone(), duration, local_index)),
     })
+}
+
+/// Opens the jobs of this machine, in `DATA_DIR`.
+///
+/// # Errors
+/// A sentence, when the file cannot be used.
+pub fn jobs(
+    config: &config::Jobs,
+    engine: &Engine,
+    storage: &Storage,
+    spool: &Path,
+) -> Result<Jobs, String> {
+    let base = data_dir(engine).unwrap_or_else(own_temporary);
+    make_private(&base).map_err(|error| format!("jobs cannot be kept in {}: {error}", base.display()))?;
+    let limits = jobs::Limits {
+        jobs: config.max_jobs,
+        client_jobs: config.max_jobs / 2,
+        bytes: config.max_bytes,
+        client_bytes: config.max_bytes / 2,
+        ttl: config.ttl,
+    };
+    let queue = SqliteQueue::open(&base.join("jobs.sqlite"), limits)?;
+    Ok(Jobs::new(Arc::new(queue), storage.clone(), spool.to_owned()))
 }
 
 /// The base of work folders: below `DATA_DIR`, else in the user's cache folder, else in the temporary folder.

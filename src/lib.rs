@@ -13,6 +13,7 @@ pub mod fs;
 pub mod http;
 pub mod inspect;
 pub mod intake;
+pub mod jobs;
 pub mod metrics;
 pub mod rate_limit;
 pub mod redis;

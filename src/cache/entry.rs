@@ -107,7 +107,8 @@ impl Entry {
     }
 }
 
-mod hex {
+/// Writes a hash as hexadecimal digits, for `#[serde(with)]`.
+pub mod hex {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
     use crate::storage::Hash;

@@ -18,7 +18,7 @@ mod singleflight;
 
 use futures_util::future::BoxFuture;
 
-pub use entry::{Entry, ResultInfo};
+pub use entry::{Entry, ResultInfo, hex};
 pub use key::{Part, Parts, identity};
 pub use local::LocalIndex;
 pub use redis::RedisIndex;

@@ -3,6 +3,7 @@
 //! `settings` is the table of names, defaults and help; `sources` holds the texts from options, environment and file;
 //! `reader` parses them and collects every mistake; `suggestions` finds misspelled names; `reference` writes the help.
 
+mod jobs;
 mod reader;
 mod redis;
 pub mod reference;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use jobs::Jobs;
 pub use reader::{Mistakes, Reader};
 pub use redis::Redis;
 pub use sources::Sources;
@@ -38,6 +40,7 @@ pub struct Config {
     pub storage: Storage,
     /// `None`: no cache; every conversion runs.
     pub cache: Option<Cache>,
+    pub jobs: Jobs,
     pub server: Server,
     pub access: Access,
     /// The Redis that processes share; `None`: this process shares nothing.
@@ -191,6 +194,7 @@ impl Config {
             engine: Engine::read(reader),
             storage: Storage::read(reader),
             cache: Cache::read(reader),
+            jobs: Jobs::read(reader),
             server: Server::read(reader),
             access: Access::read(reader),
             redis: Redis::read(reader),

@@ -298,6 +298,32 @@ settings! {
         parse: values::switch,
     }
 
+    ["Jobs"]
+    JOBS_TTL: Duration {
+        takes: values::LIFETIME,
+        default: Value("86400"),
+        help: "seconds that a job may wait for its start, and that it is kept after its end",
+        parse: values::lifetime,
+    }
+    JOBS_LIMIT: u64 {
+        takes: "a number from 2 to 10000000",
+        default: Value("10000"),
+        help: "most unfinished jobs; one client may have half of them. More get 429",
+        parse: |value| values::number(value, 2..=10_000_000),
+    }
+    JOBS_MAX_SIZE: u64 {
+        takes: SIZE,
+        default: Value("20G"),
+        help: "largest total of the models of unfinished jobs, in bytes or like 20G; one client may have half of it. More get 507",
+        parse: |value| values::size(value, 2),
+    }
+    JOBS_SHARE: usize {
+        takes: "a number from 1 to 100",
+        default: Value("50"),
+        help: "percentage of WORKERS, rounded up, that jobs may use while requests wait; idle workers always take jobs",
+        parse: |value| values::number(value, 1..=100),
+    }
+
     ["Access"]
     TRUSTED_PROXIES: Vec<IpNet> {
         takes: "addresses and networks like 10.0.0.0/8, separated by commas",

@@ -54,6 +54,7 @@ fn development_defaults_are_as_documented() {
             presign: false,
         },
         cache: Some(Cache { duration: Duration::from_hours(1), max_bytes: 5 << 30 }),
+        jobs: Jobs { ttl: Duration::from_hours(24), max_jobs: 10_000, max_bytes: 20 << 30, share: 50 },
         server: Server {
             bind: address("127.0.0.1:5000"),
             metrics: None,

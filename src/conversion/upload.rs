@@ -34,6 +34,19 @@ impl Upload {
         if self.name.is_empty() { "model" } else { &self.name }
     }
 
+    /// Opens the content, to store it.
+    ///
+    /// # Errors
+    /// `io`
+    pub async fn blob(&self) -> Result<Blob, ConversionError> {
+        let path = match &self.content {
+            UploadContent::Memory { bytes, .. } => return Ok(Blob::Memory(bytes.clone().into())),
+            UploadContent::File(path) => path.clone(),
+        };
+        blocking(move |_| Blob::open(&path).map_err(|error| ConversionError::io("read the upload", &error)))
+            .await
+    }
+
     pub(super) fn part(&self) -> cache::Part {
         cache::Part { name: self.model_name().to_owned(), hash: *self.hash.as_bytes(), bytes: self.bytes }
     }

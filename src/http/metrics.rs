@@ -8,6 +8,7 @@ use super::health;
 use super::problem::Problem;
 use super::state::Shared;
 use crate::domain::ErrorCode;
+use crate::jobs;
 use crate::metrics::{self, State as Now};
 use crate::telemetry::logging;
 
@@ -17,6 +18,7 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
     let engine = converter.executor().status();
     let redis = gateway.redis.as_ref().map(|redis| ("redis", redis.health().up));
     let backends = redis.into_iter().chain([("storage", gateway.storage.trouble().is_none())]).collect();
+    let jobs = gateway.jobs.stats();
     let now = Now {
         ready: health::is_ready(&gateway, &engine),
         waiting: converter.waiting(&engine),
@@ -26,6 +28,8 @@ pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem>
         engine: engine.running.map(|running| running.stats).unwrap_or_default(),
         backends,
         cache_bytes: gateway.service.cache().bytes(),
+        jobs: jobs::State::ALL.iter().map(|state| state.word()).zip(jobs.jobs).collect(),
+        oldest_job: jobs.oldest_queued_at.map_or(0.0, |at| at.age().as_secs_f64()),
         lost_lines: logging::lost_lines(),
     };
     let text = gateway.metrics.render(&now).map_err(|error| {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::queue::{Attempt, GiveBack};
 use crate::cache::ResultInfo;
+use crate::conversion::Upload;
 use crate::domain::{Client, ConversionError, Format, Options, Stage};
 use crate::storage::Hash;
 
@@ -169,6 +170,12 @@ impl State {
     }
 }
 
+impl InputFile {
+    pub fn of(upload: &Upload) -> Self {
+        Self { name: upload.name.clone(), hash: upload.hash, bytes: upload.bytes }
+    }
+}
+
 impl JobSpec {
     /// Bytes of all files of the model.
     pub fn bytes(&self) -> u64 {
@@ -193,6 +200,15 @@ impl Timestamp {
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self(since.as_millis() as u64)
+    }
+
+    /// The time since then, by the clock of this machine.
+    pub fn age(self) -> Duration {
+        Self::now().since(self)
+    }
+
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
     #[must_use]

@@ -20,9 +20,11 @@
 //!   are removed with the record; [`Queue::sweep`] says which records are gone.
 //! - **End states never change.** A retry is a new job with the same model.
 
+mod attempt;
 pub mod job;
 pub mod queue;
 mod service;
+mod worker;
 
 pub use job::{Event, InputFile, Job, JobResult, JobSpec, Priority, Progress, State};
 pub use queue::{
@@ -30,3 +32,4 @@ pub use queue::{
     Queue, QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
 };
 pub use service::{Jobs, SubmitError};
+pub use worker::{Worker, maintain};

@@ -222,8 +222,10 @@ pub enum GiveBack {
     Stopping,
     /// The worker has no engine. Not an attempt.
     EngineUnavailable,
-    /// The store could not be reached. Not an attempt.
+    /// The store, or the disk of the worker, could not be used. Not an attempt.
     StoreUnavailable,
+    /// A request of a client with fewer conversions got its place in the queue. Not an attempt.
+    Displaced,
     /// It ran out of memory; the next attempt may use twice as much.
     OutOfMemory,
     /// The worker did not renew its lease. Only [`Queue::sweep`] uses it.
@@ -242,6 +244,7 @@ impl GiveBack {
             GiveBack::Stopping => "stopping",
             GiveBack::EngineUnavailable => "engine_unavailable",
             GiveBack::StoreUnavailable => "store_unavailable",
+            GiveBack::Displaced => "displaced",
             GiveBack::OutOfMemory => "out_of_memory",
             GiveBack::WorkerLost => "worker_lost",
         }

@@ -1,22 +1,29 @@
 //! What HTTP may do with jobs: submit, find, wait, cancel, retry, remove, and read results.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
+use futures_util::{StreamExt, stream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::job::{InputFile, Job, JobSpec};
-use super::queue::{Hint, Idempotency, NewJob, Queue, QueueError, Removed, Submission};
+use super::queue::{
+    Hint, Idempotency, NewJob, Queue, QueueError, Removed, Stats, Submission, Swept,
+};
 use crate::conversion::Upload;
 use crate::domain::{ConversionError, Report};
 use crate::fs::blob::Blob;
-use crate::storage::{self, JobObject, Storage};
+use crate::storage::{self, JobObject, OldJobObject, Storage};
 
 /// How often whoever waits for a change asks for it, whatever hints there are.
 const ASK_EVERY: Duration = Duration::from_secs(2);
+
+/// IDs that the queue is asked about at a time.
+const ASKED_AT_ONCE: usize = 500;
 
 /// Objects of a job that are removed at a time.
 const REMOVED_AT_ONCE: usize = 8;
@@ -28,6 +35,7 @@ pub struct Jobs {
     storage: Storage,
     /// Folder for large objects that are fetched from a bucket.
     spool: PathBuf,
+    stats: Arc<Mutex<Stats>>,
 }
 
 /// Why a job could not be submitted, apart from refusals.
@@ -44,7 +52,7 @@ pub enum SubmitError {
 impl Jobs {
     /// `spool`: a folder on this machine for large objects from a bucket.
     pub fn new(queue: Arc<dyn Queue>, storage: Storage, spool: PathBuf) -> Self {
-        Self { queue, storage, spool }
+        Self { queue, storage, spool, stats: Arc::default() }
     }
 
     pub fn queue(&self) -> &dyn Queue {
@@ -127,6 +135,39 @@ impl Jobs {
         }
     }
 
+    /// Opens a file of a job's model, and checks it. `None`: the store does not have it any more.
+    pub(super) async fn open_model(
+        &self,
+        id: Uuid,
+        number: usize,
+        file: &InputFile,
+    ) -> Result<Option<Blob>, storage::Error> {
+        let object = JobObject::Model(id, number);
+        self.storage.fetch_job_object(object, &file.hash, file.bytes, &self.spool).await
+    }
+
+    /// Stores the result and the report of an attempt.
+    pub(super) async fn put_result(
+        &self,
+        id: Uuid,
+        token: u64,
+        content: Blob,
+        report: Option<&Report>,
+    ) -> Result<(), storage::Error> {
+        if let Some(json) = report.and_then(|report| serde_json::to_vec(report).ok()) {
+            self.storage.put_job_object(JobObject::Report(id, token), Blob::Memory(json.into())).await?;
+        }
+        self.storage.put_job_object(JobObject::Result(id, token), content).await
+    }
+
+    /// Removes the result and the report of an attempt that does not count.
+    pub(super) async fn remove_result(&self, id: Uuid, token: u64) {
+        for object in [JobObject::Result(id, token), JobObject::Report(id, token)] {
+            // What is left is removed with the job.
+            let _ = self.storage.remove_job_object(object).await;
+        }
+    }
+
     /// Removes a job and all that is stored for it; a worker that runs it cancels it. Returns whether it was there.
     pub async fn remove(&self, id: Uuid) -> Result<bool, QueueError> {
         let Some(removed) = self.queue.remove(id).await? else { return Ok(false) };
@@ -136,7 +177,6 @@ impl Jobs {
 
     /// Removes the objects of a job without a record. What cannot be removed now is found later, by its age.
     pub(super) async fn remove_objects(&self, removed: Removed) {
-        use futures_util::{StreamExt, stream};
         let Removed { id, files, token } = removed;
         let models = (0..files).map(move |number| JobObject::Model(id, number));
         let results =
@@ -146,6 +186,56 @@ impl Jobs {
                 let _ = self.storage.remove_job_object(object).await;
             })
             .await;
+    }
+
+    /// Sweeps the queue, removes the objects of removed jobs, and counts the jobs for [`Jobs::stats`].
+    ///
+    /// # Errors
+    /// The error of the queue.
+    pub async fn tidy(&self) -> Result<(), QueueError> {
+        let Swept { requeued, ended, expired, removed } = self.queue.sweep().await?;
+        for job in requeued {
+            tracing::warn!(%job, "a worker was lost; its job is queued again");
+        }
+        for job in ended {
+            tracing::warn!(%job, "a job ended because its worker was lost");
+        }
+        for job in expired {
+            tracing::warn!(%job, "a job expired before a worker took it");
+        }
+        for removed in removed {
+            self.remove_objects(removed).await;
+        }
+        let stats = self.queue.stats().await?;
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+        Ok(())
+    }
+
+    /// Removes old objects of jobs that have no record: a process died between storing the model and recording the job,
+    /// or between removing the record and the objects.
+    ///
+    /// # Errors
+    /// A sentence, when the store or the queue does not work.
+    pub async fn remove_abandoned_objects(&self, now: SystemTime) -> Result<usize, String> {
+        let old = self.storage.old_job_objects(now).await.map_err(|error| error.to_string())?;
+        let mut ids: Vec<Uuid> = old.iter().filter_map(OldJobObject::job).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut unknown = HashSet::new();
+        for ids in ids.chunks(ASKED_AT_ONCE) {
+            unknown.extend(self.queue.unknown(ids).await.map_err(|error| error.to_string())?);
+        }
+        let abandoned: Vec<_> =
+            old.into_iter().filter(|object| object.job().is_none_or(|job| unknown.contains(&job))).collect();
+        if abandoned.is_empty() {
+            return Ok(0);
+        }
+        self.storage.remove_old_job_objects(abandoned).await.map_err(|error| error.to_string())
+    }
+
+    /// The numbers of jobs when they were last counted.
+    pub fn stats(&self) -> Stats {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn record(&self, new: NewJob) -> Result<Submission, SubmitError> {
@@ -168,11 +258,7 @@ impl Jobs {
         number: usize,
         file: &InputFile,
     ) -> Result<bool, storage::Error> {
-        let found = JobObject::Model(from, number);
-        let Some(content) = self.storage.fetch_job_object(found, &file.hash, file.bytes, &self.spool).await?
-        else {
-            return Ok(false);
-        };
+        let Some(content) = self.open_model(from, number, file).await? else { return Ok(false) };
         self.storage.put_job_object(JobObject::Model(to, number), content).await?;
         Ok(true)
     }

@@ -67,6 +67,8 @@ pub struct Metrics {
     rate_limited: IntCounter,
     overloaded: IntCounter,
     redis_duration: HistogramVec,
+    job_wait: Histogram,
+    job_attempts: IntCounterVec,
 }
 
 impl Metrics {
@@ -87,6 +89,7 @@ impl Metrics {
         };
         let sizes = prometheus::exponential_buckets(KIB, 4.0, 11)?;
         let memory = prometheus::exponential_buckets(64.0 * MIB, 2.0, 10)?;
+        let job_waits = [&[0.001], SECONDS, &[3600.0, 6.0 * 3600.0]].concat();
         let waits = [&[0.001], SECONDS].concat();
         // A local folder is faster than all other operations here.
         let store = [&[0.000_25, 0.001, 0.0025], SECONDS].concat();
@@ -156,6 +159,17 @@ impl Metrics {
                 "redis_command_duration_seconds",
                 "Time of Redis commands, by outcome: ok, error, or late if the command timed out",
                 SHORT_SECONDS,
+                &["outcome"],
+            )?,
+            job_wait: histogram(
+                "job_wait_seconds",
+                "Time from the acceptance of a job to the start of its first attempt",
+                &job_waits,
+            )?,
+            job_attempts: counters(
+                "job_attempts_total",
+                "Attempts of jobs that ended in this process: succeeded, failed, cancelled, lost with the lease, or \
+                 the reason why the job was queued again",
                 &["outcome"],
             )?,
             registry,
@@ -229,6 +243,16 @@ impl Metrics {
     /// Records a command to Redis that ended or timed out.
     pub fn redis(&self, outcome: &str, took: Duration) {
         self.redis_duration.with_label_values(&[outcome]).observe(took.as_secs_f64());
+    }
+
+    /// Counts an attempt of a job that ended.
+    pub fn job_attempt(&self, outcome: &str) {
+        self.job_attempts.with_label_values(&[outcome]).inc();
+    }
+
+    /// Records how long a job waited for its first attempt.
+    pub fn job_waited(&self, waited: Duration) {
+        self.job_wait.observe(waited.as_secs_f64());
     }
 
     /// Returns all metrics in Prometheus' text format.

@@ -23,6 +23,10 @@ pub struct State {
     pub backends: Vec<(&'static str, bool)>,
     /// Bytes of the results that the cache can serve.
     pub cache_bytes: u64,
+    /// The number of jobs in each state.
+    pub jobs: Vec<(&'static str, u64)>,
+    /// Seconds since the job that has been queued longest was submitted; 0 if none is queued.
+    pub oldest_job: f64,
     /// Number of lost log lines.
     pub lost_lines: u64,
     /// The engine's version, once it is known.
@@ -80,6 +84,13 @@ impl State {
                 setbacks.with_label_values(&[input.as_str(), output.as_str(), kind]).inc_by(count);
             }
         }
+
+        let jobs = gauges("jobs", "Jobs that are kept, by state", &["state"])?;
+        for (state, count) in &self.jobs {
+            jobs.with_label_values(&[*state]).set(*count as i64);
+        }
+        let help = "Seconds since the job that has been queued longest was submitted; 0 if none is queued";
+        kept(&registry, Gauge::with_opts(opts("jobs_oldest_queued_seconds", help))?)?.set(self.oldest_job);
 
         let help = "Log lines dropped because the output did not accept them";
         counters("log_lines_lost_total", help, &[])?.with_label_values::<&str>(&[]).inc_by(self.lost_lines);

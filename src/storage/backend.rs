@@ -47,6 +47,10 @@ pub trait Backend: Send + Sync {
     /// Stores a blob, or renews it if it is there in its full length.
     fn put_blob(&self, path: String, content: Blob) -> Pending<'_, Stored>;
 
+    /// Stores an object under a name of its own, so that it outlives a power failure once it is stored. The caller vouches
+    /// that nobody writes to its file any more.
+    fn put_durable(&self, path: String, content: Blob) -> Pending<'_, ()>;
+
     /// Returns the blob at `path` after checking its length and hash. A backend that has to download a large one writes
     /// it to a file without a name in the folder `spool`.
     fn fetch_blob<'a>(&'a self, path: String, hash: Hash, length: u64, spool: &'a Path)

@@ -90,6 +90,10 @@ impl Backend for Local {
         self.blocking(move |root| put_blob(&root.join(path), &content)).boxed()
     }
 
+    fn put_durable(&self, path: String, content: Blob) -> Pending<'_, ()> {
+        self.blocking(move |root| put_durable(&root.join(path), &content)).boxed()
+    }
+
     fn fetch_blob<'a>(&'a self, path: String, hash: Hash, length: u64, _: &'a Path) -> Pending<'a, Found> {
         async move {
             let permit =
@@ -146,18 +150,35 @@ fn put_blob(target: &Path, content: &Blob) -> io::Result<Stored> {
     if renew(target, content.length()).unwrap_or(false) {
         return Ok(Stored::Present);
     }
+    let aside = put_aside(target, content)?;
+    // A linked file has the age of the result, and the next sweep would remove an old one.
+    let renewed = File::open(&aside).and_then(|file| file.set_modified(SystemTime::now()));
+    rename(&aside, target, renewed)?;
+    Ok(Stored::New)
+}
+
+fn put_aside(target: &Path, content: &Blob) -> io::Result<PathBuf> {
     make_private(target.parent().unwrap_or(target))?;
-    let aside = match content {
+    match content {
         Blob::Memory(content) => write_aside(target, |file| file.write_all(content)),
         // A link makes the result itself the stored file. Where links are impossible, as between two disks, the kernel
         // copies it, and shares the bytes if the file system can.
         Blob::File(file, _) => link_aside(file, target)
             .or_else(|_| write_aside(target, |copy| io::copy(&mut &*file, copy).map(drop))),
-    }?;
-    // A linked file has the age of the result, and the next sweep would remove an old one.
-    let renewed = File::open(&aside).and_then(|file| file.set_modified(SystemTime::now()));
-    rename(&aside, target, renewed)?;
-    Ok(Stored::New)
+    }
+}
+
+fn put_durable(target: &Path, content: &Blob) -> io::Result<()> {
+    let aside = put_aside(target, content)?;
+    let synced = File::open(&aside).and_then(|file| {
+        // A linked file has the age of the upload; leftovers are found by their age.
+        file.set_modified(SystemTime::now())?;
+        file.sync_all()
+    });
+    rename(&aside, target, synced)?;
+    // The name is part of the folder. That the folder has a name, its own folder tells, and so on up to the root, which may
+    // be new, too.
+    target.ancestors().skip(1).take(3).try_for_each(|folder| File::open(folder)?.sync_all())
 }
 
 /// Makes the file young again, if it is there in its full length; returns whether it is.

@@ -5,6 +5,7 @@
 //!   blobs/<first 2 hex>/<blake3>             a result: one file, or the zip of several
 //!   reports/<uuid v7>.json                   a report, with what it takes to send its result again
 //!   entries/<first 2 hex>/<identity>.json    an entry of the cache of a single process
+//!   jobs/<last 2 hex>/<uuid v7>.<what>       the model, the results and the reports of a job
 //!   check/<uuid>                             written, read and removed by a check
 //!   swept                                    when the command line swept the folder, and the bytes that were left
 //! ```
@@ -23,6 +24,7 @@ mod cloud_options;
 mod documents;
 mod error;
 mod health;
+mod job_objects;
 mod keys;
 mod local;
 mod open;
@@ -34,7 +36,8 @@ mod sweep;
 pub use backend::{SMALL, Stored, StoredDocument};
 pub use blake3::Hash;
 pub use error::{Error, Trouble};
-pub use keys::{Document, age};
+pub use job_objects::OldJobObject;
+pub use keys::{Document, JobObject, age};
 pub use operation::{Operation, Outcome};
 pub use store::Storage;
 pub use sweep::Swept;

@@ -17,7 +17,7 @@ use super::operation::{Operation, Outcome};
 use super::store::Storage;
 
 /// A temporary object that nobody has written to for so long was left by a killed process.
-const ABANDONED_AFTER: Duration = Duration::from_hours(1);
+pub const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 
 /// A store that is too large is emptied to a tenth below its limit, so that not every new result causes a sweep.
 const SPARE_PART: u64 = 10;

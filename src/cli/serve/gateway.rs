@@ -12,6 +12,7 @@ use crate::cli::Failure;
 use crate::config::Config;
 use crate::conversion::{Admission, ResultCache, Service};
 use crate::http::{self, Gateway, Server};
+use crate::jobs::{self, Worker};
 use crate::metrics::Metrics;
 use crate::rate_limit::{Limiter, MemoryLimiter, RedisLimiter};
 use crate::shutdown::{self, Shutdown};
@@ -81,10 +82,15 @@ async fn serve(config: &Config, storage: Storage, warnings: &[String]) -> Result
     }
     let warming = tokio::spawn(warm_up(Arc::clone(&gateway)));
     let service = gateway.service.clone();
-    let maintenance =
-        tokio::spawn(async move { tokio::join!(storage.maintain(), service.cache().maintain_index()) });
+    let maintained_jobs = gateway.jobs.clone();
+    let maintenance = tokio::spawn(async move {
+        tokio::join!(storage.maintain(), service.cache().maintain_index(), jobs::maintain(maintained_jobs))
+    });
+    let worker = tokio::spawn(worker(&gateway, config).run());
     let (router, counts) = (http::router(Arc::clone(&gateway)), Arc::clone(&gateway.metrics));
     listener.run(router, counts, shutdown.clone()).await;
+    // Jobs have the grace of requests; then they are given back.
+    let _ = worker.await;
     answered.closed.cancel();
     if let Some(metrics) = metrics {
         let _ = metrics.await;
@@ -146,9 +152,12 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
         Some(redis) => Arc::new(RedisLimiter::new(redis.clone())),
     };
     let index = app::index(config.cache, &storage, redis.as_ref());
+    let spool = converter.work().path();
+    let jobs = app::jobs(&config.jobs, &config.engine, &storage, spool).map_err(Failure::Failed)?;
     let results = ResultCache::new(index, storage.clone(), converter.work().path().to_owned());
     Ok(Gateway {
         service: Service::new(converter, results, Arc::clone(&metrics), shutdown.cancelling.clone()),
+        jobs,
         storage,
         metrics,
         limiter,
@@ -161,6 +170,19 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
         shutdown,
         started: Instant::now(),
     })
+}
+
+fn worker(gateway: &Gateway, config: &Config) -> Worker {
+    Worker {
+        jobs: gateway.jobs.clone(),
+        service: gateway.service.clone(),
+        metrics: Arc::clone(&gateway.metrics),
+        cache_scope: config.access.cache_scope,
+        timeout: config.server.timeout,
+        share: (config.server.workers * config.jobs.share).div_ceil(100).max(1),
+        draining: gateway.shutdown.draining.clone(),
+        cancelling: gateway.shutdown.cancelling.clone(),
+    }
 }
 
 /// Starts the engine before the first conversion needs it, and retries until the start succeeds.

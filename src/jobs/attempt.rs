@@ -1,0 +1,283 @@
+//! One attempt of a job: fetches the model, converts it, stores the result, and tells the queue how it ended.
+//!
+//! Beside it, the lease is renewed. When it is lost, or the client cancels the job, the conversion is dropped, which kills
+//! its child.
+
+use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::sleep;
+
+use super::job::{InputFile, JobResult, Progress};
+use super::queue::{Claim, End, GiveBack, Hint, Hold, LEASE};
+use super::worker::Worker;
+use crate::config::CacheScope;
+use crate::conversion::{self, Accepts, Content, Converted, Input, Upload, UploadContent, blocking};
+use crate::domain::{Client, ConversionError, ErrorCode, Report};
+use crate::executor::workdir::ConversionFolder;
+use crate::fs::blob::Blob;
+use crate::storage::{self, JobObject};
+
+/// How often a lease is renewed, and the least time between two renewals that report progress.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+const REPORT_EVERY: Duration = Duration::from_millis(200);
+
+/// Pause before the queue is told again how a job ended, if it did not answer.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+pub struct Attempt<'a> {
+    worker: &'a Worker,
+    claim: &'a Claim,
+    progress: Arc<Latest>,
+}
+
+/// The latest progress.
+#[derive(Default)]
+struct Latest {
+    progress: Mutex<Option<Progress>>,
+    changed: Notify,
+}
+
+/// This worker cannot run jobs at the moment.
+#[derive(Debug)]
+pub struct Unfit;
+
+/// How an attempt ended.
+enum Ended {
+    End(End),
+    GiveBack(GiveBack),
+    /// Another worker has the job, or nobody wants it any more.
+    Lost,
+}
+
+/// Why the lease is not renewed any more.
+enum Interrupted {
+    Cancelled,
+    Lost,
+}
+
+impl<'a> Attempt<'a> {
+    pub fn new(worker: &'a Worker, claim: &'a Claim) -> Self {
+        Self { worker, claim, progress: Arc::default() }
+    }
+
+    /// Runs the job and tells the queue how it ended.
+    ///
+    /// # Errors
+    /// When this worker should pause before its next job.
+    pub async fn run(&self) -> Result<(), Unfit> {
+        let job = &self.claim.job;
+        tracing::info!(target_format = %job.spec.target, "a job begins");
+        if let (1, Some(started)) = (self.claim.token, job.started_at) {
+            self.worker.metrics.job_waited(started.since(job.created_at));
+        }
+        let began = Instant::now();
+        let ended = tokio::select! {
+            // A result that is there in time counts, even if the lease is lost at the same moment.
+            biased;
+            ended = self.convert() => ended,
+            interrupted = self.keep_lease() => match interrupted {
+                Interrupted::Cancelled => Ended::End(End::Cancelled),
+                Interrupted::Lost => Ended::Lost,
+            },
+        };
+        let fit = match &ended {
+            Ended::GiveBack(GiveBack::EngineUnavailable | GiveBack::StoreUnavailable) => Err(Unfit),
+            _ => Ok(()),
+        };
+        let word = match &ended {
+            Ended::End(End::Succeeded(_)) => "succeeded",
+            Ended::End(End::Failed(_)) => "failed",
+            Ended::End(End::Cancelled) => "cancelled",
+            Ended::GiveBack(reason) => reason.word(),
+            Ended::Lost => "lost",
+        };
+        self.worker.metrics.job_attempt(word);
+        let kept = self.tell(ended).await;
+        if !kept {
+            // Another attempt has the job; nobody refers to the objects of this one.
+            self.worker.jobs.remove_result(job.id, self.claim.token).await;
+        }
+        tracing::info!(outcome = if kept { word } else { "lost" }, ms = began.elapsed().as_millis(), "a job ended");
+        fit
+    }
+
+    async fn convert(&self) -> Ended {
+        match self.converted().await {
+            Ok(result) => Ended::End(End::Succeeded(result)),
+            Err(Failure::Conversion(error)) => match error.code {
+                ErrorCode::ShuttingDown => Ended::GiveBack(GiveBack::Stopping),
+                ErrorCode::EngineUnavailable => Ended::GiveBack(GiveBack::EngineUnavailable),
+                ErrorCode::DiskFull => Ended::GiveBack(GiveBack::StoreUnavailable),
+                ErrorCode::QueueFull => Ended::GiveBack(GiveBack::Displaced),
+                _ => Ended::End(End::Failed(error)),
+            },
+            Err(Failure::Store(error)) => {
+                tracing::warn!(%error, "the store failed a job; it is queued again");
+                Ended::GiveBack(GiveBack::StoreUnavailable)
+            }
+        }
+    }
+
+    async fn converted(&self) -> Result<JobResult, Failure> {
+        let Worker { jobs, service, cache_scope, timeout, .. } = self.worker;
+        let spec = &self.claim.job.spec;
+        let folder = service.converter().work().new_folder();
+        let mut uploads = Vec::with_capacity(spec.input.len());
+        for (number, file) in spec.input.iter().enumerate() {
+            let found = jobs.open_model(self.claim.job.id, number, file).await?;
+            let blob = found.ok_or_else(model_gone)?;
+            uploads.push(upload(&folder, number, file, blob).await?);
+        }
+        let owner = match &spec.client {
+            Client::Key(name) if *cache_scope == CacheScope::Key => Some(Arc::clone(name)),
+            _ => None,
+        };
+        let request = conversion::Request {
+            input: Input::Uploads(uploads),
+            main: spec.main.clone(),
+            target: spec.target,
+            options: spec.options.clone(),
+            timeout: *timeout,
+            folder,
+            client: spec.client.clone(),
+            owner,
+            requested_at: Instant::now(),
+            bypass_cache: spec.bypass_cache,
+            accepts: Accepts { report: true, ..Accepts::default() },
+        };
+        let progress = Arc::clone(&self.progress);
+        let on_stage = move |stage, fraction| {
+            *progress.progress.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(Progress { stage, fraction });
+            progress.changed.notify_one();
+        };
+        let converted = service.convert(request, on_stage).await.result?;
+        Ok(self.store(converted).await?)
+    }
+
+    /// Stores result and report under the token of this attempt.
+    async fn store(&self, converted: Converted) -> Result<JobResult, Failure> {
+        let Converted { info, content, report } = converted;
+        let (blob, report) = match content {
+            Content::Made(artifact) => {
+                (artifact.content().await?, Some(Arc::new(artifact.outcome.report.clone())))
+            }
+            Content::Stored(blob) => (blob, report),
+            // Only asked for by requests.
+            Content::Elsewhere(_) | Content::Unchanged => return Err(model_gone().into()),
+        };
+        let (id, token, jobs) = (self.claim.job.id, self.claim.token, &self.worker.jobs);
+        jobs.put_result(id, token, blob, report.as_deref()).await?;
+        Ok(JobResult { info, token })
+    }
+
+    /// Renews the lease until it is lost or the job is cancelled.
+    async fn keep_lease(&self) -> Interrupted {
+        let (queue, id) = (self.worker.jobs.queue(), self.claim.job.id);
+        let mut hints = queue.hints();
+        let (mut renewed, mut reported) = (Instant::now(), None);
+        loop {
+            tokio::select! {
+                () = sleep(RENEW_EVERY) => {}
+                () = changed(&mut hints, id) => {}
+                () = self.progress.changed.notified() => sleep(REPORT_EVERY).await,
+            }
+            let progress = *self.progress.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            let asked = Instant::now();
+            match queue.renew(id, self.claim.token, progress.filter(|_| progress != reported)).await {
+                Ok(Hold::Held) => (renewed, reported) = (asked, progress),
+                Ok(Hold::Cancelled) => return Interrupted::Cancelled,
+                Ok(Hold::Lost) => return Interrupted::Lost,
+                // By now another worker may have it.
+                Err(_) if renewed.elapsed() >= LEASE => return Interrupted::Lost,
+                Err(error) => tracing::warn!(%error, "a lease could not be renewed"),
+            }
+        }
+    }
+
+    /// Tells the queue how the attempt ended, until it answers or the lease is surely lost; returns whether it counts.
+    async fn tell(&self, ended: Ended) -> bool {
+        let (queue, id, token) = (self.worker.jobs.queue(), self.claim.job.id, self.claim.token);
+        let began = Instant::now();
+        loop {
+            let told = match &ended {
+                Ended::End(end) => queue.finish(id, token, end.clone()).await,
+                Ended::GiveBack(reason) => queue.give_back(id, token, *reason).await,
+                Ended::Lost => return false,
+            };
+            match told {
+                Ok(kept) => return kept,
+                Err(_) if began.elapsed() >= LEASE => return true,
+                Err(error) => tracing::warn!(%error, "the queue did not take the end of a job"),
+            }
+            // The lease goes on: whoever else sees it end runs the job again, which costs time, and nothing else.
+            let _ = queue.renew(id, token, None).await;
+            sleep(TELL_AGAIN).await;
+        }
+    }
+}
+
+enum Failure {
+    Conversion(ConversionError),
+    Store(storage::Error),
+}
+
+impl From<ConversionError> for Failure {
+    fn from(error: ConversionError) -> Self {
+        Failure::Conversion(error)
+    }
+}
+
+impl From<storage::Error> for Failure {
+    fn from(error: storage::Error) -> Self {
+        Failure::Store(error)
+    }
+}
+
+fn model_gone() -> ConversionError {
+    ConversionError::new(ErrorCode::Io, "the model of this job is no longer in the store")
+}
+
+/// Puts a file of the model into the conversion's folder. It is a copy, so that a child cannot change what is stored.
+async fn upload(
+    folder: &ConversionFolder,
+    number: usize,
+    file: &InputFile,
+    blob: Blob,
+) -> Result<Upload, ConversionError> {
+    let content = match blob {
+        Blob::Memory(bytes) if number == 0 => {
+            UploadContent::Memory { bytes: bytes.to_vec(), permit: None }
+        }
+        blob => {
+            let folder = folder.clone();
+            let copy = move || -> io::Result<_> {
+                let (path, mut copy) = folder.upload(number)?;
+                match blob {
+                    Blob::Memory(bytes) => fs::write(&path, bytes)?,
+                    Blob::File(mut file, _) => drop(io::copy(&mut file, &mut copy)?),
+                }
+                Ok(UploadContent::File(path))
+            };
+            blocking(move |_| copy().map_err(|error| ConversionError::io("copy the model", &error))).await?
+        }
+    };
+    Ok(Upload { name: file.name.clone(), bytes: file.bytes, hash: file.hash, content })
+}
+
+/// Waits for the hint that this job has changed.
+async fn changed(hints: &mut tokio::sync::broadcast::Receiver<Hint>, id: uuid::Uuid) {
+    loop {
+        match hints.recv().await {
+            Ok(Hint::Changed(changed)) if changed == id => return,
+            Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The worker: takes jobs and runs them on the path of all conversions.
+//!
+//! ```text
+//!  hint, a job ended, or a second passed ─▶ room? ─▶ take ─▶ run (attempt.rs) ─▶ finish, or give back
+//! ```
+//!
+//! Requests go first: jobs use idle slots, and while requests wait, their share (`JOBS_SHARE`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::attempt::Attempt;
+use super::queue::Hint;
+use super::{Jobs, Queue};
+use crate::config::CacheScope;
+use crate::conversion::Service;
+use crate::metrics::Metrics;
+use crate::telemetry;
+
+/// How often a worker looks for jobs, whatever hints there are.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a worker takes no job after its engine or its store did not work, or the queue did not answer.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Runs jobs in this process.
+pub struct Worker {
+    pub jobs: Jobs,
+    pub service: Service,
+    pub metrics: Arc<Metrics>,
+    /// Whether results belong to API keys.
+    pub cache_scope: CacheScope,
+    /// Time limit of one conversion.
+    pub timeout: Duration,
+    /// Jobs that may run or wait for a slot while requests wait.
+    pub share: usize,
+    /// Cancelled when no more jobs are to be taken.
+    pub draining: CancellationToken,
+    /// Cancelled when running jobs are to be given back.
+    pub cancelling: CancellationToken,
+}
+
+impl Worker {
+    /// Takes and runs jobs until `draining`; returns when the last one has ended or was given back.
+    pub async fn run(self) {
+        let name = format!("{}-{}", std::process::id(), Uuid::now_v7().simple());
+        let (worker, running, ended) = (Arc::new(self), TaskTracker::new(), Arc::new(Notify::new()));
+        let mut hints = worker.jobs.queue().hints();
+        let looking = async {
+            loop {
+                let pause = worker.take_all(&name, &running, &ended).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause.unwrap_or(LOOK_EVERY)) => {}
+                    () = ended.notified(), if pause.is_none() => {}
+                    () = queued(&mut hints), if pause.is_none() => {}
+                }
+            }
+        };
+        worker.draining.run_until_cancelled(looking).await;
+        running.close();
+        running.wait().await;
+    }
+
+    /// Takes jobs while there are some and there is room; returns a pause if it makes no sense to go on.
+    async fn take_all(
+        self: &Arc<Self>,
+        name: &str,
+        running: &TaskTracker,
+        ended: &Arc<Notify>,
+    ) -> Option<Duration> {
+        while self.has_room(running.len()) && !self.draining.is_cancelled() {
+            let claim = match self.jobs.queue().take(name).await {
+                Ok(claim) => claim?,
+                Err(error) => {
+                    tracing::warn!(%error, "no job could be taken");
+                    return Some(PAUSE);
+                }
+            };
+            let job = claim.job.id;
+            let request = &claim.job.spec.request_id;
+            let span = telemetry::span!("job", %job, id = request, attempt = claim.job.attempts);
+            let (worker, ended) = (Arc::clone(self), Arc::clone(ended));
+            let attempt = async move {
+                let attempt = Attempt::new(&worker, &claim);
+                if attempt.run().await.is_err() {
+                    // What this worker lacks, others may have.
+                    tokio::select! {
+                        () = tokio::time::sleep(PAUSE) => {}
+                        () = worker.draining.cancelled() => {}
+                    }
+                }
+                ended.notify_one();
+            };
+            running.spawn(attempt.instrument(span));
+        }
+        None
+    }
+
+    /// Whether a job may be taken beside `running` ones.
+    fn has_room(&self, running: usize) -> bool {
+        let admission = self.service.converter().admission();
+        running < self.share || running < admission.workers() && admission.inside() < admission.workers()
+    }
+}
+
+/// Waits for the hint that a job is queued.
+async fn queued(hints: &mut tokio::sync::broadcast::Receiver<Hint>) {
+    loop {
+        match hints.recv().await {
+            Ok(Hint::Queued) | Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Repairs what killed processes leave, for ever: leases, objects without a record, and the numbers for metrics.
+pub async fn maintain(jobs: Jobs) {
+    const EVERY: Duration = Duration::from_secs(2);
+    /// Every so many rounds, objects are compared with records.
+    const COMPARE_EVERY: u64 = 1800;
+    for round in 0u64.. {
+        if let Err(error) = timeout(Duration::from_secs(60), jobs.tidy()).await.unwrap_or(Ok(())) {
+            tracing::debug!(%error, "jobs could not be tidied");
+        }
+        if round % COMPARE_EVERY == 1
+            && let Err(error) = jobs.remove_abandoned_objects(std::time::SystemTime::now()).await
+        {
+            tracing::warn!(error, "abandoned objects of jobs could not be removed");
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}

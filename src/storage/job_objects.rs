@@ -1,0 +1,102 @@
+//! Objects of jobs: durable once they are stored, and removed only with the job's record.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use blake3::Hash;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::backend::Found;
+use super::error::Error;
+use super::keys::{JOBS, JobObject, Key, Name, Object, age};
+use super::operation::{Operation, Outcome};
+use super::store::Storage;
+use super::sweep::ABANDONED_AFTER;
+use crate::fs::blob::Blob;
+
+impl Storage {
+    /// Stores an object of a job. It outlives a power failure once this returns. Nobody may write to its file any more.
+    pub async fn put_job_object(&self, object: JobObject, content: Blob) -> Result<(), Error> {
+        let work = async {
+            self.0.backend.put_durable(Key::Job(object).path(), content).await?;
+            Ok((Outcome::Done, ()))
+        };
+        self.tracked(Operation::PutBlob, work).await
+    }
+
+    /// Returns an object of a job, checked against its hash and length; `spool` as in [`Storage::fetch`]. `None`: it is
+    /// absent or damaged.
+    pub async fn fetch_job_object(
+        &self,
+        object: JobObject,
+        hash: &Hash,
+        length: u64,
+        spool: &Path,
+    ) -> Result<Option<Blob>, Error> {
+        let work = async {
+            match self.0.backend.fetch_blob(Key::Job(object).path(), *hash, length, spool).await? {
+                Found::Intact(content) => Ok((Outcome::Done, Some(content))),
+                Found::Absent => Ok((Outcome::Absent, None)),
+                Found::Damaged => {
+                    tracing::error!(job = %object.job(), "a stored object of a job is damaged");
+                    Ok((Outcome::Corrupt, None))
+                }
+            }
+        };
+        self.tracked(Operation::FetchBlob, work).await
+    }
+
+    /// Reads a small object of a job.
+    pub async fn read_job_object(&self, object: JobObject) -> Result<Option<Bytes>, Error> {
+        let work = async {
+            let found = self.0.backend.get(Key::Job(object).path()).await?;
+            Ok((Outcome::found(found.is_some()), found.map(|document| document.content)))
+        };
+        self.tracked(Operation::Get, work).await
+    }
+
+    /// Removes an object of a job, if it is there.
+    pub async fn remove_job_object(&self, object: JobObject) -> Result<(), Error> {
+        let work = async {
+            self.0.backend.remove(Key::Job(object).path()).await?;
+            Ok((Outcome::Done, ()))
+        };
+        self.tracked(Operation::Remove, work).await
+    }
+
+    /// Lists objects of jobs that were written more than an hour before `now`: those of jobs that are still known, and
+    /// those that a killed process left.
+    pub async fn old_job_objects(&self, now: SystemTime) -> Result<Vec<OldJobObject>, Error> {
+        let work = async {
+            let objects = self.0.backend.list(&[JOBS]).await?;
+            let old = objects.into_iter().filter(|object| age(object.modified, now) > ABANDONED_AFTER);
+            Ok((Outcome::Done, old.map(OldJobObject).collect()))
+        };
+        self.tracked(Operation::List, work).await
+    }
+
+    /// Removes listed objects; returns how many were there.
+    pub async fn remove_old_job_objects(&self, objects: Vec<OldJobObject>) -> Result<usize, Error> {
+        let objects = objects.into_iter().map(|OldJobObject(object)| object).collect();
+        let work = async {
+            let removed = self.0.backend.remove_unused(objects).await?;
+            Ok((Outcome::Done, removed.len()))
+        };
+        self.tracked(Operation::Remove, work).await
+    }
+}
+
+/// An object of a job that is old enough to be removed if nobody knows the job.
+#[derive(Debug)]
+pub struct OldJobObject(Object);
+
+impl OldJobObject {
+    /// The job; `None` if the object was never complete.
+    pub fn job(&self) -> Option<Uuid> {
+        match &self.0.name {
+            Name::Key(Key::Job(object)) => Some(object.job()),
+            _ => None,
+        }
+    }
+}
