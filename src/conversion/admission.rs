@@ -2,7 +2,8 @@
 //!
 //! Clients share the places. If all are taken, a client takes over a waiting place of another client that has at least
 //! two places more. So no client keeps others out of the queue, and a client that is alone may fill it. The engine's
-//! slots decide which conversion runs next.
+//! slots decide which conversion runs next. Jobs wait in a queue of their own, whose worker takes few at a time; their
+//! places count for nobody's limit.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -26,7 +27,9 @@ pub struct Admission {
 struct Queue {
     /// The number of the next place.
     next: u64,
+    /// Requests.
     inside: usize,
+    jobs: usize,
     /// The places of clients that have any, the oldest first.
     clients: HashMap<Client, BTreeMap<u64, Taken>>,
     /// Average duration of the latest conversions, waiting excluded.
@@ -37,6 +40,7 @@ struct Queue {
 #[derive(Debug)]
 struct Taken {
     works: bool,
+    is_job: bool,
     taken_over: CancellationToken,
 }
 
@@ -72,14 +76,25 @@ impl Admission {
             let (other, number) = queue.place_to_take_over(client).ok_or_else(|| self.refusal())?;
             queue.free(&other, number);
         }
+        queue.inside += 1;
+        Ok(self.place(&mut queue, client, false))
+    }
+
+    /// Takes a place for a job of this client.
+    pub fn enter_job(&self, client: &Client) -> QueuePlace {
+        let mut queue = lock(&self.queue);
+        queue.jobs += 1;
+        self.place(&mut queue, client, true)
+    }
+
+    fn place(&self, queue: &mut Queue, client: &Client, is_job: bool) -> QueuePlace {
         let number = queue.next;
         queue.next += 1;
-        queue.inside += 1;
         let taken_over = CancellationToken::new();
-        let taken = Taken { works: false, taken_over: taken_over.clone() };
+        let taken = Taken { works: false, is_job, taken_over: taken_over.clone() };
         queue.clients.entry(client.clone()).or_default().insert(number, taken);
         let (queue, client) = (Arc::clone(&self.queue), client.clone());
-        Ok(QueuePlace { queue, client, number, began: OnceLock::new(), taken_over })
+        QueuePlace { queue, client, number, began: OnceLock::new(), taken_over }
     }
 
     /// Whether all places are taken at this moment.
@@ -93,9 +108,15 @@ impl Admission {
         queue.inside < self.capacity || queue.place_to_take_over(client).is_some()
     }
 
-    /// How many run or wait at this moment.
+    /// How many requests run or wait at this moment.
     pub fn inside(&self) -> usize {
         lock(&self.queue).inside
+    }
+
+    /// Whether fewer requests and jobs run or wait than may run.
+    pub fn has_idle_worker(&self) -> bool {
+        let queue = lock(&self.queue);
+        queue.inside + queue.jobs < self.workers
     }
 
     /// How many may run at a time.
@@ -113,7 +134,7 @@ impl Admission {
     pub fn retry_after(&self) -> Duration {
         let queue = lock(&self.queue);
         let average = queue.average.unwrap_or_default().as_secs_f64();
-        let seconds = average * queue.inside as f64 / self.workers as f64;
+        let seconds = average * (queue.inside + queue.jobs) as f64 / self.workers as f64;
         Duration::from_secs_f64(seconds.clamp(1.0, 3600.0))
     }
 }
@@ -123,7 +144,7 @@ impl Queue {
     fn place_to_take_over(&self, client: &Client) -> Option<(Client, u64)> {
         let own = self.clients.get(client).map_or(0, BTreeMap::len);
         let waiting = self.clients.iter().filter_map(|(other, places)| {
-            let newest = places.iter().rfind(|(_, taken)| !taken.works)?.0;
+            let newest = places.iter().rfind(|(_, taken)| !taken.works && !taken.is_job)?.0;
             Some((places.len(), *newest, other))
         });
         let (places, number, other) = waiting.max_by_key(|(places, newest, _)| (*places, *newest))?;
@@ -138,7 +159,7 @@ impl Queue {
         if places.is_empty() {
             self.clients.remove(client);
         }
-        self.inside -= 1;
+        *(if taken.is_job { &mut self.jobs } else { &mut self.inside }) -= 1;
     }
 
     fn record_duration(&mut self, took: Duration) {
@@ -219,6 +240,19 @@ mod tests {
         assert!(!admission.is_full());
         inside.push(enter(&admission, "a").unwrap());
         assert!(enter(&admission, "a").is_err());
+    }
+
+    #[test]
+    fn jobs_take_no_place_from_requests() {
+        let admission = Admission::new(1, 1);
+        let jobs: Vec<QueuePlace> = (0..3).map(|_| admission.enter_job(&client("a"))).collect();
+        assert!(!admission.is_full() && !admission.has_idle_worker());
+        let requests: Vec<QueuePlace> = (0..2).map(|_| enter(&admission, "a").unwrap()).collect();
+        // Only the newest waiting request can make room.
+        assert!(enter(&admission, "b").is_ok());
+        assert!(is_taken_over(&requests[1]) && !jobs.iter().any(is_taken_over));
+        drop((jobs, requests));
+        assert!(admission.has_idle_worker() && lock(&admission.queue).clients.is_empty());
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Converter {
         let (folder, timeout) = (self.work.new_folder(), spec.timeout);
         let work = async {
             let prepared = self.prepare(folder, spec, &Client::Local).await?;
-            self.run(prepared, timeout, &Client::Local, &Observed::default(), on_stage).await
+            self.run(prepared, timeout, &Client::Local, false, &Observed::default(), on_stage).await
         };
         within(timeout, work).await
     }
@@ -111,6 +111,7 @@ impl Converter {
         prepared: Prepared,
         timeout: Duration,
         client: &Client,
+        is_job: bool,
         observed: &Observed,
         on_stage: OnStage<'_>,
     ) -> Result<Outcome, ConversionError> {
@@ -126,7 +127,8 @@ impl Converter {
         let made = if can_repack {
             conversion.repack().instrument(telemetry::span!("convert")).await?
         } else {
-            let place = self.admission.enter(client)?;
+            let admission = &self.admission;
+            let place = if is_job { admission.enter_job(client) } else { admission.enter(client)? };
             let made = tokio::select! {
                 made = conversion.run_blender(&*self.executor, timeout, &place) => made,
                 error = place.taken_over() => Err(error),

@@ -59,6 +59,8 @@ pub struct Request {
     /// The conversion's folder, which may hold uploads already.
     pub folder: ConversionFolder,
     pub client: Client,
+    /// The conversion has waited in the queue of jobs already.
+    pub is_job: bool,
     /// The API key that result and report belong to; `None` if they are shared.
     pub owner: Option<Arc<str>>,
     /// When the request began, before the upload.
@@ -295,7 +297,8 @@ impl Service {
                 Some(prepared) => prepared,
                 None => self.prepare(&request).await?,
             };
-            self.converter.run(prepared, left, &request.client, &record.observed, &on_stage).await
+            let Request { client, is_job, .. } = &*request;
+            self.converter.run(prepared, left, client, *is_job, &record.observed, &on_stage).await
         };
         let result = tokio::select! {
             result = within(left, work) => result,

@@ -113,7 +113,6 @@ impl<'a> Attempt<'a> {
                 ErrorCode::ShuttingDown => Ended::GiveBack(GiveBack::Stopping),
                 ErrorCode::EngineUnavailable => Ended::GiveBack(GiveBack::EngineUnavailable),
                 ErrorCode::DiskFull => Ended::GiveBack(GiveBack::StoreUnavailable),
-                ErrorCode::QueueFull => Ended::GiveBack(GiveBack::Displaced),
                 _ => Ended::End(End::Failed(error)),
             },
             Err(Failure::Store(error)) => {
@@ -145,6 +144,7 @@ impl<'a> Attempt<'a> {
             timeout: *timeout,
             folder,
             client: spec.client.clone(),
+            is_job: true,
             owner,
             requested_at: Instant::now(),
             bypass_cache: spec.bypass_cache,

@@ -224,8 +224,6 @@ pub enum GiveBack {
     EngineUnavailable,
     /// The store, or the disk of the worker, could not be used. Not an attempt.
     StoreUnavailable,
-    /// A request of a client with fewer conversions got its place in the queue. Not an attempt.
-    Displaced,
     /// It ran out of memory; the next attempt may use twice as much.
     OutOfMemory,
     /// The worker did not renew its lease. Only [`Queue::sweep`] uses it.
@@ -244,7 +242,6 @@ impl GiveBack {
             GiveBack::Stopping => "stopping",
             GiveBack::EngineUnavailable => "engine_unavailable",
             GiveBack::StoreUnavailable => "store_unavailable",
-            GiveBack::Displaced => "displaced",
             GiveBack::OutOfMemory => "out_of_memory",
             GiveBack::WorkerLost => "worker_lost",
         }

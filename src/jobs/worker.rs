@@ -44,8 +44,6 @@ pub struct Worker {
     pub share: usize,
     /// Cancelled when no more jobs are to be taken.
     pub draining: CancellationToken,
-    /// Cancelled when running jobs are to be given back.
-    pub cancelling: CancellationToken,
 }
 
 impl Worker {
@@ -107,7 +105,7 @@ impl Worker {
     /// Whether a job may be taken beside `running` ones.
     fn has_room(&self, running: usize) -> bool {
         let admission = self.service.converter().admission();
-        running < self.share || running < admission.workers() && admission.inside() < admission.workers()
+        running < self.share || running < admission.workers() && admission.has_idle_worker()
     }
 }
 

@@ -181,7 +181,6 @@ fn worker(gateway: &Gateway, config: &Config) -> Worker {
         timeout: config.server.timeout,
         share: (config.server.workers * config.jobs.share).div_ceil(100).max(1),
         draining: gateway.shutdown.draining.clone(),
-        cancelling: gateway.shutdown.cancelling.clone(),
     }
 }
 

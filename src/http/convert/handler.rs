@@ -73,6 +73,7 @@ async fn respond(
         timeout: gateway.settings.timeout,
         folder,
         client: client.clone(),
+        is_job: false,
         owner: middleware::owner(&parts.extensions, &gateway.access),
         // The service counts the conversion from here on.
         requested_at: record.disarm(),
