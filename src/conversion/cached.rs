@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::artifact::Artifact;
 use super::converter::KILLED_WITHIN;
 use super::recent_reports::Reports;
-use super::{Outcome, late};
+use super::{FinishedConversion, late};
 use crate::cache::{self, Entry, Flights, Index, Lease};
 use crate::domain::{ConversionError, ErrorCode, Report};
 use crate::fs::blob::Blob;
@@ -66,7 +66,7 @@ struct Inner {
 }
 
 /// A conversion that runs when it is awaited.
-pub(super) type Work = BoxFuture<'static, Result<Outcome, ConversionError>>;
+pub(super) type Work = BoxFuture<'static, Result<FinishedConversion, ConversionError>>;
 
 /// A result to look for.
 #[derive(Debug, Clone)]
@@ -291,10 +291,10 @@ impl ResultCache {
         allowed: Duration,
     ) -> Result<Arc<Artifact>, ConversionError> {
         let began = Instant::now();
-        let outcome = work.await?;
+        let conversion = work.await?;
         let left = allowed.saturating_add(KILLED_WITHIN).saturating_sub(began.elapsed());
-        let report = self.0.reports.keep(Arc::new(outcome.report.clone()), lookup.owner.clone());
-        let packing = timeout(left, Artifact::new(outcome, report, lookup.owner.clone()));
+        let report = self.0.reports.keep(Arc::new(conversion.report.clone()), lookup.owner.clone());
+        let packing = timeout(left, Artifact::new(conversion, report, lookup.owner.clone()));
         Ok(Arc::new(packing.await.unwrap_or_else(|_| Err(late(allowed)))?))
     }
 
@@ -312,7 +312,7 @@ impl ResultCache {
         let flight = identity.and_then(|identity| self.0.flights.find(identity));
         let this = self.clone();
         let storing = async move {
-            let made_in = ended.as_ref().map_or(0.0, |made| made.outcome.report.timings.total_ms);
+            let made_in = ended.as_ref().map_or(0.0, |made| made.conversion.report.timings.total_ms);
             let patience = Duration::from_secs_f64(made_in / 1000.0).max(SHORTEST_LEASE);
             let mut keeping = pin!(this.write(identity, &ended));
             if timeout(patience, keeping.as_mut()).await.is_err() {
@@ -345,7 +345,8 @@ impl ResultCache {
             }
         }
         let result = cached.is_some().then(|| made.info.clone());
-        let stored = StoredReport { report: made.outcome.report.clone(), owner: made.owner.clone(), result };
+        let stored =
+            StoredReport { report: made.conversion.report.clone(), owner: made.owner.clone(), result };
         let Ok(json) = serde_json::to_vec(&stored) else { return };
         if storage.put(Document::Report(made.info.report), json.into()).await.is_err() {
             return;

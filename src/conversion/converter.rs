@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::Instrument;
 
-use super::pipeline::{Conversion, OnStage, Outcome, Prepared, Spec};
+use super::pipeline::{FinishedConversion, OnStage, Pipeline, Prepared, Spec};
 use super::reading::Reading;
 use super::record::Observed;
 use super::{Admission, blocking, late};
@@ -70,7 +70,11 @@ impl Converter {
     }
 
     /// Converts a model in a new folder. Dropping the future cancels the conversion.
-    pub async fn convert(&self, spec: Spec, on_stage: OnStage<'_>) -> Result<Outcome, ConversionError> {
+    pub async fn convert(
+        &self,
+        spec: Spec,
+        on_stage: OnStage<'_>,
+    ) -> Result<FinishedConversion, ConversionError> {
         let (folder, timeout) = (self.work.new_folder(), spec.timeout);
         let work = async {
             let prepared = self.prepare(folder, spec, &Client::Local).await?;
@@ -113,7 +117,7 @@ impl Converter {
         client: &Client,
         observed: &Observed,
         on_stage: OnStage<'_>,
-    ) -> Result<Outcome, ConversionError> {
+    ) -> Result<FinishedConversion, ConversionError> {
         let Prepared { model, target, options, .. } = &prepared;
         let _ = observed.model.set((model.format, model.bytes));
         if let Some(reason) = model.format.unsupported_reason(*target) {
@@ -122,28 +126,28 @@ impl Converter {
         let can_repack = repack::can(model.format, *target, options);
         let _ = observed.engine.set(if can_repack { "native" } else { "blender" });
         let (max_result, reading) = (self.limits.max_result(), &self.reading);
-        let conversion = Conversion { prepared, max_result, client, observed, reading, on_stage };
+        let pipeline = Pipeline { prepared, max_result, client, observed, reading, on_stage };
         let made = if can_repack {
-            conversion.repack().instrument(telemetry::span!("convert")).await?
+            pipeline.repack().instrument(telemetry::span!("convert")).await?
         } else {
             let place = self.admission.enter(client)?;
             let made = tokio::select! {
-                made = conversion.run_blender(&*self.executor, timeout, &place) => made,
+                made = pipeline.run_blender(&*self.executor, timeout, &place) => made,
                 error = place.taken_over() => Err(error),
             };
             // The duration of a failure counts for the expected wait, too.
             place.leave();
             made?
         };
-        conversion.finish(made).await
+        pipeline.finish(made).await
     }
 }
 
 /// Cancels the work when the time is over.
 pub(super) async fn within(
     timeout: Duration,
-    work: impl Future<Output = Result<Outcome, ConversionError>>,
-) -> Result<Outcome, ConversionError> {
+    work: impl Future<Output = Result<FinishedConversion, ConversionError>>,
+) -> Result<FinishedConversion, ConversionError> {
     match tokio::time::timeout(timeout.saturating_add(KILLED_WITHIN), work).await {
         // The engine's error names only the time that it was given.
         Ok(Err(error)) if error.code == ErrorCode::Timeout => Err(late(timeout)),

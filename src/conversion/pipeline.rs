@@ -46,7 +46,7 @@ pub struct Spec {
 
 /// A finished conversion.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct FinishedConversion {
     pub report: Report,
     /// Holds the result's files; removed with its last clone.
     pub folder: ConversionFolder,
@@ -116,7 +116,7 @@ pub(super) struct Prepared {
 }
 
 /// A running conversion.
-pub(super) struct Conversion<'a> {
+pub(super) struct Pipeline<'a> {
     pub prepared: Prepared,
     /// Largest result, in bytes.
     pub max_result: u64,
@@ -126,7 +126,7 @@ pub(super) struct Conversion<'a> {
     pub on_stage: OnStage<'a>,
 }
 
-impl Conversion<'_> {
+impl Pipeline<'_> {
     /// Converts within the glTF family: buffers are copied, JSON stays as it was written.
     pub async fn repack(&self) -> Result<RawResult, ConversionError> {
         (self.on_stage)(Stage::Packing, None);
@@ -245,7 +245,7 @@ impl Conversion<'_> {
     }
 
     /// Compares the result with the model, and packages it.
-    pub async fn finish(self, made: RawResult) -> Result<Outcome, ConversionError> {
+    pub async fn finish(self, made: RawResult) -> Result<FinishedConversion, ConversionError> {
         let Prepared { folder, model, target, options, began } = self.prepared;
         let _ = self.observed.result_bytes.set(made.bytes);
         let mut packing_permit = None;
@@ -255,7 +255,7 @@ impl Conversion<'_> {
         }
         let is_large = model.bytes >= LARGE;
         // Every step takes long for a model with many clips and names, so all run on a blocking thread.
-        let outcome = blocking(move |cancel| {
+        let conversion = blocking(move |cancel| {
             let _packing_permit = packing_permit;
             let stem = model.name.clone();
             let (mut report, mut files, memory) = compare(model, made, target, &options)?;
@@ -267,16 +267,16 @@ impl Conversion<'_> {
                 files = vec![zip];
             }
             report.timings.total_ms = milliseconds(began);
-            Ok(Outcome { report, folder, files, memory, stem })
+            Ok(FinishedConversion { report, folder, files, memory, stem })
         })
         .await?;
         if is_large {
             // A client may take hours to download, and a large model should not stay as long. Nothing waits for the
             // removal.
-            let folder = outcome.folder.clone();
+            let folder = conversion.folder.clone();
             tokio::task::spawn_blocking(move || folder.remove_all_but_result());
         }
-        Ok(outcome)
+        Ok(conversion)
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use super::cached::{CacheStatus, Found, Lookup, ResultCache, Reuse};
 use super::converter::{Converter, within};
-use super::pipeline::{Outcome, Prepared, Spec};
+use super::pipeline::{FinishedConversion, Prepared, Spec};
 use super::record::Record;
 use super::{Artifact, Upload};
 use crate::cache::{self, Parts, identity};
@@ -116,7 +116,7 @@ impl Converted {
     /// Returns the timings of the conversion; those of a stored result are empty.
     pub fn timings(&self) -> Timings {
         match &self.content {
-            Content::Made(artifact) => artifact.outcome.report.timings.clone(),
+            Content::Made(artifact) => artifact.conversion.report.timings.clone(),
             _ => Timings::default(),
         }
     }
@@ -288,7 +288,7 @@ impl Service {
         prepared: Option<Prepared>,
         left: Duration,
         on_stage: impl Fn(Stage, Option<f64>) + Send + Sync,
-    ) -> Result<Outcome, ConversionError> {
+    ) -> Result<FinishedConversion, ConversionError> {
         let record = self.record(request.target, request.requested_at);
         let work = async {
             let prepared = match prepared {

@@ -16,8 +16,8 @@ use crate::cache;
 use crate::cli::Failure;
 use crate::cli::setting_flags::RunSettings;
 use crate::conversion::{
-    Accepts, Artifact, Content, Converted, Converter, Input, Outcome, Request, ResultCache, Service, Spec,
-    blocking, is_harmless, may_go_beside,
+    Accepts, Artifact, Content, Converted, Converter, FinishedConversion, Input, Request, ResultCache,
+    Service, Spec, blocking, is_harmless, may_go_beside,
 };
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Report};
 use crate::executor::workdir::ConversionFolder;
@@ -164,13 +164,13 @@ fn extract(
 
 impl Files {
     /// The files of a conversion that has just run.
-    pub fn of(outcome: Outcome) -> Self {
-        let Outcome { report, folder, files: paths, memory, .. } = outcome;
+    pub fn of(conversion: FinishedConversion) -> Self {
+        let FinishedConversion { report, folder, files: paths, memory, .. } = conversion;
         Self { report, paths, cached: false, _kept: Box::new((folder, memory)) }
     }
 
     fn made(made: Arc<Artifact>) -> Self {
-        let (report, paths) = (made.outcome.report.clone(), made.outcome.files.clone());
+        let (report, paths) = (made.conversion.report.clone(), made.conversion.files.clone());
         Self { report, paths, cached: false, _kept: Box::new(made) }
     }
 }

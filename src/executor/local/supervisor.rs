@@ -172,7 +172,7 @@ impl Blender {
         let _cancel_on_drop = cancel.clone().drop_guard();
         let (steps, mut received) = mpsc::channel(16);
         let (answer, mut answered) = oneshot::channel();
-        let conversion = ChildRun {
+        let child_run = ChildRun {
             slot,
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             folder: folder.clone(),
@@ -188,7 +188,7 @@ impl Blender {
             usage,
         };
         // A separate task, because the child must be reaped even if this future is dropped.
-        self.tracker.spawn(conversion.run(answer).instrument(telemetry::span!("convert")));
+        self.tracker.spawn(child_run.run(answer).instrument(telemetry::span!("convert")));
         loop {
             tokio::select! {
                 biased;

@@ -138,9 +138,9 @@ async fn unusual_file_names_are_kept() {
             options: Options::default(),
             timeout: LONG,
         };
-        let outcome = lab.converter.convert(spec, &|_, _| ()).await.unwrap();
-        let written = outcome.files[0].file_stem().unwrap().to_string_lossy().into_owned();
-        assert_eq!(written, outcome.stem);
+        let conversion = lab.converter.convert(spec, &|_, _| ()).await.unwrap();
+        let written = conversion.files[0].file_stem().unwrap().to_string_lossy().into_owned();
+        assert_eq!(written, conversion.stem);
         assert!(!written.contains('\n') && !written.is_empty() && !written.starts_with('.'), "{written:?}");
         if !name.starts_with('.') && !name.contains('\n') {
             assert_eq!(written, stem);

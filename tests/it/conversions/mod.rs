@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshgate::conversion::{Admission, Converter, Outcome, Spec};
+use meshgate::conversion::{Admission, Converter, FinishedConversion, Spec};
 use meshgate::domain::{ConversionError, Format, Options};
 use meshgate::executor::local;
 use meshgate::executor::local::locate::EngineCandidates;
@@ -72,7 +72,7 @@ impl Lab {
         path
     }
 
-    async fn convert(&self, model: &Path, target: Format) -> Result<Outcome, ConversionError> {
+    async fn convert(&self, model: &Path, target: Format) -> Result<FinishedConversion, ConversionError> {
         self.convert_with(model, target, &[]).await
     }
 
@@ -81,7 +81,7 @@ impl Lab {
         model: &Path,
         target: Format,
         options: &[(&str, &str)],
-    ) -> Result<Outcome, ConversionError> {
+    ) -> Result<FinishedConversion, ConversionError> {
         let mut set = Options::default();
         for (name, value) in options {
             set.set(name, value)?;
@@ -97,7 +97,7 @@ impl Lab {
         // Whatever a remote client could see of any conversion of these tests. What a model itself names is no secret
         // to its sender, and some of these models name places below the lab's folder.
         let said = match &result {
-            Ok(outcome) => serde_json::to_string(&outcome.report).unwrap(),
+            Ok(conversion) => serde_json::to_string(&conversion.report).unwrap(),
             Err(error) => error.detail.clone(),
         };
         for place in [self.path("work").as_path(), Path::new(env!("CARGO_MANIFEST_DIR"))] {
@@ -108,14 +108,15 @@ impl Lab {
 
     /// Converts, copies the result's files to a folder of their own, and returns the path of the main one.
     async fn make(&self, model: &Path, target: Format) -> PathBuf {
-        let outcome = self.convert(model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        let conversion =
+            self.convert(model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
         let folder = self.path(&format!("made-{target}"));
-        for file in &outcome.files {
-            let to = folder.join(file.strip_prefix(outcome.folder.output()).unwrap());
+        for file in &conversion.files {
+            let to = folder.join(file.strip_prefix(conversion.folder.output()).unwrap());
             std::fs::create_dir_all(to.parent().unwrap()).unwrap();
             std::fs::copy(file, to).unwrap();
         }
-        folder.join(outcome.files[0].strip_prefix(outcome.folder.output()).unwrap())
+        folder.join(conversion.files[0].strip_prefix(conversion.folder.output()).unwrap())
     }
 }
 
