@@ -196,9 +196,9 @@ impl Pipeline<'_> {
             }),
             usage: Arc::clone(&self.observed.usage),
         };
-        let done = executor.convert(request).await?;
+        let completed = executor.convert(request).await?;
         let mut warnings = Vec::new();
-        if let Some(failure) = done.retried_after {
+        if let Some(failure) = completed.retried_after {
             let what = match failure {
                 AttemptFailure::Crash => "crashed on this model at first",
                 AttemptFailure::Hang => "hung on this model at first",
@@ -206,21 +206,21 @@ impl Pipeline<'_> {
             };
             warnings.push(format!("the engine {what}; a fresh one converted it"));
         }
-        warnings.extend(done.success.warnings);
+        warnings.extend(completed.success.warnings);
         let mut made = RawResult {
-            input: done.success.input,
-            output: done.success.output,
+            input: completed.success.input,
+            output: completed.success.output,
             engine: format!("blender {}", executor.version().unwrap_or_default().blender),
-            importer: Some(done.success.importer),
-            packed_textures: done.success.packed_textures,
-            losses: done.success.losses,
+            importer: Some(completed.success.importer),
+            packed_textures: completed.success.packed_textures,
+            losses: completed.success.losses,
             warnings,
             timings: Timings {
-                queue_ms: Some(done.queue.as_secs_f64() * 1000.0),
-                import_ms: Some(done.success.import_ms),
-                process_ms: Some(done.success.process_ms),
-                export_ms: Some(done.success.export_ms),
-                check_ms: Some(done.success.check_ms),
+                queue_ms: Some(completed.queue.as_secs_f64() * 1000.0),
+                import_ms: Some(completed.success.import_ms),
+                process_ms: Some(completed.success.process_ms),
+                export_ms: Some(completed.success.export_ms),
+                check_ms: Some(completed.success.check_ms),
                 total_ms: 0.0,
             },
             ..RawResult::default()

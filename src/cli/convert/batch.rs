@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::args::Args;
-use super::outcome::{Done, Success, Tally};
+use super::outcome::{FinishedJob, Success, Tally};
 use super::plan::{self, Job, Origin};
 use super::progress::{Bar, Progress};
 use super::{cache, print, write};
@@ -82,7 +82,7 @@ pub async fn run(
             running.spawn(async move {
                 let started = Instant::now();
                 let result = shared.convert(&job, &bar).await;
-                Done { index, job, seconds: started.elapsed().as_secs_f64(), result }
+                FinishedJob { index, job, seconds: started.elapsed().as_secs_f64(), result }
             });
         }
         let next = tokio::select! {
@@ -94,10 +94,10 @@ pub async fn run(
         };
         let line = match next {
             None => break Ok(()),
-            Some(Ok(done)) => {
+            Some(Ok(finished)) => {
                 progress.advance();
-                printer.count(&done, &mut tally);
-                progress.print(|| printer.done(done))
+                printer.count(&finished, &mut tally);
+                progress.print(|| printer.print(finished))
             }
             // A panic ends one conversion; the others continue.
             Some(Err(error)) => {
@@ -121,7 +121,7 @@ pub async fn run(
 }
 
 /// Stops the running conversions and the engine.
-async fn end(shared: Arc<Shared>, mut running: JoinSet<Done>, mut signals: Signals, hurry: bool) {
+async fn end(shared: Arc<Shared>, mut running: JoinSet<FinishedJob>, mut signals: Signals, hurry: bool) {
     // A second Ctrl-C skips the clean-up.
     let impatient = tokio::spawn(async move {
         signals.next().await;

@@ -8,9 +8,9 @@ use super::plan::Job;
 use crate::cli::humanize;
 use crate::domain::{ConversionError, Report};
 
-/// A finished conversion.
+/// A finished job, converted or not.
 #[derive(Debug)]
-pub struct Done {
+pub struct FinishedJob {
     /// The index of its job in the plan.
     pub index: usize,
     pub job: Job,
@@ -41,7 +41,7 @@ pub struct Tally {
 /// The outcome of a conversion, for people and exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Ending {
+pub enum JobOutcome {
     Succeeded,
     /// The pair is impossible, and the run has other targets.
     Skipped,
@@ -49,15 +49,15 @@ pub enum Ending {
 }
 
 /// The main file that was written, or that a failed conversion would have written.
-pub fn output(done: &Done) -> String {
-    let written = done.result.as_ref().ok().and_then(|success| success.written.first());
-    written.map_or_else(|| done.job.output.name(), |path| path.display().to_string())
+pub fn output(finished: &FinishedJob) -> String {
+    let written = finished.result.as_ref().ok().and_then(|success| success.written.first());
+    written.map_or_else(|| finished.job.output.name(), |path| path.display().to_string())
 }
 
 /// The error for people: `an obj file has no skeleton` if skipped, else the sentence with its code.
-pub fn reason(error: &ConversionError, ending: Ending) -> String {
-    match ending {
-        Ending::Skipped => humanize::name(&error.detail),
+pub fn reason(error: &ConversionError, outcome: JobOutcome) -> String {
+    match outcome {
+        JobOutcome::Skipped => humanize::name(&error.detail),
         _ => format!("{} ({})", humanize::name(&error.detail), error.code),
     }
 }

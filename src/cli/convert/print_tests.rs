@@ -39,9 +39,9 @@ fn job(target: Format) -> Job {
     }
 }
 
-fn succeeded(losses: &[&str], warnings: &[&str]) -> Done {
+fn succeeded(losses: &[&str], warnings: &[&str]) -> FinishedJob {
     let written = vec!["out/duck.stl".into()];
-    Done {
+    FinishedJob {
         index: 0,
         job: job(Format::Stl),
         seconds: 0.0614,
@@ -49,9 +49,9 @@ fn succeeded(losses: &[&str], warnings: &[&str]) -> Done {
     }
 }
 
-fn failed(code: ErrorCode) -> Done {
+fn failed(code: ErrorCode) -> FinishedJob {
     let result = Err(ConversionError::new(code, "it has no skeleton"));
-    Done { index: 1, job: job(Format::Vrm), seconds: 0.01, result }
+    FinishedJob { index: 1, job: job(Format::Vrm), seconds: 0.01, result }
 }
 
 #[test]
@@ -70,17 +70,17 @@ fn a_single_conversion_is_printed_in_full() {
 
 #[test]
 fn each_of_several_conversions_is_one_line() {
-    let line_of = |done: &Done, ending| line(done, ending);
+    let line_of = |finished: &FinishedJob, outcome| line(finished, outcome);
     assert_eq!(
-        line_of(&succeeded(&["a", "b"], &["c"]), Ending::Succeeded),
+        line_of(&succeeded(&["a", "b"], &["c"]), JobOutcome::Succeeded),
         "✓ models/duck.fbx → out/duck.stl  0.06 s  2 losses  1 warning"
     );
     assert_eq!(
-        line_of(&failed(ErrorCode::NotHumanoid), Ending::Failed),
+        line_of(&failed(ErrorCode::NotHumanoid), JobOutcome::Failed),
         "✗ models/duck.fbx → out/duck.vrm  it has no skeleton (not_humanoid)"
     );
     assert_eq!(
-        line_of(&failed(ErrorCode::UnsupportedPair), Ending::Skipped),
+        line_of(&failed(ErrorCode::UnsupportedPair), JobOutcome::Skipped),
         "– models/duck.fbx → out/duck.vrm  it has no skeleton"
     );
 }
@@ -88,8 +88,9 @@ fn each_of_several_conversions_is_one_line() {
 #[test]
 fn json_lines_always_have_every_key() {
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    let good: Value = serde_json::from_str(&json(&succeeded(&[], &[]), Ending::Succeeded)).unwrap();
-    let bad: Value = serde_json::from_str(&json(&failed(ErrorCode::NotHumanoid), Ending::Failed)).unwrap();
+    let good: Value = serde_json::from_str(&json(&succeeded(&[], &[]), JobOutcome::Succeeded)).unwrap();
+    let bad: Value =
+        serde_json::from_str(&json(&failed(ErrorCode::NotHumanoid), JobOutcome::Failed)).unwrap();
     assert_eq!(keys(&good), ["input", "output", "outcome", "code", "detail", "seconds", "cached", "report"]);
     assert_eq!(keys(&good), keys(&bad));
     assert_eq!(good["outcome"], "succeeded");
@@ -113,8 +114,8 @@ fn an_unsupported_pair_is_skipped_only_with_several_formats() {
 #[test]
 fn the_last_line_counts_the_outcomes() {
     let rows = [
-        (succeeded(&["2 clips: stl holds no animation"], &[]), Ending::Succeeded),
-        (failed(ErrorCode::UnsupportedPair), Ending::Skipped),
+        (succeeded(&["2 clips: stl holds no animation"], &[]), JobOutcome::Succeeded),
+        (failed(ErrorCode::UnsupportedPair), JobOutcome::Skipped),
     ];
     let tally = Tally { planned: 2, succeeded: 1, skipped: 1, ..Tally::default() };
     assert_eq!(summary(&rows, &tally, "out"), "1 converted into out, 1 skipped, 1 with losses");

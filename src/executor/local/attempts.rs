@@ -14,7 +14,7 @@ use super::protocol::{ChildLimits, Convert, End, Event, Exited};
 use super::zygote::{Events, Zygote};
 use crate::domain::{ConversionError, ErrorCode, Format, Stage};
 use crate::executor::stats::{AttemptFailure, Usage};
-use crate::executor::task::{ChildSuccess, Done, Importer, Task};
+use crate::executor::task::{ChildSuccess, CompletedTask, Importer, Task};
 use crate::executor::workdir::ConversionFolder;
 use crate::slots::Slot;
 use crate::telemetry;
@@ -79,7 +79,7 @@ enum NextStep {
 
 impl ChildRun {
     /// Sends the result as soon as it is known, and returns when the child is gone; the slot is held until then.
-    pub async fn run(mut self, answer: oneshot::Sender<Result<Done, ConversionError>>) {
+    pub async fn run(mut self, answer: oneshot::Sender<Result<CompletedTask, ConversionError>>) {
         let mut exiting = None;
         let result = self.outcome(&mut exiting).await;
         // The send fails if the caller is gone.
@@ -90,7 +90,10 @@ impl ChildRun {
     }
 
     /// Makes the attempts. Sets `exiting` if the last attempt's child has not exited yet.
-    async fn outcome(&mut self, exiting: &mut Option<ExitingChild>) -> Result<Done, ConversionError> {
+    async fn outcome(
+        &mut self,
+        exiting: &mut Option<ExitingChild>,
+    ) -> Result<CompletedTask, ConversionError> {
         let mut retried_after = None;
         let (mut cold, mut lost, mut lost_before_start) = (false, false, 0);
         loop {
@@ -99,7 +102,7 @@ impl ChildRun {
                 Attempt::Exited(exited) => match self.classify(&exited).await {
                     NextStep::Final(result) => {
                         self.log(&zygote, &exited, result.as_ref().err());
-                        return result.map(|success| self.done(*success, retried_after));
+                        return result.map(|success| self.completed(*success, retried_after));
                     }
                     // Some writers crash when the disk is full.
                     NextStep::Again(AttemptFailure::Crash)
@@ -121,7 +124,7 @@ impl ChildRun {
                 },
                 Attempt::Finished(success, events) => {
                     *exiting = Some((zygote, events));
-                    return Ok(self.done(*success, retried_after));
+                    return Ok(self.completed(*success, retried_after));
                 }
                 // The zygote went down before it started the child.
                 Attempt::Lost { started: false } if lost_before_start < 3 => {
@@ -156,8 +159,8 @@ impl ChildRun {
         }
     }
 
-    fn done(&self, success: ChildSuccess, retried_after: Option<AttemptFailure>) -> Done {
-        Done { success, queue: self.queue, retried_after }
+    fn completed(&self, success: ChildSuccess, retried_after: Option<AttemptFailure>) -> CompletedTask {
+        CompletedTask { success, queue: self.queue, retried_after }
     }
 
     /// Gives the slot to the client that takes it over, and waits for another slot.

@@ -32,7 +32,7 @@ use super::zygote::Recipe;
 use crate::domain::{ConversionError, ErrorCode, SandboxMode};
 use crate::executor::EngineRequest;
 use crate::executor::stats::Stats;
-use crate::executor::task::{Done, Version};
+use crate::executor::task::{CompletedTask, Version};
 use crate::executor::workdir::WorkDir;
 use crate::slots::Slots;
 use crate::telemetry;
@@ -149,7 +149,7 @@ impl Blender {
     }
 
     /// Converts the model in the request's folder; see [`crate::executor::Executor::convert`].
-    pub async fn convert(&self, request: EngineRequest<'_>) -> Result<Done, ConversionError> {
+    pub async fn convert(&self, request: EngineRequest<'_>) -> Result<CompletedTask, ConversionError> {
         let EngineRequest { client, folder, task, allowed, mut progress, usage } = request;
         let began = Instant::now();
         // A deadline beyond what the clock can hold becomes a year.
