@@ -19,7 +19,7 @@ mod singleflight;
 use futures_util::future::BoxFuture;
 
 pub use entry::{Entry, ResultInfo};
-pub use key::{Part, Parts, identity};
+pub use key::{HashedFile, IdentityInputs, identity};
 pub use local::LocalIndex;
 pub use redis::RedisIndex;
 pub use singleflight::Flights;

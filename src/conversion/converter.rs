@@ -169,7 +169,7 @@ impl Prepared {
                 let mut hasher = blake3::Hasher::new();
                 let read = hasher.update_reader(cancel.reader(file));
                 read.map_err(|error| ConversionError::io("read the model", &error))?;
-                files.push(cache::Part {
+                files.push(cache::HashedFile {
                     name: name.to_owned(),
                     hash: *hasher.finalize().as_bytes(),
                     bytes: hasher.count(),
@@ -182,7 +182,7 @@ impl Prepared {
                 files.len() == 1 && names::result_name(&main) == model.name && model.warnings.is_empty();
             let called =
                 (!alone).then(|| format!("{:?}", (&model.name, &model.warnings, &model.missing_textures)));
-            Ok(cache::identity(&cache::Parts {
+            Ok(cache::identity(&cache::IdentityInputs {
                 engine: &engine,
                 owner: None,
                 target,

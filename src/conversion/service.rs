@@ -18,7 +18,7 @@ use super::converter::{Converter, within};
 use super::pipeline::{FinishedConversion, Prepared, Spec};
 use super::record::Record;
 use super::{Artifact, Upload};
-use crate::cache::{self, Parts, identity};
+use crate::cache::{self, IdentityInputs, identity};
 use crate::domain::format::TABLE;
 use crate::domain::report::Timings;
 use crate::domain::{Client, ConversionError, ErrorCode, Format, Options, Report, Stage};
@@ -270,14 +270,14 @@ impl Service {
             return None;
         }
         let engine = self.converter.engine_identity()?;
-        Some(identity(&Parts {
+        Some(identity(&IdentityInputs {
             engine: &engine,
             owner: request.owner.as_deref(),
             target: request.target,
             options: &request.options,
             main: request.main.as_deref(),
             called: None,
-            files: uploads.iter().map(Upload::part).collect(),
+            files: uploads.iter().map(Upload::hashed_file).collect(),
         }))
     }
 

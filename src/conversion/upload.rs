@@ -34,8 +34,12 @@ impl Upload {
         if self.name.is_empty() { "model" } else { &self.name }
     }
 
-    pub(super) fn part(&self) -> cache::Part {
-        cache::Part { name: self.model_name().to_owned(), hash: *self.hash.as_bytes(), bytes: self.bytes }
+    pub(super) fn hashed_file(&self) -> cache::HashedFile {
+        cache::HashedFile {
+            name: self.model_name().to_owned(),
+            hash: *self.hash.as_bytes(),
+            bytes: self.bytes,
+        }
     }
 
     /// Returns the file for intake.
