@@ -13,7 +13,7 @@ use crate::executor::local::locate::{self, EngineCandidates};
 use crate::executor::local::{self, EngineError, LocalExecutor};
 use crate::executor::workdir::WorkDir;
 use crate::fs::open::try_file;
-use crate::intake::Limits;
+use crate::intake::ModelLimits;
 use crate::metrics::Metrics;
 use crate::redis::Redis;
 use crate::storage::Storage;
@@ -36,8 +36,8 @@ pub fn converter(
 }
 
 /// The limits on the size of models and results.
-pub fn limits(settings: &Engine) -> Limits {
-    Limits { max_unpacked: settings.max_unpacked, ..Limits::default() }
+pub fn limits(settings: &Engine) -> ModelLimits {
+    ModelLimits { max_unpacked: settings.max_unpacked, ..ModelLimits::default() }
 }
 
 /// Returns how to run the engine of this machine.

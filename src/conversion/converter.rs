@@ -24,7 +24,7 @@ pub(super) const KILLED_WITHIN: Duration = Duration::from_secs(2);
 pub struct Converter {
     executor: Arc<dyn Executor>,
     work: WorkDir,
-    limits: intake::Limits,
+    limits: intake::ModelLimits,
     admission: Admission,
     reading: Reading,
 }
@@ -33,13 +33,13 @@ impl Converter {
     pub fn new(
         executor: Arc<dyn Executor>,
         work: WorkDir,
-        limits: intake::Limits,
+        limits: intake::ModelLimits,
         admission: Admission,
     ) -> Self {
         Self { executor, work, limits, admission, reading: Reading::default() }
     }
 
-    pub fn limits(&self) -> intake::Limits {
+    pub fn limits(&self) -> intake::ModelLimits {
         self.limits
     }
 

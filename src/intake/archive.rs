@@ -9,7 +9,7 @@ use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
 
 use super::model_files::Files;
-use super::source::{Limits, Sent};
+use super::source::{ModelLimits, Sent};
 use crate::domain::{Cancel, ConversionError, ErrorCode};
 use crate::fs::names;
 
@@ -90,7 +90,7 @@ impl<R: Seek> Seek for BoundedReads<R> {
 }
 
 struct Budget {
-    limits: Limits,
+    limits: ModelLimits,
     packed: u64,
     unpacked: u64,
     cancel: Cancel,

@@ -17,7 +17,7 @@ pub use lookup::{Found, Resolved};
 use walkdir::WalkDir;
 
 use super::in_place::Originals;
-use super::source::{Limits, unreadable};
+use super::source::{ModelLimits, unreadable};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::fs::names;
@@ -48,7 +48,7 @@ pub struct Item {
 #[derive(Debug, Default)]
 pub struct Files {
     folder: PathBuf,
-    limits: Limits,
+    limits: ModelLimits,
     context: Context,
     items: Vec<Item>,
     /// Paths that files have, each with the number for the next file that asks for it.
@@ -68,7 +68,7 @@ pub struct Files {
 
 impl Files {
     /// `folder` is made together with the first file in it.
-    pub fn new(folder: &Path, limits: Limits, context: Context) -> Self {
+    pub fn new(folder: &Path, limits: ModelLimits, context: Context) -> Self {
         let (folder, unpacking_left) = (folder.to_owned(), limits.max_unpacked);
         Self { folder, limits, context, unpacking_left, ..Self::default() }
     }

@@ -12,7 +12,7 @@ use super::detect::{self, Content};
 use super::in_place::Originals;
 use super::model_files::{Files, Item};
 use super::references::{self, Findings};
-use super::source::{Limits, NamedFile, Sent, Source, unreadable};
+use super::source::{ModelLimits, NamedFile, Sent, Source, unreadable};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::fs::names;
@@ -89,7 +89,7 @@ pub fn prepare(
     source: &Source,
     main: Option<&str>,
     into: &Path,
-    limits: Limits,
+    limits: ModelLimits,
     context: &Context,
     in_place: &dyn Fn(Format) -> bool,
 ) -> Result<Model, ConversionError> {

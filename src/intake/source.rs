@@ -9,20 +9,20 @@ use crate::fs::open::{self, Located, Memory};
 
 /// The largest model that is accepted, after unpacking.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ModelLimits {
     /// Bytes of all files together.
     pub max_unpacked: u64,
     /// Number of files, or entries of a zip.
     pub max_entries: usize,
 }
 
-impl Default for Limits {
+impl Default for ModelLimits {
     fn default() -> Self {
         Self { max_unpacked: 1 << 30, max_entries: 2000 }
     }
 }
 
-impl Limits {
+impl ModelLimits {
     /// Largest size of all files of a result together, in bytes: that of a model, but at least 64 MiB.
     pub fn max_result(self) -> u64 {
         self.max_unpacked.max(64 << 20)

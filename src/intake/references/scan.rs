@@ -260,11 +260,11 @@ mod tests {
 
     use super::*;
     use crate::context::Context;
-    use crate::intake::Limits;
+    use crate::intake::ModelLimits;
 
     fn named_in(content: &[u8]) -> HashMap<String, Paths> {
         let folder = tempfile::tempdir().unwrap();
-        let mut files = Files::new(folder.path(), Limits::default(), Context::default());
+        let mut files = Files::new(folder.path(), ModelLimits::default(), Context::default());
         let (index, mut file) = files.create(&["a.fbx"]).unwrap();
         file.write_all(content).unwrap();
         named_files(&mut files, index, TEXTURES).unwrap()

@@ -120,7 +120,7 @@ async fn a_folder_beyond_the_limits_is_refused() {
     let mut lab = Lab::new();
     lab.put("sent/a.obj", CUBE);
     lab.put("sent/texture.png", vec![0; 3 << 20]);
-    let limits = meshgate::intake::Limits { max_unpacked: 1 << 20, max_entries: 10 };
+    let limits = meshgate::intake::ModelLimits { max_unpacked: 1 << 20, max_entries: 10 };
     lab.limit(limits);
     let error = send(&lab, Source::Folder(lab.path("sent"))).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::TooLarge, "{error}");

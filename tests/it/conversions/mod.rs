@@ -21,7 +21,7 @@ use meshgate::domain::{ConversionError, Format, Options};
 use meshgate::executor::local;
 use meshgate::executor::local::locate::EngineCandidates;
 use meshgate::executor::workdir::WorkDir;
-use meshgate::intake::{Limits, Source};
+use meshgate::intake::{ModelLimits, Source};
 
 /// Longer than any conversion here takes on a busy machine.
 const LONG: Duration = Duration::from_mins(2);
@@ -38,16 +38,16 @@ impl Lab {
     }
 
     fn in_folder(folder: tempfile::TempDir) -> Lab {
-        let converter = Lab::converter(&folder, Limits::default());
+        let converter = Lab::converter(&folder, ModelLimits::default());
         Lab { folder, converter }
     }
 
     /// Changes the limits.
-    fn limit(&mut self, limits: Limits) {
+    fn limit(&mut self, limits: ModelLimits) {
         self.converter = Lab::converter(&self.folder, limits);
     }
 
-    fn converter(folder: &tempfile::TempDir, limits: Limits) -> Converter {
+    fn converter(folder: &tempfile::TempDir, limits: ModelLimits) -> Converter {
         let work = WorkDir::open(&folder.path().join("work")).unwrap();
         let candidates = EngineCandidates {
             python: std::env::var_os("BLENDER_PYTHON").map(PathBuf::from),
