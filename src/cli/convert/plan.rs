@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::domain::Format;
 
 /// A usage error, in one sentence.
-type Usage = String;
+type UsageError = String;
 
 /// The destination of all results.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub fn destination(
     is_folder: bool,
     single: bool,
     to: &[Format],
-) -> Result<(Destination, Vec<Format>), Usage> {
+) -> Result<(Destination, Vec<Format>), UsageError> {
     if out == Path::new("-") {
         return match to {
             [target] if single => Ok((Destination::One(Output::Stdout), vec![*target])),
@@ -133,7 +133,7 @@ pub fn jobs(
     destination: &Destination,
     targets: &[Format],
     as_zip: bool,
-) -> Result<Vec<Job>, Usage> {
+) -> Result<Vec<Job>, UsageError> {
     let several = targets.len() > 1;
     let mut jobs = Vec::new();
     let mut uses: HashMap<PathBuf, usize> = HashMap::new();
@@ -181,7 +181,7 @@ fn stem(path: &Path) -> PathBuf {
     if is_model(path) { path.with_extension("") } else { path.to_owned() }
 }
 
-fn clash(jobs: &[Job]) -> Result<(), Usage> {
+fn clash(jobs: &[Job]) -> Result<(), UsageError> {
     let mut seen: HashMap<&Path, &Job> = HashMap::new();
     for job in jobs {
         let Some(path) = job.output.path() else { continue };

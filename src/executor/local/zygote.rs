@@ -193,11 +193,11 @@ struct Driver {
     writer: OwnedWriteHalf,
     events: mpsc::Receiver<Event>,
     requests: mpsc::UnboundedReceiver<Request>,
-    running: HashMap<u64, Running>,
+    running: HashMap<u64, RunningChild>,
     _launcher: Arc<Launcher>,
 }
 
-struct Running {
+struct RunningChild {
     events: mpsc::UnboundedSender<Event>,
     /// Leader of the child's session, once it is known.
     pid: Option<Pid>,
@@ -254,7 +254,7 @@ impl Driver {
             Request::Kill(missed) => return Err(Ending::Unresponsive(missed)),
             Request::Cancel(id) => Command::Cancel { id },
             Request::Convert(convert, events) => {
-                self.running.insert(convert.id, Running { events, pid: None });
+                self.running.insert(convert.id, RunningChild { events, pid: None });
                 Command::Convert(*convert)
             }
         };
