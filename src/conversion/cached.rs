@@ -101,16 +101,16 @@ pub enum CacheStatus {
     Bypass,
 }
 
-/// A result that was converted or found.
+/// A result that was made just now, or that is in the store.
 #[derive(Debug, Clone)]
-pub(super) enum Found {
+pub(super) enum ResultHandle {
     Made(Arc<Artifact>),
     /// The store should have it: [`ResultCache::open`].
     Stored(cache::ResultInfo),
 }
 
 /// The result of a lookup and its source. A flight has the source for the request that started it.
-pub(super) type LookupResult = (CacheStatus, Result<Found, ConversionError>);
+pub(super) type LookupResult = (CacheStatus, Result<ResultHandle, ConversionError>);
 
 /// A stored report.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -206,7 +206,7 @@ impl ResultCache {
             if made.is_ok() {
                 self.store(lookup.identity, made.clone(), None);
             }
-            return (CacheStatus::Bypass, made.map(Found::Made));
+            return (CacheStatus::Bypass, made.map(ResultHandle::Made));
         };
         // Held during the lookup, so that a result that is being stored is found here or in the index.
         let mut running_flight = self.0.flights.find(identity);
@@ -280,7 +280,7 @@ impl ResultCache {
         if made.as_ref().err().is_none_or(|error| error.code.is_permanent()) {
             self.store(Some(identity), made.clone(), Some(lease));
         }
-        (CacheStatus::Miss, made.map(Found::Made))
+        (CacheStatus::Miss, made.map(ResultHandle::Made))
     }
 
     /// Converts and packs the result within the `allowed` time, which the work enforces itself.
@@ -401,9 +401,9 @@ async fn claim(index: &dyn Index, identity: Hash) -> Lease {
     }
 }
 
-fn found(entry: Entry) -> Result<Found, ConversionError> {
+fn found(entry: Entry) -> Result<ResultHandle, ConversionError> {
     match entry {
-        Entry::Result(info) => Ok(Found::Stored(info)),
+        Entry::Result(info) => Ok(ResultHandle::Stored(info)),
         Entry::Failure(error) => Err(error),
     }
 }

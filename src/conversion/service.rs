@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::cached::{CacheStatus, Found, Lookup, ResultCache, Reuse};
+use super::cached::{CacheStatus, Lookup, ResultCache, ResultHandle, Reuse};
 use super::converter::{Converter, within};
 use super::pipeline::{FinishedConversion, Prepared, Spec};
 use super::record::Record;
@@ -311,10 +311,15 @@ impl Service {
     }
 
     /// Opens a result for delivery; `None` if the store cannot return it.
-    async fn open(&self, accepts: &Accepts, identity: Option<Hash>, found: Found) -> Option<Converted> {
+    async fn open(
+        &self,
+        accepts: &Accepts,
+        identity: Option<Hash>,
+        found: ResultHandle,
+    ) -> Option<Converted> {
         let (info, artifact) = match found {
-            Found::Made(artifact) => (artifact.info.clone(), Some(artifact)),
-            Found::Stored(info) => (info, None),
+            ResultHandle::Made(artifact) => (artifact.info.clone(), Some(artifact)),
+            ResultHandle::Stored(info) => (info, None),
         };
         if accepts.if_none_match.contains(&info.hash) {
             return Some(Converted { info, content: Content::Unchanged, report: None });

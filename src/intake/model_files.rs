@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use budget::Budget;
 pub use budget::MAX_NAME_BYTES;
-pub use lookup::{Found, Resolved};
+pub use lookup::{Candidates, Resolved};
 use walkdir::WalkDir;
 
 use super::in_place::Originals;

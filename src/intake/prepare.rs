@@ -8,7 +8,7 @@ use std::sync::Arc;
 use walkdir::WalkDir;
 
 use super::archive;
-use super::detect::{self, Content};
+use super::detect::{self, Detected};
 use super::in_place::Originals;
 use super::model_files::{Files, Item};
 use super::references::{self, Findings};
@@ -114,7 +114,7 @@ pub fn prepare(
                 ConversionError::new(error.code, error.detail.replacen("the file", &subject, 1))
             })?,
     };
-    let Content::Model(format) = detected else { return Err(nested(container)) };
+    let Detected::Model(format) = detected else { return Err(nested(container)) };
     warnings.extend(detect::name_mismatch(detected, &original));
     files.stay(in_place(format));
     files.take(index)?;
@@ -145,7 +145,7 @@ struct Gathered {
     /// The name of the container or of the only file.
     name: Option<String>,
     /// The content of the only file, if it was detected already.
-    content: Option<Content>,
+    content: Option<Detected>,
 }
 
 /// Adds the files of `source` to `files`.
@@ -159,7 +159,7 @@ fn gather(
         Source::Files(sent) => match sent.as_slice() {
             [] => Err(ConversionError::new(ErrorCode::EmptyFile, "no file was sent")),
             [only] => gather_one(only, files, |files, content| {
-                let stays = matches!(content, Content::Model(format) if in_place(format));
+                let stays = matches!(content, Detected::Model(format) if in_place(format));
                 let located = if stays { only.file.located().map_err(unreadable)? } else { None };
                 let Some(located) = located else { return store(only, files) };
                 files.offer_alone(located, names::base_name(&only.name));
@@ -184,12 +184,12 @@ fn file_name(path: &Path) -> Option<String> {
 fn gather_one(
     only: &NamedFile,
     files: &mut Files,
-    add: impl FnOnce(&mut Files, Content) -> Result<(), ConversionError>,
+    add: impl FnOnce(&mut Files, Detected) -> Result<(), ConversionError>,
 ) -> Result<Gathered, ConversionError> {
     let name = Some(only.name.clone());
     let opened = only.file.open().map_err(unreadable)?;
     let content = detect::detect(&mut files.context().cancel.reader(opened), &only.name)?;
-    if content == Content::Zip {
+    if content == Detected::Zip {
         archive::unpack(&only.file, files)?;
         return Ok(Gathered { container: "the zip", name, content: None });
     }
@@ -201,7 +201,7 @@ fn gather_several(several: &[NamedFile], files: &mut Files) -> Result<Gathered, 
     for file in several {
         let cancel = &files.context().cancel;
         let is_zip =
-            |content| matches!(detect::detect(&mut cancel.reader(content), &file.name), Ok(Content::Zip));
+            |content| matches!(detect::detect(&mut cancel.reader(content), &file.name), Ok(Detected::Zip));
         if file.file.open().is_ok_and(is_zip) {
             let detail = "a zip was sent among other files; send one zip, or the files themselves";
             return Err(ConversionError::new(ErrorCode::InvalidArchive, detail));
@@ -318,7 +318,7 @@ fn candidates(files: &Files) -> Result<Vec<usize>, ConversionError> {
     let cancel = &files.context().cancel;
     let is_model = |index| {
         let detected = files.path(index).map(|path| detect::detect_file(&path, files.name(index), cancel));
-        matches!(detected, Some(Ok(Content::Model(_))))
+        matches!(detected, Some(Ok(Detected::Model(_))))
     };
     let mut models = Vec::new();
     for index in 0..items.len() {

@@ -164,7 +164,7 @@ impl Shared {
         let on_stage = |stage, fraction| bar.stage(stage, fraction);
         let result = match &self.cache {
             Some(cache) => cache.result(spec, bar).await,
-            None => self.converter.convert(spec, &on_stage).await.map(cache::Files::of),
+            None => self.converter.convert(spec, &on_stage).await.map(cache::ResultFiles::of),
         };
         let result = result.map_err(|error| self.with_cause(error))?;
         let output = job.output.clone();

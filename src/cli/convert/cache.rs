@@ -35,7 +35,7 @@ pub struct Cache {
 }
 
 /// A result's files.
-pub struct Files {
+pub struct ResultFiles {
     pub report: Report,
     /// The main file first.
     pub paths: Vec<PathBuf>,
@@ -81,7 +81,7 @@ impl Cache {
     ///
     /// # Errors
     /// Why the model could not be converted.
-    pub async fn result(&self, spec: Spec, bar: &Arc<Bar>) -> Result<Files, ConversionError> {
+    pub async fn result(&self, spec: Spec, bar: &Arc<Bar>) -> Result<ResultFiles, ConversionError> {
         let folder = self.service.converter().work().new_folder();
         let Spec { sources, main, target, options, timeout } = spec;
         let request = Request {
@@ -101,14 +101,14 @@ impl Cache {
         let answer = self.service.convert(request, move |stage, fraction| bar.stage(stage, fraction)).await;
         let Converted { info, content, report } = answer.result?;
         let (content, report) = match (content, report) {
-            (Content::Made(artifact), _) => return Ok(Files::made(artifact)),
+            (Content::Made(artifact), _) => return Ok(ResultFiles::made(artifact)),
             (Content::Stored(content), Some(report)) => (content, report),
             _ => return Err(ConversionError::new(ErrorCode::Internal, "the stored result has no report")),
         };
         let files = blocking(move |_| {
             let written = write(content, &info, &folder);
             let paths = written.map_err(|error| ConversionError::io("write the result", &error))?;
-            Ok(Files { report: (*report).clone(), paths, cached: true, _kept: Box::new(folder) })
+            Ok(ResultFiles { report: (*report).clone(), paths, cached: true, _kept: Box::new(folder) })
         });
         files.await
     }
@@ -162,7 +162,7 @@ fn extract(
     Ok(files)
 }
 
-impl Files {
+impl ResultFiles {
     /// The files of a conversion that has just run.
     pub fn of(conversion: FinishedConversion) -> Self {
         let FinishedConversion { report, folder, files: paths, memory, .. } = conversion;

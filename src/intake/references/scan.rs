@@ -9,7 +9,7 @@ use crate::domain::ConversionError;
 use crate::formats::blend;
 use crate::fs::names;
 use crate::fs::open::make_private;
-use crate::intake::model_files::{Files, Found};
+use crate::intake::model_files::{Candidates, Files};
 use crate::intake::source::unreadable;
 
 /// Extensions of textures, in lower case.
@@ -94,8 +94,10 @@ fn find_candidates(
     let (mut exact, mut likely) = (BTreeSet::new(), BTreeSet::new());
     for path in paths {
         match files.find(index, path)? {
-            Found::Exactly(found) => _ = exact.insert(found),
-            Found::Likely(found) if !is_suffix(path) => likely.extend(found.into_iter().take(MAX_RIVALS)),
+            Candidates::Exactly(found) => _ = exact.insert(found),
+            Candidates::Likely(found) if !is_suffix(path) => {
+                likely.extend(found.into_iter().take(MAX_RIVALS));
+            }
             _ => {}
         }
     }

@@ -3,7 +3,7 @@ use std::io::{Cursor, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use meshgate::domain::{ErrorCode, Format};
-use meshgate::intake::detect::{Content, detect, name_mismatch};
+use meshgate::intake::detect::{Detected, detect, name_mismatch};
 use proptest::prelude::*;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
@@ -35,8 +35,8 @@ fn usdz() -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-fn formats() -> Vec<(Vec<u8>, &'static str, Content)> {
-    use Content::{Model, Zip};
+fn formats() -> Vec<(Vec<u8>, &'static str, Detected)> {
+    use Detected::{Model, Zip};
     let json = |extra: &str| format!(r#"{{"asset":{{"version":"2.0"}}{extra}}}"#);
     vec![
         (fbx(7400), "a.fbx", Model(Format::Fbx)),
@@ -90,8 +90,8 @@ fn a_wrong_extension_is_a_warning() {
     assert_eq!(model.warnings, ["the name says fbx but the content is glb"]);
     assert_eq!(model.main.to_str(), Some("figure.glb"));
     assert_eq!(model.name, "figure");
-    assert_eq!(name_mismatch(Content::Model(Format::Usd), "a.usd"), None);
-    assert_eq!(name_mismatch(Content::Model(Format::Obj), "a.txt"), None);
+    assert_eq!(name_mismatch(Detected::Model(Format::Usd), "a.usd"), None);
+    assert_eq!(name_mismatch(Detected::Model(Format::Obj), "a.txt"), None);
 }
 
 #[test]
