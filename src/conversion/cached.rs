@@ -202,7 +202,7 @@ impl ResultCache {
         let start = Instant::now();
         let cache = self.0.index.as_ref().zip(lookup.identity);
         let Some((index, identity)) = cache.filter(|_| lookup.reuse != Reuse::Nothing) else {
-            let made = self.convert(lookup, begin(lookup.timeout), lookup.timeout).await;
+            let made = self.make_artifact(lookup, begin(lookup.timeout), lookup.timeout).await;
             if made.is_ok() {
                 self.store(lookup.identity, made.clone(), None);
             }
@@ -276,7 +276,7 @@ impl ResultCache {
         {
             return (CacheStatus::Coalesced, found(entry));
         }
-        let made = self.convert(&lookup, work, left).await;
+        let made = self.make_artifact(&lookup, work, left).await;
         if made.as_ref().err().is_none_or(|error| error.code.is_permanent()) {
             self.store(Some(identity), made.clone(), Some(lease));
         }
@@ -284,7 +284,7 @@ impl ResultCache {
     }
 
     /// Converts and packs the result within the `allowed` time, which the work enforces itself.
-    async fn convert(
+    async fn make_artifact(
         &self,
         lookup: &Lookup,
         work: Work,

@@ -81,7 +81,7 @@ pub async fn run(
             let (shared, bar) = (Arc::clone(&shared), Arc::new(progress.start(&job)));
             running.spawn(async move {
                 let started = Instant::now();
-                let result = shared.convert(&job, &bar).await;
+                let result = shared.run_job(&job, &bar).await;
                 FinishedJob { index, job, seconds: started.elapsed().as_secs_f64(), result }
             });
         }
@@ -144,7 +144,7 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<FinishedJob>, mut signals
 }
 
 impl Shared {
-    async fn convert(&self, job: &Job, bar: &Arc<Bar>) -> Result<Success, ConversionError> {
+    async fn run_job(&self, job: &Job, bar: &Arc<Bar>) -> Result<Success, ConversionError> {
         write::check_free(&job.output, self.args.force)?;
         let sources = match &job.input.origin {
             Origin::File(path) => Source::FileWithSiblings(path.clone()),

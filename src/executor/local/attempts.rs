@@ -189,7 +189,7 @@ impl ChildRun {
             task: self.task.clone(),
             limits: self.limits,
         };
-        let mut events = self.pool.convert(zygote, convert);
+        let mut events = self.pool.start_child(zygote, convert);
         let start_by = Instant::now() + self.start_within;
         let mut child = None;
         let stopped = loop {

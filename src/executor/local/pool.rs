@@ -93,9 +93,9 @@ impl Pool {
         }
     }
 
-    /// Starts a conversion in the zygote, and has the zygote replaced after `max_requests`.
-    pub fn convert(&self, zygote: &Zygote, convert: Convert) -> Events {
-        let events = zygote.convert(convert);
+    /// Starts a child of the zygote that runs a conversion, and has the zygote replaced after `max_requests`.
+    pub fn start_child(&self, zygote: &Zygote, convert: Convert) -> Events {
+        let events = zygote.start_child(convert);
         if zygote.served() >= self.max_requests {
             self.recycle.notify_one();
         }

@@ -104,8 +104,8 @@ impl Zygote {
         Ok(Zygote { requests, ending, served: AtomicU64::new(0), ready, pid })
     }
 
-    /// Runs the conversion in a child. Its events end with `exited`, or without it if the zygote ends first.
-    pub fn convert(&self, convert: Convert) -> Events {
+    /// Starts a child that runs the conversion. Its events end with `exited`, or without it if the zygote ends first.
+    pub fn start_child(&self, convert: Convert) -> Events {
         self.served.fetch_add(1, Ordering::Relaxed);
         let (events, received) = mpsc::unbounded_channel();
         // If the zygote has ended, the request is dropped with its sender, and the events end.
