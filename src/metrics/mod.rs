@@ -78,8 +78,6 @@ impl Metrics {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let counter = |name, help| kept(&registry, IntCounter::with_opts(opts(name, help))?);
-        let counters =
-            |name, help, labels: &[&str]| kept(&registry, IntCounterVec::new(opts(name, help), labels)?);
         let histogram =
             |name, help, limits: &[f64]| kept(&registry, Histogram::with_opts(buckets(name, help, limits))?);
         let histograms = |name, help, limits: &[f64], labels: &[&str]| {
@@ -92,6 +90,7 @@ impl Metrics {
         let store = [&[0.000_25, 0.001, 0.0025], SECONDS].concat();
         let metrics = Self {
             requests: counters(
+                &registry,
                 "http_requests_total",
                 "Requests by status; 499 if the client hung up before the response",
                 &["method", "route", "status"],
@@ -103,6 +102,7 @@ impl Metrics {
                 &["method", "route"],
             )?,
             conversions: counters(
+                &registry,
                 "conversions_total",
                 "Conversions by outcome: succeeded, or the code of the error, such as cancelled",
                 &["input", "output", "engine", "outcome"],
@@ -138,6 +138,7 @@ impl Metrics {
                 &["operation", "outcome"],
             )?,
             cache_requests: counters(
+                &registry,
                 "cache_requests_total",
                 "Requests for conversions, by cache result: hit, miss, coalesced with an equal request at the same \
                  time, or bypass if the cache was not read",
@@ -249,6 +250,11 @@ fn opts(name: &str, help: &str) -> Opts {
 
 fn buckets(name: &str, help: &str, limits: &[f64]) -> HistogramOpts {
     HistogramOpts::new(name, help).namespace("meshgate").buckets(limits.to_vec())
+}
+
+/// Registers a counter for each combination of labels.
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+    kept(registry, IntCounterVec::new(opts(name, help), labels)?)
 }
 
 /// Registers a metric.
