@@ -1,15 +1,15 @@
 //! Whole conversions with the real engine: every pair, the options, broken models.
 
 pub mod bad_input;
+mod compressed_blend;
 mod disk;
 mod engine;
 mod folders;
-mod honesty;
 mod hostile_input;
 mod hostile_zips;
+mod losses;
 mod mutations;
 mod options;
-mod packed;
 mod pairs;
 
 use std::path::{Path, PathBuf};
