@@ -16,7 +16,7 @@ use crate::fs::names;
 /// Unpacked size up to which the ratio does not matter, in bytes.
 const RATIO_FREE: u64 = 10 << 20;
 
-/// Largest ratio of unpacked to packed size beyond that. Text models pack to a tenth.
+/// Largest ratio of unpacked to compressed size beyond that. Text models are compressed to a tenth.
 const MAX_RATIO: u64 = 200;
 
 /// Longest single read, in bytes. Names, comments and extra fields are 64 KiB at most.
@@ -31,7 +31,7 @@ const FILE_TYPE: u32 = 0o170_000;
 pub fn unpack(sent: &Sent, files: &mut Files) -> Result<(), ConversionError> {
     let limits = files.limits();
     let reading = |error: io::Error| ConversionError::io("read the zip", &error);
-    let packed = sent.open().and_then(|file| file.metadata()).map_err(reading)?.len();
+    let compressed = sent.open().and_then(|file| file.metadata()).map_err(reading)?.len();
     let cancel = files.context().cancel.clone();
     // Reading checks the cancel flag as well: a zip may hold much data that unpacks to nothing.
     let open = || sent.open().map(|file| BufReader::new(BoundedReads(cancel.reader(file)))).map_err(reading);
@@ -44,7 +44,7 @@ pub fn unpack(sent: &Sent, files: &mut Files) -> Result<(), ConversionError> {
             format!("the zip has {} entries, more than the {} allowed", archive.len(), limits.max_entries);
         return Err(ConversionError::new(ErrorCode::TooLarge, detail));
     }
-    let mut budget = Budget { limits, packed, unpacked: 0, cancel: cancel.clone() };
+    let mut budget = Budget { limits, compressed, unpacked: 0, cancel: cancel.clone() };
     let mut entries = archive.files_with_reader(open()?, ZipReadOptions::new()).map_err(of_zip)?;
     while let Some(entry) = entries.next() {
         let mut entry = entry.map_err(of_zip)?;
@@ -91,7 +91,7 @@ impl<R: Seek> Seek for BoundedReads<R> {
 
 struct Budget {
     limits: ModelLimits,
-    packed: u64,
+    compressed: u64,
     unpacked: u64,
     cancel: Cancel,
 }
@@ -116,7 +116,7 @@ impl Budget {
             if self.unpacked > self.limits.max_unpacked {
                 return Err(self.limits.too_large());
             }
-            if self.unpacked > RATIO_FREE && self.unpacked / MAX_RATIO > self.packed {
+            if self.unpacked > RATIO_FREE && self.unpacked / MAX_RATIO > self.compressed {
                 let detail = format!("the zip unpacks to more than {MAX_RATIO} times its size");
                 return Err(ConversionError::new(ErrorCode::TooLarge, detail));
             }

@@ -66,8 +66,8 @@ pub fn detect(file: &mut (impl Read + Seek), name: &str) -> Result<Detected, Con
         }
         return Ok(Detected::Model(format));
     }
-    let is_packed = head.starts_with(blend::ZSTD) || head.starts_with(blend::GZIP);
-    if is_packed && (extension == "blend" || blend::is_blend(file.by_ref()).map_err(unreadable)?) {
+    let is_compressed = head.starts_with(blend::ZSTD) || head.starts_with(blend::GZIP);
+    if is_compressed && (extension == "blend" || blend::is_blend(file.by_ref()).map_err(unreadable)?) {
         return Ok(Detected::Model(Format::Blend));
     }
     if let Some(format) = stl(&head, length, &extension)? {

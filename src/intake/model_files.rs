@@ -61,7 +61,7 @@ pub struct Files {
     stay: bool,
     /// `Some` when the main file lies outside of the folder.
     originals: Option<Originals>,
-    /// Bytes that may be unpacked to find references in packed files.
+    /// Bytes that may be unpacked to find references in compressed files.
     unpacking_left: u64,
     budget: Budget,
 }

@@ -75,7 +75,7 @@ impl Files {
         Ok(())
     }
 
-    /// Number of bytes that may still be unpacked to find references; all packed files of the model share it.
+    /// Number of bytes that may still be unpacked to find references; all compressed files of the model share it.
     pub fn unpacking_left(&mut self) -> &mut u64 {
         &mut self.unpacking_left
     }

@@ -172,7 +172,7 @@ pub fn named_files(
     }
     words.note();
     cancel.check()?;
-    if blend::is_packed(&path) {
+    if blend::is_compressed(&path) {
         *files.unpacking_left() = limit.saturating_sub(unpacked);
     }
     Ok(words.named)
