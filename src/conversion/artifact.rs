@@ -16,19 +16,19 @@ use crate::fs::blob::Blob;
 use crate::fs::zip::zip_below;
 use crate::storage::{Hash, SMALL};
 
-/// Large results packed at a time; the engine's slots are free again by then.
-static PACKING_PERMITS: Semaphore = Semaphore::const_new(4);
+/// Large results zipped or hashed at a time; the engine's slots are free again by then.
+static ZIP_PERMITS: Semaphore = Semaphore::const_new(4);
 
-/// Results of up to this many bytes are packed in a second or less, and wait for no place.
+/// Results of up to this many bytes are zipped in a second or less, and wait for no place.
 const QUICK: u64 = 16 << 20;
 
-/// Waits for a place to pack a result of `bytes`. The caller holds it until the work has ended.
-pub(super) async fn packing_permit(bytes: u64) -> Option<SemaphorePermit<'static>> {
+/// Waits for a place to zip a result of `bytes`. The caller holds it until the work has ended.
+pub(super) async fn zip_permit(bytes: u64) -> Option<SemaphorePermit<'static>> {
     if bytes <= QUICK {
         return None;
     }
     // The semaphore is never closed.
-    PACKING_PERMITS.acquire().await.ok()
+    ZIP_PERMITS.acquire().await.ok()
 }
 
 /// A finished conversion with its one file, shared by all requests for it.
@@ -46,7 +46,7 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Packs several files into one, and hashes it. Dropping the future cancels the work.
+    /// Zips several files, and hashes the one file. Dropping the future cancels the work.
     ///
     /// # Errors
     /// `io`, `disk_full`, `cancelled`.
@@ -55,9 +55,9 @@ impl Artifact {
         report: Uuid,
         owner: Option<Arc<str>>,
     ) -> Result<Artifact, ConversionError> {
-        let packing_permit = packing_permit(conversion.report.output.bytes).await;
+        let zip_permit = zip_permit(conversion.report.output.bytes).await;
         blocking(move |cancel| {
-            let _packing_permit = packing_permit;
+            let _zip_permit = zip_permit;
             let (path, zip, main) = one_file(&conversion, cancel)?;
             let (bytes, hash, small) = read(&path, conversion.memory.is_some(), cancel)?;
             let info = cache::ResultInfo {

@@ -283,7 +283,7 @@ impl ResultCache {
         (CacheStatus::Miss, made.map(ResultHandle::Made))
     }
 
-    /// Converts and packs the result within the `allowed` time, which the work enforces itself.
+    /// Converts, and zips a result of several files, within the `allowed` time, which the work enforces itself.
     async fn make_artifact(
         &self,
         lookup: &Lookup,
@@ -294,8 +294,8 @@ impl ResultCache {
         let conversion = work.await?;
         let left = allowed.saturating_add(KILLED_WITHIN).saturating_sub(began.elapsed());
         let report = self.0.reports.keep(Arc::new(conversion.report.clone()), lookup.owner.clone());
-        let packing = timeout(left, Artifact::new(conversion, report, lookup.owner.clone()));
-        Ok(Arc::new(packing.await.unwrap_or_else(|_| Err(late(allowed)))?))
+        let artifact = timeout(left, Artifact::new(conversion, report, lookup.owner.clone()));
+        Ok(Arc::new(artifact.await.unwrap_or_else(|_| Err(late(allowed)))?))
     }
 
     /// Stores the outcome in the background. Until then, equal requests find the flight, and the lease is held.

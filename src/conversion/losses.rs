@@ -11,14 +11,14 @@ use crate::fs::names;
 /// Compares the model with the result; returns one clause for each loss.
 ///
 /// `reported` are the engine's own clauses, which give reasons that no count shows; their losses are not repeated.
-/// `packed` textures became channels of others and are not lost. Vertices are not compared, because formats split them
+/// `merged` textures became channels of others and are not lost. Vertices are not compared, because formats split them
 /// at seams differently. Objects are not compared either, because formats join and split them by their own rules;
 /// meshes, bones, cameras and lights stand for them.
 pub fn losses(
     input: &Contents,
     output: &Contents,
     options: &Options,
-    packed: u64,
+    merged: u64,
     reported: &[String],
 ) -> Vec<String> {
     let (before, after, target) = (&input.counts, &output.counts, output.format);
@@ -52,7 +52,7 @@ pub fn losses(
         let colours = layers(before.vertex_colours, after.vertex_colours);
         // A warning reports textures that were missing in the model.
         let textures = before.textures.saturating_sub(before.missing_textures.len() as u64);
-        let kept = if after.textures > 0 { after.textures.saturating_add(packed) } else { 0 };
+        let kept = if after.textures > 0 { after.textures.saturating_add(merged) } else { 0 };
         rows.extend([
             (Feature::Mesh, before.triangles, after.triangles, "triangle"),
             (Feature::Uvs, uvs, after.uv_layers, "UV layer"),
@@ -247,12 +247,12 @@ mod tests {
         assert!(losses.is_empty(), "{losses:?}");
     }
 
-    fn compared(target: Format, change: impl Fn(&mut Counts), packed: u64) -> Vec<String> {
+    fn compared(target: Format, change: impl Fn(&mut Counts), merged: u64) -> Vec<String> {
         let mut before = figure();
         (before.meshes, before.uv_layers, before.textures) = (3, 3, 4);
         let mut after = before.clone();
         change(&mut after);
-        losses(&contents(Format::Fbx, before), &contents(target, after), &Options::default(), packed, &[])
+        losses(&contents(Format::Fbx, before), &contents(target, after), &Options::default(), merged, &[])
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(super) struct RawResult {
     bytes: u64,
     engine: String,
     importer: Option<String>,
-    packed_textures: u64,
+    merged_textures: u64,
     losses: Vec<String>,
     warnings: Vec<String>,
     timings: Timings,
@@ -212,7 +212,7 @@ impl Pipeline<'_> {
             output: completed.success.output,
             engine: format!("blender {}", executor.version().unwrap_or_default().blender),
             importer: Some(completed.success.importer),
-            packed_textures: completed.success.packed_textures,
+            merged_textures: completed.success.packed_textures,
             losses: completed.success.losses,
             warnings,
             timings: Timings {
@@ -248,15 +248,15 @@ impl Pipeline<'_> {
     pub async fn finish(self, made: RawResult) -> Result<FinishedConversion, ConversionError> {
         let Prepared { folder, model, target, options, began } = self.prepared;
         let _ = self.observed.result_bytes.set(made.bytes);
-        let mut packing_permit = None;
+        let mut zip_permit = None;
         if options.packaging == Packaging::Zip {
             (self.on_stage)(Stage::Packing, None);
-            packing_permit = artifact::packing_permit(made.bytes).await;
+            zip_permit = artifact::zip_permit(made.bytes).await;
         }
         let is_large = model.bytes >= LARGE;
         // Every step takes long for a model with many clips and names, so all run on a blocking thread.
         let conversion = blocking(move |cancel| {
-            let _packing_permit = packing_permit;
+            let _zip_permit = zip_permit;
             let stem = model.name.clone();
             let (mut report, mut files, memory) = compare(model, made, target, &options)?;
             cancel.check()?;
@@ -299,7 +299,7 @@ fn compare(
     let counts = made.output.unwrap_or_default();
     let output = Contents { format: target, bytes: made.bytes, files: files.len() as u32, counts };
     losses::check(&input, &output)?;
-    let mut losses = losses::losses(&input, &output, options, made.packed_textures, &made.losses);
+    let mut losses = losses::losses(&input, &output, options, made.merged_textures, &made.losses);
     losses.extend(made.losses);
     // The sentences contain names from the model.
     for sentence in losses.iter_mut().chain(&mut warnings) {

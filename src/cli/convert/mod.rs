@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_named_zip_is_packed_as_a_zip() {
+    fn an_output_named_zip_becomes_a_zip() {
         let mut args = parsed("convert - -o x.zip --to obj");
         plan(&mut args).unwrap();
         assert_eq!(args.flags.0.packaging, Packaging::Zip);
