@@ -77,12 +77,12 @@ def test_results_with_excessive_files_or_sizes_are_refused(leaving_extra_files):
 
 def gltf_with_files(files: dict[str, bytes], main: dict) -> bytes:
     """A zip of a glTF and the files that it refers to."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    zip_file = io.BytesIO()
+    with zipfile.ZipFile(zip_file, "w") as archive:
         archive.writestr("m.gltf", json.dumps(main))
         for name, content in files.items():
             archive.writestr(name, content)
-    return packed.getvalue()
+    return zip_file.getvalue()
 
 
 def test_names_in_results_are_safe_and_stay_linked(gateway):

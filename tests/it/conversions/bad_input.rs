@@ -118,8 +118,8 @@ pub fn run_python(script: &Path, output: &Path) {
 async fn a_gltf_that_needs_draco_is_read() {
     let lab = Lab::new();
     let cube = lab.put("cube.obj", CUBE);
-    let packed = lab.convert_with(&cube, Format::Glb, &[("draco", "true")]).await.unwrap();
-    let plain = lab.convert(&packed.files[0], Format::Stl).await.unwrap();
+    let compressed = lab.convert_with(&cube, Format::Glb, &[("draco", "true")]).await.unwrap();
+    let plain = lab.convert(&compressed.files[0], Format::Stl).await.unwrap();
     assert_eq!(plain.report.output.counts.triangles, 12);
     lab.converter.executor().shutdown().await;
 }

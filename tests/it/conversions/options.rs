@@ -21,8 +21,8 @@ async fn options_change_the_result() {
     let height = |contents: &meshgate::domain::Contents| contents.counts.bounds_m.unwrap().size()[1];
     assert!((height(&large) / height(&plain) - 10.0).abs() < 0.01);
 
-    let packed = convert(Format::Glb, &[("draco", "true")]).await;
-    assert!(packed.bytes < plain.bytes && packed.counts.triangles == plain.counts.triangles);
+    let compressed = convert(Format::Glb, &[("draco", "true")]).await;
+    assert!(compressed.bytes < plain.bytes && compressed.counts.triangles == plain.counts.triangles);
 
     let quads = lab.convert(&example("crate/crate.obj"), Format::Obj).await.unwrap();
     let cut =

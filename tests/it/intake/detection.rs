@@ -22,9 +22,9 @@ fn binary_stl(triangles: u32) -> Vec<u8> {
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {
-    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-    packed.write_all(content).unwrap();
-    packed.finish().unwrap()
+    let mut compressed = GzEncoder::new(Vec::new(), Compression::default());
+    compressed.write_all(content).unwrap();
+    compressed.finish().unwrap()
 }
 
 fn usdz() -> Vec<u8> {
@@ -96,7 +96,7 @@ fn a_wrong_extension_is_a_warning() {
 
 #[test]
 fn files_that_are_not_models_get_clear_errors() {
-    let packed = gzip(&binary_stl(40));
+    let compressed = gzip(&binary_stl(40));
     let cases: [(&[u8], &str, ErrorCode, &str); 16] = [
         (b"", "a.fbx", ErrorCode::EmptyFile, "the file is empty"),
         (b"Dear diary,\n", "a.fbx", ErrorCode::UnknownFormat, "the file is text in an unknown format"),
@@ -141,7 +141,7 @@ fn files_that_are_not_models_get_clear_errors() {
             ErrorCode::ImportFailed,
             "the ply file is damaged: it announces 4000000000 of \"vertex\" in 77 bytes",
         ),
-        (&packed, "a.stl", ErrorCode::UnknownFormat, "the file is gzip-compressed data; unpack it first"),
+        (&compressed, "a.stl", ErrorCode::UnknownFormat, "the file is gzip-compressed data; unpack it first"),
         (
             b"\x28\xb5\x2f\xfdno frame",
             "a",
