@@ -165,7 +165,7 @@ impl Prepared {
         let Self { model, target, options, .. } = self.clone();
         blocking(move |cancel| {
             let mut files = Vec::new();
-            for (name, file) in model.open_parts()? {
+            for (name, file) in model.open_files()? {
                 let mut hasher = blake3::Hasher::new();
                 let read = hasher.update_reader(cancel.reader(file));
                 read.map_err(|error| ConversionError::io("read the model", &error))?;

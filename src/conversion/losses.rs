@@ -10,7 +10,7 @@ use crate::fs::names;
 
 /// Compares the model with the result; returns one clause for each loss.
 ///
-/// `reported` are the engine's own clauses, which give reasons that no count shows; their losses are not repeated.
+/// `reported` are Blender's own clauses, which give reasons that no count shows; their losses are not repeated.
 /// `merged` textures became channels of others and are not lost. Vertices are not compared, because formats split them
 /// at seams differently. Objects are not compared either, because formats join and split them by their own rules;
 /// meshes, bones, cameras and lights stand for them.
@@ -76,7 +76,7 @@ pub fn losses(
         losses.extend(clips(before, after, target, reported));
         losses.extend(clip_lengths::losses(input, output));
     }
-    // Drops clauses that the engine reports with names.
+    // Drops clauses that Blender reports with names.
     losses.retain(|clause| {
         !reported
             .iter()
@@ -93,7 +93,7 @@ fn plural(count: u64, noun: &str) -> String {
 
 fn clips(before: &Counts, after: &Counts, target: Format, reported: &[String]) -> Option<String> {
     let (count, left) = (before.clips.len(), after.clips.len());
-    // The engine itself names the clips that a bvh or vrma lacks.
+    // Blender itself names the clips that a bvh or vrma lacks.
     if left >= count || matches!(target, Format::Bvh | Format::Vrma) {
         return None;
     }
@@ -294,7 +294,7 @@ mod tests {
         };
         assert_eq!(compared(Format::Usdz, one, 0), ["1 of 2 clips (Wave): usdz holds one"]);
         assert_eq!(compared(Format::Abc, one, 0), ["1 of 2 clips (Wave): abc holds one"]);
-        // The engine reports it with the names, which a bvh lacks.
+        // Blender reports it with the names, which a bvh lacks.
         assert!(compared(Format::Bvh, one, 0).is_empty());
         assert_eq!(
             compared(Format::Vrma, |after| after.bones = 18, 0),

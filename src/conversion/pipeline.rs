@@ -62,7 +62,7 @@ pub struct FinishedConversion {
 #[derive(Default)]
 pub(super) struct RawResult {
     input: Counts,
-    /// `None` until the files are counted, unless the engine did so.
+    /// `None` until the files are counted, unless Blender has read them back.
     output: Option<Counts>,
     /// Absolute; the first is the main file.
     files: Vec<PathBuf>,
@@ -70,6 +70,7 @@ pub(super) struct RawResult {
     memory: Option<Memory>,
     /// Of all files.
     bytes: u64,
+    /// The lane, with its version: `native`, `blender 5.0.1`.
     engine: String,
     importer: Option<String>,
     merged_textures: u64,

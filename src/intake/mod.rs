@@ -1,5 +1,5 @@
 //! Accepts models: detects the format from the content, unpacks archives within limits, and resolves every reference
-//! inside the model before an engine sees it.
+//! inside the model before it is converted.
 //!
 //! This is blocking code over `std::fs`; a service calls it from a blocking task.
 

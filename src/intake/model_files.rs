@@ -306,7 +306,7 @@ impl Files {
         present.fold((0, 0), |(files, bytes), item| (files + 1, bytes + item.bytes))
     }
 
-    /// Renames the stored file to an extension by which engines recognise its format.
+    /// Renames the stored file to an extension by which importers recognise its format.
     pub fn set_extension(&mut self, index: usize, extension: &str) -> Result<(), ConversionError> {
         if self.items[index].outside.is_some() {
             return Ok(());

@@ -18,7 +18,7 @@ use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::fs::names;
 use crate::fs::open::{self, Located, Root};
 
-/// A model that is ready for an engine.
+/// A model that is ready to be converted.
 #[derive(Debug, Clone)]
 pub struct Model {
     /// The folder with the model's files, unless they stay where they are.
@@ -40,11 +40,11 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens every file of the model as an engine reads it; returns them with the sender's names, the main file first.
+    /// Opens every file of the model as it will be read; returns them with the sender's names, the main file first.
     ///
     /// # Errors
     /// `io`
-    pub fn open_parts(&self) -> Result<Vec<(&str, File)>, ConversionError> {
+    pub fn open_files(&self) -> Result<Vec<(&str, File)>, ConversionError> {
         let open = |item: &Item| match &item.outside {
             Some(located) => located.open(),
             None => open::regular(&self.folder.join(&item.stored)),
@@ -76,8 +76,8 @@ impl Model {
 /// Most files of one kind that a sentence, or sentences, name.
 const MAX_NAMED: usize = 5;
 
-/// Copies the model into the folder `into` and makes it ready for an engine. `main` names the main file where several
-/// files could be it. `into` must be the caller's own; after an error it may hold files.
+/// Copies the model into the folder `into` and makes it ready to be converted. `main` names the main file where
+/// several files could be it. `into` must be the caller's own; after an error it may hold files.
 ///
 /// A single file, with or without siblings, stays where it is if `in_place` returns `true` for its format and no
 /// references in it must be rewritten. [`Model::in_place`] then returns its location, and [`Model::check_unchanged`]

@@ -39,7 +39,7 @@ pub struct Ended {
     /// The format of the model, and its size in bytes.
     pub model: Option<(Format, u64)>,
     pub target: Format,
-    /// `native` or `blender`.
+    /// The lane: `native` or `blender`.
     pub engine: Option<&'static str>,
     /// `None` if it succeeded.
     pub error: Option<ErrorCode>,
@@ -47,7 +47,7 @@ pub struct Ended {
     pub took: Duration,
     /// Size of all files of the result, in bytes.
     pub result_bytes: Option<u64>,
-    /// Time spent waiting for a slot of the engine.
+    /// Time spent waiting for a slot of Blender.
     pub waited: Option<Duration>,
 }
 
