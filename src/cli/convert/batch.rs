@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::args::Args;
-use super::outcome::{FinishedJob, Success, Tally};
-use super::plan::{self, Job, Origin};
+use super::outcome::{EndedConversion, Success, Tally};
+use super::plan::{self, Origin, PlannedConversion};
 use super::progress::{Bar, Progress};
 use super::{cache, print, write};
 use crate::app;
@@ -41,22 +41,22 @@ struct Shared {
     stdin: tokio::sync::OnceCell<PathBuf>,
 }
 
-/// Runs all `jobs` and prints the outcome of each.
+/// Runs all `conversions` and prints the outcome of each.
 ///
 /// # Errors
 /// Why no conversion can start, or why output fails.
 pub async fn run(
-    jobs: Vec<Job>,
+    conversions: Vec<PlannedConversion>,
     args: Args,
     settings: &RunSettings,
     bars: MultiProgress,
 ) -> Result<Tally, Failure> {
     let mut signals = Signals::new().map_err(Failure::io("listen for signals"))?;
-    let progress = Progress::new(jobs.len(), bars);
-    let mut printer = print::Printer::new(&jobs, &args, progress.is_drawn());
-    let mut tally = Tally { planned: jobs.len(), ..Tally::default() };
+    let progress = Progress::new(conversions.len(), bars);
+    let mut printer = print::Printer::new(&conversions, &args, progress.is_drawn());
+    let mut tally = Tally { planned: conversions.len(), ..Tally::default() };
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-    let at_once = settings.at_once.unwrap_or_else(processors).min(jobs.len()).max(1);
+    let at_once = settings.at_once.unwrap_or_else(processors).min(conversions.len()).max(1);
     let converter = Arc::new(app::converter(at_once, Admission::unbounded(at_once), &settings.engine)?);
     let shared = Arc::new(Shared {
         cache: cache::open(settings, &converter).await?,
@@ -72,17 +72,17 @@ pub async fn run(
         stdin: tokio::sync::OnceCell::new(),
     });
 
-    let mut waiting = jobs.into_iter().enumerate();
+    let mut waiting = conversions.into_iter().enumerate();
     let mut running = JoinSet::new();
     let result = loop {
         while running.len() < at_once
-            && let Some((index, job)) = waiting.next()
+            && let Some((index, planned)) = waiting.next()
         {
-            let (shared, bar) = (Arc::clone(&shared), Arc::new(progress.start(&job)));
+            let (shared, bar) = (Arc::clone(&shared), Arc::new(progress.start(&planned)));
             running.spawn(async move {
                 let started = Instant::now();
-                let result = shared.run_job(&job, &bar).await;
-                FinishedJob { index, job, seconds: started.elapsed().as_secs_f64(), result }
+                let result = shared.run_one(&planned, &bar).await;
+                EndedConversion { index, planned, seconds: started.elapsed().as_secs_f64(), result }
             });
         }
         let next = tokio::select! {
@@ -121,7 +121,7 @@ pub async fn run(
 }
 
 /// Stops the running conversions and the engine.
-async fn end(shared: Arc<Shared>, mut running: JoinSet<FinishedJob>, mut signals: Signals, hurry: bool) {
+async fn end(shared: Arc<Shared>, mut running: JoinSet<EndedConversion>, mut signals: Signals, hurry: bool) {
     // A second Ctrl-C skips the clean-up.
     let impatient = tokio::spawn(async move {
         signals.next().await;
@@ -144,9 +144,9 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<FinishedJob>, mut signals
 }
 
 impl Shared {
-    async fn run_job(&self, job: &Job, bar: &Arc<Bar>) -> Result<Success, ConversionError> {
-        write::check_free(&job.output, self.args.force)?;
-        let sources = match &job.input.origin {
+    async fn run_one(&self, planned: &PlannedConversion, bar: &Arc<Bar>) -> Result<Success, ConversionError> {
+        write::check_free(&planned.output, self.args.force)?;
+        let sources = match &planned.input.origin {
             Origin::File(path) => Source::FileWithSiblings(path.clone()),
             Origin::Folder(path) => Source::Folder(path.clone()),
             Origin::Stdin => {
@@ -157,8 +157,8 @@ impl Shared {
         let spec = Spec {
             sources,
             main: self.args.main.clone(),
-            target: job.target,
-            options: self.args.options_for(job.target),
+            target: planned.target,
+            options: self.args.options_for(planned.target),
             timeout: self.timeout,
         };
         let on_stage = |stage, fraction| bar.stage(stage, fraction);
@@ -167,7 +167,7 @@ impl Shared {
             None => self.converter.convert(spec, &on_stage).await.map(cache::ResultFiles::of),
         };
         let result = result.map_err(|error| self.with_cause(error))?;
-        let output = job.output.clone();
+        let output = planned.output.clone();
         let (force, interrupt) = (self.args.force, self.interrupt.clone());
         let placed = self.files.spawn_blocking(move || {
             // `result` moves here: its folder must exist until the files are copied.

@@ -8,8 +8,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::Args;
-use super::outcome::{FinishedJob, JobOutcome, Success, Tally, output, reason};
-use super::plan::{Job, Output};
+use super::outcome::{ConversionOutcome, EndedConversion, Success, Tally, output, reason};
+use super::plan::{Output, PlannedConversion};
 use super::summary;
 use crate::cli::{Failure, humanize, say};
 use crate::domain::{ErrorCode, Report};
@@ -22,7 +22,7 @@ const LONGEST_TABLE: usize = 200;
 struct Line<'a> {
     input: String,
     output: String,
-    outcome: JobOutcome,
+    outcome: ConversionOutcome,
     code: Option<ErrorCode>,
     detail: Option<&'a str>,
     seconds: f64,
@@ -39,7 +39,7 @@ pub struct Printer {
     /// OUT, as shown to people.
     out: String,
     /// The rows of the table.
-    kept: Vec<(FinishedJob, JobOutcome)>,
+    kept: Vec<(EndedConversion, ConversionOutcome)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,38 +53,38 @@ enum Mode {
 
 impl Printer {
     /// Creates a printer; `watched`: progress bars are drawn on this terminal.
-    pub fn new(jobs: &[Job], args: &Args, watched: bool) -> Self {
-        let mode = match jobs {
+    pub fn new(conversions: &[PlannedConversion], args: &Args, watched: bool) -> Self {
+        let mode = match conversions {
             _ if args.json => Mode::Json,
-            [job] if job.output == Output::Stdout => Mode::Aside,
+            [planned] if planned.output == Output::Stdout => Mode::Aside,
             [_] => Mode::One,
             _ => Mode::Many,
         };
         Self {
             mode,
-            several_formats: jobs.iter().any(|job| job.target != jobs[0].target),
-            quiet: watched && jobs.len() <= LONGEST_TABLE && io::stdout().is_terminal(),
+            several_formats: conversions.iter().any(|planned| planned.target != conversions[0].target),
+            quiet: watched && conversions.len() <= LONGEST_TABLE && io::stdout().is_terminal(),
             out: humanize::name(&args.output.display().to_string()),
             kept: Vec::new(),
         }
     }
 
-    fn outcome(&self, finished: &FinishedJob) -> JobOutcome {
+    fn outcome(&self, finished: &EndedConversion) -> ConversionOutcome {
         match &finished.result {
-            Ok(_) => JobOutcome::Succeeded,
+            Ok(_) => ConversionOutcome::Succeeded,
             Err(error) if self.several_formats && error.code == ErrorCode::UnsupportedPair => {
-                JobOutcome::Skipped
+                ConversionOutcome::Skipped
             }
-            Err(_) => JobOutcome::Failed,
+            Err(_) => ConversionOutcome::Failed,
         }
     }
 
     /// Counts a finished conversion.
-    pub fn count(&self, finished: &FinishedJob, tally: &mut Tally) {
+    pub fn count(&self, finished: &EndedConversion, tally: &mut Tally) {
         match self.outcome(finished) {
-            JobOutcome::Succeeded => tally.succeeded += 1,
-            JobOutcome::Skipped => tally.skipped += 1,
-            JobOutcome::Failed => tally.failed += 1,
+            ConversionOutcome::Succeeded => tally.succeeded += 1,
+            ConversionOutcome::Skipped => tally.skipped += 1,
+            ConversionOutcome::Failed => tally.failed += 1,
         }
     }
 
@@ -92,7 +92,7 @@ impl Printer {
     ///
     /// # Errors
     /// When standard output is closed.
-    pub fn print(&mut self, finished: FinishedJob) -> Result<(), Failure> {
+    pub fn print(&mut self, finished: EndedConversion) -> Result<(), Failure> {
         let outcome = self.outcome(&finished);
         match self.mode {
             Mode::Json => return say(json(&finished, outcome)),
@@ -138,10 +138,10 @@ pub fn panicked(error: &tokio::task::JoinError) {
     aside(format!("meshgate: internal error in a conversion: {error}"));
 }
 
-fn json(finished: &FinishedJob, outcome: JobOutcome) -> String {
+fn json(finished: &EndedConversion, outcome: ConversionOutcome) -> String {
     let (success, error) = (finished.result.as_ref().ok(), finished.result.as_ref().err());
     let line = Line {
-        input: finished.job.input.name(),
+        input: finished.planned.input.name(),
         output: output(finished),
         outcome,
         code: error.map(|error| error.code),
@@ -154,9 +154,9 @@ fn json(finished: &FinishedJob, outcome: JobOutcome) -> String {
 }
 
 /// The line for one of several conversions.
-fn line(finished: &FinishedJob, outcome: JobOutcome) -> String {
+fn line(finished: &EndedConversion, outcome: ConversionOutcome) -> String {
     let pair =
-        format!("{} → {}", humanize::name(&finished.job.input.name()), humanize::name(&output(finished)));
+        format!("{} → {}", humanize::name(&finished.planned.input.name()), humanize::name(&output(finished)));
     match &finished.result {
         Ok(success) => {
             let Report { losses, warnings, .. } = &success.report;
@@ -169,15 +169,15 @@ fn line(finished: &FinishedJob, outcome: JobOutcome) -> String {
             line
         }
         Err(error) => {
-            let mark = if outcome == JobOutcome::Skipped { '–' } else { '✗' };
+            let mark = if outcome == ConversionOutcome::Skipped { '–' } else { '✗' };
             format!("{mark} {pair}  {}", reason(error, outcome))
         }
     }
 }
 
 /// The block for the only conversion, with its losses and warnings.
-fn block(finished: &FinishedJob) -> String {
-    let pair = format!("{} → {}", name(&finished.job.input.name()), name(&output(finished)));
+fn block(finished: &EndedConversion) -> String {
+    let pair = format!("{} → {}", name(&finished.planned.input.name()), name(&output(finished)));
     match &finished.result {
         Ok(success) => format!(
             "{pair}  {}  {}\n{}",
@@ -185,7 +185,7 @@ fn block(finished: &FinishedJob) -> String {
             if success.cached { "cached" } else { &success.report.engine },
             details(success)
         ),
-        Err(error) => format!("{pair}: {}", reason(error, JobOutcome::Failed)),
+        Err(error) => format!("{pair}: {}", reason(error, ConversionOutcome::Failed)),
     }
 }
 
@@ -212,7 +212,7 @@ fn details(success: &Success) -> String {
 }
 
 /// The last line: the count of each outcome.
-fn summary(kept: &[(FinishedJob, JobOutcome)], tally: &Tally, out: &str) -> String {
+fn summary(kept: &[(EndedConversion, ConversionOutcome)], tally: &Tally, out: &str) -> String {
     let into = if tally.succeeded > 0 { format!(" into {out}") } else { String::new() };
     let mut text = format!("{} converted{into}", tally.succeeded);
     let reports = kept.iter().filter_map(|(finished, _)| Some(&finished.result.as_ref().ok()?.report));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use comfy_table::CellAlignment;
 
-use super::outcome::{FinishedJob, JobOutcome, Success, output, reason};
+use super::outcome::{ConversionOutcome, EndedConversion, Success, output, reason};
 use super::plan;
 use crate::cli::humanize;
 use crate::cli::table::{lines, plain};
@@ -51,23 +51,23 @@ enum Row<'a> {
 }
 
 /// Draws for each model a row of its input, and below it for each format its result, losses and duration.
-pub fn table(rows: &[(FinishedJob, JobOutcome)]) -> String {
+pub fn table(rows: &[(EndedConversion, ConversionOutcome)]) -> String {
     draw(&rows_of(rows), width())
 }
 
-fn rows_of(finished: &[(FinishedJob, JobOutcome)]) -> Vec<Row<'_>> {
+fn rows_of(finished: &[(EndedConversion, ConversionOutcome)]) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
-    let same = |one: &(FinishedJob, JobOutcome), other: &(FinishedJob, JobOutcome)| {
-        one.0.job.input == other.0.job.input
+    let same = |one: &(EndedConversion, ConversionOutcome), other: &(EndedConversion, ConversionOutcome)| {
+        one.0.planned.input == other.0.planned.input
     };
     let names: Vec<_> =
-        finished.chunk_by(same).filter_map(|group| Some(&group.first()?.0.job.input.relative)).collect();
+        finished.chunk_by(same).filter_map(|group| Some(&group.first()?.0.planned.input.relative)).collect();
     for group in finished.chunk_by(same) {
         let Some((first, _)) = group.first() else { continue };
         if !rows.is_empty() {
             rows.push(Row::Gap);
         }
-        let input = &first.job.input;
+        let input = &first.planned.input;
         let unique = names.iter().filter(|name| **name == &input.relative).count() == 1;
         let name = if unique { input.relative.to_string_lossy().into_owned() } else { input.name() };
         let reports: Vec<_> =
@@ -96,12 +96,12 @@ fn note(text: &str) -> Row<'static> {
 }
 
 /// The rows of one conversion; `said` are warnings already printed for its model.
-fn result<'a>(finished: &'a FinishedJob, outcome: JobOutcome, said: &[&str]) -> Vec<Row<'a>> {
+fn result<'a>(finished: &'a EndedConversion, outcome: ConversionOutcome, said: &[&str]) -> Vec<Row<'a>> {
     let name = format!("→ {}", target(finished));
     let Success { report, cached, .. } = match &finished.result {
         Ok(success) => success,
         Err(error) => {
-            let word = if outcome == JobOutcome::Skipped { "skipped" } else { "failed" };
+            let word = if outcome == ConversionOutcome::Skipped { "skipped" } else { "failed" };
             return vec![Row::Text(format!("{name}  {word}: {}", reason(error, outcome)))];
         }
     };
@@ -114,11 +114,11 @@ fn result<'a>(finished: &'a FinishedJob, outcome: JobOutcome, said: &[&str]) -> 
 }
 
 /// The format if the file has the default name, else the file's name.
-fn target(finished: &FinishedJob) -> String {
-    let format = finished.job.target;
+fn target(finished: &EndedConversion) -> String {
+    let format = finished.planned.target;
     let written = output(finished);
     let file = Path::new(&written).file_name().unwrap_or_default();
-    let default = finished.job.input.relative.with_extension(plan::extension(format));
+    let default = finished.planned.input.relative.with_extension(plan::extension(format));
     if finished.result.is_err() || default.file_name() == Some(file) {
         return format.to_string();
     }
