@@ -69,7 +69,7 @@ impl Converter {
         Some(format!("{}/{}", version.blender, version.vrm_addon))
     }
 
-    /// Converts a model in a new folder. Dropping the future cancels the conversion.
+    /// Converts a model in a new folder, for tests and benchmarks. Dropping the future cancels the conversion.
     pub async fn convert(
         &self,
         spec: Spec,

@@ -1,4 +1,5 @@
-//! The one way to a result: [`Service::convert`] finds it or converts, for HTTP and the command line.
+//! The one way to a result: [`Service::convert`] finds it or converts, for HTTP and the command line. Without a cache, the
+//! command line skips the lookup and the packing into one file ([`Service::convert_uncached`]).
 //!
 //! ```text
 //!  request ─▶ identity ─▶ cached ──▶ stored, or running ───────────────────────────────┐
@@ -188,6 +189,16 @@ impl Service {
             lookup.reuse = if lookup.reuse == Reuse::All { Reuse::Running } else { Reuse::Nothing };
             lookup.timeout = timeout.saturating_sub(start.elapsed());
         }
+    }
+
+    /// Converts without looking for a result or storing one, and leaves the files as they are.
+    pub async fn convert_uncached(
+        &self,
+        request: Request,
+        on_stage: impl Fn(Stage, Option<f64>) + Send + Sync,
+    ) -> Result<FinishedConversion, ConversionError> {
+        let timeout = request.timeout;
+        self.clone().run(Arc::new(request), None, timeout, on_stage).await
     }
 
     /// Whether a request can be answered without a conversion.

@@ -28,8 +28,7 @@ const CLEAN_UP: Duration = Duration::from_millis(400);
 /// State that all conversions share.
 struct Shared {
     converter: Arc<Converter>,
-    /// `None`: no cache; everything is converted.
-    cache: Option<cache::Cache>,
+    conversions: cache::Conversions,
     args: Args,
     timeout: Duration,
     /// Set when the user interrupts the run.
@@ -59,7 +58,7 @@ pub async fn run(
     let at_once = settings.at_once.unwrap_or_else(processors).min(conversions.len()).max(1);
     let converter = Arc::new(app::converter(at_once, Admission::unbounded(at_once), &settings.engine)?);
     let shared = Arc::new(Shared {
-        cache: cache::open(settings, &converter).await?,
+        conversions: cache::open(settings, &converter).await?,
         converter,
         args,
         timeout: settings.timeout,
@@ -134,9 +133,7 @@ async fn end(shared: Arc<Shared>, mut running: JoinSet<EndedConversion>, mut sig
     shared.files.close();
     let limit = if hurry { CLEAN_UP } else { Duration::from_secs(10) };
     let _ = timeout(limit, shared.files.wait()).await;
-    if let Some(cache) = shared.cache.as_ref().filter(|_| !hurry)
-        && let Err(trouble) = cache.finish().await
-    {
+    if !hurry && let Err(trouble) = shared.conversions.finish().await {
         warn(&[format!("the store fails; results may not be cached: {trouble}")]);
     }
     let _ = timeout(limit, shared.converter.executor().shutdown()).await;
@@ -161,12 +158,7 @@ impl Shared {
             options: self.args.options_for(planned.target),
             timeout: self.timeout,
         };
-        let on_stage = |stage, fraction| bar.stage(stage, fraction);
-        let result = match &self.cache {
-            Some(cache) => cache.result(spec, bar).await,
-            None => self.converter.convert(spec, &on_stage).await.map(cache::ResultFiles::of),
-        };
-        let result = result.map_err(|error| self.with_cause(error))?;
+        let result = self.conversions.result(spec, bar).await.map_err(|error| self.with_cause(error))?;
         let output = planned.output.clone();
         let (force, interrupt) = (self.args.force, self.interrupt.clone());
         let placed = self.files.spawn_blocking(move || {

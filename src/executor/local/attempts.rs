@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::child_result::{self, Reported};
 use super::pool::{Pool, stopping};
 use super::protocol::{ChildLimits, Convert, End, Event, Exited};
+use super::retry_policy::RetryPolicy;
 use super::zygote::{Events, Zygote};
 use crate::domain::{ConversionError, ErrorCode, Format, Stage};
 use crate::executor::stats::{AttemptFailure, Usage};
@@ -94,15 +95,14 @@ impl ChildRun {
         &mut self,
         exiting: &mut Option<ExitingChild>,
     ) -> Result<CompletedTask, ConversionError> {
-        let mut retried_after = None;
-        let (mut cold, mut lost, mut lost_before_start) = (false, false, 0);
+        let mut policy = RetryPolicy::default();
         loop {
-            let zygote = self.zygote(cold).await?;
+            let zygote = self.zygote(policy.cold).await?;
             match self.attempt(&zygote).await {
                 Attempt::Exited(exited) => match self.classify(&exited).await {
                     NextStep::Final(result) => {
                         self.log(&zygote, &exited, result.as_ref().err());
-                        return result.map(|success| self.completed(*success, retried_after));
+                        return result.map(|success| self.completed(*success, policy.retried_after));
                     }
                     // Some writers crash when the disk is full.
                     NextStep::Again(AttemptFailure::Crash)
@@ -111,35 +111,28 @@ impl ChildRun {
                         return Err(disk_full());
                     }
                     NextStep::Again(failure) => {
-                        self.record_failure(&exited, failure, cold);
-                        if cold {
+                        self.record_failure(&exited, failure, policy.cold);
+                        if !policy.allows_after_failure(failure) {
                             return Err(crashed(failure, &exited));
                         }
                         if self.crashed_in_fbx_import(&exited, failure) {
                             self.task.importer = Importer::Fallback;
                         }
-                        cold = true;
-                        retried_after = Some(failure);
                     }
                 },
                 Attempt::Finished(success, events) => {
                     *exiting = Some((zygote, events));
-                    return Ok(self.completed(*success, retried_after));
+                    return Ok(self.completed(*success, policy.retried_after));
                 }
-                // The zygote went down before it started the child.
-                Attempt::Lost { started: false } if lost_before_start < 3 => {
-                    lost_before_start += 1;
-                    continue;
-                }
+                Attempt::Lost { started: false } if policy.allows_another_start() => continue,
                 Attempt::Lost { .. } => {
                     self.pool.counters.attempt_failure(self.pair(), AttemptFailure::EngineLost);
-                    tracing::warn!(conversion = self.id, pair = %self.pair_name(), again = !lost, "a zygote went down");
-                    if lost || cold {
+                    let again = policy.allows_after_loss();
+                    tracing::warn!(conversion = self.id, pair = %self.pair_name(), again, "a zygote went down");
+                    if !again {
                         let detail = "blender went down while converting this model, twice";
                         return Err(ConversionError::new(ErrorCode::EngineCrashed, detail));
                     }
-                    lost = true;
-                    retried_after = Some(AttemptFailure::EngineLost);
                 }
                 Attempt::TimedOut => {
                     tracing::info!(conversion = self.id, pair = %self.pair_name(), "a conversion timed out");
