@@ -1,7 +1,6 @@
 //! Parses the texts of settings.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use redis::{ConnectionAddr, ConnectionInfo};
+use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -286,24 +286,26 @@ fn api_key(pair: &str, number: usize) -> Result<ApiKey, String> {
 }
 
 /// A text that no log may show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+#[derive(Debug, Clone)]
+pub struct Secret(SecretString);
 
 impl Secret {
     pub fn new(text: String) -> Self {
-        Self(text)
+        Self(text.into())
     }
 
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        out.write_str("(secret)")
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
     }
 }
+
+impl Eq for Secret {}
 
 /// The URL of a Redis. Errors do not quote it, since it may hold a password.
 pub fn redis_url(value: &OsStr) -> Result<Secret, Wrong> {
@@ -316,11 +318,11 @@ pub fn redis_url(value: &OsStr) -> Result<Secret, Wrong> {
         let why = "#insecure is not allowed; SSL_CERT_FILE names the certificates to trust";
         return Err(Wrong::because(why));
     }
-    Ok(Secret(text.to_owned()))
+    Ok(Secret::new(text.to_owned()))
 }
 
 pub fn secret(value: &OsStr) -> Result<Secret, Wrong> {
-    value.to_str().map(|text| Secret(text.to_owned())).ok_or(Wrong::Value)
+    value.to_str().map(|text| Secret::new(text.to_owned())).ok_or(Wrong::Value)
 }
 
 /// The host in the form of a URL: an IPv6 address gets brackets.
