@@ -22,7 +22,7 @@ pub use entry::{Entry, ResultInfo};
 pub use key::{HashedFile, IdentityInputs, identity};
 pub use local::LocalIndex;
 pub use redis::RedisIndex;
-pub use singleflight::Flights;
+pub use singleflight::{Flight, Flights};
 
 use crate::storage::Hash;
 

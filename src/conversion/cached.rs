@@ -27,7 +27,7 @@ use super::artifact::Artifact;
 use super::converter::KILLED_WITHIN;
 use super::recent_reports::Reports;
 use super::{FinishedConversion, late};
-use crate::cache::{self, Entry, Flights, Index, Lease};
+use crate::cache::{self, Entry, Flight, Flights, Index, Lease};
 use crate::domain::{ConversionError, ErrorCode, Report};
 use crate::fs::blob::Blob;
 use crate::storage::{Document, Hash, Storage, Url};
@@ -222,23 +222,7 @@ impl ResultCache {
             let (flight, is_leader) = self.0.flights.join(identity, work);
             // The next round joins another flight.
             running_flight.take();
-            let already_finished = flight.peek().is_some();
-            if !is_leader && !already_finished {
-                tracing::debug!("waiting for an equal conversion that is under way");
-            }
-            let (source, result) = match timeout(left + GRACE, flight).await {
-                Ok(Some(ended)) => ended,
-                Ok(None) => {
-                    let detail = "internal error during the conversion";
-                    (CacheStatus::Miss, Err(ConversionError::new(ErrorCode::Internal, detail)))
-                }
-                Err(_) => (CacheStatus::Miss, Err(late(lookup.timeout))),
-            };
-            let status = match (already_finished, is_leader) {
-                (true, _) => CacheStatus::Hit,
-                (false, true) => source,
-                (false, false) => CacheStatus::Coalesced,
-            };
+            let (status, result) = wait_for(flight, is_leader, left, lookup.timeout).await;
             match result {
                 // The request that started it ran out of time or lost its place in the queue; this one may still
                 // convert.
@@ -385,6 +369,33 @@ impl ResultCache {
         let stored: StoredReport = serde_json::from_slice(&kept.content).ok()?;
         (stored.owner.as_deref() == owner).then(|| Arc::new(stored.report))
     }
+}
+
+/// Waits until a flight ends, for the time that is `left` of the request's `allowed` time.
+async fn wait_for(
+    flight: Flight<LookupResult>,
+    is_leader: bool,
+    left: Duration,
+    allowed: Duration,
+) -> LookupResult {
+    let already_finished = flight.peek().is_some();
+    if !is_leader && !already_finished {
+        tracing::debug!("waiting for an equal conversion that is under way");
+    }
+    let (source, result) = match timeout(left + GRACE, flight).await {
+        Ok(Some(ended)) => ended,
+        Ok(None) => {
+            let detail = "internal error during the conversion";
+            (CacheStatus::Miss, Err(ConversionError::new(ErrorCode::Internal, detail)))
+        }
+        Err(_) => (CacheStatus::Miss, Err(late(allowed))),
+    };
+    let status = match (already_finished, is_leader) {
+        (true, _) => CacheStatus::Hit,
+        (false, true) => source,
+        (false, false) => CacheStatus::Coalesced,
+    };
+    (status, result)
 }
 
 /// Extra time to wait: the conversion enforces its timeout itself, and ends a little later.
