@@ -1,4 +1,5 @@
-//! The index of one process: in memory, and in the store for the next process.
+//! The index of one process: in memory, and in the store for the next process. The crate `lru` keeps the order; the limit in
+//! bytes is our own, since what is evicted has files to be removed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! Reads typed values from the sources; collects every mistake instead of stopping at the first.
+//! Reads typed values from the sources; collects every mistake, where crates for this stop at the first.
 
 use std::fmt;
 
