@@ -20,11 +20,11 @@ use crate::storage::{Hash, SMALL};
 static ZIP_PERMITS: Semaphore = Semaphore::const_new(4);
 
 /// Results of up to this many bytes are zipped in a second or less, and wait for no place.
-const QUICK: u64 = 16 << 20;
+const SMALL_RESULT: u64 = 16 << 20;
 
 /// Waits for a place to zip a result of `bytes`. The caller holds it until the work has ended.
 pub(super) async fn zip_permit(bytes: u64) -> Option<SemaphorePermit<'static>> {
-    if bytes <= QUICK {
+    if bytes <= SMALL_RESULT {
         return None;
     }
     // The semaphore is never closed.

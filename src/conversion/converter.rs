@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::Instrument;
 
 use super::pipeline::{FinishedConversion, OnStage, Pipeline, Prepared, Spec};
-use super::reading::Reading;
+use super::reading::ReadPool;
 use super::record::Observed;
 use super::{Admission, blocking, late};
 use crate::domain::{Client, ConversionError, ErrorCode};
@@ -26,7 +26,7 @@ pub struct Converter {
     work: WorkDir,
     limits: intake::ModelLimits,
     admission: Admission,
-    reading: Reading,
+    reading: ReadPool,
 }
 
 impl Converter {
@@ -36,7 +36,7 @@ impl Converter {
         limits: intake::ModelLimits,
         admission: Admission,
     ) -> Self {
-        Self { executor, work, limits, admission, reading: Reading::default() }
+        Self { executor, work, limits, admission, reading: ReadPool::default() }
     }
 
     pub fn limits(&self) -> intake::ModelLimits {

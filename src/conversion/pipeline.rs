@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use super::admission::QueuePlace;
-use super::reading::Reading;
+use super::reading::ReadPool;
 use super::record::Observed;
 use super::{artifact, blocking, losses, result_files};
 use crate::context::Context;
@@ -123,7 +123,7 @@ pub(super) struct Pipeline<'a> {
     pub max_result: u64,
     pub client: &'a Client,
     pub observed: &'a Observed,
-    pub reading: &'a Reading,
+    pub reading: &'a ReadPool,
     pub on_stage: OnStage<'a>,
 }
 

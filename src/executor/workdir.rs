@@ -61,7 +61,7 @@ impl WorkDir {
         drop(gate);
         // `abandoned` has taken the locks, so no other process removes the same folders.
         for (path, lock) in abandoned {
-            orphans::kill_at_home_in(&path);
+            orphans::kill_orphans_in(&path);
             if let Err(error) = remove_tree(&path) {
                 tracing::warn!(path = %path.display(), %error, "could not remove an abandoned work folder");
             } else {

@@ -9,7 +9,7 @@ use zip::unstable::read::ZipIterable;
 use zip::{CompressionMethod, ZipReadOptions};
 
 use super::model_files::Files;
-use super::source::{ModelLimits, Sent};
+use super::source::{FileSource, ModelLimits};
 use crate::domain::{Cancel, ConversionError, ErrorCode};
 use crate::fs::names;
 
@@ -28,7 +28,7 @@ const FILE_TYPE: u32 = 0o170_000;
 ///
 /// # Errors `invalid_archive`, `encrypted_archive`, `too_large`, `cancelled`, `io`; a damaged entry may leave files in
 /// the folder.
-pub fn unpack(sent: &Sent, files: &mut Files) -> Result<(), ConversionError> {
+pub fn unpack(sent: &FileSource, files: &mut Files) -> Result<(), ConversionError> {
     let limits = files.limits();
     let reading = |error: io::Error| ConversionError::io("read the zip", &error);
     let compressed = sent.open().and_then(|file| file.metadata()).map_err(reading)?.len();
@@ -38,16 +38,16 @@ pub fn unpack(sent: &Sent, files: &mut Files) -> Result<(), ConversionError> {
     // Entry by entry, because an index of the whole directory could exceed the limits on memory. A search for records
     // that are not where the end of the zip says could do so, too.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
-    let mut archive = ZipIterable::try_new(open()?, config).map_err(of_zip)?;
+    let mut archive = ZipIterable::try_new(open()?, config).map_err(zip_error)?;
     if archive.len() > limits.max_entries {
         let detail =
             format!("the zip has {} entries, more than the {} allowed", archive.len(), limits.max_entries);
         return Err(ConversionError::new(ErrorCode::TooLarge, detail));
     }
     let mut budget = Budget { limits, compressed, unpacked: 0, cancel: cancel.clone() };
-    let mut entries = archive.files_with_reader(open()?, ZipReadOptions::new()).map_err(of_zip)?;
+    let mut entries = archive.files_with_reader(open()?, ZipReadOptions::new()).map_err(zip_error)?;
     while let Some(entry) = entries.next() {
-        let mut entry = entry.map_err(of_zip)?;
+        let mut entry = entry.map_err(zip_error)?;
         let name = names::decode(entry.name_raw());
         let kind = entry.unix_mode().unwrap_or_default() & FILE_TYPE;
         let shown = names::quoted(&name);
@@ -134,7 +134,7 @@ fn invalid(detail: impl Into<String>) -> ConversionError {
 }
 
 #[allow(clippy::needless_pass_by_value)] // the signature of `map_err`
-fn of_zip(error: ZipError) -> ConversionError {
+fn zip_error(error: ZipError) -> ConversionError {
     match error {
         ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) | ZipError::InvalidPassword => {
             let detail = "the zip asks for a password; send it without one";

@@ -16,4 +16,4 @@ mod unsupported;
 pub use detect::{Detected, detect_file};
 pub use model_files::MAX_NAME_BYTES;
 pub use prepare::{Model, prepare};
-pub use source::{ModelLimits, NamedFile, Sent, Source};
+pub use source::{FileSource, ModelLimits, NamedFile, Source};

@@ -9,10 +9,10 @@ use walkdir::WalkDir;
 
 use super::archive;
 use super::detect::{self, Detected};
-use super::in_place::Originals;
+use super::in_place::InPlaceFiles;
 use super::model_files::{Files, Item};
 use super::references::{self, Findings};
-use super::source::{ModelLimits, NamedFile, Sent, Source, unreadable};
+use super::source::{FileSource, ModelLimits, NamedFile, Source, unreadable};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode, Format};
 use crate::fs::names;
@@ -34,7 +34,7 @@ pub struct Model {
     pub missing_textures: Vec<String>,
     /// The name for a result, without extension.
     pub name: String,
-    originals: Option<Originals>,
+    originals: Option<InPlaceFiles>,
     /// All files, the main one first.
     items: Vec<Item>,
 }
@@ -69,7 +69,7 @@ impl Model {
     /// # Errors
     /// `io` when one did.
     pub fn check_unchanged(&self) -> Result<(), ConversionError> {
-        self.originals.as_ref().map_or(Ok(()), Originals::check)
+        self.originals.as_ref().map_or(Ok(()), InPlaceFiles::check)
     }
 }
 
@@ -95,7 +95,7 @@ pub fn prepare(
 ) -> Result<Model, ConversionError> {
     let mut files = Files::new(into, limits, context.clone());
     let mut warnings = Vec::new();
-    let Gathered { container, name, content } = gather(source, &mut files, &mut warnings, in_place)?;
+    let GatheredFiles { container, name, content } = gather(source, &mut files, &mut warnings, in_place)?;
     // Unless it was a zip, the file itself is the model.
     let with_siblings = matches!(source, Source::FileWithSiblings(_)) && content.is_some();
     let index = if with_siblings { 0 } else { main_file(&mut files, main, container)? };
@@ -139,7 +139,7 @@ pub fn prepare(
 }
 
 /// What is known of the files of a model once all are added.
-struct Gathered {
+struct GatheredFiles {
     /// The origin of the files, for sentences.
     container: &'static str,
     /// The name of the container or of the only file.
@@ -154,7 +154,7 @@ fn gather(
     files: &mut Files,
     warnings: &mut Vec<String>,
     in_place: &dyn Fn(Format) -> bool,
-) -> Result<Gathered, ConversionError> {
+) -> Result<GatheredFiles, ConversionError> {
     match source {
         Source::Files(sent) => match sent.as_slice() {
             [] => Err(ConversionError::new(ErrorCode::EmptyFile, "no file was sent")),
@@ -169,7 +169,7 @@ fn gather(
         },
         Source::FileWithSiblings(path) => {
             let name = file_name(path).unwrap_or_else(|| "model".to_owned());
-            let only = NamedFile { file: Sent::UserFile(path.clone()), name };
+            let only = NamedFile { file: FileSource::UserFile(path.clone()), name };
             gather_one(&only, files, |files, _| files.offer_main(path, &only.name))
         }
         Source::Folder(folder) => gather_folder(folder, files, warnings),
@@ -185,19 +185,19 @@ fn gather_one(
     only: &NamedFile,
     files: &mut Files,
     add: impl FnOnce(&mut Files, Detected) -> Result<(), ConversionError>,
-) -> Result<Gathered, ConversionError> {
+) -> Result<GatheredFiles, ConversionError> {
     let name = Some(only.name.clone());
     let opened = only.file.open().map_err(unreadable)?;
     let content = detect::detect(&mut files.context().cancel.reader(opened), &only.name)?;
     if content == Detected::Zip {
         archive::unpack(&only.file, files)?;
-        return Ok(Gathered { container: "the zip", name, content: None });
+        return Ok(GatheredFiles { container: "the zip", name, content: None });
     }
     add(files, content)?;
-    Ok(Gathered { container: "the upload", name, content: Some(content) })
+    Ok(GatheredFiles { container: "the upload", name, content: Some(content) })
 }
 
-fn gather_several(several: &[NamedFile], files: &mut Files) -> Result<Gathered, ConversionError> {
+fn gather_several(several: &[NamedFile], files: &mut Files) -> Result<GatheredFiles, ConversionError> {
     for file in several {
         let cancel = &files.context().cancel;
         let is_zip =
@@ -208,14 +208,14 @@ fn gather_several(several: &[NamedFile], files: &mut Files) -> Result<Gathered, 
         }
         store(file, files)?;
     }
-    Ok(Gathered { container: "the upload", name: None, content: None })
+    Ok(GatheredFiles { container: "the upload", name: None, content: None })
 }
 
 fn gather_folder(
     folder: &Path,
     files: &mut Files,
     warnings: &mut Vec<String>,
-) -> Result<Gathered, ConversionError> {
+) -> Result<GatheredFiles, ConversionError> {
     let mut skipped = 0;
     let mut skip = |path: &Path, why: &str| {
         skipped += 1;
@@ -252,7 +252,7 @@ fn gather_folder(
     }
     let full = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let name = file_name(&full).map(|name| format!("{name}.folder"));
-    Ok(Gathered { container: "the folder", name, content: None })
+    Ok(GatheredFiles { container: "the folder", name, content: None })
 }
 
 /// Moves or copies a file into the model's folder.
@@ -260,8 +260,8 @@ fn store(file: &NamedFile, files: &mut Files) -> Result<(), ConversionError> {
     let parts = names::components(&file.name).filter(|parts| !parts.is_empty());
     let parts = parts.unwrap_or_else(|| vec![names::base_name(&file.name)]);
     match &file.file {
-        Sent::ConversionFile(path) => files.adopt(path, &parts),
-        Sent::UserFile(_) | Sent::Memory(_) => files.copy(file.file.open(), &parts),
+        FileSource::ConversionFile(path) => files.adopt(path, &parts),
+        FileSource::UserFile(_) | FileSource::Memory(_) => files.copy(file.file.open(), &parts),
     }
     .map(|_| ())
 }

@@ -19,7 +19,7 @@ use crate::cli::setting_flags::RunSettings;
 use crate::cli::{Failure, INTERRUPTED, warn};
 use crate::conversion::{Admission, Converter, Spec};
 use crate::domain::{Cancel, ConversionError, ErrorCode};
-use crate::intake::{NamedFile, Sent, Source};
+use crate::intake::{FileSource, NamedFile, Source};
 use crate::shutdown::Signals;
 
 /// Longest clean-up of each part of an interrupted run; all parts together take less than a second.
@@ -148,7 +148,7 @@ impl Shared {
             Origin::Folder(path) => Source::Folder(path.clone()),
             Origin::Stdin => {
                 let path = self.stdin.get_or_try_init(|| self.spool_stdin()).await?.clone();
-                Source::Files(vec![NamedFile { name: self.stdin_name(), file: Sent::UserFile(path) }])
+                Source::Files(vec![NamedFile { name: self.stdin_name(), file: FileSource::UserFile(path) }])
             }
         };
         let spec = Spec {

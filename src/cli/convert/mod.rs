@@ -55,7 +55,7 @@ pub fn run(mut args: Args, bars: MultiProgress) -> Result<ExitCode, Failure> {
 
 /// Turns the arguments into a list of conversions.
 fn plan(args: &mut Args) -> Result<Vec<PlannedConversion>, Failure> {
-    inputs::are_there(&args.inputs)?;
+    inputs::check_existence(&args.inputs)?;
     let mut seen = HashSet::new();
     args.to.retain(|target| seen.insert(*target));
     let single = matches!(args.inputs.as_slice(), [one] if !one.is_dir() || looks_like_file(&args.output));

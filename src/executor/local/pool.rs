@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::EngineError;
 use super::protocol::Convert;
-use super::zygote::{Ending, Events, Recipe, Zygote};
+use super::zygote::{Ending, Events, Zygote, ZygoteSettings};
 use crate::domain::{ConversionError, ErrorCode};
 use crate::executor::stats::{Counters, RestartReason};
 
@@ -28,7 +28,7 @@ enum ZygoteState {
 }
 
 pub(super) struct Pool {
-    recipe: Recipe,
+    recipe: ZygoteSettings,
     max_requests: u64,
     current: watch::Sender<ZygoteState>,
     /// Notified when the current zygote has served `max_requests`.
@@ -41,7 +41,7 @@ pub(super) struct Pool {
 impl Pool {
     /// Starts the first zygote and the task that replaces it, until `stop`.
     pub async fn start(
-        recipe: Recipe,
+        recipe: ZygoteSettings,
         max_requests: u64,
         stop: CancellationToken,
     ) -> Result<Arc<Pool>, EngineError> {

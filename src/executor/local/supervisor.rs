@@ -28,7 +28,7 @@ use super::pool::{Pool, stopping};
 use super::protocol::{self, ChildLimits, Hello, Ready};
 use super::python_package;
 use super::seccomp::seccomp_program;
-use super::zygote::Recipe;
+use super::zygote::ZygoteSettings;
 use crate::domain::{ConversionError, ErrorCode, SandboxMode};
 use crate::executor::EngineRequest;
 use crate::executor::stats::Stats;
@@ -122,7 +122,7 @@ impl Blender {
         })?);
         let tracker = TaskTracker::new();
         let recipe =
-            Recipe { launcher, hello, ready_within: settings.ready_within, tracker: tracker.clone() };
+            ZygoteSettings { launcher, hello, ready_within: settings.ready_within, tracker: tracker.clone() };
         let stop = CancellationToken::new();
         let stop_on_drop = stop.clone().drop_guard();
         let pool = Pool::start(recipe, settings.max_requests.max(1), stop).await?;

@@ -30,7 +30,7 @@ const WRITE_WITHIN: Duration = Duration::from_secs(1);
 const CHILDREN_EXIT_WITHIN: Duration = Duration::from_millis(500);
 
 /// Everything needed to start a zygote.
-pub(super) struct Recipe {
+pub(super) struct ZygoteSettings {
     pub launcher: Arc<Launcher>,
     pub hello: Hello,
     pub ready_within: Duration,
@@ -70,7 +70,7 @@ enum Request {
 
 impl Zygote {
     /// Starts a zygote and waits until it is ready. Dropping the future kills it.
-    pub async fn start(recipe: &Recipe, cold: bool) -> Result<Zygote, EngineError> {
+    pub async fn start(recipe: &ZygoteSettings, cold: bool) -> Result<Zygote, EngineError> {
         let began = tokio::time::Instant::now();
         let Started { mut process, socket, mut log } = recipe.launcher.start().await?;
         let (mut reader, mut writer) = socket.into_split();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meshgate::conversion::Spec;
 use meshgate::domain::{ErrorCode, Format, Options};
-use meshgate::intake::{NamedFile, Sent, Source};
+use meshgate::intake::{FileSource, NamedFile, Source};
 
 use super::{LONG, Lab, example};
 use crate::at_work::engine;
@@ -132,7 +132,10 @@ async fn unusual_file_names_are_kept() {
     {
         let path = lab.put("sent", CUBE);
         let spec = Spec {
-            sources: Source::Files(vec![NamedFile { file: Sent::UserFile(path), name: name.to_owned() }]),
+            sources: Source::Files(vec![NamedFile {
+                file: FileSource::UserFile(path),
+                name: name.to_owned(),
+            }]),
             main: None,
             target: Format::Glb,
             options: Options::default(),

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use meshgate::conversion::{FinishedConversion, Spec};
 use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
-use meshgate::intake::{NamedFile, Sent, Source};
+use meshgate::intake::{FileSource, NamedFile, Source};
 
 use super::bad_input::CUBE;
 use super::hostile_input::refused;
@@ -104,8 +104,10 @@ async fn file_names_are_never_read_as_options_or_commands() {
         "%s%n.obj",
     ] {
         let path = lab.put(name, CUBE);
-        let sent =
-            Source::Files(vec![NamedFile { file: Sent::UserFile(path.clone()), name: name.to_owned() }]);
+        let sent = Source::Files(vec![NamedFile {
+            file: FileSource::UserFile(path.clone()),
+            name: name.to_owned(),
+        }]);
         for sources in [sent, Source::FileWithSiblings(path)] {
             let conversion = send(&lab, sources).await.unwrap_or_else(|error| panic!("{name:?}: {error}"));
             assert_eq!(conversion.report.output.counts.triangles, 12, "{name:?}");

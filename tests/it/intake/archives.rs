@@ -2,7 +2,7 @@ use std::fs;
 use std::io::{Cursor, Write};
 
 use meshgate::domain::{ErrorCode, Format};
-use meshgate::intake::{ModelLimits, NamedFile, Sent, Source};
+use meshgate::intake::{FileSource, ModelLimits, NamedFile, Source};
 use proptest::prelude::*;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -11,7 +11,7 @@ use super::{Desk, OBJ, listing, zip_of};
 
 fn sent(desk: &Desk, zip: &[u8]) -> Source {
     Source::Files(vec![NamedFile {
-        file: Sent::UserFile(desk.put("sent.zip", zip)),
+        file: FileSource::UserFile(desk.put("sent.zip", zip)),
         name: "sent.zip".to_owned(),
     }])
 }

@@ -8,7 +8,7 @@ use meshgate::context::Context;
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{ErrorCode, Format};
 use meshgate::formats::gltf::asset::Asset;
-use meshgate::intake::{Model, ModelLimits, NamedFile, Sent, Source, prepare};
+use meshgate::intake::{FileSource, Model, ModelLimits, NamedFile, Source, prepare};
 use meshgate::repack;
 
 use super::{Desk, listing, main_text, zip_of};
@@ -73,7 +73,8 @@ fn a_model_whose_references_must_be_rewritten_is_copied() {
 fn uploaded_files_are_moved_instead_of_copied() {
     let desk = Desk::new();
     let (main, bin) = (desk.put("1", gltf("a.bin")), desk.put("2", "1234"));
-    let named = |path, name: &str| NamedFile { file: Sent::ConversionFile(path), name: name.to_owned() };
+    let named =
+        |path, name: &str| NamedFile { file: FileSource::ConversionFile(path), name: name.to_owned() };
     let source = Source::Files(vec![named(main, "a.gltf"), named(bin, "a.bin")]);
     let model = desk.prepare(&source, None, ModelLimits::default()).unwrap();
     assert_eq!(listing(&model.folder), ["a.bin", "a.gltf"]);
