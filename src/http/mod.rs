@@ -8,7 +8,6 @@ mod metrics;
 pub mod middleware;
 mod observed_body;
 mod openapi;
-
 mod problem;
 mod reject;
 mod report_texts;
