@@ -16,7 +16,7 @@ use meshgate::executor::local::{Blender, LocalExecutor};
 use meshgate::executor::task::{Importer, Task};
 use meshgate::executor::workdir::{ConversionFolder, WorkDir};
 use meshgate::formats::gltf::asset::Asset;
-use meshgate::intake::{Limits, Source};
+use meshgate::intake::{ModelLimits, Source};
 use meshgate::repack;
 
 use super::table::Row;
@@ -214,7 +214,7 @@ impl Bench {
 
     fn converter(&self, work: WorkDir) -> Result<Converter> {
         let executor = Arc::new(LocalExecutor::new(Ok(self.settings(&work, 1)?)));
-        Ok(Converter::new(executor, work, Limits::default(), Admission::unbounded(2)))
+        Ok(Converter::new(executor, work, ModelLimits::default(), Admission::unbounded(2)))
     }
 
     async fn convert_file(

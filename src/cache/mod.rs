@@ -19,10 +19,10 @@ mod singleflight;
 use futures_util::future::BoxFuture;
 
 pub use entry::{Entry, ResultInfo, hex};
-pub use key::{Part, Parts, identity};
+pub use key::{HashedFile, IdentityInputs, identity};
 pub use local::LocalIndex;
 pub use redis::RedisIndex;
-pub use singleflight::Flights;
+pub use singleflight::{Flight, Flights};
 
 use crate::storage::Hash;
 

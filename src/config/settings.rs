@@ -12,7 +12,7 @@ use url::Url;
 
 use DefaultValue::{Either, Unset, Value};
 
-use super::values::{self, ADDRESS, SIZE, Wrong};
+use super::values::{self, ADDRESS, InvalidValue, SIZE};
 use super::{ApiKey, CacheScope, Environment, LogFormat, Secret};
 use crate::domain::SandboxMode;
 
@@ -57,7 +57,7 @@ pub enum DefaultValue {
 /// A setting whose value is a `T`.
 pub struct Setting<T: 'static> {
     pub info: Info,
-    pub parse: fn(&OsStr) -> Result<T, Wrong>,
+    pub parse: fn(&OsStr) -> Result<T, InvalidValue>,
 }
 
 /// The setting with this name, or the secret with this `_FILE` name.

@@ -17,7 +17,7 @@ pub use admission::Admission;
 pub use artifact::Artifact;
 pub use cached::{CacheStatus, ResultCache};
 pub use converter::Converter;
-pub use pipeline::{Outcome, Spec};
+pub use pipeline::{FinishedConversion, Spec};
 pub use record::Record;
 pub use result_files::{is_harmless, may_go_beside};
 pub use service::{Accepts, Content, Converted, Input, LARGE_RESULT, Request, Response, Service, stopping};

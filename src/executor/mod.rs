@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 
 use crate::domain::{Client, ConversionError, Stage};
 use stats::{Stats, Usage};
-use task::{Done, Task, Version};
+use task::{CompletedTask, Task, Version};
 use workdir::ConversionFolder;
 
 /// Runs conversions that need Blender.
@@ -26,7 +26,10 @@ pub trait Executor: Send + Sync {
 
     /// Converts the model in the request's folder; starts the engine first if needed. Dropping the future cancels the
     /// conversion. The folder stays until nothing writes to it any more, which may be a moment later.
-    fn convert<'a>(&'a self, request: EngineRequest<'a>) -> BoxFuture<'a, Result<Done, ConversionError>>;
+    fn convert<'a>(
+        &'a self,
+        request: EngineRequest<'a>,
+    ) -> BoxFuture<'a, Result<CompletedTask, ConversionError>>;
 
     /// Returns `engine_unavailable` if a conversion would fail now; starts nothing.
     fn outage(&self) -> Option<ConversionError>;

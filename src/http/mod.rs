@@ -8,7 +8,6 @@ mod metrics;
 pub mod middleware;
 mod observed_body;
 mod openapi;
-mod patience;
 mod problem;
 mod reject;
 mod report_texts;
@@ -17,6 +16,7 @@ mod router;
 mod server;
 mod shares;
 mod state;
+mod time_credit;
 mod upload;
 
 pub use openapi::text as openapi;

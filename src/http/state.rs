@@ -65,7 +65,7 @@ impl Gateway {
         use crate::executor::workdir::WorkDir;
 
         let work = WorkDir::open(folder).unwrap();
-        let limits = crate::intake::Limits::default();
+        let limits = crate::intake::ModelLimits::default();
         let stored = crate::config::Storage {
             location: None,
             ttl: Duration::from_hours(1),

@@ -34,7 +34,7 @@ pub fn can_inspect(format: Format) -> bool {
 ///
 /// # Errors
 /// `import_failed` when it is not a valid file of this format, `missing_files` when a file with geometry is missing,
-/// `internal` for a format that only the engine can read.
+/// `internal` for a format that only Blender can read.
 pub fn inspect(path: &Path, format: Format, context: &Context) -> Result<Counts, ConversionError> {
     let cancel = &context.cancel;
     match format {

@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use budget::Budget;
 pub use budget::MAX_NAME_BYTES;
-pub use lookup::{Found, Resolved};
+pub use lookup::{Candidates, Resolved};
 use walkdir::WalkDir;
 
-use super::in_place::Originals;
-use super::source::{Limits, unreadable};
+use super::in_place::InPlaceFiles;
+use super::source::{ModelLimits, unreadable};
 use crate::context::Context;
 use crate::domain::{ConversionError, ErrorCode};
 use crate::fs::names;
@@ -48,7 +48,7 @@ pub struct Item {
 #[derive(Debug, Default)]
 pub struct Files {
     folder: PathBuf,
-    limits: Limits,
+    limits: ModelLimits,
     context: Context,
     items: Vec<Item>,
     /// Paths that files have, each with the number for the next file that asks for it.
@@ -60,15 +60,15 @@ pub struct Files {
     /// Whether used files stay where they are.
     stay: bool,
     /// `Some` when the main file lies outside of the folder.
-    originals: Option<Originals>,
-    /// Bytes that may be unpacked to find references in packed files.
+    originals: Option<InPlaceFiles>,
+    /// Bytes that may be unpacked to find references in compressed files.
     unpacking_left: u64,
     budget: Budget,
 }
 
 impl Files {
     /// `folder` is made together with the first file in it.
-    pub fn new(folder: &Path, limits: Limits, context: Context) -> Self {
+    pub fn new(folder: &Path, limits: ModelLimits, context: Context) -> Self {
         let (folder, unpacking_left) = (folder.to_owned(), limits.max_unpacked);
         Self { folder, limits, context, unpacking_left, ..Self::default() }
     }
@@ -179,7 +179,7 @@ impl Files {
 
     /// Adds the user's main file; its siblings are added by [`Files::offer_siblings`] if it refers to files.
     pub fn offer_main(&mut self, path: &Path, name: &str) -> Result<(), ConversionError> {
-        let originals = Originals::open(path).map_err(unreadable)?;
+        let originals = InPlaceFiles::open(path).map_err(unreadable)?;
         self.offer(originals.main.clone(), &[name], 0);
         self.siblings_of = originals.folder.clone().map(|folder| (path.to_owned(), folder));
         self.originals = Some(originals);
@@ -189,7 +189,7 @@ impl Files {
     /// Adds the only file, which lies outside of the folder.
     pub fn offer_alone(&mut self, file: Located, name: &str) {
         self.offer(file.clone(), &[name], 0);
-        self.originals = Some(Originals::alone(file));
+        self.originals = Some(InPlaceFiles::alone(file));
     }
 
     /// Adds the siblings of the main file, if it is the user's own: the files in its folder, and in two levels of
@@ -221,7 +221,7 @@ impl Files {
     }
 
     /// The files that stayed where they were.
-    pub fn into_originals(self) -> Option<Originals> {
+    pub fn into_originals(self) -> Option<InPlaceFiles> {
         self.originals.filter(|_| self.stay)
     }
 
@@ -237,7 +237,7 @@ impl Files {
                 self.take(index)?;
             }
         }
-        self.originals.as_ref().map_or(Ok(()), Originals::check)
+        self.originals.as_ref().map_or(Ok(()), InPlaceFiles::check)
     }
 
     /// Makes the file at `index` part of the model and, unless files stay, copies it into the folder.
@@ -306,7 +306,7 @@ impl Files {
         present.fold((0, 0), |(files, bytes), item| (files + 1, bytes + item.bytes))
     }
 
-    /// Renames the stored file to an extension by which engines recognise its format.
+    /// Renames the stored file to an extension by which importers recognise its format.
     pub fn set_extension(&mut self, index: usize, extension: &str) -> Result<(), ConversionError> {
         if self.items[index].outside.is_some() {
             return Ok(());

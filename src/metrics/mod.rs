@@ -39,7 +39,7 @@ pub struct Ended {
     /// The format of the model, and its size in bytes.
     pub model: Option<(Format, u64)>,
     pub target: Format,
-    /// `native` or `blender`.
+    /// The lane: `native` or `blender`.
     pub engine: Option<&'static str>,
     /// `None` if it succeeded.
     pub error: Option<ErrorCode>,
@@ -47,7 +47,7 @@ pub struct Ended {
     pub took: Duration,
     /// Size of all files of the result, in bytes.
     pub result_bytes: Option<u64>,
-    /// Time spent waiting for a slot of the engine.
+    /// Time spent waiting for a slot of Blender.
     pub waited: Option<Duration>,
 }
 
@@ -80,8 +80,6 @@ impl Metrics {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let counter = |name, help| kept(&registry, IntCounter::with_opts(opts(name, help))?);
-        let counters =
-            |name, help, labels: &[&str]| kept(&registry, IntCounterVec::new(opts(name, help), labels)?);
         let histogram =
             |name, help, limits: &[f64]| kept(&registry, Histogram::with_opts(buckets(name, help, limits))?);
         let histograms = |name, help, limits: &[f64], labels: &[&str]| {
@@ -95,6 +93,7 @@ impl Metrics {
         let store = [&[0.000_25, 0.001, 0.0025], SECONDS].concat();
         let metrics = Self {
             requests: counters(
+                &registry,
                 "http_requests_total",
                 "Requests by status; 499 if the client hung up before the response",
                 &["method", "route", "status"],
@@ -106,6 +105,7 @@ impl Metrics {
                 &["method", "route"],
             )?,
             conversions: counters(
+                &registry,
                 "conversions_total",
                 "Conversions by outcome: succeeded, or the code of the error, such as cancelled",
                 &["input", "output", "engine", "outcome"],
@@ -141,6 +141,7 @@ impl Metrics {
                 &["operation", "outcome"],
             )?,
             cache_requests: counters(
+                &registry,
                 "cache_requests_total",
                 "Requests for conversions, by cache result: hit, miss, coalesced with an equal request at the same \
                  time, or bypass if the cache was not read",
@@ -273,6 +274,11 @@ fn opts(name: &str, help: &str) -> Opts {
 
 fn buckets(name: &str, help: &str, limits: &[f64]) -> HistogramOpts {
     HistogramOpts::new(name, help).namespace("meshgate").buckets(limits.to_vec())
+}
+
+/// Registers a counter for each combination of labels.
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+    kept(registry, IntCounterVec::new(opts(name, help), labels)?)
 }
 
 /// Registers a metric.

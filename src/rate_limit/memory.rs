@@ -1,4 +1,5 @@
-//! The limiter in the memory of this process.
+//! The limiter in the memory of this process. It is our own because crates for this count by a leaky bucket, and Redis' limiter,
+//! which it stands in for, counts the requests of a window.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;

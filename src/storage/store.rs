@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::backend::{Backend, limit_time};
 use super::error::Error;
-use super::health::{Access, Health};
+use super::health::{AccessMode, Health};
 use super::operation::{Operation, Outcome};
 use super::{keys, open};
 use crate::config;
@@ -133,7 +133,7 @@ impl Storage {
             Ok((Outcome::Done, ()))
         };
         self.timed(Operation::Check, work).await?;
-        self.0.health.succeeded(Access::Read);
+        self.0.health.succeeded(AccessMode::Read);
         Ok(())
     }
 

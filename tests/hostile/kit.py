@@ -58,14 +58,14 @@ def gltf(**parts) -> bytes:
 
 
 def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    with io.BytesIO() as packed:
-        with zipfile.ZipFile(packed, "w", method, compresslevel=1) as archive:
+    with io.BytesIO() as zip_file:
+        with zipfile.ZipFile(zip_file, "w", method, compresslevel=1) as archive:
             for name, content in files.items():
                 archive.writestr(name, content)
-        return packed.getvalue()
+        return zip_file.getvalue()
 
 
-def packed_small(files: dict[str, bytes]) -> bytes:
+def zipped_small(files: dict[str, bytes]) -> bytes:
     """A compressed zip of them, with enough incompressible data not to count as a zip bomb."""
     filling = os.urandom(sum(map(len, files.values())) // 150)
     return zipped({**files, "filling": filling}, zipfile.ZIP_DEFLATED)

@@ -318,7 +318,7 @@ def test_textures_with_nearest_filtering_give_a_warning(tmp_path, target):
     assert report["warnings"] == [f"1 texture may look smoothed: {target} holds no sharp pixels"]
 
 
-def test_occlusion_packed_with_metal_and_roughness_is_kept(tmp_path):
+def test_occlusion_merged_with_metal_and_roughness_is_kept(tmp_path):
     source = gltf(tmp_path, {"metallicRoughnessTexture": ORM}, occlusionTexture=DIRT)
     report = convert(tmp_path / "c", source, "glb")
     assert report["packed_textures"] == 1

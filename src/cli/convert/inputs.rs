@@ -14,7 +14,7 @@ use crate::cli::Failure;
 ///
 /// # Errors
 /// A usage error when one does not exist.
-pub fn are_there(given: &[PathBuf]) -> Result<(), Failure> {
+pub fn check_existence(given: &[PathBuf]) -> Result<(), Failure> {
     given.iter().try_for_each(|path| single(path).map(drop))
 }
 

@@ -2,7 +2,7 @@
 
 use super::Files;
 use crate::domain::{ConversionError, ErrorCode};
-use crate::intake::source::Limits;
+use crate::intake::source::ModelLimits;
 
 /// Most bytes of the names of all files together.
 pub const MAX_NAME_BYTES: usize = 1 << 20;
@@ -55,7 +55,7 @@ impl Files {
         self.limits.max_unpacked.saturating_sub(self.totals().1.saturating_add(self.budget.grown))
     }
 
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> ModelLimits {
         self.limits
     }
 
@@ -75,7 +75,7 @@ impl Files {
         Ok(())
     }
 
-    /// Number of bytes that may still be unpacked to find references; all packed files of the model share it.
+    /// Number of bytes that may still be unpacked to find references; all compressed files of the model share it.
     pub fn unpacking_left(&mut self) -> &mut u64 {
         &mut self.unpacking_left
     }

@@ -81,18 +81,19 @@ pub fn resolve(files: &mut Files, index: usize, format: Format) -> Result<Findin
     Ok(findings)
 }
 
-/// Most packed candidates for the main file in which references are searched.
+/// Most compressed candidates for the main file in which references are searched.
 const MAX_UNPACKED: usize = 4;
 
-/// Removes the candidates for the main file that another one refers to. If many are packed, none of these is unpacked,
-/// and the sender must name the main file.
+/// Removes the candidates for the main file that another one refers to. If many are compressed, none of these is
+/// unpacked, and the sender must name the main file.
 ///
 /// # Errors
 /// `cancelled`
 pub fn drop_referenced(files: &mut Files, candidates: &mut Vec<usize>) -> Result<(), ConversionError> {
-    let packed = |index: usize| files.path(index).is_some_and(|path| blend::is_packed(&path));
-    let many = candidates.iter().filter(|index| packed(**index)).count() > MAX_UNPACKED;
-    let skipped: HashSet<usize> = candidates.iter().copied().filter(|index| many && packed(*index)).collect();
+    let compressed = |index: usize| files.path(index).is_some_and(|path| blend::is_compressed(&path));
+    let many = candidates.iter().filter(|index| compressed(**index)).count() > MAX_UNPACKED;
+    let skipped: HashSet<usize> =
+        candidates.iter().copied().filter(|index| many && compressed(*index)).collect();
     let base = |files: &Files, index: usize| names::base_name(files.name(index)).to_lowercase();
     let mut by_base: HashMap<String, Vec<usize>> = HashMap::new();
     for &candidate in candidates.iter() {

@@ -1,8 +1,8 @@
 //! `meshgate convert` with the real engine, as a user runs it.
 
 mod engine;
+mod extra_files;
 mod interrupt;
-mod litter;
 mod results;
 
 use std::fs;

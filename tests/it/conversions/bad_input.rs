@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meshgate::conversion::Spec;
 use meshgate::domain::{ErrorCode, Format, Options};
-use meshgate::intake::{NamedFile, Sent, Source};
+use meshgate::intake::{FileSource, NamedFile, Source};
 
 use super::{LONG, Lab, example};
 use crate::at_work::engine;
@@ -118,8 +118,8 @@ pub fn run_python(script: &Path, output: &Path) {
 async fn a_gltf_that_needs_draco_is_read() {
     let lab = Lab::new();
     let cube = lab.put("cube.obj", CUBE);
-    let packed = lab.convert_with(&cube, Format::Glb, &[("draco", "true")]).await.unwrap();
-    let plain = lab.convert(&packed.files[0], Format::Stl).await.unwrap();
+    let compressed = lab.convert_with(&cube, Format::Glb, &[("draco", "true")]).await.unwrap();
+    let plain = lab.convert(&compressed.files[0], Format::Stl).await.unwrap();
     assert_eq!(plain.report.output.counts.triangles, 12);
     lab.converter.executor().shutdown().await;
 }
@@ -132,15 +132,18 @@ async fn unusual_file_names_are_kept() {
     {
         let path = lab.put("sent", CUBE);
         let spec = Spec {
-            sources: Source::Files(vec![NamedFile { file: Sent::UserFile(path), name: name.to_owned() }]),
+            sources: Source::Files(vec![NamedFile {
+                file: FileSource::UserFile(path),
+                name: name.to_owned(),
+            }]),
             main: None,
             target: Format::Glb,
             options: Options::default(),
             timeout: LONG,
         };
-        let outcome = lab.converter.convert(spec, &|_, _| ()).await.unwrap();
-        let written = outcome.files[0].file_stem().unwrap().to_string_lossy().into_owned();
-        assert_eq!(written, outcome.stem);
+        let conversion = lab.converter.convert(spec, &|_, _| ()).await.unwrap();
+        let written = conversion.files[0].file_stem().unwrap().to_string_lossy().into_owned();
+        assert_eq!(written, conversion.stem);
         assert!(!written.contains('\n') && !written.is_empty() && !written.starts_with('.'), "{written:?}");
         if !name.starts_with('.') && !name.contains('\n') {
             assert_eq!(written, stem);

@@ -39,8 +39,8 @@ async fn a_full_disk_is_reported_and_survived() {
         // All but the model and a little.
         let used = 2 << 20;
         let _ = rustix::fs::fallocate(&rest, rustix::fs::FallocateFlags::empty(), 0, (6 << 20) - used);
-        if let Ok(outcome) = lab.convert(&grid, target).await {
-            assert!(outcome.report.output.bytes < used, "{target}: {:?}", outcome.report.output);
+        if let Ok(conversion) = lab.convert(&grid, target).await {
+            assert!(conversion.report.output.bytes < used, "{target}: {:?}", conversion.report.output);
         } else {
             let error = lab.convert(&grid, target).await.unwrap_err();
             assert_eq!(error.code, ErrorCode::DiskFull, "{target}: {error}");

@@ -7,7 +7,7 @@ use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
 use meshgate::executor::local::locate::Engine;
 use meshgate::executor::local::{EngineError, LocalExecutor, Settings};
 use meshgate::executor::workdir::WorkDir;
-use meshgate::intake::{Limits, Source};
+use meshgate::intake::{ModelLimits, Source};
 
 use super::bad_input::CUBE;
 use super::{LONG, Lab};
@@ -19,7 +19,7 @@ async fn told(engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>) ->
     let converter = Converter::new(
         Arc::new(LocalExecutor::new(engine(&work))),
         work,
-        Limits::default(),
+        ModelLimits::default(),
         Admission::unbounded(1),
     );
     let spec = Spec {

@@ -31,11 +31,11 @@ async fn a_gltf_finds_its_files_in_sibling_folders() {
             (Format::Gltf, &[("packaging", "zip")]),
             (Format::Fbx, &[]),
         ] {
-            let outcome = lab.convert_with(&model, target, options).await.unwrap();
-            let report = outcome.report;
+            let conversion = lab.convert_with(&model, target, options).await.unwrap();
+            let report = conversion.report;
             assert_eq!(report.output.counts.textures, 1, "{uri} → {target}: {report:?}");
             assert!(report.losses.is_empty() && report.warnings.is_empty(), "{uri} → {target}: {report:?}");
-            let size = std::fs::metadata(&outcome.files[0]).unwrap().len();
+            let size = std::fs::metadata(&conversion.files[0]).unwrap().len();
             assert!(size > picture.len() as u64 || options.len() == 1, "{uri} → {target}: {size}");
         }
     }
@@ -107,11 +107,13 @@ async fn textures_with_equal_names_are_found_by_folder() {
         let deeper = lab
             .put(&format!("{name}.zip"), zip_of(&[&[(own.as_str(), main.as_slice())], &below[..]].concat()));
         for sent in [&model, &deeper] {
-            let outcome = lab.convert_with(sent, Format::Gltf, &[("packaging", "zip")]).await.unwrap();
-            let unpacked =
-                outcome.folder.output().join(outcome.files[0].with_extension("gltf").file_name().unwrap());
+            let conversion = lab.convert_with(sent, Format::Gltf, &[("packaging", "zip")]).await.unwrap();
+            let unpacked = conversion
+                .folder
+                .output()
+                .join(conversion.files[0].with_extension("gltf").file_name().unwrap());
             assert_eq!(widths(&unpacked), right, "{}", sent.display());
-            assert!(outcome.report.warnings.is_empty(), "{:?}", outcome.report.warnings);
+            assert!(conversion.report.warnings.is_empty(), "{:?}", conversion.report.warnings);
         }
 
         let elsewhere = [("a/diffuse.png", body.as_slice()), ("b/diffuse.png", &head)];

@@ -94,13 +94,14 @@ AAAAAAAAAAAAAAAAAACAPwAAAAAAAAAAAAAAAAAAgD8AAAAA"}}]}}"#
         ];
         for model in models {
             for target in [Format::Glb, Format::Usdz] {
-                let outcome = lab.convert(&model, target).await;
-                let outcome = outcome.unwrap_or_else(|error| panic!("{}, {path}: {error}", model.display()));
-                let said = [&outcome.report.warnings, &outcome.report.input.counts.missing_textures];
+                let conversion = lab.convert(&model, target).await;
+                let conversion =
+                    conversion.unwrap_or_else(|error| panic!("{}, {path}: {error}", model.display()));
+                let said = [&conversion.report.warnings, &conversion.report.input.counts.missing_textures];
                 let base = path.rsplit('/').next().unwrap();
                 let told = said.into_iter().flatten().any(|text| text.contains(base));
-                assert!(told, "{}, {path}: {:?}", model.display(), outcome.report);
-                for file in &outcome.files {
+                assert!(told, "{}, {path}: {:?}", model.display(), conversion.report);
+                for file in &conversion.files {
                     let bytes = std::fs::read(file).unwrap();
                     for word in [b"root:x:".as_slice(), b"the-secret-of-this-machine"] {
                         let found = bytes.windows(word.len()).any(|bytes| bytes == word);
@@ -128,15 +129,16 @@ async fn names_inside_a_model_cannot_write_to_a_terminal() {
     );
     let model = lab.put("names.gltf", model);
     for target in [Format::Glb, Format::Fbx, Format::Usda, Format::Blend, Format::Obj, Format::Stl] {
-        let outcome = lab.convert(&model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
-        let sentences = outcome.report.losses.iter().chain(&outcome.report.warnings);
+        let conversion =
+            lab.convert(&model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        let sentences = conversion.report.losses.iter().chain(&conversion.report.warnings);
         for sentence in sentences {
             assert!(
                 !sentence.contains(|c: char| c.is_control() || c == '\u{202e}'),
                 "{target}: {sentence:?}"
             );
         }
-        let json = serde_json::to_string(&outcome.report).unwrap();
+        let json = serde_json::to_string(&conversion.report).unwrap();
         assert!(!json.contains(char::is_control), "{target}: {json}");
     }
     lab.converter.executor().shutdown().await;
@@ -224,13 +226,14 @@ async fn scripts_in_a_blend_do_not_run() {
     let blend = lab.path("scripted.blend");
     super::bad_input::run_python(&lab.put("make.py", SCRIPTED_BLEND), &blend);
     for target in [Format::Glb, Format::Blend, Format::Usda] {
-        let outcome = lab.convert(&blend, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
-        let written = std::fs::read_dir(outcome.folder.output()).unwrap();
+        let conversion =
+            lab.convert(&blend, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        let written = std::fs::read_dir(conversion.folder.output()).unwrap();
         let ran =
             written.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("ran"));
-        assert_eq!(ran.count(), 0, "{target}: {:?}", outcome.files);
-        let told = outcome.report.warnings.iter().any(|warning| warning.contains("scripts and drivers"));
-        assert!(told, "{target}: {:?}", outcome.report.warnings);
+        assert_eq!(ran.count(), 0, "{target}: {:?}", conversion.files);
+        let told = conversion.report.warnings.iter().any(|warning| warning.contains("scripts and drivers"));
+        assert!(told, "{target}: {:?}", conversion.report.warnings);
     }
     lab.converter.executor().shutdown().await;
 }

@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use meshgate::conversion::{Outcome, Spec};
+use meshgate::conversion::{FinishedConversion, Spec};
 use meshgate::domain::{ConversionError, ErrorCode, Format, Options};
-use meshgate::intake::{NamedFile, Sent, Source};
+use meshgate::intake::{FileSource, NamedFile, Source};
 
 use super::bad_input::CUBE;
 use super::hostile_input::refused;
@@ -43,7 +43,7 @@ async fn harmful_zips_get_a_one_line_error() {
     lab.converter.executor().shutdown().await;
 }
 
-async fn send(lab: &Lab, sources: Source) -> Result<Outcome, ConversionError> {
+async fn send(lab: &Lab, sources: Source) -> Result<FinishedConversion, ConversionError> {
     let spec = Spec { sources, main: None, target: Format::Glb, options: Options::default(), timeout: LONG };
     lab.converter.convert(spec, &|_, _| ()).await
 }
@@ -80,11 +80,11 @@ async fn unsafe_files_in_a_folder_are_left_out() {
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o0)).unwrap();
 
     for sources in [Source::Folder(lab.path("sent")), Source::FileWithSiblings(lab.path("sent/model.obj"))] {
-        let outcome =
+        let conversion =
             send(&lab, sources.clone()).await.unwrap_or_else(|error| panic!("{sources:?}: {error}"));
-        let missing = &outcome.report.input.counts.missing_textures;
-        assert!(missing.iter().any(|name| name == "skin.png"), "{sources:?}: {:?}", outcome.report);
-        let bytes = std::fs::read(&outcome.files[0]).unwrap();
+        let missing = &conversion.report.input.counts.missing_textures;
+        assert!(missing.iter().any(|name| name == "skin.png"), "{sources:?}: {:?}", conversion.report);
+        let bytes = std::fs::read(&conversion.files[0]).unwrap();
         assert!(!bytes.windows(10).any(|bytes| bytes == b"the-secret"), "{sources:?}");
     }
     lab.converter.executor().shutdown().await;
@@ -104,12 +104,14 @@ async fn file_names_are_never_read_as_options_or_commands() {
         "%s%n.obj",
     ] {
         let path = lab.put(name, CUBE);
-        let sent =
-            Source::Files(vec![NamedFile { file: Sent::UserFile(path.clone()), name: name.to_owned() }]);
+        let sent = Source::Files(vec![NamedFile {
+            file: FileSource::UserFile(path.clone()),
+            name: name.to_owned(),
+        }]);
         for sources in [sent, Source::FileWithSiblings(path)] {
-            let outcome = send(&lab, sources).await.unwrap_or_else(|error| panic!("{name:?}: {error}"));
-            assert_eq!(outcome.report.output.counts.triangles, 12, "{name:?}");
-            assert!(!outcome.stem.contains(char::is_control), "{name:?}");
+            let conversion = send(&lab, sources).await.unwrap_or_else(|error| panic!("{name:?}: {error}"));
+            assert_eq!(conversion.report.output.counts.triangles, 12, "{name:?}");
+            assert!(!conversion.stem.contains(char::is_control), "{name:?}");
         }
     }
     lab.converter.executor().shutdown().await;
@@ -120,7 +122,7 @@ async fn a_folder_beyond_the_limits_is_refused() {
     let mut lab = Lab::new();
     lab.put("sent/a.obj", CUBE);
     lab.put("sent/texture.png", vec![0; 3 << 20]);
-    let limits = meshgate::intake::Limits { max_unpacked: 1 << 20, max_entries: 10 };
+    let limits = meshgate::intake::ModelLimits { max_unpacked: 1 << 20, max_entries: 10 };
     lab.limit(limits);
     let error = send(&lab, Source::Folder(lab.path("sent"))).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::TooLarge, "{error}");

@@ -1,27 +1,27 @@
 //! Whole conversions with the real engine: every pair, the options, broken models.
 
 pub mod bad_input;
+mod compressed_blend;
 mod disk;
 mod engine;
 mod folders;
-mod honesty;
 mod hostile_input;
 mod hostile_zips;
+mod losses;
 mod mutations;
 mod options;
-mod packed;
 mod pairs;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshgate::conversion::{Admission, Converter, Outcome, Spec};
+use meshgate::conversion::{Admission, Converter, FinishedConversion, Spec};
 use meshgate::domain::{ConversionError, Format, Options};
 use meshgate::executor::local;
 use meshgate::executor::local::locate::EngineCandidates;
 use meshgate::executor::workdir::WorkDir;
-use meshgate::intake::{Limits, Source};
+use meshgate::intake::{ModelLimits, Source};
 
 /// Longer than any conversion here takes on a busy machine.
 const LONG: Duration = Duration::from_mins(2);
@@ -38,16 +38,16 @@ impl Lab {
     }
 
     fn in_folder(folder: tempfile::TempDir) -> Lab {
-        let converter = Lab::converter(&folder, Limits::default());
+        let converter = Lab::converter(&folder, ModelLimits::default());
         Lab { folder, converter }
     }
 
     /// Changes the limits.
-    fn limit(&mut self, limits: Limits) {
+    fn limit(&mut self, limits: ModelLimits) {
         self.converter = Lab::converter(&self.folder, limits);
     }
 
-    fn converter(folder: &tempfile::TempDir, limits: Limits) -> Converter {
+    fn converter(folder: &tempfile::TempDir, limits: ModelLimits) -> Converter {
         let work = WorkDir::open(&folder.path().join("work")).unwrap();
         let candidates = EngineCandidates {
             python: std::env::var_os("BLENDER_PYTHON").map(PathBuf::from),
@@ -72,7 +72,7 @@ impl Lab {
         path
     }
 
-    async fn convert(&self, model: &Path, target: Format) -> Result<Outcome, ConversionError> {
+    async fn convert(&self, model: &Path, target: Format) -> Result<FinishedConversion, ConversionError> {
         self.convert_with(model, target, &[]).await
     }
 
@@ -81,7 +81,7 @@ impl Lab {
         model: &Path,
         target: Format,
         options: &[(&str, &str)],
-    ) -> Result<Outcome, ConversionError> {
+    ) -> Result<FinishedConversion, ConversionError> {
         let mut set = Options::default();
         for (name, value) in options {
             set.set(name, value)?;
@@ -97,7 +97,7 @@ impl Lab {
         // Whatever a remote client could see of any conversion of these tests. What a model itself names is no secret
         // to its sender, and some of these models name places below the lab's folder.
         let said = match &result {
-            Ok(outcome) => serde_json::to_string(&outcome.report).unwrap(),
+            Ok(conversion) => serde_json::to_string(&conversion.report).unwrap(),
             Err(error) => error.detail.clone(),
         };
         for place in [self.path("work").as_path(), Path::new(env!("CARGO_MANIFEST_DIR"))] {
@@ -108,14 +108,15 @@ impl Lab {
 
     /// Converts, copies the result's files to a folder of their own, and returns the path of the main one.
     async fn make(&self, model: &Path, target: Format) -> PathBuf {
-        let outcome = self.convert(model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+        let conversion =
+            self.convert(model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));
         let folder = self.path(&format!("made-{target}"));
-        for file in &outcome.files {
-            let to = folder.join(file.strip_prefix(outcome.folder.output()).unwrap());
+        for file in &conversion.files {
+            let to = folder.join(file.strip_prefix(conversion.folder.output()).unwrap());
             std::fs::create_dir_all(to.parent().unwrap()).unwrap();
             std::fs::copy(file, to).unwrap();
         }
-        folder.join(outcome.files[0].strip_prefix(outcome.folder.output()).unwrap())
+        folder.join(conversion.files[0].strip_prefix(conversion.folder.output()).unwrap())
     }
 }
 

@@ -21,14 +21,14 @@ async fn options_change_the_result() {
     let height = |contents: &meshgate::domain::Contents| contents.counts.bounds_m.unwrap().size()[1];
     assert!((height(&large) / height(&plain) - 10.0).abs() < 0.01);
 
-    let packed = convert(Format::Glb, &[("draco", "true")]).await;
-    assert!(packed.bytes < plain.bytes && packed.counts.triangles == plain.counts.triangles);
+    let compressed = convert(Format::Glb, &[("draco", "true")]).await;
+    assert!(compressed.bytes < plain.bytes && compressed.counts.triangles == plain.counts.triangles);
 
     let quads = lab.convert(&example("crate/crate.obj"), Format::Obj).await.unwrap();
     let cut =
         lab.convert_with(&example("crate/crate.obj"), Format::Obj, &[("triangulate", "true")]).await.unwrap();
-    let faces = |outcome: &meshgate::conversion::Outcome| {
-        let text = std::fs::read_to_string(&outcome.files[0]).unwrap();
+    let faces = |conversion: &meshgate::conversion::FinishedConversion| {
+        let text = std::fs::read_to_string(&conversion.files[0]).unwrap();
         text.lines().filter(|line| line.starts_with("f ")).map(|line| line.split(' ').count() - 1).max()
     };
     assert!(faces(&quads) > Some(3));
@@ -43,30 +43,30 @@ async fn packaging_decides_how_many_files_are_written() {
     let files = |target, packaging: &'static str| {
         let (lab, model) = (&lab, &model);
         async move {
-            let outcome = lab.convert_with(model, target, &[("packaging", packaging)]).await.unwrap();
+            let conversion = lab.convert_with(model, target, &[("packaging", packaging)]).await.unwrap();
             let names =
-                outcome.files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned());
-            (names.collect::<Vec<_>>(), outcome)
+                conversion.files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned());
+            (names.collect::<Vec<_>>(), conversion)
         }
     };
     let (auto, _) = files(Format::Obj, "auto").await;
     assert!(auto[0] == "crate.obj" && auto.contains(&"crate.mtl".to_owned()) && auto.len() == 3, "{auto:?}");
-    let (single, outcome) = files(Format::Obj, "single").await;
+    let (single, conversion) = files(Format::Obj, "single").await;
     assert_eq!(single, ["crate.obj"]);
     assert!(
-        outcome.report.losses.iter().any(|loss| loss.contains("material")),
+        conversion.report.losses.iter().any(|loss| loss.contains("material")),
         "{:?}",
-        outcome.report.losses
+        conversion.report.losses
     );
-    let (zipped, outcome) = files(Format::Obj, "zip").await;
+    let (zipped, conversion) = files(Format::Obj, "zip").await;
     assert_eq!(zipped, ["crate.zip"]);
-    let mut archive = zip::ZipArchive::new(std::fs::File::open(&outcome.files[0]).unwrap()).unwrap();
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(&conversion.files[0]).unwrap()).unwrap();
     assert_eq!(archive.len(), 3);
     assert!(archive.by_name("crate.mtl").is_ok());
 
-    let (gltf, outcome) = files(Format::Gltf, "auto").await;
+    let (gltf, conversion) = files(Format::Gltf, "auto").await;
     assert_eq!(gltf, ["crate.gltf"]);
-    let text = std::fs::read_to_string(&outcome.files[0]).unwrap();
+    let text = std::fs::read_to_string(&conversion.files[0]).unwrap();
     assert!(
         text.contains("data:application/octet-stream;base64,")
             || text.contains("data:application/gltf-buffer")

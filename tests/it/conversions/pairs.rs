@@ -42,7 +42,7 @@ async fn every_pair_converts_or_says_why_not() {
                         (error.detail != reason).then_some(error.detail)
                     }
                     (Some(_), other) => Some(format!("should be refused: {:?}", other.map(|_| ()))),
-                    (None, Ok(outcome)) => fault(*source, *target, &outcome.report),
+                    (None, Ok(conversion)) => fault(*source, *target, &conversion.report),
                     (None, Err(error)) => Some(format!("{}: {error}", error.code)),
                 };
                 wrong.extend(complaint.map(|complaint| format!("{source} → {target}: {complaint}")));

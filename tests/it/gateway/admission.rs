@@ -54,8 +54,8 @@ async fn a_full_queue_refuses_early_and_blocks_no_others() {
         assert!(refused.headers().contains_key("retry-after"));
 
         // What needs no engine goes on.
-        let packed = gateway.convert("output_format=gltf", "a.glb", glb.to_vec()).await;
-        assert_eq!(packed.status(), 200);
+        let repacked = gateway.convert("output_format=gltf", "a.glb", glb.to_vec()).await;
+        assert_eq!(repacked.status(), 200);
         for path in ["/livez", "/readyz", "/health", "/v1/formats"] {
             assert_eq!(gateway.client.get(gateway.url(path)).send().await.unwrap().status(), 200, "{path}");
         }

@@ -8,7 +8,7 @@ use meshgate::context::Context;
 use meshgate::domain::options::Packaging;
 use meshgate::domain::{ErrorCode, Format};
 use meshgate::formats::gltf::asset::Asset;
-use meshgate::intake::{Limits, Model, NamedFile, Sent, Source, prepare};
+use meshgate::intake::{FileSource, Model, ModelLimits, NamedFile, Source, prepare};
 use meshgate::repack;
 
 use super::{Desk, listing, main_text, zip_of};
@@ -21,8 +21,10 @@ fn gltf(uri: &str) -> String {
 fn in_place(desk: &Desk) -> Model {
     let source = Source::FileWithSiblings(desk.sent().join("a.gltf"));
     let into = desk.folder.path().join("in");
-    prepare(&source, None, &into, Limits::default(), &Context::default(), &|format| format == Format::Gltf)
-        .unwrap()
+    prepare(&source, None, &into, ModelLimits::default(), &Context::default(), &|format| {
+        format == Format::Gltf
+    })
+    .unwrap()
 }
 
 #[test]
@@ -71,9 +73,10 @@ fn a_model_whose_references_must_be_rewritten_is_copied() {
 fn uploaded_files_are_moved_instead_of_copied() {
     let desk = Desk::new();
     let (main, bin) = (desk.put("1", gltf("a.bin")), desk.put("2", "1234"));
-    let named = |path, name: &str| NamedFile { file: Sent::ConversionFile(path), name: name.to_owned() };
+    let named =
+        |path, name: &str| NamedFile { file: FileSource::ConversionFile(path), name: name.to_owned() };
     let source = Source::Files(vec![named(main, "a.gltf"), named(bin, "a.bin")]);
-    let model = desk.prepare(&source, None, Limits::default()).unwrap();
+    let model = desk.prepare(&source, None, ModelLimits::default()).unwrap();
     assert_eq!(listing(&model.folder), ["a.bin", "a.gltf"]);
     assert!(listing(&desk.sent()).is_empty());
     assert_eq!(model.files, 2);
@@ -82,7 +85,7 @@ fn uploaded_files_are_moved_instead_of_copied() {
     let refused = |target, name: &str| {
         let link = desk.sent().join(format!("link to {name}"));
         symlink(target, &link).unwrap();
-        desk.prepare(&Source::Files(vec![named(link, name)]), None, Limits::default()).unwrap_err().code
+        desk.prepare(&Source::Files(vec![named(link, name)]), None, ModelLimits::default()).unwrap_err().code
     };
     assert_eq!(refused(desk.put("b.gltf", gltf("data:;base64,AAAAAA==")), "a.gltf"), ErrorCode::Io);
     let zip = zip_of(&[("a.gltf", gltf("data:;base64,AAAAAA==").as_bytes())]);
@@ -139,6 +142,7 @@ fn linked_files_beside_a_model_are_not_included() {
     symlink(desk.put("../secret.bin", "secr"), desk.sent().join("a.bin")).unwrap();
     let source = Source::FileWithSiblings(desk.sent().join("a.gltf"));
     let into = desk.folder.path().join("in");
-    let error = prepare(&source, None, &into, Limits::default(), &Context::default(), &|_| true).unwrap_err();
+    let error =
+        prepare(&source, None, &into, ModelLimits::default(), &Context::default(), &|_| true).unwrap_err();
     assert_eq!(error.code, ErrorCode::MissingFiles);
 }

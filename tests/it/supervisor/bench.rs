@@ -8,7 +8,7 @@ use meshgate::domain::{Client, ConversionError, ErrorCode, Format, Options, Stag
 use meshgate::executor::EngineRequest;
 use meshgate::executor::local::locate::{Engine, EngineCandidates};
 use meshgate::executor::local::{Blender, EngineError, Settings};
-use meshgate::executor::task::{Done, Importer, Task};
+use meshgate::executor::task::{CompletedTask, Importer, Task};
 use meshgate::executor::workdir::{ConversionFolder, WorkDir};
 
 /// Longer than any step takes on a busy machine.
@@ -123,7 +123,7 @@ impl Job {
         }
     }
 
-    pub async fn run(&self, blender: &Blender, allowed: Duration) -> Result<Done, ConversionError> {
+    pub async fn run(&self, blender: &Blender, allowed: Duration) -> Result<CompletedTask, ConversionError> {
         blender.convert(self.engine_request(allowed, |_| ())).await
     }
 
@@ -161,7 +161,8 @@ impl Job {
     }
 }
 
-type Running<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Done, ConversionError>> + Send + 'a>>;
+type Running<'a> =
+    std::pin::Pin<Box<dyn Future<Output = Result<CompletedTask, ConversionError>> + Send + 'a>>;
 
 /// A conversion with a running child.
 pub struct Begun<'a> {

@@ -130,7 +130,7 @@ async fn files_of_a_hostile_child_are_refused_and_removed() {
     let bench = hostile();
     let blender = bench.start().await;
     for (name, code) in [
-        ("litter", ErrorCode::OutputTooLarge),
+        ("many_files", ErrorCode::OutputTooLarge),
         ("deep", ErrorCode::OutputTooLarge),
         ("finish_early", ErrorCode::EngineCrashed),
         ("huge_report", ErrorCode::EngineCrashed),

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use meshgate::domain::ErrorCode;
+use meshgate::domain::{ConversionError, ErrorCode};
 use meshgate::executor::stats::{AttemptFailure, RestartReason};
+use meshgate::executor::task::CompletedTask;
 use rustix::process::Signal;
 
 use super::bench::{A_SECOND, Bench, LONG, script, signal, until, zygote};
@@ -84,10 +85,7 @@ fn parent(pid: i32) -> i32 {
 async fn until_pid_changes(
     job: &super::bench::Job,
     first: i32,
-    run: &mut (
-             impl Future<Output = Result<meshgate::executor::task::Done, meshgate::domain::ConversionError>>
-             + Unpin
-         ),
+    run: &mut (impl Future<Output = Result<CompletedTask, ConversionError>> + Unpin),
 ) -> i32 {
     let path = job.folder.path().join("in/pid");
     let pid = || std::fs::read_to_string(&path).ok().and_then(|text| text.parse().ok()).unwrap_or(first);

@@ -77,7 +77,7 @@ def leave_sparse_main(main: Path) -> None:
         file.truncate(1 << 30)
 
 
-def leave_slow_to_pack(_main: Path) -> None:
+def leave_slow_to_zip(_main: Path) -> None:
     """A sparse file that takes half a minute to zip."""
     sparse("a.bmp", 8 << 30)
 

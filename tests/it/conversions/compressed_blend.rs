@@ -26,16 +26,16 @@ bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1], compress=sys.argv[1].endswith(
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_textures_beside_a_packed_blend_are_found() {
+async fn the_textures_beside_a_compressed_blend_are_found() {
     let lab = Lab::new();
     let script = lab.put("make.py", WITH_A_TEXTURE);
     let models = ["plain.blend", "zstd.blend", "gzip.blend"].map(|name| lab.path(name));
     let [plain, zstd, gzip] = &models;
     run_python(&script, plain);
     run_python(&script, zstd);
-    let packed = Command::new("gzip").arg("--stdout").arg(plain).output().unwrap();
-    assert!(packed.status.success());
-    fs::write(gzip, packed.stdout).unwrap();
+    let compressed = Command::new("gzip").arg("--stdout").arg(plain).output().unwrap();
+    assert!(compressed.status.success());
+    fs::write(gzip, compressed.stdout).unwrap();
     let beginnings = models.each_ref().map(|model| fs::read(model).unwrap()[..2].to_vec());
     assert_eq!(beginnings, [b"BL", b"\x28\xb5", b"\x1f\x8b"]);
 

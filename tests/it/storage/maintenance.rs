@@ -9,21 +9,21 @@ use tokio::time::Instant;
 use super::backend::{Backend, noise};
 use super::suite::put;
 
-struct Tended {
+struct Maintained {
     storage: Storage,
     events: mpsc::UnboundedReceiver<(Operation, Outcome)>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Tended {
-    fn start(storage: Storage) -> Tended {
+impl Maintained {
+    fn start(storage: Storage) -> Maintained {
         let (sender, events) = mpsc::unbounded_channel();
         // Whoever has seen enough does not listen any more.
         storage.observe(Box::new(move |operation, outcome, _| {
             let _ = sender.send((operation, outcome));
         }));
-        let tended = storage.clone();
-        Tended { storage, events, task: tokio::spawn(async move { tended.maintain().await }) }
+        let maintained = storage.clone();
+        Maintained { storage, events, task: tokio::spawn(async move { maintained.maintain().await }) }
     }
 
     async fn next(&mut self) -> (Operation, Outcome) {
@@ -31,7 +31,7 @@ impl Tended {
     }
 }
 
-impl Drop for Tended {
+impl Drop for Maintained {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -49,11 +49,11 @@ async fn the_store_is_swept_at_start_and_periodically() {
         (Duration::from_secs(1), Duration::from_mins(1)),
     ] {
         let backend = Backend::folder();
-        let mut tended = Tended::start(backend.open_with(|config| config.ttl = ttl));
-        assert_eq!((tended.next().await, tended.next().await), (CHECKED, SWEPT));
+        let mut maintained = Maintained::start(backend.open_with(|config| config.ttl = ttl));
+        assert_eq!((maintained.next().await, maintained.next().await), (CHECKED, SWEPT));
         for _ in 0..3 {
             let before = Instant::now();
-            assert_eq!(tended.next().await, SWEPT);
+            assert_eq!(maintained.next().await, SWEPT);
             let apart = before.elapsed();
             assert!(apart.abs_diff(interval) < Duration::from_secs(1), "{apart:?} for {ttl:?}");
         }
@@ -63,22 +63,22 @@ async fn the_store_is_swept_at_start_and_periodically() {
 #[tokio::test(start_paused = true)]
 async fn a_store_above_its_limit_is_swept() {
     let backend = Backend::folder();
-    let mut tended = Tended::start(backend.open_with(|config| config.max_bytes = 10_000));
-    assert_eq!((tended.next().await, tended.next().await), (CHECKED, SWEPT));
+    let mut maintained = Maintained::start(backend.open_with(|config| config.max_bytes = 10_000));
+    assert_eq!((maintained.next().await, maintained.next().await), (CHECKED, SWEPT));
     let before = Instant::now();
     for number in 0..12 {
-        put(&tended.storage, &noise(number, 1000)).await;
-        assert_eq!(tended.next().await, (Operation::PutBlob, Outcome::Done));
+        put(&maintained.storage, &noise(number, 1000)).await;
+        assert_eq!(maintained.next().await, (Operation::PutBlob, Outcome::Done));
     }
-    assert_eq!(tended.next().await, SWEPT);
+    assert_eq!(maintained.next().await, SWEPT);
     assert_eq!(backend.names().await.len(), 9);
     let first = before.elapsed();
     assert!(first < Duration::from_mins(1), "{first:?}");
     // Not for each one that comes, and not over and over.
-    put(&tended.storage, &noise(12, 1000)).await;
-    assert_eq!(tended.next().await, (Operation::PutBlob, Outcome::Done));
+    put(&maintained.storage, &noise(12, 1000)).await;
+    assert_eq!(maintained.next().await, (Operation::PutBlob, Outcome::Done));
     let before = Instant::now();
-    assert_eq!(tended.next().await, SWEPT);
+    assert_eq!(maintained.next().await, SWEPT);
     assert!(before.elapsed() > Duration::from_mins(50));
     assert_eq!(backend.names().await.len(), 10);
 }
@@ -88,13 +88,13 @@ async fn a_failing_store_is_checked_until_it_works() {
     let backend = Backend::folder();
     let root = backend.path("");
     std::fs::write(root.to_str().unwrap().trim_end_matches('/'), "a file in the way").unwrap();
-    let mut tended = Tended::start(backend.open());
-    assert_eq!(tended.next().await, (Operation::Check, Outcome::Failed));
-    assert_eq!(tended.storage.trouble().unwrap().trouble, Trouble::Other);
+    let mut maintained = Maintained::start(backend.open());
+    assert_eq!(maintained.next().await, (Operation::Check, Outcome::Failed));
+    assert_eq!(maintained.storage.trouble().unwrap().trouble, Trouble::Other);
     let before = Instant::now();
     let mut failed = 0;
     while failed < 3 {
-        match tended.next().await {
+        match maintained.next().await {
             (Operation::Check, Outcome::Failed) => failed += 1,
             (Operation::Sweep, _) => {}
             other => panic!("{other:?}"),
@@ -103,8 +103,8 @@ async fn a_failing_store_is_checked_until_it_works() {
     let took = before.elapsed();
     assert!(took > Duration::from_secs(10) && took < Duration::from_mins(2), "{took:?}");
     std::fs::remove_file(root.to_str().unwrap().trim_end_matches('/')).unwrap();
-    while tended.next().await != CHECKED {}
-    assert_eq!(tended.storage.trouble(), None);
+    while maintained.next().await != CHECKED {}
+    assert_eq!(maintained.storage.trouble(), None);
     // While it works, nobody looks.
-    assert_eq!(tended.next().await, SWEPT);
+    assert_eq!(maintained.next().await, SWEPT);
 }

@@ -1,4 +1,4 @@
-//! Files that a child leaves beside its result (`tests/engine/litter.py`), and those that reach the user's disk.
+//! Files that a child leaves beside its result (`tests/engine/extra_files.py`), and those that reach the user's disk.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::{Desk, Ran, TRIANGLE};
 use crate::at_work::engine;
 
-/// A program like the engine's Python, but zygotes run another script.
-fn littering(desk: &Desk) -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/litter.py");
+/// A program like the engine's Python, but children of its zygotes leave extra files.
+fn engine_with_extra_files(desk: &Desk) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/extra_files.py");
     let (python, script) = (engine().display().to_string(), script.display().to_string());
     let path = desk.path("python");
     let text = format!(
@@ -27,7 +27,7 @@ exec "{python}" "$@"
 }
 
 fn run(desk: &Desk, arguments: &[&str]) -> Ran {
-    Ran::of(&desk.command(arguments).env("BLENDER_PYTHON", littering(desk)).output().unwrap())
+    Ran::of(&desk.command(arguments).env("BLENDER_PYTHON", engine_with_extra_files(desk)).output().unwrap())
 }
 
 #[test]

@@ -15,12 +15,12 @@ const NANOSECONDS_PER_BYTE: u64 = 1_000_000_000 / SLOWEST;
 
 /// The credit of one client in one direction.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct TimeCredit {
     longest_pause: Duration,
     credit: Duration,
 }
 
-impl Patience {
+impl TimeCredit {
     pub fn new(longest_pause: Duration) -> Self {
         Self { longest_pause, credit: longest_pause }
     }
@@ -55,14 +55,14 @@ mod tests {
     const PAUSE: Duration = Duration::from_secs(30);
 
     /// Time until a client that moves `bytes` after each pause is cut off; `None`: more than a day.
-    fn served(patience: &mut Patience, pause: Duration, bytes: usize) -> Option<Duration> {
+    fn served(credit: &mut TimeCredit, pause: Duration, bytes: usize) -> Option<Duration> {
         let mut passed = Duration::ZERO;
         while passed < Duration::from_hours(24) {
-            if patience.left() < pause {
-                return Some(passed + patience.left());
+            if credit.left() < pause {
+                return Some(passed + credit.left());
             }
-            patience.spend(pause);
-            patience.earn(bytes);
+            credit.spend(pause);
+            credit.earn(bytes);
             passed += pause;
         }
         None
@@ -73,31 +73,31 @@ mod tests {
         for pause in [1, 10, 29] {
             let bytes = pause * SLOWEST as usize;
             let pause = Duration::from_secs(pause as u64);
-            assert_eq!(served(&mut Patience::new(PAUSE), pause, bytes), None);
-            assert!(served(&mut Patience::new(PAUSE), pause, bytes / 2).is_some());
+            assert_eq!(served(&mut TimeCredit::new(PAUSE), pause, bytes), None);
+            assert!(served(&mut TimeCredit::new(PAUSE), pause, bytes / 2).is_some());
         }
     }
 
     #[test]
     fn a_single_pause_is_bounded_despite_high_credit() {
-        let mut patience = Patience::new(PAUSE);
-        patience.earn(100 << 20);
-        assert_eq!(patience.left(), PAUSE);
-        assert!(!patience.is_too_slow());
+        let mut credit = TimeCredit::new(PAUSE);
+        credit.earn(100 << 20);
+        assert_eq!(credit.left(), PAUSE);
+        assert!(!credit.is_too_slow());
     }
 
     #[test]
     fn a_fast_start_earns_only_bounded_credit() {
-        let mut patience = Patience::new(PAUSE);
-        patience.earn(100 << 20);
-        let served = served(&mut patience, Duration::from_secs(1), 1).unwrap();
+        let mut credit = TimeCredit::new(PAUSE);
+        credit.earn(100 << 20);
+        let served = served(&mut credit, Duration::from_secs(1), 1).unwrap();
         assert!((4 * PAUSE..5 * PAUSE).contains(&served), "{served:?}");
-        assert!(patience.is_too_slow());
+        assert!(credit.is_too_slow());
     }
 
     #[test]
     fn credit_does_not_depend_on_read_sizes() {
-        let mut one_by_one = Patience::new(PAUSE);
+        let mut one_by_one = TimeCredit::new(PAUSE);
         one_by_one.spend(PAUSE);
         let mut at_once = one_by_one;
         (0..SLOWEST).for_each(|_| one_by_one.earn(1));

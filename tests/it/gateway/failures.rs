@@ -1,4 +1,4 @@
-//! Clients and engines that go down.
+//! Clients that disconnect, and engines that crash, are missing or do not start.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
