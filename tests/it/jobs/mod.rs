@@ -3,11 +3,18 @@
 /// Runs each test against each queue.
 macro_rules! queues {
     ($tests:tt) => {
-        suite! { { on_sqlite: crate::jobs::sqlite::SqliteSide::start() } $tests }
+        suite! {
+            {
+                on_sqlite: crate::jobs::sqlite::SqliteSide::start(),
+                on_redis: crate::jobs::redis::RedisSide::start(),
+            }
+            $tests
+        }
     };
 }
 
 mod model;
+mod redis;
 mod sqlite;
 mod suite;
 mod ways;
