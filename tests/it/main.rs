@@ -26,6 +26,7 @@ mod documents;
 mod gateway;
 mod healthcheck;
 mod intake;
+mod jobs;
 mod limits;
 mod mounted;
 mod redis;
