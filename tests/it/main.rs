@@ -31,3 +31,4 @@ mod mounted;
 mod redis;
 mod storage;
 mod supervisor;
+mod webhooks;
