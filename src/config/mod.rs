@@ -16,6 +16,7 @@ mod suggestions;
 #[cfg(test)]
 mod tests;
 mod values;
+mod webhooks;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -30,6 +31,7 @@ pub use redis::Redis;
 pub use sources::Sources;
 pub use storage::{Cache, CloudOptions, Location, Storage};
 pub use values::Secret;
+pub use webhooks::{WebhookAllow, WebhookSecret};
 
 use crate::domain::SandboxMode;
 
@@ -41,6 +43,7 @@ pub struct Config {
     /// `None`: no cache; every conversion runs.
     pub cache: Option<Cache>,
     pub jobs: Jobs,
+    pub webhooks: Webhooks,
     pub server: Server,
     pub access: Access,
     /// The Redis that processes share; `None`: this process shares nothing.
@@ -145,6 +148,14 @@ pub struct ApiKey {
     pub requests: Option<u32>,
 }
 
+/// The settings of webhooks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Webhooks {
+    /// All of them sign, the current one first; empty: no webhooks.
+    pub secrets: Vec<WebhookSecret>,
+    pub allow: WebhookAllow,
+}
+
 /// The settings of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -195,6 +206,7 @@ impl Config {
             storage: Storage::read(reader),
             cache: Cache::read(reader),
             jobs: Jobs::read(reader),
+            webhooks: Webhooks::read(reader),
             server: Server::read(reader),
             access: Access::read(reader),
             redis: Redis::read(reader),
@@ -274,6 +286,15 @@ impl Access {
                 requests: reader.read(&settings::RATE_LIMIT_REQUESTS),
                 window: reader.read(&settings::RATE_LIMIT_WINDOW),
             },
+        }
+    }
+}
+
+impl Webhooks {
+    fn read(reader: &mut Reader) -> Webhooks {
+        Webhooks {
+            secrets: reader.given(&settings::WEBHOOK_SECRET).unwrap_or_default(),
+            allow: reader.given(&settings::WEBHOOK_ALLOW).unwrap_or_default(),
         }
     }
 }

@@ -56,7 +56,7 @@ impl InvalidValue {
 }
 
 /// The text without the spaces around it.
-fn text(value: &OsStr) -> Result<&str, InvalidValue> {
+pub(super) fn text(value: &OsStr) -> Result<&str, InvalidValue> {
     value.to_str().map(str::trim).ok_or(InvalidValue::Value)
 }
 
@@ -143,15 +143,18 @@ pub fn address(value: &OsStr) -> Result<SocketAddr, InvalidValue> {
 }
 
 /// The parts of a list, without empty ones, so that a trailing comma is harmless.
-fn parts(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 pub fn networks(value: &OsStr) -> Result<Vec<IpNet>, InvalidValue> {
-    let network = |part: &str| part.parse().or_else(|_| part.parse::<IpAddr>().map(IpNet::from));
-    parts(text(value)?)
-        .map(|part| network(part).map(canonical).map_err(|_| InvalidValue::Part(part.to_owned())))
-        .collect()
+    parts(text(value)?).map(|part| network(part).ok_or_else(|| InvalidValue::Part(part.to_owned()))).collect()
+}
+
+/// A network, or an address as a network of one.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.ok().map(canonical)
 }
 
 /// The network with IPv4-mapped IPv6 as IPv4, like the addresses that it is compared with.
@@ -230,7 +233,7 @@ fn is_host(text: &str) -> bool {
 }
 
 /// Whether the text may be the name of a host or an API key.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
     !text.is_empty() && text.chars().all(allowed)
 }

@@ -13,6 +13,8 @@ pub enum ErrorCode {
     UnknownOption,
     /// The value of an option is invalid, or the target does not support the option.
     InvalidOption,
+    /// The address of the webhook may not be called, or webhooks are off.
+    WebhookRefused,
     /// The target format is not supported.
     UnsupportedOutputFormat,
     /// The content is not in a supported format.
@@ -137,6 +139,7 @@ impl ErrorCode {
             | ErrorCode::ShuttingDown
             | ErrorCode::Internal
             // Errors of requests, not of conversions.
+            | ErrorCode::WebhookRefused
             | ErrorCode::NoFile
             | ErrorCode::NoFileName
             | ErrorCode::NoExtension

@@ -98,6 +98,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::UnknownOption
         | ErrorCode::InvalidOption
+        | ErrorCode::WebhookRefused
         | ErrorCode::UnsupportedOutputFormat
         | ErrorCode::UnsupportedInputFormat
         | ErrorCode::NoFile

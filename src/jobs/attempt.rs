@@ -165,7 +165,7 @@ impl<'a> Attempt<'a> {
         let Converted { info, content, report } = converted;
         let (blob, report) = match content {
             Content::Made(artifact) => {
-                (artifact.content().await?, Some(Arc::new(artifact.outcome.report.clone())))
+                (artifact.content().await?, Some(Arc::new(artifact.conversion.report.clone())))
             }
             Content::Stored(blob) => (blob, report),
             // Only asked for by requests.

@@ -69,6 +69,7 @@ pub struct Metrics {
     redis_duration: HistogramVec,
     job_wait: Histogram,
     job_attempts: IntCounterVec,
+    webhook_deliveries: IntCounterVec,
 }
 
 impl Metrics {
@@ -173,8 +174,17 @@ impl Metrics {
                  the reason why the job was queued again",
                 &["outcome"],
             )?,
+            webhook_deliveries: counters(
+                "webhook_deliveries_total",
+                "Attempts to deliver a webhook, by outcome: delivered, failed and to be repeated, gave_up after the \
+                 last attempt, or gone if the receiver wants no more",
+                &["outcome"],
+            )?,
             registry,
         };
+        for outcome in ["delivered", "failed", "gave_up", "gone"] {
+            metrics.webhook_deliveries.with_label_values(&[outcome]);
+        }
         for result in ["hit", "miss", "coalesced", "bypass"] {
             metrics.cache_requests.with_label_values(&[result]);
         }
@@ -254,6 +264,11 @@ impl Metrics {
     /// Records how long a job waited for its first attempt.
     pub fn job_waited(&self, waited: Duration) {
         self.job_wait.observe(waited.as_secs_f64());
+    }
+
+    /// Counts an attempt to deliver a webhook.
+    pub fn webhook_attempt(&self, outcome: &str) {
+        self.webhook_deliveries.with_label_values(&[outcome]).inc();
     }
 
     /// Returns all metrics in Prometheus' text format.

@@ -32,3 +32,4 @@ mod mounted;
 mod redis;
 mod storage;
 mod supervisor;
+mod webhooks;
