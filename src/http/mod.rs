@@ -1,6 +1,7 @@
 //! The HTTP API: requests in, files and problems out. It calls the conversion service without knowing how that works.
 
 mod convert;
+mod digest;
 mod docs_ui;
 mod formats;
 mod health;
