@@ -5,6 +5,7 @@ mod digest;
 mod docs_ui;
 mod formats;
 mod health;
+mod jobs;
 mod metrics;
 pub mod middleware;
 mod observed_body;
