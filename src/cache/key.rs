@@ -35,7 +35,7 @@ pub struct HashedFile {
 }
 
 pub fn identity(inputs: &IdentityInputs) -> Hash {
-    let mut text = Encoder(Hasher::new());
+    let mut text = Encoder::default();
     text.number(ENCODING);
     text.text(env!("CARGO_PKG_VERSION"));
     text.text(inputs.engine);
@@ -50,30 +50,39 @@ pub fn identity(inputs: &IdentityInputs) -> Hash {
     text.number(files.len() as u64);
     for file in files {
         text.text(&file.name);
-        text.0.update(&file.hash);
+        text.hash(&file.hash);
         text.number(file.bytes);
     }
-    text.0.finalize()
+    text.finish()
 }
 
-/// Encodes every value with its length, so that no two lists of values have the same encoding.
-struct Encoder(Hasher);
+/// Hashes values, each with its length, so that no two lists of values have the same encoding.
+#[derive(Default)]
+pub struct Encoder(Hasher);
 
 impl Encoder {
-    fn number(&mut self, number: u64) {
+    pub fn number(&mut self, number: u64) {
         self.0.update(&number.to_le_bytes());
     }
 
-    fn text(&mut self, text: &str) {
+    pub fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
         self.0.update(text.as_bytes());
     }
 
-    fn optional(&mut self, text: Option<&str>) {
+    pub fn optional(&mut self, text: Option<&str>) {
         self.number(text.is_some().into());
         if let Some(text) = text {
             self.text(text);
         }
+    }
+
+    pub fn hash(&mut self, hash: &[u8; 32]) {
+        self.0.update(hash);
+    }
+
+    pub fn finish(self) -> Hash {
+        self.0.finalize()
     }
 }
 

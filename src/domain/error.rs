@@ -75,15 +75,17 @@ pub enum ErrorCode {
     UnsupportedInputFormat,
     /// The request, its multipart body or its query is malformed.
     MalformedRequest,
+    /// The body does not have the digest that its headers announce.
+    DigestMismatch,
     /// The body has a transfer coding other than chunked.
     UnsupportedTransferCoding,
     /// The request line and headers are too long.
     HeadTooLarge,
     /// The request body stopped or arrived too slowly.
     RequestTimeout,
-    /// The path or the report does not exist.
+    /// The path, the report or the job does not exist.
     NotFound,
-    /// The report has expired.
+    /// The report, the job or its result has expired.
     Expired,
     /// The path does not support this method.
     MethodNotAllowed,
@@ -91,6 +93,22 @@ pub enum ErrorCode {
     Unauthorized,
     /// The client has reached its rate limit.
     RateLimited,
+    /// The range is not within the file.
+    RangeNotSatisfiable,
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused,
+    /// Another request with the same idempotency key is in progress.
+    IdempotencyKeyInFlight,
+    /// The client, or all clients together, have too many unfinished jobs.
+    TooManyJobs,
+    /// The models of unfinished jobs, of the client or of all clients, have reached their size limit.
+    JobsFull,
+    /// The job has not ended.
+    JobNotFinished,
+    /// The state of the job does not allow the request.
+    WrongJobState,
+    /// Jobs cannot be read or written at the moment.
+    JobsUnavailable,
     /// The queue is full.
     QueueFull,
     /// The connection limit is reached.
@@ -146,6 +164,7 @@ impl ErrorCode {
             | ErrorCode::NoOutputFormat
             | ErrorCode::UnsupportedInputFormat
             | ErrorCode::MalformedRequest
+            | ErrorCode::DigestMismatch
             | ErrorCode::UnsupportedTransferCoding
             | ErrorCode::HeadTooLarge
             | ErrorCode::RequestTimeout
@@ -154,6 +173,14 @@ impl ErrorCode {
             | ErrorCode::MethodNotAllowed
             | ErrorCode::Unauthorized
             | ErrorCode::RateLimited
+            | ErrorCode::RangeNotSatisfiable
+            | ErrorCode::IdempotencyKeyReused
+            | ErrorCode::IdempotencyKeyInFlight
+            | ErrorCode::TooManyJobs
+            | ErrorCode::JobsFull
+            | ErrorCode::JobNotFinished
+            | ErrorCode::WrongJobState
+            | ErrorCode::JobsUnavailable
             | ErrorCode::TooManyConnections
             | ErrorCode::Overloaded => false,
         }

@@ -1,9 +1,11 @@
 //! The HTTP API: requests in, files and problems out. It calls the conversion service without knowing how that works.
 
 mod convert;
+mod digest;
 mod docs_ui;
 mod formats;
 mod health;
+mod jobs;
 mod metrics;
 pub mod middleware;
 mod observed_body;

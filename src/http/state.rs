@@ -1,7 +1,7 @@
 //! The state that all requests share.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 
@@ -11,6 +11,7 @@ use super::shares::{ResultShares, Shares};
 use crate::config::{Access, Server};
 use crate::conversion::Service;
 use crate::domain::ConversionError;
+use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::rate_limit::Limiter;
 use crate::redis::Redis;
@@ -19,6 +20,9 @@ use crate::storage::Storage;
 
 pub struct Gateway {
     pub service: Service,
+    pub jobs: Jobs,
+    /// How long a job waits for its start, and is kept after its end.
+    pub jobs_ttl: Duration,
     pub storage: Storage,
     pub metrics: Arc<Metrics>,
     pub limiter: Arc<dyn Limiter>,
@@ -58,11 +62,10 @@ impl Gateway {
         config: crate::config::Config,
         limiter: Arc<dyn Limiter>,
     ) -> Shared {
-        use std::time::Duration;
-
         use crate::conversion::{Admission, Converter, ResultCache};
         use crate::executor::local::{EngineError, LocalExecutor};
         use crate::executor::workdir::WorkDir;
+        use crate::jobs::{Limits, SqliteQueue};
 
         let work = WorkDir::open(folder).unwrap();
         let limits = crate::intake::ModelLimits::default();
@@ -77,7 +80,12 @@ impl Gateway {
         let converter = Converter::new(executor, work, limits, Admission::new(1, 0));
         let (metrics, shutdown) = (Arc::new(Metrics::new().unwrap()), Shutdown::default());
         let storage = Storage::open(&stored, &folder.join("store")).unwrap();
+        let limits =
+            Limits { jobs: 10, client_jobs: 10, bytes: 1 << 20, client_bytes: 1 << 20, ttl: config.jobs.ttl };
+        let queue = Arc::new(SqliteQueue::open(&folder.join("jobs.sqlite"), limits).unwrap());
         Arc::new(Self {
+            jobs: Jobs::new(queue, storage.clone(), results_folder.clone()),
+            jobs_ttl: config.jobs.ttl,
             service: Service::new(
                 Arc::new(converter),
                 ResultCache::new(None, storage.clone(), results_folder),

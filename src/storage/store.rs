@@ -107,7 +107,12 @@ impl Storage {
 
     /// Whether the report of this ID, a UUID of version 7, is too old to be kept.
     pub fn has_expired(&self, id: Uuid, now: SystemTime) -> bool {
-        created_at(id).is_some_and(|created| keys::age(created, now) > self.0.ttl)
+        Self::is_older(id, self.0.ttl, now)
+    }
+
+    /// Whether this ID is a UUID of version 7 that was made longer ago than `age`.
+    pub fn is_older(id: Uuid, age: Duration, now: SystemTime) -> bool {
+        created_at(id).is_some_and(|created| keys::age(created, now) > age)
     }
 
     /// Whether this ID is so new that another process may still be storing its report.

@@ -60,3 +60,10 @@ pub fn continue_from(span: &Span, headers: &HeaderMap) {
         let _ = span.set_parent(context);
     }
 }
+
+/// Returns the `traceparent` of the current span (W3C), to continue its trace elsewhere; `None` when tracing is off.
+pub fn trace_parent() -> Option<String> {
+    let mut headers: HashMap<String, String> = HashMap::new();
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut headers);
+    headers.remove("traceparent")
+}

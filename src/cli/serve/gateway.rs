@@ -158,6 +158,7 @@ async fn gateway(config: &Config, storage: Storage, shutdown: Shutdown) -> Resul
     Ok(Gateway {
         service: Service::new(converter, results, Arc::clone(&metrics), shutdown.cancelling.clone()),
         jobs,
+        jobs_ttl: config.jobs.ttl,
         storage,
         metrics,
         limiter,

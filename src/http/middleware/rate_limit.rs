@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use axum::extract::{Request, State};
-use axum::http::{Extensions, HeaderName, HeaderValue, StatusCode};
+use axum::http::{Extensions, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -51,7 +51,8 @@ pub async fn limit_rate(State(gateway): State<Shared>, mut request: Request, nex
             problem.into_response()
         }
     };
-    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+    let problem = response.extensions().get::<Problem>();
+    if problem.is_some_and(|problem| problem.error.code == ErrorCode::RateLimited) {
         gateway.metrics.rate_limited();
     }
     // Rounded up, like `Retry-After`.

@@ -9,6 +9,7 @@ use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
 use futures_util::StreamExt;
 
 use crate::domain::ErrorCode;
+use crate::http::digest::Digests;
 use crate::http::problem::Problem;
 use crate::http::shares::Share;
 use crate::http::time_credit::{SLOWEST, TimeCredit};
@@ -31,20 +32,27 @@ pub struct Incoming {
     received: u64,
     pieces: u64,
     share: Share,
+    digests: Digests,
 }
 
 impl Incoming {
     /// The received bytes count in `share` until the body is dropped.
     pub fn new(body: Body, max_bytes: u64, longest_pause: Duration, share: Share) -> Self {
         let (stream, credit) = (body.into_data_stream(), TimeCredit::new(longest_pause));
-        Self { stream, max_bytes, longest_pause, credit, received: 0, pieces: 0, share }
+        let digests = Digests::default();
+        Self { stream, max_bytes, longest_pause, credit, received: 0, pieces: 0, share, digests }
+    }
+
+    /// Compares the body with these digests at its end.
+    pub fn with_digests(self, digests: Digests) -> Self {
+        Self { digests, ..self }
     }
 
     /// Returns the next bytes, or `None` at the end.
     ///
     /// # Errors
-    /// `too_large`, `overloaded`, `request_timeout`, `cancelled` if the client hung up, or `malformed_request` for
-    /// malformed chunks.
+    /// `too_large`, `overloaded`, `request_timeout`, `digest_mismatch`, `cancelled` if the client hung up, or
+    /// `malformed_request` for malformed chunks.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         let began = Instant::now();
         let Ok(next) = tokio::time::timeout(self.credit.left(), self.stream.next()).await else {
@@ -57,7 +65,10 @@ impl Incoming {
         };
         // Only this wait is the client's: writing what was received to a slow disk does not count.
         self.credit.spend(began.elapsed());
-        let Some(chunk) = next else { return Ok(None) };
+        let Some(chunk) = next else {
+            self.digests.compare()?;
+            return Ok(None);
+        };
         let chunk = chunk.map_err(|error| unreadable(&error))?;
         self.credit.earn(chunk.len());
         self.received += chunk.len() as u64;
@@ -69,6 +80,7 @@ impl Incoming {
             return Err(Problem::malformed("the body comes in too many small pieces"));
         }
         self.share.add(chunk.len() as u64)?;
+        self.digests.update(&chunk);
         Ok(Some(chunk))
     }
 }

@@ -50,7 +50,7 @@ fn media_type(headers: &HeaderMap) -> &[u8] {
 ///
 /// # Errors
 /// The error of `refuse`, `too_large`, `overloaded`, `request_timeout`, `cancelled`, `no_file`, `no_file_name`,
-/// `malformed_request`, `disk_full`, `io`.
+/// `malformed_request`, `digest_mismatch`, `disk_full`, `io`.
 pub async fn receive(
     headers: &HeaderMap,
     body: Incoming,
