@@ -15,7 +15,7 @@ macro_rules! suite {
     };
 }
 
-mod at_work;
+mod busy_engine;
 mod cache;
 mod cli;
 mod cli_convert;
@@ -27,7 +27,7 @@ mod gateway;
 mod healthcheck;
 mod intake;
 mod limits;
-mod mounted;
+mod mounts;
 mod redis;
 mod storage;
 mod supervisor;

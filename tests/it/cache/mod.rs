@@ -2,11 +2,11 @@
 
 pub mod bucket;
 mod command_line;
+mod faults;
 mod gateway;
 mod keys;
 mod processes;
 mod suite;
-mod trouble;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

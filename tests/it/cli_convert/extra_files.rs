@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Desk, Ran, TRIANGLE};
-use crate::at_work::engine;
+use crate::busy_engine::engine;
 
 /// A program like the engine's Python, but children of its zygotes leave extra files.
 fn engine_with_extra_files(desk: &Desk) -> PathBuf {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{Desk, Ran};
-use crate::at_work::{alive, children, converting, motion};
+use crate::busy_engine::{alive, children, converting, motion};
 
 /// Longer than any step here takes on a busy machine.
 const LONG: Duration = Duration::from_mins(1);

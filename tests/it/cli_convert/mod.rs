@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use meshgate::domain::Report;
 use serde_json::Value;
 
-use crate::at_work::engine;
+use crate::busy_engine::engine;
 
 /// An OBJ of one triangle.
 const TRIANGLE: &str = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";

@@ -10,12 +10,12 @@ use meshgate::executor::workdir::WorkDir;
 use meshgate::intake::{ModelLimits, Source};
 
 use super::bad_input::CUBE;
-use super::{LONG, Lab};
+use super::{Fixture, LONG};
 
 /// The error for a client, and the reason for the operator.
 async fn told(engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>) -> (ConversionError, String) {
-    let lab = Lab::new();
-    let work = WorkDir::open(&lab.path("other")).unwrap();
+    let fixture = Fixture::new();
+    let work = WorkDir::open(&fixture.path("other")).unwrap();
     let converter = Converter::new(
         Arc::new(LocalExecutor::new(engine(&work))),
         work,
@@ -23,7 +23,7 @@ async fn told(engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>) ->
         Admission::unbounded(1),
     );
     let spec = Spec {
-        sources: Source::FileWithSiblings(lab.put("cube.obj", CUBE)),
+        sources: Source::FileWithSiblings(fixture.put("cube.obj", CUBE)),
         main: None,
         target: Format::Stl,
         options: Options::default(),

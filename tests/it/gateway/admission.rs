@@ -3,7 +3,7 @@
 use super::engine::{motion, send};
 use super::raw::head;
 use super::{Gateway, TRIANGLE, until, until_no_folder_is_left};
-use crate::at_work::alive;
+use crate::busy_engine::alive;
 
 const FBX: &str = "output_format=fbx";
 const KNOWN: &str = "output_format=glb&filename=a.obj";

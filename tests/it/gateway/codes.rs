@@ -16,7 +16,7 @@ use super::raw::{GET_LIVE, Problem, Raw};
 use super::receive::triangle;
 use super::stopping::waits_for_a_bucket;
 use super::{Gateway, TRIANGLE, report, until, until_no_folder_is_left};
-use crate::at_work;
+use crate::busy_engine;
 use crate::cache::bucket;
 use crate::conversions::bad_input::run_python;
 use crate::intake::zip_of;
@@ -251,7 +251,7 @@ fn unconvertible() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("output_format=glb&filename=a.gltf", gone.into(), "missing_files"),
         ("output_format=glb&filename=a.bvh", still.into(), "no_animation"),
         // Hips and a chest, and no limbs.
-        ("output_format=vrma&filename=a.bvh", at_work::motion(2).into(), "not_humanoid"),
+        ("output_format=vrma&filename=a.bvh", busy_engine::motion(2).into(), "not_humanoid"),
         (
             "output_format=glb&filename=a.fbx",
             b"Kaydara FBX Binary  \0\x1a\0\xe8\x1c\0\0cut off".into(),
@@ -408,7 +408,7 @@ async fn a_busy_engine(seen: &mut Seen) {
 
 /// Stops this many children as soon as they run conversions.
 fn stop(gateway: &Gateway, number: usize) {
-    let told = || gateway.zygotes().into_iter().all(at_work::sleeps);
+    let told = || gateway.zygotes().into_iter().all(busy_engine::sleeps);
     until("all are at work", || gateway.converting().len() == number && told());
     gateway.converting().into_iter().for_each(|child| send(child, Signal::STOP));
 }
@@ -439,7 +439,7 @@ runpy.run_path = mistaken
 async fn a_faulty_engine(seen: &mut Seen) {
     let bin = tempfile::tempdir().unwrap();
     let python = bin.path().join("python");
-    let real = at_work::engine();
+    let real = busy_engine::engine();
     std::fs::write(bin.path().join("mistake.py"), MISTAKES).unwrap();
     let script = format!(
         "#!/bin/sh\nexec {} \"$1\" \"$2\" \"$(cat {})\n$3\"\n",

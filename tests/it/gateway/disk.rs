@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::raw::Problem;
 use super::{Gateway, TRIANGLE, until};
-use crate::mounted::Mounted;
+use crate::mounts::Mounted;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the right to mount a disk; make test runs it where it has that"]

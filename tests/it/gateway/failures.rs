@@ -10,7 +10,7 @@ use super::engine::{motion, send};
 use super::metrics::until_starts_failed;
 use super::raw::{GET_LIVE, head};
 use super::{Gateway, PROGRAM, TRIANGLE, report, until, until_no_folder_is_left};
-use crate::at_work::alive;
+use crate::busy_engine::alive;
 
 const FBX: &str = "output_format=fbx";
 

@@ -28,7 +28,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::at_work::conversions_below;
+use crate::busy_engine::conversions_below;
 
 /// Longer than any step here takes on a busy machine.
 pub const LONG: Duration = Duration::from_mins(2);

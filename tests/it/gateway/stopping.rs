@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use super::engine::{motion, send};
 use super::raw::{GET_LIVE, Raw, head};
 use super::{Gateway, TRIANGLE, until};
-use crate::at_work::alive;
+use crate::busy_engine::alive;
 
 const FBX: &str = "output_format=fbx";
 

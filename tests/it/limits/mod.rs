@@ -1,10 +1,10 @@
 //! Rate limits: one suite for both limiters, and tests of each.
 
+mod faults;
 mod gateway;
 mod model;
 mod on_redis;
 mod suite;
-mod trouble;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::backend::{blob, noise};
 use super::suite::read;
-use crate::mounted::Mounted;
+use crate::mounts::Mounted;
 
 const DISK: usize = 2 << 20;
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::backend::{Backend, blob, noise};
 use super::suite::{fetch, put};
-use crate::mounted::Mounted;
+use crate::mounts::Mounted;
 
 fn set_age(path: &Path, age: Duration) {
     File::open(path).unwrap().set_modified(SystemTime::now() - age).unwrap();

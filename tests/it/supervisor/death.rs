@@ -9,8 +9,8 @@ use meshgate::domain::SandboxMode;
 use meshgate::executor::workdir::WorkDir;
 use rustix::process::Signal;
 
-use super::bench::{A_SECOND, Bench, Job, LONG, signal, until, zygote};
-use crate::at_work::alive;
+use super::harness::{A_SECOND, Harness, Job, LONG, signal, until, zygote};
+use crate::busy_engine::alive;
 
 const HELPER: &str = "MESHGATE_TEST_KILLED_IN";
 /// A variable that makes the helper convert without a sandbox, with descendants that leave their session.
@@ -21,14 +21,14 @@ const ESTRANGED: &str = "MESHGATE_TEST_ESTRANGED";
 #[ignore = "run by another test, in a process of its own"]
 async fn process_to_be_killed() {
     let base = PathBuf::from(std::env::var_os(HELPER).expect("run by another test only"));
-    let mut bench = Bench::new();
-    bench.settings.work = WorkDir::open(&base).unwrap();
+    let mut harness = Harness::new();
+    harness.settings.work = WorkDir::open(&base).unwrap();
     let estranged = std::env::var_os(ESTRANGED).is_some();
     if estranged {
-        bench.settings.sandbox = SandboxMode::Off;
+        harness.settings.sandbox = SandboxMode::Off;
     }
-    let blender = bench.start().await;
-    let job = Job::new(&bench.settings.work, if estranged { "estranged" } else { "wait" });
+    let blender = harness.start().await;
+    let job = Job::new(&harness.settings.work, if estranged { "estranged" } else { "wait" });
     let running = job.begin(&blender).await;
     let mut pids = format!("{} {}", zygote(&blender), running.pid);
     if estranged {
@@ -115,23 +115,23 @@ impl Drop for Killed {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_leaves_no_processes() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    let job = bench.job("wait");
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let job = harness.job("wait");
     let mut running = job.begin(&blender).await;
     let (zygote, child) = (zygote(&blender), running.pid);
     let (error, ()) = tokio::join!(&mut running.run, blender.shutdown());
     assert_eq!(error.unwrap_err().code, ErrorCode::EngineUnavailable);
     assert!(!alive(zygote) && !alive(child));
-    let code = bench.job("cube").code(&blender, LONG).await;
+    let code = harness.job("cube").code(&blender, LONG).await;
     assert_eq!(code, ErrorCode::EngineUnavailable);
     assert!(blender.stats().restarts.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_supervisor_leaves_no_zygote() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
+    let harness = Harness::new();
+    let blender = harness.start().await;
     let zygote = zygote(&blender);
     drop(blender);
     until("the zygote is gone", LONG, || !alive(zygote)).await;
@@ -139,21 +139,21 @@ async fn a_dropped_supervisor_leaves_no_zygote() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_does_not_reach_the_engine() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
+    let harness = Harness::new();
+    let blender = harness.start().await;
     let pid = zygote(&blender);
     let group = |pid| rustix::process::getpgid(rustix::process::Pid::from_raw(pid)).unwrap();
     assert_ne!(group(pid), group(0));
     signal(pid, Signal::INT);
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
     assert_eq!(zygote(&blender), pid);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_engine_is_one_sleeping_process() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    harness.job("cube").run(&blender, LONG).await.unwrap();
     until("it is idle", LONG, || blender.stats().busy == 0).await;
     let status = || std::fs::read_to_string(format!("/proc/{}/status", zygote(&blender))).unwrap();
     let field = |name: &str| -> u64 {

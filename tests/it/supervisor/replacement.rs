@@ -7,22 +7,22 @@ use meshgate::executor::stats::{AttemptFailure, RestartReason};
 use meshgate::executor::task::CompletedTask;
 use rustix::process::Signal;
 
-use super::bench::{A_SECOND, Bench, LONG, script, signal, until, zygote};
-use crate::at_work::alive;
+use super::harness::{A_SECOND, Harness, LONG, script, signal, until, zygote};
+use crate::busy_engine::alive;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worn_zygote_is_replaced_without_delay() {
-    let mut bench = Bench::new();
-    bench.settings.max_requests = 2;
-    let blender = bench.start().await;
+    let mut harness = Harness::new();
+    harness.settings.max_requests = 2;
+    let blender = harness.start().await;
     let old = zygote(&blender);
-    let long = bench.job("wait");
+    let long = harness.job("wait");
     let running = long.begin(&blender).await;
     // The second conversion wears it out. It serves on until the next one is warm.
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
     let mut served = 0;
     while zygote(&blender) == old {
-        bench.job("cube").run(&blender, LONG).await.unwrap();
+        harness.job("cube").run(&blender, LONG).await.unwrap();
         served += 1;
         assert!(served < 2000, "it is never replaced");
     }
@@ -34,15 +34,15 @@ async fn a_worn_zygote_is_replaced_without_delay() {
     long.go();
     running.run.await.unwrap();
     until("the old one leaves", LONG, || !alive(old)).await;
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
     assert!(!blender.stats().restarts.contains_key(&RestartReason::Died));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_zygote_is_replaced_and_its_conversions_run_again() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    let job = bench.job("wait");
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let job = harness.job("wait");
     let mut running = job.begin(&blender).await;
     let old = zygote(&blender);
     signal(old, Signal::KILL);
@@ -58,14 +58,14 @@ async fn a_dead_zygote_is_replaced_and_its_conversions_run_again() {
     signal(old, Signal::KILL);
     until("there is another", LONG, || blender.stats().zygote.is_some_and(|pid| pid.cast_signed() != old))
         .await;
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_kills_the_zygote_twice_fails() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    let job = bench.job("wait");
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let job = harness.job("wait");
     let mut running = job.begin(&blender).await;
     let first = running.pid;
     signal(zygote(&blender), Signal::KILL);
@@ -83,7 +83,7 @@ fn parent(pid: i32) -> i32 {
 }
 
 async fn until_pid_changes(
-    job: &super::bench::Job,
+    job: &super::harness::Job,
     first: i32,
     run: &mut (impl Future<Output = Result<CompletedTask, ConversionError>> + Unpin),
 ) -> i32 {
@@ -97,12 +97,12 @@ async fn until_pid_changes(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zygote_that_does_not_start_conversions_is_replaced() {
-    let mut bench = Bench::new();
-    bench.settings.start_within = Duration::from_millis(500);
-    let blender = bench.start().await;
+    let mut harness = Harness::new();
+    harness.settings.start_within = Duration::from_millis(500);
+    let blender = harness.start().await;
     let old = zygote(&blender);
     signal(old, Signal::STOP);
-    let done = bench.job("cube").run(&blender, LONG).await.unwrap();
+    let done = harness.job("cube").run(&blender, LONG).await.unwrap();
     assert_eq!(done.retried_after, Some(AttemptFailure::EngineLost));
     assert!(!alive(old));
     assert_eq!(blender.stats().restarts[&RestartReason::Unresponsive], 1);
@@ -110,31 +110,31 @@ async fn a_zygote_that_does_not_start_conversions_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zygote_that_does_not_cancel_is_replaced() {
-    let bench = Bench::new();
-    let blender = bench.start().await;
-    let job = bench.job("wait");
+    let harness = Harness::new();
+    let blender = harness.start().await;
+    let job = harness.job("wait");
     let running = job.begin(&blender).await;
     let (old, child) = (zygote(&blender), running.pid);
     signal(old, Signal::STOP);
     drop(running);
     until("zygote and child are gone", A_SECOND, || !alive(old) && !alive(child)).await;
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
     assert_eq!(blender.stats().restarts[&RestartReason::Unresponsive], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failing_engine_starts_fail_fast_and_recover() {
     let faulty = script("faulty.py");
-    let mut bench = Bench::new();
-    let (entry, flag) = (bench.base.path().join("entry.py"), bench.base.path().join("broken"));
+    let mut harness = Harness::new();
+    let (entry, flag) = (harness.base.path().join("entry.py"), harness.base.path().join("broken"));
     let source = format!(
         "import os, runpy\nif os.path.exists({flag:?}):\n    raise OSError('the library is gone')\n\
          runpy.run_path({faulty:?}, run_name='__main__')\n"
     );
     std::fs::write(&entry, source).unwrap();
-    bench.settings.entry = Some(entry);
-    let blender = bench.start().await;
-    let job = bench.job("wait");
+    harness.settings.entry = Some(entry);
+    let blender = harness.start().await;
+    let job = harness.job("wait");
     let running = job.begin(&blender).await;
     std::fs::write(&flag, "").unwrap();
     signal(zygote(&blender), Signal::KILL);
@@ -144,12 +144,12 @@ async fn failing_engine_starts_fail_fast_and_recover() {
     assert_eq!(error.code, ErrorCode::EngineUnavailable);
     assert_eq!(error.detail, "no engine is running: the engine does not start (exit status: 1)");
     let began = Instant::now();
-    assert_eq!(bench.job("cube").code(&blender, LONG).await, ErrorCode::EngineUnavailable);
+    assert_eq!(harness.job("cube").code(&blender, LONG).await, ErrorCode::EngineUnavailable);
     assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
     let stats = blender.stats();
     assert!(!stats.available && stats.failed_starts >= 1 && stats.zygote.is_none(), "{stats:?}");
 
     std::fs::remove_file(&flag).unwrap();
     until("it recovers by itself", LONG, || blender.stats().available).await;
-    bench.job("cube").run(&blender, LONG).await.unwrap();
+    harness.job("cube").run(&blender, LONG).await.unwrap();
 }

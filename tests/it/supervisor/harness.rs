@@ -35,13 +35,13 @@ pub fn script(name: &str) -> PathBuf {
 }
 
 /// A folder and a supervisor's settings for one test.
-pub struct Bench {
+pub struct Harness {
     pub base: tempfile::TempDir,
     pub settings: Settings,
 }
 
-impl Bench {
-    pub fn new() -> Bench {
+impl Harness {
+    pub fn new() -> Harness {
         // The supervisor's log is shown when a test fails.
         let _ = tracing_subscriber::fmt().with_env_filter("meshgate=debug").with_test_writer().try_init();
         let base = tempfile::tempdir().unwrap();
@@ -49,16 +49,16 @@ impl Bench {
         let mut settings = Settings::new(engine(), work);
         settings.entry = Some(script("faulty.py"));
         settings.hang_after = Duration::from_secs(1);
-        Bench { base, settings }
+        Harness { base, settings }
     }
 
     /// Creates an engine that runs the script `source`.
-    pub fn scripted(source: &str) -> Bench {
-        let mut bench = Bench::new();
-        let path = bench.base.path().join("entry.py");
+    pub fn scripted(source: &str) -> Harness {
+        let mut harness = Harness::new();
+        let path = harness.base.path().join("entry.py");
         std::fs::write(&path, source).unwrap();
-        bench.settings.entry = Some(path);
-        bench
+        harness.settings.entry = Some(path);
+        harness
     }
 
     pub async fn start(&self) -> Blender {

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::{conversion, conversions, how, stored, until_known};
 use crate::gateway::receive::triangle;
 use crate::gateway::{Gateway, LONG};
-use crate::mounted::Mounted;
+use crate::mounts::Mounted;
 use crate::redis::{Proxy, RedisServer};
 
 /// Counts of answers by status and `Meshgate-Cache`.
