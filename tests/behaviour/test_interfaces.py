@@ -9,6 +9,7 @@ import urllib.request
 
 import snapshot
 
+
 def run(*arguments: str, **options) -> subprocess.CompletedProcess:
     command = [snapshot.PROGRAM, *arguments]
     environment = snapshot.ENVIRONMENT | options

@@ -119,7 +119,10 @@ def two_pods() -> list[tuple[str, str, str]]:
         time.sleep(2)
     failed = len(load.failures())
     release.helm("uninstall", "--wait")
-    of_both = f"{two:.1f}/s / {one:.1f}/s, ratio of alternate runs {ratio:.2f}; with 2, the processors are {min(busy):.0%} busy"
+    of_both = (
+        f"{two:.1f}/s / {one:.1f}/s, ratio of alternate runs {ratio:.2f}; "
+        f"with 2, the processors are {min(busy):.0%} busy"
+    )
     return [
         ("2 pods of one worker each / 1 pod, on this machine's processors", of_both, "≥ 1.7"),
         ("requests that fail while 2 pods are replaced under load", f"{failed} of {len(load.answers)}", "0"),
