@@ -1,4 +1,4 @@
-//! Cached results in a bucket, and their loss with it.
+//! Cached results in a bucket, which are lost if the bucket is.
 
 use reqwest::redirect::Policy;
 use rustix::process::Signal;
@@ -33,7 +33,7 @@ async fn conversions_survive_an_emptied_or_deleted_bucket() {
         backend.remove(&name).await;
     }
     assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
-    // What is behind the answer may be putting something.
+    // Results are stored after the response, so that objects may still arrive.
     while backend.try_to_remove_bucket().await != 204 {}
     for _ in 0..3 {
         let answer = conversion(&gateway).send().await.unwrap();
@@ -69,11 +69,11 @@ async fn presigned_large_results_are_fetched_from_the_bucket() {
     let fetched = client.get(header(&again, "location")).send().await.unwrap();
     assert_eq!((fetched.status().as_u16(), header(&fetched, "content-disposition")), (200, disposition));
     assert_eq!(fetched.bytes().await.unwrap(), file);
-    // Most clients do so by themselves.
+    // This client follows redirects, as most do.
     assert_eq!(model(&gateway, &content).send().await.unwrap().bytes().await.unwrap(), file);
     let known = model(&gateway, &content).header("if-none-match", tag).build().unwrap();
     assert_eq!(client.execute(known).await.unwrap().status(), 304);
-    // Small ones are sent at once.
+    // Small results are sent in the response.
     small.try_clone().unwrap().send().await.unwrap();
     while how(&small.try_clone().unwrap().send().await.unwrap()) != "hit" {}
     let answer = client.execute(small.build().unwrap()).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_hanging_bucket_does_not_block_other_processes() {
     let backend = Backend::bucket_on(&server, &[]).await;
     let url = redis.url();
     let first = start(&backend, &server, &[("REDIS_URL", &url)]);
-    // Less than it takes until the bucket is given up.
+    // Shorter than the time after which a bucket counts as unreachable.
     let second = start(&backend, &server, &[("REDIS_URL", &url), ("CONVERSION_TIMEOUT", "8")]);
     server.signal(Signal::STOP);
     for gateway in [&first, &second] {

@@ -51,19 +51,19 @@ fn a_repeated_conversion_is_served_from_the_cache() {
     let data = folder.path().join("data");
     fs::write(at("a.obj"), format!("mtllib a.mtl\nusemtl m\n{TRIANGLE}")).unwrap();
     fs::write(at("a.mtl"), "newmtl m\nKd 1 0 0\n").unwrap();
-    // A result of several files, in a folder of its own.
+    // A result of several files, in its own folder.
     fs::create_dir(at("one")).unwrap();
     fs::create_dir(at("two")).unwrap();
     let first = convert(&data, &[&at("a.obj"), "-o", &at("one"), "--to", "obj"]);
     assert_eq!(entries(&data), 1);
     let again = convert(&data, &[&at("a.obj"), "-o", &at("two"), "--to", "obj"]);
-    // To the last digit of its times: it is the same conversion.
+    // Equal to the last digit of the timings: it is the report of the same conversion.
     assert_eq!(first, again);
     let files = content(&folder.path().join("one"));
     assert!(files.len() > 1, "{files:?}");
     assert_eq!(files, content(&folder.path().join("two")));
 
-    // What it refers to counts, and what lies around it does not.
+    // Files that the model refers to are part of the identity; other files beside it are not.
     fs::write(at("other.png"), "x").unwrap();
     assert_eq!(convert(&data, &[&at("a.obj"), "-o", &at("two"), "--to", "obj"]), first);
     fs::write(at("a.mtl"), "newmtl m\nKd 0 1 0\n").unwrap();
@@ -72,7 +72,7 @@ fn a_repeated_conversion_is_served_from_the_cache() {
     fs::write(at("a.mtl"), "newmtl m\nKd 1 0 0\n").unwrap();
     assert_eq!(convert(&data, &[&at("a.obj"), "-o", &at("two"), "--to", "obj"]), first);
 
-    // What is gone is made again.
+    // Damaged results and deleted reports are converted again.
     for blob in whole(&data.join("store/blobs")) {
         fs::write(blob, "poison").unwrap();
     }
@@ -165,9 +165,9 @@ fn the_command_line_keeps_the_store_within_its_limit() {
         assert!(kept_bytes(&data) <= 200 << 10, "{}", kept_bytes(&data));
         most = most.max(blobs());
     }
-    assert!(most > 0, "what there is room for is kept");
+    assert!(most > 0, "results that fit are kept");
 
-    // Not at each run, but after a while, whatever is there.
+    // A run sweeps only after some time: expired results stay until a sweep is due.
     let set_age = |path: &Path, age| {
         fs::File::open(path).unwrap().set_modified(std::time::SystemTime::now() - age).unwrap();
     };
@@ -200,7 +200,7 @@ fn a_failing_store_is_one_warning_and_no_failure() {
     assert_eq!(whole(&out).len(), 3);
     assert!(said.lines().count() == 1 && said.contains("warning: the store fails"), "{said}");
     assert!(said.contains("Not a directory"), "{said}");
-    // Nothing is to be said where nothing is to be kept.
+    // With --no-cache, the store is not used, so there is no warning.
     let done = command(&data, &[&arguments[..], &["--no-cache"]].concat()).output().unwrap();
     assert!(done.status.success() && done.stderr.is_empty());
 }

@@ -33,7 +33,7 @@ impl Load {
             clients.spawn(async move {
                 let mut answers = BTreeMap::new();
                 while !over.load(Ordering::Relaxed) {
-                    // Names of which each comes again, some soon and some later.
+                    // Each name is repeated after 97 requests.
                     let name = next.fetch_add(1, Ordering::Relaxed) % 97;
                     let url = format!("{address}/convert?output_format=gltf&filename={name}.glb");
                     let answer = client.post(url).body(triangle()).send().await.unwrap();
@@ -73,7 +73,7 @@ async fn hits(gateway: &Gateway) {
     let before = super::answered(gateway, "hit").await;
     let began = Instant::now();
     while super::answered(gateway, "hit").await < before + 20 {
-        assert!(began.elapsed() < LONG, "nothing is found again");
+        assert!(began.elapsed() < LONG, "there are no hits");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -142,7 +142,7 @@ async fn conversions_survive_a_full_or_read_only_disk() {
     while std::io::Write::write(&mut filling, &[0; 4096]).is_ok_and(|written| written > 0) {}
     let load = Load::on(&gateway);
     until_seen(&gateway, "storage", "full").await;
-    // What is there is still found.
+    // Stored results are still found.
     assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "hit");
     load.end().await;
     // A file that is open for writing keeps the disk writable.

@@ -1,4 +1,4 @@
-//! The cache of one service: its answers, and the conversions that run.
+//! The cache of one service: its responses, and the number of conversions that run.
 
 use std::fs;
 use std::time::Duration;
@@ -35,7 +35,7 @@ async fn a_repeated_conversion_is_a_cache_hit() {
         let again = conversion(&gateway).send().await.unwrap();
         assert_eq!((again.status().as_u16(), how(&again)), (200, "hit".to_owned()));
         assert_eq!(same.map(|name| header(&again, name)), headers);
-        // It does not count.
+        // A hit does not count against the rate limit.
         assert_eq!(header(&again, "ratelimit").split(";t=").next(), left.split(";t=").next());
         for name in ["receive", "queue", "convert", "check"] {
             assert!(header(&again, "server-timing").contains(name));
@@ -53,7 +53,7 @@ async fn a_matching_etag_gets_304() {
     let gateway = Gateway::start(&[]);
     let first = conversion(&gateway).send().await.unwrap();
     let tag = header(&first, "etag");
-    // No cache on the way keeps it, and the client asks before it uses its own.
+    // Shared caches do not store the result, and the client revalidates its own copy.
     assert_eq!(header(&first, "cache-control"), "private, no-cache");
     until_stored(&gateway, 1);
     let report = gateway.client.get(gateway.url(&report(&first))).send().await.unwrap();
@@ -82,8 +82,8 @@ async fn a_no_cache_request_replaces_the_entry() {
     assert_eq!(how(&fresh), "miss");
     assert_ne!(report(&first), report(&fresh));
     until("both reports are stored", || stored(&gateway, "reports").len() == 2);
-    // The entry is put behind the report.
-    gateway.until_says("/health", "it is alive", |_| true).await;
+    // The entry is stored after the report.
+    gateway.until_says("/health", "responding", |_| true).await;
     let mut again = conversion(&gateway).send().await.unwrap();
     while report(&again) != report(&fresh) {
         assert_eq!((how(&again).as_str(), report(&again)), ("hit", report(&first)));
@@ -166,7 +166,7 @@ pub fn large() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disconnect_does_not_cancel_a_shared_conversion() {
-    // Long enough to be met at work.
+    // Slow enough to be observed while it runs.
     const SLOW: &str = "output_format=fbx&filename=a.bvh";
     let gateway = Gateway::start(&[("LOG_LEVEL", "info,meshgate::conversion=debug")]);
     let content = motion();
@@ -185,7 +185,7 @@ async fn a_disconnect_does_not_cancel_a_shared_conversion() {
     gateway.wait_for("waiting for an equal conversion");
     drop(leader);
     drop(other);
-    // Both are gone when they are in the log.
+    // The log shows both requests as gone.
     for _ in 0..2 {
         gateway.wait_for("status=499");
     }
@@ -195,7 +195,7 @@ async fn a_disconnect_does_not_cancel_a_shared_conversion() {
     answer.bytes().await.unwrap();
     assert_eq!(conversions(&gateway).await, 1);
 
-    // The last one ends it.
+    // The conversion is cancelled when the last client hangs up.
     gateway.until_idle().await;
     let another = [&content[..], b"\n"].concat();
     let last = begun(&another);
@@ -272,11 +272,11 @@ async fn the_cache_survives_a_restart() {
     let gateway = Gateway::start(&store);
     let again = conversion(&gateway).send().await.unwrap();
     assert_eq!((how(&again).as_str(), header(&again, "link")), ("hit", link));
-    // And finds its report.
+    // The report is found, too.
     assert_eq!(gateway.json(&report(&again)).await["output"]["format"], "stl");
     assert_eq!(conversions(&gateway).await, 0);
 
-    // What was put before its time is not known any more, whatever the clocks say.
+    // An entry that is too old is not found; one with a future time is.
     let entry = entries().remove(0);
     let put = |seconds: i64| {
         let now = std::time::SystemTime::now();
@@ -321,7 +321,7 @@ async fn the_least_recently_used_result_is_evicted() {
     for number in 1..=3 {
         assert_eq!(how(&model(&gateway, &content(number)).send().await.unwrap()), "miss");
         until("it is stored", || stored(&gateway, "reports").len() == number as usize);
-        until("no more than may be", || {
+        until("the cache is within its limit", || {
             let number = (number as usize).min(2);
             (stored(&gateway, "entries").len(), stored(&gateway, "blobs").len()) == (number, number)
         });
@@ -344,7 +344,7 @@ async fn a_result_too_large_to_cache_evicts_no_others() {
     let large = model(&gateway, &many).send().await.unwrap();
     assert_eq!((large.status().as_u16(), how(&large).as_str()), (200, "miss"));
     assert!(large.bytes().await.unwrap().len() > 2 * bytes);
-    until("it is stored and gone", || {
+    until("it was stored and evicted", || {
         stored(&gateway, "reports").len() == 2
             && (stored(&gateway, "entries").len(), stored(&gateway, "blobs").len()) == (1, 1)
     });
@@ -366,11 +366,11 @@ async fn expired_reports_are_never_linked() {
         let status = async |path: &str| gateway.client.get(gateway.url(path)).send().await.unwrap().status();
         let began = std::time::Instant::now();
         while status(&old).await != 410 {
-            assert!(began.elapsed() < LONG, "it never is too old");
-            // As often as it is asked for, a hit does not live longer.
+            assert!(began.elapsed() < LONG, "it never expires");
+            // Hits do not extend the life of an entry.
             conversion(&gateway).send().await.unwrap();
         }
-        // In the process that made it, whose result was used all the time.
+        // Hits kept the result in use, but its report has expired, so that the model is converted again.
         let again = conversion(&gateway).send().await.unwrap();
         assert_ne!(report(&again), old, "{redis:?}");
         assert_eq!((status(&old).await.as_u16(), status(&report(&again)).await.as_u16()), (410, 200));

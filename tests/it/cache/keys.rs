@@ -45,7 +45,7 @@ async fn each_key_has_its_own_results_and_reports() {
         let again = send(conversion(&gateway), STUDIO).await;
         assert_eq!((how(&again).as_str(), report(&again)), ("hit", its_report.clone()));
 
-        // Not even one who has the result can tell that somebody else has it, too.
+        // A key that already has the result cannot tell whether another key has it, too.
         let other = send(conversion(&gateway).header("if-none-match", tag), ROBOT).await;
         assert_eq!((other.status().as_u16(), how(&other).as_str()), (304, "miss"));
         let others_report = report(&other);
@@ -100,7 +100,7 @@ async fn the_owner_of_a_report_is_stored_with_it() {
     assert_eq!(found(&gateway, &its_report, ROBOT).await, is(ABSENT));
     drop(gateway);
 
-    // Nor does it become everybody's where no key is asked for; and one without an owner is no key's.
+    // Without API keys, a report with an owner stays private; with keys, a report without an owner belongs to none.
     let gateway = Gateway::start_cold(&[store]);
     assert_eq!(found(&gateway, &its_report, ROBOT).await, is(ABSENT));
     drop(gateway);

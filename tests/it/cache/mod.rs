@@ -27,7 +27,7 @@ pub async fn conversions(gateway: &Gateway) -> u64 {
     count(gateway, "meshgate_conversions_total{").await
 }
 
-/// The number of requests with this result of the cache lookup.
+/// The number of requests whose cache lookup had this result.
 pub async fn answered(gateway: &Gateway, from: &str) -> u64 {
     count(gateway, &format!("meshgate_cache_requests_total{{result=\"{from}\"}}")).await
 }

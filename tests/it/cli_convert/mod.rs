@@ -87,7 +87,7 @@ impl Desk {
             .collect()
     }
 
-    /// The number of run folders, of running processes or left behind.
+    /// The number of run folders, of running processes and left behind by ended ones.
     fn run_folders(&self) -> usize {
         let Ok(entries) = fs::read_dir(self.path("data/work")) else { return 0 };
         entries

@@ -159,7 +159,7 @@ async fn a_conversion_ends_at_its_timeout() {
         options: Options::default(),
         timeout: Duration::from_millis(20),
     };
-    // With the engine warm, so that its start is not what takes the time.
+    // The engine is warm, so that its start does not use up the time.
     fixture.converter.executor().start().await.unwrap();
     let error = fixture.converter.convert(spec, &|_, _| ()).await.expect_err("20 ms are not enough");
     assert_eq!(error.code, ErrorCode::Timeout, "{error}");

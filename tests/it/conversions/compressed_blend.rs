@@ -8,7 +8,7 @@ use meshgate::domain::Format;
 use super::bad_input::run_python;
 use super::{Fixture, example};
 
-/// Python code that saves a plane, with a texture path of another machine, compressed and uncompressed.
+/// Python code that saves a plane, compressed and uncompressed, whose texture has a path of another machine.
 const WITH_A_TEXTURE: &str = r#"
 import bpy, sys
 bpy.ops.wm.read_factory_settings(use_empty=True)

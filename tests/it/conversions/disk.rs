@@ -26,7 +26,7 @@ async fn a_full_disk_is_reported_and_survived() {
     assert_eq!(error.code, ErrorCode::DiskFull, "{error}");
     fixture.convert(&cube, Format::Stl).await.unwrap();
 
-    // The model fits, what becomes of it does not.
+    // The model fits, but its result does not.
     let mut grid = String::new();
     for x in 0..20_000 {
         writeln!(grid, "v {x} 0 0\nv {x} 1 0\nv {x} 0 1\nf -1 -2 -3").unwrap();
@@ -36,7 +36,7 @@ async fn a_full_disk_is_reported_and_survived() {
         [Format::Stl, Format::Glb, Format::Ply, Format::Fbx, Format::Usda, Format::Abc, Format::Blend]
     {
         let rest = std::fs::File::create(disk.0.join("rest")).unwrap();
-        // All but the model and a little.
+        // Fills the disk, except for the model and a little more.
         let used = 2 << 20;
         let _ = rustix::fs::fallocate(&rest, rustix::fs::FallocateFlags::empty(), 0, (6 << 20) - used);
         if let Ok(conversion) = fixture.convert(&grid, target).await {
@@ -46,7 +46,7 @@ async fn a_full_disk_is_reported_and_survived() {
             assert_eq!(error.code, ErrorCode::DiskFull, "{target}: {error}");
         }
         std::fs::remove_file(disk.0.join("rest")).unwrap();
-        // A conversion is answered a moment before its child, and then its folder, is gone.
+        // The child exits and the folder goes a moment after the result.
         while !conversions_below(&disk.0).is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

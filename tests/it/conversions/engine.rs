@@ -12,7 +12,7 @@ use meshgate::intake::{ModelLimits, Source};
 use super::bad_input::CUBE;
 use super::{Fixture, LONG};
 
-/// The error for a client, and the reason for the operator.
+/// Converts with this engine; returns the error for the client and the reason for the operator.
 async fn told(engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>) -> (ConversionError, String) {
     let fixture = Fixture::new();
     let work = WorkDir::open(&fixture.path("other")).unwrap();

@@ -43,7 +43,7 @@ async fn harmful_models_get_a_one_line_error() {
     let layer = |path: &str| format!("#usda 1.0\ndef \"a\" (references = @{path}@) {{}}\n").into_bytes();
     let rows: Vec<(&str, Vec<u8>, Format, ErrorCode, &str)> = vec![
         ("oldest.fbx", fbx(2000), Format::Glb, ErrorCode::ImportFailed, "too old"),
-        // These can be read, and there is nothing in them.
+        // These can be read, but contain nothing.
         ("old.fbx", fbx(5000), Format::Glb, ErrorCode::EmptyModel, "no object"),
         ("ascii.fbx", old_ascii.to_vec(), Format::Glb, ErrorCode::EmptyModel, "no object"),
         ("old.glb", old_glb.to_vec(), Format::Fbx, ErrorCode::ImportFailed, "glTF 1.0"),
@@ -148,7 +148,7 @@ async fn names_inside_a_model_cannot_write_to_a_terminal() {
 async fn a_slow_model_ends_at_its_timeout() {
     let fixture = Fixture::new();
     fixture.converter.executor().start().await.unwrap();
-    // One bone that moves in three million frames, each a key to be made.
+    // One bone with three million frames, each of which becomes a key.
     let motion = "0 0 0\n".repeat(3_000_000);
     let bvh = format!("{NO_MOTION_BVH}MOTION\nFrames: 3000000\nFrame Time: 0.00001\n{motion}");
     let spec = Spec {
@@ -183,7 +183,7 @@ async fn repeated_references_do_not_multiply_the_result() {
         fixture.put("buffers/a.gltf", format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{buffers}]}}"#));
     refused(&fixture, &buffers, Format::Glb, ErrorCode::OutputTooLarge, "times larger").await;
 
-    // Clips whose keys are all the same bytes: 20,000 times a million numbers to look at.
+    // 20,000 clips whose keys are the same million numbers.
     let accessors = again(r#"{"bufferView":0,"componentType":5126,"count":1000000,"type":"SCALAR"}"#, 20_000);
     let samplers: Vec<String> =
         (0..20_000).map(|number| format!(r#"{{"input":{number},"output":{number}}}"#)).collect();

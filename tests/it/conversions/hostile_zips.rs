@@ -75,7 +75,7 @@ async fn unsafe_files_in_a_folder_are_left_out() {
             eprintln!("no device among the traps: {error}");
         }
     }
-    // Of root nothing is kept; of anybody else this is.
+    // Unreadable for everybody except root.
     let closed = fixture.put("sent/closed.png", "x");
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o0)).unwrap();
 

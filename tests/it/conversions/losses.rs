@@ -22,7 +22,7 @@ async fn only_losses_of_the_target_format_are_reported() {
             assert!(!loss.contains("did not come out"), "{target}: {loss}");
         }
         let expressions = report.losses.iter().any(|loss| loss.contains("expression"));
-        // glb is repacked: what an avatar has stays in the file, under the extension's name.
+        // glb is repacked, so that the VRM extension stays in the file.
         assert_eq!(expressions, target != Format::Glb, "{target}: {:?}", report.losses);
         let bones = report.losses.iter().any(|loss| loss.contains("bones"));
         assert_eq!(bones, !target.holds(Feature::Skeleton), "{target}: {:?}", report.losses);

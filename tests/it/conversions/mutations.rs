@@ -25,7 +25,7 @@ impl Random {
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_files_of_every_format_get_a_clear_outcome() {
     let fixture = Fixture::new();
-    // Small, so that a flipped bit hits something that matters.
+    // Small, so that flipped bits hit important values.
     let cube = fixture.put("cube.obj", super::bad_input::CUBE);
     for format in Format::all() {
         let model = match format {
@@ -63,7 +63,7 @@ fn flipped(whole: &[u8], seed: u64) -> Vec<u8> {
     damaged
 }
 
-/// Converts the file; a failure must be one sentence with a code that blames the file.
+/// Converts the file; a failure must be one sentence, with a code for faults of the model.
 async fn answer(fixture: &Fixture, format: Format, seed: u64, how: &str, content: &[u8]) {
     let model = fixture.put(&format!("{how}/{format}-{seed}.{format}"), content);
     let target = if format.unsupported_reason(Format::Glb).is_some() { Format::Bvh } else { Format::Fbx };

@@ -11,7 +11,7 @@ use crate::mounts::Mounted;
 async fn a_full_disk_gets_507_and_is_survived() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Mounted::new(folder.path(), 6 << 20);
-    // What is known needs no room.
+    // Cached results would need no room.
     let gateway = Gateway::start(&[("DATA_DIR", disk.0.to_str().unwrap()), ("CACHE", "off")]);
     let works = async || {
         assert_eq!(gateway.convert("output_format=stl", "a.obj", TRIANGLE.into()).await.status(), 200);
@@ -30,7 +30,7 @@ async fn a_full_disk_gets_507_and_is_survived() {
         works().await;
     }
 
-    // The upload fits, what becomes of it does not.
+    // The upload fits, but its result does not.
     let mut grid = String::new();
     for x in 0..20_000 {
         writeln!(grid, "v {x} 0 0\nv {x} 1 0\nv {x} 0 1\nf -1 -2 -3").unwrap();

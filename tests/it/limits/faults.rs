@@ -127,7 +127,7 @@ async fn no_conversion_fails_during_redis_failures() {
     cmd("CONFIG").arg("SET").arg("requirepass").arg("").exec(&mut look).unwrap();
     both("ok").await;
 
-    // Counted there again, by both.
+    // Both processes count in Redis again.
     let before = counted(&server);
     crate::gateway::until("Redis counts again", || counted(&server) > before + 20);
     for load in loads {
@@ -141,7 +141,7 @@ async fn no_conversion_fails_while_redis_evicts_keys() {
     let server = RedisServer::with(&["--maxmemory", "1mb", "--maxmemory-policy", "allkeys-lru"]);
     let gateway = Gateway::start_cold(&[("REDIS_URL", &server.url()), MANY, NO_ENGINE]);
     let load = Load::on(&gateway);
-    // More than there is room for, several times over, by somebody else.
+    // Another client of Redis writes several times as much as fits.
     let mut look = server.look();
     let mut refused = 0;
     for number in 0..20_000 {

@@ -23,7 +23,7 @@ impl There {
     }
 
     /// Adds a request at this time of Redis' clock.
-    fn came(&self, name: &str, at: u64) {
+    fn add_request(&self, name: &str, at: u64) {
         self.server.look().zadd::<_, _, _, ()>(KEY, name, at).unwrap();
     }
 }
@@ -42,7 +42,7 @@ async fn every_redis_key_expires() {
     assert!(alive.contains(&there.life()), "{}", there.life());
     limiter.give_back(second).await;
     assert_eq!(there.life(), -2);
-    // Whoever took its end away.
+    // A key without an expiry gets one again.
     limiter.take(&key("ci"), quota).await;
     cmd("PERSIST").arg(KEY).exec(&mut there.server.look()).unwrap();
     assert_eq!(there.life(), -1);
@@ -69,13 +69,13 @@ async fn a_clock_set_back_slightly_allows_no_extra_requests() {
     let there = There::start().await;
     let quota = quota(3, 60);
     let ahead = there.now() + 30_000_000;
-    there.came("before 1", ahead - 1_000_000);
-    there.came("before 2", ahead);
+    there.add_request("before 1", ahead - 1_000_000);
+    there.add_request("before 2", ahead);
     let third = there.limiter().take(&key("ci"), quota).await;
     assert_eq!((third.ticket.is_some(), third.remaining), (true, 0));
     let refused = there.limiter().take(&key("ci"), quota).await;
     assert!(refused.ticket.is_none());
-    // By the time at which the client's last request came.
+    // At most one window after the client's latest request.
     assert!(refused.reset <= Duration::from_secs(59), "{refused:?}");
     assert!((1..=61_000).contains(&there.life()));
 }
@@ -85,7 +85,7 @@ async fn a_clock_set_back_far_locks_no_client_out() {
     let there = There::start().await;
     let year = 365 * 24 * 3600 * 1_000_000;
     for name in ["a", "b", "c"] {
-        there.came(name, there.now() + year);
+        there.add_request(name, there.now() + year);
     }
     let decision = there.limiter().take(&key("ci"), quota(3, 60)).await;
     assert_eq!((decision.ticket.is_some(), decision.remaining), (true, 2));
@@ -96,7 +96,7 @@ async fn a_clock_set_back_far_locks_no_client_out() {
 async fn a_clock_set_ahead_resets_the_limit() {
     let there = There::start().await;
     for name in ["a", "b", "c"] {
-        there.came(name, there.now() - 3600 * 1_000_000);
+        there.add_request(name, there.now() - 3600 * 1_000_000);
     }
     assert_eq!(there.limiter().take(&key("ci"), quota(3, 60)).await.remaining, 2);
 }
@@ -123,7 +123,7 @@ async fn requests_are_counted_locally_while_redis_is_unavailable() {
     until_up(&redis, true).await;
     let first = take().await;
     assert_eq!((first.remaining, count(&server)), (2, 1));
-    // What it gave before it went.
+    // Returning a ticket from before the failure does no harm.
     server.kill();
     until_up(&redis, false).await;
     limiter.give_back(first.ticket.unwrap()).await;
@@ -149,7 +149,7 @@ async fn requests_are_counted_locally_if_the_key_is_invalid() {
     there.server.look().set::<_, _, ()>(KEY, "what is this?").unwrap();
     assert_eq!(there.limiter().take(&key("ci"), quota(3, 600)).await.remaining, 2);
     assert_eq!(there.limiter().take(&key("ci"), quota(3, 600)).await.remaining, 1);
-    // Others are still counted there.
+    // Other clients are still counted in Redis.
     there.limiter().take(&key("other"), quota(3, 600)).await;
     assert!(there.server.keys().contains(&"meshgate:limit:key:other".to_owned()));
 }

@@ -1,4 +1,4 @@
-//! A real Redis and the connection to it: unreachable, back, slow, full, locked.
+//! A real Redis and the connection to it: unreachable, restarted, slow, full, with a password.
 
 mod connection;
 mod gateway;
@@ -35,12 +35,12 @@ impl RedisServer {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
         let process = spawn(folder.path(), &arguments);
         let mut server = RedisServer { process, folder, arguments };
-        server.until_there();
+        server.until_listening();
         server
     }
 
-    fn until_there(&mut self) {
-        // One that asks for a password is there, too. One that has ended will not be.
+    fn until_listening(&mut self) {
+        // A server that has ended will never listen.
         until("it listens", || {
             std::os::unix::net::UnixStream::connect(self.socket()).is_ok() || !self.is_alive()
         });
@@ -73,14 +73,14 @@ impl RedisServer {
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        // Nobody removes it after a kill, and the next one would seem to be there.
+        // A killed server leaves its socket, which would look like that of the next one.
         let _ = std::fs::remove_file(self.socket());
     }
 
     /// Restarts the killed server with its saved data.
     pub fn again(&mut self) {
         self.process = spawn(self.folder.path(), &self.arguments);
-        self.until_there();
+        self.until_listening();
     }
 
     /// Restarts the killed server with other arguments.

@@ -24,7 +24,7 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let (delay, accepted) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let (of_answers, connections, socket) = (Arc::clone(&delay), Arc::clone(&accepted), server.socket());
-        // It ends with the tests.
+        // The thread ends with the tests' process.
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 connections.fetch_add(1, Ordering::Relaxed);
@@ -50,7 +50,7 @@ impl Proxy {
 }
 
 fn lead(client: TcpStream, socket: &PathBuf, delay: &Arc<AtomicU64>) {
-    // Where Redis is away, so is this.
+    // Without Redis, the client's connection is closed.
     let Ok(server) = UnixStream::connect(socket) else { return };
     client.set_nodelay(true).unwrap();
     let (to_server, from_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());

@@ -10,7 +10,7 @@ use super::server::Server;
 fn meshgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let data = tempfile::tempdir().unwrap();
     let mut command = Command::cargo_bin("meshgate").unwrap();
-    // Not the engine's test: without one that starts, it is quick.
+    // The engine is disabled, so that the tests are quick.
     command.args(arguments).env("DATA_DIR", data.path()).env("BLENDER_PYTHON", "/bin/false");
     command.envs(variables.iter().copied()).output().unwrap()
 }

@@ -23,7 +23,7 @@ async fn a_model_is_converted() {
     assert_eq!(done.success.input.objects, 1);
     assert_eq!(done.retried_after, None);
     assert!(std::fs::metadata(job.result()).unwrap().len() > 84);
-    // Steps that follow each other at once may be lost, but never the last one.
+    // Of progress reports in quick succession, only the last is certain to arrive.
     assert_eq!(stages.last(), Some(&(Stage::Exporting, Some(0.5))));
     blender.shutdown().await;
 }
@@ -38,7 +38,7 @@ async fn a_freed_slot_is_used_at_once() {
     let second_run = second.begin(&blender).await;
     let mut third_run = Box::pin(third.run(&blender, LONG));
 
-    // The third one waits as long as both slots are taken, however long it is given.
+    // The third conversion waits while both slots are taken.
     let early = tokio::time::timeout(Duration::from_millis(300), &mut third_run).await;
     assert!(early.is_err(), "{early:?}");
     let stats = blender.stats();
@@ -49,7 +49,7 @@ async fn a_freed_slot_is_used_at_once() {
     first_run.run.await.unwrap();
     let done = third_run.await.unwrap();
     assert!(done.queue >= Duration::from_millis(300), "{done:?}");
-    // The second one still runs: the slot was the first one's.
+    // The second conversion still runs: the third took the first one's slot.
     assert!(alive(second_run.pid));
     second.go();
     second_run.run.await.unwrap();
@@ -70,7 +70,7 @@ async fn the_timeout_covers_waiting_for_a_slot() {
     assert_eq!(blender.stats().waiting, 0);
     busy.go();
     running.run.await.unwrap();
-    // It has left no trace in the queue.
+    // The cancelled conversion is gone from the queue.
     job.run(&blender, LONG).await.unwrap();
 }
 
@@ -91,7 +91,7 @@ async fn a_timeout_kills_the_child() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_future_kills_the_whole_session() {
     let mut harness = Harness::new();
-    // Inside the sandbox there are no descendants.
+    // In the sandbox, children cannot start processes.
     harness.settings.sandbox = SandboxMode::Off;
     harness.settings.workers = 1;
     let blender = harness.start().await;
@@ -121,11 +121,11 @@ async fn a_crash_is_retried_in_a_fresh_process() {
     assert_eq!(done.retried_after, Some(AttemptFailure::Crash));
     assert!(job.result().is_file());
 
-    // Twice is enough.
+    // After a second crash, the conversion fails.
     let error = harness.job("crash").run(&blender, LONG).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::EngineCrashed);
     assert_eq!(error.detail, "blender crashed while importing this model, in a fresh process too");
-    // An end without a word is a crash as well.
+    // Exiting without a report is a crash, too.
     assert_eq!(harness.job("exit").code(&blender, LONG).await, ErrorCode::EngineCrashed);
 
     let stats = blender.stats();
@@ -168,7 +168,7 @@ async fn a_retry_respects_the_remaining_time() {
     let blender = harness.start().await;
     let job = harness.job("hang");
     let began = Instant::now();
-    // Enough for the first attempt to hang, not for the second one.
+    // Long enough for the first attempt to count as hung, but not the second.
     let error = job.run(&blender, Duration::from_millis(1500)).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Timeout);
     assert!(began.elapsed() < Duration::from_millis(1500) + A_SECOND, "{:?}", began.elapsed());
@@ -200,6 +200,6 @@ async fn files_and_output_of_a_child_are_not_trusted() {
     harness.settings.sandbox = SandboxMode::Off;
     let blender = harness.start().await;
     assert_eq!(harness.job("linked").code(&blender, LONG).await, ErrorCode::ExportFailed);
-    // Whatever it prints stays out of the channel, and in bounds.
+    // Printed text does not enter the protocol's pipe, and its size is bounded.
     harness.job("print").run(&blender, LONG).await.unwrap();
 }

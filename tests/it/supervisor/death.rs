@@ -1,4 +1,4 @@
-//! Orderly and sudden ends of the program: promise 5; and the cost of an idle engine.
+//! Shutdown and sudden death of the program (promise 5), and the cost of an idle engine.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +18,7 @@ const ESTRANGED: &str = "MESHGATE_TEST_ESTRANGED";
 
 /// A helper process for other tests to kill, not a test.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "run by another test, in a process of its own"]
+#[ignore = "run by another test, in a separate process"]
 async fn process_to_be_killed() {
     let base = PathBuf::from(std::env::var_os(HELPER).expect("run by another test only"));
     let mut harness = Harness::new();
@@ -56,7 +56,7 @@ async fn sigkill_leaves_no_processes_or_folders() {
     };
     assert_eq!(runs(), 1);
 
-    // As long as it lives, nobody takes its folder away.
+    // While it lives, another start does not remove its folder.
     drop(WorkDir::open(base.path()).unwrap());
     assert_eq!(runs(), 1);
 
@@ -80,7 +80,7 @@ async fn the_next_start_kills_escaped_descendants() {
     let (family, estranged) = pids.split_at(2);
     assert!(estranged.len() == 2 && pids.iter().all(|pid| alive(*pid)), "{pids:?}");
 
-    // As long as it lives, nobody touches its processes.
+    // While it lives, another start does not kill its processes.
     drop(WorkDir::open(base.path()).unwrap());
     assert!(pids.iter().all(|pid| alive(*pid)), "{pids:?}");
 
@@ -88,7 +88,7 @@ async fn the_next_start_kills_escaped_descendants() {
     process.0.wait().unwrap();
     until("zygote and child are gone", A_SECOND, || !family.iter().any(|pid| alive(*pid))).await;
     drop(WorkDir::open(base.path()).unwrap());
-    // They are told to go at once, and do so when it is their turn.
+    // Killed at once; the kernel ends them when it schedules them.
     until("the estranged are gone", A_SECOND, || !estranged.iter().any(|pid| alive(*pid))).await;
 }
 
@@ -163,7 +163,7 @@ async fn an_idle_engine_is_one_sleeping_process() {
     };
     let rss_mib = field("VmRSS:") >> 10;
     assert!(rss_mib < 300, "{rss_mib} MiB");
-    // Whatever polls has to wake up for it; one wake-up may still be under way. At first it tidies up, once.
+    // An idle engine must not poll. One wake-up may still be under way, and Python tidies up once after the start.
     let mut woken = Vec::new();
     for _ in 0..3 {
         let before = field("voluntary_ctxt_switches:");

@@ -1,4 +1,4 @@
-//! The time between a child's report and its exit: the caller has its answer, the slot is still in use.
+//! The time between a child's report and its exit: the caller has its result, the slot is still in use.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn a_result_does_not_wait_for_child_exit() {
     assert_eq!((done.success.importer.as_str(), done.retried_after), ("none", None));
     assert!(job.result().is_file());
 
-    // Its slot and its folder do.
+    // The slot and the folder are still in use.
     assert_eq!(blender.stats().busy, 1);
     let next = harness.job("cube");
     let error = next.run(&blender, Duration::from_millis(300)).await.unwrap_err();

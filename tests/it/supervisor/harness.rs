@@ -128,7 +128,7 @@ impl Job {
     }
 
     pub async fn code(&self, blender: &Blender, allowed: Duration) -> ErrorCode {
-        self.run(blender, allowed).await.expect_err("it was to fail").code
+        self.run(blender, allowed).await.expect_err("the conversion should fail").code
     }
 
     /// Starts the conversion and waits until its child runs.
@@ -138,7 +138,7 @@ impl Job {
             let _ = begun.send(stage);
         })));
         tokio::select! {
-            result = &mut run => panic!("it ended at once: {result:?}"),
+            result = &mut run => panic!("the conversion ended before its child ran: {result:?}"),
             stage = has_begun.recv() => assert_eq!(stage, Some(Stage::Importing)),
         }
         Begun { run, pid: self.pid("pid") }

@@ -52,7 +52,7 @@ impl Bait {
             "home": home.path(),
             "secret": secret,
             "other": other.folder.path(),
-            // Cargo gives it to every test: as good a secret as any.
+            // A variable that Cargo sets for every test stands for a secret.
             "token": std::env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned()),
             "port": tcp.local_addr().unwrap().port(),
             "socket": path,

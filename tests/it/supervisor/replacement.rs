@@ -18,7 +18,7 @@ async fn a_worn_zygote_is_replaced_without_delay() {
     let old = zygote(&blender);
     let long = harness.job("wait");
     let running = long.begin(&blender).await;
-    // The second conversion wears it out. It serves on until the next one is warm.
+    // The second conversion reaches the zygote's limit. It serves until its successor is warm.
     harness.job("cube").run(&blender, LONG).await.unwrap();
     let mut served = 0;
     while zygote(&blender) == old {
@@ -29,7 +29,7 @@ async fn a_worn_zygote_is_replaced_without_delay() {
     assert!(served > 0, "conversions waited for the next one");
     assert_eq!(blender.stats().restarts[&RestartReason::Recycled], 1);
 
-    // The old one stays for what it has in hand, and goes with it.
+    // The old zygote stays until its running conversion ends.
     assert!(alive(old) && alive(running.pid));
     long.go();
     running.run.await.unwrap();
@@ -53,7 +53,7 @@ async fn a_dead_zygote_is_replaced_and_its_conversions_run_again() {
     assert_ne!(zygote(&blender), old);
     assert_eq!(blender.stats().restarts[&RestartReason::Died], 1);
 
-    // An idle one as well.
+    // An idle zygote that dies is replaced, too.
     let old = zygote(&blender);
     signal(old, Signal::KILL);
     until("there is another", LONG, || blender.stats().zygote.is_some_and(|pid| pid.cast_signed() != old))
@@ -71,7 +71,7 @@ async fn a_model_that_kills_the_zygote_twice_fails() {
     signal(zygote(&blender), Signal::KILL);
     let again = until_pid_changes(&job, first, &mut running.run).await;
     assert!(alive(again));
-    // The one that runs it: another may be warm by now.
+    // The zygote that runs the conversion; a successor may be warm by now.
     signal(parent(again), Signal::KILL);
     let error = running.run.await.unwrap_err();
     assert_eq!(error.code, ErrorCode::EngineCrashed);
@@ -139,7 +139,7 @@ async fn failing_engine_starts_fail_fast_and_recover() {
     std::fs::write(&flag, "").unwrap();
     signal(zygote(&blender), Signal::KILL);
 
-    // The one it had in hand learns of it, and those that come later do at once.
+    // The running conversion fails, and later ones are refused at once.
     let error = running.run.await.unwrap_err();
     assert_eq!(error.code, ErrorCode::EngineUnavailable);
     assert_eq!(error.detail, "no engine is running: the engine does not start (exit status: 1)");

@@ -16,7 +16,7 @@ async fn a_broken_engine_reports_its_error() {
     assert!(matches!(error, EngineError::Exited { .. }), "{error:?}");
     assert!(said.ends_with("ImportError: libGL.so.1: cannot open shared object file"), "{said}");
     assert!(!said.contains('\n'), "{said}");
-    // Clients are not shown where things are.
+    // Clients see no paths.
     assert!(!error.public().contains('/'), "{}", error.public());
 }
 
@@ -67,7 +67,7 @@ async fn a_program_that_is_not_an_engine_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_blender_gets_its_own_arguments() {
     use std::os::unix::fs::PermissionsExt;
-    // There is no full Blender to be had here; this one understands the arguments and is Python.
+    // Stands for a full Blender, which is not installed here: accepts its arguments and runs Python.
     let mut harness = Harness::new();
     let python = harness.settings.engine.program().display().to_string();
     let path = harness.base.path().join("blender");
@@ -93,7 +93,7 @@ async fn secrets_do_not_reach_the_engine() {
         .map(|entry| String::from_utf8_lossy(entry).split('=').next().unwrap_or_default().to_owned())
         .collect();
     names.sort();
-    // This process has others.
+    // This process has further variables.
     assert!(std::env::vars_os().any(|(name, _)| !names.iter().any(|passed| name == passed.as_str())));
     assert_eq!(names, ["BLENDER_VRM_AUTOMATIC_LICENSE_CONFIRMATION", "HOME", "LANG", "PATH", "TMPDIR"]);
 }
