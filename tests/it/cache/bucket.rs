@@ -4,7 +4,7 @@ use reqwest::redirect::Policy;
 use rustix::process::Signal;
 
 use super::gateway::large;
-use super::{answered, conversion, conversions, header, how, model, until_known};
+use super::{answered, cache_status, conversion, conversions, header, model, until_known};
 use crate::gateway::Gateway;
 use crate::redis::RedisServer;
 use crate::storage::backend::Backend;
@@ -27,12 +27,12 @@ pub fn start(backend: &Backend, server: &Server, more: &[(&str, &str)]) -> Gatew
 async fn conversions_survive_an_emptied_or_deleted_bucket() {
     let backend = Backend::bucket_on(Server::shared(), &[]).await;
     let gateway = start(&backend, Server::shared(), &[]);
-    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
+    assert_eq!(cache_status(&conversion(&gateway).send().await.unwrap()), "miss");
     until_known(&gateway).await;
     for name in backend.names().await {
         backend.remove(&name).await;
     }
-    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
+    assert_eq!(cache_status(&conversion(&gateway).send().await.unwrap()), "miss");
     // Results are stored after the response, so that objects may still arrive.
     while backend.try_to_remove_bucket().await != 204 {}
     for _ in 0..3 {
@@ -56,13 +56,13 @@ async fn presigned_large_results_are_fetched_from_the_bucket() {
     let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
     let (small, content) = (conversion(&gateway), large());
     let first = model(&gateway, &content).send().await.unwrap();
-    assert_eq!((first.status().as_u16(), how(&first).as_str()), (200, "miss"));
+    assert_eq!((first.status().as_u16(), cache_status(&first).as_str()), (200, "miss"));
     let (tag, disposition) = (header(&first, "etag"), header(&first, "content-disposition"));
     let file = first.bytes().await.unwrap();
     assert!(file.len() > 1 << 20, "{}", file.len());
     let ask = || model(&gateway, &content).build().unwrap();
     let mut again = client.execute(ask()).await.unwrap();
-    while how(&again) != "hit" || again.status() == 200 {
+    while cache_status(&again) != "hit" || again.status() == 200 {
         again = client.execute(ask()).await.unwrap();
     }
     assert_eq!((again.status().as_u16(), header(&again, "etag")), (303, tag.clone()));
@@ -75,9 +75,9 @@ async fn presigned_large_results_are_fetched_from_the_bucket() {
     assert_eq!(client.execute(known).await.unwrap().status(), 304);
     // Small results are sent in the response.
     small.try_clone().unwrap().send().await.unwrap();
-    while how(&small.try_clone().unwrap().send().await.unwrap()) != "hit" {}
+    while cache_status(&small.try_clone().unwrap().send().await.unwrap()) != "hit" {}
     let answer = client.execute(small.build().unwrap()).await.unwrap();
-    assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "hit"));
+    assert_eq!((answer.status().as_u16(), cache_status(&answer).as_str()), (200, "hit"));
     assert_eq!(conversions(&gateway).await, 2);
 }
 
@@ -92,6 +92,6 @@ async fn a_hanging_bucket_does_not_block_other_processes() {
     server.signal(Signal::STOP);
     for gateway in [&first, &second] {
         let answer = conversion(gateway).send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "miss"));
+        assert_eq!((answer.status().as_u16(), cache_status(&answer).as_str()), (200, "miss"));
     }
 }

@@ -6,7 +6,7 @@ use redis::{Commands, cmd};
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 
-use super::{conversion, conversions, header, how, model};
+use super::{cache_status, conversion, conversions, header, model};
 use crate::gateway::engine::motion;
 use crate::gateway::{Gateway, TRIANGLE, report, until};
 use crate::redis::RedisServer;
@@ -39,7 +39,7 @@ async fn equal_conversions_run_once_in_all_processes() {
     for answer in requests.join_all().await {
         let answer = answer.unwrap();
         assert_eq!(answer.status(), 200);
-        all.push((how(&answer), header(&answer, "etag"), answer.bytes().await.unwrap().len()));
+        all.push((cache_status(&answer), header(&answer, "etag"), answer.bytes().await.unwrap().len()));
     }
     assert_eq!(all.iter().filter(|(how, ..)| how == "miss").count(), 1, "{all:?}");
     assert!(all.iter().all(|(_, tag, length)| (tag, *length) == (&all[0].1, all[0].2)));
@@ -50,22 +50,22 @@ async fn equal_conversions_run_once_in_all_processes() {
     let first = conversion(&gateways[0]).send().await.unwrap();
     until("the entry is in Redis", || keys(&server, ENTRIES).len() == 2);
     let again = conversion(&gateways[1]).send().await.unwrap();
-    assert_eq!((how(&again).as_str(), header(&again, "link")), ("hit", header(&first, "link")));
+    assert_eq!((cache_status(&again).as_str(), header(&again, "link")), ("hit", header(&first, "link")));
     assert_eq!(gateways[1].json(&report(&first)).await["output"]["format"], "stl");
     for key in server.keys() {
         assert!(key.starts_with(meshgate::redis::PREFIX), "{key}");
-        let life: i64 = cmd("PTTL").arg(&key).query(&mut server.look()).unwrap();
+        let life: i64 = cmd("PTTL").arg(&key).query(&mut server.connection()).unwrap();
         assert!((1..=3_600_000).contains(&life), "{key}: {life}");
     }
     // A deleted entry is converted again.
     for key in keys(&server, ENTRIES) {
-        let _: () = server.look().del(key).unwrap();
+        let _: () = server.connection().del(key).unwrap();
     }
-    assert_eq!(how(&conversion(&gateways[1]).send().await.unwrap()), "miss");
+    assert_eq!(cache_status(&conversion(&gateways[1]).send().await.unwrap()), "miss");
     // A corrupted entry is converted again.
     until("the entry is in Redis", || keys(&server, ENTRIES).len() == 1);
-    let _: () = server.look().set(&keys(&server, ENTRIES)[0], "what is this?").unwrap();
-    assert_eq!(how(&conversion(&gateways[0]).send().await.unwrap()), "miss");
+    let _: () = server.connection().set(&keys(&server, ENTRIES)[0], "what is this?").unwrap();
+    assert_eq!(cache_status(&conversion(&gateways[0]).send().await.unwrap()), "miss");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +92,7 @@ async fn a_lease_ends_with_its_process() {
     let leases = keys(&server, LEASES);
     assert_eq!(leases.len(), 1);
     // The longest wait after the lease holder dies.
-    let life: i64 = cmd("PTTL").arg(&leases[0]).query(&mut server.look()).unwrap();
+    let life: i64 = cmd("PTTL").arg(&leases[0]).query(&mut server.connection()).unwrap();
     assert!((1..=2000).contains(&life), "{life}");
     let mut waiter = tokio::spawn(slow(&second).send());
     // Longer than a lease lives unless it is renewed: its holder renews it, and the other process waits.
@@ -102,7 +102,7 @@ async fn a_lease_ends_with_its_process() {
     first.end();
     assert!(leader.await.unwrap().is_err());
     let answer = waiter.await.unwrap().unwrap();
-    assert_eq!((answer.status().as_u16(), how(&answer).as_str()), (200, "miss"));
+    assert_eq!((answer.status().as_u16(), cache_status(&answer).as_str()), (200, "miss"));
     assert_eq!(conversions(&second).await, 1);
     drop(held);
 }

@@ -56,7 +56,7 @@ impl Side {
             None => self.store.write(&document(identity), content).await,
             Some(server) => {
                 let key = format!("meshgate:cache:{}", identity.to_hex());
-                server.look().set::<_, _, ()>(key, content).unwrap();
+                server.connection().set::<_, _, ()>(key, content).unwrap();
             }
         }
     }
@@ -136,7 +136,7 @@ async fn unreadable_entries_are_not_found(side: Side) {
         index.put(identity(number as u64), result(2, 10)).await;
         assert_eq!(index.get(identity(number as u64)).await, Some(result(2, 10)));
     }
-    side.write(identity(100), whole.as_bytes()).await;
+    side.write(identity(100), complete_files.as_bytes()).await;
     assert_eq!(side.index(HOUR).await.get(identity(100)).await, Some(result(1, 10)));
 }
 
@@ -244,13 +244,13 @@ async fn a_lease_has_one_holder_and_ends_when_dropped() {
     // A lease that another process took over is not released.
     let key = format!("meshgate:lease:{}", identity(1).to_hex());
     let server = side.server.as_ref().unwrap();
-    server.look().set::<_, _, ()>(&key, "somebody else's").unwrap();
+    server.connection().set::<_, _, ()>(&key, "somebody else's").unwrap();
     drop(lease);
     // Runs after the release that drop sends.
     one.put(identity(3), failure()).await;
-    let holder: String = server.look().get(&key).unwrap();
+    let holder: String = server.connection().get(&key).unwrap();
     assert_eq!(holder, "somebody else's");
-    server.look().del::<_, ()>(&key).unwrap();
+    server.connection().del::<_, ()>(&key).unwrap();
 
     let lease = one.claim(identity(1)).await.unwrap();
     drop(lease);

@@ -13,7 +13,9 @@ use super::bad_input::CUBE;
 use super::{Fixture, LONG};
 
 /// Converts with this engine; returns the error for the client and the reason for the operator.
-async fn told(engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>) -> (ConversionError, String) {
+async fn errors_with(
+    engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>,
+) -> (ConversionError, String) {
     let fixture = Fixture::new();
     let work = WorkDir::open(&fixture.path("other")).unwrap();
     let converter = Converter::new(
@@ -39,11 +41,13 @@ async fn told(engine: impl FnOnce(&WorkDir) -> Result<Settings, EngineError>) ->
 async fn only_the_operator_learns_why_the_engine_fails() {
     let path = "/nowhere/python";
     let (error, why) =
-        told(|_| Err(EngineError::NotExecutable { setting: "BLENDER_PYTHON", path: path.into() })).await;
+        errors_with(|_| Err(EngineError::NotExecutable { setting: "BLENDER_PYTHON", path: path.into() }))
+            .await;
     assert_eq!(error.detail, "the engine does not start");
     assert_eq!(why, "BLENDER_PYTHON is /nowhere/python, which is not an executable file");
 
-    let (error, why) = told(|work| Ok(Settings::new(Engine::Python("/bin/ls".into()), work.clone()))).await;
+    let (error, why) =
+        errors_with(|work| Ok(Settings::new(Engine::Python("/bin/ls".into()), work.clone()))).await;
     assert_eq!(error.detail, "the engine does not start (exit status: 2)");
     assert!(why.contains("/bin/ls"), "{why}");
 }

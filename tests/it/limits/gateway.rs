@@ -22,7 +22,7 @@ fn header<'a>(answer: &'a Response, name: &str) -> Option<&'a str> {
 }
 
 /// A parameter of `RateLimit`.
-fn told(answer: &Response, parameter: &str) -> u64 {
+fn rate_limit(answer: &Response, parameter: &str) -> u64 {
     let text = header(answer, "ratelimit").unwrap();
     let value = text.strip_prefix("\"default\";").unwrap().split(';').find_map(|part| {
         let (name, value) = part.split_once('=')?;
@@ -51,12 +51,12 @@ async fn two_processes_together_allow_exactly_the_limit() {
     let answers: Vec<Response> = requests.join_all().await.into_iter().map(Result::unwrap).collect();
     let (let_in, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status() == 200);
     assert_eq!(let_in.len(), 30);
-    let mut remaining: Vec<u64> = let_in.iter().map(|answer| told(answer, "r")).collect();
+    let mut remaining: Vec<u64> = let_in.iter().map(|answer| rate_limit(answer, "r")).collect();
     remaining.sort_unstable();
     assert_eq!(remaining, (0..30).collect::<Vec<_>>());
     for answer in refused {
         assert_eq!(answer.status(), 429);
-        assert_eq!(told(&answer, "r"), 0);
+        assert_eq!(rate_limit(&answer, "r"), 0);
     }
     assert_eq!(server.keys().iter().filter(|key| key.starts_with("meshgate:limit:")).count(), 1);
     let mut limited = 0;
@@ -91,8 +91,8 @@ async fn responses_show_the_remaining_requests() {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), status);
         assert_eq!(header(&answer, "ratelimit-policy"), Some("\"default\";q=3;w=3600"));
-        assert_eq!(told(&answer, "r"), remaining);
-        assert!((1..=3600).contains(&told(&answer, "t")));
+        assert_eq!(rate_limit(&answer, "r"), remaining);
+        assert!((1..=3600).contains(&rate_limit(&answer, "t")));
         assert_eq!(header(&answer, "retry-after").is_some(), status == 503);
     }
     for request in [conversion(&gateway), wrong] {
@@ -100,9 +100,9 @@ async fn responses_show_the_remaining_requests() {
         assert_eq!(answer.status(), 429);
         assert_eq!(header(&answer, "content-type"), Some("application/problem+json"));
         assert_eq!(header(&answer, "ratelimit-policy"), Some("\"default\";q=3;w=3600"));
-        assert_eq!(told(&answer, "r"), 0);
+        assert_eq!(rate_limit(&answer, "r"), 0);
         // Both headers give the same time.
-        assert_eq!(header(&answer, "retry-after").unwrap().parse::<u64>().unwrap(), told(&answer, "t"));
+        assert_eq!(header(&answer, "retry-after").unwrap().parse::<u64>().unwrap(), rate_limit(&answer, "t"));
         let id = header(&answer, "x-request-id").unwrap().to_owned();
         let problem: Value = answer.json().await.unwrap();
         assert_eq!((&problem["code"], &problem["status"]), (&"rate_limited".into(), &429.into()));
@@ -144,13 +144,13 @@ async fn cached_results_do_not_count_against_the_limit() {
         assert_eq!(answer.status(), 200);
         // Some requests are coalesced while the result is being stored.
         assert_ne!(header(&answer, "meshgate-cache"), Some("miss"));
-        assert_eq!(told(&answer, "r"), 0);
+        assert_eq!(rate_limit(&answer, "r"), 0);
     }
     for request in
         [conversion(&gateway).header("cache-control", "no-cache"), conversion(&gateway).body("glTF")]
     {
         let answer = request.send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), told(&answer, "r")), (429, 0));
+        assert_eq!((answer.status().as_u16(), rate_limit(&answer, "r")), (429, 0));
         assert!(header(&answer, "retry-after").is_some());
     }
     let text = scrape(&gateway).await;

@@ -79,7 +79,7 @@ impl Side for There {
 
     fn pass(&self, time: Duration) {
         let script = redis::Script::new(AGE);
-        script.arg(time.as_micros() as u64).invoke::<()>(&mut self.server.look()).unwrap();
+        script.arg(time.as_micros() as u64).invoke::<()>(&mut self.server.connection()).unwrap();
     }
 }
 

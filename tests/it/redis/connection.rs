@@ -18,7 +18,7 @@ async fn an_available_redis_is_used_at_once() {
     let set: String =
         redis.run(cmd("SET").arg("meshgate:a").arg(1).arg("PX").arg(60_000).take()).await.unwrap();
     assert_eq!(set, "OK");
-    assert_eq!(server.look().get::<_, u32>("meshgate:a").unwrap(), 1);
+    assert_eq!(server.connection().get::<_, u32>("meshgate:a").unwrap(), 1);
     let mut script = ADD.key("meshgate:a");
     script.arg(40);
     let sum: u32 = redis.run_script(script).await.unwrap();
@@ -35,7 +35,7 @@ async fn a_restarted_redis_is_used_again() {
         let health = redis.health();
         assert!(health.error.is_some(), "{health:?}");
         assert_eq!(redis.run::<String>(cmd("PING")).await, Err(Error::Unavailable));
-        server.again();
+        server.restart();
         until_up(&redis, true).await;
         assert_eq!(redis.run::<String>(cmd("PING")).await.unwrap(), "PONG");
         assert_eq!(redis.health().error, None);
@@ -57,7 +57,7 @@ async fn only_the_first_commands_wait_for_a_silent_redis() {
     for _ in 0..100 {
         assert_eq!(redis.run::<String>(cmd("PING")).await, Err(Error::Unavailable));
     }
-    server.go_on();
+    server.resume();
     until_up(&redis, true).await;
     assert_eq!(redis.run::<String>(cmd("PING")).await.unwrap(), "PONG");
 }
@@ -69,7 +69,7 @@ async fn a_silent_redis_is_detected_without_a_request() {
     server.stop();
     until_up(&redis, false).await;
     assert_eq!(redis.health().error, Some(Error::TimedOut(ANSWER_WITHIN).to_string()));
-    server.go_on();
+    server.resume();
     until_up(&redis, true).await;
 }
 
@@ -98,14 +98,14 @@ async fn a_redis_that_starts_later_is_used() {
     server.kill();
     let redis = connect(&server.url()).await;
     assert!(!redis.health().up);
-    server.again();
+    server.restart();
     until_up(&redis, true).await;
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_reported_until_it_is_right() {
     let server = RedisServer::start();
-    let mut look = server.look();
+    let mut look = server.connection();
     let require = |password: &str| {
         let mut command = cmd("CONFIG");
         command.arg("SET").arg("requirepass").arg(password);
@@ -128,7 +128,7 @@ async fn a_wrong_password_is_reported_until_it_is_right() {
 #[tokio::test]
 async fn the_configured_user_and_database_are_used() {
     let server = RedisServer::start();
-    let mut look = server.look();
+    let mut look = server.connection();
     // The rights that docs/OPERATIONS.md lists.
     cmd("ACL")
         .arg(&[
@@ -165,7 +165,7 @@ async fn a_redis_that_refuses_writes_is_unavailable() {
     let server = RedisServer::start();
     let redis = connect(&server.url()).await;
     // Redis cannot evict anything, so it refuses writes.
-    let mut look = server.look();
+    let mut look = server.connection();
     let most = |bytes: &str| {
         let mut command = cmd("CONFIG");
         command.arg("SET").arg("maxmemory").arg(bytes);
@@ -186,15 +186,15 @@ async fn a_redis_that_refuses_writes_is_unavailable() {
 #[tokio::test]
 async fn a_loading_redis_is_used_once_it_is_ready() {
     let mut server = RedisServer::start();
-    let mut look = server.look();
+    let mut look = server.connection();
     let many: Vec<_> = (0..20_000).map(|number| (format!("other:{number}"), 1)).collect();
     look.mset::<_, _, ()>(&many).unwrap();
     cmd("SAVE").exec(&mut look).unwrap();
     server.kill();
-    server.again_with(&["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"]);
+    server.restart_with(&["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"]);
     let redis = connect(&server.url()).await;
     assert!(redis.health().error.unwrap().starts_with("LOADING "), "{:?}", redis.health());
-    cmd("CONFIG").arg("SET").arg("key-load-delay").arg(0).exec(&mut server.look()).unwrap();
+    cmd("CONFIG").arg("SET").arg("key-load-delay").arg(0).exec(&mut server.connection()).unwrap();
     until_up(&redis, true).await;
     assert_eq!(server.keys().len(), 20_001);
 }

@@ -59,13 +59,13 @@ impl RedisServer {
     }
 
     /// A connection to inspect or change its data.
-    pub fn look(&self) -> redis::Connection {
+    pub fn connection(&self) -> redis::Connection {
         Client::open(self.url()).unwrap().get_connection().unwrap()
     }
 
     /// All keys.
     pub fn keys(&self) -> Vec<String> {
-        let mut keys: Vec<String> = self.look().keys("*").unwrap();
+        let mut keys: Vec<String> = self.connection().keys("*").unwrap();
         keys.sort();
         keys
     }
@@ -78,22 +78,22 @@ impl RedisServer {
     }
 
     /// Restarts the killed server with its saved data.
-    pub fn again(&mut self) {
+    pub fn restart(&mut self) {
         self.process = spawn(self.folder.path(), &self.arguments);
         self.until_listening();
     }
 
     /// Restarts the killed server with other arguments.
-    pub fn again_with(&mut self, arguments: &[&str]) {
+    pub fn restart_with(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(|text| (*text).to_owned()).collect();
-        self.again();
+        self.restart();
     }
 
     pub fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub fn go_on(&self) {
+    pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
