@@ -61,7 +61,7 @@ def one_pod() -> list[tuple[str, str, str]]:
         ("`helm install` with nothing set to the first converted file", f"{time.monotonic() - began:.1f} s", "")
     )
     # The kubelet measures memory at intervals.
-    idle = until("there are figures", memories, 120)
+    idle = until("the kubelet has measured", memories, 120)
     address = release.pods()[0]["status"]["podIP"]
     rates = [(rate("127.0.0.1", INGRESS_PORT), rate(address, 5000)) for _ in range(ROUNDS)]
     through, direct = (statistics.median(each) for each in zip(*rates, strict=True))
