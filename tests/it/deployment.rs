@@ -94,7 +94,7 @@ fn nginx_uses_error_codes_of_the_server() {
     for row in rows {
         let (_, code) = row.trim().trim_end_matches(';').split_once(' ').unwrap();
         let known = serde_json::from_value::<ErrorCode>(code.into());
-        assert!(known.is_ok(), "{code} is no code of the server");
+        assert!(known.is_ok(), "{code} is not a code of the server");
     }
 }
 

@@ -39,7 +39,9 @@ async fn conversions_survive_an_emptied_or_deleted_bucket() {
         let answer = conversion(&gateway).send().await.unwrap();
         assert_eq!(answer.status(), 200);
     }
-    gateway.until_says("/readyz", "it is gone", |ready| ready["checks"]["storage"] == "no_bucket").await;
+    gateway
+        .until_says("/readyz", "the bucket is gone", |ready| ready["checks"]["storage"] == "no_bucket")
+        .await;
     assert_eq!(conversion(&gateway).send().await.unwrap().status(), 200);
     backend.make_bucket().await;
     gateway.until_says("/readyz", "it is there", |ready| ready["checks"]["storage"] == "ok").await;

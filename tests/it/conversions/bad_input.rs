@@ -86,7 +86,7 @@ async fn skeletons_that_are_not_human_are_refused_for_vrm() {
         bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])\n";
     let path = fixture.path("pole.blend");
     run_python(&fixture.put("make.py", python), &path);
-    let error = fixture.convert(&path, Format::Vrm).await.expect_err("a pole is no avatar");
+    let error = fixture.convert(&path, Format::Vrm).await.expect_err("a pole should not become an avatar");
     assert_eq!(error.code, ErrorCode::NotHumanoid, "{error}");
     fixture.converter.executor().shutdown().await;
 }

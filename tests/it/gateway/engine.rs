@@ -69,8 +69,10 @@ impl Gateway {
 
     /// Waits until this many conversions are queued.
     pub async fn until_waiting(&self, number: u64) {
-        self.until_says("/health", "the queue is as long", |health| health["queue"]["waiting"] == number)
-            .await;
+        self.until_says("/health", "the queue has this length", |health| {
+            health["queue"]["waiting"] == number
+        })
+        .await;
     }
 
     /// Waits until a conversion is running.

@@ -41,7 +41,7 @@ async fn draining_finishes_running_and_new_requests() {
         assert_eq!(kept.send(GET_LIVE).answer().unwrap().header("connection"), Some("close"));
         assert!(kept.closes());
         half.send(&GET_LIVE[..20]);
-        until("nobody listens", || {
+        until("nothing listens", || {
             std::net::TcpStream::connect(gateway.address.strip_prefix("http://").unwrap()).is_err()
         });
         drop(held);

@@ -72,14 +72,14 @@ async fn request_stages_are_spans_of_the_client_trace() {
     assert!(all.starts_with(b"PRI * HTTP/2.0"));
     let trace = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes();
     assert!(holds(&all, &trace), "the client's trace is not continued");
-    assert!(holds(&all, &0xb7ad_6b71_6920_3331_u64.to_be_bytes()), "the client's span is no parent");
+    assert!(holds(&all, &0xb7ad_6b71_6920_3331_u64.to_be_bytes()), "the client's span is not the parent");
     for name in ["request", "receive", "queue", "convert", "store", "meshgate", "/convert"] {
         // In protocol buffers, a string follows its length.
         let field = [&[u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
         assert!(holds(&all, &field), "no {name}");
     }
     for probe in ["/livez", "/readyz", "/health", "/metrics"] {
-        assert!(!holds(&all, probe.as_bytes()), "nobody looks for a trace of {probe}");
+        assert!(!holds(&all, probe.as_bytes()), "{probe} must not be traced");
     }
 }
 

@@ -18,7 +18,7 @@ fn meshgate(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
 /// The line of the store in `doctor`.
 fn storage(variables: &[(&str, &str)]) -> String {
     let output = meshgate(&["doctor"], variables);
-    assert_eq!(output.status.code(), Some(1), "there is no engine, too");
+    assert_eq!(output.status.code(), Some(1), "without an engine, doctor fails");
     let text = String::from_utf8(output.stdout).unwrap();
     let mut lines = text.lines().filter(|line| line.contains(" storage: "));
     let line = lines.next().unwrap_or_else(|| panic!("no line of the store: {text}")).to_owned();

@@ -130,7 +130,7 @@ async fn a_crash_is_retried_in_a_fresh_process() {
 
     let stats = blender.stats();
     assert_eq!(stats.attempt_failures[&(Format::Obj, Format::Stl)].crashes, 5);
-    assert_eq!(stats.zygote, zygote, "the warm zygote is not to blame");
+    assert_eq!(stats.zygote, zygote, "the warm zygote is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]

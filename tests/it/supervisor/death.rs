@@ -63,7 +63,7 @@ async fn sigkill_leaves_no_processes_or_folders() {
     process.0.kill().unwrap();
     process.0.wait().unwrap();
     until("zygote and child are gone", A_SECOND, || !pids.iter().any(|pid| alive(*pid))).await;
-    assert_eq!(runs(), 1, "it had no chance to clean up");
+    assert_eq!(runs(), 1, "a killed program cannot clean up");
     drop(WorkDir::open(base.path()).unwrap());
     assert_eq!(runs(), 0);
 }
@@ -89,7 +89,7 @@ async fn the_next_start_kills_escaped_descendants() {
     until("zygote and child are gone", A_SECOND, || !family.iter().any(|pid| alive(*pid))).await;
     drop(WorkDir::open(base.path()).unwrap());
     // Killed at once; the kernel ends them when it schedules them.
-    until("the estranged are gone", A_SECOND, || !estranged.iter().any(|pid| alive(*pid))).await;
+    until("escaped descendants are gone", A_SECOND, || !estranged.iter().any(|pid| alive(*pid))).await;
 }
 
 fn start_helper(base: &Path, estranged: bool) -> Child {

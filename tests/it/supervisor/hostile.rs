@@ -92,7 +92,7 @@ async fn without_a_sandbox_the_attacks_succeed() {
     for name in
         ["read /etc/passwd", "connect by TCP", "connect to a Unix socket", "connect to an abstract socket"]
     {
-        assert!(done.iter().any(|done| done == name), "{name} is no attempt: {done:?}");
+        assert!(done.iter().any(|done| done == name), "{name} is not an attempt: {done:?}");
     }
     assert!(done.iter().any(|done| done.ends_with("/environ")), "{done:?}");
     blender.shutdown().await;

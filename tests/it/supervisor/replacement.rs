@@ -24,16 +24,16 @@ async fn a_worn_zygote_is_replaced_without_delay() {
     while zygote(&blender) == old {
         harness.job("cube").run(&blender, LONG).await.unwrap();
         served += 1;
-        assert!(served < 2000, "it is never replaced");
+        assert!(served < 2000, "the zygote is never replaced");
     }
-    assert!(served > 0, "conversions waited for the next one");
+    assert!(served > 0, "conversions waited for the next zygote");
     assert_eq!(blender.stats().restarts[&RestartReason::Recycled], 1);
 
     // The old zygote stays until its running conversion ends.
     assert!(alive(old) && alive(running.pid));
     long.go();
     running.run.await.unwrap();
-    until("the old one leaves", LONG, || !alive(old)).await;
+    until("the old zygote exits", LONG, || !alive(old)).await;
     harness.job("cube").run(&blender, LONG).await.unwrap();
     assert!(!blender.stats().restarts.contains_key(&RestartReason::Died));
 }
@@ -46,7 +46,7 @@ async fn a_dead_zygote_is_replaced_and_its_conversions_run_again() {
     let mut running = job.begin(&blender).await;
     let old = zygote(&blender);
     signal(old, Signal::KILL);
-    until("its child dies with it", A_SECOND, || !alive(running.pid)).await;
+    until("the child dies with its zygote", A_SECOND, || !alive(running.pid)).await;
     job.go();
     let done = (&mut running.run).await.unwrap();
     assert_eq!(done.retried_after, Some(AttemptFailure::EngineLost));
@@ -56,7 +56,7 @@ async fn a_dead_zygote_is_replaced_and_its_conversions_run_again() {
     // An idle zygote that dies is replaced, too.
     let old = zygote(&blender);
     signal(old, Signal::KILL);
-    until("there is another", LONG, || blender.stats().zygote.is_some_and(|pid| pid.cast_signed() != old))
+    until("another zygote runs", LONG, || blender.stats().zygote.is_some_and(|pid| pid.cast_signed() != old))
         .await;
     harness.job("cube").run(&blender, LONG).await.unwrap();
 }
@@ -91,7 +91,7 @@ async fn until_pid_changes(
     let pid = || std::fs::read_to_string(&path).ok().and_then(|text| text.parse().ok()).unwrap_or(first);
     tokio::select! {
         result = run => panic!("it ended: {result:?}"),
-        _ = until("it runs again", LONG, || pid() != first) => pid(),
+        _ = until("the conversion runs again", LONG, || pid() != first) => pid(),
     }
 }
 
@@ -150,6 +150,6 @@ async fn failing_engine_starts_fail_fast_and_recover() {
     assert!(!stats.available && stats.failed_starts >= 1 && stats.zygote.is_none(), "{stats:?}");
 
     std::fs::remove_file(&flag).unwrap();
-    until("it recovers by itself", LONG, || blender.stats().available).await;
+    until("the engine recovers", LONG, || blender.stats().available).await;
     harness.job("cube").run(&blender, LONG).await.unwrap();
 }
