@@ -1,4 +1,4 @@
-//! Answers a conversion from the store, joins an equal one that is running, or runs it.
+//! Serves a conversion from the store, joins an equal one that is running, or runs it.
 //!
 //! ```text
 //!  identity? ─▶ index ─▶ in the store: hit

@@ -52,7 +52,7 @@ pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> 
         return Err(lines.error("does not follow a number of frames and their time"));
     };
     if !frame_time.is_finite() || frame_time < 0.0 {
-        return Err(lines.error("has a frame time that is none"));
+        return Err(lines.error("has an invalid frame time"));
     }
     check_frames(&mut lines, frames, channels)?;
 

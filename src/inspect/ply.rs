@@ -148,7 +148,7 @@ impl Values {
         let Some(length) = property.length else { return self.number(property.number) };
         let length = self.number(length)?;
         if length < 0.0 || length.fract() != 0.0 {
-            return Err(malformed("a list in the file has a length that is none"));
+            return Err(malformed("a list in the file has an invalid length"));
         }
         let count = length as u64;
         if self.encoding == Encoding::Text {
