@@ -32,7 +32,7 @@ class Capabilities:
     changing_meshes: bool = False
     # Values of blend shapes outside of clips.
     shape_values: bool = True
-    # Parts of clips besides objects, bones and blend shapes: lights, cameras, visibility (``shown``).
+    # Parts of clips besides objects, bones and blend shapes: lights, cameras, visibility.
     clip_parts: frozenset[str] = frozenset()
     # Blender's types of objects that stand in for a mesh; None where a file needs no mesh.
     instead_of_mesh: frozenset[str] | None = None
@@ -142,7 +142,7 @@ TABLE = {
         module="abc",
         clips=Clips.TIMELINE,
         changing_meshes=True,
-        clip_parts=frozenset({"lights", "cameras", "shown"}),
+        clip_parts=frozenset({"lights", "cameras", "visibility"}),
         instead_of_mesh=frozenset({"CURVE", "CURVES"}),
         objects=frozenset({"CURVES"}),
     ),

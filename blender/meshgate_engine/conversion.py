@@ -235,8 +235,8 @@ STEPS = {
         # A static result is the rest pose, and not the current frame.
         Step("go to rest", lambda _job: clip_playback.remove_animation(), lambda job: job.target.is_static),
         Step(
-            "detach outsiders",
-            lambda _job: object_replacement.detach_outsiders(),
+            "detach objects out of the scene",
+            lambda _job: object_replacement.detach_out_of_scene_objects(),
             lambda job: job.target.uses_gltf_exporter,
         ),
         Step("report lost parts of clips", animation_losses.report_losses, _to_other_formats),

@@ -36,12 +36,12 @@ class BakedBone(keyframes.Baked):
         return row
 
     @staticmethod
-    def may_move(item: bpy.types.Object) -> bool:
+    def has_own_motion(item: bpy.types.Object) -> bool:
         """Whether bones of the skeleton move without any action."""
         return bool(_drivers(item))
 
     @staticmethod
-    def remove_movers(item: bpy.types.Object) -> None:
+    def remove_constraints_and_drivers(item: bpy.types.Object) -> None:
         """Removes the constraints and drivers of a skeleton's bones."""
         for curve in _drivers(item):
             item.animation_data.drivers.remove(curve)

@@ -16,7 +16,7 @@ LAST_FRAME = 1_048_574
 # skeleton's bones; an hour of 46 bones at 60 frames per second has that many.
 MOST_SAMPLES = 10_000_000
 # The same for targets of one timeline, which take a tenth of the time.
-MOST_PLAYED = 100_000_000
+MOST_TIMELINE_SAMPLES = 100_000_000
 
 
 def check(job: Job) -> None:
@@ -27,10 +27,10 @@ def check(job: Job) -> None:
         return
     found = clips.find()
     if target.clips is Clips.TIMELINE:
-        check_clips(clips.playing_together(found), most=MOST_PLAYED)
+        check_clips(clips.playing_together(found), most=MOST_TIMELINE_SAMPLES)
         if mesh_animation.has_modifiers():
             world = bpy.context.scene
-            check_frames(world.frame_start, world.frame_end, 1, most=MOST_PLAYED)
+            check_frames(world.frame_start, world.frame_end, 1, most=MOST_TIMELINE_SAMPLES)
     else:
         # FBX samples every object in every clip.
         least = len(scene.objects()) if target.module == "fbx" else 1

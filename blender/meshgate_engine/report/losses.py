@@ -24,7 +24,7 @@ KINDS = {
     "other clips": ("", "", "{count} of {total} clips ({names})"),
     "lights": ("the lights' part of 1 clip", "the lights' part of {count} clips"),
     "cameras": ("the cameras' part of 1 clip", "the cameras' part of {count} clips"),
-    "shown": ("what is shown and hidden in 1 clip", "what is shown and hidden in {count} clips"),
+    "visibility": ("what is shown and hidden in 1 clip", "what is shown and hidden in {count} clips"),
     "strips": ("how 1 strip of NLA tracks is played", "how {count} strips of NLA tracks are played"),
     "blend shape values": ("the values of blend shapes",),
     "mesh motion": ("the motion of 1 mesh", "the motion of {count} meshes"),

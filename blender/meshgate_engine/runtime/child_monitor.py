@@ -108,7 +108,7 @@ class Child:
         self._check_at = now + min(1.0, hang_after) / 4
         if now >= self._measure_at:
             self._measure_at = now + _DISK_TICK
-            if self.takes_too_much(disk_usage.held(self.pid)):
+            if self.takes_too_much(disk_usage.deleted_open_bytes(self.pid)):
                 self.kill()
                 return
         state = _state(self.pid)

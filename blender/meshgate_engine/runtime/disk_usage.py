@@ -36,7 +36,7 @@ def used(folder: str) -> int | None:
     return total
 
 
-def held(pid: int) -> int:
+def deleted_open_bytes(pid: int) -> int:
     """Bytes of removed files that a process keeps open; its memory limit bounds files that it maps."""
     files: dict[tuple[int, int], int] = {}
     with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as found:

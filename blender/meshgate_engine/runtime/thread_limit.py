@@ -90,7 +90,7 @@ class Alarm:
             raise TimeoutError
 
 
-class Gate:
+class ThreadGate:
     """Answers the requests of one child, in the zygote."""
 
     def __init__(self, child: child_monitor.Child, channel: socket.socket, alarm: Alarm) -> None:
