@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import bpy
 
-from . import capabilities, formats
+from . import formats
 from .animation import bake, bake_caches, clip_export, clip_playback, clips, mesh_animation, rest_pose, sample_limit
 from .blender_api import object_replacement, scene, visibility
 from .capabilities import Clips
@@ -186,15 +186,15 @@ def _report_lost_clips(job: Conversion) -> None:
 
 
 def _to_blend(job: Conversion) -> bool:
-    return job.output_format == "blend"
+    return job.target.is_native
 
 
 def _to_other_formats(job: Conversion) -> bool:
-    return job.output_format != "blend"
+    return not job.target.is_native
 
 
 def _blend_to_other_formats(job: Conversion) -> bool:
-    return job.input_format == "blend" and _to_other_formats(job)
+    return job.source.is_native and _to_other_formats(job)
 
 
 def _is_scaled(job: Conversion) -> bool:
@@ -203,7 +203,7 @@ def _is_scaled(job: Conversion) -> bool:
 
 def _needs_modifiers_applied(job: Conversion) -> bool:
     # Blender reads meshes that change over time from the file, which does not go with a .blend.
-    has_caches = capabilities.of(job.input_format).changing_meshes and bake_caches.has_cached_meshes()
+    has_caches = job.source.changing_meshes and bake_caches.has_cached_meshes()
     return _to_other_formats(job) or _is_scaled(job) or has_caches
 
 
@@ -212,8 +212,7 @@ def _shows_textures(job: Conversion) -> bool:
 
 
 def _writes_materials(job: Conversion) -> bool:
-    # The materials of an OBJ are a second file.
-    return job.target.materials and not (job.output_format == "obj" and job.packaging == "single")
+    return job.target.materials and not (job.target.materials_beside and job.packaging == "single")
 
 
 # The report's name of the time that a stage took.

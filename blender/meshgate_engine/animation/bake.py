@@ -66,7 +66,7 @@ def _find(job: Job) -> Groups:
     target, holds_clips = job.target, job.target.clips is not Clips.NONE
     found = [
         bake_objects.find() if target.object_transforms else {},
-        bake_bones.find(within=target.module == "vrma") if holds_clips else {},
+        bake_bones.find(within=target.keys_only) if holds_clips else {},
         bake_shape_keys.find() if holds_clips and target.object_transforms else {},
     ]
     return {(owner, type(things[0])): things for groups in found for owner, things in groups.items() if things}

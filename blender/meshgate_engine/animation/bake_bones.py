@@ -1,7 +1,7 @@
 """Bakes bones that constraints and drivers move by something outside of their skeleton.
 
-Exporters evaluate what a skeleton does by itself, except vrma's, which reads the keys alone. None evaluates what moves
-outside of it, unless one clip moves both.
+Exporters evaluate the constraints within a skeleton, except vrma's, which reads only keys (``keys_only``). None
+evaluates objects outside of the skeleton, unless one clip moves both.
 """
 
 from collections.abc import Iterator

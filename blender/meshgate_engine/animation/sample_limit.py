@@ -32,8 +32,7 @@ def check(job: Job) -> None:
             world = bpy.context.scene
             check_frames(world.frame_start, world.frame_end, 1, most=MOST_TIMELINE_SAMPLES)
     else:
-        # FBX samples every object in every clip.
-        least = len(scene.objects()) if target.module == "fbx" else 1
+        least = len(scene.objects()) if target.samples_all_objects else 1
         check_clips(clips.exported_to(target, found), least)
 
 

@@ -75,8 +75,8 @@ def write(job: Job) -> None:
 def _texture_names(image: bpy.types.Image, _scene_data: tuple) -> tuple[str, str]:
     """The absolute and the relative path of an embedded texture, both without a folder.
 
-    Cause: ``_gen_vid_path`` of ``io_scene_fbx/export_fbx_bin.py`` returns absolute paths, also for textures whose content
-    is in the file. No upstream issue known. Blender 5.0.1; it can go when the add-on can embed textures without paths.
+    Cause: ``_gen_vid_path`` of ``io_scene_fbx/export_fbx_bin.py`` returns absolute paths, also for textures that are
+    embedded. No upstream issue known. Blender 5.0.1; it can go when the add-on can embed textures without paths.
     """
     name = texture_files.base_name(image.filepath) or image.name
     return name, name
@@ -87,8 +87,8 @@ def _write_clips(scene_data: tuple) -> tuple[list, set, float, float]:
 
     Cause: ``fbx_animations`` of ``io_scene_fbx/export_fbx_bin.py`` makes a take of each object and action,
     ``Object|Action``, and adds the prefix again in every round trip. It splits clips of several objects, and leaves out
-    blend shapes. No upstream issue known. Blender 5.0.1; it can go when the add-on writes a take for each action with all
-    its slots.
+    blend shapes. No upstream issue known. Blender 5.0.1; it can go when the add-on writes a take for each action with
+    all its slots.
     """
     scene = scene_data.scene
     animations: list = []

@@ -101,6 +101,12 @@ def write(job: Job) -> None:
     _restore_still_keys(Path(job.output))
 
 
+def texture_names(path: Path) -> list[str]:
+    """The names of the images in a glb."""
+    document, _buffer = glb_container.load(path)
+    return [image.get("name", "") for image in document.get("images", [])]
+
+
 @contextlib.contextmanager
 def chosen_refraction(job: Job) -> Iterator[None]:
     """Makes the add-on write every index of refraction that an author chose.
@@ -232,8 +238,8 @@ def _normalise_lights() -> None:
 
     Lights from USD have both, and the exporter fails on them:
     https://github.com/KhronosGroup/glTF-Blender-IO/issues/2607 (temperature) and
-    https://github.com/KhronosGroup/glTF-Blender-IO/issues/2663 (strength). glTF add-on 5.0.21 (Blender 5.0.1); it can go
-    with a version that has both corrections.
+    https://github.com/KhronosGroup/glTF-Blender-IO/issues/2663 (strength). glTF add-on 5.0.21 (Blender 5.0.1); it can
+    go with a version that has both corrections.
     """
     for item in [item for item in scene.objects() if item.type == "LIGHT"]:
         light = item.data

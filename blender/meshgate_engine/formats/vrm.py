@@ -64,6 +64,11 @@ def write(job: Job) -> None:
     _check(job, vrm.meta.contact_information)
 
 
+def texture_names(path: Path) -> list[str]:
+    """The names of the images in an avatar."""
+    return gltf.texture_names(path)
+
+
 def _active_vertex_colours() -> contextlib.AbstractContextManager[None]:
     """Makes the VRM add-on export the active vertex colours; by default glTF's exporter adds a white layer first.
 

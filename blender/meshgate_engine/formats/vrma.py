@@ -111,8 +111,8 @@ def _cached_human_bones() -> contextlib.AbstractContextManager[None]:
     """Caches the table of human bones, which the add-on rebuilds for each bone of each frame.
 
     Nothing assigns bones during the export, and rebuilding took four fifths of the time. Cause:
-    ``vrm_animation_exporter.py`` calls ``human_bone_name_to_human_bone`` for every bone that it visits. No upstream issue
-    known. VRM add-on 4.10.2; it can go when the add-on builds the table once.
+    ``vrm_animation_exporter.py`` calls ``human_bone_name_to_human_bone`` for every bone that it visits. No upstream
+    issue known. VRM add-on 4.10.2; it can go when the add-on builds the table once.
     """
     from io_scene_vrm.editor.vrm1.property_group import Vrm1HumanBonesPropertyGroup as Group
 

@@ -67,7 +67,7 @@ KINDS = {
 # Reason -> the words for one, and for many.
 REASONS = {
     "holds none": ("{target} holds none",),
-    "written without": ("{target} is written without",),
+    "not written": ("{target} is written without",),
     "not read": ("it is not read",),
     "names": ("{first}",),
     "active scene": ("only the active one is converted",),
