@@ -64,9 +64,9 @@ def _report(job: Job, counts: Counter) -> None:
         own = "places of their own" if counts["transformed"] > 1 else "a place of its own"
         job.warn(f"{textures['transformed']} came out with {own} beside: not every reader of {target} asks for it")
     if counts["wrapped"]:
-        job.warn(f"{textures['wrapped']} may repeat otherwise beyond the edges: {target} holds not how")
+        job.warn(f"{textures['wrapped']} may repeat differently beyond the edges: {target} cannot hold the wrap mode")
     if counts["unsmoothed"]:
-        job.warn(f"{textures['unsmoothed']} may look smoothed: {target} holds no sharp pixels")
+        job.warn(f"{textures['unsmoothed']} may look smoothed: {target} has no setting for sharp pixels")
 
 
 def _separate_meshes() -> None:

@@ -67,7 +67,7 @@ KINDS = {
 # Reason -> the words for one, and for many.
 REASONS = {
     "holds none": ("{target} holds none",),
-    "not written": ("{target} is written without",),
+    "not written": ("Blender's exporter does not write it",),
     "not read": ("it is not read",),
     "names": ("{first}",),
     "active scene": ("only the active one is converted",),
@@ -87,8 +87,8 @@ REASONS = {
     "skinned": ("{target} holds none beside a skeleton or blend shapes",),
     "changing materials": ("{target} holds none that change with time",),
     "no cutoff": ("{target} holds no cutoff",),
-    "lit only": ("{target} holds no other",),
-    "no mix": ("{target} holds no mix of them",),
+    "lit only": ("{target} has no unlit materials",),
+    "no mix": ("{target} cannot combine textures with vertex colours",),
     "as they are": ("{target} holds it as it is", "{target} holds them as they are"),
     "UVs only": ("{target} cannot hold it", "{target} cannot hold them"),
     "UVs of the colour": ("{target} holds those of its material's colour alone",),
