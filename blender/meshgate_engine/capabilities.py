@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Clips(Enum):
-    """The clips of a scene that a file holds."""
+    """Which clips of a scene a file holds."""
 
     NONE = "none"
     TIMELINE = "what plays together"
@@ -40,14 +40,14 @@ class Capabilities:
     changing_meshes: bool = False
     # Values of blend shapes outside of clips.
     shape_values: bool = True
-    # Parts of clips besides objects, bones and blend shapes: lights, cameras, visibility.
+    # Parts of clips that the format holds besides objects, bones and blend shapes: lights, cameras, visibility.
     clip_parts: frozenset[str] = frozenset()
-    # Blender's types of objects that stand in for a mesh; None where a file needs no mesh.
+    # Blender's types of objects that the format accepts in place of a mesh; None if a file needs no mesh.
     instead_of_mesh: frozenset[str] | None = None
-    # Blender's types of objects that few formats hold.
+    # Of Blender's rare types of objects (``report/object_losses.py``), those that the format holds.
     objects: frozenset[str] = frozenset()
     materials: bool = False
-    # Features of materials beyond colours, metal and roughness; those of OBJ are plain values.
+    # Features of materials beyond colours, metal and roughness; if not ``textured_features``, as plain values only.
     material_features: frozenset[str] = frozenset()
     textured_features: bool = True
     # Features that the format holds, but Blender's exporter does not write.

@@ -27,9 +27,9 @@ class Conversion(Job):
     read_back: bool = False
     importer: str = ""
     missing_textures: list[str] = field(default_factory=list)
-    input_counts: dict = field(default_factory=dict)  # of the input
+    input_counts: dict = field(default_factory=dict)
     result_counts: dict | None = None  # None where the result is not read back
-    scene_scale: float = 1.0  # by which the scene is scaled
+    scene_scale: float = 1.0  # the factor of all lengths
     # Image made for the export -> the image that it is a channel of.
     baked_images: dict[bpy.types.Image, bpy.types.Image] = field(default_factory=dict)
     # The names of the textures before the export, and those of ``baked_images``.
@@ -202,7 +202,7 @@ def _is_scaled(job: Conversion) -> bool:
 
 
 def _needs_modifiers_applied(job: Conversion) -> bool:
-    # Blender reads meshes that change over time from the file, which does not go with a .blend.
+    # Blender reads meshes that change over time from the source file, which a .blend does not contain.
     has_caches = job.source.changing_meshes and bake_caches.has_cached_meshes()
     return _to_other_formats(job) or _is_scaled(job) or has_caches
 

@@ -1,6 +1,6 @@
-"""Bakes what constraints, drivers and rigid bodies move into keys, since only Blender can evaluate those.
+"""Bakes motion by constraints, drivers and rigid bodies into keys, since only Blender can evaluate those.
 
-Baked are objects, bones that something outside of their skeleton moves, and blend shapes.
+It bakes objects, blend shapes, and bones that something outside of their skeleton moves.
 """
 
 import math
@@ -16,7 +16,7 @@ from ..job import Job
 from . import bake_bones, bake_objects, bake_shape_keys, clip_playback, clips, keyframes, sample_limit
 
 Kind = type[bake_objects.BakedObject] | type[bake_bones.BakedBone] | type[bake_shape_keys.BakedShapeKey]
-# (object or shape keys, kind) -> what is baked of it: the object itself, its bones, or blend shapes.
+# (object or shape keys, kind) -> its baked things: the object itself, its bones, or blend shapes.
 Groups = dict[tuple[bpy.types.ID, Kind], list[keyframes.Baked]]
 
 
@@ -139,7 +139,7 @@ def _record(groups: Groups, frames: Sequence[int]) -> keyframes.Rows:
 
 
 def _write_to_clip(recording: _Recording, rest: keyframes.Rows) -> None:
-    """Adds to a clip all that moves in it or is not at rest."""
+    """Adds the rows of everything that moves in a clip or is not at rest."""
     clip, rows = recording.clip, recording.rows
     owners = list(dict.fromkeys(thing.owner for thing in rows))
     slots = _exclusive_slots(clip, owners)

@@ -1,4 +1,4 @@
-"""Bakes blend shapes that drivers set: each exporter evaluates other drivers, and none all of them."""
+"""Bakes blend shapes that drivers set: no exporter evaluates all drivers."""
 
 import bpy
 import numpy as np

@@ -1,4 +1,4 @@
-"""Keeps poses where the target holds them in clips only, and reports poses that it cannot hold."""
+"""Writes poses into clips for targets that hold poses nowhere else, and reports poses that a target cannot hold."""
 
 import bpy
 import numpy as np

@@ -12,8 +12,8 @@ from . import clips, mesh_animation
 
 # Blender's last frame; exporters leave out what comes after it.
 LAST_FRAME = 1_048_574
-# The most samples of a conversion, one for each frame of each thing that moves. FBX takes ten minutes for as many of a
-# skeleton's bones; an hour of 46 bones at 60 frames per second has that many.
+# The most samples of a conversion, one for each frame of each thing that moves. FBX takes ten minutes for so many
+# samples of bones; an hour of 46 bones at 60 frames per second has as many.
 MOST_SAMPLES = 10_000_000
 # The same for targets of one timeline, which take a tenth of the time.
 MOST_TIMELINE_SAMPLES = 100_000_000

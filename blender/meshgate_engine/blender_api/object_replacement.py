@@ -6,7 +6,7 @@ import bpy
 
 from . import actions, scene
 
-# The properties that an object's place, motion and visibility depend on.
+# The properties that determine an object's place, motion and visibility.
 _TRANSFORM = (
     *("parent", "parent_type", "parent_bone", "matrix_parent_inverse", "rotation_mode", "location", "rotation_euler"),
     *("rotation_quaternion", "rotation_axis_angle", "scale", "delta_location", "delta_rotation_euler"),

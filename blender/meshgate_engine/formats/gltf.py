@@ -29,7 +29,7 @@ _UNREAD = {
     "KHR_materials_dispersion": ("dispersion", "dispersion"),
     "KHR_materials_diffuse_transmission": ("diffuse transmission", "diffuseTransmissionFactor"),
 }
-# Numbers in a key of a channel; blend shapes are scalars.
+# How many numbers a key of a channel has; weights of blend shapes are scalars.
 _FLOATS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 
 
@@ -89,7 +89,7 @@ def write(job: Job) -> None:
             export_cameras=True,
             export_lights=True,
             export_extras=True,
-            # Without clips the pose is part of the model; with them it is a frame of one.
+            # Without clips the pose belongs to the model; with clips it is only a frame of one of them.
             export_rest_position_armature=bool(clips.find()),
             # Point clouds and wireframes have no faces.
             use_mesh_vertices=without_faces,

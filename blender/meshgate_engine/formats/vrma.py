@@ -1,7 +1,7 @@
 """VRM animation: the motion of a humanoid without an avatar, in a glb with the extension VRMC_vrm_animation.
 
-The VRM add-on needs an avatar to read one, and glTF's importer makes a skeleton only of nodes in a skin: it gets a copy
-of the file with such a skin.
+The VRM add-on needs an avatar to read one, and glTF's importer makes a skeleton only of nodes in a skin. So this module
+adds such a skin to a copy of the file, and imports the copy by glTF's importer.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Applies modifiers: most targets hold none, and each exporter treats them in its own way."""
+"""Applies modifiers: most targets hold none, and exporters differ in how they treat them."""
 
 import bpy
 
@@ -19,7 +19,7 @@ def apply(job: Job, *, scaled: bool) -> None:
     modified = [item for item in scene.meshes() if _to_apply(item, kept)]
     if not modified:
         return
-    # The target holds motion, but no meshes that change.
+    # Whether the target holds motion, but no meshes that change.
     other_motion = job.target.clips in {Clips.ALL, Clips.SCENE}
     moves = job.animation and (job.target.changing_meshes or other_motion)
     changing = mesh_animation.changing_meshes() if moves else set()

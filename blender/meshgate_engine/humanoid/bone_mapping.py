@@ -1,8 +1,8 @@
 """Maps the human bones of VRM 1.0 (hips, leftUpperArm, …) to the bones of a skeleton.
 
-Names come first: most rigs (Mixamo, Unreal, Unity, Maya HumanIK, 3ds Max Biped, Rigify, motion capture) use a few
-names, and a name is certain where a shape is a guess. If names are not enough, the VRM add-on guesses from the
-structure. Every mapping is checked.
+The mapping uses names first: most rigs (Mixamo, Unreal, Unity, Maya HumanIK, 3ds Max Biped, Rigify, motion capture) use
+a few names, and a name is certain where a shape is a guess. If names are not enough, the VRM add-on guesses from the
+structure. ``assign`` checks every mapping.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """Rewires materials as exporters expect them: a Principled BSDF with images linked directly to its sockets.
 
 Importers and authors put nodes in between: a colour or vertex colours that tint the image, one channel of it, an
-unlit shader. The exporters of FBX and OBJ leave out images behind such nodes, USD's ignores the nodes, and glTF's
-understands all of them but those that USD's importer makes.
+unlit shader. The exporters of FBX and OBJ leave out images behind such nodes, and USD's ignores the nodes. glTF's
+understands all of them except those that USD's importer makes.
 """
 
 from collections import Counter

@@ -99,7 +99,7 @@ def _placement(node: bpy.types.ShaderNodeTexImage) -> _Placement | None:
         if source.type == "ATTRIBUTE" and source.attribute_type == "GEOMETRY":
             return _rounded(source.attribute_name, matrix, wraps_differ)
         if source.type == "GROUP" or (source.type == "TEX_COORD" and link.from_socket.name == "UV"):
-            # Add-ons that place textures by groups export them themselves.
+            # Add-ons with node groups for UVs export the placement themselves.
             return _rounded("", matrix, wraps_differ)
         if source.type == "REROUTE":
             socket = source.inputs[0]

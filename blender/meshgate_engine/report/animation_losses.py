@@ -1,4 +1,4 @@
-"""Reports clips, and parts of clips, that a target cannot hold and that no count shows."""
+"""Reports clips, and parts of clips, that a target cannot hold and that are in no count."""
 
 from collections.abc import Iterator
 

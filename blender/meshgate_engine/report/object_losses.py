@@ -1,4 +1,4 @@
-"""Reports objects, bone weights and features of materials that a target cannot hold and that no count shows."""
+"""Reports objects, bone weights and features of materials that a target cannot hold and that are in no count."""
 
 from collections import Counter
 

@@ -24,7 +24,7 @@ def used(folder: str) -> int | None:
                     entries += 1
                     if entries > _MOST_ENTRIES or depth > _DEEPEST:
                         return None
-                    # It may be removed meanwhile.
+                    # The child may remove it meanwhile.
                     with contextlib.suppress(FileNotFoundError):
                         status = entry.stat(follow_symlinks=False)
                         total += status.st_blocks * _BLOCK

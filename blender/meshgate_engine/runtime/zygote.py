@@ -182,7 +182,7 @@ class _Zygote:
             each.check(self._hang_after)
             self._forward_progress(each)
             if each.finished and not each.killed:
-                # Its end is told before the kernel has freed its memory.
+                # The supervisor hears of it before the kernel has freed the child's memory.
                 each.kill()
                 if each.has_stopped() and not each.takes_too_much():
                     self._send("finished", id=each.number)
