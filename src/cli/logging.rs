@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::config::{Reader, Sources, settings};
 
 /// Only these two modules warn of things that no conversion's result reports.
