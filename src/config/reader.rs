@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::Environment;
 use super::settings::{self, Setting};
 use super::sources::{Given, Sources};
+use super::types::Environment;
 use super::values::{Wrong, may_hold_secret};
 
 /// All mistakes, a sentence each.

@@ -12,8 +12,8 @@ use url::Url;
 
 use DefaultValue::{Either, Unset, Value};
 
-use super::values::{self, ADDRESS, SIZE, Wrong};
-use super::{ApiKey, CacheScope, Environment, LogFormat, Secret};
+use super::types::{ApiKey, CacheScope, Environment, LogFormat};
+use super::values::{self, ADDRESS, SIZE, Secret, Wrong};
 use crate::domain::SandboxMode;
 
 /// Prefix of variables that only this program reads; `MESHGATE_NAME` overrides `NAME`.
