@@ -13,11 +13,13 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::artifact::Artifact;
 use super::cached::{CacheStatus, Lookup, ResultCache, ResultHandle, Reuse};
 use super::converter::{Converter, within};
-use super::pipeline::{FinishedConversion, Prepared, Spec};
+use super::finished::FinishedConversion;
+use super::pipeline::{Prepared, Spec};
 use super::record::Record;
-use super::{Artifact, Upload};
+use super::upload::Upload;
 use crate::cache::{self, IdentityInputs, identity};
 use crate::domain::format::TABLE;
 use crate::domain::report::Timings;
