@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::config::{Reader, Sources, settings};
 
 /// The only warnings shown: a weaker sandbox, an engine that did not end, and work folders that stay on the disk. All

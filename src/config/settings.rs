@@ -12,8 +12,8 @@ use url::Url;
 
 use DefaultValue::{Either, Unset, Value};
 
-use super::values::{self, ADDRESS, InvalidValue, SIZE};
-use super::{ApiKey, CacheScope, Environment, LogFormat, Secret};
+use super::types::{ApiKey, CacheScope, Environment, LogFormat};
+use super::values::{self, ADDRESS, InvalidValue, SIZE, Secret};
 use crate::domain::SandboxMode;
 
 /// Prefix of variables that only this program reads; `MESHGATE_NAME` overrides `NAME`.

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use super::frame_rate::tidy_fps;
 use super::lines::{Lines, number, words};
-use super::{malformed, tidy_fps};
 use crate::domain::report::{Clip, Counts};
 use crate::domain::{Cancel, ConversionError};
+use crate::formats::gltf::malformed;
 
 pub fn inspect(path: &Path, cancel: &Cancel) -> Result<Counts, ConversionError> {
     let mut lines = Lines::open(path, cancel)?;

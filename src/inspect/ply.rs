@@ -3,10 +3,12 @@
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 
+use super::extent::Extent;
 use super::lines::{Lines, number};
-use super::{CancellableFile, Extent, malformed, reading};
+use super::reader::{CancellableFile, reading};
 use crate::domain::report::Counts;
 use crate::domain::{Cancel, ConversionError};
+use crate::formats::gltf::malformed;
 use crate::formats::number::Number;
 
 /// Most kinds of elements, and most properties of one.
