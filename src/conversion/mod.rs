@@ -18,6 +18,7 @@ mod upload;
 
 pub use admission::Admission;
 pub use artifact::Artifact;
+pub use blocking::blocking;
 pub use cached::{CacheStatus, ResultCache};
 pub use converter::Converter;
 pub use finished::FinishedConversion;

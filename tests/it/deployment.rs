@@ -45,7 +45,7 @@ fn directive(name: &str) -> Vec<String> {
 /// All values of a key in a compose file.
 fn key(compose: &str, name: &str) -> Vec<String> {
     let lines = compose.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(": "));
-    lines.map(usual).collect()
+    lines.map(default_of).collect()
 }
 
 /// A size of nginx or Docker in bytes.

@@ -136,7 +136,7 @@ async fn unreadable_entries_are_not_found(side: Side) {
         index.put(identity(number as u64), result(2, 10)).await;
         assert_eq!(index.get(identity(number as u64)).await, Some(result(2, 10)));
     }
-    side.write(identity(100), complete_files.as_bytes()).await;
+    side.write(identity(100), whole.as_bytes()).await;
     assert_eq!(side.index(HOUR).await.get(identity(100)).await, Some(result(1, 10)));
 }
 
