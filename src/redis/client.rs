@@ -54,7 +54,7 @@ impl Redis {
         self.shared.health()
     }
 
-    /// Sends a command and returns its answer within [`ANSWER_WITHIN`]. Fails at once while Redis is unavailable.
+    /// Sends a command and returns its answer within [`super::ANSWER_WITHIN`]. Fails at once while Redis is unavailable.
     ///
     /// # Errors
     /// When Redis is or becomes unavailable, or rejects this command.
