@@ -123,12 +123,7 @@ pub fn index(
 ///
 /// # Errors
 /// A sentence, when the file cannot be used.
-pub fn jobs(
-    config: &config::Jobs,
-    engine: &Engine,
-    storage: &Storage,
-    spool: &Path,
-) -> Result<Jobs, String> {
+pub fn jobs(config: &config::Jobs, engine: &Engine, storage: &Storage, spool: &Path) -> Result<Jobs, String> {
     let base = data_dir(engine).unwrap_or_else(own_temporary);
     make_private(&base).map_err(|error| format!("jobs cannot be kept in {}: {error}", base.display()))?;
     let limits = jobs::Limits {

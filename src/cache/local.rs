@@ -9,7 +9,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use lru::LruCache;
 
-use super::{Entry, Index, Lease};
+use super::entry::Entry;
+use super::index::Index;
+use super::lease::Lease;
 use crate::storage::{Document, Hash, Storage, age};
 
 /// Most entries, however small their results; each takes some 300 bytes.

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::Environment;
 use super::settings::{self, Setting};
 use super::sources::{SettingValue, Sources};
+use super::types::Environment;
 use super::values::{InvalidValue, may_hold_secret};
 
 /// All mistakes, a sentence each.

@@ -12,9 +12,9 @@ use url::Url;
 
 use DefaultValue::{Either, Unset, Value};
 
-use super::values::{self, ADDRESS, SIZE, InvalidValue};
+use super::types::{ApiKey, CacheScope, Environment, LogFormat};
+use super::values::{self, ADDRESS, InvalidValue, SIZE, Secret};
 use super::webhooks::{self, WebhookAllow, WebhookSecret};
-use super::{ApiKey, CacheScope, Environment, LogFormat, Secret};
 use crate::domain::SandboxMode;
 
 /// Prefix of variables that only this program reads; `MESHGATE_NAME` overrides `NAME`.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Reader, settings};
+use super::reader::Reader;
+use super::settings;
 
 /// The store of results and reports.
 #[derive(Debug, Clone, PartialEq, Eq)]

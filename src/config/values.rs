@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::ApiKey;
+use super::types::ApiKey;
 
 pub const ADDRESS: &str = "an address and port like 127.0.0.1:5000 or [::]:5000";
 pub const SIZE: &str = "a number of bytes above 0, or one like 512M or 4G";

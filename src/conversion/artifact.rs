@@ -9,7 +9,8 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
-use super::{FinishedConversion, blocking};
+use super::blocking::blocking;
+use super::finished::FinishedConversion;
 use crate::cache;
 use crate::domain::{Cancel, ConversionError};
 use crate::fs::blob::Blob;

@@ -1,4 +1,4 @@
-//! Answers a conversion from the store, joins an equal one that is running, or runs it.
+//! Serves a conversion from the store, joins an equal one that is running, or runs it.
 //!
 //! ```text
 //!  identity? ─▶ index ─▶ in the store: hit
@@ -25,8 +25,9 @@ use uuid::Uuid;
 
 use super::artifact::Artifact;
 use super::converter::KILLED_WITHIN;
+use super::finished::FinishedConversion;
 use super::recent_reports::Reports;
-use super::{FinishedConversion, late};
+use super::timeout::late;
 use crate::cache::{self, Entry, Flight, Flights, Index, Lease};
 use crate::domain::{ConversionError, ErrorCode, Report};
 use crate::fs::blob::Blob;

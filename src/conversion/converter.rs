@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use tracing::Instrument;
 
-use super::pipeline::{FinishedConversion, OnStage, Pipeline, Prepared, Spec};
+use super::admission::Admission;
+use super::blocking::blocking;
+use super::finished::FinishedConversion;
+use super::pipeline::{OnStage, Pipeline, Prepared, Spec};
 use super::reading::ReadPool;
 use super::record::Observed;
-use super::{Admission, blocking, late};
+use super::timeout::late;
 use crate::domain::{Client, ConversionError, ErrorCode};
 use crate::executor::workdir::{ConversionFolder, WorkDir};
 use crate::executor::{Executor, Status};

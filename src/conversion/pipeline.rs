@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use super::admission::QueuePlace;
+use super::blocking::blocking;
+use super::finished::FinishedConversion;
 use super::reading::ReadPool;
 use super::record::Observed;
-use super::{artifact, blocking, losses, result_files};
+use super::{artifact, losses, result_files};
 use crate::context::Context;
 use crate::domain::error::one_line;
 use crate::domain::options::Packaging;
@@ -42,20 +44,6 @@ pub struct Spec {
     pub options: Options,
     /// For the whole conversion, waiting included.
     pub timeout: Duration,
-}
-
-/// A finished conversion.
-#[derive(Debug)]
-pub struct FinishedConversion {
-    pub report: Report,
-    /// Holds the result's files; removed with its last clone.
-    pub folder: ConversionFolder,
-    /// Absolute paths below `folder.output()`; the first is the main file, or the only one: the zip.
-    pub files: Vec<PathBuf>,
-    /// The only file, if it is in memory. Its path is valid as long as this is held.
-    pub memory: Option<Memory>,
-    /// The model's name without an extension.
-    pub stem: String,
 }
 
 /// The result of either lane, before it is compared with the model.

@@ -1,6 +1,6 @@
 //! Limits the threads and the memory that reading models takes.
 
-use super::blocking;
+use super::blocking::blocking;
 use crate::context::{Context, MemoryBudget};
 use crate::domain::{Client, ConversionError};
 use crate::slots::Slots;

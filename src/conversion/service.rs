@@ -14,11 +14,13 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::artifact::Artifact;
 use super::cached::{CacheStatus, Lookup, ResultCache, ResultHandle, Reuse};
 use super::converter::{Converter, within};
-use super::pipeline::{FinishedConversion, Prepared, Spec};
+use super::finished::FinishedConversion;
+use super::pipeline::{Prepared, Spec};
 use super::record::Record;
-use super::{Artifact, Upload};
+use super::upload::Upload;
 use crate::cache::{self, IdentityInputs, identity};
 use crate::domain::format::TABLE;
 use crate::domain::report::Timings;
@@ -83,9 +85,9 @@ pub enum Input {
 #[derive(Debug, Default)]
 pub struct Accepts {
     /// Results that the client has already.
-    pub if_none_match: Vec<Hash>,
+    pub already_has: Vec<Hash>,
     /// The client may be sent to the bucket.
-    pub redirect: bool,
+    pub elsewhere: bool,
     /// The client needs the report of a stored result, too.
     pub report: bool,
 }
@@ -335,15 +337,15 @@ impl Service {
             ResultHandle::Made(artifact) => (artifact.info.clone(), Some(artifact)),
             ResultHandle::Stored(info) => (info, None),
         };
-        if accepts.if_none_match.contains(&info.hash) {
+        if accepts.already_has.contains(&info.hash) {
             return Some(Converted { info, content: Content::Unchanged, report: None });
         }
         if let Some(artifact) = artifact {
             return Some(Converted { info, content: Content::Made(artifact), report: None });
         }
         let report = if accepts.report { Some(self.cache.report(info.report, None).await?) } else { None };
-        let may_redirect = accepts.redirect && info.bytes >= LARGE_RESULT;
-        let url = if may_redirect { self.cache.url(&info).await } else { None };
+        let may_be_elsewhere = accepts.elsewhere && info.bytes >= LARGE_RESULT;
+        let url = if may_be_elsewhere { self.cache.url(&info).await } else { None };
         let content = match url {
             Some(url) => Content::Elsewhere(url),
             None => Content::Stored(self.cache.open(identity?, &info).await?),

@@ -11,8 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use budget::Budget;
 pub use budget::MAX_NAME_BYTES;
+use budget::{Budget, too_large};
 pub use lookup::{Candidates, Resolved};
 use walkdir::WalkDir;
 
@@ -87,7 +87,7 @@ impl Files {
         if name.len() > MAX_DEPTH {
             return Err(too_long());
         }
-        self.count_name(name)?;
+        self.budget.count_name(name)?;
         let stored = self.free_path(name);
         if stored.as_os_str().len() > MAX_PATH {
             return Err(too_long());
@@ -304,6 +304,67 @@ impl Files {
     pub fn totals(&self) -> (u32, u64) {
         let present = self.items.iter().filter(|item| item.used);
         present.fold((0, 0), |(files, bytes), item| (files + 1, bytes + item.bytes))
+    }
+
+    /// Checks that another file of `bytes` fits within the limits.
+    ///
+    /// # Errors
+    /// `too_large`
+    pub fn room_for(&self, bytes: u64) -> Result<(), ConversionError> {
+        let (files, _) = self.totals();
+        if files as usize >= self.limits.max_entries {
+            return Err(too_large(format!("the model has more than {} files", self.limits.max_entries)));
+        }
+        if bytes > self.room_left() {
+            return Err(self.limits.too_large());
+        }
+        Ok(())
+    }
+
+    /// Number of bytes by which the model's files may still grow.
+    pub fn room_left(&self) -> u64 {
+        self.limits.max_unpacked.saturating_sub(self.totals().1.saturating_add(self.budget.grown()))
+    }
+
+    pub fn limits(&self) -> ModelLimits {
+        self.limits
+    }
+
+    /// Number of bytes that may still be unpacked to find references; all compressed files of the model share it.
+    pub fn unpacking_left(&mut self) -> &mut u64 {
+        &mut self.unpacking_left
+    }
+
+    /// Counts steps of resolving references before they are taken.
+    ///
+    /// # Errors
+    /// `too_large` when no honest model needs as many, `cancelled`.
+    pub fn count_steps(&mut self, steps: usize) -> Result<(), ConversionError> {
+        self.context.cancel.check()?;
+        self.budget.count_steps(steps)
+    }
+
+    /// Whether another hard link may be made at a path of so many `parts`; counts it.
+    pub fn may_link(&mut self, parts: usize) -> bool {
+        self.budget.may_link(parts)
+    }
+
+    /// Counts the growth of a rewritten file that now has `bytes`; the reported size of the model stays what was sent.
+    pub fn count_rewritten(&mut self, index: usize, bytes: u64) {
+        let before = self.items.get(index).map_or(0, |item| item.bytes);
+        self.budget.grow(bytes.saturating_sub(before));
+    }
+
+    /// Counts a copy of `bytes` before it is made.
+    ///
+    /// # Errors
+    /// `too_large`
+    pub fn count_copy(&mut self, bytes: u64) -> Result<(), ConversionError> {
+        if bytes > self.room_left() {
+            return Err(self.limits.too_large());
+        }
+        self.budget.grow(bytes);
+        Ok(())
     }
 
     /// Renames the stored file to an extension by which importers recognise its format.

@@ -102,7 +102,11 @@ impl<'a> Attempt<'a> {
             // Another attempt has the job; nobody refers to the objects of this one.
             self.worker.jobs.remove_result(job.id, self.claim.token).await;
         }
-        tracing::info!(outcome = if kept { word } else { "lost" }, ms = began.elapsed().as_millis(), "a job ended");
+        tracing::info!(
+            outcome = if kept { word } else { "lost" },
+            ms = began.elapsed().as_millis(),
+            "a job ended"
+        );
         fit
     }
 
@@ -251,9 +255,7 @@ async fn upload(
     blob: Blob,
 ) -> Result<Upload, ConversionError> {
     let content = match blob {
-        Blob::Memory(bytes) if number == 0 => {
-            UploadContent::Memory { bytes: bytes.to_vec(), permit: None }
-        }
+        Blob::Memory(bytes) if number == 0 => UploadContent::Memory { bytes: bytes.to_vec(), permit: None },
         blob => {
             let folder = folder.clone();
             let copy = move || -> io::Result<_> {

@@ -28,8 +28,8 @@ mod worker;
 
 pub use job::{Event, InputFile, Job, JobResult, JobSpec, Priority, Progress, State};
 pub use queue::{
-    Attempt, Claim, Delivery, End, GiveBack, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page, Pending,
-    Queue, QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
+    Attempt, Claim, Delivery, End, GiveBack, Hint, Hold, Idempotency, Key, Limits, NewJob, NextAttempt, Page,
+    Pending, Queue, QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
 };
 pub use service::{Jobs, SubmitError};
 pub use worker::{Worker, maintain};

@@ -3,17 +3,18 @@
 //! Counters and histograms are updated when an operation ends, by a guard if that may be a hang-up or a panic. Gauges and
 //! the engine's own counters are read from their owner at each scrape, so that they cannot drift: see `state`.
 
+mod register;
 mod state;
 
 use std::time::Duration;
 
-use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, Result, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Registry, Result, TextEncoder,
 };
 
 use crate::domain::{ErrorCode, Format};
+use register::{counters, kept, opts};
 pub use state::State;
 
 /// The media type of [`Metrics::render`].
@@ -283,21 +284,6 @@ impl Metrics {
     }
 }
 
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("meshgate")
-}
-
 fn buckets(name: &str, help: &str, limits: &[f64]) -> HistogramOpts {
     HistogramOpts::new(name, help).namespace("meshgate").buckets(limits.to_vec())
-}
-
-/// Registers a counter for each combination of labels.
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
-    kept(registry, IntCounterVec::new(opts(name, help), labels)?)
-}
-
-/// Registers a metric.
-fn kept<T: Collector + Clone + 'static>(registry: &Registry, metric: T) -> Result<T> {
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
 }

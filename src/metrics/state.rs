@@ -3,7 +3,7 @@
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, IntGaugeVec, Registry, Result};
 
-use super::{counters, kept, opts};
+use super::register::{counters, kept, opts};
 use crate::executor::stats::{RestartReason, Stats};
 
 /// The state of the service at a scrape.

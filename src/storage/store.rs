@@ -164,7 +164,7 @@ impl Storage {
         // The library panics at states that it holds to be impossible. The panic hook counts and logs that; here it is
         // a failure like any other, and ends neither the request nor the task that maintains the store.
         let done = AssertUnwindSafe(work).catch_unwind().await;
-        let done = done.unwrap_or_else(|_| Err(Error::other(self.name(), "the program itself panicked")));
+        let done = done.unwrap_or_else(|_| Err(Error::other(self.name(), "internal error (panic)")));
         let now = Instant::now();
         let outcome = match &done {
             Ok((outcome, _)) => {
@@ -246,7 +246,7 @@ mod tests {
                 assert_eq!(seen, expected.map(|operation| (operation, Outcome::Failed)));
             }
         }
-        assert_eq!(storage.trouble().unwrap().detail, "s3://bucket: the program itself panicked");
+        assert_eq!(storage.trouble().unwrap().detail, "s3://bucket: internal error (panic)");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::span::{REQUEST, only_spans};
+
 /// Time limit for sending a batch to the collector.
 pub(super) const SEND_WITHIN: Duration = Duration::from_secs(3);
 
@@ -47,7 +49,7 @@ where
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        .with_filter(super::only_spans(&[super::REQUEST]))
+        .with_filter(only_spans(&[REQUEST]))
 }
 
 /// Makes the span part of the trace in the request's `traceparent` header (W3C), if there is one.

@@ -95,7 +95,13 @@ impl Dispatcher {
         let error = outcome::error(&sent);
         // The path and the query may hold a token of the receiver.
         let host = delivery.url.host_str();
-        tracing::info!(outcome = outcome.word(), host, status, error, "an attempt to deliver a webhook ended");
+        tracing::info!(
+            outcome = outcome.word(),
+            host,
+            status,
+            error,
+            "an attempt to deliver a webhook ended"
+        );
         self.metrics.webhook_attempt(outcome.word());
         self.record(&delivery, &Attempt { at, status, error }, outcome.next_attempt()).await;
     }

@@ -1,4 +1,4 @@
-"""The release binary in a cgroup like that of compose, and checks that must hold whatever a client does."""
+"""The release binary in a cgroup like that of compose, and checks that hold after every attack."""
 
 import base64
 import contextlib
@@ -199,7 +199,7 @@ class Gateway:
             )
         self.port = int(self._said(r"listening.*?127\.0\.0\.1:(\d+)"))
         until("the engine is warm", lambda: self.get("/readyz").status == 200)
-        # The setup of a first conversion must not count as part of an attack.
+        # Converts once, so that first-time costs do not count as part of an attack.
         self.convert_triangle()
         self.idle = self.state()
 

@@ -66,7 +66,7 @@ def test_binary_layer_paths_of_many_folders_cost_little(gateway):
 
 
 def test_binary_layers_that_unpack_to_gigabytes_cost_little(gateway):
-    """Each refers to the next one, and has 60 MB of other words."""
+    """15 layers that each refer to the next one, with 60 MB of other words."""
     layers = {f"{number}.usdc": usdc(b"%d.usdc\0" % (number + 1) + bytes(60 << 20)) for number in range(15)}
     main = b"#usda 1.0\n(\n    subLayers = [@./0.usdc@]\n)\n"
     costs_little(gateway, zipped_small({"a.usda": main, **layers}), "empty_model", "a.zip&main=a.usda")

@@ -16,7 +16,7 @@ import pytest
 from kit import CORNERS, ROOT, TRIANGLE, at_once, triangle_gltf, zipped
 
 PNG = b"\x89PNG\r\n\x1a\n"
-# For zips, where names must not begin with a dot or lead out of the zip.
+# Harmful names that a valid zip can contain: none begins with a dot or leads out of the zip.
 HARMFUL = ("1:t.png", "aux.png", "run.sh", "hooks/pre-commit", "two\nlines.png", "what?.png", "COM1")
 
 
@@ -163,7 +163,7 @@ def test_zipping_stops_on_disconnect_and_timeout(leaving_extra_files):
             time.sleep(1)
             before = server.processor_seconds()
             time.sleep(1)
-            assert server.processor_seconds() - before < 0.5, "it is zipped for nobody"
+            assert server.processor_seconds() - before < 0.5, "zipping goes on without a client"
 
             began = time.monotonic()
             answer = server.ask("POST", path, TRIANGLE)

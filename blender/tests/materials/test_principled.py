@@ -56,7 +56,9 @@ def test_usd_holds_the_tint_of_a_texture(tmp_path, also):
 @pytest.mark.parametrize("target", ["fbx", "obj", "usdz"])
 def test_a_texture_tinted_by_vertex_colours_is_kept(tmp_path, target):
     report = convert(tmp_path / "c", gltf(tmp_path, {}, coloured=True), target)
-    assert report["losses"] == [f"the tint of 1 texture by vertex colours: {target} holds no mix of them"]
+    assert report["losses"] == [
+        f"the tint of 1 texture by vertex colours: {target} cannot combine textures with vertex colours"
+    ]
     assert report["output"]["textures"] == report["output"]["vertex_colours"] == 1
 
 
@@ -64,7 +66,7 @@ def test_a_texture_tinted_by_vertex_colours_is_kept(tmp_path, target):
 @pytest.mark.parametrize("blend", [{}, {"alphaMode": "BLEND"}])
 def test_an_unlit_texture_is_kept(tmp_path, target, blend):
     report = convert(tmp_path / "c", gltf(tmp_path, {}, **UNLIT, **blend), target)
-    assert report["losses"] == [f"1 unlit material became lit: {target} holds no other"]
+    assert report["losses"] == [f"1 unlit material became lit: {target} has no unlit materials"]
     found = in_child(_sockets, str(tmp_path / f"c/out/model.{target}"))
     assert found["Base Color"][0] == "base"
     assert (target == "obj") or isinstance(found["Alpha"], tuple) == bool(blend)

@@ -13,7 +13,7 @@ use zip::ZipArchive;
 use super::progress::Bar;
 use crate::app;
 use crate::cache;
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 use crate::cli::setting_flags::RunSettings;
 use crate::config;
 use crate::conversion::{

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::plan::{Input, Origin, is_model};
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 
 /// Checks that all of `given` exist. A missing file may be a value after a switch (`--draco maybe`); other errors would
 /// hide that.

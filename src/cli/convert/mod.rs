@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use indicatif::MultiProgress;
 
-use super::{FAILED, Failure, INTERRUPTED};
+use super::failure::{FAILED, Failure, INTERRUPTED};
 use crate::domain::options::Packaging;
 pub use args::Args;
 use outcome::Tally;

@@ -11,7 +11,9 @@ use super::args::Args;
 use super::outcome::{ConversionOutcome, EndedConversion, Success, Tally, output, reason};
 use super::plan::{Output, PlannedConversion};
 use super::summary;
-use crate::cli::{Failure, humanize, say};
+use crate::cli::failure::Failure;
+use crate::cli::humanize;
+use crate::cli::output::say;
 use crate::domain::{ErrorCode, Report};
 
 /// Most conversions shown in a table.

@@ -383,6 +383,8 @@ impl ChildRun {
         // Clients get a code and a sentence; the operator needs Blender's output.
         if error.is_some() {
             tracing::warn!(conversion = self.id, log = exited.log, "Blender output");
+        } else {
+            tracing::debug!(conversion = self.id, log = exited.log, "Blender output");
         }
     }
 

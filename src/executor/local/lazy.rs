@@ -11,8 +11,8 @@ use tokio::sync::OnceCell;
 use super::error::EngineError;
 use super::supervisor::{Blender, Settings};
 use crate::domain::{ConversionError, ErrorCode};
+use crate::executor::interface::{EngineRequest, Executor, Running, Status};
 use crate::executor::task::{CompletedTask, Version};
-use crate::executor::{EngineRequest, Executor, Running, Status};
 
 /// Starts Blender when a conversion first needs it; repacking needs none.
 pub struct LocalExecutor {

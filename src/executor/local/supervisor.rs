@@ -30,7 +30,7 @@ use super::python_package;
 use super::seccomp::seccomp_program;
 use super::zygote::ZygoteSettings;
 use crate::domain::{ConversionError, ErrorCode, SandboxMode};
-use crate::executor::EngineRequest;
+use crate::executor::interface::EngineRequest;
 use crate::executor::stats::Stats;
 use crate::executor::task::{CompletedTask, Version};
 use crate::executor::workdir::WorkDir;

@@ -85,7 +85,7 @@ async fn respond(
         // The service counts the conversion from here on.
         requested_at: record.disarm(),
         bypass_cache: response::wants_fresh(&parts.headers),
-        accepts: Accepts { if_none_match: response::tags(&parts.headers), redirect: true, report: false },
+        accepts: Accepts { already_has: response::tags(&parts.headers), elsewhere: true, report: false },
     };
     let work = async {
         if let Some(OverLimit(limit)) = over_limit

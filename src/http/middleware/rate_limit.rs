@@ -7,6 +7,7 @@ use axum::http::{Extensions, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::client::client;
 use crate::config::Access;
 use crate::domain::{Client, ErrorCode};
 use crate::http::problem::Problem;
@@ -70,7 +71,7 @@ pub async fn limit_rate(State(gateway): State<Shared>, mut request: Request, nex
 /// Returns the client that the request counts for, and its quota; `None` if it has no limit.
 fn client_quota(request: &Extensions, access: &Access) -> Option<(Client, Quota)> {
     let common = access.rate_limit;
-    let client = super::client(request)?;
+    let client = client(request)?;
     let requests = match &client {
         Client::Key(name) => {
             let key = access.api_keys.iter().find(|key| key.name == **name)?;

@@ -125,3 +125,8 @@ pub fn too_large(limit: u64) -> Problem {
     };
     Problem::new(ErrorCode::TooLarge, detail)
 }
+
+/// The sentence is the predecessor's, whose clients may match it.
+pub fn no_file() -> Problem {
+    Problem::new(ErrorCode::NoFile, "No file provided")
+}

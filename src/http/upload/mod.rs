@@ -13,6 +13,7 @@ use super::problem::Problem;
 use crate::conversion::Upload;
 use crate::domain::ErrorCode;
 use crate::executor::workdir::ConversionFolder;
+use limited_body::no_file;
 pub use limited_body::{Incoming, discard};
 use spool::Spool;
 
@@ -78,9 +79,4 @@ async fn raw(mut body: Incoming, name: &str, folder: &ConversionFolder) -> Resul
     }
     let file = spool.finish().await?;
     if file.bytes == 0 { Err(no_file()) } else { Ok(file) }
-}
-
-/// The sentence is the predecessor's, whose clients may match it.
-fn no_file() -> Problem {
-    Problem::new(ErrorCode::NoFile, "No file provided")
 }

@@ -6,8 +6,9 @@ use std::io::{BufReader, Write};
 
 use indexmap::IndexSet;
 
+use super::findings::Findings;
+use super::rewrite::{relative, rewrite};
 use super::statements::{Replacement, Statements};
-use super::{Findings, relative, rewrite};
 use crate::domain::ConversionError;
 use crate::formats::mtl::texture_name;
 use crate::formats::text;

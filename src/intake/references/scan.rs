@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, ErrorKind};
 
-use super::Findings;
+use super::findings::Findings;
 use crate::domain::ConversionError;
 use crate::formats::blend;
 use crate::fs::names;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use indexmap::IndexMap;
 
-use super::{TOO_MANY, too_large};
+use super::findings::{TOO_MANY, too_large};
 use crate::domain::ConversionError;
 use crate::intake::model_files::Files;
 

@@ -1,11 +1,11 @@
-//! Files that a child leaves beside its result (`tests/engine/extra_files.py`), and those that reach the user's disk.
+//! Files that a child leaves beside its result (`tests/engine/extra_files.py`): which of them reach the user's disk.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Desk, Ran, TRIANGLE};
-use crate::at_work::engine;
+use crate::busy_engine::engine;
 
 /// A program like the engine's Python, but children of its zygotes leave extra files.
 fn engine_with_extra_files(desk: &Desk) -> PathBuf {
@@ -34,7 +34,7 @@ fn run(desk: &Desk, arguments: &[&str]) -> Ran {
 fn unsafe_names_from_a_child_are_left_out() {
     let desk = Desk::new();
     desk.put("in/names.obj", TRIANGLE);
-    // Carried out, and then out of the store.
+    // The first time converted, the second time from the store.
     for out in ["out", "again"] {
         let ran =
             run(&desk, &["convert", "in/names.obj", "-o", &format!("{out}/"), "--to", "obj"]).succeeded();
@@ -42,7 +42,7 @@ fn unsafe_names_from_a_child_are_left_out() {
         assert!(ran.out.contains("note left out of the result, since obj has no files"), "{}", ran.out);
         assert!(ran.out.contains(r#"".bashrc""#) && !ran.out.contains('\u{1b}'), "{}", ran.out);
     }
-    // No file of somebody's is replaced by one that a model chose to bring along.
+    // Files beside a result do not replace the user's own files.
     desk.put("home/.bashrc", "mine");
     run(&desk, &["convert", "in/names.obj", "-o", "home/x.obj", "--force"]).succeeded();
     assert_eq!(fs::read_to_string(desk.path("home/.bashrc")).unwrap(), "mine");
@@ -53,7 +53,7 @@ fn unsafe_names_from_a_child_are_left_out() {
     let names: Vec<_> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
     assert_eq!(names, ["FINE.png", "names.mtl", "names.obj"]);
 
-    // Of a format without companions, there are none.
+    // A format whose results are single files delivers no others.
     run(&desk, &["convert", "in/names.obj", "-o", "alone/", "--to", "stl"]).succeeded();
     assert_eq!(desk.files("alone"), ["names.stl"]);
 }

@@ -6,9 +6,9 @@ use std::process::Command;
 use meshgate::domain::Format;
 
 use super::bad_input::run_python;
-use super::{Lab, example};
+use super::{Fixture, example};
 
-/// Python code that saves a plane, with a texture path of another machine, compressed and uncompressed.
+/// Python code that saves a plane, compressed and uncompressed, whose texture has a path of another machine.
 const WITH_A_TEXTURE: &str = r#"
 import bpy, sys
 bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -27,9 +27,9 @@ bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1], compress=sys.argv[1].endswith(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_textures_beside_a_compressed_blend_are_found() {
-    let lab = Lab::new();
-    let script = lab.put("make.py", WITH_A_TEXTURE);
-    let models = ["plain.blend", "zstd.blend", "gzip.blend"].map(|name| lab.path(name));
+    let fixture = Fixture::new();
+    let script = fixture.put("make.py", WITH_A_TEXTURE);
+    let models = ["plain.blend", "zstd.blend", "gzip.blend"].map(|name| fixture.path(name));
     let [plain, zstd, gzip] = &models;
     run_python(&script, plain);
     run_python(&script, zstd);
@@ -41,14 +41,14 @@ async fn the_textures_beside_a_compressed_blend_are_found() {
 
     for (place, found) in [("none", 0), ("tex/FAR WOOD.PNG", 1)] {
         if found == 1 {
-            lab.put(place, fs::read(example("crate/crate wood.png")).unwrap());
+            fixture.put(place, fs::read(example("crate/crate wood.png")).unwrap());
         }
         for model in &models {
-            let report = lab.convert(model, Format::Glb).await.unwrap().report;
+            let report = fixture.convert(model, Format::Glb).await.unwrap().report;
             let name = model.file_name().unwrap().display();
             assert_eq!(report.output.counts.textures, found, "{name}: {report:?}");
             assert_eq!(report.warnings.is_empty(), found == 1, "{name}: {:?}", report.warnings);
         }
     }
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }

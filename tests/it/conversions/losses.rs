@@ -3,10 +3,11 @@
 use meshgate::domain::report::Report;
 use meshgate::domain::{Feature, Format};
 
-use super::{Lab, example};
+use super::{Fixture, example};
 
-async fn report(lab: &Lab, model: &str, target: Format) -> Report {
-    lab.convert(&example(model), target)
+async fn report(fixture: &Fixture, model: &str, target: Format) -> Report {
+    fixture
+        .convert(&example(model), target)
         .await
         .unwrap_or_else(|error| panic!("{model} → {target}: {error}"))
         .report
@@ -14,35 +15,35 @@ async fn report(lab: &Lab, model: &str, target: Format) -> Report {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_losses_of_the_target_format_are_reported() {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     for target in [Format::Fbx, Format::Glb, Format::Usdz, Format::Abc, Format::Ply] {
-        let report = report(&lab, "humanoid.vrm", target).await;
+        let report = report(&fixture, "humanoid.vrm", target).await;
         for loss in &report.losses {
             assert!(!loss.contains("did not come out"), "{target}: {loss}");
         }
         let expressions = report.losses.iter().any(|loss| loss.contains("expression"));
-        // glb is repacked: what an avatar has stays in the file, under the extension's name.
+        // glb is repacked, so that the VRM extension stays in the file.
         assert_eq!(expressions, target != Format::Glb, "{target}: {:?}", report.losses);
         let bones = report.losses.iter().any(|loss| loss.contains("bones"));
         assert_eq!(bones, !target.holds(Feature::Skeleton), "{target}: {:?}", report.losses);
     }
-    let crate_in_parts = report(&lab, "crate/crate.obj", Format::Ply).await;
+    let crate_in_parts = report(&fixture, "crate/crate.obj", Format::Ply).await;
     let before = crate_in_parts.input.counts.meshes;
     let joined = crate_in_parts
         .losses
         .iter()
         .any(|loss| loss == &format!("{before} meshes became one: ply holds no more"));
     assert_eq!(joined, before > 1, "{:?}", crate_in_parts.losses);
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alembic_file_holds_its_baked_clip() {
-    let lab = Lab::new();
-    let report = report(&lab, "humanoid.fbx", Format::Abc).await;
+    let fixture = Fixture::new();
+    let report = report(&fixture, "humanoid.fbx", Format::Abc).await;
     let [clip] = &report.output.counts.clips[..] else { panic!("{:?}", report.output.counts.clips) };
     assert!(report.input.counts.clips.iter().any(|before| before.frames == clip.frames), "{clip:?}");
     let clips: Vec<_> = report.losses.iter().filter(|loss| loss.contains("clip")).collect();
     assert_eq!(clips, ["1 of 2 clips: abc holds one: without Wave"]);
-    lab.converter.executor().shutdown().await;
+    fixture.converter.executor().shutdown().await;
 }

@@ -27,24 +27,24 @@ use meshgate::intake::{ModelLimits, Source};
 const LONG: Duration = Duration::from_mins(2);
 
 /// A converter and a folder for models.
-struct Lab {
+struct Fixture {
     folder: tempfile::TempDir,
     converter: Converter,
 }
 
-impl Lab {
-    fn new() -> Lab {
-        Lab::in_folder(tempfile::tempdir().unwrap())
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture::in_folder(tempfile::tempdir().unwrap())
     }
 
-    fn in_folder(folder: tempfile::TempDir) -> Lab {
-        let converter = Lab::converter(&folder, ModelLimits::default());
-        Lab { folder, converter }
+    fn in_folder(folder: tempfile::TempDir) -> Fixture {
+        let converter = Fixture::converter(&folder, ModelLimits::default());
+        Fixture { folder, converter }
     }
 
     /// Changes the limits.
     fn limit(&mut self, limits: ModelLimits) {
-        self.converter = Lab::converter(&self.folder, limits);
+        self.converter = Fixture::converter(&self.folder, limits);
     }
 
     fn converter(folder: &tempfile::TempDir, limits: ModelLimits) -> Converter {
@@ -94,8 +94,8 @@ impl Lab {
             timeout: LONG,
         };
         let result = self.converter.convert(spec, &|_, _| ()).await;
-        // Whatever a remote client could see of any conversion of these tests. What a model itself names is no secret
-        // to its sender, and some of these models name places below the lab's folder.
+        // No conversion of these tests may show a remote client a path of the server. Paths that the model itself
+        // contains are no secret to its sender; some models contain paths below the fixture's folder.
         let said = match &result {
             Ok(conversion) => serde_json::to_string(&conversion.report).unwrap(),
             Err(error) => error.detail.clone(),
@@ -106,7 +106,7 @@ impl Lab {
         result
     }
 
-    /// Converts, copies the result's files to a folder of their own, and returns the path of the main one.
+    /// Converts, copies the result's files to a separate folder, and returns the path of the main one.
     async fn make(&self, model: &Path, target: Format) -> PathBuf {
         let conversion =
             self.convert(model, target).await.unwrap_or_else(|error| panic!("{target}: {error}"));

@@ -10,7 +10,7 @@ use super::engine::{motion, send};
 use super::metrics::until_starts_failed;
 use super::raw::{GET_LIVE, head};
 use super::{Gateway, PROGRAM, TRIANGLE, report, until, until_no_folder_is_left};
-use crate::at_work::alive;
+use crate::busy_engine::alive;
 
 const FBX: &str = "output_format=fbx";
 
@@ -18,13 +18,13 @@ const FBX: &str = "output_format=fbx";
 async fn a_disconnect_cancels_the_conversion() {
     let gateway = Gateway::start(&[("WORKERS", "1")]);
     let model = motion();
-    // Alone, and with a next request behind it: in the same bytes, and in later ones.
+    // Alone, and followed by another request: in the same write, in a later one, and split over both.
     for (same, later) in [("", ""), (GET_LIVE, ""), ("", GET_LIVE), (&GET_LIVE[..9], &GET_LIVE[9..])] {
         let mut raw = gateway.raw();
         let head = head("output_format=fbx&filename=a.bvh", model.len());
         raw.send([head.as_bytes(), &model, same.as_bytes()].concat());
         let child = gateway.child().await;
-        // Else it might be done before.
+        // Otherwise the conversion might end first.
         send(child, Signal::STOP);
         raw.send(later);
         drop(raw);
@@ -33,7 +33,7 @@ async fn a_disconnect_cancels_the_conversion() {
         // The promise is one second; a busy machine gets another.
         assert!(hung_up.elapsed() < Duration::from_secs(2), "{:?}", hung_up.elapsed());
         until_no_folder_is_left(&gateway);
-        // Said as soon as it is noticed.
+        // The log line follows as soon as the gateway notices.
         let line = gateway.wait_for("code=cancelled");
         assert!(line.contains("status=499"), "{line}");
         gateway.until_idle().await;
@@ -68,7 +68,7 @@ async fn conversions_survive_a_killed_child_or_zygote() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_engine_is_logged_with_the_fix() {
     let away = tempfile::tempdir().unwrap();
-    // Away from the project, or the program would find the engine of the project.
+    // Outside the project, since the program would find the project's engine.
     let program = away.path().join("meshgate");
     std::fs::copy(PROGRAM, &program).unwrap();
     let mut command = Command::new(program);
@@ -80,7 +80,7 @@ async fn a_missing_engine_is_logged_with_the_fix() {
     let line = gateway.wait_for("there is no engine");
     assert!(line.contains("ERROR") && line.contains("run `meshgate engine install`"), "{line}");
     gateway.until_says("/readyz", "down", |ready| ready["checks"]["engine"] == "not running").await;
-    // Again and again, as the alert asks for.
+    // The alert needs repeated failures.
     until_starts_failed(&gateway, 2).await;
 }
 
@@ -89,7 +89,7 @@ async fn a_failing_engine_is_logged_and_started_again() {
     let bin = tempfile::tempdir().unwrap();
     let python = bin.path().join("python");
     let write = |content: &str| {
-        // Whole at once, since it may be started at any time.
+        // Replaced atomically, since it may be started at any time.
         let new = bin.path().join("new");
         std::fs::write(&new, format!("#!/bin/sh\n{content}\n")).unwrap();
         std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -98,11 +98,11 @@ async fn a_failing_engine_is_logged_and_started_again() {
     write("echo broken >&2; exit 3");
     let gateway = Gateway::start_cold(&[
         ("BLENDER_PYTHON", python.to_str().unwrap()),
-        // The wrapper is not where the engine is.
+        // The sandbox would not allow a wrapper outside the engine's folder.
         ("SANDBOX", "off"),
     ]);
     gateway.wait_for("the engine does not start");
-    // It says so in the log first.
+    // The state changes after the log line.
     gateway.until_says("/readyz", "down", |ready| ready["checks"]["engine"] != "starting").await;
     let ready = gateway.client.get(gateway.url("/readyz")).send().await.unwrap();
     assert_eq!(ready.status(), 503);
@@ -111,7 +111,7 @@ async fn a_failing_engine_is_logged_and_started_again() {
     assert_eq!(gateway.json("/health").await["status"], "degraded");
     until_starts_failed(&gateway, 2).await;
 
-    // Before the body, where it is sure that the engine is needed; else after.
+    // Refused before the body if the engine is certainly needed, otherwise after it.
     let refused = gateway.raw().send(head(FBX, 1_000_000)).answer().unwrap();
     assert_eq!((refused.status, &refused.json()["code"]), (503, &"engine_unavailable".into()));
     assert!(refused.header("retry-after").is_some());

@@ -28,7 +28,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::at_work::conversions_below;
+use crate::busy_engine::conversions_below;
 
 /// Longer than any step here takes on a busy machine.
 pub const LONG: Duration = Duration::from_mins(2);
@@ -77,7 +77,7 @@ impl Gateway {
             .stdout(writer.try_clone().unwrap())
             .stderr(writer);
         let process = command.spawn().unwrap();
-        // Its ends of the pipe are closed with the command, so that the reader sees the end.
+        // Dropping the command closes its ends of the pipe, so that the reader sees the end.
         drop(command);
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -106,7 +106,7 @@ impl Gateway {
         }
     }
 
-    /// The remaining lines: until now, or until the end of a stopped gateway.
+    /// The remaining lines so far; all of them if the gateway has ended.
     pub fn said(&self) -> Vec<String> {
         self.lines.try_iter().collect()
     }

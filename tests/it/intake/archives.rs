@@ -203,7 +203,7 @@ fn names_in_japanese_and_with_newlines_work() {
     let model = desk.upload("../../etc/x.obj", OBJ).unwrap();
     assert_eq!(model.main.to_str(), Some("x.obj"));
 
-    // Windows in Japan writes Shift-JIS and says nothing of it.
+    // Windows in Japan writes Shift-JIS names without a mark of the encoding.
     let mut zip = zip_of(&[("1234.obj", OBJ.as_bytes())]);
     for at in
         zip.windows(4).enumerate().filter(|(_, bytes)| bytes == b"1234").map(|(at, _)| at).collect::<Vec<_>>()
@@ -247,7 +247,7 @@ proptest! {
     fn zip_entries_never_leave_their_folder(names in proptest::collection::vec(r"[./\\a:\n猫]{1,12}", 1..6)) {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         for name in &names {
-            // The writer refuses equal names.
+            // The zip writer refuses equal names.
             if zip.start_file(name.as_str(), SimpleFileOptions::default()).is_ok() {
                 zip.write_all(b"x").unwrap();
             }

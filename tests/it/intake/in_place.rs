@@ -17,7 +17,7 @@ fn gltf(uri: &str) -> String {
     format!(r#"{{"asset":{{"version":"2.0"}},"buffers":[{{"byteLength":4,"uri":"{uri}"}}]}}"#)
 }
 
-/// Prepares `a.gltf` of the desk for an engine that reads glTF in place.
+/// Prepares `a.gltf` for repacking, which reads glTF in place.
 fn in_place(desk: &Desk) -> Model {
     let source = Source::FileWithSiblings(desk.sent().join("a.gltf"));
     let into = desk.folder.path().join("in");
@@ -46,7 +46,7 @@ fn a_file_changed_during_reading_is_an_error() {
     desk.put("a.gltf", gltf("a.bin"));
     let bin = desk.put("a.bin", "1234");
     let model = in_place(&desk);
-    // As editors do it: of the same size, by rename.
+    // Replaced by a file of the same size with a rename, as editors do.
     let draft = desk.put("draft", "abcd");
     fs::rename(draft, bin).unwrap();
     let error = model.check_unchanged().unwrap_err();
@@ -64,7 +64,7 @@ fn a_model_whose_references_must_be_rewritten_is_copied() {
     assert_eq!(model.folder, desk.folder.path().join("in"));
     assert!(main_text(&model).contains(r#""uri":"a.bin""#));
     assert!(fs::read_to_string(&main).unwrap().contains("A.BIN"), "the user's own file is as it was");
-    // What becomes of the originals does not matter any more.
+    // Later changes of the originals do not matter.
     fs::remove_file(main).unwrap();
     model.check_unchanged().unwrap();
 }
@@ -81,7 +81,7 @@ fn uploaded_files_are_moved_instead_of_copied() {
     assert!(listing(&desk.sent()).is_empty());
     assert_eq!(model.files, 2);
 
-    // Never a link: it would be moved, and lead out of the folder.
+    // A received file is never a link: moved into the conversion's folder, it would lead out of it.
     let refused = |target, name: &str| {
         let link = desk.sent().join(format!("link to {name}"));
         symlink(target, &link).unwrap();

@@ -45,7 +45,7 @@ fn links_swapped_in_at_any_time_are_not_followed() {
             } else {
                 Source::FileWithSiblings(main.clone())
             };
-            // A file that cannot be had is left out or is an error; both are right here.
+            // A file that cannot be read is left out or is an error; both are correct here.
             let Ok(model) = desk.prepare(&source, None, ModelLimits::default()) else { continue };
             for name in listing(&model.folder).iter().filter(|name| name.contains(".png")) {
                 let content = fs::read_to_string(model.folder.join(name)).unwrap();

@@ -127,7 +127,7 @@ fn missing_images_are_removed_from_every_material() {
             root["extensions"]["VRM"]["materialProperties"][0]["textureProperties"],
             serde_json::json!({"_Rim":1})
         );
-        // Numbers of images stay, and none names a file that is not there.
+        // Images keep their indices, and none refers to a missing file.
         assert_eq!(root["images"].as_array().unwrap().len(), 3);
         assert!(root["images"][2]["uri"].as_str().unwrap().starts_with("data:image/png;base64,"));
     }
@@ -254,7 +254,7 @@ fn usd_layers_are_followed_only_inside_the_model() {
     }
 }
 
-/// A binary USD layer of these words, each with a zero byte after it, in the compressed form but no smaller.
+/// A binary USD layer with these zero-terminated words, in an LZ4 block without compression.
 fn usdc(words: &[u8]) -> Vec<u8> {
     let numbers =
         |numbers: &[u64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
@@ -307,7 +307,7 @@ fn a_local_file_brings_only_the_files_it_names() {
         "newmtl m\nmap_Kd textures/T.png\nmap_Ks ../outside.png\n"
     );
     assert!(read(&model, "a.mtl").contains("map_Kd textures/t.png"));
-    // An upload of the same file gets nothing of what lies around it.
+    // An upload of the same file gets no files from its folder.
     let model = desk.upload("a.obj", fs::read(&main).unwrap()).unwrap();
     assert_eq!(listing(&model.folder), ["a.obj"]);
 }
@@ -340,7 +340,7 @@ fn textures_with_equal_names_keep_their_folders() {
     assert_eq!(listing(&model.folder), ["a.fbx", "body/d.png", "head/d.png"]);
     assert!(model.warnings.is_empty());
 
-    // The importer would take it for both of the others.
+    // Blender's importer would use it for both of the others.
     desk.put("d.png", "w");
     let model = desk.prepare(&source, None, ModelLimits::default()).unwrap();
     assert_eq!(listing(&model.folder), ["a.fbx", "body/d.png", "d.png", "head/d.png"]);

@@ -18,7 +18,7 @@ struct Maintained {
 impl Maintained {
     fn start(storage: Storage) -> Maintained {
         let (sender, events) = mpsc::unbounded_channel();
-        // Whoever has seen enough does not listen any more.
+        // Sending fails once the test has stopped listening.
         storage.observe(Box::new(move |operation, outcome, _| {
             let _ = sender.send((operation, outcome));
         }));
@@ -74,7 +74,7 @@ async fn a_store_above_its_limit_is_swept() {
     assert_eq!(backend.names().await.len(), 9);
     let first = before.elapsed();
     assert!(first < Duration::from_mins(1), "{first:?}");
-    // Not for each one that comes, and not over and over.
+    // Storing one more result does not start another sweep.
     put(&maintained.storage, &noise(12, 1000)).await;
     assert_eq!(maintained.next().await, (Operation::PutBlob, Outcome::Done));
     let before = Instant::now();
@@ -105,6 +105,6 @@ async fn a_failing_store_is_checked_until_it_works() {
     std::fs::remove_file(root.to_str().unwrap().trim_end_matches('/')).unwrap();
     while maintained.next().await != CHECKED {}
     assert_eq!(maintained.storage.trouble(), None);
-    // While it works, nobody looks.
+    // A working store is not checked again.
     assert_eq!(maintained.next().await, SWEPT);
 }

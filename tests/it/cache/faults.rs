@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use redis::{Commands, cmd};
 use tokio::task::JoinSet;
 
-use super::{conversion, conversions, how, stored, until_known};
+use super::{cache_status, conversion, conversions, stored, until_known};
 use crate::gateway::receive::triangle;
 use crate::gateway::{Gateway, LONG};
-use crate::mounted::Mounted;
+use crate::mounts::Mounted;
 use crate::redis::{Proxy, RedisServer};
 
 /// Counts of answers by status and `Meshgate-Cache`.
@@ -33,11 +33,11 @@ impl Load {
             clients.spawn(async move {
                 let mut answers = BTreeMap::new();
                 while !over.load(Ordering::Relaxed) {
-                    // Names of which each comes again, some soon and some later.
+                    // Each name is repeated after 97 requests.
                     let name = next.fetch_add(1, Ordering::Relaxed) % 97;
                     let url = format!("{address}/convert?output_format=gltf&filename={name}.glb");
                     let answer = client.post(url).body(triangle()).send().await.unwrap();
-                    *answers.entry((answer.status().as_u16(), how(&answer))).or_default() += 1;
+                    *answers.entry((answer.status().as_u16(), cache_status(&answer))).or_default() += 1;
                     answer.bytes().await.unwrap();
                 }
                 answers
@@ -73,7 +73,7 @@ async fn hits(gateway: &Gateway) {
     let before = super::answered(gateway, "hit").await;
     let began = Instant::now();
     while super::answered(gateway, "hit").await < before + 20 {
-        assert!(began.elapsed() < LONG, "nothing is found again");
+        assert!(began.elapsed() < LONG, "there are no hits");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -91,14 +91,14 @@ async fn conversions_survive_every_kind_of_redis_failure() {
     server.kill();
     until_seen(&gateway, "redis", "away").await;
     hits(&gateway).await;
-    server.again();
+    server.restart();
     until_seen(&gateway, "redis", "ok").await;
     hits(&gateway).await;
 
     server.stop();
     until_seen(&gateway, "redis", "away").await;
     hits(&gateway).await;
-    server.go_on();
+    server.resume();
     until_seen(&gateway, "redis", "ok").await;
 
     proxy.delay(Duration::from_secs(1));
@@ -108,7 +108,7 @@ async fn conversions_survive_every_kind_of_redis_failure() {
     until_seen(&gateway, "redis", "ok").await;
     proxy.delay(Duration::ZERO);
 
-    let mut look = server.look();
+    let mut look = server.connection();
     cmd("CONFIG").arg("SET").arg("requirepass").arg("secret").exec(&mut look).unwrap();
     cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").exec(&mut look).unwrap();
     until_seen(&gateway, "redis", "away").await;
@@ -121,7 +121,7 @@ async fn conversions_survive_redis_evictions() {
     let server = RedisServer::with(&["--maxmemory", "1mb", "--maxmemory-policy", "allkeys-lru"]);
     let gateway = Gateway::start(&[("REDIS_URL", &server.url())]);
     let load = Load::on(&gateway);
-    let mut look = server.look();
+    let mut look = server.connection();
     for number in 0..20_000 {
         let _: redis::RedisResult<()> = look.set(format!("other:{number}"), "x".repeat(1000));
     }
@@ -135,15 +135,15 @@ async fn conversions_survive_a_full_or_read_only_disk() {
     let disk = Mounted::new(folder.path(), 2 << 20);
     let store = disk.0.join("store");
     let gateway = Gateway::start(&[("CONVERSION_CACHE_DIR", store.to_str().unwrap())]);
-    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "miss");
+    assert_eq!(cache_status(&conversion(&gateway).send().await.unwrap()), "miss");
     until_known(&gateway).await;
     let rest = disk.0.join("rest");
     let mut filling = std::fs::File::create(&rest).unwrap();
     while std::io::Write::write(&mut filling, &[0; 4096]).is_ok_and(|written| written > 0) {}
     let load = Load::on(&gateway);
     until_seen(&gateway, "storage", "full").await;
-    // What is there is still found.
-    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "hit");
+    // Stored results are still found.
+    assert_eq!(cache_status(&conversion(&gateway).send().await.unwrap()), "hit");
     load.end().await;
     // A file that is open for writing keeps the disk writable.
     drop(filling);
@@ -151,7 +151,7 @@ async fn conversions_survive_a_full_or_read_only_disk() {
     disk.set_writable(false);
     let load = Load::on(&gateway);
     until_seen(&gateway, "storage", "read_only").await;
-    assert_eq!(how(&conversion(&gateway).send().await.unwrap()), "hit");
+    assert_eq!(cache_status(&conversion(&gateway).send().await.unwrap()), "hit");
     load.end().await;
     disk.set_writable(true);
     let load = Load::on(&gateway);

@@ -70,12 +70,12 @@ async fn metric(gateway: &Gateway, line: &str) -> bool {
 }
 
 fn configure(server: &RedisServer, name: &str, value: &str) {
-    cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut server.look()).unwrap();
+    cmd("CONFIG").arg("SET").arg(name).arg(value).exec(&mut server.connection()).unwrap();
 }
 
 /// The number of requests that Redis has counted.
 fn counted(server: &RedisServer) -> u64 {
-    server.look().zcard("meshgate:limit:address:127.0.0.1").unwrap()
+    server.connection().zcard("meshgate:limit:address:127.0.0.1").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +102,7 @@ async fn no_conversion_fails_during_redis_failures() {
         let health: Value = gateway.json("/health").await;
         assert_eq!((&health["status"], &health["redis"]["status"]), (&"degraded".into(), &"away".into()));
     }
-    server.again();
+    server.restart();
     both("ok").await;
     for gateway in &gateways {
         assert!(metric(gateway, "meshgate_backend_up{backend=\"redis\"} 1").await);
@@ -111,7 +111,7 @@ async fn no_conversion_fails_during_redis_failures() {
 
     server.stop();
     both("away").await;
-    server.go_on();
+    server.resume();
     both("ok").await;
 
     proxy.delay(Duration::from_secs(1));
@@ -120,14 +120,14 @@ async fn no_conversion_fails_during_redis_failures() {
     both("ok").await;
     proxy.delay(Duration::ZERO);
 
-    let mut look = server.look();
+    let mut look = server.connection();
     configure(&server, "requirepass", "secret");
     cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").exec(&mut look).unwrap();
     both("away").await;
     cmd("CONFIG").arg("SET").arg("requirepass").arg("").exec(&mut look).unwrap();
     both("ok").await;
 
-    // Counted there again, by both.
+    // Both processes count in Redis again.
     let before = counted(&server);
     crate::gateway::until("Redis counts again", || counted(&server) > before + 20);
     for load in loads {
@@ -141,8 +141,8 @@ async fn no_conversion_fails_while_redis_evicts_keys() {
     let server = RedisServer::with(&["--maxmemory", "1mb", "--maxmemory-policy", "allkeys-lru"]);
     let gateway = Gateway::start_cold(&[("REDIS_URL", &server.url()), MANY, NO_ENGINE]);
     let load = Load::on(&gateway);
-    // More than there is room for, several times over, by somebody else.
-    let mut look = server.look();
+    // Another client of Redis writes several times as much as fits.
+    let mut look = server.connection();
     let mut refused = 0;
     for number in 0..20_000 {
         let set: redis::RedisResult<()> = look.set(format!("other:{number}"), "x".repeat(1000));

@@ -26,7 +26,7 @@ struct Stat {
 /// The state of a process; `None` if it does not exist or is a zombie.
 fn stat(pid: i32) -> Option<Stat> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The process name before it may hold any character.
+    // The process name before may contain any character.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next().filter(|state| !matches!(*state, "Z" | "X"))?.to_owned();
     let parent = fields.next()?.parse().ok()?;

@@ -35,13 +35,13 @@ pub fn script(name: &str) -> PathBuf {
 }
 
 /// A folder and a supervisor's settings for one test.
-pub struct Bench {
+pub struct Harness {
     pub base: tempfile::TempDir,
     pub settings: Settings,
 }
 
-impl Bench {
-    pub fn new() -> Bench {
+impl Harness {
+    pub fn new() -> Harness {
         // The supervisor's log is shown when a test fails.
         let _ = tracing_subscriber::fmt().with_env_filter("meshgate=debug").with_test_writer().try_init();
         let base = tempfile::tempdir().unwrap();
@@ -49,16 +49,16 @@ impl Bench {
         let mut settings = Settings::new(engine(), work);
         settings.entry = Some(script("faulty.py"));
         settings.hang_after = Duration::from_secs(1);
-        Bench { base, settings }
+        Harness { base, settings }
     }
 
     /// Creates an engine that runs the script `source`.
-    pub fn scripted(source: &str) -> Bench {
-        let mut bench = Bench::new();
-        let path = bench.base.path().join("entry.py");
+    pub fn scripted(source: &str) -> Harness {
+        let mut harness = Harness::new();
+        let path = harness.base.path().join("entry.py");
         std::fs::write(&path, source).unwrap();
-        bench.settings.entry = Some(path);
-        bench
+        harness.settings.entry = Some(path);
+        harness
     }
 
     pub async fn start(&self) -> Blender {
@@ -128,7 +128,7 @@ impl Job {
     }
 
     pub async fn code(&self, blender: &Blender, allowed: Duration) -> ErrorCode {
-        self.run(blender, allowed).await.expect_err("it was to fail").code
+        self.run(blender, allowed).await.expect_err("the conversion should fail").code
     }
 
     /// Starts the conversion and waits until its child runs.
@@ -138,7 +138,7 @@ impl Job {
             let _ = begun.send(stage);
         })));
         tokio::select! {
-            result = &mut run => panic!("it ended at once: {result:?}"),
+            result = &mut run => panic!("the conversion ended before its child ran: {result:?}"),
             stage = has_begun.recv() => assert_eq!(stage, Some(Stage::Importing)),
         }
         Begun { run, pid: self.pid("pid") }
