@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use tokio::sync::SemaphorePermit;
 
+use super::blocking::blocking;
 use crate::cache;
 use crate::domain::ConversionError;
+use crate::fs::blob::Blob;
 use crate::fs::open::Memory;
 use crate::intake::{FileSource, NamedFile};
 use crate::storage::Hash;

@@ -17,10 +17,12 @@ use crate::rate_limit::Limiter;
 use crate::redis::Redis;
 use crate::shutdown::Shutdown;
 use crate::storage::Storage;
+use crate::webhooks::Webhooks;
 
 pub struct Gateway {
     pub service: Service,
     pub jobs: Jobs,
+    pub webhooks: Webhooks,
     /// How long a job waits for its start, and is kept after its end.
     pub jobs_ttl: Duration,
     pub storage: Storage,
@@ -65,7 +67,7 @@ impl Gateway {
         use crate::conversion::{Admission, Converter, ResultCache};
         use crate::executor::local::{EngineError, LocalExecutor};
         use crate::executor::workdir::WorkDir;
-        use crate::jobs::{Limits, SqliteQueue};
+        use crate::jobs::{Limits, Queue, SqliteQueue};
 
         let work = WorkDir::open(folder).unwrap();
         let limits = crate::intake::ModelLimits::default();
@@ -82,9 +84,11 @@ impl Gateway {
         let storage = Storage::open(&stored, &folder.join("store")).unwrap();
         let limits =
             Limits { jobs: 10, client_jobs: 10, bytes: 1 << 20, client_bytes: 1 << 20, ttl: config.jobs.ttl };
-        let queue = Arc::new(SqliteQueue::open(&folder.join("jobs.sqlite"), limits).unwrap());
+        let queue: Arc<dyn Queue> = Arc::new(SqliteQueue::open(&folder.join("jobs.sqlite"), limits).unwrap());
+        let webhooks = Webhooks::new(&config.webhooks, Arc::clone(&queue), Arc::clone(&metrics)).unwrap();
         Arc::new(Self {
             jobs: Jobs::new(queue, storage.clone(), results_folder.clone()),
+            webhooks,
             jobs_ttl: config.jobs.ttl,
             service: Service::new(
                 Arc::new(converter),

@@ -17,10 +17,10 @@ use super::queue::{Claim, End, GiveBack, Hint, Hold, LEASE};
 use super::worker::Worker;
 use crate::config::CacheScope;
 use crate::conversion::{self, Accepts, Content, Converted, Input, Upload, UploadContent, blocking};
-use crate::domain::{Client, ConversionError, ErrorCode, Report};
+use crate::domain::{Client, ConversionError, ErrorCode};
 use crate::executor::workdir::ConversionFolder;
 use crate::fs::blob::Blob;
-use crate::storage::{self, JobObject};
+use crate::storage;
 
 /// How often a lease is renewed, and the least time between two renewals that report progress.
 const RENEW_EVERY: Duration = Duration::from_secs(1);

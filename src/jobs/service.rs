@@ -53,8 +53,8 @@ impl Jobs {
         Self { queue, storage, spool, stats: Arc::default() }
     }
 
-    pub fn queue(&self) -> &dyn Queue {
-        &*self.queue
+    pub fn queue(&self) -> &Arc<dyn Queue> {
+        &self.queue
     }
 
     /// Stores the model, and records the job. `spec.input` is filled in from the uploads. When it returns, both are

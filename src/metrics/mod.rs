@@ -170,12 +170,14 @@ impl Metrics {
                 &job_waits,
             )?,
             job_attempts: counters(
+                &registry,
                 "job_attempts_total",
                 "Attempts of jobs that ended in this process: succeeded, failed, cancelled, lost with the lease, or \
                  the reason why the job was queued again",
                 &["outcome"],
             )?,
             webhook_deliveries: counters(
+                &registry,
                 "webhook_deliveries_total",
                 "Attempts to deliver a webhook, by outcome: delivered, failed and to be repeated, gave_up after the \
                  last attempt, or gone if the receiver wants no more",

@@ -1,7 +1,7 @@
 //! Metrics that are read from their owner at each scrape.
 
 use prometheus::proto::MetricFamily;
-use prometheus::{IntGauge, IntGaugeVec, Registry, Result};
+use prometheus::{Gauge, IntGauge, IntGaugeVec, Registry, Result};
 
 use super::register::{counters, kept, opts};
 use crate::executor::stats::{RestartReason, Stats};

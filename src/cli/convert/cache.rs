@@ -99,6 +99,7 @@ impl Conversions {
             timeout,
             folder: folder.clone(),
             client: Client::Local,
+            is_job: false,
             owner: None,
             requested_at: Instant::now(),
             bypass_cache: false,

@@ -110,6 +110,9 @@ pub async fn submit(
     parts: &Parts,
     body: Body,
 ) -> Result<Submitted, Problem> {
+    if let Some(url) = &request.webhook_url {
+        gateway.webhooks.check(url)?;
+    }
     let client = middleware::client(&parts.extensions).unwrap_or_default();
     let reserved = match idempotency::key(&parts.headers)? {
         Some(key) => {

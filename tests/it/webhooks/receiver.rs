@@ -120,7 +120,7 @@ async fn read(stream: &mut TcpStream) -> Option<Received> {
         }
         let Some((head, body)) = std::str::from_utf8(&bytes).ok()?.split_once("\r\n\r\n") else { continue };
         let request = Received { head: head.to_owned(), body: body.to_owned() };
-        if request.body.len() == request.header("content-length").parse().ok()? {
+        if request.body.len() == request.header("content-length").parse::<usize>().ok()? {
             return Some(request);
         }
     }
