@@ -24,6 +24,7 @@ mod attempt;
 pub mod job;
 pub mod queue;
 mod service;
+mod sqlite;
 mod worker;
 
 pub use job::{Event, InputFile, Job, JobResult, JobSpec, Priority, Progress, State};
@@ -32,4 +33,5 @@ pub use queue::{
     Queue, QueueError, Refusal, Removed, Reservation, Stats, Submission, Swept,
 };
 pub use service::{Jobs, SubmitError};
+pub use sqlite::SqliteQueue;
 pub use worker::{Worker, maintain};

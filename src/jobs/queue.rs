@@ -15,6 +15,9 @@ use crate::storage::Hash;
 /// How long a worker has a job without renewing it.
 pub const LEASE: Duration = Duration::from_secs(10);
 
+/// How long a webhook that was taken is leased: longer than an attempt to deliver it, since nobody renews it.
+pub const DELIVERY_LEASE: Duration = Duration::from_secs(30);
+
 /// Attempts of a job, unless they are given back through no fault of the job.
 pub const MAX_ATTEMPTS: u32 = 3;
 
@@ -87,7 +90,7 @@ pub trait Queue: Send + Sync {
 
     fn stats(&self) -> Pending<'_, Stats>;
 
-    /// Takes a webhook that is due, for [`LEASE`].
+    /// Takes a webhook that is due, for [`DELIVERY_LEASE`].
     fn take_delivery(&self) -> Pending<'_, Option<Delivery>>;
 
     /// Records an attempt to deliver, and when the next one is due. `false`: the lease was lost.

@@ -1,0 +1,80 @@
+//! One operation within a transaction.
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use tokio::sync::broadcast;
+
+use super::clock::Clock;
+use super::record::Record;
+use super::statements::{execute, number};
+use crate::jobs::job::{Job, Progress, Timestamp};
+use crate::jobs::queue::{GiveBack, Hint, Limits, QueueError};
+
+/// The state that the threads of a queue share.
+#[derive(Debug)]
+pub struct Context {
+    pub path: PathBuf,
+    pub limits: Limits,
+    /// How long jobs and webhooks are leased, in milliseconds.
+    pub job_lease: u64,
+    pub delivery_lease: u64,
+    pub clock: Clock,
+    /// Tells changes by this process from those by others: a random number.
+    pub origin: i64,
+    pub hints: broadcast::Sender<Hint>,
+}
+
+impl Context {
+    pub fn error(&self, error: &rusqlite::Error) -> QueueError {
+        QueueError(format!("{}: {error}", self.path.display()))
+    }
+}
+
+/// An operation on jobs. Its changes count once its transaction is committed.
+pub struct Step<'a> {
+    pub sql: &'a Connection,
+    pub context: &'a Context,
+    pub now: Timestamp,
+    /// The time by the clock of leases.
+    pub uptime: u64,
+    /// Sent once the changes count.
+    pub hints: Vec<Hint>,
+}
+
+impl<'a> Step<'a> {
+    pub fn new(sql: &'a Connection, context: &'a Context) -> Self {
+        Self { sql, context, now: Timestamp::now(), uptime: (context.clock.now)(), hints: Vec::new() }
+    }
+
+    pub fn hint(&mut self, hint: Hint) {
+        self.hints.push(hint);
+    }
+
+    /// The time of a change of this job: never before its latest event, even if somebody has set the clock back.
+    pub fn time_for(&self, job: &Job) -> Timestamp {
+        job.events.last().map_or(self.now, |latest| latest.at.max(self.now))
+    }
+
+    /// Writes a job that has changed, under its next version.
+    pub fn change(
+        &mut self,
+        record: &mut Record,
+        progress: Option<Progress>,
+        reason: Option<GiveBack>,
+    ) -> rusqlite::Result<()> {
+        let at = self.time_for(&record.job);
+        record.job.version += 1;
+        record.job.record_event(at, progress, reason);
+        let changed = self.number_change()?;
+        record.write(self.sql, changed, self.context.origin)?;
+        self.hint(Hint::Changed(record.job.id));
+        Ok(())
+    }
+
+    /// Returns the number of a new change, by which other processes find the job.
+    pub fn number_change(&self) -> rusqlite::Result<i64> {
+        execute(self.sql, "UPDATE meta SET changes = changes + 1", [])?;
+        number(self.sql, "SELECT changes FROM meta")
+    }
+}

@@ -1,0 +1,217 @@
+//! The transitions of jobs from one state to the next.
+
+use rusqlite::params;
+use uuid::Uuid;
+
+use super::record::{self, Json, Outline, Record, is_unreadable, recount};
+use super::statements::{execute, find};
+use super::step::Step;
+use crate::domain::{ConversionError, ErrorCode};
+use crate::jobs::job::{Job, Progress, State};
+use crate::jobs::queue::{Claim, End, GiveBack, Hint, Hold, MAX_ATTEMPTS, Removed};
+
+impl Step<'_> {
+    pub fn take(&mut self, worker: &str) -> rusqlite::Result<Option<Claim>> {
+        loop {
+            let client = find(
+                self.sql,
+                "SELECT id FROM clients WHERE queued > 0 ORDER BY running, served, id LIMIT 1",
+                [],
+                |row| row.get::<_, i64>(0),
+            )?;
+            let Some(client) = client else { return Ok(None) };
+            let first =
+                "SELECT seq FROM jobs WHERE client = ?1 AND rank IS NOT NULL ORDER BY rank, seq LIMIT 1";
+            let seq: i64 = self.sql.prepare_cached(first)?.query_row([client], |row| row.get(0))?;
+            // It could not be read, and has failed. The next job is first now.
+            let Some(mut record) = self.load(seq)? else { continue };
+            let at = self.time_for(&record.job);
+            record.token += 1;
+            record.leased_until = Some(self.uptime.saturating_add(self.context.job_lease));
+            record.job.state = State::Running;
+            record.job.attempts += 1;
+            record.job.started_at = Some(at);
+            self.change(&mut record, None, None)?;
+            execute(self.sql, "UPDATE jobs SET worker = ?2 WHERE seq = ?1", params![seq, worker])?;
+            execute(self.sql, "UPDATE meta SET takes = takes + 1", [])?;
+            let served = "UPDATE clients SET served = (SELECT takes FROM meta) WHERE id = ?1";
+            execute(self.sql, served, [client])?;
+            return Ok(Some(Claim { token: record.token, job: record.job }));
+        }
+    }
+
+    pub fn renew(&mut self, id: Uuid, token: u64, progress: Option<Progress>) -> rusqlite::Result<Hold> {
+        let is_cancelled = find(
+            self.sql,
+            "UPDATE jobs SET leased_until = ?4
+             WHERE id = ?1 AND token = ?2 AND state = 'running' AND leased_until > ?3
+             RETURNING cancel_requested",
+            params![id, token, self.uptime, self.uptime.saturating_add(self.context.job_lease)],
+            |row| row.get::<_, bool>(0),
+        )?;
+        let Some(is_cancelled) = is_cancelled else { return Ok(Hold::Lost) };
+        if progress.is_some()
+            && let Some(mut record) = record::by_id(self.sql, id)?
+        {
+            record.job.progress = progress;
+            self.change(&mut record, progress, None)?;
+        }
+        Ok(if is_cancelled { Hold::Cancelled } else { Hold::Held })
+    }
+
+    pub fn finish(&mut self, id: Uuid, token: u64, end: End) -> rusqlite::Result<bool> {
+        let Some(mut record) = self.held(id, token)? else { return Ok(false) };
+        let job = &mut record.job;
+        let state = match end {
+            End::Succeeded(result) => {
+                job.result = Some(result);
+                State::Succeeded
+            }
+            End::Failed(error) if !job.cancel_requested => {
+                job.error = Some(error);
+                State::Failed
+            }
+            End::Failed(_) | End::Cancelled => State::Cancelled,
+        };
+        self.end(&mut record, state)?;
+        Ok(true)
+    }
+
+    pub fn give_back(&mut self, id: Uuid, token: u64, reason: GiveBack) -> rusqlite::Result<bool> {
+        let Some(mut record) = self.held(id, token)? else { return Ok(false) };
+        self.requeue(&mut record, reason)?;
+        Ok(true)
+    }
+
+    pub fn cancel(&mut self, id: Uuid) -> rusqlite::Result<Option<Job>> {
+        let Some(mut record) = record::by_id(self.sql, id)? else { return Ok(None) };
+        match record.job.state {
+            State::Queued => self.end(&mut record, State::Cancelled)?,
+            State::Running if !record.job.cancel_requested => {
+                record.job.cancel_requested = true;
+                self.change(&mut record, None, None)?;
+            }
+            _ => {}
+        }
+        Ok(Some(record.job))
+    }
+
+    pub fn remove(&mut self, id: Uuid) -> rusqlite::Result<Option<Removed>> {
+        let Some(outline) = Outline::by_id(self.sql, id)? else { return Ok(None) };
+        self.remove_record(&outline).map(Some)
+    }
+
+    pub fn remove_record(&mut self, outline: &Outline) -> rusqlite::Result<Removed> {
+        outline.remove(self.sql)?;
+        self.hint(Hint::Changed(outline.id));
+        Ok(Removed { id: outline.id, files: outline.files, token: outline.token })
+    }
+
+    /// Ends a job, and records the delivery of its webhook.
+    pub fn end(&mut self, record: &mut Record, state: State) -> rusqlite::Result<()> {
+        let at = self.time_for(&record.job);
+        record.leased_until = None;
+        let job = &mut record.job;
+        job.state = state;
+        job.ended_at = Some(at);
+        job.expires_at = at.plus(self.context.limits.ttl);
+        job.progress = None;
+        job.cancel_requested = false;
+        self.change(record, None, None)?;
+        if record.job.spec.webhook_url.is_some() {
+            self.record_delivery(record.seq)?;
+        }
+        Ok(())
+    }
+
+    /// Queues a running job again, or ends it; returns whether it is queued.
+    pub fn requeue(&mut self, record: &mut Record, reason: GiveBack) -> rusqlite::Result<bool> {
+        if record.job.cancel_requested {
+            self.end(record, State::Cancelled)?;
+            return Ok(false);
+        }
+        if let Some(error) = last_error(&record.job, reason) {
+            record.job.error = Some(error);
+            self.end(record, State::Failed)?;
+            return Ok(false);
+        }
+        record.leased_until = None;
+        let job = &mut record.job;
+        job.state = State::Queued;
+        job.progress = None;
+        if !reason.counts() {
+            job.attempts = job.attempts.saturating_sub(1);
+        }
+        if reason == GiveBack::OutOfMemory {
+            job.memory_factor = job.memory_factor.saturating_mul(2);
+        }
+        self.change(record, None, Some(reason))?;
+        self.hint(Hint::Queued);
+        Ok(true)
+    }
+
+    /// Reads a job. `None`: this version of the program cannot read it, and it has ended as failed, so that it does not
+    /// stop the queue.
+    pub fn load(&mut self, seq: i64) -> rusqlite::Result<Option<Record>> {
+        match record::by_seq(self.sql, seq) {
+            Err(error) if is_unreadable(&error) => self.discard(seq, &error).map(|()| None),
+            record => record.map(Some),
+        }
+    }
+
+    fn discard(&mut self, seq: i64, error: &rusqlite::Error) -> rusqlite::Result<()> {
+        let Outline { id, client, state, bytes, .. } = Outline::by_seq(self.sql, seq)?;
+        tracing::error!(job = %id, %error, "the record of a job cannot be read; the job fails");
+        let error =
+            ConversionError::new(ErrorCode::Internal, "another version of the service wrote this job");
+        let (changed, origin) = (self.number_change()?, self.context.origin);
+        execute(
+            self.sql,
+            "UPDATE jobs SET
+                 state = ?2, rank = NULL, version = version + 1, leased_until = NULL, cancel_requested = FALSE,
+                 ended_at = ?3, expires_at = ?4, progress = NULL, result = NULL, error = ?5, events = '[]',
+                 changed = ?6, origin = ?7
+             WHERE seq = ?1",
+            params![
+                seq,
+                State::Failed,
+                self.now,
+                self.now.plus(self.context.limits.ttl),
+                Json(&error),
+                changed,
+                origin,
+            ],
+        )?;
+        self.hint(Hint::Changed(id));
+        recount(self.sql, client, bytes, state, State::Failed)
+    }
+
+    /// Returns the job if the attempt with this token has its lease.
+    fn held(&self, id: Uuid, token: u64) -> rusqlite::Result<Option<Record>> {
+        let record = record::by_id(self.sql, id)?;
+        Ok(record.filter(|record| {
+            record.job.state == State::Running
+                && record.token == token
+                && record.leased_until.is_some_and(|until| until > self.uptime)
+        }))
+    }
+}
+
+/// Returns the error of a running job that is not to be tried again.
+fn last_error(job: &Job, reason: GiveBack) -> Option<ConversionError> {
+    let is_last = reason.counts() && job.attempts >= MAX_ATTEMPTS;
+    match reason {
+        GiveBack::OutOfMemory if is_last || job.memory_factor > 1 => {
+            let detail =
+                "the conversion ran out of memory; give the model less detail, or raise WORKER_MEMORY_LIMIT";
+            Some(ConversionError::new(ErrorCode::MemoryLimit, detail))
+        }
+        GiveBack::WorkerLost if is_last => {
+            // One of the attempts ran out of memory if this one had more.
+            let lost = job.attempts - u32::from(job.memory_factor > 1);
+            let detail = format!("the workers that ran this job died {lost} times, so it is not tried again");
+            Some(ConversionError::new(ErrorCode::EngineCrashed, detail))
+        }
+        _ => None,
+    }
+}
